@@ -1,0 +1,102 @@
+"""Attribute values: how CVAT writes them, and which ones fit an attribute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+from prefect_cvat import models
+
+__all__ = ["attribute_vals_from_dict", "attribute_value_validator", "number_attribute_values"]
+
+
+class _AttributeSpec(Protocol):
+    @property
+    def input_type(self) -> object: ...
+    @property
+    def values(self) -> list[str]: ...
+
+
+def number_attribute_values(min_value: int, max_value: int, /, step: int = 1) -> list[str]:
+    """Make the `values` of an attribute with `input_type="number"`.
+
+    Args:
+        min_value: The least value.
+        max_value: The greatest value, `min_value` and a whole number of steps.
+        step: The distance of two values, 1 or more.
+
+    Raises:
+        ValueError: These do not fit together.
+    """
+    if min_value > max_value:
+        raise ValueError(f"min_value ({min_value}) must not be greater than max_value ({max_value})")
+    if step <= 0:
+        raise ValueError(f"step must be positive, not {step}")
+    if (max_value - min_value) % step:
+        raise ValueError(f"step ({step}) must be a divisor of max_value - min_value ({max_value - min_value})")
+    return [str(min_value), str(max_value), str(step)]
+
+
+def attribute_vals_from_dict(
+    id_to_value: Mapping[int, str | int | bool], /
+) -> list[models.AttributeValRequest]:
+    """Make attribute values from a mapping of attribute ids to strings, whole numbers or booleans.
+
+    Raises:
+        TypeError: A value is of another type.
+    """
+    return [
+        models.AttributeValRequest(spec_id=spec_id, value=_value_as_string(value))
+        for spec_id, value in id_to_value.items()
+    ]
+
+
+def attribute_value_validator(spec: _AttributeSpec) -> Callable[[str], bool]:
+    """Return a test that says whether a string is a value that fits an attribute.
+
+    Args:
+        spec: An attribute as in `models.AttributeRequest`.
+
+    Raises:
+        ValueError: The attribute's own `values` do not suit its `input_type`.
+    """
+    # the SDK's enum objects keep their string in `.value`
+    input_type = models.InputTypeEnum(getattr(spec.input_type, "value", spec.input_type))
+    match input_type:
+        case models.InputTypeEnum.CHECKBOX:
+            return frozenset({"true", "false"}).__contains__
+        case models.InputTypeEnum.TEXT:
+            return lambda value: True
+        case models.InputTypeEnum.NUMBER:
+            return _number_validator(spec.values)
+        case models.InputTypeEnum.RADIO | models.InputTypeEnum.SELECT:
+            if not spec.values:
+                raise ValueError("empty list of allowed values")
+            return frozenset(spec.values).__contains__
+
+
+def _number_validator(values: list[str]) -> Callable[[str], bool]:
+    if len(values) != 3:
+        raise ValueError(f"wrong number of values: expected 3 (min, max, step), got {len(values)}")
+    try:
+        low, high, step = map(int, values)
+    except ValueError as error:
+        raise ValueError(f"values could not be converted to integers: {values!r}") from error
+    number_attribute_values(low, high, step)
+
+    def is_valid(value: str) -> bool:
+        try:
+            number = int(value)
+        except ValueError:
+            return False
+        return low <= number <= high and (number - low) % step == 0
+
+    return is_valid
+
+
+def _value_as_string(value: str | int | bool) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | str):
+        return str(value)
+    raise TypeError(f"an attribute value must be a string, a whole number or a boolean, not {value!r}")

@@ -1,0 +1,147 @@
+"""The errors of prefect-cvat, one tree.
+
+Every error is a `PrefectCvatError` and also the builtin that fits, so that both
+`except PrefectCvatError` and, say, `except TimeoutError` do what one expects::
+
+    PrefectCvatError
+    ├── ApiError                    the server answered, and refused
+    │   ├── BadRequestError         ValueError       400 and other 4xx
+    │   ├── AuthenticationError     PermissionError  401, or a log-in that was refused
+    │   ├── PermissionDeniedError   PermissionError  403
+    │   ├── NotFoundError           LookupError      404
+    │   ├── TooManyRequestsError    TimeoutError     429, after all retries
+    │   └── ServerError             ConnectionError  5xx
+    ├── TransportError              ConnectionError  no answer came
+    │   ├── RequestTimeoutError     TimeoutError     not in time
+    │   └── TlsError                                 the certificate was not accepted
+    ├── InvalidResponseError        ValueError       an answer that CVAT would not give
+    ├── UnsupportedTaskError        ValueError       a task that cannot be annotated (3D, audio, ...)
+    ├── NoDataError                 LookupError      a task without images
+    ├── MediaError                  ValueError       a chunk or a frame that cannot be read
+    ├── UploadError                 RuntimeError     the server stored something else than was sent
+    ├── FunctionLoadError           ImportError      an auto-annotation function that cannot be loaded
+    └── BadFunctionError            ValueError       a function that breaks its contract
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "ApiError",
+    "AuthenticationError",
+    "BadFunctionError",
+    "BadRequestError",
+    "FunctionLoadError",
+    "InvalidResponseError",
+    "MediaError",
+    "NoDataError",
+    "NotFoundError",
+    "PermissionDeniedError",
+    "PrefectCvatError",
+    "RequestTimeoutError",
+    "ServerError",
+    "TlsError",
+    "TooManyRequestsError",
+    "TransportError",
+    "UnsupportedTaskError",
+    "UploadError",
+]
+
+
+class PrefectCvatError(Exception):
+    """The root of all errors that this package raises on purpose."""
+
+
+class ApiError(PrefectCvatError):
+    """The CVAT server answered a request with an error.
+
+    Attributes:
+        status: The HTTP status, such as 404.
+        method: The HTTP method, such as `"GET"`.
+        path: The path that was asked for, without the query.
+        detail: The server's own words, in one line.
+        request_id: The server's `X-Request-Id`, or None; an administrator finds the request by it.
+        is_html: Whether the answer was a page of HTML, which says that a proxy gave it, not CVAT.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        method: str,
+        path: str,
+        detail: str = "",
+        request_id: str | None = None,
+        is_html: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.method = method
+        self.path = path
+        self.detail = detail
+        self.request_id = request_id
+        self.is_html = is_html
+
+
+class BadRequestError(ApiError, ValueError):
+    """The server found the request itself wrong (400 and other 4xx)."""
+
+
+class AuthenticationError(ApiError, PermissionError):
+    """The credentials were missing, wrong, revoked or expired."""
+
+
+class PermissionDeniedError(ApiError, PermissionError):
+    """The credentials are good, but this user may not do this (403)."""
+
+
+class NotFoundError(ApiError, LookupError):
+    """There is no such thing on the server (404)."""
+
+
+class TooManyRequestsError(ApiError, TimeoutError):
+    """The server kept answering 429 for longer than we wait."""
+
+
+class ServerError(ApiError, ConnectionError):
+    """The server, or a proxy before it, failed (5xx)."""
+
+
+class TransportError(PrefectCvatError, ConnectionError):
+    """No usable answer came: the address, the network or the connection failed."""
+
+
+class RequestTimeoutError(TransportError, TimeoutError):
+    """No answer came in time. The server may still carry out what was asked."""
+
+
+class TlsError(TransportError):
+    """The server's certificate could not be verified."""
+
+
+class InvalidResponseError(PrefectCvatError, ValueError):
+    """The server's answer is not one that CVAT gives: HTML for JSON, wrong counts, missing fields."""
+
+
+class UnsupportedTaskError(PrefectCvatError, ValueError):
+    """The task is of a kind that cannot be annotated here: 3D, audio, or (for now) video."""
+
+
+class NoDataError(PrefectCvatError, LookupError):
+    """The task has no images yet."""
+
+
+class MediaError(PrefectCvatError, ValueError):
+    """A chunk or a frame cannot be read; the message names it."""
+
+
+class UploadError(PrefectCvatError, RuntimeError):
+    """The server stored something else than what was sent to it."""
+
+
+class FunctionLoadError(PrefectCvatError, ImportError):
+    """An auto-annotation function cannot be found or made."""
+
+
+class BadFunctionError(PrefectCvatError, ValueError):
+    """An auto-annotation function breaks its contract, or does not fit the task."""

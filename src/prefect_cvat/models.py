@@ -1,0 +1,325 @@
+"""CVAT's objects as pydantic models, under CVAT's own names.
+
+The first half is what auto-annotation functions use: label specs and annotations. Their names
+and fields are those of CVAT's API (and of `cvat_sdk.models`), so that code written for one reads
+the same for the other. The second half is what the server tells about tasks, jobs and media.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+__all__ = [
+    "Attribute",
+    "AttributeRequest",
+    "AttributeVal",
+    "AttributeValRequest",
+    "DataMeta",
+    "FrameMeta",
+    "InputTypeEnum",
+    "Job",
+    "Label",
+    "LabelType",
+    "LabeledData",
+    "LabeledImageRequest",
+    "LabeledShapeRequest",
+    "PatchedLabelRequest",
+    "ShapeType",
+    "SourceEnum",
+    "SubLabeledShapeRequest",
+    "Sublabel",
+    "SublabelRequest",
+    "Task",
+    "User",
+    "ValidationLayout",
+]
+
+
+class ShapeType(StrEnum):
+    """The types of shapes."""
+
+    RECTANGLE = "rectangle"
+    POLYGON = "polygon"
+    POLYLINE = "polyline"
+    POINTS = "points"
+    ELLIPSE = "ellipse"
+    CUBOID = "cuboid"
+    MASK = "mask"
+    SKELETON = "skeleton"
+
+
+class LabelType(StrEnum):
+    """What a label may be put on: a shape type, `tag`, or `any`."""
+
+    ANY = "any"
+    CUBOID = "cuboid"
+    ELLIPSE = "ellipse"
+    MASK = "mask"
+    POINTS = "points"
+    POLYGON = "polygon"
+    POLYLINE = "polyline"
+    RECTANGLE = "rectangle"
+    SKELETON = "skeleton"
+    TAG = "tag"
+
+
+class InputTypeEnum(StrEnum):
+    """How the value of an attribute is entered."""
+
+    CHECKBOX = "checkbox"
+    RADIO = "radio"
+    NUMBER = "number"
+    TEXT = "text"
+    SELECT = "select"
+
+
+class SourceEnum(StrEnum):
+    """Where an annotation comes from."""
+
+    AUTO = "auto"
+    SEMI_AUTO = "semi-auto"
+    MANUAL = "manual"
+    FILE = "file"
+    CONSENSUS = "consensus"
+
+
+def _as_list(value: Any) -> Any:
+    """Take numpy arrays, tensors and any other sequence for a list; leave the rest to pydantic."""
+    if isinstance(value, list | str | bytes):
+        return value
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return list(value) if isinstance(value, Iterable) else value
+
+
+Points = Annotated[list[float], BeforeValidator(_as_list)]
+
+
+class _RequestModel(BaseModel):
+    """What we send, or what a function makes: an unknown field is a typing mistake."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class _ServerModel(BaseModel):
+    """What the server tells: fields that we do not know are newer than we are."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+# --- what functions declare ----------------------------------------------------------------------
+
+
+class AttributeRequest(_RequestModel):
+    """An attribute of a label."""
+
+    name: str
+    mutable: bool = False
+    input_type: InputTypeEnum
+    values: Annotated[list[str], BeforeValidator(_as_list)] = Field(default_factory=list)
+    default_value: str | None = None
+    id: int | None = None
+
+
+class SublabelRequest(_RequestModel):
+    """A keypoint of a skeleton label."""
+
+    name: str
+    id: int | None = None
+    type: LabelType = LabelType.POINTS
+    color: str | None = None
+    attributes: Annotated[list[AttributeRequest], BeforeValidator(_as_list)] = Field(default_factory=list)
+    has_parent: bool = True
+
+
+class PatchedLabelRequest(_RequestModel):
+    """A label."""
+
+    name: str
+    id: int | None = None
+    type: LabelType = LabelType.ANY
+    color: str | None = None
+    attributes: Annotated[list[AttributeRequest], BeforeValidator(_as_list)] = Field(default_factory=list)
+    sublabels: Annotated[list[SublabelRequest], BeforeValidator(_as_list)] = Field(default_factory=list)
+    svg: str | None = None
+
+
+# --- what functions find -------------------------------------------------------------------------
+
+
+class AttributeValRequest(_RequestModel):
+    """The value of an attribute on one annotation."""
+
+    spec_id: int
+    value: str
+
+
+class LabeledImageRequest(_RequestModel):
+    """A tag: a label on a whole frame."""
+
+    frame: int
+    label_id: int
+    id: int | None = None
+    group: int | None = None
+    source: SourceEnum | None = None
+    attributes: Annotated[list[AttributeValRequest], BeforeValidator(_as_list)] = Field(default_factory=list)
+
+
+class SubLabeledShapeRequest(_RequestModel):
+    """An element (keypoint) of a skeleton.
+
+    `points` is `[x, y]` in pixels. `score` is between 0 and 1.
+    """
+
+    type: ShapeType
+    frame: int
+    label_id: int
+    points: Points = Field(default_factory=list)
+    occluded: bool = False
+    outside: bool = False
+    z_order: int = 0
+    rotation: float = 0.0
+    score: float | None = None
+    id: int | None = None
+    group: int | None = None
+    source: SourceEnum | None = None
+    attributes: Annotated[list[AttributeValRequest], BeforeValidator(_as_list)] = Field(default_factory=list)
+
+
+class LabeledShapeRequest(SubLabeledShapeRequest):
+    """A shape on a frame.
+
+    `points` is in pixels, `x` to the right and `y` down from the image's upper left corner:
+    `[x1, y1, x2, y2]` of a rectangle, `[x, y, x, y, ...]` of polygon, polyline and points,
+    `[cx, cy, right x, top y]` of an ellipse, 16 numbers of a cuboid, run lengths and box of a mask,
+    nothing of a skeleton. `rotation` is in degrees, clockwise. `score` is between 0 and 1;
+    CVAT takes a missing one for 1.
+    """
+
+    elements: Annotated[list[SubLabeledShapeRequest], BeforeValidator(_as_list)] = Field(default_factory=list)
+
+
+# --- what the server tells -----------------------------------------------------------------------
+
+
+class User(_ServerModel):
+    """A user of the server."""
+
+    id: int
+    username: str
+
+
+class Attribute(_ServerModel):
+    """An attribute of a label of a task."""
+
+    id: int
+    name: str
+    mutable: bool = False
+    input_type: InputTypeEnum
+    values: list[str] = Field(default_factory=list)
+    default_value: str | None = None
+
+
+class Sublabel(_ServerModel):
+    """A keypoint of a skeleton label of a task."""
+
+    id: int
+    name: str
+    type: str = "points"
+    attributes: list[Attribute] = Field(default_factory=list)
+
+
+class Label(_ServerModel):
+    """A label of a task."""
+
+    id: int
+    name: str
+    type: str = "any"
+    color: str | None = None
+    attributes: list[Attribute] = Field(default_factory=list)
+    sublabels: list[Sublabel] = Field(default_factory=list)
+
+
+class Task(_ServerModel):
+    """A task. The fields of its data are None (or empty) until there are data."""
+
+    id: int
+    name: str
+    project_id: int | None = None
+    dimension: str | None = None
+    media_type: str | None = None
+    mode: str = ""
+    status: str = ""
+    size: int | None = None
+    data_chunk_size: int | None = None
+    data_original_chunk_type: str = ""
+    data_compressed_chunk_type: str = ""
+    organization: int | None = None
+    updated_date: datetime | None = None
+
+
+class Job(_ServerModel):
+    """A job. `start_frame` and `stop_frame` (inclusive) are relative numbers, 0..size-1 of its task."""
+
+    id: int
+    task_id: int
+    type: str = "annotation"
+    start_frame: int
+    stop_frame: int
+    stage: str = ""
+    state: str = ""
+
+
+class FrameMeta(_ServerModel):
+    """Name and size (pixels) of one frame."""
+
+    name: str
+    width: int
+    height: int
+
+
+class DataMeta(_ServerModel):
+    """What a task's or a job's media are.
+
+    `start_frame`, `stop_frame` and `frame_filter` number the SOURCE, `deleted_frames` the task's frames.
+    """
+
+    chunk_size: int
+    size: int
+    start_frame: int = 0
+    stop_frame: int = 0
+    frame_filter: str = ""
+    frames: list[FrameMeta] = Field(default_factory=list)
+    deleted_frames: list[int] = Field(default_factory=list)
+    chunks_updated_date: datetime | None = None
+
+
+class ValidationLayout(_ServerModel):
+    """Which frames of a task are there to check its annotators. `mode` is None, `gt` or `gt_pool`."""
+
+    mode: str | None = None
+    validation_frames: list[int] | None = None
+    honeypot_frames: list[int] | None = None
+
+
+class AttributeVal(_ServerModel):
+    """The value of an attribute on an annotation that the server holds."""
+
+    spec_id: int
+    value: str
+
+
+class LabeledData(_ServerModel):
+    """All annotations of a task or a job, as the server's own JSON objects.
+
+    They stay dicts: what a human drew is handed back as it came, also fields that we do not know.
+    """
+
+    tags: list[dict[str, Any]] = Field(default_factory=list)
+    shapes: list[dict[str, Any]] = Field(default_factory=list)
+    tracks: list[dict[str, Any]] = Field(default_factory=list)
