@@ -33,7 +33,9 @@ def number_attribute_values(min_value: int, max_value: int, /, step: int = 1) ->
     if step <= 0:
         raise ValueError(f"step must be positive, not {step}")
     if (max_value - min_value) % step:
-        raise ValueError(f"step ({step}) must be a divisor of max_value - min_value ({max_value - min_value})")
+        raise ValueError(
+            f"step ({step}) must be a divisor of max_value - min_value ({max_value - min_value})"
+        )
     return [str(min_value), str(max_value), str(step)]
 
 
@@ -66,7 +68,7 @@ def attribute_value_validator(spec: _AttributeSpec) -> Callable[[str], bool]:
         case models.InputTypeEnum.CHECKBOX:
             return frozenset({"true", "false"}).__contains__
         case models.InputTypeEnum.TEXT:
-            return lambda value: True
+            return lambda _: True
         case models.InputTypeEnum.NUMBER:
             return _number_validator(spec.values)
         case models.InputTypeEnum.RADIO | models.InputTypeEnum.SELECT:

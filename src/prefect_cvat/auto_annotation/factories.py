@@ -62,7 +62,9 @@ def attribute_spec(
     )
 
 
-def number_attribute_spec(name: str, id: int, values: Sequence[str], **kwargs: Any) -> models.AttributeRequest:
+def number_attribute_spec(
+    name: str, id: int, values: Sequence[str], **kwargs: Any
+) -> models.AttributeRequest:
     """Make a number attribute; `values` best by `prefect_cvat.attributes.number_attribute_values`."""
     return attribute_spec(name, id, "number", values, **kwargs)
 
@@ -77,7 +79,9 @@ def radio_attribute_spec(name: str, id: int, values: Sequence[str], **kwargs: An
     return attribute_spec(name, id, "radio", values, **kwargs)
 
 
-def select_attribute_spec(name: str, id: int, values: Sequence[str], **kwargs: Any) -> models.AttributeRequest:
+def select_attribute_spec(
+    name: str, id: int, values: Sequence[str], **kwargs: Any
+) -> models.AttributeRequest:
     """Make an attribute of which one value is chosen from a list."""
     return attribute_spec(name, id, "select", values, **kwargs)
 

@@ -185,7 +185,7 @@ class BatchedDetectionFunction(DetectionFunction, Protocol):
 # --- interaction ---------------------------------------------------------------------------------
 
 
-class InteractionFunctionContext(abc.ABC):
+class InteractionFunctionContext(abc.ABC):  # noqa: B024 (an empty base, as in the SDK)
     """What an interaction function is told about the run: nothing yet."""
 
 
@@ -316,7 +316,7 @@ class TrackingFunctionSpec:
         )
 
 
-class TrackingFunctionContext(abc.ABC):
+class TrackingFunctionContext(abc.ABC):  # noqa: B024 (an empty base, as in the SDK)
     """What a tracking function is told about the run: nothing yet."""
 
 

@@ -1,0 +1,240 @@
+"""The CVAT server as far as auto-annotation needs it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from prefect_cvat.exceptions import InvalidResponseError, NoDataError, NotFoundError, UnsupportedTaskError
+from prefect_cvat.models import DataMeta, Job, Label, LabeledData, Task, User, ValidationLayout
+from prefect_cvat.transport import RetryPolicy, Transport
+
+__all__ = ["Client"]
+
+Model = TypeVar("Model", bound=BaseModel)
+Quality = Literal["original", "compressed"]
+
+
+class Client:
+    """A CVAT server.
+
+    Example:
+        ```python
+        with Client(url="cvat.example.com") as client:
+            client.login(("username", "password"))
+            print(client.task(123).name)
+        ```
+
+    Args:
+        url: The server's address; without a scheme it is taken for HTTPS (on this machine: HTTP).
+        access_token: A personal access token, instead of `login`.
+        organization: The short name (slug) of the organization to work in.
+        verify: Whether to verify the TLS certificate, or the path of a CA bundle.
+        timeout: Seconds to wait for a connection, and for the next bytes of an answer.
+        retry: When requests are sent again, see `RetryPolicy`.
+
+    All methods raise `ApiError` when the server refuses, `TransportError` when it does not answer
+    and `InvalidResponseError` when its answer makes no sense. May be used from several threads.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        access_token: str | SecretStr | None = None,
+        organization: str | None = None,
+        verify: bool | str = True,
+        timeout: tuple[float, float] = (10.0, 75.0),
+        retry: RetryPolicy | None = None,
+    ) -> None:
+        self._transport = Transport(
+            url, organization=organization, verify=verify, timeout=timeout, retry=retry
+        )
+        if access_token is not None:
+            self._transport.use_access_token(_secret(access_token))
+
+    @property
+    def url(self) -> str:
+        """The server's address, such as `https://cvat.example.com`."""
+        return self._transport.url
+
+    def login(self, credentials: tuple[str, str | SecretStr]) -> None:
+        """Log in with a user name (or e-mail address) and a password.
+
+        Raises:
+            AuthenticationError: The server does not know this user with this password.
+        """
+        user, password = credentials
+        self._transport.login(user, _secret(password))
+
+    def close(self) -> None:
+        """Close the connections. This does not log out: that would end the token for all its users."""
+        self._transport.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Client({self.url!r})"
+
+    # --- server ---
+
+    def server_version(self) -> str:
+        """The version of CVAT, such as `2.73.0`."""
+        about = self._transport.json("GET", "/api/server/about")
+        return str(about["version"])
+
+    def user(self) -> User:
+        """The user that is logged in."""
+        return _parse(User, self._transport.json("GET", "/api/users/self"), "users/self")
+
+    # --- tasks ---
+
+    def task(self, task_id: int) -> Task:
+        """A task.
+
+        Raises:
+            NotFoundError: There is no such task.
+            PermissionDeniedError: This user may not see it.
+        """
+        try:
+            return _parse(Task, self._transport.json("GET", f"/api/tasks/{task_id}"), f"task {task_id}")
+        except NotFoundError as error:
+            raise NotFoundError(
+                f"there is no task {task_id} on {self.url}",
+                status=404,
+                method=error.method,
+                path=error.path,
+                detail=error.detail,
+                request_id=error.request_id,
+            ) from None
+
+    def annotatable_task(self, task_id: int) -> Task:
+        """A task that has images to annotate.
+
+        Raises:
+            NoDataError: It has no data yet.
+            UnsupportedTaskError: It is 3D, audio, or (for now) video.
+        """
+        task = self.task(task_id)
+        name = f"task {task.id} ({task.name!r})"
+        if task.media_type == "audio" or task.dimension == "1d":
+            raise UnsupportedTaskError(f"{name} is an audio task; only images can be annotated")
+        if task.media_type == "point_cloud" or task.dimension == "3d":
+            raise UnsupportedTaskError(f"{name} is a 3D task; only images can be annotated")
+        if not task.size or task.data_chunk_size is None:
+            raise NoDataError(f"{name} has no data yet; upload its images and wait until they are processed")
+        if task.data_original_chunk_type != "imageset":
+            raise UnsupportedTaskError(
+                f"{name} is made of {task.data_original_chunk_type or 'unknown media'};"
+                " video is not supported yet, only tasks made of images"
+            )
+        return task
+
+    def meta(self, task_id: int) -> DataMeta:
+        """What a task's media are: frames, chunk size, deleted frames."""
+        what = f"data/meta of task {task_id}"
+        return _parse(DataMeta, self._transport.json("GET", f"/api/tasks/{task_id}/data/meta"), what)
+
+    def labels(self, task_id: int) -> list[Label]:
+        """The labels of a task, skeletons with their sublabels."""
+        labels = self._list(Label, "/api/labels", {"task_id": task_id})
+        return sorted(labels, key=lambda label: label.id)
+
+    def jobs(self, task_id: int) -> list[Job]:
+        """The jobs of a task of every type, in the order of their ids."""
+        jobs = self._list(Job, "/api/jobs", {"task_id": task_id})
+        return sorted(jobs, key=lambda job: job.id)
+
+    def validation_layout(self, task_id: int) -> ValidationLayout:
+        """Which frames are there to check the annotators. Servers before 2.21 have none."""
+        try:
+            answer = self._transport.json("GET", f"/api/tasks/{task_id}/validation_layout")
+        except NotFoundError:
+            return ValidationLayout()
+        return _parse(ValidationLayout, answer, f"validation_layout of task {task_id}")
+
+    def chunk(self, task_id: int, number: int, *, quality: Quality = "original") -> bytes:
+        """A chunk of a task, as the server serves it: a zip of images, or a video.
+
+        Args:
+            task_id: The task.
+            number: Frames `number * data_chunk_size` and following.
+            quality: `original` or `compressed`.
+
+        A chunk that the server has yet to make is waited for (it answers 429 with `Retry-After`).
+        """
+        params: dict[str, str | int] = {"type": "chunk", "number": number, "quality": quality}
+        return self._transport.content(f"/api/tasks/{task_id}/data", params=params)
+
+    # --- annotations of a job: the unit of writing ---
+
+    def job_annotations(self, job_id: int) -> LabeledData:
+        """All annotations of a job."""
+        answer = self._transport.json("GET", f"/api/jobs/{job_id}/annotations")
+        return _parse(LabeledData, answer, f"annotations of job {job_id}")
+
+    def create_job_annotations(self, job_id: int, body: bytes | Mapping[str, Any]) -> LabeledData:
+        """Add annotations to a job, all of them or none; return them with their ids.
+
+        CVAT does not recognize a request that it gets twice, and it goes on with one whose client has
+        gone: after a time-out, look at what is there before you send again. This method never
+        repeats a request on its own, except after 429.
+        """
+        return self._patch_annotations(job_id, "create", body)
+
+    def delete_job_annotations(self, job_id: int, body: bytes | Mapping[str, Any]) -> None:
+        """Delete annotations from a job; each is given as the server told it, with its id."""
+        self._patch_annotations(job_id, "delete", body)
+
+    def _patch_annotations(self, job_id: int, action: str, body: bytes | Mapping[str, Any]) -> LabeledData:
+        answer = self._transport.json(
+            "PATCH",
+            f"/api/jobs/{job_id}/annotations",
+            params={"action": action},
+            body=body if isinstance(body, bytes) else json.dumps(body).encode(),
+        )
+        return _parse(LabeledData, answer, f"the answer to {action} annotations of job {job_id}")
+
+    # --- lists ---
+
+    def _list(self, model: type[Model], path: str, params: Mapping[str, str | int]) -> Iterator[Model]:
+        page = 1
+        while True:
+            answer = self._transport.json("GET", path, params={**params, "page": page, "page_size": 500})
+            if not isinstance(answer, dict) or not isinstance(answer.get("results"), list):
+                raise InvalidResponseError(f"GET {path} did not answer with a list of results")
+            for item in answer["results"]:
+                yield _parse(model, item, path)
+            if not answer.get("next"):
+                return
+            page += 1
+
+
+def _secret(value: str | SecretStr) -> SecretStr:
+    return value if isinstance(value, SecretStr) else SecretStr(value)
+
+
+def _parse(model: type[Model], answer: object, what: str) -> Model:
+    try:
+        return model.model_validate(answer)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc'])) or 'it'}: {problem['msg']}"
+            for problem in error.errors()[:3]
+        )
+        raise InvalidResponseError(
+            f"the server's answer for {what} is not what CVAT sends: {problems}"
+        ) from None

@@ -1,0 +1,321 @@
+"""HTTP to a CVAT server: credentials, time-outs, retries, and errors that one can read.
+
+Two rules of CVAT 2.73 shape the headers: `Accept: application/json` is refused with 406, and a body
+sent as `application/vnd.cvat+json` with 415. Neither must change.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.cookiejar import DefaultCookiePolicy
+from importlib.metadata import version
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from pydantic import SecretStr
+from requests.auth import AuthBase
+from urllib3 import Retry
+
+from prefect_cvat.error_bodies import api_error
+from prefect_cvat.exceptions import (
+    AuthenticationError,
+    BadRequestError,
+    InvalidResponseError,
+    RequestTimeoutError,
+    TlsError,
+    TransportError,
+)
+
+__all__ = ["RetryPolicy", "Transport", "normalize_url"]
+
+logger = logging.getLogger(__name__)
+
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryPolicy:
+    """When a request is sent again.
+
+    Requests that only read are sent again after a connection error, a time-out, 429, 502, 503 and
+    504. Requests that write are sent again after 429 alone: that one says that nothing was done.
+
+    Attributes:
+        give_up_after: Seconds from the first attempt after which no further one is made.
+        first_delay: Seconds before the second attempt; each further wait is twice as long.
+        longest_delay: Seconds that a wait grows to. A `Retry-After` of the server takes precedence.
+    """
+
+    give_up_after: float = 300.0
+    first_delay: float = 0.5
+    longest_delay: float = 20.0
+
+    def delay(self, attempt: int, retry_after: float | None) -> float:
+        """Seconds to wait after the given attempt (1 is the first), with up to 25 % of jitter."""
+        if retry_after is not None:
+            return retry_after
+        delay = min(self.longest_delay, self.first_delay * 2 ** min(attempt - 1, 16))
+        return delay * random.uniform(0.75, 1.0)  # noqa: S311 (spreads clients, guards nothing)
+
+
+class _TokenAuth(AuthBase):
+    """Sends the token. As an auth object, so that no .netrc entry can take its place."""
+
+    def __init__(self, scheme: str, token: SecretStr) -> None:
+        self._scheme = scheme
+        self._token = token
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers["Authorization"] = f"{self._scheme} {self._token.get_secret_value()}"
+        return request
+
+
+class _NoAuth(AuthBase):
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        return request
+
+
+def normalize_url(url: str) -> str:
+    """Complete the address of a server: `cvat.example.com` becomes `https://cvat.example.com`.
+
+    A server on this machine is taken to speak plain HTTP; any other one only if the address says so,
+    because a password must not go over the network in the clear by accident.
+
+    Raises:
+        ValueError: It is not an address of a web server.
+    """
+    text = url.strip().rstrip("/")
+    if "://" not in text:
+        host = urlsplit(f"//{text}").hostname
+        text = f"{'http' if host in _LOOPBACK else 'https'}://{text}"
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(
+            f"{url!r} is not the address of a CVAT server; one is like 'https://cvat.example.com'"
+        )
+    if parts.username or parts.password:
+        raise ValueError("the address of a CVAT server must not contain a user or password; use login()")
+    return text.removesuffix("/api")
+
+
+class Transport:
+    """One server, one set of credentials. May be used from several threads.
+
+    Args:
+        url: The server's address, see `normalize_url`.
+        organization: The short name (slug) of the organization to work in; `""` is the personal
+            workspace, None everything that the user may see.
+        verify: Whether to verify the server's TLS certificate, or the path of a CA bundle.
+        timeout: Seconds to wait for a connection, and for the next bytes of an answer. CVAT itself
+            answers within 60 s (a chunk that is not ready: 429 after 50 s).
+        retry: When requests are sent again.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        organization: str | None = None,
+        verify: bool | str = True,
+        timeout: tuple[float, float] = (10.0, 75.0),
+        retry: RetryPolicy | None = None,
+    ) -> None:
+        self.url = normalize_url(url)
+        self.organization = organization
+        self._timeout = timeout
+        self._retry = retry or RetryPolicy()
+        self._login_lock = threading.Lock()
+        self._password: tuple[str, SecretStr] | None = None
+        self._session = requests.Session()
+        self._session.verify = verify
+        self._session.auth = _NoAuth()
+        # A session cookie would put every write under CSRF rules; the token needs none.
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self._session.headers.update(
+            {"User-Agent": f"prefect-cvat/{version('prefect-cvat')}", "Accept": "application/vnd.cvat+json"}
+        )
+        if organization is not None:
+            self._session.headers["X-Organization"] = organization
+
+    def use_access_token(self, token: SecretStr) -> None:
+        """Send a personal access token with each request from now on."""
+        self._session.auth = _TokenAuth("Bearer", token)
+        self._password = None
+
+    def login(self, user: str, password: SecretStr) -> None:
+        """Exchange user (or e-mail address) and password for a token, and send that from now on.
+
+        Raises:
+            AuthenticationError: The server does not know this user with this password.
+        """
+        names = ["username", "email"] if "@" in user else ["username"]
+        for name in names:
+            body = {name: user, "password": password.get_secret_value()}
+            try:
+                answer = self.json("POST", "/api/auth/login", body=body, anonymous=True)
+            except BadRequestError as error:
+                if error.status == 400 and name != names[-1]:
+                    continue
+                if error.status != 400:
+                    raise
+                raise AuthenticationError(
+                    f"{self.url} refused to log in user {user!r}: {error.detail}",
+                    status=error.status,
+                    method="POST",
+                    path=error.path,
+                    detail=error.detail,
+                    request_id=error.request_id,
+                ) from None
+            break
+        if not isinstance(answer, dict) or not isinstance(answer.get("key"), str):
+            raise InvalidResponseError(
+                f"{self.url} is not a CVAT server: its answer to a log-in has no token"
+            )
+        self._session.auth = _TokenAuth("Token", SecretStr(answer["key"]))
+        self._password = (user, password)
+
+    def json(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        body: Any = None,
+        anonymous: bool = False,
+    ) -> Any:
+        """Send a request and return what the JSON of its answer says, or None for an empty answer.
+
+        Args:
+            method: The HTTP method.
+            path: The path on the server, from `/api` on.
+            params: The query.
+            body: What to send as JSON; bytes are taken for JSON that is ready.
+            anonymous: Send no credentials.
+
+        Raises:
+            ApiError: The server refused, or failed.
+            TransportError: No answer came.
+            InvalidResponseError: The answer is not JSON.
+        """
+        data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
+        response = self._send(method, path, params=params, data=data, anonymous=anonymous)
+        if response.status_code == 204 or not response.content:
+            return None
+        try:
+            return json.loads(response.content)
+        except ValueError:
+            raise InvalidResponseError(
+                f"{method} {self.url}{path} answered {response.status_code} with"
+                f" {response.headers.get('Content-Type', 'no content type')} where JSON was expected;"
+                " is this the address of a CVAT server?"
+            ) from None
+
+    def content(self, path: str, *, params: Mapping[str, str | int] | None = None) -> bytes:
+        """Get binary data, complete or not at all. Raises as `json` does."""
+        return self._send("GET", path, params=params, accept="*/*").content
+
+    def close(self) -> None:
+        """Close the connections. The token stays valid: logging out would end it for every client."""
+        self._session.close()
+
+    def _send(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        data: bytes | None = None,
+        accept: str | None = None,
+        anonymous: bool = False,
+    ) -> requests.Response:
+        headers = {} if data is None else {"Content-Type": "application/json"}
+        if accept is not None:
+            headers["Accept"] = accept
+        reads_only = method in ("GET", "HEAD", "OPTIONS")
+        started = time.monotonic()
+        attempt = 0
+        logged_in_again = False
+        while True:
+            attempt += 1
+            auth = _NoAuth() if anonymous else self._session.auth
+            retry_after = None
+            try:
+                response = self._session.request(
+                    method,
+                    self.url + path,
+                    params=params,
+                    data=data,
+                    headers=headers,
+                    timeout=self._timeout,
+                    auth=auth,
+                    allow_redirects=reads_only,
+                )
+            except requests.RequestException as error:
+                failure: Exception = _transport_error(error, method, self.url, path)
+                may_retry = reads_only and not isinstance(failure, TlsError)
+            else:
+                if response.ok and not response.is_redirect:
+                    return response
+                if response.status_code == 401 and not anonymous and not logged_in_again:
+                    logged_in_again = True
+                    if self._log_in_again(auth):
+                        continue
+                failure = api_error(response, method, path)
+                may_retry = response.status_code == 429 or (
+                    reads_only and response.status_code in (502, 503, 504)
+                )
+                retry_after = _retry_after(response)
+            delay = self._retry.delay(attempt, retry_after)
+            if not may_retry or time.monotonic() - started + delay > self._retry.give_up_after:
+                raise failure
+            logger.info("%s; attempt %d follows in %.1f s", failure, attempt + 1, delay)
+            time.sleep(delay)
+
+    def _log_in_again(self, refused: object) -> bool:
+        """Get a new token for one that has died; False without a password to do it with."""
+        if self._password is None:
+            return False
+        with self._login_lock:
+            if self._session.auth is refused:  # else another thread has done it already
+                self.login(*self._password)
+        return True
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    value = response.headers.get("Retry-After")
+    try:
+        return None if value is None else Retry().parse_retry_after(value)
+    except Exception:  # urllib3 has an error of its own for it; a garbled header is no header
+        return None
+
+
+def _transport_error(error: requests.RequestException, method: str, url: str, path: str) -> TransportError:
+    where = f"{method} {url}{path}"
+    match error:
+        case requests.exceptions.SSLError():
+            return TlsError(
+                f"{where}: the server's TLS certificate could not be verified ({_reason(error)});"
+                " pass verify='path of the CA bundle', or verify=False if you trust the network"
+            )
+        case requests.Timeout():
+            return RequestTimeoutError(f"{where}: no answer in time ({_reason(error)})")
+        case _:
+            return TransportError(f"{where}: {_reason(error)}")
+
+
+def _reason(error: BaseException) -> str:
+    """The innermost message: requests and urllib3 wrap one another."""
+    inner: object = error
+    while isinstance(inner, BaseException):
+        reason = getattr(inner, "reason", None) or (inner.args[0] if inner.args else None)
+        if not isinstance(reason, BaseException):
+            break
+        inner = reason
+    return str(inner) or type(inner).__name__
