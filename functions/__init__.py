@@ -1,0 +1,1 @@
+"""Detection functions that come with prefect-cvat: one module each, with a function `create`."""

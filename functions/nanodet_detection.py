@@ -1,0 +1,60 @@
+"""Object detection with NanoDet: 80 classes of everyday objects, quick on a CPU, nothing to download.
+
+The labels are those of COCO: person, bicycle, car, ... (`nanodet_coco/categories.json`).
+"""
+
+from __future__ import annotations
+
+import PIL.Image
+from torch import Tensor
+
+from prefect_cvat.auto_annotation.functions._inference import image_to_tensor, to_rgb
+from prefect_cvat.auto_annotation.functions._torchvision import prepare_model
+from prefect_cvat.auto_annotation.functions.nanodet_coco import INPUT_SIZE, load_categories, load_model
+from prefect_cvat.auto_annotation.functions.torchvision_detection import TorchvisionDetectionFunction
+
+__all__ = ["create"]
+
+
+def create(
+    *,
+    score_threshold: float = 0.4,
+    device: str = "auto",
+    batch_size: int = 8,
+    half_precision: bool = False,
+) -> TorchvisionDetectionFunction:
+    """Make the detection function.
+
+    It finds rectangles, at most 100 on an image. The ids of its labels are the places of their
+    names in COCO's list, from 0.
+
+    Args:
+        score_threshold: The least score when the run sets no threshold.
+        device: `auto` (CUDA, or else MPS, or else the CPU), `cpu`, `cuda`, `cuda:1`, `mps`.
+        batch_size: The greatest number of images that the model gets at once. It is halved whenever
+            the memory does not suffice.
+        half_precision: Whether to compute in 16 bits where torch finds that safe (autocast).
+
+    Raises:
+        ValueError: There is no such device, or a number is out of its range.
+    """
+    prepared = prepare_model(
+        None,
+        "",
+        model=load_model(score_thresh=0.0),
+        transforms=_resized,
+        label_map=dict(enumerate(load_categories())),
+        model_options={},
+    )
+    return TorchvisionDetectionFunction(
+        prepared,
+        score_threshold=score_threshold,
+        device=device,
+        batch_size=batch_size,
+        half_precision=half_precision,
+    )
+
+
+def _resized(image: PIL.Image.Image) -> Tensor:
+    """Resize in 8 bits, as for the weights' training: resizing floats moves boxes by up to 2 pixels."""
+    return image_to_tensor(to_rgb(image).resize((INPUT_SIZE, INPUT_SIZE), PIL.Image.Resampling.BILINEAR))
