@@ -1,0 +1,5 @@
+"""An embedded server that speaks CVAT's API, for tries, demonstrations, tests and benchmarks. It is not CVAT."""
+
+from prefect_cvat.sandbox.server import Sandbox, serve
+
+__all__ = ["Sandbox", "serve"]

@@ -1,0 +1,29 @@
+"""`python -m prefect_cvat.sandbox`."""
+
+import argparse
+import sys
+
+from prefect_cvat.sandbox.server import serve
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serves with the flags of the command line. Returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="prefect_cvat.sandbox", description="A CVAT-compatible server. Not CVAT."
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="a loopback address")
+    parser.add_argument("--port", type=int, default=8080, help="0 for any that is free")
+    parser.add_argument("--data", help="folder of the database and the media; default a temporary one")
+    parser.add_argument("--user", default="admin")
+    parser.add_argument("--password", default="admin")
+    chosen = parser.parse_args(arguments)
+    try:
+        serve(chosen.host, chosen.port, chosen.data, chosen.user, chosen.password)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

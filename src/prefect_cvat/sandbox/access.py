@@ -1,0 +1,170 @@
+"""Who may see what, and in which organization a request speaks."""
+
+from dataclasses import dataclass
+
+from prefect_cvat.sandbox.database import Connection, Row
+from prefect_cvat.sandbox.exchange import ApiError, Call, bad_request, forbidden, not_found
+
+_TASK = """
+SELECT task.*, data.id AS data_id, data.size, data.chunk_size, data.image_quality, data.start_frame,
+    data.stop_frame, data.frame_filter, data.mode, data.original_chunk_type, data.compressed_chunk_type,
+    data.deleted_frames, data.chunks_updated_date, data.validation_mode, data.frames_per_job_count,
+    project.name AS project_name
+FROM task LEFT JOIN data ON data.task_id = task.id LEFT JOIN project ON project.id = task.project_id
+"""
+_JOB = """
+SELECT job.*, task.name AS task_name, task.project_id, task.organization_id, task.consensus_replicas,
+    project.name AS project_name, data.id AS data_id, data.mode, data.chunk_size, data.original_chunk_type,
+    data.compressed_chunk_type,
+    (SELECT count(*) FROM job AS replica WHERE replica.parent_job_id = job.id) AS replicas_count
+FROM job JOIN task ON task.id = job.task_id JOIN data ON data.task_id = job.task_id
+    LEFT JOIN project ON project.id = task.project_id
+"""
+_MEMBER = "SELECT organization_id FROM membership WHERE user_id = :user"
+_VISIBLE_TASK = f"""
+    task.owner_id = :user OR task.assignee_id = :user OR task.organization_id IN ({_MEMBER})
+    OR task.project_id IN (SELECT id FROM project WHERE owner_id = :user OR assignee_id = :user)
+    OR task.id IN (SELECT task_id FROM job WHERE assignee_id = :user)
+"""  # noqa: S608 - made of constants
+_VISIBLE_PROJECT = f"""
+    project.owner_id = :user OR project.assignee_id = :user OR project.organization_id IN ({_MEMBER})
+"""
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """What a request's organization header or parameter limits lists to."""
+
+    limited: bool
+    organization_id: int | None
+
+
+def workspace(call: Call, db: Connection) -> Workspace:
+    """The workspace that a request speaks in: everything, the personal one, or an organization's.
+
+    Raises:
+        ApiError: 404 for an organization that does not exist, 403 for one that the user is not in, 400 where the
+            header and the parameter differ.
+    """
+    header, parameter, number = (
+        call.headers.get("x-organization"),
+        call.query.get("org"),
+        call.query.get("org_id"),
+    )
+    if header is not None and parameter is not None and header != parameter:
+        raise bad_request(
+            [
+                'You cannot specify "org" query parameter and "X-Organization" HTTP header with different values.'
+            ]
+        )
+    slug = parameter if parameter is not None else header
+    if slug is None and number is None:
+        return Workspace(limited=False, organization_id=None)
+    if not slug and not number:
+        return Workspace(limited=True, organization_id=None)
+    row = (
+        db.execute("SELECT id FROM organization WHERE slug = ?", (slug,)).fetchone()
+        if slug
+        else db.execute("SELECT id FROM organization WHERE id = ?", (number,)).fetchone()
+    )
+    if row is None:
+        raise ApiError(404, {"detail": f"{slug or number} organization does not exist."})
+    if not call.user.is_superuser and not _is_member(db, call.user.id, row["id"]):
+        raise forbidden()
+    return Workspace(limited=True, organization_id=row["id"])
+
+
+def visible_tasks(call: Call, db: Connection) -> list[Row]:
+    """The tasks that the user may see in the request's workspace, newest first."""
+    return _visible(call, db, _TASK, "task", _VISIBLE_TASK)
+
+
+def visible_projects(call: Call, db: Connection) -> list[Row]:
+    """The projects that the user may see in the request's workspace, newest first."""
+    return _visible(call, db, "SELECT * FROM project", "project", _VISIBLE_PROJECT)
+
+
+def visible_jobs(call: Call, db: Connection) -> list[Row]:
+    """The jobs of the tasks that the user may see, newest first."""
+    return _visible(call, db, _JOB, "job", _VISIBLE_TASK, owner="task")
+
+
+def task_of(call: Call, db: Connection, task_id: int) -> Row:
+    """A task with its data.
+
+    Raises:
+        ApiError: 404 where there is none, 403 where the user may not see it.
+    """
+    row: Row | None = db.execute(f"{_TASK} WHERE task.id = ?", (task_id,)).fetchone()
+    if row is None:
+        raise not_found("Task")
+    _check(call, db, "task", task_id)
+    return row
+
+
+def job_of(call: Call, db: Connection, job_id: int) -> Row:
+    """A job with its task's facts.
+
+    Raises:
+        ApiError: 404 where there is none, 403 where the user may not see its task.
+    """
+    row: Row | None = db.execute(f"{_JOB} WHERE job.id = ?", (job_id,)).fetchone()
+    if row is None:
+        raise not_found("Job")
+    _check(call, db, "task", row["task_id"])
+    return row
+
+
+def project_of(call: Call, db: Connection, project_id: int) -> Row:
+    """A project.
+
+    Raises:
+        ApiError: 404 where there is none, 403 where the user may not see it.
+    """
+    row: Row | None = db.execute("SELECT * FROM project WHERE id = ?", (project_id,)).fetchone()
+    if row is None:
+        raise not_found("Project")
+    _check(call, db, "project", project_id)
+    return row
+
+
+def jobs_of_task(db: Connection, task_id: int) -> list[Row]:
+    """All the jobs of a task, in the order of their frames."""
+    return db.execute(f"{_JOB} WHERE job.task_id = ? ORDER BY job.start_frame, job.id", (task_id,)).fetchall()
+
+
+def _visible(
+    call: Call, db: Connection, select: str, table: str, condition: str, *, owner: str | None = None
+) -> list[Row]:
+    space = workspace(call, db)
+    owner = owner or table
+    conditions = []
+    if not call.user.is_superuser:
+        conditions.append(f"({condition})")
+    if space.limited:
+        conditions.append(f"{owner}.organization_id IS :organization")
+    where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+    return db.execute(
+        f"{select} {where} ORDER BY {table}.id DESC",
+        {"user": call.user.id, "organization": space.organization_id},
+    ).fetchall()
+
+
+def _check(call: Call, db: Connection, table: str, number: int) -> None:
+    if call.user.is_superuser:
+        return
+    condition = {"task": _VISIBLE_TASK, "project": _VISIBLE_PROJECT}[table]
+    if not db.execute(
+        f"SELECT 1 FROM {table} WHERE id = :id AND ({condition})",  # noqa: S608 - made of constants
+        {"id": number, "user": call.user.id},
+    ).fetchone():
+        raise forbidden()
+
+
+def _is_member(db: Connection, user_id: int, organization_id: int) -> bool:
+    return (
+        db.execute(
+            "SELECT 1 FROM membership WHERE user_id = ? AND organization_id = ?", (user_id, organization_id)
+        ).fetchone()
+        is not None
+    )

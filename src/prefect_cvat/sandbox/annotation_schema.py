@@ -1,0 +1,183 @@
+"""What of an annotations body CVAT accepts, and the errors that it answers with.
+
+What CVAT does not check is not checked here either: a shape's type against its label's, points outside the picture,
+values outside a select's list, missing or doubled elements of a skeleton, the numbers inside of a mask.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prefect_cvat.sandbox import fields
+from prefect_cvat.sandbox.exchange import Json, bad_request
+from prefect_cvat.sandbox.fields import REQUIRED, FieldError
+
+SHAPE_TYPES = ("rectangle", "polygon", "polyline", "points", "ellipse", "cuboid", "mask", "skeleton")
+_POINTS_OK: Mapping[str, Callable[[int], bool]] = {
+    "rectangle": lambda count: count == 4,
+    "ellipse": lambda count: count == 4,
+    "cuboid": lambda count: count == 16,
+    "mask": lambda count: count >= 6,
+    "polygon": lambda count: count >= 6 and count % 2 == 0,
+    "polyline": lambda count: count >= 4 and count % 2 == 0,
+    "points": lambda count: count >= 2 and count % 2 == 0,
+    "skeleton": lambda count: count == 0,
+}
+_Check = Callable[[Any], Any]
+_GEOMETRY: Mapping[str, tuple[_Check, Any]] = {
+    "type": (fields.choice(SHAPE_TYPES), ...),
+    "occluded": (fields.boolean, False),
+    "outside": (fields.boolean, False),
+    "z_order": (fields.integer, 0),
+    "rotation": (fields.number_within(0, 360), 0),
+    "points": (fields.points, None),
+}
+_IDENTITY: Mapping[str, tuple[_Check, Any]] = {
+    "id": (fields.integer, None),
+    "label_id": (fields.natural, ...),
+    "group": (fields.group, 0),
+    "source": (fields.source, "manual"),
+    "frame": (fields.natural, ...),
+}
+_SHAPE: Mapping[str, tuple[_Check, Any]] = {
+    **_GEOMETRY,
+    **_IDENTITY,
+    "score": (fields.number_within(0, 1), 1),
+    "attributes": (fields.attributes, ()),
+}
+_TAG: Mapping[str, tuple[_Check, Any]] = {**_IDENTITY, "attributes": (fields.attributes, ())}
+_TRACKED_SHAPE: Mapping[str, tuple[_Check, Any]] = {
+    **_GEOMETRY,
+    "id": (fields.integer, None),
+    "frame": (fields.natural, ...),
+    "attributes": (fields.attributes, ()),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Annotations:
+    """A body that was accepted, with the defaults filled in."""
+
+    tags: list[Json]
+    shapes: list[Json]
+    tracks: list[Json]
+
+
+def accept(body: Any, *, new: bool) -> Annotations:
+    """Reads an annotations body.
+
+    Args:
+        body: What the client sent.
+        new: Whether everything in it is to be created, so that ids must be absent.
+
+    Raises:
+        ApiError: 400 with the errors in the places of what they are about.
+    """
+    try:
+        content = fields.mapping(body)
+    except FieldError as error:
+        raise bad_request(error.body) from None
+    errors: Json = {}
+    accepted: dict[str, list[Json]] = {}
+    for name, check in (("tags", _tag), ("shapes", _shape), ("tracks", _track)):
+        try:
+            accepted[name] = _each(content.get(name, []), check, new=new)
+        except FieldError as error:
+            errors[name] = error.body
+    if errors:
+        raise bad_request(errors)
+    return Annotations(**accepted)
+
+
+def _each(value: Any, check: Callable[[Any, bool], Json], *, new: bool) -> list[Json]:
+    items = fields.list_of_items(value)
+    kept: list[Json] = []
+    errors: dict[int, Any] = {}
+    for index, item in enumerate(items):
+        try:
+            kept.append(check(item, new))
+        except FieldError as error:
+            errors[index] = error.body
+    if errors:
+        raise FieldError([errors.get(index, {}) for index in range(len(items))])
+    return kept
+
+
+def _read(value: Any, table: Mapping[str, tuple[_Check, Any]], new: bool) -> Json:
+    item = fields.mapping(value)
+    kept: Json = {}
+    errors: Json = {}
+    for name, (check, default) in table.items():
+        if name in item:
+            try:
+                kept[name] = check(item[name])
+            except FieldError as error:
+                # A missing id may also be written as null.
+                if name != "id" or item[name] is not None:
+                    errors[name] = error.body
+        elif default is ...:
+            errors[name] = [REQUIRED]
+        elif default == ():
+            kept[name] = []
+        elif default is not None:
+            kept[name] = default
+    if errors:
+        raise FieldError(errors)
+    if new and kept.get("id") is not None:
+        raise FieldError({"id": ["must be absent"]})
+    return kept
+
+
+def _tag(value: Any, new: bool) -> Json:
+    return _read(value, _TAG, new)
+
+
+def _shape(value: Any, new: bool) -> Json:
+    shape = _geometry(_read(value, _SHAPE, new))
+    elements = value.get("elements")
+    if shape["type"] == "skeleton":
+        if not elements:
+            raise FieldError({"elements": ["at least one required for skeleton shape"]})
+        shape["elements"] = _elements(elements, _element, new)
+    elif elements is not None:
+        shape["elements"] = _elements(elements, _element, new)
+    return shape
+
+
+def _element(value: Any, new: bool) -> Json:
+    return _geometry(_read(value, _SHAPE, new))
+
+
+def _track(value: Any, new: bool) -> Json:
+    track = _track_without_elements(value, new)
+    track["elements"] = _elements(value.get("elements") or [], _track_without_elements, new)
+    return track
+
+
+def _track_without_elements(value: Any, new: bool) -> Json:
+    track = _read(value, _TAG, new)
+    if "shapes" not in value:
+        raise FieldError({"shapes": [REQUIRED]})
+    try:
+        track["shapes"] = _each(
+            value["shapes"], lambda item, _: _geometry(_read(item, _TRACKED_SHAPE, False)), new=new
+        )
+    except FieldError as error:
+        raise FieldError({"shapes": error.body}) from None
+    return track
+
+
+def _elements(value: Any, check: Callable[[Any, bool], Json], new: bool) -> list[Json]:
+    try:
+        return _each(value, check, new=new)
+    except FieldError as error:
+        raise FieldError({"elements": error.body}) from None
+
+
+def _geometry(shape: Json) -> Json:
+    kind = shape["type"]
+    if not _POINTS_OK[kind](len(shape.get("points", ()))):
+        raise FieldError({"points": [f"invalid length for shape type '{kind}'"]})
+    if kind == "skeleton":
+        shape.pop("points", None)
+    return shape

@@ -1,0 +1,114 @@
+"""From an ASGI request to a handler and back: the order of checks is that of CVAT."""
+
+import dataclasses
+import gzip
+import logging
+import uuid
+from collections.abc import Callable, Mapping
+
+from pydantic_core import to_json
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from prefect_cvat.sandbox.auth import SAFE_METHODS, authenticate
+from prefect_cvat.sandbox.exchange import HTML, VND_JSON, ApiError, Call, Reply, forbidden, server_error
+from prefect_cvat.sandbox.negotiation import negotiate
+
+Handler = Callable[[Call], Reply]
+_LOG = logging.getLogger(__name__)
+_GZIP_FROM = 200
+
+
+class Endpoint:
+    """An address with a handler for each method that it knows.
+
+    Handlers run in threads, so that a slow one holds up nobody, and run to their end when the client goes away.
+    """
+
+    def __init__(self, handlers: Mapping[str, Handler], *, anonymous: bool = False) -> None:
+        self._handlers = dict(handlers)
+        self._anonymous = anonymous
+        if "GET" in handlers:
+            self._handlers.setdefault("HEAD", handlers["GET"])
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        request = Request(scope, receive)
+        call = Call(
+            state=scope["app"].state.sandbox,
+            method=request.method,
+            path=request.url.path,
+            params=request.path_params,
+            query=request.query_params,
+            headers=request.headers,
+            base_url=f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}",
+        )
+        if request.headers.get("content-type", "").startswith("multipart/form-data"):
+            async with request.form(max_files=200_000, max_fields=10_000) as form:
+                reply = await run_in_threadpool(self._answer, dataclasses.replace(call, form=form))
+        else:
+            body = await request.body()
+            reply = await run_in_threadpool(self._answer, dataclasses.replace(call, body=body))
+        response = await run_in_threadpool(_render, reply, call)
+        await response(scope, receive, send)
+
+    def _answer(self, call: Call) -> Reply:
+        try:
+            media_type = negotiate(call.headers.get("accept"))
+            account = authenticate(call)
+            if account is None and not self._anonymous:
+                # The property raises what belongs here.
+                account = call.user
+            call = dataclasses.replace(call, account=account)
+            if call.method == "OPTIONS":
+                return Reply(
+                    json={"name": "prefect-cvat sandbox"}, headers={"Allow": ", ".join(self._handlers)}
+                )
+            handler = self._handlers.get(call.method)
+            if handler is None:
+                raise ApiError(405, {"detail": f'Method "{call.method}" not allowed.'})
+            if account is not None and account.read_only and call.method not in SAFE_METHODS:
+                raise forbidden()
+            reply = handler(call)
+            if media_type == "text/html" and reply.content is None:
+                return _browsable(reply)
+        except ApiError as error:
+            headers = {"WWW-Authenticate": "Token"} if error.status == 401 else {}
+            reply = error.reply()
+            return dataclasses.replace(reply, headers={**reply.headers, **headers})
+        except Exception:
+            _LOG.exception("%s %s failed", call.method, call.path)
+            return server_error().reply()
+        return reply
+
+
+def _render(reply: Reply, call: Call) -> Response:
+    content = to_json(reply.json, inf_nan_mode="constants") if reply.content is None else reply.content
+    headers = {
+        "X-Request-Id": str(uuid.uuid4()),
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+        **reply.headers,
+    }
+    compressible = reply.media_type in (VND_JSON, HTML) and "Content-Range" not in reply.headers
+    accepted = call.headers.get("accept-encoding", "")
+    if compressible and len(content) >= _GZIP_FROM and "gzip" in accepted:
+        content = gzip.compress(content, compresslevel=1)
+        headers["Content-Encoding"] = "gzip"
+    response = Response(content, status_code=reply.status, headers=headers)
+    if reply.media_type is not None:
+        response.headers["Content-Type"] = reply.media_type
+    for cookie in reply.cookies:
+        response.headers.append("Set-Cookie", cookie)
+    if call.method == "HEAD":
+        response.body = b""
+    return response
+
+
+def _browsable(reply: Reply) -> Reply:
+    text = to_json(reply.json, indent=2).decode()
+    escaped = text.replace("&", "&amp;").replace("<", "&lt;")
+    page = f"<!doctype html><title>prefect-cvat sandbox</title><pre>{escaped}</pre>"
+    return dataclasses.replace(reply, content=page.encode(), media_type=HTML, json=None)

@@ -1,0 +1,219 @@
+"""Jobs: the slices of a task that are annotated one by one."""
+
+import json
+import random
+from typing import Any
+
+from prefect_cvat.sandbox import access, instants, listing
+from prefect_cvat.sandbox.accounts import basic_user, known_user
+from prefect_cvat.sandbox.database import Connection, Row
+from prefect_cvat.sandbox.exchange import NO_CONTENT, Call, Json, Reply, bad_request
+from prefect_cvat.sandbox.tasks import touch
+
+_STAGES = ("annotation", "validation", "acceptance")
+_STATES = ("new", "in progress", "completed", "rejected")
+_STATUS = {"annotation": "annotation", "validation": "validation", "acceptance": "completed"}
+_FIELDS = (
+    "id",
+    "task_id",
+    "task_name",
+    "project_id",
+    "project_name",
+    "type",
+    "stage",
+    "state",
+    "mode",
+    "updated_date",
+    "parent_job_id",
+)
+
+
+def list_jobs(call: Call) -> Reply:
+    """GET jobs, newest first. A task that does not exist, or is not visible, has none."""
+    with call.state.database.read() as db:
+        rows = listing.narrowed(
+            call, access.visible_jobs(call, db), _FIELDS, search=("task_name", "project_name")
+        )
+        return listing.page(call, rows, lambda row: _job(call, db, row))
+
+
+def get_job(call: Call) -> Reply:
+    """GET jobs/ID."""
+    with call.state.database.read() as db:
+        return Reply(json=_job(call, db, access.job_of(call, db, call.id("Job"))))
+
+
+def update_job(call: Call) -> Reply:
+    """PATCH jobs/ID: the stage, the state, the assignee. A new stage starts in the state `new`."""
+    with call.state.database.write() as db:
+        job = access.job_of(call, db, call.id("Job"))
+        body = call.json_object()
+        errors = {
+            name: [f'"{body[name]}" is not a valid choice.']
+            for name, choices in (("stage", _STAGES), ("state", _STATES))
+            if name in body and body[name] not in choices
+        }
+        if errors:
+            raise bad_request(errors)
+        stage = body.get("stage", job["stage"])
+        state = body.get("state", job["state"] if stage == job["stage"] else "new")
+        db.execute(
+            "UPDATE job SET stage = ?, state = ?, updated_date = ? WHERE id = ?",
+            (stage, state, instants.now(), job["id"]),
+        )
+        if "assignee" in body:
+            db.execute(
+                "UPDATE job SET assignee_id = ?, assignee_updated_date = ? WHERE id = ?",
+                (known_user(db, body["assignee"], "assignee"), instants.now(), job["id"]),
+            )
+        touch(db, job["task_id"])
+        return Reply(json=_job(call, db, access.job_of(call, db, job["id"])))
+
+
+def create_ground_truth_job(call: Call) -> Reply:
+    """POST jobs: only the ground truth job of a task can be made so."""
+    body = call.json_object()
+    if body.get("type") != "ground_truth":
+        raise bad_request({"type": ['Unexpected job type, expected "ground_truth"']})
+    task_id = body.get("task_id")
+    if not isinstance(task_id, int):
+        raise bad_request({"task_id": ["This field is required."]})
+    moment = instants.now()
+    with call.state.database.write() as db:
+        task = access.task_of(call, db, task_id)
+        if task["data_id"] is None:
+            raise bad_request(["This task has no data attached yet. Please set up task data and try again"])
+        if task["validation_mode"] is not None:
+            raise bad_request(["Task already has a ground truth job"])
+        frames = chosen_frames(body, list(range(task["size"])))
+        job_id = add_job(db, task_id, "ground_truth", (0, task["size"] - 1), moment, frames=frames)
+        db.execute("UPDATE data SET validation_mode = 'gt' WHERE id = ?", (task["data_id"],))
+        touch(db, task_id)
+        shown = _job(call, db, access.job_of(call, db, job_id))
+    return Reply(status=201, json=shown, headers={"Location": call.url(f"jobs/{job_id}")})
+
+
+def delete_job(call: Call) -> Reply:
+    """DELETE jobs/ID: ground truth jobs only."""
+    with call.state.database.write() as db:
+        job = access.job_of(call, db, call.id("Job"))
+        if job["type"] != "ground_truth":
+            raise bad_request(["Only ground truth jobs can be removed"])
+        db.execute("DELETE FROM job WHERE id = ?", (job["id"],))
+        db.execute("UPDATE data SET validation_mode = NULL WHERE task_id = ?", (job["task_id"],))
+        touch(db, job["task_id"])
+    return NO_CONTENT
+
+
+def add_job(
+    db: Connection,
+    task_id: int,
+    kind: str,
+    borders: tuple[int, int],
+    moment: str,
+    *,
+    frames: list[int] | None = None,
+    parent_job_id: int | None = None,
+) -> int:
+    """Adds a job.
+
+    Args:
+        db: A connection in a write transaction.
+        task_id: Its task.
+        kind: `annotation`, `ground_truth` or `consensus_replica`.
+        borders: Its first and its last frame.
+        moment: When it is created.
+        frames: The frames in between that it has, or None for all of them.
+        parent_job_id: For a replica, the job that it replicates.
+
+    Returns:
+        The job's id.
+    """
+    number: int = db.execute(
+        "INSERT INTO job (task_id, type, start_frame, stop_frame, frames, stage, state, parent_job_id,"
+        " chunks_updated_date, created_date, updated_date)"
+        " VALUES (?, ?, ?, ?, ?, 'annotation', 'new', ?, ?, ?, ?) RETURNING id",
+        (
+            task_id,
+            kind,
+            *borders,
+            None if frames is None else json.dumps(frames),
+            parent_job_id,
+            moment,
+            moment,
+            moment,
+        ),
+    ).fetchone()["id"]
+    return number
+
+
+def frames_of_job(job: Row) -> list[int]:
+    """The frames that a job has, relative to the task."""
+    if job["frames"] is not None:
+        frames: list[int] = json.loads(job["frames"])
+        return frames
+    return list(range(job["start_frame"], job["stop_frame"] + 1))
+
+
+def chosen_frames(parameters: Json, available: list[int]) -> list[int]:
+    """The ground truth frames that the parameters choose: by hand, or a random number or share of them.
+
+    Raises:
+        ApiError: 400 for a frame that does not exist, or more frames than there are.
+    """
+    method = parameters.get("frame_selection_method")
+    if method == "manual":
+        asked: Any = parameters.get("frames") or []
+        unknown = sorted(set(asked) - set(available))
+        if unknown or not asked:
+            raise bad_request(
+                {"frames": [f"Unknown frames {', '.join(map(str, unknown))}" if unknown else "Required"]}
+            )
+        return sorted(set(asked))
+    if method != "random_uniform":
+        raise bad_request({"frame_selection_method": [f'"{method}" is not a valid choice.']})
+    count = parameters.get("frame_count") or round(float(parameters.get("frame_share") or 0) * len(available))
+    if not 1 <= int(count) <= len(available):
+        raise bad_request(
+            {"frame_count": [f"The number of frames must be in the [1, {len(available)}] range"]}
+        )
+    generator = random.Random(parameters.get("random_seed"))  # noqa: S311 - a sample, not a secret
+    return sorted(generator.sample(available, int(count)))
+
+
+def _job(call: Call, db: Connection, row: Row) -> Json:
+    return {
+        "url": call.url(f"jobs/{row['id']}"),
+        "id": row["id"],
+        "task_id": row["task_id"],
+        "task_name": row["task_name"],
+        "project_id": row["project_id"],
+        "project_name": row["project_name"],
+        "assignee": basic_user(call, db, row["assignee_id"]),
+        "guide_id": None,
+        "dimension": "2d",
+        "mode": row["mode"],
+        "media_type": "image",
+        "bug_tracker": None,
+        "status": _STATUS[row["stage"]],
+        "stage": row["stage"],
+        "state": row["state"],
+        "frame_count": len(frames_of_job(row)),
+        "start_frame": row["start_frame"],
+        "stop_frame": row["stop_frame"],
+        "data_chunk_size": row["chunk_size"],
+        "data_compressed_chunk_type": row["compressed_chunk_type"],
+        "data_original_chunk_type": row["original_chunk_type"],
+        "created_date": row["created_date"],
+        "updated_date": row["updated_date"],
+        "issues": {"url": call.url(f"issues?job_id={row['id']}"), "count": 0},
+        "labels": {"url": call.url(f"labels?job_id={row['id']}")},
+        "type": row["type"],
+        "organization": row["organization_id"],
+        "target_storage": None,
+        "source_storage": None,
+        "assignee_updated_date": row["assignee_updated_date"],
+        "parent_job_id": row["parent_job_id"],
+        "replicas_count": row["replicas_count"],
+        "consensus_replicas": row["replicas_count"],
+    }

@@ -1,0 +1,100 @@
+"""Background requests: how the creation of a task's data goes."""
+
+from datetime import timedelta
+
+from prefect_cvat.sandbox import access, instants, listing
+from prefect_cvat.sandbox.database import Connection, Row
+from prefect_cvat.sandbox.exchange import HTML, ApiError, Call, Json, Reply
+
+_NEVER_CACHE = {"Cache-Control": "max-age=0, no-cache, no-store, must-revalidate, private"}
+_KEPT = timedelta(seconds=500)
+
+
+def list_requests(call: Call) -> Reply:
+    """GET requests: those of the user, newest first."""
+    with call.state.database.read() as db:
+        rows = db.execute(
+            f"{_SELECT} WHERE request.owner_id = ? ORDER BY created_date DESC", (call.user.id,)
+        ).fetchall()
+        rows = listing.narrowed(call, rows, ("id", "status", "task_id"), search=("id",))
+        return listing.page(call, rows, _request)
+
+
+def get_request(call: Call) -> Reply:
+    """GET requests/RQ_ID."""
+    with call.state.database.read() as db:
+        row = db.execute(f"{_SELECT} WHERE request.id = ?", (call.params["rq_id"],)).fetchone()
+        if row is None:
+            raise ApiError(
+                404, "There is no request with specified id", media_type=HTML, headers=_NEVER_CACHE
+            )
+        access.task_of(call, db, row["task_id"])
+    return Reply(json=_request(row), headers=_NEVER_CACHE)
+
+
+def queue(db: Connection, task_id: int, owner_id: int) -> str:
+    """Notes that the data of a task are going to be made, and returns the request's id."""
+    rq_id = f"action=create&target=task&target_id={task_id}"
+    db.execute(
+        "INSERT OR REPLACE INTO request (id, task_id, owner_id, status, message, created_date)"
+        " VALUES (?, ?, ?, 'queued', '', ?)",
+        (rq_id, task_id, owner_id, instants.now()),
+    )
+    return rq_id
+
+
+def start(db: Connection, rq_id: str) -> None:
+    """Notes that a request is being worked on."""
+    db.execute(
+        "UPDATE request SET status = 'started', message = 'Media files are being extracted...', started_date = ?"
+        " WHERE id = ?",
+        (instants.now(), rq_id),
+    )
+
+
+def finish(db: Connection, rq_id: str, *, failure: str | None = None) -> None:
+    """Notes how a request ended."""
+    db.execute(
+        "UPDATE request SET status = ?, message = ?, finished_date = ? WHERE id = ?",
+        ("finished" if failure is None else "failed", failure or "", instants.now(), rq_id),
+    )
+
+
+def abandon_unfinished(db: Connection) -> None:
+    """Fails what a server that is gone was working on."""
+    db.execute(
+        "UPDATE request SET status = 'failed', message = 'The server was stopped', finished_date = ?"
+        " WHERE status IN ('queued', 'started')",
+        (instants.now(),),
+    )
+
+
+_SELECT = "SELECT request.*, user.username FROM request JOIN user ON user.id = request.owner_id"
+
+
+def _request(row: Row) -> Json:
+    finished = row["finished_date"]
+    expiry = None if finished is None else instants.written(instants.read(finished) + _KEPT)
+    return {
+        "status": row["status"],
+        "message": row["message"],
+        "id": row["id"],
+        "operation": {
+            "type": "create:task",
+            "target": "task",
+            "project_id": None,
+            "task_id": row["task_id"],
+            "job_id": None,
+            "org_id": None,
+            "format": None,
+            "lightweight": None,
+        },
+        "progress": 0.0,
+        "created_date": row["created_date"],
+        "started_date": row["started_date"],
+        "finished_date": finished,
+        "expiry_date": expiry,
+        "owner": {"id": row["owner_id"], "username": row["username"]},
+        "result_url": None,
+        "result_id": None,
+    }
