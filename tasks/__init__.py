@@ -1,0 +1,1 @@
+"""The stages of the pipeline as Prefect tasks, one module each."""

@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
+from urllib.parse import quote
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from prefect_cvat.exceptions import InvalidResponseError, NoDataError, NotFoundError, UnsupportedTaskError
-from prefect_cvat.models import DataMeta, Job, Label, LabeledData, Task, User, ValidationLayout
+from prefect_cvat.exceptions import (
+    InvalidResponseError,
+    MediaError,
+    NoDataError,
+    NotFoundError,
+    RequestTimeoutError,
+    UnsupportedTaskError,
+)
+from prefect_cvat.models import (
+    DataMeta,
+    Job,
+    Label,
+    LabeledData,
+    PatchedLabelRequest,
+    Task,
+    User,
+    ValidationLayout,
+)
 from prefect_cvat.transport import RetryPolicy, Transport
 
 __all__ = ["Client"]
@@ -142,6 +160,49 @@ class Client:
                 " video is not supported yet, only tasks made of images"
             )
         return task
+
+    def create_task(self, name: str, labels: Sequence[PatchedLabelRequest], **fields: Any) -> Task:
+        """Create a task without data; `fields` are further ones of CVAT's, such as `segment_size`."""
+        body = {
+            "name": name,
+            "labels": [label.model_dump(mode="json", exclude_none=True) for label in labels],
+            **fields,
+        }
+        return _parse(Task, self._transport.json("POST", "/api/tasks", body=body), "the new task")
+
+    def upload_images(
+        self, task_id: int, images: Mapping[str, bytes], *, timeout: float = 600.0, **fields: Any
+    ) -> None:
+        """Give a task its images, and wait until the server has processed them.
+
+        Args:
+            task_id: A task without data.
+            images: The files' bytes by file name. The server sorts them by name.
+            timeout: Seconds to wait for the server.
+            fields: Further ones of CVAT's, such as `chunk_size`.
+
+        Raises:
+            MediaError: The server could not process the images.
+            RequestTimeoutError: It did not do so in time.
+        """
+        path = f"/api/tasks/{task_id}/data/"
+        settings = {"image_quality": 95, "use_cache": True, **fields}
+        self._transport.json("POST", path, headers={"Upload-Start": ""})
+        for start in range(0, len(images), 50):
+            part = list(images.items())[start : start + 50]
+            files = {f"client_files[{i}]": item for i, item in enumerate(part)}
+            self._transport.post_files(
+                path, fields={"image_quality": str(settings["image_quality"])}, files=files, step="Upload-Multiple"
+            )
+        answer = self._transport.json("POST", path, body=settings, headers={"Upload-Finish": ""})
+        request = f"/api/requests/{quote(answer['rq_id'], safe='')}"
+        deadline = time.monotonic() + timeout
+        while (status := self._transport.json("GET", request))["status"] not in ("finished", "failed"):
+            if time.monotonic() > deadline:
+                raise RequestTimeoutError(f"the images of task {task_id} were not processed in {timeout:.0f} s")
+            time.sleep(0.2)
+        if status["status"] == "failed":
+            raise MediaError(f"the server could not process the images of task {task_id}: {status['message']}")
 
     def meta(self, task_id: int) -> DataMeta:
         """What a task's media are: frames, chunk size, deleted frames."""

@@ -188,6 +188,7 @@ class Transport:
         *,
         params: Mapping[str, str | int] | None = None,
         body: Any = None,
+        headers: Mapping[str, str] | None = None,
         anonymous: bool = False,
     ) -> Any:
         """Send a request and return what the JSON of its answer says, or None for an empty answer.
@@ -197,6 +198,7 @@ class Transport:
             path: The path on the server, from `/api` on.
             params: The query.
             body: What to send as JSON; bytes are taken for JSON that is ready.
+            headers: Further headers.
             anonymous: Send no credentials.
 
         Raises:
@@ -205,7 +207,10 @@ class Transport:
             InvalidResponseError: The answer is not JSON.
         """
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
-        response = self._send(method, path, params=params, data=data, anonymous=anonymous)
+        headers = {**({} if data is None else {"Content-Type": "application/json"}), **(headers or {})}
+        response = self._send(
+            method, path, params=params, data=data, headers=headers, anonymous=anonymous
+        )
         if response.status_code == 204 or not response.content:
             return None
         try:
@@ -219,7 +224,23 @@ class Transport:
 
     def content(self, path: str, *, params: Mapping[str, str | int] | None = None) -> bytes:
         """Get binary data, complete or not at all. Raises as `json` does."""
-        return self._send("GET", path, params=params, accept="*/*").content
+        return self._send("GET", path, params=params, headers={"Accept": "*/*"}).content
+
+    def post_files(
+        self, path: str, *, fields: Mapping[str, str], files: Mapping[str, tuple[str, bytes]], step: str
+    ) -> None:
+        """Send files as a form, in one step of CVAT's upload protocol. Raises as `json` does.
+
+        Args:
+            path: The path on the server.
+            fields: Further fields of the form.
+            files: The files by field name, each a file name and its bytes.
+            step: The header that names the step, such as `Upload-Multiple`.
+        """
+        form = requests.Request("POST", self.url, data=fields, files=files).prepare()
+        assert isinstance(form.body, bytes)
+        headers = {"Content-Type": form.headers["Content-Type"], step: ""}
+        self._send("POST", path, data=form.body, headers=headers)
 
     def close(self) -> None:
         """Close the connections. The token stays valid: logging out would end it for every client."""
@@ -232,12 +253,9 @@ class Transport:
         *,
         params: Mapping[str, str | int] | None = None,
         data: bytes | None = None,
-        accept: str | None = None,
+        headers: Mapping[str, str] | None = None,
         anonymous: bool = False,
     ) -> requests.Response:
-        headers = {} if data is None else {"Content-Type": "application/json"}
-        if accept is not None:
-            headers["Accept"] = accept
         reads_only = method in ("GET", "HEAD", "OPTIONS")
         started = time.monotonic()
         attempt = 0
@@ -252,7 +270,7 @@ class Transport:
                     self.url + path,
                     params=params,
                     data=data,
-                    headers=headers,
+                    headers=dict(headers or {}),
                     timeout=self._timeout,
                     auth=auth,
                     allow_redirects=reads_only,

@@ -1,5 +1,6 @@
 """Auto-annotation functions: what they are made of, and `annotate_task`, which runs one on a task."""
 
+from prefect_cvat.auto_annotation.annotate import *  # noqa: F403
 from prefect_cvat.auto_annotation.exceptions import *  # noqa: F403
 from prefect_cvat.auto_annotation.factories import *  # noqa: F403
 from prefect_cvat.auto_annotation.interface import *  # noqa: F403

@@ -1,0 +1,104 @@
+"""The flow that annotates one task."""
+
+from __future__ import annotations
+
+from logging import Logger, LoggerAdapter
+from typing import Annotated, Any
+
+from prefect import flow, get_run_logger
+from pydantic import Field
+
+from prefect_cvat.auto_annotation.loading import load_function, parse_parameters
+from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.pipeline import Options, Progress, Run, run_pipeline
+from prefect_cvat.plan import Selection
+from prefect_cvat.report import RunReport
+from prefect_cvat.tasks.submitter import PrefectSubmitter
+from prefect_cvat.upload import Existing
+
+__all__ = ["annotate_task"]
+
+Threshold = Annotated[float, Field(ge=0, le=1)]
+
+
+@flow(
+    name="annotate task",
+    flow_run_name="annotate task {task_id} with {function}",
+    persist_result=False,
+    retries=0,
+)
+def annotate_task(
+    task_id: Annotated[int, Field(ge=1)],
+    credentials: CvatCredentials,
+    function: str = "nanodet_detection",
+    function_parameters: dict[str, str] | None = None,
+    existing: Existing = Existing.KEEP,
+    allow_unmatched_labels: bool = False,
+    conf_threshold: Threshold | None = None,
+    label_thresholds: dict[str, Threshold] | None = None,
+    label_map: dict[str, str | None] | None = None,
+    conv_mask_to_poly: bool = False,
+    frames: list[int] | None = None,
+    jobs: list[int] | None = None,
+    batch_size: Annotated[int, Field(ge=1)] | None = None,
+) -> RunReport:
+    """Annotate a CVAT task with a detection function.
+
+    Args:
+        task_id: The number of the task in CVAT.
+        credentials: The block that says how to log in to CVAT.
+        function: A built-in function, such as nanodet_detection, or one that a package has registered.
+        function_parameters: Parameters of the function, each value as type:value, such as float:0.3.
+        existing: What becomes of the annotations that the task has already; what is to be replaced is
+            removed when its replacement stands.
+        allow_unmatched_labels: Drop what the task has no label for, instead of refusing.
+        conf_threshold: The least score, 0 to 1; empty leaves it to the function.
+        label_thresholds: The least score for single labels, by the function's label names.
+        label_map: From the function's label names to the task's, where they differ; null drops a label.
+        conv_mask_to_poly: Write polygons instead of masks.
+        frames: The numbers of the frames to annotate; empty for all.
+        jobs: The numbers of the jobs to annotate; empty for all.
+        batch_size: How many frames a batch has at the most; empty adapts it to the function's speed.
+
+    Returns:
+        What was done.
+    """
+    logger = get_run_logger()
+    options = Options(
+        selection=Selection(frames=frames, jobs=jobs),
+        existing=existing,
+        allow_unmatched_labels=allow_unmatched_labels,
+        label_map=label_map,
+        conf_threshold=conf_threshold,
+        label_thresholds=label_thresholds,
+        conv_mask_to_poly=conv_mask_to_poly,
+        batch_size=batch_size,
+    )
+    loaded = load_function(function, parse_parameters(function_parameters or {}))
+    with credentials.get_client() as client:
+        run = Run(client, task_id, loaded, options, function_name=function)
+        report = run_pipeline(run, PrefectSubmitter(), _LoggedProgress(logger))
+    for line in report.lines():
+        logger.info(line)
+    return report
+
+
+class _LoggedProgress(Progress):
+    """Tells the flow run's log each time another tenth is done."""
+
+    def __init__(self, logger: Logger | LoggerAdapter[Any]) -> None:
+        self._logger = logger
+        self._total = 0
+        self._done = 0
+
+    def start(self, total: int) -> None:
+        self._total = total
+        self._logger.info("%d frames to annotate", total)
+
+    def advance(self, frames: int) -> None:
+        before, self._done = self._done, self._done + frames
+        if self._done * 10 // self._total > before * 10 // self._total:
+            self._logger.info("%d of %d frames are annotated", self._done, self._total)
+
+    def finish(self) -> None:
+        pass

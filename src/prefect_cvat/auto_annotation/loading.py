@@ -1,0 +1,187 @@
+"""Finding and making auto-annotation functions: built-ins, modules, files."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import inspect
+import pkgutil
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from prefect_cvat.exceptions import BadFunctionError, FunctionLoadError, PrefectCvatError
+
+__all__ = [
+    "builtin_functions",
+    "load_function",
+    "load_function_file",
+    "load_function_module",
+    "parse_parameter",
+    "parse_parameters",
+]
+
+BUILTINS = "prefect_cvat.auto_annotation.functions"
+ENTRY_POINT_GROUP = "prefect_cvat.functions"
+
+
+def builtin_functions() -> list[str]:
+    """The names of the functions that come with this package."""
+    package = importlib.import_module(BUILTINS)
+    return sorted(
+        module.name
+        for module in pkgutil.iter_modules(package.__path__)
+        if not module.ispkg and not module.name.startswith("_")
+    )
+
+
+def load_function(name: str, parameters: Mapping[str, Any] | None = None) -> Any:
+    """Make a function by its name.
+
+    Args:
+        name: A built-in, such as `nanodet_detection`, or a name that an installed package has
+            registered in the entry point group `prefect_cvat.functions`.
+        parameters: What to pass to its `create`.
+
+    Raises:
+        FunctionLoadError: There is no function of this name, or it cannot be made.
+        BadFunctionError: It has no `spec`.
+    """
+    builtins = builtin_functions()
+    if name in builtins:
+        return load_function_module(f"{BUILTINS}.{name}", parameters)
+    registered = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
+    if name in registered:
+        return _make(_import(registered[name].module), name, parameters)
+    raise FunctionLoadError(
+        f"there is no function {name!r}; there are {', '.join([*builtins, *sorted(registered)])}"
+    )
+
+
+def load_function_module(module: str, parameters: Mapping[str, Any] | None = None) -> Any:
+    """Make the function that a module is or that its `create` makes.
+
+    Args:
+        module: The module's name, as one imports it.
+        parameters: What to pass to its `create`.
+
+    Raises:
+        FunctionLoadError: The module cannot be imported, or the function cannot be made.
+        BadFunctionError: It has no `spec`.
+    """
+    return _make(_import(module), module, parameters)
+
+
+def load_function_file(path: Path | str, parameters: Mapping[str, Any] | None = None) -> Any:
+    """Make the function that a Python file is or that its `create` makes.
+
+    Raises:
+        FunctionLoadError: The file cannot be run, or the function cannot be made.
+        BadFunctionError: It has no `spec`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FunctionLoadError(f"there is no file {str(path)!r}")
+    spec = importlib.util.spec_from_file_location("__cvat_function__", path)
+    if spec is None or spec.loader is None:
+        raise FunctionLoadError(f"{str(path)!r} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise FunctionLoadError(f"{str(path)!r} cannot be run: {type(error).__name__}: {error}") from error
+    return _make(module, str(path), parameters)
+
+
+def parse_parameter(text: str) -> tuple[str, Any]:
+    """Read a parameter written as `name=type:value`, the type one of int, float, str, bool.
+
+    Raises:
+        ValueError: It is not written so.
+    """
+    name, equals, typed_value = text.partition("=")
+    if not equals or not name:
+        raise ValueError(
+            f"{text!r} has no value; write it as name=type:value, such as score_threshold=float:0.3"
+        )
+    return name, _parse_value(typed_value, text)
+
+
+def parse_parameters(parameters: Mapping[str, str]) -> dict[str, Any]:
+    """Read parameters whose values are written as `type:value`.
+
+    Raises:
+        ValueError: One is not written so.
+    """
+    return {name: _parse_value(value, f"{name}={value}") for name, value in parameters.items()}
+
+
+def _parse_value(typed_value: str, text: str) -> Any:
+    type_name, colon, value = typed_value.partition(":")
+    if not colon:
+        raise ValueError(
+            f"{text!r} has no type; write it as name=type:value, such as score_threshold=float:0.3"
+        )
+    try:
+        match type_name:
+            case "int":
+                return int(value)
+            case "float":
+                return float(value)
+            case "str":
+                return value
+            case "bool":
+                return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[
+                    value.lower()
+                ]
+    except (ValueError, KeyError):
+        raise ValueError(f"{text!r}: {value!r} is not a {type_name}") from None
+    raise ValueError(f"{text!r} has the unknown type {type_name!r}; there are int, float, str and bool")
+
+
+def _import(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name and (name == error.name or name.startswith(f"{error.name}.")):
+            raise FunctionLoadError(f"there is no module {name!r}") from error
+        raise FunctionLoadError(
+            f"module {name!r} needs the module {error.name!r}, which is missing"
+        ) from error
+    except PrefectCvatError:
+        raise
+    except Exception as error:
+        raise FunctionLoadError(
+            f"module {name!r} cannot be imported: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _make(module: ModuleType, name: str, parameters: Mapping[str, Any] | None) -> Any:
+    parameters = dict(parameters or {})
+    function: Any = module
+    create = getattr(module, "create", None)
+    if create is not None:
+        try:
+            inspect.signature(create).bind(**parameters)
+        except TypeError as error:
+            raise FunctionLoadError(
+                f"function {name!r} does not take these parameters: {error};"
+                f" its create is called as create{inspect.signature(create)}"
+            ) from error
+        except ValueError:
+            pass  # a signature that cannot be looked at; the call itself will tell
+        try:
+            function = create(**parameters)
+        except PrefectCvatError:
+            raise
+        except Exception as error:
+            raise FunctionLoadError(
+                f"function {name!r} cannot be made: {type(error).__name__}: {error}"
+            ) from error
+    elif parameters:
+        raise FunctionLoadError(f"function {name!r} takes no parameters: its module has no create")
+    if not hasattr(function, "spec"):
+        raise BadFunctionError(f"function {name!r} has neither a 'spec' nor a 'create'")
+    return function

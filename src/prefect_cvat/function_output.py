@@ -1,0 +1,296 @@
+"""What a function returned, held against its spec and against what CVAT can store.
+
+CVAT 2.73 stores much that it should refuse: mask run lengths that do not fill their box, coordinates
+of 1e308, skeleton elements on another frame (which make the whole task unreadable). So everything
+is checked here, before it is kept or sent.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from prefect_cvat.attributes import attribute_value_validator
+from prefect_cvat.exceptions import BadFunctionError
+from prefect_cvat.models import (
+    AttributeValRequest,
+    LabeledImageRequest,
+    LabeledShapeRequest,
+    ShapeType,
+    SubLabeledShapeRequest,
+)
+
+__all__ = ["FrameDetections", "OutputChecker"]
+
+AttributeChecks = dict[int, Callable[[str], bool]]
+
+
+class FrameDetections:
+    """What a function found on one frame, in the function's own labels.
+
+    A plain object on purpose: Prefect walks through lists, dicts, dataclasses and models that are
+    passed between Prefect tasks, at a price of milliseconds per thousand shapes.
+    """
+
+    __slots__ = ("error", "frame", "shapes", "tags")
+
+    def __init__(
+        self,
+        frame: int,
+        tags: list[LabeledImageRequest],
+        shapes: list[LabeledShapeRequest],
+        error: str | None = None,
+    ) -> None:
+        self.frame = frame
+        self.tags = tags
+        self.shapes = shapes
+        self.error = error
+
+
+@dataclass(frozen=True, slots=True)
+class _LabelChecks:
+    """What annotations of one label may be."""
+
+    name: str
+    type: str
+    attributes: AttributeChecks
+    sublabels: dict[int, AttributeChecks]
+
+
+class OutputChecker:
+    """Checks what a function returns for an image.
+
+    Args:
+        spec_labels: The labels of the function's spec.
+        conv_mask_to_poly: Whether the function was told to return polygons instead of masks.
+    """
+
+    def __init__(self, spec_labels: Iterable[Any], *, conv_mask_to_poly: bool = False) -> None:
+        self._conv_mask_to_poly = conv_mask_to_poly
+        self._labels = {
+            label.id: _LabelChecks(
+                name=label.name,
+                type=_value(getattr(label, "type", None) or "any"),
+                attributes=_attribute_checks(label),
+                sublabels={
+                    sublabel.id: _attribute_checks(sublabel)
+                    for sublabel in getattr(label, "sublabels", None) or ()
+                },
+            )
+            for label in spec_labels
+        }
+
+    def check(self, frame: int, annotations: object) -> FrameDetections:
+        """Check what the function returned for a frame.
+
+        Returns:
+            The same annotations as objects of ours, also where the function made those of the SDK.
+
+        Raises:
+            BadFunctionError: The function broke its contract; the message says how.
+        """
+        if isinstance(annotations, str | bytes) or not isinstance(annotations, Iterable):
+            raise BadFunctionError(
+                f"function output an object of type {type(annotations).__name__!r}"
+                " (expected a sequence of tags and shapes)"
+            )
+        tags: list[LabeledImageRequest] = []
+        shapes: list[LabeledShapeRequest] = []
+        for annotation in annotations:
+            match _own(annotation):
+                case LabeledShapeRequest() as shape:
+                    self._check_shape(shape)
+                    shapes.append(shape)
+                case LabeledImageRequest() as tag:
+                    self._check_tag(tag)
+                    tags.append(tag)
+        return FrameDetections(frame, tags, shapes)
+
+    def _check_tag(self, tag: LabeledImageRequest) -> None:
+        label = self._check_common(tag, "tag")
+        if label.type not in ("any", "tag"):
+            raise BadFunctionError(f"function output tag for label {label.name!r} of type {label.type!r}")
+
+    def _check_shape(self, shape: LabeledShapeRequest) -> None:
+        label = self._check_common(shape, "shape")
+        shape_type = shape.type
+        if shape_type is ShapeType.MASK and self._conv_mask_to_poly:
+            raise BadFunctionError("function output mask shape despite conv_mask_to_poly=True")
+        expected = "polygon" if self._conv_mask_to_poly and label.type == "mask" else label.type
+        if expected not in ("any", shape_type):
+            raise BadFunctionError(
+                f"function output shape of type {shape_type.value!r} (expected {expected!r})"
+                f" for label {label.name!r}"
+            )
+        _check_geometry(shape)
+        if shape_type is ShapeType.SKELETON:
+            self._check_elements(shape, label)
+        elif shape.elements:
+            raise BadFunctionError("function output non-skeleton shape with elements")
+
+    def _check_common(self, annotation: LabeledImageRequest | LabeledShapeRequest, what: str) -> _LabelChecks:
+        _check_unset(annotation, what)
+        label = self._labels.get(annotation.label_id)
+        if label is None:
+            raise BadFunctionError(f"function output {what} with unknown label ID ({annotation.label_id})")
+        if annotation.attributes:
+            _check_attribute_values(annotation.attributes, label.attributes, what)
+        return label
+
+    def _check_elements(self, skeleton: LabeledShapeRequest, label: _LabelChecks) -> None:
+        if not skeleton.elements:
+            raise BadFunctionError(f"function output skeleton without elements for label {label.name!r}")
+        seen: set[int] = set()
+        for element in skeleton.elements:
+            _check_unset(element, "shape element")
+            if element.type is not ShapeType.POINTS:
+                raise BadFunctionError(
+                    f"function output skeleton with element type other than 'points' ({element.type.value})"
+                )
+            attributes = label.sublabels.get(element.label_id)
+            if attributes is None:
+                raise BadFunctionError(f"function output shape with unknown sublabel ID ({element.label_id})")
+            if element.label_id in seen:
+                raise BadFunctionError(
+                    f"function output skeleton with multiple elements with same sublabel ({element.label_id})"
+                )
+            seen.add(element.label_id)
+            _check_geometry(element)
+            if element.attributes:
+                _check_attribute_values(element.attributes, attributes, "shape element")
+
+
+def _check_unset(annotation: LabeledImageRequest | SubLabeledShapeRequest, what: str) -> None:
+    if annotation.id is not None:
+        raise BadFunctionError(f"function output {what} with preset id")
+    if annotation.source is not None:
+        raise BadFunctionError(f"function output {what} with preset source")
+    if annotation.frame != 0:
+        raise BadFunctionError(f"function output {what} with unexpected frame number ({annotation.frame})")
+
+
+def _check_attribute_values(
+    values: Sequence[AttributeValRequest], checks: AttributeChecks, what: str
+) -> None:
+    seen: set[int] = set()
+    for value in values:
+        is_suitable = checks.get(value.spec_id)
+        if is_suitable is None:
+            raise BadFunctionError(f"function output {what} attribute with unknown ID ({value.spec_id})")
+        if value.spec_id in seen:
+            raise BadFunctionError(
+                f"function output {what} with multiple attributes with same ID ({value.spec_id})"
+            )
+        seen.add(value.spec_id)
+        if not is_suitable(value.value):
+            raise BadFunctionError(
+                f"function output attribute value ({value.value!r})"
+                f" that is unsuitable for its attribute ({value.spec_id})"
+            )
+
+
+_COUNTS: dict[ShapeType, Callable[[int], bool]] = {
+    ShapeType.RECTANGLE: lambda n: n == 4,
+    ShapeType.ELLIPSE: lambda n: n == 4,
+    ShapeType.CUBOID: lambda n: n == 16,
+    ShapeType.POLYGON: lambda n: n >= 6 and n % 2 == 0,
+    ShapeType.POLYLINE: lambda n: n >= 4 and n % 2 == 0,
+    ShapeType.POINTS: lambda n: n >= 2 and n % 2 == 0,
+    ShapeType.MASK: lambda n: n >= 5,
+    ShapeType.SKELETON: lambda n: n == 0,
+}
+
+
+def _check_geometry(shape: SubLabeledShapeRequest) -> None:
+    points = shape.points
+    name = shape.type.value
+    if not _COUNTS[shape.type](len(points)):
+        raise BadFunctionError(f"function output {name} with {len(points)} numbers in its points")
+    if not math.isfinite(math.fsum(points)) and not all(map(math.isfinite, points)):
+        raise BadFunctionError(f"function output {name} with coordinates that are not finite: {points}")
+    if not 0 <= shape.rotation <= 360:
+        raise BadFunctionError(f"function output {name} with rotation {shape.rotation} (expected 0 to 360)")
+    if shape.score is not None and not 0 <= shape.score <= 1:
+        raise BadFunctionError(f"function output {name} with score {shape.score} (expected 0 to 1)")
+    if shape.type is ShapeType.MASK:
+        _check_mask(points)
+
+
+def _check_mask(points: Sequence[float]) -> None:
+    if any(not number.is_integer() for number in points):
+        raise BadFunctionError("function output mask with numbers that are not whole")
+    *runs, left, top, right, bottom = points
+    if right < left or bottom < top:
+        raise BadFunctionError(f"function output mask with an empty box ({left}, {top}, {right}, {bottom})")
+    area = (right - left + 1) * (bottom - top + 1)
+    if min(runs) < 0 or sum(runs) != area:
+        raise BadFunctionError(
+            f"function output mask whose run lengths sum up to {sum(runs):.0f},"
+            f" but whose box has {area:.0f} pixels"
+        )
+
+
+def _attribute_checks(owner: Any) -> AttributeChecks:
+    return {
+        attribute.id: attribute_value_validator(attribute)
+        for attribute in getattr(owner, "attributes", None) or ()
+    }
+
+
+def _own(annotation: object) -> LabeledImageRequest | LabeledShapeRequest:
+    """The annotation as an object of ours, or the error that the SDK would give."""
+    if isinstance(annotation, LabeledShapeRequest | LabeledImageRequest):
+        return annotation
+    # objects of cvat_sdk.models, which need not be installed here: known by their class names
+    class_name = type(annotation).__name__
+    try:
+        if class_name == "LabeledShapeRequest":
+            elements = getattr(annotation, "elements", None) or ()
+            return LabeledShapeRequest(
+                **_shape_fields(annotation),
+                elements=[SubLabeledShapeRequest(**_shape_fields(element)) for element in elements],
+            )
+        if class_name == "LabeledImageRequest":
+            return LabeledImageRequest(
+                **_fields(annotation, ("frame", "label_id", "id", "group", "source", "attributes"))
+            )
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise BadFunctionError(f"function output {class_name} with bad {where}: {problem['msg']}") from error
+    raise BadFunctionError(
+        f"function output an object of type {class_name!r}"
+        " (expected 'LabeledImageRequest' or 'LabeledShapeRequest')"
+    )
+
+
+_SHAPE_FIELDS = (
+    *("type", "frame", "label_id", "points", "occluded", "outside", "z_order", "rotation", "score"),
+    *("id", "group", "source", "attributes"),
+)
+
+
+def _shape_fields(annotation: object) -> dict[str, Any]:
+    return _fields(annotation, _SHAPE_FIELDS)
+
+
+def _fields(annotation: object, names: Iterable[str]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for name in names:
+        value = getattr(annotation, name, None)
+        if value is None:
+            continue
+        if name == "attributes":
+            value = [AttributeValRequest(spec_id=item.spec_id, value=item.value) for item in value]
+        elif name in ("type", "source"):
+            value = _value(value)
+        fields[name] = value
+    return fields
+
+
+def _value(value: Any) -> str:
+    return str(getattr(value, "value", value))

@@ -1,0 +1,209 @@
+"""A run's report as one HTML file: what was found, drawn on the frames, and the figures."""
+
+from __future__ import annotations
+
+import base64
+import colorsys
+import html
+import io
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from string import Template
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+from prefect_cvat.masks import decode_mask
+from prefect_cvat.media import Frame
+from prefect_cvat.report import RunReport
+
+__all__ = ["AnnotatedFrame", "render_report"]
+
+WIDTH = 960
+"""Pixels that a frame is scaled down to, so that the file stays small."""
+
+
+@dataclass(frozen=True)
+class AnnotatedFrame:
+    """A frame, its picture, and the server's annotations on it."""
+
+    frame: Frame
+    image: PIL.Image.Image
+    tags: Sequence[Mapping[str, Any]]
+    shapes: Sequence[Mapping[str, Any]]
+
+
+def render_report(
+    report: RunReport, frames: Iterable[AnnotatedFrame], labels: Mapping[int, str], *, title: str
+) -> str:
+    """Draw a report.
+
+    Args:
+        report: What the run did.
+        frames: The frames to show.
+        labels: The names of labels and sublabels by id.
+        title: The page's title.
+
+    Returns:
+        HTML that needs no other file.
+    """
+    figures = [
+        ("frames", str(report.frames)),
+        ("annotations", str(sum(report.labels.values()))),
+        ("seconds", f"{report.seconds:.1f}"),
+        ("frames per second", f"{report.frames_per_second:.1f}"),
+    ]
+    return _PAGE.substitute(
+        title=html.escape(title),
+        task=html.escape(f"Task {report.task_id}, {report.task_name}, by {report.function}"),
+        figures="".join(f"<div><b>{value}</b>{name}</div>" for name, value in figures),
+        labels="".join(
+            f'<li style="--c:{_color(name)}"><i></i>{html.escape(name)} <b>{count}</b></li>'
+            for name, count in sorted(report.labels.items(), key=lambda item: (-item[1], item[0]))
+        ),
+        lines="".join(f"<li>{html.escape(line)}</li>" for line in report.lines()[3:]),
+        frames="".join(_figure(frame, labels) for frame in frames),
+    )
+
+
+def _figure(annotated: AnnotatedFrame, labels: Mapping[int, str]) -> str:
+    frame = annotated.frame
+    unit = max(frame.width, frame.height) / 100  # a hundredth of the picture, for line and letter sizes
+    drawn = "".join(_shape(shape, labels, frame, unit) for shape in annotated.shapes)
+    tags = "".join(
+        f'<span style="--c:{_color(labels[tag["label_id"]])}">{html.escape(labels[tag["label_id"]])}</span>'
+        for tag in annotated.tags
+    )
+    return (
+        f'<figure><svg viewBox="0 0 {frame.width} {frame.height}" role="img"'
+        f' aria-label="{html.escape(frame.name)}"><image href="{_data_uri(annotated.image)}"'
+        f' width="{frame.width}" height="{frame.height}"/>{drawn}</svg>'
+        f"<figcaption>{html.escape(str(frame))} · {frame.width}x{frame.height} ·"
+        f" {len(annotated.shapes)} shapes {tags}</figcaption></figure>"
+    )
+
+
+def _shape(shape: Mapping[str, Any], labels: Mapping[int, str], frame: Frame, unit: float) -> str:
+    name = labels[shape["label_id"]]
+    color = _color(name)
+    style = f'fill="{color}" fill-opacity=".12" stroke="{color}" stroke-width="{0.35 * unit:.2f}"'
+    points = shape.get("points") or []
+    match shape["type"]:
+        case "rectangle":
+            x1, y1, x2, y2 = points
+            turn = (
+                f' transform="rotate({shape["rotation"]} {(x1 + x2) / 2} {(y1 + y2) / 2})"'
+                if shape.get("rotation")
+                else ""
+            )
+            drawn = f'<rect x="{x1}" y="{y1}" width="{x2 - x1}" height="{y2 - y1}" {style}{turn}/>'
+        case "polygon":
+            drawn = f'<polygon points="{_numbers(points)}" {style}/>'
+        case "polyline":
+            drawn = f'<polyline points="{_numbers(points)}" {style} fill="none"/>'
+        case "ellipse":
+            cx, cy, right, top = points
+            drawn = f'<ellipse cx="{cx}" cy="{cy}" rx="{abs(right - cx)}" ry="{abs(cy - top)}" {style}/>'
+        case "mask":
+            drawn = _mask(points, frame, color)
+        case "skeleton":
+            points = [number for element in shape["elements"] for number in element["points"]]
+            drawn = _dots(points, color, unit)
+        case _:
+            drawn = _dots(points, color, unit)
+    corner_x, corner_y = _corner(shape["type"], points)
+    score = shape.get("score")
+    text = f"{html.escape(name)}{'' if score is None else f' {score:.2f}'}"
+    size = 2.2 * unit
+    y = max(corner_y, size * 1.3)
+    width = 0.58 * size * (len(html.unescape(text)) + 1)
+    x = max(0.0, min(corner_x, frame.width - width))
+    return (
+        f"<g>{drawn}"
+        f'<rect x="{x:.1f}" y="{y - size * 1.3:.1f}" width="{width:.1f}" height="{size * 1.3:.1f}"'
+        f' fill="{color}"/>'
+        f'<text x="{x + 0.3 * size:.1f}" y="{y - 0.35 * size:.1f}" font-size="{size:.1f}">{text}</text></g>'
+    )
+
+
+def _corner(shape_type: str, points: Sequence[float]) -> tuple[float, float]:
+    """The upper left corner of a shape, where its label goes."""
+    match shape_type:
+        case "mask":
+            return points[-4], points[-3]
+        case "ellipse":
+            return points[0] - abs(points[2] - points[0]), points[3]
+        case _:
+            return min(points[0::2], default=0.0), min(points[1::2], default=0.0)
+
+
+def _dots(points: Sequence[float], color: str, unit: float) -> str:
+    return "".join(
+        f'<circle cx="{x}" cy="{y}" r="{0.6 * unit:.2f}" fill="{color}" stroke="#fff"'
+        f' stroke-width="{0.15 * unit:.2f}"/>'
+        for x, y in zip(points[0::2], points[1::2], strict=True)
+    )
+
+
+def _mask(points: Sequence[float], frame: Frame, color: str) -> str:
+    left, top, right, bottom = (int(number) for number in points[-4:])
+    bitmap = decode_mask(points, image_width=frame.width, image_height=frame.height)
+    picture = np.zeros((bottom - top + 1, right - left + 1, 4), np.uint8)
+    picture[bitmap[top : bottom + 1, left : right + 1]] = [
+        *(int(color[i : i + 2], 16) for i in (1, 3, 5)),
+        115,
+    ]
+    href = _data_uri(PIL.Image.fromarray(picture, "RGBA"), image_format="PNG")
+    return (
+        f'<image href="{href}" x="{left}" y="{top}" width="{right - left + 1}" height="{bottom - top + 1}"/>'
+    )
+
+
+def _numbers(points: Sequence[float]) -> str:
+    return " ".join(f"{number:.1f}" for number in points)
+
+
+def _data_uri(image: PIL.Image.Image, image_format: str = "JPEG") -> str:
+    if image_format == "JPEG":
+        image = image.convert("RGB")
+        image.thumbnail((WIDTH, WIDTH))
+    buffer = io.BytesIO()
+    image.save(buffer, image_format, quality=85)
+    return f"data:image/{image_format.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _color(name: str) -> str:
+    """A color for a label, the same in every report."""
+    hue = (zlib.crc32(name.encode()) % 360) / 360
+    red, green, blue = colorsys.hls_to_rgb(hue, 0.62, 0.85)
+    return f"#{int(red * 255):02x}{int(green * 255):02x}{int(blue * 255):02x}"
+
+
+_PAGE = Template("""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>$title</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<style>
+:root { color-scheme: light dark; --line: #8884; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1280px; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.6rem; margin: 0; }
+.numbers { display: flex; gap: 2.5rem; margin: 1.5rem 0; }
+.numbers b { display: block; font-size: 1.8rem; font-weight: 600; }
+ul { list-style: none; padding: 0; }
+ul.labels { display: flex; flex-wrap: wrap; gap: .4rem 1.2rem; }
+ul.labels i { display: inline-block; width: .8em; height: .8em; border-radius: 2px; background: var(--c);
+  margin-right: .4em; }
+main { display: grid; grid-template-columns: repeat(auto-fill, minmax(380px, 1fr)); gap: 1.2rem; }
+figure { margin: 0; border: 1px solid var(--line); border-radius: 8px; overflow: hidden; }
+svg { display: block; width: 100%; background: #0002; }
+svg text { font-family: system-ui, sans-serif; font-weight: 600; fill: #111; }
+figcaption { padding: .5rem .8rem; font-size: .85rem; }
+figcaption span { border: 1px solid var(--c); border-radius: 4px; padding: 0 .4em; }
+</style></head><body>
+<h1>$title</h1><p>$task</p>
+<div class="numbers">$figures</div>
+<ul class="labels">$labels</ul><ul>$lines</ul>
+<main>$frames</main>
+</body></html>
+""")

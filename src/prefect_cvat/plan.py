@@ -1,0 +1,219 @@
+"""What a run will do: which frames, in which chunks, written to which jobs, and what is left out."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from prefect_cvat.client import Client
+from prefect_cvat.exceptions import InvalidResponseError
+from prefect_cvat.media import Frame
+from prefect_cvat.models import DataMeta, Job, Label, Task, ValidationLayout
+
+__all__ = ["Batch", "LeftOut", "Plan", "Selection", "TaskInfo", "make_plan", "read_task"]
+
+
+class LeftOut(StrEnum):
+    """Why a frame is not annotated."""
+
+    NOT_SELECTED = "not selected"
+    DELETED = "deleted"
+    GROUND_TRUTH = "ground truth"
+    HONEYPOT = "honeypot"
+    NO_JOB = "in no annotation job"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskInfo:
+    """All that the server says about a task that a plan needs."""
+
+    task: Task
+    meta: DataMeta
+    jobs: tuple[Job, ...]
+    labels: tuple[Label, ...]
+    validation: ValidationLayout
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which frames of a task to annotate; by default all that can be.
+
+    Attributes:
+        frames: Relative frame numbers; None for all.
+        jobs: Ids of annotation jobs; None for all.
+    """
+
+    frames: Collection[int] | None = None
+    jobs: Collection[int] | None = None
+
+
+class Batch:
+    """Consecutive selected frames, and the chunks that they lie in.
+
+    A plain object on purpose: Prefect walks through dataclasses and containers that are passed between
+    Prefect tasks.
+
+    Attributes:
+        index: The batch's number in the run.
+        chunks: The numbers of its chunks.
+        frames: Its frames, in ascending order.
+    """
+
+    __slots__ = ("chunks", "frames", "index")
+
+    def __init__(self, index: int, chunks: Sequence[int], frames: Sequence[Frame]) -> None:
+        self.index = index
+        self.chunks = tuple(chunks)
+        self.frames = tuple(frames)
+
+    def __str__(self) -> str:
+        first, last = self.frames[0].number, self.frames[-1].number
+        return f"batch {self.index} (frames {first}-{last})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run will do.
+
+    Attributes:
+        info: The task as the server describes it.
+        frames: The frames to annotate, in ascending order.
+        jobs: The annotation jobs to write to.
+        left_out: The frames that are not annotated, by reason.
+    """
+
+    info: TaskInfo
+    frames: tuple[Frame, ...]
+    jobs: tuple[Job, ...]
+    left_out: dict[LeftOut, tuple[int, ...]]
+
+    @property
+    def task(self) -> Task:
+        """The task."""
+        return self.info.task
+
+    @property
+    def chunk_size(self) -> int:
+        """How many frames a chunk holds."""
+        return self.info.meta.chunk_size
+
+    def chunks(self) -> list[tuple[int, tuple[Frame, ...]]]:
+        """The chunks that hold selected frames, each with these frames, in ascending order."""
+        by_number: dict[int, list[Frame]] = {}
+        for frame in self.frames:
+            by_number.setdefault(frame.number // self.chunk_size, []).append(frame)
+        return [(number, tuple(frames)) for number, frames in by_number.items()]
+
+    def chunk_length(self, number: int) -> int:
+        """How many frames a chunk holds; the last one may be short."""
+        return min(self.chunk_size, self.info.meta.size - number * self.chunk_size)
+
+    def jobs_between(self, first: int, last: int) -> list[Job]:
+        """The jobs that frames of this range are written to; where jobs overlap, a frame has several."""
+        return [job for job in self.jobs if job.start_frame <= last and job.stop_frame >= first]
+
+
+def read_task(client: Client, task_id: int) -> TaskInfo:
+    """Ask the server for all that a plan needs.
+
+    Raises:
+        UnsupportedTaskError: The task is 3D, audio or (for now) video.
+        NoDataError: The task has no data yet.
+    """
+    task = client.annotatable_task(task_id)
+    meta = client.meta(task_id)
+    if meta.size != task.size or len(meta.frames) not in (1, meta.size):
+        raise InvalidResponseError(
+            f"task {task_id} has {task.size} frames, but its data/meta speaks of {meta.size}"
+            f" and describes {len(meta.frames)}"
+        )
+    return TaskInfo(
+        task=task,
+        meta=meta,
+        jobs=tuple(client.jobs(task_id)),
+        labels=tuple(client.labels(task_id)),
+        validation=client.validation_layout(task_id),
+    )
+
+
+def make_plan(info: TaskInfo, selection: Selection | None = None) -> Plan:
+    """Decide which frames to annotate and which jobs to write to.
+
+    Frames of a ground-truth pool and honeypots are left out: writing there would change what
+    annotators are measured by. A separate ground-truth job (mode `gt`) is not written to, but its
+    frames are also part of annotation jobs, and are annotated there.
+
+    Raises:
+        ValueError: The selection names a frame or a job that the task does not have.
+    """
+    selection = selection or Selection()
+    annotation_jobs = [job for job in info.jobs if job.type == "annotation"]
+    jobs = _select_jobs(info.task, annotation_jobs, selection.jobs)
+    size = info.meta.size
+    if selection.frames is not None and (strangers := sorted(set(selection.frames) - set(range(size)))):
+        raise ValueError(
+            f"task {info.task.id} has the frames 0-{size - 1}; it has no frame {_enumerate(strangers)}"
+        )
+    selected = set(range(size)) if selection.frames is None else set(selection.frames)
+    in_selected_job = _frames_of(jobs)
+    in_any_job = _frames_of(annotation_jobs)
+    pool = info.validation.mode == "gt_pool"
+    ground_truth = set(info.validation.validation_frames or ()) if pool else set()
+    honeypots = set(info.validation.honeypot_frames or ()) if pool else set()
+    deleted = set(info.meta.deleted_frames)
+
+    def reason(frame: int) -> LeftOut | None:
+        if frame in deleted:
+            return LeftOut.DELETED
+        if frame in ground_truth:
+            return LeftOut.GROUND_TRUTH
+        if frame in honeypots:
+            return LeftOut.HONEYPOT
+        if frame not in in_any_job:
+            return LeftOut.NO_JOB
+        if frame not in selected or frame not in in_selected_job:
+            return LeftOut.NOT_SELECTED
+        return None
+
+    frames: list[Frame] = []
+    left_out: dict[LeftOut, list[int]] = {}
+    metas = info.meta.frames if len(info.meta.frames) == size else info.meta.frames * size
+    for number, meta in enumerate(metas):
+        why = reason(number)
+        if why is None:
+            frames.append(Frame(number, meta.name, meta.width, meta.height))
+        else:
+            left_out.setdefault(why, []).append(number)
+    numbers = [frame.number for frame in frames]
+    return Plan(
+        info=info,
+        frames=tuple(frames),
+        jobs=tuple(
+            job
+            for job in jobs
+            if bisect_left(numbers, job.start_frame) < bisect_right(numbers, job.stop_frame)
+        ),
+        left_out={why: tuple(numbers) for why, numbers in left_out.items()},
+    )
+
+
+def _select_jobs(task: Task, annotation_jobs: Sequence[Job], wanted: Collection[int] | None) -> list[Job]:
+    if wanted is None:
+        return list(annotation_jobs)
+    ids = [job.id for job in annotation_jobs]
+    if strangers := sorted(set(wanted) - set(ids)):
+        raise ValueError(
+            f"task {task.id} has the annotation jobs {_enumerate(ids)}; it has no job {_enumerate(strangers)}"
+        )
+    return [job for job in annotation_jobs if job.id in set(wanted)]
+
+
+def _frames_of(jobs: Iterable[Job]) -> set[int]:
+    return {frame for job in jobs for frame in range(job.start_frame, job.stop_frame + 1)}
+
+
+def _enumerate(numbers: Sequence[int], most: int = 10) -> str:
+    text = ", ".join(map(str, numbers[:most]))
+    return f"{text}, ... ({len(numbers)} in all)" if len(numbers) > most else text

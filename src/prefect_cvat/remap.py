@@ -1,0 +1,218 @@
+"""From what a function found to what is sent to the server: the task's labels, inside the image."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from prefect_cvat.clipping import clip_point, clip_shape
+from prefect_cvat.exceptions import BadFunctionError
+from prefect_cvat.function_output import FrameDetections
+from prefect_cvat.mapping import LabelMapping, LabelTarget
+from prefect_cvat.media import Frame
+from prefect_cvat.models import (
+    AttributeValRequest,
+    LabeledImageRequest,
+    LabeledShapeRequest,
+    ShapeType,
+    SubLabeledShapeRequest,
+)
+
+__all__ = ["Annotations", "LabelRemapper"]
+
+
+class Annotations:
+    """What is to be written for a batch, as the server's JSON objects. Plain, as `FrameDetections` is.
+
+    Attributes:
+        tags: Tags, in the order of the frames.
+        shapes: Shapes, in the order of the frames.
+        frames: How many frames they are of.
+        labels: How many annotations of each label of the task there are.
+        clipped: How many shapes were cut at the edge of their image.
+        outside: How many shapes had nothing inside the image, and are left out.
+        below_threshold: How many had a score below the threshold of their label, and are left out.
+        unmatched: How many are left out because the task has no place for their label, by label.
+        errors: What went wrong, by frame, where that was to be skipped.
+    """
+
+    __slots__ = (
+        *("tags", "shapes", "frames", "labels", "clipped", "outside"),
+        *("below_threshold", "unmatched", "errors"),
+    )
+
+    def __init__(self) -> None:
+        self.tags: list[dict[str, Any]] = []
+        self.shapes: list[dict[str, Any]] = []
+        self.frames = 0
+        self.labels: Counter[str] = Counter()
+        self.clipped = 0
+        self.outside = 0
+        self.below_threshold = 0
+        self.unmatched: Counter[str] = Counter()
+        self.errors: dict[int, str] = {}
+
+
+class LabelRemapper:
+    """Puts what a function found into the labels of the task.
+
+    Args:
+        mapping: From the function's labels to the task's.
+        conf_threshold: The least score; what carries a lower one is left out.
+        label_thresholds: The same for single labels, by the function's own label names.
+
+    Raises:
+        ValueError: A threshold is out of range, or for a label that the function does not have.
+    """
+
+    def __init__(
+        self,
+        mapping: LabelMapping,
+        *,
+        conf_threshold: float | None = None,
+        label_thresholds: Mapping[str, float] | None = None,
+    ) -> None:
+        thresholds = dict(label_thresholds or {})
+        for name, threshold in thresholds.items():
+            if name not in mapping.names.values():
+                raise ValueError(
+                    f"label_thresholds speaks of label {name!r}, which the function does not have"
+                )
+            if not 0 <= threshold <= 1:
+                raise ValueError(f"the threshold of label {name!r} must be between 0 and 1, not {threshold}")
+        self._mapping = mapping
+        self._thresholds = {
+            label_id: thresholds.get(name, conf_threshold or 0.0) for label_id, name in mapping.names.items()
+        }
+
+    def remap(self, detections: Iterable[FrameDetections], frames: Mapping[int, Frame]) -> Annotations:
+        """Put detections into the task's labels.
+
+        Args:
+            detections: What the function found on some frames.
+            frames: These frames, by number.
+
+        Raises:
+            BadFunctionError: An annotation does not suit the task's label.
+        """
+        result = Annotations()
+        for found in detections:
+            frame = frames[found.frame]
+            result.frames += 1
+            if found.error is not None:
+                result.errors[found.frame] = found.error
+            try:
+                for tag in found.tags:
+                    self._add_tag(tag, frame, result)
+                for shape in found.shapes:
+                    self._add_shape(shape, frame, result)
+            except BadFunctionError as error:
+                raise BadFunctionError(f"{frame}: {error}") from error
+        return result
+
+    def _add_tag(self, tag: LabeledImageRequest, frame: Frame, result: Annotations) -> None:
+        target = self._target(tag.label_id, result)
+        if target is None:
+            return
+        if target.type not in ("any", "tag"):
+            raise BadFunctionError(
+                f"function output tag for label {target.name!r}, which is of type {target.type!r} in the task"
+            )
+        result.labels[target.name] += 1
+        result.tags.append(
+            {
+                "frame": frame.number,
+                "label_id": target.id,
+                "source": "auto",
+                "attributes": _attributes(tag.attributes, target.attributes),
+            }
+        )
+
+    def _add_shape(self, shape: LabeledShapeRequest, frame: Frame, result: Annotations) -> None:
+        target = self._target(shape.label_id, result)
+        if target is None:
+            return
+        if target.type not in ("any", shape.type):
+            raise BadFunctionError(
+                f"function output shape of type {shape.type.value!r} for label {target.name!r}"
+                f" (expected {target.type!r})"
+            )
+        if shape.score is not None and shape.score < self._thresholds[shape.label_id]:
+            result.below_threshold += 1
+            return
+        points, is_clipped = clip_shape(shape, frame.width, frame.height)
+        if points is None:
+            result.outside += 1
+            return
+        body = _shape_body(shape, points, frame.number, target.id)
+        body["attributes"] = _attributes(shape.attributes, target.attributes)
+        if shape.type is ShapeType.SKELETON:
+            body["elements"], is_clipped = self._elements(shape, frame, target)
+        if is_clipped:
+            result.clipped += 1
+        result.labels[target.name] += 1
+        result.shapes.append(body)
+
+    def _elements(
+        self, skeleton: LabeledShapeRequest, frame: Frame, target: LabelTarget
+    ) -> tuple[list[dict[str, Any]], bool]:
+        elements: dict[int, dict[str, Any]] = {}
+        is_clipped = False
+        for element in skeleton.elements:
+            sublabel = target.sublabels[element.label_id]
+            if sublabel is None:
+                continue
+            if sublabel.id in elements:
+                raise BadFunctionError(
+                    f"function output skeleton with two elements for sublabel {sublabel.name!r}"
+                    f" of label {target.name!r}"
+                )
+            points = list(element.points)
+            if len(points) == 2:
+                points = list(clip_point(points[0], points[1], frame.width, frame.height))
+                is_clipped |= points != element.points
+            body = _shape_body(element, points, frame.number, sublabel.id)
+            body["attributes"] = _attributes(element.attributes, sublabel.attributes)
+            elements[sublabel.id] = body
+        if missing := len(target.sublabel_ids - elements.keys()):
+            raise BadFunctionError(
+                f"function output skeleton with fewer elements than label {target.name!r} has"
+                f" ({len(elements)} vs {len(elements) + missing})"
+            )
+        return list(elements.values()), is_clipped
+
+    def _target(self, label_id: int, result: Annotations) -> LabelTarget | None:
+        target = self._mapping.targets[label_id]
+        if target is None:
+            result.unmatched[self._mapping.names[label_id]] += 1
+        return target
+
+
+def _shape_body(
+    shape: SubLabeledShapeRequest, points: list[float], frame: int, label_id: int
+) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "type": shape.type.value,
+        "frame": frame,
+        "label_id": label_id,
+        "source": "auto",
+        "occluded": shape.occluded,
+        "outside": shape.outside,
+        "z_order": shape.z_order,
+        "rotation": shape.rotation,
+        "score": 1.0 if shape.score is None else shape.score,
+    }
+    if shape.type is not ShapeType.SKELETON:  # CVAT refuses a skeleton with points
+        body["points"] = points
+    if shape.group:
+        body["group"] = shape.group
+    return body
+
+
+def _attributes(values: list[AttributeValRequest], targets: Mapping[int, int | None]) -> list[dict[str, Any]]:
+    return [
+        {"spec_id": target, "value": value.value}
+        for value in values
+        if (target := targets[value.spec_id]) is not None
+    ]

@@ -1,0 +1,94 @@
+"""What a run did."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["RunReport"]
+
+
+class RunReport(BaseModel):
+    """What a run did.
+
+    Attributes:
+        task_id: The task.
+        task_name: Its name.
+        url: Its address in CVAT.
+        function: The name of the function.
+        started: When the run began.
+        seconds: How long it took.
+        frames: How many frames were annotated.
+        batches: How many batches they came in.
+        labels: How many annotations of each label the run produced.
+        added: How many annotations were written; one on a frame that two jobs share counts twice.
+        already_there: How many stood there already, equal and of source `auto`.
+        removed: How many were removed: replaced, or there twice.
+        clipped: How many shapes were cut at the edge of their image.
+        outside: How many shapes had nothing inside their image, and were left out.
+        below_threshold: How many had a score below their threshold, and were left out.
+        unmatched: How many were left out because the task has no such label, by the function's label.
+        unmatched_labels: What the function can find and the task has no place for.
+        left_out: How many frames were not annotated, by reason.
+        failed_frames: What went wrong on frames that were skipped, by frame.
+        stage_seconds: How long each stage worked, in all; stages overlap.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    task_id: int
+    task_name: str
+    url: str
+    function: str
+    started: datetime
+    seconds: float = 0.0
+    frames: int = 0
+    batches: int = 0
+    labels: dict[str, int] = Field(default_factory=dict)
+    added: int = 0
+    already_there: int = 0
+    removed: int = 0
+    clipped: int = 0
+    outside: int = 0
+    below_threshold: int = 0
+    unmatched: dict[str, int] = Field(default_factory=dict)
+    unmatched_labels: list[str] = Field(default_factory=list)
+    left_out: dict[str, int] = Field(default_factory=dict)
+    failed_frames: dict[int, str] = Field(default_factory=dict)
+    stage_seconds: dict[str, float] = Field(default_factory=dict)
+
+    @property
+    def frames_per_second(self) -> float:
+        """Frames per second of the whole run."""
+        return self.frames / self.seconds if self.seconds else 0.0
+
+    def lines(self) -> list[str]:
+        """The report as plain lines, for a terminal or a log."""
+        lines = [
+            f"task {self.task_id} ({self.task_name!r}) at {self.url}",
+            f"{self.frames} frames in {self.seconds:.1f} s ({self.frames_per_second:.1f} frames per second)",
+            f"annotations: {_counts(self.labels)}",
+            f"written: {self.added} added, {self.already_there} already there, {self.removed} removed",
+        ]
+        changes = {
+            "cut at the edge": self.clipped,
+            "outside the image": self.outside,
+            "below their threshold": self.below_threshold,
+        }
+        if any(changes.values()):
+            lines.append(f"shapes: {_counts({name: n for name, n in changes.items() if n})}")
+        if self.unmatched:
+            lines.append(f"dropped, no such label in the task: {_counts(self.unmatched)}")
+        if self.left_out:
+            lines.append(f"frames left out: {_counts(self.left_out)}")
+        lines += [f"frame {frame} failed: {error}" for frame, error in sorted(self.failed_frames.items())]
+        return lines
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    if not counts:
+        return "none"
+    most_first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{count} {name}" for name, count in most_first)

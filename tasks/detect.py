@@ -1,0 +1,16 @@
+"""The Prefect task that runs the function on a batch."""
+
+from prefect import task
+
+from prefect_cvat.media import Box
+from prefect_cvat.pipeline import BatchDetections, Run
+from prefect_cvat.plan import Batch
+from prefect_cvat.tasks.policy import PURE
+
+__all__ = ["detect_batch"]
+
+
+@task(name="detect batch", task_run_name="detect {batch}", **PURE)
+def detect_batch(run: Run, batch: Batch, box: Box) -> BatchDetections:
+    """Run the function on the frames of a batch; one batch at a time has the device."""
+    return run.detect_batch(batch, box)

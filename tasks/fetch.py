@@ -1,0 +1,16 @@
+"""The Prefect task that downloads the chunks of a batch."""
+
+from prefect import task
+
+from prefect_cvat.media import Box
+from prefect_cvat.pipeline import Run
+from prefect_cvat.plan import Batch
+from prefect_cvat.tasks.policy import NETWORK
+
+__all__ = ["fetch_batch"]
+
+
+@task(name="fetch batch", task_run_name="fetch {batch}", **NETWORK)
+def fetch_batch(run: Run, batch: Batch) -> Box:
+    """Download the chunks of a batch; the images stay on disk, in a box."""
+    return run.fetch_batch(batch)

@@ -1,0 +1,15 @@
+"""The Prefect task that decides what a run will do."""
+
+from prefect import task
+
+from prefect_cvat.pipeline import Run
+from prefect_cvat.plan import Plan
+from prefect_cvat.tasks.policy import NETWORK
+
+__all__ = ["plan_task"]
+
+
+@task(name="plan task", **NETWORK)
+def plan_task(run: Run) -> Plan:
+    """Ask the server about the task, and decide which frames to annotate."""
+    return run.plan_task()

@@ -1,0 +1,44 @@
+"""What all Prefect tasks of the pipeline have in common: how they are tried again, and not cached."""
+
+from __future__ import annotations
+
+from typing import Any, TypedDict
+
+from prefect.cache_policies import NO_CACHE, CachePolicy
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.tasks import Task, exponential_backoff
+
+from prefect_cvat.upload import is_transient
+
+__all__ = ["NETWORK", "PURE"]
+
+
+class _Policy(TypedDict, total=False):
+    cache_policy: CachePolicy
+    persist_result: bool
+    retries: int
+    retry_delay_seconds: Any
+    retry_jitter_factor: float
+    retry_condition_fn: Any
+
+
+async def _is_worth_a_retry(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
+    """Whether the network or the server failed. What a 4xx or a bad function says stays true."""
+    try:
+        await state.aresult()
+    except Exception as error:
+        return is_transient(error)
+    return False
+
+
+PURE: _Policy = {"cache_policy": NO_CACHE, "persist_result": False}
+"""For stages that no network takes part in. Their arguments are large: Prefect must not hash them."""
+
+NETWORK: _Policy = {
+    **PURE,
+    "retries": 3,
+    "retry_delay_seconds": exponential_backoff(2),
+    "retry_jitter_factor": 0.5,
+    "retry_condition_fn": _is_worth_a_retry,
+}
+"""For stages that talk to the server; on top of the retries that single requests have."""

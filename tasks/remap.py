@@ -1,0 +1,16 @@
+"""The Prefect task that puts detections into the labels of the task."""
+
+from prefect import task
+
+from prefect_cvat.pipeline import BatchDetections, Run
+from prefect_cvat.plan import Batch
+from prefect_cvat.remap import Annotations
+from prefect_cvat.tasks.policy import PURE
+
+__all__ = ["remap_labels"]
+
+
+@task(name="remap labels", task_run_name="remap {batch}", **PURE)
+def remap_labels(run: Run, batch: Batch, detections: BatchDetections) -> Annotations:
+    """Put what was found into the labels of the task, cut at the edges of the image."""
+    return run.remap_labels(batch, detections)

@@ -1,0 +1,22 @@
+"""The Prefect tasks that write annotations to the server."""
+
+from prefect import task
+
+from prefect_cvat.pipeline import Run
+from prefect_cvat.plan import Batch
+from prefect_cvat.remap import Annotations
+from prefect_cvat.tasks.policy import NETWORK
+
+__all__ = ["finish_upload", "upload_batch"]
+
+
+@task(name="upload batch", task_run_name="upload {batch}", **NETWORK)
+def upload_batch(run: Run, batch: Batch, annotations: Annotations) -> int:
+    """Write the annotations of a batch to its jobs, each exactly once; return the number of frames."""
+    return run.upload_batch(batch, annotations)
+
+
+@task(name="finish upload", **NETWORK)
+def finish_upload(run: Run) -> None:
+    """Read every job once more, and remove what is there twice or has been replaced."""
+    run.finish_upload()
