@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import TypeVar
 
 import numpy as np
@@ -72,8 +73,10 @@ def gather(tensors: Sequence[Tensor]) -> list[Tensor]:
     if all(tensor.device.type == "cpu" for tensor in tensors):
         return list(tensors)
     flat = torch.cat([tensor.reshape(-1).to(torch.float32) for tensor in tensors]).cpu()
-    parts = flat.split([tensor.numel() for tensor in tensors])
-    return [part.view(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
+    ends = accumulate(tensor.numel() for tensor in tensors)
+    return [
+        flat[end - tensor.numel() : end].view(tensor.shape) for tensor, end in zip(tensors, ends, strict=True)
+    ]
 
 
 class Batches:

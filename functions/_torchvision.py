@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import hashlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any, ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias
 
 import PIL.Image
 import torch
-import torchvision.models
+import torchvision
 from torch import Tensor, nn
 
 from prefect_cvat import models
@@ -27,100 +27,16 @@ from prefect_cvat.auto_annotation.functions._inference import (
     Batches,
     choose_device,
     gather,
-    image_to_tensor,
     to_rgb,
 )
+from prefect_cvat.auto_annotation.functions._prepared_model import PreparedModel, Transforms
 
-__all__ = ["Classes", "Output", "PreparedModel", "TorchvisionFunction", "prepare_model"]
+__all__ = ["Output", "TorchvisionFunction"]
 
 Output: TypeAlias = dict[str, Tensor]
 """What a model found on one image: tensors whose first dimension counts the objects."""
 
-_NOT_AN_OBJECT = frozenset({"__background__", "no person", "N/A"})
-"""What torchvision's weights call class numbers that stand for no object."""
-
 _BATCH_SIZE_ON_ACCELERATOR = 8
-
-
-@dataclass(frozen=True)
-class Classes:
-    """The classes of a model that are of interest.
-
-    Attributes:
-        names: Name by class number. Several numbers may have one name; the label then has the
-            least of them as its id.
-    """
-
-    names: Mapping[int, str]
-    label_ids: Mapping[int, int] = field(init=False)
-    """The id of the label by class number."""
-
-    def __post_init__(self) -> None:
-        if not self.names:
-            raise ValueError("label_map is empty; the function could never find anything")
-        by_name: dict[str, int] = {}
-        for number, name in sorted(self.names.items()):
-            by_name.setdefault(name, number)
-        object.__setattr__(self, "label_ids", {number: by_name[name] for number, name in self.names.items()})
-
-    def label_names(self) -> Iterator[tuple[int, str]]:
-        """Yield id and name of every label."""
-        return ((number, name) for number, name in self.names.items() if self.label_ids[number] == number)
-
-
-@dataclass(frozen=True)
-class PreparedModel:
-    """A model, and how to use it."""
-
-    model: nn.Module
-    transforms: Callable[[PIL.Image.Image], Tensor]
-    classes: Classes
-    meta: Mapping[str, Any]
-    """What torchvision says about its weights; empty for a model that was passed as an object."""
-
-
-def prepare_model(
-    model_name: str | None,
-    weights_name: str,
-    *,
-    model: nn.Module | None,
-    transforms: Callable[[PIL.Image.Image], Tensor] | None,
-    label_map: Mapping[int, str] | None,
-    model_options: Mapping[str, Any],
-    default_transforms: Callable[[PIL.Image.Image], Tensor] = image_to_tensor,
-) -> PreparedModel:
-    """Take a model as it is, or get one with its weights from torchvision by name.
-
-    Raises:
-        TypeError: Neither or both were given, or options that only a model by name takes.
-        ValueError: Torchvision has no such model or weights, or it is not known what the classes are.
-    """
-    if (model_name is None) == (model is None):
-        raise TypeError("give either model_name or model")
-    names = None if label_map is None else {int(number): name for number, name in label_map.items()}
-    if model is not None:
-        if not isinstance(model, nn.Module):
-            raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}")
-        if model_options:
-            raise TypeError(f"only a model by name takes the options {', '.join(sorted(model_options))}")
-        if names is None:
-            raise ValueError('a model object needs label_map, which names its classes: {1: "person", ...}')
-        return PreparedModel(model, transforms or default_transforms, Classes(names), {})
-    if not isinstance(model_name, str):
-        raise TypeError("model_name must be a string; pass a model object as model=...")
-    weights_of_model = torchvision.models.get_model_weights(model_name)
-    known = [*weights_of_model.__members__]
-    if weights_name not in known:
-        raise ValueError(f"{model_name} has no weights {weights_name!r}; it has {', '.join(known)}")
-    weights = weights_of_model[weights_name]
-    if names is None:
-        names = {
-            number: name
-            for number, name in enumerate(weights.meta["categories"])
-            if name not in _NOT_AN_OBJECT
-        }
-    loaded = torchvision.models.get_model(model_name, weights=weights, **model_options)
-    return PreparedModel(loaded, transforms or weights.transforms(), Classes(names), weights.meta)
 
 
 class TorchvisionFunction(abc.ABC):
@@ -143,7 +59,9 @@ class TorchvisionFunction(abc.ABC):
 
     _label_type: ClassVar[str]
     _outputs: ClassVar[tuple[str, ...]] = ("boxes", "labels", "scores")
-    """What the model must return for each image, and what is brought to the CPU of it."""
+    """What the model must return for each image; it is brought to the CPU."""
+    _optional_outputs: ClassVar[tuple[str, ...]] = ()
+    """What is brought to the CPU if the model returns it."""
 
     def __init__(
         self,
@@ -242,18 +160,26 @@ class TorchvisionFunction(abc.ABC):
         self, items: Sequence[tuple[DetectionFunctionContext, PIL.Image.Image]]
     ) -> list[list[DetectionAnnotation]]:
         tensors = [self._transforms(to_rgb(image)).to(self._device) for _, image in items]
-        with torch.autocast(self._device.type, enabled=self._half_precision):
+        with torch.autocast(self._device.type) if self._half_precision else contextlib.nullcontext():
             outputs = self._run(self._loaded_model(), tensors)
         for output in outputs:
             if missing := set(self._outputs) - set(output):
                 raise BadFunctionError(
                     f"the model returns no {', '.join(sorted(missing))}; it returns {', '.join(output)}"
                 )
-        small = iter(gather([output[key] for output in outputs for key in self._outputs]))
-        on_cpu = [{**output, **{key: next(small) for key in self._outputs}} for output in outputs]
+        wanted = [
+            (output, key)
+            for output in outputs
+            for key in (*self._outputs, *self._optional_outputs)
+            if key in output
+        ]
+        for (output, key), tensor in zip(
+            wanted, gather([output[key] for output, key in wanted]), strict=True
+        ):
+            output[key] = tensor
         return [
             self._annotations(context, image.size, _scale(image, tensor), output)
-            for (context, image), tensor, output in zip(items, tensors, on_cpu, strict=True)
+            for (context, image), tensor, output in zip(items, tensors, outputs, strict=True)
         ]
 
     def _run(self, model: nn.Module, tensors: list[Tensor]) -> Sequence[Output]:
@@ -297,7 +223,7 @@ def _scale(image: PIL.Image.Image, tensor: Tensor) -> tuple[float, float]:
     return image.width / tensor.shape[-1], image.height / tensor.shape[-2]
 
 
-def _described(transforms: Callable[[PIL.Image.Image], Tensor]) -> str:
+def _described(transforms: Transforms) -> str:
     if inspect.isfunction(transforms) and transforms.__closure__ is None:
         try:
             return inspect.getsource(transforms)

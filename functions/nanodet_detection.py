@@ -9,7 +9,7 @@ import PIL.Image
 from torch import Tensor
 
 from prefect_cvat.auto_annotation.functions._inference import image_to_tensor, to_rgb
-from prefect_cvat.auto_annotation.functions._torchvision import prepare_model
+from prefect_cvat.auto_annotation.functions._prepared_model import Classes, PreparedModel
 from prefect_cvat.auto_annotation.functions.nanodet_coco import INPUT_SIZE, load_categories, load_model
 from prefect_cvat.auto_annotation.functions.torchvision_detection import TorchvisionDetectionFunction
 
@@ -38,13 +38,8 @@ def create(
     Raises:
         ValueError: There is no such device, or a number is out of its range.
     """
-    prepared = prepare_model(
-        None,
-        "",
-        model=load_model(score_thresh=0.0),
-        transforms=_resized,
-        label_map=dict(enumerate(load_categories())),
-        model_options={},
+    prepared = PreparedModel(
+        load_model(score_thresh=0.0), _resized, Classes(dict(enumerate(load_categories())))
     )
     return TorchvisionDetectionFunction(
         prepared,

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-import PIL.Image
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from prefect_cvat.auto_annotation import DetectionAnnotation, DetectionFunctionContext, rectangle
-from prefect_cvat.auto_annotation.functions._torchvision import Output, TorchvisionFunction, prepare_model
+from prefect_cvat.auto_annotation.functions._prepared_model import Transforms, prepare_model
+from prefect_cvat.auto_annotation.functions._torchvision import Output, TorchvisionFunction
 
 __all__ = ["TorchvisionDetectionFunction", "create"]
 
@@ -39,7 +39,7 @@ def create(
     weights_name: str = "DEFAULT",
     *,
     model: nn.Module | None = None,
-    transforms: Callable[[PIL.Image.Image], Tensor] | None = None,
+    transforms: Transforms | None = None,
     label_map: Mapping[int, str] | None = None,
     score_threshold: float = 0.5,
     device: str = "auto",

@@ -62,6 +62,11 @@ class NanoDet(nn.Module):
         topk_candidates: The greatest number of candidates that compete for these places.
     """
 
+    mean: Tensor
+    std: Tensor
+    cells: Tensor
+    bins: Tensor
+
     def __init__(
         self,
         num_classes: int = 80,
@@ -119,14 +124,9 @@ class NanoDet(nn.Module):
             return []
         batch = torch.cat([self._resized(image) for image in images])
         outputs = self._levels(batch.flip(1).mul(255).sub(self.mean).div(self.std))
-        logits, distances = (
-            torch.cat([output.flatten(2) for output in outputs], dim=2)
-            .transpose(1, 2)
-            .float()
-            .split([self.num_classes, 4 * _BINS], dim=2)
-        )
-        scores = logits.sigmoid()
-        boxes = self._decoded(distances)
+        cells = torch.cat([output.flatten(2) for output in outputs], dim=2).transpose(1, 2).float()
+        scores = cells[..., : self.num_classes].sigmoid()
+        boxes = self._decoded(cells[..., self.num_classes :])
         return [
             self._selected(image_boxes, image_scores, (image.shape[-2], image.shape[-1]))
             for image_boxes, image_scores, image in zip(boxes, scores, images, strict=True)
@@ -155,7 +155,7 @@ class NanoDet(nn.Module):
 
     def _decoded(self, distances: Tensor) -> Tensor:
         """Turn distributions over distances `[B, cells, 4 * bins]` into boxes in the network's pixels."""
-        sides = (distances.unflatten(2, (4, _BINS)).softmax(3) * self.bins).sum(3)
+        sides = (distances.reshape(*distances.shape[:2], 4, _BINS).softmax(3) * self.bins).sum(3)
         x, y, stride = self.cells.unbind(1)
         left, top, right, bottom = (sides * stride[:, None]).unbind(2)
         return torch.stack([x - left, y - top, x + right, y + bottom], dim=2)
@@ -181,19 +181,26 @@ class _CrossStage(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, *, pairs: int, stride: int) -> None:
         super().__init__()
-        half = out_channels // 2
         self.entry = _activated(in_channels, out_channels, stride=stride)
-        self.pairs = nn.ModuleList(
-            nn.ModuleList([_activated(out_channels, half), _activated(half, half)]) for _ in range(pairs)
-        )
+        self.pairs = nn.Sequential(*(_Pair(out_channels) for _ in range(pairs)))
         self.exit = _activated(out_channels, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        entry = x = self.entry(x)
-        for first, second in self.pairs:
-            half = first(x)
-            x = torch.cat([second(half), half], dim=1)
-        return torch.cat([self.exit(x), entry], dim=1)
+        entry = self.entry(x)
+        return torch.cat([self.exit(self.pairs(entry)), entry], dim=1)
+
+
+class _Pair(nn.Module):
+    """Two convolutions, each of which makes half of the channels of the output."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = _activated(channels, channels // 2)
+        self.second = _activated(channels // 2, channels // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        half = self.first(x)
+        return torch.cat([self.second(half), half], dim=1)
 
 
 def _activated(in_channels: int, out_channels: int, *, stride: int = 1) -> nn.Sequential:

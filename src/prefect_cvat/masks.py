@@ -125,10 +125,11 @@ def mask_to_polygons(
     # With a margin of background, outlines are closed also where the mask touches the border.
     padded = np.pad(values.astype(np.float32, copy=False), 1)
     polygons = []
-    for outline in find_contours(padded, math.nextafter(level, -math.inf)):
+    outlines = find_contours(padded, math.nextafter(level, -math.inf))  # type: ignore[no-untyped-call]
+    for outline in outlines:
         if _is_hole(outline):
             continue
-        corners = approximate_polygon(outline, tolerance) if tolerance else outline
+        corners = approximate_polygon(outline, tolerance)  # type: ignore[no-untyped-call]
         if len(corners) < 4:  # the last point repeats the first
             corners = outline
         # From (row, column) of pixel centres in the padded mask to (x, y) from the corner.

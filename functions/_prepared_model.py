@@ -1,0 +1,102 @@
+"""Models by name or as objects, with what is needed to use them: transforms and class names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import PIL.Image
+import torchvision.models
+from torch import Tensor, nn
+
+from prefect_cvat.auto_annotation.functions._inference import image_to_tensor
+
+__all__ = ["Classes", "PreparedModel", "Transforms", "prepare_model"]
+
+Transforms: TypeAlias = Callable[[PIL.Image.Image], Tensor]
+"""Makes the tensor that a model gets of an image."""
+
+_NOT_AN_OBJECT = frozenset({"__background__", "no person", "N/A"})
+"""What torchvision's weights call class numbers that stand for no object."""
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a model that are of interest.
+
+    Attributes:
+        names: Name by class number. Several numbers may have one name; the label then has the
+            least of them as its id.
+    """
+
+    names: Mapping[int, str]
+    label_ids: Mapping[int, int] = field(init=False)
+    """The id of the label by class number."""
+
+    def __post_init__(self) -> None:
+        if not self.names:
+            raise ValueError("label_map is empty; the function could never find anything")
+        by_name: dict[str, int] = {}
+        for number, name in sorted(self.names.items()):
+            by_name.setdefault(name, number)
+        object.__setattr__(self, "label_ids", {number: by_name[name] for number, name in self.names.items()})
+
+    def label_names(self) -> Iterator[tuple[int, str]]:
+        """Yield id and name of every label."""
+        return ((number, name) for number, name in self.names.items() if self.label_ids[number] == number)
+
+
+@dataclass(frozen=True)
+class PreparedModel:
+    """A model, and how to use it."""
+
+    model: nn.Module
+    transforms: Transforms
+    classes: Classes
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    """What torchvision says about its weights; empty for a model that was passed as an object."""
+
+
+def prepare_model(
+    model_name: str | None,
+    weights_name: str,
+    *,
+    model: nn.Module | None,
+    transforms: Transforms | None,
+    label_map: Mapping[int, str] | None,
+    model_options: Mapping[str, Any],
+    default_transforms: Transforms = image_to_tensor,
+) -> PreparedModel:
+    """Take a model as it is, or get one with its weights from torchvision by name.
+
+    Raises:
+        TypeError: Neither or both were given, or options that only a model by name takes.
+        ValueError: Torchvision has no such model or weights, or it is not known what the classes are.
+    """
+    if (model_name is None) == (model is None):
+        raise TypeError("give either model_name or model")
+    names = None if label_map is None else {int(number): name for number, name in label_map.items()}
+    if model is not None:
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}")
+        if model_options:
+            raise TypeError(f"only a model by name takes the options {', '.join(sorted(model_options))}")
+        if names is None:
+            raise ValueError('a model object needs label_map, which names its classes: {1: "person", ...}')
+        return PreparedModel(model, transforms or default_transforms, Classes(names))
+    if not isinstance(model_name, str):
+        raise TypeError("model_name must be a string; pass a model object as model=...")
+    weights_of_model = torchvision.models.get_model_weights(model_name)
+    known = [*weights_of_model.__members__]
+    if weights_name not in known:
+        raise ValueError(f"{model_name} has no weights {weights_name!r}; it has {', '.join(known)}")
+    weights = weights_of_model[weights_name]
+    if names is None:
+        names = {
+            number: name
+            for number, name in enumerate(weights.meta["categories"])
+            if name not in _NOT_AN_OBJECT
+        }
+    loaded = torchvision.models.get_model(model_name, weights=weights, **model_options)
+    return PreparedModel(loaded, transforms or weights.transforms(), Classes(names), weights.meta)
