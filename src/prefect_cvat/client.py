@@ -192,17 +192,24 @@ class Client:
             part = list(images.items())[start : start + 50]
             files = {f"client_files[{i}]": item for i, item in enumerate(part)}
             self._transport.post_files(
-                path, fields={"image_quality": str(settings["image_quality"])}, files=files, step="Upload-Multiple"
+                path,
+                fields={"image_quality": str(settings["image_quality"])},
+                files=files,
+                step="Upload-Multiple",
             )
         answer = self._transport.json("POST", path, body=settings, headers={"Upload-Finish": ""})
         request = f"/api/requests/{quote(answer['rq_id'], safe='')}"
         deadline = time.monotonic() + timeout
         while (status := self._transport.json("GET", request))["status"] not in ("finished", "failed"):
             if time.monotonic() > deadline:
-                raise RequestTimeoutError(f"the images of task {task_id} were not processed in {timeout:.0f} s")
+                raise RequestTimeoutError(
+                    f"the images of task {task_id} were not processed in {timeout:.0f} s"
+                )
             time.sleep(0.2)
         if status["status"] == "failed":
-            raise MediaError(f"the server could not process the images of task {task_id}: {status['message']}")
+            raise MediaError(
+                f"the server could not process the images of task {task_id}: {status['message']}"
+            )
 
     def meta(self, task_id: int) -> DataMeta:
         """What a task's media are: frames, chunk size, deleted frames."""

@@ -25,17 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["run_demo"]
 
 PHOTOS = (
-    "astronaut",
-    "brick",
-    "camera",
-    "chelsea",
-    "coffee",
-    "coins",
-    "horse",
-    "motorcycle_left",
-    "motorcycle_right",
-    "retina",
-    "rocket",
+    *("astronaut", "camera", "chelsea", "coffee"),
+    *("horse", "motorcycle_left", "motorcycle_right", "rocket"),
 )
 """Photographs that scikit-image's wheel brings along, in the public domain or free to use."""
 
@@ -64,7 +55,10 @@ def run_demo(report_path: Path, say: Callable[[str], None]) -> RunReport:
             block = CvatCredentials(url=server.url, username=server.user, password=server.password)
             block.save("demo", overwrite=True)
             report: RunReport = annotate_task(
-                task_id, CvatCredentials.load("demo"), function="nanodet_detection", allow_unmatched_labels=True
+                task_id,
+                CvatCredentials.load("demo"),
+                function="nanodet_detection",
+                allow_unmatched_labels=True,
             )
             page = render_task(client, task_id, report, title="prefect-cvat demo")
     report_path.write_text(page, encoding="utf-8")
@@ -86,9 +80,7 @@ def create_demo_task(client: Client) -> int:
 def render_task(client: Client, task_id: int, report: RunReport, *, title: str) -> str:
     """Draw the annotations that a task has now on its frames, as a page."""
     plan = make_plan(read_task(client, task_id))
-    labels = {
-        owner.id: owner.name for label in plan.info.labels for owner in (label, *label.sublabels)
-    }
+    labels = {owner.id: owner.name for label in plan.info.labels for owner in (label, *label.sublabels)}
     found = [client.job_annotations(job.id) for job in plan.jobs]
     frames = []
     with tempfile.TemporaryDirectory() as folder:

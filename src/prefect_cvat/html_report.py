@@ -6,7 +6,6 @@ import base64
 import colorsys
 import html
 import io
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from string import Template
@@ -49,6 +48,8 @@ def render_report(
     Returns:
         HTML that needs no other file.
     """
+    most_first = sorted(report.labels.items(), key=lambda item: (-item[1], item[0]))
+    colors = _Palette(name for name, _ in most_first)
     figures = [
         ("frames", str(report.frames)),
         ("annotations", str(sum(report.labels.values()))),
@@ -60,20 +61,20 @@ def render_report(
         task=html.escape(f"Task {report.task_id}, {report.task_name}, by {report.function}"),
         figures="".join(f"<div><b>{value}</b>{name}</div>" for name, value in figures),
         labels="".join(
-            f'<li style="--c:{_color(name)}"><i></i>{html.escape(name)} <b>{count}</b></li>'
-            for name, count in sorted(report.labels.items(), key=lambda item: (-item[1], item[0]))
+            f'<li style="--c:{colors[name]}"><i></i>{html.escape(name)} <b>{count}</b></li>'
+            for name, count in most_first
         ),
         lines="".join(f"<li>{html.escape(line)}</li>" for line in report.lines()[3:]),
-        frames="".join(_figure(frame, labels) for frame in frames),
+        frames="".join(_figure(frame, labels, colors) for frame in frames),
     )
 
 
-def _figure(annotated: AnnotatedFrame, labels: Mapping[int, str]) -> str:
+def _figure(annotated: AnnotatedFrame, labels: Mapping[int, str], colors: _Palette) -> str:
     frame = annotated.frame
     unit = max(frame.width, frame.height) / 100  # a hundredth of the picture, for line and letter sizes
-    drawn = "".join(_shape(shape, labels, frame, unit) for shape in annotated.shapes)
+    drawn = "".join(_shape(shape, labels, colors, frame, unit) for shape in annotated.shapes)
     tags = "".join(
-        f'<span style="--c:{_color(labels[tag["label_id"]])}">{html.escape(labels[tag["label_id"]])}</span>'
+        f'<span style="--c:{colors[labels[tag["label_id"]]]}">{html.escape(labels[tag["label_id"]])}</span>'
         for tag in annotated.tags
     )
     return (
@@ -81,13 +82,15 @@ def _figure(annotated: AnnotatedFrame, labels: Mapping[int, str]) -> str:
         f' aria-label="{html.escape(frame.name)}"><image href="{_data_uri(annotated.image)}"'
         f' width="{frame.width}" height="{frame.height}"/>{drawn}</svg>'
         f"<figcaption>{html.escape(str(frame))} · {frame.width}x{frame.height} ·"
-        f" {len(annotated.shapes)} shapes {tags}</figcaption></figure>"
+        f" {len(annotated.shapes)} shape{'' if len(annotated.shapes) == 1 else 's'} {tags}</figcaption></figure>"
     )
 
 
-def _shape(shape: Mapping[str, Any], labels: Mapping[int, str], frame: Frame, unit: float) -> str:
+def _shape(
+    shape: Mapping[str, Any], labels: Mapping[int, str], colors: _Palette, frame: Frame, unit: float
+) -> str:
     name = labels[shape["label_id"]]
-    color = _color(name)
+    color = colors[name]
     style = f'fill="{color}" fill-opacity=".12" stroke="{color}" stroke-width="{0.35 * unit:.2f}"'
     points = shape.get("points") or []
     match shape["type"]:
@@ -174,11 +177,16 @@ def _data_uri(image: PIL.Image.Image, image_format: str = "JPEG") -> str:
     return f"data:image/{image_format.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
-def _color(name: str) -> str:
-    """A color for a label, the same in every report."""
-    hue = (zlib.crc32(name.encode()) % 360) / 360
-    red, green, blue = colorsys.hls_to_rgb(hue, 0.62, 0.85)
-    return f"#{int(red * 255):02x}{int(green * 255):02x}{int(blue * 255):02x}"
+class _Palette:
+    """A color for each label; hues a golden angle apart never come close."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._order = {name: i for i, name in enumerate(names)}
+
+    def __getitem__(self, name: str) -> str:
+        i = self._order.setdefault(name, len(self._order))
+        red, green, blue = colorsys.hls_to_rgb((0.05 + i * 0.618034) % 1, 0.62, 0.85)
+        return f"#{int(red * 255):02x}{int(green * 255):02x}{int(blue * 255):02x}"
 
 
 _PAGE = Template("""<!doctype html>

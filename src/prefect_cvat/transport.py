@@ -37,6 +37,7 @@ __all__ = ["RetryPolicy", "Transport", "normalize_url"]
 
 logger = logging.getLogger(__name__)
 
+_LOGIN = "/api/auth/login"
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -44,8 +45,8 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 class RetryPolicy:
     """When a request is sent again.
 
-    Requests that only read are sent again after a connection error, a time-out, 429, 502, 503 and
-    504. Requests that write are sent again after 429 alone: that one says that nothing was done.
+    Requests that only read, and log-ins, are sent again after a connection error, a time-out, 429, 502,
+    503 and 504. Requests that write are sent again after 429 alone: that one says that nothing was done.
 
     Attributes:
         give_up_after: Seconds from the first attempt after which no further one is made.
@@ -159,7 +160,7 @@ class Transport:
         for name in names:
             body = {name: user, "password": password.get_secret_value()}
             try:
-                answer = self.json("POST", "/api/auth/login", body=body, anonymous=True)
+                answer = self.json("POST", _LOGIN, body=body, anonymous=True)
             except BadRequestError as error:
                 if error.status == 400 and name != names[-1]:
                     continue
@@ -208,9 +209,7 @@ class Transport:
         """
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         headers = {**({} if data is None else {"Content-Type": "application/json"}), **(headers or {})}
-        response = self._send(
-            method, path, params=params, data=data, headers=headers, anonymous=anonymous
-        )
+        response = self._send(method, path, params=params, data=data, headers=headers, anonymous=anonymous)
         if response.status_code == 204 or not response.content:
             return None
         try:
@@ -256,7 +255,7 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         anonymous: bool = False,
     ) -> requests.Response:
-        reads_only = method in ("GET", "HEAD", "OPTIONS")
+        changes_nothing = method in ("GET", "HEAD", "OPTIONS") or path == _LOGIN
         started = time.monotonic()
         attempt = 0
         logged_in_again = False
@@ -273,11 +272,11 @@ class Transport:
                     headers=dict(headers or {}),
                     timeout=self._timeout,
                     auth=auth,
-                    allow_redirects=reads_only,
+                    allow_redirects=method == "GET",
                 )
             except requests.RequestException as error:
                 failure: Exception = _transport_error(error, method, self.url, path)
-                may_retry = reads_only and not isinstance(failure, TlsError)
+                may_retry = changes_nothing and not isinstance(failure, TlsError)
             else:
                 if response.ok and not response.is_redirect:
                     return response
@@ -287,7 +286,7 @@ class Transport:
                         continue
                 failure = api_error(response, method, path)
                 may_retry = response.status_code == 429 or (
-                    reads_only and response.status_code in (502, 503, 504)
+                    changes_nothing and response.status_code in (502, 503, 504)
                 )
                 retry_after = _retry_after(response)
             delay = self._retry.delay(attempt, retry_after)

@@ -1,0 +1,44 @@
+# make demo: photographs, annotated by a real detector through a Prefect flow
+# make test: all checks and tests
+# Both set up .venv when it is missing or pyproject.toml has changed; after that they need no network.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WHEEL := build/wheel
+
+.PHONY: demo test lint types pytest clean
+
+demo: $(VENV)/.installed
+	$(BIN)/prefect-cvat demo
+
+test: lint types pytest
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+# mypy and import-linter cannot follow an editable install whose folders lie apart: they look at a wheel
+types: $(VENV)/.installed-dev
+	rm -rf $(WHEEL) build/lib build/bdist.*
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --no-index --target $(WHEEL) .
+	MYPYPATH=$(WHEEL) $(BIN)/mypy -p prefect_cvat
+	PYTHONPATH=$(WHEEL) $(BIN)/lint-imports
+
+pytest: $(VENV)/.installed-dev
+	$(BIN)/pytest
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed"'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
+	$(BIN)/pip install --quiet --editable '.[dev,video]'
+	touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) build *.egg-info
