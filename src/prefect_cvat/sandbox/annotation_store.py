@@ -102,9 +102,10 @@ def insert(db: Connection, job_id: int, annotations: Annotations, labels: Labels
             ),
         )
     except sqlite3.IntegrityError as error:
-        table = str(error).rpartition(": ")[2].partition(".")[0]
+        table, number = _taken(db, {"tag": tags, "shape": shapes, "track": tracks})
         raise bad_request(
             f'duplicate key value violates unique constraint "engine_labeled{table}_pkey"\n'
+            f"DETAIL:  Key (id)=({number}) already exists.\n"
         ) from error
     for shape in shapes:
         shape.setdefault("elements", [])
@@ -166,6 +167,16 @@ def _with_ids(db: Connection, name: str, sent: list[Json]) -> list[Json]:
     for item, number in zip(copies, _new_ids(db, name, copies), strict=True):
         item["id"] = number
     return copies
+
+
+def _taken(db: Connection, sent: dict[str, list[Json]]) -> tuple[str, int | None]:
+    # SQLite does not say which one, unlike the database of CVAT. After a failed executemany some of what was sent
+    # is there too, so that this may name the wrong one of several.
+    for table, group in sent.items():
+        for item in group:
+            if db.execute(f"SELECT 1 FROM {table} WHERE id = ?", (item["id"],)).fetchone():  # noqa: S608
+                return table, item["id"]
+    return "shape", None
 
 
 def _new_ids(db: Connection, name: str, sent: list[Json]) -> list[int]:

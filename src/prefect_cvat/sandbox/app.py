@@ -23,7 +23,7 @@ from prefect_cvat.sandbox import (
     validation,
 )
 from prefect_cvat.sandbox.database import Database
-from prefect_cvat.sandbox.endpoint import Endpoint
+from prefect_cvat.sandbox.endpoint import Endpoint, common_headers
 from prefect_cvat.sandbox.state import State
 from prefect_cvat.sandbox.worker import Worker
 
@@ -135,5 +135,5 @@ def _routes() -> list[Route]:
     return [Route(f"/api/{path}", endpoint) for path, endpoint in table.items()]
 
 
-async def _not_found(request: Request, error: Exception) -> Response:
-    return HTMLResponse(_NOT_FOUND, status_code=404)
+async def _not_found(_request: Request, _error: Exception) -> Response:
+    return HTMLResponse(_NOT_FOUND, status_code=404, headers=common_headers())

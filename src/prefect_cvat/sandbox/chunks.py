@@ -1,10 +1,9 @@
 """Chunks and single frames as bytes, made on demand and kept on disk."""
 
 import io
-import os
 import secrets
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,10 +46,14 @@ def image_chunk(frames: Sequence[Source | None], *, quality: int | None) -> byte
         frames: The images; None for a place that only a placeholder fills.
         quality: JPEG quality of a compressed chunk, or None for the original images.
     """
+    return zipped([_member(frame, quality) for frame in frames])
+
+
+def zipped(members: Iterable[tuple[bytes, str]]) -> bytes:
+    """A zip, stored, of images and their extensions."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        for position, frame in enumerate(frames):
-            content, extension = _member(frame, quality)
+        for position, (content, extension) in enumerate(members):
             archive.writestr(f"{position:06d}{extension}", content)
     return buffer.getvalue()
 
@@ -72,7 +75,7 @@ def kept_or_made(folder: Path, name: str, make: Callable[[], bytes]) -> bytes:
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".{secrets.token_hex(8)}"
     temporary.write_bytes(content)
-    os.replace(temporary, path)
+    temporary.replace(path)
     return content
 
 

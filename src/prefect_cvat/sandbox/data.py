@@ -1,12 +1,14 @@
 """GET data of tasks and jobs: chunks, frames, previews, with ranges."""
 
 import re
+from collections.abc import Sequence
 import zipfile
 import zlib
 from io import BytesIO
 
 from prefect_cvat.sandbox import access, images
 from prefect_cvat.sandbox.chunks import image_chunk, kept_or_made, row_quality, single_frame, sources
+from prefect_cvat.sandbox.clips import clip_chunk, clip_frame
 from prefect_cvat.sandbox.database import Row
 from prefect_cvat.sandbox.exchange import HTML, ApiError, Call, Reply, bad_request, server_error
 from prefect_cvat.sandbox.jobs import frames_of_job
@@ -81,6 +83,7 @@ def get_job_preview(call: Call) -> Reply:
 
 def _job_chunk(call: Call, task: Row, job: Row, frames: list[int]) -> Reply:
     size = task["chunk_size"]
+    updated, recoded = job["chunks_updated_date"], job["frames"] is not None
     if "index" not in call.query:
         number = _number(call)
         chunks = sorted({frame // size for frame in frames})
@@ -91,13 +94,13 @@ def _job_chunk(call: Call, task: Row, job: Row, frames: list[int]) -> Reply:
         else:
             # Chunks of a ground truth job keep their places, filled with single pixels.
             kept = [frame if frame in frames else None for frame in places if frame < task["size"]]
-        return _chunk(call, task, kept, f"job-{job['id']}-number-{number}", job["chunks_updated_date"])
+        return _chunk(call, task, kept, f"job-{job['id']}-number-{number}", updated, recoded=recoded)
     if "number" in call.query:
         raise bad_request(["Number and Index cannot be used together"])
     index = _number(call, "index")
     _check_chunk(index, range(-(-len(frames) // size)))
     own = frames[index * size : (index + 1) * size]
-    return _chunk(call, task, list(own), f"job-{job['id']}-index-{index}", job["chunks_updated_date"])
+    return _chunk(call, task, own, f"job-{job['id']}-index-{index}", updated, recoded=recoded)
 
 
 def _refuse_head(call: Call) -> None:
@@ -133,25 +136,32 @@ def _check_chunk(number: int, known: range) -> None:
         )
 
 
-def _chunk(call: Call, task: Row, frames: "list[int] | list[int | None]", name: str, updated: str) -> Reply:
+def _chunk(
+    call: Call, task: Row, frames: Sequence[int | None], name: str, updated: str, *, recoded: bool = False
+) -> Reply:
     quality = call.query.get("quality", "compressed")
+    encoding = row_quality(task, quality)
     known = [frame for frame in frames if frame is not None]
+    is_clip = task["mode"] == "interpolation"
+    is_mp4 = is_clip and task[f"{quality}_chunk_type"] == "video"
 
     def make() -> bytes:
+        if is_clip:
+            return clip_chunk(call.state, task, known, quality=encoding)
         with call.state.database.read() as db:
-            files = (
-                dict(zip(known, sources(call.state, db, task["data_id"], known), strict=True))
-                if known
-                else {}
-            )
+            files = dict(zip(known, sources(call.state, db, task["data_id"], known), strict=True))
         members = [None if frame is None else files[frame] for frame in frames]
-        return image_chunk(members, quality=row_quality(task, quality))
+        # A ground truth job's chunks are put together anew, and so even the originals are encoded again.
+        return image_chunk(members, quality=100 if encoding is None and recoded else encoding)
 
-    content = kept_or_made(call.state.chunks(task["data_id"]), f"{name}-{quality}.zip", make)
-    return _ranged(call, content, "application/zip", updated)
+    suffix, media_type = (".mp4", "video/mp4") if is_mp4 else (".zip", "application/zip")
+    content = kept_or_made(call.state.chunks(task["data_id"]), f"{name}-{quality}{suffix}", make)
+    return _ranged(call, content, media_type, updated)
 
 
 def _frame(call: Call, task: Row, number: int) -> Reply:
+    if task["mode"] == "interpolation":
+        return Reply(content=clip_frame(call.state, task, number, "PNG"), media_type="image/png")
     quality = row_quality(task, call.query.get("quality", "compressed"))
     with call.state.database.read() as db:
         (source,) = sources(call.state, db, task["data_id"], [number])
@@ -160,6 +170,8 @@ def _frame(call: Call, task: Row, number: int) -> Reply:
 
 
 def _preview(call: Call, task: Row, number: int) -> Reply:
+    if task["mode"] == "interpolation":
+        return Reply(content=clip_frame(call.state, task, number, "JPEG"), media_type="image/jpeg")
     with call.state.database.read() as db:
         (source,) = sources(call.state, db, task["data_id"], [number])
     return Reply(content=images.preview(source.path), media_type="image/jpeg")

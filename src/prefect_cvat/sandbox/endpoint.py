@@ -86,12 +86,7 @@ class Endpoint:
 
 def _render(reply: Reply, call: Call) -> Response:
     content = to_json(reply.json, inf_nan_mode="constants") if reply.content is None else reply.content
-    headers = {
-        "X-Request-Id": str(uuid.uuid4()),
-        "X-Content-Type-Options": "nosniff",
-        "X-Frame-Options": "DENY",
-        **reply.headers,
-    }
+    headers = common_headers() | dict(reply.headers)
     compressible = reply.media_type in (VND_JSON, HTML) and "Content-Range" not in reply.headers
     accepted = call.headers.get("accept-encoding", "")
     if compressible and len(content) >= _GZIP_FROM and "gzip" in accepted:
@@ -105,6 +100,15 @@ def _render(reply: Reply, call: Call) -> Response:
     if call.method == "HEAD":
         response.body = b""
     return response
+
+
+def common_headers() -> dict[str, str]:
+    """The headers that are on every answer."""
+    return {
+        "X-Request-Id": str(uuid.uuid4()),
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+    }
 
 
 def _browsable(reply: Reply) -> Reply:

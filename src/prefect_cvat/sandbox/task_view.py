@@ -12,6 +12,9 @@ from prefect_cvat.sandbox.overlaps import without_twins
 from prefect_cvat.sandbox.tracks import join
 
 
+_LAST = 2**63 - 1
+
+
 def reached_jobs(db: Connection, task: Row) -> list[Row]:
     """The jobs that task-level reads and writes reach.
 
@@ -55,6 +58,10 @@ def _merged_bodies(db: Connection, table: str, jobs: Sequence[Row]) -> list[byte
         else:
             merged = _by_frame_without_twins(read, job, shared, first, last)
             bodies += [to_json(item) for item in merged]
+    for job in jobs:
+        # A job also takes annotations on frames that are not its own.
+        bodies += annotation_store.bodies(db, table, job["id"], (0, job["start_frame"] - 1))
+        bodies += annotation_store.bodies(db, table, job["id"], (job["stop_frame"] + 1, _LAST))
     return bodies
 
 

@@ -1,0 +1,106 @@
+"""Starting, stopping, and what stays."""
+
+import os
+import signal
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import pytest
+from conftest import connect
+from cvat_sdk import models
+
+from prefect_cvat.sandbox import Sandbox
+
+
+def test_a_restart_on_the_same_folder_keeps_everything(tmp_path: Path, pictures: list[Path]) -> None:
+    with Sandbox(tmp_path) as first, connect(first) as client:
+        task = client.tasks.create_from_data(
+            models.TaskWriteRequest(name="kept", labels=[{"name": "car"}]), pictures
+        )
+        task.set_annotations(
+            models.LabeledDataRequest(
+                shapes=[
+                    models.LabeledShapeRequest(
+                        type="rectangle",
+                        frame=3,
+                        label_id=task.get_labels()[0].id,
+                        points=[1.5, 2.0, 3.0, 4.0],
+                    )
+                ]
+            )
+        )
+    with Sandbox(tmp_path) as second, connect(second) as client:
+        task = client.tasks.retrieve(task.id)
+        assert task.name == "kept"
+        assert [shape.points for shape in task.get_annotations().shapes] == [[1.5, 2.0, 3.0, 4.0]]
+        assert task.get_frame(1, quality="original").read() == pictures[1].read_bytes()
+
+
+def test_two_at_once_do_not_know_of_each_other(pictures: list[Path]) -> None:
+    with Sandbox() as one, Sandbox() as other:
+        assert one.url != other.url
+        with connect(one) as client:
+            client.tasks.create(models.TaskWriteRequest(name="here", labels=[]))
+        with connect(other) as client:
+            assert client.tasks.list() == []
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.1", "example.org", "::"])
+def test_a_host_that_others_can_reach_is_refused(host: str) -> None:
+    with pytest.raises(ValueError, match="loopback"):
+        Sandbox(host=host)
+
+
+def test_a_failed_start_says_why_and_leaves_nothing(tmp_path: Path) -> None:
+    with Sandbox() as server:
+        port = int(server.url.rpartition(":")[2])
+        with pytest.raises(OSError, match="in use"):
+            Sandbox(tmp_path / "data", port=port).start()
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
+def test_the_command_serves_until_a_signal_and_ends_cleanly(tmp_path: Path, number: int) -> None:
+    process = subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "prefect_cvat.sandbox",
+            "--port",
+            "0",
+            "--data",
+            str(tmp_path),
+            "--user",
+            "me",
+        ],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": ""},
+    )
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith("ready http://127.0.0.1:")
+        with urllib.request.urlopen(f"{line.split()[1]}/api/server/about") as response:
+            assert response.status == 200
+        process.send_signal(number)
+        _, complaints = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 0
+    assert "NOT CVAT" in complaints
+    assert "Traceback" not in complaints
+
+
+def test_the_command_refuses_a_host_that_others_can_reach() -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "prefect_cvat.sandbox", "--host", "0.0.0.0"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 2
+    assert "loopback" in ended.stderr
