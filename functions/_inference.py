@@ -69,9 +69,9 @@ def image_to_tensor(image: PIL.Image.Image) -> Tensor:
 
 
 def gather(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Bring tensors to the CPU: in one transfer, as float32, unless they are there already."""
-    if all(tensor.device.type == "cpu" for tensor in tensors):
-        return list(tensors)
+    """Bring tensors to the CPU in one transfer, as float32."""
+    if not tensors:
+        return []
     flat = torch.cat([tensor.reshape(-1).to(torch.float32) for tensor in tensors]).cpu()
     ends = accumulate(tensor.numel() for tensor in tensors)
     return [

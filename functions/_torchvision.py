@@ -167,20 +167,23 @@ class TorchvisionFunction(abc.ABC):
                 raise BadFunctionError(
                     f"the model returns no {', '.join(sorted(missing))}; it returns {', '.join(output)}"
                 )
+        if self._device.type != "cpu":
+            self._bring_to_cpu(outputs)
+        return [
+            self._annotations(context, image.size, _scale(image, tensor), output)
+            for (context, image), tensor, output in zip(items, tensors, outputs, strict=True)
+        ]
+
+    def _bring_to_cpu(self, outputs: Sequence[Output]) -> None:
         wanted = [
             (output, key)
             for output in outputs
             for key in (*self._outputs, *self._optional_outputs)
             if key in output
         ]
-        for (output, key), tensor in zip(
-            wanted, gather([output[key] for output, key in wanted]), strict=True
-        ):
+        on_cpu = gather([output[key] for output, key in wanted])
+        for (output, key), tensor in zip(wanted, on_cpu, strict=True):
             output[key] = tensor
-        return [
-            self._annotations(context, image.size, _scale(image, tensor), output)
-            for (context, image), tensor, output in zip(items, tensors, outputs, strict=True)
-        ]
 
     def _run(self, model: nn.Module, tensors: list[Tensor]) -> Sequence[Output]:
         """Run the model on images; what it finds on each is in that tensor's pixels."""

@@ -1,11 +1,25 @@
-"""What the tests of the built-in functions share: data, contexts."""
+"""What the tests of the built-in functions share: data, contexts, photos, and models with random weights."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import PIL.Image
 import pytest
+import skimage.data
+import torch
+from torch import nn
+from torchvision.models import ResNet50_Weights, Weights, WeightsEnum, resnet18
+from torchvision.models._api import register_model  # there is no public way
+from torchvision.models.detection import (
+    FasterRCNN_ResNet50_FPN_Weights,
+    KeypointRCNN_ResNet50_FPN_Weights,
+    fasterrcnn_resnet50_fpn,
+    keypointrcnn_resnet50_fpn,
+    maskrcnn_resnet50_fpn,
+)
 
 from prefect_cvat.auto_annotation import DetectionFunctionContext
 
@@ -30,3 +44,121 @@ def data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no test data at {folder}; set PREFECT_CVAT_TEST_DATA")
     return folder
+
+
+@pytest.fixture(scope="session")
+def photos() -> list[PIL.Image.Image]:
+    """Three photos of different sizes."""
+    photos = (skimage.data.astronaut(), skimage.data.coffee(), skimage.data.chelsea())
+    return [PIL.Image.fromarray(photo) for photo in photos]
+
+
+def _random_rcnn(build: Callable[..., nn.Module], *, seed: int = 0, **options: Any) -> nn.Module:
+    """One of torchvision's R-CNNs, small and always the same, that finds 20 objects of several classes."""
+    torch.manual_seed(seed)
+    settings = {"box_score_thresh": 0.0, "box_detections_per_img": 20, "min_size": 160, "max_size": 160}
+    model = build(weights=None, weights_backbone=None, **(settings | options))
+    with torch.no_grad():
+        model.roi_heads.box_predictor.cls_score.weight.mul_(0.05)
+    return model
+
+
+def build_detector(**options: Any) -> nn.Module:
+    return _random_rcnn(fasterrcnn_resnet50_fpn, seed=6, num_classes=5, **options)
+
+
+def build_mask_rcnn(**options: Any) -> nn.Module:
+    return _random_rcnn(maskrcnn_resnet50_fpn, num_classes=5, **options)
+
+
+def build_keypoint_rcnn(**options: Any) -> nn.Module:
+    return _random_rcnn(keypointrcnn_resnet50_fpn, num_classes=2, num_keypoints=17, **options)
+
+
+def build_classifier(**options: Any) -> nn.Module:
+    torch.manual_seed(0)
+    return resnet18(weights=None, num_classes=6, **options)
+
+
+@pytest.fixture(scope="session")
+def random_detector() -> nn.Module:
+    return build_detector()
+
+
+@pytest.fixture(scope="session")
+def random_mask_rcnn() -> nn.Module:
+    return build_mask_rcnn()
+
+
+@pytest.fixture(scope="session")
+def random_keypoint_rcnn() -> nn.Module:
+    return build_keypoint_rcnn()
+
+
+@pytest.fixture(scope="session")
+def random_classifier() -> nn.Module:
+    return build_classifier()
+
+
+@pytest.fixture(scope="session")
+def register(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., str]]:
+    """Registers a model with torchvision, with its weights in a file, so that it can be had by name."""
+    folder = tmp_path_factory.mktemp("weights")
+    hub = torch.hub.get_dir()
+    torch.hub.set_dir(folder / "hub")
+
+    def register(
+        name: str,
+        build: Callable[..., nn.Module],
+        transforms: Callable[[], object],
+        meta: dict[str, object],
+    ) -> str:
+        file = folder / f"{name}.pth"
+        torch.save(build().state_dict(), file)
+        weights = Weights(file.as_uri(), transforms, meta)
+        weights_of_model = WeightsEnum(f"{name}_weights", {"RANDOM": weights, "DEFAULT": weights})
+
+        @register_model(name=name)
+        def get(
+            *, weights: weights_of_model | None = None, progress: bool = True, **options: Any
+        ) -> nn.Module:
+            model = build(**options)
+            if weights is not None:
+                model.load_state_dict(weights.get_state_dict(progress=progress))
+            return model
+
+        return name
+
+    yield register
+    torch.hub.set_dir(hub)
+
+
+OF_DETECTORS = FasterRCNN_ResNet50_FPN_Weights.COCO_V1.transforms
+OF_CLASSIFIERS = ResNet50_Weights.IMAGENET1K_V1.transforms
+
+
+@pytest.fixture(scope="session")
+def detector_name(register: Callable[..., str]) -> str:
+    categories = ["__background__", "N/A", "person", "bicycle", "car"]
+    return register("random_detector", build_detector, OF_DETECTORS, {"categories": categories})
+
+
+@pytest.fixture(scope="session")
+def mask_rcnn_name(register: Callable[..., str]) -> str:
+    categories = ["__background__", "person", "bicycle", "car", "motorcycle"]
+    return register("random_mask_rcnn", build_mask_rcnn, OF_DETECTORS, {"categories": categories})
+
+
+@pytest.fixture(scope="session")
+def keypoint_rcnn_name(register: Callable[..., str]) -> str:
+    meta = {
+        "categories": ["no person", "person"],
+        "keypoint_names": KeypointRCNN_ResNet50_FPN_Weights.COCO_V1.meta["keypoint_names"],
+    }
+    return register("random_keypoint_rcnn", build_keypoint_rcnn, OF_DETECTORS, meta)
+
+
+@pytest.fixture(scope="session")
+def classifier_name(register: Callable[..., str]) -> str:
+    categories = ["cat", "dog", "bird", "crane", "crane", "fish"]
+    return register("random_classifier", build_classifier, OF_CLASSIFIERS, {"categories": categories})
