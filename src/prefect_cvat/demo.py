@@ -6,16 +6,17 @@ import io
 import logging
 import os
 import tempfile
-import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import PIL.Image
+from pydantic import SecretStr
 
 from prefect_cvat.client import Client
 from prefect_cvat.html_report import AnnotatedFrame, render_report
 from prefect_cvat.media import Box, ChunkFile, open_frames
+from prefect_cvat.models import Sublabel
 from prefect_cvat.plan import make_plan, read_task
 from prefect_cvat.sandbox import Sandbox
 
@@ -52,14 +53,11 @@ def run_demo(report_path: Path, say: Callable[[str], None]) -> RunReport:
             say(f"sandbox at {server.url} (it is not CVAT, but speaks like it)")
             task_id = create_demo_task(client)
             say(f"task {task_id} with {len(PHOTOS)} photographs; Prefect starts, which takes a while ...")
-            block = CvatCredentials(url=server.url, username=server.user, password=server.password)
-            block.save("demo", overwrite=True)
-            report: RunReport = annotate_task(
-                task_id,
-                CvatCredentials.load("demo"),
-                function="nanodet_detection",
-                allow_unmatched_labels=True,
+            CvatCredentials(url=server.url, username=server.user, password=SecretStr(server.password)).save(
+                "demo", overwrite=True
             )
+            stored = cast("CvatCredentials", CvatCredentials.load("demo"))
+            report: RunReport = annotate_task(task_id, stored, function="nanodet_detection")
             page = render_task(client, task_id, report, title="prefect-cvat demo")
     report_path.write_text(page, encoding="utf-8")
     return report
@@ -80,7 +78,8 @@ def create_demo_task(client: Client) -> int:
 def render_task(client: Client, task_id: int, report: RunReport, *, title: str) -> str:
     """Draw the annotations that a task has now on its frames, as a page."""
     plan = make_plan(read_task(client, task_id))
-    labels = {owner.id: owner.name for label in plan.info.labels for owner in (label, *label.sublabels)}
+    owners: list[Sublabel] = [owner for label in plan.info.labels for owner in (label, *label.sublabels)]
+    labels = {owner.id: owner.name for owner in owners}
     found = [client.job_annotations(job.id) for job in plan.jobs]
     frames = []
     with tempfile.TemporaryDirectory() as folder:
@@ -104,13 +103,10 @@ def render_task(client: Client, task_id: int, report: RunReport, *, title: str) 
 def _photo(name: str) -> bytes:
     import skimage.data
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        pixels = (
-            skimage.data.stereo_motorcycle()[name.endswith("right")]
-            if name.startswith("motorcycle")
-            else getattr(skimage.data, name)()
-        )
+    if name.startswith("motorcycle"):
+        # stereo_motorcycle() would also ask for a disparity map, which the wheel does not bring along
+        return (Path(skimage.data.__file__).parent / f"{name}.png").read_bytes()
+    pixels = getattr(skimage.data, name)()
     if pixels.dtype == bool:
         pixels = pixels.astype("uint8") * 255
     buffer = io.BytesIO()

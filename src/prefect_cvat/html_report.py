@@ -82,7 +82,8 @@ def _figure(annotated: AnnotatedFrame, labels: Mapping[int, str], colors: _Palet
         f' aria-label="{html.escape(frame.name)}"><image href="{_data_uri(annotated.image)}"'
         f' width="{frame.width}" height="{frame.height}"/>{drawn}</svg>'
         f"<figcaption>{html.escape(str(frame))} · {frame.width}x{frame.height} ·"
-        f" {len(annotated.shapes)} shape{'' if len(annotated.shapes) == 1 else 's'} {tags}</figcaption></figure>"
+        f" {len(annotated.shapes)} shape{'' if len(annotated.shapes) == 1 else 's'} {tags}</figcaption>"
+        "</figure>"
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
 
-from prefect_cvat.models import Label
+from prefect_cvat.models import Label, Sublabel
 
 __all__ = ["AttributeDefaults", "attribute_defaults", "identity"]
 
@@ -21,10 +21,10 @@ AttributeDefaults = Mapping[int, Mapping[int, str]]
 
 def attribute_defaults(labels: tuple[Label, ...]) -> dict[int, dict[int, str]]:
     """The attribute values that CVAT fills in by itself (on reading, not in the answer to a write)."""
+    owners: list[Sublabel] = [owner for label in labels for owner in (label, *label.sublabels)]
     return {
         owner.id: {attribute.id: attribute.default_value or "" for attribute in owner.attributes}
-        for label in labels
-        for owner in (label, *label.sublabels)
+        for owner in owners
         if owner.attributes
     }
 
@@ -49,7 +49,7 @@ def _content(annotation: Mapping[str, Any], defaults: AttributeDefaults) -> list
     ]
     attributes = {item["spec_id"]: item["value"] for item in annotation.get("attributes") or ()}
     if attributes or label_id in defaults:
-        content.append(sorted((defaults.get(label_id, {}) | attributes).items()))
+        content.append(sorted(({**defaults.get(label_id, {}), **attributes}).items()))
     if annotation.get("type") is None:  # a tag
         return content
     content += (

@@ -231,17 +231,14 @@ class Sublabel(_ServerModel):
     id: int
     name: str
     type: str = "points"
-    attributes: list[Attribute] = Field(default_factory=list)
-
-
-class Label(_ServerModel):
-    """A label of a task."""
-
-    id: int
-    name: str
-    type: str = "any"
     color: str | None = None
     attributes: list[Attribute] = Field(default_factory=list)
+
+
+class Label(Sublabel):
+    """A label of a task."""
+
+    type: str = "any"
     sublabels: list[Sublabel] = Field(default_factory=list)
 
 

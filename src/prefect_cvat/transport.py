@@ -62,7 +62,7 @@ class RetryPolicy:
         """Seconds to wait after the given attempt (1 is the first), with up to 25 % of jitter."""
         if retry_after is not None:
             return retry_after
-        delay = min(self.longest_delay, self.first_delay * 2 ** min(attempt - 1, 16))
+        delay = min(self.longest_delay, self.first_delay * 2.0 ** min(attempt - 1, 16))
         return delay * random.uniform(0.75, 1.0)  # noqa: S311 (spreads clients, guards nothing)
 
 
@@ -131,11 +131,11 @@ class Transport:
         self.url = normalize_url(url)
         self.organization = organization
         self._timeout = timeout
+        self._verify = verify
         self._retry = retry or RetryPolicy()
         self._login_lock = threading.Lock()
         self._password: tuple[str, SecretStr] | None = None
         self._session = requests.Session()
-        self._session.verify = verify
         self._session.auth = _NoAuth()
         # A session cookie would put every write under CSRF rules; the token needs none.
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -271,6 +271,7 @@ class Transport:
                     data=data,
                     headers=dict(headers or {}),
                     timeout=self._timeout,
+                    verify=self._verify,  # at the session, REQUESTS_CA_BUNDLE would overrule it
                     auth=auth,
                     allow_redirects=method == "GET",
                 )

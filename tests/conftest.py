@@ -1,0 +1,78 @@
+"""What the tests share: a home for Prefect, a sandbox, photographs."""
+
+import os
+import tempfile
+
+# before anything imports Prefect: results and settings of the tests stay apart from the user's
+os.environ.update(
+    PREFECT_HOME=tempfile.mkdtemp(prefix="prefect-cvat-tests-"),
+    PREFECT_SERVER_ANALYTICS_ENABLED="false",
+    DO_NOT_TRACK="1",
+    PREFECT_LOGGING_LEVEL="ERROR",
+)
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from prefect_cvat import Client
+from prefect_cvat.auto_annotation import label_spec
+from prefect_cvat.sandbox import Sandbox
+
+MakeTask = Callable[..., int]
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder of photographs, videos and references that are too large for this repository."""
+    default = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("PREFECT_CVAT_TEST_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"no test data: {folder} is not a folder (set PREFECT_CVAT_TEST_DATA)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[Sandbox]:
+    with Sandbox() as server:
+        yield server
+
+
+@pytest.fixture
+def client(sandbox: Sandbox) -> Iterator[Client]:
+    with Client(sandbox.url) as client:
+        client.login((sandbox.user, sandbox.password))
+        yield client
+
+
+def picture(width: int = 64, height: int = 48, seed: int = 0, image_format: str = "PNG") -> bytes:
+    """The bytes of a small picture; each seed gives another one."""
+    pixels = np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(buffer, image_format)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def make_task(client: Client) -> MakeTask:
+    """Create a task of small pictures, with the labels `car` and `person`."""
+
+    def make(
+        frames: int = 6,
+        *,
+        labels: list | None = None,
+        chunk_size: int = 2,
+        size: tuple[int, int] = (64, 48),
+        **fields: object,
+    ) -> int:
+        specs = labels or [label_spec("car", None), label_spec("person", None)]
+        task = client.create_task("a task", specs, **fields)
+        images = {f"{i:04}.png": picture(*size, seed=i) for i in range(frames)}
+        client.upload_images(task.id, images, chunk_size=chunk_size)
+        return task.id
+
+    return make

@@ -1,0 +1,74 @@
+"""An HTTP server that answers as it is told: for what the sandbox has no reason to say."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+HTML = {"Content-Type": "text/html"}
+JSON = {"Content-Type": "application/vnd.cvat+json"}
+
+
+@dataclass
+class Answer:
+    status: int = 200
+    body: bytes = b"{}"
+    headers: dict[str, str] = field(default_factory=lambda: dict(JSON))
+    reset: bool = False
+    claimed_length: int | None = None
+
+
+@dataclass
+class ScriptedServer:
+    url: str
+    requests: list[tuple[str, str, dict[str, str]]]
+
+
+@contextmanager
+def scripted_server(*answers: Answer) -> Iterator[ScriptedServer]:
+    """Serve these answers in turn; the last one again and again."""
+    waiting = list(answers)
+    requests: list[tuple[str, str, dict[str, str]]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            requests.append((self.command, self.path, dict(self.headers)))
+            answer = waiting.pop(0) if len(waiting) > 1 else waiting[0]
+            if answer.reset:
+                linger = struct.pack("ii", 1, 0)
+                self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                self.connection.shutdown(socket.SHUT_RDWR)
+                self.close_connection = True
+                return
+            self.send_response(answer.status)
+            for name, value in answer.headers.items():
+                self.send_header(name, value)
+            self.send_header("Content-Length", str(answer.claimed_length or len(answer.body)))
+            self.end_headers()
+            self.wfile.write(answer.body)
+            if answer.claimed_length:
+                self.close_connection = True
+
+        do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = _answer
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield ScriptedServer(f"http://127.0.0.1:{server.server_port}", requests)
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
