@@ -17,6 +17,9 @@ from skimage.measure import approximate_polygon, find_contours
 
 __all__ = ["decode_mask", "encode_mask", "mask_to_polygons"]
 
+_SPECK = 0.01
+"""Outlines around less than this, in square pixels, may have less than three points that differ."""
+
 
 def encode_mask(
     bitmap: ArrayLike, /, bbox: Sequence[float] | None = None, *, offset: tuple[int, int] = (0, 0)
@@ -102,7 +105,8 @@ def mask_to_polygons(
     """Find the outlines of a mask.
 
     A mask of several parts gives several polygons. Holes are filled: CVAT's polygons cannot have
-    any; a part inside a hole is a polygon of its own.
+    any; a part inside a hole is a polygon of its own. Specks of less than a hundredth of a pixel,
+    which only probabilities can have, are left out.
 
     Args:
         mask: `[H, W]`, booleans or probabilities; of probabilities the outline goes between pixels.
@@ -127,7 +131,7 @@ def mask_to_polygons(
     polygons = []
     outlines = find_contours(padded, math.nextafter(level, -math.inf))  # type: ignore[no-untyped-call]
     for outline in outlines:
-        if _is_hole(outline):
+        if _area(outline) < _SPECK:
             continue
         corners = approximate_polygon(outline, tolerance)  # type: ignore[no-untyped-call]
         if len(corners) < 4:  # the last point repeats the first
@@ -152,7 +156,7 @@ def _whole_pixels(bbox: Sequence[float]) -> tuple[int, int, int, int]:
     return math.floor(x1), math.floor(y1), math.ceil(x2), math.ceil(y2)
 
 
-def _is_hole(outline: NDArray[np.float64]) -> bool:
-    """Tell whether an outline goes around background: find_contours turns there the other way round."""
+def _area(outline: NDArray[np.float64]) -> float:
+    """Return the area within an outline: negative around a hole, where find_contours turns the other way."""
     y, x = (outline - outline[0]).T
-    return bool(np.dot(x[:-1], y[1:]) < np.dot(y[:-1], x[1:]))
+    return float(np.dot(x[:-1], y[1:]) - np.dot(y[:-1], x[1:])) / 2
