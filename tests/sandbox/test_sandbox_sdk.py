@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import connect
 from cvat_sdk import Client, make_client, models
 from cvat_sdk import auto_annotation as cvataa
 from cvat_sdk.api_client.exceptions import ForbiddenException, UnauthorizedException
@@ -19,13 +18,14 @@ from cvat_sdk.core.uploading import DataUploader
 from cvat_sdk.datasets import TaskDataset
 from PIL import Image
 
+from conftest import connect
 from prefect_cvat.sandbox import Sandbox
 
 FIGURE = {
     "name": "figure",
     "type": "skeleton",
     "sublabels": [{"name": "head", "type": "points"}, {"name": "foot", "type": "points"}],
-    "svg": '<circle data-type="element node" data-element-id="1" data-node-id="1" data-label-name="head"></circle>',
+    "svg": '<circle data-type="element node" data-node-id="1" data-label-name="head"></circle>',
 }
 CAR = {
     "name": "car",

@@ -89,8 +89,8 @@ def comparable(body: Any, *, route: str, label_ids: dict[int, int] | None = None
     """A body without what differs between two servers that behave the same.
 
     Ids become a sign, dates too; addresses lose the host and the numbers. Ids of labels and attributes stay,
-    mapped, so that it shows when an annotation comes back with another label. Orders that CVAT leaves open are
-    made one.
+    mapped, so that it shows when an annotation comes back with another label. Where CVAT leaves an order
+    open, both sides get the same one.
     """
     if body is None:
         return None

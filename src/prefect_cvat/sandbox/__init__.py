@@ -1,4 +1,4 @@
-"""An embedded server that speaks CVAT's API, for tries, demonstrations, tests and benchmarks. It is not CVAT."""
+"""An embedded server that speaks CVAT's API, for tries, demonstrations and tests. It is not CVAT."""
 
 from prefect_cvat.sandbox.server import Sandbox, serve
 

@@ -43,8 +43,8 @@ def workspace(call: Call, db: Connection) -> Workspace:
     """The workspace that a request speaks in: everything, the personal one, or an organization's.
 
     Raises:
-        ApiError: 404 for an organization that does not exist, 403 for one that the user is not in, 400 where the
-            header and the parameter differ.
+        ApiError: 404 for an organization that does not exist, 403 for one that the user is not in, 400 where
+            the header and the parameter differ.
     """
     header, parameter, number = (
         call.headers.get("x-organization"),
@@ -54,7 +54,8 @@ def workspace(call: Call, db: Connection) -> Workspace:
     if header is not None and parameter is not None and header != parameter:
         raise bad_request(
             [
-                'You cannot specify "org" query parameter and "X-Organization" HTTP header with different values.'
+                'You cannot specify "org" query parameter and "X-Organization" HTTP header'
+                " with different values."
             ]
         )
     slug = parameter if parameter is not None else header

@@ -160,7 +160,7 @@ def revoke_access_token(call: Call) -> Reply:
     """DELETE auth/access_tokens/ID."""
     with call.state.database.write() as db:
         gone = db.execute(
-            "DELETE FROM access_token WHERE id = ? AND user_id = ?", (call.id("AccessToken"), call.user.id)
+            "DELETE FROM access_token WHERE id = ? AND user_id = ?", (call.path_id(), call.user.id)
         )
         if not gone.rowcount:
             raise not_found("AccessToken")
@@ -187,7 +187,7 @@ def list_users(call: Call) -> Reply:
 def get_user(call: Call) -> Reply:
     """GET users/ID."""
     with call.state.database.read() as db:
-        row = db.execute("SELECT * FROM user WHERE id = ?", (call.id("User"),)).fetchone()
+        row = db.execute("SELECT * FROM user WHERE id = ?", (call.path_id(),)).fetchone()
     if row is None:
         raise not_found("User")
     return Reply(json=_user(call, row))

@@ -1,7 +1,7 @@
 """What of an annotations body CVAT accepts, and the errors that it answers with.
 
-What CVAT does not check is not checked here either: a shape's type against its label's, points outside the picture,
-values outside a select's list, missing or doubled elements of a skeleton, the numbers inside of a mask.
+What CVAT does not check is not checked here either: a shape's type against its label's, points outside the
+picture, values outside a select's list, missing or doubled elements of a skeleton, the numbers of a mask.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,6 +1,5 @@
 """Annotations in the database: written in bulk, kept as the JSON that reading them answers with."""
 
-import sqlite3
 from collections.abc import Iterable, Sequence
 
 from pydantic_core import from_json, to_json
@@ -60,53 +59,48 @@ def insert(db: Connection, job_id: int, annotations: Annotations, labels: Labels
     Raises:
         ApiError: 400 for an unknown label or attribute, and for an id that is in another job already.
     """
+    for table, sent in zip(TABLES, (annotations.tags, annotations.shapes, annotations.tracks), strict=True):
+        _refuse_taken(db, table, sent)
     tags, shapes = _with_ids(db, "tag", annotations.tags), _with_ids(db, "shape", annotations.shapes)
     elements = [element for shape in shapes for element in shape.get("elements", ())]
     for element, number in zip(elements, _new_ids(db, "shape", elements), strict=True):
         element["id"] = number
     tracks = _with_ids(db, "track", annotations.tracks)
     _number_tracked_shapes(db, tracks)
-    try:
-        db.executemany(
-            "INSERT INTO tag VALUES (?, ?, ?, ?, ?)",
+    db.executemany(
+        "INSERT INTO tag VALUES (?, ?, ?, ?, ?)",
+        (
+            (tag["id"], job_id, tag["frame"], tag["label_id"], to_json(_stored_tag(tag, labels)))
+            for tag in tags
+        ),
+    )
+    db.executemany(
+        "INSERT INTO shape VALUES (?, ?, ?, ?, ?, ?)",
+        (
             (
-                (tag["id"], job_id, tag["frame"], tag["label_id"], to_json(_stored_tag(tag, labels)))
-                for tag in tags
-            ),
-        )
-        db.executemany(
-            "INSERT INTO shape VALUES (?, ?, ?, ?, ?, ?)",
+                shape["id"],
+                job_id,
+                shape["frame"],
+                shape["label_id"],
+                any(element["frame"] != shape["frame"] for element in shape.get("elements", ())),
+                to_json(_stored_shape(shape, labels)),
+            )
+            for shape in shapes
+        ),
+    )
+    db.executemany(
+        "INSERT INTO track VALUES (?, ?, ?, ?, ?)",
+        (
             (
-                (
-                    shape["id"],
-                    job_id,
-                    shape["frame"],
-                    shape["label_id"],
-                    any(element["frame"] != shape["frame"] for element in shape.get("elements", ())),
-                    to_json(_stored_shape(shape, labels)),
-                )
-                for shape in shapes
-            ),
-        )
-        db.executemany(
-            "INSERT INTO track VALUES (?, ?, ?, ?, ?)",
-            (
-                (
-                    track["id"],
-                    job_id,
-                    track["frame"],
-                    track["label_id"],
-                    to_json(_stored_track(track, labels)),
-                )
-                for track in tracks
-            ),
-        )
-    except sqlite3.IntegrityError as error:
-        table, number = _taken(db, {"tag": tags, "shape": shapes, "track": tracks})
-        raise bad_request(
-            f'duplicate key value violates unique constraint "engine_labeled{table}_pkey"\n'
-            f"DETAIL:  Key (id)=({number}) already exists.\n"
-        ) from error
+                track["id"],
+                job_id,
+                track["frame"],
+                track["label_id"],
+                to_json(_stored_track(track, labels)),
+            )
+            for track in tracks
+        ),
+    )
     for shape in shapes:
         shape.setdefault("elements", [])
     return Annotations(tags=tags, shapes=shapes, tracks=tracks)
@@ -169,14 +163,17 @@ def _with_ids(db: Connection, name: str, sent: list[Json]) -> list[Json]:
     return copies
 
 
-def _taken(db: Connection, sent: dict[str, list[Json]]) -> tuple[str, int | None]:
-    # SQLite does not say which one, unlike the database of CVAT. After a failed executemany some of what was sent
-    # is there too, so that this may name the wrong one of several.
-    for table, group in sent.items():
-        for item in group:
-            if db.execute(f"SELECT 1 FROM {table} WHERE id = ?", (item["id"],)).fetchone():  # noqa: S608
-                return table, item["id"]
-    return "shape", None
+def _refuse_taken(db: Connection, table: str, sent: list[Json]) -> None:
+    given = [item["id"] for item in sent if item.get("id") is not None]
+    seen: set[int] = set()
+    for number in given:
+        row = db.execute(f"SELECT 1 FROM {table} WHERE id = ?", (number,)).fetchone()  # noqa: S608
+        if row or number in seen:
+            raise bad_request(
+                f'duplicate key value violates unique constraint "engine_labeled{table}_pkey"\n'
+                f"DETAIL:  Key (id)=({number}) already exists.\n"
+            )
+        seen.add(number)
 
 
 def _new_ids(db: Connection, name: str, sent: list[Json]) -> list[int]:

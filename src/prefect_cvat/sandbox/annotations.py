@@ -28,7 +28,7 @@ _ACTIONS = ("create", "update", "delete")
 def get_job_annotations(call: Call) -> Reply:
     """GET jobs/ID/annotations."""
     with call.state.database.read() as db:
-        job = access.job_of(call, db, call.id("Job"))
+        job = access.job_of(call, db, call.path_id())
         _check_readable(db, [job])
         return _document(annotation_store.bodies(db, table, job["id"]) for table in annotation_store.TABLES)
 
@@ -36,7 +36,7 @@ def get_job_annotations(call: Call) -> Reply:
 def get_task_annotations(call: Call) -> Reply:
     """GET tasks/ID/annotations: what the jobs that task-level writes reach have on their own frames."""
     with call.state.database.read() as db:
-        task = access.task_of(call, db, call.id("Task"))
+        task = access.task_of(call, db, call.path_id())
         if task["data_id"] is None:
             raise ApiError(
                 400, "Exporting annotations from a task without data is not allowed", media_type=HTML
@@ -49,7 +49,7 @@ def get_task_annotations(call: Call) -> Reply:
 def put_job_annotations(call: Call) -> Reply:
     """PUT jobs/ID/annotations: replaces everything."""
     with call.state.database.write() as db:
-        job = access.job_of(call, db, call.id("Job"))
+        job = access.job_of(call, db, call.path_id())
         _check_readable(db, [job])
         annotations = _without_ids(accept(call.json(), new=False))
         annotation_store.clear(db, [job["id"]])
@@ -59,10 +59,10 @@ def put_job_annotations(call: Call) -> Reply:
 
 
 def patch_job_annotations(call: Call) -> Reply:
-    """PATCH jobs/ID/annotations?action=create|update|delete. Frames of other jobs are stored too, as in CVAT."""
+    """PATCH jobs/ID/annotations?action=create|update|delete. Frames of other jobs are stored too."""
     action = _action(call)
     with call.state.database.write() as db:
-        job = access.job_of(call, db, call.id("Job"))
+        job = access.job_of(call, db, call.path_id())
         annotations = accept(call.json(), new=action == "create")
         if action != "create":
             annotation_store.delete(db, job["id"], annotations)
@@ -75,7 +75,7 @@ def patch_job_annotations(call: Call) -> Reply:
 def delete_job_annotations(call: Call) -> Reply:
     """DELETE jobs/ID/annotations."""
     with call.state.database.write() as db:
-        job = access.job_of(call, db, call.id("Job"))
+        job = access.job_of(call, db, call.path_id())
         _check_readable(db, [job])
         annotation_store.clear(db, [job["id"]])
         _mark_changed(db, [job])
@@ -85,7 +85,7 @@ def delete_job_annotations(call: Call) -> Reply:
 def put_task_annotations(call: Call) -> Reply:
     """PUT tasks/ID/annotations: replaces everything in all the jobs that task-level writes reach."""
     with call.state.database.write() as db:
-        task = access.task_of(call, db, call.id("Task"))
+        task = access.task_of(call, db, call.path_id())
         if task["data_id"] is None:
             raise server_error()
         jobs = task_view.reached_jobs(db, task)
@@ -99,9 +99,9 @@ def put_task_annotations(call: Call) -> Reply:
 
 
 def patch_task_annotations(call: Call) -> Reply:
-    """PATCH tasks/ID/annotations?action=create|update|delete. What lies outside of the task's frames is dropped."""
+    """PATCH tasks/ID/annotations?action=create|update|delete. Frames that the task lacks are passed over."""
     with call.state.database.write() as db:
-        task = access.task_of(call, db, call.id("Task"))
+        task = access.task_of(call, db, call.path_id())
         action = _action(call)
         body = call.json()
         if task["data_id"] is None:
@@ -120,7 +120,7 @@ def patch_task_annotations(call: Call) -> Reply:
 def delete_task_annotations(call: Call) -> Reply:
     """DELETE tasks/ID/annotations."""
     with call.state.database.write() as db:
-        task = access.task_of(call, db, call.id("Task"))
+        task = access.task_of(call, db, call.path_id())
         if task["data_id"] is None:
             raise server_error()
         jobs = task_view.reached_jobs(db, task)

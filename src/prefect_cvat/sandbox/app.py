@@ -16,6 +16,7 @@ from prefect_cvat.sandbox import (
     labels,
     meta,
     organizations,
+    pages,
     projects,
     requests,
     tasks,
@@ -132,7 +133,12 @@ def _routes() -> list[Route]:
         "tasks/{id}/data": Endpoint({"GET": data.get_task_data, "POST": uploads.post_data}),
     }
     table |= slashed | {f"{path}/": endpoint for path, endpoint in slashed.items()}
-    return [Route(f"/api/{path}", endpoint) for path, endpoint in table.items()]
+    return [Route(f"/api/{path}", endpoint) for path, endpoint in table.items()] + [
+        Route("/", pages.index),
+        Route("/tasks/{id}", pages.task),
+        Route("/tasks/{id}/jobs/{job}", pages.job),
+        Route("/tasks/{id}/frames/{frame}", pages.frame_image),
+    ]
 
 
 async def _not_found(_request: Request, _error: Exception) -> Response:

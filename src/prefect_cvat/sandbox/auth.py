@@ -36,7 +36,8 @@ def authenticate(call: Call) -> Account | None:
         The account, or None where no credentials were sent, or a session that has ended.
 
     Raises:
-        ApiError: 401 for wrong credentials, 403 where a cookie session lacks its CSRF token or comes from elsewhere.
+        ApiError: 401 for wrong credentials, 403 where a cookie session lacks its CSRF token or comes from
+            elsewhere.
     """
     scheme, _, value = call.headers.get("authorization", "").partition(" ")
     match scheme.lower():

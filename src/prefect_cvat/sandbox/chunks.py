@@ -32,7 +32,7 @@ def sources(state: State, db: Connection, data_id: int, frames: Sequence[int]) -
     """The files of some frames, in the order of the frames."""
     folder = state.media(data_id)
     rows = db.execute(
-        "SELECT number, file, rotated FROM frame WHERE data_id = ? AND number BETWEEN ? AND ? ORDER BY number",
+        "SELECT number, file, rotated FROM frame WHERE data_id = ? AND number BETWEEN ? AND ?",
         (data_id, min(frames), max(frames)),
     )
     found = {row["number"]: Source(path=folder / row["file"], rotated=bool(row["rotated"])) for row in rows}
@@ -65,7 +65,7 @@ def single_frame(frame: Source, *, quality: int | None) -> tuple[bytes, str]:
 
 
 def kept_or_made(folder: Path, name: str, make: Callable[[], bytes]) -> bytes:
-    """A chunk from disk, or made now and kept. Two requests may make it at once: the files are whole in any case."""
+    """A chunk from disk, or made now and kept. Also when two requests make it at once, the file is whole."""
     path = folder / name
     try:
         return path.read_bytes()

@@ -163,9 +163,10 @@ def _insert_data(
         original = small = "imageset"
     validation: dict[str, Any] = parameters.validation or {}
     number: int = db.execute(
-        "INSERT INTO data (task_id, size, chunk_size, image_quality, start_frame, stop_frame, frame_filter, mode,"
-        " original_chunk_type, compressed_chunk_type, deleted_frames, chunks_updated_date, validation_mode,"
-        " frames_per_job_count) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '[]', ?, ?, ?) RETURNING id",
+        "INSERT INTO data (task_id, size, chunk_size, image_quality, start_frame, stop_frame, frame_filter,"
+        " mode, original_chunk_type, compressed_chunk_type, deleted_frames, chunks_updated_date,"
+        " validation_mode, frames_per_job_count)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, '[]', ?, ?, ?) RETURNING id",
         (
             task_id,
             len(frames),

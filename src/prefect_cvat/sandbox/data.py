@@ -1,9 +1,9 @@
 """GET data of tasks and jobs: chunks, frames, previews, with ranges."""
 
 import re
-from collections.abc import Sequence
 import zipfile
 import zlib
+from collections.abc import Sequence
 from io import BytesIO
 
 from prefect_cvat.sandbox import access, images
@@ -19,7 +19,7 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 def get_task_data(call: Call) -> Reply:
     """GET tasks/ID/data?type=chunk|frame|preview|context_image."""
     with call.state.database.read() as db:
-        task = access.task_of(call, db, call.id("Task"))
+        task = access.task_of(call, db, call.path_id())
     _refuse_head(call)
     kind = _kind(call)
     if task["data_id"] is None:
@@ -45,9 +45,9 @@ def get_task_data(call: Call) -> Reply:
 
 
 def get_job_data(call: Call) -> Reply:
-    """GET jobs/ID/data: chunks by `index` (of the job) or by `number` (of the task, cut to the job's frames)."""
+    """GET jobs/ID/data: chunks by `index` (of the job) or `number` (of the task, cut to the job's frames)."""
     with call.state.database.read() as db:
-        job = access.job_of(call, db, call.id("Job"))
+        job = access.job_of(call, db, call.path_id())
         task = access.task_of(call, db, job["task_id"])
     _refuse_head(call)
     frames = frames_of_job(job)
@@ -67,7 +67,7 @@ def get_job_data(call: Call) -> Reply:
 def get_task_preview(call: Call) -> Reply:
     """GET tasks/ID/preview."""
     with call.state.database.read() as db:
-        task = access.task_of(call, db, call.id("Task"))
+        task = access.task_of(call, db, call.path_id())
     if task["data_id"] is None:
         raise ApiError(404, {"detail": "No preview"})
     return _preview(call, task, 0)
@@ -76,7 +76,7 @@ def get_task_preview(call: Call) -> Reply:
 def get_job_preview(call: Call) -> Reply:
     """GET jobs/ID/preview."""
     with call.state.database.read() as db:
-        job = access.job_of(call, db, call.id("Job"))
+        job = access.job_of(call, db, call.path_id())
         task = access.task_of(call, db, job["task_id"])
     return _preview(call, task, frames_of_job(job)[0])
 

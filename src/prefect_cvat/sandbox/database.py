@@ -15,8 +15,8 @@ Row = sqlite3.Row
 class Database:
     """The sandbox's state on disk.
 
-    Connections are pooled. Writers queue on a lock of this process, which is fairer and quicker than SQLite's own
-    polling; SQLite's lock still protects the file from another process.
+    Connections are pooled. Writers queue on a lock of this process, which is fairer and quicker than SQLite's
+    own polling; SQLite's lock still protects the file from another process.
     """
 
     def __init__(self, path: Path) -> None:
@@ -82,7 +82,8 @@ class Database:
 def take_ids(db: Connection, name: str, count: int) -> range:
     """The next ids of a sequence, which never gives one twice, also after deletions."""
     row = db.execute(
-        "INSERT INTO sequence VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = value + ? RETURNING value",
+        "INSERT INTO sequence VALUES (?, ?)"
+        " ON CONFLICT (name) DO UPDATE SET value = value + ? RETURNING value",
         (name, count, count),
     ).fetchone()
     return range(row["value"] - count + 1, row["value"] + 1)

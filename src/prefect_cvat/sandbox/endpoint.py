@@ -24,7 +24,8 @@ _GZIP_FROM = 200
 class Endpoint:
     """An address with a handler for each method that it knows.
 
-    Handlers run in threads, so that a slow one holds up nobody, and run to their end when the client goes away.
+    Handlers run in threads, so that a slow one holds up nobody, and run to their end also when the client has
+    gone.
     """
 
     def __init__(self, handlers: Mapping[str, Handler], *, anonymous: bool = False) -> None:
@@ -56,24 +57,7 @@ class Endpoint:
 
     def _answer(self, call: Call) -> Reply:
         try:
-            media_type = negotiate(call.headers.get("accept"))
-            account = authenticate(call)
-            if account is None and not self._anonymous:
-                # The property raises what belongs here.
-                account = call.user
-            call = dataclasses.replace(call, account=account)
-            if call.method == "OPTIONS":
-                return Reply(
-                    json={"name": "prefect-cvat sandbox"}, headers={"Allow": ", ".join(self._handlers)}
-                )
-            handler = self._handlers.get(call.method)
-            if handler is None:
-                raise ApiError(405, {"detail": f'Method "{call.method}" not allowed.'})
-            if account is not None and account.read_only and call.method not in SAFE_METHODS:
-                raise forbidden()
-            reply = handler(call)
-            if media_type == "text/html" and reply.content is None:
-                return _browsable(reply)
+            return self._dispatch(call)
         except ApiError as error:
             headers = {"WWW-Authenticate": "Token"} if error.status == 401 else {}
             reply = error.reply()
@@ -81,7 +65,21 @@ class Endpoint:
         except Exception:
             _LOG.exception("%s %s failed", call.method, call.path)
             return server_error().reply()
-        return reply
+
+    def _dispatch(self, call: Call) -> Reply:
+        media_type = negotiate(call.headers.get("accept"))
+        call = dataclasses.replace(call, account=authenticate(call))
+        if not self._anonymous:
+            call.require_account()
+        if call.method == "OPTIONS":
+            return Reply(json={"name": "prefect-cvat sandbox"}, headers={"Allow": ", ".join(self._handlers)})
+        handler = self._handlers.get(call.method)
+        if handler is None:
+            raise ApiError(405, {"detail": f'Method "{call.method}" not allowed.'})
+        if call.account is not None and call.account.read_only and call.method not in SAFE_METHODS:
+            raise forbidden()
+        reply = handler(call)
+        return _browsable(reply) if media_type == "text/html" and reply.content is None else reply
 
 
 def _render(reply: Reply, call: Call) -> Response:

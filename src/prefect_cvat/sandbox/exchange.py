@@ -103,19 +103,31 @@ class Call:
     form: FormData | None = None
     account: "Account | None" = None
 
-    @property
-    def user(self) -> "Account":
-        """Who sent it; only where the endpoint demands credentials."""
+    def require_account(self) -> "Account":
+        """Who sent it.
+
+        Raises:
+            ApiError: 401 where nobody says so.
+        """
         if self.account is None:
             raise ApiError(401, {"detail": "Authentication credentials were not provided."})
         return self.account
+
+    @property
+    def user(self) -> "Account":
+        """Who sent it, in handlers of endpoints that demand credentials."""
+        return self.require_account()
 
     def url(self, path: str) -> str:
         """An absolute address on this server."""
         return f"{self.base_url}/api/{path}"
 
-    def id(self, what: str) -> int:
-        """The number in the path, as an identifier of a Task, a Job..."""
+    def path_id(self) -> int:
+        """The id in the path.
+
+        Raises:
+            ApiError: 404 where it is no number.
+        """
         try:
             return int(self.params["id"])
         except ValueError:

@@ -7,6 +7,6 @@ Exports are not a part of the sandbox.
 """
 
 
-def old_export(call: Call) -> Reply:
+def old_export(_call: Call) -> Reply:
     """GET tasks/ID/dataset: 410."""
     raise ApiError(410, _TEXT, media_type=HTML)

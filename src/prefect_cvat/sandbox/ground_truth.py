@@ -9,8 +9,8 @@ from prefect_cvat.sandbox.exchange import Json, bad_request
 def adapt_to_pool(db: Connection, task: Row, annotations: Annotations, *, action: str) -> Annotations:
     """Turns a write on a task with a ground truth pool into what CVAT does with it.
 
-    Annotations on validation frames are written, and copied to all the honeypots that show the same picture; what
-    was sent for honeypots is passed over. Other tasks are not touched.
+    Annotations on validation frames are written, and copied to all the honeypots that show the same picture;
+    what was sent for honeypots is passed over. Other tasks are not touched.
 
     Raises:
         ApiError: 400 for tracks, and for changes and deletions on validation frames.

@@ -40,13 +40,13 @@ def list_jobs(call: Call) -> Reply:
 def get_job(call: Call) -> Reply:
     """GET jobs/ID."""
     with call.state.database.read() as db:
-        return Reply(json=_job(call, db, access.job_of(call, db, call.id("Job"))))
+        return Reply(json=_job(call, db, access.job_of(call, db, call.path_id())))
 
 
 def update_job(call: Call) -> Reply:
     """PATCH jobs/ID: the stage, the state, the assignee. A new stage starts in the state `new`."""
     with call.state.database.write() as db:
-        job = access.job_of(call, db, call.id("Job"))
+        job = access.job_of(call, db, call.path_id())
         body = call.json_object()
         errors = {
             name: [f'"{body[name]}" is not a valid choice.']
@@ -96,7 +96,7 @@ def create_ground_truth_job(call: Call) -> Reply:
 def delete_job(call: Call) -> Reply:
     """DELETE jobs/ID: ground truth jobs only."""
     with call.state.database.write() as db:
-        job = access.job_of(call, db, call.id("Job"))
+        job = access.job_of(call, db, call.path_id())
         if job["type"] != "ground_truth":
             raise bad_request(["Only ground truth jobs can be removed"])
         db.execute("DELETE FROM job WHERE id = ?", (job["id"],))

@@ -147,7 +147,7 @@ def _rows_of(db: Connection, *, task_id: int | None, project_id: int | None) -> 
 
 
 def _label_of(call: Call, db: Connection) -> Row:
-    row: Row | None = db.execute("SELECT * FROM label WHERE id = ?", (call.id("Label"),)).fetchone()
+    row: Row | None = db.execute("SELECT * FROM label WHERE id = ?", (call.path_id(),)).fetchone()
     if row is None:
         raise not_found("Label")
     if row["task_id"] is not None:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -103,7 +104,7 @@ def matches(rule: Any, row: Mapping[str, Any]) -> Any:
 def _in_order(operator: str, values: list[Any]) -> bool:
     if None in values:
         return False
-    pairs = zip(values, values[1:], strict=False)
+    pairs = pairwise(values)
     match operator:
         case "<":
             return all(a < b for a, b in pairs)

@@ -14,13 +14,13 @@ from prefect_cvat.sandbox.tasks import touch
 def get_task_meta(call: Call) -> Reply:
     """GET tasks/ID/data/meta."""
     with call.state.database.read() as db:
-        return Reply(json=_task_meta(db, access.task_of(call, db, call.id("Task"))))
+        return Reply(json=_task_meta(db, access.task_of(call, db, call.path_id())))
 
 
 def update_task_meta(call: Call) -> Reply:
     """PATCH tasks/ID/data/meta: replaces the deleted frames."""
     with call.state.database.write() as db:
-        task = access.task_of(call, db, call.id("Task"))
+        task = access.task_of(call, db, call.path_id())
         _check_data(task)
         deleted = _asked(call, range(task["size"]))
         if deleted is not None:
@@ -32,13 +32,13 @@ def update_task_meta(call: Call) -> Reply:
 def get_job_meta(call: Call) -> Reply:
     """GET jobs/ID/data/meta: start and stop are numbers in the source, unlike those of the job itself."""
     with call.state.database.read() as db:
-        return Reply(json=_job_meta(call, db, access.job_of(call, db, call.id("Job"))))
+        return Reply(json=_job_meta(call, db, access.job_of(call, db, call.path_id())))
 
 
 def update_job_meta(call: Call) -> Reply:
     """PATCH jobs/ID/data/meta: replaces the deleted frames of the job, and leaves the others."""
     with call.state.database.write() as db:
-        job = access.job_of(call, db, call.id("Job"))
+        job = access.job_of(call, db, call.path_id())
         own = range(job["start_frame"], job["stop_frame"] + 1)
         deleted = _asked(call, own)
         if deleted is not None:

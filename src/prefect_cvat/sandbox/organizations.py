@@ -28,7 +28,8 @@ def create_organization(call: Call) -> Reply:
         if db.execute("SELECT 1 FROM organization WHERE slug = ?", (body["slug"],)).fetchone():
             raise bad_request({"slug": ["organization with this slug already exists."]})
         row = db.execute(
-            "INSERT INTO organization (slug, name, description, contact, owner_id, created_date, updated_date)"
+            "INSERT INTO organization"
+            " (slug, name, description, contact, owner_id, created_date, updated_date)"
             " VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING *",
             (
                 str(body["slug"]),
@@ -47,7 +48,7 @@ def create_organization(call: Call) -> Reply:
 def get_organization(call: Call) -> Reply:
     """GET organizations/ID."""
     with call.state.database.read() as db:
-        row = db.execute("SELECT * FROM organization WHERE id = ?", (call.id("Organization"),)).fetchone()
+        row = db.execute("SELECT * FROM organization WHERE id = ?", (call.path_id(),)).fetchone()
         if row is None:
             raise not_found("Organization")
         if not _may(call, db, row):

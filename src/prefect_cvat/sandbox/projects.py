@@ -41,13 +41,13 @@ def create_project(call: Call) -> Reply:
 def get_project(call: Call) -> Reply:
     """GET projects/ID."""
     with call.state.database.read() as db:
-        return Reply(json=_project(call, db, access.project_of(call, db, call.id("Project"))))
+        return Reply(json=_project(call, db, access.project_of(call, db, call.path_id())))
 
 
 def update_project(call: Call) -> Reply:
     """PATCH projects/ID."""
     with call.state.database.write() as db:
-        row = access.project_of(call, db, call.id("Project"))
+        row = access.project_of(call, db, call.path_id())
         body = call.json_object()
         for column in ("name", "bug_tracker"):
             if column in body:
@@ -69,14 +69,15 @@ def update_project(call: Call) -> Reply:
 def delete_project(call: Call) -> Reply:
     """DELETE projects/ID, with its tasks."""
     with call.state.database.write() as db:
-        row = access.project_of(call, db, call.id("Project"))
+        row = access.project_of(call, db, call.path_id())
         db.execute("DELETE FROM project WHERE id = ?", (row["id"],))
     return NO_CONTENT
 
 
 def _project(call: Call, db: Connection, row: Row) -> Json:
     tasks = db.execute(
-        "SELECT count(*) AS total, count(data.id) AS filled FROM task LEFT JOIN data ON data.task_id = task.id"
+        "SELECT count(*) AS total, count(data.id) AS filled"
+        " FROM task LEFT JOIN data ON data.task_id = task.id"
         " WHERE project_id = ?",
         (row["id"],),
     ).fetchone()

@@ -46,8 +46,8 @@ def queue(db: Connection, task_id: int, owner_id: int) -> str:
 def start(db: Connection, rq_id: str) -> None:
     """Notes that a request is being worked on."""
     db.execute(
-        "UPDATE request SET status = 'started', message = 'Media files are being extracted...', started_date = ?"
-        " WHERE id = ?",
+        "UPDATE request SET status = 'started', message = 'Media files are being extracted...',"
+        " started_date = ? WHERE id = ?",
         (instants.now(), rq_id),
     )
 

@@ -124,7 +124,9 @@ def serve(
     user: str = "admin",
     password: str = "admin",  # noqa: S107 - a server for tries
 ) -> None:
-    """Serves until SIGTERM or SIGINT. Prints `ready http://HOST:PORT` on a line of its own once requests are taken.
+    """Serves until SIGTERM or SIGINT.
+
+    Prints `ready http://HOST:PORT` on a line of its own once requests are taken.
 
     Args:
         host: A loopback address.

@@ -11,15 +11,14 @@ from prefect_cvat.sandbox.exchange import Json
 from prefect_cvat.sandbox.overlaps import without_twins
 from prefect_cvat.sandbox.tracks import join
 
-
 _LAST = 2**63 - 1
 
 
 def reached_jobs(db: Connection, task: Row) -> list[Row]:
     """The jobs that task-level reads and writes reach.
 
-    With a ground truth pool the ground truth job is one of them; a separate ground truth job and consensus replicas
-    are not.
+    With a ground truth pool the ground truth job is one of them; a separate ground truth job and consensus
+    replicas are not.
     """
     types = ("annotation", "ground_truth") if task["validation_mode"] == "gt_pool" else ("annotation",)
     return [job for job in access.jobs_of_task(db, task["id"]) if job["type"] in types]

@@ -82,13 +82,13 @@ def create_task(call: Call) -> Reply:
 def get_task(call: Call) -> Reply:
     """GET tasks/ID."""
     with call.state.database.read() as db:
-        return Reply(json=shown_task(call, db, access.task_of(call, db, call.id("Task"))))
+        return Reply(json=shown_task(call, db, access.task_of(call, db, call.path_id())))
 
 
 def update_task(call: Call) -> Reply:
     """PATCH tasks/ID."""
     with call.state.database.write() as db:
-        task = access.task_of(call, db, call.id("Task"))
+        task = access.task_of(call, db, call.path_id())
         body = call.json_object()
         for column in ("name", "bug_tracker", "subset"):
             if column in body:
@@ -113,7 +113,7 @@ def update_task(call: Call) -> Reply:
 def delete_task(call: Call) -> Reply:
     """DELETE tasks/ID, with its data and annotations."""
     with call.state.database.write() as db:
-        task = access.task_of(call, db, call.id("Task"))
+        task = access.task_of(call, db, call.path_id())
         db.execute("DELETE FROM task WHERE id = ?", (task["id"],))
     if task["data_id"] is not None:
         shutil.rmtree(call.state.media(task["data_id"]).parent, ignore_errors=True)
@@ -134,7 +134,8 @@ def touch(db: Connection, task_id: int) -> None:
 def shown_task(call: Call, db: Connection, row: Row) -> Json:
     """A task as the API shows it. Facts of the data are there only once there are data."""
     counts = db.execute(
-        "SELECT count(*) AS total, coalesce(sum(stage = 'acceptance' AND state = 'completed'), 0) AS completed,"
+        "SELECT count(*) AS total,"
+        " coalesce(sum(stage = 'acceptance' AND state = 'completed'), 0) AS completed,"
         " coalesce(sum(stage = 'validation'), 0) AS validation FROM job WHERE task_id = ?",
         (row["id"],),
     ).fetchone()

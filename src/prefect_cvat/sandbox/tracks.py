@@ -11,8 +11,8 @@ from prefect_cvat.sandbox.overlaps import ENOUGH, similarity
 def cut(track: Json, start: int, stop: int) -> Json | None:
     """The part of a track that lies in a job, or None where it is not there.
 
-    A track that comes in from before starts with a keyframe that is interpolated; one that goes on beyond loses the
-    keyframes there.
+    A track that comes in from before starts with a keyframe that is interpolated; one that goes on beyond
+    loses the keyframes there.
     """
     shapes = _cut_shapes(track["shapes"], start, stop)
     elements = [part for part in (cut(element, start, stop) for element in track.get("elements", [])) if part]
@@ -24,7 +24,7 @@ def cut(track: Json, start: int, stop: int) -> Json | None:
 
 
 def interpolate(shapes: Sequence[Json], frame: int) -> Json | None:
-    """The shape that a track has on a frame: between keyframes linear, or held where the points do not match up."""
+    """The shape that a track has on a frame: linear between keyframes that have as many points, else held."""
     index = bisect_right([shape["frame"] for shape in shapes], frame) - 1
     if index < 0:
         return None
@@ -51,7 +51,7 @@ def join(parts: Sequence[tuple[int, int, Json]]) -> list[Json]:
         parts: The first and the last frame of a job, and a track in it, in the order of the jobs.
 
     Returns:
-        Tracks that go on in the next job on shared frames as one; others closed behind their job's last frame.
+        Tracks that go on in the next job on shared frames as one; others closed behind their job.
     """
     whole: list[Json] = []
     open_ends: list[tuple[int, Json]] = []

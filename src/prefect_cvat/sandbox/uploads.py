@@ -22,7 +22,7 @@ _EMPTY = Reply(content=b"", media_type=None)
 def post_data(call: Call) -> Reply:
     """POST tasks/ID/data: one step of an upload, told apart by its headers."""
     with call.state.database.read() as db:
-        task = access.task_of(call, db, call.id("Task"))
+        task = access.task_of(call, db, call.path_id())
     if task["data_id"] is not None:
         raise bad_request(["Task data can be uploaded only once"])
     folder = call.state.uploads(task["id"])
@@ -96,7 +96,7 @@ def _begin_part(call: Call, folder: Path) -> Reply:
 
 def _part_of(call: Call) -> tuple[Path, Path]:
     with call.state.database.read() as db:
-        task = access.task_of(call, db, call.id("Task"))
+        task = access.task_of(call, db, call.path_id())
     folder = call.state.uploads(task["id"])
     key = str(call.params["part"])
     part = folder / _PARTS / f"{key}.bin"

@@ -9,7 +9,7 @@ from prefect_cvat.sandbox.jobs import frames_of_job
 def validation_layout(call: Call) -> Reply:
     """GET tasks/ID/validation_layout: which frames are ground truth, and where its copies are."""
     with call.state.database.read() as db:
-        task = access.task_of(call, db, call.id("Task"))
+        task = access.task_of(call, db, call.path_id())
         mode = task["validation_mode"]
         shown: Json = {"mode": mode, "frames_per_job_count": task["frames_per_job_count"]}
         if mode is not None:
