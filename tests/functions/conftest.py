@@ -56,7 +56,13 @@ def photos() -> list[PIL.Image.Image]:
 def _random_rcnn(build: Callable[..., nn.Module], *, seed: int = 0, **options: Any) -> nn.Module:
     """One of torchvision's R-CNNs, small and always the same, that finds 20 objects of several classes."""
     torch.manual_seed(seed)
-    settings = {"box_score_thresh": 0.0, "box_detections_per_img": 20, "min_size": 160, "max_size": 160}
+    settings = {
+        "box_score_thresh": 0.0,
+        "box_detections_per_img": 20,
+        "rpn_post_nms_top_n_test": 100,
+        "min_size": 160,
+        "max_size": 160,
+    }
     model = build(weights=None, weights_backbone=None, **(settings | options))
     with torch.no_grad():
         model.roi_heads.box_predictor.cls_score.weight.mul_(0.05)
