@@ -3,9 +3,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cvat_sdk import Client, make_client, models
+from cvat_sdk import Client, models
 from cvat_sdk.core.proxies.tasks import Task
 from PIL import Image
+from sandbox_connection import connect
 
 from prefect_cvat.sandbox import Sandbox
 
@@ -55,9 +56,3 @@ def make_task(client: Client, pictures: list[Path]) -> TaskMaker:
         )
 
     return make
-
-
-def connect(server: Sandbox) -> Client:
-    client = make_client(server.url, credentials=(server.user, server.password))
-    client.config.status_check_period = 0.02
-    return client

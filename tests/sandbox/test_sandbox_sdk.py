@@ -17,8 +17,8 @@ from cvat_sdk.core.proxies.tasks import Task
 from cvat_sdk.core.uploading import DataUploader
 from cvat_sdk.datasets import TaskDataset
 from PIL import Image
+from sandbox_connection import connect
 
-from conftest import connect
 from prefect_cvat.sandbox import Sandbox
 
 FIGURE = {
@@ -286,3 +286,36 @@ def test_parallel_replacements_leave_one_of_them(server: Sandbox, make_task: Cal
     shapes = task.get_annotations().shapes
     assert len(shapes) == 12
     assert len({shape.points[0] for shape in shapes}) == 1
+
+
+def test_a_video_task_has_clips_and_single_frames(make_task: Callable[..., Task], tmp_path: Path) -> None:
+    av = pytest.importorskip("av")
+    file = tmp_path / "clip.mp4"
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for index in range(30):
+            picture = Image.new("RGB", (64, 48), (index * 8, index * 8, index * 8))
+            container.mux(stream.encode(av.VideoFrame.from_image(picture)))
+        container.mux(stream.encode())
+
+    task = make_task(files=[file], start_frame=2, frame_step=3, chunk_size=4)
+
+    assert (task.size, task.mode, task.data_original_chunk_type) == (10, "interpolation", "video")
+    for frame in (0, 5, 9):
+        with Image.open(task.get_frame(frame)) as image:
+            assert image.format == "PNG"
+            assert image.convert("L").getpixel((20, 20)) == pytest.approx((2 + frame * 3) * 8, abs=4)
+    buffer = io.BytesIO()
+    task.download_chunk(2, buffer, quality="original")
+    buffer.seek(0)
+    with av.open(buffer) as container:
+        shown = [frame.to_image().convert("L").getpixel((20, 20)) for frame in container.decode(video=0)]
+    assert shown == pytest.approx([(2 + frame * 3) * 8 for frame in (8, 9)], abs=4)
+
+
+def test_a_file_that_is_no_video_fails_the_request(make_task: Callable[..., Task], tmp_path: Path) -> None:
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    with pytest.raises(BackgroundRequestException, match=r"broken\.mp4|PyAV"):
+        make_task(files=[broken])

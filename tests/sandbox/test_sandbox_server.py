@@ -8,8 +8,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import connect
-from cvat_sdk import models
+from cvat_sdk import make_client, models
+from sandbox_connection import connect
 
 from prefect_cvat.sandbox import Sandbox
 
@@ -93,6 +93,24 @@ def test_the_command_serves_until_a_signal_and_ends_cleanly(tmp_path: Path, numb
     assert process.returncode == 0
     assert "NOT CVAT" in complaints
     assert "Traceback" not in complaints
+
+
+def test_what_was_written_outlives_a_killed_server(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "prefect_cvat.sandbox", "--port", "0", "--data", str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[1]
+        with make_client(url, credentials=("admin", "admin")) as client:
+            client.tasks.create(models.TaskWriteRequest(name="written", labels=[]))
+    finally:
+        process.kill()
+        process.communicate()
+    with Sandbox(tmp_path) as again, connect(again) as client:
+        assert [task.name for task in client.tasks.list()] == ["written"]
 
 
 def test_the_command_refuses_a_host_that_others_can_reach() -> None:

@@ -34,13 +34,19 @@ def get_request(call: Call) -> Reply:
 
 def queue(db: Connection, task_id: int, owner_id: int) -> str:
     """Notes that the data of a task are going to be made, and returns the request's id."""
-    rq_id = f"action=create&target=task&target_id={task_id}"
+    rq_id = _id_of(task_id)
     db.execute(
         "INSERT OR REPLACE INTO request (id, task_id, owner_id, status, message, created_date)"
         " VALUES (?, ?, ?, 'queued', '', ?)",
         (rq_id, task_id, owner_id, instants.now()),
     )
     return rq_id
+
+
+def is_running(db: Connection, task_id: int) -> bool:
+    """Whether the data of a task are being made."""
+    row = db.execute("SELECT status FROM request WHERE id = ?", (_id_of(task_id),)).fetchone()
+    return row is not None and row["status"] in ("queued", "started")
 
 
 def start(db: Connection, rq_id: str) -> None:
@@ -67,6 +73,10 @@ def abandon_unfinished(db: Connection) -> None:
         " WHERE status IN ('queued', 'started')",
         (instants.now(),),
     )
+
+
+def _id_of(task_id: int) -> str:
+    return f"action=create&target=task&target_id={task_id}"
 
 
 _SELECT = "SELECT request.*, user.username FROM request JOIN user ON user.id = request.owner_id"

@@ -140,8 +140,10 @@ def _finish(call: Call, task_id: int, folder: Path, body: Json) -> Reply:
         if body.get(source):
             raise bad_request({source: ["The sandbox takes uploaded files only"]})
     parameters = DataParameters.from_body(body)
-    shutil.rmtree(folder / _PARTS, ignore_errors=True)
     with call.state.database.write() as db:
+        if requests.is_running(db, task_id):
+            raise bad_request(["The data of this task are being processed"])
+        shutil.rmtree(folder / _PARTS, ignore_errors=True)
         rq_id = requests.queue(db, task_id, call.user.id)
     state = call.state
     state.worker.submit(lambda: create_data(state, task_id, rq_id, parameters))
