@@ -49,8 +49,7 @@ def annotate_task(
         credentials: The block that says how to log in to CVAT.
         function: A built-in function, such as nanodet_detection, or one that a package has registered.
         function_parameters: Parameters of the function, each value as type:value, such as float:0.3.
-        existing: What becomes of the annotations that the task has already; what is to be replaced is
-            removed when its replacement stands.
+        existing: What becomes of the annotations that the task has already.
         allow_unmatched_labels: Drop what the task has no label for, instead of refusing.
         conf_threshold: The least score, 0 to 1; empty leaves it to the function.
         label_thresholds: The least score for single labels, by the function's label names.

@@ -11,14 +11,12 @@ os.environ.update(
     PREFECT_LOGGING_LEVEL="ERROR",
 )
 
-import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
-import PIL.Image
 import pytest
 
+from pictures import picture
 from prefect_cvat import Client
 from prefect_cvat.auto_annotation import label_spec
 from prefect_cvat.sandbox import Sandbox
@@ -47,14 +45,6 @@ def client(sandbox: Sandbox) -> Iterator[Client]:
     with Client(sandbox.url) as client:
         client.login((sandbox.user, sandbox.password))
         yield client
-
-
-def picture(width: int = 64, height: int = 48, seed: int = 0, image_format: str = "PNG") -> bytes:
-    """The bytes of a small picture; each seed gives another one."""
-    pixels = np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8)
-    buffer = io.BytesIO()
-    PIL.Image.fromarray(pixels).save(buffer, image_format)
-    return buffer.getvalue()
 
 
 @pytest.fixture

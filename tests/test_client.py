@@ -42,7 +42,9 @@ def test_logs_in_and_reads_who_it_is(sandbox):
 
 def test_a_wrong_password_is_an_authentication_error_without_the_password(sandbox):
     client = Client(sandbox.url)
-    with pytest.raises(AuthenticationError, match="refused to log in user 'admin'.*Unable to log in") as error:
+    with pytest.raises(
+        AuthenticationError, match="refused to log in user 'admin'.*Unable to log in"
+    ) as error:
         client.login(("admin", "wrong-password"))
     assert "wrong-password" not in str(error.value)
     assert isinstance(error.value, PermissionError)
@@ -114,8 +116,9 @@ def test_a_task_without_data_is_said_to_have_none(client):
 def test_tasks_that_cannot_be_annotated_say_why(fields, message):
     task = {"id": 1, "name": "t", "dimension": "2d", "media_type": "image", "size": 5, "data_chunk_size": 5}
     task |= {"data_original_chunk_type": "imageset", **fields}
-    with scripted_server(Answer(body=json.dumps(task).encode())) as server, pytest.raises(
-        UnsupportedTaskError, match=message
+    with (
+        scripted_server(Answer(body=json.dumps(task).encode())) as server,
+        pytest.raises(UnsupportedTaskError, match=message),
     ):
         quick_client(server.url).annotatable_task(1)
 
@@ -228,12 +231,14 @@ def test_credentials_do_not_follow_a_redirect_of_a_write():
 
 
 def test_an_answer_that_is_not_cvats_is_called_so():
-    with scripted_server(Answer(body=b"<html>hello</html>", headers=HTML)) as server, pytest.raises(
-        InvalidResponseError, match="is this the address of a CVAT server"
+    with (
+        scripted_server(Answer(body=b"<html>hello</html>", headers=HTML)) as server,
+        pytest.raises(InvalidResponseError, match="is this the address of a CVAT server"),
     ):
         quick_client(server.url).task(1)
-    with scripted_server(Answer(body=b'{"id": "x"}')) as server, pytest.raises(
-        InvalidResponseError, match="task 1 is not what CVAT sends: id"
+    with (
+        scripted_server(Answer(body=b'{"id": "x"}')) as server,
+        pytest.raises(InvalidResponseError, match="task 1 is not what CVAT sends: id"),
     ):
         quick_client(server.url).task(1)
 

@@ -31,6 +31,7 @@ app = typer.Typer(
     help="Auto-annotation of CVAT tasks with machine-learning models.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 functions_app = typer.Typer(help="The functions that come with prefect-cvat.", no_args_is_help=True)
@@ -169,8 +170,10 @@ def annotate(
 ) -> None:
     """Annotate a task.
 
+    \b
     Example:
-    prefect-cvat --server-host cvat.example.com --auth alice annotate 123 --function nanodet_detection
+      prefect-cvat --server-host cvat.example.com --auth alice \\
+        annotate 123 --function nanodet_detection --conf-threshold 0.5
     """
     function = _load_function(function_name, function_module, function_file, parameters, device)
     with context.obj.connect() as client, _progress_bar() as pbar:
@@ -307,7 +310,7 @@ def main() -> None:
     """Run the command line. Exits with 0 when done, 1 when it failed, 2 when it was called wrongly."""
     debug = "--debug" in sys.argv
     try:
-        app()
+        app(prog_name="prefect-cvat")
     except PrefectCvatError as error:
         if debug:
             raise

@@ -251,16 +251,17 @@ def _attributes(
 def _attribute_problem(attribute: Any, task_attribute: Attribute) -> str | None:
     input_type = _value(attribute.input_type)
     if input_type != task_attribute.input_type:
-        return f"has input type {input_type!r} in the function, but {task_attribute.input_type!s} in the task"
-    ours, theirs = list(attribute.values), task_attribute.values
+        theirs = task_attribute.input_type.value
+        return f"has input type {input_type!r} in the function, but {theirs!r} in the task"
+    values, task_values = list(attribute.values), task_attribute.values
     match input_type:
         case "text" | "checkbox":
             fits = True
         case "number":
-            fits = ours == theirs
+            fits = values == task_values
         case _:
-            fits = sorted(ours) == sorted(theirs)
-    return None if fits else f"has the values {ours!r} in the function, but {theirs!r} in the task"
+            fits = sorted(values) == sorted(task_values)
+    return None if fits else f"has the values {values!r} in the function, but {task_values!r} in the task"
 
 
 class _Names:

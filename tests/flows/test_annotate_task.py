@@ -1,0 +1,96 @@
+"""The flow, on a real Prefect server, against the sandbox over HTTP, with real photographs and NanoDet."""
+
+import pytest
+from pydantic import SecretStr
+
+from pictures import picture
+from prefect_cvat.auto_annotation import label_spec
+from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.demo import create_demo_task
+from prefect_cvat.exceptions import BadFunctionError
+from prefect_cvat.flows.annotate_task import annotate_task
+
+pytestmark = [
+    pytest.mark.usefixtures("prefect_server"),
+    pytest.mark.filterwarnings("default"),  # Prefect's own
+]
+
+
+@pytest.fixture
+def credentials(prefect_server, sandbox) -> CvatCredentials:
+    CvatCredentials(url=sandbox.url, username=sandbox.user, password=SecretStr(sandbox.password)).save(
+        "test", overwrite=True
+    )
+    return CvatCredentials.load("test")
+
+
+def flow_runs():
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    with get_client(sync_client=True) as prefect:
+        return prefect.read_flow_runs(limit=50, sort=FlowRunSort.START_TIME_DESC)
+
+
+def task_runs(flow_run_id):
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+    from prefect.client.schemas.sorting import TaskRunSort
+
+    with get_client(sync_client=True) as prefect:
+        return prefect.read_task_runs(
+            flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])),
+            limit=200,
+            sort=TaskRunSort.EXPECTED_START_TIME_ASC,
+        )
+
+
+def test_photographs_are_annotated_and_the_official_sdk_reads_the_shapes_back(credentials, client, sandbox):
+    task_id = create_demo_task(client)
+
+    report = annotate_task(task_id, credentials)
+
+    from cvat_sdk import make_client
+
+    with make_client(sandbox.url, credentials=(sandbox.user, sandbox.password)) as sdk:
+        task = sdk.tasks.retrieve(task_id)
+        labels = {label.id: label.name for label in task.get_labels()}
+        names = [frame.name for frame in task.get_frames_info()]
+        shapes = task.get_annotations().shapes
+    found = {(names[shape.frame], labels[shape.label_id]) for shape in shapes}
+    assert {
+        ("astronaut.png", "person"),
+        ("motorcycle_left.png", "motorcycle"),
+        ("horse.png", "horse"),
+    } <= found
+    assert all(0.4 <= shape.score <= 1 and shape.source == "auto" for shape in shapes)
+    assert sum(report.labels.values()) == report.added == len(shapes)
+
+    run = flow_runs()[0]
+    assert run.name == f"annotate task {task_id} with nanodet_detection"
+    assert run.state_name == "Completed"
+    assert sandbox.password not in str(run.parameters).replace("'username': 'admin'", "")
+    names = {name.split(" (")[0] for name in (task.name for task in task_runs(run.id))}
+    assert {"fetch batch 0", "detect batch 0", "remap batch 0", "upload batch 0"} <= names
+
+
+def test_what_is_wrong_fails_the_run_with_its_own_message_and_is_not_tried_again(credentials, client):
+    task = client.create_task("no such label", [label_spec("boat", None)])
+    client.upload_images(task.id, {"a.png": picture()})
+
+    with pytest.raises(BadFunctionError, match="in 79 points"):
+        annotate_task(task.id, credentials)
+
+    run = flow_runs()[0]
+    assert run.state_name == "Failed"
+    assert "label 'person' is not in task" in run.state.message
+    assert [(t.name.split("-")[0], t.run_count) for t in task_runs(run.id) if t.state_name == "Failed"] == [
+        ("validate spec", 1)
+    ]
+
+
+def test_the_form_of_the_flow_explains_every_parameter():
+    parameters = annotate_task.parameters.properties
+    assert all(parameter.get("description") for parameter in parameters.values())
+    assert parameters["existing"]["default"] == "keep"
+    assert not any("\n" in parameter["description"] for parameter in parameters.values())

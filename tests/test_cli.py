@@ -1,0 +1,114 @@
+"""The command line, as a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+FUNCTION = """
+from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
+
+class Boxes:
+    spec = DetectionFunctionSpec(labels=[label_spec("car", 1)])
+    def __init__(self, size: int = 5) -> None:
+        self.size = size
+    def detect(self, context, image):
+        return [rectangle(1, [0, 0, self.size, self.size], score=0.5)]
+
+create = Boxes
+"""
+
+
+def run(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "prefect_cvat", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "COLUMNS": "200", **environment},
+    )
+
+
+@pytest.fixture
+def server(sandbox):
+    return ["--server-host", sandbox.url, "--auth", f"{sandbox.user}:{sandbox.password}"]
+
+
+@pytest.fixture
+def function_file(tmp_path):
+    path = tmp_path / "boxes.py"
+    path.write_text(FUNCTION)
+    return path
+
+
+def test_annotates_with_a_function_file_and_reports_as_json(
+    server, make_task, client, function_file, tmp_path
+):
+    task_id = make_task(3)
+    report = tmp_path / "report.json"
+    done = run(
+        *server, "annotate", task_id, "--function-file", function_file, "-p", "size=int:9", "--json",
+        "--report", report, "--frames", "0-1",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["added"] == 2
+    assert json.loads(report.read_text()) == json.loads(done.stdout)
+    [job] = client.jobs(task_id)
+    assert [shape["points"] for shape in client.job_annotations(job.id).shapes] == [[0, 0, 9, 9]] * 2
+
+
+def test_the_password_may_come_from_the_environment(sandbox, make_task, function_file):
+    done = run(
+        "--server-host", sandbox.url, "--auth", sandbox.user, "annotate", make_task(1),
+        "--function-file", function_file, PASS=sandbox.password,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "1 car" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["annotate", "999999", "--function", "nanodet_detection"], 1, "there is no task 999999"),
+        (
+            ["annotate", "1", "--function", "nanodet"],
+            1,
+            "there is no function 'nanodet'; there are nanodet_det",
+        ),
+        (["annotate", "1", "--function-module", "no.such"], 1, "there is no module 'no.such'"),
+        (["annotate", "1", "--function-file", "/no/such.py"], 1, "there is no file"),
+        (["annotate", "1"], 2, "give one of --function"),
+        (["annotate", "1", "--function", "nanodet_detection", "-p", "x=1"], 2, "'x=1' has no type"),
+        (["annotate", "1", "--function", "nanodet_detection", "-p", "x=int:a"], 2, "'a' is not a int"),
+        (["annotate", "1", "--function", "nanodet_detection", "-p", "bad=int:1"], 1, "does not take these"),
+        (["annotate", "x"], 2, "valid integer"),
+        (["annotate", "1", "--function", "nanodet_detection", "--frames", "a-b"], 2, "neither a number"),
+        (["annotate", "1", "--function", "nanodet_detection", "--label-map", "{"], 2, "neither JSON"),
+        (["nonsense"], 2, "No such command"),
+    ],
+    ids=lambda value: " ".join(value[2:]) if isinstance(value, list) else "",
+)
+def test_failures_are_one_clear_line(server, arguments, code, message):
+    done = run(*server, *arguments)
+    assert done.returncode == code, done.stderr
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_password_and_no_credentials(sandbox):
+    done = run(
+        "--server-host", sandbox.url, "--auth", "admin:nope", "annotate", 1, "--function", "nanodet_detection"
+    )
+    assert done.returncode == 1
+    assert "refused to log in user 'admin'" in done.stderr
+    assert "nope" not in done.stderr
+    done = run("--server-host", sandbox.url, "annotate", 1, "--function", "nanodet_detection")
+    assert done.returncode == 2
+    assert "no credentials" in done.stderr
+
+
+def test_lists_functions_and_tells_its_version():
+    assert "nanodet_detection" in run("functions", "list").stdout.split()
+    assert run("--version").stdout.startswith("prefect-cvat ")

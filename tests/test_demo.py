@@ -1,0 +1,24 @@
+"""The demo, as its command."""
+
+import re
+import subprocess
+import sys
+
+
+def test_the_demo_finds_a_person_and_a_motorcycle_and_draws_them(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect_cvat", "demo", "--report", "page.html"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    assert str(tmp_path / "page.html") in done.stdout
+    assert done.stderr == ""
+    page = (tmp_path / "page.html").read_text()
+    figures = dict(re.findall(r'<figure>(?:.*?)aria-label="([^"]*)"(.*?)</figure>', page, re.DOTALL))
+    assert len(figures) == 8
+    assert re.search(r">person 0\.\d\d<", figures["astronaut.png"])
+    assert re.search(r">motorcycle 0\.\d\d<", figures["motorcycle_left.png"])
+    assert not re.search(r'(?:src|href)="(?!data:)', page)
