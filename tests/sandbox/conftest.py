@@ -6,9 +6,9 @@ import pytest
 from cvat_sdk import Client, models
 from cvat_sdk.core.proxies.tasks import Task
 from PIL import Image
-from sandbox_connection import connect
 
 from prefect_cvat.sandbox import Sandbox
+from sandbox.sandbox_connection import connect
 
 TaskMaker = Callable[..., Task]
 

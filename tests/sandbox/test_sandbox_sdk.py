@@ -17,9 +17,9 @@ from cvat_sdk.core.proxies.tasks import Task
 from cvat_sdk.core.uploading import DataUploader
 from cvat_sdk.datasets import TaskDataset
 from PIL import Image
-from sandbox_connection import connect
 
 from prefect_cvat.sandbox import Sandbox
+from sandbox.sandbox_connection import connect
 
 FIGURE = {
     "name": "figure",

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from cvat_sdk import make_client, models
-from sandbox_connection import connect
 
 from prefect_cvat.sandbox import Sandbox
+from sandbox.sandbox_connection import connect
 
 
 def test_a_restart_on_the_same_folder_keeps_everything(tmp_path: Path, pictures: list[Path]) -> None:

@@ -5,10 +5,10 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from wire_recording import FOLDER, Exchange, load
-from wire_replay import PASSWORD, Replay
 
 from prefect_cvat.sandbox import Sandbox
+from sandbox.wire_recording import FOLDER, Exchange, load
+from sandbox.wire_replay import PASSWORD, Replay
 
 EXCHANGES = load()
 

@@ -10,7 +10,8 @@ from urllib.parse import urlencode
 
 import urllib3
 from PIL import Image
-from wire_recording import COMPARED_HEADERS, PRESENT_ONLY, Exchange, body_of, comparable, outline
+
+from sandbox.wire_recording import COMPARED_HEADERS, PRESENT_ONLY, Exchange, body_of, comparable, outline
 
 PASSWORD = "correct horse"
 _USERS = {"bobby": ("forbidden", "org-task-by-outsider", "org-header-by-outsider"), "alice": ("org-",)}

@@ -172,13 +172,17 @@ def chosen_frames(parameters: Json, available: list[int]) -> list[int]:
         return sorted(set(asked))
     if method != "random_uniform":
         raise bad_request({"frame_selection_method": [f'"{method}" is not a valid choice.']})
-    count = parameters.get("frame_count") or round(float(parameters.get("frame_share") or 0) * len(available))
-    if not 1 <= int(count) <= len(available):
+    try:
+        share = float(parameters.get("frame_share") or 0)
+        count = int(parameters.get("frame_count") or round(share * len(available)))
+    except (TypeError, ValueError):
+        raise bad_request({"frame_count": ["A valid integer is required."]}) from None
+    if not 1 <= count <= len(available):
         raise bad_request(
             {"frame_count": [f"The number of frames must be in the [1, {len(available)}] range"]}
         )
     generator = random.Random(parameters.get("random_seed"))  # noqa: S311 - a sample, not a secret
-    return sorted(generator.sample(available, int(count)))
+    return sorted(generator.sample(available, count))
 
 
 def _job(call: Call, db: Connection, row: Row) -> Json:

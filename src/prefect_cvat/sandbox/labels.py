@@ -66,9 +66,11 @@ def delete_label(call: Call) -> Reply:
 
 
 def change_labels(
-    db: Connection, labels: list[Json], *, task_id: int | None = None, project_id: int | None = None
+    db: Connection, labels: Any, *, task_id: int | None = None, project_id: int | None = None
 ) -> None:
     """Adds, changes (with an id) and removes (with `deleted`) labels of a task or of a project."""
+    if not isinstance(labels, list) or not all(isinstance(label, dict) for label in labels):
+        raise bad_request({"labels": ["Expected a list of labels."]})
     known = {row["id"] for row in _rows_of(db, task_id=task_id, project_id=project_id)}
     for label in labels:
         number = label.get("id")
