@@ -7,7 +7,7 @@ take further fields of the model that they make as keyword arguments; shapes tak
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from prefect_cvat import models
 
@@ -146,5 +146,5 @@ def skeleton(
 def keypoint(label_id: int, points: Sequence[float], **kwargs: Any) -> models.SubLabeledShapeRequest:
     """Make a keypoint `[x, y]` of a skeleton; `label_id` is the id of its sublabel."""
     return models.SubLabeledShapeRequest(
-        label_id=label_id, frame=0, type=models.ShapeType.POINTS, points=points, **kwargs
+        label_id=label_id, frame=0, type=models.ShapeType.POINTS, points=cast("list[float]", points), **kwargs
     )
