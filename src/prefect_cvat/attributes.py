@@ -62,9 +62,7 @@ def attribute_value_validator(spec: _AttributeSpec) -> Callable[[str], bool]:
     Raises:
         ValueError: The attribute's own `values` do not suit its `input_type`.
     """
-    # the SDK's enum objects keep their string in `.value`
-    input_type = models.InputTypeEnum(str(getattr(spec.input_type, "value", spec.input_type)))
-    match input_type:
+    match models.InputTypeEnum(models.enum_value(spec.input_type)):
         case models.InputTypeEnum.CHECKBOX:
             return frozenset({"true", "false"}).__contains__
         case models.InputTypeEnum.TEXT:

@@ -22,6 +22,7 @@ from prefect_cvat.models import (
     LabeledShapeRequest,
     ShapeType,
     SubLabeledShapeRequest,
+    enum_value,
 )
 
 __all__ = ["FrameDetections", "OutputChecker"]
@@ -74,7 +75,7 @@ class OutputChecker:
         self._labels = {
             label.id: _LabelChecks(
                 name=label.name,
-                type=_value(getattr(label, "type", None) or "any"),
+                type=enum_value(getattr(label, "type", None) or "any"),
                 attributes=_attribute_checks(label),
                 sublabels={
                     sublabel.id: _attribute_checks(sublabel)
@@ -287,10 +288,6 @@ def _fields(annotation: object, names: Iterable[str]) -> dict[str, Any]:
         if name == "attributes":
             value = [AttributeValRequest(spec_id=item.spec_id, value=item.value) for item in value]
         elif name in ("type", "source"):
-            value = _value(value)
+            value = enum_value(value)
         fields[name] = value
     return fields
-
-
-def _value(value: Any) -> str:
-    return str(getattr(value, "value", value))

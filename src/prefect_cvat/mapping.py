@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from prefect_cvat.exceptions import BadFunctionError
-from prefect_cvat.models import Attribute, Label, Sublabel
+from prefect_cvat.models import Attribute, Label, Sublabel, enum_value
 
 __all__ = ["LabelMap", "LabelMapEntry", "LabelMapping", "LabelTarget", "SublabelTarget", "build_mapping"]
 
@@ -163,7 +163,7 @@ def _label_target(
     problems: _Problems,
 ) -> LabelTarget:
     where = f"label {label.name!r}"
-    label_type = _value(getattr(label, "type", None) or "any")
+    label_type = enum_value(getattr(label, "type", None) or "any")
     if conv_mask_to_poly and label_type == "mask":
         label_type = "polygon"
     if label_type != "any" and task_label.type not in ("any", label_type):
@@ -249,7 +249,7 @@ def _attributes(
 
 
 def _attribute_problem(attribute: Any, task_attribute: Attribute) -> str | None:
-    input_type = _value(attribute.input_type)
+    input_type = enum_value(attribute.input_type)
     if input_type != task_attribute.input_type:
         theirs = task_attribute.input_type.value
         return f"has input type {input_type!r} in the function, but {theirs!r} in the task"
@@ -289,11 +289,6 @@ def _entry(target: str | LabelMapEntry | Mapping[str, Any] | None) -> LabelMapEn
     if isinstance(target, Mapping):
         return LabelMapEntry.model_validate(target)
     return LabelMapEntry(name=target)
-
-
-def _value(value: Any) -> str:
-    """The string of an enum, ours or the SDK's."""
-    return str(getattr(value, "value", value))
 
 
 def _suggestion(name: str, names: Sequence[str]) -> str:

@@ -37,6 +37,7 @@ __all__ = [
     "Task",
     "User",
     "ValidationLayout",
+    "enum_value",
 ]
 
 
@@ -86,6 +87,11 @@ class SourceEnum(StrEnum):
     MANUAL = "manual"
     FILE = "file"
     CONSENSUS = "consensus"
+
+
+def enum_value(value: object) -> str:
+    """Return the string of an enum member, be it ours, the SDK's (which is no `str`), or a string already."""
+    return str(getattr(value, "value", value))
 
 
 def _as_list(value: Any) -> Any:

@@ -75,7 +75,7 @@ class DetectionFunctionSpec:
             name = f"label {label.name!r}"
             _check_attributes(label, name)
             sublabels = getattr(label, "sublabels", None) or []
-            label_type = str(getattr(label, "type", "any") or "any")
+            label_type = models.enum_value(getattr(label, "type", None) or "any")
             if sublabels and label_type != "skeleton":
                 raise BadFunctionError(
                     f"{name} with sublabels has type {label_type!r} (should be 'skeleton')"
@@ -83,9 +83,10 @@ class DetectionFunctionSpec:
             _check_ids(sublabels, lambda sublabel, of=name: f"sublabel {sublabel.name!r} of {of}")
             for sublabel in sublabels:
                 sublabel_name = f"sublabel {sublabel.name!r} of {name}"
-                if str(sublabel.type) != "points":
+                sublabel_type = models.enum_value(getattr(sublabel, "type", None))
+                if sublabel_type != "points":
                     raise BadFunctionError(
-                        f"{sublabel_name} has type {str(sublabel.type)!r} (should be 'points')"
+                        f"{sublabel_name} has type {sublabel_type!r} (should be 'points')"
                     )
                 _check_attributes(sublabel, sublabel_name)
 
