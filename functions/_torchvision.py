@@ -6,6 +6,7 @@ import abc
 import contextlib
 import hashlib
 import inspect
+import json
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import ClassVar, TypeAlias
@@ -118,12 +119,7 @@ class TorchvisionFunction(abc.ABC):
         ]
         digest = hashlib.sha256("\n".join(described).encode())
         for name, module in self._loaded_model().named_modules():
-            simple = {
-                key: value
-                for key, value in sorted(vars(module).items())
-                if isinstance(value, int | float | str | tuple | list) and not key.startswith("_")
-            }
-            digest.update(f"{name} {type(module).__qualname__} {simple}\n".encode())
+            digest.update(f"{name} {type(module).__qualname__} {_settings_of(module)}\n".encode())
         for name, tensor in self._loaded_model().state_dict().items():
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
@@ -224,6 +220,20 @@ class TorchvisionFunction(abc.ABC):
 
 def _scale(image: PIL.Image.Image, tensor: Tensor) -> tuple[float, float]:
     return image.width / tensor.shape[-1], image.height / tensor.shape[-2]
+
+
+def _settings_of(module: nn.Module) -> str:
+    """Describe the settings of a module: plain values under the names of its constructor's parameters.
+
+    Other attributes may be caches, which change with use.
+    """
+    settings = {}
+    for parameter in inspect.signature(type(module)).parameters:
+        for name in (parameter, f"_{parameter}"):
+            if name in vars(module):
+                with contextlib.suppress(TypeError, ValueError):
+                    settings[name] = json.dumps(vars(module)[name])
+    return str(settings)
 
 
 def _described(transforms: Transforms) -> str:

@@ -203,12 +203,6 @@ def test_version_tells_what_decides_about_the_results(context):
     assert version() == version()
     assert version() == version(batch_size=2)
     assert version() == version(label_map={2: "b", 1: "a"})
-    other_threshold = nn.Sequential()
-    other_threshold.score_thresh = 0.1
-    same_threshold = nn.Sequential()
-    same_threshold.score_thresh = 0.1
-    assert version(other_threshold) == version(same_threshold)
-    assert version(other_threshold) != version(nn.Sequential())
     others = [
         version(FixedModel([[0.0, 0.0, 1.0, 1.5]], [1], [1.0])),
         version(label_map={1: "b", 2: "a"}),
@@ -218,6 +212,23 @@ def test_version_tells_what_decides_about_the_results(context):
         version(transforms=lambda image: torch.ones(3, 1, 1)),
     ]
     assert len({version(), *others}) == 7
+
+
+def test_version_depends_on_the_settings_of_the_model(random_detector):
+    def version():
+        return torchvision_detection.create(model=random_detector, label_map=LABEL_MAP, device="cpu").version
+
+    before = version()
+    for owner, name, value in (
+        (random_detector.roi_heads, "nms_thresh", 0.9),
+        (random_detector.rpn, "_post_nms_top_n", {"training": 5, "testing": 5}),
+        (random_detector.transform, "image_mean", [0.5, 0.5, 0.5]),
+    ):
+        original = getattr(owner, name)
+        setattr(owner, name, value)
+        assert version() != before
+        setattr(owner, name, original)
+    assert version() == before
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,76 @@
+"""What holds for every built-in function that runs a model."""
+
+import pytest
+import torch
+from torch import nn
+
+from prefect_cvat.auto_annotation.functions import (
+    nanodet_detection,
+    tiled,
+    torchvision_classification,
+    torchvision_detection,
+    torchvision_instance_segmentation,
+    torchvision_keypoint_detection,
+)
+from prefect_cvat.function_output import OutputChecker
+
+BY_NAME = {
+    torchvision_detection: "detector_name",
+    torchvision_instance_segmentation: "mask_rcnn_name",
+    torchvision_classification: "classifier_name",
+    torchvision_keypoint_detection: "keypoint_rcnn_name",
+}
+
+
+@pytest.fixture(
+    params=[nanodet_detection, tiled, *BY_NAME], ids=lambda module: module.__name__.rpartition(".")[2]
+)
+def function(request):
+    if request.param is nanodet_detection:
+        return nanodet_detection.create(device="cpu")
+    if request.param is tiled:
+        return tiled.create("nanodet_detection", tile=300, device="cpu")
+    return request.param.create(request.getfixturevalue(BY_NAME[request.param]), device="cpu")
+
+
+@pytest.mark.parametrize("conv_mask_to_poly", [False, True])
+def test_what_it_returns_can_be_uploaded(function, context, photos, conv_mask_to_poly):
+    checker = OutputChecker(function.spec.labels, conv_mask_to_poly=conv_mask_to_poly)
+    annotations = function.detect(context(0.0, conv_mask_to_poly=conv_mask_to_poly), photos[1])
+    detections = checker.check(0, annotations)
+    assert detections.tags or detections.shapes
+    assert all(0 <= shape.score <= 1 for shape in detections.shapes)
+
+
+def test_version_is_the_same_before_and_after_use(function, context, photos):
+    version = function.version
+    function.detect(context(), photos[0])
+    vars(function).pop("version", None)  # forget what it computed
+    assert function.version == version
+
+
+class NeedsMemory(nn.Module):
+    """A model for which there is memory for only two images."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+        self.batches = []
+
+    def forward(self, images):
+        self.batches.append(len(images))
+        if len(images) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self.model(images)
+
+
+def test_batches_become_small_enough_for_the_memory(random_detector, context, photos):
+    model = NeedsMemory(random_detector)
+    function = torchvision_detection.create(
+        model=model, label_map={2: "a", 3: "b"}, device="cpu", batch_size=5, score_threshold=0.0
+    )
+    found = function.detect_batch([context()] * 5, [photos[0]] * 5)
+    assert model.batches == [5, 2, 2, 1]
+    assert function.batch_size == 2
+    assert len(found) == 5
+    assert all(found)
