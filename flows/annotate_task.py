@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from logging import Logger, LoggerAdapter
-from typing import Annotated, Any
+from typing import Annotated
 
 from prefect import flow, get_run_logger
 from pydantic import Field
 
 from prefect_cvat.auto_annotation.loading import load_function, parse_parameters
 from prefect_cvat.credentials import CvatCredentials
-from prefect_cvat.pipeline import Options, Progress, Run, run_pipeline
+from prefect_cvat.pipeline import Options, Run, run_pipeline
 from prefect_cvat.plan import Selection
+from prefect_cvat.progress import LoggedProgress
 from prefect_cvat.report import RunReport
 from prefect_cvat.tasks.submitter import PrefectSubmitter
 from prefect_cvat.upload import Existing
@@ -76,28 +76,7 @@ def annotate_task(
     loaded = load_function(function, parse_parameters(function_parameters or {}))
     with credentials.get_client() as client:
         run = Run(client, task_id, loaded, options, function_name=function)
-        report = run_pipeline(run, PrefectSubmitter(), _LoggedProgress(logger))
+        report = run_pipeline(run, PrefectSubmitter(), LoggedProgress(logger.info))
     for line in report.lines():
         logger.info(line)
     return report
-
-
-class _LoggedProgress(Progress):
-    """Tells the flow run's log each time another tenth is done."""
-
-    def __init__(self, logger: Logger | LoggerAdapter[Any]) -> None:
-        self._logger = logger
-        self._total = 0
-        self._done = 0
-
-    def start(self, total: int) -> None:
-        self._total = total
-        self._logger.info("%d frames to annotate", total)
-
-    def advance(self, frames: int) -> None:
-        before, self._done = self._done, self._done + frames
-        if self._done * 10 // self._total > before * 10 // self._total:
-            self._logger.info("%d of %d frames are annotated", self._done, self._total)
-
-    def finish(self) -> None:
-        pass

@@ -112,3 +112,64 @@ def test_a_wrong_password_and_no_credentials(sandbox):
 def test_lists_functions_and_tells_its_version():
     assert "nanodet_detection" in run("functions", "list").stdout.split()
     assert run("--version").stdout.startswith("prefect-cvat ")
+
+
+def test_a_dry_run_says_what_would_be_done_and_uploads_nothing(server, make_task, client, function_file):
+    task_id = make_task(5, segment_size=3)
+    client._transport.json("PATCH", f"/api/tasks/{task_id}/data/meta", body={"deleted_frames": [1]})
+    done = run(*server, "annotate", task_id, "--function-file", function_file, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "5 frames, 4 to annotate" in done.stdout
+    assert "left out, deleted: 1 frames (1)" in done.stdout
+    assert "label 'car' -> 'car'" in done.stdout
+    assert "tried on 1 frames: 1 annotations" in done.stdout
+    assert "nothing was uploaded" in done.stdout
+    assert all(not client.job_annotations(job.id).shapes for job in client.jobs(task_id))
+
+
+def test_label_map_thresholds_and_skipped_frames(server, make_task, client, tmp_path):
+    (tmp_path / "function.py").write_text(
+        FUNCTION.replace('label_spec("car", 1)', 'label_spec("Lorry", 1), label_spec("PERSON", 2)')
+        .replace("score=0.5)", "score=0.5), rectangle(2, [0, 0, 9, 9], score=0.2)")
+        .replace("return [", "if context.frame_name == '0001.png': raise OSError('no')\n        return [")
+    )
+    (tmp_path / "map.json").write_text('{"Lorry": "car"}')
+    done = run(
+        *server, "annotate", make_task(3), "--function-file", tmp_path / "function.py", "--ignore-case",
+        "--label-map", tmp_path / "map.json", "--label-thresholds", '{"PERSON": 0.3}',
+        "--on-frame-error", "skip", "--json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["labels"] == {"car": 2}
+    assert report["below_threshold"] == 2
+    assert "OSError: no" in report["failed_frames"]["1"]
+
+
+def test_previews_image_files_and_frames_of_a_task(server, make_task, client, function_file, tmp_path):
+    from pictures import picture
+
+    (tmp_path / "a.png").write_bytes(picture())
+    page = tmp_path / "page.html"
+    options = ["--function-file", function_file, "-o", page]
+    done = run("preview", tmp_path / "a.png", *options)
+    assert done.returncode == 0, done.stderr
+    assert "1 car" in done.stdout
+    assert ">car 0.50<" in page.read_text()
+
+    task_id = make_task(3)
+    done = run(*server, "preview", "--task", task_id, "--frames", "0,2", *options)
+    assert done.returncode == 0, done.stderr
+    assert page.read_text().count("<figure>") == 2
+    assert all(not client.job_annotations(job.id).shapes for job in client.jobs(task_id))
+
+    (tmp_path / "b.png").write_bytes(b"broken")
+    done = run("preview", tmp_path / "a.png", tmp_path / "b.png", *options)
+    assert done.returncode == 1
+    assert f"{str(tmp_path / 'b.png')!r} is not an image" in done.stderr
+
+
+def test_shows_the_labels_of_a_function():
+    lines = run("functions", "show", "nanodet_detection").stdout.splitlines()
+    assert lines[0].split() == ["0", "person", "(rectangle)"]
+    assert len(lines) == 80

@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from tqdm import tqdm
 
-from prefect_cvat.auto_annotation import annotate_task, loading
-from prefect_cvat.client import Client
+from prefect_cvat import preview as previewing
+from prefect_cvat.auto_annotation import loading
+from prefect_cvat.cli_options import (
+    ConfThreshold,
+    Device,
+    FunctionFile,
+    FunctionModule,
+    FunctionName,
+    FunctionParameters,
+    OnFrameError,
+    Server,
+    load_chosen_function,
+    read_existing,
+    read_object,
+    read_ranges,
+)
+from prefect_cvat.detection import Detector
 from prefect_cvat.exceptions import PrefectCvatError
+from prefect_cvat.pipeline import Options, Run, ThreadSubmitter, run_pipeline
+from prefect_cvat.plan import Selection
+from prefect_cvat.progress import LoggedProgress, Progress, TqdmProgress
 from prefect_cvat.report import RunReport
 from prefect_cvat.upload import Existing
 
@@ -39,41 +55,6 @@ app.add_typer(functions_app, name="functions")
 
 stdout = Console(soft_wrap=True, highlight=False)
 stderr = Console(stderr=True, soft_wrap=True, highlight=False)
-
-
-@dataclass
-class Server:
-    """How to reach the server, from the options before the subcommand."""
-
-    host: str
-    port: int | None
-    auth: str | None
-    access_token: str | None
-    organization: str | None
-    insecure: bool
-
-    @contextmanager
-    def connect(self) -> Iterator[Client]:
-        """Connect and log in."""
-        url = self.host if self.port is None else f"{self.host.rstrip('/')}:{self.port}"
-        with Client(
-            url, organization=self.organization, verify=not self.insecure, access_token=self._token()
-        ) as client:
-            if self.auth is not None:
-                user, colon, password = self.auth.partition(":")
-                if not colon:
-                    password = os.environ.get("PASS") or typer.prompt(
-                        f"Password of {user}", hide_input=True, err=True
-                    )
-                client.login((user, password))
-            elif self._token() is None:
-                raise typer.BadParameter(
-                    "no credentials: pass --auth USER[:PASS] or --access-token, or set CVAT_ACCESS_TOKEN"
-                )
-            yield client
-
-    def _token(self) -> str | None:
-        return None if self.auth is not None else self.access_token
 
 
 def _print_version(wanted: bool) -> None:
@@ -121,21 +102,10 @@ def common_options(
 def annotate(
     context: typer.Context,
     task_id: Annotated[int, typer.Argument(help="Number of the task.")],
-    function_name: Annotated[
-        str | None, typer.Option("--function", metavar="NAME", help="A built-in, such as nanodet_detection.")
-    ] = None,
-    function_module: Annotated[
-        str | None, typer.Option(metavar="MODULE", help="Name of a module to use as the function.")
-    ] = None,
-    function_file: Annotated[
-        Path | None, typer.Option(metavar="PATH", help="Python file to use as the function.")
-    ] = None,
-    parameters: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--function-parameter", "-p", metavar="NAME=TYPE:VALUE", help="Parameter of the function."
-        ),
-    ] = None,
+    function_name: FunctionName = None,
+    function_module: FunctionModule = None,
+    function_file: FunctionFile = None,
+    parameters: FunctionParameters = None,
     clear_existing: Annotated[
         bool, typer.Option("--clear-existing", help="Replace what the task has; same as --existing clear.")
     ] = False,
@@ -145,7 +115,7 @@ def annotate(
     allow_unmatched_labels: Annotated[
         bool, typer.Option("--allow-unmatched-labels", help="Drop what the task has no label for.")
     ] = False,
-    conf_threshold: Annotated[float | None, typer.Option(min=0, max=1, help="Least score.")] = None,
+    conf_threshold: ConfThreshold = None,
     conv_mask_to_poly: Annotated[
         bool, typer.Option("--conv-mask-to-poly", help="Write polygons instead of masks.")
     ] = False,
@@ -155,43 +125,60 @@ def annotate(
             metavar="JSON|FILE", help='Where labels go whose names differ: {"truck": "car", "dog": null}.'
         ),
     ] = None,
+    ignore_case: Annotated[
+        bool, typer.Option("--ignore-case", help="Match label names whatever their case.")
+    ] = False,
+    label_thresholds: Annotated[
+        str | None, typer.Option(metavar="JSON|FILE", help='Least score of single labels: {"person": 0.7}.')
+    ] = None,
+    on_frame_error: Annotated[
+        OnFrameError, typer.Option(help="Whether a frame that fails ends the run.")
+    ] = OnFrameError.FAIL,
     frames: Annotated[
         str | None, typer.Option(metavar="RANGES", help="Frames to annotate: 0-99,150.")
     ] = None,
     jobs: Annotated[str | None, typer.Option(metavar="IDS", help="Jobs to annotate: 12,13.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Most frames of a batch.")] = None,
-    device: Annotated[
-        str | None, typer.Option(help="Where to run the model: auto, cpu, cuda, cuda:1, mps.")
-    ] = None,
+    device: Device = None,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the report as JSON to this file.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and upload nothing.")
+    ] = False,
 ) -> None:
-    """Annotate a task.
+    r"""Annotate a task.
 
     \b
     Example:
-      prefect-cvat --server-host cvat.example.com --auth alice \\
+      prefect-cvat --server-host cvat.example.com --auth alice \
         annotate 123 --function nanodet_detection --conf-threshold 0.5
     """
-    function = _load_function(function_name, function_module, function_file, parameters, device)
-    with context.obj.connect() as client, _progress_bar() as pbar:
-        done = annotate_task(
-            client,
-            task_id,
-            function,
-            pbar=pbar,
-            clear_existing=clear_existing,
-            existing=existing,
-            allow_unmatched_labels=allow_unmatched_labels,
-            conf_threshold=conf_threshold,
-            conv_mask_to_poly=conv_mask_to_poly,
-            label_map=_read_label_map(label_map),
-            frames=None if frames is None else _read_ranges(frames, "--frames"),
-            jobs=None if jobs is None else _read_ranges(jobs, "--jobs"),
-            batch_size=batch_size,
-        )
+    function = load_chosen_function(function_name, function_module, function_file, parameters, device)
+    options = Options(
+        selection=Selection(
+            frames=None if frames is None else read_ranges(frames, "--frames"),
+            jobs=None if jobs is None else read_ranges(jobs, "--jobs"),
+        ),
+        existing=read_existing(existing, clear_existing),
+        allow_unmatched_labels=allow_unmatched_labels,
+        label_map=read_object(label_map, "--label-map"),
+        ignore_case=ignore_case,
+        conf_threshold=conf_threshold,
+        label_thresholds=read_object(label_thresholds, "--label-thresholds"),
+        conv_mask_to_poly=conv_mask_to_poly,
+        on_frame_error=on_frame_error.value,
+        batch_size=batch_size,
+    )
+    name = function_name or function_module or str(function_file)
+    with context.obj.connect() as client:
+        run = Run(client, task_id, function, options, function_name=name)
+        if dry_run:
+            _print_plan(run)
+            return
+        with ThreadSubmitter() as threads, _progress_bar() as progress:
+            done = run_pipeline(run, threads, progress)
     if report is not None:
         report.write_text(done.model_dump_json(indent=2), encoding="utf-8")
     if as_json:
@@ -206,6 +193,64 @@ def list_functions() -> None:
     """List the built-in functions."""
     for name in loading.builtin_functions():
         stdout.print(name, markup=False)
+
+
+@functions_app.command("show")
+def show_function(
+    name: Annotated[str, typer.Argument(help="A built-in, such as nanodet_detection.")],
+    parameters: FunctionParameters = None,
+) -> None:
+    """Show the labels that a built-in function can find."""
+    function = load_chosen_function(name, None, None, parameters, None)
+    for label in function.spec.labels:
+        stdout.print(f"{label.id:>4}  {label.name}  ({label.type})", markup=False)
+        for sublabel in label.sublabels:
+            stdout.print(f"      {sublabel.id:>4}  {sublabel.name}", markup=False)
+
+
+@app.command()
+def preview(
+    context: typer.Context,
+    images: Annotated[list[Path] | None, typer.Argument(help="Image files.")] = None,
+    task: Annotated[
+        int | None, typer.Option("--task", metavar="TASK_ID", help="Look at frames of a task instead.")
+    ] = None,
+    frames: Annotated[str, typer.Option(metavar="RANGES", help="Which frames of the task.")] = "0-3",
+    function_name: FunctionName = None,
+    function_module: FunctionModule = None,
+    function_file: FunctionFile = None,
+    parameters: FunctionParameters = None,
+    conf_threshold: ConfThreshold = None,
+    conv_mask_to_poly: Annotated[
+        bool, typer.Option("--conv-mask-to-poly", help="Have polygons instead of masks.")
+    ] = False,
+    device: Device = None,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the page.")
+    ] = Path("preview.html"),
+) -> None:
+    r"""Run a function on images and draw what it finds. Nothing on a server is touched.
+
+    \b
+    Example:
+      prefect-cvat preview photo.jpg --function nanodet_detection
+    """
+    if (task is None) == (not images):
+        raise typer.BadParameter("give image files, or a task with --task")
+    function = load_chosen_function(function_name, function_module, function_file, parameters, device)
+    detector = Detector(function, conf_threshold=conf_threshold, conv_mask_to_poly=conv_mask_to_poly)
+    with tempfile.TemporaryDirectory() as folder:
+        if task is None:
+            opened = previewing.open_image_files(images or [])
+        else:
+            selection = Selection(frames=read_ranges(frames, "--frames"))
+            with context.obj.connect() as client:
+                opened = previewing.open_task_frames(client, task, selection, Path(folder))
+        page, done = previewing.preview(detector, opened, title=f"Preview of {len(opened)} images")
+    output.write_text(page, encoding="utf-8")
+    for name, count in sorted(done.labels.items(), key=lambda item: (-item[1], item[0])):
+        stdout.print(f"{count} {name}", markup=False)
+    stdout.print(f"drawn in {output.resolve()}", markup=False)
 
 
 @app.command()
@@ -239,6 +284,15 @@ def demo(
     stdout.print(f"drawn in {report.resolve()}", markup=False)
 
 
+def _print_plan(run: Run) -> None:
+    plan = run.plan_task()
+    for line in previewing.plan_lines(plan, run.validate_spec()):
+        stdout.print(line, markup=False)
+    with tempfile.TemporaryDirectory() as folder:
+        for line in previewing.trial_lines(run, plan, Path(folder)):
+            stdout.print(line, markup=False)
+
+
 def _table(report: RunReport) -> Table:
     table = Table(title=f"task {report.task_id}: {report.frames} frames")
     table.add_column("label")
@@ -253,57 +307,14 @@ def _table(report: RunReport) -> Table:
     return table
 
 
-def _load_function(
-    name: str | None, module: str | None, file: Path | None, parameters: list[str] | None, device: str | None
-) -> Any:
-    if sum(choice is not None for choice in (name, module, file)) != 1:
-        raise typer.BadParameter("give one of --function, --function-module and --function-file")
-    try:
-        values = dict(map(loading.parse_parameter, parameters or ()))
-    except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="-p") from None
-    if device is not None:
-        values["device"] = device
-    if module is not None:
-        return loading.load_function_module(module, values)
-    if file is not None:
-        return loading.load_function_file(file, values)
-    assert name is not None
-    return loading.load_function(name, values)
-
-
-def _read_label_map(text: str | None) -> dict[str, Any] | None:
-    if text is None:
-        return None
-    try:
-        if not text.lstrip().startswith("{"):
-            text = Path(text).read_text(encoding="utf-8")
-        label_map = json.loads(text)
-    except (OSError, ValueError) as error:
-        raise typer.BadParameter(
-            f"neither JSON nor a file of JSON: {error}", param_hint="--label-map"
-        ) from None
-    if not isinstance(label_map, dict):
-        raise typer.BadParameter("must be an object, from label to label", param_hint="--label-map")
-    return label_map
-
-
-def _read_ranges(text: str, option: str) -> list[int]:
-    numbers: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        try:
-            numbers += range(int(first), int(last if dash else first) + 1)
-        except ValueError:
-            raise typer.BadParameter(f"{part!r} is neither a number nor a range", param_hint=option) from None
-    return numbers
-
-
 @contextmanager
-def _progress_bar() -> Iterator[Any]:
-    """A bar on a terminal; elsewhere nothing but what the caller prints."""
-    with tqdm(desc="Annotating", unit=" frames", disable=not sys.stderr.isatty(), file=sys.stderr) as bar:
-        yield bar
+def _progress_bar() -> Iterator[Progress]:
+    """A bar on a terminal; elsewhere a line each time another tenth is done."""
+    if not sys.stderr.isatty():
+        yield LoggedProgress(lambda line: stderr.print(line, markup=False))
+        return
+    with tqdm(desc="Annotating", unit=" frames", file=sys.stderr) as bar:
+        yield TqdmProgress(bar)
 
 
 def main() -> None:

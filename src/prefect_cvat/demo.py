@@ -15,9 +15,9 @@ from pydantic import SecretStr
 
 from prefect_cvat.client import Client
 from prefect_cvat.html_report import AnnotatedFrame, render_report
-from prefect_cvat.media import Box, ChunkFile, open_frames
 from prefect_cvat.models import Sublabel
-from prefect_cvat.plan import make_plan, read_task
+from prefect_cvat.plan import Selection, read_task
+from prefect_cvat.preview import open_task_frames
 from prefect_cvat.sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -77,26 +77,20 @@ def create_demo_task(client: Client) -> int:
 
 def render_task(client: Client, task_id: int, report: RunReport, *, title: str) -> str:
     """Draw the annotations that a task has now on its frames, as a page."""
-    plan = make_plan(read_task(client, task_id))
-    owners: list[Sublabel] = [owner for label in plan.info.labels for owner in (label, *label.sublabels)]
+    info = read_task(client, task_id)
+    owners: list[Sublabel] = [owner for label in info.labels for owner in (label, *label.sublabels)]
     labels = {owner.id: owner.name for owner in owners}
-    found = [client.job_annotations(job.id) for job in plan.jobs]
-    frames = []
+    found = [client.job_annotations(job.id) for job in info.jobs]
     with tempfile.TemporaryDirectory() as folder:
-        for number, selected in plan.chunks():
-            path = Path(folder, f"{number}.zip")
-            path.write_bytes(client.chunk(task_id, number))
-            chunk = ChunkFile(number, path, number * plan.chunk_size, plan.chunk_length(number))
-            for frame, image in open_frames(Box([chunk]), selected):
-                image.load()
-                frames.append(
-                    AnnotatedFrame(
-                        frame,
-                        image,
-                        [tag for data in found for tag in data.tags if tag["frame"] == frame.number],
-                        [shape for data in found for shape in data.shapes if shape["frame"] == frame.number],
-                    )
-                )
+        frames = [
+            AnnotatedFrame(
+                frame,
+                image,
+                [tag for data in found for tag in data.tags if tag["frame"] == frame.number],
+                [shape for data in found for shape in data.shapes if shape["frame"] == frame.number],
+            )
+            for frame, image in open_task_frames(client, task_id, Selection(), Path(folder))
+        ]
     return render_report(report, frames, labels, title=title)
 
 

@@ -27,11 +27,12 @@ from prefect_cvat.identity import attribute_defaults
 from prefect_cvat.mapping import LabelMap, LabelMapping, build_mapping
 from prefect_cvat.media import Box, ChunkFile, Frame, open_frames
 from prefect_cvat.plan import Batch, Plan, Selection, make_plan, read_task
+from prefect_cvat.progress import Progress
 from prefect_cvat.remap import Annotations, LabelRemapper
 from prefect_cvat.report import RunReport
 from prefect_cvat.upload import Existing, JobWriter
 
-__all__ = ["Options", "Progress", "Run", "Submitter", "ThreadSubmitter", "run_pipeline"]
+__all__ = ["Options", "Run", "Submitter", "ThreadSubmitter", "run_pipeline"]
 
 BATCH_SECONDS = 2.0
 """How much detection a batch should hold: enough to make the cost of a Prefect task run small."""
@@ -61,22 +62,6 @@ class Options:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be 1 or more, not {value}")
-
-
-class Progress(Protocol):
-    """What is told how many frames are done."""
-
-    def start(self, total: int) -> None:
-        """The run begins; it has so many frames."""
-        ...
-
-    def advance(self, frames: int) -> None:
-        """So many more frames are on the server."""
-        ...
-
-    def finish(self) -> None:
-        """The run is over."""
-        ...
 
 
 class Run:

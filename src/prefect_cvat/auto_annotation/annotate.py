@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from contextlib import AbstractContextManager, ExitStack
 from typing import Any, Literal
 
 from prefect_cvat.client import Client
 from prefect_cvat.mapping import LabelMap
-from prefect_cvat.pipeline import Options, Progress, Run, ThreadSubmitter, run_pipeline
+from prefect_cvat.pipeline import Options, Run, ThreadSubmitter, run_pipeline
 from prefect_cvat.plan import Selection
+from prefect_cvat.progress import progress_on
 from prefect_cvat.report import RunReport
 from prefect_cvat.upload import Existing
 
@@ -85,49 +85,4 @@ def annotate_task(
     )
     run = Run(client, task_id, function, options)
     with ThreadSubmitter() as threads:
-        return run_pipeline(run, threads, None if pbar is None else _progress(pbar))
-
-
-def _progress(pbar: Any) -> Progress:
-    """Adapt what the caller shows progress with."""
-    if hasattr(pbar, "task") and hasattr(pbar, "iter"):
-        return _ReporterProgress(pbar)
-    return _TqdmProgress(pbar)
-
-
-class _TqdmProgress:
-    """A tqdm bar, or anything with its `total` and `update`."""
-
-    def __init__(self, bar: Any) -> None:
-        self._bar = bar
-
-    def start(self, total: int) -> None:
-        if hasattr(self._bar, "reset"):
-            self._bar.reset(total=total)
-        else:
-            self._bar.total = total
-
-    def advance(self, frames: int) -> None:
-        self._bar.update(frames)
-
-    def finish(self) -> None:
-        if hasattr(self._bar, "refresh"):
-            self._bar.refresh()
-
-
-class _ReporterProgress:
-    """A progress reporter of the CVAT SDK: `task()` is a context, `advance()` moves it."""
-
-    def __init__(self, reporter: Any) -> None:
-        self._reporter = reporter
-        self._context = ExitStack()
-
-    def start(self, total: int) -> None:
-        task: AbstractContextManager[Any] = self._reporter.task(total=total, unit="frames")
-        self._context.enter_context(task)
-
-    def advance(self, frames: int) -> None:
-        self._reporter.advance(frames)
-
-    def finish(self) -> None:
-        self._context.close()
+        return run_pipeline(run, threads, None if pbar is None else progress_on(pbar))

@@ -1,0 +1,147 @@
+"""The options of the command line that several subcommands share, and how their values are read."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from prefect_cvat.auto_annotation import loading
+from prefect_cvat.client import Client
+from prefect_cvat.upload import Existing
+
+__all__ = [
+    "ConfThreshold",
+    "Device",
+    "FunctionFile",
+    "FunctionModule",
+    "FunctionName",
+    "FunctionParameters",
+    "OnFrameError",
+    "Server",
+    "load_chosen_function",
+    "read_existing",
+    "read_object",
+    "read_ranges",
+]
+
+FunctionName = Annotated[
+    str | None, typer.Option("--function", metavar="NAME", help="A built-in, such as nanodet_detection.")
+]
+FunctionModule = Annotated[
+    str | None, typer.Option(metavar="MODULE", help="Name of a module to use as the function.")
+]
+FunctionFile = Annotated[
+    Path | None, typer.Option(metavar="PATH", help="Python file to use as the function.")
+]
+FunctionParameters = Annotated[
+    list[str] | None,
+    typer.Option("--function-parameter", "-p", metavar="NAME=TYPE:VALUE", help="Parameter of the function."),
+]
+ConfThreshold = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Least score; without it the function's own.")
+]
+Device = Annotated[str | None, typer.Option(help="Where to run the model: auto, cpu, cuda, cuda:1, mps.")]
+
+
+class OnFrameError(StrEnum):
+    """What a frame on which the function fails does to the run."""
+
+    FAIL = "fail"
+    SKIP = "skip"
+
+
+@dataclass
+class Server:
+    """How to reach the server, from the options before the subcommand."""
+
+    host: str
+    port: int | None
+    auth: str | None
+    access_token: str | None
+    organization: str | None
+    insecure: bool
+
+    @contextmanager
+    def connect(self) -> Iterator[Client]:
+        """Connect and log in."""
+        url = self.host if self.port is None else f"{self.host.rstrip('/')}:{self.port}"
+        with Client(
+            url, organization=self.organization, verify=not self.insecure, access_token=self._token()
+        ) as client:
+            if self.auth is not None:
+                user, colon, password = self.auth.partition(":")
+                if not colon:
+                    password = os.environ.get("PASS") or typer.prompt(
+                        f"Password of {user}", hide_input=True, err=True
+                    )
+                client.login((user, password))
+            elif self._token() is None:
+                raise typer.BadParameter(
+                    "no credentials: pass --auth USER[:PASS] or --access-token, or set CVAT_ACCESS_TOKEN"
+                )
+            yield client
+
+    def _token(self) -> str | None:
+        return None if self.auth is not None else self.access_token
+
+
+def load_chosen_function(
+    name: str | None, module: str | None, file: Path | None, parameters: list[str] | None, device: str | None
+) -> Any:
+    """Make the function that the options name."""
+    if sum(choice is not None for choice in (name, module, file)) != 1:
+        raise typer.BadParameter("give one of --function, --function-module and --function-file")
+    try:
+        values = dict(map(loading.parse_parameter, parameters or ()))
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint="-p") from None
+    if device is not None:
+        values["device"] = device
+    if module is not None:
+        return loading.load_function_module(module, values)
+    if file is not None:
+        return loading.load_function_file(file, values)
+    assert name is not None
+    return loading.load_function(name, values)
+
+
+def read_object(text: str | None, option: str) -> dict[str, Any] | None:
+    """Read a JSON object, given as such or as the name of a file."""
+    if text is None:
+        return None
+    try:
+        if not text.lstrip().startswith("{"):
+            text = Path(text).read_text(encoding="utf-8")
+        value = json.loads(text)
+    except (OSError, ValueError) as error:
+        raise typer.BadParameter(f"neither JSON nor a file of JSON: {error}", param_hint=option) from None
+    if not isinstance(value, dict):
+        raise typer.BadParameter("must be an object, by label", param_hint=option)
+    return value
+
+
+def read_ranges(text: str, option: str) -> list[int]:
+    """Read numbers and ranges of numbers, such as `0-99,150`."""
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        try:
+            numbers += range(int(first), int(last if dash else first) + 1)
+        except ValueError:
+            raise typer.BadParameter(f"{part!r} is neither a number nor a range", param_hint=option) from None
+    return numbers
+
+
+def read_existing(existing: Existing | None, clear_existing: bool) -> Existing:
+    """Put the two options for the annotations that are there into one."""
+    if clear_existing and existing not in (None, Existing.CLEAR):
+        raise typer.BadParameter("--clear-existing contradicts --existing")
+    return Existing.CLEAR if clear_existing else existing or Existing.KEEP
