@@ -102,13 +102,18 @@ class OutputChecker:
         tags: list[LabeledImageRequest] = []
         shapes: list[LabeledShapeRequest] = []
         for annotation in annotations:
-            match _own(annotation):
-                case LabeledShapeRequest() as shape:
-                    self._check_shape(shape)
-                    shapes.append(shape)
-                case LabeledImageRequest() as tag:
-                    self._check_tag(tag)
-                    tags.append(tag)
+            own = _own(annotation)
+            try:
+                if isinstance(own, LabeledShapeRequest):
+                    self._check_shape(own)
+                    shapes.append(own)
+                else:
+                    self._check_tag(own)
+                    tags.append(own)
+            except (AttributeError, TypeError) as error:  # put into one of its lists after it was made
+                raise BadFunctionError(
+                    f"function output {type(own).__name__} with something else than it may hold: {error}"
+                ) from error
         return FrameDetections(frame, tags, shapes)
 
     def _check_tag(self, tag: LabeledImageRequest) -> None:
@@ -194,6 +199,9 @@ def _check_attribute_values(
             )
 
 
+_FARTHEST = 1e9
+"""Numbers beyond this, in pixels, come from a calculation gone wrong. CVAT would store them."""
+
 _COUNTS: dict[ShapeType, Callable[[int], bool]] = {
     ShapeType.RECTANGLE: lambda n: n == 4,
     ShapeType.ELLIPSE: lambda n: n == 4,
@@ -211,14 +219,23 @@ def _check_geometry(shape: SubLabeledShapeRequest) -> None:
     name = shape.type.value
     if not _COUNTS[shape.type](len(points)):
         raise BadFunctionError(f"function output {name} with {len(points)} numbers in its points")
-    if not math.isfinite(math.fsum(points)) and not all(map(math.isfinite, points)):
-        raise BadFunctionError(f"function output {name} with coordinates that are not finite: {points}")
+    # the sum of all is quicker to have than a look at each, and hardly ever so large; NaN compares false
+    if not sum(map(abs, points)) <= _FARTHEST:
+        _check_coordinates(name, points)
     if not 0 <= shape.rotation <= 360:
         raise BadFunctionError(f"function output {name} with rotation {shape.rotation} (expected 0 to 360)")
     if shape.score is not None and not 0 <= shape.score <= 1:
         raise BadFunctionError(f"function output {name} with score {shape.score} (expected 0 to 1)")
     if shape.type is ShapeType.MASK:
         _check_mask(points)
+
+
+def _check_coordinates(name: str, points: Sequence[float]) -> None:
+    if not all(map(math.isfinite, points)):
+        raise BadFunctionError(f"function output {name} with coordinates that are not finite: {points}")
+    farthest = max(points, key=abs)
+    if abs(farthest) > _FARTHEST:
+        raise BadFunctionError(f"function output {name} with a coordinate that no image has ({farthest:g})")
 
 
 def _check_mask(points: Sequence[float]) -> None:
@@ -246,19 +263,13 @@ def _own(annotation: object) -> LabeledImageRequest | LabeledShapeRequest:
     """The annotation as an object of ours, or the error that the SDK would give."""
     if isinstance(annotation, LabeledShapeRequest | LabeledImageRequest):
         return annotation
-    # objects of cvat_sdk.models, which need not be installed here: known by their class names
+    # objects of cvat_sdk.models, which need not be installed here: known by the names of their classes
     class_name = type(annotation).__name__
+    class_names = {base.__name__ for base in type(annotation).__mro__}
     try:
-        if class_name == "LabeledShapeRequest":
-            elements = getattr(annotation, "elements", None) or ()
-            return LabeledShapeRequest(
-                **_shape_fields(annotation),
-                elements=[SubLabeledShapeRequest(**_shape_fields(element)) for element in elements],
-            )
-        if class_name == "LabeledImageRequest":
-            return LabeledImageRequest(
-                **_fields(annotation, ("frame", "label_id", "id", "group", "source", "attributes"))
-            )
+        for model in (LabeledShapeRequest, LabeledImageRequest):
+            if model.__name__ in class_names:
+                return model.model_validate(annotation)
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))
@@ -267,27 +278,3 @@ def _own(annotation: object) -> LabeledImageRequest | LabeledShapeRequest:
         f"function output an object of type {class_name!r}"
         " (expected 'LabeledImageRequest' or 'LabeledShapeRequest')"
     )
-
-
-_SHAPE_FIELDS = (
-    *("type", "frame", "label_id", "points", "occluded", "outside", "z_order", "rotation", "score"),
-    *("id", "group", "source", "attributes"),
-)
-
-
-def _shape_fields(annotation: object) -> dict[str, Any]:
-    return _fields(annotation, _SHAPE_FIELDS)
-
-
-def _fields(annotation: object, names: Iterable[str]) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
-    for name in names:
-        value = getattr(annotation, name, None)
-        if value is None:
-            continue
-        if name == "attributes":
-            value = [AttributeValRequest(spec_id=item.spec_id, value=item.value) for item in value]
-        elif name in ("type", "source"):
-            value = enum_value(value)
-        fields[name] = value
-    return fields

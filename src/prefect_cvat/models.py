@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -55,7 +55,7 @@ class ShapeType(StrEnum):
 
 
 class LabelType(StrEnum):
-    """What a label may be put on: a shape type, `tag`, or `any`."""
+    """What a label may be put on: a shape type, `tag`, `interval` (of sound), or `any`."""
 
     ANY = "any"
     CUBOID = "cuboid"
@@ -66,6 +66,7 @@ class LabelType(StrEnum):
     POLYLINE = "polyline"
     RECTANGLE = "rectangle"
     SKELETON = "skeleton"
+    INTERVAL = "interval"
     TAG = "tag"
 
 
@@ -103,13 +104,39 @@ def _as_list(value: Any) -> Any:
     return list(value) if isinstance(value, Iterable) else value
 
 
+def _plain(value: Any) -> Any:
+    """Take the SDK's enum objects, which are not strings, for their strings."""
+    return value if isinstance(value, str) else getattr(value, "value", value)
+
+
 Points = Annotated[list[float], BeforeValidator(_as_list)]
 
 
 class _RequestModel(BaseModel):
-    """What we send, or what a function makes: an unknown field is a typing mistake."""
+    """What we send, or what a function makes: an unknown field is a typing mistake.
 
-    model_config = ConfigDict(extra="forbid")
+    Objects of `cvat_sdk.models` may stand inside: they are taken over field by field.
+    """
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, from_attributes=True)
+
+    _positional: ClassVar[tuple[str, ...]] = ()
+    """The fields that may be given without their names: those that the SDK's model requires, in its order."""
+
+    if not TYPE_CHECKING:  # to type checkers the constructor keeps its named and typed fields
+
+        def __init__(self, /, *args: Any, **fields: Any) -> None:
+            if args:
+                if len(args) > len(self._positional):
+                    raise TypeError(
+                        f"{type(self).__name__} takes at most {len(self._positional)} fields"
+                        f" without their names, not {len(args)}"
+                    )
+                named = dict(zip(self._positional, args, strict=False))
+                if doubled := named.keys() & fields:
+                    raise TypeError(f"{type(self).__name__} got {', '.join(sorted(doubled))} twice")
+                fields |= named
+            super().__init__(**fields)
 
 
 class _ServerModel(BaseModel):
@@ -124,9 +151,11 @@ class _ServerModel(BaseModel):
 class AttributeRequest(_RequestModel):
     """An attribute of a label."""
 
+    _positional = ("name", "mutable", "input_type", "values")
+
     name: str
     mutable: bool = False
-    input_type: InputTypeEnum
+    input_type: Annotated[InputTypeEnum, BeforeValidator(_plain)]
     values: Annotated[list[str], BeforeValidator(_as_list)] = Field(default_factory=list)
     default_value: str | None = None
     id: int | None = None
@@ -135,9 +164,11 @@ class AttributeRequest(_RequestModel):
 class SublabelRequest(_RequestModel):
     """A keypoint of a skeleton label."""
 
+    _positional = ("name",)
+
     name: str
     id: int | None = None
-    type: LabelType = LabelType.POINTS
+    type: Annotated[LabelType, BeforeValidator(_plain)] = LabelType.POINTS
     color: str | None = None
     attributes: Annotated[list[AttributeRequest], BeforeValidator(_as_list)] = Field(default_factory=list)
     has_parent: bool = True
@@ -148,7 +179,7 @@ class PatchedLabelRequest(_RequestModel):
 
     name: str
     id: int | None = None
-    type: LabelType = LabelType.ANY
+    type: Annotated[LabelType, BeforeValidator(_plain)] = LabelType.ANY
     color: str | None = None
     attributes: Annotated[list[AttributeRequest], BeforeValidator(_as_list)] = Field(default_factory=list)
     sublabels: Annotated[list[SublabelRequest], BeforeValidator(_as_list)] = Field(default_factory=list)
@@ -161,6 +192,8 @@ class PatchedLabelRequest(_RequestModel):
 class AttributeValRequest(_RequestModel):
     """The value of an attribute on one annotation."""
 
+    _positional = ("spec_id", "value")
+
     spec_id: int
     value: str
 
@@ -168,8 +201,10 @@ class AttributeValRequest(_RequestModel):
 class LabeledImageRequest(_RequestModel):
     """A tag: a label on a whole frame."""
 
-    frame: int
+    _positional = ("label_id", "frame")
+
     label_id: int
+    frame: int
     id: int | None = None
     group: int | None = None
     source: SourceEnum | None = None
@@ -182,9 +217,11 @@ class SubLabeledShapeRequest(_RequestModel):
     `points` is `[x, y]` in pixels. `score` is between 0 and 1.
     """
 
-    type: ShapeType
-    frame: int
+    _positional = ("type", "label_id", "frame")
+
+    type: Annotated[ShapeType, BeforeValidator(_plain)]
     label_id: int
+    frame: int
     points: Points = Field(default_factory=list)
     occluded: bool = False
     outside: bool = False

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import sys
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -88,6 +89,8 @@ def load_function_file(path: Path | str, parameters: Mapping[str, Any] | None = 
     if spec is None or spec.loader is None:
         raise FunctionLoadError(f"{str(path)!r} is not a Python file")
     module = importlib.util.module_from_spec(spec)
+    # dataclasses and pickle look for the module of a class here
+    sys.modules[spec.name] = module
     try:
         spec.loader.exec_module(module)
     except Exception as error:
