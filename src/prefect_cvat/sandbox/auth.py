@@ -8,8 +8,10 @@ import secrets
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 
+from starlette.datastructures import Headers
+
 from prefect_cvat.sandbox import instants
-from prefect_cvat.sandbox.database import Connection, Row
+from prefect_cvat.sandbox.database import Connection, Database, Row
 from prefect_cvat.sandbox.exchange import ApiError, Call
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -48,6 +50,34 @@ def authenticate(call: Call) -> Account | None:
         case "basic":
             return _by_password(call, value.strip())
     return _by_cookie(call)
+
+
+def carries_token(headers: Headers) -> bool:
+    """Whether a request has credentials that can expire: a token, a personal access token or a session."""
+    scheme = headers.get("authorization", "").partition(" ")[0].lower()
+    return scheme in ("token", "bearer") if scheme else _session_key(headers) is not None
+
+
+def expire_token(database: Database, headers: Headers) -> None:
+    """Deletes the token, personal access token or session by which `authenticate` knows a request.
+
+    With a session goes the user's token, as at a logout.
+    """
+    scheme, _, value = headers.get("authorization", "").partition(" ")
+    value = value.strip()
+    with database.write() as db:
+        match scheme.lower():
+            case "token":
+                db.execute("UPDATE user SET token = NULL WHERE token = ?", (value,))
+            case "bearer":
+                db.execute("DELETE FROM access_token WHERE digest = ?", (digest_of(value),))
+            case "":
+                key = _session_key(headers)
+                db.execute(
+                    "UPDATE user SET token = NULL WHERE id = (SELECT user_id FROM session WHERE key = ?)",
+                    (key,),
+                )
+                db.execute("DELETE FROM session WHERE key = ?", (key,))
 
 
 def hash_password(password: str) -> str:
@@ -132,13 +162,19 @@ def _by_password(call: Call, value: str) -> Account:
     return account_of(row)
 
 
-def _by_cookie(call: Call) -> Account | None:
+def _cookies(headers: Headers) -> dict[str, str]:
     try:
-        cookies = {
-            name: morsel.value for name, morsel in SimpleCookie(call.headers.get("cookie", "")).items()
-        }
+        return {name: morsel.value for name, morsel in SimpleCookie(headers.get("cookie", "")).items()}
     except CookieError:
-        return None
+        return {}
+
+
+def _session_key(headers: Headers) -> str | None:
+    return _cookies(headers).get("sessionid") or None
+
+
+def _by_cookie(call: Call) -> Account | None:
+    cookies = _cookies(call.headers)
     key = cookies.get("sessionid")
     if not key:
         return None

@@ -13,6 +13,9 @@ from typing import Self
 import uvicorn
 
 from prefect_cvat.sandbox.app import close_state, create_app, open_state
+from prefect_cvat.sandbox.connections import BreakableProtocol
+from prefect_cvat.sandbox.fault_injection import FaultMiddleware
+from prefect_cvat.sandbox.faults import Faults
 
 _WARNING = """
 *** THIS IS NOT CVAT ***
@@ -30,6 +33,9 @@ class Sandbox:
         port: A port, or 0 for any that is free.
         user: Its administrator.
         password: The administrator's password.
+
+    Attributes:
+        faults: What is to go wrong. Rules may be set before the start, and outlive a stop.
 
     Raises:
         ValueError: If the host is not a loopback address: the sandbox must not be reached from outside.
@@ -51,6 +57,7 @@ class Sandbox:
         _check_loopback(host)
         self.user = user
         self.password = password
+        self.faults = Faults()
         self._data = None if data is None else Path(data)
         self._host = host
         self._port = port
@@ -77,11 +84,15 @@ class Sandbox:
             self._clean_up()
             raise
         self._port = listener.getsockname()[1]
+        self._app = FaultMiddleware(create_app(self._state), self._state, self.faults)
         config = uvicorn.Config(
-            create_app(self._state),
+            self._app,
+            http=BreakableProtocol,
+            # Its transports give the socket itself, on which a reset depends.
+            loop="asyncio",
             log_level="warning",
             access_log=False,
-            lifespan="off",
+            lifespan="on",
             timeout_keep_alive=75,
             timeout_graceful_shutdown=10,
         )
@@ -94,9 +105,10 @@ class Sandbox:
         # The socket listens already: a request sent now waits for the loop and is not refused.
 
     def stop(self) -> None:
-        """Finishes the requests that run and frees the port."""
+        """Finishes the requests that run, and those that a fault has put off, and frees the port."""
         if self._thread is None:
             return
+        self._app.end()
         self._server.should_exit = True
         self._thread.join()
         self._listener.close()

@@ -1,0 +1,495 @@
+"""Faults that the sandbox injects, as a client on the other end of the line meets them."""
+
+import logging
+import socket
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from cvat_sdk.core.proxies.tasks import Task
+from pydantic import ValidationError
+
+from prefect_cvat.sandbox import Sandbox
+from prefect_cvat.sandbox.fault_rules import Asked, Decider, FaultPlan, Rule, Status
+from sandbox.wire_recording import FOLDER, load
+
+VND = "application/vnd.cvat+json"
+
+
+class Peer:
+    """A client of one task, logged in by token."""
+
+    def __init__(self, server: Sandbox, task: Task) -> None:
+        self.server = server
+        self.annotations = f"/api/tasks/{task.id}/annotations"
+        self.data = f"/api/tasks/{task.id}/data"
+        self._label_id = task.get_labels()[0].id
+        self._token = ""
+        self.log_in()
+
+    def log_in(self) -> None:
+        answer = requests.post(
+            f"{self.server.url}/api/auth/login",
+            json={"username": self.server.user, "password": self.server.password},
+            timeout=10,
+        )
+        self._token = answer.json()["key"]
+
+    def send(self, method: str, path: str, timeout: float = 10, **options: Any) -> requests.Response:
+        headers = {"Authorization": f"Token {self._token}", "Accept-Encoding": "identity"}
+        return requests.request(method, self.server.url + path, headers=headers, timeout=timeout, **options)
+
+    def about(self) -> requests.Response:
+        return self.send("GET", "/api/server/about")
+
+    def create(self, timeout: float = 10) -> requests.Response:
+        shape = {"type": "rectangle", "frame": 0, "label_id": self._label_id, "points": [1, 2, 3, 4]}
+        return self.send("PATCH", f"{self.annotations}?action=create", timeout, json={"shapes": [shape]})
+
+    def chunk(self, number: int = 0, **options: Any) -> requests.Response:
+        return self.send("GET", f"{self.data}?type=chunk&quality=original&number={number}", **options)
+
+    def kept(self) -> int:
+        """How many shapes the server holds, asked past all faults."""
+        self.server.faults.clear()
+        return len(self.send("GET", self.annotations).json()["shapes"])
+
+
+@pytest.fixture(scope="module")
+def task(make_task: Callable[..., Task]) -> Task:
+    return make_task(chunk_size=4)
+
+
+@pytest.fixture
+def peer(server: Sandbox, task: Task) -> Iterator[Peer]:
+    server.faults.set([])
+    peer = Peer(server, task)
+    peer.send("DELETE", peer.annotations)
+    yield peer
+    server.faults.clear()
+    server.faults.wait()
+
+
+def rule(kind: str, *, path: str = "", **fields: Any) -> dict[str, Any]:
+    """A rule with a fault: what is no field of a rule is one of the fault."""
+    own = {name: fields.pop(name) for name in Rule.model_fields if name in fields}
+    return {"path": path, "fault": {"kind": kind, **fields}, **own}
+
+
+def writes(kind: str, **fields: Any) -> dict[str, Any]:
+    return rule(kind, methods=["PATCH"], path="/annotations$", **fields)
+
+
+def statuses(peer: Peer, count: int) -> list[int]:
+    return [peer.about().status_code for _ in range(count)]
+
+
+# What each fault does
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+@pytest.mark.parametrize(("when", "kept"), [("before", 0), ("after", 1)])
+def test_a_status_hides_whether_the_write_was_committed(
+    peer: Peer, status: int, when: str, kept: int
+) -> None:
+    peer.server.faults.set([writes("status", status=status, when=when)])
+    answer = peer.create()
+    assert answer.status_code == status
+    assert answer.headers["content-type"].startswith("text/html")
+    assert peer.kept() == kept
+    (entry,) = peer.server.faults.log()
+    assert (entry.method, entry.path, entry.query) == ("PATCH", peer.annotations, "action=create")
+    assert (entry.fault, entry.when) == ("status", when)
+    assert entry.application_status == (200 if kept else None)
+
+
+@pytest.mark.parametrize("label", ["opa-down-500", "app-down-502"])
+def test_the_pages_are_those_that_were_recorded(peer: Peer, label: str) -> None:
+    recorded = next((one.response for one in load() if one.label == label), None)
+    if recorded is None:
+        pytest.skip(f"no recorded exchanges in {FOLDER}: set PREFECT_CVAT_WIRE")
+    peer.server.faults.set([rule("status", status=recorded["status"])])
+    answer = peer.about()
+    assert answer.text == recorded["body"]["text"]
+    assert answer.headers["content-type"] == dict(recorded["headers"])["Content-Type"]
+
+
+@pytest.mark.parametrize(("when", "kept"), [("before", 0), ("after", 1)])
+def test_a_reset_leaves_no_answer(peer: Peer, when: str, kept: int) -> None:
+    peer.server.faults.set([writes("reset", when=when)])
+    with pytest.raises(requests.ConnectionError):
+        peer.create()
+    assert peer.kept() == kept
+
+
+def test_a_reset_is_one_of_tcp(peer: Peer) -> None:
+    peer.server.faults.set([rule("reset")])
+    host, _, port = peer.server.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as line:
+        line.sendall(b"GET /api/server/about HTTP/1.1\r\nHost: sandbox\r\n\r\n")
+        with pytest.raises(ConnectionResetError):
+            line.recv(1)
+
+
+def test_a_429_for_a_chunk_is_empty_and_any_other_has_json(peer: Peer) -> None:
+    peer.server.faults.set([rule("throttle", retry_after=7)])
+    chunk, about = peer.chunk(), peer.about()
+    assert (chunk.status_code, chunk.headers["retry-after"], chunk.content) == (429, "7", b"")
+    assert "content-type" not in chunk.headers
+    assert (about.status_code, about.headers["retry-after"]) == (429, "7")
+    assert about.headers["content-type"] == VND
+    assert about.json() == {"detail": "Request was throttled. Expected available in 7 seconds."}
+
+
+def test_latency_before_the_application_delays_the_commit(peer: Peer) -> None:
+    peer.server.faults.set([writes("latency", seconds=0.8)])
+    with pytest.raises(requests.ReadTimeout):
+        peer.create(timeout=0.1)
+    assert peer.server.faults.pending == 1
+    assert peer.kept() == 0
+    peer.server.faults.wait()
+    assert peer.kept() == 1
+
+
+def test_latency_after_the_application_hides_the_commit(peer: Peer) -> None:
+    peer.server.faults.set([writes("latency", seconds=0.6, when="after")])
+    with pytest.raises(requests.ReadTimeout):
+        peer.create(timeout=0.3)
+    peer.server.faults.wait()
+    assert peer.server.faults.log()[0].application_status == 200
+    assert peer.kept() == 1
+
+
+def test_latency_and_jitter_add_up(peer: Peer) -> None:
+    rules = [rule("latency", seconds=0.1, jitter=0.3)]
+    peer.server.faults.set(rules, seed=3)
+    waits = [peer.about().elapsed.total_seconds() for _ in range(3)]
+    decider = Decider(FaultPlan.model_validate({"seed": 3, "rules": rules}))
+    chances = [decider.decide(Asked(method="GET", path="/api/"))[0].chance for _ in waits]
+    assert max(chances) - min(chances) > 0.3
+    for wait, chance in zip(waits, chances, strict=True):
+        assert wait >= 0.1 + chance * 0.3
+
+
+def test_a_body_trickles(peer: Peer) -> None:
+    whole = peer.chunk().content
+    peer.server.faults.set([rule("bandwidth", bytes_per_second=len(whole) * 2)])
+    start = time.monotonic()
+    assert peer.chunk().content == whole
+    assert time.monotonic() - start > 0.4
+
+
+def test_a_truncated_body_ends_in_the_middle(peer: Peer) -> None:
+    whole = peer.chunk().content
+    peer.server.faults.set([rule("truncate")])
+    with peer.chunk(stream=True) as answer:
+        assert int(answer.headers["content-length"]) == len(whole)
+        received = answer.raw.read(len(whole) // 2)
+        with pytest.raises(Exception, match="IncompleteRead"):
+            answer.raw.read()
+    assert received == whole[: len(whole) // 2]
+
+
+def test_a_corrupted_chunk_keeps_its_length_and_fails_its_checksum(peer: Peer) -> None:
+    whole = peer.chunk().content
+    peer.server.faults.set([rule("corrupt")])
+    answer = peer.chunk()
+    assert answer.status_code == 200
+    differing = [i for i, (a, b) in enumerate(zip(answer.content, whole, strict=True)) if a != b]
+    assert differing == list(range(differing[0], differing[0] + 16))
+    assert abs(differing[0] + 8 - len(whole) / 2) <= 1
+    assert zipfile.ZipFile(BytesIO(whole)).testzip() is None
+    assert _is_broken(answer.content)
+
+
+def _is_broken(content: bytes) -> bool:
+    try:
+        return zipfile.ZipFile(BytesIO(content)).testzip() is not None
+    except zipfile.BadZipFile:
+        return True
+
+
+def test_a_late_commit_comes_after_the_504(peer: Peer) -> None:
+    peer.server.faults.set([writes("late_commit", delay=0.8)])
+    answer = peer.create()
+    assert answer.status_code == 504
+    assert "504 Gateway Time-out" in answer.text
+    assert peer.kept() == 0
+    (entry,) = peer.server.faults.log()
+    assert (entry.when, entry.application_status) == ("late", None)
+    assert requests.get(f"{peer.server.url}/sandbox/pending", timeout=10).json() == {"pending": 1}
+    peer.server.faults.wait()
+    assert peer.kept() == 1
+    assert peer.server.faults.log()[0].application_status == 200
+    assert requests.get(f"{peer.server.url}/sandbox/pending", timeout=10).json() == {"pending": 0}
+
+
+def test_a_late_commit_outlives_a_client_that_does_not_wait(peer: Peer) -> None:
+    peer.server.faults.set([writes("late_commit", answer="reset", seconds=0.3, delay=0.5)])
+    with pytest.raises(requests.ReadTimeout):
+        peer.create(timeout=0.1)
+    assert peer.kept() == 0
+    peer.server.faults.wait()
+    assert peer.kept() == 1
+
+
+def test_a_late_commit_can_end_in_a_reset(peer: Peer) -> None:
+    peer.server.faults.set([writes("late_commit", answer="reset", seconds=0.2, delay=0)])
+    start = time.monotonic()
+    with pytest.raises(requests.ConnectionError, match="reset"):
+        peer.create()
+    assert time.monotonic() - start > 0.2
+    peer.server.faults.wait()
+    assert peer.kept() == 1
+
+
+def test_a_token_that_expired_is_dead_until_the_next_login(peer: Peer) -> None:
+    peer.server.faults.set([rule("expire_token", after=1, times=1)])
+    assert [peer.about().status_code, peer.create().status_code] == [200, 401]
+    peer.server.faults.clear()
+    assert peer.create().status_code == 401
+    peer.log_in()
+    assert peer.create().status_code == 200
+    assert peer.kept() == 1
+
+
+def test_a_session_and_an_access_token_expire_too(peer: Peer) -> None:
+    created = peer.send("POST", "/api/auth/access_tokens", json={"name": "a", "read_only": False})
+    bearer = {"Authorization": f"Bearer {created.json()['value']}"}
+    session = requests.Session()
+    session.post(
+        f"{peer.server.url}/api/auth/login",
+        json={"username": peer.server.user, "password": peer.server.password},
+        timeout=10,
+    )
+    own = f"{peer.server.url}/api/users/self"
+    peer.server.faults.set([rule("expire_token", path="self$")])
+    assert requests.get(own, headers=bearer, timeout=10).status_code == 401
+    assert peer.about().status_code == 200, "only the access token is dead"
+    assert session.get(own, timeout=10).status_code == 401
+    assert peer.about().status_code == 401, "with a session ends the user's token"
+    basic = requests.get(own, auth=(peer.server.user, peer.server.password), timeout=10)
+    assert basic.status_code == 200
+    assert len(peer.server.faults.log()) == 2
+    peer.server.faults.clear()
+    assert requests.get(own, headers=bearer, timeout=10).status_code == 401
+    assert session.get(own, timeout=10).status_code == 401
+
+
+# Which requests meet one
+
+
+def test_the_same_seed_gives_the_same_faults_and_another_seed_others(peer: Peer) -> None:
+    rules = [rule("status", status=503, probability=0.5)]
+
+    def run(seed: int) -> list[int]:
+        peer.server.faults.set(rules, seed=seed)
+        return statuses(peer, 24)
+
+    first = run(7)
+    assert run(7) == first
+    assert run(8) != first
+    assert 4 < first.count(503) < 20
+
+
+def test_requests_that_do_not_match_change_nothing(peer: Peer) -> None:
+    peer.server.faults.set([rule("status", status=503, path="about$", probability=0.5)], seed=7)
+    alone = statuses(peer, 12)
+    peer.server.faults.set([rule("status", status=503, path="about$", probability=0.5)], seed=7)
+    among_others = []
+    for _ in range(12):
+        assert peer.send("GET", "/api/users/self").status_code == 200
+        among_others.append(peer.about().status_code)
+    assert among_others == alone
+    assert len(set(alone)) == 2
+
+
+def test_per_path_chances_do_not_depend_on_the_order_of_paths(peer: Peer) -> None:
+    def run(numbers: list[int]) -> dict[int, int]:
+        peer.server.faults.set([rule("throttle", path="/data", probability=0.5, per_path=True)], seed=9)
+        return {number: peer.chunk(number).status_code for number in numbers}
+
+    met = run([0, 1, 2])
+    assert run([2, 0, 1]) == met
+    assert set(met.values()) == {200, 429}
+
+
+def test_parallel_requests_meet_as_many_faults_as_one_after_another(peer: Peer) -> None:
+    rules = [rule("status", status=502, probability=0.5), rule("latency", seconds=0, jitter=0.02)]
+    peer.server.faults.set(rules, seed=4)
+    one_by_one = statuses(peer, 20)
+    peer.server.faults.set(rules, seed=4)
+    with ThreadPoolExecutor(8) as pool:
+        at_once = list(pool.map(lambda _: peer.about().status_code, range(20)))
+    assert sorted(at_once) == sorted(one_by_one)
+    assert len(set(at_once)) == 2
+
+
+def test_after_skips_and_times_limits(peer: Peer) -> None:
+    peer.server.faults.set([rule("status", status=502, after=1, times=2)])
+    assert statuses(peer, 5) == [200, 502, 502, 200, 200]
+
+
+def test_each_chunk_takes_its_time_to_prepare(peer: Peer) -> None:
+    peer.server.faults.set(
+        [rule("throttle", path="/data$", query="type=chunk", retry_after=0, times=2, per_path=True)]
+    )
+    seen = [(n, peer.chunk(n).status_code) for n in (0, 1, 0, 1, 1, 0)]
+    assert seen == [(0, 429), (1, 429), (0, 429), (1, 429), (1, 200), (0, 200)]
+
+
+def test_methods_actions_and_query_choose(peer: Peer) -> None:
+    peer.server.faults.set(
+        [
+            rule("status", status=502, actions=["delete"]),
+            rule("status", status=503, methods=["PUT"]),
+            rule("status", status=504, query="number=1"),
+        ]
+    )
+    assert peer.create().status_code == 200
+    assert peer.send("PATCH", f"{peer.annotations}?action=delete", json={}).status_code == 502
+    assert peer.send("PUT", peer.annotations, json={}).status_code == 503
+    assert [peer.chunk(n).status_code for n in (0, 1)] == [200, 504]
+
+
+def test_of_two_answers_the_first_rule_has_its_way_and_the_second_keeps_its_times(peer: Peer) -> None:
+    peer.server.faults.set(
+        [
+            rule("latency", seconds=0.1, times=1),
+            rule("status", status=502, times=1),
+            rule("status", status=503, times=1),
+        ]
+    )
+    assert statuses(peer, 3) == [502, 503, 200]
+    assert [(entry.number, entry.rule, entry.fault) for entry in peer.server.faults.log()] == [
+        (0, 0, "latency"),
+        (1, 1, "status"),
+        (2, 2, "status"),
+    ]
+
+
+def test_the_pages_for_people_meet_no_faults(peer: Peer) -> None:
+    peer.server.faults.set([rule("status", status=502)])
+    assert requests.get(f"{peer.server.url}/", timeout=10).status_code == 200
+    assert peer.about().status_code == 502
+
+
+# Setting them
+
+
+def test_faults_are_set_read_and_cleared_over_http(peer: Peer) -> None:
+    address = f"{peer.server.url}/sandbox/faults"
+    plan = {"seed": 5, "rules": [writes("status", status=504, when="after", times=1)]}
+    put = requests.put(address, json=plan, timeout=10)
+    assert (put.status_code, put.json()["seed"], put.json()["log"]) == (200, 5, [])
+    assert [peer.create().status_code, peer.create().status_code] == [504, 200]
+    read = requests.get(address, timeout=10).json()
+    assert read["rules"][0]["fault"] == {"kind": "status", "status": 504, "when": "after"}
+    assert [(e["method"], e["fault"], e["when"], e["application_status"]) for e in read["log"]] == [
+        ("PATCH", "status", "after", 200)
+    ]
+    again = {name: read[name] for name in ("seed", "rules")}
+    assert requests.put(address, json=again, timeout=10).json()["rules"] == read["rules"]
+    assert requests.delete(address, timeout=10).status_code == 204
+    assert peer.create().status_code == 200
+    assert requests.get(address, timeout=10).json()["rules"] == []
+
+
+@pytest.mark.parametrize(
+    ("plan", "field"),
+    [
+        ({"rules": [rule("reset", probability=1.5)]}, "rules.0.probability"),
+        ({"rules": [rule("reset"), rule("reset", path="(")]}, "rules.1.path"),
+        ({"rules": [rule("status", status=404)]}, "rules.0.fault.status"),
+        ({"rules": [rule("latency")]}, "rules.0.fault.seconds"),
+        ({"rules": [rule("latency", seconds=-1)]}, "rules.0.fault.seconds"),
+        ({"rules": [rule("earthquake")]}, "rules.0.fault"),
+        ({"rules": [rule("reset") | {"metods": ["GET"]}]}, "rules.0.metods"),
+        ({"rules": [rule("reset", methods=["FETCH"])]}, "rules.0.methods.0"),
+        ({"rules": [{}]}, "rules.0.fault"),
+        ({"seed": "x"}, "seed"),
+        ([], "body"),
+    ],
+)
+def test_a_bad_rule_is_refused_by_its_field_and_changes_nothing(peer: Peer, plan: Any, field: str) -> None:
+    peer.server.faults.set([rule("status", status=503)])
+    answer = requests.put(f"{peer.server.url}/sandbox/faults", json=plan, timeout=10)
+    assert answer.status_code == 400
+    assert list(answer.json()) == [field]
+    assert peer.about().status_code == 503
+
+
+def test_python_takes_rules_as_objects_and_refuses_bad_ones(peer: Peer) -> None:
+    peer.server.faults.set([Rule(fault=Status(status=503), times=1)])
+    assert statuses(peer, 2) == [503, 200]
+    with pytest.raises(ValidationError, match="probability"):
+        peer.server.faults.set([rule("reset", probability=2)])
+
+
+def test_the_log_begins_anew_when_rules_are_set_and_outlives_clear(peer: Peer) -> None:
+    peer.server.faults.set([rule("status", status=503)])
+    peer.about()
+    peer.server.faults.clear()
+    assert len(peer.server.faults.log()) == 1
+    peer.server.faults.set([rule("status", status=503)])
+    assert peer.server.faults.log() == ()
+
+
+# The server's own life
+
+
+def test_stop_finishes_late_commits_and_does_not_wait_out_injected_delays(tmp_path: Path) -> None:
+    project = {"name": "late"}
+    with Sandbox(tmp_path) as server:
+        basic = (server.user, server.password)
+        server.faults.set([rule("late_commit", methods=["POST"], delay=300)])
+        answer = requests.post(f"{server.url}/api/projects", json=project, auth=basic, timeout=10)
+        assert answer.status_code == 504
+        assert server.faults.pending == 1
+        start = time.monotonic()
+    assert time.monotonic() - start < 5
+    assert server.faults.log()[0].application_status == 201
+    with Sandbox(tmp_path) as server:
+        listed = requests.get(f"{server.url}/api/projects", auth=basic, timeout=10).json()
+    assert [found["name"] for found in listed["results"]] == ["late"]
+
+
+def test_broken_connections_are_no_complaint_in_the_servers_log() -> None:
+    with recorded_complaints() as complaints, Sandbox() as server:
+        logging.getLogger("uvicorn.error").addHandler(complaints)
+        about = f"{server.url}/api/server/about"
+        server.faults.set([rule("reset", times=1), rule("truncate", times=1)])
+        for _ in range(2):
+            with pytest.raises(requests.RequestException):
+                requests.get(about, timeout=10)
+        server.faults.set([rule("bandwidth", bytes_per_second=20)])
+        with requests.get(about, timeout=10, stream=True) as answer:
+            answer.raw.read(1)
+        time.sleep(0.3)  # for some more pieces, which meet a closed connection
+    assert [record.getMessage() for record in complaints.records] == []
+
+
+class Complaints(logging.Handler):
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.records: list[logging.LogRecord] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.records.append(record)
+
+
+@contextmanager
+def recorded_complaints() -> Iterator[Complaints]:
+    """Takes what goes to uvicorn's log once it is added there: uvicorn sets its handlers when it starts."""
+    complaints = Complaints()
+    try:
+        yield complaints
+    finally:
+        logging.getLogger("uvicorn.error").removeHandler(complaints)
