@@ -227,10 +227,10 @@ class InteractionFunctionSpec:
     min_bounding_boxes: Literal[0, 1] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("min_pos_points", "min_neg_points"):
-            value = getattr(self, name)
-            if value is not None and value < 0:
-                raise ValueError(f"{name} must be 0 or more, not {value!r}")
+        if self.min_pos_points is None or self.min_pos_points < 0:
+            raise ValueError(f"min_pos_points must be 0 or more, not {self.min_pos_points!r}")
+        if self.min_neg_points is not None and self.min_neg_points < 0:
+            raise ValueError(f"min_neg_points must be None, 0 or more, not {self.min_neg_points!r}")
         if self.min_bounding_boxes not in (None, 0, 1):
             raise ValueError(f"min_bounding_boxes must be None, 0 or 1, not {self.min_bounding_boxes!r}")
 
