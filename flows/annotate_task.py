@@ -9,10 +9,11 @@ from pydantic import Field
 
 from prefect_cvat.auto_annotation.loading import load_function, parse_parameters
 from prefect_cvat.credentials import CvatCredentials
-from prefect_cvat.pipeline import Options, Run, run_pipeline
+from prefect_cvat.pipeline import run_pipeline
 from prefect_cvat.plan import Selection
 from prefect_cvat.progress import LoggedProgress
 from prefect_cvat.report import RunReport
+from prefect_cvat.run import Options, Run
 from prefect_cvat.tasks.submitter import PrefectSubmitter
 from prefect_cvat.upload import Existing
 
@@ -41,6 +42,9 @@ def annotate_task(
     frames: list[int] | None = None,
     jobs: list[int] | None = None,
     batch_size: Annotated[int, Field(ge=1)] | None = None,
+    downloads: Annotated[int, Field(ge=1, le=16)] = 1,
+    use_cache: bool = True,
+    refresh_cache: bool = False,
 ) -> RunReport:
     """Annotate a CVAT task with a detection function.
 
@@ -58,6 +62,9 @@ def annotate_task(
         frames: The numbers of the frames to annotate; empty for all.
         jobs: The numbers of the jobs to annotate; empty for all.
         batch_size: How many frames a batch has at the most; empty adapts it to the function's speed.
+        downloads: How many chunks are downloaded at a time.
+        use_cache: Keep detections between runs, so that a run that died goes on where it was.
+        refresh_cache: Detect everything anew, and keep that.
 
     Returns:
         What was done.
@@ -72,6 +79,9 @@ def annotate_task(
         label_thresholds=label_thresholds,
         conv_mask_to_poly=conv_mask_to_poly,
         batch_size=batch_size,
+        downloads=downloads,
+        use_cache=use_cache,
+        refresh_cache=refresh_cache,
     )
     loaded = load_function(function, parse_parameters(function_parameters or {}))
     with credentials.get_client() as client:

@@ -3,8 +3,8 @@
 from prefect import task
 
 from prefect_cvat.media import Box
-from prefect_cvat.pipeline import Run
 from prefect_cvat.plan import Batch
+from prefect_cvat.run import Run
 from prefect_cvat.tasks.policy import NETWORK
 
 __all__ = ["fetch_batch"]

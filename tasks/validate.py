@@ -3,7 +3,7 @@
 from prefect import task
 
 from prefect_cvat.mapping import LabelMapping
-from prefect_cvat.pipeline import Run
+from prefect_cvat.run import Run
 from prefect_cvat.tasks.policy import PURE
 
 __all__ = ["validate_spec"]

@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from prefect_cvat import preview as previewing
 from prefect_cvat.auto_annotation import loading
+from prefect_cvat.cache import DetectionCache
 from prefect_cvat.cli_options import (
     ConfThreshold,
     Device,
@@ -34,10 +35,11 @@ from prefect_cvat.cli_options import (
 )
 from prefect_cvat.detection import Detector
 from prefect_cvat.exceptions import PrefectCvatError
-from prefect_cvat.pipeline import Options, Run, ThreadSubmitter, run_pipeline
+from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.plan import Selection
 from prefect_cvat.progress import LoggedProgress, Progress, TqdmProgress
 from prefect_cvat.report import RunReport
+from prefect_cvat.run import Options, Run
 from prefect_cvat.upload import Existing
 
 __all__ = ["main"]
@@ -52,6 +54,8 @@ app = typer.Typer(
 )
 functions_app = typer.Typer(help="The functions that come with prefect-cvat.", no_args_is_help=True)
 app.add_typer(functions_app, name="functions")
+cache_app = typer.Typer(help="Detections that are kept between runs.", no_args_is_help=True)
+app.add_typer(cache_app, name="cache")
 
 stdout = Console(soft_wrap=True, highlight=False)
 stderr = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -139,6 +143,13 @@ def annotate(
     ] = None,
     jobs: Annotated[str | None, typer.Option(metavar="IDS", help="Jobs to annotate: 12,13.")] = None,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Most frames of a batch.")] = None,
+    downloads: Annotated[int, typer.Option(min=1, help="Chunks downloaded at a time.")] = 1,
+    use_cache: Annotated[
+        bool, typer.Option("--cache/--no-cache", help="Keep detections between runs.")
+    ] = True,
+    refresh_cache: Annotated[
+        bool, typer.Option("--refresh-cache", help="Detect everything anew, and keep that.")
+    ] = False,
     device: Device = None,
     report: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the report as JSON to this file.")
@@ -170,6 +181,9 @@ def annotate(
         conv_mask_to_poly=conv_mask_to_poly,
         on_frame_error=on_frame_error.value,
         batch_size=batch_size,
+        downloads=downloads,
+        use_cache=use_cache,
+        refresh_cache=refresh_cache,
     )
     name = function_name or function_module or str(function_file)
     with context.obj.connect() as client:
@@ -251,6 +265,20 @@ def preview(
     for name, count in sorted(done.labels.items(), key=lambda item: (-item[1], item[0])):
         stdout.print(f"{count} {name}", markup=False)
     stdout.print(f"drawn in {output.resolve()}", markup=False)
+
+
+@cache_app.command("show")
+def show_cache() -> None:
+    """Show where detections are kept, and how many."""
+    cache = DetectionCache()
+    count, size = cache.size()
+    stdout.print(f"{cache.folder}: {count} entries, {size / 2**20:.1f} MiB", markup=False)
+
+
+@cache_app.command("clear")
+def clear_cache() -> None:
+    """Delete all detections that are kept."""
+    stdout.print(f"{DetectionCache().clear()} entries deleted", markup=False)
 
 
 @app.command()

@@ -19,6 +19,8 @@ Every error is a `PrefectCvatError` and also the builtin that fits, so that both
     ├── NoDataError                 LookupError      a task without images
     ├── MediaError                  ValueError       a chunk or a frame that cannot be read
     ├── UploadError                 RuntimeError     the server stored something else than was sent
+    ├── RunInProgressError          RuntimeError     another run is annotating the task
+    ├── StorageError                OSError          the disk does not take what is to be written
     ├── FunctionLoadError           ImportError      an auto-annotation function that cannot be loaded
     └── BadFunctionError            ValueError       a function that breaks its contract
 """
@@ -38,7 +40,9 @@ __all__ = [
     "PermissionDeniedError",
     "PrefectCvatError",
     "RequestTimeoutError",
+    "RunInProgressError",
     "ServerError",
+    "StorageError",
     "TlsError",
     "TooManyRequestsError",
     "TransportError",
@@ -137,6 +141,14 @@ class MediaError(PrefectCvatError, ValueError):
 
 class UploadError(PrefectCvatError, RuntimeError):
     """The server stored something else than what was sent to it."""
+
+
+class RunInProgressError(PrefectCvatError, RuntimeError):
+    """Another run is annotating the task. Two at a time would add up what both write."""
+
+
+class StorageError(PrefectCvatError, OSError):
+    """The disk does not take what is to be written."""
 
 
 class FunctionLoadError(PrefectCvatError, ImportError):

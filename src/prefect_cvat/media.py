@@ -17,6 +17,7 @@ from pathlib import Path
 import PIL.Image
 
 from prefect_cvat.exceptions import MediaError
+from prefect_cvat.function_output import FrameDetections
 
 __all__ = ["Box", "ChunkFile", "Frame", "open_frames", "read_image"]
 
@@ -69,18 +70,24 @@ class Box:
 
     Prefect keeps parameters and results alive long after their last use. A box is what it keeps; the
     chunks themselves lie on disk, and whoever has made use of them empties the box.
+
+    Attributes:
+        chunks: The chunks.
+        known: What was found on other frames of the batch in an earlier run; their chunks are not fetched.
     """
 
-    __slots__ = ("chunks",)
+    __slots__ = ("chunks", "known")
 
-    def __init__(self, chunks: Sequence[ChunkFile]) -> None:
+    def __init__(self, chunks: Sequence[ChunkFile], known: Sequence[FrameDetections] = ()) -> None:
         self.chunks = tuple(chunks)
+        self.known = tuple(known)
 
     def empty(self) -> None:
         """Delete the chunks."""
         for chunk in self.chunks:
             chunk.path.unlink(missing_ok=True)
         self.chunks = ()
+        self.known = ()
 
 
 def open_frames(box: Box, frames: Sequence[Frame]) -> Iterator[tuple[Frame, PIL.Image.Image]]:

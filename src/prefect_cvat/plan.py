@@ -6,6 +6,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from operator import attrgetter
 
 from prefect_cvat.client import Client
 from prefect_cvat.exceptions import InvalidResponseError
@@ -109,6 +110,11 @@ class Plan:
     def chunk_length(self, number: int) -> int:
         """How many frames a chunk holds; the last one may be short."""
         return min(self.chunk_size, self.info.meta.size - number * self.chunk_size)
+
+    def frames_between(self, first: int, last: int) -> Sequence[Frame]:
+        """The frames to annotate of a range of frames."""
+        start = bisect_left(self.frames, first, key=attrgetter("number"))
+        return self.frames[start : bisect_right(self.frames, last, key=attrgetter("number"))]
 
     def jobs_between(self, first: int, last: int) -> list[Job]:
         """The jobs that frames of this range are written to; where jobs overlap, a frame has several."""

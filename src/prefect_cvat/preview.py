@@ -18,10 +18,10 @@ from prefect_cvat.html_report import AnnotatedFrame, render_report
 from prefect_cvat.mapping import LabelMapping, build_mapping
 from prefect_cvat.media import Box, ChunkFile, Frame, decode, open_frames
 from prefect_cvat.models import Label
-from prefect_cvat.pipeline import Run
 from prefect_cvat.plan import Plan, Selection, make_plan, read_task
 from prefect_cvat.remap import LabelRemapper
 from prefect_cvat.report import RunReport
+from prefect_cvat.run import Run
 
 __all__ = ["open_image_files", "open_task_frames", "plan_lines", "preview", "trial_lines"]
 

@@ -21,6 +21,7 @@ class RunReport(BaseModel):
         started: When the run began.
         seconds: How long it took.
         frames: How many frames were annotated.
+        frames_from_cache: Of how many of them the detections were kept from an earlier run.
         batches: How many batches they came in.
         labels: How many annotations of each label the run produced.
         added: How many annotations were written; one on a frame that two jobs share counts twice.
@@ -45,6 +46,7 @@ class RunReport(BaseModel):
     started: datetime
     seconds: float = 0.0
     frames: int = 0
+    frames_from_cache: int = 0
     batches: int = 0
     labels: dict[str, int] = Field(default_factory=dict)
     added: int = 0
@@ -69,6 +71,10 @@ class RunReport(BaseModel):
         lines = [
             f"task {self.task_id} ({self.task_name!r}) at {self.url}",
             f"{self.frames} frames in {self.seconds:.1f} s ({self.frames_per_second:.1f} frames per second)",
+            *(
+                [f"{self.frames_from_cache} of them were detected in an earlier run"]
+                * bool(self.frames_from_cache)
+            ),
             f"annotations: {_counts(self.labels)}",
             f"written: {self.added} added, {self.already_there} already there, {self.removed} removed",
         ]

@@ -9,8 +9,9 @@ ids, and a job can be read back. So:
   lets a run that died be completed by running it again, from any machine, without a journal.
 - After a write whose fate is unknown (time-out, reset, 5xx), the job is read back, and only what is
   missing is sent.
-- At the end the job is read once more. A write that was committed after its client gave up shows as a
-  surplus, and is removed. What is to be replaced is removed then, when its replacement stands.
+- When a job is complete it is read once more. A write that was committed after its client gave up shows as a
+  surplus, and is removed. What is to be replaced is removed at the end of the run, when all replacements
+  stand.
 """
 
 from __future__ import annotations
@@ -19,15 +20,17 @@ import json
 import logging
 import threading
 import time
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeAlias
 
 from prefect_cvat.client import Client
 from prefect_cvat.exceptions import (
     ApiError,
     BadRequestError,
+    InvalidResponseError,
     ServerError,
     TooManyRequestsError,
     TransportError,
@@ -48,6 +51,13 @@ MAX_REQUEST_ANNOTATIONS = 2000
 
 ATTEMPTS = 8
 """How often a write is tried whose fate is unknown each time."""
+
+
+AnnotationId: TypeAlias = tuple[str, int]
+"""`tags`, `shapes` or `tracks`, and the server's id, which is unique among these only."""
+
+Waiting: TypeAlias = tuple[bytes, dict[str, Any]]
+"""An annotation that is to be sent, and its identity."""
 
 
 class Existing(StrEnum):
@@ -84,6 +94,8 @@ class JobWriter:
         existing: What becomes of what stands there already.
         defaults: The attribute values that the server fills in by itself.
         retry_delay: Seconds to wait before the second attempt of a write; doubled each time, up to 30.
+        late_commit_seconds: How long after a write whose fate was unknown the last look is taken, so that
+            one which the server was still busy with has been committed by then.
     """
 
     def __init__(
@@ -94,6 +106,7 @@ class JobWriter:
         existing: Existing = Existing.KEEP,
         defaults: AttributeDefaults | None = None,
         retry_delay: float = 1.0,
+        late_commit_seconds: float = 10.0,
     ) -> None:
         self.job = job
         self.added = 0
@@ -103,13 +116,17 @@ class JobWriter:
         self._existing = existing
         self._defaults = defaults or {}
         self._retry_delay = retry_delay
+        self._late_commit_seconds = late_commit_seconds
         self._lock = threading.Lock()
-        self._baseline: set[tuple[str, int]] | None = None
+        self._baseline: set[AnnotationId] | None = None
         self._reusable: Counter[bytes] = Counter()
         self._reused: Counter[bytes] = Counter()
         self._written: Counter[bytes] = Counter()
-        self._waiting: dict[object, list[tuple[bytes, dict[str, Any]]]] = {}
+        self._added_ids: dict[str, array[int]] = {"tags": array("q"), "shapes": array("q")}
+        self._to_replace: set[AnnotationId] = set()
+        self._waiting: dict[object, list[Waiting]] = {}
         self._is_fate_unknown = False
+        self._last_unknown_fate: float | None = None
 
     def write(self, part: object, annotations: Iterable[dict[str, Any]]) -> None:
         """Add annotations to the job.
@@ -133,63 +150,62 @@ class JobWriter:
             while waiting:
                 self._send(waiting, _request_length(waiting))
 
-    def finish(self) -> None:
-        """Read the job once more; remove what is there twice, and what was to be replaced."""
+    def verify(self) -> None:
+        """Read the job once all of it is written; remove what is there twice.
+
+        What was remembered of the writes is then forgotten, unless the fate of one was unknown: its
+        server may yet commit it.
+        """
         with self._lock:
-            self._read_baseline()
-            ours = self._written.copy()
-            reused = self._reused.copy()
-            surplus: list[tuple[str, dict[str, Any]]] = []
-            assert self._baseline is not None
-            for kind, annotation in _each(self._client.job_annotations(self.job.id)):
-                digest = None if kind == "tracks" else identity(annotation, self._defaults)
-                if (kind, annotation["id"]) in self._baseline:
-                    if digest is not None and annotation.get("source") == "auto" and reused[digest] > 0:
-                        reused[digest] -= 1
-                    elif self._existing.removes(annotation):
-                        surplus.append((kind, annotation))
-                elif digest is not None and digest in self._written:
-                    ours[digest] -= 1
-                    if ours[digest] < 0:
-                        surplus.append((kind, annotation))
-            self._remove(surplus)
-            if missing := sum(count for count in ours.values() if count > 0):
-                logger.warning(
-                    "job %d: %d annotations of this run were removed or changed by somebody while it ran",
-                    self.job.id,
-                    missing,
+            self._verify()
+
+    def finish(self) -> None:
+        """Remove what was to be replaced, and what a server committed after its client had given up."""
+        with self._lock:
+            if self._last_unknown_fate is not None:
+                time.sleep(max(0.0, self._last_unknown_fate + self._late_commit_seconds - time.monotonic()))
+                self._verify()
+            if self._to_replace:
+                self._remove(
+                    (kind, annotation)
+                    for kind, annotation in self._read()
+                    if (kind, annotation["id"]) in self._to_replace
                 )
+                self._to_replace.clear()
 
     def undo(self) -> None:
         """Remove what this run has added to the job; what was there before it stays."""
         with self._lock:
-            if self._baseline is None:
+            unsure = Counter(digest for waiting in self._waiting.values() for digest, _ in waiting)
+            ids = {kind: set(ids) for kind, ids in self._added_ids.items()}
+            if not unsure and not any(ids.values()):
                 return
-            ours = self._written + Counter(
-                digest for waiting in self._waiting.values() for digest, _ in waiting
-            )
-            added: list[tuple[str, dict[str, Any]]] = []
-            for kind, annotation in _each(self._client.job_annotations(self.job.id)):
-                if kind == "tracks" or (kind, annotation["id"]) in self._baseline:
+            added = []
+            for kind, annotation in self._read():
+                if kind == "tracks" or (kind, annotation["id"]) in (self._baseline or ()):
                     continue
-                digest = identity(annotation, self._defaults)
-                if ours[digest] > 0:
-                    ours[digest] -= 1
+                if annotation["id"] in ids[kind]:
+                    added.append((kind, annotation))
+                elif unsure[digest := identity(annotation, self._defaults)] > 0:
+                    unsure[digest] -= 1
                     added.append((kind, annotation))
             self._remove(added)
             self.added = 0
 
+    def _read(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        return _each(self._client.job_annotations(self.job.id))
+
     def _read_baseline(self) -> None:
         if self._baseline is not None:
             return
-        baseline: set[tuple[str, int]] = set()
-        for kind, annotation in _each(self._client.job_annotations(self.job.id)):
+        baseline: set[AnnotationId] = set()
+        for kind, annotation in self._read():
             baseline.add((kind, annotation["id"]))
             if kind != "tracks" and annotation.get("source") == "auto":
                 self._reusable[identity(annotation, self._defaults)] += 1
         self._baseline = baseline
 
-    def _not_there_yet(self, annotations: Iterable[dict[str, Any]]) -> list[tuple[bytes, dict[str, Any]]]:
+    def _not_there_yet(self, annotations: Iterable[dict[str, Any]]) -> list[Waiting]:
         waiting = []
         for annotation in annotations:
             digest = identity(annotation, self._defaults)
@@ -201,7 +217,7 @@ class JobWriter:
                 waiting.append((digest, annotation))
         return waiting
 
-    def _send(self, waiting: list[tuple[bytes, dict[str, Any]]], length: int) -> None:
+    def _send(self, waiting: list[Waiting], length: int) -> None:
         """Send the first `length` of what waits; what has arrived waits no longer."""
         for attempt in range(1, ATTEMPTS + 1):
             part = waiting[:length]
@@ -212,8 +228,9 @@ class JobWriter:
                     raise
                 self._send(waiting, (length + 1) // 2)  # too large for a proxy on the way
                 return
-            except (TransportError, ServerError, TooManyRequestsError) as error:
+            except (TransportError, ServerError, TooManyRequestsError, InvalidResponseError) as error:
                 self._is_fate_unknown = True
+                self._last_unknown_fate = time.monotonic()
                 if attempt == ATTEMPTS:
                     raise
                 logger.warning("job %d: %s; reading the job back (attempt %d)", self.job.id, error, attempt)
@@ -224,23 +241,26 @@ class JobWriter:
                     return
             else:
                 self._check(part, answer)
+                for kind, annotation in _each(answer):
+                    self._added_ids[kind].append(annotation["id"])
                 self._written.update(digest for digest, _ in part)
                 self.added += len(part)
                 del waiting[:length]
                 return
 
-    def _settle(self, waiting: list[tuple[bytes, dict[str, Any]]]) -> None:
+    def _settle(self, waiting: list[Waiting]) -> None:
         """Read the job; what turns out to have arrived waits no longer."""
-        assert self._baseline is not None
-        present: Counter[bytes] = Counter()
-        for kind, annotation in _each(self._client.job_annotations(self.job.id)):
-            if kind != "tracks" and (kind, annotation["id"]) not in self._baseline:
-                present[identity(annotation, self._defaults)] += 1
-        unaccounted = present - self._written
+        unaccounted: dict[bytes, list[AnnotationId]] = {}
+        for kind, annotation in self._read_ours():
+            digest = identity(annotation, self._defaults)
+            unaccounted.setdefault(digest, []).append((kind, annotation["id"]))
+        for digest, ids in unaccounted.items():
+            del ids[: self._written[digest]]  # these have been accounted for before
         still_waiting = []
         for digest, annotation in waiting:
-            if unaccounted[digest] > 0:
-                unaccounted[digest] -= 1
+            if ids := unaccounted.get(digest):
+                kind, annotation_id = ids.pop()
+                self._added_ids[kind].append(annotation_id)
                 self._written[digest] += 1
                 self.added += 1
             else:
@@ -248,7 +268,18 @@ class JobWriter:
         waiting[:] = still_waiting
         self._is_fate_unknown = False
 
-    def _check(self, sent: Sequence[tuple[bytes, dict[str, Any]]], answer: LabeledData) -> None:
+    def _read_ours(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The tags and shapes that were not there before this run and may be of its making."""
+        assert self._baseline is not None
+        for kind, annotation in self._read():
+            if (
+                kind != "tracks"
+                and annotation.get("source") == "auto"
+                and (kind, annotation["id"]) not in self._baseline
+            ):
+                yield kind, annotation
+
+    def _check(self, sent: Sequence[Waiting], answer: LabeledData) -> None:
         """Compare what the server says it stored with what was sent: CVAT may drop things silently."""
         stored = Counter(identity(annotation, self._defaults) for _, annotation in _each(answer))
         expected = Counter(digest for digest, _ in sent)
@@ -260,20 +291,52 @@ class JobWriter:
                 " these have been removed again"
             )
 
-    def _remove(self, annotations: Sequence[tuple[str, dict[str, Any]]]) -> None:
-        for start in range(0, len(annotations), MAX_REQUEST_ANNOTATIONS):
+    def _verify(self) -> None:
+        self._read_baseline()
+        assert self._baseline is not None
+        ours, reused = self._written.copy(), self._reused.copy()
+        surplus: list[tuple[str, dict[str, Any]]] = []
+        for kind, annotation in self._read():
+            is_auto = kind != "tracks" and annotation.get("source") == "auto"
+            digest = identity(annotation, self._defaults) if is_auto else None
+            if (kind, annotation["id"]) in self._baseline:
+                if digest is not None and reused[digest] > 0:
+                    reused[digest] -= 1
+                elif self._existing.removes(annotation):
+                    self._to_replace.add((kind, annotation["id"]))
+            elif digest is not None and digest in self._written:
+                ours[digest] -= 1
+                if ours[digest] < 0:
+                    surplus.append((kind, annotation))
+        self._remove(surplus, is_replaced=False)
+        if missing := sum(count for count in ours.values() if count > 0):
+            logger.warning(
+                "job %d: %d annotations of this run were removed or changed by somebody while it ran",
+                self.job.id,
+                missing,
+            )
+        if self._last_unknown_fate is None:
+            self._written.clear()
+            self._reusable.clear()
+            self._reused.clear()
+            self._waiting.clear()
+
+    def _remove(self, annotations: Iterable[tuple[str, dict[str, Any]]], *, is_replaced: bool = True) -> None:
+        to_remove = list(annotations)
+        for start in range(0, len(to_remove), MAX_REQUEST_ANNOTATIONS):
             body: dict[str, list[dict[str, Any]]] = {"tags": [], "shapes": [], "tracks": []}
-            for kind, annotation in annotations[start : start + MAX_REQUEST_ANNOTATIONS]:
+            for kind, annotation in to_remove[start : start + MAX_REQUEST_ANNOTATIONS]:
                 body[kind].append(annotation)
             self._delete(body)
-            self.removed += sum(map(len, body.values()))
+        if is_replaced:
+            self.removed += len(to_remove)
 
     def _delete(self, body: dict[str, list[dict[str, Any]]]) -> None:
         """Delete by id. Deleting what is gone does nothing, so this may be tried again as it is."""
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 self._client.delete_job_annotations(self.job.id, body)
-            except (TransportError, ServerError, TooManyRequestsError):
+            except (TransportError, ServerError, TooManyRequestsError, InvalidResponseError):
                 if attempt == ATTEMPTS:
                     raise
                 time.sleep(min(30.0, self._retry_delay * 2 ** (attempt - 1)))
@@ -290,13 +353,13 @@ def _each(data: LabeledData) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "tracks", track
 
 
-def _body(part: Sequence[tuple[bytes, dict[str, Any]]]) -> bytes:
+def _body(part: Sequence[Waiting]) -> bytes:
     tags = [annotation for _, annotation in part if "type" not in annotation]
     shapes = [annotation for _, annotation in part if "type" in annotation]
     return json.dumps({"version": 0, "tags": tags, "shapes": shapes, "tracks": []}).encode()
 
 
-def _request_length(waiting: Sequence[tuple[bytes, dict[str, Any]]]) -> int:
+def _request_length(waiting: Sequence[Waiting]) -> int:
     """How many of what waits fit into one request."""
     size = 0
     for length, (_, annotation) in enumerate(waiting[:MAX_REQUEST_ANNOTATIONS]):

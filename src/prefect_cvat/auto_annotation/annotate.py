@@ -7,10 +7,11 @@ from typing import Any, Literal
 
 from prefect_cvat.client import Client
 from prefect_cvat.mapping import LabelMap
-from prefect_cvat.pipeline import Options, Run, ThreadSubmitter, run_pipeline
+from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.plan import Selection
 from prefect_cvat.progress import progress_on
 from prefect_cvat.report import RunReport
+from prefect_cvat.run import Options, Run
 from prefect_cvat.upload import Existing
 
 __all__ = ["annotate_task"]
@@ -34,6 +35,9 @@ def annotate_task(
     frames: Collection[int] | None = None,
     jobs: Collection[int] | None = None,
     batch_size: int | None = None,
+    downloads: int = 1,
+    use_cache: bool = True,
+    refresh_cache: bool = False,
 ) -> RunReport:
     """Annotate a task with a detection function, in this process and without a Prefect server.
 
@@ -59,6 +63,10 @@ def annotate_task(
         frames: Relative numbers of the frames to annotate; None for all.
         jobs: Ids of the annotation jobs to annotate; None for all.
         batch_size: How many frames a batch has at the most (but at least a chunk); None adapts it.
+        downloads: How many chunks are downloaded at a time.
+        use_cache: Keep detections between runs: what was found on a chunk in an earlier run, with the same
+            function, settings and media, is neither fetched nor detected again.
+        refresh_cache: Detect everything anew, and keep that.
 
     Returns:
         What was done.
@@ -82,6 +90,9 @@ def annotate_task(
         conv_mask_to_poly=conv_mask_to_poly,
         on_frame_error=on_frame_error,
         batch_size=batch_size,
+        downloads=downloads,
+        use_cache=use_cache,
+        refresh_cache=refresh_cache,
     )
     run = Run(client, task_id, function, options)
     with ThreadSubmitter() as threads:

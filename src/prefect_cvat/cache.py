@@ -1,0 +1,148 @@
+"""Detections kept between runs, so that a run that died goes on where it was.
+
+An entry holds what a function found on the selected frames of one chunk. Its name is a digest of all
+that the finding depends on: the media, the function, its settings. It begins with a digest of its own
+content: an entry that was cut short or changed is thrown away and made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import platformdirs
+from pydantic import TypeAdapter
+
+from prefect_cvat.function_output import FrameDetections
+from prefect_cvat.models import LabeledImageRequest, LabeledShapeRequest
+
+__all__ = ["DetectionCache", "cache_folder"]
+
+logger = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+"""Changes when entries of before can no longer be read or would mean something else."""
+
+DEFAULT_SIZE_LIMIT = 2 * 2**30
+"""Bytes that the cache may take before the entries that were not used for longest are deleted."""
+
+_TAGS = TypeAdapter(list[LabeledImageRequest])
+_SHAPES = TypeAdapter(list[LabeledShapeRequest])
+
+
+def cache_folder() -> Path:
+    """Where detections are kept: `PREFECT_CVAT_CACHE_DIR`, or else the user's cache folder."""
+    return Path(os.environ.get("PREFECT_CVAT_CACHE_DIR") or platformdirs.user_cache_dir("prefect-cvat"))
+
+
+class DetectionCache:
+    """Detections on disk.
+
+    Args:
+        folder: Where they lie; made when it is first needed.
+        size_limit: Bytes that they may take.
+    """
+
+    def __init__(self, folder: Path | None = None, *, size_limit: int = DEFAULT_SIZE_LIMIT) -> None:
+        self.folder = (folder or cache_folder()) / "detections"
+        self.size_limit = size_limit
+        self._written_since_pruning = size_limit
+
+    @staticmethod
+    def key(**parts: object) -> str:
+        """The name of an entry: a digest of all that its content depends on."""
+        text = json.dumps({"schema": SCHEMA_VERSION, **parts}, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def get(self, key: str) -> list[FrameDetections] | None:
+        """What is kept under a key, or None. A broken entry is deleted."""
+        path = self._path(key)
+        try:
+            data = path.read_bytes()
+        except OSError:
+            return None
+        digest, content = data[:32], data[32:]
+        if hashlib.sha256(content).digest() != digest:
+            logger.warning("the kept detections %s are broken; they are made again", path)
+            path.unlink(missing_ok=True)
+            return None
+        found = [
+            FrameDetections(
+                entry["frame"],
+                _TAGS.validate_python(entry["tags"]),
+                _SHAPES.validate_python(entry["shapes"]),
+            )
+            for entry in json.loads(zlib.decompress(content))
+        ]
+        with contextlib.suppress(OSError):
+            os.utime(path)  # used now: what is used least goes first
+        return found
+
+    def put(self, key: str, found: Sequence[FrameDetections]) -> None:
+        """Keep detections. Where the disk does not take them, they are not kept, and that is logged."""
+        entries = [
+            {
+                "frame": item.frame,
+                "tags": _TAGS.dump_python(item.tags, mode="json", exclude_defaults=True),
+                "shapes": _SHAPES.dump_python(item.shapes, mode="json", exclude_defaults=True),
+            }
+            for item in found
+        ]
+        content = zlib.compress(json.dumps(entries, separators=(",", ":")).encode(), 1)
+        path = self._path(key)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
+                try:
+                    file.write(hashlib.sha256(content).digest() + content)
+                    file.close()
+                    Path(file.name).replace(path)
+                except BaseException:
+                    Path(file.name).unlink(missing_ok=True)
+                    raise
+        except OSError as error:
+            logger.warning("detections cannot be kept in %s: %s", self.folder, error)
+            return
+        self._written_since_pruning += len(content)
+        if self._written_since_pruning > self.size_limit // 20:
+            self._written_since_pruning = 0
+            self.prune()
+
+    def entries(self) -> Iterator[tuple[Path, os.stat_result]]:
+        """The files of the cache, and their sizes and times."""
+        for path in self.folder.glob("*/*"):
+            with contextlib.suppress(OSError):
+                yield path, path.stat()
+
+    def size(self) -> tuple[int, int]:
+        """How many entries there are, and how many bytes they take."""
+        sizes = [stat.st_size for _, stat in self.entries()]
+        return len(sizes), sum(sizes)
+
+    def prune(self) -> None:
+        """Delete the entries that were not used for longest, until the size limit is kept."""
+        by_age = sorted(self.entries(), key=lambda entry: entry[1].st_mtime)
+        total = sum(stat.st_size for _, stat in by_age)
+        for path, stat in by_age:
+            if total <= self.size_limit:
+                return
+            path.unlink(missing_ok=True)
+            total -= stat.st_size
+
+    def clear(self) -> int:
+        """Delete all entries; return how many there were."""
+        count = 0
+        for path, _ in self.entries():
+            path.unlink(missing_ok=True)
+            count += 1
+        return count
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / key

@@ -1,0 +1,377 @@
+"""One run of a function on a task: its settings, its stages, and what it has done so far."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from prefect_cvat.cache import DetectionCache
+from prefect_cvat.client import Client
+from prefect_cvat.detection import Detector
+from prefect_cvat.exceptions import PrefectCvatError, StorageError
+from prefect_cvat.fingerprint import fingerprint
+from prefect_cvat.function_output import FrameDetections
+from prefect_cvat.identity import attribute_defaults
+from prefect_cvat.mapping import LabelMap, LabelMapping, build_mapping
+from prefect_cvat.media import Box, ChunkFile, Frame, open_frames
+from prefect_cvat.plan import Batch, Plan, Selection, make_plan, read_task
+from prefect_cvat.remap import Annotations, LabelRemapper
+from prefect_cvat.report import RunReport
+from prefect_cvat.run_lock import only_run_on
+from prefect_cvat.upload import Existing, JobWriter
+
+__all__ = ["BatchDetections", "Options", "Run"]
+
+BATCH_SECONDS = 2.0
+"""How much detection a batch should hold: enough to make the cost of a Prefect task run small."""
+
+MOST_BATCHES = 75
+"""How many batches a run is cut into at the most (four Prefect task runs each), whatever its size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """How a run is done; see `annotate_task` for the meaning of each."""
+
+    selection: Selection = field(default_factory=Selection)
+    existing: Existing = Existing.KEEP
+    allow_unmatched_labels: bool = False
+    label_map: LabelMap | None = None
+    ignore_case: bool = False
+    conf_threshold: float | None = None
+    label_thresholds: Mapping[str, float] | None = None
+    conv_mask_to_poly: bool = False
+    on_frame_error: Literal["fail", "skip"] = "fail"
+    batch_size: int | None = None
+    use_cache: bool = True
+    refresh_cache: bool = False
+    downloads: int = 1
+    window: int = 4
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "downloads", "window"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be 1 or more, not {value}")
+
+
+class Run:
+    """One run of a function on a task: its settings, its stages, and what it has done so far.
+
+    Opaque on purpose: Prefect looks into dataclasses, models and containers, but not into this.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        task_id: int,
+        function: Any,
+        options: Options,
+        *,
+        function_name: str | None = None,
+    ) -> None:
+        self.client = client
+        self.task_id = task_id
+        self.options = options
+        self.detector = Detector(
+            function,
+            conf_threshold=options.conf_threshold,
+            conv_mask_to_poly=options.conv_mask_to_poly,
+            on_frame_error=options.on_frame_error,
+        )
+        self.report = RunReport(
+            task_id=task_id,
+            task_name="",
+            url=f"{client.url}/tasks/{task_id}",
+            function=function_name or type(function).__name__,
+            started=datetime.now(UTC),
+        )
+        self._cache = DetectionCache() if options.use_cache else None
+        self._function_digest: str | None = None
+        self._plan: Plan | None = None
+        self._remapper: LabelRemapper | None = None
+        self._writers: dict[int, JobWriter] = {}
+        self._unfinished: dict[int, int] = {}
+        self._counted: dict[int, set[int]] = {}
+        self._spool: Path | None = None
+        self._download_slots = threading.Semaphore(options.downloads)
+        self._detect_lock = threading.Lock()
+        self._report_lock = threading.Lock()
+        self._seconds_per_frame: float | None = None
+
+    # --- the stages ---
+
+    def plan_task(self) -> Plan:
+        """Ask the server about the task, and decide what to do."""
+        with self._timed("plan"):
+            info = read_task(self.client, self.task_id)
+            plan = make_plan(info, self.options.selection)
+        self.report.task_name = info.task.name
+        self.report.left_out = {why.value: len(frames) for why, frames in plan.left_out.items()}
+        self._writers = {
+            job.id: JobWriter(
+                self.client,
+                job,
+                existing=self.options.existing,
+                defaults=attribute_defaults(info.labels),
+            )
+            for job in plan.jobs
+        }
+        self._unfinished = {
+            job.id: len(plan.frames_between(job.start_frame, job.stop_frame)) for job in plan.jobs
+        }
+        self._plan = plan
+        return plan
+
+    def validate_spec(self) -> LabelMapping:
+        """Match the function's labels with the task's.
+
+        Raises:
+            BadFunctionError: They do not match.
+        """
+        assert self._plan is not None
+        info = self._plan.info
+        mapping = build_mapping(
+            self.detector.function.spec.labels,
+            info.labels,
+            label_map=self.options.label_map,
+            allow_unmatched_labels=self.options.allow_unmatched_labels,
+            conv_mask_to_poly=self.options.conv_mask_to_poly,
+            ignore_case=self.options.ignore_case,
+            task_name=f"task {info.task.id}",
+        )
+        self._remapper = LabelRemapper(
+            mapping,
+            conf_threshold=self.options.conf_threshold,
+            label_thresholds=self.options.label_thresholds,
+        )
+        self.report.unmatched_labels = list(mapping.unmatched)
+        if self._cache is not None:
+            self._function_digest = fingerprint(self.detector.function)
+        return mapping
+
+    def fetch_batch(self, batch: Batch) -> Box:
+        """Download the chunks of a batch to disk, but for those whose detections are kept already.
+
+        Raises:
+            StorageError: The disk does not take them.
+        """
+        assert self._plan is not None
+        assert self._spool is not None
+        chunks, known = [], []
+        with self._named(batch), self._timed("fetch"):
+            for number in batch.chunks:
+                kept = self._kept(number, batch)
+                if kept is not None:
+                    known += kept
+                    continue
+                path = self._spool / f"chunk-{number}.zip"
+                with self._download_slots:
+                    data = self.client.chunk(self.task_id, number)
+                try:
+                    path.write_bytes(data)
+                except OSError as error:
+                    raise StorageError(
+                        f"chunk {number} cannot be written to {path.parent}: {error}"
+                    ) from error
+                first = number * self._plan.chunk_size
+                chunks.append(ChunkFile(number, path, first, self._plan.chunk_length(number)))
+        return Box(chunks, known)
+
+    def detect_batch(self, batch: Batch, box: Box) -> BatchDetections:
+        """Run the function on the frames of a batch, and empty the box."""
+        known = {item.frame for item in box.known}
+        frames = [frame for frame in batch.frames if frame.number not in known]
+        found: list[FrameDetections] = []
+        if frames:
+            with self._named(batch), self._detect_lock, self._timed("detect") as elapsed:
+                found = list(self.detector.detect(open_frames(box, frames)))
+                seconds = elapsed() / len(frames)
+            before = self._seconds_per_frame
+            self._seconds_per_frame = seconds if before is None else 0.5 * (before + seconds)
+            self._keep(box, found)
+        with self._report_lock:
+            self.report.frames_from_cache += len(box.known)
+        everything = sorted([*box.known, *found], key=lambda item: item.frame)
+        box.empty()
+        return BatchDetections(everything)
+
+    def remap_labels(self, batch: Batch, detections: BatchDetections) -> Annotations:
+        """Put what was found into the labels of the task."""
+        assert self._remapper is not None
+        with self._named(batch), self._timed("remap"):
+            return self._remapper.remap(detections.frames, {frame.number: frame for frame in batch.frames})
+
+    def upload_batch(self, batch: Batch, annotations: Annotations) -> int:
+        """Write the annotations of a batch to its jobs; return how many frames that were."""
+        assert self._plan is not None
+        first, last = batch.frames[0].number, batch.frames[-1].number
+        with self._named(batch), self._timed("upload"):
+            everything = [*annotations.tags, *annotations.shapes]
+            for job in self._plan.jobs_between(first, last):
+                self._writers[job.id].write(
+                    batch.index,
+                    [item for item in everything if job.start_frame <= item["frame"] <= job.stop_frame],
+                )
+            self._verify_complete_jobs(batch)
+        with self._report_lock:
+            report = self.report
+            report.frames += annotations.frames
+            report.batches += 1
+            report.labels = dict(Counter(report.labels) + annotations.labels)
+            report.clipped += annotations.clipped
+            report.outside += annotations.outside
+            report.below_threshold += annotations.below_threshold
+            report.unmatched = dict(Counter(report.unmatched) + annotations.unmatched)
+            report.failed_frames.update(annotations.errors)
+        return annotations.frames
+
+    def finish_upload(self) -> None:
+        """Remove what is there twice or has been replaced, in all jobs."""
+        with self._timed("upload"):
+            for writer in self._writers.values():
+                writer.finish()
+
+    def undo_upload(self) -> None:
+        """Remove what this run has written so far."""
+        for writer in self._writers.values():
+            writer.undo()
+
+    def _verify_complete_jobs(self, batch: Batch) -> None:
+        """Compare complete jobs with what was written to them; that frees what was remembered of them."""
+        assert self._plan is not None
+        numbers = [frame.number for frame in batch.frames]
+        for job in self._plan.jobs_between(numbers[0], numbers[-1]):
+            with self._report_lock:
+                if batch.index in self._counted.setdefault(job.id, set()):
+                    continue  # the stage is being tried again
+                self._counted[job.id].add(batch.index)
+                self._unfinished[job.id] -= sum(job.start_frame <= n <= job.stop_frame for n in numbers)
+                is_complete = self._unfinished[job.id] == 0
+            if is_complete:
+                self._writers[job.id].verify()
+
+    def _kept(self, chunk: int, batch: Batch) -> list[FrameDetections] | None:
+        if self._cache is None or self._function_digest is None or self.options.refresh_cache:
+            return None
+        frames = self._frames_of(chunk, batch)
+        found = self._cache.get(self._cache_key(chunk, frames))
+        return found if found is not None and [item.frame for item in found] == frames else None
+
+    def _keep(self, box: Box, found: Sequence[FrameDetections]) -> None:
+        if self._cache is None or self._function_digest is None:
+            return
+        for chunk in box.chunks:
+            last = chunk.first_frame + chunk.length - 1
+            of_chunk = [item for item in found if chunk.first_frame <= item.frame <= last]
+            if all(item.error is None for item in of_chunk):
+                self._cache.put(self._cache_key(chunk.number, [item.frame for item in of_chunk]), of_chunk)
+
+    def _frames_of(self, chunk: int, batch: Batch) -> list[int]:
+        assert self._plan is not None
+        size = self._plan.chunk_size
+        return [frame.number for frame in batch.frames if frame.number // size == chunk]
+
+    def _cache_key(self, chunk: int, frames: Sequence[int]) -> str:
+        assert self._plan is not None
+        return DetectionCache.key(
+            server=self.client.url,
+            task=self.task_id,
+            media=self._plan.info.meta.chunks_updated_date,
+            chunk=chunk,
+            frames=list(frames),
+            function=self._function_digest,
+            conf_threshold=self.options.conf_threshold,
+            conv_mask_to_poly=self.options.conv_mask_to_poly,
+        )
+
+    # --- what holds them together ---
+
+    @contextmanager
+    def spool(self) -> Iterator[None]:
+        """A folder for the chunks on their way, removed afterwards; and the right to be the only run.
+
+        Raises:
+            RunInProgressError: Another run is annotating this task.
+            StorageError: There is no room for the folder.
+        """
+        with only_run_on(self.client.url, self.task_id):
+            try:
+                self._spool = Path(tempfile.mkdtemp(prefix="prefect-cvat-"))
+            except OSError as error:
+                raise StorageError(f"no folder for chunks can be made: {error}") from error
+            try:
+                yield
+            finally:
+                shutil.rmtree(self._spool, ignore_errors=True)
+                self._spool = None
+
+    def batches(self, plan: Plan) -> Iterator[Batch]:
+        """Cut the frames into batches of whole chunks, sized by how fast detection turns out to be."""
+        chunks = deque(plan.chunks())
+        index = 0
+        while chunks:
+            numbers: list[int] = []
+            frames: list[Frame] = []
+            most = self._frames_per_batch(len(plan.frames))
+            while chunks and (not numbers or len(frames) + len(chunks[0][1]) <= most):
+                number, selected = chunks.popleft()
+                numbers.append(number)
+                frames += selected
+            yield Batch(index, numbers, frames)
+            index += 1
+
+    def _frames_per_batch(self, total: int) -> int:
+        if self.options.batch_size is not None:
+            return self.options.batch_size
+        if self._seconds_per_frame is None:
+            return 1  # one chunk, to see how long it takes
+        return max(int(BATCH_SECONDS / max(self._seconds_per_frame, 1e-4)), total // MOST_BATCHES)
+
+    def complete(self, seconds: float) -> RunReport:
+        """The report, once all is done."""
+        writers = self._writers.values()
+        self.report.added = sum(writer.added for writer in writers)
+        self.report.already_there = sum(writer.already_there for writer in writers)
+        self.report.removed = sum(writer.removed for writer in writers)
+        self.report.seconds = seconds
+        return self.report
+
+    @contextmanager
+    def _named(self, batch: Batch) -> Iterator[None]:
+        """Say in errors of ours which task and which frames they are about."""
+        try:
+            yield
+        except PrefectCvatError as error:
+            where = f"task {self.task_id}, {batch}: "
+            if error.args and not str(error.args[0]).startswith(where):
+                error.args = (f"{where}{error.args[0]}", *error.args[1:])
+            raise
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[Callable[[], float]]:
+        started = time.perf_counter()
+        try:
+            yield lambda: time.perf_counter() - started
+        finally:
+            with self._report_lock:
+                seconds = self.report.stage_seconds
+                seconds[stage] = seconds.get(stage, 0.0) + time.perf_counter() - started
+
+
+class BatchDetections:
+    """What was found in a batch. Plain, so that Prefect does not walk through it."""
+
+    __slots__ = ("frames",)
+
+    def __init__(self, frames: Sequence[FrameDetections]) -> None:
+        self.frames = frames

@@ -1,0 +1,112 @@
+"""What counts as the same function: tried in several processes, since that is where it matters."""
+
+import subprocess
+import sys
+import textwrap
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from prefect_cvat.fingerprint import fingerprint
+
+SCRIPT = """
+import json, sys
+from prefect_cvat.fingerprint import fingerprint
+from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
+
+THRESHOLD = 0.5
+
+def helper(x):
+    return x in {"a", "b", "c"}
+
+class Function:
+    spec = DetectionFunctionSpec(labels=[label_spec("car", 1)])
+    def __init__(self, size):
+        self.size = size
+    def detect(self, context, image):
+        return [rectangle(1, [0, 0, self.size, self.size], score=THRESHOLD)] if helper("a") else []
+
+print(fingerprint(Function(3)))
+"""
+
+
+def fingerprint_of_script(source, seed=0):
+    done = subprocess.run(
+        [sys.executable, "-c", source],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONHASHSEED": str(seed)},
+    )
+    return done.stdout.strip()
+
+
+def test_the_same_in_every_process():
+    first, second = (fingerprint_of_script(SCRIPT, seed) for seed in (1, 2))
+    assert first == second
+    assert len(first) == 64
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("THRESHOLD = 0.5", "THRESHOLD = 0.6"),
+        ("Function(3)", "Function(4)"),
+        ('"car"', '"cat"'),
+        ('{"a", "b", "c"}', '{"a", "b", "d"}'),
+        ("score=THRESHOLD", "score=1 - THRESHOLD"),
+    ],
+)
+def test_another_one_when_code_constants_or_state_change(old, new):
+    assert old in SCRIPT
+    assert fingerprint_of_script(SCRIPT) != fingerprint_of_script(SCRIPT.replace(old, new))
+
+
+def test_a_version_is_taken_at_its_word():
+    def function(version, **state):
+        return SimpleNamespace(version=version, **state)
+
+    assert fingerprint(function("1", open_file=sys.stdin)) == fingerprint(function("1"))
+    assert fingerprint(function("1")) != fingerprint(function("2"))
+
+
+def test_weights_count():
+    torch.manual_seed(0)
+    model = torch.nn.Linear(3, 2)
+    before = fingerprint(SimpleNamespace(model=model, array=np.arange(3), lock=threading.Lock()))
+    assert before == fingerprint(SimpleNamespace(model=model, array=np.arange(3), lock=threading.Lock()))
+    assert before != fingerprint(SimpleNamespace(model=model, array=np.arange(4), lock=threading.Lock()))
+    with torch.no_grad():
+        model.weight[0, 0] += 1e-3
+    assert before != fingerprint(SimpleNamespace(model=model, array=np.arange(3), lock=threading.Lock()))
+
+
+def test_half_precision_and_cycles_are_no_obstacle():
+    thing = SimpleNamespace(weights=torch.zeros(3, dtype=torch.bfloat16))
+    thing.itself = thing
+    assert fingerprint(thing) is not None
+
+
+def test_what_cannot_be_looked_through_has_none():
+    assert fingerprint(SimpleNamespace(session=iter([1]))) is None
+
+
+def test_a_module_is_looked_through(tmp_path):
+    from prefect_cvat.auto_annotation.loading import load_function_file
+
+    path = tmp_path / "function.py"
+    source = """
+        from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec
+        SIZE = 3
+        spec = DetectionFunctionSpec(labels=[label_spec("car", 1)])
+        def detect(context, image):
+            return [] if SIZE else None
+    """
+    path.write_text(textwrap.dedent(source))
+    first, again = fingerprint(load_function_file(path)), fingerprint(load_function_file(path))
+    assert first == again is not None
+    path.write_text(textwrap.dedent(source.replace("SIZE = 3", "SIZE = 4 ")))
+    assert fingerprint(load_function_file(path)) != first
