@@ -445,20 +445,37 @@ def test_the_log_begins_anew_when_rules_are_set_and_outlives_clear(peer: Peer) -
 # The server's own life
 
 
-def test_stop_finishes_late_commits_and_does_not_wait_out_injected_delays(tmp_path: Path) -> None:
-    project = {"name": "late"}
+def test_stop_finishes_late_commits_at_once(tmp_path: Path) -> None:
+    labels = [{"name": f"label {number}"} for number in range(4000)]  # takes a while to carry out
     with Sandbox(tmp_path) as server:
         basic = (server.user, server.password)
         server.faults.set([rule("late_commit", methods=["POST"], delay=300)])
-        answer = requests.post(f"{server.url}/api/projects", json=project, auth=basic, timeout=10)
+        answer = requests.post(
+            f"{server.url}/api/tasks", json={"name": "late", "labels": labels}, auth=basic, timeout=10
+        )
         assert answer.status_code == 504
         assert server.faults.pending == 1
         start = time.monotonic()
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 8
+    assert server.faults.pending == 0
     assert server.faults.log()[0].application_status == 201
     with Sandbox(tmp_path) as server:
-        listed = requests.get(f"{server.url}/api/projects", auth=basic, timeout=10).json()
-    assert [found["name"] for found in listed["results"]] == ["late"]
+        tasks = requests.get(f"{server.url}/api/tasks", auth=basic, timeout=10).json()["results"]
+        kept = requests.get(f"{server.url}/api/labels?task_id={tasks[0]['id']}", auth=basic, timeout=10)
+    assert [task["name"] for task in tasks] == ["late"]
+    assert kept.json()["count"] == len(labels)
+
+
+def test_stop_does_not_wait_out_an_injected_latency() -> None:
+    with ThreadPoolExecutor(1) as pool:
+        with Sandbox() as server:
+            server.faults.set([rule("latency", seconds=300)])
+            answer = pool.submit(requests.get, f"{server.url}/api/server/about", timeout=20)
+            while not server.faults.log():
+                time.sleep(0.01)
+            start = time.monotonic()
+        assert time.monotonic() - start < 5
+        assert answer.result().status_code == 200
 
 
 def test_broken_connections_are_no_complaint_in_the_servers_log() -> None:

@@ -133,7 +133,7 @@ class FaultMiddleware:
             await self._sleep(seconds)
         if answer.ends_early:
             connection.close()
-        elif not connection.closed:
+        else:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _answer(self, request: _Request, fault: Fault | None) -> Answer | None:
