@@ -265,10 +265,9 @@ def _own(annotation: object) -> LabeledImageRequest | LabeledShapeRequest:
         return annotation
     # objects of cvat_sdk.models, which need not be installed here: known by the names of their classes
     class_name = type(annotation).__name__
-    class_names = {base.__name__ for base in type(annotation).__mro__}
     try:
         for model in (LabeledShapeRequest, LabeledImageRequest):
-            if model.__name__ in class_names:
+            if model.__name__ == class_name:
                 return model.model_validate(annotation)
     except ValidationError as error:
         problem = error.errors()[0]
