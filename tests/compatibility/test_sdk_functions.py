@@ -211,26 +211,16 @@ class Context(SDK.cvataa.DetectionFunctionContext):
     conv_mask_to_poly = False
 
 
+SMALL = {
+    **{"min_size": 64, "max_size": 64, "box_score_thresh": 0.0, "box_detections_per_img": 2},
+    "rpn_post_nms_top_n_test": 20,
+}
+
 NAMED = {
     "torchvision_classification": ("squeezenet1_1", {}),
-    "torchvision_detection": (
-        "fasterrcnn_mobilenet_v3_large_320_fpn",
-        {"min_size": 96, "max_size": 128, "box_score_thresh": 0.0, "box_detections_per_img": 5},
-    ),
-    "torchvision_instance_segmentation": (
-        "maskrcnn_resnet50_fpn",
-        {
-            **{"min_size": 96, "max_size": 128, "box_score_thresh": 0.0, "box_detections_per_img": 4},
-            **{"rpn_post_nms_top_n_test": 50},
-        },
-    ),
-    "torchvision_keypoint_detection": (
-        "keypointrcnn_resnet50_fpn",
-        {
-            **{"min_size": 96, "max_size": 128, "box_score_thresh": 0.0, "box_detections_per_img": 4},
-            **{"rpn_post_nms_top_n_test": 50},
-        },
-    ),
+    "torchvision_detection": ("fasterrcnn_mobilenet_v3_large_320_fpn", SMALL),
+    "torchvision_instance_segmentation": ("maskrcnn_resnet50_fpn", SMALL),
+    "torchvision_keypoint_detection": ("keypointrcnn_resnet50_fpn", SMALL),
 }
 
 
