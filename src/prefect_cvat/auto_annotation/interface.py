@@ -85,9 +85,7 @@ class DetectionFunctionSpec:
                 sublabel_name = f"sublabel {sublabel.name!r} of {name}"
                 sublabel_type = models.enum_value(getattr(sublabel, "type", None))
                 if sublabel_type != "points":
-                    raise BadFunctionError(
-                        f"{sublabel_name} has type {sublabel_type!r} (should be 'points')"
-                    )
+                    raise BadFunctionError(f"{sublabel_name} has type {sublabel_type!r} (should be 'points')")
                 _check_attributes(sublabel, sublabel_name)
 
 
