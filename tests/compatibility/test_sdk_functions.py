@@ -212,8 +212,8 @@ class Context(SDK.cvataa.DetectionFunctionContext):
 
 
 SMALL = {
-    **{"min_size": 64, "max_size": 64, "box_score_thresh": 0.0, "box_detections_per_img": 2},
-    "rpn_post_nms_top_n_test": 20,
+    **{"min_size": 48, "max_size": 64, "box_score_thresh": 0.0, "box_detections_per_img": 1},
+    "rpn_post_nms_top_n_test": 10,
 }
 
 NAMED = {
