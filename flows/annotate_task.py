@@ -14,6 +14,7 @@ from prefect_cvat.plan import Selection
 from prefect_cvat.progress import LoggedProgress
 from prefect_cvat.report import RunReport
 from prefect_cvat.run import Options, Run
+from prefect_cvat.tasks.limits import run_slots
 from prefect_cvat.tasks.submitter import PrefectSubmitter
 from prefect_cvat.upload import Existing
 
@@ -86,7 +87,13 @@ def annotate_task(
     loaded = load_function(function, parse_parameters(function_parameters or {}))
     with credentials.get_client() as client:
         run = Run(client, task_id, loaded, options, function_name=function)
-        report = run_pipeline(run, PrefectSubmitter(), LoggedProgress(logger.info))
+        with run_slots(client.url, task_id, _device_of(loaded)):
+            report = run_pipeline(run, PrefectSubmitter(), LoggedProgress(logger.info))
     for line in report.lines():
         logger.info(line)
     return report
+
+
+def _device_of(function: object) -> str | None:
+    device = getattr(function, "device", None)
+    return None if device is None else str(device)

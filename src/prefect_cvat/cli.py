@@ -282,6 +282,18 @@ def clear_cache() -> None:
 
 
 @app.command()
+def setup(
+    context: typer.Context,
+    runs_per_server: Annotated[int, typer.Option(min=1, help="Runs on the CVAT server at a time.")] = 4,
+) -> None:
+    """Make the concurrency limits on the Prefect server that this machine uses. May be run again."""
+    from prefect_cvat.deployments.setup import set_up_limits
+
+    for line in set_up_limits(context.obj.url, runs_per_server=runs_per_server):
+        stdout.print(line, markup=False)
+
+
+@app.command()
 def sandbox(
     host: Annotated[str, typer.Option(help="Address to listen on; a loopback one.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes any free one.")] = 8080,

@@ -15,6 +15,7 @@ import typer
 
 from prefect_cvat.auto_annotation import loading
 from prefect_cvat.client import Client
+from prefect_cvat.transport import normalize_url
 from prefect_cvat.upload import Existing
 
 __all__ = [
@@ -69,12 +70,16 @@ class Server:
     organization: str | None
     insecure: bool
 
+    @property
+    def url(self) -> str:
+        """The server's address."""
+        return normalize_url(self.host if self.port is None else f"{self.host.rstrip('/')}:{self.port}")
+
     @contextmanager
     def connect(self) -> Iterator[Client]:
         """Connect and log in."""
-        url = self.host if self.port is None else f"{self.host.rstrip('/')}:{self.port}"
         with Client(
-            url, organization=self.organization, verify=not self.insecure, access_token=self._token()
+            self.url, organization=self.organization, verify=not self.insecure, access_token=self._token()
         ) as client:
             if self.auth is not None:
                 user, colon, password = self.auth.partition(":")

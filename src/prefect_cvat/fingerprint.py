@@ -120,7 +120,8 @@ class _Walk:
             case np.ndarray() | np.generic():
                 self._visit_array(np.asarray(value))
             case _:
-                self._visit_torch(value) or self._visit_state(value)
+                if not self._visit_torch(value):
+                    self._visit_state(value)
 
     def _visit_all(self, *values: Any) -> None:
         for value in values:

@@ -1,0 +1,89 @@
+"""What the benchmarks share: a sandbox in a process of its own, tasks in it, measured child processes."""
+
+from __future__ import annotations
+
+import io
+import json
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+from prefect_cvat import Client
+from prefect_cvat.auto_annotation import label_spec
+
+
+@contextmanager
+def sandbox() -> Iterator[str]:
+    """A sandbox in another process, so that its work is not counted as the client's; yields its address."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "prefect_cvat.sandbox", "--port", "0"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("ready "):
+                break
+        yield line.split()[1]
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+
+
+def log_in(url: str) -> Client:
+    """Log in to a sandbox."""
+    client = Client(url)
+    client.login(("admin", "admin"))
+    return client
+
+
+def photo(width: int, height: int, seed: int) -> bytes:
+    """A JPEG of smooth noise: compresses and decodes about as a photograph does."""
+    random = np.random.default_rng(seed)
+    small = random.integers(0, 255, (height // 8, width // 8, 3), dtype=np.uint8)
+    image = PIL.Image.fromarray(small).resize((width, height), PIL.Image.Resampling.BICUBIC)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=85)
+    return buffer.getvalue()
+
+
+def make_task(
+    client: Client, frames: int, *, labels: list[str], size: tuple[int, int] = (768, 576), **fields: Any
+) -> int:
+    """Create a task of pictures (some tens of different ones, in turn); return its number."""
+    task = client.create_task("benchmark", [label_spec(name, None) for name in labels], **fields)
+    photos = [photo(*size, seed=i) for i in range(min(frames, 30))]
+    images = {f"{i:06}.jpg": photos[i % len(photos)] for i in range(frames)}
+    client.upload_images(task.id, images, chunk_size=36)
+    return task.id
+
+
+def measured(work: Callable[[], Any]) -> dict[str, float]:
+    """Run something; return seconds of wall and of this process's CPU, and its peak memory in MB."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    work()
+    return {
+        "wall": time.perf_counter() - wall,
+        "cpu": time.process_time() - cpu,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+    }
+
+
+def in_child(script: str, *arguments: object) -> dict[str, float]:
+    """Run a benchmark script's part in a process of its own, and read the measurement that it prints."""
+    done = subprocess.run(
+        [sys.executable, script, *map(str, arguments)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"{arguments} failed:\n{done.stderr[-3000:]}")
+    result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return result
