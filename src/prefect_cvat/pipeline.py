@@ -49,30 +49,36 @@ def run_pipeline(run: Run, submitter: Submitter, progress: Progress | None = Non
         progress.start(len(plan.frames))
     try:
         with run.spool():
-            in_flight: deque[tuple[Any, ...]] = deque()
             try:
-                for batch in run.batches(plan):
-                    if len(in_flight) == run.options.window:
-                        _await(in_flight.popleft(), progress)
-                    box = submitter.submit("fetch_batch", run, batch)
-                    found = submitter.submit("detect_batch", run, batch, box)
-                    annotations = submitter.submit("remap_labels", run, batch, found)
-                    done = submitter.submit("upload_batch", run, batch, annotations)
-                    in_flight.append((box, found, annotations, done))
-                while in_flight:
-                    _await(in_flight.popleft(), progress)
-            except BaseException:
-                for futures in in_flight:
-                    _settle(futures)
+                _annotate(run, plan, submitter, progress)
+                submitter.submit("finish_upload", run).result()
+            except (BadFunctionError, MediaError, UploadError):
+                run.undo_upload()
                 raise
-        submitter.submit("finish_upload", run).result()
-    except (BadFunctionError, MediaError, UploadError):
-        run.undo_upload()
-        raise
     finally:
         if progress is not None:
             progress.finish()
     return run.complete(time.perf_counter() - started)
+
+
+def _annotate(run: Run, plan: Plan, submitter: Submitter, progress: Progress | None) -> None:
+    """Put all batches through their stages."""
+    in_flight: deque[tuple[Any, ...]] = deque()
+    try:
+        for batch in run.batches(plan):
+            if len(in_flight) == run.options.window:
+                _await(in_flight.popleft(), progress)
+            box = submitter.submit("fetch_batch", run, batch)
+            found = submitter.submit("detect_batch", run, batch, box)
+            annotations = submitter.submit("remap_labels", run, batch, found)
+            done = submitter.submit("upload_batch", run, batch, annotations)
+            in_flight.append((box, found, annotations, done))
+        while in_flight:
+            _await(in_flight.popleft(), progress)
+    except BaseException:
+        for futures in in_flight:
+            _settle(futures)
+        raise
 
 
 def _await(futures: tuple[Any, ...], progress: Progress | None) -> None:

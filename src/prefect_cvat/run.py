@@ -215,12 +215,14 @@ class Run:
         """Write the annotations of a batch to its jobs; return how many frames that were."""
         assert self._plan is not None
         first, last = batch.frames[0].number, batch.frames[-1].number
+        frames = [frame.number for frame in batch.frames if frame.number not in annotations.errors]
         with self._named(batch), self._timed("upload"):
             everything = [*annotations.tags, *annotations.shapes]
             for job in self._plan.jobs_between(first, last):
                 self._writers[job.id].write(
                     batch.index,
                     [item for item in everything if job.start_frame <= item["frame"] <= job.stop_frame],
+                    frames,
                 )
             self._verify_complete_jobs(batch)
         with self._report_lock:
@@ -242,9 +244,15 @@ class Run:
                 writer.finish()
 
     def undo_upload(self) -> None:
-        """Remove what this run has written so far."""
+        """Remove what this run has written so far, from every job, also if that fails for some."""
+        failures = []
         for writer in self._writers.values():
-            writer.undo()
+            try:
+                writer.undo()
+            except PrefectCvatError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
     def _verify_complete_jobs(self, batch: Batch) -> None:
         """Compare complete jobs with what was written to them; that frees what was remembered of them."""
@@ -304,7 +312,10 @@ class Run:
             RunInProgressError: Another run is annotating this task.
             StorageError: There is no room for the folder.
         """
-        with only_run_on(self.client.url, self.task_id):
+        with only_run_on(self.client.url, self.task_id) as lock:
+            if lock.follows_unsure:
+                for writer in self._writers.values():
+                    writer.expect_late_commit()
             try:
                 self._spool = Path(tempfile.mkdtemp(prefix="prefect-cvat-"))
             except OSError as error:
@@ -314,6 +325,7 @@ class Run:
             finally:
                 shutil.rmtree(self._spool, ignore_errors=True)
                 self._spool = None
+                lock.is_unsure = any(writer.is_unsure for writer in self._writers.values())
 
     def batches(self, plan: Plan) -> Iterator[Batch]:
         """Cut the frames into batches of whole chunks, sized by how fast detection turns out to be."""

@@ -1,4 +1,9 @@
-"""One run at a time on a task: CVAT adds up what two of them write."""
+"""One run at a time on a task: CVAT adds up what two of them write.
+
+Beside the lock lies a note about its holder. A run that ends well takes the note away. One that was
+killed, or does not know what became of something that it sent, leaves it: the server may yet commit that,
+and the next run looks out for it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ import hashlib
 import os
 import socket
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import filelock
@@ -14,11 +20,24 @@ import filelock
 from prefect_cvat.cache import cache_folder
 from prefect_cvat.exceptions import RunInProgressError
 
-__all__ = ["only_run_on"]
+__all__ = ["RunLock", "only_run_on"]
+
+
+@dataclass
+class RunLock:
+    """What a run hears from the one before it, and tells the next one.
+
+    Attributes:
+        follows_unsure: The run before may have sent something that the server has yet to commit.
+        is_unsure: This run may have.
+    """
+
+    follows_unsure: bool
+    is_unsure: bool = False
 
 
 @contextlib.contextmanager
-def only_run_on(url: str, task_id: int) -> Iterator[None]:
+def only_run_on(url: str, task_id: int) -> Iterator[RunLock]:
     """Be the only run of this machine on a task; the lock ends with the process, however it ends.
 
     Raises:
@@ -39,10 +58,14 @@ def only_run_on(url: str, task_id: int) -> Iterator[None]:
             f"another run is annotating task {task_id} on {url}{holder}; wait until it has ended"
         ) from None
     try:
+        run = RunLock(follows_unsure=note.exists())
         note.write_text(
             f"process {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
         )
-        yield
+        try:
+            yield run
+        finally:
+            if not run.is_unsure:
+                note.unlink(missing_ok=True)
     finally:
-        note.unlink(missing_ok=True)
         lock.release()

@@ -9,9 +9,14 @@ ids, and a job can be read back. So:
   lets a run that died be completed by running it again, from any machine, without a journal.
 - After a write whose fate is unknown (time-out, reset, 5xx), the job is read back, and only what is
   missing is sent.
-- When a job is complete it is read once more. A write that was committed after its client gave up shows as a
-  surplus, and is removed. What is to be replaced is removed at the end of the run, when all replacements
-  stand.
+- When a job is complete it is read once more. Of what this run wants there, equal and of source `auto`,
+  as many are left as it wants: a write that was committed after its client gave up shows as a surplus,
+  also that of an earlier run that was killed.
+- What is to be replaced, and what an earlier run has doubled, is removed at the end of the run, when all
+  replacements stand. On frames that the run leaves out, or failed on, nothing is removed.
+
+What is assumed: one run at a time on a task (run_lock.py sees to that on one machine), and that a server has
+committed a request `JobWriter.late_commit_seconds` after its client gave it up, or never does.
 """
 
 from __future__ import annotations
@@ -31,6 +36,7 @@ from prefect_cvat.exceptions import (
     ApiError,
     BadRequestError,
     InvalidResponseError,
+    PrefectCvatError,
     ServerError,
     TooManyRequestsError,
     TransportError,
@@ -65,9 +71,10 @@ class Existing(StrEnum):
 
     Attributes:
         KEEP: They stay.
-        CLEAR: They are removed, whoever made them, once their replacement stands.
-        REPLACE_AUTO: Those of source `auto` are removed, once their replacement stands; what a human
-            made, or has corrected, stays.
+        CLEAR: They are removed, whoever made them, once their replacement stands. Those on frames that the
+            run leaves out stay.
+        REPLACE_AUTO: As CLEAR, but only of those of source `auto`; what a human made, or has corrected,
+            stays.
     """
 
     KEEP = "keep"
@@ -93,10 +100,14 @@ class JobWriter:
         job: The job.
         existing: What becomes of what stands there already.
         defaults: The attribute values that the server fills in by itself.
-        retry_delay: Seconds to wait before the second attempt of a write; doubled each time, up to 30.
-        late_commit_seconds: How long after a write whose fate was unknown the last look is taken, so that
-            one which the server was still busy with has been committed by then.
     """
+
+    retry_delay = 1.0
+    """Seconds to wait before the second attempt of a write; doubled each time, up to 30."""
+
+    late_commit_seconds = 10.0
+    """How long a server may still be busy with a write that its client has given up. The last look is taken
+    after that."""
 
     def __init__(
         self,
@@ -105,8 +116,6 @@ class JobWriter:
         *,
         existing: Existing = Existing.KEEP,
         defaults: AttributeDefaults | None = None,
-        retry_delay: float = 1.0,
-        late_commit_seconds: float = 10.0,
     ) -> None:
         self.job = job
         self.added = 0
@@ -115,40 +124,57 @@ class JobWriter:
         self._client = client
         self._existing = existing
         self._defaults = defaults or {}
-        self._retry_delay = retry_delay
-        self._late_commit_seconds = late_commit_seconds
         self._lock = threading.Lock()
         self._baseline: set[AnnotationId] | None = None
+        self._frames: set[int] = set()
         self._reusable: Counter[bytes] = Counter()
         self._reused: Counter[bytes] = Counter()
         self._written: Counter[bytes] = Counter()
-        self._added_ids: dict[str, array[int]] = {"tags": array("q"), "shapes": array("q")}
+        self._added_ids: dict[str, array[int]] = {kind: array("q") for kind in ("tags", "shapes", "tracks")}
         self._to_replace: set[AnnotationId] = set()
         self._waiting: dict[object, list[Waiting]] = {}
+        self._done: set[object] = set()
+        self._is_verified = False
         self._is_fate_unknown = False
         self._last_unknown_fate: float | None = None
+        self._most_bytes = MAX_REQUEST_BYTES
 
-    def write(self, part: object, annotations: Iterable[dict[str, Any]]) -> None:
+    @property
+    def is_unsure(self) -> bool:
+        """Whether the server may yet commit something that this run has lost sight of."""
+        return self._last_unknown_fate is not None
+
+    def expect_late_commit(self) -> None:
+        """Take a write for lost just now: that of a run before this one, which broke off."""
+        self._last_unknown_fate = time.monotonic()
+
+    def write(self, part: object, annotations: Iterable[dict[str, Any]], frames: Iterable[int]) -> None:
         """Add annotations to the job.
 
         Args:
             part: Names this part of the work. Calling again with the same part, after an error,
-                goes on where it stopped.
+                goes on where it stopped; when it is done, this does nothing.
             annotations: Tags (those without a `type`) and shapes, as the server's JSON objects.
+            frames: The frames that they are all there is for: what is on these may be replaced.
 
         Raises:
             UploadError: The server stored something else than was sent.
             PrefectCvatError: The server refused, or did not answer for good.
         """
         with self._lock:
+            if part in self._done:
+                return
             self._read_baseline()
             waiting = self._waiting.get(part)
             if waiting is None:
                 waiting = self._waiting[part] = self._not_there_yet(annotations)
             if self._is_fate_unknown:
-                self._settle(waiting)
+                self._settle()
             while waiting:
-                self._send(waiting, _request_length(waiting))
+                self._send(waiting)
+            del self._waiting[part]
+            self._done.add(part)
+            self._frames.update(frames)
 
     def verify(self) -> None:
         """Read the job once all of it is written; remove what is there twice.
@@ -157,53 +183,67 @@ class JobWriter:
         server may yet commit it.
         """
         with self._lock:
-            self._verify()
+            if not self._is_verified:
+                self._verify()
 
     def finish(self) -> None:
         """Remove what was to be replaced, and what a server committed after its client had given up."""
         with self._lock:
-            if self._last_unknown_fate is not None:
-                time.sleep(max(0.0, self._last_unknown_fate + self._late_commit_seconds - time.monotonic()))
+            if not self._is_verified:
+                self._wait_for_late_commits()
                 self._verify()
             if self._to_replace:
-                self._remove(
+                replaced = [
                     (kind, annotation)
                     for kind, annotation in self._read()
                     if (kind, annotation["id"]) in self._to_replace
-                )
+                    # somebody may have corrected it since
+                    and (self._existing is Existing.CLEAR or annotation.get("source") == "auto")
+                ]
+                self.removed += len(replaced)
+                self._remove(replaced)
                 self._to_replace.clear()
 
     def undo(self) -> None:
-        """Remove what this run has added to the job; what was there before it stays."""
+        """Remove what this run has added to the job, but for what somebody has corrected since."""
         with self._lock:
-            unsure = Counter(digest for waiting in self._waiting.values() for digest, _ in waiting)
+            ours = self._written + Counter(
+                digest for waiting in self._waiting.values() for digest, _ in waiting
+            )
             ids = {kind: set(ids) for kind, ids in self._added_ids.items()}
-            if not unsure and not any(ids.values()):
+            if self._baseline is None or not (ours or any(ids.values())):
                 return
-            added = []
-            for kind, annotation in self._read():
-                if kind == "tracks" or (kind, annotation["id"]) in (self._baseline or ()):
-                    continue
-                if annotation["id"] in ids[kind]:
-                    added.append((kind, annotation))
-                elif unsure[digest := identity(annotation, self._defaults)] > 0:
-                    unsure[digest] -= 1
-                    added.append((kind, annotation))
-            self._remove(added)
+            self._wait_for_late_commits()
+            self._remove(
+                [
+                    (kind, annotation)
+                    for kind, annotation in self._read()
+                    if (kind, annotation["id"]) not in self._baseline
+                    and annotation.get("source") == "auto"
+                    and (annotation["id"] in ids[kind] or self._digest(kind, annotation) in ours)
+                ]
+            )
             self.added = 0
+            self._last_unknown_fate = None
 
     def _read(self) -> Iterator[tuple[str, dict[str, Any]]]:
         return _each(self._client.job_annotations(self.job.id))
 
-    def _read_baseline(self) -> None:
-        if self._baseline is not None:
-            return
-        baseline: set[AnnotationId] = set()
-        for kind, annotation in self._read():
-            baseline.add((kind, annotation["id"]))
-            if kind != "tracks" and annotation.get("source") == "auto":
-                self._reusable[identity(annotation, self._defaults)] += 1
-        self._baseline = baseline
+    def _digest(self, kind: str, annotation: Mapping[str, Any]) -> bytes | None:
+        """What to know an annotation by that a run like this one may have made; None for any other."""
+        if kind == "tracks" or annotation.get("source") != "auto":
+            return None
+        return identity(annotation, self._defaults)
+
+    def _read_baseline(self) -> set[AnnotationId]:
+        if self._baseline is None:
+            baseline: set[AnnotationId] = set()
+            for kind, annotation in self._read():
+                baseline.add((kind, annotation["id"]))
+                if (digest := self._digest(kind, annotation)) is not None:
+                    self._reusable[digest] += 1
+            self._baseline = baseline
+        return self._baseline
 
     def _not_there_yet(self, annotations: Iterable[dict[str, Any]]) -> list[Waiting]:
         waiting = []
@@ -217,119 +257,143 @@ class JobWriter:
                 waiting.append((digest, annotation))
         return waiting
 
-    def _send(self, waiting: list[Waiting], length: int) -> None:
-        """Send the first `length` of what waits; what has arrived waits no longer."""
+    def _send(self, waiting: list[Waiting]) -> None:
+        """Send of what waits as much as one request takes; what has arrived waits no longer."""
         for attempt in range(1, ATTEMPTS + 1):
-            part = waiting[:length]
+            part = waiting[: _request_length(waiting, self._most_bytes)]
+            self._is_fate_unknown = True
             try:
                 answer = self._client.create_job_annotations(self.job.id, _body(part))
-            except BadRequestError as error:
-                if not (error.status == 413 or (error.status == 400 and error.is_html)) or length == 1:
-                    raise
-                self._send(waiting, (length + 1) // 2)  # too large for a proxy on the way
-                return
             except (TransportError, ServerError, TooManyRequestsError, InvalidResponseError) as error:
-                self._is_fate_unknown = True
                 self._last_unknown_fate = time.monotonic()
                 if attempt == ATTEMPTS:
                     raise
                 logger.warning("job %d: %s; reading the job back (attempt %d)", self.job.id, error, attempt)
-                time.sleep(min(30.0, self._retry_delay * 2 ** (attempt - 1)))
+                time.sleep(self._delay(attempt))
                 before = len(waiting)
-                self._settle(waiting)
+                self._settle()
                 if len(waiting) < before:
                     return
+            except ApiError as error:  # a refusal: nothing was done
+                self._is_fate_unknown = False
+                self._send_less(part, error)
             else:
-                self._check(part, answer)
                 for kind, annotation in _each(answer):
                     self._added_ids[kind].append(annotation["id"])
+                self._is_fate_unknown = False
+                self._check(part, answer)
                 self._written.update(digest for digest, _ in part)
                 self.added += len(part)
-                del waiting[:length]
+                del waiting[: len(part)]
                 return
 
-    def _settle(self, waiting: list[Waiting]) -> None:
+    def _send_less(self, part: Sequence[tuple[object, dict[str, Any]]], error: ApiError) -> None:
+        """Where a proxy on the way found a request too large, make the next ones half as large."""
+        is_too_large = error.status == 413 or (error.status == 400 and error.is_html)
+        if not is_too_large or len(part) == 1:
+            raise error
+        self._most_bytes = sum(_size(annotation) for _, annotation in part) // 2
+
+    def _settle(self) -> None:
         """Read the job; what turns out to have arrived waits no longer."""
         unaccounted: dict[bytes, list[AnnotationId]] = {}
-        for kind, annotation in self._read_ours():
-            digest = identity(annotation, self._defaults)
-            unaccounted.setdefault(digest, []).append((kind, annotation["id"]))
+        baseline = self._read_baseline()
+        for kind, annotation in self._read():
+            key = (kind, annotation["id"])
+            if key not in baseline and (digest := self._digest(kind, annotation)) is not None:
+                unaccounted.setdefault(digest, []).append(key)
         for digest, ids in unaccounted.items():
             del ids[: self._written[digest]]  # these have been accounted for before
-        still_waiting = []
-        for digest, annotation in waiting:
-            if ids := unaccounted.get(digest):
-                kind, annotation_id = ids.pop()
-                self._added_ids[kind].append(annotation_id)
-                self._written[digest] += 1
-                self.added += 1
-            else:
-                still_waiting.append((digest, annotation))
-        waiting[:] = still_waiting
+        for waiting in self._waiting.values():
+            still_waiting = []
+            for digest, annotation in waiting:
+                if ids := unaccounted.get(digest):
+                    kind, annotation_id = ids.pop()
+                    self._added_ids[kind].append(annotation_id)
+                    self._written[digest] += 1
+                    self.added += 1
+                else:
+                    still_waiting.append((digest, annotation))
+            waiting[:] = still_waiting
         self._is_fate_unknown = False
-
-    def _read_ours(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The tags and shapes that were not there before this run and may be of its making."""
-        assert self._baseline is not None
-        for kind, annotation in self._read():
-            if (
-                kind != "tracks"
-                and annotation.get("source") == "auto"
-                and (kind, annotation["id"]) not in self._baseline
-            ):
-                yield kind, annotation
 
     def _check(self, sent: Sequence[Waiting], answer: LabeledData) -> None:
         """Compare what the server says it stored with what was sent: CVAT may drop things silently."""
         stored = Counter(identity(annotation, self._defaults) for _, annotation in _each(answer))
         expected = Counter(digest for digest, _ in sent)
-        if stored != expected:
-            self._delete({"tags": answer.tags, "shapes": answer.shapes, "tracks": answer.tracks})
-            raise UploadError(
-                f"job {self.job.id}: {expected.total()} annotations were sent, the server says that it stored"
-                f" {stored.total()}, of which {(stored & expected).total()} are as they were sent;"
-                " these have been removed again"
-            )
+        if stored == expected:
+            return
+        message = (
+            f"job {self.job.id}: {expected.total()} annotations were sent, the server says that it stored"
+            f" {stored.total()}, of which {(stored & expected).total()} are as they were sent"
+        )
+        try:
+            self._remove(list(_each(answer)))
+        except PrefectCvatError as error:
+            raise UploadError(f"{message}; removing these again failed: {error}") from error
+        raise UploadError(f"{message}; these have been removed again")
 
     def _verify(self) -> None:
-        self._read_baseline()
-        assert self._baseline is not None
-        ours, reused = self._written.copy(), self._reused.copy()
-        surplus: list[tuple[str, dict[str, Any]]] = []
+        baseline = self._read_baseline()
+        is_final = not self._seconds_until_settled()  # asked before the job is read
+        wanted = self._written + self._reused
+        equal: dict[bytes, list[tuple[str, dict[str, Any]]]] = {}
+        self._to_replace.clear()
         for kind, annotation in self._read():
-            is_auto = kind != "tracks" and annotation.get("source") == "auto"
-            digest = identity(annotation, self._defaults) if is_auto else None
-            if (kind, annotation["id"]) in self._baseline:
-                if digest is not None and reused[digest] > 0:
-                    reused[digest] -= 1
-                elif self._existing.removes(annotation):
-                    self._to_replace.add((kind, annotation["id"]))
-            elif digest is not None and digest in self._written:
-                ours[digest] -= 1
-                if ours[digest] < 0:
-                    surplus.append((kind, annotation))
-        self._remove(surplus, is_replaced=False)
-        if missing := sum(count for count in ours.values() if count > 0):
+            if (digest := self._digest(kind, annotation)) is not None and digest in wanted:
+                equal.setdefault(digest, []).append((kind, annotation))
+            elif (kind, annotation["id"]) in baseline and self._is_replaced(annotation):
+                self._to_replace.add((kind, annotation["id"]))
+        surplus: list[tuple[str, dict[str, Any]]] = []
+        for digest, found in equal.items():
+            if len(found) > wanted[digest]:
+                found.sort(key=lambda item: (item[0], item[1]["id"]) not in baseline)
+                for kind, annotation in found[wanted[digest] :]:
+                    if (kind, annotation["id"]) in baseline:  # a run before this one has doubled it
+                        self._to_replace.add((kind, annotation["id"]))
+                    else:
+                        surplus.append((kind, annotation))
+        self._remove(surplus)
+        if missing := sum(max(0, n - len(equal.get(digest, ()))) for digest, n in wanted.items()):
             logger.warning(
                 "job %d: %d annotations of this run were removed or changed by somebody while it ran",
                 self.job.id,
                 missing,
             )
-        if self._last_unknown_fate is None:
-            self._written.clear()
-            self._reusable.clear()
-            self._reused.clear()
-            self._waiting.clear()
+        if is_final:
+            self._is_verified = True
+            self._last_unknown_fate = None
+            for counter in (self._written, self._reusable, self._reused):
+                counter.clear()
 
-    def _remove(self, annotations: Iterable[tuple[str, dict[str, Any]]], *, is_replaced: bool = True) -> None:
-        to_remove = list(annotations)
-        for start in range(0, len(to_remove), MAX_REQUEST_ANNOTATIONS):
+    def _is_replaced(self, annotation: Mapping[str, Any]) -> bool:
+        """Whether an annotation of before is to go; not from a frame that this run leaves out."""
+        return self._existing.removes(annotation) and self._frames.issuperset(_frames(annotation))
+
+    def _seconds_until_settled(self) -> float:
+        """Seconds until whatever a client has given up must have been committed."""
+        if self._last_unknown_fate is None:
+            return 0.0
+        return max(0.0, self._last_unknown_fate + self.late_commit_seconds - time.monotonic())
+
+    def _wait_for_late_commits(self) -> None:
+        while seconds := self._seconds_until_settled():
+            time.sleep(seconds)
+
+    def _remove(self, annotations: Sequence[tuple[str, dict[str, Any]]]) -> None:
+        start = 0
+        while start < len(annotations):
+            rest = annotations[start : start + MAX_REQUEST_ANNOTATIONS]
+            part = rest[: _request_length(rest, self._most_bytes)]
             body: dict[str, list[dict[str, Any]]] = {"tags": [], "shapes": [], "tracks": []}
-            for kind, annotation in to_remove[start : start + MAX_REQUEST_ANNOTATIONS]:
+            for kind, annotation in part:
                 body[kind].append(annotation)
-            self._delete(body)
-        if is_replaced:
-            self.removed += len(to_remove)
+            try:
+                self._delete(body)
+            except BadRequestError as error:
+                self._send_less(part, error)
+            else:
+                start += len(part)
 
     def _delete(self, body: dict[str, list[dict[str, Any]]]) -> None:
         """Delete by id. Deleting what is gone does nothing, so this may be tried again as it is."""
@@ -339,9 +403,12 @@ class JobWriter:
             except (TransportError, ServerError, TooManyRequestsError, InvalidResponseError):
                 if attempt == ATTEMPTS:
                     raise
-                time.sleep(min(30.0, self._retry_delay * 2 ** (attempt - 1)))
+                time.sleep(self._delay(attempt))
             else:
                 return
+
+    def _delay(self, attempt: int) -> float:
+        return min(30.0, self.retry_delay * 2.0 ** (attempt - 1))
 
 
 def _each(data: LabeledData) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -353,21 +420,35 @@ def _each(data: LabeledData) -> Iterator[tuple[str, dict[str, Any]]]:
         yield "tracks", track
 
 
+def _frames(annotation: Mapping[str, Any]) -> set[int]:
+    """The frames that an annotation is on; of a track, those of its keyframes."""
+    frames = {annotation["frame"]}
+    for track in (annotation, *(annotation.get("elements") or ())):
+        frames.update(shape["frame"] for shape in track.get("shapes") or ())
+    return frames
+
+
 def _body(part: Sequence[Waiting]) -> bytes:
     tags = [annotation for _, annotation in part if "type" not in annotation]
     shapes = [annotation for _, annotation in part if "type" in annotation]
     return json.dumps({"version": 0, "tags": tags, "shapes": shapes, "tracks": []}).encode()
 
 
-def _request_length(waiting: Sequence[Waiting]) -> int:
+def _size(annotation: Mapping[str, Any]) -> int:
+    """About how many bytes the JSON of an annotation takes."""
+    size = 300 + 20 * len(annotation.get("points") or ())
+    for name in ("elements", "shapes"):  # `shapes` are those of a track
+        for part in annotation.get(name) or ():
+            size += _size(part)
+    return size
+
+
+def _request_length(waiting: Sequence[tuple[object, dict[str, Any]]], most_bytes: int) -> int:
     """How many of what waits fit into one request."""
     size = 0
     for length, (_, annotation) in enumerate(waiting[:MAX_REQUEST_ANNOTATIONS]):
-        numbers = len(annotation.get("points") or ()) + sum(
-            len(element["points"]) for element in annotation.get("elements") or ()
-        )
-        size += 300 + 20 * numbers  # about what the JSON takes
-        if size > MAX_REQUEST_BYTES and length:
+        size += _size(annotation)
+        if size > most_bytes and length:
             return length
     return min(len(waiting), MAX_REQUEST_ANNOTATIONS)
 
