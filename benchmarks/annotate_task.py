@@ -14,6 +14,7 @@ import statistics
 import sys
 from typing import Any
 
+from benchmark_functions import free
 from servers import in_child, log_in, make_task, measured, sandbox
 
 BOXES = 20
@@ -98,7 +99,7 @@ def ours(kind: str, url: str, task_id: int) -> dict[str, float]:
 
     client = log_in(url)
     if kind == "free":
-        function: Any = free_function(aa)
+        function: Any = free.make(aa, BOXES)
     else:
         with_random_weights(MODELS[kind])
         from prefect_cvat.auto_annotation.loading import load_function
@@ -124,25 +125,13 @@ def sdk(kind: str, url: str, task_id: int) -> dict[str, float]:
     client = Client(url, config=Config(cache_dir=Path(tempfile.mkdtemp())))
     client.login(("admin", "admin"))
     if kind == "free":
-        function: Any = free_function(aa)
+        function: Any = free.make(aa, BOXES)
     else:
         with_random_weights(MODELS[kind])
         module = importlib.import_module(f"cvat_sdk.auto_annotation.functions.torchvision_{kind}")
         function = module.create(MODELS[kind], **model_options(kind))
     result = measured(lambda: aa.annotate_task(client, task_id, function, allow_unmatched_labels=True))
     return {**result, "shapes": count(log_in(url), task_id)}
-
-
-def free_function(aa: Any) -> Any:
-    """A function written for either library: its own work is to make the objects that it returns."""
-
-    class Free:
-        spec = aa.DetectionFunctionSpec(labels=[aa.label_spec("car", 1, type="rectangle")])
-
-        def detect(self, context: Any, image: Any) -> Any:
-            return [aa.rectangle(1, [10.5 + i, 20.25, 110.75 + i, 220.5]) for i in range(BOXES)]
-
-    return Free()
 
 
 def with_random_weights(model_name: str) -> None:

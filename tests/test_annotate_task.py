@@ -283,6 +283,19 @@ def test_options_out_of_their_range_are_refused(client, make_task, options, mess
         annotate_task(client, make_task(2), a_function(one_car), **options)
 
 
+def test_what_is_not_a_detection_function_is_called_so(client, make_task):
+    from prefect_cvat.auto_annotation import TrackingFunctionSpec
+
+    tracking = SimpleNamespace(spec=TrackingFunctionSpec(supported_shape_types=["rectangle"]))
+    for function, message in (
+        (tracking, "its spec is 'TrackingFunctionSpec'"),
+        (SimpleNamespace(spec=SPEC), "it has no 'detect'"),
+        (object(), "its spec is 'NoneType'"),
+    ):
+        with pytest.raises(BadFunctionError, match=message):
+            annotate_task(client, make_task(1), function)
+
+
 def test_a_missing_task_is_an_error_of_ours(client):
     with pytest.raises(NotFoundError, match="no task 123456"):
         annotate_task(client, 123456, a_function(one_car))

@@ -71,11 +71,21 @@ class Detector:
     ) -> None:
         if conf_threshold is not None and not 0 <= conf_threshold <= 1:
             raise ValueError(f"conf_threshold must be None or a number between 0 and 1, not {conf_threshold}")
+        labels = getattr(getattr(function, "spec", None), "labels", None)
+        if labels is None:
+            raise BadFunctionError(
+                f"{type(function).__name__!r} is not a detection function: its spec is"
+                f" {type(getattr(function, 'spec', None)).__name__!r} (expected 'DetectionFunctionSpec')"
+            )
+        if not (hasattr(function, "detect") or hasattr(function, "detect_batch")):
+            raise BadFunctionError(
+                f"{type(function).__name__!r} is not a detection function: it has no 'detect'"
+            )
         self.function = function
         self.conf_threshold = conf_threshold
         self.conv_mask_to_poly = conv_mask_to_poly
         self.on_frame_error = on_frame_error
-        self._checker = OutputChecker(function.spec.labels, conv_mask_to_poly=conv_mask_to_poly)
+        self._checker = OutputChecker(labels, conv_mask_to_poly=conv_mask_to_poly)
         self._reads_pixels = False
 
     def detect(self, opened: Iterable[tuple[Frame, PIL.Image.Image]]) -> Iterator[FrameDetections]:

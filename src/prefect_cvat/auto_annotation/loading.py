@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
+import json
+import os
 import pkgutil
 import sys
 from collections.abc import Mapping
@@ -26,6 +28,7 @@ __all__ = [
 
 BUILTINS = "prefect_cvat.auto_annotation.functions"
 ENTRY_POINT_GROUP = "prefect_cvat.functions"
+ALLOWED_MODULES = "PREFECT_CVAT_FUNCTION_MODULES"
 
 
 def builtin_functions() -> list[str]:
@@ -39,15 +42,16 @@ def builtin_functions() -> list[str]:
 
 
 def load_function(name: str, parameters: Mapping[str, Any] | None = None) -> Any:
-    """Make a function by its name.
+    """Make a function by its name. What can be had so is an allow-list: this serves the Prefect UI too.
 
     Args:
-        name: A built-in, such as `nanodet_detection`, or a name that an installed package has
-            registered in the entry point group `prefect_cvat.functions`.
+        name: A built-in, such as `nanodet_detection`; or a name that an installed package has registered
+            in the entry point group `prefect_cvat.functions`; or a module under one of the prefixes in the
+            environment variable `PREFECT_CVAT_FUNCTION_MODULES` (separated by commas).
         parameters: What to pass to its `create`.
 
     Raises:
-        FunctionLoadError: There is no function of this name, or it cannot be made.
+        FunctionLoadError: There is no function of this name, it is not allowed, or it cannot be made.
         BadFunctionError: It has no `spec`.
     """
     builtins = builtin_functions()
@@ -56,9 +60,21 @@ def load_function(name: str, parameters: Mapping[str, Any] | None = None) -> Any
     registered = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
     if name in registered:
         return _make(_import(registered[name].module), name, parameters)
+    if "." in name:
+        if not _is_allowed(name):
+            raise FunctionLoadError(
+                f"module {name!r} is not allowed as a function here; whoever runs this process can allow it"
+                f" by a prefix in the environment variable {ALLOWED_MODULES}"
+            )
+        return load_function_module(name, parameters)
     raise FunctionLoadError(
         f"there is no function {name!r}; there are {', '.join([*builtins, *sorted(registered)])}"
     )
+
+
+def _is_allowed(module: str) -> bool:
+    prefixes = [prefix.strip() for prefix in os.environ.get(ALLOWED_MODULES, "").split(",")]
+    return any(module == prefix or module.startswith(f"{prefix}.") for prefix in prefixes if prefix)
 
 
 def load_function_module(module: str, parameters: Mapping[str, Any] | None = None) -> Any:
@@ -99,7 +115,7 @@ def load_function_file(path: Path | str, parameters: Mapping[str, Any] | None = 
 
 
 def parse_parameter(text: str) -> tuple[str, Any]:
-    """Read a parameter written as `name=type:value`, the type one of int, float, str, bool.
+    """Read a parameter written as `name=type:value`, the type one of int, float, str, bool, json.
 
     Raises:
         ValueError: It is not written so.
@@ -135,13 +151,15 @@ def _parse_value(typed_value: str, text: str) -> Any:
                 return float(value)
             case "str":
                 return value
+            case "json":
+                return json.loads(value)
             case "bool":
                 return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[
                     value.lower()
                 ]
     except (ValueError, KeyError):
         raise ValueError(f"{text!r}: {value!r} is not a {type_name}") from None
-    raise ValueError(f"{text!r} has the unknown type {type_name!r}; there are int, float, str and bool")
+    raise ValueError(f"{text!r} has the unknown type {type_name!r}; there are int, float, str, bool and json")
 
 
 def _import(name: str) -> ModuleType:
