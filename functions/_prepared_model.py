@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from prefect_cvat.auto_annotation.functions._inference import image_to_tensor
 
-__all__ = ["Classes", "PreparedModel", "Transforms", "prepare_model"]
+__all__ = ["NOT_AN_OBJECT", "Classes", "PreparedModel", "Transforms", "prepare_model"]
 
 Transforms: TypeAlias = Callable[[PIL.Image.Image], Tensor]
 """Makes the tensor that a model gets of an image."""
 
-_NOT_AN_OBJECT = frozenset({"__background__", "no person", "N/A"})
+NOT_AN_OBJECT = frozenset({"__background__", "no person", "N/A"})
 """What torchvision's weights call class numbers that stand for no object."""
 
 
@@ -96,7 +96,7 @@ def prepare_model(
         names = {
             number: name
             for number, name in enumerate(weights.meta["categories"])
-            if name not in _NOT_AN_OBJECT
+            if name not in NOT_AN_OBJECT
         }
     loaded = torchvision.models.get_model(model_name, weights=weights, **model_options)
     return PreparedModel(loaded, transforms or weights.transforms(), Classes(names), weights.meta)

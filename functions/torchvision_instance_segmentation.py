@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,17 +15,12 @@ from prefect_cvat.auto_annotation import (
     BadFunctionError,
     DetectionAnnotation,
     DetectionFunctionContext,
-    mask,
-    polygon,
 )
 from prefect_cvat.auto_annotation.functions._prepared_model import PreparedModel, Transforms, prepare_model
+from prefect_cvat.auto_annotation.functions._shapes import mask_shapes, whole_pixels
 from prefect_cvat.auto_annotation.functions._torchvision import Output, TorchvisionFunction
-from prefect_cvat.masks import encode_mask, mask_to_polygons
 
 __all__ = ["TorchvisionInstanceSegmentationFunction", "create"]
-
-_LEVEL = 0.5
-"""The least probability of a pixel of the mask."""
 
 
 class TorchvisionInstanceSegmentationFunction(TorchvisionFunction):
@@ -60,29 +54,18 @@ class TorchvisionInstanceSegmentationFunction(TorchvisionFunction):
         output: Output,
     ) -> list[DetectionAnnotation]:
         boxes = output["boxes"] * torch.tensor(scale * 2)
-        return [
-            shape
-            for index, label_id, score in self._found(context, output)
-            for shape in self._shapes(context, label_id, score, *_mask(output, index, boxes[index], size))
-        ]
-
-    def _shapes(
-        self,
-        context: DetectionFunctionContext,
-        label_id: int,
-        score: float,
-        probabilities: Tensor,
-        offset: tuple[int, int],
-    ) -> Iterator[DetectionAnnotation]:
-        if context.conv_mask_to_poly:
-            for points in mask_to_polygons(
-                probabilities.numpy(), tolerance=self.tolerance, level=_LEVEL, offset=offset
-            ):
-                yield polygon(label_id, points, score=score)
-        else:
-            bitmap = (probabilities >= _LEVEL).numpy()
-            if bitmap.any():
-                yield mask(label_id, encode_mask(bitmap, offset=offset), score=score)
+        annotations: list[DetectionAnnotation] = []
+        for index, label_id, score in self._found(context, output):
+            probabilities, offset = _mask(output, index, boxes[index], size)
+            annotations += mask_shapes(
+                context,
+                label_id,
+                probabilities.numpy(),
+                score=score,
+                offset=offset,
+                tolerance=self.tolerance,
+            )
+        return annotations
 
 
 def create(
@@ -184,7 +167,7 @@ def _mask(output: Output, index: int, box: Tensor, size: tuple[int, int]) -> tup
     width, height = size
     if probabilities.shape != (height, width):
         probabilities = _resized(probabilities, width, height)
-    x1, y1, x2, y2 = _whole_pixels(box, size)
+    x1, y1, x2, y2 = whole_pixels(box, size)
     return probabilities[y1:y2, x1:x2], (x1, y1)
 
 
@@ -201,7 +184,7 @@ def _pasted(small: Tensor, box: Tensor, size: tuple[int, int]) -> tuple[Tensor, 
     left, top = (centre - half).to(torch.int64).tolist()
     right, bottom = (centre + half).to(torch.int64).tolist()
     enlarged = _resized(widened, max(right - left + 1, 1), max(bottom - top + 1, 1))
-    x1, y1, x2, y2 = _whole_pixels(box, size)
+    x1, y1, x2, y2 = whole_pixels(box, size)
     x1, y1 = max(x1, left), max(y1, top)
     return enlarged[y1 - top : max(y2 - top, 0), x1 - left : max(x2 - left, 0)], (x1, y1)
 
@@ -210,15 +193,3 @@ def _resized(probabilities: Tensor, width: int, height: int) -> Tensor:
     return functional.interpolate(
         probabilities[None, None], size=(height, width), mode="bilinear", align_corners=False
     )[0, 0]
-
-
-def _whole_pixels(box: Tensor, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    """Widen a box to whole pixels, within the image."""
-    x1, y1, x2, y2 = box.tolist()
-    width, height = size
-    return (
-        max(math.floor(x1), 0),
-        max(math.floor(y1), 0),
-        min(math.ceil(x2), width),
-        min(math.ceil(y2), height),
-    )

@@ -14,12 +14,10 @@ from prefect_cvat.auto_annotation import (
     BadFunctionError,
     DetectionAnnotation,
     DetectionFunctionContext,
-    keypoint,
-    keypoint_spec,
     skeleton,
-    skeleton_label_spec,
 )
 from prefect_cvat.auto_annotation.functions._prepared_model import PreparedModel, Transforms, prepare_model
+from prefect_cvat.auto_annotation.functions._shapes import Keypoints
 from prefect_cvat.auto_annotation.functions._torchvision import Output, TorchvisionFunction
 
 __all__ = ["TorchvisionKeypointDetectionFunction", "create"]
@@ -40,24 +38,20 @@ class TorchvisionKeypointDetectionFunction(TorchvisionFunction):
         hidden: Literal["occluded", "outside"],
         **settings: Any,
     ) -> None:
-        if isinstance(keypoint_names, str) or not keypoint_names:
-            raise ValueError(f"keypoint_names must be a list of names, not {keypoint_names!r}")
-        if len(set(keypoint_names)) < len(keypoint_names):
-            raise ValueError(f"keypoint_names has a name twice: {', '.join(keypoint_names)}")
-        if hidden not in ("occluded", "outside"):
-            raise ValueError(f"hidden must be 'occluded' or 'outside', not {hidden!r}")
         super().__init__(prepared, **settings)
-        self.keypoint_names = tuple(keypoint_names)
+        self.keypoints = Keypoints(keypoint_names, hidden)
         self.keypoint_threshold = keypoint_threshold
-        self.hidden = hidden
 
     def _settings(self) -> Sequence[object]:
-        return (*super()._settings(), self.keypoint_names, self.keypoint_threshold, self.hidden)
+        return (
+            *super()._settings(),
+            self.keypoints.names,
+            self.keypoint_threshold,
+            self.keypoints.hidden,
+        )
 
     def _label(self, number: int, name: str) -> models.PatchedLabelRequest:
-        return skeleton_label_spec(
-            name, number, [keypoint_spec(each, index) for index, each in enumerate(self.keypoint_names)]
-        )
+        return self.keypoints.label(number, name)
 
     def _annotations(
         self,
@@ -67,15 +61,15 @@ class TorchvisionKeypointDetectionFunction(TorchvisionFunction):
         output: Output,
     ) -> list[DetectionAnnotation]:
         keypoints = output["keypoints"]
-        if keypoints.shape[1] < len(self.keypoint_names):
+        if keypoints.shape[1] < len(self.keypoints.names):
             raise BadFunctionError(
-                f"keypoint_names has {len(self.keypoint_names)} names, but the model finds"
+                f"keypoint_names has {len(self.keypoints.names)} names, but the model finds"
                 f" {keypoints.shape[1]} keypoints"
             )
         places = (keypoints[..., :2] * torch.tensor(scale)).tolist()
         visible = self._visible(output).tolist()
         return [
-            skeleton(label_id, self._elements(places[index], visible[index], score), score=score)
+            skeleton(label_id, self.keypoints.elements(places[index], visible[index], score), score=score)
             for index, label_id, score in self._found(context, output)
         ]
 
@@ -84,15 +78,6 @@ class TorchvisionKeypointDetectionFunction(TorchvisionFunction):
         if "keypoints_scores" in output:
             visible &= output["keypoints_scores"] >= self.keypoint_threshold
         return visible
-
-    def _elements(
-        self, places: Sequence[Sequence[float]], visible: Sequence[bool], score: float
-    ) -> list[models.SubLabeledShapeRequest]:
-        # zip ends with the names: the model's further keypoints are not wanted.
-        return [
-            keypoint(index, place, score=score, **{self.hidden: not seen})
-            for index, (_, place, seen) in enumerate(zip(self.keypoint_names, places, visible, strict=False))
-        ]
 
 
 def create(

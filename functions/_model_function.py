@@ -1,0 +1,199 @@
+"""What the built-in functions that run a model share, whatever library it is from."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import hashlib
+import importlib
+import inspect
+import json
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from types import ModuleType
+from typing import Any, TypeAlias
+
+import PIL.Image
+import torch
+from torch import Tensor, nn
+
+from prefect_cvat.auto_annotation import DetectionAnnotation, DetectionFunctionContext, DetectionFunctionSpec
+from prefect_cvat.auto_annotation.functions._inference import Batches, choose_device
+from prefect_cvat.exceptions import FunctionLoadError
+
+__all__ = ["Item", "ModelFunction", "import_extra", "to_float32"]
+
+Item: TypeAlias = tuple[DetectionFunctionContext, PIL.Image.Image]
+
+_BATCH_SIZE_ON_ACCELERATOR = 8
+
+
+def import_extra(library: str) -> ModuleType:
+    """Import a library that is an extra of this package, called like it.
+
+    Raises:
+        FunctionLoadError: It, or something that it needs, is not installed.
+    """
+    try:
+        return importlib.import_module(library)
+    except ImportError as error:
+        raise FunctionLoadError(
+            f'this function needs {library} ({error}); install it: pip install "prefect-cvat[{library}]"'
+        ) from error
+
+
+class ModelFunction(abc.ABC):
+    """A detection function that runs a model in batches on a device.
+
+    The model is taken over: it is moved to the device and put into evaluation mode.
+
+    Args:
+        model: The model.
+        score_threshold: The least score, where the run sets none.
+        device: As for `choose_device`.
+        batch_size: The greatest number of images that the model gets at once. None: 8 on an
+            accelerator, 1 on a CPU, where more seldom gain anything.
+        half_precision: Whether the model computes in 16 bits where torch finds that safe (autocast).
+
+    Raises:
+        ValueError: `score_threshold` is not between 0 and 1, there is no such device, or
+            `batch_size` is less than 1.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        score_threshold: float,
+        device: str,
+        batch_size: int | None,
+        half_precision: bool,
+    ) -> None:
+        if not 0 <= score_threshold <= 1:
+            raise ValueError(f"score_threshold must be between 0 and 1, not {score_threshold}")
+        self.score_threshold = score_threshold
+        self._device = choose_device(device)
+        if batch_size is None:
+            batch_size = 1 if self._device.type == "cpu" else _BATCH_SIZE_ON_ACCELERATOR
+        self._batches = Batches(batch_size)
+        self._half_precision = half_precision
+        self._model: nn.Module | None = model.to(self._device).eval()
+
+    @property
+    @abc.abstractmethod
+    def spec(self) -> DetectionFunctionSpec:
+        """The labels; their ids are the model's class numbers."""
+
+    @property
+    def device(self) -> str:
+        """Where the model runs, such as `cuda:0`."""
+        return str(self._device)
+
+    @property
+    def batch_size(self) -> int:
+        """The greatest number of images that the model gets at once; less once memory ran out."""
+        return self._batches.size
+
+    @cached_property
+    def version(self) -> str:
+        """A digest of all that decides what is found on an image: weights, settings, code."""
+        described = [
+            type(self).__qualname__,
+            torch.__version__,
+            repr((self._half_precision, self._device.type)),
+            *(repr(setting) for setting in self._settings()),
+        ]
+        digest = hashlib.sha256("\n".join(described).encode())
+        for name, module in self._loaded_model().named_modules():
+            digest.update(f"{name} {type(module).__qualname__} {_settings_of(module)}\n".encode())
+        for name, tensor in self._loaded_model().state_dict().items():
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        return digest.hexdigest()[:16]
+
+    def _settings(self) -> Sequence[object]:
+        """What else decides about the results."""
+        return (self.score_threshold,)
+
+    def detect(self, context: DetectionFunctionContext, image: PIL.Image.Image) -> list[DetectionAnnotation]:
+        """Find the objects on an image of any mode."""
+        return self.detect_batch([context], [image])[0]
+
+    def detect_batch(
+        self, contexts: Sequence[DetectionFunctionContext], images: Sequence[PIL.Image.Image]
+    ) -> list[list[DetectionAnnotation]]:
+        """Find the objects on images of any sizes and modes.
+
+        Raises:
+            BadFunctionError: The model does not return what such a model should.
+            RuntimeError: The function is closed.
+            torch.OutOfMemoryError: Not even one image fits into the memory of the device.
+        """
+        return self._batches.map(self._detect_together, list(zip(contexts, images, strict=True)))
+
+    def close(self) -> None:
+        """Let go of the model; the function cannot be used any more."""
+        self._model = None
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    @abc.abstractmethod
+    def _detect_together(self, items: Sequence[Item]) -> list[list[DetectionAnnotation]]:
+        """Find the objects on images that fit into memory together."""
+
+    def _threshold(self, context: DetectionFunctionContext) -> float:
+        return self.score_threshold if context.conf_threshold is None else context.conf_threshold
+
+    def _each_alike(
+        self,
+        step: Callable[[float, Sequence[Item]], Sequence[list[DetectionAnnotation]]],
+        items: Sequence[Item],
+    ) -> list[list[DetectionAnnotation]]:
+        """Call `step` on the items of each threshold and image size; keep the order of the items.
+
+        Images of several sizes would be padded to a common one, and then what is found on an image
+        would depend on its neighbours.
+        """
+        alike: dict[object, list[int]] = {}
+        for index, (context, image) in enumerate(items):
+            alike.setdefault((self._threshold(context), image.size), []).append(index)
+        found: list[list[DetectionAnnotation]] = [[] for _ in items]
+        for places in alike.values():
+            group = [items[index] for index in places]
+            outcome = step(self._threshold(group[0][0]), group)
+            for index, on_image in zip(places, outcome, strict=True):
+                found[index] = on_image
+        return found
+
+    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
+        return torch.autocast(self._device.type) if self._half_precision else contextlib.nullcontext()
+
+    def _loaded_model(self) -> nn.Module:
+        if self._model is None:
+            raise RuntimeError("the function is closed")
+        return self._model
+
+
+def to_float32(output: Any) -> Any:
+    """Return what a model computed in 16 bits in 32, within tuples, lists and dicts."""
+    if isinstance(output, Tensor):
+        return output.float() if output.is_floating_point() else output
+    if isinstance(output, dict):
+        return type(output)({key: to_float32(value) for key, value in output.items()})
+    if isinstance(output, list | tuple):
+        return type(output)([to_float32(each) for each in output])
+    return output
+
+
+def _settings_of(module: nn.Module) -> str:
+    """Describe the settings of a module: plain values under the names of its constructor's parameters.
+
+    Other attributes may be caches, which change with use.
+    """
+    settings = {}
+    for parameter in inspect.signature(type(module)).parameters:
+        for name in (parameter, f"_{parameter}"):
+            if name in vars(module):
+                with contextlib.suppress(TypeError, ValueError):
+                    settings[name] = json.dumps(vars(module)[name])
+    return str(settings)
