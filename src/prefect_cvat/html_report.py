@@ -72,7 +72,8 @@ def render_report(
 def _figure(annotated: AnnotatedFrame, labels: Mapping[int, str], colors: _Palette) -> str:
     frame = annotated.frame
     unit = max(frame.width, frame.height) / 100  # a hundredth of the picture, for line and letter sizes
-    drawn = "".join(_shape(shape, labels, colors, frame, unit) for shape in annotated.shapes)
+    taken: list[tuple[float, float]] = []  # corners that have a label already
+    drawn = "".join(_shape(shape, labels, colors, frame, unit, taken) for shape in annotated.shapes)
     tags = "".join(
         f'<span style="--c:{colors[labels[tag["label_id"]]]}">{html.escape(labels[tag["label_id"]])}</span>'
         for tag in annotated.tags
@@ -88,11 +89,16 @@ def _figure(annotated: AnnotatedFrame, labels: Mapping[int, str], colors: _Palet
 
 
 def _shape(
-    shape: Mapping[str, Any], labels: Mapping[int, str], colors: _Palette, frame: Frame, unit: float
+    shape: Mapping[str, Any],
+    labels: Mapping[int, str],
+    colors: _Palette,
+    frame: Frame,
+    unit: float,
+    taken: list[tuple[float, float]],
 ) -> str:
     name = labels[shape["label_id"]]
     color = colors[name]
-    style = f'fill="{color}" fill-opacity=".12" stroke="{color}" stroke-width="{0.35 * unit:.2f}"'
+    style = f'fill="{color}" fill-opacity=".07" stroke="{color}" stroke-width="{0.35 * unit:.2f}"'
     points = shape.get("points") or []
     match shape["type"]:
         case "rectangle":
@@ -124,6 +130,9 @@ def _shape(
     y = max(corner_y, size * 1.3)
     width = 0.58 * size * (len(html.unescape(text)) + 1)
     x = max(0.0, min(corner_x, frame.width - width))
+    while any(abs(x - other_x) < width and abs(y - other_y) < size * 1.2 for other_x, other_y in taken):
+        y += size * 1.3
+    taken.append((x, y))
     return (
         f"<g>{drawn}"
         f'<rect x="{x:.1f}" y="{y - size * 1.3:.1f}" width="{width:.1f}" height="{size * 1.3:.1f}"'
