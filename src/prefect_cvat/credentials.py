@@ -22,16 +22,17 @@ class CvatCredentials(Block):
         ```python
         from prefect_cvat.credentials import CvatCredentials
 
-        CvatCredentials(url="https://cvat.example.com", access_token="...").save("main")
-        client = CvatCredentials.load("main").get_client()
+        CvatCredentials(url="https://cvat.example.com", access_token="...").save("BLOCK_NAME")
+
+        credentials = CvatCredentials.load("BLOCK_NAME")
+        client = credentials.get_client()
         ```
     """
 
     _block_type_name = "CVAT Credentials"
     _block_type_slug = "cvat-credentials"
     _description = "How to reach and log in to a CVAT server."
-    _logo_url = "https://raw.githubusercontent.com/cvat-ai/cvat/develop/site/content/en/images/cvat_logo.svg"  # type: ignore[assignment]
-    _documentation_url = "https://github.com/prefect-cvat/prefect-cvat"  # type: ignore[assignment]
+    _documentation_url = "https://docs.cvat.ai/docs/api_sdk/"  # type: ignore[assignment]
 
     url: str = Field(title="URL", description="The server's address.", examples=["https://cvat.example.com"])
     access_token: SecretStr | None = Field(
