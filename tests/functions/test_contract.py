@@ -23,7 +23,9 @@ BY_NAME = {
 
 
 @pytest.fixture(
-    params=[nanodet_detection, tiled, *BY_NAME], ids=lambda module: module.__name__.rpartition(".")[2]
+    scope="module",
+    params=[nanodet_detection, tiled, *BY_NAME],
+    ids=lambda module: module.__name__.rpartition(".")[2],
 )
 def function(request):
     if request.param is nanodet_detection:
