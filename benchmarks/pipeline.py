@@ -87,7 +87,8 @@ def memory(url: str, sizes: list[int], plots: Path | None) -> None:
             peaks[side].append(result["peak_mb"])
             print(
                 f"  {frames:6d} frames {side:<5} peak {result['peak_mb']:7.0f} MB"
-                f"   wall {result['wall']:6.1f} s   cpu {result['cpu']:6.1f} s  first {result['first']:6.1f} s"
+                f"   wall {result['wall']:6.1f} s   cpu {result['cpu']:6.1f} s"
+                f"   first annotations after {result['first']:6.1f} s"
             )
     growth = {side: values[-1] / values[0] - 1 for side, values in peaks.items()}
     print(f"  growth from {sizes[0]} to {sizes[-1]}: ours {growth['ours']:.1%}, sdk {growth['sdk']:.1%}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from prefect import flow, get_run_logger
 from pydantic import Field
@@ -39,7 +39,9 @@ def annotate_task(
     conf_threshold: Threshold | None = None,
     label_thresholds: dict[str, Threshold] | None = None,
     label_map: dict[str, str | None] | None = None,
+    ignore_case: bool = False,
     conv_mask_to_poly: bool = False,
+    on_frame_error: Literal["fail", "skip"] = "fail",
     frames: list[int] | None = None,
     jobs: list[int] | None = None,
     batch_size: Annotated[int, Field(ge=1)] | None = None,
@@ -59,7 +61,9 @@ def annotate_task(
         conf_threshold: The least score, 0 to 1; empty leaves it to the function.
         label_thresholds: The least score for single labels, by the function's label names.
         label_map: From the function's label names to the task's, where they differ; null drops a label.
+        ignore_case: Match label names without regard to upper and lower case.
         conv_mask_to_poly: Write polygons instead of masks.
+        on_frame_error: Fail, or skip frames on which the function fails and report them.
         frames: The numbers of the frames to annotate; empty for all.
         jobs: The numbers of the jobs to annotate; empty for all.
         batch_size: How many frames a batch has at the most; empty adapts it to the function's speed.
@@ -78,7 +82,9 @@ def annotate_task(
         label_map=label_map,
         conf_threshold=conf_threshold,
         label_thresholds=label_thresholds,
+        ignore_case=ignore_case,
         conv_mask_to_poly=conv_mask_to_poly,
+        on_frame_error=on_frame_error,
         batch_size=batch_size,
         downloads=downloads,
         use_cache=use_cache,

@@ -165,6 +165,8 @@ def annotate(
     Example:
       prefect-cvat --server-host cvat.example.com --auth alice \
         annotate 123 --function nanodet_detection --conf-threshold 0.5
+      prefect-cvat --server-host cvat.example.com --auth alice \
+        annotate 123 --function-file my_function.py -p size=int:640 --existing replace_auto --dry-run
     """
     function = load_chosen_function(function_name, function_module, function_file, parameters, device)
     options = Options(
@@ -214,7 +216,12 @@ def show_function(
     name: Annotated[str, typer.Argument(help="A built-in, such as nanodet_detection.")],
     parameters: FunctionParameters = None,
 ) -> None:
-    """Show the labels that a built-in function can find."""
+    r"""Show the labels that a built-in function can find.
+
+    \b
+    Example:
+      prefect-cvat functions show torchvision_detection -p model_name=str:fasterrcnn_resnet50_fpn
+    """
     function = load_chosen_function(name, None, None, parameters, None)
     for label in function.spec.labels:
         stdout.print(f"{label.id:>4}  {label.name}  ({label.type})", markup=False)
@@ -286,7 +293,12 @@ def setup(
     context: typer.Context,
     runs_per_server: Annotated[int, typer.Option(min=1, help="Runs on the CVAT server at a time.")] = 4,
 ) -> None:
-    """Make the concurrency limits on the Prefect server that this machine uses. May be run again."""
+    r"""Make the concurrency limits on the Prefect server that this machine uses. May be run again.
+
+    \b
+    Example:
+      prefect-cvat --server-host cvat.example.com setup --runs-per-server 2
+    """
     from prefect_cvat.deployments.setup import set_up_limits
 
     for line in set_up_limits(context.obj.url, runs_per_server=runs_per_server):
@@ -304,7 +316,12 @@ def sandbox(
     user: Annotated[str, typer.Option(help="Name of its user.")] = "admin",
     password: Annotated[str, typer.Option(help="Password of its user.")] = "admin",  # noqa: S107
 ) -> None:
-    """Run a server on this machine that speaks like CVAT, to try things out."""
+    r"""Run a server on this machine that speaks like CVAT, to try things out.
+
+    \b
+    Example:
+      prefect-cvat sandbox --port 8080 --data ./sandbox
+    """
     from prefect_cvat.sandbox import serve
 
     serve(data=data, host=host, port=port, user=user, password=password)
@@ -316,7 +333,12 @@ def demo(
         "demo-report.html"
     ),
 ) -> None:
-    """Annotate photographs in a sandbox with NanoDet, through the Prefect flow, and draw the result."""
+    r"""Annotate photographs in a sandbox with NanoDet, through the Prefect flow, and draw the result.
+
+    \b
+    Example:
+      prefect-cvat demo --report demo.html
+    """
     from prefect_cvat.demo import run_demo
 
     done = run_demo(report, lambda line: stdout.print(line, markup=False))

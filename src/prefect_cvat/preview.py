@@ -138,11 +138,13 @@ def trial_lines(run: Run, plan: Plan, folder: Path) -> list[str]:
     found = list(run.detector.detect(open_frames(box, frames)))
     detected = perf_counter()
     seconds = max(fetched - started, detected - fetched) * len(plan.frames) / len(frames)
+    batch = run.frames_per_batch(len(plan.frames), (detected - fetched) / len(frames))
+    batches = -(-len(plan.frames) // max(batch, plan.chunk_size))
     count = sum(len(item.shapes) + len(item.tags) for item in found)
     return [
         f"tried on {len(frames)} frames: {count} annotations,"
         f" {fetched - started:.2f} s to fetch, {detected - fetched:.2f} s to detect",
-        f"estimated time: {_duration(seconds)}; nothing was uploaded",
+        f"estimated time: {_duration(seconds)}, in about {batches} batches; nothing was uploaded",
     ]
 
 

@@ -334,7 +334,7 @@ class Run:
         while chunks:
             numbers: list[int] = []
             frames: list[Frame] = []
-            most = self._frames_per_batch(len(plan.frames))
+            most = self.frames_per_batch(len(plan.frames), self._seconds_per_frame)
             while chunks and (not numbers or len(frames) + len(chunks[0][1]) <= most):
                 number, selected = chunks.popleft()
                 numbers.append(number)
@@ -342,12 +342,13 @@ class Run:
             yield Batch(index, numbers, frames)
             index += 1
 
-    def _frames_per_batch(self, total: int) -> int:
+    def frames_per_batch(self, total: int, seconds_per_frame: float | None) -> int:
+        """How many frames a batch should have at the most, by how long one takes to detect."""
         if self.options.batch_size is not None:
             return self.options.batch_size
-        if self._seconds_per_frame is None:
+        if seconds_per_frame is None:
             return 1  # one chunk, to see how long it takes
-        return max(int(BATCH_SECONDS / max(self._seconds_per_frame, 1e-4)), total // MOST_BATCHES)
+        return max(int(BATCH_SECONDS / max(seconds_per_frame, 1e-4)), total // MOST_BATCHES)
 
     def complete(self, seconds: float) -> RunReport:
         """The report, once all is done."""
