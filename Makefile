@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WHEEL := build/wheel
 
-.PHONY: demo test lint types pytest clean
+.PHONY: demo test lint types pytest soak clean
 
 demo: $(VENV)/.installed
 	$(BIN)/prefect-cvat demo
@@ -27,6 +27,10 @@ types: $(VENV)/.installed-dev
 
 pytest: $(VENV)/.installed-dev
 	$(BIN)/pytest
+
+# uploads under faults and kills, for ten minutes; SEED=2 plays other schedules
+soak: $(VENV)/.installed-dev
+	$(BIN)/python tests/soak/soak.py --schedules 300 --minutes 10 --seed $(or $(SEED),1)
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed"'

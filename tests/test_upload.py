@@ -1,5 +1,6 @@
 """JobWriter on its own, against the sandbox: one fault at a time."""
 
+import json
 from collections import Counter
 from types import SimpleNamespace
 
@@ -300,7 +301,7 @@ class BehindProxy(Client):
     passed: list
 
     def _patch_annotations(self, job_id, action, body):
-        data = body if isinstance(body, bytes) else upload.json.dumps(body).encode()
+        data = body if isinstance(body, bytes) else json.dumps(body).encode()
         if len(data) > self.limit:
             raise BadRequestError("too large", method="PATCH", path="", **self.refusal)
         self.passed.append(action)
@@ -331,7 +332,7 @@ class Dropping(Client):
     """A server that stores less than it is sent."""
 
     def create_job_annotations(self, job_id, body):
-        body = upload.json.loads(body)
+        body = json.loads(body)
         return super().create_job_annotations(job_id, {"shapes": body["shapes"][:-1]})
 
 

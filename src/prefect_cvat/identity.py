@@ -6,10 +6,11 @@ annotation says is all there is to know it by.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from hashlib import blake2b
 from typing import Any
+
+from pydantic_core import to_json
 
 from prefect_cvat.models import Label, Sublabel
 
@@ -35,7 +36,7 @@ def identity(annotation: Mapping[str, Any], defaults: AttributeDefaults) -> byte
     Coordinates count to a thousandth of a pixel, scores to a millionth; ids do not count, nor does
     what the server adds by itself.
     """
-    return blake2b(json.dumps(_content(annotation, defaults)).encode(), digest_size=12).digest()
+    return blake2b(to_json(_content(annotation, defaults)), digest_size=12).digest()
 
 
 def _content(annotation: Mapping[str, Any], defaults: AttributeDefaults) -> list[Any]:

@@ -21,7 +21,6 @@ committed a request `JobWriter.late_commit_seconds` after its client gave it up,
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
 import time
@@ -30,6 +29,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, TypeAlias
+
+from pydantic_core import to_json
 
 from prefect_cvat.client import Client
 from prefect_cvat.exceptions import (
@@ -307,8 +308,8 @@ class JobWriter:
         for waiting in self._waiting.values():
             still_waiting = []
             for digest, annotation in waiting:
-                if ids := unaccounted.get(digest):
-                    kind, annotation_id = ids.pop()
+                if arrived := unaccounted.get(digest):
+                    kind, annotation_id = arrived.pop()
                     self._added_ids[kind].append(annotation_id)
                     self._written[digest] += 1
                     self.added += 1
@@ -431,7 +432,7 @@ def _frames(annotation: Mapping[str, Any]) -> set[int]:
 def _body(part: Sequence[Waiting]) -> bytes:
     tags = [annotation for _, annotation in part if "type" not in annotation]
     shapes = [annotation for _, annotation in part if "type" in annotation]
-    return json.dumps({"version": 0, "tags": tags, "shapes": shapes, "tracks": []}).encode()
+    return to_json({"version": 0, "tags": tags, "shapes": shapes, "tracks": []})
 
 
 def _size(annotation: Mapping[str, Any]) -> int:
