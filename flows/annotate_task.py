@@ -9,6 +9,7 @@ from pydantic import Field
 
 from prefect_cvat.auto_annotation.loading import load_function, parse_parameters
 from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.existing import Existing
 from prefect_cvat.pipeline import run_pipeline
 from prefect_cvat.plan import Selection
 from prefect_cvat.progress import LoggedProgress
@@ -16,7 +17,6 @@ from prefect_cvat.report import RunReport
 from prefect_cvat.run import Options, Run
 from prefect_cvat.tasks.limits import run_slots
 from prefect_cvat.tasks.submitter import PrefectSubmitter
-from prefect_cvat.upload import Existing
 
 __all__ = ["annotate_task"]
 

@@ -8,7 +8,7 @@ from prefect.cache_policies import NO_CACHE, CachePolicy
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task, exponential_backoff
 
-from prefect_cvat.upload import is_transient
+from prefect_cvat.exceptions import is_transient
 
 __all__ = ["NETWORK", "PURE"]
 

@@ -15,9 +15,10 @@ from prefect_cvat.auto_annotation import (
     skeleton_label_spec,
 )
 from prefect_cvat.exceptions import BadRequestError, ServerError, UploadError
+from prefect_cvat.existing import Existing
 from prefect_cvat.identity import attribute_defaults
 from prefect_cvat.run_lock import only_run_on
-from prefect_cvat.upload import Existing, JobWriter
+from prefect_cvat.upload import JobWriter
 
 WRITES = {"methods": ["PATCH"], "path": "/annotations$"}
 READS = {"methods": ["GET"], "path": "/annotations$"}
@@ -353,10 +354,10 @@ def test_a_server_that_stores_less_than_it_was_sent_is_an_error_and_nothing_is_l
 
 def test_large_parts_go_in_several_requests(scene, faults, monkeypatch):
     faults.set([{**WRITES, "fault": {"kind": "latency", "seconds": 0}}])
-    monkeypatch.setattr(upload, "MAX_REQUEST_ANNOTATIONS", 4)
+    monkeypatch.setattr(JobWriter, "most_annotations", 4)
     run(scene.writer(), [scene.rect(x) for x in range(10)])
     assert len(faults.log()) == 3
-    monkeypatch.setattr(upload, "MAX_REQUEST_BYTES", 2500)
+    monkeypatch.setattr(JobWriter, "most_bytes", 2500)
     polygons = [scene.rect(0, type="polygon", points=[float(x), 1, 2, 3] * 25) for x in range(20, 25)]
     run(scene.writer(), polygons)
     assert len(faults.log()) == 3 + 5

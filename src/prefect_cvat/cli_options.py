@@ -15,8 +15,8 @@ import typer
 
 from prefect_cvat.auto_annotation import loading
 from prefect_cvat.client import Client
+from prefect_cvat.existing import Existing
 from prefect_cvat.transport import normalize_url
-from prefect_cvat.upload import Existing
 
 __all__ = [
     "ConfThreshold",

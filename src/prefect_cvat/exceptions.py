@@ -48,6 +48,7 @@ __all__ = [
     "TransportError",
     "UnsupportedTaskError",
     "UploadError",
+    "is_transient",
 ]
 
 
@@ -157,3 +158,10 @@ class FunctionLoadError(PrefectCvatError, ImportError):
 
 class BadFunctionError(PrefectCvatError, ValueError):
     """An auto-annotation function breaks its contract, or does not fit the task."""
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether trying again may help: the network or the server failed, not the request."""
+    if isinstance(error, ApiError):
+        return isinstance(error, ServerError | TooManyRequestsError)
+    return isinstance(error, TransportError)

@@ -18,6 +18,7 @@ from prefect_cvat.cache import DetectionCache
 from prefect_cvat.client import Client
 from prefect_cvat.detection import Detector
 from prefect_cvat.exceptions import PrefectCvatError, StorageError
+from prefect_cvat.existing import Existing
 from prefect_cvat.fingerprint import fingerprint
 from prefect_cvat.function_output import FrameDetections
 from prefect_cvat.identity import attribute_defaults
@@ -27,7 +28,7 @@ from prefect_cvat.plan import Batch, Plan, Selection, make_plan, read_task
 from prefect_cvat.remap import Annotations, LabelRemapper
 from prefect_cvat.report import RunReport
 from prefect_cvat.run_lock import only_run_on
-from prefect_cvat.upload import Existing, JobWriter
+from prefect_cvat.upload import JobWriter
 
 __all__ = ["BatchDetections", "Options", "Run"]
 

@@ -27,11 +27,15 @@ import time
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from enum import StrEnum
 from typing import Any, TypeAlias
 
-from pydantic_core import to_json
-
+from prefect_cvat.annotation_requests import (
+    each_annotation,
+    frames_of,
+    json_size,
+    request_body,
+    request_length,
+)
 from prefect_cvat.client import Client
 from prefect_cvat.exceptions import (
     ApiError,
@@ -43,18 +47,13 @@ from prefect_cvat.exceptions import (
     TransportError,
     UploadError,
 )
+from prefect_cvat.existing import Existing
 from prefect_cvat.identity import AttributeDefaults, identity
 from prefect_cvat.models import Job, LabeledData
 
-__all__ = ["Existing", "JobWriter"]
+__all__ = ["JobWriter"]
 
 logger = logging.getLogger(__name__)
-
-MAX_REQUEST_BYTES = 8 * 2**20
-"""The most bytes of one write. Proxies before CVAT may refuse more than 1 MB: then it is halved."""
-
-MAX_REQUEST_ANNOTATIONS = 2000
-"""The most annotations of one write: about a second of work for the server."""
 
 ATTEMPTS = 8
 """How often a write is tried whose fate is unknown each time."""
@@ -67,32 +66,6 @@ Waiting: TypeAlias = tuple[bytes, dict[str, Any]]
 """An annotation that is to be sent, and its identity."""
 
 
-class Existing(StrEnum):
-    """What becomes of the annotations that a task has already.
-
-    Attributes:
-        KEEP: They stay.
-        CLEAR: They are removed, whoever made them, once their replacement stands. Those on frames that the
-            run leaves out stay.
-        REPLACE_AUTO: As CLEAR, but only of those of source `auto`; what a human made, or has corrected,
-            stays.
-    """
-
-    KEEP = "keep"
-    CLEAR = "clear"
-    REPLACE_AUTO = "replace_auto"
-
-    def removes(self, annotation: Mapping[str, Any]) -> bool:
-        """Whether an annotation that was there before the run is to go."""
-        match self:
-            case Existing.KEEP:
-                return False
-            case Existing.CLEAR:
-                return True
-            case Existing.REPLACE_AUTO:
-                return annotation.get("source") == "auto"
-
-
 class JobWriter:
     """Writes the annotations of one job. May be used from several threads; it writes one thing at a time.
 
@@ -102,6 +75,12 @@ class JobWriter:
         existing: What becomes of what stands there already.
         defaults: The attribute values that the server fills in by itself.
     """
+
+    most_annotations = 2000
+    """The most annotations of one request: about a second of work for the server."""
+
+    most_bytes = 8 * 2**20
+    """The most bytes of one request. Where a proxy on the way takes fewer, they are halved."""
 
     retry_delay = 1.0
     """Seconds to wait before the second attempt of a write; doubled each time, up to 30."""
@@ -138,7 +117,6 @@ class JobWriter:
         self._is_verified = False
         self._is_fate_unknown = False
         self._last_unknown_fate: float | None = None
-        self._most_bytes = MAX_REQUEST_BYTES
 
     @property
     def is_unsure(self) -> bool:
@@ -228,7 +206,7 @@ class JobWriter:
             self._last_unknown_fate = None
 
     def _read(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        return _each(self._client.job_annotations(self.job.id))
+        return each_annotation(self._client.job_annotations(self.job.id))
 
     def _digest(self, kind: str, annotation: Mapping[str, Any]) -> bytes | None:
         """What to know an annotation by that a run like this one may have made; None for any other."""
@@ -261,10 +239,10 @@ class JobWriter:
     def _send(self, waiting: list[Waiting]) -> None:
         """Send of what waits as much as one request takes; what has arrived waits no longer."""
         for attempt in range(1, ATTEMPTS + 1):
-            part = waiting[: _request_length(waiting, self._most_bytes)]
+            part = waiting[: request_length(waiting, self.most_annotations, self.most_bytes)]
             self._is_fate_unknown = True
             try:
-                answer = self._client.create_job_annotations(self.job.id, _body(part))
+                answer = self._client.create_job_annotations(self.job.id, request_body(part))
             except (TransportError, ServerError, TooManyRequestsError, InvalidResponseError) as error:
                 self._last_unknown_fate = time.monotonic()
                 if attempt == ATTEMPTS:
@@ -279,7 +257,7 @@ class JobWriter:
                 self._is_fate_unknown = False
                 self._send_less(part, error)
             else:
-                for kind, annotation in _each(answer):
+                for kind, annotation in each_annotation(answer):
                     self._added_ids[kind].append(annotation["id"])
                 self._is_fate_unknown = False
                 self._check(part, answer)
@@ -293,7 +271,7 @@ class JobWriter:
         is_too_large = error.status == 413 or (error.status == 400 and error.is_html)
         if not is_too_large or len(part) == 1:
             raise error
-        self._most_bytes = sum(_size(annotation) for _, annotation in part) // 2
+        self.most_bytes = sum(json_size(annotation) for _, annotation in part) // 2
 
     def _settle(self) -> None:
         """Read the job; what turns out to have arrived waits no longer."""
@@ -320,7 +298,7 @@ class JobWriter:
 
     def _check(self, sent: Sequence[Waiting], answer: LabeledData) -> None:
         """Compare what the server says it stored with what was sent: CVAT may drop things silently."""
-        stored = Counter(identity(annotation, self._defaults) for _, annotation in _each(answer))
+        stored = Counter(identity(annotation, self._defaults) for _, annotation in each_annotation(answer))
         expected = Counter(digest for digest, _ in sent)
         if stored == expected:
             return
@@ -329,7 +307,7 @@ class JobWriter:
             f" {stored.total()}, of which {(stored & expected).total()} are as they were sent"
         )
         try:
-            self._remove(list(_each(answer)))
+            self._remove(list(each_annotation(answer)))
         except PrefectCvatError as error:
             raise UploadError(f"{message}; removing these again failed: {error}") from error
         raise UploadError(f"{message}; these have been removed again")
@@ -369,7 +347,7 @@ class JobWriter:
 
     def _is_replaced(self, annotation: Mapping[str, Any]) -> bool:
         """Whether an annotation of before is to go; not from a frame that this run leaves out."""
-        return self._existing.removes(annotation) and self._frames.issuperset(_frames(annotation))
+        return self._existing.removes(annotation) and self._frames.issuperset(frames_of(annotation))
 
     def _seconds_until_settled(self) -> float:
         """Seconds until whatever a client has given up must have been committed."""
@@ -384,8 +362,8 @@ class JobWriter:
     def _remove(self, annotations: Sequence[tuple[str, dict[str, Any]]]) -> None:
         start = 0
         while start < len(annotations):
-            rest = annotations[start : start + MAX_REQUEST_ANNOTATIONS]
-            part = rest[: _request_length(rest, self._most_bytes)]
+            rest = annotations[start : start + self.most_annotations]
+            part = rest[: request_length(rest, self.most_annotations, self.most_bytes)]
             body: dict[str, list[dict[str, Any]]] = {"tags": [], "shapes": [], "tracks": []}
             for kind, annotation in part:
                 body[kind].append(annotation)
@@ -410,52 +388,3 @@ class JobWriter:
 
     def _delay(self, attempt: int) -> float:
         return min(30.0, self.retry_delay * 2.0 ** (attempt - 1))
-
-
-def _each(data: LabeledData) -> Iterator[tuple[str, dict[str, Any]]]:
-    for tag in data.tags:
-        yield "tags", tag
-    for shape in data.shapes:
-        yield "shapes", shape
-    for track in data.tracks:
-        yield "tracks", track
-
-
-def _frames(annotation: Mapping[str, Any]) -> set[int]:
-    """The frames that an annotation is on; of a track, those of its keyframes."""
-    frames = {annotation["frame"]}
-    for track in (annotation, *(annotation.get("elements") or ())):
-        frames.update(shape["frame"] for shape in track.get("shapes") or ())
-    return frames
-
-
-def _body(part: Sequence[Waiting]) -> bytes:
-    tags = [annotation for _, annotation in part if "type" not in annotation]
-    shapes = [annotation for _, annotation in part if "type" in annotation]
-    return to_json({"version": 0, "tags": tags, "shapes": shapes, "tracks": []})
-
-
-def _size(annotation: Mapping[str, Any]) -> int:
-    """About how many bytes the JSON of an annotation takes."""
-    size = 300 + 20 * len(annotation.get("points") or ())
-    for name in ("elements", "shapes"):  # `shapes` are those of a track
-        for part in annotation.get(name) or ():
-            size += _size(part)
-    return size
-
-
-def _request_length(waiting: Sequence[tuple[object, dict[str, Any]]], most_bytes: int) -> int:
-    """How many of what waits fit into one request."""
-    size = 0
-    for length, (_, annotation) in enumerate(waiting[:MAX_REQUEST_ANNOTATIONS]):
-        size += _size(annotation)
-        if size > most_bytes and length:
-            return length
-    return min(len(waiting), MAX_REQUEST_ANNOTATIONS)
-
-
-def is_transient(error: BaseException) -> bool:
-    """Whether trying again may help: the network or the server failed, not the request."""
-    if isinstance(error, ApiError):
-        return isinstance(error, ServerError | TooManyRequestsError)
-    return isinstance(error, TransportError)

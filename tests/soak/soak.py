@@ -46,7 +46,7 @@ from prefect_cvat.auto_annotation import (
     skeleton_label_spec,
     tag,
 )
-from prefect_cvat.exceptions import PrefectCvatError
+from prefect_cvat.exceptions import PrefectCvatError, is_transient
 from prefect_cvat.models import AttributeValRequest
 from prefect_cvat.sandbox import Sandbox, annotation_store
 from prefect_cvat.sandbox.annotation_schema import accept
@@ -286,7 +286,7 @@ def _call_again(method: Callable[..., Any], args: Any) -> Any:
         try:
             return method(*values)
         except PrefectCvatError as error:
-            if not upload.is_transient(error):
+            if not is_transient(error):
                 raise
             time.sleep(0.02)
     return method(*values)

@@ -1,0 +1,62 @@
+"""What goes into one request that writes annotations: how many, and how they are put."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic_core import to_json
+
+from prefect_cvat.models import LabeledData
+
+__all__ = [
+    "each_annotation",
+    "frames_of",
+    "json_size",
+    "request_body",
+    "request_length",
+]
+
+
+def each_annotation(data: LabeledData) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The tags, shapes and tracks, each with the name of its kind."""
+    for tag in data.tags:
+        yield "tags", tag
+    for shape in data.shapes:
+        yield "shapes", shape
+    for track in data.tracks:
+        yield "tracks", track
+
+
+def frames_of(annotation: Mapping[str, Any]) -> set[int]:
+    """The frames that an annotation is on; of a track, those of its keyframes."""
+    frames = {annotation["frame"]}
+    for track in (annotation, *(annotation.get("elements") or ())):
+        frames.update(shape["frame"] for shape in track.get("shapes") or ())
+    return frames
+
+
+def request_body(part: Sequence[tuple[object, dict[str, Any]]]) -> bytes:
+    """The JSON of a request that adds tags (those without a `type`) and shapes."""
+    tags = [annotation for _, annotation in part if "type" not in annotation]
+    shapes = [annotation for _, annotation in part if "type" in annotation]
+    return to_json({"version": 0, "tags": tags, "shapes": shapes, "tracks": []})
+
+
+def json_size(annotation: Mapping[str, Any]) -> int:
+    """About how many bytes the JSON of an annotation takes."""
+    size = 300 + 20 * len(annotation.get("points") or ())
+    for name in ("elements", "shapes"):  # `shapes` are those of a track
+        for part in annotation.get(name) or ():
+            size += json_size(part)
+    return size
+
+
+def request_length(annotations: Sequence[tuple[object, dict[str, Any]]], most: int, most_bytes: int) -> int:
+    """How many of the annotations, from the first on, fit into one request; one at least."""
+    size = 0
+    for length, (_, annotation) in enumerate(annotations[:most]):
+        size += json_size(annotation)
+        if size > most_bytes and length:
+            return length
+    return min(len(annotations), most)
