@@ -1,0 +1,108 @@
+"""Every command and code block of the README is run, against a sandbox in place of cvat.example.com."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from prefect_cvat.demo import create_demo_task
+
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+PYTHON = [code for language, code in BLOCKS if language == "python"]
+COMMANDS = [
+    line
+    for language, code in BLOCKS
+    if language == "sh"
+    for line in code.splitlines()
+    if line.startswith("prefect-cvat ")
+]
+
+pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.filterwarnings("default")]
+
+
+@pytest.fixture(scope="module")
+def task(sandbox):
+    from prefect_cvat import Client
+
+    with Client(sandbox.url) as client:
+        client.login((sandbox.user, sandbox.password))
+        token = client._transport.json("POST", "/api/auth/access_tokens", body={"name": "readme"})["value"]
+        yield create_demo_task(client), token, client
+
+
+def test_there_is_no_block_that_is_not_looked_at():
+    assert {language for language, _ in BLOCKS} == {"python", "sh"}
+    assert (len(PYTHON), len(COMMANDS)) == (3, 4)
+    others = [
+        line
+        for language, code in BLOCKS
+        if language == "sh"
+        for line in code.splitlines()
+        if line not in COMMANDS
+    ]
+    assert [line.split()[0] for line in others] == ["make", "make", "export"]
+
+
+def test_the_code_runs(sandbox, task):
+    task_id, token, client = task
+    names = {}
+    for code in PYTHON:
+        code = (
+            code.replace('"https://cvat.example.com"', repr(sandbox.url))
+            .replace('"cvat.example.com"', repr(sandbox.url))
+            .replace('("username", "password")', repr((sandbox.user, sandbox.password)))
+            .replace('access_token="..."', f"access_token={token!r}")
+            .replace("task_id=123", f"task_id={task_id}")
+        )
+        exec(compile(code, "README.md", "exec"), names)
+    assert names["report"].added > 0
+    from prefect_cvat import annotate_task
+    from prefect_cvat.auto_annotation import label_spec
+
+    spots = client.create_task("spots", [label_spec("spot", None)])
+    client.upload_images(spots.id, {"spot.png": _white()})
+    assert annotate_task(client, spots.id, names["BrightSpot"]()).labels == {"spot": 1}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_commands_run(sandbox, task, tmp_path, command):
+    task_id, token, _ = task
+    for name in ("photo1.jpg", "photo2.jpg"):
+        (tmp_path / name).write_bytes(_white())
+    (tmp_path / "my_function.py").write_text(
+        "from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle\n"
+        "class Function:\n"
+        "    spec = DetectionFunctionSpec(labels=[label_spec('person', 1)])\n"
+        "    def __init__(self, weights: str): self.weights = weights\n"
+        "    def detect(self, context, image): return [rectangle(1, [0, 0, 9, 9])]\n"
+        "create = Function\n"
+    )
+    arguments = shlex.split(command)[1:]
+    arguments = [{"cvat.example.com": sandbox.url, "123": str(task_id)}.get(word, word) for word in arguments]
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect_cvat", *arguments],
+        cwd=tmp_path,
+        env={**os.environ, "CVAT_ACCESS_TOKEN": token},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def _white() -> bytes:
+    import io
+
+    import PIL.Image
+
+    image = PIL.Image.new("RGB", (64, 48))
+    image.paste((255, 255, 255), (10, 10, 20, 20))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
