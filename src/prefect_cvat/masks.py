@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from skimage.measure import approximate_polygon, find_contours
 
 __all__ = ["decode_mask", "encode_mask", "mask_to_polygons"]
 
@@ -121,6 +120,8 @@ def mask_to_polygons(
     Raises:
         ValueError: `mask` is not two-dimensional, or `tolerance` is negative.
     """
+    from skimage.measure import approximate_polygon, find_contours  # takes a second; few need it
+
     values = np.asarray(mask)
     if values.ndim != 2:
         raise ValueError(f"mask must have 2 dimensions, not {values.ndim}")
