@@ -10,11 +10,12 @@ from pydantic import Field
 from prefect_cvat.auto_annotation.loading import load_function, parse_parameters
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.existing import Existing
+from prefect_cvat.options import Options
 from prefect_cvat.pipeline import run_pipeline
 from prefect_cvat.plan import Selection
 from prefect_cvat.progress import LoggedProgress
 from prefect_cvat.report import RunReport
-from prefect_cvat.run import Options, Run
+from prefect_cvat.run import Run
 from prefect_cvat.tasks.limits import run_slots
 from prefect_cvat.tasks.submitter import PrefectSubmitter
 

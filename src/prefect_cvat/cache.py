@@ -23,7 +23,7 @@ from pydantic import TypeAdapter
 from prefect_cvat.function_output import FrameDetections
 from prefect_cvat.models import LabeledImageRequest, LabeledShapeRequest
 
-__all__ = ["DetectionCache", "cache_folder"]
+__all__ = ["DetectionCache", "KeptDetections", "cache_folder"]
 
 logger = logging.getLogger(__name__)
 
@@ -146,3 +146,33 @@ class DetectionCache:
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / key
+
+
+class KeptDetections:
+    """The part of a cache that one function, with the same settings, has left for one task.
+
+    Args:
+        cache: The cache.
+        refresh: Find nothing, so that all is made anew and kept.
+        parts: All but chunk and frames that a detection depends on.
+    """
+
+    def __init__(self, cache: DetectionCache, *, refresh: bool, **parts: object) -> None:
+        self._cache = cache
+        self._refresh = refresh
+        self._parts = parts
+
+    def get(self, chunk: int, frames: Sequence[int]) -> list[FrameDetections] | None:
+        """What was found on these frames of a chunk, or None."""
+        if self._refresh:
+            return None
+        found = self._cache.get(self._key(chunk, frames))
+        return found if found is not None and [item.frame for item in found] == list(frames) else None
+
+    def put(self, chunk: int, found: Sequence[FrameDetections]) -> None:
+        """Keep what was found on frames of a chunk, unless one of them failed."""
+        if all(item.error is None for item in found):
+            self._cache.put(self._key(chunk, [item.frame for item in found]), found)
+
+    def _key(self, chunk: int, frames: Sequence[int]) -> str:
+        return self._cache.key(chunk=chunk, frames=list(frames), **self._parts)

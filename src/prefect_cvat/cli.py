@@ -36,11 +36,12 @@ from prefect_cvat.cli_options import (
 from prefect_cvat.detection import Detector
 from prefect_cvat.exceptions import PrefectCvatError
 from prefect_cvat.existing import Existing
+from prefect_cvat.options import Options
 from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.plan import Selection
 from prefect_cvat.progress import LoggedProgress, Progress, TqdmProgress
 from prefect_cvat.report import RunReport
-from prefect_cvat.run import Options, Run
+from prefect_cvat.run import Run
 
 __all__ = ["main"]
 

@@ -7,62 +7,35 @@ import tempfile
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from prefect_cvat.cache import DetectionCache
+from prefect_cvat.cache import DetectionCache, KeptDetections
 from prefect_cvat.client import Client
 from prefect_cvat.detection import Detector
 from prefect_cvat.exceptions import PrefectCvatError, StorageError
-from prefect_cvat.existing import Existing
 from prefect_cvat.fingerprint import fingerprint
 from prefect_cvat.function_output import FrameDetections
 from prefect_cvat.identity import attribute_defaults
-from prefect_cvat.mapping import LabelMap, LabelMapping, build_mapping
+from prefect_cvat.mapping import LabelMapping, build_mapping
 from prefect_cvat.media import Box, ChunkFile, Frame, open_frames
-from prefect_cvat.plan import Batch, Plan, Selection, make_plan, read_task
+from prefect_cvat.options import Options
+from prefect_cvat.plan import Batch, Plan, make_plan, read_task
 from prefect_cvat.remap import Annotations, LabelRemapper
 from prefect_cvat.report import RunReport
 from prefect_cvat.run_lock import only_run_on
 from prefect_cvat.upload import JobWriter
 
-__all__ = ["BatchDetections", "Options", "Run"]
+__all__ = ["BatchDetections", "Run"]
 
 BATCH_SECONDS = 2.0
 """How much detection a batch should hold: enough to make the cost of a Prefect task run small."""
 
 MOST_BATCHES = 75
 """How many batches a run is cut into at the most (four Prefect task runs each), whatever its size."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How a run is done; see `annotate_task` for the meaning of each."""
-
-    selection: Selection = field(default_factory=Selection)
-    existing: Existing = Existing.KEEP
-    allow_unmatched_labels: bool = False
-    label_map: LabelMap | None = None
-    ignore_case: bool = False
-    conf_threshold: float | None = None
-    label_thresholds: Mapping[str, float] | None = None
-    conv_mask_to_poly: bool = False
-    on_frame_error: Literal["fail", "skip"] = "fail"
-    batch_size: int | None = None
-    use_cache: bool = True
-    refresh_cache: bool = False
-    downloads: int = 1
-    window: int = 4
-
-    def __post_init__(self) -> None:
-        for name in ("batch_size", "downloads", "window"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be 1 or more, not {value}")
 
 
 class Run:
@@ -96,8 +69,7 @@ class Run:
             function=function_name or type(function).__name__,
             started=datetime.now(UTC),
         )
-        self._cache = DetectionCache() if options.use_cache else None
-        self._function_digest: str | None = None
+        self._kept: KeptDetections | None = None
         self._plan: Plan | None = None
         self._remapper: LabelRemapper | None = None
         self._writers: dict[int, JobWriter] = {}
@@ -156,8 +128,18 @@ class Run:
             label_thresholds=self.options.label_thresholds,
         )
         self.report.unmatched_labels = list(mapping.unmatched)
-        if self._cache is not None:
-            self._function_digest = fingerprint(self.detector.function)
+        digest = fingerprint(self.detector.function) if self.options.use_cache else None
+        if digest is not None:
+            self._kept = KeptDetections(
+                DetectionCache(),
+                refresh=self.options.refresh_cache,
+                server=self.client.url,
+                task=self.task_id,
+                media=info.meta.chunks_updated_date,
+                function=digest,
+                conf_threshold=self.options.conf_threshold,
+                conv_mask_to_poly=self.options.conv_mask_to_poly,
+            )
         return mapping
 
     def fetch_batch(self, batch: Batch) -> Box:
@@ -167,25 +149,19 @@ class Run:
             StorageError: The disk does not take them.
         """
         assert self._plan is not None
-        assert self._spool is not None
-        chunks, known = [], []
-        with self._named(batch), self._timed("fetch"):
+        chunks: list[ChunkFile] = []
+        known: list[FrameDetections] = []
+        with self._named(batch):
             for number in batch.chunks:
-                kept = self._kept(number, batch)
+                size = self._plan.chunk_size
+                frames = [frame.number for frame in batch.frames if frame.number // size == number]
+                kept = None if self._kept is None else self._kept.get(number, frames)
                 if kept is not None:
                     known += kept
                     continue
-                path = self._spool / f"chunk-{number}.zip"
-                with self._download_slots:
-                    data = self.client.chunk(self.task_id, number)
-                try:
-                    path.write_bytes(data)
-                except OSError as error:
-                    raise StorageError(
-                        f"chunk {number} cannot be written to {path.parent}: {error}"
-                    ) from error
-                first = number * self._plan.chunk_size
-                chunks.append(ChunkFile(number, path, first, self._plan.chunk_length(number)))
+                with self._download_slots, self._timed("fetch"):
+                    path = self._fetch(number)
+                chunks.append(ChunkFile(number, path, number * size, self._plan.chunk_length(number)))
         return Box(chunks, known)
 
     def detect_batch(self, batch: Batch, box: Box) -> BatchDetections:
@@ -199,7 +175,11 @@ class Run:
                 seconds = elapsed() / len(frames)
             before = self._seconds_per_frame
             self._seconds_per_frame = seconds if before is None else 0.5 * (before + seconds)
-            self._keep(box, found)
+            if self._kept is not None:
+                for chunk in box.chunks:
+                    last = chunk.first_frame + chunk.length - 1
+                    of_chunk = [item for item in found if chunk.first_frame <= item.frame <= last]
+                    self._kept.put(chunk.number, of_chunk)
         with self._report_lock:
             self.report.frames_from_cache += len(box.known)
         everything = sorted([*box.known, *found], key=lambda item: item.frame)
@@ -255,6 +235,16 @@ class Run:
         if failures:
             raise failures[0]
 
+    def _fetch(self, chunk: int) -> Path:
+        assert self._spool is not None
+        data = self.client.chunk(self.task_id, chunk)
+        path = self._spool / f"chunk-{chunk}.zip"
+        try:
+            path.write_bytes(data)
+        except OSError as error:
+            raise StorageError(f"chunk {chunk} cannot be written to {path.parent}: {error}") from error
+        return path
+
     def _verify_complete_jobs(self, batch: Batch) -> None:
         """Compare complete jobs with what was written to them; that frees what was remembered of them."""
         assert self._plan is not None
@@ -268,40 +258,6 @@ class Run:
                 is_complete = self._unfinished[job.id] == 0
             if is_complete:
                 self._writers[job.id].verify()
-
-    def _kept(self, chunk: int, batch: Batch) -> list[FrameDetections] | None:
-        if self._cache is None or self._function_digest is None or self.options.refresh_cache:
-            return None
-        frames = self._frames_of(chunk, batch)
-        found = self._cache.get(self._cache_key(chunk, frames))
-        return found if found is not None and [item.frame for item in found] == frames else None
-
-    def _keep(self, box: Box, found: Sequence[FrameDetections]) -> None:
-        if self._cache is None or self._function_digest is None:
-            return
-        for chunk in box.chunks:
-            last = chunk.first_frame + chunk.length - 1
-            of_chunk = [item for item in found if chunk.first_frame <= item.frame <= last]
-            if all(item.error is None for item in of_chunk):
-                self._cache.put(self._cache_key(chunk.number, [item.frame for item in of_chunk]), of_chunk)
-
-    def _frames_of(self, chunk: int, batch: Batch) -> list[int]:
-        assert self._plan is not None
-        size = self._plan.chunk_size
-        return [frame.number for frame in batch.frames if frame.number // size == chunk]
-
-    def _cache_key(self, chunk: int, frames: Sequence[int]) -> str:
-        assert self._plan is not None
-        return DetectionCache.key(
-            server=self.client.url,
-            task=self.task_id,
-            media=self._plan.info.meta.chunks_updated_date,
-            chunk=chunk,
-            frames=list(frames),
-            function=self._function_digest,
-            conf_threshold=self.options.conf_threshold,
-            conv_mask_to_poly=self.options.conv_mask_to_poly,
-        )
 
     # --- what holds them together ---
 

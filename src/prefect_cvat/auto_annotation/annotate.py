@@ -8,11 +8,12 @@ from typing import Any, Literal
 from prefect_cvat.client import Client
 from prefect_cvat.existing import Existing
 from prefect_cvat.mapping import LabelMap
+from prefect_cvat.options import Options
 from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.plan import Selection
 from prefect_cvat.progress import progress_on
 from prefect_cvat.report import RunReport
-from prefect_cvat.run import Options, Run
+from prefect_cvat.run import Run
 
 __all__ = ["annotate_task"]
 
