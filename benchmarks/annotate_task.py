@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=300)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--model-frames", type=int, default=8)
+    parser.add_argument("--only", nargs="*", choices=["free", *MODELS], default=["free", *MODELS])
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
@@ -43,21 +44,25 @@ def main() -> None:
         return
     with sandbox() as url:
         client = log_in(url)
-        print(f"free function, {arguments.frames} frames of 768x576, {BOXES} boxes each")
-        compare(
-            "free",
-            lambda: [(make_task(client, arguments.frames, labels=["car"]), url)] * 1,
-            arguments.rounds,
-            arguments.frames,
-        )
-        for kind in MODELS:
+        if "free" in arguments.only:
+            print(f"free function, {arguments.frames} frames of 768x576, {BOXES} boxes each")
+            compare(
+                "free",
+                lambda: (make_task(client, arguments.frames, labels=["car"]), url),
+                arguments.rounds,
+                arguments.frames,
+            )
+        for kind in arguments.only:
+            if kind == "free":
+                continue
             print(f"torchvision {kind} ({MODELS[kind]}), {arguments.model_frames} frames of 640x480")
             names = labels_of(kind)
             compare(
                 kind,
-                lambda names=names: [
-                    (make_task(client, arguments.model_frames, labels=names, size=(640, 480)), url)
-                ],
+                lambda names=names: (
+                    make_task(client, arguments.model_frames, labels=names, size=(640, 480)),
+                    url,
+                ),
                 arguments.rounds,
                 arguments.model_frames,
             )
@@ -68,7 +73,7 @@ def compare(kind: str, new_task: Any, rounds: int, frames: int) -> None:
     results: dict[str, list[dict[str, float]]] = {"ours": [], "sdk": []}
     for _ in range(rounds):
         for side in results:
-            [(task_id, url)] = new_task()
+            task_id, url = new_task()
             results[side].append(in_child(__file__, "--child", kind, side, url, task_id))
     for figure, unit, scale in (("cpu", "ms of client CPU a frame", 1000 / frames), ("wall", "s wall", 1.0)):
         ours, sdk = ([run[figure] * scale for run in results[side]] for side in ("ours", "sdk"))
@@ -81,11 +86,16 @@ def compare(kind: str, new_task: Any, rounds: int, frames: int) -> None:
     print(f"  {'annotations':<26} ours {sorted(counts['ours'])}   sdk {sorted(counts['sdk'])}")
 
 
-def labels_of(kind: str) -> list[str]:
+def labels_of(kind: str) -> list[Any]:
     import torchvision
 
-    names = torchvision.models.get_model_weights(MODELS[kind])["DEFAULT"].meta["categories"]
-    return sorted(set(names) - {"N/A"})
+    from prefect_cvat.auto_annotation import keypoint_spec, skeleton_label_spec
+
+    meta = torchvision.models.get_model_weights(MODELS[kind])["DEFAULT"].meta
+    if "keypoint_names" in meta:
+        keypoints = [keypoint_spec(name, None) for name in meta["keypoint_names"]]
+        return [skeleton_label_spec(name, None, keypoints, svg="") for name in meta["categories"]]
+    return sorted(set(meta["categories"]) - {"N/A"})
 
 
 def child(kind: str, side: str, url: str, task_id: str) -> dict[str, float]:

@@ -57,10 +57,14 @@ def photo(width: int, height: int, seed: int) -> bytes:
 
 
 def make_task(
-    client: Client, frames: int, *, labels: list[str], size: tuple[int, int] = (768, 576), **fields: Any
+    client: Client, frames: int, *, labels: list[Any], size: tuple[int, int] = (768, 576), **fields: Any
 ) -> int:
     """Create a task of pictures (some tens of different ones, in turn); return its number."""
-    task = client.create_task("benchmark", [label_spec(name, None) for name in labels], **fields)
+    task = client.create_task(
+        "benchmark",
+        [label_spec(label, None) if isinstance(label, str) else label for label in labels],
+        **fields,
+    )
     photos = [photo(*size, seed=i) for i in range(min(frames, 30))]
     images = {f"{i:06}.jpg": photos[i % len(photos)] for i in range(frames)}
     client.upload_images(task.id, images, chunk_size=36)

@@ -129,3 +129,11 @@ def test_a_map_that_speaks_of_what_is_not_there_is_refused():
         build_mapping([label_spec("car", 1)], [task_label("car", 10)], label_map={"cra": "car"})
     with pytest.raises(BadFunctionError, match="label 'lorry' is not in the task"):
         build_mapping([label_spec("car", 1)], [task_label("car", 10)], label_map={"car": "lorry"})
+
+
+def test_a_skeleton_needs_keypoints_in_the_task():
+    spec = [skeleton_label_spec("person", 1, [keypoint_spec("head", 1)])]
+    with pytest.raises(BadFunctionError, match="'person' is a skeleton in the function, .* has no keypoints"):
+        build_mapping(spec, [task_label("person", 10)])
+    mapping = build_mapping(spec, [task_label("person", 10)], allow_unmatched_labels=True)
+    assert mapping.targets == {1: None}

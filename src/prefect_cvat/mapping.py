@@ -144,6 +144,13 @@ def build_mapping(
             )
             targets[label.id] = None
             continue
+        if enum_value(getattr(label, "type", None) or "any") == "skeleton" and not task_label.sublabels:
+            problems.unmatched.append(
+                f"label {label.name!r} is a skeleton in the function, but label {task_label.name!r} has no"
+                f" keypoints in {task_name}"
+            )
+            targets[label.id] = None
+            continue
         targets[label.id] = _label_target(label, task_label, entry, names, conv_mask_to_poly, problems)
     if problems.fatal or (problems.unmatched and not allow_unmatched_labels):
         raise BadFunctionError(_explain(problems, allow_unmatched_labels))
