@@ -57,7 +57,13 @@ def photo(width: int, height: int, seed: int) -> bytes:
 
 
 def make_task(
-    client: Client, frames: int, *, labels: list[Any], size: tuple[int, int] = (768, 576), **fields: Any
+    client: Client,
+    frames: int,
+    *,
+    labels: list[Any],
+    size: tuple[int, int] = (768, 576),
+    chunk_size: int = 36,
+    **fields: Any,
 ) -> int:
     """Create a task of pictures (some tens of different ones, in turn); return its number."""
     task = client.create_task(
@@ -67,7 +73,7 @@ def make_task(
     )
     photos = [photo(*size, seed=i) for i in range(min(frames, 30))]
     images = {f"{i:06}.jpg": photos[i % len(photos)] for i in range(frames)}
-    client.upload_images(task.id, images, chunk_size=36)
+    client.upload_images(task.id, images, chunk_size=chunk_size)
     return task.id
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from operator import attrgetter
@@ -129,7 +130,12 @@ def read_task(client: Client, task_id: int) -> TaskInfo:
         NoDataError: The task has no data yet.
     """
     task = client.annotatable_task(task_id)
-    meta = client.meta(task_id)
+    with ThreadPoolExecutor(4, thread_name_prefix="plan") as pool:  # a far server takes its time for each
+        meta_answer = pool.submit(client.meta, task_id)
+        jobs = pool.submit(client.jobs, task_id)
+        labels = pool.submit(client.labels, task_id)
+        validation = pool.submit(client.validation_layout, task_id)
+    meta = meta_answer.result()
     if meta.size != task.size or len(meta.frames) not in (1, meta.size):
         raise InvalidResponseError(
             f"task {task_id} has {task.size} frames, but its data/meta speaks of {meta.size}"
@@ -138,9 +144,9 @@ def read_task(client: Client, task_id: int) -> TaskInfo:
     return TaskInfo(
         task=task,
         meta=meta,
-        jobs=tuple(client.jobs(task_id)),
-        labels=tuple(client.labels(task_id)),
-        validation=client.validation_layout(task_id),
+        jobs=tuple(jobs.result()),
+        labels=tuple(labels.result()),
+        validation=validation.result(),
     )
 
 
