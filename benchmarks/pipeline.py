@@ -78,6 +78,7 @@ def efficiency_child(runner: str, url: str, task_id: str, fetch: str, detect: st
         requests.delete(f"{url}/sandbox/faults", timeout=10)
     return {
         "wall": report.seconds,
+        "batches": report.batches,
         **{name: report.stage_seconds[name] for name in ("fetch", "detect", "upload")},
     }
 
