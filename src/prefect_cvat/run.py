@@ -34,6 +34,9 @@ __all__ = ["BatchDetections", "Run"]
 BATCH_SECONDS = 2.0
 """How much detection a batch should hold: enough to make the cost of a Prefect task run small."""
 
+MOST_FRAMES = 300
+"""How many frames a batch has at the most, however quick the function: what it finds is held in memory."""
+
 MOST_BATCHES = 75
 """How many batches a run is cut into at the most (four Prefect task runs each), whatever its size."""
 
@@ -305,7 +308,8 @@ class Run:
             return self.options.batch_size
         if seconds_per_frame is None:
             return 1  # one chunk, to see how long it takes
-        return max(int(BATCH_SECONDS / max(seconds_per_frame, 1e-4)), total // MOST_BATCHES)
+        in_time = int(BATCH_SECONDS / max(seconds_per_frame, 1e-4))
+        return max(min(in_time, MOST_FRAMES), total // MOST_BATCHES)
 
     def complete(self, seconds: float) -> RunReport:
         """The report, once all is done."""
