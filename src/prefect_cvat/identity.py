@@ -31,12 +31,13 @@ def attribute_defaults(labels: tuple[Label, ...]) -> dict[int, dict[int, str]]:
 
 
 def identity(annotation: Mapping[str, Any], defaults: AttributeDefaults) -> bytes:
-    """A digest of all that a tag or a shape says, equal for what was sent and what is read back.
+    """A digest of all that a tag, a shape or a track says, equal for what was sent and what is read back.
 
-    Coordinates count to a thousandth of a pixel, scores to a millionth; ids do not count, nor does
-    what the server adds by itself.
+    A track is known by its `shapes`. Coordinates count to a thousandth of a pixel, scores to a millionth;
+    ids do not count, nor does what the server adds by itself.
     """
-    return blake2b(to_json(_content(annotation, defaults)), digest_size=12).digest()
+    content = _track_content if "shapes" in annotation else _content
+    return blake2b(to_json(content(annotation, defaults)), digest_size=12).digest()
 
 
 def _content(annotation: Mapping[str, Any], defaults: AttributeDefaults) -> list[Any]:
@@ -48,19 +49,12 @@ def _content(annotation: Mapping[str, Any], defaults: AttributeDefaults) -> list
         annotation.get("type"),
         annotation.get("group") or 0,
     ]
-    attributes = {item["spec_id"]: item["value"] for item in annotation.get("attributes") or ()}
+    attributes = _values(annotation)
     if attributes or label_id in defaults:
         content.append(sorted(({**defaults.get(label_id, {}), **attributes}).items()))
     if annotation.get("type") is None:  # a tag
         return content
-    content += (
-        [round(float(number), 3) for number in annotation.get("points") or ()],
-        round(float(annotation.get("score", 1.0)), 6),
-        round(float(annotation.get("rotation", 0.0)), 3),
-        bool(annotation.get("occluded")),
-        bool(annotation.get("outside")),
-        annotation.get("z_order") or 0,
-    )
+    content += (*_geometry(annotation), round(float(annotation.get("score", 1.0)), 6))
     # CVAT gives the elements of a skeleton in any order, and may write or leave out their source
     elements = [
         _content({**element, "source": None}, defaults) for element in annotation.get("elements") or ()
@@ -68,3 +62,43 @@ def _content(annotation: Mapping[str, Any], defaults: AttributeDefaults) -> list
     if elements:
         content.append(sorted(elements, key=lambda element: element[1]))
     return content
+
+
+def _track_content(track: Mapping[str, Any], defaults: AttributeDefaults) -> list[Any]:
+    """What a track or an element of one says.
+
+    Its own `frame` is that of its first keyframe, and says nothing more; its keyframes have no score.
+    """
+    # CVAT 2.73 takes an attribute that a keyframe leaves out from the one before, and only for the
+    # first from the defaults. Those that cannot change stand on the track, all others on keyframes.
+    attributes = {**defaults.get(track["label_id"], {}), **_values(track)}
+    shapes: list[Any] = []
+    for shape in sorted(track["shapes"], key=lambda shape: int(shape["frame"])):
+        attributes |= _values(shape)
+        shapes.append([shape["frame"], shape["type"], *_geometry(shape), sorted(attributes.items())])
+    elements = [
+        _track_content({**element, "source": None, "group": 0}, defaults)
+        for element in track.get("elements") or ()
+    ]
+    return [
+        "track",
+        track["label_id"],
+        track.get("source"),
+        track.get("group") or 0,
+        shapes,
+        sorted(elements, key=lambda element: int(element[1])),
+    ]
+
+
+def _values(owner: Mapping[str, Any]) -> dict[int, str]:
+    return {item["spec_id"]: item["value"] for item in owner.get("attributes") or ()}
+
+
+def _geometry(shape: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (
+        [round(float(number), 3) for number in shape.get("points") or ()],
+        round(float(shape.get("rotation") or 0.0), 3),
+        bool(shape.get("occluded")),
+        bool(shape.get("outside")),
+        shape.get("z_order") or 0,
+    )

@@ -1,6 +1,6 @@
 """Annotations in the database: written in bulk, kept as the JSON that reading them answers with."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from pydantic_core import from_json, to_json
 
@@ -235,22 +235,32 @@ def _stored_track(track: Json, labels: Labels) -> Json:
         "frame": track["frame"],
         "group": track["group"],
         "source": track["source"],
-        "shapes": [
-            {
-                "id": shape["id"],
-                "type": shape["type"],
-                "frame": shape["frame"],
-                "occluded": shape["occluded"],
-                "outside": shape["outside"],
-                "z_order": shape["z_order"],
-                "rotation": float(shape["rotation"]),
-                "points": list(map(float, shape.get("points", ()))),
-                "attributes": labels.checked(shape, mutable=True, label_id=track["label_id"]),
-            }
-            for shape in track["shapes"]
-        ],
+        "shapes": list(_stored_keyframes(track, labels)),
         "attributes": labels.checked(track, mutable=False),
     }
     if "elements" in track:
         stored["elements"] = [_stored_track(element, labels) for element in track["elements"]]
     return stored
+
+
+def _stored_keyframes(track: Json, labels: Labels) -> Iterator[Json]:
+    before: dict[int, Json] = {}
+    for shape in sorted(track["shapes"], key=lambda shape: int(shape["frame"])):
+        own = {item["spec_id"] for item in shape["attributes"]}
+        checked = labels.checked(shape, mutable=True, label_id=track["label_id"])
+        # CVAT 2.73: what a keyframe leaves out is as on the one before.
+        attributes = [
+            item if item["spec_id"] in own else before.get(item["spec_id"], item) for item in checked
+        ]
+        before = {item["spec_id"]: item for item in attributes}
+        yield {
+            "id": shape["id"],
+            "type": shape["type"],
+            "frame": shape["frame"],
+            "occluded": shape["occluded"],
+            "outside": shape["outside"],
+            "z_order": shape["z_order"],
+            "rotation": float(shape["rotation"]),
+            "points": list(map(float, shape.get("points", ()))),
+            "attributes": attributes,
+        }
