@@ -25,7 +25,7 @@ from prefect_cvat.models import (
     enum_value,
 )
 
-__all__ = ["FrameDetections", "OutputChecker"]
+__all__ = ["FrameDetections", "OutputChecker", "check_geometry"]
 
 AttributeChecks = dict[int, Callable[[str], bool]]
 
@@ -132,7 +132,7 @@ class OutputChecker:
                 f"function output shape of type {shape_type.value!r} (expected {expected!r})"
                 f" for label {label.name!r}"
             )
-        _check_geometry(shape)
+        check_geometry(shape)
         if shape_type is ShapeType.SKELETON:
             self._check_elements(shape, label)
         elif shape.elements:
@@ -165,7 +165,7 @@ class OutputChecker:
                     f"function output skeleton with multiple elements with same sublabel ({element.label_id})"
                 )
             seen.add(element.label_id)
-            _check_geometry(element)
+            check_geometry(element)
             if element.attributes:
                 _check_attribute_values(element.attributes, attributes, "shape element")
 
@@ -214,7 +214,12 @@ _COUNTS: dict[ShapeType, Callable[[int], bool]] = {
 }
 
 
-def _check_geometry(shape: SubLabeledShapeRequest) -> None:
+def check_geometry(shape: SubLabeledShapeRequest) -> None:
+    """Check that a shape's numbers are those of a shape of its type, on whatever image.
+
+    Raises:
+        BadFunctionError: They are not; the message says why.
+    """
     points = shape.points
     name = shape.type.value
     if not _COUNTS[shape.type](len(points)):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["decode_mask", "encode_mask", "mask_to_polygons"]
+__all__ = ["decode_mask", "encode_mask", "mask_to_polygons", "polygon_to_mask"]
 
 _SPECK = 0.01
 """Outlines around less than this, in square pixels, may have less than three points that differ."""
@@ -141,6 +141,26 @@ def mask_to_polygons(
         points = (corners[:-1, ::-1] - 0.5).clip(0, values.shape[::-1])
         polygons.append((points + np.asarray(offset)).ravel().tolist())
     return polygons
+
+
+def polygon_to_mask(points: Sequence[float], /, *, image_width: int, image_height: int) -> NDArray[np.bool_]:
+    """Fill a polygon: the mask holds the pixels whose centres lie within.
+
+    Args:
+        points: `[x1, y1, x2, y2, x3, y3, ...]` in pixels from the corner of the image.
+        image_width: The width of the image, in pixels.
+        image_height: The height of the image, in pixels.
+
+    Returns:
+        Booleans `[image_height, image_width]`.
+    """
+    from skimage.draw import polygon  # takes a second; few need it
+
+    mask = np.zeros((image_height, image_width), dtype=np.bool_)
+    corners = np.asarray(points, dtype=np.float64).reshape(-1, 2) - 0.5
+    rows, columns = polygon(corners[:, 1], corners[:, 0], mask.shape)  # type: ignore[no-untyped-call]
+    mask[rows, columns] = True
+    return mask
 
 
 def _smallest_box(bitmap: NDArray[Any]) -> tuple[int, int, int, int]:

@@ -1,0 +1,320 @@
+"""Running an interaction function in bulk: shapes that are there prompt for masks or polygons."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import PIL.Image
+from pydantic import ValidationError
+
+from prefect_cvat.auto_annotation.interface import (
+    InteractionFunctionContext,
+    InteractionPrompts,
+    InteractionResultAttributes,
+)
+from prefect_cvat.clipping import clip_point, clip_shape
+from prefect_cvat.exceptions import BadFunctionError
+from prefect_cvat.function_output import check_geometry
+from prefect_cvat.masks import decode_mask, encode_mask, mask_to_polygons, polygon_to_mask
+from prefect_cvat.media import Frame, decode
+from prefect_cvat.models import LabeledShapeRequest, ShapeType, enum_value
+
+__all__ = ["InteractionContext", "Prompts", "ShapeRefiner"]
+
+PROMPTING_TYPES = ("rectangle", "points")
+"""The types of shapes that prompts can be made of."""
+
+Point = tuple[float, float]
+
+
+class InteractionContext(InteractionFunctionContext):
+    """What the function is told about the run."""
+
+    __slots__ = ()
+
+
+class Prompts(InteractionPrompts):
+    """What a shape points at, in pixels."""
+
+    __slots__ = ("_bounding_box", "_pos_points")
+
+    def __init__(
+        self, pos_points: Sequence[Point] = (), bounding_box: tuple[Point, Point] | None = None
+    ) -> None:
+        self._pos_points = tuple(pos_points)
+        self._bounding_box = bounding_box
+
+    @property
+    def pos_points(self) -> Sequence[Point]:
+        """Points on the object, as (x, y)."""
+        return self._pos_points
+
+    @property
+    def neg_points(self) -> Sequence[Point]:
+        """Nothing: no shape says where an object is not."""
+        return ()
+
+    @property
+    def bounding_box(self) -> tuple[Point, Point] | None:
+        """A box around the object, upper left and lower right corner as (x, y), or None."""
+        return self._bounding_box
+
+
+class ShapeRefiner:
+    """An interaction function with what its results are to become.
+
+    A rectangle prompts with a bounding box, and with its centre as a positive point where the function
+    needs one or takes no boxes; of a turned rectangle, the box is the one around it. Points prompt with
+    positive points.
+
+    Args:
+        function: The function; one for the SDK's interface will do as well.
+        to: `mask` or `polygon`, into which results of other types are converted; None leaves them as
+            the function returns them.
+        tolerance: How far a polygon may be from the outline of its mask, in pixels.
+
+    Raises:
+        BadFunctionError: It is not an interaction function.
+        ValueError: `to` is something else, or `tolerance` is negative.
+    """
+
+    def __init__(
+        self, function: Any, to: Literal["mask", "polygon"] | None = None, *, tolerance: float = 1.0
+    ) -> None:
+        if to not in (None, "mask", "polygon"):
+            raise ValueError(f"to must be 'mask', 'polygon' or None, not {to!r}")
+        if tolerance < 0:
+            raise ValueError(f"tolerance must be 0 or more, not {tolerance}")
+        name = type(function).__name__
+        spec: Any = getattr(function, "spec", None)
+        if not hasattr(spec, "min_pos_points"):
+            raise BadFunctionError(
+                f"{name!r} is not an interaction function: its spec is {type(spec).__name__!r}"
+                " (expected 'InteractionFunctionSpec')"
+            )
+        if not callable(getattr(function, "detect", None)):
+            raise BadFunctionError(f"{name!r} is not an interaction function: it has no 'detect'")
+        self.function = function
+        self.to = to
+        self.tolerance = tolerance
+        self._min_pos_points: int = spec.min_pos_points
+        self._min_neg_points: int | None = getattr(spec, "min_neg_points", None)
+        self._min_boxes: int | None = getattr(spec, "min_bounding_boxes", None)
+        self._context = InteractionContext()
+
+    def check(self, shapes: Iterable[Mapping[str, Any]]) -> None:
+        """Check that the function can be prompted by these shapes, before any image is fetched.
+
+        Args:
+            shapes: The server's JSON objects; only type and number of points matter.
+
+        Raises:
+            BadFunctionError: It cannot; the message says what is missing, once for each reason.
+        """
+        if problems := sorted({problem for shape in shapes if (problem := self._problem(shape))}):
+            raise BadFunctionError(
+                f"{type(self.function).__name__!r} cannot be prompted by these shapes: {'; '.join(problems)}"
+            )
+
+    def _problem(self, shape: Mapping[str, Any]) -> str | None:
+        shape_type = enum_value(shape["type"])
+        if shape_type not in PROMPTING_TYPES:
+            return f"{shape_type} (only rectangle and points can be prompts)"
+        if self._min_neg_points:
+            return f"it needs {_count(self._min_neg_points, 'negative point')}, and shapes give none"
+        if shape_type == "points" and self._min_boxes:
+            return "it needs a bounding box, and points give none"
+        most = 1 if shape_type == "rectangle" else len(shape["points"]) // 2
+        if most < self._min_pos_points:
+            gives = f"{shape_type} gives" if shape_type == "rectangle" else "points of this number give"
+            return f"it needs {_count(self._min_pos_points, 'positive point')}, and {gives} {most}"
+        return None
+
+    def refine(
+        self, frame: Frame, image: PIL.Image.Image, shapes: Sequence[dict[str, Any]]
+    ) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
+        """Find the objects that shapes of a frame point at.
+
+        The image is preprocessed once for all shapes, and not decoded where there are none.
+
+        Args:
+            frame: Which frame it is.
+            image: Its image.
+            shapes: The server's JSON objects on this frame.
+
+        Returns:
+            Each of the shapes, in order, with what was found for it, to be sent to the server: of the same
+            frame, label, attributes, group, order and occlusion; with the function's confidence as
+            `score`, or else the score of the original; of source `auto` if the original is, or else
+            `semi-auto`. Nothing where nothing was found, or nothing inside the image. One mask of several
+            parts gives several polygons.
+
+        Raises:
+            BadFunctionError: The function failed, returned what it must not, or cannot be prompted by
+                these shapes.
+            MediaError: The image is broken.
+        """
+        self.check(shapes)
+        refined: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
+        preprocessed: list[Any] = []  # none or one
+        for shape in shapes:
+            prompts = self._prompts(shape, image.size)
+            if prompts is None:
+                refined.append((shape, []))
+                continue
+            what = f"{frame}: {enum_value(shape['type'])} {shape.get('id', 'without id')}"
+            try:
+                if not preprocessed:
+                    preprocessed.append(self._preprocess(image))
+                outputs = self.function.detect(self._context, preprocessed[0], prompts)
+                found = [
+                    body for output in _each(outputs) for body in self._bodies(output, shape, image.size)
+                ]
+            except BadFunctionError as error:
+                raise BadFunctionError(f"{what}: {error}") from error
+            except Exception as error:
+                decode(image, frame)  # is it the function, or is it the image?
+                raise BadFunctionError(f"{what}: function failed: {type(error).__name__}: {error}") from error
+            refined.append((shape, found))
+        return refined
+
+    def _preprocess(self, image: PIL.Image.Image) -> Any:
+        if not hasattr(self.function, "preprocess_image"):
+            return image
+        return self.function.preprocess_image(self._context, image)
+
+    def _prompts(self, shape: Mapping[str, Any], size: tuple[int, int]) -> Prompts | None:
+        """What a shape prompts with, inside the image; None if that is less than the function needs."""
+        width, height = size
+        xs, ys = shape["points"][0::2], shape["points"][1::2]
+        if shape["type"] == "points":
+            inside = [
+                (float(x), float(y))
+                for x, y in zip(xs, ys, strict=True)
+                if 0 <= x <= width and 0 <= y <= height
+            ]
+            return Prompts(inside) if len(inside) >= max(1, self._min_pos_points) else None
+        left, top, right, bottom = _box_around(shape)
+        left, top = clip_point(left, top, width, height)
+        right, bottom = clip_point(right, bottom, width, height)
+        if right <= left or bottom <= top:
+            return None
+        needs_point = self._min_pos_points > 0 or self._min_boxes is None
+        centre = [((left + right) / 2, (top + bottom) / 2)] if needs_point else []
+        return Prompts(centre, None if self._min_boxes is None else ((left, top), (right, bottom)))
+
+    def _bodies(
+        self, output: Any, original: Mapping[str, Any], size: tuple[int, int]
+    ) -> Iterator[dict[str, Any]]:
+        shape = _checked(output)
+        points, _ = clip_shape(shape, *size)
+        if points is None or (shape.type is ShapeType.MASK and not any(points[1:-4:2])):
+            return
+        score = _confidence(output.attributes if hasattr(output, "attributes") else ())
+        if score is None:
+            score = original.get("score")
+        for result_type, result_points in self._converted(shape.type, points, size):
+            body = {
+                "type": result_type,
+                "frame": original["frame"],
+                "label_id": original["label_id"],
+                "source": "auto" if enum_value(original.get("source")) == "auto" else "semi-auto",
+                "occluded": original.get("occluded", False),
+                "outside": False,
+                "z_order": original.get("z_order", 0),
+                "rotation": 0.0,
+                "score": 1.0 if score is None else score,
+                "points": result_points,
+                "attributes": [
+                    {"spec_id": value["spec_id"], "value": value["value"]}
+                    for value in original.get("attributes") or ()
+                ],
+            }
+            if original.get("group"):
+                body["group"] = original["group"]
+            yield body
+
+    def _converted(
+        self, shape_type: ShapeType, points: list[float], size: tuple[int, int]
+    ) -> Iterator[tuple[str, list[float]]]:
+        if self.to in (None, shape_type):
+            yield shape_type.value, points
+            return
+        if shape_type is ShapeType.RECTANGLE:
+            left, top, right, bottom = points
+            shape_type, points = ShapeType.POLYGON, [left, top, right, top, right, bottom, left, bottom]
+        if self.to == "polygon" and shape_type is ShapeType.MASK:
+            left, top, right, bottom = map(int, points[-4:])
+            cut = [*points[:-4], 0, 0, right - left, bottom - top]
+            bitmap = decode_mask(cut, image_width=right - left + 1, image_height=bottom - top + 1)
+            for polygon in mask_to_polygons(bitmap, tolerance=self.tolerance, offset=(left, top)):
+                yield "polygon", polygon
+        elif shape_type is not ShapeType.POLYGON:
+            raise BadFunctionError(
+                f"function output shape of type {shape_type.value!r}, which cannot be made a {self.to}"
+            )
+        elif self.to == "polygon":
+            yield "polygon", points
+        else:
+            bitmap = polygon_to_mask(points, image_width=size[0], image_height=size[1])
+            if bitmap.any():  # a polygon may go between the centres of pixels
+                yield "mask", encode_mask(bitmap)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _box_around(rectangle: Mapping[str, Any]) -> tuple[float, float, float, float]:
+    x1, y1, x2, y2 = rectangle["points"]
+    angle = math.radians(rectangle.get("rotation") or 0.0)
+    sine, cosine = abs(math.sin(angle)), abs(math.cos(angle))
+    width, height = abs(x2 - x1), abs(y2 - y1)
+    reach_x, reach_y = (width * cosine + height * sine) / 2, (width * sine + height * cosine) / 2
+    x, y = (x1 + x2) / 2, (y1 + y2) / 2
+    return x - reach_x, y - reach_y, x + reach_x, y + reach_y
+
+
+def _each(outputs: object) -> Iterable[Any]:
+    if isinstance(outputs, str | bytes) or not isinstance(outputs, Iterable):
+        raise BadFunctionError(
+            f"function output an object of type {type(outputs).__name__!r}"
+            " (expected a list of 'InteractionResultShape')"
+        )
+    return outputs
+
+
+def _checked(output: Any) -> LabeledShapeRequest:
+    """What the function returned as a shape of ours, held against what CVAT can store."""
+    if not (hasattr(output, "type") and hasattr(output, "points")):
+        raise BadFunctionError(
+            f"function output an object of type {type(output).__name__!r} (expected 'InteractionResultShape')"
+        )
+    try:
+        shape = LabeledShapeRequest(type=output.type, label_id=0, frame=0, points=output.points)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise BadFunctionError(f"function output shape with bad {where}: {problem['msg']}") from error
+    if shape.type is ShapeType.SKELETON:
+        raise BadFunctionError("function output a skeleton, which an interaction cannot find")
+    check_geometry(shape)
+    return shape
+
+
+def _confidence(attributes: Iterable[Any]) -> float | None:
+    """The confidence among the attributes of a result, 0 to 1."""
+    values = [value.value for value in attributes if value.spec_id == InteractionResultAttributes.CONFIDENCE]
+    if not values:
+        return None
+    try:
+        confidence = float(values[-1])
+    except (TypeError, ValueError):
+        confidence = math.nan
+    if not 0 <= confidence <= 1:
+        raise BadFunctionError(
+            f"function output a confidence of {values[-1]!r} (expected a number from 0 to 1)"
+        )
+    return confidence
