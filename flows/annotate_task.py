@@ -45,6 +45,7 @@ def annotate_task(
     on_frame_error: Literal["fail", "skip"] = "fail",
     frames: list[int] | None = None,
     jobs: list[int] | None = None,
+    quality: Literal["original", "compressed"] = "original",
     batch_size: Annotated[int, Field(ge=1)] | None = None,
     downloads: Annotated[int, Field(ge=1, le=16)] = 1,
     use_cache: bool = True,
@@ -67,6 +68,7 @@ def annotate_task(
         on_frame_error: Fail, or skip frames on which the function fails and report them.
         frames: The numbers of the frames to annotate; empty for all.
         jobs: The numbers of the jobs to annotate; empty for all.
+        quality: Original, or compressed images as annotators see them, which are smaller to download.
         batch_size: How many frames a batch has at the most; empty adapts it to the function's speed.
         downloads: How many chunks are downloaded at a time.
         use_cache: Keep detections between runs, so that a run that died goes on where it was.
@@ -86,6 +88,7 @@ def annotate_task(
         ignore_case=ignore_case,
         conv_mask_to_poly=conv_mask_to_poly,
         on_frame_error=on_frame_error,
+        quality=quality,
         batch_size=batch_size,
         downloads=downloads,
         use_cache=use_cache,

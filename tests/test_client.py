@@ -110,7 +110,7 @@ def test_a_task_without_data_is_said_to_have_none(client):
     [
         ({"dimension": "3d", "media_type": "point_cloud"}, "3D task"),
         ({"dimension": "1d", "media_type": "audio"}, "audio task"),
-        ({"data_original_chunk_type": "video"}, "video is not supported yet"),
+        ({"data_original_chunk_type": "list"}, "made of list; only images and videos"),
     ],
 )
 def test_tasks_that_cannot_be_annotated_say_why(fields, message):

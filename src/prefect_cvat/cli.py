@@ -26,6 +26,7 @@ from prefect_cvat.cli_options import (
     FunctionModule,
     FunctionName,
     FunctionParameters,
+    MediaQuality,
     OnFrameError,
     Server,
     load_chosen_function,
@@ -143,6 +144,9 @@ def annotate(
         str | None, typer.Option(metavar="RANGES", help="Frames to annotate: 0-99,150.")
     ] = None,
     jobs: Annotated[str | None, typer.Option(metavar="IDS", help="Jobs to annotate: 12,13.")] = None,
+    quality: Annotated[
+        MediaQuality, typer.Option(help="Fetch original media, or smaller images as annotators see them.")
+    ] = MediaQuality.ORIGINAL,
     batch_size: Annotated[int | None, typer.Option(min=1, help="Most frames of a batch.")] = None,
     downloads: Annotated[int, typer.Option(min=1, help="Chunks downloaded at a time.")] = 1,
     use_cache: Annotated[
@@ -183,6 +187,7 @@ def annotate(
         label_thresholds=read_object(label_thresholds, "--label-thresholds"),
         conv_mask_to_poly=conv_mask_to_poly,
         on_frame_error=on_frame_error.value,
+        quality=quality.value,
         batch_size=batch_size,
         downloads=downloads,
         use_cache=use_cache,

@@ -25,6 +25,7 @@ __all__ = [
     "FunctionModule",
     "FunctionName",
     "FunctionParameters",
+    "MediaQuality",
     "OnFrameError",
     "Server",
     "load_chosen_function",
@@ -57,6 +58,13 @@ class OnFrameError(StrEnum):
 
     FAIL = "fail"
     SKIP = "skip"
+
+
+class MediaQuality(StrEnum):
+    """Which of a task's chunks are fetched."""
+
+    ORIGINAL = "original"
+    COMPRESSED = "compressed"
 
 
 @dataclass

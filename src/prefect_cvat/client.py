@@ -140,24 +140,24 @@ class Client:
             ) from None
 
     def annotatable_task(self, task_id: int) -> Task:
-        """A task that has images to annotate.
+        """A task that has images, or a video, to annotate.
 
         Raises:
             NoDataError: It has no data yet.
-            UnsupportedTaskError: It is 3D, audio, or (for now) video.
+            UnsupportedTaskError: It is 3D or audio.
         """
         task = self.task(task_id)
         name = f"task {task.id} ({task.name!r})"
         if task.media_type == "audio" or task.dimension == "1d":
-            raise UnsupportedTaskError(f"{name} is an audio task; only images can be annotated")
+            raise UnsupportedTaskError(f"{name} is an audio task; only images and videos can be annotated")
         if task.media_type == "point_cloud" or task.dimension == "3d":
-            raise UnsupportedTaskError(f"{name} is a 3D task; only images can be annotated")
+            raise UnsupportedTaskError(f"{name} is a 3D task; only images and videos can be annotated")
         if not task.size or task.data_chunk_size is None:
-            raise NoDataError(f"{name} has no data yet; upload its images and wait until they are processed")
-        if task.data_original_chunk_type != "imageset":
+            raise NoDataError(f"{name} has no data yet; upload its media and wait until they are processed")
+        if task.data_original_chunk_type not in ("imageset", "video"):
             raise UnsupportedTaskError(
                 f"{name} is made of {task.data_original_chunk_type or 'unknown media'};"
-                " video is not supported yet, only tasks made of images"
+                " only images and videos can be annotated"
             )
         return task
 

@@ -97,6 +97,7 @@ class Detector:
         """
         for group in _groups(self._decoded_ahead(opened), self._images_per_call()):
             yield from self._detect_group(group)
+            del group  # else its pixels would be held while the next ones are decoded
 
     def _images_per_call(self) -> int:
         if not hasattr(self.function, "detect_batch"):
@@ -106,23 +107,31 @@ class Detector:
     def _decoded_ahead(
         self, opened: Iterable[tuple[Frame, PIL.Image.Image]]
     ) -> Iterator[tuple[Frame, PIL.Image.Image]]:
-        """Decode in another thread, up to two calls ahead, once the function is known to look at pixels."""
+        """Decode in another thread, up to two calls ahead, once the function is known to look at pixels.
+
+        Frames of a video come decoded, by a thread that has run ahead already: they are passed on.
+        """
         frames = iter(opened)
         while not self._reads_pixels:
             try:
                 frame, image = next(frames)
             except StopIteration:
                 return
+            is_lazy = bool(getattr(image, "tile", None))
             yield frame, image
             # Pillow empties `tile` when it decodes
-            self._reads_pixels = not getattr(image, "tile", None)
+            self._reads_pixels = is_lazy and not getattr(image, "tile", None)
         ahead = 2 * self._images_per_call()
         with ThreadPoolExecutor(1, thread_name_prefix="decode") as decoder:
             waiting = []
+            pixels = 0
             for frame, image in frames:
                 waiting.append((frame, image, decoder.submit(decode, image, frame)))
-                if len(waiting) > ahead:
-                    yield self._wait(*waiting.pop(0))
+                pixels += frame.width * frame.height
+                while len(waiting) > ahead or (len(waiting) > 1 and pixels > PIXELS_PER_CALL):
+                    first = waiting.pop(0)
+                    pixels -= first[0].width * first[0].height
+                    yield self._wait(*first)
             for item in waiting:
                 yield self._wait(*item)
 

@@ -129,7 +129,7 @@ class InvalidResponseError(PrefectCvatError, ValueError):
 
 
 class UnsupportedTaskError(PrefectCvatError, ValueError):
-    """The task is of a kind that cannot be annotated here: 3D, audio, or (for now) video."""
+    """The task is of a kind that cannot be annotated here: 3D, audio, or a video without PyAV."""
 
 
 class NoDataError(PrefectCvatError, LookupError):

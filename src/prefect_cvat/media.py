@@ -1,8 +1,9 @@
-"""Chunks of image tasks: zip files on disk, opened frame by frame.
+"""Chunks on disk, zip files of images or videos, opened frame by frame.
 
-What comes from the server is not trusted: the number of members, their bytes and their pixels are
+What comes from the server is not trusted: the number of frames, their bytes and their pixels are
 held against limits and against what the task's meta says. Images are opened lazily, so that a
-function that does not look at the pixels does not pay for decoding them.
+function that does not look at the pixels does not pay for decoding them. Videos cannot be: they are
+decoded in another thread, ahead of who looks at them.
 """
 
 from __future__ import annotations
@@ -10,22 +11,40 @@ from __future__ import annotations
 import io
 import warnings
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
 
 import PIL.Image
 
+from prefect_cvat.ahead import read_ahead
 from prefect_cvat.exceptions import MediaError
 from prefect_cvat.function_output import FrameDetections
+from prefect_cvat.video import VideoChunk
 
-__all__ = ["Box", "ChunkFile", "Frame", "open_frames", "read_image"]
+__all__ = ["Box", "ChunkFile", "ChunkType", "Frame", "open_frames", "open_frames_reversed", "read_image"]
+
+ChunkType = Literal["imageset", "video"]
+"""What a chunk is: a zip file of images, or an mp4. The words are CVAT's."""
+
+OpenedFrames = Generator[tuple["Frame", PIL.Image.Image], None, None]
 
 MAX_FRAME_BYTES = 256 * 2**20
 """The most bytes that one stored image may have."""
 
 MAX_FRAME_PIXELS = 200_000_000
 """The most pixels that one image may have (a 16K frame has 133 million)."""
+
+FRAMES_AHEAD = 32
+"""How many frames of a video are decoded ahead at the most."""
+
+BYTES_AHEAD = 128 * 2**20
+"""How many bytes of RGB they may have: five frames of 4K."""
+
+REVERSED_BYTES = 256 * 2**20
+"""How many bytes of RGB are held at the most when a video is read backwards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +76,17 @@ class ChunkFile:
         path: Where its bytes are.
         first_frame: The relative number of its first frame.
         length: How many frames it must hold, deleted ones included.
+        type: What it is.
     """
 
     number: int
     path: Path
     first_frame: int
     length: int
+    type: ChunkType = "imageset"
+
+    def __str__(self) -> str:
+        return f"chunk {self.number} (frames {self.first_frame}-{self.first_frame + self.length - 1})"
 
 
 class Box:
@@ -90,63 +114,141 @@ class Box:
         self.known = ()
 
 
-def open_frames(box: Box, frames: Sequence[Frame]) -> Iterator[tuple[Frame, PIL.Image.Image]]:
-    """Open frames of a box one after the other; their pixels are decoded when they are first used.
+def open_frames(box: Box, frames: Sequence[Frame]) -> OpenedFrames:
+    """Open frames of a box one after the other.
+
+    Images of a zip are decoded when their pixels are first used. Videos are decoded by another thread,
+    at most `FRAMES_AHEAD` frames and `BYTES_AHEAD` bytes ahead; it ends when the generator is closed.
 
     Args:
         box: The chunks that hold the frames.
         frames: Frames in ascending order.
 
     Raises:
-        MediaError: A chunk is not what the server said it is, or an image cannot be opened.
+        MediaError: A chunk is not what the server said it is, or a frame cannot be opened.
     """
-    chunks = iter(box.chunks)
-    chunk: ChunkFile | None = None
-    archive: zipfile.ZipFile | None = None
-    members: list[zipfile.ZipInfo] = []
-    try:
+    opened = _forwards(_by_chunk(box.chunks, frames))
+    if not _has_video(box):
+        return opened
+    return read_ahead(opened, _bytes_of, most_items=FRAMES_AHEAD, most_bytes=BYTES_AHEAD)
+
+
+def open_frames_reversed(
+    box: Box, frames: Sequence[Frame], *, most_bytes: int = REVERSED_BYTES
+) -> OpenedFrames:
+    """Open frames of a box like `open_frames`, but the last one first.
+
+    A video is decoded in blocks of frames, the last block first; each block is decoded from the keyframe
+    before it. Half of the bytes are for the block, half for what waits to be taken.
+
+    Args:
+        box: The chunks that hold the frames.
+        frames: Frames in ascending order.
+        most_bytes: How many bytes of decoded frames of a video may be held, at least two frames.
+
+    Raises:
+        MediaError: A chunk is not what the server said it is, or a frame cannot be opened.
+    """
+    opened = _backwards(_by_chunk(box.chunks, frames), most_bytes // 2)
+    if not _has_video(box):
+        return opened
+    return read_ahead(opened, _bytes_of, most_items=FRAMES_AHEAD, most_bytes=most_bytes // 2)
+
+
+def _forwards(parts: Sequence[tuple[ChunkFile, Sequence[Frame]]]) -> OpenedFrames:
+    for chunk, frames in parts:
+        with _open_chunk(chunk) as opened:
+            yield from opened.images(frames)
+
+
+def _backwards(parts: Sequence[tuple[ChunkFile, Sequence[Frame]]], most_bytes: int) -> OpenedFrames:
+    for chunk, frames in reversed(parts):
+        largest = max(3 * frame.width * frame.height for frame in frames)
+        # an image of a zip is not decoded by being opened: there is nothing to gain from several
+        size = max(1, most_bytes // largest) if chunk.type == "video" else 1
+        with _open_chunk(chunk) as opened:
+            for stop in range(len(frames), 0, -size):
+                block = list(opened.images(frames[max(0, stop - size) : stop]))
+                while block:
+                    yield block.pop()
+
+
+def _by_chunk(
+    chunks: Sequence[ChunkFile], frames: Sequence[Frame]
+) -> list[tuple[ChunkFile, Sequence[Frame]]]:
+    """The chunks that hold frames, each with its own."""
+    parts: list[tuple[ChunkFile, Sequence[Frame]]] = []
+    start = 0
+    for chunk in chunks:
+        stop = start
+        while stop < len(frames) and 0 <= frames[stop].number - chunk.first_frame < chunk.length:
+            stop += 1
+        if stop > start:
+            parts.append((chunk, frames[start:stop]))
+        start = stop
+    if start < len(frames):
+        raise MediaError(f"{frames[start]} is in none of the chunks that were fetched")
+    return parts
+
+
+def _open_chunk(chunk: ChunkFile) -> _ZipChunk | VideoChunk:
+    return VideoChunk(chunk) if chunk.type == "video" else _ZipChunk(chunk)
+
+
+def _has_video(box: Box) -> bool:
+    return any(chunk.type == "video" for chunk in box.chunks)
+
+
+def _bytes_of(opened: tuple[Frame, PIL.Image.Image]) -> int:
+    return 3 * opened[1].width * opened[1].height
+
+
+class _ZipChunk:
+    """A zip file of images, opened.
+
+    Raises:
+        MediaError: It is not a zip file, or holds more or fewer images than it must.
+    """
+
+    def __init__(self, chunk: ChunkFile) -> None:
+        self._chunk = chunk
+        try:
+            self._archive = zipfile.ZipFile(chunk.path)
+        except (zipfile.BadZipFile, OSError) as error:
+            raise MediaError(f"{chunk} is not a readable zip file: {error}") from error
+        # CVAT 2.73: members are stored in the order of the frames, under their positions as names
+        self._members = [member for member in self._archive.infolist() if not member.is_dir()]
+        if len(self._members) != chunk.length:
+            self._archive.close()
+            raise MediaError(f"{chunk} holds {len(self._members)} images where {chunk.length} were expected")
+
+    def images(self, frames: Sequence[Frame]) -> Iterator[tuple[Frame, PIL.Image.Image]]:
+        """Open images, one after the other, without decoding them."""
         for frame in frames:
-            while chunk is None or frame.number >= chunk.first_frame + chunk.length:
-                chunk = next(chunks, None)
-                if chunk is None:
-                    raise MediaError(f"{frame} is in none of the chunks that were fetched")
-                if archive is not None:
-                    archive.close()
-                archive, members = _open_archive(chunk)
-            assert archive is not None
-            yield frame, read_image(_read_member(archive, members, chunk, frame), frame)
-    finally:
-        if archive is not None:
-            archive.close()
+            yield frame, read_image(self._read(frame), frame)
 
+    def __enter__(self) -> Self:
+        return self
 
-def _open_archive(chunk: ChunkFile) -> tuple[zipfile.ZipFile, list[zipfile.ZipInfo]]:
-    where = f"chunk {chunk.number} (frames {chunk.first_frame}-{chunk.first_frame + chunk.length - 1})"
-    try:
-        archive = zipfile.ZipFile(chunk.path)
-    except (zipfile.BadZipFile, OSError) as error:
-        raise MediaError(f"{where} is not a readable zip file: {error}") from error
-    # CVAT 2.73: members are stored in the order of the frames, under their positions as names
-    members = [member for member in archive.infolist() if not member.is_dir()]
-    if len(members) != chunk.length:
-        archive.close()
-        raise MediaError(f"{where} holds {len(members)} images where {chunk.length} were expected")
-    return archive, members
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._archive.close()
 
-
-def _read_member(
-    archive: zipfile.ZipFile, members: Sequence[zipfile.ZipInfo], chunk: ChunkFile, frame: Frame
-) -> bytes:
-    member = members[frame.number - chunk.first_frame]
-    if member.file_size > MAX_FRAME_BYTES:
-        raise MediaError(
-            f"{frame} in chunk {chunk.number} has {member.file_size} bytes;"
-            f" more than {MAX_FRAME_BYTES} are not read"
-        )
-    try:
-        return archive.read(member)
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError) as error:
-        raise MediaError(f"{frame} in chunk {chunk.number} cannot be read: {error}") from error
+    def _read(self, frame: Frame) -> bytes:
+        member = self._members[frame.number - self._chunk.first_frame]
+        if member.file_size > MAX_FRAME_BYTES:
+            raise MediaError(
+                f"{frame} in chunk {self._chunk.number} has {member.file_size} bytes;"
+                f" more than {MAX_FRAME_BYTES} are not read"
+            )
+        try:
+            return self._archive.read(member)
+        except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError) as error:
+            raise MediaError(f"{frame} in chunk {self._chunk.number} cannot be read: {error}") from error
 
 
 def read_image(data: bytes, frame: Frame) -> PIL.Image.Image:

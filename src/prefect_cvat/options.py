@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
+from prefect_cvat.client import Quality
 from prefect_cvat.existing import Existing
 from prefect_cvat.mapping import LabelMap
 from prefect_cvat.plan import Selection
@@ -26,6 +27,7 @@ class Options:
     label_thresholds: Mapping[str, float] | None = None
     conv_mask_to_poly: bool = False
     on_frame_error: Literal["fail", "skip"] = "fail"
+    quality: Quality = "original"
     batch_size: int | None = None
     use_cache: bool = True
     refresh_cache: bool = False
@@ -33,6 +35,8 @@ class Options:
     window: int = 4
 
     def __post_init__(self) -> None:
+        if self.quality not in get_args(Quality):
+            raise ValueError(f"quality must be 'original' or 'compressed', not {self.quality!r}")
         for name in ("batch_size", "downloads", "window"):
             value = getattr(self, name)
             if value is not None and value < 1:

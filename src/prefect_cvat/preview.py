@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -11,12 +12,13 @@ from typing import Any
 import PIL.Image
 import PIL.ImageOps
 
-from prefect_cvat.client import Client
+from prefect_cvat.chunks import fetch_chunk
+from prefect_cvat.client import Client, Quality
 from prefect_cvat.detection import Detector
 from prefect_cvat.exceptions import MediaError
 from prefect_cvat.html_report import AnnotatedFrame, render_report
 from prefect_cvat.mapping import LabelMapping, build_mapping
-from prefect_cvat.media import Box, ChunkFile, Frame, decode, open_frames
+from prefect_cvat.media import Box, Frame, decode, open_frames
 from prefect_cvat.models import Label
 from prefect_cvat.plan import Plan, Selection, make_plan, read_task
 from prefect_cvat.remap import LabelRemapper
@@ -100,9 +102,10 @@ def open_task_frames(client: Client, task_id: int, selection: Selection, folder:
     plan = make_plan(read_task(client, task_id), selection)
     opened = []
     for number, frames in plan.chunks():
-        for frame, image in open_frames(_fetch(client, plan, number, folder), frames):
-            decode(image, frame)
-            opened.append((frame, image))
+        with closing(open_frames(_fetch(client, plan, number, folder), frames)) as images:
+            for frame, image in images:
+                decode(image, frame)
+                opened.append((frame, image))
     return opened
 
 
@@ -133,9 +136,10 @@ def trial_lines(run: Run, plan: Plan, folder: Path) -> list[str]:
         return ["nothing to annotate"]
     number, frames = plan.chunks()[0]
     started = perf_counter()
-    box = _fetch(run.client, plan, number, folder)
+    box = _fetch(run.client, plan, number, folder, run.options.quality)
     fetched = perf_counter()
-    found = list(run.detector.detect(open_frames(box, frames)))
+    with closing(open_frames(box, frames)) as opened:
+        found = list(run.detector.detect(opened))
     detected = perf_counter()
     seconds = max(fetched - started, detected - fetched) * len(plan.frames) / len(frames)
     batch = run.frames_per_batch(len(plan.frames), (detected - fetched) / len(frames))
@@ -148,10 +152,8 @@ def trial_lines(run: Run, plan: Plan, folder: Path) -> list[str]:
     ]
 
 
-def _fetch(client: Client, plan: Plan, number: int, folder: Path) -> Box:
-    path = folder / f"chunk-{number}.zip"
-    path.write_bytes(client.chunk(plan.task.id, number))
-    return Box([ChunkFile(number, path, number * plan.chunk_size, plan.chunk_length(number))])
+def _fetch(client: Client, plan: Plan, number: int, folder: Path, quality: Quality = "original") -> Box:
+    return Box([fetch_chunk(client, plan, number, folder, quality)])
 
 
 def _own_labels(spec_labels: Sequence[Any]) -> list[Label]:

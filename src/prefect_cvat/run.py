@@ -8,12 +8,13 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from prefect_cvat.cache import DetectionCache, KeptDetections
+from prefect_cvat.chunks import chunk_type, fetch_chunk
 from prefect_cvat.client import Client
 from prefect_cvat.detection import Detector
 from prefect_cvat.exceptions import PrefectCvatError, StorageError
@@ -90,6 +91,7 @@ class Run:
         """Ask the server about the task, and decide what to do."""
         with self._timed("plan"):
             info = read_task(self.client, self.task_id)
+            chunk_type(info.task, self.options.quality)  # if they are of no use, say so now
             plan = make_plan(info, self.options.selection)
         self.report.task_name = info.task.name
         self.report.left_out = {why.value: len(frames) for why, frames in plan.left_out.items()}
@@ -139,6 +141,7 @@ class Run:
                 server=self.client.url,
                 task=self.task_id,
                 media=info.meta.chunks_updated_date,
+                quality=self.options.quality,
                 function=digest,
                 conf_threshold=self.options.conf_threshold,
                 conv_mask_to_poly=self.options.conv_mask_to_poly,
@@ -163,8 +166,7 @@ class Run:
                     known += kept
                     continue
                 with self._download_slots, self._timed("fetch"):
-                    path = self._fetch(number)
-                chunks.append(ChunkFile(number, path, number * size, self._plan.chunk_length(number)))
+                    chunks.append(self._fetch(number))
         return Box(chunks, known)
 
     def detect_batch(self, batch: Batch, box: Box) -> BatchDetections:
@@ -174,7 +176,8 @@ class Run:
         found: list[FrameDetections] = []
         if frames:
             with self._named(batch), self._detect_lock, self._timed("detect") as elapsed:
-                found = list(self.detector.detect(open_frames(box, frames)))
+                with closing(open_frames(box, frames)) as opened:
+                    found = list(self.detector.detect(opened))
                 seconds = elapsed() / len(frames)
             before = self._seconds_per_frame
             self._seconds_per_frame = seconds if before is None else 0.5 * (before + seconds)
@@ -238,15 +241,10 @@ class Run:
         if failures:
             raise failures[0]
 
-    def _fetch(self, chunk: int) -> Path:
+    def _fetch(self, number: int) -> ChunkFile:
+        assert self._plan is not None
         assert self._spool is not None
-        data = self.client.chunk(self.task_id, chunk)
-        path = self._spool / f"chunk-{chunk}.zip"
-        try:
-            path.write_bytes(data)
-        except OSError as error:
-            raise StorageError(f"chunk {chunk} cannot be written to {path.parent}: {error}") from error
-        return path
+        return fetch_chunk(self.client, self._plan, number, self._spool, self.options.quality)
 
     def _verify_complete_jobs(self, batch: Batch) -> None:
         """Compare complete jobs with what was written to them; that frees what was remembered of them."""

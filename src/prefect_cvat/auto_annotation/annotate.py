@@ -35,6 +35,7 @@ def annotate_task(
     on_frame_error: Literal["fail", "skip"] = "fail",
     frames: Collection[int] | None = None,
     jobs: Collection[int] | None = None,
+    quality: Literal["original", "compressed"] = "original",
     batch_size: int | None = None,
     downloads: int = 1,
     use_cache: bool = True,
@@ -63,6 +64,8 @@ def annotate_task(
         on_frame_error: `fail`, or `skip` frames on which the function fails and report them.
         frames: Relative numbers of the frames to annotate; None for all.
         jobs: Ids of the annotation jobs to annotate; None for all.
+        quality: `original`, or `compressed`: images as CVAT shows them to annotators, smaller to download
+            (for videos only where the task was created with `use_zip_chunks`).
         batch_size: How many frames a batch has at the most (but at least a chunk); None adapts it.
         downloads: How many chunks are downloaded at a time.
         use_cache: Keep detections between runs: what was found on a chunk in an earlier run, with the same
@@ -90,6 +93,7 @@ def annotate_task(
         label_thresholds=label_thresholds,
         conv_mask_to_poly=conv_mask_to_poly,
         on_frame_error=on_frame_error,
+        quality=quality,
         batch_size=batch_size,
         downloads=downloads,
         use_cache=use_cache,

@@ -1,6 +1,6 @@
 """Chunks and single frames of video tasks."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from PIL import Image
@@ -18,7 +18,7 @@ def clip_chunk(state: State, task: Row, frames: Sequence[int], *, quality: int |
     images = _images(state, task, frames)
     if quality is None or task["compressed_chunk_type"] == "video":
         return video.clip(images, quality=quality)
-    return zipped([(encoded(image, "JPEG", quality=quality), ".jpeg") for image in images])
+    return zipped((encoded(image, "JPEG", quality=quality), ".jpeg") for image in images)
 
 
 def clip_frame(state: State, task: Row, frame: int, kind: str) -> bytes:
@@ -27,9 +27,9 @@ def clip_frame(state: State, task: Row, frame: int, kind: str) -> bytes:
     return encoded(image, kind)
 
 
-def _images(state: State, task: Row, frames: Sequence[int]) -> list[Image.Image]:
+def _images(state: State, task: Row, frames: Sequence[int]) -> Iterator[Image.Image]:
     step = step_of(task["frame_filter"])
-    return list(video.pictures(_file(state, task), [task["start_frame"] + frame * step for frame in frames]))
+    return video.pictures(_file(state, task), [task["start_frame"] + frame * step for frame in frames])
 
 
 def _file(state: State, task: Row) -> Path:

@@ -1,0 +1,71 @@
+"""The chunks of a task: of what type they are, and how one gets to disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prefect_cvat.client import Client, Quality
+from prefect_cvat.exceptions import StorageError, UnsupportedTaskError
+from prefect_cvat.media import ChunkFile, ChunkType
+from prefect_cvat.models import Task
+from prefect_cvat.plan import Plan
+from prefect_cvat.video import import_pyav
+
+__all__ = ["chunk_type", "fetch_chunk"]
+
+_SUFFIXES: dict[ChunkType, str] = {"imageset": ".zip", "video": ".mp4"}
+
+
+def chunk_type(task: Task, quality: Quality = "original") -> ChunkType:
+    """Of what type a task's chunks are. Ask before you fetch one: it may be of no use here.
+
+    Args:
+        task: A task that has data.
+        quality: `original` or `compressed`.
+
+    Raises:
+        UnsupportedTaskError: They are of an unknown type, or they are videos that are compressed, or there
+            is no PyAV to decode them with.
+    """
+    name = f"task {task.id} ({task.name!r})"
+    is_original = quality == "original"
+    found = task.data_original_chunk_type if is_original else task.data_compressed_chunk_type
+    if found == "imageset":
+        return "imageset"
+    if found != "video":
+        raise UnsupportedTaskError(f"the {quality} chunks of {name} are of an unknown type: {found!r}")
+    if not is_original:
+        # CVAT 2.73, Mpeg4CompressedChunkWriter: halved until they have fewer than 1080 rows
+        raise UnsupportedTaskError(
+            f"the compressed chunks of {name} are videos, in which CVAT makes large frames smaller, so that"
+            " what is found would be in the wrong place; use quality='original', or create the task with"
+            " use_zip_chunks=True"
+        )
+    try:
+        import_pyav()
+    except ImportError as error:
+        instead = ", or use quality='compressed'" if task.data_compressed_chunk_type == "imageset" else ""
+        raise UnsupportedTaskError(
+            f"{name} is a video, and PyAV, which decodes it, cannot be imported ({error}):"
+            f" pip install 'prefect-cvat[video]'{instead}"
+        ) from error
+    return "video"
+
+
+def fetch_chunk(
+    client: Client, plan: Plan, number: int, folder: Path, quality: Quality = "original"
+) -> ChunkFile:
+    """Download a chunk into a folder.
+
+    Raises:
+        UnsupportedTaskError: Chunks of this quality cannot be used, see `chunk_type`.
+        StorageError: The disk does not take it.
+    """
+    kind = chunk_type(plan.task, quality)
+    data = client.chunk(plan.task.id, number, quality=quality)
+    path = folder / f"chunk-{number}{_SUFFIXES[kind]}"
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise StorageError(f"chunk {number} cannot be written to {folder}: {error}") from error
+    return ChunkFile(number, path, number * plan.chunk_size, plan.chunk_length(number), kind)
