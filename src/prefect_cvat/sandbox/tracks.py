@@ -95,13 +95,11 @@ def _frame(shape: Json) -> Any:
 
 
 def _goes_on(track: Json, part: Json, start: int, end: int) -> bool:
-    if track["label_id"] != part["label_id"] or len(track["elements"]) != len(part["elements"]):
+    elements, others = _elements(track), _elements(part)
+    if track["label_id"] != part["label_id"] or len(elements) != len(others):
         return False
-    if track["elements"]:
-        return all(
-            _goes_on(one, other, start, end)
-            for one, other in zip(track["elements"], part["elements"], strict=True)
-        )
+    if elements:
+        return all(_goes_on(one, other, start, end) for one, other in zip(elements, others, strict=True))
     alike = []
     for frame in range(start, end + 1):
         one, other = (_visible(owner, frame) for owner in (track, part))
@@ -123,20 +121,21 @@ def _append(track: Json, part: Json, start: int) -> None:
     own = {shape["frame"] for shape in track["shapes"]}
     joined = sorted([*track["shapes"], *(s for s in part["shapes"] if s["frame"] not in own)], key=_frame)
     track["shapes"] = [{**shape, "keyframe": True} for shape in joined[:-1]] + joined[-1:]
-    elements = []
-    for one, other in zip(track["elements"], part["elements"], strict=False):
-        element = {**one}
-        _append(element, other, start)
-        elements.append(element)
-    track["elements"] = elements
+    if "elements" in track:
+        track["elements"] = [{**element} for element in track["elements"]]
+        for one, other in zip(track["elements"], part["elements"], strict=False):
+            _append(one, other, start)
 
 
 def _close(track: Json, frame: int) -> None:
     if track["shapes"] and not track["shapes"][-1]["outside"]:
         track["shapes"] = [*track["shapes"], {**track["shapes"][-1], "frame": frame, "outside": True}]
-    elements = []
-    for one in track["elements"]:
-        element = {**one}
-        _close(element, frame)
-        elements.append(element)
-    track["elements"] = elements
+    if "elements" in track:
+        track["elements"] = [{**element} for element in track["elements"]]
+        for element in track["elements"]:
+            _close(element, frame)
+
+
+def _elements(track: Json) -> list[Json]:
+    elements: list[Json] = track.get("elements", [])  # an element has none itself
+    return elements

@@ -1,0 +1,75 @@
+"""How detections become tracks: what a user may set."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["TrackOptions", "Tracker"]
+
+
+class Tracker(StrEnum):
+    """The ways to tell objects apart, by the names that the library `trackers` has for them."""
+
+    BYTETRACK = "bytetrack"
+    OCSORT = "ocsort"
+    SORT = "sort"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackOptions:
+    """How detections become tracks. All frames are frames of the task.
+
+    Attributes:
+        step: Detect on every n-th frame; CVAT interpolates between.
+        min_length: How often an object must have been detected at the least; what was detected less often
+            is left out.
+        max_gap: The most frames from one detection of an object to its next one. After more it is taken for
+            another object.
+        fill_gap: The most frames without a detection that are interpolated. In a longer gap the object is
+            marked as outside.
+        tolerance: Pixels by which interpolated coordinates may differ from detected ones; where they would
+            by more, there is a keyframe.
+        tracker: How objects are told apart.
+        high_confidence: The score from which on a detection is matched first. Those below are matched
+            afterwards, to objects that nothing was found for, and begin no track. (ByteTrack; in OC-SORT
+            the score from which on a detection counts at all; not in SORT.)
+        activation: The score that the first detection of a track has at the least. (Not in OC-SORT.)
+        min_iou: By how much a detection must overlap with where its object was expected: intersection over
+            union, between 0 and 1.
+
+    Raises:
+        ValueError: A value is out of range, or two of them do not go together.
+    """
+
+    step: int = 1
+    min_length: int = 3
+    max_gap: int = 30
+    fill_gap: int = 10
+    tolerance: float = 2.0
+    tracker: Tracker = Tracker.BYTETRACK
+    high_confidence: float = 0.5
+    activation: float = 0.5
+    min_iou: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name, least in (("step", 1), ("min_length", 1), ("max_gap", 1), ("fill_gap", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} must be a whole number, {least} or more, not {value!r}")
+        if not (math.isfinite(self.tolerance) and self.tolerance >= 0):
+            raise ValueError(f"tolerance must be a number of pixels, 0 or more, not {self.tolerance!r}")
+        for name in ("high_confidence", "activation", "min_iou"):
+            if not 0 <= (value := getattr(self, name)) <= 1:
+                raise ValueError(f"{name} must be between 0 and 1, not {value!r}")
+        if self.max_gap < self.step:
+            raise ValueError(
+                f"max_gap ({self.max_gap} frames) must not be less than step ({self.step}): each object would"
+                " be lost before the next frame is looked at"
+            )
+        try:
+            object.__setattr__(self, "tracker", Tracker(self.tracker))
+        except ValueError:
+            names = ", ".join(Tracker)
+            raise ValueError(f"tracker must be one of {names}, not {self.tracker!r}") from None
