@@ -14,6 +14,7 @@ os.environ.update(
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,7 @@ from prefect_cvat.auto_annotation import label_spec
 from prefect_cvat.sandbox import Sandbox
 
 MakeTask = Callable[..., int]
+MakeVideoTask = Callable[..., int]
 
 
 @pytest.fixture(scope="session")
@@ -65,5 +67,29 @@ def make_task(client: Client) -> MakeTask:
         images = {f"{i:04}.png": picture(*size, seed=i) for i in range(frames)}
         client.upload_images(task.id, images, chunk_size=chunk_size)
         return task.id
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def sdk(sandbox: Sandbox) -> Iterator[Any]:
+    """The official client, logged in to the sandbox."""
+    from cvat_sdk import make_client
+
+    with make_client(sandbox.url, credentials=(sandbox.user, sandbox.password)) as client:
+        client.config.status_check_period = 0.05
+        yield client
+
+
+@pytest.fixture
+def video_task(sdk: Any, tmp_path: Path) -> MakeVideoTask:
+    """Create a task of a video, with the label `car`, by the official SDK."""
+
+    def make(data: bytes, *, name: str = "clip.mp4", segment_size: int = 0, **parameters: object) -> int:
+        path = tmp_path / name
+        path.write_bytes(data)
+        spec = {"name": "a video", "labels": [{"name": "car"}], "segment_size": segment_size}
+        parameters = {"image_quality": 70, "chunk_size": 4, **parameters}
+        return sdk.tasks.create_from_data(spec, [path], data_params=parameters).id
 
     return make

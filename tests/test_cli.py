@@ -2,10 +2,14 @@
 
 import json
 import os
+import pathlib
+import re
 import subprocess
 import sys
 
 import pytest
+
+from clips import clip
 
 FUNCTION = """
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
@@ -173,3 +177,62 @@ def test_shows_the_labels_of_a_function():
     lines = run("functions", "show", "nanodet_detection").stdout.splitlines()
     assert lines[0].split() == ["0", "person", "(rectangle)"]
     assert len(lines) == 80
+
+
+# --- video ---
+
+
+READS_NUMBERS = """
+from clips import reader
+spec, detect = reader().spec, reader().detect
+"""
+
+
+@pytest.fixture
+def reading_file(tmp_path, monkeypatch):
+    pytest.importorskip("av", reason="PyAV, which videos need, is not installed")
+    monkeypatch.setenv("PYTHONPATH", str(pathlib.Path(__file__).parent))
+    path = tmp_path / "reads_numbers.py"
+    path.write_text(READS_NUMBERS)
+    return path
+
+
+def test_a_dry_run_on_a_video(server, video_task, client, reading_file):
+    task_id = video_task(clip(range(10)))
+    done = run(*server, "annotate", task_id, "--function-file", reading_file, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "10 frames, 10 to annotate" in done.stdout
+    assert "3 chunks of up to 4 frames to fetch" in done.stdout
+    assert "tried on 4 frames: 4 annotations" in done.stdout
+    [job] = client.jobs(task_id)
+    assert client.job_annotations(job.id).shapes == []
+
+
+def test_a_preview_of_frames_of_a_video(server, video_task, reading_file, tmp_path):
+    page = tmp_path / "page.html"
+    done = run(
+        *server, "preview", "--task", video_task(clip(range(10))), "--frames", "1,7-8",
+        "--function-file", reading_file, "-o", page,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    captions = re.findall(r"<figcaption>(frame \d) .*?(\d) shape", page.read_text())
+    assert captions == [("frame 1", "1"), ("frame 7", "1"), ("frame 8", "1")]
+
+
+def test_the_quality_may_be_chosen(server, video_task, client, reading_file):
+    task_id = video_task(clip(range(6)), use_zip_chunks=True)
+    arguments = [*server, "annotate", task_id, "--function-file", reading_file, "--quality", "compressed"]
+    done = run(*arguments)
+    assert done.returncode == 0, done.stderr
+    [job] = client.jobs(task_id)
+    assert [shape["points"][2] - 1 for shape in client.job_annotations(job.id).shapes] == list(range(6))
+
+
+def test_compressed_videos_are_refused(server, video_task, reading_file):
+    task_id = video_task(clip(range(4)))
+    for more in ([], ["--dry-run"]):
+        done = run(
+            *server, "annotate", task_id, "--function-file", reading_file, "--quality", "compressed", *more
+        )
+        assert done.returncode == 1
+        assert "in which CVAT makes large frames smaller" in done.stderr

@@ -29,29 +29,6 @@ from prefect_cvat.video import VideoChunk
 av = pytest.importorskip("av", reason="PyAV, which videos need, is not installed")
 
 
-@pytest.fixture(scope="module")
-def sdk(sandbox):
-    from cvat_sdk import make_client
-
-    with make_client(sandbox.url, credentials=(sandbox.user, sandbox.password)) as client:
-        client.config.status_check_period = 0.05
-        yield client
-
-
-@pytest.fixture
-def video_task(sdk, tmp_path):
-    """Create a task of a clip with the official SDK; return its number."""
-
-    def make(data, *, name="clip.mp4", segment_size=0, **parameters):
-        path = tmp_path / name
-        path.write_bytes(data)
-        spec = {"name": "a video", "labels": [{"name": "car"}], "segment_size": segment_size}
-        parameters = {"image_quality": 70, "chunk_size": 4, **parameters}
-        return sdk.tasks.create_from_data(spec, [path], data_params=parameters).id
-
-    return make
-
-
 def numbers_found(client, task_id):
     """What was read on each frame, by relative frame."""
     shapes = [shape for job in client.jobs(task_id) for shape in client.job_annotations(job.id).shapes]

@@ -18,6 +18,7 @@ from cvat_sdk.core.uploading import DataUploader
 from cvat_sdk.datasets import TaskDataset
 from PIL import Image
 
+from clips import clip, number_on
 from prefect_cvat.sandbox import Sandbox
 from sandbox.sandbox_connection import connect
 
@@ -319,3 +320,37 @@ def test_a_file_that_is_no_video_fails_the_request(make_task: Callable[..., Task
     broken.write_bytes(b"no video")
     with pytest.raises(BackgroundRequestException, match=r"broken\.mp4|PyAV"):
         make_task(files=[broken])
+
+
+@pytest.mark.parametrize("quality", ["original", "compressed"])
+def test_chunks_of_a_video_that_was_filmed_upright_stand_upright(
+    make_task: Callable[..., Task], tmp_path: Path, quality: str
+) -> None:
+    av = pytest.importorskip("av")
+    file = tmp_path / "clip.mp4"
+    file.write_bytes(clip(range(5), turned=True))
+    task = make_task(files=[file])
+    [frame] = task.get_frames_info()
+    assert (frame.width, frame.height) == (160, 64)
+    with Image.open(task.get_frame(3)) as image:
+        assert (image.size, number_on(image)) == ((160, 64), 3)
+    buffer = io.BytesIO()
+    task.download_chunk(0, buffer, quality=quality)
+    with av.open(io.BytesIO(buffer.getvalue())) as container:
+        assert [number_on(frame.to_image()) for frame in container.decode(video=0)] == [0, 1, 2, 3, 4]
+
+
+def test_only_compressed_chunks_of_a_large_video_are_smaller(
+    make_task: Callable[..., Task], tmp_path: Path
+) -> None:
+    av = pytest.importorskip("av")
+    file = tmp_path / "clip.mp4"
+    file.write_bytes(clip(range(1), size=(301, 1081)))
+    task = make_task(files=[file])
+    sizes = []
+    for quality in ("original", "compressed"):
+        buffer = io.BytesIO()
+        task.download_chunk(0, buffer, quality=quality)
+        with av.open(io.BytesIO(buffer.getvalue())) as container:
+            sizes.append((container.streams.video[0].width, container.streams.video[0].height))
+    assert sizes == [(302, 1082), (150, 540)]
