@@ -3,9 +3,9 @@
     python benchmarks/video.py [--only speed memory] [--video FILE] [--rounds 15]
 
 - speed: the chunks of a task, fetched and decoded by `annotate_task()` (with a function that finds nothing,
-  so that nothing is written, and no cache), against `for frame in container.decode(video=0): frame.to_image()`
-  over the same mp4 chunks, from disk. In one process, in pairs whose order alternates; before that every chunk
-  is fetched once, because the sandbox makes it then.
+  so that nothing is written, and no cache), against `for frame in container.decode(video=0):
+  frame.to_image()` over the same mp4 chunks, from disk. In one process, in pairs whose order alternates;
+  before that every chunk is fetched once, because the sandbox makes it then.
 - memory: peak of the process when a 3840x2160 video is annotated, with `detect` and with a `detect_batch` of
   8, and when it is read backwards; and, for what the libraries take, when a small one is.
 """
@@ -43,14 +43,15 @@ def main() -> None:
     parser.add_argument("--child", nargs="*", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
-        print(json.dumps(memory_child(*arguments.child)))
+        part, *rest = arguments.child
+        print(json.dumps(make_child(*rest) if part == "make" else memory_child(*rest)))
         return
     with sandbox() as url:
+        if "memory" in arguments.only:
+            memory(url)  # first: a child's peak begins at what its parent takes
         if "speed" in arguments.only:
             data = arguments.video.read_bytes() if arguments.video else moving_noise(768, 576, 150)
             speed(url, repeated(data, arguments.repeat), arguments.rounds)
-        if "memory" in arguments.only:
-            memory(url)
 
 
 def speed(url: str, data: bytes, rounds: int) -> None:
@@ -111,21 +112,25 @@ def nothing(context: Any, image: PIL.Image.Image) -> list[Any]:
 
 def memory(url: str) -> None:
     print("memory: peak of the process")
-    client = log_in(url)
     tasks = {
-        "160x120": make_video_task(client, moving_noise(160, 120, 72)),
-        "3840x2160": make_video_task(client, moving_noise(3840, 2160, 72)),
+        f"{width}x{height}": round(in_child(__file__, "--child", "make", url, width, height)["task"])
+        for width, height in ((160, 120), (3840, 2160))
     }
-    for task_id in tasks.values():  # the sandbox makes the chunks now
-        for number in range(2):
-            client.chunk(task_id, number)
     for size, task_id in tasks.items():
         for how in ("detect", "detect_batch", "backwards"):
-            result = in_child(__file__, "--child", url, task_id, how)
+            result = in_child(__file__, "--child", "memory", url, task_id, how)
             print(
                 f"  72 frames of {size:<10} {how:<13} {result['peak_mb']:6.0f} MB"
                 f"   wall {result['wall']:5.1f} s"
             )
+
+
+def make_child(url: str, width: str, height: str) -> dict[str, float]:
+    client = log_in(url)
+    task_id = make_video_task(client, moving_noise(int(width), int(height), 72))
+    for number in range(2):  # the sandbox makes the chunks now
+        client.chunk(task_id, number)
+    return {"task": task_id}
 
 
 def memory_child(url: str, task_id: str, how: str) -> dict[str, float]:

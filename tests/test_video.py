@@ -362,7 +362,7 @@ def test_frames_are_decoded_ahead_within_a_number_of_bytes(tmp_path, monkeypatch
     decoded = []
     original = VideoChunk._image
     monkeypatch.setattr(VideoChunk, "_image", lambda *a: decoded.append(1) or original(*a))
-    monkeypatch.setattr("prefect_cvat.media.BYTES_AHEAD", 5 * 160 * 64 * 3)
+    monkeypatch.setattr("prefect_cvat.media.BYTES_AHEAD", 5 * 160 * 64 * 4)
     with closing(open_frames(Box([chunk]), frames_of(range(60)))) as opened:
         next(opened)
         deadline = time.monotonic() + 10
@@ -396,7 +396,7 @@ def test_reversed_reading_gives_the_same_frames_from_the_last_to_the_first(
     box, frames = Box(chunks), frames_of(range(3, 60, every))
     with closing(open_frames(box, frames)) as opened:
         forwards = [(frame, image.tobytes()) for frame, image in opened]
-    with closing(open_frames_reversed(box, frames, most_bytes=frames_held * 160 * 64 * 3)) as opened:
+    with closing(open_frames_reversed(box, frames, most_bytes=frames_held * 160 * 64 * 4)) as opened:
         backwards = [(frame, image.tobytes()) for frame, image in opened]
     assert [frame for frame, _ in forwards] == frames
     assert backwards == forwards[::-1]
@@ -414,7 +414,7 @@ def test_reversed_reading_holds_no_more_than_it_may(tmp_path, monkeypatch):
 
     monkeypatch.setattr(VideoChunk, "_image", image_of)
     most = 0
-    box, limit = Box([chunk]), 8 * 160 * 64 * 3
+    box, limit = Box([chunk]), 8 * 160 * 64 * 4
     with closing(open_frames_reversed(box, frames_of(range(60)), most_bytes=limit)) as opened:
         for _ in opened:
             time.sleep(0.005)

@@ -41,10 +41,13 @@ FRAMES_AHEAD = 32
 """How many frames of a video are decoded ahead at the most."""
 
 BYTES_AHEAD = 128 * 2**20
-"""How many bytes of RGB they may have: five frames of 4K."""
+"""How many bytes they may have: four frames of 4K."""
 
 REVERSED_BYTES = 256 * 2**20
-"""How many bytes of RGB are held at the most when a video is read backwards."""
+"""How many bytes of frames are held at the most when a video is read backwards."""
+
+BYTES_PER_PIXEL = 4
+"""What Pillow keeps of a pixel of RGB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +166,7 @@ def _forwards(parts: Sequence[tuple[ChunkFile, Sequence[Frame]]]) -> OpenedFrame
 
 def _backwards(parts: Sequence[tuple[ChunkFile, Sequence[Frame]]], most_bytes: int) -> OpenedFrames:
     for chunk, frames in reversed(parts):
-        largest = max(3 * frame.width * frame.height for frame in frames)
+        largest = max(BYTES_PER_PIXEL * frame.width * frame.height for frame in frames)
         # an image of a zip is not decoded by being opened: there is nothing to gain from several
         size = max(1, most_bytes // largest) if chunk.type == "video" else 1
         with _open_chunk(chunk) as opened:
@@ -200,7 +203,7 @@ def _has_video(box: Box) -> bool:
 
 
 def _bytes_of(opened: tuple[Frame, PIL.Image.Image]) -> int:
-    return 3 * opened[1].width * opened[1].height
+    return BYTES_PER_PIXEL * opened[1].width * opened[1].height
 
 
 class _ZipChunk:

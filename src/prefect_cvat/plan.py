@@ -126,7 +126,7 @@ def read_task(client: Client, task_id: int) -> TaskInfo:
     """Ask the server for all that a plan needs.
 
     Raises:
-        UnsupportedTaskError: The task is 3D, audio or (for now) video.
+        UnsupportedTaskError: The task is 3D or audio.
         NoDataError: The task has no data yet.
     """
     task = client.annotatable_task(task_id)
