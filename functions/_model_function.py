@@ -5,12 +5,10 @@ from __future__ import annotations
 import abc
 import contextlib
 import hashlib
-import importlib
 import inspect
 import json
 from collections.abc import Callable, Sequence
 from functools import cached_property
-from types import ModuleType
 from typing import Any, TypeAlias
 
 import PIL.Image
@@ -19,27 +17,12 @@ from torch import Tensor, nn
 
 from prefect_cvat.auto_annotation import DetectionAnnotation, DetectionFunctionContext, DetectionFunctionSpec
 from prefect_cvat.auto_annotation.functions._inference import Batches, choose_device
-from prefect_cvat.exceptions import FunctionLoadError
 
-__all__ = ["Item", "ModelFunction", "import_extra", "to_float32"]
+__all__ = ["Item", "ModelFunction", "to_float32"]
 
 Item: TypeAlias = tuple[DetectionFunctionContext, PIL.Image.Image]
 
 _BATCH_SIZE_ON_ACCELERATOR = 8
-
-
-def import_extra(library: str) -> ModuleType:
-    """Import a library that is an extra of this package, called like it.
-
-    Raises:
-        FunctionLoadError: It, or something that it needs, is not installed.
-    """
-    try:
-        return importlib.import_module(library)
-    except ImportError as error:
-        raise FunctionLoadError(
-            f'this function needs {library} ({error}); install it: pip install "prefect-cvat[{library}]"'
-        ) from error
 
 
 class ModelFunction(abc.ABC):

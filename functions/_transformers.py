@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prefect_cvat.auto_annotation.functions._model_function import import_extra
+from prefect_cvat.auto_annotation.functions._extras import import_extra
 
 __all__ = ["Kind", "kind_of", "load", "word_scores"]
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from prefect_cvat.auto_annotation.functions._model_function import import_extra, to_float32
+from prefect_cvat.auto_annotation.functions._extras import import_extra
+from prefect_cvat.auto_annotation.functions._model_function import to_float32
 from prefect_cvat.auto_annotation.functions._shapes import whole_pixels
 
 __all__ = ["import_ultralytics", "make_predictor", "mask_in_box", "quiet"]

@@ -19,11 +19,11 @@ from prefect_cvat.auto_annotation import (
     label_spec,
     rectangle,
 )
+from prefect_cvat.auto_annotation.functions._extras import import_extra
 from prefect_cvat.auto_annotation.functions._inference import to_rgb
 from prefect_cvat.auto_annotation.functions._model_function import (
     Item,
     ModelFunction,
-    import_extra,
     to_float32,
 )
 from prefect_cvat.auto_annotation.functions._prepared_model import NOT_AN_OBJECT, Classes
