@@ -74,6 +74,20 @@ def test_photographs_are_annotated_and_the_official_sdk_reads_the_shapes_back(cr
     assert {"fetch batch 0", "detect batch 0", "remap batch 0", "upload batch 0"} <= names
 
 
+@pytest.mark.parametrize("quality", ["original", "compressed"])
+def test_a_real_video_is_annotated(credentials, client, sdk, test_data, quality):
+    pytest.importorskip("av", reason="PyAV, which videos need, is not installed")
+    task = sdk.tasks.create_from_data(
+        {"name": "pedestrians", "labels": [{"name": "person"}]},
+        [test_data / "video" / "pedestrians.mp4"],
+        data_params={"image_quality": 70, "frame_step": 50, "use_zip_chunks": True},
+    )
+    report = annotate_task(task.id, credentials, allow_unmatched_labels=True, quality=quality)
+    shapes = [shape for job in client.jobs(task.id) for shape in client.job_annotations(job.id).shapes]
+    assert {shape["frame"] for shape in shapes} == {0, 1, 2}
+    assert report.added == len(shapes)
+
+
 def test_what_is_wrong_fails_the_run_with_its_own_message_and_is_not_tried_again(credentials, client):
     task = client.create_task("no such label", [label_spec("boat", None)])
     client.upload_images(task.id, {"a.png": picture()})
