@@ -189,12 +189,13 @@ def test_people_are_found_in_a_real_video(client, sdk, test_data):
 
 
 def asked_for(monkeypatch):
-    """The parameters of each request for media, as they come."""
+    """The parameters of each request for a chunk, as they come."""
     asked = []
     original = Transport.content
 
     def content(self, path, *, params=None):
-        asked.append(params)
+        if params is not None:
+            asked.append(params)
         return original(self, path, params=params)
 
     monkeypatch.setattr(Transport, "content", content)
