@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import degrees, hypot, inf
 from typing import Any, TypeAlias
@@ -51,26 +52,26 @@ class Observation:
     is_keyframe: bool = False
 
 
-class KeyframePicker:
+class KeyframePicker(ABC):
     """Finds the observations that must be keyframes so that all others lie on the straight lines between.
 
     From the last keyframe, each observation leaves a range of slopes for each of its values; lines within all
     these ranges pass all of the observations closely enough. An observation whose own slopes are within may
     be the next keyframe. The last such one is taken when the ranges have become empty.
-
-    Args:
-        emit: Is called with each keyframe, in ascending order.
     """
 
-    __slots__ = ("_anchor", "_emit", "_end", "_high", "_low", "_waiting")
+    __slots__ = ("_anchor", "_end", "_high", "_low", "_waiting")
 
-    def __init__(self, emit: Callable[[Observation], None]) -> None:
-        self._emit = emit
+    def __init__(self) -> None:
         self._anchor: Observation | None = None
         self._end: Observation | None = None
         self._waiting: list[Observation] = []  # those behind `_end`
         self._low: list[float] = []
         self._high: list[float] = []
+
+    @abstractmethod
+    def keep(self, keyframe: Observation) -> None:
+        """Take a keyframe. They come in ascending order."""
 
     def add(self, observation: Observation) -> None:
         """Take the next observation."""
@@ -99,7 +100,7 @@ class KeyframePicker:
         self._anchor = None
 
     def _start(self, observation: Observation) -> None:
-        self._emit(observation)
+        self.keep(observation)
         self._anchor = observation
         self._end = None
         self._waiting = []

@@ -21,6 +21,9 @@ class Tracker(StrEnum):
 class TrackOptions:
     """How detections become tracks. All frames are frames of the task.
 
+    The thresholds are those that ByteTrack was published with. A function whose scores are low may need
+    lower ones.
+
     Attributes:
         step: Detect on every n-th frame; CVAT interpolates between.
         min_length: How often an object must have been detected at the least; what was detected less often
@@ -50,8 +53,8 @@ class TrackOptions:
     tolerance: float = 2.0
     tracker: Tracker = Tracker.BYTETRACK
     high_confidence: float = 0.5
-    activation: float = 0.5
-    min_iou: float = 0.1
+    activation: float = 0.6
+    min_iou: float = 0.2
 
     def __post_init__(self) -> None:
         for name, least in (("step", 1), ("min_length", 1), ("max_gap", 1), ("fill_gap", 0)):

@@ -44,21 +44,21 @@ class Attributes:
         }
 
 
-class _Part:
+class _Part(KeyframePicker):
     """The keyframes of a track in a job."""
 
-    __slots__ = ("_numbers", "frames", "job", "picker", "states")
+    __slots__ = ("_numbers", "frames", "job", "states")
 
     def __init__(self, job: Job) -> None:
+        super().__init__()
         self.job = job
-        self.picker = KeyframePicker(self._append)
         self.frames = array("q")
         self.states: list[tuple[State, ...]] = []
         self._numbers: list[bytes] = []
 
-    def end(self, last: Observation) -> None:
+    def close(self, last: Observation) -> None:
         """Let the object go out of sight after where it was seen last."""
-        self.picker.end()
+        self.end()
         if last.frame < self.job.stop_frame and not last.states[0][0]:
             self.frames.append(last.frame + 1)
             self.states.append(tuple((True, *state[1:]) for state in last.states))
@@ -68,10 +68,11 @@ class _Part:
         """Of a keyframe, the coordinates and last the rotation."""
         return array("d", self._numbers[index]).tolist()
 
-    def _append(self, observation: Observation) -> None:
-        self.frames.append(observation.frame)
-        self.states.append(observation.states)
-        self._numbers.append(array("d", (*observation.values[:-1], observation.rotation)).tobytes())
+    def keep(self, keyframe: Observation) -> None:
+        """Add a keyframe."""
+        self.frames.append(keyframe.frame)
+        self.states.append(keyframe.states)
+        self._numbers.append(array("d", (*keyframe.values[:-1], keyframe.rotation)).tobytes())
 
 
 class Track:
@@ -109,14 +110,14 @@ class Track:
         self.is_lost = False
         for job in jobs:
             if job.start_frame <= frame <= job.stop_frame:
-                self._part(job).picker.add(self.last)
+                self._part(job).add(self.last)
 
     def go_on(self, frame: int, shape: Mapping[str, Any], jobs: Sequence[Job]) -> None:
         """Be seen again."""
         before, self.last = self.last, self._observe(frame, shape, self.last)
         for job in jobs:
             if job.start_frame <= frame and job.stop_frame > before.frame:
-                add = self._part(job).picker.add
+                add = self._part(job).add
                 if before.frame < job.start_frame < frame:
                     add(between(before, self.last, job.start_frame))
                 if frame <= job.stop_frame:
@@ -127,7 +128,7 @@ class Track:
     def lose(self) -> None:
         """Go out of sight after the frame that it was seen on last."""
         for part in self._parts.values():
-            part.end(self.last)
+            part.close(self.last)
         self.is_lost = True
 
     def take(self, frame: int | None, min_length: int) -> list[tuple[int, dict[str, Any]]]:
@@ -138,7 +139,7 @@ class Track:
         for job_id, part in list(self._parts.items()):
             reach = frame if self.is_lost else self.last.frame
             if frame is None or reach is None or part.job.stop_frame <= reach:
-                part.picker.end()
+                part.end()
                 del self._parts[job_id]
                 if any(not states[0][0] for states in part.states):
                     self._waiting.append((job_id, self._render(part)))
