@@ -226,4 +226,4 @@ def _tidied(found: NDArray[np.bool_], guess: NDArray[np.uint8]) -> NDArray[np.bo
     small = [
         hole for hole in range(1, count) if hole not in edge and statistics[hole, cv2.CC_STAT_AREA] <= most
     ]
-    return found | (np.isin(holes, small) & (guess != cv2.GC_BGD))
+    return np.asarray(found | (np.isin(holes, small) & (guess != cv2.GC_BGD)), dtype=np.bool_)

@@ -156,7 +156,7 @@ def test_it_is_better_than_the_box_on_photographs(test_data):
             for each in coco.dataset["annotations"]
             if each["image_id"] == number and not each["iscrowd"] and each["area"] > 72 * 72
         ]
-        for each in objects:
+        for each in objects[:2]:
             x, y, width, height = each["bbox"]
             shape = {"type": "rectangle", "frame": 0, "label_id": 1, "points": [x, y, x + width, y + height]}
             [(_, bodies)] = refiner.refine(Frame(0, record["file_name"], *image.size), image, [shape])
@@ -168,7 +168,7 @@ def test_it_is_better_than_the_box_on_photographs(test_data):
             box[round(y) : round(y + height), round(x) : round(x + width)] = True
             by_box.append(iou(box, truth))
             by_function.append(iou(found, truth))
-    assert len(by_box) >= 20
+    assert len(by_box) >= 12
     assert np.mean(by_function) > np.mean(by_box) + 0.1
 
 

@@ -20,6 +20,15 @@ WIDTH, HEIGHT = 200, 150
 BOX = [50, 20, 120, 110]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """More threads only wait for each other over matrices this small."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sam2-video")
