@@ -151,7 +151,7 @@ class VideoChunk:
         self._check_size(width, height, frame)
         width, height = (frame.height, frame.width) if is_turned else (frame.width, frame.height)
         rgb = picture.reformat(width=width, height=height, format="rgb24")
-        # twice as quick as PyAV's to_image(), which copies the pixels once more
+        # less than half of the CPU time that PyAV's to_image() takes, see benchmarks/README.md
         plane = rgb.planes[0]
         image = PIL.Image.frombytes(
             "RGB", (width, height), memoryview(plane), "raw", "RGB", plane.line_size, 1
