@@ -1,6 +1,5 @@
 """Telling objects apart: the same numbers for the same objects, and no detection lost on the way."""
 
-import math
 import random
 import sys
 import tracemalloc
@@ -47,14 +46,9 @@ def test_each_detection_has_the_number_of_its_object_from_the_first_one_on(track
 def test_labels_and_types_never_mix_and_numbers_are_unique_among_them(tracker):
     associator = Associator(TrackOptions(tracker=tracker))
     shapes = [box(0), box(0, label_id=2), box(0, type="polygon"), box(0, label_id=2, type="polygon")]
-    for frame in range(5):
-        first, second = (
-            numbers(associator.update(frame, shapes)),
-            numbers(associator.update(frame + 10, shapes[::-1])),
-        )
-        assert len(set(first)) == 4
-        assert first == second[::-1]
-        break
+    first = numbers(associator.update(0, shapes))
+    assert len(set(first)) == 4
+    assert numbers(associator.update(1, shapes[::-1])) == first[::-1]
 
 
 def test_an_object_comes_back_within_max_gap_frames_whatever_the_step():
@@ -77,7 +71,7 @@ def test_a_detection_of_low_score_continues_a_track_but_begins_none():
 
 def test_what_moves_fast_is_expected_further_on():
     """30 pixels a frame at a width of 40: on every other frame boxes would not touch where they were."""
-    associator = Associator(TrackOptions(step=1, max_gap=10))
+    associator = Associator(TrackOptions(min_iou=0.1))
     for frame in range(6):
         [first] = numbers(associator.update(frame, [box(30 * frame)]))
     assert numbers(associator.update(8, [box(240)])) == [first]
@@ -181,4 +175,3 @@ def test_memory_does_not_grow_with_the_frames(tracker):
     finally:
         tracemalloc.stop()
     assert after - before < 100_000
-    assert math.isfinite(after)
