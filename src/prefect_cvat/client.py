@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 from urllib.parse import quote
 
+import ijson
 from pydantic import BaseModel, SecretStr, ValidationError
 
 from prefect_cvat.exceptions import (
@@ -253,6 +255,26 @@ class Client:
         """All annotations of a job."""
         answer = self._transport.json("GET", f"/api/jobs/{job_id}/annotations")
         return _parse(LabeledData, answer, f"annotations of job {job_id}")
+
+    def each_job_annotation(self, job_id: int) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The annotations of a job one by one, each with the name of its kind: tags, shapes, then tracks.
+
+        The answer is read as a whole before the first one is returned, but to disk: a job may have millions.
+        """
+        what = f"annotations of job {job_id}"
+        with tempfile.SpooledTemporaryFile(max_size=2**20) as file:
+            self._transport.download(f"/api/jobs/{job_id}/annotations", file)
+            for kind in ("tags", "shapes", "tracks"):
+                file.seek(0)
+                try:
+                    for annotation in ijson.items(file, f"{kind}.item", use_float=True):
+                        if not isinstance(annotation, dict) or "id" not in annotation:
+                            raise InvalidResponseError(f"{what}: among the {kind} is one without an id")
+                        yield kind, annotation
+                except ijson.JSONError as error:
+                    raise InvalidResponseError(
+                        f"the server's answer for {what} is not what CVAT sends: {error}"
+                    ) from None
 
     def create_job_annotations(self, job_id: int, body: bytes | Mapping[str, Any]) -> LabeledData:
         """Add annotations to a job, all of them or none; return them with their ids.

@@ -8,11 +8,12 @@ the same for the other. The second half is what the server tells about tasks, jo
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf
 
 __all__ = [
     "Attribute",
@@ -315,8 +316,9 @@ class Job(_ServerModel):
     state: str = ""
 
 
-class FrameMeta(_ServerModel):
-    """Name and size (pixels) of one frame."""
+@dataclass(frozen=True, slots=True)
+class FrameMeta:
+    """Name and size (pixels) of one frame. No model: a task may have 100,000 of them."""
 
     name: str
     width: int
@@ -357,9 +359,10 @@ class AttributeVal(_ServerModel):
 class LabeledData(_ServerModel):
     """All annotations of a task or a job, as the server's own JSON objects.
 
-    They stay dicts: what a human drew is handed back as it came, also fields that we do not know.
+    They stay dicts, and the same ones: what a human drew is handed back as it came, also fields that we
+    do not know, and a large job is not held twice.
     """
 
-    tags: list[dict[str, Any]] = Field(default_factory=list)
-    shapes: list[dict[str, Any]] = Field(default_factory=list)
-    tracks: list[dict[str, Any]] = Field(default_factory=list)
+    tags: list[InstanceOf[dict[str, Any]]] = Field(default_factory=list)
+    shapes: list[InstanceOf[dict[str, Any]]] = Field(default_factory=list)
+    tracks: list[InstanceOf[dict[str, Any]]] = Field(default_factory=list)

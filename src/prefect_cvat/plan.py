@@ -164,13 +164,13 @@ def make_plan(info: TaskInfo, selection: Selection | None = None) -> Plan:
     annotation_jobs = [job for job in info.jobs if job.type == "annotation"]
     jobs = _select_jobs(info.task, annotation_jobs, selection.jobs)
     size = info.meta.size
-    if selection.frames is not None and (strangers := sorted(set(selection.frames) - set(range(size)))):
+    selected = None if selection.frames is None else set(selection.frames)
+    if strangers := sorted(frame for frame in selected or () if not 0 <= frame < size):
         raise ValueError(
             f"task {info.task.id} has the frames 0-{size - 1}; it has no frame {_enumerate(strangers)}"
         )
-    selected = set(range(size)) if selection.frames is None else set(selection.frames)
-    in_selected_job = _frames_of(jobs)
-    in_any_job = _frames_of(annotation_jobs)
+    in_selected_job = _frames_in(jobs, size)
+    in_any_job = _frames_in(annotation_jobs, size)
     pool = info.validation.mode == "gt_pool"
     ground_truth = set(info.validation.validation_frames or ()) if pool else set()
     honeypots = set(info.validation.honeypot_frames or ()) if pool else set()
@@ -183,9 +183,9 @@ def make_plan(info: TaskInfo, selection: Selection | None = None) -> Plan:
             return LeftOut.GROUND_TRUTH
         if frame in honeypots:
             return LeftOut.HONEYPOT
-        if frame not in in_any_job:
+        if not in_any_job[frame]:
             return LeftOut.NO_JOB
-        if frame not in selected or frame not in in_selected_job:
+        if not in_selected_job[frame] or (selected is not None and frame not in selected):
             return LeftOut.NOT_SELECTED
         return None
 
@@ -222,8 +222,13 @@ def _select_jobs(task: Task, annotation_jobs: Sequence[Job], wanted: Collection[
     return [job for job in annotation_jobs if job.id in set(wanted)]
 
 
-def _frames_of(jobs: Iterable[Job]) -> set[int]:
-    return {frame for job in jobs for frame in range(job.start_frame, job.stop_frame + 1)}
+def _frames_in(jobs: Iterable[Job], size: int) -> bytearray:
+    """For each frame of a task whether it is in one of the jobs."""
+    is_in = bytearray(size)
+    for job in jobs:
+        for frame in range(job.start_frame, min(job.stop_frame + 1, size)):
+            is_in[frame] = True
+    return is_in
 
 
 def _enumerate(numbers: Sequence[int], most: int = 10) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+from pydantic_core import from_json, to_json
 
 from prefect_cvat.clipping import clip_point, clip_shape
 from prefect_cvat.exceptions import BadFunctionError
@@ -39,7 +41,7 @@ class Annotations:
 
     __slots__ = (
         *("tags", "shapes", "frames", "labels", "clipped", "outside"),
-        *("below_threshold", "unmatched", "errors"),
+        *("below_threshold", "unmatched", "errors", "_packs"),
     )
 
     def __init__(self) -> None:
@@ -52,6 +54,25 @@ class Annotations:
         self.below_threshold = 0
         self.unmatched: Counter[str] = Counter()
         self.errors: dict[int, str] = {}
+        self._packs: list[bytes] = []
+
+    def pack(self, at_least: int = 1) -> None:
+        """Hold the tags and shapes, if there are so many, as JSON: that takes a fraction of the memory."""
+        if len(self.tags) + len(self.shapes) >= at_least:
+            self._packs.append(to_json([*self.tags, *self.shapes]))
+            self.tags = []
+            self.shapes = []
+
+    def packs(self) -> Iterator[list[dict[str, Any]]]:
+        """The tags and shapes that have been packed, one pack after the other."""
+        for pack in self._packs:
+            yield from_json(pack)
+
+    def empty(self) -> None:
+        """Let go of the tags and shapes, once they are written; the counts stay."""
+        self._packs = []
+        self.tags = []
+        self.shapes = []
 
 
 class LabelRemapper:
@@ -86,12 +107,18 @@ class LabelRemapper:
             label_id: thresholds.get(name, conf_threshold or 0.0) for label_id, name in mapping.names.items()
         }
 
-    def remap(self, detections: Iterable[FrameDetections], frames: Mapping[int, Frame]) -> Annotations:
+    def remap(
+        self,
+        detections: Iterable[FrameDetections],
+        frames: Mapping[int, Frame],
+        pack_at: int | None = None,
+    ) -> Annotations:
         """Put detections into the task's labels.
 
         Args:
             detections: What the function found on some frames.
             frames: These frames, by number.
+            pack_at: Pack what has been put, whenever it is so much.
 
         Raises:
             BadFunctionError: An annotation does not suit the task's label.
@@ -109,6 +136,8 @@ class LabelRemapper:
                     self._add_shape(shape, frame, result)
             except BadFunctionError as error:
                 raise BadFunctionError(f"{frame}: {error}") from error
+            if pack_at is not None:
+                result.pack(pack_at)
         return result
 
     def _add_tag(self, tag: LabeledImageRequest, frame: Frame, result: Annotations) -> None:

@@ -7,7 +7,7 @@ import tempfile
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,10 +35,13 @@ __all__ = ["BatchDetections", "Run"]
 BATCH_SECONDS = 2.0
 """How much detection a batch should hold: enough to make the cost of a Prefect task run small."""
 
-MOST_FRAMES = 300
+MOST_FRAMES = 150
 """How many frames a batch has at the most, however quick the function: what it finds is held in memory."""
 
-MOST_BATCHES = 75
+PACK = 1500
+"""How many annotations, about, are written in one request."""
+
+MOST_BATCHES = 100
 """How many batches a run is cut into at the most (four Prefect task runs each), whatever its size."""
 
 
@@ -193,24 +196,29 @@ class Run:
         return BatchDetections(everything)
 
     def remap_labels(self, batch: Batch, detections: BatchDetections) -> Annotations:
-        """Put what was found into the labels of the task."""
+        """Put what was found into the labels of the task, and empty what held it."""
         assert self._remapper is not None
         with self._named(batch), self._timed("remap"):
-            return self._remapper.remap(detections.frames, {frame.number: frame for frame in batch.frames})
+            by_number = {frame.number: frame for frame in batch.frames}
+            annotations = self._remapper.remap(detections.taken(), by_number, pack_at=PACK)
+        annotations.pack()
+        return annotations
 
     def upload_batch(self, batch: Batch, annotations: Annotations) -> int:
-        """Write the annotations of a batch to its jobs; return how many frames that were."""
+        """Write the annotations of a batch to its jobs, and empty them; return how many frames that were."""
         assert self._plan is not None
         first, last = batch.frames[0].number, batch.frames[-1].number
         frames = [frame.number for frame in batch.frames if frame.number not in annotations.errors]
         with self._named(batch), self._timed("upload"):
-            everything = [*annotations.tags, *annotations.shapes]
+            for number, pack in enumerate(annotations.packs()):
+                for job in self._plan.jobs_between(first, last):
+                    self._writers[job.id].write(
+                        (batch.index, number),
+                        [item for item in pack if job.start_frame <= item["frame"] <= job.stop_frame],
+                    )
             for job in self._plan.jobs_between(first, last):
-                self._writers[job.id].write(
-                    batch.index,
-                    [item for item in everything if job.start_frame <= item["frame"] <= job.stop_frame],
-                    frames,
-                )
+                self._writers[job.id].write(batch.index, (), frames)
+            annotations.empty()  # trying this stage again goes on with the next line
             self._verify_complete_jobs(batch)
         with self._report_lock:
             report = self.report
@@ -341,9 +349,17 @@ class Run:
 
 
 class BatchDetections:
-    """What was found in a batch. Plain, so that Prefect does not walk through it."""
+    """What was found in a batch, until it has been used.
 
-    __slots__ = ("frames",)
+    Plain, so that Prefect does not walk through it; emptied, because Prefect keeps it.
+    """
 
-    def __init__(self, frames: Sequence[FrameDetections]) -> None:
-        self.frames = frames
+    __slots__ = ("_frames",)
+
+    def __init__(self, frames: Iterable[FrameDetections]) -> None:
+        self._frames = deque(frames)
+
+    def taken(self) -> Iterator[FrameDetections]:
+        """What was found on one frame after the other; each is let go."""
+        while self._frames:
+            yield self._frames.popleft()

@@ -15,11 +15,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import version
-from typing import Any
+from typing import IO, Any
 from urllib.parse import urlsplit
 
 import requests
 from pydantic import SecretStr
+from pydantic_core import from_json
 from requests.auth import AuthBase
 from urllib3 import Retry
 
@@ -29,6 +30,7 @@ from prefect_cvat.exceptions import (
     BadRequestError,
     InvalidResponseError,
     RequestTimeoutError,
+    StorageError,
     TlsError,
     TransportError,
 )
@@ -213,7 +215,7 @@ class Transport:
         if response.status_code == 204 or not response.content:
             return None
         try:
-            return json.loads(response.content)
+            return from_json(response.content)
         except ValueError:
             raise InvalidResponseError(
                 f"{method} {self.url}{path} answered {response.status_code} with"
@@ -224,6 +226,11 @@ class Transport:
     def content(self, path: str, *, params: Mapping[str, str | int] | None = None) -> bytes:
         """Get binary data, complete or not at all. Raises as `json` does."""
         return self._send("GET", path, params=params, headers={"Accept": "*/*"}).content
+
+    def download(self, path: str, file: IO[bytes]) -> None:
+        """Write binary data to a file, complete, and go to its beginning. Raises as `json` does."""
+        self._send("GET", path, into=file)
+        file.seek(0)
 
     def post_files(
         self, path: str, *, fields: Mapping[str, str], files: Mapping[str, tuple[str, bytes]], step: str
@@ -254,6 +261,7 @@ class Transport:
         data: bytes | None = None,
         headers: Mapping[str, str] | None = None,
         anonymous: bool = False,
+        into: IO[bytes] | None = None,
     ) -> requests.Response:
         changes_nothing = method in ("GET", "HEAD", "OPTIONS") or path == _LOGIN
         started = time.monotonic()
@@ -274,7 +282,10 @@ class Transport:
                     verify=self._verify,  # at the session, REQUESTS_CA_BUNDLE would overrule it
                     auth=auth,
                     allow_redirects=method == "GET",
+                    stream=into is not None,
                 )
+                if into is not None and response.ok:
+                    _write_content(response, into)
             except requests.RequestException as error:
                 failure: Exception = _transport_error(error, method, self.url, path)
                 may_retry = changes_nothing and not isinstance(failure, TlsError)
@@ -304,6 +315,16 @@ class Transport:
             if self._session.auth is refused:  # else another thread has done it already
                 self.login(*self._password)
         return True
+
+
+def _write_content(response: requests.Response, file: IO[bytes]) -> None:
+    file.seek(0)  # this may not be the first attempt
+    file.truncate()
+    for part in response.iter_content(2**20):
+        try:
+            file.write(part)
+        except OSError as error:
+            raise StorageError(f"the answer to GET {response.url} cannot be written: {error}") from error
 
 
 def _retry_after(response: requests.Response) -> float | None:

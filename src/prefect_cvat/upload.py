@@ -24,9 +24,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from prefect_cvat.annotation_requests import (
@@ -110,7 +109,7 @@ class JobWriter:
         self._reusable: Counter[bytes] = Counter()
         self._reused: Counter[bytes] = Counter()
         self._written: Counter[bytes] = Counter()
-        self._added_ids: dict[str, array[int]] = {kind: array("q") for kind in ("tags", "shapes", "tracks")}
+        self._added_ids: dict[str, list[range]] = {"tags": [], "shapes": [], "tracks": []}
         self._to_replace: set[AnnotationId] = set()
         self._waiting: dict[object, list[Waiting]] = {}
         self._done: set[object] = set()
@@ -127,14 +126,14 @@ class JobWriter:
         """Take a write for lost just now: that of a run before this one, which broke off."""
         self._last_unknown_fate = time.monotonic()
 
-    def write(self, part: object, annotations: Iterable[dict[str, Any]], frames: Iterable[int]) -> None:
+    def write(self, part: object, annotations: Iterable[dict[str, Any]], frames: Iterable[int] = ()) -> None:
         """Add annotations to the job.
 
         Args:
             part: Names this part of the work. Calling again with the same part, after an error,
                 goes on where it stopped; when it is done, this does nothing.
             annotations: Tags (those without a `type`) and shapes, as the server's JSON objects.
-            frames: The frames that they are all there is for: what is on these may be replaced.
+            frames: Frames of which everything is written with this part: what was on these may be replaced.
 
         Raises:
             UploadError: The server stored something else than was sent.
@@ -189,7 +188,7 @@ class JobWriter:
             ours = self._written + Counter(
                 digest for waiting in self._waiting.values() for digest, _ in waiting
             )
-            ids = {kind: set(ids) for kind, ids in self._added_ids.items()}
+            ids = {kind: {i for part in ranges for i in part} for kind, ranges in self._added_ids.items()}
             if self._baseline is None or not (ours or any(ids.values())):
                 return
             self._wait_for_late_commits()
@@ -206,7 +205,7 @@ class JobWriter:
             self._last_unknown_fate = None
 
     def _read(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        return each_annotation(self._client.job_annotations(self.job.id))
+        return self._client.each_job_annotation(self.job.id)
 
     def _digest(self, kind: str, annotation: Mapping[str, Any]) -> bytes | None:
         """What to know an annotation by that a run like this one may have made; None for any other."""
@@ -258,13 +257,21 @@ class JobWriter:
                 self._send_less(part, error)
             else:
                 for kind, annotation in each_annotation(answer):
-                    self._added_ids[kind].append(annotation["id"])
+                    self._remember_added(kind, annotation["id"])
                 self._is_fate_unknown = False
                 self._check(part, answer)
                 self._written.update(digest for digest, _ in part)
                 self.added += len(part)
                 del waiting[: len(part)]
                 return
+
+    def _remember_added(self, kind: str, annotation_id: int) -> None:
+        """Remember an id for `undo`; as ranges, because the server numbers what it stores one by one."""
+        ranges = self._added_ids[kind]
+        if ranges and ranges[-1].stop == annotation_id:
+            ranges[-1] = range(ranges[-1].start, annotation_id + 1)
+        else:
+            ranges.append(range(annotation_id, annotation_id + 1))
 
     def _send_less(self, part: Sequence[tuple[object, dict[str, Any]]], error: ApiError) -> None:
         """Where a proxy on the way found a request too large, make the next ones half as large."""
@@ -288,7 +295,7 @@ class JobWriter:
             for digest, annotation in waiting:
                 if arrived := unaccounted.get(digest):
                     kind, annotation_id = arrived.pop()
-                    self._added_ids[kind].append(annotation_id)
+                    self._remember_added(kind, annotation_id)
                     self._written[digest] += 1
                     self.added += 1
                 else:
@@ -316,24 +323,16 @@ class JobWriter:
         baseline = self._read_baseline()
         is_final = not self._seconds_until_settled()  # asked before the job is read
         wanted = self._written + self._reused
-        equal: dict[bytes, list[tuple[str, dict[str, Any]]]] = {}
+        found: Counter[bytes] = Counter()
         self._to_replace.clear()
         for kind, annotation in self._read():
             if (digest := self._digest(kind, annotation)) is not None and digest in wanted:
-                equal.setdefault(digest, []).append((kind, annotation))
+                found[digest] += 1
             elif (kind, annotation["id"]) in baseline and self._is_replaced(annotation):
                 self._to_replace.add((kind, annotation["id"]))
-        surplus: list[tuple[str, dict[str, Any]]] = []
-        for digest, found in equal.items():
-            if len(found) > wanted[digest]:
-                found.sort(key=lambda item: (item[0], item[1]["id"]) not in baseline)
-                for kind, annotation in found[wanted[digest] :]:
-                    if (kind, annotation["id"]) in baseline:  # a run before this one has doubled it
-                        self._to_replace.add((kind, annotation["id"]))
-                    else:
-                        surplus.append((kind, annotation))
-        self._remove(surplus)
-        if missing := sum(max(0, n - len(equal.get(digest, ()))) for digest, n in wanted.items()):
+        if doubled := found - wanted:
+            self._remove_surplus(doubled, wanted)
+        if missing := (wanted - found).total():
             logger.warning(
                 "job %d: %d annotations of this run were removed or changed by somebody while it ran",
                 self.job.id,
@@ -342,8 +341,25 @@ class JobWriter:
         if is_final:
             self._is_verified = True
             self._last_unknown_fate = None
-            for counter in (self._written, self._reusable, self._reused):
-                counter.clear()
+            for what_was_remembered in (self._written, self._reusable, self._reused, self._frames):
+                what_was_remembered.clear()
+
+    def _remove_surplus(self, doubled: Collection[bytes], wanted: Mapping[bytes, int]) -> None:
+        """Leave of what is there too often as many as are wanted, those of before first."""
+        baseline = self._read_baseline()
+        equal: dict[bytes, list[tuple[str, dict[str, Any]]]] = {}
+        for kind, annotation in self._read():
+            if (digest := self._digest(kind, annotation)) in doubled and digest is not None:
+                equal.setdefault(digest, []).append((kind, annotation))
+        surplus: list[tuple[str, dict[str, Any]]] = []
+        for digest, found in equal.items():
+            found.sort(key=lambda item: (item[0], item[1]["id"]) not in baseline)
+            for kind, annotation in found[wanted[digest] :]:
+                if (kind, annotation["id"]) in baseline:  # a run before this one has doubled it
+                    self._to_replace.add((kind, annotation["id"]))
+                else:
+                    surplus.append((kind, annotation))
+        self._remove(surplus)
 
     def _is_replaced(self, annotation: Mapping[str, Any]) -> bool:
         """Whether an annotation of before is to go; not from a frame that this run leaves out."""
