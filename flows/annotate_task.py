@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from prefect import flow, get_run_logger
 from pydantic import Field
 
+from prefect_cvat.annotate_run import AnnotateRun
 from prefect_cvat.auto_annotation.loading import load_function, parse_parameters
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.existing import Existing
@@ -15,7 +16,6 @@ from prefect_cvat.pipeline import run_pipeline
 from prefect_cvat.plan import Selection
 from prefect_cvat.progress import LoggedProgress
 from prefect_cvat.report import RunReport
-from prefect_cvat.run import Run
 from prefect_cvat.tasks.limits import run_slots
 from prefect_cvat.tasks.submitter import PrefectSubmitter
 
@@ -96,7 +96,7 @@ def annotate_task(
     )
     loaded = load_function(function, parse_parameters(function_parameters or {}))
     with credentials.get_client() as client:
-        run = Run(client, task_id, loaded, options, function_name=function)
+        run = AnnotateRun(client, task_id, loaded, options, function_name=function)
         with run_slots(client.url, task_id, _device_of(loaded)):
             report = run_pipeline(run, PrefectSubmitter(), LoggedProgress(logger.info))
     for line in report.lines():

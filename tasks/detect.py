@@ -11,6 +11,6 @@ __all__ = ["detect_batch"]
 
 
 @task(name="detect batch", task_run_name="detect {batch}", **PURE)
-def detect_batch(run: Run, batch: Batch, box: Box) -> BatchDetections:
+def detect_batch(run: Run, batch: Batch, box: Box, after: object = None) -> BatchDetections:
     """Run the function on the frames of a batch; one batch at a time has the device."""
-    return run.detect_batch(batch, box)
+    return run.detect_batch(batch, box, after)

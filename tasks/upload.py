@@ -11,9 +11,9 @@ __all__ = ["finish_upload", "upload_batch"]
 
 
 @task(name="upload batch", task_run_name="upload {batch}", **NETWORK)
-def upload_batch(run: Run, batch: Batch, annotations: Annotations) -> int:
+def upload_batch(run: Run, batch: Batch, annotations: Annotations, after: object = None) -> int:
     """Write the annotations of a batch to its jobs, each exactly once; return the number of frames."""
-    return run.upload_batch(batch, annotations)
+    return run.upload_batch(batch, annotations, after)
 
 
 @task(name="finish upload", **NETWORK)

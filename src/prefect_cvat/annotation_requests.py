@@ -13,6 +13,7 @@ __all__ = [
     "each_annotation",
     "frames_of",
     "json_size",
+    "kind_of",
     "request_body",
     "request_length",
 ]
@@ -36,11 +37,19 @@ def frames_of(annotation: Mapping[str, Any]) -> set[int]:
     return frames
 
 
+def kind_of(annotation: Mapping[str, Any]) -> str:
+    """`tags`, `shapes` or `tracks`: what an annotation is, by its fields."""
+    if "shapes" in annotation:
+        return "tracks"
+    return "shapes" if "type" in annotation else "tags"
+
+
 def request_body(part: Sequence[tuple[object, dict[str, Any]]]) -> bytes:
-    """The JSON of a request that adds tags (those without a `type`) and shapes."""
-    tags = [annotation for _, annotation in part if "type" not in annotation]
-    shapes = [annotation for _, annotation in part if "type" in annotation]
-    return to_json({"version": 0, "tags": tags, "shapes": shapes, "tracks": []})
+    """The JSON of a request that adds annotations."""
+    body: dict[str, Any] = {"version": 0, "tags": [], "shapes": [], "tracks": []}
+    for _, annotation in part:
+        body[kind_of(annotation)].append(annotation)
+    return to_json(body)
 
 
 def json_size(annotation: Mapping[str, Any]) -> int:

@@ -5,21 +5,19 @@ from __future__ import annotations
 import logging
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
-from tqdm import tqdm
 
 from prefect_cvat import preview as previewing
+from prefect_cvat.annotate_run import AnnotateRun
 from prefect_cvat.auto_annotation import loading
 from prefect_cvat.cache import DetectionCache
 from prefect_cvat.cli_options import (
+    AsJson,
     ConfThreshold,
     Device,
     FunctionFile,
@@ -28,21 +26,20 @@ from prefect_cvat.cli_options import (
     FunctionParameters,
     MediaQuality,
     OnFrameError,
+    ReportFile,
     Server,
     load_chosen_function,
     read_existing,
     read_object,
     read_ranges,
 )
+from prefect_cvat.cli_output import carry_out, print_report, stderr, stdout
 from prefect_cvat.detection import Detector
 from prefect_cvat.exceptions import PrefectCvatError
 from prefect_cvat.existing import Existing
 from prefect_cvat.options import Options
-from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.plan import Selection
-from prefect_cvat.progress import LoggedProgress, Progress, TqdmProgress
 from prefect_cvat.report import RunReport
-from prefect_cvat.run import Run
 
 __all__ = ["main"]
 
@@ -58,9 +55,6 @@ functions_app = typer.Typer(help="The functions that come with prefect-cvat.", n
 app.add_typer(functions_app, name="functions")
 cache_app = typer.Typer(help="Detections that are kept between runs.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
-
-stdout = Console(soft_wrap=True, highlight=False)
-stderr = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
 def _print_version(wanted: bool) -> None:
@@ -156,10 +150,8 @@ def annotate(
         bool, typer.Option("--refresh-cache", help="Detect everything anew, and keep that.")
     ] = False,
     device: Device = None,
-    report: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the report as JSON to this file.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    report: ReportFile = None,
+    as_json: AsJson = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, and upload nothing.")
     ] = False,
@@ -195,19 +187,12 @@ def annotate(
     )
     name = function_name or function_module or str(function_file)
     with context.obj.connect() as client:
-        run = Run(client, task_id, function, options, function_name=name)
+        run = AnnotateRun(client, task_id, function, options, function_name=name)
         if dry_run:
             _print_plan(run)
             return
-        with ThreadSubmitter() as threads, _progress_bar() as progress:
-            done = run_pipeline(run, threads, progress)
-    if report is not None:
-        report.write_text(done.model_dump_json(indent=2), encoding="utf-8")
-    if as_json:
-        typer.echo(done.model_dump_json(indent=2))
-    else:
-        for line in done.lines():
-            stdout.print(line, markup=False)
+        done = carry_out(run)
+    print_report(done, report, as_json)
 
 
 @functions_app.command("list")
@@ -352,7 +337,7 @@ def demo(
     stdout.print(f"drawn in {report.resolve()}", markup=False)
 
 
-def _print_plan(run: Run) -> None:
+def _print_plan(run: AnnotateRun) -> None:
     plan = run.plan_task()
     for line in previewing.plan_lines(plan, run.validate_spec()):
         stdout.print(line, markup=False)
@@ -373,16 +358,6 @@ def _table(report: RunReport) -> Table:
     table.add_row("seconds", f"{report.seconds:.1f}")
     table.add_row("frames per second", f"{report.frames_per_second:.1f}")
     return table
-
-
-@contextmanager
-def _progress_bar() -> Iterator[Progress]:
-    """A bar on a terminal; elsewhere a line each time another tenth is done."""
-    if not sys.stderr.isatty():
-        yield LoggedProgress(lambda line: stderr.print(line, markup=False))
-        return
-    with tqdm(desc="Annotating", unit=" frames", file=sys.stderr) as bar:
-        yield TqdmProgress(bar)
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from prefect_cvat.existing import Existing
 from prefect_cvat.transport import normalize_url
 
 __all__ = [
+    "AsJson",
     "ConfThreshold",
     "Device",
     "FunctionFile",
@@ -27,6 +28,7 @@ __all__ = [
     "FunctionParameters",
     "MediaQuality",
     "OnFrameError",
+    "ReportFile",
     "Server",
     "load_chosen_function",
     "read_existing",
@@ -51,6 +53,12 @@ ConfThreshold = Annotated[
     float | None, typer.Option(min=0, max=1, help="Least score; without it the function's own.")
 ]
 Device = Annotated[str | None, typer.Option(help="Where to run the model: auto, cpu, cuda, cuda:1, mps.")]
+
+ReportFile = Annotated[
+    Path | None,
+    typer.Option("--report", metavar="FILE", help="Write the report as JSON to this file."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 
 
 class OnFrameError(StrEnum):

@@ -64,15 +64,26 @@ def run_pipeline(run: Run, submitter: Submitter, progress: Progress | None = Non
 def _annotate(run: Run, plan: Plan, submitter: Submitter, progress: Progress | None) -> None:
     """Put all batches through their stages."""
     in_flight: deque[tuple[Any, ...]] = deque()
+    before: dict[str, Any] = {}
+
+    def submit(stage: str, *args: Any) -> Any:
+        in_order = stage in run.in_order
+        future = submitter.submit(stage, run, *args, *([before[stage]] if in_order and before else []))
+        if in_order:
+            after[stage] = future
+        return future
+
     try:
         for batch in run.batches(plan):
             if len(in_flight) == run.options.window:
                 _await(in_flight.popleft(), progress)
-            box = submitter.submit("fetch_batch", run, batch)
-            found = submitter.submit("detect_batch", run, batch, box)
-            annotations = submitter.submit("remap_labels", run, batch, found)
-            done = submitter.submit("upload_batch", run, batch, annotations)
+            after: dict[str, Any] = {}
+            box = submit("fetch_batch", batch)
+            found = submit("detect_batch", batch, box)
+            annotations = submit("remap_labels", batch, found)
+            done = submit("upload_batch", batch, annotations)
             in_flight.append((box, found, annotations, done))
+            before = after
         while in_flight:
             _await(in_flight.popleft(), progress)
     except BaseException:

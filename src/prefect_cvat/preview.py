@@ -12,6 +12,7 @@ from typing import Any
 import PIL.Image
 import PIL.ImageOps
 
+from prefect_cvat.annotate_run import AnnotateRun
 from prefect_cvat.chunks import fetch_chunk
 from prefect_cvat.client import Client, Quality
 from prefect_cvat.detection import Detector
@@ -23,7 +24,6 @@ from prefect_cvat.models import Label
 from prefect_cvat.plan import Plan, Selection, make_plan, read_task
 from prefect_cvat.remap import LabelRemapper
 from prefect_cvat.report import RunReport
-from prefect_cvat.run import Run
 
 __all__ = ["open_image_files", "open_task_frames", "plan_lines", "preview", "trial_lines"]
 
@@ -130,7 +130,7 @@ def plan_lines(plan: Plan, mapping: LabelMapping) -> list[str]:
     return lines
 
 
-def trial_lines(run: Run, plan: Plan, folder: Path) -> list[str]:
+def trial_lines(run: AnnotateRun, plan: Plan, folder: Path) -> list[str]:
     """Fetch one chunk, run the function on it, and estimate from that how long a run would take."""
     if not plan.frames:
         return ["nothing to annotate"]

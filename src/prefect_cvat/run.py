@@ -1,4 +1,8 @@
-"""One run of a function on a task: its settings, its stages, and what it has done so far."""
+"""What all runs of a function on a task have in common: their stages, and what they have done so far.
+
+A kind of run (`AnnotateRun`, `TrackRun`, `FollowRun`, `RefineRun`) says what it looks for on the frames;
+fetching, cutting into batches, writing and reporting are here.
+"""
 
 from __future__ import annotations
 
@@ -6,26 +10,23 @@ import shutil
 import tempfile
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
-from prefect_cvat.cache import DetectionCache, KeptDetections
 from prefect_cvat.chunks import chunk_type, fetch_chunk
 from prefect_cvat.client import Client
-from prefect_cvat.detection import Detector
 from prefect_cvat.exceptions import PrefectCvatError, StorageError
-from prefect_cvat.fingerprint import fingerprint
-from prefect_cvat.function_output import FrameDetections
 from prefect_cvat.identity import attribute_defaults
-from prefect_cvat.mapping import LabelMapping, build_mapping
-from prefect_cvat.media import Box, ChunkFile, Frame, open_frames
+from prefect_cvat.media import Box, ChunkFile, Frame
 from prefect_cvat.options import Options
 from prefect_cvat.plan import Batch, Plan, make_plan, read_task
-from prefect_cvat.remap import Annotations, LabelRemapper
+from prefect_cvat.remap import Annotations
 from prefect_cvat.report import RunReport
 from prefect_cvat.run_lock import only_run_on
 from prefect_cvat.upload import JobWriter
@@ -38,18 +39,23 @@ BATCH_SECONDS = 2.0
 MOST_FRAMES = 150
 """How many frames a batch has at the most, however quick the function: what it finds is held in memory."""
 
-PACK = 1500
-"""How many annotations, about, are written in one request."""
-
 MOST_BATCHES = 100
 """How many batches a run is cut into at the most (four Prefect task runs each), whatever its size."""
 
 
-class Run:
+class Run(ABC):
     """One run of a function on a task: its settings, its stages, and what it has done so far.
 
     Opaque on purpose: Prefect looks into dataclasses, models and containers, but not into this.
+
+    Attributes:
+        in_order: The stages that must see the batches one after the other. They get what the stage returned
+            for the batch before as their last argument.
+        sources: The sources of what a run of this kind writes.
     """
+
+    in_order: ClassVar[frozenset[str]] = frozenset()
+    sources: ClassVar[frozenset[str]] = frozenset({"auto"})
 
     def __init__(
         self,
@@ -63,12 +69,6 @@ class Run:
         self.client = client
         self.task_id = task_id
         self.options = options
-        self.detector = Detector(
-            function,
-            conf_threshold=options.conf_threshold,
-            conv_mask_to_poly=options.conv_mask_to_poly,
-            on_frame_error=options.on_frame_error,
-        )
         self.report = RunReport(
             task_id=task_id,
             task_name="",
@@ -76,9 +76,7 @@ class Run:
             function=function_name or type(function).__name__,
             started=datetime.now(UTC),
         )
-        self._kept: KeptDetections | None = None
         self._plan: Plan | None = None
-        self._remapper: LabelRemapper | None = None
         self._writers: dict[int, JobWriter] = {}
         self._unfinished: dict[int, int] = {}
         self._counted: dict[int, set[int]] = {}
@@ -87,6 +85,12 @@ class Run:
         self._detect_lock = threading.Lock()
         self._report_lock = threading.Lock()
         self._seconds_per_frame: float | None = None
+
+    @property
+    def plan(self) -> Plan:
+        """What the run will do; there is one once `plan_task` was called."""
+        assert self._plan is not None, "plan_task comes first"
+        return self._plan
 
     # --- the stages ---
 
@@ -103,6 +107,7 @@ class Run:
                 self.client,
                 job,
                 existing=self.options.existing,
+                sources=self.sources,
                 defaults=attribute_defaults(info.labels),
             )
             for job in plan.jobs
@@ -113,58 +118,27 @@ class Run:
         self._plan = plan
         return plan
 
-    def validate_spec(self) -> LabelMapping:
-        """Match the function's labels with the task's.
+    @abstractmethod
+    def validate_spec(self) -> Any:
+        """Hold the function against the task, before anything is downloaded.
 
         Raises:
-            BadFunctionError: They do not match.
+            BadFunctionError: They do not go together.
         """
-        assert self._plan is not None
-        info = self._plan.info
-        mapping = build_mapping(
-            self.detector.function.spec.labels,
-            info.labels,
-            label_map=self.options.label_map,
-            allow_unmatched_labels=self.options.allow_unmatched_labels,
-            conv_mask_to_poly=self.options.conv_mask_to_poly,
-            ignore_case=self.options.ignore_case,
-            task_name=f"task {info.task.id}",
-        )
-        self._remapper = LabelRemapper(
-            mapping,
-            conf_threshold=self.options.conf_threshold,
-            label_thresholds=self.options.label_thresholds,
-        )
-        self.report.unmatched_labels = list(mapping.unmatched)
-        digest = fingerprint(self.detector.function) if self.options.use_cache else None
-        if digest is not None:
-            self._kept = KeptDetections(
-                DetectionCache(),
-                refresh=self.options.refresh_cache,
-                server=self.client.url,
-                task=self.task_id,
-                media=info.meta.chunks_updated_date,
-                quality=self.options.quality,
-                function=digest,
-                conf_threshold=self.options.conf_threshold,
-                conv_mask_to_poly=self.options.conv_mask_to_poly,
-            )
-        return mapping
 
     def fetch_batch(self, batch: Batch) -> Box:
-        """Download the chunks of a batch to disk, but for those whose detections are kept already.
+        """Download the chunks of a batch to disk, but for those of which all is known already.
 
         Raises:
             StorageError: The disk does not take them.
         """
-        assert self._plan is not None
         chunks: list[ChunkFile] = []
-        known: list[FrameDetections] = []
+        known: list[Any] = []
         with self._named(batch):
             for number in batch.chunks:
-                size = self._plan.chunk_size
+                size = self.plan.chunk_size
                 frames = [frame.number for frame in batch.frames if frame.number // size == number]
-                kept = None if self._kept is None else self._kept.get(number, frames)
+                kept = self._recall(number, frames)
                 if kept is not None:
                     known += kept
                     continue
@@ -172,64 +146,43 @@ class Run:
                     chunks.append(self._fetch(number))
         return Box(chunks, known)
 
-    def detect_batch(self, batch: Batch, box: Box) -> BatchDetections:
+    def detect_batch(self, batch: Batch, box: Box, _after: object = None) -> BatchDetections:
         """Run the function on the frames of a batch, and empty the box."""
         known = {item.frame for item in box.known}
         frames = [frame for frame in batch.frames if frame.number not in known]
-        found: list[FrameDetections] = []
+        found: list[Any] = []
         if frames:
             with self._named(batch), self._detect_lock, self._timed("detect") as elapsed:
-                with closing(open_frames(box, frames)) as opened:
-                    found = list(self.detector.detect(opened))
+                found = self._look_at(frames, box)
                 seconds = elapsed() / len(frames)
             before = self._seconds_per_frame
             self._seconds_per_frame = seconds if before is None else 0.5 * (before + seconds)
-            if self._kept is not None:
-                for chunk in box.chunks:
-                    last = chunk.first_frame + chunk.length - 1
-                    of_chunk = [item for item in found if chunk.first_frame <= item.frame <= last]
-                    self._kept.put(chunk.number, of_chunk)
         with self._report_lock:
             self.report.frames_from_cache += len(box.known)
-        everything = sorted([*box.known, *found], key=lambda item: item.frame)
+        everything = sorted([*box.known, *found], key=attrgetter("frame"))
         box.empty()
         return BatchDetections(everything)
 
+    @abstractmethod
     def remap_labels(self, batch: Batch, detections: BatchDetections) -> Annotations:
         """Put what was found into the labels of the task, and empty what held it."""
-        assert self._remapper is not None
-        with self._named(batch), self._timed("remap"):
-            by_number = {frame.number: frame for frame in batch.frames}
-            annotations = self._remapper.remap(detections.taken(), by_number, pack_at=PACK)
-        annotations.pack()
-        return annotations
 
-    def upload_batch(self, batch: Batch, annotations: Annotations) -> int:
+    def upload_batch(self, batch: Batch, annotations: Annotations, _after: object = None) -> int:
         """Write the annotations of a batch to its jobs, and empty them; return how many frames that were."""
-        assert self._plan is not None
         first, last = batch.frames[0].number, batch.frames[-1].number
         frames = [frame.number for frame in batch.frames if frame.number not in annotations.errors]
         with self._named(batch), self._timed("upload"):
             for number, pack in enumerate(annotations.packs()):
-                for job in self._plan.jobs_between(first, last):
+                for job in self.plan.jobs_between(first, last):
                     self._writers[job.id].write(
                         (batch.index, number),
                         [item for item in pack if job.start_frame <= item["frame"] <= job.stop_frame],
                     )
-            for job in self._plan.jobs_between(first, last):
+            for job in self.plan.jobs_between(first, last):
                 self._writers[job.id].write(batch.index, (), frames)
             annotations.empty()  # trying this stage again goes on with the next line
             self._verify_complete_jobs(batch)
-        with self._report_lock:
-            report = self.report
-            report.frames += annotations.frames
-            report.batches += 1
-            report.labels = dict(Counter(report.labels) + annotations.labels)
-            report.clipped += annotations.clipped
-            report.outside += annotations.outside
-            report.below_threshold += annotations.below_threshold
-            report.unmatched = dict(Counter(report.unmatched) + annotations.unmatched)
-            report.failed_frames.update(annotations.errors)
+        self._count(annotations)
         return annotations.frames
 
     def finish_upload(self) -> None:
@@ -249,16 +202,38 @@ class Run:
         if failures:
             raise failures[0]
 
+    # --- what a kind of run fills in ---
+
+    @abstractmethod
+    def _look_at(self, frames: Sequence[Frame], box: Box) -> list[Any]:
+        """Run the function on frames of a box; what it finds on one has its `frame`."""
+
+    def _recall(self, _chunk: int, _frames: Sequence[int]) -> Sequence[Any] | None:
+        """What is known of frames of a chunk from an earlier run, or None."""
+        return None
+
+    # --- parts of stages ---
+
+    def _count(self, annotations: Annotations) -> None:
+        with self._report_lock:
+            report = self.report
+            report.frames += annotations.frames
+            report.batches += 1
+            report.labels = dict(Counter(report.labels) + annotations.labels)
+            report.clipped += annotations.clipped
+            report.outside += annotations.outside
+            report.below_threshold += annotations.below_threshold
+            report.unmatched = dict(Counter(report.unmatched) + annotations.unmatched)
+            report.failed_frames.update(annotations.errors)
+
     def _fetch(self, number: int) -> ChunkFile:
-        assert self._plan is not None
         assert self._spool is not None
-        return fetch_chunk(self.client, self._plan, number, self._spool, self.options.quality)
+        return fetch_chunk(self.client, self.plan, number, self._spool, self.options.quality)
 
     def _verify_complete_jobs(self, batch: Batch) -> None:
         """Compare complete jobs with what was written to them; that frees what was remembered of them."""
-        assert self._plan is not None
         numbers = [frame.number for frame in batch.frames]
-        for job in self._plan.jobs_between(numbers[0], numbers[-1]):
+        for job in self.plan.jobs_between(numbers[0], numbers[-1]):
             with self._report_lock:
                 if batch.index in self._counted.setdefault(job.id, set()):
                     continue  # the stage is being tried again
@@ -356,10 +331,10 @@ class BatchDetections:
 
     __slots__ = ("_frames",)
 
-    def __init__(self, frames: Iterable[FrameDetections]) -> None:
+    def __init__(self, frames: Iterable[Any]) -> None:
         self._frames = deque(frames)
 
-    def taken(self) -> Iterator[FrameDetections]:
+    def taken(self) -> Iterator[Any]:
         """What was found on one frame after the other; each is let go."""
         while self._frames:
             yield self._frames.popleft()

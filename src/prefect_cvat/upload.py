@@ -32,6 +32,7 @@ from prefect_cvat.annotation_requests import (
     each_annotation,
     frames_of,
     json_size,
+    kind_of,
     request_body,
     request_length,
 )
@@ -72,6 +73,7 @@ class JobWriter:
         client: The server.
         job: The job.
         existing: What becomes of what stands there already.
+        sources: The sources of what is written. What stands there of other sources is never taken for ours.
         defaults: The attribute values that the server fills in by itself.
     """
 
@@ -94,6 +96,7 @@ class JobWriter:
         job: Job,
         *,
         existing: Existing = Existing.KEEP,
+        sources: Collection[str] = ("auto",),
         defaults: AttributeDefaults | None = None,
     ) -> None:
         self.job = job
@@ -102,6 +105,7 @@ class JobWriter:
         self.removed = 0
         self._client = client
         self._existing = existing
+        self._sources = frozenset(sources)
         self._defaults = defaults or {}
         self._lock = threading.Lock()
         self._baseline: set[AnnotationId] | None = None
@@ -111,6 +115,7 @@ class JobWriter:
         self._written: Counter[bytes] = Counter()
         self._added_ids: dict[str, list[range]] = {"tags": [], "shapes": [], "tracks": []}
         self._to_replace: set[AnnotationId] = set()
+        self._originals: dict[AnnotationId, bytes] = {}
         self._waiting: dict[object, list[Waiting]] = {}
         self._done: set[object] = set()
         self._is_verified = False
@@ -154,6 +159,17 @@ class JobWriter:
             self._done.add(part)
             self._frames.update(frames)
 
+    def replace(self, originals: Iterable[Mapping[str, Any]]) -> None:
+        """Remove these at the end, when what takes their place stands, if nobody has changed them since.
+
+        Args:
+            originals: Annotations of the job, as the server told them.
+        """
+        with self._lock:
+            for annotation in originals:
+                key = (kind_of(annotation), annotation["id"])
+                self._originals[key] = identity(annotation, self._defaults)
+
     def verify(self) -> None:
         """Read the job once all of it is written; remove what is there twice.
 
@@ -170,17 +186,16 @@ class JobWriter:
             if not self._is_verified:
                 self._wait_for_late_commits()
                 self._verify()
-            if self._to_replace:
+            if self._to_replace or self._originals:
                 replaced = [
                     (kind, annotation)
                     for kind, annotation in self._read()
-                    if (kind, annotation["id"]) in self._to_replace
-                    # somebody may have corrected it since
-                    and (self._existing is Existing.CLEAR or annotation.get("source") == "auto")
+                    if self._is_still_to_go((kind, annotation["id"]), annotation)
                 ]
                 self.removed += len(replaced)
                 self._remove(replaced)
                 self._to_replace.clear()
+                self._originals.clear()
 
     def undo(self) -> None:
         """Remove what this run has added to the job, but for what somebody has corrected since."""
@@ -197,8 +212,8 @@ class JobWriter:
                     (kind, annotation)
                     for kind, annotation in self._read()
                     if (kind, annotation["id"]) not in self._baseline
-                    and annotation.get("source") == "auto"
-                    and (annotation["id"] in ids[kind] or self._digest(kind, annotation) in ours)
+                    and annotation.get("source") in self._sources
+                    and (annotation["id"] in ids[kind] or self._digest(annotation) in ours)
                 ]
             )
             self.added = 0
@@ -207,9 +222,9 @@ class JobWriter:
     def _read(self) -> Iterator[tuple[str, dict[str, Any]]]:
         return self._client.each_job_annotation(self.job.id)
 
-    def _digest(self, kind: str, annotation: Mapping[str, Any]) -> bytes | None:
+    def _digest(self, annotation: Mapping[str, Any]) -> bytes | None:
         """What to know an annotation by that a run like this one may have made; None for any other."""
-        if kind == "tracks" or annotation.get("source") != "auto":
+        if annotation.get("source") not in self._sources:
             return None
         return identity(annotation, self._defaults)
 
@@ -218,7 +233,7 @@ class JobWriter:
             baseline: set[AnnotationId] = set()
             for kind, annotation in self._read():
                 baseline.add((kind, annotation["id"]))
-                if (digest := self._digest(kind, annotation)) is not None:
+                if (digest := self._digest(annotation)) is not None:
                     self._reusable[digest] += 1
             self._baseline = baseline
         return self._baseline
@@ -286,7 +301,7 @@ class JobWriter:
         baseline = self._read_baseline()
         for kind, annotation in self._read():
             key = (kind, annotation["id"])
-            if key not in baseline and (digest := self._digest(kind, annotation)) is not None:
+            if key not in baseline and (digest := self._digest(annotation)) is not None:
                 unaccounted.setdefault(digest, []).append(key)
         for digest, ids in unaccounted.items():
             del ids[: self._written[digest]]  # these have been accounted for before
@@ -326,7 +341,7 @@ class JobWriter:
         found: Counter[bytes] = Counter()
         self._to_replace.clear()
         for kind, annotation in self._read():
-            if (digest := self._digest(kind, annotation)) is not None and digest in wanted:
+            if (digest := self._digest(annotation)) is not None and digest in wanted:
                 found[digest] += 1
             elif (kind, annotation["id"]) in baseline and self._is_replaced(annotation):
                 self._to_replace.add((kind, annotation["id"]))
@@ -349,7 +364,7 @@ class JobWriter:
         baseline = self._read_baseline()
         equal: dict[bytes, list[tuple[str, dict[str, Any]]]] = {}
         for kind, annotation in self._read():
-            if (digest := self._digest(kind, annotation)) in doubled and digest is not None:
+            if (digest := self._digest(annotation)) in doubled and digest is not None:
                 equal.setdefault(digest, []).append((kind, annotation))
         surplus: list[tuple[str, dict[str, Any]]] = []
         for digest, found in equal.items():
@@ -364,6 +379,14 @@ class JobWriter:
     def _is_replaced(self, annotation: Mapping[str, Any]) -> bool:
         """Whether an annotation of before is to go; not from a frame that this run leaves out."""
         return self._existing.removes(annotation) and self._frames.issuperset(frames_of(annotation))
+
+    def _is_still_to_go(self, key: AnnotationId, annotation: Mapping[str, Any]) -> bool:
+        """Whether an annotation that was to be removed still is: somebody may have corrected it."""
+        if key in self._originals:
+            return identity(annotation, self._defaults) == self._originals[key]
+        return key in self._to_replace and (
+            self._existing is Existing.CLEAR or annotation.get("source") in self._sources
+        )
 
     def _seconds_until_settled(self) -> float:
         """Seconds until whatever a client has given up must have been committed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
+from prefect_cvat.annotate_run import AnnotateRun
 from prefect_cvat.client import Client
 from prefect_cvat.existing import Existing
 from prefect_cvat.mapping import LabelMap
@@ -13,7 +14,6 @@ from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.plan import Selection
 from prefect_cvat.progress import progress_on
 from prefect_cvat.report import RunReport
-from prefect_cvat.run import Run
 
 __all__ = ["annotate_task"]
 
@@ -99,6 +99,6 @@ def annotate_task(
         use_cache=use_cache,
         refresh_cache=refresh_cache,
     )
-    run = Run(client, task_id, function, options)
+    run = AnnotateRun(client, task_id, function, options)
     with ThreadSubmitter() as threads:
         return run_pipeline(run, threads, None if pbar is None else progress_on(pbar))

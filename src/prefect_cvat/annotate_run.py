@@ -1,0 +1,106 @@
+"""A run that annotates the frames of a task with what a detection function finds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Any
+
+from prefect_cvat.cache import DetectionCache, KeptDetections
+from prefect_cvat.client import Client
+from prefect_cvat.detection import Detector
+from prefect_cvat.fingerprint import fingerprint
+from prefect_cvat.function_output import FrameDetections
+from prefect_cvat.mapping import LabelMapping, build_mapping
+from prefect_cvat.media import Box, Frame, open_frames
+from prefect_cvat.options import Options
+from prefect_cvat.plan import Batch
+from prefect_cvat.remap import Annotations, LabelRemapper
+from prefect_cvat.run import BatchDetections, Run
+
+__all__ = ["AnnotateRun"]
+
+PACK = 1500
+"""How many annotations, about, are written in one request."""
+
+
+class AnnotateRun(Run):
+    """A run of a detection function on a task."""
+
+    def __init__(
+        self,
+        client: Client,
+        task_id: int,
+        function: Any,
+        options: Options,
+        *,
+        function_name: str | None = None,
+    ) -> None:
+        super().__init__(client, task_id, function, options, function_name=function_name)
+        self.detector = Detector(
+            function,
+            conf_threshold=options.conf_threshold,
+            conv_mask_to_poly=options.conv_mask_to_poly,
+            on_frame_error=options.on_frame_error,
+        )
+        self._kept: KeptDetections | None = None
+        self._remapper: LabelRemapper | None = None
+
+    def validate_spec(self) -> LabelMapping:
+        """Match the function's labels with the task's.
+
+        Raises:
+            BadFunctionError: They do not match.
+        """
+        info = self.plan.info
+        mapping = build_mapping(
+            self.detector.function.spec.labels,
+            info.labels,
+            label_map=self.options.label_map,
+            allow_unmatched_labels=self.options.allow_unmatched_labels,
+            conv_mask_to_poly=self.options.conv_mask_to_poly,
+            ignore_case=self.options.ignore_case,
+            task_name=f"task {info.task.id}",
+        )
+        self._remapper = LabelRemapper(
+            mapping,
+            conf_threshold=self.options.conf_threshold,
+            label_thresholds=self.options.label_thresholds,
+        )
+        self.report.unmatched_labels = list(mapping.unmatched)
+        digest = fingerprint(self.detector.function) if self.options.use_cache else None
+        if digest is not None:
+            self._kept = KeptDetections(
+                DetectionCache(),
+                refresh=self.options.refresh_cache,
+                server=self.client.url,
+                task=self.task_id,
+                media=info.meta.chunks_updated_date,
+                quality=self.options.quality,
+                function=digest,
+                conf_threshold=self.options.conf_threshold,
+                conv_mask_to_poly=self.options.conv_mask_to_poly,
+            )
+        return mapping
+
+    def remap_labels(self, batch: Batch, detections: BatchDetections) -> Annotations:
+        """Put what was found into the labels of the task, and empty what held it."""
+        assert self._remapper is not None
+        with self._named(batch), self._timed("remap"):
+            by_number = {frame.number: frame for frame in batch.frames}
+            annotations = self._remapper.remap(detections.taken(), by_number, pack_at=PACK)
+        annotations.pack()
+        return annotations
+
+    def _look_at(self, frames: Sequence[Frame], box: Box) -> list[FrameDetections]:
+        with closing(open_frames(box, frames)) as opened:
+            found = list(self.detector.detect(opened))
+        if self._kept is not None:
+            for chunk in box.chunks:
+                last = chunk.first_frame + chunk.length - 1
+                of_chunk = [item for item in found if chunk.first_frame <= item.frame <= last]
+                self._kept.put(chunk.number, of_chunk)
+        return found
+
+    def _recall(self, _chunk: int, _frames: Sequence[int]) -> Sequence[FrameDetections] | None:
+        return None if self._kept is None else self._kept.get(_chunk, _frames)

@@ -1,0 +1,49 @@
+"""What the subcommands print, and how they show that they are at work."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+from rich.console import Console
+from tqdm import tqdm
+
+from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
+from prefect_cvat.progress import LoggedProgress, Progress, TqdmProgress
+from prefect_cvat.report import RunReport
+from prefect_cvat.run import Run
+
+__all__ = ["carry_out", "print_report", "stderr", "stdout"]
+
+stdout = Console(soft_wrap=True, highlight=False)
+stderr = Console(stderr=True, soft_wrap=True, highlight=False)
+
+
+def carry_out(run: Run) -> RunReport:
+    """Carry out a run in this process, and show its progress."""
+    with ThreadSubmitter() as threads, _progress_bar() as progress:
+        return run_pipeline(run, threads, progress)
+
+
+def print_report(report: RunReport, file: Path | None, as_json: bool) -> None:
+    """Print a report as lines or as JSON, and write it to a file if there is to be one."""
+    if file is not None:
+        file.write_text(report.model_dump_json(indent=2), encoding="utf-8")
+    if as_json:
+        typer.echo(report.model_dump_json(indent=2))
+    else:
+        for line in report.lines():
+            stdout.print(line, markup=False)
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Progress]:
+    """A bar on a terminal; elsewhere a line each time another tenth is done."""
+    if not sys.stderr.isatty():
+        yield LoggedProgress(lambda line: stderr.print(line, markup=False))
+        return
+    with tqdm(desc="Annotating", unit=" frames", file=sys.stderr) as bar:
+        yield TqdmProgress(bar)
