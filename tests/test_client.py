@@ -1,3 +1,5 @@
+import errno
+import io
 import json
 import ssl
 import subprocess
@@ -18,6 +20,7 @@ from prefect_cvat.exceptions import (
     PrefectCvatError,
     RequestTimeoutError,
     ServerError,
+    StorageError,
     TlsError,
     TooManyRequestsError,
     TransportError,
@@ -241,6 +244,89 @@ def test_an_answer_that_is_not_cvats_is_called_so():
         pytest.raises(InvalidResponseError, match="task 1 is not what CVAT sends: id"),
     ):
         quick_client(server.url).task(1)
+
+
+ANNOTATIONS = (
+    b'{"version": 7, "tracks": [{"id": 1, "shapes": [{"id": 9, "frame": 3}]}],'
+    b' "tags": [{"id": 1}, {"id": 2}], "shapes": [{"id": 5, "points": [0.1, 12.5, 3e2, 4], "new": null}]}'
+)
+
+
+def each_annotation_of(*answers):
+    with scripted_server(*answers) as server:
+        return list(quick_client(server.url).each_job_annotation(1)), len(server.requests)
+
+
+def test_the_annotations_of_a_job_come_one_by_one_by_kind_and_as_they_are():
+    found, _ = each_annotation_of(Answer(body=ANNOTATIONS))
+    assert found == [
+        ("tags", {"id": 1}),
+        ("tags", {"id": 2}),
+        ("shapes", {"id": 5, "points": [0.1, 12.5, 300.0, 4], "new": None}),
+        ("tracks", {"id": 1, "shapes": [{"id": 9, "frame": 3}]}),
+    ]
+    assert isinstance(found[2][1]["points"][0], float)  # ijson's own are Decimals
+    assert each_annotation_of(Answer(body=b'{"tags": [], "shapes": [], "tracks": []}'))[0] == []
+
+
+def test_the_annotations_of_a_job_are_the_same_one_by_one_and_as_a_whole(client, make_task):
+    task_id = make_task(2)
+    [job] = client.jobs(task_id)
+    label = client.labels(task_id)[0].id
+    common = {"frame": 1, "label_id": label, "source": "auto"}
+    shapes = [{**common, "type": "rectangle", "points": [x / 7, 1, 9, 9.25]} for x in range(50)]
+    client.create_job_annotations(job.id, {"tags": [common], "shapes": shapes})
+    whole = client.job_annotations(job.id)
+    one_by_one = list(client.each_job_annotation(job.id))
+    assert one_by_one == [("tags", whole.tags[0]), *(("shapes", shape) for shape in whole.shapes)]
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (Answer(body=b"<html><title>Sign in</title></html>", headers=HTML), "annotations of job 1 is not what"),
+        (Answer(body=b""), "annotations of job 1 is not what"),
+        (Answer(body=ANNOTATIONS[:-1]), "annotations of job 1 is not what"),
+        (Answer(body=ANNOTATIONS[:60]), "annotations of job 1 is not what"),
+        (Answer(body=b"[]"), "annotations of job 1 is not what"),
+        (Answer(body=b"null"), "annotations of job 1 is not what"),
+        (Answer(body=b'{"detail": "busy"}'), "annotations of job 1 is not what"),
+        (Answer(body=b'{"tags": {}, "shapes": null, "tracks": []}'), "annotations of job 1 is not what"),
+        (Answer(body=ANNOTATIONS.replace(b'{"id": 2}', b'{"frame": 2}')), "among the tags is one without an id"),
+        (Answer(body=ANNOTATIONS.replace(b'{"id": 2}', b"2")), "among the tags is one without an id"),
+    ],
+    ids=["page", "empty", "one byte short", "cut off", "list", "null", "other", "no lists", "no id", "no dict"],
+)  # fmt: skip
+def test_annotations_that_are_not_cvats_are_called_so(answer, message):
+    with pytest.raises(InvalidResponseError, match=message):
+        each_annotation_of(answer)
+
+
+def test_a_download_that_breaks_off_is_begun_anew():
+    broken = Answer(body=ANNOTATIONS[:40], claimed_length=len(ANNOTATIONS))
+    longer = Answer(body=b"x" * 2**21, claimed_length=2**22)  # more than one part is written
+    found, requests = each_annotation_of(broken, longer, Answer(502, b"", HTML), Answer(body=ANNOTATIONS))
+    assert requests == 4
+    assert [annotation["id"] for _, annotation in found] == [1, 2, 5, 1]
+
+
+def test_a_job_of_more_than_a_megabyte_is_read_from_disk():
+    tags = [{"id": number, "comment": "x" * 200} for number in range(10_000)]
+    found, _ = each_annotation_of(
+        Answer(body=json.dumps({"tags": tags, "shapes": [], "tracks": []}).encode())
+    )
+    assert found == [("tags", tag) for tag in tags]
+
+
+def test_a_download_that_the_disk_does_not_take_is_a_storage_error():
+    class Full(io.BytesIO):
+        def write(self, _):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with scripted_server(Answer(body=ANNOTATIONS)) as server:
+        with pytest.raises(StorageError, match="/api/jobs/1/annotations cannot be written: .*No space left"):
+            quick_client(server.url)._transport.download("/api/jobs/1/annotations", Full())
+        assert len(server.requests) == 1
 
 
 def test_a_certificate_that_cannot_be_verified_is_a_tls_error(tmp_path):

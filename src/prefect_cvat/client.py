@@ -262,19 +262,24 @@ class Client:
         The answer is read as a whole before the first one is returned, but to disk: a job may have millions.
         """
         what = f"annotations of job {job_id}"
+        is_empty = True
         with tempfile.SpooledTemporaryFile(max_size=2**20) as file:
             self._transport.download(f"/api/jobs/{job_id}/annotations", file)
-            for kind in ("tags", "shapes", "tracks"):
-                file.seek(0)
-                try:
+            try:
+                for kind in ("tags", "shapes", "tracks"):
+                    file.seek(0)
                     for annotation in ijson.items(file, f"{kind}.item", use_float=True):
                         if not isinstance(annotation, dict) or "id" not in annotation:
                             raise InvalidResponseError(f"{what}: among the {kind} is one without an id")
+                        is_empty = False
                         yield kind, annotation
-                except ijson.JSONError as error:
-                    raise InvalidResponseError(
-                        f"the server's answer for {what} is not what CVAT sends: {error}"
-                    ) from None
+                if is_empty:  # some other JSON must not be taken for a job without annotations
+                    file.seek(0)
+                    _parse(_NoAnnotations, next(ijson.items(file, "")), what)
+            except ijson.JSONError as error:
+                raise InvalidResponseError(
+                    f"the server's answer for {what} is not what CVAT sends: {error}"
+                ) from None
 
     def create_job_annotations(self, job_id: int, body: bytes | Mapping[str, Any]) -> LabeledData:
         """Add annotations to a job, all of them or none; return them with their ids.
@@ -311,6 +316,12 @@ class Client:
             if not answer.get("next"):
                 return
             page += 1
+
+
+class _NoAnnotations(BaseModel):
+    tags: list[None]
+    shapes: list[None]
+    tracks: list[None]
 
 
 def _secret(value: str | SecretStr) -> SecretStr:
