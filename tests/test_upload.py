@@ -181,6 +181,35 @@ def test_what_a_run_doubled_that_was_killed_is_made_single(scene, existing):
     assert scene.stored().shapes == first
 
 
+def test_of_a_surplus_those_of_before_stay_then_the_first_of_the_run(scene):
+    tag = {"frame": 2, "label_id": scene.car, "source": "auto"}
+    scene.place(scene.rect(1), scene.rect(1, source="manual"), scene.rect(4), tags=[tag])
+    before = scene.stored()
+    writer = scene.writer()
+    writer.write(0, [scene.rect(1), scene.rect(1), scene.rect(2), tag, tag], range(4))
+    wanted = scene.stored()
+    scene.place(scene.rect(1), scene.rect(1), scene.rect(2), tags=[tag])  # committed a second time
+    writer.verify()
+    assert scene.stored() == wanted
+    assert wanted.shapes[:3] == before.shapes
+    assert wanted.tags[:1] == before.tags
+
+
+def test_what_an_earlier_run_doubled_goes_last_and_not_if_somebody_corrects_it(client, scene):
+    scene.place(*[scene.rect(1)] * 4)
+    writer = scene.writer()
+    writer.write(0, [scene.rect(1)], [0])
+    writer.verify()
+    [first, _, _, last] = scene.stored().shapes
+    correction = {"shapes": [{**last, "source": "manual"}]}
+    path = f"/api/jobs/{scene.job.id}/annotations"
+    client._transport.json("PATCH", path, params={"action": "update"}, body=correction)
+    writer.finish()
+    left = scene.stored().shapes
+    assert left[0] == first
+    assert [shape["source"] for shape in left] == ["auto", "manual"]
+
+
 def test_a_write_of_a_killed_run_that_is_committed_after_the_job_was_verified_is_found(scene):
     writer = scene.writer()
     writer.expect_late_commit()
@@ -274,6 +303,36 @@ def test_undo_removes_what_the_run_added_and_nothing_else(scene):
     writer.write(0, [scene.rect(1), scene.rect(2), scene.rect(3)], [0])
     writer.undo()
     assert scene.stored() == before
+
+
+@pytest.mark.parametrize("is_verified", [False, True])
+def test_undo_leaves_what_others_wrote_between_the_writes_of_the_run(scene, is_verified):
+    tag = {"frame": 0, "label_id": scene.car, "source": "auto"}
+    writer = scene.writer()
+    for part in range(3):
+        writer.write(part, [*(scene.rect(10 * part + i) for i in range(4)), tag], [0])
+        scene.place(scene.rect(50 + part), tags=[{**tag, "frame": 1 + part}])
+    assert [len(writer._added_ids[kind]) for kind in ("shapes", "tags")] == [3, 3]  # ranges, not ids
+    if is_verified:  # known by their ids alone from here on: what is equal is somebody else's
+        writer.verify()
+        scene.place(scene.rect(11), tags=[tag])
+    writer.undo()
+    assert scene.xs() == [*([11] if is_verified else []), 50, 51, 52]
+    assert sorted(tag["frame"] for tag in scene.stored().tags) == [*([0] if is_verified else []), 1, 2, 3]
+
+
+def test_undo_does_not_take_the_ids_of_one_kind_for_those_of_another(scene):
+    """Each kind is numbered on its own by CVAT, so the same number may stand for a shape and a tag."""
+    writer = scene.writer()
+    writer.write(0, [scene.rect(x) for x in range(3)], [0])
+    writer.verify()
+    others = [{"frame": 1, "label_id": scene.car, "source": "auto"}]
+    scene.place(tags=others)
+    [tag] = scene.stored().tags
+    writer._added_ids["shapes"].append(range(tag["id"], tag["id"] + 1))
+    writer.undo()
+    assert scene.xs() == []
+    assert scene.stored().tags == [tag]
 
 
 @pytest.mark.parametrize("attempts", [1, 8], ids=["given up", "sent again"])
