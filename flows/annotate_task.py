@@ -16,7 +16,7 @@ from prefect_cvat.pipeline import run_pipeline
 from prefect_cvat.plan import Selection
 from prefect_cvat.progress import LoggedProgress
 from prefect_cvat.report import RunReport
-from prefect_cvat.tasks.limits import run_slots
+from prefect_cvat.tasks.limits import device_of, run_slots
 from prefect_cvat.tasks.submitter import PrefectSubmitter
 
 __all__ = ["annotate_task"]
@@ -97,13 +97,8 @@ def annotate_task(
     loaded = load_function(function, parse_parameters(function_parameters or {}))
     with credentials.get_client() as client:
         run = AnnotateRun(client, task_id, loaded, options, function_name=function)
-        with run_slots(client.url, task_id, _device_of(loaded)):
+        with run_slots(client.url, task_id, device_of(loaded)):
             report = run_pipeline(run, PrefectSubmitter(), LoggedProgress(logger.info))
     for line in report.lines():
         logger.info(line)
     return report
-
-
-def _device_of(function: object) -> str | None:
-    device = getattr(function, "device", None)
-    return None if device is None else str(device)

@@ -20,6 +20,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 __all__ = [
     "DEFAULT_RUNS_PER_SERVER",
     "device_limit",
+    "device_of",
     "ensure_limit",
     "run_slots",
     "server_limit",
@@ -28,6 +29,12 @@ __all__ = [
 
 DEFAULT_RUNS_PER_SERVER = 4
 """How many runs work on one CVAT server at a time."""
+
+
+def device_of(function: object) -> str | None:
+    """The device that a function runs on, such as `cuda:0`; None if it does not say."""
+    device = getattr(function, "device", None)
+    return None if device is None else str(device)
 
 
 def server_limit(url: str) -> str:

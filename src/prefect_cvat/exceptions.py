@@ -21,6 +21,7 @@ Every error is a `PrefectCvatError` and also the builtin that fits, so that both
     ├── UploadError                 RuntimeError     the server stored something else than was sent
     ├── RunInProgressError          RuntimeError     another run is annotating the task
     ├── StorageError                OSError          the disk does not take what is to be written
+    ├── MissingLibraryError         ImportError      a library of an extra is not installed
     ├── FunctionLoadError           ImportError      an auto-annotation function that cannot be loaded
     └── BadFunctionError            ValueError       a function that breaks its contract
 """
@@ -35,6 +36,7 @@ __all__ = [
     "FunctionLoadError",
     "InvalidResponseError",
     "MediaError",
+    "MissingLibraryError",
     "NoDataError",
     "NotFoundError",
     "PermissionDeniedError",
@@ -150,6 +152,10 @@ class RunInProgressError(PrefectCvatError, RuntimeError):
 
 class StorageError(PrefectCvatError, OSError):
     """The disk does not take what is to be written."""
+
+
+class MissingLibraryError(PrefectCvatError, ImportError):
+    """A library is not installed that comes with an extra of this package."""
 
 
 class FunctionLoadError(PrefectCvatError, ImportError):

@@ -33,6 +33,10 @@ class RunReport(BaseModel):
         unmatched: How many were left out because the task has no such label, by the function's label.
         unmatched_labels: What the function can find and the task has no place for.
         left_out: How many frames were not annotated, by reason.
+        tracks: How many tracks of each label there are; one that goes through several jobs counts once.
+        track_frames: How many frames they are long, all together, gaps included.
+        keyframes: How many keyframes they have on which they can be seen.
+        untracked: How many shapes belong to no track: their objects were found too seldom.
         failed_frames: What went wrong on frames that were skipped, by frame.
         stage_seconds: How long each stage worked, in all; stages overlap.
     """
@@ -58,6 +62,10 @@ class RunReport(BaseModel):
     unmatched: dict[str, int] = Field(default_factory=dict)
     unmatched_labels: list[str] = Field(default_factory=list)
     left_out: dict[str, int] = Field(default_factory=dict)
+    tracks: dict[str, int] = Field(default_factory=dict)
+    track_frames: int = 0
+    keyframes: int = 0
+    untracked: int = 0
     failed_frames: dict[int, str] = Field(default_factory=dict)
     stage_seconds: dict[str, float] = Field(default_factory=dict)
 
@@ -78,10 +86,17 @@ class RunReport(BaseModel):
             f"annotations: {_counts(self.labels)}",
             f"written: {self.added} added, {self.already_there} already there, {self.removed} removed",
         ]
+        if self.tracks:
+            count = sum(self.tracks.values())
+            lines.append(
+                f"tracks: {_counts(self.tracks)}; {self.track_frames / count:.1f} frames long on average,"
+                f" {self.keyframes} keyframes"
+            )
         changes = {
             "cut at the edge": self.clipped,
             "outside the image": self.outside,
             "below their threshold": self.below_threshold,
+            "in no track": self.untracked,
         }
         if any(changes.values()):
             lines.append(f"shapes: {_counts({name: n for name, n in changes.items() if n})}")
