@@ -143,7 +143,7 @@ class Run(ABC):
                     known += kept
                     continue
                 with self._download_slots, self._timed("fetch"):
-                    chunks.append(self._fetch(number))
+                    chunks.append(self._fetch(batch, number))
         return Box(chunks, known)
 
     def detect_batch(self, batch: Batch, box: Box, _after: object = None) -> BatchDetections:
@@ -226,7 +226,7 @@ class Run(ABC):
             report.unmatched = dict(Counter(report.unmatched) + annotations.unmatched)
             report.failed_frames.update(annotations.errors)
 
-    def _fetch(self, number: int) -> ChunkFile:
+    def _fetch(self, _batch: Batch, number: int) -> ChunkFile:
         assert self._spool is not None
         return fetch_chunk(self.client, self.plan, number, self._spool, self.options.quality)
 
