@@ -33,7 +33,8 @@ from prefect_cvat.cli_options import (
     read_object,
     read_ranges,
 )
-from prefect_cvat.cli_output import carry_out, print_report, stderr, stdout
+from prefect_cvat.cli_output import carry_out, print_report, spec_lines, stderr, stdout
+from prefect_cvat.cli_refine import refine
 from prefect_cvat.detection import Detector
 from prefect_cvat.exceptions import PrefectCvatError
 from prefect_cvat.existing import Existing
@@ -55,6 +56,7 @@ functions_app = typer.Typer(help="The functions that come with prefect-cvat.", n
 app.add_typer(functions_app, name="functions")
 cache_app = typer.Typer(help="Detections that are kept between runs.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
+app.command()(refine)
 
 
 def _print_version(wanted: bool) -> None:
@@ -207,17 +209,15 @@ def show_function(
     name: Annotated[str, typer.Argument(help="A built-in, such as nanodet_detection.")],
     parameters: FunctionParameters = None,
 ) -> None:
-    r"""Show the labels that a built-in function can find.
+    r"""Show the labels that a built-in function can find, the shapes that it follows, or what prompts it.
 
     \b
     Example:
       prefect-cvat functions show torchvision_detection -p model_name=str:fasterrcnn_resnet50_fpn
     """
     function = load_chosen_function(name, None, None, parameters, None)
-    for label in function.spec.labels:
-        stdout.print(f"{label.id:>4}  {label.name}  ({label.type})", markup=False)
-        for sublabel in label.sublabels:
-            stdout.print(f"      {sublabel.id:>4}  {sublabel.name}", markup=False)
+    for line in spec_lines(function.spec):
+        stdout.print(line, markup=False)
 
 
 @app.command()

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -16,7 +17,7 @@ from prefect_cvat.progress import LoggedProgress, Progress, TqdmProgress
 from prefect_cvat.report import RunReport
 from prefect_cvat.run import Run
 
-__all__ = ["carry_out", "print_report", "stderr", "stdout"]
+__all__ = ["carry_out", "print_report", "spec_lines", "stderr", "stdout"]
 
 stdout = Console(soft_wrap=True, highlight=False)
 stderr = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -37,6 +38,30 @@ def print_report(report: RunReport, file: Path | None, as_json: bool) -> None:
     else:
         for line in report.lines():
             stdout.print(line, markup=False)
+
+
+def spec_lines(spec: Any) -> list[str]:
+    """What a function can do: labels, shapes that it follows, or what prompts it."""
+    if hasattr(spec, "supported_shape_types"):
+        return [f"follows shapes of type {', '.join(sorted(spec.supported_shape_types))}"]
+    if hasattr(spec, "min_pos_points"):
+        box = {None: "not taken", 0: "taken", 1: "needed"}[spec.min_bounding_boxes]
+        return [
+            f"points on the object: {_at_least(spec.min_pos_points)}",
+            f"points that are not on it: {_at_least(spec.min_neg_points)}",
+            f"box around it: {box}",
+        ]
+    lines = []
+    for label in spec.labels:
+        lines.append(f"{label.id:>4}  {label.name}  ({label.type})")
+        lines += [f"      {sublabel.id:>4}  {sublabel.name}" for sublabel in label.sublabels]
+    return lines
+
+
+def _at_least(number: int | None) -> str:
+    if number is None:
+        return "not taken"
+    return f"{number} or more needed" if number else "taken"
 
 
 @contextmanager

@@ -37,6 +37,8 @@ class RunReport(BaseModel):
         track_frames: How many frames they are long, all together, gaps included.
         keyframes: How many keyframes they have on which they can be seen.
         untracked: How many shapes belong to no track: their objects were found too seldom.
+        refined: How many shapes an interaction function has found something for.
+        not_refined: How many it has found nothing for; these stay as they were.
         failed_frames: What went wrong on frames that were skipped, by frame.
         stage_seconds: How long each stage worked, in all; stages overlap.
     """
@@ -66,6 +68,8 @@ class RunReport(BaseModel):
     track_frames: int = 0
     keyframes: int = 0
     untracked: int = 0
+    refined: int = 0
+    not_refined: int = 0
     failed_frames: dict[int, str] = Field(default_factory=dict)
     stage_seconds: dict[str, float] = Field(default_factory=dict)
 
@@ -92,6 +96,9 @@ class RunReport(BaseModel):
                 f"tracks: {_counts(self.tracks)}; {self.track_frames / count:.1f} frames long on average,"
                 f" {self.keyframes} keyframes"
             )
+        if self.refined or self.not_refined:
+            stay = f"; {self.not_refined} stay, nothing was found for them" if self.not_refined else ""
+            lines.append(f"refined: {self.refined} shapes{stay}")
         changes = {
             "cut at the edge": self.clipped,
             "outside the image": self.outside,

@@ -192,6 +192,8 @@ class JobWriter:
                     for kind, annotation in self._read()
                     if self._is_still_to_go((kind, annotation["id"]), annotation)
                 ]
+                # originals last: once they are gone, no later run would look for what stands there doubled
+                replaced.sort(key=lambda item: (item[0], item[1]["id"]) in self._originals)
                 self.removed += len(replaced)
                 self._remove(replaced)
                 self._to_replace.clear()

@@ -1,0 +1,131 @@
+"""The subcommand `refine`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from prefect_cvat.cli_options import (
+    AsJson,
+    Device,
+    FunctionFile,
+    FunctionModule,
+    FunctionParameters,
+    MediaQuality,
+    ReportFile,
+    load_chosen_function,
+    read_ranges,
+)
+from prefect_cvat.cli_output import carry_out, print_report, stdout
+from prefect_cvat.models import SourceEnum
+from prefect_cvat.options import Options
+from prefect_cvat.plan import Selection
+from prefect_cvat.refine_run import RefineOptions, RefineRun
+
+__all__ = ["refine"]
+
+
+class Prompt(StrEnum):
+    """Which shapes are refined."""
+
+    RECTANGLE = "rectangle"
+    POINTS = "points"
+
+
+class Target(StrEnum):
+    """What they become."""
+
+    MASK = "mask"
+    POLYGON = "polygon"
+
+
+def refine(
+    context: typer.Context,
+    task_id: Annotated[int, typer.Argument(help="Number of the task.")],
+    function_name: Annotated[
+        str | None,
+        typer.Option("--function", metavar="NAME", help="A built-in, such as grabcut_interaction."),
+    ] = None,
+    function_module: FunctionModule = None,
+    function_file: FunctionFile = None,
+    parameters: FunctionParameters = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="Only shapes of this label; may be repeated.")
+    ] = None,
+    source: Annotated[
+        list[SourceEnum] | None, typer.Option(help="Only shapes of this source; may be repeated.")
+    ] = None,
+    shape_type: Annotated[
+        list[Prompt] | None, typer.Option(help="Only shapes of this type; may be repeated.")
+    ] = None,
+    to: Annotated[Target, typer.Option(help="What they become.")] = Target.MASK,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="Pixels by which a polygon may be off its mask.")
+    ] = 1.0,
+    keep_originals: Annotated[
+        bool, typer.Option("--keep-originals", help="Add what is found, and remove nothing.")
+    ] = False,
+    frames: Annotated[str | None, typer.Option(metavar="RANGES", help="Frames to look at: 0-99,150.")] = None,
+    jobs: Annotated[str | None, typer.Option(metavar="IDS", help="Jobs to look at: 12,13.")] = None,
+    quality: Annotated[
+        MediaQuality, typer.Option(help="Fetch original media, or smaller images as annotators see them.")
+    ] = MediaQuality.ORIGINAL,
+    downloads: Annotated[int, typer.Option(min=1, help="Chunks downloaded at a time.")] = 1,
+    device: Device = None,
+    report: ReportFile = None,
+    as_json: AsJson = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done, and upload nothing.")
+    ] = False,
+) -> None:
+    r"""Turn rectangles and points of a task into masks or polygons.
+
+    \b
+    Example:
+      prefect-cvat --server-host cvat.example.com --auth alice \
+        refine 123 --function grabcut_interaction --label car --source manual --to polygon
+    """
+    function = load_chosen_function(function_name, function_module, function_file, parameters, device)
+    options = Options(
+        selection=Selection(
+            frames=None if frames is None else read_ranges(frames, "--frames"),
+            jobs=None if jobs is None else read_ranges(jobs, "--jobs"),
+        ),
+        quality=quality.value,
+        downloads=downloads,
+    )
+    refining = RefineOptions(
+        labels=label or None,
+        sources=source or None,
+        shape_types=shape_type or None,
+        to=to.value,
+        keep_originals=keep_originals,
+        tolerance=tolerance,
+    )
+    name = function_name or function_module or str(function_file)
+    with context.obj.connect() as client:
+        run = RefineRun(client, task_id, function, options, refining, function_name=name)
+        if dry_run:
+            for line in _plan_lines(run):
+                stdout.print(line, markup=False)
+            return
+        done = carry_out(run)
+    print_report(done, report, as_json)
+
+
+def _plan_lines(run: RefineRun) -> list[str]:
+    plan = run.plan_task()
+    run.validate_spec()
+    counts = run.counts()
+    by_label = ", ".join(f"{count} {name}" for name, count in counts.most_common())
+    lines = [
+        f"task {plan.task.id} ({plan.task.name!r}): {counts.total()} shapes ({by_label})"
+        f" on {len(plan.frames)} frames to refine",
+        f"each becomes a {run.refining.to}{'; the originals stay' if run.refining.keep_originals else ''}",
+        f"{len(plan.chunks())} chunks of up to {plan.chunk_size} frames to fetch",
+        f"{len(plan.jobs)} jobs to write: {', '.join(str(job.id) for job in plan.jobs)}",
+    ]
+    lines += [f"left out, {why.value}: {len(numbers)} frames" for why, numbers in plan.left_out.items()]
+    return [*lines, "nothing was uploaded"]

@@ -1,0 +1,325 @@
+"""A run that turns the rectangles and points of a task into masks or polygons, with an interaction function.
+
+What this must be able to survive is being killed between any two requests. Results are written first, and
+recognized by what they say when the run is done again; what they take the place of goes at the very end, job
+by job. What is gone by then has its results in the job, and what is left is looked at again. For that to
+end alike whenever it was interrupted, equal results stand in a job once.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Literal
+
+import PIL.Image
+from pydantic_core import from_json, to_json
+
+from prefect_cvat.client import Client
+from prefect_cvat.exceptions import BadFunctionError
+from prefect_cvat.existing import Existing
+from prefect_cvat.identity import attribute_defaults, identity
+from prefect_cvat.interaction import PROMPTING_TYPES, ShapeRefiner
+from prefect_cvat.media import Box, Frame, open_frames
+from prefect_cvat.models import SourceEnum
+from prefect_cvat.options import Options
+from prefect_cvat.plan import Batch, Plan
+from prefect_cvat.remap import Annotations
+from prefect_cvat.run import BatchDetections, Run
+
+__all__ = ["RefineOptions", "RefineRun"]
+
+PACK = 200
+"""How many results, about, are written in one request; a mask takes some thousand bytes."""
+
+Json = dict[str, Any]
+
+Copies = list[tuple[int, Json]]
+"""A shape as each job holds it: the job's id, and the server's JSON object."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RefineOptions:
+    """Which shapes are refined, and into what.
+
+    Attributes:
+        labels: Names of labels of the task; None for all.
+        sources: Who made the shapes: `auto`, `semi-auto`, `manual`, `file`, `consensus`; None for all.
+        shape_types: `rectangle`, `points`; None for both.
+        to: What they become, `mask` or `polygon`.
+        keep_originals: Add what is found, and remove nothing.
+        tolerance: How far a polygon may be from the outline of its mask, in pixels.
+
+    Raises:
+        ValueError: One of these is something else.
+    """
+
+    labels: Collection[str] | None = None
+    sources: Collection[str] | None = None
+    shape_types: Collection[str] | None = None
+    to: Literal["mask", "polygon"] = "mask"
+    keep_originals: bool = False
+    tolerance: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name, values, known in (
+            ("sources", self.sources, [source.value for source in SourceEnum]),
+            ("shape_types", self.shape_types, list(PROMPTING_TYPES)),
+            ("to", [self.to], ["mask", "polygon"]),
+        ):
+            if strangers := [value for value in values or () if value not in known]:
+                raise ValueError(f"{name} must be of {', '.join(known)}, not {strangers[0]!r}")
+
+    def describe(self) -> str:
+        """What is looked for, such as `rectangle or points of source manual`."""
+        text = " or ".join(PROMPTING_TYPES if self.shape_types is None else self.shape_types)
+        if self.labels is not None:
+            text += f" of label {' or '.join(map(repr, self.labels))}"
+        if self.sources is not None:
+            text += f" of source {' or '.join(self.sources)}"
+        return text
+
+
+class RefineRun(Run):
+    """A run of an interaction function on shapes of a task. Tracks, and shapes of other types, stay.
+
+    Where jobs overlap, each of them holds a shape of its own; the function is asked once for those that say
+    the same, and each job gets the results for what it held.
+
+    Raises:
+        BadFunctionError: It is not an interaction function.
+        ValueError: The options speak of replacing anything else.
+    """
+
+    sources: ClassVar[frozenset[str]] = frozenset({"auto", "semi-auto"})
+
+    def __init__(
+        self,
+        client: Client,
+        task_id: int,
+        function: Any,
+        options: Options,
+        refining: RefineOptions | None = None,
+        *,
+        function_name: str | None = None,
+    ) -> None:
+        if options.existing is not Existing.KEEP:
+            raise ValueError(
+                f"refining replaces what it refines: existing={str(options.existing)!r} is too much"
+            )
+        super().__init__(client, task_id, function, options, function_name=function_name)
+        self.refining = refining or RefineOptions()
+        self._refiner = ShapeRefiner(function, self.refining.to, tolerance=self.refining.tolerance)
+        self._originals: dict[int, bytearray] = {}
+        self._kinds: set[tuple[str, int]] = set()
+        self._labels: set[int] = set()
+        self._defaults: dict[int, dict[int, str]] = {}
+        self._names: dict[int, str] = {}
+
+    def plan_task(self) -> Plan:
+        """Ask the server about the task and its shapes, and decide what to do.
+
+        Raises:
+            ValueError: The task lacks a label that is asked for, or there is nothing to refine.
+        """
+        plan = super().plan_task()
+        self._defaults = attribute_defaults(plan.info.labels)
+        self._names = {label.id: label.name for label in plan.info.labels}
+        with self._timed("plan"):
+            jobs = self._read_originals(plan)
+        if not jobs:
+            raise ValueError(
+                f"task {plan.task.id} ({plan.task.name!r}) has no {self.refining.describe()}"
+                f" on the {len(plan.frames)} frames that were chosen, so there is nothing to refine"
+            )
+        plan = replace(
+            plan,
+            frames=tuple(frame for frame in plan.frames if frame.number in self._originals),
+            jobs=tuple(job for job in plan.jobs if job.id in jobs),
+        )
+        self._writers = {job.id: self._writers[job.id] for job in plan.jobs}
+        self._unfinished = {
+            job.id: len(plan.frames_between(job.start_frame, job.stop_frame)) for job in plan.jobs
+        }
+        self._plan = plan
+        return plan
+
+    def validate_spec(self) -> None:
+        """Hold the function against the shapes, and the new type against the labels of the task.
+
+        Raises:
+            BadFunctionError: They do not go together.
+        """
+        self._refiner.check({"type": kind, "points": [0.0] * length} for kind, length in self._kinds)
+        refused = [
+            f"{label.name!r} (of type {label.type!r})"
+            for label in self.plan.info.labels
+            if label.id in self._labels and label.type not in ("any", self.refining.to)
+        ]
+        if refused:
+            raise BadFunctionError(
+                f"task {self.task_id} takes no {self.refining.to} for label {', '.join(refused)};"
+                " change the type of the label in CVAT, or refine other labels only"
+            )
+
+    def counts(self) -> Counter[str]:
+        """How many shapes there are to refine, by label; one that two jobs share counts once."""
+        return Counter(
+            self._names[copies[0][1]["label_id"]]
+            for frame in self._originals
+            for copies in self._on_frame(frame).values()
+        )
+
+    def remap_labels(self, batch: Batch, detections: BatchDetections) -> Annotations:
+        """Give each job what was found for its own shapes, and empty what held it."""
+        result = _Refinements()
+        with self._named(batch), self._timed("remap"):
+            for found in detections.taken():
+                result.frames += 1
+                self._give_to_jobs(from_json(found.shapes), result)
+        result.close()
+        return result
+
+    def upload_batch(self, batch: Batch, annotations: Annotations, _after: object = None) -> int:
+        """Write the results of a batch, and note what they take the place of; return the number of frames."""
+        assert isinstance(annotations, _Refinements)
+        with self._named(batch), self._timed("upload"):
+            for number, (job_id, part) in enumerate(annotations.parts):
+                bodies, originals = from_json(part)
+                self._writers[job_id].write((batch.index, "refined", number), bodies)
+                self._writers[job_id].replace(originals)
+        return super().upload_batch(batch, annotations)
+
+    def _look_at(self, frames: Sequence[Frame], box: Box) -> list[_Refined]:
+        with closing(open_frames(box, frames)) as opened:
+            return [_Refined(frame.number, to_json(self._refine(frame, image))) for frame, image in opened]
+
+    def _refine(self, frame: Frame, image: PIL.Image.Image) -> list[tuple[Copies, list[Json]]]:
+        """Each shape of a frame, as the jobs hold it, with what was found for it."""
+        shapes = list(self._on_frame(frame.number).values())
+        found = self._refiner.refine(frame, image, [copies[0][1] for copies in shapes])
+        return [(copies, bodies) for copies, (_, bodies) in zip(shapes, found, strict=True)]
+
+    def _give_to_jobs(self, found: Sequence[tuple[Copies, list[Json]]], result: _Refinements) -> None:
+        by_job: dict[int, tuple[dict[bytes, Json], list[Json]]] = {}
+        all_bodies: dict[bytes, Json] = {}
+        for copies, bodies in found:
+            if not bodies:
+                result.not_refined += 1
+                continue
+            result.refined += 1
+            by_digest = {identity(body, self._defaults): body for body in bodies}
+            all_bodies.update(by_digest)
+            for job_id, original in copies:
+                of_job, originals = by_job.setdefault(job_id, ({}, []))
+                of_job.update(by_digest)
+                originals.append(original)
+        result.labels.update(self._names[body["label_id"]] for body in all_bodies.values())
+        for job_id, (of_job, originals) in by_job.items():
+            result.add(job_id, list(of_job.values()), [] if self.refining.keep_originals else originals)
+
+    def _count(self, annotations: Annotations) -> None:
+        super()._count(annotations)
+        assert isinstance(annotations, _Refinements)
+        with self._report_lock:
+            self.report.refined += annotations.refined
+            self.report.not_refined += annotations.not_refined
+
+    def _read_originals(self, plan: Plan) -> set[int]:
+        """Read what there is to refine, a job and a shape at a time; return the jobs that hold it."""
+        is_wanted = self._filter(plan)
+        originals: dict[int, bytearray] = {}
+        jobs: set[int] = set()
+        for job in plan.jobs:
+            for kind, shape in self.client.each_job_annotation(job.id):
+                if kind == "shapes" and is_wanted(shape):
+                    jobs.add(job.id)
+                    self._kinds.add((shape["type"], len(shape["points"])))
+                    self._labels.add(shape["label_id"])
+                    line = to_json([job.id, shape]) + b"\n"  # takes a fraction of the memory
+                    originals.setdefault(shape["frame"], bytearray()).extend(line)
+        self._originals = originals
+        return jobs
+
+    def _filter(self, plan: Plan) -> Callable[[Mapping[str, Any]], bool]:
+        options = self.refining
+        frames = {frame.number for frame in plan.frames}
+        names = set(self._names.values())
+        for name in options.labels or ():
+            if name not in names:
+                close = difflib.get_close_matches(name, names, n=1)
+                raise ValueError(
+                    f"task {plan.task.id} ({plan.task.name!r}) has no label {name!r}"
+                    + (f"; did you mean {close[0]!r}?" if close else "")
+                )
+        labels = {i for i, name in self._names.items() if options.labels is None or name in options.labels}
+        types = frozenset(PROMPTING_TYPES if options.shape_types is None else options.shape_types)
+        sources = None if options.sources is None else frozenset(options.sources)
+
+        def is_wanted(shape: Mapping[str, Any]) -> bool:
+            return (
+                shape["type"] in types
+                and shape["frame"] in frames
+                and shape["label_id"] in labels
+                and (sources is None or (shape.get("source") or "manual") in sources)
+            )
+
+        return is_wanted
+
+    def _on_frame(self, frame: int) -> dict[bytes, Copies]:
+        """The shapes to refine on a frame, by what they say."""
+        shapes: dict[bytes, Copies] = {}
+        for line in bytes(self._originals[frame]).splitlines():
+            job_id, shape = from_json(line)
+            shapes.setdefault(identity(shape, self._defaults), []).append((job_id, shape))
+        return shapes
+
+
+class _Refined:
+    """What was found on a frame, as JSON: each shape as the jobs hold it, with its results."""
+
+    __slots__ = ("frame", "shapes")
+
+    def __init__(self, frame: int, shapes: bytes) -> None:
+        self.frame = frame
+        self.shapes = shapes
+
+
+class _Refinements(Annotations):
+    """What is to be written for a batch, job by job.
+
+    Attributes:
+        refined: For how many shapes something was found.
+        not_refined: For how many nothing was.
+        parts: Ids of jobs, each with results and what they take the place of, as JSON.
+    """
+
+    __slots__ = ("_open", "not_refined", "parts", "refined")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.refined = 0
+        self.not_refined = 0
+        self.parts: list[tuple[int, bytes]] = []
+        self._open: dict[int, tuple[list[Json], list[Json]]] = {}
+
+    def add(self, job_id: int, bodies: list[Json], originals: list[Json]) -> None:
+        """Add results for a job, and what they take the place of."""
+        part = self._open.setdefault(job_id, ([], []))
+        part[0].extend(bodies)
+        part[1].extend(originals)
+        if len(part[0]) >= PACK:
+            self.parts.append((job_id, to_json(self._open.pop(job_id))))
+
+    def close(self) -> None:
+        """Hold all that was added as JSON."""
+        self.parts += [(job_id, to_json(part)) for job_id, part in self._open.items()]
+        self._open = {}
+
+    def empty(self) -> None:
+        """Let go of what is written; the counts stay."""
+        super().empty()
+        self.parts = []
