@@ -1,13 +1,15 @@
 """The pipeline at its limit: efficiency, memory, the first annotations, what Prefect costs.
 
-    python benchmarks/pipeline.py [--only efficiency memory upload prefect] [--plots docs/images]
+    python benchmarks/pipeline.py [--only efficiency memory upload prefect] [--json FILE]
 
 - efficiency: 50 batches, each stage made as slow as stated, 50 ms of latency on each request; the slowest
   stage's time by all of the wall time, in `annotate_task()` and in the flow.
-- memory: peak of a run over 1,000 and over 20,000 frames of 768x576 with 30 boxes each, ours and the SDK's;
-  and when the first annotations were on the server.
+- memory: peak of a run over few and over many frames of 768x576 with 30 boxes each, ours and the SDK's; and
+  when the first annotations were on the server. The SDK holds all of them, so it gets fewer frames.
 - upload: 200,000 boxes, client CPU, ours and the SDK's.
 - prefect: the same 1,000-frame task by `annotate_task()` and by the flow.
+
+`--json` keeps the results in a file, part by part; `plots.py` draws what is there.
 """
 
 from __future__ import annotations
@@ -29,11 +31,13 @@ LATENCY = {"path": "^/api/", "fault": {"kind": "latency", "seconds": 0.05}}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--only", nargs="*", choices=PARTS, default=PARTS)
-    parser.add_argument("--frames", type=int, nargs="*", default=[1_000, 5_000, 20_000], help="for memory")
     parser.add_argument(
-        "--sides", nargs="*", choices=["ours", "sdk"], default=["ours", "sdk"], help="for memory"
+        "--frames", type=int, nargs="*", default=[1_000, 5_000, 20_000], help="for memory, ours"
     )
-    parser.add_argument("--plots", type=Path, help="folder to draw plots into")
+    parser.add_argument(
+        "--sdk-frames", type=int, nargs="*", default=[1_000, 4_000], help="for memory, the SDK's"
+    )
+    parser.add_argument("--json", type=Path, help="file to keep the results in")
     parser.add_argument("--child", nargs="*", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
@@ -42,28 +46,41 @@ def main() -> None:
         return
     with sandbox() as url:
         if "efficiency" in arguments.only:
-            efficiency(url)
+            keep(arguments.json, "efficiency", efficiency(url))
         if "memory" in arguments.only:
-            memory(url, arguments.frames, arguments.sides, arguments.plots)
+            keep(
+                arguments.json, "memory", memory(url, {"ours": arguments.frames, "sdk": arguments.sdk_frames})
+            )
         if "upload" in arguments.only:
-            upload(url)
+            keep(arguments.json, "upload", upload(url))
         if "prefect" in arguments.only:
-            prefect(url)
+            keep(arguments.json, "prefect", prefect(url))
 
 
-def efficiency(url: str) -> None:
+def keep(file: Path | None, part: str, rows: list[dict[str, Any]]) -> None:
+    """Put the results of a part into the file, in place of those that it had of this part."""
+    if file is not None:
+        parts = json.loads(file.read_text()) if file.exists() else {}
+        file.write_text(json.dumps({**parts, part: rows}, indent=1) + "\n")
+
+
+def efficiency(url: str) -> list[dict[str, Any]]:
     print("efficiency: slowest stage / wall, 50 batches, 50 ms of latency on each request")
+    rows = []
     for fetch, detect in ((0.2, 0.2), (0.2, 0.5), (0.5, 0.2)):
         for runner in ("annotate_task", "flow"):
             client = log_in(url)
             task_id = make_task(client, 50, labels=["car"], size=(64, 48), chunk_size=1, segment_size=10)
             result = in_child(__file__, "--child", "efficiency", runner, url, task_id, fetch, detect)
-            slowest = max(result["fetch"], result["detect"], result["upload"])
+            share = max(result["fetch"], result["detect"], result["upload"]) / result["wall"]
             assert result["batches"] == 50
             print(
                 f"  fetch {fetch:.1f} s, detect {detect:.1f} s a batch, {runner:<14}"
-                f" wall {result['wall']:6.2f} s   efficiency {slowest / result['wall']:.3f}"
+                f" wall {result['wall']:6.2f} s   efficiency {share:.3f}"
             )
+            stages = {"fetch_seconds": fetch, "detect_seconds": detect}
+            rows.append({**stages, "runner": runner, "wall": result["wall"], "efficiency": share})
+    return rows
 
 
 def efficiency_child(runner: str, url: str, task_id: str, fetch: str, detect: str) -> dict[str, float]:
@@ -83,30 +100,20 @@ def efficiency_child(runner: str, url: str, task_id: str, fetch: str, detect: st
     }
 
 
-def memory(url: str, sizes: list[int], sides: list[str], plots: Path | None) -> None:
+def memory(url: str, sizes: dict[str, list[int]]) -> list[dict[str, Any]]:
     print("memory: peak of the process, 768x576 frames, 30 boxes each; seconds to the first annotations")
-    peaks: dict[str, list[float]] = {side: [] for side in sides}
-    for frames in sizes:
-        for side in peaks:
+    rows: list[dict[str, Any]] = []
+    for side, each_size in sizes.items():
+        for frames in each_size:
             task_id = make_task(log_in(url), frames, labels=["car"], segment_size=1000)
             result = in_child(__file__, "--child", "memory", side, url, task_id)
-            peaks[side].append(result["peak_mb"])
+            rows.append({"side": side, "frames": frames, **result})
             print(
                 f"  {frames:6d} frames {side:<5} peak {result['peak_mb']:7.0f} MB"
                 f"   wall {result['wall']:6.1f} s   cpu {result['cpu']:6.1f} s"
                 f"   first annotations after {result['first']:6.1f} s"
             )
-    for side, values in peaks.items():
-        print(f"  growth from {sizes[0]} to {sizes[-1]} frames, {side}: {values[-1] / values[0] - 1:.1%}")
-    if plots is not None:
-        import matplotlib.pyplot as plt
-
-        figure, axes = plt.subplots(figsize=(6, 4))
-        for side, values in peaks.items():
-            axes.plot(sizes, values, marker="o", label={"ours": "prefect-cvat", "sdk": "cvat-sdk"}[side])
-        axes.set(xlabel="frames", ylabel="peak memory of the process (MB)", ylim=(0, None))
-        axes.legend()
-        figure.savefig(plots / "memory.png", dpi=120, bbox_inches="tight")
+    return rows
 
 
 def memory_child(side: str, url: str, task_id: str) -> dict[str, float]:
@@ -121,7 +128,7 @@ def memory_child(side: str, url: str, task_id: str) -> dict[str, float]:
     return {**result, "first": first[0] if first else result["wall"]}
 
 
-def upload(url: str) -> None:
+def upload(url: str) -> list[dict[str, Any]]:
     print("upload: 2,000 frames of 64x48 with 100 boxes each")
     results = {}
     for side in ("ours", "sdk"):
@@ -129,14 +136,16 @@ def upload(url: str) -> None:
         results[side] = in_child(__file__, "--child", "upload", side, url, task_id)
         print(f"  {side:<5} cpu {results[side]['cpu']:6.1f} s   wall {results[side]['wall']:6.1f} s")
     print(f"  client CPU, sdk / ours: {results['sdk']['cpu'] / results['ours']['cpu']:.2f}")
+    return [{"side": side, **result} for side, result in results.items()]
 
 
 def upload_child(side: str, url: str, task_id: str) -> dict[str, float]:
     return run_free(side, url, int(task_id), boxes=100)
 
 
-def prefect(url: str) -> None:
+def prefect(url: str) -> list[dict[str, Any]]:
     print("prefect: 1,000 frames of 64x48, 2 ms of detection each")
+    rows = []
     for runner in ("annotate_task", "flow"):
         task_id = make_task(log_in(url), 1_000, labels=["car"], size=(64, 48), segment_size=500)
         result = in_child(__file__, "--child", "prefect", runner, url, task_id)
@@ -145,6 +154,8 @@ def prefect(url: str) -> None:
             f"   in all, start-up included {result['wall']:6.2f} s"
             f"   client CPU {result['cpu']:6.2f} s   batches {result['batches']:.0f}"
         )
+        rows.append({"runner": runner, **result})
+    return rows
 
 
 def prefect_child(runner: str, url: str, task_id: str) -> dict[str, float]:
