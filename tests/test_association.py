@@ -175,3 +175,12 @@ def test_memory_does_not_grow_with_the_frames(tracker):
     finally:
         tracemalloc.stop()
     assert after - before < 100_000
+
+
+@TRACKERS
+def test_what_sets_out_between_two_looks_is_found_again_where_frames_are_left_out(tracker):
+    """Half as far again as it is wide, and nothing was known of its motion."""
+    for step, is_same in ((1, False), (5, True)):
+        associator = Associator(TrackOptions(tracker=tracker, step=step))
+        [first] = numbers(associator.update(0, [box(0)]))
+        assert (numbers(associator.update(step, [box(60)])) == [first]) == is_same, step

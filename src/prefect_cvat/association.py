@@ -20,6 +20,12 @@ __all__ = ["Associator", "bounding_box"]
 LEAST_SIDE = 16.0
 """Pixels that a box has each way at the least: points and lines have no area that could overlap."""
 
+GROWTH = 0.2
+"""For each frame that is left out between two looks, by how much of its size a box is grown on each side."""
+
+MOST_GROWTH = 1.0
+"""By how much of its size a box is grown on each side at the most."""
+
 Box: TypeAlias = tuple[float, float, float, float]
 
 
@@ -27,7 +33,10 @@ class Associator:
     """Finds out which detections are of the same object, from their boxes and scores; labels never mix.
 
     A detection that an object begins with belongs to it at once: how long a track must be is for
-    `TrackAssembler` to say. What has too low a score to begin or to continue a track belongs to none.
+    `TrackAssembler` to say. With a `step` of more than one, boxes are grown before their overlap is taken
+    (buffered intersection over union, Yang et al. 2023), the more the larger the step: what turns or stops
+    between two looks is not where it was expected. What has too low a score to begin or to continue a track
+    belongs to none.
 
     Args:
         options: Step, gaps, thresholds and the way to tell objects apart.
@@ -162,6 +171,7 @@ def _new_tracker(options: TrackOptions) -> BaseTracker:
         "frame_rate": 1.0,
         "minimum_consecutive_frames": 1,
         "minimum_iou_threshold": options.min_iou,
+        "iou": trackers.BIoU(min(GROWTH * (options.step - 1), MOST_GROWTH)),
     }
     match options.tracker:
         case Tracker.BYTETRACK:

@@ -32,15 +32,20 @@ class TrackOptions:
             another object.
         fill_gap: The most frames without a detection that are interpolated. In a longer gap the object is
             marked as outside.
-        tolerance: Pixels by which interpolated coordinates may differ from detected ones; where they would
-            by more, there is a keyframe.
+        tolerance: Pixels by which interpolated coordinates may differ from detected ones (from smoothed ones
+            where there is smoothing); where they would by more, there is a keyframe.
+        smoothing: How many frames before and after a detection its coordinates are smoothed over; 0 leaves
+            them as detected. It takes away the jitter of a detector, so that there are fewer keyframes, and
+            with it what is true of movements that are as quick, such as strides. Less than `step` does
+            nothing. Only what CVAT interpolates is smoothed: rectangles, ellipses, cuboids, skeletons,
+            single points.
         tracker: How objects are told apart.
         high_confidence: The score from which on a detection is matched first. Those below are matched
             afterwards, to objects that nothing was found for, and begin no track. (ByteTrack; in OC-SORT
             the score from which on a detection counts at all; not in SORT.)
         activation: The score that the first detection of a track has at the least. (Not in OC-SORT.)
         min_iou: By how much a detection must overlap with where its object was expected: intersection over
-            union, between 0 and 1.
+            union, between 0 and 1. Where frames are left out, both boxes are grown first, see `Associator`.
 
     Raises:
         ValueError: A value is out of range, or two of them do not go together.
@@ -51,16 +56,18 @@ class TrackOptions:
     max_gap: int = 30
     fill_gap: int = 10
     tolerance: float = 2.0
+    smoothing: int = 0
     tracker: Tracker = Tracker.BYTETRACK
     high_confidence: float = 0.5
     activation: float = 0.6
     min_iou: float = 0.2
 
     def __post_init__(self) -> None:
-        for name, least in (("step", 1), ("min_length", 1), ("max_gap", 1), ("fill_gap", 0)):
+        least = {"step": 1, "min_length": 1, "max_gap": 1, "fill_gap": 0, "smoothing": 0}
+        for name in least:
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be a whole number, {least} or more, not {value!r}")
+            if isinstance(value, bool) or not isinstance(value, int) or value < least[name]:
+                raise ValueError(f"{name} must be a whole number, {least[name]} or more, not {value!r}")
         if not (math.isfinite(self.tolerance) and self.tolerance >= 0):
             raise ValueError(f"tolerance must be a number of pixels, 0 or more, not {self.tolerance!r}")
         for name in ("high_confidence", "activation", "min_iou"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 from typing import Any
 
@@ -18,6 +18,8 @@ from prefect_cvat.keyframes import (
     turn_tolerance,
 )
 from prefect_cvat.models import Job, Label, Sublabel
+from prefect_cvat.smoothing import Smoother
+from prefect_cvat.track_options import TrackOptions
 
 __all__ = ["Attributes", "Track"]
 
@@ -82,18 +84,21 @@ class Track:
         number: Names it in messages.
         shape: The first shape of it.
         attributes: Which attributes may change.
-        tolerance: Pixels by which interpolation may be off.
+        options: Tolerance and smoothing.
     """
 
     def __init__(
-        self, number: int, shape: Mapping[str, Any], attributes: Attributes, tolerance: float
+        self, number: int, shape: Mapping[str, Any], attributes: Attributes, options: TrackOptions
     ) -> None:
-        self.last: Observation
+        self.last: Observation  # as it was detected
         self.is_lost = True
+        self.settled = -1  # of the frames up to this one, all is in the parts
         self._number = number
         self._key = _key(shape)
         self._attributes = attributes
-        self._tolerance = tolerance
+        self._tolerance = options.tolerance
+        self._smoother = Smoother(options.smoothing, options.tolerance)
+        self._placed: Observation | None = None  # the last one that is in the parts, since it came into sight
         self._length = 0
         self._parts: dict[int, _Part] = {}
         self._waiting: list[tuple[int, dict[str, Any]]] = []
@@ -104,31 +109,28 @@ class Track:
         """The jobs that it has something for that nobody has taken."""
         return {*self._parts, *(job_id for job_id, _ in self._waiting)}
 
-    def begin(self, frame: int, shape: Mapping[str, Any], jobs: Sequence[Job]) -> None:
-        """Come into sight."""
-        self.last = self._observe(frame, shape, None)
-        self.is_lost = False
-        for job in jobs:
-            if job.start_frame <= frame <= job.stop_frame:
-                self._part(job).add(self.last)
+    def see(self, frame: int, shape: Mapping[str, Any], jobs: Sequence[Job], is_exact: bool) -> None:
+        """Come into sight, or be seen again.
 
-    def go_on(self, frame: int, shape: Mapping[str, Any], jobs: Sequence[Job]) -> None:
-        """Be seen again."""
-        before, self.last = self.last, self._observe(frame, shape, self.last)
-        for job in jobs:
-            if job.start_frame <= frame and job.stop_frame > before.frame:
-                add = self._part(job).add
-                if before.frame < job.start_frame < frame:
-                    add(between(before, self.last, job.start_frame))
-                if frame <= job.stop_frame:
-                    add(self.last)
-                elif max(before.frame, job.start_frame) < job.stop_frame:
-                    add(between(before, self.last, job.stop_frame))
+        Args:
+            frame: The frame.
+            shape: What it is like there.
+            jobs: Those that frames behind `settled` lie in.
+            is_exact: Whether the shape stays as it is.
+        """
+        self.last = self._observe(frame, shape, None if self.is_lost else self.last, is_exact)
+        if self.is_lost:
+            self.is_lost = False
+            self.settled = frame - 1
+        self._place(self._smoother.add(self.last, is_exact), jobs)
 
-    def lose(self) -> None:
+    def lose(self, jobs: Sequence[Job]) -> None:
         """Go out of sight after the frame that it was seen on last."""
-        for part in self._parts.values():
-            part.close(self.last)
+        self._place(self._smoother.end(), jobs)
+        if self._placed is not None:
+            for part in self._parts.values():
+                part.close(self._placed)
+        self._placed = None
         self.is_lost = True
 
     def take(self, frame: int | None, min_length: int) -> list[tuple[int, dict[str, Any]]]:
@@ -137,7 +139,7 @@ class Track:
         Nothing while the track is shorter than `min_length`.
         """
         for job_id, part in list(self._parts.items()):
-            reach = frame if self.is_lost else self.last.frame
+            reach = frame if self.is_lost else self.settled
             if frame is None or reach is None or part.job.stop_frame <= reach:
                 part.end()
                 del self._parts[job_id]
@@ -148,12 +150,30 @@ class Track:
         waiting, self._waiting = self._waiting, []
         return waiting
 
+    def _place(self, observations: Iterable[Observation], jobs: Sequence[Job]) -> None:
+        for following in observations:
+            before, self._placed, self.settled = self._placed, following, following.frame
+            for job in jobs:
+                if before is None:
+                    if job.start_frame <= following.frame <= job.stop_frame:
+                        self._part(job).add(following)
+                elif job.start_frame <= following.frame and job.stop_frame > before.frame:
+                    add = self._part(job).add
+                    if before.frame < job.start_frame < following.frame:
+                        add(between(before, following, job.start_frame))
+                    if following.frame <= job.stop_frame:
+                        add(following)
+                    elif max(before.frame, job.start_frame) < job.stop_frame:
+                        add(between(before, following, job.stop_frame))
+
     def _part(self, job: Job) -> _Part:
         if job.id not in self._parts:
             self._parts[job.id] = _Part(job)
         return self._parts[job.id]
 
-    def _observe(self, frame: int, shape: Mapping[str, Any], before: Observation | None) -> Observation:
+    def _observe(
+        self, frame: int, shape: Mapping[str, Any], before: Observation | None, is_exact: bool
+    ) -> Observation:
         if (key := _key(shape)) != self._key:
             raise ValueError(
                 f"track {self._number} is a {self._key[0]} of label {self._key[1]} and cannot become"
@@ -185,7 +205,7 @@ class Track:
             tuple(tolerances),
             states,
             is_held=not is_interpolated(shape["type"], len(points)),
-            is_keyframe=before is not None and states is not before.states,
+            is_keyframe=is_exact or (before is not None and states is not before.states),
         )
 
     def _state(self, owner: Mapping[str, Any]) -> State:

@@ -7,7 +7,7 @@ joins the parts again when it reads the task.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from prefect_cvat.models import Job, Label
@@ -25,6 +25,8 @@ class TrackAssembler:
     - It ends with a keyframe that is `outside` on the frame after the last one that the object was seen on,
       unless the job ends there. So does the part of it before a gap of more than `fill_gap` frames.
     - Between frames that were looked at one after the other there is no gap, however far they are apart.
+    - Coordinates are smoothed over time where the options say so, before keyframes are chosen and before the
+      track is split into parts, and never across a gap that is outside.
     - Attributes that may change stand on every keyframe, with their defaults where nothing is said; of those
       that may not, the track gets the value that was found most often until its part was complete.
 
@@ -45,12 +47,16 @@ class TrackAssembler:
         self._frame = -1
         self._complete: list[tuple[int, dict[str, Any]]] = []
 
-    def add(self, frame: int, items: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
+    def add(
+        self, frame: int, items: Iterable[tuple[int, Mapping[str, Any]]], exact: Collection[int] = ()
+    ) -> None:
         """Take what was found on the next frame that was looked at, which may be nothing.
 
         Args:
             frame: The number of the frame.
             items: Track numbers and shapes, as the server's JSON objects.
+            exact: The numbers of those whose shapes stay exactly as they are, on keyframes: what a human has
+                drawn. Nothing is smoothed across them.
 
         Raises:
             ValueError: The frames do not ascend, a number is there twice, or a track changes its label, its
@@ -63,10 +69,10 @@ class TrackAssembler:
                 self._close(number)
         self._move_on(frame)
         for number, shape in items:
-            self._see(frame, number, shape)
+            self._see(frame, number, shape, number in exact)
         for track in self._tracks.values():
             if frame - track.last.frame > self._options.fill_gap and not track.is_lost:
-                track.lose()
+                track.lose(self._jobs)
             for job_id, part in track.take(frame, self._options.min_length):
                 self._complete.append((job_id, part))
         self._frame = frame
@@ -87,37 +93,34 @@ class TrackAssembler:
     def open_jobs(self) -> set[int]:
         """The ids of the jobs that may yet get more than has become complete."""
         reach = min(
-            (track.last.frame + 1 for track in self._tracks.values() if not track.is_lost),
-            default=self._frame + 1,
+            (track.settled for track in self._tracks.values() if not track.is_lost), default=self._frame
         )
-        reach = min(reach, self._frame + 1)
+        reach = min(reach, self._frame) + 1
         jobs = {job.id for job in (*self._ahead, *self._jobs) if job.stop_frame >= reach}
         return jobs.union(*(track.job_ids for track in self._tracks.values()))
 
     def _move_on(self, frame: int) -> None:
-        oldest = frame - self._options.max_gap
+        settled = [track.settled for track in self._tracks.values() if not track.is_lost]
         while self._ahead and self._ahead[-1].start_frame <= frame:
             self._jobs.append(self._ahead.pop())
-        self._jobs = [job for job in self._jobs if job.stop_frame >= oldest]
+        self._jobs = [job for job in self._jobs if job.stop_frame > min([frame - 1, *settled])]
 
-    def _see(self, frame: int, number: int, shape: Mapping[str, Any]) -> None:
+    def _see(self, frame: int, number: int, shape: Mapping[str, Any], is_exact: bool) -> None:
         track = self._tracks.get(number)
         if track is None:
-            track = self._tracks[number] = Track(number, shape, self._attributes, self._options.tolerance)
-            track.begin(frame, shape, self._jobs)
-            return
-        if track.last.frame == frame:
+            track = self._tracks[number] = Track(number, shape, self._attributes, self._options)
+        elif track.last.frame == frame:
             raise ValueError(f"track {number} is on frame {frame} twice")
-        is_gap = track.last.frame < self._frame
-        if is_gap and frame - track.last.frame - 1 > self._options.fill_gap and not track.is_lost:
-            track.lose()
-        if track.is_lost:
-            track.begin(frame, shape, self._jobs)
-        else:
-            track.go_on(frame, shape, self._jobs)
+        elif (
+            not track.is_lost
+            and track.last.frame < self._frame
+            and frame - track.last.frame - 1 > self._options.fill_gap
+        ):
+            track.lose(self._jobs)
+        track.see(frame, shape, self._jobs, is_exact)
 
     def _close(self, number: int) -> None:
         track = self._tracks.pop(number)
         if not track.is_lost:
-            track.lose()
+            track.lose(self._jobs)
         self._complete += track.take(None, self._options.min_length)
