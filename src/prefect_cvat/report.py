@@ -36,6 +36,9 @@ class RunReport(BaseModel):
         tracks: How many tracks of each label there are; one that goes through several jobs counts once.
         track_frames: How many frames they are long, all together, gaps included.
         keyframes: How many keyframes they have on which they can be seen.
+        seeds: How many shapes were followed over the frames.
+        lost: How often one of them was lost before the last frame that it was to be followed to.
+        seeds_left_out: How many shapes that were asked for were not followed, by reason.
         untracked: How many shapes belong to no track: their objects were found too seldom.
         refined: How many shapes an interaction function has found something for.
         not_refined: How many it has found nothing for; these stay as they were.
@@ -67,6 +70,9 @@ class RunReport(BaseModel):
     tracks: dict[str, int] = Field(default_factory=dict)
     track_frames: int = 0
     keyframes: int = 0
+    seeds: int = 0
+    lost: int = 0
+    seeds_left_out: dict[str, int] = Field(default_factory=dict)
     untracked: int = 0
     refined: int = 0
     not_refined: int = 0
@@ -96,6 +102,10 @@ class RunReport(BaseModel):
                 f"tracks: {_counts(self.tracks)}; {self.track_frames / count:.1f} frames long on average,"
                 f" {self.keyframes} keyframes"
             )
+        if self.seeds:
+            lines.append(f"followed: {self.seeds} shapes, lost {self.lost} times")
+        if self.seeds_left_out:
+            lines.append(f"not followed: {_counts(self.seeds_left_out)}")
         if self.refined or self.not_refined:
             stay = f"; {self.not_refined} stay, nothing was found for them" if self.not_refined else ""
             lines.append(f"refined: {self.refined} shapes{stay}")

@@ -1,0 +1,98 @@
+"""Following shapes over the frames of a task one way: which are taken up where, and how far it must go."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Collection, Hashable, Sequence
+from math import inf
+from typing import Any
+
+import PIL.Image
+
+from prefect_cvat.followed_tracks import FoundShape
+from prefect_cvat.media import Frame
+from prefect_cvat.seeds import FollowedObject
+from prefect_cvat.tracking import Seed, ShapeTracker
+
+__all__ = ["FoundOnFrame", "Way"]
+
+
+class FoundOnFrame:
+    """What was found on a frame. Plain, as `BatchDetections` is."""
+
+    __slots__ = ("found", "frame")
+
+    def __init__(self, frame: int, found: list[FoundShape]) -> None:
+        self.frame = frame
+        self.found = found
+
+
+class Way:
+    """One way over the frames, forward or backward, and what is followed on it.
+
+    Args:
+        function: The tracking function.
+        frames: The frames from the first seed of the way on, in ascending order.
+        seeds: Objects and indices of their seeds: where shapes are taken up.
+        is_backward: Whether the last frame comes first.
+
+    Attributes:
+        lost: How many shapes have been lost.
+    """
+
+    def __init__(
+        self,
+        function: Any,
+        frames: Sequence[Frame],
+        seeds: Collection[tuple[FollowedObject, int]],
+        *,
+        is_backward: bool,
+    ) -> None:
+        self.is_backward = is_backward
+        self.frames = frames
+        self.lost = 0
+        self._tracker = ShapeTracker(function)
+        self._seeds: dict[int, list[tuple[FollowedObject, int]]] = {}
+        for each, index in seeds:
+            self._seeds.setdefault(each.seeds[index].frame, []).append((each, index))
+        self._stops = sorted(map(self._order, self._seeds))
+        self._seed_of: dict[Hashable, tuple[int, int]] = {}
+        self._at = -inf
+        self._needed_from: float = self._stops[0]
+
+    def chunks(self, size: int) -> list[tuple[int, Sequence[Frame]]]:
+        """The chunks with their frames, in the order in which they are gone through."""
+        by_number: dict[int, list[Frame]] = {}
+        for frame in self.frames:
+            by_number.setdefault(frame.number // size, []).append(frame)
+        return sorted(by_number.items(), reverse=self.is_backward)
+
+    def look_at(self, frame: Frame, image: PIL.Image.Image) -> FoundOnFrame:
+        """Follow what is followed to the next frame, and take up what begins there."""
+        beginning = self._seeds.get(frame.number, ())
+        before = set(self._tracker.active)
+        seeds = []
+        for each, index in beginning:
+            shape = each.seeds[index].shape
+            seeds.append(Seed(each.number, shape["type"], shape["points"], shape.get("rotation") or 0.0))
+        found = self._tracker.advance(frame, image, seeds)
+        self.lost += len(before.difference(self._tracker.active))
+        result: list[FoundShape] = [(*self._seed_of[key], shape.points) for key, shape in found]
+        self._seed_of.update((each.number, (each.number, index)) for each, index in beginning)
+        self._at = self._order(frame.number)
+        return FoundOnFrame(frame.number, result)
+
+    def say_what_is_needed(self) -> None:
+        """Let another thread know, through `needs`, how much there is left to do."""
+        if self._tracker.active:
+            self._needed_from = -inf
+        else:
+            index = bisect_right(self._stops, self._at)
+            self._needed_from = self._stops[index] if index < len(self._stops) else inf
+
+    def needs(self, frames: Sequence[Frame]) -> bool:
+        """Whether something may be followed over frames that come next."""
+        return max(self._order(frames[0].number), self._order(frames[-1].number)) >= self._needed_from
+
+    def _order(self, frame: int) -> int:
+        return -frame if self.is_backward else frame
