@@ -1,8 +1,9 @@
-"""The Prefect task that matches a function's labels with a task's."""
+"""The Prefect task that holds a function against a task."""
+
+from typing import Any
 
 from prefect import task
 
-from prefect_cvat.mapping import LabelMapping
 from prefect_cvat.run import Run
 from prefect_cvat.tasks.policy import PURE
 
@@ -10,6 +11,6 @@ __all__ = ["validate_spec"]
 
 
 @task(name="validate spec", **PURE)
-def validate_spec(run: Run) -> LabelMapping:
-    """Match the function's labels with the task's, before anything is downloaded."""
+def validate_spec(run: Run) -> Any:
+    """Hold the function against the task, before anything is downloaded; return what the run makes of it."""
     return run.validate_spec()

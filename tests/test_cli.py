@@ -179,6 +179,111 @@ def test_shows_the_labels_of_a_function():
     assert len(lines) == 80
 
 
+def test_shows_what_prompts_a_function_and_what_shapes_it_follows(tmp_path):
+    pytest.importorskip("cv2", reason="OpenCV, the extra `video`, is not installed")
+    assert run("functions", "show", "grabcut_interaction").stdout.splitlines() == [
+        "points on the object: taken",
+        "points that are not on it: taken",
+        "box around it: taken",
+    ]
+    done = run("functions", "show", "optical_flow_tracking")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("follows shapes of type ")
+    assert "rectangle" in done.stdout
+
+
+# --- refining ---
+
+
+CUTS = """
+from prefect_cvat.auto_annotation import InteractionFunctionSpec, InteractionResultShape
+
+class Cuts:
+    spec = InteractionFunctionSpec(min_pos_points=0, min_bounding_boxes=1)
+    def detect(self, context, image, prompts):
+        (x1, y1), (x2, y2) = prompts.bounding_box
+        return [InteractionResultShape(type="polygon", points=[x1, y1, x2, y1, x2, y2])]
+
+create = Cuts
+"""
+
+
+@pytest.fixture
+def cutting_file(tmp_path):
+    path = tmp_path / "cuts.py"
+    path.write_text(CUTS)
+    return path
+
+
+@pytest.fixture
+def boxes(client, make_task):
+    """A task with a box of a car by hand, one by a machine, and one of a person."""
+    task_id = make_task(5)
+    [job] = client.jobs(task_id)
+    car, person = client.labels(task_id)
+    shape = {"type": "rectangle", "points": [5, 5, 20, 20], "label_id": car.id, "source": "manual"}
+    more = [{**shape, "frame": 0}, {**shape, "frame": 2, "source": "auto"}]
+    client.create_job_annotations(job.id, {"shapes": [*more, {**shape, "frame": 4, "label_id": person.id}]})
+    return task_id
+
+
+def types_by_frame(client, task_id):
+    [job] = client.jobs(task_id)
+    return {shape["frame"]: shape["type"] for shape in client.job_annotations(job.id).shapes}
+
+
+def test_refines_what_is_asked_for(server, boxes, client, cutting_file, tmp_path):
+    done = run(
+        *server, "refine", boxes, "--function-file", cutting_file, "--label", "car", "--label", "person",
+        "--source", "manual", "--shape-type", "rectangle", "--to", "polygon", "--frames", "0-3", "--json",
+        "--report", tmp_path / "report.json",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["refined"], report["removed"], report["labels"]) == (1, 1, {"car": 1})
+    assert json.loads((tmp_path / "report.json").read_text()) == report
+    assert types_by_frame(client, boxes) == {0: "polygon", 2: "rectangle", 4: "rectangle"}
+
+    done = run(*server, "refine", boxes, "--function-file", cutting_file)
+    assert done.returncode == 0, done.stderr
+    assert "refined: 2 shapes" in done.stdout
+    assert types_by_frame(client, boxes) == {0: "polygon", 2: "mask", 4: "mask"}
+
+
+def test_a_dry_run_says_what_would_be_refined_and_does_nothing(server, boxes, client, cutting_file):
+    arguments = [*server, "refine", boxes, "--function-file", cutting_file, "--keep-originals"]
+    done = run(*arguments, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    [job] = client.jobs(boxes)
+    assert done.stdout.splitlines() == [
+        f"task {boxes} ('a task'): 3 shapes (2 car, 1 person) on 3 frames to refine",
+        "each becomes a mask; the originals stay",
+        "3 chunks of up to 2 frames to fetch",
+        f"1 jobs to write: {job.id}",
+        "nothing was uploaded",
+    ]
+    assert set(types_by_frame(client, boxes).values()) == {"rectangle"}
+    assert run(*arguments).returncode == 0
+    assert len(client.job_annotations(job.id).shapes) == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--label", "cat"], 2, "has no label 'cat'; did you mean 'car'?"),
+        (["--shape-type", "points"], 2, "has no points on the 5 frames"),
+        (["--shape-type", "mask"], 2, "'mask' is not one of"),
+        (["--to", "rectangle"], 2, "'rectangle' is not one of"),
+        (["--function", "nanodet_detection"], 2, "give one of --function"),
+    ],
+)
+def test_what_cannot_be_refined_is_one_clear_line(server, boxes, cutting_file, arguments, code, message):
+    done = run(*server, "refine", boxes, "--function-file", cutting_file, *arguments)
+    assert done.returncode == code, done.stderr
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
 # --- video ---
 
 
@@ -236,3 +341,55 @@ def test_compressed_videos_are_refused(server, video_task, reading_file):
         )
         assert done.returncode == 1
         assert "in which CVAT makes large frames smaller" in done.stderr
+
+
+# --- tracks ---
+
+
+def test_tracks_what_a_function_finds(server, video_task, client, reading_file):
+    task_id = video_task(clip(range(60, 68)))
+    options = ["--step", "2", "--min-length", "1", "--smoothing", "0", "--tolerance", "0.5"]
+    done = run(*server, "track", str(task_id), "--function-file", reading_file, "--json", *options)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["frames"], report["tracks"], report["track_frames"]) == (4, {"car": 1}, 7)
+    [job] = client.jobs(task_id)
+    assert len(client.job_annotations(job.id).tracks) == 1
+
+
+def test_follows_shapes_that_somebody_has_drawn(server, video_task, client):
+    task_id = video_task(clip([7] * 6))
+    [job], [car] = client.jobs(task_id), client.labels(task_id)
+    seed = {"type": "rectangle", "frame": 2, "label_id": car.id, "source": "manual"}
+    seed["points"] = [15, 0, 70, 30]
+    client.create_job_annotations(job.id, {"shapes": [seed]})
+    options = ["--function", "optical_flow_tracking", "--direction", "both", "--label", "car"]
+    done = run(*server, "track", str(task_id), *options)
+    assert done.returncode == 0, done.stderr
+    assert "tracks: 1 car" in done.stdout
+    data = client.job_annotations(job.id)
+    assert (data.shapes, [track["source"] for track in data.tracks]) == ([], ["semi-auto"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--function", "grabcut_interaction"], 1, "is not a detection function"),
+        (["--function", "optical_flow_tracking"], 1, "shape"),
+        (["--function", "optical_flow_tracking", "--direction", "up"], 2, "up"),
+        (["--function", "nanodet_detection", "--step", "40"], 2, "max_gap"),
+    ],
+)
+def test_what_cannot_be_tracked_is_one_clear_line(server, video_task, arguments, code, message):
+    task_id = video_task(clip(range(4)))
+    done = run(*server, "track", str(task_id), *arguments)
+    assert done.returncode == code, done.stderr
+    assert message in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("command", ["annotate", "track", "refine", "preview", "setup", "sandbox", "demo"])
+def test_the_help_shows_an_example_on_lines_of_its_own(command):
+    done = run(command, "--help")
+    assert re.search(r"^  Example:$", done.stdout, re.MULTILINE)
+    assert r"\b" not in done.stdout

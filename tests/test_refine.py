@@ -576,6 +576,26 @@ def test_wherever_it_breaks_off_a_second_run_ends_like_one_that_was_not_disturbe
     assert broken >= 4
 
 
+def test_what_an_earlier_run_doubled_goes_before_the_originals(client, make_task, faults, monkeypatch):
+    """No run after that would find out that it stands there twice."""
+    task_id = make_task(2)
+    [job] = client.jobs(task_id)
+    place(client, job, box(label_ids(client, task_id)["car"]))
+    refine_task(client, task_id, Ellipses(), keep_originals=True)
+    [_, mask] = shapes_of(client, task_id)
+    place(client, job, {name: value for name, value in mask.items() if name != "id"})
+    monkeypatch.setattr(upload, "ATTEMPTS", 1)
+    monkeypatch.setattr(JobWriter, "most_annotations", 1)
+    fault = {"kind": "status", "status": 504, "when": "before"}
+    rule = {"methods": ["PATCH"], "actions": ["delete"], "path": "/annotations$", "fault": fault}
+    faults.set([{**rule, "after": 1, "times": 1}])
+    with pytest.raises(ServerError):
+        refine_task(client, task_id, Ellipses())
+    assert [shape["type"] for shape in shapes_of(client, task_id)] == ["rectangle", "mask"]
+    refine_task(client, task_id, Ellipses())
+    assert [shape["type"] for shape in shapes_of(client, task_id)] == ["mask"]
+
+
 @pytest.mark.parametrize(
     "fault",
     [

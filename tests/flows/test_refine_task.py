@@ -1,0 +1,61 @@
+"""The flow that refines, on a real Prefect server, against the sandbox over HTTP, with GrabCut on a photograph."""
+
+import io
+
+import PIL.Image
+import pytest
+import skimage.data
+from pydantic import SecretStr
+
+from prefect_cvat.auto_annotation import label_spec
+from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.flows.refine_task import refine_task
+
+pytestmark = [
+    pytest.mark.usefixtures("prefect_server"),
+    pytest.mark.filterwarnings("default"),  # Prefect's own
+]
+
+
+@pytest.fixture
+def credentials(prefect_server, sandbox) -> CvatCredentials:
+    CvatCredentials(url=sandbox.url, username=sandbox.user, password=SecretStr(sandbox.password)).save(
+        "test", overwrite=True
+    )
+    return CvatCredentials.load("test")
+
+
+def test_boxes_become_polygons(credentials, client):
+    pytest.importorskip("cv2", reason="OpenCV, the extra `video`, is not installed")
+    photo = io.BytesIO()
+    PIL.Image.fromarray(skimage.data.astronaut()).save(photo, "JPEG")
+    task_id = client.create_task("a photograph", [label_spec("person", None)]).id
+    client.upload_images(task_id, {"astronaut.jpg": photo.getvalue()})
+    [job] = client.jobs(task_id)
+    [person] = client.labels(task_id)
+    astronaut = {"type": "rectangle", "frame": 0, "label_id": person.id, "points": [60, 5, 440, 510]}
+    client.create_job_annotations(
+        job.id, {"shapes": [{**astronaut, "source": source} for source in ("manual", "auto")]}
+    )
+
+    report = refine_task(task_id, credentials, to="polygon", sources=["manual"])
+
+    kinds = {(shape["type"], shape["source"]) for shape in client.job_annotations(job.id).shapes}
+    assert kinds == {("polygon", "semi-auto"), ("rectangle", "auto")}
+    assert (report.refined, report.removed) == (1, 1)
+
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    with get_client(sync_client=True) as prefect:
+        [run] = prefect.read_flow_runs(limit=1, sort=FlowRunSort.START_TIME_DESC)
+    assert run.name == f"refine task {task_id} with grabcut_interaction"
+    assert run.state_name == "Completed"
+
+
+def test_the_form_of_the_flow_explains_every_parameter():
+    parameters = refine_task.parameters.properties
+    assert all(parameter.get("description") for parameter in parameters.values())
+    assert not any("\n" in parameter["description"] for parameter in parameters.values())
+    assert parameters["to"]["enum"] == ["mask", "polygon"]
+    assert parameters["function"]["default"] == "grabcut_interaction"
