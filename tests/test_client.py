@@ -1,8 +1,8 @@
 import errno
-import io
 import json
 import ssl
 import subprocess
+import tempfile
 import threading
 from http.server import HTTPServer, SimpleHTTPRequestHandler
 
@@ -318,14 +318,15 @@ def test_a_job_of_more_than_a_megabyte_is_read_from_disk():
     assert found == [("tags", tag) for tag in tags]
 
 
-def test_a_download_that_the_disk_does_not_take_is_a_storage_error():
-    class Full(io.BytesIO):
-        def write(self, _):
-            raise OSError(errno.ENOSPC, "No space left on device")
+def test_annotations_that_the_disk_does_not_take_are_a_storage_error(monkeypatch):
+    def rollover(_):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    with scripted_server(Answer(body=ANNOTATIONS)) as server:
+    monkeypatch.setattr(tempfile.SpooledTemporaryFile, "rollover", rollover)
+    large = Answer(body=b'{"tags": [], "shapes": [], "tracks": []}' + b" " * 2**20)
+    with scripted_server(large) as server:
         with pytest.raises(StorageError, match="/api/jobs/1/annotations cannot be written: .*No space left"):
-            quick_client(server.url)._transport.download("/api/jobs/1/annotations", Full())
+            list(quick_client(server.url).each_job_annotation(1))
         assert len(server.requests) == 1
 
 
