@@ -1,4 +1,4 @@
-# make demo: photographs, annotated by a real detector through a Prefect flow
+# make demo: photographs and a video, annotated by a real detector through Prefect flows
 # make test: all checks and tests
 # Both set up .venv when it is missing or pyproject.toml has changed; after that they need no network.
 
@@ -37,7 +37,7 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
-	$(BIN)/pip install --quiet --editable .
+	$(BIN)/pip install --quiet --editable '.[video]'
 	touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python

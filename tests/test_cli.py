@@ -375,7 +375,7 @@ def test_follows_shapes_that_somebody_has_drawn(server, video_task, client):
     ("arguments", "code", "message"),
     [
         (["--function", "grabcut_interaction"], 1, "is not a detection function"),
-        (["--function", "optical_flow_tracking"], 1, "shape"),
+        (["--function", "optical_flow_tracking"], 2, "has no shapes to follow of a source other than 'auto'"),
         (["--function", "optical_flow_tracking", "--direction", "up"], 2, "up"),
         (["--function", "nanodet_detection", "--step", "40"], 2, "max_gap"),
     ],

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 
-def test_the_demo_finds_a_person_and_a_motorcycle_and_draws_them(tmp_path):
+def test_the_demo_finds_a_person_and_follows_a_motorcycle_and_draws_them(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "prefect_cvat", "demo", "--report", "page.html"],
         cwd=tmp_path,
@@ -17,8 +17,12 @@ def test_the_demo_finds_a_person_and_a_motorcycle_and_draws_them(tmp_path):
     assert str(tmp_path / "page.html") in done.stdout
     assert done.stderr == ""
     page = (tmp_path / "page.html").read_text()
-    figures = dict(re.findall(r'<figure>(?:.*?)aria-label="([^"]*)"(.*?)</figure>', page, re.DOTALL))
+    found = re.findall(r'<figure>(?:.*?)aria-label="([^"]*)"(.*?)</figure>', page, re.DOTALL)
+    figures = dict(found[:8])
     assert len(figures) == 8
     assert re.search(r">person 0\.\d\d<", figures["astronaut.png"])
     assert re.search(r">motorcycle 0\.\d\d<", figures["motorcycle_left.png"])
+    clip = [drawn for name, drawn in found[8:] if name == "pan.mp4"]
+    assert len(clip) == 8
+    assert all(">motorcycle #1<" in drawn for drawn in clip)
     assert not re.search(r'(?:src|href)="(?!data:)', page)

@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import count
 from math import cos, radians, sin
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from prefect_cvat.exceptions import MissingLibraryError
 from prefect_cvat.track_options import Tracker, TrackOptions
 
 if TYPE_CHECKING:
     from trackers.core.base import BaseTracker
 
-__all__ = ["Associator", "bounding_box"]
+__all__ = ["Associator", "bounding_box", "import_trackers"]
 
 LEAST_SIDE = 16.0
 """Pixels that a box has each way at the least: points and lines have no area that could overlap."""
@@ -103,6 +105,21 @@ class Associator:
         return {index: number for index, number in numbers.items() if number >= 0}
 
 
+def import_trackers() -> ModuleType:
+    """Import the library that tells objects apart.
+
+    Raises:
+        MissingLibraryError: It is not installed; the message says how to do so.
+    """
+    try:
+        import trackers
+    except ImportError as error:
+        raise MissingLibraryError(
+            f"tracks need the library trackers ({error}); install it: pip install 'prefect-cvat[video]'"
+        ) from error
+    return trackers
+
+
 def bounding_box(shape: Mapping[str, Any]) -> Box:
     """The box around a shape, in pixels: left, top, right, bottom.
 
@@ -160,12 +177,7 @@ def _new_tracker(options: TrackOptions) -> BaseTracker:
     It then expects objects further on the more frames lie between two looks, and forgets them after `max_gap`
     frames however many of these are looked at. `lost_track_buffer` is in thirtieths of a second.
     """
-    try:
-        import trackers
-    except ImportError as error:
-        raise ImportError(
-            f"tracks need the library trackers ({error}); install it: pip install 'prefect-cvat[video]'"
-        ) from error
+    trackers = import_trackers()
     shared = {
         "lost_track_buffer": 30 * options.max_gap,
         "frame_rate": 1.0,

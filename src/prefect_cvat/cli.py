@@ -35,6 +35,7 @@ from prefect_cvat.cli_options import (
 )
 from prefect_cvat.cli_output import carry_out, print_report, spec_lines, stderr, stdout
 from prefect_cvat.cli_refine import refine
+from prefect_cvat.cli_track import track
 from prefect_cvat.detection import Detector
 from prefect_cvat.exceptions import PrefectCvatError
 from prefect_cvat.existing import Existing
@@ -56,6 +57,7 @@ functions_app = typer.Typer(help="The functions that come with prefect-cvat.", n
 app.add_typer(functions_app, name="functions")
 cache_app = typer.Typer(help="Detections that are kept between runs.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
+app.command()(track)
 app.command()(refine)
 
 
@@ -158,15 +160,15 @@ def annotate(
         bool, typer.Option("--dry-run", help="Say what would be done, and upload nothing.")
     ] = False,
 ) -> None:
-    r"""Annotate a task.
+    """Annotate a task.
 
     \b
     Example:
-      prefect-cvat --server-host cvat.example.com --auth alice \
+      prefect-cvat --server-host cvat.example.com --auth alice \\
         annotate 123 --function nanodet_detection --conf-threshold 0.5
-      prefect-cvat --server-host cvat.example.com --auth alice \
+      prefect-cvat --server-host cvat.example.com --auth alice \\
         annotate 123 --function-file my_function.py -p size=int:640 --existing replace_auto --dry-run
-    """
+    """  # noqa: D301 (\b keeps click from joining the lines)
     function = load_chosen_function(function_name, function_module, function_file, parameters, device)
     options = Options(
         selection=Selection(
@@ -209,12 +211,12 @@ def show_function(
     name: Annotated[str, typer.Argument(help="A built-in, such as nanodet_detection.")],
     parameters: FunctionParameters = None,
 ) -> None:
-    r"""Show the labels that a built-in function can find, the shapes that it follows, or what prompts it.
+    """Show the labels that a built-in function can find, the shapes that it follows, or what prompts it.
 
     \b
     Example:
       prefect-cvat functions show torchvision_detection -p model_name=str:fasterrcnn_resnet50_fpn
-    """
+    """  # noqa: D301 (\b keeps click from joining the lines)
     function = load_chosen_function(name, None, None, parameters, None)
     for line in spec_lines(function.spec):
         stdout.print(line, markup=False)
@@ -241,12 +243,12 @@ def preview(
         Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the page.")
     ] = Path("preview.html"),
 ) -> None:
-    r"""Run a function on images and draw what it finds. Nothing on a server is touched.
+    """Run a function on images and draw what it finds. Nothing on a server is touched.
 
     \b
     Example:
       prefect-cvat preview photo.jpg --function nanodet_detection
-    """
+    """  # noqa: D301 (\b keeps click from joining the lines)
     if (task is None) == (not images):
         raise typer.BadParameter("give image files, or a task with --task")
     function = load_chosen_function(function_name, function_module, function_file, parameters, device)
@@ -284,12 +286,12 @@ def setup(
     context: typer.Context,
     runs_per_server: Annotated[int, typer.Option(min=1, help="Runs on the CVAT server at a time.")] = 4,
 ) -> None:
-    r"""Make the concurrency limits on the Prefect server that this machine uses. May be run again.
+    """Make the concurrency limits on the Prefect server that this machine uses. May be run again.
 
     \b
     Example:
       prefect-cvat --server-host cvat.example.com setup --runs-per-server 2
-    """
+    """  # noqa: D301 (\b keeps click from joining the lines)
     from prefect_cvat.deployments.setup import set_up_limits
 
     for line in set_up_limits(context.obj.url, runs_per_server=runs_per_server):
@@ -307,12 +309,12 @@ def sandbox(
     user: Annotated[str, typer.Option(help="Name of its user.")] = "admin",
     password: Annotated[str, typer.Option(help="Password of its user.")] = "admin",  # noqa: S107
 ) -> None:
-    r"""Run a server on this machine that speaks like CVAT, to try things out.
+    """Run a server on this machine that speaks like CVAT, to try things out.
 
     \b
     Example:
       prefect-cvat sandbox --port 8080 --data ./sandbox
-    """
+    """  # noqa: D301 (\b keeps click from joining the lines)
     from prefect_cvat.sandbox import serve
 
     serve(data=data, host=host, port=port, user=user, password=password)
@@ -324,16 +326,16 @@ def demo(
         "demo-report.html"
     ),
 ) -> None:
-    r"""Annotate photographs in a sandbox with NanoDet, through the Prefect flow, and draw the result.
+    """Annotate photographs and a video in a sandbox with NanoDet, through the Prefect flows, and draw them.
 
     \b
     Example:
       prefect-cvat demo --report demo.html
-    """
+    """  # noqa: D301 (\b keeps click from joining the lines)
     from prefect_cvat.demo import run_demo
 
-    done = run_demo(report, lambda line: stdout.print(line, markup=False))
-    stdout.print(_table(done))
+    for done in run_demo(report, lambda line: stdout.print(line, markup=False)):
+        stdout.print(_table(done))
     stdout.print(f"drawn in {report.resolve()}", markup=False)
 
 
@@ -349,11 +351,14 @@ def _print_plan(run: AnnotateRun) -> None:
 def _table(report: RunReport) -> Table:
     table = Table(title=f"task {report.task_id}: {report.frames} frames")
     table.add_column("label")
-    table.add_column("shapes", justify="right")
+    table.add_column("found", justify="right")
     for name, count in sorted(report.labels.items(), key=lambda item: (-item[1], item[0])):
         table.add_row(name, str(count))
     table.add_section()
     table.add_row("all labels", str(sum(report.labels.values())))
+    if report.tracks:
+        table.add_row("tracks", str(sum(report.tracks.values())))
+        table.add_row("keyframes", str(report.keyframes))
     table.add_row("frames", str(report.frames))
     table.add_row("seconds", f"{report.seconds:.1f}")
     table.add_row("frames per second", f"{report.frames_per_second:.1f}")

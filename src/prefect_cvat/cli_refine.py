@@ -80,13 +80,13 @@ def refine(
         bool, typer.Option("--dry-run", help="Say what would be done, and upload nothing.")
     ] = False,
 ) -> None:
-    r"""Turn rectangles and points of a task into masks or polygons.
+    """Turn rectangles and points of a task into masks or polygons.
 
     \b
     Example:
-      prefect-cvat --server-host cvat.example.com --auth alice \
+      prefect-cvat --server-host cvat.example.com --auth alice \\
         refine 123 --function grabcut_interaction --label car --source manual --to polygon
-    """
+    """  # noqa: D301 (\b keeps click from joining the lines)
     function = load_chosen_function(function_name, function_module, function_file, parameters, device)
     options = Options(
         selection=Selection(

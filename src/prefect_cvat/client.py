@@ -175,7 +175,7 @@ class Client:
     def upload_images(
         self, task_id: int, images: Mapping[str, bytes], *, timeout: float = 600.0, **fields: Any
     ) -> None:
-        """Give a task its images, and wait until the server has processed them.
+        """Give a task its images, or one video, and wait until the server has processed them.
 
         Args:
             task_id: A task without data.
@@ -248,6 +248,11 @@ class Client:
         """
         params: dict[str, str | int] = {"type": "chunk", "number": number, "quality": quality}
         return self._transport.content(f"/api/tasks/{task_id}/data", params=params)
+
+    def task_annotations(self, task_id: int) -> LabeledData:
+        """All annotations of a task; those that its jobs share are there once, tracks as one."""
+        answer = self._transport.json("GET", f"/api/tasks/{task_id}/annotations")
+        return _parse(LabeledData, answer, f"annotations of task {task_id}")
 
     # --- annotations of a job: the unit of writing ---
 

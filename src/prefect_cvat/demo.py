@@ -1,4 +1,4 @@
-"""The demo: photographs in a sandbox, annotated by a real detector through the Prefect flow."""
+"""The demo: photographs and a video in a sandbox, annotated by a real detector through the Prefect flows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import io
 import logging
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -14,11 +14,13 @@ import PIL.Image
 from pydantic import SecretStr
 
 from prefect_cvat.client import Client
-from prefect_cvat.html_report import AnnotatedFrame, render_report
-from prefect_cvat.models import Sublabel
+from prefect_cvat.html_report import AnnotatedFrame, Section, render_page
+from prefect_cvat.keyframes import interpolate
+from prefect_cvat.models import PatchedLabelRequest, Sublabel
 from prefect_cvat.plan import Selection, read_task
 from prefect_cvat.preview import open_task_frames
 from prefect_cvat.sandbox import Sandbox
+from prefect_cvat.video import import_pyav
 
 if TYPE_CHECKING:
     from prefect_cvat.report import RunReport
@@ -31,22 +33,28 @@ PHOTOS = (
 )
 """Photographs that scikit-image's wheel brings along, in the public domain or free to use."""
 
+CLIP_FRAMES = 40
 
-def run_demo(report_path: Path, say: Callable[[str], None]) -> RunReport:
-    """Annotate photographs in a sandbox with NanoDet, and write what was found as a page.
+CLIP_SIZE = 640, 400
+"""Pixels of the video, across and down."""
+
+
+def run_demo(report_path: Path, say: Callable[[str], None]) -> tuple[RunReport, RunReport]:
+    """Annotate photographs and a video in a sandbox with NanoDet, and write what was found as a page.
 
     Args:
         report_path: Where to write the page.
         say: Is told what happens.
 
     Returns:
-        What the run did.
+        What the two runs did.
     """
     with tempfile.TemporaryDirectory(prefix="prefect-cvat-demo-", ignore_cleanup_errors=True) as folder:
         _configure_prefect(Path(folder))
         # Prefect reads its settings when it is first imported
         from prefect_cvat.credentials import CvatCredentials
         from prefect_cvat.flows.annotate_task import annotate_task
+        from prefect_cvat.flows.track_task import track_task
 
         with Sandbox() as server, Client(server.url) as client:
             client.login((server.user, server.password))
@@ -57,41 +65,88 @@ def run_demo(report_path: Path, say: Callable[[str], None]) -> RunReport:
                 "demo", overwrite=True
             )
             stored = cast("CvatCredentials", CvatCredentials.load("demo"))
-            report: RunReport = annotate_task(task_id, stored, function="nanodet_detection")
-            page = render_task(client, task_id, report, title="prefect-cvat demo")
+            photographs: RunReport = annotate_task(task_id, stored, function="nanodet_detection")
+            clip_id = create_demo_clip(client)
+            say(f"task {clip_id} with a video of {CLIP_FRAMES} frames")
+            clip: RunReport = track_task(clip_id, stored, function="nanodet_detection")
+            every = range(0, CLIP_FRAMES, CLIP_FRAMES // 8)
+            sections = [
+                Section(photographs, *draw_task(client, task_id), heading="Photographs"),
+                Section(clip, *draw_task(client, clip_id, every), heading="Tracks in a video"),
+            ]
+            page = render_page(sections, title="prefect-cvat demo")
     report_path.write_text(page, encoding="utf-8")
-    return report
+    return photographs, clip
 
 
 def create_demo_task(client: Client) -> int:
     """Create a task with the photographs and some COCO labels; return its number."""
-    from prefect_cvat.auto_annotation.functions import nanodet_detection
-
-    labels = [
-        label.model_copy(update={"id": None}) for label in nanodet_detection.create(device="cpu").spec.labels
-    ]
-    task = client.create_task("photographs of scikit-image", labels)
+    task = client.create_task("photographs of scikit-image", _coco_labels())
     client.upload_images(task.id, {f"{name}.png": _photo(name) for name in PHOTOS}, chunk_size=2)
     return task.id
 
 
-def render_task(client: Client, task_id: int, report: RunReport, *, title: str) -> str:
-    """Draw the annotations that a task has now on its frames, as a page."""
+def create_demo_clip(client: Client) -> int:
+    """Create a task with a video, in two jobs that overlap, and some COCO labels; return its number."""
+    task = client.create_task("a pan over a photograph", _coco_labels(), segment_size=25, overlap=5)
+    client.upload_images(task.id, {"pan.mp4": pan_over_photo(_photo("motorcycle_left"), CLIP_FRAMES)})
+    return task.id
+
+
+def pan_over_photo(photo: bytes, frames: int) -> bytes:
+    """Make a short mp4 by moving a camera over a photograph, to the right and closer.
+
+    Args:
+        photo: The bytes of an image file.
+        frames: How many frames the video has; ten are shown in a second.
+    """
+    av = import_pyav()
+    image = PIL.Image.open(io.BytesIO(photo)).convert("RGB")
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = *CLIP_SIZE, "yuv420p"
+        for number in range(frames):
+            done = number / (frames - 1)
+            width = image.width * (0.95 - 0.25 * done)
+            height = width * CLIP_SIZE[1] / CLIP_SIZE[0]
+            left, top = (image.width - width) * done, (image.height - height) * 0.6
+            view = image.resize(CLIP_SIZE, box=(left, top, left + width, top + height))
+            container.mux(stream.encode(av.VideoFrame.from_image(view)))
+        container.mux(stream.encode())
+    return buffer.getvalue()
+
+
+def draw_task(
+    client: Client, task_id: int, numbers: Collection[int] | None = None
+) -> tuple[list[AnnotatedFrame], dict[int, str]]:
+    """The frames of a task, all or some, with the annotations on them; and the names of its labels."""
     info = read_task(client, task_id)
     owners: list[Sublabel] = [owner for label in info.labels for owner in (label, *label.sublabels)]
-    labels = {owner.id: owner.name for owner in owners}
-    found = [client.job_annotations(job.id) for job in info.jobs]
+    found = client.task_annotations(task_id)
     with tempfile.TemporaryDirectory() as folder:
         frames = [
             AnnotatedFrame(
                 frame,
                 image,
-                [tag for data in found for tag in data.tags if tag["frame"] == frame.number],
-                [shape for data in found for shape in data.shapes if shape["frame"] == frame.number],
+                [tag for tag in found.tags if tag["frame"] == frame.number],
+                [shape for shape in found.shapes if shape["frame"] == frame.number]
+                + [
+                    {**shape, "label_id": track["label_id"], "track": number}
+                    for number, track in enumerate(found.tracks, 1)
+                    if (shape := interpolate(track, frame.number)) is not None
+                ],
             )
-            for frame, image in open_task_frames(client, task_id, Selection(), Path(folder))
+            for frame, image in open_task_frames(client, task_id, Selection(frames=numbers), Path(folder))
         ]
-    return render_report(report, frames, labels, title=title)
+    return frames, {owner.id: owner.name for owner in owners}
+
+
+def _coco_labels() -> list[PatchedLabelRequest]:
+    from prefect_cvat.auto_annotation.functions import nanodet_detection
+
+    spec = nanodet_detection.create(device="cpu").spec
+    return [label.model_copy(update={"id": None}) for label in spec.labels]
 
 
 def _photo(name: str) -> bytes:

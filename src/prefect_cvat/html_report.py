@@ -18,7 +18,7 @@ from prefect_cvat.masks import decode_mask
 from prefect_cvat.media import Frame
 from prefect_cvat.report import RunReport
 
-__all__ = ["AnnotatedFrame", "render_report"]
+__all__ = ["AnnotatedFrame", "Section", "render_page", "render_report"]
 
 WIDTH = 960
 """Pixels that a frame is scaled down to, so that the file stays small."""
@@ -26,12 +26,32 @@ WIDTH = 960
 
 @dataclass(frozen=True)
 class AnnotatedFrame:
-    """A frame, its picture, and the server's annotations on it."""
+    """A frame, its picture, and the server's annotations on it.
+
+    A shape with a `track`, a number, is drawn with it.
+    """
 
     frame: Frame
     image: PIL.Image.Image
     tags: Sequence[Mapping[str, Any]]
     shapes: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """What is shown of one run: a report, and frames.
+
+    Attributes:
+        report: What the run did.
+        frames: The frames to show.
+        labels: The names of labels and sublabels by id.
+        heading: What stands above; nothing if it is empty.
+    """
+
+    report: RunReport
+    frames: Iterable[AnnotatedFrame]
+    labels: Mapping[int, str]
+    heading: str = ""
 
 
 def render_report(
@@ -48,16 +68,27 @@ def render_report(
     Returns:
         HTML that needs no other file.
     """
+    return render_page([Section(report, frames, labels)], title=title)
+
+
+def render_page(sections: Iterable[Section], *, title: str) -> str:
+    """Draw the reports of several runs, one below the other, as HTML that needs no other file."""
+    return _PAGE.substitute(title=html.escape(title), sections="".join(map(_section, sections)))
+
+
+def _section(section: Section) -> str:
+    report = section.report
     most_first = sorted(report.labels.items(), key=lambda item: (-item[1], item[0]))
     colors = _Palette(name for name, _ in most_first)
     figures = [
         ("frames", str(report.frames)),
         ("annotations", str(sum(report.labels.values()))),
+        *([("tracks", str(sum(report.tracks.values())))] if report.tracks else []),
         ("seconds", f"{report.seconds:.1f}"),
         ("frames per second", f"{report.frames_per_second:.1f}"),
     ]
-    return _PAGE.substitute(
-        title=html.escape(title),
+    return _SECTION.substitute(
+        heading=f"<h2>{html.escape(section.heading)}</h2>" if section.heading else "",
         task=html.escape(f"Task {report.task_id}, {report.task_name}, by {report.function}"),
         figures="".join(f"<div><b>{value}</b>{name}</div>" for name, value in figures),
         labels="".join(
@@ -65,7 +96,7 @@ def render_report(
             for name, count in most_first
         ),
         lines="".join(f"<li>{html.escape(line)}</li>" for line in report.lines()[3:]),
-        frames="".join(_figure(frame, labels, colors) for frame in frames),
+        frames="".join(_figure(frame, section.labels, colors) for frame in section.frames),
     )
 
 
@@ -125,7 +156,8 @@ def _shape(
             drawn = _dots(points, color, unit)
     corner_x, corner_y = _corner(shape["type"], points)
     score = shape.get("score")
-    text = f"{html.escape(name)}{'' if score is None else f' {score:.2f}'}"
+    number = f" #{shape['track']}" if "track" in shape else ""
+    text = f"{html.escape(name)}{number}{'' if score is None else f' {score:.2f}'}"
     size = 2.2 * unit
     y = max(corner_y, size * 1.3)
     width = 0.58 * size * (len(html.unescape(text)) + 1)
@@ -206,22 +238,27 @@ _PAGE = Template("""<!doctype html>
 :root { color-scheme: light dark; --line: #8884; }
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1280px; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.6rem; margin: 0; }
+h2 { font-size: 1.25rem; margin: 2.5rem 0 0; }
 .numbers { display: flex; gap: 2.5rem; margin: 1.5rem 0; }
 .numbers b { display: block; font-size: 1.8rem; font-weight: 600; }
 ul { list-style: none; padding: 0; }
 ul.labels { display: flex; flex-wrap: wrap; gap: .4rem 1.2rem; }
 ul.labels i { display: inline-block; width: .8em; height: .8em; border-radius: 2px; background: var(--c);
   margin-right: .4em; }
-main { display: grid; grid-template-columns: repeat(auto-fill, minmax(380px, 1fr)); gap: 1.2rem; }
+.frames { display: grid; grid-template-columns: repeat(auto-fill, minmax(380px, 1fr)); gap: 1.2rem; }
 figure { margin: 0; border: 1px solid var(--line); border-radius: 8px; overflow: hidden; }
 svg { display: block; width: 100%; background: #0002; }
 svg text { font-family: system-ui, sans-serif; font-weight: 600; fill: #111; }
 figcaption { padding: .5rem .8rem; font-size: .85rem; }
 figcaption span { border: 1px solid var(--c); border-radius: 4px; padding: 0 .4em; }
 </style></head><body>
-<h1>$title</h1><p>$task</p>
+<h1>$title</h1>
+$sections
+</body></html>
+""")
+
+_SECTION = Template("""<section>$heading<p>$task</p>
 <div class="numbers">$figures</div>
 <ul class="labels">$labels</ul><ul>$lines</ul>
-<main>$frames</main>
-</body></html>
+<div class="frames">$frames</div></section>
 """)

@@ -35,6 +35,7 @@ class Options:
     window: int = 4
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "existing", Existing(self.existing))
         if self.quality not in get_args(Quality):
             raise ValueError(f"quality must be 'original' or 'compressed', not {self.quality!r}")
         for name in ("batch_size", "downloads", "window"):

@@ -24,8 +24,8 @@ __all__ = ["TrackRun", "check_takes_tracks"]
 class TrackRun(AnnotateRun):
     """A run of a detection function on a task that writes tracks instead of shapes.
 
-    Tags are written as they are. Objects are told apart over the whole task, also where it is cut into jobs; a
-    track is written as soon as it has ended.
+    Tags are written as they are. Objects are told apart over the whole task, also where it is cut into
+    jobs; a track is written as soon as it has ended.
     """
 
     in_order: ClassVar[frozenset[str]] = frozenset({"upload_batch"})

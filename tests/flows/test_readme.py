@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from prefect_cvat.demo import create_demo_task
+from prefect_cvat.auto_annotation import label_spec
+from prefect_cvat.demo import create_demo_clip, create_demo_task
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
@@ -35,9 +36,33 @@ def task(sandbox):
         yield create_demo_task(client), token, client
 
 
+@pytest.fixture
+def clip(task):
+    """A task of a video, and on its first frame a box that somebody has drawn around the motorcycle."""
+    _, _, client = task
+    task_id = create_demo_clip(client)
+    motorcycle = next(label.id for label in client.labels(task_id) if label.name == "motorcycle")
+    box = {"type": "rectangle", "frame": 0, "label_id": motorcycle, "source": "manual"}
+    box["points"] = [110, 70, 520, 370]
+    client.create_job_annotations(client.jobs(task_id)[0].id, {"shapes": [box]})
+    return task_id
+
+
+@pytest.fixture
+def boxes(task):
+    """A task with a box around something, of a label that takes any type."""
+    _, _, client = task
+    created = client.create_task("boxes", [label_spec("person", None), label_spec("car", None)])
+    client.upload_images(created.id, {"photo.png": _white()})
+    [job], labels = client.jobs(created.id), client.labels(created.id)
+    box = {"type": "rectangle", "frame": 0, "label_id": labels[0].id, "points": [8, 8, 22, 22]}
+    client.create_job_annotations(job.id, {"shapes": [box]})
+    return created.id
+
+
 def test_there_is_no_block_that_is_not_looked_at():
     assert {language for language, _ in BLOCKS} == {"python", "sh"}
-    assert (len(PYTHON), len(COMMANDS)) == (3, 4)
+    assert (len(PYTHON), len(COMMANDS)) == (3, 7)
     others = [
         line
         for language, code in BLOCKS
@@ -62,7 +87,6 @@ def test_the_code_runs(sandbox, task):
         exec(compile(code, "README.md", "exec"), names)
     assert names["report"].added > 0
     from prefect_cvat import annotate_task
-    from prefect_cvat.auto_annotation import label_spec
 
     spots = client.create_task("spots", [label_spec("spot", None)])
     client.upload_images(spots.id, {"spot.png": _white()})
@@ -70,8 +94,12 @@ def test_the_code_runs(sandbox, task):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_commands_run(sandbox, task, tmp_path, command):
+def test_the_commands_run(sandbox, task, clip, boxes, tmp_path, command):
     task_id, token, _ = task
+    if " track " in command:
+        task_id = clip
+    if " refine " in command:
+        task_id = boxes
     for name in ("photo1.jpg", "photo2.jpg"):
         (tmp_path / name).write_bytes(_white())
     (tmp_path / "my_function.py").write_text(

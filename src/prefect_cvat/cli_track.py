@@ -1,0 +1,203 @@
+"""The subcommand `track`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import typer
+
+from prefect_cvat.auto_annotation.track import new_track_run
+from prefect_cvat.cli_options import (
+    AsJson,
+    ConfThreshold,
+    Device,
+    FunctionFile,
+    FunctionModule,
+    FunctionName,
+    FunctionParameters,
+    MediaQuality,
+    OnFrameError,
+    ReportFile,
+    load_chosen_function,
+    read_object,
+    read_ranges,
+)
+from prefect_cvat.cli_output import carry_out, print_report
+from prefect_cvat.existing import Existing
+from prefect_cvat.follow_run import FollowOptions
+from prefect_cvat.options import Options
+from prefect_cvat.plan import Selection
+from prefect_cvat.track_options import Tracker, TrackOptions
+
+__all__ = ["track"]
+
+TRACKING = TrackOptions()
+
+
+def track(
+    context: typer.Context,
+    task_id: Annotated[int, typer.Argument(help="Number of the task.")],
+    function_name: FunctionName = None,
+    function_module: FunctionModule = None,
+    function_file: FunctionFile = None,
+    parameters: FunctionParameters = None,
+    tolerance: Annotated[
+        float, typer.Option(min=0, help="Pixels by which boxes between keyframes may be off.")
+    ] = TRACKING.tolerance,
+    step: Annotated[int, typer.Option(min=1, help="Detect on every n-th frame.")] = TRACKING.step,
+    min_length: Annotated[
+        int,
+        typer.Option(min=1, help="Least number of detections of a track."),
+    ] = TRACKING.min_length,
+    max_gap: Annotated[
+        int,
+        typer.Option(min=1, help="Frames after which a lost object is another one."),
+    ] = TRACKING.max_gap,
+    fill_gap: Annotated[
+        int,
+        typer.Option(min=0, help="Longest gap, in frames, to interpolate over."),
+    ] = TRACKING.fill_gap,
+    smoothing: Annotated[
+        int,
+        typer.Option(min=0, help="Frames on each side to smooth boxes over."),
+    ] = TRACKING.smoothing,
+    tracker: Annotated[Tracker, typer.Option(help="How objects are told apart.")] = TRACKING.tracker,
+    high_confidence: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Score from which on a detection is matched first."),
+    ] = TRACKING.high_confidence,
+    activation: Annotated[
+        float, typer.Option(min=0, max=1, help="Score that begins a track.")
+    ] = TRACKING.activation,
+    min_iou: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Least overlap of one object's boxes."),
+    ] = TRACKING.min_iou,
+    existing: Annotated[
+        Existing,
+        typer.Option(help="What becomes of the annotations that the task has."),
+    ] = Existing.KEEP,
+    allow_unmatched_labels: Annotated[
+        bool,
+        typer.Option(
+            "--allow-unmatched-labels",
+            help="Drop what the task has no label for.",
+        ),
+    ] = False,
+    conf_threshold: ConfThreshold = None,
+    label_map: Annotated[
+        str | None,
+        typer.Option(
+            metavar="JSON|FILE",
+            help='Where labels go whose names differ: {"truck": "car", "dog": null}.',
+        ),
+    ] = None,
+    label_thresholds: Annotated[
+        str | None,
+        typer.Option(
+            metavar="JSON|FILE",
+            help='Least score of single labels: {"person": 0.7}.',
+        ),
+    ] = None,
+    on_frame_error: Annotated[
+        OnFrameError,
+        typer.Option(help="Whether a frame that fails ends the run."),
+    ] = OnFrameError.FAIL,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option("--label", help="Follow shapes of this label only."),
+    ] = None,
+    sources: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--source",
+            help="Follow shapes of this source only; by default those that a human made.",
+        ),
+    ] = None,
+    direction: Annotated[
+        Literal["forward", "backward", "both"],
+        typer.Option(help="Which way to follow."),
+    ] = "forward",
+    until: Annotated[int | None, typer.Option(min=0, help="Frame to follow to.")] = None,
+    keep_seeds: Annotated[
+        bool,
+        typer.Option(
+            "--keep-seeds",
+            help="Leave the shapes that have become tracks as well.",
+        ),
+    ] = False,
+    frames: Annotated[str | None, typer.Option(metavar="RANGES", help="Frames to look at: 0-99,150.")] = None,
+    jobs: Annotated[str | None, typer.Option(metavar="IDS", help="Jobs to write to: 12,13.")] = None,
+    quality: Annotated[
+        MediaQuality, typer.Option(help="Which images to fetch; compressed ones are smaller.")
+    ] = MediaQuality.ORIGINAL,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Most frames of a batch.")] = None,
+    downloads: Annotated[int, typer.Option(min=1, help="Chunks downloaded at a time.")] = 1,
+    use_cache: Annotated[
+        bool, typer.Option("--cache/--no-cache", help="Keep detections between runs.")
+    ] = True,
+    refresh_cache: Annotated[
+        bool, typer.Option("--refresh-cache", help="Detect everything anew, and keep that.")
+    ] = False,
+    device: Device = None,
+    report: ReportFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make tracks: of what a detection function finds, or of shapes that somebody has drawn.
+
+    A detection function (nanodet_detection) finds objects on frame after frame; they are told apart and
+    written as tracks. A tracking function (optical_flow_tracking) follows shapes that are there already:
+    --label, --source, --direction, --until and --keep-seeds are for it, --step to --on-frame-error for the
+    other kind.
+
+    \b
+    Example:
+      prefect-cvat --server-host cvat.example.com --auth alice \\
+        track 123 --function nanodet_detection --step 2
+      prefect-cvat --server-host cvat.example.com --auth alice \\
+        track 123 --function optical_flow_tracking --label person --direction both
+    """  # noqa: D301 (\b keeps click from joining the lines)
+    function = load_chosen_function(function_name, function_module, function_file, parameters, device)
+    options = Options(
+        selection=Selection(
+            frames=None if frames is None else read_ranges(frames, "--frames"),
+            jobs=None if jobs is None else read_ranges(jobs, "--jobs"),
+        ),
+        existing=existing,
+        allow_unmatched_labels=allow_unmatched_labels,
+        label_map=read_object(label_map, "--label-map"),
+        conf_threshold=conf_threshold,
+        label_thresholds=read_object(label_thresholds, "--label-thresholds"),
+        on_frame_error=on_frame_error.value,
+        quality=quality.value,
+        batch_size=batch_size,
+        downloads=downloads,
+        use_cache=use_cache,
+        refresh_cache=refresh_cache,
+    )
+    tracking = TrackOptions(
+        step=step,
+        min_length=min_length,
+        max_gap=max_gap,
+        fill_gap=fill_gap,
+        tolerance=tolerance,
+        smoothing=smoothing,
+        tracker=tracker,
+        high_confidence=high_confidence,
+        activation=activation,
+        min_iou=min_iou,
+    )
+    following = FollowOptions(
+        labels=labels or None,
+        sources=sources or None,
+        direction=direction,
+        until=until,
+        keep_seeds=keep_seeds,
+        tolerance=tolerance,
+    )
+    name = function_name or function_module or str(function_file)
+    with context.obj.connect() as client:
+        done = carry_out(
+            new_track_run(client, task_id, function, options, tracking, following, function_name=name)
+        )
+    print_report(done, report, as_json)

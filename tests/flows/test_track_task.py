@@ -1,0 +1,66 @@
+"""The flow that makes tracks, on a real Prefect server, against the sandbox over HTTP."""
+
+import pytest
+from pydantic import SecretStr
+
+from clips import clip
+from prefect_cvat import FollowOptions, TrackOptions
+from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.flows.track_task import track_task
+
+pytestmark = [
+    pytest.mark.usefixtures("prefect_server"),
+    pytest.mark.filterwarnings("default"),  # Prefect's own
+]
+
+
+@pytest.fixture
+def credentials(prefect_server, sandbox) -> CvatCredentials:
+    CvatCredentials(url=sandbox.url, username=sandbox.user, password=SecretStr(sandbox.password)).save(
+        "test", overwrite=True
+    )
+    return CvatCredentials.load("test")
+
+
+def test_detections_become_tracks_whatever_the_order_in_which_batches_are_done(
+    credentials, client, video_task, monkeypatch
+):
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+    task_id = video_task(clip(range(60, 84)), segment_size=10)
+    tracking = TrackOptions(min_length=1, fill_gap=0, smoothing=0)
+    report = track_task(task_id, credentials, function="flow_functions.moving", tracking=tracking, batch_size=1)
+    assert (report.batches, report.tracks, report.track_frames) == (6, {"car": 1}, 24)
+    found = [client.job_annotations(job.id).tracks for job in client.jobs(task_id)]
+    assert [len(of_job) for of_job in found] == [1, 1, 1, 1]
+
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.sorting import FlowRunSort
+
+    with get_client(sync_client=True) as prefect:
+        [run] = prefect.read_flow_runs(limit=1, sort=FlowRunSort.START_TIME_DESC)
+    assert run.name == f"track task {task_id} with flow_functions.moving"
+    assert run.state_name == "Completed"
+
+
+def test_shapes_are_followed(credentials, client, video_task):
+    pytest.importorskip("cv2", reason="OpenCV, the extra `video`, is not installed")
+    task_id = video_task(clip([7] * 12))
+    [job], [car] = client.jobs(task_id), client.labels(task_id)
+    seed = {"type": "rectangle", "frame": 5, "label_id": car.id, "source": "manual"}
+    client.create_job_annotations(job.id, {"shapes": [{**seed, "points": [15, 0, 70, 30]}]})
+    following = FollowOptions(until=9)
+    report = track_task(
+        task_id, credentials, function="optical_flow_tracking", following=following, batch_size=1
+    )
+    assert (report.tracks, report.removed) == ({"car": 1}, 1)
+    [track] = client.job_annotations(job.id).tracks
+    assert (track["source"], track["frame"]) == ("semi-auto", 5)
+    assert (track["shapes"][-1]["frame"], track["shapes"][-1]["outside"]) == (10, True)
+
+
+def test_the_form_of_the_flow_explains_every_parameter():
+    parameters = track_task.parameters.properties
+    assert all(parameter.get("description") for parameter in parameters.values())
+    assert not any("\n" in parameter["description"] for parameter in parameters.values())
+    definitions = track_task.parameters.definitions
+    assert definitions["Tracker"]["enum"] == ["bytetrack", "ocsort", "sort"]
