@@ -1,6 +1,7 @@
 """Tracking functions on whole tasks, over real HTTP: shapes become tracks, exactly once."""
 
 import io
+import random
 import tracemalloc
 from collections import Counter
 from pathlib import Path
@@ -597,6 +598,61 @@ def test_a_seed_on_the_last_frame_of_its_job(world):
     ]
 
 
+@pytest.mark.parametrize("number", range(8))
+def test_any_mixture_of_jobs_keyframes_and_hidden_frames(world, number):
+    """Against a plain description of what must be visible where."""
+    rng = random.Random(number)
+    size = rng.randint(10, 30)
+    rows = {RED: 10, GREEN: 20, BLUE: 30}
+    hidden = {(colour, frame) for colour in rows for frame in range(size) if rng.random() < 0.15}
+    here = world(
+        size,
+        hidden=hidden,
+        segment_size=rng.randint(5, 15),
+        overlap=rng.randint(0, 3),
+        chunk_size=rng.randint(1, 6),
+    )
+    direction = rng.choice(["forward", "backward", "both"])
+    seeds = {}
+    for colour, row in rows.items():
+        seen = [frame for frame in range(size) if (colour, frame) not in hidden]
+        seeds[row] = sorted(rng.sample(seen, rng.randint(1, 3)))
+        for frame in seeds[row]:
+            jobs = [i for i, job in enumerate(here.jobs) if job.start_frame <= frame <= job.stop_frame]
+            for job in rng.sample(jobs, rng.randint(1, len(jobs))):
+                here.place(here.shape(frame, row=row, group=row), job=job)
+
+    report = here.run(direction=direction, options={"batch_size": rng.randint(1, 7)})
+
+    tracked = 0
+    for colour, row in rows.items():
+        own = set(seeds[row])
+        ways = []
+        if direction != "backward":
+            ways += [range(frame, size) for frame in seeds[row]]
+        if direction == "backward":
+            ways += [range(frame, -1, -1) for frame in seeds[row]]
+        if direction == "both":
+            ways.append(range(seeds[row][0], -1, -1))
+        frames = set(own)
+        for way in ways:
+            for frame in way[1:]:
+                if (colour, frame) in hidden or frame in own:
+                    break
+                frames.add(frame)
+        tracked += frames > own
+        for index, job in enumerate(here.jobs):
+            inside = [frame for frame in sorted(frames) if job.start_frame <= frame <= job.stop_frame]
+            tracks = [track for track in here.tracks(index) if track["group"] == row]
+            shapes = [shape for shape in here.shapes(index) if shape["group"] == row]
+            assert len(tracks) == bool(inside and frames > own)
+            for track in tracks:
+                assert [f for f in visible(track, size) if f <= job.stop_frame] == inside
+                assert all(interpolate(track, frame)["points"] == box(2 * frame, row) for frame in inside)
+            assert not (shapes and tracks)
+    assert report.tracks == ({"car": tracked} if tracked else {})
+
+
 # --- exactly once --------------------------------------------------------------------------------
 
 
@@ -865,42 +921,49 @@ def iou(one, other):
 
 
 def test_memory_does_not_grow_with_what_was_found_backwards(tmp_path):
-    """Twenty objects over 4,000 frames, with so much jitter that all of them are keyframes."""
-    label = Label(id=1, name="car")
-    last, batch = 4000, 100
-    jobs = [Job(id=n, task_id=1, start_frame=100 * n, stop_frame=100 * n + 99) for n in range(41)]
+    """Five objects with so much jitter that all that is found becomes keyframes."""
 
-    def shape(number):
-        return {
-            "id": number,
-            "frame": last,
-            "type": "rectangle",
-            "label_id": 1,
-            "points": [0.0, 0.0, 9.0, 9.0],
-        }
-
-    objects = [
-        FollowedObject(number, label, (SeedShape(shape(number), [(40, number)]),)) for number in range(20)
-    ]
-    rng = np.random.default_rng(1)
-    tracks = FollowedTracks(jobs, objects, last_frame=4099, tolerance=0.5, folder=tmp_path)
-
-    def found(frame):
-        return {
-            "frame": frame,
-            "found": [(number, 0, rng.uniform(0, 9, 4).tolist()) for number in range(20)],
-        }
+    def peak(last, folder):
+        folder.mkdir()
+        jobs = [
+            Job(id=n, task_id=1, start_frame=50 * n, stop_frame=50 * n + 49) for n in range(last // 50 + 1)
+        ]
+        objects = []
+        for number in range(5):
+            shape = {
+                "id": number,
+                "frame": last,
+                "type": "rectangle",
+                "label_id": 1,
+                "points": [0.0, 0.0, 9.0, 9.0],
+            }
+            seeds = (SeedShape(shape, [(jobs[-1].id, number)]),)
+            objects.append(FollowedObject(number, Label(id=1, name="car"), seeds))
+        rng = np.random.default_rng(1)
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        tracks = FollowedTracks(jobs, objects, last_frame=last, tolerance=0.5, folder=folder)
+        for start in reversed(range(0, last, 50)):
+            tracks.hold(
+                [
+                    {
+                        "frame": frame,
+                        "found": [(number, 0, rng.uniform(0, 9, 4).tolist()) for number in range(5)],
+                    }
+                    for frame in range(start, start + 50)
+                ]
+            )
+        tracks.add([{"frame": last, "found": []}])
+        tracks.finish()
+        assert sum(len(pack) for _, _, pack in tracks.packs(with_seeds=False)) == 5 * (last // 50)
+        assert tracks.keyframes > 4 * last
+        return tracemalloc.get_traced_memory()[1] - before
 
     tracemalloc.start()
     try:
-        for stop in range(last, 0, -batch):
-            tracks.hold([found(frame) for frame in range(stop - batch, stop)])
-        tracks.add([{"frame": last, "found": []}])
-        tracks.finish()
-        read = sum(len(pack) for _, _, pack in tracks.packs(with_seeds=False))
-        peak = tracemalloc.get_traced_memory()[1]
+        peak(100, tmp_path / "warm")
+        short = peak(200, tmp_path / "short")
+        long = peak(1600, tmp_path / "long")
     finally:
         tracemalloc.stop()
-    assert read == 20 * 40
-    assert tracks.keyframes > 60_000
-    assert peak < 12_000_000  # all of the points in lists would take 15,000,000, all keyframes 60,000,000
+    assert long < short + 500_000  # what was found on 1,400 frames more takes 2,000,000 in lists

@@ -14,7 +14,7 @@ from pydantic_core import from_json, to_json
 
 from prefect_cvat.annotation_requests import json_size
 from prefect_cvat.exceptions import StorageError
-from prefect_cvat.models import Attribute, InputTypeEnum, Job
+from prefect_cvat.models import Job
 from prefect_cvat.seeds import FollowedObject, SeedShape
 from prefect_cvat.track_options import TrackOptions
 from prefect_cvat.tracks import TrackAssembler
@@ -29,12 +29,6 @@ Found: TypeAlias = dict[str, Any]
 
 PACK_BYTES = 4 * 2**20
 """How many bytes of tracks, about, are read back at a time."""
-
-MARK = 0
-"""The id of an attribute of our own, which no attribute of CVAT has.
-
-Its value changes at each seed, and so makes a keyframe of it. It is not written.
-"""
 
 
 class FollowedTracks:
@@ -132,6 +126,10 @@ class FollowedTracks:
                         size, number, pack = 0, number + 1, []
                 yield job.id, number, pack
 
+    def labels(self) -> dict[str, int]:
+        """How many tracks of each label there are."""
+        return dict(Counter(each.label.name for each in self.written))
+
     def _catch_up(self, frame: int | None) -> None:
         """Take what was found backwards before a frame; None for all of it."""
         if not self._is_merging:
@@ -150,19 +148,19 @@ class FollowedTracks:
         for number, index, points in found:
             each = self._objects[number]
             each.has_been_found = True
-            seed = each.followed.seeds[index]
-            side = "before" if frame < seed.frame else "after"
-            shapes[number] = _shape(seed, points, f"{side} {index}")
+            shapes[number] = _shape(each.followed.seeds[index], points)
+        drawn = set()
         for each, index in self._beginning.pop(frame, ()):
             seed = each.followed.seeds[index]
-            shapes[each.followed.number] = _shape(seed, seed.shape["points"], f"after {index}")
+            shapes[each.followed.number] = _shape(seed, seed.shape["points"])
+            drawn.add(each.followed.number)
         for number in sorted(self._visible | shapes.keys()):
             each = self._objects[number]
             assembler = each.assembler
             if assembler is None:
-                assembler = each.assembler = self._assembler(each.followed)
+                assembler = each.assembler = TrackAssembler(self._jobs, self._options, [each.followed.label])
             each.see(frame, number in shapes)
-            assembler.add(frame, [(number, shapes[number])] if number in shapes else [])
+            assembler.add(frame, [(number, shapes[number])] if number in shapes else [], drawn)
             if number in shapes:
                 self._visible.add(number)
                 self._keep(each)
@@ -180,19 +178,11 @@ class FollowedTracks:
         self._visible.discard(each.followed.number)
         del self._objects[each.followed.number]
 
-    def _assembler(self, followed: FollowedObject) -> TrackAssembler:
-        mark = Attribute(id=MARK, name="", mutable=True, input_type=InputTypeEnum.TEXT)
-        label = followed.label
-        label = label.model_copy(update={"attributes": [*label.attributes, mark]})
-        return TrackAssembler(self._jobs, self._options, [label])
-
     def _keep(self, each: _Object) -> None:
         """Put what has become complete of an object to what waits on disk, once it was found at all."""
         assert each.assembler is not None
         followed = each.followed
         for job_id, track in each.assembler.take():
-            for shape in track["shapes"]:
-                shape["attributes"] = [item for item in shape["attributes"] if item["spec_id"] != MARK]
             track["source"] = followed.source
             track["group"] = followed.seeds[0].shape.get("group") or 0
             each.waiting.append((job_id, track))
@@ -208,10 +198,6 @@ class FollowedTracks:
 
     def _path(self, job_id: int, with_seeds: bool) -> Path:
         return self._folder / f"tracks-{job_id}-{'with' if with_seeds else 'without'}-seeds.jsonl"
-
-    def labels(self) -> dict[str, int]:
-        """How many tracks of each label there are."""
-        return dict(Counter(each.label.name for each in self.written))
 
 
 class _Object:
@@ -238,7 +224,7 @@ class _Object:
             self.last = frame
 
 
-def _shape(seed: SeedShape, points: Sequence[float], mark: str) -> dict[str, Any]:
+def _shape(seed: SeedShape, points: Sequence[float]) -> dict[str, Any]:
     """The shape of a seed somewhere else."""
     shape: Mapping[str, Any] = seed.shape
     return {
@@ -248,7 +234,7 @@ def _shape(seed: SeedShape, points: Sequence[float], mark: str) -> dict[str, Any
         "rotation": shape.get("rotation") or 0.0,
         "occluded": shape.get("occluded"),
         "z_order": shape.get("z_order"),
-        "attributes": [*(shape.get("attributes") or ()), {"spec_id": MARK, "value": mark}],
+        "attributes": shape.get("attributes") or [],
     }
 
 
