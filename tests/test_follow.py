@@ -754,20 +754,41 @@ def test_writes_that_fail_do_not_double_or_lose_anything(world, faults, fault):
     assert same(here, undisturbed)
 
 
-def test_a_run_that_broke_off_before_the_seeds_were_removed_only_removes_them(world, downloads, monkeypatch):
+@pytest.fixture
+def broken_off(world, monkeypatch):
+    """A task whose run broke off when the tracks stood, and before the seeds were removed."""
     here = complicated(world)
     with monkeypatch.context() as broken:
-        broken.setattr(FollowRun, "_remove_seeds", lambda *_: (_ for _ in ()).throw(StorageError("broken")))
+        broken.setattr(FollowRun, "_remove", lambda *_: (_ for _ in ()).throw(StorageError("broken")))
         with pytest.raises(StorageError):
             here.run()
+    return here
+
+
+def test_a_run_that_broke_off_before_the_seeds_were_removed_only_removes_them(world, broken_off):
     undisturbed = complicated(world)
     undisturbed.run()
-    downloads.clear()
-    report = here.run()
-    assert same(here, undisturbed)
+    report = broken_off.run()
+    assert same(broken_off, undisturbed)
     assert report.seeds == 1  # the one that was lost at once
     assert report.seeds_left_out["in a track already"] == 4
     assert report.added == 0
+
+
+@pytest.mark.parametrize("keep_seeds", [False, True])
+def test_tracks_that_a_run_has_doubled_before_it_broke_off_are_made_single(world, broken_off, keep_seeds):
+    undisturbed = complicated(world)
+    undisturbed.run(keep_seeds=keep_seeds)
+    for index in range(3):
+        tracks = [
+            {name: value for name, value in track.items() if name != "id"}
+            for track in broken_off.tracks(index)
+        ]
+        for shape in (shape for track in tracks for shape in track["shapes"]):
+            shape.pop("id", None)
+        broken_off.place(job=index, tracks=tracks)
+    broken_off.run(keep_seeds=keep_seeds)
+    assert same(broken_off, undisturbed)
 
 
 def test_seeds_may_stay_and_running_again_adds_nothing(world, downloads):

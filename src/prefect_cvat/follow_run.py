@@ -76,6 +76,7 @@ class FollowRun(Run):
         self.types = ShapeTracker(function).supported_shape_types
         self._objects: list[FollowedObject] = []
         self._carried: list[FollowedObject] = []
+        self._doubled: list[tuple[int, dict[str, Any]]] = []
         self._ways: list[Way] = []
         self._way: Way | None = None
         self._tracks: FollowedTracks | None = None
@@ -101,6 +102,12 @@ class FollowRun(Run):
             objects = reader.objects()
         self._objects = [each for each in objects if not each.is_carried]
         self._carried = [each for each in objects if each.is_carried]
+        kinds = {(each.label.id, each.group) for each in self._carried}
+        self._doubled = [
+            (job_id, track)
+            for job_id, track in reader.doubled
+            if (track["label_id"], track.get("group") or 0) in kinds
+        ]
         self.report.seeds = _count_seeds(self._objects)
         self.report.seeds_left_out = dict(reader.left_out)
         if carried := _count_seeds(self._carried):
@@ -171,8 +178,15 @@ class FollowRun(Run):
                     touched.add(job_id)
             for job_id in sorted(touched):
                 self._writers[job_id].finish()
+            # what is not followed anew is not looked for when jobs are verified
+            self._remove(self._doubled)
             if not self.follow.keep_seeds:
-                self._remove_seeds([*self._carried, *tracks.written])
+                self._remove(
+                    (job_id, {**seed.shape, "id": shape_id})
+                    for each in (*self._carried, *tracks.written)
+                    for seed in each.seeds
+                    for job_id, shape_id in seed.originals
+                )
 
     # --- parts of stages ---
 
@@ -231,12 +245,11 @@ class FollowRun(Run):
             )
         return self._tracks
 
-    def _remove_seeds(self, objects: Iterable[FollowedObject]) -> None:
+    def _remove(self, annotations: Iterable[tuple[int, dict[str, Any]]]) -> None:
+        """Remove annotations from their jobs, unless somebody has changed them."""
         by_job: dict[int, list[dict[str, Any]]] = {}
-        for each in objects:
-            for seed in each.seeds:
-                for job_id, shape_id in seed.originals:
-                    by_job.setdefault(job_id, []).append({**seed.shape, "id": shape_id})
+        for job_id, annotation in annotations:
+            by_job.setdefault(job_id, []).append(annotation)
         for job_id, originals in by_job.items():
             self._writers[job_id].replace(originals)
             self._writers[job_id].finish()

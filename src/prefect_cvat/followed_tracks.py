@@ -184,7 +184,7 @@ class FollowedTracks:
         followed = each.followed
         for job_id, track in each.assembler.take():
             track["source"] = followed.source
-            track["group"] = followed.seeds[0].shape.get("group") or 0
+            track["group"] = followed.group
             each.waiting.append((job_id, track))
         if not each.has_been_found or not each.waiting:
             return

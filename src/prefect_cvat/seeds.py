@@ -115,6 +115,12 @@ class FollowedObject:
         return "auto" if all(_is_auto(seed.shape) for seed in self.seeds) else "semi-auto"
 
     @property
+    def group(self) -> int:
+        """The group of all of its seeds; 0 for none."""
+        group: int = self.seeds[0].shape.get("group") or 0
+        return group
+
+    @property
     def job_ids(self) -> set[int]:
         """The jobs that have a seed of it."""
         return {job_id for seed in self.seeds for job_id, _ in seed.originals}
@@ -135,6 +141,7 @@ class SeedReader:
 
     Attributes:
         left_out: How many shapes that were asked for are not followed, by reason.
+        doubled: Machines' tracks that their jobs hold more than once, with the ids of the jobs: all but one.
 
     Raises:
         ValueError: The options name a label or a frame that the task does not have.
@@ -148,6 +155,7 @@ class SeedReader:
                 f"task {info.task.id} has the frames 0-{size - 1}; it has no frame {options.until}"
             )
         self.left_out: Counter[str] = Counter()
+        self.doubled: list[tuple[int, dict[str, Any]]] = []
         self._task_id = info.task.id
         self._options = options
         self._types = frozenset(types) - {"skeleton"}  # the interface has no place for its elements
@@ -166,11 +174,15 @@ class SeedReader:
             annotations: As `Client.each_job_annotation` yields them.
         """
         here: dict[bytes, list[SeedShape]] = {}
+        tracks: set[bytes] = set()
         for kind, annotation in annotations:
             if kind == "shapes" and (seed := self._seed(annotation)) is not None:
                 seed.originals.append((job_id, annotation["id"]))
                 here.setdefault(self._place(annotation), []).append(seed)
-            elif kind == "tracks" and here and (source := annotation.get("source")) in ("auto", "semi-auto"):
+            elif kind == "tracks" and (source := annotation.get("source")) in ("auto", "semi-auto"):
+                if (digest := identity(annotation, self._defaults)) in tracks:
+                    self.doubled.append((job_id, dict(annotation)))
+                tracks.add(digest)
                 for shape in _keyframes(annotation):
                     for carried in here.get(self._place(shape), ()):
                         # a machine's own track says nothing about what a human drew in the same place
