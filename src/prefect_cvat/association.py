@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping, Sequence
 from itertools import count
 from math import cos, radians, sin
@@ -112,12 +113,11 @@ def import_trackers() -> ModuleType:
         MissingLibraryError: It is not installed; the message says how to do so.
     """
     try:
-        import trackers
+        return importlib.import_module("trackers")
     except ImportError as error:
         raise MissingLibraryError(
             f"tracks need the library trackers ({error}); install it: pip install 'prefect-cvat[video]'"
         ) from error
-    return trackers
 
 
 def bounding_box(shape: Mapping[str, Any]) -> Box:

@@ -28,7 +28,9 @@ def test_detections_become_tracks_whatever_the_order_in_which_batches_are_done(
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
     task_id = video_task(clip(range(60, 84)), segment_size=10)
     tracking = TrackOptions(min_length=1, fill_gap=0, smoothing=0)
-    report = track_task(task_id, credentials, function="flow_functions.moving", tracking=tracking, batch_size=1)
+    report = track_task(
+        task_id, credentials, function="flow_functions.moving", tracking=tracking, batch_size=1
+    )
     assert (report.batches, report.tracks, report.track_frames) == (6, {"car": 1}, 24)
     found = [client.job_annotations(job.id).tracks for job in client.jobs(task_id)]
     assert [len(of_job) for of_job in found] == [1, 1, 1, 1]
