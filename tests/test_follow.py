@@ -346,6 +346,14 @@ def test_a_group_with_several_on_a_frame_holds_objects_of_their_own(world):
     assert {track["group"] for track in here.tracks()} == {4}
 
 
+def test_groups_of_jobs_that_share_none_of_their_shapes_are_other_objects(world):
+    """CVAT numbers groups anew in each job."""
+    here = world(24, segment_size=8, overlap=2)
+    here.place(here.shape(3, group=4), job=0)
+    here.place(here.shape(20, row=20, group=4), job=3)
+    assert here.run().tracks == {"car": 2}
+
+
 def test_other_labels_of_the_group_are_other_objects(world):
     here = world()
     here.place(here.shape(3, group=4), here.shape(6, row=20, group=4, label="person"))
@@ -615,12 +623,15 @@ def test_any_mixture_of_jobs_keyframes_and_hidden_frames(world, number):
     direction = rng.choice(["forward", "backward", "both"])
     seeds = {}
     for colour, row in rows.items():
-        seen = [frame for frame in range(size) if (colour, frame) not in hidden]
-        seeds[row] = sorted(rng.sample(seen, rng.randint(1, 3)))
+        home = rng.randrange(len(here.jobs))
+        own = range(here.jobs[home].start_frame, here.jobs[home].stop_frame + 1)
+        seen = [frame for frame in own if (colour, frame) not in hidden] or [own[0]]
+        seeds[row] = sorted(rng.sample(seen, rng.randint(1, min(3, len(seen)))))
         for frame in seeds[row]:
-            jobs = [i for i, job in enumerate(here.jobs) if job.start_frame <= frame <= job.stop_frame]
-            for job in rng.sample(jobs, rng.randint(1, len(jobs))):
-                here.place(here.shape(frame, row=row, group=row), job=job)
+            here.place(here.shape(frame, row=row, group=row), job=home)
+            for i, job in enumerate(here.jobs):
+                if i != home and job.start_frame <= frame <= job.stop_frame and rng.random() < 0.5:
+                    here.place(here.shape(frame, row=row, group=row), job=i)
 
     report = here.run(direction=direction, options={"batch_size": rng.randint(1, 7)})
 
@@ -661,7 +672,7 @@ def complicated(world):
     here = world(24, segment_size=8, overlap=2, chunk_size=3, hidden={(RED, 15), (GREEN, 9), (GREEN, 8)})
     here.place(here.shape(2, group=1), here.shape(7, group=1), here.shape(7, row=20))
     here.place(here.shape(7, group=1), here.shape(7, row=20), here.shape(9, row=30, label="person"), job=1)
-    here.place(here.shape(18, group=1), job=2)
+    here.place(here.shape(12, group=1), job=1)
     here.place(here.shape(14, source="auto"), here.shape(4, type="ellipse", row=40))
     return here
 

@@ -1,9 +1,9 @@
 """Which shapes of a task are followed, and which of them are the same object.
 
 A shape that is followed is a *seed*. Where jobs overlap, CVAT keeps it once in each of them, with different
-ids; what says the same is one seed. Seeds of one nonzero group, label and type on different frames are
-keyframes of one object. Where a frame has several of these, the group says that they belong together and
-not that they are the same, and each is an object of its own.
+ids; what says the same is one seed. Seeds of one nonzero group, label and type on different frames of a job
+are keyframes of one object. Where a frame has several of these, the group says that they belong together
+and not that they are the same, and each is an object of its own.
 """
 
 from __future__ import annotations
@@ -197,15 +197,8 @@ class SeedReader:
         """
         if not self._seeds:
             raise ValueError(self._why_nothing())
-        by_group: dict[tuple[int, int, str], list[SeedShape]] = {}
-        alone: list[list[SeedShape]] = []
-        for seed in self._seeds.values():
-            if group := seed.shape.get("group") or 0:
-                key = (group, seed.shape["label_id"], seed.shape["type"])
-                by_group.setdefault(key, []).append(seed)
-            else:
-                alone.append([seed])
-        for seeds in by_group.values():
+        alone = [[seed] for seed in self._seeds.values() if not seed.shape.get("group")]
+        for seeds in self._groups():
             is_one = len({seed.frame for seed in seeds}) == len(seeds)
             alone += [seeds] if is_one else [[seed] for seed in seeds]
         objects = []
@@ -214,6 +207,23 @@ class SeedReader:
             first = seeds[0].shape
             objects.append(FollowedObject(first["id"], self._labels[first["label_id"]], tuple(seeds)))
         return sorted(objects, key=lambda each: (each.seeds[0].frame, each.number))
+
+    def _groups(self) -> Iterable[list[SeedShape]]:
+        """The seeds of each group, label and type.
+
+        Groups are numbered anew in each job: jobs have one in common only if they share a seed of it.
+        """
+        of_job: dict[tuple[int, int, int, str], list[SeedShape]] = {}
+        for seed in self._seeds.values():
+            if group := seed.shape.get("group"):
+                kind = group, seed.shape["label_id"], seed.shape["type"]
+                parts = [of_job.setdefault((job_id, *kind), []) for job_id, _ in seed.originals]
+                parts[0].append(seed)
+                for part in parts[1:]:
+                    if part is not parts[0]:
+                        parts[0] += part
+                        of_job |= {key: parts[0] for key, other in of_job.items() if other is part}
+        return {id(seeds): seeds for seeds in of_job.values()}.values()
 
     def _wanted(self, labels: Sequence[Label]) -> dict[int, Label]:
         names = self._options.labels
