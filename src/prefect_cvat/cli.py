@@ -13,33 +13,25 @@ import typer
 from rich.table import Table
 
 from prefect_cvat import preview as previewing
-from prefect_cvat.annotate_run import AnnotateRun
 from prefect_cvat.auto_annotation import loading
 from prefect_cvat.cache import DetectionCache
+from prefect_cvat.cli_annotate import annotate
 from prefect_cvat.cli_options import (
-    AsJson,
     ConfThreshold,
     Device,
     FunctionFile,
     FunctionModule,
     FunctionName,
     FunctionParameters,
-    MediaQuality,
-    OnFrameError,
-    ReportFile,
     Server,
     load_chosen_function,
-    read_existing,
-    read_object,
     read_ranges,
 )
-from prefect_cvat.cli_output import carry_out, print_report, spec_lines, stderr, stdout
+from prefect_cvat.cli_output import spec_lines, stderr, stdout
 from prefect_cvat.cli_refine import refine
 from prefect_cvat.cli_track import track
 from prefect_cvat.detection import Detector
 from prefect_cvat.exceptions import PrefectCvatError
-from prefect_cvat.existing import Existing
-from prefect_cvat.options import Options
 from prefect_cvat.plan import Selection
 from prefect_cvat.report import RunReport
 
@@ -57,6 +49,7 @@ functions_app = typer.Typer(help="The functions that come with prefect-cvat.", n
 app.add_typer(functions_app, name="functions")
 cache_app = typer.Typer(help="Detections that are kept between runs.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
+app.command()(annotate)
 app.command()(track)
 app.command()(refine)
 
@@ -100,103 +93,6 @@ def common_options(
         level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s: %(message)s"
     )
     logging.getLogger("prefect_cvat").setLevel(logging.DEBUG if debug else logging.WARNING)
-
-
-@app.command()
-def annotate(
-    context: typer.Context,
-    task_id: Annotated[int, typer.Argument(help="Number of the task.")],
-    function_name: FunctionName = None,
-    function_module: FunctionModule = None,
-    function_file: FunctionFile = None,
-    parameters: FunctionParameters = None,
-    clear_existing: Annotated[
-        bool, typer.Option("--clear-existing", help="Replace what the task has; same as --existing clear.")
-    ] = False,
-    existing: Annotated[
-        Existing | None, typer.Option(help="What becomes of the annotations that the task has.")
-    ] = None,
-    allow_unmatched_labels: Annotated[
-        bool, typer.Option("--allow-unmatched-labels", help="Drop what the task has no label for.")
-    ] = False,
-    conf_threshold: ConfThreshold = None,
-    conv_mask_to_poly: Annotated[
-        bool, typer.Option("--conv-mask-to-poly", help="Write polygons instead of masks.")
-    ] = False,
-    label_map: Annotated[
-        str | None,
-        typer.Option(
-            metavar="JSON|FILE", help='Where labels go whose names differ: {"truck": "car", "dog": null}.'
-        ),
-    ] = None,
-    ignore_case: Annotated[
-        bool, typer.Option("--ignore-case", help="Match label names whatever their case.")
-    ] = False,
-    label_thresholds: Annotated[
-        str | None, typer.Option(metavar="JSON|FILE", help='Least score of single labels: {"person": 0.7}.')
-    ] = None,
-    on_frame_error: Annotated[
-        OnFrameError, typer.Option(help="Whether a frame that fails ends the run.")
-    ] = OnFrameError.FAIL,
-    frames: Annotated[
-        str | None, typer.Option(metavar="RANGES", help="Frames to annotate: 0-99,150.")
-    ] = None,
-    jobs: Annotated[str | None, typer.Option(metavar="IDS", help="Jobs to annotate: 12,13.")] = None,
-    quality: Annotated[
-        MediaQuality, typer.Option(help="Fetch original media, or smaller images as annotators see them.")
-    ] = MediaQuality.ORIGINAL,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Most frames of a batch.")] = None,
-    downloads: Annotated[int, typer.Option(min=1, help="Chunks downloaded at a time.")] = 1,
-    use_cache: Annotated[
-        bool, typer.Option("--cache/--no-cache", help="Keep detections between runs.")
-    ] = True,
-    refresh_cache: Annotated[
-        bool, typer.Option("--refresh-cache", help="Detect everything anew, and keep that.")
-    ] = False,
-    device: Device = None,
-    report: ReportFile = None,
-    as_json: AsJson = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and upload nothing.")
-    ] = False,
-) -> None:
-    """Annotate a task.
-
-    \b
-    Example:
-      prefect-cvat --server-host cvat.example.com --auth alice \\
-        annotate 123 --function nanodet_detection --conf-threshold 0.5
-      prefect-cvat --server-host cvat.example.com --auth alice \\
-        annotate 123 --function-file my_function.py -p size=int:640 --existing replace_auto --dry-run
-    """  # noqa: D301 (\b keeps click from joining the lines)
-    function = load_chosen_function(function_name, function_module, function_file, parameters, device)
-    options = Options(
-        selection=Selection(
-            frames=None if frames is None else read_ranges(frames, "--frames"),
-            jobs=None if jobs is None else read_ranges(jobs, "--jobs"),
-        ),
-        existing=read_existing(existing, clear_existing),
-        allow_unmatched_labels=allow_unmatched_labels,
-        label_map=read_object(label_map, "--label-map"),
-        ignore_case=ignore_case,
-        conf_threshold=conf_threshold,
-        label_thresholds=read_object(label_thresholds, "--label-thresholds"),
-        conv_mask_to_poly=conv_mask_to_poly,
-        on_frame_error=on_frame_error.value,
-        quality=quality.value,
-        batch_size=batch_size,
-        downloads=downloads,
-        use_cache=use_cache,
-        refresh_cache=refresh_cache,
-    )
-    name = function_name or function_module or str(function_file)
-    with context.obj.connect() as client:
-        run = AnnotateRun(client, task_id, function, options, function_name=name)
-        if dry_run:
-            _print_plan(run)
-            return
-        done = carry_out(run)
-    print_report(done, report, as_json)
 
 
 @functions_app.command("list")
@@ -337,15 +233,6 @@ def demo(
     for done in run_demo(report, lambda line: stdout.print(line, markup=False)):
         stdout.print(_table(done))
     stdout.print(f"drawn in {report.resolve()}", markup=False)
-
-
-def _print_plan(run: AnnotateRun) -> None:
-    plan = run.plan_task()
-    for line in previewing.plan_lines(plan, run.validate_spec()):
-        stdout.print(line, markup=False)
-    with tempfile.TemporaryDirectory() as folder:
-        for line in previewing.trial_lines(run, plan, Path(folder)):
-            stdout.print(line, markup=False)
 
 
 def _table(report: RunReport) -> Table:

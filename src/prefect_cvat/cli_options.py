@@ -16,24 +16,41 @@ import typer
 from prefect_cvat.auto_annotation import loading
 from prefect_cvat.client import Client
 from prefect_cvat.existing import Existing
+from prefect_cvat.plan import Selection
 from prefect_cvat.transport import normalize_url
 
 __all__ = [
+    "AllowUnmatchedLabels",
     "AsJson",
+    "AsPolygons",
+    "BatchSize",
     "ConfThreshold",
     "Device",
+    "Downloads",
+    "DryRun",
+    "Frames",
     "FunctionFile",
     "FunctionModule",
     "FunctionName",
     "FunctionParameters",
+    "IgnoreCase",
+    "Jobs",
+    "LabelMapping",
+    "LabelThresholds",
     "MediaQuality",
     "OnFrameError",
+    "Quality",
+    "RefreshCache",
     "ReportFile",
     "Server",
+    "SkipFrames",
+    "TaskId",
+    "UseCache",
     "load_chosen_function",
     "read_existing",
     "read_object",
     "read_ranges",
+    "read_selection",
 ]
 
 FunctionName = Annotated[
@@ -58,6 +75,30 @@ ReportFile = Annotated[
     Path | None,
     typer.Option("--report", metavar="FILE", help="Write the report as JSON to this file."),
 ]
+AllowUnmatchedLabels = Annotated[
+    bool, typer.Option("--allow-unmatched-labels", help="Drop what the task has no label for.")
+]
+AsPolygons = Annotated[bool, typer.Option("--conv-mask-to-poly", help="Write polygons instead of masks.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Most frames of a batch.")]
+Downloads = Annotated[int, typer.Option(min=1, help="Chunks downloaded at a time.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and upload nothing.")]
+Frames = Annotated[
+    str | None, typer.Option("--frames", metavar="RANGES", help="Frames to look at: 0-99,150.")
+]
+IgnoreCase = Annotated[bool, typer.Option("--ignore-case", help="Match label names whatever their case.")]
+Jobs = Annotated[str | None, typer.Option("--jobs", metavar="IDS", help="Jobs to write to: 12,13.")]
+LabelMapping = Annotated[
+    str | None,
+    typer.Option(
+        metavar="JSON|FILE", help='Where labels go whose names differ: {"truck": "car", "dog": null}.'
+    ),
+]
+LabelThresholds = Annotated[
+    str | None, typer.Option(metavar="JSON|FILE", help='Least score of single labels: {"person": 0.7}.')
+]
+RefreshCache = Annotated[bool, typer.Option("--refresh-cache", help="Detect everything anew, and keep that.")]
+TaskId = Annotated[int, typer.Argument(help="Number of the task.")]
+UseCache = Annotated[bool, typer.Option("--cache/--no-cache", help="Keep detections between runs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
 
 
@@ -73,6 +114,12 @@ class MediaQuality(StrEnum):
 
     ORIGINAL = "original"
     COMPRESSED = "compressed"
+
+
+Quality = Annotated[
+    MediaQuality, typer.Option(help="Fetch original media, or smaller images as annotators see them.")
+]
+SkipFrames = Annotated[OnFrameError, typer.Option(help="Whether a frame that fails ends the run.")]
 
 
 @dataclass
@@ -159,6 +206,14 @@ def read_ranges(text: str, option: str) -> list[int]:
         except ValueError:
             raise typer.BadParameter(f"{part!r} is neither a number nor a range", param_hint=option) from None
     return numbers
+
+
+def read_selection(frames: str | None, jobs: str | None) -> Selection:
+    """Read which frames and jobs are asked for."""
+    return Selection(
+        frames=None if frames is None else read_ranges(frames, "--frames"),
+        jobs=None if jobs is None else read_ranges(jobs, "--jobs"),
+    )
 
 
 def read_existing(existing: Existing | None, clear_existing: bool) -> Existing:

@@ -10,18 +10,23 @@ import typer
 from prefect_cvat.cli_options import (
     AsJson,
     Device,
+    Downloads,
+    DryRun,
+    Frames,
     FunctionFile,
     FunctionModule,
     FunctionParameters,
+    Jobs,
     MediaQuality,
+    Quality,
     ReportFile,
+    TaskId,
     load_chosen_function,
-    read_ranges,
+    read_selection,
 )
 from prefect_cvat.cli_output import carry_out, print_report, stdout
 from prefect_cvat.models import SourceEnum
 from prefect_cvat.options import Options
-from prefect_cvat.plan import Selection
 from prefect_cvat.refine_run import RefineOptions, RefineRun
 
 __all__ = ["refine"]
@@ -43,7 +48,7 @@ class Target(StrEnum):
 
 def refine(
     context: typer.Context,
-    task_id: Annotated[int, typer.Argument(help="Number of the task.")],
+    task_id: TaskId,
     function_name: Annotated[
         str | None,
         typer.Option("--function", metavar="NAME", help="A built-in, such as grabcut_interaction."),
@@ -67,18 +72,14 @@ def refine(
     keep_originals: Annotated[
         bool, typer.Option("--keep-originals", help="Add what is found, and remove nothing.")
     ] = False,
-    frames: Annotated[str | None, typer.Option(metavar="RANGES", help="Frames to look at: 0-99,150.")] = None,
-    jobs: Annotated[str | None, typer.Option(metavar="IDS", help="Jobs to look at: 12,13.")] = None,
-    quality: Annotated[
-        MediaQuality, typer.Option(help="Fetch original media, or smaller images as annotators see them.")
-    ] = MediaQuality.ORIGINAL,
-    downloads: Annotated[int, typer.Option(min=1, help="Chunks downloaded at a time.")] = 1,
+    frames: Frames = None,
+    jobs: Jobs = None,
+    quality: Quality = MediaQuality.ORIGINAL,
+    downloads: Downloads = 1,
     device: Device = None,
     report: ReportFile = None,
     as_json: AsJson = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, and upload nothing.")
-    ] = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Turn rectangles and points of a task into masks or polygons.
 
@@ -89,10 +90,7 @@ def refine(
     """  # noqa: D301 (\b keeps click from joining the lines)
     function = load_chosen_function(function_name, function_module, function_file, parameters, device)
     options = Options(
-        selection=Selection(
-            frames=None if frames is None else read_ranges(frames, "--frames"),
-            jobs=None if jobs is None else read_ranges(jobs, "--jobs"),
-        ),
+        selection=read_selection(frames, jobs),
         quality=quality.value,
         downloads=downloads,
     )

@@ -8,25 +8,38 @@ import typer
 
 from prefect_cvat.auto_annotation.track import new_track_run
 from prefect_cvat.cli_options import (
+    AllowUnmatchedLabels,
     AsJson,
+    AsPolygons,
+    BatchSize,
     ConfThreshold,
     Device,
+    Downloads,
+    Frames,
     FunctionFile,
     FunctionModule,
     FunctionName,
     FunctionParameters,
+    IgnoreCase,
+    Jobs,
+    LabelMapping,
+    LabelThresholds,
     MediaQuality,
     OnFrameError,
+    Quality,
+    RefreshCache,
     ReportFile,
+    SkipFrames,
+    TaskId,
+    UseCache,
     load_chosen_function,
     read_object,
-    read_ranges,
+    read_selection,
 )
 from prefect_cvat.cli_output import carry_out, print_report
 from prefect_cvat.existing import Existing
 from prefect_cvat.follow_run import FollowOptions
 from prefect_cvat.options import Options
-from prefect_cvat.plan import Selection
 from prefect_cvat.track_options import Tracker, TrackOptions
 
 __all__ = ["track"]
@@ -36,7 +49,7 @@ TRACKING = TrackOptions()
 
 def track(
     context: typer.Context,
-    task_id: Annotated[int, typer.Argument(help="Number of the task.")],
+    task_id: TaskId,
     function_name: FunctionName = None,
     function_module: FunctionModule = None,
     function_file: FunctionFile = None,
@@ -77,32 +90,13 @@ def track(
         Existing,
         typer.Option(help="What becomes of the annotations that the task has."),
     ] = Existing.KEEP,
-    allow_unmatched_labels: Annotated[
-        bool,
-        typer.Option(
-            "--allow-unmatched-labels",
-            help="Drop what the task has no label for.",
-        ),
-    ] = False,
+    allow_unmatched_labels: AllowUnmatchedLabels = False,
     conf_threshold: ConfThreshold = None,
-    label_map: Annotated[
-        str | None,
-        typer.Option(
-            metavar="JSON|FILE",
-            help='Where labels go whose names differ: {"truck": "car", "dog": null}.',
-        ),
-    ] = None,
-    label_thresholds: Annotated[
-        str | None,
-        typer.Option(
-            metavar="JSON|FILE",
-            help='Least score of single labels: {"person": 0.7}.',
-        ),
-    ] = None,
-    on_frame_error: Annotated[
-        OnFrameError,
-        typer.Option(help="Whether a frame that fails ends the run."),
-    ] = OnFrameError.FAIL,
+    conv_mask_to_poly: AsPolygons = False,
+    label_map: LabelMapping = None,
+    ignore_case: IgnoreCase = False,
+    label_thresholds: LabelThresholds = None,
+    on_frame_error: SkipFrames = OnFrameError.FAIL,
     labels: Annotated[
         list[str] | None,
         typer.Option("--label", help="Follow shapes of this label only."),
@@ -126,19 +120,13 @@ def track(
             help="Leave the shapes that have become tracks as well.",
         ),
     ] = False,
-    frames: Annotated[str | None, typer.Option(metavar="RANGES", help="Frames to look at: 0-99,150.")] = None,
-    jobs: Annotated[str | None, typer.Option(metavar="IDS", help="Jobs to write to: 12,13.")] = None,
-    quality: Annotated[
-        MediaQuality, typer.Option(help="Which images to fetch; compressed ones are smaller.")
-    ] = MediaQuality.ORIGINAL,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Most frames of a batch.")] = None,
-    downloads: Annotated[int, typer.Option(min=1, help="Chunks downloaded at a time.")] = 1,
-    use_cache: Annotated[
-        bool, typer.Option("--cache/--no-cache", help="Keep detections between runs.")
-    ] = True,
-    refresh_cache: Annotated[
-        bool, typer.Option("--refresh-cache", help="Detect everything anew, and keep that.")
-    ] = False,
+    frames: Frames = None,
+    jobs: Jobs = None,
+    quality: Quality = MediaQuality.ORIGINAL,
+    batch_size: BatchSize = None,
+    downloads: Downloads = 1,
+    use_cache: UseCache = True,
+    refresh_cache: RefreshCache = False,
     device: Device = None,
     report: ReportFile = None,
     as_json: AsJson = False,
@@ -159,15 +147,14 @@ def track(
     """  # noqa: D301 (\b keeps click from joining the lines)
     function = load_chosen_function(function_name, function_module, function_file, parameters, device)
     options = Options(
-        selection=Selection(
-            frames=None if frames is None else read_ranges(frames, "--frames"),
-            jobs=None if jobs is None else read_ranges(jobs, "--jobs"),
-        ),
+        selection=read_selection(frames, jobs),
         existing=existing,
         allow_unmatched_labels=allow_unmatched_labels,
         label_map=read_object(label_map, "--label-map"),
+        ignore_case=ignore_case,
         conf_threshold=conf_threshold,
         label_thresholds=read_object(label_thresholds, "--label-thresholds"),
+        conv_mask_to_poly=conv_mask_to_poly,
         on_frame_error=on_frame_error.value,
         quality=quality.value,
         batch_size=batch_size,
