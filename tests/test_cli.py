@@ -349,6 +349,9 @@ def test_compressed_videos_are_refused(server, video_task, reading_file):
 def test_tracks_what_a_function_finds(server, video_task, client, reading_file):
     task_id = video_task(clip(range(60, 68)))
     options = ["--step", "2", "--min-length", "1", "--smoothing", "0", "--tolerance", "0.5"]
+    would = run(*server, "track", task_id, "--function-file", reading_file, "--dry-run", *options)
+    assert would.returncode == 0, would.stderr
+    assert "8 frames, 4 to annotate" in would.stdout
     done = run(*server, "track", str(task_id), "--function-file", reading_file, "--json", *options)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
@@ -364,7 +367,12 @@ def test_follows_shapes_that_somebody_has_drawn(server, video_task, client):
     seed["points"] = [15, 0, 70, 30]
     client.create_job_annotations(job.id, {"shapes": [seed]})
     options = ["--function", "optical_flow_tracking", "--direction", "both", "--label", "car"]
-    done = run(*server, "track", str(task_id), *options)
+    would = run(*server, "track", task_id, *options, "--dry-run")
+    assert would.returncode == 0, would.stderr
+    assert would.stdout.splitlines()[0].endswith(": 1 shapes to follow")
+    assert "over frames 0-5 at the most, 2 chunks to fetch" in would.stdout
+    assert client.job_annotations(job.id).tracks == []
+    done = run(*server, "track", task_id, *options)
     assert done.returncode == 0, done.stderr
     assert "tracks: 1 car" in done.stdout
     data = client.job_annotations(job.id)

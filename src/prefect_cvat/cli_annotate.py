@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from prefect_cvat import preview as previewing
 from prefect_cvat.annotate_run import AnnotateRun
 from prefect_cvat.cli_options import (
     AllowUnmatchedLabels,
@@ -41,7 +38,7 @@ from prefect_cvat.cli_options import (
     read_object,
     read_selection,
 )
-from prefect_cvat.cli_output import carry_out, print_report, stdout
+from prefect_cvat.cli_output import carry_out, print_plan, print_report
 from prefect_cvat.existing import Existing
 from prefect_cvat.options import Options
 
@@ -110,16 +107,7 @@ def annotate(
     with context.obj.connect() as client:
         run = AnnotateRun(client, task_id, function, options, function_name=name)
         if dry_run:
-            _print_plan(run)
+            print_plan(run)
             return
         done = carry_out(run)
     print_report(done, report, as_json)
-
-
-def _print_plan(run: AnnotateRun) -> None:
-    plan = run.plan_task()
-    for line in previewing.plan_lines(plan, run.validate_spec()):
-        stdout.print(line, markup=False)
-    with tempfile.TemporaryDirectory() as folder:
-        for line in previewing.trial_lines(run, plan, Path(folder)):
-            stdout.print(line, markup=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,12 +13,14 @@ import typer
 from rich.console import Console
 from tqdm import tqdm
 
+from prefect_cvat.annotate_run import AnnotateRun
 from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
+from prefect_cvat.preview import plan_lines, trial_lines
 from prefect_cvat.progress import LoggedProgress, Progress, TqdmProgress
 from prefect_cvat.report import RunReport
 from prefect_cvat.run import Run
 
-__all__ = ["carry_out", "print_report", "spec_lines", "stderr", "stdout"]
+__all__ = ["carry_out", "print_plan", "print_report", "spec_lines", "stderr", "stdout"]
 
 stdout = Console(soft_wrap=True, highlight=False)
 stderr = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -27,6 +30,16 @@ def carry_out(run: Run) -> RunReport:
     """Carry out a run in this process, and show its progress."""
     with ThreadSubmitter() as threads, _progress_bar() as progress:
         return run_pipeline(run, threads, progress)
+
+
+def print_plan(run: AnnotateRun) -> None:
+    """Print what a run would do, and what it finds in one chunk; nothing is uploaded."""
+    plan = run.plan_task()
+    for line in plan_lines(plan, run.validate_spec()):
+        stdout.print(line, markup=False)
+    with tempfile.TemporaryDirectory() as folder:
+        for line in trial_lines(run, plan, Path(folder)):
+            stdout.print(line, markup=False)
 
 
 def print_report(report: RunReport, file: Path | None, as_json: bool) -> None:

@@ -15,6 +15,7 @@ from prefect_cvat.cli_options import (
     ConfThreshold,
     Device,
     Downloads,
+    DryRun,
     Frames,
     FunctionFile,
     FunctionModule,
@@ -36,11 +37,12 @@ from prefect_cvat.cli_options import (
     read_object,
     read_selection,
 )
-from prefect_cvat.cli_output import carry_out, print_report
+from prefect_cvat.cli_output import carry_out, print_plan, print_report, stdout
 from prefect_cvat.existing import Existing
-from prefect_cvat.follow_run import FollowOptions
+from prefect_cvat.follow_run import FollowOptions, FollowRun
 from prefect_cvat.options import Options
 from prefect_cvat.track_options import Tracker, TrackOptions
+from prefect_cvat.track_run import TrackRun
 
 __all__ = ["track"]
 
@@ -130,6 +132,7 @@ def track(
     device: Device = None,
     report: ReportFile = None,
     as_json: AsJson = False,
+    dry_run: DryRun = False,
 ) -> None:
     """Make tracks: of what a detection function finds, or of shapes that somebody has drawn.
 
@@ -184,7 +187,25 @@ def track(
     )
     name = function_name or function_module or str(function_file)
     with context.obj.connect() as client:
-        done = carry_out(
-            new_track_run(client, task_id, function, options, tracking, following, function_name=name)
-        )
+        run = new_track_run(client, task_id, function, options, tracking, following, function_name=name)
+        if dry_run:
+            _print_plan(run)
+            return
+        done = carry_out(run)
     print_report(done, report, as_json)
+
+
+def _print_plan(run: TrackRun | FollowRun) -> None:
+    if isinstance(run, TrackRun):
+        print_plan(run)
+        return
+    plan = run.plan_task()
+    stdout.print(
+        f"task {plan.task.id} ({plan.task.name!r}): {run.report.seeds} shapes to follow", markup=False
+    )
+    for why, count in run.report.seeds_left_out.items():
+        stdout.print(f"left out, {why}: {count} shapes", markup=False)
+    if plan.frames:
+        first, last = plan.frames[0].number, plan.frames[-1].number
+        stdout.print(f"over frames {first}-{last} at the most, {len(plan.chunks())} chunks to fetch")
+    stdout.print("nothing was uploaded")
