@@ -20,6 +20,7 @@ from prefect_cvat.models import PatchedLabelRequest, Sublabel
 from prefect_cvat.plan import Selection, read_task
 from prefect_cvat.preview import open_task_frames
 from prefect_cvat.sandbox import Sandbox
+from prefect_cvat.track_options import TrackOptions
 from prefect_cvat.video import import_pyav
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ def run_demo(report_path: Path, say: Callable[[str], None]) -> tuple[RunReport, 
             photographs: RunReport = annotate_task(task_id, stored, function="nanodet_detection")
             clip_id = create_demo_clip(client)
             say(f"task {clip_id} with a video of {CLIP_FRAMES} frames")
-            clip: RunReport = track_task(clip_id, stored, function="nanodet_detection")
+            tracking = TrackOptions(smoothing=6, tolerance=4)  # the camera moves smoothly, the boxes do not
+            clip: RunReport = track_task(clip_id, stored, function="nanodet_detection", tracking=tracking)
             every = range(0, CLIP_FRAMES, CLIP_FRAMES // 8)
             sections = [
                 Section(photographs, *draw_task(client, task_id), heading="Photographs"),
