@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from pathlib import Path
+from typing import Any, ClassVar
 
 from prefect.blocks.core import Block
-from pydantic import Field, SecretStr, model_validator
+from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator, model_validator
 
 from prefect_cvat.client import Client
+from prefect_cvat.exceptions import TlsError
+from prefect_cvat.transport import normalize_url
 
 __all__ = ["CvatCredentials"]
 
@@ -25,23 +29,42 @@ class CvatCredentials(Block):
         CvatCredentials(url="https://cvat.example.com", access_token="...").save("BLOCK_NAME")
 
         credentials = CvatCredentials.load("BLOCK_NAME")
-        client = credentials.get_client()
+        with credentials.get_client() as client:
+            print(client.user().username)
         ```
     """
+
+    # pydantic's errors quote what was given, and that may be a password
+    model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
 
     _block_type_name = "CVAT Credentials"
     _block_type_slug = "cvat-credentials"
     _description = "How to reach and log in to a CVAT server."
-    _documentation_url = "https://docs.cvat.ai/docs/api_sdk/"  # type: ignore[assignment]
+    _documentation_url = HttpUrl("https://docs.cvat.ai/docs/api_sdk/")
+    # CVAT's own, from its repository, at a commit: a branch may move it
+    _logo_url = HttpUrl(
+        "https://raw.githubusercontent.com/cvat-ai/cvat/189d0a314a42486b8fc2922d5a24caf4b77d6487"
+        "/site/static/favicons/pwa-192x192.png"
+    )
 
-    url: str = Field(title="URL", description="The server's address.", examples=["https://cvat.example.com"])
+    url: str = Field(
+        title="URL",
+        description="The server's address; without a scheme it is taken for HTTPS (on this machine: HTTP).",
+        examples=["https://cvat.example.com"],
+    )
     access_token: SecretStr | None = Field(
         default=None, title="Access token", description="A personal access token; the safest way to log in."
     )
-    username: str | None = Field(default=None, title="User name", description="User name or e-mail address.")
+    username: str | None = Field(
+        default=None,
+        title="User name",
+        description="User name or e-mail address, where there is no access token.",
+    )
     password: SecretStr | None = Field(default=None, title="Password", description="That user's password.")
     organization: str | None = Field(
-        default=None, title="Organization", description="The short name of the organization to work in."
+        default=None,
+        title="Organization",
+        description="The short name of the organization to work in; without one, all that the user may see.",
     )
     verify_tls: bool = Field(
         default=True, title="Verify TLS", description="Whether to verify the server's certificate."
@@ -49,33 +72,80 @@ class CvatCredentials(Block):
     ca_bundle: str | None = Field(
         default=None,
         title="CA bundle",
-        description="Path of the certificates to verify the server's with, where the system's do not do.",
+        description=(
+            "Path, where the flow runs, of the certificates to verify the server's with,"
+            " where the system's do not do."
+        ),
     )
 
+    @field_validator("url")
+    @classmethod
+    def _complete_url(cls, url: str) -> str:
+        if "@" in url:
+            raise ValueError("the url must not contain a user or password; give username and password")
+        return normalize_url(url)
+
+    @field_validator("access_token")
+    @classmethod
+    def _check_token(cls, token: SecretStr | None) -> SecretStr | None:
+        """Refuse what cannot be sent: the error of the HTTP library would quote it."""
+        if token is None:
+            return None
+        value = token.get_secret_value().strip()  # copied along with the end of its line
+        if re.fullmatch("[!-~]*", value) is None:
+            raise ValueError(
+                "the access_token has spaces or characters that are not ASCII; copy it from CVAT anew"
+            )
+        return SecretStr(value)
+
     @model_validator(mode="after")
-    def _check_credentials(self) -> CvatCredentials:
-        if self.access_token is None and (self.username is None or self.password is None):
+    def _check_names(self) -> CvatCredentials:
+        """Refuse fields that there are not: Prefect's blocks keep them, a misspelt secret in the clear."""
+        unknown = sorted(set(self.model_extra or ()) - {"block_type_slug"})  # which Prefect adds
+        if unknown:
+            fields = ", ".join(type(self).model_fields)
+            raise ValueError(f"there is no field {', '.join(unknown)}; the fields are {fields}")
+        return self
+
+    @model_validator(mode="after")
+    def _check_login(self) -> CvatCredentials:
+        if self.access_token and (self.username or self.password):
+            raise ValueError(
+                "there are two ways to log in; remove the access_token, or both username and password"
+            )
+        if not self.access_token and not (self.username and self.password):
             raise ValueError("give an access_token, or both username and password")
         return self
 
     def get_client(self, **options: Any) -> Client:
-        """Connect and log in.
+        """Connect and log in. To be used in a `with` statement, or closed.
+
+        The server sees an access token with the first request only, which is where a wrong one shows.
 
         Args:
             options: Further arguments of `Client`, such as `timeout`.
 
         Raises:
             AuthenticationError: The server refused the user name and password.
+            TransportError: The server did not answer.
+            TlsError: Its certificate could not be verified, or the CA bundle is not on this machine.
         """
+        if self.verify_tls and self.ca_bundle and not Path(self.ca_bundle).exists():
+            raise TlsError(
+                f"the CA bundle {self.ca_bundle!r} of the credentials for {self.url} is not on this machine;"
+                " put it there, or correct ca_bundle"
+            )
         client = Client(
             self.url,
-            access_token=self.access_token,
+            access_token=self.access_token or None,
             organization=self.organization,
             verify=(self.ca_bundle or True) if self.verify_tls else False,
             **options,
         )
-        if self.access_token is None:
-            assert self.username is not None
-            assert self.password is not None
-            client.login((self.username, self.password))
+        if self.username and self.password:
+            try:
+                client.login((self.username, self.password))
+            except BaseException:
+                client.close()
+                raise
         return client
