@@ -8,7 +8,7 @@ from http.server import HTTPServer, SimpleHTTPRequestHandler
 
 import pytest
 
-from prefect_cvat import Client
+from prefect_cvat import Client, exceptions
 from prefect_cvat.exceptions import (
     AuthenticationError,
     BadRequestError,
@@ -380,11 +380,39 @@ def test_addresses_that_are_none_are_refused(given):
 
 
 def test_every_error_is_a_prefect_cvat_error_and_a_builtin():
-    import prefect_cvat.exceptions as exceptions
-
     for name in set(exceptions.__all__) - {"is_transient"}:
         error_class = getattr(exceptions, name)
         assert issubclass(error_class, PrefectCvatError)
         if name not in ("PrefectCvatError", "ApiError"):
             builtins = [c for c in error_class.__mro__ if c.__module__ == "builtins"]
             assert builtins[0] not in (Exception, BaseException, object), name
+
+
+@pytest.mark.parametrize("url", ["ftp://user:secret@cvat.example.com", "user:secret@cvat.example.com"])
+def test_a_password_in_an_address_is_refused_and_not_shown(url):
+    with pytest.raises(ValueError, match="must not contain a user or password") as caught:
+        normalize_url(url)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("token", ["", " ", "secret token", "secret\u2026", "secret\ntoken"])
+def test_what_can_be_no_token_is_refused_and_not_shown(token):
+    with pytest.raises(ValueError, match="copy it again") as caught:
+        Client("cvat.example.com", access_token=token)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_token_may_be_pasted_with_the_end_of_its_line(sandbox, client):
+    made = client._transport.json("POST", "/api/auth/access_tokens", body={"name": "t", "read_only": False})
+    with Client(sandbox.url, access_token=made["value"] + "\n") as other:
+        assert other.user().username == sandbox.user
+
+
+def test_a_ca_bundle_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(exceptions.TlsError, match="there is no CA bundle at"):
+        Client("cvat.example.com", verify=str(tmp_path / "ca.pem"))
+
+
+def test_a_certificate_that_is_not_accepted_is_no_better_the_second_time():
+    assert exceptions.is_transient(exceptions.TransportError("reset"))
+    assert not exceptions.is_transient(exceptions.TlsError("not verified"))

@@ -170,4 +170,4 @@ def is_transient(error: BaseException) -> bool:
     """Whether trying again may help: the network or the server failed, not the request."""
     if isinstance(error, ApiError):
         return isinstance(error, ServerError | TooManyRequestsError)
-    return isinstance(error, TransportError)
+    return isinstance(error, TransportError) and not isinstance(error, TlsError)

@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import version
+from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
@@ -99,12 +100,12 @@ def normalize_url(url: str) -> str:
         host = urlsplit(f"//{text}").hostname
         text = f"{'http' if host in _LOOPBACK else 'https'}://{text}"
     parts = urlsplit(text)
+    if parts.username or parts.password:
+        raise ValueError("the address of a CVAT server must not contain a user or password; use login()")
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError(
             f"{url!r} is not the address of a CVAT server; one is like 'https://cvat.example.com'"
         )
-    if parts.username or parts.password:
-        raise ValueError("the address of a CVAT server must not contain a user or password; use login()")
     return text.removesuffix("/api")
 
 
@@ -133,6 +134,8 @@ class Transport:
         self.url = normalize_url(url)
         self.organization = organization
         self._timeout = timeout
+        if isinstance(verify, str) and not Path(verify).exists():
+            raise TlsError(f"there is no CA bundle at {verify!r}, with which to verify {self.url}")
         self._verify = verify
         self._retry = retry or RetryPolicy()
         self._login_lock = threading.Lock()
@@ -148,8 +151,15 @@ class Transport:
             self._session.headers["X-Organization"] = organization
 
     def use_access_token(self, token: SecretStr) -> None:
-        """Send a personal access token with each request from now on."""
-        self._session.auth = _TokenAuth("Bearer", token)
+        """Send a personal access token with each request from now on.
+
+        Raises:
+            ValueError: It cannot be one.
+        """
+        text = token.get_secret_value().strip()
+        if not (text.isascii() and text.isprintable()) or not text or " " in text:
+            raise ValueError("the access token is empty, or has characters that no token has; copy it again")
+        self._session.auth = _TokenAuth("Bearer", SecretStr(text))
         self._password = None
 
     def login(self, user: str, password: SecretStr) -> None:
