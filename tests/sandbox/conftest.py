@@ -9,6 +9,7 @@ from PIL import Image
 
 from prefect_cvat.sandbox import Sandbox
 from sandbox.sandbox_connection import connect
+from sandbox.sandbox_http import Http
 
 TaskMaker = Callable[..., Task]
 
@@ -23,6 +24,11 @@ def server() -> Iterator[Sandbox]:
 def client(server: Sandbox) -> Iterator[Client]:
     with connect(server) as connected:
         yield connected
+
+
+@pytest.fixture(scope="module")
+def http(server: Sandbox) -> Http:
+    return Http(server)
 
 
 @pytest.fixture(scope="session")

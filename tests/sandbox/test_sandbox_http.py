@@ -13,38 +13,9 @@ import urllib3
 from cvat_sdk.core.proxies.tasks import Task
 
 from prefect_cvat.sandbox import Sandbox
+from sandbox.sandbox_http import Http
 
 VND = "application/vnd.cvat+json"
-
-
-class Http:
-    """Requests as the administrator, by Basic, unless headers say otherwise."""
-
-    def __init__(self, server: Sandbox) -> None:
-        self.server = server
-        self._pool = urllib3.PoolManager(retries=False)
-        self._basic = urllib3.make_headers(basic_auth=f"{server.user}:{server.password}")
-
-    def send(
-        self, method: str, path: str, body: Any = None, *, anonymous: bool = False, **headers: str
-    ) -> urllib3.BaseHTTPResponse:
-        sent = {} if anonymous else dict(self._basic)
-        if body is not None:
-            sent["content-type"] = "application/json"
-        sent |= {name.replace("_", "-").lower(): value for name, value in headers.items()}
-        return self._pool.request(
-            method, self.server.url + path, body=None if body is None else json.dumps(body), headers=sent
-        )
-
-    def json(self, method: str, path: str, body: Any = None, *, status: int = 200, **headers: str) -> Any:
-        response = self.send(method, path, body, **headers)
-        assert response.status == status, response.data
-        return json.loads(response.data)
-
-
-@pytest.fixture(scope="module")
-def http(server: Sandbox) -> Http:
-    return Http(server)
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +132,7 @@ def test_lists_come_in_pages_newest_first(http: Http, task: Task) -> None:
     [
         ({"==": [{"var": "name"}, "one"]}, ["one"]),
         ({"or": [{"==": [{"var": "name"}, "one"]}, {"==": [{"var": "name"}, "two"]}]}, ["two", "one"]),
-        ({"and": [{"in": ["w", {"var": "name"}]}, {"!": [{"==": [{"var": "name"}, "one"]}]}]}, ["two"]),
+        ({"and": [{"in": ["w", {"var": "name"}]}, {"!": {"==": [{"var": "name"}, "one"]}}]}, ["two"]),
     ],
 )
 def test_filters_are_json_logic(rule: Any, names: list[str]) -> None:
@@ -206,19 +177,23 @@ def test_a_write_that_fails_changes_nothing(http: Http, task: Task) -> None:
     assert http.json("GET", path) == before
 
 
-def test_writes_change_updated_date_and_leave_the_chunks_alone(http: Http, task: Task) -> None:
-    def dates() -> tuple[str, str, str]:
+def test_writes_change_the_dates_of_the_task_and_of_the_jobs_they_reach(http: Http, task: Task) -> None:
+    def dates() -> tuple[str, str, list[str]]:
         shown = http.json("GET", f"/api/tasks/{task.id}")
-        jobs = http.json("GET", f"/api/jobs?task_id={task.id}")["results"]
+        jobs = http.json("GET", f"/api/jobs?task_id={task.id}&sort=id")["results"]
         meta = http.json("GET", f"/api/tasks/{task.id}/data/meta")
-        return shown["updated_date"], jobs[0]["updated_date"], meta["chunks_updated_date"]
+        return meta["chunks_updated_date"], shown["updated_date"], [job["updated_date"] for job in jobs]
 
-    before = dates()
-    http.json("PATCH", f"/api/tasks/{task.id}/annotations?action=create", {"shapes": [rectangle(task)]})
-    after = dates()
-    assert after[0] > before[0]
-    assert after[1] > before[1]
-    assert after[2] == before[2]
+    path = f"/api/tasks/{task.id}/annotations"
+    chunks, changed, (first, *others) = dates()
+    http.json("PATCH", f"{path}?action=create", {"shapes": [rectangle(task)]})
+    written = dates()
+    assert written[0] == chunks
+    assert written[1] > changed
+    assert written[2][0] > first
+    assert written[2][1:] == others
+    http.json("PATCH", f"{path}?action=create", {"shapes": []})
+    assert dates() == written
 
 
 def test_the_same_creation_twice_stores_twice(http: Http, task: Task) -> None:

@@ -7,17 +7,14 @@ from collections.abc import Iterator
 import pytest
 
 from prefect_cvat.sandbox import Sandbox
-from sandbox.wire_recording import FOLDER, Exchange, load
-from sandbox.wire_replay import PASSWORD, Replay
+from sandbox.webhook_receiver import Received, Receiver
+from sandbox.wire_recording import FOLDER, Exchange, comparable, load, load_received_webhooks
+from sandbox.wire_replay import PASSWORD, Replay, differences
 
 EXCHANGES = load()
 
 # Not sent, since the sandbox does not have it.
 SKIPPED = {
-    "533": "webhooks are not a part of the sandbox",
-    "535": "webhooks are not a part of the sandbox",
-    "536": "webhooks are not a part of the sandbox",
-    "539": "webhooks are not a part of the sandbox",
     "540": "exports are not a part of the sandbox",
     "541": "exports are not a part of the sandbox",
     "542": "exports are not a part of the sandbox",
@@ -54,10 +51,17 @@ def needs_pyav(exchange: Exchange) -> bool:
 
 
 @pytest.fixture(scope="module")
-def outcomes() -> Iterator[dict[str, list[str]]]:
+def receiver() -> Iterator[Receiver]:
+    """Where the webhook of the recording sends to."""
+    with Receiver() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def outcomes(receiver: Receiver) -> Iterator[dict[str, list[str]]]:
     found = {}
     with Sandbox(password=PASSWORD) as server:
-        replay = Replay(server.url, EXCHANGES)
+        replay = Replay(server.url, EXCHANGES, webhook_url=receiver.url)
         replay.prepare("/api/auth/register", {"username": "admin1", "password1": "a", "password2": "a"})
         for exchange in EXCHANGES:
             if exchange.number == "548" and HAS_PYAV:
@@ -95,3 +99,17 @@ def test_answers_like_cvat(exchange: Exchange, outcomes: dict[str, list[str]]) -
         assert outcomes[exchange.number], "the difference is gone: take it off the list"
         pytest.xfail(DIFFERENT[exchange.number])
     assert outcomes[exchange.number] == []
+
+
+@pytest.mark.skipif(not EXCHANGES, reason=f"no recorded exchanges in {FOLDER}: set PREFECT_CVAT_WIRE")
+def test_a_webhook_is_sent_what_cvat_sent(outcomes: dict[str, list[str]], receiver: Receiver) -> None:
+    recorded = load_received_webhooks()
+    found: list[Received] = receiver.wait_for(len(recorded))
+    for ours, theirs in zip(found, recorded, strict=True):
+        body, expected = (comparable({"json": one}, route="webhook") for one in (ours.body, theirs["body"]))
+        assert differences(body, expected) == []
+        assert list(ours.body) == list(theirs["body"])
+        assert ours.headers["content-type"] == theirs["headers"]["Content-Type"]
+        assert ours.headers["user-agent"].startswith("CVAT/2.73.0 ")
+        # The recording has taken the secret out of itself, and puts this in its place.
+        assert ours.is_signed_with("<secret>")

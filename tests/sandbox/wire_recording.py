@@ -28,7 +28,7 @@ PRESENT_ONLY = ("x-checksum", "x-updated-date", "x-request-id", "location", "con
 _DATE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z")
 _URL = re.compile(r"^https?://[^/]+")
 _ID_KEYS = frozenset(
-    {"id", "task_id", "job_id", "project_id", "parent_id", "parent_job_id"}
+    {"id", "task_id", "job_id", "project_id", "parent_id", "parent_job_id", "webhook_id"}
     | {"data", "organization", "organization_id"}
 )
 _SECRET_KEYS = frozenset({"key", "value"})
@@ -58,6 +58,12 @@ def load() -> list[Exchange]:
                 Exchange(path.name[:3], recorded["label"], recorded["request"], recorded["response"])
             )
     return exchanges
+
+
+def load_received_webhooks() -> list[dict[str, Any]]:
+    """The headers and the body of each request that the recorded server's webhook sent."""
+    received: list[dict[str, Any]] = json.loads((FOLDER / "webhook-received.json").read_text())
+    return received
 
 
 def body_of(content: bytes, content_type: str | None) -> Any:
@@ -136,6 +142,8 @@ def _plain(value: Any, route: str, ids: dict[int, int], key: str = "") -> Any:
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, int):
+        if key == "request_duration":
+            return "<milliseconds>"
         if key in ("label_id", "spec_id"):
             return ids.get(value, value)
         return "<id>" if key in _ID_KEYS else value

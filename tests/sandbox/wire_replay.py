@@ -20,10 +20,14 @@ _READ_ONLY_TOKEN = ("access-token-ro", "access-token-revoked")
 
 
 class Replay:
-    """Knows which ids of the recording are which here."""
+    """Knows which ids of the recording are which here.
 
-    def __init__(self, url: str, exchanges: list[Exchange]) -> None:
+    Webhooks send to an address of this machine where the recorded ones sent to one of another.
+    """
+
+    def __init__(self, url: str, exchanges: list[Exchange], *, webhook_url: str) -> None:
         self._url = url
+        self._webhook_url = webhook_url
         self._http = urllib3.PoolManager(retries=False)
         self._recording = exchanges
         self._ids: dict[tuple[str, int], int] = {}
@@ -134,7 +138,7 @@ class Replay:
             kind, number = match[1], int(match[2])
             return f"/{kind}/{self._ids.get((kind, number), number)}"
 
-        path = re.sub(r"/(tasks|jobs|labels|access_tokens|projects)/(\d+)", mapped, path)
+        path = re.sub(r"/(tasks|jobs|labels|access_tokens|projects|webhooks)/(\d+)", mapped, path)
 
         def request_id(match: re.Match[str]) -> str:
             return f"target_id%3D{self._ids.get(('tasks', int(match[1])), int(match[1]))}"
@@ -166,6 +170,8 @@ class Replay:
             return {name: self._mapped_body(exchange, item, name) for name, item in value.items()}
         if isinstance(value, list):
             return [self._mapped_body(exchange, item, key) for item in value]
+        if key == "target_url":
+            return self._webhook_url
         if type(value) is int:
             if key in ("label_id", "spec_id"):
                 return self.label_ids.get(value, value)
@@ -201,12 +207,19 @@ class Replay:
         return sizes
 
     def _finished(self, exchange: Exchange, body: Any) -> Any:
-        """Where the recording has seen the end of a request, waits for it."""
+        """Where the recording has seen the end of a request, or of deliveries, waits for it."""
         recorded = exchange.response["body"]
-        if "/requests/" not in exchange.route or not recorded or "json" not in recorded:
+        if not recorded or "json" not in recorded:
             return body
+
+        def goes_on() -> bool:
+            theirs, ours = recorded["json"], body["json"]
+            if "/requests/" in exchange.route:
+                return theirs["status"] == "finished" and ours["status"] in ("queued", "started")
+            return exchange.route.endswith("/deliveries") and ours["count"] < theirs["count"]
+
         deadline = time.monotonic() + 30
-        while recorded["json"]["status"] == "finished" and body["json"]["status"] in ("queued", "started"):
+        while goes_on():
             assert time.monotonic() < deadline
             time.sleep(0.02)
             response = self._request(exchange)

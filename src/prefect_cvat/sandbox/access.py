@@ -5,21 +5,40 @@ from dataclasses import dataclass
 from prefect_cvat.sandbox.database import Connection, Row
 from prefect_cvat.sandbox.exchange import ApiError, Call, bad_request, forbidden, not_found
 
-_TASK = """
-SELECT task.*, data.id AS data_id, data.size, data.chunk_size, data.image_quality, data.start_frame,
-    data.stop_frame, data.frame_filter, data.mode, data.original_chunk_type, data.compressed_chunk_type,
-    data.deleted_frames, data.chunks_updated_date, data.validation_mode, data.frames_per_job_count,
-    project.name AS project_name
-FROM task LEFT JOIN data ON data.task_id = task.id LEFT JOIN project ON project.id = task.project_id
+_JOB_STATUS = """CASE WHEN stage = 'annotation' THEN 'annotation'
+    WHEN stage = 'acceptance' AND state = 'completed' THEN 'completed' ELSE 'validation' END"""
+# As CVAT has it, over jobs of every type: that of the jobs which are behind all the others. By the alphabet
+# `annotation` is the smallest, and `validation` the largest.
+_TASK_STATUS = f"""coalesce((SELECT iif(min({_JOB_STATUS}) = 'annotation', 'annotation', max({_JOB_STATUS}))
+    FROM job WHERE job.task_id = task.id), 'annotation')"""  # noqa: S608 - made of constants
+_PROJECT = """
+SELECT project.*, owner.username AS owner, assignee.username AS assignee, 'annotation' AS status
+FROM project LEFT JOIN user AS owner ON owner.id = project.owner_id
+    LEFT JOIN user AS assignee ON assignee.id = project.assignee_id
 """
-_JOB = """
-SELECT job.*, task.name AS task_name, task.project_id, task.organization_id, task.consensus_replicas,
-    project.name AS project_name, data.id AS data_id, data.mode, data.chunk_size, data.original_chunk_type,
-    data.compressed_chunk_type,
+_TASK = f"""
+SELECT task.*, data.id AS data_id, data.size, data.chunk_size, data.image_quality, data.start_frame,
+    data.stop_frame, data.frame_filter, coalesce(data.mode, '') AS mode, data.original_chunk_type,
+    data.compressed_chunk_type, data.deleted_frames, data.chunks_updated_date, data.validation_mode,
+    data.frames_per_job_count, iif(data.id IS NULL, '', '2d') AS dimension,
+    iif(data.id IS NULL, '', 'image') AS media_type, project.name AS project_name,
+    owner.username AS owner, assignee.username AS assignee, task.bug_tracker AS tracker_link,
+    {_TASK_STATUS} AS status
+FROM task LEFT JOIN data ON data.task_id = task.id LEFT JOIN project ON project.id = task.project_id
+    LEFT JOIN user AS owner ON owner.id = task.owner_id
+    LEFT JOIN user AS assignee ON assignee.id = task.assignee_id
+"""  # noqa: S608 - made of constants
+_JOB = f"""
+SELECT job.*, {_JOB_STATUS} AS status, task.name AS task_name, task.project_id, task.organization_id,
+    task.consensus_replicas, project.name AS project_name, data.id AS data_id, data.mode, data.chunk_size,
+    data.original_chunk_type, data.compressed_chunk_type, '2d' AS dimension, 'image' AS media_type,
+    assignee.username AS assignee,
     (SELECT count(*) FROM job AS replica WHERE replica.parent_job_id = job.id) AS replicas_count
 FROM job JOIN task ON task.id = job.task_id JOIN data ON data.task_id = job.task_id
     LEFT JOIN project ON project.id = task.project_id
-"""
+    LEFT JOIN user AS assignee ON assignee.id = job.assignee_id
+"""  # noqa: S608 - made of constants
+_SELECT = {"project": _PROJECT, "task": _TASK, "job": _JOB}
 _MEMBER = "SELECT organization_id FROM membership WHERE user_id = :user"
 _VISIBLE_TASK = f"""
     task.owner_id = :user OR task.assignee_id = :user OR task.organization_id IN ({_MEMBER})
@@ -82,7 +101,7 @@ def visible_tasks(call: Call, db: Connection) -> list[Row]:
 
 def visible_projects(call: Call, db: Connection) -> list[Row]:
     """The projects that the user may see in the request's workspace, newest first."""
-    return _visible(call, db, "SELECT * FROM project", "project", _VISIBLE_PROJECT)
+    return _visible(call, db, _PROJECT, "project", _VISIBLE_PROJECT)
 
 
 def visible_jobs(call: Call, db: Connection) -> list[Row]:
@@ -96,7 +115,7 @@ def task_of(call: Call, db: Connection, task_id: int) -> Row:
     Raises:
         ApiError: 404 where there is none, 403 where the user may not see it.
     """
-    row: Row | None = db.execute(f"{_TASK} WHERE task.id = ?", (task_id,)).fetchone()
+    row = row_of(db, "task", task_id)
     if row is None:
         raise not_found("Task")
     _check(call, db, "task", task_id)
@@ -109,7 +128,7 @@ def job_of(call: Call, db: Connection, job_id: int) -> Row:
     Raises:
         ApiError: 404 where there is none, 403 where the user may not see its task.
     """
-    row: Row | None = db.execute(f"{_JOB} WHERE job.id = ?", (job_id,)).fetchone()
+    row = row_of(db, "job", job_id)
     if row is None:
         raise not_found("Job")
     _check(call, db, "task", row["task_id"])
@@ -122,10 +141,16 @@ def project_of(call: Call, db: Connection, project_id: int) -> Row:
     Raises:
         ApiError: 404 where there is none, 403 where the user may not see it.
     """
-    row: Row | None = db.execute("SELECT * FROM project WHERE id = ?", (project_id,)).fetchone()
+    row = row_of(db, "project", project_id)
     if row is None:
         raise not_found("Project")
     _check(call, db, "project", project_id)
+    return row
+
+
+def row_of(db: Connection, resource: str, number: int) -> Row | None:
+    """A project, a task or a job, whoever asks; None where there is none."""
+    row: Row | None = db.execute(f"{_SELECT[resource]} WHERE {resource}.id = ?", (number,)).fetchone()
     return row
 
 

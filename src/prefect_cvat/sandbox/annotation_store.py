@@ -115,11 +115,14 @@ def delete(db: Connection, job_id: int, annotations: Annotations) -> None:
         )
 
 
-def clear(db: Connection, job_ids: Iterable[int]) -> None:
-    """Removes all annotations of some jobs."""
-    numbers = [(number,) for number in job_ids]
-    for table in TABLES:
-        db.executemany(f"DELETE FROM {table} WHERE job_id = ?", numbers)  # noqa: S608
+def clear(db: Connection, job_ids: Iterable[int]) -> set[int]:
+    """Removes all annotations of some jobs, and returns which of them had any."""
+    return {
+        number
+        for number in job_ids
+        for table in TABLES
+        if db.execute(f"DELETE FROM {table} WHERE job_id = ?", (number,)).rowcount  # noqa: S608
+    }
 
 
 def is_poisoned(db: Connection, job_ids: Sequence[int]) -> bool:

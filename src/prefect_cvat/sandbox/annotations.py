@@ -7,6 +7,7 @@ from typing import Any
 from prefect_cvat.sandbox import access, annotation_store, instants, task_view
 from prefect_cvat.sandbox.annotation_schema import Annotations, accept
 from prefect_cvat.sandbox.annotation_store import Labels
+from prefect_cvat.sandbox.changes import recorded
 from prefect_cvat.sandbox.database import Connection, Row
 from prefect_cvat.sandbox.exchange import (
     HTML,
@@ -22,6 +23,7 @@ from prefect_cvat.sandbox.ground_truth import adapt_to_pool
 from prefect_cvat.sandbox.tasks import touch
 from prefect_cvat.sandbox.tracks import cut
 
+_Part = tuple[Row, Annotations]
 _ACTIONS = ("create", "update", "delete")
 
 
@@ -48,43 +50,44 @@ def get_task_annotations(call: Call) -> Reply:
 
 def put_job_annotations(call: Call) -> Reply:
     """PUT jobs/ID/annotations: replaces everything."""
-    with call.state.database.write() as db:
+    with recorded(call) as db:
         job = access.job_of(call, db, call.path_id())
         _check_readable(db, [job])
         annotations = _without_ids(accept(call.json(), new=False))
-        annotation_store.clear(db, [job["id"]])
+        changed = annotation_store.clear(db, [job["id"]])
         written = _insert_into_job(call, db, job, annotations)
-        _mark_changed(db, [job])
+        if _holds_any(written):
+            changed.add(job["id"])
+        _mark_changed(db, job["task_id"], changed)
     return _written(written)
 
 
 def patch_job_annotations(call: Call) -> Reply:
     """PATCH jobs/ID/annotations?action=create|update|delete. Frames of other jobs are stored too."""
     action = _action(call)
-    with call.state.database.write() as db:
+    with recorded(call) as db:
         job = access.job_of(call, db, call.path_id())
         annotations = accept(call.json(), new=action == "create")
         if action != "create":
             annotation_store.delete(db, job["id"], annotations)
         if action != "delete":
             annotations = _insert_into_job(call, db, job, annotations)
-        _mark_changed(db, [job])
+        _mark_changed(db, job["task_id"], {job["id"]} if _holds_any(annotations) else set())
     return _written(annotations)
 
 
 def delete_job_annotations(call: Call) -> Reply:
     """DELETE jobs/ID/annotations."""
-    with call.state.database.write() as db:
+    with recorded(call) as db:
         job = access.job_of(call, db, call.path_id())
         _check_readable(db, [job])
-        annotation_store.clear(db, [job["id"]])
-        _mark_changed(db, [job])
+        _mark_changed(db, job["task_id"], annotation_store.clear(db, [job["id"]]))
     return NO_CONTENT
 
 
 def put_task_annotations(call: Call) -> Reply:
     """PUT tasks/ID/annotations: replaces everything in all the jobs that task-level writes reach."""
-    with call.state.database.write() as db:
+    with recorded(call) as db:
         task = access.task_of(call, db, call.path_id())
         if task["data_id"] is None:
             raise server_error()
@@ -92,41 +95,41 @@ def put_task_annotations(call: Call) -> Reply:
         _check_readable(db, jobs)
         annotations = _without_ids(accept(call.json(), new=False))
         annotations = adapt_to_pool(db, task, annotations, action="create")
-        annotation_store.clear(db, [job["id"] for job in jobs])
-        written = _insert_into_jobs(db, task, jobs, annotations)
-        _mark_changed(db, jobs)
-    return _written(written)
+        changed = annotation_store.clear(db, [job["id"] for job in jobs])
+        parts = _insert_into_jobs(db, task, _by_job(jobs, annotations))
+        _mark_changed(db, task["id"], changed | {job["id"] for job, _ in parts})
+    return _written(task_view.joined(parts))
 
 
 def patch_task_annotations(call: Call) -> Reply:
     """PATCH tasks/ID/annotations?action=create|update|delete. Frames that the task lacks are passed over."""
-    with call.state.database.write() as db:
+    with recorded(call) as db:
         task = access.task_of(call, db, call.path_id())
         action = _action(call)
         body = call.json()
         if task["data_id"] is None:
             raise bad_request("'NoneType' object has no attribute 'validation_mode'")
         annotations = adapt_to_pool(db, task, accept(body, new=action == "create"), action=action)
-        jobs = task_view.reached_jobs(db, task)
+        parts = list(_by_job(task_view.reached_jobs(db, task), annotations))
         if action != "create":
-            for job, part in _by_job(jobs, annotations):
+            for job, part in parts:
                 annotation_store.delete(db, job["id"], part)
         if action != "delete":
-            annotations = _insert_into_jobs(db, task, jobs, annotations)
-        _mark_changed(db, jobs)
+            parts = _insert_into_jobs(db, task, parts)
+            annotations = task_view.joined(parts)
+        _mark_changed(db, task["id"], {job["id"] for job, _ in parts})
     return _written(annotations)
 
 
 def delete_task_annotations(call: Call) -> Reply:
     """DELETE tasks/ID/annotations."""
-    with call.state.database.write() as db:
+    with recorded(call) as db:
         task = access.task_of(call, db, call.path_id())
         if task["data_id"] is None:
             raise server_error()
         jobs = task_view.reached_jobs(db, task)
         _check_readable(db, jobs)
-        annotation_store.clear(db, [job["id"] for job in jobs])
-        _mark_changed(db, jobs)
+        _mark_changed(db, task["id"], annotation_store.clear(db, [job["id"] for job in jobs]))
     return NO_CONTENT
 
 
@@ -159,16 +162,12 @@ def _insert_into_job(call: Call, db: Connection, job: Row, annotations: Annotati
     return annotation_store.insert(db, job["id"], kept, labels)
 
 
-def _insert_into_jobs(db: Connection, task: Row, jobs: list[Row], annotations: Annotations) -> Annotations:
+def _insert_into_jobs(db: Connection, task: Row, parts: Iterable[_Part]) -> list[_Part]:
     labels = Labels(db, task)
-    parts = [
-        (job, annotation_store.insert(db, job["id"], part, labels))
-        for job, part in _by_job(jobs, annotations)
-    ]
-    return task_view.joined(parts)
+    return [(job, annotation_store.insert(db, job["id"], part, labels)) for job, part in parts]
 
 
-def _by_job(jobs: list[Row], annotations: Annotations) -> Iterator[tuple[Row, Annotations]]:
+def _by_job(jobs: list[Row], annotations: Annotations) -> Iterator[_Part]:
     tags = _by_frame(annotations.tags)
     shapes = _by_frame(annotations.shapes)
     for job in jobs:
@@ -180,7 +179,7 @@ def _by_job(jobs: list[Row], annotations: Annotations) -> Iterator[tuple[Row, An
             shapes=[shape for frame in frames for shape in shapes.get(frame, ())],
             tracks=tracks,
         )
-        if part.tags or part.shapes or part.tracks:
+        if _holds_any(part):
             yield job, part
 
 
@@ -191,11 +190,17 @@ def _by_frame(items: list[Json]) -> dict[int, list[Json]]:
     return found
 
 
-def _mark_changed(db: Connection, jobs: list[Row]) -> None:
+def _holds_any(annotations: Annotations) -> bool:
+    return bool(annotations.tags or annotations.shapes or annotations.tracks)
+
+
+def _mark_changed(db: Connection, task_id: int, job_ids: Iterable[int]) -> None:
+    # CVAT 2.73: a write that neither brings nor removes anything leaves the dates as they are.
     moment = instants.now()
-    db.executemany("UPDATE job SET updated_date = ? WHERE id = ?", ((moment, job["id"]) for job in jobs))
-    if jobs:
-        touch(db, jobs[0]["task_id"])
+    changed = [(moment, number) for number in job_ids]
+    db.executemany("UPDATE job SET updated_date = ? WHERE id = ?", changed)
+    if changed:
+        touch(db, task_id)
 
 
 def _document(parts: Iterable[list[bytes]]) -> Reply:

@@ -1,5 +1,6 @@
 """The addresses of the sandbox."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -22,10 +23,12 @@ from prefect_cvat.sandbox import (
     tasks,
     uploads,
     validation,
+    webhooks,
 )
 from prefect_cvat.sandbox.database import Database
 from prefect_cvat.sandbox.endpoint import Endpoint, common_headers
 from prefect_cvat.sandbox.state import State
+from prefect_cvat.sandbox.webhook_sender import WebhookSender
 from prefect_cvat.sandbox.worker import Worker
 
 _NOT_FOUND = """
@@ -41,19 +44,21 @@ _NOT_FOUND = """
 """
 
 
-def open_state(folder: Path, user: str, password: str) -> State:
+def open_state(folder: Path, user: str, password: str, webhook_retry_seconds: Sequence[float]) -> State:
     """Opens, or makes, the state in a folder, and sees that its administrator can log in."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = State(folder=folder, database=Database(folder / "sandbox.sqlite3"), worker=Worker())
-    with state.database.write() as db:
+    database = Database(folder / "sandbox.sqlite3")
+    with database.write() as db:
         requests.abandon_unfinished(db)
         accounts.ensure_administrator(db, user, password)
-    return state
+    sender = WebhookSender(database, webhook_retry_seconds)
+    return State(folder=folder, database=database, worker=Worker(), sender=sender)
 
 
 def close_state(state: State) -> None:
-    """Waits for the worker and closes the database."""
+    """Waits for the workers and closes the database."""
     state.worker.close()
+    state.sender.close()
     state.database.close()
 
 
@@ -110,6 +115,20 @@ def _routes() -> list[Route]:
         "users": Endpoint({"GET": accounts.list_users}),
         "users/self": Endpoint({"GET": accounts.current_user}),
         "users/{id}": Endpoint({"GET": accounts.get_user}),
+        "webhooks": Endpoint({"GET": webhooks.list_webhooks, "POST": webhooks.create_webhook}),
+        "webhooks/events": Endpoint({"GET": webhooks.list_events}),
+        "webhooks/{id}": Endpoint(
+            {
+                "GET": webhooks.get_webhook,
+                "PUT": webhooks.replace_webhook,
+                "PATCH": webhooks.update_webhook,
+                "DELETE": webhooks.delete_webhook,
+            }
+        ),
+        "webhooks/{id}/deliveries": Endpoint({"GET": webhooks.list_deliveries}),
+        "webhooks/{id}/deliveries/{delivery_id:int}": Endpoint({"GET": webhooks.get_delivery}),
+        "webhooks/{id}/deliveries/{delivery_id:int}/redelivery": Endpoint({"POST": webhooks.redeliver}),
+        "webhooks/{id}/ping": Endpoint({"POST": webhooks.ping}),
     }
     # These alone are also there with a slash behind.
     slashed = {

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from prefect_cvat.sandbox import instants, requests, segments, video
+from prefect_cvat.sandbox.changes import recorded
 from prefect_cvat.sandbox.data_parameters import DataParameters, sorted_names
 from prefect_cvat.sandbox.database import Connection, Row
-from prefect_cvat.sandbox.exchange import ApiError, Json
+from prefect_cvat.sandbox.exchange import ApiError, Call, Json
 from prefect_cvat.sandbox.images import inspect
 from prefect_cvat.sandbox.jobs import add_job, chosen_frames
-from prefect_cvat.sandbox.state import State
 from prefect_cvat.sandbox.tasks import touch
 
 _LOG = logging.getLogger(__name__)
@@ -40,15 +40,23 @@ class Media:
     is_video: bool
 
 
-def create_data(state: State, task_id: int, rq_id: str, parameters: DataParameters) -> None:
-    """Makes a task's data out of its uploaded files. Never raises: the request says how it went."""
+def create_data(call: Call, task_id: int, rq_id: str, parameters: DataParameters) -> None:
+    """Makes a task's data out of its uploaded files. Never raises: the request says how it went.
+
+    Args:
+        call: The request that asked for it. Webhooks are told of the jobs in its name.
+        task_id: The task.
+        rq_id: Under which id it is to be said how it goes.
+        parameters: What was asked for.
+    """
+    state = call.state
     with state.database.write() as db:
         requests.start(db, rq_id)
     uploaded = state.uploads(task_id)
     failure = None
     try:
         media = _read_media(uploaded, parameters)
-        _save(state, task_id, media, parameters)
+        _save(call, task_id, media, parameters)
     except ApiError as error:
         failure = json.dumps(error.body)
     except (ValueError, OSError) as error:
@@ -58,6 +66,7 @@ def create_data(state: State, task_id: int, rq_id: str, parameters: DataParamete
         failure = f"{type(error).__name__}: {error}"
     with state.database.write() as db:
         requests.finish(db, rq_id, failure=failure)
+    state.sender.wake()
     shutil.rmtree(uploaded, ignore_errors=True)
 
 
@@ -91,8 +100,8 @@ def _image_frame(path: Path) -> Frame:
     )
 
 
-def _save(state: State, task_id: int, media: Media, parameters: DataParameters) -> None:
-    with state.database.write() as db:
+def _save(call: Call, task_id: int, media: Media, parameters: DataParameters) -> None:
+    with recorded(call) as db:
         task = db.execute("SELECT * FROM task WHERE id = ?", (task_id,)).fetchone()
         if task is None:
             raise ValueError("The task was deleted")
@@ -138,10 +147,10 @@ def _save(state: State, task_id: int, media: Media, parameters: DataParameters) 
             (segmentation.size, segmentation.overlap, task_id),
         )
         touch(db, task_id)
-        target = state.media(data_id)
+        target = call.state.media(data_id)
         shutil.rmtree(target, ignore_errors=True)
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.move(state.uploads(task_id), target)
+        shutil.move(call.state.uploads(task_id), target)
 
 
 def _add_jobs(db: Connection, task: Row, borders: tuple[tuple[int, int], ...], moment: str) -> None:

@@ -11,7 +11,7 @@ from prefect_cvat.sandbox.chunks import image_chunk, kept_or_made, row_quality, 
 from prefect_cvat.sandbox.clips import clip_chunk, clip_frame
 from prefect_cvat.sandbox.database import Row
 from prefect_cvat.sandbox.exchange import HTML, ApiError, Call, Reply, bad_request, server_error
-from prefect_cvat.sandbox.jobs import frames_of_job
+from prefect_cvat.sandbox.segments import frames_of_job
 
 _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 

@@ -5,47 +5,50 @@ import random
 from typing import Any
 
 from prefect_cvat.sandbox import access, instants, listing
-from prefect_cvat.sandbox.accounts import basic_user, known_user
-from prefect_cvat.sandbox.database import Connection, Row
+from prefect_cvat.sandbox.accounts import known_user
+from prefect_cvat.sandbox.changes import recorded
+from prefect_cvat.sandbox.database import Connection
 from prefect_cvat.sandbox.exchange import NO_CONTENT, Call, Json, Reply, bad_request
+from prefect_cvat.sandbox.resources import shown_job
 from prefect_cvat.sandbox.tasks import touch
 
 _STAGES = ("annotation", "validation", "acceptance")
 _STATES = ("new", "in progress", "completed", "rejected")
-_STATUS = {"annotation": "annotation", "validation": "validation", "acceptance": "completed"}
 _FIELDS = (
     "id",
     "task_id",
     "task_name",
     "project_id",
     "project_name",
+    "assignee",
     "type",
     "stage",
     "state",
     "mode",
+    "dimension",
+    "media_type",
     "updated_date",
     "parent_job_id",
 )
+_SEARCHED = ("task_name", "project_name", "assignee")
 
 
 def list_jobs(call: Call) -> Reply:
     """GET jobs, newest first. A task that does not exist, or is not visible, has none."""
     with call.state.database.read() as db:
-        rows = listing.narrowed(
-            call, access.visible_jobs(call, db), _FIELDS, search=("task_name", "project_name")
-        )
-        return listing.page(call, rows, lambda row: _job(call, db, row))
+        rows = listing.narrowed(call, access.visible_jobs(call, db), _FIELDS, search=_SEARCHED)
+        return listing.page(call, rows, lambda row: shown_job(call, db, row))
 
 
 def get_job(call: Call) -> Reply:
     """GET jobs/ID."""
     with call.state.database.read() as db:
-        return Reply(json=_job(call, db, access.job_of(call, db, call.path_id())))
+        return Reply(json=shown_job(call, db, access.job_of(call, db, call.path_id())))
 
 
 def update_job(call: Call) -> Reply:
     """PATCH jobs/ID: the stage, the state, the assignee. A new stage starts in the state `new`."""
-    with call.state.database.write() as db:
+    with recorded(call) as db:
         job = access.job_of(call, db, call.path_id())
         body = call.json_object()
         errors = {
@@ -61,13 +64,13 @@ def update_job(call: Call) -> Reply:
             "UPDATE job SET stage = ?, state = ?, updated_date = ? WHERE id = ?",
             (stage, state, instants.now(), job["id"]),
         )
-        if "assignee" in body:
+        if "assignee" in body and body["assignee"] != job["assignee_id"]:
             db.execute(
                 "UPDATE job SET assignee_id = ?, assignee_updated_date = ? WHERE id = ?",
                 (known_user(db, body["assignee"], "assignee"), instants.now(), job["id"]),
             )
         touch(db, job["task_id"])
-        return Reply(json=_job(call, db, access.job_of(call, db, job["id"])))
+        return Reply(json=shown_job(call, db, access.job_of(call, db, job["id"])))
 
 
 def create_ground_truth_job(call: Call) -> Reply:
@@ -79,7 +82,7 @@ def create_ground_truth_job(call: Call) -> Reply:
     if not isinstance(task_id, int):
         raise bad_request({"task_id": ["This field is required."]})
     moment = instants.now()
-    with call.state.database.write() as db:
+    with recorded(call) as db:
         task = access.task_of(call, db, task_id)
         if task["data_id"] is None:
             raise bad_request(["This task has no data attached yet. Please set up task data and try again"])
@@ -89,13 +92,13 @@ def create_ground_truth_job(call: Call) -> Reply:
         job_id = add_job(db, task_id, "ground_truth", (0, task["size"] - 1), moment, frames=frames)
         db.execute("UPDATE data SET validation_mode = 'gt' WHERE id = ?", (task["data_id"],))
         touch(db, task_id)
-        shown = _job(call, db, access.job_of(call, db, job_id))
+        shown = shown_job(call, db, access.job_of(call, db, job_id))
     return Reply(status=201, json=shown, headers={"Location": call.url(f"jobs/{job_id}")})
 
 
 def delete_job(call: Call) -> Reply:
     """DELETE jobs/ID: ground truth jobs only."""
-    with call.state.database.write() as db:
+    with recorded(call) as db:
         job = access.job_of(call, db, call.path_id())
         if job["type"] != "ground_truth":
             raise bad_request(["Only ground truth jobs can be removed"])
@@ -147,14 +150,6 @@ def add_job(
     return number
 
 
-def frames_of_job(job: Row) -> list[int]:
-    """The frames that a job has, relative to the task."""
-    if job["frames"] is not None:
-        frames: list[int] = json.loads(job["frames"])
-        return frames
-    return list(range(job["start_frame"], job["stop_frame"] + 1))
-
-
 def chosen_frames(parameters: Json, available: list[int]) -> list[int]:
     """The ground truth frames that the parameters choose: by hand, or a random number or share of them.
 
@@ -183,41 +178,3 @@ def chosen_frames(parameters: Json, available: list[int]) -> list[int]:
         )
     generator = random.Random(parameters.get("random_seed"))  # noqa: S311 - a sample, not a secret
     return sorted(generator.sample(available, count))
-
-
-def _job(call: Call, db: Connection, row: Row) -> Json:
-    return {
-        "url": call.url(f"jobs/{row['id']}"),
-        "id": row["id"],
-        "task_id": row["task_id"],
-        "task_name": row["task_name"],
-        "project_id": row["project_id"],
-        "project_name": row["project_name"],
-        "assignee": basic_user(call, db, row["assignee_id"]),
-        "guide_id": None,
-        "dimension": "2d",
-        "mode": row["mode"],
-        "media_type": "image",
-        "bug_tracker": None,
-        "status": _STATUS[row["stage"]],
-        "stage": row["stage"],
-        "state": row["state"],
-        "frame_count": len(frames_of_job(row)),
-        "start_frame": row["start_frame"],
-        "stop_frame": row["stop_frame"],
-        "data_chunk_size": row["chunk_size"],
-        "data_compressed_chunk_type": row["compressed_chunk_type"],
-        "data_original_chunk_type": row["original_chunk_type"],
-        "created_date": row["created_date"],
-        "updated_date": row["updated_date"],
-        "issues": {"url": call.url(f"issues?job_id={row['id']}"), "count": 0},
-        "labels": {"url": call.url(f"labels?job_id={row['id']}")},
-        "type": row["type"],
-        "organization": row["organization_id"],
-        "target_storage": None,
-        "source_storage": None,
-        "assignee_updated_date": row["assignee_updated_date"],
-        "parent_job_id": row["parent_job_id"],
-        "replicas_count": row["replicas_count"],
-        "consensus_replicas": row["replicas_count"],
-    }

@@ -1,12 +1,12 @@
 """Lists: filters, search, order and pages."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from prefect_cvat.sandbox.exchange import ApiError, Call, Json, Reply, bad_request
+from prefect_cvat.sandbox.json_logic import predicate
 
 T = TypeVar("T", bound=Any)
 _PAGE_SIZE = 10
@@ -66,64 +66,18 @@ def narrowed(
     return kept
 
 
-def matches(rule: Any, row: Mapping[str, Any]) -> Any:
-    """Evaluates a JSON-logic rule on a row.
-
-    Raises:
-        ValueError: For an operator or a shape that is not known.
-        KeyError: For a variable that the row does not have.
-    """
-    if not isinstance(rule, dict):
-        return rule
-    if len(rule) != 1:
-        raise ValueError("a rule has one operator")
-    ((operator, operands),) = rule.items()
-    if operator == "var":
-        return row[operands]
-    values = [matches(operand, row) for operand in (operands if isinstance(operands, list) else [operands])]
-    match operator:
-        case "and":
-            return all(values)
-        case "or":
-            return any(values)
-        case "!":
-            return not values[0]
-        case "!!":
-            return bool(values[0])
-        case "==":
-            return values[0] == values[1]
-        case "!=":
-            return values[0] != values[1]
-        case "in":
-            return values[0] is not None and values[0] in values[1]
-        case "<" | "<=" | ">" | ">=":
-            return _in_order(operator, values)
-    raise ValueError(f"unknown operator {operator!r}")
-
-
-def _in_order(operator: str, values: list[Any]) -> bool:
-    if None in values:
-        return False
-    pairs = pairwise(values)
-    match operator:
-        case "<":
-            return all(a < b for a, b in pairs)
-        case "<=":
-            return all(a <= b for a, b in pairs)
-        case ">":
-            return all(a > b for a, b in pairs)
-    return all(a >= b for a, b in pairs)
-
-
 def _filtered(rows: list[T], expression: str, fields: Sequence[str]) -> list[T]:
     try:
         rule = json.loads(expression)
     except ValueError as error:
         raise bad_request([f"filter: can't parse filter expression: {error}"]) from error
     try:
-        return [row for row in rows if matches(rule, {name: row[name] for name in fields})]
-    except (ValueError, KeyError, TypeError, IndexError) as error:
-        raise bad_request([f"filter: can't evaluate filter expression: {error}"]) from error
+        passes = predicate(rule, fields)
+        return [row for row in rows if passes(row)]
+    except KeyError as error:
+        raise bad_request([f"filter: {error} term is not supported"]) from error
+    except (ValueError, TypeError) as error:
+        raise bad_request([f"filter: {error}"]) from error
 
 
 def _text(value: Any) -> str:

@@ -3,11 +3,12 @@
 import json
 
 from prefect_cvat.sandbox import access
+from prefect_cvat.sandbox.changes import recorded
 from prefect_cvat.sandbox.data_parameters import step_of
 from prefect_cvat.sandbox.database import Connection, Row
 from prefect_cvat.sandbox.exchange import Call, Json, Reply, bad_request
 from prefect_cvat.sandbox.images import PLACEHOLDER_NAME
-from prefect_cvat.sandbox.jobs import frames_of_job
+from prefect_cvat.sandbox.segments import frames_of_job
 from prefect_cvat.sandbox.tasks import touch
 
 
@@ -19,7 +20,7 @@ def get_task_meta(call: Call) -> Reply:
 
 def update_task_meta(call: Call) -> Reply:
     """PATCH tasks/ID/data/meta: replaces the deleted frames."""
-    with call.state.database.write() as db:
+    with recorded(call) as db:
         task = access.task_of(call, db, call.path_id())
         _check_data(task)
         deleted = _asked(call, range(task["size"]))
@@ -37,7 +38,7 @@ def get_job_meta(call: Call) -> Reply:
 
 def update_job_meta(call: Call) -> Reply:
     """PATCH jobs/ID/data/meta: replaces the deleted frames of the job, and leaves the others."""
-    with call.state.database.write() as db:
+    with recorded(call) as db:
         job = access.job_of(call, db, call.path_id())
         own = range(job["start_frame"], job["stop_frame"] + 1)
         deleted = _asked(call, own)

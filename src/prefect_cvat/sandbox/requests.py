@@ -1,11 +1,14 @@
 """Background requests: how the creation of a task's data goes."""
 
+import json
 from datetime import timedelta
 
-from prefect_cvat.sandbox import access, instants, listing
+from prefect_cvat.sandbox import access, deliveries, instants, listing, webhook_events
 from prefect_cvat.sandbox.database import Connection, Row
 from prefect_cvat.sandbox.exchange import HTML, ApiError, Call, Json, Reply
+from prefect_cvat.sandbox.webhook_events import Place
 
+_COMPLETED = "completed:request[create:task]"
 _NEVER_CACHE = {"Cache-Control": "max-age=0, no-cache, no-store, must-revalidate, private"}
 _KEPT = timedelta(seconds=500)
 
@@ -59,27 +62,35 @@ def start(db: Connection, rq_id: str) -> None:
 
 
 def finish(db: Connection, rq_id: str, *, failure: str | None = None) -> None:
-    """Notes how a request ended."""
+    """Notes how a request ended, and tells webhooks."""
     db.execute(
         "UPDATE request SET status = ?, message = ?, finished_date = ? WHERE id = ?",
         ("finished" if failure is None else "failed", failure or "", instants.now(), rq_id),
     )
+    row = db.execute(f"{_SELECT} WHERE request.id = ?", (rq_id,)).fetchone()
+    if row is None:
+        # The task was deleted meanwhile, and the request with it.
+        return
+    place = Place(project_id=row["project_id"], organization_id=row["organization_id"])
+    for webhook in webhook_events.subscribers(db, _COMPLETED, place):
+        told = {"event": _COMPLETED, "request": _request(row), "webhook_id": webhook["id"]}
+        deliveries.queue(db, webhook["id"], json.dumps(told))
 
 
 def abandon_unfinished(db: Connection) -> None:
     """Fails what a server that is gone was working on."""
-    db.execute(
-        "UPDATE request SET status = 'failed', message = 'The server was stopped', finished_date = ?"
-        " WHERE status IN ('queued', 'started')",
-        (instants.now(),),
-    )
+    for row in db.execute("SELECT id FROM request WHERE status IN ('queued', 'started')").fetchall():
+        finish(db, row["id"], failure="The server was stopped")
 
 
 def _id_of(task_id: int) -> str:
     return f"action=create&target=task&target_id={task_id}"
 
 
-_SELECT = "SELECT request.*, user.username FROM request JOIN user ON user.id = request.owner_id"
+_SELECT = (
+    "SELECT request.*, user.username, task.project_id, task.organization_id"
+    " FROM request JOIN user ON user.id = request.owner_id JOIN task ON task.id = request.task_id"
+)
 
 
 def _request(row: Row) -> Json:
@@ -92,10 +103,10 @@ def _request(row: Row) -> Json:
         "operation": {
             "type": "create:task",
             "target": "task",
-            "project_id": None,
+            "project_id": row["project_id"],
             "task_id": row["task_id"],
             "job_id": None,
-            "org_id": None,
+            "org_id": row["organization_id"],
             "format": None,
             "lightweight": None,
         },

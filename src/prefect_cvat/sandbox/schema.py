@@ -67,6 +67,24 @@ CREATE TABLE IF NOT EXISTS request (
     id TEXT PRIMARY KEY, task_id INTEGER NOT NULL REFERENCES task ON DELETE CASCADE,
     owner_id INTEGER NOT NULL REFERENCES user, status TEXT NOT NULL, message TEXT NOT NULL,
     created_date TEXT NOT NULL, started_date TEXT, finished_date TEXT);
+CREATE TABLE IF NOT EXISTS webhook (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, target_url TEXT NOT NULL, description TEXT NOT NULL,
+    type TEXT NOT NULL, content_type TEXT NOT NULL, secret TEXT NOT NULL, is_active INTEGER NOT NULL,
+    enable_ssl INTEGER NOT NULL, events TEXT NOT NULL, owner_id INTEGER REFERENCES user,
+    project_id INTEGER REFERENCES project ON DELETE CASCADE,
+    organization_id INTEGER REFERENCES organization ON DELETE CASCADE,
+    created_date TEXT NOT NULL, updated_date TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS webhook_delivery (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    webhook_id INTEGER NOT NULL REFERENCES webhook ON DELETE CASCADE, event TEXT NOT NULL,
+    status_code INTEGER NOT NULL, redelivery INTEGER NOT NULL, attempt INTEGER NOT NULL,
+    request_duration INTEGER NOT NULL, changed_fields TEXT NOT NULL, request TEXT NOT NULL,
+    response TEXT NOT NULL, created_date TEXT NOT NULL, updated_date TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS delivery_of_webhook ON webhook_delivery (webhook_id);
+CREATE TABLE IF NOT EXISTS webhook_queue (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    webhook_id INTEGER NOT NULL REFERENCES webhook ON DELETE CASCADE, request TEXT NOT NULL,
+    redelivery INTEGER NOT NULL, attempt INTEGER NOT NULL, due TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS sequence (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS tag (
     id INTEGER PRIMARY KEY, job_id INTEGER NOT NULL REFERENCES job ON DELETE CASCADE,

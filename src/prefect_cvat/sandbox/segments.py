@@ -1,8 +1,11 @@
 """How a task's frames are laid out: into jobs, and with copies of validation frames among them."""
 
+import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from prefect_cvat.sandbox.database import Row
 
 _VIDEO_OVERLAP = 5
 
@@ -101,3 +104,11 @@ def lay_out_pool(
 def default_chunk_size(width: int, height: int) -> int:
     """Frames in a chunk of images, as CVAT 2.73 chooses it: fewer of large ones, 2 to 72."""
     return max(2, min(72, 36 * 1920 * 1080 // max(1, width * height)))
+
+
+def frames_of_job(job: Row) -> list[int]:
+    """The frames that a job has, relative to the task."""
+    if job["frames"] is not None:
+        frames: list[int] = json.loads(job["frames"])
+        return frames
+    return list(range(job["start_frame"], job["stop_frame"] + 1))

@@ -1,11 +1,11 @@
 """The sandbox as a server: in a thread of this process, or as a process of its own."""
 
-import ipaddress
 import signal
 import socket
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Self
@@ -14,8 +14,10 @@ import uvicorn
 
 from prefect_cvat.sandbox.app import close_state, create_app, open_state
 from prefect_cvat.sandbox.connections import BreakableProtocol
+from prefect_cvat.sandbox.deliveries import RETRY_SECONDS
 from prefect_cvat.sandbox.fault_injection import FaultMiddleware
 from prefect_cvat.sandbox.faults import Faults
+from prefect_cvat.sandbox.loopback import is_loopback
 
 _WARNING = """
 *** THIS IS NOT CVAT ***
@@ -33,6 +35,9 @@ class Sandbox:
         port: A port, or 0 for any that is free.
         user: Its administrator.
         password: The administrator's password.
+        webhook_retry_seconds: How long to wait before what a webhook's receiver did not take is sent to it
+            again, for the second attempt, the third, and so on. By default as CVAT waits: 5 seconds, then
+            longer, up to days.
 
     Attributes:
         faults: What is to go wrong. Rules may be set before the start, and outlive a stop.
@@ -53,6 +58,7 @@ class Sandbox:
         port: int = 0,
         user: str = "admin",
         password: str = "admin",  # noqa: S107 - a server for tries
+        webhook_retry_seconds: Sequence[float] = RETRY_SECONDS,
     ) -> None:
         _check_loopback(host)
         self.user = user
@@ -61,6 +67,7 @@ class Sandbox:
         self._data = None if data is None else Path(data)
         self._host = host
         self._port = port
+        self._webhook_retry_seconds = webhook_retry_seconds
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._thread: threading.Thread | None = None
 
@@ -78,7 +85,7 @@ class Sandbox:
             raise RuntimeError("the sandbox runs already")
         listener = _listen(self._host, self._port)
         try:
-            self._state = open_state(self._folder(), self.user, self.password)
+            self._state = open_state(self._folder(), self.user, self.password, self._webhook_retry_seconds)
         except BaseException:
             listener.close()
             self._clean_up()
@@ -105,10 +112,14 @@ class Sandbox:
         # The socket listens already: a request sent now waits for the loop and is not refused.
 
     def stop(self) -> None:
-        """Finishes the requests that run, and those that a fault has put off, and frees the port."""
+        """Finishes the requests that run, and those that a fault has put off, and frees the port.
+
+        What is not sent to webhooks yet is sent when a sandbox is started on the same folder.
+        """
         if self._thread is None:
             return
         self._app.end()
+        self._state.sender.close()
         self._server.should_exit = True
         self._thread.join()
         self._listener.close()
@@ -192,11 +203,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 def _check_loopback(host: str) -> None:
-    try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        loopback = False
-    if not loopback:
+    if not is_loopback(host):
         raise ValueError(
             f"the sandbox serves this machine only: {host!r} is no loopback address like 127.0.0.1"
         )

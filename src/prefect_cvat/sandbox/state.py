@@ -4,16 +4,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prefect_cvat.sandbox.database import Database
+from prefect_cvat.sandbox.webhook_sender import WebhookSender
 from prefect_cvat.sandbox.worker import Worker
 
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """The database, the files and the worker of one server."""
+    """The database, the files and the workers of one server."""
 
     folder: Path
     database: Database
     worker: Worker
+    sender: WebhookSender
 
     def uploads(self, task_id: int) -> Path:
         """Where the files that are being sent for a task wait."""

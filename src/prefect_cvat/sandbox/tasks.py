@@ -4,9 +4,11 @@ import shutil
 from typing import Any
 
 from prefect_cvat.sandbox import access, instants, labels, listing
-from prefect_cvat.sandbox.accounts import basic_user, known_user
-from prefect_cvat.sandbox.database import Connection, Row
+from prefect_cvat.sandbox.accounts import known_user
+from prefect_cvat.sandbox.changes import recorded
+from prefect_cvat.sandbox.database import Connection
 from prefect_cvat.sandbox.exchange import NO_CONTENT, Call, Json, Reply, bad_request
+from prefect_cvat.sandbox.resources import shown_task
 
 _FIELDS = (
     "id",
@@ -19,21 +21,19 @@ _FIELDS = (
     "mode",
     "status",
     "dimension",
+    "media_type",
     "updated_date",
     "validation_mode",
     "tracker_link",
 )
+_SEARCHED = ("name", "project_name", "owner", "assignee", "subset", "tracker_link")
 
 
 def list_tasks(call: Call) -> Reply:
     """GET tasks."""
     with call.state.database.read() as db:
-        names = {row["id"]: row["username"] for row in db.execute("SELECT id, username FROM user")}
-        rows = [_filterable(row, names) for row in access.visible_tasks(call, db)]
-        rows = listing.narrowed(
-            call, rows, _FIELDS, search=("name", "project_name", "owner", "assignee", "subset")
-        )
-        return listing.page(call, rows, lambda row: shown_task(call, db, row["row"]))
+        rows = listing.narrowed(call, access.visible_tasks(call, db), _FIELDS, search=_SEARCHED)
+        return listing.page(call, rows, lambda row: shown_task(call, db, row))
 
 
 def create_task(call: Call) -> Reply:
@@ -45,7 +45,7 @@ def create_task(call: Call) -> Reply:
     if numbers["consensus_replicas"] == 1:
         raise bad_request({"consensus_replicas": ["Ensure this value is greater than or equal to 2."]})
     moment = instants.now()
-    with call.state.database.write() as db:
+    with recorded(call) as db:
         project_id = body.get("project_id")
         organization_id = access.workspace(call, db).organization_id
         if project_id is not None:
@@ -75,6 +75,8 @@ def create_task(call: Call) -> Reply:
         ).fetchone()["id"]
         if project_id is None:
             labels.add_labels(db, body.get("labels") or [], task_id=task_id)
+        else:
+            db.execute("UPDATE project SET updated_date = ? WHERE id = ?", (moment, project_id))
         shown = shown_task(call, db, access.task_of(call, db, task_id))
     return Reply(status=201, json=shown, headers={"Location": call.url(f"tasks/{task_id}")})
 
@@ -87,7 +89,7 @@ def get_task(call: Call) -> Reply:
 
 def update_task(call: Call) -> Reply:
     """PATCH tasks/ID."""
-    with call.state.database.write() as db:
+    with recorded(call) as db:
         task = access.task_of(call, db, call.path_id())
         body = call.json_object()
         for column in ("name", "bug_tracker", "subset"):
@@ -100,7 +102,7 @@ def update_task(call: Call) -> Reply:
             if column in body:
                 user_id = known_user(db, body[column], column)
                 db.execute(f"UPDATE task SET {column} = ? WHERE id = ?", (user_id, task["id"]))  # noqa: S608
-        if "assignee_id" in body:
+        if "assignee_id" in body and body["assignee_id"] != task["assignee_id"]:
             db.execute("UPDATE task SET assignee_updated_date = ? WHERE id = ?", (instants.now(), task["id"]))
         if "labels" in body:
             if task["project_id"] is not None:
@@ -112,7 +114,7 @@ def update_task(call: Call) -> Reply:
 
 def delete_task(call: Call) -> Reply:
     """DELETE tasks/ID, with its data and annotations."""
-    with call.state.database.write() as db:
+    with recorded(call) as db:
         task = access.task_of(call, db, call.path_id())
         db.execute("DELETE FROM task WHERE id = ?", (task["id"],))
     if task["data_id"] is not None:
@@ -129,88 +131,6 @@ def touch(db: Connection, task_id: int) -> None:
         "UPDATE project SET updated_date = ? WHERE id = (SELECT project_id FROM task WHERE id = ?)",
         (moment, task_id),
     )
-
-
-def shown_task(call: Call, db: Connection, row: Row) -> Json:
-    """A task as the API shows it. Facts of the data are there only once there are data."""
-    counts = db.execute(
-        "SELECT count(*) AS total,"
-        " coalesce(sum(stage = 'acceptance' AND state = 'completed'), 0) AS completed,"
-        " coalesce(sum(stage = 'validation'), 0) AS validation FROM job WHERE task_id = ?",
-        (row["id"],),
-    ).fetchone()
-    shown: Json = {
-        "url": call.url(f"tasks/{row['id']}"),
-        "id": row["id"],
-        "name": row["name"],
-        "project_id": row["project_id"],
-        "project_name": row["project_name"],
-        "owner": basic_user(call, db, row["owner_id"]),
-        "assignee": basic_user(call, db, row["assignee_id"]),
-        "bug_tracker": row["bug_tracker"],
-        "created_date": row["created_date"],
-        "updated_date": row["updated_date"],
-        "overlap": row["overlap"],
-        "segment_size": row["segment_size"],
-        "status": "annotation",
-        "guide_id": None,
-        "data": row["data_id"],
-        "dimension": "",
-        "mode": "",
-        "media_type": "",
-        "subset": row["subset"],
-        "organization_id": row["organization_id"],
-        "organization": row["organization_id"],
-        "target_storage": None,
-        "source_storage": None,
-        "jobs": {
-            "count": counts["total"],
-            "completed": counts["completed"],
-            "validation": counts["validation"],
-            "url": call.url(f"jobs?task_id={row['id']}"),
-        },
-        "labels": {"url": call.url(f"labels?task_id={row['id']}")},
-        "assignee_updated_date": row["assignee_updated_date"],
-        "validation_mode": row["validation_mode"],
-        "consensus_enabled": row["consensus_replicas"] > 0,
-    }
-    if row["data_id"] is not None:
-        shown |= {
-            "data_chunk_size": row["chunk_size"],
-            "data_original_chunk_type": row["original_chunk_type"],
-            "data_compressed_chunk_type": row["compressed_chunk_type"],
-            "data_cloud_storage_id": None,
-            "size": row["size"],
-            "image_quality": row["image_quality"],
-            "dimension": "2d",
-            "mode": row["mode"],
-            "media_type": "image",
-        }
-    return shown
-
-
-def _filterable(row: Row, names: dict[int, str]) -> Json:
-    return {
-        "row": row,
-        "owner": names.get(row["owner_id"]),
-        "assignee": names.get(row["assignee_id"]),
-        "status": "annotation",
-        "dimension": "2d" if row["data_id"] is not None else "",
-        "tracker_link": row["bug_tracker"],
-        **{
-            name: row[name]
-            for name in (
-                "id",
-                "name",
-                "project_id",
-                "project_name",
-                "subset",
-                "mode",
-                "updated_date",
-                "validation_mode",
-            )
-        },
-    }
 
 
 def _number(body: Json, name: str) -> int | None:

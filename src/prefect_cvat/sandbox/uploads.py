@@ -2,6 +2,7 @@
 
 import base64
 import binascii
+import dataclasses
 import json
 import secrets
 import shutil
@@ -145,6 +146,7 @@ def _finish(call: Call, task_id: int, folder: Path, body: Json) -> Reply:
             raise bad_request(["The data of this task are being processed"])
         shutil.rmtree(folder / _PARTS, ignore_errors=True)
         rq_id = requests.queue(db, task_id, call.user.id)
-    state = call.state
-    state.worker.submit(lambda: create_data(state, task_id, rq_id, parameters))
+    # The files are kept; what they came in need not be.
+    asked = dataclasses.replace(call, body=b"", form=None)
+    call.state.worker.submit(lambda: create_data(asked, task_id, rq_id, parameters))
     return Reply(status=202, json={"rq_id": rq_id})

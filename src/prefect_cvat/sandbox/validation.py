@@ -3,7 +3,7 @@
 from prefect_cvat.sandbox import access
 from prefect_cvat.sandbox.database import Connection
 from prefect_cvat.sandbox.exchange import Call, Json, Reply
-from prefect_cvat.sandbox.jobs import frames_of_job
+from prefect_cvat.sandbox.segments import frames_of_job
 
 
 def validation_layout(call: Call) -> Reply:
