@@ -17,11 +17,11 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import platformdirs
 from pydantic import TypeAdapter
 
 from prefect_cvat.function_output import FrameDetections
 from prefect_cvat.models import LabeledImageRequest, LabeledShapeRequest
+from prefect_cvat.settings import Settings
 
 __all__ = ["DetectionCache", "KeptDetections", "cache_folder"]
 
@@ -39,7 +39,7 @@ _SHAPES = TypeAdapter(list[LabeledShapeRequest])
 
 def cache_folder() -> Path:
     """Where detections are kept: `PREFECT_CVAT_CACHE_DIR`, or else the user's cache folder."""
-    return Path(os.environ.get("PREFECT_CVAT_CACHE_DIR") or platformdirs.user_cache_dir("prefect-cvat"))
+    return Settings().cache_dir
 
 
 class DetectionCache:

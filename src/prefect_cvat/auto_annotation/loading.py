@@ -6,8 +6,8 @@ import importlib
 import importlib.util
 import inspect
 import json
-import os
 import pkgutil
+import re
 import sys
 from collections.abc import Mapping
 from importlib.metadata import entry_points
@@ -16,19 +16,24 @@ from types import ModuleType
 from typing import Any
 
 from prefect_cvat.exceptions import BadFunctionError, FunctionLoadError, PrefectCvatError
+from prefect_cvat.settings import Settings
 
 __all__ = [
     "builtin_functions",
+    "find_function",
     "load_function",
     "load_function_file",
     "load_function_module",
     "parse_parameter",
     "parse_parameters",
+    "takes_parameter",
 ]
 
 BUILTINS = "prefect_cvat.auto_annotation.functions"
 ENTRY_POINT_GROUP = "prefect_cvat.functions"
 ALLOWED_MODULES = "PREFECT_CVAT_FUNCTION_MODULES"
+
+_PATH = re.compile(r"[/\\]|\.py$")
 
 
 def builtin_functions() -> list[str]:
@@ -45,36 +50,68 @@ def load_function(name: str, parameters: Mapping[str, Any] | None = None) -> Any
     """Make a function by its name. What can be had so is an allow-list: this serves the Prefect UI too.
 
     Args:
-        name: A built-in, such as `nanodet_detection`; or a name that an installed package has registered
-            in the entry point group `prefect_cvat.functions`; or a module under one of the prefixes in the
-            environment variable `PREFECT_CVAT_FUNCTION_MODULES` (separated by commas).
+        name: A name that `find_function` takes.
         parameters: What to pass to its `create`.
 
     Raises:
         FunctionLoadError: There is no function of this name, it is not allowed, or it cannot be made.
         BadFunctionError: It has no `spec`.
     """
+    return _make(_import(find_function(name)), name, parameters)
+
+
+def find_function(name: str) -> str:
+    """The module of a function, by its name; it is not imported.
+
+    Args:
+        name: A built-in, such as `nanodet_detection`; or a name that an installed package has registered
+            in the entry point group `prefect_cvat.functions`; or a module under one of the prefixes in the
+            environment variable `PREFECT_CVAT_FUNCTION_MODULES` (separated by commas).
+
+    Raises:
+        FunctionLoadError: There is no function of this name, or it is not allowed.
+    """
     builtins = builtin_functions()
     if name in builtins:
-        return load_function_module(f"{BUILTINS}.{name}", parameters)
+        return f"{BUILTINS}.{name}"
     registered = {entry.name: entry for entry in entry_points(group=ENTRY_POINT_GROUP)}
     if name in registered:
-        return _make(_import(registered[name].module), name, parameters)
+        return registered[name].module
+    if _PATH.search(name):
+        raise FunctionLoadError(
+            f"{name!r} is a path; a function is loaded by its name here: a built-in, a registered one, or a"
+            f" module under a prefix that the environment variable {ALLOWED_MODULES} allows"
+        )
     if "." in name:
         if not _is_allowed(name):
             raise FunctionLoadError(
                 f"module {name!r} is not allowed as a function here; whoever runs this process can allow it"
                 f" by a prefix in the environment variable {ALLOWED_MODULES}"
             )
-        return load_function_module(name, parameters)
+        return name
     raise FunctionLoadError(
         f"there is no function {name!r}; there are {', '.join([*builtins, *sorted(registered)])}"
     )
 
 
+def takes_parameter(name: str, parameter: str) -> bool:
+    """Whether the `create` of a function has a parameter of this name.
+
+    Raises:
+        FunctionLoadError: There is no function of this name, it is not allowed, or it cannot be imported.
+    """
+    create = getattr(_import(find_function(name)), "create", None)
+    if create is None:
+        return False
+    try:
+        parameters = inspect.signature(create).parameters
+    except ValueError:  # a signature that cannot be looked at
+        return False
+    return parameter in parameters
+
+
 def _is_allowed(module: str) -> bool:
-    prefixes = [prefix.strip() for prefix in os.environ.get(ALLOWED_MODULES, "").split(",")]
-    return any(module == prefix or module.startswith(f"{prefix}.") for prefix in prefixes if prefix)
+    return any(module == prefix or module.startswith(f"{prefix}.") for prefix in Settings().function_modules)
 
 
 def load_function_module(module: str, parameters: Mapping[str, Any] | None = None) -> Any:

@@ -1,0 +1,65 @@
+"""Settings of a machine or of a deployment, by environment variables named `PREFECT_CVAT_*`.
+
+They say what whoever runs the process decides, and not whoever starts a run: what may be loaded, where
+files lie, secrets. docs/operations.md has them as a table.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import platformdirs
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+__all__ = ["Settings"]
+
+
+class Settings(BaseSettings):
+    """The settings in force; made anew where they are needed, so that a change of the environment counts.
+
+    Raises:
+        pydantic.ValidationError: A variable has a value that it cannot have.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="PREFECT_CVAT_", env_ignore_empty=True, frozen=True)
+
+    cache_dir: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_cache_dir("prefect-cvat")),
+        description=(
+            "Where detections are kept between runs, and the locks of runs. On storage that several machines"
+            " share, what one of them has detected the others need not."
+        ),
+    )
+    function_modules: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description=(
+            "Prefixes of the modules, separated by commas, that may be loaded as functions by their name in"
+            " flows. Built-in and registered functions may always be."
+        ),
+    )
+    webhook_secret: SecretStr | None = Field(
+        default=None,
+        description=(
+            "The secret that CVAT signs webhooks with. Without it, that of the Prefect block"
+            " `secret/cvat-webhook` is taken, which `prefect-cvat setup --webhook` makes."
+        ),
+    )
+    webhook_max_bytes: int = Field(
+        default=2**20, ge=1024, description="The most bytes that a webhook may have; larger ones are refused."
+    )
+    dask_address: str | None = Field(
+        default=None,
+        description=(
+            "The address of a Dask scheduler on which the flow `annotate shards` runs its shards, or `local`"
+            " for a cluster of this machine. Without it they run in threads of the flow run."
+        ),
+    )
+
+    @field_validator("function_modules", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
