@@ -20,6 +20,8 @@ Every error is a `PrefectCvatError` and also the builtin that fits, so that both
     ├── MediaError                  ValueError       a chunk or a frame that cannot be read
     ├── UploadError                 RuntimeError     the server stored something else than was sent
     ├── RunInProgressError          RuntimeError     another run is annotating the task
+    ├── RunsFailedError             RuntimeError     some of the runs that a run has started
+    ├── RunStoppedError             RuntimeError     a stage that was not begun, since its run is to stop
     ├── StorageError                OSError          the disk does not take what is to be written
     ├── MissingLibraryError         ImportError      a library of an extra is not installed
     ├── FunctionLoadError           ImportError      an auto-annotation function that cannot be loaded
@@ -43,6 +45,8 @@ __all__ = [
     "PrefectCvatError",
     "RequestTimeoutError",
     "RunInProgressError",
+    "RunStoppedError",
+    "RunsFailedError",
     "ServerError",
     "StorageError",
     "TlsError",
@@ -148,6 +152,14 @@ class UploadError(PrefectCvatError, RuntimeError):
 
 class RunInProgressError(PrefectCvatError, RuntimeError):
     """Another run is annotating the task. Two at a time would add up what both write."""
+
+
+class RunsFailedError(PrefectCvatError, RuntimeError):
+    """Some of the runs that a run has started, one for each task or shard, did not complete."""
+
+
+class RunStoppedError(PrefectCvatError, RuntimeError):
+    """A stage was not begun because its run is being stopped, by a failure or by whoever cancelled it."""
 
 
 class StorageError(PrefectCvatError, OSError):

@@ -37,7 +37,8 @@ def run_pipeline(run: Run, submitter: Submitter, progress: Progress | None = Non
 
     When the function breaks its contract, when an image is broken, or when the server stores something
     else than it was sent, all that the run has written is removed again. When the network or the
-    server fails for good, what has been written stays, and running again completes it.
+    server fails for good, or somebody cancels the run, what has been written stays, and running again
+    completes it. Either way no stage of a batch is begun any more; those that are at work come to their end.
 
     Raises:
         PrefectCvatError: The run failed.
@@ -87,6 +88,7 @@ def _annotate(run: Run, plan: Plan, submitter: Submitter, progress: Progress | N
         while in_flight:
             _await(in_flight.popleft(), progress)
     except BaseException:
+        run.stop()
         for futures in in_flight:
             _settle(futures)
         raise

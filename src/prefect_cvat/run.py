@@ -21,13 +21,13 @@ from typing import Any, ClassVar
 
 from prefect_cvat.chunks import chunk_type, fetch_chunk
 from prefect_cvat.client import Client
-from prefect_cvat.exceptions import PrefectCvatError, StorageError
+from prefect_cvat.exceptions import PrefectCvatError, RunStoppedError, StorageError
 from prefect_cvat.identity import attribute_defaults
 from prefect_cvat.media import Box, ChunkFile, Frame
 from prefect_cvat.options import Options
 from prefect_cvat.plan import Batch, Plan, make_plan, read_task
 from prefect_cvat.remap import Annotations
-from prefect_cvat.report import RunReport
+from prefect_cvat.report import SCORE_BINS, RunReport
 from prefect_cvat.run_lock import only_run_on
 from prefect_cvat.upload import JobWriter
 
@@ -85,12 +85,20 @@ class Run(ABC):
         self._detect_lock = threading.Lock()
         self._report_lock = threading.Lock()
         self._seconds_per_frame: float | None = None
+        self._is_stopped = threading.Event()
 
     @property
     def plan(self) -> Plan:
         """What the run will do; there is one once `plan_task` was called."""
         assert self._plan is not None, "plan_task comes first"
         return self._plan
+
+    def stop(self) -> None:
+        """Begin no further stage of a batch: those that are at work come to their end, all others raise.
+
+        What was written stays; a run that is stopped can be completed by running it again.
+        """
+        self._is_stopped.set()
 
     # --- the stages ---
 
@@ -152,7 +160,7 @@ class Run(ABC):
         frames = [frame for frame in batch.frames if frame.number not in known]
         found: list[Any] = []
         if frames:
-            with self._named(batch), self._detect_lock, self._timed("detect") as elapsed:
+            with self._detect_lock, self._named(batch), self._timed("detect") as elapsed:
                 found = self._look_at(frames, box)
                 seconds = elapsed() / len(frames)
             before = self._seconds_per_frame
@@ -220,6 +228,8 @@ class Run(ABC):
             report.frames += annotations.frames
             report.batches += 1
             report.labels = dict(Counter(report.labels) + annotations.labels)
+            for (label, number), count in annotations.scores.items():
+                report.scores.setdefault(label, [0] * SCORE_BINS)[number] += count
             report.clipped += annotations.clipped
             report.outside += annotations.outside
             report.below_threshold += annotations.below_threshold
@@ -253,7 +263,7 @@ class Run(ABC):
             RunInProgressError: Another run is annotating this task.
             StorageError: There is no room for the folder.
         """
-        with only_run_on(self.client.url, self.task_id) as lock:
+        with only_run_on(self.client.url, self.task_id, self.options.selection.jobs) as lock:
             if lock.follows_unsure:
                 for writer in self._writers.values():
                     writer.expect_late_commit()
@@ -303,7 +313,9 @@ class Run(ABC):
 
     @contextmanager
     def _named(self, batch: Batch) -> Iterator[None]:
-        """Say in errors of ours which task and which frames they are about."""
+        """Say in errors of ours which task and which frames they are about; begin nothing once stopped."""
+        if self._is_stopped.is_set():
+            raise RunStoppedError(f"task {self.task_id}: the run was stopped before {batch} was done")
         try:
             yield
         except PrefectCvatError as error:
