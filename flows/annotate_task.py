@@ -2,54 +2,43 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
-
-from prefect import flow, get_run_logger
-from pydantic import Field
+from prefect import flow
 
 from prefect_cvat.annotate_run import AnnotateRun
-from prefect_cvat.auto_annotation.loading import load_function, parse_parameters
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.existing import Existing
-from prefect_cvat.options import Options
-from prefect_cvat.pipeline import run_pipeline
-from prefect_cvat.plan import Selection
-from prefect_cvat.progress import LoggedProgress
+from prefect_cvat.flows.carry_out import carry_out
+from prefect_cvat.flows.parameters import (
+    DETECTION_FUNCTION,
+    FrameSelection,
+    LabelMatching,
+    RunSettings,
+    TaskId,
+    Threshold,
+    choose_function,
+    make_options,
+    name_run,
+)
+from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.report import RunReport
-from prefect_cvat.tasks.limits import device_of, run_slots
-from prefect_cvat.tasks.submitter import PrefectSubmitter
 
 __all__ = ["annotate_task"]
 
-Threshold = Annotated[float, Field(ge=0, le=1)]
 
-
-@flow(
-    name="annotate task",
-    flow_run_name="annotate task {task_id} with {function}",
-    persist_result=False,
-    retries=0,
-)
+@flow(name="annotate task", flow_run_name=name_run, persist_result=False, retries=0)
 def annotate_task(
-    task_id: Annotated[int, Field(ge=1)],
+    task_id: TaskId,
     credentials: CvatCredentials,
-    function: str = "nanodet_detection",
+    function: str = DETECTION_FUNCTION,
     function_parameters: dict[str, str] | None = None,
+    function_block: CvatFunction | None = None,
     existing: Existing = Existing.KEEP,
-    allow_unmatched_labels: bool = False,
     conf_threshold: Threshold | None = None,
-    label_thresholds: dict[str, Threshold] | None = None,
-    label_map: dict[str, str | None] | None = None,
-    ignore_case: bool = False,
+    allow_unmatched_labels: bool = False,
     conv_mask_to_poly: bool = False,
-    on_frame_error: Literal["fail", "skip"] = "fail",
-    frames: list[int] | None = None,
-    jobs: list[int] | None = None,
-    quality: Literal["original", "compressed"] = "original",
-    batch_size: Annotated[int, Field(ge=1)] | None = None,
-    downloads: Annotated[int, Field(ge=1, le=16)] = 1,
-    use_cache: bool = True,
-    refresh_cache: bool = False,
+    labels: LabelMatching = LabelMatching(),  # noqa: B008 (frozen; the form shows its fields)
+    frames: FrameSelection = FrameSelection(),  # noqa: B008
+    settings: RunSettings = RunSettings(),  # noqa: B008
 ) -> RunReport:
     """Annotate a CVAT task with a detection function.
 
@@ -58,47 +47,33 @@ def annotate_task(
         credentials: The block that says how to log in to CVAT.
         function: A built-in function, such as nanodet_detection, or one that a package has registered.
         function_parameters: Parameters of the function, each value as type:value, such as float:0.3.
+        function_block: A block with a configured function, instead of the function and its thresholds here.
         existing: What becomes of the annotations that the task has already.
-        allow_unmatched_labels: Drop what the task has no label for, instead of refusing.
         conf_threshold: The least score, 0 to 1; empty leaves it to the function.
-        label_thresholds: The least score for single labels, by the function's label names.
-        label_map: From the function's label names to the task's, where they differ; null drops a label.
-        ignore_case: Match label names without regard to upper and lower case.
+        allow_unmatched_labels: Drop what the task has no label for, instead of refusing.
         conv_mask_to_poly: Write polygons instead of masks.
-        on_frame_error: Fail, or skip frames on which the function fails and report them.
-        frames: The numbers of the frames to annotate; empty for all.
-        jobs: The numbers of the jobs to annotate; empty for all.
-        quality: Original, or compressed images as annotators see them, which are smaller to download.
-        batch_size: How many frames a batch has at the most; empty adapts it to the function's speed.
-        downloads: How many chunks are downloaded at a time.
-        use_cache: Keep detections between runs, so that a run that died goes on where it was.
-        refresh_cache: Detect everything anew, and keep that.
+        labels: How the labels of the function are matched with those of the task.
+        frames: Which frames and jobs, and which images of them.
+        settings: Where the model runs, how much is done at a time, and what is kept.
 
     Returns:
         What was done.
     """
-    logger = get_run_logger()
-    options = Options(
-        selection=Selection(frames=frames, jobs=jobs),
-        existing=existing,
-        allow_unmatched_labels=allow_unmatched_labels,
-        label_map=label_map,
+    chosen = choose_function(
+        function_block,
+        function,
+        function_parameters,
+        labels=labels,
+        device=settings.device,
         conf_threshold=conf_threshold,
-        label_thresholds=label_thresholds,
-        ignore_case=ignore_case,
+        allow_unmatched_labels=allow_unmatched_labels,
         conv_mask_to_poly=conv_mask_to_poly,
-        on_frame_error=on_frame_error,
-        quality=quality,
-        batch_size=batch_size,
-        downloads=downloads,
-        use_cache=use_cache,
-        refresh_cache=refresh_cache,
     )
-    loaded = load_function(function, parse_parameters(function_parameters or {}))
-    with credentials.get_client() as client:
-        run = AnnotateRun(client, task_id, loaded, options, function_name=function)
-        with run_slots(client.url, task_id, device_of(loaded)):
-            report = run_pipeline(run, PrefectSubmitter(), LoggedProgress(logger.info))
-    for line in report.lines():
-        logger.info(line)
-    return report
+    options = make_options(chosen, frames, settings, existing=existing)
+    return carry_out(
+        credentials,
+        task_id,
+        chosen,
+        options,
+        lambda client, loaded: AnnotateRun(client, task_id, loaded, options, function_name=chosen.function),
+    )

@@ -4,46 +4,44 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from prefect import flow, get_run_logger
+from prefect import flow
 from pydantic import Field
 
-from prefect_cvat.auto_annotation.loading import load_function, parse_parameters
 from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.flows.carry_out import carry_out
+from prefect_cvat.flows.parameters import (
+    FrameSelection,
+    RunSettings,
+    TaskId,
+    choose_function,
+    make_options,
+    name_run,
+)
+from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.models import SourceEnum
-from prefect_cvat.options import Options
-from prefect_cvat.pipeline import run_pipeline
-from prefect_cvat.plan import Selection
-from prefect_cvat.progress import LoggedProgress
 from prefect_cvat.refine_run import RefineOptions, RefineRun
 from prefect_cvat.report import RunReport
-from prefect_cvat.tasks.limits import device_of, run_slots
-from prefect_cvat.tasks.submitter import PrefectSubmitter
 
 __all__ = ["refine_task"]
 
+INTERACTION_FUNCTION = "grabcut_interaction"
 
-@flow(
-    name="refine task",
-    flow_run_name="refine task {task_id} with {function}",
-    persist_result=False,
-    retries=0,
-)
+
+@flow(name="refine task", flow_run_name=name_run, persist_result=False, retries=0)
 def refine_task(
-    task_id: Annotated[int, Field(ge=1)],
+    task_id: TaskId,
     credentials: CvatCredentials,
-    function: str = "grabcut_interaction",
+    function: str = INTERACTION_FUNCTION,
     function_parameters: dict[str, str] | None = None,
+    function_block: CvatFunction | None = None,
     labels: list[str] | None = None,
     sources: list[SourceEnum] | None = None,
     shape_types: list[Literal["rectangle", "points"]] | None = None,
     to: Literal["mask", "polygon"] = "mask",
     keep_originals: bool = False,
     tolerance: Annotated[float, Field(ge=0)] = 1.0,
-    frames: list[int] | None = None,
-    jobs: list[int] | None = None,
-    quality: Literal["original", "compressed"] = "original",
-    batch_size: Annotated[int, Field(ge=1)] | None = None,
-    downloads: Annotated[int, Field(ge=1, le=16)] = 1,
+    frames: FrameSelection = FrameSelection(),  # noqa: B008 (frozen; the form shows its fields)
+    settings: RunSettings = RunSettings(),  # noqa: B008
 ) -> RunReport:
     """Turn rectangles and points of a CVAT task into masks or polygons, with an interaction function.
 
@@ -52,28 +50,27 @@ def refine_task(
         credentials: The block that says how to log in to CVAT.
         function: A built-in function, such as grabcut_interaction, or one that a package has registered.
         function_parameters: Parameters of the function, each value as type:value, such as float:0.3.
+        function_block: A block with a configured function, instead of the function here.
         labels: The names of the labels whose shapes are refined; empty for all.
         sources: Who made the shapes that are refined; empty for all.
         shape_types: Refine rectangles or points only; empty for both.
         to: What the shapes become.
         keep_originals: Add what is found, and remove nothing.
         tolerance: How far a polygon may be from the outline of its mask, in pixels.
-        frames: The numbers of the frames to look at; empty for all.
-        jobs: The numbers of the jobs whose shapes are refined; empty for all.
-        quality: Original, or compressed images as annotators see them, which are smaller to download.
-        batch_size: How many frames a batch has at the most; empty adapts it to the function's speed.
-        downloads: How many chunks are downloaded at a time.
+        frames: Which frames and jobs, and which images of them.
+        settings: Where the model runs, how much is done at a time, and what is kept.
 
     Returns:
         What was done.
     """
-    logger = get_run_logger()
-    options = Options(
-        selection=Selection(frames=frames, jobs=jobs),
-        quality=quality,
-        batch_size=batch_size,
-        downloads=downloads,
+    chosen = choose_function(
+        function_block,
+        function,
+        function_parameters,
+        default=INTERACTION_FUNCTION,
+        device=settings.device,
     )
+    options = make_options(chosen, frames, settings)
     refining = RefineOptions(
         labels=labels or None,
         sources=sources or None,
@@ -82,11 +79,13 @@ def refine_task(
         keep_originals=keep_originals,
         tolerance=tolerance,
     )
-    loaded = load_function(function, parse_parameters(function_parameters or {}))
-    with credentials.get_client() as client:
-        run = RefineRun(client, task_id, loaded, options, refining, function_name=function)
-        with run_slots(client.url, task_id, device_of(loaded)):
-            report = run_pipeline(run, PrefectSubmitter(), LoggedProgress(logger.info))
-    for line in report.lines():
-        logger.info(line)
-    return report
+    return carry_out(
+        credentials,
+        task_id,
+        chosen,
+        options,
+        lambda client, loaded: RefineRun(
+            client, task_id, loaded, options, refining, function_name=chosen.function
+        ),
+        kind=("refine", refining),
+    )

@@ -8,33 +8,34 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from urllib.parse import urlsplit
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, GlobalConcurrencyLimitUpdate
 from prefect.concurrency.sync import concurrency
-from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 __all__ = [
     "DEFAULT_RUNS_PER_SERVER",
     "device_limit",
-    "device_of",
     "ensure_limit",
+    "job_limit",
     "run_slots",
     "server_limit",
+    "slots",
     "task_limit",
 ]
 
 DEFAULT_RUNS_PER_SERVER = 4
 """How many runs work on one CVAT server at a time."""
 
+RUNS_ON_JOBS = 1000
+"""How many slots a task has: a run that was given jobs takes one of them, any other run all."""
 
-def device_of(function: object) -> str | None:
-    """The device that a function runs on, such as `cuda:0`; None if it does not say."""
-    device = getattr(function, "device", None)
-    return None if device is None else str(device)
+LEASE_SECONDS = 120
+"""After this time the slots of a process that was killed are free again."""
 
 
 def server_limit(url: str) -> str:
@@ -43,8 +44,13 @@ def server_limit(url: str) -> str:
 
 
 def task_limit(url: str, task_id: int) -> str:
-    """The name of the limit of runs on one task of a CVAT server: one, on whatever machine."""
+    """The name of the limit of runs on one task of a CVAT server, on whatever machine."""
     return f"prefect-cvat-task-{_slug(urlsplit(url).netloc)}-{task_id}"
+
+
+def job_limit(url: str, job_id: int) -> str:
+    """The name of the limit of runs on one job of a CVAT server: one."""
+    return f"prefect-cvat-job-{_slug(urlsplit(url).netloc)}-{job_id}"
 
 
 def device_limit(device: str, host: str | None = None) -> str:
@@ -69,9 +75,7 @@ def ensure_limit(name: str, limit: int, *, overwrite: bool = False) -> str:
         except ObjectNotFound:
             try:
                 client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=limit))
-            except PrefectHTTPStatusError as error:
-                if error.response.status_code != 409:  # another run has just made it
-                    raise
+            except ObjectAlreadyExists:  # another run has just made it
                 return "unchanged"
             return "created"
         if not overwrite or existing.limit == limit:
@@ -81,26 +85,54 @@ def ensure_limit(name: str, limit: int, *, overwrite: bool = False) -> str:
 
 
 @contextmanager
-def run_slots(url: str, task_id: int, device: str | None, *, timeout: float | None = None) -> Iterator[None]:
-    """Take a slot of the task, of the server and of the device for the length of a run; wait for them.
+def run_slots(
+    url: str, task_id: int, jobs: Collection[int] | None = None, *, timeout: float | None = None
+) -> Iterator[None]:
+    """Be the only run on a task, or on jobs of it, and take a slot of the server; wait for them.
+
+    Runs that were given jobs share the task, and each job is one run's at a time; any other run has all of
+    the task.
 
     Args:
         url: The CVAT server.
         task_id: The task.
-        device: Where the model runs; on the CPU (or where it is unknown) no slot is needed.
+        jobs: The jobs that the run was given; None for one that may write to any.
         timeout: Seconds to wait; None waits for as long as it takes.
 
     Raises:
         TimeoutError: They were not free in time.
     """
-    wanted = [(task_limit(url, task_id), 1), (server_limit(url), DEFAULT_RUNS_PER_SERVER)]
-    if device is not None and device != "cpu":
-        wanted.append((device_limit(device), 1))
-    with ExitStack() as slots:
-        for name, limit in wanted:
-            ensure_limit(name, limit)
-            slots.enter_context(concurrency(name, occupy=1, timeout_seconds=timeout, strict=True))
+    task, server = task_limit(url, task_id), server_limit(url)
+    ensure_limit(task, RUNS_ON_JOBS, overwrite=True)
+    ensure_limit(server, DEFAULT_RUNS_PER_SERVER)
+    with ExitStack() as taken:
+        if jobs is None:
+            taken.enter_context(slots([task], occupy=RUNS_ON_JOBS, timeout=timeout))
+            taken.enter_context(slots([server], timeout=timeout))
+        else:
+            of_jobs = [job_limit(url, job) for job in sorted(set(jobs))]
+            for name in of_jobs:
+                ensure_limit(name, 1)
+            taken.enter_context(slots([task, *of_jobs], timeout=timeout))
+            taken.enter_context(slots([server], timeout=timeout))
         yield
+
+
+def slots(
+    names: list[str], *, occupy: int = 1, timeout: float | None = None, max_retries: int | None = None
+) -> AbstractContextManager[None]:
+    """Take slots of several limits at once, or none; see Prefect's `concurrency`.
+
+    They come back when the process has been dead for `LEASE_SECONDS`.
+    """
+    return concurrency(
+        names,
+        occupy=occupy,
+        timeout_seconds=timeout,
+        max_retries=max_retries,
+        lease_duration=LEASE_SECONDS,
+        strict=True,
+    )
 
 
 def _slug(text: str) -> str:

@@ -40,6 +40,7 @@ from prefect_cvat.cli_options import (
 from prefect_cvat.cli_output import carry_out, print_plan, print_report, stdout
 from prefect_cvat.existing import Existing
 from prefect_cvat.follow_run import FollowOptions, FollowRun
+from prefect_cvat.models import SourceEnum
 from prefect_cvat.options import Options
 from prefect_cvat.track_options import Tracker, TrackOptions
 from prefect_cvat.track_run import TrackRun
@@ -104,7 +105,7 @@ def track(
         typer.Option("--label", help="Follow shapes of this label only."),
     ] = None,
     sources: Annotated[
-        list[str] | None,
+        list[SourceEnum] | None,
         typer.Option(
             "--source",
             help="Follow shapes of this source only; by default those that a human made.",

@@ -14,8 +14,9 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
+from pydantic import Field
 from pydantic_core import to_json
 
 from prefect_cvat.identity import attribute_defaults, identity
@@ -33,27 +34,46 @@ Direction = Literal["forward", "backward", "both"]
 class FollowOptions:
     """Which shapes are followed, and how far. All frames are frames of the task.
 
-    Attributes:
-        labels: The names of the labels whose shapes are followed; None for all.
-        sources: The sources of the shapes that are followed, as CVAT names them; None for all but `auto`:
-            what a human drew or has corrected.
-        direction: `forward`, `backward` or `both`.
-        until: The last frame to follow to in this direction; None for the last (or first) of all. Shapes
-            behind it are not followed.
-        keep_seeds: Whether the shapes stay beside the tracks that they have become.
-        tolerance: Pixels by which interpolated coordinates may differ from what was found; where they would
-            by more, there is a keyframe.
-
     Raises:
         ValueError: A value is out of range, or two of them do not go together.
     """
 
-    labels: Collection[str] | None = None
-    sources: Collection[str] | None = None
-    direction: Direction = "forward"
-    until: int | None = None
-    keep_seeds: bool = False
-    tolerance: float = 2.0
+    labels: Annotated[
+        Sequence[str] | None,
+        Field(description="The names of the labels whose shapes are followed; empty for all."),
+    ] = None
+    sources: Annotated[
+        Sequence[SourceEnum] | None,
+        Field(
+            description=(
+                "The sources of the shapes that are followed, as CVAT names them; empty for all but `auto`:"
+                " what a human drew or has corrected."
+            )
+        ),
+    ] = None
+    direction: Annotated[Direction, Field(description="Where to follow them.")] = "forward"
+    until: Annotated[
+        int | None,
+        Field(
+            description=(
+                "The last frame to follow to in this direction; empty for the last (or first) of all. Shapes"
+                " behind it are not followed."
+            )
+        ),
+    ] = None
+    keep_seeds: Annotated[
+        bool, Field(description="Whether the shapes stay beside the tracks that they have become.")
+    ] = False
+    tolerance: Annotated[
+        float,
+        Field(
+            ge=0,
+            description=(
+                "Pixels by which interpolated coordinates may differ from what was found; where they would by"
+                " more, there is a keyframe."
+            ),
+        ),
+    ] = 2.0
 
     def __post_init__(self) -> None:
         if self.direction not in get_args(Direction):

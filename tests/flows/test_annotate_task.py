@@ -9,6 +9,7 @@ from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.demo import create_demo_task
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.flows.annotate_task import annotate_task
+from prefect_cvat.flows.parameters import FrameSelection
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -82,7 +83,9 @@ def test_a_real_video_is_annotated(credentials, client, sdk, test_data, quality)
         [test_data / "video" / "pedestrians.mp4"],
         data_params={"image_quality": 70, "frame_step": 50, "use_zip_chunks": True},
     )
-    report = annotate_task(task.id, credentials, allow_unmatched_labels=True, quality=quality)
+    report = annotate_task(
+        task.id, credentials, allow_unmatched_labels=True, frames=FrameSelection(quality=quality)
+    )
     shapes = [shape for job in client.jobs(task.id) for shape in client.job_annotations(job.id).shapes]
     assert {shape["frame"] for shape in shapes} == {0, 1, 2}
     assert report.added == len(shapes)

@@ -6,6 +6,7 @@ from pydantic import SecretStr
 from clips import clip
 from prefect_cvat import FollowOptions, TrackOptions
 from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.flows.parameters import RunSettings
 from prefect_cvat.flows.track_task import track_task
 
 pytestmark = [
@@ -29,7 +30,11 @@ def test_detections_become_tracks_whatever_the_order_in_which_batches_are_done(
     task_id = video_task(clip(range(60, 84)), segment_size=10)
     tracking = TrackOptions(min_length=1, fill_gap=0, smoothing=0)
     report = track_task(
-        task_id, credentials, function="flow_functions.moving", tracking=tracking, batch_size=1
+        task_id,
+        credentials,
+        function="flow_functions.moving",
+        tracking=tracking,
+        settings=RunSettings(batch_size=1),
     )
     assert (report.batches, report.tracks, report.track_frames) == (6, {"car": 1}, 24)
     found = [client.job_annotations(job.id).tracks for job in client.jobs(task_id)]
@@ -52,7 +57,11 @@ def test_shapes_are_followed(credentials, client, video_task):
     client.create_job_annotations(job.id, {"shapes": [{**seed, "points": [15, 0, 70, 30]}]})
     following = FollowOptions(until=9)
     report = track_task(
-        task_id, credentials, function="optical_flow_tracking", following=following, batch_size=1
+        task_id,
+        credentials,
+        function="optical_flow_tracking",
+        following=following,
+        settings=RunSettings(batch_size=1),
     )
     assert (report.tracks, report.removed) == ({"car": 1}, 1)
     [track] = client.job_annotations(job.id).tracks

@@ -1,0 +1,175 @@
+"""The parameters that several flows have, with what the form in Prefect's UI says of them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from prefect.runtime import flow_run
+from pydantic import BaseModel, ConfigDict, Field
+
+from prefect_cvat.existing import Existing
+from prefect_cvat.function_block import CvatFunction, Threshold
+from prefect_cvat.options import Options
+from prefect_cvat.plan import Selection
+
+__all__ = [
+    "DETECTION_FUNCTION",
+    "FrameSelection",
+    "LabelMatching",
+    "RunSettings",
+    "TaskId",
+    "Threshold",
+    "choose_function",
+    "make_options",
+    "name_run",
+]
+
+DETECTION_FUNCTION = "nanodet_detection"
+"""The function that flows run where none is named: it comes with its weights."""
+
+TaskId = Annotated[int, Field(ge=1)]
+
+
+class _Parameters(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LabelMatching(_Parameters):
+    """Which label of the task each label of the function becomes."""
+
+    label_map: dict[str, str | None] = Field(
+        default_factory=dict,
+        description="From the function's label names to the task's, where they differ; null drops a label.",
+    )
+    ignore_case: bool = Field(
+        default=False, description="Match label names without regard to upper and lower case."
+    )
+    label_thresholds: dict[str, Threshold] = Field(
+        default_factory=dict,
+        description="The least score for single labels, by the function's label names.",
+    )
+
+
+class FrameSelection(_Parameters):
+    """Which frames, and which images of them."""
+
+    frames: list[Annotated[int, Field(ge=0)]] | None = Field(
+        default=None, description="The numbers of the frames, from 0 on; empty for all."
+    )
+    jobs: list[Annotated[int, Field(ge=1)]] | None = Field(
+        default=None,
+        description=(
+            "The numbers of the jobs to write to; empty for all. Runs on different jobs of a task may go on"
+            " at the same time."
+        ),
+    )
+    quality: Literal["original", "compressed"] = Field(
+        default="original",
+        description="Original, or compressed images as annotators see them, which are smaller to download.",
+    )
+
+
+class RunSettings(_Parameters):
+    """How the run is carried out."""
+
+    device: str | None = Field(
+        default=None,
+        description="Where the model runs, such as cuda:0; empty takes a free accelerator, or else the CPU.",
+    )
+    on_frame_error: Literal["fail", "skip"] = Field(
+        default="fail", description="Fail, or skip frames on which the function fails and report them."
+    )
+    batch_size: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="How many frames a batch has at the most; empty adapts it to the function's speed.",
+    )
+    downloads: int = Field(default=1, ge=1, le=16, description="How many chunks are downloaded at a time.")
+    use_cache: bool = Field(
+        default=True,
+        description="Keep detections between runs, so that a run that died goes on where it was.",
+    )
+    refresh_cache: bool = Field(default=False, description="Detect everything anew, and keep that.")
+
+
+def choose_function(
+    block: CvatFunction | None,
+    function: str,
+    function_parameters: dict[str, str] | None = None,
+    *,
+    default: str = DETECTION_FUNCTION,
+    labels: LabelMatching | None = None,
+    device: str | None = None,
+    **settings: Any,
+) -> CvatFunction:
+    """The function that a run is to use: that of a block, or the one that its own parameters describe.
+
+    Args:
+        block: A configured function.
+        function: The name of a function.
+        function_parameters: Its parameters.
+        default: The function that the flow has by default.
+        labels: How labels are matched.
+        device: Where the model runs; may be said beside a block.
+        settings: Further fields of `CvatFunction`.
+
+    Raises:
+        ValueError: The block and the parameters both say how the function is to be used.
+    """
+    if block is None:
+        return CvatFunction(
+            function=function,
+            function_parameters=function_parameters or {},
+            device=device,
+            **(labels or LabelMatching()).model_dump(),
+            **settings,
+        )
+    given = {
+        "function": function not in (default, block.function),
+        "function_parameters": function_parameters,
+        "labels": labels not in (None, LabelMatching()),
+        **settings,
+    }
+    doubled = [name for name, value in given.items() if value]
+    if doubled:
+        raise ValueError(
+            f"function_block holds a configured function, and {', '.join(doubled)} would change it;"
+            " leave these empty, or leave function_block empty"
+        )
+    return block if device is None else block.model_copy(update={"device": device})
+
+
+def make_options(
+    function: CvatFunction,
+    frames: FrameSelection,
+    settings: RunSettings,
+    *,
+    existing: Existing = Existing.KEEP,
+) -> Options:
+    """Put the parameters of a flow into the options of a run."""
+    return Options(
+        selection=Selection(frames=frames.frames, jobs=frames.jobs),
+        existing=existing,
+        allow_unmatched_labels=function.allow_unmatched_labels,
+        label_map=function.label_map,
+        conf_threshold=function.conf_threshold,
+        label_thresholds=function.label_thresholds,
+        ignore_case=function.ignore_case,
+        conv_mask_to_poly=function.conv_mask_to_poly,
+        on_frame_error=settings.on_frame_error,
+        quality=frames.quality,
+        batch_size=settings.batch_size,
+        downloads=settings.downloads,
+        use_cache=settings.use_cache,
+        refresh_cache=settings.refresh_cache,
+    )
+
+
+def name_run() -> str:
+    """The name of a run of a flow on a task, such as `annotate task 42 with nanodet_detection`."""
+    parameters = flow_run.parameters
+    block = parameters.get("function_block")
+    function = parameters.get("function") if block is None else block.function
+    frames = parameters.get("frames")
+    jobs = getattr(frames, "jobs", None)
+    shard = f" (jobs {jobs[0]}-{jobs[-1]})" if jobs else ""
+    return f"{flow_run.flow_name} {parameters['task_id']}{shard} with {function}"
