@@ -33,10 +33,31 @@ from prefect_cvat.models import (
 )
 from prefect_cvat.transport import RetryPolicy, Transport
 
-__all__ = ["Client"]
+__all__ = ["Client", "check_annotatable"]
 
 Model = TypeVar("Model", bound=BaseModel)
 Quality = Literal["original", "compressed"]
+
+
+def check_annotatable(task: Task) -> None:
+    """Refuse a task that has no images, and no video, to annotate.
+
+    Raises:
+        NoDataError: It has no data yet.
+        UnsupportedTaskError: It is 3D or audio.
+    """
+    name = f"task {task.id} ({task.name!r})"
+    if task.media_type == "audio" or task.dimension == "1d":
+        raise UnsupportedTaskError(f"{name} is an audio task; only images and videos can be annotated")
+    if task.media_type == "point_cloud" or task.dimension == "3d":
+        raise UnsupportedTaskError(f"{name} is a 3D task; only images and videos can be annotated")
+    if not task.size or task.data_chunk_size is None:
+        raise NoDataError(f"{name} has no data yet; upload its media and wait until they are processed")
+    if task.data_original_chunk_type not in ("imageset", "video"):
+        raise UnsupportedTaskError(
+            f"{name} is made of {task.data_original_chunk_type or 'unknown media'};"
+            " only images and videos can be annotated"
+        )
 
 
 class Client:
@@ -120,6 +141,24 @@ class Client:
         """The user that is logged in."""
         return _parse(User, self._transport.json("GET", "/api/users/self"), "users/self")
 
+    def json(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str | int] | None = None,
+        body: Any = None,
+    ) -> Any:
+        """Send a request for which there is no method here; return what the JSON of its answer says.
+
+        Args:
+            method: The HTTP method.
+            path: The path on the server, from `/api` on.
+            params: The query.
+            body: What to send as JSON.
+        """
+        return self._transport.json(method, path, params=params, body=body)
+
     # --- tasks ---
 
     def task(self, task_id: int) -> Task:
@@ -141,6 +180,14 @@ class Client:
                 request_id=error.request_id,
             ) from None
 
+    def tasks(self, **filters: str | int) -> list[Task]:
+        """The tasks that the user may see, in the order of their ids.
+
+        Args:
+            filters: Of CVAT's list of tasks, such as `project_id`, `assignee`, or `filter` with JSON logic.
+        """
+        return list(self._list(Task, "/api/tasks", {**filters, "sort": "id"}))
+
     def annotatable_task(self, task_id: int) -> Task:
         """A task that has images, or a video, to annotate.
 
@@ -149,18 +196,7 @@ class Client:
             UnsupportedTaskError: It is 3D or audio.
         """
         task = self.task(task_id)
-        name = f"task {task.id} ({task.name!r})"
-        if task.media_type == "audio" or task.dimension == "1d":
-            raise UnsupportedTaskError(f"{name} is an audio task; only images and videos can be annotated")
-        if task.media_type == "point_cloud" or task.dimension == "3d":
-            raise UnsupportedTaskError(f"{name} is a 3D task; only images and videos can be annotated")
-        if not task.size or task.data_chunk_size is None:
-            raise NoDataError(f"{name} has no data yet; upload its media and wait until they are processed")
-        if task.data_original_chunk_type not in ("imageset", "video"):
-            raise UnsupportedTaskError(
-                f"{name} is made of {task.data_original_chunk_type or 'unknown media'};"
-                " only images and videos can be annotated"
-            )
+        check_annotatable(task)
         return task
 
     def create_task(self, name: str, labels: Sequence[PatchedLabelRequest], **fields: Any) -> Task:

@@ -1,0 +1,66 @@
+"""A large task in pieces: which jobs each has, and what all of them have done together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+
+from prefect_cvat.plan import Plan
+from prefect_cvat.report import RunReport
+
+__all__ = ["make_shards", "merge_reports"]
+
+_NUMBERS = (
+    *("frames", "frames_from_cache", "batches", "added", "already_there", "removed"),
+    *("clipped", "outside", "below_threshold"),
+)
+_COUNTS = ("labels", "unmatched", "stage_seconds")
+
+
+def make_shards(plan: Plan, jobs: Collection[int] | None, most_frames: int) -> list[tuple[int, ...]]:
+    """Split a task by its jobs into pieces of about so many frames, each of them one job at the least.
+
+    Args:
+        plan: What a run on the whole task would do.
+        jobs: The jobs that are to be annotated; None for all.
+        most_frames: How many frames a piece has at the most, but for a single job that has more.
+
+    Returns:
+        The numbers of the jobs of each piece.
+    """
+    shards: list[tuple[int, ...]] = []
+    room = 0
+    for job in plan.jobs:
+        if jobs is not None and job.id not in jobs:
+            continue
+        frames = len(plan.frames_between(job.start_frame, job.stop_frame))
+        if shards and frames <= room:
+            shards[-1] += (job.id,)
+            room -= frames
+        else:
+            shards.append((job.id,))
+            room = most_frames - frames
+    return shards
+
+
+def merge_reports(whole: RunReport, reports: Iterable[RunReport]) -> RunReport:
+    """What runs on pieces of a task have done, as one report.
+
+    A frame that two jobs share is counted in each of them.
+
+    Args:
+        whole: Says what is true of the task as a whole: its name, what is left out, when it began.
+        reports: Of the runs; their numbers are added up.
+    """
+    merged = whole.model_copy(deep=True)
+    for report in reports:
+        merged.unmatched_labels = report.unmatched_labels
+        for name in _NUMBERS:
+            setattr(merged, name, getattr(merged, name) + getattr(report, name))
+        for name in _COUNTS:
+            setattr(merged, name, dict(Counter(getattr(merged, name)) + Counter(getattr(report, name))))
+        merged.failed_frames.update(report.failed_frames)
+        for label, counts in report.scores.items():
+            before = merged.scores.get(label, [0] * len(counts))
+            merged.scores[label] = [one + other for one, other in zip(before, counts, strict=True)]
+    return merged

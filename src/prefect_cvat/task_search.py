@@ -1,0 +1,147 @@
+"""Which tasks of a server are to be annotated."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from prefect_cvat.annotation_requests import frames_of
+from prefect_cvat.client import Client, check_annotatable
+from prefect_cvat.exceptions import NoDataError, UnsupportedTaskError
+from prefect_cvat.models import Job, Task
+from prefect_cvat.plan import Plan, make_plan, read_task
+
+__all__ = ["FoundTask", "TaskSelection", "find_tasks", "has_unannotated_frames"]
+
+
+class TaskSelection(BaseModel):
+    """Which tasks. All that is said must be true of a task; what is left empty does not matter."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name_pattern: str | None = Field(
+        default=None, description="The task's name, with * for any letters and ? for one, such as night-*."
+    )
+    statuses: list[Literal["annotation", "validation", "completed"]] = Field(
+        default_factory=list, description="The task is in one of these."
+    )
+    assignee: str | None = Field(default=None, description="The user name of whom the task is assigned to.")
+    updated_since: datetime | None = Field(default=None, description="The task was changed after this time.")
+    updated_within_days: float | None = Field(
+        default=None, gt=0, description="The task was changed in the last so many days."
+    )
+    job_stages: list[Literal["annotation", "validation", "acceptance"]] = Field(
+        default_factory=list,
+        description="The task has jobs in one of these stages; only these jobs are annotated.",
+    )
+    job_states: list[Literal["new", "in progress", "rejected", "completed"]] = Field(
+        default_factory=list,
+        description="The task has jobs in one of these states; only these jobs are annotated.",
+    )
+    with_unannotated_frames: bool = Field(
+        default=False,
+        description="The task has frames without annotations. All of its jobs are read for that.",
+    )
+    without_finished_run: bool = Field(
+        default=True,
+        description=(
+            "No run has annotated the task as this one would: with the same function in the same version,"
+            " the same settings, the same media."
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class FoundTask:
+    """A task that is to be annotated.
+
+    Attributes:
+        task: The task.
+        plan: What a run on it would do.
+        jobs: The numbers of the jobs that are to be annotated; None for all.
+    """
+
+    task: Task
+    plan: Plan
+    jobs: tuple[int, ...] | None
+
+
+def find_tasks(
+    client: Client,
+    selection: TaskSelection,
+    project_id: int | None = None,
+    *,
+    tell: Callable[[str], object] = lambda _: None,
+) -> Iterator[FoundTask]:
+    """The tasks that a selection says and that can be annotated, oldest first.
+
+    Args:
+        client: The server.
+        selection: Which tasks.
+        project_id: Only those of this project; None for all that the user may see.
+        tell: Is told of tasks that cannot be annotated, and why.
+    """
+    for task in client.tasks(**_filters(selection, project_id)):
+        if selection.name_pattern is not None and not fnmatchcase(task.name, selection.name_pattern):
+            continue
+        try:
+            check_annotatable(task)
+        except (NoDataError, UnsupportedTaskError) as error:
+            tell(str(error))
+            continue
+        plan = make_plan(read_task(client, task.id))
+        jobs = [job for job in plan.jobs if _is_wanted(job, selection)]
+        if not jobs or (
+            selection.with_unannotated_frames
+            and not any(has_unannotated_frames(client, plan, job) for job in jobs)
+        ):
+            continue
+        yield FoundTask(task, plan, None if len(jobs) == len(plan.jobs) else tuple(job.id for job in jobs))
+
+
+def has_unannotated_frames(client: Client, plan: Plan, job: Job) -> bool:
+    """Whether a job has frames to annotate on which nothing is; a track is also between its keyframes."""
+    open_frames = {frame.number for frame in plan.frames_between(job.start_frame, job.stop_frame)}
+    for _, annotation in client.each_job_annotation(job.id):
+        if not open_frames:
+            break
+        frames = frames_of(annotation)
+        open_frames.difference_update(
+            range(min(frames), max(frames) + 1) if "shapes" in annotation else frames
+        )
+    return bool(open_frames)
+
+
+def _filters(selection: TaskSelection, project_id: int | None) -> dict[str, Any]:
+    """The query of CVAT's list of tasks; what it has no simple filter for, as JSON logic."""
+    filters: dict[str, Any] = {}
+    if project_id is not None:
+        filters["project_id"] = project_id
+    if selection.assignee is not None:
+        filters["assignee"] = selection.assignee
+    rules: list[Any] = []
+    if selection.statuses:
+        rules.append({"in": [{"var": "status"}, list(selection.statuses)]})
+    since = [
+        moment for moment in (selection.updated_since, _days_ago(selection.updated_within_days)) if moment
+    ]
+    rules += [{">=": [{"var": "updated_date"}, moment.astimezone(UTC).isoformat()]} for moment in since]
+    if rules:
+        filters["filter"] = json.dumps({"and": rules})
+    return filters
+
+
+def _days_ago(days: float | None) -> datetime | None:
+    return None if days is None else datetime.now(UTC) - timedelta(days=days)
+
+
+def _is_wanted(job: Job, selection: TaskSelection) -> bool:
+    return (not selection.job_stages or job.stage in selection.job_stages) and (
+        not selection.job_states or job.state in selection.job_states
+    )

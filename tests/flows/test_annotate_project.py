@@ -1,0 +1,129 @@
+"""The flow that annotates a project, on a real Prefect server, against the sandbox over HTTP."""
+
+import pytest
+from pydantic import SecretStr
+
+from pictures import picture
+from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.exceptions import RunsFailedError
+from prefect_cvat.flows.annotate_project import annotate_project
+from prefect_cvat.flows.fan_out import FanOut
+from prefect_cvat.task_search import TaskSelection
+
+pytestmark = [
+    pytest.mark.usefixtures("prefect_server"),
+    pytest.mark.filterwarnings("default"),  # Prefect's own
+]
+
+HERE = FanOut(deployment=None)
+FUNCTION = "flow_functions.one_box"
+
+
+@pytest.fixture(autouse=True)
+def _function_is_allowed(monkeypatch):
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+
+
+@pytest.fixture
+def credentials(prefect_server, sandbox) -> CvatCredentials:
+    CvatCredentials(url=sandbox.url, username=sandbox.user, password=SecretStr(sandbox.password)).save(
+        "test", overwrite=True
+    )
+    return CvatCredentials.load("test")
+
+
+@pytest.fixture
+def project(client):
+    """A project with the label `car`, and a way to put tasks into it."""
+    body = {"name": "streets", "labels": [{"name": "car"}]}
+    project_id = client._transport.json("POST", "/api/projects", body=body)["id"]
+
+    def add(name: str, frames: int = 4, segment_size: int = 0) -> int:
+        task = client.create_task(name, [], project_id=project_id, segment_size=segment_size)
+        if frames:
+            images = {f"{i:04}.png": picture(seed=i) for i in range(frames)}
+            client.upload_images(task.id, images, chunk_size=2)
+        return task.id
+
+    return project_id, add
+
+
+def boxes(client, task_id: int) -> list[int]:
+    return sorted(shape["frame"] for shape in client.task_annotations(task_id).shapes)
+
+
+def test_each_task_is_annotated_once_and_what_cannot_be_is_told(credentials, client, project):
+    project_id, add = project
+    first, second, empty = add("first"), add("second", frames=2), add("no data yet", frames=0)
+
+    report = annotate_project(credentials, project_id, function=FUNCTION, fan_out=HERE)
+    assert report.completed == [f"task {first}", f"task {second}"]
+    assert (boxes(client, first), boxes(client, second)) == ([0, 1, 2, 3], [0, 1])
+    [why] = report.not_annotatable
+    assert f"task {empty}" in why
+    assert "no data yet" in why
+
+    third = add("third")
+    report = annotate_project(credentials, project_id, function=FUNCTION, fan_out=HERE)
+    assert report.completed == [f"task {third}"]
+    assert report.done_before == [f"task {first}", f"task {second}"]
+
+    other_settings = annotate_project(
+        credentials, project_id, function=FUNCTION, conf_threshold=0.9, fan_out=HERE
+    )
+    assert len(other_settings.completed) == 3
+    assert boxes(client, third) == [0, 1, 2, 3]
+
+
+def test_a_large_task_is_split_by_its_jobs(credentials, client, project):
+    project_id, add = project
+    large, small = add("large", frames=6, segment_size=2), add("small", frames=2)
+    report = annotate_project(
+        credentials, project_id, function=FUNCTION, fan_out=FanOut(deployment=None, shard_frames=4)
+    )
+    a, b, c = (job.id for job in client.jobs(large))
+    assert report.completed == [f"task {large}, jobs {a}-{b}", f"task {large}, jobs {c}-{c}", f"task {small}"]
+    assert boxes(client, large) == [0, 1, 2, 3, 4, 5]
+
+
+def test_only_tasks_and_jobs_that_match_are_annotated(credentials, client, project):
+    project_id, add = project
+    night, day = add("night-1", segment_size=2), add("day-1")
+    [begun, fresh] = client.jobs(night)
+    client._transport.json("PATCH", f"/api/jobs/{begun.id}", body={"state": "in progress"})
+    report = annotate_project(
+        credentials,
+        project_id,
+        TaskSelection(name_pattern="night-*", job_states=["new"]),
+        function=FUNCTION,
+        fan_out=HERE,
+    )
+    assert report.completed == [f"task {night}, jobs {fresh.id}-{fresh.id}"]
+    assert (boxes(client, night), boxes(client, day)) == ([2, 3], [])
+
+
+def test_a_task_that_fails_does_not_hold_up_the_others(credentials, client, project):
+    project_id, add = project
+    bad = client.create_task("bad", [], project_id=project_id).id
+    client.upload_images(bad, {"cursed.png": picture()})
+    good = add("good")
+    with pytest.raises(RunsFailedError, match=f"1 of 2 runs did not complete: task {bad}: .*cursed.png"):
+        annotate_project(credentials, project_id, function=FUNCTION, fan_out=HERE)
+    assert boxes(client, good) == [0, 1, 2, 3]
+
+
+def test_without_the_deployment_the_error_says_what_to_do(credentials, project):
+    project_id, add = project
+    add("a task")
+    with pytest.raises(RunsFailedError, match="no deployment 'annotate task/nowhere'.*prefect-cvat serve"):
+        annotate_project(
+            credentials, project_id, function=FUNCTION, fan_out=FanOut(deployment="annotate task/nowhere")
+        )
+
+
+def test_the_form_of_the_flow_explains_every_parameter():
+    parameters = annotate_project.parameters.properties
+    assert all(parameter.get("description") for parameter in parameters.values())
+    for name in ("TaskSelection", "FanOut"):
+        fields = annotate_project.parameters.definitions[name]["properties"]
+        assert all(field.get("description") for field in fields.values())

@@ -1,0 +1,68 @@
+"""The flow that annotates a task in shards, on a real Prefect server, in threads and on Dask."""
+
+import pytest
+from pydantic import SecretStr
+
+from prefect_cvat import annotate_task
+from prefect_cvat.auto_annotation import label_spec
+from prefect_cvat.auto_annotation.loading import load_function
+from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.exceptions import MissingLibraryError, RunsFailedError
+from prefect_cvat.flows.annotate_shards import annotate_shards, shard_task_runner
+
+pytestmark = [
+    pytest.mark.usefixtures("prefect_server"),
+    pytest.mark.filterwarnings("default"),  # Prefect's own
+]
+
+FUNCTION = "flow_functions.one_box"
+
+
+@pytest.fixture(autouse=True)
+def _function_is_allowed(monkeypatch):
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+
+
+@pytest.fixture
+def credentials(prefect_server, sandbox) -> CvatCredentials:
+    CvatCredentials(url=sandbox.url, username=sandbox.user, password=SecretStr(sandbox.password)).save(
+        "test", overwrite=True
+    )
+    return CvatCredentials.load("test")
+
+
+def what_is_there(client, task_id):
+    return sorted(
+        (shape["frame"], shape["source"], shape["score"], *shape["points"])
+        for shape in client.task_annotations(task_id).shapes
+    )
+
+
+def test_shards_write_what_one_run_writes(credentials, client, make_task):
+    whole, in_shards = (make_task(9, segment_size=2) for _ in range(2))
+    annotate_task(client, whole, load_function(FUNCTION))
+
+    report = annotate_shards(in_shards, credentials, shard_frames=4, function=FUNCTION)
+
+    assert what_is_there(client, in_shards) == what_is_there(client, whole)
+    assert (report.frames, report.added, report.labels) == (9, 9, {"car": 9})
+    again = annotate_shards(in_shards, credentials, shard_frames=2, function=FUNCTION)
+    assert (again.added, again.already_there) == (0, 9)
+
+
+def test_a_shard_that_fails_fails_the_run_but_not_the_others(credentials, client, make_task):
+    task_id = make_task(4, segment_size=2, labels=[label_spec("boat", None)])
+    with pytest.raises(RunsFailedError, match="2 of 2 shards did not complete: .*'car' is not in task"):
+        annotate_shards(task_id, credentials, shard_frames=2, function=FUNCTION)
+
+
+def test_credentials_must_have_been_saved(sandbox, make_task):
+    unsaved = CvatCredentials(url=sandbox.url, username="admin", password=SecretStr("admin"))
+    with pytest.raises(ValueError, match="have not been saved"):
+        annotate_shards(make_task(2), unsaved, function=FUNCTION)
+
+
+def test_dask_is_an_extra(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "prefect_dask", None)
+    with pytest.raises(MissingLibraryError, match=r"prefect-cvat\[dask\]"):
+        shard_task_runner("local")
