@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, cast
 import PIL.Image
 from pydantic import SecretStr
 
+from prefect_cvat.annotation_requests import each_annotation
 from prefect_cvat.client import Client
+from prefect_cvat.drawing import annotations_on, label_names
 from prefect_cvat.html_report import AnnotatedFrame, Section, render_page
-from prefect_cvat.keyframes import interpolate
-from prefect_cvat.models import PatchedLabelRequest, Sublabel
+from prefect_cvat.models import PatchedLabelRequest
 from prefect_cvat.plan import Selection, read_task
 from prefect_cvat.preview import open_task_frames
 from prefect_cvat.sandbox import Sandbox
@@ -124,24 +125,15 @@ def draw_task(
 ) -> tuple[list[AnnotatedFrame], dict[int, str]]:
     """The frames of a task, all or some, with the annotations on them; and the names of its labels."""
     info = read_task(client, task_id)
-    owners: list[Sublabel] = [owner for label in info.labels for owner in (label, *label.sublabels)]
-    found = client.task_annotations(task_id)
+    names = label_names(info.labels)
+    numbers = range(info.meta.size) if numbers is None else numbers
+    found = annotations_on(each_annotation(client.task_annotations(task_id)), numbers, names)
     with tempfile.TemporaryDirectory() as folder:
-        frames = [
-            AnnotatedFrame(
-                frame,
-                image,
-                [tag for tag in found.tags if tag["frame"] == frame.number],
-                [shape for shape in found.shapes if shape["frame"] == frame.number]
-                + [
-                    {**shape, "label_id": track["label_id"], "track": number}
-                    for number, track in enumerate(found.tracks, 1)
-                    if (shape := interpolate(track, frame.number)) is not None
-                ],
-            )
-            for frame, image in open_task_frames(client, task_id, Selection(frames=numbers), Path(folder))
-        ]
-    return frames, {owner.id: owner.name for owner in owners}
+        opened = open_task_frames(client, task_id, Selection(frames=numbers), Path(folder))
+    return [
+        AnnotatedFrame(frame, image, found[frame.number].tags, found[frame.number].shapes)
+        for frame, image in opened
+    ], names
 
 
 def _coco_labels() -> list[PatchedLabelRequest]:

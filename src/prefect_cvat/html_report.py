@@ -1,4 +1,4 @@
-"""A run's report as one HTML file: what was found, drawn on the frames, and the figures."""
+"""A run's report as one HTML file: what was found, drawn on the frames, and the figures; or one frame."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from string import Template
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import PIL.Image
@@ -18,7 +18,15 @@ from prefect_cvat.masks import decode_mask
 from prefect_cvat.media import Frame
 from prefect_cvat.report import RunReport
 
-__all__ = ["AnnotatedFrame", "Section", "render_page", "render_report"]
+__all__ = [
+    "AnnotatedFrame",
+    "Section",
+    "render_figure",
+    "render_frame",
+    "render_page",
+    "render_report",
+    "wrap_page",
+]
 
 WIDTH = 960
 """Pixels that a frame is scaled down to, so that the file stays small."""
@@ -73,7 +81,31 @@ def render_report(
 
 def render_page(sections: Iterable[Section], *, title: str) -> str:
     """Draw the reports of several runs, one below the other, as HTML that needs no other file."""
-    return _PAGE.substitute(title=html.escape(title), sections="".join(map(_section, sections)))
+    return wrap_page("".join(map(_section, sections)), title=title)
+
+
+def wrap_page(sections: str, *, title: str) -> str:
+    """Make a page of sections that are HTML already."""
+    return _PAGE.substitute(title=html.escape(title), sections=sections)
+
+
+def render_frame(
+    annotated: AnnotatedFrame,
+    labels: Mapping[int, str],
+    *,
+    width: int = WIDTH,
+    colors: Colors | None = None,
+) -> str:
+    """Draw a frame as an SVG that needs no other file.
+
+    Args:
+        annotated: The frame.
+        labels: The names of labels and sublabels by id. They get their colors in this order, so that they
+            have the same ones on all frames of a task.
+        width: Pixels that the longer side has: of the drawing, and of the image in it at the most.
+        colors: Their colors, if they are to have others.
+    """
+    return _svg(annotated, labels, colors or _Palette(labels.values()), width)
 
 
 def _section(section: Section) -> str:
@@ -96,40 +128,60 @@ def _section(section: Section) -> str:
             for name, count in most_first
         ),
         lines="".join(f"<li>{html.escape(line)}</li>" for line in report.lines()[3:]),
-        frames="".join(_figure(frame, section.labels, colors) for frame in section.frames),
+        frames="".join(render_figure(frame, section.labels, colors) for frame in section.frames),
     )
 
 
-def _figure(annotated: AnnotatedFrame, labels: Mapping[int, str], colors: _Palette) -> str:
+class Colors(Protocol):
+    """A color, such as `#e0457b`, for each name of a label."""
+
+    def __getitem__(self, name: str, /) -> str:
+        """The color of a label."""
+        ...
+
+
+def render_figure(annotated: AnnotatedFrame, labels: Mapping[int, str], colors: Colors) -> str:
+    """Draw a frame with its annotations; shapes of a label without a name get no caption."""
     frame = annotated.frame
-    unit = max(frame.width, frame.height) / 100  # a hundredth of the picture, for line and letter sizes
-    taken: list[tuple[float, float]] = []  # corners that have a label already
-    drawn = "".join(_shape(shape, labels, colors, frame, unit, taken) for shape in annotated.shapes)
     tags = "".join(
-        f'<span style="--c:{colors[labels[tag["label_id"]]]}">{html.escape(labels[tag["label_id"]])}</span>'
+        f'<span style="--c:{colors[labels[tag["label_id"]]]}">{_escape(labels[tag["label_id"]])}</span>'
         for tag in annotated.tags
     )
     return (
-        f'<figure><svg viewBox="0 0 {frame.width} {frame.height}" role="img"'
-        f' aria-label="{html.escape(frame.name)}"><image href="{_data_uri(annotated.image)}"'
-        f' width="{frame.width}" height="{frame.height}"/>{drawn}</svg>'
-        f"<figcaption>{html.escape(str(frame))} · {frame.width}x{frame.height} ·"
+        f"<figure>{_svg(annotated, labels, colors, WIDTH)}"
+        f"<figcaption>{_escape(str(frame))} · {frame.width}x{frame.height} ·"
         f" {len(annotated.shapes)} shape{'' if len(annotated.shapes) == 1 else 's'} {tags}</figcaption>"
         "</figure>"
+    )
+
+
+def _svg(annotated: AnnotatedFrame, labels: Mapping[int, str], colors: Colors, width: int) -> str:
+    frame = annotated.frame
+    longer = max(frame.width, frame.height)
+    unit = longer / 100  # a hundredth of the picture, for line and letter sizes
+    taken: list[tuple[float, float]] = []  # corners that have a label already
+    drawn = "".join(_shape(shape, labels, colors, frame, unit, taken) for shape in annotated.shapes)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {frame.width} {frame.height}"'
+        f' width="{frame.width * width / longer:.0f}" height="{frame.height * width / longer:.0f}" role="img"'
+        f' aria-label="{_escape(frame.name)}" font-family="system-ui, sans-serif" font-weight="600">'
+        f'<image href="{_data_uri(annotated.image, width)}" width="{frame.width}" height="{frame.height}"/>'
+        f"{drawn}</svg>"
     )
 
 
 def _shape(
     shape: Mapping[str, Any],
     labels: Mapping[int, str],
-    colors: _Palette,
+    colors: Colors,
     frame: Frame,
     unit: float,
     taken: list[tuple[float, float]],
 ) -> str:
     name = labels[shape["label_id"]]
     color = colors[name]
-    style = f'fill="{color}" fill-opacity=".07" stroke="{color}" stroke-width="{0.35 * unit:.2f}"'
+    line = f'stroke="{color}" stroke-width="{0.35 * unit:.2f}"'
+    style = f'fill="{color}" fill-opacity=".07" {line}'
     points = shape.get("points") or []
     match shape["type"]:
         case "rectangle":
@@ -143,7 +195,7 @@ def _shape(
         case "polygon":
             drawn = f'<polygon points="{_numbers(points)}" {style}/>'
         case "polyline":
-            drawn = f'<polyline points="{_numbers(points)}" {style} fill="none"/>'
+            drawn = f'<polyline points="{_numbers(points)}" fill="none" {line}/>'
         case "ellipse":
             cx, cy, right, top = points
             drawn = f'<ellipse cx="{cx}" cy="{cy}" rx="{abs(right - cx)}" ry="{abs(cy - top)}" {style}/>'
@@ -154,13 +206,15 @@ def _shape(
             drawn = _dots(points, color, unit)
         case _:
             drawn = _dots(points, color, unit)
+    if not name:
+        return f"<g>{drawn}</g>"
     corner_x, corner_y = _corner(shape["type"], points)
     score = shape.get("score")
     number = f" #{shape['track']}" if "track" in shape else ""
-    text = f"{html.escape(name)}{number}{'' if score is None else f' {score:.2f}'}"
+    text = f"{_escape(name)}{number}{'' if score is None else f' {score:.2f}'}"
     size = 2.2 * unit
     y = max(corner_y, size * 1.3)
-    width = 0.58 * size * (len(html.unescape(text)) + 1)
+    width = 0.64 * size * (len(html.unescape(text)) + 1)
     x = max(0.0, min(corner_x, frame.width - width))
     while any(abs(x - other_x) < width and abs(y - other_y) < size * 1.2 for other_x, other_y in taken):
         y += size * 1.3
@@ -169,7 +223,8 @@ def _shape(
         f"<g>{drawn}"
         f'<rect x="{x:.1f}" y="{y - size * 1.3:.1f}" width="{width:.1f}" height="{size * 1.3:.1f}"'
         f' fill="{color}"/>'
-        f'<text x="{x + 0.3 * size:.1f}" y="{y - 0.35 * size:.1f}" font-size="{size:.1f}">{text}</text></g>'
+        f'<text x="{x + 0.3 * size:.1f}" y="{y - 0.35 * size:.1f}" font-size="{size:.1f}" fill="#111">{text}'
+        "</text></g>"
     )
 
 
@@ -200,7 +255,7 @@ def _mask(points: Sequence[float], frame: Frame, color: str) -> str:
         *(int(color[i : i + 2], 16) for i in (1, 3, 5)),
         115,
     ]
-    href = _data_uri(PIL.Image.fromarray(picture, "RGBA"), image_format="PNG")
+    href = _as_uri(PIL.Image.fromarray(picture, "RGBA"), "PNG")
     return (
         f'<image href="{href}" x="{left}" y="{top}" width="{right - left + 1}" height="{bottom - top + 1}"/>'
     )
@@ -210,13 +265,21 @@ def _numbers(points: Sequence[float]) -> str:
     return " ".join(f"{number:.1f}" for number in points)
 
 
-def _data_uri(image: PIL.Image.Image, image_format: str = "JPEG") -> str:
-    if image_format == "JPEG":
-        image = image.convert("RGB")
-        image.thumbnail((WIDTH, WIDTH))
+def _data_uri(image: PIL.Image.Image, width: int) -> str:
+    smaller = image.convert("RGB")
+    smaller.thumbnail((width, width))
+    return _as_uri(smaller, "JPEG")
+
+
+def _as_uri(image: PIL.Image.Image, image_format: str) -> str:
     buffer = io.BytesIO()
     image.save(buffer, image_format, quality=85)
     return f"data:image/{image_format.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _escape(text: str) -> str:
+    """Text for HTML and SVG; XML takes no control characters at all."""
+    return html.escape("".join(char if char.isprintable() else " " for char in text))
 
 
 class _Palette:
@@ -247,8 +310,7 @@ ul.labels i { display: inline-block; width: .8em; height: .8em; border-radius: 2
   margin-right: .4em; }
 .frames { display: grid; grid-template-columns: repeat(auto-fill, minmax(380px, 1fr)); gap: 1.2rem; }
 figure { margin: 0; border: 1px solid var(--line); border-radius: 8px; overflow: hidden; }
-svg { display: block; width: 100%; background: #0002; }
-svg text { font-family: system-ui, sans-serif; font-weight: 600; fill: #111; }
+svg { display: block; width: 100%; height: auto; background: #0002; }
 figcaption { padding: .5rem .8rem; font-size: .85rem; }
 figcaption span { border: 1px solid var(--c); border-radius: 4px; padding: 0 .4em; }
 </style></head><body>

@@ -20,6 +20,7 @@ from prefect_cvat.models import (
     ShapeType,
     SubLabeledShapeRequest,
 )
+from prefect_cvat.report import score_bin
 
 __all__ = ["Annotations", "LabelRemapper"]
 
@@ -32,6 +33,7 @@ class Annotations:
         shapes: Shapes, in the order of the frames.
         frames: How many frames they are of.
         labels: How many annotations of each label of the task there are.
+        scores: How many of them have a score, by label and range of scores (see `score_bin`).
         clipped: How many shapes were cut at the edge of their image.
         outside: How many shapes had nothing inside the image, and are left out.
         below_threshold: How many had a score below the threshold of their label, and are left out.
@@ -40,8 +42,8 @@ class Annotations:
     """
 
     __slots__ = (
-        *("tags", "shapes", "frames", "labels", "clipped", "outside"),
-        *("below_threshold", "unmatched", "errors", "_packs"),
+        *("tags", "shapes", "frames", "labels", "scores", "clipped"),
+        *("outside", "below_threshold", "unmatched", "errors", "_packs"),
     )
 
     def __init__(self) -> None:
@@ -49,6 +51,7 @@ class Annotations:
         self.shapes: list[dict[str, Any]] = []
         self.frames = 0
         self.labels: Counter[str] = Counter()
+        self.scores: Counter[tuple[str, int]] = Counter()
         self.clipped = 0
         self.outside = 0
         self.below_threshold = 0
@@ -181,6 +184,8 @@ class LabelRemapper:
         if is_clipped:
             result.clipped += 1
         result.labels[target.name] += 1
+        if shape.score is not None:
+            result.scores[target.name, score_bin(shape.score)] += 1
         result.shapes.append(body)
 
     def _elements(

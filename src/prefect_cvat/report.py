@@ -7,7 +7,10 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
-__all__ = ["RunReport"]
+__all__ = ["SCORE_BINS", "RunReport", "score_bin"]
+
+SCORE_BINS = 20
+"""Into how many ranges of equal width scores are counted."""
 
 
 class RunReport(BaseModel):
@@ -24,6 +27,9 @@ class RunReport(BaseModel):
         frames_from_cache: Of how many of them the detections were kept from an earlier run.
         batches: How many batches they came in.
         labels: How many annotations of each label the run produced.
+        scores: How the scores of these are distributed, by label: how many are in each of `SCORE_BINS` ranges
+            from 0 to 1. Tags have no score, nor has what a function gave none; they are in no range. Runs
+            that do not detect (that follow or refine shapes) count no scores.
         added: How many annotations were written; one on a frame that two jobs share counts twice.
         already_there: How many stood there already, equal and of source `auto`.
         removed: How many were removed: replaced, or there twice.
@@ -58,6 +64,7 @@ class RunReport(BaseModel):
     frames_from_cache: int = 0
     batches: int = 0
     labels: dict[str, int] = Field(default_factory=dict)
+    scores: dict[str, list[int]] = Field(default_factory=dict)
     added: int = 0
     already_there: int = 0
     removed: int = 0
@@ -83,6 +90,11 @@ class RunReport(BaseModel):
     def frames_per_second(self) -> float:
         """Frames per second of the whole run."""
         return self.frames / self.seconds if self.seconds else 0.0
+
+    @property
+    def without_score(self) -> int:
+        """How many of the annotations in `labels` have no score."""
+        return sum(self.labels.values()) - sum(sum(counts) for counts in self.scores.values())
 
     def lines(self) -> list[str]:
         """The report as plain lines, for a terminal or a log."""
@@ -123,6 +135,11 @@ class RunReport(BaseModel):
             lines.append(f"frames left out: {_counts(self.left_out)}")
         lines += [f"frame {frame} failed: {error}" for frame, error in sorted(self.failed_frames.items())]
         return lines
+
+
+def score_bin(score: float) -> int:
+    """The range that a score is counted in: 0 for 0 to 0.05, and so on; the last one holds 1 as well."""
+    return min(int(score * SCORE_BINS), SCORE_BINS - 1)
 
 
 def _counts(counts: Mapping[str, int]) -> str:
