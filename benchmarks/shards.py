@@ -1,0 +1,226 @@
+"""How many shards of a task may run at a time before Prefect's server holds them up: a simulation.
+
+python benchmarks/shards.py --json benchmarks/shards.json --plot docs/images/benchmark-shards.png
+
+Each shard has a worker of its own (a thread here) and the same work: frames on which a stub detector sleeps,
+so that any number of them fits on a small machine. Twice as many shards do twice as much in the same time,
+as long as nothing that they share is full. What they share is Prefect's server, the sandbox, and here also
+the processor. Two ways are compared:
+
+- `runs`: each shard is a flow run, each stage of each batch a Prefect task run (`annotate_task`).
+- `tasks`: each shard is one Prefect task run of one flow run (`annotate_shards`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+from servers import in_child, log_in, make_task, sandbox
+
+FRAMES_A_SHARD = 100
+BATCH_FRAMES = 10
+DETECT_SECONDS = 0.2
+"""A batch takes two seconds, as batches do, and a shard twenty."""
+
+COUNTS = (1, 2, 4, 8, 16, 32, 64)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--child", nargs=4, metavar=("WAY", "URL", "TASK", "SHARDS"))
+    parser.add_argument("--json", type=Path, help="where to write the results")
+    parser.add_argument("--plot", type=Path, help="where to draw them")
+    arguments = parser.parse_args()
+    if arguments.child:
+        way, url, task_id, shards = arguments.child
+        print(json.dumps(carry_out(way, url, int(task_id), int(shards))))
+        return
+    rows = measure()
+    if arguments.json:
+        arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
+    if arguments.plot:
+        plot(rows).savefig(arguments.plot, dpi=120, bbox_inches="tight")
+
+
+def measure() -> list[dict[str, Any]]:
+    """Both ways with each number of shards; the server is new for each."""
+    rows: list[dict[str, Any]] = []
+    ideal = FRAMES_A_SHARD * DETECT_SECONDS
+    for way in ("runs", "tasks"):
+        for shards in COUNTS:
+            with prefect_server() as process, sandbox() as url:
+                task_id = make_task(
+                    log_in(url),
+                    shards * FRAMES_A_SHARD,
+                    labels=["car"],
+                    size=(64, 48),
+                    chunk_size=BATCH_FRAMES,
+                    segment_size=FRAMES_A_SHARD,
+                )
+                result = in_child(__file__, "--child", way, url, task_id, shards)
+                server = cpu_seconds(process.pid) - result["server_before"]
+            row = {
+                "way": way,
+                "shards": shards,
+                "efficiency": ideal / result["wall"],
+                "wall": result["wall"],
+                "server_cores": server / result["wall"],
+                "client_cores": result["cpu"] / result["wall"],
+            }
+            rows.append(row)
+            print(
+                f"{way:<5} {shards:3} shards: {row['wall']:6.1f} s, efficiency {row['efficiency']:.2f},"
+                f" Prefect's server {row['server_cores']:.2f} cores, all workers {row['client_cores']:.2f}"
+            )
+    return rows
+
+
+def carry_out(way: str, url: str, task_id: int, shards: int) -> dict[str, float]:
+    """Annotate a task in shards; each has a thread for itself."""
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    from prefect.task_runners import ThreadPoolTaskRunner
+    from pydantic import SecretStr
+
+    from prefect_cvat.credentials import CvatCredentials
+    from prefect_cvat.flows.annotate_shards import annotate_shards
+    from prefect_cvat.flows.annotate_task import annotate_task
+    from prefect_cvat.flows.parameters import FrameSelection, RunSettings
+    from prefect_cvat.tasks.limits import ensure_limit, server_limit
+
+    CvatCredentials(url=url, username="admin", password=SecretStr("admin")).save("benchmark", overwrite=True)
+    block = CvatCredentials.load("benchmark")
+    ensure_limit(server_limit(url), max(COUNTS), overwrite=True)
+    function = {"function": "benchmark_functions.slow"}
+    settings = RunSettings(use_cache=False, batch_size=BATCH_FRAMES)
+    with log_in(url) as client:
+        jobs = [job.id for job in client.jobs(task_id)]
+
+    def run(job: int) -> None:
+        frames = FrameSelection(jobs=[job])
+        annotate_task(task_id, block, frames=frames, settings=settings, **function)
+
+    # the thread that beats takes a second at the end of each run, which is as long as a heartbeat is no load
+    with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        run_first = FrameSelection(jobs=jobs[:1], frames=[0])  # imports and connections are no part of this
+        annotate_task(task_id, block, frames=run_first, settings=settings, **function)
+        before = cpu_seconds(int(os.environ["BENCHMARK_SERVER_PID"]))
+        wall, cpu = time.perf_counter(), time.process_time()
+        if way == "runs":
+            with ThreadPoolExecutor(shards) as pool:
+                list(pool.map(run, jobs))
+        else:
+            runner = ThreadPoolTaskRunner(max_workers=shards)
+            annotate_shards.with_options(task_runner=runner)(
+                task_id, block, shard_frames=FRAMES_A_SHARD, settings=settings, **function
+            )
+    return {
+        "wall": time.perf_counter() - wall,
+        "cpu": time.process_time() - cpu,
+        "server_before": before,
+    }
+
+
+@contextmanager
+def prefect_server() -> Iterator[subprocess.Popen[bytes]]:
+    """A new Prefect server in another process; this process and its children are its clients."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as home:
+        os.environ.update(
+            PREFECT_HOME=home,
+            PREFECT_API_URL=f"http://127.0.0.1:{port}/api",
+            PREFECT_SERVER_ANALYTICS_ENABLED="false",
+            DO_NOT_TRACK="1",
+            PREFECT_LOGGING_LEVEL="ERROR",
+            PREFECT_CVAT_FUNCTION_MODULES="benchmark_functions",
+            BENCHMARK_DETECT_SECONDS=str(DETECT_SECONDS),
+        )
+        command = [
+            sys.executable,
+            "-m",
+            "prefect",
+            "server",
+            "start",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+        ]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        os.environ["BENCHMARK_SERVER_PID"] = str(process.pid)
+        try:
+            _wait_for(f"http://127.0.0.1:{port}/api/health")
+            yield process
+        finally:
+            process.terminate()
+            process.wait(timeout=60)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Seconds of processor time of a process and its children, as Linux counts them."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    total = 0.0
+    for process in (pid, *_children(pid)):
+        fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+        total += (int(fields[11]) + int(fields[12])) / ticks
+    return total
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, path.read_text().split()):
+            found += [child, *_children(child)]
+    return found
+
+
+def _wait_for(url: str, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            with urlopen(url, timeout=5):
+                return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
+
+
+def plot(rows: list[dict[str, Any]]) -> Any:
+    """Efficiency over the number of shards, and how busy Prefect's server is."""
+    import matplotlib.pyplot as plt
+
+    names = {"runs": "each shard a flow run, each stage a task run", "tasks": "each shard one task run"}
+    figure, (above, below) = plt.subplots(2, 1, figsize=(7, 6), sharex=True)
+    for way, name in names.items():
+        points = [row for row in rows if row["way"] == way]
+        shards = [row["shards"] for row in points]
+        above.plot(shards, [row["efficiency"] for row in points], marker="o", label=name)
+        below.plot(shards, [row["server_cores"] for row in points], marker="o", label=name)
+    above.set(ylabel="efficiency", ylim=(0, 1.05), title="shards of 100 frames, 0.2 s of detection each")
+    below.axhline(1, color="black", linestyle=":", label="one process is full")
+    below.set(ylabel="cores that Prefect's server uses", xlabel="shards at a time", xscale="log")
+    below.set_xticks(COUNTS, [str(count) for count in COUNTS])
+    below.minorticks_off()
+    for axes in (above, below):
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    return figure
+
+
+if __name__ == "__main__":
+    main()
