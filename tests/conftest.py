@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+from prefect.testing.utilities import prefect_test_harness
 
 from pictures import picture
 from prefect_cvat import Client
@@ -41,6 +43,21 @@ def test_data() -> Path:
 def sandbox() -> Iterator[Sandbox]:
     with Sandbox() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def prefect_server() -> Iterator[None]:
+    """A Prefect server for all tests of a session: it takes some 15 seconds to start."""
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        temporary_settings(
+            {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}  # its thread takes a second at the end of each flow run
+        ),
+    ):
+        # else events can be read up to five seconds after they were taken
+        patch.setenv("PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL", "0.1")
+        with prefect_test_harness(server_startup_timeout=180):
+            yield
 
 
 @pytest.fixture

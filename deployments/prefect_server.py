@@ -1,0 +1,63 @@
+"""What commands need of the Prefect server: that there is one, and plain words when it fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+from prefect.client.orchestration import get_client
+from prefect.deployments.runner import DeploymentApplyError
+from prefect.settings import PREFECT_API_URL
+
+from prefect_cvat.exceptions import TransportError
+
+__all__ = ["prefect_server"]
+
+
+@contextmanager
+def prefect_server() -> Iterator[str]:
+    """Make sure that the Prefect server answers, and say plainly when it does not, then or later.
+
+    Yields:
+        Its address.
+
+    Raises:
+        ValueError: None is set. Prefect would start one that ends with this process.
+        TransportError: It does not answer, or refuses what it is asked for.
+    """
+    url = PREFECT_API_URL.value()
+    if not url:
+        raise ValueError(
+            "PREFECT_API_URL is not set; start a Prefect server with `prefect server start`, and tell its"
+            " address with `prefect config set PREFECT_API_URL=http://127.0.0.1:4200/api`"
+        )
+    try:
+        with get_client(sync_client=True) as client:
+            client.hello().raise_for_status()
+        yield url
+    except httpx.RequestError as error:
+        raise TransportError(
+            f"the Prefect server at {url} does not answer ({str(error) or type(error).__name__});"
+            " start it with `prefect server start`, or correct PREFECT_API_URL"
+        ) from None
+    except httpx.HTTPStatusError as error:
+        request, status = error.request, error.response.status_code
+        raise TransportError(
+            f"the Prefect server at {url} has answered {status} to {request.method} {request.url.path}"
+            f"{_detail(error)}"
+        ) from None
+    except DeploymentApplyError as error:
+        raise TransportError(f"the Prefect server at {url} has not taken a deployment: {error}") from None
+
+
+def _detail(error: httpx.HTTPStatusError) -> str:
+    """What the server says, without what it was sent: Prefect 3.9 repeats that, and it may be a password."""
+    try:
+        answer = error.response.json()
+        problems = answer.get("exception_detail")
+        if isinstance(problems, list):
+            return ": " + "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in problems)
+        return f": {answer['detail']}" if isinstance(answer.get("detail"), str) else ""
+    except (ValueError, AttributeError, LookupError, TypeError):
+        return ""

@@ -1,0 +1,283 @@
+"""What happens on a CVAT server, as events of Prefect.
+
+The payload is flat, so that a template such as `{{ event.payload.task_id }}` fills a parameter. Automations
+match the labels of a resource and not the payload: what the payload says is therefore also there as a label,
+`cvat.state` for `state`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated
+from urllib.parse import urlsplit
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from prefect.events import Event, RelatedResource
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = [
+    "FAILED",
+    "READY",
+    "Id",
+    "JobState",
+    "ProjectState",
+    "TaskState",
+    "deterministic_id",
+    "job_event",
+    "project_event",
+    "server_slug",
+    "task_event",
+    "task_failed",
+    "task_ready",
+    "task_resource_id",
+]
+
+READY = "cvat.task.ready"
+"""The data of a task are there: it can be annotated."""
+
+FAILED = "cvat.task.failed"
+"""The data of a task could not be processed."""
+
+MAX_TEXT = 1000
+"""Characters that a text of an event may have. Prefect 3.9 answers 204 to an event of more than 1.5 MB, and
+drops it."""
+
+Id = Annotated[int, Field(ge=1)]
+"""The number of something in CVAT."""
+
+
+class _State(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class _User(_State):
+    username: str
+
+
+class _JobsSummary(_State):
+    count: int
+
+
+class TaskState(_State):
+    """A task as CVAT tells it, in webhooks and by its API: what an event says of it."""
+
+    id: Id
+    name: str = ""
+    project_id: Id | None = None
+    project_name: str | None = None
+    organization: Id | None = None
+    assignee: _User | None = None
+    status: str = ""
+    created_date: str = ""
+    size: int | None = None
+    jobs: _JobsSummary | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it has data to annotate."""
+        return bool(self.size) and (self.jobs is None or self.jobs.count > 0)
+
+
+class JobState(_State):
+    """A job as CVAT tells it."""
+
+    id: Id
+    task_id: Id
+    task_name: str | None = None
+    project_id: Id | None = None
+    project_name: str | None = None
+    organization: Id | None = None
+    assignee: _User | None = None
+    type: str = ""
+    stage: str = ""
+    state: str = ""
+
+
+class ProjectState(_State):
+    """A project as CVAT tells it."""
+
+    id: Id
+    name: str = ""
+    organization: Id | None = None
+    assignee: _User | None = None
+    status: str = ""
+
+
+def task_ready(task: TaskState, server: str, occurred: datetime) -> Event:
+    """The event that a task has data. Whoever notices it makes the same event, with the same id.
+
+    Prefect 3.9 takes an event whose id it has seen in the last 30 minutes for the same one, and triggers
+    nothing by it. `created_date` is part of the id because a new server counts its tasks from 1 again.
+    """
+    event_id = deterministic_id(server, f"api/tasks/{task.id}/ready/{task.created_date}")
+    return task_event(READY, task, server, event_id=event_id, occurred=occurred)
+
+
+def task_failed(task: TaskState, server: str, message: str, *, event_id: UUID, occurred: datetime) -> Event:
+    """The event that the data of a task could not be processed, with the server's reason."""
+    return task_event(FAILED, task, server, event_id=event_id, occurred=occurred, message=message)
+
+
+def task_event(
+    name: str, task: TaskState, server: str, *, event_id: UUID, occurred: datetime, **further: str
+) -> Event:
+    """An event of a task.
+
+    Args:
+        name: Such as `cvat.task.updated`.
+        task: The task.
+        server: The address of the CVAT server.
+        event_id: What Prefect knows the event by.
+        occurred: When it happened, or was noticed.
+        further: What else the payload is to say.
+    """
+    return _event(
+        name,
+        task_resource_id(server, task.id),
+        task.name,
+        _payload(
+            task_id=task.id,
+            task_name=task.name,
+            project_id=task.project_id,
+            organization=task.organization,
+            assignee=task.assignee,
+            status=task.status,
+            server=server,
+            **further,
+        ),
+        related=_related(server, task),
+        event_id=event_id,
+        occurred=occurred,
+    )
+
+
+def job_event(
+    name: str, job: JobState, server: str, *, event_id: UUID, occurred: datetime, **further: str
+) -> Event:
+    """An event of a job; the arguments are those of `task_event`."""
+    task = RelatedResource(
+        {
+            "prefect.resource.id": task_resource_id(server, job.task_id),
+            "prefect.resource.role": "task",
+            **({"prefect.resource.name": job.task_name[:MAX_TEXT]} if job.task_name else {}),
+        }
+    )
+    return _event(
+        name,
+        f"cvat.job.{server_slug(server)}.{job.id}",
+        f"job {job.id}",
+        _payload(
+            job_id=job.id,
+            task_id=job.task_id,
+            task_name=job.task_name,
+            project_id=job.project_id,
+            organization=job.organization,
+            assignee=job.assignee,
+            type=job.type,
+            stage=job.stage,
+            state=job.state,
+            server=server,
+            **further,
+        ),
+        related=[task, *_related(server, job)],
+        event_id=event_id,
+        occurred=occurred,
+    )
+
+
+def project_event(
+    name: str, project: ProjectState, server: str, *, event_id: UUID, occurred: datetime, **further: str
+) -> Event:
+    """An event of a project; the arguments are those of `task_event`."""
+    return _event(
+        name,
+        f"cvat.project.{server_slug(server)}.{project.id}",
+        project.name,
+        _payload(
+            project_id=project.id,
+            project_name=project.name,
+            organization=project.organization,
+            assignee=project.assignee,
+            status=project.status,
+            server=server,
+            **further,
+        ),
+        related=_related(server, project),
+        event_id=event_id,
+        occurred=occurred,
+    )
+
+
+def task_resource_id(server: str, task_id: int) -> str:
+    """What Prefect knows a task by: `cvat.task.cvat-example-com.42`."""
+    return f"cvat.task.{server_slug(server)}.{task_id}"
+
+
+def server_slug(server: str) -> str:
+    """The host and port of a server in names and ids: `cvat-example-com`, `127-0-0-1-8080`."""
+    return re.sub(r"[^a-z0-9]+", "-", urlsplit(server).netloc.lower()).strip("-")
+
+
+def deterministic_id(server: str, what: str) -> UUID:
+    """The same id for the same thing on the same server."""
+    return uuid5(NAMESPACE_URL, f"{server}/{what}")
+
+
+def _event(
+    name: str,
+    resource_id: str,
+    resource_name: str,
+    payload: Mapping[str, str | int],
+    *,
+    related: list[RelatedResource],
+    event_id: UUID,
+    occurred: datetime,
+) -> Event:
+    labels = {"prefect.resource.id": resource_id}
+    if resource_name:
+        labels["prefect.resource.name"] = resource_name[:MAX_TEXT]
+    labels |= {f"cvat.{key}": str(value) for key, value in payload.items()}
+    return Event.model_validate(
+        {
+            "id": event_id,
+            "event": name,
+            "resource": labels,
+            "related": related,
+            "payload": dict(payload),
+            "occurred": occurred,
+        }
+    )
+
+
+def _payload(*, assignee: _User | None, **values: str | int | None) -> dict[str, str | int]:
+    """What is known, flat: a template must not get a `None` for a number."""
+    values["assignee"] = None if assignee is None else assignee.username
+    return {
+        key: value[:MAX_TEXT] if isinstance(value, str) else value
+        for key, value in values.items()
+        if value is not None and value != ""
+    }
+
+
+def _related(server: str, state: TaskState | JobState | ProjectState) -> list[RelatedResource]:
+    related = []
+    if not isinstance(state, ProjectState) and state.project_id is not None:
+        labels = {
+            "prefect.resource.id": f"cvat.project.{server_slug(server)}.{state.project_id}",
+            "prefect.resource.role": "project",
+        }
+        if state.project_name:
+            labels["prefect.resource.name"] = state.project_name[:MAX_TEXT]
+        related.append(RelatedResource(labels))
+    if state.organization is not None:
+        related.append(
+            RelatedResource(
+                {
+                    "prefect.resource.id": f"cvat.organization.{server_slug(server)}.{state.organization}",
+                    "prefect.resource.role": "organization",
+                }
+            )
+        )
+    return related

@@ -1,0 +1,125 @@
+"""A Prefect server, and a receiver of webhooks before it."""
+
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.events import Event
+from prefect.events.filters import EventAnyResourceFilter, EventFilter
+from pydantic import SecretStr
+
+from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.deployments.webhook_receiver import WebhookReceiver
+from prefect_cvat.sandbox import Sandbox
+
+SECRET = "correct-horse-battery-staple"
+
+Body = dict[str, Any] | bytes
+Sign = Callable[..., str]
+Deliver = Callable[..., httpx.Response]
+StartReceiver = Callable[..., WebhookReceiver]
+EventsOf = Callable[..., list[Event]]
+
+
+@pytest.fixture
+def credentials(sandbox: Sandbox) -> CvatCredentials:
+    return CvatCredentials(url=sandbox.url, username=sandbox.user, password=SecretStr(sandbox.password))
+
+
+@pytest.fixture
+def start_receiver(credentials, tmp_path) -> Iterator[StartReceiver]:
+    """Start a receiver whose deliveries lie in the test's folder; each is stopped at the end."""
+    started = []
+
+    def start(**options: Any) -> WebhookReceiver:
+        options = {"credentials": credentials, "secret": SecretStr(SECRET), "folder": tmp_path, **options}
+        receiver = WebhookReceiver(**options)
+        receiver.start()
+        started.append(receiver)
+        return receiver
+
+    yield start
+    for receiver in started:
+        if not receiver.ended.is_set():
+            receiver.stop()
+
+
+@pytest.fixture
+def receiver(prefect_server, start_receiver) -> WebhookReceiver:
+    return start_receiver()
+
+
+@pytest.fixture
+def secret() -> SecretStr:
+    return SecretStr(SECRET)
+
+
+@pytest.fixture
+def sign() -> Sign:
+    """The value of the header with which CVAT signs a body."""
+
+    def signature(content: bytes, secret: str = SECRET) -> str:
+        return f"sha256={hmac.new(secret.encode(), content, hashlib.sha256).hexdigest()}"
+
+    return signature
+
+
+@pytest.fixture
+def deliver(request, sign) -> Deliver:
+    """Send what CVAT would send, signed, to the test's receiver or to another one."""
+
+    def send(
+        body: Body,
+        *,
+        to: WebhookReceiver | None = None,
+        secret: str = SECRET,
+        headers: dict[str, str] | None = None,
+    ) -> httpx.Response:
+        to = to or request.getfixturevalue("receiver")
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        headers = {"X-Signature-256": sign(content, secret)} if headers is None else headers
+        return httpx.post(
+            f"{to.url}/webhooks",
+            content=content,
+            headers={"Content-Type": "application/json", **headers},
+            timeout=15,
+        )
+
+    return send
+
+
+@pytest.fixture
+def events_of(prefect_server) -> EventsOf:
+    """The events that the Prefect server has of a resource, as soon as there are so many."""
+
+    def read(resource_id: str, count: int, *, seconds: float = 20.0) -> list[Event]:
+        deadline = time.monotonic() + seconds
+        while True:
+            # made anew each time: it looks at events until now
+            wanted = EventFilter(any_resource=EventAnyResourceFilter(id=[resource_id]))
+            with get_client(sync_client=True) as prefect:
+                found = prefect.read_events(wanted, limit=50).events
+            if len(found) >= count or time.monotonic() > deadline:
+                return sorted(found, key=lambda event: event.occurred)
+            time.sleep(0.2)
+
+    return read
+
+
+@pytest.fixture
+def emitted(events_of) -> Callable[[WebhookReceiver], None]:
+    """Wait until nothing waits any more in a receiver."""
+
+    def wait(receiver: WebhookReceiver, *, seconds: float = 20.0) -> None:
+        deadline = time.monotonic() + seconds
+        while httpx.get(f"{receiver.url}/health").json()["pending"]:
+            assert time.monotonic() < deadline, "events still wait"
+            time.sleep(0.05)
+
+    return wait

@@ -1,0 +1,137 @@
+"""What is kept of deliveries, and for how long."""
+
+import threading
+import time
+from datetime import UTC, datetime
+
+import pytest
+
+from prefect_cvat.deployments import deliveries as module
+from prefect_cvat.deployments.deliveries import Deliveries, QueueFullError
+from prefect_cvat.exceptions import StorageError
+from prefect_cvat.tasks.events import TaskState, task_ready
+
+EVENT = task_ready(TaskState(id=1, name="a task"), "https://cvat.example.com", datetime.now(UTC))
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "folder" / "webhooks.sqlite3"
+
+
+@pytest.fixture
+def kept(path):
+    deliveries = Deliveries(path)
+    yield deliveries
+    deliveries.close()
+
+
+def test_an_event_waits_unchanged_until_it_is_done(kept):
+    assert kept.add("a", EVENT)
+    [delivery] = kept.pending()
+    assert delivery.event == EVENT
+    assert kept.count_pending() == 1
+    kept.done(delivery)
+    assert kept.pending() == []
+    assert kept.count_pending() == 0
+
+
+def test_a_delivery_is_known_again_before_and_after_it_is_done(kept):
+    assert kept.add("a", EVENT)
+    assert not kept.add("a", EVENT)
+    kept.done(kept.pending()[0])
+    assert not kept.add("a", EVENT)
+    assert kept.count_pending() == 0
+
+
+def test_what_waits_and_what_is_done_survives_a_restart(path):
+    before = Deliveries(path)
+    before.add("done", EVENT)
+    before.done(before.pending()[0])
+    before.add("waiting", EVENT)
+    before.close()
+    after = Deliveries(path)
+    assert not after.add("done", EVENT)
+    assert not after.add("waiting", EVENT)
+    assert [delivery.event for delivery in after.pending()] == [EVENT]
+    after.close()
+
+
+def test_events_come_back_in_the_order_in_which_they_came(kept):
+    for number in range(250):
+        kept.add(str(number), EVENT.model_copy(update={"payload": {"task_id": number}}))
+    found, last = [], 0
+    while batch := kept.pending(after=last):
+        found += [delivery.event.payload["task_id"] for delivery in batch]
+        last = batch[-1].number
+    assert found == list(range(250))
+
+
+def test_no_more_events_wait_than_allowed(path):
+    kept = Deliveries(path, max_pending=2)
+    kept.add("a", EVENT)
+    kept.add("b", EVENT)
+    with pytest.raises(QueueFullError, match="2 events wait"):
+        kept.add("c", EVENT)
+    assert not kept.add("a", EVENT), "what is known is not refused"
+    kept.done(kept.pending()[0])
+    assert kept.add("c", EVENT)
+    kept.close()
+
+
+def test_no_more_deliveries_are_remembered_than_allowed_and_those_that_wait_stay(path):
+    kept = Deliveries(path, max_remembered=3)
+    kept.add("waiting", EVENT)
+    for number in range(10):
+        kept.add(str(number), EVENT)
+        kept.done(kept.pending()[-1])
+    kept.prune()
+    assert kept.count_pending() == 1
+    assert [str(number) for number in range(10) if not kept.add(str(number), EVENT)] == ["7", "8", "9"]
+    kept.close()
+
+
+def test_after_two_weeks_a_delivery_is_forgotten_and_a_lost_event_is_told(kept, monkeypatch, caplog):
+    kept.add("done", EVENT)
+    kept.done(kept.pending()[0])
+    kept.add("waiting", EVENT)
+    now = time.time()
+    monkeypatch.setattr(module.time, "time", lambda: now + 13 * 86400)
+    kept.prune()
+    assert not kept.add("done", EVENT)
+    assert kept.count_pending() == 1
+    monkeypatch.setattr(module.time, "time", lambda: now + 15 * 86400)
+    kept.prune()
+    assert "1 events waited for the Prefect server for 14 days" in caplog.text
+    assert kept.add("done", EVENT)
+
+
+def test_of_many_equal_deliveries_at_a_time_one_is_new(path):
+    both = [Deliveries(path), Deliveries(path)]
+    new = []
+
+    def add(kept):
+        new.extend(kept.add(str(number), EVENT) for number in range(20))
+
+    threads = [threading.Thread(target=add, args=(kept,)) for kept in both for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(new) == 20
+    assert both[0].count_pending() == 20
+    for kept in both:
+        kept.close()
+
+
+def test_a_folder_that_is_a_file_is_named(tmp_path):
+    (tmp_path / "folder").write_text("")
+    with pytest.raises(StorageError, match="cannot be kept in .*folder/webhooks.sqlite3"):
+        Deliveries(tmp_path / "folder" / "webhooks.sqlite3")
+
+
+def test_a_file_that_is_no_database_is_named(path):
+    path.parent.mkdir()
+    path.write_bytes(b"no database at all" * 100)
+    with pytest.raises(StorageError, match=r"webhooks.sqlite3: file is not a database"):
+        Deliveries(path)

@@ -1,0 +1,216 @@
+"""The deployments, by Prefect's own `deploy` and as they are served, on a real Prefect server."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from prefect_cvat.deployments.automations import HEARTBEAT_SECONDS
+from prefect_cvat.deployments.definitions import ANNOTATE_TASK, PREFECT_YAML, Nightly, make_deployments
+from prefect_cvat.deployments.serve import serve_deployments
+from prefect_cvat.deployments.setup import set_up
+from prefect_cvat.exceptions import TransportError
+
+pytestmark = [
+    pytest.mark.usefixtures("prefect_server"),
+    pytest.mark.filterwarnings("default"),  # Prefect's own
+]
+
+NAMES = {
+    ANNOTATE_TASK,
+    "annotate project/annotate-project",
+    "evaluate task/evaluate-task",
+    "track task/track-task",
+}
+
+FIELDS = {
+    "concurrency_options",
+    "description",
+    "enforce_parameter_schema",
+    "entrypoint",
+    "parameter_openapi_schema",
+    "parameters",
+    "path",
+    "paused",
+    "tags",
+    "version",
+}
+
+
+@pytest.fixture(scope="session")
+def work_pool(prefect_server, sandbox):
+    """What `prefect-cvat setup` makes before anything is deployed."""
+    from prefect_cvat.credentials import CvatCredentials
+
+    list(set_up(CvatCredentials(url=sandbox.url, username=sandbox.user, password=sandbox.password)))
+
+
+def deploy(file=PREFECT_YAML, *which):
+    done = subprocess.run(
+        [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--prefect-file", file, *which],
+        capture_output=True,
+        text=True,
+        timeout=180,
+        env={**os.environ, "PREFECT_API_URL": PREFECT_API_URL.value()},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def serve(**options):
+    """Make the deployments as `serve` does, without carrying out runs."""
+    for deployment in make_deployments(**options):
+        deployment.apply()
+
+
+def deployed():
+    """What the API says of the deployments, but for ids, dates and where runs are carried out."""
+    with get_client(sync_client=True) as prefect:
+        flows = {flow.id: flow.name for flow in prefect.read_flows()}
+        found = {}
+        for deployment in prefect.read_deployments():
+            said = deployment.model_dump(mode="json", include=FIELDS)
+            said["limit"] = deployment.global_concurrency_limit.limit
+            said["schedules"] = [
+                schedule.model_dump(mode="json", include={"schedule", "active", "parameters", "slug"})
+                for schedule in deployment.schedules
+            ]
+            found[f"{flows[deployment.flow_id]}/{deployment.name}"] = said
+    return found
+
+
+def delete_deployments():
+    with get_client(sync_client=True) as prefect:
+        for deployment in prefect.read_deployments():
+            prefect.delete_deployment(deployment.id)
+
+
+def read(name):
+    with get_client(sync_client=True) as prefect:
+        return prefect.read_deployment_by_name(name)
+
+
+def test_prefect_deploy_and_serve_make_the_same_four_deployments(work_pool):
+    delete_deployments()
+    deploy(PREFECT_YAML, "--all")
+    by_deploy = deployed()
+    in_pool = read(ANNOTATE_TASK)
+    serve()
+    left_pool = read(ANNOTATE_TASK)
+    assert deployed() == by_deploy
+    delete_deployments()
+    serve()
+    assert deployed() == by_deploy
+
+    assert set(by_deploy) == NAMES
+    assert {
+        name: (d["limit"], d["concurrency_options"]["collision_strategy"]) for name, d in by_deploy.items()
+    } == {
+        ANNOTATE_TASK: (16, "ENQUEUE"),
+        "annotate project/annotate-project": (1, "CANCEL_NEW"),
+        "evaluate task/evaluate-task": (4, "ENQUEUE"),
+        "track task/track-task": (4, "ENQUEUE"),
+    }
+    for deployment in by_deploy.values():
+        assert deployment["parameters"] == {
+            "credentials": {"$ref": {"block_document_slug": "cvat-credentials/main"}}
+        }
+        assert deployment["tags"] == ["prefect-cvat"]
+        assert deployment["description"]
+    assert by_deploy["annotate project/annotate-project"]["schedules"] == [
+        {
+            "slug": "nightly",
+            "schedule": {"cron": "0 2 * * *", "timezone": "UTC", "day_or": True},
+            "active": False,
+            "parameters": {"project_id": None},
+        }
+    ]
+    assert (in_pool.work_pool_name, in_pool.pull_steps) == ("cvat", [])
+    assert (left_pool.work_pool_name, left_pool.job_variables) == (None, {})
+    assert in_pool.job_variables["env"] == {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT_SECONDS)}
+
+
+def test_the_nightly_run_is_the_same_from_an_edited_copy_and_from_options(work_pool, tmp_path):
+    text = PREFECT_YAML.read_text()
+    for before, after in (
+        ('"0 2 * * *"', '"30 1 * * 1-5"'),
+        ("timezone: UTC", "timezone: Europe/Berlin"),
+        ("active: false", "active: true"),
+        ("project_id: null", "project_id: 7"),
+    ):
+        assert text.count(before) == 1
+        text = text.replace(before, after)
+    (tmp_path / "prefect.yaml").write_text(text)
+    name = "annotate project/annotate-project"
+    delete_deployments()
+
+    deploy(tmp_path / "prefect.yaml", "-n", "annotate-project")
+    by_deploy = deployed()[name]
+    delete_deployments()
+    serve(nightly=Nightly(cron="30 1 * * 1-5", timezone="Europe/Berlin", project_id=7))
+
+    assert deployed()[name] == by_deploy
+    (nightly,) = by_deploy["schedules"]
+    assert nightly["active"]
+    assert nightly["parameters"] == {"project_id": 7}
+    assert nightly["schedule"]["timezone"] == "Europe/Berlin"
+
+
+def test_serving_again_without_a_project_switches_the_nightly_run_off():
+    serve(nightly=Nightly(cron="15 3 * * *", project_id=7))
+    serve()
+
+    (nightly,) = read("annotate project/annotate-project").schedules
+    assert (nightly.active, nightly.parameters, nightly.schedule.cron) == (
+        False,
+        {"project_id": None},
+        "0 2 * * *",
+    )
+
+
+def test_another_block_may_hold_the_credentials():
+    serve(credentials="staging")
+    assert read(ANNOTATE_TASK).parameters == {
+        "credentials": {"$ref": {"block_document_slug": "cvat-credentials/staging"}}
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"cron": "at night"}, r"'at night' is not a cron expression.*'0 2 \* \* \*'"),
+        ({"timezone": "Mars/Base"}, "no timezone 'Mars/Base'.*'Europe/Berlin'"),
+    ],
+)
+def test_a_time_that_there_is_not_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        Nightly(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        (
+            {"credentials": "nobody"},
+            ValueError,
+            "no usable block cvat-credentials/nobody.*prefect-cvat setup",
+        ),
+        ({"runs_at_a_time": 1}, ValueError, "let 2 or more run"),
+    ],
+)
+def test_serve_refuses_what_cannot_work_before_it_makes_anything(options, error, message):
+    delete_deployments()
+    options = {"credentials": "main", "runs_at_a_time": 2, **options}
+    with pytest.raises(error, match=message):
+        serve_deployments(**options, nightly=Nightly(), say=pytest.fail)
+    assert deployed() == {}
+
+
+def test_serve_names_a_prefect_server_that_is_not_there():
+    with (
+        temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
+        pytest.raises(TransportError, match=r"127\.0\.0\.1:9/api does not answer .*prefect server start"),
+    ):
+        serve_deployments(credentials="main", runs_at_a_time=2, nightly=Nightly(), say=pytest.fail)

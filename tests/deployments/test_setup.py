@@ -1,0 +1,227 @@
+"""What `prefect-cvat setup` makes, on a real Prefect server, and in the sandbox."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from prefect.blocks.system import Secret
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.exceptions import ObjectNotFound
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from pydantic import SecretStr
+
+from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.deployments.setup import set_up, set_up_limits
+from prefect_cvat.deployments.webhook_blocks import SECRET_BLOCK, load_webhook_secret
+from prefect_cvat.exceptions import AuthenticationError, TransportError
+from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.tasks.limits import device_limit, ensure_limit, server_limit
+from prefect_cvat.webhooks import list_webhooks
+
+pytestmark = [
+    pytest.mark.usefixtures("prefect_server"),
+    pytest.mark.filterwarnings("default"),  # Prefect's own
+]
+
+URL = "https://cvat.example.com:8443"
+
+
+def is_stored(block_type, name):
+    with get_client(sync_client=True) as prefect:
+        try:
+            prefect.read_block_document_by_name(name, block_type)
+        except ObjectNotFound:
+            return False
+    return True
+
+
+def command(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "prefect_cvat", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "COLUMNS": "200", **environment},
+    )
+
+
+@pytest.fixture
+def project(client):
+    return client.json("POST", "/api/projects", body={"name": "watched", "labels": []})["id"]
+
+
+def test_the_first_time_all_is_made_and_the_second_time_nothing_changes(credentials, sandbox):
+    made = list(set_up(credentials, credentials="twice", work_pool="pool-twice"))
+    again = list(set_up(credentials, credentials="twice", work_pool="pool-twice"))
+
+    assert f"block cvat-credentials/twice: {sandbox.url} as admin (created)" in made
+    assert f"limit {server_limit(sandbox.url)}: 4 at a time (created)" in made
+    assert "work pool 'pool-twice' of processes (created)" in made
+    assert made[-1].endswith("deployments/prefect.yaml")
+    assert not any("created" in line or "changed)" in line.replace("unchanged)", "") for line in again)
+    assert [line.rpartition(" (")[0] for line in made] == [line.rpartition(" (")[0] for line in again]
+
+    with get_client(sync_client=True) as prefect:
+        assert prefect.read_work_pool("pool-twice").type == "process"
+        for block in (CvatCredentials, CvatFunction):
+            assert prefect.read_block_type_by_slug(block.get_block_type_slug())
+    with CvatCredentials.load("twice").get_client() as client:
+        assert client.user().username == "admin"
+
+
+def test_without_a_login_the_block_stays_as_it_is(credentials, sandbox):
+    credentials.save("kept")
+
+    lines = list(set_up(None, credentials="kept", work_pool=None))
+
+    assert f"block cvat-credentials/kept: {sandbox.url} (unchanged)" in lines
+    assert not any("work pool" in line for line in lines)
+    assert CvatCredentials.load("kept").password == credentials.password
+
+
+def test_another_login_changes_the_block_and_what_has_no_option_stays(credentials, tmp_path):
+    bundle = tmp_path / "ca.pem"
+    bundle.write_text("")
+    credentials.model_copy(update={"ca_bundle": str(bundle)}).save("moved")
+    other = credentials.model_copy(update={"organization": ""})
+
+    assert any("moved" in line and "(changed)" in line for line in set_up(other, credentials="moved"))
+
+    stored = CvatCredentials.load("moved")
+    assert (stored.organization, stored.ca_bundle) == ("", str(bundle))
+
+
+def test_a_login_that_does_not_work_is_not_stored(sandbox):
+    wrong = CvatCredentials(url=sandbox.url, username="admin", password=SecretStr("wrong"))
+
+    with pytest.raises(AuthenticationError):
+        list(set_up(wrong, credentials="refused"))
+
+    assert not is_stored("cvat-credentials", "refused")
+
+
+def test_with_neither_a_block_nor_a_login_it_says_which_options_to_pass():
+    with pytest.raises(
+        ValueError, match=r"no block cvat-credentials/nobody.*--auth USER\[:PASS\] or --access"
+    ):
+        list(set_up(None, credentials="nobody"))
+
+
+def test_a_work_pool_of_another_type_is_left_alone(credentials):
+    with get_client(sync_client=True) as prefect:
+        prefect.create_work_pool(WorkPoolCreate(name="in-docker", type="docker"))
+
+    with pytest.raises(ValueError, match=r"'in-docker' of type 'docker', not 'process'.*--no-work-pool"):
+        list(set_up(credentials, credentials="pools", work_pool="in-docker"))
+
+
+def test_limits_are_made_once_and_their_number_changes_only_when_it_is_given():
+    name = server_limit(URL)
+    device = device_limit("cuda:0")
+    assert list(set_up_limits(URL, devices=["cuda:0"])) == [
+        f"limit {name}: 4 at a time (created)",
+        f"limit {device}: 1 at a time (created)",
+    ]
+    assert next(set_up_limits(URL, runs_per_server=2, devices=[])) == f"limit {name}: 2 at a time (changed)"
+    ensure_limit(device, 3, overwrite=True)
+    assert list(set_up_limits(URL, devices=["cuda:0"])) == [
+        f"limit {name}: 2 at a time (unchanged)",
+        f"limit {device}: 3 at a time (unchanged)",
+    ]
+
+
+def test_a_webhook_is_registered_with_a_new_secret_that_the_receiver_finds(
+    credentials, client, project, start_receiver
+):
+    receiver = start_receiver()  # has another secret
+    target = f"{receiver.url}/webhooks"
+
+    made = list(set_up(credentials, credentials="hooks", project_id=project, webhook=target))
+    secret = load_webhook_secret()
+    again = list(set_up(None, credentials="hooks", project_id=project, webhook=target))
+
+    assert f"block secret/{SECRET_BLOCK} (created)" in made
+    assert f"block secret/{SECRET_BLOCK} (unchanged)" in again
+    assert any(f"of project {project}, to {target}: created" in line for line in made)
+    assert any(f"of project {project}, to {target}: unchanged" in line for line in again)
+    assert any("another secret" in line for line in made)
+    assert load_webhook_secret() == secret
+    assert len(secret.get_secret_value()) >= 32
+    assert len([hook for hook in list_webhooks(client) if hook.target_url == target]) == 1
+
+    knows = start_receiver(secret=secret)
+    lines = list(set_up(None, credentials="hooks", project_id=project, webhook=f"{knows.url}/webhooks"))
+    assert any("has answered a ping with 2" in line for line in lines)
+    for line in (*made, *again, *lines):
+        assert secret.get_secret_value() not in line
+
+
+def test_the_secret_of_the_environment_is_taken_and_not_stored(
+    credentials, project, start_receiver, monkeypatch
+):
+    monkeypatch.setenv("PREFECT_CVAT_WEBHOOK_SECRET", "that-of-the-environment")
+    receiver = start_receiver(secret=SecretStr("that-of-the-environment"))
+    before = is_stored("secret", SECRET_BLOCK) and Secret.load(SECRET_BLOCK).get()
+
+    lines = list(
+        set_up(credentials, credentials="hooks", project_id=project, webhook=f"{receiver.url}/webhooks")
+    )
+
+    assert any("has answered a ping with 2" in line for line in lines)
+    assert not any("that-of-the-environment" in line for line in lines)
+    assert (is_stored("secret", SECRET_BLOCK) and Secret.load(SECRET_BLOCK).get()) == before
+
+
+def test_a_webhook_of_nothing_is_refused_before_anything_is_stored(credentials):
+    with pytest.raises(ValueError, match="pass --project ID, or --organization SLUG"):
+        list(set_up(credentials, credentials="aimless", webhook="http://127.0.0.1:9/webhooks"))
+
+    assert not is_stored("cvat-credentials", "aimless")
+
+
+def test_a_prefect_server_that_is_not_there_is_named(credentials):
+    with (
+        temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
+        pytest.raises(TransportError, match=r"127\.0\.0\.1:9/api does not answer .*prefect server start"),
+    ):
+        list(set_up(credentials))
+    with (
+        temporary_settings({PREFECT_API_URL: None}),
+        pytest.raises(ValueError, match="PREFECT_API_URL is not set"),
+    ):
+        list(set_up(credentials))
+
+
+def test_what_the_prefect_server_refuses_is_said_without_what_it_was_sent(credentials):
+    with pytest.raises(TransportError, match=r"403 to POST /api/work_pools/: Work pools starting") as refused:
+        list(set_up(credentials, credentials="refusals", work_pool="prefect-pool"))
+    assert "variables" not in str(refused.value)
+
+
+def test_the_command_tells_each_thing_and_no_secret(credentials, sandbox):
+    login = f"{sandbox.user}:{sandbox.password}"
+
+    done = command(
+        *("--server-host", sandbox.url, "--auth", login, "setup", "--credentials", "of-command"),
+        PREFECT_API_URL=PREFECT_API_URL.value(),
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert f"block cvat-credentials/of-command: {sandbox.url} as admin (created)" in done.stdout.splitlines()
+    assert login not in done.stdout + done.stderr
+    assert CvatCredentials.load("of-command").password == credentials.password
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["setup", "--project", "7"], 1, "the Prefect server at http://127.0.0.1:9/api does not answer"),
+        (["serve", "--nightly", "at night"], 2, "'at night' is not a cron expression"),
+    ],
+)
+def test_the_commands_fail_in_plain_words(arguments, code, message):
+    done = command(*arguments, PREFECT_API_URL="http://127.0.0.1:9/api")
+    assert (done.returncode, message in done.stderr) == (code, True), done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,237 @@
+"""The sensor of new tasks, on a real Prefect server, against the sandbox over HTTP."""
+
+import time
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.events.filters import EventAnyResourceFilter, EventFilter
+from prefect.variables import Variable
+from pydantic import SecretStr
+
+from pictures import picture
+from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.flows import find_new_tasks as module
+from prefect_cvat.flows.find_new_tasks import _look, _Seen, find_new_tasks
+from prefect_cvat.sandbox import Sandbox
+from prefect_cvat.tasks.events import TaskState, server_slug
+
+pytestmark = [
+    pytest.mark.usefixtures("prefect_server"),
+    pytest.mark.filterwarnings("default"),  # Prefect's own
+]
+
+NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
+ALWAYS = {"since": NOW - timedelta(hours=24), "patience": NOW - timedelta(days=30)}
+
+
+@pytest.fixture
+def credentials(sandbox) -> CvatCredentials:
+    return CvatCredentials(url=sandbox.url, username=sandbox.user, password=SecretStr(sandbox.password))
+
+
+@pytest.fixture
+def project_id(client) -> int:
+    return client.json("POST", "/api/projects", body={"name": "a project", "labels": [{"name": "car"}]})["id"]
+
+
+@pytest.fixture
+def new_task(client, project_id):
+    def make(*, data=True, project=None):
+        task_id = client.create_task("a task", [], project_id=project or project_id).id
+        if data:
+            add_data(task_id)
+        return task_id
+
+    def add_data(task_id):
+        client.upload_images(task_id, {"a.png": picture()})
+
+    make.add_data = add_data
+    return make
+
+
+def ready_events(sandbox, task_id, count=1):
+    resource_id = f"cvat.task.{server_slug(sandbox.url)}.{task_id}"
+    deadline = time.monotonic() + 20
+    while True:
+        wanted = EventFilter(any_resource=EventAnyResourceFilter(id=[resource_id]))
+        with get_client(sync_client=True) as prefect:
+            found = prefect.read_events(wanted, limit=50).events
+        if len(found) >= count or time.monotonic() > deadline:
+            return found
+        time.sleep(0.2)
+
+
+def test_a_task_with_data_is_found_once_and_emitted_as_the_receiver_would(
+    credentials, project_id, new_task, sandbox
+):
+    task_id = new_task()
+    assert find_new_tasks(credentials, project_id) == [task_id]
+    assert find_new_tasks(credentials, project_id) == []
+    [event] = ready_events(sandbox, task_id)
+    assert event.event == "cvat.task.ready"
+    assert event.resource.name == "a task"
+    assert event.payload == {
+        "task_id": task_id,
+        "task_name": "a task",
+        "project_id": project_id,
+        "status": "annotation",
+        "server": sandbox.url,
+    }
+    assert event.resource_in_role["project"].name == "a project"
+
+
+def test_data_that_come_later_than_newer_tasks_are_noticed(credentials, project_id, new_task):
+    late = new_task(data=False)
+    early = new_task()
+    assert find_new_tasks(credentials, project_id) == [early]
+    assert find_new_tasks(credentials, project_id) == []
+    new_task.add_data(late)
+    assert find_new_tasks(credentials, project_id) == [late]
+    assert find_new_tasks(credentials, project_id) == []
+
+
+def test_a_task_that_is_deleted_while_it_is_waited_for_is_forgotten(
+    credentials, client, project_id, new_task
+):
+    waiting = new_task(data=False)
+    find_new_tasks(credentials, project_id)
+    client.json("DELETE", f"/api/tasks/{waiting}")
+    assert find_new_tasks(credentials, project_id) == []
+    assert Variable.get(name_of_variable(credentials, project_id))["waiting"] == []
+
+
+def test_other_projects_are_not_looked_at(credentials, client, project_id, new_task):
+    other = client.json("POST", "/api/projects", body={"name": "another", "labels": []})["id"]
+    theirs, ours = new_task(project=other), new_task()
+    assert find_new_tasks(credentials, project_id) == [ours]
+    assert find_new_tasks(credentials, other) == [theirs]
+
+
+def test_without_a_project_all_tasks_are_looked_at(prefect_server):
+    with Sandbox() as sandbox:
+        credentials = CvatCredentials(
+            url=sandbox.url, username=sandbox.user, password=SecretStr(sandbox.password)
+        )
+        assert find_new_tasks(credentials) == []
+        with credentials.get_client() as client:
+            task_id = client.create_task("a task", []).id
+            client.upload_images(task_id, {"a.png": picture()})
+        assert find_new_tasks(credentials) == [task_id]
+
+
+def test_the_first_run_looks_back_as_far_as_it_is_told(credentials, project_id, new_task):
+    new_task()
+    assert find_new_tasks(credentials, project_id, since_hours=0) == []
+    after = new_task()
+    assert find_new_tasks(credentials, project_id, since_hours=0) == [after]
+
+
+def test_more_tasks_than_a_page_are_found_each_once(credentials, project_id, new_task, monkeypatch):
+    monkeypatch.setattr(module, "PAGE_SIZE", 3)
+    waiting = [new_task(data=False) for _ in range(5)]
+    tasks = [new_task() for _ in range(7)]
+    assert find_new_tasks(credentials, project_id) == tasks
+    for task_id in waiting:
+        new_task.add_data(task_id)
+    assert find_new_tasks(credentials, project_id) == waiting
+    assert find_new_tasks(credentials, project_id) == []
+
+
+def test_what_died_before_it_remembered_finds_the_same_again_as_the_same_event(
+    credentials, project_id, new_task, sandbox, monkeypatch
+):
+    task_id = new_task()
+
+    def die(*_, **__):
+        raise RuntimeError("killed here")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Variable, "set", die)
+        with pytest.raises(RuntimeError, match="killed here"):
+            find_new_tasks(credentials, project_id)
+    assert find_new_tasks(credentials, project_id) == [task_id]
+    time.sleep(2)
+    assert len(ready_events(sandbox, task_id, 1)) == 1
+
+
+def test_two_sensors_emit_one_event(credentials, project_id, new_task, sandbox):
+    task_id = new_task()
+    assert find_new_tasks(credentials, project_id) == [task_id]
+    Variable.unset(name_of_variable(credentials, project_id))
+    assert find_new_tasks(credentials, project_id) == [task_id]
+    other = new_task()
+    assert find_new_tasks(credentials, project_id) == [other]
+    ready_events(sandbox, other)
+    assert len(ready_events(sandbox, task_id)) == 1
+
+
+def test_what_was_remembered_must_be_readable(credentials, project_id, new_task):
+    name = name_of_variable(credentials, project_id)
+    Variable.set(name, {"highest": "many"})
+    with pytest.raises(ValueError, match=f"Prefect Variable {name} is not what this flow has put there"):
+        find_new_tasks(credentials, project_id)
+
+
+def test_the_form_of_the_flow_explains_every_parameter():
+    parameters = find_new_tasks.parameters.properties
+    assert set(parameters) == {"credentials", "project_id", "since_hours"}
+    assert all(parameter.get("description") for parameter in parameters.values())
+    assert not any("\n" in parameter["description"] for parameter in parameters.values())
+
+
+def name_of_variable(credentials, project_id):
+    return f"cvat_new_tasks_{server_slug(credentials.url)}_project_{project_id}"
+
+
+# --- looking, without a server ---
+
+
+def task(number, *, size=None, hours_ago=1.0, jobs=1):
+    return TaskState(
+        id=number,
+        name=str(uuid4()),
+        size=size,
+        jobs={"count": jobs},
+        created_date=(NOW - timedelta(hours=hours_ago)).isoformat(),
+    )
+
+
+def test_at_the_first_look_only_recent_tasks_count_but_the_newest_id_is_remembered():
+    newest = [task(9, size=1, hours_ago=30), task(8, size=1, hours_ago=40)]
+    look = _look(None, newest, [], **ALWAYS)
+    assert look.ready == []
+    assert look.after == _Seen(highest=9, waiting=[])
+
+
+def test_no_more_tasks_are_taken_from_the_list_than_are_new():
+    def newest():
+        yield task(9, size=1)
+        yield task(8, size=1)
+        yield task(7, size=1)
+        raise AssertionError("the next page is not needed")
+
+    look = _look(_Seen(highest=7, waiting=[]), newest(), [], **ALWAYS)
+    assert [found.id for found in look.ready] == [8, 9]
+
+
+def test_a_task_whose_jobs_are_yet_to_come_is_waited_for():
+    look = _look(_Seen(highest=1, waiting=[]), [task(2, size=5, jobs=0)], [], **ALWAYS)
+    assert look.ready == []
+    assert look.after.waiting == [2]
+
+
+def test_tasks_that_never_get_data_are_given_up():
+    look = _look(_Seen(highest=9, waiting=[3, 4]), [], [task(4), task(3, hours_ago=24 * 31)], **ALWAYS)
+    assert look.after == _Seen(highest=9, waiting=[4])
+    assert look.given_up == [3]
+
+
+def test_what_is_remembered_fits_into_a_variable():
+    newest = [task(number) for number in range(99_999_999, 99_999_000, -1)]
+    look = _look(_Seen(highest=1, waiting=[]), newest, [], **ALWAYS)
+    assert len(look.after.waiting) == 400
+    assert max(look.after.waiting) == 99_999_999
+    Variable.set(f"test-{uuid4()}", look.after.model_dump())
+    assert len(look.given_up) == len(newest) - 400
