@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WHEEL := build/wheel
 
-.PHONY: demo test lint types pytest soak clean
+.PHONY: demo test lint types pytest e2e soak clean
 
 demo: $(VENV)/.installed
 	$(BIN)/prefect-cvat demo
@@ -27,6 +27,10 @@ types: $(VENV)/.installed-dev
 
 pytest: $(VENV)/.installed-dev
 	$(BIN)/pytest
+
+# on a real Prefect server: the form in a browser, new tasks by webhook, runs that die or are cancelled
+e2e: $(VENV)/.installed-dev
+	$(BIN)/pytest tests/e2e
 
 # uploads under faults and kills, for ten minutes; SEED=2 plays other schedules
 soak: $(VENV)/.installed-dev

@@ -84,14 +84,14 @@ def run_demo(report_path: Path, say: Callable[[str], None]) -> tuple[RunReport, 
 
 def create_demo_task(client: Client) -> int:
     """Create a task with the photographs and some COCO labels; return its number."""
-    task = client.create_task("photographs of scikit-image", _coco_labels())
+    task = client.create_task("photographs of scikit-image", coco_labels())
     client.upload_images(task.id, {f"{name}.png": _photo(name) for name in PHOTOS}, chunk_size=2)
     return task.id
 
 
 def create_demo_clip(client: Client) -> int:
     """Create a task with a video, in two jobs that overlap, and some COCO labels; return its number."""
-    task = client.create_task("a pan over a photograph", _coco_labels(), segment_size=25, overlap=5)
+    task = client.create_task("a pan over a photograph", coco_labels(), segment_size=25, overlap=5)
     client.upload_images(task.id, {"pan.mp4": pan_over_photo(_photo("motorcycle_left"), CLIP_FRAMES)})
     return task.id
 
@@ -136,7 +136,7 @@ def draw_task(
     ], names
 
 
-def _coco_labels() -> list[PatchedLabelRequest]:
+def coco_labels() -> list[PatchedLabelRequest]:
     from prefect_cvat.auto_annotation.functions import nanodet_detection
 
     spec = nanodet_detection.create(device="cpu").spec

@@ -1,0 +1,78 @@
+"""Runs that somebody cancels."""
+
+import time
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.deployments import run_deployment
+from prefect.states import Cancelling
+
+from pictures import picture
+from prefect_cvat.auto_annotation import label_spec
+from prefect_cvat.deployments.definitions import ANNOTATE_TASK
+
+FRAMES = 200
+BATCH = 4
+
+pytestmark = pytest.mark.filterwarnings("default")  # Prefect's own
+
+
+@pytest.fixture
+def task_id(client):
+    task = client.create_task("a long one", [label_spec("car", None)])
+    images = {f"{i:03}.png": picture(seed=i) for i in range(FRAMES)}
+    client.upload_images(task.id, images, chunk_size=BATCH)
+    return task.id
+
+
+def start_run(task_id):
+    parameters = {
+        "task_id": task_id,
+        "function": "flow_functions.slow_box",
+        "settings": {"batch_size": BATCH, "use_cache": False},
+    }
+    return run_deployment(ANNOTATE_TASK, parameters=parameters, timeout=0).id
+
+
+def frames_with_boxes(client, task_id):
+    return sorted(shape["frame"] for shape in client.task_annotations(task_id).shapes)
+
+
+def test_a_run_that_is_cancelled_stops_within_a_batch_and_says_what_is_there(
+    serve, client, task_id, wait_for
+):
+    served = serve(PREFECT_CVAT_FUNCTION_MODULES="flow_functions", PYTHONPATH="tests")
+    run_id = start_run(task_id)
+    wait_for(lambda: frames_with_boxes(client, task_id), 120, "the first annotations", served)
+
+    with get_client(sync_client=True) as prefect:
+        prefect.set_flow_run_state(run_id, Cancelling())  # what the button in Prefect's pages does
+        asked = time.monotonic()
+        at_that_time = len(frames_with_boxes(client, task_id))
+        state = wait_for(
+            lambda: (found := prefect.read_flow_run(run_id).state).is_final() and found, 40, "the end", served
+        )
+        took = time.monotonic() - asked
+        assert state.is_cancelled(), served.text()
+        artifacts = prefect.read_artifacts(
+            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]))
+        )
+    print(f"cancelled after {took:.1f} s")
+    left = frames_with_boxes(client, task_id)
+    time.sleep(3)
+    assert frames_with_boxes(client, task_id) == left, "something went on writing"
+    # the batch that was detected, and one that was being uploaded; whole ones
+    assert at_that_time <= len(left) <= at_that_time + 3 * BATCH
+    assert left == list(range(len(left)))
+    assert len(left) % BATCH == 0
+    [report] = [artifact.data for artifact in artifacts if artifact.key == f"report-task-{task_id}"]
+    assert "cancelled" in report.lower()
+    assert f"{len(left)} annotations" in report or f"{len(left)} are" in report or str(len(left)) in report
+    assert f"{len(left)} annotations that it has added are in task {task_id}" in served.text()
+
+    run_id = start_run(task_id)
+    with get_client(sync_client=True) as prefect:
+        wait_for(lambda: prefect.read_flow_run(run_id).state.is_final(), 120, "the next run", served)
+        assert prefect.read_flow_run(run_id).state.is_completed(), served.text()
+    assert frames_with_boxes(client, task_id) == list(range(FRAMES))

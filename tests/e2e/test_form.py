@@ -1,0 +1,89 @@
+"""A run that is started from the form in Prefect's own pages, in a browser."""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from skimage import data
+
+from prefect_cvat.demo import create_demo_task
+
+playwright = pytest.importorskip(
+    "playwright.sync_api", reason="playwright, which drives the browser, is missing"
+)
+
+CHROMIUM = shutil.which("chromium")
+ARGUMENTS = [
+    *("--no-sandbox", "--disable-gpu", "--no-first-run"),
+    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+]
+
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on the path"),
+    pytest.mark.filterwarnings("default"),  # Prefect's own
+]
+
+
+@pytest.fixture
+def page() -> Iterator["playwright.Page"]:
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1280, "height": 900}, color_scheme="light")
+        page.set_default_timeout(60_000)
+        yield page
+        browser.close()
+
+
+@pytest.fixture
+def save_screenshot(page, tmp_path):
+    """Save what the browser shows; set PREFECT_CVAT_SCREENSHOTS to a folder to keep it."""
+    folder = Path(os.environ.get("PREFECT_CVAT_SCREENSHOTS") or tmp_path)
+
+    def save(name: str) -> None:
+        path = folder / f"{name}.png"
+        page.screenshot(path=path)
+        assert path.stat().st_size > 10_000, "the page is empty"
+
+    return save
+
+
+def test_the_form_explains_itself_and_starts_a_run_that_completes(
+    prefect_api, serve, client, page, save_screenshot
+):
+    assert data.astronaut().shape == (512, 512, 3)
+    task_id = create_demo_task(client)
+    served = serve()
+
+    page.goto(f"{prefect_api.ui_url}/deployments")
+    page.get_by_role("link", name="annotate-task", exact=True).wait_for()
+    save_screenshot("deployments")
+    page.get_by_role("link", name="annotate-task", exact=True).click()
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.get_by_text("Custom run").first.click()
+    page.get_by_text("The number of the task in CVAT.").wait_for()
+    for explanation in (
+        "The block that says how to log in to CVAT.",
+        "The least score, 0 to 1; empty leaves it to the function.",
+        "From the function's label names to the task's, where they differ; null drops a label.",
+        "How many chunks are downloaded at a time.",
+    ):
+        assert page.get_by_text(explanation).count() == 1
+    page.locator("input[type=number]").first.fill(str(task_id))
+    save_screenshot("form")
+    page.get_by_role("button", name="Submit").click()
+    page.get_by_role("button", name="View run").first.click(force=True)  # several notices may overlap
+    name = f"annotate task {task_id} with nanodet_detection"
+    page.get_by_text(name).first.wait_for()
+    page.get_by_text("Completed", exact=True).first.wait_for(timeout=180_000)
+    page.get_by_text(re.compile("written: .* added")).wait_for()
+    save_screenshot("run")
+    page.get_by_text("Artifacts", exact=True).first.click()
+    page.get_by_text(f"report-task-{task_id}").first.wait_for()
+    save_screenshot("artifacts")
+
+    shapes = client.task_annotations(task_id).shapes
+    assert len({shape["frame"] for shape in shapes}) >= 4
+    assert served.returncode is None

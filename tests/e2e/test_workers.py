@@ -1,0 +1,160 @@
+"""A task in shards, on several workers: what one process writes, also when a worker is killed.
+
+`make workers` runs this; it takes some minutes, as a run that died is noticed after 90 s.
+"""
+
+import os
+import signal
+import threading
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from prefect.client.orchestration import get_client
+
+from pictures import picture
+from prefect_cvat import annotate_task
+from prefect_cvat.auto_annotation import label_spec
+from prefect_cvat.auto_annotation.loading import load_function_module
+from prefect_cvat.deployments.definitions import PREFECT_YAML
+from prefect_cvat.flows.annotate_project import annotate_project
+from prefect_cvat.flows.annotate_shards import annotate_shards
+from prefect_cvat.flows.fan_out import FanOut
+from prefect_cvat.flows.parameters import RunSettings
+from prefect_cvat.flows.run_tags import task_tag
+from prefect_cvat.task_search import TaskSelection
+
+FRAMES = 120
+JOB_FRAMES = 10
+FUNCTION = "flow_functions.slow_box"
+ENV = {"PREFECT_CVAT_FUNCTION_MODULES": "flow_functions", "PYTHONPATH": str(Path(__file__).parents[1])}
+
+pytestmark = pytest.mark.filterwarnings("default")  # Prefect's own
+
+
+@pytest.fixture(autouse=True)
+def _function_is_allowed(monkeypatch):
+    for name, value in ENV.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def make_long_task(client):
+    def make(name: str) -> int:
+        task = client.create_task(name, [label_spec("car", None)], segment_size=JOB_FRAMES)
+        images = {f"{i:03}.png": picture(seed=i) for i in range(FRAMES)}
+        client.upload_images(task.id, images, chunk_size=5)
+        return task.id
+
+    return make
+
+
+@pytest.fixture
+def expected(client, make_long_task):
+    """What one process writes."""
+    task_id = make_long_task("by one process")
+    annotate_task(client, task_id, load_function_module("flow_functions.one_box"))
+    return what_is_there(client, task_id)
+
+
+def what_is_there(client, task_id):
+    return Counter(
+        (shape["frame"], shape["source"], shape["score"], *shape["points"])
+        for shape in client.task_annotations(task_id).shapes
+    )
+
+
+def finished(start_process, wait_for, *arguments):
+    process = start_process(*arguments)
+    wait_for(lambda: process.returncode is not None, 180, " ".join(arguments[:3]))
+    assert process.returncode == 0, process.text()
+
+
+def test_two_workers_write_what_one_process_writes_also_when_one_of_them_is_killed(
+    start_process, wait_for, credentials, client, make_long_task, expected
+):
+    finished(start_process, wait_for, "prefect_cvat", "setup")
+    deploy = ("--no-prompt", "deploy", "--all", "--prefect-file", str(PREFECT_YAML))
+    finished(start_process, wait_for, "prefect", *deploy)
+    finished(start_process, wait_for, "prefect_cvat", "setup")
+    workers = [
+        start_process(
+            *("prefect", "worker", "start", "--pool", "cvat", "--name", name, "--limit", "2"),
+            **ENV,
+            PREFECT_WORKER_QUERY_SECONDS="2",
+        )
+        for name in ("one", "two")
+    ]
+    task_id = make_long_task("by two workers")
+
+    killed = []
+
+    def kill_a_worker() -> None:
+        for worker in workers:
+            wait_for(lambda worker=worker: "annotate task" in worker.text(), 120, "a run on it", worker)
+        wait_for(lambda: len(what_is_there(client, task_id)) > 5, 120, "the first annotations")
+        workers[1].kill()
+        killed.append(len(what_is_there(client, task_id)))
+
+    killer = threading.Thread(target=kill_a_worker)
+    killer.start()
+    report = annotate_project(
+        credentials,
+        tasks=TaskSelection(name_pattern="by two workers"),
+        function=FUNCTION,
+        settings=RunSettings(use_cache=False),
+        fan_out=FanOut(shard_frames=30, runs_at_a_time=4),
+    )
+    killer.join()
+
+    assert killed[0] < FRAMES
+    assert len(report.completed) == 4
+    assert what_is_there(client, task_id) == expected
+    with get_client(sync_client=True) as prefect:
+        tag = task_tag(client.url, task_id)
+        states = Counter(run.state_name for run in prefect.read_flow_runs() if tag in run.tags)
+    assert states["Completed"] == 4
+    assert states["Crashed"] >= 1
+
+
+def test_a_dask_cluster_writes_what_one_process_writes_also_when_one_of_its_workers_is_killed(
+    credentials, client, make_long_task, expected, wait_for
+):
+    dask = pytest.importorskip("prefect_dask", reason="prefect-dask is not installed")
+    task_id = make_long_task("by a Dask cluster")
+    runner = dask.DaskTaskRunner(
+        cluster_kwargs={"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    )
+    on_dask = annotate_shards.with_options(task_runner=runner)
+    killed = []
+
+    def kill_a_worker() -> None:
+        wait_for(lambda: len(what_is_there(client, task_id)) > 5, 120, "the first annotations")
+        worker = next(pid for pid in children_of(os.getpid()) if "spawn_main" in command_of(pid))
+        os.kill(worker, signal.SIGKILL)
+        killed.append(len(what_is_there(client, task_id)))
+
+    killer = threading.Thread(target=kill_a_worker)
+    killer.start()
+    report = on_dask(
+        task_id, credentials, shard_frames=30, function=FUNCTION, settings=RunSettings(use_cache=False)
+    )
+    killer.join()
+    assert killed[0] < FRAMES
+    assert what_is_there(client, task_id) == expected
+    assert report.frames == FRAMES
+
+
+def children_of(pid: int) -> list[int]:
+    found = []
+    for path in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, path.read_text().split()):
+            found += [child, *children_of(child)]
+    return found
+
+
+def command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
