@@ -14,7 +14,7 @@ from prefect_cvat import annotate_task, track_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, mask, rectangle, tag
 from prefect_cvat.client import Client
 from prefect_cvat.drawing import MOST_ANNOTATIONS, MOST_BYTES, annotations_on, draw_task_frames
-from prefect_cvat.html_report import AnnotatedFrame, render_frame
+from prefect_cvat.frame_svg import AnnotatedFrame, render_frame
 from prefect_cvat.masks import encode_mask
 from prefect_cvat.media import Frame
 from prefect_cvat.plan import Selection, make_plan, read_task

@@ -16,7 +16,8 @@ from pydantic import SecretStr
 from prefect_cvat.annotation_requests import each_annotation
 from prefect_cvat.client import Client
 from prefect_cvat.drawing import annotations_on, label_names
-from prefect_cvat.html_report import AnnotatedFrame, Section, render_page
+from prefect_cvat.frame_svg import AnnotatedFrame
+from prefect_cvat.html_report import Section, render_page
 from prefect_cvat.models import PatchedLabelRequest
 from prefect_cvat.plan import Selection, read_task
 from prefect_cvat.preview import open_task_frames

@@ -12,7 +12,7 @@ from typing import Any
 
 from prefect_cvat.annotation_requests import frames_of
 from prefect_cvat.client import Client
-from prefect_cvat.html_report import AnnotatedFrame, render_frame
+from prefect_cvat.frame_svg import AnnotatedFrame, render_frame
 from prefect_cvat.keyframes import interpolate
 from prefect_cvat.models import Job, Label, Sublabel
 from prefect_cvat.plan import Plan, Selection

@@ -23,6 +23,7 @@ Every error is a `PrefectCvatError` and also the builtin that fits, so that both
     ├── RunsFailedError             RuntimeError     some of the runs that a run has started
     ├── RunStoppedError             RuntimeError     a stage that was not begun, since its run is to stop
     ├── StorageError                OSError          the disk does not take what is to be written
+    ├── NothingToEvaluateError      LookupError      no truth, or nothing to hold against it
     ├── MissingLibraryError         ImportError      a library of an extra is not installed
     ├── FunctionLoadError           ImportError      an auto-annotation function that cannot be loaded
     └── BadFunctionError            ValueError       a function that breaks its contract
@@ -41,6 +42,7 @@ __all__ = [
     "MissingLibraryError",
     "NoDataError",
     "NotFoundError",
+    "NothingToEvaluateError",
     "PermissionDeniedError",
     "PrefectCvatError",
     "RequestTimeoutError",
@@ -152,6 +154,10 @@ class UploadError(PrefectCvatError, RuntimeError):
 
 class RunInProgressError(PrefectCvatError, RuntimeError):
     """Another run is annotating the task. Two at a time would add up what both write."""
+
+
+class NothingToEvaluateError(PrefectCvatError, LookupError):
+    """There is nothing to evaluate, or nothing to hold it against."""
 
 
 class RunsFailedError(PrefectCvatError, RuntimeError):

@@ -346,6 +346,7 @@ class ValidationLayout(_ServerModel):
 
     mode: str | None = None
     validation_frames: list[int] | None = None
+    disabled_frames: list[int] | None = None
     honeypot_frames: list[int] | None = None
 
 

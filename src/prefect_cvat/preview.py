@@ -17,7 +17,8 @@ from prefect_cvat.chunks import fetch_chunk
 from prefect_cvat.client import Client, Quality
 from prefect_cvat.detection import Detector
 from prefect_cvat.exceptions import MediaError
-from prefect_cvat.html_report import AnnotatedFrame, render_report
+from prefect_cvat.frame_svg import AnnotatedFrame
+from prefect_cvat.html_report import render_report
 from prefect_cvat.mapping import LabelMapping, build_mapping
 from prefect_cvat.media import Box, Frame, decode, open_frames
 from prefect_cvat.models import Label

@@ -87,13 +87,13 @@ class LoggedProgress:
     def start(self, total: int) -> None:
         """Say how many frames there are."""
         self._total = total
-        self._log(f"{total} frames to annotate")
+        self._log(f"{total} frames to go through")
 
     def advance(self, frames: int) -> None:
         """Say how many frames are done, if that is another tenth."""
         before, self._done = self._done, self._done + frames
         if self._done * 10 // self._total > before * 10 // self._total:
-            self._log(f"{self._done} of {self._total} frames are annotated")
+            self._log(f"{self._done} of {self._total} frames are done")
 
     def finish(self) -> None:
         """Say nothing: the report follows."""

@@ -166,7 +166,7 @@ def test_a_run_leaves_a_full_bar_a_report_a_link_and_pictures(client, make_task,
         texts = [text.text for text in svg.iter("{http://www.w3.org/2000/svg}text")]
         assert texts == ["car 0.62", "car 0.97"]
 
-    assert "8 of 8 frames are annotated" in lines()
+    assert "8 of 8 frames are done" in lines()
     assert not [line for line in lines() if "base64" in line or len(line) > 2000]
     token = client._transport._session.auth._token.get_secret_value()
     assert not [line for line in lines() if token in line]

@@ -1,0 +1,153 @@
+"""How precision and recall go with the score from which on a prediction counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, ConfigDict, computed_field
+
+__all__ = ["Counts", "ScoreCurve"]
+
+
+class Counts(BaseModel):
+    """How many objects were found, and how many predictions there were.
+
+    Attributes:
+        truth: How many objects there are.
+        true_positives: How many of them were found.
+        false_positives: How many predictions are of none of them.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    truth: int
+    true_positives: int
+    false_positives: int
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def false_negatives(self) -> int:
+        """How many objects were missed."""
+        return self.truth - self.true_positives
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def precision(self) -> float | None:
+        """The part of the predictions that is right; None if there are no predictions."""
+        return _ratio(self.true_positives, self.true_positives + self.false_positives)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def recall(self) -> float | None:
+        """The part of the objects that was found; None if there are no objects."""
+        return _ratio(self.true_positives, self.truth)
+
+    @computed_field  # type: ignore[prop-decorator]
+    @property
+    def f1(self) -> float | None:
+        """The harmonic mean of precision and recall; None if there are neither objects nor predictions."""
+        return _ratio(2 * self.true_positives, self.truth + self.true_positives + self.false_positives)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoreCurve:
+    """What counts at each threshold. A prediction counts if its score is not below the threshold.
+
+    Attributes:
+        truth: How many objects there are.
+        scores: The scores that occur, in descending order, each once.
+        true_positives: For each of them how many objects are found with it as the threshold.
+        false_positives: For each of them how many predictions are of none.
+    """
+
+    truth: float
+    scores: NDArray[np.float64]
+    true_positives: NDArray[np.float64]
+    false_positives: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, scores: ArrayLike, is_right: ArrayLike, truth: int) -> Self:
+        """Make the curve of predictions.
+
+        Args:
+            scores: Their scores, in any order.
+            is_right: For each whether it is of an object.
+            truth: How many objects there are.
+        """
+        values = np.asarray(scores, dtype=np.float64)
+        right = np.asarray(is_right, dtype=bool)
+        order = np.argsort(-values, kind="stable")
+        values, right = values[order], right[order]
+        ends = np.flatnonzero(np.append(values[1:] != values[:-1], values.size > 0))  # of equal scores
+        found, wrong = np.cumsum(right, dtype=np.float64), np.cumsum(~right, dtype=np.float64)
+        return cls(truth, values[ends], found[ends], wrong[ends])
+
+    @property
+    def precision(self) -> NDArray[np.float64]:
+        """The precision with each of the scores as the threshold."""
+        return self.true_positives / (self.true_positives + self.false_positives)
+
+    @property
+    def recall(self) -> NDArray[np.float64]:
+        """The recall with each of the scores as the threshold; zeros if there are no objects."""
+        return self.true_positives / max(self.truth, 1)
+
+    @property
+    def f1(self) -> NDArray[np.float64]:
+        """Their harmonic mean with each of the scores as the threshold."""
+        return 2 * self.true_positives / (self.truth + self.true_positives + self.false_positives)
+
+    def at(self, threshold: float) -> Counts:
+        """What counts at a threshold."""
+        found, wrong = self._at(np.array([threshold]))
+        return Counts(truth=int(self.truth), true_positives=int(found[0]), false_positives=int(wrong[0]))
+
+    def with_prior(self, prior: Self, objects: float) -> Self:
+        """The curve with a number of objects, and what was predicted of them, added that are like others.
+
+        Args:
+            prior: What these others are: all labels together, for one that has few objects of its own.
+            objects: How many are added.
+        """
+        weight = objects / max(prior.truth, 1)
+        scores = np.unique(np.concatenate([self.scores, prior.scores]))[::-1]
+        found, wrong = self._at(scores)
+        others_found, others_wrong = prior._at(scores)
+        return type(self)(
+            self.truth + weight * prior.truth,
+            scores,
+            found + weight * others_found,
+            wrong + weight * others_wrong,
+        )
+
+    def best_threshold(self) -> float | None:
+        """The threshold with the highest F1, the highest of several; None if nothing is right at any."""
+        if not self.true_positives.any():
+            return None
+        return self._between(int(np.argmax(self.f1)))
+
+    def threshold_for_precision(self, wanted: float) -> float | None:
+        """The lowest threshold with at least this precision, hence with the highest recall that goes with it.
+
+        Returns:
+            None if there is no such threshold.
+        """
+        good = np.flatnonzero((self.precision >= wanted) & (self.true_positives > 0))
+        return self._between(int(good[-1])) if good.size else None
+
+    def _at(self, thresholds: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        places = np.searchsorted(-self.scores, -thresholds, side="right")
+        return np.append(0.0, self.true_positives)[places], np.append(0.0, self.false_positives)[places]
+
+    def _between(self, place: int) -> float:
+        """A threshold that a score passes and the next lower one does not: halfway, for scores to come."""
+        below = self.scores[place + 1] if place + 1 < self.scores.size else 0.0
+        halfway = float((self.scores[place] + below) / 2)
+        return halfway if halfway > below else float(self.scores[place])
+
+
+def _ratio(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

@@ -1,0 +1,158 @@
+"""Truth and predictions in COCO's format: read, checked, and made alike."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+__all__ = ["Dataset", "IouType", "read_dataset"]
+
+IouType = Literal["bbox", "segm", "keypoints"]
+"""What is compared: boxes, masks or keypoints. The words are pycocotools'."""
+
+_SIDES = (0.25, 0.35, 0.79, 0.72, 0.62, 1.07, 0.87, 0.89)
+_PARTS = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
+COCO_DEVIATIONS = {
+    "nose": 0.026,
+    **{
+        f"{side}_{part}": deviation / 10
+        for part, deviation in zip(_PARTS, _SIDES, strict=True)
+        for side in ("left", "right")
+    },
+}
+"""How far humans are apart about keypoints, in parts of the object's size: pycocotools' `kpt_oks_sigmas`."""
+
+OTHER_DEVIATION = sum(COCO_DEVIATIONS.values()) / len(COCO_DEVIATIONS)
+"""The same for keypoints that COCO does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Truth and predictions, as they are given to COCOeval.
+
+    Attributes:
+        iou_type: What is compared.
+        images: Ids and sizes of the images.
+        categories: Names by id.
+        truth: Objects; ids are places, from 1.
+        predictions: Predictions; ids are places, from 1.
+        groups: Ids of categories by the deviations of their keypoints, which COCOeval takes one set of.
+    """
+
+    iou_type: IouType
+    images: list[dict[str, Any]]
+    categories: dict[int, str]
+    truth: list[dict[str, Any]]
+    predictions: list[dict[str, Any]]
+    groups: dict[tuple[float, ...], tuple[int, ...]]
+
+
+def read_dataset(
+    truth: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]], iou_type: IouType
+) -> Dataset:
+    """Read truth and predictions in COCO's format. What comes in is not changed.
+
+    Raises:
+        ValueError: They are not in COCO's format, or do not go together; the message names the place.
+    """
+    if iou_type not in ("bbox", "segm", "keypoints"):
+        raise ValueError(f"iou_type must be 'bbox', 'segm' or 'keypoints', not {iou_type!r}")
+    for key in ("images", "categories", "annotations"):
+        if not isinstance(truth, Mapping) or key not in truth:
+            raise ValueError(f"the truth must be an object in COCO's format; it has no {key!r}")
+    images = {image["id"]: image for image in truth["images"]}
+    categories = {category["id"]: str(category["name"]) for category in truth["categories"]}
+    if len(set(categories.values())) < len(categories):
+        raise ValueError("two categories of the truth have the same name")
+    deviations = {category["id"]: _deviations(category) for category in truth["categories"]}
+    reader = _Reader(iou_type, images, categories, deviations)
+    objects = [
+        reader.read(item, f"annotation {place} of the truth", place + 1)
+        for place, item in enumerate(truth["annotations"])
+    ]
+    found = [
+        reader.read(item, f"prediction {place}", place + 1, scored=True)
+        for place, item in enumerate(predictions)
+    ]
+    groups: dict[tuple[float, ...], list[int]] = defaultdict(list)
+    for category in categories:
+        groups[deviations[category] if iou_type == "keypoints" else ()].append(category)
+    return Dataset(
+        iou_type=iou_type,
+        images=[
+            {"id": key, "width": image.get("width"), "height": image.get("height")}
+            for key, image in images.items()
+        ],
+        categories=categories,
+        truth=objects,
+        predictions=found,
+        groups={key: tuple(members) for key, members in groups.items() if iou_type != "keypoints" or key},
+    )
+
+
+def _deviations(category: Mapping[str, Any]) -> tuple[float, ...]:
+    return tuple(COCO_DEVIATIONS.get(name, OTHER_DEVIATION) for name in category.get("keypoints") or ())
+
+
+@dataclass(frozen=True, slots=True)
+class _Reader:
+    iou_type: IouType
+    images: Mapping[int, Any]
+    categories: Mapping[int, str]
+    deviations: Mapping[int, tuple[float, ...]]
+
+    def read(
+        self, item: Mapping[str, Any], name: str, number: int, *, scored: bool = False
+    ) -> dict[str, Any]:
+        """One annotation with what COCOeval looks at, under an id that is not 0, which it takes for none."""
+        try:
+            image, category = item["image_id"], item["category_id"]
+            if image not in self.images:
+                raise ValueError(f"{name} is on image {image!r}, which the truth does not have")
+            if category not in self.categories:
+                raise ValueError(f"{name} is of category {category!r}, which the truth does not have")
+            crowd = 0 if scored else int(item.get("iscrowd", 0))
+            own = {"id": number, "image_id": image, "category_id": category, "iscrowd": crowd}
+            if scored:
+                own["score"] = score = float(item["score"])
+                if not math.isfinite(score):
+                    raise ValueError(f"{name} has the score {score}")
+            shape = getattr(self, f"_{self.iou_type}")(item, category, name)
+        except KeyError as error:
+            raise ValueError(f"{name} has no {error.args[0]!r}") from None
+        return {**own, "ignore": crowd, **shape}
+
+    def _bbox(self, item: Mapping[str, Any], _category: int, name: str) -> dict[str, Any]:
+        box = [float(number) for number in item["bbox"]]
+        if len(box) != 4 or not all(map(math.isfinite, box)) or box[2] < 0 or box[3] < 0:
+            raise ValueError(f"{name} has the box {item['bbox']} (expected x, y, width, height)")
+        return {"bbox": box, "area": box[2] * box[3]}
+
+    def _segm(self, item: Mapping[str, Any], _category: int, name: str) -> dict[str, Any]:
+        segmentation = item.get("segmentation")
+        if segmentation is None:  # as pycocotools does, a box is the mask that it encloses
+            left, top, width, height = self._bbox(item, _category, name)["bbox"]
+            right, bottom = left + width, top + height
+            segmentation = [[left, top, left, bottom, right, bottom, right, top]]
+        if not segmentation:
+            raise ValueError(f"{name} has an empty 'segmentation'")
+        # areas tell COCO's small from its large objects, which are not looked at apart here
+        return {"segmentation": segmentation, "area": 1.0}
+
+    def _keypoints(self, item: Mapping[str, Any], category: int, name: str) -> dict[str, Any]:
+        keypoints = list(item["keypoints"])
+        wanted = 3 * len(self.deviations[category])
+        if len(keypoints) != wanted or not all(map(math.isfinite, keypoints)):
+            raise ValueError(
+                f"{name} has {len(keypoints)} finite numbers for keypoints; category"
+                f" {self.categories[category]!r} has {wanted // 3} keypoints of 3 numbers"
+            )
+        if "score" in item:
+            return {"keypoints": keypoints, "area": 1.0}
+        seen = item.get("num_keypoints", sum(number > 0 for number in keypoints[2::3]))
+        ignore = int(not seen or item.get("iscrowd", 0))
+        area, box = float(item["area"]), list(item["bbox"])
+        return {"keypoints": keypoints, "num_keypoints": seen, "area": area, "bbox": box, "ignore": ignore}

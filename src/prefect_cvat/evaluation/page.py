@@ -1,0 +1,131 @@
+"""An evaluation as one HTML file: figures, tables, plots, and the worst frames drawn."""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Iterable, Sequence
+from string import Template
+
+from prefect_cvat.evaluation.dataset import IouType
+from prefect_cvat.evaluation.metrics import Evaluation
+from prefect_cvat.evaluation.plots import plot_confusion, plot_precision_recall, plot_thresholds
+from prefect_cvat.evaluation.tables import (
+    WAYS,
+    Row,
+    confusion_rows,
+    headline,
+    notes,
+    shape_rows,
+    tag_rows,
+)
+from prefect_cvat.evaluation.task import TaskEvaluation
+from prefect_cvat.evaluation.worst import OUTCOMES, DrawnFrame
+from prefect_cvat.html_report import wrap_page
+
+__all__ = ["render_evaluation"]
+
+
+def render_evaluation(evaluation: TaskEvaluation, worst: Iterable[DrawnFrame] = ()) -> str:
+    """Draw an evaluation.
+
+    Args:
+        evaluation: The evaluation.
+        worst: Frames to show, see `open_frames_of`.
+
+    Returns:
+        HTML that needs no other file.
+    """
+    name = f"Task {evaluation.task_id}, {evaluation.task_name}"
+    return wrap_page(
+        _BODY.substitute(
+            task=f'<a href="{html.escape(evaluation.url)}">{html.escape(name)}</a>',
+            headline=html.escape(headline(evaluation)),
+            notes="".join(f"<li>{html.escape(note)}</li>" for note in notes(evaluation)),
+            shapes="".join(_shapes(way, found) for way, found in evaluation.shapes.items()),
+            tags=_tags(evaluation),
+            worst=_worst("".join(frame.figure() for frame in worst)),
+        ),
+        title=f"How good: {evaluation.predictions}",
+    )
+
+
+def _shapes(way: IouType, found: Evaluation) -> str:
+    figures = [
+        ("AP", found.ap),
+        ("AP50", found.ap50),
+        ("AP75", found.ap75),
+        ("precision", found.precision),
+        ("recall", found.recall),
+        ("F1", found.f1),
+    ]
+    plots = [
+        ("Precision over recall", plot_precision_recall(found)),
+        ("Over the score threshold, all labels together", plot_thresholds(found)),
+        *([] if way == "keypoints" else [("What was taken for what", plot_confusion(found))]),
+    ]
+    confusions = confusion_rows(found)
+    return (
+        f"<h2>{WAYS[way]}</h2>"
+        '<div class="numbers">'
+        + "".join(
+            f"<div><b>{'-' if value is None else f'{value:.3f}'}</b>{name}</div>" for name, value in figures
+        )
+        + f"</div>{_table(shape_rows(found))}"
+        + '<div class="plots">'
+        + "".join(
+            f'<figure><img alt="{caption}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
+            f"<figcaption>{caption}</figcaption></figure>"
+            for caption, png in plots
+        )
+        + "</div>"
+        + (f"<h3>Taken for others</h3>{_table(confusions)}" if confusions else "")
+    )
+
+
+def _tags(evaluation: TaskEvaluation) -> str:
+    tags = evaluation.tags
+    if tags is None:
+        return ""
+    return (
+        f'<h2>Tags</h2><div class="numbers"><div><b>{tags.accuracy:.3f}</b>accuracy</div>'
+        f"<div><b>{tags.frames}</b>frames</div></div>{_table(tag_rows(tags))}"
+    )
+
+
+def _worst(figures: str) -> str:
+    if not figures:
+        return ""
+    legend = "".join(f'<li style="--c:{color}"><i></i>{name}</li>' for name, color in OUTCOMES.items())
+    return (
+        f'<h2>Frames with most mistakes</h2><ul class="labels">{legend}</ul>'
+        f'<div class="frames">{figures}</div>'
+    )
+
+
+def _table(rows: Sequence[Row]) -> str:
+    if not rows:
+        return ""
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in rows[0])
+    body = "".join(
+        f"<tr>{''.join(f'<td>{html.escape(str(value))}</td>' for value in row.values())}</tr>" for row in rows
+    )
+    return f'<div class="table"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+_BODY = Template("""<style>
+.table { overflow-x: auto; }
+table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .15rem .7rem; text-align: right; border-bottom: 1px solid var(--line); }
+th:first-child, td:first-child { text-align: left; }
+.plots { display: grid; grid-template-columns: repeat(auto-fill, minmax(420px, 1fr)); gap: 1.2rem;
+  margin: 1.2rem 0; align-items: start; }
+.plots img { display: block; width: 100%; background: #fff; }
+.frames a { color: inherit; text-decoration: none; }
+.frames svg { height: auto; }
+</style>
+<section><p>$task<br>$headline</p><ul>$notes</ul>
+$shapes
+$tags
+$worst</section>
+""")

@@ -1,0 +1,149 @@
+"""What a function finds on frames of a task, and what runs have left on them. Nothing is written."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prefect_cvat.annotate_run import AnnotateRun
+from prefect_cvat.chunks import chunk_type
+from prefect_cvat.client import Client
+from prefect_cvat.evaluation.truth import OnFrames, put_on_frames
+from prefect_cvat.exceptions import NothingToEvaluateError
+from prefect_cvat.function_output import FrameDetections
+from prefect_cvat.mapping import LabelMapping
+from prefect_cvat.media import Frame
+from prefect_cvat.options import Options
+from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
+from prefect_cvat.plan import Batch, Plan, TaskInfo, make_plan
+from prefect_cvat.progress import Progress
+from prefect_cvat.remap import Annotations
+
+__all__ = ["Predictions", "find", "read_left_by_runs"]
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """What was found on the frames of a task.
+
+    Attributes:
+        name: What has found it.
+        annotations: What was found, with the labels of the task.
+        labels: What could have been found: ids of labels of the task, by the function's names for them; None
+            if that is not known.
+        failed_frames: What went wrong on frames that were skipped, by frame.
+        frames_from_cache: Of how many frames the detections were kept from an earlier run.
+    """
+
+    name: str
+    annotations: OnFrames
+    labels: dict[str, int] | None = None
+    failed_frames: dict[int, str] | None = None
+    frames_from_cache: int = 0
+
+
+def find(
+    client: Client,
+    info: TaskInfo,
+    frames: Sequence[Frame],
+    function: Any,
+    options: Options,
+    *,
+    function_name: str | None = None,
+    progress: Progress | None = None,
+) -> Predictions:
+    """Run a function on frames of a task, as a run that annotates does, but upload nothing.
+
+    What such a run, with the same settings, found on the same frames of a chunk is not detected again.
+
+    Raises:
+        BadFunctionError: The function does not fit the task, or broke its contract.
+        PrefectCvatError: Something else failed.
+    """
+    run = _ReadingRun(client, info, frames, function, options, function_name=function_name)
+    with ThreadSubmitter() as threads:
+        report = run_pipeline(run, threads, progress)
+    return Predictions(report.function, run.found, run.labels, report.failed_frames, report.frames_from_cache)
+
+
+def read_left_by_runs(client: Client, info: TaskInfo, frames: Sequence[Frame]) -> Predictions:
+    """What runs have left on frames: all that is of source `auto`.
+
+    Raises:
+        NothingToEvaluateError: There is nothing of that kind.
+    """
+    found = put_on_frames(client.task_annotations(info.task.id), frames, by_machine=True)
+    if not (found.tags or found.shapes):
+        pool = " Runs leave out the frames of a ground-truth pool." * (info.validation.mode == "gt_pool")
+        raise NothingToEvaluateError(
+            f"no run has left anything on the {len(frames)} frames of task {info.task.id} that count"
+            f" (annotations of source 'auto').{pool} Annotate them first, or evaluate a function"
+        )
+    return Predictions("what runs left", found)
+
+
+class _ReadingRun(AnnotateRun):
+    """A run that keeps what it would have written."""
+
+    def __init__(
+        self,
+        client: Client,
+        info: TaskInfo,
+        frames: Sequence[Frame],
+        function: Any,
+        options: Options,
+        *,
+        function_name: str | None,
+    ) -> None:
+        super().__init__(client, info.task.id, function, options, function_name=function_name)
+        self._info = info
+        self._frames = tuple(frames)
+        self._whole_chunks = {
+            chunk: [frame.number for frame in of_chunk] for chunk, of_chunk in make_plan(info).chunks()
+        }
+        self.found = OnFrames()
+        self.labels: dict[str, int] = {}
+
+    def plan_task(self) -> Plan:
+        """Take the frames as they are: also those of a ground-truth pool, where nothing may be written."""
+        chunk_type(self._info.task, self.options.quality)
+        self._plan = Plan(info=self._info, frames=self._frames, jobs=(), left_out={})
+        return self._plan
+
+    def validate_spec(self) -> LabelMapping:
+        """Match the function's labels with the task's."""
+        mapping = super().validate_spec()
+        self.labels = {
+            mapping.names[label_id]: target.id
+            for label_id, target in mapping.targets.items()
+            if target is not None
+        }
+        return mapping
+
+    def _recall(self, chunk: int, frames: Sequence[int]) -> Sequence[FrameDetections] | None:
+        """What is known of these frames; or of all of the chunk, which is what other runs look at."""
+        kept = super()._recall(chunk, frames)
+        if kept is None and (kept := super()._recall(chunk, self._whole_chunks.get(chunk, ()))) is not None:
+            kept = [item for item in kept if item.frame in set(frames)]
+        return kept if kept is not None and len(kept) == len(frames) else None
+
+    def upload_batch(self, batch: Batch, annotations: Annotations, _after: object = None) -> int:
+        """Keep the annotations of a batch."""
+        with self._named(batch):
+            for pack in annotations.packs():
+                for item in pack:
+                    (self.found.shapes if "type" in item else self.found.tags).append(item)
+        annotations.empty()
+        self._count(annotations)
+        return annotations.frames
+
+    @contextmanager
+    def spool(self) -> Iterator[None]:
+        """A folder for the chunks on their way. Who only reads is in nobody's way."""
+        with tempfile.TemporaryDirectory(prefix="prefect-cvat-") as folder:
+            self._spool = Path(folder)
+            yield

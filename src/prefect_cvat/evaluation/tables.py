@@ -1,0 +1,181 @@
+"""An evaluation as tables: plain lines, Markdown, and rows for whoever draws them otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from prefect_cvat.evaluation.curves import Counts
+from prefect_cvat.evaluation.dataset import IouType
+from prefect_cvat.evaluation.metrics import Evaluation
+from prefect_cvat.evaluation.tags import TagEvaluation
+from prefect_cvat.evaluation.task import TaskEvaluation
+from prefect_cvat.report_markdown import escape
+
+__all__ = [
+    "WAYS",
+    "Row",
+    "aligned",
+    "confusion_rows",
+    "headline",
+    "notes",
+    "plain_lines",
+    "render_markdown",
+    "shape_rows",
+    "tag_rows",
+]
+
+WAYS: Mapping[IouType, str] = {"bbox": "Boxes", "segm": "Masks", "keypoints": "Keypoints"}
+"""What each way of comparing shapes is called."""
+
+MOST_CONFUSED = 20
+"""How many labels a table of confusions has at the most: those that occur most."""
+
+Row = dict[str, str | int]
+"""A row of a table, by column."""
+
+_TEXTS = frozenset({"label", "is", "taken for"})
+"""The columns that are no numbers."""
+
+
+def shape_rows(evaluation: Evaluation) -> list[Row]:
+    """A row for all labels, then one for each that has objects or false alarms, most objects first."""
+    counted = [
+        (name, measured)
+        for name, measured in evaluation.by_label.items()
+        if measured.truth or measured.false_positives
+    ]
+    by_label = sorted(counted, key=lambda item: (-item[1].truth, item[0]))
+    rows = [("all", evaluation), *by_label] if len(by_label) != 1 else by_label
+    return [
+        {
+            "label": name,
+            "AP": _part(measured.ap),
+            "AP50": _part(measured.ap50),
+            "AP75": _part(measured.ap75),
+            **_counts(measured),
+            "best F1": _part(measured.best_f1),
+            "at score": _part(measured.best_threshold),
+        }
+        for name, measured in rows
+    ]
+
+
+def tag_rows(evaluation: TagEvaluation) -> list[Row]:
+    """A row for each label."""
+    return [{"label": name, **_counts(counts)} for name, counts in evaluation.by_label.items()]
+
+
+def confusion_rows(evaluation: Evaluation) -> list[Row]:
+    """A row for each pair of a label and what it was taken for, those that are most frequent first."""
+    confusion = evaluation.confusion
+    pairs = [
+        (count, label, other)
+        for label, counts in zip(confusion.labels, confusion.counts, strict=False)
+        for other, count in zip(confusion.labels, counts, strict=False)
+        if count and label != other
+    ]
+    pairs.sort(key=lambda pair: (-pair[0], pair[1:]))
+    return [{"is": label, "taken for": other, "times": n} for n, label, other in pairs[:MOST_CONFUSED]]
+
+
+def headline(evaluation: TaskEvaluation) -> str:
+    """What was held against what."""
+    return (
+        f"{evaluation.predictions} against {evaluation.truth}: {evaluation.frames} frames"
+        f" in {evaluation.seconds:.1f} s"
+    )
+
+
+def notes(evaluation: TaskEvaluation) -> list[str]:
+    """What one must know to read the figures."""
+    lines = [f"not counted: {count} {what}" for what, count in evaluation.left_out.items()]
+    if evaluation.failed_frames:
+        listed = ", ".join(map(str, sorted(evaluation.failed_frames)[:10]))
+        lines.append(f"not counted: {len(evaluation.failed_frames)} frames that failed ({listed})")
+    if evaluation.frames_from_cache:
+        lines.append(f"{evaluation.frames_from_cache} frames were detected in an earlier run")
+    for found in evaluation.shapes.values():
+        lines.append(
+            f"found means: {'OKS' if found.iou_type == 'keypoints' else 'IoU'} of at least"
+            f" {found.iou_threshold:g}, of {WAYS[found.iou_type].lower()}"
+            + (f", and a score of at least {found.score_threshold:g}" if found.score_threshold else "")
+        )
+    return lines
+
+
+def plain_lines(evaluation: TaskEvaluation) -> list[str]:
+    """The evaluation as plain lines, for a terminal or a log."""
+    lines = [f"task {evaluation.task_id} ({evaluation.task_name!r}): {headline(evaluation)}"]
+    for way, found in evaluation.shapes.items():
+        lines += ["", WAYS[way], *aligned(shape_rows(found))]
+        if confusions := confusion_rows(found):
+            lines += ["", f"{WAYS[way]} taken for others", *aligned(confusions)]
+    if evaluation.tags is not None:
+        lines += ["", _tags_heading(evaluation.tags), *aligned(tag_rows(evaluation.tags))]
+    return [*lines, "", *notes(evaluation)]
+
+
+def render_markdown(evaluation: TaskEvaluation) -> str:
+    """The evaluation as Markdown, with tables as GitHub has them; no name in it acts as Markdown."""
+    name = f", {escape(evaluation.task_name)}" if evaluation.task_name else ""
+    parts = [f"# [Task {evaluation.task_id}{name}](<{evaluation.url}>)", escape(headline(evaluation))]
+    for way, found in evaluation.shapes.items():
+        parts += [f"## {WAYS[way]}", _markdown_table(shape_rows(found))]
+        if confusions := confusion_rows(found):
+            parts += [f"### {WAYS[way]} taken for others", _markdown_table(confusions)]
+    if evaluation.tags is not None:
+        parts += [f"## {_tags_heading(evaluation.tags)}", _markdown_table(tag_rows(evaluation.tags))]
+    parts.append("\n".join(f"- {escape(note)}" for note in notes(evaluation)))
+    return "\n\n".join(parts) + "\n"
+
+
+def _tags_heading(tags: TagEvaluation) -> str:
+    return f"Tags: all right on {tags.accuracy:.1%} of {tags.frames} frames"
+
+
+def _counts(counts: Counts) -> Row:
+    return {
+        "truth": counts.truth,
+        "found": counts.true_positives,
+        "missed": counts.false_negatives,
+        "false alarms": counts.false_positives,
+        "precision": _part(counts.precision),
+        "recall": _part(counts.recall),
+        "F1": _part(counts.f1),
+    }
+
+
+def _part(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def aligned(rows: Sequence[Row]) -> list[str]:
+    """A table as plain lines: columns below each other, numbers to the right."""
+    if not rows:
+        return []
+    cells = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    texts = [key in _TEXTS for key in rows[0]]
+    return [
+        "  "
+        + "  ".join(
+            cell.ljust(width) if is_text else cell.rjust(width)
+            for cell, width, is_text in zip(line, widths, texts, strict=True)
+        ).rstrip()
+        for line in cells
+    ]
+
+
+def _markdown_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    if not rows:
+        return ""
+    lines = [
+        list(rows[0]),
+        ["---" if key in _TEXTS else "--:" for key in rows[0]],
+        *(
+            [escape(str(value)) if key in _TEXTS else str(value) for key, value in row.items()]
+            for row in rows
+        ),
+    ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

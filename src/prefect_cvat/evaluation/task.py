@@ -1,0 +1,239 @@
+"""Evaluating a function, or what runs have left, on a task."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from prefect_cvat.client import Client
+from prefect_cvat.evaluation.dataset import IouType
+from prefect_cvat.evaluation.from_cvat import Comparison, compare_in_coco
+from prefect_cvat.evaluation.metrics import Evaluation, evaluate
+from prefect_cvat.evaluation.predictions import Predictions, find, read_left_by_runs
+from prefect_cvat.evaluation.tags import TagEvaluation, evaluate_tags
+from prefect_cvat.evaluation.truth import OnFrames, Truth, TruthSource, read_truth
+from prefect_cvat.exceptions import BadFunctionError
+from prefect_cvat.media import Frame
+from prefect_cvat.models import Label
+from prefect_cvat.options import Options
+from prefect_cvat.plan import TaskInfo, read_task
+from prefect_cvat.progress import Progress
+
+__all__ = ["TaskEvaluation", "evaluate_task"]
+
+
+class TaskEvaluation(BaseModel):
+    """How good annotations of a task are.
+
+    Attributes:
+        task_id: The task.
+        task_name: Its name.
+        url: Its address in CVAT.
+        predictions: What was evaluated: the name of a function, or what runs left.
+        truth: What it was held against.
+        seconds: How long that took.
+        frames: How many frames count.
+        frames_from_cache: Of how many of them the detections were kept from an earlier run.
+        left_out: How many frames or annotations do not count, by reason.
+        failed_frames: What went wrong on frames that were skipped, by frame. They do not count.
+        shapes: The evaluation of boxes (`bbox`), masks (`segm`) and skeletons (`keypoints`), those of them
+            that there are.
+        tags: The evaluation of tags, if there are any.
+        counted: The frames that count.
+        info: What the server says of the task.
+        compared: The shapes that were compared, as `shapes`.
+        function_labels: Ids of labels of the task by the function's names for them; None if not known.
+    """
+
+    model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
+
+    task_id: int
+    task_name: str
+    url: str
+    predictions: str
+    truth: str
+    seconds: float
+    frames: int
+    frames_from_cache: int
+    left_out: dict[str, int]
+    failed_frames: dict[int, str]
+    shapes: dict[IouType, Evaluation]
+    tags: TagEvaluation | None
+    counted: tuple[Frame, ...] = Field(exclude=True, repr=False)
+    info: TaskInfo = Field(exclude=True, repr=False)
+    compared: dict[IouType, Comparison] = Field(exclude=True, repr=False)
+    function_labels: dict[str, int] | None = Field(exclude=True, repr=False)
+
+
+def evaluate_task(
+    client: Client,
+    task_id: int,
+    function: Any | None = None,
+    *,
+    function_name: str | None = None,
+    truth: TruthSource = "manual",
+    truth_task_id: int | None = None,
+    all_frames: bool = False,
+    options: Options | None = None,
+    iou_threshold: float = 0.5,
+    score_threshold: float = 0.0,
+    progress: Progress | None = None,
+) -> TaskEvaluation:
+    """Hold what a function finds, or what runs have left, against what humans have annotated.
+
+    Nothing is written to the server. Which frames count: all of a ground-truth job; else those on which a
+    human has annotated something, because a frame of a task that is annotated in part may simply not have
+    been looked at. On these frames, everything that was found and is not in the truth is a false alarm, also
+    of a label that no human has used: `label_map` drops such a label.
+
+    Example:
+        ```python
+        from prefect_cvat import Client
+        from prefect_cvat.auto_annotation.functions import nanodet_detection
+        from prefect_cvat.evaluation import evaluate_task
+
+        with Client("https://cvat.example.com", access_token="...") as client:
+            result = evaluate_task(client, 123, nanodet_detection.create())
+            print(result.shapes["bbox"].ap)
+        ```
+
+    Args:
+        client: The server, logged in.
+        task_id: The task.
+        function: A detection function; None evaluates what runs have left (all of source `auto`).
+        function_name: What to call the function.
+        truth: `manual`: what humans annotated in the task (all that is not of source `auto`);
+            `ground_truth`: its ground-truth job; `task`: what humans annotated in another task.
+        truth_task_id: The other task, with the same images: frames are matched by name, those of videos also
+            by their numbers in the video.
+        all_frames: Count frames of a task also where no human has annotated anything: they were looked at.
+        options: How the function is run, and which frames are looked at. What is for writing does not count.
+        iou_threshold: The least IoU (or OKS) of a prediction with its object, except for average precision.
+        score_threshold: The least score that counts, except for average precision and curves.
+        progress: Is told how many frames are done.
+
+    Raises:
+        NothingToEvaluateError: There is nothing to evaluate, or nothing to hold it against.
+        PermissionDeniedError: This user may not read the task, or its ground-truth job.
+        BadFunctionError: The function does not fit the task, or finds none of the labels of the truth.
+        PrefectCvatError: Something else failed.
+        ValueError: An argument is out of its range.
+    """
+    started = time.perf_counter()
+    options = options or Options()
+    info = read_task(client, task_id)
+    human = read_truth(
+        client,
+        info,
+        truth,
+        truth_task_id=truth_task_id,
+        selection=options.selection,
+        all_frames=all_frames,
+        ignore_case=options.ignore_case,
+    )
+    frames = {frame.number: frame for frame in (*human.frames, *human.tag_frames)}
+    counted = [frames[number] for number in sorted(frames)]
+    found = (
+        read_left_by_runs(client, info, counted)
+        if function is None
+        else find(client, info, counted, function, options, function_name=function_name, progress=progress)
+    )
+    _check_labels(info, human, found)
+    failed = found.failed_frames or {}
+    wanted = None if found.labels is None else frozenset(found.labels.values())
+    drawn, left_out = _of_labels(human.annotations, info.labels, wanted)
+    with_shapes = [frame for frame in human.frames if frame.number not in failed]
+    with_tags = [frame for frame in human.tag_frames if frame.number not in failed]
+    compared = compare_in_coco(
+        with_shapes,
+        info.labels,
+        _on(drawn.shapes, with_shapes),
+        _on(found.annotations.shapes, with_shapes),
+    )
+    return TaskEvaluation(
+        task_id=task_id,
+        task_name=info.task.name,
+        url=f"{client.url}/tasks/{task_id}",
+        predictions=found.name,
+        truth=human.name,
+        frames=len(counted) - len(failed),
+        frames_from_cache=found.frames_from_cache,
+        left_out={**human.left_out, **left_out},
+        failed_frames=failed,
+        shapes={
+            way: evaluate(
+                comparison.truth,
+                comparison.predictions,
+                iou_type=way,
+                iou_threshold=iou_threshold,
+                score_threshold=score_threshold,
+            )
+            for way, comparison in compared.items()
+        },
+        tags=_evaluate_tags(info.labels, drawn, found.annotations, with_tags),
+        counted=tuple(frame for frame in counted if frame.number not in failed),
+        info=info,
+        compared=compared,
+        function_labels=found.labels,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _check_labels(info: TaskInfo, human: Truth, found: Predictions) -> None:
+    """Say so if nothing of the truth can have been found: the figures would be zeros that mean nothing."""
+    annotated = {item["label_id"] for item in (*human.annotations.shapes, *human.annotations.tags)}
+    if found.labels is not None and annotated.isdisjoint(found.labels.values()):
+        names = {label.id: label.name for label in info.labels}
+        raise BadFunctionError(
+            f"the labels do not match: {human.name} is of {_listed(names, annotated)}, but {found.name}"
+            f" finds {_listed(names, set(found.labels.values())) or 'nothing that the task has a label for'}."
+            " Map its labels with label_map"
+        )
+
+
+def _of_labels(
+    drawn: OnFrames, labels: Sequence[Label], wanted: frozenset[int] | None
+) -> tuple[OnFrames, dict[str, int]]:
+    """The truth without labels that the function does not know, and how much that leaves out."""
+    if wanted is None:
+        return drawn, {}
+    names = {label.id: label.name for label in labels}
+    unknown = Counter(
+        names[item["label_id"]] for item in (*drawn.shapes, *drawn.tags) if item["label_id"] not in wanted
+    )
+    kept = OnFrames(
+        [tag for tag in drawn.tags if tag["label_id"] in wanted],
+        [shape for shape in drawn.shapes if shape["label_id"] in wanted],
+    )
+    return kept, {f"annotations of label {name!r}, which it does not find": n for name, n in unknown.items()}
+
+
+def _evaluate_tags(
+    labels: Sequence[Label], drawn: OnFrames, found: OnFrames, frames: Sequence[Frame]
+) -> TagEvaluation | None:
+    numbers = [frame.number for frame in frames]
+    if not numbers or not (drawn.tags or found.tags):
+        return None
+    names = {label.id: label.name for label in labels}
+    return evaluate_tags(_by_frame(drawn.tags, names), _by_frame(found.tags, names), numbers)
+
+
+def _by_frame(tags: Iterable[Mapping[str, Any]], names: Mapping[int, str]) -> dict[int, set[str]]:
+    by_frame = defaultdict(set)
+    for tag in tags:
+        by_frame[tag["frame"]].add(names[tag["label_id"]])
+    return by_frame
+
+
+def _on(shapes: Iterable[Mapping[str, Any]], frames: Iterable[Frame]) -> list[Mapping[str, Any]]:
+    numbers = {frame.number for frame in frames}
+    return [shape for shape in shapes if shape["frame"] in numbers]
+
+
+def _listed(names: Mapping[int, str], ids: Iterable[int], most: int = 8) -> str:
+    every = sorted(repr(names[label_id]) for label_id in ids)
+    return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")

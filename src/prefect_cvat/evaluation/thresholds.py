@@ -1,0 +1,84 @@
+"""Score thresholds that follow from an evaluation, for `label_thresholds` of later runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from prefect_cvat.evaluation.metrics import Evaluation
+from prefect_cvat.evaluation.task import TaskEvaluation
+from prefect_cvat.exceptions import NothingToEvaluateError, StorageError
+
+__all__ = ["best_thresholds", "choose_thresholds", "write_thresholds"]
+
+PRIOR_OBJECTS = 30
+"""As if each label had so many more objects, found as well as those of all labels are: what is best for a few
+objects is a matter of chance."""
+
+
+def choose_thresholds(evaluation: TaskEvaluation, *, precision: float | None = None) -> dict[str, float]:
+    """Choose a score threshold for each label that the function can find.
+
+    The function should have been run with a low `conf_threshold`: what it did not return cannot be chosen.
+
+    Args:
+        evaluation: The evaluation.
+        precision: The precision to reach; None goes for the highest F1.
+
+    Returns:
+        Thresholds by the function's own label names (by the task's, where runs have left what was evaluated),
+        as `label_thresholds` takes them. Labels that neither humans nor the function used get that of all
+        labels together.
+
+    Raises:
+        NothingToEvaluateError: There are no scores to choose among.
+    """
+    chosen: dict[str, float] = {}
+    overall: float | None = None
+    for found in evaluation.shapes.values():  # masks after boxes: where there are both, they say more
+        if (of_all := _threshold(found, None, precision)) is not None:
+            overall = of_all if overall is None else overall
+            chosen |= best_thresholds(found, precision=precision)
+    if overall is None:
+        raise NothingToEvaluateError(
+            f"no thresholds can be chosen: nothing that {evaluation.predictions} found is right"
+        )
+    if evaluation.function_labels is None:
+        return chosen
+    names = {label.id: label.name for label in evaluation.info.labels}
+    return {own: chosen.get(names[label_id], overall) for own, label_id in evaluation.function_labels.items()}
+
+
+def best_thresholds(evaluation: Evaluation, *, precision: float | None = None) -> dict[str, float]:
+    """The threshold of each label. For F1, the fewer objects it has, the nearer it is to that of all labels.
+
+    Args:
+        evaluation: The evaluation.
+        precision: The precision to reach with the highest recall; 1.0 stands where no threshold does. None
+            goes for the highest F1.
+    """
+    thresholds = {}
+    for name in evaluation.by_label:
+        threshold = _threshold(evaluation, name, precision)
+        thresholds[name] = 1.0 if threshold is None else threshold
+    return thresholds
+
+
+def write_thresholds(thresholds: dict[str, float], file: Path) -> None:
+    """Write thresholds as JSON, which `--label-thresholds` reads.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    text = json.dumps({name: round(threshold, 4) for name, threshold in thresholds.items()}, indent=2)
+    try:
+        file.write_text(f"{text}\n", encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"the thresholds cannot be written to {str(file)!r}: {error}") from error
+
+
+def _threshold(evaluation: Evaluation, label: str | None, precision: float | None) -> float | None:
+    curve = evaluation.curve if label is None else evaluation.by_label[label].curve
+    if precision is not None:
+        return curve.threshold_for_precision(precision)
+    return (curve if label is None else curve.with_prior(evaluation.curve, PRIOR_OBJECTS)).best_threshold()

@@ -1,0 +1,275 @@
+"""What humans have annotated: read from the server, put on the frames of the task that is evaluated."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from prefect_cvat.client import Client
+from prefect_cvat.exceptions import NothingToEvaluateError, PermissionDeniedError
+from prefect_cvat.keyframes import interpolate
+from prefect_cvat.media import Frame
+from prefect_cvat.models import Label, LabeledData
+from prefect_cvat.plan import Selection, TaskInfo, make_plan, read_task
+
+__all__ = ["OnFrames", "Truth", "TruthSource", "put_on_frames", "read_truth"]
+
+TruthSource = Literal["manual", "ground_truth", "task"]
+"""Where the truth is: what humans drew in the task, its ground-truth job, or another task."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnFrames:
+    """Tags and shapes, tracks among them as the shapes that they have on each frame."""
+
+    tags: list[dict[str, Any]] = field(default_factory=list)
+    shapes: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Truth:
+    """What humans have annotated.
+
+    Attributes:
+        name: What it is called, such as `the ground-truth job 12`.
+        annotations: The annotations, on frames of the task that is evaluated and with its labels.
+        frames: The frames whose shapes count.
+        tag_frames: The frames whose tags count.
+        left_out: How many annotations or frames do not count, by reason.
+    """
+
+    name: str
+    annotations: OnFrames
+    frames: tuple[Frame, ...]
+    tag_frames: tuple[Frame, ...]
+    left_out: dict[str, int]
+
+
+def read_truth(
+    client: Client,
+    info: TaskInfo,
+    source: TruthSource = "manual",
+    *,
+    truth_task_id: int | None = None,
+    selection: Selection | None = None,
+    all_frames: bool = False,
+    ignore_case: bool = False,
+) -> Truth:
+    """Read what humans have annotated: everything but what is of source `auto`.
+
+    Which frames count: all of a ground-truth job; of a task those on which a human has annotated something
+    (shapes count where there are human shapes, tags where there are human tags), because CVAT does not tell
+    a frame that nobody has looked at from one that has nothing on it. Deleted frames never count.
+
+    Args:
+        client: The server.
+        info: The task that is evaluated.
+        source: `manual`, `ground_truth` or `task`.
+        truth_task_id: The other task. Its frames are matched by their names, those of videos also by their
+            numbers in the video; its labels by theirs.
+        selection: Which frames of the task may count; None for all. Jobs go with annotation jobs only.
+        all_frames: Count frames of a task also where no human has annotated anything: they were looked at.
+        ignore_case: Match labels of another task without regard to upper and lower case.
+
+    Raises:
+        NothingToEvaluateError: No human has annotated anything there, or there is no such job, or the tasks
+            have no frame in common.
+        PermissionDeniedError: This user may not read it.
+        ValueError: The arguments do not go together, or the selection names what the task does not have.
+    """
+    if (source == "task") != (truth_task_id is not None):
+        raise ValueError("truth_task_id goes with the truth of another task, and with no other")
+    own = make_plan(info, selection).frames
+    if source == "ground_truth":
+        return _from_ground_truth_job(client, info, selection or Selection())
+    if truth_task_id is None:
+        name = f"what humans annotated in task {info.task.id}"
+        return _of_task(name, put_on_frames(client.task_annotations(info.task.id), own), own, all_frames, {})
+    name = f"what humans annotated in task {truth_task_id}"
+    other = read_task(client, truth_task_id)
+    numbers = _matching_frames(own, info, make_plan(other).frames, other)
+    there = [Frame(number, frame.name, frame.width, frame.height) for number, frame in numbers.items()]
+    found = put_on_frames(client.task_annotations(truth_task_id), there)
+    relabeled, left_out = _relabeled(found, other.labels, info, truth_task_id, ignore_case)
+    moved = OnFrames(_moved(relabeled.tags, numbers), _moved(relabeled.shapes, numbers))
+    if missing := len(own) - len(numbers):
+        left_out["frames that the other task does not have"] = missing
+    return _of_task(name, moved, tuple(numbers.values()), all_frames, left_out)
+
+
+def put_on_frames(annotations: LabeledData, frames: Sequence[Frame], *, by_machine: bool = False) -> OnFrames:
+    """What humans, or machines, annotated on some frames; tracks are interpolated as CVAT shows them."""
+    numbers = {frame.number for frame in frames}
+    tags = [tag for tag in annotations.tags if tag["frame"] in numbers and _is_wanted(tag, by_machine)]
+    shapes = [
+        shape for shape in annotations.shapes if shape["frame"] in numbers and _is_wanted(shape, by_machine)
+    ]
+    for track in annotations.tracks:
+        if _is_wanted(track, by_machine):
+            on_frames = (interpolate(track, number) for number in sorted(numbers))
+            shapes += [shape for shape in on_frames if shape is not None]
+    return OnFrames(tags, shapes)
+
+
+def _is_wanted(annotation: Mapping[str, Any], by_machine: bool) -> bool:
+    return (annotation.get("source") == "auto") == by_machine
+
+
+def _of_task(
+    name: str, found: OnFrames, frames: Sequence[Frame], all_frames: bool, left_out: dict[str, int]
+) -> Truth:
+    if not (found.tags or found.shapes):
+        raise NothingToEvaluateError(
+            f"there is nothing to evaluate against: {name} is nothing on the {len(frames)} frames that could"
+            " count; annotate some frames by hand, or name another truth"
+        )
+    counted, tagged = tuple(frames), tuple(frames)
+    if not all_frames:
+        with_shapes = {shape["frame"] for shape in found.shapes}
+        with_tags = {tag["frame"] for tag in found.tags}
+        counted = tuple(frame for frame in frames if frame.number in with_shapes)
+        tagged = tuple(frame for frame in frames if frame.number in with_tags)
+        if unseen := len(frames) - len(with_shapes | with_tags):
+            left_out = {**left_out, "frames that no human has annotated": unseen}
+    return Truth(name, found, counted, tagged, left_out)
+
+
+def _from_ground_truth_job(client: Client, info: TaskInfo, selection: Selection) -> Truth:
+    task = info.task
+    if selection.jobs is not None:
+        raise ValueError("the truth of a ground-truth job cannot be narrowed to annotation jobs")
+    jobs = [job for job in info.jobs if job.type == "ground_truth"]
+    if not jobs:
+        raise NothingToEvaluateError(
+            f"task {task.id} ({task.name!r}) has no ground-truth job, or none that this user may see; create"
+            " one, or evaluate against what humans annotated in the task itself"
+        )
+    job = jobs[0]
+    layout = info.validation
+    numbers = set(layout.validation_frames or ()) - set(layout.disabled_frames or ())
+    numbers -= set(info.meta.deleted_frames)
+    if selection.frames is not None:
+        numbers &= set(selection.frames)
+    metas = info.meta.frames if len(info.meta.frames) == info.meta.size else info.meta.frames * info.meta.size
+    frames = tuple(
+        Frame(number, metas[number].name, metas[number].width, metas[number].height)
+        for number in sorted(numbers)
+    )
+    try:
+        annotations = client.job_annotations(job.id)
+    except PermissionDeniedError as error:
+        raise PermissionDeniedError(
+            f"this user may not read the ground-truth job {job.id} of task {task.id}; ask its owner to be"
+            " given access, or evaluate against what humans annotated in the task itself",
+            status=error.status,
+            method=error.method,
+            path=error.path,
+            detail=error.detail,
+            request_id=error.request_id,
+        ) from None
+    name = f"the ground-truth job {job.id} of task {task.id}"
+    found = put_on_frames(annotations, frames)
+    if not (found.tags or found.shapes):
+        raise NothingToEvaluateError(
+            f"there is nothing to evaluate against: {name} has no human annotations on its"
+            f" {len(frames)} frames"
+        )
+    return Truth(name, found, frames, frames if found.tags else (), {})
+
+
+def _matching_frames(
+    own: Sequence[Frame], info: TaskInfo, theirs: Sequence[Frame], other: TaskInfo
+) -> dict[int, Frame]:
+    """Frames of the task by the numbers that they have in the other one."""
+    here, there = f"task {info.task.id}", f"task {other.task.id}"
+    by_key = _by_key(theirs, other, there)
+    matching = {}
+    for key, frame in _by_key(own, info, here).items():
+        twin = by_key.get(key)
+        if twin is None:
+            continue
+        if (twin.width, twin.height) != (frame.width, frame.height):
+            raise ValueError(
+                f"{frame} has {frame.width}x{frame.height} pixels in {here}, but {twin.width}x{twin.height}"
+                f" in {there}; the truth must be of the same images"
+            )
+        matching[twin.number] = frame
+    if not matching:
+        raise NothingToEvaluateError(
+            f"{here} and {there} have no frame in common; frames are matched by their names, such as"
+            f" {own[0].name!r} and {theirs[0].name!r}"
+            if own and theirs
+            else f"{here} and {there} have no frame in common"
+        )
+    return matching
+
+
+def _by_key(frames: Sequence[Frame], info: TaskInfo, name: str) -> Mapping[Hashable, Frame]:
+    if info.task.mode == "interpolation":  # a video: its frames all have the name of the file
+        meta = info.meta
+        step = int(meta.frame_filter.partition("step=")[2] or 1)
+        return {(frame.name, meta.start_frame + step * frame.number): frame for frame in frames}
+    counts = Counter(frame.name for frame in frames)
+    if doubled := [key for key, count in counts.items() if count > 1]:
+        raise ValueError(f"{name} has {counts[doubled[0]]} frames with the name {doubled[0]!r}")
+    return {frame.name: frame for frame in frames}
+
+
+def _relabeled(
+    found: OnFrames, theirs: Sequence[Label], info: TaskInfo, truth_task_id: int, ignore_case: bool
+) -> tuple[OnFrames, dict[str, int]]:
+    """The annotations of another task with the labels of this one, and what there are no labels for."""
+    labels = _by_name(info.labels, ignore_case)
+    sublabels: dict[int, int] = {}
+    targets: dict[int, int] = {}
+    for label in theirs:
+        target = labels.get(_key(label.name, ignore_case))
+        if target is None:
+            continue
+        targets[label.id] = target.id
+        keypoints = _by_name(target.sublabels, ignore_case)
+        for sublabel in label.sublabels:
+            if (keypoint := keypoints.get(_key(sublabel.name, ignore_case))) is not None:
+                sublabels[sublabel.id] = keypoint.id
+    everything = [*found.tags, *found.shapes]
+    names = {label.id: label.name for label in theirs}
+    unknown = Counter(names[item["label_id"]] for item in everything if item["label_id"] not in targets)
+    if everything and unknown.total() == len(everything):
+        raise NothingToEvaluateError(
+            f"the labels do not match: what humans annotated in task {truth_task_id} is of"
+            f" {_listed(unknown)}, and task {info.task.id} has {_listed(label.name for label in info.labels)}"
+        )
+
+    def own(item: Mapping[str, Any]) -> dict[str, Any]:
+        elements = [
+            {**element, "label_id": sublabels[element["label_id"]]}
+            for element in item.get("elements") or ()
+            if element["label_id"] in sublabels
+        ]
+        return {**item, "label_id": targets[item["label_id"]], "elements": elements}
+
+    kept = OnFrames(
+        [own(tag) for tag in found.tags if tag["label_id"] in targets],
+        [own(shape) for shape in found.shapes if shape["label_id"] in targets],
+    )
+    left_out = {f"annotations of label {name!r} of task {truth_task_id}": n for name, n in unknown.items()}
+    return kept, left_out
+
+
+def _moved(items: Iterable[Mapping[str, Any]], frames: Mapping[int, Frame]) -> list[dict[str, Any]]:
+    return [{**item, "frame": frames[item["frame"]].number} for item in items]
+
+
+def _by_name(owners: Iterable[Any], ignore_case: bool) -> dict[str, Any]:
+    return {_key(owner.name, ignore_case): owner for owner in owners}
+
+
+def _key(name: str, ignore_case: bool) -> str:
+    return name.casefold() if ignore_case else name
+
+
+def _listed(names: Iterable[str], most: int = 8) -> str:
+    every = [repr(name) for name in names]
+    return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")

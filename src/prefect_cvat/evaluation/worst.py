@@ -1,0 +1,182 @@
+"""The frames with most mistakes, drawn: the truth, what was found, what was missed, false alarms."""
+
+from __future__ import annotations
+
+import html
+import tempfile
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import PIL.Image
+
+from prefect_cvat.chunks import fetch_chunk
+from prefect_cvat.client import Client, Quality
+from prefect_cvat.evaluation.dataset import IouType
+from prefect_cvat.evaluation.task import TaskEvaluation
+from prefect_cvat.frame_svg import AnnotatedFrame, render_figure, render_frame
+from prefect_cvat.media import Box, Frame, decode, open_frames
+from prefect_cvat.plan import Plan
+
+__all__ = ["OUTCOMES", "DrawnFrame", "FrameOutcomes", "find_worst_frames", "open_frames_of"]
+
+OUTCOMES = {
+    "truth": "#aab4c2",
+    "found": "#3ecf8e",
+    "missed": "#ff5a5f",
+    "false alarm": "#ffb02e",
+    "wrong label": "#d08bff",
+}
+"""What a drawn shape is, and its color."""
+
+_NOUNS = frozenset({"false alarm", "wrong label"})
+
+_DRAWN: tuple[IouType, ...] = ("bbox", "keypoints")
+"""Every shape that is compared is in one of these; masks are also in the first."""
+
+
+@dataclass(slots=True)
+class FrameOutcomes:
+    """What became of the shapes on a frame.
+
+    Attributes:
+        frame: The frame's number.
+        shapes: CVAT's shapes, each with one of `OUTCOMES` and what is written at it.
+        counts: How many there are of each outcome.
+    """
+
+    frame: int
+    shapes: list[tuple[str, str, Mapping[str, Any]]] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def mistakes(self) -> int:
+        """How many objects were missed, and predictions wrong."""
+        return self.counts["missed"] + self.counts["false alarm"] + self.counts["wrong label"]
+
+    def summary(self) -> dict[str, str]:
+        """How many there are of each outcome, in words; objects that were found count once."""
+        return {
+            outcome: f"{count} {outcome}{'s' if count != 1 and outcome in _NOUNS else ''}"
+            for outcome in OUTCOMES
+            if (count := self.counts[outcome]) and outcome != "truth"
+        }
+
+    def add(self, outcome: str, text: str, shape: Mapping[str, Any]) -> None:
+        """Add a shape."""
+        self.shapes.append((outcome, text, shape))
+        self.counts[outcome] += 1
+
+
+@dataclass(frozen=True, slots=True)
+class DrawnFrame:
+    """A frame, its image, and what became of the shapes on it.
+
+    Attributes:
+        frame: The frame.
+        image: Its image.
+        outcomes: What became of the shapes.
+        url: Where the frame is in CVAT.
+    """
+
+    frame: Frame
+    image: PIL.Image.Image
+    outcomes: FrameOutcomes
+    url: str
+
+    @property
+    def description(self) -> str:
+        """How many mistakes there are."""
+        return f"{self.frame}: {', '.join(self.outcomes.summary().values())}"
+
+    def figure(self) -> str:
+        """The frame as an HTML figure that is a link to CVAT."""
+        return f'<a href="{html.escape(self.url)}">{render_figure(*self._labeled())}</a>'
+
+    def svg(self, width: int) -> str:
+        """The frame as an SVG whose longer side has so many pixels."""
+        annotated, labels, colors = self._labeled()
+        return render_frame(annotated, labels, width=width, colors=colors)
+
+    def _labeled(self) -> tuple[AnnotatedFrame, dict[int, str], dict[str, str]]:
+        """The frame for who draws labels: each text is a label of its own, with the color of its outcome."""
+        numbers: dict[tuple[str, str], int] = {}
+        shapes = [
+            {**shape, "label_id": numbers.setdefault((outcome, text), len(numbers))}
+            for outcome, text, shape in self.outcomes.shapes
+        ]
+        tags = [
+            {"label_id": numbers.setdefault((outcome, text), len(numbers))}
+            for outcome, text in self.outcomes.summary().items()
+        ]
+        return (
+            AnnotatedFrame(self.frame, self.image, tags, shapes),
+            {number: text for (_, text), number in numbers.items()},
+            {text: OUTCOMES[outcome] for outcome, text in numbers},
+        )
+
+
+def find_worst_frames(evaluation: TaskEvaluation, most: int = 12) -> list[FrameOutcomes]:
+    """The frames with most mistakes, those with the most first; none without mistakes."""
+    outcomes = {frame.number: FrameOutcomes(frame.number) for frame in evaluation.counted}
+    for way in _DRAWN:
+        if way in evaluation.shapes:
+            _add_outcomes(evaluation, way, outcomes)
+    worst = sorted(outcomes.values(), key=lambda item: (-item.mistakes, item.frame))
+    return [item for item in worst[:most] if item.mistakes]
+
+
+def open_frames_of(
+    client: Client, evaluation: TaskEvaluation, worst: Sequence[FrameOutcomes], quality: Quality = "original"
+) -> list[DrawnFrame]:
+    """Fetch the images of frames, to be drawn with what became of the shapes on them.
+
+    Raises:
+        MediaError: A frame is broken.
+        PrefectCvatError: The server does not give it.
+    """
+    info = evaluation.info
+    by_number = {item.frame: item for item in worst}
+    frames = tuple(frame for frame in evaluation.counted if frame.number in by_number)
+    plan = Plan(info=info, frames=frames, jobs=(), left_out={})
+    drawn = {}
+    with tempfile.TemporaryDirectory(prefix="prefect-cvat-") as folder:
+        for number, of_chunk in plan.chunks():
+            box = Box([fetch_chunk(client, plan, number, Path(folder), quality)])
+            with closing(open_frames(box, of_chunk)) as opened:
+                for frame, image in opened:
+                    decode(image, frame)
+                    job = next(
+                        (job for job in info.jobs if job.start_frame <= frame.number <= job.stop_frame), None
+                    )
+                    place = "" if job is None else f"/jobs/{job.id}?frame={frame.number}"
+                    url = f"{evaluation.url}{place}"
+                    drawn[frame.number] = DrawnFrame(frame, image, by_number[frame.number], url)
+            box.empty()
+    return [drawn[item.frame] for item in worst]
+
+
+def _add_outcomes(evaluation: TaskEvaluation, way: IouType, outcomes: Mapping[int, FrameOutcomes]) -> None:
+    matches, compared = evaluation.shapes[way].matches, evaluation.compared[way]
+    names = {label.id: label.name for label in evaluation.info.labels}
+    for place, shape in enumerate(compared.truth_shapes):
+        if matches.is_truth[place]:
+            is_found = matches.is_found[place]
+            text = "" if is_found else f"missed: {names[shape['label_id']]}"
+            without_score = {key: value for key, value in shape.items() if key != "score"}
+            outcomes[shape["frame"]].add("truth" if is_found else "missed", text, without_score)
+    for place, shape in enumerate(compared.predicted_shapes):
+        if not matches.counts[place] or matches.is_ignored[place]:
+            continue
+        name = names[shape["label_id"]]
+        other = matches.mistaken_for[place]
+        if matches.truth_of[place] >= 0:
+            outcome, text = "found", name
+        elif other >= 0:
+            outcome, text = "wrong label", f"{name}, is {names[compared.truth_shapes[other]['label_id']]}"
+        else:
+            outcome, text = "false alarm", f"false alarm: {name}"
+        outcomes[shape["frame"]].add(outcome, text, shape)

@@ -1,0 +1,131 @@
+"""The flow, on a real Prefect server, against the sandbox over HTTP, with real photographs and NanoDet."""
+
+import base64
+import io
+import json
+
+import PIL.Image
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.client.schemas.sorting import FlowRunSort
+from pydantic import SecretStr
+
+from prefect_cvat.auto_annotation import annotate_task, label_spec
+from prefect_cvat.auto_annotation.functions import nanodet_detection
+from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.demo import create_demo_task
+from prefect_cvat.exceptions import BadFunctionError, NothingToEvaluateError
+from prefect_cvat.flows.evaluate_task import evaluate_task
+from prefect_cvat.flows.parameters import LabelMatching
+from prefect_cvat.function_block import CvatFunction
+
+pytestmark = [
+    pytest.mark.usefixtures("prefect_server"),
+    pytest.mark.filterwarnings("default"),  # Prefect's own
+]
+
+
+@pytest.fixture
+def credentials(prefect_server, sandbox) -> CvatCredentials:
+    CvatCredentials(url=sandbox.url, username=sandbox.user, password=SecretStr(sandbox.password)).save(
+        "evaluate", overwrite=True
+    )
+    return CvatCredentials.load("evaluate")
+
+
+@pytest.fixture
+def corrected_task(client) -> int:
+    """The demo's photographs after NanoDet and a human, who has added a person to each and drawn no cats."""
+    task_id = create_demo_task(client)
+    labels = {label.name: label.id for label in client.labels(task_id)}
+    annotate_task(client, task_id, nanodet_detection.create(), allow_unmatched_labels=True)
+    shapes = [
+        {key: value for key, value in shape.items() if key != "id"} | {"source": "manual"}
+        for shape in client.task_annotations(task_id).shapes
+        if shape["label_id"] != labels["cat"]
+    ]
+    shapes += [
+        {"type": "rectangle", "frame": frame, "label_id": labels["person"], "points": [1, 1, 9, 9]}
+        | {"source": "manual"}
+        for frame in range(8)
+    ]
+    for job in client.jobs(task_id):
+        own = [shape for shape in shapes if job.start_frame <= shape["frame"] <= job.stop_frame]
+        client.create_job_annotations(job.id, {"shapes": own, "tags": [], "tracks": []})
+    return task_id
+
+
+def last_run():
+    with get_client(sync_client=True) as prefect:
+        return prefect.read_flow_runs(limit=1, sort=FlowRunSort.START_TIME_DESC)[0]
+
+
+def artifacts_of(flow_run):
+    with get_client(sync_client=True) as prefect:
+        found = prefect.read_artifacts(
+            artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[flow_run.id])), limit=50
+        )
+    return {artifact.key: artifact for artifact in found}
+
+
+def test_a_function_is_evaluated_and_prefect_shows_how_good_it_is(credentials, client, corrected_task):
+    before = client.task_annotations(corrected_task)
+    done = evaluate_task(
+        corrected_task, credentials, function="nanodet_detection", allow_unmatched_labels=True
+    )
+    assert client.task_annotations(corrected_task) == before
+    person = done.shapes["bbox"].by_label["person"]
+    assert person.false_negatives == 8
+    assert person.recall == pytest.approx((person.truth - 8) / person.truth)
+
+    run = last_run()
+    assert run.name == f"evaluate task {corrected_task} with nanodet_detection"
+    assert run.state_name == "Completed"
+    found = artifacts_of(run)
+    task = f"task-{corrected_task}"
+    assert f"| person | {person.ap:.3f} |" in found[f"evaluation-{task}"].data
+    rows = json.loads(found[f"evaluation-boxes-{task}"].data)
+    assert [row["missed"] for row in rows if row["label"] == "person"] == [8]
+    curve = found[f"precision-recall-boxes-{task}"].data.removeprefix("data:image/png;base64,")
+    assert PIL.Image.open(io.BytesIO(base64.b64decode(curve))).width > 500
+    worst = found[f"worst-frame-1-{task}"].data.removeprefix("data:image/svg+xml;base64,")
+    assert "missed: person" in base64.b64decode(worst).decode()
+    assert {key for key in found if key.startswith("progress-")} == {f"progress-{task}"}
+
+
+def test_what_runs_left_is_evaluated_where_no_function_is_named(credentials, corrected_task):
+    done = evaluate_task(corrected_task, credentials)
+    assert done.shapes["bbox"].by_label["person"].false_negatives == 8
+    assert last_run().name == f"evaluate task {corrected_task} with what runs left"
+
+
+def test_a_block_with_a_configured_function_is_evaluated(credentials, corrected_task):
+    block = CvatFunction(
+        function="nanodet_detection", allow_unmatched_labels=True, label_map={"person": None}
+    )
+    done = evaluate_task(corrected_task, credentials, function_block=block)
+    assert "person" not in done.shapes["bbox"].by_label
+    assert last_run().name == f"evaluate task {corrected_task} with nanodet_detection"
+
+
+def test_what_is_missing_or_does_not_match_fails_the_run_with_its_own_message(
+    credentials, client, corrected_task
+):
+    with pytest.raises(NothingToEvaluateError, match="has no ground-truth job"):
+        evaluate_task(corrected_task, credentials, truth="ground_truth")
+    assert last_run().state_name == "Failed"
+    assert "has no ground-truth job" in last_run().state.message
+    labels = LabelMatching(label_map={"person": "nobody"})
+    with pytest.raises(BadFunctionError, match="label 'nobody' is not in task"):
+        evaluate_task(corrected_task, credentials, function="nanodet_detection", labels=labels)
+    other = client.create_task("without data", [label_spec("car", None)]).id
+    with pytest.raises(LookupError, match="has no data yet"):
+        evaluate_task(corrected_task, credentials, truth="task", truth_task_id=other)
+
+
+def test_the_form_of_the_flow_explains_every_parameter():
+    parameters = evaluate_task.parameters.properties
+    assert all(parameter.get("description") for parameter in parameters.values())
+    assert parameters["truth"]["enum"] == ["manual", "ground_truth", "task"]
+    assert not any("\n" in parameter["description"] for parameter in parameters.values())

@@ -1,0 +1,122 @@
+"""The subcommand `evaluate`, as a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from prefect_cvat.sandbox import access
+from prefect_cvat.sandbox.exchange import forbidden
+
+FUNCTION = """
+from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
+
+class Boxes:
+    spec = DetectionFunctionSpec(labels=[label_spec("car", 1), label_spec("person", 2)])
+    def detect(self, context, image):
+        return [rectangle(1, [0, 0, 20, 20], score=0.8), rectangle(2, [30, 0, 50, 20], score=0.3)]
+
+create = Boxes
+"""
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "prefect_cvat", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+
+
+@pytest.fixture
+def server(sandbox):
+    return ["--server-host", sandbox.url, "--auth", f"{sandbox.user}:{sandbox.password}"]
+
+
+@pytest.fixture
+def function(tmp_path):
+    path = tmp_path / "boxes.py"
+    path.write_text(FUNCTION)
+    return ["--function-file", path]
+
+
+@pytest.fixture
+def drawn_task(client, make_task):
+    """A task of three frames; humans have drawn a car on the first two."""
+    task_id = make_task(3)
+    labels = {label.name: label.id for label in client.labels(task_id)}
+    shapes = [
+        {"type": "rectangle", "frame": n, "label_id": labels["car"], "points": [0, 0, 20, 20], "source": "manual"}
+        for n in range(2)
+    ]  # fmt: skip
+    [job] = client.jobs(task_id)
+    client.create_job_annotations(job.id, {"shapes": shapes, "tags": [], "tracks": []})
+    return task_id
+
+
+def test_prints_tables_and_writes_a_page_and_thresholds_that_annotate_takes(
+    server, function, drawn_task, client, tmp_path
+):
+    page, thresholds = tmp_path / "page.html", tmp_path / "thresholds.json"
+    done = run(*server, "evaluate", drawn_task, *function, "--report", page, "--thresholds", thresholds)
+    assert done.returncode == 0, done.stderr
+    rows = {line.split()[0]: line.split()[1:8] for line in done.stdout.splitlines() if line.startswith("  ")}
+    assert rows["car"] == ["1.000", "1.000", "1.000", "2", "2", "0", "0"]
+    assert rows["person"] == ["-", "-", "-", "0", "0", "0", "2"]
+    assert "not counted: 1 frames that no human has annotated" in done.stdout
+    assert "<svg" in page.read_text()
+    halfway = pytest.approx(0.55)  # between what is right and what is wrong
+    assert json.loads(thresholds.read_text()) == {"car": halfway, "person": halfway}
+
+    options = ["--label-thresholds", thresholds, "--existing", "clear"]
+    assert run(*server, "annotate", drawn_task, *function, *options).returncode == 0
+    assert {shape["score"] for shape in client.task_annotations(drawn_task).shapes} == {0.8}
+
+
+def test_prints_what_runs_left_as_json(server, function, drawn_task):
+    assert run(*server, "annotate", drawn_task, *function).returncode == 0
+    done = run(*server, "evaluate", drawn_task, "--left-by-run", "--json", "--iou-threshold", "0.9")
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["predictions"] == "what runs left"
+    assert said["shapes"]["bbox"]["by_label"]["car"]["ap"] == 1
+    assert said["shapes"]["bbox"]["iou_threshold"] == 0.9
+
+
+def test_what_is_missing_or_does_not_match_is_one_clear_line(
+    server, function, drawn_task, client, make_task, monkeypatch
+):
+    body = {"type": "ground_truth", "task_id": drawn_task, "frame_selection_method": "manual", "frames": [0]}
+    job = client.json("POST", "/api/jobs", body=body)["id"]
+    job_of = access.job_of
+
+    def job_that_one_may_read(call, db, number):
+        """CVAT may let a user see a task, and not its ground-truth job; the sandbox knows no such roles."""
+        if number == job:
+            raise forbidden()
+        return job_of(call, db, number)
+
+    monkeypatch.setattr(access, "job_of", job_that_one_may_read)
+    empty = make_task(1)
+    cases = [
+        ([empty, *function], 1, "there is nothing to evaluate against: what humans annotated in task"),
+        ([drawn_task, *function, "--truth", "ground-truth"], 1, "may not read the ground-truth job"),
+        ([empty, *function, "--truth", "ground-truth"], 1, "has no ground-truth job"),
+        ([drawn_task, *function, "--truth", f"task:{empty}"], 1, "there is nothing to evaluate against"),
+        ([drawn_task, "--function", "nanodet_detection"], 1, "the function does not fit the task"),
+        ([drawn_task, "--left-by-run"], 1, "no run has left anything on the 2 frames"),
+        ([drawn_task], 2, "give a function, or --left-by-run"),
+        ([drawn_task, *function, "--left-by-run"], 2, "give a function, or --left-by-run"),
+        ([drawn_task, *function, "--truth", "task"], 2, "is none of manual, ground-truth and task:ID"),
+        ([drawn_task, *function, "--frames", "7"], 2, "it has no frame 7"),
+        ([drawn_task, *function, "--precision", "0.9"], 2, "--precision goes with --thresholds"),
+    ]
+    for arguments, code, message in cases:
+        done = run(*server, "evaluate", *arguments)
+        assert done.returncode == code, (arguments, done.stderr)
+        assert message in " ".join(done.stderr.split())
+        assert "Traceback" not in done.stderr
