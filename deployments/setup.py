@@ -1,38 +1,188 @@
-"""What `prefect-cvat setup` makes on a Prefect server. It may be run again at any time."""
+"""What `prefect-cvat setup` makes on a Prefect server, and in CVAT. It may be run again at any time."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import secrets
+from collections.abc import Iterator, Sequence
 
-import torch
+from prefect.blocks.core import Block
+from prefect.blocks.system import Secret
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import BlockSchema
+from prefect.exceptions import ObjectNotFound
+from prefect.workers.process import ProcessWorker
+from pydantic import SecretStr
 
+from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.deployments.automations import set_up_automations
+from prefect_cvat.deployments.definitions import PREFECT_YAML
+from prefect_cvat.deployments.prefect_server import prefect_server
+from prefect_cvat.deployments.webhook_blocks import SECRET_BLOCK, load_credentials, load_webhook_secret
+from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.settings import Settings
+from prefect_cvat.tasks.devices import local_devices
 from prefect_cvat.tasks.limits import DEFAULT_RUNS_PER_SERVER, device_limit, ensure_limit, server_limit
+from prefect_cvat.webhooks import register_webhook
 
-__all__ = ["local_devices", "set_up_limits"]
+__all__ = ["set_up", "set_up_limits"]
 
 
-def local_devices() -> list[str]:
-    """The accelerators of this machine, such as `cuda:0`."""
-    devices = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
-    return [*devices, *(["mps"] if torch.backends.mps.is_available() else [])]
+def set_up(
+    given: CvatCredentials | None,
+    *,
+    credentials: str = "main",
+    runs_per_server: int | None = None,
+    work_pool: str | None = "cvat",
+    project_id: int | None = None,
+    webhook: str | None = None,
+) -> Iterator[str]:
+    """Make what the deployments need. What is there already is brought into line.
+
+    The order is such that whatever fails, doing it again completes it.
+
+    Args:
+        given: How to log in to CVAT, as the block is to say; None leaves the block as it is.
+        credentials: The name of that block.
+        runs_per_server: How many runs may work on the CVAT server at a time; None leaves the number.
+        work_pool: The name of the work pool; None makes none.
+        project_id: The project whose new tasks are annotated; None leaves the choice, which at first is all.
+        webhook: Where CVAT reaches `prefect-cvat webhooks`; None registers nothing.
+
+    Yields:
+        What was done, a line for each thing.
+
+    Raises:
+        ValueError: There is no such block and nothing to make it of, or a webhook has neither a project nor
+            an organization, or a work pool of that name is of another type.
+        ApiError: CVAT refused the log-in, or the webhook.
+        TransportError: The Prefect server, or CVAT, did not answer.
+    """
+    with prefect_server():
+        for block in (CvatCredentials, CvatFunction):
+            yield f"block type {block.get_block_type_slug()} ({_register(block)})"
+        is_stored = _is_stored(CvatCredentials, credentials)
+        stored = load_credentials(credentials) if is_stored else None
+        chosen = given or stored
+        if chosen is None:
+            raise ValueError(
+                f"there is no block cvat-credentials/{credentials}, and nothing to make it of;"
+                " pass --server-host with --auth USER[:PASS] or --access-token"
+            )
+        if webhook is not None and project_id is None and chosen.organization is None:
+            raise ValueError(
+                "a webhook is one of a project or an organization; pass --project ID, or --organization SLUG"
+            )
+        yield f"block cvat-credentials/{credentials}: {_store_credentials(credentials, given, stored)}"
+        yield from set_up_limits(chosen.url, runs_per_server=runs_per_server)
+        if work_pool is not None:
+            yield f"work pool {work_pool!r} of processes ({_ensure_work_pool(work_pool)})"
+        yield from set_up_automations(credentials, chosen.url, project_id)
+        if webhook is not None:
+            yield from _set_up_webhook(chosen, webhook, project_id)
+        if work_pool is not None:
+            yield f"the deployments for a work pool are in {PREFECT_YAML}"
 
 
 def set_up_limits(
-    url: str, *, runs_per_server: int = DEFAULT_RUNS_PER_SERVER, devices: Sequence[str] | None = None
-) -> list[str]:
+    url: str, *, runs_per_server: int | None = None, devices: Sequence[str] | None = None
+) -> Iterator[str]:
     """Make the limits of runs on a CVAT server and on the devices of this machine.
 
     Args:
         url: The CVAT server.
-        runs_per_server: How many runs may work on it at a time.
+        runs_per_server: How many runs may work on it at a time; None leaves the number that it has.
         devices: The devices of this machine, each for one run at a time; None looks for them.
 
-    Returns:
+    Yields:
         What was done, a line for each limit.
     """
-    wanted = [(server_limit(url), runs_per_server)]
-    wanted += [(device_limit(device), 1) for device in (local_devices() if devices is None else devices)]
-    return [
-        f"limit {name}: {limit} at a time ({ensure_limit(name, limit, overwrite=True)})"
-        for name, limit in wanted
-    ]
+    name, limit = server_limit(url), runs_per_server or DEFAULT_RUNS_PER_SERVER
+    done = ensure_limit(name, limit, overwrite=runs_per_server is not None)
+    yield f"limit {name}: {_slots(name)} at a time ({done})"
+    for device in local_devices() if devices is None else devices:
+        name = device_limit(device)
+        done = ensure_limit(name, 1)
+        yield f"limit {name}: {_slots(name)} at a time ({done})"
+
+
+def _slots(limit: str) -> int:
+    with get_client(sync_client=True) as client:
+        return client.read_global_concurrency_limit_by_name(limit).limit
+
+
+def _register(block: type[Block]) -> str:
+    """Make a type of block known to the Prefect server, so that its form is there."""
+    before = _newest_schema(block)
+    block.register_type_and_schema()
+    after = _newest_schema(block)
+    if before is None or after is None:
+        return "created"
+    return "unchanged" if before.id == after.id else "changed"
+
+
+def _newest_schema(block: type[Block]) -> BlockSchema | None:
+    with get_client(sync_client=True) as client:
+        try:
+            block_type = client.read_block_type_by_slug(block.get_block_type_slug())
+        except ObjectNotFound:
+            return None
+        return client.get_most_recent_block_schema_for_block_type(block_type.id)
+
+
+def _store_credentials(name: str, given: CvatCredentials | None, stored: CvatCredentials | None) -> str:
+    """Store credentials that work, unless they are the ones that are there; say whose they are."""
+    if given is None:
+        assert stored is not None
+        return f"{stored.url} (unchanged)"
+    if stored is not None and stored.url == given.url and given.verify_tls:
+        given = given.model_copy(update={"ca_bundle": stored.ca_bundle})  # for which there is no option
+    with given.get_client() as client:
+        user = client.user().username
+    fields = set(CvatCredentials.model_fields)
+    if stored is not None and stored.model_dump(include=fields) == given.model_dump(include=fields):
+        return f"{given.url} as {user} (unchanged)"
+    given.save(name, overwrite=True)
+    return f"{given.url} as {user} ({'created' if stored is None else 'changed'})"
+
+
+def _ensure_work_pool(name: str) -> str:
+    with get_client(sync_client=True) as client:
+        try:
+            pool = client.read_work_pool(name)
+        except ObjectNotFound:
+            template = ProcessWorker.get_default_base_job_template()
+            client.create_work_pool(
+                WorkPoolCreate(name=name, type=ProcessWorker.type, base_job_template=template)
+            )
+            return "created"
+    if pool.type != ProcessWorker.type:
+        raise ValueError(
+            f"there is a work pool {name!r} of type {pool.type!r}, not {ProcessWorker.type!r};"
+            " choose another name with --work-pool, or pass --no-work-pool"
+        )
+    return "unchanged"
+
+
+def _set_up_webhook(credentials: CvatCredentials, target_url: str, project_id: int | None) -> Iterator[str]:
+    if Settings().webhook_secret is not None:
+        yield "the secret of webhooks is that of PREFECT_CVAT_WEBHOOK_SECRET"
+    elif _is_stored(Secret, SECRET_BLOCK):
+        yield f"block secret/{SECRET_BLOCK} (unchanged)"
+    else:
+        Secret(value=SecretStr(secrets.token_urlsafe(32))).save(SECRET_BLOCK)
+        yield f"block secret/{SECRET_BLOCK} (created)"
+    secret = load_webhook_secret()
+    organization = credentials.organization if project_id is None else None
+    with credentials.get_client() as client:
+        done = register_webhook(client, target_url, secret, project_id=project_id, organization=organization)
+    yield from done.lines()
+
+
+def _is_stored(block: type[Block], name: str) -> bool:
+    with get_client(sync_client=True) as client:
+        try:
+            client.read_block_document_by_name(name, block.get_block_type_slug())
+        except ObjectNotFound:
+            return False
+    return True

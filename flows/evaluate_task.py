@@ -20,6 +20,7 @@ from prefect_cvat.evaluation.plots import plot_precision_recall
 from prefect_cvat.evaluation.tables import WAYS, headline, plain_lines, render_markdown, shape_rows
 from prefect_cvat.evaluation.worst import DrawnFrame, find_worst_frames, open_frames_of
 from prefect_cvat.flows.parameters import (
+    DETECTION_FUNCTION,
     FrameSelection,
     LabelMatching,
     RunSettings,
@@ -111,7 +112,9 @@ def evaluate_task(
             allow_unmatched_labels=allow_unmatched_labels,
             conv_mask_to_poly=conv_mask_to_poly,
         )
-    options = make_options(chosen or CvatFunction(ignore_case=labels.ignore_case), frames, settings)
+    options = make_options(
+        chosen or CvatFunction(function=DETECTION_FUNCTION, ignore_case=labels.ignore_case), frames, settings
+    )
     name = chosen.function if chosen else None
     with credentials.get_client() as client:
         add_tags([task_tag(client.url, task_id), *([name] if name else [])])

@@ -38,9 +38,9 @@ def test_it_loads_the_function_that_it_describes():
 
 def test_parameters_are_read_when_the_block_is_made():
     with pytest.raises(ValidationError, match="type"):
-        CvatFunction(function_parameters={"score_threshold": "0.3"})
+        CvatFunction(function="tiled", function_parameters={"score_threshold": "0.3"})
     with pytest.raises(ValidationError, match="less than or equal to 1"):
-        CvatFunction(conf_threshold=1.5)
+        CvatFunction(function="tiled", conf_threshold=1.5)
 
 
 def test_what_is_not_allowed_is_not_loaded():

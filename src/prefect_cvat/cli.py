@@ -16,6 +16,8 @@ from prefect_cvat import preview as previewing
 from prefect_cvat.auto_annotation import loading
 from prefect_cvat.cache import DetectionCache
 from prefect_cvat.cli_annotate import annotate
+from prefect_cvat.cli_evaluate import evaluate
+from prefect_cvat.cli_operations import serve, setup
 from prefect_cvat.cli_options import (
     ConfThreshold,
     Device,
@@ -30,6 +32,7 @@ from prefect_cvat.cli_options import (
 from prefect_cvat.cli_output import spec_lines, stderr, stdout
 from prefect_cvat.cli_refine import refine
 from prefect_cvat.cli_track import track
+from prefect_cvat.cli_webhooks import webhooks
 from prefect_cvat.detection import Detector
 from prefect_cvat.exceptions import PrefectCvatError
 from prefect_cvat.plan import Selection
@@ -52,6 +55,10 @@ app.add_typer(cache_app, name="cache")
 app.command()(annotate)
 app.command()(track)
 app.command()(refine)
+app.command()(evaluate)
+app.command()(setup)
+app.command()(serve)
+app.command()(webhooks)
 
 
 def _print_version(wanted: bool) -> None:
@@ -178,23 +185,6 @@ def clear_cache() -> None:
 
 
 @app.command()
-def setup(
-    context: typer.Context,
-    runs_per_server: Annotated[int, typer.Option(min=1, help="Runs on the CVAT server at a time.")] = 4,
-) -> None:
-    """Make the concurrency limits on the Prefect server that this machine uses. May be run again.
-
-    \b
-    Example:
-      prefect-cvat --server-host cvat.example.com setup --runs-per-server 2
-    """  # noqa: D301 (\b keeps click from joining the lines)
-    from prefect_cvat.deployments.setup import set_up_limits
-
-    for line in set_up_limits(context.obj.url, runs_per_server=runs_per_server):
-        stdout.print(line, markup=False)
-
-
-@app.command()
 def sandbox(
     host: Annotated[str, typer.Option(help="Address to listen on; a loopback one.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes any free one.")] = 8080,
@@ -211,9 +201,9 @@ def sandbox(
     Example:
       prefect-cvat sandbox --port 8080 --data ./sandbox
     """  # noqa: D301 (\b keeps click from joining the lines)
-    from prefect_cvat.sandbox import serve
+    from prefect_cvat.sandbox import serve as serve_sandbox
 
-    serve(data=data, host=host, port=port, user=user, password=password)
+    serve_sandbox(data=data, host=host, port=port, user=user, password=password)
 
 
 @app.command()

@@ -144,18 +144,24 @@ class Server:
         with Client(
             self.url, organization=self.organization, verify=not self.insecure, access_token=self._token()
         ) as client:
-            if self.auth is not None:
-                user, colon, password = self.auth.partition(":")
-                if not colon:
-                    password = os.environ.get("PASS") or typer.prompt(
-                        f"Password of {user}", hide_input=True, err=True
-                    )
-                client.login((user, password))
+            if (login := self.login()) is not None:
+                client.login(login)
             elif self._token() is None:
                 raise typer.BadParameter(
                     "no credentials: pass --auth USER[:PASS] or --access-token, or set CVAT_ACCESS_TOKEN"
                 )
             yield client
+
+    def login(self) -> tuple[str, str] | None:
+        """The user and the password that were given; None where it is not by them that one logs in."""
+        if self.auth is None:
+            return None
+        user, colon, password = self.auth.partition(":")
+        if not colon:
+            password = os.environ.get("PASS") or typer.prompt(
+                f"Password of {user}", hide_input=True, err=True
+            )
+        return user, password
 
     def _token(self) -> str | None:
         return None if self.auth is not None else self.access_token

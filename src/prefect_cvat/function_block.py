@@ -42,8 +42,9 @@ class CvatFunction(Block):
         "/site/static/favicons/pwa-192x192.png"
     )
 
+    # needed: where all fields of a block may be left out, Prefect takes a reference to it for the block
+    # itself, and refuses it as a parameter
     function: str = Field(
-        default="nanodet_detection",
         description="A built-in function, one that a package has registered, or a module that is allowed.",
     )
     function_parameters: dict[str, str] = Field(

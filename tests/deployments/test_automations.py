@@ -81,9 +81,9 @@ def test_a_task_that_is_ready_starts_a_run_with_its_number_and_the_block(deploym
     emit_ready(3, project_id=7, url="https://other.example.com")
     emit_ready(42, project_id=7)
 
-    assert runs_of(deployment, 1) == [
-        {"task_id": 42, "credentials": {"$ref": {"block_document_slug": "cvat-credentials/automated"}}}
-    ]
+    (parameters,) = runs_of(deployment, 1)
+    assert parameters["task_id"] == 42
+    assert parameters["credentials"] == {"$ref": {"block_document_slug": "cvat-credentials/automated"}}
     time.sleep(2)
     assert len(runs_of(deployment, 1)) == 1
 

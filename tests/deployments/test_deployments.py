@@ -9,10 +9,16 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from prefect_cvat.deployments.automations import HEARTBEAT_SECONDS
-from prefect_cvat.deployments.definitions import ANNOTATE_TASK, PREFECT_YAML, Nightly, make_deployments
+from prefect_cvat.deployments.definitions import (
+    ANNOTATE_TASK,
+    PREFECT_YAML,
+    Annotating,
+    Nightly,
+    make_deployments,
+)
 from prefect_cvat.deployments.serve import serve_deployments
 from prefect_cvat.deployments.setup import set_up
-from prefect_cvat.exceptions import TransportError
+from prefect_cvat.exceptions import FunctionLoadError, TransportError
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -24,6 +30,14 @@ NAMES = {
     "annotate project/annotate-project",
     "evaluate task/evaluate-task",
     "track task/track-task",
+}
+
+SERVED = {
+    "credentials": "main",
+    "annotating": Annotating(),
+    "nightly": Nightly(),
+    "runs_at_a_time": 2,
+    "say": pytest.fail,
 }
 
 FIELDS = {
@@ -113,9 +127,11 @@ def test_prefect_deploy_and_serve_make_the_same_four_deployments(work_pool):
         "evaluate task/evaluate-task": (4, "ENQUEUE"),
         "track task/track-task": (4, "ENQUEUE"),
     }
-    for deployment in by_deploy.values():
+    for name, deployment in by_deploy.items():
+        annotating = {"function": "nanodet_detection", "allow_unmatched_labels": False}
         assert deployment["parameters"] == {
-            "credentials": {"$ref": {"block_document_slug": "cvat-credentials/main"}}
+            "credentials": {"$ref": {"block_document_slug": "cvat-credentials/main"}},
+            **(annotating if name.startswith("annotate") else {}),
         }
         assert deployment["tags"] == ["prefect-cvat"]
         assert deployment["description"]
@@ -172,9 +188,40 @@ def test_serving_again_without_a_project_switches_the_nightly_run_off():
 
 def test_another_block_may_hold_the_credentials():
     serve(credentials="staging")
-    assert read(ANNOTATE_TASK).parameters == {
-        "credentials": {"$ref": {"block_document_slug": "cvat-credentials/staging"}}
-    }
+    for deployment in deployed().values():
+        assert deployment["parameters"]["credentials"] == {
+            "$ref": {"block_document_slug": "cvat-credentials/staging"}
+        }
+
+
+def test_what_annotates_may_be_chosen_or_be_in_a_block():
+    serve(annotating=Annotating(function="torchvision_detection", allow_unmatched_labels=True))
+    for name in (ANNOTATE_TASK, "annotate project/annotate-project"):
+        parameters = read(name).parameters
+        assert (parameters["function"], parameters["allow_unmatched_labels"]) == (
+            "torchvision_detection",
+            True,
+        )
+    assert "function" not in read("track task/track-task").parameters
+
+    serve(annotating=Annotating(function_block="cells"))
+    parameters = read(ANNOTATE_TASK).parameters
+    assert parameters["function_block"] == {"$ref": {"block_document_slug": "cvat-function/cells"}}
+    assert not parameters["allow_unmatched_labels"]
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"function": "no_such_function"}, FunctionLoadError, "no_such_function"),
+        ({"function": "a.module"}, FunctionLoadError, "PREFECT_CVAT_FUNCTION_MODULES"),
+        ({"function": "nanodet_detection", "function_block": "cells"}, ValueError, "leave the block out"),
+        ({"allow_unmatched_labels": True, "function_block": "cells"}, ValueError, "leave the block out"),
+    ],
+)
+def test_a_function_that_there_is_not_or_that_is_said_twice_is_refused(options, error, message):
+    with pytest.raises(error, match=message):
+        Annotating(**options)
 
 
 @pytest.mark.parametrize(
@@ -198,13 +245,17 @@ def test_a_time_that_there_is_not_is_refused(options, message):
             "no usable block cvat-credentials/nobody.*prefect-cvat setup",
         ),
         ({"runs_at_a_time": 1}, ValueError, "let 2 or more run"),
+        (
+            {"annotating": Annotating(function_block="nothing")},
+            ValueError,
+            "no usable block cvat-function/nothing",
+        ),
     ],
 )
-def test_serve_refuses_what_cannot_work_before_it_makes_anything(options, error, message):
+def test_serve_refuses_what_cannot_work_before_it_makes_anything(work_pool, options, error, message):
     delete_deployments()
-    options = {"credentials": "main", "runs_at_a_time": 2, **options}
     with pytest.raises(error, match=message):
-        serve_deployments(**options, nightly=Nightly(), say=pytest.fail)
+        serve_deployments(**{**SERVED, **options})
     assert deployed() == {}
 
 
@@ -213,4 +264,4 @@ def test_serve_names_a_prefect_server_that_is_not_there():
         temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
         pytest.raises(TransportError, match=r"127\.0\.0\.1:9/api does not answer .*prefect server start"),
     ):
-        serve_deployments(credentials="main", runs_at_a_time=2, nightly=Nightly(), say=pytest.fail)
+        serve_deployments(**SERVED)

@@ -1,5 +1,6 @@
 """What `prefect-cvat setup` makes, on a real Prefect server, and in the sandbox."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -53,6 +54,9 @@ def project(client):
 
 
 def test_the_first_time_all_is_made_and_the_second_time_nothing_changes(credentials, sandbox):
+    with get_client(sync_client=True) as prefect, contextlib.suppress(ObjectNotFound):  # of other tests
+        prefect.delete_global_concurrency_limit_by_name(server_limit(sandbox.url))
+
     made = list(set_up(credentials, credentials="twice", work_pool="pool-twice"))
     again = list(set_up(credentials, credentials="twice", work_pool="pool-twice"))
 

@@ -1,0 +1,70 @@
+"""Serving the deployments: a process that carries out their runs on this machine, without a work pool."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from prefect import serve
+
+from prefect_cvat.deployments.automations import HEARTBEAT_SECONDS, set_up_automations
+from prefect_cvat.deployments.definitions import Annotating, Nightly, make_deployments
+from prefect_cvat.deployments.prefect_server import prefect_server
+from prefect_cvat.deployments.webhook_blocks import load_credentials
+from prefect_cvat.function_block import CvatFunction
+
+__all__ = ["serve_deployments"]
+
+
+def serve_deployments(
+    *,
+    credentials: str,
+    annotating: Annotating,
+    nightly: Nightly,
+    runs_at_a_time: int,
+    say: Callable[[str], None],
+) -> None:
+    """Make the deployments and the automations that start them, and carry out their runs until interrupted.
+
+    When it ends, schedules stay active: what was due meanwhile is carried out when somebody serves again.
+
+    Args:
+        credentials: The name of the block that runs log in to CVAT with.
+        annotating: What annotates, unless a run is started with something else.
+        nightly: When, and for which project, `annotate project` runs by itself.
+        runs_at_a_time: How many runs this process carries out at a time. A run on a project waits for those
+            on its tasks, so there must be room for two.
+        say: Is told what was done.
+
+    Raises:
+        ValueError: No Prefect server is set, or there is no such block.
+        TransportError: The Prefect server does not answer, or refuses what it is asked for.
+    """
+    if runs_at_a_time < 2:
+        raise ValueError("runs on projects wait for those on their tasks; let 2 or more run at a time")
+    with prefect_server():
+        url = load_credentials(credentials).url
+        if annotating.function_block is not None:
+            _check_function_block(annotating.function_block)
+        deployments = make_deployments(credentials=credentials, annotating=annotating, nightly=nightly)
+        for deployment in deployments:
+            deployment.apply()
+            say(f"deployment {deployment.full_name!r}")
+        for line in set_up_automations(credentials, url, nightly.project_id):
+            say(line)
+        serve(
+            *deployments,
+            limit=runs_at_a_time,
+            heartbeat_seconds=HEARTBEAT_SECONDS,
+            pause_on_shutdown=False,
+        )
+
+
+def _check_function_block(name: str) -> None:
+    try:
+        CvatFunction.load(name)
+    except ValueError as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"there is no usable block cvat-function/{name} on the Prefect server ({reason}); make it in"
+            " Prefect's UI, under Blocks, or name another one with --function-block"
+        ) from None
