@@ -11,9 +11,11 @@ from typing import Any
 
 import yaml
 from prefect.blocks.core import Block
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import RunnerDeployment
+from prefect.exceptions import ObjectNotFound
 from prefect.flows import load_flow_from_entrypoint
 from prefect.schedules import Cron, Schedule
 from prefect.types.entrypoint import EntrypointType
@@ -31,6 +33,7 @@ __all__ = [
     "Nightly",
     "credentials_reference",
     "make_deployments",
+    "name_blocks_by_id",
 ]
 
 PREFECT_YAML = Path(__file__).with_name("prefect.yaml")
@@ -130,6 +133,27 @@ def make_deployments(
 def credentials_reference(name: str) -> dict[str, Any]:
     """A block with credentials as the value of a parameter: its name, and nothing of what it holds."""
     return _reference(CvatCredentials, name)
+
+
+def name_blocks_by_id(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Parameters with blocks named by their ids: Prefect's form shows none that is named otherwise.
+
+    A block that is not there keeps its name.
+    """
+    return {name: _by_id(value) for name, value in parameters.items()}
+
+
+def _by_id(value: Any) -> Any:
+    reference = value.get("$ref") if isinstance(value, dict) else None
+    if not isinstance(reference, dict) or "block_document_slug" not in reference:
+        return value
+    block_type, _, name = reference["block_document_slug"].partition("/")
+    with get_client(sync_client=True) as client:
+        try:
+            document = client.read_block_document_by_name(name, block_type)
+        except ObjectNotFound:
+            return value
+    return {"$ref": {"block_document_id": str(document.id)}}
 
 
 def _reference(block: type[Block], name: str) -> dict[str, Any]:

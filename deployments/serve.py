@@ -7,7 +7,12 @@ from collections.abc import Callable
 from prefect import serve
 
 from prefect_cvat.deployments.automations import HEARTBEAT_SECONDS, set_up_automations
-from prefect_cvat.deployments.definitions import Annotating, Nightly, make_deployments
+from prefect_cvat.deployments.definitions import (
+    Annotating,
+    Nightly,
+    make_deployments,
+    name_blocks_by_id,
+)
 from prefect_cvat.deployments.prefect_server import prefect_server
 from prefect_cvat.deployments.webhook_blocks import load_credentials
 from prefect_cvat.function_block import CvatFunction
@@ -47,6 +52,7 @@ def serve_deployments(
             _check_function_block(annotating.function_block)
         deployments = make_deployments(credentials=credentials, annotating=annotating, nightly=nightly)
         for deployment in deployments:
+            deployment.parameters = name_blocks_by_id(deployment.parameters)
             deployment.apply()
             say(f"deployment {deployment.full_name!r}")
         for line in set_up_automations(credentials, url, nightly.project_id):

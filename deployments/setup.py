@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from prefect.blocks.core import Block
 from prefect.blocks.system import Secret
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.actions import DeploymentUpdate, WorkPoolCreate
+from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterTags
 from prefect.client.schemas.objects import BlockSchema
 from prefect.exceptions import ObjectNotFound
 from prefect.workers.process import ProcessWorker
@@ -16,7 +17,7 @@ from pydantic import SecretStr
 
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.deployments.automations import set_up_automations
-from prefect_cvat.deployments.definitions import PREFECT_YAML
+from prefect_cvat.deployments.definitions import PREFECT_YAML, TAG, name_blocks_by_id
 from prefect_cvat.deployments.prefect_server import prefect_server
 from prefect_cvat.deployments.webhook_blocks import SECRET_BLOCK, load_credentials, load_webhook_secret
 from prefect_cvat.function_block import CvatFunction
@@ -78,6 +79,7 @@ def set_up(
         if work_pool is not None:
             yield f"work pool {work_pool!r} of processes ({_ensure_work_pool(work_pool)})"
         yield from set_up_automations(credentials, chosen.url, project_id)
+        yield from _complete_forms()
         if webhook is not None:
             yield from _set_up_webhook(chosen, webhook, project_id)
         if work_pool is not None:
@@ -162,6 +164,17 @@ def _ensure_work_pool(name: str) -> str:
             " choose another name with --work-pool, or pass --no-work-pool"
         )
     return "unchanged"
+
+
+def _complete_forms() -> Iterator[str]:
+    """Let the forms of deployments that `prefect deploy` has made show the blocks that they have."""
+    with get_client(sync_client=True) as client:
+        tagged = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
+        for deployment in client.read_deployments(deployment_filter=tagged):
+            parameters = name_blocks_by_id(deployment.parameters)
+            if parameters != deployment.parameters:
+                client.update_deployment(deployment.id, DeploymentUpdate(parameters=parameters))
+                yield f"deployment {deployment.name!r}: its form shows the blocks that it has (changed)"
 
 
 def _set_up_webhook(credentials: CvatCredentials, target_url: str, project_id: int | None) -> Iterator[str]:

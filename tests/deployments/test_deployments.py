@@ -8,13 +8,16 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
+from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.deployments.automations import HEARTBEAT_SECONDS
 from prefect_cvat.deployments.definitions import (
     ANNOTATE_TASK,
     PREFECT_YAML,
     Annotating,
     Nightly,
+    credentials_reference,
     make_deployments,
+    name_blocks_by_id,
 )
 from prefect_cvat.deployments.serve import serve_deployments
 from prefect_cvat.deployments.setup import set_up
@@ -57,8 +60,6 @@ FIELDS = {
 @pytest.fixture(scope="session")
 def work_pool(prefect_server, sandbox):
     """What `prefect-cvat setup` makes before anything is deployed."""
-    from prefect_cvat.credentials import CvatCredentials
-
     list(set_up(CvatCredentials(url=sandbox.url, username=sandbox.user, password=sandbox.password)))
 
 
@@ -184,6 +185,23 @@ def test_serving_again_without_a_project_switches_the_nightly_run_off():
         {"project_id": None},
         "0 2 * * *",
     )
+
+
+def test_the_form_shows_the_block_once_it_is_named_by_its_id(work_pool):
+    deploy(PREFECT_YAML, "--all")
+    assert "block_document_slug" in read(ANNOTATE_TASK).parameters["credentials"]["$ref"]
+    done = [line for line in set_up(None) if line.startswith("deployment")]
+    assert len(done) == 4
+    assert read(ANNOTATE_TASK).parameters == {
+        "credentials": {"$ref": {"block_document_id": str(CvatCredentials.load("main")._block_document_id)}},
+        "function": "nanodet_detection",
+        "allow_unmatched_labels": False,
+    }
+    assert not [line for line in set_up(None) if line.startswith("deployment")]
+    assert name_blocks_by_id({"credentials": credentials_reference("nowhere"), "task_id": 1}) == {
+        "credentials": credentials_reference("nowhere"),
+        "task_id": 1,
+    }
 
 
 def test_another_block_may_hold_the_credentials():
