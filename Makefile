@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 WHEEL := build/wheel
 
-.PHONY: demo test lint types pytest e2e soak clean
+.PHONY: demo test lint types pytest e2e workers soak clean
 
 demo: $(VENV)/.installed
 	$(BIN)/prefect-cvat demo
@@ -30,7 +30,11 @@ pytest: $(VENV)/.installed-dev
 
 # on a real Prefect server: the form in a browser, new tasks by webhook, runs that die or are cancelled
 e2e: $(VENV)/.installed-dev
-	$(BIN)/pytest tests/e2e
+	$(BIN)/pytest tests/e2e --ignore tests/e2e/test_workers.py
+
+# a task in shards on two workers, and on a Dask cluster; one worker of each is killed
+workers: $(VENV)/.installed-dev
+	$(BIN)/pytest tests/e2e/test_workers.py
 
 # uploads under faults and kills, for ten minutes; SEED=2 plays other schedules
 soak: $(VENV)/.installed-dev

@@ -20,6 +20,7 @@ from prefect_cvat.exceptions import (
     NotFoundError,
     PrefectCvatError,
     StorageError,
+    TransportError,
     is_transient,
 )
 from prefect_cvat.tasks.emit import check_taken, request_body
@@ -89,14 +90,20 @@ class EventRelay:
 
     async def _hand_over_all(self, prefect: PrefectClient) -> bool:
         """Whether all that waited is done."""
-        cvat_answers = True
+        is_all_done, cvat_answers = True, True
         last = 0
         try:
             while batch := await asyncio.to_thread(self._deliveries.pending, after=last):
                 last = batch[-1].number
                 for delivery in batch:
-                    if cvat_answers or not _needs_cvat(delivery.event):
-                        cvat_answers &= await self._hand_over(delivery, prefect)
+                    if not cvat_answers and _needs_cvat(delivery.event):
+                        is_all_done = False
+                        continue
+                    try:
+                        is_all_done &= await self._hand_over(delivery, prefect)
+                    except TransportError as error:
+                        logger.warning("%s waits for CVAT: %s", _name(delivery.event), error)
+                        is_all_done = cvat_answers = False
                 await asyncio.to_thread(self._deliveries.prune)
         except (httpx.HTTPError, InvalidResponseError) as error:
             logger.warning(
@@ -108,12 +115,13 @@ class EventRelay:
         except StorageError as error:
             logger.warning("events wait: %s", error)
             return False
-        return cvat_answers
+        return is_all_done
 
     async def _hand_over(self, delivery: Delivery, prefect: PrefectClient) -> bool:
         """Whether the event is done: handed over, or of no use any more. If not, it waits for CVAT.
 
         Raises:
+            TransportError: CVAT does not answer at all now.
             httpx.HTTPError: The Prefect server does not take events now.
             InvalidResponseError: It is no Prefect server that answers.
         """
@@ -123,6 +131,8 @@ class EventRelay:
                 event = await asyncio.to_thread(self._complete, delivery.event)
             except PrefectCvatError as error:
                 if is_transient(error) and _age(delivery.event) < LONGEST_WAIT_FOR_CVAT:
+                    if isinstance(error, TransportError):
+                        raise
                     logger.warning("%s waits for CVAT: %s", _name(delivery.event), error)
                     return False
                 logger.warning(

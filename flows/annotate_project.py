@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Annotated, Any
 
 from prefect import flow, get_run_logger, tags
@@ -23,10 +23,11 @@ from prefect_cvat.flows.parameters import (
     RunSettings,
     Threshold,
     choose_function,
+    chosen_name,
     make_options,
 )
 from prefect_cvat.flows.project_report import ProjectReport, publish_project_report
-from prefect_cvat.flows.run_tags import function_version, last_run, run_key, task_tag
+from prefect_cvat.flows.run_tags import completed_jobs, function_version, run_key, shard_key, task_tag
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.shards import make_shards
 from prefect_cvat.task_search import FoundTask, TaskSelection, find_tasks
@@ -37,12 +38,11 @@ __all__ = ["annotate_project"]
 
 def _name_run() -> str:
     project = flow_run.parameters.get("project_id")
-    block = flow_run.parameters.get("function_block")
-    function = flow_run.parameters.get("function") if block is None else block.function
-    return f"annotate {'all tasks' if project is None else f'project {project}'} with {function}"
+    which = "all tasks" if project is None else f"project {project}"
+    return f"annotate {which} with {chosen_name(flow_run.parameters)}"
 
 
-@flow(name="annotate project", flow_run_name=_name_run, persist_result=True, retries=0)
+@flow(name="annotate project", flow_run_name=_name_run, persist_result=False, retries=0)
 def annotate_project(
     credentials: CvatCredentials,
     project_id: Annotated[int, Field(ge=1)] | None = None,
@@ -66,7 +66,7 @@ def annotate_project(
         tasks: Which tasks of it.
         function: A built-in function, such as nanodet_detection, or one that a package has registered.
         function_parameters: Parameters of the function, each value as type:value, such as float:0.3.
-        function_block: A block with a configured function, instead of the function and its thresholds here.
+        function_block: A block with a configured function, in place of function and thresholds here.
         existing: What becomes of the annotations that the tasks have already.
         conf_threshold: The least score, 0 to 1; empty leaves it to the function.
         allow_unmatched_labels: Drop what a task has no label for, instead of refusing.
@@ -102,31 +102,35 @@ def annotate_project(
     }
     with loaded_function(chosen) as loaded:
         version = function_version(chosen, loaded)
+    options = make_options(chosen, FrameSelection(), settings, existing=existing)
+
+    def key_of(found: FoundTask) -> str:
+        info = found.plan.info
+        media = info.meta.chunks_updated_date
+        return run_key(credentials.url, info.task.id, media, version, "annotate", options)
+
     report = ProjectReport()
     logger = get_run_logger()
-    with credentials.get_client() as client:
-        found = find_tasks(client, tasks, project_id, tell=report.not_annotatable.append)
-        planned: Iterator[PlannedRun] = (
-            _planned_run(client.url, task, jobs, chosen, version, existing, settings)
-            for task in found
-            for jobs in _pieces(task, fan_out.shard_frames)
-        )
-        if tasks.without_finished_run:
-            planned = _without_finished_run(planned, report)
-        if fan_out.deployment is None:
-            ended = _carry_out_here(planned, shared)
-        else:
-            ended = carry_out_runs(planned, fan_out, shared)
-        for run in ended:
-            logger.info("%s: %s", run.name, run.state.name)
-            if run.state.is_completed():
-                report.completed.append(run.name)
+    try:
+        with credentials.get_client() as client:
+            found = find_tasks(client, tasks, project_id, tell=report.not_annotatable.append)
+            planned = _planned_runs(client.url, found, fan_out.shard_frames, key_of, report, tasks)
+            if fan_out.deployment is None:
+                ended = _carry_out_here(planned, shared)
             else:
-                # its first line; the run itself shows all of it
-                report.failed[run.name] = (run.state.message or str(run.state.name)).partition("\n")[0]
-    publish_project_report(report)
-    for line in report.lines():
-        logger.info(line)
+                ended = carry_out_runs(planned, fan_out, shared)
+            for run in ended:
+                logger.info("%s: %s", run.name, run.state.name)
+                if run.state.is_completed():
+                    report.completed.append(run.name)
+                else:
+                    # its first line; the run itself shows all of it
+                    why = (run.state.message or str(run.state.name)).partition("\n")[0]
+                    report.failed[run.name] = why
+    finally:  # also when it is cancelled: what is done is done
+        publish_project_report(report)
+        for line in report.lines():
+            logger.info(line)
     if report.failed:
         raise RunsFailedError(
             f"{len(report.failed)} of {len(report.failed) + len(report.completed)} runs did not complete: "
@@ -135,42 +139,53 @@ def annotate_project(
     return report
 
 
-def _pieces(found: FoundTask, shard_frames: int | None) -> list[tuple[int, ...] | None]:
+def _planned_runs(
+    url: str,
+    found: Iterable[FoundTask],
+    shard_frames: int | None,
+    key_of: Callable[[FoundTask], str],
+    report: ProjectReport,
+    selection: TaskSelection,
+) -> Iterator[PlannedRun]:
+    """The runs on the tasks that were found; what completed runs have done already goes to the report."""
+    with get_client(sync_client=True) as prefect:
+        for task in found:
+            key = key_of(task)
+            all_jobs = [job.id for job in task.plan.jobs]
+            wanted = all_jobs if task.jobs is None else list(task.jobs)
+            if selection.without_finished_run:
+                done = completed_jobs(prefect, key, wanted)
+                wanted = [job for job in wanted if job not in done]
+                if done:
+                    report.done_before.append(_name(task, sorted(done) if wanted else None))
+            if not wanted:
+                continue
+            for jobs in _pieces(task, None if wanted == all_jobs else tuple(wanted), shard_frames):
+                yield PlannedRun(
+                    name=_name(task, jobs),
+                    key=shard_key(key, jobs),
+                    tags=(key, task_tag(url, task.task.id)),
+                    parameters={
+                        "task_id": task.task.id,
+                        "frames": FrameSelection(jobs=None if jobs is None else list(jobs)),
+                    },
+                )
+
+
+def _pieces(
+    found: FoundTask, jobs: tuple[int, ...] | None, shard_frames: int | None
+) -> list[tuple[int, ...] | None]:
     """The jobs of each run on a task; None for all of them."""
     if shard_frames is None or len(found.plan.frames) <= shard_frames:
-        return [found.jobs]
-    return list(make_shards(found.plan, found.jobs, shard_frames))
+        return [jobs]
+    return list(make_shards(found.plan, jobs, shard_frames))
 
 
-def _planned_run(
-    url: str,
-    found: FoundTask,
-    jobs: tuple[int, ...] | None,
-    function: CvatFunction,
-    version: str,
-    existing: Existing,
-    settings: RunSettings,
-) -> PlannedRun:
-    task = found.task
-    frames = FrameSelection(jobs=None if jobs is None else list(jobs))
-    options = make_options(function, frames, settings, existing=existing)
-    media = found.plan.info.meta.chunks_updated_date
-    return PlannedRun(
-        name=f"task {task.id}" if jobs is None else f"task {task.id}, jobs {jobs[0]}-{jobs[-1]}",
-        key=run_key(url, task.id, media, version, "annotate", options),
-        tags=(task_tag(url, task.id), function.function),
-        parameters={"task_id": task.id, "frames": frames},
-    )
-
-
-def _without_finished_run(planned: Iterator[PlannedRun], report: ProjectReport) -> Iterator[PlannedRun]:
-    with get_client(sync_client=True) as prefect:
-        for run in planned:
-            before, _ = last_run(prefect, run.key)
-            if before is not None and before.state is not None and before.state.is_completed():
-                report.done_before.append(run.name)
-            else:
-                yield run
+def _name(found: FoundTask, jobs: Sequence[int] | None) -> str:
+    task = f"task {found.task.id}"
+    if jobs is None:
+        return task
+    return f"{task}, job {jobs[0]}" if len(jobs) == 1 else f"{task}, jobs {jobs[0]}-{jobs[-1]}"
 
 
 def _carry_out_here(planned: Iterator[PlannedRun], shared: dict[str, Any]) -> Iterator[FinishedRun]:

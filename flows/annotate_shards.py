@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from prefect import flow, get_run_logger
-from prefect.futures import as_completed
+from prefect.context import FlowRunContext
+from prefect.futures import PrefectFuture, as_completed
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field
 
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.exceptions import MissingLibraryError, RunsFailedError
 from prefect_cvat.existing import Existing
+from prefect_cvat.flows.carry_out import tell_what_is_there
+from prefect_cvat.flows.fan_out import block_document_id
 from prefect_cvat.flows.parameters import (
     DETECTION_FUNCTION,
     FrameSelection,
@@ -25,12 +31,14 @@ from prefect_cvat.flows.parameters import (
     make_options,
     name_run,
 )
+from prefect_cvat.flows.run_tags import add_tags, function_version, run_key, task_tag
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.plan import Plan, make_plan, read_task
 from prefect_cvat.report import RunReport
 from prefect_cvat.settings import Settings
 from prefect_cvat.shards import make_shards, merge_reports
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
+from prefect_cvat.tasks.devices import loaded_function
 from prefect_cvat.tasks.shard import Shard, annotate_shard
 
 __all__ = ["annotate_shards", "shard_task_runner"]
@@ -89,7 +97,7 @@ def annotate_shards(
         shard_frames: About how many frames a piece has; a job is never split.
         function: A built-in function, such as nanodet_detection, or one that a package has registered.
         function_parameters: Parameters of the function, each value as type:value, such as float:0.3.
-        function_block: A block with a configured function, instead of the function and its thresholds here.
+        function_block: A block with a configured function, in place of function and thresholds here.
         existing: What becomes of the annotations that the task has already.
         conf_threshold: The least score, 0 to 1; empty leaves it to the function.
         allow_unmatched_labels: Drop what the task has no label for, instead of refusing.
@@ -101,7 +109,6 @@ def annotate_shards(
     Returns:
         What was done.
     """
-    started = time.perf_counter()
     chosen = choose_function(
         function_block,
         function,
@@ -112,48 +119,85 @@ def annotate_shards(
         allow_unmatched_labels=allow_unmatched_labels,
         conv_mask_to_poly=conv_mask_to_poly,
     )
-    if credentials._block_document_id is None:
-        raise ValueError("the credentials have not been saved, so no shard could load them; save the block")
+    document = block_document_id(credentials)
     options = make_options(chosen, frames, settings, existing=existing)
+    with loaded_function(chosen) as loaded:
+        version = function_version(chosen, loaded)
     with credentials.get_client() as client:
         plan = make_plan(read_task(client, task_id), options.selection)
-        whole = _report_of(plan, f"{client.url}/tasks/{task_id}", chosen.function)
-        progress = ArtifactProgress(whole, get_run_logger())
-        progress.start(len(plan.frames))
-        futures = [
-            annotate_shard.submit(
-                Shard(
-                    task_id,
-                    str(credentials._block_document_id),
-                    chosen.model_dump_json(include=set(CvatFunction.model_fields)),
-                    make_options(
-                        chosen, frames.model_copy(update={"jobs": list(jobs)}), settings, existing=existing
-                    ),
-                )
+        media = plan.info.meta.chunks_updated_date
+        key = run_key(client.url, task_id, media, version, "annotate", options)
+        add_tags([task_tag(client.url, task_id), chosen.function, key])
+        shards = [
+            Shard(
+                task_id,
+                document,
+                chosen.model_dump_json(include=set(CvatFunction.model_fields)),
+                replace(options, selection=replace(options.selection, jobs=jobs)),
             )
             for jobs in make_shards(plan, options.selection.jobs, shard_frames)
         ]
-        reports: list[RunReport] = []
-        failed: list[str] = []
+        whole = _report_of(plan, f"{client.url}/tasks/{task_id}", chosen.function)
+        report = _carry_out(shards, whole, len(plan.frames))
+        publish_report(report, pictures=draw_frames(client, plan))
+    return report
+
+
+def _carry_out(shards: Sequence[Shard], whole: RunReport, frames: int) -> RunReport:
+    """Have shards annotated, and put their reports together.
+
+    Raises:
+        RunsFailedError: Some of them did not complete.
+    """
+    started = time.perf_counter()
+    progress = ArtifactProgress(whole, get_run_logger())
+    progress.start(frames)
+    reports: list[RunReport] = []
+    failed: list[str] = []
+    try:
+        with _context_without_secrets():
+            futures = [annotate_shard.submit(shard) for shard in shards]
         for future in as_completed(futures):
-            report = future.result(raise_on_failure=False)
+            report = _report_or_error(future)
             if isinstance(report, RunReport):
                 reports.append(report)
                 progress.advance(report.frames)
-            else:  # what went wrong
-                failed.append(str(report).partition("\n")[0])
+            else:
+                failed.append(str(report).partition("\n")[0] or type(report).__name__)
+        _check_all_completed(failed, len(shards))
+    except BaseException as error:
+        tell_what_is_there(_merged(whole, reports, started), error)
+        raise
+    finally:
         progress.finish()
-        merged = merge_reports(whole, reports).model_copy(update={"seconds": time.perf_counter() - started})
-        error = f"{len(failed)} of {len(futures)} shards did not complete: {'; '.join(failed[:5])}"
-        publish_report(
-            merged,
-            outcome="failed" if failed else "completed",
-            error=error if failed else None,
-            pictures=draw_frames(client, plan),
-        )
+    return _merged(whole, reports, started)
+
+
+def _check_all_completed(failed: Sequence[str], shards: int) -> None:
     if failed:
-        raise RunsFailedError(error)
-    return merged
+        raise RunsFailedError(f"{len(failed)} of {shards} shards did not complete: {'; '.join(failed[:5])}")
+
+
+def _report_or_error(future: PrefectFuture[RunReport]) -> object:
+    try:
+        return future.result(raise_on_failure=False)
+    except Exception as error:  # Dask's own, such as that of a worker that was killed too often
+        return error
+
+
+@contextmanager
+def _context_without_secrets() -> Iterator[None]:
+    """What Prefect sends along with a Prefect task to another machine: not the credentials of the flow."""
+    context = FlowRunContext.get()
+    assert context is not None
+    public = {name: value for name, value in (context.parameters or {}).items() if name != "credentials"}
+    with context.model_copy(update={"parameters": public}):
+        yield
+
+
+def _merged(whole: RunReport, reports: Sequence[RunReport], started: float) -> RunReport:
+    merged = merge_reports(whole, reports)
+    return merged.model_copy(update={"seconds": time.perf_counter() - started})
 
 
 def _report_of(plan: Plan, url: str, function: str) -> RunReport:

@@ -47,7 +47,7 @@ def annotate_task(
         credentials: The block that says how to log in to CVAT.
         function: A built-in function, such as nanodet_detection, or one that a package has registered.
         function_parameters: Parameters of the function, each value as type:value, such as float:0.3.
-        function_block: A block with a configured function, instead of the function and its thresholds here.
+        function_block: A block with a configured function, in place of function and thresholds here.
         existing: What becomes of the annotations that the task has already.
         conf_threshold: The least score, 0 to 1; empty leaves it to the function.
         allow_unmatched_labels: Drop what the task has no label for, instead of refusing.

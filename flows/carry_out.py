@@ -6,12 +6,15 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 from prefect import get_run_logger
+from prefect.client.orchestration import get_client
+from prefect.runtime import flow_run
 
 from prefect_cvat.auto_annotation.loading import find_function
 from prefect_cvat.client import Client
 from prefect_cvat.credentials import CvatCredentials
-from prefect_cvat.flows.run_tags import add_tags, function_version, run_key, task_tag
+from prefect_cvat.flows.run_tags import add_tags, function_version, run_key, shard_key, task_tag
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options import Options
 from prefect_cvat.pipeline import run_pipeline
@@ -20,10 +23,10 @@ from prefect_cvat.report_markdown import Outcome
 from prefect_cvat.run import Run
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
 from prefect_cvat.tasks.devices import loaded_function
-from prefect_cvat.tasks.limits import run_slots
+from prefect_cvat.tasks.limits import server_slot, task_slots
 from prefect_cvat.tasks.submitter import PrefectSubmitter
 
-__all__ = ["carry_out"]
+__all__ = ["carry_out", "tell_what_is_there"]
 
 
 def carry_out(
@@ -56,19 +59,20 @@ def carry_out(
     started = time.perf_counter()
     with credentials.get_client() as client:
         add_tags([task_tag(client.url, task_id), function.function])
-        with run_slots(client.url, task_id, options.selection.jobs), loaded_function(function) as loaded:
+        with (
+            task_slots(client.url, task_id, options.selection.jobs, tell=logger.warning),
+            loaded_function(function) as loaded,
+            server_slot(client.url, tell=logger.warning),
+        ):
             run = new_run(client, loaded)
-            try:
-                report = run_pipeline(run, PrefectSubmitter(), ArtifactProgress(run.report, logger))
-            except BaseException as error:
-                partial = run.complete(time.perf_counter() - started)
-                outcome: Outcome = "failed" if isinstance(error, Exception) else "cancelled"
-                publish_report(partial, outcome=outcome, error=str(error))
-                logger.warning("%s", _what_is_there(partial, outcome))
-                raise
-            media = run.plan.info.meta.chunks_updated_date
             version = function_version(function, loaded)
-            add_tags([run_key(client.url, task_id, media, version, kind, options)])
+            try:
+                report = run_pipeline(run, PrefectSubmitter(), _KeyedProgress(run, version, kind))
+            except BaseException as error:
+                tell_what_is_there(run.complete(time.perf_counter() - started), error)
+                # on another machine the next run would not know that something may yet be committed
+                time.sleep(run.seconds_until_settled)
+                raise
             publish_report(report, pictures=draw_frames(client, run.plan))
     for line in report.lines():
         logger.info(line)
@@ -76,11 +80,50 @@ def carry_out(
     return report
 
 
-def _what_is_there(report: RunReport, outcome: Outcome) -> str:
+class _KeyedProgress(ArtifactProgress):
+    """Progress that gives the flow run its key as soon as it is known: others may be waiting to see it."""
+
+    def __init__(self, run: Run, version: str, kind: object) -> None:
+        super().__init__(run.report, get_run_logger())
+        self._run = run
+        self._version = version
+        self._kind = kind
+
+    def start(self, total: int) -> None:
+        run, options = self._run, self._run.options
+        media = run.plan.info.meta.chunks_updated_date
+        key = run_key(run.client.url, run.task_id, media, self._version, self._kind, options)
+        add_tags([key, shard_key(key, options.selection.jobs)])
+        super().start(total)
+
+
+def tell_what_is_there(report: RunReport, error: BaseException) -> None:
+    """Say in the log and in an artifact how a run ended that did not complete, and what it has left."""
+    outcome: Outcome = "failed"
+    why = str(error)
+    if not isinstance(error, Exception):
+        is_cancelled = _is_being_cancelled()
+        outcome = "cancelled" if is_cancelled else "failed"
+        why = "" if is_cancelled else "its process was told to end, or it has lost its slots to another run"
+    publish_report(report, outcome=outcome, error=why)
     ended = f"the run {'was cancelled' if outcome == 'cancelled' else 'failed'} after {report.frames} frames"
-    if not report.added:
-        return f"{ended}: it has left nothing in task {report.task_id}"
-    return (
-        f"{ended}: {report.added} annotations that it has added are in task {report.task_id};"
-        " running it again completes it, and adds nothing twice"
-    )
+    if report.added:
+        get_run_logger().warning(
+            "%s: %d annotations that it has added are in task %d; running it again completes it, and adds"
+            " nothing twice",
+            ended,
+            report.added,
+            report.task_id,
+        )
+    else:
+        get_run_logger().warning("%s: it has left nothing in task %d", ended, report.task_id)
+
+
+def _is_being_cancelled() -> bool:
+    """Whether somebody has cancelled the flow run; where Prefect does not tell, nobody has."""
+    try:
+        with get_client(sync_client=True) as prefect:
+            state = prefect.read_flow_run(flow_run.id).state
+    except httpx.HTTPError:
+        return False
+    return state is not None and (state.is_cancelling() or state.is_cancelled())

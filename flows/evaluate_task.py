@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
@@ -27,14 +26,16 @@ from prefect_cvat.flows.parameters import (
     TaskId,
     Threshold,
     choose_function,
+    chosen_name,
     make_options,
 )
 from prefect_cvat.flows.run_tags import add_tags, task_tag
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.report import RunReport
 from prefect_cvat.report_markdown import escape
-from prefect_cvat.tasks.artifacts import ArtifactProgress
+from prefect_cvat.tasks.artifacts import ArtifactProgress, data_uri, only_warned
 from prefect_cvat.tasks.devices import loaded_function
+from prefect_cvat.tasks.limits import server_slot
 
 __all__ = ["evaluate_task"]
 
@@ -51,9 +52,7 @@ MOST_BYTES = 220_000
 def name_run() -> str:
     """The name of a run, such as `evaluate task 42 with nanodet_detection`."""
     parameters = flow_run.parameters
-    block = parameters.get("function_block")
-    function = parameters.get("function") if block is None else block.function
-    return f"evaluate task {parameters['task_id']} with {function or 'what runs left'}"
+    return f"evaluate task {parameters['task_id']} with {chosen_name(parameters) or 'what runs left'}"
 
 
 @flow(name="evaluate task", flow_run_name=name_run, persist_result=False, retries=0)
@@ -82,7 +81,7 @@ def evaluate_task(
         credentials: The block that says how to log in to CVAT.
         function: A function, such as nanodet_detection; empty evaluates what runs have left in the task.
         function_parameters: Parameters of the function, each value as type:value, such as float:0.3.
-        function_block: A block with a configured function, instead of the function and its thresholds here.
+        function_block: A block with a configured function, in place of function and thresholds here.
         truth: What humans annotated in the task, its ground-truth job, or what humans annotated in another.
         truth_task_id: The number of the other task, with the same images; frames are matched by name.
         all_frames: Count frames of a task also where no human has annotated anything.
@@ -105,7 +104,6 @@ def evaluate_task(
             function_block,
             function,
             function_parameters,
-            default="",
             labels=labels,
             device=settings.device,
             conf_threshold=conf_threshold,
@@ -125,7 +123,10 @@ def evaluate_task(
             function=name or "",
             started=datetime.now(UTC),
         )
-        with loaded_function(chosen) if chosen else nullcontext() as loaded:
+        with (
+            loaded_function(chosen) if chosen else nullcontext() as loaded,
+            server_slot(client.url, tell=logger.warning),
+        ):
             done = evaluation.evaluate_task(
                 client,
                 task_id,
@@ -153,13 +154,18 @@ def _publish(done: TaskEvaluation, worst: Sequence[DrawnFrame]) -> None:
     by label, `evaluation-boxes-task-N`, and the curve, `precision-recall-boxes-task-N`; and the frames with
     most mistakes, `worst-frame-1-task-N` and so on.
     """
+    with only_warned():
+        _publish_all(done, worst)
+
+
+def _publish_all(done: TaskEvaluation, worst: Sequence[DrawnFrame]) -> None:
     task = f"task-{done.task_id}"
     said = escape(headline(done))
     create_markdown_artifact(render_markdown(done), f"evaluation-{task}", said)
     for way, found in done.shapes.items():
         name = WAYS[way].lower()
         create_table_artifact(shape_rows(found), f"evaluation-{name}-{task}", f"{WAYS[way]} of {said}")
-        uri = _data_uri("image/png", plot_precision_recall(found))
+        uri = data_uri("image/png", plot_precision_recall(found))
         create_image_artifact(
             uri, f"precision-recall-{name}-{task}", f"Precision over recall, {name} of {said}"
         )
@@ -167,9 +173,5 @@ def _publish(done: TaskEvaluation, worst: Sequence[DrawnFrame]) -> None:
         drawings = (frame.svg(width).encode() for width in WIDTHS)
         drawing = next((svg for svg in drawings if len(svg) <= MOST_BYTES), None)
         if drawing is not None:
-            uri = _data_uri("image/svg+xml", drawing)
+            uri = data_uri("image/svg+xml", drawing)
             create_image_artifact(uri, f"worst-frame-{number}-{task}", escape(frame.description))
-
-
-def _data_uri(media_type: str, content: bytes) -> str:
-    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"

@@ -9,7 +9,9 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import Any, cast
+from uuid import UUID
 
 from prefect import get_run_logger
 from prefect.blocks.core import Block
@@ -17,20 +19,24 @@ from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.deployments import run_deployment
-from prefect.exceptions import ObjectNotFound
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.states import Cancelled, Crashed
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_jsonable_python
 
 from prefect_cvat.exceptions import RunsFailedError
 from prefect_cvat.flows.run_tags import last_run
 
-__all__ = ["FanOut", "FinishedRun", "PlannedRun", "carry_out_runs"]
+__all__ = ["FanOut", "FinishedRun", "PlannedRun", "block_document_id", "carry_out_runs"]
 
 POLL_SECONDS = 2.0
 """How often the server is asked how the runs are."""
 
 PATIENCE_SECONDS = 120.0
 """After how long it is said that no worker has taken up a run."""
+
+START_PATIENCE = timedelta(minutes=10)
+"""How long a run that was taken up may take to begin: its process must import all that it needs."""
 
 
 class FanOut(BaseModel):
@@ -65,7 +71,7 @@ class PlannedRun:
 
     Attributes:
         name: What it is about, such as `task 42`.
-        key: The tag that tells it from others, see `run_key`.
+        key: The tag that tells it from others, see `shard_key`.
         tags: Further tags of it.
         parameters: What it is given that others are not.
     """
@@ -92,7 +98,6 @@ class FinishedRun:
 @dataclass
 class _Active:
     planned: PlannedRun
-    flow_run: FlowRun
     restarts: int
     since: float
 
@@ -113,34 +118,52 @@ def carry_out_runs(
     """
     waiting = iter(planned)
     shared = _as_json(shared)
-    active: dict[Any, _Active] = {}
+    active: dict[UUID, _Active] = {}
     with get_client(sync_client=True) as prefect:
         while True:
             while len(active) < fan_out.runs_at_a_time and (run := next(waiting, None)) is not None:
                 flow_run = _start_or_join(prefect, run, fan_out, shared)
-                active[flow_run.id] = _Active(run, flow_run, 0, time.monotonic())
+                active[flow_run.id] = _Active(run, 0, time.monotonic())
             if not active:
                 return
-            for flow_run in _read(prefect, active):
-                if flow_run.state is None or not flow_run.state.is_final():
-                    _tell_if_late(active[flow_run.id], flow_run)
+            for flow_run_id, now in _read(prefect, active).items():
+                followed = active[flow_run_id]
+                state = _state_of(prefect, followed, now)
+                if not state.is_final():
                     continue
-                ended = active.pop(flow_run.id)
-                if flow_run.state.is_crashed() and ended.restarts < fan_out.restarts:
-                    get_run_logger().warning("the run on %s crashed; it is started again", ended.planned.name)
-                    again = _start_or_join(prefect, ended.planned, fan_out, shared)
-                    active[again.id] = _Active(ended.planned, again, ended.restarts + 1, time.monotonic())
+                del active[flow_run_id]
+                planned_run = followed.planned
+                if state.is_crashed() and followed.restarts < fan_out.restarts:
+                    get_run_logger().warning("the run on %s crashed; it is started again", planned_run.name)
+                    again = _start_or_join(prefect, planned_run, fan_out, shared)
+                    active[again.id] = _Active(planned_run, followed.restarts + 1, time.monotonic())
                     continue
-                yield FinishedRun(ended.planned.name, flow_run.state)
+                yield FinishedRun(planned_run.name, state)
             if active:
                 time.sleep(POLL_SECONDS)
+
+
+def block_document_id(block: Block) -> str:
+    """Where Prefect keeps a block: all that another machine needs to be told of it.
+
+    Raises:
+        ValueError: It has not been saved.
+    """
+    if block._block_document_id is None:
+        raise ValueError(
+            f"the block {type(block).__name__} has not been saved, so no other run could load it; save it"
+            " under a name, and load it from there"
+        )
+    return str(block._block_document_id)
 
 
 def _start_or_join(
     prefect: SyncPrefectClient, run: PlannedRun, fan_out: FanOut, shared: Mapping[str, Any]
 ) -> FlowRun:
-    before, count = last_run(prefect, run.key)
-    if before is not None and before.state is not None and not before.state.is_final():
+    before = last_run(prefect, run.key)
+    # one that a person's own process carries out is waited for by the slots of the task, if it is alive
+    is_on_a_worker = before is not None and before.deployment_id is not None
+    if is_on_a_worker and before and before.state and not before.state.is_final():
         get_run_logger().info("%s is being worked on by run %s", run.name, before.name)
         return before
     assert fan_out.deployment is not None
@@ -149,9 +172,14 @@ def _start_or_join(
             fan_out.deployment,
             parameters={**shared, **_as_json(run.parameters)},
             tags=[run.key, *run.tags],
-            idempotency_key=f"{run.key}-{count}",
+            idempotency_key=f"{run.key}-{before.id if before else 'first'}",
             timeout=0,
         )
+    except PrefectHTTPStatusError as error:
+        raise RunsFailedError(
+            f"the deployment {fan_out.deployment!r} is none of the flow `annotate task`, as it does not take"
+            f" its parameters; correct fan_out.deployment ({error.response.text[:300]})"
+        ) from None
     except ObjectNotFound:
         raise RunsFailedError(
             f"there is no deployment {fan_out.deployment!r} to start runs from; deploy it"
@@ -163,34 +191,37 @@ def _start_or_join(
 def _as_json(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters as another process is told them; of a block only where it is stored."""
     return {
-        name: _block_reference(value) if isinstance(value, Block) else to_jsonable_python(value)
+        name: {"$ref": {"block_document_id": block_document_id(value)}}
+        if isinstance(value, Block)
+        else to_jsonable_python(value)
         for name, value in parameters.items()
     }
 
 
-def _block_reference(block: Block) -> dict[str, Any]:
-    if block._block_document_id is None:
-        raise ValueError(
-            f"the block {type(block).__name__} has not been saved, so no other run could load it; save it"
-            " under a name, and load it from there"
-        )
-    return {"$ref": {"block_document_id": str(block._block_document_id)}}
-
-
-def _read(prefect: SyncPrefectClient, active: dict[Any, _Active]) -> list[FlowRun]:
-    return prefect.read_flow_runs(
+def _read(prefect: SyncPrefectClient, active: dict[UUID, _Active]) -> dict[UUID, FlowRun | None]:
+    """The runs as they are now; None for one that there is no more."""
+    found = prefect.read_flow_runs(
         flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=list(active))), limit=len(active)
     )
+    return dict.fromkeys(active) | {run.id: run for run in found}
 
 
-def _tell_if_late(active: _Active, flow_run: FlowRun) -> None:
-    """Say once that nobody has begun a run."""
-    is_waiting = flow_run.state is not None and flow_run.state.is_scheduled()
-    if is_waiting and time.monotonic() - active.since > PATIENCE_SECONDS:
+def _state_of(prefect: SyncPrefectClient, run: _Active, flow_run: FlowRun | None) -> State[Any]:
+    """How a run is; what nobody will bring to an end is brought to it."""
+    if flow_run is None or flow_run.state is None:
+        return Cancelled(message="somebody has deleted the run")
+    state, waited = flow_run.state, time.monotonic() - run.since
+    if state.is_scheduled() and waited > PATIENCE_SECONDS:
         get_run_logger().warning(
             "nobody has taken up the run on %s for %.0f s: is a worker of its pool running, or `prefect-cvat"
             " serve`, and is its limit not used up?",
-            active.planned.name,
-            PATIENCE_SECONDS,
+            run.planned.name,
+            waited,
         )
-        active.since = float("inf")
+        run.since = float("inf")  # said once
+    if state.is_pending() and datetime.now(UTC) - state.timestamp > START_PATIENCE:
+        # no heartbeat has begun yet that could stop
+        dead: State[Any] = Crashed(message="The run was taken up, and never began: its process has died.")
+        prefect.set_flow_run_state(flow_run.id, dead, force=True)
+        return dead
+    return state

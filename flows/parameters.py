@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from prefect.runtime import flow_run
@@ -20,6 +21,7 @@ __all__ = [
     "TaskId",
     "Threshold",
     "choose_function",
+    "chosen_name",
     "make_options",
     "name_run",
 ]
@@ -96,7 +98,6 @@ def choose_function(
     function: str,
     function_parameters: dict[str, str] | None = None,
     *,
-    default: str = DETECTION_FUNCTION,
     labels: LabelMatching | None = None,
     device: str | None = None,
     **settings: Any,
@@ -104,38 +105,23 @@ def choose_function(
     """The function that a run is to use: that of a block, or the one that its own parameters describe.
 
     Args:
-        block: A configured function.
+        block: A configured function; it takes the place of all else but the device. (A deployment may have
+            set the rest, and a form cannot take it away.)
         function: The name of a function.
         function_parameters: Its parameters.
-        default: The function that the flow has by default.
         labels: How labels are matched.
-        device: Where the model runs; may be said beside a block.
+        device: Where the model runs.
         settings: Further fields of `CvatFunction`.
-
-    Raises:
-        ValueError: The block and the parameters both say how the function is to be used.
     """
-    if block is None:
-        return CvatFunction(
-            function=function,
-            function_parameters=function_parameters or {},
-            device=device,
-            **(labels or LabelMatching()).model_dump(),
-            **settings,
-        )
-    given = {
-        "function": function not in (default, block.function),
-        "function_parameters": function_parameters,
-        "labels": labels not in (None, LabelMatching()),
+    if block is not None:
+        return block if device is None else block.model_copy(update={"device": device})
+    return CvatFunction(
+        function=function,
+        function_parameters=function_parameters or {},
+        device=device,
+        **(labels or LabelMatching()).model_dump(),
         **settings,
-    }
-    doubled = [name for name, value in given.items() if value]
-    if doubled:
-        raise ValueError(
-            f"function_block holds a configured function, and {', '.join(doubled)} would change it;"
-            " leave these empty, or leave function_block empty"
-        )
-    return block if device is None else block.model_copy(update={"device": device})
+    )
 
 
 def make_options(
@@ -147,7 +133,8 @@ def make_options(
 ) -> Options:
     """Put the parameters of a flow into the options of a run."""
     return Options(
-        selection=Selection(frames=frames.frames, jobs=frames.jobs),
+        # a list that was emptied in the form is one that was not given
+        selection=Selection(frames=frames.frames or None, jobs=frames.jobs or None),
         existing=existing,
         allow_unmatched_labels=function.allow_unmatched_labels,
         label_map=function.label_map,
@@ -167,9 +154,12 @@ def make_options(
 def name_run() -> str:
     """The name of a run of a flow on a task, such as `annotate task 42 with nanodet_detection`."""
     parameters = flow_run.parameters
-    block = parameters.get("function_block")
-    function = parameters.get("function") if block is None else block.function
-    frames = parameters.get("frames")
-    jobs = getattr(frames, "jobs", None)
+    jobs = getattr(parameters.get("frames"), "jobs", None)
     shard = f" (jobs {jobs[0]}-{jobs[-1]})" if jobs else ""
-    return f"{flow_run.flow_name} {parameters['task_id']}{shard} with {function}"
+    return f"{flow_run.flow_name} {parameters['task_id']}{shard} with {chosen_name(parameters)}"
+
+
+def chosen_name(parameters: Mapping[str, Any]) -> str:
+    """The name of the function that a run is to use, by the parameters of its flow; empty for none."""
+    block = parameters.get("function_block")
+    return str(parameters.get("function") or "") if block is None else str(block.function)

@@ -50,7 +50,7 @@ def refine_task(
         credentials: The block that says how to log in to CVAT.
         function: A built-in function, such as grabcut_interaction, or one that a package has registered.
         function_parameters: Parameters of the function, each value as type:value, such as float:0.3.
-        function_block: A block with a configured function, instead of the function here.
+        function_block: A block with a configured function, in place of the function here.
         labels: The names of the labels whose shapes are refined; empty for all.
         sources: Who made the shapes that are refined; empty for all.
         shape_types: Refine rectangles or points only; empty for both.
@@ -67,7 +67,6 @@ def refine_task(
         function_block,
         function,
         function_parameters,
-        default=INTERACTION_FUNCTION,
         device=settings.device,
     )
     options = make_options(chosen, frames, settings)

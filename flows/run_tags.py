@@ -1,28 +1,37 @@
 """How a flow run is known again: by tags that say what it works on, with what, and with which result.
 
-Two runs have the same key only if they would write the same: same task, media, function, settings. So
-`annotate_project` finds the tasks that have no run yet, and nothing is annotated twice for nothing.
+Two runs have the same key only if they would write the same to the jobs that they have in common: same task,
+media, function, settings. So `annotate_project` finds the jobs that no run has annotated yet, and nothing is
+annotated twice for nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import importlib
+import json
+from collections.abc import Collection, Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.sorting import FlowRunSort
 from prefect.runtime import flow_run
-from pydantic_core import to_json
+from pydantic_core import to_jsonable_python
 
+from prefect_cvat.auto_annotation.loading import find_function
 from prefect_cvat.fingerprint import fingerprint
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options import Options
 
-__all__ = ["add_tags", "function_version", "last_run", "run_key", "task_tag"]
+__all__ = ["add_tags", "completed_jobs", "function_version", "last_run", "run_key", "shard_key", "task_tag"]
 
 
 def task_tag(url: str, task_id: int) -> str:
@@ -33,27 +42,36 @@ def task_tag(url: str, task_id: int) -> str:
 def function_version(function: CvatFunction, loaded: Any) -> str:
     """A digest of a function and of how it is used; it changes when the function may find something else.
 
-    Where the function itself cannot be looked through (see `fingerprint`), its name stands for it.
+    It is the same on all machines, before and after the function was used. A function is taken at the word
+    of its `version`; of any other the code counts, and not what it holds.
     """
+    version = getattr(loaded, "version", None)
+    if not isinstance(version, str | int):
+        module = importlib.import_module(find_function(function.function))
+        version = fingerprint(module) or function.function
     settings = function.model_dump(include=set(CvatFunction.model_fields) - {"device"})
-    return _digest([fingerprint(loaded) or function.function, settings])
+    return _digest([version, settings])
 
 
 def run_key(url: str, task_id: int, media: object, version: str, kind: object, options: Options) -> str:
-    """The tag that runs share which would write the same.
+    """The tag that runs share which would write the same to a job.
 
     Args:
         url: The server.
         task_id: The task.
         media: What changes with the task's media: `chunks_updated_date`.
         version: That of the function, see `function_version`.
-        kind: What kind of run it is, with the options of its own.
-        options: How it is done.
+        kind: What kind of run it is, with the options of its own, as JSON or what becomes JSON.
+        options: How it is done. Its jobs do not count.
     """
-    selection = options.selection
-    said = [str(kind), options.existing, options.quality]
-    chosen = [None if some is None else sorted(some) for some in (selection.frames, selection.jobs)]
-    return f"key:{_digest([url, task_id, str(media), version, said, chosen])}"
+    frames = None if options.selection.frames is None else sorted(options.selection.frames)
+    settings = [options.existing, options.quality, options.on_frame_error, frames]
+    return f"key:{_digest([url, task_id, str(media), version, kind, settings])}"
+
+
+def shard_key(key: str, jobs: Collection[int] | None) -> str:
+    """The tag of runs with a key on the same jobs."""
+    return f"{key}/{'all jobs' if jobs is None else _digest(sorted(jobs))}"
 
 
 def add_tags(tags: Iterable[str]) -> None:
@@ -63,15 +81,37 @@ def add_tags(tags: Iterable[str]) -> None:
         prefect.update_flow_run(flow_run.id, tags=[*before, *(tag for tag in tags if tag not in before)])
 
 
-def last_run(prefect: SyncPrefectClient, key: str) -> tuple[FlowRun | None, int]:
-    """The newest run with this key, and how many there have been."""
+def last_run(prefect: SyncPrefectClient, tag: str) -> FlowRun | None:
+    """The newest run with a tag."""
     runs = prefect.read_flow_runs(
-        flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(all_=[key])),
+        flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(all_=[tag])),
         sort=FlowRunSort.EXPECTED_START_TIME_DESC,
-        limit=100,
+        limit=1,
     )
-    return (runs[0] if runs else None), len(runs)
+    return runs[0] if runs else None
+
+
+def completed_jobs(prefect: SyncPrefectClient, key: str, jobs: Collection[int]) -> set[int]:
+    """Which jobs of a task completed runs with a key have annotated."""
+    completed = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.COMPLETED]))
+    wanted = FlowRunFilter(tags=FlowRunFilterTags(all_=[key]), state=completed)
+    found: set[int] = set()
+    for run in _each_run(prefect, wanted):
+        frames = run.parameters.get("frames") or {}
+        found.update(jobs if frames.get("jobs") is None else frames["jobs"])
+        if found.issuperset(jobs):
+            break
+    return found.intersection(jobs)
+
+
+def _each_run(prefect: SyncPrefectClient, wanted: FlowRunFilter, page: int = 200) -> Iterable[FlowRun]:
+    offset = 0
+    while runs := prefect.read_flow_runs(flow_run_filter=wanted, limit=page, offset=offset):
+        yield from runs
+        offset += len(runs)
 
 
 def _digest(value: object) -> str:
-    return hashlib.sha256(to_json(value)).hexdigest()[:16]
+    """Of what the value says as JSON, whatever the order of its keys."""
+    text = json.dumps(to_jsonable_python(value), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

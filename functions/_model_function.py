@@ -79,11 +79,13 @@ class ModelFunction(abc.ABC):
 
     @cached_property
     def version(self) -> str:
-        """A digest of all that decides what is found on an image: weights, settings, code."""
+        """A digest of all that decides what is found on an image: weights, settings, code.
+
+        Not of the device: what one machine has found and kept, or has finished, others need not do again.
+        """
         described = [
             type(self).__qualname__,
-            torch.__version__,
-            repr((self._half_precision, self._device.type)),
+            repr(self._half_precision),
             *(repr(setting) for setting in self._settings()),
         ]
         digest = hashlib.sha256("\n".join(described).encode())

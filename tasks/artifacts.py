@@ -36,7 +36,7 @@ from prefect_cvat.progress import LoggedProgress
 from prefect_cvat.report import RunReport
 from prefect_cvat.report_markdown import Outcome, escape, render_markdown, task_link
 
-__all__ = ["ArtifactProgress", "draw_frames", "publish_report"]
+__all__ = ["ArtifactProgress", "data_uri", "draw_frames", "only_warned", "publish_report"]
 
 SECONDS_BETWEEN_UPDATES = 1.0
 """How often the bar moves at the most."""
@@ -140,16 +140,16 @@ def publish_report(
     """
     task = f"task-{report.task_id}"
     link = task_link(report)
-    with _only_warned():
+    with only_warned():
         create_markdown_artifact(
             render_markdown(report, outcome, error), f"report-{task}", f"{link}: {outcome}"
         )
         create_link_artifact(report.url, f"Task {report.task_id} in CVAT", f"link-{task}", link)
         if report.scores:
-            uri = _data_uri("image/png", plot_scores(report.scores))
+            uri = data_uri("image/png", plot_scores(report.scores))
             create_image_artifact(uri, f"scores-{task}", f"{link}: scores")
         for number, picture in enumerate(pictures, 1):
-            uri = _data_uri("image/svg+xml", picture.svg.encode())
+            uri = data_uri("image/svg+xml", picture.svg.encode())
             create_image_artifact(uri, f"frame-{number}-{task}", f"{link}: {escape(picture.description)}")
 
 
@@ -167,7 +167,8 @@ def draw_frames(client: Client, plan: Plan, how_many: int = 4) -> list[Picture]:
 
 
 @contextmanager
-def _only_warned() -> Iterator[None]:
+def only_warned() -> Iterator[None]:
+    """Warn, and go on, when Prefect's server does not take an artifact."""
     try:
         yield
     except _PREFECT_ERRORS as error:
@@ -181,5 +182,6 @@ def _brief(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())[:MOST_ERROR_LETTERS]}"
 
 
-def _data_uri(media_type: str, content: bytes) -> str:
+def data_uri(media_type: str, content: bytes) -> str:
+    """A picture as the address of an image artifact."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode()}"

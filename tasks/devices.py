@@ -8,12 +8,11 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from httpx import HTTPStatusError
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 
-from prefect_cvat.auto_annotation.loading import takes_parameter
+from prefect_cvat.auto_annotation.loading import parse_parameters, takes_parameter
 from prefect_cvat.function_block import CvatFunction
-from prefect_cvat.tasks.limits import device_limit, ensure_limit, slots
+from prefect_cvat.tasks.limits import device_limit, ensure_limit, is_refused, slots
 
 __all__ = ["device_slot", "loaded_function", "local_devices"]
 
@@ -28,7 +27,7 @@ def loaded_function(function: CvatFunction) -> Iterator[Any]:
     Where the function takes a `device` and none was chosen, it gets the first accelerator that is free.
     """
     with ExitStack() as taken:
-        device = None if function.device is None else _numbered(function.device)
+        device = _wanted(function)
         if device is None and (devices := local_devices()) and takes_parameter(function.function, "device"):
             device = taken.enter_context(device_slot(devices))
         elif device is not None and _is_accelerator(device):
@@ -78,16 +77,17 @@ def _enter_first_free(slot: ExitStack, devices: Sequence[str]) -> str | None:
         try:
             slot.enter_context(slots([device_limit(device)], max_retries=0))
         except ConcurrencySlotAcquisitionError as error:
-            if not _is_taken(error):
+            if not is_refused(error, 423):
                 raise
         else:
             return device
     return None
 
 
-def _is_taken(error: ConcurrencySlotAcquisitionError) -> bool:
-    cause = error.__cause__
-    return isinstance(cause, HTTPStatusError) and cause.response.status_code == 423
+def _wanted(function: CvatFunction) -> str | None:
+    """The device that was chosen, be it among the function's own parameters; None for any."""
+    device = function.device or parse_parameters(function.function_parameters).get("device")
+    return None if device in (None, "", "auto") else _numbered(str(device))
 
 
 def _device_of(function: object) -> str | None:

@@ -6,26 +6,34 @@ with a number of one's own. It is always taken strictly: Prefect would let a run
 
 from __future__ import annotations
 
+import random
 import re
 import socket
-from collections.abc import Collection, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from urllib.parse import urlsplit
 
+from httpx import HTTPStatusError
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, GlobalConcurrencyLimitUpdate
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+from prefect_cvat.tasks.events import server_slug
 
 __all__ = [
     "DEFAULT_RUNS_PER_SERVER",
     "device_limit",
     "ensure_limit",
+    "is_refused",
     "job_limit",
-    "run_slots",
     "server_limit",
+    "server_slot",
     "slots",
     "task_limit",
+    "task_slots",
 ]
 
 DEFAULT_RUNS_PER_SERVER = 4
@@ -34,23 +42,30 @@ DEFAULT_RUNS_PER_SERVER = 4
 RUNS_ON_JOBS = 1000
 """How many slots a task has: a run that was given jobs takes one of them, any other run all."""
 
-LEASE_SECONDS = 120
-"""After this time the slots of a process that was killed are free again."""
+LEASE_SECONDS = 180
+"""After this time the slots of a process that was killed are free again. They are renewed at three quarters
+of it; a run that cannot is ended by Prefect after three attempts, before another one is let in."""
+
+RENEWAL_RETRIES = 2
+"""How often each of these attempts sends its request again: they must all fit into a quarter of the lease."""
+
+SECONDS_BETWEEN_WORDS = 60.0
+"""How often it is said that a run waits."""
 
 
 def server_limit(url: str) -> str:
     """The name of the limit of runs on a CVAT server."""
-    return f"prefect-cvat-server-{_slug(urlsplit(url).netloc)}"
+    return f"prefect-cvat-server-{server_slug(url)}"
 
 
 def task_limit(url: str, task_id: int) -> str:
     """The name of the limit of runs on one task of a CVAT server, on whatever machine."""
-    return f"prefect-cvat-task-{_slug(urlsplit(url).netloc)}-{task_id}"
+    return f"prefect-cvat-task-{server_slug(url)}-{task_id}"
 
 
 def job_limit(url: str, job_id: int) -> str:
     """The name of the limit of runs on one job of a CVAT server: one."""
-    return f"prefect-cvat-job-{_slug(urlsplit(url).netloc)}-{job_id}"
+    return f"prefect-cvat-job-{server_slug(url)}-{job_id}"
 
 
 def device_limit(device: str, host: str | None = None) -> str:
@@ -85,10 +100,15 @@ def ensure_limit(name: str, limit: int, *, overwrite: bool = False) -> str:
 
 
 @contextmanager
-def run_slots(
-    url: str, task_id: int, jobs: Collection[int] | None = None, *, timeout: float | None = None
+def task_slots(
+    url: str,
+    task_id: int,
+    jobs: Collection[int] | None = None,
+    *,
+    timeout: float | None = None,
+    tell: Callable[[str], object] = lambda _: None,
 ) -> Iterator[None]:
-    """Be the only run on a task, or on jobs of it, and take a slot of the server; wait for them.
+    """Be the only run on a task, or on jobs of it; wait until it is free.
 
     Runs that were given jobs share the task, and each job is one run's at a time; any other run has all of
     the task.
@@ -98,23 +118,31 @@ def run_slots(
         task_id: The task.
         jobs: The jobs that the run was given; None for one that may write to any.
         timeout: Seconds to wait; None waits for as long as it takes.
+        tell: Is told, now and then, what is waited for.
 
     Raises:
-        TimeoutError: They were not free in time.
+        TimeoutError: It was not free in time.
     """
-    task, server = task_limit(url, task_id), server_limit(url)
+    task = task_limit(url, task_id)
     ensure_limit(task, RUNS_ON_JOBS, overwrite=True)
-    ensure_limit(server, DEFAULT_RUNS_PER_SERVER)
+    of_jobs = [job_limit(url, job) for job in sorted(set(jobs or ()))]
+    for name in of_jobs:
+        ensure_limit(name, 1)
+    occupy = RUNS_ON_JOBS if jobs is None else 1
     with ExitStack() as taken:
-        if jobs is None:
-            taken.enter_context(slots([task], occupy=RUNS_ON_JOBS, timeout=timeout))
-            taken.enter_context(slots([server], timeout=timeout))
-        else:
-            of_jobs = [job_limit(url, job) for job in sorted(set(jobs))]
-            for name in of_jobs:
-                ensure_limit(name, 1)
-            taken.enter_context(slots([task, *of_jobs], timeout=timeout))
-            taken.enter_context(slots([server], timeout=timeout))
+        _wait_for(taken, [task, *of_jobs], occupy=occupy, timeout=timeout, tell=tell)
+        yield
+
+
+@contextmanager
+def server_slot(
+    url: str, *, timeout: float | None = None, tell: Callable[[str], object] = lambda _: None
+) -> Iterator[None]:
+    """Take one of the slots that a CVAT server has for runs; wait for it, see `task_slots`."""
+    name = server_limit(url)
+    ensure_limit(name, DEFAULT_RUNS_PER_SERVER)
+    with ExitStack() as taken:
+        _wait_for(taken, [name], occupy=1, timeout=timeout, tell=tell)
         yield
 
 
@@ -133,6 +161,47 @@ def slots(
         lease_duration=LEASE_SECONDS,
         strict=True,
     )
+
+
+def is_refused(error: ConcurrencySlotAcquisitionError, status: int) -> bool:
+    """Whether slots were refused with an HTTP status: 423 when they are taken, 503 when SQLite is busy."""
+    cause = error.__cause__
+    return isinstance(cause, HTTPStatusError) and cause.response.status_code == status
+
+
+def _wait_for(
+    taken: ExitStack,
+    names: list[str],
+    *,
+    occupy: int,
+    timeout: float | None,
+    tell: Callable[[str], object],
+) -> None:
+    started = time.monotonic()
+    next_word = started + SECONDS_BETWEEN_WORDS
+    while True:
+        left = None if timeout is None else max(0.1, timeout - (time.monotonic() - started))
+        patience = SECONDS_BETWEEN_WORDS if left is None else min(left, SECONDS_BETWEEN_WORDS)
+        try:
+            # a lease that cannot be renewed ends the run; with Prefect's own retries, it would end after
+            # another run has been let in
+            with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: RENEWAL_RETRIES}):
+                taken.enter_context(slots(names, occupy=occupy, timeout=patience))
+        except TimeoutError:
+            if left is not None and left <= SECONDS_BETWEEN_WORDS:
+                raise
+        except ConcurrencySlotAcquisitionError as error:
+            if not is_refused(error, 503):
+                raise
+            time.sleep(random.uniform(0.2, 1.0))  # noqa: S311 (so that those who wait do not meet again)
+        else:
+            return
+        if time.monotonic() > next_word:
+            next_word += SECONDS_BETWEEN_WORDS
+            tell(
+                f"waiting for a slot of the limit {', '.join(names[:3])}; if no run has it any more, free it"
+                f" with `prefect gcl update {names[0]} --active-slots 0`"
+            )
 
 
 def _slug(text: str) -> str:

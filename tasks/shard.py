@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import cast
 
+import httpx
 from prefect import task
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
@@ -18,7 +19,7 @@ from prefect_cvat.options import Options
 from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.report import RunReport
 from prefect_cvat.tasks.devices import loaded_function
-from prefect_cvat.tasks.limits import run_slots
+from prefect_cvat.tasks.limits import server_slot, task_slots
 from prefect_cvat.tasks.policy import NETWORK
 
 __all__ = ["Shard", "annotate_shard"]
@@ -59,8 +60,9 @@ def annotate_shard(shard: Shard) -> RunReport:
     function = CvatFunction.model_validate_json(shard.function)
     with (
         credentials.get_client() as client,
-        run_slots(client.url, shard.task_id, shard.options.selection.jobs),
+        task_slots(client.url, shard.task_id, shard.options.selection.jobs),
         loaded_function(function) as loaded,
+        server_slot(client.url),
         ThreadSubmitter() as threads,
     ):
         run = AnnotateRun(client, shard.task_id, loaded, shard.options, function_name=function.function)
@@ -71,19 +73,24 @@ class _StopWithFlowRun:
     """Progress that ends the run when its flow run is not going on any more."""
 
     def __init__(self) -> None:
-        self._next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
+        self._next_look = 0.0
 
-    def start(self, total: int) -> None:
-        pass
+    def start(self, total: int) -> None:  # noqa: ARG002 (the protocol has it)
+        self._look()
 
-    def advance(self, frames: int) -> None:  # noqa: ARG002 (the protocol has it)
-        if time.monotonic() < self._next_look:
-            return
-        with get_client(sync_client=True) as prefect:
-            state = prefect.read_flow_run(flow_run.id).state
-        if state is not None and not state.is_running():
-            raise RunStoppedError(f"the flow run of this shard is {state.name}; run it again to complete it")
-        self._next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
+    def advance(self, frames: int) -> None:  # noqa: ARG002
+        if time.monotonic() >= self._next_look:
+            self._look()
 
     def finish(self) -> None:
         pass
+
+    def _look(self) -> None:
+        self._next_look = time.monotonic() + SECONDS_BETWEEN_LOOKS
+        try:
+            with get_client(sync_client=True) as prefect:
+                state = prefect.read_flow_run(flow_run.id).state
+        except httpx.HTTPError:  # a Prefect server that is away says nothing
+            return
+        if state is not None and not state.is_running():
+            raise RunStoppedError(f"the flow run of this shard is {state.name}; run it again to complete it")

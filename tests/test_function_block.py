@@ -48,12 +48,11 @@ def test_what_is_not_allowed_is_not_loaded():
         CvatFunction(function="os.path").get_function()
 
 
-def test_a_flow_takes_the_block_or_its_own_parameters_but_not_both():
+def test_a_block_takes_the_place_of_what_else_is_said_but_for_the_device():
     block = CvatFunction(function="torchvision_detection", conf_threshold=0.4)
-    assert choose_function(block, "nanodet_detection", None) is block
-    on_a_device = choose_function(block, "nanodet_detection", None, device="cuda:1")
-    assert (on_a_device.device, on_a_device.conf_threshold) == ("cuda:1", 0.4)
-    with pytest.raises(ValueError, match="function_block holds .* function, conf_threshold would change it"):
-        choose_function(block, "tiled", None, labels=LabelMatching(), conf_threshold=0.5)
-    with pytest.raises(ValueError, match="labels would change it"):
-        choose_function(block, "nanodet_detection", None, labels=LabelMatching(ignore_case=True))
+    assert choose_function(block, "nanodet_detection", allow_unmatched_labels=True) is block
+    on_a_device = choose_function(block, "nanodet_detection", device="cuda:1")
+    assert (on_a_device.function, on_a_device.device) == ("torchvision_detection", "cuda:1")
+    assert on_a_device.conf_threshold == 0.4
+    described = choose_function(None, "tiled", labels=LabelMatching(ignore_case=True), conf_threshold=0.5)
+    assert (described.function, described.ignore_case, described.conf_threshold) == ("tiled", True, 0.5)

@@ -93,6 +93,11 @@ class Run(ABC):
         assert self._plan is not None, "plan_task comes first"
         return self._plan
 
+    @property
+    def seconds_until_settled(self) -> float:
+        """Seconds until the server must have committed all that this run has sent and lost sight of."""
+        return max((writer.seconds_until_settled for writer in self._writers.values()), default=0.0)
+
     def stop(self) -> None:
         """Begin no further stage of a batch: those that are at work come to their end, all others raise.
 

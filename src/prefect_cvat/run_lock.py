@@ -23,7 +23,7 @@ from pathlib import Path
 import filelock
 
 from prefect_cvat.cache import cache_folder
-from prefect_cvat.exceptions import RunInProgressError
+from prefect_cvat.exceptions import RunInProgressError, StorageError
 
 __all__ = ["RunLock", "only_run_on"]
 
@@ -56,7 +56,13 @@ def only_run_on(url: str, task_id: int, jobs: Collection[int] | None = None) -> 
     """
     name = hashlib.sha256(f"{url} {task_id}".encode()).hexdigest()[:24]
     folder = cache_folder() / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"the locks of runs cannot be kept in {folder}: {error}; set PREFECT_CVAT_CACHE_DIR to a folder"
+            " that can be written"
+        ) from error
     task_note = folder / f"{name}.txt"
     job_notes = {job: folder / f"{name}-{job}.txt" for job in sorted(jobs or ())}
     with ExitStack() as locks:

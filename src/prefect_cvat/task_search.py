@@ -13,11 +13,21 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from prefect_cvat.annotation_requests import frames_of
 from prefect_cvat.client import Client, check_annotatable
-from prefect_cvat.exceptions import NoDataError, UnsupportedTaskError
+from prefect_cvat.exceptions import (
+    InvalidResponseError,
+    NoDataError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnsupportedTaskError,
+)
 from prefect_cvat.models import Job, Task
 from prefect_cvat.plan import Plan, make_plan, read_task
 
 __all__ = ["FoundTask", "TaskSelection", "find_tasks", "has_unannotated_frames"]
+
+
+_OF_ONE_TASK = (NoDataError, UnsupportedTaskError, NotFoundError, PermissionDeniedError, InvalidResponseError)
+"""What may be wrong with a task, or come of its being deleted meanwhile, and says nothing of the others."""
 
 
 class TaskSelection(BaseModel):
@@ -92,29 +102,34 @@ def find_tasks(
             continue
         try:
             check_annotatable(task)
-        except (NoDataError, UnsupportedTaskError) as error:
-            tell(str(error))
+            plan = make_plan(read_task(client, task.id))
+            jobs = [job for job in plan.jobs if _is_wanted(job, selection)]
+            if selection.with_unannotated_frames and not any(
+                has_unannotated_frames(client, plan, job) for job in jobs
+            ):
+                continue
+        except _OF_ONE_TASK as error:
+            tell(f"task {task.id}: {error}")
             continue
-        plan = make_plan(read_task(client, task.id))
-        jobs = [job for job in plan.jobs if _is_wanted(job, selection)]
-        if not jobs or (
-            selection.with_unannotated_frames
-            and not any(has_unannotated_frames(client, plan, job) for job in jobs)
-        ):
+        if not jobs:
             continue
         yield FoundTask(task, plan, None if len(jobs) == len(plan.jobs) else tuple(job.id for job in jobs))
 
 
 def has_unannotated_frames(client: Client, plan: Plan, job: Job) -> bool:
-    """Whether a job has frames to annotate on which nothing is; a track is also between its keyframes."""
+    """Whether a job has frames to annotate on which nothing is.
+
+    CVAT shows a track from its first keyframe to the end of the job, unless its last one is outside.
+    """
     open_frames = {frame.number for frame in plan.frames_between(job.start_frame, job.stop_frame)}
     for _, annotation in client.each_job_annotation(job.id):
         if not open_frames:
             break
         frames = frames_of(annotation)
-        open_frames.difference_update(
-            range(min(frames), max(frames) + 1) if "shapes" in annotation else frames
-        )
+        if "shapes" in annotation:
+            ended = all(shape.get("outside") for shape in annotation["shapes"][-1:])
+            frames = set(range(min(frames), (max(frames) if ended else job.stop_frame) + 1))
+        open_frames -= frames
     return bool(open_frames)
 
 

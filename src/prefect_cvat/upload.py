@@ -127,6 +127,13 @@ class JobWriter:
         """Whether the server may yet commit something that this run has lost sight of."""
         return self._last_unknown_fate is not None
 
+    @property
+    def seconds_until_settled(self) -> float:
+        """Seconds until whatever a client has given up must have been committed."""
+        if self._last_unknown_fate is None:
+            return 0.0
+        return max(0.0, self._last_unknown_fate + self.late_commit_seconds - time.monotonic())
+
     def expect_late_commit(self) -> None:
         """Take a write for lost just now: that of a run before this one, which broke off."""
         self._last_unknown_fate = time.monotonic()
@@ -338,7 +345,7 @@ class JobWriter:
 
     def _verify(self) -> None:
         baseline = self._read_baseline()
-        is_final = not self._seconds_until_settled()  # asked before the job is read
+        is_final = not self.seconds_until_settled  # asked before the job is read
         wanted = self._written + self._reused
         found: Counter[bytes] = Counter()
         self._to_replace.clear()
@@ -390,14 +397,8 @@ class JobWriter:
             self._existing is Existing.CLEAR or annotation.get("source") in self._sources
         )
 
-    def _seconds_until_settled(self) -> float:
-        """Seconds until whatever a client has given up must have been committed."""
-        if self._last_unknown_fate is None:
-            return 0.0
-        return max(0.0, self._last_unknown_fate + self.late_commit_seconds - time.monotonic())
-
     def _wait_for_late_commits(self) -> None:
-        while seconds := self._seconds_until_settled():
+        while seconds := self.seconds_until_settled:
             time.sleep(seconds)
 
     def _remove(self, annotations: Sequence[tuple[str, dict[str, Any]]]) -> None:

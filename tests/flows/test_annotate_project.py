@@ -82,7 +82,7 @@ def test_a_large_task_is_split_by_its_jobs(credentials, client, project):
         credentials, project_id, function=FUNCTION, fan_out=FanOut(deployment=None, shard_frames=4)
     )
     a, b, c = (job.id for job in client.jobs(large))
-    assert report.completed == [f"task {large}, jobs {a}-{b}", f"task {large}, jobs {c}-{c}", f"task {small}"]
+    assert report.completed == [f"task {large}, jobs {a}-{b}", f"task {large}, job {c}", f"task {small}"]
     assert boxes(client, large) == [0, 1, 2, 3, 4, 5]
 
 
@@ -98,7 +98,7 @@ def test_only_tasks_and_jobs_that_match_are_annotated(credentials, client, proje
         function=FUNCTION,
         fan_out=HERE,
     )
-    assert report.completed == [f"task {night}, jobs {fresh.id}-{fresh.id}"]
+    assert report.completed == [f"task {night}, job {fresh.id}"]
     assert (boxes(client, night), boxes(client, day)) == ([2, 3], [])
 
 

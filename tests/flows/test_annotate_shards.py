@@ -1,6 +1,10 @@
 """The flow that annotates a task in shards, on a real Prefect server, in threads and on Dask."""
 
+import sys
+
+import cloudpickle
 import pytest
+from prefect.context import serialize_context
 from pydantic import SecretStr
 
 from prefect_cvat import annotate_task
@@ -14,6 +18,8 @@ pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
     pytest.mark.filterwarnings("default"),  # Prefect's own
 ]
+
+annotate_shards_module = sys.modules["prefect_cvat.flows.annotate_shards"]
 
 FUNCTION = "flow_functions.one_box"
 
@@ -58,11 +64,30 @@ def test_a_shard_that_fails_fails_the_run_but_not_the_others(credentials, client
 
 def test_credentials_must_have_been_saved(sandbox, make_task):
     unsaved = CvatCredentials(url=sandbox.url, username="admin", password=SecretStr("admin"))
-    with pytest.raises(ValueError, match="have not been saved"):
+    with pytest.raises(ValueError, match="CvatCredentials has not been saved"):
         annotate_shards(make_task(2), unsaved, function=FUNCTION)
 
 
+def test_no_secret_goes_to_another_machine(client, sandbox, prefect_server, make_task, monkeypatch):
+    token = client.json("POST", "/api/auth/access_tokens", body={"name": "shards"})["value"]
+    CvatCredentials(url=sandbox.url, access_token=SecretStr(token)).save("token", overwrite=True)
+    credentials = CvatCredentials.load("token")
+    sent = []
+
+    class Recorder:
+        def submit(self, shard):
+            sent.append(cloudpickle.dumps((serialize_context(), shard)))
+            raise RuntimeError("that is all")
+
+    monkeypatch.setattr(annotate_shards_module, "annotate_shard", Recorder())
+    with pytest.raises(RuntimeError, match="that is all"):
+        annotate_shards(make_task(2), credentials, function=FUNCTION)
+    [pickled] = sent
+    assert b"task_id" in pickled
+    assert token.encode() not in pickled
+
+
 def test_dask_is_an_extra(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "prefect_dask", None)
+    monkeypatch.setitem(sys.modules, "prefect_dask.task_runners", None)
     with pytest.raises(MissingLibraryError, match=r"prefect-cvat\[dask\]"):
         shard_task_runner("local")

@@ -3,11 +3,12 @@
 import threading
 
 import pytest
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 
 from prefect_cvat.function_block import CvatFunction
-from prefect_cvat.tasks import devices
+from prefect_cvat.tasks import devices, limits
 from prefect_cvat.tasks.devices import device_slot, loaded_function
-from prefect_cvat.tasks.limits import run_slots
+from prefect_cvat.tasks.limits import slots, task_slots
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.filterwarnings("default")]
 
@@ -38,12 +39,12 @@ def test_a_function_is_loaded_on_a_free_device_and_closed(monkeypatch):
 
 
 def test_runs_that_were_given_jobs_share_a_task():
-    with run_slots(URL, 1, [1, 2]):
-        with run_slots(URL, 1, [3]), pytest.raises(TimeoutError), run_slots(URL, 1, [2, 4], timeout=1):
+    with task_slots(URL, 1, [1, 2]):
+        with task_slots(URL, 1, [3]), pytest.raises(TimeoutError), task_slots(URL, 1, [2, 4], timeout=1):
             pytest.fail("two runs had a job at a time")
-        with pytest.raises(TimeoutError), run_slots(URL, 1, timeout=1):
+        with pytest.raises(TimeoutError), task_slots(URL, 1, timeout=1):
             pytest.fail("a run had the task while another had jobs of it")
-    with run_slots(URL, 1, timeout=30):
+    with task_slots(URL, 1, timeout=30):
         pass
 
 
@@ -52,7 +53,7 @@ def test_limits_that_many_make_at_the_same_time_are_made_once():
 
     def begin(job):
         try:
-            with run_slots(URL, 2, [job], timeout=60):
+            with task_slots(URL, 2, [job], timeout=60):
                 pass
         except Exception as error:
             errors.append(error)
@@ -63,3 +64,35 @@ def test_limits_that_many_make_at_the_same_time_are_made_once():
     for thread in threads:
         thread.join()
     assert errors == []
+
+
+def test_a_limit_that_is_missing_is_an_error_and_not_no_limit():
+    with pytest.raises(ConcurrencySlotAcquisitionError, match="must be created"):
+        slots(["prefect-cvat-nowhere"]).__enter__()
+
+
+@pytest.mark.parametrize("chosen", [{"device": "auto"}, {"function_parameters": {"device": "str:auto"}}])
+def test_auto_is_any_device(monkeypatch, chosen):
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+    monkeypatch.setattr(devices, "local_devices", lambda: ["cuda:5"])
+    function = CvatFunction(function="flow_functions.on_device", **chosen)
+    with loaded_function(function) as loaded:
+        assert loaded.device == "cuda:5"
+
+
+def test_a_device_among_the_parameters_of_the_function_is_kept(monkeypatch):
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+    monkeypatch.setattr(devices, "local_devices", lambda: ["cuda:0", "cuda:1"])
+    parameters = {"device": "str:cuda:1"}
+    function = CvatFunction(function="flow_functions.on_device", function_parameters=parameters)
+    with loaded_function(function) as loaded:
+        assert loaded.device == "cuda:1"
+
+
+def test_it_is_said_what_is_waited_for(monkeypatch):
+    monkeypatch.setattr(limits, "SECONDS_BETWEEN_WORDS", 0.5)
+    told = []
+    with task_slots(URL, 3), pytest.raises(TimeoutError), task_slots(URL, 3, timeout=2, tell=told.append):
+        pytest.fail("two runs had the task at a time")
+    assert "waiting for a slot of the limit prefect-cvat-task-gpu-example-com-3" in told[0]
+    assert "prefect gcl update prefect-cvat-task-gpu-example-com-3 --active-slots 0" in told[0]

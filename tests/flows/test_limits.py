@@ -6,7 +6,14 @@ import time
 import pytest
 from prefect.client.orchestration import get_client
 
-from prefect_cvat.tasks.limits import RUNS_ON_JOBS, ensure_limit, run_slots, server_limit, task_limit
+from prefect_cvat.tasks.limits import (
+    RUNS_ON_JOBS,
+    ensure_limit,
+    server_limit,
+    server_slot,
+    task_limit,
+    task_slots,
+)
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.filterwarnings("default")]
 
@@ -31,7 +38,7 @@ def test_a_limit_is_made_once_and_changed_only_when_that_is_asked_for():
 
 
 def test_a_run_takes_its_slots_and_gives_them_back():
-    with run_slots(URL, 7):
+    with task_slots(URL, 7), server_slot(URL):
         assert slots(task_limit(URL, 7)) == (RUNS_ON_JOBS, RUNS_ON_JOBS)
         assert slots(server_limit(URL))[0] == 1
     assert slots(task_limit(URL, 7))[0] == 0
@@ -42,15 +49,15 @@ def test_a_second_run_on_the_same_task_waits():
     order = []
 
     def second():
-        with run_slots(URL, 8):
+        with task_slots(URL, 8):
             order.append("second")
 
-    with run_slots(URL, 8):
+    with task_slots(URL, 8):
         thread = threading.Thread(target=second)
         thread.start()
         time.sleep(2)
         order.append("first")
     thread.join(60)
     assert order == ["first", "second"]
-    with run_slots(URL, 8), pytest.raises(TimeoutError), run_slots(URL, 8, timeout=1):
+    with task_slots(URL, 8), pytest.raises(TimeoutError), task_slots(URL, 8, timeout=1):
         pytest.fail("two runs had the task at a time")

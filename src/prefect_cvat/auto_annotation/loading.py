@@ -82,15 +82,16 @@ def find_function(name: str) -> str:
             f"{name!r} is a path; a function is loaded by its name here: a built-in, a registered one, or a"
             f" module under a prefix that the environment variable {ALLOWED_MODULES} allows"
         )
-    if "." in name:
-        if not _is_allowed(name):
-            raise FunctionLoadError(
-                f"module {name!r} is not allowed as a function here; whoever runs this process can allow it"
-                f" by a prefix in the environment variable {ALLOWED_MODULES}"
-            )
+    if _is_allowed(name):
         return name
+    if "." in name:
+        raise FunctionLoadError(
+            f"module {name!r} is not allowed as a function here; whoever runs this process can allow it"
+            f" by a prefix in the environment variable {ALLOWED_MODULES}"
+        )
     raise FunctionLoadError(
-        f"there is no function {name!r}; there are {', '.join([*builtins, *sorted(registered)])}"
+        f"there is no function {name!r}; there are {', '.join([*builtins, *sorted(registered)])}, and modules"
+        f" under a prefix in the environment variable {ALLOWED_MODULES}"
     )
 
 
