@@ -23,6 +23,7 @@ from pydantic import ValidationError
 
 from prefect_cvat.auto_annotation.loading import find_function
 from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.flows.fan_out import ANNOTATE_TASK
 from prefect_cvat.function_block import CvatFunction
 
 __all__ = [
@@ -38,9 +39,6 @@ __all__ = [
 
 PREFECT_YAML = Path(__file__).with_name("prefect.yaml")
 """Where the deployments are defined."""
-
-ANNOTATE_TASK = "annotate task/annotate-task"
-"""The full name of the deployment that annotates one task."""
 
 TAG = "prefect-cvat"
 """The tag of all deployments, and so of their runs."""

@@ -28,6 +28,10 @@ from prefect_cvat.webhooks import register_webhook
 
 __all__ = ["set_up", "set_up_limits"]
 
+LEASES_IN_MEMORY = "prefect.server.concurrency.lease_storage.memory"
+LEASE_STORAGE = "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE=prefect.server.concurrency.lease_storage.filesystem"
+"""The setting with which a Prefect 3.9 server keeps leases when it is restarted; it does not by default."""
+
 
 def set_up(
     given: CvatCredentials | None,
@@ -76,6 +80,7 @@ def set_up(
             )
         yield f"block cvat-credentials/{credentials}: {_store_credentials(credentials, given, stored)}"
         yield from set_up_limits(chosen.url, runs_per_server=runs_per_server)
+        yield from _look_at_leases()
         if work_pool is not None:
             yield f"work pool {work_pool!r} of processes ({_ensure_work_pool(work_pool)})"
         yield from set_up_automations(credentials, chosen.url, project_id)
@@ -106,6 +111,17 @@ def set_up_limits(
         name = device_limit(device)
         done = ensure_limit(name, 1)
         yield f"limit {name}: {_slots(name)} at a time ({done})"
+
+
+def _look_at_leases() -> Iterator[str]:
+    """Say so where the Prefect server would never give slots back that were taken before its restart."""
+    with get_client(sync_client=True) as client:
+        settings = client.request("GET", "/admin/settings").json()
+    if settings["server"]["concurrency"]["lease_storage"] == LEASES_IN_MEMORY:
+        yield (
+            "the Prefect server would forget, when it is restarted, which runs have slots of limits, and"
+            f" these would stay taken: start it with {LEASE_STORAGE}"
+        )
 
 
 def _slots(limit: str) -> int:

@@ -27,11 +27,10 @@ from prefect_cvat.flows.parameters import (
     make_options,
 )
 from prefect_cvat.flows.project_report import ProjectReport, publish_project_report
-from prefect_cvat.flows.run_tags import completed_jobs, function_version, run_key, shard_key, task_tag
+from prefect_cvat.flows.run_tags import completed_jobs, look_up_version, run_key, shard_key, task_tag
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.shards import make_shards
 from prefect_cvat.task_search import FoundTask, TaskSelection, find_tasks
-from prefect_cvat.tasks.devices import loaded_function
 
 __all__ = ["annotate_project"]
 
@@ -100,8 +99,7 @@ def annotate_project(
         "labels": labels,
         "settings": settings,
     }
-    with loaded_function(chosen) as loaded:
-        version = function_version(chosen, loaded)
+    version = look_up_version(chosen)
     options = make_options(chosen, FrameSelection(), settings, existing=existing)
 
     def key_of(found: FoundTask) -> str:

@@ -31,14 +31,13 @@ from prefect_cvat.flows.parameters import (
     make_options,
     name_run,
 )
-from prefect_cvat.flows.run_tags import add_tags, function_version, run_key, task_tag
+from prefect_cvat.flows.run_tags import add_tags, look_up_version, run_key, task_tag
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.plan import Plan, make_plan, read_task
 from prefect_cvat.report import RunReport
 from prefect_cvat.settings import Settings
 from prefect_cvat.shards import make_shards, merge_reports
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
-from prefect_cvat.tasks.devices import loaded_function
 from prefect_cvat.tasks.shard import Shard, annotate_shard
 
 __all__ = ["annotate_shards", "shard_task_runner"]
@@ -121,8 +120,7 @@ def annotate_shards(
     )
     document = block_document_id(credentials)
     options = make_options(chosen, frames, settings, existing=existing)
-    with loaded_function(chosen) as loaded:
-        version = function_version(chosen, loaded)
+    version = look_up_version(chosen)
     with credentials.get_client() as client:
         plan = make_plan(read_task(client, task_id), options.selection)
         media = plan.info.meta.chunks_updated_date

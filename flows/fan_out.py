@@ -27,7 +27,10 @@ from pydantic_core import to_jsonable_python
 from prefect_cvat.exceptions import RunsFailedError
 from prefect_cvat.flows.run_tags import last_run
 
-__all__ = ["FanOut", "FinishedRun", "PlannedRun", "block_document_id", "carry_out_runs"]
+__all__ = ["ANNOTATE_TASK", "FanOut", "FinishedRun", "PlannedRun", "block_document_id", "carry_out_runs"]
+
+ANNOTATE_TASK = "annotate task/annotate-task"
+"""The full name of the deployment that annotates one task."""
 
 POLL_SECONDS = 2.0
 """How often the server is asked how the runs are."""
@@ -45,7 +48,7 @@ class FanOut(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     deployment: str | None = Field(
-        default="annotate task/annotate-task",
+        default=ANNOTATE_TASK,
         description=(
             "The deployment that the run on each task is started from, on any worker; empty carries them out"
             " in this run, one after the other."

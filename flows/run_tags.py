@@ -26,12 +26,22 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.runtime import flow_run
 from pydantic_core import to_jsonable_python
 
-from prefect_cvat.auto_annotation.loading import find_function
+from prefect_cvat.auto_annotation.loading import find_function, takes_parameter
 from prefect_cvat.fingerprint import fingerprint
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options import Options
+from prefect_cvat.tasks.devices import loaded_function
 
-__all__ = ["add_tags", "completed_jobs", "function_version", "last_run", "run_key", "shard_key", "task_tag"]
+__all__ = [
+    "add_tags",
+    "completed_jobs",
+    "function_version",
+    "last_run",
+    "look_up_version",
+    "run_key",
+    "shard_key",
+    "task_tag",
+]
 
 
 def task_tag(url: str, task_id: int) -> str:
@@ -51,6 +61,13 @@ def function_version(function: CvatFunction, loaded: Any) -> str:
         version = fingerprint(module) or function.function
     settings = function.model_dump(include=set(CvatFunction.model_fields) - {"device"})
     return _digest([version, settings])
+
+
+def look_up_version(function: CvatFunction) -> str:
+    """The version of a function that is not loaded yet; for that it is, where no device is waited for."""
+    device = "cpu" if takes_parameter(function.function, "device") else None
+    with loaded_function(function.model_copy(update={"device": device})) as loaded:
+        return function_version(function, loaded)
 
 
 def run_key(url: str, task_id: int, media: object, version: str, kind: object, options: Options) -> str:

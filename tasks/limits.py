@@ -42,7 +42,7 @@ DEFAULT_RUNS_PER_SERVER = 4
 RUNS_ON_JOBS = 1000
 """How many slots a task has: a run that was given jobs takes one of them, any other run all."""
 
-LEASE_SECONDS = 180
+LEASE_SECONDS = 120
 """After this time the slots of a process that was killed are free again. They are renewed at three quarters
 of it; a run that cannot is ended by Prefect after three attempts, before another one is let in."""
 

@@ -8,18 +8,24 @@ from prefect_cvat import annotate_task
 from prefect_cvat.auto_annotation.loading import load_function_module
 from prefect_cvat.plan import make_plan, read_task
 from prefect_cvat.report import RunReport
+from prefect_cvat.sandbox import Sandbox
 from prefect_cvat.shards import make_shards, merge_reports
 from prefect_cvat.task_search import TaskSelection, find_tasks, has_unannotated_frames
 
 
 @pytest.fixture
-def names(client, make_task):
-    """Asks for tasks, of those that the test has made; gives their names."""
-    before = {task.id for task in client.tasks()}
+def sandbox():
+    """One with no tasks but those of the test: all that there are, are looked at."""
+    with Sandbox() as server:
+        yield server
+
+
+@pytest.fixture
+def names(client):
+    """Asks for tasks; gives their names."""
 
     def ask(**selection):
-        found = list(find_tasks(client, TaskSelection(**selection)))
-        return [item.task.name for item in found if item.task.id not in before]
+        return [found.task.name for found in find_tasks(client, TaskSelection(**selection))]
 
     return ask
 

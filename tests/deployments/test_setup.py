@@ -14,7 +14,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
 from prefect_cvat.credentials import CvatCredentials
-from prefect_cvat.deployments.setup import set_up, set_up_limits
+from prefect_cvat.deployments.setup import LEASE_STORAGE, set_up, set_up_limits
 from prefect_cvat.deployments.webhook_blocks import SECRET_BLOCK, load_webhook_secret
 from prefect_cvat.exceptions import AuthenticationError, TransportError
 from prefect_cvat.function_block import CvatFunction
@@ -63,6 +63,7 @@ def test_the_first_time_all_is_made_and_the_second_time_nothing_changes(credenti
     assert f"block cvat-credentials/twice: {sandbox.url} as admin (created)" in made
     assert f"limit {server_limit(sandbox.url)}: 4 at a time (created)" in made
     assert "work pool 'pool-twice' of processes (created)" in made
+    assert any(line.endswith(LEASE_STORAGE) for line in made), "the tests' server keeps leases in memory"
     assert made[-1].endswith("deployments/prefect.yaml")
     assert not any("created" in line or "changed)" in line.replace("unchanged)", "") for line in again)
     assert [line.rpartition(" (")[0] for line in made] == [line.rpartition(" (")[0] for line in again]

@@ -104,6 +104,7 @@ def prefect_api(tmp_path_factory) -> Iterator[PrefectApi]:
         "PREFECT_HOME": str(home),
         "PREFECT_API_URL": f"{ui_url}/api",
         "PREFECT_LOGGING_LEVEL": "INFO",
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
         "COLUMNS": "200",
     }
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]

@@ -1,6 +1,7 @@
 """Runs that somebody cancels."""
 
 import time
+from pathlib import Path
 
 import pytest
 from prefect.client.orchestration import get_client
@@ -12,7 +13,7 @@ from pictures import picture
 from prefect_cvat.auto_annotation import label_spec
 from prefect_cvat.deployments.definitions import ANNOTATE_TASK
 
-FRAMES = 200
+FRAMES = 80
 BATCH = 4
 
 pytestmark = pytest.mark.filterwarnings("default")  # Prefect's own
@@ -42,23 +43,20 @@ def frames_with_boxes(client, task_id):
 def test_a_run_that_is_cancelled_stops_within_a_batch_and_says_what_is_there(
     serve, client, task_id, wait_for
 ):
-    served = serve(PREFECT_CVAT_FUNCTION_MODULES="flow_functions", PYTHONPATH="tests")
+    served = serve(PREFECT_CVAT_FUNCTION_MODULES="flow_functions", PYTHONPATH=str(Path(__file__).parents[1]))
     run_id = start_run(task_id)
     wait_for(lambda: frames_with_boxes(client, task_id), 120, "the first annotations", served)
 
     with get_client(sync_client=True) as prefect:
         prefect.set_flow_run_state(run_id, Cancelling())  # what the button in Prefect's pages does
-        asked = time.monotonic()
         at_that_time = len(frames_with_boxes(client, task_id))
         state = wait_for(
             lambda: (found := prefect.read_flow_run(run_id).state).is_final() and found, 40, "the end", served
         )
-        took = time.monotonic() - asked
         assert state.is_cancelled(), served.text()
         artifacts = prefect.read_artifacts(
             artifact_filter=ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]))
         )
-    print(f"cancelled after {took:.1f} s")
     left = frames_with_boxes(client, task_id)
     time.sleep(3)
     assert frames_with_boxes(client, task_id) == left, "something went on writing"
@@ -67,8 +65,8 @@ def test_a_run_that_is_cancelled_stops_within_a_batch_and_says_what_is_there(
     assert left == list(range(len(left)))
     assert len(left) % BATCH == 0
     [report] = [artifact.data for artifact in artifacts if artifact.key == f"report-task-{task_id}"]
-    assert "cancelled" in report.lower()
-    assert f"{len(left)} annotations" in report or f"{len(left)} are" in report or str(len(left)) in report
+    assert "**Cancelled**" in report
+    assert f"{len(left)} annotations" in report
     assert f"{len(left)} annotations that it has added are in task {task_id}" in served.text()
 
     run_id = start_run(task_id)

@@ -4,6 +4,7 @@ import pytest
 from pydantic import SecretStr
 
 from pictures import picture
+from prefect_cvat import task_search
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.exceptions import RunsFailedError
 from prefect_cvat.flows.annotate_project import annotate_project
@@ -100,6 +101,45 @@ def test_only_tasks_and_jobs_that_match_are_annotated(credentials, client, proje
     )
     assert report.completed == [f"task {night}, job {fresh.id}"]
     assert (boxes(client, night), boxes(client, day)) == ([2, 3], [])
+
+
+def test_what_people_have_corrected_since_stays_as_they_left_it(credentials, client, project):
+    project_id, add = project
+    task_id = add("a task", frames=6, segment_size=2)
+    tasks = TaskSelection(job_states=["new"])
+    run = {"tasks": tasks, "function": FUNCTION, "fan_out": HERE}
+    annotate_project(credentials, project_id, **run)
+    first, second, _ = client.jobs(task_id)
+    client.json("PATCH", f"/api/jobs/{first.id}", body={"state": "in progress"})
+    wrong = client.job_annotations(second.id).shapes[0]
+    client.delete_job_annotations(second.id, {"shapes": [wrong]})
+
+    report = annotate_project(credentials, project_id, **run)
+    assert (report.completed, report.done_before) == ([], [f"task {task_id}"])
+    report = annotate_project(
+        credentials, project_id, **{**run, "fan_out": FanOut(deployment=None, shard_frames=2)}
+    )
+    assert report.completed == []
+    assert len(boxes(client, task_id)) == 5
+
+
+def test_a_task_that_is_deleted_meanwhile_is_told_of_and_the_others_are_annotated(
+    credentials, client, project, monkeypatch
+):
+    project_id, add = project
+    gone, there = add("gone"), add("there")
+    read = task_search.read_task
+
+    def read_task(client, task_id):
+        if task_id == gone:
+            client.json("DELETE", f"/api/tasks/{gone}")
+        return read(client, task_id)
+
+    monkeypatch.setattr(task_search, "read_task", read_task)
+    report = annotate_project(credentials, project_id, function=FUNCTION, fan_out=HERE)
+    assert report.completed == [f"task {there}"]
+    [why] = report.not_annotatable
+    assert f"there is no task {gone}" in why
 
 
 def test_a_task_that_fails_does_not_hold_up_the_others(credentials, client, project):

@@ -1,0 +1,79 @@
+"""The keys of runs: what tells two of them apart, and what does not."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from pydantic_core import to_jsonable_python
+
+from prefect_cvat.existing import Existing
+from prefect_cvat.flows.parameters import FrameSelection, RunSettings, choose_function, make_options
+from prefect_cvat.flows.run_tags import function_version, look_up_version, run_key, shard_key
+from prefect_cvat.function_block import CvatFunction
+
+MEDIA = datetime(2026, 11, 25, tzinfo=UTC)
+
+
+def key(function=None, frames=None, settings=None, *, existing=Existing.KEEP, media=MEDIA, task_id=1):
+    function = function or CvatFunction(function="nanodet_detection")
+    options = make_options(function, frames or FrameSelection(), settings or RunSettings(), existing=existing)
+    return run_key("https://cvat.example.com", task_id, media, look_up_version(function), "annotate", options)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"frames": FrameSelection(jobs=[3, 4])},
+        {"settings": RunSettings(batch_size=2, downloads=4, use_cache=False)},
+        {"function": CvatFunction(function="nanodet_detection", device="cpu")},
+        {"frames": FrameSelection(frames=[])},
+    ],
+)
+def test_jobs_devices_and_batches_do_not_count(other):
+    assert key(**other) == key()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"frames": FrameSelection(frames=[1])},
+        {"frames": FrameSelection(quality="compressed")},
+        {"settings": RunSettings(on_frame_error="skip")},
+        {"existing": Existing.REPLACE_AUTO},
+        {"media": datetime(2026, 11, 26, tzinfo=UTC)},
+        {"task_id": 2},
+        {"function": CvatFunction(function="nanodet_detection", conf_threshold=0.5)},
+        {"function": CvatFunction(function="nanodet_detection", label_map={"car": "Car"})},
+    ],
+)
+def test_what_changes_the_result_does(other):
+    assert key(**other) != key()
+
+
+def test_the_order_of_a_label_map_does_not_count():
+    maps = [{"car": "Car", "cat": "Cat"}, {"cat": "Cat", "car": "Car"}]
+    one, other = (key(CvatFunction(function="nanodet_detection", label_map=labels)) for labels in maps)
+    assert one == other
+
+
+def test_a_run_that_was_started_by_json_has_the_key_that_was_planned():
+    frames, settings = FrameSelection(jobs=[5, 3]), RunSettings(downloads=2)
+    sent = json.loads(json.dumps(to_jsonable_python({"frames": frames, "settings": settings})))
+    received = key(
+        choose_function(None, "nanodet_detection", conf_threshold=None),
+        FrameSelection(**sent["frames"]),
+        RunSettings(**sent["settings"]),
+        existing="keep",
+    )
+    assert received == key(frames=frames, settings=settings)
+    assert shard_key(received, [3, 5]) == shard_key(received, (5, 3)) != shard_key(received, None)
+
+
+def test_the_version_of_a_function_does_not_change_when_it_is_used(monkeypatch):
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+    function = CvatFunction(function="flow_functions.on_device")
+    loaded = function.get_function("cuda:1")
+    before = function_version(function, loaded)
+    loaded.close()
+    assert function_version(function, loaded) == before
+    assert function_version(function, function.get_function("cuda:0")) == before
