@@ -49,6 +49,9 @@ of it; a run that cannot is ended by Prefect after three attempts, before anothe
 RENEWAL_RETRIES = 2
 """How often each of these attempts sends its request again: they must all fit into a quarter of the lease."""
 
+POLL_SECONDS = 4.0
+"""How often, about, a run that has waited for some time looks for a free slot."""
+
 SECONDS_BETWEEN_WORDS = 60.0
 """How often it is said that a run waits."""
 
@@ -147,7 +150,7 @@ def server_slot(
 
 
 def slots(
-    names: list[str], *, occupy: int = 1, timeout: float | None = None, max_retries: int | None = None
+    names: list[str], *, occupy: int = 1, max_retries: int | None = None
 ) -> AbstractContextManager[None]:
     """Take slots of several limits at once, or none; see Prefect's `concurrency`.
 
@@ -156,7 +159,6 @@ def slots(
     return concurrency(
         names,
         occupy=occupy,
-        timeout_seconds=timeout,
         max_retries=max_retries,
         lease_duration=LEASE_SECONDS,
         strict=True,
@@ -178,30 +180,31 @@ def _wait_for(
     tell: Callable[[str], object],
 ) -> None:
     started = time.monotonic()
-    next_word = started + SECONDS_BETWEEN_WORDS
+    next_word = SECONDS_BETWEEN_WORDS
+    delay = 0.25
     while True:
-        left = None if timeout is None else max(0.1, timeout - (time.monotonic() - started))
-        patience = SECONDS_BETWEEN_WORDS if left is None else min(left, SECONDS_BETWEEN_WORDS)
         try:
             # a lease that cannot be renewed ends the run; with Prefect's own retries, it would end after
             # another run has been let in
             with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: RENEWAL_RETRIES}):
-                taken.enter_context(slots(names, occupy=occupy, timeout=patience))
-        except TimeoutError:
-            if left is not None and left <= SECONDS_BETWEEN_WORDS:
-                raise
+                # nor does Prefect do the waiting: it looks again after up to 30 s
+                taken.enter_context(slots(names, occupy=occupy, max_retries=0))
         except ConcurrencySlotAcquisitionError as error:
-            if not is_refused(error, 503):
+            if not (is_refused(error, 423) or is_refused(error, 503)):
                 raise
-            time.sleep(random.uniform(0.2, 1.0))  # noqa: S311 (so that those who wait do not meet again)
         else:
             return
-        if time.monotonic() > next_word:
+        waited = time.monotonic() - started
+        if timeout is not None and waited > timeout:
+            raise TimeoutError(f"no slot of the limit {', '.join(names[:3])} was free in {timeout:.0f} s")
+        if waited > next_word:
             next_word += SECONDS_BETWEEN_WORDS
             tell(
                 f"waiting for a slot of the limit {', '.join(names[:3])}; if no run has it any more, free it"
                 f" with `prefect gcl update {names[0]} --active-slots 0`"
             )
+        time.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 (so that those who wait do not meet again)
+        delay = min(2 * delay, POLL_SECONDS)
 
 
 def _slug(text: str) -> str:

@@ -16,7 +16,7 @@ from prefect_cvat.deployments.automations import CRASHED_AFTER_SECONDS, CRASHED_
 from prefect_cvat.deployments.definitions import ANNOTATE_TASK
 from prefect_cvat.deployments.setup import set_up
 
-FRAMES = 60
+FRAMES = 40
 
 pytestmark = pytest.mark.filterwarnings("default")  # Prefect's own
 

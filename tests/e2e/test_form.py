@@ -76,7 +76,9 @@ def test_the_form_explains_itself_and_starts_a_run_that_completes(
     name = f"annotate task {task_id} with nanodet_detection"
     page.get_by_text(name).first.wait_for()
     page.get_by_text("Completed", exact=True).first.wait_for(timeout=180_000)
+    page.reload()  # the graph shows the whole run then
     page.get_by_text(re.compile("written: .* added")).wait_for()
+    page.wait_for_timeout(3000)  # it is drawn last
     save_screenshot("run")
     page.get_by_text("Artifacts", exact=True).first.click()
     page.get_by_text(f"report-task-{task_id}").first.wait_for()

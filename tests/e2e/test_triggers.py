@@ -18,7 +18,7 @@ from prefect_cvat.demo import coco_labels
 
 pytestmark = pytest.mark.filterwarnings("default")  # Prefect's own
 
-SETTLED_SECONDS = 8
+SETTLED_SECONDS = 6
 """How long to wait for runs that are not to start. The one that is to start does so within two."""
 
 
