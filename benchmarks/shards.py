@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,12 +35,17 @@ BATCH_FRAMES = 10
 DETECT_SECONDS = 0.2
 """A batch takes two seconds, as batches do, and a shard twelve."""
 
+LEAST_EFFICIENCY = 0.3
+"""Below this, twice as many shards only take twice as long."""
+
+WAYS = ("runs", "tasks")
 COUNTS = (1, 2, 4, 8, 16, 32, 64)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--child", nargs=4, metavar=("WAY", "URL", "TASK", "SHARDS"))
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS)
     parser.add_argument("--json", type=Path, help="where to write the results")
     parser.add_argument("--plot", type=Path, help="where to draw them")
     arguments = parser.parse_args()
@@ -48,18 +53,21 @@ def main() -> None:
         way, url, task_id, shards = arguments.child
         print(json.dumps(carry_out(way, url, int(task_id), int(shards))))
         return
-    rows = measure()
+    rows: list[dict[str, Any]] = []
+    if arguments.json and arguments.json.exists():  # of the other way
+        rows = [row for row in json.loads(arguments.json.read_text()) if row["way"] not in arguments.ways]
+    rows += measure(arguments.ways)
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
     if arguments.plot:
         plot(rows).savefig(arguments.plot, dpi=120, bbox_inches="tight")
 
 
-def measure() -> list[dict[str, Any]]:
-    """Both ways with each number of shards; the server is new for each."""
+def measure(ways: Sequence[str]) -> list[dict[str, Any]]:
+    """Each way with growing numbers of shards, until these do no more; the server is new for each."""
     rows: list[dict[str, Any]] = []
     ideal = FRAMES_A_SHARD * DETECT_SECONDS
-    for way in ("runs", "tasks"):
+    for way in ways:
         for shards in COUNTS:
             with prefect_server() as process, sandbox() as url:
                 task_id = make_task(
@@ -89,6 +97,8 @@ def measure() -> list[dict[str, Any]]:
                 f"{way:<5} {shards:3} shards: {row['wall']:6.1f} s, efficiency {row['efficiency']:.2f},"
                 f" Prefect's server {row['server_cores']:.2f} cores, all workers {row['client_cores']:.2f}"
             )
+            if row["efficiency"] < LEAST_EFFICIENCY:
+                break
     return rows
 
 
