@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.filterwarnings("default"),  # Prefect's own
 ]
 
-URL = "https://cvat.example.com:8443"
+URL = "https://setup.example.com:8443"  # of these tests alone: the server is shared with others
 
 
 def is_stored(block_type, name):
@@ -124,14 +124,14 @@ def test_a_work_pool_of_another_type_is_left_alone(credentials):
 
 def test_limits_are_made_once_and_their_number_changes_only_when_it_is_given():
     name = server_limit(URL)
-    device = device_limit("cuda:0")
-    assert list(set_up_limits(URL, devices=["cuda:0"])) == [
+    device = device_limit("cuda:7")
+    assert list(set_up_limits(URL, devices=["cuda:7"])) == [
         f"limit {name}: 4 at a time (created)",
         f"limit {device}: 1 at a time (created)",
     ]
     assert next(set_up_limits(URL, runs_per_server=2, devices=[])) == f"limit {name}: 2 at a time (changed)"
     ensure_limit(device, 3, overwrite=True)
-    assert list(set_up_limits(URL, devices=["cuda:0"])) == [
+    assert list(set_up_limits(URL, devices=["cuda:7"])) == [
         f"limit {name}: 2 at a time (unchanged)",
         f"limit {device}: 3 at a time (unchanged)",
     ]
