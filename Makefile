@@ -6,6 +6,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WHEEL := build/wheel
+# much of what tests do is waiting for servers; each process has its own Prefect server
+TWO_AT_A_TIME := --numprocesses 2 --dist loadfile
 
 .PHONY: demo test lint types pytest e2e workers soak clean
 
@@ -26,11 +28,11 @@ types: $(VENV)/.installed-dev
 	PYTHONPATH=$(WHEEL) $(BIN)/lint-imports
 
 pytest: $(VENV)/.installed-dev
-	$(BIN)/pytest
+	$(BIN)/pytest $(TWO_AT_A_TIME)
 
 # on a real Prefect server: the form in a browser, new tasks by webhook, runs that die or are cancelled
 e2e: $(VENV)/.installed-dev
-	$(BIN)/pytest tests/e2e --ignore tests/e2e/test_workers.py
+	$(BIN)/pytest $(TWO_AT_A_TIME) tests/e2e --ignore tests/e2e/test_workers.py
 
 # a task in shards on two workers, and on a Dask cluster; one worker of each is killed
 workers: $(VENV)/.installed-dev
