@@ -104,7 +104,8 @@ def _crashed_runs() -> AutomationCore:
         # as https://docs.prefect.io/v3/advanced/detect-zombie-flows has it, but for what is expected: with
         # `prefect.flow-run.*` a run that dies while it is cancelled would stay Cancelling
         trigger=EventTrigger(
-            after={"prefect.flow-run.heartbeat"},
+            # a run that dies in the moment in which it begins has sent no heartbeat yet
+            after={"prefect.flow-run.Running", "prefect.flow-run.heartbeat"},
             expect={
                 "prefect.flow-run.heartbeat",
                 *(f"prefect.flow-run.{state}" for state in ENDS),
