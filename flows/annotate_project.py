@@ -20,6 +20,7 @@ from prefect_cvat.flows.parameters import (
     DETECTION_FUNCTION,
     FrameSelection,
     LabelMatching,
+    LeastIou,
     RunSettings,
     Threshold,
     choose_function,
@@ -50,6 +51,7 @@ def annotate_project(
     function_parameters: dict[str, str] | None = None,
     function_block: CvatFunction | None = None,
     existing: Existing = Existing.KEEP,
+    skip_existing_iou: LeastIou | None = None,
     conf_threshold: Threshold | None = None,
     allow_unmatched_labels: bool = False,
     conv_mask_to_poly: bool = False,
@@ -67,6 +69,8 @@ def annotate_project(
         function_parameters: Parameters of the function, each value as type:value, such as float:0.3.
         function_block: A block with a configured function, in place of function and thresholds here.
         existing: What becomes of the annotations that the tasks have already.
+        skip_existing_iou: Leave out what a human has annotated already, with shapes of a label from this IoU
+            on, such as 0.6; empty adds everything.
         conf_threshold: The least score, 0 to 1; empty leaves it to the function.
         allow_unmatched_labels: Drop what a task has no label for, instead of refusing.
         conv_mask_to_poly: Write polygons instead of masks.
@@ -93,6 +97,7 @@ def annotate_project(
         "function_parameters": function_parameters,
         "function_block": function_block,
         "existing": existing,
+        "skip_existing_iou": skip_existing_iou,
         "conf_threshold": conf_threshold,
         "allow_unmatched_labels": allow_unmatched_labels,
         "conv_mask_to_poly": conv_mask_to_poly,
@@ -100,7 +105,9 @@ def annotate_project(
         "settings": settings,
     }
     version = look_up_version(chosen)
-    options = make_options(chosen, FrameSelection(), settings, existing=existing)
+    options = make_options(
+        chosen, FrameSelection(), settings, existing=existing, skip_existing_iou=skip_existing_iou
+    )
 
     def key_of(found: FoundTask) -> str:
         info = found.plan.info

@@ -12,9 +12,11 @@ from typing import Annotated, Any
 from prefect import flow, get_run_logger
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture, as_completed
+from prefect.runtime import flow_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field
 
+from prefect_cvat.annotated_frames import leave_out_annotated
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.exceptions import MissingLibraryError, RunsFailedError
 from prefect_cvat.existing import Existing
@@ -24,6 +26,7 @@ from prefect_cvat.flows.parameters import (
     DETECTION_FUNCTION,
     FrameSelection,
     LabelMatching,
+    LeastIou,
     RunSettings,
     TaskId,
     Threshold,
@@ -81,6 +84,7 @@ def annotate_shards(
     function_parameters: dict[str, str] | None = None,
     function_block: CvatFunction | None = None,
     existing: Existing = Existing.KEEP,
+    skip_existing_iou: LeastIou | None = None,
     conf_threshold: Threshold | None = None,
     allow_unmatched_labels: bool = False,
     conv_mask_to_poly: bool = False,
@@ -98,6 +102,8 @@ def annotate_shards(
         function_parameters: Parameters of the function, each value as type:value, such as float:0.3.
         function_block: A block with a configured function, in place of function and thresholds here.
         existing: What becomes of the annotations that the task has already.
+        skip_existing_iou: Leave out what a human has annotated already, with shapes of a label from this IoU
+            on, such as 0.6; empty adds everything.
         conf_threshold: The least score, 0 to 1; empty leaves it to the function.
         allow_unmatched_labels: Drop what the task has no label for, instead of refusing.
         conv_mask_to_poly: Write polygons instead of masks.
@@ -119,10 +125,12 @@ def annotate_shards(
         conv_mask_to_poly=conv_mask_to_poly,
     )
     document = block_document_id(credentials)
-    options = make_options(chosen, frames, settings, existing=existing)
+    options = make_options(chosen, frames, settings, existing=existing, skip_existing_iou=skip_existing_iou)
     version = look_up_version(chosen)
     with credentials.get_client() as client:
         plan = make_plan(read_task(client, task_id), options.selection)
+        if options.selection.unannotated:
+            plan = leave_out_annotated(client, plan)
         media = plan.info.meta.chunks_updated_date
         key = run_key(client.url, task_id, media, version, "annotate", options)
         add_tags([task_tag(client.url, task_id), chosen.function, key])
@@ -200,6 +208,7 @@ def _merged(whole: RunReport, reports: Sequence[RunReport], started: float) -> R
 
 def _report_of(plan: Plan, url: str, function: str) -> RunReport:
     return RunReport(
+        run=str(flow_run.id),
         task_id=plan.task.id,
         task_name=plan.task.name,
         url=url,

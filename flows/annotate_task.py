@@ -12,6 +12,7 @@ from prefect_cvat.flows.parameters import (
     DETECTION_FUNCTION,
     FrameSelection,
     LabelMatching,
+    LeastIou,
     RunSettings,
     TaskId,
     Threshold,
@@ -33,6 +34,7 @@ def annotate_task(
     function_parameters: dict[str, str] | None = None,
     function_block: CvatFunction | None = None,
     existing: Existing = Existing.KEEP,
+    skip_existing_iou: LeastIou | None = None,
     conf_threshold: Threshold | None = None,
     allow_unmatched_labels: bool = False,
     conv_mask_to_poly: bool = False,
@@ -49,6 +51,8 @@ def annotate_task(
         function_parameters: Parameters of the function, each value as type:value, such as float:0.3.
         function_block: A block with a configured function, in place of function and thresholds here.
         existing: What becomes of the annotations that the task has already.
+        skip_existing_iou: Leave out what a human has annotated already, with shapes of a label from this IoU
+            on, such as 0.6; empty adds everything.
         conf_threshold: The least score, 0 to 1; empty leaves it to the function.
         allow_unmatched_labels: Drop what the task has no label for, instead of refusing.
         conv_mask_to_poly: Write polygons instead of masks.
@@ -69,7 +73,7 @@ def annotate_task(
         allow_unmatched_labels=allow_unmatched_labels,
         conv_mask_to_poly=conv_mask_to_poly,
     )
-    options = make_options(chosen, frames, settings, existing=existing)
+    options = make_options(chosen, frames, settings, existing=existing, skip_existing_iou=skip_existing_iou)
     return carry_out(
         credentials,
         task_id,

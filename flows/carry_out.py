@@ -65,6 +65,7 @@ def carry_out(
             server_slot(client.url, tell=logger.warning),
         ):
             run = new_run(client, loaded)
+            run.identify(str(flow_run.id), function.function_parameters)
             version = function_version(function, loaded)
             try:
                 report = run_pipeline(run, PrefectSubmitter(), _KeyedProgress(run, version, kind))

@@ -17,6 +17,7 @@ __all__ = [
     "DETECTION_FUNCTION",
     "FrameSelection",
     "LabelMatching",
+    "LeastIou",
     "RunSettings",
     "TaskId",
     "Threshold",
@@ -30,6 +31,8 @@ DETECTION_FUNCTION = "nanodet_detection"
 """The function that flows run where none is named: it comes with its weights."""
 
 TaskId = Annotated[int, Field(ge=1)]
+
+LeastIou = Annotated[float, Field(gt=0, le=1)]
 
 
 class _Parameters(BaseModel):
@@ -50,6 +53,14 @@ class LabelMatching(_Parameters):
         default_factory=dict,
         description="The least score for single labels, by the function's label names.",
     )
+    score_attribute: str = Field(
+        default="score",
+        description="The attribute of the task's labels that gets scores, if there is one; empty for none.",
+    )
+    model_attribute: str = Field(
+        default="model",
+        description="The attribute of the task's labels that gets the function's name; empty for none.",
+    )
 
 
 class FrameSelection(_Parameters):
@@ -57,6 +68,12 @@ class FrameSelection(_Parameters):
 
     frames: list[Annotated[int, Field(ge=0)]] | None = Field(
         default=None, description="The numbers of the frames, from 0 on; empty for all."
+    )
+    unannotated: bool = Field(
+        default=False,
+        description=(
+            "Only frames without any annotation, of a human or of a run. For annotating with shapes only."
+        ),
     )
     jobs: list[Annotated[int, Field(ge=1)]] | None = Field(
         default=None,
@@ -91,6 +108,16 @@ class RunSettings(_Parameters):
         description="Keep detections between runs, so that a run that died goes on where it was.",
     )
     refresh_cache: bool = Field(default=False, description="Detect everything anew, and keep that.")
+    review_frames: int = Field(
+        default=20,
+        ge=0,
+        description="How many frames to report that should be looked at first: most corrections expected.",
+    )
+    open_issues: int = Field(
+        default=0,
+        ge=0,
+        description="On how many of these an issue is opened in CVAT; no frame gets a second one.",
+    )
 
 
 def choose_function(
@@ -130,24 +157,32 @@ def make_options(
     settings: RunSettings,
     *,
     existing: Existing = Existing.KEEP,
+    skip_existing_iou: float | None = None,
 ) -> Options:
     """Put the parameters of a flow into the options of a run."""
     return Options(
         # a list that was emptied in the form is one that was not given
-        selection=Selection(frames=frames.frames or None, jobs=frames.jobs or None),
+        selection=Selection(
+            frames=frames.frames or None, jobs=frames.jobs or None, unannotated=frames.unannotated
+        ),
         existing=existing,
+        skip_existing_iou=skip_existing_iou,
         allow_unmatched_labels=function.allow_unmatched_labels,
         label_map=function.label_map,
         conf_threshold=function.conf_threshold,
         label_thresholds=function.label_thresholds,
         ignore_case=function.ignore_case,
         conv_mask_to_poly=function.conv_mask_to_poly,
+        score_attribute=function.score_attribute or None,
+        model_attribute=function.model_attribute or None,
         on_frame_error=settings.on_frame_error,
         quality=frames.quality,
         batch_size=settings.batch_size,
         downloads=settings.downloads,
         use_cache=settings.use_cache,
         refresh_cache=settings.refresh_cache,
+        review_frames=settings.review_frames,
+        open_issues=settings.open_issues,
     )
 
 

@@ -82,7 +82,9 @@ def run_key(url: str, task_id: int, media: object, version: str, kind: object, o
         options: How it is done. Its jobs do not count.
     """
     frames = None if options.selection.frames is None else sorted(options.selection.frames)
-    settings = [options.existing, options.quality, options.on_frame_error, frames]
+    settings: list[object] = [options.existing, options.quality, options.on_frame_error, frames]
+    if options.leaves_out_annotated:
+        settings += [options.skip_existing_iou, options.selection.unannotated]
     return f"key:{_digest([url, task_id, str(media), version, kind, settings])}"
 
 

@@ -107,6 +107,11 @@ class TiledFunction:
         return getattr(self.function, "device", None)
 
     @property
+    def score_threshold(self) -> float | None:
+        """The least score of that function when the run sets no threshold, if it tells."""
+        return getattr(self.function, "score_threshold", None)
+
+    @property
     def version(self) -> str:
         """A digest of that function's version and of the settings.
 

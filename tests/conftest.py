@@ -10,6 +10,7 @@ os.environ.update(
     DO_NOT_TRACK="1",
     PREFECT_LOGGING_LEVEL="ERROR",
     PREFECT_CVAT_CACHE_DIR=tempfile.mkdtemp(prefix="prefect-cvat-cache-"),
+    PREFECT_CVAT_RUNS_DIR=tempfile.mkdtemp(prefix="prefect-cvat-runs-"),
 )
 
 from collections.abc import Callable, Iterator

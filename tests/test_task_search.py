@@ -8,6 +8,7 @@ from prefect_cvat import annotate_task
 from prefect_cvat.auto_annotation.loading import load_function_module
 from prefect_cvat.plan import make_plan, read_task
 from prefect_cvat.report import RunReport
+from prefect_cvat.review import FrameReview
 from prefect_cvat.sandbox import Sandbox
 from prefect_cvat.shards import make_shards, merge_reports
 from prefect_cvat.task_search import TaskSelection, find_tasks, has_unannotated_frames
@@ -139,3 +140,18 @@ def test_reports_of_shards_add_up():
     assert (merged.frames, merged.added, merged.labels) == (7, 3, {"car": 3, "cat": 1})
     assert (merged.scores, merged.failed_frames) == ({"car": [1, 2]}, {5: "x"})
     assert merged.left_out == {"deleted": 2}
+
+
+def test_what_to_look_at_first_is_put_in_one_order():
+    def report(*works):
+        review = [
+            FrameReview(frame=frame, job_id=1, url="u", expected_work=work, reasons=["r"])
+            for frame, work in works
+        ]
+        return RunReport(
+            task_id=1, task_name="t", url="u", function="f", started=datetime.now(UTC), review=review
+        )
+
+    merged = merge_reports(report(), [report((4, 2.0), (3, 0.5)), report((4, 1.5), (9, 0.7))])
+    assert [(item.frame, item.expected_work) for item in merged.review] == [(4, 2.0), (9, 0.7)]
+    assert merge_reports(report(), [report(), report()]).review == []

@@ -7,6 +7,7 @@ from prefect_cvat.client import Client
 from prefect_cvat.exceptions import PrefectCvatError
 from prefect_cvat.follow_run import FollowOptions
 from prefect_cvat.track_options import TrackOptions
+from prefect_cvat.undo import undo_run
 
 from prefect_cvat import models  # isort: skip
 
@@ -19,4 +20,5 @@ __all__ = [
     "models",
     "refine_task",
     "track_task",
+    "undo_run",
 ]

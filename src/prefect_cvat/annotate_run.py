@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from typing import Any
+from typing import Any, ClassVar
 
 from prefect_cvat.cache import DetectionCache, KeptDetections
 from prefect_cvat.client import Client
 from prefect_cvat.detection import Detector
 from prefect_cvat.fingerprint import fingerprint
 from prefect_cvat.function_output import FrameDetections
+from prefect_cvat.human_work import HumanWork
 from prefect_cvat.mapping import LabelMapping, build_mapping
 from prefect_cvat.media import Box, Frame, open_frames
 from prefect_cvat.options import Options
 from prefect_cvat.plan import Batch
+from prefect_cvat.provenance import model_names
 from prefect_cvat.remap import Annotations, LabelRemapper
 from prefect_cvat.run import BatchDetections, Run
+from prefect_cvat.run_attributes import RunAttributes
+from prefect_cvat.score_thresholds import score_thresholds
 
 __all__ = ["AnnotateRun"]
 
@@ -25,7 +29,14 @@ PACK = 1500
 
 
 class AnnotateRun(Run):
-    """A run of a detection function on a task."""
+    """A run of a detection function on a task.
+
+    Attributes:
+        reviews_shapes: Whether shapes are what is to be looked at, each on its frame.
+    """
+
+    leaves_out_annotated: ClassVar[bool] = True
+    reviews_shapes: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -45,6 +56,7 @@ class AnnotateRun(Run):
         )
         self._kept: KeptDetections | None = None
         self._remapper: LabelRemapper | None = None
+        self._human_work: HumanWork | None = None
 
     def validate_spec(self) -> LabelMapping:
         """Match the function's labels with the task's.
@@ -62,12 +74,29 @@ class AnnotateRun(Run):
             ignore_case=self.options.ignore_case,
             task_name=f"task {info.task.id}",
         )
-        self._remapper = LabelRemapper(
+        thresholds = score_thresholds(
+            self.detector.function,
             mapping,
             conf_threshold=self.options.conf_threshold,
             label_thresholds=self.options.label_thresholds,
         )
+        self.detector.conf_threshold = thresholds.asked
+        if self.options.skip_existing_iou is not None:
+            self._human_work = HumanWork(self.client, self.plan, self.options.skip_existing_iou)
+        self._remapper = LabelRemapper(
+            mapping,
+            thresholds=thresholds.by_label,
+            summarize=self.reviews_shapes and self.options.frames_to_rank > 0,
+            run_attributes=RunAttributes(
+                info.labels,
+                # on a track, a value that changes with each frame would make each a keyframe
+                score=self.options.score_attribute if self.reviews_shapes else None,
+                model=self.options.model_attribute,
+                model_names=model_names(self.report.function, self.detector.function),
+            ),
+        )
         self.report.unmatched_labels = list(mapping.unmatched)
+        self.provenance.labels = mapping.by_name()
         digest = fingerprint(self.detector.function) if self.options.use_cache else None
         if digest is not None:
             self._kept = KeptDetections(
@@ -78,17 +107,25 @@ class AnnotateRun(Run):
                 media=info.meta.chunks_updated_date,
                 quality=self.options.quality,
                 function=digest,
-                conf_threshold=self.options.conf_threshold,
+                conf_threshold=thresholds.asked,
                 conv_mask_to_poly=self.options.conv_mask_to_poly,
             )
         return mapping
+
+    def fetch_batch(self, batch: Batch) -> Box:
+        """Download the chunks of a batch, and what humans have annotated there if that is to be left out."""
+        if self._human_work is not None:
+            with self._named(batch), self._timed("fetch"):
+                self._human_work.read(batch)
+        return super().fetch_batch(batch)
 
     def remap_labels(self, batch: Batch, detections: BatchDetections) -> Annotations:
         """Put what was found into the labels of the task, and empty what held it."""
         assert self._remapper is not None
         with self._named(batch), self._timed("remap"):
             by_number = {frame.number: frame for frame in batch.frames}
-            annotations = self._remapper.remap(detections.taken(), by_number, pack_at=PACK)
+            human = None if self._human_work is None else self._human_work.take(batch)
+            annotations = self._remapper.remap(detections.taken(), by_number, pack_at=PACK, human=human)
         annotations.pack()
         return annotations
 

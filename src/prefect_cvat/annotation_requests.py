@@ -62,10 +62,17 @@ def json_size(annotation: Mapping[str, Any]) -> int:
 
 
 def request_length(annotations: Sequence[tuple[object, dict[str, Any]]], most: int, most_bytes: int) -> int:
-    """How many of the annotations, from the first on, fit into one request; one at least."""
+    """How many of the annotations, from the first on, are to go into one request; one at least.
+
+    What is on one frame goes together, unless that alone is too much: the server carries out a request whole
+    or not at all, and so a frame that is annotated is annotated completely.
+    """
     size = 0
-    for length, (_, annotation) in enumerate(annotations[:most]):
+    whole_frames = 0
+    for length, (_, annotation) in enumerate(annotations):
+        if length and annotation["frame"] != annotations[length - 1][1]["frame"]:
+            whole_frames = length
         size += json_size(annotation)
-        if size > most_bytes and length:
-            return length
-    return min(len(annotations), most)
+        if length == most or (size > most_bytes and length):
+            return whole_frames or length
+    return len(annotations)

@@ -17,6 +17,7 @@ from prefect_cvat.auto_annotation import loading
 from prefect_cvat.cache import DetectionCache
 from prefect_cvat.cli_annotate import annotate
 from prefect_cvat.cli_evaluate import evaluate
+from prefect_cvat.cli_export import export
 from prefect_cvat.cli_operations import serve, setup
 from prefect_cvat.cli_options import (
     ConfThreshold,
@@ -32,6 +33,7 @@ from prefect_cvat.cli_options import (
 from prefect_cvat.cli_output import spec_lines, stderr, stdout
 from prefect_cvat.cli_refine import refine
 from prefect_cvat.cli_track import track
+from prefect_cvat.cli_undo import undo
 from prefect_cvat.cli_webhooks import webhooks
 from prefect_cvat.detection import Detector
 from prefect_cvat.exceptions import PrefectCvatError
@@ -55,7 +57,9 @@ app.add_typer(cache_app, name="cache")
 app.command()(annotate)
 app.command()(track)
 app.command()(refine)
+app.command()(undo)
 app.command()(evaluate)
+app.command()(export)
 app.command()(setup)
 app.command()(serve)
 app.command()(webhooks)

@@ -26,10 +26,15 @@ from prefect_cvat.cli_options import (
     LabelMapping,
     LabelThresholds,
     MediaQuality,
+    ModelAttribute,
     OnFrameError,
+    OpenIssues,
     Quality,
     RefreshCache,
     ReportFile,
+    ReviewFrames,
+    ScoreAttribute,
+    SkipExistingIou,
     SkipFrames,
     TaskId,
     UseCache,
@@ -58,12 +63,15 @@ def annotate(
     existing: Annotated[
         Existing | None, typer.Option(help="What becomes of the annotations that the task has.")
     ] = None,
+    skip_existing_iou: SkipExistingIou = None,
     allow_unmatched_labels: AllowUnmatchedLabels = False,
     conf_threshold: ConfThreshold = None,
     conv_mask_to_poly: AsPolygons = False,
     label_map: LabelMapping = None,
     ignore_case: IgnoreCase = False,
     label_thresholds: LabelThresholds = None,
+    score_attribute: ScoreAttribute = "score",
+    model_attribute: ModelAttribute = "model",
     on_frame_error: SkipFrames = OnFrameError.FAIL,
     frames: Frames = None,
     jobs: Jobs = None,
@@ -73,6 +81,8 @@ def annotate(
     use_cache: UseCache = True,
     refresh_cache: RefreshCache = False,
     device: Device = None,
+    review_frames: ReviewFrames = 20,
+    open_issues: OpenIssues = 0,
     report: ReportFile = None,
     as_json: AsJson = False,
     dry_run: DryRun = False,
@@ -90,18 +100,23 @@ def annotate(
     options = Options(
         selection=read_selection(frames, jobs),
         existing=read_existing(existing, clear_existing),
+        skip_existing_iou=skip_existing_iou,
         allow_unmatched_labels=allow_unmatched_labels,
         label_map=read_object(label_map, "--label-map"),
         ignore_case=ignore_case,
         conf_threshold=conf_threshold,
         label_thresholds=read_object(label_thresholds, "--label-thresholds"),
         conv_mask_to_poly=conv_mask_to_poly,
+        score_attribute=score_attribute or None,
+        model_attribute=model_attribute or None,
         on_frame_error=on_frame_error.value,
         quality=quality.value,
         batch_size=batch_size,
         downloads=downloads,
         use_cache=use_cache,
         refresh_cache=refresh_cache,
+        review_frames=review_frames,
+        open_issues=open_issues,
     )
     name = function_name or function_module or str(function_file)
     with context.obj.connect() as client:
@@ -109,5 +124,5 @@ def annotate(
         if dry_run:
             print_plan(run)
             return
-        done = carry_out(run)
+        done = carry_out(run, parameters)
     print_report(done, report, as_json)

@@ -38,11 +38,16 @@ __all__ = [
     "LabelMapping",
     "LabelThresholds",
     "MediaQuality",
+    "ModelAttribute",
     "OnFrameError",
+    "OpenIssues",
     "Quality",
     "RefreshCache",
     "ReportFile",
+    "ReviewFrames",
+    "ScoreAttribute",
     "Server",
+    "SkipExistingIou",
     "SkipFrames",
     "TaskId",
     "UseCache",
@@ -83,7 +88,12 @@ BatchSize = Annotated[int | None, typer.Option(min=1, help="Most frames of a bat
 Downloads = Annotated[int, typer.Option(min=1, help="Chunks downloaded at a time.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and upload nothing.")]
 Frames = Annotated[
-    str | None, typer.Option("--frames", metavar="RANGES", help="Frames to look at: 0-99,150.")
+    str | None,
+    typer.Option(
+        "--frames",
+        metavar="RANGES|unannotated",
+        help="Frames to look at: 0-99,150; or only those without any annotation, to annotate.",
+    ),
 ]
 IgnoreCase = Annotated[bool, typer.Option("--ignore-case", help="Match label names whatever their case.")]
 Jobs = Annotated[str | None, typer.Option("--jobs", metavar="IDS", help="Jobs to write to: 12,13.")]
@@ -94,12 +104,46 @@ LabelMapping = Annotated[
     ),
 ]
 LabelThresholds = Annotated[
-    str | None, typer.Option(metavar="JSON|FILE", help='Least score of single labels: {"person": 0.7}.')
+    str | None,
+    typer.Option(
+        metavar="JSON|FILE",
+        help='Least score of single labels, above or below that of all others: {"person": 0.7}. Of a function'
+        " that does not tell its own least score, lower ones need a score for each label.",
+    ),
 ]
 RefreshCache = Annotated[bool, typer.Option("--refresh-cache", help="Detect everything anew, and keep that.")]
+SkipExistingIou = Annotated[
+    float | None,
+    typer.Option(
+        min=0.01,
+        max=1,
+        help="Leave out what a human has annotated already: shapes of the same label that overlap by this"
+        " intersection over union or more, such as 0.6, and tags of the same label.",
+    ),
+]
+ReviewFrames = Annotated[
+    int,
+    typer.Option(
+        min=0, metavar="N", help="How many frames to report that should be looked at first; 0 for none."
+    ),
+]
+OpenIssues = Annotated[
+    int,
+    typer.Option(min=0, metavar="N", help="Open issues in CVAT on so many frames to be looked at first."),
+]
 TaskId = Annotated[int, typer.Argument(help="Number of the task.")]
 UseCache = Annotated[bool, typer.Option("--cache/--no-cache", help="Keep detections between runs.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
+
+
+ScoreAttribute = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="Attribute of the task's labels that gets scores; '' for none."),
+]
+ModelAttribute = Annotated[
+    str,
+    typer.Option(metavar="NAME", help="Attribute of the task's labels that gets the model; '' for none."),
+]
 
 
 class OnFrameError(StrEnum):
@@ -216,8 +260,10 @@ def read_ranges(text: str, option: str) -> list[int]:
 
 def read_selection(frames: str | None, jobs: str | None) -> Selection:
     """Read which frames and jobs are asked for."""
+    unannotated = frames == "unannotated"
     return Selection(
-        frames=None if frames is None else read_ranges(frames, "--frames"),
+        frames=None if frames is None or unannotated else read_ranges(frames, "--frames"),
+        unannotated=unannotated,
         jobs=None if jobs is None else read_ranges(jobs, "--jobs"),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,14 @@ stdout = Console(soft_wrap=True, highlight=False)
 stderr = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
-def carry_out(run: Run) -> RunReport:
-    """Carry out a run in this process, and show its progress."""
+def carry_out(run: Run, parameters: Sequence[str] | None) -> RunReport:
+    """Carry out a run in this process, and show its progress.
+
+    Args:
+        run: The run.
+        parameters: What its function was made with, as `name=type:value`.
+    """
+    run.identify(function_parameters=dict(text.split("=", 1) for text in parameters or ()))
     with ThreadSubmitter() as threads, _progress_bar() as progress:
         return run_pipeline(run, threads, progress)
 
@@ -37,6 +43,8 @@ def print_plan(run: AnnotateRun) -> None:
     plan = run.plan_task()
     for line in plan_lines(plan, run.validate_spec()):
         stdout.print(line, markup=False)
+    if (iou := run.options.skip_existing_iou) is not None:
+        stdout.print(f"left out, where a human has annotated the same: tags, and shapes from IoU {iou:g} on")
     with tempfile.TemporaryDirectory() as folder:
         for line in trial_lines(run, plan, Path(folder)):
             stdout.print(line, markup=False)
@@ -51,6 +59,9 @@ def print_report(report: RunReport, file: Path | None, as_json: bool) -> None:
     else:
         for line in report.lines():
             stdout.print(line, markup=False)
+        if report.added:
+            server = report.url.partition("/tasks/")[0]
+            stdout.print(f"to undo it: prefect-cvat --server-host {server} undo {report.run}", markup=False)
 
 
 def spec_lines(spec: Any) -> list[str]:

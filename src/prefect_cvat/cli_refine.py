@@ -109,7 +109,7 @@ def refine(
             for line in _plan_lines(run):
                 stdout.print(line, markup=False)
             return
-        done = carry_out(run)
+        done = carry_out(run, parameters)
     print_report(done, report, as_json)
 
 

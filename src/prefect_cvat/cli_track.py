@@ -26,10 +26,13 @@ from prefect_cvat.cli_options import (
     LabelMapping,
     LabelThresholds,
     MediaQuality,
+    ModelAttribute,
     OnFrameError,
+    OpenIssues,
     Quality,
     RefreshCache,
     ReportFile,
+    ReviewFrames,
     SkipFrames,
     TaskId,
     UseCache,
@@ -99,6 +102,7 @@ def track(
     label_map: LabelMapping = None,
     ignore_case: IgnoreCase = False,
     label_thresholds: LabelThresholds = None,
+    model_attribute: ModelAttribute = "model",
     on_frame_error: SkipFrames = OnFrameError.FAIL,
     labels: Annotated[
         list[str] | None,
@@ -131,6 +135,8 @@ def track(
     use_cache: UseCache = True,
     refresh_cache: RefreshCache = False,
     device: Device = None,
+    review_frames: ReviewFrames = 20,
+    open_issues: OpenIssues = 0,
     report: ReportFile = None,
     as_json: AsJson = False,
     dry_run: DryRun = False,
@@ -159,12 +165,15 @@ def track(
         conf_threshold=conf_threshold,
         label_thresholds=read_object(label_thresholds, "--label-thresholds"),
         conv_mask_to_poly=conv_mask_to_poly,
+        model_attribute=model_attribute or None,
         on_frame_error=on_frame_error.value,
         quality=quality.value,
         batch_size=batch_size,
         downloads=downloads,
         use_cache=use_cache,
         refresh_cache=refresh_cache,
+        review_frames=review_frames,
+        open_issues=open_issues,
     )
     tracking = TrackOptions(
         step=step,
@@ -192,7 +201,7 @@ def track(
         if dry_run:
             _print_plan(run)
             return
-        done = carry_out(run)
+        done = carry_out(run, parameters)
     print_report(done, report, as_json)
 
 

@@ -21,9 +21,11 @@ Every error is a `PrefectCvatError` and also the builtin that fits, so that both
     ├── UploadError                 RuntimeError     the server stored something else than was sent
     ├── RunInProgressError          RuntimeError     another run is annotating the task
     ├── RunsFailedError             RuntimeError     some of the runs that a run has started
+    ├── RunNotFoundError            LookupError      there is no record of such a run
     ├── RunStoppedError             RuntimeError     a stage that was not begun, since its run is to stop
     ├── StorageError                OSError          the disk does not take what is to be written
     ├── NothingToEvaluateError      LookupError      no truth, or nothing to hold against it
+    ├── NothingToExportError        LookupError      no frames, or no annotations on them
     ├── MissingLibraryError         ImportError      a library of an extra is not installed
     ├── FunctionLoadError           ImportError      an auto-annotation function that cannot be loaded
     └── BadFunctionError            ValueError       a function that breaks its contract
@@ -43,10 +45,12 @@ __all__ = [
     "NoDataError",
     "NotFoundError",
     "NothingToEvaluateError",
+    "NothingToExportError",
     "PermissionDeniedError",
     "PrefectCvatError",
     "RequestTimeoutError",
     "RunInProgressError",
+    "RunNotFoundError",
     "RunStoppedError",
     "RunsFailedError",
     "ServerError",
@@ -160,8 +164,16 @@ class NothingToEvaluateError(PrefectCvatError, LookupError):
     """There is nothing to evaluate, or nothing to hold it against."""
 
 
+class NothingToExportError(PrefectCvatError, LookupError):
+    """There are no frames to export, or no annotations on them."""
+
+
 class RunsFailedError(PrefectCvatError, RuntimeError):
     """Some of the runs that a run has started, one for each task or shard, did not complete."""
+
+
+class RunNotFoundError(PrefectCvatError, LookupError):
+    """There is no record of such a run, so what it has added is not known."""
 
 
 class RunStoppedError(PrefectCvatError, RuntimeError):

@@ -21,6 +21,7 @@ from prefect_cvat.plan import Batch, Plan
 from prefect_cvat.remap import Annotations
 from prefect_cvat.run import BatchDetections, Run
 from prefect_cvat.seeds import FollowedObject, FollowOptions, SeedReader
+from prefect_cvat.track_review import summarize_ends
 from prefect_cvat.track_run import check_takes_tracks
 from prefect_cvat.tracking import ShapeTracker
 
@@ -170,6 +171,7 @@ class FollowRun(Run):
             self.report.keyframes = tracks.keyframes
             self.report.track_frames = tracks.frames
             self.report.lost = sum(way.lost for way in self._ways)
+            self._summaries = summarize_ends(tracks.lost, {frame.number: frame for frame in self.plan.frames})
         with self._timed("upload"):
             touched: set[int] = set()
             for with_seeds in (False, True):

@@ -13,10 +13,13 @@ from typing import Any, TypeAlias
 from pydantic_core import from_json, to_json
 
 from prefect_cvat.annotation_requests import json_size
+from prefect_cvat.association import bounding_box
 from prefect_cvat.exceptions import StorageError
 from prefect_cvat.models import Job
+from prefect_cvat.review import Box
 from prefect_cvat.seeds import FollowedObject, SeedShape
 from prefect_cvat.track_options import TrackOptions
+from prefect_cvat.track_review import TrackEnd
 from prefect_cvat.tracks import TrackAssembler
 
 __all__ = ["FollowedTracks", "Found", "FoundShape"]
@@ -48,6 +51,7 @@ class FollowedTracks:
         written: The objects that have become tracks.
         keyframes: How many keyframes they have on which they can be seen.
         frames: How many frames they are long, all together, gaps included.
+        lost: Where an object was lost, on either way.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class FollowedTracks:
         self.written: list[FollowedObject] = []
         self.keyframes = 0
         self.frames = 0
+        self.lost: list[TrackEnd] = []
         self._jobs = jobs
         self._folder = folder
         # what is lost is lost, but may come back with its next seed, however far that is
@@ -159,7 +164,13 @@ class FollowedTracks:
             assembler = each.assembler
             if assembler is None:
                 assembler = each.assembler = TrackAssembler(self._jobs, self._options, [each.followed.label])
-            each.see(frame, number in shapes)
+            if number in shapes:
+                box = bounding_box(shapes[number])
+                if number not in self._visible and number not in drawn:
+                    self.lost.append(TrackEnd(frame, "begins", each.followed.label.id, box))
+                each.see(frame, box)
+            elif each.has_been_found and each.box is not None:
+                self.lost.append(TrackEnd(each.last, "ends", each.followed.label.id, each.box))
             assembler.add(frame, [(number, shapes[number])] if number in shapes else [], drawn)
             if number in shapes:
                 self._visible.add(number)
@@ -203,11 +214,12 @@ class FollowedTracks:
 class _Object:
     """What has become of an object so far."""
 
-    __slots__ = ("assembler", "first", "followed", "has_been_found", "is_written", "last", "waiting")
+    __slots__ = ("assembler", "box", "first", "followed", "has_been_found", "is_written", "last", "waiting")
 
     def __init__(self, followed: FollowedObject) -> None:
         self.followed = followed
         self.assembler: TrackAssembler | None = None
+        self.box: Box | None = None
         self.has_been_found = False
         self.is_written = False
         self.first: int | None = None
@@ -218,10 +230,10 @@ class _Object:
     def length(self) -> int:
         return 0 if self.first is None else self.last - self.first + 1
 
-    def see(self, frame: int, is_visible: bool) -> None:
-        if is_visible:
-            self.first = frame if self.first is None else self.first
-            self.last = frame
+    def see(self, frame: int, box: Box) -> None:
+        self.first = frame if self.first is None else self.first
+        self.last = frame
+        self.box = box
 
 
 def _shape(seed: SeedShape, points: Sequence[float]) -> dict[str, Any]:

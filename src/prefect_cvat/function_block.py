@@ -78,6 +78,14 @@ class CvatFunction(Block):
     conv_mask_to_poly: bool = Field(
         default=False, title="Masks as polygons", description="Write polygons instead of masks."
     )
+    score_attribute: str = Field(
+        default="score",
+        description="The attribute of the task's labels that gets scores, if there is one; empty for none.",
+    )
+    model_attribute: str = Field(
+        default="model",
+        description="The attribute of the task's labels that gets the function's name; empty for none.",
+    )
 
     @field_validator("function_parameters")
     @classmethod

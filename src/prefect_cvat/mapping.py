@@ -87,6 +87,13 @@ class LabelMapping:
     names: dict[int, str]
     unmatched: tuple[str, ...] = ()
 
+    def by_name(self) -> dict[str, str | None]:
+        """The names of the task's labels, by those of the function's; None for what is dropped."""
+        return {
+            self.names[label_id]: None if target is None else target.name
+            for label_id, target in self.targets.items()
+        }
+
 
 @dataclass
 class _Problems:

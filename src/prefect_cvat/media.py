@@ -24,7 +24,16 @@ from prefect_cvat.exceptions import MediaError
 from prefect_cvat.function_output import FrameDetections
 from prefect_cvat.video import VideoChunk
 
-__all__ = ["Box", "ChunkFile", "ChunkType", "Frame", "open_frames", "open_frames_reversed", "read_image"]
+__all__ = [
+    "Box",
+    "ChunkFile",
+    "ChunkType",
+    "Frame",
+    "open_frames",
+    "open_frames_reversed",
+    "read_image",
+    "read_stored_images",
+]
 
 ChunkType = Literal["imageset", "video"]
 """What a chunk is: a zip file of images, or an mp4. The words are CVAT's."""
@@ -158,6 +167,21 @@ def open_frames_reversed(
     return read_ahead(opened, _bytes_of, most_items=FRAMES_AHEAD, most_bytes=most_bytes // 2)
 
 
+def read_stored_images(chunk: ChunkFile, frames: Sequence[Frame]) -> Iterator[tuple[Frame, bytes]]:
+    """Read images of a zip chunk as they are stored, one after the other: nothing is lost by encoding again.
+
+    Args:
+        chunk: A chunk of type `imageset`.
+        frames: Frames of this chunk.
+
+    Raises:
+        MediaError: The chunk is not what the server said it is, or an image cannot be read.
+    """
+    with _ZipChunk(chunk) as opened:
+        for frame in frames:
+            yield frame, opened.read(frame)
+
+
 def _forwards(parts: Sequence[tuple[ChunkFile, Sequence[Frame]]]) -> OpenedFrames:
     for chunk, frames in parts:
         with _open_chunk(chunk) as opened:
@@ -228,7 +252,20 @@ class _ZipChunk:
     def images(self, frames: Sequence[Frame]) -> Iterator[tuple[Frame, PIL.Image.Image]]:
         """Open images, one after the other, without decoding them."""
         for frame in frames:
-            yield frame, read_image(self._read(frame), frame)
+            yield frame, read_image(self.read(frame), frame)
+
+    def read(self, frame: Frame) -> bytes:
+        """Read an image as it is stored."""
+        member = self._members[frame.number - self._chunk.first_frame]
+        if member.file_size > MAX_FRAME_BYTES:
+            raise MediaError(
+                f"{frame} in chunk {self._chunk.number} has {member.file_size} bytes;"
+                f" more than {MAX_FRAME_BYTES} are not read"
+            )
+        try:
+            return self._archive.read(member)
+        except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError) as error:
+            raise MediaError(f"{frame} in chunk {self._chunk.number} cannot be read: {error}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -240,18 +277,6 @@ class _ZipChunk:
         traceback: TracebackType | None,
     ) -> None:
         self._archive.close()
-
-    def _read(self, frame: Frame) -> bytes:
-        member = self._members[frame.number - self._chunk.first_frame]
-        if member.file_size > MAX_FRAME_BYTES:
-            raise MediaError(
-                f"{frame} in chunk {self._chunk.number} has {member.file_size} bytes;"
-                f" more than {MAX_FRAME_BYTES} are not read"
-            )
-        try:
-            return self._archive.read(member)
-        except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError) as error:
-            raise MediaError(f"{frame} in chunk {self._chunk.number} cannot be read: {error}") from error
 
 
 def read_image(data: bytes, frame: Frame) -> PIL.Image.Image:

@@ -20,12 +20,15 @@ class Options:
 
     selection: Selection = field(default_factory=Selection)
     existing: Existing = Existing.KEEP
+    skip_existing_iou: float | None = None
     allow_unmatched_labels: bool = False
     label_map: LabelMap | None = None
     ignore_case: bool = False
     conf_threshold: float | None = None
     label_thresholds: Mapping[str, float] | None = None
     conv_mask_to_poly: bool = False
+    score_attribute: str | None = "score"
+    model_attribute: str | None = "model"
     on_frame_error: Literal["fail", "skip"] = "fail"
     quality: Quality = "original"
     batch_size: int | None = None
@@ -33,12 +36,35 @@ class Options:
     refresh_cache: bool = False
     downloads: int = 1
     window: int = 4
+    review_frames: int = 20
+    open_issues: int = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "existing", Existing(self.existing))
+        if (iou := self.skip_existing_iou) is not None:
+            if not 0 < iou <= 1:
+                raise ValueError(f"skip_existing_iou must be above 0 and not above 1, not {iou}")
+            if self.existing is Existing.CLEAR:
+                raise ValueError(
+                    "skip_existing_iou leaves room for what humans have drawn, and existing='clear' removes"
+                    " that; use existing='replace_auto', or leave one of them out"
+                )
         if self.quality not in get_args(Quality):
             raise ValueError(f"quality must be 'original' or 'compressed', not {self.quality!r}")
         for name in ("batch_size", "downloads", "window"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be 1 or more, not {value}")
+        for name in ("review_frames", "open_issues"):
+            if (value := getattr(self, name)) < 0:
+                raise ValueError(f"{name} must be 0 or more, not {value}")
+
+    @property
+    def leaves_out_annotated(self) -> bool:
+        """Whether frames, or objects, are passed over that are annotated already."""
+        return self.selection.unannotated or self.skip_existing_iou is not None
+
+    @property
+    def frames_to_rank(self) -> int:
+        """How many of the frames that should be looked at first are needed."""
+        return max(self.review_frames, self.open_issues)

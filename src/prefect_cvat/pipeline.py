@@ -53,6 +53,7 @@ def run_pipeline(run: Run, submitter: Submitter, progress: Progress | None = Non
             try:
                 _annotate(run, plan, submitter, progress)
                 submitter.submit("finish_upload", run).result()
+                run.open_issues()
             except (BadFunctionError, MediaError, UploadError):
                 run.undo_upload()
                 raise

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from operator import attrgetter
 
@@ -25,6 +25,7 @@ class LeftOut(StrEnum):
     GROUND_TRUTH = "ground truth"
     HONEYPOT = "honeypot"
     NO_JOB = "in no annotation job"
+    ANNOTATED = "annotated"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +46,12 @@ class Selection:
     Attributes:
         frames: Relative frame numbers; None for all.
         jobs: Ids of annotation jobs; None for all.
+        unannotated: Whether only frames without annotations are wanted; `leave_out_annotated` finds them.
     """
 
     frames: Collection[int] | None = None
     jobs: Collection[int] | None = None
+    unannotated: bool = False
 
 
 class Batch:
@@ -120,6 +123,19 @@ class Plan:
     def jobs_between(self, first: int, last: int) -> list[Job]:
         """The jobs that frames of this range are written to; where jobs overlap, a frame has several."""
         return [job for job in self.jobs if job.start_frame <= last and job.stop_frame >= first]
+
+    def without(self, numbers: Collection[int], why: LeftOut) -> Plan:
+        """The plan with some of its frames left out for another reason, and jobs that have no others."""
+        if not numbers:
+            return self
+        frames = tuple(frame for frame in self.frames if frame.number not in numbers)
+        left_out = tuple(frame.number for frame in self.frames if frame.number in numbers)
+        return replace(
+            self,
+            frames=frames,
+            jobs=_jobs_with(frames, self.jobs),
+            left_out={**self.left_out, why: left_out},
+        )
 
 
 def read_task(client: Client, task_id: int) -> TaskInfo:
@@ -198,15 +214,10 @@ def make_plan(info: TaskInfo, selection: Selection | None = None) -> Plan:
             frames.append(Frame(number, meta.name, meta.width, meta.height))
         else:
             left_out.setdefault(why, []).append(number)
-    numbers = [frame.number for frame in frames]
     return Plan(
         info=info,
         frames=tuple(frames),
-        jobs=tuple(
-            job
-            for job in jobs
-            if bisect_left(numbers, job.start_frame) < bisect_right(numbers, job.stop_frame)
-        ),
+        jobs=_jobs_with(frames, jobs),
         left_out={why: tuple(numbers) for why, numbers in left_out.items()},
     )
 
@@ -220,6 +231,14 @@ def _select_jobs(task: Task, annotation_jobs: Sequence[Job], wanted: Collection[
             f"task {task.id} has the annotation jobs {_enumerate(ids)}; it has no job {_enumerate(strangers)}"
         )
     return [job for job in annotation_jobs if job.id in set(wanted)]
+
+
+def _jobs_with(frames: Sequence[Frame], jobs: Iterable[Job]) -> tuple[Job, ...]:
+    """The jobs that have one of the frames, which ascend."""
+    numbers = [frame.number for frame in frames]
+    return tuple(
+        job for job in jobs if bisect_left(numbers, job.start_frame) < bisect_right(numbers, job.stop_frame)
+    )
 
 
 def _frames_in(jobs: Iterable[Job], size: int) -> bytearray:

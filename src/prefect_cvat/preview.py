@@ -43,10 +43,11 @@ def preview(detector: Detector, frames: Sequence[OpenedFrame], *, title: str) ->
         The page, as HTML that needs no other file, and a report.
     """
     labels = _own_labels(detector.function.spec.labels)
-    remapper = LabelRemapper(
-        build_mapping(detector.function.spec.labels, labels, conv_mask_to_poly=detector.conv_mask_to_poly),
-        conf_threshold=detector.conf_threshold,
+    mapping = build_mapping(
+        detector.function.spec.labels, labels, conv_mask_to_poly=detector.conv_mask_to_poly
     )
+    least = detector.conf_threshold or 0.0
+    remapper = LabelRemapper(mapping, thresholds=dict.fromkeys(mapping.names, least))
     started = perf_counter()
     found = remapper.remap(detector.detect(frames), {frame.number: frame for frame, _ in frames})
     report = RunReport(

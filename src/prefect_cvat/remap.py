@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from operator import itemgetter
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -11,7 +12,8 @@ from pydantic_core import from_json, to_json
 from prefect_cvat.clipping import clip_point, clip_shape
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.function_output import FrameDetections
-from prefect_cvat.mapping import LabelMapping, LabelTarget
+from prefect_cvat.human_work import HumanAnnotations
+from prefect_cvat.mapping import LabelMapping, LabelTarget, SublabelTarget
 from prefect_cvat.media import Frame
 from prefect_cvat.models import (
     AttributeValRequest,
@@ -21,6 +23,8 @@ from prefect_cvat.models import (
     SubLabeledShapeRequest,
 )
 from prefect_cvat.report import score_bin
+from prefect_cvat.review import FrameSummary, summarize_shapes
+from prefect_cvat.run_attributes import RunAttributes
 
 __all__ = ["Annotations", "LabelRemapper"]
 
@@ -37,13 +41,15 @@ class Annotations:
         clipped: How many shapes were cut at the edge of their image.
         outside: How many shapes had nothing inside the image, and are left out.
         below_threshold: How many had a score below the threshold of their label, and are left out.
+        overlapping_human: How many are left out because a human has annotated the same already.
         unmatched: How many are left out because the task has no place for their label, by label.
         errors: What went wrong, by frame, where that was to be skipped.
+        summaries: What is remembered of the frames, to say which of them to look at first.
     """
 
     __slots__ = (
         *("tags", "shapes", "frames", "labels", "scores", "clipped"),
-        *("outside", "below_threshold", "unmatched", "errors", "_packs"),
+        *("outside", "below_threshold", "overlapping_human", "unmatched", "errors", "summaries", "_packs"),
     )
 
     def __init__(self) -> None:
@@ -55,14 +61,17 @@ class Annotations:
         self.clipped = 0
         self.outside = 0
         self.below_threshold = 0
+        self.overlapping_human = 0
         self.unmatched: Counter[str] = Counter()
         self.errors: dict[int, str] = {}
+        self.summaries: list[FrameSummary] = []
         self._packs: list[bytes] = []
 
     def pack(self, at_least: int = 1) -> None:
         """Hold the tags and shapes, if there are so many, as JSON: that takes a fraction of the memory."""
         if len(self.tags) + len(self.shapes) >= at_least:
-            self._packs.append(to_json([*self.tags, *self.shapes]))
+            # by frame, so that what is on one frame can be written in one request
+            self._packs.append(to_json(sorted([*self.tags, *self.shapes], key=itemgetter("frame"))))
             self.tags = []
             self.shapes = []
 
@@ -83,38 +92,31 @@ class LabelRemapper:
 
     Args:
         mapping: From the function's labels to the task's.
-        conf_threshold: The least score; what carries a lower one is left out.
-        label_thresholds: The same for single labels, by the function's own label names.
-
-    Raises:
-        ValueError: A threshold is out of range, or for a label that the function does not have.
+        thresholds: The least score of each label, by the function's label ids; what carries a lower one is
+            left out.
+        summarize: Whether to sum up each frame, to say which of them to look at first.
+        run_attributes: The attributes that are filled in beside those of the function.
     """
 
     def __init__(
         self,
         mapping: LabelMapping,
         *,
-        conf_threshold: float | None = None,
-        label_thresholds: Mapping[str, float] | None = None,
+        thresholds: Mapping[int, float] | None = None,
+        summarize: bool = False,
+        run_attributes: RunAttributes | None = None,
     ) -> None:
-        thresholds = dict(label_thresholds or {})
-        for name, threshold in thresholds.items():
-            if name not in mapping.names.values():
-                raise ValueError(
-                    f"label_thresholds speaks of label {name!r}, which the function does not have"
-                )
-            if not 0 <= threshold <= 1:
-                raise ValueError(f"the threshold of label {name!r} must be between 0 and 1, not {threshold}")
         self._mapping = mapping
-        self._thresholds = {
-            label_id: thresholds.get(name, conf_threshold or 0.0) for label_id, name in mapping.names.items()
-        }
+        self._summarize = summarize
+        self._run_attributes = run_attributes
+        self._thresholds = thresholds or {}
 
     def remap(
         self,
         detections: Iterable[FrameDetections],
         frames: Mapping[int, Frame],
         pack_at: int | None = None,
+        human: Mapping[int, HumanAnnotations] | None = None,
     ) -> Annotations:
         """Put detections into the task's labels.
 
@@ -122,6 +124,7 @@ class LabelRemapper:
             detections: What the function found on some frames.
             frames: These frames, by number.
             pack_at: Pack what has been put, whenever it is so much.
+            human: What humans have annotated on these frames, if that is to be left out.
 
         Raises:
             BadFunctionError: An annotation does not suit the task's label.
@@ -129,21 +132,31 @@ class LabelRemapper:
         result = Annotations()
         for found in detections:
             frame = frames[found.frame]
+            tags_before, shapes_before = len(result.tags), len(result.shapes)
             result.frames += 1
             if found.error is not None:
                 result.errors[found.frame] = found.error
             try:
+                there = None if human is None else human[found.frame]
                 for tag in found.tags:
-                    self._add_tag(tag, frame, result)
+                    self._add_tag(tag, frame, result, there)
                 for shape in found.shapes:
-                    self._add_shape(shape, frame, result)
+                    self._add_shape(shape, frame, result, there)
             except BadFunctionError as error:
                 raise BadFunctionError(f"{frame}: {error}") from error
+            if self._summarize:
+                summary = summarize_shapes(
+                    found.frame, result.shapes[shapes_before:], len(result.tags) - tags_before
+                )
+                summary.has_failed = found.error is not None
+                result.summaries.append(summary)
             if pack_at is not None:
                 result.pack(pack_at)
         return result
 
-    def _add_tag(self, tag: LabeledImageRequest, frame: Frame, result: Annotations) -> None:
+    def _add_tag(
+        self, tag: LabeledImageRequest, frame: Frame, result: Annotations, there: HumanAnnotations | None
+    ) -> None:
         target = self._target(tag.label_id, result)
         if target is None:
             return
@@ -151,17 +164,24 @@ class LabelRemapper:
             raise BadFunctionError(
                 f"function output tag for label {target.name!r}, which is of type {target.type!r} in the task"
             )
+        body = {
+            "frame": frame.number,
+            "label_id": target.id,
+            "source": "auto",
+            "attributes": self._attributes(tag.attributes, target, None),
+        }
+        if there is not None and there.include(body):
+            result.overlapping_human += 1
+            return
         result.labels[target.name] += 1
-        result.tags.append(
-            {
-                "frame": frame.number,
-                "label_id": target.id,
-                "source": "auto",
-                "attributes": _attributes(tag.attributes, target.attributes),
-            }
-        )
+        result.tags.append(body)
 
-    def _add_shape(self, shape: LabeledShapeRequest, frame: Frame, result: Annotations) -> None:
+    def _add_shape(
+        self, shape: LabeledShapeRequest, frame: Frame, result: Annotations, there: HumanAnnotations | None
+    ) -> None:
+        if shape.score is not None and shape.score < self._thresholds.get(shape.label_id, 0.0):
+            result.below_threshold += 1
+            return
         target = self._target(shape.label_id, result)
         if target is None:
             return
@@ -170,17 +190,17 @@ class LabelRemapper:
                 f"function output shape of type {shape.type.value!r} for label {target.name!r}"
                 f" (expected {target.type!r})"
             )
-        if shape.score is not None and shape.score < self._thresholds[shape.label_id]:
-            result.below_threshold += 1
-            return
         points, is_clipped = clip_shape(shape, frame.width, frame.height)
         if points is None:
             result.outside += 1
             return
         body = _shape_body(shape, points, frame.number, target.id)
-        body["attributes"] = _attributes(shape.attributes, target.attributes)
+        body["attributes"] = self._attributes(shape.attributes, target, shape.score)
         if shape.type is ShapeType.SKELETON:
             body["elements"], is_clipped = self._elements(shape, frame, target)
+        if there is not None and there.include(body):
+            result.overlapping_human += 1
+            return
         if is_clipped:
             result.clipped += 1
         result.labels[target.name] += 1
@@ -207,7 +227,7 @@ class LabelRemapper:
                 points = list(clip_point(points[0], points[1], frame.width, frame.height))
                 is_clipped |= points != element.points
             body = _shape_body(element, points, frame.number, sublabel.id)
-            body["attributes"] = _attributes(element.attributes, sublabel.attributes)
+            body["attributes"] = self._attributes(element.attributes, sublabel, element.score)
             elements[sublabel.id] = body
         if missing := len(target.sublabel_ids - elements.keys()):
             raise BadFunctionError(
@@ -215,6 +235,18 @@ class LabelRemapper:
                 f" ({len(elements)} vs {len(elements) + missing})"
             )
         return list(elements.values()), is_clipped
+
+    def _attributes(
+        self, values: list[AttributeValRequest], target: LabelTarget | SublabelTarget, score: float | None
+    ) -> list[dict[str, Any]]:
+        found = [
+            {"spec_id": attribute_id, "value": value.value}
+            for value in values
+            if (attribute_id := target.attributes[value.spec_id]) is not None
+        ]
+        if self._run_attributes is not None:
+            found += self._run_attributes.values(target.id, score, but=target.attributes.values())
+        return found
 
     def _target(self, label_id: int, result: Annotations) -> LabelTarget | None:
         target = self._mapping.targets[label_id]
@@ -242,11 +274,3 @@ def _shape_body(
     if shape.group:
         body["group"] = shape.group
     return body
-
-
-def _attributes(values: list[AttributeValRequest], targets: Mapping[int, int | None]) -> list[dict[str, Any]]:
-    return [
-        {"spec_id": target, "value": value.value}
-        for value in values
-        if (target := targets[value.spec_id]) is not None
-    ]

@@ -7,20 +7,29 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from prefect_cvat.provenance import Provenance
+from prefect_cvat.review import FrameReview
+
 __all__ = ["SCORE_BINS", "RunReport", "score_bin"]
 
 SCORE_BINS = 20
 """Into how many ranges of equal width scores are counted."""
+
+MOST_REVIEW_LINES = 5
+"""How many of the frames to look at first are told in lines."""
 
 
 class RunReport(BaseModel):
     """What a run did.
 
     Attributes:
+        run: The id of the run, by which it can be undone: that of the flow run, if it is one. Empty for what
+            writes nothing.
         task_id: The task.
         task_name: Its name.
         url: Its address in CVAT.
         function: The name of the function.
+        provenance: What made the annotations: the function, its version, how it was used.
         started: When the run began.
         seconds: How long it took.
         frames: How many frames were annotated.
@@ -36,6 +45,7 @@ class RunReport(BaseModel):
         clipped: How many shapes were cut at the edge of their image.
         outside: How many shapes had nothing inside their image, and were left out.
         below_threshold: How many had a score below their threshold, and were left out.
+        overlapping_human: How many tags and shapes were left out because a human has annotated the same.
         unmatched: How many were left out because the task has no such label, by the function's label.
         unmatched_labels: What the function can find and the task has no place for.
         left_out: How many frames were not annotated, by reason.
@@ -49,15 +59,21 @@ class RunReport(BaseModel):
         refined: How many shapes an interaction function has found something for.
         not_refined: How many it has found nothing for; these stay as they were.
         failed_frames: What went wrong on frames that were skipped, by frame.
+        review: The frames to look at first, those with the most corrections to be expected.
+        issues_opened: On how many frames an issue was opened in CVAT.
+        issues_already_there: On how many there was one of an earlier run.
+        issues_failed: Why no further issues were opened, where the server refused one.
         stage_seconds: How long each stage worked, in all; stages overlap.
     """
 
     model_config = ConfigDict(extra="forbid")
 
+    run: str = ""
     task_id: int
     task_name: str
     url: str
     function: str
+    provenance: Provenance | None = None
     started: datetime
     seconds: float = 0.0
     frames: int = 0
@@ -71,6 +87,7 @@ class RunReport(BaseModel):
     clipped: int = 0
     outside: int = 0
     below_threshold: int = 0
+    overlapping_human: int = 0
     unmatched: dict[str, int] = Field(default_factory=dict)
     unmatched_labels: list[str] = Field(default_factory=list)
     left_out: dict[str, int] = Field(default_factory=dict)
@@ -84,6 +101,10 @@ class RunReport(BaseModel):
     refined: int = 0
     not_refined: int = 0
     failed_frames: dict[int, str] = Field(default_factory=dict)
+    review: list[FrameReview] = Field(default_factory=list)
+    issues_opened: int = 0
+    issues_already_there: int = 0
+    issues_failed: str = ""
     stage_seconds: dict[str, float] = Field(default_factory=dict)
 
     @property
@@ -100,6 +121,7 @@ class RunReport(BaseModel):
         """The report as plain lines, for a terminal or a log."""
         lines = [
             f"task {self.task_id} ({self.task_name!r}) at {self.url}",
+            *([f"run {self.run}"] * bool(self.run)),
             f"{self.frames} frames in {self.seconds:.1f} s ({self.frames_per_second:.1f} frames per second)",
             *(
                 [f"{self.frames_from_cache} of them were detected in an earlier run"]
@@ -129,11 +151,23 @@ class RunReport(BaseModel):
         }
         if any(changes.values()):
             lines.append(f"shapes: {_counts({name: n for name, n in changes.items() if n})}")
+        if self.overlapping_human:
+            lines.append(f"left out, annotated by humans already: {self.overlapping_human}")
         if self.unmatched:
             lines.append(f"dropped, no such label in the task: {_counts(self.unmatched)}")
         if self.left_out:
             lines.append(f"frames left out: {_counts(self.left_out)}")
         lines += [f"frame {frame} failed: {error}" for frame, error in sorted(self.failed_frames.items())]
+        lines += [
+            f"look first at frame {item.frame}, {item.expected_work:.2f} corrections expected"
+            f" ({'; '.join(item.reasons)}): {item.url}"
+            for item in self.review[:MOST_REVIEW_LINES]
+        ]
+        if self.issues_opened or self.issues_already_there:
+            there = f", {self.issues_already_there} there already" if self.issues_already_there else ""
+            lines.append(f"issues: {self.issues_opened} opened{there}")
+        if self.issues_failed:
+            lines.append(f"issues that were not opened: {self.issues_failed}")
         return lines
 
 

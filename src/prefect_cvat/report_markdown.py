@@ -41,6 +41,8 @@ def render_markdown(report: RunReport, outcome: Outcome = "completed", error: st
         *_outcome(report, outcome, error),
         *_table("Annotations", ("label", "annotations", "tracks"), _label_rows(report)),
         *_unmatched(report.unmatched_labels),
+        *_table("Look at these first", ("frame", "expected corrections", "why"), _review_rows(report)),
+        *_issues(report),
         *_table("On the server", ("", "annotations"), _server_rows(report)),
         *_table("Tracks", ("", ""), _track_rows(report)),
         *_table("Shapes", ("", "shapes"), _shape_rows(report)),
@@ -48,6 +50,7 @@ def render_markdown(report: RunReport, outcome: Outcome = "completed", error: st
         *_table("Frames left out", ("why", "frames"), _count_rows(report.left_out)),
         *_table("Failed frames", ("frame", "error"), _failed_rows(report.failed_frames)),
         *_table("Time", ("stage", "seconds"), _time_rows(report)),
+        *_table("Provenance", ("", ""), _provenance_rows(report)),
         *_table("Scores", ("score", "annotations", ""), _score_rows(report)),
     ]
     return "\n\n".join(parts) + "\n"
@@ -103,6 +106,27 @@ def _unmatched(labels: Sequence[str]) -> list[str]:
     return [f"What the function also finds, and the task has no label for: {listed}{more}."]
 
 
+def _review_rows(report: RunReport) -> list[Row]:
+    return [
+        (
+            f"[{item.frame}](<{item.url}>)",
+            f"{item.expected_work:.2f}",
+            escape("; ".join(item.reasons)),
+        )
+        for item in report.review
+    ]
+
+
+def _issues(report: RunReport) -> list[str]:
+    parts = []
+    if report.issues_opened or report.issues_already_there:
+        there = f"; {report.issues_already_there} were there already" if report.issues_already_there else ""
+        parts.append(f"Issues opened in CVAT: {report.issues_opened}{there}.")
+    if report.issues_failed:
+        parts.append(f"Issues that were not opened: {escape(report.issues_failed)}")
+    return parts
+
+
 def _server_rows(report: RunReport) -> list[Row]:
     return _present(
         ("added", report.added), ("there already", report.already_there), ("removed", report.removed)
@@ -126,6 +150,7 @@ def _shape_rows(report: RunReport) -> list[Row]:
         ("cut at the edge of their image", report.clipped),
         ("left out: outside their image", report.outside),
         ("left out: below their threshold", report.below_threshold),
+        ("left out: annotated by humans already", report.overlapping_human),
         ("left out: in no track", report.untracked),
         *(
             (f"left out: the task has no label {escape(name)}", count)
@@ -148,6 +173,24 @@ def _failed_rows(failed: Mapping[int, str]) -> list[Row]:
 def _time_rows(report: RunReport) -> list[Row]:
     rows: list[Row] = [(escape(stage), seconds) for stage, seconds in report.stage_seconds.items()]
     return [*rows, ("**the run**, in which stages overlap", report.seconds)] if rows else []
+
+
+def _provenance_rows(report: RunReport) -> list[Row]:
+    made_by = report.provenance
+    if made_by is None:
+        return []
+    told: dict[str, object] = {
+        "run": report.run,
+        "function": made_by.function,
+        "its version": made_by.function_version,
+        **{f"its parameter {name}": value for name, value in (made_by.function_parameters or {}).items()},
+        "least score": made_by.conf_threshold,
+        **{f"least score of {name}": value for name, value in made_by.label_thresholds.items()},
+        **{f"label {name}": target or "dropped" for name, target in made_by.labels.items() if target != name},
+        "what was there": made_by.existing,
+        "prefect-cvat": made_by.prefect_cvat,
+    }
+    return [(escape(name), escape(str(value))) for name, value in told.items() if value not in (None, "")]
 
 
 def _score_rows(report: RunReport) -> list[Row]:

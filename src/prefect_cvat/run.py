@@ -10,25 +10,31 @@ import shutil
 import tempfile
 import threading
 import time
+import uuid
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar
 
+from prefect_cvat.annotated_frames import leave_out_annotated
 from prefect_cvat.chunks import chunk_type, fetch_chunk
 from prefect_cvat.client import Client
 from prefect_cvat.exceptions import PrefectCvatError, RunStoppedError, StorageError
 from prefect_cvat.identity import attribute_defaults
+from prefect_cvat.issues import open_issues
 from prefect_cvat.media import Box, ChunkFile, Frame
 from prefect_cvat.options import Options
 from prefect_cvat.plan import Batch, Plan, make_plan, read_task
+from prefect_cvat.provenance import Provenance, function_version, name_of
 from prefect_cvat.remap import Annotations
 from prefect_cvat.report import SCORE_BINS, RunReport
+from prefect_cvat.review import FrameReview, FrameSummary, rank_frames
 from prefect_cvat.run_lock import only_run_on
+from prefect_cvat.run_record import RecordHeader, RunRecord, checked_run_id
 from prefect_cvat.upload import JobWriter
 
 __all__ = ["BatchDetections", "Run"]
@@ -52,10 +58,12 @@ class Run(ABC):
         in_order: The stages that must see the batches one after the other. They get what the stage returned
             for the batch before as their last argument.
         sources: The sources of what a run of this kind writes.
+        leaves_out_annotated: Whether such a run can pass over frames, and objects, that are annotated.
     """
 
     in_order: ClassVar[frozenset[str]] = frozenset()
     sources: ClassVar[frozenset[str]] = frozenset({"auto"})
+    leaves_out_annotated: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -66,20 +74,32 @@ class Run(ABC):
         *,
         function_name: str | None = None,
     ) -> None:
+        if not self.leaves_out_annotated and options.leaves_out_annotated:
+            raise ValueError(
+                "only runs that annotate with shapes can leave out what is annotated already; tracking and"
+                " refining take neither unannotated frames alone nor skip_existing_iou"
+            )
         self.client = client
         self.task_id = task_id
         self.options = options
+        self._function = function
+        name = function_name or name_of(function)
+        self.provenance = Provenance.of(name, options)
         self.report = RunReport(
+            run=str(uuid.uuid4()),
             task_id=task_id,
             task_name="",
             url=f"{client.url}/tasks/{task_id}",
-            function=function_name or type(function).__name__,
+            function=name,
             started=datetime.now(UTC),
+            provenance=self.provenance,
         )
+        self._record = RunRecord(self._describe)
         self._plan: Plan | None = None
         self._writers: dict[int, JobWriter] = {}
         self._unfinished: dict[int, int] = {}
         self._counted: dict[int, set[int]] = {}
+        self._summaries: list[FrameSummary] = []
         self._spool: Path | None = None
         self._download_slots = threading.Semaphore(options.downloads)
         self._detect_lock = threading.Lock()
@@ -98,6 +118,22 @@ class Run(ABC):
         """Seconds until the server must have committed all that this run has sent and lost sight of."""
         return max((writer.seconds_until_settled for writer in self._writers.values()), default=0.0)
 
+    def identify(
+        self, run_id: str | None = None, function_parameters: Mapping[str, str] | None = None
+    ) -> None:
+        """Tell what the run cannot know by itself, before it begins.
+
+        Args:
+            run_id: What it is called; by default a UUID of its own.
+            function_parameters: What the function was made with, as `type:value`; without what is secret.
+
+        Raises:
+            ValueError: A run cannot be called so.
+        """
+        if run_id is not None:
+            self.report.run = checked_run_id(run_id)
+        self.provenance.take_parameters(function_parameters)
+
     def stop(self) -> None:
         """Begin no further stage of a batch: those that are at work come to their end, all others raise.
 
@@ -113,6 +149,9 @@ class Run(ABC):
             info = read_task(self.client, self.task_id)
             chunk_type(info.task, self.options.quality)  # if they are of no use, say so now
             plan = make_plan(info, self.options.selection)
+            if self.options.selection.unannotated:
+                plan = leave_out_annotated(self.client, plan)
+            self.provenance.function_version = function_version(self._function)
         self.report.task_name = info.task.name
         self.report.left_out = {why.value: len(frames) for why, frames in plan.left_out.items()}
         self._writers = {
@@ -122,6 +161,7 @@ class Run(ABC):
                 existing=self.options.existing,
                 sources=self.sources,
                 defaults=attribute_defaults(info.labels),
+                record=self._record.of_job(job.id),
             )
             for job in plan.jobs
         }
@@ -204,8 +244,26 @@ class Run(ABC):
             for writer in self._writers.values():
                 writer.finish()
 
+    def open_issues(self) -> None:
+        """Open issues on the frames most in doubt, if that is asked for.
+
+        The annotations are there by now. When the server refuses an issue, the report says so, and the run
+        has not failed.
+        """
+        if not self.options.open_issues:
+            return
+        reviews = self._rank_frames()[: self.options.open_issues]
+        with self._timed("issues"):
+            try:
+                for is_new in open_issues(self.client, reviews, self.plan):
+                    self.report.issues_opened += is_new
+                    self.report.issues_already_there += not is_new
+            except PrefectCvatError as error:
+                self.report.issues_failed = str(error)
+
     def undo_upload(self) -> None:
         """Remove what this run has written so far, from every job, also if that fails for some."""
+        self._summaries.clear()
         failures = []
         for writer in self._writers.values():
             try:
@@ -227,6 +285,15 @@ class Run(ABC):
 
     # --- parts of stages ---
 
+    def _describe(self) -> RecordHeader:
+        return RecordHeader(
+            run=self.report.run,
+            server=self.client.url,
+            task_id=self.task_id,
+            started=self.report.started,
+            provenance=self.provenance,
+        )
+
     def _count(self, annotations: Annotations) -> None:
         with self._report_lock:
             report = self.report
@@ -238,8 +305,10 @@ class Run(ABC):
             report.clipped += annotations.clipped
             report.outside += annotations.outside
             report.below_threshold += annotations.below_threshold
+            report.overlapping_human += annotations.overlapping_human
             report.unmatched = dict(Counter(report.unmatched) + annotations.unmatched)
             report.failed_frames.update(annotations.errors)
+            self._summaries += annotations.summaries
 
     def _fetch(self, _batch: Batch, number: int) -> ChunkFile:
         assert self._spool is not None
@@ -313,8 +382,21 @@ class Run(ABC):
         self.report.added = sum(writer.added for writer in writers)
         self.report.already_there = sum(writer.already_there for writer in writers)
         self.report.removed = sum(writer.removed for writer in writers)
+        self.report.review = self._rank_frames()[: self.options.review_frames]
         self.report.seconds = seconds
         return self.report
+
+    def _rank_frames(self) -> list[FrameReview]:
+        """The frames to look at first, as many as are needed."""
+        if not self._summaries:
+            return []
+        return rank_frames(
+            self._summaries,
+            labels={label.id: label.name for label in self.plan.info.labels},
+            jobs=self.plan.jobs,
+            url=self.report.url,
+            most=self.options.frames_to_rank,
+        )
 
     @contextmanager
     def _named(self, batch: Batch) -> Iterator[None]:

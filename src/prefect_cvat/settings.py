@@ -32,6 +32,13 @@ class Settings(BaseSettings):
             " share, what one of them has detected the others need not."
         ),
     )
+    runs_dir: Path = Field(
+        default_factory=lambda: Path(platformdirs.user_state_dir("prefect-cvat")) / "runs",
+        description=(
+            "Where it is recorded what runs have added, which `prefect-cvat undo` goes by. On storage that"
+            " several machines share, each of them can undo the runs of the others."
+        ),
+    )
     function_modules: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
         description=(

@@ -7,12 +7,14 @@ from collections.abc import Collection, Iterable
 
 from prefect_cvat.plan import Plan
 from prefect_cvat.report import RunReport
+from prefect_cvat.review import FrameReview
 
 __all__ = ["make_shards", "merge_reports"]
 
 _NUMBERS = (
     *("frames", "frames_from_cache", "batches", "added", "already_there", "removed"),
-    *("clipped", "outside", "below_threshold"),
+    *("clipped", "outside", "below_threshold", "overlapping_human"),
+    *("issues_opened", "issues_already_there"),
 )
 _COUNTS = ("labels", "unmatched", "stage_seconds")
 
@@ -53,8 +55,10 @@ def merge_reports(whole: RunReport, reports: Iterable[RunReport]) -> RunReport:
         reports: Of the runs; their numbers are added up.
     """
     merged = whole.model_copy(deep=True)
-    for report in reports:
+    parts = list(reports)
+    for report in parts:
         merged.unmatched_labels = report.unmatched_labels
+        merged.provenance = report.provenance
         for name in _NUMBERS:
             setattr(merged, name, getattr(merged, name) + getattr(report, name))
         for name in _COUNTS:
@@ -63,4 +67,14 @@ def merge_reports(whole: RunReport, reports: Iterable[RunReport]) -> RunReport:
         for label, counts in report.scores.items():
             before = merged.scores.get(label, [0] * len(counts))
             merged.scores[label] = [one + other for one, other in zip(before, counts, strict=True)]
+        merged.issues_failed = merged.issues_failed or report.issues_failed
+    # each piece has ordered its own frames; a frame that two jobs share is in two pieces
+    first = sorted((item for report in parts for item in report.review), key=_most_work_first)
+    by_frame = {item.frame: item for item in reversed(first)}
+    most = max((len(report.review) for report in parts), default=0)
+    merged.review = sorted(by_frame.values(), key=_most_work_first)[:most]
     return merged
+
+
+def _most_work_first(item: FrameReview) -> tuple[float, int]:
+    return -item.expected_work, item.frame

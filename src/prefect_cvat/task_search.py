@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from prefect_cvat.annotation_requests import frames_of
+from prefect_cvat.annotated_frames import shown_frames
 from prefect_cvat.client import Client, check_annotatable
 from prefect_cvat.exceptions import (
     InvalidResponseError,
@@ -117,19 +117,12 @@ def find_tasks(
 
 
 def has_unannotated_frames(client: Client, plan: Plan, job: Job) -> bool:
-    """Whether a job has frames to annotate on which nothing is.
-
-    CVAT shows a track from its first keyframe to the end of the job, unless its last one is outside.
-    """
+    """Whether a job has frames to annotate on which nothing is."""
     open_frames = {frame.number for frame in plan.frames_between(job.start_frame, job.stop_frame)}
     for _, annotation in client.each_job_annotation(job.id):
         if not open_frames:
             break
-        frames = frames_of(annotation)
-        if "shapes" in annotation:
-            ended = all(shape.get("outside") for shape in annotation["shapes"][-1:])
-            frames = set(range(min(frames), (max(frames) if ended else job.stop_frame) + 1))
-        open_frames -= frames
+        open_frames -= shown_frames(annotation, job.stop_frame)
     return bool(open_frames)
 
 

@@ -15,7 +15,9 @@ from prefect_cvat.exceptions import UnsupportedTaskError
 from prefect_cvat.options import Options
 from prefect_cvat.plan import Batch, Plan, TaskInfo
 from prefect_cvat.remap import Annotations
+from prefect_cvat.review import find_doubts
 from prefect_cvat.track_options import TrackOptions
+from prefect_cvat.track_review import SeenTrack, summarize_tracks
 from prefect_cvat.tracks import TrackAssembler
 
 __all__ = ["TrackRun", "check_takes_tracks"]
@@ -29,6 +31,8 @@ class TrackRun(AnnotateRun):
     """
 
     in_order: ClassVar[frozenset[str]] = frozenset({"upload_batch"})
+    reviews_shapes: ClassVar[bool] = False
+    leaves_out_annotated: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -48,7 +52,7 @@ class TrackRun(AnnotateRun):
         self._is_assembled = False
         self._failed: set[int] = set()
         self._to_write: list[tuple[object, int, list[dict[str, Any]]]] = []
-        self._seen: dict[int, _Seen] = {}
+        self._seen: dict[int, SeenTrack] = {}
 
     def plan_task(self) -> Plan:
         """Ask the server about the task, and decide what to do.
@@ -110,8 +114,9 @@ class TrackRun(AnnotateRun):
             if frame.number in annotations.errors:
                 continue
             items = self._associator.update(frame.number, shapes.get(frame.number, ()))
-            for number, shape in items:
-                self._seen.setdefault(number, _Seen(shape["label_id"], frame.number)).add(frame.number)
+            doubts = find_doubts([shape for _, shape in items])
+            for (number, _), doubt in zip(items, doubts, strict=True):
+                self._seen.setdefault(number, SeenTrack(frame.number, doubt)).add(frame.number, doubt)
             self._assembler.add(frame.number, items)
         for job in self.plan.jobs:
             if of_job := [tag for tag in tags if job.start_frame <= tag["frame"] <= job.stop_frame]:
@@ -143,22 +148,7 @@ class TrackRun(AnnotateRun):
         self.report.untracked = sum(seen.detections for seen in self._seen.values()) - sum(
             seen.detections for seen in kept
         )
-
-
-class _Seen:
-    """Where an object has been seen, for the report."""
-
-    __slots__ = ("detections", "first", "label_id", "last")
-
-    def __init__(self, label_id: int, frame: int) -> None:
-        self.label_id = label_id
-        self.first = frame
-        self.last = frame
-        self.detections = 0
-
-    def add(self, frame: int) -> None:
-        self.last = frame
-        self.detections += 1
+        self._summaries = summarize_tracks(kept, {frame.number: frame for frame in self.plan.frames})
 
 
 def check_takes_tracks(info: TaskInfo) -> None:

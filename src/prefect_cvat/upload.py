@@ -25,7 +25,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from prefect_cvat.annotation_requests import (
@@ -50,6 +50,7 @@ from prefect_cvat.exceptions import (
 from prefect_cvat.existing import Existing
 from prefect_cvat.identity import AttributeDefaults, identity
 from prefect_cvat.models import Job, LabeledData
+from prefect_cvat.run_record import AnnotationId, JobRecord
 
 __all__ = ["JobWriter"]
 
@@ -58,9 +59,6 @@ logger = logging.getLogger(__name__)
 ATTEMPTS = 8
 """How often a write is tried whose fate is unknown each time."""
 
-
-AnnotationId: TypeAlias = tuple[str, int]
-"""`tags`, `shapes` or `tracks`, and the server's id, which is unique among these only."""
 
 Waiting: TypeAlias = tuple[bytes, dict[str, Any]]
 """An annotation that is to be sent, and its identity."""
@@ -75,6 +73,7 @@ class JobWriter:
         existing: What becomes of what stands there already.
         sources: The sources of what is written. What stands there of other sources is never taken for ours.
         defaults: The attribute values that the server fills in by itself.
+        record: Where it is written down what is added.
     """
 
     most_annotations = 2000
@@ -98,6 +97,7 @@ class JobWriter:
         existing: Existing = Existing.KEEP,
         sources: Collection[str] = ("auto",),
         defaults: AttributeDefaults | None = None,
+        record: JobRecord | None = None,
     ) -> None:
         self.job = job
         self.added = 0
@@ -107,6 +107,7 @@ class JobWriter:
         self._existing = existing
         self._sources = frozenset(sources)
         self._defaults = defaults or {}
+        self._record = record or JobRecord(job.id)
         self._lock = threading.Lock()
         self._baseline: set[AnnotationId] | None = None
         self._frames: set[int] = set()
@@ -203,6 +204,7 @@ class JobWriter:
                 replaced.sort(key=lambda item: (item[0], item[1]["id"]) in self._originals)
                 self.removed += len(replaced)
                 self._remove(replaced)
+                self._record.replaced(len(replaced))
                 self._to_replace.clear()
                 self._originals.clear()
 
@@ -227,6 +229,17 @@ class JobWriter:
             )
             self.added = 0
             self._last_unknown_fate = None
+            self._record_settled()
+
+    def remove(self, is_to_go: Callable[[str, Mapping[str, Any]], bool]) -> None:
+        """Remove from the job what is picked, once nothing can arrive any more.
+
+        Args:
+            is_to_go: Picks, of all that the job holds, by its kind and as the server tells it.
+        """
+        with self._lock:
+            self._wait_for_late_commits()
+            self._remove([(kind, item) for kind, item in self._read() if is_to_go(kind, item)])
 
     def _read(self) -> Iterator[tuple[str, dict[str, Any]]]:
         return self._client.each_job_annotation(self.job.id)
@@ -245,6 +258,7 @@ class JobWriter:
                 if (digest := self._digest(annotation)) is not None:
                     self._reusable[digest] += 1
             self._baseline = baseline
+            self._record.begin(baseline)
         return self._baseline
 
     def _not_there_yet(self, annotations: Iterable[dict[str, Any]]) -> list[Waiting]:
@@ -263,6 +277,7 @@ class JobWriter:
         """Send of what waits as much as one request takes; what has arrived waits no longer."""
         for attempt in range(1, ATTEMPTS + 1):
             part = waiting[: request_length(waiting, self.most_annotations, self.most_bytes)]
+            self._record.sending(digest for digest, _ in part)
             self._is_fate_unknown = True
             try:
                 answer = self._client.create_job_annotations(self.job.id, request_body(part))
@@ -278,10 +293,13 @@ class JobWriter:
                     return
             except ApiError as error:  # a refusal: nothing was done
                 self._is_fate_unknown = False
+                self._record_settled()
                 self._send_less(part, error)
             else:
-                for kind, annotation in each_annotation(answer):
-                    self._remember_added(kind, annotation["id"])
+                self._remember_added(
+                    (kind, annotation["id"], identity(annotation, self._defaults))
+                    for kind, annotation in each_annotation(answer)
+                )
                 self._is_fate_unknown = False
                 self._check(part, answer)
                 self._written.update(digest for digest, _ in part)
@@ -289,13 +307,21 @@ class JobWriter:
                 del waiting[: len(part)]
                 return
 
-    def _remember_added(self, kind: str, annotation_id: int) -> None:
-        """Remember an id for `undo`; as ranges, because the server numbers what it stores one by one."""
-        ranges = self._added_ids[kind]
-        if ranges and ranges[-1].stop == annotation_id:
-            ranges[-1] = range(ranges[-1].start, annotation_id + 1)
-        else:
-            ranges.append(range(annotation_id, annotation_id + 1))
+    def _remember_added(self, added: Iterable[tuple[str, int, bytes]]) -> None:
+        """Record what has arrived, and remember its ids for `undo`."""
+        added = list(added)
+        self._record.added(added)
+        for kind, annotation_id, _ in added:
+            ranges = self._added_ids[kind]  # the server numbers what it stores one by one
+            if ranges and ranges[-1].stop == annotation_id:
+                ranges[-1] = range(ranges[-1].start, annotation_id + 1)
+            else:
+                ranges.append(range(annotation_id, annotation_id + 1))
+
+    def _record_settled(self) -> None:
+        """Record that nothing can arrive any more, if that is so."""
+        if self._last_unknown_fate is None:
+            self._record.settled()
 
     def _send_less(self, part: Sequence[tuple[object, dict[str, Any]]], error: ApiError) -> None:
         """Where a proxy on the way found a request too large, make the next ones half as large."""
@@ -314,17 +340,19 @@ class JobWriter:
                 unaccounted.setdefault(digest, []).append(key)
         for digest, ids in unaccounted.items():
             del ids[: self._written[digest]]  # these have been accounted for before
+        added: list[tuple[str, int, bytes]] = []
         for waiting in self._waiting.values():
             still_waiting = []
             for digest, annotation in waiting:
                 if arrived := unaccounted.get(digest):
                     kind, annotation_id = arrived.pop()
-                    self._remember_added(kind, annotation_id)
+                    added.append((kind, annotation_id, digest))
                     self._written[digest] += 1
                     self.added += 1
                 else:
                     still_waiting.append((digest, annotation))
             waiting[:] = still_waiting
+        self._remember_added(added)
         self._is_fate_unknown = False
 
     def _check(self, sent: Sequence[Waiting], answer: LabeledData) -> None:
@@ -365,6 +393,7 @@ class JobWriter:
         if is_final:
             self._is_verified = True
             self._last_unknown_fate = None
+            self._record_settled()
             for what_was_remembered in (self._written, self._reusable, self._reused, self._frames):
                 what_was_remembered.clear()
 
@@ -383,6 +412,11 @@ class JobWriter:
                     self._to_replace.add((kind, annotation["id"]))
                 else:
                     surplus.append((kind, annotation))
+            self._remember_added(  # what stays may be what was committed late
+                (kind, annotation["id"], digest)
+                for kind, annotation in found[: wanted[digest]]
+                if (kind, annotation["id"]) not in baseline
+            )
         self._remove(surplus)
 
     def _is_replaced(self, annotation: Mapping[str, Any]) -> bool:
@@ -415,6 +449,8 @@ class JobWriter:
                 self._send_less(part, error)
             else:
                 start += len(part)
+                keys = [(kind, annotation["id"]) for kind, annotation in part]
+                self._record.removed(key for key in keys if key not in (self._baseline or ()))
 
     def _delete(self, body: dict[str, list[dict[str, Any]]]) -> None:
         """Delete by id. Deleting what is gone does nothing, so this may be tried again as it is."""

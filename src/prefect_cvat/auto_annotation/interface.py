@@ -170,8 +170,9 @@ class BatchedDetectionFunction(DetectionFunction, Protocol):
     """A detection function that can take several images at once; all of it is optional.
 
     `detect_batch` is used instead of `detect` where it is there. `version` says which results are
-    alike: it is part of the key of stored detections. `close` is called at the end of the run if
-    the function was made for that run.
+    alike: it is part of the key of stored detections. `score_threshold` is the least score of what is
+    returned when `context.conf_threshold` is None: with it, labels may be given lower thresholds of their
+    own. `close` is called at the end of the run if the function was made for that run.
     """
 
     def detect_batch(

@@ -32,6 +32,7 @@ def track_task(
     allow_unmatched_labels: bool = False,
     conf_threshold: float | None = None,
     conv_mask_to_poly: bool = False,
+    model_attribute: str | None = "model",
     label_map: LabelMap | None = None,
     ignore_case: bool = False,
     label_thresholds: Mapping[str, float] | None = None,
@@ -43,6 +44,8 @@ def track_task(
     downloads: int = 1,
     use_cache: bool = True,
     refresh_cache: bool = False,
+    review_frames: int = 20,
+    open_issues: int = 0,
 ) -> RunReport:
     """Make tracks in a task, in this process and without a Prefect server.
 
@@ -61,6 +64,9 @@ def track_task(
         allow_unmatched_labels: Drop what the task has no label for, instead of refusing.
         conf_threshold: The least score, 0 to 1; None leaves it to the function.
         conv_mask_to_poly: Have polygons instead of masks.
+        model_attribute: Where a label of the task has an attribute of this name, of type text, or select or
+            radio with the name among its values, it gets the name of the detection function, with its
+            `version` if it tells one; None for none.
         label_map: From the function's label names to the task's, where they differ; None drops a label.
         ignore_case: Match label names without regard to upper and lower case.
         label_thresholds: The least score for single labels, by the function's label names.
@@ -72,6 +78,9 @@ def track_task(
         downloads: How many chunks are downloaded at a time.
         use_cache: Keep detections between runs.
         refresh_cache: Detect everything anew, and keep that.
+        review_frames: How many frames to report that should be looked at first, see `RunReport.review`.
+        open_issues: On how many of them an issue is opened in CVAT, for the annotators to see; no frame
+            gets a second one.
 
     Returns:
         What was done.
@@ -91,12 +100,15 @@ def track_task(
         conf_threshold=conf_threshold,
         label_thresholds=label_thresholds,
         conv_mask_to_poly=conv_mask_to_poly,
+        model_attribute=model_attribute,
         on_frame_error=on_frame_error,
         quality=quality,
         batch_size=batch_size,
         downloads=downloads,
         use_cache=use_cache,
         refresh_cache=refresh_cache,
+        review_frames=review_frames,
+        open_issues=open_issues,
     )
     run = new_track_run(client, task_id, function, options, tracking, following)
     with ThreadSubmitter() as threads:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from prefect_cvat.plan import Batch, Plan, TaskInfo, make_plan
 from prefect_cvat.progress import Progress
 from prefect_cvat.remap import Annotations
 
-__all__ = ["Predictions", "find", "read_left_by_runs"]
+__all__ = ["Predictions", "ReadingRun", "find", "read_left_by_runs"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ def find(
         BadFunctionError: The function does not fit the task, or broke its contract.
         PrefectCvatError: Something else failed.
     """
-    run = _ReadingRun(client, info, frames, function, options, function_name=function_name)
+    run = _FindingRun(client, info, frames, function, options, function_name=function_name)
     with ThreadSubmitter() as threads:
         report = run_pipeline(run, threads, progress)
     return Predictions(report.function, run.found, run.labels, report.failed_frames, report.frames_from_cache)
@@ -86,8 +87,12 @@ def read_left_by_runs(client: Client, info: TaskInfo, frames: Sequence[Frame]) -
     return Predictions("what runs left", found)
 
 
-class _ReadingRun(AnnotateRun):
-    """A run that keeps what it would have written."""
+class ReadingRun(AnnotateRun):
+    """A run that writes nothing to the server: `keep` gets what would have been written.
+
+    Attributes:
+        labels: Ids of labels of the task by the function's names for them, once `validate_spec` was called.
+    """
 
     def __init__(
         self,
@@ -99,14 +104,19 @@ class _ReadingRun(AnnotateRun):
         *,
         function_name: str | None,
     ) -> None:
+        # it has no jobs in which a frame could be looked at, and opening issues would be writing
+        options = replace(options, review_frames=0, open_issues=0)
         super().__init__(client, info.task.id, function, options, function_name=function_name)
         self._info = info
         self._frames = tuple(frames)
         self._whole_chunks = {
             chunk: [frame.number for frame in of_chunk] for chunk, of_chunk in make_plan(info).chunks()
         }
-        self.found = OnFrames()
         self.labels: dict[str, int] = {}
+
+    @abstractmethod
+    def keep(self, annotations: Sequence[dict[str, Any]]) -> None:
+        """Take tags and shapes, in the order of the frames."""
 
     def plan_task(self) -> Plan:
         """Take the frames as they are: also those of a ground-truth pool, where nothing may be written."""
@@ -135,8 +145,7 @@ class _ReadingRun(AnnotateRun):
         """Keep the annotations of a batch."""
         with self._named(batch):
             for pack in annotations.packs():
-                for item in pack:
-                    (self.found.shapes if "type" in item else self.found.tags).append(item)
+                self.keep(pack)
         annotations.empty()
         self._count(annotations)
         return annotations.frames
@@ -147,3 +156,16 @@ class _ReadingRun(AnnotateRun):
         with tempfile.TemporaryDirectory(prefix="prefect-cvat-") as folder:
             self._spool = Path(folder)
             yield
+
+
+class _FindingRun(ReadingRun):
+    """A run that keeps what it finds in memory."""
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self.found = OnFrames()
+
+    def keep(self, annotations: Sequence[dict[str, Any]]) -> None:
+        """Keep tags and shapes."""
+        for item in annotations:
+            (self.found.shapes if "type" in item else self.found.tags).append(item)

@@ -125,6 +125,8 @@ def evaluate_task(
     """
     started = time.perf_counter()
     options = options or Options()
+    if options.selection.unannotated:
+        raise ValueError("frames that nobody has annotated cannot be evaluated; name others, or none for all")
     info = read_task(client, task_id)
     human = read_truth(
         client,

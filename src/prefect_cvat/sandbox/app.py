@@ -13,6 +13,7 @@ from prefect_cvat.sandbox import (
     annotations,
     data,
     gone,
+    issues,
     jobs,
     labels,
     meta,
@@ -80,6 +81,12 @@ def _routes() -> list[Route]:
         "auth/login": Endpoint({"POST": accounts.login}, anonymous=True),
         "auth/logout": Endpoint({"POST": accounts.logout}),
         "auth/register": Endpoint({"POST": accounts.register}, anonymous=True),
+        "comments": Endpoint({"GET": issues.list_comments, "POST": issues.create_comment}),
+        "comments/{id}": Endpoint({"GET": issues.get_comment}),
+        "issues": Endpoint({"GET": issues.list_issues, "POST": issues.create_issue}),
+        "issues/{id}": Endpoint(
+            {"GET": issues.get_issue, "PATCH": issues.update_issue, "DELETE": issues.delete_issue}
+        ),
         "jobs": Endpoint({"GET": jobs.list_jobs, "POST": jobs.create_ground_truth_job}),
         "jobs/{id}": Endpoint({"GET": jobs.get_job, "PATCH": jobs.update_job, "DELETE": jobs.delete_job}),
         "jobs/{id}/data/meta": Endpoint({"GET": meta.get_job_meta, "PATCH": meta.update_job_meta}),

@@ -97,6 +97,7 @@ def shown_task(call: Call, db: Connection, row: Row) -> Json:
 
 def shown_job(call: Call, db: Connection, row: Row) -> Json:
     """A job as the API shows it."""
+    issues = db.execute("SELECT count(*) AS total FROM issue WHERE job_id = ?", (row["id"],)).fetchone()
     return {
         "url": call.url(f"jobs/{row['id']}"),
         "id": row["id"],
@@ -121,7 +122,7 @@ def shown_job(call: Call, db: Connection, row: Row) -> Json:
         "data_original_chunk_type": row["original_chunk_type"],
         "created_date": row["created_date"],
         "updated_date": row["updated_date"],
-        "issues": {"url": call.url(f"issues?job_id={row['id']}"), "count": 0},
+        "issues": {"url": call.url(f"issues?job_id={row['id']}"), "count": issues["total"]},
         "labels": {"url": call.url(f"labels?job_id={row['id']}")},
         "type": row["type"],
         "organization": row["organization_id"],

@@ -51,6 +51,17 @@ CREATE TABLE IF NOT EXISTS job (
     assignee_updated_date TEXT, parent_job_id INTEGER REFERENCES job ON DELETE CASCADE,
     chunks_updated_date TEXT NOT NULL, created_date TEXT NOT NULL, updated_date TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS job_of_task ON job (task_id);
+CREATE TABLE IF NOT EXISTS issue (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, job_id INTEGER NOT NULL REFERENCES job ON DELETE CASCADE,
+    frame INTEGER NOT NULL, position TEXT NOT NULL, owner_id INTEGER REFERENCES user,
+    assignee_id INTEGER REFERENCES user, resolved INTEGER NOT NULL,
+    created_date TEXT NOT NULL, updated_date TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS issue_of_job ON issue (job_id);
+CREATE TABLE IF NOT EXISTS comment (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, issue_id INTEGER NOT NULL REFERENCES issue ON DELETE CASCADE,
+    owner_id INTEGER REFERENCES user, message TEXT NOT NULL,
+    created_date TEXT NOT NULL, updated_date TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS comment_of_issue ON comment (issue_id);
 CREATE TABLE IF NOT EXISTS label (
     id INTEGER PRIMARY KEY AUTOINCREMENT, task_id INTEGER REFERENCES task ON DELETE CASCADE,
     project_id INTEGER REFERENCES project ON DELETE CASCADE,

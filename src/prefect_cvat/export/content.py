@@ -1,0 +1,105 @@
+"""What a dataset is made of, and what became of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+from prefect_cvat.exceptions import InvalidResponseError
+from prefect_cvat.export.names import FileNames
+from prefect_cvat.media import Frame
+from prefect_cvat.models import Label
+
+__all__ = ["Content", "PackFile", "Written", "readable"]
+
+Annotation = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a dataset is made of.
+
+    Attributes:
+        labels: The labels of the task, in its order.
+        frames: The frames.
+        names: What their files are called.
+        packs: Tags and shapes on these frames, as the server's JSON objects, a part of them at a time. May be
+            gone through several times.
+    """
+
+    labels: Sequence[Label]
+    frames: Sequence[Frame]
+    names: FileNames
+    packs: Iterable[Sequence[Annotation]]
+
+    def annotations(self) -> Iterator[Annotation]:
+        """The tags and shapes, one after the other."""
+        for pack in self.packs:
+            yield from pack
+
+
+@dataclass(slots=True)
+class Written:
+    """What became of it.
+
+    Attributes:
+        labels: How many annotations of each label were written.
+        frames: The frames that they are on.
+        outlines: Whether there are outlines among them.
+        left_out: How many the format has no place for, by kind.
+        approximated: How many are not quite what they were, by how.
+    """
+
+    labels: Counter[str] = field(default_factory=Counter)
+    frames: set[int] = field(default_factory=set)
+    outlines: bool = False
+    left_out: Counter[str] = field(default_factory=Counter)
+    approximated: Counter[str] = field(default_factory=Counter)
+
+    def add(self, label: str, frame: int) -> None:
+        """Count an annotation."""
+        self.labels[label] += 1
+        self.frames.add(frame)
+
+    def leave_out(self, annotation: Annotation) -> None:
+        """Count an annotation that the format has no place for."""
+        self.left_out[f"shapes of type {annotation['type']}" if "type" in annotation else "tags"] += 1
+
+
+class PackFile:
+    """Packs of annotations in a file: in memory, those of a large task would take gigabytes.
+
+    Args:
+        path: The file; it is made.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        path.touch(exist_ok=False)
+
+    def append(self, pack: Sequence[Annotation]) -> None:
+        """Add a pack."""
+        with self._path.open("ab") as file:
+            file.write(to_json(pack) + b"\n")
+
+    def __iter__(self) -> Iterator[list[Annotation]]:
+        with self._path.open("rb") as file:
+            for line in file:
+                yield from_json(line)
+
+
+@contextmanager
+def readable(shape: Annotation, frame: Frame) -> Iterator[None]:
+    """Say which shape it is that cannot be read."""
+    try:
+        yield
+    except (ValueError, IndexError) as error:
+        raise InvalidResponseError(
+            f"the {shape['type']} {shape.get('id', '')} on {frame} cannot be read: {error}"
+        ) from error

@@ -1,0 +1,58 @@
+"""The images of a dataset, taken out of chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from prefect_cvat.export.names import FileNames
+from prefect_cvat.media import Box, ChunkFile, Frame, open_frames, read_image, read_stored_images
+
+__all__ = ["ImageFolder"]
+
+JPEG_QUALITY = 95
+"""How well frames of a video are encoded again, on Pillow's scale."""
+
+
+class ImageFolder:
+    """A folder of images.
+
+    Args:
+        folder: It; made if need be.
+        names: What the images are called.
+    """
+
+    def __init__(self, folder: Path, names: FileNames) -> None:
+        self._folder = folder
+        self._names = names
+        folder.mkdir()
+
+    def save(self, chunk: ChunkFile, frames: Sequence[Frame]) -> None:
+        """Write the images of a chunk: as they are stored, or frames of a video as JPEG.
+
+        Args:
+            chunk: The chunk.
+            frames: Which of its frames.
+
+        Raises:
+            MediaError: One is broken, or is not what the task says.
+            OSError: The disk does not take them.
+        """
+        if chunk.type == "video":
+            with closing(open_frames(Box([chunk]), frames)) as opened:
+                for frame, image in opened:
+                    image.save(self._path(frame), format="JPEG", quality=JPEG_QUALITY)
+            return
+        for frame, data in read_stored_images(chunk, frames):
+            self._names.fit_to(frame.number, read_image(data, frame).format)
+            self._path(frame).write_bytes(data)
+
+    def remove(self, number: int) -> None:
+        """Remove the image of a frame, if there is one."""
+        (self._folder / self._names.image(number)).unlink(missing_ok=True)
+
+    def _path(self, frame: Frame) -> Path:
+        path = self._folder / self._names.image(frame.number)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path

@@ -1,0 +1,126 @@
+"""What humans have annotated already, so that a run need not annotate it a second time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+from prefect_cvat.client import Client
+from prefect_cvat.keyframes import interpolate
+from prefect_cvat.media import Frame
+from prefect_cvat.models import Job
+from prefect_cvat.plan import Batch, Plan
+from prefect_cvat.regions import Region
+
+__all__ = ["HumanAnnotations", "HumanWork", "is_human"]
+
+
+def is_human(annotation: Mapping[str, Any]) -> bool:
+    """Whether a human had a hand in an annotation: has drawn, imported or corrected it."""
+    return annotation.get("source") != "auto"
+
+
+class HumanAnnotations:
+    """What humans have annotated on one frame.
+
+    Args:
+        frame: The frame.
+        least_iou: From which intersection over union on two shapes of a label are the same object.
+    """
+
+    def __init__(self, frame: Frame, least_iou: float) -> None:
+        self._frame = frame
+        self._least_iou = least_iou
+        self._tags: set[int] = set()
+        self._regions: dict[int, list[Region]] = {}
+
+    def add(self, annotation: Mapping[str, Any]) -> None:
+        """Take a tag or a shape."""
+        label_id = annotation["label_id"]
+        if "type" in annotation:
+            self._regions.setdefault(label_id, []).append(Region(annotation, self._frame))
+        else:
+            self._tags.add(label_id)
+
+    def include(self, annotation: Mapping[str, Any]) -> bool:
+        """Whether a tag or a shape that was found is among them: of the same label, and in the same place."""
+        label_id = annotation["label_id"]
+        if "type" not in annotation:
+            return label_id in self._tags
+        regions = self._regions.get(label_id)
+        if not regions:
+            return False
+        found = Region(annotation, self._frame)
+        return any(found.iou(region) >= self._least_iou for region in regions)
+
+
+class HumanWork:
+    """What humans have annotated in the jobs of a plan. May be used from several threads.
+
+    Each job is read once, when the first batch with frames of it comes, and let go of when the batch is taken
+    that has the last of them. Tracks stay as they are until then, and are interpolated on the frames of a
+    batch only: memory is bounded by what humans have annotated in a job.
+
+    Args:
+        client: The server.
+        plan: The frames to annotate, and the jobs.
+        least_iou: From which intersection over union on two shapes of a label are the same object.
+    """
+
+    def __init__(self, client: Client, plan: Plan, least_iou: float) -> None:
+        self._client = client
+        self._plan = plan
+        self._least_iou = least_iou
+        self._lock = threading.Lock()
+        self._jobs: dict[int, _JobWork] = {}
+
+    def read(self, batch: Batch) -> None:
+        """Ask the server for the jobs of a batch, those that have not been read yet."""
+        with self._lock:
+            for job in self._plan.jobs_between(batch.frames[0].number, batch.frames[-1].number):
+                if job.id not in self._jobs:
+                    self._jobs[job.id] = _JobWork(self._client, self._plan, job)
+
+    def take(self, batch: Batch) -> dict[int, HumanAnnotations]:
+        """What is on the frames of a batch that was read, by frame. It is gone then."""
+        on_frames = {frame.number: HumanAnnotations(frame, self._least_iou) for frame in batch.frames}
+        with self._lock:
+            for job in self._plan.jobs_between(batch.frames[0].number, batch.frames[-1].number):
+                self._jobs[job.id].take(on_frames)
+        return on_frames
+
+
+class _JobWork:
+    """What humans have annotated in one job, as JSON: that takes a fraction of the memory."""
+
+    def __init__(self, client: Client, plan: Plan, job: Job) -> None:
+        self._first, self._last = job.start_frame, job.stop_frame
+        self._awaited = {frame.number for frame in plan.frames_between(self._first, self._last)}
+        self._by_frame: dict[int, list[bytes]] = {}
+        self._tracks: list[tuple[int, bytes]] = []
+        for kind, annotation in client.each_job_annotation(job.id):
+            if not is_human(annotation):
+                continue
+            if kind == "tracks":
+                self._tracks.append((annotation["frame"], to_json(annotation)))
+            elif annotation["frame"] in self._awaited:
+                self._by_frame.setdefault(annotation["frame"], []).append(to_json(annotation))
+
+    def take(self, on_frames: Mapping[int, HumanAnnotations]) -> None:
+        numbers = [number for number in on_frames if self._first <= number <= self._last]
+        for number in numbers:
+            for content in self._by_frame.pop(number, ()):
+                on_frames[number].add(from_json(content))
+        for first, content in self._tracks:
+            if first > max(on_frames):
+                continue
+            track = from_json(content)
+            for number in numbers:
+                if (shape := interpolate(track, number)) is not None:
+                    on_frames[number].add(shape)
+        self._awaited.difference_update(numbers)
+        if not self._awaited:
+            self._tracks.clear()

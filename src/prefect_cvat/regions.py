@@ -1,0 +1,86 @@
+"""How much of an image two shapes have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from prefect_cvat.association import bounding_box
+from prefect_cvat.coco import has_outline, segmentation_of
+from prefect_cvat.exceptions import InvalidResponseError
+from prefect_cvat.media import Frame
+
+__all__ = ["Region"]
+
+Shape = Mapping[str, Any]
+
+_WITHOUT_AREA = frozenset({"points", "polyline"})
+
+
+class Region:
+    """What a shape covers of its frame, to be compared with other shapes of this frame.
+
+    Where both have an outline (polygons, masks, ellipses, turned rectangles), these are compared pixel by
+    pixel. An upright rectangle, a cuboid or a skeleton only says how far an object reaches; where one of the
+    two is such, the boxes around both are compared. (A human's box around a person has little in common with
+    the mask of that person, but much with the box around the mask.)
+
+    Args:
+        shape: The shape, as the server's JSON object. Of a skeleton the elements count that are not outside.
+        frame: Its frame.
+
+    Raises:
+        InvalidResponseError: The shape is none.
+    """
+
+    __slots__ = ("_box", "_frame", "_run_lengths", "_shape")
+
+    def __init__(self, shape: Shape, frame: Frame) -> None:
+        self._shape = shape
+        self._frame = frame
+        self._run_lengths: Any = None
+        self._box = (0.0, 0.0, 0.0, 0.0)
+        if shape["type"] in _WITHOUT_AREA or (shape["type"] == "skeleton" and not shape.get("elements")):
+            return
+        try:
+            self._box = bounding_box(shape)
+        except (ValueError, IndexError) as error:
+            raise self._unreadable(error) from None
+
+    def iou(self, other: Region) -> float:
+        """Intersection over union, 0 to 1; 0 with what has no area, such as points and polylines."""
+        common = _area(_common(self._box, other._box))
+        if not common:
+            return 0.0
+        if has_outline(self._shape) and has_outline(other._shape):
+            from faster_coco_eval import mask  # imports OpenCV where there is one
+
+            return float(mask.iou([self._encoded()], [other._encoded()], [0])[0, 0])
+        return common / (_area(self._box) + _area(other._box) - common)
+
+    def _encoded(self) -> Any:
+        if self._run_lengths is None:
+            from faster_coco_eval import mask
+
+            try:
+                found = segmentation_of(self._shape, self._frame)
+            except (ValueError, IndexError) as error:
+                raise self._unreadable(error) from None
+            is_mask = isinstance(found, dict)
+            self._run_lengths = (
+                found if is_mask else mask.frPyObjects(found, self._frame.height, self._frame.width)[0]
+            )
+        return self._run_lengths
+
+    def _unreadable(self, error: Exception) -> InvalidResponseError:
+        name = f"{self._shape['type']} {self._shape.get('id', '')}"
+        return InvalidResponseError(f"the {name} on {self._frame} cannot be read: {error}")
+
+
+def _common(one: tuple[float, ...], other: tuple[float, ...]) -> tuple[float, ...]:
+    """What two boxes have in common; its sides are negative where that is nothing."""
+    return max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3])
+
+
+def _area(box: tuple[float, ...]) -> float:
+    return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])

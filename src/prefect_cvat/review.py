@@ -1,0 +1,318 @@
+"""Which frames a human should look at first: those with the most corrections to be expected.
+
+The expected work of a frame is a number of corrections, a sum of what a run knows without knowing the truth:
+
+- A shape counts by how doubtful it is, from 0 to 1: `1 - score`; or, if it is more, by how much it overlaps
+  with a shape that is surer (intersection over union of their boxes, from `LEAST_OVERLAP` on). Such a pair is
+  one object found twice, or with two labels, so one of them must go. What has no score counts nothing.
+- A shape of a rare label counts `RARE_WORK` more: fewer than one in a hundred of the shapes have that label.
+- Of a track the same counts, once, by its mean score. Where one begins or ends inside the image, and not on
+  the first or last frame, its object was lost or taken for another: one correction.
+- A frame on which nothing was found counts as much as the share of frames on which something was.
+- A frame on which the function failed counts as many corrections as a frame has shapes on average.
+
+Scores of detectors are rarely calibrated: the number is good for an order of frames, and not as a forecast.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from prefect_cvat.association import bounding_box
+from prefect_cvat.models import Job
+
+__all__ = [
+    "Box",
+    "Doubt",
+    "FrameReview",
+    "FrameSummary",
+    "find_doubts",
+    "is_at_edge",
+    "rank_frames",
+    "summarize_shapes",
+]
+
+UNSURE = 0.5
+"""Below this score, reasons speak of a shape as unsure."""
+
+LEAST_OVERLAP = 0.5
+"""From which intersection over union on two shapes are taken for one object."""
+
+RARE_SHARE = 0.01
+"""A label is rare that fewer than this share of all shapes have."""
+
+RARE_WORK = 0.5
+"""Corrections that are expected of a shape for its label being rare."""
+
+EDGE = 0.02
+"""What comes so close to an edge, as a share of the image's side, may be leaving the image."""
+
+ROWS = 256
+"""How many boxes are held against the others at a time, which bounds the memory that this takes."""
+
+_WITHOUT_AREA = frozenset({"points", "polyline"})
+
+Box = tuple[float, float, float, float]
+
+
+class FrameReview(BaseModel):
+    """A frame that should be looked at.
+
+    Attributes:
+        frame: Its number.
+        job_id: The first job that it is in.
+        url: Its address in CVAT.
+        expected_work: How many corrections are expected on it.
+        reasons: Why.
+        box: Where the most doubtful shape is: left, top, right, bottom. None if it is about the whole frame.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    frame: int
+    job_id: int
+    url: str
+    expected_work: float
+    reasons: list[str]
+    box: Box | None = None
+
+
+class Doubt(NamedTuple):
+    """A shape or a track that may have to be corrected.
+
+    Attributes:
+        label_id: Its label.
+        score: How sure the function is of it.
+        box: Where it is.
+        overlap: Its intersection over union with a surer one; 0 if there is none that is taken for the same.
+        other_label_id: The label of that one.
+    """
+
+    label_id: int
+    score: float
+    box: Box
+    overlap: float = 0.0
+    other_label_id: int = 0
+
+    @property
+    def work(self) -> float:
+        """How likely it is to be corrected."""
+        return max(1.0 - self.score, self.overlap)
+
+
+@dataclass(slots=True)
+class FrameSummary:
+    """What is remembered of a frame until all are known: some numbers, and no shapes.
+
+    Attributes:
+        frame: Its number.
+        noun: What is counted on it: shapes, or the tracks that are first seen on it.
+        tags: How many tags it has.
+        has_failed: Whether the function has failed on it.
+    """
+
+    frame: int
+    noun: str = "shape"
+    tags: int = 0
+    has_failed: bool = False
+    work: float = 0.0
+    labels: tuple[tuple[int, int], ...] = ()
+    unsure: int = 0
+    least_score: float = 1.0
+    overlaps: int = 0
+    closest: Doubt | None = None
+    breaks: list[tuple[str, int]] = field(default_factory=list)
+    box: Box | None = None
+    _box_work: float = 0.0
+
+    @property
+    def count(self) -> int:
+        """How many shapes, or tracks, it has."""
+        return sum(count for _, count in self.labels)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was found on it."""
+        return not (self.labels or self.tags or self.breaks or self.has_failed)
+
+    def add_doubts(self, doubts: Sequence[Doubt]) -> None:
+        """Take in its shapes, or tracks."""
+        self.labels = tuple(
+            sorted((Counter(dict(self.labels)) + Counter(d.label_id for d in doubts)).items())
+        )
+        for doubt in doubts:
+            self.work += doubt.work
+            self.unsure += doubt.score < UNSURE
+            self.least_score = min(self.least_score, doubt.score)
+            if doubt.overlap:
+                self.overlaps += 1
+                if self.closest is None or doubt.overlap > self.closest.overlap:
+                    self.closest = doubt
+            self._point_at(doubt.box, doubt.work)
+
+    def add_break(self, how: str, label_id: int, box: Box) -> None:
+        """Take in that a track begins, or ends, where it should not."""
+        self.breaks.append((how, label_id))
+        self.work += 1.0
+        self._point_at(box, 1.0)
+
+    def _point_at(self, box: Box, work: float) -> None:
+        if work > self._box_work:
+            self.box, self._box_work = box, work
+
+
+def summarize_shapes(frame: int, shapes: Sequence[Mapping[str, Any]], tags: int = 0) -> FrameSummary:
+    """Sum up the shapes of a frame, given as the server's JSON objects."""
+    summary = FrameSummary(frame, tags=tags)
+    summary.add_doubts(find_doubts(shapes))
+    return summary
+
+
+def find_doubts(shapes: Sequence[Mapping[str, Any]]) -> list[Doubt]:
+    """How doubtful the shapes of a frame are, given as the server's JSON objects.
+
+    A shape overlaps with those of its type that have a higher score, or the same and come before it. Types
+    do not mix: a function may find a box and a mask of each object.
+    """
+    boxes = [bounding_box(shape) for shape in shapes]
+    overlaps = _find_overlaps(shapes, boxes)
+    doubts = []
+    for index, (shape, box) in enumerate(zip(shapes, boxes, strict=True)):
+        overlap, other = overlaps.get(index, (0.0, index))
+        doubts.append(Doubt(shape["label_id"], shape["score"], box, overlap, shapes[other]["label_id"]))
+    return doubts
+
+
+def _find_overlaps(shapes: Sequence[Mapping[str, Any]], boxes: Sequence[Box]) -> dict[int, tuple[float, int]]:
+    """By index of a shape, how much it overlaps with a surer one, and the index of that one."""
+    with_area = [index for index, shape in enumerate(shapes) if shape["type"] not in _WITHOUT_AREA]
+    with_area.sort(key=lambda index: -shapes[index]["score"])
+    if len(with_area) < 2:
+        return {}
+    kinds = sorted({shapes[index]["type"] for index in with_area})
+    kind = np.array([kinds.index(shapes[index]["type"]) for index in with_area])
+    left, top, right, bottom = np.array([boxes[index] for index in with_area], dtype=np.float64).T
+    area = (right - left) * (bottom - top)
+    found: dict[int, tuple[float, int]] = {}
+    for start in range(0, len(with_area), ROWS):
+        end = min(start + ROWS, len(with_area))
+        rows = np.arange(start, end)[:, None]
+        common = np.minimum(right[rows], right[:end]) - np.maximum(left[rows], left[:end])
+        common.clip(0, out=common)
+        common *= (np.minimum(bottom[rows], bottom[:end]) - np.maximum(top[rows], top[:end])).clip(0)
+        common *= (kind[rows] == kind[:end]) & (np.arange(end) < rows)
+        iou = common / np.maximum(area[rows] + area[:end] - common, 1e-9)
+        best = iou.argmax(axis=1)
+        for row in np.flatnonzero(iou.max(axis=1) >= LEAST_OVERLAP).tolist():
+            column = int(best[row])
+            found[with_area[start + row]] = (float(iou[row, column]), with_area[column])
+    return found
+
+
+def is_at_edge(box: Box, width: int, height: int) -> bool:
+    """Whether what is in a box may be leaving, or coming into, an image of this size."""
+    left, top, right, bottom = box
+    across, down = EDGE * width, EDGE * height
+    return left <= across or top <= down or right >= width - across or bottom >= height - down
+
+
+def rank_frames(
+    summaries: Iterable[FrameSummary],
+    *,
+    labels: Mapping[int, str],
+    jobs: Sequence[Job],
+    url: str,
+    most: int,
+) -> list[FrameReview]:
+    """The frames with the most expected work, in this order; of those with the same, the earlier first.
+
+    Args:
+        summaries: What is known of all the frames of a run.
+        labels: The names of the task's labels, by id.
+        jobs: The jobs that were written to.
+        url: The task's address in CVAT.
+        most: How many frames at the most. Those without expected work are none of them.
+    """
+    run = _Run(tuple(summaries), labels)
+    ranked = sorted((-run.work(summary), summary.frame, index) for index, summary in enumerate(run.summaries))
+    reviews = []
+    for negative_work, frame, index in ranked[:most]:
+        if not negative_work:
+            break
+        job_id = next(job.id for job in jobs if job.start_frame <= frame <= job.stop_frame)
+        summary = run.summaries[index]
+        reviews.append(
+            FrameReview(
+                frame=frame,
+                job_id=job_id,
+                # the number that CVAT's job page takes is the task's own, not one that begins with the job
+                url=f"{url}/jobs/{job_id}?frame={frame}",
+                expected_work=-negative_work,
+                reasons=run.reasons(summary),
+                box=None if summary.box is None else _rounded(summary.box),
+            )
+        )
+    return reviews
+
+
+class _Run:
+    """What only all frames together tell: which labels are rare, how many shapes a frame has."""
+
+    def __init__(self, summaries: tuple[FrameSummary, ...], names: Mapping[int, str]) -> None:
+        self.summaries = summaries
+        self._names = names
+        counts: Counter[int] = Counter()
+        for summary in summaries:
+            counts.update(dict(summary.labels))
+        self._rare = {label for label, count in counts.items() if count < RARE_SHARE * counts.total()}
+        done = sum(not summary.has_failed for summary in summaries)
+        self._empty = sum(summary.is_empty for summary in summaries)
+        self._filled_share = 1 - self._empty / done if done else 0.0
+        self._mean_count = counts.total() / done if done else 0.0
+
+    def work(self, summary: FrameSummary) -> float:
+        """The expected work, as precise as it is shown, so that what looks equal is ordered by frame."""
+        work = summary.work + RARE_WORK * sum(n for label, n in summary.labels if label in self._rare)
+        if summary.has_failed:
+            work += max(1.0, self._mean_count)
+        elif summary.is_empty:
+            work += self._filled_share
+        return round(work, 2)
+
+    def reasons(self, summary: FrameSummary) -> list[str]:
+        """Why there is work."""
+        reasons = []
+        if summary.has_failed:
+            reasons.append("not annotated: the function failed")
+        elif summary.is_empty:
+            reasons.append(f"nothing found, as on {self._empty} of {len(self.summaries)} frames")
+        count = summary.count
+        noun = f"{summary.noun}{'s' if count > 1 else ''}"
+        if summary.unsure:
+            reasons.append(f"{summary.unsure} of {count} {noun} below {UNSURE}")
+        elif summary.least_score < 1:
+            reasons.append(f"{count} {noun}, the least score {summary.least_score:.2f}")
+        if summary.closest is not None:
+            pair = f"{self._name(summary.closest.label_id)}/{self._name(summary.closest.other_label_id)}"
+            reasons.append(f"{summary.overlaps} overlapping: {pair} IoU {summary.closest.overlap:.2f}")
+        if rare := [self._name(label) for label, _ in summary.labels if label in self._rare]:
+            reasons.append(f"rare label: {', '.join(rare)}")
+        for how in sorted({how for how, _ in summary.breaks}):
+            broken = Counter(self._name(label) for other, label in summary.breaks if other == how)
+            names = ", ".join(name if n == 1 else f"{n} {name}" for name, n in sorted(broken.items()))
+            reasons.append(f"track {how} here: {names}")
+        return reasons
+
+    def _name(self, label_id: int) -> str:
+        return self._names.get(label_id, f"label {label_id}")
+
+
+def _rounded(box: Box) -> Box:
+    left, top, right, bottom = (round(number, 2) for number in box)
+    return left, top, right, bottom

@@ -1,0 +1,92 @@
+"""Attributes of a task's labels in which a run says how sure it is of an annotation, and what found it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container, Sequence
+from math import floor
+from typing import Any
+
+from prefect_cvat.models import Attribute, InputTypeEnum, Label, Sublabel
+
+__all__ = ["RunAttributes"]
+
+
+class RunAttributes:
+    """What a run writes into attributes of given names, where labels of the task have them.
+
+    Args:
+        labels: The labels of the task.
+        score: The name of the attributes for scores, of type text or number; None for none.
+        model: The name of those for the model, of type text, or select or radio with its name among the
+            values; None for none.
+        model_names: What may be written of the model, the best first.
+    """
+
+    def __init__(
+        self, labels: Sequence[Label], *, score: str | None, model: str | None, model_names: Sequence[str]
+    ) -> None:
+        self._scores: dict[int, tuple[int, Callable[[float], str]]] = {}
+        self._models: dict[int, tuple[int, str]] = {}
+        owners: list[Sublabel] = [owner for label in labels for owner in (label, *label.sublabels)]
+        for owner in owners:
+            for attribute in owner.attributes:
+                if attribute.name == score and (put := _score_writer(attribute)) is not None:
+                    self._scores[owner.id] = attribute.id, put
+                elif attribute.name == model and (name := _model_value(attribute, model_names)) is not None:
+                    self._models[owner.id] = attribute.id, name
+
+    def values(self, label_id: int, score: float | None, but: Container[int | None]) -> list[dict[str, Any]]:
+        """The values for an annotation, as the server's JSON objects.
+
+        Args:
+            label_id: Its label (or sublabel) in the task.
+            score: Its score; None if it has none.
+            but: The ids of attributes that the function fills itself.
+        """
+        found = []
+        if score is not None and label_id in self._scores:
+            attribute_id, put = self._scores[label_id]
+            found.append({"spec_id": attribute_id, "value": put(score)})
+        if label_id in self._models:
+            attribute_id, name = self._models[label_id]
+            found.append({"spec_id": attribute_id, "value": name})
+        return [value for value in found if value["spec_id"] not in but]
+
+
+def _model_value(attribute: Attribute, names: Sequence[str]) -> str | None:
+    match attribute.input_type:
+        case InputTypeEnum.TEXT:
+            return names[0]
+        case InputTypeEnum.SELECT | InputTypeEnum.RADIO:
+            return next((name for name in names if name in attribute.values), None)
+        case _:
+            return None
+
+
+def _score_writer(attribute: Attribute) -> Callable[[float], str] | None:
+    """How a score is put into an attribute; None if it cannot be."""
+    match attribute.input_type:
+        case InputTypeEnum.TEXT:
+            return "{:.2f}".format
+        case InputTypeEnum.NUMBER:
+            return _number_writer(attribute.values)
+        case _:
+            return None
+
+
+def _number_writer(values: Sequence[str]) -> Callable[[float], str] | None:
+    """The nearest number that the attribute can have; as percent where it goes beyond 1."""
+    try:
+        low, high, step = map(float, values)
+    except ValueError:
+        return None
+    if not (low <= high and step > 0):
+        return None
+    scale = 1 if high <= 1 else 100
+    most = floor((high - low) / step + 1e-9)
+
+    def put(score: float) -> str:
+        steps = round((scale * score - low) / step)
+        return f"{low + step * max(0, min(steps, most)):.10g}"
+
+    return put

@@ -1,0 +1,183 @@
+"""Taking back what a run has added, by its record."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+from prefect_cvat.client import Client
+from prefect_cvat.identity import AttributeDefaults, attribute_defaults, identity
+from prefect_cvat.recorded_run import RecordedJob, RecordedRun, find_run, read_run, recorded_runs
+from prefect_cvat.run_lock import only_run_on
+from prefect_cvat.run_record import AnnotationId
+from prefect_cvat.transport import normalize_url
+from prefect_cvat.upload import JobWriter
+
+__all__ = ["UndoReport", "undo_run"]
+
+
+class UndoReport(BaseModel):
+    """What undoing a run has done, or would do.
+
+    Attributes:
+        run: The id of the run.
+        task_id: The task.
+        url: Its address in CVAT.
+        function: The name of the function of the run.
+        started: When the run began.
+        removed: How many annotations were removed.
+        changed: How many stay because somebody has changed them since.
+        gone: How many were gone already.
+        not_brought_back: How many the run had removed for others that it has added.
+        dry_run: Whether nothing was removed in fact.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    run: str
+    task_id: int
+    url: str
+    function: str
+    started: datetime
+    removed: int = 0
+    changed: int = 0
+    gone: int = 0
+    not_brought_back: int = 0
+    dry_run: bool = False
+
+    def lines(self) -> list[str]:
+        """The report as plain lines, for a terminal or a log."""
+        removed = "would be removed" if self.dry_run else "removed"
+        lines = [
+            f"run {self.run} of {self.function}, {self.started:%Y-%m-%d %H:%M} UTC, on {self.url}",
+            f"{self.removed} {removed}, {self.changed} changed since and kept, {self.gone} gone already",
+        ]
+        if self.removed and self.not_brought_back:
+            lines.append(f"what the run had removed is not brought back: {self.not_brought_back} annotations")
+        return lines
+
+
+def undo_run(client: Client, run: str | Path, *, dry_run: bool = False) -> UndoReport:
+    """Remove the annotations that a run has added, but for those that somebody has changed since.
+
+    What the run has removed for them (`existing="clear"`, say, or shapes that became tracks) is not brought
+    back. Trying again after a failure goes on with what is left.
+
+    Args:
+        client: The server, logged in.
+        run: The id of the run, the first eight characters of it or more, or the file of its report.
+        dry_run: Count only, and remove nothing.
+
+    Returns:
+        What was removed, and what was not.
+
+    Raises:
+        RunNotFoundError: There is no record of such a run.
+        RunInProgressError: A run is annotating the task.
+        ValueError: The run was on another server, or it is not clear which run is meant.
+        PrefectCvatError: The server refused, or did not answer for good.
+    """
+    recorded = read_run(find_run(run))
+    header = recorded.header
+    if normalize_url(header.server) != client.url:
+        raise ValueError(
+            f"run {header.run} was on {header.server}, not on {client.url}; log in to that server to undo it"
+        )
+    task = client.task(header.task_id)
+    report = UndoReport(
+        run=header.run,
+        task_id=task.id,
+        url=f"{client.url}/tasks/{task.id}",
+        function=header.provenance.function,
+        started=header.started,
+        not_brought_back=sum(job.replaced for job in recorded.jobs.values()),
+        dry_run=dry_run,
+    )
+    defaults = attribute_defaults(tuple(client.labels(task.id)))
+    of_others = _added_by_others(recorded)
+    pickers = {job_id: _Picker(job, defaults, of_others) for job_id, job in recorded.jobs.items()}
+    if dry_run:
+        for job_id, picker in pickers.items():
+            for kind, annotation in client.each_job_annotation(job_id):
+                picker.is_to_go(kind, annotation)
+    else:
+        _remove(client, task.id, pickers)
+    report.removed = sum(picker.removed for picker in pickers.values())
+    report.changed = sum(picker.changed for picker in pickers.values())
+    report.gone = sum(picker.gone for picker in pickers.values())
+    return report
+
+
+def _remove(client: Client, task_id: int, pickers: Mapping[int, _Picker]) -> None:
+    jobs = {job.id: job for job in client.jobs(task_id)}
+    with only_run_on(client.url, task_id) as lock:
+        may_come_late, lock.is_unsure = lock.follows_unsure, True  # until all has been removed
+        for job_id, picker in pickers.items():
+            if job_id in jobs:
+                writer = JobWriter(client, jobs[job_id])
+                if may_come_late:
+                    writer.expect_late_commit()
+                writer.remove(picker.is_to_go)
+        lock.is_unsure = False
+
+
+def _added_by_others(recorded: RecordedRun) -> Collection[AnnotationId]:
+    """What is known to be of other runs; nothing if it is known of all that this one has sent where it is."""
+    if not any(count > 0 for job in recorded.jobs.values() for count in job.unsettled.values()):
+        return ()
+    this = recorded.header
+    return {
+        key
+        for other in recorded_runs()
+        if (other.server, other.task_id) == (this.server, this.task_id) and other.run != this.run
+        for job in read_run(other.run).jobs.values()
+        for key in job.added
+    }
+
+
+class _Picker:
+    """Picks what a run has added to a job and nobody has changed, and counts.
+
+    Attributes:
+        removed: How many were picked.
+        changed: How many of those that the run has added somebody has changed.
+    """
+
+    def __init__(
+        self, job: RecordedJob, defaults: AttributeDefaults, of_others: Collection[AnnotationId]
+    ) -> None:
+        self.removed = 0
+        self.changed = 0
+        self._job = job
+        self._defaults = defaults
+        self._of_others = of_others
+        self._unsettled = job.unsettled.copy()
+        self._gone = len(job.added)
+
+    @property
+    def gone(self) -> int:
+        """How many of those that the run has added have not been seen."""
+        return self._gone
+
+    def is_to_go(self, kind: str, annotation: Mapping[str, Any]) -> bool:
+        """Whether an annotation of the job is to be removed. Each is shown once."""
+        key = (kind, annotation["id"])
+        told = identity(annotation, self._defaults).hex()
+        recorded = self._job.added.get(key)
+        if recorded is not None:
+            self._gone -= 1
+            self.changed += told != recorded
+            is_ours = told == recorded
+        else:
+            is_ours = (
+                self._unsettled[told] > 0
+                and annotation["id"] > self._job.after.get(kind, 0)
+                and key not in self._of_others
+            )
+            self._unsettled[told] -= is_ours
+        self.removed += is_ours
+        return is_ours

@@ -1,0 +1,55 @@
+"""A flow run is undone by its own id, all shards of it at once."""
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.sorting import FlowRunSort
+from pydantic import SecretStr
+
+from prefect_cvat import undo_run
+from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.flows.annotate_shards import annotate_shards
+from prefect_cvat.flows.annotate_task import annotate_task
+from prefect_cvat.recorded_run import read_run
+
+pytestmark = [
+    pytest.mark.usefixtures("prefect_server"),
+    pytest.mark.filterwarnings("default"),  # Prefect's own
+]
+
+FUNCTION = "flow_functions.one_box"
+
+
+@pytest.fixture
+def credentials(prefect_server, sandbox, monkeypatch) -> CvatCredentials:
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+    CvatCredentials(url=sandbox.url, username=sandbox.user, password=SecretStr(sandbox.password)).save(
+        "test", overwrite=True
+    )
+    return CvatCredentials.load("test")
+
+
+def last_flow_run():
+    with get_client(sync_client=True) as prefect:
+        [run] = prefect.read_flow_runs(limit=1, sort=FlowRunSort.START_TIME_DESC)
+    return str(run.id)
+
+
+def test_a_flow_run_is_undone_by_its_id(credentials, client, make_task):
+    task_id = make_task(3)
+    report = annotate_task(task_id, credentials, function=FUNCTION)
+    assert report.run == last_flow_run()
+    assert report.provenance is not None
+    assert (report.provenance.function, report.provenance.function_parameters) == (FUNCTION, {})
+    assert undo_run(client, report.run).removed == report.added == 3
+    assert not client.task_annotations(task_id).shapes
+
+
+def test_the_shards_of_a_run_are_undone_together(credentials, client, make_task, tmp_path, monkeypatch):
+    monkeypatch.setenv("PREFECT_CVAT_RUNS_DIR", str(tmp_path))
+    task_id = make_task(6, segment_size=2)
+    report = annotate_shards(task_id, credentials, shard_frames=2, function=FUNCTION)
+    assert report.run == last_flow_run()
+    assert len(list((tmp_path / report.run).iterdir())) == 3
+    assert len(read_run(report.run).jobs) == 3
+    assert undo_run(client, report.run).removed == report.added == 6
+    assert not client.task_annotations(task_id).shapes
