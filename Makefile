@@ -9,7 +9,7 @@ WHEEL := build/wheel
 # much of what tests do is waiting for servers; each process has its own Prefect server
 TWO_AT_A_TIME := --numprocesses 2 --dist loadfile
 
-.PHONY: demo test lint types pytest e2e workers soak clean
+.PHONY: demo test lint types pytest docs wheel e2e workers soak clean
 
 demo: $(VENV)/.installed
 	$(BIN)/prefect-cvat demo
@@ -21,11 +21,17 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 
 # mypy and import-linter cannot follow an editable install whose folders lie apart: they look at a wheel
-types: $(VENV)/.installed-dev
-	rm -rf $(WHEEL) build/lib build/bdist.*
-	$(BIN)/pip install --quiet --no-deps --no-build-isolation --no-index --target $(WHEEL) .
+types: wheel
 	MYPYPATH=$(WHEEL) $(BIN)/mypy -p prefect_cvat
 	PYTHONPATH=$(WHEEL) $(BIN)/lint-imports
+
+wheel: $(VENV)/.installed-dev
+	rm -rf $(WHEEL) build/lib build/bdist.*
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --no-index --target $(WHEEL) .
+
+# the documentation as a site, in build/site; its code blocks are run by `make pytest`
+docs: wheel $(VENV)/.installed-docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 pytest: $(VENV)/.installed-dev
 	$(BIN)/pytest $(TWO_AT_A_TIME)
@@ -53,6 +59,10 @@ $(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.installed-dev: pyproject.toml | $(VENV)/bin/python
 	$(BIN)/pip install --quiet --editable '.[dev,video]'
 	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-docs: pyproject.toml | $(VENV)/.installed-dev
+	$(BIN)/pip install --quiet --editable '.[docs]'
+	touch $@
 
 clean:
 	rm -rf $(VENV) build *.egg-info

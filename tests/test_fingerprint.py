@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from prefect_cvat import Client
 from prefect_cvat.fingerprint import fingerprint
 
 SCRIPT = """
@@ -110,3 +111,13 @@ def test_a_module_is_looked_through(tmp_path):
     assert first == again is not None
     path.write_text(textwrap.dedent(source.replace("SIZE = 3", "SIZE = 4 ")))
     assert fingerprint(load_function_file(path)) != first
+
+
+def test_a_function_that_holds_a_client_has_none(sandbox):
+    with Client(sandbox.url) as client:
+
+        def detect(context, image):
+            return client
+
+        client.json("GET", "/api/server/about")  # opens a connection
+        assert fingerprint(SimpleNamespace(spec=None, detect=detect)) is None

@@ -111,7 +111,7 @@ class _Walk:
                 _feed(self._digest, repr(value) if isinstance(value, Enum) else value.__qualname__)
             case Mapping():
                 _feed(self._digest, f"{len(value)} pairs")
-                self._visit_all(*(item for pair in value.items() for item in pair))
+                self._visit_all(*(item for pair in _pairs_of(value) for item in pair))
             case set() | frozenset():
                 _feed(self._digest, repr(sorted(map(repr, value))))
             case list() | tuple():
@@ -218,6 +218,13 @@ def _is_library(module_name: str | None) -> bool:
     if module_name is None or (module is not None and file is None):
         return module_name != "__main__"
     return file is not None and file.startswith(_LIBRARY_FOLDERS)
+
+
+def _pairs_of(mapping: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
+    try:
+        return list(mapping.items())
+    except NotImplementedError:  # such as that of urllib3's pools: only who looks for a key gets one
+        raise _OpaqueError(f"a mapping of type {type(mapping).__qualname__}") from None
 
 
 def _slots(cls: type) -> list[str]:

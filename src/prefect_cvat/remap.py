@@ -133,6 +133,7 @@ class LabelRemapper:
         for found in detections:
             frame = frames[found.frame]
             tags_before, shapes_before = len(result.tags), len(result.shapes)
+            human_before = result.overlapping_human
             result.frames += 1
             if found.error is not None:
                 result.errors[found.frame] = found.error
@@ -145,9 +146,9 @@ class LabelRemapper:
             except BadFunctionError as error:
                 raise BadFunctionError(f"{frame}: {error}") from error
             if self._summarize:
-                summary = summarize_shapes(
-                    found.frame, result.shapes[shapes_before:], len(result.tags) - tags_before
-                )
+                # something was found on a frame also where a human had annotated all of it
+                others = len(result.tags) - tags_before + result.overlapping_human - human_before
+                summary = summarize_shapes(found.frame, result.shapes[shapes_before:], others)
                 summary.has_failed = found.error is not None
                 result.summaries.append(summary)
             if pack_at is not None:

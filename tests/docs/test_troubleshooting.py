@@ -1,0 +1,244 @@
+"""docs/troubleshooting.md: every message of its tables is really said; the causes are in the order of the page."""
+
+import re
+import socket
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from pictures import picture
+from prefect_cvat import Client, annotate_task
+from prefect_cvat.auto_annotation import BadFunctionError, DetectionFunctionSpec, label_spec, mask, rectangle
+from prefect_cvat.auto_annotation.loading import load_function, load_function_file, parse_parameter
+from prefect_cvat.cli import app
+from prefect_cvat.evaluation import evaluate_task
+from prefect_cvat.exceptions import PrefectCvatError
+from prefect_cvat.masks import encode_mask
+from prefect_cvat.transport import RetryPolicy
+
+PAGE = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
+MESSAGES = re.findall(r"^\| `([^`]+)` \|", PAGE, re.MULTILINE)
+
+Cause = Callable[[SimpleNamespace], object]
+CAUSES: list[Cause] = []
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+def cause(reproduce: Cause) -> Cause:
+    CAUSES.append(reproduce)
+    return reproduce
+
+
+@pytest.fixture(scope="module")
+def given(sandbox, tmp_path_factory):
+    """What the causes need: a client, a task of one image, a folder."""
+    with Client(sandbox.url) as client:
+        client.login((sandbox.user, sandbox.password))
+        task = client.create_task("a task", [label_spec("person", None)])
+        client.upload_images(task.id, {"one.png": picture()})
+        folder = tmp_path_factory.mktemp("functions")
+        yield SimpleNamespace(client=client, url=sandbox.url, task=task.id, folder=folder)
+
+
+# --- reaching CVAT ---
+
+
+@cause
+def no_credentials(given):
+    arguments = ["--server-host", given.url, "annotate", "1", "--function", "nanodet_detection"]
+    done = CliRunner().invoke(app, arguments, env={"CVAT_ACCESS_TOKEN": None})
+    assert done.exit_code == 2
+    text = re.sub(r"[│╭╮╰╯─\s]+", " ", done.output)
+    raise ValueError(re.search(r"no credentials.*CVAT_ACCESS_TOKEN", text)[0])
+
+
+@cause
+def wrong_password(given):
+    Client(given.url).login(("admin", "wrong"))
+
+
+@cause
+def nothing_listens(given):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    Client(f"http://127.0.0.1:{port}", access_token="x", retry=RetryPolicy(give_up_after=0)).task(1)
+
+
+@cause
+def plain_http(given):
+    Client(given.url.replace("http:", "https:"), access_token="x").task(1)
+
+
+@cause
+def a_page_answers(given):
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html")
+            self.end_headers()
+            self.wfile.write(b"<html><title>Welcome</title></html>")
+
+        def log_message(self, *args):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            Client(f"http://127.0.0.1:{server.server_port}", access_token="x").task(1)
+        finally:
+            server.shutdown()
+
+
+@cause
+def no_address(given):
+    Client("ftp://cvat.example.com")
+
+
+@cause
+def no_such_task(given):
+    given.client.task(999)
+
+
+# --- the task ---
+
+
+@cause
+def no_data(given):
+    annotate_task(
+        given.client, given.client.create_task("empty", [label_spec("person", None)]).id, function()
+    )
+
+
+@cause
+def no_images(given):
+    task = given.client.create_task("broken", [label_spec("person", None)])
+    given.client.upload_images(task.id, {"broken.png": b"this is not an image"})
+
+
+@cause
+def nobody_has_annotated(given):
+    evaluate_task(given.client, given.task, function())
+
+
+@cause
+def two_runs(given):
+    def detect(context, image):
+        with pytest.raises(PrefectCvatError) as caught:
+            annotate_task(given.client, given.task, function())
+        errors.append(caught.value)
+        return []
+
+    errors = []
+    first = function(detect)
+    first.version = "1"
+    annotate_task(given.client, given.task, first, use_cache=False)
+    raise errors[0]
+
+
+# --- loading a function ---
+
+
+@cause
+def unknown_function(given):
+    load_function("nanodet")
+
+
+@cause
+def a_path(given):
+    load_function("my_function.py")
+
+
+@cause
+def a_module_that_is_not_allowed(given):
+    load_function("our.functions")
+
+
+@cause
+def no_type(given):
+    parse_parameter("size=640")
+
+
+@cause
+def wrong_parameter(given):
+    load_function("nanodet_detection", {"threshold": 0.5})
+
+
+@cause
+def no_function(given):
+    path = given.folder / "nothing.py"
+    path.write_text("x = 1\n")
+    load_function_file(path)
+
+
+@cause
+def no_such_device(given):
+    load_function("nanodet_detection", {"device": "cuda:99"})
+
+
+# --- what a function does ---
+
+
+def function(detect=lambda context, image: [], label="person", label_type="rectangle"):
+    spec = DetectionFunctionSpec(labels=[label_spec(label, 0, type=label_type)])
+    return SimpleNamespace(spec=spec, detect=detect)
+
+
+@cause
+def unmatched_label(given):
+    annotate_task(given.client, given.task, function(label="car"))
+
+
+@cause
+def unknown_label_id(given):
+    annotate_task(given.client, given.task, function(lambda context, image: [rectangle(9, [0, 0, 5, 5])]))
+
+
+def a_mask(context, image):
+    return [mask(0, encode_mask(np.ones((5, 5), bool)))]
+
+
+@cause
+def wrong_type(given):
+    annotate_task(given.client, given.task, function(a_mask))
+
+
+@cause
+def a_mask_in_spite_of_polygons(given):
+    annotate_task(given.client, given.task, function(a_mask, label_type="any"), conv_mask_to_poly=True)
+
+
+@cause
+def code_that_fails(given):
+    annotate_task(given.client, given.task, function(lambda context, image: [1 / 0]))
+
+
+# --- the tests ---
+
+
+@pytest.mark.parametrize(("message", "reproduce"), list(zip(MESSAGES, CAUSES, strict=True)))
+def test_a_message_is_said_for_its_cause(message, reproduce, given):
+    with pytest.raises((PrefectCvatError, ValueError)) as caught:
+        reproduce(given)
+    pattern = ".*".join(map(re.escape, message.split("...")))
+    assert re.fullmatch(pattern, str(caught.value), re.DOTALL), str(caught.value)
+
+
+def test_nothing_of_a_function_that_is_wrong_is_left(client, make_task):
+    task_id = make_task(3)
+
+    def detect(context, image):
+        if context.frame_name == "0002.png":
+            raise ZeroDivisionError
+        return [rectangle(0, [0, 0, 5, 5])]
+
+    with pytest.raises(BadFunctionError):
+        annotate_task(client, task_id, function(detect))
+    assert client.task_annotations(task_id).shapes == []
