@@ -51,8 +51,7 @@ def annotate_task(
         function_parameters: Parameters of the function, each value as type:value, such as float:0.3.
         function_block: A block with a configured function, in place of function and thresholds here.
         existing: What becomes of the annotations that the task has already.
-        skip_existing_iou: Leave out what a human has annotated already, with shapes of a label from this IoU
-            on, such as 0.6; empty adds everything.
+        skip_existing_iou: Leave out what overlaps a human's shape of its label by this IoU, such as 0.6.
         conf_threshold: The least score, 0 to 1; empty leaves it to the function.
         allow_unmatched_labels: Drop what the task has no label for, instead of refusing.
         conv_mask_to_poly: Write polygons instead of masks.
