@@ -33,7 +33,7 @@ from prefect_cvat.models import (
 )
 from prefect_cvat.transport import RetryPolicy, Transport
 
-__all__ = ["Client", "check_annotatable"]
+__all__ = ["Client", "check_annotatable", "parse_answer"]
 
 Model = TypeVar("Model", bound=BaseModel)
 Quality = Literal["original", "compressed"]
@@ -139,7 +139,7 @@ class Client:
 
     def user(self) -> User:
         """The user that is logged in."""
-        return _parse(User, self._transport.json("GET", "/api/users/self"), "users/self")
+        return parse_answer(User, self._transport.json("GET", "/api/users/self"), "users/self")
 
     def json(
         self,
@@ -169,7 +169,7 @@ class Client:
             PermissionDeniedError: This user may not see it.
         """
         try:
-            return _parse(Task, self._transport.json("GET", f"/api/tasks/{task_id}"), f"task {task_id}")
+            return parse_answer(Task, self._transport.json("GET", f"/api/tasks/{task_id}"), f"task {task_id}")
         except NotFoundError as error:
             raise NotFoundError(
                 f"there is no task {task_id} on {self.url}",
@@ -186,7 +186,7 @@ class Client:
         Args:
             filters: Of CVAT's list of tasks, such as `project_id`, `assignee`, or `filter` with JSON logic.
         """
-        return list(self._list(Task, "/api/tasks", {**filters, "sort": "id"}))
+        return list(self.each(Task, "/api/tasks", {**filters, "sort": "id"}))
 
     def annotatable_task(self, task_id: int) -> Task:
         """A task that has images, or a video, to annotate.
@@ -206,7 +206,7 @@ class Client:
             "labels": [label.model_dump(mode="json", exclude_none=True) for label in labels],
             **fields,
         }
-        return _parse(Task, self._transport.json("POST", "/api/tasks", body=body), "the new task")
+        return parse_answer(Task, self._transport.json("POST", "/api/tasks", body=body), "the new task")
 
     def upload_images(
         self, task_id: int, images: Mapping[str, bytes], *, timeout: float = 600.0, **fields: Any
@@ -252,16 +252,16 @@ class Client:
     def meta(self, task_id: int) -> DataMeta:
         """What a task's media are: frames, chunk size, deleted frames."""
         what = f"data/meta of task {task_id}"
-        return _parse(DataMeta, self._transport.json("GET", f"/api/tasks/{task_id}/data/meta"), what)
+        return parse_answer(DataMeta, self._transport.json("GET", f"/api/tasks/{task_id}/data/meta"), what)
 
     def labels(self, task_id: int) -> list[Label]:
         """The labels of a task, skeletons with their sublabels."""
-        labels = self._list(Label, "/api/labels", {"task_id": task_id})
+        labels = self.each(Label, "/api/labels", {"task_id": task_id})
         return sorted(labels, key=lambda label: label.id)
 
     def jobs(self, task_id: int) -> list[Job]:
         """The jobs of a task of every type, in the order of their ids."""
-        jobs = self._list(Job, "/api/jobs", {"task_id": task_id})
+        jobs = self.each(Job, "/api/jobs", {"task_id": task_id})
         return sorted(jobs, key=lambda job: job.id)
 
     def validation_layout(self, task_id: int) -> ValidationLayout:
@@ -270,7 +270,7 @@ class Client:
             answer = self._transport.json("GET", f"/api/tasks/{task_id}/validation_layout")
         except NotFoundError:
             return ValidationLayout()
-        return _parse(ValidationLayout, answer, f"validation_layout of task {task_id}")
+        return parse_answer(ValidationLayout, answer, f"validation_layout of task {task_id}")
 
     def chunk(self, task_id: int, number: int, *, quality: Quality = "original") -> bytes:
         """A chunk of a task, as the server serves it: a zip of images, or a video.
@@ -288,14 +288,14 @@ class Client:
     def task_annotations(self, task_id: int) -> LabeledData:
         """All annotations of a task; those that its jobs share are there once, tracks as one."""
         answer = self._transport.json("GET", f"/api/tasks/{task_id}/annotations")
-        return _parse(LabeledData, answer, f"annotations of task {task_id}")
+        return parse_answer(LabeledData, answer, f"annotations of task {task_id}")
 
     # --- annotations of a job: the unit of writing ---
 
     def job_annotations(self, job_id: int) -> LabeledData:
         """All annotations of a job."""
         answer = self._transport.json("GET", f"/api/jobs/{job_id}/annotations")
-        return _parse(LabeledData, answer, f"annotations of job {job_id}")
+        return parse_answer(LabeledData, answer, f"annotations of job {job_id}")
 
     def each_job_annotation(self, job_id: int) -> Iterator[tuple[str, dict[str, Any]]]:
         """The annotations of a job one by one, each with the name of its kind: tags, shapes, then tracks.
@@ -316,7 +316,7 @@ class Client:
                         yield kind, annotation
                 if is_empty:  # some other JSON must not be taken for a job without annotations
                     file.seek(0)
-                    _parse(_NoAnnotations, next(ijson.items(file, "")), what)
+                    parse_answer(_NoAnnotations, next(ijson.items(file, "")), what)
             except ijson.JSONError as error:
                 raise InvalidResponseError(
                     f"the server's answer for {what} is not what CVAT sends: {error}"
@@ -342,18 +342,28 @@ class Client:
             params={"action": action},
             body=body if isinstance(body, bytes) else json.dumps(body).encode(),
         )
-        return _parse(LabeledData, answer, f"the answer to {action} annotations of job {job_id}")
+        return parse_answer(LabeledData, answer, f"the answer to {action} annotations of job {job_id}")
 
     # --- lists ---
 
-    def _list(self, model: type[Model], path: str, params: Mapping[str, str | int]) -> Iterator[Model]:
+    def each(self, model: type[Model], path: str, params: Mapping[str, str | int]) -> Iterator[Model]:
+        """What a list of the server holds, one page after the other.
+
+        Args:
+            model: What it is a list of.
+            path: The path of the list, such as `/api/labels`.
+            params: What narrows or orders it.
+
+        Raises:
+            InvalidResponseError: It is not such a list.
+        """
         page = 1
         while True:
             answer = self._transport.json("GET", path, params={**params, "page": page, "page_size": 500})
             if not isinstance(answer, dict) or not isinstance(answer.get("results"), list):
                 raise InvalidResponseError(f"GET {path} did not answer with a list of results")
             for item in answer["results"]:
-                yield _parse(model, item, path)
+                yield parse_answer(model, item, path)
             if not answer.get("next"):
                 return
             page += 1
@@ -369,7 +379,17 @@ def _secret(value: str | SecretStr) -> SecretStr:
     return value if isinstance(value, SecretStr) else SecretStr(value)
 
 
-def _parse(model: type[Model], answer: object, what: str) -> Model:
+def parse_answer(model: type[Model], answer: object, what: str) -> Model:
+    """Take what the server has answered for a model.
+
+    Args:
+        model: The model.
+        answer: The JSON of the answer.
+        what: What was asked for.
+
+    Raises:
+        InvalidResponseError: It is not what CVAT sends.
+    """
     try:
         return model.model_validate(answer)
     except ValidationError as error:

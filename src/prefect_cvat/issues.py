@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from prefect_cvat.client import Client
-from prefect_cvat.exceptions import InvalidResponseError
 from prefect_cvat.plan import Plan
 from prefect_cvat.review import FrameReview
 
@@ -16,8 +14,6 @@ __all__ = ["MARK", "Comment", "Issue", "list_comments", "list_issues", "open_iss
 
 MARK = "prefect-cvat: "
 """What the message of our issues begins with: how they are known again."""
-
-Model = TypeVar("Model", bound=BaseModel)
 
 
 class Issue(BaseModel):
@@ -44,12 +40,12 @@ class Comment(BaseModel):
 
 def list_issues(client: Client, job_id: int) -> list[Issue]:
     """All issues of a job, in the order in which they were opened."""
-    return sorted(_each(client, Issue, "/api/issues", job_id), key=lambda issue: issue.id)
+    return sorted(client.each(Issue, "/api/issues", {"job_id": job_id}), key=lambda issue: issue.id)
 
 
 def list_comments(client: Client, job_id: int) -> list[Comment]:
     """All comments on the issues of a job, in the order in which they were made."""
-    return sorted(_each(client, Comment, "/api/comments", job_id), key=lambda comment: comment.id)
+    return sorted(client.each(Comment, "/api/comments", {"job_id": job_id}), key=lambda comment: comment.id)
 
 
 def open_issues(client: Client, reviews: Iterable[FrameReview], plan: Plan) -> Iterator[bool]:
@@ -104,31 +100,3 @@ def _marked_frames(client: Client, job_id: int) -> set[int]:
 
 def _message(review: FrameReview) -> str:
     return f"{MARK}{'; '.join(review.reasons)} (expected corrections: {review.expected_work:.2f})"
-
-
-def _each(client: Client, model: type[Model], path: str, job_id: int) -> Iterator[Model]:
-    page = 1
-    while True:
-        answer = client.json("GET", path, params={"job_id": job_id, "page": page, "page_size": 100})
-        found = _parse(_Page, answer, path)
-        for result in found.results:
-            yield _parse(model, result, path)
-        if found.next is None:
-            return
-        page += 1
-
-
-class _Page(BaseModel):
-    results: list[dict[str, Any]]
-    next: str | None = None
-
-
-def _parse(model: type[Model], answer: object, path: str) -> Model:
-    try:
-        return model.model_validate(answer)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"])) or "it"
-        raise InvalidResponseError(
-            f"the server's answer for {path} is not what CVAT sends: {where}: {problem['msg']}"
-        ) from None

@@ -296,20 +296,20 @@ class JobWriter:
                 self._record_settled()
                 self._send_less(part, error)
             else:
-                self._remember_added(
+                stored = [
                     (kind, annotation["id"], identity(annotation, self._defaults))
                     for kind, annotation in each_annotation(answer)
-                )
+                ]
+                self._remember_added(stored)
                 self._is_fate_unknown = False
-                self._check(part, answer)
+                self._check(part, answer, Counter(digest for _, _, digest in stored))
                 self._written.update(digest for digest, _ in part)
                 self.added += len(part)
                 del waiting[: len(part)]
                 return
 
-    def _remember_added(self, added: Iterable[tuple[str, int, bytes]]) -> None:
+    def _remember_added(self, added: Sequence[tuple[str, int, bytes]]) -> None:
         """Record what has arrived, and remember its ids for `undo`."""
-        added = list(added)
         self._record.added(added)
         for kind, annotation_id, _ in added:
             ranges = self._added_ids[kind]  # the server numbers what it stores one by one
@@ -355,9 +355,8 @@ class JobWriter:
         self._remember_added(added)
         self._is_fate_unknown = False
 
-    def _check(self, sent: Sequence[Waiting], answer: LabeledData) -> None:
+    def _check(self, sent: Sequence[Waiting], answer: LabeledData, stored: Counter[bytes]) -> None:
         """Compare what the server says it stored with what was sent: CVAT may drop things silently."""
-        stored = Counter(identity(annotation, self._defaults) for _, annotation in each_annotation(answer))
         expected = Counter(digest for digest, _ in sent)
         if stored == expected:
             return
@@ -413,9 +412,11 @@ class JobWriter:
                 else:
                     surplus.append((kind, annotation))
             self._remember_added(  # what stays may be what was committed late
-                (kind, annotation["id"], digest)
-                for kind, annotation in found[: wanted[digest]]
-                if (kind, annotation["id"]) not in baseline
+                [
+                    (kind, annotation["id"], digest)
+                    for kind, annotation in found[: wanted[digest]]
+                    if (kind, annotation["id"]) not in baseline
+                ]
             )
         self._remove(surplus)
 

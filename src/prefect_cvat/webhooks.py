@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, SecretStr
 
-from prefect_cvat.client import Client
-from prefect_cvat.exceptions import InvalidResponseError
+from prefect_cvat.client import Client, parse_answer
 
 __all__ = [
     "EVENTS",
@@ -45,8 +44,6 @@ MAX_SECRET = 64
 """Characters that CVAT 2.73 takes for a secret."""
 
 DESCRIPTION = "prefect-cvat"
-
-Model = TypeVar("Model", bound=BaseModel)
 
 
 class Webhook(BaseModel):
@@ -196,14 +193,14 @@ def register_webhook(
     if same:
         before = min(same, key=lambda webhook: webhook.id)
         answer = client.json("PATCH", f"/api/webhooks/{before.id}", body=settings)
-        webhook = _parse(Webhook, answer, f"webhook {before.id}")
+        webhook = parse_answer(Webhook, answer, f"webhook {before.id}")
         action = "unchanged" if webhook == before else "updated"
     else:
         settings |= {"type": kind, "description": DESCRIPTION}
         if project_id is not None:
             settings["project_id"] = project_id
         answer = client.json("POST", "/api/webhooks", params=params, body=settings)
-        webhook = _parse(Webhook, answer, "the new webhook")
+        webhook = parse_answer(Webhook, answer, "the new webhook")
         action = "created"
     return Registration(
         webhook=webhook,
@@ -219,42 +216,15 @@ def register_webhook(
 
 def list_webhooks(client: Client, *, organization: str | None = None) -> list[Webhook]:
     """The webhooks that the user may see, or those of one organization."""
-    return list(_each_webhook(client, {} if organization is None else {"org": organization}))
+    return list(client.each(Webhook, "/api/webhooks", {} if organization is None else {"org": organization}))
 
 
 def known_events(client: Client, kind: Literal["organization", "project"]) -> set[str]:
     """The names of the events that webhooks of a project, or an organization, can have on this server."""
     answer = client.json("GET", "/api/webhooks/events", params={"type": kind})
-    return {event.key for event in _parse(_Events, answer, "webhooks/events").events}
+    return {event.key for event in parse_answer(_Events, answer, "webhooks/events").events}
 
 
 def ping_webhook(client: Client, webhook_id: int) -> Ping:
     """Have the server send a ping to a webhook's receiver, and wait for what comes of it."""
-    return _parse(Ping, client.json("POST", f"/api/webhooks/{webhook_id}/ping"), "a ping")
-
-
-def _each_webhook(client: Client, params: dict[str, str]) -> Iterator[Webhook]:
-    page = 1
-    while True:
-        answer = client.json("GET", "/api/webhooks", params={**params, "page": page, "page_size": 100})
-        found = _parse(_Page, answer, "webhooks")
-        yield from found.results
-        if found.next is None:
-            return
-        page += 1
-
-
-class _Page(BaseModel):
-    results: list[Webhook]
-    next: str | None = None
-
-
-def _parse(model: type[Model], answer: object, what: str) -> Model:
-    try:
-        return model.model_validate(answer)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        where = ".".join(map(str, problem["loc"])) or "it"
-        raise InvalidResponseError(
-            f"the server's answer for {what} is not what CVAT sends: {where}: {problem['msg']}"
-        ) from None
+    return parse_answer(Ping, client.json("POST", f"/api/webhooks/{webhook_id}/ping"), "a ping")
