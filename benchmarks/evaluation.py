@@ -4,11 +4,13 @@
 has so many objects of 20 labels, drawn by hand. Most are found, a little off, with a score, some as another
 label, and there are as many false alarms as are missed. The peak is that of the process.
 
-`thresholds` evaluates the detector of examples/blood_cells.py on the photographs that it was not trained on,
-chooses thresholds on half of them, and tells the F1 on the other half, over many ways to halve them.
+`cells` evaluates the detector of examples/blood_cells.py on the photographs that it was not trained on,
+`photos` NanoDet on photographs of COCO. Both choose thresholds on half of them, and tell the F1 on the other
+half, over many ways to halve them.
 
     python benchmarks/evaluation.py speed [--frames 10000] [--objects 20] [--way bbox|segm] [--pycocotools]
-    python benchmarks/evaluation.py thresholds BCCD_FOLDER blood_cells.safetensors
+    python benchmarks/evaluation.py cells BCCD_FOLDER blood_cells.safetensors [--halvings 100]
+    python benchmarks/evaluation.py photos COCO_FOLDER [--halvings 100]
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import argparse
 import contextlib
 import importlib
 import io
+import json
 import resource
 import sys
 import time
@@ -27,6 +30,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
+from prefect_cvat.auto_annotation.functions import nanodet_detection
 from prefect_cvat.detection import DetectionContext
 from prefect_cvat.evaluation import Evaluation, evaluate
 from prefect_cvat.evaluation.dataset import IouType
@@ -51,76 +55,102 @@ def main() -> None:
     speed.add_argument("--objects", type=int, default=20)
     speed.add_argument("--way", choices=("bbox", "segm"), default="bbox", help="boxes or masks")
     speed.add_argument("--pycocotools", action="store_true", help="also let pycocotools do the same")
-    thresholds = commands.add_parser("thresholds")
-    thresholds.add_argument("folder", type=Path, help="photographs of blood, see examples/blood_cells.py")
-    thresholds.add_argument("weights", type=Path, help="what the example has written")
-    thresholds.add_argument("--halvings", type=int, default=50)
+    cells = commands.add_parser("cells")
+    cells.add_argument("folder", type=Path, help="photographs of blood, see examples/blood_cells.py")
+    cells.add_argument("weights", type=Path, help="what the example has written")
+    photos = commands.add_parser("photos")
+    photos.add_argument("folder", type=Path, help="instances.json, and the photographs in images/")
+    for command in (cells, photos):
+        command.add_argument("--halvings", type=int, default=100)
     arguments = parser.parse_args()
     if arguments.command == "speed":
         measure_speed(arguments.way, arguments.frames, arguments.objects, arguments.pycocotools)
+    elif arguments.command == "cells":
+        sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
+        example = importlib.import_module("blood_cells")
+        held_out = read_cells(example.read_photographs(arguments.folder)[1::2], example.LABELS)
+        measure_thresholds(*held_out, example.create(str(arguments.weights)), arguments.halvings)
     else:
-        measure_thresholds(arguments.folder, arguments.weights, arguments.halvings)
+        measure_thresholds(*read_coco(arguments.folder), nanodet_detection.create(), arguments.halvings)
 
 
-def measure_thresholds(folder: Path, weights: Path, halvings: int) -> None:
-    sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
-    example = importlib.import_module("blood_cells")
-    function = example.create(str(weights))
-    truth, predictions, seconds = find_cells(example.read_photographs(folder)[1::2], function)
+def read_cells(photographs: Any, labels: Sequence[str]) -> tuple[dict[str, Any], list[Path]]:
+    """What is on photographs, in COCO's format, and their files."""
+    categories = {name: number for number, name in enumerate(labels, 1)}
+    truth: dict[str, Any] = {
+        "images": [],
+        "categories": [{"id": number, "name": name} for name, number in categories.items()],
+        "annotations": [],
+    }
+    for image_id, (path, cells) in enumerate(photographs, 1):
+        with PIL.Image.open(path) as image:
+            truth["images"].append({"id": image_id, "width": image.width, "height": image.height})
+        for name, (left, top, right, bottom) in cells:
+            box = [left, top, right - left, bottom - top]
+            item = {"id": len(truth["annotations"]) + 1, "image_id": image_id, "iscrowd": 0}
+            item |= {"category_id": categories[name], "bbox": box, "area": box[2] * box[3]}
+            truth["annotations"].append(item)
+    return truth, [path for path, _ in photographs]
+
+
+def read_coco(folder: Path) -> tuple[dict[str, Any], list[Path]]:
+    truth = json.loads((folder / "instances.json").read_text())
+    return truth, [folder / "images" / image["file_name"] for image in truth["images"]]
+
+
+def find_boxes(
+    truth: dict[str, Any], files: Sequence[Path], function: Any
+) -> tuple[list[dict[str, Any]], float]:
+    """What a function finds, as COCO's results, and how many seconds that takes."""
+    categories = {category["name"]: category["id"] for category in truth["categories"]}
+    own = {label.id: categories[label.name] for label in function.spec.labels}
+    predictions = []
+    started = time.perf_counter()
+    for image, path in zip(truth["images"], files, strict=True):
+        with PIL.Image.open(path) as photograph:
+            found = function.detect(DetectionContext(path.name, conf_threshold=0.02), photograph)
+        for one in found:
+            left, top, right, bottom = one.points
+            item = {"image_id": image["id"], "category_id": own[one.label_id], "score": one.score}
+            predictions.append(item | {"bbox": [left, top, right - left, bottom - top]})
+    return predictions, time.perf_counter() - started
+
+
+def measure_thresholds(truth: dict[str, Any], files: Sequence[Path], function: Any, halvings: int) -> None:
+    predictions, seconds = find_boxes(truth, files, function)
     everything = evaluate(truth, predictions, score_threshold=function.score_threshold)
-    print(f"{len(truth['images'])} photographs, {seconds / len(truth['images']):.2f} s each to detect")
+    print(f"{len(files)} photographs, {seconds / len(files):.2f} s each to detect")
     for line in aligned(shape_rows(everything)):
         print(line)
+    frequent = [name for name, label in everything.by_label.items() if label.truth >= 20]
     gains: dict[str, list[list[float]]] = {}
     for number in range(halvings):
         images = np.random.default_rng(number).permutation([image["id"] for image in truth["images"]])
         half = len(images) // 2
-        chosen = best_thresholds(evaluate(*part(truth, predictions, images[:half])))
+        seen = evaluate(*part(truth, predictions, images[:half]))
         rest = evaluate(*part(truth, predictions, images[half:]))
         default = dict.fromkeys(rest.by_label, function.score_threshold)
-        for name in ("all", *rest.by_label):
-            labels = [name] if name in rest.by_label else list(rest.by_label)
+        chosen = dict.fromkeys(rest.by_label, seen.curve.steady_threshold()) | best_thresholds(seen)
+        for name in ("all", *frequent):
+            labels = [name] if name in frequent else list(rest.by_label)
             pair = [f1(rest, labels, thresholds) for thresholds in (default, chosen)]
             gains.setdefault(name, []).append(pair)
     print(f"F1 on the half that thresholds were not chosen on, mean of {halvings} ways to halve them:")
     for name, pairs in gains.items():
-        before, after = np.mean(pairs, axis=0)
-        better = np.mean([late > early for early, late in pairs])
-        print(f"  {name}: {before:.3f} at the default, {after:.3f} at those chosen; better in {better:.0%}")
+        before, after = np.nanmean(pairs, axis=0)
+        better, worse = (np.mean([sign * (late - early) > 0 for early, late in pairs]) for sign in (1, -1))
+        print(
+            f"  {name}: {before:.3f} at the default, {after:.3f} at those chosen;"
+            f" better in {better:.0%}, worse in {worse:.0%}"
+        )
 
 
 def f1(evaluation: Evaluation, labels: Sequence[str], thresholds: dict[str, float]) -> float:
-    """The F1 of some labels together, each at its threshold."""
+    """The F1 of some labels together, each at its threshold; NaN where none of them is there or found."""
     counts = [evaluation.by_label[name].curve.at(thresholds[name]) for name in labels]
     right = sum(count.true_positives for count in counts)
-    return 2 * right / (sum(count.truth + count.false_positives for count in counts) + right)
-
-
-def find_cells(photographs: Any, function: Any) -> tuple[dict[str, Any], list[dict[str, Any]], float]:
-    """What is on photographs, what is found on them, and how long that takes."""
-    labels = {label.name: label.id for label in function.spec.labels}
-    truth: dict[str, Any] = {
-        "images": [],
-        "categories": [{"id": number, "name": name} for name, number in labels.items()],
-        "annotations": [],
-    }
-    predictions = []
-    seconds = 0.0
-    for number, (path, cells) in enumerate(photographs, 1):
-        with PIL.Image.open(path) as image:
-            started = time.perf_counter()
-            found = function.detect(DetectionContext(path.name, conf_threshold=0.02), image)
-            seconds += time.perf_counter() - started
-            truth["images"].append({"id": number, "width": image.width, "height": image.height})
-        for name, (left, top, right, bottom) in cells:
-            box = [left, top, right - left, bottom - top]
-            item = {"id": len(truth["annotations"]) + 1, "image_id": number, "category_id": labels[name]}
-            truth["annotations"].append(item | {"bbox": box, "area": box[2] * box[3], "iscrowd": 0})
-        for one in found:
-            left, top, right, bottom = one.points
-            item = {"image_id": number, "category_id": one.label_id, "score": one.score}
-            predictions.append(item | {"bbox": [left, top, right - left, bottom - top]})
-    return truth, predictions, seconds
+    all_of_them = sum(count.truth + count.false_positives for count in counts) + right
+    return 2 * right / all_of_them if all_of_them else float("nan")
 
 
 def part(

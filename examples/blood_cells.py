@@ -147,7 +147,7 @@ def train(folder: Path, *, epochs: int = 40, batch_size: int = 6, seed: int = 0)
             nn.utils.clip_grad_norm_(model.parameters(), 10)
             optimizer.step()
             schedule.step()
-            losses.append(float(loss))
+            losses.append(loss.item())
         print(f"epoch {epoch + 1} of {epochs}: loss {np.mean(losses):.3f}", flush=True)
     return model
 

@@ -239,6 +239,40 @@ def test_the_threshold_for_a_precision_is_the_lowest_that_reaches_it():
     assert ScoreCurve.of([], [], 4).best_threshold() is None
 
 
+def test_a_steady_threshold_is_nearer_to_what_is_best_in_general():
+    def curve_of(objects, seed):
+        random = np.random.default_rng(seed)
+        scores = np.concatenate([random.beta(3, 3, objects), random.beta(1.2, 6, 6 * objects)])
+        return ScoreCurve.of(scores, np.arange(7 * objects) < objects, 2 * objects)
+
+    general = curve_of(100_000, 1)
+    samples = [curve_of(100, seed) for seed in range(2, 52)]
+    best = np.array([curve.best_threshold() for curve in samples])
+    steady = np.array([curve.steady_threshold() for curve in samples])
+    distances = [np.abs(some - general.best_threshold()).mean() for some in (best, steady)]
+    assert distances[1] < 0.8 * distances[0]
+    f1 = [np.mean([general.at(threshold).f1 for threshold in some]) for some in (best, steady)]
+    assert f1[1] > f1[0]
+
+
+def test_a_steady_threshold_goes_with_the_scale_of_the_scores():
+    random = np.random.default_rng(0)
+    scores = np.concatenate([random.normal(0.6, 0.1, 200), random.normal(0.4, 0.1, 200)])
+    curve = ScoreCurve.of(scores, np.arange(400) < 200, 200)
+    smaller = ScoreCurve.of(scores / 10, np.arange(400) < 200, 200)
+    assert smaller.steady_threshold() == pytest.approx(curve.steady_threshold() / 10, abs=0.0002)
+
+
+def test_of_thresholds_that_are_equally_steady_it_is_the_middle():
+    curve = ScoreCurve.of([0.9, 0.8, 0.2, 0.1], [True, True, False, False], 2)
+    assert curve.steady_threshold() == pytest.approx(0.5, abs=0.01)
+    assert ScoreCurve.of([0.9], [True], 1).steady_threshold() == pytest.approx(
+        0.45
+    )  # one score has no spread
+    assert ScoreCurve.of([0.9], [False], 1).steady_threshold() is None
+    assert ScoreCurve.of([], [], 4).steady_threshold() is None
+
+
 def test_the_object_that_is_most_similar_is_taken_and_only_once():
     similarity = np.array([[0.6, 0.8], [0.9, 0.7], [0.9, 0.9]])
     nobody = {"is_ignored": [False, False], "is_crowd": [False, False]}

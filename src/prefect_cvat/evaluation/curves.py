@@ -11,6 +11,12 @@ from pydantic import BaseModel, ConfigDict, computed_field
 
 __all__ = ["Counts", "ScoreCurve"]
 
+AROUND = 0.4
+"""How far around a threshold `steady_threshold` looks, in standard deviations of the scores of the right."""
+
+STEPS = 15
+"""In how many steps to each side it does."""
+
 
 class Counts(BaseModel):
     """How many objects were found, and how many predictions there were.
@@ -128,6 +134,31 @@ class ScoreCurve:
         if not self.true_positives.any():
             return None
         return self._between(int(np.argmax(self.f1)))
+
+    def steady_threshold(self) -> float | None:
+        """The threshold with the highest F1, when what counts is averaged over the thresholds around it.
+
+        A peak that hangs on a few scores is a matter of chance: on other images they are a little higher or
+        lower. Below the lowest score everything counts, as at it.
+
+        Returns:
+            The middle of the thresholds that are equally good; of several such ranges the highest. None if
+            nothing is right at any.
+        """
+        if not self.true_positives.any():
+            return None
+        right = np.diff(self.true_positives, prepend=0.0)
+        mean = np.average(self.scores, weights=right)
+        step = AROUND * float(np.sqrt(np.average((self.scores - mean) ** 2, weights=right))) / STEPS
+        if step < 1e-6:  # one score alone
+            return self.best_threshold()
+        thresholds = np.arange(-STEPS * step, self.scores[0] + STEPS * step, step)
+        window = np.full(2 * STEPS + 1, 1 / (2 * STEPS + 1))
+        found, wrong = (np.convolve(counts, window, mode="valid") for counts in self._at(thresholds))
+        f1 = 2 * found / (self.truth + found + wrong)
+        best = np.flatnonzero(np.isclose(f1, f1.max(), rtol=1e-9))
+        start = np.flatnonzero(np.diff(best, prepend=-2) > 1)[-1]
+        return float(thresholds[STEPS + best[start:]].mean())
 
     def threshold_for_precision(self, wanted: float) -> float | None:
         """The lowest threshold with at least this precision, hence with the highest recall that goes with it.

@@ -11,7 +11,7 @@ from prefect_cvat.exceptions import NothingToEvaluateError, StorageError
 
 __all__ = ["best_thresholds", "choose_thresholds", "write_thresholds"]
 
-PRIOR_OBJECTS = 30
+PRIOR_OBJECTS = 60
 """As if each label had so many more objects, found as well as those of all labels are: what is best for a few
 objects is a matter of chance."""
 
@@ -23,7 +23,7 @@ def choose_thresholds(evaluation: TaskEvaluation, *, precision: float | None = N
 
     Args:
         evaluation: The evaluation.
-        precision: The precision to reach; None goes for the highest F1.
+        precision: The precision to reach; None goes for an F1 that is high, and will be on other images.
 
     Returns:
         Thresholds by the function's own label names (by the task's, where runs have left what was evaluated),
@@ -51,6 +51,9 @@ def choose_thresholds(evaluation: TaskEvaluation, *, precision: float | None = N
 
 def best_thresholds(evaluation: Evaluation, *, precision: float | None = None) -> dict[str, float]:
     """The threshold of each label. For F1, the fewer objects it has, the nearer it is to that of all labels.
+
+    It is not the one that gives these very images the highest F1 (`best_threshold`), which would be a matter
+    of chance, but one around which F1 is high: what is chosen on some images should serve on others.
 
     Args:
         evaluation: The evaluation.
@@ -81,4 +84,6 @@ def _threshold(evaluation: Evaluation, label: str | None, precision: float | Non
     curve = evaluation.curve if label is None else evaluation.by_label[label].curve
     if precision is not None:
         return curve.threshold_for_precision(precision)
-    return (curve if label is None else curve.with_prior(evaluation.curve, PRIOR_OBJECTS)).best_threshold()
+    if label is not None:
+        curve = curve.with_prior(evaluation.curve, PRIOR_OBJECTS)
+    return curve.steady_threshold()
