@@ -6,6 +6,7 @@ with a number of one's own. It is always taken strictly: Prefect would let a run
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import socket
@@ -72,8 +73,14 @@ def job_limit(url: str, job_id: int) -> str:
 
 
 def device_limit(device: str, host: str | None = None) -> str:
-    """The name of the limit of runs on a device of a machine, such as `cuda:0`."""
-    return f"prefect-cvat-device-{_slug(host or socket.gethostname())}-{_slug(device)}"
+    """The name of the limit of runs on a device of a machine, such as `cuda:0`.
+
+    On this machine a device is called what `CUDA_VISIBLE_DEVICES` says it is, so that workers that are
+    shown different GPUs do not wait for one another.
+    """
+    if host is None:
+        host, device = socket.gethostname(), _physical(device)
+    return f"prefect-cvat-device-{_slug(host)}-{_slug(device)}"
 
 
 def ensure_limit(name: str, limit: int, *, overwrite: bool = False) -> str:
@@ -205,6 +212,14 @@ def _wait_for(
             )
         time.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 (so that those who wait do not meet again)
         delay = min(2 * delay, POLL_SECONDS)
+
+
+def _physical(device: str) -> str:
+    kind, _, number = device.partition(":")
+    visible = [entry.strip() for entry in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    if kind == "cuda" and number.isdigit() and int(number) < len(visible) and visible[int(number)]:
+        return f"cuda:{visible[int(number)]}"
+    return device
 
 
 def _slug(text: str) -> str:

@@ -25,6 +25,19 @@ def test_each_run_has_a_device_of_its_own():
             assert third == "cuda:1"
 
 
+def test_workers_that_are_shown_different_gpus_do_not_wait_for_one_another(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, 3")
+    with device_slot(["cuda:0"], timeout=0):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-8f6a")
+        with device_slot(["cuda:0"], timeout=0), device_slot(["cuda:1"], timeout=0):
+            pass
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+        with pytest.raises(TimeoutError):
+            device_slot(["cuda:2"], timeout=0).__enter__()
+        with device_slot(["cuda:0"], timeout=0):
+            pass
+
+
 def test_a_function_is_loaded_on_a_free_device_and_closed(monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
     monkeypatch.setattr(devices, "local_devices", lambda: ["cuda:0", "cuda:1"])
