@@ -1,11 +1,9 @@
 """The flow that annotates a project, on a real Prefect server, against the sandbox over HTTP."""
 
 import pytest
-from pydantic import SecretStr
 
 from pictures import picture
 from prefect_cvat import task_search
-from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.exceptions import RunsFailedError
 from prefect_cvat.flows.annotate_project import annotate_project
 from prefect_cvat.flows.fan_out import FanOut
@@ -23,14 +21,6 @@ FUNCTION = "flow_functions.one_box"
 @pytest.fixture(autouse=True)
 def _function_is_allowed(monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
-
-
-@pytest.fixture
-def credentials(prefect_server, sandbox) -> CvatCredentials:
-    CvatCredentials(url=sandbox.url, username=sandbox.user, password=SecretStr(sandbox.password)).save(
-        "test", overwrite=True
-    )
-    return CvatCredentials.load("test")
 
 
 @pytest.fixture

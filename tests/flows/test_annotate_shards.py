@@ -29,14 +29,6 @@ def _function_is_allowed(monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
 
 
-@pytest.fixture
-def credentials(prefect_server, sandbox) -> CvatCredentials:
-    CvatCredentials(url=sandbox.url, username=sandbox.user, password=SecretStr(sandbox.password)).save(
-        "test", overwrite=True
-    )
-    return CvatCredentials.load("test")
-
-
 def what_is_there(client, task_id):
     return sorted(
         (shape["frame"], shape["source"], shape["score"], *shape["points"])

@@ -1,11 +1,9 @@
 """The flow, on a real Prefect server, against the sandbox over HTTP, with real photographs and NanoDet."""
 
 import pytest
-from pydantic import SecretStr
 
 from pictures import picture
 from prefect_cvat.auto_annotation import label_spec
-from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.demo import create_demo_task
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.flows.annotate_task import annotate_task
@@ -15,14 +13,6 @@ pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
     pytest.mark.filterwarnings("default"),  # Prefect's own
 ]
-
-
-@pytest.fixture
-def credentials(prefect_server, sandbox) -> CvatCredentials:
-    CvatCredentials(url=sandbox.url, username=sandbox.user, password=SecretStr(sandbox.password)).save(
-        "test", overwrite=True
-    )
-    return CvatCredentials.load("test")
 
 
 def flow_runs():

@@ -9,11 +9,9 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.client.schemas.sorting import FlowRunSort
-from pydantic import SecretStr
 
 from prefect_cvat.auto_annotation import annotate_task, label_spec
 from prefect_cvat.auto_annotation.functions import nanodet_detection
-from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.demo import create_demo_task
 from prefect_cvat.exceptions import BadFunctionError, NothingToEvaluateError
 from prefect_cvat.flows.evaluate_task import evaluate_task
@@ -24,14 +22,6 @@ pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
     pytest.mark.filterwarnings("default"),  # Prefect's own
 ]
-
-
-@pytest.fixture
-def credentials(prefect_server, sandbox) -> CvatCredentials:
-    CvatCredentials(url=sandbox.url, username=sandbox.user, password=SecretStr(sandbox.password)).save(
-        "evaluate", overwrite=True
-    )
-    return CvatCredentials.load("evaluate")
 
 
 @pytest.fixture

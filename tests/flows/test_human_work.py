@@ -1,9 +1,7 @@
 """The flows leave out what is annotated already, on a real Prefect server."""
 
 import pytest
-from pydantic import SecretStr
 
-from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.flows.parameters import FrameSelection, RunSettings, choose_function, make_options
@@ -20,14 +18,6 @@ FUNCTION = "flow_functions.one_box"
 @pytest.fixture(autouse=True)
 def _function_is_allowed(monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
-
-
-@pytest.fixture
-def credentials(prefect_server, sandbox) -> CvatCredentials:
-    CvatCredentials(url=sandbox.url, username=sandbox.user, password=SecretStr(sandbox.password)).save(
-        "test", overwrite=True
-    )
-    return CvatCredentials.load("test")
 
 
 def draw_what_the_function_finds(client, credentials, task_id):

@@ -5,24 +5,14 @@ import io
 import PIL.Image
 import pytest
 import skimage.data
-from pydantic import SecretStr
 
 from prefect_cvat.auto_annotation import label_spec
-from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.flows.refine_task import refine_task
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
     pytest.mark.filterwarnings("default"),  # Prefect's own
 ]
-
-
-@pytest.fixture
-def credentials(prefect_server, sandbox) -> CvatCredentials:
-    CvatCredentials(url=sandbox.url, username=sandbox.user, password=SecretStr(sandbox.password)).save(
-        "test", overwrite=True
-    )
-    return CvatCredentials.load("test")
 
 
 def test_boxes_become_polygons(credentials, client):

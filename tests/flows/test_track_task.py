@@ -1,11 +1,9 @@
 """The flow that makes tracks, on a real Prefect server, against the sandbox over HTTP."""
 
 import pytest
-from pydantic import SecretStr
 
 from clips import clip
 from prefect_cvat import FollowOptions, TrackOptions
-from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.flows.parameters import RunSettings
 from prefect_cvat.flows.track_task import track_task
 
@@ -13,14 +11,6 @@ pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
     pytest.mark.filterwarnings("default"),  # Prefect's own
 ]
-
-
-@pytest.fixture
-def credentials(prefect_server, sandbox) -> CvatCredentials:
-    CvatCredentials(url=sandbox.url, username=sandbox.user, password=SecretStr(sandbox.password)).save(
-        "test", overwrite=True
-    )
-    return CvatCredentials.load("test")
 
 
 def test_detections_become_tracks_whatever_the_order_in_which_batches_are_done(

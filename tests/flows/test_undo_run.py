@@ -3,10 +3,8 @@
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.sorting import FlowRunSort
-from pydantic import SecretStr
 
 from prefect_cvat import undo_run
-from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.recorded_run import read_run
@@ -19,13 +17,9 @@ pytestmark = [
 FUNCTION = "flow_functions.one_box"
 
 
-@pytest.fixture
-def credentials(prefect_server, sandbox, monkeypatch) -> CvatCredentials:
+@pytest.fixture(autouse=True)
+def _function_is_allowed(monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
-    CvatCredentials(url=sandbox.url, username=sandbox.user, password=SecretStr(sandbox.password)).save(
-        "test", overwrite=True
-    )
-    return CvatCredentials.load("test")
 
 
 def last_flow_run():

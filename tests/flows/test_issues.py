@@ -1,0 +1,92 @@
+"""What flow runs tell people to look at first: the issues in CVAT, the table in Prefect, the report."""
+
+import pytest
+from prefect.artifacts import Artifact
+
+from clips import clip
+from prefect_cvat import TrackOptions
+from prefect_cvat.flows.annotate_task import annotate_task
+from prefect_cvat.flows.parameters import RunSettings
+from prefect_cvat.flows.track_task import track_task
+from prefect_cvat.issues import list_issues
+
+pytestmark = [
+    pytest.mark.usefixtures("prefect_server"),
+    pytest.mark.filterwarnings("default"),  # Prefect's own
+]
+
+FUNCTION = "flow_functions.less_sure"
+
+
+@pytest.fixture(autouse=True)
+def _functions_are_allowed(monkeypatch):
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+
+
+def issues(client, task_id):
+    """The jobs and frames of the issues of a task, job by job, those that were opened first before others."""
+    return [(issue.job, issue.frame) for job in client.jobs(task_id) for issue in list_issues(client, job.id)]
+
+
+def review_table(task_id):
+    """The rows of the table of frames in the last report that Prefect shows of a task, and what follows it."""
+    _, _, rest = Artifact.get(f"report-task-{task_id}").data.partition("## Look at these first\n\n")
+    table, _, rest = rest.partition("\n\n")
+    return table.splitlines()[2:], rest.partition("\n\n")[0]
+
+
+def row(client, task_id, job, frame, work, why):
+    """A row of that table."""
+    return f"| [{frame}](<{client.url}/tasks/{task_id}/jobs/{job}?frame={frame}>) | {work} | {why} |"
+
+
+def test_a_run_opens_issues_and_shows_the_frames_to_look_at_first(credentials, client, make_task):
+    task_id = make_task(6, segment_size=3)
+    first, second = (job.id for job in client.jobs(task_id))
+    settings = RunSettings(open_issues=2, review_frames=3)
+
+    report = annotate_task(task_id, credentials, function=FUNCTION, settings=settings)
+
+    assert issues(client, task_id) == [(first, 0), (second, 5)]
+    assert (report.issues_opened, report.issues_already_there, report.issues_failed) == (2, 0, "")
+    assert [item.frame for item in report.review] == [0, 5, 4]
+    rows, told = review_table(task_id)
+    assert rows == [
+        row(client, task_id, first, 0, "0.83", "nothing found\\, as on 1 of 6 frames"),
+        row(client, task_id, second, 5, "0.25", "1 shape\\, the least score 0\\.75"),
+        row(client, task_id, second, 4, "0.20", "1 shape\\, the least score 0\\.80"),
+    ]
+    assert told == "Issues opened in CVAT: 2."
+
+    again = annotate_task(task_id, credentials, function=FUNCTION, settings=settings)
+
+    assert (again.issues_opened, again.issues_already_there) == (0, 2)
+    assert issues(client, task_id) == [(first, 0), (second, 5)]
+    assert review_table(task_id) == (rows, "Issues opened in CVAT: 0; 2 were there already.")
+
+
+def test_a_run_opens_none_unless_asked_to_and_shows_as_many_frames_as_it_is_told(
+    credentials, client, make_task
+):
+    task_id = make_task(3)
+    report = annotate_task(
+        task_id, credentials, function=FUNCTION, settings=RunSettings(open_issues=0, review_frames=1)
+    )
+    assert (issues(client, task_id), report.issues_opened, len(review_table(task_id)[0])) == ([], 0, 1)
+
+
+def test_tracks_that_break_get_issues(credentials, client, video_task):
+    task_id = video_task(clip(range(12)))
+    [job] = client.jobs(task_id)
+    settings = RunSettings(open_issues=5)
+    options = {"function": "flow_functions.gone", "tracking": TrackOptions(min_length=1)}
+
+    report = track_task(task_id, credentials, settings=settings, **options)
+
+    assert (report.tracks, report.issues_opened) == ({"car": 1}, 1)
+    assert issues(client, task_id) == [(job.id, 6)]
+    rows, told = review_table(task_id)
+    assert rows == [row(client, task_id, job.id, 6, "1.00", "track ends here\\: car")]
+    assert told == "Issues opened in CVAT: 1."
+    again = track_task(task_id, credentials, settings=settings, **options)
+    assert (again.issues_opened, again.issues_already_there, len(issues(client, task_id))) == (0, 1, 1)
