@@ -20,12 +20,13 @@ from prefect_cvat.auto_annotation import (
     rectangle,
     tag,
 )
+from prefect_cvat.doubts import Doubt, find_doubts
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.media import Frame
 from prefect_cvat.models import Job
 from prefect_cvat.report import RunReport
 from prefect_cvat.report_markdown import render_markdown
-from prefect_cvat.review import Doubt, FrameSummary, find_doubts, rank_frames, summarize_shapes
+from prefect_cvat.review import FrameSummary, rank_frames, summarize_shapes
 from prefect_cvat.track_review import SeenTrack, summarize_tracks
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "review.py"

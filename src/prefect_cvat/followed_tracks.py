@@ -14,9 +14,9 @@ from pydantic_core import from_json, to_json
 
 from prefect_cvat.annotation_requests import json_size
 from prefect_cvat.association import bounding_box
+from prefect_cvat.doubts import Box
 from prefect_cvat.exceptions import StorageError
 from prefect_cvat.models import Job
-from prefect_cvat.review import Box
 from prefect_cvat.seeds import FollowedObject, SeedShape
 from prefect_cvat.track_options import TrackOptions
 from prefect_cvat.track_review import TrackEnd

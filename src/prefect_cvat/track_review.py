@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from prefect_cvat.doubts import Box, Doubt
 from prefect_cvat.media import Frame
-from prefect_cvat.review import Box, Doubt, FrameSummary, is_at_edge
+from prefect_cvat.review import FrameSummary
 
 __all__ = ["SeenTrack", "TrackEnd", "summarize_ends", "summarize_tracks"]
+
+
+EDGE = 0.02
+"""What comes so close to an edge, as a share of the image's side, may be leaving the image."""
 
 
 class TrackEnd(NamedTuple):
@@ -108,6 +113,13 @@ def _add_breaks(
     outermost = {"begins": min(frames, default=0), "ends": max(frames, default=0)}
     for end in ends:
         frame = frames[end.frame]
-        if end.frame != outermost[end.how] and not is_at_edge(end.box, frame.width, frame.height):
+        if end.frame != outermost[end.how] and not _is_at_edge(end.box, frame.width, frame.height):
             summary = summaries.setdefault(end.frame, FrameSummary(end.frame, noun="track"))
             summary.add_break(end.how, end.label_id, end.box)
+
+
+def _is_at_edge(box: Box, width: int, height: int) -> bool:
+    """Whether what is in a box may be leaving, or coming into, an image of this size."""
+    left, top, right, bottom = box
+    across, down = EDGE * width, EDGE * height
+    return left <= across or top <= down or right >= width - across or bottom >= height - down

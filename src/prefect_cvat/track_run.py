@@ -11,11 +11,11 @@ from prefect_cvat.annotate_run import AnnotateRun
 from prefect_cvat.annotation_requests import kind_of
 from prefect_cvat.association import Associator, import_trackers
 from prefect_cvat.client import Client
+from prefect_cvat.doubts import find_doubts
 from prefect_cvat.exceptions import UnsupportedTaskError
 from prefect_cvat.options import Options
 from prefect_cvat.plan import Batch, Plan, TaskInfo
 from prefect_cvat.remap import Annotations
-from prefect_cvat.review import find_doubts
 from prefect_cvat.track_options import TrackOptions
 from prefect_cvat.track_review import SeenTrack, summarize_tracks
 from prefect_cvat.tracks import TrackAssembler
