@@ -7,12 +7,17 @@ from types import SimpleNamespace
 import pytest
 
 from clips import clip, number_on
-from prefect_cvat import TrackOptions, annotate_task, track_task
+from prefect_cvat import Client, TrackOptions, annotate_task, track_task, undo_run
+from prefect_cvat import issues as issues_module
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
-from prefect_cvat.issues import MARK, list_comments, list_issues
+from prefect_cvat.issues import MARK, list_issues
+from prefect_cvat.recorded_run import read_run, recorded_runs
 from prefect_cvat.report_markdown import escape, render_markdown
 from prefect_cvat.sandbox import issues as sandbox_issues
 from prefect_cvat.sandbox.exchange import forbidden
+from prefect_cvat.settings import Settings
+from prefect_cvat.transport import RetryPolicy
+from prefect_cvat.upload import JobWriter
 
 SPEC = DetectionFunctionSpec(labels=[label_spec("car", 7)])
 
@@ -24,6 +29,33 @@ def detect(context, image):
 
 
 FUNCTION = SimpleNamespace(spec=SPEC, detect=detect)
+
+OPENS = {"methods": ["POST"], "path": "/api/issues$"}
+LATE = {"kind": "late_commit", "answer": 504, "delay": 0.2}
+
+TOUCHES = {
+    "resolve": lambda client, issue: client.json("PATCH", f"/api/issues/{issue}", body={"resolved": True}),
+    "give": lambda client, issue: client.json(
+        "PATCH", f"/api/issues/{issue}", body={"assignee": client.user().id}
+    ),
+    "answer": lambda client, issue: client.json(
+        "POST", "/api/comments", body={"issue": issue, "message": "I see"}
+    ),
+}
+"""What a human may do with an issue."""
+
+
+@pytest.fixture(autouse=True)
+def _is_quick(monkeypatch):
+    monkeypatch.setattr(issues_module, "RETRY", RetryPolicy(first_delay=0.01))
+    monkeypatch.setattr(JobWriter, "late_commit_seconds", 0.5)
+
+
+@pytest.fixture
+def faults(sandbox):
+    yield sandbox.faults
+    sandbox.faults.clear()
+    sandbox.faults.wait()
 
 
 @pytest.fixture
@@ -45,10 +77,10 @@ def test_issues_are_opened_where_the_doubt_is(client, task_id):
     report = annotate_task(client, task_id, FUNCTION, open_issues=2)
     first, second = (job.id for job in client.jobs(task_id))
     assert issues(client, task_id) == [(first, 0, [0, 0, 64, 48]), (second, 5, [1, 2, 11, 12])]
-    messages = [comment.message for job in (first, second) for comment in list_comments(client, job)]
+    messages = [issue.messages for job in (first, second) for issue in list_issues(client, job)]
     assert messages == [
-        f"{MARK}nothing found, as on 1 of 6 frames (expected corrections: 0.83)",
-        f"{MARK}1 shape, the least score 0.50 (expected corrections: 0.50)",
+        (f"{MARK}nothing found, as on 1 of 6 frames (expected corrections: 0.83)",),
+        (f"{MARK}1 shape, the least score 0.50 (expected corrections: 0.50)",),
     ]
     assert (report.issues_opened, report.issues_already_there, report.issues_failed) == (2, 0, "")
     assert "issues: 2 opened" in report.lines()
@@ -105,8 +137,7 @@ def test_those_of_more_than_one_page_are_all_seen(client, task_id):
     for number in range(105):
         body = {"job": job, "frame": 3, "position": [1, 2], "message": f"{MARK}{number}"}
         client.json("POST", "/api/issues", body=body)
-    assert [comment.message for comment in list_comments(client, job)] == [f"{MARK}{n}" for n in range(105)]
-    assert len(list_issues(client, job)) == 105
+    assert [issue.messages for issue in list_issues(client, job)] == [(f"{MARK}{n}",) for n in range(105)]
 
 
 def test_a_run_whose_issues_are_refused_has_not_failed_and_says_so(client, task_id):
@@ -128,20 +159,184 @@ def test_a_run_whose_issues_are_refused_has_not_failed_and_says_so(client, task_
 
 
 @pytest.mark.parametrize(
-    "fault", [{"kind": "reset", "when": "after"}, {"kind": "status", "status": 504, "when": "after"}]
+    "fault",
+    [
+        {"kind": "status", "status": 504, "when": "after"},
+        {"kind": "status", "status": 500, "when": "before"},
+        {"kind": "reset", "when": "after"},
+        {"kind": "reset", "when": "before"},
+        {"kind": "truncate"},
+        LATE,
+        {**LATE, "answer": "reset"},
+    ],
+    ids=lambda fault: "-".join(map(str, fault.values())),
 )
-def test_one_whose_answer_was_lost_is_not_opened_twice(client, sandbox, task_id, fault):
-    sandbox.faults.set([{"methods": ["POST"], "path": "/api/issues", "fault": fault, "times": 1}])
-    try:
-        report = annotate_task(client, task_id, FUNCTION, open_issues=2)
-        assert len(sandbox.faults.log()) == 1
-    finally:
-        sandbox.faults.clear()
-    assert report.issues_failed
-    assert [frame for _, frame, _ in issues(client, task_id)] == [0]
+def test_a_request_whose_fate_is_unknown_opens_one_issue(client, task_id, faults, fault):
+    faults.set([{**OPENS, "fault": fault, "times": 3}])
     report = annotate_task(client, task_id, FUNCTION, open_issues=2)
-    assert (report.issues_opened, report.issues_already_there) == (1, 1)
+    is_seen_at_once = fault["kind"] == "truncate" or fault.get("when") == "after"
+    assert len(faults.log()) == (2 if is_seen_at_once else 3)  # what has arrived is not sent again
+    faults.wait()
     assert [frame for _, frame, _ in issues(client, task_id)] == [0, 5]
+    assert (report.issues_opened, report.issues_already_there, report.issues_failed) == (2, 0, "")
+    assert undo_run(client, report.run).issues_removed == 2
+    assert issues(client, task_id) == []
+
+
+def test_of_two_that_arrived_the_first_stays_and_is_known(client, task_id, faults, monkeypatch):
+    """The first request is committed after the issues were read back, and before the second one."""
+    sent = []
+    send = Client.json
+
+    def send_late(self, method, path, **options):
+        if method == "POST":
+            if len(sent) == 1:
+                send(self, method, path, **sent[0])
+            sent.append(options)
+        return send(self, method, path, **options)
+
+    monkeypatch.setattr(Client, "json", send_late)
+    faults.set([{**OPENS, "fault": {"kind": "status", "status": 504}, "times": 1}])
+    report = annotate_task(client, task_id, FUNCTION, open_issues=1)
+    assert len(sent) == 2
+    [issue] = list_issues(client, client.jobs(task_id)[0].id)
+    recorded = read_run(report.run).jobs[issue.job]
+    assert [number for kind, number in recorded.added if kind == "issues"] == [issue.id]
+    assert report.issues_opened == 1
+
+
+@pytest.mark.parametrize("fault", [LATE, {"kind": "status", "status": 504}], ids=["late", "never"])
+def test_one_that_was_given_up_counts_if_it_has_arrived(client, task_id, faults, monkeypatch, fault):
+    monkeypatch.setattr(issues_module, "ATTEMPTS", 1)
+    faults.set([{**OPENS, "fault": fault, "times": 1}])
+    report = annotate_task(client, task_id, FUNCTION, open_issues=2)
+    arrived = fault == LATE
+    assert "504" in report.issues_failed
+    assert [frame for _, frame, _ in issues(client, task_id)] == [0] * arrived
+    assert (report.issues_opened, report.added) == (arrived, 5)
+    again = annotate_task(client, task_id, FUNCTION, open_issues=2)
+    assert (again.issues_opened, again.issues_already_there) == (2 - arrived, arrived)
+    assert [frame for _, frame, _ in issues(client, task_id)] == [0, 5]
+
+
+@pytest.mark.parametrize("touch", [None, *TOUCHES], ids=str)
+def test_one_that_an_earlier_run_has_doubled_goes_unless_somebody_has_touched_it(client, task_id, touch):
+    annotate_task(client, task_id, FUNCTION, open_issues=1)
+    job = client.jobs(task_id)[0].id
+    [first] = list_issues(client, job)
+
+    def open_issue(message):
+        body = {"job": job, "frame": 0, "position": first.position, "message": message}
+        return client.json("POST", "/api/issues", body=body)["id"]
+
+    doubled = open_issue(first.messages[0])
+    others = [open_issue(f"{MARK}something else"), open_issue("a human's"), open_issue("a human's")]
+    if touch is not None:
+        TOUCHES[touch](client, doubled)
+    annotate_task(client, task_id, FUNCTION, open_issues=1)
+    left = [first.id, *others] if touch is None else [first.id, doubled, *others]
+    assert [issue.id for issue in list_issues(client, job)] == left
+
+
+# --- undoing a run ---
+
+
+def test_undoing_a_run_removes_its_issues_and_no_others(client, task_id):
+    before = annotate_task(client, task_id, FUNCTION, open_issues=1)
+    job = client.jobs(task_id)[1].id
+    body = {"job": job, "frame": 3, "position": [1, 2], "message": f"{MARK}is what I mean"}
+    client.json("POST", "/api/issues", body=body)
+    run = annotate_task(client, task_id, FUNCTION, open_issues=3)
+    assert [frame for _, frame, _ in issues(client, task_id)] == [0, 3, 5, 4]
+
+    dry = undo_run(client, run.run, dry_run=True)
+    assert (dry.issues_removed, dry.issues_touched, len(issues(client, task_id))) == (2, 0, 4)
+    assert "issues: 2 would be removed, 0 touched since and kept" in dry.lines()
+
+    done = undo_run(client, run.run)
+    assert (done.removed, done.gone, done.issues_removed, done.issues_touched) == (0, 0, 2, 0)
+    assert [frame for _, frame, _ in issues(client, task_id)] == [0, 3]
+
+    again = undo_run(client, run.run)
+    assert (again.removed, again.gone, again.issues_removed) == (0, 0, 0)
+    assert not any("issues" in line for line in again.lines())
+    assert undo_run(client, before.run).issues_removed == 1
+    assert [frame for _, frame, _ in issues(client, task_id)] == [3]
+
+
+@pytest.mark.parametrize("touch", TOUCHES)
+def test_an_issue_that_somebody_has_touched_stays(client, task_id, touch):
+    run = annotate_task(client, task_id, FUNCTION, open_issues=2)
+    [issue] = list_issues(client, client.jobs(task_id)[1].id)
+    TOUCHES[touch](client, issue.id)
+    done = undo_run(client, run.run)
+    assert (done.removed, done.issues_removed, done.issues_touched) == (5, 1, 1)
+    assert "issues: 1 removed, 1 touched since and kept" in done.lines()
+    assert [frame for _, frame, _ in issues(client, task_id)] == [5]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"kind": "status", "status": 504, "when": "after"},
+        {"kind": "status", "status": 500, "when": "before"},
+        {"kind": "reset", "when": "after"},
+        LATE,
+    ],
+    ids=lambda fault: "-".join(map(str, fault.values())),
+)
+def test_undoing_goes_on_where_the_fate_of_a_request_is_unknown(client, task_id, faults, fault):
+    run = annotate_task(client, task_id, FUNCTION, open_issues=2)
+    faults.set([{"methods": ["DELETE"], "path": "/api/issues/", "fault": fault, "times": 3}])
+    assert undo_run(client, run.run).issues_removed == 2
+    assert faults.log()
+    faults.wait()
+    assert issues(client, task_id) == []
+
+
+def records_of(run):
+    """The file in which a run was recorded."""
+    [file] = (Settings().runs_dir / run).glob("*.jsonl")
+    return file
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_the_issues_of_a_run_that_was_killed_are_known_whether_or_not_the_last_one_arrived(
+    client, task_id, faults, monkeypatch, when
+):
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    faults.set([{**OPENS, "fault": {"kind": "status", "status": 504, "when": when}, "after": 1, "times": 1}])
+    with monkeypatch.context() as patch:
+        patch.setattr(issues_module, "RETRY", SimpleNamespace(delay=killed))
+        with pytest.raises(KeyboardInterrupt):
+            annotate_task(client, task_id, FUNCTION, open_issues=2)
+    run = recorded_runs()[0].run
+    arrived = when == "after"
+    assert undo_run(client, run, dry_run=True).issues_removed == 1 + arrived
+
+    # another run opens the one that did not arrive, equal to the last letter
+    other = annotate_task(client, task_id, FUNCTION, open_issues=2)
+    assert other.issues_opened == 1 - arrived
+    assert undo_run(client, run).issues_removed == 1 + arrived
+    assert len(issues(client, task_id)) == 1 - arrived
+
+
+def test_a_record_may_end_anywhere(client, task_id):
+    """What was sent and not recorded as arrived is known; what the record does not say at all is left alone."""
+    run = annotate_task(client, task_id, FUNCTION, open_issues=2).run
+    file = records_of(run)
+    lines = file.read_bytes().splitlines(keepends=True)
+    sent = [index for index, line in enumerate(lines) if b'"issues"' in line and b'"sent"' in line]
+    assert len(sent) == 2
+    for end in range(len(lines) + 1):
+        file.write_bytes(b"".join(lines[:end]) or lines[0])
+        known = sum(index < end for index in sent)
+        assert undo_run(client, run, dry_run=True).issues_removed == known
+    file.write_bytes(b"".join(line for line in lines if b'"issues"' not in line))
+    done = undo_run(client, run)  # as of a run before issues were recorded
+    assert (done.removed, done.issues_removed, len(issues(client, task_id))) == (5, 0, 2)
 
 
 def test_tracks_that_break_get_issues_too(client, video_task):
@@ -183,3 +378,10 @@ def test_the_command_line_opens_issues_and_says_what_to_look_at(client, sandbox,
     ]
     assert "issues: 2 opened\n" in done.stdout
     assert [(job, frame) for job, frame, _ in issues(client, task_id)] == [(first, 0), (first, 1)]
+
+    [undo] = [line for line in done.stdout.splitlines() if line.startswith("to undo it: ")]
+    command[7:] = ["undo", undo.split()[-1]]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    assert "6 removed, 0 changed since and kept, 0 gone already\n" in done.stdout
+    assert "issues: 2 removed, 0 touched since and kept\n" in done.stdout
+    assert issues(client, task_id) == []

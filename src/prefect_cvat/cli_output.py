@@ -59,7 +59,7 @@ def print_report(report: RunReport, file: Path | None, as_json: bool) -> None:
     else:
         for line in report.lines():
             stdout.print(line, markup=False)
-        if report.added:
+        if report.added or report.issues_opened:
             server = report.url.partition("/tasks/")[0]
             stdout.print(f"to undo it: prefect-cvat --server-host {server} undo {report.run}", markup=False)
 

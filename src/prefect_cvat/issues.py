@@ -1,23 +1,64 @@
-"""CVAT's issues on the frames that a run is least sure of, so that reviewers find them where they work."""
+"""CVAT's issues on the frames that a run is least sure of, so that reviewers find them where they work.
+
+A server may carry out a request whose client has given up (`upload.py`), also one that opens an issue. So:
+
+- After a request whose fate is unknown the job's issues are read, and what is there is not sent again.
+- At the end, when nothing can arrive any more, they are read once more. Of issues of ours that are equal, the
+  first is left; the others are deleted, but for those that somebody has touched.
+- It is recorded what is sent and what has arrived, as it is of annotations (`run_record.py`), for `undo`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import blake2b
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from prefect_cvat.client import Client
+from prefect_cvat.client import Client, parse_answer
+from prefect_cvat.exceptions import (
+    InvalidResponseError,
+    NotFoundError,
+    PrefectCvatError,
+    ServerError,
+    TransportError,
+)
 from prefect_cvat.plan import Plan
+from prefect_cvat.report import RunReport
 from prefect_cvat.review import FrameReview
+from prefect_cvat.run_record import ISSUES, JobRecord, RunRecord
+from prefect_cvat.transport import RetryPolicy
+from prefect_cvat.upload import ATTEMPTS, JobWriter
 
-__all__ = ["MARK", "Comment", "Issue", "list_comments", "list_issues", "open_issues"]
+__all__ = ["MARK", "Issue", "delete_issue", "list_issues", "open_issues"]
+
+logger = logging.getLogger(__name__)
 
 MARK = "prefect-cvat: "
 """What the message of our issues begins with: how they are known again."""
 
+RETRY = RetryPolicy()
+"""How long is waited before a request whose fate is unknown is looked into, and sent again."""
+
+_UNKNOWN_FATE = (TransportError, ServerError, InvalidResponseError)
+
 
 class Issue(BaseModel):
-    """An issue: a place on a frame that somebody is to look at. What it is about is in its first comment."""
+    """An issue: a place on a frame that somebody is to look at.
+
+    Attributes:
+        id: Its number.
+        frame: The frame.
+        job: The job that it is in.
+        position: Where on the frame: left, top, right, bottom, if it is ours.
+        resolved: Whether somebody has said that it is done.
+        assignee: Whom it has been given to.
+        messages: What people and runs have said on it, what it is about first.
+    """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -26,11 +67,26 @@ class Issue(BaseModel):
     job: int
     position: list[float]
     resolved: bool = False
+    assignee: dict[str, Any] | None = None
+    messages: tuple[str, ...] = ()
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether a run has opened it, this one or another."""
+        return bool(self.messages) and self.messages[0].startswith(MARK)
+
+    @property
+    def is_untouched(self) -> bool:
+        """Whether it is as it was opened: nobody has replied, resolved it, or given it to somebody."""
+        return not self.resolved and self.assignee is None and len(self.messages) == 1
+
+    @property
+    def identity(self) -> bytes:
+        """A digest of what it is about; equal for what was sent and what is read back."""
+        return _identity(self.frame, self.messages[0] if self.messages else "")
 
 
-class Comment(BaseModel):
-    """What somebody has said on an issue."""
-
+class _Comment(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
     id: int
@@ -39,16 +95,33 @@ class Comment(BaseModel):
 
 
 def list_issues(client: Client, job_id: int) -> list[Issue]:
-    """All issues of a job, in the order in which they were opened."""
-    return sorted(client.each(Issue, "/api/issues", {"job_id": job_id}), key=lambda issue: issue.id)
+    """All issues of a job with what was said on them, in the order in which they were opened."""
+    issues = sorted(client.each(Issue, "/api/issues", {"job_id": job_id}), key=lambda issue: issue.id)
+    comments = sorted(client.each(_Comment, "/api/comments", {"job_id": job_id}), key=lambda item: item.id)
+    messages: dict[int, list[str]] = {issue.id: [] for issue in issues}
+    for comment in comments:
+        messages.setdefault(comment.issue, []).append(comment.message)
+    return [issue.model_copy(update={"messages": tuple(messages[issue.id])}) for issue in issues]
 
 
-def list_comments(client: Client, job_id: int) -> list[Comment]:
-    """All comments on the issues of a job, in the order in which they were made."""
-    return sorted(client.each(Comment, "/api/comments", {"job_id": job_id}), key=lambda comment: comment.id)
+def delete_issue(client: Client, issue_id: int) -> None:
+    """Delete an issue with what was said on it. One that is gone is no error, so this can be tried again."""
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            client.json("DELETE", f"/api/issues/{issue_id}")
+        except NotFoundError:
+            return
+        except _UNKNOWN_FATE:
+            if attempt == ATTEMPTS:
+                raise
+            time.sleep(RETRY.delay(attempt, None))
+        else:
+            return
 
 
-def open_issues(client: Client, reviews: Iterable[FrameReview], plan: Plan) -> Iterator[bool]:
+def open_issues(
+    client: Client, reviews: Iterable[FrameReview], plan: Plan, record: RunRecord, report: RunReport
+) -> None:
     """Open an issue on each of some frames, but for those that have one of ours already.
 
     One that a human has resolved is not opened anew: what it asked for is done. Issues of others are left
@@ -58,45 +131,139 @@ def open_issues(client: Client, reviews: Iterable[FrameReview], plan: Plan) -> I
         client: The server.
         reviews: The frames.
         plan: What the run did, with the sizes of the frames.
-
-    Yields:
-        For each frame whether an issue was opened, as soon as it is.
-
-    Raises:
-        PrefectCvatError: The server does not take it. (If it did and could not say so, another call sees it.)
+        record: Where it is written down what is opened.
+        report: Told how many were opened, and why no further ones were, where the server refuses: that is
+            no reason for the run to fail.
     """
-    marked: dict[int, set[int]] = {}
-    for review in reviews:
-        job_id = review.job_id
-        if job_id not in marked:
-            marked[job_id] = _marked_frames(client, job_id)
-        is_new = review.frame not in marked[job_id]
-        if is_new:
+    started = time.perf_counter()
+    jobs: dict[int, _JobIssues] = {}
+    with _failure_told(report):
+        for review in reviews:
+            job_id = review.job_id
+            if job_id not in jobs:
+                jobs[job_id] = _JobIssues(client, job_id, record.of_job(job_id))
             [frame] = plan.frames_between(review.frame, review.frame)
-            client.json(
-                "POST",
-                "/api/issues",
-                body={
-                    "job": job_id,
-                    "frame": review.frame,
-                    # CVAT's pages draw four numbers as a rectangle
-                    "position": list(review.box or (0.0, 0.0, frame.width, frame.height)),
-                    "message": _message(review),
-                },
-            )
-            marked[job_id].add(review.frame)
-        yield is_new
+            # CVAT's pages draw four numbers as a rectangle
+            position = review.box or (0.0, 0.0, frame.width, frame.height)
+            is_new = jobs[job_id].open(review.frame, position, _message(review))
+            report.issues_already_there += not is_new
+    for job in jobs.values():
+        with _failure_told(report):
+            job.finish()
+    report.issues_opened = sum(job.opened for job in jobs.values())
+    report.stage_seconds["issues"] = time.perf_counter() - started
 
 
-def _marked_frames(client: Client, job_id: int) -> set[int]:
-    """The frames of a job that have an issue of ours."""
-    first_words: dict[int, str] = {}
-    for comment in list_comments(client, job_id):
-        first_words.setdefault(comment.issue, comment.message)
-    return {
-        issue.frame for issue in list_issues(client, job_id) if first_words.get(issue.id, "").startswith(MARK)
-    }
+class _JobIssues:
+    """Opens issues in one job, each once.
+
+    Args:
+        client: The server.
+        job_id: The job.
+        record: Where it is written down what is opened.
+    """
+
+    def __init__(self, client: Client, job_id: int, record: JobRecord) -> None:
+        self._client = client
+        self._job_id = job_id
+        self._record = record
+        self._there = list_issues(client, job_id)
+        self._before = {issue.id for issue in self._there}
+        self._sent: set[bytes] = set()
+        self._opened: set[int] = set()
+        self._last_unknown_fate: float | None = None
+        record.begin_issues(max(self._before, default=0))
+
+    @property
+    def opened(self) -> int:
+        """How many issues of this run there are."""
+        return len(self._opened)
+
+    def open(self, frame: int, position: Sequence[float], message: str) -> bool:
+        """Open an issue, unless its frame has one of ours; return whether it was opened.
+
+        Raises:
+            PrefectCvatError: The server refused, or did not answer for good.
+        """
+        if self._has_ours_on(frame):
+            return False
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                self._send(frame, position, message)
+            except _UNKNOWN_FATE as error:
+                self._last_unknown_fate = time.monotonic()
+                if attempt == ATTEMPTS:
+                    raise
+                logger.warning(
+                    "job %d: %s; reading its issues back (attempt %d)", self._job_id, error, attempt
+                )
+                time.sleep(RETRY.delay(attempt, None))
+                self._read_back()
+                if self._has_ours_on(frame):
+                    break
+            else:
+                break
+        return True
+
+    def finish(self) -> None:
+        """Of equal issues leave the first, once all that the server may yet commit has arrived."""
+        if self._last_unknown_fate is not None:
+            settled_at = self._last_unknown_fate + JobWriter.late_commit_seconds
+            time.sleep(max(0.0, settled_at - time.monotonic()))
+            self._read_back()
+        for issue in _doubled(self._there):
+            delete_issue(self._client, issue.id)
+            self._record.removed([(ISSUES, issue.id)])
+            self._opened.discard(issue.id)
+        self._record.settled()
+
+    def _has_ours_on(self, frame: int) -> bool:
+        return any(issue.frame == frame and issue.is_ours for issue in self._there)
+
+    def _send(self, frame: int, position: Sequence[float], message: str) -> None:
+        identity = _identity(frame, message)
+        self._record.sending([identity])
+        self._sent.add(identity)
+        body = {"job": self._job_id, "frame": frame, "position": list(position), "message": message}
+        answer = self._client.json("POST", "/api/issues", body=body)
+        self._remember_opened(parse_answer(Issue, answer, "a new issue").id, identity)
+
+    def _read_back(self) -> None:
+        """Read the job's issues; what has arrived of those that were sent is ours."""
+        self._there = list_issues(self._client, self._job_id)
+        for issue in self._there:
+            if issue.id not in self._before | self._opened and issue.identity in self._sent:
+                self._remember_opened(issue.id, issue.identity)
+
+    def _remember_opened(self, issue_id: int, identity: bytes) -> None:
+        self._record.added([(ISSUES, issue_id, identity)])
+        self._opened.add(issue_id)
+
+
+def _doubled(issues: Iterable[Issue]) -> list[Issue]:
+    """Those of ours that say what an earlier one says, and that nobody has touched; all unresolved."""
+    seen: set[bytes] = set()
+    doubled = []
+    for issue in issues:
+        if issue.is_ours and not issue.resolved:
+            if issue.identity in seen and issue.is_untouched:
+                doubled.append(issue)
+            seen.add(issue.identity)
+    return doubled
+
+
+def _identity(frame: int, message: str) -> bytes:
+    return blake2b(f"issue {frame} {message}".encode(), digest_size=12).digest()
 
 
 def _message(review: FrameReview) -> str:
     return f"{MARK}{'; '.join(review.reasons)} (expected corrections: {review.expected_work:.2f})"
+
+
+@contextmanager
+def _failure_told(report: RunReport) -> Iterator[None]:
+    """Let the report say what was refused first."""
+    try:
+        yield
+    except PrefectCvatError as error:
+        report.issues_failed = report.issues_failed or str(error)

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import from_json
 
 from prefect_cvat.exceptions import RunNotFoundError, StorageError
-from prefect_cvat.run_record import FORMAT, AnnotationId, RecordHeader, checked_run_id
+from prefect_cvat.run_record import FORMAT, ISSUES, AnnotationId, RecordHeader, checked_run_id
 from prefect_cvat.settings import Settings
 
 __all__ = ["RecordedJob", "RecordedRun", "find_run", "read_run", "recorded_runs"]
@@ -39,10 +39,14 @@ class RecordedJob:
     after: dict[str, int] = field(default_factory=dict)
     replaced: int = 0
 
+    @property
+    def may_have_issues(self) -> bool:
+        """Whether the run has opened issues in the job, or has tried to."""
+        return ISSUES in self.after
+
     def take(self, line: _Line) -> None:
         """Take what a line says."""
-        if line.after is not None:
-            self.after = line.after
+        self.after |= line.after
         self.unsettled.update(line.sent)
         for kind, pairs in line.added.items():
             for annotation_id, identity in pairs:
@@ -77,7 +81,7 @@ class _Line(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     job: int
-    after: dict[str, int] | None = None
+    after: dict[str, int] = {}
     sent: list[str] = []
     added: dict[str, list[tuple[int, str]]] = {}
     removed: dict[str, list[int]] = {}

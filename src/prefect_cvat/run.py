@@ -245,21 +245,10 @@ class Run(ABC):
                 writer.finish()
 
     def open_issues(self) -> None:
-        """Open issues on the frames most in doubt, if that is asked for.
-
-        The annotations are there by now. When the server refuses an issue, the report says so, and the run
-        has not failed.
-        """
-        if not self.options.open_issues:
-            return
-        reviews = self._rank_frames()[: self.options.open_issues]
-        with self._timed("issues"):
-            try:
-                for is_new in open_issues(self.client, reviews, self.plan):
-                    self.report.issues_opened += is_new
-                    self.report.issues_already_there += not is_new
-            except PrefectCvatError as error:
-                self.report.issues_failed = str(error)
+        """Open issues on the frames most in doubt, if that is asked for. The annotations are there by now."""
+        if self.options.open_issues:
+            reviews = self._rank_frames()[: self.options.open_issues]
+            open_issues(self.client, reviews, self.plan, self._record, self.report)
 
     def undo_upload(self) -> None:
         """Remove what this run has written so far, from every job, also if that fails for some."""

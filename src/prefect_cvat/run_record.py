@@ -2,10 +2,12 @@
 
 The record of a run is a folder with its id for a name. Each process of the run (a shard of it, or a second
 attempt) writes a file of JSON lines there. The first line says which run it is, and what made its
-annotations; each other line is about one job::
+annotations; each other line is about one job, and about annotations or issues in it::
 
     {"job":7,"after":{"shapes":120},"sent":["4f0c...","91ab..."]}
     {"job":7,"added":{"shapes":[[121,"4f0c..."],[122,"91ab..."]]}}
+    {"job":7,"after":{"issues":30},"sent":["c27e..."]}
+    {"job":7,"added":{"issues":[[31,"c27e..."]]}}
 
 What is about to be sent is written down before, by its identities, and once more with its ids when it has
 arrived. So a record is never behind the server, wherever its run may break off: what was sent, and is not
@@ -31,15 +33,18 @@ from prefect_cvat.exceptions import StorageError
 from prefect_cvat.provenance import Provenance
 from prefect_cvat.settings import Settings
 
-__all__ = ["FORMAT", "AnnotationId", "JobRecord", "RecordHeader", "RunRecord", "checked_run_id"]
+__all__ = ["FORMAT", "ISSUES", "AnnotationId", "JobRecord", "RecordHeader", "RunRecord", "checked_run_id"]
 
 FORMAT = 1
 """Changes when files of before can no longer be read."""
 
 _RUN_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*")
 
+ISSUES = "issues"
+"""The kind that issues have in a record."""
+
 AnnotationId: TypeAlias = tuple[str, int]
-"""`tags`, `shapes` or `tracks`, and the server's id, which is unique among these only."""
+"""`tags`, `shapes` or `tracks` (or `ISSUES`), and the server's id, which is unique among these only."""
 
 
 class RecordHeader(BaseModel):
@@ -66,21 +71,26 @@ class JobRecord:
     def __init__(self, job_id: int, append: Callable[[dict[str, Any]], None] | None = None) -> None:
         self._job_id = job_id
         self._append = append
-        self._after = {"tags": 0, "shapes": 0, "tracks": 0}
+        self._after: dict[str, int] = {}
         self._is_unsettled = False
 
     def begin(self, there: Iterable[AnnotationId]) -> None:
-        """Remember what stands in the job before the run writes to it."""
+        """Remember which annotations stand in the job before the run writes to it."""
+        self._after = {"tags": 0, "shapes": 0, "tracks": 0}
         for kind, annotation_id in there:
             self._after[kind] = max(annotation_id, self._after[kind])
 
+    def begin_issues(self, last: int) -> None:
+        """Remember the id of the last issue of the job before the run opens any; 0 if there is none."""
+        self._after = {ISSUES: last}
+
     def sending(self, identities: Iterable[bytes]) -> None:
-        """Annotations are about to be sent."""
+        """Annotations, or an issue, are about to be sent."""
         self._write(after=self._after, sent=[identity.hex() for identity in identities])
         self._is_unsettled = True
 
     def added(self, added: Iterable[tuple[str, int, bytes]]) -> None:
-        """Annotations have arrived: their kinds, their ids, their identities as they are stored."""
+        """Annotations, or an issue, have arrived: kinds, ids, identities as they are stored."""
         by_kind: dict[str, list[tuple[int, str]]] = {}
         for kind, annotation_id, identity in added:
             by_kind.setdefault(kind, []).append((annotation_id, identity.hex()))

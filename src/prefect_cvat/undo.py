@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,11 @@ from pydantic import BaseModel, ConfigDict
 
 from prefect_cvat.client import Client
 from prefect_cvat.identity import AttributeDefaults, attribute_defaults, identity
+from prefect_cvat.issues import Issue, delete_issue, list_issues
+from prefect_cvat.models import Job
 from prefect_cvat.recorded_run import RecordedJob, RecordedRun, find_run, read_run, recorded_runs
 from prefect_cvat.run_lock import only_run_on
-from prefect_cvat.run_record import AnnotationId
+from prefect_cvat.run_record import ISSUES, AnnotationId
 from prefect_cvat.transport import normalize_url
 from prefect_cvat.upload import JobWriter
 
@@ -33,6 +36,8 @@ class UndoReport(BaseModel):
         changed: How many stay because somebody has changed them since.
         gone: How many were gone already.
         not_brought_back: How many the run had removed for others that it has added.
+        issues_removed: How many issues that the run had opened were removed.
+        issues_touched: How many stay because somebody has resolved them, replied, or given them to somebody.
         dry_run: Whether nothing was removed in fact.
     """
 
@@ -47,6 +52,8 @@ class UndoReport(BaseModel):
     changed: int = 0
     gone: int = 0
     not_brought_back: int = 0
+    issues_removed: int = 0
+    issues_touched: int = 0
     dry_run: bool = False
 
     def lines(self) -> list[str]:
@@ -56,13 +63,17 @@ class UndoReport(BaseModel):
             f"run {self.run} of {self.function}, {self.started:%Y-%m-%d %H:%M} UTC, on {self.url}",
             f"{self.removed} {removed}, {self.changed} changed since and kept, {self.gone} gone already",
         ]
+        if self.issues_removed or self.issues_touched:
+            lines.append(
+                f"issues: {self.issues_removed} {removed}, {self.issues_touched} touched since and kept"
+            )
         if self.removed and self.not_brought_back:
             lines.append(f"what the run had removed is not brought back: {self.not_brought_back} annotations")
         return lines
 
 
 def undo_run(client: Client, run: str | Path, *, dry_run: bool = False) -> UndoReport:
-    """Remove the annotations that a run has added, but for those that somebody has changed since.
+    """Remove the annotations and issues that a run has added, but for what somebody has changed since.
 
     What the run has removed for them (`existing="clear"`, say, or shapes that became tracks) is not brought
     back. Trying again after a failure goes on with what is left.
@@ -100,29 +111,42 @@ def undo_run(client: Client, run: str | Path, *, dry_run: bool = False) -> UndoR
     defaults = attribute_defaults(tuple(client.labels(task.id)))
     of_others = _added_by_others(recorded)
     pickers = {job_id: _Picker(job, defaults, of_others) for job_id, job in recorded.jobs.items()}
+    jobs = [job for job in client.jobs(task.id) if job.id in pickers]
     if dry_run:
-        for job_id, picker in pickers.items():
-            for kind, annotation in client.each_job_annotation(job_id):
-                picker.is_to_go(kind, annotation)
+        for job in jobs:
+            for kind, annotation in client.each_job_annotation(job.id):
+                pickers[job.id].is_to_go(kind, annotation)
+            _issues_to_go(client, job, pickers[job.id])
     else:
-        _remove(client, task.id, pickers)
-    report.removed = sum(picker.removed for picker in pickers.values())
-    report.changed = sum(picker.changed for picker in pickers.values())
-    report.gone = sum(picker.gone for picker in pickers.values())
+        _remove(client, task.id, jobs, pickers)
+    removed, changed, gone = Counter[str](), Counter[str](), Counter[str]()
+    for picker in pickers.values():
+        removed += picker.removed
+        changed += picker.changed
+        gone += picker.gone
+    report.issues_removed, report.issues_touched = removed.pop(ISSUES, 0), changed.pop(ISSUES, 0)
+    del gone[ISSUES]
+    report.removed, report.changed, report.gone = removed.total(), changed.total(), gone.total()
     return report
 
 
-def _remove(client: Client, task_id: int, pickers: Mapping[int, _Picker]) -> None:
-    jobs = {job.id: job for job in client.jobs(task_id)}
+def _remove(client: Client, task_id: int, jobs: Sequence[Job], pickers: Mapping[int, _Picker]) -> None:
     with only_run_on(client.url, task_id) as lock:
         may_come_late, lock.is_unsure = lock.follows_unsure, True  # until all has been removed
-        for job_id, picker in pickers.items():
-            if job_id in jobs:
-                writer = JobWriter(client, jobs[job_id])
-                if may_come_late:
-                    writer.expect_late_commit()
-                writer.remove(picker.is_to_go)
+        for job in jobs:
+            writer = JobWriter(client, job)
+            if may_come_late:
+                writer.expect_late_commit()
+            writer.remove(pickers[job.id].is_to_go)
+            for issue in _issues_to_go(client, job, pickers[job.id]):
+                delete_issue(client, issue.id)
         lock.is_unsure = False
+
+
+def _issues_to_go(client: Client, job: Job, picker: _Picker) -> list[Issue]:
+    if not picker.may_have_issues:
+        return []
+    return [issue for issue in list_issues(client, job.id) if picker.is_issue_to_go(issue)]
 
 
 def _added_by_others(recorded: RecordedRun) -> Collection[AnnotationId]:
@@ -140,44 +164,48 @@ def _added_by_others(recorded: RecordedRun) -> Collection[AnnotationId]:
 
 
 class _Picker:
-    """Picks what a run has added to a job and nobody has changed, and counts.
+    """Picks what a run has added to a job and nobody has changed, and counts, by kind.
 
     Attributes:
         removed: How many were picked.
         changed: How many of those that the run has added somebody has changed.
+        gone: How many of those that the run has added have not been seen.
+        may_have_issues: Whether there may be issues to pick.
     """
 
     def __init__(
         self, job: RecordedJob, defaults: AttributeDefaults, of_others: Collection[AnnotationId]
     ) -> None:
-        self.removed = 0
-        self.changed = 0
+        self.removed: Counter[str] = Counter()
+        self.changed: Counter[str] = Counter()
+        self.gone = Counter(kind for kind, _ in job.added)
+        self.may_have_issues = job.may_have_issues
         self._job = job
         self._defaults = defaults
         self._of_others = of_others
         self._unsettled = job.unsettled.copy()
-        self._gone = len(job.added)
-
-    @property
-    def gone(self) -> int:
-        """How many of those that the run has added have not been seen."""
-        return self._gone
 
     def is_to_go(self, kind: str, annotation: Mapping[str, Any]) -> bool:
         """Whether an annotation of the job is to be removed. Each is shown once."""
-        key = (kind, annotation["id"])
-        told = identity(annotation, self._defaults).hex()
+        return self._pick((kind, annotation["id"]), identity(annotation, self._defaults).hex())
+
+    def is_issue_to_go(self, issue: Issue) -> bool:
+        """The same of an issue."""
+        return self._pick((ISSUES, issue.id), issue.identity.hex() if issue.is_untouched else "touched")
+
+    def _pick(self, key: AnnotationId, told: str) -> bool:
+        kind, number = key
         recorded = self._job.added.get(key)
         if recorded is not None:
-            self._gone -= 1
-            self.changed += told != recorded
+            self.gone[kind] -= 1
+            self.changed[kind] += told != recorded
             is_ours = told == recorded
         else:
             is_ours = (
                 self._unsettled[told] > 0
-                and annotation["id"] > self._job.after.get(kind, 0)
+                and number > self._job.after.get(kind, 0)
                 and key not in self._of_others
             )
             self._unsettled[told] -= is_ours
-        self.removed += is_ours
+        self.removed[kind] += is_ours
         return is_ours
