@@ -17,6 +17,7 @@ from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field
 
 from prefect_cvat.annotated_frames import leave_out_annotated
+from prefect_cvat.client import Client
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.exceptions import MissingLibraryError, RunsFailedError
 from prefect_cvat.existing import Existing
@@ -36,8 +37,11 @@ from prefect_cvat.flows.parameters import (
 )
 from prefect_cvat.flows.run_tags import add_tags, look_up_version, run_key, task_tag
 from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.issues import open_issues
+from prefect_cvat.options import Options
 from prefect_cvat.plan import Plan, make_plan, read_task
 from prefect_cvat.report import RunReport
+from prefect_cvat.run_record import RecordHeader, RunRecord
 from prefect_cvat.settings import Settings
 from prefect_cvat.shards import make_shards, merge_reports
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
@@ -94,6 +98,9 @@ def annotate_shards(
 ) -> RunReport:
     """Annotate a large CVAT task in pieces of whole jobs, each a Prefect task that may run anywhere.
 
+    The frames to look at first, and to open issues on, are those of the whole task. Which labels are rare,
+    one of the reasons to look at a frame, is judged within each piece.
+
     Args:
         task_id: The number of the task in CVAT.
         credentials: The block that says how to log in to CVAT; saved, as each piece loads it for itself.
@@ -138,25 +145,37 @@ def annotate_shards(
                 task_id,
                 document,
                 chosen.model_dump_json(include=set(CvatFunction.model_fields)),
-                replace(options, selection=replace(options.selection, jobs=jobs)),
+                _options_of_shard(options, jobs),
             )
             for jobs in make_shards(plan, options.selection.jobs, shard_frames)
         ]
         whole = _report_of(plan, f"{client.url}/tasks/{task_id}", chosen.function)
-        report = _carry_out(shards, whole, len(plan.frames))
+        report = _carry_out(shards, whole, client, plan, options)
         publish_report(report, pictures=draw_frames(client, plan))
     return report
 
 
-def _carry_out(shards: Sequence[Shard], whole: RunReport, frames: int) -> RunReport:
-    """Have shards annotated, and put their reports together.
+def _options_of_shard(options: Options, jobs: tuple[int, ...]) -> Options:
+    """Those of a run on some jobs: it opens no issues, but tells which frames it would open them on."""
+    return replace(
+        options,
+        selection=replace(options.selection, jobs=jobs),
+        review_frames=options.frames_to_rank,
+        open_issues=0,
+    )
+
+
+def _carry_out(
+    shards: Sequence[Shard], whole: RunReport, client: Client, plan: Plan, options: Options
+) -> RunReport:
+    """Have shards annotated, put their reports together, and open issues where there is most doubt in all.
 
     Raises:
         RunsFailedError: Some of them did not complete.
     """
     started = time.perf_counter()
     progress = ArtifactProgress(whole, get_run_logger())
-    progress.start(frames)
+    progress.start(len(plan.frames))
     reports: list[RunReport] = []
     failed: list[str] = []
     try:
@@ -170,12 +189,36 @@ def _carry_out(shards: Sequence[Shard], whole: RunReport, frames: int) -> RunRep
             else:
                 failed.append(str(report).partition("\n")[0] or type(report).__name__)
         _check_all_completed(failed, len(shards))
+        merged = merge_reports(whole, reports, options.frames_to_rank)
+        if options.open_issues:
+            reviews = merged.review[: options.open_issues]
+            open_issues(client, reviews, plan, _record_of(merged, client.url), merged)
     except BaseException as error:
-        tell_what_is_there(_merged(whole, reports, started), error)
+        merged = merge_reports(whole, reports, options.review_frames)
+        merged.seconds = time.perf_counter() - started
+        tell_what_is_there(merged, error)
         raise
     finally:
         progress.finish()
-    return _merged(whole, reports, started)
+    merged.review = merged.review[: options.review_frames]
+    merged.seconds = time.perf_counter() - started
+    return merged
+
+
+def _record_of(report: RunReport, server: str) -> RunRecord:
+    """Where it is written down what the flow run itself adds: issues. Each shard writes a file of its own."""
+
+    def header() -> RecordHeader:
+        assert report.provenance is not None, "a shard that has annotated frames has told it"
+        return RecordHeader(
+            run=report.run,
+            server=server,
+            task_id=report.task_id,
+            started=report.started,
+            provenance=report.provenance,
+        )
+
+    return RunRecord(header)
 
 
 def _check_all_completed(failed: Sequence[str], shards: int) -> None:
@@ -198,11 +241,6 @@ def _context_without_secrets() -> Iterator[None]:
     public = {name: value for name, value in (context.parameters or {}).items() if name != "credentials"}
     with context.model_copy(update={"parameters": public}):
         yield
-
-
-def _merged(whole: RunReport, reports: Sequence[RunReport], started: float) -> RunReport:
-    merged = merge_reports(whole, reports)
-    return merged.model_copy(update={"seconds": time.perf_counter() - started})
 
 
 def _report_of(plan: Plan, url: str, function: str) -> RunReport:

@@ -136,6 +136,7 @@ def test_reports_of_shards_add_up():
                 frames=4, labels={"car": 1, "cat": 1}, added=1, scores={"car": [0, 1]}, failed_frames={5: "x"}
             ),
         ],
+        review_frames=0,
     )
     assert (merged.frames, merged.added, merged.labels) == (7, 3, {"car": 3, "cat": 1})
     assert (merged.scores, merged.failed_frames) == ({"car": [1, 2]}, {5: "x"})
@@ -152,6 +153,12 @@ def test_what_to_look_at_first_is_put_in_one_order():
             task_id=1, task_name="t", url="u", function="f", started=datetime.now(UTC), review=review
         )
 
-    merged = merge_reports(report(), [report((4, 2.0), (3, 0.5)), report((4, 1.5), (9, 0.7))])
-    assert [(item.frame, item.expected_work) for item in merged.review] == [(4, 2.0), (9, 0.7)]
-    assert merge_reports(report(), [report(), report()]).review == []
+    def first(*reports, most):
+        merged = merge_reports(report(), reports, most)
+        return [(item.frame, item.expected_work) for item in merged.review]
+
+    shards = report((4, 2.0), (3, 0.5)), report((4, 1.5), (9, 0.7))
+    assert first(*shards, most=2) == [(4, 2.0), (9, 0.7)]
+    assert first(*shards, most=9) == [(4, 2.0), (9, 0.7), (3, 0.5)]
+    assert first(*reversed(shards), most=9) == first(*shards, most=9)
+    assert first(report(), report(), most=9) == []

@@ -14,7 +14,6 @@ __all__ = ["make_shards", "merge_reports"]
 _NUMBERS = (
     *("frames", "frames_from_cache", "batches", "added", "already_there", "removed"),
     *("clipped", "outside", "below_threshold", "overlapping_human"),
-    *("issues_opened", "issues_already_there"),
 )
 _COUNTS = ("labels", "unmatched", "stage_seconds")
 
@@ -45,14 +44,16 @@ def make_shards(plan: Plan, jobs: Collection[int] | None, most_frames: int) -> l
     return shards
 
 
-def merge_reports(whole: RunReport, reports: Iterable[RunReport]) -> RunReport:
+def merge_reports(whole: RunReport, reports: Iterable[RunReport], review_frames: int) -> RunReport:
     """What runs on pieces of a task have done, as one report.
 
-    A frame that two jobs share is counted in each of them.
+    A frame that two jobs share is counted in each of them. The frames to look at first are those with the
+    most expected work in all of the task; but which labels are rare is judged within each piece.
 
     Args:
         whole: Says what is true of the task as a whole: its name, what is left out, when it began.
-        reports: Of the runs; their numbers are added up.
+        reports: Of the runs, which have opened no issues; their numbers are added up.
+        review_frames: How many frames to look at first there are at the most.
     """
     merged = whole.model_copy(deep=True)
     parts = list(reports)
@@ -67,14 +68,12 @@ def merge_reports(whole: RunReport, reports: Iterable[RunReport]) -> RunReport:
         for label, counts in report.scores.items():
             before = merged.scores.get(label, [0] * len(counts))
             merged.scores[label] = [one + other for one, other in zip(before, counts, strict=True)]
-        merged.issues_failed = merged.issues_failed or report.issues_failed
     # each piece has ordered its own frames; a frame that two jobs share is in two pieces
     first = sorted((item for report in parts for item in report.review), key=_most_work_first)
     by_frame = {item.frame: item for item in reversed(first)}
-    most = max((len(report.review) for report in parts), default=0)
-    merged.review = sorted(by_frame.values(), key=_most_work_first)[:most]
+    merged.review = sorted(by_frame.values(), key=_most_work_first)[:review_frames]
     return merged
 
 
-def _most_work_first(item: FrameReview) -> tuple[float, int]:
-    return -item.expected_work, item.frame
+def _most_work_first(item: FrameReview) -> tuple[float, int, int]:
+    return -item.expected_work, item.frame, item.job_id

@@ -119,14 +119,8 @@ def undo_run(client: Client, run: str | Path, *, dry_run: bool = False) -> UndoR
             _issues_to_go(client, job, pickers[job.id])
     else:
         _remove(client, task.id, jobs, pickers)
-    removed, changed, gone = Counter[str](), Counter[str](), Counter[str]()
     for picker in pickers.values():
-        removed += picker.removed
-        changed += picker.changed
-        gone += picker.gone
-    report.issues_removed, report.issues_touched = removed.pop(ISSUES, 0), changed.pop(ISSUES, 0)
-    del gone[ISSUES]
-    report.removed, report.changed, report.gone = removed.total(), changed.total(), gone.total()
+        picker.add_to(report)
     return report
 
 
@@ -138,6 +132,7 @@ def _remove(client: Client, task_id: int, jobs: Sequence[Job], pickers: Mapping[
             if may_come_late:
                 writer.expect_late_commit()
             writer.remove(pickers[job.id].is_to_go)
+        for job in jobs:
             for issue in _issues_to_go(client, job, pickers[job.id]):
                 delete_issue(client, issue.id)
         lock.is_unsure = False
@@ -167,19 +162,16 @@ class _Picker:
     """Picks what a run has added to a job and nobody has changed, and counts, by kind.
 
     Attributes:
-        removed: How many were picked.
-        changed: How many of those that the run has added somebody has changed.
-        gone: How many of those that the run has added have not been seen.
         may_have_issues: Whether there may be issues to pick.
     """
 
     def __init__(
         self, job: RecordedJob, defaults: AttributeDefaults, of_others: Collection[AnnotationId]
     ) -> None:
-        self.removed: Counter[str] = Counter()
-        self.changed: Counter[str] = Counter()
-        self.gone = Counter(kind for kind, _ in job.added)
         self.may_have_issues = job.may_have_issues
+        self._removed: Counter[str] = Counter()
+        self._changed: Counter[str] = Counter()
+        self._gone = Counter(kind for kind, _ in job.added)
         self._job = job
         self._defaults = defaults
         self._of_others = of_others
@@ -193,12 +185,20 @@ class _Picker:
         """The same of an issue."""
         return self._pick((ISSUES, issue.id), issue.identity.hex() if issue.is_untouched else "touched")
 
+    def add_to(self, report: UndoReport) -> None:
+        """Add to a report what was picked, what somebody has changed, and what was not seen."""
+        report.issues_removed += self._removed[ISSUES]
+        report.issues_touched += self._changed[ISSUES]
+        report.removed += self._removed.total() - self._removed[ISSUES]
+        report.changed += self._changed.total() - self._changed[ISSUES]
+        report.gone += self._gone.total() - self._gone[ISSUES]
+
     def _pick(self, key: AnnotationId, told: str) -> bool:
         kind, number = key
         recorded = self._job.added.get(key)
         if recorded is not None:
-            self.gone[kind] -= 1
-            self.changed[kind] += told != recorded
+            self._gone[kind] -= 1
+            self._changed[kind] += told != recorded
             is_ours = told == recorded
         else:
             is_ours = (
@@ -207,5 +207,5 @@ class _Picker:
                 and key not in self._of_others
             )
             self._unsettled[told] -= is_ours
-        self.removed[kind] += is_ours
+        self._removed[kind] += is_ours
         return is_ours

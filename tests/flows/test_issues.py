@@ -4,7 +4,8 @@ import pytest
 from prefect.artifacts import Artifact
 
 from clips import clip
-from prefect_cvat import TrackOptions
+from prefect_cvat import TrackOptions, undo_run
+from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.flows.parameters import RunSettings
 from prefect_cvat.flows.track_task import track_task
@@ -64,6 +65,9 @@ def test_a_run_opens_issues_and_shows_the_frames_to_look_at_first(credentials, c
     assert issues(client, task_id) == [(first, 0), (second, 5)]
     assert review_table(task_id) == (rows, "Issues opened in CVAT: 0; 2 were there already.")
 
+    done = undo_run(client, report.run)
+    assert (done.removed, done.issues_removed, issues(client, task_id)) == (5, 2, [])
+
 
 def test_a_run_opens_none_unless_asked_to_and_shows_as_many_frames_as_it_is_told(
     credentials, client, make_task
@@ -73,6 +77,37 @@ def test_a_run_opens_none_unless_asked_to_and_shows_as_many_frames_as_it_is_told
         task_id, credentials, function=FUNCTION, settings=RunSettings(open_issues=0, review_frames=1)
     )
     assert (issues(client, task_id), report.issues_opened, len(review_table(task_id)[0])) == ([], 0, 1)
+
+
+def test_shards_open_issues_on_the_frames_most_in_doubt_of_the_whole_task(credentials, client, make_task):
+    task_id = make_task(12, segment_size=3)
+    first, *_, last = (job.id for job in client.jobs(task_id))
+    settings = RunSettings(open_issues=3, review_frames=5)
+
+    report = annotate_shards(task_id, credentials, shard_frames=3, function=FUNCTION, settings=settings)
+
+    assert issues(client, task_id) == [(first, 0), (last, 11), (last, 10)]
+    assert (report.issues_opened, report.issues_already_there, report.issues_failed) == (3, 0, "")
+    assert [item.frame for item in report.review] == [0, 11, 10, 9, 8]
+    rows, told = review_table(task_id)
+    assert len(rows) == 5
+    assert rows[:2] == [
+        row(client, task_id, first, 0, "0.67", "nothing found\\, as on 1 of 3 frames"),
+        row(client, task_id, last, 11, "0.55", "1 of 1 shape below 0\\.5"),
+    ]
+    assert told == "Issues opened in CVAT: 3."
+
+    again = annotate_shards(
+        task_id, credentials, shard_frames=6, function=FUNCTION, settings=RunSettings(open_issues=4)
+    )
+    assert (again.issues_opened, again.issues_already_there) == (1, 3)
+    assert len(again.review) == 12
+    assert issues(client, task_id) == [(first, 0), (last, 11), (last, 10), (last, 9)]
+
+    done = undo_run(client, report.run)
+    assert (done.removed, done.issues_removed) == (11, 3)
+    assert undo_run(client, again.run).issues_removed == 1
+    assert issues(client, task_id) == []
 
 
 def test_tracks_that_break_get_issues(credentials, client, video_task):
