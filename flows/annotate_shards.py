@@ -192,7 +192,7 @@ def _carry_out(
         merged = merge_reports(whole, reports, options.frames_to_rank)
         if options.open_issues:
             reviews = merged.review[: options.open_issues]
-            open_issues(client, reviews, plan, _record_of(merged, client.url), merged)
+            open_issues(client, reviews, plan.info, _record_of(merged, client.url), merged)
     except BaseException as error:
         merged = merge_reports(whole, reports, options.review_frames)
         merged.seconds = time.perf_counter() - started

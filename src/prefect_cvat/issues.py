@@ -27,7 +27,7 @@ from prefect_cvat.exceptions import (
     ServerError,
     TransportError,
 )
-from prefect_cvat.plan import Plan
+from prefect_cvat.plan import TaskInfo
 from prefect_cvat.report import RunReport
 from prefect_cvat.review import FrameReview
 from prefect_cvat.run_record import ISSUES, JobRecord, RunRecord
@@ -120,7 +120,7 @@ def delete_issue(client: Client, issue_id: int) -> None:
 
 
 def open_issues(
-    client: Client, reviews: Iterable[FrameReview], plan: Plan, record: RunRecord, report: RunReport
+    client: Client, reviews: Iterable[FrameReview], info: TaskInfo, record: RunRecord, report: RunReport
 ) -> None:
     """Open an issue on each of some frames, but for those that have one of ours already.
 
@@ -130,21 +130,22 @@ def open_issues(
     Args:
         client: The server.
         reviews: The frames.
-        plan: What the run did, with the sizes of the frames.
+        info: The task, with the sizes of its frames.
         record: Where it is written down what is opened.
         report: Told how many were opened, and why no further ones were, where the server refuses: that is
             no reason for the run to fail.
     """
     started = time.perf_counter()
+    sizes = info.meta.frames  # of a video one, which holds for all frames
     jobs: dict[int, _JobIssues] = {}
     with _failure_told(report):
         for review in reviews:
             job_id = review.job_id
             if job_id not in jobs:
                 jobs[job_id] = _JobIssues(client, job_id, record.of_job(job_id))
-            [frame] = plan.frames_between(review.frame, review.frame)
+            size = sizes[min(review.frame, len(sizes) - 1)]
             # CVAT's pages draw four numbers as a rectangle
-            position = review.box or (0.0, 0.0, frame.width, frame.height)
+            position = review.box or (0.0, 0.0, size.width, size.height)
             is_new = jobs[job_id].open(review.frame, position, _message(review))
             report.issues_already_there += not is_new
     for job in jobs.values():

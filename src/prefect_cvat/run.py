@@ -248,7 +248,7 @@ class Run(ABC):
         """Open issues on the frames most in doubt, if that is asked for. The annotations are there by now."""
         if self.options.open_issues:
             reviews = self._rank_frames()[: self.options.open_issues]
-            open_issues(self.client, reviews, self.plan, self._record, self.report)
+            open_issues(self.client, reviews, self.plan.info, self._record, self.report)
 
     def undo_upload(self) -> None:
         """Remove what this run has written so far, from every job, also if that fails for some."""
