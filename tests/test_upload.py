@@ -312,7 +312,7 @@ def test_undo_leaves_what_others_wrote_between_the_writes_of_the_run(scene, is_v
     for part in range(3):
         writer.write(part, [*(scene.rect(10 * part + i) for i in range(4)), tag], [0])
         scene.place(scene.rect(50 + part), tags=[{**tag, "frame": 1 + part}])
-    assert [len(writer._added_ids[kind]) for kind in ("shapes", "tags")] == [3, 3]  # ranges, not ids
+    assert [len(writer._account._added_ids[kind]) for kind in ("shapes", "tags")] == [3, 3]  # ranges, not ids
     if is_verified:  # known by their ids alone from here on: what is equal is somebody else's
         writer.verify()
         scene.place(scene.rect(11), tags=[tag])
@@ -329,7 +329,7 @@ def test_undo_does_not_take_the_ids_of_one_kind_for_those_of_another(scene):
     others = [{"frame": 1, "label_id": scene.car, "source": "auto"}]
     scene.place(tags=others)
     [tag] = scene.stored().tags
-    writer._added_ids["shapes"].append(range(tag["id"], tag["id"] + 1))
+    writer._account._added_ids["shapes"].append(range(tag["id"], tag["id"] + 1))
     writer.undo()
     assert scene.xs() == []
     assert scene.stored().tags == [tag]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from pydantic_core import to_json
 
 from prefect_cvat.models import LabeledData
 
 __all__ = [
+    "Standing",
     "each_annotation",
     "frames_of",
     "json_size",
@@ -18,8 +19,11 @@ __all__ = [
     "request_length",
 ]
 
+Standing: TypeAlias = tuple[str, dict[str, Any]]
+"""An annotation as it stands on the server, after its kind: `tags`, `shapes` or `tracks`."""
 
-def each_annotation(data: LabeledData) -> Iterator[tuple[str, dict[str, Any]]]:
+
+def each_annotation(data: LabeledData) -> Iterator[Standing]:
     """The tags, shapes and tracks, each with the name of its kind."""
     for tag in data.tags:
         yield "tags", tag

@@ -26,31 +26,18 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NoReturn
 
-from prefect_cvat.annotation_requests import (
-    each_annotation,
-    frames_of,
-    json_size,
-    kind_of,
-    request_body,
-    request_length,
-)
+from prefect_cvat.annotation_requests import Standing, each_annotation
 from prefect_cvat.client import Client
-from prefect_cvat.exceptions import (
-    ApiError,
-    BadRequestError,
-    InvalidResponseError,
-    PrefectCvatError,
-    ServerError,
-    TooManyRequestsError,
-    TransportError,
-    UploadError,
-)
+from prefect_cvat.exceptions import ApiError, PrefectCvatError, UploadError
 from prefect_cvat.existing import Existing
-from prefect_cvat.identity import AttributeDefaults, identity
+from prefect_cvat.identity import AttributeDefaults
+from prefect_cvat.job_account import JobAccount, Stored, Waiting
+from prefect_cvat.job_requests import UNKNOWN_FATE, JobRequests
 from prefect_cvat.models import Job, LabeledData
-from prefect_cvat.run_record import AnnotationId, JobRecord
+from prefect_cvat.replacement import Replacement
+from prefect_cvat.run_record import JobRecord
 
 __all__ = ["JobWriter"]
 
@@ -58,10 +45,6 @@ logger = logging.getLogger(__name__)
 
 ATTEMPTS = 8
 """How often a write is tried whose fate is unknown each time."""
-
-
-Waiting: TypeAlias = tuple[bytes, dict[str, Any]]
-"""An annotation that is to be sent, and its identity."""
 
 
 class JobWriter:
@@ -101,27 +84,29 @@ class JobWriter:
     ) -> None:
         self.job = job
         self.added = 0
-        self.already_there = 0
         self.removed = 0
-        self._client = client
-        self._existing = existing
-        self._sources = frozenset(sources)
-        self._defaults = defaults or {}
+        self._requests = JobRequests(
+            client,
+            job.id,
+            most_annotations=self.most_annotations,
+            most_bytes=self.most_bytes,
+            attempts=ATTEMPTS,
+            retry_delay=self.retry_delay,
+        )
+        defaults = defaults or {}
+        self._account = JobAccount(sources, defaults)
+        self._replacement = Replacement(existing, sources, defaults)
         self._record = record or JobRecord(job.id)
         self._lock = threading.Lock()
-        self._baseline: set[AnnotationId] | None = None
-        self._frames: set[int] = set()
-        self._reusable: Counter[bytes] = Counter()
-        self._reused: Counter[bytes] = Counter()
-        self._written: Counter[bytes] = Counter()
-        self._added_ids: dict[str, list[range]] = {"tags": [], "shapes": [], "tracks": []}
-        self._to_replace: set[AnnotationId] = set()
-        self._originals: dict[AnnotationId, bytes] = {}
-        self._waiting: dict[object, list[Waiting]] = {}
         self._done: set[object] = set()
         self._is_verified = False
         self._is_fate_unknown = False
         self._last_unknown_fate: float | None = None
+
+    @property
+    def already_there(self) -> int:
+        """How many annotations were not written because they stood there already."""
+        return self._account.already_there
 
     @property
     def is_unsure(self) -> bool:
@@ -155,17 +140,15 @@ class JobWriter:
         with self._lock:
             if part in self._done:
                 return
-            self._read_baseline()
-            waiting = self._waiting.get(part)
-            if waiting is None:
-                waiting = self._waiting[part] = self._not_there_yet(annotations)
+            self._begin()
+            waiting = self._account.waiting(part, annotations)
             if self._is_fate_unknown:
                 self._settle()
             while waiting:
                 self._send(waiting)
-            del self._waiting[part]
+            self._account.done(part)
             self._done.add(part)
-            self._frames.update(frames)
+            self._replacement.cover(frames)
 
     def replace(self, originals: Iterable[Mapping[str, Any]]) -> None:
         """Remove these at the end, when what takes their place stands, if nobody has changed them since.
@@ -174,9 +157,7 @@ class JobWriter:
             originals: Annotations of the job, as the server told them.
         """
         with self._lock:
-            for annotation in originals:
-                key = (kind_of(annotation), annotation["id"])
-                self._originals[key] = identity(annotation, self._defaults)
+            self._replacement.take_originals(originals)
 
     def verify(self) -> None:
         """Read the job once all of it is written; remove what is there twice.
@@ -194,39 +175,20 @@ class JobWriter:
             if not self._is_verified:
                 self._wait_for_late_commits()
                 self._verify()
-            if self._to_replace or self._originals:
-                replaced = [
-                    (kind, annotation)
-                    for kind, annotation in self._read()
-                    if self._is_still_to_go((kind, annotation["id"]), annotation)
-                ]
-                # originals last: once they are gone, no later run would look for what stands there doubled
-                replaced.sort(key=lambda item: (item[0], item[1]["id"]) in self._originals)
+            if self._replacement:
+                replaced = self._replacement.pick(self._read())
                 self.removed += len(replaced)
                 self._remove(replaced)
                 self._record.replaced(len(replaced))
-                self._to_replace.clear()
-                self._originals.clear()
+                self._replacement.clear()
 
     def undo(self) -> None:
         """Remove what this run has added to the job, but for what somebody has corrected since."""
         with self._lock:
-            ours = self._written + Counter(
-                digest for waiting in self._waiting.values() for digest, _ in waiting
-            )
-            ids = {kind: {i for part in ranges for i in part} for kind, ranges in self._added_ids.items()}
-            if self._baseline is None or not (ours or any(ids.values())):
+            if not self._account.may_have_added:
                 return
             self._wait_for_late_commits()
-            self._remove(
-                [
-                    (kind, annotation)
-                    for kind, annotation in self._read()
-                    if (kind, annotation["id"]) not in self._baseline
-                    and annotation.get("source") in self._sources
-                    and (annotation["id"] in ids[kind] or self._digest(annotation) in ours)
-                ]
-            )
+            self._remove(self._account.pick_added(self._read()))
             self.added = 0
             self._last_unknown_fate = None
             self._record_settled()
@@ -241,52 +203,30 @@ class JobWriter:
             self._wait_for_late_commits()
             self._remove([(kind, item) for kind, item in self._read() if is_to_go(kind, item)])
 
-    def _read(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        return self._client.each_job_annotation(self.job.id)
+    # --- writing ---
 
-    def _digest(self, annotation: Mapping[str, Any]) -> bytes | None:
-        """What to know an annotation by that a run like this one may have made; None for any other."""
-        if annotation.get("source") not in self._sources:
-            return None
-        return identity(annotation, self._defaults)
+    def _read(self) -> Iterator[Standing]:
+        return self._requests.read()
 
-    def _read_baseline(self) -> set[AnnotationId]:
-        if self._baseline is None:
-            baseline: set[AnnotationId] = set()
-            for kind, annotation in self._read():
-                baseline.add((kind, annotation["id"]))
-                if (digest := self._digest(annotation)) is not None:
-                    self._reusable[digest] += 1
-            self._baseline = baseline
-            self._record.begin(baseline)
-        return self._baseline
-
-    def _not_there_yet(self, annotations: Iterable[dict[str, Any]]) -> list[Waiting]:
-        waiting = []
-        for annotation in annotations:
-            digest = identity(annotation, self._defaults)
-            if self._reusable[digest] > 0:
-                self._reusable[digest] -= 1
-                self._reused[digest] += 1
-                self.already_there += 1
-            else:
-                waiting.append((digest, annotation))
-        return waiting
+    def _begin(self) -> None:
+        """Before the first write, remember what stands in the job."""
+        if not self._account.has_baseline:
+            self._record.begin(self._account.take_baseline(self._read()))
 
     def _send(self, waiting: list[Waiting]) -> None:
         """Send of what waits as much as one request takes; what has arrived waits no longer."""
         for attempt in range(1, ATTEMPTS + 1):
-            part = waiting[: request_length(waiting, self.most_annotations, self.most_bytes)]
+            part = self._requests.first_of(waiting)
             self._record.sending(digest for digest, _ in part)
             self._is_fate_unknown = True
             try:
-                answer = self._client.create_job_annotations(self.job.id, request_body(part))
-            except (TransportError, ServerError, TooManyRequestsError, InvalidResponseError) as error:
+                answer = self._requests.create(part)
+            except UNKNOWN_FATE as error:
                 self._last_unknown_fate = time.monotonic()
                 if attempt == ATTEMPTS:
                     raise
                 logger.warning("job %d: %s; reading the job back (attempt %d)", self.job.id, error, attempt)
-                time.sleep(self._delay(attempt))
+                self._requests.wait(attempt)
                 before = len(waiting)
                 self._settle()
                 if len(waiting) < before:
@@ -294,75 +234,29 @@ class JobWriter:
             except ApiError as error:  # a refusal: nothing was done
                 self._is_fate_unknown = False
                 self._record_settled()
-                self._send_less(part, error)
+                self._requests.make_smaller(part, error)
             else:
-                stored = [
-                    (kind, annotation["id"], identity(annotation, self._defaults))
-                    for kind, annotation in each_annotation(answer)
-                ]
-                self._remember_added(stored)
-                self._is_fate_unknown = False
-                self._check(part, answer, Counter(digest for _, _, digest in stored))
-                self._written.update(digest for digest, _ in part)
-                self.added += len(part)
+                self._take_answer(part, answer)
                 del waiting[: len(part)]
                 return
 
-    def _remember_added(self, added: Sequence[tuple[str, int, bytes]]) -> None:
-        """Record what has arrived, and remember its ids for `undo`."""
-        self._record.added(added)
-        for kind, annotation_id, _ in added:
-            ranges = self._added_ids[kind]  # the server numbers what it stores one by one
-            if ranges and ranges[-1].stop == annotation_id:
-                ranges[-1] = range(ranges[-1].start, annotation_id + 1)
-            else:
-                ranges.append(range(annotation_id, annotation_id + 1))
-
-    def _record_settled(self) -> None:
-        """Record that nothing can arrive any more, if that is so."""
-        if self._last_unknown_fate is None:
-            self._record.settled()
-
-    def _send_less(self, part: Sequence[tuple[object, dict[str, Any]]], error: ApiError) -> None:
-        """Where a proxy on the way found a request too large, make the next ones half as large."""
-        is_too_large = error.status == 413 or (error.status == 400 and error.is_html)
-        if not is_too_large or len(part) == 1:
-            raise error
-        self.most_bytes = sum(json_size(annotation) for _, annotation in part) // 2
-
-    def _settle(self) -> None:
-        """Read the job; what turns out to have arrived waits no longer."""
-        unaccounted: dict[bytes, list[AnnotationId]] = {}
-        baseline = self._read_baseline()
-        for kind, annotation in self._read():
-            key = (kind, annotation["id"])
-            if key not in baseline and (digest := self._digest(annotation)) is not None:
-                unaccounted.setdefault(digest, []).append(key)
-        for digest, ids in unaccounted.items():
-            del ids[: self._written[digest]]  # these have been accounted for before
-        added: list[tuple[str, int, bytes]] = []
-        for waiting in self._waiting.values():
-            still_waiting = []
-            for digest, annotation in waiting:
-                if arrived := unaccounted.get(digest):
-                    kind, annotation_id = arrived.pop()
-                    added.append((kind, annotation_id, digest))
-                    self._written[digest] += 1
-                    self.added += 1
-                else:
-                    still_waiting.append((digest, annotation))
-            waiting[:] = still_waiting
-        self._remember_added(added)
+    def _take_answer(self, part: Sequence[Waiting], answer: LabeledData) -> None:
+        """Note what has arrived, and hold it against what was sent: CVAT may drop things silently."""
+        stored = self._account.stored(each_annotation(answer))
+        self._remember(stored)
         self._is_fate_unknown = False
+        sent = Counter(digest for digest, _ in part)
+        arrived = Counter(digest for _, _, digest in stored)
+        if arrived != sent:
+            self._refuse(sent, arrived, answer)
+        self._account.written(part)
+        self.added += len(part)
 
-    def _check(self, sent: Sequence[Waiting], answer: LabeledData, stored: Counter[bytes]) -> None:
-        """Compare what the server says it stored with what was sent: CVAT may drop things silently."""
-        expected = Counter(digest for digest, _ in sent)
-        if stored == expected:
-            return
+    def _refuse(self, sent: Counter[bytes], arrived: Counter[bytes], answer: LabeledData) -> NoReturn:
+        """Remove what was stored otherwise than it was sent."""
         message = (
-            f"job {self.job.id}: {expected.total()} annotations were sent, the server says that it stored"
-            f" {stored.total()}, of which {(stored & expected).total()} are as they were sent"
+            f"job {self.job.id}: {sent.total()} annotations were sent, the server says that it stored"
+            f" {arrived.total()}, of which {(arrived & sent).total()} are as they were sent"
         )
         try:
             self._remove(list(each_annotation(answer)))
@@ -370,19 +264,39 @@ class JobWriter:
             raise UploadError(f"{message}; removing these again failed: {error}") from error
         raise UploadError(f"{message}; these have been removed again")
 
+    def _settle(self) -> None:
+        """Read the job; what turns out to have arrived waits no longer."""
+        self._begin()
+        arrived = self._account.find_arrived(self._read())
+        self.added += len(arrived)
+        self._remember(arrived)
+        self._is_fate_unknown = False
+
+    def _remember(self, added: Sequence[Stored]) -> None:
+        """Record what has arrived, and remember its ids for `undo`."""
+        self._record.added(added)
+        self._account.remember_ids(added)
+
+    def _record_settled(self) -> None:
+        """Record that nothing can arrive any more, if that is so."""
+        if self._last_unknown_fate is None:
+            self._record.settled()
+
+    # --- when all is written ---
+
     def _verify(self) -> None:
-        baseline = self._read_baseline()
+        self._begin()
         is_final = not self.seconds_until_settled  # asked before the job is read
-        wanted = self._written + self._reused
+        wanted = self._account.wanted()
         found: Counter[bytes] = Counter()
-        self._to_replace.clear()
+        self._replacement.begin_again()
         for kind, annotation in self._read():
-            if (digest := self._digest(annotation)) is not None and digest in wanted:
+            if (digest := self._account.digest(annotation)) is not None and digest in wanted:
                 found[digest] += 1
-            elif (kind, annotation["id"]) in baseline and self._is_replaced(annotation):
-                self._to_replace.add((kind, annotation["id"]))
+            elif self._account.was_there((kind, annotation["id"])):
+                self._replacement.note_if_replaced(kind, annotation)
         if doubled := found - wanted:
-            self._remove_surplus(doubled, wanted)
+            self._remove_surplus(doubled)
         if missing := (wanted - found).total():
             logger.warning(
                 "job %d: %d annotations of this run were removed or changed by somebody while it ran",
@@ -393,77 +307,21 @@ class JobWriter:
             self._is_verified = True
             self._last_unknown_fate = None
             self._record_settled()
-            for what_was_remembered in (self._written, self._reusable, self._reused, self._frames):
-                what_was_remembered.clear()
+            self._account.forget()
+            self._replacement.forget_frames()
 
-    def _remove_surplus(self, doubled: Collection[bytes], wanted: Mapping[bytes, int]) -> None:
-        """Leave of what is there too often as many as are wanted, those of before first."""
-        baseline = self._read_baseline()
-        equal: dict[bytes, list[tuple[str, dict[str, Any]]]] = {}
-        for kind, annotation in self._read():
-            if (digest := self._digest(annotation)) in doubled and digest is not None:
-                equal.setdefault(digest, []).append((kind, annotation))
-        surplus: list[tuple[str, dict[str, Any]]] = []
-        for digest, found in equal.items():
-            found.sort(key=lambda item: (item[0], item[1]["id"]) not in baseline)
-            for kind, annotation in found[wanted[digest] :]:
-                if (kind, annotation["id"]) in baseline:  # a run before this one has doubled it
-                    self._to_replace.add((kind, annotation["id"]))
-                else:
-                    surplus.append((kind, annotation))
-            self._remember_added(  # what stays may be what was committed late
-                [
-                    (kind, annotation["id"], digest)
-                    for kind, annotation in found[: wanted[digest]]
-                    if (kind, annotation["id"]) not in baseline
-                ]
-            )
-        self._remove(surplus)
-
-    def _is_replaced(self, annotation: Mapping[str, Any]) -> bool:
-        """Whether an annotation of before is to go; not from a frame that this run leaves out."""
-        return self._existing.removes(annotation) and self._frames.issuperset(frames_of(annotation))
-
-    def _is_still_to_go(self, key: AnnotationId, annotation: Mapping[str, Any]) -> bool:
-        """Whether an annotation that was to be removed still is: somebody may have corrected it."""
-        if key in self._originals:
-            return identity(annotation, self._defaults) == self._originals[key]
-        return key in self._to_replace and (
-            self._existing is Existing.CLEAR or annotation.get("source") in self._sources
-        )
+    def _remove_surplus(self, doubled: Collection[bytes]) -> None:
+        """Leave of what is there too often as many as are wanted; those of before go at the end."""
+        surplus = self._account.find_surplus(self._read(), doubled)
+        self._replacement.note_doubled(surplus.of_before)
+        self._remember(surplus.stays)  # it may be what was committed late
+        self._remove(surplus.goes)
 
     def _wait_for_late_commits(self) -> None:
         while seconds := self.seconds_until_settled:
             time.sleep(seconds)
 
-    def _remove(self, annotations: Sequence[tuple[str, dict[str, Any]]]) -> None:
-        start = 0
-        while start < len(annotations):
-            rest = annotations[start : start + self.most_annotations]
-            part = rest[: request_length(rest, self.most_annotations, self.most_bytes)]
-            body: dict[str, list[dict[str, Any]]] = {"tags": [], "shapes": [], "tracks": []}
-            for kind, annotation in part:
-                body[kind].append(annotation)
-            try:
-                self._delete(body)
-            except BadRequestError as error:
-                self._send_less(part, error)
-            else:
-                start += len(part)
-                keys = [(kind, annotation["id"]) for kind, annotation in part]
-                self._record.removed(key for key in keys if key not in (self._baseline or ()))
-
-    def _delete(self, body: dict[str, list[dict[str, Any]]]) -> None:
-        """Delete by id. Deleting what is gone does nothing, so this may be tried again as it is."""
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                self._client.delete_job_annotations(self.job.id, body)
-            except (TransportError, ServerError, TooManyRequestsError, InvalidResponseError):
-                if attempt == ATTEMPTS:
-                    raise
-                time.sleep(self._delay(attempt))
-            else:
-                return
-
-    def _delay(self, attempt: int) -> float:
-        return min(30.0, self.retry_delay * 2.0 ** (attempt - 1))
+    def _remove(self, annotations: Sequence[Standing]) -> None:
+        for part in self._requests.delete(annotations):
+            keys = [(kind, annotation["id"]) for kind, annotation in part]
+            self._record.removed(key for key in keys if not self._account.was_there(key))
