@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from prefect_cvat.batches import take_chunks
 from prefect_cvat.chunks import fetch_chunk
 from prefect_cvat.client import Client
 from prefect_cvat.exceptions import StorageError
@@ -204,11 +205,7 @@ class FollowRun(Run):
                 if not way.needs(chunks[0][1]):
                     chunks.popleft()
                     continue
-                parts = [chunks.popleft()]
-                most = self.frames_per_batch(len(plan.frames), self._seconds_per_frame)
-                while chunks and sum(len(frames) for _, frames in (*parts, chunks[0])) <= most:
-                    parts.append(chunks.popleft())
-                parts.sort()
+                parts = sorted(take_chunks(chunks, self._batch_size.most(len(plan.frames))))
                 numbers = [number for number, _ in parts]
                 yield _FollowBatch(
                     index, numbers, [f for _, frames in parts for f in frames], way.is_backward

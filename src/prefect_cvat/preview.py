@@ -13,6 +13,7 @@ import PIL.Image
 import PIL.ImageOps
 
 from prefect_cvat.annotate_run import AnnotateRun
+from prefect_cvat.batches import BatchSize
 from prefect_cvat.chunks import fetch_chunk
 from prefect_cvat.client import Client, Quality
 from prefect_cvat.detection import Detector
@@ -144,8 +145,9 @@ def trial_lines(run: AnnotateRun, plan: Plan, folder: Path) -> list[str]:
         found = list(run.detector.detect(opened))
     detected = perf_counter()
     seconds = max(fetched - started, detected - fetched) * len(plan.frames) / len(frames)
-    batch = run.frames_per_batch(len(plan.frames), (detected - fetched) / len(frames))
-    batches = -(-len(plan.frames) // max(batch, plan.chunk_size))
+    size = BatchSize(run.options.batch_size)
+    size.learn(detected - fetched, len(frames))
+    batches = -(-len(plan.frames) // max(size.most(len(plan.frames)), plan.chunk_size))
     count = sum(len(item.shapes) + len(item.tags) for item in found)
     return [
         f"tried on {len(frames)} frames: {count} annotations,"

@@ -140,11 +140,7 @@ class RefineRun(Run):
             frames=tuple(frame for frame in plan.frames if frame.number in self._originals),
             jobs=tuple(job for job in plan.jobs if job.id in jobs),
         )
-        self._writers = {job.id: self._writers[job.id] for job in plan.jobs}
-        self._unfinished = {
-            job.id: len(plan.frames_between(job.start_frame, job.stop_frame)) for job in plan.jobs
-        }
-        self._plan = plan
+        self._take_plan(plan)
         return plan
 
     def validate_spec(self) -> None:

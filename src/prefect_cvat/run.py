@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from prefect_cvat.annotated_frames import leave_out_annotated
+from prefect_cvat.batches import BatchSize, Chunk, take_chunks
 from prefect_cvat.chunks import chunk_type, fetch_chunk
 from prefect_cvat.client import Client
 from prefect_cvat.exceptions import PrefectCvatError, RunStoppedError, StorageError
@@ -38,15 +39,6 @@ from prefect_cvat.run_record import RecordHeader, RunRecord, checked_run_id
 from prefect_cvat.upload import JobWriter
 
 __all__ = ["BatchDetections", "Run"]
-
-BATCH_SECONDS = 2.0
-"""How much detection a batch should hold: enough to make the cost of a Prefect task run small."""
-
-MOST_FRAMES = 150
-"""How many frames a batch has at the most, however quick the function: what it finds is held in memory."""
-
-MOST_BATCHES = 100
-"""How many batches a run is cut into at the most (four Prefect task runs each), whatever its size."""
 
 
 class Run(ABC):
@@ -97,14 +89,13 @@ class Run(ABC):
         self._record = RunRecord(self._describe)
         self._plan: Plan | None = None
         self._writers: dict[int, JobWriter] = {}
-        self._unfinished: dict[int, int] = {}
-        self._counted: dict[int, set[int]] = {}
+        self._frames_to_upload: dict[int, set[int]] = {}
         self._summaries: list[FrameSummary] = []
         self._spool: Path | None = None
         self._download_slots = threading.Semaphore(options.downloads)
         self._detect_lock = threading.Lock()
         self._report_lock = threading.Lock()
-        self._seconds_per_frame: float | None = None
+        self._batch_size = BatchSize(options.batch_size)
         self._is_stopped = threading.Event()
 
     @property
@@ -154,22 +145,28 @@ class Run(ABC):
             self.provenance.function_version = function_version(self._function)
         self.report.task_name = info.task.name
         self.report.left_out = {why.value: len(frames) for why, frames in plan.left_out.items()}
+        self._take_plan(plan)
+        return plan
+
+    def _take_plan(self, plan: Plan) -> None:
+        """From now on, this is what the run will do."""
+        defaults = attribute_defaults(plan.info.labels)
         self._writers = {
             job.id: JobWriter(
                 self.client,
                 job,
                 existing=self.options.existing,
                 sources=self.sources,
-                defaults=attribute_defaults(info.labels),
+                defaults=defaults,
                 record=self._record.of_job(job.id),
             )
             for job in plan.jobs
         }
-        self._unfinished = {
-            job.id: len(plan.frames_between(job.start_frame, job.stop_frame)) for job in plan.jobs
+        self._frames_to_upload = {
+            job.id: {frame.number for frame in plan.frames_between(job.start_frame, job.stop_frame)}
+            for job in plan.jobs
         }
         self._plan = plan
-        return plan
 
     @abstractmethod
     def validate_spec(self) -> Any:
@@ -207,9 +204,7 @@ class Run(ABC):
         if frames:
             with self._detect_lock, self._named(batch), self._timed("detect") as elapsed:
                 found = self._look_at(frames, box)
-                seconds = elapsed() / len(frames)
-            before = self._seconds_per_frame
-            self._seconds_per_frame = seconds if before is None else 0.5 * (before + seconds)
+                self._batch_size.learn(elapsed(), len(frames))
         with self._report_lock:
             self.report.frames_from_cache += len(box.known)
         everything = sorted([*box.known, *found], key=attrgetter("frame"))
@@ -308,12 +303,9 @@ class Run(ABC):
         numbers = [frame.number for frame in batch.frames]
         for job in self.plan.jobs_between(numbers[0], numbers[-1]):
             with self._report_lock:
-                if batch.index in self._counted.setdefault(job.id, set()):
-                    continue  # the stage is being tried again
-                self._counted[job.id].add(batch.index)
-                self._unfinished[job.id] -= sum(job.start_frame <= n <= job.stop_frame for n in numbers)
-                is_complete = self._unfinished[job.id] == 0
-            if is_complete:
+                still_to_upload = self._frames_to_upload[job.id]
+                still_to_upload.difference_update(numbers)
+            if not still_to_upload:
                 self._writers[job.id].verify()
 
     # --- what holds them together ---
@@ -343,27 +335,12 @@ class Run(ABC):
 
     def batches(self, plan: Plan) -> Iterator[Batch]:
         """Cut the frames into batches of whole chunks, sized by how fast detection turns out to be."""
-        chunks = deque(plan.chunks())
+        chunks: deque[Chunk] = deque(plan.chunks())
         index = 0
         while chunks:
-            numbers: list[int] = []
-            frames: list[Frame] = []
-            most = self.frames_per_batch(len(plan.frames), self._seconds_per_frame)
-            while chunks and (not numbers or len(frames) + len(chunks[0][1]) <= most):
-                number, selected = chunks.popleft()
-                numbers.append(number)
-                frames += selected
-            yield Batch(index, numbers, frames)
+            taken = take_chunks(chunks, self._batch_size.most(len(plan.frames)))
+            yield Batch(index, [number for number, _ in taken], [f for _, frames in taken for f in frames])
             index += 1
-
-    def frames_per_batch(self, total: int, seconds_per_frame: float | None) -> int:
-        """How many frames a batch should have at the most, by how long one takes to detect."""
-        if self.options.batch_size is not None:
-            return self.options.batch_size
-        if seconds_per_frame is None:
-            return 1  # one chunk, to see how long it takes
-        in_time = int(BATCH_SECONDS / max(seconds_per_frame, 1e-4))
-        return max(min(in_time, MOST_FRAMES), total // MOST_BATCHES)
 
     def complete(self, seconds: float) -> RunReport:
         """The report, once all is done."""
