@@ -5,6 +5,7 @@ import io
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import zipfile
@@ -47,6 +48,7 @@ from prefect_cvat.exceptions import (
     StorageError,
 )
 from prefect_cvat.export import export_task
+from prefect_cvat.export.folder import LOCK
 from prefect_cvat.export.images import ImageFolder
 from prefect_cvat.export.names import FileNames
 from prefect_cvat.masks import encode_mask
@@ -492,6 +494,78 @@ def test_an_export_that_is_interrupted_leaves_nothing(client, make_task, tmp_pat
     with pytest.raises(KeyboardInterrupt):
         export_task(client, make_task(4), Interrupted(), folder=tmp_path / "set")
     assert list(tmp_path.iterdir()) == []
+
+
+WRITES_UNTIL_IT_IS_KILLED = """
+import sys, time
+from types import SimpleNamespace
+from prefect_cvat import Client
+from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec
+from prefect_cvat.export import export_task
+
+def detect(context, image):
+    print("at work", flush=True)
+    time.sleep(600)
+
+url, user, password, task, folder = sys.argv[1:]
+function = SimpleNamespace(spec=DetectionFunctionSpec(labels=[label_spec("car", 1)]), detect=detect)
+with Client(url) as client:
+    client.login((user, password))
+    export_task(client, int(task), function, folder=folder)
+"""
+
+
+@contextlib.contextmanager
+def at_work(sandbox, task_id, folder):
+    """Another process that exports, has written a part, and goes no further."""
+    told = [sandbox.url, sandbox.user, sandbox.password, str(task_id), str(folder)]
+    command = [sys.executable, "-c", WRITES_UNTIL_IT_IS_KILLED, *told]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout.readline() == "at work\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def hidden_in(folder):
+    return {path for path in folder.iterdir() if path.name.startswith(".")}
+
+
+def test_what_a_killed_export_has_left_goes_with_the_next_one_to_the_same_place(
+    client, sandbox, make_task, tmp_path
+):
+    task_id = make_task(2)
+    with at_work(sandbox, task_id, tmp_path / "set") as process:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    [left] = hidden_in(tmp_path)
+    assert list(left.rglob("*.png"))
+    export_task(client, task_id, Boxes(), folder=tmp_path / "other")
+    assert hidden_in(tmp_path) == {left}  # it was another place
+    export_task(client, task_id, Boxes(), folder=tmp_path / "set")
+    assert hidden_in(tmp_path) == set()
+    assert (tmp_path / "set" / "annotations.json").is_file()
+
+
+def test_nothing_is_removed_that_is_being_written_or_is_not_ours(client, sandbox, make_task, tmp_path):
+    task_id = make_task(2)
+    elsewhere = tmp_path / "elsewhere"
+    for folder in (tmp_path / ".set.mine", tmp_path / ".set.with_lock", elsewhere):
+        (folder / "set").mkdir(parents=True)
+        (folder / "set" / "precious").write_text("work")
+    for folder in (tmp_path / ".set.with_lock", elsewhere):
+        (folder / LOCK).touch()
+    (tmp_path / ".set.with_lock" / "precious").write_text("work")  # we put nothing else there
+    (tmp_path / ".set.link").symlink_to(elsewhere)
+    (tmp_path / ".set.file").write_text("work")
+    before = hidden_in(tmp_path)
+    with at_work(sandbox, task_id, tmp_path / "set"):
+        [of_other] = hidden_in(tmp_path) - before
+        was_there = files_in(tmp_path)
+        export_task(client, task_id, Boxes(), folder=tmp_path / "set")
+        assert hidden_in(tmp_path) == before | {of_other}
+        assert set(was_there) <= set(files_in(tmp_path))
 
 
 def test_bad_input_is_refused_in_words(client, make_task, tmp_path):

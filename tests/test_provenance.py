@@ -1,10 +1,13 @@
 """What made annotations is told: in the report, in the record, and in attributes that the task has for it."""
 
+import json
 import sys
+from dataclasses import fields
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from clips import clip
 from prefect_cvat import FollowOptions, TrackOptions, annotate_task, refine_task, track_task, undo_run
@@ -21,12 +24,15 @@ from prefect_cvat.auto_annotation import (
 )
 from prefect_cvat.auto_annotation.interface import InteractionResultShape
 from prefect_cvat.auto_annotation.loading import load_function
+from prefect_cvat.follow_run import FollowRun
 from prefect_cvat.masks import encode_mask
 from prefect_cvat.models import Attribute, Label
 from prefect_cvat.options import Options
-from prefect_cvat.provenance import name_of, without_secrets
+from prefect_cvat.provenance import Provenance, name_of, without_secrets
 from prefect_cvat.recorded_run import read_run
+from prefect_cvat.refine_run import RefineOptions, RefineRun
 from prefect_cvat.run_attributes import RunAttributes
+from prefect_cvat.track_run import TrackRun
 
 
 class Finder:
@@ -58,6 +64,10 @@ def test_the_report_and_the_record_say_what_made_the_annotations(client, make_ta
         label_map={"car": "vehicle", "day": None},
         label_thresholds={"car": 0.5},
         existing="replace_auto",
+        conv_mask_to_poly=True,
+        frames="unannotated",
+        skip_existing_iou=0.6,
+        quality="compressed",
     )
     made_by = report.provenance
     assert made_by is not None
@@ -68,13 +78,54 @@ def test_the_report_and_the_record_say_what_made_the_annotations(client, make_ta
         "conf_threshold": 0.25,
         "label_thresholds": {"car": 0.5},
         "labels": {"car": "vehicle", "day": None},
+        "conv_mask_to_poly": True,
+        "quality": "compressed",
         "existing": "replace_auto",
+        "unannotated": True,
+        "skip_existing_iou": 0.6,
+        "options": {},
     }
     recorded = read_run(report.run)
     assert recorded.header.provenance == made_by
     assert (recorded.header.server, recorded.header.task_id) == (client.url, task_id)
     assert sum(len(job.added) for job in recorded.jobs.values()) == report.added == 2
     assert f"run {report.run}" in report.lines()
+
+
+def test_how_objects_were_tracked_followed_or_refined_is_told(client, make_task):
+    def provenance_of(run):
+        told = run.provenance.model_dump_json()
+        return json.loads(told)["options"], Provenance.model_validate_json(told) == run.provenance
+
+    task_id = make_task(1)
+    tracking = TrackOptions(step=2, tracker="sort")
+    told, is_read_back = provenance_of(TrackRun(client, task_id, Finder(), Options(), tracking))
+    assert is_read_back
+    assert (told["step"], told["tracker"], told["tolerance"]) == (2, "sort", 2.0)
+    assert told.keys() == {field.name for field in fields(TrackOptions)}
+
+    refining = RefineOptions(shape_types={"points"}, to="polygon")
+    told, is_read_back = provenance_of(
+        RefineRun(client, task_id, load_function("grabcut_interaction"), Options(), refining)
+    )
+    assert is_read_back
+    assert (told["shape_types"], told["to"], told["labels"]) == (["points"], "polygon", None)
+
+    follow = FollowOptions(labels=("car",), direction="both")
+    function = load_function("optical_flow_tracking")
+    told, is_read_back = provenance_of(FollowRun(client, task_id, function, Options(), follow))
+    assert is_read_back
+    assert (told["labels"], told["direction"], told["until"]) == (["car"], "both", None)
+
+
+def test_what_was_told_before_there_were_all_of_these_options_can_still_be_read():
+    before = """{"function": "nanodet_detection", "function_version": "1", "function_parameters": null,
+        "conf_threshold": 0.25, "label_thresholds": {}, "labels": {"car": "car"}, "existing": "keep",
+        "prefect_cvat": "0.1.0"}"""
+    made_by = Provenance.model_validate_json(before)
+    assert (made_by.skip_existing_iou, made_by.unannotated, made_by.options) == (None, False, {})
+    with pytest.raises(ValidationError, match="colour"):
+        Provenance.model_validate_json(before.replace('"existing"', '"colour"'))
 
 
 def test_a_function_without_a_version_is_known_by_its_fingerprint(client, make_task):

@@ -3,6 +3,7 @@
 import io
 import re
 from datetime import UTC, datetime
+from importlib.metadata import version
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +15,7 @@ from clips import clip
 from prefect_cvat import annotate_task, track_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, polygon, rectangle, tag
 from prefect_cvat.plots import plot_scores
+from prefect_cvat.provenance import Provenance
 from prefect_cvat.report import SCORE_BINS, RunReport, score_bin
 from prefect_cvat.report_markdown import render_markdown
 
@@ -103,6 +105,38 @@ def test_an_empty_report_has_no_tables():
         "# [Task 42](<https://cvat.example.com/tasks/42>), streets\n\n"
         "**Completed**: 0 frames in 0.0 s (0.0 frames per second) by nanodet\\_detection.\n"
     )
+
+
+def test_what_made_the_annotations_is_told_but_for_what_was_not_asked_for():
+    usual = render_markdown(report(run="7", provenance=Provenance(function="finder")))
+    assert provenance_rows(usual) == {
+        "run": "7",
+        "function": "finder",
+        "images": "original",
+        "what was there": "keep",
+        "prefect\\-cvat": version("prefect-cvat").replace(".", "\\."),
+    }
+    made_by = Provenance(
+        function="finder",
+        conv_mask_to_poly=True,
+        quality="compressed",
+        unannotated=True,
+        skip_existing_iou=0.6,
+        options={"step": 2, "labels": None},
+    )
+    asked = provenance_rows(render_markdown(report(run="7", provenance=made_by)))
+    assert asked.items() - provenance_rows(usual).items() == {
+        ("masks", "became polygons"),
+        ("images", "compressed"),
+        ("its option step", "2"),
+        ("frames", "only those without annotations"),
+        ("left out from this IoU with human work on", "0\\.6"),
+    }
+
+
+def provenance_rows(text):
+    table = text.partition("## Provenance\n\n")[2].partition("\n\n")[0]
+    return dict(line.strip("| \n").split(" | ") for line in table.splitlines()[2:])
 
 
 def test_a_full_report_has_all_that_happened():

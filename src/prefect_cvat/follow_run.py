@@ -75,6 +75,7 @@ class FollowRun(Run):
             )
         self.function = function
         self.follow = follow
+        self.provenance.take_options(follow)
         self.types = ShapeTracker(function).supported_shape_types
         self._objects: list[FollowedObject] = []
         self._carried: list[FollowedObject] = []

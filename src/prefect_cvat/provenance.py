@@ -9,7 +9,8 @@ from pathlib import PurePath
 from types import ModuleType
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic_core import to_jsonable_python
 
 from prefect_cvat.fingerprint import fingerprint
 from prefect_cvat.options import Options
@@ -34,7 +35,12 @@ class Provenance(BaseModel):
         conf_threshold: The least score; None left it to the function.
         label_thresholds: The least score of single labels, by the function's label names.
         labels: Which label of the task each label of the function became; None for those that were dropped.
+        conv_mask_to_poly: Whether masks became polygons.
+        quality: Of which images it was found: `original` or `compressed`.
         existing: What became of the annotations that were there.
+        unannotated: Whether only frames without annotations were looked at.
+        skip_existing_iou: From which overlap on with human work it was left out; None leaves nothing out.
+        options: How objects were tracked, followed or refined: the options of that kind of run, by name.
         prefect_cvat: The version of prefect-cvat.
     """
 
@@ -46,7 +52,12 @@ class Provenance(BaseModel):
     conf_threshold: float | None = None
     label_thresholds: dict[str, float] = Field(default_factory=dict)
     labels: dict[str, str | None] = Field(default_factory=dict)
+    conv_mask_to_poly: bool = False
+    quality: str = "original"
     existing: str = "keep"
+    unannotated: bool = False
+    skip_existing_iou: float | None = None
+    options: dict[str, JsonValue] = Field(default_factory=dict)
     prefect_cvat: str = Field(default_factory=lambda: version("prefect-cvat"))
 
     @classmethod
@@ -56,8 +67,20 @@ class Provenance(BaseModel):
             function=function_name,
             conf_threshold=options.conf_threshold,
             label_thresholds=dict(options.label_thresholds or {}),
+            conv_mask_to_poly=options.conv_mask_to_poly,
+            quality=options.quality,
             existing=str(options.existing),
+            unannotated=options.selection.unannotated,
+            skip_existing_iou=options.skip_existing_iou,
         )
+
+    def take_options(self, options: object) -> None:
+        """Note the options of a kind of run.
+
+        Args:
+            options: A dataclass, such as `TrackOptions`.
+        """
+        self.options = to_jsonable_python(options)
 
     def take_parameters(self, parameters: Mapping[str, str] | None) -> None:
         """Note what the function was made with, without what is secret in it."""

@@ -112,6 +112,7 @@ class RefineRun(Run):
             )
         super().__init__(client, task_id, function, options, function_name=function_name)
         self.refining = refining or RefineOptions()
+        self.provenance.take_options(self.refining)
         self._refiner = ShapeRefiner(function, self.refining.to, tolerance=self.refining.tolerance)
         self._originals: dict[int, bytearray] = {}
         self._kinds: set[tuple[str, int]] = set()

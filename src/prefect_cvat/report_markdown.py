@@ -187,7 +187,12 @@ def _provenance_rows(report: RunReport) -> list[Row]:
         "least score": made_by.conf_threshold,
         **{f"least score of {name}": value for name, value in made_by.label_thresholds.items()},
         **{f"label {name}": target or "dropped" for name, target in made_by.labels.items() if target != name},
+        "masks": "became polygons" if made_by.conv_mask_to_poly else None,
+        "images": made_by.quality,
+        **{f"its option {name}": value for name, value in made_by.options.items()},
+        "frames": "only those without annotations" if made_by.unannotated else None,
         "what was there": made_by.existing,
+        "left out from this IoU with human work on": made_by.skip_existing_iou,
         "prefect-cvat": made_by.prefect_cvat,
     }
     return [(escape(name), escape(str(value))) for name, value in told.items() if value not in (None, "")]

@@ -46,6 +46,7 @@ class TrackRun(AnnotateRun):
     ) -> None:
         super().__init__(client, task_id, function, options, function_name=function_name)
         self.tracking = tracking
+        self.provenance.take_options(tracking)
         self._associator = Associator(tracking)
         self._assembler: TrackAssembler | None = None
         self._associated: set[int] = set()
