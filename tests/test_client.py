@@ -26,7 +26,7 @@ from prefect_cvat.exceptions import (
     TransportError,
     UnsupportedTaskError,
 )
-from prefect_cvat.transport import RetryPolicy, normalize_url
+from prefect_cvat.transport import RetryPolicy
 from scripted_server import HTML, JSON, Answer, scripted_server
 
 QUICK = RetryPolicy(give_up_after=3.0, first_delay=0.01, longest_delay=0.05)
@@ -360,25 +360,6 @@ def test_a_broken_image_fails_the_task_creation_with_its_reason(client):
         client.upload_images(task.id, {"a.png": b"not an image"})
 
 
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        ("cvat.example.com", "https://cvat.example.com"),
-        ("cvat.example.com:8443/", "https://cvat.example.com:8443"),
-        ("localhost:8080", "http://localhost:8080"),
-        ("http://cvat.example.com/api", "http://cvat.example.com"),
-    ],
-)
-def test_addresses_are_completed(given, expected):
-    assert normalize_url(given) == expected
-
-
-@pytest.mark.parametrize("given", ["", "ftp://cvat.example.com", "https://user:pass@cvat.example.com"])
-def test_addresses_that_are_none_are_refused(given):
-    with pytest.raises(ValueError, match="address of a CVAT server"):
-        normalize_url(given)
-
-
 def test_every_error_is_a_prefect_cvat_error_and_a_builtin():
     for name in set(exceptions.__all__) - {"is_transient"}:
         error_class = getattr(exceptions, name)
@@ -386,13 +367,6 @@ def test_every_error_is_a_prefect_cvat_error_and_a_builtin():
         if name not in ("PrefectCvatError", "ApiError"):
             builtins = [c for c in error_class.__mro__ if c.__module__ == "builtins"]
             assert builtins[0] not in (Exception, BaseException, object), name
-
-
-@pytest.mark.parametrize("url", ["ftp://user:secret@cvat.example.com", "user:secret@cvat.example.com"])
-def test_a_password_in_an_address_is_refused_and_not_shown(url):
-    with pytest.raises(ValueError, match="must not contain a user or password") as caught:
-        normalize_url(url)
-    assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("token", ["", " ", "secret token", "secret\u2026", "secret\ntoken"])

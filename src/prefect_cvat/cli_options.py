@@ -17,7 +17,7 @@ from prefect_cvat.auto_annotation import loading
 from prefect_cvat.client import Client
 from prefect_cvat.existing import Existing
 from prefect_cvat.plan import Selection
-from prefect_cvat.transport import normalize_url
+from prefect_cvat.server_url import normalize_url
 
 __all__ = [
     "AllowUnmatchedLabels",

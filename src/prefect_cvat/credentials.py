@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator, mod
 
 from prefect_cvat.client import Client
 from prefect_cvat.exceptions import TlsError
-from prefect_cvat.transport import normalize_url
+from prefect_cvat.server_url import normalize_url
 
 __all__ = ["CvatCredentials"]
 

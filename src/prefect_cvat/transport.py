@@ -17,7 +17,6 @@ from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import urlsplit
 
 import requests
 from pydantic import SecretStr
@@ -35,13 +34,13 @@ from prefect_cvat.exceptions import (
     TlsError,
     TransportError,
 )
+from prefect_cvat.server_url import normalize_url
 
 __all__ = ["RetryPolicy", "Transport", "normalize_url"]
 
 logger = logging.getLogger(__name__)
 
 _LOGIN = "/api/auth/login"
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,29 +83,6 @@ class _TokenAuth(AuthBase):
 class _NoAuth(AuthBase):
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         return request
-
-
-def normalize_url(url: str) -> str:
-    """Complete the address of a server: `cvat.example.com` becomes `https://cvat.example.com`.
-
-    A server on this machine is taken to speak plain HTTP; any other one only if the address says so,
-    because a password must not go over the network in the clear by accident.
-
-    Raises:
-        ValueError: It is not an address of a web server.
-    """
-    text = url.strip().rstrip("/")
-    if "://" not in text:
-        host = urlsplit(f"//{text}").hostname
-        text = f"{'http' if host in _LOOPBACK else 'https'}://{text}"
-    parts = urlsplit(text)
-    if parts.username or parts.password:
-        raise ValueError("the address of a CVAT server must not contain a user or password; use login()")
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(
-            f"{url!r} is not the address of a CVAT server; one is like 'https://cvat.example.com'"
-        )
-    return text.removesuffix("/api")
 
 
 class Transport:

@@ -1,0 +1,87 @@
+"""The address of a CVAT server, as people write it."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import AddressValueError, IPv6Address
+
+from urllib3.exceptions import LocationParseError
+from urllib3.util import parse_url
+
+__all__ = ["normalize_url"]
+
+_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+_HOST_AND_PORT = re.compile(r"(\[.*\]|[^:\[\]]*)(?::(.*))?", re.DOTALL)
+_HOST_NAME = re.compile(r"[^\W_]([\w-]*\w)?(\.[\w-]*\w)*\.?")
+_PATH = re.compile(r"[\w.~%/-]*")
+
+
+def normalize_url(url: str) -> str:
+    """Complete the address of a server: `cvat.example.com` becomes `https://cvat.example.com`.
+
+    A server on this machine is taken to speak plain HTTP; any other one only if the address says so,
+    because a password must not go over the network in the clear by accident. A path is kept, for servers
+    that are not at the root of their host.
+
+    Raises:
+        ValueError: It is not an address of a web server. What may be a secret is not repeated.
+    """
+    text = url.strip()
+    if "@" in text:
+        raise ValueError("the address of a CVAT server must not contain a user or password; use login()")
+    address, *more = re.split(r"[?#]", text, maxsplit=1)
+    if more:
+        raise _refused(address, "a query or a fragment follows it")
+    scheme, separator, rest = address.rpartition("://")
+    authority, _, path = rest.partition("/")
+    host, port = _split(authority, address)
+    if not separator:
+        if host in ("http", "https") and port is not None:
+            raise _refused(address, f"'{host}:' is followed by no '//'")
+        scheme = "http" if host in _LOOPBACK else "https"
+    scheme = scheme.lower()
+    if scheme not in ("http", "https"):
+        raise _refused(address, f"{scheme!r} is neither 'http' nor 'https'")
+    _check_host(host, address)
+    if port is not None and not (port.isascii() and port.isdigit() and 1 <= int(port) <= 65535):
+        raise _refused(address, f"{port!r} is no port; ports are numbers from 1 to 65535")
+    if not _PATH.fullmatch(path):
+        raise _refused(address, f"{path!r} is no path")
+    path = f"/{path}".rstrip("/").removesuffix("/api")
+    return f"{scheme}://{host}{'' if port is None else f':{port}'}{path}"
+
+
+def _split(authority: str, address: str) -> tuple[str, str | None]:
+    """The host, in lower case, and what is said to be the port."""
+    match = _HOST_AND_PORT.fullmatch(authority)
+    if match is None or (authority.count(":") > 1 and not authority.startswith("[")):
+        raise _refused(address, "an IPv6 address stands in brackets, as in '[::1]:8080'")
+    return match[1].lower(), match[2]
+
+
+def _check_host(host: str, address: str) -> None:
+    if host.startswith("["):
+        try:
+            IPv6Address(host[1:-1])
+        except AddressValueError as error:
+            raise _refused(address, f"{host[1:-1]!r} is no IPv6 address") from error
+    elif not host:
+        raise _refused(address, "it names no host")
+    elif not _HOST_NAME.fullmatch(host) or not _is_encodable(host):
+        raise _refused(address, f"{host!r} is no name of a host")
+
+
+def _is_encodable(host: str) -> bool:
+    """Whether a name with other letters than those of ASCII can be put into these."""
+    try:
+        parse_url(f"https://{host}")
+    except LocationParseError:
+        return False
+    return True
+
+
+def _refused(address: str, why: str) -> ValueError:
+    return ValueError(
+        f"{address!r} is not the address of a CVAT server: {why}. One is like 'https://cvat.example.com' or"
+        " 'localhost:8080'"
+    )
