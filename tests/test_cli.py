@@ -124,9 +124,9 @@ def test_a_dry_run_says_what_would_be_done_and_uploads_nothing(server, make_task
     done = run(*server, "annotate", task_id, "--function-file", function_file, "--dry-run")
     assert done.returncode == 0, done.stderr
     assert "5 frames, 4 to annotate" in done.stdout
-    assert "left out, deleted: 1 frames (1)" in done.stdout
+    assert "left out, deleted: 1 frame (1)" in done.stdout
     assert "label 'car' -> 'car'" in done.stdout
-    assert "tried on 1 frames: 1 annotations" in done.stdout
+    assert "tried on 1 frame: 1 annotation," in done.stdout
     assert "nothing was uploaded" in done.stdout
     assert all(not client.job_annotations(job.id).shapes for job in client.jobs(task_id))
 
@@ -259,7 +259,7 @@ def test_a_dry_run_says_what_would_be_refined_and_does_nothing(server, boxes, cl
         f"task {boxes} ('a task'): 3 shapes (2 car, 1 person) on 3 frames to refine",
         "each becomes a mask; the originals stay",
         "3 chunks of up to 2 frames to fetch",
-        f"1 jobs to write: {job.id}",
+        f"1 job to write: {job.id}",
         "nothing was uploaded",
     ]
     assert set(types_by_frame(client, boxes).values()) == {"rectangle"}
@@ -369,7 +369,7 @@ def test_follows_shapes_that_somebody_has_drawn(server, video_task, client):
     options = ["--function", "optical_flow_tracking", "--direction", "both", "--label", "car"]
     would = run(*server, "track", task_id, *options, "--dry-run")
     assert would.returncode == 0, would.stderr
-    assert would.stdout.splitlines()[0].endswith(": 1 shapes to follow")
+    assert would.stdout.splitlines()[0].endswith(": 1 shape to follow")
     assert "over frames 0-5 at the most, 2 chunks to fetch" in would.stdout
     assert client.job_annotations(job.id).tracks == []
     done = run(*server, "track", task_id, *options)

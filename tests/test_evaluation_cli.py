@@ -67,7 +67,7 @@ def test_prints_tables_and_writes_a_page_and_thresholds_that_annotate_takes(
     rows = {line.split()[0]: line.split()[1:8] for line in done.stdout.splitlines() if line.startswith("  ")}
     assert rows["car"] == ["1.000", "1.000", "1.000", "2", "2", "0", "0"]
     assert rows["person"] == ["-", "-", "-", "0", "0", "0", "2"]
-    assert "not counted: 1 frames that no human has annotated" in done.stdout
+    assert "not counted: frames that no human has annotated (1)" in done.stdout
     assert "<svg" in page.read_text()
     halfway = pytest.approx(0.55)  # between what is right and what is wrong
     assert json.loads(thresholds.read_text()) == {"car": halfway, "person": halfway}

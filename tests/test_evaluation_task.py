@@ -419,7 +419,7 @@ def test_nothing_to_evaluate_or_to_evaluate_against_is_said(client, make_task):
     with pytest.raises(NothingToEvaluateError, match="has no ground-truth job"):
         evaluate_task(client, task_id, Boxes(), truth="ground_truth")
     draw(client, task_id, [manual(0, labels_of(client, task_id)["car"])])
-    with pytest.raises(NothingToEvaluateError, match="no run has left anything on the 1 frames"):
+    with pytest.raises(NothingToEvaluateError, match="no run has left anything on the 1 frame of"):
         evaluate_task(client, task_id)
     job = ground_truth_job(client, task_id, [0])
     with pytest.raises(NothingToEvaluateError, match=f"job {job} of task {task_id} has no human annotations"):

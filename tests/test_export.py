@@ -646,7 +646,7 @@ def test_the_command_says_what_it_wrote(sandbox, make_task, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert f"written as yolo to {tmp_path / 'set'}" in done.stdout
-    assert "left out: 2 shapes below their threshold" in done.stdout
+    assert "left out: shapes below their threshold (2)" in done.stdout
     assert len(read_by_supervision(tmp_path / "set")) == 2
     assert json.loads((tmp_path / "report.json").read_text())["labels"] == {"car": 2}
 

@@ -229,7 +229,7 @@ def test_a_shape_is_carried_to_the_end_and_becomes_a_track(world):
     assert (report.seeds, report.tracks, report.lost, report.frames) == (1, {"car": 1}, 0, 9)
     assert (report.labels, report.keyframes, report.track_frames) == ({"car": 8}, 2, 9)
     assert (report.added, report.removed) == (1, 1)
-    assert "followed: 1 shapes, lost 0 times" in report.lines()
+    assert "followed: 1 shape, lost 0 times" in report.lines()
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ def with_another_picture(data):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (without_last_member, "chunk 2 .frames 4-5. holds 1 images where 2 were expected"),
+        (without_last_member, "chunk 2 .frames 4-5. holds 1 image where 2 were expected"),
         (with_another_picture, r"frame 4 \(0004.png\) is 10x10 pixels, but the task says 64x48"),
         (lambda data: data[: len(data) // 2], "chunk 2 .frames 4-5. is not a readable zip file"),
         (lambda data: b"<html>an error page</html>", "chunk 2 .* is not a readable zip file"),

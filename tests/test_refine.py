@@ -270,7 +270,7 @@ def test_where_nothing_is_found_the_original_stays_and_is_counted(client, make_t
     assert [item for item in left if item[0] == "rectangle"] == [("rectangle", 2), ("rectangle", -30)]
     assert len(left) == 3
     assert (report.refined, report.not_refined, report.removed) == (1, 2, 1)
-    assert "refined: 1 shapes; 2 stay, nothing was found for them" in report.lines()
+    assert "refined: 1 shape; 2 stay, nothing was found for them" in report.lines()
 
 
 def test_originals_may_be_kept(client, make_task):
@@ -402,7 +402,7 @@ def test_shapes_that_cannot_prompt_are_named_before_anything_is_fetched(client, 
         ({"labels": ["person"]}, "has no rectangle or points of label 'person' on the 2 frames"),
         ({"sources": ["auto"]}, "has no rectangle or points of source auto on"),
         ({"shape_types": ["points"]}, "has no points on the 2 frames"),
-        ({"frames": [1]}, "has no rectangle or points on the 1 frames"),
+        ({"frames": [1]}, "has no rectangle or points on the 1 frame to"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

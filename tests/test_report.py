@@ -139,6 +139,30 @@ def provenance_rows(text):
     return dict(line.strip("| \n").split(" | ") for line in table.splitlines()[2:])
 
 
+def test_nouns_go_with_their_numbers():
+    lines = report(
+        frames=1,
+        frames_from_cache=1,
+        seconds=2,
+        tracks={"car": 1},
+        track_frames=3,
+        keyframes=1,
+        seeds=1,
+        lost=1,
+        refined=1,
+        not_refined=1,
+    ).lines()
+    assert lines[1:] == [
+        "1 frame in 2.0 s (0.5 frames per second)",
+        "1 of them was detected in an earlier run",
+        "annotations: none",
+        "written: 0 added, 0 already there, 0 removed",
+        "tracks: 1 car; 3.0 frames long on average, 1 keyframe",
+        "followed: 1 shape, lost 1 time",
+        "refined: 1 shape; 1 stays, nothing was found for it",
+    ]
+
+
 def test_a_full_report_has_all_that_happened():
     text = render_markdown(
         report(
@@ -203,6 +227,10 @@ def test_a_run_that_broke_off_says_first_why_and_what_is_there_and_what_to_do(ou
     assert "> the disk is full" in head
     assert "9 annotations that this run has added are on the server" in head
     assert "Running it again completes it" in head
+
+    one = render_markdown(report(frames=1, labels={"car": 1}, added=1), outcome)
+    assert ": 1 frame in" in one
+    assert "1 annotation that this run has added is on the server" in one
 
     nothing = render_markdown(report(frames=4, labels={"car": 9}), outcome)
     assert "Nothing that this run has added is on the server" in nothing

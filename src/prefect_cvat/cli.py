@@ -35,6 +35,7 @@ from prefect_cvat.cli_refine import refine
 from prefect_cvat.cli_track import track
 from prefect_cvat.cli_undo import undo
 from prefect_cvat.cli_webhooks import webhooks
+from prefect_cvat.counted import counted
 from prefect_cvat.detection import Detector
 from prefect_cvat.exceptions import PrefectCvatError
 from prefect_cvat.plan import Selection
@@ -167,7 +168,7 @@ def preview(
             selection = Selection(frames=read_ranges(frames, "--frames"))
             with context.obj.connect() as client:
                 opened = previewing.open_task_frames(client, task, selection, Path(folder))
-        page, done = previewing.preview(detector, opened, title=f"Preview of {len(opened)} images")
+        page, done = previewing.preview(detector, opened, title=f"Preview of {counted(len(opened), 'image')}")
     output.write_text(page, encoding="utf-8")
     for name, count in sorted(done.labels.items(), key=lambda item: (-item[1], item[0])):
         stdout.print(f"{count} {name}", markup=False)
@@ -179,13 +180,15 @@ def show_cache() -> None:
     """Show where detections are kept, and how many."""
     cache = DetectionCache()
     count, size = cache.size()
-    stdout.print(f"{cache.folder}: {count} entries, {size / 2**20:.1f} MiB", markup=False)
+    stdout.print(
+        f"{cache.folder}: {counted(count, 'entry', 'entries')}, {size / 2**20:.1f} MiB", markup=False
+    )
 
 
 @cache_app.command("clear")
 def clear_cache() -> None:
     """Delete all detections that are kept."""
-    stdout.print(f"{DetectionCache().clear()} entries deleted", markup=False)
+    stdout.print(f"{counted(DetectionCache().clear(), 'entry', 'entries')} deleted", markup=False)
 
 
 @app.command()
@@ -230,7 +233,7 @@ def demo(
 
 
 def _table(report: RunReport) -> Table:
-    table = Table(title=f"task {report.task_id}: {report.frames} frames")
+    table = Table(title=f"task {report.task_id}: {counted(report.frames, 'frame')}")
     table.add_column("label")
     table.add_column("found", justify="right")
     for name, count in sorted(report.labels.items(), key=lambda item: (-item[1], item[0])):

@@ -25,6 +25,7 @@ from prefect_cvat.cli_options import (
     read_selection,
 )
 from prefect_cvat.cli_output import carry_out, print_report, stdout
+from prefect_cvat.counted import counted
 from prefect_cvat.models import SourceEnum
 from prefect_cvat.options import Options
 from prefect_cvat.refine_run import RefineOptions, RefineRun
@@ -119,11 +120,13 @@ def _plan_lines(run: RefineRun) -> list[str]:
     counts = run.counts()
     by_label = ", ".join(f"{count} {name}" for name, count in counts.most_common())
     lines = [
-        f"task {plan.task.id} ({plan.task.name!r}): {counts.total()} shapes ({by_label})"
-        f" on {len(plan.frames)} frames to refine",
+        f"task {plan.task.id} ({plan.task.name!r}): {counted(counts.total(), 'shape')} ({by_label})"
+        f" on {counted(len(plan.frames), 'frame')} to refine",
         f"each becomes a {run.refining.to}{'; the originals stay' if run.refining.keep_originals else ''}",
-        f"{len(plan.chunks())} chunks of up to {plan.chunk_size} frames to fetch",
-        f"{len(plan.jobs)} jobs to write: {', '.join(str(job.id) for job in plan.jobs)}",
+        f"{counted(len(plan.chunks()), 'chunk')} of up to {counted(plan.chunk_size, 'frame')} to fetch",
+        f"{counted(len(plan.jobs), 'job')} to write: {', '.join(str(job.id) for job in plan.jobs)}",
     ]
-    lines += [f"left out, {why.value}: {len(numbers)} frames" for why, numbers in plan.left_out.items()]
+    lines += [
+        f"left out, {why.value}: {counted(len(numbers), 'frame')}" for why, numbers in plan.left_out.items()
+    ]
     return [*lines, "nothing was uploaded"]

@@ -41,6 +41,7 @@ from prefect_cvat.cli_options import (
     read_selection,
 )
 from prefect_cvat.cli_output import carry_out, print_plan, print_report, stdout
+from prefect_cvat.counted import counted
 from prefect_cvat.existing import Existing
 from prefect_cvat.follow_run import FollowOptions, FollowRun
 from prefect_cvat.models import SourceEnum
@@ -211,11 +212,14 @@ def _print_plan(run: TrackRun | FollowRun) -> None:
         return
     plan = run.plan_task()
     stdout.print(
-        f"task {plan.task.id} ({plan.task.name!r}): {run.report.seeds} shapes to follow", markup=False
+        f"task {plan.task.id} ({plan.task.name!r}): {counted(run.report.seeds, 'shape')} to follow",
+        markup=False,
     )
     for why, count in run.report.seeds_left_out.items():
-        stdout.print(f"left out, {why}: {count} shapes", markup=False)
+        stdout.print(f"left out, {why}: {counted(count, 'shape')}", markup=False)
     if plan.frames:
         first, last = plan.frames[0].number, plan.frames[-1].number
-        stdout.print(f"over frames {first}-{last} at the most, {len(plan.chunks())} chunks to fetch")
+        stdout.print(
+            f"over frames {first}-{last} at the most, {counted(len(plan.chunks()), 'chunk')} to fetch"
+        )
     stdout.print("nothing was uploaded")

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import PIL.Image
 
 from prefect_cvat.auto_annotation.interface import DetectionFunctionContext
+from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import BadFunctionError, PrefectCvatError
 from prefect_cvat.function_output import FrameDetections, OutputChecker
 from prefect_cvat.media import Frame, decode
@@ -176,7 +177,8 @@ class Detector:
             raise BadFunctionError(f"function failed on {frames}: {type(error).__name__}: {error}") from error
         if len(outputs) != len(group):
             raise BadFunctionError(
-                f"detect_batch returned results for {len(outputs)} images where {len(group)} were given"
+                f"detect_batch returned results for {counted(len(outputs), 'image')}"
+                f" where {len(group)} were given"
             )
         return list(outputs)
 

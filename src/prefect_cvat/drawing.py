@@ -12,6 +12,7 @@ from typing import Any
 
 from prefect_cvat.annotation_requests import frames_of
 from prefect_cvat.client import Client
+from prefect_cvat.counted import counted
 from prefect_cvat.frame_svg import AnnotatedFrame, render_frame
 from prefect_cvat.keyframes import interpolate
 from prefect_cvat.models import Job, Label, Sublabel
@@ -169,10 +170,10 @@ def _picture(annotated: AnnotatedFrame, count: int, names: Mapping[int, str]) ->
         width = width * 3 // 4
     while len((svg := draw(shapes)).encode()) > MOST_BYTES:
         shapes = shapes[: len(shapes) // 2]
-    description = f"{annotated.frame}: {count} annotation{'' if count == 1 else 's'}"
+    description = f"{annotated.frame}: {counted(count, 'annotation')}"
     if annotated.tags:
         tags = [names[tag["label_id"]] for tag in annotated.tags]
         description += f"; tags: {', '.join(tags[:MOST_TAGS])}{', ...' if len(tags) > MOST_TAGS else ''}"
     if len(shapes) + len(annotated.tags) < count:
-        description += f"; {len(shapes)} shapes are drawn"
+        description += f"; {counted(len(shapes), 'shape is', 'shapes are')} drawn"
     return Picture(description, svg)

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import PIL.Image
 
+from prefect_cvat.counted import counted
 from prefect_cvat.masks import decode_mask
 from prefect_cvat.media import Frame
 
@@ -72,7 +73,7 @@ def render_figure(annotated: AnnotatedFrame, labels: Mapping[int, str], colors: 
     return (
         f"<figure>{_svg(annotated, labels, colors, WIDTH)}"
         f"<figcaption>{_escape(str(frame))} · {frame.width}x{frame.height} ·"
-        f" {len(annotated.shapes)} shape{'' if len(annotated.shapes) == 1 else 's'} {tags}</figcaption>"
+        f" {counted(len(annotated.shapes), 'shape')} {tags}</figcaption>"
         "</figure>"
     )
 

@@ -15,6 +15,7 @@ from prefect_cvat.auto_annotation.interface import (
     InteractionResultAttributes,
 )
 from prefect_cvat.clipping import clip_point, clip_shape
+from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.function_output import check_geometry
 from prefect_cvat.masks import decode_mask, encode_mask, mask_to_polygons, polygon_to_mask
@@ -123,13 +124,13 @@ class ShapeRefiner:
         if shape_type not in PROMPTING_TYPES:
             return f"{shape_type} (only rectangle and points can be prompts)"
         if self._min_neg_points:
-            return f"it needs {_count(self._min_neg_points, 'negative point')}, and shapes give none"
+            return f"it needs {counted(self._min_neg_points, 'negative point')}, and shapes give none"
         if shape_type == "points" and self._min_boxes:
             return "it needs a bounding box, and points give none"
         most = 1 if shape_type == "rectangle" else len(shape["points"]) // 2
         if most < self._min_pos_points:
             gives = f"{shape_type} gives" if shape_type == "rectangle" else "points of this number give"
-            return f"it needs {_count(self._min_pos_points, 'positive point')}, and {gives} {most}"
+            return f"it needs {counted(self._min_pos_points, 'positive point')}, and {gives} {most}"
         return None
 
     def refine(
@@ -261,10 +262,6 @@ class ShapeRefiner:
             bitmap = polygon_to_mask(points, image_width=size[0], image_height=size[1])
             if bitmap.any():  # a polygon may go between the centres of pixels
                 yield "mask", encode_mask(bitmap)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _box_around(rectangle: Mapping[str, Any]) -> tuple[float, float, float, float]:

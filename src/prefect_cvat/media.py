@@ -20,6 +20,7 @@ from typing import Literal, Self
 import PIL.Image
 
 from prefect_cvat.ahead import read_ahead
+from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import MediaError
 from prefect_cvat.function_output import FrameDetections
 from prefect_cvat.video import VideoChunk
@@ -247,7 +248,8 @@ class _ZipChunk:
         self._members = [member for member in self._archive.infolist() if not member.is_dir()]
         if len(self._members) != chunk.length:
             self._archive.close()
-            raise MediaError(f"{chunk} holds {len(self._members)} images where {chunk.length} were expected")
+            held = counted(len(self._members), "image")
+            raise MediaError(f"{chunk} holds {held} where {chunk.length} were expected")
 
     def images(self, frames: Sequence[Frame]) -> Iterator[tuple[Frame, PIL.Image.Image]]:
         """Open images, one after the other, without decoding them."""

@@ -16,6 +16,7 @@ from prefect_cvat.annotate_run import AnnotateRun
 from prefect_cvat.batches import BatchSize
 from prefect_cvat.chunks import fetch_chunk
 from prefect_cvat.client import Client, Quality
+from prefect_cvat.counted import counted
 from prefect_cvat.detection import Detector
 from prefect_cvat.exceptions import MediaError
 from prefect_cvat.frame_svg import AnnotatedFrame
@@ -116,13 +117,13 @@ def plan_lines(plan: Plan, mapping: LabelMapping) -> list[str]:
     """What a run would do, as lines for a terminal."""
     chunks = plan.chunks()
     lines = [
-        f"task {plan.task.id} ({plan.task.name!r}): {plan.info.meta.size} frames,"
+        f"task {plan.task.id} ({plan.task.name!r}): {counted(plan.info.meta.size, 'frame')},"
         f" {len(plan.frames)} to annotate",
-        f"{len(chunks)} chunks of up to {plan.chunk_size} frames to fetch",
-        f"{len(plan.jobs)} jobs to write: {', '.join(str(job.id) for job in plan.jobs) or 'none'}",
+        f"{counted(len(chunks), 'chunk')} of up to {counted(plan.chunk_size, 'frame')} to fetch",
+        f"{counted(len(plan.jobs), 'job')} to write: {', '.join(str(job.id) for job in plan.jobs) or 'none'}",
     ]
     for why, numbers in plan.left_out.items():
-        lines.append(f"left out, {why.value}: {len(numbers)} frames ({_ranges(numbers)})")
+        lines.append(f"left out, {why.value}: {counted(len(numbers), 'frame')} ({_ranges(numbers)})")
     for label_id, target in mapping.targets.items():
         name = mapping.names[label_id]
         lines.append(
@@ -150,9 +151,10 @@ def trial_lines(run: AnnotateRun, plan: Plan, folder: Path) -> list[str]:
     batches = -(-len(plan.frames) // max(size.most(len(plan.frames)), plan.chunk_size))
     count = sum(len(item.shapes) + len(item.tags) for item in found)
     return [
-        f"tried on {len(frames)} frames: {count} annotations,"
+        f"tried on {counted(len(frames), 'frame')}: {counted(count, 'annotation')},"
         f" {fetched - started:.2f} s to fetch, {detected - fetched:.2f} s to detect",
-        f"estimated time: {_duration(seconds)}, in about {batches} batches; nothing was uploaded",
+        f"estimated time: {_duration(seconds)}, in about {counted(batches, 'batch', 'batches')};"
+        " nothing was uploaded",
     ]
 
 

@@ -19,6 +19,7 @@ import PIL.Image
 from pydantic_core import from_json, to_json
 
 from prefect_cvat.client import Client
+from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.existing import Existing
 from prefect_cvat.identity import attribute_defaults, identity
@@ -134,7 +135,7 @@ class RefineRun(Run):
         if not jobs:
             raise ValueError(
                 f"task {plan.task.id} ({plan.task.name!r}) has no {self.refining.describe()}"
-                f" on the {len(plan.frames)} frames that were chosen, so there is nothing to refine"
+                f" on the {counted(len(plan.frames), 'frame')} to look at, so there is nothing to refine"
             )
         plan = replace(
             plan,

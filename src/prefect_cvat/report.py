@@ -7,6 +7,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from prefect_cvat.counted import counted
 from prefect_cvat.provenance import Provenance
 from prefect_cvat.review import FrameReview
 
@@ -122,27 +123,33 @@ class RunReport(BaseModel):
         lines = [
             f"task {self.task_id} ({self.task_name!r}) at {self.url}",
             *([f"run {self.run}"] * bool(self.run)),
-            f"{self.frames} frames in {self.seconds:.1f} s ({self.frames_per_second:.1f} frames per second)",
-            *(
-                [f"{self.frames_from_cache} of them were detected in an earlier run"]
-                * bool(self.frames_from_cache)
-            ),
+            f"{counted(self.frames, 'frame')} in {self.seconds:.1f} s"
+            f" ({self.frames_per_second:.1f} frames per second)",
+        ]
+        if self.frames_from_cache:
+            of_them = counted(self.frames_from_cache, "of them was", "of them were")
+            lines.append(f"{of_them} detected in an earlier run")
+        lines += [
             f"annotations: {_counts(self.labels)}",
             f"written: {self.added} added, {self.already_there} already there, {self.removed} removed",
         ]
         if self.tracks:
-            count = sum(self.tracks.values())
+            length = self.track_frames / sum(self.tracks.values())
             lines.append(
-                f"tracks: {_counts(self.tracks)}; {self.track_frames / count:.1f} frames long on average,"
-                f" {self.keyframes} keyframes"
+                f"tracks: {_counts(self.tracks)}; {length:.1f} frames long on average,"
+                f" {counted(self.keyframes, 'keyframe')}"
             )
         if self.seeds:
-            lines.append(f"followed: {self.seeds} shapes, lost {self.lost} times")
+            lines.append(f"followed: {counted(self.seeds, 'shape')}, lost {counted(self.lost, 'time')}")
         if self.seeds_left_out:
             lines.append(f"not followed: {_counts(self.seeds_left_out)}")
         if self.refined or self.not_refined:
-            stay = f"; {self.not_refined} stay, nothing was found for them" if self.not_refined else ""
-            lines.append(f"refined: {self.refined} shapes{stay}")
+            stay = counted(
+                self.not_refined, "stays, nothing was found for it", "stay, nothing was found for them"
+            )
+            lines.append(
+                f"refined: {counted(self.refined, 'shape')}" + (f"; {stay}" if self.not_refined else "")
+            )
         changes = {
             "cut at the edge": self.clipped,
             "outside the image": self.outside,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
+from prefect_cvat.counted import counted
 from prefect_cvat.report import SCORE_BINS, RunReport
 
 __all__ = ["Outcome", "escape", "render_markdown", "task_link"]
@@ -70,17 +71,19 @@ def escape(text: str) -> str:
 
 def _outcome(report: RunReport, outcome: Outcome, error: str | None) -> list[str]:
     done = (
-        f"**{outcome.capitalize()}**: {report.frames} frames in {report.seconds:.1f} s"
+        f"**{outcome.capitalize()}**: {counted(report.frames, 'frame')} in {report.seconds:.1f} s"
         f" ({report.frames_per_second:.1f} frames per second) by {escape(report.function)}."
     )
     if report.frames_from_cache:
-        done += f" {report.frames_from_cache} of them were detected in an earlier run."
+        of_them = counted(report.frames_from_cache, "of them was", "of them were")
+        done += f" {of_them} detected in an earlier run."
     parts = [done]
     if error:
         parts.append(f"> {escape(error)}")
     if outcome != "completed" and report.added:
+        is_or_are = "is" if report.added == 1 else "are"
         parts.append(
-            f"{report.added} annotations that this run has added are on the server."
+            f"{counted(report.added, 'annotation')} that this run has added {is_or_are} on the server."
             " Running it again completes it, and adds nothing twice."
         )
     elif outcome != "completed":

@@ -30,6 +30,7 @@ from typing import Any, NoReturn
 
 from prefect_cvat.annotation_requests import Standing, each_annotation
 from prefect_cvat.client import Client
+from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import ApiError, PrefectCvatError, UploadError
 from prefect_cvat.existing import Existing
 from prefect_cvat.identity import AttributeDefaults
@@ -255,8 +256,9 @@ class JobWriter:
     def _refuse(self, sent: Counter[bytes], arrived: Counter[bytes], answer: LabeledData) -> NoReturn:
         """Remove what was stored otherwise than it was sent."""
         message = (
-            f"job {self.job.id}: {sent.total()} annotations were sent, the server says that it stored"
-            f" {arrived.total()}, of which {(arrived & sent).total()} are as they were sent"
+            f"job {self.job.id}: {counted(sent.total(), 'annotation was', 'annotations were')} sent,"
+            f" the server says that it stored {arrived.total()},"
+            f" of which {(arrived & sent).total()} are as they were sent"
         )
         try:
             self._remove(list(each_annotation(answer)))
@@ -299,9 +301,9 @@ class JobWriter:
             self._remove_surplus(doubled)
         if missing := (wanted - found).total():
             logger.warning(
-                "job %d: %d annotations of this run were removed or changed by somebody while it ran",
+                "job %d: %s removed or changed by somebody while it ran",
                 self.job.id,
-                missing,
+                counted(missing, "annotation of this run was", "annotations of this run were"),
             )
         if is_final:
             self._is_verified = True

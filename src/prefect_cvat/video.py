@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import PIL.Image
 
+from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import MediaError
 
 if TYPE_CHECKING:
@@ -130,12 +131,14 @@ class VideoChunk:
             if packet.size == 0 or packet.is_discard:
                 continue
             if packet.pts is None or packet.is_corrupt:
-                raise MediaError(f"{chunk} is broken or was cut short after {len(times)} frames")
+                raise MediaError(f"{chunk} is broken or was cut short after {counted(len(times), 'frame')}")
             times.append(packet.pts)
             if packet.is_keyframe:
                 keyframes.append((packet.pts, packet.pts if packet.dts is None else packet.dts))
         if len(times) != chunk.length:
-            raise MediaError(f"{chunk} holds {len(times)} frames where {chunk.length} were expected")
+            raise MediaError(
+                f"{chunk} holds {counted(len(times), 'frame')} where {chunk.length} were expected"
+            )
         return sorted(times), sorted(keyframes)
 
     def _seek(self, time: int) -> None:

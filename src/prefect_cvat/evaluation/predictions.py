@@ -13,6 +13,7 @@ from typing import Any
 from prefect_cvat.annotate_run import AnnotateRun
 from prefect_cvat.chunks import chunk_type
 from prefect_cvat.client import Client
+from prefect_cvat.counted import counted
 from prefect_cvat.evaluation.truth import OnFrames, put_on_frames
 from prefect_cvat.exceptions import NothingToEvaluateError
 from prefect_cvat.function_output import FrameDetections
@@ -81,8 +82,8 @@ def read_left_by_runs(client: Client, info: TaskInfo, frames: Sequence[Frame]) -
     if not (found.tags or found.shapes):
         pool = " Runs leave out the frames of a ground-truth pool." * (info.validation.mode == "gt_pool")
         raise NothingToEvaluateError(
-            f"no run has left anything on the {len(frames)} frames of task {info.task.id} that count"
-            f" (annotations of source 'auto').{pool} Annotate them first, or evaluate a function"
+            f"no run has left anything on the {counted(len(frames), 'frame')} of task {info.task.id} that"
+            f" count (annotations of source 'auto').{pool} Annotate them first, or evaluate a function"
         )
     return Predictions("what runs left", found)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from prefect_cvat.counted import counted
 from prefect_cvat.evaluation.curves import Counts
 from prefect_cvat.evaluation.dataset import IouType
 from prefect_cvat.evaluation.metrics import Evaluation
@@ -40,12 +41,12 @@ _TEXTS = frozenset({"label", "is", "taken for"})
 
 def shape_rows(evaluation: Evaluation) -> list[Row]:
     """A row for all labels, then one for each that has objects or false alarms, most objects first."""
-    counted = [
+    with_any = [
         (name, measured)
         for name, measured in evaluation.by_label.items()
         if measured.truth or measured.false_positives
     ]
-    by_label = sorted(counted, key=lambda item: (-item[1].truth, item[0]))
+    by_label = sorted(with_any, key=lambda item: (-item[1].truth, item[0]))
     rows = [("all", evaluation), *by_label] if len(by_label) != 1 else by_label
     return [
         {
@@ -82,19 +83,20 @@ def confusion_rows(evaluation: Evaluation) -> list[Row]:
 def headline(evaluation: TaskEvaluation) -> str:
     """What was held against what."""
     return (
-        f"{evaluation.predictions} against {evaluation.truth}: {evaluation.frames} frames"
+        f"{evaluation.predictions} against {evaluation.truth}: {counted(evaluation.frames, 'frame')}"
         f" in {evaluation.seconds:.1f} s"
     )
 
 
 def notes(evaluation: TaskEvaluation) -> list[str]:
     """What one must know to read the figures."""
-    lines = [f"not counted: {count} {what}" for what, count in evaluation.left_out.items()]
+    lines = [f"not counted: {what} ({count})" for what, count in evaluation.left_out.items()]
     if evaluation.failed_frames:
         listed = ", ".join(map(str, sorted(evaluation.failed_frames)[:10]))
-        lines.append(f"not counted: {len(evaluation.failed_frames)} frames that failed ({listed})")
+        lines.append(f"not counted: {counted(len(evaluation.failed_frames), 'frame')} that failed ({listed})")
     if evaluation.frames_from_cache:
-        lines.append(f"{evaluation.frames_from_cache} frames were detected in an earlier run")
+        frames = counted(evaluation.frames_from_cache, "frame was", "frames were")
+        lines.append(f"{frames} detected in an earlier run")
     for found in evaluation.shapes.values():
         lines.append(
             f"found means: {'OKS' if found.iou_type == 'keypoints' else 'IoU'} of at least"
@@ -131,7 +133,7 @@ def render_markdown(evaluation: TaskEvaluation) -> str:
 
 
 def _tags_heading(tags: TagEvaluation) -> str:
-    return f"Tags: all right on {tags.accuracy:.1%} of {tags.frames} frames"
+    return f"Tags: all right on {tags.accuracy:.1%} of {counted(tags.frames, 'frame')}"
 
 
 def _counts(counts: Counts) -> Row:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from prefect_cvat.client import Client
+from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import NothingToEvaluateError, PermissionDeniedError
 from prefect_cvat.keyframes import interpolate
 from prefect_cvat.media import Frame
@@ -122,18 +123,18 @@ def _of_task(
 ) -> Truth:
     if not (found.tags or found.shapes):
         raise NothingToEvaluateError(
-            f"there is nothing to evaluate against: {name} is nothing on the {len(frames)} frames that could"
-            " count; annotate some frames by hand, or name another truth"
+            f"there is nothing to evaluate against: {name} is nothing on the {counted(len(frames), 'frame')}"
+            " that could count; annotate some frames by hand, or name another truth"
         )
-    counted, tagged = tuple(frames), tuple(frames)
+    compared, tagged = tuple(frames), tuple(frames)
     if not all_frames:
         with_shapes = {shape["frame"] for shape in found.shapes}
         with_tags = {tag["frame"] for tag in found.tags}
-        counted = tuple(frame for frame in frames if frame.number in with_shapes)
+        compared = tuple(frame for frame in frames if frame.number in with_shapes)
         tagged = tuple(frame for frame in frames if frame.number in with_tags)
         if unseen := len(frames) - len(with_shapes | with_tags):
             left_out = {**left_out, "frames that no human has annotated": unseen}
-    return Truth(name, found, counted, tagged, left_out)
+    return Truth(name, found, compared, tagged, left_out)
 
 
 def _from_ground_truth_job(client: Client, info: TaskInfo, selection: Selection) -> Truth:
@@ -174,7 +175,7 @@ def _from_ground_truth_job(client: Client, info: TaskInfo, selection: Selection)
     if not (found.tags or found.shapes):
         raise NothingToEvaluateError(
             f"there is nothing to evaluate against: {name} has no human annotations on its"
-            f" {len(frames)} frames"
+            f" {counted(len(frames), 'frame')}"
         )
     return Truth(name, found, frames, frames if found.tags else (), {})
 

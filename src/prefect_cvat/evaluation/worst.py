@@ -15,6 +15,7 @@ import PIL.Image
 
 from prefect_cvat.chunks import fetch_chunk
 from prefect_cvat.client import Client, Quality
+from prefect_cvat.counted import counted
 from prefect_cvat.evaluation.dataset import IouType
 from prefect_cvat.evaluation.task import TaskEvaluation
 from prefect_cvat.frame_svg import AnnotatedFrame, render_figure, render_frame
@@ -60,7 +61,7 @@ class FrameOutcomes:
     def summary(self) -> dict[str, str]:
         """How many there are of each outcome, in words; objects that were found count once."""
         return {
-            outcome: f"{count} {outcome}{'s' if count != 1 and outcome in _NOUNS else ''}"
+            outcome: counted(count, outcome) if outcome in _NOUNS else f"{count} {outcome}"
             for outcome in OUTCOMES
             if (count := self.counts[outcome]) and outcome != "truth"
         }

@@ -9,6 +9,7 @@ from typing import Any
 
 from prefect_cvat.chunks import fetch_chunk
 from prefect_cvat.client import Client
+from prefect_cvat.counted import counted
 from prefect_cvat.evaluation.predictions import ReadingRun
 from prefect_cvat.evaluation.truth import put_on_frames
 from prefect_cvat.exceptions import NothingToExportError
@@ -117,7 +118,8 @@ def read_from_server(
     if not packs:
         who = "no run has left anything" if left_by_runs else "there are no annotations"
         raise NothingToExportError(
-            f"{who} on the {len(plan.frames)} frames of task {task}; annotate them first, or give a function"
+            f"{who} on the {counted(len(plan.frames), 'frame')} of task {task};"
+            " annotate them first, or give a function"
         )
     if images is not None:
         _save_images(client, plan, options, images, scratch, progress)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from prefect_cvat.counted import counted
+
 __all__ = ["ExportReport"]
 
 MOST_NAMES = 5
@@ -57,18 +59,24 @@ class ExportReport(BaseModel):
 
     def lines(self) -> list[str]:
         """The report for a terminal."""
-        kind = "annotations" if self.format == "coco" else "outlines" if self.outlines else "boxes"
+        count = sum(self.labels.values())
+        if self.format == "coco":
+            written = counted(count, "annotation")
+        else:
+            written = counted(count, "outline") if self.outlines else counted(count, "box", "boxes")
         lines = [
             f"task {self.task_id} ({self.task_name!r}) at {self.url}: {self.source}",
-            f"{self.frames} frames in {self.seconds:.1f} s, {self.empty_frames} of them without annotations",
+            f"{counted(self.frames, 'frame')} in {self.seconds:.1f} s,"
+            f" {self.empty_frames} of them without annotations",
         ]
         if self.frames_from_cache:
-            lines.append(f"{self.frames_from_cache} of them were detected in an earlier run")
-        lines.append(f"{sum(self.labels.values())} {kind}")
+            of_them = counted(self.frames_from_cache, "of them was", "of them were")
+            lines.append(f"{of_them} detected in an earlier run")
+        lines.append(written)
         by_count = sorted(self.labels.items(), key=lambda item: (-item[1], item[0]))
         lines += [f"  {count} {name}" for name, count in by_count]
-        lines += [f"left out: {count} {what}" for what, count in self.left_out.items()]
-        lines += [f"approximated: {count} {how}" for how, count in self.approximated.items()]
+        lines += [f"left out: {what} ({count})" for what, count in self.left_out.items()]
+        lines += [f"approximated: {how} ({count})" for how, count in self.approximated.items()]
         lines += [f"failed: frame {number}: {why}" for number, why in self.failed_frames.items()]
         lines += [f"renamed: {name!r} is {file!r}" for name, file in self.renamed[:MOST_NAMES]]
         if (more := len(self.renamed) - MOST_NAMES) > 0:
