@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from tqdm import tqdm
 
 from prefect_cvat.cli_options import (
     AllowUnmatchedLabels,
@@ -35,7 +33,7 @@ from prefect_cvat.cli_options import (
     read_object,
     read_selection,
 )
-from prefect_cvat.cli_output import stderr, stdout
+from prefect_cvat.cli_output import print_lines, progress_bar, stderr
 from prefect_cvat.client import Client
 from prefect_cvat.client import Quality as ChunkQuality
 from prefect_cvat.evaluation import TaskEvaluation, evaluate_task
@@ -45,7 +43,6 @@ from prefect_cvat.evaluation.thresholds import choose_thresholds, write_threshol
 from prefect_cvat.evaluation.truth import TruthSource
 from prefect_cvat.evaluation.worst import find_worst_frames, open_frames_of
 from prefect_cvat.options import Options
-from prefect_cvat.progress import TqdmProgress
 
 __all__ = ["evaluate"]
 
@@ -147,10 +144,7 @@ def evaluate(
         use_cache=use_cache,
         refresh_cache=refresh_cache,
     )
-    with (
-        context.obj.connect() as client,
-        tqdm(desc="Detecting", unit=" frames", file=sys.stderr, disable=not sys.stderr.isatty()) as bar,
-    ):
+    with context.obj.connect() as client, progress_bar("Detecting") as progress:
         done = evaluate_task(
             client,
             task_id,
@@ -162,18 +156,14 @@ def evaluate(
             options=options,
             iou_threshold=iou_threshold,
             score_threshold=score_threshold,
-            progress=TqdmProgress(bar),
+            progress=progress,
         )
         page = None if report is None else _draw(client, done, options.quality)
     if report is not None and page is not None:
         report.write_text(page, encoding="utf-8")
     if thresholds is not None:
         write_thresholds(choose_thresholds(done, precision=precision), thresholds)
-    if as_json:
-        typer.echo(done.model_dump_json(indent=2))
-    else:
-        for line in plain_lines(done):
-            stdout.print(line, markup=False)
+    print_lines(plain_lines(done), done, as_json)
     for what, file in (("drawn in", report), ("thresholds written to", thresholds)):
         if file is not None:
             stderr.print(f"{what} {file.resolve()}", markup=False)

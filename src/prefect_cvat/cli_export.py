@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from tqdm import tqdm
 
 from prefect_cvat.cli_options import (
     AllowUnmatchedLabels,
@@ -37,10 +35,9 @@ from prefect_cvat.cli_options import (
     read_object,
     read_selection,
 )
-from prefect_cvat.cli_output import stdout
+from prefect_cvat.cli_output import print_lines, progress_bar
 from prefect_cvat.export import DatasetFormat, export_task
 from prefect_cvat.options import Options
-from prefect_cvat.progress import TqdmProgress
 
 __all__ = ["export"]
 
@@ -119,10 +116,7 @@ def export(
         use_cache=use_cache,
         refresh_cache=refresh_cache,
     )
-    with (
-        context.obj.connect() as client,
-        tqdm(desc="Exporting", unit=" frames", file=sys.stderr, disable=not sys.stderr.isatty()) as bar,
-    ):
+    with context.obj.connect() as client, progress_bar("Exporting") as progress:
         done = export_task(
             client,
             task_id,
@@ -133,12 +127,8 @@ def export(
             left_by_runs=left_by_run,
             function_name=str(chosen[0]) if chosen else None,
             options=options,
-            progress=TqdmProgress(bar),
+            progress=progress,
         )
     if report is not None:
         report.write_text(done.model_dump_json(indent=2), encoding="utf-8")
-    if as_json:
-        typer.echo(done.model_dump_json(indent=2))
-    else:
-        for line in done.lines():
-            stdout.print(line, markup=False)
+    print_lines(done.lines(), done, as_json)

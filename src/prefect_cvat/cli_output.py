@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import typer
+from pydantic import BaseModel
 from rich.console import Console
 from tqdm import tqdm
 
@@ -20,7 +21,16 @@ from prefect_cvat.progress import LoggedProgress, Progress, TqdmProgress
 from prefect_cvat.report import RunReport
 from prefect_cvat.run import Run
 
-__all__ = ["carry_out", "print_plan", "print_report", "spec_lines", "stderr", "stdout"]
+__all__ = [
+    "carry_out",
+    "print_lines",
+    "print_plan",
+    "print_report",
+    "progress_bar",
+    "spec_lines",
+    "stderr",
+    "stdout",
+]
 
 stdout = Console(soft_wrap=True, highlight=False)
 stderr = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -34,7 +44,7 @@ def carry_out(run: Run, parameters: Sequence[str] | None) -> RunReport:
         parameters: What its function was made with, as `name=type:value`.
     """
     run.identify(function_parameters=dict(text.split("=", 1) for text in parameters or ()))
-    with ThreadSubmitter() as threads, _progress_bar() as progress:
+    with ThreadSubmitter() as threads, progress_bar("Annotating") as progress:
         return run_pipeline(run, threads, progress)
 
 
@@ -54,14 +64,20 @@ def print_report(report: RunReport, file: Path | None, as_json: bool) -> None:
     """Print a report as lines or as JSON, and write it to a file if there is to be one."""
     if file is not None:
         file.write_text(report.model_dump_json(indent=2), encoding="utf-8")
+    lines = report.lines()
+    if report.added or report.issues_opened:
+        server = report.url.partition("/tasks/")[0]
+        lines.append(f"to undo it: prefect-cvat --server-host {server} undo {report.run}")
+    print_lines(lines, report, as_json)
+
+
+def print_lines(lines: Iterable[str], report: BaseModel, as_json: bool) -> None:
+    """Print the lines of a report, or all of it as JSON."""
     if as_json:
         typer.echo(report.model_dump_json(indent=2))
     else:
-        for line in report.lines():
+        for line in lines:
             stdout.print(line, markup=False)
-        if report.added or report.issues_opened:
-            server = report.url.partition("/tasks/")[0]
-            stdout.print(f"to undo it: prefect-cvat --server-host {server} undo {report.run}", markup=False)
 
 
 def spec_lines(spec: Any) -> list[str]:
@@ -89,10 +105,10 @@ def _at_least(number: int | None) -> str:
 
 
 @contextmanager
-def _progress_bar() -> Iterator[Progress]:
-    """A bar on a terminal; elsewhere a line each time another tenth is done."""
+def progress_bar(what: str) -> Iterator[Progress]:
+    """A bar on a terminal, which says what is being done; elsewhere a line when another tenth is done."""
     if not sys.stderr.isatty():
         yield LoggedProgress(lambda line: stderr.print(line, markup=False))
         return
-    with tqdm(desc="Annotating", unit=" frames", file=sys.stderr) as bar:
+    with tqdm(desc=what, unit=" frames", file=sys.stderr) as bar:
         yield TqdmProgress(bar)
