@@ -12,7 +12,8 @@ from prefect_cvat.auto_annotation.interface import DetectionFunctionContext
 from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import BadFunctionError, PrefectCvatError
 from prefect_cvat.function_output import FrameDetections, OutputChecker
-from prefect_cvat.media import Frame, decode
+from prefect_cvat.media import Frame
+from prefect_cvat.zip_chunk import decode
 
 __all__ = ["DetectionContext", "Detector"]
 

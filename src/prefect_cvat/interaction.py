@@ -19,8 +19,9 @@ from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.function_output import check_geometry
 from prefect_cvat.masks import decode_mask, encode_mask, mask_to_polygons, polygon_to_mask
-from prefect_cvat.media import Frame, decode
+from prefect_cvat.media import Frame
 from prefect_cvat.models import LabeledShapeRequest, ShapeType, enum_value
+from prefect_cvat.zip_chunk import decode
 
 __all__ = ["InteractionContext", "Prompts", "ShapeRefiner"]
 

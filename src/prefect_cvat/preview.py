@@ -22,11 +22,12 @@ from prefect_cvat.exceptions import MediaError
 from prefect_cvat.frame_svg import AnnotatedFrame
 from prefect_cvat.html_report import render_report
 from prefect_cvat.mapping import LabelMapping, build_mapping
-from prefect_cvat.media import Box, Frame, decode, open_frames
+from prefect_cvat.media import Box, Frame, open_frames
 from prefect_cvat.models import Label
 from prefect_cvat.plan import Plan, Selection, make_plan, read_task
 from prefect_cvat.remap import LabelRemapper
 from prefect_cvat.report import RunReport
+from prefect_cvat.zip_chunk import decode
 
 __all__ = ["open_image_files", "open_task_frames", "plan_lines", "preview", "trial_lines"]
 

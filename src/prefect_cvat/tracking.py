@@ -17,8 +17,9 @@ from prefect_cvat.auto_annotation.interface import (
 from prefect_cvat.clipping import clip_shape
 from prefect_cvat.exceptions import BadFunctionError, UnsupportedTaskError
 from prefect_cvat.function_output import check_geometry
-from prefect_cvat.media import Frame, decode
+from prefect_cvat.media import Frame
 from prefect_cvat.models import LabeledShapeRequest, ShapeType, enum_value
+from prefect_cvat.zip_chunk import decode
 
 __all__ = ["Seed", "ShapeContext", "ShapeTracker", "TrackingContext"]
 

@@ -19,8 +19,9 @@ from prefect_cvat.counted import counted
 from prefect_cvat.evaluation.dataset import IouType
 from prefect_cvat.evaluation.task import TaskEvaluation
 from prefect_cvat.frame_svg import AnnotatedFrame, render_figure, render_frame
-from prefect_cvat.media import Box, Frame, decode, open_frames
+from prefect_cvat.media import Box, Frame, open_frames
 from prefect_cvat.plan import Plan
+from prefect_cvat.zip_chunk import decode
 
 __all__ = ["OUTCOMES", "DrawnFrame", "FrameOutcomes", "find_worst_frames", "open_frames_of"]
 

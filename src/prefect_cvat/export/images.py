@@ -7,7 +7,8 @@ from contextlib import closing
 from pathlib import Path
 
 from prefect_cvat.export.names import FileNames
-from prefect_cvat.media import Box, ChunkFile, Frame, open_frames, read_image, read_stored_images
+from prefect_cvat.media import Box, ChunkFile, Frame, open_frames, read_stored_images
+from prefect_cvat.zip_chunk import read_image
 
 __all__ = ["ImageFolder"]
 
