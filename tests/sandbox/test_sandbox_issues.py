@@ -73,6 +73,15 @@ def test_an_issue_looks_as_the_api_says(http: Http, task: Task) -> None:
     assert http.json("GET", f"/api/comments/{comment['id']}") == comment
 
 
+def test_an_issue_is_deleted_once_and_by_those_who_may_see_it(http: Http, task: Task, stranger: str) -> None:
+    made = http.json("POST", "/api/issues", {"job": jobs_of(task)[0], **ISSUE}, status=201)
+    path = f"/api/issues/{made['id']}"
+    http.json("DELETE", path, status=403, authorization=stranger)
+    answer = http.send("DELETE", path)
+    assert (answer.status, answer.data) == (204, b"")
+    assert http.json("DELETE", path, status=404) == {"detail": "No Issue matches the given query."}
+
+
 def test_lists_are_paged_and_narrowed(http: Http, task: Task) -> None:
     first, second = jobs_of(task)
     ids = [
