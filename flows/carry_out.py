@@ -13,6 +13,7 @@ from prefect.runtime import flow_run
 
 from prefect_cvat.auto_annotation.loading import find_function
 from prefect_cvat.client import Client
+from prefect_cvat.counted import counted
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.flows.run_tags import add_tags, function_version, run_key, shard_key, task_tag
 from prefect_cvat.function_block import CvatFunction
@@ -107,7 +108,8 @@ def tell_what_is_there(report: RunReport, error: BaseException) -> None:
         outcome = "cancelled" if is_cancelled else "failed"
         why = "" if is_cancelled else "its process was told to end, or it has lost its slots to another run"
     publish_report(report, outcome=outcome, error=why)
-    ended = f"the run {'was cancelled' if outcome == 'cancelled' else 'failed'} after {report.frames} frames"
+    what = "was cancelled" if outcome == "cancelled" else "failed"
+    ended = f"the run {what} after {counted(report.frames, 'frame')}"
     if report.added:
         get_run_logger().warning(
             "%s: %d annotations that it has added are in task %d; running it again completes it, and adds"

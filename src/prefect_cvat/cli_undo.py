@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from prefect_cvat.cli_output import stdout
+from prefect_cvat.cli_output import print_lines, stdout
 from prefect_cvat.recorded_run import recorded_runs
 from prefect_cvat.undo import undo_run
 
@@ -51,8 +51,4 @@ def undo(
         return
     with context.obj.connect() as client:
         done = undo_run(client, run, dry_run=dry_run)
-    if as_json:
-        typer.echo(done.model_dump_json(indent=2))
-        return
-    for line in done.lines():
-        stdout.print(line, markup=False)
+    print_lines(done.lines(), done, as_json)

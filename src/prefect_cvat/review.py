@@ -21,6 +21,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from prefect_cvat.counted import counted
 from prefect_cvat.doubts import Box, Doubt, find_doubts
 from prefect_cvat.models import Job
 
@@ -195,13 +196,12 @@ class _Run:
         if summary.has_failed:
             reasons.append("not annotated: the function failed")
         elif summary.is_empty:
-            reasons.append(f"nothing found, as on {self._empty} of {len(self.summaries)} frames")
-        count = summary.count
-        noun = f"{summary.noun}{'s' if count > 1 else ''}"
+            reasons.append(f"nothing found, as on {self._empty} of {counted(len(self.summaries), 'frame')}")
+        shapes = counted(summary.count, summary.noun)
         if summary.unsure:
-            reasons.append(f"{summary.unsure} of {count} {noun} below {UNSURE}")
+            reasons.append(f"{summary.unsure} of {shapes} below {UNSURE}")
         elif summary.least_score < 1:
-            reasons.append(f"{count} {noun}, the least score {summary.least_score:.2f}")
+            reasons.append(f"{shapes}, the least score {summary.least_score:.2f}")
         if summary.closest is not None:
             pair = f"{self._name(summary.closest.label_id)}/{self._name(summary.closest.other_label_id)}"
             reasons.append(f"{summary.overlaps} overlapping: {pair} IoU {summary.closest.overlap:.2f}")

@@ -36,7 +36,7 @@ from prefect_cvat.exceptions import (
 )
 from prefect_cvat.server_url import normalize_url
 
-__all__ = ["RetryPolicy", "Transport", "normalize_url"]
+__all__ = ["RetryPolicy", "Transport"]
 
 logger = logging.getLogger(__name__)
 

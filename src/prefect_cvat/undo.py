@@ -11,13 +11,14 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from prefect_cvat.client import Client
+from prefect_cvat.counted import counted
 from prefect_cvat.identity import AttributeDefaults, attribute_defaults, identity
 from prefect_cvat.issues import Issue, delete_issue, list_issues
 from prefect_cvat.models import Job
 from prefect_cvat.recorded_run import RecordedJob, RecordedRun, find_run, read_run, recorded_runs
 from prefect_cvat.run_lock import only_run_on
 from prefect_cvat.run_record import ISSUES, AnnotationId
-from prefect_cvat.transport import normalize_url
+from prefect_cvat.server_url import normalize_url
 from prefect_cvat.upload import JobWriter
 
 __all__ = ["UndoReport", "undo_run"]
@@ -68,7 +69,8 @@ class UndoReport(BaseModel):
                 f"issues: {self.issues_removed} {removed}, {self.issues_touched} touched since and kept"
             )
         if self.removed and self.not_brought_back:
-            lines.append(f"what the run had removed is not brought back: {self.not_brought_back} annotations")
+            lost = counted(self.not_brought_back, "annotation")
+            lines.append(f"what the run had removed is not brought back: {lost}")
         return lines
 
 
