@@ -6,22 +6,21 @@ import contextlib
 import io
 import json
 import re
-import shlex
+import textwrap
+import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from unittest import SkipTest, mock
 
+import typer
 import yaml
 from sybil import Document, Example, Region
 from sybil.evaluators.python import PythonEvaluator
-from sybil.parsers.markdown import SkipParser
 from sybil.parsers.markdown.lexers import RawFencedCodeBlockLexer
 
-from prefect_cvat import cli
-
-SANDBOX = "127.0.0.1:8080"
-"""Where the pages say that the sandbox is."""
+from docs.shell import Printed, Shell
+from prefect_cvat.cli import app
+from prefect_cvat.run import Run
 
 INFO = re.compile(r'(?P<language>\S*)(?: title="(?P<title>[^"]+)")?\n')
 
@@ -29,26 +28,30 @@ INFO = re.compile(r'(?P<language>\S*)(?: title="(?P<title>[^"]+)")?\n')
 class Page:
     """A page whose blocks are run in order, in one namespace and in the current folder.
 
-    `python` is executed. `sh` are commands of prefect-cvat, which must succeed. `text` is what the block before
-    has printed, `...` standing for anything. `toml`, `json` and `yaml` are parsed, and there is nothing else. A
-    block with a title is a file, for the blocks after it. A block behind `<!-- skip: next "reason" -->` is not
-    run, nor may its output be shown without being skipped.
+    `python` is executed. `sh` are commands, which must succeed, or servers. `text` is what the block before has
+    printed, `...` standing for anything. `drawing` is drawn with characters, and what it names must be there. `toml`,
+    `json` and `yaml` are parsed. There is nothing else, and no block that is left out. One with a title is a file, for
+    the blocks after it.
 
     Args:
         path: The page.
-        address: Host and port of the sandbox that takes the place of the one that the page speaks of.
+        shell: Runs its commands.
+        instead: What takes the place of parts of the text, such as of addresses.
 
     Attributes:
-        skipped: Why blocks are not run, by line.
+        blocks: How many there are.
     """
 
-    def __init__(self, path: Path, address: str) -> None:
-        self.skipped: dict[int, str] = {}
-        self._printed: str | None = None
-        self._document = Document(path.read_text(encoding="utf-8").replace(SANDBOX, address), str(path))
-        for parser in (self._blocks, SkipParser()):
-            for region in parser(self._document):
-                self._document.add(region)
+    def __init__(self, path: Path, shell: Shell, instead: Mapping[str, str] | None = None) -> None:
+        text = path.read_text(encoding="utf-8")
+        for shown, real in (instead or {}).items():
+            text = text.replace(shown, real)
+        self._shell = shell
+        self._printed: Printed | None = None
+        self._document = Document(text, str(path))
+        for region in self._blocks(self._document):
+            self._document.add(region)
+        self.blocks = len(list(self._document.examples()))
 
     def run(self) -> None:
         """Run all blocks.
@@ -59,9 +62,6 @@ class Page:
         for example in self._document.examples():
             try:
                 example.evaluate()
-            except SkipTest as reason:
-                self.skipped[example.line] = str(reason)
-                self._printed = None
             except Exception as error:
                 error.add_note(f"in the block at {example.path}:{example.line}")
                 raise
@@ -85,11 +85,13 @@ class Page:
             case "python":
                 with contextlib.redirect_stdout(io.StringIO()) as printed:
                     PythonEvaluator()(example)
-                self._printed = printed.getvalue()
+                self._printed = Printed(printed.getvalue)
             case "sh":
-                self._printed = "".join(map(_run_command, _commands(example.parsed)))
+                self._printed = self._shell.run(example.parsed)
             case "text":
                 _compare(example.parsed, self._printed)
+            case "drawing":
+                _check_names(example.parsed)
             case "toml":
                 tomllib.loads(example.parsed)
             case "json":
@@ -104,36 +106,23 @@ def _language(example: Example) -> str | None:
     return example.region.lexemes.get("language")
 
 
-def _commands(text: str) -> Iterator[list[str]]:
-    for line in text.replace("\\\n", " ").splitlines():
-        if words := shlex.split(line, comments=True):
-            yield words
+def _compare(shown: str, printed: Printed | None) -> None:
+    assert printed is not None, "there is no block before this one that could have printed it"
+    pattern = re.compile(".*?".join(map(re.escape, _trimmed(shown).split("..."))), re.DOTALL)
+    while not printed.is_final() and not pattern.fullmatch(_trimmed(printed.read())):
+        time.sleep(0.1)
+    text = printed.read()
+    assert pattern.fullmatch(_trimmed(text)), f"the page shows\n{shown}\nprinted is\n{text}"
 
 
-def _run_command(words: list[str]) -> str:
-    """Run a command of prefect-cvat in this process, where all is imported; return what it prints."""
-    assert words[0] == "prefect-cvat", f"only prefect-cvat is run, not {shlex.join(words)!r}"
-    said, code = io.StringIO(), None
-    with (
-        mock.patch("sys.argv", words),
-        contextlib.redirect_stdout(io.StringIO()) as printed,
-        contextlib.redirect_stderr(said),
-    ):
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = end.code
-    assert not code, f"{shlex.join(words)!r} ended with {code}: {said.getvalue()}"
-    return printed.getvalue()
-
-
-def _compare(shown: str, printed: str | None) -> None:
-    assert printed is not None, "there is no block before this one that was run and could have printed it"
-    pattern = ".*?".join(map(re.escape, _trimmed(shown).split("...")))
-    assert re.fullmatch(pattern, _trimmed(printed), re.DOTALL), (
-        f"the page shows\n{shown}\nprinted is\n{printed}"
-    )
+def _check_names(drawing: str) -> None:
+    commands = re.findall(r"prefect-cvat (\w+)", drawing)
+    stages = re.findall(r"\b[a-z]+_[a-z]+\b", drawing)
+    assert commands or stages, f"nothing in this drawing can be checked:\n{drawing}"
+    unknown = set(commands) - set(typer.main.get_command(app).commands)
+    unknown |= {stage for stage in stages if not hasattr(Run, stage)}
+    assert not unknown, f"there is no {', '.join(sorted(unknown))}, which a drawing shows"
 
 
 def _trimmed(text: str) -> str:
-    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+    return "\n".join(line.rstrip() for line in textwrap.dedent(text).strip().splitlines())

@@ -1,0 +1,172 @@
+"""What runs the commands of `sh` blocks."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+import venv
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import metadata
+from pathlib import Path
+from typing import Self
+from unittest import mock
+
+from prefect_cvat import cli
+
+SERVERS = ("prefect-cvat sandbox", "prefect-cvat serve", "prefect-cvat webhooks", "prefect server start",
+           "prefect worker start")  # fmt: skip
+"""Commands that run until somebody stops them."""
+
+COMMAND_SECONDS = 180
+SERVER_SECONDS = 90
+
+
+class Shell:
+    """Runs commands in the current folder, and ends at its exit what still runs.
+
+    `prefect-cvat` runs in this process, where all is imported. It is a process of its own where it is a server, and
+    in a block that changes what processes find, by `pip` or `export`.
+
+    `pip` installs into a virtual environment of this shell, which has the libraries of this one but not
+    prefect-cvat: that comes from its wheel, and no index is asked. Processes are then those that are installed there.
+
+    Args:
+        folder: Where it keeps its environment and what servers print.
+        wheels: A folder with the wheel of this project.
+    """
+
+    def __init__(self, folder: Path, wheels: Path) -> None:
+        self._venv, self._logs, self._wheels = folder / "venv", folder / "logs", wheels
+        self._servers: list[subprocess.Popen[bytes]] = []
+        self._environment = mock.patch.dict(os.environ)
+
+    def __enter__(self) -> Self:
+        self._environment.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for server in self._servers:
+            _end(server)
+        self._environment.stop()
+
+    def run(self, text: str) -> Printed:
+        """Run commands, one a line; all must succeed.
+
+        Returns:
+            What they print to the standard output. A server must be the last of them.
+        """
+        printed, apart = "", False
+        for words in _commands(text):
+            if shlex.join(words).startswith(SERVERS):
+                return self._start(words)
+            apart = apart or words[0] in ("pip", "export")
+            printed += self._run(words, apart)
+        return Printed(lambda: printed)
+
+    def _run(self, words: list[str], apart: bool) -> str:
+        match words:
+            case ["export", *assignments]:
+                os.environ.update(assignment.split("=", 1) for assignment in assignments)
+                return ""
+            case ["pip", *arguments]:
+                return self._pip(arguments)
+            case ["prefect-cvat", *_] if not apart:
+                return _run_in_this_process(words)
+            case ["prefect-cvat" | "prefect", *_]:
+                return _finished(self._executable(words))
+        raise AssertionError(f"no command that is known here: {shlex.join(words)}")
+
+    def _start(self, words: list[str]) -> Printed:
+        self._logs.mkdir(exist_ok=True)
+        log = self._logs / f"{len(self._servers)}.txt"
+        with log.open("wb") as file:
+            server = subprocess.Popen(
+                self._executable(words), stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        self._servers.append(server)
+        deadline = time.monotonic() + SERVER_SECONDS
+        return Printed(log.read_text, lambda: server.poll() is not None or time.monotonic() > deadline)
+
+    def _executable(self, words: list[str]) -> list[str]:
+        python = str(self._venv / "bin" / "python") if self._venv.exists() else sys.executable
+        module, *arguments = words
+        if (self._venv / "bin" / module).exists():
+            return [str(self._venv / "bin" / module), *arguments]
+        return [python, "-m", module.replace("-", "_"), *arguments]
+
+    def _pip(self, arguments: list[str]) -> str:
+        for name, extra in re.findall(r"([\w-]+)\[([\w-]+)\]", " ".join(arguments)):
+            assert extra in metadata(name).get_all("Provides-Extra", []), f"{name} has no extra {extra!r}"
+        if not self._venv.exists():
+            venv.create(self._venv)
+            [packages] = self._venv.glob("lib/python*/site-packages")
+            libraries = [path for path in sys.path if path.endswith("-packages")]
+            (packages / "libraries.pth").write_text("\n".join(libraries))
+            if not any("prefect-cvat" in argument for argument in arguments):
+                self._pip(["install", "prefect-cvat"])  # as the start page has it
+        settings = {
+            "PIP_FIND_LINKS": str(self._wheels),
+            "PIP_NO_INDEX": "1",
+            "PIP_NO_BUILD_ISOLATION": "0",  # pip takes it the wrong way round: do not isolate; setuptools is there
+            "PIP_NO_DEPS": "1",  # they are all there, and to find that out takes pip many seconds
+            "PIP_IGNORE_INSTALLED": "1",  # what is installed where the tests run is not installed here
+        }
+        command = [str(self._venv / "bin" / "python"), "-m", "pip", *arguments]
+        return _finished(command, {**os.environ, **settings})
+
+
+@dataclass(frozen=True)
+class Printed:
+    """What commands print.
+
+    Attributes:
+        read: What it is until now.
+        is_final: Whether nothing more will come.
+    """
+
+    read: Callable[[], str]
+    is_final: Callable[[], bool] = lambda: True
+
+
+def _commands(text: str) -> Iterator[list[str]]:
+    for line in text.replace("\\\n", " ").splitlines():
+        if words := shlex.split(line, comments=True):
+            yield words
+
+
+def _run_in_this_process(words: list[str]) -> str:
+    said, code = io.StringIO(), None
+    with (
+        mock.patch("sys.argv", words),
+        contextlib.redirect_stdout(io.StringIO()) as printed,
+        contextlib.redirect_stderr(said),
+    ):
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = end.code
+    assert not code, f"{shlex.join(words)!r} ended with {code}: {said.getvalue()}"
+    return printed.getvalue()
+
+
+def _finished(command: list[str], environment: dict[str, str] | None = None) -> str:
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=COMMAND_SECONDS)
+    assert done.returncode == 0, f"{shlex.join(command)!r} ended with {done.returncode}: {done.stderr}"
+    return done.stdout
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(server.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(10)
+        os.killpg(server.pid, signal.SIGKILL)
+    server.wait()
