@@ -21,8 +21,14 @@ from unittest import mock
 
 from prefect_cvat import cli
 
-SERVERS = ("prefect-cvat sandbox", "prefect-cvat serve", "prefect-cvat webhooks", "prefect server start",
-           "prefect worker start")  # fmt: skip
+SERVERS = (
+    "prefect-cvat sandbox",
+    "prefect-cvat serve",
+    "prefect-cvat webhooks",
+    "prefect server start",
+    "prefect worker start",
+    "python find_new_tasks.py",
+)
 """Commands that run until somebody stops them."""
 
 COMMAND_SECONDS = 180
@@ -53,8 +59,7 @@ class Shell:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for server in self._servers:
-            _end(server)
+        _end(self._servers)
         self._environment.stop()
 
     def run(self, text: str) -> Printed:
@@ -163,10 +168,11 @@ def _finished(command: list[str], environment: dict[str, str] | None = None) -> 
     return done.stdout
 
 
-def _end(server: subprocess.Popen[bytes]) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(server.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            server.wait(10)
-        os.killpg(server.pid, signal.SIGKILL)
-    server.wait()
+def _end(servers: list[subprocess.Popen[bytes]]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        for server in servers:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.pid, number)
+        for server in servers:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                server.wait(10)

@@ -12,7 +12,8 @@ import pytest
 from prefect_cvat.auto_annotation import label_spec
 from prefect_cvat.demo import create_demo_clip, create_demo_task
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 PYTHON = [code for language, code in BLOCKS if language == "python"]
 COMMANDS = [
@@ -34,6 +35,29 @@ def task(sandbox):
         client.login((sandbox.user, sandbox.password))
         token = client._transport.json("POST", "/api/auth/access_tokens", body={"name": "readme"})["value"]
         yield create_demo_task(client), token, client
+
+
+@pytest.fixture
+def commands_of_make(tmp_path):
+    """What make would run in the environment of these tests: `make test` would run this test, and so on."""
+    for name in ("Makefile", "pyproject.toml"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / ".venv").symlink_to(sys.prefix)
+    complete = " ".join(f"--old-file=.venv/{name}" for name in (".installed", ".installed-dev"))
+
+    def run(command: str) -> list[str]:
+        done = subprocess.run(
+            shlex.split(command),
+            cwd=tmp_path,
+            env={**os.environ, "MAKEFLAGS": f"--dry-run {complete}"},
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert done.returncode == 0, done.stderr
+        return re.findall(r"^(?:\w+=\S+ )*\.venv/bin/(.*)$", done.stdout, re.MULTILINE)
+
+    return run
 
 
 @pytest.fixture
@@ -61,6 +85,7 @@ def boxes(task):
 
 
 def test_there_is_no_block_that_is_not_looked_at():
+    assert README.count("```") + README.count("~~~") == 2 * len(BLOCKS)
     assert {language for language, _ in BLOCKS} == {"python", "sh"}
     assert (len(PYTHON), len(COMMANDS)) == (3, 9)
     others = [
@@ -70,7 +95,21 @@ def test_there_is_no_block_that_is_not_looked_at():
         for line in code.splitlines()
         if line not in COMMANDS
     ]
-    assert [line.split()[0] for line in others] == ["make", "make", "export"]
+    assert [line.partition("#")[0].strip() for line in others] == [
+        "make demo",
+        "make test",
+        "export CVAT_ACCESS_TOKEN=...",
+    ]
+
+
+def test_make_demo_is_the_command_of_test_demo(commands_of_make):
+    assert commands_of_make("make demo") == ["prefect-cvat demo"]
+
+
+def test_make_test_checks_all_and_runs_these_tests(commands_of_make):
+    commands = commands_of_make("make test")
+    assert {"ruff check .", "ruff format --check .", "mypy -p prefect_cvat", "lint-imports"} < set(commands)
+    assert commands[-1].startswith("pytest")
 
 
 def test_the_code_runs(sandbox, task):

@@ -1,0 +1,87 @@
+"""docs/operations.md: all of it is carried out, on the Prefect server that it starts, and with a sandbox."""
+
+import re
+import shutil
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from docs.conftest import free_port, shell, wheels  # noqa: F401 (fixtures)
+from docs.pages import Page
+from docs.shell import Printed, Shell
+from pictures import picture
+from prefect_cvat.demo import coco_labels
+from prefect_cvat.deployments.definitions import PREFECT_YAML
+from prefect_cvat.function_block import CvatFunction
+
+PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+@pytest.fixture
+def prefect_address(tmp_path, free_port, monkeypatch):  # noqa: F811
+    """Where the Prefect server that the page starts is to be; its home is empty."""
+    port = free_port()
+    address = f"127.0.0.1:{port}"
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
+    monkeypatch.setenv("PREFECT_SERVER_API_PORT", str(port))
+    monkeypatch.setenv("PREFECT_API_URL", f"http://{address}/api")
+    monkeypatch.setenv("COLUMNS", "200")
+    with temporary_settings({PREFECT_API_URL: f"http://{address}/api"}):
+        yield address
+
+
+@pytest.fixture
+def project(client):
+    """The number of a project with a task that was made last night."""
+    labels = [label.model_dump(mode="json", exclude_none=True) for label in coco_labels()]
+    project = client.json("POST", "/api/projects", body={"name": "streets", "labels": labels})["id"]
+    task = client.create_task("night-1", [], project_id=project)
+    client.upload_images(task.id, {"dark.png": picture()})
+    return project
+
+
+def test_the_page_runs(sandbox, client, project, prefect_address, shell, free_port, monkeypatch):  # noqa: F811
+    start = Shell._start
+
+    def start_and_wait(self: Shell, words: list[str]) -> Printed:
+        printed = start(self, words)
+        if words[:2] == ["prefect", "server"]:
+            _wait_for(f"http://{prefect_address}/api/health")
+        return printed
+
+    monkeypatch.setattr(Shell, "_start", start_and_wait)
+    token = client.json("POST", "/api/auth/access_tokens", body={"name": "operations"})["value"]
+    shutil.copy(PREFECT_YAML, "prefect.yaml")  # the page asks for a copy
+    receiver = f"127.0.0.1:{free_port()}"
+    instead = {
+        "127.0.0.1:4200": prefect_address,
+        "https://cvat.example.com": sandbox.url,
+        "cvat-example-com": re.sub(r"\W+", "-", sandbox.url.removeprefix("http://")),
+        "as robot": "as admin",
+        "CVAT_ACCESS_TOKEN=...": f"CVAT_ACCESS_TOKEN={token}",
+        "--project 7": f"--project {project}",
+        "of project 7 at": f"of project {project} at",
+        "project_id=7": f"project_id={project}",
+        '"project_id": 7': f'"project_id": {project}',
+        "hooks.example.com:8081": receiver,
+        "--host 0.0.0.0 --port 8081": f"--port {receiver.partition(':')[2]}",
+        "0.0.0.0:8081": receiver,
+    }
+    Page(PAGE, shell, instead).run()
+    assert CvatFunction.load("street").label_map == {"truck": "car", "traffic light": None}
+
+
+def _wait_for(url: str, seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            if httpx.get(url).is_success:
+                return
+        except httpx.TransportError:
+            time.sleep(0.2)
+    raise TimeoutError(f"{url} does not answer")
