@@ -18,7 +18,7 @@ from sybil import Document, Example, Region
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown.lexers import RawFencedCodeBlockLexer
 
-from docs.shell import Printed, Shell
+from docs.shell import Printed, Shell, starts_server
 from prefect_cvat.cli import app
 from prefect_cvat.run import Run
 
@@ -59,12 +59,16 @@ class Page:
         Raises:
             Exception: One failed; a note says which.
         """
+        server = False
         for example in self._document.examples():
             try:
+                assert not server or _language(example) == "text", "a server goes before what it prints"
+                server = _language(example) == "sh" and any(map(starts_server, example.parsed.splitlines()))
                 example.evaluate()
             except Exception as error:
                 error.add_note(f"in the block at {example.path}:{example.line}")
                 raise
+        assert not server, "a server goes before what it prints"
 
     def run_first(self, language: str) -> None:
         """Run the first block of a language."""

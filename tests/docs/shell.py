@@ -35,6 +35,11 @@ COMMAND_SECONDS = 180
 SERVER_SECONDS = 90
 
 
+def starts_server(command: str) -> bool:
+    """Whether a command runs until somebody stops it."""
+    return command.startswith(SERVERS)
+
+
 class Shell:
     """Runs commands in the current folder, and ends at its exit what still runs.
 
@@ -66,15 +71,17 @@ class Shell:
         """Run commands, one a line; all must succeed.
 
         Returns:
-            What they print to the standard output. A server must be the last of them.
+            What they print to the standard output; or what a server prints, which must be the last of them.
         """
-        printed, apart = "", False
+        printed, apart, server = "", False, None
         for words in _commands(text):
-            if shlex.join(words).startswith(SERVERS):
-                return self._start(words)
+            assert server is None, f"{shlex.join(words)!r} comes after a server, which does not end"
             apart = apart or words[0] in ("pip", "export")
-            printed += self._run(words, apart)
-        return Printed(lambda: printed)
+            if starts_server(shlex.join(words)):
+                server = self._start(words)
+            else:
+                printed += self._run(words, apart)
+        return server or Printed(lambda: printed)
 
     def _run(self, words: list[str], apart: bool) -> str:
         match words:
