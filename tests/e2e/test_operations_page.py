@@ -16,10 +16,18 @@ from pictures import picture
 from prefect_cvat.demo import coco_labels
 from prefect_cvat.deployments.definitions import PREFECT_YAML
 from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.sandbox import Sandbox
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 
 pytestmark = pytest.mark.filterwarnings("default")
+
+
+@pytest.fixture
+def sandbox():
+    """One for the page alone, so that its task is task 1."""
+    with Sandbox() as server:
+        yield server
 
 
 @pytest.fixture
