@@ -29,7 +29,7 @@ wheel: $(VENV)/.installed-dev
 	rm -rf $(WHEEL) build/lib build/bdist.*
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --no-index --target $(WHEEL) .
 
-# the documentation as a site, in build/site; its code blocks are run by `make pytest`
+# the documentation as a site, in build/site; its code blocks are run by `make pytest`, those of operations by `make e2e`
 docs: wheel $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 

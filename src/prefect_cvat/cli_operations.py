@@ -55,7 +55,7 @@ def setup(
     from prefect_cvat.deployments.setup import set_up
 
     done = set_up(
-        _given_credentials(context.obj),
+        _given_credentials(context),
         credentials=credentials,
         runs_per_server=runs_per_server,
         work_pool=None if no_work_pool else work_pool,
@@ -115,17 +115,30 @@ def serve(
     )
 
 
-def _given_credentials(server: Server) -> CvatCredentials | None:
-    """The log-in of the options before the subcommand, if there is one."""
+def _given_credentials(context: typer.Context) -> CvatCredentials | None:
+    """The log-in of the options before the subcommand, if there is one.
+
+    A token that stands in the environment is for the server that is named, and none if none is: it is not
+    sent to the default address, where a stored log-in is meant.
+    """
     from prefect_cvat.credentials import CvatCredentials
 
+    server: Server = context.obj
     login: dict[str, Any] = {}
     if (user_and_password := server.login()) is not None:
         login = {"username": user_and_password[0], "password": SecretStr(user_and_password[1])}
-    elif server.access_token is not None:
+    elif server.access_token is not None and _is_typed(context, "server_host", "access_token"):
         login = {"access_token": SecretStr(server.access_token)}
     else:
         return None
     return CvatCredentials(
         url=server.url, organization=server.organization, verify_tls=not server.insecure, **login
     )
+
+
+def _is_typed(context: typer.Context, *options: str) -> bool:
+    """Whether one of the options before the subcommand was given on the command line."""
+    before = context.parent
+    assert before is not None
+    sources = (before.get_parameter_source(name) for name in options)
+    return any(source is not None and source.name == "COMMANDLINE" for source in sources)

@@ -219,6 +219,14 @@ def test_the_command_tells_each_thing_and_no_secret(credentials, sandbox):
     assert CvatCredentials.load("of-command").password == credentials.password
 
 
+def test_a_token_of_the_environment_is_for_the_server_that_is_named(credentials, sandbox):
+    environment = {"PREFECT_API_URL": PREFECT_API_URL.value(), "CVAT_ACCESS_TOKEN": "of-another-server"}
+    done = command("setup", "--credentials", "not-there", **environment)
+    assert (done.returncode, "there is no block cvat-credentials/not-there" in done.stderr) == (2, True)
+    done = command("--server-host", sandbox.url, "setup", "--credentials", "not-there", **environment)
+    assert (done.returncode, "401" in done.stderr) == (1, True), done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
