@@ -36,7 +36,8 @@ class Settings(BaseSettings):
         default_factory=lambda: Path(platformdirs.user_state_dir("prefect-cvat")) / "runs",
         description=(
             "Where it is recorded what runs have added, which `prefect-cvat undo` goes by. On storage that"
-            " several machines share, each of them can undo the runs of the others."
+            " several machines share, each of them can undo the runs of the others. With `annotate shards`"
+            " each machine records its shards, and that of the flow run the issues."
         ),
     )
     function_modules: Annotated[tuple[str, ...], NoDecode] = Field(
