@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
-from prefect_cvat.auto_annotation.functions import nanodet_detection
+from prefect_cvat.auto_annotation.loading import load_function
 from prefect_cvat.detection import DetectionContext
 from prefect_cvat.evaluation import Evaluation, evaluate
 from prefect_cvat.evaluation.dataset import IouType
@@ -71,7 +71,8 @@ def main() -> None:
         held_out = read_cells(example.read_photographs(arguments.folder)[1::2], example.LABELS)
         measure_thresholds(*held_out, example.create(str(arguments.weights)), arguments.halvings)
     else:
-        measure_thresholds(*read_coco(arguments.folder), nanodet_detection.create(), arguments.halvings)
+        function = load_function("nanodet_detection", {})  # torch comes with it
+        measure_thresholds(*read_coco(arguments.folder), function, arguments.halvings)
 
 
 def read_cells(photographs: Any, labels: Sequence[str]) -> tuple[dict[str, Any], list[Path]]:

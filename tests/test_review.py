@@ -21,12 +21,12 @@ from prefect_cvat.auto_annotation import (
     tag,
 )
 from prefect_cvat.doubts import Doubt, find_doubts
-from prefect_cvat.exceptions import BadFunctionError
+from prefect_cvat.exceptions import BadFunctionError, StorageError
 from prefect_cvat.media import Frame
 from prefect_cvat.models import Job
 from prefect_cvat.report import RunReport
 from prefect_cvat.report_markdown import render_markdown
-from prefect_cvat.review import FrameSummary, rank_frames, summarize_shapes
+from prefect_cvat.review import IN_MEMORY, FrameSummaries, FrameSummary, rank_frames, summarize_shapes
 from prefect_cvat.track_review import SeenTrack, summarize_tracks
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "review.py"
@@ -352,3 +352,26 @@ def test_photographs_with_mistakes_come_first(client, test_data):
     assert sum(mistakes.values()) == 72
     assert benchmark.share_on_first(order, mistakes, 0.25) > 0.4  # no order: 0.25; it was 0.48
     assert benchmark.share_on_first(order[::-1], mistakes, 0.25) < 0.25
+
+
+def test_summaries_on_disk_are_ranked_as_those_in_memory():
+    shapes = [box(n, 0, n + 10, 10, score=0.3 + 0.01 * n, label=1 + n % 3) for n in range(60)]
+    summaries = [
+        summarize_shapes(n % 900, shapes[n % 7 : 5 + n % 9], tags=n % 2) for n in range(IN_MEMORY // 100)
+    ]
+    kept = FrameSummaries(summaries[:5])
+    kept.extend(summaries[5:])
+    assert kept._file.tell() > IN_MEMORY
+    assert list(kept) == summaries
+    assert rank(kept, most=30) == rank(summaries, most=30)
+
+
+def test_where_the_disk_is_full_it_is_said(monkeypatch):
+    kept = FrameSummaries()
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(kept, "_file", SimpleNamespace(seek=lambda *_: 0, writelines=full))
+    with pytest.raises(StorageError, match="No space left"):
+        kept.extend([FrameSummary(0)])

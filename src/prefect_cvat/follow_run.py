@@ -20,6 +20,7 @@ from prefect_cvat.media import Box, ChunkFile, Frame, open_frames, open_frames_r
 from prefect_cvat.options import Options
 from prefect_cvat.plan import Batch, Plan
 from prefect_cvat.remap import Annotations
+from prefect_cvat.review import FrameSummaries
 from prefect_cvat.run import BatchDetections, Run
 from prefect_cvat.seeds import FollowedObject, FollowOptions, SeedReader
 from prefect_cvat.track_review import summarize_ends
@@ -173,7 +174,9 @@ class FollowRun(Run):
             self.report.keyframes = tracks.keyframes
             self.report.track_frames = tracks.frames
             self.report.lost = sum(way.lost for way in self._ways)
-            self._summaries = summarize_ends(tracks.lost, {frame.number: frame for frame in self.plan.frames})
+            self._summaries = FrameSummaries(
+                summarize_ends(tracks.lost, {frame.number: frame for frame in self.plan.frames})
+            )
         with self._timed("upload"):
             touched: set[int] = set()
             for with_seeds in (False, True):

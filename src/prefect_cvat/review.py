@@ -14,18 +14,23 @@ Scores of detectors are rarely calibrated: the number is good for an order of fr
 
 from __future__ import annotations
 
+import os
+import tempfile
+import weakref
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import nsmallest
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from prefect_cvat.counted import counted
 from prefect_cvat.doubts import Box, Doubt, find_doubts
+from prefect_cvat.exceptions import StorageError
 from prefect_cvat.models import Job
 
-__all__ = ["FrameReview", "FrameSummary", "rank_frames", "summarize_shapes"]
+__all__ = ["FrameReview", "FrameSummaries", "FrameSummary", "rank_frames", "summarize_shapes"]
 
 UNSURE = 0.5
 """Below this score, reasons speak of a shape as unsure."""
@@ -35,6 +40,9 @@ RARE_SHARE = 0.01
 
 RARE_WORK = 0.5
 """Corrections that are expected of a shape for its label being rare."""
+
+IN_MEMORY = 1 << 17
+"""Up to how many bytes the summaries of a run are held in memory: those of some 500 frames."""
 
 
 class FrameReview(BaseModel):
@@ -120,6 +128,37 @@ class FrameSummary:
             self.box, self._box_work = box, work
 
 
+class FrameSummaries:
+    """The summaries of all frames of a run: on disk if they are many, because a run keeps them to its end.
+
+    May be gone through several times, but not by several at a time.
+    """
+
+    def __init__(self, summaries: Iterable[FrameSummary] = ()) -> None:
+        self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 (goes with this object)
+        weakref.finalize(self, self._file.close)
+        self.extend(summaries)
+
+    def extend(self, summaries: Iterable[FrameSummary]) -> None:
+        """Add some.
+
+        Raises:
+            StorageError: The disk does not take them.
+        """
+        try:
+            self._file.seek(0, os.SEEK_END)
+            self._file.writelines(_SUMMARY.dump_json(summary) + b"\n" for summary in summaries)
+        except OSError as error:
+            raise StorageError(f"what is known of the frames cannot be kept: {error}") from error
+
+    def __iter__(self) -> Iterator[FrameSummary]:
+        self._file.seek(0)
+        return map(_SUMMARY.validate_json, self._file)
+
+
+_SUMMARY: TypeAdapter[FrameSummary] = TypeAdapter(FrameSummary)
+
+
 def summarize_shapes(frame: int, shapes: Sequence[Mapping[str, Any]], tags: int = 0) -> FrameSummary:
     """Sum up the shapes of a frame, given as the server's JSON objects."""
     summary = FrameSummary(frame, tags=tags)
@@ -128,7 +167,7 @@ def summarize_shapes(frame: int, shapes: Sequence[Mapping[str, Any]], tags: int 
 
 
 def rank_frames(
-    summaries: Iterable[FrameSummary],
+    summaries: FrameSummaries | Sequence[FrameSummary],
     *,
     labels: Mapping[int, str],
     jobs: Sequence[Job],
@@ -144,14 +183,16 @@ def rank_frames(
         url: The task's address in CVAT.
         most: How many frames at the most. Those without expected work are none of them.
     """
-    run = _Run(tuple(summaries), labels)
-    ranked = sorted((-run.work(summary), summary.frame, index) for index, summary in enumerate(run.summaries))
+    run = _Run(summaries, labels)
+    first = nsmallest(
+        most,
+        ((-run.work(summary), summary.frame, index, summary) for index, summary in enumerate(summaries)),
+    )
     reviews = []
-    for negative_work, frame, index in ranked[:most]:
+    for negative_work, frame, _, summary in first:
         if not negative_work:
             break
         job_id = next(job.id for job in jobs if job.start_frame <= frame <= job.stop_frame)
-        summary = run.summaries[index]
         reviews.append(
             FrameReview(
                 frame=frame,
@@ -169,15 +210,16 @@ def rank_frames(
 class _Run:
     """What only all frames together tell: which labels are rare, how many shapes a frame has."""
 
-    def __init__(self, summaries: tuple[FrameSummary, ...], names: Mapping[int, str]) -> None:
-        self.summaries = summaries
+    def __init__(self, summaries: Iterable[FrameSummary], names: Mapping[int, str]) -> None:
         self._names = names
+        self._frames = self._empty = done = 0
         counts: Counter[int] = Counter()
         for summary in summaries:
             counts.update(dict(summary.labels))
+            self._frames += 1
+            self._empty += summary.is_empty
+            done += not summary.has_failed
         self._rare = {label for label, count in counts.items() if count < RARE_SHARE * counts.total()}
-        done = sum(not summary.has_failed for summary in summaries)
-        self._empty = sum(summary.is_empty for summary in summaries)
         self._filled_share = 1 - self._empty / done if done else 0.0
         self._mean_count = counts.total() / done if done else 0.0
 
@@ -196,7 +238,7 @@ class _Run:
         if summary.has_failed:
             reasons.append("not annotated: the function failed")
         elif summary.is_empty:
-            reasons.append(f"nothing found, as on {self._empty} of {counted(len(self.summaries), 'frame')}")
+            reasons.append(f"nothing found, as on {self._empty} of {counted(self._frames, 'frame')}")
         shapes = counted(summary.count, summary.noun)
         if summary.unsure:
             reasons.append(f"{summary.unsure} of {shapes} below {UNSURE}")

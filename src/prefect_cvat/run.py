@@ -33,7 +33,7 @@ from prefect_cvat.plan import Batch, Plan, make_plan, read_task
 from prefect_cvat.provenance import Provenance, function_version, name_of
 from prefect_cvat.remap import Annotations
 from prefect_cvat.report import SCORE_BINS, RunReport
-from prefect_cvat.review import FrameReview, FrameSummary, rank_frames
+from prefect_cvat.review import FrameReview, FrameSummaries, rank_frames
 from prefect_cvat.run_lock import only_run_on
 from prefect_cvat.run_record import RecordHeader, RunRecord, checked_run_id
 from prefect_cvat.upload import JobWriter
@@ -89,8 +89,8 @@ class Run(ABC):
         self._record = RunRecord(self._describe)
         self._plan: Plan | None = None
         self._writers: dict[int, JobWriter] = {}
-        self._frames_to_upload: dict[int, set[int]] = {}
-        self._summaries: list[FrameSummary] = []
+        self._uploaded: dict[int, set[int]] = {}  # of the jobs that are not complete yet
+        self._summaries = FrameSummaries()
         self._spool: Path | None = None
         self._download_slots = threading.Semaphore(options.downloads)
         self._detect_lock = threading.Lock()
@@ -160,10 +160,6 @@ class Run(ABC):
                 defaults=defaults,
                 record=self._record.of_job(job.id),
             )
-            for job in plan.jobs
-        }
-        self._frames_to_upload = {
-            job.id: {frame.number for frame in plan.frames_between(job.start_frame, job.stop_frame)}
             for job in plan.jobs
         }
         self._plan = plan
@@ -247,7 +243,7 @@ class Run(ABC):
 
     def undo_upload(self) -> None:
         """Remove what this run has written so far, from every job, also if that fails for some."""
-        self._summaries.clear()
+        self._summaries = FrameSummaries()
         failures = []
         for writer in self._writers.values():
             try:
@@ -292,7 +288,7 @@ class Run(ABC):
             report.overlapping_human += annotations.overlapping_human
             report.unmatched = dict(Counter(report.unmatched) + annotations.unmatched)
             report.failed_frames.update(annotations.errors)
-            self._summaries += annotations.summaries
+            self._summaries.extend(annotations.summaries)
 
     def _fetch(self, _batch: Batch, number: int) -> ChunkFile:
         assert self._spool is not None
@@ -303,10 +299,12 @@ class Run(ABC):
         numbers = [frame.number for frame in batch.frames]
         for job in self.plan.jobs_between(numbers[0], numbers[-1]):
             with self._report_lock:
-                still_to_upload = self._frames_to_upload[job.id]
-                still_to_upload.difference_update(numbers)
-            if not still_to_upload:
+                uploaded = self._uploaded.setdefault(job.id, set())
+                uploaded.update(n for n in numbers if job.start_frame <= n <= job.stop_frame)
+                all_of_it = self.plan.frames_between(job.start_frame, job.stop_frame)
+            if len(uploaded) == len(all_of_it):
                 self._writers[job.id].verify()
+                self._uploaded[job.id] = set()
 
     # --- what holds them together ---
 
@@ -354,8 +352,6 @@ class Run(ABC):
 
     def _rank_frames(self) -> list[FrameReview]:
         """The frames to look at first, as many as are needed."""
-        if not self._summaries:
-            return []
         return rank_frames(
             self._summaries,
             labels={label.id: label.name for label in self.plan.info.labels},

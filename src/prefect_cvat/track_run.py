@@ -16,6 +16,7 @@ from prefect_cvat.exceptions import UnsupportedTaskError
 from prefect_cvat.options import Options
 from prefect_cvat.plan import Batch, Plan, TaskInfo
 from prefect_cvat.remap import Annotations
+from prefect_cvat.review import FrameSummaries
 from prefect_cvat.track_options import TrackOptions
 from prefect_cvat.track_review import SeenTrack, summarize_tracks
 from prefect_cvat.tracks import TrackAssembler
@@ -149,7 +150,9 @@ class TrackRun(AnnotateRun):
         self.report.untracked = sum(seen.detections for seen in self._seen.values()) - sum(
             seen.detections for seen in kept
         )
-        self._summaries = summarize_tracks(kept, {frame.number: frame for frame in self.plan.frames})
+        self._summaries = FrameSummaries(
+            summarize_tracks(kept, {frame.number: frame for frame in self.plan.frames})
+        )
 
 
 def check_takes_tracks(info: TaskInfo) -> None:
