@@ -18,6 +18,7 @@ from prefect_cvat.sandbox.exchange import forbidden
 from prefect_cvat.settings import Settings
 from prefect_cvat.transport import RetryPolicy
 from prefect_cvat.upload import JobWriter
+from unknown_fates import LATE, with_each_unknown_fate
 
 SPEC = DetectionFunctionSpec(labels=[label_spec("car", 7)])
 
@@ -31,7 +32,6 @@ def detect(context, image):
 FUNCTION = SimpleNamespace(spec=SPEC, detect=detect)
 
 OPENS = {"methods": ["POST"], "path": "/api/issues$"}
-LATE = {"kind": "late_commit", "answer": 504, "delay": 0.2}
 
 TOUCHES = {
     "resolve": lambda client, issue: client.json("PATCH", f"/api/issues/{issue}", body={"resolved": True}),
@@ -275,16 +275,7 @@ def test_an_issue_that_somebody_has_touched_stays(client, task_id, touch):
     assert [frame for _, frame, _ in issues(client, task_id)] == [5]
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        {"kind": "status", "status": 504, "when": "after"},
-        {"kind": "status", "status": 500, "when": "before"},
-        {"kind": "reset", "when": "after"},
-        LATE,
-    ],
-    ids=lambda fault: "-".join(map(str, fault.values())),
-)
+@with_each_unknown_fate
 def test_undoing_goes_on_where_the_fate_of_a_request_is_unknown(client, task_id, faults, fault):
     run = annotate_task(client, task_id, FUNCTION, open_issues=2)
     faults.set([{"methods": ["DELETE"], "path": "/api/issues/", "fault": fault, "times": 3}])

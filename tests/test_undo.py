@@ -16,11 +16,11 @@ from prefect_cvat.exceptions import (
 from prefect_cvat.recorded_run import read_run, recorded_runs
 from prefect_cvat.run_lock import only_run_on
 from prefect_cvat.upload import JobWriter
+from unknown_fates import with_each_unknown_fate
 
 WRITES = {"methods": ["PATCH"], "path": "/annotations$"}
 DELETES = {**WRITES, "actions": ["delete"]}
 CREATES = {**WRITES, "actions": ["create"]}
-LATE = {"kind": "late_commit", "answer": 504, "delay": 0.2}
 
 
 @pytest.fixture(autouse=True)
@@ -196,16 +196,7 @@ def test_a_run_that_adds_nothing_leaves_no_record(client, scene, runs_dir):
 # --- when things go wrong ---
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        {"kind": "status", "status": 504, "when": "after"},
-        {"kind": "status", "status": 500, "when": "before"},
-        {"kind": "reset", "when": "after"},
-        LATE,
-    ],
-    ids=lambda fault: "-".join(map(str, fault.values())),
-)
+@with_each_unknown_fate
 @pytest.mark.parametrize("requests", [CREATES, DELETES], ids=["of the run", "of undoing it"])
 def test_a_request_whose_fate_is_unknown_changes_nothing(client, scene, faults, fault, requests):
     scene.place()

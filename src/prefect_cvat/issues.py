@@ -45,6 +45,7 @@ RETRY = RetryPolicy()
 """How long is waited before a request whose fate is unknown is looked into, and sent again."""
 
 _UNKNOWN_FATE = (TransportError, ServerError, InvalidResponseError)
+"""The errors after which an issue may be there. After 429 it is not: that is a refusal."""
 
 
 class Issue(BaseModel):
