@@ -41,7 +41,7 @@ from prefect_cvat.issues import open_issues
 from prefect_cvat.options import Options
 from prefect_cvat.plan import Plan, make_plan, read_task
 from prefect_cvat.report import RunReport
-from prefect_cvat.run_record import RecordHeader, RunRecord
+from prefect_cvat.run_record import RecordHeader, RunRecord, TaskIdentity
 from prefect_cvat.settings import Settings
 from prefect_cvat.shards import make_shards, merge_reports
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
@@ -192,7 +192,7 @@ def _carry_out(
         merged = merge_reports(whole, reports, options.frames_to_rank)
         if options.open_issues:
             reviews = merged.review[: options.open_issues]
-            open_issues(client, reviews, plan.info, _record_of(merged, client.url), merged)
+            open_issues(client, reviews, plan.info, _record_of(merged, client.url, plan), merged)
     except BaseException as error:
         merged = merge_reports(whole, reports, options.review_frames)
         merged.seconds = time.perf_counter() - started
@@ -205,7 +205,7 @@ def _carry_out(
     return merged
 
 
-def _record_of(report: RunReport, server: str) -> RunRecord:
+def _record_of(report: RunReport, server: str, plan: Plan) -> RunRecord:
     """Where it is written down what the flow run itself adds: issues. Each shard writes a file of its own."""
 
     def header() -> RecordHeader:
@@ -214,6 +214,7 @@ def _record_of(report: RunReport, server: str) -> RunRecord:
             run=report.run,
             server=server,
             task_id=report.task_id,
+            task=TaskIdentity.of(plan.info.task, plan.info.meta),
             started=report.started,
             provenance=report.provenance,
         )

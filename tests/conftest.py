@@ -11,6 +11,9 @@ os.environ.update(
     PREFECT_LOGGING_LEVEL="ERROR",
     PREFECT_CVAT_CACHE_DIR=tempfile.mkdtemp(prefix="prefect-cvat-cache-"),
     PREFECT_CVAT_RUNS_DIR=tempfile.mkdtemp(prefix="prefect-cvat-runs-"),
+    # the faults of the sandbox are over sooner than those of a real server
+    PREFECT_CVAT_LATE_COMMIT_SECONDS="1",
+    PREFECT_CVAT_STALE_READ_SECONDS="0.3",
 )
 
 from collections.abc import Callable, Iterator

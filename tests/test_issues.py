@@ -48,7 +48,7 @@ TOUCHES = {
 @pytest.fixture(autouse=True)
 def _is_quick(monkeypatch):
     monkeypatch.setattr(issues_module, "RETRY", RetryPolicy(first_delay=0.01))
-    monkeypatch.setattr(JobWriter, "late_commit_seconds", 0.5)
+    monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "0.5")
 
 
 @pytest.fixture

@@ -1,6 +1,9 @@
 """The account of a job on its own: whatever becomes of what is sent, in the end each stands there once."""
 
+import tempfile
 from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,12 +17,17 @@ class Job:
     def __init__(self, xs):
         self.standing = []
         self.late = []
+        self.next_id = 1
         self.store([shape(x) for x in xs])
 
     def store(self, shapes):
-        stored = [("shapes", {**each, "id": len(self.standing) + i}) for i, each in enumerate(shapes, 1)]
+        stored = [("shapes", {**each, "id": self.next_id + i}) for i, each in enumerate(shapes)]
+        self.next_id += len(stored)
         self.standing += stored
         return stored
+
+    def remove(self, ids):
+        self.standing = [item for item in self.standing if item[1]["id"] not in ids]
 
     def xs(self):
         return Counter(shape["points"][0] for _, shape in self.standing)
@@ -29,87 +37,118 @@ def shape(x, source="auto"):
     return {"type": "rectangle", "frame": 0, "label_id": 1, "source": source, "points": [x, 0, 9, 9]}
 
 
-def account_of(job):
-    account = JobAccount(["auto"], {})
-    account.take_baseline(job.standing)
-    return account
+@contextmanager
+def account_of(job, **options):
+    with tempfile.TemporaryDirectory() as folder:
+        account = JobAccount(Path(folder), 1, ["auto"], {}, **options)
+        account.take_baseline(job.standing, lambda _: False)
+        yield account
 
 
 def send_all(account, job, waiting, fates):
     """Send two at a time until nothing waits; what `fates` says becomes of each request."""
     while waiting:
         part = waiting[:2]
+        doubt = account.doubt(part, waiting)
         shapes = [each for _, each in part]
         match next(fates, "answered"):
             case "answered":
-                account.remember_ids(account.stored(job.store(shapes)))
-                account.written(part)
+                account.note_added(account.stored(job.store(shapes)))
                 del waiting[: len(part)]
                 continue
             case "stored":
                 job.store(shapes)
             case "late":
                 job.late += shapes
-        account.remember_ids(account.find_arrived(job.standing))
+        arrived = account.find_arrived(job.standing, doubt)
+        account.note_added(arrived)
+        account.take_arrived(arrived, doubt)
+        if len(arrived) < len(part):
+            account.give_up(doubt)
 
 
 XS = st.lists(st.integers(1, 3), max_size=5)
 FATES = st.lists(st.sampled_from(["answered", "stored", "lost", "late"]), max_size=8)
 
 
-@given(before=XS, parts=st.lists(XS, min_size=1, max_size=3), fates=FATES)
-def test_in_the_end_as_many_stand_there_as_are_wanted(before, parts, fates):
+@given(before=XS, parts=st.lists(XS, min_size=1, max_size=3), fates=FATES, data=st.data())
+def test_in_the_end_as_many_stand_there_as_are_wanted(before, parts, fates, data):
     job = Job(before)
-    account = account_of(job)
-    remaining = iter(fates)
-    for number, xs in enumerate(parts):
-        waiting = account.waiting(number, map(shape, xs))
-        send_all(account, job, waiting, remaining)
-        account.done(number)
-    job.store(job.late)
+    with account_of(job) as account:
+        remaining = iter(fates)
+        for number, xs in enumerate(parts):
+            waiting = account.waiting(number, map(shape, xs))
+            send_all(account, job, waiting, remaining)
+            account.done(number)
+        job.store(job.late)
+        ids = [each["id"] for _, each in job.standing]
+        lost = data.draw(st.sets(st.sampled_from(ids))) if ids else set()
+        job.remove(lost)
 
-    wanted = account.wanted()
-    found = Counter(account.digest(each) for _, each in job.standing)
-    found = Counter({digest: count for digest, count in found.items() if digest in wanted})
-    surplus = account.find_surplus(reversed(job.standing), found - wanted)  # in any order
-    gone = {each["id"] for _, each in surplus.goes} | {number for _, number in surplus.of_before}
-    job.standing = [item for item in job.standing if item[1]["id"] not in gone]
+        wanted = Counter(x for xs in parts for x in xs)
+        result = account.compare(reversed(job.standing))  # in any order
+        missing = account.lost(result.absent)
+        assert Counter(each["points"][0] for _, each in missing) == wanted - job.xs()
+        account.note_added(account.stored(job.store([each for _, each in missing])))
+        result = account.compare(job.standing)
+        assert result.absent == []
+        assert result.doubled_by_others == 0
+        assert result.added + result.already_there == wanted.total()
+        job.remove({number for _, number, _ in (*result.surplus, *result.doubled_before)})
 
-    asked_for = Counter(x for xs in parts for x in xs)
-    not_asked_for = Counter({x: count for x, count in Counter(before).items() if x not in asked_for})
-    assert job.xs() == asked_for + not_asked_for
-    of_before = Counter(each["points"][0] for _, each in job.standing if each["id"] <= len(before))
-    assert of_before == (Counter(before) & asked_for) + not_asked_for  # those of before are the last to go
+        not_wanted = Counter(
+            each["points"][0]
+            for _, each in job.standing
+            if each["id"] <= len(before) and each["points"][0] not in wanted
+        )
+        assert job.xs() == wanted + not_wanted
 
 
-@given(before=XS, xs=XS, fates=FATES)
-def test_what_is_picked_to_be_undone_is_all_that_was_added(before, xs, fates):
+@given(before=XS, xs=XS, fates=FATES, others=XS)
+def test_what_is_the_own_work_of_a_run_is_what_the_server_gave_ids_to(before, xs, fates, others):
     job = Job(before)
-    account = account_of(job)
-    send_all(account, job, account.waiting("all", map(shape, xs)), iter(fates))
-    job.store(job.late)
-    picked = {each["id"] for _, each in account.pick_added(job.standing)}
-    assert picked == set(range(len(before) + 1, len(job.standing) + 1))
+    with account_of(job) as account:
+        between = job.store([shape(x) for x in others])  # of another run, after the baseline
+        account.newest["shapes"] = job.next_id - 1
+        send_all(account, job, account.waiting("all", map(shape, xs)), iter(fates))
+        job.store(job.late)
+        is_own = account.own()
+        own = {each["id"] for kind, each in job.standing if is_own(kind, each)}
+        assert own == set(range(len(before) + len(between) + 1, job.next_id))
+
+
+def test_what_somebody_has_changed_is_not_own_work_any_more():
+    job = Job([])
+    with account_of(job) as account:
+        send_all(account, job, account.waiting("all", [shape(1), shape(2)]), iter(()))
+        job.standing[0][1]["points"] = [5, 5, 6, 6]
+        is_own = account.own()
+        assert [is_own(kind, each) for kind, each in job.standing] == [False, True]
+        assert account.compare(job.standing).absent == []
 
 
 def test_what_is_of_another_source_is_neither_taken_nor_counted():
     job = Job([])
     job.store([shape(1, source="manual")])
-    account = account_of(job)
-    waiting = account.waiting("all", [shape(1)])
-    assert len(waiting) == 1
-    job.store([shape(1, source="semi-auto")])
-    assert account.find_arrived(job.standing) == []
-    assert account.already_there == 0
-    assert account.pick_added(job.standing) == []
+    with account_of(job) as account:
+        waiting = account.waiting("all", [shape(1)])
+        assert len(waiting) == 1
+        job.store([shape(1, source="semi-auto")])
+        assert account.find_arrived(job.standing, account.doubt(waiting, waiting)) == []
+        assert account.reused == 0
 
 
-def test_when_the_writes_are_forgotten_what_was_added_is_still_known_by_its_id():
-    job = Job([1])
-    account = account_of(job)
-    waiting = account.waiting("all", [shape(1), shape(2)])
-    send_all(account, job, waiting, iter(()))
-    account.forget()
-    job.store([shape(2)])  # somebody else's
-    assert account.may_have_added
-    assert [each["id"] for _, each in account.pick_added(job.standing)] == [2]
+def test_what_a_machine_has_refined_stands_for_what_it_was_made_of():
+    mask = {"type": "mask", "frame": 0, "label_id": 1, "source": "auto", "points": [0, 4, 1, 1, 2, 2]}
+    job = Job([])
+    job.store([mask, {**mask, "source": "manual", "frame": 1}, {**mask, "label_id": 2}])
+    box = {"type": "rectangle", "frame": 0, "label_id": 1, "source": "auto", "points": [0, 0, 4, 4]}
+    with account_of(job, recognizes_refined=True) as account:
+        detected = [box, {**box, "frame": 1}, {**box, "label_id": 2}, {**box, "points": [0, 0, 4, 5]}]
+        waiting = account.waiting("all", detected)
+        # a human's mask is not of a machine, and one mask stands for one box
+        assert [each for _, each in waiting] == [detected[1], detected[3]]
+        account.note_added(account.stored(job.store([each for _, each in waiting])))
+        job.remove({1})
+        result = account.compare(job.standing)
+        assert [each for _, each in account.lost(result.absent)] == [box]

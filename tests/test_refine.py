@@ -65,7 +65,7 @@ class Ellipses:
 @pytest.fixture(autouse=True)
 def _is_quick(monkeypatch):
     monkeypatch.setattr(JobWriter, "retry_delay", 0.01)
-    monkeypatch.setattr(JobWriter, "late_commit_seconds", 0.4)
+    monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "0.4")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 import uuid
 
 import pytest
@@ -13,7 +14,8 @@ from prefect_cvat.run_lock import only_run_on
 HOLD = """
 import time
 from prefect_cvat.run_lock import only_run_on
-with only_run_on({url!r}, 1, {jobs!r}):
+with only_run_on({url!r}, 1, {jobs!r}) as lock:
+    lock.sending(7)
     print("held", flush=True)
     time.sleep(60)
 """
@@ -59,22 +61,46 @@ def test_runs_on_different_jobs_go_on_side_by_side(url):
 
 
 @pytest.mark.parametrize(
-    ("killed", "heirs", "strangers"), [(None, [None, [7]], []), ([7], [[7, 8], None], [[8]])]
+    ("killed", "heir", "stranger"), [(None, None, None), (None, [7], [8]), ([7], [7, 8], [8]), ([7], None, None)]
 )
-def test_whoever_follows_a_run_that_was_killed_hears_of_it(url, killed, heirs, strangers):
-    for heir in heirs:
-        process = subprocess.Popen(
-            [sys.executable, "-c", HOLD.format(url=url, jobs=killed)], stdout=subprocess.PIPE, text=True
-        )
-        assert process.stdout.readline() == "held\n"
-        assert not is_free(url, killed)
-        process.kill()
-        process.wait()
-        process.stdout.close()
-        for stranger in strangers:
-            with only_run_on(url, 1, stranger) as lock:
-                assert not lock.follows_unsure
-        with only_run_on(url, 1, heir) as lock:
-            assert lock.follows_unsure
-        with only_run_on(url, 1) as lock:
-            assert lock.follows_unsure == (killed is None and heir is not None)
+def test_whoever_follows_a_run_that_was_killed_while_it_wrote_waits(url, killed, heir, stranger):
+    hold = HOLD.format(url=url, jobs=killed)
+    process = subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    assert not is_free(url, killed)
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    if stranger is not None:
+        with only_run_on(url, 1, stranger) as lock:
+            assert lock.earlier_write is None
+    with only_run_on(url, 1, heir) as lock:
+        started = time.monotonic()
+        assert lock.earlier_write is not None
+        lock.wait_for_earlier_write(0.3 + time.time() - lock.earlier_write)
+        assert 0.2 < time.monotonic() - started < 2
+    with only_run_on(url, 1) as lock:
+        assert lock.earlier_write is None
+
+
+def test_a_run_of_which_all_is_known_leaves_nothing_to_wait_for(url):
+    with only_run_on(url, 1) as lock:
+        lock.sending(7)
+        lock.settled(7)
+    with only_run_on(url, 1) as lock:
+        assert lock.earlier_write is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("http://127.0.0.1:8080", "http://localhost:8080/"),
+        ("https://cvat.example.com", "HTTPS://CVAT.example.com.:443/"),
+        ("http://[::1]:8080", "localhost:8080/api"),
+    ],
+)
+def test_one_server_is_one_server_however_its_address_is_written(one, other):
+    with only_run_on(one, 1):
+        assert not is_free(other, None)
+        assert not is_free(other, [7])
+    assert is_free(other, None)

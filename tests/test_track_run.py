@@ -159,7 +159,7 @@ def test_tracks_are_written_once_whatever_happens_to_the_answers(
     client, sandbox, task_id, fault, monkeypatch
 ):
     monkeypatch.setattr(upload.JobWriter, "retry_delay", 0.01)
-    monkeypatch.setattr(upload.JobWriter, "late_commit_seconds", 0.1)
+    monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "0.1")
     rule = {"methods": ["PATCH"], "path": "/annotations$", "fault": fault, "times": 2}
     sandbox.faults.set([rule], seed=1)
     try:

@@ -112,7 +112,7 @@ def test_a_run_that_broke_off_goes_on_with_the_frames_it_has_not_reached(client,
         return original(self, method, path, **arguments)
 
     monkeypatch.setattr(Transport, "json", dies_at_the_third_write)
-    monkeypatch.setattr(JobWriter, "late_commit_seconds", 0.0)
+    monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "0.0")
     with pytest.raises(TransportError):
         annotate_task(client, task_id, ONE_CAR, frames="unannotated", batch_size=1)
     monkeypatch.setattr(Transport, "json", original)

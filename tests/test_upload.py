@@ -1,6 +1,7 @@
 """JobWriter on its own, against the sandbox: one fault at a time."""
 
 import json
+import threading
 from collections import Counter
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ from prefect_cvat.auto_annotation import (
     rectangle,
     skeleton_label_spec,
 )
-from prefect_cvat.exceptions import BadRequestError, ServerError, UploadError
+from prefect_cvat.exceptions import BadRequestError, ServerError, TransportError, UploadError
 from prefect_cvat.existing import Existing
 from prefect_cvat.identity import attribute_defaults
 from prefect_cvat.run_lock import only_run_on
@@ -28,7 +29,7 @@ LATE = {"kind": "late_commit", "answer": 504, "delay": 0.25}
 @pytest.fixture(autouse=True)
 def _is_quick(monkeypatch):
     monkeypatch.setattr(JobWriter, "retry_delay", 0.01)
-    monkeypatch.setattr(JobWriter, "late_commit_seconds", 1.0)
+    monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "0.5")
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def faults(sandbox):
 
 
 @pytest.fixture
-def scene(client, make_task):
+def scene(client, make_task, tmp_path_factory):
     """A job of four frames, its label `car`, and what makes writers for it."""
     task_id = make_task(4)
     [job] = client.jobs(task_id)
@@ -50,7 +51,7 @@ def scene(client, make_task):
                 "points": [x, 1.0, x + 5.0, 9.0], "score": 0.5, **fields}  # fmt: skip
 
     def writer(by=client, existing="keep"):
-        return JobWriter(by, job, existing=Existing(existing))
+        return JobWriter(by, job, tmp_path_factory.mktemp("writer"), existing=Existing(existing))
 
     def place(*shapes, **others):
         return client.create_job_annotations(job.id, {"shapes": shapes, **others})
@@ -105,16 +106,25 @@ def test_each_annotation_is_there_once_whatever_happens_to_the_write(scene, faul
     assert writer.added == 4
 
 
-def test_a_write_that_is_committed_after_the_last_look_at_its_job_is_found_in_the_end(scene, faults):
+def test_a_write_is_not_sent_again_as_long_as_the_server_may_be_at_it(scene, faults):
+    faults.set([{**WRITES, "fault": {**LATE, "delay": 0.4}, "times": 1}])
+    writer = scene.writer()
+    writer.write(0, [scene.rect(1)], [0])
+    faults.wait()
+    assert [entry.fault for entry in faults.log()] == ["late_commit"]
+    assert scene.xs() == [1]
+
+
+def test_a_write_that_is_committed_after_it_was_given_up_is_removed_in_the_end(scene, faults, monkeypatch):
+    monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "0.05")
     faults.set([{**WRITES, "fault": LATE, "times": 1}])
     writer = scene.writer()
     writer.write(0, [scene.rect(1)], [0])
-    writer.verify()
-    assert scene.xs() == [1]
     faults.wait()
     assert scene.xs() == [1, 1]
     writer.finish()
     assert scene.xs() == [1]
+    assert writer.added == 1
 
 
 @pytest.mark.parametrize(
@@ -132,7 +142,7 @@ def test_a_removal_whose_fate_is_unknown_is_tried_again(scene, faults, fault):
 
 def test_a_part_that_failed_may_be_written_again_after_another_one(scene, faults, monkeypatch):
     monkeypatch.setattr(upload, "ATTEMPTS", 1)
-    faults.set([{**WRITES, "fault": {"kind": "status", "status": 504, "when": "after"}, "times": 1}])
+    faults.set([{**WRITES, "fault": {"kind": "status", "status": 504, "when": "before"}, "times": 1}])
     writer = scene.writer()
     with pytest.raises(ServerError):
         writer.write("a", [scene.rect(1)], [0])
@@ -181,18 +191,19 @@ def test_what_a_run_doubled_that_was_killed_is_made_single(scene, existing):
     assert scene.stored().shapes == first
 
 
-def test_of_a_surplus_those_of_before_stay_then_the_first_of_the_run(scene):
+def test_equal_annotations_that_others_add_meanwhile_are_left_alone_and_told(scene):
     tag = {"frame": 2, "label_id": scene.car, "source": "auto"}
     scene.place(scene.rect(1), scene.rect(1, source="manual"), scene.rect(4), tags=[tag])
-    before = scene.stored()
     writer = scene.writer()
     writer.write(0, [scene.rect(1), scene.rect(1), scene.rect(2), tag, tag], range(4))
-    wanted = scene.stored()
-    scene.place(scene.rect(1), scene.rect(1), scene.rect(2), tags=[tag])  # committed a second time
-    writer.verify()
-    assert scene.stored() == wanted
-    assert wanted.shapes[:3] == before.shapes
-    assert wanted.tags[:1] == before.tags
+    scene.place(scene.rect(1), scene.rect(1), scene.rect(2), tags=[tag])
+    there = scene.stored()
+    writer.finish()
+    assert scene.stored() == there
+    assert (writer.added, writer.already_there, writer.doubled_by_others) == (3, 2, 4)
+    run(scene.writer(), [scene.rect(1), scene.rect(1), scene.rect(2), tag, tag])  # the next run settles it
+    assert sorted(shape["points"][0] for shape in scene.stored().shapes) == [1, 1, 1, 2, 4]
+    assert len(scene.stored().tags) == 2
 
 
 def test_what_an_earlier_run_doubled_goes_last_and_not_if_somebody_corrects_it(client, scene):
@@ -210,24 +221,18 @@ def test_what_an_earlier_run_doubled_goes_last_and_not_if_somebody_corrects_it(c
     assert [shape["source"] for shape in left] == ["auto", "manual"]
 
 
-def test_a_write_of_a_killed_run_that_is_committed_after_the_job_was_verified_is_found(scene):
-    writer = scene.writer()
-    writer.expect_late_commit()
-    writer.write(0, [scene.rect(1)], [0])
-    writer.verify()
-    scene.place(scene.rect(1))
-    writer.finish()
-    assert scene.xs() == [1]
-
-
-def test_a_run_that_is_killed_or_unsure_leaves_word_for_the_next_one(client):
-    with only_run_on(client.url, 1) as lock:
-        assert not lock.follows_unsure
-        lock.is_unsure = True
-    with only_run_on(client.url, 1) as lock:
-        assert lock.follows_unsure
-    with only_run_on(client.url, 1) as lock:
-        assert not lock.follows_unsure
+def test_a_run_waits_before_it_begins_for_what_a_killed_run_has_sent(client, scene, monkeypatch):
+    with only_run_on(client.url, scene.task_id) as lock:
+        lock.sending(scene.job.id)  # and is killed before the answer
+    with only_run_on(client.url, scene.task_id) as lock:
+        late = threading.Timer(0.2, scene.place, [scene.rect(1)])
+        late.start()
+        lock.wait_for_earlier_write(0.5)
+        run(scene.writer(), [scene.rect(1)])
+        assert scene.xs() == [1]
+        late.join()
+    with only_run_on(client.url, scene.task_id) as lock:
+        assert lock.earlier_write is None
 
 
 # --- what others did ---
@@ -311,14 +316,21 @@ def test_undo_leaves_what_others_wrote_between_the_writes_of_the_run(scene, is_v
     writer = scene.writer()
     for part in range(3):
         writer.write(part, [*(scene.rect(10 * part + i) for i in range(4)), tag], [0])
-        scene.place(scene.rect(50 + part), tags=[{**tag, "frame": 1 + part}])
-    assert [len(writer._account._added_ids[kind]) for kind in ("shapes", "tags")] == [3, 3]  # ranges, not ids
-    if is_verified:  # known by their ids alone from here on: what is equal is somebody else's
+        scene.place(scene.rect(50 + part), scene.rect(10 * part), tags=[{**tag, "frame": 1 + part}, tag])
+    if is_verified:
         writer.verify()
-        scene.place(scene.rect(11), tags=[tag])
     writer.undo()
-    assert scene.xs() == [*([11] if is_verified else []), 50, 51, 52]
-    assert sorted(tag["frame"] for tag in scene.stored().tags) == [*([0] if is_verified else []), 1, 2, 3]
+    assert scene.xs() == [0, 10, 20, 50, 51, 52]
+    assert sorted(tag["frame"] for tag in scene.stored().tags) == [0, 0, 0, 1, 2, 3]
+
+
+def test_undo_leaves_what_somebody_has_corrected_after_the_job_was_verified(client, scene):
+    writer = scene.writer()
+    writer.write(0, [scene.rect(1), scene.rect(2)], [0])
+    writer.verify()
+    correct(client, scene, 2, points=[30, 1, 40, 9], source="auto")  # not all who correct set a source
+    writer.undo()
+    assert scene.xs() == [30]
 
 
 def test_undo_does_not_take_the_ids_of_one_kind_for_those_of_another(scene):
@@ -326,28 +338,38 @@ def test_undo_does_not_take_the_ids_of_one_kind_for_those_of_another(scene):
     writer = scene.writer()
     writer.write(0, [scene.rect(x) for x in range(3)], [0])
     writer.verify()
-    others = [{"frame": 1, "label_id": scene.car, "source": "auto"}]
-    scene.place(tags=others)
+    scene.place(tags=[{"frame": 1, "label_id": scene.car, "source": "auto"}])
     [tag] = scene.stored().tags
-    writer._account._added_ids["shapes"].append(range(tag["id"], tag["id"] + 1))
+    writer._account.note_added([("shapes", tag["id"], b"nothing like")])
     writer.undo()
     assert scene.xs() == []
     assert scene.stored().tags == [tag]
 
 
-@pytest.mark.parametrize("attempts", [1, 8], ids=["given up", "sent again"])
-def test_undo_also_removes_what_is_committed_late(scene, faults, monkeypatch, attempts):
-    monkeypatch.setattr(upload, "ATTEMPTS", attempts)
+@pytest.mark.parametrize("late_commit_seconds", [0.05, 0.5], ids=["given up", "waited for"])
+def test_undo_also_removes_what_is_committed_late(scene, faults, monkeypatch, late_commit_seconds):
+    monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", str(late_commit_seconds))
     faults.set([{**WRITES, "fault": LATE, "times": 1}])
     writer = scene.writer()
-    if attempts == 1:
-        with pytest.raises(ServerError):
-            writer.write(0, [scene.rect(1)], [0])
-    else:
-        writer.write(0, [scene.rect(1)], [0])
-    writer.undo()
+    writer.write(0, [scene.rect(1)], [0])
     faults.wait()
+    assert len(scene.xs()) == (2 if late_commit_seconds < 0.1 else 1)
+    writer.undo()
     assert scene.xs() == []
+
+
+def test_undo_does_not_take_what_is_older_than_a_write_of_unknown_fate_for_its_own(scene, faults, monkeypatch):
+    monkeypatch.setattr(upload, "ATTEMPTS", 1)
+    writer = scene.writer()
+    writer.begin()
+    writer.write(0, [scene.rect(1)], [0])
+    scene.place(scene.rect(2))  # another run's, from before the write
+    writer.write(1, [scene.rect(3)], [0])
+    faults.set([{**WRITES, "fault": {"kind": "reset", "when": "before"}, "times": 1}])
+    with pytest.raises(TransportError):
+        writer.write(2, [scene.rect(2)], [0])
+    writer.undo()
+    assert scene.xs() == [2]
 
 
 # --- servers and proxies ---
@@ -424,7 +446,7 @@ def test_large_parts_go_in_several_requests(scene, faults, monkeypatch):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_skeletons_and_tags_are_recognized(client, make_task, faults, when):
+def test_skeletons_and_tags_are_recognized(client, make_task, faults, tmp_path_factory, when):
     task_id = make_task(
         2,
         labels=[
@@ -445,11 +467,12 @@ def test_skeletons_and_tags_are_recognized(client, make_task, faults, when):
     ]
     faults.set([{**WRITES, "fault": {"kind": "reset", "when": when}, "times": 1}])
     for added in (3, 0):
-        writer = JobWriter(client, job, defaults=attribute_defaults((tag_label, body)))
+        folder = tmp_path_factory.mktemp("writer")
+        writer = JobWriter(client, job, folder, defaults=attribute_defaults((tag_label, body)))
         run(writer, annotations)
         assert writer.added == added
         stored = client.job_annotations(job.id)
         assert (len(stored.tags), len(stored.shapes)) == (2, 1)
-    writer = JobWriter(client, job, existing=Existing.CLEAR)
+    writer = JobWriter(client, job, tmp_path_factory.mktemp("writer"), existing=Existing.CLEAR)
     run(writer, [])
     assert client.job_annotations(job.id) == type(stored)()

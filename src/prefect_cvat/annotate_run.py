@@ -36,6 +36,7 @@ class AnnotateRun(Run):
     """
 
     leaves_out_annotated: ClassVar[bool] = True
+    recognizes_refined: ClassVar[bool] = True
     reviews_shapes: ClassVar[bool] = True
 
     def __init__(

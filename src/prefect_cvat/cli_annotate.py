@@ -43,7 +43,7 @@ from prefect_cvat.cli_options import (
     read_object,
     read_selection,
 )
-from prefect_cvat.cli_output import carry_out, print_plan, print_report
+from prefect_cvat.cli_output import carry_out, print_plan
 from prefect_cvat.existing import Existing
 from prefect_cvat.options import Options
 
@@ -124,5 +124,4 @@ def annotate(
         if dry_run:
             print_plan(run)
             return
-        done = carry_out(run, parameters)
-    print_report(done, report, as_json)
+        carry_out(run, parameters, report_file=report, as_json=as_json)

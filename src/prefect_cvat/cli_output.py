@@ -15,6 +15,7 @@ from rich.console import Console
 from tqdm import tqdm
 
 from prefect_cvat.annotate_run import AnnotateRun
+from prefect_cvat.exceptions import IncompleteRunError
 from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.preview import plan_lines, trial_lines
 from prefect_cvat.progress import LoggedProgress, Progress, TqdmProgress
@@ -36,16 +37,27 @@ stdout = Console(soft_wrap=True, highlight=False)
 stderr = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
-def carry_out(run: Run, parameters: Sequence[str] | None) -> RunReport:
-    """Carry out a run in this process, and show its progress.
+def carry_out(run: Run, parameters: Sequence[str] | None, *, report_file: Path | None, as_json: bool) -> None:
+    """Carry out a run in this process, show its progress, and print its report.
 
     Args:
         run: The run.
         parameters: What its function was made with, as `name=type:value`.
+        report_file: Where the report is written.
+        as_json: Whether it is printed as JSON.
+
+    Raises:
+        IncompleteRunError: Not all is on the server as it should be; the report has been printed.
+        PrefectCvatError: The run failed.
     """
     run.identify(function_parameters=dict(text.split("=", 1) for text in parameters or ()))
-    with ThreadSubmitter() as threads, progress_bar("Annotating") as progress:
-        return run_pipeline(run, threads, progress)
+    try:
+        with ThreadSubmitter() as threads, progress_bar("Annotating") as progress:
+            report = run_pipeline(run, threads, progress)
+    except IncompleteRunError as error:
+        print_report(error.report, report_file, as_json)
+        raise
+    print_report(report, report_file, as_json)
 
 
 def print_plan(run: AnnotateRun) -> None:

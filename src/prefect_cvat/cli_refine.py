@@ -24,7 +24,7 @@ from prefect_cvat.cli_options import (
     load_chosen_function,
     read_selection,
 )
-from prefect_cvat.cli_output import carry_out, print_report, stdout
+from prefect_cvat.cli_output import carry_out, stdout
 from prefect_cvat.counted import counted
 from prefect_cvat.models import SourceEnum
 from prefect_cvat.options import Options
@@ -110,8 +110,7 @@ def refine(
             for line in _plan_lines(run):
                 stdout.print(line, markup=False)
             return
-        done = carry_out(run, parameters)
-    print_report(done, report, as_json)
+        carry_out(run, parameters, report_file=report, as_json=as_json)
 
 
 def _plan_lines(run: RefineRun) -> list[str]:

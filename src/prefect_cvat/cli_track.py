@@ -40,7 +40,7 @@ from prefect_cvat.cli_options import (
     read_object,
     read_selection,
 )
-from prefect_cvat.cli_output import carry_out, print_plan, print_report, stdout
+from prefect_cvat.cli_output import carry_out, print_plan, stdout
 from prefect_cvat.counted import counted
 from prefect_cvat.existing import Existing
 from prefect_cvat.follow_run import FollowOptions, FollowRun
@@ -202,8 +202,7 @@ def track(
         if dry_run:
             _print_plan(run)
             return
-        done = carry_out(run, parameters)
-    print_report(done, report, as_json)
+        carry_out(run, parameters, report_file=report, as_json=as_json)
 
 
 def _print_plan(run: TrackRun | FollowRun) -> None:

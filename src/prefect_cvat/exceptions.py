@@ -19,6 +19,7 @@ Every error is a `PrefectCvatError` and also the builtin that fits, so that both
     ├── NoDataError                 LookupError      a task without images
     ├── MediaError                  ValueError       a chunk or a frame that cannot be read
     ├── UploadError                 RuntimeError     the server stored something else than was sent
+    ├── IncompleteRunError          RuntimeError     a run at whose end not all is on the server as it should be
     ├── RunInProgressError          RuntimeError     another run is annotating the task
     ├── RunsFailedError             RuntimeError     some of the runs that a run has started
     ├── RunNotFoundError            LookupError      there is no record of such a run
@@ -33,12 +34,18 @@ Every error is a `PrefectCvatError` and also the builtin that fits, so that both
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from prefect_cvat.report import RunReport
+
 __all__ = [
     "ApiError",
     "AuthenticationError",
     "BadFunctionError",
     "BadRequestError",
     "FunctionLoadError",
+    "IncompleteRunError",
     "InvalidResponseError",
     "MediaError",
     "MissingLibraryError",
@@ -125,7 +132,15 @@ class ServerError(ApiError, ConnectionError):
 
 
 class TransportError(PrefectCvatError, ConnectionError):
-    """No usable answer came: the address, the network or the connection failed."""
+    """No usable answer came: the address, the network or the connection failed.
+
+    Attributes:
+        was_sent: Whether the server may have the request: False if there was no connection to send it over.
+    """
+
+    def __init__(self, message: str, *, was_sent: bool = True) -> None:
+        super().__init__(message)
+        self.was_sent = was_sent
 
 
 class RequestTimeoutError(TransportError, TimeoutError):
@@ -154,6 +169,18 @@ class MediaError(PrefectCvatError, ValueError):
 
 class UploadError(PrefectCvatError, RuntimeError):
     """The server stored something else than what was sent to it."""
+
+
+class IncompleteRunError(PrefectCvatError, RuntimeError):
+    """A run has come to its end, and not all of what it wanted is on the server; running it again completes it.
+
+    Attributes:
+        report: What the run has done, a `RunReport`.
+    """
+
+    def __init__(self, message: str, report: RunReport) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 class RunInProgressError(PrefectCvatError, RuntimeError):

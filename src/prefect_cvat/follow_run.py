@@ -6,13 +6,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 from prefect_cvat.batches import take_chunks
 from prefect_cvat.chunks import fetch_chunk
 from prefect_cvat.client import Client
-from prefect_cvat.exceptions import StorageError
 from prefect_cvat.existing import Existing
 from prefect_cvat.follow_way import FoundOnFrame, Way
 from prefect_cvat.followed_tracks import FollowedTracks
@@ -178,16 +176,17 @@ class FollowRun(Run):
                 summarize_ends(tracks.lost, {frame.number: frame for frame in self.plan.frames})
             )
         with self._timed("upload"):
-            touched: set[int] = set()
             for with_seeds in (False, True):
                 for job_id, number, pack in tracks.packs(with_seeds=with_seeds):
-                    self._writers[job_id].write((with_seeds, number), pack)
-                    touched.add(job_id)
-            for job_id in sorted(touched):
-                self._writers[job_id].finish()
+                    self._write(job_id, (with_seeds, number), pack)
+            self._verify()
+            for writer in self._writers.values():
+                writer.finish()
             # what is not followed anew is not looked for when jobs are verified
             self._remove(self._doubled)
-            if not self.follow.keep_seeds:
+            # a seed goes when all of its track is there, which may lie in several jobs
+            is_all_there = not any(writer.missing for writer in self._writers.values())
+            if not self.follow.keep_seeds and is_all_there:
                 self._remove(
                     (job_id, {**seed.shape, "id": shape_id})
                     for each in (*self._carried, *tracks.written)
@@ -227,15 +226,6 @@ class FollowRun(Run):
     def _fetch(self, batch: Batch, number: int) -> ChunkFile:
         folder = self._folder(f"chunks-{batch.index}")  # both ways may have the same chunk at the same time
         return fetch_chunk(self.client, self.plan, number, folder, self.options.quality)
-
-    def _folder(self, name: str) -> Path:
-        assert self._spool is not None
-        folder = self._spool / name
-        try:
-            folder.mkdir(exist_ok=True)
-        except OSError as error:
-            raise StorageError(f"no folder {folder} can be made: {error}") from error
-        return folder
 
     def _following(self) -> FollowedTracks:
         if self._tracks is None:

@@ -2,8 +2,9 @@
 
 A server may carry out a request whose client has given up (`upload.py`), also one that opens an issue. So:
 
-- After a request whose fate is unknown the job's issues are read, and what is there is not sent again.
-- At the end, when nothing can arrive any more, they are read once more. Of issues of ours that are equal, the
+- After a request whose fate is unknown the job's issues are read until it is there, or until the server cannot
+  be at it any more; only then it is sent again.
+- At the end they are read once more. Of equal issues that were there before, or that this run has opened, the
   first is left; the others are deleted, but for those that somebody has touched.
 - It is recorded what is sent and what has arrived, as it is of annotations (`run_record.py`), for `undo`.
 """
@@ -27,12 +28,14 @@ from prefect_cvat.exceptions import (
     ServerError,
     TransportError,
 )
+from prefect_cvat.job_requests import LONGEST_PAUSE, seconds_at_work
 from prefect_cvat.plan import TaskInfo
 from prefect_cvat.report import RunReport
 from prefect_cvat.review import FrameReview
 from prefect_cvat.run_record import ISSUES, JobRecord, RunRecord
+from prefect_cvat.settings import Settings
 from prefect_cvat.transport import RetryPolicy
-from prefect_cvat.upload import ATTEMPTS, JobWriter
+from prefect_cvat.upload import ATTEMPTS
 
 __all__ = ["MARK", "Issue", "delete_issue", "list_issues", "open_issues"]
 
@@ -173,8 +176,7 @@ class _JobIssues:
         self._before = {issue.id for issue in self._there}
         self._sent: set[bytes] = set()
         self._opened: set[int] = set()
-        self._last_unknown_fate: float | None = None
-        record.begin_issues(max(self._before, default=0))
+        self._has_doubt = False
 
     @property
     def opened(self) -> int:
@@ -193,38 +195,45 @@ class _JobIssues:
             try:
                 self._send(frame, position, message)
             except _UNKNOWN_FATE as error:
-                self._last_unknown_fate = time.monotonic()
+                self._has_doubt = True
+                logger.warning("job %d: %s; looking for the issue (attempt %d)", self._job_id, error, attempt)
+                seconds = seconds_at_work(error, Settings().late_commit_seconds)
+                if self._has_arrived(frame, seconds or 0.0, RETRY.delay(attempt, None)):
+                    break
                 if attempt == ATTEMPTS:
                     raise
-                logger.warning(
-                    "job %d: %s; reading its issues back (attempt %d)", self._job_id, error, attempt
-                )
-                time.sleep(RETRY.delay(attempt, None))
-                self._read_back()
-                if self._has_ours_on(frame):
-                    break
             else:
                 break
         return True
 
     def finish(self) -> None:
-        """Of equal issues leave the first, once all that the server may yet commit has arrived."""
-        if self._last_unknown_fate is not None:
-            settled_at = self._last_unknown_fate + JobWriter.late_commit_seconds
-            time.sleep(max(0.0, settled_at - time.monotonic()))
+        """Of equal issues leave the first, of those that were there before or that this run has opened."""
+        if self._has_doubt:
             self._read_back()
-        for issue in _doubled(self._there):
+        for issue in _doubled(issue for issue in self._there if issue.id in self._before | self._opened):
             delete_issue(self._client, issue.id)
             self._record.removed([(ISSUES, issue.id)])
             self._opened.discard(issue.id)
         self._record.settled()
+
+    def _has_arrived(self, frame: int, seconds: float, delay: float) -> bool:
+        """Look for an issue until it is there, or until the server cannot be at it any more."""
+        until = time.monotonic() + seconds
+        while True:
+            time.sleep(delay)
+            is_last = time.monotonic() >= until
+            self._read_back()
+            if is_last or self._has_ours_on(frame):
+                return self._has_ours_on(frame)
+            delay = min(2 * delay, LONGEST_PAUSE, max(until - time.monotonic(), 0.0))
 
     def _has_ours_on(self, frame: int) -> bool:
         return any(issue.frame == frame and issue.is_ours for issue in self._there)
 
     def _send(self, frame: int, position: Sequence[float], message: str) -> None:
         identity = _identity(frame, message)
-        self._record.sending([identity])
+        known = max((issue.id for issue in self._there), default=0)
+        self._record.sending([identity], {ISSUES: max(known, *self._opened, 0)})
         self._sent.add(identity)
         body = {"job": self._job_id, "frame": frame, "position": list(position), "message": message}
         answer = self._client.json("POST", "/api/issues", body=body)

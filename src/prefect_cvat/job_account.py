@@ -1,212 +1,389 @@
-"""What of a job's annotations was there before a run, what the run has added, and what is there twice.
+"""What of a job's annotations was there before a run, what the run has added, and what is missing or doubled.
 
-Knows no server. It is shown what is to be written, and, as often as the job is read, what stands there.
+Knows no server. It is shown what is to be written, and, as often as the job is read, what the job holds.
+
+What the server has given an id to is known by that id. By what it says (`identity.py`) an annotation is known
+only before the run has written anything, to recognize what an earlier run has left, and of a request whose
+fate is unknown: then it must be newer than all that was known when the request was sent.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
 
 from prefect_cvat.annotation_requests import Standing
 from prefect_cvat.identity import AttributeDefaults, identity
+from prefect_cvat.job_files import AnnotationLog, BodyLog, Stored
+from prefect_cvat.refined import RefinedShapes, refined_shapes
 from prefect_cvat.run_record import AnnotationId
 
-__all__ = ["JobAccount", "Stored", "Surplus", "Waiting"]
+__all__ = ["Comparison", "Doubt", "JobAccount", "Waiting"]
 
 Waiting: TypeAlias = tuple[bytes, dict[str, Any]]
 """An annotation that is to be sent, and its identity."""
 
-Stored: TypeAlias = tuple[str, int, bytes]
-"""What has arrived: its kind, its id, its identity as it is stored."""
 
-
-class Surplus(NamedTuple):
-    """What is to become of annotations that a job holds too often.
+@dataclass
+class Doubt:
+    """A request whose fate is unknown.
 
     Attributes:
-        stays: Those of this run that are not too many.
-        goes: Those of this run that are.
-        of_before: Those that are too many and were there before: an earlier run has doubled them.
+        identities: Of the annotations in it.
+        waiting: The list that they are the first of.
+        after: The highest id of each kind that was known when it was sent.
+        until: The time (`time.monotonic`) by which the server has carried it out, or never will.
     """
 
-    stays: list[Stored]
-    goes: list[Standing]
-    of_before: list[AnnotationId]
+    identities: Counter[bytes]
+    waiting: list[Waiting]
+    after: Mapping[str, int]
+    until: float = 0.0
+
+    def is_newer(self, key: AnnotationId) -> bool:
+        """Whether an annotation came after all that was known when the request was sent."""
+        return key[1] > self.after.get(key[0], 0)
+
+
+@dataclass
+class Comparison:
+    """What a job holds, compared with what a run wants it to hold.
+
+    Attributes:
+        absent: What is not there, and nothing that is equal: ids by which it was known, and what it said.
+        unseen: All ids by which what the run wants is not there any more, also where something equal is.
+        doubled_before: What was there too often before the run: all but as many as are wanted.
+        arrived: What has come with a request that had been given up, and takes the place of what is absent.
+        surplus: What has come with such a request and is too much.
+        doubled_by_others: How many others have added that are equal to what the run has added.
+        added: How many of those that the run has added are there.
+        already_there: How many are there that the run did not need to add.
+    """
+
+    absent: list[Stored] = field(default_factory=list)
+    unseen: set[AnnotationId] = field(default_factory=set)
+    arrived: list[Stored] = field(default_factory=list)
+    doubled_before: list[Stored] = field(default_factory=list)
+    surplus: list[Stored] = field(default_factory=list)
+    doubled_by_others: int = 0
+    added: int = 0
+    already_there: int = 0
 
 
 class JobAccount:
-    """Keeps account of one job: annotations are known by what they say (`identity.py`), and by their ids.
+    """Keeps account of one job. What is known of it lies on disk, and is in memory only while it is at work.
 
     Args:
-        sources: The sources of what the run writes. What is of another source is never taken for its own.
+        folder: Where its files lie.
+        job_id: The job; its files are called by it.
+        sources: The sources of what the run writes.
         defaults: The attribute values that the server fills in by itself.
-
-    Attributes:
-        already_there: How many of the annotations to write stood there already.
+        recognizes_refined: Whether what a machine has made of a detection (`refined.py`) stands for it.
     """
 
-    def __init__(self, sources: Collection[str], defaults: AttributeDefaults) -> None:
-        self.already_there = 0
+    def __init__(
+        self,
+        folder: Path,
+        job_id: int,
+        sources: Collection[str],
+        defaults: AttributeDefaults,
+        *,
+        recognizes_refined: bool = False,
+    ) -> None:
+        self.newest: dict[str, int] = {"tags": 0, "shapes": 0, "tracks": 0}
+        self.has_baseline = False
         self._sources = frozenset(sources)
         self._defaults = defaults
-        self._baseline: set[AnnotationId] | None = None
-        self._reusable: Counter[bytes] = Counter()
-        self._reused: Counter[bytes] = Counter()
-        self._written: Counter[bytes] = Counter()
-        self._added_ids: dict[str, list[range]] = {"tags": [], "shapes": [], "tracks": []}
+        self._replaceable = AnnotationLog(folder / f"{job_id}-replaceable")
+        self._kept = AnnotationLog(folder / f"{job_id}-kept")
+        self._added = AnnotationLog(folder / f"{job_id}-added")
+        self._reused = AnnotationLog(folder / f"{job_id}-reused")
+        self._lost = AnnotationLog(folder / f"{job_id}-lost")
+        self._bodies = BodyLog(folder / f"{job_id}-bodies")
+        self._refined = RefinedShapes(folder / f"{job_id}-refined") if recognizes_refined else None
+        self._reusable: dict[bytes, list[AnnotationId]] | None = None
+        self._reused_ids: set[AnnotationId] = set()
         self._waiting: dict[object, list[Waiting]] = {}
+        self._given_up: list[Doubt] = []
 
-    def digest(self, annotation: Mapping[str, Any]) -> bytes | None:
-        """What to know an annotation by that a run like this one may have made; None for any other."""
-        if annotation.get("source") not in self._sources:
-            return None
+    def identity(self, annotation: Mapping[str, Any]) -> bytes:
+        """What an annotation of the job says, in short."""
         return identity(annotation, self._defaults)
 
     # --- before the first write ---
 
-    @property
-    def has_baseline(self) -> bool:
-        """Whether it is known what was there before."""
-        return self._baseline is not None
+    def take_baseline(
+        self, standing: Iterable[Standing], is_replaceable: Callable[[Mapping[str, Any]], bool]
+    ) -> None:
+        """Remember all that the job holds before the run writes to the task.
 
-    def take_baseline(self, standing: Iterable[Standing]) -> set[AnnotationId]:
-        """Remember all that stands in the job before the run writes to it."""
-        baseline: set[AnnotationId] = set()
+        Args:
+            standing: All that the job holds.
+            is_replaceable: Tells what the run is to replace.
+        """
+        replaceable: list[Stored] = []
+        kept: list[Stored] = []
+        refined: list[Waiting] = []
         for kind, annotation in standing:
-            baseline.add((kind, annotation["id"]))
-            if (digest := self.digest(annotation)) is not None:
-                self._reusable[digest] += 1
-        self._baseline = baseline
-        return baseline
+            told = self.identity(annotation)
+            (replaceable if is_replaceable(annotation) else kept).append((kind, annotation["id"], told))
+            if self._refined is not None:
+                refined += ((told, shape) for shape in refined_shapes(kind, annotation))
+        # only now: had the reading failed, it would be done again
+        self._replaceable.extend(replaceable)
+        self._kept.extend(kept)
+        if self._refined is not None:
+            self._refined.extend(refined)
+        for kind, number, _ in (*replaceable, *kept):
+            self.newest[kind] = max(self.newest[kind], number)
+        self.has_baseline = True
 
-    def was_there(self, key: AnnotationId) -> bool:
-        """Whether an annotation was there before the run."""
-        return self._baseline is not None and key in self._baseline
+    def replaceable(self) -> dict[AnnotationId, bytes]:
+        """What was there before the run and is to be replaced."""
+        return _by_id(self._replaceable)
+
+    def kept(self) -> dict[AnnotationId, bytes]:
+        """What was there before the run and is not to be replaced."""
+        return _by_id(self._kept)
 
     # --- writing ---
 
     def waiting(self, part: object, annotations: Iterable[dict[str, Any]]) -> list[Waiting]:
         """What of a part of the work is yet to be sent; the same list whenever the same part is named."""
         if part not in self._waiting:
-            self._waiting[part] = list(self._not_there_yet(annotations))
+            self._waiting[part] = self._not_there_yet(annotations)
         return self._waiting[part]
 
-    def _not_there_yet(self, annotations: Iterable[dict[str, Any]]) -> Iterator[Waiting]:
+    def _not_there_yet(self, annotations: Iterable[dict[str, Any]]) -> list[Waiting]:
+        reusable = self._load_reusable()
+        new: list[Waiting] = []
+        bodies: list[Waiting] = []
+        reused: list[Stored] = []
         for annotation in annotations:
-            digest = identity(annotation, self._defaults)
-            if self._reusable[digest] > 0:
-                self._reusable[digest] -= 1
-                self._reused[digest] += 1
-                self.already_there += 1
+            told = self.identity(annotation)
+            if ids := reusable.get(told):
+                reused.append((*ids.pop(), told))
+                bodies.append((told, annotation))
             else:
-                yield digest, annotation
+                new.append((told, annotation))
+        self._note_reused(reused)
+        if self._refined is not None:
+            new = self._not_refined(new, bodies)
+        self._bodies.extend([*bodies, *new])
+        return new
+
+    def _not_refined(self, new: list[Waiting], bodies: list[Waiting]) -> list[Waiting]:
+        """Leave out for what something is there that a machine has made of it."""
+        assert self._refined is not None
+        left: list[Waiting] = []
+        for told, annotation in new:
+            if (refined := self._refined.take(annotation, self._reused_ids)) is None:
+                left.append((told, annotation))
+            else:
+                self._note_reused([refined])
+                # to be sent if what was made of it is gone, and once more if it then is gone itself
+                bodies += ((refined[2], annotation), (told, annotation))
+        return left
+
+    def _note_reused(self, reused: Sequence[Stored]) -> None:
+        self._reused.extend(reused)
+        self._reused_ids.update(stored[:2] for stored in reused)
+
+    def _load_reusable(self) -> dict[bytes, list[AnnotationId]]:
+        if self._reusable is None:
+            self._reused_ids = {stored[:2] for stored in self._reused}
+            self._reusable = {}
+            before = sorted((*self._replaceable, *self._kept), reverse=True)  # those of before first
+            for kind, number, told in before:
+                if (kind, number) not in self._reused_ids:
+                    self._reusable.setdefault(told, []).append((kind, number))
+        return self._reusable
+
+    @property
+    def reused(self) -> int:
+        """How many of the annotations to write were there before the run."""
+        return len(self._reused)
 
     def done(self, part: object) -> None:
         """Forget a part of which nothing waits any longer."""
         del self._waiting[part]
 
-    def written(self, sent: Sequence[Waiting]) -> None:
-        """Count what was sent and has arrived as it was sent."""
-        self._written.update(digest for digest, _ in sent)
+    def rest(self) -> None:
+        """Keep as little in memory as may be, until there is more to write."""
+        self._reusable = None
+        self._reused_ids = set()
+        if self._refined is not None:
+            self._refined.rest()
+
+    def doubt(self, part: Sequence[Waiting], waiting: list[Waiting]) -> Doubt:
+        """A request that is about to be sent: nothing is known of its fate until it is answered."""
+        return Doubt(Counter(told for told, _ in part), waiting, dict(self.newest))
 
     def stored(self, standing: Iterable[Standing]) -> list[Stored]:
-        """By what to know what the server says that it has stored."""
-        return [
-            (kind, annotation["id"], identity(annotation, self._defaults)) for kind, annotation in standing
-        ]
+        """What the server says that it has stored."""
+        return [(kind, annotation["id"], self.identity(annotation)) for kind, annotation in standing]
 
-    def remember_ids(self, added: Iterable[Stored]) -> None:
-        """Remember the ids of what was added: that alone is kept when the job is verified."""
-        for kind, annotation_id, _ in added:
-            ranges = self._added_ids[kind]  # the server numbers what it stores one by one
-            if ranges and ranges[-1].stop == annotation_id:
-                ranges[-1] = range(ranges[-1].start, annotation_id + 1)
-            else:
-                ranges.append(range(annotation_id, annotation_id + 1))
+    def note_added(self, added: Sequence[Stored]) -> None:
+        """Remember the ids that the server has given to what the run has added."""
+        self._added.extend(added)
+        for kind, number, _ in added:
+            self.newest[kind] = max(self.newest[kind], number)
 
-    def find_arrived(self, standing: Iterable[Standing]) -> list[Stored]:
-        """Find what waits and turns out to have arrived; that is counted as written, and waits no longer.
+    def find_arrived(self, standing: Iterable[Standing], doubt: Doubt) -> list[Stored]:
+        """Find what a request has brought whose fate is unknown.
 
         Args:
-            standing: All that stands in the job.
+            standing: All that the job holds.
+            doubt: The request.
         """
-        unaccounted: dict[bytes, list[AnnotationId]] = {}
-        for kind, annotation in standing:
-            key = (kind, annotation["id"])
-            if not self.was_there(key) and (digest := self.digest(annotation)) is not None:
-                unaccounted.setdefault(digest, []).append(key)
-        for digest, ids in unaccounted.items():
-            del ids[: self._written[digest]]  # these have been accounted for before
+        left = doubt.identities.copy()
         arrived: list[Stored] = []
-        for waiting in self._waiting.values():
-            still_waiting = []
-            for digest, annotation in waiting:
-                if ids := unaccounted.get(digest, []):
-                    arrived.append((*ids.pop(), digest))
-                    self._written[digest] += 1
-                else:
-                    still_waiting.append((digest, annotation))
-            waiting[:] = still_waiting
+        for kind, annotation in standing:
+            if not doubt.is_newer((kind, annotation["id"])) or not self._may_be_ours(annotation):
+                continue
+            told = self.identity(annotation)
+            if left[told] > 0:
+                left[told] -= 1
+                arrived.append((kind, annotation["id"], told))
         return arrived
+
+    def take_arrived(self, arrived: Sequence[Stored], doubt: Doubt) -> None:
+        """What a request has brought waits no longer."""
+        found = Counter(told for _, _, told in arrived)
+        still_waiting: list[Waiting] = []
+        for told, annotation in doubt.waiting:
+            if found[told] > 0:
+                found[told] -= 1
+            else:
+                still_waiting.append((told, annotation))
+        doubt.waiting[:] = still_waiting
+
+    def give_up(self, doubt: Doubt) -> None:
+        """Take a request for lost. If it is carried out after all, what it brings is known as the run's own."""
+        self._given_up.append(doubt)
+
+    def _may_be_ours(self, annotation: Mapping[str, Any]) -> bool:
+        return annotation.get("source") in self._sources
 
     # --- when all of the job is written ---
 
-    def wanted(self) -> Counter[bytes]:
-        """How many of each the run wants to stand in the job, written by it or found there."""
-        return self._written + self._reused
+    @property
+    def wants_anything(self) -> bool:
+        """Whether the run wants anything to be in the job, or may have brought anything there."""
+        return bool(len(self._added) or len(self._reused) or self._given_up)
 
-    def find_surplus(self, standing: Iterable[Standing], doubled: Collection[bytes]) -> Surplus:
-        """Leave of what is there too often as many as are wanted, those of before first.
+    def wanted_ids(self) -> set[AnnotationId]:
+        """By which ids the job holds what the run wants."""
+        lost = set(_by_id(self._lost))
+        return {stored[:2] for log in (self._added, self._reused) for stored in log} - lost
+
+    def compare(self, standing: Iterable[Standing]) -> Comparison:
+        """Compare what the job holds with what the run wants it to hold.
 
         Args:
-            standing: All that stands in the job.
-            doubled: What is there too often.
+            standing: All that the job holds.
         """
-        equal: dict[bytes, list[Standing]] = {}
+        result = Comparison()
+        lost = _by_id(self._lost)
+        added = {key: told for key, told in _by_id(self._added).items() if key not in lost}
+        reused = {key: told for key, told in _by_id(self._reused).items() if key not in lost}
+        wanted = frozenset((*added.values(), *reused.values()))
+        before = {**self.replaceable(), **self.kept()}
+        result.added, result.already_there = len(added), len(reused)
+        spare_before: dict[bytes, list[Stored]] = {}
+        spare_own: dict[bytes, list[Stored]] = {}
+        spare_others: Counter[bytes] = Counter()
+        given_up = [(doubt, doubt.identities.copy()) for doubt in self._given_up]
         for kind, annotation in standing:
-            if (digest := self.digest(annotation)) is not None and digest in doubled:
-                equal.setdefault(digest, []).append((kind, annotation))
-        surplus = Surplus([], [], [])
-        wanted = self.wanted()
-        for digest, found in equal.items():
-            found.sort(key=lambda item: not self.was_there((item[0], item[1]["id"])))
-            for number, (kind, annotation) in enumerate(found):
-                key = (kind, annotation["id"])
-                if number < wanted[digest]:
-                    if not self.was_there(key):
-                        surplus.stays.append((*key, digest))
-                elif self.was_there(key):
-                    surplus.of_before.append(key)
-                else:
-                    surplus.goes.append((kind, annotation))
-        return surplus
+            key = (kind, annotation["id"])
+            if added.pop(key, None) is not None or reused.pop(key, None) is not None:
+                continue
+            if not self._may_be_ours(annotation) or (key in before and before[key] not in wanted):
+                continue
+            told = self.identity(annotation)
+            if told not in wanted:
+                continue
+            if key in before:
+                spare_before.setdefault(told, []).append((*key, told))
+            elif key in lost or _is_of(key, told, given_up):
+                spare_own.setdefault(told, []).append((*key, told))
+            else:
+                spare_others[told] += 1
+        result.added -= len(added)
+        result.already_there -= len(reused)
+        result.unseen = {*added, *reused}
+        for key, told in (*added.items(), *reused.items()):
+            if own := spare_own.get(told):
+                result.arrived.append(own.pop(0))
+                result.added += 1
+            elif spare_before.get(told):
+                spare_before[told].pop(0)
+                result.already_there += 1
+            elif spare_others[told] > 0:
+                spare_others[told] -= 1
+                result.already_there += 1
+            else:
+                result.absent.append((*key, told))
+        result.doubled_before = [stored for each in spare_before.values() for stored in each]
+        result.surplus = [stored for each in spare_own.values() for stored in each]
+        result.doubled_by_others = spare_others.total()
+        return result
 
-    def forget(self) -> None:
-        """Forget what the annotations say; their ids are kept."""
-        for what_they_say in (self._written, self._reusable, self._reused):
-            what_they_say.clear()
+    def lost(self, absent: Sequence[Stored]) -> list[Waiting]:
+        """Take annotations for lost; return them to be sent again.
+
+        Args:
+            absent: As `compare` has told them.
+        """
+        self._lost.extend(absent)
+        return list(self.bodies(absent))
+
+    def bodies(self, wanted: Iterable[Stored]) -> Iterable[Waiting]:
+        """Annotations that the run wants, as they are sent; each with its own identity.
+
+        Args:
+            wanted: Which annotations: ids by which they were known, and what they said.
+        """
+        left = Counter(told for _, _, told in wanted)
+        for told, annotation in self._bodies:
+            if left[told] > 0:
+                left[told] -= 1
+                yield self.identity(annotation), annotation
 
     # --- undoing ---
 
     @property
     def may_have_added(self) -> bool:
         """Whether the run can have added anything, also by what has not been heard of since."""
-        return any(self._added_ids.values()) or bool(self._ours())
+        return bool(len(self._added) or self._given_up)
 
-    def pick_added(self, standing: Iterable[Standing]) -> list[Standing]:
-        """Of all that stands in the job, what the run has added and nobody has corrected."""
-        ours = self._ours()
-        ids = {kind: {i for part in ranges for i in part} for kind, ranges in self._added_ids.items()}
-        return [
-            (kind, annotation)
-            for kind, annotation in standing
-            if not self.was_there((kind, annotation["id"]))
-            and (digest := self.digest(annotation)) is not None
-            and (annotation["id"] in ids[kind] or digest in ours)
-        ]
+    def own(self) -> Callable[[str, Mapping[str, Any]], bool]:
+        """What tells what the run has added and nobody has changed; to be asked about a job once."""
+        added = _by_id(self._added)
+        given_up = [(doubt, doubt.identities.copy()) for doubt in self._given_up]
 
-    def _ours(self) -> Counter[bytes]:
-        """What was written or may have arrived since."""
-        return self._written + Counter(digest for waiting in self._waiting.values() for digest, _ in waiting)
+        def is_ours(kind: str, annotation: Mapping[str, Any]) -> bool:
+            key = (kind, annotation["id"])
+            if (told := added.get(key)) is not None:
+                return told == self.identity(annotation)
+            if not any(doubt.is_newer(key) for doubt, _ in given_up) or not self._may_be_ours(annotation):
+                return False
+            return _is_of(key, self.identity(annotation), given_up)
+
+        return is_ours
+
+
+def _is_of(key: AnnotationId, told: bytes, given_up: Iterable[tuple[Doubt, Counter[bytes]]]) -> bool:
+    """Whether an annotation has come with a request that had been given up."""
+    for doubt, left in given_up:
+        if left[told] > 0 and doubt.is_newer(key):
+            left[told] -= 1
+            return True
+    return False
+
+
+def _by_id(log: Iterable[Stored]) -> dict[AnnotationId, bytes]:
+    return {(kind, number): told for kind, number, told in log}

@@ -301,11 +301,15 @@ class Task(_ServerModel):
     data_original_chunk_type: str = ""
     data_compressed_chunk_type: str = ""
     organization: int | None = None
+    created_date: datetime | None = None
     updated_date: datetime | None = None
 
 
 class Job(_ServerModel):
-    """A job. `start_frame` and `stop_frame` (inclusive) are relative numbers, 0..size-1 of its task."""
+    """A job. `start_frame` and `stop_frame` (inclusive) are relative numbers, 0..size-1 of its task.
+
+    `updated_date` changes with each write to its annotations (seen on CVAT 2.73).
+    """
 
     id: int
     task_id: int
@@ -314,6 +318,7 @@ class Job(_ServerModel):
     stop_frame: int
     stage: str = ""
     state: str = ""
+    updated_date: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
-from prefect_cvat.exceptions import BadFunctionError, MediaError, UploadError
+from prefect_cvat.exceptions import BadFunctionError, IncompleteRunError, MediaError, UploadError
 from prefect_cvat.plan import Plan
 from prefect_cvat.progress import Progress
 from prefect_cvat.report import RunReport
@@ -41,6 +41,7 @@ def run_pipeline(run: Run, submitter: Submitter, progress: Progress | None = Non
     completes it. Either way no stage of a batch is begun any more; those that are at work come to their end.
 
     Raises:
+        IncompleteRunError: The run has come to its end, and not all is on the server as it should be.
         PrefectCvatError: The run failed.
     """
     started = time.perf_counter()
@@ -60,7 +61,14 @@ def run_pipeline(run: Run, submitter: Submitter, progress: Progress | None = Non
     finally:
         if progress is not None:
             progress.finish()
-    return run.complete(time.perf_counter() - started)
+    report = run.complete(time.perf_counter() - started)
+    if report.open_ends:
+        raise IncompleteRunError(
+            f"task {report.task_id}: the run is not complete: {'; '.join(report.open_ends)}. Run it again when"
+            " no other run is on the task; it adds nothing twice",
+            report,
+        )
+    return report
 
 
 def _annotate(run: Run, plan: Plan, submitter: Submitter, progress: Progress | None) -> None:

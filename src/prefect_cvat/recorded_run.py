@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,7 +30,8 @@ class RecordedJob:
     Attributes:
         added: What it has added and not removed again: the identity by kind and id.
         unsettled: The identities of what it has sent and may have arrived.
-        after: The highest ids that were there before, by kind.
+        after: The highest ids that were known before any of that was sent, by kind.
+        may_have_issues: Whether the run has opened issues in the job, or has tried to.
         replaced: How many it has removed that were there before.
     """
 
@@ -38,21 +39,22 @@ class RecordedJob:
     unsettled: Counter[str] = field(default_factory=Counter)
     after: dict[str, int] = field(default_factory=dict)
     replaced: int = 0
-
-    @property
-    def may_have_issues(self) -> bool:
-        """Whether the run has opened issues in the job, or has tried to."""
-        return ISSUES in self.after
+    may_have_issues: bool = False
 
     def take(self, line: _Line) -> None:
         """Take what a line says."""
-        self.after |= line.after
-        self.unsettled.update(line.sent)
+        if line.sent:
+            self.may_have_issues |= ISSUES in line.after
+            self._know(line.after, is_first=not self.is_unsettled)
+            self.unsettled.update(line.sent)
         for kind, pairs in line.added.items():
             for annotation_id, identity in pairs:
                 if (kind, annotation_id) not in self.added:
                     self.added[kind, annotation_id] = identity
-                    self.unsettled[identity] -= 1
+                    if self.unsettled[identity] > 1:
+                        self.unsettled[identity] -= 1
+                    else:
+                        del self.unsettled[identity]
         for kind, ids in line.removed.items():
             for annotation_id in ids:
                 self.added.pop((kind, annotation_id), None)
@@ -60,13 +62,24 @@ class RecordedJob:
             self.unsettled.clear()
         self.replaced += line.replaced
 
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether anything may have arrived of which that is not known."""
+        return bool(self.unsettled)
+
     def merge(self, other: RecordedJob) -> None:
         """Take what another process of the run has left."""
         self.added.update(other.added)
+        if other.is_unsettled:
+            self._know(other.after, is_first=not self.is_unsettled)
         self.unsettled += other.unsettled  # of both, those above zero
-        for kind, annotation_id in other.after.items():
-            self.after[kind] = min(annotation_id, self.after.get(kind, annotation_id))
+        self.may_have_issues |= other.may_have_issues
         self.replaced += other.replaced
+
+    def _know(self, after: Mapping[str, int], *, is_first: bool) -> None:
+        for kind, annotation_id in after.items():
+            before = annotation_id if is_first else self.after.get(kind, annotation_id)
+            self.after[kind] = min(annotation_id, before)
 
 
 @dataclass(frozen=True)
@@ -133,7 +146,10 @@ def read_run(run: str) -> RecordedRun:
     jobs: dict[int, RecordedJob] = {}
     for path in sorted((Settings().runs_dir / checked_run_id(run)).glob("*.jsonl")):
         lines = _read_lines(path)
-        of_file = _read_header(path, next(lines, b""))
+        first = next(lines, b"")
+        if (number := _format_of(first)) not in (None, FORMAT):
+            raise StorageError(f"{path} is of format {number}; this prefect-cvat knows {FORMAT} only")
+        of_file = _read_header(path, first)
         if of_file is None:
             continue  # cut short, so nothing was sent
         header = header or of_file
@@ -174,13 +190,19 @@ def _read_lines(path: Path) -> Iterator[bytes]:
 
 def _read_header(path: Path, line: bytes) -> RecordHeader | None:
     try:
-        header = RecordHeader.model_validate_json(line)
+        return RecordHeader.model_validate_json(line)
     except ValidationError:
         logger.warning("%s does not begin as the record of a run does", path)
         return None
-    if header.format != FORMAT:
-        raise StorageError(f"{path} is of format {header.format}; this prefect-cvat knows {FORMAT} only")
-    return header
+
+
+def _format_of(line: bytes) -> object:
+    """The format that the first line of a record tells, or None."""
+    try:
+        told = from_json(line)
+    except ValueError:
+        return None
+    return told.get("format") if isinstance(told, dict) else None
 
 
 def _run_of_report(path: Path) -> str:

@@ -142,7 +142,7 @@ class RefineRun(Run):
             frames=tuple(frame for frame in plan.frames if frame.number in self._originals),
             jobs=tuple(job for job in plan.jobs if job.id in jobs),
         )
-        self._take_plan(plan)
+        self._plan = plan
         return plan
 
     def validate_spec(self) -> None:
@@ -187,7 +187,7 @@ class RefineRun(Run):
         with self._named(batch), self._timed("upload"):
             for number, (job_id, part) in enumerate(annotations.parts):
                 bodies, originals = from_json(part)
-                self._writers[job_id].write((batch.index, "refined", number), bodies)
+                self._write(job_id, (batch.index, "refined", number), bodies)
                 self._writers[job_id].replace(originals)
         return super().upload_batch(batch, annotations)
 

@@ -10,7 +10,7 @@ from prefect_cvat.coco import has_outline, segmentation_of
 from prefect_cvat.exceptions import InvalidResponseError
 from prefect_cvat.media import Frame
 
-__all__ = ["Region"]
+__all__ = ["Region", "area", "common_box"]
 
 Shape = Mapping[str, Any]
 
@@ -49,14 +49,14 @@ class Region:
 
     def iou(self, other: Region) -> float:
         """Intersection over union, 0 to 1; 0 with what has no area, such as points and polylines."""
-        common = _area(_common(self._box, other._box))
+        common = area(common_box(self._box, other._box))
         if not common:
             return 0.0
         if has_outline(self._shape) and has_outline(other._shape):
             from faster_coco_eval import mask  # imports OpenCV where there is one
 
             return float(mask.iou([self._encoded()], [other._encoded()], [0])[0, 0])
-        return common / (_area(self._box) + _area(other._box) - common)
+        return common / (area(self._box) + area(other._box) - common)
 
     def _encoded(self) -> Any:
         if self._run_lengths is None:
@@ -77,10 +77,10 @@ class Region:
         return InvalidResponseError(f"the {name} on {self._frame} cannot be read: {error}")
 
 
-def _common(one: tuple[float, ...], other: tuple[float, ...]) -> tuple[float, ...]:
+def common_box(one: tuple[float, ...], other: tuple[float, ...]) -> tuple[float, ...]:
     """What two boxes have in common; its sides are negative where that is nothing."""
     return max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3])
 
 
-def _area(box: tuple[float, ...]) -> float:
+def area(box: tuple[float, ...]) -> float:
     return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])

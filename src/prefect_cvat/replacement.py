@@ -1,44 +1,66 @@
-"""What is to go from a job at the end of a run, when what takes its place stands.
+"""What is to go from a job at the end of a run, when what takes its place is known to be on the server.
 
-That is what `existing` says, but only on frames of which everything has been written; what an earlier run has
-left doubled; and originals, the shapes that were refined or followed. What somebody has changed since stays.
+That is what `existing` says, but only what was there before the run, on frames of which everything that was
+written is there; what an earlier run has left doubled; and originals, the shapes that were refined or
+followed. What somebody has changed since stays.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from prefect_cvat.annotation_requests import Standing, frames_of, kind_of
 from prefect_cvat.existing import Existing
 from prefect_cvat.identity import AttributeDefaults, identity
+from prefect_cvat.job_files import Stored
 from prefect_cvat.run_record import AnnotationId
 
-__all__ = ["Replacement"]
+__all__ = ["Looked", "Replacement"]
+
+
+class Looked(NamedTuple):
+    """What a look at the job has shown.
+
+    Attributes:
+        to_go: What is still to go, in the order in which it is to go, as much as was asked for.
+        changed: How many annotations stay that `existing` would have removed, because somebody has drawn or
+            changed them since the run began.
+        not_replaced: How many stay because what takes their place is missing.
+        gone: By which ids the job held what the run wants, and does no longer.
+    """
+
+    to_go: list[Standing]
+    changed: int
+    not_replaced: int
+    gone: set[AnnotationId]
 
 
 class Replacement:
     """What is to go from one job.
 
     Args:
-        existing: What becomes of what stood there before the run.
-        sources: The sources of what the run writes.
+        existing: What becomes of what was there before the run.
         defaults: The attribute values that the server fills in by itself.
     """
 
-    def __init__(self, existing: Existing, sources: Collection[str], defaults: AttributeDefaults) -> None:
+    def __init__(self, existing: Existing, defaults: AttributeDefaults) -> None:
         self._existing = existing
-        self._sources = frozenset(sources)
         self._defaults = defaults
         self._frames: set[int] = set()
-        self._noted: set[AnnotationId] = set()
+        self._missing: frozenset[int] = frozenset()
         self._originals: dict[AnnotationId, bytes] = {}
+        self._doubled: dict[AnnotationId, bytes] = {}
 
-    def __bool__(self) -> bool:
-        return bool(self._noted or self._originals)
+    @property
+    def is_needed(self) -> bool:
+        """Whether anything may have to go."""
+        return bool(
+            self._originals or self._doubled or (self._existing is not Existing.KEEP and self._frames)
+        )
 
     def cover(self, frames: Iterable[int]) -> None:
-        """Everything is written on these frames: what was there may go."""
+        """Everything is written on these frames: what was there before may go."""
         self._frames.update(frames)
 
     def take_originals(self, originals: Iterable[Mapping[str, Any]]) -> None:
@@ -47,40 +69,67 @@ class Replacement:
             key = (kind_of(annotation), annotation["id"])
             self._originals[key] = identity(annotation, self._defaults)
 
-    def note_if_replaced(self, kind: str, annotation: Mapping[str, Any]) -> None:
-        """Note an annotation of before if it is to go; not from a frame that the run leaves out."""
-        if self._existing.removes(annotation) and self._frames.issuperset(frames_of(annotation)):
-            self._noted.add((kind, annotation["id"]))
+    def verified(self, missing_frames: Iterable[int], doubled: Iterable[Stored]) -> None:
+        """Take what a verification of the job has shown.
 
-    def note_doubled(self, keys: Iterable[AnnotationId]) -> None:
-        """Note what an earlier run has left there too often."""
-        self._noted.update(keys)
-
-    def begin_again(self) -> None:
-        """Forget what was noted: the job is about to be looked through anew."""
-        self._noted.clear()
-
-    def pick(self, standing: Iterable[Standing]) -> list[Standing]:
-        """Of all that stands in the job, what is still to go, in the order in which it is to go."""
-        picked = [item for item in standing if self._is_still_to_go(*item)]
-        # originals last: once they are gone, no later run would look for what stands there doubled
-        picked.sort(key=lambda item: (item[0], item[1]["id"]) in self._originals)
-        return picked
-
-    def _is_still_to_go(self, kind: str, annotation: Mapping[str, Any]) -> bool:
-        """Whether an annotation that was to be removed still is: somebody may have corrected it."""
-        key = (kind, annotation["id"])
-        if key in self._originals:
-            return identity(annotation, self._defaults) == self._originals[key]
-        return key in self._noted and (
-            self._existing is Existing.CLEAR or annotation.get("source") in self._sources
-        )
-
-    def forget_frames(self) -> None:
-        """The job will not be looked through again."""
-        self._frames.clear()
+        Args:
+            missing_frames: Frames on which something is missing that was written: nothing goes from these.
+            doubled: What an earlier run has left there too often.
+        """
+        self._missing = frozenset(missing_frames)
+        self._doubled = {(kind, number): told for kind, number, told in doubled}
 
     def clear(self) -> None:
-        """All that was to go is gone."""
-        self._noted.clear()
+        """What was named is gone, or stays for good."""
         self._originals.clear()
+        self._doubled.clear()
+
+    def look(
+        self,
+        standing: Iterable[Standing],
+        most: int,
+        *,
+        replaceable: Mapping[AnnotationId, bytes],
+        kept: Collection[AnnotationId],
+        wanted: Collection[AnnotationId],
+    ) -> Looked:
+        """Look through the job for what is still to go.
+
+        Args:
+            standing: All that the job holds.
+            most: How much is taken at a time.
+            replaceable: What was there before the run and is to be replaced, by what it said then.
+            kept: What was there before the run and is not to be replaced.
+            wanted: By which ids the job holds what the run wants.
+        """
+        first: list[Standing] = []
+        last: list[Standing] = []
+        changed = not_replaced = 0
+        gone = set(wanted)
+        for kind, annotation in standing:
+            key = (kind, annotation["id"])
+            if key in gone:
+                gone.discard(key)
+                continue
+            told = self._originals.get(key) or self._doubled.get(key) or replaceable.get(key)
+            if told is None:
+                is_new = key not in kept and key not in wanted
+                changed += is_new and self._existing.removes(annotation) and self._is_covered(annotation)
+                continue
+            is_named = key in self._originals or key in self._doubled
+            frames = frames_of(annotation)
+            if not is_named and not self._frames.issuperset(frames):
+                continue
+            if told != identity(annotation, self._defaults):
+                changed += 1
+            elif not self._missing.isdisjoint(frames):
+                not_replaced += 1
+            else:
+                pile = last if key in self._originals else first
+                if len(pile) < most:
+                    pile.append((kind, annotation))
+        # originals last: once they are gone, no later run would look for what the job holds doubled
+        return Looked([*first, *last][:most], changed, not_replaced, gone)
+
+    def _is_covered(self, annotation: Mapping[str, Any]) -> bool:
+        return self._frames.issuperset(frames_of(annotation))

@@ -40,9 +40,17 @@ class RunReport(BaseModel):
         scores: How the scores of these are distributed, by label: how many are in each of `SCORE_BINS` ranges
             from 0 to 1. Tags have no score, nor has what a function gave none; they are in no range. Runs
             that do not detect (that follow or refine shapes) count no scores.
-        added: How many annotations were written; one on a frame that two jobs share counts twice.
-        already_there: How many stood there already, equal and of source `auto`.
+        added: How many annotations of this run are on the server; one on a frame that two jobs share counts
+            twice.
+        already_there: How many of those that it was to write were there before, equal and of source `auto`, or
+            refined by a machine since.
         removed: How many were removed: replaced, or there twice.
+        changed: How many were not removed that were to be, because somebody has drawn or changed them while
+            the run went on.
+        not_replaced: How many were not removed because what takes their place is missing.
+        missing: How many were written and are not on the server, also after they had been sent again.
+        doubled_by_others: How many another run has added meanwhile that are equal to some of this run.
+        unsettled: How many were sent of which it is not known whether they are on the server, or will be.
         clipped: How many shapes were cut at the edge of their image.
         outside: How many shapes had nothing inside their image, and were left out.
         below_threshold: How many had a score below their threshold, and were left out.
@@ -85,6 +93,11 @@ class RunReport(BaseModel):
     added: int = 0
     already_there: int = 0
     removed: int = 0
+    changed: int = 0
+    not_replaced: int = 0
+    missing: int = 0
+    doubled_by_others: int = 0
+    unsettled: int = 0
     clipped: int = 0
     outside: int = 0
     below_threshold: int = 0
@@ -107,6 +120,17 @@ class RunReport(BaseModel):
     issues_already_there: int = 0
     issues_failed: str = ""
     stage_seconds: dict[str, float] = Field(default_factory=dict)
+
+    @property
+    def open_ends(self) -> list[str]:
+        """What is not on the server as it should be, in words; running again completes it."""
+        ends = {
+            "not on the server, though sent again": self.missing,
+            "not removed, since what takes their place is missing": self.not_replaced,
+            "sent, and perhaps still to arrive": self.unsettled,
+            "there twice, since another run has added the same": self.doubled_by_others,
+        }
+        return [f"{count} {what}" for what, count in ends.items() if count]
 
     @property
     def frames_per_second(self) -> float:
@@ -133,6 +157,10 @@ class RunReport(BaseModel):
             f"annotations: {_counts(self.labels)}",
             f"written: {self.added} added, {self.already_there} already there, {self.removed} removed",
         ]
+        if self.changed:
+            lines.append(f"not removed, drawn or changed by somebody meanwhile: {self.changed}")
+        if self.open_ends:
+            lines.append(f"not complete: {'; '.join(self.open_ends)}; run it again")
         if self.tracks:
             length = self.track_frames / sum(self.tracks.values())
             lines.append(

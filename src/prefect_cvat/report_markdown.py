@@ -86,7 +86,7 @@ def _outcome(report: RunReport, outcome: Outcome, error: str | None) -> list[str
             f"{counted(report.added, 'annotation')} that this run has added {is_or_are} on the server."
             " Running it again completes it, and adds nothing twice."
         )
-    elif outcome != "completed":
+    elif outcome != "completed" and not report.unsettled:
         parts.append("Nothing that this run has added is on the server. It can be run again.")
     return parts
 
@@ -132,7 +132,14 @@ def _issues(report: RunReport) -> list[str]:
 
 def _server_rows(report: RunReport) -> list[Row]:
     return _present(
-        ("added", report.added), ("there already", report.already_there), ("removed", report.removed)
+        ("added", report.added),
+        ("there already", report.already_there),
+        ("removed", report.removed),
+        ("not removed: drawn or changed by somebody meanwhile", report.changed),
+        ("not removed: what takes their place is missing", report.not_replaced),
+        ("**missing**, though sent again", report.missing),
+        ("**there twice**: another run has added the same", report.doubled_by_others),
+        ("**sent, and perhaps still to arrive**", report.unsettled),
     )
 
 

@@ -25,6 +25,7 @@ from prefect_cvat.batches import BatchSize, Chunk, take_chunks
 from prefect_cvat.chunks import chunk_type, fetch_chunk
 from prefect_cvat.client import Client
 from prefect_cvat.exceptions import PrefectCvatError, RunStoppedError, StorageError
+from prefect_cvat.existing import Existing
 from prefect_cvat.identity import attribute_defaults
 from prefect_cvat.issues import open_issues
 from prefect_cvat.media import Box, ChunkFile, Frame
@@ -34,8 +35,9 @@ from prefect_cvat.provenance import Provenance, function_version, name_of
 from prefect_cvat.remap import Annotations
 from prefect_cvat.report import SCORE_BINS, RunReport
 from prefect_cvat.review import FrameReview, FrameSummaries, rank_frames
-from prefect_cvat.run_lock import only_run_on
-from prefect_cvat.run_record import RecordHeader, RunRecord, checked_run_id
+from prefect_cvat.run_lock import RunLock, only_run_on
+from prefect_cvat.run_record import RecordHeader, RunRecord, TaskIdentity, checked_run_id
+from prefect_cvat.settings import Settings
 from prefect_cvat.upload import JobWriter
 
 __all__ = ["BatchDetections", "Run"]
@@ -51,11 +53,14 @@ class Run(ABC):
             for the batch before as their last argument.
         sources: The sources of what a run of this kind writes.
         leaves_out_annotated: Whether such a run can pass over frames, and objects, that are annotated.
+        recognizes_refined: Whether a mask or a track that a machine has made of what such a run has written
+            stands for it.
     """
 
     in_order: ClassVar[frozenset[str]] = frozenset()
     sources: ClassVar[frozenset[str]] = frozenset({"auto"})
     leaves_out_annotated: ClassVar[bool] = False
+    recognizes_refined: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -89,6 +94,9 @@ class Run(ABC):
         self._record = RunRecord(self._describe)
         self._plan: Plan | None = None
         self._writers: dict[int, JobWriter] = {}
+        self._lock: RunLock | None = None
+        self._baseline_lock = threading.Lock()
+        self._has_baseline = False
         self._uploaded: dict[int, set[int]] = {}  # of the jobs that are not complete yet
         self._summaries = FrameSummaries()
         self._spool: Path | None = None
@@ -145,24 +153,8 @@ class Run(ABC):
             self.provenance.function_version = function_version(self._function)
         self.report.task_name = info.task.name
         self.report.left_out = {why.value: len(frames) for why, frames in plan.left_out.items()}
-        self._take_plan(plan)
-        return plan
-
-    def _take_plan(self, plan: Plan) -> None:
-        """From now on, this is what the run will do."""
-        defaults = attribute_defaults(plan.info.labels)
-        self._writers = {
-            job.id: JobWriter(
-                self.client,
-                job,
-                existing=self.options.existing,
-                sources=self.sources,
-                defaults=defaults,
-                record=self._record.of_job(job.id),
-            )
-            for job in plan.jobs
-        }
         self._plan = plan
+        return plan
 
     @abstractmethod
     def validate_spec(self) -> Any:
@@ -218,20 +210,22 @@ class Run(ABC):
         with self._named(batch), self._timed("upload"):
             for number, pack in enumerate(annotations.packs()):
                 for job in self.plan.jobs_between(first, last):
-                    self._writers[job.id].write(
+                    self._write(
+                        job.id,
                         (batch.index, number),
                         [item for item in pack if job.start_frame <= item["frame"] <= job.stop_frame],
                     )
             for job in self.plan.jobs_between(first, last):
-                self._writers[job.id].write(batch.index, (), frames)
+                self._write(job.id, batch.index, (), frames)
             annotations.empty()  # trying this stage again goes on with the next line
-            self._verify_complete_jobs(batch)
+            self._rest_complete_jobs(batch)
         self._count(annotations)
         return annotations.frames
 
     def finish_upload(self) -> None:
-        """Remove what is there twice or has been replaced, in all jobs."""
+        """See to it that all is there, once, in all jobs; then remove what has been replaced."""
         with self._timed("upload"):
+            self._verify()
             for writer in self._writers.values():
                 writer.finish()
 
@@ -265,11 +259,41 @@ class Run(ABC):
 
     # --- parts of stages ---
 
+    def _write(
+        self, job_id: int, part: object, annotations: Iterable[dict[str, Any]], frames: Iterable[int] = ()
+    ) -> None:
+        """Write to a job, see `JobWriter.write`. Before the first write to any, all are remembered as they are."""
+        with self._baseline_lock:
+            if not self._has_baseline:
+                assert self._lock is not None
+                self._lock.wait_for_earlier_write(Settings().late_commit_seconds)
+                for writer in self._writers.values():
+                    writer.begin()
+                self._has_baseline = True
+        self._writers[job_id].write(part, annotations, frames)
+
+    def _verify(self) -> None:
+        """Verify all jobs, and once more those to which another run has added the same meanwhile.
+
+        That run may be at its end, and take back what it has added: then what it had written first, and this
+        run has left out, must be written by this one.
+        """
+        for writer in self._writers.values():
+            writer.verify()
+        until = time.monotonic() + Settings().stale_read_seconds
+        delay = 0.5
+        while any(writer.doubled_by_others for writer in self._writers.values()) and time.monotonic() < until:
+            self._is_stopped.wait(min(delay, max(0.0, until - time.monotonic())))
+            delay *= 2
+            for writer in self._writers.values():
+                writer.verify(anew=True)
+
     def _describe(self) -> RecordHeader:
         return RecordHeader(
             run=self.report.run,
             server=self.client.url,
             task_id=self.task_id,
+            task=TaskIdentity.of(self.plan.info.task, self.plan.info.meta),
             started=self.report.started,
             provenance=self.provenance,
         )
@@ -294,8 +318,8 @@ class Run(ABC):
         assert self._spool is not None
         return fetch_chunk(self.client, self.plan, number, self._spool, self.options.quality)
 
-    def _verify_complete_jobs(self, batch: Batch) -> None:
-        """Compare complete jobs with what was written to them; that frees what was remembered of them."""
+    def _rest_complete_jobs(self, batch: Batch) -> None:
+        """Keep as little as may be in memory of the jobs of which everything is written."""
         numbers = [frame.number for frame in batch.frames]
         for job in self.plan.jobs_between(numbers[0], numbers[-1]):
             with self._report_lock:
@@ -303,33 +327,59 @@ class Run(ABC):
                 uploaded.update(n for n in numbers if job.start_frame <= n <= job.stop_frame)
                 all_of_it = self.plan.frames_between(job.start_frame, job.stop_frame)
             if len(uploaded) == len(all_of_it):
-                self._writers[job.id].verify()
+                self._writers[job.id].rest()
                 self._uploaded[job.id] = set()
 
     # --- what holds them together ---
 
     @contextmanager
     def spool(self) -> Iterator[None]:
-        """A folder for the chunks on their way, removed afterwards; and the right to be the only run.
+        """A folder for what is on its way, removed afterwards; and the right to be the only run.
 
         Raises:
             RunInProgressError: Another run is annotating this task.
             StorageError: There is no room for the folder.
         """
         with only_run_on(self.client.url, self.task_id, self.options.selection.jobs) as lock:
-            if lock.follows_unsure:
-                for writer in self._writers.values():
-                    writer.expect_late_commit()
             try:
                 self._spool = Path(tempfile.mkdtemp(prefix="prefect-cvat-"))
             except OSError as error:
                 raise StorageError(f"no folder for chunks can be made: {error}") from error
             try:
+                self._lock = lock
+                self._writers = self._new_writers(self._folder("jobs"), lock)
                 yield
             finally:
                 shutil.rmtree(self._spool, ignore_errors=True)
                 self._spool = None
-                lock.is_unsure = any(writer.is_unsure for writer in self._writers.values())
+
+    def _new_writers(self, folder: Path, lock: RunLock) -> dict[int, JobWriter]:
+        defaults = attribute_defaults(self.plan.info.labels)
+        return {
+            job.id: JobWriter(
+                self.client,
+                job,
+                folder,
+                existing=self.options.existing,
+                sources=self.sources,
+                defaults=defaults,
+                record=self._record.of_job(job.id),
+                lock=lock,
+                stopped=self._is_stopped,
+                recognizes_refined=self.recognizes_refined and self.options.existing is Existing.KEEP,
+            )
+            for job in self.plan.jobs
+        }
+
+    def _folder(self, name: str) -> Path:
+        """A folder of the run for what is on its way."""
+        assert self._spool is not None
+        folder = self._spool / name
+        try:
+            folder.mkdir(exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"no folder {folder} can be made: {error}") from error
+        return folder
 
     def batches(self, plan: Plan) -> Iterator[Batch]:
         """Cut the frames into batches of whole chunks, sized by how fast detection turns out to be."""
@@ -346,6 +396,11 @@ class Run(ABC):
         self.report.added = sum(writer.added for writer in writers)
         self.report.already_there = sum(writer.already_there for writer in writers)
         self.report.removed = sum(writer.removed for writer in writers)
+        self.report.changed = sum(writer.changed for writer in writers)
+        self.report.not_replaced = sum(writer.not_replaced for writer in writers)
+        self.report.missing = sum(writer.missing for writer in writers)
+        self.report.doubled_by_others = sum(writer.doubled_by_others for writer in writers)
+        self.report.unsettled = sum(writer.unsettled for writer in writers)
         self.report.review = self._rank_frames()[: self.options.review_frames]
         self.report.seconds = seconds
         return self.report

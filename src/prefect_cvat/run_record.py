@@ -11,7 +11,7 @@ annotations; each other line is about one job, and about annotations or issues i
 
 What is about to be sent is written down before, by its identities, and once more with its ids when it has
 arrived. So a record is never behind the server, wherever its run may break off: what was sent, and is not
-known to have arrived, is told by what it says and by an id above those that were there before (`after`).
+known to have arrived, is known by what it says and by an id above all that were known before (`after`).
 
 A line that was cut short says nothing. Then nothing was sent yet, or `sent` stands without its `added`.
 """
@@ -29,13 +29,24 @@ from typing import Any, TypeAlias
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import to_json
 
+from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import StorageError
+from prefect_cvat.models import DataMeta, Task
 from prefect_cvat.provenance import Provenance
 from prefect_cvat.settings import Settings
 
-__all__ = ["FORMAT", "ISSUES", "AnnotationId", "JobRecord", "RecordHeader", "RunRecord", "checked_run_id"]
+__all__ = [
+    "FORMAT",
+    "ISSUES",
+    "AnnotationId",
+    "JobRecord",
+    "RecordHeader",
+    "RunRecord",
+    "TaskIdentity",
+    "checked_run_id",
+]
 
-FORMAT = 1
+FORMAT = 2
 """Changes when files of before can no longer be read."""
 
 _RUN_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*")
@@ -47,8 +58,44 @@ AnnotationId: TypeAlias = tuple[str, int]
 """`tags`, `shapes` or `tracks` (or `ISSUES`), and the server's id, which is unique among these only."""
 
 
+class TaskIdentity(BaseModel):
+    """What tells a task from another one that has the same number on a CVAT that was set up anew.
+
+    Attributes:
+        created: When it was made.
+        size: How many frames it has.
+        media: When its media were last changed, `chunks_updated_date`.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    created: datetime | None
+    size: int
+    media: datetime | None
+
+    @classmethod
+    def of(cls, task: Task, meta: DataMeta) -> TaskIdentity:
+        """That of a task, as the server tells it."""
+        return cls(created=task.created_date, size=meta.size, media=meta.chunks_updated_date)
+
+    def differences(self, now: TaskIdentity) -> list[str]:
+        """In what a task differs, in words; None on either side says nothing."""
+        differences = []
+        for what, then, today in (
+            ("was created", self.created, now.created),
+            ("has media", self.media, now.media),
+        ):
+            if then is not None and today is not None and then != today:
+                differences.append(
+                    f"{what} of {today:%Y-%m-%d %H:%M:%S} UTC, not of {then:%Y-%m-%d %H:%M:%S} UTC"
+                )
+        if self.size != now.size:
+            differences.append(f"has {counted(now.size, 'frame')}, not {self.size}")
+        return differences
+
+
 class RecordHeader(BaseModel):
-    """The first line of a record: the run, and what made its annotations."""
+    """The first line of a record: the run, its task, and what made its annotations."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -56,6 +103,7 @@ class RecordHeader(BaseModel):
     run: str
     server: str
     task_id: int
+    task: TaskIdentity
     started: datetime
     provenance: Provenance
 
@@ -71,22 +119,16 @@ class JobRecord:
     def __init__(self, job_id: int, append: Callable[[dict[str, Any]], None] | None = None) -> None:
         self._job_id = job_id
         self._append = append
-        self._after: dict[str, int] = {}
         self._is_unsettled = False
 
-    def begin(self, there: Iterable[AnnotationId]) -> None:
-        """Remember which annotations stand in the job before the run writes to it."""
-        self._after = {"tags": 0, "shapes": 0, "tracks": 0}
-        for kind, annotation_id in there:
-            self._after[kind] = max(annotation_id, self._after[kind])
+    def sending(self, identities: Iterable[bytes], after: Mapping[str, int]) -> None:
+        """Annotations, or an issue, are about to be sent.
 
-    def begin_issues(self, last: int) -> None:
-        """Remember the id of the last issue of the job before the run opens any; 0 if there is none."""
-        self._after = {ISSUES: last}
-
-    def sending(self, identities: Iterable[bytes]) -> None:
-        """Annotations, or an issue, are about to be sent."""
-        self._write(after=self._after, sent=[identity.hex() for identity in identities])
+        Args:
+            identities: What they say.
+            after: The highest id of each kind that is known by now: what arrives has a higher one.
+        """
+        self._write(after=dict(after), sent=[identity.hex() for identity in identities])
         self._is_unsettled = True
 
     def added(self, added: Iterable[tuple[str, int, bytes]]) -> None:

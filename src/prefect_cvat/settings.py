@@ -40,6 +40,23 @@ class Settings(BaseSettings):
             " each machine records its shards, and that of the flow run the issues."
         ),
     )
+    late_commit_seconds: float = Field(
+        default=65.0,
+        ge=0,
+        description=(
+            "How many seconds after a write that it has not answered (a time-out, a reset, 502, 503, 504) the"
+            " CVAT server may still carry it out. The proxy that comes with CVAT gives up after 60 s; raise"
+            " this where another one waits for longer."
+        ),
+    )
+    stale_read_seconds: float = Field(
+        default=10.0,
+        ge=0,
+        description=(
+            "How many seconds what is read from the CVAT server may be behind what has been written to it."
+            " What is missing for longer is sent again."
+        ),
+    )
     function_modules: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
         description=(

@@ -34,6 +34,7 @@ class TrackRun(AnnotateRun):
     in_order: ClassVar[frozenset[str]] = frozenset({"upload_batch"})
     reviews_shapes: ClassVar[bool] = False
     leaves_out_annotated: ClassVar[bool] = False
+    recognizes_refined: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -76,7 +77,7 @@ class TrackRun(AnnotateRun):
             with self._timed("associate"):
                 self._associate(batch, annotations)
             with self._timed("upload"):
-                self._write()
+                self._write_waiting()
         self._count(annotations)
         return annotations.frames
 
@@ -89,13 +90,13 @@ class TrackRun(AnnotateRun):
             self._is_assembled = True
             self._report_tracks()
         with self._timed("upload"):
-            self._write()
+            self._write_waiting()
             for job in self.plan.jobs:
                 # a track speaks for all frames of a job, unless only some of them were asked for
                 wanted = self.options.selection.frames
                 covered = set(range(job.start_frame, job.stop_frame + 1)) - self._failed
                 covered &= covered if wanted is None else set(wanted)
-                self._writers[job.id].write("covered", (), covered)
+                self._write(job.id, "covered", (), covered)
         super().finish_upload()
 
     def _associate(self, batch: Batch, annotations: Annotations) -> None:
@@ -135,11 +136,11 @@ class TrackRun(AnnotateRun):
             self.report.keyframes += _keyframes(track)
         self._to_write += [(("tracks", part), job_id, tracks) for job_id, tracks in by_job.items()]
 
-    def _write(self) -> None:
+    def _write_waiting(self) -> None:
         """Write what waits. What fails waits on, and is taken up where it broke off."""
         while self._to_write:
             part, job_id, annotations = self._to_write[0]
-            self._writers[job_id].write(part, annotations)
+            self._write(job_id, part, annotations)
             del self._to_write[0]
 
     def _report_tracks(self) -> None:

@@ -23,6 +23,7 @@ from pydantic import SecretStr
 from pydantic_core import from_json
 from requests.auth import AuthBase
 from urllib3 import Retry
+from urllib3.exceptions import MaxRetryError, NewConnectionError
 
 from prefect_cvat.error_bodies import api_error
 from prefect_cvat.exceptions import (
@@ -323,6 +324,7 @@ def _retry_after(response: requests.Response) -> float | None:
 
 def _transport_error(error: requests.RequestException, method: str, url: str, path: str) -> TransportError:
     where = f"{method} {url}{path}"
+    was_sent = not _is_without_connection(error)
     match error:
         case requests.exceptions.SSLError():
             return TlsError(
@@ -330,9 +332,18 @@ def _transport_error(error: requests.RequestException, method: str, url: str, pa
                 " pass verify='path of the CA bundle', or verify=False if you trust the network"
             )
         case requests.Timeout():
-            return RequestTimeoutError(f"{where}: no answer in time ({_reason(error)})")
+            return RequestTimeoutError(f"{where}: no answer in time ({_reason(error)})", was_sent=was_sent)
         case _:
-            return TransportError(f"{where}: {_reason(error)}")
+            return TransportError(f"{where}: {_reason(error)}", was_sent=was_sent)
+
+
+def _is_without_connection(error: requests.RequestException) -> bool:
+    """Whether a request failed for want of a connection: it was refused, or the host is not known."""
+    if isinstance(error, requests.ConnectTimeout):
+        return True
+    reason = error.args[0] if error.args else None
+    # urllib3 wraps what has failed before it sent anything in an error of its own
+    return isinstance(reason, MaxRetryError) and isinstance(reason.reason, NewConnectionError)
 
 
 def _reason(error: BaseException) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from prefect_cvat.annotation_requests import Standing
 from prefect_cvat.client import Client
 from prefect_cvat.counted import counted
 from prefect_cvat.identity import AttributeDefaults, attribute_defaults, identity
@@ -17,9 +17,10 @@ from prefect_cvat.issues import Issue, delete_issue, list_issues
 from prefect_cvat.models import Job
 from prefect_cvat.recorded_run import RecordedJob, RecordedRun, find_run, read_run, recorded_runs
 from prefect_cvat.run_lock import only_run_on
-from prefect_cvat.run_record import ISSUES, AnnotationId
-from prefect_cvat.server_url import normalize_url
-from prefect_cvat.upload import JobWriter
+from prefect_cvat.run_record import ISSUES, AnnotationId, RecordHeader, TaskIdentity
+from prefect_cvat.server_url import server_identity
+from prefect_cvat.settings import Settings
+from prefect_cvat.upload import job_requests
 
 __all__ = ["UndoReport", "undo_run"]
 
@@ -91,16 +92,18 @@ def undo_run(client: Client, run: str | Path, *, dry_run: bool = False) -> UndoR
     Raises:
         RunNotFoundError: There is no record of such a run.
         RunInProgressError: A run is annotating the task.
-        ValueError: The run was on another server, or it is not clear which run is meant.
+        ValueError: The run was on another server, or on another task of this number, or it is not clear which
+            run is meant.
         PrefectCvatError: The server refused, or did not answer for good.
     """
     recorded = read_run(find_run(run))
     header = recorded.header
-    if normalize_url(header.server) != client.url:
+    if server_identity(header.server) != server_identity(client.url):
         raise ValueError(
             f"run {header.run} was on {header.server}, not on {client.url}; log in to that server to undo it"
         )
     task = client.task(header.task_id)
+    _check_same_task(header, TaskIdentity.of(task, client.meta(task.id)))
     report = UndoReport(
         run=header.run,
         task_id=task.id,
@@ -116,8 +119,7 @@ def undo_run(client: Client, run: str | Path, *, dry_run: bool = False) -> UndoR
     jobs = [job for job in client.jobs(task.id) if job.id in pickers]
     if dry_run:
         for job in jobs:
-            for kind, annotation in client.each_job_annotation(job.id):
-                pickers[job.id].is_to_go(kind, annotation)
+            pickers[job.id].pick(client.each_job_annotation(job.id), 0)
             _issues_to_go(client, job, pickers[job.id])
     else:
         _remove(client, task.id, jobs, pickers)
@@ -126,18 +128,25 @@ def undo_run(client: Client, run: str | Path, *, dry_run: bool = False) -> UndoR
     return report
 
 
+def _check_same_task(header: RecordHeader, now: TaskIdentity) -> None:
+    """Check that a task is the one that a run was on, and not another one that has its number now."""
+    if differences := header.task.differences(now):
+        raise ValueError(
+            f"run {header.run} was on another task {header.task_id}: the one that is on {header.server} now"
+            f" {' and '.join(differences)}. CVAT was set up anew, or its media were replaced; what lies there"
+            " is not of this run, and nothing was removed"
+        )
+
+
 def _remove(client: Client, task_id: int, jobs: Sequence[Job], pickers: Mapping[int, _Picker]) -> None:
     with only_run_on(client.url, task_id) as lock:
-        may_come_late, lock.is_unsure = lock.follows_unsure, True  # until all has been removed
+        lock.wait_for_earlier_write(Settings().late_commit_seconds)
         for job in jobs:
-            writer = JobWriter(client, job)
-            if may_come_late:
-                writer.expect_late_commit()
-            writer.remove(pickers[job.id].is_to_go)
+            for part in job_requests(client, job.id).remove(pickers[job.id].pick, time.sleep):
+                pickers[job.id].removed(part)
         for job in jobs:
             for issue in _issues_to_go(client, job, pickers[job.id]):
                 delete_issue(client, issue.id)
-        lock.is_unsure = False
 
 
 def _issues_to_go(client: Client, job: Job, picker: _Picker) -> list[Issue]:
@@ -148,20 +157,23 @@ def _issues_to_go(client: Client, job: Job, picker: _Picker) -> list[Issue]:
 
 def _added_by_others(recorded: RecordedRun) -> Collection[AnnotationId]:
     """What is known to be of other runs; nothing if it is known of all that this one has sent where it is."""
-    if not any(count > 0 for job in recorded.jobs.values() for count in job.unsettled.values()):
+    if not any(job.is_unsettled for job in recorded.jobs.values()):
         return ()
     this = recorded.header
+    server = server_identity(this.server)
     return {
         key
         for other in recorded_runs()
-        if (other.server, other.task_id) == (this.server, this.task_id) and other.run != this.run
+        if (server_identity(other.server), other.task_id) == (server, this.task_id) and other.run != this.run
         for job in read_run(other.run).jobs.values()
         for key in job.added
     }
 
 
 class _Picker:
-    """Picks what a run has added to a job and nobody has changed, and counts, by kind.
+    """Picks what a run has added to a job and nobody has changed, and counts.
+
+    A job is looked through several times; what counts is what was removed, and the last look.
 
     Attributes:
         may_have_issues: Whether there may be issues to pick.
@@ -171,43 +183,70 @@ class _Picker:
         self, job: RecordedJob, defaults: AttributeDefaults, of_others: Collection[AnnotationId]
     ) -> None:
         self.may_have_issues = job.may_have_issues
-        self._removed: Counter[str] = Counter()
-        self._changed: Counter[str] = Counter()
-        self._gone = Counter(kind for kind, _ in job.added)
         self._job = job
         self._defaults = defaults
         self._of_others = of_others
-        self._unsettled = job.unsettled.copy()
+        self._removed: set[AnnotationId] = set()
+        self._look = _Look(job, of_others)
+        self._issues = _Look(job, of_others)
 
-    def is_to_go(self, kind: str, annotation: Mapping[str, Any]) -> bool:
-        """Whether an annotation of the job is to be removed. Each is shown once."""
-        return self._pick((kind, annotation["id"]), identity(annotation, self._defaults).hex())
+    def pick(self, standing: Iterable[Standing], most: int) -> list[Standing]:
+        """Pick, of all that the job holds, what is to be removed, as much as the number says."""
+        self._look = look = _Look(self._job, self._of_others)
+        picked: list[Standing] = []
+        for kind, annotation in standing:
+            key = (kind, annotation["id"])
+            if look.is_ours(key, identity(annotation, self._defaults).hex()) and len(picked) < most:
+                picked.append((kind, annotation))
+        return picked
+
+    def removed(self, part: Iterable[Standing]) -> None:
+        """Note what was removed."""
+        self._removed.update((kind, annotation["id"]) for kind, annotation in part)
 
     def is_issue_to_go(self, issue: Issue) -> bool:
-        """The same of an issue."""
-        return self._pick((ISSUES, issue.id), issue.identity.hex() if issue.is_untouched else "touched")
+        """Whether an issue of the job is to be removed. Each is shown once."""
+        return self._issues.is_ours(
+            (ISSUES, issue.id), issue.identity.hex() if issue.is_untouched else "touched"
+        )
 
     def add_to(self, report: UndoReport) -> None:
         """Add to a report what was picked, what somebody has changed, and what was not seen."""
-        report.issues_removed += self._removed[ISSUES]
-        report.issues_touched += self._changed[ISSUES]
-        report.removed += self._removed.total() - self._removed[ISSUES]
-        report.changed += self._changed.total() - self._changed[ISSUES]
-        report.gone += self._gone.total() - self._gone[ISSUES]
+        report.issues_removed += len(self._issues.ours)
+        report.issues_touched += len(self._issues.changed)
+        removed = self._look.ours if report.dry_run else self._removed
+        annotations = {key for key in self._job.added if key[0] != ISSUES}
+        report.removed += len(removed)
+        report.changed += len(self._look.changed)
+        report.gone += len(annotations - removed - self._look.changed)
 
-    def _pick(self, key: AnnotationId, told: str) -> bool:
+
+class _Look:
+    """One look through what a job holds.
+
+    Attributes:
+        ours: What the run has added, and is as it was.
+        changed: What the run has added, and somebody has changed.
+    """
+
+    def __init__(self, job: RecordedJob, of_others: Collection[AnnotationId]) -> None:
+        self.ours: set[AnnotationId] = set()
+        self.changed: set[AnnotationId] = set()
+        self._job = job
+        self._of_others = of_others
+        self._unsettled = job.unsettled.copy()
+
+    def is_ours(self, key: AnnotationId, told: str) -> bool:
+        """Whether what has this id and says this is the run's, and as it was."""
         kind, number = key
         recorded = self._job.added.get(key)
         if recorded is not None:
-            self._gone[kind] -= 1
-            self._changed[kind] += told != recorded
-            is_ours = told == recorded
-        else:
-            is_ours = (
-                self._unsettled[told] > 0
-                and number > self._job.after.get(kind, 0)
-                and key not in self._of_others
-            )
-            self._unsettled[told] -= is_ours
-        self._removed[kind] += is_ours
+            (self.ours if told == recorded else self.changed).add(key)
+            return told == recorded
+        is_ours = (
+            self._unsettled[told] > 0 and number > self._job.after.get(kind, 0) and key not in self._of_others
+        )
+        if is_ours:
+            self._unsettled[told] -= 1
+            self.ours.add(key)
         return is_ours

@@ -2,21 +2,24 @@
 
 CVAT 2.73 has no idempotency key, no version to compare and no lock, and it carries out a request whose
 client has gone. What can be relied on: a request is carried out whole or not at all, annotations have
-ids, and a job can be read back. So:
+ids, the ids of what is new are higher, and a job can be read back. So:
 
-- Before the first write to a job, the ids of all that stands there are remembered (the *baseline*).
-- An annotation that already stands there, equal and of source `auto`, is not written again. This alone
+- Before the first write to a task, all that its jobs hold is remembered (the *baseline*).
+- An annotation that is in the baseline, equal and of source `auto`, is not written again. This alone
   lets a run that died be completed by running it again, from any machine, without a journal.
-- After a write whose fate is unknown (time-out, reset, 5xx), the job is read back, and only what is
-  missing is sent.
-- When a job is complete it is read once more. Of what this run wants there, equal and of source `auto`,
-  as many are left as it wants: a write that was committed after its client gave up shows as a surplus,
-  also that of an earlier run that was killed.
+- After a write whose fate is unknown (time-out, reset, 502-504), the job is looked at until what was sent
+  is there, or until the server cannot be at it any more; only then is it sent again.
+- When all is written, each job is read once more. What is missing by then is looked for again, for as long as
+  reads may be behind, and then sent again. What is missing after that is reported.
 - What is to be replaced, and what an earlier run has doubled, is removed at the end of the run, when all
-  replacements stand. On frames that the run leaves out, or failed on, nothing is removed.
+  replacements are known to be there. On frames that the run leaves out, or failed on, or on which anything is
+  missing, nothing is removed; nor is anything that is not in the baseline, or has been changed since.
+- What a run removes of what has been added since the baseline has an id that the server gave to the run, or
+  has come with a write of unknown fate and is newer than all that was known when that was sent.
 
-What is assumed: one run at a time on a task (run_lock.py sees to that on one machine), and that a server has
-committed a request `JobWriter.late_commit_seconds` after its client gave it up, or never does.
+What is assumed: that a server has carried out a request `late_commit_seconds` after its client gave it up, or
+never does (settings.py). Two runs at a time on a task are kept apart on one machine (run_lock.py) and by
+Prefect's limits; where they are not, each leaves the other's work alone and says what stands there twice.
 """
 
 from __future__ import annotations
@@ -25,27 +28,47 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
-from prefect_cvat.annotation_requests import Standing, each_annotation
+from prefect_cvat.annotation_requests import Standing, each_annotation, frames_of
 from prefect_cvat.client import Client
 from prefect_cvat.counted import counted
-from prefect_cvat.exceptions import ApiError, PrefectCvatError, UploadError
+from prefect_cvat.exceptions import ApiError, PrefectCvatError, RunStoppedError, UploadError
 from prefect_cvat.existing import Existing
 from prefect_cvat.identity import AttributeDefaults
-from prefect_cvat.job_account import JobAccount, Stored, Waiting
-from prefect_cvat.job_requests import UNKNOWN_FATE, JobRequests
+from prefect_cvat.job_account import Comparison, Doubt, JobAccount, Waiting
+from prefect_cvat.job_files import Stored
+from prefect_cvat.job_requests import UNKNOWN_FATE, JobRequests, seconds_at_work
 from prefect_cvat.models import Job, LabeledData
 from prefect_cvat.replacement import Replacement
-from prefect_cvat.run_record import JobRecord
+from prefect_cvat.run_lock import RunLock
+from prefect_cvat.run_record import AnnotationId, JobRecord
+from prefect_cvat.settings import Settings
 
-__all__ = ["JobWriter"]
+__all__ = ["ATTEMPTS", "JobWriter", "job_requests"]
 
 logger = logging.getLogger(__name__)
 
 ATTEMPTS = 8
 """How often a write is tried whose fate is unknown each time."""
+
+ROUNDS = 3
+"""How often what is missing is sent again."""
+
+
+def job_requests(client: Client, job_id: int) -> JobRequests:
+    """What writes to a job as `JobWriter` does, for who knows by himself what is to be removed."""
+    return JobRequests(
+        client,
+        job_id,
+        most_annotations=JobWriter.most_annotations,
+        most_bytes=JobWriter.most_bytes,
+        attempts=ATTEMPTS,
+        retry_delay=JobWriter.retry_delay,
+        late_commit_seconds=Settings().late_commit_seconds,
+    )
 
 
 class JobWriter:
@@ -54,10 +77,23 @@ class JobWriter:
     Args:
         client: The server.
         job: The job.
-        existing: What becomes of what stands there already.
-        sources: The sources of what is written. What stands there of other sources is never taken for ours.
+        folder: Where it keeps what it must remember; to be removed when the run is over.
+        existing: What becomes of what the job holds before the run.
+        sources: The sources of what is written. What is of another source is never taken for the run's own.
         defaults: The attribute values that the server fills in by itself.
         record: Where it is written down what is added.
+        lock: Is told when a write is under way.
+        stopped: Set when the run is to stop: then nothing is waited for any longer.
+        recognizes_refined: Whether a mask or a track that a machine has made of a detection stands for it.
+
+    Attributes:
+        added: How many annotations of this run the job holds.
+        already_there: How many of those that were to be written it held already.
+        removed: How many it held before the run and does no longer.
+        changed: How many stay that were to be replaced, because somebody has drawn or changed them meanwhile.
+        not_replaced: How many stay because what takes their place is missing.
+        missing: How many of those that were written it does not hold.
+        doubled_by_others: How many others have added to it meanwhile that are equal to some of this run.
     """
 
     most_annotations = 2000
@@ -69,61 +105,60 @@ class JobWriter:
     retry_delay = 1.0
     """Seconds to wait before the second attempt of a write; doubled each time, up to 30."""
 
-    late_commit_seconds = 10.0
-    """How long a server may still be busy with a write that its client has given up. The last look is taken
-    after that."""
-
     def __init__(
         self,
         client: Client,
         job: Job,
+        folder: Path,
         *,
         existing: Existing = Existing.KEEP,
         sources: Collection[str] = ("auto",),
         defaults: AttributeDefaults | None = None,
         record: JobRecord | None = None,
+        lock: RunLock | None = None,
+        stopped: threading.Event | None = None,
+        recognizes_refined: bool = False,
     ) -> None:
         self.job = job
         self.added = 0
+        self.already_there = 0
         self.removed = 0
-        self._requests = JobRequests(
-            client,
-            job.id,
-            most_annotations=self.most_annotations,
-            most_bytes=self.most_bytes,
-            attempts=ATTEMPTS,
-            retry_delay=self.retry_delay,
-        )
+        self.changed = 0
+        self.not_replaced = 0
+        self.missing = 0
+        self.doubled_by_others = 0
+        settings = Settings()
+        self._late_commit_seconds = settings.late_commit_seconds
+        self._stale_read_seconds = settings.stale_read_seconds
+        self._requests = job_requests(client, job.id)
         defaults = defaults or {}
-        self._account = JobAccount(sources, defaults)
-        self._replacement = Replacement(existing, sources, defaults)
+        self._existing = existing
+        self._account = JobAccount(folder, job.id, sources, defaults, recognizes_refined=recognizes_refined)
+        self._replacement = Replacement(existing, defaults)
         self._record = record or JobRecord(job.id)
+        self._run_lock = lock
+        self._stopped = stopped or threading.Event()
         self._lock = threading.Lock()
         self._done: set[object] = set()
+        self._doubts: list[Doubt] = []
+        self._unseen: set[AnnotationId] = set()
         self._is_verified = False
-        self._is_fate_unknown = False
-        self._last_unknown_fate: float | None = None
 
     @property
-    def already_there(self) -> int:
-        """How many annotations were not written because they stood there already."""
-        return self._account.already_there
-
-    @property
-    def is_unsure(self) -> bool:
-        """Whether the server may yet commit something that this run has lost sight of."""
-        return self._last_unknown_fate is not None
+    def unsettled(self) -> int:
+        """How many annotations have been sent of which it is not known whether they are there, or will be."""
+        return sum(doubt.identities.total() for doubt in self._doubts)
 
     @property
     def seconds_until_settled(self) -> float:
-        """Seconds until whatever a client has given up must have been committed."""
-        if self._last_unknown_fate is None:
-            return 0.0
-        return max(0.0, self._last_unknown_fate + self.late_commit_seconds - time.monotonic())
+        """Seconds until whatever a client has given up must have been carried out."""
+        until = max((doubt.until for doubt in self._doubts), default=0.0)
+        return max(0.0, until - time.monotonic())
 
-    def expect_late_commit(self) -> None:
-        """Take a write for lost just now: that of a run before this one, which broke off."""
-        self._last_unknown_fate = time.monotonic()
+    def begin(self) -> None:
+        """Remember all that the job holds. To be called of all jobs before anything is written to any."""
+        with self._lock:
+            self._begin()
 
     def write(self, part: object, annotations: Iterable[dict[str, Any]], frames: Iterable[int] = ()) -> None:
         """Add annotations to the job.
@@ -142,17 +177,18 @@ class JobWriter:
             if part in self._done:
                 return
             self._begin()
+            self._settle(0.0)
             waiting = self._account.waiting(part, annotations)
-            if self._is_fate_unknown:
-                self._settle()
+            self._is_verified = False
             while waiting:
                 self._send(waiting)
             self._account.done(part)
             self._done.add(part)
             self._replacement.cover(frames)
+            self.already_there = self._account.reused
 
     def replace(self, originals: Iterable[Mapping[str, Any]]) -> None:
-        """Remove these at the end, when what takes their place stands, if nobody has changed them since.
+        """Remove these at the end, when what takes their place is there, if nobody has changed them since.
 
         Args:
             originals: Annotations of the job, as the server told them.
@@ -160,100 +196,104 @@ class JobWriter:
         with self._lock:
             self._replacement.take_originals(originals)
 
-    def verify(self) -> None:
-        """Read the job once all of it is written; remove what is there twice.
+    def rest(self) -> None:
+        """Keep as little in memory as may be: nothing is written to the job for some time."""
+        with self._lock:
+            self._account.rest()
 
-        What was remembered of the writes is then forgotten, unless the fate of one was unknown: its
-        server may yet commit it.
+    def verify(self, *, anew: bool = False) -> None:
+        """Read the job once all of it is written, send again what is missing, remove what came twice.
+
+        Args:
+            anew: Whether to read it also if it has been read since the last write.
         """
         with self._lock:
-            if not self._is_verified:
+            if anew or not self._is_verified:
                 self._verify()
 
     def finish(self) -> None:
-        """Remove what was to be replaced, and what a server committed after its client had given up."""
+        """Verify the job; then remove what was to be replaced."""
         with self._lock:
-            if not self._is_verified:
-                self._wait_for_late_commits()
-                self._verify()
-            if self._replacement:
-                replaced = self._replacement.pick(self._read())
-                self.removed += len(replaced)
-                self._remove(replaced)
-                self._record.replaced(len(replaced))
-                self._replacement.clear()
+            for _ in range(ROUNDS):
+                if not self._is_verified:
+                    self._verify()
+                if not self._replacement.is_needed or self._remove_replaced():
+                    return
+                self._is_verified = False  # something of the run was there, and has gone
 
     def undo(self) -> None:
-        """Remove what this run has added to the job, but for what somebody has corrected since."""
+        """Remove what this run has added to the job, but for what somebody has changed since."""
         with self._lock:
-            if not self._account.may_have_added:
-                return
-            self._wait_for_late_commits()
-            self._remove(self._account.pick_added(self._read()))
+            self._stopped = threading.Event()  # the run has been stopped; this is to be done all the same
+            self._settle(0.0)
+            if self._account.may_have_added:
+                self._remove_own()
             self.added = 0
-            self._last_unknown_fate = None
-            self._record_settled()
-
-    def remove(self, is_to_go: Callable[[str, Mapping[str, Any]], bool]) -> None:
-        """Remove from the job what is picked, once nothing can arrive any more.
-
-        Args:
-            is_to_go: Picks, of all that the job holds, by its kind and as the server tells it.
-        """
-        with self._lock:
-            self._wait_for_late_commits()
-            self._remove([(kind, item) for kind, item in self._read() if is_to_go(kind, item)])
+            self._record.settled()
 
     # --- writing ---
 
     def _read(self) -> Iterator[Standing]:
         return self._requests.read()
 
+    def _pause(self, seconds: float) -> None:
+        if self._stopped.wait(seconds):
+            raise RunStoppedError(f"job {self.job.id}: the run was stopped while it waited for the server")
+
     def _begin(self) -> None:
-        """Before the first write, remember what stands in the job."""
         if not self._account.has_baseline:
-            self._record.begin(self._account.take_baseline(self._read()))
+            self._account.take_baseline(self._read(), self._existing.removes)
 
     def _send(self, waiting: list[Waiting]) -> None:
         """Send of what waits as much as one request takes; what has arrived waits no longer."""
         for attempt in range(1, ATTEMPTS + 1):
             part = self._requests.first_of(waiting)
-            self._record.sending(digest for digest, _ in part)
-            self._is_fate_unknown = True
+            doubt = self._account.doubt(part, waiting)
+            self._record.sending((told for told, _ in part), doubt.after)
+            if self._run_lock is not None:
+                self._run_lock.sending(self.job.id)
             try:
                 answer = self._requests.create(part)
             except UNKNOWN_FATE as error:
-                self._last_unknown_fate = time.monotonic()
+                delay = self._requests.retry_delay(attempt)
+                seconds = seconds_at_work(error, self._late_commit_seconds)
+                if seconds is not None:
+                    logger.warning(
+                        "job %d: %s; looking what is there (attempt %d)", self.job.id, error, attempt
+                    )
+                    doubt.until = time.monotonic() + seconds
+                    self._doubts.append(doubt)
+                    if self._settle(delay):
+                        return
                 if attempt == ATTEMPTS:
                     raise
-                logger.warning("job %d: %s; reading the job back (attempt %d)", self.job.id, error, attempt)
-                self._requests.wait(attempt)
-                before = len(waiting)
-                self._settle()
-                if len(waiting) < before:
-                    return
+                if seconds is None:
+                    self._note_settled()
+                    self._pause(delay)
             except ApiError as error:  # a refusal: nothing was done
-                self._is_fate_unknown = False
-                self._record_settled()
+                self._note_settled()
                 self._requests.make_smaller(part, error)
             else:
                 self._take_answer(part, answer)
                 del waiting[: len(part)]
+                self._note_settled()
                 return
 
-    def _take_answer(self, part: Sequence[Waiting], answer: LabeledData) -> None:
-        """Note what has arrived, and hold it against what was sent: CVAT may drop things silently."""
-        stored = self._account.stored(each_annotation(answer))
-        self._remember(stored)
-        self._is_fate_unknown = False
-        sent = Counter(digest for digest, _ in part)
-        arrived = Counter(digest for _, _, digest in stored)
-        if arrived != sent:
-            self._refuse(sent, arrived, answer)
-        self._account.written(part)
-        self.added += len(part)
+    def _note_settled(self) -> None:
+        """Nothing is under way any more; what was sent has arrived, or never will."""
+        if self._run_lock is not None and not self._doubts:
+            self._run_lock.settled(self.job.id)
 
-    def _refuse(self, sent: Counter[bytes], arrived: Counter[bytes], answer: LabeledData) -> NoReturn:
+    def _take_answer(self, part: Sequence[Waiting], answer: LabeledData) -> None:
+        """Note what has arrived, and compare it with what was sent: CVAT may drop things silently."""
+        stored = self._account.stored(each_annotation(answer))
+        self._note_added(stored)
+        sent = Counter(told for told, _ in part)
+        arrived = Counter(told for _, _, told in stored)
+        if arrived != sent:
+            self._refuse(sent, arrived, stored)
+
+    def _refuse(self, sent: Counter[bytes], arrived: Counter[bytes], stored: Sequence[Stored]) -> NoReturn:
         """Remove what was stored otherwise than it was sent."""
         message = (
             f"job {self.job.id}: {counted(sent.total(), 'annotation was', 'annotations were')} sent,"
@@ -261,69 +301,135 @@ class JobWriter:
             f" of which {(arrived & sent).total()} are as they were sent"
         )
         try:
-            self._remove(list(each_annotation(answer)))
+            self._remove_own(stored)
         except PrefectCvatError as error:
             raise UploadError(f"{message}; removing these again failed: {error}") from error
         raise UploadError(f"{message}; these have been removed again")
 
-    def _settle(self) -> None:
-        """Read the job; what turns out to have arrived waits no longer."""
-        self._begin()
-        arrived = self._account.find_arrived(self._read())
-        self.added += len(arrived)
-        self._remember(arrived)
-        self._is_fate_unknown = False
+    def _settle(self, first_delay: float) -> bool:
+        """Find out about all writes of unknown fate; return whether the last of them has arrived as a whole."""
+        has_arrived = True
+        while self._doubts:
+            doubt = self._doubts[0]
+            arrived = self._await_arrival(doubt, first_delay)
+            has_arrived = len(arrived) == doubt.identities.total()
+            self._note_added(arrived)
+            self._account.take_arrived(arrived, doubt)
+            if not has_arrived:
+                doubt.identities -= Counter(told for _, _, told in arrived)
+                self._account.give_up(doubt)
+            del self._doubts[0]
+        self._note_settled()
+        return has_arrived
 
-    def _remember(self, added: Sequence[Stored]) -> None:
-        """Record what has arrived, and remember its ids for `undo`."""
+    def _await_arrival(self, doubt: Doubt, first_delay: float) -> list[Stored]:
+        """Look at the job until all of a write is there, or until the server cannot be at it any more."""
+        arrived: list[Stored] = []
+        for is_last in self._requests.each_change(doubt.until, first_delay, self._pause):
+            try:
+                arrived = self._account.find_arrived(self._read(), doubt)
+            except UNKNOWN_FATE:
+                if is_last:
+                    raise
+            if len(arrived) == doubt.identities.total():
+                break
+        return arrived
+
+    def _note_added(self, added: Sequence[Stored]) -> None:
+        """Record what has arrived, and remember its ids."""
         self._record.added(added)
-        self._account.remember_ids(added)
-
-    def _record_settled(self) -> None:
-        """Record that nothing can arrive any more, if that is so."""
-        if self._last_unknown_fate is None:
-            self._record.settled()
+        self._account.note_added(added)
+        self.added += len(added)
 
     # --- when all is written ---
 
     def _verify(self) -> None:
         self._begin()
-        is_final = not self.seconds_until_settled  # asked before the job is read
-        wanted = self._account.wanted()
-        found: Counter[bytes] = Counter()
-        self._replacement.begin_again()
-        for kind, annotation in self._read():
-            if (digest := self._account.digest(annotation)) is not None and digest in wanted:
-                found[digest] += 1
-            elif self._account.was_there((kind, annotation["id"])):
-                self._replacement.note_if_replaced(kind, annotation)
-        if doubled := found - wanted:
-            self._remove_surplus(doubled)
-        if missing := (wanted - found).total():
-            logger.warning(
-                "job %d: %s removed or changed by somebody while it ran",
-                self.job.id,
-                counted(missing, "annotation of this run was", "annotations of this run were"),
-            )
-        if is_final:
+        self._settle(0.0)
+        self._account.rest()
+        if not self._account.wants_anything:
             self._is_verified = True
-            self._last_unknown_fate = None
-            self._record_settled()
-            self._account.forget()
-            self._replacement.forget_frames()
+            return
+        result = self._look_for_missing()
+        for _ in range(ROUNDS):
+            if not result.absent:
+                break
+            missing = counted(len(result.absent), "annotation is", "annotations are")
+            logger.warning("job %d: %s missing, and sent again", self.job.id, missing)
+            waiting = self._account.lost(result.absent)
+            while waiting:
+                self._send(waiting)
+            result = self._look_for_missing()
+        self._note_added(result.arrived)
+        if result.surplus:
+            self._remove_own(result.surplus)
+        self.added, self.already_there = result.added, result.already_there
+        self.missing = len(result.absent)
+        self.doubled_by_others = result.doubled_by_others
+        self._unseen = result.unseen
+        bodies = self._account.bodies(result.absent)
+        missing_frames = {frame for _, body in bodies for frame in frames_of(body)}
+        self._replacement.verified(missing_frames, result.doubled_before)
+        self._record.settled()
+        self._is_verified = True
 
-    def _remove_surplus(self, doubled: Collection[bytes]) -> None:
-        """Leave of what is there too often as many as are wanted; those of before go at the end."""
-        surplus = self._account.find_surplus(self._read(), doubled)
-        self._replacement.note_doubled(surplus.of_before)
-        self._remember(surplus.stays)  # it may be what was committed late
-        self._remove(surplus.goes)
+    def _look_for_missing(self) -> Comparison:
+        """Compare the job with what was written to it, until nothing is missing, or surely is."""
+        until = time.monotonic() + self._stale_read_seconds
+        delay = min(0.25, self._stale_read_seconds)
+        while True:
+            is_last = time.monotonic() >= until
+            result = self._account.compare(self._read())
+            if not result.absent or is_last:
+                return result
+            self._pause(min(delay, max(0.0, until - time.monotonic())))
+            delay *= 2
 
-    def _wait_for_late_commits(self) -> None:
-        while seconds := self.seconds_until_settled:
-            time.sleep(seconds)
+    def _remove_replaced(self) -> bool:
+        """Remove what was to be replaced; False if something is not there any more that takes its place."""
+        account = self._account
+        replaceable, kept = account.replaceable(), account.kept().keys()
+        wanted = account.wanted_ids() - self._unseen
+        is_all_there = True
 
-    def _remove(self, annotations: Sequence[Standing]) -> None:
-        for part in self._requests.delete(annotations):
-            keys = [(kind, annotation["id"]) for kind, annotation in part]
-            self._record.removed(key for key in keys if not self._account.was_there(key))
+        def pick(standing: Iterator[Standing], most: int) -> Sequence[Standing]:
+            nonlocal is_all_there
+            looked = self._replacement.look(standing, most, replaceable=replaceable, kept=kept, wanted=wanted)
+            is_all_there = not looked.gone
+            self.changed, self.not_replaced = looked.changed, looked.not_replaced
+            if is_all_there:
+                return looked.to_go
+            self.not_replaced += len(looked.to_go)
+            return ()
+
+        for part in self._requests.remove(pick, self._pause):
+            self.removed += len(part)
+            self._record.replaced(len(part))
+            self.not_replaced += not part
+        if is_all_there:
+            self._replacement.clear()
+        return is_all_there
+
+    def _remove_own(self, only: Sequence[Stored] | None = None) -> None:
+        """Remove what the run has added and nobody has changed.
+
+        Args:
+            only: Some of it; None for all.
+        """
+        chosen = None if only is None else {(kind, number): told for kind, number, told in only}
+
+        def pick(standing: Iterator[Standing], most: int) -> Sequence[Standing]:
+            is_own = self._account.own()
+            picked: list[Standing] = []
+            for kind, annotation in standing:
+                if chosen is None:
+                    is_to_go = is_own(kind, annotation)
+                else:
+                    told = chosen.get((kind, annotation["id"]))
+                    is_to_go = told is not None and told == self._account.identity(annotation)
+                if is_to_go and len(picked) < most:
+                    picked.append((kind, annotation))
+            return picked
+
+        for part in self._requests.remove(pick, self._pause):
+            self._record.removed((kind, annotation["id"]) for kind, annotation in part)
