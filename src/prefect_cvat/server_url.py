@@ -85,7 +85,3 @@ def _refused(address: str, why: str) -> ValueError:
         f"{address!r} is not the address of a CVAT server: {why}. One is like 'https://cvat.example.com' or"
         " 'localhost:8080'"
     )
-
-
-def server_identity(url: str) -> str:
-    return normalize_url(url).replace("localhost", "127.0.0.1")
