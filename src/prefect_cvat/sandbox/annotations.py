@@ -67,7 +67,7 @@ def patch_job_annotations(call: Call) -> Reply:
     action = _action(call)
     with recorded(call) as db:
         job = access.job_of(call, db, call.path_id())
-        annotations = accept(call.json(), new=action == "create")
+        annotations = accept(call.json(), new=action == "create", known=action == "delete")
         if action != "create":
             annotation_store.delete(db, job["id"], annotations)
         if action != "delete":
@@ -109,7 +109,9 @@ def patch_task_annotations(call: Call) -> Reply:
         body = call.json()
         if task["data_id"] is None:
             raise bad_request("'NoneType' object has no attribute 'validation_mode'")
-        annotations = adapt_to_pool(db, task, accept(body, new=action == "create"), action=action)
+        annotations = adapt_to_pool(
+            db, task, accept(body, new=action == "create", known=action == "delete"), action=action
+        )
         parts = list(_by_job(task_view.reached_jobs(db, task), annotations))
         if action != "create":
             for job, part in parts:
