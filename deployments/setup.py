@@ -21,6 +21,7 @@ from prefect_cvat.deployments.definitions import PREFECT_YAML, TAG, name_blocks_
 from prefect_cvat.deployments.prefect_server import prefect_server
 from prefect_cvat.deployments.webhook_blocks import SECRET_BLOCK, load_credentials, load_webhook_secret
 from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.server_url import server_identity
 from prefect_cvat.settings import Settings
 from prefect_cvat.tasks.devices import local_devices
 from prefect_cvat.tasks.limits import DEFAULT_RUNS_PER_SERVER, device_limit, ensure_limit, server_limit
@@ -153,7 +154,7 @@ def _store_credentials(name: str, given: CvatCredentials | None, stored: CvatCre
     if given is None:
         assert stored is not None
         return f"{stored.url} (unchanged)"
-    if stored is not None and stored.url == given.url and given.verify_tls:
+    if stored is not None and _is_same_server(stored, given) and given.verify_tls:
         given = given.model_copy(update={"ca_bundle": stored.ca_bundle})  # for which there is no option
     with given.get_client() as client:
         user = client.user().username
@@ -162,6 +163,10 @@ def _store_credentials(name: str, given: CvatCredentials | None, stored: CvatCre
         return f"{given.url} as {user} (unchanged)"
     given.save(name, overwrite=True)
     return f"{given.url} as {user} ({'created' if stored is None else 'changed'})"
+
+
+def _is_same_server(one: CvatCredentials, other: CvatCredentials) -> bool:
+    return server_identity(one.url) == server_identity(other.url)
 
 
 def _ensure_work_pool(name: str) -> str:

@@ -19,7 +19,7 @@ from prefect_cvat.client import Client
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.exceptions import InvalidResponseError
 from prefect_cvat.tasks.emit import emit_events
-from prefect_cvat.tasks.events import TaskState, server_slug, task_ready
+from prefect_cvat.tasks.events import TaskState, server_slug, slug, task_ready
 
 __all__ = ["find_new_tasks"]
 
@@ -170,7 +170,7 @@ def _variable_name(credentials: CvatCredentials, project_id: int | None) -> str:
     """One for each set of tasks that is looked at."""
     name = f"cvat_new_tasks_{server_slug(credentials.url)}"
     if credentials.organization:
-        name += f"_{server_slug('//' + credentials.organization)}"
+        name += f"_{slug(credentials.organization)}"
     return name if project_id is None else f"{name}_project_{project_id}"
 
 

@@ -12,7 +12,6 @@ import importlib
 import json
 from collections.abc import Collection, Iterable
 from typing import Any
-from urllib.parse import urlsplit
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import (
@@ -30,6 +29,7 @@ from prefect_cvat.auto_annotation.loading import find_function, takes_parameter
 from prefect_cvat.fingerprint import fingerprint
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options import Options
+from prefect_cvat.server_url import server_identity
 from prefect_cvat.tasks.devices import loaded_function
 
 __all__ = [
@@ -46,7 +46,7 @@ __all__ = [
 
 def task_tag(url: str, task_id: int) -> str:
     """The tag of runs on a task, such as `cvat.example.com/tasks/42`."""
-    return f"{urlsplit(url).netloc}/tasks/{task_id}"
+    return f"{server_identity(url)}/tasks/{task_id}"
 
 
 def function_version(function: CvatFunction, loaded: Any) -> str:
@@ -85,7 +85,7 @@ def run_key(url: str, task_id: int, media: object, version: str, kind: object, o
     settings: list[object] = [options.existing, options.quality, options.on_frame_error, frames]
     if options.leaves_out_annotated:
         settings += [options.skip_existing_iou, options.selection.unannotated]
-    return f"key:{_digest([url, task_id, str(media), version, kind, settings])}"
+    return f"key:{_digest([server_identity(url), task_id, str(media), version, kind, settings])}"
 
 
 def shard_key(key: str, jobs: Collection[int] | None) -> str:

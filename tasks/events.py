@@ -7,15 +7,17 @@ match the labels of a resource and not the payload: what the payload says is the
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
-from urllib.parse import urlsplit
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from prefect.events import Event, RelatedResource
 from pydantic import BaseModel, ConfigDict, Field
+
+from prefect_cvat.server_url import server_identity
 
 __all__ = [
     "FAILED",
@@ -28,6 +30,7 @@ __all__ = [
     "job_event",
     "project_event",
     "server_slug",
+    "slug",
     "task_event",
     "task_failed",
     "task_ready",
@@ -216,13 +219,24 @@ def task_resource_id(server: str, task_id: int) -> str:
 
 
 def server_slug(server: str) -> str:
-    """The host and port of a server in names and ids: `cvat-example-com`, `127-0-0-1-8080`."""
-    return re.sub(r"[^a-z0-9]+", "-", urlsplit(server).netloc.lower()).strip("-")
+    """A server in names and ids, however its address is written: `cvat-example-com`, `localhost-8080`."""
+    return slug(server_identity(server))
+
+
+def slug(text: str) -> str:
+    """A text in names and ids, in letters, digits and dashes; another text is another slug.
+
+    A dash of its own is doubled. What has other characters, such as a path, has some digits at its end.
+    """
+    if re.fullmatch(r"[a-z0-9.:-]+", text):
+        return re.sub(r"[.:]", "-", text.replace("-", "--"))
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"{re.sub(r'[^a-z0-9]+', '-', text.lower()).strip('-')}-{digest}"
 
 
 def deterministic_id(server: str, what: str) -> UUID:
     """The same id for the same thing on the same server."""
-    return uuid5(NAMESPACE_URL, f"{server}/{what}")
+    return uuid5(NAMESPACE_URL, f"{server_identity(server)}/{what}")
 
 
 def _event(

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from prefect_cvat import annotate_task
+from prefect_cvat import Client, annotate_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
 from prefect_cvat.cache import DetectionCache
 from prefect_cvat.exceptions import RunInProgressError
@@ -59,6 +59,19 @@ def test_a_second_run_neither_fetches_nor_detects_nor_uploads(client, make_task,
     assert again.seen == []
     assert downloads == [0, 1, 2]
     assert (report.frames, report.frames_from_cache, report.added) == (6, 6, 0)
+
+
+def test_a_second_run_by_another_spelling_of_the_address_detects_nothing(client, make_task, sandbox):
+    task_id = make_task(6)
+    annotate_task(client, task_id, Counting())
+    again = Counting()
+    with Client(sandbox.url.replace("http://127.0.0.1", "LocalHost") + "/api/") as other:
+        assert other.url != client.url
+        other.login((sandbox.user, sandbox.password))
+        report = annotate_task(other, task_id, again)
+    assert again.seen == []
+    assert (report.frames, report.frames_from_cache, report.added) == (6, 6, 0)
+    assert report.url == f"{other.url}/tasks/{task_id}", "people see the address as it was given"
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from prefect_cvat.remap import Annotations, LabelRemapper
 from prefect_cvat.run import BatchDetections, Run
 from prefect_cvat.run_attributes import RunAttributes
 from prefect_cvat.score_thresholds import score_thresholds
+from prefect_cvat.server_url import server_identity
 
 __all__ = ["AnnotateRun"]
 
@@ -103,7 +104,7 @@ class AnnotateRun(Run):
             self._kept = KeptDetections(
                 DetectionCache(),
                 refresh=self.options.refresh_cache,
-                server=self.client.url,
+                server=server_identity(self.client.url),
                 task=self.task_id,
                 media=info.meta.chunks_updated_date,
                 quality=self.options.quality,

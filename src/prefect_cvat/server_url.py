@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from ipaddress import AddressValueError, IPv6Address
+import socket
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
-__all__ = ["normalize_url"]
+__all__ = ["normalize_url", "server_identity"]
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _HOST_AND_PORT = re.compile(r"(\[.*\]|[^:\[\]]*)(?::(.*))?", re.DOTALL)
 _HOST_NAME = re.compile(r"[^\W_]([\w-]*\w)?(\.[\w-]*\w)*\.?")
 _PATH = re.compile(r"[\w.~%/-]*")
+_END_OF_PATH = re.compile(r"(/|/api)+$")
+_DEFAULT_PORTS = ("80", "443")
 
 
 def normalize_url(url: str) -> str:
@@ -47,8 +50,50 @@ def normalize_url(url: str) -> str:
         raise _refused(address, f"{port!r} is no port; ports are numbers from 1 to 65535")
     if not _PATH.fullmatch(path):
         raise _refused(address, f"{path!r} is no path")
-    path = f"/{path}".rstrip("/").removesuffix("/api")
+    path = _END_OF_PATH.sub("", f"/{path}")
     return f"{scheme}://{host}{'' if port is None else f':{port}'}{path}"
+
+
+def server_identity(url: str) -> str:
+    """The same text for one server, however its address is written: `cvat.example.com`, `localhost:8080`.
+
+    For locks, caches, records and names, where two runs must see that they are on the same server; people are
+    shown what `normalize_url` gives. The text is an address itself, and its own identity.
+
+    All names of this machine's loopback are `localhost`. The scheme, ports 80 and 443, letter case of the
+    host, a dot at its end, a user with a password, and `/api` or slashes at the end do not count. A path
+    does: there may be several servers on one host. Names are not looked up: an alias of a host is another
+    server.
+
+    Raises:
+        ValueError: It is not an address of a web server. What may be a secret is not repeated.
+    """
+    # a password may hold anything, and nothing else holds an @
+    user, _, address = url.strip().rpartition("@")
+    scheme = re.match(r"[A-Za-z]+://", user)
+    found = parse_url(normalize_url(f"{scheme[0] if scheme else ''}{address}"))
+    host = _known_host(found.host or "")
+    port = "" if found.port is None or str(found.port) in _DEFAULT_PORTS else f":{found.port}"
+    path = re.sub("/+", "/", found.path or "")
+    return f"{host}{port}{_END_OF_PATH.sub('', path)}"
+
+
+def _known_host(host: str) -> str:
+    """A host as it is written most often: addresses in their short form, loopback by its name."""
+    host = host.removesuffix(".")
+    if host.startswith("["):
+        address: IPv4Address | IPv6Address = IPv6Address(host[1:-1])
+        address = address.ipv4_mapped or address
+        shown = f"[{address}]" if isinstance(address, IPv6Address) else str(address)
+    else:
+        try:
+            # takes what the system takes when it connects: 127.1, 0x7f000001
+            address = IPv4Address(socket.inet_aton(host))
+        except OSError:
+            return host
+        shown = str(address)
+    # who connects to 0.0.0.0 comes to this machine
+    return "localhost" if address.is_loopback or address.is_unspecified else shown
 
 
 def _split(authority: str, address: str) -> tuple[str, str | None]:

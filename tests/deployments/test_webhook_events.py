@@ -239,7 +239,7 @@ def test_the_same_delivery_is_the_same_event_and_another_one_is_not():
         json.dumps(CREATED).encode(), server="http://127.0.0.1:8080", senders=(), received=NOW
     )
     assert other.id != read(CREATED).id
-    assert other.resource.id == "cvat.task.127-0-0-1-8080.151"
+    assert other.resource.id == "cvat.task.localhost-8080.151"
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """docs/operations.md: all of it is carried out, on the Prefect server that it starts, and with a sandbox."""
 
-import re
 import shutil
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from prefect_cvat.demo import coco_labels
 from prefect_cvat.deployments.definitions import PREFECT_YAML
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.sandbox import Sandbox
+from prefect_cvat.tasks.events import server_slug
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 
@@ -69,7 +69,7 @@ def test_the_page_runs(sandbox, client, project, prefect_address, shell, free_po
     instead = {
         "127.0.0.1:4200": prefect_address,
         "https://cvat.example.com": sandbox.url,
-        "cvat-example-com": re.sub(r"\W+", "-", sandbox.url.removeprefix("http://")),
+        "cvat-example-com": server_slug(sandbox.url),
         "as robot": "as admin",
         "CVAT_ACCESS_TOKEN=...": f"CVAT_ACCESS_TOKEN={token}",
         "--project 7": f"--project {project}",

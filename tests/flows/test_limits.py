@@ -45,6 +45,15 @@ def test_a_run_takes_its_slots_and_gives_them_back():
     assert slots(server_limit(URL))[0] == 0
 
 
+def test_a_run_by_another_spelling_of_the_address_waits():
+    with (
+        task_slots("http://127.0.0.1:8443", 11),
+        pytest.raises(TimeoutError),
+        task_slots("https://localhost:8443/api", 11, timeout=0.5),
+    ):
+        pass
+
+
 def test_a_second_run_on_the_same_task_waits():
     order = []
 

@@ -61,7 +61,8 @@ def test_errors_stand_in_the_places_of_what_they_are_about() -> None:
 @pytest.mark.parametrize(
     ("kind", "count", "fits"),
     [
-        ("mask", 5, False),
+        ("mask", 4, False),
+        ("mask", 5, True),
         ("mask", 7, True),
         ("polygon", 6, True),
         ("polygon", 7, False),

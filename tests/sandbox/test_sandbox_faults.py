@@ -1,6 +1,7 @@
 """Faults that the sandbox injects, as a client on the other end of the line meets them."""
 
 import logging
+import re
 import socket
 import time
 import zipfile
@@ -16,7 +17,7 @@ import requests
 from cvat_sdk.core.proxies.tasks import Task
 from pydantic import ValidationError
 
-from prefect_cvat.sandbox import Sandbox
+from prefect_cvat.sandbox import Sandbox, instants
 from prefect_cvat.sandbox.fault_rules import Asked, Decider, FaultPlan, Rule, Status
 from sandbox.wire_recording import FOLDER, load
 
@@ -30,6 +31,7 @@ class Peer:
         self.server = server
         self.annotations = f"/api/tasks/{task.id}/annotations"
         self.data = f"/api/tasks/{task.id}/data"
+        self.job = f"/api/jobs/{task.get_jobs()[0].id}"
         self._label_id = task.get_labels()[0].id
         self._token = ""
         self.log_in()
@@ -52,6 +54,26 @@ class Peer:
     def create(self, timeout: float = 10) -> requests.Response:
         shape = {"type": "rectangle", "frame": 0, "label_id": self._label_id, "points": [1, 2, 3, 4]}
         return self.send("PATCH", f"{self.annotations}?action=create", timeout, json={"shapes": [shape]})
+
+    def shapes(self, count: int, first: int = 0) -> list[dict[str, Any]]:
+        """As many rectangles, each in a place of its own."""
+        return [
+            {"type": "rectangle", "frame": 0, "label_id": self._label_id, "points": [n, 0, n + 1, 1]}
+            for n in range(first, first + count)
+        ]
+
+    def every_kind(self, count: int) -> dict[str, Any]:
+        """As many tags, shapes and tracks."""
+        tag = {"frame": 0, "label_id": self._label_id}
+        keyframe = {"type": "rectangle", "frame": 0, "points": [1, 2, 3, 4]}
+        return {
+            "tags": [tag] * count,
+            "shapes": self.shapes(count),
+            "tracks": [{**tag, "shapes": [keyframe]}] * count,
+        }
+
+    def read(self, path: str | None = None) -> Any:
+        return self.send("GET", path or self.annotations).json()
 
     def chunk(self, number: int = 0, **options: Any) -> requests.Response:
         return self.send("GET", f"{self.data}?type=chunk&quality=original&number={number}", **options)
@@ -283,6 +305,172 @@ def test_a_session_and_an_access_token_expire_too(peer: Peer) -> None:
     assert session.get(own, timeout=10).status_code == 401
 
 
+KINDS = ("tags", "shapes", "tracks")
+
+
+def ids(document: dict[str, Any]) -> set[tuple[str, int]]:
+    return {(kind, item["id"]) for kind in KINDS for item in document[kind]}
+
+
+@pytest.mark.parametrize("route", ["task", "job"])
+@pytest.mark.parametrize("request_line", ["PATCH ?action=create", "PUT "])
+def test_a_part_is_stored_and_all_of_it_is_answered(peer: Peer, route: str, request_line: str) -> None:
+    method, query = request_line.split(" ")
+    path = peer.annotations if route == "task" else f"{peer.job}/annotations"
+    peer.server.faults.set([rule("store_part", share=0.5)], seed=3)
+    answer = peer.send(method, path + query, json=peer.every_kind(10))
+    assert answer.status_code == 200
+    answered = ids(answer.json())
+    assert len(answered) == 30
+    kept = ids(peer.read())
+    assert len(kept) == 15
+    assert kept < answered
+    assert {kind for kind, _ in answered - kept} == set(KINDS)
+    (entry,) = peer.server.faults.log()
+    assert (entry.fault, entry.when, entry.application_status) == ("store_part", "after", 200)
+
+
+def test_which_part_is_stored_hangs_on_the_seed(peer: Peer) -> None:
+    def kept(seed: int) -> list[float]:
+        peer.server.faults.set([rule("store_part", share=0.5)], seed=seed)
+        peer.send("PUT", peer.annotations, json={"shapes": peer.shapes(20)})
+        return [shape["points"][0] for shape in peer.read()["shapes"]]
+
+    first = kept(1)
+    assert kept(1) == first
+    assert kept(2) != first
+
+
+@pytest.mark.parametrize(("share", "count", "kept"), [(0, 4, 0), (0.99, 4, 3), (0.5, 1, 0), (0.5, 0, 0)])
+def test_at_least_one_is_missing_where_a_part_is_stored(
+    peer: Peer, share: float, count: int, kept: int
+) -> None:
+    peer.server.faults.set([writes("store_part", share=share)])
+    answer = peer.send("PATCH", f"{peer.annotations}?action=create", json={"shapes": peer.shapes(count)})
+    assert len(answer.json()["shapes"]) == count
+    assert peer.kept() == kept
+
+
+def test_only_writes_that_add_store_a_part(peer: Peer) -> None:
+    written = peer.send("PUT", peer.annotations, json={"shapes": peer.shapes(4)}).json()
+    peer.server.faults.set([rule("store_part")])
+    assert peer.about().status_code == 200
+    assert peer.send("PATCH", f"{peer.annotations}?action=update", json=written).status_code == 200
+    assert len(peer.read()["shapes"]) == 4
+    gone = {"shapes": written["shapes"][:1]}
+    assert peer.send("PATCH", f"{peer.annotations}?action=delete", json=gone).status_code == 200
+    assert ids(peer.read()) == ids(written) - ids(gone | {"tags": [], "tracks": []})
+    assert peer.server.faults.log() == (), "they do not even match"
+
+
+def test_a_stale_read_sees_what_there_was(peer: Peer) -> None:
+    peer.send("PUT", peer.annotations, json={"shapes": peer.shapes(1)})
+    job = peer.read(peer.job)
+    reads = rule("stale_read", seconds=0.6, methods=["GET"])
+    peer.server.faults.set([reads])
+    peer.send("PATCH", f"{peer.annotations}?action=create", json={"shapes": peer.shapes(2, first=1)})
+    assert [len(peer.read(path)["shapes"]) for path in (peer.annotations, f"{peer.job}/annotations")] == [
+        1,
+        1,
+    ]
+    assert peer.read(peer.job)["updated_date"] == job["updated_date"]
+    time.sleep(0.65)
+    assert [len(peer.read(path)["shapes"]) for path in (peer.annotations, f"{peer.job}/annotations")] == [
+        3,
+        3,
+    ]
+    assert peer.read(peer.job)["updated_date"] > job["updated_date"]
+
+
+def test_a_stale_read_follows_several_writes_at_its_distance(peer: Peer) -> None:
+    peer.server.faults.set([rule("stale_read", seconds=0.5)])
+    history: list[tuple[float, int]] = [(0, 0)]
+    seen: list[tuple[float, float, int]] = []
+    start = time.monotonic()
+    count = 0
+    while (now := time.monotonic()) < start + 2:
+        if now < start + 1:
+            count += 1
+            peer.send("PATCH", f"{peer.annotations}?action=create", json={"shapes": peer.shapes(1, count)})
+            history.append((time.monotonic(), count))
+        before = time.monotonic()
+        shown = len(peer.read()["shapes"])
+        seen.append((before, time.monotonic(), shown))
+    assert count > 5
+    assert seen[-1][2] == count
+    assert len({shown for _, _, shown in seen}) > 4, "it is not only the first and the last state"
+    for before, after, shown in seen:
+        # Writes that were answered so long before are seen; those that came later than that are not.
+        least = max(number for moment, number in history if moment <= max(0, before - 0.5))
+        most = 1 + max(number for moment, number in history if moment <= max(0, after - 0.49))
+        assert least <= shown <= most, (before - start, shown)
+
+
+def test_a_stale_read_sees_what_was_removed_and_corrected(peer: Peer) -> None:
+    written = peer.send("PUT", peer.annotations, json={"shapes": peer.shapes(2)}).json()
+    first, second = written["shapes"]
+    peer.server.faults.set([rule("stale_read", seconds=20)])
+    peer.send("PATCH", f"{peer.annotations}?action=delete", json={"shapes": [first]})
+    peer.send(
+        "PATCH", f"{peer.annotations}?action=update", json={"shapes": [{**second, "points": [7, 7, 9, 9]}]}
+    )
+    assert [shape["points"][0] for shape in peer.read()["shapes"]] == [0, 1]
+    peer.server.faults.clear()
+    assert [shape["points"][0] for shape in peer.read()["shapes"]] == [7]
+
+
+def test_what_is_not_asked_of_a_replica_is_the_present(peer: Peer, task: Task) -> None:
+    peer.server.faults.set([rule("stale_read", seconds=20)])
+    peer.create()
+    assert peer.read(f"/api/tasks/{task.id}")["updated_date"] > peer.read(peer.job)["updated_date"]
+    assert [entry.path for entry in peer.server.faults.log()] == [peer.job]
+
+
+def test_many_writes_within_the_time_of_a_stale_read_hold_few_files_open(peer: Peer) -> None:
+    open_before = len(list(Path("/proc/self/fd").iterdir()))
+    peer.server.faults.set([rule("stale_read", seconds=20)])
+    for number in range(150):
+        peer.send("PATCH", f"{peer.annotations}?action=create", json={"shapes": peer.shapes(1, number)})
+    assert len(list(Path("/proc/self/fd").iterdir())) < open_before + 200
+    assert peer.kept() == 150
+    peer.about()
+    assert peer.kept() == 150
+
+
+# Dates that tell of writes
+
+
+def test_each_write_of_annotations_gives_its_job_a_later_date(peer: Peer) -> None:
+    path = f"{peer.job}/annotations"
+    dates = [peer.read(peer.job)["updated_date"]]
+
+    def write(method: str, query: str, body: dict[str, Any] | None = None, **options: Any) -> Any:
+        answer = peer.send(method, options.get("path", path) + query, json=body)
+        assert answer.ok
+        dates.append(peer.read(peer.job)["updated_date"])
+        return answer.json() if answer.content else None
+
+    for own in (path, peer.annotations):
+        written = write("PATCH", "?action=create", {"shapes": peer.shapes(2)}, path=own)
+        write("PATCH", "?action=update", {"shapes": written["shapes"]}, path=own)
+        write("PATCH", "?action=delete", {"shapes": written["shapes"][:1]}, path=own)
+        write("PUT", "", {"shapes": peer.shapes(2)}, path=own)
+        write("DELETE", "", path=own)
+    assert len(dates) == 11
+    assert dates == sorted(set(dates)), "each is later than the one before"
+    assert all(re.fullmatch(r"[\d-]{10}T[\d:]{8}\.\d{6}Z", date) for date in dates)
+
+
+def test_a_clock_that_is_put_back_does_not_put_back_a_jobs_date(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    peer.create()
+    before = peer.read(peer.job)["updated_date"]
+    monkeypatch.setattr(instants, "now", lambda: "2020-01-01T00:00:00.000000Z")
+    peer.create()
+    assert peer.read(peer.job)["updated_date"] > before
+
+
 # Which requests meet one
 
 
@@ -410,6 +598,9 @@ def test_faults_are_set_read_and_cleared_over_http(peer: Peer) -> None:
         ({"rules": [rule("status", status=404)]}, "rules.0.fault.status"),
         ({"rules": [rule("latency")]}, "rules.0.fault.seconds"),
         ({"rules": [rule("latency", seconds=-1)]}, "rules.0.fault.seconds"),
+        ({"rules": [rule("store_part", share=1)]}, "rules.0.fault.share"),
+        ({"rules": [rule("stale_read")]}, "rules.0.fault.seconds"),
+        ({"rules": [rule("stale_read", seconds=0)]}, "rules.0.fault.seconds"),
         ({"rules": [rule("earthquake")]}, "rules.0.fault"),
         ({"rules": [rule("reset") | {"metods": ["GET"]}]}, "rules.0.metods"),
         ({"rules": [rule("reset", methods=["FETCH"])]}, "rules.0.methods.0"),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefect_cvat.sandbox import fields
-from prefect_cvat.sandbox.exchange import Json, bad_request
+from prefect_cvat.sandbox.exchange import Json, bad_request, server_error
 from prefect_cvat.sandbox.fields import REQUIRED, FieldError
 
 SHAPE_TYPES = ("rectangle", "polygon", "polyline", "points", "ellipse", "cuboid", "mask", "skeleton")
@@ -17,7 +17,8 @@ _POINTS_OK: Mapping[str, Callable[[int], bool]] = {
     "rectangle": lambda count: count == 4,
     "ellipse": lambda count: count == 4,
     "cuboid": lambda count: count == 16,
-    "mask": lambda count: count >= 6,
+    # CVAT 2.73: also without a pixel, [1, x, y, x, y].
+    "mask": lambda count: count >= 5,
     "polygon": lambda count: count >= 6 and count % 2 == 0,
     "polyline": lambda count: count >= 4 and count % 2 == 0,
     "points": lambda count: count >= 2 and count % 2 == 0,
@@ -63,16 +64,19 @@ class Annotations:
     tracks: list[Json]
 
 
-def accept(body: Any, *, new: bool) -> Annotations:
+def accept(body: Any, *, new: bool, known: bool = False) -> Annotations:
     """Reads an annotations body.
 
     Args:
         body: What the client sent.
         new: Whether everything in it is to be created, so that ids must be absent.
+        known: Whether everything in it is to be removed, so that ids must be there.
 
     Raises:
-        ApiError: 400 with the errors in the places of what they are about.
+        ApiError: 400 with the errors in the places of what they are about; 500 for what CVAT fails on.
     """
+    if isinstance(body, list):
+        raise server_error()  # so CVAT 2.73
     try:
         content = fields.mapping(body)
     except FieldError as error:
@@ -82,11 +86,19 @@ def accept(body: Any, *, new: bool) -> Annotations:
     for name, check in (("tags", _tag), ("shapes", _shape), ("tracks", _track)):
         try:
             accepted[name] = _each(content.get(name, []), check, new=new)
+            if known:
+                _require_ids(accepted[name])
         except FieldError as error:
             errors[name] = error.body
     if errors:
         raise bad_request(errors)
     return Annotations(**accepted)
+
+
+def _require_ids(items: list[Json]) -> None:
+    errors = [{} if item.get("id") is not None else {"id": [REQUIRED]} for item in items]
+    if any(errors):
+        raise FieldError(errors)
 
 
 def _each(value: Any, check: Callable[[Any, bool], Json], *, new: bool) -> list[Json]:
@@ -157,7 +169,7 @@ def _track(value: Any, new: bool) -> Json:
 def _track_without_elements(value: Any, new: bool) -> Json:
     track = _read(value, _TAG, new)
     if "shapes" not in value:
-        raise FieldError({"shapes": [REQUIRED]})
+        raise server_error()  # so CVAT 2.73; an empty list it passes over
     try:
         track["shapes"] = _each(
             value["shapes"], lambda item, _: _geometry(_read(item, _TRACKED_SHAPE, False)), new=new

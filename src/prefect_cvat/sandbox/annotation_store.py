@@ -115,6 +115,11 @@ def delete(db: Connection, job_id: int, annotations: Annotations) -> None:
         )
 
 
+def delete_one(db: Connection, table: str, job_id: int, number: int) -> None:
+    """Removes a tag, a shape or a track from a job by its id."""
+    db.execute(f"DELETE FROM {table} WHERE id = ? AND job_id = ?", (number, job_id))  # noqa: S608
+
+
 def clear(db: Connection, job_ids: Iterable[int]) -> set[int]:
     """Removes all annotations of some jobs, and returns which of them had any."""
     return {

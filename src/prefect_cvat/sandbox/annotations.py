@@ -29,7 +29,7 @@ _ACTIONS = ("create", "update", "delete")
 
 def get_job_annotations(call: Call) -> Reply:
     """GET jobs/ID/annotations."""
-    with call.state.database.read() as db:
+    with call.state.database.read(call.fault.lag) as db:
         job = access.job_of(call, db, call.path_id())
         _check_readable(db, [job])
         return _document(annotation_store.bodies(db, table, job["id"]) for table in annotation_store.TABLES)
@@ -37,7 +37,7 @@ def get_job_annotations(call: Call) -> Reply:
 
 def get_task_annotations(call: Call) -> Reply:
     """GET tasks/ID/annotations: what the jobs that task-level writes reach have on their own frames."""
-    with call.state.database.read() as db:
+    with call.state.database.read(call.fault.lag) as db:
         task = access.task_of(call, db, call.path_id())
         if task["data_id"] is None:
             raise ApiError(
@@ -67,7 +67,7 @@ def patch_job_annotations(call: Call) -> Reply:
     action = _action(call)
     with recorded(call) as db:
         job = access.job_of(call, db, call.path_id())
-        annotations = accept(call.json(), new=action == "create")
+        annotations = accept(call.json(), new=action == "create", known=action == "delete")
         if action != "create":
             annotation_store.delete(db, job["id"], annotations)
         if action != "delete":
@@ -96,7 +96,7 @@ def put_task_annotations(call: Call) -> Reply:
         annotations = _without_ids(accept(call.json(), new=False))
         annotations = adapt_to_pool(db, task, annotations, action="create")
         changed = annotation_store.clear(db, [job["id"] for job in jobs])
-        parts = _insert_into_jobs(db, task, _by_job(jobs, annotations))
+        parts = _insert_into_jobs(call, db, task, _by_job(jobs, annotations))
         _mark_changed(db, task["id"], changed | {job["id"] for job, _ in parts})
     return _written(task_view.joined(parts))
 
@@ -109,13 +109,15 @@ def patch_task_annotations(call: Call) -> Reply:
         body = call.json()
         if task["data_id"] is None:
             raise bad_request("'NoneType' object has no attribute 'validation_mode'")
-        annotations = adapt_to_pool(db, task, accept(body, new=action == "create"), action=action)
+        annotations = adapt_to_pool(
+            db, task, accept(body, new=action == "create", known=action == "delete"), action=action
+        )
         parts = list(_by_job(task_view.reached_jobs(db, task), annotations))
         if action != "create":
             for job, part in parts:
                 annotation_store.delete(db, job["id"], part)
         if action != "delete":
-            parts = _insert_into_jobs(db, task, parts)
+            parts = _insert_into_jobs(call, db, task, parts)
             annotations = task_view.joined(parts)
         _mark_changed(db, task["id"], {job["id"] for job, _ in parts})
     return _written(annotations)
@@ -159,12 +161,28 @@ def _insert_into_job(call: Call, db: Connection, job: Row, annotations: Annotati
     labels = Labels(db, access.task_of(call, db, job["task_id"]))
     tracks = [track for track in annotations.tracks if track["shapes"] or track["elements"]]
     kept = Annotations(tags=annotations.tags, shapes=annotations.shapes, tracks=tracks)
-    return annotation_store.insert(db, job["id"], kept, labels)
+    written = annotation_store.insert(db, job["id"], kept, labels)
+    _lose_part(call, db, [(job, written)])
+    return written
 
 
-def _insert_into_jobs(db: Connection, task: Row, parts: Iterable[_Part]) -> list[_Part]:
+def _insert_into_jobs(call: Call, db: Connection, task: Row, parts: Iterable[_Part]) -> list[_Part]:
     labels = Labels(db, task)
-    return [(job, annotation_store.insert(db, job["id"], part, labels)) for job, part in parts]
+    written = [(job, annotation_store.insert(db, job["id"], part, labels)) for job, part in parts]
+    _lose_part(call, db, written)
+    return written
+
+
+def _lose_part(call: Call, db: Connection, parts: Iterable[_Part]) -> None:
+    # In the transaction that has written it: nobody sees what a fault leaves out.
+    written = [
+        (job["id"], table, item["id"])
+        for job, part in parts
+        for table, items in zip(annotation_store.TABLES, (part.tags, part.shapes, part.tracks), strict=True)
+        for item in items
+    ]
+    for job_id, table, number in call.fault.lost(written):
+        annotation_store.delete_one(db, table, job_id, number)
 
 
 def _by_job(jobs: list[Row], annotations: Annotations) -> Iterator[_Part]:
@@ -196,9 +214,11 @@ def _holds_any(annotations: Annotations) -> bool:
 
 def _mark_changed(db: Connection, task_id: int, job_ids: Iterable[int]) -> None:
     # CVAT 2.73: a write that neither brings nor removes anything leaves the dates as they are.
-    moment = instants.now()
-    changed = [(moment, number) for number in job_ids]
-    db.executemany("UPDATE job SET updated_date = ? WHERE id = ?", changed)
+    changed = set(job_ids)
+    for number in changed:
+        row = db.execute("SELECT updated_date FROM job WHERE id = ?", (number,)).fetchone()
+        moment = instants.later_than(row["updated_date"])
+        db.execute("UPDATE job SET updated_date = ? WHERE id = ?", (moment, number))
     if changed:
         touch(db, task_id)
 

@@ -2,10 +2,12 @@
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from prefect_cvat.sandbox.past import Past
 from prefect_cvat.sandbox.schema import TABLES
 
 Connection = sqlite3.Connection
@@ -25,13 +27,27 @@ class Database:
         self._every: list[Connection] = []
         self._pool = threading.Lock()
         self._writing = threading.Lock()
+        self._past = Past(self._borrow, self._give_back)
         with self._borrowed() as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(TABLES)
 
+    def remember(self, seconds: float) -> None:
+        """Says how far back `read` can see from now on: 0 for not at all, which costs nothing."""
+        self._past.remember(seconds)
+
     @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """A connection that sees one state of the database throughout."""
+    def read(self, lag: float = 0) -> Iterator[Connection]:
+        """A connection that sees one state of the database throughout.
+
+        Args:
+            lag: Which one: that of so many seconds ago.
+        """
+        if lag:
+            with self._past.at(time.monotonic() - lag) as past:
+                if past is not None:
+                    yield past
+                    return
         with self._borrowed() as connection:
             connection.execute("BEGIN")
             try:
@@ -42,7 +58,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """A connection in a transaction: all of it is kept, or, after an exception, none."""
-        with self._writing, self._borrowed() as connection:
+        with self._writing, self._past.keeping(), self._borrowed() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -61,13 +77,19 @@ class Database:
 
     @contextmanager
     def _borrowed(self) -> Iterator[Connection]:
-        with self._pool:
-            connection = self._idle.pop() if self._idle else self._connect()
+        connection = self._borrow()
         try:
             yield connection
         finally:
-            with self._pool:
-                self._idle.append(connection)
+            self._give_back(connection)
+
+    def _borrow(self) -> Connection:
+        with self._pool:
+            return self._idle.pop() if self._idle else self._connect()
+
+    def _give_back(self, connection: Connection) -> None:
+        with self._pool:
+            self._idle.append(connection)
 
     def _connect(self) -> Connection:
         connection = sqlite3.connect(self._path, timeout=60, isolation_level=None, check_same_thread=False)

@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from prefect_cvat.sandbox.auth import SAFE_METHODS, authenticate
 from prefect_cvat.sandbox.exchange import HTML, VND_JSON, ApiError, Call, Reply, forbidden, server_error
+from prefect_cvat.sandbox.fault_within import NOTHING, WITHIN
 from prefect_cvat.sandbox.negotiation import negotiate
 
 Handler = Callable[[Call], Reply]
@@ -45,6 +46,7 @@ class Endpoint:
             query=request.query_params,
             headers=request.headers,
             base_url=f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}",
+            fault=scope.get(WITHIN, NOTHING),
         )
         if request.headers.get("content-type", "").startswith("multipart/form-data"):
             async with request.form(max_files=200_000, max_fields=10_000) as form:

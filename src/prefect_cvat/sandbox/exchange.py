@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic_core import from_json
 from starlette.datastructures import FormData, Headers, QueryParams
 
+from prefect_cvat.sandbox.fault_within import NOTHING, FaultWithin
+
 if TYPE_CHECKING:
     from prefect_cvat.sandbox.auth import Account
     from prefect_cvat.sandbox.state import State
@@ -102,6 +104,7 @@ class Call:
     body: bytes = b""
     form: FormData | None = None
     account: "Account | None" = None
+    fault: FaultWithin = NOTHING
 
     def require_account(self) -> "Account":
         """Who sent it.

@@ -24,11 +24,14 @@ from prefect_cvat.sandbox.fault_rules import (
     LateCommit,
     Latency,
     Reset,
+    StaleRead,
     Status,
+    StorePart,
     Throttle,
     Truncate,
     When,
 )
+from prefect_cvat.sandbox.fault_within import WITHIN, FaultWithin
 from prefect_cvat.sandbox.faults import Faults, Injected
 from prefect_cvat.sandbox.faults_api import PREFIX, create_faults_app
 from prefect_cvat.sandbox.state import State
@@ -66,6 +69,7 @@ class FaultMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request, or lives through the server's life."""
+        self._state.database.remember(self._faults.longest_lag)
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["path"].startswith(PREFIX):
@@ -108,6 +112,7 @@ class FaultMiddleware:
             body = await _read(receive)
             if body is None:
                 return
+            scope = {**scope, WITHIN: _within(injections)}
             request = _Request(asked=asked, scope=scope, body=body, entries=entries)
             await self._sleep(_latency(injections, "before"))
             answer = await self._answer(request, _outcome(injections))
@@ -238,6 +243,18 @@ def _latency(injections: Iterable[Injection], when: When) -> float:
 def _bandwidth(injections: Iterable[Injection]) -> int | None:
     limits = (one.fault.bytes_per_second for one in injections if isinstance(one.fault, Bandwidth))
     return min(limits, default=None)
+
+
+def _within(injections: Iterable[Injection]) -> FaultWithin:
+    """What goes wrong inside the application."""
+    within = FaultWithin()
+    for injection in injections:
+        match injection.fault:
+            case StorePart(share=share):
+                within = FaultWithin(stored_share=share, chance=injection.chance)
+            case StaleRead(seconds=seconds):
+                within = FaultWithin(lag=seconds)
+    return within
 
 
 def _outcome(injections: Iterable[Injection]) -> Fault | None:

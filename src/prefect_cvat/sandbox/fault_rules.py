@@ -111,10 +111,51 @@ class ExpireToken(_Model):
     kind: Literal["expire_token"] = "expire_token"
 
 
+class StorePart(_Model):
+    """A write of annotations is answered as if all of it were stored, and only a part is.
+
+    Only PUT and PATCH with action=create of the annotations of a job or a task count as matching. What is
+    missing never was there for any reader, and its ids do not exist. Which ones these are hangs on the seed.
+
+    Attributes:
+        share: How much of the tags, shapes and tracks is stored; at least one is missing where there is any.
+    """
+
+    kind: Literal["store_part"] = "store_part"
+    share: Annotated[float, Field(ge=0, lt=1)] = 0.5
+
+
+class StaleRead(_Model):
+    """A read is answered by a replica that lags behind.
+
+    Only GET of the annotations of a job or a task and of jobs/ID, with its `updated_date`, count as matching.
+    What was before the rule was set is not remembered: until its time has passed, the answer is what there
+    was then.
+
+    Attributes:
+        seconds: How old the state is that is answered; up to 2 % less where it changes often.
+    """
+
+    kind: Literal["stale_read"] = "stale_read"
+    seconds: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+
+
 Fault = Annotated[
-    Latency | Bandwidth | Throttle | Status | Reset | Truncate | Corrupt | LateCommit | ExpireToken,
+    Latency
+    | Bandwidth
+    | Throttle
+    | Status
+    | Reset
+    | Truncate
+    | Corrupt
+    | LateCommit
+    | ExpireToken
+    | StorePart
+    | StaleRead,
     Field(discriminator="kind"),
 ]
+_ANNOTATIONS = re.compile(r"^/api/(jobs|tasks)/[^/]+/annotations/?$")
+_JOB = re.compile(r"^/api/jobs/[^/]+$")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +167,20 @@ class Asked:
     query: str = ""
     action: str | None = None
     carries_token: bool = False
+
+    def can_meet(self, fault: Fault) -> bool:
+        """Whether a fault of this kind is possible for the request."""
+        annotations = _ANNOTATIONS.search(self.path) is not None
+        match fault:
+            case ExpireToken():
+                return self.carries_token
+            case StorePart():
+                is_write = self.method == "PUT" or (self.method == "PATCH" and self.action == "create")
+                return annotations and is_write
+            case StaleRead():
+                return self.method == "GET" and (annotations or _JOB.search(self.path) is not None)
+            case _:
+                return True
 
 
 class Rule(_Model):
@@ -168,7 +223,7 @@ class Rule(_Model):
         return (
             (not self.methods or asked.method in self.methods)
             and (not self.actions or asked.action in self.actions)
-            and (asked.carries_token or not isinstance(self.fault, ExpireToken))
+            and asked.can_meet(self.fault)
             and re.search(self.path, asked.path) is not None
             and re.search(self.query, asked.query) is not None
         )
@@ -201,7 +256,7 @@ class Injection:
         match self.fault:
             case Latency(when=when) | Status(when=when) | Reset(when=when):
                 return when
-            case Bandwidth() | Truncate() | Corrupt():
+            case Bandwidth() | Truncate() | Corrupt() | StorePart():
                 return "after"
             case LateCommit():
                 return "late"

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from prefect_cvat.sandbox.fault_rules import Asked, Decider, FaultPlan, Injection, Rule
+from prefect_cvat.sandbox.fault_rules import Asked, Decider, FaultPlan, Injection, Rule, StaleRead
 
 
 class Injected(BaseModel):
@@ -55,6 +55,7 @@ class Faults:
     def __init__(self) -> None:
         self._lock = threading.Condition()
         self._decider: Decider | None = None
+        self._longest_lag = 0.0
         self._log: list[Injected] = []
         self._pending = 0
 
@@ -62,6 +63,11 @@ class Faults:
     def active(self) -> bool:
         """Whether any rule is in force."""
         return self._decider is not None
+
+    @property
+    def longest_lag(self) -> float:
+        """Of how many seconds the past is asked for by the rules in force."""
+        return self._longest_lag
 
     @property
     def plan(self) -> FaultPlan:
@@ -90,12 +96,17 @@ class Faults:
         """Does what `set` does, with a plan."""
         with self._lock:
             self._decider = Decider(plan) if plan.rules else None
+            faults = (rule.fault for rule in plan.rules)
+            self._longest_lag = max(
+                (fault.seconds for fault in faults if isinstance(fault, StaleRead)), default=0.0
+            )
             self._log = []
 
     def clear(self) -> None:
         """Takes every rule out of force. The log stays until rules are set; late commits still come."""
         with self._lock:
             self._decider = None
+            self._longest_lag = 0.0
 
     def log(self) -> tuple[Injected, ...]:
         """What was injected since rules were last set, in the order in which the requests came."""

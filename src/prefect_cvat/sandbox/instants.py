@@ -8,6 +8,11 @@ def now() -> str:
     return after(timedelta())
 
 
+def later_than(text: str) -> str:
+    """The present moment, or, where the clock has been put back since, the first one after another."""
+    return max(now(), written(read(text) + timedelta(microseconds=1)))
+
+
 def after(delay: timedelta) -> str:
     """The moment that comes after a delay from now."""
     return written(datetime.now(UTC) + delay)

@@ -42,7 +42,7 @@ def list_jobs(call: Call) -> Reply:
 
 def get_job(call: Call) -> Reply:
     """GET jobs/ID."""
-    with call.state.database.read() as db:
+    with call.state.database.read(call.fault.lag) as db:
         return Reply(json=shown_job(call, db, access.job_of(call, db, call.path_id())))
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import secrets
 import shutil
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -14,7 +15,7 @@ from starlette.datastructures import FormData, UploadFile
 from prefect_cvat.sandbox import access, requests
 from prefect_cvat.sandbox.creation import create_data
 from prefect_cvat.sandbox.data_parameters import DataParameters
-from prefect_cvat.sandbox.exchange import ApiError, Call, Json, Reply, bad_request, not_found
+from prefect_cvat.sandbox.exchange import ApiError, Call, Json, Reply, bad_request, not_found, server_error
 
 _PARTS = ".parts"
 _EMPTY = Reply(content=b"", media_type=None)
@@ -33,7 +34,11 @@ def post_data(call: Call) -> Reply:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         return Reply(status=202, content=b"", media_type=None)
-    body = _keep_files(call.form, folder) if call.form is not None else call.json_object()
+    goes_on = "upload-multiple" in call.headers or "upload-finish" in call.headers
+    if call.form is None:
+        body = call.json_object()
+    else:
+        body = _keep_files(call.form, folder, earlier=_names(folder) if goes_on else ())
     if "upload-multiple" in call.headers:
         return _EMPTY
     return _finish(call, task["id"], folder, body)
@@ -116,12 +121,21 @@ def _metadata(text: str) -> dict[str, str]:
         raise ValueError("not base64") from error
 
 
-def _keep_files(form: FormData, folder: Path) -> Json:
+def _names(folder: Path) -> list[str]:
+    return [path.name for path in folder.iterdir() if path.is_file()] if folder.exists() else []
+
+
+def _keep_files(form: FormData, folder: Path, *, earlier: Iterable[str]) -> Json:
     folder.mkdir(parents=True, exist_ok=True)
     parameters: dict[str, Any] = {}
+    taken = set(earlier)
     for name, value in form.multi_items():
         if isinstance(value, UploadFile):
-            with (folder / _file_name(value.filename or "")).open("wb") as file:
+            file_name = _file_name(value.filename or "")
+            if file_name in taken:
+                raise server_error()  # so CVAT 2.73
+            taken.add(file_name)
+            with (folder / file_name).open("wb") as file:
                 shutil.copyfileobj(value.file, file)
         else:
             parameters[name] = value
