@@ -61,7 +61,8 @@ def test_runs_on_different_jobs_go_on_side_by_side(url):
 
 
 @pytest.mark.parametrize(
-    ("killed", "heir", "stranger"), [(None, None, None), (None, [7], [8]), ([7], [7, 8], [8]), ([7], None, None)]
+    ("killed", "heir", "stranger"),
+    [(None, None, None), (None, [7], [8]), ([7], [7, 8], [8]), ([7], None, None)],
 )
 def test_whoever_follows_a_run_that_was_killed_while_it_wrote_waits(url, killed, heir, stranger):
     hold = HOLD.format(url=url, jobs=killed)

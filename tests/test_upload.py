@@ -358,7 +358,9 @@ def test_undo_also_removes_what_is_committed_late(scene, faults, monkeypatch, la
     assert scene.xs() == []
 
 
-def test_undo_does_not_take_what_is_older_than_a_write_of_unknown_fate_for_its_own(scene, faults, monkeypatch):
+def test_undo_does_not_take_what_is_older_than_a_write_of_unknown_fate_for_its_own(
+    scene, faults, monkeypatch
+):
     monkeypatch.setattr(upload, "ATTEMPTS", 1)
     writer = scene.writer()
     writer.begin()

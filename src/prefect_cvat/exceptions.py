@@ -19,7 +19,8 @@ Every error is a `PrefectCvatError` and also the builtin that fits, so that both
     ├── NoDataError                 LookupError      a task without images
     ├── MediaError                  ValueError       a chunk or a frame that cannot be read
     ├── UploadError                 RuntimeError     the server stored something else than was sent
-    ├── IncompleteRunError          RuntimeError     a run at whose end not all is on the server as it should be
+    ├── JobBusyError                RuntimeError     somebody keeps writing to a job
+    ├── IncompleteRunError          RuntimeError     a run that has not got all to the server as it should be
     ├── RunInProgressError          RuntimeError     another run is annotating the task
     ├── RunsFailedError             RuntimeError     some of the runs that a run has started
     ├── RunNotFoundError            LookupError      there is no record of such a run
@@ -47,6 +48,7 @@ __all__ = [
     "FunctionLoadError",
     "IncompleteRunError",
     "InvalidResponseError",
+    "JobBusyError",
     "MediaError",
     "MissingLibraryError",
     "NoDataError",
@@ -171,8 +173,12 @@ class UploadError(PrefectCvatError, RuntimeError):
     """The server stored something else than what was sent to it."""
 
 
+class JobBusyError(PrefectCvatError, RuntimeError):
+    """Somebody writes to a job so often that nothing can be removed from it without harm to that work."""
+
+
 class IncompleteRunError(PrefectCvatError, RuntimeError):
-    """A run has come to its end, and not all of what it wanted is on the server; running it again completes it.
+    """A run is over, and not all is on the server as it should be; running it again completes it.
 
     Attributes:
         report: What the run has done, a `RunReport`.

@@ -2,10 +2,10 @@
 
 A server may carry out a request whose client has given up (`upload.py`), also one that opens an issue. So:
 
-- After a request whose fate is unknown the job's issues are read until it is there, or until the server cannot
-  be at it any more; only then it is sent again.
-- At the end they are read once more. Of equal issues that were there before, or that this run has opened, the
-  first is left; the others are deleted, but for those that somebody has touched.
+- After a request whose fate is unknown the job's issues are read until it is there, or until the server
+  cannot be at it any more; only then it is sent again.
+- At the end they are read once more. Of equal issues that were there before, or that this run has opened,
+  the first is left; the others are deleted, but for those that somebody has touched.
 - It is recorded what is sent and what has arrived, as it is of annotations (`run_record.py`), for `undo`.
 """
 

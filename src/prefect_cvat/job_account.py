@@ -262,7 +262,7 @@ class JobAccount:
         doubt.waiting[:] = still_waiting
 
     def give_up(self, doubt: Doubt) -> None:
-        """Take a request for lost. If it is carried out after all, what it brings is known as the run's own."""
+        """Take a request for lost; if it is carried out after all, what it brings is the run's own."""
         self._given_up.append(doubt)
 
     def _may_be_ours(self, annotation: Mapping[str, Any]) -> bool:

@@ -9,10 +9,12 @@ from typing import Any, TypeVar
 
 from prefect_cvat.annotation_requests import Standing, json_size, request_body, request_length
 from prefect_cvat.client import Client
+from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import (
     ApiError,
     BadRequestError,
     InvalidResponseError,
+    JobBusyError,
     ServerError,
     TooManyRequestsError,
     TransportError,
@@ -30,7 +32,7 @@ UNKNOWN_FATE = (TransportError, ServerError, TooManyRequestsError, InvalidRespon
 LONGEST_PAUSE = 4.0
 """Seconds between two looks at what may arrive late, at the most."""
 
-BUSY_LOOKS = 5
+BUSY_LOOKS = 10
 """How often a job is read anew because somebody has written to it meanwhile, before it is left alone."""
 
 MOST_AT_ONCE = 10
@@ -169,8 +171,10 @@ class JobRequests:
             pause: Waits.
 
         Yields:
-            What each request has deleted. The last one is empty, where something is left because somebody
-            keeps writing to the job.
+            What each request has deleted.
+
+        Raises:
+            JobBusyError: Something is left, because somebody keeps writing to the job.
         """
         most = self._most_annotations
         unanswered: dict[AnnotationId, Standing] = {}
@@ -189,8 +193,12 @@ class JobRequests:
             if self.written_at() != before:
                 busy += 1
                 if busy == BUSY_LOOKS:
-                    yield ()
-                    return
+                    raise JobBusyError(
+                        f"job {self._job_id}: somebody keeps writing to it, and so"
+                        f" {counted(len(picked), 'annotation')} or more that were to go stay. Run it again when"
+                        " nobody works on the job"
+                    )
+                pause(self.retry_delay(busy) / 4)
                 continue
             part = picked[: request_length(picked, most, self._most_bytes)]
             started = time.monotonic()

@@ -64,8 +64,8 @@ def run_pipeline(run: Run, submitter: Submitter, progress: Progress | None = Non
     report = run.complete(time.perf_counter() - started)
     if report.open_ends:
         raise IncompleteRunError(
-            f"task {report.task_id}: the run is not complete: {'; '.join(report.open_ends)}. Run it again when"
-            " no other run is on the task; it adds nothing twice",
+            f"task {report.task_id}: the run is not complete: {'; '.join(report.open_ends)}. Run it again"
+            " when no other run is on the task; it adds nothing twice",
             report,
         )
     return report

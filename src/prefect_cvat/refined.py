@@ -18,7 +18,7 @@ LEAST_PART_INSIDE = 0.5
 
 
 def refined_shapes(kind: str, annotation: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The shapes of an annotation that may have been made of a detection: where they are, and of what type."""
+    """The shapes of an annotation that may have been made of a detection: where they are, their type."""
     if annotation.get("source") != "auto":
         return
     is_track = kind == "tracks"
@@ -52,7 +52,7 @@ class RefinedShapes:
         self._by_place: dict[tuple[int, int], list[_Refined]] | None = None
 
     def extend(self, shapes: Iterable[tuple[bytes, dict[str, Any]]]) -> None:
-        """Note shapes of the job, as `refined_shapes` tells them, each after the identity of its annotation."""
+        """Note what `refined_shapes` tells of the job, each after the identity of its annotation."""
         self._log.extend(shapes)
 
     def take(self, detection: Mapping[str, Any], known: Container[AnnotationId]) -> Stored | None:

@@ -83,4 +83,5 @@ def common_box(one: tuple[float, ...], other: tuple[float, ...]) -> tuple[float,
 
 
 def area(box: tuple[float, ...]) -> float:
+    """How large a box is, in square pixels; 0 if its sides are negative."""
     return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])

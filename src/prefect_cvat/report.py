@@ -42,8 +42,8 @@ class RunReport(BaseModel):
             that do not detect (that follow or refine shapes) count no scores.
         added: How many annotations of this run are on the server; one on a frame that two jobs share counts
             twice.
-        already_there: How many of those that it was to write were there before, equal and of source `auto`, or
-            refined by a machine since.
+        already_there: How many of those that it was to write were there before, equal and of source `auto`,
+            or refined by a machine since.
         removed: How many were removed: replaced, or there twice.
         changed: How many were not removed that were to be, because somebody has drawn or changed them while
             the run went on.

@@ -262,7 +262,7 @@ class Run(ABC):
     def _write(
         self, job_id: int, part: object, annotations: Iterable[dict[str, Any]], frames: Iterable[int] = ()
     ) -> None:
-        """Write to a job, see `JobWriter.write`. Before the first write to any, all are remembered as they are."""
+        """Write to a job, see `JobWriter.write`; before the first write to any, remember what all hold."""
         with self._baseline_lock:
             if not self._has_baseline:
                 assert self._lock is not None

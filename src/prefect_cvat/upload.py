@@ -307,7 +307,7 @@ class JobWriter:
         raise UploadError(f"{message}; these have been removed again")
 
     def _settle(self, first_delay: float) -> bool:
-        """Find out about all writes of unknown fate; return whether the last of them has arrived as a whole."""
+        """Find out about all writes of unknown fate; return whether the last one has arrived as a whole."""
         has_arrived = True
         while self._doubts:
             doubt = self._doubts[0]
@@ -405,7 +405,6 @@ class JobWriter:
         for part in self._requests.remove(pick, self._pause):
             self.removed += len(part)
             self._record.replaced(len(part))
-            self.not_replaced += not part
         if is_all_there:
             self._replacement.clear()
         return is_all_there
