@@ -82,8 +82,8 @@ def _known_host(host: str) -> str:
     """A host as it is written most often: addresses in their short form, loopback by its name."""
     host = host.removesuffix(".")
     if host.startswith("["):
-        version_6 = IPv6Address(host[1:-1])
-        address: IPv4Address | IPv6Address = version_6.ipv4_mapped or version_6
+        long = IPv6Address(host[1:-1])
+        address: IPv4Address | IPv6Address = long.ipv4_mapped or long
         shown = f"[{address}]" if isinstance(address, IPv6Address) else str(address)
     else:
         try:
