@@ -24,6 +24,7 @@ __all__ = [
     "FrameMeta",
     "InputTypeEnum",
     "Job",
+    "JobCount",
     "Label",
     "LabelType",
     "LabeledData",
@@ -286,6 +287,12 @@ class Label(Sublabel):
     sublabels: list[Sublabel] = Field(default_factory=list)
 
 
+class JobCount(_ServerModel):
+    """How many jobs a task has, of every type."""
+
+    count: int
+
+
 class Task(_ServerModel):
     """A task. The fields of its data are None (or empty) until there are data."""
 
@@ -301,6 +308,8 @@ class Task(_ServerModel):
     data_original_chunk_type: str = ""
     data_compressed_chunk_type: str = ""
     organization: int | None = None
+    jobs: JobCount | None = None
+    validation_mode: str | None = None
     updated_date: datetime | None = None
 
 

@@ -144,11 +144,12 @@ def read_task(client: Client, task_id: int) -> TaskInfo:
     Raises:
         UnsupportedTaskError: The task is 3D or audio.
         NoDataError: The task has no data yet.
+        OrganizationError: The task is not in the organization that the client works in.
     """
     task = client.annotatable_task(task_id)
     with ThreadPoolExecutor(4, thread_name_prefix="plan") as pool:  # a far server takes its time for each
         meta_answer = pool.submit(client.meta, task_id)
-        jobs = pool.submit(client.jobs, task_id)
+        jobs = pool.submit(client.jobs, task)
         labels = pool.submit(client.labels, task_id)
         validation = pool.submit(client.validation_layout, task_id)
     meta = meta_answer.result()

@@ -352,6 +352,8 @@ class Run(ABC):
 
     def _rank_frames(self) -> list[FrameReview]:
         """The frames to look at first, as many as are needed."""
+        if self._plan is None:  # the run has failed before it had one
+            return []
         return rank_frames(
             self._summaries,
             labels={label.id: label.name for label in self.plan.info.labels},
