@@ -306,15 +306,16 @@ class Client:
             OrganizationError: The task is not in the organization that this client works in.
         """
         task = self.task(task) if isinstance(task, int) else task
-        jobs = self._list_jobs(task.id)
+        jobs = self.visible_jobs(task.id)
         if problem_of_jobs(task, jobs) is not None:  # a job may have been deleted between the two answers
             task = self.task(task.id)
-            jobs = self._list_jobs(task.id)
+            jobs = self.visible_jobs(task.id)
             if (problem := problem_of_jobs(task, jobs)) is not None:
                 raise InvalidResponseError(problem)
         return jobs
 
-    def _list_jobs(self, task_id: int) -> list[Job]:
+    def visible_jobs(self, task_id: int) -> list[Job]:
+        """The jobs of a task that the server lists to this user, in the order of their ids: maybe not all."""
         jobs = self.each(Job, "/api/jobs", {"task_id": task_id})
         return sorted(jobs, key=lambda job: job.id)
 
@@ -343,6 +344,36 @@ class Client:
         """All annotations of a task; those that its jobs share are there once, tracks as one."""
         answer = self._transport.json("GET", f"/api/tasks/{task_id}/annotations")
         return parse_answer(LabeledData, answer, f"annotations of task {task_id}")
+
+    # --- a job: what its annotator may see, who may not see the task ---
+
+    def job(self, job_id: int) -> Job:
+        """A job.
+
+        Raises:
+            NotFoundError: There is no such job.
+            OrganizationError: Its task is not in the organization that this client works in.
+            PermissionDeniedError: This user may not see it.
+        """
+        job = parse_answer(Job, self._get_by_id("job", job_id), f"job {job_id}")
+        if "organization" in job.model_fields_set:
+            self._organization.check(f"job {job_id}", job.organization)
+        return job
+
+    def job_meta(self, job_id: int) -> DataMeta:
+        """What a job's media are; `start_frame` and `stop_frame` are numbers in the source."""
+        what = f"data/meta of job {job_id}"
+        return parse_answer(DataMeta, self._transport.json("GET", f"/api/jobs/{job_id}/data/meta"), what)
+
+    def job_labels(self, job_id: int) -> list[Label]:
+        """The labels of the task of a job, skeletons with their sublabels."""
+        labels = self.each(Label, "/api/labels", {"job_id": job_id})
+        return sorted(labels, key=lambda label: label.id)
+
+    def job_chunk(self, job_id: int, index: int, *, quality: Quality = "original") -> bytes:
+        """A chunk of a job, as `chunk`: by its number in the job, whose chunks begin at its first frame."""
+        params: dict[str, str | int] = {"type": "chunk", "index": index, "quality": quality}
+        return self._transport.content(f"/api/jobs/{job_id}/data", params=params)
 
     # --- annotations of a job: the unit of writing ---
 

@@ -323,6 +323,15 @@ class Job(_ServerModel):
     stop_frame: int
     stage: str = ""
     state: str = ""
+    task_name: str = ""
+    project_id: int | None = None
+    dimension: str | None = None
+    media_type: str | None = None
+    mode: str = ""
+    data_chunk_size: int | None = None
+    data_original_chunk_type: str = ""
+    data_compressed_chunk_type: str = ""
+    organization: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

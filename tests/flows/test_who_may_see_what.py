@@ -1,4 +1,4 @@
-"""Flows with the credentials of another organization than their task's: they fail, and are never done."""
+"""Flows with credentials that do not show their task: of another organization, or of an annotator."""
 
 import pytest
 from pydantic import SecretStr
@@ -12,6 +12,7 @@ from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.flows.fan_out import FanOut
 from prefect_cvat.flows.find_new_tasks import find_new_tasks
+from prefect_cvat.flows.parameters import FrameSelection
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -89,3 +90,22 @@ def test_an_organization_that_does_not_exist_is_said_to_be_none(of, project):
     _, task_id = project
     with pytest.raises(OrganizationError, match="there is no organization 'nosuch'"):
         annotate_task(task_id, of("nosuch"), function=FUNCTION)
+
+
+def test_who_is_assigned_a_job_alone_runs_the_flow_on_it(sandbox, client, make_task):
+    task_id = make_task(4, segment_size=2)
+    job = client.jobs(task_id)[1].id
+    body = {"username": "flow-annotator", "password1": "p", "password2": "p"}
+    with Client(sandbox.url) as annotator:
+        annotator._transport.json("POST", "/api/auth/register", body=body, anonymous=True)
+        annotator.login(("flow-annotator", "p"))
+        client.json("PATCH", f"/api/jobs/{job}", body={"assignee": annotator.user().id})
+    CvatCredentials(url=sandbox.url, username="flow-annotator", password=SecretStr("p")).save(
+        "test-annotator", overwrite=True
+    )
+    own = CvatCredentials.load("test-annotator")
+    selected = FrameSelection(jobs=[job])
+    report = annotate_task(task_id, own, function=FUNCTION, frames=selected)
+    assert (report.frames, report.added, report.url) == (2, 2, f"{client.url}/tasks/{task_id}/jobs/{job}")
+    again = annotate_shards(task_id, own, function=FUNCTION, frames=selected, shard_frames=2)
+    assert (again.frames, again.already_there, again.added) == (2, 2, 0)
