@@ -211,7 +211,10 @@ def _meta_of(task: Task, jobs: Sequence[Job], metas: Sequence[DataMeta]) -> Data
 
 def _with_visible_jobs(client: Client, task_id: int, error: PermissionDeniedError) -> PermissionDeniedError:
     """The same error, with the jobs that the user may see, who may not know that they can be named."""
-    jobs = [job.id for job in client.visible_jobs(task_id) if job.type == "annotation"]
+    try:
+        jobs = [job.id for job in client.visible_jobs(task_id) if job.type == "annotation"]
+    except PermissionDeniedError:
+        jobs = []
     if not jobs:
         return error
     listed = ", ".join(map(str, jobs[:10])) + (", ..." if len(jobs) > 10 else "")
