@@ -134,7 +134,7 @@ def annotate_shards(
     options = make_options(chosen, frames, settings, existing=existing, skip_existing_iou=skip_existing_iou)
     version = look_up_version(chosen)
     with credentials.get_client() as client:
-        plan = make_plan(read_task(client, task_id), options.selection)
+        plan = make_plan(read_task(client, task_id, options.selection), options.selection)
         if options.selection.unannotated:
             plan = leave_out_annotated(client, plan)
         media = plan.info.meta.chunks_updated_date
@@ -149,7 +149,7 @@ def annotate_shards(
             )
             for jobs in make_shards(plan, options.selection.jobs, shard_frames)
         ]
-        whole = _report_of(plan, f"{client.url}/tasks/{task_id}", chosen.function)
+        whole = _report_of(plan, plan.info.page(client.url), chosen.function)
         report = _carry_out(shards, whole, client, plan, options)
         publish_report(report, pictures=draw_frames(client, plan))
     return report

@@ -55,6 +55,8 @@ def find_new_tasks(
     name = _variable_name(credentials, project_id)
     before = _recall(name)
     with credentials.get_client() as client:
+        if project_id is not None:
+            client.check_project(project_id)
         waiting = _tasks_by_id(client, before.waiting) if before is not None and before.waiting else []
         look = _look(
             before,

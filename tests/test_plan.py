@@ -31,7 +31,7 @@ def test_all_frames_in_whole_chunks_the_last_one_short():
         (1, [4, 5, 6, 7]),
         (2, [8, 9]),
     ]
-    assert [plan.chunk_length(number) for number in range(3)] == [4, 4, 2]
+    assert [plan.chunk_place(number).length for number in range(3)] == [4, 4, 2]
 
 
 def test_chunks_without_selected_frames_are_not_fetched():

@@ -136,8 +136,7 @@ class AnnotateRun(Run):
             found = list(self.detector.detect(opened))
         if self._kept is not None:
             for chunk in box.chunks:
-                last = chunk.first_frame + chunk.length - 1
-                of_chunk = [item for item in found if chunk.first_frame <= item.frame <= last]
+                of_chunk = [item for item in found if self.plan.chunk_number(item.frame) == chunk.number]
                 self._kept.put(chunk.number, of_chunk)
         return found
 

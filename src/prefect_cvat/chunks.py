@@ -55,17 +55,21 @@ def chunk_type(task: Task, quality: Quality = "original") -> ChunkType:
 def fetch_chunk(
     client: Client, plan: Plan, number: int, folder: Path, quality: Quality = "original"
 ) -> ChunkFile:
-    """Download a chunk into a folder.
+    """Download a chunk into a folder, from the task or from one of its jobs.
 
     Raises:
         UnsupportedTaskError: Chunks of this quality cannot be used, see `chunk_type`.
         StorageError: The disk does not take it.
     """
     kind = chunk_type(plan.task, quality)
-    data = client.chunk(plan.task.id, number, quality=quality)
+    place = plan.chunk_place(number)
+    if place.job is None:
+        data = client.chunk(plan.task.id, place.index, quality=quality)
+    else:
+        data = client.job_chunk(place.job, place.index, quality=quality)
     path = folder / f"chunk-{number}{_SUFFIXES[kind]}"
     try:
         path.write_bytes(data)
     except OSError as error:
         raise StorageError(f"chunk {number} cannot be written to {folder}: {error}") from error
-    return ChunkFile(number, path, number * plan.chunk_size, plan.chunk_length(number), kind)
+    return ChunkFile(number, path, place.first_frame, place.length, kind)

@@ -18,6 +18,7 @@ from prefect_cvat.exceptions import (
     MediaError,
     NoDataError,
     NotFoundError,
+    PermissionDeniedError,
     RequestTimeoutError,
     UnsupportedTaskError,
 )
@@ -31,6 +32,8 @@ from prefect_cvat.models import (
     User,
     ValidationLayout,
 )
+from prefect_cvat.organizations import NamedOrganization
+from prefect_cvat.task_numbers import problem_of_jobs
 from prefect_cvat.transport import RetryPolicy, Transport
 
 __all__ = ["Client", "check_annotatable", "parse_answer"]
@@ -73,7 +76,8 @@ class Client:
     Args:
         url: The server's address; without a scheme it is taken for HTTPS (on this machine: HTTP).
         access_token: A personal access token, instead of `login`.
-        organization: The short name (slug) of the organization to work in.
+        organization: The short name (slug) of the organization to work in; `""` is the personal workspace,
+            None all that the user may see. A task of another one is refused.
         verify: Whether to verify the TLS certificate, or the path of a CA bundle.
         timeout: Seconds to wait for a connection, and for the next bytes of an answer.
         retry: When requests are sent again, see `RetryPolicy`.
@@ -95,6 +99,7 @@ class Client:
         self._transport = Transport(
             url, organization=organization, verify=verify, timeout=timeout, retry=retry
         )
+        self._organization = NamedOrganization(organization, self._list_organizations)
         if access_token is not None:
             self._transport.use_access_token(_secret(access_token))
 
@@ -166,19 +171,50 @@ class Client:
 
         Raises:
             NotFoundError: There is no such task.
+            OrganizationError: It is not in the organization that this client works in.
             PermissionDeniedError: This user may not see it.
         """
+        task = parse_answer(Task, self._get_by_id("task", task_id), f"task {task_id}")
+        if "organization" in task.model_fields_set:
+            self._organization.check(f"task {task_id}", task.organization)
+        return task
+
+    def check_project(self, project_id: int) -> None:
+        """Refuse a project whose tasks the organization that this client works in hides.
+
+        Raises:
+            NotFoundError: There is no such project.
+            OrganizationError: It is not in the organization that this client works in.
+        """
+        if self._transport.organization is None:
+            return
         try:
-            return parse_answer(Task, self._transport.json("GET", f"/api/tasks/{task_id}"), f"task {task_id}")
+            answer = self._get_by_id("project", project_id)
+        except PermissionDeniedError:  # who has a task of a project may see the task alone
+            return
+        project = parse_answer(_InOrganization, answer, f"project {project_id}")
+        if "organization" in project.model_fields_set:
+            self._organization.check(f"project {project_id}", project.organization)
+
+    def _get_by_id(self, what: str, number: int) -> Any:
+        try:
+            return self._transport.json("GET", f"/api/{what}s/{number}")
         except NotFoundError as error:
             raise NotFoundError(
-                f"there is no task {task_id} on {self.url}",
+                f"there is no {what} {number} on {self.url}",
                 status=404,
                 method=error.method,
                 path=error.path,
                 detail=error.detail,
                 request_id=error.request_id,
             ) from None
+
+    def _list_organizations(self) -> dict[int, str]:
+        try:
+            found = self.each(_Organization, "/api/organizations", {})
+            return {organization.id: organization.slug for organization in found}
+        except PermissionDeniedError:
+            return {}
 
     def tasks(self, **filters: str | int) -> list[Task]:
         """The tasks that the user may see, in the order of their ids.
@@ -259,8 +295,27 @@ class Client:
         labels = self.each(Label, "/api/labels", {"task_id": task_id})
         return sorted(labels, key=lambda label: label.id)
 
-    def jobs(self, task_id: int) -> list[Job]:
-        """The jobs of a task of every type, in the order of their ids."""
+    def jobs(self, task: Task | int) -> list[Job]:
+        """The jobs of a task of every type, in the order of their ids.
+
+        Args:
+            task: The task, or its number.
+
+        Raises:
+            InvalidResponseError: The server lists fewer of them than the task says that it has.
+            OrganizationError: The task is not in the organization that this client works in.
+        """
+        task = self.task(task) if isinstance(task, int) else task
+        jobs = self.visible_jobs(task.id)
+        if problem_of_jobs(task, jobs) is not None:  # a job may have been deleted between the two answers
+            task = self.task(task.id)
+            jobs = self.visible_jobs(task.id)
+            if (problem := problem_of_jobs(task, jobs)) is not None:
+                raise InvalidResponseError(problem)
+        return jobs
+
+    def visible_jobs(self, task_id: int) -> list[Job]:
+        """The jobs of a task that the server lists to this user, in the order of their ids: maybe not all."""
         jobs = self.each(Job, "/api/jobs", {"task_id": task_id})
         return sorted(jobs, key=lambda job: job.id)
 
@@ -293,6 +348,36 @@ class Client:
         """All annotations of a task; those that its jobs share are there once, tracks as one."""
         answer = self._transport.json("GET", f"/api/tasks/{task_id}/annotations")
         return parse_answer(LabeledData, answer, f"annotations of task {task_id}")
+
+    # --- a job: what its annotator may see, who may not see the task ---
+
+    def job(self, job_id: int) -> Job:
+        """A job.
+
+        Raises:
+            NotFoundError: There is no such job.
+            OrganizationError: Its task is not in the organization that this client works in.
+            PermissionDeniedError: This user may not see it.
+        """
+        job = parse_answer(Job, self._get_by_id("job", job_id), f"job {job_id}")
+        if "organization" in job.model_fields_set:
+            self._organization.check(f"job {job_id}", job.organization)
+        return job
+
+    def job_meta(self, job_id: int) -> DataMeta:
+        """What a job's media are; `start_frame` and `stop_frame` are numbers in the source."""
+        what = f"data/meta of job {job_id}"
+        return parse_answer(DataMeta, self._transport.json("GET", f"/api/jobs/{job_id}/data/meta"), what)
+
+    def job_labels(self, job_id: int) -> list[Label]:
+        """The labels of the task of a job, skeletons with their sublabels."""
+        labels = self.each(Label, "/api/labels", {"job_id": job_id})
+        return sorted(labels, key=lambda label: label.id)
+
+    def job_chunk(self, job_id: int, index: int, *, quality: Quality = "original") -> bytes:
+        """A chunk of a job, as `chunk`: by its number in the job, whose chunks begin at its first frame."""
+        params: dict[str, str | int] = {"type": "chunk", "index": index, "quality": quality}
+        return self._transport.content(f"/api/jobs/{job_id}/data", params=params)
 
     # --- annotations of a job: the unit of writing ---
 
@@ -371,6 +456,15 @@ class Client:
             if not answer.get("next"):
                 return
             page += 1
+
+
+class _Organization(BaseModel):
+    id: int
+    slug: str
+
+
+class _InOrganization(BaseModel):
+    organization: int | None = None
 
 
 class _NoAnnotations(BaseModel):

@@ -94,7 +94,9 @@ def draw_task_frames(client: Client, plan: Plan, how_many: int = 4) -> list[Pict
     if not found:
         return []
     with tempfile.TemporaryDirectory(prefix="prefect-cvat-") as folder:
-        opened = open_task_frames(client, plan.task.id, Selection(frames=chosen), Path(folder))
+        seen = [job.id for job in plan.info.jobs] if plan.info.through_jobs else None
+        selection = Selection(frames=chosen, jobs=seen)
+        opened = open_task_frames(client, plan.task.id, selection, Path(folder))
     return [
         _picture(AnnotatedFrame(frame, image, here.tags, here.shapes), here.count, names)
         for frame, image in opened

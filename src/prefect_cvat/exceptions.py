@@ -15,6 +15,7 @@ Every error is a `PrefectCvatError` and also the builtin that fits, so that both
     │   ├── RequestTimeoutError     TimeoutError     not in time
     │   └── TlsError                                 the certificate was not accepted
     ├── InvalidResponseError        ValueError       an answer that CVAT would not give
+    ├── OrganizationError           ValueError       an organization that there is not, or not the task's
     ├── UnsupportedTaskError        ValueError       a task that cannot be annotated (3D, audio, ...)
     ├── NoDataError                 LookupError      a task without images
     ├── MediaError                  ValueError       a chunk or a frame that cannot be read
@@ -55,6 +56,7 @@ __all__ = [
     "NotFoundError",
     "NothingToEvaluateError",
     "NothingToExportError",
+    "OrganizationError",
     "PermissionDeniedError",
     "PrefectCvatError",
     "RequestTimeoutError",
@@ -155,6 +157,10 @@ class TlsError(TransportError):
 
 class InvalidResponseError(PrefectCvatError, ValueError):
     """The server's answer is not one that CVAT gives: HTML for JSON, wrong counts, missing fields."""
+
+
+class OrganizationError(PrefectCvatError, ValueError):
+    """The organization that was named does not exist, or what was asked for is in another one."""
 
 
 class UnsupportedTaskError(PrefectCvatError, ValueError):

@@ -203,7 +203,7 @@ class FollowRun(Run):
         """
         index = 0
         for way in self._ways:
-            chunks = deque(way.chunks(plan.chunk_size))
+            chunks = deque(way.chunks(plan.chunk_number))
             while chunks:
                 if not way.needs(chunks[0][1]):
                     chunks.popleft()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from math import inf
 from typing import Any
 
@@ -60,11 +60,15 @@ class Way:
         self._at = -inf
         self._needed_from: float = self._stops[0]
 
-    def chunks(self, size: int) -> list[tuple[int, Sequence[Frame]]]:
-        """The chunks with their frames, in the order in which they are gone through."""
+    def chunks(self, number_of: Callable[[int], int]) -> list[tuple[int, Sequence[Frame]]]:
+        """The chunks with their frames, in the order in which they are gone through.
+
+        Args:
+            number_of: The number of the chunk that a frame is taken from.
+        """
         by_number: dict[int, list[Frame]] = {}
         for frame in self.frames:
-            by_number.setdefault(frame.number // size, []).append(frame)
+            by_number.setdefault(number_of(frame.number), []).append(frame)
         return sorted(by_number.items(), reverse=self.is_backward)
 
     def look_at(self, frame: Frame, image: PIL.Image.Image) -> FoundOnFrame:

@@ -24,6 +24,7 @@ __all__ = [
     "FrameMeta",
     "InputTypeEnum",
     "Job",
+    "JobCount",
     "Label",
     "LabelType",
     "LabeledData",
@@ -286,6 +287,12 @@ class Label(Sublabel):
     sublabels: list[Sublabel] = Field(default_factory=list)
 
 
+class JobCount(_ServerModel):
+    """How many jobs a task has, of every type."""
+
+    count: int
+
+
 class Task(_ServerModel):
     """A task. The fields of its data are None (or empty) until there are data."""
 
@@ -302,6 +309,8 @@ class Task(_ServerModel):
     data_compressed_chunk_type: str = ""
     organization: int | None = None
     created_date: datetime | None = None
+    jobs: JobCount | None = None
+    validation_mode: str | None = None
     updated_date: datetime | None = None
 
 
@@ -319,6 +328,15 @@ class Job(_ServerModel):
     stage: str = ""
     state: str = ""
     updated_date: datetime | None = None
+    task_name: str = ""
+    project_id: int | None = None
+    dimension: str | None = None
+    media_type: str | None = None
+    mode: str = ""
+    data_chunk_size: int | None = None
+    data_original_chunk_type: str = ""
+    data_compressed_chunk_type: str = ""
+    organization: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

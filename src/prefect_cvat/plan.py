@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from math import inf
 from operator import attrgetter
 
+from prefect_cvat.chunk_places import ChunkPlace
 from prefect_cvat.client import Client
-from prefect_cvat.exceptions import InvalidResponseError
 from prefect_cvat.media import Frame
-from prefect_cvat.models import DataMeta, Job, Label, Task, ValidationLayout
+from prefect_cvat.models import Job, Task
+from prefect_cvat.task_info import TaskInfo, read_task_info
 
 __all__ = ["Batch", "LeftOut", "Plan", "Selection", "TaskInfo", "make_plan", "read_task"]
 
@@ -26,17 +27,6 @@ class LeftOut(StrEnum):
     HONEYPOT = "honeypot"
     NO_JOB = "in no annotation job"
     ANNOTATED = "annotated"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskInfo:
-    """All that the server says about a task that a plan needs."""
-
-    task: Task
-    meta: DataMeta
-    jobs: tuple[Job, ...]
-    labels: tuple[Label, ...]
-    validation: ValidationLayout
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,16 +94,27 @@ class Plan:
         """How many frames a chunk holds."""
         return self.info.meta.chunk_size
 
+    @property
+    def size(self) -> int:
+        """How many frames the task has, as far as this user may know: those of the jobs alone, maybe."""
+        if self.info.through_jobs:
+            return len(self.frames) + sum(map(len, self.left_out.values()))
+        return self.info.meta.size
+
     def chunks(self) -> list[tuple[int, tuple[Frame, ...]]]:
         """The chunks that hold selected frames, each with these frames, in ascending order."""
         by_number: dict[int, list[Frame]] = {}
         for frame in self.frames:
-            by_number.setdefault(frame.number // self.chunk_size, []).append(frame)
+            by_number.setdefault(self.chunk_number(frame.number), []).append(frame)
         return [(number, tuple(frames)) for number, frames in by_number.items()]
 
-    def chunk_length(self, number: int) -> int:
-        """How many frames a chunk holds; the last one may be short."""
-        return min(self.chunk_size, self.info.meta.size - number * self.chunk_size)
+    def chunk_number(self, frame: int) -> int:
+        """The number of the chunk that a frame is taken from."""
+        return self.info.chunk_places.number_of(frame)
+
+    def chunk_place(self, number: int) -> ChunkPlace:
+        """Where a chunk comes from, and which frames it holds."""
+        return self.info.chunk_places.place(number)
 
     def frames_between(self, first: int, last: int) -> Sequence[Frame]:
         """The frames to annotate of a range of frames."""
@@ -138,32 +139,23 @@ class Plan:
         )
 
 
-def read_task(client: Client, task_id: int) -> TaskInfo:
+def read_task(client: Client, task_id: int, selection: Selection | None = None) -> TaskInfo:
     """Ask the server for all that a plan needs.
 
+    Args:
+        client: The server.
+        task_id: The task.
+        selection: What is to be worked on. Who is assigned jobs of a task, and may not see the task, is told
+            of the jobs that it names.
+
     Raises:
-        UnsupportedTaskError: The task is 3D or audio.
+        PermissionDeniedError: This user may see neither the task nor the jobs, or names no jobs.
+        UnsupportedTaskError: The task is 3D or audio, or has honeypots of which this user is not told.
         NoDataError: The task has no data yet.
+        OrganizationError: The task is not in the organization that the client works in.
+        ValueError: A job is not one of the task that can be annotated.
     """
-    task = client.annotatable_task(task_id)
-    with ThreadPoolExecutor(4, thread_name_prefix="plan") as pool:  # a far server takes its time for each
-        meta_answer = pool.submit(client.meta, task_id)
-        jobs = pool.submit(client.jobs, task_id)
-        labels = pool.submit(client.labels, task_id)
-        validation = pool.submit(client.validation_layout, task_id)
-    meta = meta_answer.result()
-    if meta.size != task.size or len(meta.frames) not in (1, meta.size):
-        raise InvalidResponseError(
-            f"task {task_id} has {task.size} frames, but its data/meta speaks of {meta.size}"
-            f" and describes {len(meta.frames)}"
-        )
-    return TaskInfo(
-        task=task,
-        meta=meta,
-        jobs=tuple(jobs.result()),
-        labels=tuple(labels.result()),
-        validation=validation.result(),
-    )
+    return read_task_info(client, task_id, None if selection is None else selection.jobs)
 
 
 def make_plan(info: TaskInfo, selection: Selection | None = None) -> Plan:
@@ -181,7 +173,8 @@ def make_plan(info: TaskInfo, selection: Selection | None = None) -> Plan:
     jobs = _select_jobs(info.task, annotation_jobs, selection.jobs)
     size = info.meta.size
     selected = None if selection.frames is None else set(selection.frames)
-    if strangers := sorted(frame for frame in selected or () if not 0 <= frame < size):
+    end = inf if info.through_jobs else size  # of frames after the jobs one does not know
+    if strangers := sorted(frame for frame in selected or () if not 0 <= frame < end):
         raise ValueError(
             f"task {info.task.id} has the frames 0-{size - 1}; it has no frame {_enumerate(strangers)}"
         )
@@ -209,6 +202,8 @@ def make_plan(info: TaskInfo, selection: Selection | None = None) -> Plan:
     left_out: dict[LeftOut, list[int]] = {}
     metas = info.meta.frames if len(info.meta.frames) == size else info.meta.frames * size
     for number, meta in enumerate(metas):
+        if info.through_jobs and not in_any_job[number]:
+            continue
         why = reason(number)
         if why is None:
             frames.append(Frame(number, meta.name, meta.width, meta.height))

@@ -104,7 +104,7 @@ def open_task_frames(client: Client, task_id: int, selection: Selection, folder:
         MediaError: A frame is broken.
         ValueError: The task has no such frame.
     """
-    plan = make_plan(read_task(client, task_id), selection)
+    plan = make_plan(read_task(client, task_id, selection), selection)
     opened = []
     for number, frames in plan.chunks():
         with closing(open_frames(_fetch(client, plan, number, folder), frames)) as images:
@@ -118,7 +118,7 @@ def plan_lines(plan: Plan, mapping: LabelMapping) -> list[str]:
     """What a run would do, as lines for a terminal."""
     chunks = plan.chunks()
     lines = [
-        f"task {plan.task.id} ({plan.task.name!r}): {counted(plan.info.meta.size, 'frame')},"
+        f"task {plan.task.id} ({plan.task.name!r}): {counted(plan.size, 'frame')},"
         f" {len(plan.frames)} to annotate",
         f"{counted(len(chunks), 'chunk')} of up to {counted(plan.chunk_size, 'frame')} to fetch",
         f"{counted(len(plan.jobs), 'job')} to write: {', '.join(str(job.id) for job in plan.jobs) or 'none'}",

@@ -145,13 +145,14 @@ class Run(ABC):
     def plan_task(self) -> Plan:
         """Ask the server about the task, and decide what to do."""
         with self._timed("plan"):
-            info = read_task(self.client, self.task_id)
+            info = read_task(self.client, self.task_id, self.options.selection)
             chunk_type(info.task, self.options.quality)  # if they are of no use, say so now
             plan = make_plan(info, self.options.selection)
             if self.options.selection.unannotated:
                 plan = leave_out_annotated(self.client, plan)
             self.provenance.function_version = function_version(self._function)
         self.report.task_name = info.task.name
+        self.report.url = info.page(self.client.url)
         self.report.left_out = {why.value: len(frames) for why, frames in plan.left_out.items()}
         self._plan = plan
         return plan
@@ -174,8 +175,9 @@ class Run(ABC):
         known: list[Any] = []
         with self._named(batch):
             for number in batch.chunks:
-                size = self.plan.chunk_size
-                frames = [frame.number for frame in batch.frames if frame.number // size == number]
+                frames = [
+                    frame.number for frame in batch.frames if self.plan.chunk_number(frame.number) == number
+                ]
                 kept = self._recall(number, frames)
                 if kept is not None:
                     known += kept
@@ -407,11 +409,13 @@ class Run(ABC):
 
     def _rank_frames(self) -> list[FrameReview]:
         """The frames to look at first, as many as are needed."""
+        if self._plan is None:  # the run has failed before it had one
+            return []
         return rank_frames(
             self._summaries,
             labels={label.id: label.name for label in self.plan.info.labels},
             jobs=self.plan.jobs,
-            url=self.report.url,
+            url=f"{self.client.url}/tasks/{self.task_id}",
             most=self.options.frames_to_rank,
         )
 

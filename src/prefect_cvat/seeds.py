@@ -170,7 +170,8 @@ class SeedReader:
     def __init__(self, plan: Plan, options: FollowOptions, types: Collection[str]) -> None:
         info = plan.info
         size = info.meta.size
-        if options.until is not None and not 0 <= options.until < size:
+        end = math.inf if info.through_jobs else size
+        if options.until is not None and not 0 <= options.until < end:
             raise ValueError(
                 f"task {info.task.id} has the frames 0-{size - 1}; it has no frame {options.until}"
             )

@@ -96,7 +96,12 @@ def find_tasks(
         selection: Which tasks.
         project_id: Only those of this project; None for all that the user may see.
         tell: Is told of tasks that cannot be annotated, and why.
+
+    Raises:
+        OrganizationError: The project is not in the organization that the client works in.
     """
+    if project_id is not None:
+        client.check_project(project_id)
     for task in client.tasks(**_filters(selection, project_id)):
         if selection.name_pattern is not None and not fnmatchcase(task.name, selection.name_pattern):
             continue

@@ -30,6 +30,7 @@ from prefect_cvat.exceptions import (
     AuthenticationError,
     BadRequestError,
     InvalidResponseError,
+    OrganizationError,
     RequestTimeoutError,
     StorageError,
     TlsError,
@@ -283,7 +284,9 @@ class Transport:
                     logged_in_again = True
                     if self._log_in_again(auth):
                         continue
-                failure = api_error(response, method, path)
+                failure = self._organization_error(response, method, path) or api_error(
+                    response, method, path
+                )
                 may_retry = response.status_code == 429 or (
                     changes_nothing and response.status_code in (502, 503, 504)
                 )
@@ -293,6 +296,19 @@ class Transport:
                 raise failure
             logger.info("%s; attempt %d follows in %.1f s", failure, attempt + 1, delay)
             time.sleep(delay)
+
+    def _organization_error(
+        self, response: requests.Response, method: str, path: str
+    ) -> OrganizationError | None:
+        """What CVAT 2.73 answers on every route, also where something is asked for by its id."""
+        if response.status_code != 404 or not self.organization:
+            return None
+        if api_error(response, method, path).detail != f"{self.organization} organization does not exist.":
+            return None
+        return OrganizationError(
+            f"there is no organization {self.organization!r} on {self.url};"
+            " give the short name of one, or none (organization, --org)"
+        )
 
     def _log_in_again(self, refused: object) -> bool:
         """Get a new token for one that has died; False without a password to do it with."""

@@ -47,6 +47,22 @@ def given(sandbox, tmp_path_factory):
         yield SimpleNamespace(client=client, url=sandbox.url, task=task.id, folder=folder)
 
 
+def connect(given, **options):
+    client = Client(given.url, **options)
+    client.login(("admin", "admin"))
+    return client
+
+
+def annotator_of(given, job):
+    """Somebody who is assigned a job, and not its task."""
+    client = Client(given.url)
+    body = {"username": f"annotator{job}", "password1": "p", "password2": "p"}
+    client._transport.json("POST", "/api/auth/register", body=body, anonymous=True)
+    client.login((body["username"], "p"))
+    given.client.json("PATCH", f"/api/jobs/{job}", body={"assignee": client.user().id})
+    return client
+
+
 # --- reaching CVAT ---
 
 
@@ -107,6 +123,25 @@ def no_such_task(given):
     given.client.task(999)
 
 
+@cause
+def no_such_organization(given):
+    connect(given, organization="nosuch").task(given.task)
+
+
+@cause
+def another_organization(given):
+    for slug in ("lab", "other"):
+        given.client.json("POST", "/api/organizations", body={"slug": slug})
+    task = connect(given, organization="lab").create_task("inside", [label_spec("person", None)]).id
+    connect(given, organization="other").task(task)
+
+
+@cause
+def jobs_only(given):
+    [job] = given.client.jobs(given.task)
+    annotate_task(annotator_of(given, job.id), given.task, function())
+
+
 # --- the task ---
 
 
@@ -121,6 +156,27 @@ def no_data(given):
 def no_images(given):
     task = given.client.create_task("broken", [label_spec("person", None)])
     given.client.upload_images(task.id, {"broken.png": b"this is not an image"})
+
+
+@cause
+def jobs_are_hidden(given):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Client, "visible_jobs", lambda *_: [])
+        annotate_task(given.client, given.task, function())
+
+
+@cause
+def honeypots_are_not_told(given):
+    pool = {"mode": "gt_pool", "frame_selection_method": "random_uniform", "frame_count": 2}
+    task = given.client.create_task("a pool", [label_spec("person", None)]).id
+    given.client.upload_images(
+        task,
+        {f"{i}.png": picture(seed=i) for i in range(6)},
+        sorting_method="random",
+        validation_params={**pool, "frames_per_job_count": 1},
+    )
+    job = next(job for job in given.client.jobs(task) if job.type == "annotation").id
+    annotate_task(annotator_of(given, job), task, function(), jobs=[job])
 
 
 @cause

@@ -14,7 +14,7 @@ from prefect_cvat.annotate_run import AnnotateRun
 from prefect_cvat.chunks import chunk_type
 from prefect_cvat.client import Client
 from prefect_cvat.counted import counted
-from prefect_cvat.evaluation.truth import OnFrames, put_on_frames
+from prefect_cvat.evaluation.truth import OnFrames, put_on_frames, read_annotations
 from prefect_cvat.exceptions import NothingToEvaluateError
 from prefect_cvat.function_output import FrameDetections
 from prefect_cvat.mapping import LabelMapping
@@ -78,7 +78,7 @@ def read_left_by_runs(client: Client, info: TaskInfo, frames: Sequence[Frame]) -
     Raises:
         NothingToEvaluateError: There is nothing of that kind.
     """
-    found = put_on_frames(client.task_annotations(info.task.id), frames, by_machine=True)
+    found = put_on_frames(read_annotations(client, info), frames, by_machine=True)
     if not (found.tags or found.shapes):
         pool = " Runs leave out the frames of a ground-truth pool." * (info.validation.mode == "gt_pool")
         raise NothingToEvaluateError(

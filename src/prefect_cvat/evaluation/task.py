@@ -127,7 +127,7 @@ def evaluate_task(
     options = options or Options()
     if options.selection.unannotated:
         raise ValueError("frames that nobody has annotated cannot be evaluated; name others, or none for all")
-    info = read_task(client, task_id)
+    info = read_task(client, task_id, options.selection)
     human = read_truth(
         client,
         info,
@@ -159,7 +159,7 @@ def evaluate_task(
     return TaskEvaluation(
         task_id=task_id,
         task_name=info.task.name,
-        url=f"{client.url}/tasks/{task_id}",
+        url=info.page(client.url),
         predictions=found.name,
         truth=human.name,
         frames=len(counted) - len(failed),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from prefect_cvat.client import Client
 from prefect_cvat.counted import counted
@@ -15,7 +15,10 @@ from prefect_cvat.media import Frame
 from prefect_cvat.models import Label, LabeledData
 from prefect_cvat.plan import Selection, TaskInfo, make_plan, read_task
 
-__all__ = ["OnFrames", "Truth", "TruthSource", "put_on_frames", "read_truth"]
+__all__ = ["OnFrames", "Truth", "TruthSource", "put_on_frames", "read_annotations", "read_truth"]
+
+AnnotatedPart: TypeAlias = tuple[LabeledData, range]
+"""Annotations, and the frames of which they tell."""
 
 TruthSource = Literal["manual", "ground_truth", "task"]
 """Where the truth is: what humans drew in the task, its ground-truth job, or another task."""
@@ -87,12 +90,12 @@ def read_truth(
         return _from_ground_truth_job(client, info, selection or Selection())
     if truth_task_id is None:
         name = f"what humans annotated in task {info.task.id}"
-        return _of_task(name, put_on_frames(client.task_annotations(info.task.id), own), own, all_frames, {})
+        return _of_task(name, put_on_frames(read_annotations(client, info), own), own, all_frames, {})
     name = f"what humans annotated in task {truth_task_id}"
     other = read_task(client, truth_task_id)
     numbers = _matching_frames(own, info, make_plan(other).frames, other)
     there = [Frame(number, frame.name, frame.width, frame.height) for number, frame in numbers.items()]
-    found = put_on_frames(client.task_annotations(truth_task_id), there)
+    found = put_on_frames(read_annotations(client, other), there)
     relabeled, left_out = _relabeled(found, other.labels, info, truth_task_id, ignore_case)
     moved = OnFrames(_moved(relabeled.tags, numbers), _moved(relabeled.shapes, numbers))
     if missing := len(own) - len(numbers):
@@ -100,18 +103,36 @@ def read_truth(
     return _of_task(name, moved, tuple(numbers.values()), all_frames, left_out)
 
 
-def put_on_frames(annotations: LabeledData, frames: Sequence[Frame], *, by_machine: bool = False) -> OnFrames:
+def read_annotations(client: Client, info: TaskInfo) -> list[AnnotatedPart]:
+    """All annotations of a task, or, where only jobs of it may be seen, of these.
+
+    A frame that two jobs share is read from the first of them.
+    """
+    if not info.through_jobs:
+        return [(client.task_annotations(info.task.id), range(info.meta.size))]
+    parts: list[AnnotatedPart] = []
+    reached = -1
+    for job in sorted(info.jobs, key=lambda job: job.start_frame):
+        own = range(max(job.start_frame, reached + 1), job.stop_frame + 1)
+        parts.append((client.job_annotations(job.id), own))
+        reached = max(reached, job.stop_frame)
+    return parts
+
+
+def put_on_frames(
+    parts: Iterable[AnnotatedPart], frames: Sequence[Frame], *, by_machine: bool = False
+) -> OnFrames:
     """What humans, or machines, annotated on some frames; tracks are interpolated as CVAT shows them."""
-    numbers = {frame.number for frame in frames}
-    tags = [tag for tag in annotations.tags if tag["frame"] in numbers and _is_wanted(tag, by_machine)]
-    shapes = [
-        shape for shape in annotations.shapes if shape["frame"] in numbers and _is_wanted(shape, by_machine)
-    ]
-    for track in annotations.tracks:
-        if _is_wanted(track, by_machine):
-            on_frames = (interpolate(track, number) for number in sorted(numbers))
-            shapes += [shape for shape in on_frames if shape is not None]
-    return OnFrames(tags, shapes)
+    found = OnFrames()
+    for part, frames_of_part in parts:
+        numbers = {frame.number for frame in frames if frame.number in frames_of_part}
+        for items, result in ((part.tags, found.tags), (part.shapes, found.shapes)):
+            result += [item for item in items if item["frame"] in numbers and _is_wanted(item, by_machine)]
+        for track in part.tracks:
+            if _is_wanted(track, by_machine):
+                on_frames = (interpolate(track, number) for number in sorted(numbers))
+                found.shapes.extend(shape for shape in on_frames if shape is not None)
+    return found
 
 
 def _is_wanted(annotation: Mapping[str, Any], by_machine: bool) -> bool:
@@ -171,7 +192,7 @@ def _from_ground_truth_job(client: Client, info: TaskInfo, selection: Selection)
             request_id=error.request_id,
         ) from None
     name = f"the ground-truth job {job.id} of task {task.id}"
-    found = put_on_frames(annotations, frames)
+    found = put_on_frames([(annotations, range(info.meta.size))], frames)
     if not (found.tags or found.shapes):
         raise NothingToEvaluateError(
             f"there is nothing to evaluate against: {name} has no human annotations on its"

@@ -155,7 +155,7 @@ def open_frames_of(
                         (job for job in info.jobs if job.start_frame <= frame.number <= job.stop_frame), None
                     )
                     place = "" if job is None else f"/jobs/{job.id}?frame={frame.number}"
-                    url = f"{evaluation.url}{place}"
+                    url = f"{client.url}/tasks/{evaluation.task_id}{place}"
                     drawn[frame.number] = DrawnFrame(frame, image, by_number[frame.number], url)
             box.empty()
     return [drawn[item.frame] for item in worst]

@@ -11,7 +11,7 @@ from prefect_cvat.chunks import fetch_chunk
 from prefect_cvat.client import Client
 from prefect_cvat.counted import counted
 from prefect_cvat.evaluation.predictions import ReadingRun
-from prefect_cvat.evaluation.truth import put_on_frames
+from prefect_cvat.evaluation.truth import put_on_frames, read_annotations
 from prefect_cvat.exceptions import NothingToExportError
 from prefect_cvat.export.content import Annotation, PackFile
 from prefect_cvat.export.images import ImageFolder
@@ -110,10 +110,10 @@ def read_from_server(
         PrefectCvatError: Something else failed.
     """
     task = plan.task.id
-    annotations = client.task_annotations(task)
-    found = [put_on_frames(annotations, plan.frames, by_machine=True)]
+    parts = read_annotations(client, plan.info)
+    found = [put_on_frames(parts, plan.frames, by_machine=True)]
     if not left_by_runs:
-        found.append(put_on_frames(annotations, plan.frames))
+        found.append(put_on_frames(parts, plan.frames))
     packs = [pack for on_frames in found for pack in (on_frames.tags, on_frames.shapes) if pack]
     if not packs:
         who = "no run has left anything" if left_by_runs else "there are no annotations"
@@ -184,6 +184,6 @@ class _ExportRun(ReadingRun):
     def _fetch(self, batch: Batch, number: int) -> ChunkFile:
         chunk = super()._fetch(batch, number)
         if self._images is not None:
-            size = self.plan.chunk_size
-            self._images.save(chunk, [frame for frame in batch.frames if frame.number // size == number])
+            of_chunk = [f for f in batch.frames if self.plan.chunk_number(f.number) == number]
+            self._images.save(chunk, of_chunk)
         return chunk

@@ -140,7 +140,7 @@ def export_task(
     return ExportReport(
         task_id=task_id,
         task_name=plan.task.name,
-        url=f"{client.url}/tasks/{task_id}",
+        url=plan.info.page(client.url),
         source=found.source,
         format=format.value,
         folder=folder,
@@ -167,7 +167,7 @@ def _read_format(name: DatasetFormat | str) -> DatasetFormat:
 
 
 def _plan(client: Client, task_id: int, options: Options, images: bool) -> Plan:
-    info = read_task(client, task_id)
+    info = read_task(client, task_id, options.selection)
     if images:
         chunk_type(info.task, options.quality)  # if they are of no use, say so now
     plan = make_plan(info, options.selection)

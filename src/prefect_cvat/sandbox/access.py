@@ -43,11 +43,13 @@ _MEMBER = "SELECT organization_id FROM membership WHERE user_id = :user"
 _VISIBLE_TASK = f"""
     task.owner_id = :user OR task.assignee_id = :user OR task.organization_id IN ({_MEMBER})
     OR task.project_id IN (SELECT id FROM project WHERE owner_id = :user OR assignee_id = :user)
-    OR task.id IN (SELECT task_id FROM job WHERE assignee_id = :user)
 """  # noqa: S608 - made of constants
+# Who is assigned a job sees the job, and neither its task nor the other jobs.
+_VISIBLE_JOB = f"job.assignee_id = :user OR {_VISIBLE_TASK}"
 _VISIBLE_PROJECT = f"""
     project.owner_id = :user OR project.assignee_id = :user OR project.organization_id IN ({_MEMBER})
 """
+_VISIBLE = {"project": _VISIBLE_PROJECT, "task": _VISIBLE_TASK, "job": _VISIBLE_JOB}
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,22 @@ def workspace(call: Call, db: Connection) -> Workspace:
     Raises:
         ApiError: 404 for an organization that does not exist, 403 for one that the user is not in, 400 where
             the header and the parameter differ.
+    """
+    space = named_workspace(call, db)
+    if (
+        space.organization_id is not None
+        and not call.user.is_superuser
+        and not _is_member(db, call.user.id, space.organization_id)
+    ):
+        raise forbidden()
+    return space
+
+
+def named_workspace(call: Call, db: Connection) -> Workspace:
+    """The same of any request, also of those that ask for one thing by its id, which no workspace limits.
+
+    Raises:
+        ApiError: 404 for an organization that does not exist, 400 where the header and the parameter differ.
     """
     header, parameter, number = (
         call.headers.get("x-organization"),
@@ -89,24 +107,22 @@ def workspace(call: Call, db: Connection) -> Workspace:
     )
     if row is None:
         raise ApiError(404, {"detail": f"{slug or number} organization does not exist."})
-    if not call.user.is_superuser and not _is_member(db, call.user.id, row["id"]):
-        raise forbidden()
     return Workspace(limited=True, organization_id=row["id"])
 
 
 def visible_tasks(call: Call, db: Connection) -> list[Row]:
     """The tasks that the user may see in the request's workspace, newest first."""
-    return _visible(call, db, _TASK, "task", _VISIBLE_TASK)
+    return _visible(call, db, "task")
 
 
 def visible_projects(call: Call, db: Connection) -> list[Row]:
     """The projects that the user may see in the request's workspace, newest first."""
-    return _visible(call, db, _PROJECT, "project", _VISIBLE_PROJECT)
+    return _visible(call, db, "project")
 
 
 def visible_jobs(call: Call, db: Connection) -> list[Row]:
-    """The jobs of the tasks that the user may see, newest first."""
-    return _visible(call, db, _JOB, "job", _VISIBLE_TASK, owner="task")
+    """The jobs that the user may see, newest first: of their tasks, and those that they are assigned to."""
+    return _visible(call, db, "job")
 
 
 def task_of(call: Call, db: Connection, task_id: int) -> Row:
@@ -126,12 +142,20 @@ def job_of(call: Call, db: Connection, job_id: int) -> Row:
     """A job with its task's facts.
 
     Raises:
-        ApiError: 404 where there is none, 403 where the user may not see its task.
+        ApiError: 404 where there is none, 403 where the user may see neither its task nor the job alone.
     """
     row = row_of(db, "job", job_id)
     if row is None:
         raise not_found("Job")
-    _check(call, db, "task", row["task_id"])
+    _check(call, db, "job", job_id)
+    return row
+
+
+def task_behind(db: Connection, job: Row) -> Row:
+    """The task of a job that the user may see, whose media and labels serve the job: nobody is refused."""
+    row = row_of(db, "task", job["task_id"])
+    if row is None:
+        raise not_found("Task")
     return row
 
 
@@ -159,29 +183,26 @@ def jobs_of_task(db: Connection, task_id: int) -> list[Row]:
     return db.execute(f"{_JOB} WHERE job.task_id = ? ORDER BY job.start_frame, job.id", (task_id,)).fetchall()
 
 
-def _visible(
-    call: Call, db: Connection, select: str, table: str, condition: str, *, owner: str | None = None
-) -> list[Row]:
+def _visible(call: Call, db: Connection, resource: str) -> list[Row]:
     space = workspace(call, db)
-    owner = owner or table
+    owner = "task" if resource == "job" else resource
     conditions = []
     if not call.user.is_superuser:
-        conditions.append(f"({condition})")
+        conditions.append(f"({_VISIBLE[resource]})")
     if space.limited:
         conditions.append(f"{owner}.organization_id IS :organization")
     where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
     return db.execute(
-        f"{select} {where} ORDER BY {table}.id DESC",
+        f"{_SELECT[resource]} {where} ORDER BY {resource}.id DESC",
         {"user": call.user.id, "organization": space.organization_id},
     ).fetchall()
 
 
-def _check(call: Call, db: Connection, table: str, number: int) -> None:
+def _check(call: Call, db: Connection, resource: str, number: int) -> None:
     if call.user.is_superuser:
         return
-    condition = {"task": _VISIBLE_TASK, "project": _VISIBLE_PROJECT}[table]
     if not db.execute(
-        f"SELECT 1 FROM {table} WHERE id = :id AND ({condition})",  # noqa: S608 - made of constants
+        f"{_SELECT[resource]} WHERE {resource}.id = :id AND ({_VISIBLE[resource]})",
         {"id": number, "user": call.user.id},
     ).fetchone():
         raise forbidden()

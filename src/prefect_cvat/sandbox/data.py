@@ -48,7 +48,7 @@ def get_job_data(call: Call) -> Reply:
     """GET jobs/ID/data: chunks by `index` (of the job) or `number` (of the task, cut to the job's frames)."""
     with call.state.database.read() as db:
         job = access.job_of(call, db, call.path_id())
-        task = access.task_of(call, db, job["task_id"])
+        task = access.task_behind(db, job)
     _refuse_head(call)
     frames = frames_of_job(job)
     match _kind(call):
@@ -77,7 +77,7 @@ def get_job_preview(call: Call) -> Reply:
     """GET jobs/ID/preview."""
     with call.state.database.read() as db:
         job = access.job_of(call, db, call.path_id())
-        task = access.task_of(call, db, job["task_id"])
+        task = access.task_behind(db, job)
     return _preview(call, task, frames_of_job(job)[0])
 
 

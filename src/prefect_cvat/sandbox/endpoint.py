@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from prefect_cvat.sandbox.access import named_workspace
 from prefect_cvat.sandbox.auth import SAFE_METHODS, authenticate
 from prefect_cvat.sandbox.exchange import HTML, VND_JSON, ApiError, Call, Reply, forbidden, server_error
 from prefect_cvat.sandbox.fault_within import NOTHING, WITHIN
@@ -80,8 +81,15 @@ class Endpoint:
             raise ApiError(405, {"detail": f'Method "{call.method}" not allowed.'})
         if call.account is not None and call.account.read_only and call.method not in SAFE_METHODS:
             raise forbidden()
+        if not self._anonymous and _names_organization(call):
+            with call.state.database.read() as db:
+                named_workspace(call, db)
         reply = handler(call)
         return _browsable(reply) if media_type == "text/html" and reply.content is None else reply
+
+
+def _names_organization(call: Call) -> bool:
+    return "x-organization" in call.headers or "org" in call.query or "org_id" in call.query
 
 
 def _render(reply: Reply, call: Call) -> Response:

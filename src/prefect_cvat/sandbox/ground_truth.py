@@ -17,8 +17,7 @@ def adapt_to_pool(db: Connection, task: Row, annotations: Annotations, *, action
     """
     if task["validation_mode"] != "gt_pool":
         return annotations
-    if annotations.tracks:
-        raise bad_request(["Tracks are not supported when task validation mode is gt_pool"])
+    refuse_tracks_in_pool(task, annotations)
     real_frames: dict[int, int] = {
         row["number"]: row["real_frame"]
         for row in db.execute(
@@ -39,6 +38,16 @@ def adapt_to_pool(db: Connection, task: Row, annotations: Annotations, *, action
         shapes=_copied(annotations.shapes, real_frames),
         tracks=[],
     )
+
+
+def refuse_tracks_in_pool(task: Row, annotations: Annotations) -> None:
+    """Refuses tracks in a task with a ground truth pool, before anything else about them is looked at.
+
+    Raises:
+        ApiError: 400.
+    """
+    if annotations.tracks and task["validation_mode"] == "gt_pool":
+        raise bad_request(["Tracks are not supported when task validation mode is gt_pool"])
 
 
 def _copied(items: list[Json], real_frames: dict[int, int]) -> list[Json]:

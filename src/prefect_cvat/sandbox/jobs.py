@@ -58,6 +58,8 @@ def update_job(call: Call) -> Reply:
         }
         if errors:
             raise bad_request(errors)
+        if "stage" in body or "assignee" in body:  # these are for who leads the task
+            access.task_of(call, db, job["task_id"])
         stage = body.get("stage", job["stage"])
         state = body.get("state", job["state"] if stage == job["stage"] else "new")
         db.execute(
@@ -100,6 +102,7 @@ def delete_job(call: Call) -> Reply:
     """DELETE jobs/ID: ground truth jobs only."""
     with recorded(call) as db:
         job = access.job_of(call, db, call.path_id())
+        access.task_of(call, db, job["task_id"])
         if job["type"] != "ground_truth":
             raise bad_request(["Only ground truth jobs can be removed"])
         db.execute("DELETE FROM job WHERE id = ?", (job["id"],))

@@ -3,10 +3,10 @@
 import hashlib
 import json
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 from prefect_cvat.sandbox import listing
-from prefect_cvat.sandbox.access import job_of, project_of, task_of
+from prefect_cvat.sandbox.access import job_of, project_of, task_of, workspace
 from prefect_cvat.sandbox.database import Connection, Row
 from prefect_cvat.sandbox.exchange import Call, Json, Reply, bad_request, forbidden, not_found, server_error
 
@@ -27,6 +27,14 @@ _TYPES = frozenset(
 )
 
 
+class _Subject(NamedTuple):
+    """Whose labels are asked for, and the organization that it is in."""
+
+    task_id: int | None
+    project_id: int | None
+    organization_id: int | None
+
+
 def list_labels(call: Call) -> Reply:
     """GET labels of a task, a job or a project. A task that does not exist is a 500, as in CVAT."""
     chosen = [name for name in ("job_id", "task_id", "project_id") if name in call.query]
@@ -37,8 +45,11 @@ def list_labels(call: Call) -> Reply:
             rows = db.execute("SELECT * FROM label WHERE parent_id IS NULL ORDER BY id").fetchall()
             rows = rows if call.user.is_superuser else []
         else:
-            task_id, project_id = _subject(call, db, chosen[0])
-            rows = _rows_of(db, task_id=task_id, project_id=project_id)
+            subject = _subject(call, db, chosen[0])
+            rows = _rows_of(db, task_id=subject.task_id, project_id=subject.project_id)
+            space = workspace(call, db)
+            if space.limited and space.organization_id != subject.organization_id:
+                rows = []
         rows = listing.narrowed(call, rows, ("id", "name", "color", "type"))
         return listing.page(call, rows, lambda row: _label(db, row))
 
@@ -122,20 +133,21 @@ def specs_of_labels(db: Connection, task: Row) -> dict[int, list[Row]]:
     return specs
 
 
-def _subject(call: Call, db: Connection, name: str) -> tuple[int | None, int | None]:
+def _subject(call: Call, db: Connection, name: str) -> _Subject:
     try:
         number = int(call.query[name])
     except ValueError:
         raise server_error() from None
     if name == "project_id":
-        return None, project_of(call, db, number)["id"]
+        project = project_of(call, db, number)
+        return _Subject(None, project["id"], project["organization_id"])
     if name == "job_id":
         job = job_of(call, db, number)
-        return job["task_id"], job["project_id"]
+        return _Subject(job["task_id"], job["project_id"], job["organization_id"])
     if db.execute("SELECT 1 FROM task WHERE id = ?", (number,)).fetchone() is None:
         raise server_error()
     task = task_of(call, db, number)
-    return number, task["project_id"]
+    return _Subject(number, task["project_id"], task["organization_id"])
 
 
 def _rows_of(db: Connection, *, task_id: int | None, project_id: int | None) -> list[Row]:

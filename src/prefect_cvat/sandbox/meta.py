@@ -33,7 +33,7 @@ def update_task_meta(call: Call) -> Reply:
 def get_job_meta(call: Call) -> Reply:
     """GET jobs/ID/data/meta: start and stop are numbers in the source, unlike those of the job itself."""
     with call.state.database.read() as db:
-        return Reply(json=_job_meta(call, db, access.job_of(call, db, call.path_id())))
+        return Reply(json=_job_meta(db, access.job_of(call, db, call.path_id())))
 
 
 def update_job_meta(call: Call) -> Reply:
@@ -43,11 +43,11 @@ def update_job_meta(call: Call) -> Reply:
         own = range(job["start_frame"], job["stop_frame"] + 1)
         deleted = _asked(call, own)
         if deleted is not None:
-            task = access.task_of(call, db, job["task_id"])
+            task = access.task_behind(db, job)
             others = [frame for frame in json.loads(task["deleted_frames"]) if frame not in own]
             _delete_frames(db, task["data_id"], sorted([*others, *deleted]))
             touch(db, task["id"])
-        return Reply(json=_job_meta(call, db, job))
+        return Reply(json=_job_meta(db, job))
 
 
 def _check_data(task: Row) -> None:
@@ -86,8 +86,8 @@ def _task_meta(db: Connection, task: Row) -> Json:
     }
 
 
-def _job_meta(call: Call, db: Connection, job: Row) -> Json:
-    task = access.task_of(call, db, job["task_id"])
+def _job_meta(db: Connection, job: Row) -> Json:
+    task = access.task_behind(db, job)
     first, last = job["start_frame"], job["stop_frame"]
     step = step_of(task["frame_filter"])
     own = frames_of_job(job)

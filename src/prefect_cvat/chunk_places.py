@@ -1,0 +1,99 @@
+"""Where the chunks of a task come from: the task, or its jobs, whose chunks begin with the job."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+from prefect_cvat.models import Job
+
+__all__ = ["ChunkPlace", "ChunkPlaces", "JobChunks", "TaskChunks"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkPlace:
+    """Which chunk to ask the server for.
+
+    Attributes:
+        first_frame: The relative number of its first frame.
+        length: How many frames it holds, deleted ones included.
+        index: Its number in the task, or, if a job is named, in the job.
+        job: The job to ask; None for the task.
+    """
+
+    first_frame: int
+    length: int
+    index: int
+    job: int | None = None
+
+
+class ChunkPlaces(Protocol):
+    """The chunks of a task, each with a number of its own."""
+
+    def number_of(self, frame: int) -> int:
+        """The chunk that a frame is taken from."""
+        ...
+
+    def place(self, number: int) -> ChunkPlace:
+        """What a chunk is, by its number."""
+        ...
+
+
+class TaskChunks:
+    """The chunks of a task: they run across the borders of its jobs.
+
+    Args:
+        size: How many frames the task has.
+        chunk_size: How many frames a chunk has; the last one may be short.
+    """
+
+    def __init__(self, size: int, chunk_size: int) -> None:
+        self._size = size
+        self._chunk_size = chunk_size
+
+    def number_of(self, frame: int) -> int:
+        """The chunk that a frame is taken from."""
+        return frame // self._chunk_size
+
+    def place(self, number: int) -> ChunkPlace:
+        """What a chunk is, by its number."""
+        first = number * self._chunk_size
+        return ChunkPlace(first, min(self._chunk_size, self._size - first), number)
+
+
+class JobChunks:
+    """The chunks of some jobs of a task. A frame that two of them share is taken from the first.
+
+    Args:
+        jobs: The jobs.
+        chunk_size: How many frames a chunk has; the last one of each job may be short.
+    """
+
+    def __init__(self, jobs: Iterable[Job], chunk_size: int) -> None:
+        self._chunk_size = chunk_size
+        self._places: list[ChunkPlace] = []
+        self._begins: list[int] = []
+        """The first frame of each job that is taken from it, in ascending order."""
+        self._from: list[tuple[int, int]] = []
+        """The same jobs: their first frame, and the number of their first chunk."""
+        reached = -1
+        for job in sorted(jobs, key=lambda job: (job.start_frame, job.id)):
+            if job.stop_frame <= reached:
+                continue
+            self._begins.append(max(job.start_frame, reached + 1))
+            self._from.append((job.start_frame, len(self._places)))
+            reached = job.stop_frame
+            for index, first in enumerate(range(job.start_frame, job.stop_frame + 1, chunk_size)):
+                length = min(chunk_size, job.stop_frame + 1 - first)
+                self._places.append(ChunkPlace(first, length, index, job.id))
+
+    def number_of(self, frame: int) -> int:
+        """The chunk that a frame is taken from. The frame is one of the jobs'."""
+        start, number = self._from[bisect_right(self._begins, frame) - 1]
+        return number + (frame - start) // self._chunk_size
+
+    def place(self, number: int) -> ChunkPlace:
+        """What a chunk is, by its number."""
+        return self._places[number]
