@@ -98,6 +98,19 @@ def test_another_login_changes_the_block_and_what_has_no_option_stays(credential
     assert (stored.organization, stored.ca_bundle) == ("", str(bundle))
 
 
+def test_what_has_no_option_stays_by_another_spelling_of_the_address(credentials, tmp_path):
+    bundle = tmp_path / "ca.pem"
+    bundle.write_text("")
+    credentials.model_copy(update={"ca_bundle": str(bundle)}).save("respelled")
+    url = credentials.url.replace("127.0.0.1", "localhost")
+    assert url != credentials.url
+
+    list(set_up(credentials.model_copy(update={"url": url}), credentials="respelled"))
+
+    stored = CvatCredentials.load("respelled")
+    assert (stored.url, stored.ca_bundle) == (url, str(bundle))
+
+
 def test_a_login_that_does_not_work_is_not_stored(sandbox):
     wrong = CvatCredentials(url=sandbox.url, username="admin", password=SecretStr("wrong"))
 
