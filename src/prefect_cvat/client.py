@@ -319,10 +319,6 @@ class Client:
         jobs = self.each(Job, "/api/jobs", {"task_id": task_id})
         return sorted(jobs, key=lambda job: job.id)
 
-    def job(self, job_id: int) -> Job:
-        """A job."""
-        return parse_answer(Job, self._transport.json("GET", f"/api/jobs/{job_id}"), f"job {job_id}")
-
     def validation_layout(self, task_id: int) -> ValidationLayout:
         """Which frames are there to check the annotators. Servers before 2.21 have none."""
         try:

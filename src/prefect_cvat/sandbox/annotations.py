@@ -55,7 +55,7 @@ def put_job_annotations(call: Call) -> Reply:
         _check_readable(db, [job])
         annotations = _without_ids(accept(call.json(), new=False))
         changed = annotation_store.clear(db, [job["id"]])
-        written = _insert_into_job(db, job, annotations)
+        written = _insert_into_job(call, db, job, annotations)
         if _holds_any(written):
             changed.add(job["id"])
         _mark_changed(db, job["task_id"], changed)
@@ -71,7 +71,7 @@ def patch_job_annotations(call: Call) -> Reply:
         if action != "create":
             annotation_store.delete(db, job["id"], annotations)
         if action != "delete":
-            annotations = _insert_into_job(db, job, annotations)
+            annotations = _insert_into_job(call, db, job, annotations)
         _mark_changed(db, job["task_id"], {job["id"]} if _holds_any(annotations) else set())
     return _written(annotations)
 
@@ -157,7 +157,7 @@ def _without_ids(annotations: Annotations) -> Annotations:
     return annotations
 
 
-def _insert_into_job(db: Connection, job: Row, annotations: Annotations) -> Annotations:
+def _insert_into_job(call: Call, db: Connection, job: Row, annotations: Annotations) -> Annotations:
     task = access.task_behind(db, job)
     refuse_tracks_in_pool(task, annotations)
     labels = Labels(db, task)
