@@ -41,7 +41,7 @@ from prefect_cvat.issues import open_issues
 from prefect_cvat.options import Options
 from prefect_cvat.plan import Plan, make_plan, read_task
 from prefect_cvat.report import RunReport
-from prefect_cvat.run_record import RecordHeader, RunRecord, TaskIdentity
+from prefect_cvat.run_record import RecordHeader, RunRecord
 from prefect_cvat.settings import Settings
 from prefect_cvat.shards import make_shards, merge_reports
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
@@ -214,7 +214,7 @@ def _record_of(report: RunReport, server: str, plan: Plan) -> RunRecord:
             run=report.run,
             server=server,
             task_id=report.task_id,
-            task=TaskIdentity.of(plan.info.task, plan.info.meta),
+            task=plan.info.identity,
             started=report.started,
             provenance=report.provenance,
         )

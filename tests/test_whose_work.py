@@ -202,7 +202,7 @@ def test_undo_of_a_run_on_a_server_that_was_set_up_anew_removes_nothing(client, 
     with sandbox._state.database.write() as db:  # the same number, address and contents: another task
         db.execute("UPDATE task SET created_date = '2031-01-02T03:04:05.000006Z' WHERE id = ?", (task_id,))
     with pytest.raises(
-        ValueError, match=r"was on another task .* was created of 2031-01-02 .* nothing was removed"
+        ValueError, match=r"was on another task .* it was created at 2031-01-02 .* nothing was removed"
     ):
         undo_run(client, report.run)
     assert annotations(client, task_id) == there

@@ -194,8 +194,8 @@ class JobRequests:
                 busy += 1
                 if busy == BUSY_LOOKS:
                     raise JobBusyError(
-                        f"job {self._job_id}: somebody keeps writing to it, and so what was to go stays"
-                        f" ({counted(len(picked), 'annotation')} or more). Run it again when nobody works on it"
+                        f"job {self._job_id}: somebody keeps writing to it, so what was to go stays (at least"
+                        f" {counted(len(picked), 'annotation')}); run it again when nobody works on it"
                     )
                 pause(self.retry_delay(busy) / 4)
                 continue

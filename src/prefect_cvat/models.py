@@ -327,6 +327,7 @@ class Job(_ServerModel):
     stop_frame: int
     stage: str = ""
     state: str = ""
+    created_date: datetime | None = None
     updated_date: datetime | None = None
     task_name: str = ""
     project_id: int | None = None

@@ -36,7 +36,7 @@ from prefect_cvat.remap import Annotations
 from prefect_cvat.report import SCORE_BINS, RunReport
 from prefect_cvat.review import FrameReview, FrameSummaries, rank_frames
 from prefect_cvat.run_lock import RunLock, only_run_on
-from prefect_cvat.run_record import RecordHeader, RunRecord, TaskIdentity, checked_run_id
+from prefect_cvat.run_record import RecordHeader, RunRecord, checked_run_id
 from prefect_cvat.settings import Settings
 from prefect_cvat.upload import JobWriter
 
@@ -295,7 +295,7 @@ class Run(ABC):
             run=self.report.run,
             server=self.client.url,
             task_id=self.task_id,
-            task=TaskIdentity.of(self.plan.info.task, self.plan.info.meta),
+            task=self.plan.info.identity,
             started=self.report.started,
             provenance=self.provenance,
         )

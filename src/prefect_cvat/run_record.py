@@ -29,11 +29,10 @@ from typing import Any, TypeAlias
 from pydantic import BaseModel, ConfigDict
 from pydantic_core import to_json
 
-from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import StorageError
-from prefect_cvat.models import DataMeta, Task
 from prefect_cvat.provenance import Provenance
 from prefect_cvat.settings import Settings
+from prefect_cvat.task_identity import TaskIdentity
 
 __all__ = [
     "FORMAT",
@@ -42,7 +41,6 @@ __all__ = [
     "JobRecord",
     "RecordHeader",
     "RunRecord",
-    "TaskIdentity",
     "checked_run_id",
 ]
 
@@ -56,42 +54,6 @@ ISSUES = "issues"
 
 AnnotationId: TypeAlias = tuple[str, int]
 """`tags`, `shapes` or `tracks` (or `ISSUES`), and the server's id, which is unique among these only."""
-
-
-class TaskIdentity(BaseModel):
-    """What tells a task from another one that has the same number on a CVAT that was set up anew.
-
-    Attributes:
-        created: When it was made.
-        size: How many frames it has.
-        media: When its media were last changed, `chunks_updated_date`.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    created: datetime | None
-    size: int
-    media: datetime | None
-
-    @classmethod
-    def of(cls, task: Task, meta: DataMeta) -> TaskIdentity:
-        """That of a task, as the server tells it."""
-        return cls(created=task.created_date, size=meta.size, media=meta.chunks_updated_date)
-
-    def differences(self, now: TaskIdentity) -> list[str]:
-        """In what a task differs, in words; None on either side says nothing."""
-        differences = []
-        for what, then, today in (
-            ("was created", self.created, now.created),
-            ("has media", self.media, now.media),
-        ):
-            if then is not None and today is not None and then != today:
-                differences.append(
-                    f"{what} of {today:%Y-%m-%d %H:%M:%S} UTC, not of {then:%Y-%m-%d %H:%M:%S} UTC"
-                )
-        if self.size != now.size:
-            differences.append(f"has {counted(now.size, 'frame')}, not {self.size}")
-        return differences
 
 
 class RecordHeader(BaseModel):

@@ -17,6 +17,7 @@ from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import InvalidResponseError, PermissionDeniedError
 from prefect_cvat.honeypots import check_has_no_honeypots
 from prefect_cvat.models import DataMeta, FrameMeta, Job, Label, Task, ValidationLayout
+from prefect_cvat.task_identity import TaskIdentity
 
 __all__ = ["JobsOfTask", "TaskInfo", "read_jobs", "read_task_info"]
 
@@ -49,6 +50,11 @@ class TaskInfo:
             return JobChunks(self.jobs, self.meta.chunk_size)
         return TaskChunks(self.meta.size, self.meta.chunk_size)
 
+    @property
+    def identity(self) -> TaskIdentity:
+        """What tells it from a task that has its number on a server that was set up anew."""
+        return TaskIdentity.of(self.task, self.meta.chunks_updated_date, self.jobs[:1])
+
     def page(self, server: str) -> str:
         """The address in CVAT of what this user may see of it: the task, or the first of the jobs."""
         page = f"{server}/tasks/{self.task.id}"
@@ -57,11 +63,19 @@ class TaskInfo:
 
 @dataclass(frozen=True, slots=True)
 class JobsOfTask:
-    """Some jobs of a task, with what is needed to read and change what is in them."""
+    """Some jobs of a task, with what is needed to read and change what is in them.
+
+    Attributes:
+        task: The task.
+        jobs: The jobs.
+        labels: The labels of the task.
+        identity: What tells the task from one that has its number on a server that was set up anew.
+    """
 
     task: Task
     jobs: tuple[Job, ...]
     labels: tuple[Label, ...]
+    identity: TaskIdentity
 
 
 def read_task_info(client: Client, task_id: int, jobs: Collection[int] | None = None) -> TaskInfo:
@@ -124,9 +138,13 @@ def read_jobs(client: Client, task_id: int, wanted: Collection[int]) -> JobsOfTa
         if not wanted:
             raise
         jobs = _read_each_job(client, task_id, wanted)
-        return JobsOfTask(_task_of(jobs), tuple(jobs), tuple(client.job_labels(jobs[0].id)))
-    found = [job for job in client.jobs(task) if job.id in wanted]
-    return JobsOfTask(task, tuple(found), tuple(client.labels(task_id)))
+        task = _task_of(jobs)
+        labels = client.job_labels(jobs[0].id)
+        return JobsOfTask(task, tuple(jobs), tuple(labels), TaskIdentity.of(task, None, jobs))
+    all_jobs = client.jobs(task)
+    found = [job for job in all_jobs if job.id in wanted]
+    identity = TaskIdentity.of(task, client.meta(task_id).chunks_updated_date, all_jobs)
+    return JobsOfTask(task, tuple(found), tuple(client.labels(task_id)), identity)
 
 
 def _read_through_jobs(client: Client, task_id: int, wanted: Collection[int]) -> TaskInfo:

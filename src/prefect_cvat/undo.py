@@ -17,9 +17,11 @@ from prefect_cvat.issues import Issue, delete_issue, list_issues
 from prefect_cvat.models import Job
 from prefect_cvat.recorded_run import RecordedJob, RecordedRun, find_run, read_run, recorded_runs
 from prefect_cvat.run_lock import only_run_on
-from prefect_cvat.run_record import ISSUES, AnnotationId, RecordHeader, TaskIdentity
+from prefect_cvat.run_record import ISSUES, AnnotationId, RecordHeader
 from prefect_cvat.server_url import server_identity
 from prefect_cvat.settings import Settings
+from prefect_cvat.task_identity import TaskIdentity
+from prefect_cvat.task_info import read_jobs
 from prefect_cvat.upload import job_requests
 
 __all__ = ["UndoReport", "undo_run"]
@@ -102,8 +104,9 @@ def undo_run(client: Client, run: str | Path, *, dry_run: bool = False) -> UndoR
         raise ValueError(
             f"run {header.run} was on {header.server}, not on {client.url}; log in to that server to undo it"
         )
-    task = client.task(header.task_id)
-    _check_same_task(header, TaskIdentity.of(task, client.meta(task.id)))
+    there = read_jobs(client, header.task_id, recorded.jobs.keys())
+    _check_same_task(header, there.identity)
+    task, jobs = there.task, there.jobs
     report = UndoReport(
         run=header.run,
         task_id=task.id,
@@ -113,10 +116,9 @@ def undo_run(client: Client, run: str | Path, *, dry_run: bool = False) -> UndoR
         not_brought_back=sum(job.replaced for job in recorded.jobs.values()),
         dry_run=dry_run,
     )
-    defaults = attribute_defaults(tuple(client.labels(task.id)))
+    defaults = attribute_defaults(there.labels)
     of_others = _added_by_others(recorded)
     pickers = {job_id: _Picker(job, defaults, of_others) for job_id, job in recorded.jobs.items()}
-    jobs = [job for job in client.jobs(task.id) if job.id in pickers]
     if dry_run:
         for job in jobs:
             pickers[job.id].pick(client.each_job_annotation(job.id), 0)
@@ -132,9 +134,9 @@ def _check_same_task(header: RecordHeader, now: TaskIdentity) -> None:
     """Check that a task is the one that a run was on, and not another one that has its number now."""
     if differences := header.task.differences(now):
         raise ValueError(
-            f"run {header.run} was on another task {header.task_id}: the one that is on {header.server} now"
-            f" {' and '.join(differences)}. CVAT was set up anew, or its media were replaced; what lies there"
-            " is not of this run, and nothing was removed"
+            f"run {header.run} was on another task {header.task_id} than the one on {header.server} today:"
+            f" {'; '.join(differences)}. CVAT was set up anew, or the media were changed; what lies there is"
+            " not of this run, and nothing was removed"
         )
 
 
