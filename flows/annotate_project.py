@@ -13,7 +13,7 @@ from pydantic import Field
 
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.exceptions import RunsFailedError
-from prefect_cvat.existing import Existing
+from prefect_cvat.existing import Existing, ExistingSource
 from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.flows.fan_out import FanOut, FinishedRun, PlannedRun, carry_out_runs
 from prefect_cvat.flows.parameters import (
@@ -52,6 +52,7 @@ def annotate_project(
     function_block: CvatFunction | None = None,
     existing: Existing = Existing.KEEP,
     skip_existing_iou: LeastIou | None = None,
+    skip_existing_source: ExistingSource = ExistingSource.MANUAL,
     conf_threshold: Threshold | None = None,
     allow_unmatched_labels: bool = False,
     conv_mask_to_poly: bool = False,
@@ -69,7 +70,8 @@ def annotate_project(
         function_parameters: Parameters of the function, each value as type:value, such as float:0.3.
         function_block: A block with a configured function, in place of function and thresholds here.
         existing: What becomes of the annotations that the tasks have already.
-        skip_existing_iou: Leave out what overlaps a human's shape of its label by this IoU, such as 0.6.
+        skip_existing_iou: Leave out what overlaps an existing shape of its label by this IoU, such as 0.6.
+        skip_existing_source: Whose shapes count for that: manual, auto, or all.
         conf_threshold: The least score, 0 to 1; empty leaves it to the function.
         allow_unmatched_labels: Drop what a task has no label for, instead of refusing.
         conv_mask_to_poly: Write polygons instead of masks.
@@ -97,6 +99,7 @@ def annotate_project(
         "function_block": function_block,
         "existing": existing,
         "skip_existing_iou": skip_existing_iou,
+        "skip_existing_source": skip_existing_source,
         "conf_threshold": conf_threshold,
         "allow_unmatched_labels": allow_unmatched_labels,
         "conv_mask_to_poly": conv_mask_to_poly,
@@ -105,7 +108,12 @@ def annotate_project(
     }
     version = look_up_version(chosen)
     options = make_options(
-        chosen, FrameSelection(), settings, existing=existing, skip_existing_iou=skip_existing_iou
+        chosen,
+        FrameSelection(),
+        settings,
+        existing=existing,
+        skip_existing_iou=skip_existing_iou,
+        skip_existing_source=skip_existing_source,
     )
 
     def key_of(found: FoundTask) -> str:

@@ -20,7 +20,7 @@ from prefect_cvat.annotated_frames import leave_out_annotated
 from prefect_cvat.client import Client
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.exceptions import MissingLibraryError, RunsFailedError
-from prefect_cvat.existing import Existing
+from prefect_cvat.existing import Existing, ExistingSource
 from prefect_cvat.flows.carry_out import tell_what_is_there
 from prefect_cvat.flows.fan_out import block_document_id
 from prefect_cvat.flows.parameters import (
@@ -89,6 +89,7 @@ def annotate_shards(
     function_block: CvatFunction | None = None,
     existing: Existing = Existing.KEEP,
     skip_existing_iou: LeastIou | None = None,
+    skip_existing_source: ExistingSource = ExistingSource.MANUAL,
     conf_threshold: Threshold | None = None,
     allow_unmatched_labels: bool = False,
     conv_mask_to_poly: bool = False,
@@ -109,7 +110,8 @@ def annotate_shards(
         function_parameters: Parameters of the function, each value as type:value, such as float:0.3.
         function_block: A block with a configured function, in place of function and thresholds here.
         existing: What becomes of the annotations that the task has already.
-        skip_existing_iou: Leave out what overlaps a human's shape of its label by this IoU, such as 0.6.
+        skip_existing_iou: Leave out what overlaps an existing shape of its label by this IoU, such as 0.6.
+        skip_existing_source: Whose shapes count for that: manual, auto, or all.
         conf_threshold: The least score, 0 to 1; empty leaves it to the function.
         allow_unmatched_labels: Drop what the task has no label for, instead of refusing.
         conv_mask_to_poly: Write polygons instead of masks.
@@ -131,7 +133,14 @@ def annotate_shards(
         conv_mask_to_poly=conv_mask_to_poly,
     )
     document = block_document_id(credentials)
-    options = make_options(chosen, frames, settings, existing=existing, skip_existing_iou=skip_existing_iou)
+    options = make_options(
+        chosen,
+        frames,
+        settings,
+        existing=existing,
+        skip_existing_iou=skip_existing_iou,
+        skip_existing_source=skip_existing_source,
+    )
     version = look_up_version(chosen)
     with credentials.get_client() as client:
         plan = make_plan(read_task(client, task_id, options.selection), options.selection)

@@ -6,7 +6,7 @@ from prefect import flow
 
 from prefect_cvat.annotate_run import AnnotateRun
 from prefect_cvat.credentials import CvatCredentials
-from prefect_cvat.existing import Existing
+from prefect_cvat.existing import Existing, ExistingSource
 from prefect_cvat.flows.carry_out import carry_out
 from prefect_cvat.flows.parameters import (
     DETECTION_FUNCTION,
@@ -35,6 +35,7 @@ def annotate_task(
     function_block: CvatFunction | None = None,
     existing: Existing = Existing.KEEP,
     skip_existing_iou: LeastIou | None = None,
+    skip_existing_source: ExistingSource = ExistingSource.MANUAL,
     conf_threshold: Threshold | None = None,
     allow_unmatched_labels: bool = False,
     conv_mask_to_poly: bool = False,
@@ -51,7 +52,8 @@ def annotate_task(
         function_parameters: Parameters of the function, each value as type:value, such as float:0.3.
         function_block: A block with a configured function, in place of function and thresholds here.
         existing: What becomes of the annotations that the task has already.
-        skip_existing_iou: Leave out what overlaps a human's shape of its label by this IoU, such as 0.6.
+        skip_existing_iou: Leave out what overlaps an existing shape of its label by this IoU, such as 0.6.
+        skip_existing_source: Whose shapes count for that: manual, auto, or all.
         conf_threshold: The least score, 0 to 1; empty leaves it to the function.
         allow_unmatched_labels: Drop what the task has no label for, instead of refusing.
         conv_mask_to_poly: Write polygons instead of masks.
@@ -72,7 +74,14 @@ def annotate_task(
         allow_unmatched_labels=allow_unmatched_labels,
         conv_mask_to_poly=conv_mask_to_poly,
     )
-    options = make_options(chosen, frames, settings, existing=existing, skip_existing_iou=skip_existing_iou)
+    options = make_options(
+        chosen,
+        frames,
+        settings,
+        existing=existing,
+        skip_existing_iou=skip_existing_iou,
+        skip_existing_source=skip_existing_source,
+    )
     return carry_out(
         credentials,
         task_id,

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict, Field
 
-from prefect_cvat.existing import Existing
+from prefect_cvat.existing import Existing, ExistingSource
 from prefect_cvat.function_block import CvatFunction, Threshold
 from prefect_cvat.options import Options
 from prefect_cvat.plan import Selection
@@ -158,6 +158,7 @@ def make_options(
     *,
     existing: Existing = Existing.KEEP,
     skip_existing_iou: float | None = None,
+    skip_existing_source: ExistingSource = ExistingSource.MANUAL,
 ) -> Options:
     """Put the parameters of a flow into the options of a run."""
     return Options(
@@ -167,6 +168,7 @@ def make_options(
         ),
         existing=existing,
         skip_existing_iou=skip_existing_iou,
+        skip_existing_source=skip_existing_source,
         allow_unmatched_labels=function.allow_unmatched_labels,
         label_map=function.label_map,
         conf_threshold=function.conf_threshold,

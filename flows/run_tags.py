@@ -26,6 +26,7 @@ from prefect.runtime import flow_run
 from pydantic_core import to_jsonable_python
 
 from prefect_cvat.auto_annotation.loading import find_function, takes_parameter
+from prefect_cvat.existing import ExistingSource
 from prefect_cvat.fingerprint import fingerprint
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options import Options
@@ -85,6 +86,8 @@ def run_key(url: str, task_id: int, media: object, version: str, kind: object, o
     settings: list[object] = [options.existing, options.quality, options.on_frame_error, frames]
     if options.leaves_out_annotated:
         settings += [options.skip_existing_iou, options.selection.unannotated]
+        if options.skip_existing_source is not ExistingSource.MANUAL:
+            settings.append(options.skip_existing_source)
     return f"key:{_digest([server_identity(url), task_id, str(media), version, kind, settings])}"
 
 

@@ -126,11 +126,11 @@ def test_what_a_human_has_drawn_is_not_added_and_all_else_is(client, make_task):
     assert found == sorted([(0, car, 40), (0, person, 11), (1, car, 10), (1, car, 40)])
     [tag_0, tag_1] = sorted(client.job_annotations(job.id).tags, key=lambda found: found["frame"])
     assert (tag_0["source"], tag_1["source"]) == ("auto", "manual")
-    assert (report.overlapping_human, report.added) == (3, 5)
+    assert (report.overlapping_existing, report.added) == (3, 5)
     assert report.labels == {"car": 4, "person": 1}
     assert "left out, annotated by humans already: 3" in report.lines()
-    assert "| left out: annotated by humans already | 3 |" in render_markdown(report)
-    assert report.model_dump()["overlapping_human"] == 3
+    assert "| left out: annotated already | 3 |" in render_markdown(report)
+    assert report.model_dump()["overlapping_existing"] == 3
 
 
 def test_a_run_that_is_done_again_adds_nothing_and_keeps_what_it_has_added(client, make_task):
@@ -141,8 +141,8 @@ def test_a_run_that_is_done_again_adds_nothing_and_keeps_what_it_has_added(clien
     first = annotate_task(client, task_id, function, skip_existing_iou=0.6)
     before = shapes(client, task_id)
     again = annotate_task(client, task_id, function, skip_existing_iou=0.6)
-    assert (first.added, first.overlapping_human) == (2, 1)
-    assert (again.added, again.already_there, again.overlapping_human) == (0, 2, 1)
+    assert (first.added, first.overlapping_existing) == (2, 1)
+    assert (again.added, again.already_there, again.overlapping_existing) == (0, 2, 1)
     assert shapes(client, task_id) == before
 
 
@@ -163,7 +163,7 @@ def test_replacing_leaves_human_work_and_corrections_and_takes_doubles_away(clie
     left = shapes(client, task_id)
     assert [shape for shape in left if shape["source"] != "auto"] == kept
     assert [shape["points"] for shape in left if shape["source"] == "auto"] == [[40, 5, 50, 25]]
-    assert (report.removed, report.added, report.overlapping_human) == (1, 1, 2)
+    assert (report.removed, report.added, report.overlapping_existing) == (1, 1, 2)
     assert "written: 1 added, 0 already there, 1 removed" in report.lines()
 
 
@@ -180,7 +180,7 @@ def test_human_tracks_count_where_they_are_on_each_frame(client, make_task):
         client, task_id, finds(rectangle(7, [20, 10, 40, 30], score=0.9)), skip_existing_iou=0.9
     )
     assert [shape["frame"] for shape in by_machine(client, task_id)] == [0, 2, 3, 4]
-    assert report.overlapping_human == 1
+    assert report.overlapping_existing == 1
 
 
 def test_each_job_is_read_once_for_it_and_what_one_job_has_counts_where_jobs_overlap(
@@ -207,7 +207,7 @@ def test_each_job_is_read_once_for_it_and_what_one_job_has_counts_where_jobs_ove
     reads.clear()
     report = annotate_task(client, task_id, function, batch_size=1, skip_existing_iou=0.5, use_cache=False)
     assert sorted(reads) == sorted([*without, first.id, second.id])
-    assert report.overlapping_human == 1
+    assert report.overlapping_existing == 1
 
 
 def test_skeletons_are_compared_by_their_boxes_and_points_and_lines_are_added(client, make_task):
@@ -244,7 +244,7 @@ def test_skeletons_are_compared_by_their_boxes_and_points_and_lines_are_added(cl
         spec=spec,
     )
     report = annotate_task(client, task_id, function, skip_existing_iou=0.6)
-    assert report.overlapping_human == 1
+    assert report.overlapping_existing == 1
     kinds = sorted(shape["type"] for shape in by_machine(client, task_id))
     assert kinds == ["ellipse", "mask", "points", "polygon", "polyline"]
 
@@ -294,10 +294,40 @@ def test_a_person_that_a_human_has_drawn_on_a_photograph_is_left_out(client):
     run = AnnotateRun(client, task.id, function, Options(**settings))
     with ThreadSubmitter() as threads:
         report = run_pipeline(run, threads)
-    assert report.overlapping_human == 1
+    assert report.overlapping_existing == 1
     added = {(shape["frame"], shape["label_id"]) for shape in by_machine(client, task.id)}
     assert (0, ids["person"]) not in added
     assert (1, ids["motorcycle"]) in added
     assert not any("nothing found" in reason for frame in report.review for reason in frame.reasons)
     all_of_it = annotate_task(client, task.id, function, allow_unmatched_labels=True)
     assert (all_of_it.added, all_of_it.already_there) == (1, report.added)
+
+
+@pytest.mark.parametrize(("source", "added"), [("manual", 1), ("auto", 1), ("all", 0)])
+def test_whose_annotations_count_can_be_chosen(client, make_task, source, added):
+    task_id = make_task(1)
+    [job] = client.jobs(task_id)
+    label = client.labels(task_id)[0].id
+    for x, whose in ((0, "manual"), (30, "auto")):
+        shape = {
+            "type": "rectangle",
+            "frame": 0,
+            "label_id": label,
+            "points": [x, 0, x + 10, 10],
+            "source": whose,
+        }
+        client.create_job_annotations(job.id, {"shapes": [shape]})
+    function = finds(rectangle(7, [1, 0, 11, 10], score=0.9), rectangle(7, [31, 0, 41, 10], score=0.9))
+    report = annotate_task(client, task_id, function, skip_existing_iou=0.6, skip_existing_source=source)
+    assert (report.added, report.overlapping_existing) == (added, 2 - added)
+    again = annotate_task(client, task_id, function, skip_existing_iou=0.6, skip_existing_source=source)
+    assert again.added == 0
+
+
+def test_what_machines_have_made_cannot_be_left_room_for_and_replaced(client):
+    with pytest.raises(
+        ValueError, match="skip_existing_source='auto' leaves room for what machines have made"
+    ):
+        annotate_task(
+            client, 1, finds(), existing="replace_auto", skip_existing_iou=0.6, skip_existing_source="auto"
+        )

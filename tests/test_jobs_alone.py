@@ -459,7 +459,6 @@ def test_jobs_are_found_by_their_numbers_by_who_may_see_them_alone(client, annot
         read_jobs(annotator, task_id, [])
 
 
-@pytest.mark.xfail(reason="undo asks for the task; it is to ask by read_jobs", strict=False)
 def test_who_is_assigned_jobs_alone_undoes_what_was_written_to_them(client, annotator, assign, make_task):
     task_id = numbered(client, 6, segment_size=2)
     jobs = assign(task_id, 0)

@@ -83,6 +83,7 @@ def test_the_report_and_the_record_say_what_made_the_annotations(client, make_ta
         "existing": "replace_auto",
         "unannotated": True,
         "skip_existing_iou": 0.6,
+        "skip_existing_source": "manual",
         "options": {},
     }
     recorded = read_run(report.run)

@@ -84,7 +84,12 @@ class AnnotateRun(Run):
         )
         self.detector.conf_threshold = thresholds.asked
         if self.options.skip_existing_iou is not None:
-            self._human_work = HumanWork(self.client, self.plan, self.options.skip_existing_iou)
+            self._human_work = HumanWork(
+                self.client,
+                self.plan,
+                self.options.skip_existing_iou,
+                self.options.skip_existing_source,
+            )
         self._remapper = LabelRemapper(
             mapping,
             thresholds=thresholds.by_label,

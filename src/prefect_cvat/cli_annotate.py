@@ -35,6 +35,7 @@ from prefect_cvat.cli_options import (
     ReviewFrames,
     ScoreAttribute,
     SkipExistingIou,
+    SkipExistingSource,
     SkipFrames,
     TaskId,
     UseCache,
@@ -44,7 +45,7 @@ from prefect_cvat.cli_options import (
     read_selection,
 )
 from prefect_cvat.cli_output import carry_out, print_plan
-from prefect_cvat.existing import Existing
+from prefect_cvat.existing import Existing, ExistingSource
 from prefect_cvat.options import Options
 
 __all__ = ["annotate"]
@@ -64,6 +65,7 @@ def annotate(
         Existing | None, typer.Option(help="What becomes of the annotations that the task has.")
     ] = None,
     skip_existing_iou: SkipExistingIou = None,
+    skip_existing_source: SkipExistingSource = ExistingSource.MANUAL,
     allow_unmatched_labels: AllowUnmatchedLabels = False,
     conf_threshold: ConfThreshold = None,
     conv_mask_to_poly: AsPolygons = False,
@@ -101,6 +103,7 @@ def annotate(
         selection=read_selection(frames, jobs),
         existing=read_existing(existing, clear_existing),
         skip_existing_iou=skip_existing_iou,
+        skip_existing_source=skip_existing_source,
         allow_unmatched_labels=allow_unmatched_labels,
         label_map=read_object(label_map, "--label-map"),
         ignore_case=ignore_case,

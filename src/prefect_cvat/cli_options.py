@@ -15,7 +15,7 @@ import typer
 
 from prefect_cvat.auto_annotation import loading
 from prefect_cvat.client import Client
-from prefect_cvat.existing import Existing
+from prefect_cvat.existing import Existing, ExistingSource
 from prefect_cvat.plan import Selection
 from prefect_cvat.server_url import normalize_url
 
@@ -48,6 +48,7 @@ __all__ = [
     "ScoreAttribute",
     "Server",
     "SkipExistingIou",
+    "SkipExistingSource",
     "SkipFrames",
     "TaskId",
     "UseCache",
@@ -117,9 +118,13 @@ SkipExistingIou = Annotated[
     typer.Option(
         min=0.01,
         max=1,
-        help="Leave out what a human has annotated already: shapes of the same label that overlap by this"
-        " intersection over union or more, such as 0.6, and tags of the same label.",
+        help="Leave out what is annotated already: shapes of the same label that overlap by this intersection"
+        " over union or more, such as 0.6, and tags of the same label.",
     ),
+]
+SkipExistingSource = Annotated[
+    ExistingSource,
+    typer.Option(help="Whose annotations count for that: what humans had a hand in, machines, or both."),
 ]
 ReviewFrames = Annotated[
     int,

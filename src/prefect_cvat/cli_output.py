@@ -66,7 +66,8 @@ def print_plan(run: AnnotateRun) -> None:
     for line in plan_lines(plan, run.validate_spec()):
         stdout.print(line, markup=False)
     if (iou := run.options.skip_existing_iou) is not None:
-        stdout.print(f"left out, where a human has annotated the same: tags, and shapes from IoU {iou:g} on")
+        source = run.options.skip_existing_source
+        stdout.print(f"left out, where it is annotated ({source}): tags, and shapes from IoU {iou:g} on")
     with tempfile.TemporaryDirectory() as folder:
         for line in trial_lines(run, plan, Path(folder)):
             stdout.print(line, markup=False)

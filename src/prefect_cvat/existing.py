@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
 
-__all__ = ["Existing"]
+__all__ = ["Existing", "ExistingSource"]
 
 
 class Existing(StrEnum):
@@ -33,3 +33,28 @@ class Existing(StrEnum):
                 return True
             case Existing.REPLACE_AUTO:
                 return annotation.get("source") == "auto"
+
+
+class ExistingSource(StrEnum):
+    """Whose annotations count as existing ones, where a run leaves out what is annotated already.
+
+    Attributes:
+        MANUAL: What humans have drawn, imported or corrected: whatever is not of source `auto`.
+        AUTO: What machines have made.
+        ALL: Both.
+    """
+
+    MANUAL = "manual"
+    AUTO = "auto"
+    ALL = "all"
+
+    def includes(self, annotation: Mapping[str, Any]) -> bool:
+        """Whether an annotation counts."""
+        is_auto = annotation.get("source") == "auto"
+        match self:
+            case ExistingSource.MANUAL:
+                return not is_auto
+            case ExistingSource.AUTO:
+                return is_auto
+            case ExistingSource.ALL:
+                return True

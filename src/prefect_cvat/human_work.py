@@ -9,6 +9,7 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from prefect_cvat.client import Client
+from prefect_cvat.existing import ExistingSource
 from prefect_cvat.keyframes import interpolate
 from prefect_cvat.media import Frame
 from prefect_cvat.models import Job
@@ -68,9 +69,17 @@ class HumanWork:
         client: The server.
         plan: The frames to annotate, and the jobs.
         least_iou: From which intersection over union on two shapes of a label are the same object.
+        source: Whose annotations count.
     """
 
-    def __init__(self, client: Client, plan: Plan, least_iou: float) -> None:
+    def __init__(
+        self,
+        client: Client,
+        plan: Plan,
+        least_iou: float,
+        source: ExistingSource = ExistingSource.MANUAL,
+    ) -> None:
+        self._source = source
         self._client = client
         self._plan = plan
         self._least_iou = least_iou
@@ -82,7 +91,7 @@ class HumanWork:
         with self._lock:
             for job in self._plan.jobs_between(batch.frames[0].number, batch.frames[-1].number):
                 if job.id not in self._jobs:
-                    self._jobs[job.id] = _JobWork(self._client, self._plan, job)
+                    self._jobs[job.id] = _JobWork(self._client, self._plan, job, self._source)
 
     def take(self, batch: Batch) -> dict[int, HumanAnnotations]:
         """What is on the frames of a batch that was read, by frame. It is gone then."""
@@ -96,13 +105,13 @@ class HumanWork:
 class _JobWork:
     """What humans have annotated in one job, as JSON: that takes a fraction of the memory."""
 
-    def __init__(self, client: Client, plan: Plan, job: Job) -> None:
+    def __init__(self, client: Client, plan: Plan, job: Job, source: ExistingSource) -> None:
         self._first, self._last = job.start_frame, job.stop_frame
         self._awaited = {frame.number for frame in plan.frames_between(self._first, self._last)}
         self._by_frame: dict[int, list[bytes]] = {}
         self._tracks: list[tuple[int, bytes]] = []
         for kind, annotation in client.each_job_annotation(job.id):
-            if not is_human(annotation):
+            if not source.includes(annotation):
                 continue
             if kind == "tracks":
                 self._tracks.append((annotation["frame"], to_json(annotation)))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from prefect_cvat.client import Quality
-from prefect_cvat.existing import Existing
+from prefect_cvat.existing import Existing, ExistingSource
 from prefect_cvat.mapping import LabelMap
 from prefect_cvat.plan import Selection
 
@@ -21,6 +21,7 @@ class Options:
     selection: Selection = field(default_factory=Selection)
     existing: Existing = Existing.KEEP
     skip_existing_iou: float | None = None
+    skip_existing_source: ExistingSource = ExistingSource.MANUAL
     allow_unmatched_labels: bool = False
     label_map: LabelMap | None = None
     ignore_case: bool = False
@@ -41,6 +42,7 @@ class Options:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "existing", Existing(self.existing))
+        object.__setattr__(self, "skip_existing_source", ExistingSource(self.skip_existing_source))
         if (iou := self.skip_existing_iou) is not None:
             if not 0 < iou <= 1:
                 raise ValueError(f"skip_existing_iou must be above 0 and not above 1, not {iou}")
@@ -48,6 +50,13 @@ class Options:
                 raise ValueError(
                     "skip_existing_iou leaves room for what humans have drawn, and existing='clear' removes"
                     " that; use existing='replace_auto', or leave one of them out"
+                )
+            source = self.skip_existing_source
+            if self.existing is Existing.REPLACE_AUTO and source is not ExistingSource.MANUAL:
+                raise ValueError(
+                    f"skip_existing_source={str(source)!r} leaves room for what machines have made, and"
+                    " existing='replace_auto' removes that; use existing='keep', or"
+                    " skip_existing_source='manual'"
                 )
         if self.quality not in get_args(Quality):
             raise ValueError(f"quality must be 'original' or 'compressed', not {self.quality!r}")

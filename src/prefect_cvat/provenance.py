@@ -39,7 +39,9 @@ class Provenance(BaseModel):
         quality: Of which images it was found: `original` or `compressed`.
         existing: What became of the annotations that were there.
         unannotated: Whether only frames without annotations were looked at.
-        skip_existing_iou: From which overlap on with human work it was left out; None leaves nothing out.
+        skip_existing_iou: From which overlap on with existing annotations it was left out; None leaves
+            nothing out.
+        skip_existing_source: Whose annotations counted: `manual`, `auto` or `all`.
         options: How objects were tracked, followed or refined: the options of that kind of run, by name.
         prefect_cvat: The version of prefect-cvat.
     """
@@ -57,6 +59,7 @@ class Provenance(BaseModel):
     existing: str = "keep"
     unannotated: bool = False
     skip_existing_iou: float | None = None
+    skip_existing_source: str = "manual"
     options: dict[str, JsonValue] = Field(default_factory=dict)
     prefect_cvat: str = Field(default_factory=lambda: version("prefect-cvat"))
 
@@ -72,6 +75,7 @@ class Provenance(BaseModel):
             existing=str(options.existing),
             unannotated=options.selection.unannotated,
             skip_existing_iou=options.skip_existing_iou,
+            skip_existing_source=str(options.skip_existing_source),
         )
 
     def take_options(self, options: object) -> None:

@@ -41,7 +41,7 @@ class Annotations:
         clipped: How many shapes were cut at the edge of their image.
         outside: How many shapes had nothing inside the image, and are left out.
         below_threshold: How many had a score below the threshold of their label, and are left out.
-        overlapping_human: How many are left out because a human has annotated the same already.
+        overlapping_existing: How many are left out because a human has annotated the same already.
         unmatched: How many are left out because the task has no place for their label, by label.
         errors: What went wrong, by frame, where that was to be skipped.
         summaries: What is remembered of the frames, to say which of them to look at first.
@@ -49,7 +49,7 @@ class Annotations:
 
     __slots__ = (
         *("tags", "shapes", "frames", "labels", "scores", "clipped"),
-        *("outside", "below_threshold", "overlapping_human", "unmatched", "errors", "summaries", "_packs"),
+        *("outside", "below_threshold", "overlapping_existing", "unmatched", "errors", "summaries", "_packs"),
     )
 
     def __init__(self) -> None:
@@ -61,7 +61,7 @@ class Annotations:
         self.clipped = 0
         self.outside = 0
         self.below_threshold = 0
-        self.overlapping_human = 0
+        self.overlapping_existing = 0
         self.unmatched: Counter[str] = Counter()
         self.errors: dict[int, str] = {}
         self.summaries: list[FrameSummary] = []
@@ -133,7 +133,7 @@ class LabelRemapper:
         for found in detections:
             frame = frames[found.frame]
             tags_before, shapes_before = len(result.tags), len(result.shapes)
-            human_before = result.overlapping_human
+            human_before = result.overlapping_existing
             result.frames += 1
             if found.error is not None:
                 result.errors[found.frame] = found.error
@@ -147,7 +147,7 @@ class LabelRemapper:
                 raise BadFunctionError(f"{frame}: {error}") from error
             if self._summarize:
                 # something was found on a frame also where a human had annotated all of it
-                others = len(result.tags) - tags_before + result.overlapping_human - human_before
+                others = len(result.tags) - tags_before + result.overlapping_existing - human_before
                 summary = summarize_shapes(found.frame, result.shapes[shapes_before:], others)
                 summary.has_failed = found.error is not None
                 result.summaries.append(summary)
@@ -172,7 +172,7 @@ class LabelRemapper:
             "attributes": self._attributes(tag.attributes, target, None),
         }
         if there is not None and there.include(body):
-            result.overlapping_human += 1
+            result.overlapping_existing += 1
             return
         result.labels[target.name] += 1
         result.tags.append(body)
@@ -200,7 +200,7 @@ class LabelRemapper:
         if shape.type is ShapeType.SKELETON:
             body["elements"], is_clipped = self._elements(shape, frame, target)
         if there is not None and there.include(body):
-            result.overlapping_human += 1
+            result.overlapping_existing += 1
             return
         if is_clipped:
             result.clipped += 1

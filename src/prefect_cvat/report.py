@@ -54,7 +54,7 @@ class RunReport(BaseModel):
         clipped: How many shapes were cut at the edge of their image.
         outside: How many shapes had nothing inside their image, and were left out.
         below_threshold: How many had a score below their threshold, and were left out.
-        overlapping_human: How many tags and shapes were left out because a human has annotated the same.
+        overlapping_existing: How many tags and shapes were left out because the same is annotated already.
         unmatched: How many were left out because the task has no such label, by the function's label.
         unmatched_labels: What the function can find and the task has no place for.
         left_out: How many frames were not annotated, by reason.
@@ -101,7 +101,7 @@ class RunReport(BaseModel):
     clipped: int = 0
     outside: int = 0
     below_threshold: int = 0
-    overlapping_human: int = 0
+    overlapping_existing: int = 0
     unmatched: dict[str, int] = Field(default_factory=dict)
     unmatched_labels: list[str] = Field(default_factory=list)
     left_out: dict[str, int] = Field(default_factory=dict)
@@ -136,6 +136,11 @@ class RunReport(BaseModel):
     def frames_per_second(self) -> float:
         """Frames per second of the whole run."""
         return self.frames / self.seconds if self.seconds else 0.0
+
+    @property
+    def _by_whom(self) -> str:
+        source = "manual" if self.provenance is None else self.provenance.skip_existing_source
+        return {"manual": "by humans ", "auto": "by machines "}.get(source, "")
 
     @property
     def without_score(self) -> int:
@@ -186,8 +191,8 @@ class RunReport(BaseModel):
         }
         if any(changes.values()):
             lines.append(f"shapes: {_counts({name: n for name, n in changes.items() if n})}")
-        if self.overlapping_human:
-            lines.append(f"left out, annotated by humans already: {self.overlapping_human}")
+        if self.overlapping_existing:
+            lines.append(f"left out, annotated {self._by_whom}already: {self.overlapping_existing}")
         if self.unmatched:
             lines.append(f"dropped, no such label in the task: {_counts(self.unmatched)}")
         if self.left_out:

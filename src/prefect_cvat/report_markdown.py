@@ -160,7 +160,7 @@ def _shape_rows(report: RunReport) -> list[Row]:
         ("cut at the edge of their image", report.clipped),
         ("left out: outside their image", report.outside),
         ("left out: below their threshold", report.below_threshold),
-        ("left out: annotated by humans already", report.overlapping_human),
+        ("left out: annotated already", report.overlapping_existing),
         ("left out: in no track", report.untracked),
         *(
             (f"left out: the task has no label {escape(name)}", count)
@@ -202,7 +202,8 @@ def _provenance_rows(report: RunReport) -> list[Row]:
         **{f"its option {name}": value for name, value in made_by.options.items()},
         "frames": "only those without annotations" if made_by.unannotated else None,
         "what was there": made_by.existing,
-        "left out from this IoU with human work on": made_by.skip_existing_iou,
+        "left out from this IoU on": made_by.skip_existing_iou,
+        "IoU with annotations that are": made_by.skip_existing_source if made_by.skip_existing_iou else None,
         "prefect-cvat": made_by.prefect_cvat,
     }
     return [(escape(name), escape(str(value))) for name, value in told.items() if value not in (None, "")]

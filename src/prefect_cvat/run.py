@@ -311,7 +311,7 @@ class Run(ABC):
             report.clipped += annotations.clipped
             report.outside += annotations.outside
             report.below_threshold += annotations.below_threshold
-            report.overlapping_human += annotations.overlapping_human
+            report.overlapping_existing += annotations.overlapping_existing
             report.unmatched = dict(Counter(report.unmatched) + annotations.unmatched)
             report.failed_frames.update(annotations.errors)
             self._summaries.extend(annotations.summaries)

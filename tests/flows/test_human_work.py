@@ -36,7 +36,7 @@ def test_shards_leave_out_what_humans_have_drawn_and_frames_that_are_annotated(
     draw_what_the_function_finds(client, credentials, task_id)
 
     report = annotate_shards(task_id, credentials, shard_frames=2, function=FUNCTION, skip_existing_iou=0.6)
-    assert (report.frames, report.added, report.overlapping_human) == (6, 5, 1)
+    assert (report.frames, report.added, report.overlapping_existing) == (6, 5, 1)
 
     for job in client.jobs(task_id)[1:]:
         client.delete_job_annotations(job.id, {"shapes": client.job_annotations(job.id).shapes})

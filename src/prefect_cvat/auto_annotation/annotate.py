@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from prefect_cvat.annotate_run import AnnotateRun
 from prefect_cvat.client import Client
-from prefect_cvat.existing import Existing
+from prefect_cvat.existing import Existing, ExistingSource
 from prefect_cvat.mapping import LabelMap
 from prefect_cvat.options import Options
 from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
@@ -30,6 +30,7 @@ def annotate_task(
     conv_mask_to_poly: bool = False,
     existing: Existing | Literal["keep", "clear", "replace_auto"] | None = None,
     skip_existing_iou: float | None = None,
+    skip_existing_source: ExistingSource | Literal["manual", "auto", "all"] = ExistingSource.MANUAL,
     label_map: LabelMap | None = None,
     ignore_case: bool = False,
     label_thresholds: Mapping[str, float] | None = None,
@@ -63,11 +64,13 @@ def annotate_task(
         existing: What becomes of the annotations that the task has already: `keep` (the default),
             `clear`, or `replace_auto`, which replaces machine output and keeps human work. Nothing is
             removed before its replacement is there.
-        skip_existing_iou: Leave out what a human has annotated already (what is not of source `auto`): shapes
-            that overlap one of the same label on the same frame by this intersection over union or more, and
-            tags of the same label. Where both have outlines (polygons, masks, ellipses, turned rectangles),
-            these are compared, otherwise the boxes around both; tracks as they are on the frame. Points and
-            polylines have no area, and are never left out. None adds everything.
+        skip_existing_iou: Leave out what is annotated already: shapes that overlap one of the same label on
+            the same frame by this intersection over union or more, and tags of the same label. Where both
+            have outlines (polygons, masks, ellipses, turned rectangles), these are compared, otherwise the
+            boxes around both; tracks as they are on the frame. Points and polylines have no area, and are
+            never left out. None adds everything.
+        skip_existing_source: Whose annotations count for that: `manual` (the default: whatever is not of
+            source `auto`), `auto`, or `all`.
         label_map: From the function's label names to the task's, where they differ; None drops a label.
         ignore_case: Match label names without regard to upper and lower case.
         label_thresholds: The least score for single labels, by the function's label names. It may be below
@@ -108,6 +111,7 @@ def annotate_task(
         selection=_selection(frames, jobs),
         existing=Existing.CLEAR if clear_existing else Existing(existing or Existing.KEEP),
         skip_existing_iou=skip_existing_iou,
+        skip_existing_source=ExistingSource(skip_existing_source),
         allow_unmatched_labels=allow_unmatched_labels,
         label_map=label_map,
         ignore_case=ignore_case,
