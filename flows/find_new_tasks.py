@@ -18,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from prefect_cvat.client import Client
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.exceptions import InvalidResponseError
+from prefect_cvat.task_search import check_scope
 from prefect_cvat.tasks.emit import emit_events
 from prefect_cvat.tasks.events import TaskState, server_slug, task_ready
 
@@ -37,6 +38,7 @@ def find_new_tasks(
     credentials: CvatCredentials,
     project_id: Annotated[int, Field(ge=1)] | None = None,
     since_hours: Annotated[float, Field(ge=0)] = 24.0,
+    all_tasks: bool = False,
 ) -> list[int]:
     """Find tasks whose data have become ready since the last look, and emit `cvat.task.ready` once for each.
 
@@ -44,12 +46,17 @@ def find_new_tasks(
 
     Args:
         credentials: The block that says how to log in to CVAT.
-        project_id: Look at the tasks of this project only; empty for all that the user may see.
+        project_id: The number of the project whose tasks are looked at.
         since_hours: How many hours back the very first run looks, by the date when tasks were made.
+        all_tasks: In place of a project, all tasks that the user may see, of any project or none.
 
     Returns:
         The numbers of the tasks that have become ready.
+
+    Raises:
+        ValueError: Neither a project nor `all_tasks` is given, or both.
     """
+    check_scope(project_id, all_tasks)
     logger = get_run_logger()
     now = datetime.now(UTC)
     name = _variable_name(credentials, project_id)

@@ -23,7 +23,14 @@ from prefect_cvat.exceptions import (
 from prefect_cvat.models import Job, Task
 from prefect_cvat.plan import Plan, make_plan, read_task
 
-__all__ = ["FoundTask", "TaskSelection", "find_tasks", "has_unannotated_frames"]
+__all__ = [
+    "FoundTask",
+    "TaskSelection",
+    "check_project",
+    "check_scope",
+    "find_tasks",
+    "has_unannotated_frames",
+]
 
 
 _OF_ONE_TASK = (NoDataError, UnsupportedTaskError, NotFoundError, PermissionDeniedError, InvalidResponseError)
@@ -82,11 +89,49 @@ class FoundTask:
     jobs: tuple[int, ...] | None
 
 
+def check_scope(project_id: int | None, all_tasks: bool) -> None:
+    """Make sure that it is said where tasks are looked for: a missing number must not mean all projects.
+
+    Raises:
+        ValueError: Neither is given, or both.
+    """
+    if project_id is None and not all_tasks:
+        raise ValueError(
+            "no project is given; set project_id to the number of one, or all_tasks=True for all tasks that"
+            " the user may see"
+        )
+    if project_id is not None and all_tasks:
+        raise ValueError(
+            f"project_id={project_id} and all_tasks=True contradict each other; leave all_tasks out for the"
+            " tasks of the project, or project_id for all that the user may see"
+        )
+
+
+def check_project(client: Client, project_id: int) -> None:
+    """Make sure that a project is there for this user: CVAT lists no tasks of one that is not, and no error.
+
+    Raises:
+        ValueError: It is of another organization than the client works in.
+        NotFoundError: There is no such project.
+        PermissionDeniedError: The user may not see it.
+    """
+    # CVAT 2.73 filters lists by the organization, and not what is asked for by its number
+    rule = json.dumps({"==": [{"var": "id"}, project_id]})
+    if client.json("GET", "/api/projects", params={"filter": rule})["results"]:
+        return
+    client.json("GET", f"/api/projects/{project_id}")
+    raise ValueError(
+        f"project {project_id} at {client.url} is not in the organization that the log-in names; name the"
+        " project's organization with it, or none"
+    )
+
+
 def find_tasks(
     client: Client,
     selection: TaskSelection,
     project_id: int | None = None,
     *,
+    all_tasks: bool = False,
     tell: Callable[[str], object] = lambda _: None,
 ) -> Iterator[FoundTask]:
     """The tasks that a selection says and that can be annotated, oldest first.
@@ -94,10 +139,27 @@ def find_tasks(
     Args:
         client: The server.
         selection: Which tasks.
-        project_id: Only those of this project; None for all that the user may see.
+        project_id: The project that they are in.
+        all_tasks: All that the user may see, in place of those of a project.
         tell: Is told of tasks that cannot be annotated, and why.
+
+    Raises:
+        ValueError: Neither a project nor `all_tasks` is given, or both; or the project is of another
+            organization than the client works in.
+        NotFoundError: There is no such project.
+        PermissionDeniedError: The user may not see it.
     """
-    for task in client.tasks(**_filters(selection, project_id)):
+    check_scope(project_id, all_tasks)
+    return _find_tasks(client, selection, project_id, tell)
+
+
+def _find_tasks(
+    client: Client, selection: TaskSelection, project_id: int | None, tell: Callable[[str], object]
+) -> Iterator[FoundTask]:
+    tasks = client.tasks(**_filters(selection, project_id))
+    if not tasks and project_id is not None and not client.tasks(project_id=project_id):
+        check_project(client, project_id)
+    for task in tasks:
         if selection.name_pattern is not None and not fnmatchcase(task.name, selection.name_pattern):
             continue
         try:
