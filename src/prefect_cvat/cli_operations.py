@@ -19,6 +19,13 @@ CredentialsName = Annotated[
     str, typer.Option(metavar="NAME", help="The block that says how to log in to CVAT.")
 ]
 
+AllTasks = Annotated[
+    bool,
+    typer.Option(
+        "--all-tasks", help="In place of a project: all tasks that the user may see, of any project or none."
+    ),
+]
+
 
 def setup(
     context: typer.Context,
@@ -69,11 +76,11 @@ def setup(
 def serve(
     nightly: Annotated[
         str | None,
-        typer.Option(metavar="CRON", help="When the project is annotated; by default `0 2 * * *`, 2 a.m."),
+        typer.Option(metavar="CRON", help="When the project is annotated; at first `0 2 * * *`, 2 a.m."),
     ] = None,
     timezone: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Timezone of CRON, such as Europe/Berlin; by default UTC."),
+        typer.Option(metavar="NAME", help="Timezone of CRON, such as Europe/Berlin; at first UTC."),
     ] = None,
     project: Annotated[
         int | None,
@@ -81,6 +88,7 @@ def serve(
             min=1, metavar="ID", help="The project that is annotated each night, and whose new tasks are."
         ),
     ] = None,
+    all_tasks: AllTasks = False,
     function: FunctionName = None,
     function_block: Annotated[
         str | None,
@@ -92,16 +100,18 @@ def serve(
 ) -> None:
     """Make the deployments, and carry out their runs on this machine until interrupted.
 
-    Without a project nothing runs by itself at night. Runs are started in Prefect's UI, by schedule, or by
-    what `prefect-cvat webhooks` hears of. The function is what they start from; the form of a run may say
-    another one.
+    Without --project or --all-tasks nothing is made to run by itself, and what does so already stays as it
+    is. Runs are started in Prefect's UI, by schedule, or by what `prefect-cvat webhooks` hears of. The
+    project and the function are what they start from; the form of a run may say others.
 
     \b
     Example:
       prefect-cvat serve --nightly "0 2 * * *" --timezone Europe/Berlin --project 7 \\
         --function nanodet_detection --allow-unmatched-labels
     """  # noqa: D301 (\b keeps click from joining the lines)
-    from prefect_cvat.deployments.definitions import Annotating, Nightly
+    from prefect_cvat.deployments.definitions import Annotating
+    from prefect_cvat.deployments.nightly import Nightly
+    from prefect_cvat.deployments.scope import Scope
     from prefect_cvat.deployments.serve import serve_deployments
 
     serve_deployments(
@@ -109,7 +119,8 @@ def serve(
         annotating=Annotating(
             function=function, function_block=function_block, allow_unmatched_labels=allow_unmatched_labels
         ),
-        nightly=Nightly(cron=nightly, timezone=timezone, project_id=project),
+        scope=Scope(project_id=project, all_tasks=all_tasks),
+        nightly=Nightly(cron=nightly, timezone=timezone),
         runs_at_a_time=limit,
         say=lambda line: stdout.print(line, markup=False),
     )
