@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from prefect import serve
 
+from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.deployments.automations import HEARTBEAT_SECONDS, set_up_automations
 from prefect_cvat.deployments.definitions import (
     ANNOTATE_PROJECT,
@@ -18,7 +19,9 @@ from prefect_cvat.deployments.nightly import Nightly, set_up_schedule
 from prefect_cvat.deployments.prefect_server import prefect_server
 from prefect_cvat.deployments.scope import Scope
 from prefect_cvat.deployments.webhook_blocks import load_credentials
+from prefect_cvat.exceptions import ServerError, TooManyRequestsError, TransportError
 from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.task_search import check_project
 
 __all__ = ["serve_deployments"]
 
@@ -48,6 +51,7 @@ def serve_deployments(
 
     Raises:
         ValueError: No Prefect server is set, there is no such block, or a time is given and no project.
+        ApiError: CVAT does not show the user the project.
         TransportError: The Prefect server does not answer, or refuses what it is asked for.
     """
     if runs_at_a_time < 2:
@@ -58,7 +62,9 @@ def serve_deployments(
             " or --all-tasks"
         )
     with prefect_server():
-        url = load_credentials(credentials).url
+        stored = load_credentials(credentials)
+        if scope.project_id is not None:
+            _check_project(stored, scope.project_id, say)
         if annotating.function_block is not None:
             _check_function_block(annotating.function_block)
         deployments = make_deployments(credentials=credentials, annotating=annotating, scope=scope)
@@ -74,7 +80,7 @@ def serve_deployments(
         log_in = name_blocks_by_id({"credentials": credentials_reference(credentials)})["credentials"]
         for line in set_up_schedule(scope, nightly, log_in):
             say(line)
-        for line in set_up_automations(credentials, url, scope.project_id):
+        for line in set_up_automations(credentials, stored, scope):
             say(line)
         serve(
             *deployments,
@@ -82,6 +88,15 @@ def serve_deployments(
             heartbeat_seconds=HEARTBEAT_SECONDS,
             pause_on_shutdown=False,
         )
+
+
+def _check_project(credentials: CvatCredentials, project_id: int, say: Callable[[str], None]) -> None:
+    """Look whether the log-in sees the project. While CVAT is away, it is served nevertheless."""
+    try:
+        with credentials.get_client() as client:
+            check_project(client, project_id)
+    except (TransportError, ServerError, TooManyRequestsError) as error:
+        say(f"project {project_id} has not been looked up: {error}")
 
 
 def _check_function_block(name: str) -> None:

@@ -39,8 +39,9 @@ def setup(
     ] = False,
     project: Annotated[
         int | None,
-        typer.Option(min=1, metavar="ID", help="Annotate new tasks of this project only."),
+        typer.Option(min=1, metavar="ID", help="Annotate new tasks of this project."),
     ] = None,
+    all_tasks: AllTasks = False,
     webhook: Annotated[
         str | None,
         typer.Option(
@@ -51,14 +52,17 @@ def setup(
 ) -> None:
     """Make what runs need on the Prefect server: blocks, limits, a work pool, automations.
 
-    It says what it did, and may be run again: what is there is left, or brought into line. A log-in is stored
-    in the block, if one is given; its secrets are encrypted by Prefect.
+    It says what it did, and may be run again: what is there is left, or brought into line; of the
+    automations for new tasks only that of the project that is named. A log-in is stored in the block, if one
+    is given; its secrets are encrypted by Prefect. One to another server goes into a block of its own, with
+    --credentials.
 
     \b
     Example:
       prefect-cvat --server-host cvat.example.com --auth alice setup --runs-per-server 2
       prefect-cvat setup --project 7 --webhook https://hooks.example.com/webhooks
     """  # noqa: D301 (\b keeps click from joining the lines)
+    from prefect_cvat.deployments.scope import Scope
     from prefect_cvat.deployments.setup import set_up
 
     done = set_up(
@@ -66,7 +70,7 @@ def setup(
         credentials=credentials,
         runs_per_server=runs_per_server,
         work_pool=None if no_work_pool else work_pool,
-        project_id=project,
+        scope=Scope(project_id=project, all_tasks=all_tasks),
         webhook=webhook,
     )
     for line in done:
