@@ -152,10 +152,10 @@ def test_a_login_that_does_not_see_the_project_of_what_logs_in_with_the_block_is
         list(set_up(stranger, credentials=block, work_pool=None))
 
     assert CvatCredentials.load(block).username == credentials.username
-    lines = list(set_up(stranger, credentials="of-stranger", work_pool=None))
+    lines = list(set_up(stranger, credentials=f"{block}-stranger", work_pool=None))
     assert any(f"as {stranger.username} (created)" in line for line in lines)
     with pytest.raises(PermissionDeniedError):
-        list(set_up(None, credentials="of-stranger", scope=scope, work_pool=None))
+        list(set_up(None, credentials=f"{block}-stranger", scope=scope, work_pool=None))
 
 
 def test_a_login_that_does_not_work_is_not_stored(sandbox):
