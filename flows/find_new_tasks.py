@@ -5,7 +5,9 @@ It emits the event that the receiver of webhooks emits, with the same id, so tha
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -59,9 +61,11 @@ def find_new_tasks(
     check_scope(project_id, all_tasks)
     logger = get_run_logger()
     now = datetime.now(UTC)
-    name = _variable_name(credentials, project_id)
-    before = _recall(name)
     with credentials.get_client() as client:
+        # users see different tasks: what one of them has seen is not what another one has
+        user = None if project_id is not None else client.user().username
+        name = _variable_name(credentials, project_id, user)
+        before = _recall(name)
         waiting = _tasks_by_id(client, before.waiting) if before is not None and before.waiting else []
         look = _look(
             before,
@@ -173,12 +177,18 @@ class _Page(BaseModel):
     results: list[TaskState]
 
 
-def _variable_name(credentials: CvatCredentials, project_id: int | None) -> str:
+def _variable_name(credentials: CvatCredentials, project_id: int | None, user: str | None) -> str:
     """One for each set of tasks that is looked at."""
     name = f"cvat_new_tasks_{server_slug(credentials.url)}"
     if credentials.organization:
-        name += f"_{server_slug('//' + credentials.organization)}"
-    return name if project_id is None else f"{name}_project_{project_id}"
+        name += f"_{_as_part(credentials.organization)}"
+    return f"{name}_of_{_as_part(user)}" if user is not None else f"{name}_project_{project_id}"
+
+
+def _as_part(name: str) -> str:
+    """A name from CVAT as a part of one of Prefect's, which has no capitals; each gives another one."""
+    part = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return part if part == name else f"{part}-{hashlib.sha256(name.encode()).hexdigest()[:8]}".strip("-")
 
 
 def _recall(name: str) -> _Seen | None:

@@ -4,6 +4,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import httpx
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.events.filters import EventAnyResourceFilter, EventFilter
@@ -119,6 +120,32 @@ def test_all_tasks_are_looked_at_where_that_is_asked_for(prefect_server):
             task_id = client.create_task("a task", []).id
             client.upload_images(task_id, {"a.png": picture()})
         assert find_new_tasks(credentials, all_tasks=True) == [task_id]
+
+
+def test_what_one_user_has_seen_of_all_tasks_another_one_has_not(prefect_server):
+    with Sandbox() as sandbox:
+        admin = CvatCredentials(url=sandbox.url, username=sandbox.user, password=SecretStr(sandbox.password))
+        # as Prefect's names see them, the two are one
+        users = [
+            CvatCredentials(url=sandbox.url, username=name, password=SecretStr("a-Long-one-7"))
+            for name in ("a.user", "A_user")
+        ]
+        tasks = []
+        for user in users:
+            words = {
+                "password1": "a-Long-one-7",
+                "password2": "a-Long-one-7",
+                "first_name": "",
+                "last_name": "",
+            }
+            body = {"username": user.username, "email": f"{user.username}@example.com", **words}
+            httpx.post(f"{sandbox.url}/api/auth/register", json=body).raise_for_status()
+            with user.get_client() as client:
+                tasks.append(client.create_task("a task", []).id)
+                client.upload_images(tasks[-1], {"a.png": picture()})
+        assert find_new_tasks(users[1], all_tasks=True) == [tasks[1]]
+        assert find_new_tasks(users[0], all_tasks=True) == [tasks[0]]
+        assert find_new_tasks(admin, all_tasks=True) == tasks
 
 
 def test_without_a_project_nothing_is_looked_at(credentials, project_id, new_task):
