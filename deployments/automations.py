@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import StateType
-from prefect.events.actions import ChangeFlowRunState, RunDeployment
+from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import Automation, AutomationCore, EventTrigger, Posture
-from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
 
-from prefect_cvat.deployments.definitions import ANNOTATE_TASK, TAG, credentials_reference
-from prefect_cvat.tasks.events import READY, server_slug
+from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.deployments.definitions import ANNOTATE_TASK, TAG
+from prefect_cvat.deployments.new_tasks import (
+    annotate_new_tasks,
+    describe_changes,
+    describe_other,
+    find_automations,
+    is_of_same_tasks,
+)
+from prefect_cvat.deployments.scope import Scope
 
-__all__ = ["CRASHED_RUNS", "HEARTBEAT_SECONDS", "NEW_TASKS", "set_up_automations"]
-
-NEW_TASKS = "prefect-cvat: annotate new tasks"
-"""The name of the automation that starts a run for each task that is ready."""
+__all__ = [
+    "CRASHED_RUNS",
+    "HEARTBEAT_SECONDS",
+    "set_up_automations",
+]
 
 CRASHED_RUNS = "prefect-cvat: crashed runs"
 """The name of the automation that marks runs as crashed."""
@@ -39,61 +47,52 @@ CRASHED_MESSAGE = (
 ENDS = ("Completed", "Failed", "Cancelled", "Crashed", "Suspended")
 """Names of states after which a run sends no heartbeat, and is not dead."""
 
-PROJECT_LABEL = "cvat.project_id"
 
-
-def set_up_automations(credentials: str, url: str, project_id: int | None = None) -> Iterator[str]:
+def set_up_automations(block: str, credentials: CvatCredentials, scope: Scope | None = None) -> Iterator[str]:
     """Make the automations, or bring them into line. Whether they are enabled is left as it is.
 
+    There is one for new tasks for each server and project, and one for each server and organization whose
+    tasks are all annotated. (A project belongs to one organization, whichever a log-in names.) Only that of
+    the scope is changed; of the others it is said that they are there.
+
     Args:
-        credentials: The name of the block that runs on new tasks log in to CVAT with.
-        url: The CVAT server of that block; tasks of other servers start nothing.
-        project_id: The project whose new tasks are annotated. None leaves the choice that was made before;
-            if there was none, new tasks of all projects are.
+        block: The name of the block that runs on new tasks log in to CVAT with.
+        credentials: What is in it; tasks of other servers start nothing.
+        scope: Whose new tasks are annotated; without one no automation for new tasks is made or changed.
 
     Yields:
         What was done, a line for each automation.
+
+    Raises:
+        ValueError: All tasks of the personal workspace, or of an organization that there is not, are meant.
     """
+    scope = scope or Scope()
     with get_client(sync_client=True) as client:
-        yield f"automation {CRASHED_RUNS!r} ({_ensure_automation(client, _crashed_runs())})"
+        before = next(iter(client.read_automations_by_name(CRASHED_RUNS)), None)
+        yield f"automation {CRASHED_RUNS!r} ({_ensure(client, _crashed_runs(), before)})"
         try:
-            deployment = client.read_deployment_by_name(ANNOTATE_TASK)
+            deployment_id = client.read_deployment_by_name(ANNOTATE_TASK).id
         except ObjectNotFound:
+            deployment_id = None
+        others = list(find_automations(client))
+        wanted = None
+        if not scope:
+            yield "automation for new tasks: none is made or changed without --project ID or --all-tasks"
+        elif deployment_id is None:
             yield (
-                f"automation {NEW_TASKS!r}: not made, since there is no deployment {ANNOTATE_TASK!r} yet;"
-                " start `prefect-cvat serve`, which makes both, or deploy prefect.yaml and set up again"
+                f"automation for new tasks of {scope}: not made, since there is no deployment"
+                f" {ANNOTATE_TASK!r} yet; start `prefect-cvat serve`, which makes both, or deploy"
+                " prefect.yaml and set up again"
             )
-            return
-        if project_id is None and (before := _find_automation(client, NEW_TASKS)) is not None:
-            project_id = _project_of(before)
-        wanted = _annotate_new_tasks(deployment.id, credentials, url, project_id)
-        whose = "all projects" if project_id is None else f"project {project_id}"
-        yield f"automation {NEW_TASKS!r}: of {whose} at {url} ({_ensure_automation(client, wanted)})"
-
-
-def _annotate_new_tasks(
-    deployment_id: Any, credentials: str, url: str, project_id: int | None
-) -> AutomationCore:
-    match: dict[str, str | list[str]] = {"prefect.resource.id": f"cvat.task.{server_slug(url)}.*"}
-    if project_id is not None:
-        match[PROJECT_LABEL] = str(project_id)
-    return AutomationCore(
-        name=NEW_TASKS,
-        description="Starts a run for each task whose data are ready, once `prefect-cvat webhooks` hears so.",
-        tags=[TAG],
-        trigger=EventTrigger(expect={READY}, match=match, posture=Posture.Reactive, threshold=1),
-        actions=[
-            RunDeployment(
-                source="selected",
-                deployment_id=deployment_id,
-                job_variables=None,
-                parameters={
-                    "task_id": "{{ event.payload.task_id }}",
-                    "credentials": credentials_reference(credentials),
-                },
-            )
-        ],
-    )
+        else:
+            wanted = annotate_new_tasks(deployment_id, block, credentials, scope)
+            same = [each for each in others if is_of_same_tasks(each, wanted)]
+            before = min(same, key=lambda each: each.name != wanted.name, default=None)
+            done = _ensure(client, wanted, before)
+            yield f"automation {wanted.name!r} ({done}{describe_changes(before, wanted)})"
+            others = [each for each in others if each is not before]
+        for other in others:
+            yield f"automation {other.name!r} (left as it is){describe_other(other, deployment_id, wanted)}"
 
 
 def _crashed_runs() -> AutomationCore:
@@ -124,10 +123,9 @@ def _crashed_runs() -> AutomationCore:
     )
 
 
-def _ensure_automation(
-    client: SyncPrefectClient, wanted: AutomationCore
+def _ensure(
+    client: SyncPrefectClient, wanted: AutomationCore, before: Automation | None
 ) -> Literal["created", "changed", "unchanged"]:
-    before = _find_automation(client, wanted.name)
     if before is None:
         client.create_automation(wanted)
         return "created"
@@ -138,16 +136,3 @@ def _ensure_automation(
     whole = wanted.model_dump(exclude={"owner_resource"})
     client.update_automation(before.id, AutomationCore.model_validate(whole))
     return "changed"
-
-
-def _find_automation(client: SyncPrefectClient, name: str) -> Automation | None:
-    return next(iter(client.read_automations_by_name(name)), None)
-
-
-def _project_of(automation: Automation) -> int | None:
-    """The project that an automation for new tasks is restricted to."""
-    trigger = automation.trigger
-    if not isinstance(trigger, EventTrigger) or not isinstance(trigger.match, ResourceSpecification):
-        return None
-    projects = trigger.match.get(PROJECT_LABEL)
-    return int(projects[0]) if projects else None

@@ -13,25 +13,23 @@ import yaml
 from prefect.blocks.core import Block
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import ConcurrencyLimitConfig
-from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
 from prefect.flows import load_flow_from_entrypoint
-from prefect.schedules import Cron, Schedule
 from prefect.types.entrypoint import EntrypointType
-from pydantic import ValidationError
 
 from prefect_cvat.auto_annotation.loading import find_function
 from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.deployments.scope import Scope
 from prefect_cvat.flows.fan_out import ANNOTATE_TASK
 from prefect_cvat.function_block import CvatFunction
 
 __all__ = [
+    "ANNOTATE_PROJECT",
     "ANNOTATE_TASK",
     "PREFECT_YAML",
     "TAG",
     "Annotating",
-    "Nightly",
     "credentials_reference",
     "make_deployments",
     "name_blocks_by_id",
@@ -40,40 +38,11 @@ __all__ = [
 PREFECT_YAML = Path(__file__).with_name("prefect.yaml")
 """Where the deployments are defined."""
 
+ANNOTATE_PROJECT = "annotate project/annotate-project"
+"""The full name of the deployment that annotates a project."""
+
 TAG = "prefect-cvat"
 """The tag of all deployments, and so of their runs."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Nightly:
-    """When, and for which project, `annotate project` runs by itself.
-
-    Attributes:
-        cron: When, as a cron expression; None for that of `prefect.yaml`.
-        timezone: Of which place, such as `Europe/Berlin`; None for that of `prefect.yaml`.
-        project_id: The project; without one the schedule is not active.
-
-    Raises:
-        ValueError: There is no such time, or no such place.
-    """
-
-    cron: str | None = None
-    timezone: str | None = None
-    project_id: int | None = None
-
-    def __post_init__(self) -> None:
-        try:
-            CronSchedule(cron=self.cron or "0 0 * * *")
-        except ValidationError:
-            raise ValueError(
-                f"{self.cron!r} is not a cron expression; one is like '0 2 * * *', which is 2 a.m. each day"
-            ) from None
-        try:
-            CronSchedule(cron="0 0 * * *", timezone=self.timezone)
-        except ValidationError:
-            raise ValueError(
-                f"there is no timezone {self.timezone!r}; its name is like 'Europe/Berlin' or 'UTC'"
-            ) from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +50,8 @@ class Annotating:
     """What annotates, unless a run is started with something else.
 
     Attributes:
-        function: The name of a function; None for that of `prefect.yaml`.
+        function: The name of a function; None for that of `prefect.yaml`, which drops what a task has no
+            label for.
         function_block: The name of a block with a configured function, instead.
         allow_unmatched_labels: Drop what a task has no label for, instead of refusing.
 
@@ -107,23 +77,27 @@ class Annotating:
         """What the deployments that annotate are given."""
         if self.function_block is not None:
             return {"function_block": _reference(CvatFunction, self.function_block)}
-        chosen = {} if self.function is None else {"function": self.function}
-        return {**chosen, "allow_unmatched_labels": self.allow_unmatched_labels}
+        if self.function is None:
+            return {}
+        return {"function": self.function, "allow_unmatched_labels": self.allow_unmatched_labels}
 
 
 def make_deployments(
-    *, credentials: str = "main", annotating: Annotating | None = None, nightly: Nightly | None = None
+    *,
+    credentials: str = "main",
+    annotating: Annotating | None = None,
+    scope: Scope | None = None,
 ) -> list[RunnerDeployment]:
-    """Make the four deployments, without a work pool.
+    """Make the four deployments, without a work pool. Applying them leaves the schedules that they have.
 
     Args:
         credentials: The name of the block that their runs log in to CVAT with.
         annotating: What annotates.
-        nightly: When, and for which project, `annotate project` runs by itself.
+        scope: Which tasks `annotate project` annotates unless a run is started with others; None for none.
     """
     definitions = yaml.safe_load(PREFECT_YAML.read_text(encoding="utf-8"))["deployments"]
     return [
-        _make_deployment(definition, credentials, annotating or Annotating(), nightly or Nightly())
+        _make_deployment(definition, credentials, annotating or Annotating(), scope or Scope())
         for definition in definitions
     ]
 
@@ -159,32 +133,25 @@ def _reference(block: type[Block], name: str) -> dict[str, Any]:
 
 
 def _make_deployment(
-    definition: dict[str, Any], credentials: str, annotating: Annotating, nightly: Nightly
+    definition: dict[str, Any], credentials: str, annotating: Annotating, scope: Scope
 ) -> RunnerDeployment:
+    flow = load_flow_from_entrypoint(definition["entrypoint"])
     parameters = {**definition["parameters"], "credentials": credentials_reference(credentials)}
     if "function" in parameters:
         parameters |= annotating.parameters()
+    if f"{flow.name}/{definition['name']}" == ANNOTATE_PROJECT:
+        parameters |= scope.parameters()
     deployment = RunnerDeployment.from_flow(
-        load_flow_from_entrypoint(definition["entrypoint"]),
+        flow,
         definition["name"],
         description=definition["description"],
         tags=definition["tags"],
         parameters=parameters,
-        schedules=[_make_schedule(schedule, nightly) for schedule in definition.get("schedules", ())],
         concurrency_limit=ConcurrencyLimitConfig(**definition["concurrency_limit"]),
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
+    # Prefect 3.9 takes an empty list for the wish to delete schedules that were made in its pages
+    deployment.model_fields_set.discard("schedules")
     # said, not left out: a deployment that has been in a work pool leaves it
     deployment.work_pool_name = None
     return deployment
-
-
-def _make_schedule(definition: dict[str, Any], nightly: Nightly) -> Schedule:
-    # there even if it is not active: an empty list of schedules would leave an earlier one as it is
-    return Cron(
-        nightly.cron or definition["cron"],
-        timezone=nightly.timezone or definition["timezone"],
-        active=nightly.project_id is not None,
-        parameters={**definition["parameters"], "project_id": nightly.project_id},
-        slug=definition["slug"],
-    )

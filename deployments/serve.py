@@ -6,15 +6,20 @@ from collections.abc import Callable
 
 from prefect import serve
 
+from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.deployments.automations import HEARTBEAT_SECONDS, set_up_automations
 from prefect_cvat.deployments.definitions import (
+    ANNOTATE_PROJECT,
     Annotating,
-    Nightly,
+    credentials_reference,
     make_deployments,
     name_blocks_by_id,
 )
+from prefect_cvat.deployments.nightly import Nightly, set_up_schedule
 from prefect_cvat.deployments.prefect_server import prefect_server
+from prefect_cvat.deployments.scope import Scope
 from prefect_cvat.deployments.webhook_blocks import load_credentials
+from prefect_cvat.exceptions import ServerError, TooManyRequestsError, TransportError
 from prefect_cvat.function_block import CvatFunction
 
 __all__ = ["serve_deployments"]
@@ -24,6 +29,7 @@ def serve_deployments(
     *,
     credentials: str,
     annotating: Annotating,
+    scope: Scope,
     nightly: Nightly,
     runs_at_a_time: int,
     say: Callable[[str], None],
@@ -35,27 +41,45 @@ def serve_deployments(
     Args:
         credentials: The name of the block that runs log in to CVAT with.
         annotating: What annotates, unless a run is started with something else.
-        nightly: When, and for which project, `annotate project` runs by itself.
+        scope: The project, or all tasks, that `annotate project` is for, by day and by night, and whose new
+            tasks start runs. Without one nothing starts by itself, and what does already stays as it is.
+        nightly: When `annotate project` runs by itself.
         runs_at_a_time: How many runs this process carries out at a time. A run on a project waits for those
             on its tasks, so there must be room for two.
         say: Is told what was done.
 
     Raises:
-        ValueError: No Prefect server is set, or there is no such block.
+        ValueError: No Prefect server is set, there is no such block, or a time is given and no project.
+        ApiError: CVAT does not show the user the project.
         TransportError: The Prefect server does not answer, or refuses what it is asked for.
     """
     if runs_at_a_time < 2:
         raise ValueError("runs on projects wait for those on their tasks; let 2 or more run at a time")
+    if nightly and not scope:
+        raise ValueError(
+            "--nightly and --timezone say when, and not for which project; pass --project ID too,"
+            " or --all-tasks"
+        )
     with prefect_server():
-        url = load_credentials(credentials).url
+        stored = load_credentials(credentials)
+        if scope.project_id is not None:
+            _check_project(stored, scope.project_id, say)
         if annotating.function_block is not None:
             _check_function_block(annotating.function_block)
-        deployments = make_deployments(credentials=credentials, annotating=annotating, nightly=nightly)
+        deployments = make_deployments(credentials=credentials, annotating=annotating, scope=scope)
         for deployment in deployments:
             deployment.parameters = name_blocks_by_id(deployment.parameters)
             deployment.apply()
             say(f"deployment {deployment.full_name!r}")
-        for line in set_up_automations(credentials, url, nightly.project_id):
+        if not scope:
+            say(
+                f"no project is given: each run of {ANNOTATE_PROJECT!r} has to name one, and nothing is made"
+                " to start by itself; pass --project ID, or --all-tasks"
+            )
+        log_in = name_blocks_by_id({"credentials": credentials_reference(credentials)})["credentials"]
+        for line in set_up_schedule(scope, nightly, log_in):
+            say(line)
+        for line in set_up_automations(credentials, stored, scope):
             say(line)
         serve(
             *deployments,
@@ -63,6 +87,15 @@ def serve_deployments(
             heartbeat_seconds=HEARTBEAT_SECONDS,
             pause_on_shutdown=False,
         )
+
+
+def _check_project(credentials: CvatCredentials, project_id: int, say: Callable[[str], None]) -> None:
+    """Look whether the log-in sees the project. While CVAT is away, it is served nevertheless."""
+    try:
+        with credentials.get_client() as client:
+            client.check_project(project_id)
+    except (TransportError, ServerError, TooManyRequestsError) as error:
+        say(f"project {project_id} has not been looked up: {error}")
 
 
 def _check_function_block(name: str) -> None:

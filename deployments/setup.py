@@ -18,10 +18,11 @@ from pydantic import SecretStr
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.deployments.automations import set_up_automations
 from prefect_cvat.deployments.definitions import PREFECT_YAML, TAG, name_blocks_by_id
+from prefect_cvat.deployments.log_in import store_credentials
 from prefect_cvat.deployments.prefect_server import prefect_server
+from prefect_cvat.deployments.scope import Scope
 from prefect_cvat.deployments.webhook_blocks import SECRET_BLOCK, load_credentials, load_webhook_secret
 from prefect_cvat.function_block import CvatFunction
-from prefect_cvat.server_url import server_identity
 from prefect_cvat.settings import Settings
 from prefect_cvat.tasks.devices import local_devices
 from prefect_cvat.tasks.limits import DEFAULT_RUNS_PER_SERVER, device_limit, ensure_limit, server_limit
@@ -40,7 +41,7 @@ def set_up(
     credentials: str = "main",
     runs_per_server: int | None = None,
     work_pool: str | None = "cvat",
-    project_id: int | None = None,
+    scope: Scope | None = None,
     webhook: str | None = None,
 ) -> Iterator[str]:
     """Make what the deployments need. What is there already is brought into line.
@@ -52,18 +53,22 @@ def set_up(
         credentials: The name of that block.
         runs_per_server: How many runs may work on the CVAT server at a time; None leaves the number.
         work_pool: The name of the work pool; None makes none.
-        project_id: The project whose new tasks are annotated; None leaves the choice, which at first is all.
+        scope: The project whose new tasks are annotated, or all tasks; None leaves all automations for new
+            tasks as they are.
         webhook: Where CVAT reaches `prefect-cvat webhooks`; None registers nothing.
 
     Yields:
         What was done, a line for each thing.
 
     Raises:
-        ValueError: There is no such block and nothing to make it of, or a webhook has neither a project nor
-            an organization, or a work pool of that name is of another type.
-        ApiError: CVAT refused the log-in, or the webhook.
+        ValueError: There is no such block and nothing to make it of; the log-in is one with which what uses
+            the block could not go on; a webhook has neither a project nor an organization; or a work pool of
+            that name is of another type.
+        ApiError: CVAT refused the log-in, the project, or the webhook.
         TransportError: The Prefect server, or CVAT, did not answer.
     """
+    scope = scope or Scope()
+    project_id = scope.project_id
     with prefect_server():
         for block in (CvatCredentials, CvatFunction):
             yield f"block type {block.get_block_type_slug()} ({_register(block)})"
@@ -79,12 +84,15 @@ def set_up(
             raise ValueError(
                 "a webhook is one of a project or an organization; pass --project ID, or --organization SLUG"
             )
-        yield f"block cvat-credentials/{credentials}: {_store_credentials(credentials, given, stored)}"
+        if project_id is not None:
+            with chosen.get_client() as client:
+                client.check_project(project_id)
+        yield f"block cvat-credentials/{credentials}: {store_credentials(credentials, given, stored)}"
         yield from set_up_limits(chosen.url, runs_per_server=runs_per_server)
         yield from _look_at_leases()
         if work_pool is not None:
             yield f"work pool {work_pool!r} of processes ({_ensure_work_pool(work_pool)})"
-        yield from set_up_automations(credentials, chosen.url, project_id)
+        yield from set_up_automations(credentials, chosen, scope)
         yield from _complete_forms()
         if webhook is not None:
             yield from _set_up_webhook(chosen, webhook, project_id)
@@ -147,26 +155,6 @@ def _newest_schema(block: type[Block]) -> BlockSchema | None:
         except ObjectNotFound:
             return None
         return client.get_most_recent_block_schema_for_block_type(block_type.id)
-
-
-def _store_credentials(name: str, given: CvatCredentials | None, stored: CvatCredentials | None) -> str:
-    """Store credentials that work, unless they are the ones that are there; say whose they are."""
-    if given is None:
-        assert stored is not None
-        return f"{stored.url} (unchanged)"
-    if stored is not None and _is_same_server(stored, given) and given.verify_tls:
-        given = given.model_copy(update={"ca_bundle": stored.ca_bundle})  # for which there is no option
-    with given.get_client() as client:
-        user = client.user().username
-    fields = set(CvatCredentials.model_fields)
-    if stored is not None and stored.model_dump(include=fields) == given.model_dump(include=fields):
-        return f"{given.url} as {user} (unchanged)"
-    given.save(name, overwrite=True)
-    return f"{given.url} as {user} ({'created' if stored is None else 'changed'})"
-
-
-def _is_same_server(one: CvatCredentials, other: CvatCredentials) -> bool:
-    return server_identity(one.url) == server_identity(other.url)
 
 
 def _ensure_work_pool(name: str) -> str:

@@ -31,14 +31,17 @@ from prefect_cvat.flows.project_report import ProjectReport, publish_project_rep
 from prefect_cvat.flows.run_tags import completed_jobs, look_up_version, run_key, shard_key, task_tag
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.shards import make_shards
-from prefect_cvat.task_search import FoundTask, TaskSelection, find_tasks
+from prefect_cvat.task_search import FoundTask, TaskSelection, check_scope, find_tasks
 
 __all__ = ["annotate_project"]
 
 
 def _name_run() -> str:
     project = flow_run.parameters.get("project_id")
-    which = "all tasks" if project is None else f"project {project}"
+    if project is None:
+        which = "all tasks" if flow_run.parameters.get("all_tasks") else "no project"
+    else:
+        which = f"project {project}"
     return f"annotate {which} with {chosen_name(flow_run.parameters)}"
 
 
@@ -47,6 +50,7 @@ def annotate_project(
     credentials: CvatCredentials,
     project_id: Annotated[int, Field(ge=1)] | None = None,
     tasks: TaskSelection = TaskSelection(),  # noqa: B008 (frozen; the form shows its fields)
+    all_tasks: bool = False,
     function: str = DETECTION_FUNCTION,
     function_parameters: dict[str, str] | None = None,
     function_block: CvatFunction | None = None,
@@ -62,10 +66,13 @@ def annotate_project(
 ) -> ProjectReport:
     """Annotate all tasks of a CVAT project that match, each by a run of the flow `annotate task`.
 
+    Without a project a run fails: give `project_id`, or ask for all tasks with `all_tasks`.
+
     Args:
         credentials: The block that says how to log in to CVAT.
-        project_id: The number of the project in CVAT; empty for all tasks that the user may see.
-        tasks: Which tasks of it.
+        project_id: The number of the project in CVAT.
+        tasks: Which of its tasks.
+        all_tasks: In place of a project, all tasks that the user may see, of any project or none.
         function: A built-in function, such as nanodet_detection, or one that a package has registered.
         function_parameters: Parameters of the function, each value as type:value, such as float:0.3.
         function_block: A block with a configured function, in place of function and thresholds here.
@@ -81,7 +88,12 @@ def annotate_project(
 
     Returns:
         What was done.
+
+    Raises:
+        ValueError: Neither a project nor `all_tasks` is given, or both.
+        RunsFailedError: Runs on tasks did not complete.
     """
+    check_scope(project_id, all_tasks)
     chosen = choose_function(
         function_block,
         function,
@@ -125,7 +137,9 @@ def annotate_project(
     logger = get_run_logger()
     try:
         with credentials.get_client() as client:
-            found = find_tasks(client, tasks, project_id, tell=report.not_annotatable.append)
+            found = find_tasks(
+                client, tasks, project_id, all_tasks=all_tasks, tell=report.not_annotatable.append
+            )
             planned = _planned_runs(client.url, found, fan_out.shard_frames, key_of, report, tasks)
             if fan_out.deployment is None:
                 ended = _carry_out_here(planned, shared)

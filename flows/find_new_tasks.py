@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -17,7 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from prefect_cvat.client import Client
 from prefect_cvat.credentials import CvatCredentials
-from prefect_cvat.exceptions import InvalidResponseError
+from prefect_cvat.exceptions import InvalidResponseError, PermissionDeniedError
+from prefect_cvat.task_search import check_scope
 from prefect_cvat.tasks.emit import emit_events
 from prefect_cvat.tasks.events import TaskState, server_slug, slug, task_ready
 
@@ -37,6 +39,7 @@ def find_new_tasks(
     credentials: CvatCredentials,
     project_id: Annotated[int, Field(ge=1)] | None = None,
     since_hours: Annotated[float, Field(ge=0)] = 24.0,
+    all_tasks: bool = False,
 ) -> list[int]:
     """Find tasks whose data have become ready since the last look, and emit `cvat.task.ready` once for each.
 
@@ -44,19 +47,27 @@ def find_new_tasks(
 
     Args:
         credentials: The block that says how to log in to CVAT.
-        project_id: Look at the tasks of this project only; empty for all that the user may see.
+        project_id: The number of the project whose tasks are looked at.
         since_hours: How many hours back the very first run looks, by the date when tasks were made.
+        all_tasks: In place of a project, all tasks that the user may see, of any project or none.
 
     Returns:
         The numbers of the tasks that have become ready.
+
+    Raises:
+        ValueError: Neither a project nor `all_tasks` is given, or both.
     """
+    check_scope(project_id, all_tasks)
     logger = get_run_logger()
     now = datetime.now(UTC)
-    name = _variable_name(credentials, project_id)
-    before = _recall(name)
     with credentials.get_client() as client:
         if project_id is not None:
-            client.check_project(project_id)
+            with suppress(PermissionDeniedError):  # who has a task of a project may see the task alone
+                client.check_project(project_id)
+        # users see different tasks: what one of them has seen is not what another one has
+        user = None if project_id is not None else client.user().username
+        name = _variable_name(credentials, project_id, user)
+        before = _recall(name)
         waiting = _tasks_by_id(client, before.waiting) if before is not None and before.waiting else []
         look = _look(
             before,
@@ -168,12 +179,12 @@ class _Page(BaseModel):
     results: list[TaskState]
 
 
-def _variable_name(credentials: CvatCredentials, project_id: int | None) -> str:
+def _variable_name(credentials: CvatCredentials, project_id: int | None, user: str | None) -> str:
     """One for each set of tasks that is looked at."""
     name = f"cvat_new_tasks_{server_slug(credentials.url)}"
     if credentials.organization:
         name += f"_{slug(credentials.organization)}"
-    return name if project_id is None else f"{name}_project_{project_id}"
+    return f"{name}_of_{slug(user)}" if user is not None else f"{name}_project_{project_id}"
 
 
 def _recall(name: str) -> _Seen | None:

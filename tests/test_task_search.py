@@ -4,8 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from prefect_cvat import annotate_task
+from prefect_cvat import Client, annotate_task
 from prefect_cvat.auto_annotation.loading import load_function_module
+from prefect_cvat.exceptions import NotFoundError, OrganizationError
 from prefect_cvat.plan import make_plan, read_task
 from prefect_cvat.report import RunReport
 from prefect_cvat.review import FrameReview
@@ -26,7 +27,7 @@ def names(client):
     """Asks for tasks; gives their names."""
 
     def ask(**selection):
-        return [found.task.name for found in find_tasks(client, TaskSelection(**selection))]
+        return [found.task.name for found in find_tasks(client, TaskSelection(**selection), all_tasks=True)]
 
     return ask
 
@@ -55,6 +56,28 @@ def test_tasks_are_found_by_name_status_time_and_assignee(client, make_task, nam
     assert names(assignee="nobody") == []
 
 
+def test_a_missing_project_is_not_taken_for_all_projects(client, make_task):
+    make_task(1)
+    with pytest.raises(ValueError, match=r"no project is given; set project_id .* or all_tasks=True"):
+        find_tasks(client, TaskSelection())
+    with pytest.raises(ValueError, match="project_id=1 and all_tasks=True contradict each other"):
+        find_tasks(client, TaskSelection(), 1, all_tasks=True)
+
+
+def test_a_project_without_tasks_has_none_and_one_that_is_not_there_is_an_error(client, sandbox):
+    empty = client.json("POST", "/api/projects", body={"name": "empty", "labels": []})["id"]
+    assert list(find_tasks(client, TaskSelection(), empty)) == []
+    with pytest.raises(NotFoundError):
+        list(find_tasks(client, TaskSelection(), empty + 1))
+    client.json("POST", "/api/organizations", body={"slug": "others"})
+    with Client(sandbox.url, organization="others") as elsewhere:
+        elsewhere.login((sandbox.user, sandbox.password))
+        with pytest.raises(
+            OrganizationError, match=f"project {empty} is in no organization, not in 'others'"
+        ):
+            list(find_tasks(elsewhere, TaskSelection(), empty))
+
+
 def test_only_jobs_that_match_are_annotated(client, make_task):
     task_id = make_task(6, segment_size=2)
     first, second, _ = client.jobs(task_id)
@@ -63,7 +86,9 @@ def test_only_jobs_that_match_are_annotated(client, make_task):
 
     def jobs(**selection):
         return [
-            item.jobs for item in find_tasks(client, TaskSelection(**selection)) if item.task.id == task_id
+            item.jobs
+            for item in find_tasks(client, TaskSelection(**selection), all_tasks=True)
+            if item.task.id == task_id
         ]
 
     assert jobs() == [None]
@@ -75,9 +100,8 @@ def test_only_jobs_that_match_are_annotated(client, make_task):
 def test_what_cannot_be_annotated_is_told(client, names):
     client.create_task("empty", [])
     told = []
-    assert [
-        item.task.name for item in find_tasks(client, TaskSelection(name_pattern="empty"), tell=told.append)
-    ] == []
+    empty = TaskSelection(name_pattern="empty")
+    assert list(find_tasks(client, empty, all_tasks=True, tell=told.append)) == []
     assert "('empty') has no data yet" in told[-1]
 
 

@@ -94,7 +94,7 @@ def annotate(
     \b
     Example:
       prefect-cvat --server-host cvat.example.com --auth alice \\
-        annotate 123 --function nanodet_detection --conf-threshold 0.5
+        annotate 123 --function nanodet_detection --allow-unmatched-labels --conf-threshold 0.5
       prefect-cvat --server-host cvat.example.com --auth alice \\
         annotate 123 --function-file my_function.py -p size=int:640 --existing replace_auto --dry-run
     """  # noqa: D301 (\b keeps click from joining the lines)

@@ -114,7 +114,8 @@ def evaluate(
     \b
     Example:
       prefect-cvat --server-host cvat.example.com --auth alice \\
-        evaluate 123 --function nanodet_detection --conf-threshold 0.05 --report evaluation.html
+        evaluate 123 --function nanodet_detection --allow-unmatched-labels \\
+        --conf-threshold 0.05 --report evaluation.html
       prefect-cvat --server-host cvat.example.com --auth alice \\
         evaluate 123 --left-by-run --truth ground-truth
     """  # noqa: D301 (\b keeps click from joining the lines)

@@ -87,7 +87,8 @@ def export(
     \b
     Example:
       prefect-cvat --server-host cvat.example.com --auth alice \\
-        export 123 --function nanodet_detection --conf-threshold 0.5 --format yolo --to dataset
+        export 123 --function nanodet_detection --allow-unmatched-labels \\
+        --conf-threshold 0.5 --format yolo --to dataset
       prefect-cvat --server-host cvat.example.com --auth alice export 123 --format coco --to dataset
     """  # noqa: D301 (\b keeps click from joining the lines)
     chosen = [value for value in (function_name, function_module, function_file) if value is not None]

@@ -19,6 +19,13 @@ CredentialsName = Annotated[
     str, typer.Option(metavar="NAME", help="The block that says how to log in to CVAT.")
 ]
 
+AllTasks = Annotated[
+    bool,
+    typer.Option(
+        "--all-tasks", help="In place of a project: all tasks that the user may see, of any project or none."
+    ),
+]
+
 
 def setup(
     context: typer.Context,
@@ -32,8 +39,9 @@ def setup(
     ] = False,
     project: Annotated[
         int | None,
-        typer.Option(min=1, metavar="ID", help="Annotate new tasks of this project only."),
+        typer.Option(min=1, metavar="ID", help="Annotate new tasks of this project."),
     ] = None,
+    all_tasks: AllTasks = False,
     webhook: Annotated[
         str | None,
         typer.Option(
@@ -44,14 +52,17 @@ def setup(
 ) -> None:
     """Make what runs need on the Prefect server: blocks, limits, a work pool, automations.
 
-    It says what it did, and may be run again: what is there is left, or brought into line. A log-in is stored
-    in the block, if one is given; its secrets are encrypted by Prefect.
+    It says what it did, and may be run again: what is there is left, or brought into line; of the
+    automations for new tasks only that of the project that is named. A log-in is stored in the block, if one
+    is given; its secrets are encrypted by Prefect. One to another server goes into a block of its own, with
+    --credentials.
 
     \b
     Example:
       prefect-cvat --server-host cvat.example.com --auth alice setup --runs-per-server 2
       prefect-cvat setup --project 7 --webhook https://hooks.example.com/webhooks
     """  # noqa: D301 (\b keeps click from joining the lines)
+    from prefect_cvat.deployments.scope import Scope
     from prefect_cvat.deployments.setup import set_up
 
     done = set_up(
@@ -59,7 +70,7 @@ def setup(
         credentials=credentials,
         runs_per_server=runs_per_server,
         work_pool=None if no_work_pool else work_pool,
-        project_id=project,
+        scope=Scope(project_id=project, all_tasks=all_tasks),
         webhook=webhook,
     )
     for line in done:
@@ -69,11 +80,11 @@ def setup(
 def serve(
     nightly: Annotated[
         str | None,
-        typer.Option(metavar="CRON", help="When the project is annotated; by default `0 2 * * *`, 2 a.m."),
+        typer.Option(metavar="CRON", help="When the project is annotated; at first `0 2 * * *`, 2 a.m."),
     ] = None,
     timezone: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="Timezone of CRON, such as Europe/Berlin; by default UTC."),
+        typer.Option(metavar="NAME", help="Timezone of CRON, such as Europe/Berlin; at first UTC."),
     ] = None,
     project: Annotated[
         int | None,
@@ -81,6 +92,7 @@ def serve(
             min=1, metavar="ID", help="The project that is annotated each night, and whose new tasks are."
         ),
     ] = None,
+    all_tasks: AllTasks = False,
     function: FunctionName = None,
     function_block: Annotated[
         str | None,
@@ -92,16 +104,18 @@ def serve(
 ) -> None:
     """Make the deployments, and carry out their runs on this machine until interrupted.
 
-    Without a project nothing runs by itself at night. Runs are started in Prefect's UI, by schedule, or by
-    what `prefect-cvat webhooks` hears of. The function is what they start from; the form of a run may say
-    another one.
+    Without --project or --all-tasks nothing is made to run by itself, and what does so already stays as it
+    is. Runs are started in Prefect's UI, by schedule, or by what `prefect-cvat webhooks` hears of. The
+    project and the function are what they start from; the form of a run may say others.
 
     \b
     Example:
       prefect-cvat serve --nightly "0 2 * * *" --timezone Europe/Berlin --project 7 \\
         --function nanodet_detection --allow-unmatched-labels
     """  # noqa: D301 (\b keeps click from joining the lines)
-    from prefect_cvat.deployments.definitions import Annotating, Nightly
+    from prefect_cvat.deployments.definitions import Annotating
+    from prefect_cvat.deployments.nightly import Nightly
+    from prefect_cvat.deployments.scope import Scope
     from prefect_cvat.deployments.serve import serve_deployments
 
     serve_deployments(
@@ -109,7 +123,8 @@ def serve(
         annotating=Annotating(
             function=function, function_block=function_block, allow_unmatched_labels=allow_unmatched_labels
         ),
-        nightly=Nightly(cron=nightly, timezone=timezone, project_id=project),
+        scope=Scope(project_id=project, all_tasks=all_tasks),
+        nightly=Nightly(cron=nightly, timezone=timezone),
         runs_at_a_time=limit,
         say=lambda line: stdout.print(line, markup=False),
     )

@@ -152,7 +152,7 @@ def track(
     \b
     Example:
       prefect-cvat --server-host cvat.example.com --auth alice \\
-        track 123 --function nanodet_detection --step 2
+        track 123 --function nanodet_detection --allow-unmatched-labels --step 2
       prefect-cvat --server-host cvat.example.com --auth alice \\
         track 123 --function optical_flow_tracking --label person --direction both
     """  # noqa: D301 (\b keeps click from joining the lines)

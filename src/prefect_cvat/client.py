@@ -180,18 +180,14 @@ class Client:
         return task
 
     def check_project(self, project_id: int) -> None:
-        """Refuse a project whose tasks the organization that this client works in hides.
+        """Make sure that a project is there for this user: CVAT lists none of its tasks where it is not.
 
         Raises:
             NotFoundError: There is no such project.
-            OrganizationError: It is not in the organization that this client works in.
+            OrganizationError: It is not in the organization that this client works in, which hides its tasks.
+            PermissionDeniedError: This user may not see it.
         """
-        if self._transport.organization is None:
-            return
-        try:
-            answer = self._get_by_id("project", project_id)
-        except PermissionDeniedError:  # who has a task of a project may see the task alone
-            return
+        answer = self._get_by_id("project", project_id)
         project = parse_answer(_InOrganization, answer, f"project {project_id}")
         if "organization" in project.model_fields_set:
             self._organization.check(f"project {project_id}", project.organization)

@@ -23,7 +23,13 @@ from prefect_cvat.exceptions import (
 from prefect_cvat.models import Job, Task
 from prefect_cvat.plan import Plan, make_plan, read_task
 
-__all__ = ["FoundTask", "TaskSelection", "find_tasks", "has_unannotated_frames"]
+__all__ = [
+    "FoundTask",
+    "TaskSelection",
+    "check_scope",
+    "find_tasks",
+    "has_unannotated_frames",
+]
 
 
 _OF_ONE_TASK = (NoDataError, UnsupportedTaskError, NotFoundError, PermissionDeniedError, InvalidResponseError)
@@ -82,11 +88,30 @@ class FoundTask:
     jobs: tuple[int, ...] | None
 
 
+def check_scope(project_id: int | None, all_tasks: bool) -> None:
+    """Make sure that it is said where tasks are looked for: a missing number must not mean all projects.
+
+    Raises:
+        ValueError: Neither is given, or both.
+    """
+    if project_id is None and not all_tasks:
+        raise ValueError(
+            "no project is given; set project_id to the number of one, or all_tasks=True for all tasks that"
+            " the user may see"
+        )
+    if project_id is not None and all_tasks:
+        raise ValueError(
+            f"project_id={project_id} and all_tasks=True contradict each other; leave all_tasks out for the"
+            " tasks of the project, or project_id for all that the user may see"
+        )
+
+
 def find_tasks(
     client: Client,
     selection: TaskSelection,
     project_id: int | None = None,
     *,
+    all_tasks: bool = False,
     tell: Callable[[str], object] = lambda _: None,
 ) -> Iterator[FoundTask]:
     """The tasks that a selection says and that can be annotated, oldest first.
@@ -94,15 +119,27 @@ def find_tasks(
     Args:
         client: The server.
         selection: Which tasks.
-        project_id: Only those of this project; None for all that the user may see.
+        project_id: The project that they are in.
+        all_tasks: All that the user may see, in place of those of a project.
         tell: Is told of tasks that cannot be annotated, and why.
 
     Raises:
+        ValueError: Neither a project nor `all_tasks` is given, or both.
         OrganizationError: The project is not in the organization that the client works in.
+        NotFoundError: There is no such project.
+        PermissionDeniedError: The user may not see it.
     """
-    if project_id is not None:
+    check_scope(project_id, all_tasks)
+    return _find_tasks(client, selection, project_id, tell)
+
+
+def _find_tasks(
+    client: Client, selection: TaskSelection, project_id: int | None, tell: Callable[[str], object]
+) -> Iterator[FoundTask]:
+    tasks = client.tasks(**_filters(selection, project_id))
+    if not tasks and project_id is not None and not client.tasks(project_id=project_id):
         client.check_project(project_id)
-    for task in client.tasks(**_filters(selection, project_id)):
+    for task in tasks:
         if selection.name_pattern is not None and not fnmatchcase(task.name, selection.name_pattern):
             continue
         try:

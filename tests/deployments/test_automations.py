@@ -7,10 +7,14 @@ from uuid import uuid4
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
+from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
 
-from prefect_cvat.deployments.automations import CRASHED_RUNS, NEW_TASKS, set_up_automations
+from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.deployments.automations import CRASHED_RUNS, set_up_automations
 from prefect_cvat.deployments.definitions import ANNOTATE_TASK, make_deployments
+from prefect_cvat.deployments.new_tasks import NEW_TASKS, find_automations, log_in_of
+from prefect_cvat.deployments.scope import Scope
 from prefect_cvat.tasks.emit import emit_events
 from prefect_cvat.tasks.events import READY, TaskState, task_event
 
@@ -20,6 +24,9 @@ pytestmark = [
 ]
 
 URL = "https://cvat.example.com"
+PROJECT = Scope(project_id=7)
+EVERYTHING = Scope(all_tasks=True)
+OF_PROJECT = "prefect-cvat: annotate new tasks of project 7 at cvat.example.com"
 
 
 @pytest.fixture
@@ -69,12 +76,23 @@ def runs_of(deployment_id, count):
         time.sleep(0.2)
 
 
+def set_up(scope=None, *, block="automated", url=URL, organization=None):
+    """What `setup` says of the automations for new tasks."""
+    credentials = CvatCredentials(url=url, access_token="not-used", organization=organization)
+    first, *lines = set_up_automations(block, credentials, scope)
+    assert first.startswith(f"automation {CRASHED_RUNS!r} (")
+    return lines
+
+
+def new_tasks():
+    """Of the automations for new tasks: by name, the block that runs log in with."""
+    with get_client(sync_client=True) as prefect:
+        found = list(find_automations(prefect))
+    return {each.name: log_in_of(each)["$ref"]["block_document_slug"] for each in found}
+
+
 def test_a_task_that_is_ready_starts_a_run_with_its_number_and_the_block(deployment):
-    lines = list(set_up_automations("automated", URL, 7))
-    assert lines == [
-        f"automation {CRASHED_RUNS!r} (created)",
-        f"automation {NEW_TASKS!r}: of project 7 at {URL} (created)",
-    ]
+    assert set_up(PROJECT) == [f"automation {OF_PROJECT!r} (created)"]
 
     emit_ready(1, project_id=8)
     emit_ready(2, project_id=None)
@@ -88,61 +106,147 @@ def test_a_task_that_is_ready_starts_a_run_with_its_number_and_the_block(deploym
     assert len(runs_of(deployment, 1)) == 1
 
 
-def test_without_a_project_all_tasks_of_the_server_start_runs(deployment):
-    list(set_up_automations("automated", URL))
+def test_all_tasks_of_the_server_start_runs_where_that_is_asked_for(deployment):
+    assert set_up(EVERYTHING) == [f"automation '{NEW_TASKS} of all projects at cvat.example.com' (created)"]
     emit_ready(1, project_id=8)
     emit_ready(2, project_id=None)
     assert sorted(parameters["task_id"] for parameters in runs_of(deployment, 2)) == [1, 2]
 
 
-def test_doing_it_again_changes_only_what_differs(deployment):
-    list(set_up_automations("automated", URL, 7))
-    assert all("(unchanged)" in line for line in set_up_automations("automated", URL, 7))
+def test_all_tasks_of_an_organization_are_not_those_of_others(deployment, sandbox, client, credentials):
+    made = client.json("POST", "/api/organizations", body={"slug": "vets"})
+    within = credentials.model_copy(update={"organization": "vets"})
+    name = f"{NEW_TASKS} of organization vets at {sandbox.url.removeprefix('http://')}"
+    _, line = set_up_automations("automated", within, EVERYTHING)
+    assert line == f"automation {name!r} (created)"
+    assert automation(name).trigger.match.get("cvat.organization") == [str(made["id"])]
 
-    *_, kept = set_up_automations("automated", URL)
-    assert kept == f"automation {NEW_TASKS!r}: of project 7 at {URL} (unchanged)"
-    *_, changed = set_up_automations("automated", URL, 9)
-    assert changed == f"automation {NEW_TASKS!r}: of project 9 at {URL} (changed)"
-    *_, moved = set_up_automations("automated", "https://other.example.com")
-    assert moved == f"automation {NEW_TASKS!r}: of project 9 at https://other.example.com (changed)"
-    assert automation(NEW_TASKS).trigger.match.get("cvat.project_id") == ["9"]
+    with pytest.raises(ValueError, match="no organization 'nobody'"):
+        list(
+            set_up_automations(
+                "automated", credentials.model_copy(update={"organization": "nobody"}), EVERYTHING
+            )
+        )
+    with pytest.raises(ValueError, match="personal workspace .*pass --project ID"):
+        list(set_up_automations("automated", credentials.model_copy(update={"organization": ""}), EVERYTHING))
+
+
+def test_without_a_project_none_is_made(deployment):
+    assert set_up() == [
+        "automation for new tasks: none is made or changed without --project ID or --all-tasks"
+    ]
+    assert new_tasks() == {}
+
+
+def test_each_server_and_project_has_its_own_and_none_is_changed_without_being_named(deployment):
+    elsewhere = f"{NEW_TASKS} of project 7 at other.example.com:8443"
+    another = f"{NEW_TASKS} of project 9 at cvat.example.com"
+    set_up(PROJECT)
+    left = f"automation {OF_PROJECT!r} (left as it is)"
+
+    assert set_up(Scope(project_id=9), block="second") == [f"automation {another!r} (created)", left]
+    assert set_up(PROJECT, block="third", url="https://other.example.com:8443")[0] == (
+        f"automation {elsewhere!r} (created)"
+    )
+    assert left in set_up(block="fourth", url="https://other.example.com:8443")
+    assert left in set_up(block="fourth")
+
+    assert new_tasks() == {
+        OF_PROJECT: "cvat-credentials/automated",
+        another: "cvat-credentials/second",
+        elsewhere: "cvat-credentials/third",
+    }
+    emit_ready(42, project_id=7)
+    emit_ready(43, project_id=9)
+    emit_ready(44, project_id=7, url="https://other.example.com:8443")
+    started = {run["task_id"]: run["credentials"]["$ref"] for run in runs_of(deployment, 3)}
+    assert {task: block["block_document_slug"] for task, block in started.items()} == {
+        42: "cvat-credentials/automated",
+        43: "cvat-credentials/second",
+        44: "cvat-credentials/third",
+    }
+
+
+def test_doing_it_again_changes_only_what_differs(deployment):
+    set_up(PROJECT)
+    assert set_up(PROJECT) == [f"automation {OF_PROJECT!r} (unchanged)"]
+    assert set_up(PROJECT, block="second") == [
+        f"automation {OF_PROJECT!r} (changed; its runs logged in with cvat-credentials/automated)"
+    ]
+    # a project is of one organization, whichever a log-in names
+    assert set_up(PROJECT, block="second", organization="vets") == [f"automation {OF_PROJECT!r} (unchanged)"]
+
+
+def test_the_one_of_an_earlier_version_is_renamed_for_its_project_and_left_for_any_other(deployment):
+    set_up(PROJECT)
+    with get_client(sync_client=True) as prefect:
+        before = automation(OF_PROJECT)
+        whole = before.model_dump(exclude={"owner_resource", "id", "created", "updated"})
+        prefect.update_automation(before.id, AutomationCore.model_validate({**whole, "name": NEW_TASKS}))
+        prefect.pause_automation(before.id)
+
+    old = (
+        f"automation {NEW_TASKS!r} (left as it is): an earlier version has made it, for project 7 of the server"
+        " cvat-example-com; set up again with --project 7 and its log-in to rename it, or delete it in Prefect's"
+        " pages"
+    )
+    assert old in set_up(Scope(project_id=9))
+    assert old in set_up()
+    assert old in set_up(PROJECT, url="https://other.example.com")
+    assert set_up(PROJECT)[0] == f"automation {OF_PROJECT!r} (changed; its name was {NEW_TASKS!r})"
+    assert NEW_TASKS not in new_tasks()
+    assert (automation(OF_PROJECT).id, automation(OF_PROJECT).enabled) == (before.id, False)
+
+
+def test_two_that_start_runs_on_the_same_tasks_are_told(deployment):
+    everything = f"{NEW_TASKS} of all projects at cvat.example.com"
+    set_up(EVERYTHING)
+    assert set_up(PROJECT)[1] == (
+        f"automation {everything!r} (left as it is): new tasks of project 7 at cvat.example.com start a run by"
+        " it, too; switch one of the two off"
+    )
+    with get_client(sync_client=True) as prefect:
+        prefect.pause_automation(automation(everything).id)
+    assert set_up(PROJECT)[1] == f"automation {everything!r} (left as it is)"
 
 
 def test_one_that_was_switched_off_stays_off(deployment):
-    list(set_up_automations("automated", URL, 7))
+    set_up(PROJECT)
     with get_client(sync_client=True) as prefect:
-        prefect.pause_automation(automation(NEW_TASKS).id)
+        prefect.pause_automation(automation(OF_PROJECT).id)
 
-    list(set_up_automations("automated", URL, 9))
+    set_up(PROJECT, block="second")
 
-    assert not automation(NEW_TASKS).enabled
+    assert not automation(OF_PROJECT).enabled
 
 
 def test_before_there_is_a_deployment_it_says_what_to_do_first(deployment):
-    list(set_up_automations("automated", URL))
+    set_up(PROJECT)
     delete_deployment()
 
-    *_, last = set_up_automations("automated", URL)
+    first, *_ = set_up(PROJECT)
 
-    assert "no deployment 'annotate task/annotate-task' yet" in last
-    assert "prefect-cvat serve" in last
+    assert "no deployment 'annotate task/annotate-task' yet" in first
+    assert "prefect-cvat serve" in first
     assert automation(CRASHED_RUNS).enabled
 
 
 def test_a_deployment_that_was_made_anew_is_the_one_that_is_run(deployment):
-    list(set_up_automations("automated", URL))
+    set_up(PROJECT)
+    set_up(Scope(project_id=9))
     (annotate_task,) = (each for each in make_deployments() if each.full_name == ANNOTATE_TASK)
     delete_deployment()
     again = annotate_task.apply()
 
-    *_, line = set_up_automations("automated", URL)
+    changed, other = set_up(PROJECT)
 
-    assert "(changed)" in line
-    assert automation(NEW_TASKS).actions[0].deployment_id == again != deployment
+    assert "(changed)" in changed
+    assert automation(OF_PROJECT).actions[0].deployment_id == again != deployment
+    assert "it starts a deployment that is gone; set up again with --project 9" in other
 
 
 def test_only_runs_of_these_deployments_are_taken_for_crashed():
-    list(set_up_automations("automated", URL))
+    set_up()
     trigger = automation(CRASHED_RUNS).trigger
     assert trigger.match_related.get("prefect.resource.id") == ["prefect.tag.prefect-cvat"]
     assert all(deployment.tags == ["prefect-cvat"] for deployment in make_deployments())

@@ -4,6 +4,7 @@ import contextlib
 import os
 import subprocess
 import sys
+from uuid import uuid4
 
 import pytest
 from prefect.blocks.system import Secret
@@ -14,10 +15,14 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
 from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.deployments.definitions import credentials_reference, make_deployments
+from prefect_cvat.deployments.nightly import Nightly, set_up_schedule
+from prefect_cvat.deployments.scope import Scope
 from prefect_cvat.deployments.setup import LEASE_STORAGE, set_up, set_up_limits
 from prefect_cvat.deployments.webhook_blocks import SECRET_BLOCK, load_webhook_secret
-from prefect_cvat.exceptions import AuthenticationError, TransportError
+from prefect_cvat.exceptions import AuthenticationError, PermissionDeniedError, TransportError
 from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.sandbox import Sandbox
 from prefect_cvat.tasks.limits import device_limit, ensure_limit, server_limit
 from prefect_cvat.webhooks import list_webhooks
 
@@ -111,6 +116,61 @@ def test_what_has_no_option_stays_by_another_spelling_of_the_address(credentials
     assert (stored.url, stored.ca_bundle) == (url, str(bundle))
 
 
+def test_a_login_to_another_server_does_not_take_the_place_of_one(credentials):
+    credentials.save("first")
+    with Sandbox() as other:
+        elsewhere = CvatCredentials(url=other.url, username=other.user, password=SecretStr(other.password))
+        with pytest.raises(ValueError, match=f"is a log-in to {credentials.url}, .* with --credentials NAME"):
+            list(set_up(elsewhere, credentials="first", work_pool=None))
+        assert CvatCredentials.load("first").url == credentials.url
+        assert any("(created)" in line for line in set_up(elsewhere, credentials="second", work_pool=None))
+
+
+@pytest.fixture
+def stranger(client, sandbox):
+    """Credentials of a user who sees nothing of others."""
+    name = f"stranger-{uuid4().hex[:6]}"
+    client.json(
+        "POST",
+        "/api/auth/register",
+        body={
+            "username": name,
+            "email": f"{name}@example.com",
+            "password1": "a-Long-one-7",
+            "password2": "a-Long-one-7",
+            "first_name": "",
+            "last_name": "",
+        },
+    )
+    return CvatCredentials(url=sandbox.url, username=name, password=SecretStr("a-Long-one-7"))
+
+
+@pytest.mark.parametrize("goes_on", ["automation", "schedule"])
+def test_a_login_that_does_not_see_the_project_of_what_logs_in_with_the_block_is_not_stored(
+    credentials, stranger, project, goes_on
+):
+    block = f"watching-{goes_on}"
+    credentials.save(block)
+    scope = Scope(project_id=project)
+    for deployment in make_deployments(credentials=block):
+        deployment.apply()
+    if goes_on == "automation":
+        list(set_up(None, credentials=block, scope=scope, work_pool=None))
+        message = f"automation 'prefect-cvat: annotate new tasks of project {project} at .*' logs in"
+    else:
+        list(set_up_schedule(scope, Nightly(), credentials_reference(block)))
+        message = "schedule 'nightly' of 'annotate project/annotate-project' logs in"
+
+    with pytest.raises(ValueError, match=rf"{message} .*stranger-.* does not see its project {project}"):
+        list(set_up(stranger, credentials=block, work_pool=None))
+
+    assert CvatCredentials.load(block).username == credentials.username
+    lines = list(set_up(stranger, credentials=f"{block}-stranger", work_pool=None))
+    assert any(f"as {stranger.username} (created)" in line for line in lines)
+    with pytest.raises(PermissionDeniedError):
+        list(set_up(None, credentials=f"{block}-stranger", scope=scope, work_pool=None))
+
+
 def test_a_login_that_does_not_work_is_not_stored(sandbox):
     wrong = CvatCredentials(url=sandbox.url, username="admin", password=SecretStr("wrong"))
 
@@ -156,9 +216,9 @@ def test_a_webhook_is_registered_with_a_new_secret_that_the_receiver_finds(
     receiver = start_receiver()  # has another secret
     target = f"{receiver.url}/webhooks"
 
-    made = list(set_up(credentials, credentials="hooks", project_id=project, webhook=target))
+    made = list(set_up(credentials, credentials="hooks", scope=Scope(project_id=project), webhook=target))
     secret = load_webhook_secret()
-    again = list(set_up(None, credentials="hooks", project_id=project, webhook=target))
+    again = list(set_up(None, credentials="hooks", scope=Scope(project_id=project), webhook=target))
 
     assert f"block secret/{SECRET_BLOCK} (created)" in made
     assert f"block secret/{SECRET_BLOCK} (unchanged)" in again
@@ -170,7 +230,9 @@ def test_a_webhook_is_registered_with_a_new_secret_that_the_receiver_finds(
     assert len([hook for hook in list_webhooks(client) if hook.target_url == target]) == 1
 
     knows = start_receiver(secret=secret)
-    lines = list(set_up(None, credentials="hooks", project_id=project, webhook=f"{knows.url}/webhooks"))
+    lines = list(
+        set_up(None, credentials="hooks", scope=Scope(project_id=project), webhook=f"{knows.url}/webhooks")
+    )
     assert any("has answered a ping with 2" in line for line in lines)
     for line in (*made, *again, *lines):
         assert secret.get_secret_value() not in line
@@ -184,7 +246,12 @@ def test_the_secret_of_the_environment_is_taken_and_not_stored(
     before = is_stored("secret", SECRET_BLOCK) and Secret.load(SECRET_BLOCK).get()
 
     lines = list(
-        set_up(credentials, credentials="hooks", project_id=project, webhook=f"{receiver.url}/webhooks")
+        set_up(
+            credentials,
+            credentials="hooks",
+            scope=Scope(project_id=project),
+            webhook=f"{receiver.url}/webhooks",
+        )
     )
 
     assert any("has answered a ping with 2" in line for line in lines)
@@ -245,6 +312,9 @@ def test_a_token_of_the_environment_is_for_the_server_that_is_named(credentials,
     [
         (["setup", "--project", "7"], 1, "the Prefect server at http://127.0.0.1:9/api does not answer"),
         (["serve", "--nightly", "at night"], 2, "'at night' is not a cron expression"),
+        (["serve", "--nightly", "0 2 * * *"], 2, "pass --project ID too, or --all-tasks"),
+        (["serve", "--project", "7", "--all-tasks"], 2, "--project 7 and --all-tasks contradict each other"),
+        (["setup", "--project", "7", "--all-tasks"], 2, "--project 7 and --all-tasks contradict each other"),
     ],
 )
 def test_the_commands_fail_in_plain_words(arguments, code, message):

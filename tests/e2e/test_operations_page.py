@@ -12,7 +12,6 @@ from docs.conftest import free_port, shell, wheels  # noqa: F401 (fixtures)
 from docs.pages import Page
 from docs.shell import Printed, Shell
 from pictures import picture
-from prefect_cvat.demo import coco_labels
 from prefect_cvat.deployments.definitions import PREFECT_YAML
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.sandbox import Sandbox
@@ -46,8 +45,8 @@ def prefect_address(tmp_path, free_port, monkeypatch):  # noqa: F811
 @pytest.fixture
 def project(client):
     """The number of a project with a task that was made last night."""
-    labels = [label.model_dump(mode="json", exclude_none=True) for label in coco_labels()]
-    project = client.json("POST", "/api/projects", body={"name": "streets", "labels": labels})["id"]
+    body = {"name": "streets", "labels": [{"name": "person"}, {"name": "car"}]}
+    project = client.json("POST", "/api/projects", body=body)["id"]
     task = client.create_task("night-1", [], project_id=project)
     client.upload_images(task.id, {"dark.png": picture()})
     return project
@@ -70,10 +69,12 @@ def test_the_page_runs(sandbox, client, project, prefect_address, shell, free_po
         "127.0.0.1:4200": prefect_address,
         "https://cvat.example.com": sandbox.url,
         "cvat-example-com": server_slug(sandbox.url),
+        "at cvat.example.com": f"at {sandbox.url.removeprefix('http://')}",
         "as robot": "as admin",
         "CVAT_ACCESS_TOKEN=...": f"CVAT_ACCESS_TOKEN={token}",
         "--project 7": f"--project {project}",
         "of project 7 at": f"of project {project} at",
+        "of project 7,": f"of project {project},",
         "project_id=7": f"project_id={project}",
         '"project_id": 7': f'"project_id": {project}',
         "hooks.example.com:8081": receiver,

@@ -105,6 +105,7 @@ def test_two_workers_write_what_one_process_writes_also_when_one_of_them_is_kill
     killer.start()
     report = annotate_project(
         credentials,
+        all_tasks=True,
         tasks=TaskSelection(name_pattern="by two workers"),
         function=FUNCTION,
         settings=RunSettings(use_cache=False),

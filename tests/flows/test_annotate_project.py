@@ -4,7 +4,7 @@ import pytest
 
 from pictures import picture
 from prefect_cvat import task_search
-from prefect_cvat.exceptions import RunsFailedError
+from prefect_cvat.exceptions import NotFoundError, RunsFailedError
 from prefect_cvat.flows.annotate_project import annotate_project
 from prefect_cvat.flows.fan_out import FanOut
 from prefect_cvat.task_search import TaskSelection
@@ -140,6 +140,30 @@ def test_a_task_that_fails_does_not_hold_up_the_others(credentials, client, proj
     with pytest.raises(RunsFailedError, match=f"1 of 2 runs did not complete: task {bad}: .*cursed.png"):
         annotate_project(credentials, project_id, function=FUNCTION, fan_out=HERE)
     assert boxes(client, good) == [0, 1, 2, 3]
+
+
+def test_without_a_project_nothing_is_annotated(credentials, client, project):
+    project_id, add = project
+    task_id = add("a task")
+    with pytest.raises(ValueError, match="no project is given; set project_id .* or all_tasks=True"):
+        annotate_project(credentials, function=FUNCTION, fan_out=HERE)
+    with pytest.raises(ValueError, match=f"project_id={project_id} and all_tasks=True contradict each other"):
+        annotate_project(credentials, project_id, all_tasks=True, function=FUNCTION, fan_out=HERE)
+    assert boxes(client, task_id) == []
+
+
+def test_all_tasks_are_annotated_where_that_is_asked_for(credentials, client, project, make_task):
+    _, add = project
+    inside, outside = add("everywhere-1"), make_task(1)
+    client.json("PATCH", f"/api/tasks/{outside}", body={"name": "everywhere-2"})
+    everywhere = TaskSelection(name_pattern="everywhere-*")
+    report = annotate_project(credentials, all_tasks=True, tasks=everywhere, function=FUNCTION, fan_out=HERE)
+    assert report.completed == [f"task {inside}", f"task {outside}"]
+
+
+def test_a_project_that_is_not_there_is_no_success(credentials):
+    with pytest.raises(NotFoundError):
+        annotate_project(credentials, 987654, function=FUNCTION, fan_out=HERE)
 
 
 def test_without_the_deployment_the_error_says_what_to_do(credentials, project):

@@ -4,6 +4,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import httpx
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.events.filters import EventAnyResourceFilter, EventFilter
@@ -109,16 +110,50 @@ def test_other_projects_are_not_looked_at(credentials, client, project_id, new_t
     assert find_new_tasks(credentials, other) == [theirs]
 
 
-def test_without_a_project_all_tasks_are_looked_at(prefect_server):
+def test_all_tasks_are_looked_at_where_that_is_asked_for(prefect_server):
     with Sandbox() as sandbox:
         credentials = CvatCredentials(
             url=sandbox.url, username=sandbox.user, password=SecretStr(sandbox.password)
         )
-        assert find_new_tasks(credentials) == []
+        assert find_new_tasks(credentials, all_tasks=True) == []
         with credentials.get_client() as client:
             task_id = client.create_task("a task", []).id
             client.upload_images(task_id, {"a.png": picture()})
-        assert find_new_tasks(credentials) == [task_id]
+        assert find_new_tasks(credentials, all_tasks=True) == [task_id]
+
+
+def test_what_one_user_has_seen_of_all_tasks_another_one_has_not(prefect_server):
+    with Sandbox() as sandbox:
+        admin = CvatCredentials(url=sandbox.url, username=sandbox.user, password=SecretStr(sandbox.password))
+        # as Prefect's names see them, the two are one
+        users = [
+            CvatCredentials(url=sandbox.url, username=name, password=SecretStr("a-Long-one-7"))
+            for name in ("a.user", "A_user")
+        ]
+        tasks = []
+        for user in users:
+            words = {
+                "password1": "a-Long-one-7",
+                "password2": "a-Long-one-7",
+                "first_name": "",
+                "last_name": "",
+            }
+            body = {"username": user.username, "email": f"{user.username}@example.com", **words}
+            httpx.post(f"{sandbox.url}/api/auth/register", json=body).raise_for_status()
+            with user.get_client() as client:
+                tasks.append(client.create_task("a task", []).id)
+                client.upload_images(tasks[-1], {"a.png": picture()})
+        assert find_new_tasks(users[1], all_tasks=True) == [tasks[1]]
+        assert find_new_tasks(users[0], all_tasks=True) == [tasks[0]]
+        assert find_new_tasks(admin, all_tasks=True) == tasks
+
+
+def test_without_a_project_nothing_is_looked_at(credentials, project_id, new_task):
+    new_task()
+    with pytest.raises(ValueError, match="no project is given; set project_id .* or all_tasks=True"):
+        find_new_tasks(credentials)
+    with pytest.raises(ValueError, match="contradict each other"):
+        find_new_tasks(credentials, project_id, all_tasks=True)
 
 
 def test_the_first_run_looks_back_as_far_as_it_is_told(credentials, project_id, new_task):
@@ -176,7 +211,7 @@ def test_what_was_remembered_must_be_readable(credentials, project_id, new_task)
 
 def test_the_form_of_the_flow_explains_every_parameter():
     parameters = find_new_tasks.parameters.properties
-    assert set(parameters) == {"credentials", "project_id", "since_hours"}
+    assert set(parameters) == {"credentials", "project_id", "all_tasks", "since_hours"}
     assert all(parameter.get("description") for parameter in parameters.values())
     assert not any("\n" in parameter["description"] for parameter in parameters.values())
 

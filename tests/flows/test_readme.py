@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from ordinary_tasks import create_clip, create_photograph
 from prefect_cvat.auto_annotation import label_spec
-from prefect_cvat.demo import create_demo_clip, create_demo_task
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -34,7 +34,7 @@ def task(sandbox):
     with Client(sandbox.url) as client:
         client.login((sandbox.user, sandbox.password))
         token = client._transport.json("POST", "/api/auth/access_tokens", body={"name": "readme"})["value"]
-        yield create_demo_task(client), token, client
+        yield create_photograph(client), token, client
 
 
 @pytest.fixture
@@ -61,14 +61,9 @@ def commands_of_make(tmp_path):
 
 @pytest.fixture
 def clip(task):
-    """A task of a video, and on its first frame a box that somebody has drawn around the motorcycle."""
+    """A task of a video, and on its first frame boxes that somebody has drawn."""
     _, _, client = task
-    task_id = create_demo_clip(client)
-    motorcycle = next(label.id for label in client.labels(task_id) if label.name == "motorcycle")
-    box = {"type": "rectangle", "frame": 0, "label_id": motorcycle, "source": "manual"}
-    box["points"] = [110, 70, 520, 370]
-    client.create_job_annotations(client.jobs(task_id)[0].id, {"shapes": [box]})
-    return task_id
+    return create_clip(client)
 
 
 @pytest.fixture
@@ -125,7 +120,7 @@ def test_the_code_runs(sandbox, task):
             .replace("task_id=123", f"task_id={task_id}")
         )
         exec(compile(code, "README.md", "exec"), names)
-    assert names["report"].added > 0
+    assert names["report"].labels == {"person": 1}
     from prefect_cvat import annotate_task
 
     spots = client.create_task("spots", [label_spec("spot", None)])

@@ -95,9 +95,11 @@ def evaluate_task(
         from prefect_cvat import Client
         from prefect_cvat.auto_annotation.functions import nanodet_detection
         from prefect_cvat.evaluation import evaluate_task
+        from prefect_cvat.options import Options
 
         with Client("https://cvat.example.com", access_token="...") as client:
-            result = evaluate_task(client, 123, nanodet_detection.create())
+            options = Options(allow_unmatched_labels=True)
+            result = evaluate_task(client, 123, nanodet_detection.create(), options=options)
             print(result.shapes["bbox"].ap)
         ```
 

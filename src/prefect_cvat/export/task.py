@@ -72,9 +72,17 @@ def export_task(
         from prefect_cvat import Client
         from prefect_cvat.auto_annotation.functions import nanodet_detection
         from prefect_cvat.export import export_task
+        from prefect_cvat.options import Options
 
         with Client("https://cvat.example.com", access_token="...") as client:
-            export_task(client, 123, nanodet_detection.create(), folder="dataset", format="yolo")
+            export_task(
+                client,
+                123,
+                nanodet_detection.create(),
+                folder="dataset",
+                format="yolo",
+                options=Options(allow_unmatched_labels=True),
+            )
         ```
 
     Args:

@@ -1,0 +1,72 @@
+"""The examples of help texts and docstrings work as they stand, on a task with far fewer labels than a detector."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer
+
+from ordinary_tasks import create_clip, create_photograph
+from prefect_cvat.cli import app
+
+SOURCE = Path(__file__).parents[2] / "src" / "prefect_cvat"
+SERVER = "cvat.example.com"
+
+pytestmark = pytest.mark.filterwarnings("default")
+
+
+def examples_of_help():
+    """Those that use a built-in function on a task; what they need is there."""
+    for command in typer.main.get_command(app).commands.values():
+        for line in (command.help or "").replace("\\\n", " ").splitlines():
+            if line.strip().startswith("prefect-cvat ") and " 123 --function " in line:
+                yield " ".join(line.split())
+
+
+def examples_of_docstrings():
+    for path in sorted(SOURCE.rglob("*.py")):
+        for block in re.findall(r"^ +```python\n(.*?)^ +```$", path.read_text(), re.MULTILINE | re.DOTALL):
+            if "client, 123" in " ".join(block.split()) or ", 123," in block:
+                yield pytest.param(re.sub("^        ", "", block, flags=re.MULTILINE), id=path.stem)
+
+
+def test_there_are_examples():
+    assert len(list(examples_of_help())) >= 6
+    assert len(list(examples_of_docstrings())) >= 2
+
+
+@pytest.mark.parametrize("example", list(examples_of_help()))
+def test_an_example_of_a_help_text_works(example, sandbox, client, tmp_path):
+    make = create_clip if " track " in example else create_photograph
+    instead = {SERVER: sandbox.url, "alice": f"{sandbox.user}:{sandbox.password}", "123": str(make(client))}
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "prefect_cvat",
+            *(instead.get(word, word) for word in shlex.split(example)[1:]),
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "COLUMNS": "200"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("code", list(examples_of_docstrings()))
+def test_an_example_of_a_docstring_works(code, sandbox, client, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    token = client.json("POST", "/api/auth/access_tokens", body={"name": "example"})["value"]
+    for before, after in (
+        (f"https://{SERVER}", sandbox.url),
+        ('access_token="..."', f"access_token={token!r}"),
+        ("123", str(create_photograph(client))),
+    ):
+        code = code.replace(before, after)
+    exec(compile(code, "example", "exec"), {})
