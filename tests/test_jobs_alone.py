@@ -460,6 +460,9 @@ def test_jobs_are_found_by_their_numbers_by_who_may_see_them_alone(client, annot
     assert [job.id for job in of_owner.jobs] == [job.id for job in of_annotator.jobs] == jobs
     assert of_owner.labels == of_annotator.labels
     assert (of_annotator.task.id, of_annotator.task.name) == (task_id, "a task")
+    assert (of_owner.through_jobs, of_annotator.through_jobs) == (False, True)
+    assert of_owner.jobs == of_annotator.jobs
+    assert all(job.created_date for job in of_owner.jobs)
     with pytest.raises(PermissionDeniedError):
         read_jobs(annotator, task_id, [])
 

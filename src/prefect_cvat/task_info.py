@@ -57,11 +57,20 @@ class TaskInfo:
 
 @dataclass(frozen=True, slots=True)
 class JobsOfTask:
-    """Some jobs of a task, with what is needed to read and change what is in them."""
+    """Some jobs of a task, with what is needed to read and change what is in them.
+
+    Attributes:
+        task: The task.
+        jobs: The jobs.
+        labels: The labels of the task.
+        through_jobs: Whether the jobs alone were asked, because this user may not see the task. Then its size
+            is that up to the last of them, and when it was made is not known.
+    """
 
     task: Task
     jobs: tuple[Job, ...]
     labels: tuple[Label, ...]
+    through_jobs: bool = False
 
 
 def read_task_info(client: Client, task_id: int, jobs: Collection[int] | None = None) -> TaskInfo:
@@ -124,7 +133,7 @@ def read_jobs(client: Client, task_id: int, wanted: Collection[int]) -> JobsOfTa
         if not wanted:
             raise
         jobs = _read_each_job(client, task_id, wanted)
-        return JobsOfTask(_task_of(jobs), tuple(jobs), tuple(client.job_labels(jobs[0].id)))
+        return JobsOfTask(_task_of(jobs), tuple(jobs), tuple(client.job_labels(jobs[0].id)), True)
     found = [job for job in client.jobs(task) if job.id in wanted]
     return JobsOfTask(task, tuple(found), tuple(client.labels(task_id)))
 
