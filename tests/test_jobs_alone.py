@@ -2,6 +2,10 @@
 
 import io
 import itertools
+import json
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -33,6 +37,7 @@ from prefect_cvat.evaluation import evaluate_task
 from prefect_cvat.exceptions import (
     InvalidResponseError,
     NotFoundError,
+    OrganizationError,
     PermissionDeniedError,
     UnsupportedTaskError,
 )
@@ -455,6 +460,9 @@ def test_jobs_are_found_by_their_numbers_by_who_may_see_them_alone(client, annot
     assert [job.id for job in of_owner.jobs] == [job.id for job in of_annotator.jobs] == jobs
     assert of_owner.labels == of_annotator.labels
     assert (of_annotator.task.id, of_annotator.task.name) == (task_id, "a task")
+    assert (of_owner.through_jobs, of_annotator.through_jobs) == (False, True)
+    assert of_owner.jobs == of_annotator.jobs
+    assert all(job.created_date for job in of_owner.jobs)
     with pytest.raises(PermissionDeniedError):
         read_jobs(annotator, task_id, [])
 
@@ -464,3 +472,64 @@ def test_who_is_assigned_jobs_alone_undoes_what_was_written_to_them(client, anno
     jobs = assign(task_id, 0)
     report = annotate(annotator, task_id, jobs)
     assert undo_run(annotator, report.run).removed == report.added
+
+
+# --- organizations, and the command line ---
+
+
+def test_the_organization_of_a_job_is_compared_too(sandbox, client, annotator, assign):
+    slug = f"org-of-jobs-{next(NUMBERS)}"
+    number = client.json("POST", "/api/organizations", body={"slug": slug})["id"]
+    with Client(sandbox.url, organization=slug) as inside:
+        inside.login((sandbox.user, sandbox.password))
+        task_id = numbered(inside, 6, segment_size=2)
+    [job] = assign(task_id, 1)
+    with Client(sandbox.url, organization="") as personal:
+        personal.login((annotator.user().username, "p"))
+        with pytest.raises(
+            OrganizationError,
+            match=rf"job {job} is in the organization number {number}, not in the personal workspace",
+        ):
+            annotate(personal, task_id, [job])
+    assert annotate(annotator, task_id, [job]).added == 4
+
+
+FUNCTION = """
+from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
+
+class create:
+    spec = DetectionFunctionSpec(labels=[label_spec("car", 1)])
+    def detect(self, context, image):
+        return [rectangle(1, [0, 0, 5, 5])]
+"""
+
+
+def test_the_command_line_works_on_jobs_alone(sandbox, client, annotator, assign, tmp_path):
+    task_id = numbered(client, 6, segment_size=2)
+    jobs = assign(task_id, 0, 2)
+    file = tmp_path / "boxes.py"
+    file.write_text(FUNCTION)
+
+    def run(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "prefect_cvat", "--server-host", sandbox.url]
+            + ["--auth", f"{annotator.user().username}:p", "annotate", str(task_id)]
+            + ["--function-file", str(file), *arguments],
+            capture_output=True,
+            text=True,
+            timeout=120,
+            env={**os.environ, "COLUMNS": "300"},
+        )
+
+    refused = run()
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert f"but jobs of it: {jobs[0]}, {jobs[1]}; name those" in " ".join(refused.stderr.split())
+    listed = ",".join(map(str, jobs))
+    tried = run("--jobs", listed, "--dry-run")
+    assert (tried.returncode, tried.stderr) == (0, "")
+    assert "4 frames, 4 to annotate" in tried.stdout
+    assert f"2 jobs to write: {jobs[0]}, {jobs[1]}" in tried.stdout
+    done = run("--jobs", listed, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["added"] == 4
+    assert sorted(shape["frame"] for shape in client.task_annotations(task_id).shapes) == [0, 1, 4, 5]

@@ -21,6 +21,7 @@ from prefect_cvat.exceptions import (
     InvalidResponseError,
     NotFoundError,
     OrganizationError,
+    PermissionDeniedError,
     PrefectCvatError,
 )
 from prefect_cvat.export import export_task
@@ -143,6 +144,8 @@ def test_an_organization_that_the_user_is_not_in_is_named(sandbox, client, conne
     task = own.create_task("of the guest", [label_spec("car", None)]).id
     with pytest.raises(OrganizationError, match=rf"task {task} is in no organization, not in '{lab}'"):
         guest.task(task)
+    with pytest.raises(PermissionDeniedError, match=rf"is this user in the organization '{lab}'\?$"):
+        guest.tasks()
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["its organization is named", "none is named"])

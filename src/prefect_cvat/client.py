@@ -440,7 +440,13 @@ class Client:
         """
         page = 1
         while True:
-            answer = self._transport.json("GET", path, params={**params, "page": page, "page_size": 500})
+            try:
+                answer = self._transport.json("GET", path, params={**params, "page": page, "page_size": 500})
+            except PermissionDeniedError as error:
+                if self._transport.organization:  # CVAT 2.73: who is not in it gets 403 for every list
+                    asked = f"; is this user in the organization {self._transport.organization!r}?"
+                    error.args = (f"{error}{asked}",)
+                raise
             if not isinstance(answer, dict) or not isinstance(answer.get("results"), list):
                 raise InvalidResponseError(f"GET {path} did not answer with a list of results")
             for item in answer["results"]:
