@@ -15,7 +15,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.deployments.runner import RunnerDeployment
 from prefect.exceptions import ObjectNotFound
-from prefect.flows import load_flow_from_entrypoint
+from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.types.entrypoint import EntrypointType
 
 from prefect_cvat.auto_annotation.loading import find_function
@@ -135,7 +135,7 @@ def _reference(block: type[Block], name: str) -> dict[str, Any]:
 def _make_deployment(
     definition: dict[str, Any], credentials: str, annotating: Annotating, scope: Scope
 ) -> RunnerDeployment:
-    flow = load_flow_from_entrypoint(definition["entrypoint"])
+    flow: Flow[..., Any] = load_flow_from_entrypoint(definition["entrypoint"])
     parameters = {**definition["parameters"], "credentials": credentials_reference(credentials)}
     if "function" in parameters:
         parameters |= annotating.parameters()

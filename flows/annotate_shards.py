@@ -223,7 +223,7 @@ def _record_of(report: RunReport, server: str, plan: Plan) -> RunRecord:
             run=report.run,
             server=server,
             task_id=report.task_id,
-            task=plan.info.identity,
+            task=plan.info.identity(plan.jobs),
             started=report.started,
             provenance=report.provenance,
         )

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from types import SimpleNamespace
 
 import numpy as np
@@ -460,18 +461,42 @@ def test_jobs_are_found_by_their_numbers_by_who_may_see_them_alone(client, annot
     assert [job.id for job in of_owner.jobs] == [job.id for job in of_annotator.jobs] == jobs
     assert of_owner.labels == of_annotator.labels
     assert (of_annotator.task.id, of_annotator.task.name) == (task_id, "a task")
-    assert (of_owner.through_jobs, of_annotator.through_jobs) == (False, True)
+    assert of_annotator.identity.jobs == {job.id: job.created_date for job in of_annotator.jobs}
+    assert of_owner.identity.differences(of_annotator.identity) == []
     assert of_owner.jobs == of_annotator.jobs
     assert all(job.created_date for job in of_owner.jobs)
     with pytest.raises(PermissionDeniedError):
         read_jobs(annotator, task_id, [])
 
 
-def test_who_is_assigned_jobs_alone_undoes_what_was_written_to_them(client, annotator, assign, make_task):
+@pytest.mark.parametrize("by", ["the annotator", "who may see the task"])
+@pytest.mark.parametrize("of", ["the annotator", "who may see the task"])
+def test_what_was_written_to_jobs_alone_is_undone(client, annotator, assign, of, by):
+    task_id = numbered(client, 6, segment_size=2)
+    jobs = assign(task_id, 0)
+    who = {"the annotator": annotator, "who may see the task": client}
+    report = annotate(who[of], task_id, jobs)
+    assert undo_run(who[by], report.run).removed == report.added
+    assert not any(any(items) for items in written(client, jobs).values())
+
+
+def test_a_run_on_jobs_alone_is_not_undone_on_jobs_that_were_made_anew(
+    client, annotator, assign, monkeypatch
+):
     task_id = numbered(client, 6, segment_size=2)
     jobs = assign(task_id, 0)
     report = annotate(annotator, task_id, jobs)
-    assert undo_run(annotator, report.run).removed == report.added
+    read = Client.job
+
+    def made_anew(self, job_id):
+        job = read(self, job_id)
+        return job.model_copy(update={"created_date": job.created_date + timedelta(days=1)})
+
+    monkeypatch.setattr(Client, "job", made_anew)
+    with pytest.raises(
+        ValueError, match=rf"was on another task {task_id} .* its job {jobs[0]} was created at "
+    ):
+        undo_run(annotator, report.run)
 
 
 # --- organizations, and the command line ---

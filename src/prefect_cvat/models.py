@@ -338,7 +338,6 @@ class Job(_ServerModel):
     data_original_chunk_type: str = ""
     data_compressed_chunk_type: str = ""
     organization: int | None = None
-    created_date: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -295,7 +295,7 @@ class Run(ABC):
             run=self.report.run,
             server=self.client.url,
             task_id=self.task_id,
-            task=self.plan.info.identity,
+            task=self.plan.info.identity(self.plan.jobs),
             started=self.report.started,
             provenance=self.provenance,
         )

@@ -50,10 +50,9 @@ class TaskInfo:
             return JobChunks(self.jobs, self.meta.chunk_size)
         return TaskChunks(self.meta.size, self.meta.chunk_size)
 
-    @property
-    def identity(self) -> TaskIdentity:
-        """What tells it from a task that has its number on a server that was set up anew."""
-        return TaskIdentity.of(self.task, self.meta.chunks_updated_date, self.jobs[:1])
+    def identity(self, jobs: Sequence[Job]) -> TaskIdentity:
+        """What tells it and some of its jobs from others of their numbers, on a server that was set up anew."""
+        return TaskIdentity.of(self.task, self.meta.chunks_updated_date, jobs)
 
     def page(self, server: str) -> str:
         """The address in CVAT of what this user may see of it: the task, or the first of the jobs."""
