@@ -51,7 +51,7 @@ class TaskInfo:
         return TaskChunks(self.meta.size, self.meta.chunk_size)
 
     def identity(self, jobs: Sequence[Job]) -> TaskIdentity:
-        """What tells it and some of its jobs from others of their numbers, on a server that was set up anew."""
+        """What tells it and some of its jobs from others of their numbers on a server set up anew."""
         return TaskIdentity.of(self.task, self.meta.chunks_updated_date, jobs)
 
     def page(self, server: str) -> str:

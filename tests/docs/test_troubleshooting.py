@@ -44,7 +44,9 @@ def given(sandbox, tmp_path_factory):
         task = client.create_task("a task", [label_spec("person", None)])
         client.upload_images(task.id, {"one.png": picture()})
         folder = tmp_path_factory.mktemp("functions")
-        yield SimpleNamespace(client=client, url=sandbox.url, task=task.id, folder=folder)
+        yield SimpleNamespace(
+            client=client, url=sandbox.url, task=task.id, folder=folder, faults=sandbox.faults
+        )
 
 
 def connect(given, **options):
@@ -182,6 +184,18 @@ def honeypots_are_not_told(given):
 @cause
 def nobody_has_annotated(given):
     evaluate_task(given.client, given.task, function())
+
+
+@cause
+def what_was_stored_is_lost(given):
+    task = given.client.create_task("lossy", [label_spec("person", None)]).id
+    given.client.upload_images(task, {"one.png": picture()})
+    loses = {"kind": "store_part", "share": 0}
+    given.faults.set([{"methods": ["PATCH"], "actions": ["create"], "fault": loses}])
+    try:
+        annotate_task(given.client, task, function(lambda *_: [rectangle(0, [1, 1, 9, 9])]), use_cache=False)
+    finally:
+        given.faults.clear()
 
 
 @cause
