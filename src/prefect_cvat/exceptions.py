@@ -36,7 +36,7 @@ Every error is a `PrefectCvatError` and also the builtin that fits, so that both
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prefect_cvat.report import RunReport
@@ -77,6 +77,16 @@ __all__ = [
 
 class PrefectCvatError(Exception):
     """The root of all errors that this package raises on purpose."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # as they come back from other machines: some take more than the message when they are made
+        return _restore, (type(self), self.args, self.__dict__)
+
+
+def _restore(kind: type[PrefectCvatError], args: tuple[Any, ...], state: dict[str, Any]) -> PrefectCvatError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(state)
+    return error
 
 
 class ApiError(PrefectCvatError):

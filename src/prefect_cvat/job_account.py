@@ -154,10 +154,11 @@ class JobAccount:
     def waiting(self, part: object, annotations: Iterable[dict[str, Any]]) -> list[Waiting]:
         """What of a part of the work is yet to be sent; the same list whenever the same part is named."""
         if part not in self._waiting:
-            self._waiting[part] = self._not_there_yet(annotations)
+            wanted = list(annotations)
+            self._waiting[part] = self._not_there_yet(wanted) if wanted else []
         return self._waiting[part]
 
-    def _not_there_yet(self, annotations: Iterable[dict[str, Any]]) -> list[Waiting]:
+    def _not_there_yet(self, annotations: Sequence[dict[str, Any]]) -> list[Waiting]:
         reusable = self._load_reusable()
         new: list[Waiting] = []
         bodies: list[Waiting] = []

@@ -211,12 +211,11 @@ class Run(ABC):
         frames = [frame.number for frame in batch.frames if frame.number not in annotations.errors]
         with self._named(batch), self._timed("upload"):
             for number, pack in enumerate(annotations.packs()):
-                for job in self.plan.jobs_between(first, last):
-                    self._write(
-                        job.id,
-                        (batch.index, number),
-                        [item for item in pack if job.start_frame <= item["frame"] <= job.stop_frame],
-                    )
+                for job in self.plan.jobs_between(pack[0]["frame"], pack[-1]["frame"]):
+                    items = [item for item in pack if job.start_frame <= item["frame"] <= job.stop_frame]
+                    self._write(job.id, (batch.index, number), items)
+                    if job.stop_frame < pack[-1]["frame"]:  # frames ascend: there is no more of it
+                        self._writers[job.id].rest()
             for job in self.plan.jobs_between(first, last):
                 self._write(job.id, batch.index, (), frames)
             annotations.empty()  # trying this stage again goes on with the next line
