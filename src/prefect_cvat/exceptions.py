@@ -84,7 +84,8 @@ class PrefectCvatError(Exception):
 
 
 def _restore(kind: type[PrefectCvatError], args: tuple[Any, ...], state: dict[str, Any]) -> PrefectCvatError:
-    error = kind.__new__(kind, *args)
+    error = kind.__new__(kind)
+    error.args = args
     error.__dict__.update(state)
     return error
 
