@@ -11,66 +11,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from prefect_cvat.annotation_requests import Standing
+from prefect_cvat.comparison import Comparison, Doubt, GivenUp, Waiting, compare
 from prefect_cvat.identity import AttributeDefaults, identity
 from prefect_cvat.job_files import AnnotationLog, BodyLog, Stored
 from prefect_cvat.refined import RefinedShapes, refined_shapes
 from prefect_cvat.run_record import AnnotationId
 
-__all__ = ["Comparison", "Doubt", "JobAccount", "Waiting"]
-
-Waiting: TypeAlias = tuple[bytes, dict[str, Any]]
-"""An annotation that is to be sent, and its identity."""
-
-
-@dataclass
-class Doubt:
-    """A request whose fate is unknown.
-
-    Attributes:
-        identities: Of the annotations in it.
-        waiting: The list that they are the first of.
-        after: The highest id of each kind that was known when it was sent.
-        until: The time (`time.monotonic`) by which the server has carried it out, or never will.
-    """
-
-    identities: Counter[bytes]
-    waiting: list[Waiting]
-    after: Mapping[str, int]
-    until: float = 0.0
-
-    def is_newer(self, key: AnnotationId) -> bool:
-        """Whether an annotation came after all that was known when the request was sent."""
-        return key[1] > self.after.get(key[0], 0)
-
-
-@dataclass
-class Comparison:
-    """What a job holds, compared with what a run wants it to hold.
-
-    Attributes:
-        absent: What is not there, and nothing that is equal: ids by which it was known, and what it said.
-        unseen: All ids by which what the run wants is not there any more, also where something equal is.
-        doubled_before: What was there too often before the run: all but as many as are wanted.
-        arrived: What has come with a request that had been given up, and takes the place of what is absent.
-        surplus: What has come with such a request and is too much.
-        doubled_by_others: How many others have added that are equal to what the run has added.
-        added: How many of those that the run has added are there.
-        already_there: How many are there that the run did not need to add.
-    """
-
-    absent: list[Stored] = field(default_factory=list)
-    unseen: set[AnnotationId] = field(default_factory=set)
-    arrived: list[Stored] = field(default_factory=list)
-    doubled_before: list[Stored] = field(default_factory=list)
-    surplus: list[Stored] = field(default_factory=list)
-    doubled_by_others: int = 0
-    added: int = 0
-    already_there: int = 0
+__all__ = ["JobAccount"]
 
 
 class JobAccount:
@@ -243,10 +194,8 @@ class JobAccount:
         left = doubt.identities.copy()
         arrived: list[Stored] = []
         for kind, annotation in standing:
-            if not doubt.is_newer((kind, annotation["id"])) or not self._may_be_ours(annotation):
-                continue
-            told = self.identity(annotation)
-            if left[told] > 0:
+            told = self._identity_of_ours(annotation) if doubt.is_newer((kind, annotation["id"])) else None
+            if told is not None and left[told] > 0:
                 left[told] -= 1
                 arrived.append((kind, annotation["id"], told))
         return arrived
@@ -266,8 +215,9 @@ class JobAccount:
         """Take a request for lost; if it is carried out after all, what it brings is the run's own."""
         self._given_up.append(doubt)
 
-    def _may_be_ours(self, annotation: Mapping[str, Any]) -> bool:
-        return annotation.get("source") in self._sources
+    def _identity_of_ours(self, annotation: Mapping[str, Any]) -> bytes | None:
+        """What an annotation says, if it is of a source that the run writes."""
+        return self.identity(annotation) if annotation.get("source") in self._sources else None
 
     # --- when all of the job is written ---
 
@@ -287,51 +237,16 @@ class JobAccount:
         Args:
             standing: All that the job holds.
         """
-        result = Comparison()
         lost = _by_id(self._lost)
-        added = {key: told for key, told in _by_id(self._added).items() if key not in lost}
-        reused = {key: told for key, told in _by_id(self._reused).items() if key not in lost}
-        wanted = frozenset((*added.values(), *reused.values()))
-        before = {**self.replaceable(), **self.kept()}
-        result.added, result.already_there = len(added), len(reused)
-        spare_before: dict[bytes, list[Stored]] = {}
-        spare_own: dict[bytes, list[Stored]] = {}
-        spare_others: Counter[bytes] = Counter()
-        given_up = [(doubt, doubt.identities.copy()) for doubt in self._given_up]
-        for kind, annotation in standing:
-            key = (kind, annotation["id"])
-            if added.pop(key, None) is not None or reused.pop(key, None) is not None:
-                continue
-            if not self._may_be_ours(annotation) or (key in before and before[key] not in wanted):
-                continue
-            told = self.identity(annotation)
-            if told not in wanted:
-                continue
-            if key in before:
-                spare_before.setdefault(told, []).append((*key, told))
-            elif key in lost or _is_of(key, told, given_up):
-                spare_own.setdefault(told, []).append((*key, told))
-            else:
-                spare_others[told] += 1
-        result.added -= len(added)
-        result.already_there -= len(reused)
-        result.unseen = {*added, *reused}
-        for key, told in (*added.items(), *reused.items()):
-            if own := spare_own.get(told):
-                result.arrived.append(own.pop(0))
-                result.added += 1
-            elif spare_before.get(told):
-                spare_before[told].pop(0)
-                result.already_there += 1
-            elif spare_others[told] > 0:
-                spare_others[told] -= 1
-                result.already_there += 1
-            else:
-                result.absent.append((*key, told))
-        result.doubled_before = [stored for each in spare_before.values() for stored in each]
-        result.surplus = [stored for each in spare_own.values() for stored in each]
-        result.doubled_by_others = spare_others.total()
-        return result
+        return compare(
+            standing,
+            added={key: told for key, told in _by_id(self._added).items() if key not in lost},
+            reused={key: told for key, told in _by_id(self._reused).items() if key not in lost},
+            lost=lost,
+            before={**self.replaceable(), **self.kept()},
+            given_up=GivenUp(self._given_up),
+            identity=self._identity_of_ours,
+        )
 
     def lost(self, absent: Sequence[Stored]) -> list[Waiting]:
         """Take annotations for lost; return them to be sent again.
@@ -364,26 +279,18 @@ class JobAccount:
     def own(self) -> Callable[[str, Mapping[str, Any]], bool]:
         """What tells what the run has added and nobody has changed; to be asked about a job once."""
         added = _by_id(self._added)
-        given_up = [(doubt, doubt.identities.copy()) for doubt in self._given_up]
+        given_up = GivenUp(self._given_up)
 
         def is_ours(kind: str, annotation: Mapping[str, Any]) -> bool:
             key = (kind, annotation["id"])
             if (told := added.get(key)) is not None:
                 return told == self.identity(annotation)
-            if not any(doubt.is_newer(key) for doubt, _ in given_up) or not self._may_be_ours(annotation):
+            if not given_up.may_bring(key):
                 return False
-            return _is_of(key, self.identity(annotation), given_up)
+            told = self._identity_of_ours(annotation)
+            return told is not None and given_up.bring(key, told)
 
         return is_ours
-
-
-def _is_of(key: AnnotationId, told: bytes, given_up: Iterable[tuple[Doubt, Counter[bytes]]]) -> bool:
-    """Whether an annotation has come with a request that had been given up."""
-    for doubt, left in given_up:
-        if left[told] > 0 and doubt.is_newer(key):
-            left[told] -= 1
-            return True
-    return False
 
 
 def _by_id(log: Iterable[Stored]) -> dict[AnnotationId, bytes]:

@@ -27,21 +27,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from prefect_cvat.annotation_requests import Standing, each_annotation, frames_of
+from prefect_cvat.annotation_requests import Standing, frames_of
 from prefect_cvat.client import Client
+from prefect_cvat.comparison import Comparison
 from prefect_cvat.counted import counted
-from prefect_cvat.exceptions import ApiError, PrefectCvatError, RunStoppedError, UploadError
 from prefect_cvat.existing import Existing
 from prefect_cvat.identity import AttributeDefaults
-from prefect_cvat.job_account import Comparison, Doubt, JobAccount, Waiting
-from prefect_cvat.job_files import Stored
-from prefect_cvat.job_requests import UNKNOWN_FATE, JobRequests, seconds_at_work
-from prefect_cvat.models import Job, LabeledData
+from prefect_cvat.job_account import JobAccount
+from prefect_cvat.job_requests import JobRequests
+from prefect_cvat.job_sender import JobSender
+from prefect_cvat.models import Job
 from prefect_cvat.replacement import Replacement
 from prefect_cvat.run_lock import RunLock
 from prefect_cvat.run_record import AnnotationId, JobRecord
@@ -128,7 +127,6 @@ class JobWriter:
         self.missing = 0
         self.doubled_by_others = 0
         settings = Settings()
-        self._late_commit_seconds = settings.late_commit_seconds
         self._stale_read_seconds = settings.stale_read_seconds
         self._requests = job_requests(client, job.id)
         defaults = defaults or {}
@@ -136,24 +134,30 @@ class JobWriter:
         self._account = JobAccount(folder, job.id, sources, defaults, recognizes_refined=recognizes_refined)
         self._replacement = Replacement(existing, defaults)
         self._record = record or JobRecord(job.id)
-        self._run_lock = lock
-        self._stopped = stopped or threading.Event()
+        self._sender = JobSender(
+            job.id,
+            self._requests,
+            self._account,
+            self._record,
+            lock=lock,
+            stopped=stopped or threading.Event(),
+            attempts=ATTEMPTS,
+            late_commit_seconds=settings.late_commit_seconds,
+        )
         self._lock = threading.Lock()
         self._done: set[object] = set()
-        self._doubts: list[Doubt] = []
         self._unseen: set[AnnotationId] = set()
         self._is_verified = False
 
     @property
     def unsettled(self) -> int:
         """How many annotations have been sent of which it is not known whether they are there, or will be."""
-        return sum(doubt.identities.total() for doubt in self._doubts)
+        return self._sender.unsettled
 
     @property
     def seconds_until_settled(self) -> float:
         """Seconds until whatever a client has given up must have been carried out."""
-        until = max((doubt.until for doubt in self._doubts), default=0.0)
-        return max(0.0, until - time.monotonic())
+        return self._sender.seconds_until_settled
 
     def begin(self) -> None:
         """Remember all that the job holds. To be called of all jobs before anything is written to any."""
@@ -177,15 +181,14 @@ class JobWriter:
             if part in self._done:
                 return
             self._begin()
-            self._settle(0.0)
+            self._sender.settle(0.0)
             waiting = self._account.waiting(part, annotations)
             self._is_verified = False
-            while waiting:
-                self._send(waiting)
+            self._sender.send_all(waiting)
             self._account.done(part)
             self._done.add(part)
             self._replacement.cover(frames)
-            self.already_there = self._account.reused
+            self.added, self.already_there = self._sender.added, self._account.reused
 
     def replace(self, originals: Iterable[Mapping[str, Any]]) -> None:
         """Remove these at the end, when what takes their place is there, if nobody has changed them since.
@@ -224,10 +227,10 @@ class JobWriter:
     def undo(self) -> None:
         """Remove what this run has added to the job, but for what somebody has changed since."""
         with self._lock:
-            self._stopped = threading.Event()  # the run has been stopped; this is to be done all the same
-            self._settle(0.0)
+            self._sender.go_on()  # the run has been stopped; this is to be done all the same
+            self._sender.settle(0.0)
             if self._account.may_have_added:
-                self._remove_own()
+                self._sender.remove_own()
             self.added = 0
             self._record.settled()
 
@@ -236,116 +239,15 @@ class JobWriter:
     def _read(self) -> Iterator[Standing]:
         return self._requests.read()
 
-    def _pause(self, seconds: float) -> None:
-        if self._stopped.wait(seconds):
-            raise RunStoppedError(f"job {self.job.id}: the run was stopped while it waited for the server")
-
     def _begin(self) -> None:
         if not self._account.has_baseline:
             self._account.take_baseline(self._read(), self._existing.removes)
-
-    def _send(self, waiting: list[Waiting]) -> None:
-        """Send of what waits as much as one request takes; what has arrived waits no longer."""
-        for attempt in range(1, ATTEMPTS + 1):
-            part = self._requests.first_of(waiting)
-            doubt = self._account.doubt(part, waiting)
-            self._record.sending((told for told, _ in part), doubt.after)
-            if self._run_lock is not None:
-                self._run_lock.sending(self.job.id)
-            try:
-                answer = self._requests.create(part)
-            except UNKNOWN_FATE as error:
-                delay = self._requests.retry_delay(attempt)
-                seconds = seconds_at_work(error, self._late_commit_seconds)
-                if seconds is not None:
-                    logger.warning(
-                        "job %d: %s; looking what is there (attempt %d)", self.job.id, error, attempt
-                    )
-                    doubt.until = time.monotonic() + seconds
-                    self._doubts.append(doubt)
-                    if self._settle(delay):
-                        return
-                if attempt == ATTEMPTS:
-                    raise
-                if seconds is None:
-                    self._note_settled()
-                    self._pause(delay)
-            except ApiError as error:  # a refusal: nothing was done
-                self._note_settled()
-                self._requests.make_smaller(part, error)
-            else:
-                self._take_answer(part, answer)
-                del waiting[: len(part)]
-                self._note_settled()
-                return
-
-    def _note_settled(self) -> None:
-        """Nothing is under way any more; what was sent has arrived, or never will."""
-        if self._run_lock is not None and not self._doubts:
-            self._run_lock.settled(self.job.id)
-
-    def _take_answer(self, part: Sequence[Waiting], answer: LabeledData) -> None:
-        """Note what has arrived, and compare it with what was sent: CVAT may drop things silently."""
-        stored = self._account.stored(each_annotation(answer))
-        self._note_added(stored)
-        sent = Counter(told for told, _ in part)
-        arrived = Counter(told for _, _, told in stored)
-        if arrived != sent:
-            self._refuse(sent, arrived, stored)
-
-    def _refuse(self, sent: Counter[bytes], arrived: Counter[bytes], stored: Sequence[Stored]) -> NoReturn:
-        """Remove what was stored otherwise than it was sent."""
-        message = (
-            f"job {self.job.id}: {counted(sent.total(), 'annotation was', 'annotations were')} sent,"
-            f" the server says that it stored {arrived.total()},"
-            f" of which {(arrived & sent).total()} are as they were sent"
-        )
-        try:
-            self._remove_own(stored)
-        except PrefectCvatError as error:
-            raise UploadError(f"{message}; removing these again failed: {error}") from error
-        raise UploadError(f"{message}; these have been removed again")
-
-    def _settle(self, first_delay: float) -> bool:
-        """Find out about all writes of unknown fate; return whether the last one has arrived as a whole."""
-        has_arrived = True
-        while self._doubts:
-            doubt = self._doubts[0]
-            arrived = self._await_arrival(doubt, first_delay)
-            has_arrived = len(arrived) == doubt.identities.total()
-            self._note_added(arrived)
-            self._account.take_arrived(arrived, doubt)
-            if not has_arrived:
-                doubt.identities -= Counter(told for _, _, told in arrived)
-                self._account.give_up(doubt)
-            del self._doubts[0]
-        self._note_settled()
-        return has_arrived
-
-    def _await_arrival(self, doubt: Doubt, first_delay: float) -> list[Stored]:
-        """Look at the job until all of a write is there, or until the server cannot be at it any more."""
-        arrived: list[Stored] = []
-        for is_last in self._requests.each_change(doubt.until, first_delay, self._pause):
-            try:
-                arrived = self._account.find_arrived(self._read(), doubt)
-            except UNKNOWN_FATE:
-                if is_last:
-                    raise
-            if len(arrived) == doubt.identities.total():
-                break
-        return arrived
-
-    def _note_added(self, added: Sequence[Stored]) -> None:
-        """Record what has arrived, and remember its ids."""
-        self._record.added(added)
-        self._account.note_added(added)
-        self.added += len(added)
 
     # --- when all is written ---
 
     def _verify(self) -> None:
         self._begin()
-        self._settle(0.0)
+        self._sender.settle(0.0)
         self._account.rest()
         if not self._account.wants_anything:
             self._is_verified = True
@@ -356,13 +258,11 @@ class JobWriter:
                 break
             missing = counted(len(result.absent), "annotation is", "annotations are")
             logger.warning("job %d: %s missing, and sent again", self.job.id, missing)
-            waiting = self._account.lost(result.absent)
-            while waiting:
-                self._send(waiting)
+            self._sender.send_all(self._account.lost(result.absent))
             result = self._look_for_missing()
-        self._note_added(result.arrived)
+        self._sender.note_added(result.arrived)
         if result.surplus:
-            self._remove_own(result.surplus)
+            self._sender.remove_own(result.surplus)
         self.added, self.already_there = result.added, result.already_there
         self.missing = len(result.absent)
         self.doubled_by_others = result.doubled_by_others
@@ -382,7 +282,7 @@ class JobWriter:
             result = self._account.compare(self._read())
             if not result.absent or is_last:
                 return result
-            self._pause(min(delay, max(0.0, until - time.monotonic())))
+            self._sender.pause(min(delay, max(0.0, until - time.monotonic())))
             delay *= 2
 
     def _remove_replaced(self) -> bool:
@@ -402,33 +302,9 @@ class JobWriter:
             self.not_replaced += len(looked.to_go)
             return ()
 
-        for part in self._requests.remove(pick, self._pause):
+        for part in self._requests.remove(pick, self._sender.pause):
             self.removed += len(part)
             self._record.replaced(len(part))
         if is_all_there:
             self._replacement.clear()
         return is_all_there
-
-    def _remove_own(self, only: Sequence[Stored] | None = None) -> None:
-        """Remove what the run has added and nobody has changed.
-
-        Args:
-            only: Some of it; None for all.
-        """
-        chosen = None if only is None else {(kind, number): told for kind, number, told in only}
-
-        def pick(standing: Iterator[Standing], most: int) -> Sequence[Standing]:
-            is_own = self._account.own()
-            picked: list[Standing] = []
-            for kind, annotation in standing:
-                if chosen is None:
-                    is_to_go = is_own(kind, annotation)
-                else:
-                    told = chosen.get((kind, annotation["id"]))
-                    is_to_go = told is not None and told == self._account.identity(annotation)
-                if is_to_go and len(picked) < most:
-                    picked.append((kind, annotation))
-            return picked
-
-        for part in self._requests.remove(pick, self._pause):
-            self._record.removed((kind, annotation["id"]) for kind, annotation in part)

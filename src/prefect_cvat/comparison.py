@@ -1,0 +1,156 @@
+"""What a job holds, compared with what a run wants it to hold.
+
+Knows neither a server nor files.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from prefect_cvat.annotation_requests import Standing
+from prefect_cvat.job_files import Stored
+from prefect_cvat.run_record import AnnotationId
+
+__all__ = ["Comparison", "Doubt", "GivenUp", "Waiting", "compare"]
+
+Waiting: TypeAlias = tuple[bytes, dict[str, Any]]
+"""An annotation that is to be sent, and its identity."""
+
+
+@dataclass
+class Doubt:
+    """A request whose fate is unknown.
+
+    Attributes:
+        identities: Of the annotations in it.
+        waiting: The list that they are the first of.
+        after: The highest id of each kind that was known when it was sent.
+        until: The time (`time.monotonic`) by which the server has carried it out, or never will.
+    """
+
+    identities: Counter[bytes]
+    waiting: list[Waiting]
+    after: Mapping[str, int]
+    until: float = 0.0
+
+    def is_newer(self, key: AnnotationId) -> bool:
+        """Whether an annotation came after all that was known when the request was sent."""
+        return key[1] > self.after.get(key[0], 0)
+
+
+@dataclass
+class Comparison:
+    """What a job holds, compared with what a run wants it to hold.
+
+    Attributes:
+        absent: What is not there, and nothing that is equal: ids by which it was known, and what it said.
+        unseen: All ids by which what the run wants is not there any more, also where something equal is.
+        doubled_before: What was there too often before the run: all but as many as are wanted.
+        arrived: What has come with a request that had been given up, and takes the place of what is absent.
+        surplus: What has come with such a request and is too much.
+        doubled_by_others: How many others have added that are equal to what the run has added.
+        added: How many of those that the run has added are there.
+        already_there: How many are there that the run did not need to add.
+    """
+
+    absent: list[Stored] = field(default_factory=list)
+    unseen: set[AnnotationId] = field(default_factory=set)
+    arrived: list[Stored] = field(default_factory=list)
+    doubled_before: list[Stored] = field(default_factory=list)
+    surplus: list[Stored] = field(default_factory=list)
+    doubled_by_others: int = 0
+    added: int = 0
+    already_there: int = 0
+
+
+class GivenUp:
+    """Requests that have been given up, and may yet be carried out. To be asked about a job once.
+
+    Args:
+        doubts: The requests.
+    """
+
+    def __init__(self, doubts: Iterable[Doubt]) -> None:
+        self._left = [(doubt, doubt.identities.copy()) for doubt in doubts]
+
+    def may_bring(self, key: AnnotationId) -> bool:
+        """Whether an annotation is new enough to have come with one of them."""
+        return any(doubt.is_newer(key) for doubt, _ in self._left)
+
+    def bring(self, key: AnnotationId, told: bytes) -> bool:
+        """Whether an annotation has come with one of them; that counts once."""
+        for doubt, left in self._left:
+            if left[told] > 0 and doubt.is_newer(key):
+                left[told] -= 1
+                return True
+        return False
+
+
+def compare(
+    standing: Iterable[Standing],
+    *,
+    added: dict[AnnotationId, bytes],
+    reused: dict[AnnotationId, bytes],
+    lost: Mapping[AnnotationId, bytes],
+    before: Mapping[AnnotationId, bytes],
+    given_up: GivenUp,
+    identity: Callable[[Mapping[str, Any]], bytes | None],
+) -> Comparison:
+    """Compare what a job holds with what a run wants it to hold.
+
+    Args:
+        standing: All that the job holds.
+        added: What the run has added and has not taken for lost.
+        reused: What was there before the run, and stands for what it would have added.
+        lost: What the run has taken for lost.
+        before: All that was there before the run.
+        given_up: The requests that may have brought something unseen.
+        identity: What an annotation says; None for what the run cannot have made.
+    """
+    added, reused = dict(added), dict(reused)
+    wanted = frozenset((*added.values(), *reused.values()))
+    result = Comparison(added=len(added), already_there=len(reused))
+    spare_before: dict[bytes, list[Stored]] = {}
+    spare_own: dict[bytes, list[Stored]] = {}
+    spare_others: Counter[bytes] = Counter()
+    for kind, annotation in standing:
+        key = (kind, annotation["id"])
+        if added.pop(key, None) is not None or reused.pop(key, None) is not None:
+            continue
+        if key in before and before[key] not in wanted:
+            continue
+        told = identity(annotation)
+        if told is None or told not in wanted:
+            continue
+        if key in before:
+            spare_before.setdefault(told, []).append((*key, told))
+        elif key in lost or given_up.bring(key, told):
+            spare_own.setdefault(told, []).append((*key, told))
+        else:
+            spare_others[told] += 1
+    result.added -= len(added)
+    result.already_there -= len(reused)
+    result.unseen = {*added, *reused}
+    for key, told in (*added.items(), *reused.items()):
+        if own := spare_own.get(told):
+            result.arrived.append(own.pop(0))
+            result.added += 1
+        elif spare_before.get(told):
+            spare_before[told].pop(0)
+            result.already_there += 1
+        elif spare_others[told] > 0:
+            spare_others[told] -= 1
+            result.already_there += 1
+        else:
+            result.absent.append((*key, told))
+    result.doubled_before = _all_of(spare_before)
+    result.surplus = _all_of(spare_own)
+    result.doubled_by_others = spare_others.total()
+    return result
+
+
+def _all_of(by_identity: Mapping[bytes, Sequence[Stored]]) -> list[Stored]:
+    return [stored for each in by_identity.values() for stored in each]

@@ -1,0 +1,221 @@
+"""Sending annotations to a job, each once, whatever becomes of the requests."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import NoReturn
+
+from prefect_cvat.annotation_requests import Standing, each_annotation
+from prefect_cvat.comparison import Doubt, Waiting
+from prefect_cvat.counted import counted
+from prefect_cvat.exceptions import ApiError, PrefectCvatError, RunStoppedError, UploadError
+from prefect_cvat.job_account import JobAccount
+from prefect_cvat.job_files import Stored
+from prefect_cvat.job_requests import UNKNOWN_FATE, JobRequests, seconds_at_work
+from prefect_cvat.models import LabeledData
+from prefect_cvat.run_lock import RunLock
+from prefect_cvat.run_record import JobRecord
+
+__all__ = ["JobSender"]
+
+logger = logging.getLogger(__name__)
+
+
+class JobSender:
+    """Sends annotations to a job, and takes them back; knows of what it has sent whether it has arrived.
+
+    Args:
+        job_id: The job.
+        requests: The requests to it.
+        account: What is known of it.
+        record: Where it is written down what is added.
+        lock: Is told when a write is under way.
+        stopped: Set when the run is to stop: then nothing is waited for any longer.
+        attempts: How often a write is tried whose fate is unknown each time.
+        late_commit_seconds: How long the server may still be at a write that it has not answered.
+
+    Attributes:
+        added: How many annotations have arrived.
+    """
+
+    def __init__(
+        self,
+        job_id: int,
+        requests: JobRequests,
+        account: JobAccount,
+        record: JobRecord,
+        *,
+        lock: RunLock | None,
+        stopped: threading.Event,
+        attempts: int,
+        late_commit_seconds: float,
+    ) -> None:
+        self.added = 0
+        self._job_id = job_id
+        self._requests = requests
+        self._account = account
+        self._record = record
+        self._lock = lock
+        self._stopped = stopped
+        self._attempts = attempts
+        self._late_commit_seconds = late_commit_seconds
+        self._doubts: list[Doubt] = []
+
+    @property
+    def unsettled(self) -> int:
+        """How many annotations have been sent of which it is not known whether they are there, or will be."""
+        return sum(doubt.identities.total() for doubt in self._doubts)
+
+    @property
+    def seconds_until_settled(self) -> float:
+        """Seconds until whatever a client has given up must have been carried out."""
+        until = max((doubt.until for doubt in self._doubts), default=0.0)
+        return max(0.0, until - time.monotonic())
+
+    def go_on(self) -> None:
+        """Wait for what must be waited for, although the run has been stopped."""
+        self._stopped = threading.Event()
+
+    def pause(self, seconds: float) -> None:
+        """Wait.
+
+        Raises:
+            RunStoppedError: The run is to stop.
+        """
+        if self._stopped.wait(seconds):
+            raise RunStoppedError(f"job {self._job_id}: the run was stopped while it waited for the server")
+
+    def send_all(self, waiting: list[Waiting]) -> None:
+        """Send what waits, until nothing waits any longer.
+
+        Raises:
+            UploadError: The server stored something else than was sent.
+            PrefectCvatError: The server refused, or did not answer for good.
+        """
+        while waiting:
+            self._send(waiting)
+
+    def _send(self, waiting: list[Waiting]) -> None:
+        """Send of what waits as much as one request takes; what has arrived waits no longer."""
+        for attempt in range(1, self._attempts + 1):
+            part = self._requests.first_of(waiting)
+            doubt = self._account.doubt(part, waiting)
+            self._record.sending((told for told, _ in part), doubt.after)
+            if self._lock is not None:
+                self._lock.sending(self._job_id)
+            try:
+                answer = self._requests.create(part)
+            except UNKNOWN_FATE as error:
+                delay = self._requests.retry_delay(attempt)
+                seconds = seconds_at_work(error, self._late_commit_seconds)
+                if seconds is not None:
+                    logger.warning(
+                        "job %d: %s; looking what is there (attempt %d)", self._job_id, error, attempt
+                    )
+                    doubt.until = time.monotonic() + seconds
+                    self._doubts.append(doubt)
+                    if self.settle(delay):
+                        return
+                if attempt == self._attempts:
+                    raise
+                if seconds is None:
+                    self._note_settled()
+                    self.pause(delay)
+            except ApiError as error:  # a refusal: nothing was done
+                self._note_settled()
+                self._requests.make_smaller(part, error)
+            else:
+                self._take_answer(part, answer)
+                del waiting[: len(part)]
+                self._note_settled()
+                return
+
+    def _take_answer(self, part: Sequence[Waiting], answer: LabeledData) -> None:
+        """Note what has arrived, and compare it with what was sent: CVAT may drop things silently."""
+        stored = self._account.stored(each_annotation(answer))
+        self.note_added(stored)
+        sent = Counter(told for told, _ in part)
+        arrived = Counter(told for _, _, told in stored)
+        if arrived != sent:
+            self._refuse(sent, arrived, stored)
+
+    def _refuse(self, sent: Counter[bytes], arrived: Counter[bytes], stored: Sequence[Stored]) -> NoReturn:
+        """Remove what was stored otherwise than it was sent."""
+        message = (
+            f"job {self._job_id}: {counted(sent.total(), 'annotation was', 'annotations were')} sent,"
+            f" the server says that it stored {arrived.total()},"
+            f" of which {(arrived & sent).total()} are as they were sent"
+        )
+        try:
+            self.remove_own(stored)
+        except PrefectCvatError as error:
+            raise UploadError(f"{message}; removing these again failed: {error}") from error
+        raise UploadError(f"{message}; these have been removed again")
+
+    def settle(self, first_delay: float) -> bool:
+        """Find out about all writes of unknown fate; return whether the last one has arrived as a whole."""
+        has_arrived = True
+        while self._doubts:
+            doubt = self._doubts[0]
+            arrived = self._await_arrival(doubt, first_delay)
+            has_arrived = len(arrived) == doubt.identities.total()
+            self.note_added(arrived)
+            self._account.take_arrived(arrived, doubt)
+            if not has_arrived:
+                doubt.identities -= Counter(told for _, _, told in arrived)
+                self._account.give_up(doubt)
+            del self._doubts[0]
+        self._note_settled()
+        return has_arrived
+
+    def _await_arrival(self, doubt: Doubt, first_delay: float) -> list[Stored]:
+        """Look at the job until all of a write is there, or until the server cannot be at it any more."""
+        arrived: list[Stored] = []
+        for is_last in self._requests.each_change(doubt.until, first_delay, self.pause):
+            try:
+                arrived = self._account.find_arrived(self._requests.read(), doubt)
+            except UNKNOWN_FATE:
+                if is_last:
+                    raise
+            if len(arrived) == doubt.identities.total():
+                break
+        return arrived
+
+    def note_added(self, added: Sequence[Stored]) -> None:
+        """Record what has arrived, and remember its ids."""
+        self._record.added(added)
+        self._account.note_added(added)
+        self.added += len(added)
+
+    def _note_settled(self) -> None:
+        """Nothing is under way any more; what was sent has arrived, or never will."""
+        if self._lock is not None and not self._doubts:
+            self._lock.settled(self._job_id)
+
+    def remove_own(self, only: Sequence[Stored] | None = None) -> None:
+        """Remove what the run has added and nobody has changed.
+
+        Args:
+            only: Some of it; None for all.
+        """
+        chosen = None if only is None else {(kind, number): told for kind, number, told in only}
+
+        def pick(standing: Iterator[Standing], most: int) -> Sequence[Standing]:
+            is_own = self._account.own()
+            picked: list[Standing] = []
+            for kind, annotation in standing:
+                if chosen is None:
+                    is_to_go = is_own(kind, annotation)
+                else:
+                    told = chosen.get((kind, annotation["id"]))
+                    is_to_go = told is not None and told == self._account.identity(annotation)
+                if is_to_go and len(picked) < most:
+                    picked.append((kind, annotation))
+            return picked
+
+        for part in self._requests.remove(pick, self.pause):
+            self._record.removed((kind, annotation["id"]) for kind, annotation in part)
