@@ -54,6 +54,7 @@ class FollowRun(Run):
 
     in_order: ClassVar[frozenset[str]] = frozenset({"detect_batch", "upload_batch"})
     sources: ClassVar[frozenset[str]] = frozenset({"auto", "semi-auto"})
+    settles_later: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -104,12 +105,7 @@ class FollowRun(Run):
             objects = reader.objects()
         self._objects = [each for each in objects if not each.is_carried]
         self._carried = [each for each in objects if each.is_carried]
-        kinds = {(each.label.id, each.group) for each in self._carried}
-        self._doubled = [
-            (job_id, track)
-            for job_id, track in reader.doubled
-            if (track["label_id"], track.get("group") or 0) in kinds
-        ]
+        self._doubled = reader.doubled
         self.report.seeds = _count_seeds(self._objects)
         self.report.seeds_left_out = dict(reader.left_out)
         if carried := _count_seeds(self._carried):
@@ -159,9 +155,9 @@ class FollowRun(Run):
     def finish_upload(self) -> None:
         """Write the tracks; when all of them stand, remove the shapes that they began with.
 
-        The parts of a track in jobs that have one of its seeds are written after all others. So a seed that
-        is a keyframe in its own job says that all of the track stands. A run after one that was killed needs
-        to know that: it may find only some of the seeds, and must not follow these anew.
+        The parts of a track in jobs that have one of its seeds are written when all others are known to be
+        there. So a seed that is a keyframe in its own job says that all of the track is there. A run after one
+        that was killed needs to know that: it may find only some of the seeds, and must not follow these anew.
         """
         tracks = self._following()
         if not self._is_finished:
@@ -179,14 +175,14 @@ class FollowRun(Run):
             for with_seeds in (False, True):
                 for job_id, number, pack in tracks.packs(with_seeds=with_seeds):
                     self._write(job_id, (with_seeds, number), pack)
-            self._verify()
+                self._verify()
+                if any(writer.missing for writer in self._writers.values()):
+                    return  # the report says so; a seed in a track would say that all of it is there
+            for job_id, track in self._doubled:
+                self._writers[job_id].make_single([track])
             for writer in self._writers.values():
                 writer.finish()
-            # what is not followed anew is not looked for when jobs are verified
-            self._remove(self._doubled)
-            # a seed goes when all of its track is there, which may lie in several jobs
-            is_all_there = not any(writer.missing for writer in self._writers.values())
-            if not self.follow.keep_seeds and is_all_there:
+            if not self.follow.keep_seeds:
                 self._remove(
                     (job_id, {**seed.shape, "id": shape_id})
                     for each in (*self._carried, *tracks.written)

@@ -276,6 +276,10 @@ class JobAccount:
         """Whether the run can have added anything, also by what has not been heard of since."""
         return bool(len(self._added) or self._given_up)
 
+    def added_ids(self) -> set[AnnotationId]:
+        """The ids that the server has given to what the run has added."""
+        return set(_by_id(self._added))
+
     def own(self) -> Callable[[str, Mapping[str, Any]], bool]:
         """What tells what the run has added and nobody has changed; to be asked about a job once."""
         added = _by_id(self._added)

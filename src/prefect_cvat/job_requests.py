@@ -178,14 +178,16 @@ class JobRequests:
         """
         most = self._most_annotations
         unanswered: dict[AnnotationId, Standing] = {}
+        gone: set[AnnotationId] = set()
         attempt, busy = 1, 0
         while True:
             before = self.written_at()
             started = time.monotonic()
             still_there: set[AnnotationId] = set()
-            picked = pick(self._noting(unanswered, still_there), most)
+            picked = pick(self._noting(unanswered, still_there, gone), most)
             seconds = time.monotonic() - started
             if done := [item for key, item in unanswered.items() if key not in still_there]:
+                gone.update(_ids(done))
                 yield done
             unanswered = {}
             if not picked:
@@ -213,6 +215,7 @@ class JobRequests:
                 attempt += 1
             else:
                 attempt, busy = 1, 0
+                gone.update(_ids(part))
                 yield part
                 if len(part) == len(picked) < most:
                     return
@@ -220,12 +223,18 @@ class JobRequests:
                     most = min(2 * most, MOST_AT_ONCE * self._most_annotations)
 
     def _noting(
-        self, watched: dict[AnnotationId, Standing], still_there: set[AnnotationId]
+        self,
+        watched: dict[AnnotationId, Standing],
+        still_there: set[AnnotationId],
+        gone: set[AnnotationId],
     ) -> Iterator[Standing]:
+        """All that the job holds but for what has been deleted: reads may be behind."""
         for kind, annotation in self.read():
-            if (kind, annotation["id"]) in watched:
-                still_there.add((kind, annotation["id"]))
-            yield kind, annotation
+            key = (kind, annotation["id"])
+            if key in watched:
+                still_there.add(key)
+            if key not in gone:
+                yield kind, annotation
 
     def _wait_for(self, error: Exception, before: object, delay: float, pause: Pause) -> None:
         """Wait as long as the server may still be at a deletion, or until it is seen."""
@@ -236,6 +245,10 @@ class JobRequests:
         for _ in self.each_change(time.monotonic() + seconds, delay, pause):
             if self.written_at() != before:
                 return
+
+
+def _ids(part: Sequence[Standing]) -> Iterator[AnnotationId]:
+    return ((kind, annotation["id"]) for kind, annotation in part)
 
 
 def _delete_body(part: Sequence[Standing]) -> dict[str, list[dict[str, Any]]]:

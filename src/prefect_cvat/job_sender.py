@@ -37,9 +37,12 @@ class JobSender:
         stopped: Set when the run is to stop: then nothing is waited for any longer.
         attempts: How often a write is tried whose fate is unknown each time.
         late_commit_seconds: How long the server may still be at a write that it has not answered.
+        stale_read_seconds: How long reads may be behind writes.
 
     Attributes:
         added: How many annotations have arrived.
+        sure_after: The time (`time.monotonic`) after which nothing can arrive any more of writes of unknown
+            fate that have been found: what was found may have been equal annotations of somebody else.
     """
 
     def __init__(
@@ -53,8 +56,10 @@ class JobSender:
         stopped: threading.Event,
         attempts: int,
         late_commit_seconds: float,
+        stale_read_seconds: float,
     ) -> None:
         self.added = 0
+        self.sure_after = 0.0
         self._job_id = job_id
         self._requests = requests
         self._account = account
@@ -63,6 +68,8 @@ class JobSender:
         self._stopped = stopped
         self._attempts = attempts
         self._late_commit_seconds = late_commit_seconds
+        self._stale_read_seconds = stale_read_seconds
+        self._last_write = 0.0
         self._doubts: list[Doubt] = []
 
     @property
@@ -75,6 +82,11 @@ class JobSender:
         """Seconds until whatever a client has given up must have been carried out."""
         until = max((doubt.until for doubt in self._doubts), default=0.0)
         return max(0.0, until - time.monotonic())
+
+    @property
+    def seen_after(self) -> float:
+        """The time (`time.monotonic`) after which reads show all that has been written."""
+        return self._last_write + self._stale_read_seconds
 
     def go_on(self) -> None:
         """Wait for what must be waited for, although the run has been stopped."""
@@ -108,7 +120,7 @@ class JobSender:
             if self._lock is not None:
                 self._lock.sending(self._job_id)
             try:
-                answer = self._requests.create(part)
+                answer = self._create(part)
             except UNKNOWN_FATE as error:
                 delay = self._requests.retry_delay(attempt)
                 seconds = seconds_at_work(error, self._late_commit_seconds)
@@ -133,6 +145,12 @@ class JobSender:
                 del waiting[: len(part)]
                 self._note_settled()
                 return
+
+    def _create(self, part: Sequence[Waiting]) -> LabeledData:
+        try:
+            return self._requests.create(part)
+        finally:
+            self._last_write = time.monotonic()
 
     def _take_answer(self, part: Sequence[Waiting], answer: LabeledData) -> None:
         """Note what has arrived, and compare it with what was sent: CVAT may drop things silently."""
@@ -165,6 +183,7 @@ class JobSender:
             has_arrived = len(arrived) == doubt.identities.total()
             self.note_added(arrived)
             self._account.take_arrived(arrived, doubt)
+            self.sure_after = max(self.sure_after, doubt.until)
             if not has_arrived:
                 doubt.identities -= Counter(told for _, _, told in arrived)
                 self._account.give_up(doubt)
@@ -197,25 +216,32 @@ class JobSender:
             self._lock.settled(self._job_id)
 
     def remove_own(self, only: Sequence[Stored] | None = None) -> None:
-        """Remove what the run has added and nobody has changed.
+        """Remove what the run has added and nobody has changed. What is not there is looked for again.
 
         Args:
             only: Some of it; None for all.
         """
         chosen = None if only is None else {(kind, number): told for kind, number, told in only}
+        unseen = self._account.added_ids() if chosen is None else set(chosen)
 
         def pick(standing: Iterator[Standing], most: int) -> Sequence[Standing]:
             is_own = self._account.own()
             picked: list[Standing] = []
             for kind, annotation in standing:
+                key = (kind, annotation["id"])
+                unseen.discard(key)
                 if chosen is None:
                     is_to_go = is_own(kind, annotation)
                 else:
-                    told = chosen.get((kind, annotation["id"]))
-                    is_to_go = told is not None and told == self._account.identity(annotation)
+                    is_to_go = chosen.get(key) == self._account.identity(annotation)
                 if is_to_go and len(picked) < most:
                     picked.append((kind, annotation))
             return picked
 
-        for part in self._requests.remove(pick, self.pause):
-            self._record.removed((kind, annotation["id"]) for kind, annotation in part)
+        while True:
+            is_last = time.monotonic() >= self.seen_after
+            for part in self._requests.remove(pick, self.pause):
+                self._record.removed((kind, annotation["id"]) for kind, annotation in part)
+            if is_last or not unseen:
+                return
+            self.pause(min(0.5, max(0.0, self.seen_after - time.monotonic())))

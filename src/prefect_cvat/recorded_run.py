@@ -84,10 +84,17 @@ class RecordedJob:
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """A run and what it has left in each job."""
+    """A run and what it has left in each job.
+
+    Attributes:
+        header: The run.
+        jobs: What it has left, by the ids of the jobs.
+        written: The time (`time.time`) of the last write to its record.
+    """
 
     header: RecordHeader
     jobs: dict[int, RecordedJob]
+    written: float
 
 
 class _Line(BaseModel):
@@ -144,6 +151,7 @@ def read_run(run: str) -> RecordedRun:
     """
     header: RecordHeader | None = None
     jobs: dict[int, RecordedJob] = {}
+    written = 0.0
     for path in sorted((Settings().runs_dir / checked_run_id(run)).glob("*.jsonl")):
         lines = _read_lines(path)
         first = next(lines, b"")
@@ -153,6 +161,7 @@ def read_run(run: str) -> RecordedRun:
         if of_file is None:
             continue  # cut short, so nothing was sent
         header = header or of_file
+        written = max(written, path.stat().st_mtime)
         in_file: dict[int, RecordedJob] = {}
         for line in lines:
             try:
@@ -168,7 +177,7 @@ def read_run(run: str) -> RecordedRun:
                 jobs[job_id] = job
     if header is None:
         raise RunNotFoundError(f"the record of run {run!r} in {Settings().runs_dir} is empty")
-    return RecordedRun(header, jobs)
+    return RecordedRun(header, jobs, written)
 
 
 def recorded_runs() -> list[RecordHeader]:

@@ -96,6 +96,7 @@ class RefineRun(Run):
     """
 
     sources: ClassVar[frozenset[str]] = frozenset({"auto", "semi-auto"})
+    settles_later: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -116,6 +117,7 @@ class RefineRun(Run):
         self.provenance.take_options(self.refining)
         self._refiner = ShapeRefiner(function, self.refining.to, tolerance=self.refining.tolerance)
         self._originals: dict[int, bytearray] = {}
+        self._doubled: dict[int, list[Json]] = {}
         self._kinds: set[tuple[str, int]] = set()
         self._labels: set[int] = set()
         self._defaults: dict[int, dict[int, str]] = {}
@@ -132,7 +134,7 @@ class RefineRun(Run):
         self._names = {label.id: label.name for label in plan.info.labels}
         with self._timed("plan"):
             jobs = self._read_originals(plan)
-        if not jobs:
+        if not jobs and not self._doubled:
             raise ValueError(
                 f"task {plan.task.id} ({plan.task.name!r}) has no {self.refining.describe()}"
                 f" on the {counted(len(plan.frames), 'frame')} to look at, so there is nothing to refine"
@@ -140,7 +142,7 @@ class RefineRun(Run):
         plan = replace(
             plan,
             frames=tuple(frame for frame in plan.frames if frame.number in self._originals),
-            jobs=tuple(job for job in plan.jobs if job.id in jobs),
+            jobs=tuple(job for job in plan.jobs if job.id in jobs or job.id in self._doubled),
         )
         self._plan = plan
         return plan
@@ -191,6 +193,12 @@ class RefineRun(Run):
                 self._writers[job_id].replace(originals)
         return super().upload_batch(batch, annotations)
 
+    def finish_upload(self) -> None:
+        """See to it that all is there, once; then remove what was refined, and what is there twice."""
+        for job_id, doubled in self._doubled.items():
+            self._writers[job_id].make_single(doubled)
+        super().finish_upload()
+
     def _look_at(self, frames: Sequence[Frame], box: Box) -> list[_Refined]:
         with closing(open_frames(box, frames)) as opened:
             return [_Refined(frame.number, to_json(self._refine(frame, image))) for frame, image in opened]
@@ -227,12 +235,21 @@ class RefineRun(Run):
             self.report.not_refined += annotations.not_refined
 
     def _read_originals(self, plan: Plan) -> set[int]:
-        """Read what there is to refine, a job and a shape at a time; return the jobs that hold it."""
+        """Read what there is to refine, a job and a shape at a time; return the jobs that hold it.
+
+        Results of other runs that a job holds more than once are noted: when what they were made of is gone,
+        no run would look for them again.
+        """
         is_wanted = self._filter(plan)
         originals: dict[int, bytearray] = {}
         jobs: set[int] = set()
         for job in plan.jobs:
+            results: set[bytes] = set()
             for kind, shape in self.client.each_job_annotation(job.id):
+                if kind == "shapes" and shape["type"] == self.refining.to and shape["source"] in self.sources:
+                    if (told := identity(shape, self._defaults)) in results:
+                        self._doubled.setdefault(job.id, []).append(shape)
+                    results.add(told)
                 if kind == "shapes" and is_wanted(shape):
                     jobs.add(job.id)
                     self._kinds.add((shape["type"], len(shape["points"])))

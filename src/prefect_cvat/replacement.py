@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
+from prefect_cvat.annotated_frames import shown_frames
 from prefect_cvat.annotation_requests import Standing, frames_of, kind_of
 from prefect_cvat.existing import Existing
 from prefect_cvat.identity import AttributeDefaults, identity
@@ -42,15 +43,18 @@ class Replacement:
     Args:
         existing: What becomes of what was there before the run.
         defaults: The attribute values that the server fills in by itself.
+        last_frame: The last frame of the job: CVAT shows a track until it is outside, or to the end.
     """
 
-    def __init__(self, existing: Existing, defaults: AttributeDefaults) -> None:
+    def __init__(self, existing: Existing, defaults: AttributeDefaults, last_frame: int) -> None:
         self._existing = existing
+        self._last_frame = last_frame
         self._defaults = defaults
         self._frames: set[int] = set()
         self._missing: frozenset[int] = frozenset()
         self._originals: dict[AnnotationId, bytes] = {}
         self._doubled: dict[AnnotationId, bytes] = {}
+        self._named_doubled: dict[AnnotationId, bytes] = {}
 
     @property
     def is_needed(self) -> bool:
@@ -69,6 +73,12 @@ class Replacement:
             key = (kind_of(annotation), annotation["id"])
             self._originals[key] = identity(annotation, self._defaults)
 
+    def take_doubled(self, doubled: Iterable[Mapping[str, Any]]) -> None:
+        """Name what an earlier run has left too often, as the server told it."""
+        for annotation in doubled:
+            key = (kind_of(annotation), annotation["id"])
+            self._doubled[key] = self._named_doubled[key] = identity(annotation, self._defaults)
+
     def verified(self, missing_frames: Iterable[int], doubled: Iterable[Stored]) -> None:
         """Take what a verification of the job has shown.
 
@@ -77,12 +87,13 @@ class Replacement:
             doubled: What an earlier run has left there too often.
         """
         self._missing = frozenset(missing_frames)
-        self._doubled = {(kind, number): told for kind, number, told in doubled}
+        self._doubled = {**self._named_doubled, **{(kind, number): told for kind, number, told in doubled}}
 
     def clear(self) -> None:
         """What was named is gone, or stays for good."""
         self._originals.clear()
         self._doubled.clear()
+        self._named_doubled.clear()
 
     def look(
         self,
@@ -122,7 +133,7 @@ class Replacement:
                 continue
             if told != identity(annotation, self._defaults):
                 changed += 1
-            elif not self._missing.isdisjoint(frames):
+            elif not self._missing.isdisjoint(shown_frames(annotation, self._last_frame)):
                 not_replaced += 1
             else:
                 pile = last if key in self._originals else first

@@ -55,12 +55,14 @@ class Run(ABC):
         leaves_out_annotated: Whether such a run can pass over frames, and objects, that are annotated.
         recognizes_refined: Whether a mask or a track that a machine has made of what such a run has written
             stands for it.
+        settles_later: Whether the next run of this kind makes single what is there twice, and knows it again.
     """
 
     in_order: ClassVar[frozenset[str]] = frozenset()
     sources: ClassVar[frozenset[str]] = frozenset({"auto"})
     leaves_out_annotated: ClassVar[bool] = False
     recognizes_refined: ClassVar[bool] = False
+    settles_later: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -279,14 +281,18 @@ class Run(ABC):
         That run may be at its end, and take back what it has added: then what it had written first, and this
         run has left out, must be written by this one.
         """
-        for writer in self._writers.values():
+        writers = self._writers.values()
+        if not self.settles_later:
+            sure_after = max((writer.sure_after for writer in writers), default=0.0)
+            self._is_stopped.wait(max(0.0, sure_after - time.monotonic()))
+        for writer in writers:
             writer.verify()
         until = time.monotonic() + Settings().stale_read_seconds
         delay = 0.5
-        while any(writer.doubled_by_others for writer in self._writers.values()) and time.monotonic() < until:
+        while any(writer.doubled_by_others for writer in writers) and time.monotonic() < until:
             self._is_stopped.wait(min(delay, max(0.0, until - time.monotonic())))
             delay *= 2
-            for writer in self._writers.values():
+            for writer in writers:
                 writer.verify(anew=True)
 
     def _describe(self) -> RecordHeader:

@@ -216,7 +216,7 @@ class SeedReader:
         Raises:
             ValueError: There is nothing.
         """
-        if not self._seeds:
+        if not self._seeds and not self.doubled:
             raise ValueError(self._why_nothing())
         alone = [[seed] for seed in self._seeds.values() if not seed.shape.get("group")]
         for seeds in self._groups():

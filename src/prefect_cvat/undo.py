@@ -124,7 +124,7 @@ def undo_run(client: Client, run: str | Path, *, dry_run: bool = False) -> UndoR
             pickers[job.id].pick(client.each_job_annotation(job.id), 0)
             _issues_to_go(client, job, pickers[job.id])
     else:
-        _remove(client, task.id, jobs, pickers)
+        _remove(client, task.id, jobs, pickers, seen_after=recorded.written + Settings().stale_read_seconds)
     for picker in pickers.values():
         picker.add_to(report)
     return report
@@ -140,12 +140,35 @@ def _check_same_task(header: RecordHeader, now: TaskIdentity) -> None:
         )
 
 
-def _remove(client: Client, task_id: int, jobs: Sequence[Job], pickers: Mapping[int, _Picker]) -> None:
+def _remove(
+    client: Client,
+    task_id: int,
+    jobs: Sequence[Job],
+    pickers: Mapping[int, _Picker],
+    *,
+    seen_after: float,
+) -> None:
+    """Remove what is picked.
+
+    Args:
+        client: The server.
+        task_id: The task.
+        jobs: The jobs.
+        pickers: What picks, by the ids of the jobs.
+        seen_after: The time (`time.time`) after which reads show all that the run has written.
+    """
     with only_run_on(client.url, task_id) as lock:
         lock.wait_for_earlier_write(Settings().late_commit_seconds)
-        for job in jobs:
-            for part in job_requests(client, job.id).remove(pickers[job.id].pick, time.sleep):
-                pickers[job.id].removed(part)
+        to_look_at = list(jobs)
+        while True:
+            is_last = time.time() >= seen_after
+            for job in to_look_at:
+                for part in job_requests(client, job.id).remove(pickers[job.id].pick, time.sleep):
+                    pickers[job.id].removed(part)
+            to_look_at = [job for job in to_look_at if pickers[job.id].gone]
+            if is_last or not to_look_at:
+                break
+            time.sleep(min(0.5, max(0.0, seen_after - time.time())))
         for job in jobs:
             for issue in _issues_to_go(client, job, pickers[job.id]):
                 delete_issue(client, issue.id)
@@ -206,6 +229,12 @@ class _Picker:
         """Note what was removed."""
         self._removed.update((kind, annotation["id"]) for kind, annotation in part)
 
+    @property
+    def gone(self) -> set[AnnotationId]:
+        """What the run has added, and was not there any more at the last look."""
+        annotations = {key for key in self._job.added if key[0] != ISSUES}
+        return annotations - self._removed - self._look.ours - self._look.changed
+
     def is_issue_to_go(self, issue: Issue) -> bool:
         """Whether an issue of the job is to be removed. Each is shown once."""
         return self._issues.is_ours(
@@ -217,10 +246,9 @@ class _Picker:
         report.issues_removed += len(self._issues.ours)
         report.issues_touched += len(self._issues.changed)
         removed = self._look.ours if report.dry_run else self._removed
-        annotations = {key for key in self._job.added if key[0] != ISSUES}
         report.removed += len(removed)
         report.changed += len(self._look.changed)
-        report.gone += len(annotations - removed - self._look.changed)
+        report.gone += len(self.gone)
 
 
 class _Look:

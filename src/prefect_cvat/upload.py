@@ -31,7 +31,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prefect_cvat.annotation_requests import Standing, frames_of
+from prefect_cvat.annotated_frames import shown_frames
+from prefect_cvat.annotation_requests import Standing
 from prefect_cvat.client import Client
 from prefect_cvat.comparison import Comparison
 from prefect_cvat.counted import counted
@@ -127,12 +128,11 @@ class JobWriter:
         self.missing = 0
         self.doubled_by_others = 0
         settings = Settings()
-        self._stale_read_seconds = settings.stale_read_seconds
         self._requests = job_requests(client, job.id)
         defaults = defaults or {}
         self._existing = existing
         self._account = JobAccount(folder, job.id, sources, defaults, recognizes_refined=recognizes_refined)
-        self._replacement = Replacement(existing, defaults)
+        self._replacement = Replacement(existing, defaults, job.stop_frame)
         self._record = record or JobRecord(job.id)
         self._sender = JobSender(
             job.id,
@@ -143,6 +143,7 @@ class JobWriter:
             stopped=stopped or threading.Event(),
             attempts=ATTEMPTS,
             late_commit_seconds=settings.late_commit_seconds,
+            stale_read_seconds=settings.stale_read_seconds,
         )
         self._lock = threading.Lock()
         self._done: set[object] = set()
@@ -158,6 +159,11 @@ class JobWriter:
     def seconds_until_settled(self) -> float:
         """Seconds until whatever a client has given up must have been carried out."""
         return self._sender.seconds_until_settled
+
+    @property
+    def sure_after(self) -> float:
+        """The time (`time.monotonic`) after which nothing of this run can arrive any more."""
+        return self._sender.sure_after
 
     def begin(self) -> None:
         """Remember all that the job holds. To be called of all jobs before anything is written to any."""
@@ -198,6 +204,15 @@ class JobWriter:
         """
         with self._lock:
             self._replacement.take_originals(originals)
+
+    def make_single(self, doubled: Iterable[Mapping[str, Any]]) -> None:
+        """Remove these at the end, before all others: equal ones are there that stay.
+
+        Args:
+            doubled: Annotations of the job, as the server told them.
+        """
+        with self._lock:
+            self._replacement.take_doubled(doubled)
 
     def rest(self) -> None:
         """Keep as little in memory as may be: nothing is written to the job for some time."""
@@ -268,15 +283,15 @@ class JobWriter:
         self.doubled_by_others = result.doubled_by_others
         self._unseen = result.unseen
         bodies = self._account.bodies(result.absent)
-        missing_frames = {frame for _, body in bodies for frame in frames_of(body)}
+        last_frame = self.job.stop_frame
+        missing_frames = {frame for _, body in bodies for frame in shown_frames(body, last_frame)}
         self._replacement.verified(missing_frames, result.doubled_before)
         self._record.settled()
         self._is_verified = True
 
     def _look_for_missing(self) -> Comparison:
         """Compare the job with what was written to it, until nothing is missing, or surely is."""
-        until = time.monotonic() + self._stale_read_seconds
-        delay = min(0.25, self._stale_read_seconds)
+        until, delay = self._sender.seen_after, 0.25
         while True:
             is_last = time.monotonic() >= until
             result = self._account.compare(self._read())
