@@ -476,10 +476,11 @@ def test_what_is_remembered_of_jobs_is_on_disk(client, make_task):
             for i in range(250)
         ]
         client.create_job_annotations(job.id, json.loads(json.dumps({"shapes": old})))
-    run = AnnotateRun(client, task_id, boxes(), Options(use_cache=False))
+    run = AnnotateRun(client, task_id, boxes(), Options(use_cache=False, batch_size=8))
     sizes = []
 
     def look(number):
+        time.sleep(0.02)  # what has been detected is being written by then
         if run._has_baseline:
             sizes.append(sum(_held(writer._account) for writer in run._writers.values()))
 

@@ -156,8 +156,9 @@ class FollowRun(Run):
         """Write the tracks; when all of them stand, remove the shapes that they began with.
 
         The parts of a track in jobs that have one of its seeds are written when all others are known to be
-        there. So a seed that is a keyframe in its own job says that all of the track is there. A run after one
-        that was killed needs to know that: it may find only some of the seeds, and must not follow these anew.
+        there. So a seed that is a keyframe in its own job says that all of the track is there. A run after
+        one that was killed needs to know that: it may find only some of the seeds, and must not follow these
+        anew.
         """
         tracks = self._following()
         if not self._is_finished:
