@@ -44,9 +44,10 @@ e2e: $(VENV)/.installed-dev
 workers: $(VENV)/.installed-dev
 	$(BIN)/pytest tests/e2e/test_workers.py
 
-# uploads under faults and kills, for ten minutes; SEED=2 plays other schedules
+# runs of every kind under faults and kills, beside other machines and people, until 1,000 schedules are played or
+# twenty minutes are over; SEED=2 plays others. `soak.py --mutations` sees that it notices what is broken
 soak: $(VENV)/.installed-dev
-	$(BIN)/python tests/soak/soak.py --schedules 300 --minutes 10 --seed $(or $(SEED),1)
+	$(BIN)/python tests/soak/soak.py --schedules 1000 --minutes 20 --seed $(or $(SEED),1)
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed"'

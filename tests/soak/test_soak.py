@@ -1,23 +1,36 @@
-"""The soak in short; `make soak` plays many more schedules."""
+"""The soak in short: `make soak` plays many more schedules, `soak.py --mutations` all mutations."""
 
 from collections import Counter
 
 import pytest
 
-from soak import soak
+from soak.command import keys_of, soak
+from soak.mutations import MUTATIONS
+from soak.schedule import schedule
+
+NUMBERS = [*range(12)]
 
 
-def test_uploads_are_exactly_once_under_faults_and_kills():
-    outcomes = list(soak.soak(soak.keys_of(1, range(16)), workers=5))
+def test_nothing_is_lost_doubled_or_harmed_under_faults_kills_machines_and_humans():
+    keys = keys_of(1, NUMBERS)
+    assert {schedule(key).kind for key in keys} == {"annotate", "track", "follow", "refine", "undo"}
+    outcomes = list(soak(keys, workers=5))
     assert [(outcome.key, problem) for outcome in outcomes for problem in outcome.problems] == []
-    assert len(outcomes) == 16
+    assert len(outcomes) == len(keys)
     assert sum((outcome.faults for outcome in outcomes), Counter()).total() > 10
     assert sum(outcome.kills for outcome in outcomes) > 0
+    assert sum(outcome.deeds for outcome in outcomes) > 0
+
+
+def test_a_schedule_follows_from_its_key_alone():
+    assert schedule("1/7") == schedule("1/7")
+    assert schedule("1/7") != schedule("1/8")
 
 
 @pytest.mark.parametrize(
-    ("broken", "number"), [("no-verifying", 1), ("manual-is-auto", 3), ("no-waiting", 2)]
+    "mutation", ["jobs-are-not-verified", "all-sources-are-auto", "missing-is-overlooked"]
 )
-def test_the_soak_notices_what_is_broken(broken, number):
-    [outcome] = soak.soak(soak.keys_of(1, [number]), workers=1, broken=broken)
+def test_the_soak_notices_what_is_broken(mutation):
+    [key, *_] = MUTATIONS[mutation].noticed_by
+    [outcome] = soak([key], workers=1, mutation=mutation)
     assert outcome.problems

@@ -1,0 +1,296 @@
+"""Protections that can be taken out, one at a time, to see that the soak notices.
+
+Each is named after what is left of the run without it. It is taken out in the processes of the runs only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from prefect_cvat import job_sender, replacement, run, run_lock, undo
+from prefect_cvat.comparison import GivenUp
+from prefect_cvat.followed_tracks import FollowedTracks
+from prefect_cvat.job_account import JobAccount
+from prefect_cvat.job_requests import JobRequests
+from prefect_cvat.replacement import Replacement
+from prefect_cvat.report import RunReport
+from prefect_cvat.run_lock import RunLock
+from prefect_cvat.run_record import JobRecord
+from prefect_cvat.upload import JobWriter
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A protection that is taken out.
+
+    Attributes:
+        take_out: Takes it out of this process.
+        noticed_by: Keys of schedules that notice.
+    """
+
+    take_out: Callable[[], None]
+    noticed_by: tuple[str, ...] = ()
+
+
+class _EqualToAll:
+    def __eq__(self, _other: object) -> bool:
+        return True
+
+    def __ne__(self, _other: object) -> bool:
+        return False
+
+    def __hash__(self) -> int:
+        return 0
+
+
+def _put(owner: Any, name: str, value: Any) -> Callable[[], None]:
+    return lambda: setattr(owner, name, value)
+
+
+def _jobs_are_not_verified() -> None:
+    def verify(self: Any) -> None:
+        self._is_verified = True
+
+    JobWriter._verify = verify  # type: ignore[method-assign]
+
+
+def _all_sources_are_auto() -> None:
+    original = JobRequests.read
+
+    def read(self: Any) -> Iterator[tuple[str, Json]]:
+        for kind, annotation in original(self):
+            yield kind, {**annotation, "source": "auto"}
+
+    JobRequests.read = read  # type: ignore[method-assign]
+
+
+def _late_commits_are_not_waited_for() -> None:
+    os.environ["PREFECT_CVAT_LATE_COMMIT_SECONDS"] = "0"
+
+
+def _what_is_equal_is_taken_back() -> None:
+    def own(self: Any) -> Callable[[str, Json], bool]:
+        before = {**self.replaceable(), **self.kept()}
+        told = {self.identity(body) for _, body in self._bodies}
+        return lambda kind, a: (kind, a["id"]) not in before and self.identity(a) in told
+
+    JobAccount.own = own  # type: ignore[method-assign, assignment]
+    JobAccount.may_have_added = property(lambda _: True)  # type: ignore[assignment, method-assign]
+
+
+def _baselines_are_taken_late() -> None:
+    def write(self: Any, job_id: int, part: object, annotations: Any, frames: Any = ()) -> None:
+        self._writers[job_id].write(part, annotations, frames)
+
+    run.Run._write = write  # type: ignore[method-assign]
+
+
+def _what_was_changed_is_replaced() -> None:
+    replacement.identity = lambda *_: _EqualToAll()  # type: ignore[assignment, return-value]
+
+
+def _replacements_are_not_looked_for() -> None:
+    verified, look = Replacement.verified, Replacement.look
+
+    def looked(self: Any, standing: Any, most: int, **known: Any) -> Any:
+        return look(self, standing, most, **known)._replace(gone=set())
+
+    Replacement.verified = lambda self, _missing, doubled: verified(self, (), doubled)  # type: ignore[method-assign, misc]
+    Replacement.look = looked  # type: ignore[method-assign]
+
+
+def _missing_is_overlooked() -> None:
+    compare = JobAccount.compare
+
+    def blind(self: Any, standing: Any) -> Any:
+        result = compare(self, standing)
+        result.absent.clear()
+        return result
+
+    JobAccount.compare = blind  # type: ignore[method-assign]
+
+
+def _doubled_of_before_stays() -> None:
+    verified = Replacement.verified
+    Replacement.verified = lambda self, missing, _: verified(self, missing, ())  # type: ignore[method-assign, misc]
+
+
+def _others_are_taken_for_own() -> None:
+    GivenUp.may_bring = GivenUp.bring = lambda *_: True  # type: ignore[method-assign, assignment]
+
+
+def _there_is_no_lock() -> None:
+    only_run_on = run_lock.only_run_on
+
+    @contextlib.contextmanager
+    def no_lock(url: str, task_id: int, jobs: Any = None) -> Iterator[RunLock]:
+        with only_run_on(f"{url}/{os.getpid()}", task_id, jobs) as lock:
+            yield lock
+
+    run.only_run_on = undo.only_run_on = no_lock  # type: ignore[attr-defined]
+
+
+def _undoing_takes_what_was_changed() -> None:
+    look = undo._Look.is_ours
+
+    def is_ours(self: Any, key: Any, told: str) -> bool:
+        return look(self, key, self._job.added.get(key, told))
+
+    undo._Look.is_ours = is_ours  # type: ignore[method-assign]
+
+
+def _undoing_takes_what_is_equal() -> None:
+    undo._Look.is_ours = lambda self, _, told: told in self._job.added.values()  # type: ignore[method-assign]
+
+
+def _seeds_go_first() -> None:
+    packs = FollowedTracks.packs
+    FollowedTracks.packs = lambda self, *, with_seeds: packs(self, with_seeds=not with_seeds)  # type: ignore[method-assign, assignment]
+
+
+def _incomplete_is_green() -> None:
+    RunReport.open_ends = property(lambda _: [])  # type: ignore[assignment, method-assign]
+
+
+def _nothing_is_unknown() -> None:
+    job_sender.seconds_at_work = lambda *_: None  # type: ignore[assignment]
+
+
+MUTATIONS: dict[str, Mutation] = {
+    "": Mutation(lambda: None),
+    "jobs-are-not-verified": Mutation(
+        _jobs_are_not_verified,
+        (
+            "1/306",
+            "1/363",
+            "1/3",
+        ),
+    ),
+    "all-sources-are-auto": Mutation(
+        _all_sources_are_auto,
+        (
+            "1/1",
+            "1/2",
+        ),
+    ),
+    "late-commits-are-not-waited-for": Mutation(
+        _late_commits_are_not_waited_for,
+        (
+            "1/20",
+            "1/172",
+            "1/7",
+        ),
+    ),
+    "writes-of-the-run-before-are-not-waited-for": Mutation(
+        _put(RunLock, "wait_for_earlier_write", lambda *_: None), ("1/1049", "1/499")
+    ),
+    "nothing-is-unknown": Mutation(
+        _nothing_is_unknown,
+        (
+            "1/20",
+            "1/173",
+        ),
+    ),
+    "nothing-is-taken-back": Mutation(_put(JobWriter, "undo", lambda _: None), ("1/41", "1/93", "1/48")),
+    "what-is-equal-is-taken-back": Mutation(
+        _what_is_equal_is_taken_back,
+        (
+            "1/93",
+            "1/406",
+            "1/882",
+        ),
+    ),
+    "baselines-are-taken-late": Mutation(
+        _baselines_are_taken_late,
+        (
+            "1/55",
+            "1/118",
+            "1/168",
+        ),
+    ),
+    "what-was-changed-is-replaced": Mutation(
+        _what_was_changed_is_replaced,
+        (
+            "1/39",
+            "1/58",
+            "1/118",
+        ),
+    ),
+    "replacements-are-not-looked-for": Mutation(
+        _replacements_are_not_looked_for, ("1/651", "1/1134", "1/1199")
+    ),
+    "missing-is-overlooked": Mutation(
+        _missing_is_overlooked,
+        (
+            "1/2",
+            "1/35",
+        ),
+    ),
+    "doubled-of-before-stays": Mutation(
+        _doubled_of_before_stays,
+        (
+            "1/3",
+            "1/180",
+            "1/265",
+        ),
+    ),
+    "others-are-taken-for-own": Mutation(
+        _others_are_taken_for_own,
+        (
+            "1/197",
+            "1/194",
+            "1/53",
+        ),
+    ),
+    "each-spelling-has-a-lock": Mutation(
+        _put(run_lock, "server_identity", lambda url: url), ("1/41", "1/132", "1/168")
+    ),
+    "there-is-no-lock": Mutation(
+        _there_is_no_lock,
+        (
+            "1/41",
+            "1/51",
+        ),
+    ),
+    "undoing-takes-what-was-changed": Mutation(
+        _undoing_takes_what_was_changed,
+        (
+            "1/88",
+            "1/67",
+            "1/309",
+        ),
+    ),
+    "undoing-takes-what-is-equal": Mutation(
+        _undoing_takes_what_is_equal,
+        (
+            "1/101",
+            "1/213",
+            "1/34",
+        ),
+    ),
+    "what-is-sent-is-not-recorded": Mutation(
+        _put(JobRecord, "sending", lambda *_: None), ("1/43", "1/149", "1/114")
+    ),
+    "seeds-go-first": Mutation(
+        _seeds_go_first,
+        (
+            "1/178",
+            "1/52",
+            "1/641",
+        ),
+    ),
+    "incomplete-is-green": Mutation(
+        _incomplete_is_green,
+        (
+            "1/19",
+            "1/3",
+            "1/30",
+        ),
+    ),
+}

@@ -1,0 +1,289 @@
+"""A schedule: all that its seed decides. Pure; it knows neither server nor upload.
+
+What no protocol of CVAT can settle without a word between the machines is kept out: that a run relies on what a
+run of another machine has written, which then fails by its own fault and takes that back. So where there are
+two machines and the function of one is bad, nothing is replaced, no write is of unknown fate, and what stands there is
+looked at after a last good run.
+
+A schedule has one runner or two. A runner is what would be a machine: it has a home of its own (cache, locks,
+records) and its own spelling of the address, and starts runs until one succeeds. Beside them a human may draw,
+correct and delete.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Json = dict[str, Any]
+RunKind = Literal["annotate", "track", "follow", "refine", "undo"]
+
+READ_TIMEOUT = 0.4
+LONGEST_DELAY = 0.6
+"""Seconds until a commit comes after its client has given up; stands for the 60 s of a real server."""
+LATE_COMMIT_SECONDS = 1.5
+"""What the runs are told about that. There is time to spare: many schedules share few cores."""
+STALE_SECONDS = 0.3
+"""By how much reads lag at the most."""
+STALE_READ_SECONDS = 0.8
+"""What the runs are told about that."""
+
+SPELLINGS = (
+    "http://127.0.0.1:{port}",
+    "http://localhost:{port}",
+    "http://127.0.0.1:{port}/",
+    "LOCALHOST:{port}/api/",
+)
+"""Ways to write the address of one server."""
+
+
+@dataclass(frozen=True)
+class Kill:
+    """When a process is to die: some seconds after so many writes were seen, or so many after its start."""
+
+    after: Literal["writes", "seconds"]
+    writes: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Runner:
+    """Who starts runs on the task.
+
+    Attributes:
+        name: Tells it from the other one.
+        home: Where its cache and records are.
+        spelling: How it writes the address of the server.
+        delay: Seconds until it begins.
+        kills: What happens to its first runs; None for nothing.
+        is_bad_at_first: Whether the function of its first run breaks its contract on the last frame.
+        most_runs: It gives up after so many, also without success.
+    """
+
+    name: str
+    home: str
+    spelling: str
+    delay: float = 0.0
+    kills: tuple[Kill | None, ...] = ()
+    is_bad_at_first: bool = False
+    most_runs: int = 99
+
+
+@dataclass(frozen=True)
+class Deed:
+    """Something that the human does.
+
+    Attributes:
+        pause: Seconds since what he did before.
+        what: `draw`, `correct` or `delete`.
+        seed: Decides where, and on what of all that stands there then.
+    """
+
+    pause: float
+    what: Literal["draw", "correct", "delete"]
+    seed: int
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """What is tried.
+
+    Attributes:
+        key: Its seed.
+        kind: The kind of run. `undo` annotates, and then takes that back.
+        layout: How the task is made: `plain`, with a ground-truth job (`gt`), with a pool of ground-truth frames
+            (`gt_pool`), or with two replicas of each job (`consensus`).
+        selected: The frames that are asked for; None for all.
+        lasts: Who makes a last run when all others have ended and nothing goes wrong any more: a runner of a
+            third home if `third`.
+    """
+
+    key: str
+    kind: RunKind
+    layout: str
+    frames: int
+    chunk_size: int
+    segment_size: int
+    overlap: int
+    deleted: tuple[int, ...]
+    existing: str
+    selected: tuple[int, ...] | None
+    direction: str
+    batch_size: int | None
+    rules: tuple[Json, ...]
+    attempts_of_a_write: int
+    seconds_per_frame: float
+    stages_are_retried: bool
+    runners: tuple[Runner, ...]
+    human: tuple[Deed, ...] = ()
+    last: Literal["", "first", "third"] = ""
+    deeds_from: Literal["start", "first write"] = "start"
+
+    @property
+    def lag(self) -> float:
+        """By how many seconds a read may lag."""
+        return STALE_SECONDS if any(r["fault"]["kind"] == "stale_read" for r in self.rules) else 0.0
+
+
+def schedule(key: str) -> Schedule:
+    """The schedule of a key."""
+    rng = random.Random(key)
+    kind: RunKind = rng.choices(["annotate", "track", "follow", "refine", "undo"], [6, 2, 2, 2, 2])[0]
+    layout = "plain"
+    if kind == "annotate":
+        layout = rng.choices(["plain", "gt", "gt_pool", "consensus"], [7, 1, 1, 1])[0]
+    elif kind in ("track", "refine"):
+        layout = rng.choices(["plain", "gt"], [5, 1])[0]
+    frames = rng.randint(4, 14)
+    segment_size = rng.choice([0, rng.randint(3, 6)]) if layout != "gt_pool" else rng.randint(3, 5)
+    overlap = rng.choice([0, 1, 2]) if segment_size and layout == "plain" else 0
+    is_annotate = kind == "annotate"
+    existing = "keep"
+    if kind in ("annotate", "track"):
+        existing = rng.choice(["keep", "clear", "replace_auto"])
+    runners = _runners(rng, kind, existing)
+    human = _human(rng)
+    is_beside = len({each.home for each in runners}) > 1
+    takes_back = is_beside and (kind == "undo" or any(each.is_bad_at_first for each in runners))
+    fails = not takes_back and rng.random() < 0.25
+    rules = [_rule(rng, reads_only=takes_back, is_beside=is_beside) for _ in range(rng.randint(1, 4))]
+    if fails:
+        rules.insert(0, _failing_rule(rng))
+    return Schedule(
+        key=key,
+        kind=kind,
+        layout=layout,
+        frames=frames,
+        chunk_size=rng.randint(1, 5),
+        segment_size=segment_size,
+        overlap=overlap,
+        deleted=tuple(sorted(rng.sample(range(frames), rng.choice([0, 0, 1, 2]))))
+        if is_annotate and layout != "gt_pool"
+        else (),
+        existing=existing,
+        selected=tuple(sorted(rng.sample(range(frames), rng.randint(1, frames))))
+        if is_annotate and rng.random() < 0.25
+        else None,
+        direction=rng.choice(["forward", "forward", "backward", "both"]),
+        batch_size=rng.choice([None, 1, 3]),
+        rules=tuple(rules),
+        attempts_of_a_write=2 if fails else 8,
+        seconds_per_frame=rng.choice([0, 0.01, 0.03]),
+        stages_are_retried=rng.random() < 0.4,
+        runners=runners,
+        human=human,
+        last="third" if rng.random() < 0.25 else "first" if human or len(runners) > 1 else "",
+        deeds_from=rng.choice(["start", "first write"]),
+    )
+
+
+def _runners(rng: random.Random, kind: RunKind, existing: str) -> tuple[Runner, ...]:
+    has_second = rng.random() < 0.35
+    is_beside = has_second and (kind == "undo" or rng.random() < 0.8)
+    may_be_bad = kind != "undo" and (existing == "keep" or not is_beside)
+    dies = rng.random() < 0.45 and not (kind == "undo" and is_beside)
+    first = Runner(
+        "a",
+        "one",
+        SPELLINGS[0],
+        kills=tuple(_kill(rng) for _ in range(rng.randint(1, 3))) if dies else (),
+        is_bad_at_first=rng.random() < 0.15 and may_be_bad,
+        most_runs=rng.randint(1, 2) if kind == "undo" else 99,
+    )
+    if not has_second:
+        return (first,)
+    second = Runner(
+        "b",
+        "two" if is_beside else "one",
+        rng.choice(SPELLINGS[1:]),
+        delay=rng.choice([0, 0, 0, 0.1, 0.3, 0.6]),
+        kills=(_kill(rng),) if rng.random() < 0.25 and kind != "undo" else (),
+        is_bad_at_first=rng.random() < 0.35 and may_be_bad,
+        # a second run beside one that undoes would rely on what is being taken back
+        most_runs=min(rng.choice([1, 2]), 1 if kind == "undo" else 2),
+    )
+    return (first, second)
+
+
+def _human(rng: random.Random) -> tuple[Deed, ...]:
+    if rng.random() > 0.45:
+        return ()
+    deeds = [rng.choice(["draw", "correct", "correct", "delete"]) for _ in range(rng.randint(1, 6))]
+    return tuple(Deed(rng.choice([0, 0.02, 0.05, 0.1, 0.3]), what, rng.randrange(10**6)) for what in deeds)
+
+
+def _kill(rng: random.Random) -> Kill:
+    if rng.random() < 0.8:
+        return Kill("writes", rng.randint(1, 6), rng.choice([0, 0.002, 0.01, 0.03, 0.1, 0.3]))
+    return Kill("seconds", 0, rng.uniform(0.05, 1.5))
+
+
+def _failing_rule(rng: random.Random) -> Json:
+    fault = rng.choice(
+        [
+            {"kind": "reset", "when": "after"},
+            {"kind": "status", "status": 504, "when": "after"},
+            {"kind": "late_commit", "answer": 504, "delay": round(rng.uniform(0.05, LONGEST_DELAY), 3)},
+        ]
+    )
+    return {"methods": ["PATCH"], "path": "/annotations$", "times": 6, "probability": 0.9, "fault": fault}
+
+
+_WRITES: Json = {"methods": ["PATCH"], "path": "/annotations$"}
+_READS: Json = {"methods": ["GET"], "path": "/annotations$"}
+
+
+def _rule(rng: random.Random, *, reads_only: bool, is_beside: bool) -> Json:
+    """A rule. Where a run takes back its own beside another one, no write is of unknown fate.
+
+    Of a write whose fate is unknown a run knows no ids, and what is equal and newer it may take for its own. A broken
+    image or a broken answer makes a run take back its own too, so there are none beside a second machine.
+    """
+    draw = rng.random()
+    when = rng.choice(["before", "after"])
+    if draw < 0.12:
+        fault: Json = {"kind": "stale_read", "seconds": round(rng.uniform(0.05, STALE_SECONDS), 3)}
+        rule = dict(rng.choice([_READS, {"methods": ["GET"]}]))
+    elif draw < 0.24 and not reads_only:
+        fault = {"kind": "store_part", "share": rng.choice([0, 0.25, 0.5, 0.75])}
+        rule = {**_WRITES, "actions": ["create"]}
+    else:
+        places = [
+            _WRITES,
+            {**_WRITES, "actions": ["create"]},
+            {**_WRITES, "actions": ["delete"]},
+            _READS,
+            {"methods": ["GET"], "path": "/data$"},
+            {},
+        ]
+        rule = dict(rng.choices(places, [0, 0, 0, 4, 2, 0] if reads_only else [5, 6, 4, 3, 1, 2])[0])
+        fault = rng.choice(
+            [
+                {"kind": "latency", "seconds": 0, "jitter": LONGEST_DELAY + READ_TIMEOUT, "when": when},
+                {"kind": "bandwidth", "bytes_per_second": rng.choice([500, 5000])},
+                {"kind": "throttle", "retry_after": rng.choice([0, 0, 1])},
+                {"kind": "status", "status": rng.choice([500, 502, 503, 504]), "when": when},
+                {"kind": "reset", "when": when},
+                {"kind": "truncate"},
+                {"kind": "corrupt"},
+                {
+                    "kind": "late_commit",
+                    "answer": rng.choice([504, "reset"]),
+                    "seconds": rng.choice([0, 0.1]),
+                    "delay": round(rng.uniform(0.02, LONGEST_DELAY), 3),
+                },
+                {"kind": "expire_token"},
+            ]
+        )
+    if is_beside and (
+        fault["kind"] == "corrupt" or (fault["kind"] == "truncate" and rule.get("path") != "/annotations$")
+    ):
+        fault = {"kind": "reset", "when": "before" if reads_only else when}
+    return rule | {
+        "fault": fault,
+        "probability": rng.choice([0.2, 0.5, 1]),
+        "after": rng.choice([0, 0, 1, 3]),
+        # what a run sends again may be stored in part each time
+        "times": rng.randint(1, 4) * (2 if fault["kind"] == "store_part" else 1),
+    }
