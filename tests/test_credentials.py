@@ -16,7 +16,7 @@ from pydantic import SecretStr, ValidationError
 
 from prefect_cvat import Client, credentials
 from prefect_cvat.credentials import CvatCredentials
-from prefect_cvat.exceptions import AuthenticationError, NotFoundError, TlsError, TransportError
+from prefect_cvat.exceptions import AuthenticationError, OrganizationError, TlsError, TransportError
 from prefect_cvat.transport import RetryPolicy
 
 ADDRESS = "https://cvat.example.com"
@@ -188,7 +188,7 @@ def test_works_in_the_organization(sandbox, client, token, way):
 
     assert tasks(slug) == []
     assert outside.id in tasks(None)
-    with pytest.raises(NotFoundError, match="organization does not exist"):
+    with pytest.raises(OrganizationError, match="there is no organization 'no-such-organization'"):
         tasks("no-such-organization")
 
 

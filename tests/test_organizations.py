@@ -156,7 +156,7 @@ def test_a_task_of_an_organization_is_worked_on_whether_it_is_named_or_not(
     report = annotate_task(in_it, task_id, Boxes())
     assert (report.frames, report.added) == (6, 6)
     assert export_task(in_it, task_id, folder=tmp_path / "dataset").frames == 6
-    assert task_id in [found.task.id for found in find_tasks(in_it, TaskSelection())]
+    assert task_id in [found.task.id for found in find_tasks(in_it, TaskSelection(), all_tasks=True)]
     assert undo_run(in_it, report.run).removed == 6
     report = track_task(in_it, task_id, Boxes())
     assert report.added > 0

@@ -300,7 +300,7 @@ def test_names_in_prefect_are_the_same_for_one_server():
     keys = {run_key(url, 7, None, "1", "annotate", Options()) for url in (one, other)}
     assert len(keys) == 1
     names = {
-        _variable_name(CvatCredentials(url=url, access_token="x", organization="lab"), 3)
+        _variable_name(CvatCredentials(url=url, access_token="x", organization="lab"), 3, None)
         for url in (one, other)
     }
     assert names == {"cvat_new_tasks_localhost-8080_lab_project_3"}

@@ -120,7 +120,6 @@ def _run(told: Told, answer: Any) -> None:
         PREFECT_CVAT_STALE_READ_SECONDS=str(STALE_READ_SECONDS),
     )
     upload.JobWriter.retry_delay = 0.02
-    upload.JobWriter.late_commit_seconds = LATE_COMMIT_SECONDS
     upload.ATTEMPTS = told.attempts
     logging.getLogger("prefect_cvat").setLevel(logging.CRITICAL)
     if told.stages_are_retried:  # as Prefect does
