@@ -22,7 +22,7 @@ from prefect_cvat.auto_annotation import (
     label_spec,
     select_attribute_spec,
 )
-from prefect_cvat.exceptions import StorageError, UnsupportedTaskError
+from prefect_cvat.exceptions import IncompleteRunError, StorageError, UnsupportedTaskError
 from prefect_cvat.existing import Existing
 from prefect_cvat.follow_run import FollowOptions, FollowRun
 from prefect_cvat.followed_tracks import FollowedTracks
@@ -999,3 +999,34 @@ def test_memory_does_not_grow_with_what_was_found_backwards(tmp_path):
     finally:
         tracemalloc.stop()
     assert long < short + 500_000  # what was found on 1,400 frames more takes 2,000,000 in lists
+
+
+def test_a_seed_stays_as_long_as_a_part_of_its_track_is_missing_in_another_job(world, faults):
+    scene = world(segment_size=4)
+    [seed] = scene.place(scene.shape(1)).shapes
+    fault = {"kind": "store_part", "share": 0}
+    rule = {"methods": ["PATCH"], "actions": ["create"], "fault": fault}
+    faults.set([{**rule, "path": f"jobs/{scene.jobs[1].id}/annotations$"}])
+    with pytest.raises(IncompleteRunError, match="1 not on the server"):
+        scene.run()
+    faults.clear()
+    assert scene.shapes() == [seed]
+    assert scene.tracks() == []  # a track there would say that all of it is there
+    scene.run()
+    assert scene.shapes() == []
+    assert [len(scene.tracks(job)) for job in range(3)] == [1, 1, 1]
+
+
+def test_tracks_that_two_runs_have_left_twice_are_made_single_also_if_nothing_is_left_to_follow(world):
+    scene = world()
+    scene.place(scene.shape(1))
+    scene.run()
+    [track] = scene.tracks()
+    copy = {name: value for name, value in track.items() if name != "id"}
+    copy["shapes"] = [
+        {name: value for name, value in each.items() if name != "id"} for each in copy["shapes"]
+    ]
+    scene.place(tracks=[copy])
+    report = scene.run()
+    assert (report.removed, report.seeds) == (1, 0)
+    assert scene.tracks() == [track]

@@ -678,3 +678,18 @@ def test_a_run_that_was_killed_is_completed_by_running_it_again(sandbox, client,
     assert [shape["type"] for shape in shapes_of(client, task_id)] == ["mask"] * 16
     assert sorted(shape["frame"] for shape in shapes_of(client, task_id)) == list(range(16))
     assert report.already_there == between.count("mask")
+
+
+def test_what_two_runs_have_left_twice_is_made_single_by_the_next_also_if_nothing_is_left_to_refine(
+    client, make_task
+):
+    task_id = make_task(2)
+    [job] = client.jobs(task_id)
+    place(client, job, box(label_ids(client, task_id)["car"]))
+    refine_task(client, task_id, Ellipses())
+    [mask] = shapes_of(client, task_id)
+    place(client, job, {name: value for name, value in mask.items() if name != "id"})
+    place(client, job, {name: value for name, value in {**mask, "source": "manual"}.items() if name != "id"})
+    report = refine_task(client, task_id, Ellipses())
+    assert (report.removed, report.refined) == (1, 0)
+    assert [shape["source"] for shape in shapes_of(client, task_id)] == [mask["source"], "manual"]

@@ -493,3 +493,55 @@ def test_what_is_remembered_of_jobs_is_on_disk(client, make_task):
 
 def _held(account):
     return len(account._reusable or ()) + len(account._reused_ids)
+
+
+@pytest.mark.parametrize("existing", ["clear", "replace_auto"])
+def test_of_a_track_that_is_missing_all_frames_keep_what_they_have(client, make_task, faults, existing):
+    from prefect_cvat import TrackOptions, track_task
+
+    task_id = make_task(8)
+    old = [draw(client, task_id, frame, source="auto")[1]["id"] for frame in range(8)]
+    still = SimpleNamespace(
+        spec=DetectionFunctionSpec(labels=[label_spec("car", 1)]),
+        detect=lambda *_: [rectangle(1, [5, 5, 25, 25])],  # keyframes on the first and the last frame
+        version="still",
+    )
+    faults.set([{**CREATES, "fault": {"kind": "store_part", "share": 0}}])
+    tracking = TrackOptions(smoothing=0, min_length=1)
+    with pytest.raises(IncompleteRunError) as raised:
+        track_task(client, task_id, still, tracking=tracking, existing=existing)
+    faults.clear()
+    assert (raised.value.report.missing, raised.value.report.removed) == (1, 0)
+    assert [item["id"] for _, item in annotations(client, task_id)] == old
+    assert track_task(client, task_id, still, tracking=tracking, existing=existing).removed == 8
+
+
+def test_undo_right_after_a_run_looks_again_for_what_reads_do_not_show_yet(
+    client, make_task, faults, monkeypatch
+):
+    monkeypatch.setenv("PREFECT_CVAT_STALE_READ_SECONDS", "3")
+    task_id = make_task(4)
+    faults.set([{**READS, "fault": {"kind": "stale_read", "seconds": 1}}])
+    time.sleep(0.5)
+    report = annotate_task(client, task_id, boxes())
+    done = undo_run(client, report.run)
+    faults.clear()
+    assert (done.removed, done.gone) == (20, 0)
+    assert annotations(client, task_id) == []
+
+
+def test_a_run_that_fails_looks_again_for_what_reads_do_not_show_yet(client, make_task, faults, monkeypatch):
+    monkeypatch.setenv("PREFECT_CVAT_STALE_READ_SECONDS", "3")
+    task_id = make_task(4, chunk_size=1)
+
+    def fail(number):
+        time.sleep(0.1)
+        if number == 3:
+            raise ZeroDivisionError("told to")
+
+    faults.set([{**READS, "fault": {"kind": "stale_read", "seconds": 1}}])
+    time.sleep(0.5)
+    with pytest.raises(BadFunctionError):
+        annotate_task(client, task_id, boxes(before=fail), batch_size=1, use_cache=False)
+    faults.clear()
+    assert annotations(client, task_id) == []
