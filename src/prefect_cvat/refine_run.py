@@ -240,26 +240,36 @@ class RefineRun(Run):
         Results of other runs that a job holds more than once are noted: when what they were made of is gone,
         no run would look for them again.
         """
-        is_wanted = self._filter(plan)
+        is_chosen = self._filter(plan)
         originals: dict[int, bytearray] = {}
         jobs: set[int] = set()
         for job in plan.jobs:
             results: set[bytes] = set()
             for kind, shape in self.client.each_job_annotation(job.id):
-                if kind == "shapes" and shape["type"] == self.refining.to and shape["source"] in self.sources:
-                    if (told := identity(shape, self._defaults)) in results:
-                        self._doubled.setdefault(job.id, []).append(shape)
-                    results.add(told)
-                if kind == "shapes" and is_wanted(shape):
+                if kind != "shapes" or not is_chosen(shape):
+                    continue
+                if self._is_original(shape):
                     jobs.add(job.id)
                     self._kinds.add((shape["type"], len(shape["points"])))
                     self._labels.add(shape["label_id"])
                     line = to_json([job.id, shape]) + b"\n"  # takes a fraction of the memory
                     originals.setdefault(shape["frame"], bytearray()).extend(line)
+                elif shape["type"] == self.refining.to and shape.get("source") in self.sources:
+                    told = identity(shape, self._defaults)
+                    if told in results:
+                        self._doubled.setdefault(job.id, []).append(shape)
+                    results.add(told)
         self._originals = originals
         return jobs
 
+    def _is_original(self, shape: Mapping[str, Any]) -> bool:
+        options = self.refining
+        types = PROMPTING_TYPES if options.shape_types is None else options.shape_types
+        is_of_source = options.sources is None or (shape.get("source") or "manual") in options.sources
+        return shape["type"] in types and is_of_source
+
     def _filter(self, plan: Plan) -> Callable[[Mapping[str, Any]], bool]:
+        """What tells which shapes are on frames, and of labels, that the run is about."""
         options = self.refining
         frames = {frame.number for frame in plan.frames}
         names = set(self._names.values())
@@ -271,18 +281,7 @@ class RefineRun(Run):
                     + (f"; did you mean {close[0]!r}?" if close else "")
                 )
         labels = {i for i, name in self._names.items() if options.labels is None or name in options.labels}
-        types = frozenset(PROMPTING_TYPES if options.shape_types is None else options.shape_types)
-        sources = None if options.sources is None else frozenset(options.sources)
-
-        def is_wanted(shape: Mapping[str, Any]) -> bool:
-            return (
-                shape["type"] in types
-                and shape["frame"] in frames
-                and shape["label_id"] in labels
-                and (sources is None or (shape.get("source") or "manual") in sources)
-            )
-
-        return is_wanted
+        return lambda shape: shape["frame"] in frames and shape["label_id"] in labels
 
     def _on_frame(self, frame: int) -> dict[bytes, Copies]:
         """The shapes to refine on a frame, by what they say."""

@@ -161,7 +161,8 @@ class SeedReader:
 
     Attributes:
         left_out: How many shapes that were asked for are not followed, by reason.
-        doubled: Machines' tracks that their jobs hold more than once, with the ids of the jobs: all but one.
+        doubled: Tracks that runs like this one have made and their jobs hold more than once, with the ids of
+            the jobs: all but one.
 
     Raises:
         ValueError: The options name a label or a frame that the task does not have.
@@ -201,7 +202,9 @@ class SeedReader:
                 seed.originals.append((job_id, annotation["id"]))
                 here.setdefault(self._place(annotation), []).append(seed)
             elif kind == "tracks" and (source := annotation.get("source")) in ("auto", "semi-auto"):
-                if (digest := identity(annotation, self._defaults)) in tracks:
+                if (digest := identity(annotation, self._defaults)) in tracks and self._may_be_result(
+                    annotation
+                ):
                     self.doubled.append((job_id, dict(annotation)))
                 tracks.add(digest)
                 for shape in _keyframes(annotation):
@@ -276,6 +279,12 @@ class SeedReader:
         if seed is None:
             seed = self._seeds[digest] = SeedShape(dict(shape))
         return seed
+
+    def _may_be_result(self, track: Mapping[str, Any]) -> bool:
+        """Whether a track may have been made by a run like this one: of what was drawn it is `semi-auto`."""
+        sources = self._options.sources
+        is_of_source = track["source"] == "semi-auto" or (sources is not None and "auto" in sources)
+        return is_of_source and track["label_id"] in self._labels
 
     def _why_not(self, shape: Mapping[str, Any]) -> str | None:
         if shape["type"] not in self._types:
