@@ -13,8 +13,9 @@ from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.deployments.definitions import ANNOTATE_PROJECT, credentials_reference, name_blocks_by_id
 from prefect_cvat.deployments.new_tasks import find_automations, log_in_of, project_of
 from prefect_cvat.deployments.scope import Scope
-from prefect_cvat.exceptions import ApiError, NotFoundError
-from prefect_cvat.tasks.events import server_slug
+from prefect_cvat.exceptions import NotFoundError, OrganizationError, PermissionDeniedError
+from prefect_cvat.server_url import server_identity
+from prefect_cvat.task_search import check_project_is_visible
 
 __all__ = ["store_credentials"]
 
@@ -38,13 +39,13 @@ def store_credentials(name: str, given: CvatCredentials | None, stored: CvatCred
     if given is None:
         assert stored is not None
         return f"{stored.url} (unchanged)"
-    if stored is not None and server_slug(stored.url) != server_slug(given.url):
+    if stored is not None and server_identity(stored.url) != server_identity(given.url):
         raise ValueError(
             f"the block cvat-credentials/{name} is a log-in to {stored.url}, with which runs, automations and"
             f" schedules of that server go on; store that to {given.url} in one of its own with --credentials"
             " NAME, or change the URL of the block in Prefect's pages if it is the same server"
         )
-    if stored is not None and server_slug(stored.url) == server_slug(given.url) and given.verify_tls:
+    if stored is not None and given.verify_tls:
         given = given.model_copy(update={"ca_bundle": stored.ca_bundle})  # for which there is no option
     fields = set(CvatCredentials.model_fields)
     with given.get_client() as client:
@@ -63,10 +64,10 @@ def _check_users_of_block(name: str, client: Client, user: str) -> None:
         used = list(_projects_of_block(name, prefect))
     for what, project_id in used:
         try:
-            client.check_project(project_id)
+            check_project_is_visible(client, project_id)
         except NotFoundError:
             continue  # gone, whoever logs in
-        except (ApiError, ValueError) as error:
+        except (PermissionDeniedError, OrganizationError) as error:
             raise ValueError(
                 f"the {what} logs in with the block cvat-credentials/{name}, and {user} does not see its"
                 f" project {project_id} ({error}); store this log-in in a block of its own with --credentials"

@@ -29,7 +29,7 @@ __all__ = [
 ]
 
 NEW_TASKS = "prefect-cvat: annotate new tasks"
-"""How the names of these automations begin. There was only one once, and this was all of its name."""
+"""The names of these automations begin so. Earlier versions made a single one, with exactly this name."""
 
 PROJECT_LABEL = "cvat.project_id"
 
@@ -143,19 +143,19 @@ def describe_other(other: Automation, deployment_id: UUID | None, wanted: Automa
     """What is to be known of an automation that is left as it is."""
     project = project_of(other)
     again = "--all-tasks" if project is None else f"--project {project}"
-    remark = ""
+    remarks = []
     if other.name == NEW_TASKS:
-        remark += (
-            f": an earlier version has made it, {_scope_in_words(other)}; set up again with {again} and its"
+        remarks.append(
+            f"an earlier version has made it, {_scope_in_words(other)}; set up again with {again} and its"
             " log-in to rename it, or delete it in Prefect's pages"
         )
     starts = {action.deployment_id for action in other.actions if isinstance(action, RunDeployment)}
     if deployment_id is not None and deployment_id not in starts:
-        remark += f": it starts a deployment that is gone; set up again with {again} and its log-in"
+        remarks.append(f"it starts a deployment that is gone; set up again with {again} and its log-in")
     if wanted is not None and other.enabled and _overlap(other, wanted):
         of = wanted.name.partition(" of ")[2]
-        remark += f": new tasks of {of} start a run by it, too; switch one of the two off"
-    return remark
+        remarks.append(f"new tasks of {of} start a run by it, too; switch one of the two off")
+    return f": {'; '.join(remarks)}" if remarks else ""
 
 
 def _scope_in_words(automation: Automation) -> str:

@@ -21,6 +21,7 @@ from prefect_cvat.deployments.scope import Scope
 from prefect_cvat.deployments.webhook_blocks import load_credentials
 from prefect_cvat.exceptions import ServerError, TooManyRequestsError, TransportError
 from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.task_search import check_project_is_visible
 
 __all__ = ["serve_deployments"]
 
@@ -93,7 +94,7 @@ def _check_project(credentials: CvatCredentials, project_id: int, say: Callable[
     """Look whether the log-in sees the project. While CVAT is away, it is served nevertheless."""
     try:
         with credentials.get_client() as client:
-            client.check_project(project_id)
+            check_project_is_visible(client, project_id)
     except (TransportError, ServerError, TooManyRequestsError) as error:
         say(f"project {project_id} has not been looked up: {error}")
 

@@ -24,6 +24,7 @@ from prefect_cvat.deployments.scope import Scope
 from prefect_cvat.deployments.webhook_blocks import SECRET_BLOCK, load_credentials, load_webhook_secret
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.settings import Settings
+from prefect_cvat.task_search import check_project_is_visible
 from prefect_cvat.tasks.devices import local_devices
 from prefect_cvat.tasks.limits import DEFAULT_RUNS_PER_SERVER, device_limit, ensure_limit, server_limit
 from prefect_cvat.webhooks import register_webhook
@@ -86,7 +87,7 @@ def set_up(
             )
         if project_id is not None:
             with chosen.get_client() as client:
-                client.check_project(project_id)
+                check_project_is_visible(client, project_id)
         yield f"block cvat-credentials/{credentials}: {store_credentials(credentials, given, stored)}"
         yield from set_up_limits(chosen.url, runs_per_server=runs_per_server)
         yield from _look_at_leases()

@@ -52,8 +52,8 @@ def annotate_task(
         function_parameters: Parameters of the function, each value as type:value, such as float:0.3.
         function_block: A block with a configured function, in place of function and thresholds here.
         existing: What becomes of the annotations that the task has already.
-        skip_existing_iou: Leave out what overlaps an existing shape of its label by this IoU, such as 0.6.
-        skip_existing_source: Whose shapes count for that: manual, auto, or all.
+        skip_existing_iou: Leave out existing tags, and shapes that overlap existing ones by this IoU.
+        skip_existing_source: Whose annotations count for that: manual, auto, or all.
         conf_threshold: The least score, 0 to 1; empty leaves it to the function.
         allow_unmatched_labels: Drop what the task has no label for, instead of refusing.
         conv_mask_to_poly: Write polygons instead of masks.

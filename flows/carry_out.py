@@ -118,6 +118,13 @@ def tell_what_is_there(report: RunReport, error: BaseException) -> None:
             report.added,
             report.task_id,
         )
+    elif report.unsettled:
+        get_run_logger().warning(
+            "%s: %d annotations were sent to task %d, and it is not known whether they arrived; run it again",
+            ended,
+            report.unsettled,
+            report.task_id,
+        )
     else:
         get_run_logger().warning("%s: it has left nothing in task %d", ended, report.task_id)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
@@ -18,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from prefect_cvat.client import Client
 from prefect_cvat.credentials import CvatCredentials
-from prefect_cvat.exceptions import InvalidResponseError, PermissionDeniedError
-from prefect_cvat.task_search import check_scope
+from prefect_cvat.exceptions import InvalidResponseError
+from prefect_cvat.task_search import check_project_is_visible, check_scope
 from prefect_cvat.tasks.emit import emit_events
 from prefect_cvat.tasks.events import TaskState, server_slug, slug, task_ready
 
@@ -62,8 +61,7 @@ def find_new_tasks(
     now = datetime.now(UTC)
     with credentials.get_client() as client:
         if project_id is not None:
-            with suppress(PermissionDeniedError):  # who has a task of a project may see the task alone
-                client.check_project(project_id)
+            check_project_is_visible(client, project_id)
         # users see different tasks: what one of them has seen is not what another one has
         user = None if project_id is not None else client.user().username
         name = _variable_name(credentials, project_id, user)

@@ -254,8 +254,8 @@ def test_skeletons_are_compared_by_their_boxes_and_points_and_lines_are_added(cl
     [
         ({"skip_existing_iou": 0}, "skip_existing_iou must be above 0"),
         ({"skip_existing_iou": 1.5}, "skip_existing_iou must be above 0 and not above 1, not 1.5"),
-        ({"skip_existing_iou": 0.6, "existing": "clear"}, "use existing='replace_auto'"),
-        ({"skip_existing_iou": 0.6, "clear_existing": True}, "use existing='replace_auto'"),
+        ({"skip_existing_iou": 0.6, "existing": "clear"}, "or 'replace_auto'"),
+        ({"skip_existing_iou": 0.6, "clear_existing": True}, "or 'replace_auto'"),
     ],
 )
 def test_what_makes_no_sense_is_refused(client, make_task, options, message):

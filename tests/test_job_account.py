@@ -49,7 +49,7 @@ def send_all(account, job, waiting, fates):
     """Send two at a time until nothing waits; what `fates` says becomes of each request."""
     while waiting:
         part = waiting[:2]
-        doubt = account.doubt(part, waiting)
+        write = account.pending_write(part, waiting)
         shapes = [each for _, each in part]
         match next(fates, "answered"):
             case "answered":
@@ -60,11 +60,11 @@ def send_all(account, job, waiting, fates):
                 job.store(shapes)
             case "late":
                 job.late += shapes
-        arrived = account.find_arrived(job.standing, doubt)
+        arrived = account.find_arrived(job.standing, write)
         account.note_added(arrived)
-        account.take_arrived(arrived, doubt)
+        account.take_arrived(arrived, write)
         if len(arrived) < len(part):
-            account.give_up(doubt)
+            account.give_up(write)
 
 
 XS = st.lists(st.integers(1, 3), max_size=5)
@@ -134,7 +134,7 @@ def test_what_is_of_another_source_is_neither_taken_nor_counted():
         waiting = account.waiting("all", [shape(1)])
         assert len(waiting) == 1
         job.store([shape(1, source="semi-auto")])
-        assert account.find_arrived(job.standing, account.doubt(waiting, waiting)) == []
+        assert account.find_arrived(job.standing, account.pending_write(waiting, waiting)) == []
         assert account.reused == 0
 
 

@@ -130,8 +130,8 @@ def test_what_made_the_annotations_is_told_but_for_what_was_not_asked_for():
         ("images", "compressed"),
         ("its option step", "2"),
         ("frames", "only those without annotations"),
-        ("left out from this IoU on", "0\\.6"),
-        ("IoU with annotations that are", "manual"),
+        ("left out from this IoU with existing annotations", "0\\.6"),
+        ("existing annotations that count", "manual"),
     }
 
 

@@ -184,7 +184,7 @@ def test_the_command_line_takes_both(sandbox, client, make_task):
     assert would.returncode == 0, would.stderr
     assert "3 frames, 2 to annotate" in would.stdout
     assert "left out, annotated: 1 frame (0)" in would.stdout
-    assert "left out, where it is annotated (manual): tags, and shapes from IoU 0.6 on" in would.stdout
+    assert "left out: existing tags, and shapes from IoU 0.6 with existing ones (manual)" in would.stdout
     refused = run(*annotate, "--skip-existing-iou", "0.6", "--clear-existing")
     assert refused.returncode == 2
-    assert "use existing='replace_auto'" in refused.stderr
+    assert "or 'replace_auto'" in refused.stderr

@@ -67,7 +67,7 @@ def print_plan(run: AnnotateRun) -> None:
         stdout.print(line, markup=False)
     if (iou := run.options.skip_existing_iou) is not None:
         source = run.options.skip_existing_source
-        stdout.print(f"left out, where it is annotated ({source}): tags, and shapes from IoU {iou:g} on")
+        stdout.print(f"left out: existing tags, and shapes from IoU {iou:g} with existing ones ({source})")
     with tempfile.TemporaryDirectory() as folder:
         for line in trial_lines(run, plan, Path(folder)):
             stdout.print(line, markup=False)

@@ -14,14 +14,14 @@ from prefect_cvat.annotation_requests import Standing
 from prefect_cvat.job_files import Stored
 from prefect_cvat.run_record import AnnotationId
 
-__all__ = ["Comparison", "Doubt", "GivenUp", "Waiting", "compare"]
+__all__ = ["Comparison", "GivenUp", "PendingWrite", "Waiting", "compare"]
 
 Waiting: TypeAlias = tuple[bytes, dict[str, Any]]
 """An annotation that is to be sent, and its identity."""
 
 
 @dataclass
-class Doubt:
+class PendingWrite:
     """A request whose fate is unknown.
 
     Attributes:
@@ -70,21 +70,21 @@ class GivenUp:
     """Requests that have been given up, and may yet be carried out. To be asked about a job once.
 
     Args:
-        doubts: The requests.
+        writes: The requests.
     """
 
-    def __init__(self, doubts: Iterable[Doubt]) -> None:
-        self._left = [(doubt, doubt.identities.copy()) for doubt in doubts]
+    def __init__(self, writes: Iterable[PendingWrite]) -> None:
+        self._left = [(write, write.identities.copy()) for write in writes]
 
     def may_bring(self, key: AnnotationId) -> bool:
         """Whether an annotation is new enough to have come with one of them."""
-        return any(doubt.is_newer(key) for doubt, _ in self._left)
+        return any(write.is_newer(key) for write, _ in self._left)
 
-    def bring(self, key: AnnotationId, told: bytes) -> bool:
+    def bring(self, key: AnnotationId, digest: bytes) -> bool:
         """Whether an annotation has come with one of them; that counts once."""
-        for doubt, left in self._left:
-            if left[told] > 0 and doubt.is_newer(key):
-                left[told] -= 1
+        for write, left in self._left:
+            if left[digest] > 0 and write.is_newer(key):
+                left[digest] -= 1
                 return True
         return False
 
@@ -122,30 +122,30 @@ def compare(
             continue
         if key in before and before[key] not in wanted:
             continue
-        told = identity(annotation)
-        if told is None or told not in wanted:
+        digest = identity(annotation)
+        if digest is None or digest not in wanted:
             continue
         if key in before:
-            spare_before.setdefault(told, []).append((*key, told))
-        elif key in lost or given_up.bring(key, told):
-            spare_own.setdefault(told, []).append((*key, told))
+            spare_before.setdefault(digest, []).append((*key, digest))
+        elif key in lost or given_up.bring(key, digest):
+            spare_own.setdefault(digest, []).append((*key, digest))
         else:
-            spare_others[told] += 1
+            spare_others[digest] += 1
     result.added -= len(added)
     result.already_there -= len(reused)
     result.unseen = {*added, *reused}
-    for key, told in (*added.items(), *reused.items()):
-        if own := spare_own.get(told):
+    for key, digest in (*added.items(), *reused.items()):
+        if own := spare_own.get(digest):
             result.arrived.append(own.pop(0))
             result.added += 1
-        elif spare_before.get(told):
-            spare_before[told].pop(0)
+        elif spare_before.get(digest):
+            spare_before[digest].pop(0)
             result.already_there += 1
-        elif spare_others[told] > 0:
-            spare_others[told] -= 1
+        elif spare_others[digest] > 0:
+            spare_others[digest] -= 1
             result.already_there += 1
         else:
-            result.absent.append((*key, told))
+            result.absent.append((*key, digest))
     result.doubled_before = _all_of(spare_before)
     result.surplus = _all_of(spare_own)
     result.doubled_by_others = spare_others.total()

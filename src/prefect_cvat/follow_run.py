@@ -54,7 +54,7 @@ class FollowRun(Run):
 
     in_order: ClassVar[frozenset[str]] = frozenset({"detect_batch", "upload_batch"})
     sources: ClassVar[frozenset[str]] = frozenset({"auto", "semi-auto"})
-    settles_later: ClassVar[bool] = False
+    waits_for_late_writes: ClassVar[bool] = True
 
     def __init__(
         self,

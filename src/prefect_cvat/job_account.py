@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect_cvat.annotation_requests import Standing
-from prefect_cvat.comparison import Comparison, Doubt, GivenUp, Waiting, compare
+from prefect_cvat.comparison import Comparison, GivenUp, PendingWrite, Waiting, compare
 from prefect_cvat.identity import AttributeDefaults, identity
 from prefect_cvat.job_files import AnnotationLog, BodyLog, Stored
 from prefect_cvat.refined import RefinedShapes, refined_shapes
@@ -58,7 +58,7 @@ class JobAccount:
         self._reusable: dict[bytes, list[AnnotationId]] | None = None
         self._reused_ids: set[AnnotationId] = set()
         self._waiting: dict[object, list[Waiting]] = {}
-        self._given_up: list[Doubt] = []
+        self._given_up: list[PendingWrite] = []
 
     def identity(self, annotation: Mapping[str, Any]) -> bytes:
         """What an annotation of the job says, in short."""
@@ -79,10 +79,10 @@ class JobAccount:
         kept: list[Stored] = []
         refined: list[Waiting] = []
         for kind, annotation in standing:
-            told = self.identity(annotation)
-            (replaceable if is_replaceable(annotation) else kept).append((kind, annotation["id"], told))
+            digest = self.identity(annotation)
+            (replaceable if is_replaceable(annotation) else kept).append((kind, annotation["id"], digest))
             if self._refined is not None:
-                refined += ((told, shape) for shape in refined_shapes(kind, annotation))
+                refined += ((digest, shape) for shape in refined_shapes(kind, annotation))
         # only now: had the reading failed, it would be done again
         self._replaceable.extend(replaceable)
         self._kept.extend(kept)
@@ -115,12 +115,12 @@ class JobAccount:
         bodies: list[Waiting] = []
         reused: list[Stored] = []
         for annotation in annotations:
-            told = self.identity(annotation)
-            if ids := reusable.get(told):
-                reused.append((*ids.pop(), told))
-                bodies.append((told, annotation))
+            digest = self.identity(annotation)
+            if ids := reusable.get(digest):
+                reused.append((*ids.pop(), digest))
+                bodies.append((digest, annotation))
             else:
-                new.append((told, annotation))
+                new.append((digest, annotation))
         self._note_reused(reused)
         if self._refined is not None:
             new = self._not_refined(new, bodies)
@@ -131,13 +131,13 @@ class JobAccount:
         """Leave out for what something is there that a machine has made of it."""
         assert self._refined is not None
         left: list[Waiting] = []
-        for told, annotation in new:
+        for digest, annotation in new:
             if (refined := self._refined.take(annotation, self._reused_ids)) is None:
-                left.append((told, annotation))
+                left.append((digest, annotation))
             else:
                 self._note_reused([refined])
                 # to be sent if what was made of it is gone, and once more if it then is gone itself
-                bodies += ((refined[2], annotation), (told, annotation))
+                bodies += ((refined[2], annotation), (digest, annotation))
         return left
 
     def _note_reused(self, reused: Sequence[Stored]) -> None:
@@ -149,9 +149,9 @@ class JobAccount:
             self._reused_ids = {stored[:2] for stored in self._reused}
             self._reusable = {}
             before = sorted((*self._replaceable, *self._kept), reverse=True)  # those of before first
-            for kind, number, told in before:
+            for kind, number, digest in before:
                 if (kind, number) not in self._reused_ids:
-                    self._reusable.setdefault(told, []).append((kind, number))
+                    self._reusable.setdefault(digest, []).append((kind, number))
         return self._reusable
 
     @property
@@ -170,9 +170,9 @@ class JobAccount:
         if self._refined is not None:
             self._refined.rest()
 
-    def doubt(self, part: Sequence[Waiting], waiting: list[Waiting]) -> Doubt:
+    def pending_write(self, part: Sequence[Waiting], waiting: list[Waiting]) -> PendingWrite:
         """A request that is about to be sent: nothing is known of its fate until it is answered."""
-        return Doubt(Counter(told for told, _ in part), waiting, dict(self.newest))
+        return PendingWrite(Counter(digest for digest, _ in part), waiting, dict(self.newest))
 
     def stored(self, standing: Iterable[Standing]) -> list[Stored]:
         """What the server says that it has stored."""
@@ -184,36 +184,36 @@ class JobAccount:
         for kind, number, _ in added:
             self.newest[kind] = max(self.newest[kind], number)
 
-    def find_arrived(self, standing: Iterable[Standing], doubt: Doubt) -> list[Stored]:
+    def find_arrived(self, standing: Iterable[Standing], write: PendingWrite) -> list[Stored]:
         """Find what a request has brought whose fate is unknown.
 
         Args:
             standing: All that the job holds.
-            doubt: The request.
+            write: The request.
         """
-        left = doubt.identities.copy()
+        left = write.identities.copy()
         arrived: list[Stored] = []
         for kind, annotation in standing:
-            told = self._identity_of_ours(annotation) if doubt.is_newer((kind, annotation["id"])) else None
-            if told is not None and left[told] > 0:
-                left[told] -= 1
-                arrived.append((kind, annotation["id"], told))
+            digest = self._identity_of_ours(annotation) if write.is_newer((kind, annotation["id"])) else None
+            if digest is not None and left[digest] > 0:
+                left[digest] -= 1
+                arrived.append((kind, annotation["id"], digest))
         return arrived
 
-    def take_arrived(self, arrived: Sequence[Stored], doubt: Doubt) -> None:
+    def take_arrived(self, arrived: Sequence[Stored], write: PendingWrite) -> None:
         """What a request has brought waits no longer."""
-        found = Counter(told for _, _, told in arrived)
+        found = Counter(digest for _, _, digest in arrived)
         still_waiting: list[Waiting] = []
-        for told, annotation in doubt.waiting:
-            if found[told] > 0:
-                found[told] -= 1
+        for digest, annotation in write.waiting:
+            if found[digest] > 0:
+                found[digest] -= 1
             else:
-                still_waiting.append((told, annotation))
-        doubt.waiting[:] = still_waiting
+                still_waiting.append((digest, annotation))
+        write.waiting[:] = still_waiting
 
-    def give_up(self, doubt: Doubt) -> None:
+    def give_up(self, write: PendingWrite) -> None:
         """Take a request for lost; if it is carried out after all, what it brings is the run's own."""
-        self._given_up.append(doubt)
+        self._given_up.append(write)
 
     def _identity_of_ours(self, annotation: Mapping[str, Any]) -> bytes | None:
         """What an annotation says, if it is of a source that the run writes."""
@@ -240,8 +240,8 @@ class JobAccount:
         lost = _by_id(self._lost)
         return compare(
             standing,
-            added={key: told for key, told in _by_id(self._added).items() if key not in lost},
-            reused={key: told for key, told in _by_id(self._reused).items() if key not in lost},
+            added={key: digest for key, digest in _by_id(self._added).items() if key not in lost},
+            reused={key: digest for key, digest in _by_id(self._reused).items() if key not in lost},
             lost=lost,
             before={**self.replaceable(), **self.kept()},
             given_up=GivenUp(self._given_up),
@@ -263,10 +263,10 @@ class JobAccount:
         Args:
             wanted: Which annotations: ids by which they were known, and what they said.
         """
-        left = Counter(told for _, _, told in wanted)
-        for told, annotation in self._bodies:
-            if left[told] > 0:
-                left[told] -= 1
+        left = Counter(digest for _, _, digest in wanted)
+        for digest, annotation in self._bodies:
+            if left[digest] > 0:
+                left[digest] -= 1
                 yield self.identity(annotation), annotation
 
     # --- undoing ---
@@ -287,15 +287,15 @@ class JobAccount:
 
         def is_ours(kind: str, annotation: Mapping[str, Any]) -> bool:
             key = (kind, annotation["id"])
-            if (told := added.get(key)) is not None:
-                return told == self.identity(annotation)
+            if (digest := added.get(key)) is not None:
+                return digest == self.identity(annotation)
             if not given_up.may_bring(key):
                 return False
-            told = self._identity_of_ours(annotation)
-            return told is not None and given_up.bring(key, told)
+            digest = self._identity_of_ours(annotation)
+            return digest is not None and given_up.bring(key, digest)
 
         return is_ours
 
 
 def _by_id(log: Iterable[Stored]) -> dict[AnnotationId, bytes]:
-    return {(kind, number): told for kind, number, told in log}
+    return {(kind, number): digest for kind, number, digest in log}

@@ -75,7 +75,7 @@ class JobRequests:
         job_id: The job.
         most_annotations: The most annotations of one request.
         most_bytes: The most bytes of one request. Where a proxy on the way takes fewer, they are halved.
-        attempts: How often a deletion is tried whose fate is unknown each time.
+        attempts: How often a deletion is tried if its outcome is unknown each time.
         retry_delay: Seconds to wait before the second attempt; doubled each time, up to 30.
         late_commit_seconds: See `seconds_at_work`.
     """

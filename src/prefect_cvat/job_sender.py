@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
 from prefect_cvat.annotation_requests import Standing, each_annotation
-from prefect_cvat.comparison import Doubt, Waiting
+from prefect_cvat.comparison import PendingWrite, Waiting
 from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import ApiError, PrefectCvatError, RunStoppedError, UploadError
 from prefect_cvat.job_account import JobAccount
@@ -70,17 +70,17 @@ class JobSender:
         self._late_commit_seconds = late_commit_seconds
         self._stale_read_seconds = stale_read_seconds
         self._last_write = 0.0
-        self._doubts: list[Doubt] = []
+        self._pending: list[PendingWrite] = []
 
     @property
     def unsettled(self) -> int:
         """How many annotations have been sent of which it is not known whether they are there, or will be."""
-        return sum(doubt.identities.total() for doubt in self._doubts)
+        return sum(write.identities.total() for write in self._pending)
 
     @property
     def seconds_until_settled(self) -> float:
-        """Seconds until whatever a client has given up must have been carried out."""
-        until = max((doubt.until for doubt in self._doubts), default=0.0)
+        """Seconds until every write of unknown fate has been executed, or never will be."""
+        until = max((write.until for write in self._pending), default=0.0)
         return max(0.0, until - time.monotonic())
 
     @property
@@ -115,8 +115,8 @@ class JobSender:
         """Send of what waits as much as one request takes; what has arrived waits no longer."""
         for attempt in range(1, self._attempts + 1):
             part = self._requests.first_of(waiting)
-            doubt = self._account.doubt(part, waiting)
-            self._record.sending((told for told, _ in part), doubt.after)
+            write = self._account.pending_write(part, waiting)
+            self._record.sending((digest for digest, _ in part), write.after)
             if self._lock is not None:
                 self._lock.sending(self._job_id)
             try:
@@ -128,14 +128,15 @@ class JobSender:
                     logger.warning(
                         "job %d: %s; looking what is there (attempt %d)", self._job_id, error, attempt
                     )
-                    doubt.until = time.monotonic() + seconds
-                    self._doubts.append(doubt)
+                    write.until = time.monotonic() + seconds
+                    self._pending.append(write)
                     if self.settle(delay):
                         return
+                if seconds is None:
+                    self._note_settled()
                 if attempt == self._attempts:
                     raise
                 if seconds is None:
-                    self._note_settled()
                     self.pause(delay)
             except ApiError as error:  # a refusal: nothing was done
                 self._note_settled()
@@ -156,8 +157,8 @@ class JobSender:
         """Note what has arrived, and compare it with what was sent: CVAT may drop things silently."""
         stored = self._account.stored(each_annotation(answer))
         self.note_added(stored)
-        sent = Counter(told for told, _ in part)
-        arrived = Counter(told for _, _, told in stored)
+        sent = Counter(digest for digest, _ in part)
+        arrived = Counter(digest for _, _, digest in stored)
         if arrived != sent:
             self._refuse(sent, arrived, stored)
 
@@ -177,30 +178,30 @@ class JobSender:
     def settle(self, first_delay: float) -> bool:
         """Find out about all writes of unknown fate; return whether the last one has arrived as a whole."""
         has_arrived = True
-        while self._doubts:
-            doubt = self._doubts[0]
-            arrived = self._await_arrival(doubt, first_delay)
-            has_arrived = len(arrived) == doubt.identities.total()
+        while self._pending:
+            write = self._pending[0]
+            arrived = self._await_arrival(write, first_delay)
+            has_arrived = len(arrived) == write.identities.total()
             self.note_added(arrived)
-            self._account.take_arrived(arrived, doubt)
-            self.sure_after = max(self.sure_after, doubt.until)
+            self._account.take_arrived(arrived, write)
+            self.sure_after = max(self.sure_after, write.until)
             if not has_arrived:
-                doubt.identities -= Counter(told for _, _, told in arrived)
-                self._account.give_up(doubt)
-            del self._doubts[0]
+                write.identities -= Counter(digest for _, _, digest in arrived)
+                self._account.give_up(write)
+            del self._pending[0]
         self._note_settled()
         return has_arrived
 
-    def _await_arrival(self, doubt: Doubt, first_delay: float) -> list[Stored]:
+    def _await_arrival(self, write: PendingWrite, first_delay: float) -> list[Stored]:
         """Look at the job until all of a write is there, or until the server cannot be at it any more."""
         arrived: list[Stored] = []
-        for is_last in self._requests.each_change(doubt.until, first_delay, self.pause):
+        for is_last in self._requests.each_change(write.until, first_delay, self.pause):
             try:
-                arrived = self._account.find_arrived(self._requests.read(), doubt)
+                arrived = self._account.find_arrived(self._requests.read(), write)
             except UNKNOWN_FATE:
                 if is_last:
                     raise
-            if len(arrived) == doubt.identities.total():
+            if len(arrived) == write.identities.total():
                 break
         return arrived
 
@@ -212,7 +213,7 @@ class JobSender:
 
     def _note_settled(self) -> None:
         """Nothing is under way any more; what was sent has arrived, or never will."""
-        if self._lock is not None and not self._doubts:
+        if self._lock is not None and not self._pending:
             self._lock.settled(self._job_id)
 
     def remove_own(self, only: Sequence[Stored] | None = None) -> None:
@@ -221,7 +222,7 @@ class JobSender:
         Args:
             only: Some of it; None for all.
         """
-        chosen = None if only is None else {(kind, number): told for kind, number, told in only}
+        chosen = None if only is None else {(kind, number): digest for kind, number, digest in only}
         unseen = self._account.added_ids() if chosen is None else set(chosen)
 
         def pick(standing: Iterator[Standing], most: int) -> Sequence[Standing]:

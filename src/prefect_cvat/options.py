@@ -48,8 +48,9 @@ class Options:
                 raise ValueError(f"skip_existing_iou must be above 0 and not above 1, not {iou}")
             if self.existing is Existing.CLEAR:
                 raise ValueError(
-                    "skip_existing_iou leaves room for what humans have drawn, and existing='clear' removes"
-                    " that; use existing='replace_auto', or leave one of them out"
+                    "skip_existing_iou leaves room for existing annotations, and existing='clear' removes"
+                    " them; use existing='keep'"
+                    + (", or 'replace_auto'" if self.skip_existing_source is ExistingSource.MANUAL else "")
                 )
             source = self.skip_existing_source
             if self.existing is Existing.REPLACE_AUTO and source is not ExistingSource.MANUAL:
@@ -58,6 +59,10 @@ class Options:
                     " existing='replace_auto' removes that; use existing='keep', or"
                     " skip_existing_source='manual'"
                 )
+        elif self.skip_existing_source is not ExistingSource.MANUAL:
+            raise ValueError(
+                "skip_existing_source says whose annotations count for skip_existing_iou; set that too"
+            )
         if self.quality not in get_args(Quality):
             raise ValueError(f"quality must be 'original' or 'compressed', not {self.quality!r}")
         for name in ("batch_size", "downloads", "window"):

@@ -156,7 +156,10 @@ def read_run(run: str) -> RecordedRun:
         lines = _read_lines(path)
         first = next(lines, b"")
         if (number := _format_of(first)) not in (None, FORMAT):
-            raise StorageError(f"{path} is of format {number}; this prefect-cvat knows {FORMAT} only")
+            raise StorageError(
+                f"{path} was written by another version of prefect-cvat (format {number}; this one reads"
+                f" format {FORMAT}); undo the run with the version that made it"
+            )
         of_file = _read_header(path, first)
         if of_file is None:
             continue  # cut short, so nothing was sent
@@ -198,6 +201,9 @@ def _read_lines(path: Path) -> Iterator[bytes]:
 
 
 def _read_header(path: Path, line: bytes) -> RecordHeader | None:
+    if (number := _format_of(line)) not in (None, FORMAT):
+        logger.info("%s is of format %s, and is passed over", path, number)
+        return None
     try:
         return RecordHeader.model_validate_json(line)
     except ValidationError:

@@ -96,7 +96,7 @@ class RefineRun(Run):
     """
 
     sources: ClassVar[frozenset[str]] = frozenset({"auto", "semi-auto"})
-    settles_later: ClassVar[bool] = False
+    waits_for_late_writes: ClassVar[bool] = True
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from prefect_cvat.run_record import AnnotationId
 
 __all__ = ["RefinedShapes", "refined_shapes"]
 
-LEAST_PART_INSIDE = 0.5
+MIN_PART_INSIDE = 0.5
 """How much of a refined shape lies in the detection that it was made of, at the least, by their boxes."""
 
 
@@ -75,7 +75,7 @@ class RefinedShapes:
             overlap = common / (area(box) + area(each.box) - common) if common else 0.0
             if (
                 overlap > most
-                and common >= LEAST_PART_INSIDE * area(each.box)
+                and common >= MIN_PART_INSIDE * area(each.box)
                 and each.type != detection["type"]
                 and each.stored[:2] not in known
             ):

@@ -87,7 +87,10 @@ class Replacement:
             doubled: What an earlier run has left there too often.
         """
         self._missing = frozenset(missing_frames)
-        self._doubled = {**self._named_doubled, **{(kind, number): told for kind, number, told in doubled}}
+        self._doubled = {
+            **self._named_doubled,
+            **{(kind, number): digest for kind, number, digest in doubled},
+        }
 
     def clear(self) -> None:
         """What was named is gone, or stays for good."""
@@ -122,16 +125,15 @@ class Replacement:
             if key in gone:
                 gone.discard(key)
                 continue
-            told = self._originals.get(key) or self._doubled.get(key) or replaceable.get(key)
-            if told is None:
-                is_new = key not in kept and key not in wanted
+            digest = self._originals.get(key) or self._doubled.get(key) or replaceable.get(key)
+            if digest is None:
+                is_new = key not in kept
                 changed += is_new and self._existing.removes(annotation) and self._is_covered(annotation)
                 continue
             is_named = key in self._originals or key in self._doubled
-            frames = frames_of(annotation)
-            if not is_named and not self._frames.issuperset(frames):
+            if not is_named and not self._is_covered(annotation):
                 continue
-            if told != identity(annotation, self._defaults):
+            if digest != identity(annotation, self._defaults):
                 changed += 1
             elif not self._missing.isdisjoint(shown_frames(annotation, self._last_frame)):
                 not_replaced += 1

@@ -88,6 +88,8 @@ def _outcome(report: RunReport, outcome: Outcome, error: str | None) -> list[str
         )
     elif outcome != "completed" and not report.unsettled:
         parts.append("Nothing that this run has added is on the server. It can be run again.")
+    elif outcome != "completed":
+        parts.append("It is not known whether what was sent has arrived. Run it again.")
     return parts
 
 
@@ -202,8 +204,10 @@ def _provenance_rows(report: RunReport) -> list[Row]:
         **{f"its option {name}": value for name, value in made_by.options.items()},
         "frames": "only those without annotations" if made_by.unannotated else None,
         "what was there": made_by.existing,
-        "left out from this IoU on": made_by.skip_existing_iou,
-        "IoU with annotations that are": made_by.skip_existing_source if made_by.skip_existing_iou else None,
+        "left out from this IoU with existing annotations": made_by.skip_existing_iou,
+        "existing annotations that count": made_by.skip_existing_source
+        if made_by.skip_existing_iou
+        else None,
         "prefect-cvat": made_by.prefect_cvat,
     }
     return [(escape(name), escape(str(value))) for name, value in told.items() if value not in (None, "")]

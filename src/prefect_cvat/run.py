@@ -55,14 +55,15 @@ class Run(ABC):
         leaves_out_annotated: Whether such a run can pass over frames, and objects, that are annotated.
         recognizes_refined: Whether a mask or a track that a machine has made of what such a run has written
             stands for it.
-        settles_later: Whether the next run of this kind makes single what is there twice, and knows it again.
+        waits_for_late_writes: Whether the run waits, before it verifies, until no write can arrive any more:
+            its originals are removed at its end, so no later run would find what is there twice.
     """
 
     in_order: ClassVar[frozenset[str]] = frozenset()
     sources: ClassVar[frozenset[str]] = frozenset({"auto"})
     leaves_out_annotated: ClassVar[bool] = False
     recognizes_refined: ClassVar[bool] = False
-    settles_later: ClassVar[bool] = True
+    waits_for_late_writes: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -282,7 +283,7 @@ class Run(ABC):
         run has left out, must be written by this one.
         """
         writers = self._writers.values()
-        if not self.settles_later:
+        if self.waits_for_late_writes:
             sure_after = max((writer.sure_after for writer in writers), default=0.0)
             self._is_stopped.wait(max(0.0, sure_after - time.monotonic()))
         for writer in writers:

@@ -32,14 +32,14 @@ __all__ = ["RunLock", "only_run_on"]
 class RunLock:
     """The right to be the only run on a task, or on jobs of it.
 
-    Attributes:
-        earlier_write: The time (`time.time`) of the last write of a run before, if it is not known whether
-            the server has carried it out; None if it is known of all.
-
     Args:
         folder: Where the notes lie.
         name: What the notes about the task begin with.
         jobs: The jobs that the run was given; None for any.
+
+    Attributes:
+        earlier_write: The time (`time.time`) of the last write of a run before, if it is not known whether
+            the server has carried it out; None if it is known of all.
     """
 
     def __init__(self, folder: Path, name: str, jobs: Collection[int] | None) -> None:

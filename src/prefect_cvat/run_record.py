@@ -13,6 +13,8 @@ What is about to be sent is written down before, by its identities, and once mor
 arrived. So a record is never behind the server, wherever its run may break off: what was sent, and is not
 known to have arrived, is known by what it says and by an id above all that were known before (`after`).
 
+Lines with `removed`, `replaced` and `settled` say what was taken away, and that nothing can arrive any more.
+
 A line that was cut short says nothing. Then nothing was sent yet, or `sent` stands without its `added`.
 """
 

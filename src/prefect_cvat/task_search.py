@@ -26,6 +26,7 @@ from prefect_cvat.plan import Plan, make_plan, read_task
 __all__ = [
     "FoundTask",
     "TaskSelection",
+    "check_project_is_visible",
     "check_scope",
     "find_tasks",
     "has_unannotated_frames",
@@ -106,6 +107,18 @@ def check_scope(project_id: int | None, all_tasks: bool) -> None:
         )
 
 
+def check_project_is_visible(client: Client, project_id: int) -> None:
+    """Make sure that a project is there for this user, who may see only some of its tasks.
+
+    Raises:
+        NotFoundError: There is no such project.
+        OrganizationError: It is not in the organization that the client works in.
+        PermissionDeniedError: The user may see neither the project nor a task of it.
+    """
+    if not client.json("GET", "/api/tasks", params={"project_id": project_id, "page_size": 1})["count"]:
+        client.check_project(project_id)
+
+
 def find_tasks(
     client: Client,
     selection: TaskSelection,
@@ -137,8 +150,8 @@ def _find_tasks(
     client: Client, selection: TaskSelection, project_id: int | None, tell: Callable[[str], object]
 ) -> Iterator[FoundTask]:
     tasks = client.tasks(**_filters(selection, project_id))
-    if not tasks and project_id is not None and not client.tasks(project_id=project_id):
-        client.check_project(project_id)
+    if not tasks and project_id is not None:
+        check_project_is_visible(client, project_id)
     for task in tasks:
         if selection.name_pattern is not None and not fnmatchcase(task.name, selection.name_pattern):
             continue

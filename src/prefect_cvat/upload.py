@@ -1,8 +1,9 @@
 """Writing annotations to jobs, each exactly once.
 
 CVAT 2.73 has no idempotency key, no version to compare and no lock, and it carries out a request whose
-client has gone. What can be relied on: a request is carried out whole or not at all, annotations have
-ids, the ids of what is new are higher, and a job can be read back. So:
+client has gone. What can be relied on: annotations have ids, the ids of what is new are higher,
+and a job can be read back. CVAT executes a request whole or not at all; that it did is still read back at the
+end. So:
 
 - Before the first write to a task, all that its jobs hold is remembered (the *baseline*).
 - An annotation that is in the baseline, equal and of source `auto`, is not written again. This alone
@@ -19,7 +20,7 @@ ids, the ids of what is new are higher, and a job can be read back. So:
 
 What is assumed: that a server has carried out a request `late_commit_seconds` after its client gave it up, or
 never does (settings.py). Two runs at a time on a task are kept apart on one machine (run_lock.py) and by
-Prefect's limits; where they are not, each leaves the other's work alone and says what stands there twice.
+Prefect's limits; where they are not, each leaves the other's work alone and reports what is there twice.
 """
 
 from __future__ import annotations
@@ -157,7 +158,7 @@ class JobWriter:
 
     @property
     def seconds_until_settled(self) -> float:
-        """Seconds until whatever a client has given up must have been carried out."""
+        """Seconds until every write of unknown fate has been executed, or never will be."""
         return self._sender.seconds_until_settled
 
     @property
