@@ -117,6 +117,7 @@ def test_a_write_is_not_sent_again_as_long_as_the_server_may_be_at_it(scene, fau
 
 def test_a_write_that_is_committed_after_it_was_given_up_is_removed_in_the_end(scene, faults, monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "0.05")
+    monkeypatch.setenv("PREFECT_CVAT_STALE_READ_SECONDS", "0.05")
     faults.set([{**WRITES, "fault": LATE, "times": 1}])
     writer = scene.writer()
     writer.write(0, [scene.rect(1)], [0])
@@ -275,6 +276,8 @@ def test_a_correction_between_the_last_two_looks_is_not_removed(client, scene):
 def test_what_has_no_replacement_stays(scene, existing):
     def track(*frames):
         shapes = [{"type": "rectangle", "frame": f, "points": [1, 2, 3, 4], "outside": False} for f in frames]
+        if frames[-1] < 3:  # seen no further
+            shapes[-1]["outside"] = True
         return {"frame": frames[0], "label_id": scene.car, "source": "auto", "shapes": shapes}
 
     tags = [{"frame": frame, "label_id": scene.car, "source": "auto"} for frame in (1, 3)]
@@ -349,6 +352,7 @@ def test_undo_does_not_take_the_ids_of_one_kind_for_those_of_another(scene):
 @pytest.mark.parametrize("late_commit_seconds", [0.05, 0.5], ids=["given up", "waited for"])
 def test_undo_also_removes_what_is_committed_late(scene, faults, monkeypatch, late_commit_seconds):
     monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", str(late_commit_seconds))
+    monkeypatch.setenv("PREFECT_CVAT_STALE_READ_SECONDS", "0.05")
     faults.set([{**WRITES, "fault": LATE, "times": 1}])
     writer = scene.writer()
     writer.write(0, [scene.rect(1)], [0])

@@ -492,7 +492,7 @@ def test_what_is_remembered_of_jobs_is_on_disk(client, make_task):
 
 
 def _held(account):
-    return len(account._reusable or ()) + len(account._reused_ids)
+    return len(account._reusable or ())
 
 
 @pytest.mark.parametrize("existing", ["clear", "replace_auto"])

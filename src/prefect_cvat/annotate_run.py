@@ -11,7 +11,7 @@ from prefect_cvat.client import Client
 from prefect_cvat.detection import Detector
 from prefect_cvat.fingerprint import fingerprint
 from prefect_cvat.function_output import FrameDetections
-from prefect_cvat.human_work import HumanWork
+from prefect_cvat.human_work import ExistingAnnotations
 from prefect_cvat.mapping import LabelMapping, build_mapping
 from prefect_cvat.media import Box, Frame, open_frames
 from prefect_cvat.options import Options
@@ -58,7 +58,7 @@ class AnnotateRun(Run):
         )
         self._kept: KeptDetections | None = None
         self._remapper: LabelRemapper | None = None
-        self._human_work: HumanWork | None = None
+        self._existing: ExistingAnnotations | None = None
 
     def validate_spec(self) -> LabelMapping:
         """Match the function's labels with the task's.
@@ -84,7 +84,7 @@ class AnnotateRun(Run):
         )
         self.detector.conf_threshold = thresholds.asked
         if self.options.skip_existing_iou is not None:
-            self._human_work = HumanWork(
+            self._existing = ExistingAnnotations(
                 self.client,
                 self.plan,
                 self.options.skip_existing_iou,
@@ -120,10 +120,10 @@ class AnnotateRun(Run):
         return mapping
 
     def fetch_batch(self, batch: Batch) -> Box:
-        """Download the chunks of a batch, and what humans have annotated there if that is to be left out."""
-        if self._human_work is not None:
+        """Download the chunks of a batch, and the existing annotations there if what overlaps is left out."""
+        if self._existing is not None:
             with self._named(batch), self._timed("fetch"):
-                self._human_work.read(batch)
+                self._existing.read(batch)
         return super().fetch_batch(batch)
 
     def remap_labels(self, batch: Batch, detections: BatchDetections) -> Annotations:
@@ -131,8 +131,8 @@ class AnnotateRun(Run):
         assert self._remapper is not None
         with self._named(batch), self._timed("remap"):
             by_number = {frame.number: frame for frame in batch.frames}
-            human = None if self._human_work is None else self._human_work.take(batch)
-            annotations = self._remapper.remap(detections.taken(), by_number, pack_at=PACK, human=human)
+            existing = None if self._existing is None else self._existing.take(batch)
+            annotations = self._remapper.remap(detections.taken(), by_number, pack_at=PACK, existing=existing)
         annotations.pack()
         return annotations
 

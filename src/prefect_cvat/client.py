@@ -391,7 +391,7 @@ class Client:
                 for kind in ("tags", "shapes", "tracks"):
                     file.seek(0)
                     for annotation in ijson.items(file, f"{kind}.item", use_float=True):
-                        if not isinstance(annotation, dict) or "id" not in annotation:
+                        if not isinstance(annotation, dict) or not _has_id(annotation):
                             raise InvalidResponseError(f"{what}: among the {kind} is one without an id")
                         is_empty = False
                         yield kind, annotation
@@ -410,7 +410,13 @@ class Client:
         gone: after a time-out, look at what is there before you send again. This method never
         repeats a request on its own, except after 429.
         """
-        return self._patch_annotations(job_id, "create", body)
+        stored = self._patch_annotations(job_id, "create", body)
+        if not all(_has_id(each) for kind in (stored.tags, stored.shapes, stored.tracks) for each in kind):
+            raise InvalidResponseError(
+                f"the server's answer to create annotations of job {job_id} is not what CVAT sends: one has"
+                " no id"
+            )
+        return stored
 
     def delete_job_annotations(self, job_id: int, body: bytes | Mapping[str, Any]) -> None:
         """Delete annotations from a job; each is given as the server told it, with its id."""
@@ -453,7 +459,15 @@ class Client:
                 yield parse_answer(model, item, path)
             if not answer.get("next"):
                 return
+            if not answer["results"]:
+                raise InvalidResponseError(f"GET {path} answered with an empty page, and a next one")
             page += 1
+
+
+def _has_id(annotation: Mapping[str, Any]) -> bool:
+    """Whether an annotation has an id, a number that a database has room for."""
+    number = annotation.get("id")
+    return type(number) is int and abs(number) < 2**63
 
 
 class _Organization(BaseModel):

@@ -50,6 +50,7 @@ class Comparison:
         unseen: All ids by which what the run wants is not there any more, also where something equal is.
         doubled_before: What was there too often before the run: all but as many as are wanted.
         arrived: What has come with a request that had been given up, and takes the place of what is absent.
+        exchanged: What it takes the place of.
         surplus: What has come with such a request and is too much.
         doubled_by_others: How many others have added that are equal to what the run has added.
         added: How many of those that the run has added are there.
@@ -59,6 +60,7 @@ class Comparison:
     absent: list[Stored] = field(default_factory=list)
     unseen: set[AnnotationId] = field(default_factory=set)
     arrived: list[Stored] = field(default_factory=list)
+    exchanged: list[Stored] = field(default_factory=list)
     doubled_before: list[Stored] = field(default_factory=list)
     surplus: list[Stored] = field(default_factory=list)
     doubled_by_others: int = 0
@@ -94,6 +96,7 @@ def compare(
     *,
     added: dict[AnnotationId, bytes],
     reused: dict[AnnotationId, bytes],
+    uses: Mapping[AnnotationId, int],
     lost: Mapping[AnnotationId, bytes],
     before: Mapping[AnnotationId, bytes],
     given_up: GivenUp,
@@ -105,6 +108,7 @@ def compare(
         standing: All that the job holds.
         added: What the run has added and has not taken for lost.
         reused: What was there before the run, and stands for what it would have added.
+        uses: For how many annotations each of them stands.
         lost: What the run has taken for lost.
         before: All that was there before the run.
         given_up: The requests that may have brought something unseen.
@@ -112,7 +116,7 @@ def compare(
     """
     added, reused = dict(added), dict(reused)
     wanted = frozenset((*added.values(), *reused.values()))
-    result = Comparison(added=len(added), already_there=len(reused))
+    result = Comparison(added=len(added), already_there=sum(uses[key] for key in reused))
     spare_before: dict[bytes, list[Stored]] = {}
     spare_own: dict[bytes, list[Stored]] = {}
     spare_others: Counter[bytes] = Counter()
@@ -132,11 +136,13 @@ def compare(
         else:
             spare_others[digest] += 1
     result.added -= len(added)
-    result.already_there -= len(reused)
+    result.already_there -= sum(uses[key] for key in reused)
     result.unseen = {*added, *reused}
-    for key, digest in (*added.items(), *reused.items()):
+    gone = [*added.items(), *(item for item in reused.items() for _ in range(uses[item[0]]))]
+    for key, digest in gone:
         if own := spare_own.get(digest):
             result.arrived.append(own.pop(0))
+            result.exchanged.append((*key, digest))
             result.added += 1
         elif spare_before.get(digest):
             spare_before[digest].pop(0)

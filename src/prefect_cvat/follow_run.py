@@ -182,6 +182,7 @@ class FollowRun(Run):
             for job_id, track in self._doubled:
                 self._writers[job_id].make_single([track])
             for writer in self._writers.values():
+                self._pause(0.0)
                 writer.finish()
             if not self.follow.keep_seeds:
                 self._remove(

@@ -1,9 +1,9 @@
-"""What humans have annotated already, so that a run need not annotate it a second time."""
+"""Existing annotations of a task that a run need not add a second time."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -16,7 +16,7 @@ from prefect_cvat.models import Job
 from prefect_cvat.plan import Batch, Plan
 from prefect_cvat.regions import Region
 
-__all__ = ["HumanAnnotations", "HumanWork", "is_human"]
+__all__ = ["ExistingAnnotations", "ExistingOnFrame", "is_human"]
 
 
 def is_human(annotation: Mapping[str, Any]) -> bool:
@@ -24,22 +24,43 @@ def is_human(annotation: Mapping[str, Any]) -> bool:
     return annotation.get("source") != "auto"
 
 
-class HumanAnnotations:
-    """What humans have annotated on one frame.
+class ExistingOnFrame:
+    """The existing annotations on one frame.
 
     Args:
         frame: The frame.
-        least_iou: From which intersection over union on two shapes of a label are the same object.
+        min_iou: From which intersection over union on two shapes of a label are the same object.
+        jobs: The ids of the jobs that have the frame. What a machine has made counts if all of them hold it:
+            a run that was killed may have written a frame to one and not yet to the next.
     """
 
-    def __init__(self, frame: Frame, least_iou: float) -> None:
+    def __init__(self, frame: Frame, min_iou: float, jobs: Iterable[int]) -> None:
+        self._manual = _Annotations(frame, min_iou)
+        self._by_job = {job_id: _Annotations(frame, min_iou) for job_id in jobs}
+
+    def add(self, job_id: int, annotation: Mapping[str, Any]) -> None:
+        """Take a tag or a shape of a job."""
+        self._by_job[job_id].add(annotation)
+        if is_human(annotation):
+            self._manual.add(annotation)
+
+    def include(self, annotation: Mapping[str, Any]) -> bool:
+        """Whether a tag or a shape that was found is among them: of the same label, and in the same place."""
+        return self._manual.include(annotation) or all(
+            of_job.include(annotation) for of_job in self._by_job.values()
+        )
+
+
+class _Annotations:
+    """Some annotations on a frame, to be looked for in a place."""
+
+    def __init__(self, frame: Frame, min_iou: float) -> None:
         self._frame = frame
-        self._least_iou = least_iou
+        self._min_iou = min_iou
         self._tags: set[int] = set()
         self._regions: dict[int, list[Region]] = {}
 
     def add(self, annotation: Mapping[str, Any]) -> None:
-        """Take a tag or a shape."""
         label_id = annotation["label_id"]
         if "type" in annotation:
             self._regions.setdefault(label_id, []).append(Region(annotation, self._frame))
@@ -47,7 +68,6 @@ class HumanAnnotations:
             self._tags.add(label_id)
 
     def include(self, annotation: Mapping[str, Any]) -> bool:
-        """Whether a tag or a shape that was found is among them: of the same label, and in the same place."""
         label_id = annotation["label_id"]
         if "type" not in annotation:
             return label_id in self._tags
@@ -55,20 +75,20 @@ class HumanAnnotations:
         if not regions:
             return False
         found = Region(annotation, self._frame)
-        return any(found.iou(region) >= self._least_iou for region in regions)
+        return any(found.iou(region) >= self._min_iou for region in regions)
 
 
-class HumanWork:
-    """What humans have annotated in the jobs of a plan. May be used from several threads.
+class ExistingAnnotations:
+    """The existing annotations in the jobs of a plan. May be used from several threads.
 
     Each job is read once, when the first batch with frames of it comes, and let go of when the batch is taken
     that has the last of them. Tracks stay as they are until then, and are interpolated on the frames of a
-    batch only: memory is bounded by what humans have annotated in a job.
+    batch only: memory is bounded by what is annotated in a job.
 
     Args:
         client: The server.
         plan: The frames to annotate, and the jobs.
-        least_iou: From which intersection over union on two shapes of a label are the same object.
+        min_iou: From which intersection over union on two shapes of a label are the same object.
         source: Whose annotations count.
     """
 
@@ -76,36 +96,45 @@ class HumanWork:
         self,
         client: Client,
         plan: Plan,
-        least_iou: float,
+        min_iou: float,
         source: ExistingSource = ExistingSource.MANUAL,
     ) -> None:
         self._source = source
         self._client = client
         self._plan = plan
-        self._least_iou = least_iou
+        self._min_iou = min_iou
         self._lock = threading.Lock()
-        self._jobs: dict[int, _JobWork] = {}
+        self._jobs: dict[int, _JobAnnotations] = {}
 
     def read(self, batch: Batch) -> None:
         """Ask the server for the jobs of a batch, those that have not been read yet."""
         with self._lock:
             for job in self._plan.jobs_between(batch.frames[0].number, batch.frames[-1].number):
                 if job.id not in self._jobs:
-                    self._jobs[job.id] = _JobWork(self._client, self._plan, job, self._source)
+                    self._jobs[job.id] = _JobAnnotations(self._client, self._plan, job, self._source)
 
-    def take(self, batch: Batch) -> dict[int, HumanAnnotations]:
+    def take(self, batch: Batch) -> dict[int, ExistingOnFrame]:
         """What is on the frames of a batch that was read, by frame. It is gone then."""
-        on_frames = {frame.number: HumanAnnotations(frame, self._least_iou) for frame in batch.frames}
+        jobs = self._plan.jobs_between(batch.frames[0].number, batch.frames[-1].number)
+        on_frames = {
+            frame.number: ExistingOnFrame(
+                frame,
+                self._min_iou,
+                [job.id for job in jobs if job.start_frame <= frame.number <= job.stop_frame],
+            )
+            for frame in batch.frames
+        }
         with self._lock:
-            for job in self._plan.jobs_between(batch.frames[0].number, batch.frames[-1].number):
+            for job in jobs:
                 self._jobs[job.id].take(on_frames)
         return on_frames
 
 
-class _JobWork:
-    """What humans have annotated in one job, as JSON: that takes a fraction of the memory."""
+class _JobAnnotations:
+    """The existing annotations of one job, as JSON: that takes a fraction of the memory."""
 
     def __init__(self, client: Client, plan: Plan, job: Job, source: ExistingSource) -> None:
+        self._job_id = job.id
         self._first, self._last = job.start_frame, job.stop_frame
         self._awaited = {frame.number for frame in plan.frames_between(self._first, self._last)}
         self._by_frame: dict[int, list[bytes]] = {}
@@ -118,18 +147,18 @@ class _JobWork:
             elif annotation["frame"] in self._awaited:
                 self._by_frame.setdefault(annotation["frame"], []).append(to_json(annotation))
 
-    def take(self, on_frames: Mapping[int, HumanAnnotations]) -> None:
+    def take(self, on_frames: Mapping[int, ExistingOnFrame]) -> None:
         numbers = [number for number in on_frames if self._first <= number <= self._last]
         for number in numbers:
             for content in self._by_frame.pop(number, ()):
-                on_frames[number].add(from_json(content))
+                on_frames[number].add(self._job_id, from_json(content))
         for first, content in self._tracks:
             if first > max(on_frames):
                 continue
             track = from_json(content)
             for number in numbers:
                 if (shape := interpolate(track, number)) is not None:
-                    on_frames[number].add(shape)
+                    on_frames[number].add(self._job_id, shape)
         self._awaited.difference_update(numbers)
         if not self._awaited:
             self._tracks.clear()

@@ -197,8 +197,10 @@ class _JobIssues:
             except _UNKNOWN_FATE as error:
                 self._has_doubt = True
                 logger.warning("job %d: %s; looking for the issue (attempt %d)", self._job_id, error, attempt)
-                seconds = seconds_at_work(error, Settings().late_commit_seconds)
-                if self._has_arrived(frame, seconds or 0.0, RETRY.delay(attempt, None)):
+                settings = Settings()
+                seconds = seconds_at_work(error, settings.late_commit_seconds)
+                until = 0.0 if seconds is None else seconds + settings.stale_read_seconds
+                if self._has_arrived(frame, until, RETRY.delay(attempt, None)):
                     break
                 if attempt == ATTEMPTS:
                     raise

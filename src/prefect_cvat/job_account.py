@@ -56,8 +56,8 @@ class JobAccount:
         self._bodies = BodyLog(folder / f"{job_id}-bodies")
         self._refined = RefinedShapes(folder / f"{job_id}-refined") if recognizes_refined else None
         self._reusable: dict[bytes, list[AnnotationId]] | None = None
-        self._reused_ids: set[AnnotationId] = set()
         self._waiting: dict[object, list[Waiting]] = {}
+        self.sent_again: list[Waiting] = []
         self._given_up: list[PendingWrite] = []
 
     def identity(self, annotation: Mapping[str, Any]) -> bytes:
@@ -114,43 +114,43 @@ class JobAccount:
         new: list[Waiting] = []
         bodies: list[Waiting] = []
         reused: list[Stored] = []
+        used: Counter[bytes] = Counter()
         for annotation in annotations:
             digest = self.identity(annotation)
-            if ids := reusable.get(digest):
-                reused.append((*ids.pop(), digest))
+            if (ids := reusable.get(digest, ()))[used[digest] :]:
+                reused.append((*ids[used[digest]], digest))
                 bodies.append((digest, annotation))
+                used[digest] += 1
             else:
                 new.append((digest, annotation))
-        self._note_reused(reused)
         if self._refined is not None:
-            new = self._not_refined(new, bodies)
+            new = self._not_refined(new, reused, bodies)
         self._bodies.extend([*bodies, *new])
+        self._reused.extend(reused)
+        for digest, count in used.items():  # only now: had the disk failed, this would be done again
+            del reusable[digest][:count]
         return new
 
-    def _not_refined(self, new: list[Waiting], bodies: list[Waiting]) -> list[Waiting]:
+    def _not_refined(self, new: list[Waiting], reused: list[Stored], bodies: list[Waiting]) -> list[Waiting]:
         """Leave out for what something is there that a machine has made of it."""
         assert self._refined is not None
+        equal = {stored[:2] for stored in reused}
         left: list[Waiting] = []
         for digest, annotation in new:
-            if (refined := self._refined.take(annotation, self._reused_ids)) is None:
+            if (refined := self._refined.take(annotation, equal)) is None:
                 left.append((digest, annotation))
             else:
-                self._note_reused([refined])
+                reused.append(refined)
                 # to be sent if what was made of it is gone, and once more if it then is gone itself
                 bodies += ((refined[2], annotation), (digest, annotation))
         return left
 
-    def _note_reused(self, reused: Sequence[Stored]) -> None:
-        self._reused.extend(reused)
-        self._reused_ids.update(stored[:2] for stored in reused)
-
     def _load_reusable(self) -> dict[bytes, list[AnnotationId]]:
         if self._reusable is None:
-            self._reused_ids = {stored[:2] for stored in self._reused}
+            reused = {stored[:2] for stored in self._reused}
             self._reusable = {}
-            before = sorted((*self._replaceable, *self._kept), reverse=True)  # those of before first
-            for kind, number, digest in before:
-                if (kind, number) not in self._reused_ids:
+            for kind, number, digest in sorted((*self._replaceable, *self._kept)):  # those of before first
+                if (kind, number) not in reused:
                     self._reusable.setdefault(digest, []).append((kind, number))
         return self._reusable
 
@@ -166,7 +166,6 @@ class JobAccount:
     def rest(self) -> None:
         """Keep as little in memory as may be, until there is more to write."""
         self._reusable = None
-        self._reused_ids = set()
         if self._refined is not None:
             self._refined.rest()
 
@@ -242,6 +241,7 @@ class JobAccount:
             standing,
             added={key: digest for key, digest in _by_id(self._added).items() if key not in lost},
             reused={key: digest for key, digest in _by_id(self._reused).items() if key not in lost},
+            uses=Counter(stored[:2] for stored in self._reused),
             lost=lost,
             before={**self.replaceable(), **self.kept()},
             given_up=GivenUp(self._given_up),
@@ -254,8 +254,18 @@ class JobAccount:
         Args:
             absent: As `compare` has told them.
         """
+        waiting = [*self.sent_again, *self.bodies(absent)]
         self._lost.extend(absent)
-        return list(self.bodies(absent))
+        self.sent_again[:] = waiting
+        return self.sent_again
+
+    def exchange(self, comparison: Comparison) -> None:
+        """Take what has arrived in the place of something else for wanted: when that is seen, it is too much.
+
+        Args:
+            comparison: What `compare` has shown.
+        """
+        self._lost.extend(comparison.exchanged)
 
     def bodies(self, wanted: Iterable[Stored]) -> Iterable[Waiting]:
         """Annotations that the run wants, as they are sent; each with its own identity.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -81,8 +83,11 @@ class BodyLog:
 def _append(path: Path, data: bytes) -> None:
     if not data:
         return
+    before = path.stat().st_size if path.exists() else 0
     try:
         with path.open("ab") as file:
             file.write(data)
     except OSError as error:
+        with contextlib.suppress(OSError):  # half a record is none
+            os.truncate(path, before)
         raise StorageError(f"what is known of a job cannot be written to {path}: {error}") from error

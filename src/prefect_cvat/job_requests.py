@@ -188,6 +188,7 @@ class JobRequests:
             seconds = time.monotonic() - started
             if done := [item for key, item in unanswered.items() if key not in still_there]:
                 gone.update(_ids(done))
+                attempt = 1
                 yield done
             unanswered = {}
             if not picked:

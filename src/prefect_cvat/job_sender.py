@@ -119,6 +119,7 @@ class JobSender:
             self._record.sending((digest for digest, _ in part), write.after)
             if self._lock is not None:
                 self._lock.sending(self._job_id)
+            self._pending.append(write)  # until all that has arrived is noted
             try:
                 answer = self._create(part)
             except UNKNOWN_FATE as error:
@@ -128,22 +129,24 @@ class JobSender:
                     logger.warning(
                         "job %d: %s; looking what is there (attempt %d)", self._job_id, error, attempt
                     )
-                    write.until = time.monotonic() + seconds
-                    self._pending.append(write)
+                    write.until = time.monotonic() + seconds + self._stale_read_seconds
                     if self.settle(delay):
                         return
                 if seconds is None:
+                    self._pending.remove(write)
                     self._note_settled()
                 if attempt == self._attempts:
                     raise
                 if seconds is None:
                     self.pause(delay)
             except ApiError as error:  # a refusal: nothing was done
+                self._pending.remove(write)
                 self._note_settled()
                 self._requests.make_smaller(part, error)
             else:
-                self._take_answer(part, answer)
+                self._take_answer(write, answer)
                 del waiting[: len(part)]
+                self._pending.remove(write)
                 self._note_settled()
                 return
 
@@ -153,22 +156,25 @@ class JobSender:
         finally:
             self._last_write = time.monotonic()
 
-    def _take_answer(self, part: Sequence[Waiting], answer: LabeledData) -> None:
+    def _take_answer(self, write: PendingWrite, answer: LabeledData) -> None:
         """Note what has arrived, and compare it with what was sent: CVAT may drop things silently."""
         stored = self._account.stored(each_annotation(answer))
         self.note_added(stored)
-        sent = Counter(digest for digest, _ in part)
         arrived = Counter(digest for _, _, digest in stored)
-        if arrived != sent:
-            self._refuse(sent, arrived, stored)
+        if arrived != write.identities:
+            self._pending.remove(write)
+            self._refuse(write, arrived, stored)
 
-    def _refuse(self, sent: Counter[bytes], arrived: Counter[bytes], stored: Sequence[Stored]) -> NoReturn:
+    def _refuse(self, write: PendingWrite, arrived: Counter[bytes], stored: Sequence[Stored]) -> NoReturn:
         """Remove what was stored otherwise than it was sent."""
+        sent = write.identities.copy()
         message = (
             f"job {self._job_id}: {counted(sent.total(), 'annotation was', 'annotations were')} sent,"
             f" the server says that it stored {arrived.total()},"
             f" of which {(arrived & sent).total()} are as they were sent"
         )
+        write.identities -= arrived
+        self._account.give_up(write)  # it may have stored more than it says
         try:
             self.remove_own(stored)
         except PrefectCvatError as error:

@@ -45,22 +45,23 @@ def run_pipeline(run: Run, submitter: Submitter, progress: Progress | None = Non
         PrefectCvatError: The run failed.
     """
     started = time.perf_counter()
-    plan: Plan = submitter.submit("plan_task", run).result()
-    submitter.submit("validate_spec", run).result()
-    if progress is not None:
-        progress.start(len(plan.frames))
-    try:
-        with run.spool():
-            try:
-                _annotate(run, plan, submitter, progress)
-                submitter.submit("finish_upload", run).result()
-                run.open_issues()
-            except (BadFunctionError, MediaError, UploadError):
-                run.undo_upload()
-                raise
-    finally:
+    with run.hold():
+        plan: Plan = submitter.submit("plan_task", run).result()
+        submitter.submit("validate_spec", run).result()
         if progress is not None:
-            progress.finish()
+            progress.start(len(plan.frames))
+        try:
+            with run.spool():
+                try:
+                    _annotate(run, plan, submitter, progress)
+                    _finish(run, submitter)
+                    run.open_issues()
+                except (BadFunctionError, MediaError, UploadError):
+                    run.undo_upload()
+                    raise
+        finally:
+            if progress is not None:
+                progress.finish()
     report = run.complete(time.perf_counter() - started)
     if report.open_ends:
         raise IncompleteRunError(
@@ -100,6 +101,17 @@ def _annotate(run: Run, plan: Plan, submitter: Submitter, progress: Progress | N
         run.stop()
         for futures in in_flight:
             _settle(futures)
+        raise
+
+
+def _finish(run: Run, submitter: Submitter) -> None:
+    """Verify and replace. Whoever interrupts that waits until nothing is written any more."""
+    future = submitter.submit("finish_upload", run)
+    try:
+        future.result()
+    except BaseException:
+        run.stop()
+        _settle((future,))
         raise
 
 

@@ -12,7 +12,7 @@ from pydantic_core import from_json, to_json
 from prefect_cvat.clipping import clip_point, clip_shape
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.function_output import FrameDetections
-from prefect_cvat.human_work import HumanAnnotations
+from prefect_cvat.human_work import ExistingOnFrame
 from prefect_cvat.mapping import LabelMapping, LabelTarget, SublabelTarget
 from prefect_cvat.media import Frame
 from prefect_cvat.models import (
@@ -41,7 +41,7 @@ class Annotations:
         clipped: How many shapes were cut at the edge of their image.
         outside: How many shapes had nothing inside the image, and are left out.
         below_threshold: How many had a score below the threshold of their label, and are left out.
-        overlapping_existing: How many are left out because a human has annotated the same already.
+        overlapping_existing: How many are left out because the same is annotated already already.
         unmatched: How many are left out because the task has no place for their label, by label.
         errors: What went wrong, by frame, where that was to be skipped.
         summaries: What is remembered of the frames, to say which of them to look at first.
@@ -116,7 +116,7 @@ class LabelRemapper:
         detections: Iterable[FrameDetections],
         frames: Mapping[int, Frame],
         pack_at: int | None = None,
-        human: Mapping[int, HumanAnnotations] | None = None,
+        existing: Mapping[int, ExistingOnFrame] | None = None,
     ) -> Annotations:
         """Put detections into the task's labels.
 
@@ -124,7 +124,7 @@ class LabelRemapper:
             detections: What the function found on some frames.
             frames: These frames, by number.
             pack_at: Pack what has been put, whenever it is so much.
-            human: What humans have annotated on these frames, if that is to be left out.
+            existing: The existing annotations on these frames, if what overlaps with them is to be left out.
 
         Raises:
             BadFunctionError: An annotation does not suit the task's label.
@@ -133,12 +133,12 @@ class LabelRemapper:
         for found in detections:
             frame = frames[found.frame]
             tags_before, shapes_before = len(result.tags), len(result.shapes)
-            human_before = result.overlapping_existing
+            overlapping_before = result.overlapping_existing
             result.frames += 1
             if found.error is not None:
                 result.errors[found.frame] = found.error
             try:
-                there = None if human is None else human[found.frame]
+                there = None if existing is None else existing[found.frame]
                 for tag in found.tags:
                     self._add_tag(tag, frame, result, there)
                 for shape in found.shapes:
@@ -146,8 +146,8 @@ class LabelRemapper:
             except BadFunctionError as error:
                 raise BadFunctionError(f"{frame}: {error}") from error
             if self._summarize:
-                # something was found on a frame also where a human had annotated all of it
-                others = len(result.tags) - tags_before + result.overlapping_existing - human_before
+                # something was found on a frame also where all of it was annotated already
+                others = len(result.tags) - tags_before + result.overlapping_existing - overlapping_before
                 summary = summarize_shapes(found.frame, result.shapes[shapes_before:], others)
                 summary.has_failed = found.error is not None
                 result.summaries.append(summary)
@@ -156,7 +156,7 @@ class LabelRemapper:
         return result
 
     def _add_tag(
-        self, tag: LabeledImageRequest, frame: Frame, result: Annotations, there: HumanAnnotations | None
+        self, tag: LabeledImageRequest, frame: Frame, result: Annotations, there: ExistingOnFrame | None
     ) -> None:
         target = self._target(tag.label_id, result)
         if target is None:
@@ -178,7 +178,7 @@ class LabelRemapper:
         result.tags.append(body)
 
     def _add_shape(
-        self, shape: LabeledShapeRequest, frame: Frame, result: Annotations, there: HumanAnnotations | None
+        self, shape: LabeledShapeRequest, frame: Frame, result: Annotations, there: ExistingOnFrame | None
     ) -> None:
         if shape.score is not None and shape.score < self._thresholds.get(shape.label_id, 0.0):
             result.below_threshold += 1

@@ -44,9 +44,17 @@ class Replacement:
         existing: What becomes of what was there before the run.
         defaults: The attribute values that the server fills in by itself.
         last_frame: The last frame of the job: CVAT shows a track until it is outside, or to the end.
+        deleted_frames: The deleted frames of the task, on which nobody sees a track.
     """
 
-    def __init__(self, existing: Existing, defaults: AttributeDefaults, last_frame: int) -> None:
+    def __init__(
+        self,
+        existing: Existing,
+        defaults: AttributeDefaults,
+        last_frame: int,
+        deleted_frames: Collection[int] = (),
+    ) -> None:
+        self._deleted = frozenset(deleted_frames)
         self._existing = existing
         self._last_frame = last_frame
         self._defaults = defaults
@@ -145,4 +153,6 @@ class Replacement:
         return Looked([*first, *last][:most], changed, not_replaced, gone)
 
     def _is_covered(self, annotation: Mapping[str, Any]) -> bool:
-        return self._frames.issuperset(frames_of(annotation))
+        if not self._frames.issuperset(frames_of(annotation)):
+            return False
+        return self._frames.issuperset(shown_frames(annotation, self._last_frame) - self._deleted)

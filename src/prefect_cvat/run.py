@@ -6,6 +6,7 @@ fetching, cutting into batches, writing and reporting are here.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 import threading
@@ -41,6 +42,8 @@ from prefect_cvat.settings import Settings
 from prefect_cvat.upload import JobWriter
 
 __all__ = ["BatchDetections", "Run"]
+
+logger = logging.getLogger(__name__)
 
 
 class Run(ABC):
@@ -231,6 +234,7 @@ class Run(ABC):
         with self._timed("upload"):
             self._verify()
             for writer in self._writers.values():
+                self._pause(0.0)
                 writer.finish()
 
     def open_issues(self) -> None:
@@ -240,8 +244,16 @@ class Run(ABC):
             open_issues(self.client, reviews, self.plan.info, self._record, self.report)
 
     def undo_upload(self) -> None:
-        """Remove what this run has written so far, from every job, also if that fails for some."""
+        """Remove what this run has written so far, from every job, also if that fails for some.
+
+        When it has begun to remove what was there before, all that it has written was there, and stays.
+        """
         self._summaries = FrameSummaries()
+        if any(writer.removed for writer in self._writers.values()):
+            logger.warning(
+                "task %d: what the run has added stays, since what it replaces is gone", self.task_id
+            )
+            return
         failures = []
         for writer in self._writers.values():
             try:
@@ -269,8 +281,6 @@ class Run(ABC):
         """Write to a job, see `JobWriter.write`; before the first write to any, remember what all hold."""
         with self._baseline_lock:
             if not self._has_baseline:
-                assert self._lock is not None
-                self._lock.wait_for_earlier_write(Settings().late_commit_seconds)
                 for writer in self._writers.values():
                     writer.begin()
                 self._has_baseline = True
@@ -285,16 +295,30 @@ class Run(ABC):
         writers = self._writers.values()
         if self.waits_for_late_writes:
             sure_after = max((writer.sure_after for writer in writers), default=0.0)
-            self._is_stopped.wait(max(0.0, sure_after - time.monotonic()))
+            self._pause(max(0.0, sure_after - time.monotonic()))
         for writer in writers:
+            self._pause(0.0)
             writer.verify()
         until = time.monotonic() + Settings().stale_read_seconds
         delay = 0.5
-        while any(writer.doubled_by_others for writer in writers) and time.monotonic() < until:
-            self._is_stopped.wait(min(delay, max(0.0, until - time.monotonic())))
+        waited_for = [writer for writer in writers if writer.doubled_by_others]
+        while (doubled := [w for w in waited_for if w.doubled_by_others]) and time.monotonic() < until:
+            self._pause(min(delay, max(0.0, until - time.monotonic())))
             delay *= 2
-            for writer in writers:
+            for writer in doubled:
                 writer.verify(anew=True)
+        if waited_for and not doubled:
+            for writer in writers:  # what that run has taken back may have been in any job
+                writer.verify(anew=True)
+
+    def _pause(self, seconds: float) -> None:
+        """Wait.
+
+        Raises:
+            RunStoppedError: The run is to stop.
+        """
+        if self._is_stopped.wait(seconds):
+            raise RunStoppedError(f"task {self.task_id}: the run was stopped while it waited for the server")
 
     def _describe(self) -> RecordHeader:
         return RecordHeader(
@@ -341,25 +365,36 @@ class Run(ABC):
     # --- what holds them together ---
 
     @contextmanager
-    def spool(self) -> Iterator[None]:
-        """A folder for what is on its way, removed afterwards; and the right to be the only run.
+    def hold(self) -> Iterator[None]:
+        """The right to be the only run, once nothing can arrive any more that a run before has sent.
 
         Raises:
             RunInProgressError: Another run is annotating this task.
-            StorageError: There is no room for the folder.
+            RunStoppedError: The run is to stop.
         """
         with only_run_on(self.client.url, self.task_id, self.options.selection.jobs) as lock:
-            try:
-                self._spool = Path(tempfile.mkdtemp(prefix="prefect-cvat-"))
-            except OSError as error:
-                raise StorageError(f"no folder for chunks can be made: {error}") from error
-            try:
-                self._lock = lock
-                self._writers = self._new_writers(self._folder("jobs"), lock)
-                yield
-            finally:
-                shutil.rmtree(self._spool, ignore_errors=True)
-                self._spool = None
+            lock.wait_for_earlier_write(Settings().late_commit_seconds, self._pause)
+            self._lock = lock
+            yield
+
+    @contextmanager
+    def spool(self) -> Iterator[None]:
+        """A folder for what is on its way, removed afterwards.
+
+        Raises:
+            StorageError: There is no room for the folder.
+        """
+        assert self._lock is not None, "hold comes first"
+        try:
+            self._spool = Path(tempfile.mkdtemp(prefix="prefect-cvat-"))
+        except OSError as error:
+            raise StorageError(f"no folder for chunks can be made: {error}") from error
+        try:
+            self._writers = self._new_writers(self._folder("jobs"), self._lock)
+            yield
+        finally:
+            shutil.rmtree(self._spool, ignore_errors=True)
+            self._spool = None
 
     def _new_writers(self, folder: Path, lock: RunLock) -> dict[int, JobWriter]:
         defaults = attribute_defaults(self.plan.info.labels)
@@ -375,6 +410,7 @@ class Run(ABC):
                 lock=lock,
                 stopped=self._is_stopped,
                 recognizes_refined=self.recognizes_refined and self.options.existing is Existing.KEEP,
+                deleted_frames=self.plan.info.meta.deleted_frames,
             )
             for job in self.plan.jobs
         }

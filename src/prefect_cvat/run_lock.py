@@ -15,7 +15,7 @@ import hashlib
 import os
 import socket
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,16 +68,19 @@ class RunLock:
         """What was sent to the job has been carried out, or never will be."""
         self._note(job_id).unlink(missing_ok=True)
 
-    def wait_for_earlier_write(self, late_commit_seconds: float) -> None:
+    def wait_for_earlier_write(
+        self, late_commit_seconds: float, pause: Callable[[float], None] = time.sleep
+    ) -> None:
         """Wait until nothing can arrive any more that a run before has sent.
 
         Args:
             late_commit_seconds: After how many seconds a server has carried out a write, or never will.
+            pause: Waits for so many seconds; may raise if the run is to stop.
         """
         if self.earlier_write is not None:
             # the clock of shared storage may be ahead of this one
             left = min(late_commit_seconds, self.earlier_write + late_commit_seconds - time.time())
-            time.sleep(max(0.0, left))
+            pause(max(0.0, left))
             for note in self._open:
                 note.unlink(missing_ok=True)
             self.earlier_write = None

@@ -65,7 +65,7 @@ class RetryPolicy:
     def delay(self, attempt: int, retry_after: float | None) -> float:
         """Seconds to wait after the given attempt (1 is the first), with up to 25 % of jitter."""
         if retry_after is not None:
-            return retry_after
+            return max(retry_after, self.first_delay)
         delay = min(self.longest_delay, self.first_delay * 2.0 ** min(attempt - 1, 16))
         return delay * random.uniform(0.75, 1.0)  # noqa: S311 (spreads clients, guards nothing)
 

@@ -160,15 +160,16 @@ def _remove(
     with only_run_on(client.url, task_id) as lock:
         lock.wait_for_earlier_write(Settings().late_commit_seconds)
         to_look_at = list(jobs)
+        until = time.monotonic() + min(Settings().stale_read_seconds, seen_after - time.time())
         while True:
-            is_last = time.time() >= seen_after
+            is_last = time.monotonic() >= until
             for job in to_look_at:
                 for part in job_requests(client, job.id).remove(pickers[job.id].pick, time.sleep):
                     pickers[job.id].removed(part)
             to_look_at = [job for job in to_look_at if pickers[job.id].gone]
             if is_last or not to_look_at:
                 break
-            time.sleep(min(0.5, max(0.0, seen_after - time.time())))
+            time.sleep(min(0.5, max(0.0, until - time.monotonic())))
         for job in jobs:
             for issue in _issues_to_go(client, job, pickers[job.id]):
                 delete_issue(client, issue.id)

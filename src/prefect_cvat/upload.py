@@ -86,6 +86,7 @@ class JobWriter:
         lock: Is told when a write is under way.
         stopped: Set when the run is to stop: then nothing is waited for any longer.
         recognizes_refined: Whether a mask or a track that a machine has made of a detection stands for it.
+        deleted_frames: The deleted frames of the task.
 
     Attributes:
         added: How many annotations of this run the job holds.
@@ -119,6 +120,7 @@ class JobWriter:
         lock: RunLock | None = None,
         stopped: threading.Event | None = None,
         recognizes_refined: bool = False,
+        deleted_frames: Collection[int] = (),
     ) -> None:
         self.job = job
         self.added = 0
@@ -133,7 +135,7 @@ class JobWriter:
         defaults = defaults or {}
         self._existing = existing
         self._account = JobAccount(folder, job.id, sources, defaults, recognizes_refined=recognizes_refined)
-        self._replacement = Replacement(existing, defaults, job.stop_frame)
+        self._replacement = Replacement(existing, defaults, job.stop_frame, deleted_frames)
         self._record = record or JobRecord(job.id)
         self._sender = JobSender(
             job.id,
@@ -265,6 +267,7 @@ class JobWriter:
         self._begin()
         self._sender.settle(0.0)
         self._account.rest()
+        self._sender.send_all(self._account.sent_again)  # what an attempt before this one could not send
         if not self._account.wants_anything:
             self._is_verified = True
             return
@@ -277,6 +280,7 @@ class JobWriter:
             self._sender.send_all(self._account.lost(result.absent))
             result = self._look_for_missing()
         self._sender.note_added(result.arrived)
+        self._account.exchange(result)
         if result.surplus:
             self._sender.remove_own(result.surplus)
         self.added, self.already_there = result.added, result.already_there
@@ -296,7 +300,7 @@ class JobWriter:
         while True:
             is_last = time.monotonic() >= until
             result = self._account.compare(self._read())
-            if not result.absent or is_last:
+            if not result.unseen or is_last:
                 return result
             self._sender.pause(min(delay, max(0.0, until - time.monotonic())))
             delay *= 2
