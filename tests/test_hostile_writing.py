@@ -1,4 +1,4 @@
-"""Attacks on whose work it is."""
+"""Writing when stages are called again, runs are interrupted, disks are full and answers are hostile."""
 
 import errno
 import os

@@ -274,10 +274,14 @@ class JobAccount:
             wanted: Which annotations: ids by which they were known, and what they said.
         """
         left = Counter(digest for _, _, digest in wanted)
-        for digest, annotation in self._bodies:
+        missing = left.total()
+        for digest, annotation in self._bodies if missing else ():
             if left[digest] > 0:
                 left[digest] -= 1
+                missing -= 1
                 yield self.identity(annotation), annotation
+            if not missing:
+                return
 
     # --- undoing ---
 
