@@ -101,7 +101,7 @@ class Audit:
                 if not self._ledger.contents(job_id)[content] and content not in self._ledger.missed[job_id]
             ]
             return "what takes its place does not stand there" if lacking else ""
-        frames = self._ledger.task.frames_of(each.kind, each.item)
+        frames = self._ledger.task.frames_of(event.job, each.kind, each.item)
         if not self._is_replaced(event.job, each, frames):
             return "nothing says that it is to go"
         if born >= began:
@@ -175,7 +175,7 @@ def _machines(
 def _should_have_gone(schedule: Schedule, ledger: Ledger, job_id: int, each: Standing) -> bool:
     if ledger.results(job_id, each):
         return True
-    if not ledger.task.frames_of(each.kind, each.item) <= ledger.task.annotated[job_id]:
+    if not ledger.task.frames_of(job_id, each.kind, each.item) <= ledger.task.annotated[job_id]:
         return False
     return schedule.existing == "clear" or (
         schedule.existing == "replace_auto" and each.item["source"] == "auto"

@@ -30,6 +30,7 @@ class Task:
     Attributes:
         names: The names of the frames.
         annotated: By the id of the job, the frames that runs write to.
+        deleted: The deleted frames, on which nobody sees a track.
         labels: The names of labels and sublabels by their ids.
         specs: The names of attributes by their ids.
     """
@@ -37,6 +38,7 @@ class Task:
     names: tuple[str, ...]
     jobs: tuple[JobFrames, ...]
     annotated: Mapping[int, frozenset[int]]
+    deleted: frozenset[int]
     labels: Mapping[int, str]
     specs: Mapping[int, str]
 
@@ -58,9 +60,13 @@ class Task:
         points = _rounded(item.get("points") or ())
         return (item["frame"], label, item.get("type"), item["source"], points, item.get("score"), values, elements, rest)  # fmt: skip
 
-    def frames_of(self, kind: str, item: Json) -> set[int]:
-        """The frames that an annotation says something about."""
-        return {shape["frame"] for shape in item["shapes"]} if kind == "tracks" else {item["frame"]}
+    def frames_of(self, job_id: int, kind: str, item: Json) -> set[int]:
+        """The frames that an annotation says something about, or can be seen on."""
+        if kind != "tracks":
+            return {item["frame"]}
+        job = next(job for job in self.jobs if job.id == job_id)
+        shown = {frame for frame, _ in _shown(item["shapes"], range(job.first, job.last + 1))}
+        return {shape["frame"] for shape in item["shapes"]} | (shown - self.deleted)
 
 
 _REST = ("group", "occluded", "outside", "z_order", "rotation")

@@ -226,6 +226,7 @@ class Play:
             names=tuple(scene.names),
             jobs=tuple(JobFrames(job.id, job.type, job.start_frame, job.stop_frame) for job in scene.jobs),
             annotated=scene.annotated,
+            deleted=frozenset(plan.deleted),
             labels={number: name for name, number in scene.label_ids.items()},
             specs={number: name for name, number in scene.spec_ids.items()},
         )
