@@ -545,3 +545,21 @@ def test_a_run_that_fails_looks_again_for_what_reads_do_not_show_yet(client, mak
         annotate_task(client, task_id, boxes(before=fail), batch_size=1, use_cache=False)
     faults.clear()
     assert annotations(client, task_id) == []
+
+
+def test_a_run_whose_function_fails_on_all_frames_is_not_done_although_it_skips_them(client, make_task):
+    task_id = make_task(3)
+
+    def fail(_number):
+        raise ZeroDivisionError("told to")
+
+    with pytest.raises(BadFunctionError, match=r"failed on all of 3 frames, on frame 0 with: .*ZeroDivisionError"):
+        annotate_task(client, task_id, boxes(before=fail), on_frame_error="skip", use_cache=False)
+    some = annotate_task(
+        client,
+        task_id,
+        boxes(before=lambda number: fail(number) if number else None),
+        on_frame_error="skip",
+        use_cache=False,
+    )
+    assert (some.added, sorted(some.failed_frames)) == (5, [1, 2])

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
+from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import BadFunctionError, IncompleteRunError, MediaError, UploadError
 from prefect_cvat.plan import Plan
 from prefect_cvat.progress import Progress
@@ -54,6 +55,7 @@ def run_pipeline(run: Run, submitter: Submitter, progress: Progress | None = Non
             with run.spool():
                 try:
                     _annotate(run, plan, submitter, progress)
+                    _check_something_worked(run)
                     _finish(run, submitter)
                     run.open_issues()
                 except (BadFunctionError, MediaError, UploadError):
@@ -102,6 +104,21 @@ def _annotate(run: Run, plan: Plan, submitter: Submitter, progress: Progress | N
         for futures in in_flight:
             _settle(futures)
         raise
+
+
+def _check_something_worked(run: Run) -> None:
+    """Check that the function has not failed on each of the frames, although such frames are skipped.
+
+    Raises:
+        BadFunctionError: The function has failed on all frames.
+    """
+    failed = run.report.failed_frames
+    if failed and len(failed) == len(run.plan.frames):
+        frame = min(failed)
+        raise BadFunctionError(
+            f"the function failed on all of {counted(len(failed), 'frame')}, on frame {frame} with:"
+            f" {failed[frame]}"
+        )
 
 
 def _finish(run: Run, submitter: Submitter) -> None:

@@ -152,8 +152,13 @@ class ReadingRun(AnnotateRun):
         return annotations.frames
 
     @contextmanager
+    def hold(self) -> Iterator[None]:
+        """No right to the task: who only reads is in nobody's way."""
+        yield
+
+    @contextmanager
     def spool(self) -> Iterator[None]:
-        """A folder for the chunks on their way. Who only reads is in nobody's way."""
+        """A folder for the chunks on their way."""
         with tempfile.TemporaryDirectory(prefix="prefect-cvat-") as folder:
             self._spool = Path(folder)
             yield
