@@ -92,7 +92,8 @@ def test_in_the_end_as_many_stand_there_as_are_wanted(before, parts, fates, data
         account.note_added(account.stored(job.store([each for _, each in missing])))
         result = account.compare(job.standing)
         assert result.absent == []
-        assert result.doubled_by_others == 0
+        # what comes after all may be another run's: it is told, and settled by the next run
+        assert result.doubled_by_others <= len(job.late)
         assert result.added + result.already_there == wanted.total()
         job.remove({number for _, number, _ in (*result.surplus, *result.doubled_before)})
 
@@ -101,7 +102,8 @@ def test_in_the_end_as_many_stand_there_as_are_wanted(before, parts, fates, data
             for _, each in job.standing
             if each["id"] <= len(before) and each["points"][0] not in wanted
         )
-        assert job.xs() == wanted + not_wanted
+        assert job.xs() >= wanted + not_wanted
+        assert (job.xs() - wanted - not_wanted).total() == result.doubled_by_others
 
 
 @given(before=XS, xs=XS, fates=FATES, others=XS)

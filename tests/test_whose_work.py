@@ -553,7 +553,9 @@ def test_a_run_whose_function_fails_on_all_frames_is_not_done_although_it_skips_
     def fail(_number):
         raise ZeroDivisionError("told to")
 
-    with pytest.raises(BadFunctionError, match=r"failed on all of 3 frames, on frame 0 with: .*ZeroDivisionError"):
+    with pytest.raises(
+        BadFunctionError, match=r"failed on all of 3 frames, on frame 0 with: .*ZeroDivisionError"
+    ):
         annotate_task(client, task_id, boxes(before=fail), on_frame_error="skip", use_cache=False)
     some = annotate_task(
         client,

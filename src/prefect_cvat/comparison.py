@@ -6,7 +6,7 @@ Knows neither a server nor files.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -49,9 +49,10 @@ class Comparison:
         absent: What is not there, and nothing that is equal: ids by which it was known, and what it said.
         unseen: All ids by which what the run wants is not there any more, also where something equal is.
         doubled_before: What was there too often before the run: all but as many as are wanted.
-        arrived: What has come with a request that had been given up, and takes the place of what is absent.
-        exchanged: What it takes the place of.
-        surplus: What has come with such a request and is too much.
+        arrived: What had been taken for lost, and takes the place of what is unseen.
+        stands_in: What others have there that is equal, and takes the place of what is unseen.
+        exchanged: What these two take the place of.
+        surplus: What had been taken for lost, and is too much.
         doubled_by_others: How many others have added that are equal to what the run has added.
         added: How many of those that the run has added are there.
         already_there: How many are there that the run did not need to add.
@@ -60,6 +61,7 @@ class Comparison:
     absent: list[Stored] = field(default_factory=list)
     unseen: set[AnnotationId] = field(default_factory=set)
     arrived: list[Stored] = field(default_factory=list)
+    stands_in: list[Stored] = field(default_factory=list)
     exchanged: list[Stored] = field(default_factory=list)
     doubled_before: list[Stored] = field(default_factory=list)
     surplus: list[Stored] = field(default_factory=list)
@@ -97,9 +99,8 @@ def compare(
     added: dict[AnnotationId, bytes],
     reused: dict[AnnotationId, bytes],
     uses: Mapping[AnnotationId, int],
-    lost: Mapping[AnnotationId, bytes],
+    lost: Collection[AnnotationId],
     before: Mapping[AnnotationId, bytes],
-    given_up: GivenUp,
     identity: Callable[[Mapping[str, Any]], bytes | None],
 ) -> Comparison:
     """Compare what a job holds with what a run wants it to hold.
@@ -109,9 +110,8 @@ def compare(
         added: What the run has added and has not taken for lost.
         reused: What was there before the run, and stands for what it would have added.
         uses: For how many annotations each of them stands.
-        lost: What the run has taken for lost.
+        lost: What the run has taken for lost, of what the server has told it the ids.
         before: All that was there before the run.
-        given_up: The requests that may have brought something unseen.
         identity: What an annotation says; None for what the run cannot have made.
     """
     added, reused = dict(added), dict(reused)
@@ -119,7 +119,7 @@ def compare(
     result = Comparison(added=len(added), already_there=sum(uses[key] for key in reused))
     spare_before: dict[bytes, list[Stored]] = {}
     spare_own: dict[bytes, list[Stored]] = {}
-    spare_others: Counter[bytes] = Counter()
+    spare_others: dict[bytes, list[Stored]] = {}
     for kind, annotation in standing:
         key = (kind, annotation["id"])
         if added.pop(key, None) is not None or reused.pop(key, None) is not None:
@@ -131,10 +131,10 @@ def compare(
             continue
         if key in before:
             spare_before.setdefault(digest, []).append((*key, digest))
-        elif key in lost or given_up.bring(key, digest):
+        elif key in lost:
             spare_own.setdefault(digest, []).append((*key, digest))
         else:
-            spare_others[digest] += 1
+            spare_others.setdefault(digest, []).append((*key, digest))
     result.added -= len(added)
     result.already_there -= sum(uses[key] for key in reused)
     result.unseen = {*added, *reused}
@@ -142,19 +142,17 @@ def compare(
     for key, digest in gone:
         if own := spare_own.get(digest):
             result.arrived.append(own.pop(0))
-            result.exchanged.append((*key, digest))
             result.added += 1
-        elif spare_before.get(digest):
-            spare_before[digest].pop(0)
-            result.already_there += 1
-        elif spare_others[digest] > 0:
-            spare_others[digest] -= 1
+        elif spare := spare_before.get(digest) or spare_others.get(digest):
+            result.stands_in.append(spare.pop(0))
             result.already_there += 1
         else:
             result.absent.append((*key, digest))
+            continue
+        result.exchanged.append((*key, digest))
     result.doubled_before = _all_of(spare_before)
     result.surplus = _all_of(spare_own)
-    result.doubled_by_others = spare_others.total()
+    result.doubled_by_others = len(_all_of(spare_others))
     return result
 
 

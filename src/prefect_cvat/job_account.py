@@ -53,6 +53,7 @@ class JobAccount:
         self._added = AnnotationLog(folder / f"{job_id}-added")
         self._reused = AnnotationLog(folder / f"{job_id}-reused")
         self._lost = AnnotationLog(folder / f"{job_id}-lost")
+        self._found = AnnotationLog(folder / f"{job_id}-found")
         self._bodies = BodyLog(folder / f"{job_id}-bodies")
         self._refined = RefinedShapes(folder / f"{job_id}-refined") if recognizes_refined else None
         self._reusable: dict[bytes, list[AnnotationId]] | None = None
@@ -200,7 +201,8 @@ class JobAccount:
         return arrived
 
     def take_arrived(self, arrived: Sequence[Stored], write: PendingWrite) -> None:
-        """What a request has brought waits no longer."""
+        """What a request has brought, by what it says, waits no longer."""
+        self._found.extend(arrived)
         found = Counter(digest for _, _, digest in arrived)
         still_waiting: list[Waiting] = []
         for digest, annotation in write.waiting:
@@ -242,9 +244,8 @@ class JobAccount:
             added={key: digest for key, digest in _by_id(self._added).items() if key not in lost},
             reused={key: digest for key, digest in _by_id(self._reused).items() if key not in lost},
             uses=Counter(stored[:2] for stored in self._reused),
-            lost=lost,
+            lost=lost.keys() - _by_id(self._found).keys(),
             before={**self.replaceable(), **self.kept()},
-            given_up=GivenUp(self._given_up),
             identity=self._identity_of_ours,
         )
 
@@ -260,12 +261,13 @@ class JobAccount:
         return self.sent_again
 
     def exchange(self, comparison: Comparison) -> None:
-        """Take what has arrived in the place of something else for wanted: when that is seen, it is too much.
+        """Take what is there in the place of something else for wanted; that is too much if it is seen again.
 
         Args:
             comparison: What `compare` has shown.
         """
         self._lost.extend(comparison.exchanged)
+        self._reused.extend(comparison.stands_in)
 
     def bodies(self, wanted: Iterable[Stored]) -> Iterable[Waiting]:
         """Annotations that the run wants, as they are sent; each with its own identity.

@@ -150,7 +150,7 @@ class JobWriter:
         )
         self._lock = threading.Lock()
         self._done: set[object] = set()
-        self._unseen: set[AnnotationId] = set()
+        self._absent: set[AnnotationId] = set()
         self._is_verified = False
 
     @property
@@ -286,7 +286,7 @@ class JobWriter:
         self.added, self.already_there = result.added, result.already_there
         self.missing = len(result.absent)
         self.doubled_by_others = result.doubled_by_others
-        self._unseen = result.unseen
+        self._absent = {stored[:2] for stored in result.absent}
         bodies = self._account.bodies(result.absent)
         last_frame = self.job.stop_frame
         missing_frames = {frame for _, body in bodies for frame in shown_frames(body, last_frame)}
@@ -309,7 +309,7 @@ class JobWriter:
         """Remove what was to be replaced; False if something is not there any more that takes its place."""
         account = self._account
         replaceable, kept = account.replaceable(), account.kept().keys()
-        wanted = account.wanted_ids() - self._unseen
+        wanted = account.wanted_ids() - self._absent
         is_all_there = True
 
         def pick(standing: Iterator[Standing], most: int) -> Sequence[Standing]:

@@ -110,7 +110,9 @@ class Ledger:
             self.versions[job_id][standing.content] = (standing.item, True)
 
     def _taken_by_human(self, event: Event, old: Standing) -> None:
-        self.missed[event.job][old.content] = event.at
+        # what a human has corrected is there, as it should be
+        at = inf if event.action == "correct" else event.at
+        self.missed[event.job][old.content] = max(at, self.missed[event.job].get(old.content, -inf))
         if old.content in self.versions[event.job] and not any(
             each.content == old.content for each in self.jobs[event.job].values()
         ):
