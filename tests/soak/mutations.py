@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefect_cvat import job_sender, replacement, run, run_lock, undo
-from prefect_cvat.comparison import GivenUp
 from prefect_cvat.followed_tracks import FollowedTracks
 from prefect_cvat.job_account import JobAccount
 from prefect_cvat.job_requests import JobRequests
@@ -70,10 +69,6 @@ def _all_sources_are_auto() -> None:
     JobRequests.read = read  # type: ignore[method-assign]
 
 
-def _late_commits_are_not_waited_for() -> None:
-    os.environ["PREFECT_CVAT_LATE_COMMIT_SECONDS"] = "0"
-
-
 def _what_is_equal_is_taken_back() -> None:
     def own(self: Any) -> Callable[[str, Json], bool]:
         before = {**self.replaceable(), **self.kept()}
@@ -111,6 +106,7 @@ def _missing_is_overlooked() -> None:
     def blind(self: Any, standing: Any) -> Any:
         result = compare(self, standing)
         result.absent.clear()
+        result.unseen.clear()
         return result
 
     JobAccount.compare = blind  # type: ignore[method-assign]
@@ -119,10 +115,6 @@ def _missing_is_overlooked() -> None:
 def _doubled_of_before_stays() -> None:
     verified = Replacement.verified
     Replacement.verified = lambda self, missing, _: verified(self, missing, ())  # type: ignore[method-assign, misc]
-
-
-def _others_are_taken_for_own() -> None:
-    GivenUp.may_bring = GivenUp.bring = lambda *_: True  # type: ignore[method-assign, assignment]
 
 
 def _there_is_no_lock() -> None:
@@ -179,14 +171,6 @@ MUTATIONS: dict[str, Mutation] = {
             "1/2",
         ),
     ),
-    "late-commits-are-not-waited-for": Mutation(
-        _late_commits_are_not_waited_for,
-        (
-            "1/20",
-            "1/172",
-            "1/7",
-        ),
-    ),
     "writes-of-the-run-before-are-not-waited-for": Mutation(
         _put(RunLock, "wait_for_earlier_write", lambda *_: None), ("1/1049", "1/499")
     ),
@@ -227,10 +211,7 @@ MUTATIONS: dict[str, Mutation] = {
     ),
     "missing-is-overlooked": Mutation(
         _missing_is_overlooked,
-        (
-            "1/2",
-            "1/35",
-        ),
+        ("1/18",),
     ),
     "doubled-of-before-stays": Mutation(
         _doubled_of_before_stays,
@@ -238,14 +219,6 @@ MUTATIONS: dict[str, Mutation] = {
             "1/3",
             "1/180",
             "1/265",
-        ),
-    ),
-    "others-are-taken-for-own": Mutation(
-        _others_are_taken_for_own,
-        (
-            "1/197",
-            "1/194",
-            "1/53",
         ),
     ),
     "each-spelling-has-a-lock": Mutation(
