@@ -394,7 +394,12 @@ def test_a_certificate_that_is_not_accepted_is_no_better_the_second_time():
 
 @pytest.mark.parametrize("space", ["", " "])
 def test_annotations_of_each_kind_are_read_also_where_their_text_looks_like_an_empty_list(space):
-    tag = {"id": 1, "frame": 0, "label_id": 1, "attributes": [{"spec_id": 1, "value": '"shapes":[] "tracks":[]'}]}
+    tag = {
+        "id": 1,
+        "frame": 0,
+        "label_id": 1,
+        "attributes": [{"spec_id": 1, "value": '"shapes":[] "tracks":[]'}],
+    }
     shapes = [{"id": number, "type": "points", "points": [1, 2]} for number in range(2)]
     body = json.dumps({"tags": [tag], "shapes": shapes, "tracks": []}, separators=(",", f":{space}")).encode()
     with scripted_server(Answer(200, body)) as server, Client(server.url, access_token="x") as client:

@@ -8,6 +8,7 @@ import pytest
 from prefect_cvat import Client, annotate_task, undo_run, upload
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle, tag
 from prefect_cvat.exceptions import (
+    IncompleteRunError,
     PrefectCvatError,
     RunInProgressError,
     RunNotFoundError,
@@ -289,7 +290,7 @@ def test_an_equal_annotation_that_somebody_adds_later_is_not_of_a_run_that_ended
     assert left["id"] > shape["id"]
 
 
-def test_of_two_that_arrived_the_one_that_stays_is_known(client, scene, faults, monkeypatch):
+def test_a_request_that_arrives_after_it_was_given_up_is_undone_too(client, scene, faults, monkeypatch):
     """The first request is committed after the job was read back, and before the second one."""
     sent = []
     create = Client.create_job_annotations
@@ -302,9 +303,11 @@ def test_of_two_that_arrived_the_one_that_stays_is_known(client, scene, faults, 
 
     monkeypatch.setattr(Client, "create_job_annotations", create_twice)
     faults.set([{**CREATES, "fault": {"kind": "status", "status": 504}, "times": 1}])
-    run = annotate_task(client, scene.id, Boxes(), frames=[0])
-    assert len(scene.stored()) == run.added == 3
-    assert undo_run(client, run.run).removed == 3
+    with pytest.raises(IncompleteRunError, match="3 there twice") as raised:
+        annotate_task(client, scene.id, Boxes(), frames=[0])
+    assert (len(scene.stored()), raised.value.report.added) == (6, 3)
+    assert undo_run(client, raised.value.report.run).removed == 6
+    assert scene.stored() == []
 
 
 def test_a_function_that_breaks_its_contract_leaves_nothing_to_undo(client, scene, runs_dir):

@@ -291,7 +291,8 @@ class JobWriter:
         last_frame = self.job.stop_frame
         missing_frames = {frame for _, body in bodies for frame in shown_frames(body, last_frame)}
         self._replacement.verified(missing_frames, result.doubled_before)
-        self._record.settled()
+        if not self.doubled_by_others:  # else it may be what was given up: `undo` looks for that
+            self._record.settled()
         self._is_verified = True
 
     def _look_for_missing(self) -> Comparison:

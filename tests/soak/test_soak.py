@@ -31,6 +31,9 @@ def test_a_schedule_follows_from_its_key_alone():
     "mutation", ["jobs-are-not-verified", "all-sources-are-auto", "missing-is-overlooked"]
 )
 def test_the_soak_notices_what_is_broken(mutation):
-    [key, *_] = MUTATIONS[mutation].noticed_by
-    [outcome] = soak([key], workers=1, mutation=mutation)
-    assert outcome.problems
+    # kills and faults fall as the machine is quick or slow: one of these schedules notices
+    assert any(
+        outcome.problems
+        for key in MUTATIONS[mutation].noticed_by
+        for outcome in soak([key], workers=1, mutation=mutation)
+    )
