@@ -60,10 +60,11 @@ def test_a_run_that_is_cancelled_stops_within_a_batch_and_says_what_is_there(
     left = frames_with_boxes(client, task_id)
     time.sleep(3)
     assert frames_with_boxes(client, task_id) == left, "something went on writing"
-    # the batch that was detected, and one that was being uploaded; whole ones
+    # the batch that was detected, and one that was being uploaded. Each is there as a whole; which of
+    # those in flight is uploaded first is up to Prefect's threads.
     assert at_that_time <= len(left) <= at_that_time + 3 * BATCH
-    assert left == list(range(len(left)))
-    assert len(left) % BATCH == 0
+    batches = {frame // BATCH for frame in left}
+    assert left == [frame for batch in sorted(batches) for frame in range(batch * BATCH, (batch + 1) * BATCH)]
     [report] = [artifact.data for artifact in artifacts if artifact.key == f"report-task-{task_id}"]
     assert "**Cancelled**" in report
     assert f"{len(left)} annotations" in report
