@@ -1,0 +1,98 @@
+"""The command line of the hostile inputs, and playing many of them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+
+from hostile.chunks import hostile_chunks
+from hostile.headers import hostile_headers
+from hostile.hostile_input import HostileInput
+from hostile.json_answers import hostile_json
+from hostile.names import hostile_names
+from hostile.outputs import OUTPUTS
+from hostile.play import Outcome, Stage
+from hostile.server import hostile_server
+from prefect_cvat import Client
+from prefect_cvat.sandbox import Sandbox
+
+PROBLEMS = ("crashed", "traceback", "half-written", "memory", "hung", "unreadable")
+
+
+def all_inputs() -> list[HostileInput]:
+    """All hostile inputs, kind by kind."""
+    outputs = [
+        HostileInput(f"a function: {name.replace('_', ' ')}", "output", output=name)
+        for name in OUTPUTS
+        if name != "one_box"
+    ]
+    return [*hostile_chunks(), *hostile_json(), *hostile_headers(), *hostile_names(), *outputs]
+
+
+def play_all(inputs: Iterable[HostileInput], workers: int = 3) -> Iterator[Outcome]:
+    """Play inputs, `workers` at a time, each worker with servers of its own."""
+    local = threading.local()
+    with ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="hostile-"))
+        os.environ.setdefault("PREFECT_CVAT_RUNS_DIR", f"{folder}/runs")
+        os.environ.setdefault("PREFECT_CVAT_CACHE_DIR", f"{folder}/cache")
+
+        def play(hostile: HostileInput) -> Outcome:
+            if not hasattr(local, "stage"):
+                sandbox = stack.enter_context(Sandbox())
+                server = stack.enter_context(hostile_server(sandbox.url))
+                client = stack.enter_context(Client(sandbox.url))
+                client.login((sandbox.user, sandbox.password))
+                local.stage = Stage(sandbox, server, client)
+            return local.stage.play(hostile)
+
+        with ThreadPoolExecutor(workers) as pool:
+            yield from pool.map(play, inputs)
+
+
+def summary(outcomes: list[Outcome]) -> list[str]:
+    """A table in Markdown: the inputs of each kind, how they ended, and what should not have been."""
+    lines = [
+        "| input | played | completed | refused | " + " | ".join(PROBLEMS) + " |",
+        "|---" * (4 + len(PROBLEMS)) + "|",
+    ]
+    for kind in [*dict.fromkeys(outcome.input.kind for outcome in outcomes), "all"]:
+        of_kind = [outcome for outcome in outcomes if kind in (outcome.input.kind, "all")]
+        ended = Counter("completed" if outcome.exit_code == 0 else "refused" for outcome in of_kind)
+        problems = Counter(problem for outcome in of_kind for problem in outcome.problems)
+        counts = [len(of_kind), ended["completed"], ended["refused"], *(problems[each] for each in PROBLEMS)]
+        lines.append(f"| {kind} | " + " | ".join(map(str, counts)) + " |")
+    return lines
+
+
+def main() -> int:
+    """Play what the arguments say; 1 if anything was wrong."""
+    parser = argparse.ArgumentParser(description="Annotate tasks under hostile inputs.")
+    parser.add_argument("--workers", type=int, default=3)
+    parser.add_argument("--only", default="", help="those with this in their name or kind")
+    parser.add_argument("--show", action="store_true", help="show what was printed, too")
+    options = parser.parse_args()
+    inputs = [each for each in all_inputs() if options.only in f"{each.kind}: {each.name}"]
+    outcomes = []
+    for outcome in play_all(inputs, options.workers):
+        outcomes.append(outcome)
+        for problem, text in outcome.problems.items():
+            print(f"{outcome.input.kind}: {outcome.input.name}: {problem}: {text}", flush=True)
+        if options.show:
+            shown = outcome.text[-1500:].encode("ascii", "backslashreplace").decode()
+            print(
+                f"--- {outcome.input.kind}: {outcome.input.name}: exit {outcome.exit_code},"
+                f" {outcome.seconds:.1f} s, {outcome.memory_mb:.0f} MB, {outcome.attacked} attacked\n{shown}",
+                flush=True,
+            )
+    print("\n".join(summary(outcomes)))
+    slowest = max(outcomes, key=lambda outcome: outcome.seconds)
+    largest = max(outcomes, key=lambda outcome: outcome.memory_mb)
+    print(f"most memory: {largest.memory_mb:.0f} MB ({largest.input.name}); longest: {slowest.seconds:.0f} s")
+    return int(any(outcome.problems for outcome in outcomes))
