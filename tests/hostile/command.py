@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from dataclasses import replace
 
 from hostile.chunks import hostile_chunks
 from hostile.headers import hostile_headers
@@ -22,6 +23,9 @@ from hostile.server import hostile_server
 from prefect_cvat import Client
 from prefect_cvat.sandbox import Sandbox
 
+EACH_EXPORTED = 4
+"""Each of so many inputs is played on `prefect-cvat export` too."""
+
 PROBLEMS = ("crashed", "traceback", "half-written", "memory", "hung", "unreadable")
 
 
@@ -32,7 +36,13 @@ def all_inputs() -> list[HostileInput]:
         for name in OUTPUTS
         if name != "one_box"
     ]
-    return [*hostile_chunks(), *hostile_json(), *hostile_headers(), *hostile_names(), *outputs]
+    answers = [*hostile_chunks(), *hostile_json(), *hostile_headers(), *hostile_names()]
+    exports = [
+        replace(each, name=f"{each.name} (export)", command="export")
+        for each in answers[::EACH_EXPORTED]
+        if "PATCH" not in each.route
+    ]
+    return [*answers, *exports, *outputs]
 
 
 def play_all(inputs: Iterable[HostileInput], workers: int = 3) -> Iterator[Outcome]:

@@ -46,6 +46,7 @@ class HostileInput:
         attack: What is done to them.
         times: How many answers are attacked; None for all of them.
         output: The name of a function of `outputs.py`; by default one that finds a box on each frame.
+        command: What is run: `annotate` or `export`.
     """
 
     name: str
@@ -54,3 +55,4 @@ class HostileInput:
     attack: Attack = field(default=lambda reply: reply)
     times: int | None = None
     output: str = "one_box"
+    command: str = "annotate"

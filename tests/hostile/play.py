@@ -28,6 +28,7 @@ GIVE_UP_AFTER = 4.0
 MOST_MEMORY_MB = 300
 MOST_ADDRESS_SPACE = 2 * 2**30
 LONGEST_LINE = 1_200
+DATASET = "dataset"
 FUNCTION_FILE = Path(__file__).parent / "outputs.py"
 HUMAN = [1.0, 1.0, 12.0, 12.0]
 
@@ -77,6 +78,8 @@ class Stage:
                 outcome.attacked = self.server.attacked
                 self.server.play(None)
             self._judge_process(outcome)
+            if outcome.exit_code != 0 and any((Path(folder) / DATASET).glob("*")):
+                outcome.problems["half-written"] = "there is a dataset of an export that failed"
             self._judge_annotations(outcome, task_id, human)
         return outcome
 
@@ -94,9 +97,12 @@ class Stage:
         started = time.monotonic()
         arguments = [
             *("--server-host", self.server.url, "--auth", f"{self.sandbox.user}:{self.sandbox.password}"),
-            *("annotate", str(task_id), "--function-file", str(FUNCTION_FILE)),
-            *("-p", f"output=str:{outcome.input.output}"),
+            *(outcome.input.command, str(task_id)),
         ]
+        if outcome.input.command == "annotate":
+            arguments += ["--function-file", str(FUNCTION_FILE), "-p", f"output=str:{outcome.input.output}"]
+        else:
+            arguments += ["--to", str(folder / DATASET)]
         ours, theirs = CONTEXT.Pipe(duplex=False)
         process = CONTEXT.Process(target=_command, args=(arguments, str(folder), theirs))
         process.start()
