@@ -140,7 +140,7 @@ def _corners_of_box(item: Annotation) -> list[float]:
 
 
 def _cut(corners: list[float], frame: Frame) -> list[Corners]:
-    """What is left of a polygon inside the image: itself, or nothing."""
+    """What is left of a polygon inside the image: itself, parts of it, or nothing."""
     polygon = LabeledShapeRequest(type=ShapeType.POLYGON, label_id=0, frame=frame.number, points=corners)
-    inside, _ = clip_shape(polygon, frame.width, frame.height)
-    return [] if inside is None else [np.asarray(inside, dtype=np.float64).reshape(-1, 2)]
+    parts, _ = clip_shape(polygon, frame.width, frame.height)
+    return [np.asarray(part, dtype=np.float64).reshape(-1, 2) for part in parts]
