@@ -59,12 +59,12 @@ def check_attribute_values(values: Sequence[AttributeValRequest], checks: Attrib
         if value.spec_id in seen:
             raise BadFunctionError(
                 f"function output {what} with multiple attributes with same ID"
-                f" ({value.spec_id}, {check.name!r})"
+                f" ({value.spec_id}): {check.name!r} takes one value"
             )
         seen.add(value.spec_id)
         if not check.is_suitable(value.value):
             raise BadFunctionError(
                 f"function output attribute value ({value.value!r})"
-                f" that is unsuitable for its attribute ({value.spec_id}, {check.name!r}):"
-                f" expected {check.allowed}"
+                f" that is unsuitable for its attribute ({value.spec_id}):"
+                f" {check.name!r} takes {check.allowed}"
             )
