@@ -103,18 +103,18 @@ def is_empty(shape_type: str, points: Sequence[float]) -> bool:
 
     Args:
         shape_type: One of `ShapeType`, but not `skeleton`. Sets of points are never empty.
-        points: As in `LabeledShapeRequest`.
+        points: As in `LabeledShapeRequest`. Too few for the type are not empty, but wrong.
     """
     if shape_type == ShapeType.MASK:
-        return not any(points[1:-4:2])
-    if shape_type == ShapeType.POINTS:
+        return len(points) > 4 and not any(points[1:-4:2])
+    if shape_type == ShapeType.POINTS or len(points) < 4:
         return False
     xs, ys = points[0::2], points[1::2]
     is_narrow, is_low = min(xs) == max(xs), min(ys) == max(ys)
     if shape_type == ShapeType.POLYLINE:
         return is_narrow and is_low
     if shape_type == ShapeType.POLYGON:
-        return not _has_area(list(zip(xs, ys, strict=True)))
+        return not _has_area(list(zip(xs, ys, strict=False)))
     return is_narrow or is_low
 
 
@@ -122,8 +122,8 @@ def _clip_rectangle(
     points: Sequence[float], width: int, height: int
 ) -> tuple[Sequence[list[float]], Clipping | None]:
     ordered = _in_order(points)
-    left, top = clip_point(*ordered[:2], width, height)
-    right, bottom = clip_point(*ordered[2:], width, height)
+    left, top = clip_point(ordered[0], ordered[1], width, height)
+    right, bottom = clip_point(ordered[2], ordered[3], width, height)
     if right <= left or bottom <= top:
         return (), Clipping.OUTSIDE
     cut = [left, top, right, bottom]

@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from prefect_cvat.clipping import clip_shape
+from prefect_cvat.clipping import clip_shape, is_empty
 from prefect_cvat.coco import WITH_AREA, box_of, corners_of, has_outline
 from prefect_cvat.exceptions import MissingLibraryError
 from prefect_cvat.export.content import Annotation, Content, Written, readable
@@ -91,8 +91,9 @@ class _LineWriter:
         self._library = import_supervision()
 
     def lines(self, item: Annotation) -> Iterator[str]:
-        """The lines of a shape: one, or one for each part of a mask; none if YOLO has no place for it."""
-        if item.get("type") not in WITH_AREA:
+        """The lines of a shape, one for each part; none if it is empty or YOLO has no place for it."""
+        kind = item.get("type")
+        if kind not in WITH_AREA or is_empty(kind, item["points"]):
             self.written.leave_out(item)
             return
         frame = self._frames[item["frame"]]
