@@ -223,7 +223,7 @@ def test_shapes_are_cut_at_the_edge_and_what_is_outside_is_dropped_and_counted(c
 
     report = annotate_task(client, task_id, a_function(detect))
     assert [shape["points"] for shape in annotations_of(client, task_id)[1]] == [[0, 10, 20, 48]]
-    assert (report.clipped, report.outside) == (1, 2)
+    assert (report.clipped, report.outside, report.empty_shapes) == (1, 1, 1)
 
 
 def test_a_corrupt_image_names_its_frame(client, make_task, monkeypatch):

@@ -153,7 +153,7 @@ def test_frames_may_have_different_sizes():
 
 
 @given(
-    bitmap=arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 7))),
+    bitmap=arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 7))).filter(np.any),
     margins=st.tuples(*[st.integers(0, 3)] * 4),
 )
 def test_the_pixels_of_a_mask_stay_what_they_are(bitmap, margins):
@@ -168,6 +168,11 @@ def test_the_pixels_of_a_mask_stay_what_they_are(bitmap, margins):
         annotation["segmentation"]["counts"].encode()
         == pycocotools.mask.encode(np.asfortranarray(image, np.uint8))["counts"]
     )
+
+
+@pytest.mark.parametrize(("kind", "points"), [("mask", [1, 0, 0, 0, 0]), ("rectangle", [5, 5, 5, 9])])
+def test_empty_shapes_are_not_compared(kind, points):
+    assert compare_in_coco(FRAMES, LABELS, [shape(kind, points)], [shape(kind, points)]) == {}
 
 
 def test_a_mask_that_is_none_is_named():

@@ -313,6 +313,16 @@ def test_masks_that_yolo_cannot_hold_as_they_are_are_counted(client, make_task, 
     assert done.left_out == {"shapes outside their image": 1}
 
 
+@pytest.mark.parametrize("format", ["coco", "yolo"])
+def test_empty_shapes_are_not_exported(client, make_task, tmp_path, format):
+    task_id = make_task(1, labels=[label_spec("cell", None)])
+    cell = labels_of(client, task_id)["cell"]
+    empty = {"type": "mask", "frame": 0, "label_id": cell, "points": [1, 0, 0, 0, 0]}
+    draw(client, task_id, [empty, box(0, cell, (5, 5, 5, 9)), box(0, cell, (5, 5, 9, 9))])
+    done = export_task(client, task_id, folder=tmp_path / "set", format=format)
+    assert (done.labels, done.left_out) == ({"cell": 1}, {"empty shapes": 2})
+
+
 def test_any_mask_can_be_written_as_outlines(client, make_task, tmp_path):
     """Noise, of which not all holes can be joined to their outlines."""
     random = np.random.default_rng(0)

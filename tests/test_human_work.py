@@ -77,6 +77,8 @@ def diamond_as_mask():
         (("rectangle", BOX), ("rectangle", BOX), 1),
         (("rectangle", BOX), ("rectangle", [10, 10, 30, 20]), 0.5),
         (("rectangle", BOX), ("rectangle", [30, 10, 50, 30]), 0),
+        # an empty mask says that its box is a pixel
+        (("mask", [1, 0, 0, 0, 0]), ("rectangle", [0, 0, 2, 1]), 0),
         # outlines are compared as such: half of the box is the diamond
         (("polygon", [20, 10, 30, 20, 20, 30, 10, 20]), ("polygon", [10, 10, 30, 10, 30, 30, 10, 30]), 0.5),
         # (pixels at the edge may be of one and not of the other)

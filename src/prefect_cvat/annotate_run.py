@@ -34,11 +34,13 @@ class AnnotateRun(Run):
 
     Attributes:
         reviews_shapes: Whether shapes are what is to be looked at, each on its frame.
+        keeps_parts: Whether a shape that the edge of its image cuts apart becomes several.
     """
 
     leaves_out_annotated: ClassVar[bool] = True
     recognizes_refined: ClassVar[bool] = True
     reviews_shapes: ClassVar[bool] = True
+    keeps_parts: ClassVar[bool] = True
 
     def __init__(
         self,
@@ -101,6 +103,7 @@ class AnnotateRun(Run):
                 model=self.options.model_attribute,
                 model_names=model_names(self.report.function, self.detector.function),
             ),
+            keep_parts=self.keeps_parts,
         )
         self.report.unmatched_labels = list(mapping.unmatched)
         self.provenance.labels = mapping.by_name()

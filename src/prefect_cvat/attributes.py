@@ -7,7 +7,15 @@ from typing import Protocol
 
 from prefect_cvat import models
 
-__all__ = ["attribute_vals_from_dict", "attribute_value_validator", "number_attribute_values"]
+__all__ = [
+    "allowed_values",
+    "attribute_vals_from_dict",
+    "attribute_value_validator",
+    "number_attribute_values",
+]
+
+MOST_LISTED = 10
+"""How many allowed values are listed at the most."""
 
 
 class _AttributeSpec(Protocol):
@@ -73,6 +81,26 @@ def attribute_value_validator(spec: _AttributeSpec) -> Callable[[str], bool]:
             if not spec.values:
                 raise ValueError("empty list of allowed values")
             return frozenset(spec.values).__contains__
+
+
+def allowed_values(spec: _AttributeSpec) -> str:
+    """Say which values fit an attribute, such as `a whole number from 0 to 6 in steps of 2`.
+
+    Args:
+        spec: An attribute whose `values` suit its `input_type`.
+    """
+    match models.InputTypeEnum(models.enum_value(spec.input_type)):
+        case models.InputTypeEnum.CHECKBOX:
+            return "'true' or 'false'"
+        case models.InputTypeEnum.TEXT:
+            return "any text"
+        case models.InputTypeEnum.NUMBER:
+            low, high, step = spec.values
+            return f"a whole number from {low} to {high}" + (f" in steps of {step}" if step != "1" else "")
+        case models.InputTypeEnum.RADIO | models.InputTypeEnum.SELECT:
+            listed = ", ".join(map(repr, spec.values[:MOST_LISTED]))
+            more = len(spec.values) - MOST_LISTED
+            return f"one of {listed}" + (f" and {more} more" if more > 0 else "")
 
 
 def _number_validator(values: list[str]) -> Callable[[str], bool]:

@@ -7,23 +7,47 @@ outside cannot be seen or corrected by anybody.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
+from enum import StrEnum
+from itertools import pairwise
+from operator import itemgetter
 
 import numpy as np
 
+from prefect_cvat.coco import corners_of
 from prefect_cvat.masks import decode_mask, encode_mask
 from prefect_cvat.models import LabeledShapeRequest, ShapeType
 
-__all__ = ["clip_shape"]
+__all__ = ["Clipping", "clip_point", "clip_shape", "is_empty"]
+
+Point = tuple[float, float]
+
+_TOLERANCE = 1e-6
+"""Pixels. What is narrower than this has no area."""
 
 
-def clip_shape(shape: LabeledShapeRequest, width: int, height: int) -> tuple[list[float] | None, bool]:
+class Clipping(StrEnum):
+    """What was done to a shape at the edges of its image."""
+
+    REORDERED = "corners put in order"
+    CUT = "cut at the edge"
+    OUTSIDE = "outside the image"
+    EMPTY = "empty"
+
+
+def clip_shape(
+    shape: LabeledShapeRequest, width: int, height: int
+) -> tuple[Sequence[list[float]], Clipping | None]:
     """Cut a shape at the edges of its image.
 
-    Rectangles, polygons and masks are cut; polylines and cuboids have their points moved to the edge;
-    sets of points lose those that are outside. What is turned or round (rotated rectangles, ellipses)
-    cannot be cut and stay, unless they lie outside altogether. Skeletons have points of their own only
-    in their elements, see `clip_point`.
+    Rectangles, polygons, polylines and masks are cut; sets of points lose those that are outside. Turned
+    rectangles, ellipses and cuboids cannot be cut: they stay, unless they lie outside altogether. (CVAT's
+    own page does not move these either, `fitPoints` in cvat-core.) Of rectangles and ellipses the corners
+    are put in order. The keypoints of a skeleton are not looked at: it is returned as it is.
+
+    A polygon or polyline that the edge cuts apart becomes several, since CVAT's have one outline each and
+    joining the parts along the edge would make an outline that overlaps itself. A simple polygon (one
+    that does not cross itself) gives simple polygons.
 
     Args:
         shape: A shape whose geometry has been checked.
@@ -31,106 +55,226 @@ def clip_shape(shape: LabeledShapeRequest, width: int, height: int) -> tuple[lis
         height: Pixels of the image.
 
     Returns:
-        Its points, or None if nothing of it is inside; and whether that differs from what came in.
+        The points of each of its parts, the largest part first: none if it is outside or empty, one
+        unless it was cut apart; and what was done, None for nothing.
     """
     points = shape.points
     if shape.type is ShapeType.RECTANGLE and not shape.rotation:  # nearly all shapes: keep this short
         x1, y1, x2, y2 = points
         if 0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height:
-            return points, False
-        return _clip_rectangle(x1, y1, x2, y2, width, height)
-    if shape.type is ShapeType.MASK:
-        return _clip_mask(points, width, height)
-    if shape.type in (ShapeType.RECTANGLE, ShapeType.ELLIPSE):
-        inside = _reaches_inside(shape, width, height)
-        return (points, False) if inside else (None, True)
+            return (points,), None
+    if shape.type is ShapeType.SKELETON:
+        return (points,), None
+    if is_empty(shape.type, points):
+        return (), Clipping.EMPTY
+    match shape.type:
+        case ShapeType.MASK:
+            return _clip_mask(points, width, height)
+        case ShapeType.RECTANGLE if not shape.rotation:
+            return _clip_rectangle(points, width, height)
+        case ShapeType.RECTANGLE | ShapeType.ELLIPSE:
+            return _keep_if_inside(shape, width, height)
     xs, ys = points[0::2], points[1::2]
-    if not points or (min(xs) >= 0 and max(xs) <= width and min(ys) >= 0 and max(ys) <= height):
-        return points, False
+    if min(xs) >= 0 and max(xs) <= width and min(ys) >= 0 and max(ys) <= height:
+        return (points,), None
+    corners = list(zip(xs, ys, strict=True))
     match shape.type:
         case ShapeType.POLYGON:
-            return _clip_polygon(list(zip(xs, ys, strict=True)), width, height), True
-        case ShapeType.POINTS:
-            kept = [
-                value
-                for x, y in zip(xs, ys, strict=True)
-                if 0 <= x <= width and 0 <= y <= height
-                for value in (x, y)
-            ]
-            return kept or None, True
+            parts = _cut_polygon(corners, width, height)
+        case ShapeType.POLYLINE:
+            parts = _cut_polyline(corners, width, height)
+        case ShapeType.CUBOID:
+            is_inside = min(xs) < width and max(xs) > 0 and min(ys) < height and max(ys) > 0
+            return ((points,), None) if is_inside else ((), Clipping.OUTSIDE)
         case _:
-            moved = [value for x, y in zip(xs, ys, strict=True) for value in clip_point(x, y, width, height)]
-            is_somewhere = len(set(moved[0::2])) > 1 or len(set(moved[1::2])) > 1
-            return (moved if is_somewhere else None), True
+            inside = [(x, y) for x, y in corners if 0 <= x <= width and 0 <= y <= height]
+            parts = [inside] if inside else []
+    flat = [[number for corner in part for number in clip_point(*corner, width, height)] for part in parts]
+    return flat, Clipping.CUT if flat else Clipping.OUTSIDE
 
 
-def clip_point(x: float, y: float, width: int, height: int) -> tuple[float, float]:
+def clip_point(x: float, y: float, width: int, height: int) -> Point:
     """The point of the image that is nearest to a point."""
     return min(max(x, 0.0), float(width)), min(max(y, 0.0), float(height))
 
 
+def is_empty(shape_type: str, points: Sequence[float]) -> bool:
+    """Whether there is nothing of a shape to be seen: a box without area, a mask without a pixel.
+
+    Args:
+        shape_type: One of `ShapeType`, but not `skeleton`. Sets of points are never empty.
+        points: As in `LabeledShapeRequest`. Too few for the type are not empty, but wrong.
+    """
+    if shape_type == ShapeType.MASK:
+        return len(points) > 4 and not any(points[1:-4:2])
+    if shape_type == ShapeType.POINTS or len(points) < 4:
+        return False
+    xs, ys = points[0::2], points[1::2]
+    is_narrow, is_low = min(xs) == max(xs), min(ys) == max(ys)
+    if shape_type == ShapeType.POLYLINE:
+        return is_narrow and is_low
+    if shape_type == ShapeType.POLYGON:
+        return not _has_area(list(zip(xs, ys, strict=False)))
+    return is_narrow or is_low
+
+
 def _clip_rectangle(
-    x1: float, y1: float, x2: float, y2: float, width: int, height: int
-) -> tuple[list[float] | None, bool]:
-    left, top = clip_point(min(x1, x2), min(y1, y2), width, height)
-    right, bottom = clip_point(max(x1, x2), max(y1, y2), width, height)
+    points: Sequence[float], width: int, height: int
+) -> tuple[Sequence[list[float]], Clipping | None]:
+    ordered = _in_order(points)
+    left, top = clip_point(ordered[0], ordered[1], width, height)
+    right, bottom = clip_point(ordered[2], ordered[3], width, height)
     if right <= left or bottom <= top:
-        return None, True
-    return [left, top, right, bottom], True
+        return (), Clipping.OUTSIDE
+    cut = [left, top, right, bottom]
+    return (cut,), Clipping.REORDERED if cut == ordered else Clipping.CUT
 
 
-def _clip_mask(points: list[float], width: int, height: int) -> tuple[list[float] | None, bool]:
+def _clip_mask(points: list[float], width: int, height: int) -> tuple[Sequence[list[float]], Clipping | None]:
     left, top, right, bottom = map(int, points[-4:])
     if left >= 0 and top >= 0 and right < width and bottom < height:
-        return points, False
+        return (points,), None
     if left >= width or top >= height or right < 0 or bottom < 0:
-        return None, True
+        return (), Clipping.OUTSIDE
     shifted = [*points[:-4], 0, 0, right - left, bottom - top]
     bitmap = decode_mask(shifted, image_width=right - left + 1, image_height=bottom - top + 1)
     visible = bitmap[max(0, -top) : height - top, max(0, -left) : width - left]
     if not visible.any():
-        return None, True
+        return (), Clipping.OUTSIDE
     canvas = np.zeros((min(height, bottom + 1), min(width, right + 1)), dtype=bool)
     canvas[max(0, top) :, max(0, left) :] = visible
-    return [float(number) for number in encode_mask(canvas)], True
+    return ([float(number) for number in encode_mask(canvas)],), Clipping.CUT
 
 
-def _reaches_inside(shape: LabeledShapeRequest, width: int, height: int) -> bool:
-    """Whether the circle around a turned rectangle or an ellipse touches the image."""
+def _keep_if_inside(
+    shape: LabeledShapeRequest, width: int, height: int
+) -> tuple[Sequence[list[float]], Clipping | None]:
+    """A turned rectangle or an ellipse with its corners in order, if any of it is inside."""
+    is_ellipse = shape.type is ShapeType.ELLIPSE
     a, b, c, d = shape.points
-    if shape.type is ShapeType.ELLIPSE:
-        x, y, radius = a, b, max(abs(c - a), abs(b - d))
-    else:
-        x, y, radius = (a + c) / 2, (b + d) / 2, math.hypot(c - a, d - b) / 2
-    nearest_x, nearest_y = clip_point(x, y, width, height)
-    return math.hypot(x - nearest_x, y - nearest_y) < radius
+    ordered = [a, b, a + abs(c - a), b - abs(d - b)] if is_ellipse else _in_order(shape.points)
+    x, y = (a, b) if is_ellipse else ((a + c) / 2, (b + d) / 2)
+    if not (0 < x < width and 0 < y < height):
+        outline = corners_of({"type": shape.type, "points": ordered, "rotation": shape.rotation})
+        if not _cut_polygon(list(zip(outline[0::2], outline[1::2], strict=True)), width, height):
+            return (), Clipping.OUTSIDE
+    is_ordered = c >= a and (d <= b if is_ellipse else d >= b)
+    return ((shape.points,), None) if is_ordered else ((ordered,), Clipping.REORDERED)
 
 
-Point = tuple[float, float]
+def _in_order(rectangle: Sequence[float]) -> list[float]:
+    x1, y1, x2, y2 = rectangle
+    return [min(x1, x2), min(y1, y2), max(x1, x2), max(y1, y2)]
 
 
-def _clip_polygon(polygon: list[Point], width: int, height: int) -> list[float] | None:
-    """Cut a polygon at the four edges in turn (Sutherland and Hodgman, 1974)."""
-    edges: list[tuple[Callable[[Point], float], int, float]] = [
-        (lambda p: p[0], 0, 0.0),
-        (lambda p: width - p[0], 0, float(width)),
-        (lambda p: p[1], 1, 0.0),
-        (lambda p: height - p[1], 1, float(height)),
+def _cut_polyline(line: Sequence[Point], width: int, height: int) -> list[list[Point]]:
+    """The parts of a polyline inside the image, the longest first."""
+    parts: list[list[Point]] = []
+    for start, end in pairwise(line):
+        first, last = _visible_span(start, end, width, height)
+        if first >= last:
+            continue
+        (x, y), dx, dy = start, end[0] - start[0], end[1] - start[1]
+        if first > 0 or not parts or parts[-1][-1] != start:
+            parts.append([(x + first * dx, y + first * dy)])
+        parts[-1].append(end if last == 1 else (x + last * dx, y + last * dy))
+    return sorted(parts, key=lambda part: sum(math.dist(*ends) for ends in pairwise(part)), reverse=True)
+
+
+def _visible_span(start: Point, end: Point, width: int, height: int) -> tuple[float, float]:
+    """From where to where along a line, 0 to 1, it is inside the image (Liang and Barsky, 1984)."""
+    first, last = 0.0, 1.0
+    for begin, step, edge in (
+        (start[0], end[0] - start[0], width),
+        (start[1], end[1] - start[1], height),
+    ):
+        if step == 0:
+            if not 0 <= begin <= edge:
+                return 1.0, 0.0
+        else:
+            enter, leave = sorted((-begin / step, (edge - begin) / step))
+            first, last = max(first, enter), min(last, leave)
+    return first, last
+
+
+def _cut_polygon(polygon: list[Point], width: int, height: int) -> list[list[Point]]:
+    """The parts of a polygon inside the image, the largest first."""
+    parts = [polygon]
+    for axis, edge, sign in ((0, 0.0, 1), (0, float(width), -1), (1, 0.0, 1), (1, float(height), -1)):
+        parts = [half for part in parts for half in _cut_at_line(part, axis, edge, sign)]
+    distinct = [
+        [corner for before, corner in pairwise([part[-1], *part]) if corner != before] for part in parts
     ]
-    for distance, axis, edge in edges:
-        result: list[Point] = []
-        for start, end in zip([polygon[-1], *polygon[:-1]], polygon, strict=True) if polygon else ():
-            d_start, d_end = distance(start), distance(end)
-            if (d_start >= 0) != (d_end >= 0):
-                t = d_start / (d_start - d_end)
-                x, y = start[0] + t * (end[0] - start[0]), start[1] + t * (end[1] - start[1])
-                result.append((edge, y) if axis == 0 else (x, edge))
-            if d_end >= 0:
-                result.append(end)
-        polygon = result
-    area = sum(
-        x1 * y2 - x2 * y1 for (x1, y1), (x2, y2) in zip(polygon, [*polygon[1:], *polygon[:1]], strict=True)
+    return sorted((part for part in distinct if _has_area(part)), key=_area, reverse=True)
+
+
+def _cut_at_line(polygon: list[Point], axis: int, edge: float, sign: int) -> list[list[Point]]:
+    """The parts of a polygon on the one side of a line.
+
+    The outline is cut into the runs of corners that are on this side. Along the line, a simple polygon
+    is left and entered in turn. So the first place where an outline leaves this side is joined to the
+    first where it comes back, the second to the second, and so on, and no two of these joints overlap.
+
+    Args:
+        polygon: Its corners.
+        axis: 0 for a line x = edge, 1 for a line y = edge.
+        edge: Where the line is.
+        sign: 1 for the side where coordinates are greater, -1 for the other.
+    """
+    distances = [sign * (corner[axis] - edge) for corner in polygon]
+    if min(distances) >= 0:
+        return [polygon]
+    if max(distances) <= 0:
+        return []
+    begin = next(i for i in range(len(polygon)) if distances[i - 1] <= 0 < distances[i])
+    runs: list[list[Point]] = []
+    for i in range(begin, begin + len(polygon)):
+        here = i % len(polygon)
+        if (distances[here - 1] > 0) != (distances[here] > 0):
+            crossing = _crossing(polygon[here - 1], polygon[here], axis, edge)
+            if distances[here] > 0:
+                runs.append([crossing])
+            else:
+                runs[-1].append(crossing)
+        if distances[here] > 0:
+            runs[-1].append(polygon[here])
+    along = itemgetter(1 - axis)
+    leaving = sorted(range(len(runs)), key=lambda run: along(runs[run][-1]))
+    entering = sorted(range(len(runs)), key=lambda run: along(runs[run][0]))
+    following = dict(zip(leaving, entering, strict=True))
+    parts = []
+    while following:
+        first, run = following.popitem()
+        while run != first:
+            runs[first] += runs[run]
+            run = following.pop(run)
+        parts.append(runs[first])
+    return parts
+
+
+def _crossing(one: Point, other: Point, axis: int, edge: float) -> Point:
+    """Where the line between two points crosses an edge; the same whichever of the two comes first."""
+    (x1, y1), (x2, y2) = sorted((one, other), key=lambda point: abs(point[axis] - edge))
+    part = (edge - (x1, y1)[axis]) / ((x2, y2)[axis] - (x1, y1)[axis])
+    return (edge, y1 + part * (y2 - y1)) if axis == 0 else (x1 + part * (x2 - x1), edge)
+
+
+def _area(polygon: Sequence[Point]) -> float:
+    x0, y0 = polygon[0]
+    return (
+        abs(sum((x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0) for (x1, y1), (x2, y2) in pairwise(polygon)))
+        / 2
     )
-    if len(polygon) < 3 or abs(area) < 1e-6:
-        return None
-    return [coordinate for point in polygon for coordinate in point]
+
+
+def _has_area(polygon: Sequence[Point]) -> bool:
+    """Whether the corners do not all lie on one line; areas of an outline that crosses itself cancel out."""
+    if len(polygon) < 3:
+        return False
+    third = len(polygon) // 3
+    if _area([polygon[0], polygon[third], polygon[2 * third]]) > 1:  # nearly all polygons
+        return True
+    start = polygon[0]
+    end = max(polygon, key=lambda corner: math.dist(start, corner))
+    length = math.dist(start, end)
+    return any(2 * _area([start, end, corner]) > _TOLERANCE * length for corner in polygon)

@@ -169,6 +169,8 @@ class FollowRun(Run):
             self.report.keyframes = tracks.keyframes
             self.report.track_frames = tracks.frames
             self.report.lost = sum(way.lost for way in self._ways)
+            for way in self._ways:
+                self.report.count_clippings(way.clippings)
             self._summaries = FrameSummaries(
                 summarize_ends(tracks.lost, {frame.number: frame for frame in self.plan.frames})
             )

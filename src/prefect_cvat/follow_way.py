@@ -38,6 +38,7 @@ class Way:
 
     Attributes:
         lost: How many shapes have been lost.
+        clippings: How many shapes that were found were cut, outside or empty.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Way:
         self.frames = frames
         self.lost = 0
         self._tracker = ShapeTracker(function)
+        self.clippings = self._tracker.clippings
         self._seeds: dict[int, list[tuple[FollowedObject, int]]] = {}
         for each, index in seeds:
             self._seeds.setdefault(each.seeds[index].frame, []).append((each, index))

@@ -10,14 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from prefect_cvat.attributes import attribute_value_validator
+from prefect_cvat.attribute_checks import AttributeChecks, attribute_checks, check_attribute_values
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.models import (
-    AttributeValRequest,
     LabeledImageRequest,
     LabeledShapeRequest,
     ShapeType,
@@ -25,9 +24,9 @@ from prefect_cvat.models import (
     enum_value,
 )
 
-__all__ = ["FrameDetections", "OutputChecker", "check_geometry"]
+__all__ = ["FrameDetections", "OutputChecker", "check_geometry", "within_rounding"]
 
-AttributeChecks = dict[int, Callable[[str], bool]]
+AnyShape = TypeVar("AnyShape", bound=SubLabeledShapeRequest)
 
 
 class FrameDetections:
@@ -76,9 +75,9 @@ class OutputChecker:
             label.id: _LabelChecks(
                 name=label.name,
                 type=enum_value(getattr(label, "type", None) or "any"),
-                attributes=_attribute_checks(label),
+                attributes=attribute_checks(label),
                 sublabels={
-                    sublabel.id: _attribute_checks(sublabel)
+                    sublabel.id: attribute_checks(sublabel)
                     for sublabel in getattr(label, "sublabels", None) or ()
                 },
             )
@@ -105,8 +104,7 @@ class OutputChecker:
             own = _own(annotation)
             try:
                 if isinstance(own, LabeledShapeRequest):
-                    self._check_shape(own)
-                    shapes.append(own)
+                    shapes.append(self._checked_shape(own))
                 else:
                     self._check_tag(own)
                     tags.append(own)
@@ -121,7 +119,7 @@ class OutputChecker:
         if label.type not in ("any", "tag"):
             raise BadFunctionError(f"function output tag for label {label.name!r} of type {label.type!r}")
 
-    def _check_shape(self, shape: LabeledShapeRequest) -> None:
+    def _checked_shape(self, shape: LabeledShapeRequest) -> LabeledShapeRequest:
         label = self._check_common(shape, "shape")
         shape_type = shape.type
         if shape_type is ShapeType.MASK and self._conv_mask_to_poly:
@@ -132,11 +130,12 @@ class OutputChecker:
                 f"function output shape of type {shape_type.value!r} (expected {expected!r})"
                 f" for label {label.name!r}"
             )
-        check_geometry(shape)
+        checked = check_geometry(shape)
         if shape_type is ShapeType.SKELETON:
-            self._check_elements(shape, label)
-        elif shape.elements:
+            return checked.model_copy(update={"elements": self._checked_elements(shape, label)})
+        if shape.elements:
             raise BadFunctionError("function output non-skeleton shape with elements")
+        return checked
 
     def _check_common(self, annotation: LabeledImageRequest | LabeledShapeRequest, what: str) -> _LabelChecks:
         _check_unset(annotation, what)
@@ -144,13 +143,16 @@ class OutputChecker:
         if label is None:
             raise BadFunctionError(f"function output {what} with unknown label ID ({annotation.label_id})")
         if annotation.attributes:
-            _check_attribute_values(annotation.attributes, label.attributes, what)
+            check_attribute_values(annotation.attributes, label.attributes, what)
         return label
 
-    def _check_elements(self, skeleton: LabeledShapeRequest, label: _LabelChecks) -> None:
+    def _checked_elements(
+        self, skeleton: LabeledShapeRequest, label: _LabelChecks
+    ) -> list[SubLabeledShapeRequest]:
         if not skeleton.elements:
             raise BadFunctionError(f"function output skeleton without elements for label {label.name!r}")
         seen: set[int] = set()
+        checked = []
         for element in skeleton.elements:
             _check_unset(element, "shape element")
             if element.type is not ShapeType.POINTS:
@@ -165,9 +167,10 @@ class OutputChecker:
                     f"function output skeleton with multiple elements with same sublabel ({element.label_id})"
                 )
             seen.add(element.label_id)
-            check_geometry(element)
+            checked.append(check_geometry(element))
             if element.attributes:
-                _check_attribute_values(element.attributes, attributes, "shape element")
+                check_attribute_values(element.attributes, attributes, "shape element")
+        return checked
 
 
 def _check_unset(annotation: LabeledImageRequest | SubLabeledShapeRequest, what: str) -> None:
@@ -179,28 +182,14 @@ def _check_unset(annotation: LabeledImageRequest | SubLabeledShapeRequest, what:
         raise BadFunctionError(f"function output {what} with unexpected frame number ({annotation.frame})")
 
 
-def _check_attribute_values(
-    values: Sequence[AttributeValRequest], checks: AttributeChecks, what: str
-) -> None:
-    seen: set[int] = set()
-    for value in values:
-        is_suitable = checks.get(value.spec_id)
-        if is_suitable is None:
-            raise BadFunctionError(f"function output {what} attribute with unknown ID ({value.spec_id})")
-        if value.spec_id in seen:
-            raise BadFunctionError(
-                f"function output {what} with multiple attributes with same ID ({value.spec_id})"
-            )
-        seen.add(value.spec_id)
-        if not is_suitable(value.value):
-            raise BadFunctionError(
-                f"function output attribute value ({value.value!r})"
-                f" that is unsuitable for its attribute ({value.spec_id})"
-            )
-
-
 _FARTHEST = 1e9
 """Numbers beyond this, in pixels, come from a calculation gone wrong. CVAT would store them."""
+
+_SCORE_ERROR = 1e-6
+"""How far beyond 0 and 1 rounding takes a score of 32 bits; its steps there are of 1.2e-7."""
+
+_MOST_MASK_PIXELS = 1e9
+"""Pixels of a mask's box; no image that is read has so many."""
 
 _COUNTS: dict[ShapeType, Callable[[int], bool]] = {
     ShapeType.RECTANGLE: lambda n: n == 4,
@@ -214,25 +203,54 @@ _COUNTS: dict[ShapeType, Callable[[int], bool]] = {
 }
 
 
-def check_geometry(shape: SubLabeledShapeRequest) -> None:
+def check_geometry(shape: AnyShape) -> AnyShape:
     """Check that a shape's numbers are those of a shape of its type, on whatever image.
+
+    Returns:
+        The shape, or a copy of it where its rotation was of less than 0 or of 360 degrees or more, or its
+        score beyond 0 or 1 by no more than rounding.
 
     Raises:
         BadFunctionError: They are not; the message says why.
     """
     points = shape.points
-    name = shape.type.value
     if not _COUNTS[shape.type](len(points)):
-        raise BadFunctionError(f"function output {name} with {len(points)} numbers in its points")
+        raise BadFunctionError(f"function output {shape.type.value} with {len(points)} numbers in its points")
     # the sum of all is quicker to have than a look at each, and hardly ever so large; NaN compares false
     if not sum(map(abs, points)) <= _FARTHEST:
-        _check_coordinates(name, points)
-    if not 0 <= shape.rotation <= 360:
-        raise BadFunctionError(f"function output {name} with rotation {shape.rotation} (expected 0 to 360)")
-    if shape.score is not None and not 0 <= shape.score <= 1:
-        raise BadFunctionError(f"function output {name} with score {shape.score} (expected 0 to 1)")
+        _check_coordinates(shape.type.value, points)
     if shape.type is ShapeType.MASK:
         _check_mask(points)
+    score = shape.score
+    if 0 <= shape.rotation < 360 and (score is None or 0 <= score <= 1):
+        return shape
+    return shape.model_copy(update={"rotation": _within_a_turn(shape), "score": _within_0_to_1(shape)})
+
+
+def within_rounding(score: float) -> float | None:
+    """A score from 0 to 1, of which one of 32 bits may be off by rounding; None if it is off by more."""
+    if not -_SCORE_ERROR <= score <= 1 + _SCORE_ERROR:
+        return None
+    return min(max(score, 0.0), 1.0)
+
+
+def _within_a_turn(shape: SubLabeledShapeRequest) -> float:
+    if not math.isfinite(shape.rotation):
+        raise BadFunctionError(
+            f"function output {shape.type.value} with rotation {shape.rotation} (expected degrees)"
+        )
+    return shape.rotation % 360 % 360  # of a tiny negative angle the first leaves 360
+
+
+def _within_0_to_1(shape: SubLabeledShapeRequest) -> float | None:
+    if shape.score is None:
+        return None
+    score = within_rounding(shape.score)
+    if score is None:
+        raise BadFunctionError(
+            f"function output {shape.type.value} with score {shape.score} (expected 0 to 1)"
+        )
+    return score
 
 
 def _check_coordinates(name: str, points: Sequence[float]) -> None:
@@ -250,18 +268,13 @@ def _check_mask(points: Sequence[float]) -> None:
     if right < left or bottom < top:
         raise BadFunctionError(f"function output mask with an empty box ({left}, {top}, {right}, {bottom})")
     area = (right - left + 1) * (bottom - top + 1)
+    if area > _MOST_MASK_PIXELS:
+        raise BadFunctionError(f"function output mask with a box of {area:g} pixels, which no image has")
     if min(runs) < 0 or sum(runs) != area:
         raise BadFunctionError(
             f"function output mask whose run lengths sum up to {sum(runs):.0f},"
             f" but whose box has {area:.0f} pixels"
         )
-
-
-def _attribute_checks(owner: Any) -> AttributeChecks:
-    return {
-        attribute.id: attribute_value_validator(attribute)
-        for attribute in getattr(owner, "attributes", None) or ()
-    }
 
 
 def _own(annotation: object) -> LabeledImageRequest | LabeledShapeRequest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -14,10 +15,10 @@ from prefect_cvat.auto_annotation.interface import (
     InteractionPrompts,
     InteractionResultAttributes,
 )
-from prefect_cvat.clipping import clip_point, clip_shape
+from prefect_cvat.clipping import Clipping, clip_point, clip_shape
 from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import BadFunctionError
-from prefect_cvat.function_output import check_geometry
+from prefect_cvat.function_output import check_geometry, within_rounding
 from prefect_cvat.masks import decode_mask, encode_mask, mask_to_polygons, polygon_to_mask
 from prefect_cvat.media import Frame
 from prefect_cvat.models import LabeledShapeRequest, ShapeType, enum_value
@@ -135,7 +136,11 @@ class ShapeRefiner:
         return None
 
     def refine(
-        self, frame: Frame, image: PIL.Image.Image, shapes: Sequence[dict[str, Any]]
+        self,
+        frame: Frame,
+        image: PIL.Image.Image,
+        shapes: Sequence[dict[str, Any]],
+        clippings: Counter[Clipping] | None = None,
     ) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
         """Find the objects that shapes of a frame point at.
 
@@ -145,6 +150,7 @@ class ShapeRefiner:
             frame: Which frame it is.
             image: Its image.
             shapes: The server's JSON objects on this frame.
+            clippings: Counts what is done to results at the edges of the image.
 
         Returns:
             Each of the shapes, in order, with what was found for it, to be sent to the server: of the same
@@ -171,9 +177,12 @@ class ShapeRefiner:
                 if not preprocessed:
                     preprocessed.append(self._preprocess(image))
                 outputs = self.function.detect(self._context, preprocessed[0], prompts)
-                found = [
-                    body for output in _each(outputs) for body in self._bodies(output, shape, image.size)
-                ]
+                found = []
+                for output in _each(outputs):
+                    bodies, clipping = self._bodies(output, shape, image.size)
+                    found += bodies
+                    if clippings is not None and clipping is not None:
+                        clippings[clipping] += 1
             except BadFunctionError as error:
                 raise BadFunctionError(f"{what}: {error}") from error
             except Exception as error:
@@ -209,15 +218,21 @@ class ShapeRefiner:
 
     def _bodies(
         self, output: Any, original: Mapping[str, Any], size: tuple[int, int]
-    ) -> Iterator[dict[str, Any]]:
+    ) -> tuple[list[dict[str, Any]], Clipping | None]:
         shape = _checked(output)
-        points, _ = clip_shape(shape, *size)
-        if points is None or (shape.type is ShapeType.MASK and not any(points[1:-4:2])):
-            return
+        parts, clipping = clip_shape(shape, *size)
+        if parts and self.to == "mask" and shape.type is ShapeType.POLYGON:
+            parts = [shape.points]  # filled, it is cut as well, and stays one mask
+        converted = [result for points in parts for result in self._converted(shape.type, points, size)]
+        if parts and not converted:
+            clipping = Clipping.EMPTY  # a polygon may go between the centres of pixels
+        if not converted:
+            return [], clipping
         score = _confidence(output.attributes if hasattr(output, "attributes") else ())
         if score is None:
             score = original.get("score")
-        for result_type, result_points in self._converted(shape.type, points, size):
+        bodies = []
+        for result_type, result_points in converted:
             body = {
                 "type": result_type,
                 "frame": original["frame"],
@@ -236,7 +251,8 @@ class ShapeRefiner:
             }
             if original.get("group"):
                 body["group"] = original["group"]
-            yield body
+            bodies.append(body)
+        return bodies, clipping
 
     def _converted(
         self, shape_type: ShapeType, points: list[float], size: tuple[int, int]
@@ -261,7 +277,7 @@ class ShapeRefiner:
             yield "polygon", points
         else:
             bitmap = polygon_to_mask(points, image_width=size[0], image_height=size[1])
-            if bitmap.any():  # a polygon may go between the centres of pixels
+            if bitmap.any():
                 yield "mask", encode_mask(bitmap)
 
 
@@ -298,8 +314,7 @@ def _checked(output: Any) -> LabeledShapeRequest:
         raise BadFunctionError(f"function output shape with bad {where}: {problem['msg']}") from error
     if shape.type is ShapeType.SKELETON:
         raise BadFunctionError("function output a skeleton, which an interaction cannot find")
-    check_geometry(shape)
-    return shape
+    return check_geometry(shape)
 
 
 def _confidence(attributes: Iterable[Any]) -> float | None:
@@ -308,10 +323,10 @@ def _confidence(attributes: Iterable[Any]) -> float | None:
     if not values:
         return None
     try:
-        confidence = float(values[-1])
+        confidence = within_rounding(float(values[-1]))
     except (TypeError, ValueError):
-        confidence = math.nan
-    if not 0 <= confidence <= 1:
+        confidence = None
+    if confidence is None:
         raise BadFunctionError(
             f"function output a confidence of {values[-1]!r} (expected a number from 0 to 1)"
         )

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf
 
+from prefect_cvat.plain_values import attribute_string, flat_numbers
+
 __all__ = [
     "Attribute",
     "AttributeRequest",
@@ -111,7 +113,7 @@ def _plain(value: Any) -> Any:
     return value if isinstance(value, str) else getattr(value, "value", value)
 
 
-Points = Annotated[list[float], BeforeValidator(_as_list)]
+Points = Annotated[list[float], BeforeValidator(flat_numbers)]
 
 
 class _RequestModel(BaseModel):
@@ -192,12 +194,12 @@ class PatchedLabelRequest(_RequestModel):
 
 
 class AttributeValRequest(_RequestModel):
-    """The value of an attribute on one annotation."""
+    """The value of an attribute on one annotation. Numbers and booleans become CVAT's strings."""
 
     _positional = ("spec_id", "value")
 
     spec_id: int
-    value: str
+    value: Annotated[str, BeforeValidator(attribute_string)]
 
 
 class LabeledImageRequest(_RequestModel):

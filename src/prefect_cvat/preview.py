@@ -62,10 +62,9 @@ def preview(detector: Detector, frames: Sequence[OpenedFrame], *, title: str) ->
         seconds=perf_counter() - started,
         frames=found.frames,
         labels=dict(found.labels),
-        clipped=found.clipped,
-        outside=found.outside,
         failed_frames=found.errors,
     )
+    report.count_clippings(found.clippings)
     drawn = [
         AnnotatedFrame(
             frame,

@@ -19,6 +19,7 @@ import PIL.Image
 from pydantic_core import from_json, to_json
 
 from prefect_cvat.client import Client
+from prefect_cvat.clipping import Clipping
 from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.existing import Existing
@@ -179,6 +180,7 @@ class RefineRun(Run):
         with self._named(batch), self._timed("remap"):
             for found in detections.taken():
                 result.frames += 1
+                result.clippings += found.clippings
                 self._give_to_jobs(from_json(found.shapes), result)
         result.close()
         return result
@@ -201,13 +203,14 @@ class RefineRun(Run):
 
     def _look_at(self, frames: Sequence[Frame], box: Box) -> list[_Refined]:
         with closing(open_frames(box, frames)) as opened:
-            return [_Refined(frame.number, to_json(self._refine(frame, image))) for frame, image in opened]
+            return [self._refine(frame, image) for frame, image in opened]
 
-    def _refine(self, frame: Frame, image: PIL.Image.Image) -> list[tuple[Copies, list[Json]]]:
-        """Each shape of a frame, as the jobs hold it, with what was found for it."""
+    def _refine(self, frame: Frame, image: PIL.Image.Image) -> _Refined:
         shapes = list(self._on_frame(frame.number).values())
-        found = self._refiner.refine(frame, image, [copies[0][1] for copies in shapes])
-        return [(copies, bodies) for copies, (_, bodies) in zip(shapes, found, strict=True)]
+        clippings: Counter[Clipping] = Counter()
+        found = self._refiner.refine(frame, image, [copies[0][1] for copies in shapes], clippings)
+        refined = [(copies, bodies) for copies, (_, bodies) in zip(shapes, found, strict=True)]
+        return _Refined(frame.number, to_json(refined), clippings)
 
     def _give_to_jobs(self, found: Sequence[tuple[Copies, list[Json]]], result: _Refinements) -> None:
         by_job: dict[int, tuple[dict[bytes, Json], list[Json]]] = {}
@@ -293,13 +296,20 @@ class RefineRun(Run):
 
 
 class _Refined:
-    """What was found on a frame, as JSON: each shape as the jobs hold it, with its results."""
+    """What was found on a frame, as JSON: each shape as the jobs hold it, with its results.
 
-    __slots__ = ("frame", "shapes")
+    Attributes:
+        frame: The number of the frame.
+        shapes: The JSON.
+        clippings: How many results were cut at the edge of the image, outside or empty.
+    """
 
-    def __init__(self, frame: int, shapes: bytes) -> None:
+    __slots__ = ("clippings", "frame", "shapes")
+
+    def __init__(self, frame: int, shapes: bytes, clippings: Counter[Clipping]) -> None:
         self.frame = frame
         self.shapes = shapes
+        self.clippings = clippings
 
 
 class _Refinements(Annotations):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from prefect_cvat.association import bounding_box
+from prefect_cvat.clipping import is_empty
 from prefect_cvat.coco import has_outline, segmentation_of
 from prefect_cvat.exceptions import InvalidResponseError
 from prefect_cvat.media import Frame
@@ -40,7 +41,10 @@ class Region:
         self._frame = frame
         self._run_lengths: Any = None
         self._box = (0.0, 0.0, 0.0, 0.0)
-        if shape["type"] in _WITHOUT_AREA or (shape["type"] == "skeleton" and not shape.get("elements")):
+        kind = shape["type"]
+        if kind in _WITHOUT_AREA or (kind == "skeleton" and not shape.get("elements")):
+            return
+        if kind == "mask" and is_empty(kind, shape["points"]):  # its box is of one pixel
             return
         try:
             self._box = bounding_box(shape)

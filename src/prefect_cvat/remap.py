@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from prefect_cvat.clipping import clip_point, clip_shape
+from prefect_cvat.clipping import Clipping, clip_point, clip_shape
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.function_output import FrameDetections
 from prefect_cvat.human_work import ExistingOnFrame
@@ -38,8 +38,8 @@ class Annotations:
         frames: How many frames they are of.
         labels: How many annotations of each label of the task there are.
         scores: How many of them have a score, by label and range of scores (see `score_bin`).
-        clipped: How many shapes were cut at the edge of their image.
-        outside: How many shapes had nothing inside the image, and are left out.
+        clippings: What became of shapes at the edges of their images: how many were cut or put in order, and
+            how many are left out because they were outside or empty.
         below_threshold: How many had a score below the threshold of their label, and are left out.
         overlapping_existing: How many are left out because the same is annotated already already.
         unmatched: How many are left out because the task has no place for their label, by label.
@@ -48,8 +48,8 @@ class Annotations:
     """
 
     __slots__ = (
-        *("tags", "shapes", "frames", "labels", "scores", "clipped"),
-        *("outside", "below_threshold", "overlapping_existing", "unmatched", "errors", "summaries", "_packs"),
+        *("tags", "shapes", "frames", "labels", "scores", "clippings"),
+        *("below_threshold", "overlapping_existing", "unmatched", "errors", "summaries", "_packs"),
     )
 
     def __init__(self) -> None:
@@ -58,8 +58,7 @@ class Annotations:
         self.frames = 0
         self.labels: Counter[str] = Counter()
         self.scores: Counter[tuple[str, int]] = Counter()
-        self.clipped = 0
-        self.outside = 0
+        self.clippings: Counter[Clipping] = Counter()
         self.below_threshold = 0
         self.overlapping_existing = 0
         self.unmatched: Counter[str] = Counter()
@@ -96,6 +95,8 @@ class LabelRemapper:
             left out.
         summarize: Whether to sum up each frame, to say which of them to look at first.
         run_attributes: The attributes that are filled in beside those of the function.
+        keep_parts: Whether a polygon or polyline that the edge of the image cuts apart becomes several
+            shapes. Otherwise it becomes the largest part, as for a track, which has one shape on a frame.
     """
 
     def __init__(
@@ -105,10 +106,12 @@ class LabelRemapper:
         thresholds: Mapping[int, float] | None = None,
         summarize: bool = False,
         run_attributes: RunAttributes | None = None,
+        keep_parts: bool = True,
     ) -> None:
         self._mapping = mapping
         self._summarize = summarize
         self._run_attributes = run_attributes
+        self._keep_parts = keep_parts
         self._thresholds = thresholds or {}
 
     def remap(
@@ -180,7 +183,8 @@ class LabelRemapper:
     def _add_shape(
         self, shape: LabeledShapeRequest, frame: Frame, result: Annotations, there: ExistingOnFrame | None
     ) -> None:
-        if shape.score is not None and shape.score < self._thresholds.get(shape.label_id, 0.0):
+        score = shape.score
+        if score is not None and score < self._thresholds.get(shape.label_id, 0.0):
             result.below_threshold += 1
             return
         target = self._target(shape.label_id, result)
@@ -191,29 +195,36 @@ class LabelRemapper:
                 f"function output shape of type {shape.type.value!r} for label {target.name!r}"
                 f" (expected {target.type!r})"
             )
-        points, is_clipped = clip_shape(shape, frame.width, frame.height)
-        if points is None:
-            result.outside += 1
-            return
-        body = _shape_body(shape, points, frame.number, target.id)
-        body["attributes"] = self._attributes(shape.attributes, target, shape.score)
+        parts, clipping = clip_shape(shape, frame.width, frame.height)
+        elements = None
         if shape.type is ShapeType.SKELETON:
-            body["elements"], is_clipped = self._elements(shape, frame, target)
-        if there is not None and there.include(body):
-            result.overlapping_existing += 1
-            return
-        if is_clipped:
-            result.clipped += 1
-        result.labels[target.name] += 1
-        if shape.score is not None:
-            result.scores[target.name, score_bin(shape.score)] += 1
-        result.shapes.append(body)
+            elements, clipping = self._elements(shape, frame, target)
+            parts = parts if elements else ()
+        if clipping is not None and not self._keep_parts:
+            parts = parts[:1]
+        written = 0
+        for points in parts:
+            body = _shape_body(shape, points, frame.number, target.id)
+            body["attributes"] = self._attributes(shape.attributes, target, score)
+            if elements is not None:
+                body["elements"] = elements
+            if there is not None and there.include(body):
+                result.overlapping_existing += 1
+                continue
+            written += 1
+            result.labels[target.name] += 1
+            if score is not None:
+                result.scores[target.name, score_bin(score)] += 1
+            result.shapes.append(body)
+        if clipping is not None and (written or not parts):
+            result.clippings[clipping] += 1
 
     def _elements(
         self, skeleton: LabeledShapeRequest, frame: Frame, target: LabelTarget
-    ) -> tuple[list[dict[str, Any]], bool]:
+    ) -> tuple[list[dict[str, Any]], Clipping | None]:
+        """The keypoints, those outside the image as `outside`; none if none can be seen."""
         elements: dict[int, dict[str, Any]] = {}
-        is_clipped = False
+        seen = beyond = 0
         for element in skeleton.elements:
             sublabel = target.sublabels[element.label_id]
             if sublabel is None:
@@ -223,11 +234,17 @@ class LabelRemapper:
                     f"function output skeleton with two elements for sublabel {sublabel.name!r}"
                     f" of label {target.name!r}"
                 )
-            points = list(element.points)
-            if len(points) == 2:
-                points = list(clip_point(points[0], points[1], frame.width, frame.height))
-                is_clipped |= points != element.points
+            xs, ys = element.points[0::2], element.points[1::2]
+            points = [
+                number
+                for x, y in zip(xs, ys, strict=True)
+                for number in clip_point(x, y, frame.width, frame.height)
+            ]
             body = _shape_body(element, points, frame.number, sublabel.id)
+            if points != element.points and not element.outside:
+                body["outside"] = True
+                beyond += 1
+            seen += not body["outside"]
             body["attributes"] = self._attributes(element.attributes, sublabel, element.score)
             elements[sublabel.id] = body
         if missing := len(target.sublabel_ids - elements.keys()):
@@ -235,7 +252,9 @@ class LabelRemapper:
                 f"function output skeleton with fewer elements than label {target.name!r} has"
                 f" ({len(elements)} vs {len(elements) + missing})"
             )
-        return list(elements.values()), is_clipped
+        if not seen:
+            return [], Clipping.OUTSIDE if beyond else Clipping.EMPTY
+        return list(elements.values()), Clipping.CUT if beyond else None
 
     def _attributes(
         self, values: list[AttributeValRequest], target: LabelTarget | SublabelTarget, score: float | None

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from prefect_cvat.clipping import Clipping
 from prefect_cvat.counted import counted
 from prefect_cvat.provenance import Provenance
 from prefect_cvat.review import FrameReview
@@ -52,7 +53,9 @@ class RunReport(BaseModel):
         doubled_by_others: How many another run has added meanwhile that are equal to some of this run.
         unsettled: How many were sent of which it is not known whether they are on the server, or will be.
         clipped: How many shapes were cut at the edge of their image.
+        reordered: How many had their corners the wrong way round, and were not cut.
         outside: How many shapes had nothing inside their image, and were left out.
+        empty_shapes: How many had no area, no pixel or no visible keypoint, and were left out.
         below_threshold: How many had a score below their threshold, and were left out.
         overlapping_existing: How many tags and shapes were left out because the same is annotated already.
         unmatched: How many were left out because the task has no such label, by the function's label.
@@ -99,7 +102,9 @@ class RunReport(BaseModel):
     doubled_by_others: int = 0
     unsettled: int = 0
     clipped: int = 0
+    reordered: int = 0
     outside: int = 0
+    empty_shapes: int = 0
     below_threshold: int = 0
     overlapping_existing: int = 0
     unmatched: dict[str, int] = Field(default_factory=dict)
@@ -147,6 +152,13 @@ class RunReport(BaseModel):
         """How many of the annotations in `labels` have no score."""
         return sum(self.labels.values()) - sum(sum(counts) for counts in self.scores.values())
 
+    def count_clippings(self, counts: Mapping[Clipping, int]) -> None:
+        """Add what became of shapes at the edges of their images."""
+        self.clipped += counts.get(Clipping.CUT, 0)
+        self.reordered += counts.get(Clipping.REORDERED, 0)
+        self.outside += counts.get(Clipping.OUTSIDE, 0)
+        self.empty_shapes += counts.get(Clipping.EMPTY, 0)
+
     def lines(self) -> list[str]:
         """The report as plain lines, for a terminal or a log."""
         lines = [
@@ -185,7 +197,9 @@ class RunReport(BaseModel):
             )
         changes = {
             "cut at the edge": self.clipped,
+            "with corners put in order": self.reordered,
             "outside the image": self.outside,
+            "empty": self.empty_shapes,
             "below their threshold": self.below_threshold,
             "in no track": self.untracked,
         }

@@ -338,8 +338,7 @@ class Run(ABC):
             report.labels = dict(Counter(report.labels) + annotations.labels)
             for (label, number), count in annotations.scores.items():
                 report.scores.setdefault(label, [0] * SCORE_BINS)[number] += count
-            report.clipped += annotations.clipped
-            report.outside += annotations.outside
+            report.count_clippings(annotations.clippings)
             report.below_threshold += annotations.below_threshold
             report.overlapping_existing += annotations.overlapping_existing
             report.unmatched = dict(Counter(report.unmatched) + annotations.unmatched)

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field
 from pydantic_core import to_json
 
+from prefect_cvat.clipping import is_empty
 from prefect_cvat.identity import attribute_defaults, identity
 from prefect_cvat.models import Label, SourceEnum
 from prefect_cvat.plan import Plan
@@ -289,6 +290,8 @@ class SeedReader:
     def _why_not(self, shape: Mapping[str, Any]) -> str | None:
         if shape["type"] not in self._types:
             return f"{shape['type']}, which the function cannot follow"
+        if is_empty(shape["type"], shape["points"]):
+            return "empty"
         until, frame = self._options.until, shape["frame"]
         if until is not None and (frame < until if self._options.direction == "backward" else frame > until):
             return f"behind frame {until}"

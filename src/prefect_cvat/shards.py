@@ -14,7 +14,7 @@ __all__ = ["make_shards", "merge_reports"]
 _NUMBERS = (
     *("frames", "frames_from_cache", "batches", "added", "already_there", "removed"),
     *("changed", "not_replaced", "missing", "doubled_by_others", "unsettled"),
-    *("clipped", "outside", "below_threshold", "overlapping_existing"),
+    *("clipped", "reordered", "outside", "empty_shapes", "below_threshold", "overlapping_existing"),
 )
 _COUNTS = ("labels", "unmatched", "stage_seconds")
 

@@ -33,6 +33,7 @@ class TrackRun(AnnotateRun):
 
     in_order: ClassVar[frozenset[str]] = frozenset({"upload_batch"})
     reviews_shapes: ClassVar[bool] = False
+    keeps_parts: ClassVar[bool] = False
     leaves_out_annotated: ClassVar[bool] = False
     recognizes_refined: ClassVar[bool] = False
 

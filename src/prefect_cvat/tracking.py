@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -14,7 +15,7 @@ from prefect_cvat.auto_annotation.interface import (
     TrackingFunctionContext,
     TrackingFunctionShapeContext,
 )
-from prefect_cvat.clipping import clip_shape
+from prefect_cvat.clipping import Clipping, clip_shape
 from prefect_cvat.exceptions import BadFunctionError, UnsupportedTaskError
 from prefect_cvat.function_output import check_geometry
 from prefect_cvat.media import Frame
@@ -80,6 +81,9 @@ class ShapeTracker:
     Args:
         function: The function; one for the SDK's interface will do as well.
 
+    Attributes:
+        clippings: What became of the shapes that the function returned, at the edges of their images.
+
     Raises:
         BadFunctionError: It is not a tracking function.
     """
@@ -97,6 +101,7 @@ class ShapeTracker:
             if not callable(getattr(function, method, None)):
                 raise BadFunctionError(f"{name!r} is not a tracking function: it has no {method!r}")
         self.function = function
+        self.clippings: Counter[Clipping] = Counter()
         self.supported_shape_types = frozenset(map(enum_value, types))
         self._context = TrackingContext()
         self._followed: dict[Hashable, _Followed] = {}
@@ -131,7 +136,8 @@ class ShapeTracker:
         """Find the shapes that are being followed on the next frame, and take up new ones there.
 
         A shape that has a seed on this frame is not looked for: the seed says where it is. What is found
-        nowhere, or only outside of the image, is lost, and followed no further. The image is not decoded
+        nowhere, or only outside of the image, or is empty, is lost, and followed no further. Of what the edge
+        cuts into several parts the largest is followed. The image is not decoded
         when there is nothing to do.
 
         Args:
@@ -212,9 +218,12 @@ class ShapeTracker:
         if output is None:
             return None
         try:
-            return _inside(output, followed.seed, image.size)
+            shape, clipping = _inside(output, followed.seed, image.size)
         except BadFunctionError as error:
             raise BadFunctionError(f"{frame}: {_describe(followed.seed)}: {error}") from error
+        if clipping is not None:
+            self.clippings[clipping] += 1
+        return shape
 
 
 def _describe(seed: Seed) -> str:
@@ -231,7 +240,7 @@ def _call(function: Callable[[], Result], what: str, frame: Frame, image: PIL.Im
         raise BadFunctionError(f"{what} failed: {type(error).__name__}: {error}") from error
 
 
-def _inside(output: Any, seed: Seed, size: tuple[int, int]) -> TrackableShape | None:
+def _inside(output: Any, seed: Seed, size: tuple[int, int]) -> tuple[TrackableShape | None, Clipping | None]:
     """What the function returned as a shape of ours within the image; None if nothing of it is inside."""
     if not (hasattr(output, "type") and hasattr(output, "points")):
         raise BadFunctionError(
@@ -248,6 +257,5 @@ def _inside(output: Any, seed: Seed, size: tuple[int, int]) -> TrackableShape | 
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))
         raise BadFunctionError(f"function output shape with bad {where}: {problem['msg']}") from error
-    check_geometry(shape)
-    points, _ = clip_shape(shape, *size)
-    return None if points is None else TrackableShape(type=expected, points=points)
+    parts, clipping = clip_shape(check_geometry(shape), *size)
+    return (TrackableShape(type=expected, points=parts[0]) if parts else None), clipping

@@ -191,8 +191,8 @@ WRONG_CALLS = {
     "twice": lambda models: models.AttributeValRequest(1, "a", value="b"),
     "type": lambda models: models.LabeledShapeRequest(type="circle", frame=0, label_id=1),
     "kind": lambda models: models.AttributeValRequest(spec_id="x", value="a"),
-    "not a string": lambda models: models.AttributeValRequest(spec_id=1, value=3),
-    "assigned": lambda models: setattr(models.AttributeValRequest(1, "a"), "value", 3),
+    "not a string": lambda models: models.AttributeValRequest(spec_id=1, value=[3]),
+    "assigned": lambda models: setattr(models.AttributeValRequest(1, "a"), "value", [3]),
 }
 
 

@@ -277,6 +277,12 @@ def small_png(pixels: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def is_a_line(item: dict[str, Any]) -> bool:
+    """Whether an annotation is a polygon of two corners and the first one again."""
+    points = item.get("points") or ()
+    return item.get("type") == "polygon" and len(set(zip(points[0::2], points[1::2], strict=True))) < 3
+
+
 @pytest.mark.parametrize(
     ("module", "options", "types"),
     [
@@ -303,7 +309,7 @@ def test_the_sdks_own_functions(annotate, new_task, read, photos, sdk_builtin, m
     tasks = {lib.name: new_task(labels, photos) for lib in (SDK, OURS)}
     for lib in (SDK, OURS):
         annotate(lib, tasks[lib.name], function, **options)
-    expected = read(tasks["cvat_sdk"])
+    expected = [item for item in read(tasks["cvat_sdk"]) if not is_a_line(item)]  # empty: we drop it
     assert {item["frame"] for item in expected} == {0, 1}
     assert {item.get("type") for item in expected} == types
     assert read(tasks["prefect_cvat"]) == expected

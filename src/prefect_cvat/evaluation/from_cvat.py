@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from prefect_cvat.clipping import is_empty
 from prefect_cvat.coco import WITH_AREA, box_of, has_outline, keypoints_of, segmentation_of
 from prefect_cvat.evaluation.dataset import IouType
 from prefect_cvat.exceptions import InvalidResponseError
@@ -48,7 +49,7 @@ def compare_in_coco(
     Boxes (`bbox`) are those around whatever has an area. Masks (`segm`) are made of labels that have outlines
     (polygons, masks, ellipses, turned rectangles) on both sides, if any has; labels that were drawn one way
     and found the other are compared by their boxes only. Skeletons are compared by their `keypoints` only,
-    polylines and points not at all.
+    polylines and points not at all, nor what is empty.
 
     Args:
         frames: The frames that count; all shapes are on one of these.
@@ -140,4 +141,4 @@ class _Maker:
 def _suits(shape: Shape, way: IouType) -> bool:
     if way == "keypoints":
         return bool(shape["type"] == "skeleton")
-    return shape["type"] in WITH_AREA
+    return shape["type"] in WITH_AREA and not is_empty(shape["type"], shape["points"])

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from pydantic_core import to_json
 
+from prefect_cvat.clipping import is_empty
 from prefect_cvat.coco import WITH_AREA, box_of, has_outline, keypoints_of, segmentation_of
 from prefect_cvat.export.content import Annotation, Content, Written, readable
 from prefect_cvat.media import Frame
@@ -101,14 +102,14 @@ def _annotations(content: Content, written: Written) -> Iterator[dict[str, Any]]
 
 
 def _shape(item: Annotation, label: Label, frame: Frame) -> dict[str, Any] | None:
-    """The fields that say where an object is; None if COCO has no place for it."""
+    """The fields that say where an object is; None if it is empty or COCO has no place for it."""
     kind = item.get("type")
     if kind == "skeleton":
         with readable(item, frame):
             found = keypoints_of(item, [sublabel.id for sublabel in label.sublabels])
         box = found["bbox"]
         return {**found, "area": box[2] * box[3], "segmentation": []} if found["num_keypoints"] else None
-    if kind not in WITH_AREA:
+    if kind not in WITH_AREA or is_empty(kind, item["points"]):
         return None
     with readable(item, frame):
         box = box_of(item)

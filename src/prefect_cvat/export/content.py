@@ -11,6 +11,8 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
+from prefect_cvat.clipping import is_empty
+from prefect_cvat.coco import WITH_AREA
 from prefect_cvat.exceptions import InvalidResponseError
 from prefect_cvat.export.names import FileNames
 from prefect_cvat.media import Frame
@@ -52,7 +54,7 @@ class Written:
         labels: How many annotations of each label were written.
         frames: The frames that they are on.
         outlines: Whether there are outlines among them.
-        left_out: How many the format has no place for, by kind.
+        left_out: How many are empty or of a kind that the format has no place for.
         approximated: How many are not quite what they were, by how.
     """
 
@@ -68,8 +70,12 @@ class Written:
         self.frames.add(frame)
 
     def leave_out(self, annotation: Annotation) -> None:
-        """Count an annotation that the format has no place for."""
-        self.left_out[f"shapes of type {annotation['type']}" if "type" in annotation else "tags"] += 1
+        """Count an annotation that is empty, or that the format has no place for."""
+        kind = annotation.get("type")
+        if kind in WITH_AREA and is_empty(kind, annotation["points"]):
+            self.left_out["empty shapes"] += 1
+        else:
+            self.left_out["tags" if kind is None else f"shapes of type {kind}"] += 1
 
 
 class PackFile:

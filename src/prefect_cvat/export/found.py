@@ -150,6 +150,7 @@ def _left_out(report: RunReport) -> dict[str, int]:
     reasons = {
         "shapes below their threshold": report.below_threshold,
         "shapes outside their image": report.outside,
+        "empty shapes": report.empty_shapes,
         **{
             f"annotations of label {name!r}, which the task does not have": count
             for name, count in report.unmatched.items()

@@ -16,7 +16,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from prefect_cvat.clipping import clip_shape
+from prefect_cvat.clipping import clip_shape, is_empty
 from prefect_cvat.coco import WITH_AREA, box_of, corners_of, has_outline
 from prefect_cvat.exceptions import MissingLibraryError
 from prefect_cvat.export.content import Annotation, Content, Written, readable
@@ -91,8 +91,9 @@ class _LineWriter:
         self._library = import_supervision()
 
     def lines(self, item: Annotation) -> Iterator[str]:
-        """The lines of a shape: one, or one for each part of a mask; none if YOLO has no place for it."""
-        if item.get("type") not in WITH_AREA:
+        """The lines of a shape, one for each part; none if it is empty or YOLO has no place for it."""
+        kind = item.get("type")
+        if kind not in WITH_AREA or is_empty(kind, item["points"]):
             self.written.leave_out(item)
             return
         frame = self._frames[item["frame"]]
@@ -140,7 +141,7 @@ def _corners_of_box(item: Annotation) -> list[float]:
 
 
 def _cut(corners: list[float], frame: Frame) -> list[Corners]:
-    """What is left of a polygon inside the image: itself, or nothing."""
+    """What is left of a polygon inside the image: itself, parts of it, or nothing."""
     polygon = LabeledShapeRequest(type=ShapeType.POLYGON, label_id=0, frame=frame.number, points=corners)
-    inside, _ = clip_shape(polygon, frame.width, frame.height)
-    return [] if inside is None else [np.asarray(inside, dtype=np.float64).reshape(-1, 2)]
+    parts, _ = clip_shape(polygon, frame.width, frame.height)
+    return [np.asarray(part, dtype=np.float64).reshape(-1, 2) for part in parts]
