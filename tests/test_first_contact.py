@@ -72,6 +72,11 @@ def dribbling(connection, ended):
         pass
 
 
+def babbling(connection, _ended):
+    connection.recv(10_000)
+    connection.sendall(b"SSH-2.0-\x1b[31m" + b"x" * 60_000 + b"\r\n")
+
+
 def closing(connection, _ended):
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()
@@ -145,13 +150,16 @@ def test_a_host_that_takes_no_connection_shows_within_ten_seconds():
         (silent, "timed out: it takes connections, and does not answer"),
         (dribbling, "timed out: no answer in"),
         (closing, "reset"),
+        (babbling, "it does not speak HTTP, but answers SSH-2.0-\\x1b[31mxxx"),
     ],
-    ids=["silent", "byte by byte", "closing"],
+    ids=["silent", "byte by byte", "closing", "another protocol"],
 )
 def test_what_is_no_web_server_shows_within_ten_seconds(serve, reason):
     with listener(serve) as host:
         message, seconds = time_of_failure(fresh(host))
     assert reason in message
+    assert message.isprintable()
+    assert len(message) < 1000
     assert seconds < CONTACT_SECONDS + 2
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import http.client
 import socket
 
 import requests
@@ -16,6 +17,9 @@ from urllib3.exceptions import (
 from prefect_cvat.exceptions import RequestTimeoutError, TlsError, TransportError
 
 __all__ = ["reason_of", "transport_error"]
+
+MAX_LENGTH = 300
+"""Characters of a reason that are shown: some libraries put all that a server has sent into it."""
 
 _UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ENETDOWN)
 
@@ -46,6 +50,8 @@ def reason_of(error: requests.RequestException) -> str:
                 return "Connection refused: nothing listens on this port"
             case OSError(errno=number) if number in _UNREACHABLE:
                 return f"it cannot be reached from this network ({cause.strerror})"
+            case http.client.BadStatusLine():
+                return f"it does not speak HTTP, but answers {_in_a_line(str(cause))}"
             case ConnectTimeoutError():
                 return "timed out: it does not take a connection"
             case ReadTimeoutError():
@@ -82,4 +88,10 @@ def _innermost(error: BaseException) -> str:
         if not isinstance(reason, BaseException):
             break
         inner = reason
-    return str(inner) or type(inner).__name__
+    return _in_a_line(str(inner) or type(inner).__name__)
+
+
+def _in_a_line(text: str) -> str:
+    """What may be in part of a server: no longer than a line may be, with nothing that moves a cursor."""
+    shown = text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]} ..."
+    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in shown)
