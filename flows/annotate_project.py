@@ -137,6 +137,7 @@ def annotate_project(
     logger = get_run_logger()
     try:
         with credentials.get_client() as client:
+            client.check_may_write()
             found = find_tasks(
                 client, tasks, project_id, all_tasks=all_tasks, tell=report.not_annotatable.append
             )

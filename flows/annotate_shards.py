@@ -143,6 +143,7 @@ def annotate_shards(
     )
     version = look_up_version(chosen)
     with credentials.get_client() as client:
+        client.check_may_write()
         plan = make_plan(read_task(client, task_id, options.selection), options.selection)
         if options.selection.unannotated:
             plan = leave_out_annotated(client, plan)

@@ -58,7 +58,9 @@ def carry_out(
     logger = get_run_logger()
     find_function(function.function)  # a name that is wrong or not allowed is not worth waiting for
     started = time.perf_counter()
-    with credentials.get_client() as client:
+    is_one_of_many = flow_run.parent_flow_run_id is not None  # which has asked the server for the task
+    with credentials.get_client(has_answered=is_one_of_many) as client:
+        client.check_may_write()  # before it waits for anything
         add_tags([task_tag(client.url, task_id), function.function])
         with (
             task_slots(client.url, task_id, options.selection.jobs, tell=logger.warning),

@@ -8,7 +8,7 @@ from prefect.cache_policies import NO_CACHE, CachePolicy
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task, exponential_backoff
 
-from prefect_cvat.exceptions import is_transient
+from prefect_cvat.exceptions import UnreachableError, is_transient
 
 __all__ = ["NETWORK", "PURE"]
 
@@ -23,11 +23,14 @@ class _Policy(TypedDict, total=False):
 
 
 async def _is_worth_a_retry(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Whether the network or the server failed. What a 4xx or a bad function says stays true."""
+    """Whether the network or the server failed. What a 4xx or a bad function says stays true.
+
+    So does a wrong address: where no server has ever answered, its error is not to come four times as late.
+    """
     try:
         await state.aresult()
     except Exception as error:
-        return is_transient(error)
+        return is_transient(error) and not isinstance(error, UnreachableError)
     return False
 
 

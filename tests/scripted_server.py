@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from prefect_cvat.first_contact import CONTACT_PATH
+
 HTML = {"Content-Type": "text/html"}
 JSON = {"Content-Type": "application/vnd.cvat+json"}
 
@@ -31,8 +33,11 @@ class ScriptedServer:
 
 
 @contextmanager
-def scripted_server(*answers: Answer) -> Iterator[ScriptedServer]:
-    """Serve these answers in turn; the last one again and again."""
+def scripted_server(*answers: Answer, contact: Answer | None = None) -> Iterator[ScriptedServer]:
+    """Serve these answers in turn; the last one again and again.
+
+    The first contact of a client is answered with `contact`, by default as CVAT would, and is not recorded.
+    """
     waiting = list(answers)
     requests: list[tuple[str, str, dict[str, str]]] = []
 
@@ -41,8 +46,11 @@ def scripted_server(*answers: Answer) -> Iterator[ScriptedServer]:
 
         def _answer(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            requests.append((self.command, self.path, dict(self.headers)))
-            answer = waiting.pop(0) if len(waiting) > 1 else waiting[0]
+            if self.path == CONTACT_PATH and "Authorization" not in self.headers:
+                answer = contact or Answer(body=b'{"version": "2.73.0"}')
+            else:
+                requests.append((self.command, self.path, dict(self.headers)))
+                answer = waiting.pop(0) if len(waiting) > 1 else waiting[0]
             if answer.reset:
                 linger = struct.pack("ii", 1, 0)
                 self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)

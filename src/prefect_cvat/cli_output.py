@@ -13,6 +13,7 @@ import typer
 from pydantic import BaseModel
 from rich.console import Console
 from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from prefect_cvat.annotate_run import AnnotateRun
 from prefect_cvat.exceptions import IncompleteRunError
@@ -123,5 +124,5 @@ def progress_bar(what: str) -> Iterator[Progress]:
     if not sys.stderr.isatty():
         yield LoggedProgress(lambda line: stderr.print(line, markup=False))
         return
-    with tqdm(desc=what, unit=" frames", file=sys.stderr) as bar:
+    with tqdm(desc=what, unit=" frames", file=sys.stderr) as bar, logging_redirect_tqdm():
         yield TqdmProgress(bar)

@@ -6,7 +6,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import IO, Any, Literal, Self, TypeVar
 from urllib.parse import quote
@@ -20,6 +20,7 @@ from prefect_cvat.exceptions import (
     NoDataError,
     NotFoundError,
     PermissionDeniedError,
+    ReadOnlyTokenError,
     RequestTimeoutError,
     UnsupportedTaskError,
 )
@@ -34,8 +35,9 @@ from prefect_cvat.models import (
     ValidationLayout,
 )
 from prefect_cvat.organizations import NamedOrganization
+from prefect_cvat.retry_policy import RetryPolicy
 from prefect_cvat.task_numbers import problem_of_jobs
-from prefect_cvat.transport import RetryPolicy, Transport
+from prefect_cvat.transport import Transport
 
 __all__ = ["Client", "check_annotatable", "parse_answer"]
 
@@ -81,7 +83,11 @@ class Client:
             None all that the user may see. A task of another one is refused.
         verify: Whether to verify the TLS certificate, or the path of a CA bundle.
         timeout: Seconds to wait for a connection, and for the next bytes of an answer.
-        retry: When requests are sent again, see `RetryPolicy`.
+        retry: When requests are sent again, see `RetryPolicy`. A server that has never answered this process
+            is given up after ten seconds.
+        has_answered: Whether another process has had an answer from it just now, so that it is waited for.
+        tell: Is told, in a line, that a request will be sent again, and why; by default the log is, as a
+            warning.
 
     All methods raise `ApiError` when the server refuses, `TransportError` when it does not answer
     and `InvalidResponseError` when its answer makes no sense. May be used from several threads.
@@ -96,11 +102,20 @@ class Client:
         verify: bool | str = True,
         timeout: tuple[float, float] = (10.0, 75.0),
         retry: RetryPolicy | None = None,
+        has_answered: bool = False,
+        tell: Callable[[str], object] | None = None,
     ) -> None:
         self._transport = Transport(
-            url, organization=organization, verify=verify, timeout=timeout, retry=retry
+            url,
+            organization=organization,
+            verify=verify,
+            timeout=timeout,
+            retry=retry,
+            has_answered=has_answered,
+            tell=tell,
         )
         self._organization = NamedOrganization(organization, self._list_organizations)
+        self._may_write = False
         if access_token is not None:
             self._transport.use_access_token(_secret(access_token))
 
@@ -146,6 +161,25 @@ class Client:
     def user(self) -> User:
         """The user that is logged in."""
         return parse_answer(User, self._transport.json("GET", "/api/users/self"), "users/self")
+
+    def check_may_write(self) -> None:
+        """Make sure that the access token, if there is one, is not one that may only read.
+
+        Raises:
+            ReadOnlyTokenError: It is one.
+        """
+        if self._may_write or not self._transport.uses_access_token:
+            return
+        try:
+            answer = self._transport.json("GET", "/api/auth/access_tokens/self")
+        except NotFoundError:  # what servers before 2.48 take for tokens is not CVAT's own
+            return
+        if parse_answer(_AccessToken, answer, "access_tokens/self").read_only:
+            raise ReadOnlyTokenError(
+                f"the access token for {self.url} is read-only: nothing can be written with it; make one in"
+                " CVAT that is not, or log in with user and password"
+            )
+        self._may_write = True
 
     def json(
         self,
@@ -485,6 +519,10 @@ def _has_id(annotation: Mapping[str, Any]) -> bool:
 class _Organization(BaseModel):
     id: int
     slug: str
+
+
+class _AccessToken(BaseModel):
+    read_only: bool
 
 
 class _InOrganization(BaseModel):

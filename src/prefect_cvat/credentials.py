@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
 from prefect.blocks.core import Block
+from prefect.exceptions import MissingContextError
+from prefect.logging import get_run_logger
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator, model_validator
 
 from prefect_cvat.client import Client
@@ -120,7 +123,8 @@ class CvatCredentials(Block):
     def get_client(self, **options: Any) -> Client:
         """Connect and log in. To be used in a `with` statement, or closed.
 
-        The server sees an access token with the first request only, which is where a wrong one shows.
+        The server sees an access token with the first request only, which is where a wrong one shows. In a
+        run of Prefect, its log tells of each request that is sent again.
 
         Args:
             options: Further arguments of `Client`, such as `timeout`.
@@ -128,6 +132,7 @@ class CvatCredentials(Block):
         Raises:
             AuthenticationError: The server refused the user name and password.
             TransportError: The server did not answer.
+            RedirectError: It says that it is at another address.
             TlsError: Its certificate could not be verified, or the CA bundle is not on this machine.
         """
         if self.verify_tls and self.ca_bundle and not Path(self.ca_bundle).exists():
@@ -135,6 +140,8 @@ class CvatCredentials(Block):
                 f"the CA bundle {self.ca_bundle!r} of the credentials for {self.url} is not on this machine;"
                 " put it there, or correct ca_bundle"
             )
+        with suppress(MissingContextError):  # this is no run
+            options.setdefault("tell", get_run_logger().warning)
         client = Client(
             self.url,
             access_token=self.access_token or None,

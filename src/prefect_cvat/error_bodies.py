@@ -41,8 +41,6 @@ def api_error(response: requests.Response, method: str, path: str) -> ApiError:
     message = f"{method} {path} was answered with {status} {response.reason or ''}".rstrip()
     if detail:
         message += f": {detail}"
-    if response.is_redirect:
-        message += f" to {response.headers.get('Location')}; use that server's own address"
     if status == 401:
         message += "; log in, or check the access token"
     if request_id:

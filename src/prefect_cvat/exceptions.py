@@ -9,12 +9,15 @@ Every error is a `PrefectCvatError` and also the builtin that fits, so that both
     │   ├── AuthenticationError     PermissionError  401, or a log-in that was refused
     │   ├── PermissionDeniedError   PermissionError  403
     │   ├── NotFoundError           LookupError      404
+    │   ├── RedirectError           ValueError       3xx: it is at another address
     │   ├── TooManyRequestsError    TimeoutError     429, after all retries
     │   └── ServerError             ConnectionError  5xx
     ├── TransportError              ConnectionError  no answer came
     │   ├── RequestTimeoutError     TimeoutError     not in time
-    │   └── TlsError                                 the certificate was not accepted
+    │   ├── TlsError                                 the certificate was not accepted
+    │   └── UnreachableError                         nothing has ever answered at this address
     ├── InvalidResponseError        ValueError       an answer that CVAT would not give
+    ├── ReadOnlyTokenError          PermissionError  an access token with which nothing can be written
     ├── OrganizationError           ValueError       an organization that there is not, or not the task's
     ├── UnsupportedTaskError        ValueError       a task that cannot be annotated (3D, audio, ...)
     ├── NoDataError                 LookupError      a task without images
@@ -59,6 +62,8 @@ __all__ = [
     "OrganizationError",
     "PermissionDeniedError",
     "PrefectCvatError",
+    "ReadOnlyTokenError",
+    "RedirectError",
     "RequestTimeoutError",
     "RunInProgressError",
     "RunNotFoundError",
@@ -69,6 +74,7 @@ __all__ = [
     "TlsError",
     "TooManyRequestsError",
     "TransportError",
+    "UnreachableError",
     "UnsupportedTaskError",
     "UploadError",
     "is_transient",
@@ -138,6 +144,10 @@ class NotFoundError(ApiError, LookupError):
     """There is no such thing on the server (404)."""
 
 
+class RedirectError(ApiError, ValueError):
+    """The server sends whoever asks to another address (3xx). Redirects are not followed."""
+
+
 class TooManyRequestsError(ApiError, TimeoutError):
     """The server kept answering 429 for longer than we wait."""
 
@@ -166,8 +176,22 @@ class TlsError(TransportError):
     """The server's certificate could not be verified."""
 
 
+class UnreachableError(TransportError):
+    """Nothing has answered at the address of the server, in the ten seconds that a first contact may take.
+
+    The request itself was not sent. Nothing of this process has had an answer from there before.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, was_sent=False)
+
+
 class InvalidResponseError(PrefectCvatError, ValueError):
     """The server's answer is not one that CVAT gives: HTML for JSON, wrong counts, missing fields."""
+
+
+class ReadOnlyTokenError(PrefectCvatError, PermissionError):
+    """The access token was made read-only: CVAT refuses everything that writes."""
 
 
 class OrganizationError(PrefectCvatError, ValueError):

@@ -20,7 +20,7 @@ from prefect_cvat.exceptions import (
     is_transient,
 )
 from prefect_cvat.models import Job
-from prefect_cvat.transport import RetryPolicy
+from prefect_cvat.retry_policy import RetryPolicy
 
 __all__ = ["check_has_no_honeypots"]
 

@@ -31,10 +31,10 @@ from prefect_cvat.exceptions import (
 from prefect_cvat.job_requests import LONGEST_PAUSE, seconds_at_work
 from prefect_cvat.plan import TaskInfo
 from prefect_cvat.report import RunReport
+from prefect_cvat.retry_policy import RetryPolicy
 from prefect_cvat.review import FrameReview
 from prefect_cvat.run_record import ISSUES, JobRecord, RunRecord
 from prefect_cvat.settings import Settings
-from prefect_cvat.transport import RetryPolicy
 from prefect_cvat.upload import ATTEMPTS
 
 __all__ = ["MARK", "Issue", "delete_issue", "list_issues", "open_issues"]

@@ -46,6 +46,7 @@ def run_pipeline(run: Run, submitter: Submitter, progress: Progress | None = Non
         PrefectCvatError: The run failed.
     """
     started = time.perf_counter()
+    run.client.check_may_write()
     with run.hold():
         plan: Plan = submitter.submit("plan_task", run).result()
         submitter.submit("validate_spec", run).result()

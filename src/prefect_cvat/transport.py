@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
-import random
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import version
 from pathlib import Path
@@ -22,20 +20,20 @@ import requests
 from pydantic import SecretStr
 from pydantic_core import from_json
 from requests.auth import AuthBase
-from urllib3 import Retry
-from urllib3.exceptions import MaxRetryError, NewConnectionError
 
+from prefect_cvat.connection_errors import transport_error
 from prefect_cvat.error_bodies import api_error
 from prefect_cvat.exceptions import (
     AuthenticationError,
     BadRequestError,
     InvalidResponseError,
     OrganizationError,
-    RequestTimeoutError,
     StorageError,
     TlsError,
-    TransportError,
 )
+from prefect_cvat.first_contact import make_contact
+from prefect_cvat.redirects import DirectSession, redirect_error
+from prefect_cvat.retry_policy import RetryPolicy, retry_after
 from prefect_cvat.server_url import normalize_url
 
 __all__ = ["RetryPolicy", "Transport"]
@@ -45,40 +43,15 @@ logger = logging.getLogger(__name__)
 _LOGIN = "/api/auth/login"
 
 
-@dataclass(frozen=True, kw_only=True)
-class RetryPolicy:
-    """When a request is sent again.
-
-    Requests that only read, and log-ins, are sent again after a connection error, a time-out, 429, 502,
-    503 and 504. Requests that write are sent again after 429 alone: that one says that nothing was done.
-
-    Attributes:
-        give_up_after: Seconds from the first attempt after which no further one is made.
-        first_delay: Seconds before the second attempt; each further wait is twice as long.
-        longest_delay: Seconds that a wait grows to. A `Retry-After` of the server takes precedence.
-    """
-
-    give_up_after: float = 300.0
-    first_delay: float = 0.5
-    longest_delay: float = 20.0
-
-    def delay(self, attempt: int, retry_after: float | None) -> float:
-        """Seconds to wait after the given attempt (1 is the first), with up to 25 % of jitter."""
-        if retry_after is not None:
-            return max(retry_after, self.first_delay)
-        delay = min(self.longest_delay, self.first_delay * 2.0 ** min(attempt - 1, 16))
-        return delay * random.uniform(0.75, 1.0)  # noqa: S311 (spreads clients, guards nothing)
-
-
 class _TokenAuth(AuthBase):
     """Sends the token. As an auth object, so that no .netrc entry can take its place."""
 
     def __init__(self, scheme: str, token: SecretStr) -> None:
-        self._scheme = scheme
+        self.scheme = scheme
         self._token = token
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"{self._scheme} {self._token.get_secret_value()}"
+        request.headers["Authorization"] = f"{self.scheme} {self._token.get_secret_value()}"
         return request
 
 
@@ -98,6 +71,10 @@ class Transport:
         timeout: Seconds to wait for a connection, and for the next bytes of an answer. CVAT itself
             answers within 60 s (a chunk that is not ready: 429 after 50 s).
         retry: When requests are sent again.
+        has_answered: Whether the server is known to be there, as another process has asked it just now. Then
+            it is waited for from the first request on as `retry` says, and not just for some ten seconds.
+        tell: Is told, in a line, that a request failed and will be sent again; by default the log is, as a
+            warning.
     """
 
     def __init__(
@@ -108,6 +85,8 @@ class Transport:
         verify: bool | str = True,
         timeout: tuple[float, float] = (10.0, 75.0),
         retry: RetryPolicy | None = None,
+        has_answered: bool = False,
+        tell: Callable[[str], object] | None = None,
     ) -> None:
         self.url = normalize_url(url)
         self.organization = organization
@@ -116,9 +95,11 @@ class Transport:
             raise TlsError(f"there is no CA bundle at {verify!r}, with which to verify {self.url}")
         self._verify = verify
         self._retry = retry or RetryPolicy()
+        self._has_answered = has_answered
+        self._tell = tell or logger.warning
         self._login_lock = threading.Lock()
         self._password: tuple[str, SecretStr] | None = None
-        self._session = requests.Session()
+        self._session = DirectSession()
         self._session.auth = _NoAuth()
         # A session cookie would put every write under CSRF rules; the token needs none.
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -139,6 +120,11 @@ class Transport:
             raise ValueError("the access token is empty, or has characters that no token has; copy it again")
         self._session.auth = _TokenAuth("Bearer", SecretStr(text))
         self._password = None
+
+    @property
+    def uses_access_token(self) -> bool:
+        """Whether it is a personal access token that requests are sent with."""
+        return isinstance(self._session.auth, _TokenAuth) and self._session.auth.scheme == "Bearer"
 
     def login(self, user: str, password: SecretStr) -> None:
         """Exchange user (or e-mail address) and password for a token, and send that from now on.
@@ -255,10 +241,11 @@ class Transport:
         started = time.monotonic()
         attempt = 0
         logged_in_again = False
+        self._make_contact()
         while True:
             attempt += 1
             auth = _NoAuth() if anonymous else self._session.auth
-            retry_after = None
+            asked_to_wait = None
             try:
                 response = self._session.request(
                     method,
@@ -269,17 +256,18 @@ class Transport:
                     timeout=self._timeout,
                     verify=self._verify,  # at the session, REQUESTS_CA_BUNDLE would overrule it
                     auth=auth,
-                    allow_redirects=method == "GET",
                     stream=into is not None,
                 )
-                if into is not None and response.ok:
+                if into is not None and _is_complete(response):
                     _write_content(response, into)
             except requests.RequestException as error:
-                failure: Exception = _transport_error(error, method, self.url, path)
+                failure: Exception = transport_error(error, method, self.url, path)
                 may_retry = changes_nothing and not isinstance(failure, TlsError)
             else:
-                if response.ok and not response.is_redirect:
+                if _is_complete(response):
                     return response
+                if response.ok:
+                    raise redirect_error(response, method, self.url, path)
                 if response.status_code == 401 and not anonymous and not logged_in_again:
                     logged_in_again = True
                     if self._log_in_again(auth):
@@ -290,12 +278,24 @@ class Transport:
                 may_retry = response.status_code == 429 or (
                     changes_nothing and response.status_code in (502, 503, 504)
                 )
-                retry_after = _retry_after(response)
-            delay = self._retry.delay(attempt, retry_after)
+                asked_to_wait = retry_after(response)
+            delay = self._retry.delay(attempt, asked_to_wait)
             if not may_retry or time.monotonic() - started + delay > self._retry.give_up_after:
                 raise failure
-            logger.info("%s; attempt %d follows in %.1f s", failure, attempt + 1, delay)
+            self._tell(f"{failure}; attempt {attempt + 1} follows in {delay:.1f} s")
             time.sleep(delay)
+
+    def _make_contact(self) -> None:
+        if not self._has_answered:
+            make_contact(
+                self._session,
+                self.url,
+                timeout=self._timeout,
+                options={"verify": self._verify, "auth": _NoAuth()},
+                retry=self._retry,
+                tell=self._tell,
+            )
+            self._has_answered = True
 
     def _organization_error(
         self, response: requests.Response, method: str, path: str
@@ -320,6 +320,11 @@ class Transport:
         return True
 
 
+def _is_complete(response: requests.Response) -> bool:
+    """Whether an answer is what was asked for: neither an error nor a redirect."""
+    return 200 <= response.status_code < 300
+
+
 def _write_content(response: requests.Response, file: IO[bytes]) -> None:
     file.seek(0)  # this may not be the first attempt
     file.truncate()
@@ -328,46 +333,3 @@ def _write_content(response: requests.Response, file: IO[bytes]) -> None:
             file.write(part)
         except OSError as error:
             raise StorageError(f"the answer to GET {response.url} cannot be written: {error}") from error
-
-
-def _retry_after(response: requests.Response) -> float | None:
-    value = response.headers.get("Retry-After")
-    try:
-        return None if value is None else Retry().parse_retry_after(value)
-    except Exception:  # urllib3 has an error of its own for it; a garbled header is no header
-        return None
-
-
-def _transport_error(error: requests.RequestException, method: str, url: str, path: str) -> TransportError:
-    where = f"{method} {url}{path}"
-    was_sent = not _is_without_connection(error)
-    match error:
-        case requests.exceptions.SSLError():
-            return TlsError(
-                f"{where}: the server's TLS certificate could not be verified ({_reason(error)});"
-                " pass verify='path of the CA bundle', or verify=False if you trust the network"
-            )
-        case requests.Timeout():
-            return RequestTimeoutError(f"{where}: no answer in time ({_reason(error)})", was_sent=was_sent)
-        case _:
-            return TransportError(f"{where}: {_reason(error)}", was_sent=was_sent)
-
-
-def _is_without_connection(error: requests.RequestException) -> bool:
-    """Whether a request failed for want of a connection: it was refused, or the host is not known."""
-    if isinstance(error, requests.ConnectTimeout):
-        return True
-    reason = error.args[0] if error.args else None
-    # urllib3 wraps what has failed before it sent anything in an error of its own
-    return isinstance(reason, MaxRetryError) and isinstance(reason.reason, NewConnectionError)
-
-
-def _reason(error: BaseException) -> str:
-    """The innermost message: requests and urllib3 wrap one another."""
-    inner: object = error
-    while isinstance(inner, BaseException):
-        reason = getattr(inner, "reason", None) or (inner.args[0] if inner.args else None)
-        if not isinstance(reason, BaseException):
-            break
-        inner = reason
-    return str(inner) or type(inner).__name__

@@ -104,6 +104,8 @@ def undo_run(client: Client, run: str | Path, *, dry_run: bool = False) -> UndoR
         raise ValueError(
             f"run {header.run} was on {header.server}, not on {client.url}; log in to that server to undo it"
         )
+    if not dry_run:
+        client.check_may_write()
     there = read_jobs(client, header.task_id, recorded.jobs.keys())
     _check_same_task(header, there.identity)
     task, jobs = there.task, there.jobs

@@ -21,6 +21,7 @@ from prefect_cvat.evaluation import evaluate_task
 from prefect_cvat.exceptions import PrefectCvatError
 from prefect_cvat.masks import encode_mask
 from prefect_cvat.transport import RetryPolicy
+from scripted_server import Answer, scripted_server
 
 PAGE = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 MESSAGES = re.findall(r"^\| `([^`]+)` \|", PAGE, re.MULTILINE)
@@ -88,6 +89,34 @@ def nothing_listens(given):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     Client(f"http://127.0.0.1:{port}", access_token="x", retry=RetryPolicy(give_up_after=0)).task(1)
+
+
+@cause
+def no_such_name(given):
+    Client("http://no-such-host.invalid", access_token="x", retry=RetryPolicy(give_up_after=0)).task(1)
+
+
+@cause
+def nothing_answers(given):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/silent"
+        Client(url, timeout=(0.2, 0.2), retry=RetryPolicy(give_up_after=0)).task(1)
+
+
+@cause
+def another_address(given):
+    moved = Answer(308, b"", {"Location": "https://cvat.example.com/api/server/about"})
+    with scripted_server(contact=moved) as server:
+        Client(server.url).login(("alice", "secret"))
+
+
+@cause
+def a_token_that_may_only_read(given):
+    body = {"name": "reader", "read_only": True}
+    token = given.client.json("POST", "/api/auth/access_tokens", body=body)["value"]
+    found = DetectionFunctionSpec(labels=[label_spec("person", 0)])
+    function = SimpleNamespace(spec=found, detect=lambda context, image: [])
+    annotate_task(Client(given.url, access_token=token), given.task, function)
 
 
 @cause

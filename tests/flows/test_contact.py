@@ -1,0 +1,162 @@
+"""What a flow run says of a server that is not there, or away for a while, on a real Prefect server."""
+
+import logging
+import socket
+import time
+import uuid
+from contextlib import contextmanager
+
+import pytest
+from prefect import flow, task
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, LogFilter, LogFilterFlowRunId
+from prefect.client.schemas.sorting import FlowRunSort
+from pydantic import SecretStr
+
+from prefect_cvat import transport
+from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.exceptions import ReadOnlyTokenError, UnreachableError
+from prefect_cvat.first_contact import CONTACT_SECONDS
+from prefect_cvat.flows.annotate_shards import annotate_shards
+from prefect_cvat.flows.annotate_task import annotate_task
+from prefect_cvat.tasks.policy import NETWORK
+from prefect_cvat.transport import Transport
+
+pytestmark = [
+    pytest.mark.usefixtures("prefect_server"),
+    pytest.mark.filterwarnings("default"),  # Prefect's own
+]
+
+FUNCTION = "flow_functions.one_box"
+
+
+@pytest.fixture(autouse=True)
+def _function_is_allowed(monkeypatch):
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+
+
+def last_flow_run():
+    with get_client(sync_client=True) as prefect:
+        [run] = prefect.read_flow_runs(limit=1, sort=FlowRunSort.START_TIME_DESC)
+        return run
+
+
+def log_of(run, text, seconds=20):
+    """The lines of the log of a flow run, as its page shows them, once one has the text in it."""
+    until = time.monotonic() + seconds
+    of_run = LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run.id]))
+    while True:
+        with get_client(sync_client=True) as prefect:
+            lines = [log.message for log in prefect.read_logs(of_run)]
+        if any(text in line for line in lines) or time.monotonic() > until:
+            return lines
+        time.sleep(0.5)
+
+
+@contextmanager
+def warnings_are_logged():
+    """Tests log errors alone; people also warnings."""
+    logger = logging.getLogger("prefect")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
+
+
+@pytest.fixture
+def contacts(monkeypatch):
+    """The addresses that clients have not been told that they answer."""
+    made = []
+    original = transport.make_contact
+
+    def make_contact(session, url, **options):
+        made.append(url)
+        original(session, url, **options)
+
+    monkeypatch.setattr(transport, "make_contact", make_contact)
+    return made
+
+
+def test_requests_that_are_sent_again_are_told_in_the_log_of_the_run(credentials, sandbox, make_task):
+    task_id = make_task(2)
+    fault = {"kind": "status", "status": 502}
+    sandbox.faults.set([{"methods": ["GET"], "path": f"/api/tasks/{task_id}$", "fault": fault, "times": 2}])
+    try:
+        with warnings_are_logged():
+            annotate_task(task_id, credentials, function=FUNCTION)
+    finally:
+        sandbox.faults.clear()
+    lines = log_of(last_flow_run(), "attempt 3 follows")
+    told = [line for line in lines if "was answered with 502" in line]
+    assert [f"attempt {2 + i} follows in" in line for i, line in enumerate(told)] == [True, True], lines
+
+
+@pytest.mark.parametrize("log_in", [
+    {"access_token": SecretStr("secret-token-value")}, {"username": "a", "password": SecretStr("b")},
+], ids=["token", "password"])  # fmt: skip
+@pytest.mark.parametrize("annotate", [annotate_task, annotate_shards], ids=lambda flow: flow.name)
+def test_a_wrong_address_fails_the_run_within_ten_seconds(annotate, log_in):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}/{uuid.uuid4().hex}"
+    CvatCredentials(url=url, **log_in).save("wrong", overwrite=True)
+    started = time.monotonic()
+    with warnings_are_logged(), pytest.raises(UnreachableError, match="Connection refused"):
+        annotate(1, CvatCredentials.load("wrong"), function=FUNCTION)
+    assert time.monotonic() - started < CONTACT_SECONDS + 5
+    run = last_flow_run()
+    assert run.state_name == "Failed"
+    assert url in run.state.message
+    assert any("attempt 2 follows" in line for line in log_of(run, "attempt 2 follows"))
+
+
+def test_prefect_does_not_try_a_wrong_address_again():
+    tried = []
+
+    @task(name="ask", **NETWORK)
+    def ask():
+        tried.append(1)
+        raise UnreachableError("no server answers at http://cvat.example.com")
+
+    @flow(name="ask a wrong address", persist_result=False)
+    def ask_once():
+        ask.submit().result()
+
+    with pytest.raises(UnreachableError):
+        ask_once()
+    assert tried == [1]
+
+
+def test_shards_take_a_server_that_has_answered_their_flow_run_for_one_that_does(
+    credentials, client, make_task, contacts
+):
+    annotate_shards(make_task(4, segment_size=2), credentials, shard_frames=2, function=FUNCTION)
+    assert contacts == [client.url]
+
+
+def test_runs_that_another_run_has_started_do_not_make_a_first_contact(credentials, make_task, contacts):
+    task_id = make_task(2)
+
+    @flow(name="a parent", persist_result=False)
+    def parent():
+        annotate_task(task_id, credentials, function=FUNCTION)
+
+    parent()
+    assert contacts == []
+
+
+@pytest.mark.parametrize("annotate", [annotate_task, annotate_shards], ids=lambda flow: flow.name)
+def test_a_read_only_token_fails_a_run_before_it_waits_or_fetches(
+    annotate, client, sandbox, make_task, monkeypatch
+):
+    body = {"name": "reader", "read_only": True}
+    token = client.json("POST", "/api/auth/access_tokens", body=body)["value"]
+    CvatCredentials(url=sandbox.url, access_token=SecretStr(token)).save("reader", overwrite=True)
+    monkeypatch.setattr(Transport, "content", lambda *_, **__: pytest.fail("it fetched"))
+    with pytest.raises(ReadOnlyTokenError, match="is read-only"):
+        annotate(make_task(2), CvatCredentials.load("reader"), function=FUNCTION)
+    with get_client(sync_client=True) as prefect:
+        of_run = FlowRunFilter(id=FlowRunFilterId(any_=[last_flow_run().id]))
+        assert prefect.read_task_runs(flow_run_filter=of_run) == []
