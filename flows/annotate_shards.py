@@ -263,4 +263,5 @@ def _report_of(plan: Plan, url: str, function: str) -> RunReport:
         function=function,
         started=datetime.now(UTC),
         left_out={why.value: len(frames) for why, frames in plan.left_out.items()},
+        nothing_to_do=plan.why_nothing,
     )

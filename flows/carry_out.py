@@ -17,6 +17,7 @@ from prefect_cvat.counted import counted
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.flows.run_tags import add_tags, function_version, run_key, shard_key, task_tag
 from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.left_behind import what_is_left
 from prefect_cvat.options import Options
 from prefect_cvat.pipeline import run_pipeline
 from prefect_cvat.report import RunReport
@@ -112,23 +113,7 @@ def tell_what_is_there(report: RunReport, error: BaseException) -> None:
     publish_report(report, outcome=outcome, error=why)
     what = "was cancelled" if outcome == "cancelled" else "failed"
     ended = f"the run {what} after {counted(report.frames, 'frame')}"
-    if report.added:
-        get_run_logger().warning(
-            "%s: %d annotations that it has added are in task %d; running it again completes it, and adds"
-            " nothing twice",
-            ended,
-            report.added,
-            report.task_id,
-        )
-    elif report.unsettled:
-        get_run_logger().warning(
-            "%s: %d annotations were sent to task %d, and it is not known whether they arrived; run it again",
-            ended,
-            report.unsettled,
-            report.task_id,
-        )
-    else:
-        get_run_logger().warning("%s: it has left nothing in task %d", ended, report.task_id)
+    get_run_logger().warning("%s: %s", ended, what_is_left(report))
 
 
 def _is_being_cancelled() -> bool:

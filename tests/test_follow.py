@@ -2,6 +2,7 @@
 
 import io
 import random
+import re
 import tracemalloc
 from collections import Counter
 from pathlib import Path
@@ -462,9 +463,6 @@ def test_rotation_is_put_back(world):
     ("follow", "message"),
     [
         ({"labels": ["boat"]}, r"task \d+ has no label 'boat'; it has 'car', 'person'"),
-        ({"labels": ["person"]}, "no shapes to follow .* and label 'person'"),
-        ({"sources": ["file"]}, "no shapes to follow of source file"),
-        ({"until": 2}, "no shapes to follow .*; left out: 1 behind frame 2"),
         ({"until": 99}, "has the frames 0-11; it has no frame 99"),
     ],
 )
@@ -473,6 +471,23 @@ def test_what_cannot_be_followed_is_said_before_anything_is_fetched(world, downl
     here.place(here.shape(3))
     with pytest.raises(ValueError, match=message):
         here.run(**follow)
+    assert downloads == []
+    assert len(here.shapes()) == 1
+
+
+@pytest.mark.parametrize(
+    ("follow", "message"),
+    [
+        ({"labels": ["person"]}, "no shapes to follow .* and label 'person'"),
+        ({"sources": ["file"]}, "no shapes to follow of source file"),
+        ({"until": 2}, "no shapes to follow .*; left out: 1 behind frame 2"),
+    ],
+)
+def test_nothing_to_follow_is_said_and_nothing_is_fetched(world, downloads, follow, message):
+    here = world()
+    here.place(here.shape(3))
+    report = here.run(**follow)
+    assert re.search(message, report.nothing_to_do)
     assert downloads == []
     assert len(here.shapes()) == 1
 

@@ -399,14 +399,10 @@ def test_shapes_that_cannot_prompt_are_named_before_anything_is_fetched(client, 
         ({"to": None}, "to must be of mask, polygon, not None"),
         ({"tolerance": -1}, "tolerance must be 0 or more"),
         ({"frames": [0, 77]}, "has no frame 77"),
-        ({"labels": ["person"]}, "has no rectangle or points of label 'person' on the 2 frames"),
-        ({"sources": ["auto"]}, "has no rectangle or points of source auto on"),
-        ({"shape_types": ["points"]}, "has no points on the 2 frames"),
-        ({"frames": [1]}, "has no rectangle or points on the 1 frame to"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_options_out_of_their_range_and_nothing_to_do_are_said(client, make_task, options, message):
+def test_options_out_of_their_range_are_said(client, make_task, options, message):
     task_id = make_task(2)
     [job] = client.jobs(task_id)
     place(client, job, box(label_ids(client, task_id)["car"]))
@@ -623,14 +619,36 @@ def test_one_run_gets_through_faults_and_doubles_nothing(client, make_task, faul
     assert neutral(state(client, task_id), names) == wanted
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"labels": ["person"]}, "has no rectangle or points of label 'person' on the 2 frames"),
+        ({"sources": ["auto"]}, "has no rectangle or points of source auto on"),
+        ({"shape_types": ["points"]}, "has no points on the 2 frames"),
+        ({"frames": [1]}, "has no rectangle or points on the 1 frame to"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_nothing_to_refine_is_said(client, make_task, options, message):
+    task_id = make_task(2)
+    [job] = client.jobs(task_id)
+    place(client, job, box(label_ids(client, task_id)["car"]))
+    before = client.job_annotations(job.id)
+    report = refine_task(client, task_id, Ellipses(), **options)
+    assert message in report.nothing_to_do
+    assert any(message in line for line in report.lines())
+    assert client.job_annotations(job.id) == before
+
+
 def test_when_all_is_done_there_is_nothing_left_to_do(client, make_task):
     task_id = make_task(2)
     [job] = client.jobs(task_id)
     place(client, job, box(label_ids(client, task_id)["car"]))
     refine_task(client, task_id, Ellipses())
     before = client.job_annotations(job.id)
-    with pytest.raises(ValueError, match="so there is nothing to refine"):
-        refine_task(client, task_id, Ellipses())
+    again = refine_task(client, task_id, Ellipses())
+    assert "so there is nothing to refine" in again.nothing_to_do
+    assert (again.frames, again.added, again.removed) == (0, 0, 0)
     assert client.job_annotations(job.id) == before
 
 

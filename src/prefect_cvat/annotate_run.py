@@ -124,10 +124,14 @@ class AnnotateRun(Run):
 
     def fetch_batch(self, batch: Batch) -> Box:
         """Download the chunks of a batch, and the existing annotations there if what overlaps is left out."""
+        self.read_existing(batch)
+        return super().fetch_batch(batch)
+
+    def read_existing(self, batch: Batch) -> None:
+        """Read what is annotated on the frames of a batch, if what overlaps with that is left out."""
         if self._existing is not None:
             with self._named(batch), self._timed("fetch"):
                 self._existing.read(batch)
-        return super().fetch_batch(batch)
 
     def remap_labels(self, batch: Batch, detections: BatchDetections) -> Annotations:
         """Put what was found into the labels of the task, and empty what held it."""

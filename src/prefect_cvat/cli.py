@@ -7,10 +7,11 @@ import sys
 import tempfile
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from typer.core import TyperGroup
 
 from prefect_cvat import preview as previewing
 from prefect_cvat.auto_annotation import loading
@@ -27,10 +28,11 @@ from prefect_cvat.cli_options import (
     FunctionName,
     FunctionParameters,
     Server,
+    check_output_file,
     load_chosen_function,
     read_ranges,
 )
-from prefect_cvat.cli_output import spec_lines, stderr, stdout
+from prefect_cvat.cli_output import escape_what_cannot_be_shown, spec_lines, stderr, stdout
 from prefect_cvat.cli_refine import refine
 from prefect_cvat.cli_track import track
 from prefect_cvat.cli_undo import undo
@@ -38,13 +40,28 @@ from prefect_cvat.cli_webhooks import webhooks
 from prefect_cvat.counted import counted
 from prefect_cvat.detection import Detector
 from prefect_cvat.exceptions import PrefectCvatError
+from prefect_cvat.output_file import write_text
 from prefect_cvat.plan import Selection
 from prefect_cvat.report import RunReport
 
 __all__ = ["main"]
 
+
+class _Commands(TyperGroup):
+    """The subcommands. Of an interruption, Typer says nothing but the exit code 130."""
+
+    def invoke(self, context: Any) -> Any:
+        """Carry out a subcommand; say how to go on when somebody interrupts it."""
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt as interruption:
+            _say("interrupted; run it again to complete it", interruption)
+            raise typer.Exit(130) from None
+
+
 app = typer.Typer(
     name="prefect-cvat",
+    cls=_Commands,
     help="Auto-annotation of CVAT tasks with machine-learning models.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -148,7 +165,10 @@ def preview(
     ] = False,
     device: Device = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the page.")
+        Path,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="Where to write the page.", callback=check_output_file
+        ),
     ] = Path("preview.html"),
 ) -> None:
     """Run a function on images and draw what it finds. Nothing on a server is touched.
@@ -169,7 +189,7 @@ def preview(
             with context.obj.connect() as client:
                 opened = previewing.open_task_frames(client, task, selection, Path(folder))
         page, done = previewing.preview(detector, opened, title=f"Preview of {counted(len(opened), 'image')}")
-    output.write_text(page, encoding="utf-8")
+    write_text(output, page)
     for name, count in sorted(done.labels.items(), key=lambda item: (-item[1], item[0])):
         stdout.print(f"{count} {name}", markup=False)
     stdout.print(f"drawn in {output.resolve()}", markup=False)
@@ -215,9 +235,9 @@ def sandbox(
 
 @app.command()
 def demo(
-    report: Annotated[Path, typer.Option(metavar="FILE", help="Where to write the page.")] = Path(
-        "demo-report.html"
-    ),
+    report: Annotated[
+        Path, typer.Option(metavar="FILE", help="Where to write the page.", callback=check_output_file)
+    ] = Path("demo-report.html"),
 ) -> None:
     """Annotate photographs and a video in a sandbox with NanoDet, through the Prefect flows, and draw them.
 
@@ -250,22 +270,31 @@ def _table(report: RunReport) -> Table:
 
 
 def main() -> None:
-    """Run the command line. Exits with 0 when done, 1 when it failed, 2 when it was called wrongly."""
+    """Run the command line.
+
+    Exits with 0 when done, 1 when it failed, 2 when it was called wrongly, 130 when it was interrupted.
+    """
+    escape_what_cannot_be_shown()
     debug = "--debug" in sys.argv
     try:
         app(prog_name="prefect-cvat")
     except PrefectCvatError as error:
         if debug:
             raise
-        _fail(str(error), 1)
+        _fail(error, 1)
     except ValueError as error:
         if debug:
             raise
-        _fail(str(error), 2)
-    except KeyboardInterrupt:
-        _fail("interrupted; run it again to complete it", 130)
+        _fail(error, 2)
 
 
-def _fail(message: str, code: int) -> None:
-    stderr.print(f"error: {message}", markup=False, style="red")
+def _fail(error: Exception, code: int) -> None:
+    _say(f"error: {error}", error)
     sys.exit(code)
+
+
+def _say(message: str, error: BaseException) -> None:
+    """Say how a command ended, and what is noted about that."""
+    stderr.print(message, markup=False, style="red")
+    for note in getattr(error, "__notes__", ()):
+        stderr.print(note, markup=False)

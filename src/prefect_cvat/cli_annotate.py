@@ -44,7 +44,7 @@ from prefect_cvat.cli_options import (
     read_object,
     read_selection,
 )
-from prefect_cvat.cli_output import carry_out, print_plan
+from prefect_cvat.cli_output import carry_out, print_dry_run
 from prefect_cvat.existing import Existing, ExistingSource
 from prefect_cvat.options import Options
 
@@ -125,6 +125,6 @@ def annotate(
     with context.obj.connect() as client:
         run = AnnotateRun(client, task_id, function, options, function_name=name)
         if dry_run:
-            print_plan(run)
+            print_dry_run(run, as_json)
             return
         carry_out(run, parameters, report_file=report, as_json=as_json)

@@ -29,6 +29,7 @@ from prefect_cvat.cli_options import (
     SkipFrames,
     TaskId,
     UseCache,
+    check_output_file,
     load_chosen_function,
     read_object,
     read_selection,
@@ -43,6 +44,7 @@ from prefect_cvat.evaluation.thresholds import choose_thresholds, write_threshol
 from prefect_cvat.evaluation.truth import TruthSource
 from prefect_cvat.evaluation.worst import find_worst_frames, open_frames_of
 from prefect_cvat.options import Options
+from prefect_cvat.output_file import write_text
 
 __all__ = ["evaluate"]
 
@@ -91,7 +93,12 @@ def evaluate(
     device: Device = None,
     report: Annotated[
         Path | None,
-        typer.Option("--report", metavar="FILE", help="Write a page with plots and the worst frames, HTML."),
+        typer.Option(
+            "--report",
+            metavar="FILE",
+            help="Write a page with plots and the worst frames, HTML.",
+            callback=check_output_file,
+        ),
     ] = None,
     thresholds: Annotated[
         Path | None,
@@ -99,6 +106,7 @@ def evaluate(
             "--thresholds",
             metavar="FILE",
             help="Write the score threshold of each label that is best by F1, for --label-thresholds.",
+            callback=check_output_file,
         ),
     ] = None,
     precision: Annotated[
@@ -145,26 +153,26 @@ def evaluate(
         use_cache=use_cache,
         refresh_cache=refresh_cache,
     )
-    with context.obj.connect() as client, progress_bar("Detecting") as progress:
-        done = evaluate_task(
-            client,
-            task_id,
-            function,
-            function_name=str(chosen[0]) if chosen else None,
-            truth=source,
-            truth_task_id=truth_task_id,
-            all_frames=all_frames,
-            options=options,
-            iou_threshold=iou_threshold,
-            score_threshold=score_threshold,
-            progress=progress,
-        )
-        page = None if report is None else _draw(client, done, options.quality)
-    if report is not None and page is not None:
-        report.write_text(page, encoding="utf-8")
-    if thresholds is not None:
-        write_thresholds(choose_thresholds(done, precision=precision), thresholds)
-    print_lines(plain_lines(done), done, as_json)
+    with context.obj.connect() as client:
+        with progress_bar("Detecting") as progress:
+            done = evaluate_task(
+                client,
+                task_id,
+                function,
+                function_name=str(chosen[0]) if chosen else None,
+                truth=source,
+                truth_task_id=truth_task_id,
+                all_frames=all_frames,
+                options=options,
+                iou_threshold=iou_threshold,
+                score_threshold=score_threshold,
+                progress=progress,
+            )
+        print_lines(plain_lines(done), done, as_json)  # whatever becomes of the files
+        if thresholds is not None:
+            write_thresholds(choose_thresholds(done, precision=precision), thresholds)
+        if report is not None:
+            write_text(report, _draw(client, done, options.quality))
     for what, file in (("drawn in", report), ("thresholds written to", thresholds)):
         if file is not None:
             stderr.print(f"{what} {file.resolve()}", markup=False)

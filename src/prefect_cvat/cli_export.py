@@ -27,10 +27,10 @@ from prefect_cvat.cli_options import (
     OnFrameError,
     Quality,
     RefreshCache,
-    ReportFile,
     SkipFrames,
     TaskId,
     UseCache,
+    check_output_file,
     load_chosen_function,
     read_object,
     read_selection,
@@ -38,6 +38,7 @@ from prefect_cvat.cli_options import (
 from prefect_cvat.cli_output import print_lines, progress_bar
 from prefect_cvat.export import DatasetFormat, export_task
 from prefect_cvat.options import Options
+from prefect_cvat.output_file import write_text
 
 __all__ = ["export"]
 
@@ -76,7 +77,10 @@ def export(
     use_cache: UseCache = True,
     refresh_cache: RefreshCache = False,
     device: Device = None,
-    report: ReportFile = None,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="FILE", help="Write the report as JSON to this file."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write what a function finds, or what is in the task, as a dataset. Nothing is written to the server.
@@ -91,6 +95,8 @@ def export(
         --conf-threshold 0.5 --format yolo --to dataset
       prefect-cvat --server-host cvat.example.com --auth alice export 123 --format coco --to dataset
     """  # noqa: D301 (\b keeps click from joining the lines)
+    if report is not None and report.resolve().parent != to.resolve():  # that folder is made by the export
+        check_output_file(report)
     chosen = [value for value in (function_name, function_module, function_file) if value is not None]
     if left_by_run and chosen:
         raise typer.BadParameter("give a function or --left-by-run, not both")
@@ -130,6 +136,6 @@ def export(
             options=options,
             progress=progress,
         )
-    if report is not None:
-        report.write_text(done.model_dump_json(indent=2), encoding="utf-8")
     print_lines(done.lines(), done, as_json)
+    if report is not None:
+        write_text(report, done.model_dump_json(indent=2))

@@ -15,7 +15,10 @@ import typer
 
 from prefect_cvat.auto_annotation import loading
 from prefect_cvat.client import Client
+from prefect_cvat.exceptions import StorageError
 from prefect_cvat.existing import Existing, ExistingSource
+from prefect_cvat.number_ranges import NumberRanges
+from prefect_cvat.output_file import check_can_be_written
 from prefect_cvat.plan import Selection
 from prefect_cvat.server_url import normalize_url
 
@@ -52,12 +55,27 @@ __all__ = [
     "SkipFrames",
     "TaskId",
     "UseCache",
+    "check_output_file",
     "load_chosen_function",
     "read_existing",
     "read_object",
     "read_ranges",
     "read_selection",
 ]
+
+MOST_JOBS = 10_000
+"""How many jobs can be named: a lock is taken on each."""
+
+
+def check_output_file(file: Path | None) -> Path | None:
+    """Refuse a file that cannot be written, before anything is done."""
+    if file is not None:
+        try:
+            check_can_be_written(file)
+        except StorageError as error:
+            raise typer.BadParameter(str(error)) from None
+    return file
+
 
 FunctionName = Annotated[
     str | None, typer.Option("--function", metavar="NAME", help="A built-in, such as nanodet_detection.")
@@ -79,7 +97,12 @@ Device = Annotated[str | None, typer.Option(help="Where to run the model: auto, 
 
 ReportFile = Annotated[
     Path | None,
-    typer.Option("--report", metavar="FILE", help="Write the report as JSON to this file."),
+    typer.Option(
+        "--report",
+        metavar="FILE",
+        help="Write the report as JSON to this file.",
+        callback=check_output_file,
+    ),
 ]
 AllowUnmatchedLabels = Annotated[
     bool, typer.Option("--allow-unmatched-labels", help="Drop what the task has no label for.")
@@ -251,16 +274,12 @@ def read_object(text: str | None, option: str) -> dict[str, Any] | None:
     return value
 
 
-def read_ranges(text: str, option: str) -> list[int]:
+def read_ranges(text: str, option: str) -> NumberRanges:
     """Read numbers and ranges of numbers, such as `0-99,150`."""
-    numbers: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        try:
-            numbers += range(int(first), int(last if dash else first) + 1)
-        except ValueError:
-            raise typer.BadParameter(f"{part!r} is neither a number nor a range", param_hint=option) from None
-    return numbers
+    try:
+        return NumberRanges.parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from None
 
 
 def read_selection(frames: str | None, jobs: str | None) -> Selection:
@@ -269,8 +288,18 @@ def read_selection(frames: str | None, jobs: str | None) -> Selection:
     return Selection(
         frames=None if frames is None or unannotated else read_ranges(frames, "--frames"),
         unannotated=unannotated,
-        jobs=None if jobs is None else read_ranges(jobs, "--jobs"),
+        jobs=None if jobs is None else _read_jobs(jobs),
     )
+
+
+def _read_jobs(text: str) -> list[int]:
+    jobs = read_ranges(text, "--jobs")
+    if len(jobs) > MOST_JOBS:
+        raise typer.BadParameter(
+            f"{text!r} names {len(jobs)} jobs; name {MOST_JOBS} at the most, or leave the option out for all",
+            param_hint="--jobs",
+        )
+    return list(jobs)
 
 
 def read_existing(existing: Existing | None, clear_existing: bool) -> Existing:

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import codecs
+import io
+import json
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import typer
 from pydantic import BaseModel
 from rich.console import Console
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from prefect_cvat.annotate_run import AnnotateRun
+from prefect_cvat.dry_run import dry_run
 from prefect_cvat.exceptions import IncompleteRunError
+from prefect_cvat.left_behind import undo_command, what_is_left
+from prefect_cvat.output_file import write_text
 from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.preview import plan_lines, trial_lines
 from prefect_cvat.progress import LoggedProgress, Progress, TqdmProgress
 from prefect_cvat.report import RunReport
 from prefect_cvat.run import Run
 
 __all__ = [
     "carry_out",
+    "escape_what_cannot_be_shown",
+    "print_dry_run",
     "print_lines",
-    "print_plan",
     "print_report",
     "progress_bar",
     "spec_lines",
@@ -49,7 +52,8 @@ def carry_out(run: Run, parameters: Sequence[str] | None, *, report_file: Path |
 
     Raises:
         IncompleteRunError: Not all is on the server as it should be; the report has been printed.
-        PrefectCvatError: The run failed.
+        KeyboardInterrupt: Somebody has interrupted it; notes say what is on the server, and how to go on.
+        PrefectCvatError: The run failed; notes say what it has left on the server, if anything.
     """
     run.identify(function_parameters=dict(text.split("=", 1) for text in parameters or ()))
     try:
@@ -58,40 +62,61 @@ def carry_out(run: Run, parameters: Sequence[str] | None, *, report_file: Path |
     except IncompleteRunError as error:
         print_report(error.report, report_file, as_json)
         raise
+    except BaseException as error:
+        _note_what_is_there(run, error)
+        raise
     print_report(report, report_file, as_json)
 
 
-def print_plan(run: AnnotateRun) -> None:
-    """Print what a run would do, and what it finds in one chunk; nothing is uploaded."""
-    plan = run.plan_task()
-    for line in plan_lines(plan, run.validate_spec()):
-        stdout.print(line, markup=False)
-    if (iou := run.options.skip_existing_iou) is not None:
-        source = run.options.skip_existing_source
-        stdout.print(f"left out: existing tags, and shapes from IoU {iou:g} with existing ones ({source})")
-    with tempfile.TemporaryDirectory() as folder:
-        for line in trial_lines(run, plan, Path(folder)):
-            stdout.print(line, markup=False)
+def print_dry_run(run: Run, as_json: bool) -> None:
+    """Print what a run would do; nothing is uploaded."""
+    would = dry_run(run)
+    print_lines(would.lines(), would, as_json)
 
 
 def print_report(report: RunReport, file: Path | None, as_json: bool) -> None:
-    """Print a report as lines or as JSON, and write it to a file if there is to be one."""
-    if file is not None:
-        file.write_text(report.model_dump_json(indent=2), encoding="utf-8")
+    """Print a report as lines or as JSON, and write it to a file if there is to be one.
+
+    Raises:
+        StorageError: The file cannot be written; the report has been printed.
+    """
     lines = report.lines()
-    if report.added or report.issues_opened:
-        server = report.url.partition("/tasks/")[0]
-        lines.append(f"to undo it: prefect-cvat --server-host {server} undo {report.run}")
+    if (undo := undo_command(report)) is not None:
+        lines.append(undo)
     print_lines(lines, report, as_json)
+    if file is not None:
+        write_text(file, report.model_dump_json(indent=2))
 
 
 def print_lines(lines: Iterable[str], report: BaseModel, as_json: bool) -> None:
     """Print the lines of a report, or all of it as JSON."""
     if as_json:
-        typer.echo(report.model_dump_json(indent=2))
+        print(report.model_dump_json(indent=2))
     else:
         for line in lines:
             stdout.print(line, markup=False)
+
+
+def escape_what_cannot_be_shown() -> None:
+    """Have characters that the terminal's encoding lacks printed as escapes of JSON."""
+    codecs.register_error("json_escapes", _escape)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="json_escapes")
+
+
+def _escape(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    return json.dumps(error.object[error.start : error.end])[1:-1], error.end
+
+
+def _note_what_is_there(run: Run, error: BaseException) -> None:
+    """Add to an error what its run has left on the server; to an interruption also that it is nothing."""
+    report = run.complete(0.0)
+    undo = undo_command(report)
+    if undo is not None or isinstance(error, KeyboardInterrupt):
+        error.add_note(what_is_left(report))
+    if undo is not None:
+        error.add_note(undo)
 
 
 def spec_lines(spec: Any) -> list[str]:

@@ -24,8 +24,7 @@ from prefect_cvat.cli_options import (
     load_chosen_function,
     read_selection,
 )
-from prefect_cvat.cli_output import carry_out, stdout
-from prefect_cvat.counted import counted
+from prefect_cvat.cli_output import carry_out, print_dry_run
 from prefect_cvat.models import SourceEnum
 from prefect_cvat.options import Options
 from prefect_cvat.refine_run import RefineOptions, RefineRun
@@ -107,25 +106,6 @@ def refine(
     with context.obj.connect() as client:
         run = RefineRun(client, task_id, function, options, refining, function_name=name)
         if dry_run:
-            for line in _plan_lines(run):
-                stdout.print(line, markup=False)
+            print_dry_run(run, as_json)
             return
         carry_out(run, parameters, report_file=report, as_json=as_json)
-
-
-def _plan_lines(run: RefineRun) -> list[str]:
-    plan = run.plan_task()
-    run.validate_spec()
-    counts = run.counts()
-    by_label = ", ".join(f"{count} {name}" for name, count in counts.most_common())
-    lines = [
-        f"task {plan.task.id} ({plan.task.name!r}): {counted(counts.total(), 'shape')} ({by_label})"
-        f" on {counted(len(plan.frames), 'frame')} to refine",
-        f"each becomes a {run.refining.to}{'; the originals stay' if run.refining.keep_originals else ''}",
-        f"{counted(len(plan.chunks()), 'chunk')} of up to {counted(plan.chunk_size, 'frame')} to fetch",
-        f"{counted(len(plan.jobs), 'job')} to write: {', '.join(str(job.id) for job in plan.jobs)}",
-    ]
-    lines += [
-        f"left out, {why.value}: {counted(len(numbers), 'frame')}" for why, numbers in plan.left_out.items()
-    ]
-    return [*lines, "nothing was uploaded"]

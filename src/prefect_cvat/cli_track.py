@@ -40,14 +40,12 @@ from prefect_cvat.cli_options import (
     read_object,
     read_selection,
 )
-from prefect_cvat.cli_output import carry_out, print_plan, stdout
-from prefect_cvat.counted import counted
+from prefect_cvat.cli_output import carry_out, print_dry_run
 from prefect_cvat.existing import Existing
-from prefect_cvat.follow_run import FollowOptions, FollowRun
+from prefect_cvat.follow_run import FollowOptions
 from prefect_cvat.models import SourceEnum
 from prefect_cvat.options import Options
 from prefect_cvat.track_options import Tracker, TrackOptions
-from prefect_cvat.track_run import TrackRun
 
 __all__ = ["track"]
 
@@ -200,25 +198,6 @@ def track(
     with context.obj.connect() as client:
         run = new_track_run(client, task_id, function, options, tracking, following, function_name=name)
         if dry_run:
-            _print_plan(run)
+            print_dry_run(run, as_json)
             return
         carry_out(run, parameters, report_file=report, as_json=as_json)
-
-
-def _print_plan(run: TrackRun | FollowRun) -> None:
-    if isinstance(run, TrackRun):
-        print_plan(run)
-        return
-    plan = run.plan_task()
-    stdout.print(
-        f"task {plan.task.id} ({plan.task.name!r}): {counted(run.report.seeds, 'shape')} to follow",
-        markup=False,
-    )
-    for why, count in run.report.seeds_left_out.items():
-        stdout.print(f"left out, {why}: {counted(count, 'shape')}", markup=False)
-    if plan.frames:
-        first, last = plan.frames[0].number, plan.frames[-1].number
-        stdout.print(
-            f"over frames {first}-{last} at the most, {counted(len(plan.chunks()), 'chunk')} to fetch"
-        )
-    stdout.print("nothing was uploaded")

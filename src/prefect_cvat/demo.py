@@ -19,6 +19,7 @@ from prefect_cvat.drawing import annotations_on, label_names
 from prefect_cvat.frame_svg import AnnotatedFrame
 from prefect_cvat.html_report import Section, render_page
 from prefect_cvat.models import PatchedLabelRequest
+from prefect_cvat.output_file import write_text
 from prefect_cvat.plan import Selection, read_task
 from prefect_cvat.preview import open_task_frames
 from prefect_cvat.sandbox import Sandbox
@@ -79,7 +80,7 @@ def run_demo(report_path: Path, say: Callable[[str], None]) -> tuple[RunReport, 
                 Section(clip, *draw_task(client, clip_id, every), heading="Tracks in a video"),
             ]
             page = render_page(sections, title="prefect-cvat demo")
-    report_path.write_text(page, encoding="utf-8")
+    write_text(report_path, page)
     return photographs, clip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -94,7 +94,7 @@ class FollowRun(Run):
 
         Raises:
             UnsupportedTaskError: The task takes no tracks.
-            ValueError: There is nothing to follow, or the task has no such label, frame or job.
+            ValueError: The task has no such label, frame or job.
         """
         plan = super().plan_task()
         check_takes_tracks(plan.info)
@@ -103,6 +103,7 @@ class FollowRun(Run):
             for job in plan.jobs:
                 reader.read(job.id, self.client.each_job_annotation(job.id))
             objects = reader.objects()
+        self.report.nothing_to_do = self.report.nothing_to_do or reader.why_nothing()
         self._objects = [each for each in objects if not each.is_carried]
         self._carried = [each for each in objects if each.is_carried]
         self._doubled = reader.doubled
@@ -119,6 +120,13 @@ class FollowRun(Run):
     def validate_spec(self) -> frozenset[str]:
         """The types of shapes that the function can follow; others have been left out of the plan."""
         return self.types
+
+    def counts(self) -> Counter[str]:
+        """How many shapes there are to follow, by label; one that two jobs share counts once."""
+        counts: Counter[str] = Counter()
+        for each in self._objects:
+            counts[each.label.name] += len(each.seeds)
+        return counts
 
     def detect_batch(self, batch: Batch, box: Box, _after: object = None) -> BatchDetections:
         """Follow the shapes over the frames of a batch, and empty the box."""

@@ -6,6 +6,7 @@ and returns futures: threads for scripts (`ThreadSubmitter`), Prefect tasks in t
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -20,6 +21,8 @@ from prefect_cvat.report import RunReport
 from prefect_cvat.run import Run
 
 __all__ = ["Submitter", "ThreadSubmitter", "run_pipeline"]
+
+logger = logging.getLogger(__name__)
 
 
 class Submitter(Protocol):
@@ -100,7 +103,9 @@ def _annotate(run: Run, plan: Plan, submitter: Submitter, progress: Progress | N
             before = after
         while in_flight:
             _await(in_flight.popleft(), progress)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            logger.warning("task %d: interrupted; what is on its way comes to its end first", run.task_id)
         run.stop()
         for futures in in_flight:
             _settle(futures)

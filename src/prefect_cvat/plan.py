@@ -13,6 +13,7 @@ from prefect_cvat.chunk_places import ChunkPlace
 from prefect_cvat.client import Client
 from prefect_cvat.media import Frame
 from prefect_cvat.models import Job, Task
+from prefect_cvat.number_ranges import NumberRanges
 from prefect_cvat.task_info import TaskInfo, read_task_info
 
 __all__ = ["Batch", "LeftOut", "Plan", "Selection", "TaskInfo", "make_plan", "read_task"]
@@ -42,6 +43,10 @@ class Selection:
     frames: Collection[int] | None = None
     jobs: Collection[int] | None = None
     unannotated: bool = False
+
+    def __post_init__(self) -> None:
+        if self.frames is not None:
+            object.__setattr__(self, "frames", NumberRanges.of(self.frames))
 
 
 class Batch:
@@ -100,6 +105,14 @@ class Plan:
         if self.info.through_jobs:
             return len(self.frames) + sum(map(len, self.left_out.values()))
         return self.info.meta.size
+
+    @property
+    def why_nothing(self) -> str:
+        """Why there is nothing to do; empty if there is."""
+        if self.frames:
+            return ""
+        why = ", ".join(f"{len(frames)} {why.value}" for why, frames in self.left_out.items())
+        return f"no frame of task {self.task.id} is left to look at" + (f" (left out: {why})" if why else "")
 
     def chunks(self) -> list[tuple[int, tuple[Frame, ...]]]:
         """The chunks that hold selected frames, each with these frames, in ascending order."""
@@ -172,11 +185,11 @@ def make_plan(info: TaskInfo, selection: Selection | None = None) -> Plan:
     annotation_jobs = [job for job in info.jobs if job.type == "annotation"]
     jobs = _select_jobs(info.task, annotation_jobs, selection.jobs)
     size = info.meta.size
-    selected = None if selection.frames is None else set(selection.frames)
+    selected = selection.frames
     end = inf if info.through_jobs else size  # of frames after the jobs one does not know
-    if strangers := sorted(frame for frame in selected or () if not 0 <= frame < end):
+    if selected is not None and (strangers := NumberRanges.of(selected).outside(end)):
         raise ValueError(
-            f"task {info.task.id} has the frames 0-{size - 1}; it has no frame {_enumerate(strangers)}"
+            f"task {info.task.id} has the frames 0-{size - 1}; it has no frame {strangers.describe()}"
         )
     in_selected_job = _frames_in(jobs, size)
     in_any_job = _frames_in(annotation_jobs, size)

@@ -1,4 +1,4 @@
-"""Looking before writing: what a function finds on a few images, and what a run would do."""
+"""Looking before writing: what a function finds on a few images."""
 
 from __future__ import annotations
 
@@ -12,24 +12,21 @@ from typing import Any
 import PIL.Image
 import PIL.ImageOps
 
-from prefect_cvat.annotate_run import AnnotateRun
-from prefect_cvat.batches import BatchSize
 from prefect_cvat.chunks import fetch_chunk
-from prefect_cvat.client import Client, Quality
-from prefect_cvat.counted import counted
+from prefect_cvat.client import Client
 from prefect_cvat.detection import Detector
 from prefect_cvat.exceptions import MediaError
 from prefect_cvat.frame_svg import AnnotatedFrame
 from prefect_cvat.html_report import render_report
-from prefect_cvat.mapping import LabelMapping, build_mapping
+from prefect_cvat.mapping import build_mapping
 from prefect_cvat.media import Box, Frame, open_frames
 from prefect_cvat.models import Label
-from prefect_cvat.plan import Plan, Selection, make_plan, read_task
+from prefect_cvat.plan import Selection, make_plan, read_task
 from prefect_cvat.remap import LabelRemapper
 from prefect_cvat.report import RunReport
 from prefect_cvat.zip_chunk import decode
 
-__all__ = ["open_image_files", "open_task_frames", "plan_lines", "preview", "trial_lines"]
+__all__ = ["open_image_files", "open_task_frames", "preview"]
 
 OpenedFrame = tuple[Frame, PIL.Image.Image]
 
@@ -106,60 +103,12 @@ def open_task_frames(client: Client, task_id: int, selection: Selection, folder:
     plan = make_plan(read_task(client, task_id, selection), selection)
     opened = []
     for number, frames in plan.chunks():
-        with closing(open_frames(_fetch(client, plan, number, folder), frames)) as images:
+        box = Box([fetch_chunk(client, plan, number, folder)])
+        with closing(open_frames(box, frames)) as images:
             for frame, image in images:
                 decode(image, frame)
                 opened.append((frame, image))
     return opened
-
-
-def plan_lines(plan: Plan, mapping: LabelMapping) -> list[str]:
-    """What a run would do, as lines for a terminal."""
-    chunks = plan.chunks()
-    lines = [
-        f"task {plan.task.id} ({plan.task.name!r}): {counted(plan.size, 'frame')},"
-        f" {len(plan.frames)} to annotate",
-        f"{counted(len(chunks), 'chunk')} of up to {counted(plan.chunk_size, 'frame')} to fetch",
-        f"{counted(len(plan.jobs), 'job')} to write: {', '.join(str(job.id) for job in plan.jobs) or 'none'}",
-    ]
-    for why, numbers in plan.left_out.items():
-        lines.append(f"left out, {why.value}: {counted(len(numbers), 'frame')} ({_ranges(numbers)})")
-    for label_id, target in mapping.targets.items():
-        name = mapping.names[label_id]
-        lines.append(
-            f"label {name!r} is dropped"
-            if target is None
-            else f"label {name!r} -> {target.name!r} ({target.type})"
-        )
-    return lines
-
-
-def trial_lines(run: AnnotateRun, plan: Plan, folder: Path) -> list[str]:
-    """Fetch one chunk, run the function on it, and estimate from that how long a run would take."""
-    if not plan.frames:
-        return ["nothing to annotate"]
-    number, frames = plan.chunks()[0]
-    started = perf_counter()
-    box = _fetch(run.client, plan, number, folder, run.options.quality)
-    fetched = perf_counter()
-    with closing(open_frames(box, frames)) as opened:
-        found = list(run.detector.detect(opened))
-    detected = perf_counter()
-    seconds = max(fetched - started, detected - fetched) * len(plan.frames) / len(frames)
-    size = BatchSize(run.options.batch_size)
-    size.learn(detected - fetched, len(frames))
-    batches = -(-len(plan.frames) // max(size.most(len(plan.frames)), plan.chunk_size))
-    count = sum(len(item.shapes) + len(item.tags) for item in found)
-    return [
-        f"tried on {counted(len(frames), 'frame')}: {counted(count, 'annotation')},"
-        f" {fetched - started:.2f} s to fetch, {detected - fetched:.2f} s to detect",
-        f"estimated time: {_duration(seconds)}, in about {counted(batches, 'batch', 'batches')};"
-        " nothing was uploaded",
-    ]
-
-
-def _fetch(client: Client, plan: Plan, number: int, folder: Path, quality: Quality = "original") -> Box:
-    return Box([fetch_chunk(client, plan, number, folder, quality)])
 
 
 def _own_labels(spec_labels: Sequence[Any]) -> list[Label]:
@@ -195,21 +144,3 @@ def _attributes(owner: Any) -> list[dict[str, Any]]:
         }
         for attribute in getattr(owner, "attributes", None) or ()
     ]
-
-
-def _ranges(numbers: Sequence[int], most: int = 8) -> str:
-    ranges: list[list[int]] = []
-    for number in numbers:
-        if ranges and number == ranges[-1][1] + 1:
-            ranges[-1][1] = number
-        else:
-            ranges.append([number, number])
-    shown = [str(first) if first == last else f"{first}-{last}" for first, last in ranges[:most]]
-    return ", ".join(shown) + (", ..." if len(ranges) > most else "")
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

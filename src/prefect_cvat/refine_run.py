@@ -128,7 +128,7 @@ class RefineRun(Run):
         """Ask the server about the task and its shapes, and decide what to do.
 
         Raises:
-            ValueError: The task lacks a label that is asked for, or there is nothing to refine.
+            ValueError: The task lacks a label that is asked for.
         """
         plan = super().plan_task()
         self._defaults = attribute_defaults(plan.info.labels)
@@ -136,7 +136,7 @@ class RefineRun(Run):
         with self._timed("plan"):
             jobs = self._read_originals(plan)
         if not jobs and not self._doubled:
-            raise ValueError(
+            self.report.nothing_to_do = (
                 f"task {plan.task.id} ({plan.task.name!r}) has no {self.refining.describe()}"
                 f" on the {counted(len(plan.frames), 'frame')} to look at, so there is nothing to refine"
             )

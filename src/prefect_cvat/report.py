@@ -75,6 +75,7 @@ class RunReport(BaseModel):
         issues_opened: On how many frames an issue was opened in CVAT.
         issues_already_there: On how many there was one of an earlier run.
         issues_failed: Why no further issues were opened, where the server refused one.
+        nothing_to_do: Why the run had nothing to do; empty where it had something.
         stage_seconds: How long each stage worked, in all; stages overlap.
     """
 
@@ -124,6 +125,7 @@ class RunReport(BaseModel):
     issues_opened: int = 0
     issues_already_there: int = 0
     issues_failed: str = ""
+    nothing_to_do: str = ""
     stage_seconds: dict[str, float] = Field(default_factory=dict)
 
     @property
@@ -164,6 +166,7 @@ class RunReport(BaseModel):
         lines = [
             f"task {self.task_id} ({self.task_name!r}) at {self.url}",
             *([f"run {self.run}"] * bool(self.run)),
+            *([f"nothing to do: {self.nothing_to_do}"] * bool(self.nothing_to_do)),
             f"{counted(self.frames, 'frame')} in {self.seconds:.1f} s"
             f" ({self.frames_per_second:.1f} frames per second)",
         ]

@@ -78,6 +78,8 @@ def _outcome(report: RunReport, outcome: Outcome, error: str | None) -> list[str
         of_them = counted(report.frames_from_cache, "of them was", "of them were")
         done += f" {of_them} detected in an earlier run."
     parts = [done]
+    if report.nothing_to_do:
+        parts.append(f"Nothing to do: {escape(report.nothing_to_do)}.")
     if error:
         parts.append(f"> {escape(error)}")
     if outcome != "completed" and report.added:

@@ -160,6 +160,7 @@ class Run(ABC):
         self.report.task_name = info.task.name
         self.report.url = info.page(self.client.url)
         self.report.left_out = {why.value: len(frames) for why, frames in plan.left_out.items()}
+        self.report.nothing_to_do = plan.why_nothing
         self._plan = plan
         return plan
 

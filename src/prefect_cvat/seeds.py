@@ -215,13 +215,7 @@ class SeedReader:
                             carried.carried_in.add(job_id)
 
     def objects(self) -> list[FollowedObject]:
-        """What is to be followed, in the order of the first frames.
-
-        Raises:
-            ValueError: There is nothing.
-        """
-        if not self._seeds and not self.doubled:
-            raise ValueError(self._why_nothing())
+        """What is to be followed, in the order of the first frames."""
         alone = [[seed] for seed in self._seeds.values() if not seed.shape.get("group")]
         for seeds in self._groups():
             is_one = len({seed.frame for seed in seeds}) == len(seeds)
@@ -232,6 +226,20 @@ class SeedReader:
             first = seeds[0].shape
             objects.append(FollowedObject(first["id"], self._labels[first["label_id"]], tuple(seeds)))
         return sorted(objects, key=lambda each: (each.seeds[0].frame, each.number))
+
+    def why_nothing(self) -> str:
+        """Why there is nothing to follow, nor anything to put in order; empty if there is."""
+        if self._seeds or self.doubled:
+            return ""
+        sources = self._options.sources
+        which = "of a source other than 'auto'" if sources is None else f"of source {' or '.join(sources)}"
+        if self._options.labels is not None:
+            which += f" and label {' or '.join(map(repr, self._options.labels))}"
+        text = f"task {self._task_id} has no shapes to follow {which}, on the frames and in the jobs selected"
+        if self.left_out:
+            left_out = ", ".join(f"{count} {why}" for why, count in self.left_out.items())
+            text += f"; left out: {left_out}"
+        return text
 
     def _groups(self) -> Iterable[list[SeedShape]]:
         """The seeds of each group, label and type.
@@ -296,17 +304,6 @@ class SeedReader:
         if until is not None and (frame < until if self._options.direction == "backward" else frame > until):
             return f"behind frame {until}"
         return None
-
-    def _why_nothing(self) -> str:
-        sources = self._options.sources
-        which = "of a source other than 'auto'" if sources is None else f"of source {' or '.join(sources)}"
-        if self._options.labels is not None:
-            which += f" and label {' or '.join(map(repr, self._options.labels))}"
-        text = f"task {self._task_id} has no shapes to follow {which}, on the frames and in the jobs selected"
-        if self.left_out:
-            left_out = ", ".join(f"{count} {why}" for why, count in self.left_out.items())
-            text += f"; left out: {left_out}"
-        return text
 
     def _place(self, shape: Mapping[str, Any]) -> bytes:
         """A digest of what a seed and the keyframe that it has become have in common."""

@@ -95,8 +95,8 @@ class TrackRun(AnnotateRun):
             for job in self.plan.jobs:
                 # a track speaks for all frames of a job, unless only some of them were asked for
                 wanted = self.options.selection.frames
-                covered = set(range(job.start_frame, job.stop_frame + 1)) - self._failed
-                covered &= covered if wanted is None else set(wanted)
+                frames = range(job.start_frame, job.stop_frame + 1)
+                covered = {frame for frame in frames if wanted is None or frame in wanted} - self._failed
                 self._write(job.id, "covered", (), covered)
         super().finish_upload()
 

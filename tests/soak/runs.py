@@ -22,7 +22,6 @@ from soak.mutations import MUTATIONS
 from soak.schedule import LATE_COMMIT_SECONDS, READ_TIMEOUT, STALE_READ_SECONDS, Kill
 
 LONGEST_RUN = 120.0
-NOTHING_TO_DO = ("so there is nothing to refine", "has no shapes to follow")
 
 CONTEXT = multiprocessing.get_context("forkserver")
 # so that a process is there in milliseconds
@@ -133,11 +132,6 @@ def _run(told: Told, answer: Any) -> None:
     except PrefectCvatError as error:
         said = getattr(error, "report", None)
         answer.send(Ended("failed", type(error).__name__, str(error), said.model_dump() if said else {}))
-    except ValueError as error:
-        is_empty = any(text in str(error) for text in NOTHING_TO_DO)
-        answer.send(
-            Ended("done", "nothing to do") if is_empty else Ended("crashed", "", traceback.format_exc())
-        )
     except BaseException:
         answer.send(Ended("crashed", "", traceback.format_exc()))
     else:

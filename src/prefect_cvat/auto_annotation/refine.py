@@ -61,13 +61,13 @@ def refine_task(
         downloads: How many chunks are downloaded at a time.
 
     Returns:
-        What was done.
+        What was done; where there is nothing to refine, its `nothing_to_do` says so.
 
     Raises:
         BadFunctionError: The function does not fit the shapes or the task, or broke its contract. Nothing of
             the run is left on the server.
         PrefectCvatError: Something else failed.
-        ValueError: An argument is out of its range, or there is nothing to refine.
+        ValueError: An argument is out of its range, or the task has no such label.
     """
     options = Options(
         selection=Selection(frames=frames, jobs=jobs),

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from prefect_cvat.evaluation.metrics import Evaluation
 from prefect_cvat.evaluation.task import TaskEvaluation
-from prefect_cvat.exceptions import NothingToEvaluateError, StorageError
+from prefect_cvat.exceptions import NothingToEvaluateError
+from prefect_cvat.output_file import write_text
 
 __all__ = ["best_thresholds", "choose_thresholds", "write_thresholds"]
 
@@ -74,10 +75,7 @@ def write_thresholds(thresholds: dict[str, float], file: Path) -> None:
         StorageError: The file cannot be written.
     """
     text = json.dumps({name: round(threshold, 4) for name, threshold in thresholds.items()}, indent=2)
-    try:
-        file.write_text(f"{text}\n", encoding="utf-8")
-    except OSError as error:
-        raise StorageError(f"the thresholds cannot be written to {str(file)!r}: {error}") from error
+    write_text(file, f"{text}\n")
 
 
 def _threshold(evaluation: Evaluation, label: str | None, precision: float | None) -> float | None:

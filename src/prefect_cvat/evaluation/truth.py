@@ -173,7 +173,7 @@ def _from_ground_truth_job(client: Client, info: TaskInfo, selection: Selection)
     numbers = set(layout.validation_frames or ()) - set(layout.disabled_frames or ())
     numbers -= set(info.meta.deleted_frames)
     if selection.frames is not None:
-        numbers &= set(selection.frames)
+        numbers = {number for number in numbers if number in selection.frames}
     metas = info.meta.frames if len(info.meta.frames) == info.meta.size else info.meta.frames * info.meta.size
     frames = tuple(
         Frame(number, metas[number].name, metas[number].width, metas[number].height)

@@ -1,0 +1,103 @@
+"""Numbers of frames or jobs, held as ranges: a range of a billion takes no more memory than one of two."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Iterator
+
+__all__ = ["NumberRanges"]
+
+TOO_LARGE = 2**31
+"""The first number that CVAT does not count to."""
+
+
+class NumberRanges(Collection[int]):
+    """Numbers in ascending order, each once.
+
+    Args:
+        ranges: The numbers, in ranges with a step of 1; they may overlap.
+    """
+
+    __slots__ = ("_ranges", "_starts")
+
+    def __init__(self, ranges: Iterable[range] = ()) -> None:
+        merged: list[range] = []
+        for part in sorted((part for part in ranges if part), key=lambda part: part.start):
+            if merged and part.start <= merged[-1].stop:
+                merged[-1] = range(merged[-1].start, max(merged[-1].stop, part.stop))
+            else:
+                merged.append(part)
+        self._ranges = tuple(merged)
+        self._starts = [part.start for part in merged]
+
+    @classmethod
+    def of(cls, numbers: Iterable[int]) -> NumberRanges:
+        """Hold numbers as ranges, if they are not held so already."""
+        if isinstance(numbers, NumberRanges):
+            return numbers
+        if isinstance(numbers, range) and numbers.step == 1:
+            return cls([numbers])
+        return cls(range(number, number + 1) for number in numbers)
+
+    @classmethod
+    def parse(cls, text: str) -> NumberRanges:
+        """Read numbers and ranges of numbers, such as `0-99,150`.
+
+        Raises:
+            ValueError: A part is neither, ends before it begins, or goes beyond what CVAT counts to.
+        """
+        return cls(_parse_part(part.strip()) for part in text.split(","))
+
+    def outside(self, stop: float) -> NumberRanges:
+        """Those that are below 0, and those from `stop` on."""
+        parts = []
+        for part in self._ranges:
+            parts.append(range(part.start, min(part.stop, 0)))
+            if stop < part.stop:
+                parts.append(range(max(part.start, int(stop)), part.stop))
+        return NumberRanges(parts)
+
+    def describe(self, most: int = 8) -> str:
+        """The numbers as text, such as `0-3, 7, 9`; of more than so many ranges the first ones."""
+        shown = [
+            str(part.start) if part.stop == part.start + 1 else f"{part.start}-{part.stop - 1}"
+            for part in self._ranges[:most]
+        ]
+        return ", ".join(shown) + (", ..." if len(self._ranges) > most else "")
+
+    def __contains__(self, number: object) -> bool:
+        if not isinstance(number, int):
+            return False
+        index = bisect_right(self._starts, number)
+        return index > 0 and number in self._ranges[index - 1]
+
+    def __iter__(self) -> Iterator[int]:
+        for part in self._ranges:
+            yield from part
+
+    def __bool__(self) -> bool:
+        return bool(self._ranges)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._ranges))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, NumberRanges) and self._ranges == other._ranges
+
+    def __hash__(self) -> int:
+        return hash(self._ranges)
+
+    def __repr__(self) -> str:
+        return f"NumberRanges({self.describe()})"
+
+
+def _parse_part(text: str) -> range:
+    first, dash, last = text.partition("-")
+    if not (first.isdecimal() and (last.isdecimal() or not dash)):
+        raise ValueError(f"{text!r} is neither a number nor a range, such as 7 or 0-99")
+    if max(len(first), len(last)) > 10 or max(int(first), int(last or 0)) >= TOO_LARGE:
+        raise ValueError(f"{text[:40]!r} is too large: CVAT counts to {TOO_LARGE - 1}")
+    found = range(int(first), int(last or first) + 1)
+    if not found:
+        raise ValueError(f"{text!r} ends before it begins; write {last}-{first}")
+    return found

@@ -1,0 +1,54 @@
+"""Files that commands write at their end: looked at before a run begins, so that no result is lost."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+from prefect_cvat.exceptions import StorageError
+
+__all__ = ["check_can_be_written", "write_text"]
+
+
+def check_can_be_written(file: Path) -> None:
+    """Check that a file can be written. Nothing is left by that, and what is there already stays as it is.
+
+    Raises:
+        StorageError: It cannot; the message says why.
+    """
+    try:
+        why = _why_not(file.resolve())
+    except OSError as error:
+        why = str(error.strerror)
+    if why:
+        raise StorageError(f"{str(file)!r} cannot be written: {why}")
+
+
+def _why_not(place: Path) -> str:
+    folder = place.parent
+    if place.is_dir():
+        return "it is a folder; name a file"
+    if not folder.exists():
+        return f"there is no folder {str(folder)!r}; make it first"
+    if not folder.is_dir():
+        return f"{str(folder)!r} is not a folder"
+    if place.is_file():
+        place.open("ab").close()
+    elif place.exists():  # a device or a pipe: opening it would do something
+        return "" if os.access(place, os.W_OK) else "permission denied"
+    else:
+        tempfile.TemporaryFile(dir=folder).close()
+    return ""
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a file of text, in UTF-8.
+
+    Raises:
+        StorageError: The disk does not take it.
+    """
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise StorageError(f"{str(file)!r} cannot be written: {error.strerror}") from error
