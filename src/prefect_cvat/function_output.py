@@ -16,13 +16,13 @@ from pydantic import ValidationError
 
 from prefect_cvat.attributes import attribute_value_validator
 from prefect_cvat.exceptions import BadFunctionError
+from prefect_cvat.label_checks import output_type
 from prefect_cvat.models import (
     AttributeValRequest,
     LabeledImageRequest,
     LabeledShapeRequest,
     ShapeType,
     SubLabeledShapeRequest,
-    enum_value,
 )
 
 __all__ = ["FrameDetections", "OutputChecker", "check_geometry"]
@@ -75,7 +75,7 @@ class OutputChecker:
         self._labels = {
             label.id: _LabelChecks(
                 name=label.name,
-                type=enum_value(getattr(label, "type", None) or "any"),
+                type=output_type(label, conv_mask_to_poly),
                 attributes=_attribute_checks(label),
                 sublabels={
                     sublabel.id: _attribute_checks(sublabel)
@@ -119,24 +119,27 @@ class OutputChecker:
     def _check_tag(self, tag: LabeledImageRequest) -> None:
         label = self._check_common(tag, "tag")
         if label.type not in ("any", "tag"):
-            raise BadFunctionError(f"function output tag for label {label.name!r} of type {label.type!r}")
+            raise BadFunctionError(
+                f"function output tag (expected shape of type {label.type!r}) for label {label.name!r}"
+            )
 
     def _check_shape(self, shape: LabeledShapeRequest) -> None:
         label = self._check_common(shape, "shape")
         shape_type = shape.type
-        if shape_type is ShapeType.MASK and self._conv_mask_to_poly:
-            raise BadFunctionError("function output mask shape despite conv_mask_to_poly=True")
-        expected = "polygon" if self._conv_mask_to_poly and label.type == "mask" else label.type
-        if expected not in ("any", shape_type):
+        if label.type not in ("any", shape_type):
             raise BadFunctionError(
-                f"function output shape of type {shape_type.value!r} (expected {expected!r})"
+                f"function output shape of type {shape_type.value!r} (expected {label.type!r})"
                 f" for label {label.name!r}"
             )
-        check_geometry(shape)
+        if shape_type is ShapeType.MASK and self._conv_mask_to_poly:
+            raise BadFunctionError("function output mask shape despite conv_mask_to_poly=True")
         if shape_type is ShapeType.SKELETON:
             self._check_elements(shape, label)
         elif shape.elements:
-            raise BadFunctionError("function output non-skeleton shape with elements")
+            raise BadFunctionError(
+                f"function output non-skeleton shape with elements, for label {label.name!r}"
+            )
+        check_geometry(shape)
 
     def _check_common(self, annotation: LabeledImageRequest | LabeledShapeRequest, what: str) -> _LabelChecks:
         _check_unset(annotation, what)
@@ -148,8 +151,6 @@ class OutputChecker:
         return label
 
     def _check_elements(self, skeleton: LabeledShapeRequest, label: _LabelChecks) -> None:
-        if not skeleton.elements:
-            raise BadFunctionError(f"function output skeleton without elements for label {label.name!r}")
         seen: set[int] = set()
         for element in skeleton.elements:
             _check_unset(element, "shape element")
@@ -165,9 +166,9 @@ class OutputChecker:
                     f"function output skeleton with multiple elements with same sublabel ({element.label_id})"
                 )
             seen.add(element.label_id)
-            check_geometry(element)
             if element.attributes:
                 _check_attribute_values(element.attributes, attributes, "shape element")
+            check_geometry(element)
 
 
 def _check_unset(annotation: LabeledImageRequest | SubLabeledShapeRequest, what: str) -> None:
@@ -186,10 +187,11 @@ def _check_attribute_values(
     for value in values:
         is_suitable = checks.get(value.spec_id)
         if is_suitable is None:
-            raise BadFunctionError(f"function output {what} attribute with unknown ID ({value.spec_id})")
+            raise BadFunctionError(f"function output attribute with unknown ID ({value.spec_id}) on a {what}")
         if value.spec_id in seen:
             raise BadFunctionError(
-                f"function output {what} with multiple attributes with same ID ({value.spec_id})"
+                "function output shape with multiple attributes with same ID"
+                f" ({value.spec_id}, on a {what})"  # the SDK says "shape" of tags, too
             )
         seen.add(value.spec_id)
         if not is_suitable(value.value):

@@ -31,6 +31,9 @@ from prefect_cvat.zip_chunk import decode
 
 __all__ = ["open_image_files", "open_task_frames", "plan_lines", "preview", "trial_lines"]
 
+MOST_LABELS = 10
+"""How many labels of a function are listed; the rest is counted."""
+
 OpenedFrame = tuple[Frame, PIL.Image.Image]
 
 
@@ -125,14 +128,7 @@ def plan_lines(plan: Plan, mapping: LabelMapping) -> list[str]:
     ]
     for why, numbers in plan.left_out.items():
         lines.append(f"left out, {why.value}: {counted(len(numbers), 'frame')} ({_ranges(numbers)})")
-    for label_id, target in mapping.targets.items():
-        name = mapping.names[label_id]
-        lines.append(
-            f"label {name!r} is dropped"
-            if target is None
-            else f"label {name!r} -> {target.name!r} ({target.type})"
-        )
-    return lines
+    return lines + _label_lines(mapping)
 
 
 def trial_lines(run: AnnotateRun, plan: Plan, folder: Path) -> list[str]:
@@ -196,6 +192,25 @@ def _attributes(owner: Any) -> list[dict[str, Any]]:
         }
         for attribute in getattr(owner, "attributes", None) or ()
     ]
+
+
+def _label_lines(mapping: LabelMapping) -> list[str]:
+    """Where labels go, a few lines of them, and in one line which are dropped."""
+    going = [
+        f"label {mapping.names[label_id]!r} -> {target.name!r} ({target.type})"
+        for label_id, target in mapping.targets.items()
+        if target is not None
+    ]
+    lines = going[:MOST_LABELS]
+    if len(going) > MOST_LABELS:
+        lines.append(f"and {counted(len(going) - MOST_LABELS, 'more label')}")
+    dropped = [
+        repr(mapping.names[label_id]) for label_id, target in mapping.targets.items() if target is None
+    ]
+    if dropped:
+        more = f" and {len(dropped) - MOST_LABELS} more" if len(dropped) > MOST_LABELS else ""
+        lines.append(f"dropped: {', '.join(dropped[:MOST_LABELS])}{more}")
+    return lines
 
 
 def _ranges(numbers: Sequence[int], most: int = 8) -> str:

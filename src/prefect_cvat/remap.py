@@ -163,7 +163,7 @@ class LabelRemapper:
             return
         if target.type not in ("any", "tag"):
             raise BadFunctionError(
-                f"function output tag for label {target.name!r}, which is of type {target.type!r} in the task"
+                f"function output tag (expected shape of type {target.type!r}) for label {target.name!r}"
             )
         body = {
             "frame": frame.number,
@@ -188,8 +188,8 @@ class LabelRemapper:
             return
         if target.type not in ("any", shape.type):
             raise BadFunctionError(
-                f"function output shape of type {shape.type.value!r} for label {target.name!r}"
-                f" (expected {target.type!r})"
+                f"function output shape of type {shape.type.value!r} (expected {target.type!r})"
+                f" for label {target.name!r}"
             )
         points, is_clipped = clip_shape(shape, frame.width, frame.height)
         if points is None:
@@ -220,8 +220,8 @@ class LabelRemapper:
                 continue
             if sublabel.id in elements:
                 raise BadFunctionError(
-                    f"function output skeleton with two elements for sublabel {sublabel.name!r}"
-                    f" of label {target.name!r}"
+                    "function output skeleton with multiple elements with same sublabel"
+                    f" ({sublabel.name!r} of label {target.name!r})"
                 )
             points = list(element.points)
             if len(points) == 2:
@@ -232,9 +232,11 @@ class LabelRemapper:
             elements[sublabel.id] = body
         if missing := len(target.sublabel_ids - elements.keys()):
             raise BadFunctionError(
-                f"function output skeleton with fewer elements than label {target.name!r} has"
-                f" ({len(elements)} vs {len(elements) + missing})"
+                "function output skeleton with fewer elements than expected"
+                f" ({len(elements)} vs {len(elements) + missing}) for label {target.name!r}"
             )
+        if not elements:
+            raise BadFunctionError(f"function output skeleton without elements for label {target.name!r}")
         return list(elements.values()), is_clipped
 
     def _attributes(
@@ -245,6 +247,11 @@ class LabelRemapper:
             for value in values
             if (attribute_id := target.attributes[value.spec_id]) is not None
         ]
+        if len(found) > 1 and len({value["spec_id"] for value in found}) < len(found):
+            raise BadFunctionError(
+                f"function output shape with multiple attributes with same ID, for {target.name!r}: several"
+                " attributes of the function go to the same one of the task"
+            )
         if self._run_attributes is not None:
             found += self._run_attributes.values(target.id, score, but=target.attributes.values())
         return found

@@ -25,6 +25,7 @@ from requests.auth import AuthBase
 from urllib3 import Retry
 from urllib3.exceptions import MaxRetryError, NewConnectionError
 
+from prefect_cvat.argument_names import argument
 from prefect_cvat.error_bodies import api_error
 from prefect_cvat.exceptions import (
     AuthenticationError,
@@ -345,7 +346,8 @@ def _transport_error(error: requests.RequestException, method: str, url: str, pa
         case requests.exceptions.SSLError():
             return TlsError(
                 f"{where}: the server's TLS certificate could not be verified ({_reason(error)});"
-                " pass verify='path of the CA bundle', or verify=False if you trust the network"
+                " set REQUESTS_CA_BUNDLE to the path of the CA bundle, or pass"
+                f" {argument('verify', False)} if you trust the network"
             )
         case requests.Timeout():
             return RequestTimeoutError(f"{where}: no answer in time ({_reason(error)})", was_sent=was_sent)

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from prefect_cvat.argument_names import argument
 from prefect_cvat.client import Client
 from prefect_cvat.evaluation.dataset import IouType
 from prefect_cvat.evaluation.from_cvat import Comparison, compare_in_coco
@@ -195,7 +196,7 @@ def _check_labels(info: TaskInfo, human: Truth, found: Predictions) -> None:
         raise BadFunctionError(
             f"the labels do not match: {human.name} is of {_listed(names, annotated)}, but {found.name}"
             f" finds {_listed(names, set(found.labels.values())) or 'nothing that the task has a label for'}."
-            " Map its labels with label_map"
+            f" Map its labels with {argument('label_map')}"
         )
 
 
