@@ -22,4 +22,4 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
 
 
 def _key(name: str) -> str:
-    return "".join(letter for letter in name.casefold() if letter not in " -_")
+    return "".join(letter for letter in name.casefold() if letter not in " -_") or name

@@ -11,6 +11,7 @@ from typing import Any
 
 from prefect_cvat.argument_names import argument
 from prefect_cvat.close_names import did_you_mean
+from prefect_cvat.counted import listed
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.models import Attribute, Label, enum_value
 
@@ -18,9 +19,6 @@ __all__ = ["Misfits", "output_type"]
 
 MOST_LINES = 10
 """How many problems a message lists; the rest is counted."""
-
-MOST_NAMES = 8
-"""How many names a line lists."""
 
 
 class Misfits:
@@ -125,13 +123,13 @@ class Misfits:
         for target, names in sources.items():
             if len(names) > 1:
                 self.refuse(
-                    f"{where} is a skeleton with multiple elements with same sublabel: {_listed(names)} go to"
+                    f"{where} is a skeleton with multiple elements with same sublabel: {listed(names)} go to"
                     f" {target!r}"
                 )
         if missing := [target for target, names in sources.items() if not names]:
             self.refuse(
                 f"{where} is a skeleton with fewer elements than expected"
-                f" ({len(sources) - len(missing)} vs {len(sources)}): the function has no {_listed(missing)};"
+                f" ({len(sources) - len(missing)} vs {len(sources)}): the function has no {listed(missing)};"
                 f" map its sublabels, or drop the label, with {argument('label_map')}"
             )
 
@@ -140,8 +138,3 @@ def output_type(label: Any, conv_mask_to_poly: bool) -> str:
     """The type of what a function returns for a label of its spec; `any` where it does not say."""
     label_type = enum_value(getattr(label, "type", None) or "any")
     return "polygon" if conv_mask_to_poly and label_type == "mask" else label_type
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(map(repr, names[:MOST_NAMES])) + more

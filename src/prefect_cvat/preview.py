@@ -16,7 +16,7 @@ from prefect_cvat.annotate_run import AnnotateRun
 from prefect_cvat.batches import BatchSize
 from prefect_cvat.chunks import fetch_chunk
 from prefect_cvat.client import Client, Quality
-from prefect_cvat.counted import counted
+from prefect_cvat.counted import counted, listed
 from prefect_cvat.detection import Detector
 from prefect_cvat.exceptions import MediaError
 from prefect_cvat.frame_svg import AnnotatedFrame
@@ -204,12 +204,9 @@ def _label_lines(mapping: LabelMapping) -> list[str]:
     lines = going[:MOST_LABELS]
     if len(going) > MOST_LABELS:
         lines.append(f"and {counted(len(going) - MOST_LABELS, 'more label')}")
-    dropped = [
-        repr(mapping.names[label_id]) for label_id, target in mapping.targets.items() if target is None
-    ]
+    dropped = [mapping.names[label_id] for label_id, target in mapping.targets.items() if target is None]
     if dropped:
-        more = f" and {len(dropped) - MOST_LABELS} more" if len(dropped) > MOST_LABELS else ""
-        lines.append(f"dropped: {', '.join(dropped[:MOST_LABELS])}{more}")
+        lines.append(f"dropped: {listed(dropped, MOST_LABELS)}")
     return lines
 
 

@@ -20,6 +20,8 @@ from pydantic import Field
 from pydantic_core import to_json
 
 from prefect_cvat.argument_names import argument
+from prefect_cvat.close_names import did_you_mean
+from prefect_cvat.counted import listed
 from prefect_cvat.identity import attribute_defaults, identity
 from prefect_cvat.models import Label, SourceEnum
 from prefect_cvat.plan import Plan
@@ -259,8 +261,8 @@ class SeedReader:
         known = {label.name for label in labels}
         if strangers := sorted(set(names or ()) - known):
             raise ValueError(
-                f"task {self._task_id} has no label {', '.join(map(repr, strangers))};"
-                f" it has {', '.join(map(repr, sorted(known)))}"
+                f"task {self._task_id} has no label {listed(strangers)}; it has {listed(sorted(known))}"
+                f"{did_you_mean(strangers[0], known)}"
             )
         return {label.id: label for label in labels if names is None or label.name in names}
 
