@@ -223,6 +223,7 @@ def _counts(counts: Mapping[str, int], most: int | None = None) -> str:
     if not counts:
         return "none"
     most_first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    listed = ", ".join(f"{count} {name}" for name, count in most_first[:most])
-    rest = most_first[len(most_first) if most is None else most :]
-    return listed + (f" and {sum(count for _, count in rest)} of {len(rest)} more labels" if rest else "")
+    listed = [f"{count} {name}" for name, count in most_first[:most]]
+    if rest := most_first[len(listed) :]:
+        listed.append(f"{sum(count for _, count in rest)} of {counted(len(rest), 'other label')}")
+    return ", ".join(listed)
