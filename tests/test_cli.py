@@ -470,7 +470,11 @@ def test_follows_shapes_that_somebody_has_drawn(server, video_task, client):
         (["--function", "grabcut_interaction"], 1, "is not a detection function"),
         (["--function", "optical_flow_tracking"], 2, "has no shapes to follow of a source other than 'auto'"),
         (["--function", "optical_flow_tracking", "--direction", "up"], 2, "up"),
-        (["--function", "nanodet_detection", "--step", "40"], 2, "--max-gap 30 must not be less than --step 40"),
+        (
+            ["--function", "nanodet_detection", "--step", "40"],
+            2,
+            "--max-gap 30 must not be less than --step 40",
+        ),
     ],
 )
 def test_what_cannot_be_tracked_is_one_clear_line(server, video_task, arguments, code, message):

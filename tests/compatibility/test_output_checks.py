@@ -508,6 +508,28 @@ def test_a_mask_is_refused_where_polygons_were_asked_for(
         annotate(pairing.run, task_of_type(task_type), function, conv_mask_to_poly=True)
 
 
+@pytest.mark.parametrize("task_type", ["rectangle", "mask", "tag"])
+def test_what_the_sdk_says_of_types_that_only_the_task_knows_is_in_what_we_say(
+    annotate, task_of_type, task_type
+):
+    """The label of the function is of any type; that of the task is not."""
+    makers: list[Callable[[Library], Any]] = [
+        lambda lib: lib.cvataa.polygon(1, POLYGON),
+        lambda lib: lib.cvataa.tag(1),
+    ]
+    for maker in makers[: 1 if task_type == "tag" else 2]:
+        messages = []
+        for pairing in (BY_SDK, SDK_BY_US, BY_US):
+            lib = pairing.written
+            spec = lib.cvataa.DetectionFunctionSpec(labels=[lib.cvataa.label_spec("x", 1)])
+            function = a_function(spec, lambda context, image, lib=lib, maker=maker: [maker(lib)])
+            with pytest.raises(pairing.run.error) as error:
+                annotate(pairing.run, task_of_type(task_type), function)
+            messages.append(str(error.value))
+        for message in messages[1:]:
+            assert_says_what_the_sdk_says(messages[0], message)
+
+
 MISMATCHES: dict[str, tuple[Callable[[Library], list[Any]], str]] = {
     "label": (lambda lib: [lib.cvataa.label_spec("boat", 1)], "label 'boat' is not in"),
     "label in capitals": (lambda lib: [lib.cvataa.label_spec("Car", 1)], "label 'Car' is not in"),
