@@ -197,8 +197,9 @@ def test_labels_that_the_task_lacks_are_all_named_before_anything_is_fetched(cli
     monkeypatch.setattr(Transport, "content", lambda *_, **__: pytest.fail("it fetched"))
     with pytest.raises(BadFunctionError) as error:
         annotate_task(client, task_id, a_function(one_car, spec))
-    assert f"label 'Car' is not in task {task_id}; did you mean 'car'?" in str(error.value)
-    assert "label 'boat' is not in" in str(error.value)
+    assert str(error.value).startswith(f"the function does not fit task {task_id} in 2 points:")
+    assert "label 'Car' is not in dataset; did you mean 'car'?" in str(error.value)
+    assert "label 'boat' is not in dataset" in str(error.value)
     assert "person" not in str(error.value)
     assert "label_map" in str(error.value)
 

@@ -131,6 +131,90 @@ def test_a_dry_run_says_what_would_be_done_and_uploads_nothing(server, make_task
     assert all(not client.job_annotations(job.id).shapes for job in client.jobs(task_id))
 
 
+MANY_LABELS = FUNCTION.replace(
+    'labels=[label_spec("car", 1)]',
+    'labels=[label_spec("car", 1), *(label_spec(f"kind {i}", i) for i in range(2, 80))]',
+).replace(
+    "return [rectangle(1, [0, 0, self.size, self.size], score=0.5)]",
+    "return [rectangle(i, [0, 0, 5, 5]) for i in range(1, 80)]",
+)
+
+
+def test_labels_that_do_not_fit_are_told_in_ten_lines_and_in_words_of_the_command_line(
+    server, make_task, tmp_path
+):
+    (tmp_path / "many.py").write_text(MANY_LABELS)
+    done = run(*server, "annotate", make_task(1), "--function-file", tmp_path / "many.py")
+    assert done.returncode == 1
+    lines = done.stderr.splitlines()
+    assert len([line for line in lines if "is not in dataset" in line]) == 10
+    assert "  and 68 more" in lines
+    assert lines[-1] == "Map them with --label-map, or pass --allow-unmatched-labels to drop them."
+    assert len(lines) == 13
+    for python in ("label_map", "allow_unmatched_labels", "=True"):
+        assert python not in done.stderr
+
+
+def test_dropped_labels_are_one_short_line(server, make_task, tmp_path):
+    (tmp_path / "many.py").write_text(MANY_LABELS)
+    arguments = [
+        *(*server, "annotate", make_task(1), "--function-file", tmp_path / "many.py"),
+        "--allow-unmatched-labels",
+    ]
+    done = run(*arguments, "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stdout.splitlines() if "kind" in line] == [
+        f"dropped: {', '.join(repr(f'kind {i}') for i in range(2, 12))} and 68 more"
+    ]
+    done = run(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stdout.splitlines() if "kind" in line] == [
+        "dropped, no such label in the task: 1 kind 10, 1 kind 11, 1 kind 12, 1 kind 13, 1 kind 14, 73 of"
+        " 73 other labels"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--skip-existing-iou", "0.5", "--existing", "clear"],
+            "--skip-existing-iou leaves room for existing annotations, and --existing clear removes them; use"
+            " --existing keep, or 'replace_auto'",
+        ),
+        (
+            ["--skip-existing-source", "auto"],
+            "--skip-existing-source says whose annotations count for --skip-existing-iou; set that too",
+        ),
+        (
+            ["--label-thresholds", '{"lorry": 0.5}'],
+            "--label-thresholds speaks of label 'lorry', which the function does not have",
+        ),
+        (["--label-map", '{"lorry": "car"}'], "--label-map speaks of label 'lorry', which the function"),
+    ],
+)
+def test_messages_speak_of_options(server, make_task, function_file, arguments, message):
+    done = run(*server, "annotate", make_task(1), "--function-file", function_file, *arguments)
+    assert done.returncode in (1, 2)
+    assert message in done.stderr
+    for python in ("skip_existing", "existing=", "label_"):
+        assert python not in done.stderr
+
+
+@pytest.mark.parametrize("where", ["before", "after", "at the end"])
+def test_debug_is_taken_before_the_subcommand_and_after_it(where):
+    arguments = {
+        "before": ["--debug", "functions", "show", "nosuch"],
+        "after": ["functions", "--debug", "show", "nosuch"],
+        "at the end": ["functions", "show", "nosuch", "--debug"],
+    }
+    done = run(*arguments[where])
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert "there is no function 'nosuch'" in done.stderr
+    assert "Traceback" not in run("functions", "show", "nosuch").stderr
+
+
 def test_label_map_thresholds_and_skipped_frames(server, make_task, client, tmp_path):
     (tmp_path / "function.py").write_text(
         FUNCTION.replace('label_spec("car", 1)', 'label_spec("Lorry", 1), label_spec("PERSON", 2)')
@@ -270,7 +354,7 @@ def test_a_dry_run_says_what_would_be_refined_and_does_nothing(server, boxes, cl
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--label", "cat"], 2, "has no label 'cat'; did you mean 'car'?"),
+        (["--label", "Cars"], 2, "has no label 'Cars'; did you mean 'car'?"),
         (["--shape-type", "mask"], 2, "'mask' is not one of"),
         (["--to", "rectangle"], 2, "'rectangle' is not one of"),
         (["--function", "nanodet_detection"], 2, "give one of --function"),
@@ -383,7 +467,11 @@ def test_follows_shapes_that_somebody_has_drawn(server, video_task, client):
     [
         (["--function", "grabcut_interaction"], 1, "is not a detection function"),
         (["--function", "optical_flow_tracking", "--direction", "up"], 2, "up"),
-        (["--function", "nanodet_detection", "--step", "40"], 2, "max_gap"),
+        (
+            ["--function", "nanodet_detection", "--step", "40"],
+            2,
+            "--max-gap 30 must not be less than --step 40",
+        ),
     ],
 )
 def test_what_cannot_be_tracked_is_one_clear_line(server, video_task, arguments, code, message):

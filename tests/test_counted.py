@@ -1,8 +1,8 @@
-"""Numbers of things, in words."""
+"""Things in words."""
 
 import pytest
 
-from prefect_cvat.counted import counted
+from prefect_cvat.counted import counted, listed
 
 
 @pytest.mark.parametrize(
@@ -19,3 +19,8 @@ from prefect_cvat.counted import counted
 )
 def test_nouns_go_with_their_numbers(args, expected):
     assert counted(*args) == expected
+
+
+def test_names_that_there_is_no_room_for_are_counted():
+    assert listed(["a", "b"]) == "'a', 'b'"
+    assert listed(["a", "b", "c", "d"], most=2) == "'a', 'b' and 2 more"

@@ -399,7 +399,7 @@ def test_labels_that_the_function_does_not_find_do_not_count(client, make_task):
 def test_labels_that_do_not_match_are_said(client, make_task):
     task_id = make_task(2, labels=[label_spec("boat", None), label_spec("car", None)])
     draw(client, task_id, [manual(0, labels_of(client, task_id)["boat"])])
-    with pytest.raises(BadFunctionError, match="label 'person' is not in task"):
+    with pytest.raises(BadFunctionError, match="label 'person' is not in dataset"):
         evaluate_task(client, task_id, Boxes())
     options = Options(allow_unmatched_labels=True)
     with pytest.raises(BadFunctionError, match=r"is of 'boat', but Boxes finds 'car'"):

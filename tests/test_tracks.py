@@ -356,7 +356,7 @@ def test_what_cannot_be_is_refused(second, message):
         ({"tolerance": math.nan}, "tolerance must be a number of pixels"),
         ({"min_iou": 1.1}, "min_iou must be between 0 and 1"),
         ({"activation": -0.1}, "activation must be between 0 and 1"),
-        ({"step": 31}, r"max_gap \(30 frames\) must not be less than step \(31\)"),
+        ({"step": 31}, "max_gap=30 must not be less than step=31"),
         ({"tracker": "deepsort"}, "tracker must be one of bytetrack, ocsort, sort, not 'deepsort'"),
     ],
 )

@@ -37,13 +37,11 @@ def number_attribute_values(min_value: int, max_value: int, /, step: int = 1) ->
         ValueError: These do not fit together.
     """
     if min_value > max_value:
-        raise ValueError(f"min_value ({min_value}) must not be greater than max_value ({max_value})")
+        raise ValueError(f"min_value must be less than or equal to max_value ({min_value}, {max_value})")
     if step <= 0:
-        raise ValueError(f"step must be positive, not {step}")
+        raise ValueError(f"step must be positive ({step})")
     if (max_value - min_value) % step:
-        raise ValueError(
-            f"step ({step}) must be a divisor of max_value - min_value ({max_value - min_value})"
-        )
+        raise ValueError(f"step must be a divisor of max_value - min_value ({step}, {max_value - min_value})")
     return [str(min_value), str(max_value), str(step)]
 
 
@@ -105,11 +103,13 @@ def allowed_values(spec: _AttributeSpec) -> str:
 
 def _number_validator(values: list[str]) -> Callable[[str], bool]:
     if len(values) != 3:
-        raise ValueError(f"wrong number of values: expected 3 (min, max, step), got {len(values)}")
+        raise ValueError(
+            f"wrong number of values: expected 3, got {len(values)} (they are min_value, max_value and step)"
+        )
     try:
         low, high, step = map(int, values)
     except ValueError as error:
-        raise ValueError(f"values could not be converted to integers: {values!r}") from error
+        raise ValueError(f"values could not be converted to integers ({values!r})") from error
     number_attribute_values(low, high, step)
 
     def is_valid(value: str) -> bool:

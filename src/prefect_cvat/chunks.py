@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from prefect_cvat.argument_names import argument
 from prefect_cvat.client import Client, Quality
 from prefect_cvat.exceptions import StorageError, UnsupportedTaskError
 from prefect_cvat.media import ChunkFile, ChunkType
@@ -38,13 +39,17 @@ def chunk_type(task: Task, quality: Quality = "original") -> ChunkType:
         # CVAT 2.73, Mpeg4CompressedChunkWriter: halved until they have fewer than 1080 rows
         raise UnsupportedTaskError(
             f"the compressed chunks of {name} are videos, in which CVAT makes large frames smaller, so that"
-            " what is found would be in the wrong place; use quality='original', or create the task with"
-            " use_zip_chunks=True"
+            f" what is found would be in the wrong place; use {argument('quality', 'original')}, or create"
+            " the task with use_zip_chunks=True"
         )
     try:
         import_pyav()
     except ImportError as error:
-        instead = ", or use quality='compressed'" if task.data_compressed_chunk_type == "imageset" else ""
+        instead = (
+            f", or use {argument('quality', 'compressed')}"
+            if task.data_compressed_chunk_type == "imageset"
+            else ""
+        )
         raise UnsupportedTaskError(
             f"{name} is a video, and PyAV, which decodes it, cannot be imported ({error}):"
             f" pip install 'prefect-cvat[video]'{instead}"

@@ -14,6 +14,7 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from prefect_cvat import preview as previewing
+from prefect_cvat.argument_names import arguments_as_options
 from prefect_cvat.auto_annotation import loading
 from prefect_cvat.cache import DetectionCache
 from prefect_cvat.cli_annotate import annotate
@@ -45,6 +46,9 @@ from prefect_cvat.plan import Selection
 from prefect_cvat.report import RunReport
 
 __all__ = ["main"]
+
+OPTIONS = {"shape_types": "--shape-type", "sources": "--source", "verify": "--insecure"}
+"""The options that are not called as Python's arguments are."""
 
 
 class _Commands(TyperGroup):
@@ -111,12 +115,16 @@ def common_options(
         str | None, typer.Option("--organization", "--org", metavar="SLUG", help="Organization to work in.")
     ] = None,
     insecure: Annotated[bool, typer.Option("--insecure", help="Do not verify TLS certificates.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show what happens, and tracebacks.")] = False,
+    debug: Annotated[
+        bool,
+        typer.Option("--debug", help="Show what happens, and tracebacks; taken after the subcommand too."),
+    ] = False,
     _: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
     ] = False,
 ) -> None:
     """Auto-annotation of CVAT tasks with machine-learning models."""
+    context.with_resource(arguments_as_options(OPTIONS))
     context.obj = Server(server_host, server_port, auth, access_token, organization, insecure)
     logging.basicConfig(
         level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s: %(message)s"
@@ -275,9 +283,12 @@ def main() -> None:
     Exits with 0 when done, 1 when it failed, 2 when it was called wrongly, 130 when it was interrupted.
     """
     escape_what_cannot_be_shown()
-    debug = "--debug" in sys.argv
+    arguments = sys.argv[1:]
+    debug = "--debug" in arguments
+    if debug:  # it belongs before the subcommand, and is as often written after it
+        arguments = ["--debug", *(argument for argument in arguments if argument != "--debug")]
     try:
-        app(prog_name="prefect-cvat")
+        app(arguments, prog_name="prefect-cvat")
     except PrefectCvatError as error:
         if debug:
             raise

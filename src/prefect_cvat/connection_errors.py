@@ -14,6 +14,7 @@ from urllib3.exceptions import (
     ReadTimeoutError,
 )
 
+from prefect_cvat.argument_names import argument
 from prefect_cvat.exceptions import RequestTimeoutError, TlsError, TransportError
 
 __all__ = ["reason_of", "transport_error"]
@@ -32,7 +33,8 @@ def transport_error(error: requests.RequestException, method: str, url: str, pat
         case requests.exceptions.SSLError():
             return TlsError(
                 f"{where}: the server's TLS certificate could not be verified ({_innermost(error)});"
-                " pass verify='path of the CA bundle', or verify=False if you trust the network"
+                " set REQUESTS_CA_BUNDLE to the path of the CA bundle, or pass"
+                f" {argument('verify', False)} if you trust the network"
             )
         case requests.Timeout():
             return RequestTimeoutError(f"{where}: no answer in time ({_innermost(error)})", was_sent=was_sent)

@@ -1,8 +1,10 @@
-"""Numbers of things, in words."""
+"""Things in words: how many there are, and which."""
 
 from __future__ import annotations
 
-__all__ = ["counted"]
+from collections.abc import Sequence
+
+__all__ = ["counted", "listed"]
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
@@ -16,3 +18,14 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
     if number == 1:
         return f"1 {noun}"
     return f"{number} {plural or f'{noun}s'}"
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Say which there are, in quotes, and of how many more there is no room to say it.
+
+    Args:
+        names: The names.
+        most: How many are named.
+    """
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(repr, names[:most])) + more

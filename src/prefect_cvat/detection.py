@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import PIL.Image
 
+from prefect_cvat.argument_names import argument
 from prefect_cvat.auto_annotation.interface import DetectionFunctionContext
 from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import BadFunctionError, PrefectCvatError
@@ -72,7 +73,9 @@ class Detector:
         on_frame_error: Literal["fail", "skip"] = "fail",
     ) -> None:
         if conf_threshold is not None and not 0 <= conf_threshold <= 1:
-            raise ValueError(f"conf_threshold must be None or a number between 0 and 1, not {conf_threshold}")
+            raise ValueError(
+                f"{argument('conf_threshold')} must be None or a number between 0 and 1, not {conf_threshold}"
+            )
         labels = getattr(getattr(function, "spec", None), "labels", None)
         if labels is None:
             raise BadFunctionError(

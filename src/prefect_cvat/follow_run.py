@@ -8,6 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from prefect_cvat.argument_names import argument
 from prefect_cvat.batches import take_chunks
 from prefect_cvat.chunks import fetch_chunk
 from prefect_cvat.client import Client
@@ -68,10 +69,13 @@ class FollowRun(Run):
     ) -> None:
         super().__init__(client, task_id, function, options, function_name=function_name)
         if options.existing is not Existing.KEEP:
-            raise ValueError(f"following shapes keeps what is there; existing={options.existing} cannot be")
+            raise ValueError(
+                f"following shapes keeps what is there; {argument('existing', options.existing)} cannot be"
+            )
         if options.on_frame_error != "fail":
             raise ValueError(
-                "shapes cannot be followed over a frame that is skipped: on_frame_error must be 'fail'"
+                "shapes cannot be followed over a frame that is skipped: leave"
+                f" {argument('on_frame_error', options.on_frame_error)} out"
             )
         self.function = function
         self.follow = follow

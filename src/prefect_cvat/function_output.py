@@ -16,12 +16,12 @@ from pydantic import ValidationError
 
 from prefect_cvat.attribute_checks import AttributeChecks, attribute_checks, check_attribute_values
 from prefect_cvat.exceptions import BadFunctionError
+from prefect_cvat.label_checks import output_type
 from prefect_cvat.models import (
     LabeledImageRequest,
     LabeledShapeRequest,
     ShapeType,
     SubLabeledShapeRequest,
-    enum_value,
 )
 
 __all__ = ["FrameDetections", "OutputChecker", "check_geometry", "within_rounding"]
@@ -74,7 +74,7 @@ class OutputChecker:
         self._labels = {
             label.id: _LabelChecks(
                 name=label.name,
-                type=enum_value(getattr(label, "type", None) or "any"),
+                type=output_type(label, conv_mask_to_poly),
                 attributes=attribute_checks(label),
                 sublabels={
                     sublabel.id: attribute_checks(sublabel)
@@ -117,25 +117,28 @@ class OutputChecker:
     def _check_tag(self, tag: LabeledImageRequest) -> None:
         label = self._check_common(tag, "tag")
         if label.type not in ("any", "tag"):
-            raise BadFunctionError(f"function output tag for label {label.name!r} of type {label.type!r}")
+            raise BadFunctionError(
+                f"function output tag (expected shape of type {label.type!r}) for label {label.name!r}"
+            )
 
     def _checked_shape(self, shape: LabeledShapeRequest) -> LabeledShapeRequest:
         label = self._check_common(shape, "shape")
         shape_type = shape.type
-        if shape_type is ShapeType.MASK and self._conv_mask_to_poly:
-            raise BadFunctionError("function output mask shape despite conv_mask_to_poly=True")
-        expected = "polygon" if self._conv_mask_to_poly and label.type == "mask" else label.type
-        if expected not in ("any", shape_type):
+        if label.type not in ("any", shape_type):
             raise BadFunctionError(
-                f"function output shape of type {shape_type.value!r} (expected {expected!r})"
+                f"function output shape of type {shape_type.value!r} (expected {label.type!r})"
                 f" for label {label.name!r}"
             )
-        checked = check_geometry(shape)
+        if shape_type is ShapeType.MASK and self._conv_mask_to_poly:
+            raise BadFunctionError("function output mask shape despite conv_mask_to_poly=True")
         if shape_type is ShapeType.SKELETON:
-            return checked.model_copy(update={"elements": self._checked_elements(shape, label)})
+            elements = self._checked_elements(shape, label)
+            return check_geometry(shape).model_copy(update={"elements": elements})
         if shape.elements:
-            raise BadFunctionError("function output non-skeleton shape with elements")
-        return checked
+            raise BadFunctionError(
+                f"function output non-skeleton shape with elements, for label {label.name!r}"
+            )
+        return check_geometry(shape)
 
     def _check_common(self, annotation: LabeledImageRequest | LabeledShapeRequest, what: str) -> _LabelChecks:
         _check_unset(annotation, what)
@@ -149,8 +152,6 @@ class OutputChecker:
     def _checked_elements(
         self, skeleton: LabeledShapeRequest, label: _LabelChecks
     ) -> list[SubLabeledShapeRequest]:
-        if not skeleton.elements:
-            raise BadFunctionError(f"function output skeleton without elements for label {label.name!r}")
         seen: set[int] = set()
         checked = []
         for element in skeleton.elements:
@@ -167,9 +168,9 @@ class OutputChecker:
                     f"function output skeleton with multiple elements with same sublabel ({element.label_id})"
                 )
             seen.add(element.label_id)
-            checked.append(check_geometry(element))
             if element.attributes:
                 check_attribute_values(element.attributes, attributes, "shape element")
+            checked.append(check_geometry(element))
         return checked
 
 

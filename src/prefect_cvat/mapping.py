@@ -6,15 +6,16 @@ is told at once.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from prefect_cvat.exceptions import BadFunctionError
-from prefect_cvat.models import Attribute, Label, Sublabel, enum_value
+from prefect_cvat.argument_names import argument
+from prefect_cvat.close_names import did_you_mean
+from prefect_cvat.label_checks import Misfits, output_type
+from prefect_cvat.models import Label, Sublabel
 
 __all__ = ["LabelMap", "LabelMapEntry", "LabelMapping", "LabelTarget", "SublabelTarget", "build_mapping"]
 
@@ -80,7 +81,7 @@ class LabelMapping:
     Attributes:
         targets: By label id of the function; None drops what is found of that label.
         names: The function's own label names, by id.
-        unmatched: What the function can find and the task has no place for, in words.
+        unmatched: What the function can find and the task has no place for, such as `label 'boat'`.
     """
 
     targets: dict[int, LabelTarget | None]
@@ -93,14 +94,6 @@ class LabelMapping:
             self.names[label_id]: None if target is None else target.name
             for label_id, target in self.targets.items()
         }
-
-
-@dataclass
-class _Problems:
-    """What does not fit, collected: `fatal` in any case, `unmatched` unless that is allowed."""
-
-    fatal: list[str] = field(default_factory=list)
-    unmatched: list[str] = field(default_factory=list)
 
 
 def build_mapping(
@@ -127,44 +120,33 @@ def build_mapping(
     Raises:
         BadFunctionError: Labels, sublabels or attributes do not match; it names all of them.
     """
-    problems = _Problems()
+    misfits = Misfits()
     names = _Names(ignore_case)
     entries = {name: _entry(target) for name, target in (label_map or {}).items()}
     spec_names = [label.name for label in spec_labels]
     for name in names.missing(entries, spec_names):
-        problems.fatal.append(
-            f"label_map speaks of label {name!r}, which the function does not have"
-            f"{_suggestion(name, spec_names)}"
+        misfits.refuse(
+            f"{argument('label_map')} speaks of label {name!r}, which the function does not have"
+            f"{did_you_mean(name, spec_names)}"
         )
+    by_name = {task_label.name: task_label for task_label in task_labels}
     targets: dict[int, LabelTarget | None] = {}
     for label in spec_labels:
+        targets[label.id] = None
         entry = names.find(label.name, entries)
         if entry is not None and entry.name is None:
-            targets[label.id] = None
             continue
         wanted = label.name if entry is None else entry.name
-        task_label = names.find(wanted, {task_label.name: task_label for task_label in task_labels})
+        task_label = names.find(wanted, by_name)
         if task_label is None:
-            problems.unmatched.append(
-                f"label {wanted!r} is not in {task_name}"
-                f"{_suggestion(wanted, [task_label.name for task_label in task_labels])}"
-            )
-            targets[label.id] = None
-            continue
-        if enum_value(getattr(label, "type", None) or "any") == "skeleton" and not task_label.sublabels:
-            problems.unmatched.append(
-                f"label {label.name!r} is a skeleton in the function, but label {task_label.name!r} has no"
-                f" keypoints in {task_name}"
-            )
-            targets[label.id] = None
-            continue
-        targets[label.id] = _label_target(label, task_label, entry, names, conv_mask_to_poly, problems)
-    if problems.fatal or (problems.unmatched and not allow_unmatched_labels):
-        raise BadFunctionError(_explain(problems, allow_unmatched_labels))
+            misfits.miss(f"label {label.name!r}", wanted, label.name, list(by_name))
+        else:
+            targets[label.id] = _label_target(label, task_label, entry, names, conv_mask_to_poly, misfits)
+    misfits.raise_if_any(task_name, allow_unmatched_labels=allow_unmatched_labels)
     return LabelMapping(
         targets=targets,
         names={label.id: label.name for label in spec_labels},
-        unmatched=tuple(problems.unmatched),
+        unmatched=tuple(misfits.unmatched),
     )
 
 
@@ -174,57 +156,70 @@ def _label_target(
     entry: LabelMapEntry | None,
     names: _Names,
     conv_mask_to_poly: bool,
-    problems: _Problems,
-) -> LabelTarget:
+    misfits: Misfits,
+) -> LabelTarget | None:
     where = f"label {label.name!r}"
-    label_type = enum_value(getattr(label, "type", None) or "any")
-    if conv_mask_to_poly and label_type == "mask":
-        label_type = "polygon"
-    if label_type != "any" and task_label.type not in ("any", label_type):
-        problems.fatal.append(
-            f"{where} is of type {label_type!r} in the function, but of type {task_label.type!r} in the task"
-        )
-    expected = task_label.type if label_type == "any" else label_type
-    task_sublabels = {sublabel.name: sublabel for sublabel in task_label.sublabels}
+    label_type = output_type(label, conv_mask_to_poly)
+    # in the order in which the SDK looks at them: attributes, sublabels, the type
+    attributes = _attributes(label, task_label, entry, names, where, misfits)
     spec_sublabels = getattr(label, "sublabels", None) or []
-    entries = {name: _entry(target) for name, target in ((entry and entry.sublabels) or {}).items()}
-    for name in names.missing(entries, [sublabel.name for sublabel in spec_sublabels]):
-        problems.fatal.append(f"label_map speaks of sublabel {name!r} of {where}, which it does not have")
-    sublabels: dict[int, SublabelTarget | None] = {}
-    for sublabel in spec_sublabels:
-        sublabel_entry = names.find(sublabel.name, entries)
-        if sublabel_entry is not None and sublabel_entry.name is None:
-            sublabels[sublabel.id] = None
-            continue
-        wanted = sublabel.name if sublabel_entry is None else sublabel_entry.name
-        task_sublabel = names.find(wanted, task_sublabels)
-        if task_sublabel is None:
-            problems.unmatched.append(
-                f"sublabel {wanted!r} of {where} is not in the task"
-                f"{_suggestion(wanted, list(task_sublabels))}"
-            )
-            sublabels[sublabel.id] = None
-            continue
-        sublabels[sublabel.id] = SublabelTarget(
-            id=task_sublabel.id,
-            name=task_sublabel.name,
-            attributes=_attributes(
-                sublabel,
-                task_sublabel,
-                sublabel_entry,
-                names,
-                f"sublabel {sublabel.name!r} of {where}",
-                problems,
-            ),
+    if label_type == "skeleton" and not task_label.sublabels:
+        first = "".join(
+            f"sublabel {each.name!r} of {where} is not in dataset, where " for each in spec_sublabels[:1]
+        )
+        misfits.drop(where, f"{first}label {task_label.name!r} has no sublabels")
+        misfits.check_type(where, label_type, task_label)
+        return None
+    sublabels = _sublabels(spec_sublabels, task_label, entry, names, where, misfits)
+    misfits.check_type(where, label_type, task_label)
+    if label_type == "skeleton":
+        misfits.check_keypoints(
+            where,
+            [sublabel.name for sublabel in task_label.sublabels],
+            [(each.name, target.name) for each in spec_sublabels if (target := sublabels[each.id])],
         )
     return LabelTarget(
         id=task_label.id,
         name=task_label.name,
-        type=expected,
-        attributes=_attributes(label, task_label, entry, names, where, problems),
+        type=task_label.type if label_type == "any" else label_type,
+        attributes=attributes,
         sublabels=sublabels,
         sublabel_ids=frozenset(sublabel.id for sublabel in task_label.sublabels),
     )
+
+
+def _sublabels(
+    spec_sublabels: Sequence[Any],
+    task_label: Label,
+    entry: LabelMapEntry | None,
+    names: _Names,
+    where: str,
+    misfits: Misfits,
+) -> dict[int, SublabelTarget | None]:
+    by_name = {sublabel.name: sublabel for sublabel in task_label.sublabels}
+    entries = {name: _entry(target) for name, target in ((entry and entry.sublabels) or {}).items()}
+    for name in names.missing(entries, [sublabel.name for sublabel in spec_sublabels]):
+        misfits.refuse(
+            f"{argument('label_map')} speaks of sublabel {name!r} of {where}, which it does not have"
+        )
+    targets: dict[int, SublabelTarget | None] = {}
+    for sublabel in spec_sublabels:
+        targets[sublabel.id] = None
+        sublabel_entry = names.find(sublabel.name, entries)
+        if sublabel_entry is not None and sublabel_entry.name is None:
+            continue
+        what = f"sublabel {sublabel.name!r} of {where}"
+        wanted = sublabel.name if sublabel_entry is None else sublabel_entry.name
+        task_sublabel = names.find(wanted, by_name)
+        if task_sublabel is None:
+            misfits.miss(what, wanted, sublabel.name, list(by_name))
+        else:
+            targets[sublabel.id] = SublabelTarget(
+                id=task_sublabel.id,
+                name=task_sublabel.name,
+                attributes=_attributes(sublabel, task_sublabel, sublabel_entry, names, what, misfits),
+            )
+    return targets
 
 
 def _attributes(
@@ -233,49 +228,29 @@ def _attributes(
     entry: LabelMapEntry | None,
     names: _Names,
     where: str,
-    problems: _Problems,
+    misfits: Misfits,
 ) -> dict[int, int | None]:
-    task_attributes = {attribute.name: attribute for attribute in task_owner.attributes}
+    by_name = {attribute.name: attribute for attribute in task_owner.attributes}
     spec_attributes = getattr(owner, "attributes", None) or []
     renamed = (entry and entry.attributes) or {}
     for name in names.missing(renamed, [attribute.name for attribute in spec_attributes]):
-        problems.fatal.append(f"label_map speaks of attribute {name!r} of {where}, which it does not have")
+        misfits.refuse(
+            f"{argument('label_map')} speaks of attribute {name!r} of {where}, which it does not have"
+        )
     targets: dict[int, int | None] = {}
     for attribute in spec_attributes:
         targets[attribute.id] = None
-        if names.contains(attribute.name, renamed):
-            wanted = names.find(attribute.name, renamed)
-            if wanted is None:
-                continue
-        else:
-            wanted = attribute.name
-        task_attribute = names.find(wanted, task_attributes)
+        is_renamed = names.contains(attribute.name, renamed)
+        wanted = names.find(attribute.name, renamed) if is_renamed else attribute.name
+        if wanted is None:
+            continue
+        what = f"attribute {attribute.name!r} of {where}"
+        task_attribute = names.find(wanted, by_name)
         if task_attribute is None:
-            problems.unmatched.append(
-                f"attribute {wanted!r} of {where} is not in the task"
-                f"{_suggestion(wanted, list(task_attributes))}"
-            )
-        elif problem := _attribute_problem(attribute, task_attribute):
-            problems.fatal.append(f"attribute {attribute.name!r} of {where} {problem}")
-        else:
+            misfits.miss(what, wanted, attribute.name, list(by_name))
+        elif misfits.check_attribute(what, attribute, task_attribute):
             targets[attribute.id] = task_attribute.id
     return targets
-
-
-def _attribute_problem(attribute: Any, task_attribute: Attribute) -> str | None:
-    input_type = enum_value(attribute.input_type)
-    if input_type != task_attribute.input_type:
-        theirs = task_attribute.input_type.value
-        return f"has input type {input_type!r} in the function, but {theirs!r} in the task"
-    values, task_values = list(attribute.values), task_attribute.values
-    match input_type:
-        case "text" | "checkbox":
-            fits = True
-        case "number":
-            fits = values == task_values
-        case _:
-            fits = sorted(values) == sorted(task_values)
-    return None if fits else f"has the values {values!r} in the function, but {task_values!r} in the task"
 
 
 class _Names:
@@ -303,19 +278,3 @@ def _entry(target: str | LabelMapEntry | Mapping[str, Any] | None) -> LabelMapEn
     if isinstance(target, Mapping):
         return LabelMapEntry.model_validate(target)
     return LabelMapEntry(name=target)
-
-
-def _suggestion(name: str, names: Sequence[str]) -> str:
-    by_key = {other.casefold(): other for other in names}
-    close = difflib.get_close_matches(name.casefold(), list(by_key), n=1)
-    return f"; did you mean {by_key[close[0]]!r}?" if close else ""
-
-
-def _explain(problems: _Problems, allow_unmatched_labels: bool) -> str:
-    unmatched = [] if allow_unmatched_labels else problems.unmatched
-    lines = [*problems.fatal, *unmatched]
-    mend = " Map them with label_map, or pass allow_unmatched_labels=True to drop them." if unmatched else ""
-    if len(lines) == 1:
-        return f"the function does not fit the task: {lines[0]}.{mend}"
-    listed = "".join(f"\n  - {line}" for line in lines)
-    return f"the function does not fit the task in {len(lines)} points:{listed}\n{mend.strip()}".rstrip()

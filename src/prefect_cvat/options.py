@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
+from prefect_cvat.argument_names import argument
 from prefect_cvat.client import Quality
 from prefect_cvat.existing import Existing, ExistingSource
 from prefect_cvat.mapping import LabelMap
@@ -45,33 +46,38 @@ class Options:
         object.__setattr__(self, "skip_existing_source", ExistingSource(self.skip_existing_source))
         if (iou := self.skip_existing_iou) is not None:
             if not 0 < iou <= 1:
-                raise ValueError(f"skip_existing_iou must be above 0 and not above 1, not {iou}")
+                raise ValueError(
+                    f"{argument('skip_existing_iou')} must be above 0 and not above 1, not {iou}"
+                )
             if self.existing is Existing.CLEAR:
                 raise ValueError(
-                    "skip_existing_iou leaves room for existing annotations, and existing='clear' removes"
-                    " them; use existing='keep'"
+                    f"{argument('skip_existing_iou')} leaves room for existing annotations, and"
+                    f" {argument('existing', 'clear')} removes them; use {argument('existing', 'keep')}"
                     + (", or 'replace_auto'" if self.skip_existing_source is ExistingSource.MANUAL else "")
                 )
             source = self.skip_existing_source
             if self.existing is Existing.REPLACE_AUTO and source is not ExistingSource.MANUAL:
                 raise ValueError(
-                    f"skip_existing_source={str(source)!r} leaves room for what machines have made, and"
-                    " existing='replace_auto' removes that; use existing='keep', or"
-                    " skip_existing_source='manual'"
+                    f"{argument('skip_existing_source', source)} leaves room for what machines have made, and"
+                    f" {argument('existing', 'replace_auto')} removes that; use"
+                    f" {argument('existing', 'keep')}, or {argument('skip_existing_source', 'manual')}"
                 )
         elif self.skip_existing_source is not ExistingSource.MANUAL:
             raise ValueError(
-                "skip_existing_source says whose annotations count for skip_existing_iou; set that too"
+                f"{argument('skip_existing_source')} says whose annotations count for"
+                f" {argument('skip_existing_iou')}; set that too"
             )
         if self.quality not in get_args(Quality):
-            raise ValueError(f"quality must be 'original' or 'compressed', not {self.quality!r}")
+            raise ValueError(
+                f"{argument('quality')} must be 'original' or 'compressed', not {self.quality!r}"
+            )
         for name in ("batch_size", "downloads", "window"):
             value = getattr(self, name)
             if value is not None and value < 1:
-                raise ValueError(f"{name} must be 1 or more, not {value}")
+                raise ValueError(f"{argument(name)} must be 1 or more, not {value}")
         for name in ("review_frames", "open_issues"):
             if (value := getattr(self, name)) < 0:
-                raise ValueError(f"{name} must be 0 or more, not {value}")
+                raise ValueError(f"{argument(name)} must be 0 or more, not {value}")
 
     @property
     def leaves_out_annotated(self) -> bool:

@@ -28,6 +28,9 @@ from prefect_cvat.zip_chunk import decode
 
 __all__ = ["open_image_files", "open_task_frames", "preview"]
 
+MOST_LABELS = 10
+"""How many labels of a function are listed; the rest is counted."""
+
 OpenedFrame = tuple[Frame, PIL.Image.Image]
 
 

@@ -8,7 +8,6 @@ end alike whenever it was interrupted, equal results stand in a job once.
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
@@ -18,8 +17,10 @@ from typing import Any, ClassVar, Literal
 import PIL.Image
 from pydantic_core import from_json, to_json
 
+from prefect_cvat.argument_names import argument
 from prefect_cvat.client import Client
 from prefect_cvat.clipping import Clipping
+from prefect_cvat.close_names import did_you_mean
 from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.existing import Existing
@@ -73,7 +74,7 @@ class RefineOptions:
             ("to", [self.to], ["mask", "polygon"]),
         ):
             if strangers := [value for value in values or () if value not in known]:
-                raise ValueError(f"{name} must be of {', '.join(known)}, not {strangers[0]!r}")
+                raise ValueError(f"{argument(name)} must be of {', '.join(known)}, not {strangers[0]!r}")
 
     def describe(self) -> str:
         """What is looked for, such as `rectangle or points of source manual`."""
@@ -111,7 +112,7 @@ class RefineRun(Run):
     ) -> None:
         if options.existing is not Existing.KEEP:
             raise ValueError(
-                f"refining replaces what it refines: existing={str(options.existing)!r} is too much"
+                f"refining replaces what it refines: {argument('existing', options.existing)} is too much"
             )
         super().__init__(client, task_id, function, options, function_name=function_name)
         self.refining = refining or RefineOptions()
@@ -278,10 +279,9 @@ class RefineRun(Run):
         names = set(self._names.values())
         for name in options.labels or ():
             if name not in names:
-                close = difflib.get_close_matches(name, names, n=1)
                 raise ValueError(
                     f"task {plan.task.id} ({plan.task.name!r}) has no label {name!r}"
-                    + (f"; did you mean {close[0]!r}?" if close else "")
+                    f"{did_you_mean(name, names)}"
                 )
         labels = {i for i, name in self._names.items() if options.labels is None or name in options.labels}
         return lambda shape: shape["frame"] in frames and shape["label_id"] in labels

@@ -166,7 +166,7 @@ class LabelRemapper:
             return
         if target.type not in ("any", "tag"):
             raise BadFunctionError(
-                f"function output tag for label {target.name!r}, which is of type {target.type!r} in the task"
+                f"function output tag (expected shape of type {target.type!r}) for label {target.name!r}"
             )
         body = {
             "frame": frame.number,
@@ -192,8 +192,8 @@ class LabelRemapper:
             return
         if target.type not in ("any", shape.type):
             raise BadFunctionError(
-                f"function output shape of type {shape.type.value!r} for label {target.name!r}"
-                f" (expected {target.type!r})"
+                f"function output shape of type {shape.type.value!r} (expected {target.type!r})"
+                f" for label {target.name!r}"
             )
         parts, clipping = clip_shape(shape, frame.width, frame.height)
         elements = None
@@ -231,8 +231,8 @@ class LabelRemapper:
                 continue
             if sublabel.id in elements:
                 raise BadFunctionError(
-                    f"function output skeleton with two elements for sublabel {sublabel.name!r}"
-                    f" of label {target.name!r}"
+                    "function output skeleton with multiple elements with same sublabel"
+                    f" ({sublabel.name!r} of label {target.name!r})"
                 )
             xs, ys = element.points[0::2], element.points[1::2]
             points = [
@@ -249,9 +249,11 @@ class LabelRemapper:
             elements[sublabel.id] = body
         if missing := len(target.sublabel_ids - elements.keys()):
             raise BadFunctionError(
-                f"function output skeleton with fewer elements than label {target.name!r} has"
-                f" ({len(elements)} vs {len(elements) + missing})"
+                "function output skeleton with fewer elements than expected"
+                f" ({len(elements)} vs {len(elements) + missing}) for label {target.name!r}"
             )
+        if not elements:
+            raise BadFunctionError(f"function output skeleton without elements for label {target.name!r}")
         if not seen:
             return [], Clipping.OUTSIDE if beyond else Clipping.EMPTY
         return list(elements.values()), Clipping.CUT if beyond else None
@@ -264,6 +266,11 @@ class LabelRemapper:
             for value in values
             if (attribute_id := target.attributes[value.spec_id]) is not None
         ]
+        if len(found) > 1 and len({value["spec_id"] for value in found}) < len(found):
+            raise BadFunctionError(
+                f"function output shape with multiple attributes with same ID, for {target.name!r}: several"
+                " attributes of the function go to the same one of the task"
+            )
         if self._run_attributes is not None:
             found += self._run_attributes.values(target.id, score, but=target.attributes.values())
         return found

@@ -20,6 +20,9 @@ SCORE_BINS = 20
 MOST_REVIEW_LINES = 5
 """How many of the frames to look at first are told in lines."""
 
+MOST_DROPPED = 5
+"""How many of the labels that the task does not have are told in lines; of the others, how many."""
+
 
 class RunReport(BaseModel):
     """What a run did.
@@ -211,7 +214,7 @@ class RunReport(BaseModel):
         if self.overlapping_existing:
             lines.append(f"left out, annotated {self._by_whom}already: {self.overlapping_existing}")
         if self.unmatched:
-            lines.append(f"dropped, no such label in the task: {_counts(self.unmatched)}")
+            lines.append(f"dropped, no such label in the task: {_counts(self.unmatched, MOST_DROPPED)}")
         if self.left_out:
             lines.append(f"frames left out: {_counts(self.left_out)}")
         lines += [f"frame {frame} failed: {error}" for frame, error in sorted(self.failed_frames.items())]
@@ -233,8 +236,11 @@ def score_bin(score: float) -> int:
     return min(int(score * SCORE_BINS), SCORE_BINS - 1)
 
 
-def _counts(counts: Mapping[str, int]) -> str:
+def _counts(counts: Mapping[str, int], most: int | None = None) -> str:
     if not counts:
         return "none"
     most_first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{count} {name}" for name, count in most_first)
+    listed = [f"{count} {name}" for name, count in most_first[:most]]
+    if rest := most_first[len(listed) :]:
+        listed.append(f"{sum(count for _, count in rest)} of {counted(len(rest), 'other label')}")
+    return ", ".join(listed)

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from prefect_cvat.annotated_frames import leave_out_annotated
+from prefect_cvat.argument_names import argument
 from prefect_cvat.batches import BatchSize, Chunk, take_chunks
 from prefect_cvat.chunks import chunk_type, fetch_chunk
 from prefect_cvat.client import Client
@@ -80,7 +81,7 @@ class Run(ABC):
         if not self.leaves_out_annotated and options.leaves_out_annotated:
             raise ValueError(
                 "only runs that annotate with shapes can leave out what is annotated already; tracking and"
-                " refining take neither unannotated frames alone nor skip_existing_iou"
+                f" refining take neither unannotated frames alone nor {argument('skip_existing_iou')}"
             )
         self.client = client
         self.task_id = task_id

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from prefect_cvat.argument_names import argument
 from prefect_cvat.mapping import LabelMapping
 from prefect_cvat.models import enum_value
 
@@ -57,7 +58,9 @@ def score_thresholds(
     own = dict(label_thresholds or {})
     for name, threshold in own.items():
         if name not in mapping.names.values():
-            raise ValueError(f"label_thresholds speaks of label {name!r}, which the function does not have")
+            raise ValueError(
+                f"{argument('label_thresholds')} speaks of label {name!r}, which the function does not have"
+            )
         if not 0 <= threshold <= 1:
             raise ValueError(f"the threshold of label {name!r} must be between 0 and 1, not {threshold}")
     least = conf_threshold
@@ -72,9 +75,11 @@ def score_thresholds(
             asked = min(wanted)
         else:
             logger.info(
-                "%s does not tell its own score_threshold: label_thresholds below it have no effect. Give"
-                " conf_threshold, or a threshold for each of its labels",
+                "%s does not tell its own score_threshold: %s below it have no effect. Give %s, or a"
+                " threshold for each of its labels",
                 type(function).__name__,
+                argument("label_thresholds"),
+                argument("conf_threshold"),
             )
     default = 0.0 if least is None else least
     return ScoreThresholds(

@@ -19,7 +19,10 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field
 from pydantic_core import to_json
 
+from prefect_cvat.argument_names import argument
 from prefect_cvat.clipping import is_empty
+from prefect_cvat.close_names import did_you_mean
+from prefect_cvat.counted import listed
 from prefect_cvat.identity import attribute_defaults, identity
 from prefect_cvat.models import Label, SourceEnum
 from prefect_cvat.plan import Plan
@@ -79,15 +82,19 @@ class FollowOptions:
     def __post_init__(self) -> None:
         if self.direction not in get_args(Direction):
             names = ", ".join(get_args(Direction))
-            raise ValueError(f"direction must be one of {names}, not {self.direction!r}")
+            raise ValueError(f"{argument('direction')} must be one of {names}, not {self.direction!r}")
         if self.until is not None and self.direction == "both":
-            raise ValueError("until needs one direction: follow forward and backward in two runs")
+            raise ValueError(
+                f"{argument('until')} needs one direction: follow forward and backward in two runs"
+            )
         known = [source.value for source in SourceEnum]
         for source in self.sources or ():
             if source not in known:
-                raise ValueError(f"sources must be among {', '.join(known)}, not {source!r}")
+                raise ValueError(f"{argument('sources')} must be among {', '.join(known)}, not {source!r}")
         if not (math.isfinite(self.tolerance) and self.tolerance >= 0):
-            raise ValueError(f"tolerance must be a number of pixels, 0 or more, not {self.tolerance!r}")
+            raise ValueError(
+                f"{argument('tolerance')} must be a number of pixels, 0 or more, not {self.tolerance!r}"
+            )
 
 
 @dataclass(slots=True)
@@ -263,8 +270,8 @@ class SeedReader:
         known = {label.name for label in labels}
         if strangers := sorted(set(names or ()) - known):
             raise ValueError(
-                f"task {self._task_id} has no label {', '.join(map(repr, strangers))};"
-                f" it has {', '.join(map(repr, sorted(known)))}"
+                f"task {self._task_id} has no label {listed(strangers)}; it has {listed(sorted(known))}"
+                f"{did_you_mean(strangers[0], known)}"
             )
         return {label.id: label for label in labels if names is None or label.name in names}
 

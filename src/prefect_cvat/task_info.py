@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
+from prefect_cvat.argument_names import argument
 from prefect_cvat.chunk_places import ChunkPlaces, JobChunks, TaskChunks
 from prefect_cvat.client import Client, check_annotatable
 from prefect_cvat.counted import counted
@@ -237,7 +238,7 @@ def _with_visible_jobs(client: Client, task_id: int, error: PermissionDeniedErro
     listed = ", ".join(map(str, jobs[:10])) + (", ..." if len(jobs) > 10 else "")
     return PermissionDeniedError(
         f"this user may not see task {task_id} on {client.url}, but jobs of it: {listed};"
-        " name those to work on (jobs, --jobs)",
+        f" name those to work on with {argument('jobs')}",
         status=error.status,
         method=error.method,
         path=error.path,

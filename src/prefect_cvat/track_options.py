@@ -9,6 +9,8 @@ from typing import Annotated
 
 from pydantic import Field
 
+from prefect_cvat.argument_names import argument
+
 __all__ = ["TrackOptions", "Tracker"]
 
 
@@ -126,19 +128,23 @@ class TrackOptions:
         for name in least:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least[name]:
-                raise ValueError(f"{name} must be a whole number, {least[name]} or more, not {value!r}")
+                raise ValueError(
+                    f"{argument(name)} must be a whole number, {least[name]} or more, not {value!r}"
+                )
         if not (math.isfinite(self.tolerance) and self.tolerance >= 0):
-            raise ValueError(f"tolerance must be a number of pixels, 0 or more, not {self.tolerance!r}")
+            raise ValueError(
+                f"{argument('tolerance')} must be a number of pixels, 0 or more, not {self.tolerance!r}"
+            )
         for name in ("high_confidence", "activation", "min_iou"):
             if not 0 <= (value := getattr(self, name)) <= 1:
-                raise ValueError(f"{name} must be between 0 and 1, not {value!r}")
+                raise ValueError(f"{argument(name)} must be between 0 and 1, not {value!r}")
         if self.max_gap < self.step:
             raise ValueError(
-                f"max_gap ({self.max_gap} frames) must not be less than step ({self.step}): each object would"
-                " be lost before the next frame is looked at"
+                f"{argument('max_gap', self.max_gap)} must not be less than {argument('step', self.step)}:"
+                " each object would be lost before the next frame is looked at"
             )
         try:
             object.__setattr__(self, "tracker", Tracker(self.tracker))
         except ValueError:
             names = ", ".join(Tracker)
-            raise ValueError(f"tracker must be one of {names}, not {self.tracker!r}") from None
+            raise ValueError(f"{argument('tracker')} must be one of {names}, not {self.tracker!r}") from None

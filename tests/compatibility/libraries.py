@@ -57,6 +57,15 @@ BY_SDK = Pairing(SDK, SDK)
 SDK_BY_US = Pairing(SDK, OURS)
 BY_US = Pairing(OURS, OURS)
 
+
+def assert_says_what_the_sdk_says(sdk: object, ours: object) -> None:
+    """All words of the SDK's message are in ours, in the first of the problems if there are several."""
+    lines = str(ours).splitlines()
+    first = lines[1] if lines[0].endswith("points:") else lines[0]
+    missing = [part for part in str(sdk).split(": ") if part not in first]
+    assert not missing, f"{missing} is not in {first!r}"
+
+
 Detect = Callable[[Any, Any], Any]
 
 

@@ -4,12 +4,22 @@ What is written with the SDK is run by both; what is written with ours, by us.
 """
 
 from collections.abc import Callable
+from itertools import combinations
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from compatibility.libraries import BY_SDK, BY_US, OURS, SDK_BY_US, Library, Pairing, a_function
+from compatibility.libraries import (
+    BY_SDK,
+    BY_US,
+    OURS,
+    SDK_BY_US,
+    Library,
+    Pairing,
+    a_function,
+    assert_says_what_the_sdk_says,
+)
 from pictures import picture
 
 CAR, BLOB, AREA, SCENE, BODY, THING = range(11, 17)
@@ -207,6 +217,10 @@ BAD_OUTPUT: dict[str, tuple[Callable[[Library], Any], str]] = {
         lambda lib: body(lib, hand=False),
         r"skeleton with fewer elements than .*\(1 vs 2\)",
     ),
+    "no keypoint": (
+        lambda lib: lib.cvataa.skeleton(BODY, []),
+        r"skeleton with fewer elements than expected \(0 vs 2\)",
+    ),
     "attribute of a shape unknown": (
         lambda lib: car(lib, attributes=[value(lib, 99, "4")]),
         r"attribute with unknown ID \(99\)",
@@ -271,6 +285,80 @@ def test_bad_output_is_refused(run, pairing, bad, message):
         run(pairing, lambda lib: [*good(lib), bad(lib)])
 
 
+CAR_FAULTS: dict[str, Callable[[Library], dict[str, Any]]] = {
+    "preset id": lambda lib: {"id": 3},
+    "preset source": lambda lib: {"source": "auto"},
+    "another frame": lambda lib: {"frame": 1},
+    "unknown label": lambda lib: {"label_id": 99},
+    "unknown attribute": lambda lib: {"attributes": [value(lib, 99, "4")]},
+    "attribute twice": lambda lib: {"attributes": [value(lib, DOORS, "4"), value(lib, DOORS, "2")]},
+    "unsuitable value": lambda lib: {"attributes": [value(lib, DOORS, "8")]},
+    "another type": lambda lib: {"type": "polygon", "points": POLYGON},
+    "elements": lambda lib: {"elements": [head(lib)]},
+}
+HEAD_FAULTS: dict[str, Callable[[Library], dict[str, Any]]] = {
+    "preset id": lambda lib: {"id": 3},
+    "preset source": lambda lib: {"source": "auto"},
+    "another frame": lambda lib: {"frame": 1},
+    "another type": lambda lib: {"type": "rectangle", "points": [1, 2, 3, 4]},
+    "unknown sublabel": lambda lib: {"label_id": 99},
+    "sublabel twice": lambda lib: {"label_id": HAND},
+    "unknown attribute": lambda lib: {"attributes": [value(lib, 99, "4")]},
+    "unsuitable value": lambda lib: {"attributes": [value(lib, HAT, "8")]},
+}
+
+
+def two_faults(makers: dict[str, Callable[[Library], dict[str, Any]]]) -> list[Any]:
+    """All pairs of faults that one thing can have at a time."""
+    return [
+        pytest.param(makers[one], makers[other], id=f"{one} and {other}")
+        for one, other in combinations(makers, 2)
+        if makers[one](OURS).keys().isdisjoint(makers[other](OURS))
+    ]
+
+
+@pytest.fixture
+def assert_alike(run) -> Callable[..., None]:
+    """Both libraries refuse what this returns, and all that the SDK says is in what we say."""
+
+    def assert_alike(output: Callable[[Library], Any], **options: Any) -> None:
+        messages = []
+        for pairing in (BY_SDK, SDK_BY_US, BY_US):
+            with pytest.raises(pairing.run.error) as error:
+                run(pairing, output, **options)
+            messages.append(str(error.value))
+        sdk, *ours = messages
+        for message in ours:
+            assert_says_what_the_sdk_says(sdk, message)
+
+    return assert_alike
+
+
+@pytest.mark.parametrize("bad", [bad for bad, _ in BAD_OUTPUT.values()], ids=BAD_OUTPUT)
+def test_what_the_sdk_says_of_output_is_in_what_we_say(assert_alike, bad):
+    assert_alike(lambda lib: [bad(lib)])
+
+
+@pytest.mark.parametrize(("one", "other"), two_faults(CAR_FAULTS))
+def test_of_two_faults_of_a_shape_we_tell_the_one_that_the_sdk_tells(assert_alike, one, other):
+    good_one = {"type": "rectangle", "label_id": CAR, "frame": 0, "points": [1, 2, 30, 40]}
+    assert_alike(lambda lib: [lib.models.LabeledShapeRequest(**(good_one | one(lib) | other(lib)))])
+
+
+@pytest.mark.parametrize(("one", "other"), two_faults(HEAD_FAULTS))
+def test_of_two_faults_of_a_keypoint_we_tell_the_one_that_the_sdk_tells(assert_alike, one, other):
+    def output(lib: Library) -> list[Any]:
+        hand = lib.cvataa.keypoint(HAND, [7, 8])
+        return [lib.cvataa.skeleton(BODY, [hand, element(lib, **(one(lib) | other(lib)))])]
+
+    assert_alike(output)
+
+
+def test_of_a_mask_where_polygons_were_asked_for_we_tell_what_the_sdk_tells(assert_alike):
+    for label in (BLOB, THING):
+        assert_alike(lambda lib, of=label: [lib.cvataa.mask(of, MASK)], conv_mask_to_poly=True)
+
+
 # --- what the SDK does not check, and the server stores ---
 
 NAN, INFINITE = float("nan"), float("inf")
@@ -310,7 +398,6 @@ HARMFUL: dict[str, tuple[Callable[[Library], Any], str]] = {
     "odd numbers of a polygon": (lambda lib: lib.cvataa.polygon(AREA, [*POLYGON, 1]), "with 7 numbers"),
     "a mask without runs": (lambda lib: lib.cvataa.mask(BLOB, [1, 1, 1, 1]), "with 4 numbers"),
     "points of a skeleton": (lambda lib: body(lib, points=[1.0, 2.0]), "with 2 numbers"),
-    "a skeleton without keypoints": (lambda lib: lib.cvataa.skeleton(BODY, []), "without elements"),
     "rotation by NaN": (lambda lib: car(lib, rotation=NAN), "rotation nan"),
     "score of NaN": (lambda lib: car(lib, score=NAN), "score nan"),
 }
@@ -448,6 +535,28 @@ def test_a_mask_is_refused_where_polygons_were_asked_for(
         annotate(pairing.run, task_of_type(task_type), function, conv_mask_to_poly=True)
 
 
+@pytest.mark.parametrize("task_type", ["rectangle", "mask", "tag"])
+def test_what_the_sdk_says_of_types_that_only_the_task_knows_is_in_what_we_say(
+    annotate, task_of_type, task_type
+):
+    """The label of the function is of any type; that of the task is not."""
+    makers: list[Callable[[Library], Any]] = [
+        lambda lib: lib.cvataa.polygon(1, POLYGON),
+        lambda lib: lib.cvataa.tag(1),
+    ]
+    for maker in makers[: 1 if task_type == "tag" else 2]:
+        messages = []
+        for pairing in (BY_SDK, SDK_BY_US, BY_US):
+            lib = pairing.written
+            spec = lib.cvataa.DetectionFunctionSpec(labels=[lib.cvataa.label_spec("x", 1)])
+            function = a_function(spec, lambda context, image, lib=lib, maker=maker: [maker(lib)])
+            with pytest.raises(pairing.run.error) as error:
+                annotate(pairing.run, task_of_type(task_type), function)
+            messages.append(str(error.value))
+        for message in messages[1:]:
+            assert_says_what_the_sdk_says(messages[0], message)
+
+
 MISMATCHES: dict[str, tuple[Callable[[Library], list[Any]], str]] = {
     "label": (lambda lib: [lib.cvataa.label_spec("boat", 1)], "label 'boat' is not in"),
     "label in capitals": (lambda lib: [lib.cvataa.label_spec("Car", 1)], "label 'Car' is not in"),
@@ -501,6 +610,73 @@ def test_a_spec_that_does_not_fit_the_task_is_refused(annotate, task_id, pairing
     function = a_function(spec, lambda context, image: pytest.fail("it ran"))
     with pytest.raises(pairing.run.error, match=message):
         annotate(pairing.run, task_id, function)
+
+
+def a_car(lib: Library, *attributes: Any, **fields: Any) -> Any:
+    return lib.cvataa.label_spec("car", 1, attributes=list(attributes), **fields)
+
+
+SEVERAL_MISMATCHES: dict[str, Callable[[Library], list[Any]]] = {
+    "types": lambda lib: [a_car(lib, type="polygon")],
+    "an attribute before the type": lambda lib: [
+        a_car(lib, lib.cvataa.text_attribute_spec("age", 1), type="polygon")
+    ],
+    "an input type before an attribute that is not there": lambda lib: [
+        a_car(lib, lib.cvataa.text_attribute_spec("doors", 1), lib.cvataa.text_attribute_spec("age", 2))
+    ],
+    "a label before the type of the next": lambda lib: [
+        lib.cvataa.label_spec("boat", 2),
+        a_car(lib, type="polygon"),
+    ],
+    "the type before the next label": lambda lib: [
+        a_car(lib, type="polygon"),
+        lib.cvataa.label_spec("boat", 2),
+    ],
+    "sublabels before the type": lambda lib: [
+        lib.cvataa.skeleton_label_spec("car", 1, [lib.cvataa.keypoint_spec("wheel", 1)])
+    ],
+    "sublabels of a label that has none": lambda lib: [
+        lib.cvataa.skeleton_label_spec("thing", 1, [lib.cvataa.keypoint_spec("wheel", 1)])
+    ],
+    "attributes before sublabels": lambda lib: [
+        lib.cvataa.skeleton_label_spec(
+            "body",
+            1,
+            [lib.cvataa.keypoint_spec("foot", 1)],
+            attributes=[lib.cvataa.text_attribute_spec("age", 1)],
+        )
+    ],
+}
+
+
+@pytest.mark.parametrize("allow_unmatched_labels", [False, True], ids=["", "allow_unmatched_labels"])
+@pytest.mark.parametrize(
+    "bad",
+    [bad for bad, _ in MISMATCHES.values()] + list(SEVERAL_MISMATCHES.values()),
+    ids=[*MISMATCHES, *SEVERAL_MISMATCHES],
+)
+@pytest.mark.usefixtures("emptied")
+def test_what_the_sdk_says_of_labels_is_in_what_we_say(annotate, task_id, bad, allow_unmatched_labels):
+    """And where the SDK has nothing to say, we have nothing either, but of keypoints that are missing."""
+    messages = []
+    for pairing in (BY_SDK, SDK_BY_US, BY_US):
+        spec = pairing.written.cvataa.DetectionFunctionSpec(labels=bad(pairing.written))
+        try:
+            annotate(
+                pairing.run,
+                task_id,
+                a_function(spec, lambda context, image: []),
+                allow_unmatched_labels=allow_unmatched_labels,
+            )
+            messages.append("")
+        except pairing.run.error as error:
+            messages.append(str(error))
+    sdk, *ours = messages
+    for message in ours:
+        if sdk:
+            assert_says_what_the_sdk_says(sdk, message)
+        else:
+            assert not message or "skeleton with fewer elements than expected" in message
 
 
 @pytest.mark.usefixtures("emptied")

@@ -1,11 +1,11 @@
-"""Specs that break the rules are refused by both libraries, in words of the same kind."""
+"""Specs that break the rules are refused by both libraries, and what the SDK says is in what ours says."""
 
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from compatibility.libraries import OURS, SDK, Library, in_both
+from compatibility.libraries import OURS, SDK, Library, assert_says_what_the_sdk_says, in_both
 
 
 def labels(lib: Library, **changes: Any) -> list[Any]:
@@ -155,6 +155,62 @@ def test_our_spec_looks_at_labels_of_the_sdk_as_well(bad, message):
     assert OURS.cvataa.DetectionFunctionSpec(labels=labels(SDK)).labels
     with pytest.raises(OURS.error, match=message):
         OURS.cvataa.DetectionFunctionSpec(labels=bad(SDK))
+
+
+def refusal(lib: Library, bad_labels: list[Any]) -> str:
+    with pytest.raises(lib.error) as error:
+        lib.cvataa.DetectionFunctionSpec(labels=bad_labels)
+    return str(error.value)
+
+
+SEVERAL_FAULTS: dict[str, Callable[[Library], list[Any]]] = {
+    "an attribute before the id of the next label": lambda lib: labels(
+        lib,
+        attributes=[lib.cvataa.text_attribute_spec("plate", 1)],
+        labels=[lib.models.PatchedLabelRequest(name="bus")],
+    ),
+    "values before the id of the next attribute": lambda lib: labels(
+        lib, number={"values": ["0"]}, attributes=[lib.cvataa.text_attribute_spec("plate", 1)]
+    ),
+    "an id before attributes": lambda lib: labels(
+        lib,
+        labels=[lib.cvataa.label_spec("bus", 1, attributes=[lib.cvataa.radio_attribute_spec("side", 1, [])])],
+    ),
+    "attributes before sublabels": lambda lib: labels(
+        lib,
+        labels=[
+            lib.cvataa.label_spec(
+                "bus",
+                3,
+                type="rectangle",
+                attributes=[lib.cvataa.radio_attribute_spec("side", 1, [])],
+                sublabels=[lib.cvataa.keypoint_spec("wheel", 1)],
+            )
+        ],
+    ),
+    "the id of a sublabel before its type": lambda lib: labels(
+        lib, keypoints=[lib.models.SublabelRequest(name="foot", id=2, type="rectangle")]
+    ),
+    "a sublabel before the id of the next": lambda lib: labels(
+        lib,
+        keypoints=[
+            lib.models.SublabelRequest(name="foot", id=3, type="rectangle"),
+            lib.cvataa.keypoint_spec("toe", 3),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("written", [SDK, OURS], ids=lambda lib: lib.name)
+@pytest.mark.parametrize(
+    "bad",
+    [bad for bad, _ in BAD_SPECS.values()] + list(SEVERAL_FAULTS.values()),
+    ids=[*BAD_SPECS, *SEVERAL_FAULTS],
+)
+def test_what_the_sdk_says_of_a_spec_is_in_what_we_say(written: Library, bad):
+    # the SDK leaves the quotes out in one of its messages
+    sdk = refusal(SDK, bad(SDK)).replace("label bus has", "label 'bus' has")
+    assert_says_what_the_sdk_says(sdk, refusal(OURS, bad(written)))
 
 
 @in_both

@@ -14,7 +14,15 @@ from typer.testing import CliRunner
 
 from pictures import picture
 from prefect_cvat import Client, annotate_task
-from prefect_cvat.auto_annotation import BadFunctionError, DetectionFunctionSpec, label_spec, mask, rectangle
+from prefect_cvat.auto_annotation import (
+    BadFunctionError,
+    DetectionFunctionSpec,
+    keypoint_spec,
+    label_spec,
+    mask,
+    rectangle,
+    skeleton_label_spec,
+)
 from prefect_cvat.auto_annotation.loading import load_function, load_function_file, parse_parameter
 from prefect_cvat.cli import app
 from prefect_cvat.evaluation import evaluate_task
@@ -293,6 +301,15 @@ def function(detect=lambda context, image: [], label="person", label_type="recta
 @cause
 def unmatched_label(given):
     annotate_task(given.client, given.task, function(label="car"))
+
+
+@cause
+def a_skeleton_without_all_keypoints(given):
+    keypoints = [keypoint_spec("head", None), keypoint_spec("hand", None)]
+    task = given.client.create_task("skeletons", [skeleton_label_spec("body", None, keypoints)])
+    given.client.upload_images(task.id, {"one.png": picture()})
+    spec = DetectionFunctionSpec(labels=[skeleton_label_spec("body", 0, [keypoint_spec("head", 1)])])
+    annotate_task(given.client, task.id, SimpleNamespace(spec=spec, detect=lambda context, image: []))
 
 
 @cause

@@ -50,7 +50,7 @@ def test_shards_write_what_one_run_writes(credentials, client, make_task):
 
 def test_a_shard_that_fails_fails_the_run_but_not_the_others(credentials, client, make_task):
     task_id = make_task(4, segment_size=2, labels=[label_spec("boat", None)])
-    with pytest.raises(RunsFailedError, match="2 of 2 shards did not complete: .*'car' is not in task"):
+    with pytest.raises(RunsFailedError, match="2 of 2 shards did not complete: .*'car' is not in dataset"):
         annotate_shards(task_id, credentials, shard_frames=2, function=FUNCTION)
 
 

@@ -90,7 +90,7 @@ def test_what_is_wrong_fails_the_run_with_its_own_message_and_is_not_tried_again
 
     run = flow_runs()[0]
     assert run.state_name == "Failed"
-    assert "label 'person' is not in task" in run.state.message
+    assert "label 'person' is not in dataset" in run.state.message
     assert [(t.name.split("-")[0], t.run_count) for t in task_runs(run.id) if t.state_name == "Failed"] == [
         ("validate spec", 1)
     ]

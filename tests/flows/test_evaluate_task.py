@@ -107,7 +107,7 @@ def test_what_is_missing_or_does_not_match_fails_the_run_with_its_own_message(
     assert last_run().state_name == "Failed"
     assert "has no ground-truth job" in last_run().state.message
     labels = LabelMatching(label_map={"person": "nobody"})
-    with pytest.raises(BadFunctionError, match="label 'nobody' is not in task"):
+    with pytest.raises(BadFunctionError, match="label 'person' is not in dataset as 'nobody'"):
         evaluate_task(corrected_task, credentials, function="nanodet_detection", labels=labels)
     other = client.create_task("without data", [label_spec("car", None)]).id
     with pytest.raises(LookupError, match="has no data yet"):

@@ -70,9 +70,10 @@ class DetectionFunctionSpec:
     def __post_init__(self) -> None:
         if isinstance(self.labels, Iterable) and not isinstance(self.labels, Sequence):
             object.__setattr__(self, "labels", tuple(self.labels))
-        _check_ids(self.labels, lambda label: f"label {label.name!r}")
+        label_ids: set[int] = set()
         for label in self.labels:
             name = f"label {label.name!r}"
+            _check_id(label, "label", name, label_ids)
             _check_attributes(label, name)
             sublabels = getattr(label, "sublabels", None) or []
             label_type = models.enum_value(getattr(label, "type", None) or "any")
@@ -80,36 +81,35 @@ class DetectionFunctionSpec:
                 raise BadFunctionError(
                     f"{name} with sublabels has type {label_type!r} (should be 'skeleton')"
                 )
-            _check_ids(sublabels, lambda sublabel, of=name: f"sublabel {sublabel.name!r} of {of}")
+            sublabel_ids: set[int] = set()
             for sublabel in sublabels:
                 sublabel_name = f"sublabel {sublabel.name!r} of {name}"
+                _check_id(sublabel, "sublabel", sublabel_name, sublabel_ids)
                 sublabel_type = models.enum_value(getattr(sublabel, "type", None))
                 if sublabel_type != "points":
                     raise BadFunctionError(f"{sublabel_name} has type {sublabel_type!r} (should be 'points')")
                 _check_attributes(sublabel, sublabel_name)
 
 
-def _check_ids(items: Iterable[Any], describe: Any) -> None:
-    seen: set[int] = set()
-    for item in items:
-        item_id = getattr(item, "id", None)
-        if item_id is None:
-            raise BadFunctionError(f"{describe(item)} has no ID")
-        if item_id in seen:
-            raise BadFunctionError(f"{describe(item)} has the same ID as another one ({item_id})")
-        seen.add(item_id)
+def _check_id(item: Any, kind: str, name: str, seen: set[int]) -> None:
+    """Check that what has this name has an id that none of its kind has been seen with."""
+    item_id = getattr(item, "id", None)
+    if item_id is None:
+        raise BadFunctionError(f"{name} has no ID")
+    if item_id in seen:
+        raise BadFunctionError(f"{name} has same ID as another {kind} ({item_id})")
+    seen.add(item_id)
 
 
 def _check_attributes(owner: Any, owner_name: str) -> None:
-    attributes = getattr(owner, "attributes", None) or []
-    _check_ids(attributes, lambda attribute: f"attribute {attribute.name!r} of {owner_name}")
-    for attribute in attributes:
+    seen: set[int] = set()
+    for attribute in getattr(owner, "attributes", None) or []:
+        name = f"attribute {attribute.name!r} of {owner_name}"
+        _check_id(attribute, "attribute", name, seen)
         try:
             attribute_value_validator(attribute)
         except ValueError as error:
-            raise BadFunctionError(
-                f"attribute {attribute.name!r} of {owner_name} has invalid values: {error}"
-            ) from error
+            raise BadFunctionError(f"{name} has invalid values: {error}") from error
 
 
 class DetectionFunctionContext(abc.ABC):

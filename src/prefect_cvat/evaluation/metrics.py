@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
+from prefect_cvat.argument_names import argument
 from prefect_cvat.evaluation.curves import Counts, ScoreCurve
 from prefect_cvat.evaluation.dataset import Dataset, IouType, read_dataset
 from prefect_cvat.evaluation.matching import Matches, Similarities, match_all
@@ -127,9 +128,9 @@ def evaluate(
             truth does not have; or a threshold is out of range.
     """
     if not 0 < iou_threshold <= 1:
-        raise ValueError(f"iou_threshold must be above 0 and at most 1, not {iou_threshold}")
+        raise ValueError(f"{argument('iou_threshold')} must be above 0 and at most 1, not {iou_threshold}")
     if not 0 <= score_threshold <= 1:
-        raise ValueError(f"score_threshold must be between 0 and 1, not {score_threshold}")
+        raise ValueError(f"{argument('score_threshold')} must be between 0 and 1, not {score_threshold}")
     data = read_dataset(truth, predictions, iou_type)
     precision, similarities = _run_coco(data)
     matches = match_all(data, similarities, iou_threshold, score_threshold)

@@ -9,7 +9,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from prefect_cvat.argument_names import argument
 from prefect_cvat.client import Client
+from prefect_cvat.counted import listed
 from prefect_cvat.evaluation.dataset import IouType
 from prefect_cvat.evaluation.from_cvat import Comparison, compare_in_coco
 from prefect_cvat.evaluation.metrics import Evaluation, evaluate
@@ -192,10 +194,11 @@ def _check_labels(info: TaskInfo, human: Truth, found: Predictions) -> None:
     annotated = {item["label_id"] for item in (*human.annotations.shapes, *human.annotations.tags)}
     if found.labels is not None and annotated.isdisjoint(found.labels.values()):
         names = {label.id: label.name for label in info.labels}
+        finds = sorted(names[i] for i in set(found.labels.values()))
         raise BadFunctionError(
-            f"the labels do not match: {human.name} is of {_listed(names, annotated)}, but {found.name}"
-            f" finds {_listed(names, set(found.labels.values())) or 'nothing that the task has a label for'}."
-            " Map its labels with label_map"
+            f"the labels do not match: {human.name} is of {listed(sorted(names[i] for i in annotated))},"
+            f" but {found.name} finds {listed(finds) or 'nothing that the task has a label for'}."
+            f" Map its labels with {argument('label_map')}"
         )
 
 
@@ -236,8 +239,3 @@ def _by_frame(tags: Iterable[Mapping[str, Any]], names: Mapping[int, str]) -> di
 def _on(shapes: Iterable[Mapping[str, Any]], frames: Iterable[Frame]) -> list[Mapping[str, Any]]:
     numbers = {frame.number for frame in frames}
     return [shape for shape in shapes if shape["frame"] in numbers]
-
-
-def _listed(names: Mapping[int, str], ids: Iterable[int], most: int = 8) -> str:
-    every = sorted(repr(names[label_id]) for label_id in ids)
-    return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")
