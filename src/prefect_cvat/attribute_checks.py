@@ -53,13 +53,13 @@ def check_attribute_values(values: Sequence[AttributeValRequest], checks: Attrib
             known = [f"{spec_id} ({check.name!r})" for spec_id, check in checks.items()]
             more = f", ... ({len(known)} in all)" if len(known) > MOST_LISTED else ""
             raise BadFunctionError(
-                f"function output {what} attribute with unknown ID ({value.spec_id});"
+                f"function output attribute with unknown ID ({value.spec_id}) on a {what};"
                 f" its label has the attributes {', '.join(known[:MOST_LISTED]) or '(none)'}{more}"
             )
         if value.spec_id in seen:
             raise BadFunctionError(
-                f"function output {what} with multiple attributes with same ID"
-                f" ({value.spec_id}): {check.name!r} takes one value"
+                "function output shape with multiple attributes with same ID"  # the SDK says "shape" of tags, too
+                f" ({value.spec_id}, on a {what}): {check.name!r} takes one value"
             )
         seen.add(value.spec_id)
         if not check.is_suitable(value.value):

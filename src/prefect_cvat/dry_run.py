@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from prefect_cvat.annotate_run import AnnotateRun
 from prefect_cvat.batches import BatchSize
 from prefect_cvat.chunks import fetch_chunk
+from prefect_cvat.clipping import Clipping
 from prefect_cvat.counted import counted
 from prefect_cvat.follow_run import FollowRun
 from prefect_cvat.media import Box, open_frames
@@ -72,6 +73,7 @@ class Trial(BaseModel):
         unmatched: How many would be dropped because the task has no such label, by the function's label.
         below_threshold: How many have a score below their threshold.
         outside: How many have nothing inside their image.
+        empty: How many have no area, no pixel or no visible keypoint.
         overlapping_existing: How many are annotated already.
         failed_frames: What went wrong on frames that would be skipped, by frame.
         are_put_to_tracks: Whether they would be written as parts of tracks.
@@ -86,6 +88,7 @@ class Trial(BaseModel):
     unmatched: dict[str, int]
     below_threshold: int
     outside: int
+    empty: int
     overlapping_existing: int
     failed_frames: dict[int, str]
     are_put_to_tracks: bool
@@ -106,6 +109,7 @@ class Trial(BaseModel):
         others = {
             "below their threshold": self.below_threshold,
             "outside the image": self.outside,
+            "empty": self.empty,
             "annotated already": self.overlapping_existing,
         }
         if any(others.values()):
@@ -307,7 +311,8 @@ def _try(run: AnnotateRun, plan: Plan, found: AnnotateDryRun) -> None:
         labels=dict(annotations.labels),
         unmatched=dict(annotations.unmatched),
         below_threshold=annotations.below_threshold,
-        outside=annotations.outside,
+        outside=annotations.clippings[Clipping.OUTSIDE],
+        empty=annotations.clippings[Clipping.EMPTY],
         overlapping_existing=annotations.overlapping_existing,
         failed_frames=annotations.errors,
         are_put_to_tracks=isinstance(run, TrackRun),

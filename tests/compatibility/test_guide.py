@@ -353,7 +353,7 @@ def test_error_handling(run, annotated, capsys):
     assert of_each_frame(annotated(labels("car"), act(a_task_function("car")))) == [("car",)] * 3
     assert capsys.readouterr().out == ""
     assert annotated(labels("car"), act(a_task_function("boat"))) == []
-    assert re.match("Function validation error: .*label 'boat' is not in task", capsys.readouterr().out)
+    assert re.match("Function validation error: .*label 'boat' is not in dataset", capsys.readouterr().out)
     bad = a_task_function("car")
     bad.detect = lambda context, image: [rectangle(9, [1, 2, 3, 4])]
     assert annotated(labels("car"), act(bad)) == []
