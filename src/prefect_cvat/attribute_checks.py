@@ -58,7 +58,8 @@ def check_attribute_values(values: Sequence[AttributeValRequest], checks: Attrib
             )
         if value.spec_id in seen:
             raise BadFunctionError(
-                "function output shape with multiple attributes with same ID"  # the SDK says "shape" of tags, too
+                # the SDK says "shape" of tags, too
+                "function output shape with multiple attributes with same ID"
                 f" ({value.spec_id}, on a {what}): {check.name!r} takes one value"
             )
         seen.add(value.spec_id)

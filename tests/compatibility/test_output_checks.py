@@ -432,7 +432,10 @@ ATTRIBUTE_MESSAGES = {
     "select": ((COLOUR, "green"), r"\(32\): 'colour' takes one of 'red', 'blue'"),
     "radio": ((SIDE, ""), r"\(35\): 'side' takes one of 'l', 'r'"),
     "checkbox": ((PARKED, "True"), r"\(33\): 'parked' takes 'true' or 'false'"),
-    "unknown": ((99, "x"), r"\(99\); its label has the attributes 31 \('doors'\), 32 \('colour'\)"),
+    "unknown": (
+        (99, "x"),
+        r"\(99\) on a shape; its label has the attributes 31 \('doors'\), 32 \('colour'\)",
+    ),
 }
 
 
@@ -444,7 +447,7 @@ def test_a_message_about_an_attribute_names_it_and_what_is_allowed(run, given, m
 
 def test_a_message_about_two_values_of_an_attribute_names_it(run):
     twice = [value(OURS, DOORS, "2"), value(OURS, DOORS, "4")]
-    with pytest.raises(OURS.error, match=r"same ID \(31\): 'doors' takes one value"):
+    with pytest.raises(OURS.error, match=r"same ID \(31, on a shape\): 'doors' takes one value"):
         run(BY_US, lambda lib: [car(lib, attributes=twice)])
 
 
