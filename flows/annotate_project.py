@@ -118,7 +118,8 @@ def annotate_project(
         "labels": labels,
         "settings": settings,
     }
-    version = look_up_version(chosen)
+    report = ProjectReport()
+    version = look_up_version(chosen, tell=report.always_anew.append)
     options = make_options(
         chosen,
         FrameSelection(),
@@ -133,7 +134,6 @@ def annotate_project(
         media = info.meta.chunks_updated_date
         return run_key(credentials.url, info.task.id, media, version, "annotate", options)
 
-    report = ProjectReport()
     logger = get_run_logger()
     try:
         with credentials.get_client() as client:

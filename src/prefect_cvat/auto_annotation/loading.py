@@ -145,6 +145,9 @@ def load_function_file(path: Path | str, parameters: Mapping[str, Any] | None = 
     module = importlib.util.module_from_spec(spec)
     # dataclasses and pickle look for the module of a class here
     sys.modules[spec.name] = module
+    # as for a script: modules that lie next to it can be imported, but take no one else's place
+    if (folder := str(path.parent.absolute())) not in sys.path:
+        sys.path.append(folder)
     try:
         spec.loader.exec_module(module)
     except Exception as error:
