@@ -28,6 +28,7 @@ from pydantic_core import to_jsonable_python
 from prefect_cvat.auto_annotation.loading import find_function, takes_parameter
 from prefect_cvat.existing import ExistingSource
 from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.function_calls import read_attribute
 from prefect_cvat.options import Options
 from prefect_cvat.reached_code import ReachedCode, UntellableError
 from prefect_cvat.server_url import server_identity
@@ -57,7 +58,7 @@ def function_version(function: CvatFunction, loaded: Any, tell: Callable[[str], 
     of its `version`; of any other the code counts, and not what it holds. Where it cannot be told what the
     code does, it is another one each time, so that nothing is taken to be done, and `tell` is told why.
     """
-    version: object = getattr(loaded, "version", None)
+    version: object = read_attribute(loaded, "version")
     if not isinstance(version, str | int):
         try:
             version = _code_of(function)

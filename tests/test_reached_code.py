@@ -147,7 +147,9 @@ def folder(tmp_path):
         write(package / "__init__.py", "from .sub import size\n")
         write(package / "sub.py", HELPER)
         write(package / "through.py", "def call():\n    from .sub import size\n    return size()\n")
-        write(package / "classes.py", "from . import sub\nclass Base:\n    def width(self): return sub.size()\n")
+        write(
+            package / "classes.py", "from . import sub\nclass Base:\n    def width(self): return sub.size()\n"
+        )
         write(
             package / "layers.py",
             "import torch\nfrom . import sub\n"
@@ -189,7 +191,10 @@ def test_a_remark_in_a_helper_changes_nothing(folder):
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        ("import importlib; return importlib.import_module(context.frame_name)", "import_module in function.py"),
+        (
+            "import importlib; return importlib.import_module(context.frame_name)",
+            "import_module in function.py",
+        ),
         ("return eval(context.frame_name)", "eval in function.py, line"),
         ("from package import chosen; return chosen.get(context)", "import_module in chosen.py, line"),
     ],

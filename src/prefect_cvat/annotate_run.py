@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any, ClassVar
 
+from prefect_cvat.bounded_text import one_line
 from prefect_cvat.cache import DetectionCache, KeptDetections
 from prefect_cvat.client import Client
 from prefect_cvat.detection import Detector
@@ -68,7 +69,7 @@ class AnnotateRun(Run):
         """
         info = self.plan.info
         mapping = build_mapping(
-            self.detector.function.spec.labels,
+            self.detector.labels,
             info.labels,
             label_map=self.options.label_map,
             allow_unmatched_labels=self.options.allow_unmatched_labels,
@@ -102,7 +103,7 @@ class AnnotateRun(Run):
                 model_names=model_names(self.report.function, self.detector.function),
             ),
         )
-        self.report.unmatched_labels = list(mapping.unmatched)
+        self.report.unmatched_labels = [one_line(label) for label in mapping.unmatched]
         self.provenance.labels = mapping.by_name()
         if self.options.use_cache:
             taken = take_fingerprint(self.detector.function)

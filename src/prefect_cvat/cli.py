@@ -14,6 +14,7 @@ from rich.table import Table
 
 from prefect_cvat import preview as previewing
 from prefect_cvat.auto_annotation import loading
+from prefect_cvat.bounded_text import bounded
 from prefect_cvat.cache import DetectionCache
 from prefect_cvat.cli_annotate import annotate
 from prefect_cvat.cli_evaluate import evaluate
@@ -267,5 +268,5 @@ def main() -> None:
 
 
 def _fail(message: str, code: int) -> None:
-    stderr.print(f"error: {message}", markup=False, style="red")
+    stderr.print(f"error: {bounded(message)}", markup=False, emoji=False, style="red")
     sys.exit(code)

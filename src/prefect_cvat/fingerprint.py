@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from prefect_cvat.bounded_text import one_line, told
 from prefect_cvat.reached_code import ReachedCode, UntellableError, code_parts, imports, is_installed
 
 __all__ = ["Fingerprint", "fingerprint", "take_fingerprint"]
@@ -67,14 +68,15 @@ def take_fingerprint(function: Any) -> Fingerprint:
     except UntellableError as error:
         return _none(str(error))
     except Exception as error:  # of an object that does not want to be looked at
-        return _none(f"something that cannot be looked at ({type(error).__name__}: {error})")
+        return _none(f"something that cannot be looked at ({told(error)})")
     return Fingerprint(digest.hexdigest())
 
 
 def _none(what: str) -> Fingerprint:
     return Fingerprint(
         None,
-        f"the function holds or reaches {what}, which cannot be compared between runs; give it a `version`",
+        f"the function holds or reaches {one_line(what)}, which cannot be compared between runs; give it a"
+        " `version`",
     )
 
 

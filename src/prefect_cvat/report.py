@@ -7,6 +7,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from prefect_cvat.bounded_text import MOST_CHARACTERS, one_line
 from prefect_cvat.counted import counted
 from prefect_cvat.provenance import Provenance
 from prefect_cvat.review import FrameReview
@@ -212,7 +213,7 @@ class RunReport(BaseModel):
             lines.append(f"issues: {self.issues_opened} opened{there}")
         if self.issues_failed:
             lines.append(f"issues that were not opened: {self.issues_failed}")
-        return lines
+        return [one_line(line, MOST_CHARACTERS) for line in lines]
 
 
 def score_bin(score: float) -> int:

@@ -115,7 +115,7 @@ def test_a_function_has_another_version_when_its_helper_was_edited(helped):
     first = version_in_a_process_of_its_own(helped)
     assert version_in_a_process_of_its_own(helped) == first
     assert len(first) == 1
-    (helped / "helped_by.py").write_text("def find(image): return None or []\n")
+    (helped / "helped_by.py").write_text("def find(image): return list()\n")
     assert version_in_a_process_of_its_own(helped) != first
 
 
