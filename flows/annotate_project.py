@@ -11,6 +11,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from pydantic import Field
 
+from prefect_cvat.bounded_text import one_line
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.exceptions import RunsFailedError
 from prefect_cvat.existing import Existing, ExistingSource
@@ -32,6 +33,7 @@ from prefect_cvat.flows.run_tags import completed_jobs, look_up_version, run_key
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.shards import make_shards
 from prefect_cvat.task_search import FoundTask, TaskSelection, check_scope, find_tasks
+from prefect_cvat.tasks.policy import bounded_errors
 
 __all__ = ["annotate_project"]
 
@@ -46,6 +48,7 @@ def _name_run() -> str:
 
 
 @flow(name="annotate project", flow_run_name=_name_run, persist_result=False, retries=0)
+@bounded_errors
 def annotate_project(
     credentials: CvatCredentials,
     project_id: Annotated[int, Field(ge=1)] | None = None,
@@ -151,7 +154,7 @@ def annotate_project(
                     report.completed.append(run.name)
                 else:
                     # its first line; the run itself shows all of it
-                    why = (run.state.message or str(run.state.name)).partition("\n")[0]
+                    why = one_line((run.state.message or str(run.state.name)).partition("\n")[0])
                     report.failed[run.name] = why
     finally:  # also when it is cancelled: what is done is done
         publish_project_report(report)

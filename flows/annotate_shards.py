@@ -45,6 +45,7 @@ from prefect_cvat.run_record import RecordHeader, RunRecord
 from prefect_cvat.settings import Settings
 from prefect_cvat.shards import make_shards, merge_reports
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
+from prefect_cvat.tasks.policy import bounded_errors
 from prefect_cvat.tasks.shard import Shard, annotate_shard
 
 __all__ = ["annotate_shards", "shard_task_runner"]
@@ -80,6 +81,7 @@ def shard_task_runner(address: str | None) -> TaskRunner[Any]:
     persist_result=False,
     retries=0,
 )
+@bounded_errors
 def annotate_shards(
     task_id: TaskId,
     credentials: CvatCredentials,

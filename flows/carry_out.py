@@ -12,6 +12,7 @@ from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
 from prefect_cvat.auto_annotation.loading import find_function
+from prefect_cvat.bounded_text import bounded
 from prefect_cvat.client import Client
 from prefect_cvat.counted import counted
 from prefect_cvat.credentials import CvatCredentials
@@ -78,7 +79,6 @@ def carry_out(
             publish_report(report, pictures=draw_frames(client, run.plan))
     for line in report.lines():
         logger.info(line)
-    logger.info("report %s", report.model_dump_json())
     return report
 
 
@@ -102,7 +102,7 @@ class _KeyedProgress(ArtifactProgress):
 def tell_what_is_there(report: RunReport, error: BaseException) -> None:
     """Say in the log and in an artifact how a run ended that did not complete, and what it has left."""
     outcome: Outcome = "failed"
-    why = str(error)
+    why = bounded(str(error))
     if not isinstance(error, Exception):
         is_cancelled = _is_being_cancelled()
         outcome = "cancelled" if is_cancelled else "failed"

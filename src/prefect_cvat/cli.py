@@ -149,7 +149,8 @@ def preview(
     ] = False,
     device: Device = None,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="Where to write the page.")
+        Path,
+        typer.Option("--output", "-o", metavar="FILE", resolve_path=True, help="Where to write the page."),
     ] = Path("preview.html"),
 ) -> None:
     """Run a function on images and draw what it finds. Nothing on a server is touched.

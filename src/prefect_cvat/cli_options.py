@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from prefect_cvat.auto_annotation import loading
+from prefect_cvat.cli_output import keep_stdout_for_json
 from prefect_cvat.client import Client
 from prefect_cvat.existing import Existing, ExistingSource
 from prefect_cvat.plan import Selection
@@ -79,7 +80,10 @@ Device = Annotated[str | None, typer.Option(help="Where to run the model: auto, 
 
 ReportFile = Annotated[
     Path | None,
-    typer.Option("--report", metavar="FILE", help="Write the report as JSON to this file."),
+    # resolved before a function is called: it may go to another folder
+    typer.Option(
+        "--report", metavar="FILE", resolve_path=True, help="Write the report as JSON to this file."
+    ),
 ]
 AllowUnmatchedLabels = Annotated[
     bool, typer.Option("--allow-unmatched-labels", help="Drop what the task has no label for.")
@@ -138,7 +142,9 @@ OpenIssues = Annotated[
 ]
 TaskId = Annotated[int, typer.Argument(help="Number of the task.")]
 UseCache = Annotated[bool, typer.Option("--cache/--no-cache", help="Keep detections between runs.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", callback=keep_stdout_for_json, help="Print the report as JSON.")
+]
 
 
 ScoreAttribute = Annotated[

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from rich.console import Console
 from tqdm import tqdm
 
 from prefect_cvat.annotate_run import AnnotateRun
+from prefect_cvat.bounded_text import MOST_CHARACTERS, one_line
 from prefect_cvat.exceptions import IncompleteRunError
 from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.preview import plan_lines, trial_lines
@@ -24,6 +26,7 @@ from prefect_cvat.run import Run
 
 __all__ = [
     "carry_out",
+    "keep_stdout_for_json",
     "print_lines",
     "print_plan",
     "print_report",
@@ -87,10 +90,32 @@ def print_report(report: RunReport, file: Path | None, as_json: bool) -> None:
 def print_lines(lines: Iterable[str], report: BaseModel, as_json: bool) -> None:
     """Print the lines of a report, or all of it as JSON."""
     if as_json:
-        typer.echo(report.model_dump_json(indent=2))
+        stdout.file.write(report.model_dump_json(indent=2) + "\n")
     else:
         for line in lines:
-            stdout.print(line, markup=False)
+            stdout.print(one_line(line, MOST_CHARACTERS), markup=False)
+
+
+def keep_stdout_for_json(context: typer.Context, is_wanted: bool) -> bool:
+    """For `--json`: until the command ends, what a function or a library prints goes to stderr."""
+    if is_wanted:
+        context.with_resource(_stdout_apart())
+    return is_wanted
+
+
+@contextmanager
+def _stdout_apart() -> Iterator[None]:
+    sys.stdout.flush()
+    with os.fdopen(os.dup(1), "w", encoding="utf-8") as real:
+        os.dup2(2, 1)  # also for what is no Python
+        try:
+            with redirect_stdout(sys.stderr):
+                stdout.file = real
+                yield
+        finally:
+            real.flush()
+            os.dup2(real.fileno(), 1)
+            stdout.file = sys.stdout
 
 
 def spec_lines(spec: Any) -> list[str]:

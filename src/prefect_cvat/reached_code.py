@@ -50,13 +50,13 @@ _FRAMEWORKS = {
 } | {
     name: (name.replace("_", "-"),)
     for line in (
-        "accelerate albumentations attrs av certifi charset_normalizer click cupy decord detectron2 diffusers",
-        "easyocr einops filelock flax fsspec fvcore h5py httpx idna imageio imgaug iopath jax jaxlib joblib",
-        "keras kornia lightning llvmlite matplotlib mediapipe mmcv mmdet mmengine mmpose mmseg networkx numba",
-        "numpy omegaconf onnx openvino packaging paddle pandas polars prefect pyarrow pycocotools pydantic",
-        "pytorch_lightning requests rich safetensors sahi scipy shapely supervision sympy tensorrt tifffile",
-        "timm tokenizers torch torchaudio torchmetrics torchvision tqdm trackers transformers typer",
-        "ultralytics urllib3",
+        "accelerate albumentations attrs av certifi charset_normalizer click cupy decord detectron2",
+        "diffusers easyocr einops filelock flax fsspec fvcore h5py httpx idna imageio imgaug iopath",
+        "jax jaxlib joblib keras kornia lightning llvmlite matplotlib mediapipe mmcv mmdet mmengine",
+        "mmpose mmseg networkx numba numpy omegaconf onnx openvino packaging paddle pandas polars",
+        "prefect pyarrow pycocotools pydantic pytorch_lightning requests rich safetensors sahi",
+        "scipy shapely supervision sympy tensorrt tifffile timm tokenizers torch torchaudio",
+        "torchmetrics torchvision tqdm trackers transformers typer ultralytics urllib3",
     )
     for name in line.split()
 }
