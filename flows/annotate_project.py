@@ -33,7 +33,6 @@ from prefect_cvat.flows.run_tags import completed_jobs, look_up_version, run_key
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.shards import make_shards
 from prefect_cvat.task_search import FoundTask, TaskSelection, check_scope, find_tasks
-from prefect_cvat.tasks.policy import bounded_errors
 
 __all__ = ["annotate_project"]
 
@@ -48,7 +47,6 @@ def _name_run() -> str:
 
 
 @flow(name="annotate project", flow_run_name=_name_run, persist_result=False, retries=0)
-@bounded_errors
 def annotate_project(
     credentials: CvatCredentials,
     project_id: Annotated[int, Field(ge=1)] | None = None,

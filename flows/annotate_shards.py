@@ -81,7 +81,6 @@ def shard_task_runner(address: str | None) -> TaskRunner[Any]:
     persist_result=False,
     retries=0,
 )
-@bounded_errors
 def annotate_shards(
     task_id: TaskId,
     credentials: CvatCredentials,
@@ -176,6 +175,7 @@ def _options_of_shard(options: Options, jobs: tuple[int, ...]) -> Options:
     )
 
 
+@bounded_errors
 def _carry_out(
     shards: Sequence[Shard], whole: RunReport, client: Client, plan: Plan, options: Options
 ) -> RunReport:

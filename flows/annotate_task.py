@@ -22,13 +22,11 @@ from prefect_cvat.flows.parameters import (
 )
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.report import RunReport
-from prefect_cvat.tasks.policy import bounded_errors
 
 __all__ = ["annotate_task"]
 
 
 @flow(name="annotate task", flow_run_name=name_run, persist_result=False, retries=0)
-@bounded_errors
 def annotate_task(
     task_id: TaskId,
     credentials: CvatCredentials,

@@ -26,11 +26,13 @@ from prefect_cvat.run import Run
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
 from prefect_cvat.tasks.devices import loaded_function
 from prefect_cvat.tasks.limits import server_slot, task_slots
+from prefect_cvat.tasks.policy import bounded_errors
 from prefect_cvat.tasks.submitter import PrefectSubmitter
 
 __all__ = ["carry_out", "tell_what_is_there"]
 
 
+@bounded_errors
 def carry_out(
     credentials: CvatCredentials,
     task_id: int,

@@ -36,7 +36,6 @@ from prefect_cvat.report_markdown import escape
 from prefect_cvat.tasks.artifacts import ArtifactProgress, data_uri, only_warned
 from prefect_cvat.tasks.devices import loaded_function
 from prefect_cvat.tasks.limits import server_slot
-from prefect_cvat.tasks.policy import bounded_errors
 
 __all__ = ["evaluate_task"]
 
@@ -57,7 +56,6 @@ def name_run() -> str:
 
 
 @flow(name="evaluate task", flow_run_name=name_run, persist_result=False, retries=0)
-@bounded_errors
 def evaluate_task(
     task_id: TaskId,
     credentials: CvatCredentials,

@@ -21,7 +21,6 @@ from prefect_cvat.exceptions import InvalidResponseError
 from prefect_cvat.task_search import check_project_is_visible, check_scope
 from prefect_cvat.tasks.emit import emit_events
 from prefect_cvat.tasks.events import TaskState, server_slug, slug, task_ready
-from prefect_cvat.tasks.policy import bounded_errors
 
 __all__ = ["find_new_tasks"]
 
@@ -35,7 +34,6 @@ PAGE_SIZE = 100
 
 
 @flow(name="find new tasks", flow_run_name="find new tasks", persist_result=False)
-@bounded_errors
 def find_new_tasks(
     credentials: CvatCredentials,
     project_id: Annotated[int, Field(ge=1)] | None = None,

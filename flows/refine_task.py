@@ -21,7 +21,6 @@ from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.models import SourceEnum
 from prefect_cvat.refine_run import RefineOptions, RefineRun
 from prefect_cvat.report import RunReport
-from prefect_cvat.tasks.policy import bounded_errors
 
 __all__ = ["refine_task"]
 
@@ -29,7 +28,6 @@ INTERACTION_FUNCTION = "grabcut_interaction"
 
 
 @flow(name="refine task", flow_run_name=name_run, persist_result=False, retries=0)
-@bounded_errors
 def refine_task(
     task_id: TaskId,
     credentials: CvatCredentials,

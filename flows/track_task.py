@@ -22,14 +22,12 @@ from prefect_cvat.flows.parameters import (
 from prefect_cvat.follow_run import FollowOptions
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.report import RunReport
-from prefect_cvat.tasks.policy import bounded_errors
 from prefect_cvat.track_options import TrackOptions
 
 __all__ = ["track_task"]
 
 
 @flow(name="track task", flow_run_name=name_run, persist_result=False, retries=0)
-@bounded_errors
 def track_task(
     task_id: TaskId,
     credentials: CvatCredentials,

@@ -17,6 +17,7 @@ import re
 import sys
 import threading
 import types
+import typing
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from enum import Enum
@@ -29,6 +30,7 @@ from prefect_cvat.reached_code import ReachedCode, UntellableError, code_parts, 
 
 __all__ = ["Fingerprint", "fingerprint", "take_fingerprint"]
 
+_TYPE_HINTS = (types.UnionType, types.GenericAlias, typing.TypeVar, typing.ParamSpec, typing.NewType)
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, re.Pattern, pathlib.PurePath, type(...))
 _DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)
 _IGNORED = (logging.Logger, type(threading.Lock()), type(threading.RLock()), threading.local)
@@ -140,6 +142,8 @@ class _Walk:
             case Mapping():
                 _feed(self._digest, f"{len(value)} pairs")
                 self._visit_all(*(item for pair in _pairs_of(value) for item in pair))
+            case _ if isinstance(value, _TYPE_HINTS) or type(value).__module__ == "typing":
+                _feed(self._digest, repr(value))
             case set() | frozenset():
                 self._visit_set(value)
             case list() | tuple():
