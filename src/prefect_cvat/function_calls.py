@@ -195,14 +195,14 @@ def where_raised(error: BaseException) -> str:
 
 def place_of(thing: object) -> str:
     """The file and the line in which a function, a method or a class stands, as far as that is known."""
-    thing = inspect.unwrap(thing) if callable(thing) else thing  # type: ignore[arg-type]
+    thing = inspect.unwrap(thing) if callable(thing) else thing
     if not inspect.isroutine(thing) and not isinstance(thing, type) and not inspect.ismodule(thing):
         thing = type(thing)
     try:
-        file = inspect.getsourcefile(thing)  # type: ignore[arg-type]
+        file = inspect.getsourcefile(thing)
         if inspect.ismodule(thing):
             return str(file)
-        return f"{file}, line {inspect.getsourcelines(thing)[1]}"  # type: ignore[arg-type]
+        return f"{file}, line {inspect.getsourcelines(thing)[1]}"
     except (OSError, TypeError):
         module = getattr(thing, "__module__", None)
         return f"module {module}" if module else ""

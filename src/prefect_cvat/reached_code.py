@@ -15,7 +15,7 @@ import types
 import weakref
 from collections.abc import Iterator
 from functools import cache
-from importlib.machinery import BuiltinImporter, FrozenImporter, ModuleSpec, PathFinder, SourceFileLoader
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -129,17 +129,17 @@ class ReachedCode:
     def _content(self, name: str, spec: ModuleSpec) -> tuple[str, tuple[str, ...]]:
         """A digest of a module's code, and what it imports."""
         module = sys.modules.get(name)
-        is_loaded = module is not None and getattr(module, "__spec__", None) is spec
+        if getattr(module, "__spec__", None) is not spec:
+            module = None
         # once it is loaded, a change of its file changes nothing in this process
-        if is_loaded and module in _EXAMINED:
+        if module is not None and module in _EXAMINED:
             return _EXAMINED[module]
         size = _size(spec)
         self._bytes_left -= size
         if self._bytes_left < 0:
             raise UntellableError(f"more code than can be looked through (at module {name})")
         found = _examine(name, spec)
-        if is_loaded:
-            assert module is not None
+        if module is not None:
             _EXAMINED[module] = found
         return found
 
@@ -247,7 +247,8 @@ def _find(name: str) -> ModuleSpec | None:
 def _ask_finders(name: str) -> ModuleSpec | None:
     for finder in sys.meta_path:
         find_spec = getattr(finder, "find_spec", None)
-        if find_spec is not None and (spec := find_spec(name, None)) is not None:
+        spec: ModuleSpec | None = None if find_spec is None else find_spec(name, None)
+        if spec is not None:
             return spec
     return None
 
@@ -258,7 +259,7 @@ def _known_by_version(name: str, spec: ModuleSpec | None) -> str | None:
         return _PYTHON if name.partition(".")[0] in sys.stdlib_module_names else None
     if name.partition(".")[0] == "prefect_cvat":  # also where it is installed for development
         return _version_of("prefect_cvat")
-    if spec.loader in (BuiltinImporter, FrozenImporter) or spec.origin in ("built-in", "frozen"):
+    if spec.origin in ("built-in", "frozen"):
         return _PYTHON
     where = spec.origin or next(iter(spec.submodule_search_locations or ()), None)
     if not is_installed(where):
