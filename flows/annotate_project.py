@@ -11,6 +11,7 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from pydantic import Field
 
+from prefect_cvat.bounded_text import one_line
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.exceptions import RunsFailedError
 from prefect_cvat.existing import Existing, ExistingSource
@@ -118,7 +119,8 @@ def annotate_project(
         "labels": labels,
         "settings": settings,
     }
-    version = look_up_version(chosen)
+    report = ProjectReport()
+    version = look_up_version(chosen, tell=report.always_anew.append)
     options = make_options(
         chosen,
         FrameSelection(),
@@ -133,7 +135,6 @@ def annotate_project(
         media = info.meta.chunks_updated_date
         return run_key(credentials.url, info.task.id, media, version, "annotate", options)
 
-    report = ProjectReport()
     logger = get_run_logger()
     try:
         with credentials.get_client() as client:
@@ -152,7 +153,7 @@ def annotate_project(
                     report.completed.append(run.name)
                 else:
                     # its first line; the run itself shows all of it
-                    why = (run.state.message or str(run.state.name)).partition("\n")[0]
+                    why = one_line((run.state.message or str(run.state.name)).partition("\n")[0])
                     report.failed[run.name] = why
     finally:  # also when it is cancelled: what is done is done
         publish_project_report(report)

@@ -45,6 +45,7 @@ from prefect_cvat.run_record import RecordHeader, RunRecord
 from prefect_cvat.settings import Settings
 from prefect_cvat.shards import make_shards, merge_reports
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
+from prefect_cvat.tasks.policy import bounded_errors
 from prefect_cvat.tasks.shard import Shard, annotate_shard
 
 __all__ = ["annotate_shards", "shard_task_runner"]
@@ -175,6 +176,7 @@ def _options_of_shard(options: Options, jobs: tuple[int, ...]) -> Options:
     )
 
 
+@bounded_errors
 def _carry_out(
     shards: Sequence[Shard], whole: RunReport, client: Client, plan: Plan, options: Options
 ) -> RunReport:

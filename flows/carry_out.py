@@ -12,6 +12,7 @@ from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
 from prefect_cvat.auto_annotation.loading import find_function
+from prefect_cvat.bounded_text import bounded
 from prefect_cvat.client import Client
 from prefect_cvat.counted import counted
 from prefect_cvat.credentials import CvatCredentials
@@ -26,11 +27,13 @@ from prefect_cvat.run import Run
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
 from prefect_cvat.tasks.devices import loaded_function
 from prefect_cvat.tasks.limits import server_slot, task_slots
+from prefect_cvat.tasks.policy import bounded_errors
 from prefect_cvat.tasks.submitter import PrefectSubmitter
 
 __all__ = ["carry_out", "tell_what_is_there"]
 
 
+@bounded_errors
 def carry_out(
     credentials: CvatCredentials,
     task_id: int,
@@ -81,7 +84,6 @@ def carry_out(
             publish_report(report, pictures=draw_frames(client, run.plan))
     for line in report.lines():
         logger.info(line)
-    logger.info("report %s", report.model_dump_json())
     return report
 
 
@@ -105,7 +107,7 @@ class _KeyedProgress(ArtifactProgress):
 def tell_what_is_there(report: RunReport, error: BaseException) -> None:
     """Say in the log and in an artifact how a run ended that did not complete, and what it has left."""
     outcome: Outcome = "failed"
-    why = str(error)
+    why = bounded(str(error))
     if not isinstance(error, Exception):
         is_cancelled = _is_being_cancelled()
         outcome = "cancelled" if is_cancelled else "failed"

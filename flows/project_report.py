@@ -17,12 +17,14 @@ class ProjectReport(BaseModel):
         failed: What the others were about, with the message of their state.
         done_before: What a run had annotated already.
         not_annotatable: Why tasks could not be annotated.
+        always_anew: Why it is not known what runs before have annotated, if so.
     """
 
     completed: list[str] = Field(default_factory=list)
     failed: dict[str, str] = Field(default_factory=dict)
     done_before: list[str] = Field(default_factory=list)
     not_annotatable: list[str] = Field(default_factory=list)
+    always_anew: list[str] = Field(default_factory=list)
 
     def lines(self) -> list[str]:
         """The report as plain lines, for a log."""
@@ -31,6 +33,7 @@ class ProjectReport(BaseModel):
             f" {len(self.done_before)} were not needed, as it was done before",
             *(f"{name} did not complete: {why}" for name, why in self.failed.items()),
             *(f"left out: {why}" for why in self.not_annotatable),
+            *(f"what was done before is not known: {why}" for why in self.always_anew),
         ]
 
 
@@ -41,6 +44,7 @@ def publish_project_report(report: ProjectReport) -> None:
         *({"what": name, "outcome": "completed", "why": ""} for name in report.completed),
         *({"what": name, "outcome": "done before", "why": ""} for name in report.done_before),
         *({"what": "", "outcome": "left out", "why": why} for why in report.not_annotatable),
+        *({"what": "", "outcome": "done before not known", "why": why} for why in report.always_anew),
     ]
     project = flow_run.parameters.get("project_id")
     create_table_artifact(

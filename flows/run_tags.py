@@ -8,9 +8,9 @@ annotated twice for nothing.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
-from collections.abc import Collection, Iterable
+import uuid
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from prefect.client.orchestration import SyncPrefectClient, get_client
@@ -27,9 +27,10 @@ from pydantic_core import to_jsonable_python
 
 from prefect_cvat.auto_annotation.loading import find_function, takes_parameter
 from prefect_cvat.existing import ExistingSource
-from prefect_cvat.fingerprint import fingerprint
 from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.function_calls import read_attribute
 from prefect_cvat.options import Options
+from prefect_cvat.reached_code import ReachedCode, UntellableError
 from prefect_cvat.server_url import server_identity
 from prefect_cvat.tasks.devices import loaded_function
 
@@ -50,25 +51,42 @@ def task_tag(url: str, task_id: int) -> str:
     return f"{server_identity(url)}/tasks/{task_id}"
 
 
-def function_version(function: CvatFunction, loaded: Any) -> str:
+def function_version(function: CvatFunction, loaded: Any, tell: Callable[[str], object] | None = None) -> str:
     """A digest of a function and of how it is used; it changes when the function may find something else.
 
     It is the same on all machines, before and after the function was used. A function is taken at the word
-    of its `version`; of any other the code counts, and not what it holds.
+    of its `version`; of any other the code counts, and not what it holds. Where it cannot be told what the
+    code does, it is another one each time, so that nothing is taken to be done, and `tell` is told why.
     """
-    version = getattr(loaded, "version", None)
+    version: object = read_attribute(loaded, "version")
     if not isinstance(version, str | int):
-        module = importlib.import_module(find_function(function.function))
-        version = fingerprint(module) or function.function
+        try:
+            version = _code_of(function)
+        except UntellableError as error:
+            version = str(uuid.uuid4())
+            if tell is not None:
+                tell(
+                    f"function {function.function} has no `version`, and reaches {error}, which cannot be"
+                    " compared between runs"
+                )
     settings = function.model_dump(include=set(CvatFunction.model_fields) - {"device"})
     return _digest([version, settings])
 
 
-def look_up_version(function: CvatFunction) -> str:
-    """The version of a function that is not loaded yet; for that it is, where no device is waited for."""
+def look_up_version(function: CvatFunction, tell: Callable[[str], object] | None = None) -> str:
+    """The `function_version` of a function that is not loaded yet.
+
+    For that it is loaded, where no device is waited for.
+    """
     device = "cpu" if takes_parameter(function.function, "device") else None
     with loaded_function(function.model_copy(update={"device": device})) as loaded:
-        return function_version(function, loaded)
+        return function_version(function, loaded, tell)
+
+
+def _code_of(function: CvatFunction) -> list[str]:
+    reached = ReachedCode()
+    reached.add(find_function(function.function))
+    return reached.lines()
 
 
 def run_key(url: str, task_id: int, media: object, version: str, kind: object, options: Options) -> str:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from prefect_cvat.auto_annotation import DetectionAnnotation, DetectionFunctionContext, DetectionFunctionSpec
 from prefect_cvat.auto_annotation.functions._inference import Batches, choose_device
+from prefect_cvat.reached_code import ReachedCode, UntellableError
 
 __all__ = ["Item", "ModelFunction", "to_float32"]
 
@@ -82,6 +83,9 @@ class ModelFunction(abc.ABC):
         """A digest of all that decides what is found on an image: weights, settings, code.
 
         Not of the device: what one machine has found and kept, or has finished, others need not do again.
+
+        Raises:
+            AttributeError: It cannot be told what code of a layer does.
         """
         described = [
             type(self).__qualname__,
@@ -91,10 +95,22 @@ class ModelFunction(abc.ABC):
         digest = hashlib.sha256("\n".join(described).encode())
         for name, module in self._loaded_model().named_modules():
             digest.update(f"{name} {type(module).__qualname__} {_settings_of(module)}\n".encode())
+        for line in self._code_of_layers():
+            digest.update(f"{line}\n".encode())
         for name, tensor in self._loaded_model().state_dict().items():
             digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
             digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
         return digest.hexdigest()[:16]
+
+    def _code_of_layers(self) -> list[str]:
+        """The code of layers that come with no library of models, such as those of the user's own model."""
+        reached = ReachedCode()
+        try:
+            for module in self._loaded_model().modules():
+                reached.add_own(type(module).__module__)
+        except UntellableError as error:
+            raise AttributeError(f"the model has a layer that reaches {error}") from error
+        return reached.lines()
 
     def _settings(self) -> Sequence[object]:
         """What else decides about the results."""

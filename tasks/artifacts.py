@@ -27,6 +27,7 @@ from prefect.context import SettingsContext, get_settings_context
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES
 
+from prefect_cvat.bounded_text import told
 from prefect_cvat.client import Client
 from prefect_cvat.drawing import Picture, draw_task_frames
 from prefect_cvat.exceptions import PrefectCvatError
@@ -179,7 +180,7 @@ def only_warned() -> Iterator[None]:
 
 def _brief(error: Exception) -> str:
     """An error of Prefect's server in one line, without what was sent to it."""
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:MOST_ERROR_LETTERS]}"
+    return told(error, MOST_ERROR_LETTERS)
 
 
 def data_uri(media_type: str, content: bytes) -> str:

@@ -12,6 +12,7 @@ from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 
 from prefect_cvat.auto_annotation.loading import parse_parameters, takes_parameter
 from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.function_calls import close_function, read_attribute
 from prefect_cvat.tasks.limits import device_limit, ensure_limit, is_refused, slots
 
 __all__ = ["device_slot", "loaded_function", "local_devices"]
@@ -36,8 +37,7 @@ def loaded_function(function: CvatFunction) -> Iterator[Any]:
         chosen = _device_of(loaded)  # by the function itself, where it cannot be told
         if device is None and chosen is not None and _is_accelerator(chosen):
             taken.enter_context(device_slot([chosen]))
-        if hasattr(loaded, "close"):
-            taken.callback(loaded.close)
+        taken.callback(close_function, loaded)
         yield loaded
 
 
@@ -92,7 +92,7 @@ def _wanted(function: CvatFunction) -> str | None:
 
 def _device_of(function: object) -> str | None:
     """The device that a function runs on, such as `cuda:0`; None if it does not say."""
-    device = getattr(function, "device", None)
+    device = read_attribute(function, "device")
     return None if device is None else _numbered(str(device))
 
 

@@ -4,12 +4,13 @@ from prefect import task
 
 from prefect_cvat.plan import Plan
 from prefect_cvat.run import Run
-from prefect_cvat.tasks.policy import NETWORK
+from prefect_cvat.tasks.policy import NETWORK, bounded_errors
 
 __all__ = ["plan_task"]
 
 
 @task(name="plan task", **NETWORK)
+@bounded_errors
 def plan_task(run: Run) -> Plan:
     """Ask the server about the task, and decide which frames to annotate."""
     return run.plan_task()

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any, TypedDict
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ParamSpec, TypedDict, TypeVar
 
 from prefect.cache_policies import NO_CACHE, CachePolicy
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task, exponential_backoff
 
-from prefect_cvat.exceptions import UnreachableError, is_transient
+from prefect_cvat.bounded_text import shortened
+from prefect_cvat.exceptions import PrefectCvatError, UnreachableError, is_transient
 
-__all__ = ["NETWORK", "PURE"]
+__all__ = ["NETWORK", "PURE", "bounded_errors"]
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 
 class _Policy(TypedDict, total=False):
@@ -45,3 +51,25 @@ NETWORK: _Policy = {
     "retry_condition_fn": _is_worth_a_retry,
 }
 """For stages that talk to the server; on top of the retries that single requests have."""
+
+
+def bounded_errors(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Let no error reach Prefect that says more than its states and logs should hold.
+
+    Prefect writes the message of an error into a state, and the traceback, with all errors that it came of,
+    into the log.
+    """
+
+    @wraps(function)
+    def bounded_function(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        try:
+            return function(*args, **kwargs)
+        except Exception as error:
+            if shortened(error) is error:
+                raise
+            if not isinstance(error, PrefectCvatError):
+                raise shortened(error) from None
+            cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+            raise error from (None if cause is None else shortened(cause))
+
+    return bounded_function

@@ -5,12 +5,13 @@ from prefect import task
 from prefect_cvat.plan import Batch
 from prefect_cvat.remap import Annotations
 from prefect_cvat.run import BatchDetections, Run
-from prefect_cvat.tasks.policy import PURE
+from prefect_cvat.tasks.policy import PURE, bounded_errors
 
 __all__ = ["remap_labels"]
 
 
 @task(name="remap labels", task_run_name="remap {batch}", **PURE)
+@bounded_errors
 def remap_labels(run: Run, batch: Batch, detections: BatchDetections) -> Annotations:
     """Put what was found into the labels of the task, cut at the edges of the image."""
     return run.remap_labels(batch, detections)

@@ -20,7 +20,7 @@ from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.report import RunReport
 from prefect_cvat.tasks.devices import loaded_function
 from prefect_cvat.tasks.limits import server_slot, task_slots
-from prefect_cvat.tasks.policy import NETWORK
+from prefect_cvat.tasks.policy import NETWORK, bounded_errors
 
 __all__ = ["Shard", "annotate_shard"]
 
@@ -50,6 +50,7 @@ class Shard:
 
 
 @task(name="annotate shard", task_run_name="annotate {shard}", **NETWORK)
+@bounded_errors
 def annotate_shard(shard: Shard) -> RunReport:
     """Fetch, detect and upload the frames of some jobs; only the report comes back.
 

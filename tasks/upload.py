@@ -5,18 +5,20 @@ from prefect import task
 from prefect_cvat.plan import Batch
 from prefect_cvat.remap import Annotations
 from prefect_cvat.run import Run
-from prefect_cvat.tasks.policy import NETWORK
+from prefect_cvat.tasks.policy import NETWORK, bounded_errors
 
 __all__ = ["finish_upload", "upload_batch"]
 
 
 @task(name="upload batch", task_run_name="upload {batch}", **NETWORK)
+@bounded_errors
 def upload_batch(run: Run, batch: Batch, annotations: Annotations, after: object = None) -> int:
     """Write the annotations of a batch to its jobs, each exactly once; return the number of frames."""
     return run.upload_batch(batch, annotations, after)
 
 
 @task(name="finish upload", **NETWORK)
+@bounded_errors
 def finish_upload(run: Run) -> None:
     """Read every job once more, and remove what is there twice or has been replaced."""
     run.finish_upload()

@@ -487,3 +487,47 @@ def test_the_help_shows_an_example_on_lines_of_its_own(command):
     done = run(command, "--help")
     assert re.search(r"^  Example:$", done.stdout, re.MULTILINE)
     assert r"\b" not in done.stdout
+
+
+HELPED = """
+import helper
+from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
+
+spec = DetectionFunctionSpec(labels=[label_spec("car", 1)])
+
+def detect(context, image):
+    return [rectangle(1, [0, 0, helper.size(), 9], score=0.5)]
+"""
+
+
+def test_an_edited_module_next_to_the_function_is_noticed(server, make_task, client, tmp_path):
+    task_id = make_task(2)
+    function, helper = tmp_path / "function.py", tmp_path / "helper.py"
+    function.write_text(HELPED)
+    helper.write_text("def size(): return 5\n")
+
+    def annotate(*options):
+        done = run(*server, "annotate", task_id, "--function-file", function, "--json", *options)
+        assert done.returncode == 0, done.stderr
+        [job] = client.jobs(task_id)
+        widths = {shape["points"][2] for shape in client.job_annotations(job.id).shapes}
+        return json.loads(done.stdout)["frames_from_cache"], widths
+
+    assert annotate() == (0, {5})
+    assert annotate() == (2, {5})
+    helper.write_text("def size(): return 5 + 6\n")
+    assert annotate("--existing", "replace_auto") == (0, {11})
+
+
+def test_a_function_of_which_nothing_can_be_kept_is_told_of(server, make_task, tmp_path):
+    task_id = make_task(1)
+    function = tmp_path / "function.py"
+    function.write_text(HELPED.replace("import helper", "").replace("helper.size()", 'eval("5")'))
+    for _ in range(2):
+        done = run(*server, "annotate", task_id, "--function-file", function)
+        assert done.returncode == 0, done.stderr
+        assert (
+            "not kept for later runs: the function holds or reaches code that is chosen only" in done.stdout
+        )
+        assert "(eval in function.py, line 7)" in done.stdout
+        assert "detected in an earlier run" not in done.stdout

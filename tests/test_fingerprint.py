@@ -121,3 +121,31 @@ def test_a_function_that_holds_a_client_has_none(sandbox):
 
         client.json("GET", "/api/server/about")  # opens a connection
         assert fingerprint(SimpleNamespace(spec=None, detect=detect)) is None
+
+
+OWN_MODEL = """
+import sys
+import torch
+sys.path.insert(0, sys.argv[1])
+from own_layer import Layer
+from prefect_cvat.auto_annotation.functions.torchvision_detection import create
+from prefect_cvat.fingerprint import fingerprint
+torch.manual_seed(0)
+print(fingerprint(create(model=torch.nn.Sequential(Layer(), torch.nn.Linear(2, 2)), label_map={1: "car"})))
+"""
+
+
+def test_the_code_of_a_model_of_ones_own_counts_in_a_built_in_function(tmp_path):
+    def told(size):
+        (tmp_path / "own_layer.py").write_text(
+            f"import torch\nclass Layer(torch.nn.Module):\n    def forward(self, images): return {size}\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", OWN_MODEL, str(tmp_path)], capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    first = told("5")
+    assert len(first.strip()) == 64
+    assert told("5") == first
+    assert told("images * 6") != first

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any, ClassVar
 
+from prefect_cvat.bounded_text import one_line
 from prefect_cvat.cache import DetectionCache, KeptDetections
 from prefect_cvat.client import Client
 from prefect_cvat.detection import Detector
-from prefect_cvat.fingerprint import fingerprint
+from prefect_cvat.fingerprint import take_fingerprint
 from prefect_cvat.function_output import FrameDetections
 from prefect_cvat.human_work import ExistingAnnotations
 from prefect_cvat.mapping import LabelMapping, build_mapping
@@ -70,7 +71,7 @@ class AnnotateRun(Run):
         """
         info = self.plan.info
         mapping = build_mapping(
-            self.detector.function.spec.labels,
+            self.detector.labels,
             info.labels,
             label_map=self.options.label_map,
             allow_unmatched_labels=self.options.allow_unmatched_labels,
@@ -105,10 +106,12 @@ class AnnotateRun(Run):
             ),
             keep_parts=self.keeps_parts,
         )
-        self.report.unmatched_labels = list(mapping.unmatched)
+        self.report.unmatched_labels = [one_line(label) for label in mapping.unmatched]
         self.provenance.labels = mapping.by_name()
-        digest = fingerprint(self.detector.function) if self.options.use_cache else None
-        if digest is not None:
+        if self.options.use_cache:
+            taken = take_fingerprint(self.detector.function)
+            self.report.not_kept = taken.why_none
+        if self.options.use_cache and taken.digest is not None:
             self._kept = KeptDetections(
                 DetectionCache(),
                 refresh=self.options.refresh_cache,
@@ -116,7 +119,7 @@ class AnnotateRun(Run):
                 task=self.task_id,
                 media=info.meta.chunks_updated_date,
                 quality=self.options.quality,
-                function=digest,
+                function=taken.digest,
                 conf_threshold=thresholds.asked,
                 conv_mask_to_poly=self.options.conv_mask_to_poly,
             )

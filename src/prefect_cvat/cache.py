@@ -51,7 +51,7 @@ class DetectionCache:
     """
 
     def __init__(self, folder: Path | None = None, *, size_limit: int = DEFAULT_SIZE_LIMIT) -> None:
-        self.folder = (folder or cache_folder()) / "detections"
+        self.folder = (folder or cache_folder()).absolute() / "detections"
         self.size_limit = size_limit
         self._written_since_pruning = size_limit
 

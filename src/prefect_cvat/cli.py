@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from prefect_cvat import preview as previewing
 from prefect_cvat.argument_names import arguments_as_options
 from prefect_cvat.auto_annotation import loading
+from prefect_cvat.bounded_text import bounded
 from prefect_cvat.cache import DetectionCache
 from prefect_cvat.cli_annotate import annotate
 from prefect_cvat.cli_evaluate import evaluate
@@ -175,7 +176,12 @@ def preview(
     output: Annotated[
         Path,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="Where to write the page.", callback=check_output_file
+            "--output",
+            "-o",
+            metavar="FILE",
+            resolve_path=True,
+            help="Where to write the page.",
+            callback=check_output_file,
         ),
     ] = Path("preview.html"),
 ) -> None:
@@ -300,12 +306,12 @@ def main() -> None:
 
 
 def _fail(error: Exception, code: int) -> None:
-    _say(f"error: {error}", error)
+    _say(f"error: {bounded(str(error))}", error)
     sys.exit(code)
 
 
 def _say(message: str, error: BaseException) -> None:
     """Say how a command ended, and what is noted about that."""
-    stderr.print(message, markup=False, style="red")
+    stderr.print(message, markup=False, emoji=False, style="red")
     for note in getattr(error, "__notes__", ()):
-        stderr.print(note, markup=False)
+        stderr.print(bounded(note), markup=False, emoji=False)

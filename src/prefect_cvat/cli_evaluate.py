@@ -34,7 +34,7 @@ from prefect_cvat.cli_options import (
     read_object,
     read_selection,
 )
-from prefect_cvat.cli_output import print_lines, progress_bar, stderr
+from prefect_cvat.cli_output import keep_stdout_for_json, print_lines, progress_bar, stderr
 from prefect_cvat.client import Client
 from prefect_cvat.client import Quality as ChunkQuality
 from prefect_cvat.evaluation import TaskEvaluation, evaluate_task
@@ -113,7 +113,9 @@ def evaluate(
         float | None,
         typer.Option(min=0, max=1, help="With --thresholds: the lowest that reach this precision instead."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", callback=keep_stdout_for_json, help="Print the figures as JSON.")
+    ] = False,
 ) -> None:
     """Hold what a function finds, or what runs have left, against what humans annotated. Nothing is written.
 

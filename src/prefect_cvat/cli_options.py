@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from prefect_cvat.auto_annotation import loading
+from prefect_cvat.cli_output import keep_stdout_for_json
 from prefect_cvat.client import Client
 from prefect_cvat.exceptions import StorageError
 from prefect_cvat.existing import Existing, ExistingSource
@@ -97,9 +98,11 @@ Device = Annotated[str | None, typer.Option(help="Where to run the model: auto, 
 
 ReportFile = Annotated[
     Path | None,
+    # resolved before a function is called: it may go to another folder
     typer.Option(
         "--report",
         metavar="FILE",
+        resolve_path=True,
         help="Write the report as JSON to this file.",
         callback=check_output_file,
     ),
@@ -161,7 +164,9 @@ OpenIssues = Annotated[
 ]
 TaskId = Annotated[int, typer.Argument(help="Number of the task.")]
 UseCache = Annotated[bool, typer.Option("--cache/--no-cache", help="Keep detections between runs.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the report as JSON.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", callback=keep_stdout_for_json, help="Print the report as JSON.")
+]
 
 
 ScoreAttribute = Annotated[

@@ -5,17 +5,20 @@ from __future__ import annotations
 import codecs
 import io
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import typer
 from pydantic import BaseModel
 from rich.console import Console
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from prefect_cvat.bounded_text import MOST_CHARACTERS, one_line
 from prefect_cvat.dry_run import dry_run
 from prefect_cvat.exceptions import IncompleteRunError
 from prefect_cvat.left_behind import undo_command, what_is_left
@@ -28,6 +31,7 @@ from prefect_cvat.run import Run
 __all__ = [
     "carry_out",
     "escape_what_cannot_be_shown",
+    "keep_stdout_for_json",
     "print_dry_run",
     "print_lines",
     "print_report",
@@ -91,10 +95,32 @@ def print_report(report: RunReport, file: Path | None, as_json: bool) -> None:
 def print_lines(lines: Iterable[str], report: BaseModel, as_json: bool) -> None:
     """Print the lines of a report, or all of it as JSON."""
     if as_json:
-        print(report.model_dump_json(indent=2))
+        stdout.file.write(report.model_dump_json(indent=2) + "\n")
     else:
         for line in lines:
-            stdout.print(line, markup=False)
+            stdout.print(one_line(line, MOST_CHARACTERS), markup=False)
+
+
+def keep_stdout_for_json(context: typer.Context, is_wanted: bool) -> bool:
+    """For `--json`: until the command ends, what a function or a library prints goes to stderr."""
+    if is_wanted:
+        context.with_resource(_stdout_apart())
+    return is_wanted
+
+
+@contextmanager
+def _stdout_apart() -> Iterator[None]:
+    sys.stdout.flush()
+    with os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors) as real:
+        os.dup2(2, 1)  # also for what is no Python
+        try:
+            with redirect_stdout(sys.stderr):
+                stdout.file = real
+                yield
+        finally:
+            real.flush()
+            os.dup2(real.fileno(), 1)
+            stdout.file = sys.stdout
 
 
 def escape_what_cannot_be_shown() -> None:

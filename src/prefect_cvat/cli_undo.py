@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from prefect_cvat.cli_output import print_lines, stdout
+from prefect_cvat.cli_output import keep_stdout_for_json, print_lines, stdout
 from prefect_cvat.recorded_run import recorded_runs
 from prefect_cvat.undo import undo_run
 
@@ -27,7 +27,9 @@ def undo(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", callback=keep_stdout_for_json, help="Print what was done as JSON.")
+    ] = False,
 ) -> None:
     """Remove what a run has added, but for what somebody has changed since.
 

@@ -12,6 +12,7 @@ from prefect_cvat.argument_names import argument
 from prefect_cvat.auto_annotation.interface import DetectionFunctionContext
 from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import BadFunctionError, PrefectCvatError
+from prefect_cvat.function_calls import as_list, call_function, place_of, read_attribute, read_labels
 from prefect_cvat.function_output import FrameDetections, OutputChecker
 from prefect_cvat.media import Frame
 from prefect_cvat.zip_chunk import decode
@@ -20,6 +21,8 @@ __all__ = ["DetectionContext", "Detector"]
 
 IMAGES_PER_CALL = 8
 """How many images `detect_batch` gets at once, unless the function has a `batch_size` of its own."""
+
+_EXPECTED = "a sequence of tags and shapes"
 
 PIXELS_PER_CALL = 64_000_000
 """How many pixels it gets at once at the most: about 200 MB of RGB."""
@@ -62,6 +65,12 @@ class Detector:
         conv_mask_to_poly: Whether masks must come as polygons.
         on_frame_error: `fail` ends the run when the function fails on a frame or a frame cannot be
             read; `skip` leaves that frame without annotations and reports it.
+
+    Attributes:
+        labels: The labels of the function's spec.
+
+    Raises:
+        BadFunctionError: It is not a detection function.
     """
 
     def __init__(
@@ -76,21 +85,17 @@ class Detector:
             raise ValueError(
                 f"{argument('conf_threshold')} must be None or a number between 0 and 1, not {conf_threshold}"
             )
-        labels = getattr(getattr(function, "spec", None), "labels", None)
-        if labels is None:
-            raise BadFunctionError(
-                f"{type(function).__name__!r} is not a detection function: its spec is"
-                f" {type(getattr(function, 'spec', None)).__name__!r} (expected 'DetectionFunctionSpec')"
-            )
+        self.labels = read_labels(function)
         if not (hasattr(function, "detect") or hasattr(function, "detect_batch")):
             raise BadFunctionError(
                 f"{type(function).__name__!r} is not a detection function: it has no 'detect'"
+                f" ({place_of(function)})"
             )
         self.function = function
         self.conf_threshold = conf_threshold
         self.conv_mask_to_poly = conv_mask_to_poly
         self.on_frame_error = on_frame_error
-        self._checker = OutputChecker(labels, conv_mask_to_poly=conv_mask_to_poly)
+        self._checker = OutputChecker(self.labels, conv_mask_to_poly=conv_mask_to_poly)
         self._reads_pixels = False
 
     def detect(self, opened: Iterable[tuple[Frame, PIL.Image.Image]]) -> Iterator[FrameDetections]:
@@ -107,7 +112,13 @@ class Detector:
     def _images_per_call(self) -> int:
         if not hasattr(self.function, "detect_batch"):
             return 1
-        return max(1, int(getattr(self.function, "batch_size", IMAGES_PER_CALL)))
+        wanted = read_attribute(self.function, "batch_size")
+        if wanted is not None and not isinstance(wanted, int):
+            raise BadFunctionError(
+                f"the batch_size of {type(self.function).__name__!r} is of type {type(wanted).__name__!r}"
+                f" (expected 'int') ({place_of(self.function)})"
+            )
+        return max(1, IMAGES_PER_CALL if wanted is None else wanted)
 
     def _decoded_ahead(
         self, opened: Iterable[tuple[Frame, PIL.Image.Image]]
@@ -169,22 +180,29 @@ class Detector:
         ]
         images = [image for _, image in group]
         frames = ", ".join(str(frame) for frame, _ in group)
-        try:
-            if not hasattr(self.function, "detect_batch"):
-                return [self.function.detect(contexts[0], images[0])]
-            outputs = self.function.detect_batch(contexts, images)
-        except BadFunctionError as error:
-            raise BadFunctionError(f"{frames}: {error}") from error
-        except Exception as error:
+
+        def check_images() -> None:
             for frame, image in group:  # is it the function, or is it the image?
                 decode(image, frame)
-            raise BadFunctionError(f"function failed on {frames}: {type(error).__name__}: {error}") from error
+
+        def call() -> list[list[Any]]:
+            if not hasattr(self.function, "detect_batch"):
+                return [as_list(self.function.detect(contexts[0], images[0]), _EXPECTED)]
+            return [
+                as_list(output, _EXPECTED)
+                for output in as_list(
+                    self.function.detect_batch(contexts, images), "a sequence of results for each image"
+                )
+            ]
+
+        method = getattr(self.function, "detect_batch", None) or self.function.detect
+        outputs = call_function(call, method, frames, f"function failed on {frames}", check_images)
         if len(outputs) != len(group):
             raise BadFunctionError(
                 f"detect_batch returned results for {counted(len(outputs), 'image')}"
                 f" where {len(group)} were given"
             )
-        return list(outputs)
+        return outputs
 
     def _check(self, frame: Frame, output: object) -> FrameDetections:
         try:

@@ -11,6 +11,7 @@ from typing import Any
 
 import requests
 
+from prefect_cvat.bounded_text import one_line
 from prefect_cvat.exceptions import (
     ApiError,
     AuthenticationError,
@@ -22,6 +23,9 @@ from prefect_cvat.exceptions import (
 )
 
 __all__ = ["api_error"]
+
+MOST_OF_A_BODY = 600
+"""How much of what a server says is told."""
 
 _ERROR_CLASSES: dict[int, type[ApiError]] = {
     401: AuthenticationError,
@@ -65,10 +69,10 @@ def _error_detail(response: requests.Response) -> str:
         body = json.loads(text)
     except ValueError:
         if "<" not in text[:100]:
-            return _shorten(text)
+            return one_line(text, MOST_OF_A_BODY)
         title = text.partition("<title>")[2].partition("</title>")[0].strip()
         return f"{title} (a page, not CVAT's API: a proxy or a wrong path)" if title else "a page of HTML"
-    return _shorten("; ".join(_flatten(body)))
+    return one_line("; ".join(_flatten(body)), MOST_OF_A_BODY)
 
 
 def _flatten(body: Any, where: str = "") -> list[str]:
@@ -93,8 +97,3 @@ def _flatten(body: Any, where: str = "") -> list[str]:
 
 def _join(where: str, key: str) -> str:
     return f"{where}.{key}" if where else key
-
-
-def _shorten(text: str, limit: int = 600) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= limit else line[: limit - 4] + " ..."

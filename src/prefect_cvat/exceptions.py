@@ -41,6 +41,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from prefect_cvat.bounded_text import bounded
+
 if TYPE_CHECKING:
     from prefect_cvat.report import RunReport
 
@@ -82,7 +84,10 @@ __all__ = [
 
 
 class PrefectCvatError(Exception):
-    """The root of all errors that this package raises on purpose."""
+    """The root of all errors that this package raises on purpose. What it says is of bounded length."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*(bounded(arg) if isinstance(arg, str) else arg for arg in args))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # as they come back from other machines: some take more than the message when they are made

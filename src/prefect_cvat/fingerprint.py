@@ -1,8 +1,9 @@
 """A digest of what a function is: its code, its parameters, its weights.
 
 Detections are kept between runs under this digest. A function that tells its `version` is taken at its
-word. Of any other one the code and the state are looked through; where they hold something that cannot
-be looked through (a session of another runtime, say), there is no digest, and nothing is kept.
+word. Of any other one the code and the state are looked through, and so is all other code that it reaches
+(`reached_code.py`). Where that cannot be done (a session of another runtime, say), there is no digest, and
+nothing is kept.
 """
 
 from __future__ import annotations
@@ -14,39 +15,50 @@ import logging
 import pathlib
 import re
 import sys
-import sysconfig
 import threading
 import types
-from collections.abc import Mapping
+import typing
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 import numpy as np
 
-__all__ = ["fingerprint"]
+from prefect_cvat.bounded_text import one_line, told
+from prefect_cvat.reached_code import ReachedCode, UntellableError, code_parts, imports, is_installed
 
-logger = logging.getLogger(__name__)
+__all__ = ["Fingerprint", "fingerprint", "take_fingerprint"]
 
-_LIBRARY_FOLDERS = tuple(
-    {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-)
+_TYPE_HINTS = (types.UnionType, types.GenericAlias, typing.TypeVar, typing.ParamSpec, typing.NewType)
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, re.Pattern, pathlib.PurePath, type(...))
 _DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)
 _IGNORED = (logging.Logger, type(threading.Lock()), type(threading.RLock()), threading.local)
 
 
-class _OpaqueError(Exception):
-    """Something cannot be looked through; the message says what."""
+@dataclass(frozen=True)
+class Fingerprint:
+    """What two functions share only if they find the same on the same image.
+
+    Attributes:
+        digest: 64 hexadecimal digits; None if none can be made.
+        why_none: What stands in the way of one, in words; empty if there is one.
+    """
+
+    digest: str | None
+    why_none: str = ""
 
 
 def fingerprint(function: Any) -> str | None:
-    """A digest that two functions share only if they find the same on the same image.
+    """The digest of `take_fingerprint` alone."""
+    return take_fingerprint(function).digest
+
+
+def take_fingerprint(function: Any) -> Fingerprint:
+    """Make a digest of a function.
 
     Args:
         function: An auto-annotation function: an object or a module.
-
-    Returns:
-        64 hexadecimal digits, or None if no digest can be made.
     """
     digest = hashlib.sha256()
     try:
@@ -54,15 +66,20 @@ def fingerprint(function: Any) -> str | None:
         if isinstance(version, str | int):
             _feed(digest, f"{type(function).__module__}.{type(function).__qualname__} version {version}")
         else:
-            _Walk(digest).visit(function)
-    except _OpaqueError as error:
-        logger.info(
-            "detections will not be kept: the function holds %s, which cannot be compared between runs;"
-            " give the function a `version`",
-            error,
-        )
-        return None
-    return digest.hexdigest()
+            _Walk(digest).take(function)
+    except UntellableError as error:
+        return _none(str(error))
+    except Exception as error:  # of an object that does not want to be looked at
+        return _none(f"something that cannot be looked at ({told(error)})")
+    return Fingerprint(digest.hexdigest())
+
+
+def _none(what: str) -> Fingerprint:
+    return Fingerprint(
+        None,
+        f"the function holds or reaches {one_line(what)}, which cannot be compared between runs; give it a"
+        " `version`",
+    )
 
 
 def _feed(digest: Any, text: str | bytes) -> None:
@@ -77,6 +94,13 @@ class _Walk:
     def __init__(self, digest: Any) -> None:
         self._digest = digest
         self._seen: dict[int, tuple[int, Any]] = {}  # holds the objects: ids of dead ones are used again
+        self._reached = ReachedCode()
+
+    def take(self, function: Any) -> None:
+        """Feed the digest with a function, and with all code that it reaches."""
+        self.visit(function)
+        for line in self._reached.lines():
+            _feed(self._digest, line)
 
     def visit(self, value: Any) -> None:
         if isinstance(value, _PLAIN):
@@ -100,20 +124,28 @@ class _Walk:
             case functools.partial():
                 self._visit_all(value.func, value.args, value.keywords)
             case property():
-                self._visit_all(value.fget)
+                self._visit_all(value.fget, value.fset)
             case staticmethod() | classmethod():
                 self.visit(value.__func__)
             case functools.cached_property():
                 self.visit(value.func)
             case type():
                 self._visit_class(value)
-            case types.BuiltinFunctionType() | Enum():
-                _feed(self._digest, repr(value) if isinstance(value, Enum) else value.__qualname__)
+            case types.BuiltinFunctionType():
+                _feed(self._digest, value.__qualname__)
+                if value.__module__ is None:  # a method of an object
+                    self.visit(value.__self__)
+                self._reach(value.__module__)
+            case Enum():
+                _feed(self._digest, repr(value))
+                self._visit_class(type(value))
             case Mapping():
                 _feed(self._digest, f"{len(value)} pairs")
                 self._visit_all(*(item for pair in _pairs_of(value) for item in pair))
+            case _ if isinstance(value, _TYPE_HINTS) or type(value).__module__ == "typing":
+                _feed(self._digest, repr(value))
             case set() | frozenset():
-                _feed(self._digest, repr(sorted(map(repr, value))))
+                self._visit_set(value)
             case list() | tuple():
                 _feed(self._digest, f"{len(value)} items")
                 self._visit_all(*value)
@@ -127,9 +159,14 @@ class _Walk:
         for value in values:
             self.visit(value)
 
+    def _visit_set(self, value: Set[Any]) -> None:
+        if strange := next((each for each in value if not isinstance(each, (*_PLAIN, tuple, Enum))), None):
+            raise UntellableError(f"a set of {type(strange).__qualname__}")  # has no order of its own
+        _feed(self._digest, repr(sorted(map(repr, value))))
+
     def _visit_array(self, array: np.ndarray[Any, Any]) -> None:
         if array.dtype == object:
-            raise _OpaqueError("an array of objects")
+            raise UntellableError("an array of objects")
         _feed(self._digest, f"{array.dtype} {array.shape}")
         self._digest.update(np.ascontiguousarray(array).tobytes())
 
@@ -143,14 +180,24 @@ class _Walk:
             data = value.detach().cpu().contiguous().flatten().view(torch.uint8)
             self._digest.update(data.numpy())
         elif isinstance(value, torch.nn.Module):
-            self._visit_class(type(value))
-            _feed(self._digest, repr(value))
-            self._visit_all(*(item for pair in value.state_dict().items() for item in pair))
+            self._visit_model(value)
         elif isinstance(value, torch.device | torch.dtype):
             _feed(self._digest, repr(value))
         else:
             return False
         return True
+
+    def _visit_model(self, model: Any) -> None:
+        """A module of torch, its code, its settings and its weights."""
+        _feed(self._digest, repr(model))
+        for module in model.modules():
+            self._visit_class(type(module))
+            is_own = not _is_library(type(module).__module__)
+            for name, value in vars(module).items():
+                # what begins with _ is torch's, or a cache; of a library's modules only numbers and words
+                if not name.startswith("_") and name != "training" and (is_own or isinstance(value, _PLAIN)):
+                    self._visit_all(name, value)
+        self._visit_all(*(item for pair in model.state_dict().items() for item in pair))
 
     def _visit_state(self, value: Any) -> None:
         """Any other object: its class, and what it holds."""
@@ -158,38 +205,46 @@ class _Walk:
         state = getattr(value, "__dict__", None)
         slots = [name for name in _slots(type(value)) if not name.startswith("__")]
         if state is None and not slots:
-            raise _OpaqueError(f"an object of type {type(value).__module__}.{type(value).__qualname__}")
+            raise UntellableError(f"an object of type {type(value).__module__}.{type(value).__qualname__}")
         self.visit(dict(state or {}))
         for name in slots:
             self._visit_all(name, getattr(value, name, None))
 
     def _visit_class(self, cls: type) -> None:
+        if type(cls) is not type:
+            self.visit(type(cls))
         for base in cls.__mro__:
             _feed(self._digest, f"{base.__module__}.{base.__qualname__}")
-            if not _is_library(base.__module__):
+            if _is_library(base.__module__):
+                self._reach(base.__module__)
+            else:
                 self._visit_members(vars(base))
 
     def _visit_module(self, module: types.ModuleType) -> None:
         _feed(self._digest, module.__name__)
+        self._reach(module.__name__, getattr(module, "__spec__", None))
         if not _is_library(module.__name__):
             self._visit_members(vars(module))
 
     def _visit_members(self, members: Mapping[str, Any]) -> None:
         for name, member in sorted(members.items()):
-            if not (name.startswith("__") and name.endswith("__")) or name in ("__init__", "__call__"):
+            is_special = name.startswith("__") and name.endswith("__")
+            if not is_special or isinstance(member, types.FunctionType | classmethod | staticmethod):
                 _feed(self._digest, name)
                 if isinstance(member, _DESCRIPTORS) or name == "_abc_impl":
                     continue
                 if isinstance(member, types.ModuleType):
-                    _feed(self._digest, member.__name__)
+                    self._reach(member.__name__, getattr(member, "__spec__", None))
                 else:
                     self.visit(member)
 
     def _visit_function(self, function: types.FunctionType) -> None:
         _feed(self._digest, f"{function.__module__}.{function.__qualname__}")
+        names = function.__globals__
+        self._reach(str(names.get("__name__", function.__module__)), names.get("__spec__"))
         if _is_library(function.__module__):
             return
-        self._visit_code(function.__code__, function.__globals__)
+        self._visit_code(function.__code__, names)
         self._visit_all(function.__defaults__, function.__kwdefaults__)
         for cell in function.__closure__ or ():
             with contextlib.suppress(ValueError):  # a cell that is still empty
@@ -197,16 +252,34 @@ class _Walk:
 
     def _visit_code(self, code: types.CodeType, names: Mapping[str, Any]) -> None:
         """What a function does, and what it finds under the global names that it speaks of."""
-        _feed(self._digest, code.co_code)
+        for part in code_parts(code):
+            _feed(self._digest, part)
+        for module in imports(code, str(names.get("__package__") or "")):
+            self._reach(module)
         for constant in code.co_consts:
             if isinstance(constant, types.CodeType):
                 self._visit_code(constant, names)
             else:
                 self.visit(constant)
         for name in code.co_names:
-            _feed(self._digest, name)
-            if name in names and not isinstance(names[name], types.ModuleType):
-                self.visit(names[name])
+            if name in names:
+                self._visit_named(names[name], code.co_names)
+
+    def _visit_named(self, value: Any, names: tuple[str, ...], within: tuple[str, ...] = ()) -> None:
+        """What a name stands for; of a module of the user's own, what stands in it under one of the names."""
+        if not isinstance(value, types.ModuleType):
+            self.visit(value)
+            return
+        self._reach(value.__name__, getattr(value, "__spec__", None))
+        if _is_library(value.__name__) or value.__name__ in within:
+            return
+        for name in names:
+            if name in vars(value):
+                self._visit_named(vars(value)[name], names, (*within, value.__name__))
+
+    def _reach(self, module: str | None, spec: Any = None) -> None:
+        if module is not None:
+            self._reached.add(module, spec)
 
 
 def _is_library(module_name: str | None) -> bool:
@@ -217,14 +290,14 @@ def _is_library(module_name: str | None) -> bool:
     file = getattr(module, "__file__", None)
     if module_name is None or (module is not None and file is None):
         return module_name != "__main__"
-    return file is not None and file.startswith(_LIBRARY_FOLDERS)
+    return is_installed(file)
 
 
 def _pairs_of(mapping: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
     try:
         return list(mapping.items())
     except NotImplementedError:  # such as that of urllib3's pools: only who looks for a key gets one
-        raise _OpaqueError(f"a mapping of type {type(mapping).__qualname__}") from None
+        raise UntellableError(f"a mapping of type {type(mapping).__qualname__}") from None
 
 
 def _slots(cls: type) -> list[str]:

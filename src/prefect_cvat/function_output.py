@@ -256,7 +256,8 @@ def _within_0_to_1(shape: SubLabeledShapeRequest) -> float | None:
 
 def _check_coordinates(name: str, points: Sequence[float]) -> None:
     if not all(map(math.isfinite, points)):
-        raise BadFunctionError(f"function output {name} with coordinates that are not finite: {points}")
+        shown = f"{points[:20]}" if len(points) <= 20 else f"{points[:20]} and {len(points) - 20} more"
+        raise BadFunctionError(f"function output {name} with coordinates that are not finite: {shown}")
     farthest = max(points, key=abs)
     if abs(farthest) > _FARTHEST:
         raise BadFunctionError(f"function output {name} with a coordinate that no image has ({farthest:g})")

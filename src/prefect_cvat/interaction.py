@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal
 
 import PIL.Image
@@ -18,6 +19,7 @@ from prefect_cvat.auto_annotation.interface import (
 from prefect_cvat.clipping import Clipping, clip_point, clip_shape
 from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import BadFunctionError
+from prefect_cvat.function_calls import as_list, call_function, place_of, read_spec
 from prefect_cvat.function_output import check_geometry, within_rounding
 from prefect_cvat.masks import decode_mask, encode_mask, mask_to_polygons, polygon_to_mask
 from prefect_cvat.media import Frame
@@ -91,14 +93,16 @@ class ShapeRefiner:
         if tolerance < 0:
             raise ValueError(f"tolerance must be 0 or more, not {tolerance}")
         name = type(function).__name__
-        spec: Any = getattr(function, "spec", None)
+        spec = read_spec(function, "an interaction function")
         if not hasattr(spec, "min_pos_points"):
             raise BadFunctionError(
                 f"{name!r} is not an interaction function: its spec is {type(spec).__name__!r}"
-                " (expected 'InteractionFunctionSpec')"
+                f" (expected 'InteractionFunctionSpec') ({place_of(function)})"
             )
         if not callable(getattr(function, "detect", None)):
-            raise BadFunctionError(f"{name!r} is not an interaction function: it has no 'detect'")
+            raise BadFunctionError(
+                f"{name!r} is not an interaction function: it has no 'detect' ({place_of(function)})"
+            )
         self.function = function
         self.to = to
         self.tolerance = tolerance
@@ -173,28 +177,46 @@ class ShapeRefiner:
                 refined.append((shape, []))
                 continue
             what = f"{frame}: {enum_value(shape['type'])} {shape.get('id', 'without id')}"
-            try:
-                if not preprocessed:
-                    preprocessed.append(self._preprocess(image))
-                outputs = self.function.detect(self._context, preprocessed[0], prompts)
-                found = []
-                for output in _each(outputs):
-                    bodies, clipping = self._bodies(output, shape, image.size)
-                    found += bodies
-                    if clippings is not None and clipping is not None:
-                        clippings[clipping] += 1
-            except BadFunctionError as error:
-                raise BadFunctionError(f"{what}: {error}") from error
-            except Exception as error:
-                decode(image, frame)  # is it the function, or is it the image?
-                raise BadFunctionError(f"{what}: function failed: {type(error).__name__}: {error}") from error
+            if not preprocessed:
+                preprocessed.append(self._preprocess(frame, image))
+            found = call_function(
+                partial(self._find, preprocessed[0], prompts, shape, image.size, clippings),
+                self.function.detect,
+                what,
+                f"{what}: function failed",
+                lambda: decode(image, frame),  # is it the function, or is it the image?
+            )
             refined.append((shape, found))
         return refined
 
-    def _preprocess(self, image: PIL.Image.Image) -> Any:
+    def _preprocess(self, frame: Frame, image: PIL.Image.Image) -> Any:
         if not hasattr(self.function, "preprocess_image"):
             return image
-        return self.function.preprocess_image(self._context, image)
+        what = f"{frame}: preprocess_image"
+        return call_function(
+            lambda: self.function.preprocess_image(self._context, image),
+            self.function.preprocess_image,
+            what,
+            f"{what} failed",
+            lambda: decode(image, frame),
+        )
+
+    def _find(
+        self,
+        preprocessed: Any,
+        prompts: Prompts,
+        shape: Mapping[str, Any],
+        size: tuple[int, int],
+        clippings: Counter[Clipping] | None,
+    ) -> list[dict[str, Any]]:
+        found = []
+        outputs = self.function.detect(self._context, preprocessed, prompts)
+        for output in as_list(outputs, "a list of 'InteractionResultShape'"):
+            bodies, clipping = self._bodies(output, shape, size)
+            found += bodies
+            if clippings is not None and clipping is not None:
+                clippings[clipping] += 1
+        return found
 
     def _prompts(self, shape: Mapping[str, Any], size: tuple[int, int]) -> Prompts | None:
         """What a shape prompts with, inside the image; None if that is less than the function needs."""
@@ -289,15 +311,6 @@ def _box_around(rectangle: Mapping[str, Any]) -> tuple[float, float, float, floa
     reach_x, reach_y = (width * cosine + height * sine) / 2, (width * sine + height * cosine) / 2
     x, y = (x1 + x2) / 2, (y1 + y2) / 2
     return x - reach_x, y - reach_y, x + reach_x, y + reach_y
-
-
-def _each(outputs: object) -> Iterable[Any]:
-    if isinstance(outputs, str | bytes) or not isinstance(outputs, Iterable):
-        raise BadFunctionError(
-            f"function output an object of type {type(outputs).__name__!r}"
-            " (expected a list of 'InteractionResultShape')"
-        )
-    return outputs
 
 
 def _checked(output: Any) -> LabeledShapeRequest:

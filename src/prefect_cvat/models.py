@@ -13,8 +13,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf
+from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, InstanceOf
 
+from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.plain_values import attribute_string, flat_numbers
 
 __all__ = [
@@ -108,12 +109,21 @@ def _as_list(value: Any) -> Any:
     return list(value) if isinstance(value, Iterable) else value
 
 
+def _is_bitmap(points: Any) -> bool:
+    """Whether the points of a mask are its pixels: rows of them, or truth values."""
+    if hasattr(points, "dtype"):
+        return points.ndim > 1 or str(points.dtype).endswith("bool")
+    return isinstance(points, list | tuple) and len(points) > 0 and hasattr(points[0], "__len__")
+
+
 def _plain(value: Any) -> Any:
     """Take the SDK's enum objects, which are not strings, for their strings."""
     return value if isinstance(value, str) else getattr(value, "value", value)
 
 
-Points = Annotated[list[float], BeforeValidator(flat_numbers)]
+Points = Annotated[
+    list[float], FailFast(), BeforeValidator(flat_numbers)
+]  # of what is wrong, the first will do
 
 
 class _RequestModel(BaseModel):
@@ -222,6 +232,17 @@ class SubLabeledShapeRequest(_RequestModel):
     """
 
     _positional = ("type", "label_id", "frame")
+
+    if not TYPE_CHECKING:
+
+        def __init__(self, /, *args: Any, **fields: Any) -> None:
+            shape_type = args[0] if args else fields.get("type")
+            if enum_value(shape_type) == "mask" and _is_bitmap(fields.get("points")):
+                raise BadFunctionError(
+                    "a mask is given as run lengths and its box, not as an array of pixels: make its points"
+                    " with prefect_cvat.masks.encode_mask(array)"
+                )
+            super().__init__(*args, **fields)
 
     type: Annotated[ShapeType, BeforeValidator(_plain)]
     label_id: int

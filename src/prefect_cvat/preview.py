@@ -45,10 +45,8 @@ def preview(detector: Detector, frames: Sequence[OpenedFrame], *, title: str) ->
     Returns:
         The page, as HTML that needs no other file, and a report.
     """
-    labels = _own_labels(detector.function.spec.labels)
-    mapping = build_mapping(
-        detector.function.spec.labels, labels, conv_mask_to_poly=detector.conv_mask_to_poly
-    )
+    labels = _own_labels(detector.labels)
+    mapping = build_mapping(detector.labels, labels, conv_mask_to_poly=detector.conv_mask_to_poly)
     least = detector.conf_threshold or 0.0
     remapper = LabelRemapper(mapping, thresholds=dict.fromkeys(mapping.names, least))
     started = perf_counter()

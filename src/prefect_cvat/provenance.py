@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import to_jsonable_python
 
 from prefect_cvat.fingerprint import fingerprint
+from prefect_cvat.function_calls import read_attribute
 from prefect_cvat.options import Options
 
 __all__ = ["Provenance", "function_version", "model_names", "name_of"]
@@ -98,7 +99,7 @@ def name_of(function: Any) -> str:
 
 def function_version(function: Any) -> str | None:
     """The version that a function tells, or else its fingerprint; None where there is neither."""
-    told = getattr(function, "version", None)
+    told = read_attribute(function, "version")
     return str(told) if isinstance(told, str | int) else fingerprint(function)
 
 
@@ -109,7 +110,7 @@ def model_names(name: str, function: Any) -> tuple[str, ...]:
     has written would not be known again by the next one.
     """
     short = PurePath(name).stem if name.endswith(".py") else name
-    told = getattr(function, "version", None)
+    told = read_attribute(function, "version")
     return (f"{short} {told}", short) if isinstance(told, str | int) else (short,)
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from prefect_cvat.bounded_text import MOST_CHARACTERS, one_line
 from prefect_cvat.clipping import Clipping
 from prefect_cvat.counted import counted
 from prefect_cvat.provenance import Provenance
@@ -39,6 +40,7 @@ class RunReport(BaseModel):
         seconds: How long it took.
         frames: How many frames were annotated.
         frames_from_cache: Of how many of them the detections were kept from an earlier run.
+        not_kept: Why no detections were kept for later runs, where that was asked for; empty if they were.
         batches: How many batches they came in.
         labels: How many annotations of each label the run produced.
         scores: How the scores of these are distributed, by label: how many are in each of `SCORE_BINS` ranges
@@ -94,6 +96,7 @@ class RunReport(BaseModel):
     seconds: float = 0.0
     frames: int = 0
     frames_from_cache: int = 0
+    not_kept: str = ""
     batches: int = 0
     labels: dict[str, int] = Field(default_factory=dict)
     scores: dict[str, list[int]] = Field(default_factory=dict)
@@ -176,6 +179,8 @@ class RunReport(BaseModel):
         if self.frames_from_cache:
             of_them = counted(self.frames_from_cache, "of them was", "of them were")
             lines.append(f"{of_them} detected in an earlier run")
+        if self.not_kept:
+            lines.append(f"detections are not kept for later runs: {self.not_kept}")
         lines += [
             f"annotations: {_counts(self.labels)}",
             f"written: {self.added} added, {self.already_there} already there, {self.removed} removed",
@@ -228,7 +233,7 @@ class RunReport(BaseModel):
             lines.append(f"issues: {self.issues_opened} opened{there}")
         if self.issues_failed:
             lines.append(f"issues that were not opened: {self.issues_failed}")
-        return lines
+        return [one_line(line, MOST_CHARACTERS) for line in lines]
 
 
 def score_bin(score: float) -> int:

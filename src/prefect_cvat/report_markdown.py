@@ -77,6 +77,8 @@ def _outcome(report: RunReport, outcome: Outcome, error: str | None) -> list[str
     if report.frames_from_cache:
         of_them = counted(report.frames_from_cache, "of them was", "of them were")
         done += f" {of_them} detected in an earlier run."
+    if report.not_kept:
+        done += f" Detections are not kept for later runs: {escape(report.not_kept)}."
     parts = [done]
     if report.nothing_to_do:
         parts.append(f"Nothing to do: {escape(report.nothing_to_do)}.")

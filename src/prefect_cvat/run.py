@@ -24,9 +24,10 @@ from typing import Any, ClassVar
 from prefect_cvat.annotated_frames import leave_out_annotated
 from prefect_cvat.argument_names import argument
 from prefect_cvat.batches import BatchSize, Chunk, take_chunks
+from prefect_cvat.bounded_text import bounded
 from prefect_cvat.chunks import chunk_type, fetch_chunk
 from prefect_cvat.client import Client
-from prefect_cvat.exceptions import PrefectCvatError, RunStoppedError, StorageError
+from prefect_cvat.exceptions import BadFunctionError, PrefectCvatError, RunStoppedError, StorageError
 from prefect_cvat.existing import Existing
 from prefect_cvat.identity import attribute_defaults
 from prefect_cvat.issues import open_issues
@@ -109,6 +110,7 @@ class Run(ABC):
         self._spool: Path | None = None
         self._download_slots = threading.Semaphore(options.downloads)
         self._detect_lock = threading.Lock()
+        self._bad_function: str | None = None  # what it has broken its contract with: it is called no more
         self._report_lock = threading.Lock()
         self._batch_size = BatchSize(options.batch_size)
         self._is_stopped = threading.Event()
@@ -201,7 +203,13 @@ class Run(ABC):
         found: list[Any] = []
         if frames:
             with self._detect_lock, self._named(batch), self._timed("detect") as elapsed:
-                found = self._look_at(frames, box)
+                if self._bad_function is not None:
+                    raise BadFunctionError(self._bad_function)
+                try:
+                    found = self._look_at(frames, box)
+                except BadFunctionError as error:
+                    self._bad_function = str(error)
+                    raise
                 self._batch_size.learn(elapsed(), len(frames))
         with self._report_lock:
             self.report.frames_from_cache += len(box.known)
@@ -472,7 +480,7 @@ class Run(ABC):
         except PrefectCvatError as error:
             where = f"task {self.task_id}, {batch}: "
             if error.args and not str(error.args[0]).startswith(where):
-                error.args = (f"{where}{error.args[0]}", *error.args[1:])
+                error.args = (bounded(f"{where}{error.args[0]}"), *error.args[1:])
             raise
 
     @contextmanager

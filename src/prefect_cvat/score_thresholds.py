@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefect_cvat.argument_names import argument
+from prefect_cvat.function_calls import read_attribute
 from prefect_cvat.mapping import LabelMapping
 from prefect_cvat.models import enum_value
 
@@ -93,7 +94,7 @@ def _is_tag(label: Any) -> bool:
 
 def _own_threshold(function: Any) -> float | None:
     """The least score of a function that is asked for none, if it tells."""
-    threshold = getattr(function, "score_threshold", None)
+    threshold = read_attribute(function, "score_threshold")
     if isinstance(threshold, int | float) and math.isfinite(threshold):
         return float(threshold)
     return None

@@ -16,6 +16,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 __all__ = ["Settings"]
 
 
+_STARTED_IN = Path.cwd()
+"""What relative paths are relative to: a function may go to another folder."""
+
+
 class Settings(BaseSettings):
     """The settings in force; made anew where they are needed, so that a change of the environment counts.
 
@@ -81,6 +85,11 @@ class Settings(BaseSettings):
             " for a cluster of this machine. Without it they run in threads of the flow run."
         ),
     )
+
+    @field_validator("cache_dir", "runs_dir")
+    @classmethod
+    def _resolve(cls, folder: Path) -> Path:
+        return _STARTED_IN / folder
 
     @field_validator("function_modules", mode="before")
     @classmethod

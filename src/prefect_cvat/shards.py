@@ -60,6 +60,7 @@ def merge_reports(whole: RunReport, reports: Iterable[RunReport], review_frames:
     parts = list(reports)
     for report in parts:
         merged.unmatched_labels = report.unmatched_labels
+        merged.not_kept = report.not_kept
         merged.provenance = report.provenance
         for name in _NUMBERS:
             setattr(merged, name, getattr(merged, name) + getattr(report, name))

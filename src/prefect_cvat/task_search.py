@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from prefect_cvat.annotated_frames import shown_frames
+from prefect_cvat.bounded_text import bounded
 from prefect_cvat.client import Client, check_annotatable
 from prefect_cvat.exceptions import (
     InvalidResponseError,
@@ -164,7 +165,7 @@ def _find_tasks(
             ):
                 continue
         except _OF_ONE_TASK as error:
-            tell(f"task {task.id}: {error}")
+            tell(bounded(f"task {task.id}: {error}"))
             continue
         if not jobs:
             continue

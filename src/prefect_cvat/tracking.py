@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import PIL.Image
 from pydantic import ValidationError
@@ -17,14 +17,13 @@ from prefect_cvat.auto_annotation.interface import (
 )
 from prefect_cvat.clipping import Clipping, clip_shape
 from prefect_cvat.exceptions import BadFunctionError, UnsupportedTaskError
+from prefect_cvat.function_calls import call_function, place_of, read_spec
 from prefect_cvat.function_output import check_geometry
 from prefect_cvat.media import Frame
 from prefect_cvat.models import LabeledShapeRequest, ShapeType, enum_value
 from prefect_cvat.zip_chunk import decode
 
 __all__ = ["Seed", "ShapeContext", "ShapeTracker", "TrackingContext"]
-
-Result = TypeVar("Result")
 
 
 class TrackingContext(TrackingFunctionContext):
@@ -90,16 +89,18 @@ class ShapeTracker:
 
     def __init__(self, function: Any) -> None:
         name = type(function).__name__
-        spec = getattr(function, "spec", None)
+        spec = read_spec(function, "a tracking function")
         types = getattr(spec, "supported_shape_types", None)
-        if types is None:
+        if types is None or isinstance(types, str) or not isinstance(types, Iterable):
             raise BadFunctionError(
                 f"{name!r} is not a tracking function: its spec is {type(spec).__name__!r}"
-                " (expected 'TrackingFunctionSpec')"
+                f" (expected 'TrackingFunctionSpec') ({place_of(function)})"
             )
         for method in ("init_tracking_state", "track"):
             if not callable(getattr(function, method, None)):
-                raise BadFunctionError(f"{name!r} is not a tracking function: it has no {method!r}")
+                raise BadFunctionError(
+                    f"{name!r} is not a tracking function: it has no {method!r} ({place_of(function)})"
+                )
         self.function = function
         self.clippings: Counter[Clipping] = Counter()
         self.supported_shape_types = frozenset(map(enum_value, types))
@@ -188,32 +189,38 @@ class ShapeTracker:
     def _preprocess(self, frame: Frame, image: PIL.Image.Image) -> Any:
         if not hasattr(self.function, "preprocess_image"):
             return image
-        return _call(
+        what = f"{frame}: preprocess_image"
+        return call_function(
             lambda: self.function.preprocess_image(self._context, image),
-            f"{frame}: preprocess_image",
-            frame,
-            image,
+            self.function.preprocess_image,
+            what,
+            f"{what} failed",
+            lambda: decode(image, frame),  # is it the function, or is it the image?
         )
 
     def _take_up(self, frame: Frame, image: PIL.Image.Image, preprocessed: Any, seed: Seed) -> None:
         context = ShapeContext(enum_value(seed.type))
         shape = TrackableShape(type=context.original_shape_type, points=list(seed.points))
-        state = _call(
+        what = f"{frame}: init_tracking_state of {_describe(seed)}"
+        state = call_function(
             lambda: self.function.init_tracking_state(context, preprocessed, shape),
-            f"{frame}: init_tracking_state of {_describe(seed)}",
-            frame,
-            image,
+            self.function.init_tracking_state,
+            what,
+            f"{what} failed",
+            lambda: decode(image, frame),
         )
         self._followed[seed.key] = _Followed(seed, context, state)
 
     def _track(
         self, frame: Frame, image: PIL.Image.Image, preprocessed: Any, followed: _Followed
     ) -> TrackableShape | None:
-        output = _call(
+        what = f"{frame}: track of {_describe(followed.seed)}"
+        output = call_function(
             lambda: self.function.track(followed.context, preprocessed, followed.state),
-            f"{frame}: track of {_describe(followed.seed)}",
-            frame,
-            image,
+            self.function.track,
+            what,
+            f"{what} failed",
+            lambda: decode(image, frame),
         )
         if output is None:
             return None
@@ -228,16 +235,6 @@ class ShapeTracker:
 
 def _describe(seed: Seed) -> str:
     return f"{enum_value(seed.type)} {seed.key!r}"
-
-
-def _call(function: Callable[[], Result], what: str, frame: Frame, image: PIL.Image.Image) -> Result:
-    try:
-        return function()
-    except BadFunctionError as error:
-        raise BadFunctionError(f"{what}: {error}") from error
-    except Exception as error:
-        decode(image, frame)  # is it the function, or is it the image?
-        raise BadFunctionError(f"{what} failed: {type(error).__name__}: {error}") from error
 
 
 def _inside(output: Any, seed: Seed, size: tuple[int, int]) -> tuple[TrackableShape | None, Clipping | None]:

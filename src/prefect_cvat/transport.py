@@ -93,7 +93,8 @@ class Transport:
         self._timeout = timeout
         if isinstance(verify, str) and not Path(verify).exists():
             raise TlsError(f"there is no CA bundle at {verify!r}, with which to verify {self.url}")
-        self._verify = verify
+        # read anew for each connection, and a function may go to another folder meanwhile
+        self._verify = str(Path(verify).absolute()) if isinstance(verify, str) else verify
         self._retry = retry or RetryPolicy()
         self._has_answered = has_answered
         self._tell = tell or logger.warning

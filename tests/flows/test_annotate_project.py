@@ -1,5 +1,8 @@
 """The flow that annotates a project, on a real Prefect server, against the sandbox over HTTP."""
 
+import importlib
+import sys
+
 import pytest
 
 from pictures import picture
@@ -181,3 +184,34 @@ def test_the_form_of_the_flow_explains_every_parameter():
     for name in ("TaskSelection", "FanOut"):
         fields = annotate_project.parameters.definitions[name]["properties"]
         assert all(field.get("description") for field in fields.values())
+
+
+def test_tasks_are_annotated_again_when_a_helper_of_the_function_was_edited(
+    credentials, client, project, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "with_a_helper")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "with_a_helper.py").write_text(
+        "import its_helper\nfrom flow_functions.one_box import spec\n"
+        "from prefect_cvat.auto_annotation import rectangle\n"
+        "def detect(context, image): return [rectangle(0, [0, 0, its_helper.size(), 9])]\n"
+    )
+
+    def annotate(helper):
+        (tmp_path / "its_helper.py").write_text(helper)
+        importlib.invalidate_caches()
+        for name in ("with_a_helper", "its_helper"):  # as in a process of its own
+            sys.modules.pop(name, None)
+        return annotate_project(credentials, project_id, function="with_a_helper", fan_out=HERE)
+
+    project_id, add = project
+    only = f"task {add('only', frames=2)}"
+    helper = "def size(): return 5\n"
+    assert annotate(helper).completed == [only]
+    assert annotate(helper).done_before == [only]
+    assert annotate(helper.replace("5", "5 + 11")).completed == [only]
+    cannot_be_told = helper.replace("5", "eval('7')")
+    for _ in range(2):
+        report = annotate(cannot_be_told)
+        assert report.completed == [only]
+        assert "reaches code that is chosen only when it runs" in report.always_anew[0]

@@ -1,6 +1,9 @@
 """The keys of runs: what tells two of them apart, and what does not."""
 
 import json
+import os
+import subprocess
+import sys
 from datetime import UTC, datetime
 
 import pytest
@@ -77,3 +80,47 @@ def test_the_version_of_a_function_does_not_change_when_it_is_used(monkeypatch):
     loaded.close()
     assert function_version(function, loaded) == before
     assert function_version(function, function.get_function("cuda:0")) == before
+
+
+@pytest.fixture
+def helped(tmp_path, monkeypatch):
+    """A function by its name, and the module that it needs."""
+    (tmp_path / "helped_function.py").write_text(
+        "import helped_by\nfrom flow_functions.one_box import spec\n"
+        "def detect(context, image): return helped_by.find(image)\n"
+    )
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "helped_function")
+    return tmp_path
+
+
+def version_in_a_process_of_its_own(folder):
+    code = (
+        "from prefect_cvat.flows.run_tags import look_up_version\n"
+        "from prefect_cvat.function_block import CvatFunction\n"
+        "print(look_up_version(CvatFunction(function='helped_function'), tell=print))"
+    )
+    path = os.pathsep.join((str(folder), *sys.path))
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.splitlines()
+
+
+def test_a_function_has_another_version_when_its_helper_was_edited(helped):
+    (helped / "helped_by.py").write_text("def find(image): return []\n")
+    first = version_in_a_process_of_its_own(helped)
+    assert version_in_a_process_of_its_own(helped) == first
+    assert len(first) == 1
+    (helped / "helped_by.py").write_text("def find(image): return list()\n")
+    assert version_in_a_process_of_its_own(helped) != first
+
+
+def test_where_it_cannot_be_told_what_code_does_nothing_is_taken_to_be_done(helped):
+    (helped / "helped_by.py").write_text("def find(image): return eval('[]')\n")
+    (why, first), (_, second) = (version_in_a_process_of_its_own(helped) for _ in range(2))
+    assert first != second
+    assert why.startswith("function helped_function has no `version`, and reaches code that is chosen only")

@@ -68,8 +68,17 @@ class DetectionFunctionSpec:
     labels: Sequence[models.PatchedLabelRequest]
 
     def __post_init__(self) -> None:
-        if isinstance(self.labels, Iterable) and not isinstance(self.labels, Sequence):
+        if isinstance(self.labels, str) or not isinstance(self.labels, Iterable):
+            raise BadFunctionError(
+                f"labels are of type {type(self.labels).__name__!r} (expected a sequence of labels)"
+            )
+        if not isinstance(self.labels, Sequence):
             object.__setattr__(self, "labels", tuple(self.labels))
+        for label in self.labels:
+            if not hasattr(label, "name"):
+                raise BadFunctionError(
+                    f"a label is of type {type(label).__name__!r}; make labels with label_spec"
+                )
         label_ids: set[int] = set()
         for label in self.labels:
             name = f"label {label.name!r}"

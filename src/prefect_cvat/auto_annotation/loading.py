@@ -15,7 +15,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from prefect_cvat.bounded_text import one_line, shortened, told
 from prefect_cvat.exceptions import BadFunctionError, FunctionLoadError, PrefectCvatError
+from prefect_cvat.function_calls import is_of_function, place_of, read_spec, where_raised
 from prefect_cvat.settings import Settings
 
 __all__ = [
@@ -145,10 +147,13 @@ def load_function_file(path: Path | str, parameters: Mapping[str, Any] | None = 
     module = importlib.util.module_from_spec(spec)
     # dataclasses and pickle look for the module of a class here
     sys.modules[spec.name] = module
+    # as for a script: modules that lie next to it can be imported, but take no one else's place
+    if (folder := str(path.parent.absolute())) not in sys.path:
+        sys.path.append(folder)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise FunctionLoadError(f"{str(path)!r} cannot be run: {type(error).__name__}: {error}") from error
+    except BaseException as error:
+        raise _load_error(f"{str(path)!r} cannot be run", error) from shortened(error)
     return _make(module, str(path), parameters)
 
 
@@ -211,10 +216,15 @@ def _import(name: str) -> ModuleType:
         ) from error
     except PrefectCvatError:
         raise
-    except Exception as error:
-        raise FunctionLoadError(
-            f"module {name!r} cannot be imported: {type(error).__name__}: {error}"
-        ) from error
+    except BaseException as error:
+        raise _load_error(f"module {name!r} cannot be imported", error) from shortened(error)
+
+
+def _load_error(what: str, error: BaseException) -> FunctionLoadError:
+    """What to raise in place of an error of a function that is being made, be it that of `sys.exit`."""
+    if not is_of_function(error):
+        raise error
+    return FunctionLoadError(f"{what}: {told(error)} ({where_raised(error)})")
 
 
 def _make(module: ModuleType, name: str, parameters: Mapping[str, Any] | None) -> Any:
@@ -226,7 +236,7 @@ def _make(module: ModuleType, name: str, parameters: Mapping[str, Any] | None) -
             inspect.signature(create).bind(**parameters)
         except TypeError as error:
             raise FunctionLoadError(
-                f"function {name!r} does not take these parameters: {error};"
+                f"function {name!r} does not take these parameters: {one_line(error)};"
                 f" its create is called as create{inspect.signature(create)}"
             ) from error
         except ValueError:
@@ -235,12 +245,12 @@ def _make(module: ModuleType, name: str, parameters: Mapping[str, Any] | None) -
             function = create(**parameters)
         except PrefectCvatError:
             raise
-        except Exception as error:
-            raise FunctionLoadError(
-                f"function {name!r} cannot be made: {type(error).__name__}: {error}"
-            ) from error
+        except BaseException as error:
+            raise _load_error(f"function {name!r} cannot be made", error) from shortened(error)
     elif parameters:
         raise FunctionLoadError(f"function {name!r} takes no parameters: its module has no create")
-    if not hasattr(function, "spec"):
-        raise BadFunctionError(f"function {name!r} has neither a 'spec' nor a 'create'")
+    if read_spec(function, "an auto-annotation function") is None:
+        raise BadFunctionError(
+            f"function {name!r} has neither a 'spec' nor a 'create' ({place_of(function)})"
+        )
     return function

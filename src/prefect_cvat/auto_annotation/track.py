@@ -8,6 +8,7 @@ from typing import Any, Literal
 from prefect_cvat.client import Client
 from prefect_cvat.existing import Existing
 from prefect_cvat.follow_run import FollowOptions, FollowRun
+from prefect_cvat.function_calls import read_spec
 from prefect_cvat.mapping import LabelMap
 from prefect_cvat.options import Options
 from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
@@ -126,7 +127,7 @@ def new_track_run(
     function_name: str | None = None,
 ) -> TrackRun | FollowRun:
     """The run that makes tracks with a function, by the kind that the function is of."""
-    if hasattr(getattr(function, "spec", None), "supported_shape_types"):
+    if hasattr(read_spec(function, "a function that makes tracks"), "supported_shape_types"):
         return FollowRun(
             client, task_id, function, options, following or FollowOptions(), function_name=function_name
         )

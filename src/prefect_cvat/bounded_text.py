@@ -1,0 +1,78 @@
+"""Text of others, such as functions and servers, made fit to be shown: bounded, no control characters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+__all__ = ["MOST_CHARACTERS", "ShortenedError", "bounded", "one_line", "shortened", "told"]
+
+MOST_CHARACTERS = 1000
+"""How long a message is at the most."""
+
+MOST_OF_OTHERS = 500
+"""How much of that is what others say."""
+
+
+class ShortenedError(Exception):
+    """Stands for an error of others that says too much, or what no terminal should be sent."""
+
+
+def bounded(text: str, most: int = MOST_CHARACTERS) -> str:
+    r"""Shorten text in its middle, and escape all but newlines that cannot be printed.
+
+    Example:
+        `bounded("\x1b[31mred")` is `r"\x1b[31mred"`.
+    """
+    printable = "".join(
+        letter if letter.isprintable() or letter == "\n" else letter.encode("unicode_escape").decode()
+        for letter in _cut(text, most)
+    )
+    return _cut(printable, most)
+
+
+def one_line(text: object, most: int = MOST_OF_OTHERS) -> str:
+    """The text of something as one line, which may stand within a message."""
+    # a little more than what stays, since white space is folded; of 13 MB the rest is not looked at
+    return bounded(" ".join(_cut(str(text), 4 * most).split()), most)
+
+
+def told(error: BaseException, most: int = MOST_OF_OTHERS) -> str:
+    """The type of an error and what it says, in one line."""
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception as another:  # an error of a stranger
+        text = f"(its message cannot be had: {type(another).__name__})"
+    return one_line(f"{name}: {text}" if text else name, most)
+
+
+def shortened(error: BaseException) -> BaseException:
+    """The error, or a stand-in with its traceback where it, or what it came of, says too much."""
+    length = 0
+    for each in _chain(error):
+        try:
+            texts = [str(each), *getattr(each, "__notes__", ())]
+        except Exception:  # of a stranger; the stand-in says so
+            texts = ["\0"]
+        length += sum(map(len, texts))
+        if length > MOST_CHARACTERS or not all(text.replace("\n", "").isprintable() for text in texts):
+            return ShortenedError(told(error)).with_traceback(error.__traceback__)
+    return error
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        if isinstance(error, BaseExceptionGroup):
+            for each in error.exceptions:
+                yield from _chain(each)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _cut(text: str, most: int) -> str:
+    if len(text) <= most:
+        return text
+    end = most // 4
+    return f"{text[: most - end - 5]} ... {text[-end:]}"
