@@ -24,8 +24,9 @@ from prefect_cvat.report_markdown import Outcome
 from prefect_cvat.run import Run
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
 from prefect_cvat.tasks.devices import loaded_function
-from prefect_cvat.tasks.limits import server_slot, task_slots
+from prefect_cvat.tasks.limits import server_slot
 from prefect_cvat.tasks.submitter import PrefectSubmitter
+from prefect_cvat.tasks.task_slots import task_slots
 
 __all__ = ["carry_out", "tell_what_is_there"]
 
