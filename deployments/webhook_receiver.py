@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Self, cast
 
 import uvicorn
 from pydantic import SecretStr
@@ -30,6 +30,7 @@ from starlette.routing import Route
 
 from prefect_cvat.cache import cache_folder
 from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.deployments.connections import Connections
 from prefect_cvat.deployments.deliveries import MAX_PENDING, Deliveries, QueueFullError
 from prefect_cvat.deployments.event_relay import CVAT_PATIENCE, EventRelay
 from prefect_cvat.deployments.webhook_events import Ignored, Ping, body_digest, read_webhook
@@ -43,7 +44,8 @@ logger = logging.getLogger(__name__)
 READ_SECONDS = 10.0
 """How long a body may take to come; CVAT itself gives up after this time."""
 
-MAX_CONNECTIONS = 100
+BACKLOG = 128
+"""How many connections are taken at a time."""
 
 LONGEST_DELAY = 300.0
 
@@ -111,7 +113,7 @@ class WebhookReceiver:
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self._listener.bind((self._host, self._port))
-            self._listener.listen(MAX_CONNECTIONS)
+            self._listener.listen(BACKLOG)
         except OSError:
             self._listener.close()
             self._deliveries.close()
@@ -125,11 +127,13 @@ class WebhookReceiver:
             uvicorn.Config(
                 Starlette(routes=routes),
                 loop="asyncio",
+                http=cast("type[asyncio.Protocol]", Connections().protocol()),
+                ws="none",  # a connection that changes its protocol would not be watched any more
+                backlog=BACKLOG,
                 lifespan="off",
                 log_level="warning",
                 access_log=False,
                 server_header=False,
-                limit_concurrency=MAX_CONNECTIONS,
                 timeout_graceful_shutdown=5,
             )
         )
