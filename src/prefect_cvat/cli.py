@@ -40,6 +40,7 @@ from prefect_cvat.detection import Detector
 from prefect_cvat.exceptions import PrefectCvatError
 from prefect_cvat.plan import Selection
 from prefect_cvat.report import RunReport
+from prefect_cvat.termination import end_in_order_on_sigterm
 
 __all__ = ["main"]
 
@@ -252,6 +253,7 @@ def _table(report: RunReport) -> Table:
 def main() -> None:
     """Run the command line. Exits with 0 when done, 1 when it failed, 2 when it was called wrongly."""
     debug = "--debug" in sys.argv
+    end_in_order_on_sigterm()
     try:
         app(prog_name="prefect-cvat")
     except PrefectCvatError as error:

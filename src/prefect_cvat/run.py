@@ -7,8 +7,6 @@ fetching, cutting into batches, writing and reporting are here.
 from __future__ import annotations
 
 import logging
-import shutil
-import tempfile
 import threading
 import time
 import uuid
@@ -39,6 +37,7 @@ from prefect_cvat.review import FrameReview, FrameSummaries, rank_frames
 from prefect_cvat.run_lock import RunLock, only_run_on
 from prefect_cvat.run_record import RecordHeader, RunRecord, checked_run_id
 from prefect_cvat.settings import Settings
+from prefect_cvat.spool import spool_folder
 from prefect_cvat.upload import JobWriter
 
 __all__ = ["BatchDetections", "Run"]
@@ -385,16 +384,10 @@ class Run(ABC):
             StorageError: There is no room for the folder.
         """
         assert self._lock is not None, "hold comes first"
-        try:
-            self._spool = Path(tempfile.mkdtemp(prefix="prefect-cvat-"))
-        except OSError as error:
-            raise StorageError(f"no folder for chunks can be made: {error}") from error
-        try:
+        with spool_folder() as self._spool:
             self._writers = self._new_writers(self._folder("jobs"), self._lock)
             yield
-        finally:
-            shutil.rmtree(self._spool, ignore_errors=True)
-            self._spool = None
+        self._spool = None
 
     def _new_writers(self, folder: Path, lock: RunLock) -> dict[int, JobWriter]:
         defaults = attribute_defaults(self.plan.info.labels)

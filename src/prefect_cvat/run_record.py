@@ -32,6 +32,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic_core import to_json
 
 from prefect_cvat.exceptions import StorageError
+from prefect_cvat.folder_permissions import create_file, make_folder
 from prefect_cvat.provenance import Provenance
 from prefect_cvat.settings import Settings
 from prefect_cvat.task_identity import TaskIdentity
@@ -164,8 +165,9 @@ class RunRecord:
     def _new_file(self) -> Path:
         header = self._header()
         folder = Settings().runs_dir / checked_run_id(header.run)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder, within=Settings().runs_dir)
         path = folder / f"{uuid.uuid4().hex}.jsonl"
+        create_file(path)
         path.write_bytes(header.model_dump_json().encode() + b"\n")
         return path
 
