@@ -58,6 +58,7 @@ def carry_out(
     """
     logger = get_run_logger()
     find_function(function.function)  # a name that is wrong or not allowed is not worth waiting for
+    function.check_secrets()
     started = time.perf_counter()
     with credentials.get_client() as client:
         add_tags([task_tag(client.url, task_id), function.function])

@@ -40,7 +40,7 @@ import sys
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.flows.annotate_task import annotate_task
 
-annotate_task(CvatCredentials.load("test"), int(sys.argv[1]), "flow_functions.slow_box")
+annotate_task(int(sys.argv[1]), CvatCredentials.load("test"), "flow_functions.slow_box")
 """
 
 
