@@ -54,7 +54,7 @@ def _read(parameter: str, reference: SecretReference) -> SecretText:
     except ValueError as error:
         raise FunctionLoadError(
             f"parameter {parameter!r} is {reference}, and there is no usable block secret/{reference.name} on"
-            f" the Prefect server ({str(error).splitlines()[0]}); make it, of the type Secret, in Prefect's UI"
+            f" the Prefect server ({str(error).splitlines()[0]}); make it, of type Secret, in Prefect's UI"
             " under Blocks"
         ) from None
     assert isinstance(block, Secret)  # only coroutines get a coroutine

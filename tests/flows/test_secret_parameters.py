@@ -20,6 +20,7 @@ from prefect_cvat.exceptions import FunctionLoadError
 from prefect_cvat.fingerprint import fingerprint
 from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.secret_parameters import with_secrets
 from prefect_cvat.secret_text import SecretReference, SecretText
 from prefect_cvat.settings import Settings
 
@@ -76,12 +77,16 @@ def test_a_function_that_refuses_its_secret_does_not_tell_it():
 
 
 def test_the_digest_of_a_function_has_the_name_of_the_block_and_not_the_secret():
-    digest = fingerprint(function("model-key").get_function())
+    class Model:
+        def __init__(self, name):
+            self.api_key = with_secrets({"api_key": SecretReference(name)})["api_key"]
+
+    digest = fingerprint(Model("model-key"))
     Secret(value="another key").save("model-key", overwrite=True)
     assert digest is not None
-    assert fingerprint(function("model-key").get_function()) == digest
+    assert fingerprint(Model("model-key")) == digest
     Secret(value=KEY).save("another-key", overwrite=True)
-    assert fingerprint(function("another-key").get_function()) != digest
+    assert fingerprint(Model("another-key")) != digest
 
 
 def test_a_secret_is_text_that_does_not_show_itself():
