@@ -59,7 +59,7 @@ class WebhookReceiver:
         host: The address to listen on.
         port: A port, or 0 for any that is free.
         ignore_senders: Names of users whose updates are ignored, besides that of the credentials.
-        folder: Where deliveries are kept; by default the folder of kept detections.
+        folder: Where deliveries are kept; by default `webhooks` in the folder of kept detections.
         max_pending: How many events may wait for the Prefect server before deliveries are put off.
 
     Attributes:
@@ -91,7 +91,7 @@ class WebhookReceiver:
         self._port = port
         self._senders = set(ignore_senders)
         self._max_bytes = Settings().webhook_max_bytes
-        path = (folder or cache_folder()) / "webhooks.sqlite3"
+        path = (folder or cache_folder() / "webhooks") / "webhooks.sqlite3"
         self._deliveries = Deliveries(path, max_pending=max_pending)
         self._error: BaseException | None = None
 
