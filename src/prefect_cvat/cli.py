@@ -32,6 +32,7 @@ from prefect_cvat.cli_options import (
 )
 from prefect_cvat.cli_output import spec_lines, stderr, stdout
 from prefect_cvat.cli_refine import refine
+from prefect_cvat.cli_runs import runs_app
 from prefect_cvat.cli_track import track
 from prefect_cvat.cli_undo import undo
 from prefect_cvat.cli_webhooks import webhooks
@@ -56,6 +57,7 @@ functions_app = typer.Typer(help="The functions that come with prefect-cvat.", n
 app.add_typer(functions_app, name="functions")
 cache_app = typer.Typer(help="Detections that are kept between runs.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
+app.add_typer(runs_app, name="runs")
 app.command()(annotate)
 app.command()(track)
 app.command()(refine)

@@ -51,6 +51,7 @@ class Run(ABC):
     Opaque on purpose: Prefect looks into dataclasses, models and containers, but not into this.
 
     Attributes:
+        kind: What it is called: `annotate`, `track`, `follow` or `refine`.
         in_order: The stages that must see the batches one after the other. They get what the stage returned
             for the batch before as their last argument.
         sources: The sources of what a run of this kind writes.
@@ -61,6 +62,7 @@ class Run(ABC):
             its originals are removed at its end, so no later run would find what is there twice.
     """
 
+    kind: ClassVar[str] = "annotate"
     in_order: ClassVar[frozenset[str]] = frozenset()
     sources: ClassVar[frozenset[str]] = frozenset({"auto"})
     leaves_out_annotated: ClassVar[bool] = False
@@ -322,6 +324,7 @@ class Run(ABC):
     def _describe(self) -> RecordHeader:
         return RecordHeader(
             run=self.report.run,
+            kind=self.kind,
             server=self.client.url,
             task_id=self.task_id,
             task=self.plan.info.identity(self.plan.jobs),

@@ -16,7 +16,7 @@ import os
 import socket
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,7 +28,15 @@ from prefect_cvat.exceptions import RunInProgressError, StorageError
 from prefect_cvat.folder_permissions import create_file, make_folder
 from prefect_cvat.server_url import server_identity
 
-__all__ = ["RunLock", "locks_folder", "no_lock_is_removed", "only_run_on", "taken_job", "taken_task"]
+__all__ = [
+    "RunLock",
+    "held_since",
+    "locks_folder",
+    "no_lock_is_removed",
+    "only_run_on",
+    "taken_job",
+    "taken_task",
+]
 
 GUARD = "guard"
 """The lock that is held while others are taken, or removed."""
@@ -109,8 +117,7 @@ def only_run_on(url: str, task_id: int, jobs: Collection[int] | None = None) -> 
             since when.
         StorageError: The locks cannot be kept, or belong to another user who does not share them.
     """
-    name = hashlib.sha256(f"{server_identity(url)} {task_id}".encode()).hexdigest()[:24]
-    folder = locks_folder()
+    folder, name = locks_folder(), _name(url, task_id)
     task_note = folder / f"{name}.txt"
     job_notes = {job: folder / f"{name}-{job}.txt" for job in sorted(jobs or ())}
     with ExitStack() as locks:
@@ -176,10 +183,47 @@ def taken_task(path: Path, *, shared: bool) -> Iterator[None]:
         raise OSError(f"{path}: {error}") from error
 
 
-def taken_job(path: Path) -> AbstractContextManager[object]:
+@contextlib.contextmanager
+def taken_job(path: Path) -> Iterator[None]:
     """Hold the lock of a job, see `taken_task`."""
     create_file(path)
-    return filelock.FileLock(path).acquire(timeout=0)
+    with filelock.FileLock(path).acquire(timeout=0):
+        yield
+
+
+def held_since(url: str, task_id: int, jobs: Iterable[int]) -> float | None:
+    """Since when (`time.time`) a run of this machine has a task, or one of some jobs of it; None if none has.
+
+    Raises:
+        StorageError: The locks cannot be read.
+    """
+    folder, name = locks_folder(), _name(url, task_id)
+    task, of_jobs = folder / f"{name}.lock", [folder / f"{name}-{job}.lock" for job in jobs]
+    if not task.exists():
+        return None
+    try:
+        with no_lock_is_removed(folder):
+            if _is_free(taken_task(task, shared=True)):
+                held = [lock for lock in of_jobs if lock.exists() and not _is_free(taken_job(lock))]
+            else:
+                held = [task]
+        notes = [lock.with_suffix(".txt") for lock in held]
+        return max((note.stat().st_mtime for note in notes if note.exists()), default=None)
+    except OSError as error:
+        raise _no_notes(folder, error) from error
+
+
+def _is_free(lock: AbstractContextManager[object]) -> bool:
+    try:
+        with lock:
+            return True
+    except filelock.Timeout:
+        return False
+
+
+def _name(url: str, task_id: int) -> str:
+    """What the names of the files about a task begin with."""
+    return hashlib.sha256(f"{server_identity(url)} {task_id}".encode()).hexdigest()[:24]
 
 
 def _write_note(note: Path, text: str) -> None:

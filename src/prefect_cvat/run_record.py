@@ -60,12 +60,13 @@ AnnotationId: TypeAlias = tuple[str, int]
 
 
 class RecordHeader(BaseModel):
-    """The first line of a record: the run, its task, and what made its annotations."""
+    """The first line of a record: the run, its kind, its task, and what made its annotations."""
 
     model_config = ConfigDict(extra="forbid")
 
     format: int = FORMAT
     run: str
+    kind: str | None = None
     server: str
     task_id: int
     task: TaskIdentity
