@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -69,14 +71,12 @@ def annotate(user, **options):
 
 
 @pytest.fixture
-def shared(tmp_path, monkeypatch):
+def shared(monkeypatch):
     """The folder that both users have as their cache."""
-    for folder in [tmp_path, *list(tmp_path.parents)[:3]]:
-        if folder.stat().st_uid == os.geteuid() and folder.name.startswith(("pytest-", "test_")):
-            folder.chmod(0o755)
-    folder = tmp_path / "cache"
-    monkeypatch.setenv("PREFECT_CVAT_CACHE_DIR", str(folder))
-    return folder
+    with tempfile.TemporaryDirectory() as outer:  # those of pytest are for its user only
+        Path(outer).chmod(0o755)
+        monkeypatch.setenv("PREFECT_CVAT_CACHE_DIR", f"{outer}/cache")
+        yield Path(outer) / "cache"
 
 
 @as_root

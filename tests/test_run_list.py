@@ -66,7 +66,7 @@ def age(folder, days):
 def test_runs_are_listed_with_what_they_are_and_have_added(client, make_task, sandbox):
     task_id = make_task()
     annotated = annotate_task(client, task_id, Finds(), batch_size=2)
-    tracked = track_task(client, task_id, Finds(), existing="append")
+    tracked = track_task(client, task_id, Finds())
     newest, oldest = list_runs()
     assert (newest.run, newest.kind, newest.state) == (tracked.run, "track", "ended")
     assert (oldest.run, oldest.kind, oldest.added, oldest.task_id) == (annotated.run, "annotate", 6, task_id)
@@ -87,7 +87,7 @@ def test_a_run_that_is_at_work_is_running_and_an_earlier_one_of_its_task_is_not(
     annotate_task(client, task_id, Finds(), frames=[0], jobs=jobs)
     function = Waits()
     running = threading.Thread(
-        target=lambda: annotate_task(client, task_id, function, existing="append", batch_size=2, jobs=jobs)
+        target=lambda: annotate_task(client, task_id, function, batch_size=2, jobs=jobs)
     )
     running.start()
     try:

@@ -9,13 +9,13 @@ from typing import Annotated
 import typer
 from pydantic import RootModel
 
-from prefect_cvat.cli_output import print_lines
+from prefect_cvat.cli_output import print_lines, stdout
 from prefect_cvat.counted import counted
 from prefect_cvat.run_list import ListedRun, list_runs, prune_runs
 
 __all__ = ["runs_app"]
 
-runs_app = typer.Typer(help="The runs that are recorded on this machine.")
+runs_app = typer.Typer()
 
 _AGE = re.compile(r"(\d+)([hdw])")
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
@@ -28,8 +28,8 @@ def runs(
 ) -> None:
     """List the runs that are recorded on this machine, the newest first.
 
-    Each line has the id, when it began, its kind, its function, the task, how many annotations it has added, and
-    whether it is running, was interrupted, or has ended.
+    Each line has the id, when it began, its kind, its function, the task, how many annotations it has added,
+    and whether it is running, was interrupted, or has ended.
 
     \b
     Example:
@@ -45,9 +45,7 @@ def runs(
 def prune(
     older_than: Annotated[
         str,
-        typer.Option(
-            metavar="AGE", help="Remove what is older than so many hours, days, weeks: 12h, 90d, 8w."
-        ),
+        typer.Option(metavar="AGE", help="Remove what is older than that: 12h, 90d, 8w."),
     ],
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")
@@ -56,8 +54,8 @@ def prune(
 ) -> None:
     """Remove the records of old runs, lock files that no run has, and what killed runs have left.
 
-    A run whose record was removed cannot be undone any more. Where PREFECT_API_URL is set, limits of tasks and
-    jobs that killed runs have left on the Prefect server are removed too.
+    A run whose record was removed cannot be undone any more. Where PREFECT_API_URL is set, limits that killed
+    runs have left on the Prefect server are removed too.
 
     \b
     Example:
@@ -81,9 +79,7 @@ def _remove_left_limits(as_json: bool) -> None:
     with prefect_server():
         removed = remove_left_limits()
     if removed and not as_json:
-        print_lines(
-            [f"{counted(removed, 'limit')} of killed runs removed from the Prefect server"], None, False
-        )
+        stdout.print(f"{counted(removed, 'limit')} of killed runs removed from the Prefect server")
 
 
 def _line(run: ListedRun) -> str:

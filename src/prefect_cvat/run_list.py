@@ -114,8 +114,8 @@ def prune_runs(older_than: timedelta, *, dry_run: bool = False) -> Pruned:
     """
     if older_than < LEAST_AGE:
         raise ValueError(
-            f"nothing is removed that is less than {LEAST_AGE} old, not {older_than}: a run of another machine"
-            " may be at work that shares the folder"
+            f"what is less than {LEAST_AGE} old is not removed ({older_than} was asked for): a run of another"
+            " machine that shares the folder may be at work"
         )
     before = time.time() - older_than.total_seconds()
     try:
@@ -151,7 +151,7 @@ def _list(recorded: RecordedRun) -> ListedRun:
 
 
 def _is_running(recorded: RecordedRun) -> bool:
-    """Whether a run has the task, or a job, since before the last write to the record: then it is this one."""
+    """Whether a run has had the task or a job since before the last write to the record: it is this one."""
     since = held_since(recorded.header.server, recorded.header.task_id, recorded.jobs)
     return since is not None and since <= recorded.written
 
