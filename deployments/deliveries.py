@@ -17,6 +17,7 @@ from pathlib import Path
 from prefect.events import Event
 
 from prefect_cvat.exceptions import StorageError
+from prefect_cvat.folder_permissions import make_folder
 
 __all__ = ["Deliveries", "Delivery", "QueueFullError"]
 
@@ -60,7 +61,7 @@ class Deliveries:
     """Deliveries of webhooks in a SQLite file. May be used from several threads, and processes.
 
     Args:
-        path: The file; made where there is none.
+        path: The file; made where there is none. Only its user can read it.
         max_pending: How many events may wait.
         max_remembered: How many deliveries are remembered.
 
@@ -76,7 +77,10 @@ class Deliveries:
         self._max_remembered = max_remembered
         self._lock = threading.Lock()
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent, within=path.parent)
+            # what is in webhooks is for nobody else; SQLite gives its other files the permissions of this one
+            path.touch(mode=0o600)
+            path.chmod(0o600)
             self._database = sqlite3.connect(
                 path, timeout=BUSY_SECONDS, check_same_thread=False, isolation_level=None
             )

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Self
+from typing import Self, cast
 
 import uvicorn
 from pydantic import SecretStr
@@ -30,6 +30,7 @@ from starlette.routing import Route
 
 from prefect_cvat.cache import cache_folder
 from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.deployments.connections import Connections
 from prefect_cvat.deployments.deliveries import MAX_PENDING, Deliveries, QueueFullError
 from prefect_cvat.deployments.event_relay import CVAT_PATIENCE, EventRelay
 from prefect_cvat.deployments.webhook_events import Ignored, Ping, body_digest, read_webhook
@@ -43,7 +44,8 @@ logger = logging.getLogger(__name__)
 READ_SECONDS = 10.0
 """How long a body may take to come; CVAT itself gives up after this time."""
 
-MAX_CONNECTIONS = 100
+BACKLOG = 128
+"""How many connections are taken at a time."""
 
 LONGEST_DELAY = 300.0
 
@@ -57,7 +59,7 @@ class WebhookReceiver:
         host: The address to listen on.
         port: A port, or 0 for any that is free.
         ignore_senders: Names of users whose updates are ignored, besides that of the credentials.
-        folder: Where deliveries are kept; by default the folder of kept detections.
+        folder: Where deliveries are kept; by default `webhooks` in the folder of kept detections.
         max_pending: How many events may wait for the Prefect server before deliveries are put off.
 
     Attributes:
@@ -89,7 +91,7 @@ class WebhookReceiver:
         self._port = port
         self._senders = set(ignore_senders)
         self._max_bytes = Settings().webhook_max_bytes
-        path = (folder or cache_folder()) / "webhooks.sqlite3"
+        path = (folder or cache_folder() / "webhooks") / "webhooks.sqlite3"
         self._deliveries = Deliveries(path, max_pending=max_pending)
         self._error: BaseException | None = None
 
@@ -111,7 +113,7 @@ class WebhookReceiver:
         self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             self._listener.bind((self._host, self._port))
-            self._listener.listen(MAX_CONNECTIONS)
+            self._listener.listen(BACKLOG)
         except OSError:
             self._listener.close()
             self._deliveries.close()
@@ -125,11 +127,13 @@ class WebhookReceiver:
             uvicorn.Config(
                 Starlette(routes=routes),
                 loop="asyncio",
+                http=cast("type[asyncio.Protocol]", Connections().protocol()),
+                ws="none",  # a connection that changes its protocol would not be watched any more
+                backlog=BACKLOG,
                 lifespan="off",
                 log_level="warning",
                 access_log=False,
                 server_header=False,
-                limit_concurrency=MAX_CONNECTIONS,
                 timeout_graceful_shutdown=5,
             )
         )

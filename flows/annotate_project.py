@@ -75,7 +75,7 @@ def annotate_project(
         tasks: Which of its tasks.
         all_tasks: In place of a project, all tasks that the user may see, of any project or none.
         function: A built-in function, such as nanodet_detection, or one that a package has registered.
-        function_parameters: Parameters of the function, each value as type:value, such as float:0.3.
+        function_parameters: Parameters of the function, such as float:0.3; a key as secret:NAME of a block.
         function_block: A block with a configured function, in place of function and thresholds here.
         existing: What becomes of the annotations that the tasks have already.
         skip_existing_iou: Leave out existing tags, and shapes that overlap existing ones by this IoU.

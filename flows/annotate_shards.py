@@ -108,7 +108,7 @@ def annotate_shards(
         credentials: The block that says how to log in to CVAT; saved, as each piece loads it for itself.
         shard_frames: About how many frames a piece has; a job is never split.
         function: A built-in function, such as nanodet_detection, or one that a package has registered.
-        function_parameters: Parameters of the function, each value as type:value, such as float:0.3.
+        function_parameters: Parameters of the function, such as float:0.3; a key as secret:NAME of a block.
         function_block: A block with a configured function, in place of function and thresholds here.
         existing: What becomes of the annotations that the task has already.
         skip_existing_iou: Leave out existing tags, and shapes that overlap existing ones by this IoU.

@@ -49,7 +49,7 @@ def annotate_task(
         task_id: The number of the task in CVAT.
         credentials: The block that says how to log in to CVAT.
         function: A built-in function, such as nanodet_detection, or one that a package has registered.
-        function_parameters: Parameters of the function, each value as type:value, such as float:0.3.
+        function_parameters: Parameters of the function, such as float:0.3; a key as secret:NAME of a block.
         function_block: A block with a configured function, in place of function and thresholds here.
         existing: What becomes of the annotations that the task has already.
         skip_existing_iou: Leave out existing tags, and shapes that overlap existing ones by this IoU.

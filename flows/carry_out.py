@@ -26,9 +26,10 @@ from prefect_cvat.report_markdown import Outcome
 from prefect_cvat.run import Run
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
 from prefect_cvat.tasks.devices import loaded_function
-from prefect_cvat.tasks.limits import server_slot, task_slots
+from prefect_cvat.tasks.limits import server_slot
 from prefect_cvat.tasks.policy import bounded_errors
 from prefect_cvat.tasks.submitter import PrefectSubmitter
+from prefect_cvat.tasks.task_slots import task_slots
 
 __all__ = ["carry_out", "tell_what_is_there"]
 
@@ -61,6 +62,7 @@ def carry_out(
     """
     logger = get_run_logger()
     find_function(function.function)  # a name that is wrong or not allowed is not worth waiting for
+    function.check_secrets()
     started = time.perf_counter()
     is_one_of_many = flow_run.parent_flow_run_id is not None  # which has asked the server for the task
     with credentials.get_client(has_answered=is_one_of_many) as client:

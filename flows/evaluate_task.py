@@ -80,7 +80,7 @@ def evaluate_task(
         task_id: The number of the task in CVAT.
         credentials: The block that says how to log in to CVAT.
         function: A function, such as nanodet_detection; empty evaluates what runs have left in the task.
-        function_parameters: Parameters of the function, each value as type:value, such as float:0.3.
+        function_parameters: Parameters of the function, such as float:0.3; a key as secret:NAME of a block.
         function_block: A block with a configured function, in place of function and thresholds here.
         truth: What humans annotated in the task, its ground-truth job, or what humans annotated in another.
         truth_task_id: The number of the other task, with the same images; frames are matched by name.

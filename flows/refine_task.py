@@ -49,7 +49,7 @@ def refine_task(
         task_id: The number of the task in CVAT.
         credentials: The block that says how to log in to CVAT.
         function: A built-in function, such as grabcut_interaction, or one that a package has registered.
-        function_parameters: Parameters of the function, each value as type:value, such as float:0.3.
+        function_parameters: Parameters of the function, such as float:0.3; a key as secret:NAME of a block.
         function_block: A block with a configured function, in place of the function here.
         labels: The names of the labels whose shapes are refined; empty for all.
         sources: Who made the shapes that are refined; empty for all.

@@ -49,7 +49,7 @@ def track_task(
         task_id: The number of the task in CVAT.
         credentials: The block that says how to log in to CVAT.
         function: A detection function (nanodet_detection), or a tracking function (optical_flow_tracking).
-        function_parameters: Parameters of the function, each value as type:value, such as float:0.3.
+        function_parameters: Parameters of the function, such as float:0.3; a key as secret:NAME of a block.
         function_block: A block with a configured function, in place of function and thresholds here.
         tracking: How detections become tracks; for a detection function.
         following: Which shapes are followed, and how far; for a tracking function.

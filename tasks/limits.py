@@ -2,6 +2,7 @@
 
 A limit is made with a sensible number when it is first needed; `prefect-cvat setup` makes it beforehand
 with a number of one's own. It is always taken strictly: Prefect would let a run without a limit pass.
+Those of servers and devices stay; those of tasks and jobs go with their runs, see `task_slots.py`.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import random
 import re
 import socket
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from uuid import UUID
 
 from httpx import HTTPStatusError
 from prefect.client.orchestration import get_client
@@ -30,18 +32,20 @@ __all__ = [
     "ensure_limit",
     "is_refused",
     "job_limit",
+    "limit_ids",
     "server_limit",
     "server_slot",
     "slots",
     "task_limit",
-    "task_slots",
+    "wait_for_slots",
 ]
 
 DEFAULT_RUNS_PER_SERVER = 4
 """How many runs work on one CVAT server at a time."""
 
-RUNS_ON_JOBS = 1000
-"""How many slots a task has: a run that was given jobs takes one of them, any other run all."""
+TASK_LIMITS = "prefect-cvat-task-"
+JOB_LIMITS = "prefect-cvat-job-"
+"""What the names of the limits of tasks and of jobs begin with."""
 
 LEASE_SECONDS = 120
 """After this time the slots of a process that was killed are free again. They are renewed at three quarters
@@ -64,12 +68,12 @@ def server_limit(url: str) -> str:
 
 def task_limit(url: str, task_id: int) -> str:
     """The name of the limit of runs on one task of a CVAT server, on whatever machine."""
-    return f"prefect-cvat-task-{server_slug(url)}-{task_id}"
+    return f"{TASK_LIMITS}{server_slug(url)}-{task_id}"
 
 
 def job_limit(url: str, job_id: int) -> str:
     """The name of the limit of runs on one job of a CVAT server: one."""
-    return f"prefect-cvat-job-{server_slug(url)}-{job_id}"
+    return f"{JOB_LIMITS}{server_slug(url)}-{job_id}"
 
 
 def device_limit(device: str, host: str | None = None) -> str:
@@ -110,41 +114,6 @@ def ensure_limit(name: str, limit: int, *, overwrite: bool = False) -> str:
 
 
 @contextmanager
-def task_slots(
-    url: str,
-    task_id: int,
-    jobs: Collection[int] | None = None,
-    *,
-    timeout: float | None = None,
-    tell: Callable[[str], object] = lambda _: None,
-) -> Iterator[None]:
-    """Be the only run on a task, or on jobs of it; wait until it is free.
-
-    Runs that were given jobs share the task, and each job is one run's at a time; any other run has all of
-    the task.
-
-    Args:
-        url: The CVAT server.
-        task_id: The task.
-        jobs: The jobs that the run was given; None for one that may write to any.
-        timeout: Seconds to wait; None waits for as long as it takes.
-        tell: Is told, now and then, what is waited for.
-
-    Raises:
-        TimeoutError: It was not free in time.
-    """
-    task = task_limit(url, task_id)
-    ensure_limit(task, RUNS_ON_JOBS, overwrite=True)
-    of_jobs = [job_limit(url, job) for job in sorted(set(jobs or ()))]
-    for name in of_jobs:
-        ensure_limit(name, 1)
-    occupy = RUNS_ON_JOBS if jobs is None else 1
-    with ExitStack() as taken:
-        _wait_for(taken, [task, *of_jobs], occupy=occupy, timeout=timeout, tell=tell)
-        yield
-
-
-@contextmanager
 def server_slot(
     url: str, *, timeout: float | None = None, tell: Callable[[str], object] = lambda _: None
 ) -> Iterator[None]:
@@ -152,8 +121,18 @@ def server_slot(
     name = server_limit(url)
     ensure_limit(name, DEFAULT_RUNS_PER_SERVER)
     with ExitStack() as taken:
-        _wait_for(taken, [name], occupy=1, timeout=timeout, tell=tell)
+        wait_for_slots(taken, lambda: limit_ids([name]), occupy=1, timeout=timeout, tell=tell)
         yield
+
+
+def limit_ids(names: Iterable[str]) -> dict[str, UUID]:
+    """The ids of limits by their names, of those that there are."""
+    ids = {}
+    with get_client(sync_client=True) as client:
+        for name in names:
+            with suppress(ObjectNotFound):
+                ids[name] = client.read_global_concurrency_limit_by_name(name).id
+    return ids
 
 
 def slots(
@@ -178,29 +157,43 @@ def is_refused(error: ConcurrencySlotAcquisitionError, status: int) -> bool:
     return isinstance(cause, HTTPStatusError) and cause.response.status_code == status
 
 
-def _wait_for(
+def wait_for_slots(
     taken: ExitStack,
-    names: list[str],
+    make: Callable[[], Mapping[str, UUID]],
     *,
     occupy: int,
     timeout: float | None,
     tell: Callable[[str], object],
 ) -> None:
+    """Take slots of all of some limits, as soon as they are free.
+
+    A limit that is removed while this waits is made again.
+
+    Args:
+        taken: Gives the slots back.
+        make: Makes those limits that there are not, and tells the ids of all by their names.
+        occupy: How many slots of each.
+        timeout: Seconds to wait; None waits for as long as it takes.
+        tell: Is told, now and then, what is waited for.
+
+    Raises:
+        TimeoutError: They were not free in time.
+    """
     started = time.monotonic()
     next_word = SECONDS_BETWEEN_WORDS
     delay = 0.25
+    ids = make()
+    names = list(ids)
     while True:
-        try:
-            # a lease that cannot be renewed ends the run; with Prefect's own retries, it would end after
-            # another run has been let in
-            with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: RENEWAL_RETRIES}):
-                # nor does Prefect do the waiting: it looks again after up to 30 s
-                taken.enter_context(slots(names, occupy=occupy, max_retries=0))
-        except ConcurrencySlotAcquisitionError as error:
-            if not (is_refused(error, 423) or is_refused(error, 503)):
-                raise
-        else:
-            return
+        with ExitStack() as mine:
+            if _take(mine, names, occupy=occupy):
+                # Prefect says nothing of a limit that is missing among others: only those that were there
+                # before and after are sure to have been taken
+                if limit_ids(names) == ids:
+                    taken.push(mine.pop_all())
+                    return
+                delay = 0.25
+        ids = make()
         waited = time.monotonic() - started
         if timeout is not None and waited > timeout:
             raise TimeoutError(f"no slot of the limit {', '.join(names[:3])} was free in {timeout:.0f} s")
@@ -212,6 +205,22 @@ def _wait_for(
             )
         time.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 (so that those who wait do not meet again)
         delay = min(2 * delay, POLL_SECONDS)
+
+
+def _take(taken: ExitStack, names: list[str], *, occupy: int) -> bool:
+    """Take slots of those of some limits that there are; False if they are not free, or there are none."""
+    # a lease that cannot be renewed ends the run; with Prefect's own retries, it would end after another run
+    # has been let in
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: RENEWAL_RETRIES}):
+        try:
+            # nor does Prefect do the waiting: it looks again after up to 30 s
+            taken.enter_context(slots(names, occupy=occupy, max_retries=0))
+        except ConcurrencySlotAcquisitionError as error:
+            is_missing = error.__cause__ is None
+            if not (is_missing or is_refused(error, 423) or is_refused(error, 503)):
+                raise
+            return False
+    return True
 
 
 def _physical(device: str) -> str:

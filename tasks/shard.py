@@ -19,8 +19,9 @@ from prefect_cvat.options import Options
 from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.report import RunReport
 from prefect_cvat.tasks.devices import loaded_function
-from prefect_cvat.tasks.limits import server_slot, task_slots
+from prefect_cvat.tasks.limits import server_slot
 from prefect_cvat.tasks.policy import NETWORK, bounded_errors
+from prefect_cvat.tasks.task_slots import task_slots
 
 __all__ = ["Shard", "annotate_shard"]
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from prefect_cvat.folder_permissions import follow_folder, make_folder
 from prefect_cvat.function_output import FrameDetections
 from prefect_cvat.models import LabeledImageRequest, LabeledShapeRequest
 from prefect_cvat.settings import Settings
@@ -98,11 +99,12 @@ class DetectionCache:
         content = zlib.compress(json.dumps(entries, separators=(",", ":")).encode(), 1)
         path = self._path(key)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent, within=self.folder.parent)
             with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
                 try:
                     file.write(hashlib.sha256(content).digest() + content)
                     file.close()
+                    follow_folder(Path(file.name))
                     Path(file.name).replace(path)
                 except BaseException:
                     Path(file.name).unlink(missing_ok=True)

@@ -36,6 +36,7 @@ from prefect_cvat.cli_options import (
 )
 from prefect_cvat.cli_output import escape_what_cannot_be_shown, spec_lines, stderr, stdout
 from prefect_cvat.cli_refine import refine
+from prefect_cvat.cli_runs import runs_app
 from prefect_cvat.cli_track import track
 from prefect_cvat.cli_undo import undo
 from prefect_cvat.cli_webhooks import webhooks
@@ -45,6 +46,7 @@ from prefect_cvat.exceptions import PrefectCvatError
 from prefect_cvat.output_file import write_text
 from prefect_cvat.plan import Selection
 from prefect_cvat.report import RunReport
+from prefect_cvat.termination import end_in_order_on_sigterm
 
 __all__ = ["main"]
 
@@ -77,6 +79,7 @@ functions_app = typer.Typer(help="The functions that come with prefect-cvat.", n
 app.add_typer(functions_app, name="functions")
 cache_app = typer.Typer(help="Detections that are kept between runs.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
+app.add_typer(runs_app, name="runs")
 app.command()(annotate)
 app.command()(track)
 app.command()(refine)
@@ -286,9 +289,11 @@ def _table(report: RunReport) -> Table:
 def main() -> None:
     """Run the command line.
 
-    Exits with 0 when done, 1 when it failed, 2 when it was called wrongly, 130 when it was interrupted.
+    Exits with 0 when done, 1 when it failed, 2 when it was called wrongly, 130 when it was interrupted, and
+    143 when it was terminated.
     """
     escape_what_cannot_be_shown()
+    end_in_order_on_sigterm()
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     if debug:  # it belongs before the subcommand, and is as often written after it

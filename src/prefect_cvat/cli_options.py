@@ -21,6 +21,7 @@ from prefect_cvat.existing import Existing, ExistingSource
 from prefect_cvat.number_ranges import NumberRanges
 from prefect_cvat.output_file import check_can_be_written
 from prefect_cvat.plan import Selection
+from prefect_cvat.secret_text import SecretReference
 from prefect_cvat.server_url import normalize_url
 
 __all__ = [
@@ -256,12 +257,24 @@ def load_chosen_function(
         raise typer.BadParameter(str(error), param_hint="-p") from None
     if device is not None:
         values["device"] = device
+    if not any(isinstance(value, SecretReference) for value in values.values()):
+        return _load(name, module, file, values)
+    from prefect_cvat.deployments.prefect_server import prefect_server
+    from prefect_cvat.secret_parameters import secrets_hidden, with_secrets
+
+    with prefect_server():
+        values = with_secrets(values)
+    with secrets_hidden(values):
+        return _load(name, module, file, values)
+
+
+def _load(name: str | None, module: str | None, file: Path | None, parameters: dict[str, Any]) -> Any:
     if module is not None:
-        return loading.load_function_module(module, values)
+        return loading.load_function_module(module, parameters)
     if file is not None:
-        return loading.load_function_file(file, values)
+        return loading.load_function_file(file, parameters)
     assert name is not None
-    return loading.load_function(name, values)
+    return loading.load_function(name, parameters)
 
 
 def read_object(text: str | None, option: str) -> dict[str, Any] | None:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from prefect_cvat.annotation_requests import frames_of
@@ -18,6 +16,7 @@ from prefect_cvat.keyframes import interpolate
 from prefect_cvat.models import Job, Label, Sublabel
 from prefect_cvat.plan import Plan, Selection
 from prefect_cvat.preview import open_task_frames
+from prefect_cvat.spool import spool_folder
 
 __all__ = ["OnFrame", "Picture", "annotations_on", "draw_task_frames", "label_names"]
 
@@ -93,10 +92,10 @@ def draw_task_frames(client: Client, plan: Plan, how_many: int = 4) -> list[Pict
             found |= annotations_on(annotations, of_job, names, most=MOST_ANNOTATIONS)
     if not found:
         return []
-    with tempfile.TemporaryDirectory(prefix="prefect-cvat-") as folder:
+    with spool_folder() as folder:
         seen = [job.id for job in plan.info.jobs] if plan.info.through_jobs else None
         selection = Selection(frames=chosen, jobs=seen)
-        opened = open_task_frames(client, plan.task.id, selection, Path(folder))
+        opened = open_task_frames(client, plan.task.id, selection, folder)
     return [
         _picture(AnnotatedFrame(frame, image, here.tags, here.shapes), here.count, names)
         for frame, image in opened

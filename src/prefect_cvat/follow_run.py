@@ -53,6 +53,7 @@ class FollowRun(Run):
         ValueError: The options ask for what such a run does not do.
     """
 
+    kind = "follow"
     in_order: ClassVar[frozenset[str]] = frozenset({"detect_batch", "upload_batch"})
     sources: ClassVar[frozenset[str]] = frozenset({"auto", "semi-auto"})
     waits_for_late_writes: ClassVar[bool] = True

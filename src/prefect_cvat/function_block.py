@@ -8,6 +8,7 @@ from prefect.blocks.core import Block
 from pydantic import Field, HttpUrl, field_validator
 
 from prefect_cvat.auto_annotation.loading import load_function, parse_parameters
+from prefect_cvat.secret_parameters import secrets_hidden, with_secrets
 
 __all__ = ["CvatFunction", "Threshold"]
 
@@ -50,7 +51,10 @@ class CvatFunction(Block):
     function_parameters: dict[str, str] = Field(
         default_factory=dict,
         title="Parameters",
-        description="Parameters of the function, each value as type:value, such as float:0.3.",
+        description=(
+            "Parameters of the function, each value as type:value, such as float:0.3; a key or a password as"
+            " secret:NAME, the name of a Secret block."
+        ),
     )
     device: str | None = Field(
         default=None,
@@ -100,10 +104,20 @@ class CvatFunction(Block):
             device: Where its model runs; None leaves that to the block, or to the function.
 
         Raises:
-            FunctionLoadError: There is no such function, it is not allowed, or it cannot be made.
+            FunctionLoadError: There is no such function, it is not allowed, or it cannot be made; or there is
+                no block of a secret that a parameter names.
             BadFunctionError: It has no `spec`.
         """
-        parameters = parse_parameters(self.function_parameters)
+        parameters = with_secrets(parse_parameters(self.function_parameters))
         if (device := device or self.device) is not None:
             parameters["device"] = device
-        return load_function(self.function, parameters)
+        with secrets_hidden(parameters):
+            return load_function(self.function, parameters)
+
+    def check_secrets(self) -> None:
+        """Check that there are the blocks of secrets that its parameters name.
+
+        Raises:
+            FunctionLoadError: There is no such block, or it holds something else than text.
+        """
+        with_secrets(parse_parameters(self.function_parameters))

@@ -117,6 +117,10 @@ def model_names(name: str, function: Any) -> tuple[str, ...]:
 def without_secrets(parameters: Mapping[str, str]) -> dict[str, str]:
     """Parameters with what their names, or an address with a log-in, give away as secret hidden."""
     return {
-        name: HIDDEN if _SECRET_NAME.search(name) else _LOGIN_IN_URL.sub(HIDDEN, value)
+        name: value
+        if value.startswith("secret:")  # the name of a block
+        else HIDDEN
+        if _SECRET_NAME.search(name)
+        else _LOGIN_IN_URL.sub(HIDDEN, value)
         for name, value in parameters.items()
     }

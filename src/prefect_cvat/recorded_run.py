@@ -136,8 +136,9 @@ def find_run(run: str | Path) -> str:
         raise ValueError(f"{name!r} may be any of {len(matching)} runs: {', '.join(matching[:5])}")
     if not matching:
         raise RunNotFoundError(
-            f"there is no record of a run {name!r} in {folder}. Either the run has added nothing, or its"
-            " record is on the machine where it ran (PREFECT_CVAT_RUNS_DIR may be on storage that they share)"
+            f"there is no record of a run {name!r} in {folder}. Either the run has added nothing, or"
+            " `prefect-cvat runs prune` has removed its record, or that is on the machine where it ran"
+            " (PREFECT_CVAT_RUNS_DIR may be on storage that they share)"
         )
     return matching[0]
 

@@ -97,6 +97,7 @@ class RefineRun(Run):
         ValueError: The options speak of replacing anything else.
     """
 
+    kind = "refine"
     sources: ClassVar[frozenset[str]] = frozenset({"auto", "semi-auto"})
     waits_for_late_writes: ClassVar[bool] = True
 

@@ -7,8 +7,6 @@ fetching, cutting into batches, writing and reporting are here.
 from __future__ import annotations
 
 import logging
-import shutil
-import tempfile
 import threading
 import time
 import uuid
@@ -41,6 +39,7 @@ from prefect_cvat.review import FrameReview, FrameSummaries, rank_frames
 from prefect_cvat.run_lock import RunLock, only_run_on
 from prefect_cvat.run_record import RecordHeader, RunRecord, checked_run_id
 from prefect_cvat.settings import Settings
+from prefect_cvat.spool import spool_folder
 from prefect_cvat.upload import JobWriter
 
 __all__ = ["BatchDetections", "Run"]
@@ -54,6 +53,7 @@ class Run(ABC):
     Opaque on purpose: Prefect looks into dataclasses, models and containers, but not into this.
 
     Attributes:
+        kind: What it is called: `annotate`, `track`, `follow` or `refine`.
         in_order: The stages that must see the batches one after the other. They get what the stage returned
             for the batch before as their last argument.
         sources: The sources of what a run of this kind writes.
@@ -64,6 +64,7 @@ class Run(ABC):
             its originals are removed at its end, so no later run would find what is there twice.
     """
 
+    kind: ClassVar[str] = "annotate"
     in_order: ClassVar[frozenset[str]] = frozenset()
     sources: ClassVar[frozenset[str]] = frozenset({"auto"})
     leaves_out_annotated: ClassVar[bool] = False
@@ -333,6 +334,7 @@ class Run(ABC):
     def _describe(self) -> RecordHeader:
         return RecordHeader(
             run=self.report.run,
+            kind=self.kind,
             server=self.client.url,
             task_id=self.task_id,
             task=self.plan.info.identity(self.plan.jobs),
@@ -394,16 +396,10 @@ class Run(ABC):
             StorageError: There is no room for the folder.
         """
         assert self._lock is not None, "hold comes first"
-        try:
-            self._spool = Path(tempfile.mkdtemp(prefix="prefect-cvat-"))
-        except OSError as error:
-            raise StorageError(f"no folder for chunks can be made: {error}") from error
-        try:
+        with spool_folder() as self._spool:
             self._writers = self._new_writers(self._folder("jobs"), self._lock)
             yield
-        finally:
-            shutil.rmtree(self._spool, ignore_errors=True)
-            self._spool = None
+        self._spool = None
 
     def _new_writers(self, folder: Path, lock: RunLock) -> dict[int, JobWriter]:
         defaults = attribute_defaults(self.plan.info.labels)

@@ -14,9 +14,10 @@ import contextlib
 import hashlib
 import os
 import socket
+import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -24,9 +25,21 @@ import filelock
 
 from prefect_cvat.cache import cache_folder
 from prefect_cvat.exceptions import RunInProgressError, StorageError
+from prefect_cvat.folder_permissions import create_file, make_folder
 from prefect_cvat.server_url import server_identity
 
-__all__ = ["RunLock", "only_run_on"]
+__all__ = [
+    "RunLock",
+    "held_since",
+    "locks_folder",
+    "no_lock_is_removed",
+    "only_run_on",
+    "taken_job",
+    "taken_task",
+]
+
+GUARD = "guard"
+"""The lock that is held while others are taken, or removed."""
 
 
 class RunLock:
@@ -60,6 +73,7 @@ class RunLock:
         """
         note = self._note(job_id)
         try:
+            create_file(note)
             note.touch()
         except OSError as error:
             raise _no_notes(self._folder, error) from error
@@ -101,40 +115,131 @@ def only_run_on(url: str, task_id: int, jobs: Collection[int] | None = None) -> 
     Raises:
         RunInProgressError: Another run has the task or one of the jobs; the message says which process,
             since when.
+        StorageError: The locks cannot be kept, or belong to another user who does not share them.
     """
-    name = hashlib.sha256(f"{server_identity(url)} {task_id}".encode()).hexdigest()[:24]
-    folder = cache_folder() / "locks"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _no_notes(folder, error) from error
+    folder, name = locks_folder(), _name(url, task_id)
     task_note = folder / f"{name}.txt"
     job_notes = {job: folder / f"{name}-{job}.txt" for job in sorted(jobs or ())}
     with ExitStack() as locks:
-        # an instance for each run: those of one process must not share what they hold
-        task_lock = filelock.ReadWriteLock(folder / f"{name}.lock", is_singleton=False)
-        locks.callback(task_lock.close)
-        acquire = task_lock.acquire_write if jobs is None else task_lock.acquire_read
         try:
-            acquire(timeout=0, blocking=False)
-            locks.callback(task_lock.release)
-        except filelock.Timeout:
-            holders = [task_note, *folder.glob(f"{name}-*.txt")] if jobs is None else [task_note]
-            raise _in_progress(f"task {task_id} on {url}", holders) from None
-        for job, note in job_notes.items():
+            make_folder(folder, within=cache_folder())
+            with no_lock_is_removed(folder):
+                try:
+                    locks.enter_context(taken_task(folder / f"{name}.lock", shared=jobs is not None))
+                except filelock.Timeout:
+                    holders = [task_note, *folder.glob(f"{name}-*.txt")] if jobs is None else [task_note]
+                    raise _in_progress(f"task {task_id} on {url}", holders) from None
+                for job, note in job_notes.items():
+                    try:
+                        locks.enter_context(taken_job(folder / f"{name}-{job}.lock"))
+                    except filelock.Timeout:
+                        raise _in_progress(f"job {job} of task {task_id} on {url}", [note]) from None
+            since = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+            for note in [task_note] if jobs is None else job_notes.values():
+                _write_note(note, f"process {os.getpid()} on {socket.gethostname()} since {since}")
+                locks.callback(note.unlink, missing_ok=True)
+            lock_held = RunLock(folder, name, jobs)
+        except OSError as error:
+            raise _no_notes(folder, error) from error
+        yield lock_held
+
+
+def locks_folder() -> Path:
+    """Where the locks lie, and the notes about their holders."""
+    return cache_folder() / "locks"
+
+
+@contextlib.contextmanager
+def no_lock_is_removed(folder: Path) -> Iterator[None]:
+    """Be the only process that takes locks or removes them: one that has been removed keeps nobody out.
+
+    Raises:
+        OSError: The folder cannot be written.
+    """
+    create_file(guard := folder / GUARD)
+    with filelock.FileLock(guard):
+        yield
+
+
+@contextlib.contextmanager
+def taken_task(path: Path, *, shared: bool) -> Iterator[None]:
+    """Hold the lock of a task, alone or together with others that share it.
+
+    Raises:
+        filelock.Timeout: Others have it.
+        OSError: It cannot be opened.
+    """
+    create_file(path)
+    try:
+        # an instance for each run: those of one process must not share what they hold
+        lock = filelock.ReadWriteLock(path, is_singleton=False)
+        with contextlib.closing(lock):
+            (lock.acquire_read if shared else lock.acquire_write)(timeout=0, blocking=False)
             try:
-                locks.enter_context(filelock.FileLock(folder / f"{name}-{job}.lock").acquire(timeout=0))
-            except filelock.Timeout:
-                raise _in_progress(f"job {job} of task {task_id} on {url}", [note]) from None
-        since = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
-        notes = [task_note] if jobs is None else list(job_notes.values())
-        for note in notes:
-            note.write_text(f"process {os.getpid()} on {socket.gethostname()} since {since}")
-            locks.callback(note.unlink, missing_ok=True)
-        yield RunLock(folder, name, jobs)
+                yield
+            finally:
+                lock.release()
+    except sqlite3.Error as error:
+        raise OSError(f"{path}: {error}") from error
+
+
+@contextlib.contextmanager
+def taken_job(path: Path) -> Iterator[None]:
+    """Hold the lock of a job, see `taken_task`."""
+    create_file(path)
+    with filelock.FileLock(path).acquire(timeout=0):
+        yield
+
+
+def held_since(url: str, task_id: int, jobs: Iterable[int]) -> float | None:
+    """Since when (`time.time`) a run of this machine has a task, or one of some jobs of it; None if none has.
+
+    Raises:
+        StorageError: The locks cannot be read.
+    """
+    folder, name = locks_folder(), _name(url, task_id)
+    task, of_jobs = folder / f"{name}.lock", [folder / f"{name}-{job}.lock" for job in jobs]
+    if not task.exists():
+        return None
+    try:
+        with no_lock_is_removed(folder):
+            if _is_free(taken_task(task, shared=True)):
+                held = [lock for lock in of_jobs if lock.exists() and not _is_free(taken_job(lock))]
+            else:
+                held = [task]
+        notes = [lock.with_suffix(".txt") for lock in held]
+        return max((note.stat().st_mtime for note in notes if note.exists()), default=None)
+    except OSError as error:
+        raise _no_notes(folder, error) from error
+
+
+def _is_free(lock: AbstractContextManager[object]) -> bool:
+    try:
+        with lock:
+            return True
+    except filelock.Timeout:
+        return False
+
+
+def _name(url: str, task_id: int) -> str:
+    """What the names of the files about a task begin with."""
+    return hashlib.sha256(f"{server_identity(url)} {task_id}".encode()).hexdigest()[:24]
+
+
+def _write_note(note: Path, text: str) -> None:
+    note.unlink(missing_ok=True)  # one that another user has left, and that only this user may write to
+    create_file(note)
+    note.write_text(text)
 
 
 def _no_notes(folder: Path, error: OSError) -> StorageError:
+    if isinstance(error, PermissionError):
+        return StorageError(
+            f"the locks of runs in {folder} belong to another user, who does not share them: {error}. To"
+            f" share them with a group, that user runs `chmod -R g+rwX {folder.parent}`; or set"
+            " PREFECT_CVAT_CACHE_DIR to a folder of your own: then only a Prefect server keeps your runs and"
+            " theirs on one task apart"
+        )
     return StorageError(
         f"the locks of runs cannot be kept in {folder}: {error}; set PREFECT_CVAT_CACHE_DIR to a folder that"
         " can be written"

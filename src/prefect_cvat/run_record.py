@@ -32,6 +32,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic_core import to_json
 
 from prefect_cvat.exceptions import StorageError
+from prefect_cvat.folder_permissions import create_file, make_folder
 from prefect_cvat.provenance import Provenance
 from prefect_cvat.settings import Settings
 from prefect_cvat.task_identity import TaskIdentity
@@ -59,12 +60,13 @@ AnnotationId: TypeAlias = tuple[str, int]
 
 
 class RecordHeader(BaseModel):
-    """The first line of a record: the run, its task, and what made its annotations."""
+    """The first line of a record: the run, its kind, its task, and what made its annotations."""
 
     model_config = ConfigDict(extra="forbid")
 
     format: int = FORMAT
     run: str
+    kind: str | None = None
     server: str
     task_id: int
     task: TaskIdentity
@@ -164,8 +166,9 @@ class RunRecord:
     def _new_file(self) -> Path:
         header = self._header()
         folder = Settings().runs_dir / checked_run_id(header.run)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder, within=Settings().runs_dir)
         path = folder / f"{uuid.uuid4().hex}.jsonl"
+        create_file(path)
         path.write_bytes(header.model_dump_json().encode() + b"\n")
         return path
 

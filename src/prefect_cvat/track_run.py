@@ -31,6 +31,7 @@ class TrackRun(AnnotateRun):
     jobs; a track is written as soon as it has ended.
     """
 
+    kind = "track"
     in_order: ClassVar[frozenset[str]] = frozenset({"upload_batch"})
     reviews_shapes: ClassVar[bool] = False
     keeps_parts: ClassVar[bool] = False

@@ -1,5 +1,7 @@
 """What is kept of deliveries, and for how long."""
 
+import os
+import sqlite3
 import threading
 import time
 from datetime import UTC, datetime
@@ -135,3 +137,27 @@ def test_a_file_that_is_no_database_is_named(path):
     path.write_bytes(b"no database at all" * 100)
     with pytest.raises(StorageError, match=r"webhooks.sqlite3: file is not a database"):
         Deliveries(path)
+
+
+def test_only_their_user_can_read_what_is_kept(path):
+    before = os.umask(0)
+    try:
+        kept = Deliveries(path)
+        with sqlite3.connect(path) as database:
+            database.execute("PRAGMA journal_mode=WAL")  # nor what SQLite may put beside the file
+        kept.add("a", EVENT)
+        modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
+        kept.close()
+        database.close()
+    finally:
+        os.umask(before)
+    assert modes == dict.fromkeys([path.name, f"{path.name}-wal", f"{path.name}-shm"], 0o600)
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_file_that_others_could_read_is_closed_to_them(path):
+    path.parent.mkdir()
+    path.touch()
+    path.chmod(0o644)
+    Deliveries(path).close()
+    assert path.stat().st_mode & 0o777 == 0o600

@@ -19,7 +19,7 @@ COMMANDS = re.findall(r"^prefect-cvat .*$", PAGE.replace("\\\n", " "), re.MULTIL
 
 
 def test_there_are_commands():
-    assert len(COMMANDS) == 6
+    assert len(COMMANDS) == 8
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -8,7 +8,8 @@ from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.tasks import devices, limits
 from prefect_cvat.tasks.devices import device_slot, loaded_function
-from prefect_cvat.tasks.limits import slots, task_slots
+from prefect_cvat.tasks.limits import slots
+from prefect_cvat.tasks.task_slots import task_slots
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.filterwarnings("default")]
 

@@ -18,6 +18,7 @@ from typing import Any
 from prefect_cvat.bounded_text import one_line, shortened, told
 from prefect_cvat.exceptions import BadFunctionError, FunctionLoadError, PrefectCvatError
 from prefect_cvat.function_calls import is_of_function, place_of, read_spec, where_raised
+from prefect_cvat.secret_text import SecretReference
 from prefect_cvat.settings import Settings
 
 __all__ = [
@@ -158,7 +159,7 @@ def load_function_file(path: Path | str, parameters: Mapping[str, Any] | None = 
 
 
 def parse_parameter(text: str) -> tuple[str, Any]:
-    """Read a parameter written as `name=type:value`, the type one of int, float, str, bool, json.
+    """Read a parameter written as `name=type:value`, the type one of int, float, str, bool, json, secret.
 
     Raises:
         ValueError: It is not written so.
@@ -172,7 +173,9 @@ def parse_parameter(text: str) -> tuple[str, Any]:
 
 
 def parse_parameters(parameters: Mapping[str, str]) -> dict[str, Any]:
-    """Read parameters whose values are written as `type:value`.
+    """Read parameters whose values are written as `type:value`, see `parse_parameter`.
+
+    What is written as `secret:NAME` stays a reference, see `prefect_cvat.secret_parameters`.
 
     Raises:
         ValueError: One is not written so.
@@ -200,9 +203,17 @@ def _parse_value(typed_value: str, text: str) -> Any:
                 return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[
                     value.lower()
                 ]
+            case "secret" if value:
+                return SecretReference(value)
     except (ValueError, KeyError):
         raise ValueError(f"{text!r}: {value!r} is not a {type_name}") from None
-    raise ValueError(f"{text!r} has the unknown type {type_name!r}; there are int, float, str, bool and json")
+    if type_name == "secret":
+        raise ValueError(
+            f"{text!r} names no block; write it as name=secret:NAME for the Prefect block secret/NAME"
+        )
+    raise ValueError(
+        f"{text!r} has the unknown type {type_name!r}; there are int, float, str, bool, json and secret"
+    )
 
 
 def _import(name: str) -> ModuleType:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from prefect_cvat.annotate_run import AnnotateRun
@@ -24,6 +22,7 @@ from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.plan import Batch, Plan, TaskInfo, make_plan
 from prefect_cvat.progress import Progress
 from prefect_cvat.remap import Annotations
+from prefect_cvat.spool import spool_folder
 
 __all__ = ["Predictions", "ReadingRun", "find", "read_left_by_runs"]
 
@@ -159,8 +158,7 @@ class ReadingRun(AnnotateRun):
     @contextmanager
     def spool(self) -> Iterator[None]:
         """A folder for the chunks on their way."""
-        with tempfile.TemporaryDirectory(prefix="prefect-cvat-") as folder:
-            self._spool = Path(folder)
+        with spool_folder() as self._spool:
             yield
 
 

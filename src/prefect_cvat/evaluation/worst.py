@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import html
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import PIL.Image
@@ -21,6 +19,7 @@ from prefect_cvat.evaluation.task import TaskEvaluation
 from prefect_cvat.frame_svg import AnnotatedFrame, render_figure, render_frame
 from prefect_cvat.media import Box, Frame, open_frames
 from prefect_cvat.plan import Plan
+from prefect_cvat.spool import spool_folder
 from prefect_cvat.zip_chunk import decode
 
 __all__ = ["OUTCOMES", "DrawnFrame", "FrameOutcomes", "find_worst_frames", "open_frames_of"]
@@ -145,9 +144,9 @@ def open_frames_of(
     frames = tuple(frame for frame in evaluation.counted if frame.number in by_number)
     plan = Plan(info=info, frames=frames, jobs=(), left_out={})
     drawn = {}
-    with tempfile.TemporaryDirectory(prefix="prefect-cvat-") as folder:
+    with spool_folder() as folder:
         for number, of_chunk in plan.chunks():
-            box = Box([fetch_chunk(client, plan, number, Path(folder), quality)])
+            box = Box([fetch_chunk(client, plan, number, folder, quality)])
             with closing(open_frames(box, of_chunk)) as opened:
                 for frame, image in opened:
                     decode(image, frame)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from prefect_cvat.export.yolo import import_supervision, write_yolo
 from prefect_cvat.options import Options
 from prefect_cvat.plan import Plan, make_plan, read_task
 from prefect_cvat.progress import Progress
+from prefect_cvat.spool import spool_folder
 
 __all__ = ["DatasetFormat", "export_task"]
 
@@ -113,7 +113,7 @@ def export_task(
         import_supervision()  # so that a missing library shows at once
     options = options or Options()
     folder = Path(folder).resolve()
-    with written_whole(folder) as part, tempfile.TemporaryDirectory(prefix="prefect-cvat-") as scratch:
+    with written_whole(folder) as part, spool_folder() as scratch:
         plan = _plan(client, task_id, options, images)
         of_video = plan.task.mode == "interpolation"
         names = FileNames(plan.frames, of_video=of_video)
@@ -125,7 +125,7 @@ def export_task(
                 options,
                 left_by_runs=left_by_runs,
                 images=image_folder,
-                scratch=Path(scratch),
+                scratch=scratch,
                 progress=progress,
             )
         else:
@@ -136,7 +136,7 @@ def export_task(
                 options,
                 function_name=function_name,
                 images=image_folder,
-                scratch=Path(scratch),
+                scratch=scratch,
                 progress=progress,
             )
         frames = tuple(frame for frame in plan.frames if frame.number not in found.failed_frames)

@@ -1,0 +1,74 @@
+"""Folders for what is on its way, and removing those that killed processes have left.
+
+A folder is locked as long as its process lives. One whose lock is free has been left: by a process that was
+killed, or by a machine that went down.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import filelock
+
+from prefect_cvat.exceptions import StorageError
+
+__all__ = ["remove_left_spools", "spool_folder"]
+
+PREFIX = "prefect-cvat-spool-"
+LOCK = ".lock"
+
+UNLOCKED_SECONDS = 3600.0
+"""After this time an empty folder without a lock is one whose process died before it had made the lock."""
+
+
+@contextmanager
+def spool_folder() -> Iterator[Path]:
+    """A folder that only this user can read, removed afterwards.
+
+    Those that killed processes have left are removed before.
+
+    Raises:
+        StorageError: There is no room for it.
+    """
+    remove_left_spools()
+    try:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        lock = filelock.FileLock(folder / LOCK, thread_local=False).acquire(timeout=0)
+    except OSError as error:
+        raise StorageError(
+            f"no folder for files on their way can be made in {tempfile.gettempdir()}: {error}; make room"
+            " there, or set TMPDIR to another folder"
+        ) from error
+    try:
+        yield folder
+    finally:
+        lock.lock.release()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def remove_left_spools() -> int:
+    """Remove the folders of this user that killed processes have left; return how many that were."""
+    return sum(map(_remove_if_left, Path(tempfile.gettempdir()).glob(f"{PREFIX}*")))
+
+
+def _remove_if_left(folder: Path) -> bool:
+    try:
+        found = folder.lstat()
+        if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
+            return False  # a link, too, would be of another user: nobody else may write in ours
+        if not (folder / LOCK).exists():
+            if time.time() - found.st_mtime > UNLOCKED_SECONDS:
+                folder.rmdir()  # fails unless it is empty
+                return True
+            return False
+        with filelock.FileLock(folder / LOCK).acquire(timeout=0):
+            shutil.rmtree(folder, ignore_errors=True)
+    except OSError:  # it is in use, or another process has just removed it
+        return False
+    return not folder.exists()
