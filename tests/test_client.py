@@ -1,4 +1,5 @@
 import errno
+import io
 import json
 import ssl
 import subprocess
@@ -216,7 +217,7 @@ def test_headers_are_as_cvat_wants_them():
     with scripted_server(Answer(body=b'{"tags": [], "shapes": [], "tracks": []}')) as server:
         client = quick_client(server.url, organization="lab")
         client.create_job_annotations(1, {})
-        client.chunk(1, 0)
+        client.chunk(1, 0, io.BytesIO())
     (_, _, write), (_, path, chunk) = server.requests
     assert write["Accept"] == "application/vnd.cvat+json"
     assert write["Content-Type"] == "application/json"

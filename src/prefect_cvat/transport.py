@@ -11,7 +11,7 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http.cookiejar import DefaultCookiePolicy
 from importlib.metadata import version
@@ -20,22 +20,25 @@ from typing import IO, Any
 
 import requests
 from pydantic import SecretStr
-from pydantic_core import from_json
 from requests.auth import AuthBase
 from urllib3 import Retry
-from urllib3.exceptions import MaxRetryError, NewConnectionError
+from urllib3.exceptions import MaxRetryError, NewConnectionError, ReadTimeoutError
 
+from prefect_cvat.answers import drop_redirect_body, read_body, write_body
 from prefect_cvat.error_bodies import api_error
 from prefect_cvat.exceptions import (
+    AnswerTooLargeError,
+    ApiError,
     AuthenticationError,
     BadRequestError,
     InvalidResponseError,
     OrganizationError,
     RequestTimeoutError,
-    StorageError,
     TlsError,
     TransportError,
 )
+from prefect_cvat.json_bounds import MOST_JSON_BYTES, parse_json
+from prefect_cvat.paced_connections import PacedAdapter, SlowAnswerError
 from prefect_cvat.server_url import normalize_url
 
 __all__ = ["RetryPolicy", "Transport"]
@@ -49,8 +52,9 @@ _LOGIN = "/api/auth/login"
 class RetryPolicy:
     """When a request is sent again.
 
-    Requests that only read, and log-ins, are sent again after a connection error, a time-out, 429, 502,
-    503 and 504. Requests that write are sent again after 429 alone: that one says that nothing was done.
+    Requests that only read, and log-ins, are sent again after a connection error, a time-out, 429, 500,
+    502, 503 and 504, and where what came for a chunk is not one. Requests that write are sent again after
+    429 alone: that one says that nothing was done.
 
     Attributes:
         give_up_after: Seconds from the first attempt after which no further one is made.
@@ -120,10 +124,17 @@ class Transport:
         self._password: tuple[str, SecretStr] | None = None
         self._session = requests.Session()
         self._session.auth = _NoAuth()
+        self._session.hooks["response"].append(drop_redirect_body)
+        self._session.mount("http://", PacedAdapter())
+        self._session.mount("https://", PacedAdapter())
         # A session cookie would put every write under CSRF rules; the token needs none.
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._session.headers.update(
-            {"User-Agent": f"prefect-cvat/{version('prefect-cvat')}", "Accept": "application/vnd.cvat+json"}
+            {
+                "User-Agent": f"prefect-cvat/{version('prefect-cvat')}",
+                "Accept": "application/vnd.cvat+json",
+                "Accept-Encoding": "gzip, deflate",  # and none of those that are unpacked without bounds
+            }
         )
         if organization is not None:
             self._session.headers["X-Organization"] = organization
@@ -181,6 +192,7 @@ class Transport:
         body: Any = None,
         headers: Mapping[str, str] | None = None,
         anonymous: bool = False,
+        most_bytes: int = MOST_JSON_BYTES,
     ) -> Any:
         """Send a request and return what the JSON of its answer says, or None for an empty answer.
 
@@ -191,19 +203,31 @@ class Transport:
             body: What to send as JSON; bytes are taken for JSON that is ready.
             headers: Further headers.
             anonymous: Send no credentials.
+            most_bytes: How long the answer may be, see `parse_json`.
 
         Raises:
+            AnswerTooLargeError: The answer is longer, or stands for too many objects.
             ApiError: The server refused, or failed.
             TransportError: No answer came.
             InvalidResponseError: The answer is not JSON.
         """
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         headers = {**({} if data is None else {"Content-Type": "application/json"}), **(headers or {})}
-        response = self._send(method, path, params=params, data=data, headers=headers, anonymous=anonymous)
-        if response.status_code == 204 or not response.content:
+        response, content = self._send(
+            method,
+            path,
+            params=params,
+            data=data,
+            headers=headers,
+            anonymous=anonymous,
+            most_bytes=most_bytes,
+        )
+        if response.status_code == 204 or not content:
             return None
         try:
-            return from_json(response.content)
+            return parse_json(content, most_bytes)
+        except AnswerTooLargeError as error:
+            raise AnswerTooLargeError(f"{method} {self.url}{path}: {error}") from None
         except ValueError:
             raise InvalidResponseError(
                 f"{method} {self.url}{path} answered {response.status_code} with"
@@ -211,13 +235,39 @@ class Transport:
                 " is this the address of a CVAT server?"
             ) from None
 
-    def content(self, path: str, *, params: Mapping[str, str | int] | None = None) -> bytes:
-        """Get binary data, complete or not at all. Raises as `json` does."""
-        return self._send("GET", path, params=params, headers={"Accept": "*/*"}).content
+    def download(
+        self,
+        path: str,
+        file: IO[bytes],
+        *,
+        most_bytes: int,
+        params: Mapping[str, str | int] | None = None,
+        headers: Mapping[str, str] | None = None,
+        problem_of: Callable[[IO[bytes]], str | None] | None = None,
+    ) -> None:
+        """Write data to a file, complete, and go to its beginning. Raises as `json` does.
 
-    def download(self, path: str, file: IO[bytes]) -> None:
-        """Write binary data to a file, complete, and go to its beginning. Raises as `json` does."""
-        self._send("GET", path, into=file)
+        Args:
+            path: The path on the server.
+            file: Where to write them.
+            most_bytes: How many there may be.
+            params: The query.
+            headers: Further headers.
+            problem_of: Says why what is in the file cannot be what was asked for, or None; then it is the
+                network's fault, and it is asked for again.
+
+        Raises:
+            StorageError: The disk does not take them.
+        """
+        self._send(
+            "GET",
+            path,
+            params=params,
+            headers=headers,
+            into=file,
+            most_bytes=most_bytes,
+            problem_of=problem_of,
+        )
         file.seek(0)
 
     def post_files(
@@ -250,7 +300,9 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         anonymous: bool = False,
         into: IO[bytes] | None = None,
-    ) -> requests.Response:
+        most_bytes: int = MOST_JSON_BYTES,
+        problem_of: Callable[[IO[bytes]], str | None] | None = None,
+    ) -> tuple[requests.Response, bytes]:
         changes_nothing = method in ("GET", "HEAD", "OPTIONS") or path == _LOGIN
         started = time.monotonic()
         attempt = 0
@@ -260,7 +312,7 @@ class Transport:
             auth = _NoAuth() if anonymous else self._session.auth
             retry_after = None
             try:
-                response = self._session.request(
+                with self._session.request(
                     method,
                     self.url + path,
                     params=params,
@@ -270,25 +322,35 @@ class Transport:
                     verify=self._verify,  # at the session, REQUESTS_CA_BUNDLE would overrule it
                     auth=auth,
                     allow_redirects=method == "GET",
-                    stream=into is not None,
-                )
-                if into is not None and response.ok:
-                    _write_content(response, into)
+                    stream=True,
+                ) as response:
+                    content, problem, refusal = b"", None, None
+                    if not response.ok or response.is_redirect:
+                        refusal = api_error(response, method, path)
+                    elif into is None:
+                        content = read_body(response, most_bytes)
+                    else:
+                        write_body(response, into, most_bytes)
+                        problem = problem_of and problem_of(into)
             except requests.RequestException as error:
                 failure: Exception = _transport_error(error, method, self.url, path)
                 may_retry = changes_nothing and not isinstance(failure, TlsError)
             else:
-                if response.ok and not response.is_redirect:
-                    return response
+                if refusal is None and problem is None:
+                    return response, content
                 if response.status_code == 401 and not anonymous and not logged_in_again:
                     logged_in_again = True
                     if self._log_in_again(auth):
                         continue
-                failure = self._organization_error(response, method, path) or api_error(
-                    response, method, path
-                )
+                if refusal is None:
+                    failure = TransportError(
+                        f"{method} {self.url}{path} was answered with {response.status_code}"
+                        f" {response.headers.get('Content-Type', 'and no content type')}: {problem}"
+                    )
+                else:
+                    failure = self._organization_error(refusal) or refusal
                 may_retry = response.status_code == 429 or (
-                    changes_nothing and response.status_code in (502, 503, 504)
+                    changes_nothing and (refusal is None or response.status_code in (500, 502, 503, 504))
                 )
                 retry_after = _retry_after(response)
             delay = self._retry.delay(attempt, retry_after)
@@ -297,13 +359,11 @@ class Transport:
             logger.info("%s; attempt %d follows in %.1f s", failure, attempt + 1, delay)
             time.sleep(delay)
 
-    def _organization_error(
-        self, response: requests.Response, method: str, path: str
-    ) -> OrganizationError | None:
+    def _organization_error(self, error: ApiError) -> OrganizationError | None:
         """What CVAT 2.73 answers on every route, also where something is asked for by its id."""
-        if response.status_code != 404 or not self.organization:
+        if error.status != 404 or not self.organization:
             return None
-        if api_error(response, method, path).detail != f"{self.organization} organization does not exist.":
+        if error.detail != f"{self.organization} organization does not exist.":
             return None
         return OrganizationError(
             f"there is no organization {self.organization!r} on {self.url};"
@@ -318,16 +378,6 @@ class Transport:
             if self._session.auth is refused:  # else another thread has done it already
                 self.login(*self._password)
         return True
-
-
-def _write_content(response: requests.Response, file: IO[bytes]) -> None:
-    file.seek(0)  # this may not be the first attempt
-    file.truncate()
-    for part in response.iter_content(2**20):
-        try:
-            file.write(part)
-        except OSError as error:
-            raise StorageError(f"the answer to GET {response.url} cannot be written: {error}") from error
 
 
 def _retry_after(response: requests.Response) -> float | None:
@@ -347,7 +397,7 @@ def _transport_error(error: requests.RequestException, method: str, url: str, pa
                 f"{where}: the server's TLS certificate could not be verified ({_reason(error)});"
                 " pass verify='path of the CA bundle', or verify=False if you trust the network"
             )
-        case requests.Timeout():
+        case requests.Timeout() | requests.ConnectionError(args=(ReadTimeoutError(), *_)):
             return RequestTimeoutError(f"{where}: no answer in time ({_reason(error)})", was_sent=was_sent)
         case _:
             return TransportError(f"{where}: {_reason(error)}", was_sent=was_sent)
@@ -364,6 +414,11 @@ def _is_without_connection(error: requests.RequestException) -> bool:
 
 def _reason(error: BaseException) -> str:
     """The innermost message: requests and urllib3 wrap one another."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, SlowAnswerError):
+            return str(cause)
+        cause = cause.__cause__ or cause.__context__
     inner: object = error
     while isinstance(inner, BaseException):
         reason = getattr(inner, "reason", None) or (inner.args[0] if inner.args else None)
