@@ -8,6 +8,7 @@ between the parts of a body.
 from __future__ import annotations
 
 import io
+import socket
 import time
 from http.client import HTTPResponse
 from typing import Any
@@ -19,10 +20,10 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 __all__ = ["PacedAdapter", "SlowAnswerError"]
 
 WINDOW_SECONDS = 60.0
-"""How long an answer may take for `LEAST_BYTES`."""
+"""How long an answer may take for `LEAST_BYTES`, on top of the time-out of its socket: it may pause once."""
 
 LEAST_BYTES = 10_000
-"""The fewest bytes of an answer within `WINDOW_SECONDS`, unless it ends before: 170 bytes a second."""
+"""The fewest bytes of an answer within that time, unless it ends before: some 75 to 170 bytes a second."""
 
 MOST_SECONDS = 7200.0
 """The most seconds that an answer may take as a whole, from its first byte on."""
@@ -54,8 +55,9 @@ class PacedAdapter(HTTPAdapter):
 class _PacedReader(io.RawIOBase):
     """What comes from a socket, as long as it comes fast enough."""
 
-    def __init__(self, source: io.RawIOBase) -> None:
+    def __init__(self, source: io.RawIOBase, window: float) -> None:
         self._source = source
+        self._window = window
         self._begin = self._window_begin = 0.0
         self._received = 0
 
@@ -68,7 +70,7 @@ class _PacedReader(io.RawIOBase):
         if not self._begin:
             self._begin = self._window_begin = now
         self._received += length or 0
-        if now - self._window_begin >= WINDOW_SECONDS:
+        if now - self._window_begin >= self._window:
             if self._received < LEAST_BYTES:
                 raise SlowAnswerError(
                     f"the answer comes too slowly: {self._received} bytes in {now - self._window_begin:.0f} s"
@@ -89,9 +91,10 @@ class _LineReader(io.BufferedReader):
 
 
 class _PacedResponse(HTTPResponse):
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self.fp = _LineReader(_PacedReader(self.fp.detach()), 2**16)
+    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        window = WINDOW_SECONDS + (sock.gettimeout() or 0.0)
+        self.fp = _LineReader(_PacedReader(self.fp.detach(), window), 2**16)
 
 
 class _PlainConnection(HTTPConnection):
