@@ -46,7 +46,7 @@ class PacedAdapter(HTTPAdapter):
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> ProxyManager:
         """The pools of connections by way of a proxy."""
-        manager = super().proxy_manager_for(proxy, **options)
+        manager: ProxyManager = super().proxy_manager_for(proxy, **options)
         if not proxy.lower().startswith("socks"):  # these connect in a way of their own
             manager.pool_classes_by_scheme = _POOLS
         return manager
@@ -65,7 +65,7 @@ class _PacedReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        length = self._source.readinto(buffer)  # type: ignore[attr-defined]
+        length = self._source.readinto(buffer)
         now = time.monotonic()
         if not self._begin:
             self._begin = self._window_begin = now
