@@ -62,7 +62,8 @@ def speed(url: str, data: bytes, rounds: int) -> None:
         paths = []
         for number in range(-(-meta.size // meta.chunk_size)):
             paths.append(Path(folder) / f"{number}.mp4")
-            paths[-1].write_bytes(client.chunk(task_id, number))
+            with paths[-1].open("w+b") as file:
+                client.chunk(task_id, number, file)
         frame = meta.frames[0]
         print(
             f"speed: {meta.size} frames of {frame.width}x{frame.height}, {len(paths)} chunks, {rounds} rounds"
@@ -129,7 +130,7 @@ def make_child(url: str, width: str, height: str) -> dict[str, float]:
     client = log_in(url)
     task_id = make_video_task(client, moving_noise(int(width), int(height), 72))
     for number in range(2):  # the sandbox makes the chunks now
-        client.chunk(task_id, number)
+        client.chunk(task_id, number, io.BytesIO())
     return {"task": task_id}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,6 +24,8 @@ class Answer:
     headers: dict[str, str] = field(default_factory=lambda: dict(JSON))
     reset: bool = False
     claimed_length: int | None = None
+    parts: Callable[[], Iterable[bytes]] | None = None
+    """Sent instead of the body, one after the other, without a length; then the connection is closed."""
 
 
 @dataclass
@@ -60,10 +62,15 @@ def scripted_server(*answers: Answer, contact: Answer | None = None) -> Iterator
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)
-            self.send_header("Content-Length", str(answer.claimed_length or len(answer.body)))
+            if answer.parts is None:
+                self.send_header("Content-Length", str(answer.claimed_length or len(answer.body)))
             self.end_headers()
-            self.wfile.write(answer.body)
-            if answer.claimed_length:
+            try:
+                for part in [answer.body] if answer.parts is None else answer.parts():
+                    self.wfile.write(part)
+            except OSError:  # the client has heard enough
+                self.close_connection = True
+            if answer.claimed_length or answer.parts is not None:
                 self.close_connection = True
 
         do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = _answer

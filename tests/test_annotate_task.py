@@ -14,7 +14,7 @@ from prefect_cvat.auto_annotation import (
     tag,
 )
 from prefect_cvat.exceptions import MediaError, NotFoundError, PrefectCvatError
-from prefect_cvat.transport import Transport
+from served_chunks import with_chunks, without_chunks
 
 SPEC = DetectionFunctionSpec(labels=[label_spec("car", 7), label_spec("person", 8)])
 
@@ -194,7 +194,7 @@ def test_labels_that_the_task_lacks_are_all_named_before_anything_is_fetched(cli
     spec = DetectionFunctionSpec(
         labels=[label_spec("Car", 0), label_spec("boat", 1), label_spec("person", 2)]
     )
-    monkeypatch.setattr(Transport, "content", lambda *_, **__: pytest.fail("it fetched"))
+    without_chunks(monkeypatch)
     with pytest.raises(BadFunctionError) as error:
         annotate_task(client, task_id, a_function(one_car, spec))
     assert str(error.value).startswith(f"the function does not fit task {task_id} in 2 points:")
@@ -229,16 +229,14 @@ def test_shapes_are_cut_at_the_edge_and_what_is_outside_is_dropped_and_counted(c
 
 def test_a_corrupt_image_names_its_frame(client, make_task, monkeypatch):
     task_id = make_task(4)
-    original = Transport.content
 
-    def corrupt(self, path, *, params=None):
-        data = original(self, path, params=params)
-        if params and params.get("number") == 1:  # frames 2 and 3: break the pixels of the second
+    def corrupt(params, data):
+        if params["number"] == 1:  # frames 2 and 3: break the pixels of the second
             at = data.rindex(b"IDAT") + 50
             data = data[:at] + bytes(20) + data[at + 20 :]
         return data
 
-    monkeypatch.setattr(Transport, "content", corrupt)
+    with_chunks(monkeypatch, corrupt)
     with pytest.raises(MediaError, match=r"frame 3 \(0003.png\)"):
         annotate_task(client, task_id, a_function(lambda c, image: image.load() and one_car(c, image)))
     assert annotations_of(client, task_id) == ([], [])

@@ -1,4 +1,5 @@
 import errno
+import io
 import json
 import ssl
 import subprocess
@@ -191,11 +192,16 @@ def test_it_gives_up_in_the_end_and_a_retry_after_beyond_the_end_is_not_waited_f
         assert len(server.requests) > 3
 
 
-def test_a_500_is_not_tried_again():
-    with scripted_server(Answer(500, b"<title>Server Error (500)</title>", HTML)) as server:
-        with pytest.raises(ServerError, match=r"Server Error \(500\)"):
-            quick_client(server.url).task(1)
+def test_a_read_that_is_answered_500_is_tried_again_and_a_write_is_not():
+    page = Answer(500, b"<title>Server Error (500)</title>", HTML)
+    with scripted_server(page, Answer(body=b'{"version": "2.73.0"}')) as server:
+        assert quick_client(server.url).server_version() == "2.73.0"
+        assert len(server.requests) == 2
+    with scripted_server(page) as server:
+        with pytest.raises(ServerError, match=r"Server Error \(500\), CVAT's own page") as error:
+            quick_client(server.url).create_job_annotations(1, {})
         assert len(server.requests) == 1
+    assert "proxy" not in str(error.value)
 
 
 def test_a_server_that_does_not_answer_is_a_time_out():
@@ -216,7 +222,7 @@ def test_headers_are_as_cvat_wants_them():
     with scripted_server(Answer(body=b'{"tags": [], "shapes": [], "tracks": []}')) as server:
         client = quick_client(server.url, organization="lab")
         client.create_job_annotations(1, {})
-        client.chunk(1, 0)
+        client.chunk(1, 0, io.BytesIO())
     (_, _, write), (_, path, chunk) = server.requests
     assert write["Accept"] == "application/vnd.cvat+json"
     assert write["Content-Type"] == "application/json"

@@ -58,8 +58,8 @@ def asked(monkeypatch):
     monkeypatch.setattr(
         Client,
         "chunk",
-        lambda self, task, number, **more: (
-            requests.append(("chunk", number)) or fetch(self, task, number, **more)
+        lambda self, task, number, file, **more: (
+            requests.append(("chunk", number)) or fetch(self, task, number, file, **more)
         ),
     )
     return requests

@@ -35,6 +35,7 @@ from prefect_cvat.plan import Selection
 from prefect_cvat.seeds import FollowedObject, SeedShape
 from prefect_cvat.transport import Transport
 from prefect_cvat.upload import JobWriter
+from served_chunks import with_chunks
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 SIDE = 8
@@ -101,13 +102,7 @@ def faults(sandbox):
 def downloads(monkeypatch):
     """The numbers of the chunks that are fetched."""
     numbers = []
-    original = Transport.content
-
-    def content(self, path, *, params=None):
-        numbers.append(params["number"])
-        return original(self, path, params=params)
-
-    monkeypatch.setattr(Transport, "content", content)
+    with_chunks(monkeypatch, lambda params, data: numbers.append(params["number"]))
     return numbers
 
 

@@ -1,6 +1,5 @@
 """Servers that lie, and what happens to a task, its labels or the disk in the middle of a run."""
 
-import errno
 import io
 import pathlib
 import zipfile
@@ -18,6 +17,7 @@ from prefect_cvat.exceptions import (
     TooManyRequestsError,
 )
 from prefect_cvat.transport import Transport
+from served_chunks import with_chunks
 
 
 class Boxes:
@@ -38,13 +38,7 @@ def frames_annotated(client, task_id):
 
 
 def change_chunk(monkeypatch, number, change):
-    original = Transport.content
-
-    def content(self, path, *, params=None):
-        data = original(self, path, params=params)
-        return change(data) if params["number"] == number else data
-
-    monkeypatch.setattr(Transport, "content", content)
+    with_chunks(monkeypatch, lambda params, data: change(data) if params["number"] == number else data)
 
 
 def without_last_member(data):
@@ -123,15 +117,13 @@ def test_a_label_that_is_deleted_while_it_runs(client, make_task):
 
 def test_a_full_disk(client, make_task, monkeypatch):
     task_id = make_task(8)
-    original = pathlib.Path.write_bytes
+    original = pathlib.Path.open
 
-    def write_bytes(self, data):
-        if self.name == "chunk-2.zip":
-            raise OSError(errno.ENOSPC, "No space left on device")
-        return original(self, data)
+    def full(self, *args, **options):
+        return original(pathlib.Path("/dev/full") if self.name == "chunk-2.zip" else self, *args, **options)
 
     with monkeypatch.context() as patched:
-        patched.setattr(pathlib.Path, "write_bytes", write_bytes)
+        patched.setattr(pathlib.Path, "open", full)
         with pytest.raises(StorageError, match=rf"^task {task_id}, batch 2 .*No space left"):
             annotate_task(client, task_id, Boxes(), batch_size=2)
     annotate_task(client, task_id, Boxes())

@@ -31,6 +31,7 @@ from prefect_cvat.options import Options
 from prefect_cvat.refine_run import RefineRun
 from prefect_cvat.transport import Transport
 from prefect_cvat.upload import JobWriter
+from served_chunks import with_chunks, without_chunks
 
 WIDTH, HEIGHT = 64, 48
 TOO_WIDE = 40
@@ -193,13 +194,7 @@ def test_nothing_is_fetched_but_the_chunks_of_frames_with_such_shapes(client, ma
     car = label_ids(client, task_id)["car"]
     place(client, job, box(car, 5), box(car, 1, type="polygon", points=[1, 1, 9, 1, 9, 9]))
     chunks = []
-    original = Transport.content
-
-    def content(self, path, *, params=None):
-        chunks.append(params["number"])
-        return original(self, path, params=params)
-
-    monkeypatch.setattr(Transport, "content", content)
+    with_chunks(monkeypatch, lambda params, data: chunks.append(params["number"]))
     refine_task(client, task_id, Ellipses())
     assert chunks == [2]
 
@@ -368,7 +363,7 @@ def test_labels_that_take_no_such_type_are_named_before_anything_is_fetched(clie
     )
     [job] = client.jobs(task_id)
     ids = label_ids(client, task_id)
-    monkeypatch.setattr(Transport, "content", lambda *_, **__: pytest.fail("it fetched"))
+    without_chunks(monkeypatch)
     place(client, job, box(ids["car"]))
     message = f"task {task_id} takes no mask for label 'car' .of type 'rectangle'.; .* refine other labels"
     with pytest.raises(BadFunctionError, match=message):
@@ -382,7 +377,7 @@ def test_shapes_that_cannot_prompt_are_named_before_anything_is_fetched(client, 
     task_id = make_task(2)
     [job] = client.jobs(task_id)
     place(client, job, box(label_ids(client, task_id)["car"], type="points", points=[8, 8]))
-    monkeypatch.setattr(Transport, "content", lambda *_, **__: pytest.fail("it fetched"))
+    without_chunks(monkeypatch)
     function = Ellipses()
     function.spec = InteractionFunctionSpec(min_pos_points=0, min_bounding_boxes=1)
     with pytest.raises(BadFunctionError, match="it needs a bounding box, and points give none"):
@@ -459,13 +454,8 @@ def test_a_broken_image_leaves_the_task_as_it_was(client, make_task, monkeypatch
     [job] = client.jobs(task_id)
     place(client, job, *(box(label_ids(client, task_id)["car"], frame) for frame in range(4)))
     before = client.job_annotations(job.id)
-    original = Transport.content
-
-    def corrupt(self, path, *, params=None):
-        data = original(self, path, params=params)
-        return data[: len(data) // 2] if params["number"] == 1 else data
-
-    monkeypatch.setattr(Transport, "content", corrupt)
+    cut = lambda params, data: data[: len(data) // 2] if params["number"] == 1 else data  # noqa: E731
+    with_chunks(monkeypatch, cut)
     with pytest.raises(MediaError, match="chunk 1"):
         refine_task(client, task_id, Ellipses())
     assert client.job_annotations(job.id) == before

@@ -14,7 +14,7 @@ from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rect
 from prefect_cvat.cache import DetectionCache
 from prefect_cvat.exceptions import RunInProgressError
 from prefect_cvat.run_lock import only_run_on
-from prefect_cvat.transport import Transport
+from served_chunks import with_chunks
 
 
 class Counting:
@@ -34,13 +34,7 @@ class Counting:
 @pytest.fixture
 def downloads(monkeypatch):
     chunks = []
-    original = Transport.content
-
-    def content(self, path, *, params=None):
-        chunks.append(params["number"])
-        return original(self, path, params=params)
-
-    monkeypatch.setattr(Transport, "content", content)
+    with_chunks(monkeypatch, lambda params, data: chunks.append(params["number"]))
     return chunks
 
 

@@ -22,7 +22,6 @@ from prefect_cvat.run_lock import only_run_on
 from prefect_cvat.upload import JobWriter
 
 WRITES = {"methods": ["PATCH"], "path": "/annotations$"}
-READS = {"methods": ["GET"], "path": "/annotations$"}
 LATE = {"kind": "late_commit", "answer": 504, "delay": 0.25}
 
 
@@ -165,13 +164,17 @@ def test_a_part_that_is_done_is_not_written_again_also_when_its_job_has_been_ver
     assert scene.xs() == [1]
 
 
-def test_what_verify_could_not_do_finish_does(scene, faults):
+def test_what_verify_could_not_do_finish_does(scene, monkeypatch):
+    def fails(self, job_id):
+        raise ServerError("500", status=500, method="GET", path="/")
+
     scene.place(scene.rect(7))
     writer = scene.writer(existing="replace_auto")
     writer.write(0, [scene.rect(1)], range(4))
-    faults.set([{**READS, "fault": {"kind": "status", "status": 500}, "times": 1}])
-    with pytest.raises(ServerError):
-        writer.verify()
+    with monkeypatch.context() as patched:
+        patched.setattr(Client, "each_job_annotation", fails)
+        with pytest.raises(ServerError):
+            writer.verify()
     writer.finish()
     assert scene.xs() == [1]
 

@@ -23,8 +23,8 @@ from prefect_cvat import annotate_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
 from prefect_cvat.exceptions import MediaError, UnsupportedTaskError
 from prefect_cvat.media import Box, ChunkFile, Frame, open_frames, open_frames_reversed
-from prefect_cvat.transport import Transport
 from prefect_cvat.video import VideoChunk
+from served_chunks import chunk_of, with_chunks
 
 av = pytest.importorskip("av", reason="PyAV, which videos need, is not installed")
 
@@ -81,7 +81,7 @@ def test_what_is_found_on_a_frame_is_written_to_this_frame(
 
 def test_the_chunks_of_the_sandbox_stand_upright_like_cvats(client, video_task):
     task_id = video_task(clip(range(6), turned=True))
-    data = client.chunk(task_id, 0)
+    data = chunk_of(client, task_id, 0)
     with av.open(io.BytesIO(data)) as container:
         pictures = list(container.decode(video=0))
     assert [(p.width, p.height, p.rotation) for p in pictures] == [(160, 64, 0)] * 4
@@ -191,14 +191,7 @@ def test_people_are_found_in_a_real_video(client, sdk, test_data):
 def asked_for(monkeypatch):
     """The parameters of each request for a chunk, as they come."""
     asked = []
-    original = Transport.content
-
-    def content(self, path, *, params=None):
-        if params is not None:
-            asked.append(params)
-        return original(self, path, params=params)
-
-    monkeypatch.setattr(Transport, "content", content)
+    with_chunks(monkeypatch, lambda params, data: asked.append(params))
     return asked
 
 
@@ -253,7 +246,9 @@ def test_an_unknown_quality_is_refused(client, make_task):
 def test_without_pyav_it_is_named_before_anything_is_fetched(client, video_task, monkeypatch, use_zip_chunks):
     task_id = video_task(clip(range(4)), use_zip_chunks=use_zip_chunks)
     if use_zip_chunks:
-        client.chunk(task_id, 0, quality="compressed")  # the sandbox, in this process, needs PyAV to make it
+        chunk_of(
+            client, task_id, 0, quality="compressed"
+        )  # the sandbox, in this process, needs PyAV to make it
     asked = asked_for(monkeypatch)
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(UnsupportedTaskError, match=r"pip install 'prefect-cvat\[video\]'") as error:
@@ -327,13 +322,7 @@ def test_a_bad_chunk_is_named_and_leaves_the_task_as_it_was(client, video_task, 
     human = {"type": "rectangle", "frame": 0, "label_id": label, "points": [1, 2, 11, 12], "source": "manual"}
     client.create_job_annotations(job.id, {"shapes": [human]})
     before = client.job_annotations(job.id)
-    original = Transport.content
-
-    def content(self, path, *, params=None):
-        data = original(self, path, params=params)
-        return spoil(data) if params and params.get("number") == 1 else data
-
-    monkeypatch.setattr(Transport, "content", content)
+    with_chunks(monkeypatch, lambda params, data: spoil(data) if params["number"] == 1 else data)
     with pytest.raises(MediaError, match=message) as error:
         annotate_task(client, task_id, reader(), batch_size=4, clear_existing=True)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from prefect_cvat.argument_names import argument
-from prefect_cvat.client import Client, Quality
-from prefect_cvat.exceptions import StorageError, UnsupportedTaskError
+from prefect_cvat.client import MOST_CHUNK_BYTES, Client, Quality
+from prefect_cvat.exceptions import PrefectCvatError, StorageError, UnsupportedTaskError
 from prefect_cvat.media import ChunkFile, ChunkType
 from prefect_cvat.models import Task
 from prefect_cvat.plan import Plan
+from prefect_cvat.received_chunks import problem_of_chunk
 from prefect_cvat.video import import_pyav
+from prefect_cvat.zip_chunk import MAX_FRAME_BYTES
 
 __all__ = ["chunk_type", "fetch_chunk"]
 
@@ -63,18 +66,27 @@ def fetch_chunk(
     """Download a chunk into a folder, from the task or from one of its jobs.
 
     Raises:
+        AnswerTooLargeError: It has more bytes than a chunk of so many frames.
         UnsupportedTaskError: Chunks of this quality cannot be used, see `chunk_type`.
         StorageError: The disk does not take it.
+        TransportError: What came was no chunk, or not the whole of one, each time it was asked for.
     """
     kind = chunk_type(plan.task, quality)
     place = plan.chunk_place(number)
-    if place.job is None:
-        data = client.chunk(plan.task.id, place.index, quality=quality)
-    else:
-        data = client.job_chunk(place.job, place.index, quality=quality)
     path = folder / f"chunk-{number}{_SUFFIXES[kind]}"
+    fetch = partial(client.chunk, plan.task.id) if place.job is None else partial(client.job_chunk, place.job)
     try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise StorageError(f"chunk {number} cannot be written to {folder}: {error}") from error
+        with path.open("w+b", buffering=0) as file:
+            fetch(
+                place.index,
+                file,
+                quality=quality,
+                most_bytes=min(MAX_FRAME_BYTES * (place.length + 1), MOST_CHUNK_BYTES),
+                problem_of=lambda file: problem_of_chunk(file, kind, place.length),
+            )
+    except BaseException as error:
+        path.unlink(missing_ok=True)
+        if isinstance(error, OSError) and not isinstance(error, PrefectCvatError):
+            raise StorageError(f"chunk {number} cannot be written to {folder}: {error}") from error
+        raise
     return ChunkFile(number, path, place.first_frame, place.length, kind)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,10 +10,11 @@ from types import TracebackType
 from typing import IO, Any, Literal, Self, TypeVar
 from urllib.parse import quote
 
-import ijson
 from pydantic import BaseModel, SecretStr, ValidationError
 
+from prefect_cvat.annotation_stream import MOST_FILE_BYTES, has_id, stream_annotations
 from prefect_cvat.exceptions import (
+    AnswerTooLargeError,
     InvalidResponseError,
     MediaError,
     NoDataError,
@@ -24,6 +24,7 @@ from prefect_cvat.exceptions import (
     RequestTimeoutError,
     UnsupportedTaskError,
 )
+from prefect_cvat.json_bounds import MOST_LIST_BYTES
 from prefect_cvat.models import (
     DataMeta,
     Job,
@@ -43,6 +44,18 @@ __all__ = ["Client", "check_annotatable", "parse_answer"]
 
 Model = TypeVar("Model", bound=BaseModel)
 Quality = Literal["original", "compressed"]
+
+ProblemOf = Callable[[IO[bytes]], str | None]
+"""Says why what is in a file cannot be what was asked for, or None."""
+
+MOST_CHUNK_BYTES = 2**31
+"""The most bytes of a chunk, where its frames do not say more exactly how many it may have."""
+
+PAGE_SIZE = 500
+"""What is asked for of a list at a time; CVAT 2.73 gives no more."""
+
+MOST_PAGES = 400
+"""The most pages of a list that are read: 200,000 tasks or jobs."""
 
 
 def check_annotatable(task: Task) -> None:
@@ -319,7 +332,11 @@ class Client:
     def meta(self, task_id: int) -> DataMeta:
         """What a task's media are: frames, chunk size, deleted frames."""
         what = f"data/meta of task {task_id}"
-        return parse_answer(DataMeta, self._transport.json("GET", f"/api/tasks/{task_id}/data/meta"), what)
+        return self._meta(f"/api/tasks/{task_id}/data/meta", what)
+
+    def _meta(self, path: str, what: str) -> DataMeta:
+        answer = self._transport.json("GET", path, most_bytes=MOST_LIST_BYTES)
+        return parse_answer(DataMeta, answer, what)
 
     def labels(self, task_id: int) -> list[Label]:
         """The labels of a task, skeletons with their sublabels."""
@@ -358,22 +375,57 @@ class Client:
             return ValidationLayout()
         return parse_answer(ValidationLayout, answer, f"validation_layout of task {task_id}")
 
-    def chunk(self, task_id: int, number: int, *, quality: Quality = "original") -> bytes:
-        """A chunk of a task, as the server serves it: a zip of images, or a video.
+    def chunk(
+        self,
+        task_id: int,
+        number: int,
+        file: IO[bytes],
+        *,
+        quality: Quality = "original",
+        most_bytes: int = MOST_CHUNK_BYTES,
+        problem_of: ProblemOf | None = None,
+    ) -> None:
+        """Write a chunk of a task to a file, as the server serves it: a zip of images, or a video.
+
+        A chunk that the server has yet to make is waited for (it answers 429 with `Retry-After`).
 
         Args:
             task_id: The task.
             number: Frames `number * data_chunk_size` and following.
+            file: Where to write it, from the beginning; the chunk is complete when this returns.
             quality: `original` or `compressed`.
+            most_bytes: How many bytes it may have.
+            problem_of: Says why what is in the file cannot be a chunk, or None; then it is asked for again.
 
-        A chunk that the server has yet to make is waited for (it answers 429 with `Retry-After`).
+        Raises:
+            AnswerTooLargeError: It has more bytes.
+            StorageError: The file does not take it.
+            TransportError: What came was no chunk, each time.
         """
         params: dict[str, str | int] = {"type": "chunk", "number": number, "quality": quality}
-        return self._transport.content(f"/api/tasks/{task_id}/data", params=params)
+        self._chunk(f"/api/tasks/{task_id}/data", file, params, most_bytes, problem_of)
+
+    def _chunk(
+        self,
+        path: str,
+        file: IO[bytes],
+        params: Mapping[str, str | int],
+        most_bytes: int,
+        problem_of: ProblemOf | None,
+    ) -> None:
+        self._transport.download(
+            path,
+            file,
+            params=params,
+            headers={"Accept": "*/*"},
+            most_bytes=most_bytes,
+            problem_of=problem_of,
+        )
 
     def task_annotations(self, task_id: int) -> LabeledData:
         """All annotations of a task; those that its jobs share are there once, tracks as one."""
-        answer = self._transport.json("GET", f"/api/tasks/{task_id}/annotations")
+        path = f"/api/tasks/{task_id}/annotations"
+        answer = self._transport.json("GET", path, most_bytes=MOST_LIST_BYTES)
         return parse_answer(LabeledData, answer, f"annotations of task {task_id}")
 
     # --- a job: what its annotator may see, who may not see the task ---
@@ -394,23 +446,33 @@ class Client:
     def job_meta(self, job_id: int) -> DataMeta:
         """What a job's media are; `start_frame` and `stop_frame` are numbers in the source."""
         what = f"data/meta of job {job_id}"
-        return parse_answer(DataMeta, self._transport.json("GET", f"/api/jobs/{job_id}/data/meta"), what)
+        return self._meta(f"/api/jobs/{job_id}/data/meta", what)
 
     def job_labels(self, job_id: int) -> list[Label]:
         """The labels of the task of a job, skeletons with their sublabels."""
         labels = self.each(Label, "/api/labels", {"job_id": job_id})
         return sorted(labels, key=lambda label: label.id)
 
-    def job_chunk(self, job_id: int, index: int, *, quality: Quality = "original") -> bytes:
+    def job_chunk(
+        self,
+        job_id: int,
+        index: int,
+        file: IO[bytes],
+        *,
+        quality: Quality = "original",
+        most_bytes: int = MOST_CHUNK_BYTES,
+        problem_of: ProblemOf | None = None,
+    ) -> None:
         """A chunk of a job, as `chunk`: by its number in the job, whose chunks begin at its first frame."""
         params: dict[str, str | int] = {"type": "chunk", "index": index, "quality": quality}
-        return self._transport.content(f"/api/jobs/{job_id}/data", params=params)
+        self._chunk(f"/api/jobs/{job_id}/data", file, params, most_bytes, problem_of)
 
     # --- annotations of a job: the unit of writing ---
 
     def job_annotations(self, job_id: int) -> LabeledData:
         """All annotations of a job."""
-        answer = self._transport.json("GET", f"/api/jobs/{job_id}/annotations")
+        path = f"/api/jobs/{job_id}/annotations"
+        answer = self._transport.json("GET", path, most_bytes=MOST_LIST_BYTES)
         return parse_answer(LabeledData, answer, f"annotations of job {job_id}")
 
     def each_job_annotation(self, job_id: int) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -418,28 +480,9 @@ class Client:
 
         The answer is read as a whole before the first one is returned, but to disk: a job may have millions.
         """
-        what = f"annotations of job {job_id}"
-        is_empty = True
         with tempfile.SpooledTemporaryFile(max_size=2**20) as file:
-            self._transport.download(f"/api/jobs/{job_id}/annotations", file)
-            try:
-                ends = _both_ends(file)
-                for kind in ("tags", "shapes", "tracks"):
-                    if f'"{kind}":[]'.encode() in ends:
-                        continue  # each pass takes time, and most jobs have one kind only
-                    file.seek(0)
-                    for annotation in ijson.items(file, f"{kind}.item", use_float=True):
-                        if not isinstance(annotation, dict) or not _has_id(annotation):
-                            raise InvalidResponseError(f"{what}: among the {kind} is one without an id")
-                        is_empty = False
-                        yield kind, annotation
-                if is_empty:  # some other JSON must not be taken for a job without annotations
-                    file.seek(0)
-                    parse_answer(_NoAnnotations, next(ijson.items(file, "")), what)
-            except ijson.JSONError as error:
-                raise InvalidResponseError(
-                    f"the server's answer for {what} is not what CVAT sends: {error}"
-                ) from None
+            self._transport.download(f"/api/jobs/{job_id}/annotations", file, most_bytes=MOST_FILE_BYTES)
+            yield from stream_annotations(file, f"annotations of job {job_id}")
 
     def create_job_annotations(self, job_id: int, body: bytes | Mapping[str, Any]) -> LabeledData:
         """Add annotations to a job, all of them or none; return them with their ids.
@@ -449,7 +492,7 @@ class Client:
         repeats a request on its own, except after 429.
         """
         stored = self._patch_annotations(job_id, "create", body)
-        if not all(_has_id(each) for kind in (stored.tags, stored.shapes, stored.tracks) for each in kind):
+        if not all(has_id(each) for kind in (stored.tags, stored.shapes, stored.tracks) for each in kind):
             raise InvalidResponseError(
                 f"the server's answer to create annotations of job {job_id} is not what CVAT sends: one has"
                 " no id"
@@ -466,6 +509,7 @@ class Client:
             f"/api/jobs/{job_id}/annotations",
             params={"action": action},
             body=body if isinstance(body, bytes) else json.dumps(body).encode(),
+            most_bytes=MOST_LIST_BYTES,
         )
         return parse_answer(LabeledData, answer, f"the answer to {action} annotations of job {job_id}")
 
@@ -480,12 +524,14 @@ class Client:
             params: What narrows or orders it.
 
         Raises:
+            AnswerTooLargeError: It has more than `MOST_PAGES` pages.
             InvalidResponseError: It is not such a list.
         """
-        page = 1
-        while True:
+        before: list[Any] = []
+        for page in range(1, MOST_PAGES + 1):
+            wanted = {**params, "page": page, "page_size": PAGE_SIZE}
             try:
-                answer = self._transport.json("GET", path, params={**params, "page": page, "page_size": 500})
+                answer = self._transport.json("GET", path, params=wanted)
             except PermissionDeniedError as error:
                 if self._transport.organization:  # CVAT 2.73: who is not in it gets 403 for every list
                     asked = f"; is this user in the organization {self._transport.organization!r}?"
@@ -499,21 +545,10 @@ class Client:
                 return
             if not answer["results"]:
                 raise InvalidResponseError(f"GET {path} answered with an empty page, and a next one")
-            page += 1
-
-
-def _both_ends(file: IO[bytes], length: int = 256) -> bytes:
-    """The first bytes and the last ones of a file, without blanks."""
-    file.seek(0)
-    first = file.read(length)
-    file.seek(max(0, file.seek(0, os.SEEK_END) - length))
-    return b"\0".join((first, file.read())).replace(b" ", b"")
-
-
-def _has_id(annotation: Mapping[str, Any]) -> bool:
-    """Whether an annotation has an id, a number that a database has room for."""
-    number = annotation.get("id")
-    return type(number) is int and abs(number) < 2**63
+            if answer["results"] == before:
+                raise InvalidResponseError(f"GET {path} answered with the same page twice, and a next one")
+            before = answer["results"]
+        raise AnswerTooLargeError(f"GET {path} answered with {MOST_PAGES} pages, and a next one")
 
 
 class _Organization(BaseModel):
@@ -527,12 +562,6 @@ class _AccessToken(BaseModel):
 
 class _InOrganization(BaseModel):
     organization: int | None = None
-
-
-class _NoAnnotations(BaseModel):
-    tags: list[None]
-    shapes: list[None]
-    tracks: list[None]
 
 
 def _secret(value: str | SecretStr) -> SecretStr:

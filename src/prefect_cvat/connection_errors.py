@@ -16,6 +16,7 @@ from urllib3.exceptions import (
 
 from prefect_cvat.argument_names import argument
 from prefect_cvat.exceptions import RequestTimeoutError, TlsError, TransportError
+from prefect_cvat.paced_connections import SlowAnswerError
 
 __all__ = ["reason_of", "transport_error"]
 
@@ -36,7 +37,7 @@ def transport_error(error: requests.RequestException, method: str, url: str, pat
                 " set REQUESTS_CA_BUNDLE to the path of the CA bundle, or pass"
                 f" {argument('verify', False)} if you trust the network"
             )
-        case requests.Timeout():
+        case requests.Timeout() | requests.ConnectionError(args=(ReadTimeoutError(), *_)):
             return RequestTimeoutError(f"{where}: no answer in time ({_innermost(error)})", was_sent=was_sent)
         case _:
             return TransportError(f"{where}: {_innermost(error)}", was_sent=was_sent)
@@ -84,6 +85,9 @@ def _is_without_connection(error: requests.RequestException) -> bool:
 
 def _innermost(error: BaseException) -> str:
     """The innermost message: requests and urllib3 wrap one another."""
+    for cause in _causes(error):
+        if isinstance(cause, SlowAnswerError):
+            return str(cause)
     inner: object = error
     while isinstance(inner, BaseException):
         reason = getattr(inner, "reason", None) or (inner.args[0] if inner.args else None)

@@ -6,11 +6,12 @@ a list of strings, one string, and pages or plain text that are not CVAT's own.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import requests
+from pydantic_core import from_json
 
+from prefect_cvat.answers import read_error_text
 from prefect_cvat.bounded_text import one_line
 from prefect_cvat.exceptions import (
     ApiError,
@@ -26,6 +27,8 @@ __all__ = ["api_error"]
 
 MOST_OF_A_BODY = 600
 """How much of what a server says is told."""
+_PAGE_OF_CVAT = "Server Error (500)"
+"""The title of the page that CVAT 2.73 itself answers when it fails; nginx's say `500 Internal ...`."""
 
 _ERROR_CLASSES: dict[int, type[ApiError]] = {
     401: AuthenticationError,
@@ -36,7 +39,11 @@ _ERROR_CLASSES: dict[int, type[ApiError]] = {
 
 
 def api_error(response: requests.Response, method: str, path: str) -> ApiError:
-    """Make an error of the server's answer, whichever of its forms the body has."""
+    """Make an error of the server's answer, whichever of its forms the body has.
+
+    Raises:
+        requests.RequestException: The body broke off.
+    """
     status = response.status_code
     is_html = "html" in response.headers.get("Content-Type", "")
     detail = _error_detail(response)
@@ -62,15 +69,17 @@ def api_error(response: requests.Response, method: str, path: str) -> ApiError:
 
 def _error_detail(response: requests.Response) -> str:
     """One line of the five forms of error bodies: detail, fields, list, string, page."""
-    text = response.text.strip()
+    text = read_error_text(response).strip()
     if not text:
         return ""
     try:
-        body = json.loads(text)
+        body = from_json(text)  # refuses what is nested more than 200 deep
     except ValueError:
         if "<" not in text[:100]:
             return one_line(text, MOST_OF_A_BODY)
         title = text.partition("<title>")[2].partition("</title>")[0].strip()
+        if title == _PAGE_OF_CVAT:
+            return f"{title}, CVAT's own page; the reason is in the log of its server"
         return f"{title} (a page, not CVAT's API: a proxy or a wrong path)" if title else "a page of HTML"
     return one_line("; ".join(_flatten(body)), MOST_OF_A_BODY)
 

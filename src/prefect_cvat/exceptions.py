@@ -17,6 +17,7 @@ Every error is a `PrefectCvatError` and also the builtin that fits, so that both
     │   ├── TlsError                                 the certificate was not accepted
     │   └── UnreachableError                         nothing has ever answered at this address
     ├── InvalidResponseError        ValueError       an answer that CVAT would not give
+    │   └── AnswerTooLargeError                      larger, deeper or of more pages than is read
     ├── ReadOnlyTokenError          PermissionError  an access token with which nothing can be written
     ├── OrganizationError           ValueError       an organization that there is not, or not the task's
     ├── UnsupportedTaskError        ValueError       a task that cannot be annotated (3D, audio, ...)
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from prefect_cvat.report import RunReport
 
 __all__ = [
+    "AnswerTooLargeError",
     "ApiError",
     "AuthenticationError",
     "BadFunctionError",
@@ -110,7 +112,8 @@ class ApiError(PrefectCvatError):
         path: The path that was asked for, without the query.
         detail: The server's own words, in one line.
         request_id: The server's `X-Request-Id`, or None; an administrator finds the request by it.
-        is_html: Whether the answer was a page of HTML, which says that a proxy gave it, not CVAT.
+        is_html: Whether the answer was a page of HTML: of a proxy, or of the web framework that CVAT is
+            built on, but none of CVAT's API.
     """
 
     def __init__(
@@ -193,6 +196,10 @@ class UnreachableError(TransportError):
 
 class InvalidResponseError(PrefectCvatError, ValueError):
     """The server's answer is not one that CVAT gives: HTML for JSON, wrong counts, missing fields."""
+
+
+class AnswerTooLargeError(InvalidResponseError):
+    """The server's answer has more bytes, more levels or more pages than are read of any answer."""
 
 
 class ReadOnlyTokenError(PrefectCvatError, PermissionError):

@@ -289,7 +289,7 @@ class Attribute(_ServerModel):
     name: str
     mutable: bool = False
     input_type: InputTypeEnum
-    values: list[str] = Field(default_factory=list)
+    values: Annotated[list[str], FailFast()] = Field(default_factory=list)
     default_value: str | None = None
 
 
@@ -300,14 +300,14 @@ class Sublabel(_ServerModel):
     name: str
     type: str = "points"
     color: str | None = None
-    attributes: list[Attribute] = Field(default_factory=list)
+    attributes: Annotated[list[Attribute], FailFast()] = Field(default_factory=list)
 
 
 class Label(Sublabel):
     """A label of a task."""
 
     type: str = "any"
-    sublabels: list[Sublabel] = Field(default_factory=list)
+    sublabels: Annotated[list[Sublabel], FailFast()] = Field(default_factory=list)
 
 
 class JobCount(_ServerModel):
@@ -383,8 +383,8 @@ class DataMeta(_ServerModel):
     start_frame: int = 0
     stop_frame: int = 0
     frame_filter: str = ""
-    frames: list[FrameMeta] = Field(default_factory=list)
-    deleted_frames: list[int] = Field(default_factory=list)
+    frames: Annotated[list[FrameMeta], FailFast()] = Field(default_factory=list)
+    deleted_frames: Annotated[list[int], FailFast()] = Field(default_factory=list)
     chunks_updated_date: datetime | None = None
 
 
@@ -392,9 +392,9 @@ class ValidationLayout(_ServerModel):
     """Which frames of a task are there to check its annotators. `mode` is None, `gt` or `gt_pool`."""
 
     mode: str | None = None
-    validation_frames: list[int] | None = None
-    disabled_frames: list[int] | None = None
-    honeypot_frames: list[int] | None = None
+    validation_frames: Annotated[list[int] | None, FailFast()] = None
+    disabled_frames: Annotated[list[int] | None, FailFast()] = None
+    honeypot_frames: Annotated[list[int] | None, FailFast()] = None
 
 
 class AttributeVal(_ServerModel):
@@ -411,6 +411,6 @@ class LabeledData(_ServerModel):
     do not know, and a large job is not held twice.
     """
 
-    tags: list[InstanceOf[dict[str, Any]]] = Field(default_factory=list)
-    shapes: list[InstanceOf[dict[str, Any]]] = Field(default_factory=list)
-    tracks: list[InstanceOf[dict[str, Any]]] = Field(default_factory=list)
+    tags: Annotated[list[InstanceOf[dict[str, Any]]], FailFast()] = Field(default_factory=list)
+    shapes: Annotated[list[InstanceOf[dict[str, Any]]], FailFast()] = Field(default_factory=list)
+    tracks: Annotated[list[InstanceOf[dict[str, Any]]], FailFast()] = Field(default_factory=list)

@@ -15,8 +15,9 @@ __all__ = ["RetryPolicy", "retry_after"]
 class RetryPolicy:
     """When a request is sent again.
 
-    Requests that only read, and log-ins, are sent again after a connection error, a time-out, 429, 502,
-    503 and 504. Requests that write are sent again after 429 alone: that one says that nothing was done.
+    Requests that only read, and log-ins, are sent again after a connection error, a time-out, 429, 500,
+    502, 503 and 504, and where what came for a chunk is not one. Requests that write are sent again after
+    429 alone: that one says that nothing was done.
 
     Attributes:
         give_up_after: Seconds from the first attempt after which no further one is made.

@@ -18,20 +18,24 @@ from typing import IO, Any
 
 import requests
 from pydantic import SecretStr
-from pydantic_core import from_json
 from requests.auth import AuthBase
 
+from prefect_cvat.answers import read_body, write_body
 from prefect_cvat.connection_errors import transport_error
 from prefect_cvat.error_bodies import api_error
 from prefect_cvat.exceptions import (
+    AnswerTooLargeError,
+    ApiError,
     AuthenticationError,
     BadRequestError,
     InvalidResponseError,
     OrganizationError,
-    StorageError,
     TlsError,
+    TransportError,
 )
 from prefect_cvat.first_contact import make_contact
+from prefect_cvat.json_bounds import MOST_JSON_BYTES, parse_json
+from prefect_cvat.paced_connections import PacedAdapter
 from prefect_cvat.redirects import DirectSession, redirect_error
 from prefect_cvat.retry_policy import RetryPolicy, retry_after
 from prefect_cvat.server_url import normalize_url
@@ -102,10 +106,16 @@ class Transport:
         self._password: tuple[str, SecretStr] | None = None
         self._session = DirectSession()
         self._session.auth = _NoAuth()
+        self._session.mount("http://", PacedAdapter())
+        self._session.mount("https://", PacedAdapter())
         # A session cookie would put every write under CSRF rules; the token needs none.
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self._session.headers.update(
-            {"User-Agent": f"prefect-cvat/{version('prefect-cvat')}", "Accept": "application/vnd.cvat+json"}
+            {
+                "User-Agent": f"prefect-cvat/{version('prefect-cvat')}",
+                "Accept": "application/vnd.cvat+json",
+                "Accept-Encoding": "gzip, deflate",  # and none of those that are unpacked without bounds
+            }
         )
         if organization is not None:
             self._session.headers["X-Organization"] = organization
@@ -168,6 +178,7 @@ class Transport:
         body: Any = None,
         headers: Mapping[str, str] | None = None,
         anonymous: bool = False,
+        most_bytes: int = MOST_JSON_BYTES,
     ) -> Any:
         """Send a request and return what the JSON of its answer says, or None for an empty answer.
 
@@ -178,19 +189,31 @@ class Transport:
             body: What to send as JSON; bytes are taken for JSON that is ready.
             headers: Further headers.
             anonymous: Send no credentials.
+            most_bytes: How long the answer may be, see `parse_json`.
 
         Raises:
+            AnswerTooLargeError: The answer is longer, or stands for too many objects.
             ApiError: The server refused, or failed.
             TransportError: No answer came.
             InvalidResponseError: The answer is not JSON.
         """
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         headers = {**({} if data is None else {"Content-Type": "application/json"}), **(headers or {})}
-        response = self._send(method, path, params=params, data=data, headers=headers, anonymous=anonymous)
-        if response.status_code == 204 or not response.content:
+        response, content = self._send(
+            method,
+            path,
+            params=params,
+            data=data,
+            headers=headers,
+            anonymous=anonymous,
+            most_bytes=most_bytes,
+        )
+        if response.status_code == 204 or not content:
             return None
         try:
-            return from_json(response.content)
+            return parse_json(content, most_bytes)
+        except AnswerTooLargeError as error:
+            raise AnswerTooLargeError(f"{method} {self.url}{path}: {error}") from None
         except ValueError:
             raise InvalidResponseError(
                 f"{method} {self.url}{path} answered {response.status_code} with"
@@ -198,13 +221,39 @@ class Transport:
                 " is this the address of a CVAT server?"
             ) from None
 
-    def content(self, path: str, *, params: Mapping[str, str | int] | None = None) -> bytes:
-        """Get binary data, complete or not at all. Raises as `json` does."""
-        return self._send("GET", path, params=params, headers={"Accept": "*/*"}).content
+    def download(
+        self,
+        path: str,
+        file: IO[bytes],
+        *,
+        most_bytes: int,
+        params: Mapping[str, str | int] | None = None,
+        headers: Mapping[str, str] | None = None,
+        problem_of: Callable[[IO[bytes]], str | None] | None = None,
+    ) -> None:
+        """Write data to a file, complete, and go to its beginning. Raises as `json` does.
 
-    def download(self, path: str, file: IO[bytes]) -> None:
-        """Write binary data to a file, complete, and go to its beginning. Raises as `json` does."""
-        self._send("GET", path, into=file)
+        Args:
+            path: The path on the server.
+            file: Where to write them.
+            most_bytes: How many there may be.
+            params: The query.
+            headers: Further headers.
+            problem_of: Says why what is in the file cannot be what was asked for, or None; then it is the
+                network's fault, and it is asked for again.
+
+        Raises:
+            StorageError: The disk does not take them.
+        """
+        self._send(
+            "GET",
+            path,
+            params=params,
+            headers=headers,
+            into=file,
+            most_bytes=most_bytes,
+            problem_of=problem_of,
+        )
         file.seek(0)
 
     def post_files(
@@ -237,7 +286,9 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         anonymous: bool = False,
         into: IO[bytes] | None = None,
-    ) -> requests.Response:
+        most_bytes: int = MOST_JSON_BYTES,
+        problem_of: Callable[[IO[bytes]], str | None] | None = None,
+    ) -> tuple[requests.Response, bytes]:
         changes_nothing = method in ("GET", "HEAD", "OPTIONS") or path == _LOGIN
         started = time.monotonic()
         attempt = 0
@@ -248,7 +299,7 @@ class Transport:
             auth = _NoAuth() if anonymous else self._session.auth
             asked_to_wait = None
             try:
-                response = self._session.request(
+                with self._session.request(
                     method,
                     self.url + path,
                     params=params,
@@ -257,27 +308,37 @@ class Transport:
                     timeout=self._timeout,
                     verify=self._verify,  # at the session, REQUESTS_CA_BUNDLE would overrule it
                     auth=auth,
-                    stream=into is not None,
-                )
-                if into is not None and _is_complete(response):
-                    _write_content(response, into)
+                    stream=True,
+                ) as response:
+                    content, problem, refusal = b"", None, None
+                    if not response.ok:
+                        refusal = api_error(response, method, path)
+                    elif not 200 <= response.status_code < 300:
+                        raise redirect_error(response, method, self.url, path)
+                    elif into is None:
+                        content = read_body(response, most_bytes)
+                    else:
+                        write_body(response, into, most_bytes)
+                        problem = problem_of and problem_of(into)
             except requests.RequestException as error:
                 failure: Exception = transport_error(error, method, self.url, path)
                 may_retry = changes_nothing and not isinstance(failure, TlsError)
             else:
-                if _is_complete(response):
-                    return response
-                if response.ok:
-                    raise redirect_error(response, method, self.url, path)
+                if refusal is None and problem is None:
+                    return response, content
                 if response.status_code == 401 and not anonymous and not logged_in_again:
                     logged_in_again = True
                     if self._log_in_again(auth):
                         continue
-                failure = self._organization_error(response, method, path) or api_error(
-                    response, method, path
-                )
+                if refusal is None:
+                    failure = TransportError(
+                        f"{method} {self.url}{path} was answered with {response.status_code}"
+                        f" {response.headers.get('Content-Type', 'and no content type')}: {problem}"
+                    )
+                else:
+                    failure = self._organization_error(refusal) or refusal
                 may_retry = response.status_code == 429 or (
-                    changes_nothing and response.status_code in (502, 503, 504)
+                    changes_nothing and (refusal is None or response.status_code in (500, 502, 503, 504))
                 )
                 asked_to_wait = retry_after(response)
             delay = self._retry.delay(attempt, asked_to_wait)
@@ -298,13 +359,11 @@ class Transport:
             )
             self._has_answered = True
 
-    def _organization_error(
-        self, response: requests.Response, method: str, path: str
-    ) -> OrganizationError | None:
+    def _organization_error(self, error: ApiError) -> OrganizationError | None:
         """What CVAT 2.73 answers on every route, also where something is asked for by its id."""
-        if response.status_code != 404 or not self.organization:
+        if error.status != 404 or not self.organization:
             return None
-        if api_error(response, method, path).detail != f"{self.organization} organization does not exist.":
+        if error.detail != f"{self.organization} organization does not exist.":
             return None
         return OrganizationError(
             f"there is no organization {self.organization!r} on {self.url};"
@@ -319,18 +378,3 @@ class Transport:
             if self._session.auth is refused:  # else another thread has done it already
                 self.login(*self._password)
         return True
-
-
-def _is_complete(response: requests.Response) -> bool:
-    """Whether an answer is what was asked for: neither an error nor a redirect."""
-    return 200 <= response.status_code < 300
-
-
-def _write_content(response: requests.Response, file: IO[bytes]) -> None:
-    file.seek(0)  # this may not be the first attempt
-    file.truncate()
-    for part in response.iter_content(2**20):
-        try:
-            file.write(part)
-        except OSError as error:
-            raise StorageError(f"the answer to GET {response.url} cannot be written: {error}") from error

@@ -1,5 +1,7 @@
 """docs/troubleshooting.md: every message of its tables is really said; the causes are in the order of the page."""
 
+import io
+import itertools
 import re
 import socket
 import threading
@@ -28,8 +30,9 @@ from prefect_cvat.cli import app
 from prefect_cvat.evaluation import evaluate_task
 from prefect_cvat.exceptions import PrefectCvatError
 from prefect_cvat.masks import encode_mask
+from prefect_cvat.received_chunks import problem_of_chunk
 from prefect_cvat.transport import RetryPolicy
-from scripted_server import Answer, scripted_server
+from scripted_server import HTML, Answer, scripted_server
 
 PAGE = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
 MESSAGES = re.findall(r"^\| `([^`]+)` \|", PAGE, re.MULTILINE)
@@ -150,6 +153,19 @@ def a_page_answers(given):
             Client(f"http://127.0.0.1:{server.server_port}", access_token="x").task(1)
         finally:
             server.shutdown()
+
+
+@cause
+def a_page_answers_for_a_chunk(given):
+    with scripted_server(Answer(headers=HTML, body=b"<html><title>Sign in</title></html>")) as server:
+        client = Client(server.url, access_token="x", retry=RetryPolicy(give_up_after=0))
+        client.chunk(1, 0, io.BytesIO(), problem_of=lambda file: problem_of_chunk(file, "imageset", 1))
+
+
+@cause
+def an_answer_without_end(given):
+    with scripted_server(Answer(parts=lambda: itertools.repeat(bytes(2**20)))) as server:
+        Client(server.url, access_token="x").task(1)
 
 
 @cause

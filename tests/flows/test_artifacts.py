@@ -25,6 +25,7 @@ from prefect.client.schemas.sorting import ArtifactSort
 from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_RETRY_JITTER_FACTOR, temporary_settings
 
+from prefect_cvat import Client
 from prefect_cvat.annotate_run import AnnotateRun
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
 from prefect_cvat.demo import create_demo_task
@@ -35,6 +36,7 @@ from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.report import RunReport
 from prefect_cvat.tasks import artifacts
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
+from prefect_cvat.transport import RetryPolicy
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -276,10 +278,12 @@ def test_frames_that_cannot_be_had_are_missing_and_said_to_be(client, make_task,
             run_pipeline(run, threads)
         sandbox.faults.set([rule], seed=1)
         try:
-            return draw_frames(client, run.plan)
+            return draw_frames(impatient, run.plan)
         finally:
             sandbox.faults.clear()
 
+    impatient = Client(sandbox.url, retry=RetryPolicy(give_up_after=0))
+    impatient.login((sandbox.user, sandbox.password))
     with all_that_is_logged() as lines:
         assert draw(make_task(2)) == []
     assert [line for line in lines() if "no frames of task" in line and "can be shown" in line]

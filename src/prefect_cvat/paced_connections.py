@@ -1,0 +1,116 @@
+"""Connections that give up on a server which answers, but so slowly that the answer never ends.
+
+The time-out of a socket begins anew with each byte that comes, and so it does not end an answer of one
+byte a second. Here the bytes are counted where they come in: status line, headers, body, and the lines
+between the parts of a body.
+"""
+
+from __future__ import annotations
+
+import io
+import socket
+import time
+from http.client import HTTPResponse
+from typing import Any
+
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, ProxyManager
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+__all__ = ["PacedAdapter", "SlowAnswerError"]
+
+WINDOW_SECONDS = 60.0
+"""How long an answer may take for `LEAST_BYTES`, on top of the time-out of its socket: it may pause once."""
+
+LEAST_BYTES = 10_000
+"""The fewest bytes of an answer within that time, unless it ends before: some 75 to 170 bytes a second."""
+
+MOST_SECONDS = 7200.0
+"""The most seconds that an answer may take as a whole, from its first byte on."""
+
+MOST_LINE_BYTES = 2**16
+"""The longest line that is read: of headers, and of what stands before each part of a body."""
+
+
+class SlowAnswerError(TimeoutError):
+    """An answer comes too slowly. urllib3 takes it for a time-out of the socket."""
+
+
+class PacedAdapter(HTTPAdapter):
+    """Makes requests over paced connections."""
+
+    def init_poolmanager(self, *args: Any, **options: Any) -> None:
+        """Make the pools of connections."""
+        super().init_poolmanager(*args, **options)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, proxy: str, **options: Any) -> ProxyManager:
+        """The pools of connections by way of a proxy."""
+        manager: ProxyManager = super().proxy_manager_for(proxy, **options)
+        if not proxy.lower().startswith("socks"):  # these connect in a way of their own
+            manager.pool_classes_by_scheme = _POOLS
+        return manager
+
+
+class _PacedReader(io.RawIOBase):
+    """What comes from a socket, as long as it comes fast enough."""
+
+    def __init__(self, source: io.RawIOBase, window: float) -> None:
+        self._source = source
+        self._window = window
+        self._begin = self._window_begin = 0.0
+        self._received = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        length = self._source.readinto(buffer)
+        now = time.monotonic()
+        if not self._begin:
+            self._begin = self._window_begin = now
+        self._received += length or 0
+        if now - self._window_begin >= self._window:
+            if self._received < LEAST_BYTES:
+                raise SlowAnswerError(
+                    f"the answer comes too slowly: {self._received} bytes in {now - self._window_begin:.0f} s"
+                )
+            self._window_begin, self._received = now, 0
+        if now - self._begin >= MOST_SECONDS:
+            raise SlowAnswerError(f"the answer has no end after {MOST_SECONDS:.0f} s")
+        return length
+
+    def close(self) -> None:
+        self._source.close()
+        super().close()
+
+
+class _LineReader(io.BufferedReader):
+    def readline(self, size: int | None = -1) -> bytes:
+        return super().readline(MOST_LINE_BYTES + 1 if size is None or size < 0 else size)
+
+
+class _PacedResponse(HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        window = WINDOW_SECONDS + (sock.gettimeout() or 0.0)
+        self.fp = _LineReader(_PacedReader(self.fp.detach(), window), 2**16)
+
+
+class _PlainConnection(HTTPConnection):
+    response_class = _PacedResponse
+
+
+class _TlsConnection(HTTPSConnection):
+    response_class = _PacedResponse
+
+
+class _PlainPool(HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+_POOLS = {"http": _PlainPool, "https": _TlsPool}
