@@ -118,7 +118,7 @@ def annotate_project(
         "labels": labels,
         "settings": settings,
     }
-    version = look_up_version(chosen)
+    version = look_up_version(chosen, credentials.url)
     options = make_options(
         chosen,
         FrameSelection(),

@@ -64,10 +64,15 @@ def function_version(function: CvatFunction, loaded: Any) -> str:
     return _digest([version, settings])
 
 
-def look_up_version(function: CvatFunction) -> str:
-    """The version of a function that is not loaded yet; for that it is, where no device is waited for."""
+def look_up_version(function: CvatFunction, server: str) -> str:
+    """The version of a function that is not loaded yet; for that it is, where no device is waited for.
+
+    Args:
+        function: The function.
+        server: The CVAT server; a slot of it is taken meanwhile.
+    """
     device = "cpu" if takes_parameter(function.function, "device") else None
-    with loaded_function(function.model_copy(update={"device": device})) as loaded:
+    with loaded_function(function.model_copy(update={"device": device}), server) as loaded:
         return function_version(function, loaded)
 
 

@@ -19,7 +19,7 @@ from prefect_cvat.options import Options
 from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.report import RunReport
 from prefect_cvat.tasks.devices import loaded_function
-from prefect_cvat.tasks.limits import server_slot, task_slots
+from prefect_cvat.tasks.limits import task_slots
 from prefect_cvat.tasks.policy import NETWORK
 
 __all__ = ["Shard", "annotate_shard"]
@@ -61,8 +61,7 @@ def annotate_shard(shard: Shard) -> RunReport:
     with (
         credentials.get_client() as client,
         task_slots(client.url, shard.task_id, shard.options.selection.jobs),
-        loaded_function(function) as loaded,
-        server_slot(client.url),
+        loaded_function(function, client.url) as loaded,
         ThreadSubmitter() as threads,
     ):
         run = AnnotateRun(client, shard.task_id, loaded, shard.options, function_name=function.function)
