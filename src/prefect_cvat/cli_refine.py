@@ -122,7 +122,7 @@ def _plan_lines(run: RefineRun) -> list[str]:
         f"task {plan.task.id} ({plan.task.name!r}): {counted(counts.total(), 'shape')} ({by_label})"
         f" on {counted(len(plan.frames), 'frame')} to refine",
         f"each becomes a {run.refining.to}{'; the originals stay' if run.refining.keep_originals else ''}",
-        f"{counted(len(plan.chunks()), 'chunk')} of up to {counted(plan.chunk_size, 'frame')} to fetch",
+        f"{counted(plan.count_chunks(), 'chunk')} of up to {counted(plan.chunk_size, 'frame')} to fetch",
         f"{counted(len(plan.jobs), 'job')} to write: {', '.join(str(job.id) for job in plan.jobs)}",
     ]
     lines += [

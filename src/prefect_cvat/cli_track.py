@@ -219,6 +219,6 @@ def _print_plan(run: TrackRun | FollowRun) -> None:
     if plan.frames:
         first, last = plan.frames[0].number, plan.frames[-1].number
         stdout.print(
-            f"over frames {first}-{last} at the most, {counted(len(plan.chunks()), 'chunk')} to fetch"
+            f"over frames {first}-{last} at the most, {counted(plan.count_chunks(), 'chunk')} to fetch"
         )
     stdout.print("nothing was uploaded")

@@ -23,6 +23,7 @@ from prefect_cvat.exceptions import (
     RequestTimeoutError,
     UnsupportedTaskError,
 )
+from prefect_cvat.meta_json import read_meta_json
 from prefect_cvat.models import (
     DataMeta,
     Job,
@@ -141,11 +142,11 @@ class Client:
     def server_version(self) -> str:
         """The version of CVAT, such as `2.73.0`."""
         about = self._transport.json("GET", "/api/server/about")
-        return str(about["version"])
+        return parse_answer(_About, about, "/api/server/about").version
 
     def user(self) -> User:
         """The user that is logged in."""
-        return parse_answer(User, self._transport.json("GET", "/api/users/self"), "users/self")
+        return parse_answer(User, self._transport.json("GET", "/api/users/self"), "/api/users/self")
 
     def json(
         self,
@@ -175,7 +176,7 @@ class Client:
             OrganizationError: It is not in the organization that this client works in.
             PermissionDeniedError: This user may not see it.
         """
-        task = parse_answer(Task, self._get_by_id("task", task_id), f"task {task_id}")
+        task = parse_answer(Task, self._get_by_id("task", task_id), f"/api/tasks/{task_id}")
         if "organization" in task.model_fields_set:
             self._organization.check(f"task {task_id}", task.organization)
         return task
@@ -189,7 +190,7 @@ class Client:
             PermissionDeniedError: This user may not see it.
         """
         answer = self._get_by_id("project", project_id)
-        project = parse_answer(_InOrganization, answer, f"project {project_id}")
+        project = parse_answer(_InOrganization, answer, f"/api/projects/{project_id}")
         if "organization" in project.model_fields_set:
             self._organization.check(f"project {project_id}", project.organization)
 
@@ -269,23 +270,23 @@ class Client:
                 step="Upload-Multiple",
             )
         answer = self._transport.json("POST", path, body=settings, headers={"Upload-Finish": ""})
-        request = f"/api/requests/{quote(answer['rq_id'], safe='')}"
+        request = f"/api/requests/{quote(parse_answer(_Request, answer, path).rq_id, safe='')}"
         deadline = time.monotonic() + timeout
-        while (status := self._transport.json("GET", request))["status"] not in ("finished", "failed"):
+        while (status := self._request_status(request)).status not in ("finished", "failed"):
             if time.monotonic() > deadline:
                 raise RequestTimeoutError(
                     f"the images of task {task_id} were not processed in {timeout:.0f} s"
                 )
             time.sleep(0.2)
-        if status["status"] == "failed":
-            raise MediaError(
-                f"the server could not process the images of task {task_id}: {status['message']}"
-            )
+        if status.status == "failed":
+            raise MediaError(f"the server could not process the images of task {task_id}: {status.message}")
+
+    def _request_status(self, path: str) -> _RequestStatus:
+        return parse_answer(_RequestStatus, self._transport.json("GET", path), path)
 
     def meta(self, task_id: int) -> DataMeta:
         """What a task's media are: frames, chunk size, deleted frames."""
-        what = f"data/meta of task {task_id}"
-        return parse_answer(DataMeta, self._transport.json("GET", f"/api/tasks/{task_id}/data/meta"), what)
+        return self._meta(f"/api/tasks/{task_id}/data/meta")
 
     def labels(self, task_id: int) -> list[Label]:
         """The labels of a task, skeletons with their sublabels."""
@@ -322,7 +323,7 @@ class Client:
             answer = self._transport.json("GET", f"/api/tasks/{task_id}/validation_layout")
         except NotFoundError:
             return ValidationLayout()
-        return parse_answer(ValidationLayout, answer, f"validation_layout of task {task_id}")
+        return parse_answer(ValidationLayout, answer, f"/api/tasks/{task_id}/validation_layout")
 
     def chunk(self, task_id: int, number: int, *, quality: Quality = "original") -> bytes:
         """A chunk of a task, as the server serves it: a zip of images, or a video.
@@ -352,15 +353,23 @@ class Client:
             OrganizationError: Its task is not in the organization that this client works in.
             PermissionDeniedError: This user may not see it.
         """
-        job = parse_answer(Job, self._get_by_id("job", job_id), f"job {job_id}")
+        job = parse_answer(Job, self._get_by_id("job", job_id), f"/api/jobs/{job_id}")
         if "organization" in job.model_fields_set:
             self._organization.check(f"job {job_id}", job.organization)
         return job
 
     def job_meta(self, job_id: int) -> DataMeta:
         """What a job's media are; `start_frame` and `stop_frame` are numbers in the source."""
-        what = f"data/meta of job {job_id}"
-        return parse_answer(DataMeta, self._transport.json("GET", f"/api/jobs/{job_id}/data/meta"), what)
+        return self._meta(f"/api/jobs/{job_id}/data/meta")
+
+    def _meta(self, path: str) -> DataMeta:
+        with tempfile.SpooledTemporaryFile(max_size=2**20) as file:
+            self._transport.download(path, file)
+            try:
+                answer = read_meta_json(file)
+            except ValueError as error:
+                raise not_from_cvat(path, str(error)) from None
+        return parse_answer(DataMeta, answer, path)
 
     def job_labels(self, job_id: int) -> list[Label]:
         """The labels of the task of a job, skeletons with their sublabels."""
@@ -482,6 +491,21 @@ def _has_id(annotation: Mapping[str, Any]) -> bool:
     return type(number) is int and abs(number) < 2**63
 
 
+class _About(BaseModel):
+    version: str
+
+
+class _Request(BaseModel):
+    """What CVAT answers when a worker is to do the rest: the id to ask after."""
+
+    rq_id: str
+
+
+class _RequestStatus(BaseModel):
+    status: str
+    message: str = ""
+
+
 class _Organization(BaseModel):
     id: int
     slug: str
@@ -519,6 +543,14 @@ def parse_answer(model: type[Model], answer: object, what: str) -> Model:
             f"{'.'.join(map(str, problem['loc'])) or 'it'}: {problem['msg']}"
             for problem in error.errors()[:3]
         )
-        raise InvalidResponseError(
-            f"the server's answer for {what} is not what CVAT sends: {problems}"
-        ) from None
+        raise not_from_cvat(what, problems) from None
+
+
+def not_from_cvat(what: str, why: str) -> InvalidResponseError:
+    """The error about an answer that CVAT would not give.
+
+    Args:
+        what: What was asked for.
+        why: What is wrong about it, and where.
+    """
+    return InvalidResponseError(f"the server's answer for {what} is not what CVAT sends: {why}")

@@ -115,11 +115,10 @@ def open_task_frames(client: Client, task_id: int, selection: Selection, folder:
 
 def plan_lines(plan: Plan, mapping: LabelMapping) -> list[str]:
     """What a run would do, as lines for a terminal."""
-    chunks = plan.chunks()
     lines = [
         f"task {plan.task.id} ({plan.task.name!r}): {counted(plan.size, 'frame')},"
         f" {len(plan.frames)} to annotate",
-        f"{counted(len(chunks), 'chunk')} of up to {counted(plan.chunk_size, 'frame')} to fetch",
+        f"{counted(plan.count_chunks(), 'chunk')} of up to {counted(plan.chunk_size, 'frame')} to fetch",
         f"{counted(len(plan.jobs), 'job')} to write: {', '.join(str(job.id) for job in plan.jobs) or 'none'}",
     ]
     for why, numbers in plan.left_out.items():
@@ -138,7 +137,7 @@ def trial_lines(run: AnnotateRun, plan: Plan, folder: Path) -> list[str]:
     """Fetch one chunk, run the function on it, and estimate from that how long a run would take."""
     if not plan.frames:
         return ["nothing to annotate"]
-    number, frames = plan.chunks()[0]
+    number, frames = next(plan.chunks())
     started = perf_counter()
     box = _fetch(run.client, plan, number, folder, run.options.quality)
     fetched = perf_counter()
