@@ -109,6 +109,7 @@ class AnnotateRun(Run):
         if digest is not None:
             self._kept = KeptDetections(
                 DetectionCache(),
+                self.detector.check_kept,
                 refresh=self.options.refresh_cache,
                 server=server_identity(self.client.url),
                 task=self.task_id,

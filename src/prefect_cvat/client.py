@@ -14,6 +14,7 @@ from urllib.parse import quote
 import ijson
 from pydantic import BaseModel, SecretStr, ValidationError
 
+from prefect_cvat.annotation_fields import problem_of_annotation
 from prefect_cvat.exceptions import (
     InvalidResponseError,
     MediaError,
@@ -340,8 +341,8 @@ class Client:
 
     def task_annotations(self, task_id: int) -> LabeledData:
         """All annotations of a task; those that its jobs share are there once, tracks as one."""
-        answer = self._transport.json("GET", f"/api/tasks/{task_id}/annotations")
-        return parse_answer(LabeledData, answer, f"annotations of task {task_id}")
+        path = f"/api/tasks/{task_id}/annotations"
+        return _parse_annotations(self._transport.json("GET", path), path)
 
     # --- a job: what its annotator may see, who may not see the task ---
 
@@ -385,15 +386,15 @@ class Client:
 
     def job_annotations(self, job_id: int) -> LabeledData:
         """All annotations of a job."""
-        answer = self._transport.json("GET", f"/api/jobs/{job_id}/annotations")
-        return parse_answer(LabeledData, answer, f"annotations of job {job_id}")
+        path = f"/api/jobs/{job_id}/annotations"
+        return _parse_annotations(self._transport.json("GET", path), path)
 
     def each_job_annotation(self, job_id: int) -> Iterator[tuple[str, dict[str, Any]]]:
         """The annotations of a job one by one, each with the name of its kind: tags, shapes, then tracks.
 
         The answer is read as a whole before the first one is returned, but to disk: a job may have millions.
         """
-        what = f"annotations of job {job_id}"
+        what = f"/api/jobs/{job_id}/annotations"
         is_empty = True
         with tempfile.SpooledTemporaryFile(max_size=2**20) as file:
             self._transport.download(f"/api/jobs/{job_id}/annotations", file)
@@ -406,6 +407,8 @@ class Client:
                     for annotation in ijson.items(file, f"{kind}.item", use_float=True):
                         if not isinstance(annotation, dict) or not _has_id(annotation):
                             raise InvalidResponseError(f"{what}: among the {kind} is one without an id")
+                        if (problem := problem_of_annotation(kind, annotation)) is not None:
+                            raise not_from_cvat(what, problem)
                         is_empty = False
                         yield kind, annotation
                 if is_empty:  # some other JSON must not be taken for a job without annotations
@@ -442,7 +445,7 @@ class Client:
             params={"action": action},
             body=body if isinstance(body, bytes) else json.dumps(body).encode(),
         )
-        return parse_answer(LabeledData, answer, f"the answer to {action} annotations of job {job_id}")
+        return _parse_annotations(answer, f"{action} annotations of job {job_id}")
 
     # --- lists ---
 
@@ -489,6 +492,20 @@ def _has_id(annotation: Mapping[str, Any]) -> bool:
     """Whether an annotation has an id, a number that a database has room for."""
     number = annotation.get("id")
     return type(number) is int and abs(number) < 2**63
+
+
+def _parse_annotations(answer: object, what: str) -> LabeledData:
+    """Take an answer for annotations.
+
+    Raises:
+        InvalidResponseError: It is none, or an annotation lacks a field.
+    """
+    data = parse_answer(LabeledData, answer, what)
+    for kind, found in (("tags", data.tags), ("shapes", data.shapes), ("tracks", data.tracks)):
+        for annotation in found:
+            if (problem := problem_of_annotation(kind, annotation)) is not None:
+                raise not_from_cvat(what, problem)
+    return data
 
 
 class _About(BaseModel):
