@@ -42,7 +42,7 @@ ROUTES = {
         + ["shapes.0.elements", "shapes.0.source", "shapes.0.score", "shapes.0.rotation", "shapes.0.group"],
     ),
 }
-VALUES = [0, -1, 10**30, "a string", None, [], {}, [[]], 1.5, True, [None], ["x"], [-1], [10**9]]
+VALUES = [0, -1, 10**30, "a string", None, [], {}, 1.5, [None], [10**9]]
 MISSING = ...
 
 
@@ -115,8 +115,6 @@ def test_a_field_that_cvat_would_not_send_is_a_named_error_or_does_no_harm(hosti
 )
 @pytest.mark.parametrize("route", [route for route, _ in ROUTES.values()], ids=ROUTES)
 def test_an_answer_of_200_with_something_else_in_it_is_an_invalid_response(hostile, route, content):
-    if content == b"{}" and route.endswith("validation_layout"):
-        pytest.skip("a layout without fields is one")
     hostile.told.route, hostile.told.change = route, lambda _: content
     with pytest.raises(InvalidResponseError, match=r"api/(tasks|jobs|labels)|400|frames"):
         annotate_task(hostile.client, hostile.task_id, boxes(), existing="replace_auto")

@@ -48,7 +48,7 @@ class _Place(_Fields):
 
 
 class _Element(_Annotation, _Place):
-    score: Number | None = None
+    score: Number = 1.0
 
 
 class _Shape(_Element):

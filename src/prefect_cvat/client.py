@@ -324,7 +324,11 @@ class Client:
             answer = self._transport.json("GET", f"/api/tasks/{task_id}/validation_layout")
         except NotFoundError:
             return ValidationLayout()
-        return parse_answer(ValidationLayout, answer, f"/api/tasks/{task_id}/validation_layout")
+        path = f"/api/tasks/{task_id}/validation_layout"
+        layout = parse_answer(ValidationLayout, answer, path)
+        if "mode" not in layout.model_fields_set:  # then honeypots would be written to
+            raise not_from_cvat(path, "mode: Field required")
+        return layout
 
     def chunk(self, task_id: int, number: int, *, quality: Quality = "original") -> bytes:
         """A chunk of a task, as the server serves it: a zip of images, or a video.

@@ -209,7 +209,7 @@ def make_plan(info: TaskInfo, selection: Selection | None = None) -> Plan:
     # each of these overrules those before it
     if selected is not None:
         is_selected = np.zeros(size, np.bool_)
-        is_selected[list(selected)] = True
+        is_selected[[frame for frame in selected if frame < size]] = True
         reasons[~is_selected] = _CODES[LeftOut.NOT_SELECTED]
     reasons[~_is_in(jobs, size)] = _CODES[LeftOut.NOT_SELECTED]
     reasons[~in_any_job] = _CODES[LeftOut.NO_JOB]
