@@ -72,7 +72,9 @@ class DetectionCache:
         text = json.dumps({"schema": SCHEMA_VERSION, **parts}, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def get(self, key: str, check: Callable[[FrameDetections], object]) -> list[FrameDetections] | None:
+    def get(
+        self, key: str, check: Callable[[FrameDetections], object] = lambda _: None
+    ) -> list[FrameDetections] | None:
         """What is kept under a key, or None. A broken entry is deleted.
 
         Args:
