@@ -91,7 +91,9 @@ class DetectionCache:
             for item in found:
                 check(item)
         except (ValueError, zlib.error) as error:
-            logger.warning("the kept detections %s are broken and are made again: %s", path, str(error)[:200])
+            logger.warning(
+                "the kept detections %s are broken; they are made again: %s", path, str(error)[:200]
+            )
             with contextlib.suppress(OSError):  # in a shared folder it may be another user's
                 path.unlink(missing_ok=True)
             return None
