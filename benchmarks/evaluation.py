@@ -28,7 +28,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL.Image
 
 from prefect_cvat.auto_annotation.loading import load_function
 from prefect_cvat.detection import DetectionContext
@@ -37,6 +36,7 @@ from prefect_cvat.evaluation.dataset import IouType
 from prefect_cvat.evaluation.from_cvat import compare_in_coco
 from prefect_cvat.evaluation.tables import aligned, shape_rows
 from prefect_cvat.evaluation.thresholds import best_thresholds
+from prefect_cvat.image_files import open_image
 from prefect_cvat.masks import encode_mask
 from prefect_cvat.media import Frame
 from prefect_cvat.models import Label
@@ -84,7 +84,7 @@ def read_cells(photographs: Any, labels: Sequence[str]) -> tuple[dict[str, Any],
         "annotations": [],
     }
     for image_id, (path, cells) in enumerate(photographs, 1):
-        with PIL.Image.open(path) as image:
+        with open_image(path, path) as image:
             truth["images"].append({"id": image_id, "width": image.width, "height": image.height})
         for name, (left, top, right, bottom) in cells:
             box = [left, top, right - left, bottom - top]
@@ -108,7 +108,7 @@ def find_boxes(
     predictions = []
     started = time.perf_counter()
     for image, path in zip(truth["images"], files, strict=True):
-        with PIL.Image.open(path) as photograph:
+        with open_image(path, path) as photograph:
             found = function.detect(DetectionContext(path.name, conf_threshold=0.02), photograph)
         for one in found:
             left, top, right, bottom = one.points

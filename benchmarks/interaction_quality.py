@@ -18,11 +18,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import PIL.Image
 from numpy.typing import NDArray
 from pycocotools.coco import COCO
 
 from prefect_cvat.auto_annotation.loading import load_function
+from prefect_cvat.image_files import open_image
 from prefect_cvat.interaction import ShapeRefiner
 from prefect_cvat.masks import decode_mask
 from prefect_cvat.media import Frame
@@ -45,7 +45,8 @@ def main() -> None:
     areas: list[int] = []
     seconds = 0.0
     for number, record in coco.imgs.items():
-        image = PIL.Image.open(arguments.photos / "images" / record["file_name"])
+        path = arguments.photos / "images" / record["file_name"]
+        image = open_image(path, path)
         image.load()
         objects = [each for each in coco.dataset["annotations"] if each["image_id"] == number]
         objects = [each for each in objects if not each["iscrowd"]]

@@ -153,7 +153,7 @@ def train(folder: Path, *, epochs: int = 40, batch_size: int = 6, seed: int = 0)
 
 
 def read_sample(path: Path, cells: list[tuple[str, list[float]]]) -> tuple[Tensor, Target]:
-    with PIL.Image.open(path) as image:
+    with PIL.Image.open(path, formats=["JPEG"]) as image:
         scale = SIZE[0] / image.width
         small = image.convert("RGB").resize(SIZE)
     boxes = torch.tensor([box for _, box in cells]) * scale

@@ -120,7 +120,7 @@ def annotate_project(
         "settings": settings,
     }
     report = ProjectReport()
-    version = look_up_version(chosen, tell=report.always_anew.append)
+    version = look_up_version(chosen, credentials.url, tell=report.always_anew.append)
     options = make_options(
         chosen,
         FrameSelection(),

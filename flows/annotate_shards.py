@@ -142,9 +142,9 @@ def annotate_shards(
         skip_existing_iou=skip_existing_iou,
         skip_existing_source=skip_existing_source,
     )
-    version = look_up_version(chosen)
     with credentials.get_client() as client:
         client.check_may_write()
+        version = look_up_version(chosen, client.url)
         plan = make_plan(read_task(client, task_id, options.selection), options.selection)
         if options.selection.unannotated:
             plan = leave_out_annotated(client, plan)

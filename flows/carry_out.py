@@ -26,7 +26,6 @@ from prefect_cvat.report_markdown import Outcome
 from prefect_cvat.run import Run
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
 from prefect_cvat.tasks.devices import loaded_function
-from prefect_cvat.tasks.limits import server_slot
 from prefect_cvat.tasks.policy import bounded_errors
 from prefect_cvat.tasks.submitter import PrefectSubmitter
 from prefect_cvat.tasks.task_slots import task_slots
@@ -46,8 +45,8 @@ def carry_out(
 ) -> RunReport:
     """Carry out a run as the current flow run, and show in Prefect what it does and has done.
 
-    It waits until no other run has the task (or the jobs that it was given), for a slot of the server, and
-    for a free device. When it is cancelled or fails, an artifact says what is on the server already.
+    It waits until no other run has the task (or the jobs that it was given), for a free device, and for a
+    slot of the server. When it is cancelled or fails, an artifact says what is on the server already.
 
     Args:
         credentials: How to log in to CVAT.
@@ -70,8 +69,7 @@ def carry_out(
         add_tags([task_tag(client.url, task_id), function.function])
         with (
             task_slots(client.url, task_id, options.selection.jobs, tell=logger.warning),
-            loaded_function(function) as loaded,
-            server_slot(client.url, tell=logger.warning),
+            loaded_function(function, client.url, tell=logger.warning) as loaded,
         ):
             run = new_run(client, loaded)
             run.identify(str(flow_run.id), function.function_parameters)

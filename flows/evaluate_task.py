@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
@@ -124,9 +123,10 @@ def evaluate_task(
             started=datetime.now(UTC),
         )
         with (
-            loaded_function(chosen) if chosen else nullcontext() as loaded,
-            server_slot(client.url, tell=logger.warning),
-        ):
+            loaded_function(chosen, client.url, tell=logger.warning)
+            if chosen
+            else server_slot(client.url, tell=logger.warning)
+        ) as loaded:
             done = evaluation.evaluate_task(
                 client,
                 task_id,

@@ -73,13 +73,18 @@ def function_version(function: CvatFunction, loaded: Any, tell: Callable[[str], 
     return _digest([version, settings])
 
 
-def look_up_version(function: CvatFunction, tell: Callable[[str], object] | None = None) -> str:
+def look_up_version(function: CvatFunction, server: str, tell: Callable[[str], object] | None = None) -> str:
     """The `function_version` of a function that is not loaded yet.
 
     For that it is loaded, where no device is waited for.
+
+    Args:
+        function: The function.
+        server: The CVAT server; a slot of it is taken meanwhile.
+        tell: Is told why there is none.
     """
     device = "cpu" if takes_parameter(function.function, "device") else None
-    with loaded_function(function.model_copy(update={"device": device})) as loaded:
+    with loaded_function(function.model_copy(update={"device": device}), server) as loaded:
         return function_version(function, loaded, tell)
 
 

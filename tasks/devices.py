@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -13,7 +13,7 @@ from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect_cvat.auto_annotation.loading import parse_parameters, takes_parameter
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.function_calls import close_function, read_attribute
-from prefect_cvat.tasks.limits import device_limit, ensure_limit, is_refused, slots
+from prefect_cvat.tasks.limits import device_limit, ensure_limit, is_refused, server_slot, slots
 
 __all__ = ["device_slot", "loaded_function", "local_devices"]
 
@@ -22,23 +22,43 @@ POLL_SECONDS = 2.0
 
 
 @contextmanager
-def loaded_function(function: CvatFunction) -> Iterator[Any]:
-    """Load a function on a device of this machine that no other run has, and close it afterwards.
+def loaded_function(
+    function: CvatFunction, server: str, *, tell: Callable[[str], object] = lambda _: None
+) -> Iterator[Any]:
+    """Load a function when there are slots for its run, and close it afterwards.
+
+    A run needs a slot of the CVAT server and, on an accelerator, one of the device. The model is loaded
+    when both are held, so there are never more models than slots. The device comes first: who waits for one
+    must not keep the server from runs on other machines.
 
     Where the function takes a `device` and none was chosen, it gets the first accelerator that is free.
+
+    Args:
+        function: The function.
+        server: The CVAT server that the run works on.
+        tell: Is told, now and then, what is waited for.
     """
-    with ExitStack() as taken:
-        device = _wanted(function)
-        if device is None and (devices := local_devices()) and takes_parameter(function.function, "device"):
-            device = taken.enter_context(device_slot(devices))
-        elif device is not None and _is_accelerator(device):
-            taken.enter_context(device_slot([device]))
-        loaded = function.get_function(device)
-        chosen = _device_of(loaded)  # by the function itself, where it cannot be told
-        if device is None and chosen is not None and _is_accelerator(chosen):
-            taken.enter_context(device_slot([chosen]))
-        taken.callback(close_function, loaded)
-        yield loaded
+    wanted = _wanted(function)
+    takes_device = takes_parameter(function.function, "device")
+    if wanted is not None:
+        needed = [wanted] if _is_accelerator(wanted) else []
+    else:
+        needed = local_devices() if takes_device else []
+    while True:
+        with ExitStack() as taken:
+            held = taken.enter_context(device_slot(needed)) if needed else None
+            taken.enter_context(server_slot(server, tell=tell))
+            told = wanted or (held if takes_device else None)
+            loaded = function.get_function(told)
+            # where it is not told, the function has chosen one by itself
+            chosen = None if told else _device_of(loaded)
+            if chosen in (None, held) or not _is_accelerator(chosen) or _take_first_free(taken, [chosen]):
+                taken.callback(close_function, loaded)
+                yield loaded
+                return
+            close_function(loaded)
+            del loaded  # who waits with a model and the server's slot keeps others out
+        needed = [chosen]
 
 
 @contextmanager
@@ -55,11 +75,9 @@ def device_slot(devices: Sequence[str], *, timeout: float | None = None) -> Iter
     Raises:
         TimeoutError: None was free in time.
     """
-    for device in devices:
-        ensure_limit(device_limit(device), 1)
     deadline = None if timeout is None else time.monotonic() + timeout
     with ExitStack() as slot:
-        while (free := _enter_first_free(slot, devices)) is None:
+        while (free := _take_first_free(slot, devices)) is None:
             if deadline is not None and time.monotonic() > deadline:
                 raise TimeoutError(f"none of the devices {', '.join(devices)} was free in {timeout:.0f} s")
             time.sleep(POLL_SECONDS)
@@ -72,8 +90,9 @@ def local_devices() -> list[str]:
     return [*devices, *(["mps"] if torch.backends.mps.is_available() else [])]
 
 
-def _enter_first_free(slot: ExitStack, devices: Sequence[str]) -> str | None:
+def _take_first_free(slot: ExitStack, devices: Sequence[str]) -> str | None:
     for device in devices:
+        ensure_limit(device_limit(device), 1)
         try:
             slot.enter_context(slots([device_limit(device)], max_retries=0))
         except ConcurrencySlotAcquisitionError as error:

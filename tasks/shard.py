@@ -19,7 +19,6 @@ from prefect_cvat.options import Options
 from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.report import RunReport
 from prefect_cvat.tasks.devices import loaded_function
-from prefect_cvat.tasks.limits import server_slot
 from prefect_cvat.tasks.policy import NETWORK, bounded_errors
 from prefect_cvat.tasks.task_slots import task_slots
 
@@ -63,8 +62,7 @@ def annotate_shard(shard: Shard) -> RunReport:
     with (
         credentials.get_client(has_answered=True) as client,  # it has, when the shard was planned
         task_slots(client.url, shard.task_id, shard.options.selection.jobs),
-        loaded_function(function) as loaded,
-        server_slot(client.url),
+        loaded_function(function, client.url) as loaded,
         ThreadSubmitter() as threads,
     ):
         run = AnnotateRun(client, shard.task_id, loaded, shard.options, function_name=function.function)

@@ -1,12 +1,10 @@
 """How batches are cut."""
 
-from collections import deque
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_cvat.batches import BatchSize, take_chunks
+from prefect_cvat.batches import BatchSize, ChunkQueue, take_chunks
 from prefect_cvat.media import Frame
 
 
@@ -38,9 +36,9 @@ def test_what_was_learned_last_counts_half():
 @given(lengths=st.lists(st.integers(1, 5), min_size=1, max_size=20), most=st.integers(0, 12))
 def test_batches_are_whole_chunks_as_many_as_fit_and_one_at_least(lengths, most):
     frames = [[Frame(10 * number + i, "", 1, 1) for i in range(n)] for number, n in enumerate(lengths)]
-    chunks = deque(enumerate(frames))
+    chunks = ChunkQueue(enumerate(frames))
     batches = []
-    while chunks:
+    while chunks.first is not None:
         batches.append(take_chunks(chunks, most))
     assert [chunk for batch in batches for chunk in batch] == list(enumerate(frames))
     sizes = [sum(len(frames) for _, frames in batch) for batch in batches]

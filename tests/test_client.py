@@ -240,7 +240,7 @@ def test_an_answer_that_is_not_cvats_is_called_so():
         quick_client(server.url).task(1)
     with (
         scripted_server(Answer(body=b'{"id": "x"}')) as server,
-        pytest.raises(InvalidResponseError, match="task 1 is not what CVAT sends: id"),
+        pytest.raises(InvalidResponseError, match="/api/tasks/1 is not what CVAT sends: id"),
     ):
         quick_client(server.url).task(1)
 

@@ -6,7 +6,7 @@ import zipfile
 
 import pytest
 
-from prefect_cvat import annotate_task
+from prefect_cvat import Client, annotate_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
 from prefect_cvat.exceptions import (
     BadRequestError,
@@ -16,7 +16,6 @@ from prefect_cvat.exceptions import (
     StorageError,
     TooManyRequestsError,
 )
-from prefect_cvat.transport import Transport
 from served_chunks import with_chunks
 
 
@@ -83,15 +82,13 @@ def test_a_chunk_that_is_not_what_it_should_be(client, make_task, monkeypatch, c
 
 def test_a_meta_that_contradicts_the_task(client, make_task, monkeypatch):
     task_id = make_task(4)
-    original = Transport.json
+    original = Client.meta
 
-    def lie(self, method, path, **options):
-        answer = original(self, method, path, **options)
-        if path.endswith("/data/meta"):
-            answer["frames"] = answer["frames"][:-1]
-        return answer
+    def lie(self, task_id):
+        meta = original(self, task_id)
+        return meta.model_copy(update={"frames": meta.frames[:-1]})
 
-    monkeypatch.setattr(Transport, "json", lie)
+    monkeypatch.setattr(Client, "meta", lie)
     with pytest.raises(InvalidResponseError, match=f"task {task_id} has 4 frames, .* describes 3"):
         annotate_task(client, task_id, Boxes())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
+from itertools import groupby
 from typing import Any, ClassVar
 
 from prefect_cvat.bounded_text import one_line
@@ -114,6 +115,7 @@ class AnnotateRun(Run):
         if self.options.use_cache and taken.digest is not None:
             self._kept = KeptDetections(
                 DetectionCache(),
+                self.detector.check_kept,
                 refresh=self.options.refresh_cache,
                 server=server_identity(self.client.url),
                 task=self.task_id,
@@ -150,10 +152,12 @@ class AnnotateRun(Run):
         with closing(open_frames(box, frames)) as opened:
             found = list(self.detector.detect(opened))
         if self._kept is not None:
-            for chunk in box.chunks:
-                of_chunk = [item for item in found if self.plan.chunk_number(item.frame) == chunk.number]
-                self._kept.put(chunk.number, of_chunk)
+            for number, of_chunk in groupby(found, lambda item: self.plan.chunk_number(item.frame)):
+                self._kept.put(number, list(of_chunk))
         return found
+
+    def _count_found(self, found: FrameDetections) -> int:
+        return len(found.tags) + len(found.shapes)
 
     def _recall(self, _chunk: int, _frames: Sequence[int]) -> Sequence[FrameDetections] | None:
         return None if self._kept is None else self._kept.get(_chunk, _frames)

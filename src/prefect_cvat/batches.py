@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 from prefect_cvat.media import Frame
 
-__all__ = ["BatchSize", "Chunk", "take_chunks"]
+__all__ = ["BatchSize", "Chunk", "ChunkQueue", "take_chunks"]
 
 Chunk: TypeAlias = tuple[int, Sequence[Frame]]
 """The number of a chunk, and those of its frames that are wanted."""
@@ -16,11 +15,22 @@ Chunk: TypeAlias = tuple[int, Sequence[Frame]]
 BATCH_SECONDS = 2.0
 """How much detection a batch should hold: enough to make the cost of a Prefect task run small."""
 
-MOST_FRAMES = 150
-"""How many frames a batch has at the most, however quick the function: what it finds is held in memory."""
+FRAMES_OF_BATCH = 150
+"""How many frames a batch has at the most, as long as there are not many batches."""
 
-MOST_BATCHES = 100
-"""How many batches a run is cut into at the most (four Prefect task runs each), whatever its size."""
+BATCHES = 100
+"""From so many batches on, they become larger: each costs four Prefect task runs."""
+
+MOST_FRAMES = 1000
+"""How many frames a batch has at the most in any case, since the detections of some batches are in memory.
+
+A task of a million frames has 1,000 batches then, 4,000 Prefect task runs. Measured, these take some four
+minutes of the Prefect server's processor, in a run of hours, and 60 MB of its database; batches of 150 would
+take seven times as much.
+"""
+
+MOST_ANNOTATIONS = 20_000
+"""How many annotations a batch should have at the most, for the same reason. Each takes about 2 kB."""
 
 
 class BatchSize:
@@ -33,12 +43,20 @@ class BatchSize:
     def __init__(self, fixed: int | None = None) -> None:
         self._fixed = fixed
         self._seconds_per_frame: float | None = None
+        self._annotations_per_frame = 0.0
 
-    def learn(self, seconds: float, frames: int) -> None:
-        """So long did the detection of so many frames take; what was learned before counts half."""
+    def learn(self, seconds: float, frames: int, annotations: int = 0) -> None:
+        """Take in how a batch went; what was learned before counts half, but the most annotations stay.
+
+        Args:
+            seconds: How long its detection took.
+            frames: How many frames it had.
+            annotations: How many annotations were found on them.
+        """
         now = seconds / frames
         before = self._seconds_per_frame
         self._seconds_per_frame = now if before is None else 0.5 * (before + now)
+        self._annotations_per_frame = max(self._annotations_per_frame, annotations / frames)
 
     def most(self, total: int) -> int:
         """How many frames that is, of so many that the run has in all."""
@@ -47,19 +65,39 @@ class BatchSize:
         if self._seconds_per_frame is None:
             return 1  # one chunk, to see how long it takes
         in_time = int(BATCH_SECONDS / max(self._seconds_per_frame, 1e-4))
-        return max(min(in_time, MOST_FRAMES), total // MOST_BATCHES)
+        in_memory = int(MOST_ANNOTATIONS / max(self._annotations_per_frame, 1e-4))
+        return min(max(min(in_time, FRAMES_OF_BATCH), total // BATCHES), MOST_FRAMES, in_memory)
 
 
-def take_chunks(chunks: deque[Chunk], most: int) -> list[Chunk]:
+class ChunkQueue:
+    """Chunks that are still to be taken; they are made when they are looked at.
+
+    Args:
+        chunks: The chunks.
+    """
+
+    def __init__(self, chunks: Iterable[Chunk]) -> None:
+        self._chunks = iter(chunks)
+        self.first = next(self._chunks, None)
+        """The next one; None at the end."""
+
+    def take(self) -> Chunk:
+        """Take the next one off."""
+        assert self.first is not None
+        taken, self.first = self.first, next(self._chunks, None)
+        return taken
+
+
+def take_chunks(chunks: ChunkQueue, most: int) -> list[Chunk]:
     """Take the first chunks off, one at the least, as long as they have no more than so many frames.
 
     Args:
         chunks: The chunks; what is taken is gone from them.
         most: The most frames.
     """
-    taken = [chunks.popleft()]
+    taken = [chunks.take()]
     frames = len(taken[0][1])
-    while chunks and frames + len(chunks[0][1]) <= most:
-        taken.append(chunks.popleft())
+    while chunks.first is not None and frames + len(chunks.first[1]) <= most:
+        taken.append(chunks.take())
         frames += len(taken[-1][1])
     return taken

@@ -14,10 +14,10 @@ import logging
 import os
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
 from prefect_cvat.folder_permissions import follow_folder, make_folder
 from prefect_cvat.function_output import FrameDetections
@@ -34,6 +34,17 @@ SCHEMA_VERSION = 1
 DEFAULT_SIZE_LIMIT = 2 * 2**30
 """Bytes that the cache may take before the entries that were not used for longest are deleted."""
 
+MOST_BYTES_OF_ENTRY = 256 * 2**20
+"""How many bytes of JSON are read of an entry at the most."""
+
+
+class _Entry(BaseModel):
+    frame: int
+    tags: list[LabeledImageRequest]
+    shapes: list[LabeledShapeRequest]
+
+
+_ENTRIES = TypeAdapter(list[_Entry])
 _TAGS = TypeAdapter(list[LabeledImageRequest])
 _SHAPES = TypeAdapter(list[LabeledShapeRequest])
 
@@ -62,26 +73,31 @@ class DetectionCache:
         text = json.dumps({"schema": SCHEMA_VERSION, **parts}, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
-    def get(self, key: str) -> list[FrameDetections] | None:
-        """What is kept under a key, or None. A broken entry is deleted."""
+    def get(
+        self, key: str, check: Callable[[FrameDetections], object] = lambda _: None
+    ) -> list[FrameDetections] | None:
+        """What is kept under a key, or None. A broken entry is deleted.
+
+        Args:
+            key: The name of the entry.
+            check: Raises a ValueError on detections that the function cannot have found.
+        """
         path = self._path(key)
         try:
             data = path.read_bytes()
         except OSError:
             return None
-        digest, content = data[:32], data[32:]
-        if hashlib.sha256(content).digest() != digest:
-            logger.warning("the kept detections %s are broken; they are made again", path)
-            path.unlink(missing_ok=True)
-            return None
-        found = [
-            FrameDetections(
-                entry["frame"],
-                _TAGS.validate_python(entry["tags"]),
-                _SHAPES.validate_python(entry["shapes"]),
+        try:
+            found = _read(data)
+            for item in found:
+                check(item)
+        except (ValueError, zlib.error) as error:
+            logger.warning(
+                "the kept detections %s are broken; they are made again: %s", path, str(error)[:200]
             )
-            for entry in json.loads(zlib.decompress(content))
-        ]
+            with contextlib.suppress(OSError):  # in a shared folder it may be another user's
+                path.unlink(missing_ok=True)
+            return None
         with contextlib.suppress(OSError):
             os.utime(path)  # used now: what is used least goes first
         return found
@@ -150,17 +166,40 @@ class DetectionCache:
         return self.folder / key[:2] / key
 
 
+def _read(data: bytes) -> list[FrameDetections]:
+    """The detections of an entry.
+
+    Raises:
+        ValueError, zlib.error: It is broken.
+    """
+    digest, content = data[:32], data[32:]
+    if hashlib.sha256(content).digest() != digest:
+        raise ValueError("they were cut short or changed")
+    decompressor = zlib.decompressobj()
+    entries = _ENTRIES.validate_json(decompressor.decompress(content, MOST_BYTES_OF_ENTRY))
+    return [FrameDetections(entry.frame, entry.tags, entry.shapes) for entry in entries]
+
+
 class KeptDetections:
     """The part of a cache that one function, with the same settings, has left for one task.
 
     Args:
         cache: The cache.
+        check: Raises a ValueError on detections that the function cannot have found.
         refresh: Find nothing, so that all is made anew and kept.
         parts: All but chunk and frames that a detection depends on.
     """
 
-    def __init__(self, cache: DetectionCache, *, refresh: bool, **parts: object) -> None:
+    def __init__(
+        self,
+        cache: DetectionCache,
+        check: Callable[[FrameDetections], object],
+        *,
+        refresh: bool,
+        **parts: object,
+    ) -> None:
         self._cache = cache
+        self._check = check
         self._refresh = refresh
         self._parts = parts
 
@@ -168,7 +207,7 @@ class KeptDetections:
         """What was found on these frames of a chunk, or None."""
         if self._refresh:
             return None
-        found = self._cache.get(self._key(chunk, frames))
+        found = self._cache.get(self._key(chunk, frames), self._check)
         return found if found is not None and [item.frame for item in found] == list(frames) else None
 
     def put(self, chunk: int, found: Sequence[FrameDetections]) -> None:

@@ -73,27 +73,31 @@ class JobChunks:
 
     def __init__(self, jobs: Iterable[Job], chunk_size: int) -> None:
         self._chunk_size = chunk_size
-        self._places: list[ChunkPlace] = []
         self._begins: list[int] = []
         """The first frame of each job that is taken from it, in ascending order."""
-        self._from: list[tuple[int, int]] = []
-        """The same jobs: their first frame, and the number of their first chunk."""
+        self._jobs: list[Job] = []
+        """The same jobs."""
+        self._numbers: list[int] = []
+        """The numbers of their first chunks."""
+        number = 0
         reached = -1
         for job in sorted(jobs, key=lambda job: (job.start_frame, job.id)):
             if job.stop_frame <= reached:
                 continue
             self._begins.append(max(job.start_frame, reached + 1))
-            self._from.append((job.start_frame, len(self._places)))
+            self._jobs.append(job)
+            self._numbers.append(number)
             reached = job.stop_frame
-            for index, first in enumerate(range(job.start_frame, job.stop_frame + 1, chunk_size)):
-                length = min(chunk_size, job.stop_frame + 1 - first)
-                self._places.append(ChunkPlace(first, length, index, job.id))
+            number += len(range(job.start_frame, job.stop_frame + 1, chunk_size))
 
     def number_of(self, frame: int) -> int:
         """The chunk that a frame is taken from. The frame is one of the jobs'."""
-        start, number = self._from[bisect_right(self._begins, frame) - 1]
-        return number + (frame - start) // self._chunk_size
+        place = bisect_right(self._begins, frame) - 1
+        return self._numbers[place] + (frame - self._jobs[place].start_frame) // self._chunk_size
 
     def place(self, number: int) -> ChunkPlace:
         """What a chunk is, by its number."""
-        return self._places[number]
+        place = bisect_right(self._numbers, number) - 1
+        job, index = self._jobs[place], number - self._numbers[place]
+        first = job.start_frame + index * self._chunk_size
+        return ChunkPlace(first, min(self._chunk_size, job.stop_frame + 1 - first), index, job.id)

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
+from prefect_cvat.annotation_fields import problem_of_annotation
 from prefect_cvat.annotation_stream import MOST_FILE_BYTES, has_id, stream_annotations
 from prefect_cvat.exceptions import (
     AnswerTooLargeError,
@@ -25,6 +26,7 @@ from prefect_cvat.exceptions import (
     UnsupportedTaskError,
 )
 from prefect_cvat.json_bounds import MOST_LIST_BYTES
+from prefect_cvat.meta_json import read_meta_json
 from prefect_cvat.models import (
     DataMeta,
     Job,
@@ -169,11 +171,11 @@ class Client:
     def server_version(self) -> str:
         """The version of CVAT, such as `2.73.0`."""
         about = self._transport.json("GET", "/api/server/about")
-        return str(about["version"])
+        return parse_answer(_About, about, "/api/server/about").version
 
     def user(self) -> User:
         """The user that is logged in."""
-        return parse_answer(User, self._transport.json("GET", "/api/users/self"), "users/self")
+        return parse_answer(User, self._transport.json("GET", "/api/users/self"), "/api/users/self")
 
     def check_may_write(self) -> None:
         """Make sure that the access token, if there is one, is not one that may only read.
@@ -222,7 +224,7 @@ class Client:
             OrganizationError: It is not in the organization that this client works in.
             PermissionDeniedError: This user may not see it.
         """
-        task = parse_answer(Task, self._get_by_id("task", task_id), f"task {task_id}")
+        task = parse_answer(Task, self._get_by_id("task", task_id), f"/api/tasks/{task_id}")
         if "organization" in task.model_fields_set:
             self._organization.check(f"task {task_id}", task.organization)
         return task
@@ -236,7 +238,7 @@ class Client:
             PermissionDeniedError: This user may not see it.
         """
         answer = self._get_by_id("project", project_id)
-        project = parse_answer(_InOrganization, answer, f"project {project_id}")
+        project = parse_answer(_InOrganization, answer, f"/api/projects/{project_id}")
         if "organization" in project.model_fields_set:
             self._organization.check(f"project {project_id}", project.organization)
 
@@ -316,27 +318,23 @@ class Client:
                 step="Upload-Multiple",
             )
         answer = self._transport.json("POST", path, body=settings, headers={"Upload-Finish": ""})
-        request = f"/api/requests/{quote(answer['rq_id'], safe='')}"
+        request = f"/api/requests/{quote(parse_answer(_Request, answer, path).rq_id, safe='')}"
         deadline = time.monotonic() + timeout
-        while (status := self._transport.json("GET", request))["status"] not in ("finished", "failed"):
+        while (status := self._request_status(request)).status not in ("finished", "failed"):
             if time.monotonic() > deadline:
                 raise RequestTimeoutError(
                     f"the images of task {task_id} were not processed in {timeout:.0f} s"
                 )
             time.sleep(0.2)
-        if status["status"] == "failed":
-            raise MediaError(
-                f"the server could not process the images of task {task_id}: {status['message']}"
-            )
+        if status.status == "failed":
+            raise MediaError(f"the server could not process the images of task {task_id}: {status.message}")
+
+    def _request_status(self, path: str) -> _RequestStatus:
+        return parse_answer(_RequestStatus, self._transport.json("GET", path), path)
 
     def meta(self, task_id: int) -> DataMeta:
         """What a task's media are: frames, chunk size, deleted frames."""
-        what = f"data/meta of task {task_id}"
-        return self._meta(f"/api/tasks/{task_id}/data/meta", what)
-
-    def _meta(self, path: str, what: str) -> DataMeta:
-        answer = self._transport.json("GET", path, most_bytes=MOST_LIST_BYTES)
-        return parse_answer(DataMeta, answer, what)
+        return self._meta(f"/api/tasks/{task_id}/data/meta")
 
     def labels(self, task_id: int) -> list[Label]:
         """The labels of a task, skeletons with their sublabels."""
@@ -373,7 +371,11 @@ class Client:
             answer = self._transport.json("GET", f"/api/tasks/{task_id}/validation_layout")
         except NotFoundError:
             return ValidationLayout()
-        return parse_answer(ValidationLayout, answer, f"validation_layout of task {task_id}")
+        path = f"/api/tasks/{task_id}/validation_layout"
+        layout = parse_answer(ValidationLayout, answer, path)
+        if "mode" not in layout.model_fields_set:  # then honeypots would be written to
+            raise not_from_cvat(path, "mode: Field required")
+        return layout
 
     def chunk(
         self,
@@ -426,7 +428,7 @@ class Client:
         """All annotations of a task; those that its jobs share are there once, tracks as one."""
         path = f"/api/tasks/{task_id}/annotations"
         answer = self._transport.json("GET", path, most_bytes=MOST_LIST_BYTES)
-        return parse_answer(LabeledData, answer, f"annotations of task {task_id}")
+        return _parse_annotations(answer, path)
 
     # --- a job: what its annotator may see, who may not see the task ---
 
@@ -438,15 +440,23 @@ class Client:
             OrganizationError: Its task is not in the organization that this client works in.
             PermissionDeniedError: This user may not see it.
         """
-        job = parse_answer(Job, self._get_by_id("job", job_id), f"job {job_id}")
+        job = parse_answer(Job, self._get_by_id("job", job_id), f"/api/jobs/{job_id}")
         if "organization" in job.model_fields_set:
             self._organization.check(f"job {job_id}", job.organization)
         return job
 
     def job_meta(self, job_id: int) -> DataMeta:
         """What a job's media are; `start_frame` and `stop_frame` are numbers in the source."""
-        what = f"data/meta of job {job_id}"
-        return self._meta(f"/api/jobs/{job_id}/data/meta", what)
+        return self._meta(f"/api/jobs/{job_id}/data/meta")
+
+    def _meta(self, path: str) -> DataMeta:
+        with tempfile.SpooledTemporaryFile(max_size=2**20) as file:
+            self._transport.download(path, file, most_bytes=MOST_LIST_BYTES)
+            try:
+                answer = read_meta_json(file)
+            except ValueError as error:
+                raise not_from_cvat(path, str(error)) from None
+        return parse_answer(DataMeta, answer, path)
 
     def job_labels(self, job_id: int) -> list[Label]:
         """The labels of the task of a job, skeletons with their sublabels."""
@@ -473,16 +483,20 @@ class Client:
         """All annotations of a job."""
         path = f"/api/jobs/{job_id}/annotations"
         answer = self._transport.json("GET", path, most_bytes=MOST_LIST_BYTES)
-        return parse_answer(LabeledData, answer, f"annotations of job {job_id}")
+        return _parse_annotations(answer, path)
 
     def each_job_annotation(self, job_id: int) -> Iterator[tuple[str, dict[str, Any]]]:
         """The annotations of a job one by one, each with the name of its kind: tags, shapes, then tracks.
 
         The answer is read as a whole before the first one is returned, but to disk: a job may have millions.
         """
+        path = f"/api/jobs/{job_id}/annotations"
         with tempfile.SpooledTemporaryFile(max_size=2**20) as file:
-            self._transport.download(f"/api/jobs/{job_id}/annotations", file, most_bytes=MOST_FILE_BYTES)
-            yield from stream_annotations(file, f"annotations of job {job_id}")
+            self._transport.download(path, file, most_bytes=MOST_FILE_BYTES)
+            for kind, annotation in stream_annotations(file, path):
+                if (problem := problem_of_annotation(kind, annotation)) is not None:
+                    raise not_from_cvat(path, problem)
+                yield kind, annotation
 
     def create_job_annotations(self, job_id: int, body: bytes | Mapping[str, Any]) -> LabeledData:
         """Add annotations to a job, all of them or none; return them with their ids.
@@ -511,7 +525,7 @@ class Client:
             body=body if isinstance(body, bytes) else json.dumps(body).encode(),
             most_bytes=MOST_LIST_BYTES,
         )
-        return parse_answer(LabeledData, answer, f"the answer to {action} annotations of job {job_id}")
+        return _parse_annotations(answer, f"{action} annotations of job {job_id}")
 
     # --- lists ---
 
@@ -551,6 +565,35 @@ class Client:
         raise AnswerTooLargeError(f"GET {path} answered with {MOST_PAGES} pages, and a next one")
 
 
+def _parse_annotations(answer: object, what: str) -> LabeledData:
+    """Take an answer for annotations.
+
+    Raises:
+        InvalidResponseError: It is none, or an annotation lacks a field.
+    """
+    data = parse_answer(LabeledData, answer, what)
+    for kind, found in (("tags", data.tags), ("shapes", data.shapes), ("tracks", data.tracks)):
+        for annotation in found:
+            if (problem := problem_of_annotation(kind, annotation)) is not None:
+                raise not_from_cvat(what, problem)
+    return data
+
+
+class _About(BaseModel):
+    version: str
+
+
+class _Request(BaseModel):
+    """What CVAT answers when a worker is to do the rest: the id to ask after."""
+
+    rq_id: str
+
+
+class _RequestStatus(BaseModel):
+    status: str
+    message: str = ""
+
+
 class _Organization(BaseModel):
     id: int
     slug: str
@@ -586,6 +629,14 @@ def parse_answer(model: type[Model], answer: object, what: str) -> Model:
             f"{'.'.join(map(str, problem['loc'])) or 'it'}: {problem['msg']}"
             for problem in error.errors()[:3]
         )
-        raise InvalidResponseError(
-            f"the server's answer for {what} is not what CVAT sends: {problems}"
-        ) from None
+        raise not_from_cvat(what, problems) from None
+
+
+def not_from_cvat(what: str, why: str) -> InvalidResponseError:
+    """The error about an answer that CVAT would not give.
+
+    Args:
+        what: What was asked for.
+        why: What is wrong about it, and where.
+    """
+    return InvalidResponseError(f"the server's answer for {what} is not what CVAT sends: {why}")

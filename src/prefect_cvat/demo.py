@@ -18,6 +18,7 @@ from prefect_cvat.client import Client
 from prefect_cvat.drawing import annotations_on, label_names
 from prefect_cvat.frame_svg import AnnotatedFrame
 from prefect_cvat.html_report import Section, render_page
+from prefect_cvat.image_files import open_image
 from prefect_cvat.models import PatchedLabelRequest
 from prefect_cvat.output_file import write_text
 from prefect_cvat.plan import Selection, read_task
@@ -106,7 +107,7 @@ def pan_over_photo(photo: bytes, frames: int) -> bytes:
         frames: How many frames the video has; ten are shown in a second.
     """
     av = import_pyav()
-    image = PIL.Image.open(io.BytesIO(photo)).convert("RGB")
+    image = open_image(io.BytesIO(photo), "the photograph").convert("RGB")
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=10)

@@ -109,6 +109,14 @@ class Detector:
             yield from self._detect_group(group)
             del group  # else its pixels would be held while the next ones are decoded
 
+    def check_kept(self, found: FrameDetections) -> None:
+        """Check what was kept of an earlier run as if the function had returned it now.
+
+        Raises:
+            BadFunctionError: This function cannot have found it.
+        """
+        self._checker.check(found.frame, [*found.tags, *found.shapes])
+
     def _images_per_call(self) -> int:
         if not hasattr(self.function, "detect_batch"):
             return 1

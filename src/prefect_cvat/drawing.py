@@ -12,6 +12,7 @@ from prefect_cvat.annotation_requests import frames_of
 from prefect_cvat.client import Client
 from prefect_cvat.counted import counted
 from prefect_cvat.frame_svg import AnnotatedFrame, render_frame
+from prefect_cvat.job_index import JobIndex
 from prefect_cvat.keyframes import interpolate
 from prefect_cvat.models import Job, Label, Sublabel
 from prefect_cvat.plan import Plan, Selection
@@ -149,11 +150,8 @@ def _choose_frames(client: Client, plan: Plan, jobs: Sequence[Job], how_many: in
         for _, annotation in client.each_job_annotation(job.id):
             if annotation.get("source") in ("auto", "semi-auto"):
                 counts.update(frames_of(annotation))
-    frames = [
-        frame.number
-        for frame in plan.frames
-        if any(job.start_frame <= frame.number <= job.stop_frame for job in jobs)
-    ]
+    index = JobIndex(jobs)
+    frames = plan.frames.where(lambda number: index.between(number, number)).numbers
     bounds = [len(frames) * part // how_many for part in range(how_many + 1)]
     parts = [frames[start:stop] for start, stop in pairwise(bounds)]
     best = [max(part, key=lambda number: counts[number]) for part in parts if part]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from operator import itemgetter
 from typing import Any, ClassVar
 
 from prefect_cvat.argument_names import argument
-from prefect_cvat.batches import take_chunks
+from prefect_cvat.batches import ChunkQueue, take_chunks
 from prefect_cvat.chunks import fetch_chunk
 from prefect_cvat.client import Client
 from prefect_cvat.existing import Existing
@@ -118,8 +119,8 @@ class FollowRun(Run):
             self.report.seeds_left_out["in a track already"] = carried
         self._ways = self._make_ways(plan)
         numbers = [frame.number for way in self._ways for frame in (way.frames[0], way.frames[-1])]
-        frames = plan.frames_between(min(numbers), max(numbers)) if numbers else ()
-        self._plan = replace(plan, frames=tuple(frames))
+        frames = plan.frames_between(min(numbers), max(numbers)) if numbers else plan.frames[:0]
+        self._plan = replace(plan, frames=frames)
         return self._plan
 
     def validate_spec(self) -> frozenset[str]:
@@ -184,9 +185,7 @@ class FollowRun(Run):
             self.report.lost = sum(way.lost for way in self._ways)
             for way in self._ways:
                 self.report.count_clippings(way.clippings)
-            self._summaries = FrameSummaries(
-                summarize_ends(tracks.lost, {frame.number: frame for frame in self.plan.frames})
-            )
+            self._summaries = FrameSummaries(summarize_ends(tracks.lost, self.plan.frames.by_number))
         with self._timed("upload"):
             for with_seeds in (False, True):
                 for job_id, number, pack in tracks.packs(with_seeds=with_seeds):
@@ -216,12 +215,13 @@ class FollowRun(Run):
         """
         index = 0
         for way in self._ways:
-            chunks = deque(way.chunks(plan.chunk_number))
-            while chunks:
-                if not way.needs(chunks[0][1]):
-                    chunks.popleft()
+            chunks = ChunkQueue(way.chunks(plan.chunk_number))
+            while chunks.first is not None:
+                if not way.needs(chunks.first[1]):
+                    chunks.take()
                     continue
-                parts = sorted(take_chunks(chunks, self._batch_size.most(len(plan.frames))))
+                taken = take_chunks(chunks, self._batch_size.most(len(plan.frames)))
+                parts = sorted(taken, key=itemgetter(0))
                 numbers = [number for number, _ in parts]
                 yield _FollowBatch(
                     index, numbers, [f for _, frames in parts for f in frames], way.is_backward

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
 from math import inf
 from typing import Any
 
@@ -11,6 +11,7 @@ import PIL.Image
 
 from prefect_cvat.followed_tracks import FoundShape
 from prefect_cvat.media import Frame
+from prefect_cvat.planned_frames import PlannedFrames
 from prefect_cvat.seeds import FollowedObject
 from prefect_cvat.tracking import Seed, ShapeTracker
 
@@ -44,7 +45,7 @@ class Way:
     def __init__(
         self,
         function: Any,
-        frames: Sequence[Frame],
+        frames: PlannedFrames,
         seeds: Collection[tuple[FollowedObject, int]],
         *,
         is_backward: bool,
@@ -62,16 +63,13 @@ class Way:
         self._at = -inf
         self._needed_from: float = self._stops[0]
 
-    def chunks(self, number_of: Callable[[int], int]) -> list[tuple[int, Sequence[Frame]]]:
+    def chunks(self, number_of: Callable[[int], int]) -> Iterator[tuple[int, PlannedFrames]]:
         """The chunks with their frames, in the order in which they are gone through.
 
         Args:
             number_of: The number of the chunk that a frame is taken from.
         """
-        by_number: dict[int, list[Frame]] = {}
-        for frame in self.frames:
-            by_number.setdefault(number_of(frame.number), []).append(frame)
-        return sorted(by_number.items(), reverse=self.is_backward)
+        return self.frames.by(number_of, is_backward=self.is_backward)
 
     def look_at(self, frame: Frame, image: PIL.Image.Image) -> FoundOnFrame:
         """Follow what is followed to the next frame, and take up what begins there."""

@@ -11,6 +11,7 @@ from pydantic_core import from_json, to_json
 from prefect_cvat.client import Client
 from prefect_cvat.existing import ExistingSource
 from prefect_cvat.keyframes import interpolate
+from prefect_cvat.lines_by_frame import LinesByFrame
 from prefect_cvat.media import Frame
 from prefect_cvat.models import Job
 from prefect_cvat.plan import Batch, Plan
@@ -131,26 +132,27 @@ class ExistingAnnotations:
 
 
 class _JobAnnotations:
-    """The existing annotations of one job, as JSON: that takes a fraction of the memory."""
+    """The existing annotations of one job: tags and shapes on disk, tracks in memory, as JSON."""
 
     def __init__(self, client: Client, plan: Plan, job: Job, source: ExistingSource) -> None:
         self._job_id = job.id
         self._first, self._last = job.start_frame, job.stop_frame
-        self._awaited = {frame.number for frame in plan.frames_between(self._first, self._last)}
-        self._by_frame: dict[int, list[bytes]] = {}
+        self._awaited = plan.frames.count_between(self._first, self._last)
+        self._taken: dict[int, int] = {}
+        self._lines = LinesByFrame()
         self._tracks: list[tuple[int, bytes]] = []
         for kind, annotation in client.each_job_annotation(job.id):
             if not source.includes(annotation):
                 continue
             if kind == "tracks":
                 self._tracks.append((annotation["frame"], to_json(annotation)))
-            elif annotation["frame"] in self._awaited:
-                self._by_frame.setdefault(annotation["frame"], []).append(to_json(annotation))
+            elif plan.frames.has(annotation["frame"]):
+                self._lines.add(annotation["frame"], to_json(annotation))
 
     def take(self, on_frames: Mapping[int, ExistingOnFrame]) -> None:
         numbers = [number for number in on_frames if self._first <= number <= self._last]
         for number in numbers:
-            for content in self._by_frame.pop(number, ()):
+            for content in self._lines.of(number):
                 on_frames[number].add(self._job_id, from_json(content))
         for first, content in self._tracks:
             if first > max(on_frames):
@@ -159,6 +161,8 @@ class _JobAnnotations:
             for number in numbers:
                 if (shape := interpolate(track, number)) is not None:
                     on_frames[number].add(self._job_id, shape)
-        self._awaited.difference_update(numbers)
-        if not self._awaited:
+        if numbers:
+            self._taken[numbers[0]] = len(numbers)  # a batch may be taken again
+        if sum(self._taken.values()) == self._awaited:
             self._tracks.clear()
+            self._lines = LinesByFrame()

@@ -7,15 +7,24 @@ the same for the other. The second half is what the server tells about tasks, jo
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field, InstanceOf
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    FailFast,
+    Field,
+    InstanceOf,
+    field_validator,
+)
 
 from prefect_cvat.exceptions import BadFunctionError
+from prefect_cvat.frame_table import MOST_FRAMES, FrameMeta, FrameTable
 from prefect_cvat.plain_values import attribute_string, flat_numbers
 
 __all__ = [
@@ -156,7 +165,7 @@ class _RequestModel(BaseModel):
 class _ServerModel(BaseModel):
     """What the server tells: fields that we do not know are newer than we are."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config = ConfigDict(extra="ignore", frozen=True, arbitrary_types_allowed=True)
 
 
 # --- what functions declare ----------------------------------------------------------------------
@@ -275,17 +284,27 @@ class LabeledShapeRequest(SubLabeledShapeRequest):
 # --- what the server tells -----------------------------------------------------------------------
 
 
+ObjectId = Annotated[int, Field(ge=0, lt=2**63)]
+"""The id of anything: what a database has room for."""
+
+FrameNumber = Annotated[int, Field(ge=0, lt=MOST_FRAMES)]
+"""The relative number of a frame."""
+
+FrameCount = Annotated[int, Field(ge=0, le=MOST_FRAMES)]
+"""How many frames there are. Plans hold some bytes for each."""
+
+
 class User(_ServerModel):
     """A user of the server."""
 
-    id: int
+    id: ObjectId
     username: str
 
 
 class Attribute(_ServerModel):
     """An attribute of a label of a task."""
 
-    id: int
+    id: ObjectId
     name: str
     mutable: bool = False
     input_type: InputTypeEnum
@@ -296,7 +315,7 @@ class Attribute(_ServerModel):
 class Sublabel(_ServerModel):
     """A keypoint of a skeleton label of a task."""
 
-    id: int
+    id: ObjectId
     name: str
     type: str = "points"
     color: str | None = None
@@ -313,24 +332,24 @@ class Label(Sublabel):
 class JobCount(_ServerModel):
     """How many jobs a task has, of every type."""
 
-    count: int
+    count: Annotated[int, Field(ge=0)]
 
 
 class Task(_ServerModel):
     """A task. The fields of its data are None (or empty) until there are data."""
 
-    id: int
+    id: ObjectId
     name: str
-    project_id: int | None = None
+    project_id: ObjectId | None = None
     dimension: str | None = None
     media_type: str | None = None
     mode: str = ""
     status: str = ""
-    size: int | None = None
-    data_chunk_size: int | None = None
+    size: FrameCount | None = None
+    data_chunk_size: Annotated[int, Field(ge=1)] | None = None
     data_original_chunk_type: str = ""
     data_compressed_chunk_type: str = ""
-    organization: int | None = None
+    organization: ObjectId | None = None
     created_date: datetime | None = None
     jobs: JobCount | None = None
     validation_mode: str | None = None
@@ -343,33 +362,28 @@ class Job(_ServerModel):
     `updated_date` changes with each write to its annotations (seen on CVAT 2.73).
     """
 
-    id: int
-    task_id: int
+    id: ObjectId
+    task_id: ObjectId
     type: str = "annotation"
-    start_frame: int
-    stop_frame: int
+    start_frame: FrameNumber
+    stop_frame: FrameNumber
     stage: str = ""
     state: str = ""
     created_date: datetime | None = None
     updated_date: datetime | None = None
     task_name: str = ""
-    project_id: int | None = None
+    project_id: ObjectId | None = None
     dimension: str | None = None
     media_type: str | None = None
     mode: str = ""
-    data_chunk_size: int | None = None
+    data_chunk_size: Annotated[int, Field(ge=1)] | None = None
     data_original_chunk_type: str = ""
     data_compressed_chunk_type: str = ""
-    organization: int | None = None
+    organization: ObjectId | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FrameMeta:
-    """Name and size (pixels) of one frame. No model: a task may have 100,000 of them."""
-
-    name: str
-    width: int
-    height: int
+def _frame_table(frames: Any) -> Any:
+    return FrameTable(frames) if isinstance(frames, list) else frames
 
 
 class DataMeta(_ServerModel):
@@ -378,29 +392,41 @@ class DataMeta(_ServerModel):
     `start_frame`, `stop_frame` and `frame_filter` number the SOURCE, `deleted_frames` the task's frames.
     """
 
-    chunk_size: int
-    size: int
+    chunk_size: int = Field(ge=1)
+    size: FrameCount
     start_frame: int = 0
     stop_frame: int = 0
     frame_filter: str = ""
-    frames: Annotated[list[FrameMeta], FailFast()] = Field(default_factory=list)
-    deleted_frames: Annotated[list[int], FailFast()] = Field(default_factory=list)
+    frames: Annotated[FrameTable, BeforeValidator(_frame_table)] = Field(default_factory=FrameTable)
+    deleted_frames: Annotated[list[FrameNumber], FailFast()] = Field(default_factory=list)
     chunks_updated_date: datetime | None = None
+
+    @field_validator("frame_filter")
+    @classmethod
+    def _check_filter(cls, text: str) -> str:
+        if text and not re.fullmatch(r"step=[1-9]\d{0,8}", text):
+            raise ValueError("should be empty, or step= with a number")
+        return text
+
+    @property
+    def step(self) -> int:
+        """Of how many frames of the source there is one in the task."""
+        return int(self.frame_filter.partition("=")[2] or 1)
 
 
 class ValidationLayout(_ServerModel):
     """Which frames of a task are there to check its annotators. `mode` is None, `gt` or `gt_pool`."""
 
     mode: str | None = None
-    validation_frames: Annotated[list[int] | None, FailFast()] = None
-    disabled_frames: Annotated[list[int] | None, FailFast()] = None
-    honeypot_frames: Annotated[list[int] | None, FailFast()] = None
+    validation_frames: Annotated[list[FrameNumber] | None, FailFast()] = None
+    disabled_frames: Annotated[list[FrameNumber] | None, FailFast()] = None
+    honeypot_frames: Annotated[list[FrameNumber] | None, FailFast()] = None
 
 
 class AttributeVal(_ServerModel):
     """The value of an attribute on an annotation that the server holds."""
 
-    spec_id: int
+    spec_id: ObjectId
     value: str
 
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import cached_property
 from math import inf
-from operator import attrgetter
+
+import numpy as np
+import numpy.typing as npt
 
 from prefect_cvat.chunk_places import ChunkPlace
 from prefect_cvat.client import Client
+from prefect_cvat.job_index import JobIndex
 from prefect_cvat.media import Frame
 from prefect_cvat.models import Job, Task
 from prefect_cvat.number_ranges import NumberRanges
+from prefect_cvat.planned_frames import PlannedFrames
 from prefect_cvat.task_info import TaskInfo, read_task_info
 
 __all__ = ["Batch", "LeftOut", "Plan", "Selection", "TaskInfo", "make_plan", "read_task"]
@@ -28,6 +32,12 @@ class LeftOut(StrEnum):
     HONEYPOT = "honeypot"
     NO_JOB = "in no annotation job"
     ANNOTATED = "annotated"
+
+
+_CODES = {why: code for code, why in enumerate(LeftOut, start=1)}
+
+_UNKNOWN = 255
+"""Of frames outside of their jobs, who sees these alone is not told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,9 +95,13 @@ class Plan:
     """
 
     info: TaskInfo
-    frames: tuple[Frame, ...]
+    frames: PlannedFrames
     jobs: tuple[Job, ...]
     left_out: dict[LeftOut, tuple[int, ...]]
+
+    @cached_property
+    def _job_index(self) -> JobIndex:
+        return JobIndex(self.jobs)
 
     @property
     def task(self) -> Task:
@@ -114,12 +128,19 @@ class Plan:
         why = ", ".join(f"{len(frames)} {why.value}" for why, frames in self.left_out.items())
         return f"no frame of task {self.task.id} is left to look at" + (f" (left out: {why})" if why else "")
 
-    def chunks(self) -> list[tuple[int, tuple[Frame, ...]]]:
+    def chunks(self) -> Iterator[tuple[int, PlannedFrames]]:
         """The chunks that hold selected frames, each with these frames, in ascending order."""
-        by_number: dict[int, list[Frame]] = {}
-        for frame in self.frames:
-            by_number.setdefault(self.chunk_number(frame.number), []).append(frame)
-        return [(number, tuple(frames)) for number, frames in by_number.items()]
+        return self.frames.by(self.chunk_number)
+
+    def numbers_in(self, chunk: int) -> list[int]:
+        """The numbers of the selected frames that are taken from a chunk."""
+        place = self.chunk_place(chunk)
+        frames = self.frames.between(place.first_frame, place.first_frame + place.length - 1)
+        return [number for number in frames.numbers if self.chunk_number(number) == chunk]
+
+    def count_chunks(self) -> int:
+        """How many chunks hold selected frames."""
+        return sum(1 for _ in self.chunks())
 
     def chunk_number(self, frame: int) -> int:
         """The number of the chunk that a frame is taken from."""
@@ -129,21 +150,25 @@ class Plan:
         """Where a chunk comes from, and which frames it holds."""
         return self.info.chunk_places.place(number)
 
-    def frames_between(self, first: int, last: int) -> Sequence[Frame]:
+    def frames_between(self, first: int, last: int) -> PlannedFrames:
         """The frames to annotate of a range of frames."""
-        start = bisect_left(self.frames, first, key=attrgetter("number"))
-        return self.frames[start : bisect_right(self.frames, last, key=attrgetter("number"))]
+        return self.frames.between(first, last)
 
     def jobs_between(self, first: int, last: int) -> list[Job]:
         """The jobs that frames of this range are written to; where jobs overlap, a frame has several."""
-        return [job for job in self.jobs if job.start_frame <= last and job.stop_frame >= first]
+        return self._job_index.between(first, last)
 
-    def without(self, numbers: Collection[int], why: LeftOut) -> Plan:
-        """The plan with some of its frames left out for another reason, and jobs that have no others."""
-        if not numbers:
+    def without(self, is_left_out: Callable[[int], object], why: LeftOut) -> Plan:
+        """The plan with some of its frames left out for another reason, and jobs that have no others.
+
+        Args:
+            is_left_out: Tells of the number of a frame whether it is one of these.
+            why: The reason.
+        """
+        left_out = tuple(filter(is_left_out, self.frames.numbers))
+        if not left_out:
             return self
-        frames = tuple(frame for frame in self.frames if frame.number not in numbers)
-        left_out = tuple(frame.number for frame in self.frames if frame.number in numbers)
+        frames = self.frames.where(lambda number: not is_left_out(number))
         return replace(
             self,
             frames=frames,
@@ -191,42 +216,29 @@ def make_plan(info: TaskInfo, selection: Selection | None = None) -> Plan:
         raise ValueError(
             f"task {info.task.id} has the frames 0-{size - 1}; it has no frame {strangers.describe()}"
         )
-    in_selected_job = _frames_in(jobs, size)
-    in_any_job = _frames_in(annotation_jobs, size)
+    in_any_job = _is_in(annotation_jobs, size)
     pool = info.validation.mode == "gt_pool"
-    ground_truth = set(info.validation.validation_frames or ()) if pool else set()
-    honeypots = set(info.validation.honeypot_frames or ()) if pool else set()
-    deleted = set(info.meta.deleted_frames)
-
-    def reason(frame: int) -> LeftOut | None:
-        if frame in deleted:
-            return LeftOut.DELETED
-        if frame in ground_truth:
-            return LeftOut.GROUND_TRUTH
-        if frame in honeypots:
-            return LeftOut.HONEYPOT
-        if not in_any_job[frame]:
-            return LeftOut.NO_JOB
-        if not in_selected_job[frame] or (selected is not None and frame not in selected):
-            return LeftOut.NOT_SELECTED
-        return None
-
-    frames: list[Frame] = []
-    left_out: dict[LeftOut, list[int]] = {}
-    metas = info.meta.frames if len(info.meta.frames) == size else info.meta.frames * size
-    for number, meta in enumerate(metas):
-        if info.through_jobs and not in_any_job[number]:
-            continue
-        why = reason(number)
-        if why is None:
-            frames.append(Frame(number, meta.name, meta.width, meta.height))
-        else:
-            left_out.setdefault(why, []).append(number)
+    reasons = np.zeros(size, np.uint8)
+    # each of these overrules those before it
+    if selected is not None:
+        is_selected = np.zeros(size, np.bool_)
+        is_selected[[frame for frame in selected if frame < size]] = True
+        reasons[~is_selected] = _CODES[LeftOut.NOT_SELECTED]
+    reasons[~_is_in(jobs, size)] = _CODES[LeftOut.NOT_SELECTED]
+    reasons[~in_any_job] = _CODES[LeftOut.NO_JOB]
+    if pool:
+        reasons[list(info.validation.honeypot_frames or ())] = _CODES[LeftOut.HONEYPOT]
+        reasons[list(info.validation.validation_frames or ())] = _CODES[LeftOut.GROUND_TRUTH]
+    reasons[info.meta.deleted_frames] = _CODES[LeftOut.DELETED]
+    if info.through_jobs:
+        reasons[~in_any_job] = _UNKNOWN
+    frames = info.frames_of(np.flatnonzero(reasons == 0))
+    left_out = {why: tuple(np.flatnonzero(reasons == code).tolist()) for why, code in _CODES.items()}
     return Plan(
         info=info,
-        frames=tuple(frames),
+        frames=frames,
         jobs=_jobs_with(frames, jobs),
-        left_out={why: tuple(numbers) for why, numbers in left_out.items()},
+        left_out=dict(sorted((item for item in left_out.items() if item[1]), key=lambda item: item[1][0])),
     )
 
 
@@ -241,20 +253,16 @@ def _select_jobs(task: Task, annotation_jobs: Sequence[Job], wanted: Collection[
     return [job for job in annotation_jobs if job.id in set(wanted)]
 
 
-def _jobs_with(frames: Sequence[Frame], jobs: Iterable[Job]) -> tuple[Job, ...]:
-    """The jobs that have one of the frames, which ascend."""
-    numbers = [frame.number for frame in frames]
-    return tuple(
-        job for job in jobs if bisect_left(numbers, job.start_frame) < bisect_right(numbers, job.stop_frame)
-    )
+def _jobs_with(frames: PlannedFrames, jobs: Iterable[Job]) -> tuple[Job, ...]:
+    """The jobs that have one of the frames."""
+    return tuple(job for job in jobs if frames.count_between(job.start_frame, job.stop_frame))
 
 
-def _frames_in(jobs: Iterable[Job], size: int) -> bytearray:
+def _is_in(jobs: Iterable[Job], size: int) -> npt.NDArray[np.bool_]:
     """For each frame of a task whether it is in one of the jobs."""
-    is_in = bytearray(size)
+    is_in = np.zeros(size, np.bool_)
     for job in jobs:
-        for frame in range(job.start_frame, min(job.stop_frame + 1, size)):
-            is_in[frame] = True
+        is_in[job.start_frame : job.stop_frame + 1] = True
     return is_in
 
 

@@ -15,9 +15,9 @@ import PIL.ImageOps
 from prefect_cvat.chunks import fetch_chunk
 from prefect_cvat.client import Client
 from prefect_cvat.detection import Detector
-from prefect_cvat.exceptions import MediaError
 from prefect_cvat.frame_svg import AnnotatedFrame
 from prefect_cvat.html_report import render_report
+from prefect_cvat.image_files import decode_pixels, open_image
 from prefect_cvat.mapping import build_mapping
 from prefect_cvat.media import Box, Frame, open_frames
 from prefect_cvat.models import Label
@@ -84,12 +84,11 @@ def open_image_files(paths: Sequence[Path]) -> list[OpenedFrame]:
     """
     frames = []
     for number, path in enumerate(paths):
-        try:
-            with PIL.Image.open(path) as image:
-                upright = PIL.ImageOps.exif_transpose(image)
-                upright.load()
-        except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
-            raise MediaError(f"{str(path)!r} is not an image that can be opened: {error}") from error
+        name = repr(str(path))
+        with open_image(path, name) as image:
+            decode_pixels(image, name)
+            upright = PIL.ImageOps.exif_transpose(image)
+            upright.load()
         frames.append((Frame(number, path.name, upright.width, upright.height), upright))
     return frames
 

@@ -26,6 +26,7 @@ from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.existing import Existing
 from prefect_cvat.identity import attribute_defaults, identity
 from prefect_cvat.interaction import PROMPTING_TYPES, ShapeRefiner
+from prefect_cvat.lines_by_frame import LinesByFrame
 from prefect_cvat.media import Box, Frame, open_frames
 from prefect_cvat.models import SourceEnum
 from prefect_cvat.options import Options
@@ -119,7 +120,7 @@ class RefineRun(Run):
         self.refining = refining or RefineOptions()
         self.provenance.take_options(self.refining)
         self._refiner = ShapeRefiner(function, self.refining.to, tolerance=self.refining.tolerance)
-        self._originals: dict[int, bytearray] = {}
+        self._originals = LinesByFrame()
         self._doubled: dict[int, list[Json]] = {}
         self._kinds: set[tuple[str, int]] = set()
         self._labels: set[int] = set()
@@ -144,7 +145,7 @@ class RefineRun(Run):
             )
         plan = replace(
             plan,
-            frames=tuple(frame for frame in plan.frames if frame.number in self._originals),
+            frames=plan.frames.where(self._originals.has),
             jobs=tuple(job for job in plan.jobs if job.id in jobs or job.id in self._doubled),
         )
         self._plan = plan
@@ -172,7 +173,7 @@ class RefineRun(Run):
         """How many shapes there are to refine, by label; one that two jobs share counts once."""
         return Counter(
             self._names[copies[0][1]["label_id"]]
-            for frame in self._originals
+            for frame in self._originals.frames()
             for copies in self._on_frame(frame).values()
         )
 
@@ -246,7 +247,7 @@ class RefineRun(Run):
         no run would look for them again.
         """
         is_chosen = self._filter(plan)
-        originals: dict[int, bytearray] = {}
+        originals = LinesByFrame()
         jobs: set[int] = set()
         for job in plan.jobs:
             results: set[bytes] = set()
@@ -257,8 +258,7 @@ class RefineRun(Run):
                     jobs.add(job.id)
                     self._kinds.add((shape["type"], len(shape["points"])))
                     self._labels.add(shape["label_id"])
-                    line = to_json([job.id, shape]) + b"\n"  # takes a fraction of the memory
-                    originals.setdefault(shape["frame"], bytearray()).extend(line)
+                    originals.add(shape["frame"], to_json([job.id, shape]))
                 elif shape["type"] == self.refining.to and shape.get("source") in self.sources:
                     told = identity(shape, self._defaults)
                     if told in results:
@@ -276,7 +276,6 @@ class RefineRun(Run):
     def _filter(self, plan: Plan) -> Callable[[Mapping[str, Any]], bool]:
         """What tells which shapes are on frames, and of labels, that the run is about."""
         options = self.refining
-        frames = {frame.number for frame in plan.frames}
         names = set(self._names.values())
         for name in options.labels or ():
             if name not in names:
@@ -285,12 +284,12 @@ class RefineRun(Run):
                     f"{did_you_mean(name, names)}"
                 )
         labels = {i for i, name in self._names.items() if options.labels is None or name in options.labels}
-        return lambda shape: shape["frame"] in frames and shape["label_id"] in labels
+        return lambda shape: plan.frames.has(shape["frame"]) and shape["label_id"] in labels
 
     def _on_frame(self, frame: int) -> dict[bytes, Copies]:
         """The shapes to refine on a frame, by what they say."""
         shapes: dict[bytes, Copies] = {}
-        for line in bytes(self._originals[frame]).splitlines():
+        for line in self._originals.of(frame):
             job_id, shape = from_json(line)
             shapes.setdefault(identity(shape, self._defaults), []).append((job_id, shape))
         return shapes

@@ -15,13 +15,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar
 
 from prefect_cvat.annotated_frames import leave_out_annotated
 from prefect_cvat.argument_names import argument
-from prefect_cvat.batches import BatchSize, Chunk, take_chunks
+from prefect_cvat.batches import BatchSize, ChunkQueue, take_chunks
 from prefect_cvat.bounded_text import bounded
 from prefect_cvat.chunks import chunk_type, fetch_chunk
 from prefect_cvat.client import Client
@@ -106,7 +107,7 @@ class Run(ABC):
         self._lock: RunLock | None = None
         self._baseline_lock = threading.Lock()
         self._has_baseline = False
-        self._uploaded: dict[int, set[int]] = {}  # of the jobs that are not complete yet
+        self._uploaded: dict[int, dict[int, int]] = {}  # frames by batch, of jobs that are not complete yet
         self._summaries = FrameSummaries()
         self._spool: Path | None = None
         self._download_slots = threading.Semaphore(options.downloads)
@@ -185,11 +186,9 @@ class Run(ABC):
         chunks: list[ChunkFile] = []
         known: list[Any] = []
         with self._named(batch):
-            for number in batch.chunks:
-                frames = [
-                    frame.number for frame in batch.frames if self.plan.chunk_number(frame.number) == number
-                ]
-                kept = self._recall(number, frames)
+            numbers = (frame.number for frame in batch.frames)
+            for number, frames in groupby(numbers, self.plan.chunk_number):
+                kept = self._recall(number, list(frames))
                 if kept is not None:
                     known += kept
                     continue
@@ -211,7 +210,7 @@ class Run(ABC):
                 except BadFunctionError as error:
                     self._bad_function = str(error)
                     raise
-                self._batch_size.learn(elapsed(), len(frames))
+                self._batch_size.learn(elapsed(), len(frames), sum(map(self._count_found, found)))
         with self._report_lock:
             self.report.frames_from_cache += len(box.known)
         everything = sorted([*box.known, *found], key=attrgetter("frame"))
@@ -279,6 +278,10 @@ class Run(ABC):
     @abstractmethod
     def _look_at(self, frames: Sequence[Frame], box: Box) -> list[Any]:
         """Run the function on frames of a box; what it finds on one has its `frame`."""
+
+    def _count_found(self, _found: Any) -> int:
+        """How many annotations were found on a frame, as far as they are held in memory."""
+        return 0
 
     def _recall(self, _chunk: int, _frames: Sequence[int]) -> Sequence[Any] | None:
         """What is known of frames of a chunk from an earlier run, or None."""
@@ -366,12 +369,14 @@ class Run(ABC):
         numbers = [frame.number for frame in batch.frames]
         for job in self.plan.jobs_between(numbers[0], numbers[-1]):
             with self._report_lock:
-                uploaded = self._uploaded.setdefault(job.id, set())
-                uploaded.update(n for n in numbers if job.start_frame <= n <= job.stop_frame)
-                all_of_it = self.plan.frames_between(job.start_frame, job.stop_frame)
-            if len(uploaded) == len(all_of_it):
+                uploaded = self._uploaded.setdefault(job.id, {})
+                uploaded[batch.index] = sum(job.start_frame <= n <= job.stop_frame for n in numbers)
+                is_complete = sum(uploaded.values()) == self.plan.frames.count_between(
+                    job.start_frame, job.stop_frame
+                )
+            if is_complete:
                 self._writers[job.id].rest()
-                self._uploaded[job.id] = set()
+                self._uploaded[job.id] = {}
 
     # --- what holds them together ---
 
@@ -432,9 +437,9 @@ class Run(ABC):
 
     def batches(self, plan: Plan) -> Iterator[Batch]:
         """Cut the frames into batches of whole chunks, sized by how fast detection turns out to be."""
-        chunks: deque[Chunk] = deque(plan.chunks())
+        chunks = ChunkQueue(plan.chunks())
         index = 0
-        while chunks:
+        while chunks.first is not None:
             taken = take_chunks(chunks, self._batch_size.most(len(plan.frames)))
             yield Batch(index, [number for number, _ in taken], [f for _, frames in taken for f in frames])
             index += 1

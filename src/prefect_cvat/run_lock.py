@@ -250,6 +250,6 @@ def _in_progress(what: str, notes: Collection[Path]) -> RunInProgressError:
     holder = ""
     for note in notes:
         with contextlib.suppress(OSError):
-            holder = f" ({note.read_text()})"
+            holder = f" ({note.read_text(errors='replace')[:200]})"
             break
     return RunInProgressError(f"another run is annotating {what}{holder}; wait until it has ended")

@@ -9,7 +9,6 @@ and not that they are the same, and each is an object of its own.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -189,7 +188,7 @@ class SeedReader:
         self._task_id = info.task.id
         self._options = options
         self._types = frozenset(types) - {"skeleton"}  # the interface has no place for its elements
-        self._numbers = [frame.number for frame in plan.frames]
+        self._frames = plan.frames
         self._labels = self._wanted(info.labels)
         self._defaults = attribute_defaults(info.labels)
         self._mutable = Attributes(info.labels).defaults
@@ -282,8 +281,7 @@ class SeedReader:
         if source not in sources if sources is not None else source == "auto":
             return None
         frame = shape["frame"]
-        index = bisect_left(self._numbers, frame)
-        if shape["label_id"] not in self._labels or self._numbers[index : index + 1] != [frame]:
+        if shape["label_id"] not in self._labels or not self._frames.has(frame):
             return None
         digest = identity(shape, self._defaults)
         if (why := self._why_not(shape)) is not None:

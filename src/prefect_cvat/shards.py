@@ -35,7 +35,7 @@ def make_shards(plan: Plan, jobs: Collection[int] | None, most_frames: int) -> l
     for job in plan.jobs:
         if jobs is not None and job.id not in jobs:
             continue
-        frames = len(plan.frames_between(job.start_frame, job.stop_frame))
+        frames = plan.frames.count_between(job.start_frame, job.stop_frame)
         if shards and frames <= room:
             shards[-1] += (job.id,)
             room -= frames

@@ -16,8 +16,10 @@ from prefect_cvat.chunk_places import ChunkPlaces, JobChunks, TaskChunks
 from prefect_cvat.client import Client, check_annotatable
 from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import InvalidResponseError, PermissionDeniedError
+from prefect_cvat.frame_table import FrameMeta, FrameTable
 from prefect_cvat.honeypots import check_has_no_honeypots
-from prefect_cvat.models import DataMeta, FrameMeta, Job, Label, Task, ValidationLayout
+from prefect_cvat.models import DataMeta, Job, Label, Task, ValidationLayout
+from prefect_cvat.planned_frames import PlannedFrames
 from prefect_cvat.task_identity import TaskIdentity
 
 __all__ = ["JobsOfTask", "TaskInfo", "read_jobs", "read_task_info"]
@@ -50,6 +52,10 @@ class TaskInfo:
         if self.through_jobs:
             return JobChunks(self.jobs, self.meta.chunk_size)
         return TaskChunks(self.meta.size, self.meta.chunk_size)
+
+    def frames_of(self, numbers: Iterable[int]) -> PlannedFrames:
+        """Frames of the task by their numbers, which ascend."""
+        return PlannedFrames(self.meta.frames, numbers)
 
     def identity(self, jobs: Sequence[Job]) -> TaskIdentity:
         """What tells it and some of its jobs from others of their numbers on a server set up anew."""
@@ -110,13 +116,15 @@ def read_task_info(client: Client, task_id: int, jobs: Collection[int] | None = 
             f"task {task_id} has {task.size} frames, but its data/meta speaks of {meta.size}"
             f" and describes {len(meta.frames)}"
         )
-    return TaskInfo(
+    info = TaskInfo(
         task=task,
         meta=meta,
         jobs=tuple(all_jobs.result()),
         labels=tuple(labels.result()),
         validation=validation.result(),
     )
+    _check_frames(info)
+    return info
 
 
 def read_jobs(client: Client, task_id: int, wanted: Collection[int]) -> JobsOfTask:
@@ -161,7 +169,7 @@ def _read_through_jobs(client: Client, task_id: int, wanted: Collection[int]) ->
         labels = pool.submit(client.job_labels, jobs[0].id)
     if task.mode != "interpolation":  # CVAT 2.73: a pool of ground truth is for images only
         check_has_no_honeypots(client, jobs[0])
-    return TaskInfo(
+    info = TaskInfo(
         task=task,
         meta=_meta_of(task, jobs, list(metas)),
         jobs=tuple(jobs),
@@ -169,6 +177,31 @@ def _read_through_jobs(client: Client, task_id: int, wanted: Collection[int]) ->
         validation=ValidationLayout(),
         through_jobs=True,
     )
+    _check_frames(info)
+    return info
+
+
+def _check_frames(info: TaskInfo) -> None:
+    """Check that what the server says of frames is about frames that the task has.
+
+    Raises:
+        InvalidResponseError: It is not.
+    """
+    size, validation = info.meta.size, info.validation
+    _check_ranges(info.jobs)
+    last = {f"job {job.id}": job.stop_frame for job in info.jobs}
+    for name, numbers in (
+        ("deleted_frames", info.meta.deleted_frames),
+        ("validation_frames", validation.validation_frames),
+        ("disabled_frames", validation.disabled_frames),
+        ("honeypot_frames", validation.honeypot_frames),
+    ):
+        last[name] = max(numbers or (), default=0)
+    for name, number in last.items():
+        if number >= size:
+            raise InvalidResponseError(
+                f"task {info.task.id} has the frames 0-{size - 1}, but its {name} speaks of frame {number}"
+            )
 
 
 def _read_each_job(client: Client, task_id: int, wanted: Iterable[int]) -> list[Job]:
@@ -177,7 +210,16 @@ def _read_each_job(client: Client, task_id: int, wanted: Iterable[int]) -> list[
     if strangers := [job for job in jobs if job.task_id != task_id]:
         job = strangers[0]
         raise ValueError(f"job {job.id} is one of task {job.task_id}, not of task {task_id}")
+    _check_ranges(jobs)
     return jobs
+
+
+def _check_ranges(jobs: Iterable[Job]) -> None:
+    for job in jobs:
+        if job.stop_frame < job.start_frame:
+            raise InvalidResponseError(
+                f"job {job.id} ends on frame {job.stop_frame}, before it begins on frame {job.start_frame}"
+            )
 
 
 def _task_of(jobs: Sequence[Job]) -> Task:
@@ -202,7 +244,8 @@ def _meta_of(task: Task, jobs: Sequence[Job], metas: Sequence[DataMeta]) -> Data
     """The media of a task, as far as those of its jobs tell of them. What they do not tell has no name."""
     is_video = task.mode == "interpolation"
     size = task.size or 0
-    frames = metas[0].frames[:1] if is_video else [FrameMeta("", 0, 0)] * size
+    tables: list[FrameTable | None] = [None] * size
+    begins: dict[int, int] = {}
     for job, meta in zip(jobs, metas, strict=True):
         length = job.stop_frame - job.start_frame + 1
         if meta.size != length or len(meta.frames) != (1 if is_video else length):
@@ -211,8 +254,13 @@ def _meta_of(task: Task, jobs: Sequence[Job], metas: Sequence[DataMeta]) -> Data
                 f" and describes {len(meta.frames)}"
             )
         if not is_video:
-            frames[job.start_frame : job.stop_frame + 1] = meta.frames
-    step = int(metas[0].frame_filter.partition("step=")[2] or 1)
+            tables[job.start_frame : job.stop_frame + 1] = [meta.frames] * length
+            begins |= {id(meta.frames): job.start_frame}
+    unknown = FrameMeta("", 0, 0)
+    frames = FrameTable(
+        unknown if table is None else table[number - begins[id(table)]] for number, table in enumerate(tables)
+    )
+    step = metas[0].step
     dates = [meta.chunks_updated_date for meta in metas if meta.chunks_updated_date is not None]
     return DataMeta(
         chunk_size=metas[0].chunk_size,
@@ -221,7 +269,7 @@ def _meta_of(task: Task, jobs: Sequence[Job], metas: Sequence[DataMeta]) -> Data
         start_frame=metas[0].start_frame - step * jobs[0].start_frame,
         stop_frame=max(meta.stop_frame for meta in metas),
         frame_filter=metas[0].frame_filter,
-        frames=frames,
+        frames=metas[0].frames[:1] if is_video else frames,
         deleted_frames=sorted({frame for meta in metas for frame in meta.deleted_frames}),
         chunks_updated_date=max(dates, default=None),
     )

@@ -153,9 +153,7 @@ class TrackRun(AnnotateRun):
         self.report.untracked = sum(seen.detections for seen in self._seen.values()) - sum(
             seen.detections for seen in kept
         )
-        self._summaries = FrameSummaries(
-            summarize_tracks(kept, {frame.number: frame for frame in self.plan.frames})
-        )
+        self._summaries = FrameSummaries(summarize_tracks(kept, self.plan.frames.by_number))
 
 
 def check_takes_tracks(info: TaskInfo) -> None:

@@ -18,6 +18,8 @@ import PIL.Image
 
 from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import MediaError
+from prefect_cvat.image_files import MAX_FRAME_PIXELS
+from prefect_cvat.mp4_index import check_mp4_index
 
 if TYPE_CHECKING:
     from prefect_cvat.media import ChunkFile, Frame
@@ -26,6 +28,9 @@ __all__ = ["VideoChunk", "import_pyav"]
 
 MOST_DECODER_THREADS = 8
 """Each holds a picture of its own: of the largest that CVAT writes (9.4 million pixels) all hold 113 MB."""
+
+BLOCK = 64
+"""Encoders fill sides up to a multiple of so many pixels."""
 
 _TURNS = {
     90: PIL.Image.Transpose.ROTATE_90,
@@ -59,9 +64,10 @@ class VideoChunk:
     def __init__(self, chunk: ChunkFile) -> None:
         av = import_pyav()
         self._chunk = chunk
-        self._failures = (av.FFmpegError, OSError, ValueError, RuntimeError)
         with self._named():
-            self._container: Any = av.open(str(chunk.path))
+            check_mp4_index(chunk.path)
+            # of any other format FFmpeg would open, as a playlist does, other files and addresses
+            self._container: Any = av.open(str(chunk.path), format="mp4")
             try:
                 self._stream = self._video_stream()
                 self._times, self._keyframes = self._index()
@@ -86,6 +92,7 @@ class VideoChunk:
         times = [self._times[frame.number - self._chunk.first_frame] for frame in frames]
         with self._named():
             self._check_size(self._stream.width, self._stream.height, frames[0], is_upright=False)
+            self._bound_pixels(frames)
             self._seek(times[0])
             pictures = self._container.decode(self._stream)
             for frame, time in zip(frames, times, strict=True):
@@ -118,6 +125,11 @@ class VideoChunk:
         stream.thread_type = "AUTO"
         stream.codec_context.thread_count = min(os.cpu_count() or 1, MOST_DECODER_THREADS)
         return stream
+
+    def _bound_pixels(self, frames: Sequence[Frame]) -> None:
+        """Have the decoder refuse larger pictures, which a stream can begin to hold at any time."""
+        largest = max((frame.width + BLOCK) * (frame.height + BLOCK) for frame in frames)
+        self._stream.codec_context.options = {"max_pixels": str(min(largest, MAX_FRAME_PIXELS))}
 
     def _index(self) -> tuple[list[int], list[tuple[int, int]]]:
         """When each picture is shown; and where keyframes are, as times of showing and of decoding.
@@ -162,6 +174,11 @@ class VideoChunk:
         return image.transpose(_TURNS[turn]) if turn in _TURNS else image
 
     def _check_size(self, width: int, height: int, frame: Frame, *, is_upright: bool = True) -> None:
+        if width * height > MAX_FRAME_PIXELS:
+            raise MediaError(
+                f"{frame} in {self._chunk} has {width}x{height} pixels; more than {MAX_FRAME_PIXELS} are not"
+                " read"
+            )
         # CVAT 2.73: the encoder needs even sides; a frame with an odd one is stretched by a pixel
         expected = (frame.width + frame.width % 2, frame.height + frame.height % 2)
         if (width, height) in (expected, (frame.width, frame.height)):
@@ -180,6 +197,6 @@ class VideoChunk:
             yield
         except MediaError:
             raise
-        except self._failures as error:
+        except Exception as error:  # what PyAV raises depends on what is broken
             reason = getattr(error, "strerror", None) or error
             raise MediaError(f"{self._chunk} is not a video that can be decoded: {reason}") from error

@@ -7,7 +7,6 @@ against limits and against what the task's meta says.
 from __future__ import annotations
 
 import io
-import warnings
 import zipfile
 from collections.abc import Iterator, Sequence
 from types import TracebackType
@@ -17,6 +16,7 @@ import PIL.Image
 
 from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import MediaError
+from prefect_cvat.image_files import decode_pixels, open_image
 
 if TYPE_CHECKING:
     from prefect_cvat.media import ChunkFile, Frame
@@ -26,8 +26,8 @@ __all__ = ["ZipChunk", "decode", "read_image"]
 MAX_FRAME_BYTES = 256 * 2**20
 """The most bytes that one stored image may have."""
 
-MAX_FRAME_PIXELS = 200_000_000
-"""The most pixels that one image may have (a 16K frame has 133 million)."""
+MAX_ENTRY_BYTES = 1024
+"""The most bytes that the directory of a zip file may have for each image. CVAT's names are short."""
 
 
 class ZipChunk:
@@ -39,16 +39,21 @@ class ZipChunk:
 
     def __init__(self, chunk: ChunkFile) -> None:
         self._chunk = chunk
+        self._file: _BoundedFile | None = None
         try:
-            self._archive = zipfile.ZipFile(chunk.path)
-        except (zipfile.BadZipFile, OSError) as error:
+            # the directory becomes objects of ten times its size, so it is bounded before it is read
+            self._file = _BoundedFile(chunk.path, 2**17 + MAX_ENTRY_BYTES * chunk.length)
+            self._archive = zipfile.ZipFile(self._file)
+        except Exception as error:  # zipfile lets out struct.error, UnicodeDecodeError and others
+            self._close_file()
             raise MediaError(f"{chunk} is not a readable zip file: {error}") from error
         # CVAT 2.73: members are stored in the order of the frames, under their positions as names
         self._members = [member for member in self._archive.infolist() if not member.is_dir()]
         if len(self._members) != chunk.length:
-            self._archive.close()
+            self.close()
             held = counted(len(self._members), "image")
             raise MediaError(f"{chunk} holds {held} where {chunk.length} were expected")
+        self._file.most = MAX_FRAME_BYTES
 
     def images(self, frames: Sequence[Frame]) -> Iterator[tuple[Frame, PIL.Image.Image]]:
         """Open images, one after the other, without decoding them."""
@@ -58,15 +63,21 @@ class ZipChunk:
     def read(self, frame: Frame) -> bytes:
         """Read an image as it is stored."""
         member = self._members[frame.number - self._chunk.first_frame]
+        name = f"{frame} in chunk {self._chunk.number}"
         if member.file_size > MAX_FRAME_BYTES:
-            raise MediaError(
-                f"{frame} in chunk {self._chunk.number} has {member.file_size} bytes;"
-                f" more than {MAX_FRAME_BYTES} are not read"
-            )
+            raise MediaError(f"{name} has {member.file_size} bytes; more than {MAX_FRAME_BYTES} are not read")
+        if member.compress_type != zipfile.ZIP_STORED:
+            # some kilobytes can become gigabytes, and images hardly ever become smaller
+            raise MediaError(f"{name} is compressed within the zip file; CVAT stores images as they are")
         try:
             return self._archive.read(member)
-        except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, NotImplementedError) as error:
-            raise MediaError(f"{frame} in chunk {self._chunk.number} cannot be read: {error}") from error
+        except Exception as error:  # as above
+            raise MediaError(f"{name} cannot be read: {error}") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._archive.close()
+        self._close_file()
 
     def __enter__(self) -> Self:
         return self
@@ -77,7 +88,28 @@ class ZipChunk:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._archive.close()
+        self.close()
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+class _BoundedFile(io.FileIO):
+    """A file of which no more than so many bytes are read at a time."""
+
+    def __init__(self, path: object, most: int) -> None:
+        super().__init__(str(path))
+        self.most = most
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        wanted = self.most + 1 if size is None or size < 0 else size
+        if wanted > self.most + 1:
+            raise zipfile.BadZipFile(f"a part of it has {wanted} bytes; more than {self.most} are not read")
+        data = super().read(wanted) or b""
+        if len(data) > self.most:
+            raise zipfile.BadZipFile(f"a part of it has more than {self.most} bytes")
+        return data
 
 
 def read_image(data: bytes, frame: Frame) -> PIL.Image.Image:
@@ -86,16 +118,8 @@ def read_image(data: bytes, frame: Frame) -> PIL.Image.Image:
     Raises:
         MediaError: It is not an image, is too large, or has another size than the meta says.
     """
-    try:
-        with warnings.catch_warnings():
-            # we bound the pixels ourselves, below Pillow's own alarm for our largest frames
-            warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
-            image = PIL.Image.open(io.BytesIO(data))
-    except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
-        raise MediaError(f"{frame} is not an image that can be opened: {error}") from error
+    image = open_image(io.BytesIO(data), frame)
     width, height = image.size
-    if width * height > MAX_FRAME_PIXELS:
-        raise MediaError(f"{frame} has {width}x{height} pixels; more than {MAX_FRAME_PIXELS} are not read")
     if (width, height) != (frame.width, frame.height):
         raise MediaError(
             f"{frame} is {width}x{height} pixels, but the task says {frame.width}x{frame.height}"
@@ -109,7 +133,4 @@ def decode(image: PIL.Image.Image, frame: Frame) -> None:
     Raises:
         MediaError: The image is broken.
     """
-    try:
-        image.load()
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise MediaError(f"{frame} is broken: {error}") from error
+    decode_pixels(image, frame)

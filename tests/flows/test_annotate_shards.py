@@ -7,12 +7,14 @@ import pytest
 from prefect.context import serialize_context
 from pydantic import SecretStr
 
+from flow_functions import counted_models
 from prefect_cvat import annotate_task
 from prefect_cvat.auto_annotation import label_spec
 from prefect_cvat.auto_annotation.loading import load_function
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.exceptions import MissingLibraryError, RunsFailedError
 from prefect_cvat.flows.annotate_shards import annotate_shards, shard_task_runner
+from prefect_cvat.tasks.limits import DEFAULT_RUNS_PER_SERVER, ensure_limit, server_limit
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -52,6 +54,23 @@ def test_a_shard_that_fails_fails_the_run_but_not_the_others(credentials, client
     task_id = make_task(4, segment_size=2, labels=[label_spec("boat", None)])
     with pytest.raises(RunsFailedError, match="2 of 2 shards did not complete: .*'car' is not in dataset"):
         annotate_shards(task_id, credentials, shard_frames=2, function=FUNCTION)
+
+
+def test_there_are_never_more_models_than_slots_of_the_server(
+    credentials, client, make_task, sandbox, monkeypatch
+):
+    task_id = make_task(12, segment_size=1)
+    limit = server_limit(sandbox.url)
+    ensure_limit(limit, 2, overwrite=True)
+    monkeypatch.setattr(counted_models, "most", 0)
+    try:
+        report = annotate_shards(
+            task_id, credentials, shard_frames=1, function="flow_functions.counted_models"
+        )
+    finally:
+        ensure_limit(limit, DEFAULT_RUNS_PER_SERVER, overwrite=True)
+    assert (report.frames, report.added) == (12, 12)
+    assert (counted_models.most, counted_models.alive) == (2, 0)
 
 
 def test_credentials_must_have_been_saved(sandbox, make_task):

@@ -1,10 +1,12 @@
 """Runs and the devices of a machine, on a real Prefect server. The devices themselves cannot be had here."""
 
 import threading
+import time
 
 import pytest
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 
+from flow_functions import counted_models
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.tasks import devices, limits
 from prefect_cvat.tasks.devices import device_slot, loaded_function
@@ -44,11 +46,11 @@ def test_a_function_is_loaded_on_a_free_device_and_closed(monkeypatch):
     monkeypatch.setattr(devices, "local_devices", lambda: ["cuda:0", "cuda:1"])
     chosen = CvatFunction(function="flow_functions.on_device")
     with device_slot(["cuda:0"]):
-        with loaded_function(chosen) as function:
+        with loaded_function(chosen, URL) as function:
             assert (function.device, function.is_closed) == ("cuda:1", False)
         assert function.is_closed
         explicit = chosen.model_copy(update={"device": "cpu"})
-        with loaded_function(explicit) as function:
+        with loaded_function(explicit, URL) as function:
             assert function.device == "cpu"
 
 
@@ -85,12 +87,38 @@ def test_a_limit_that_is_missing_is_an_error_and_not_no_limit():
         slots(["prefect-cvat-nowhere"]).__enter__()
 
 
+def test_who_waits_for_a_device_that_the_function_chose_holds_no_model_and_no_slot_of_the_server(monkeypatch):
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+    monkeypatch.setattr(devices, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(counted_models, "DEVICE", "cuda:0")
+    function = CvatFunction(function="flow_functions.counted_models")
+    loaded_on = []
+
+    def load():
+        with loaded_function(function, URL) as loaded:
+            loaded_on.append(loaded.device)
+
+    counted_models.made = 0
+    with device_slot(["cuda:0"]):
+        waiting = threading.Thread(target=load)
+        waiting.start()
+        deadline = time.monotonic() + 30
+        while (counted_models.made, counted_models.alive) != (1, 0):
+            assert time.monotonic() < deadline, "the function was not loaded, or not closed"
+            time.sleep(0.05)
+        limits.ensure_limit(limits.server_limit(URL), limits.DEFAULT_RUNS_PER_SERVER)
+        with slots([limits.server_limit(URL)], occupy=limits.DEFAULT_RUNS_PER_SERVER):
+            assert loaded_on == []
+    waiting.join(60)
+    assert (loaded_on, counted_models.made, counted_models.alive) == (["cuda:0"], 2, 0)
+
+
 @pytest.mark.parametrize("chosen", [{"device": "auto"}, {"function_parameters": {"device": "str:auto"}}])
 def test_auto_is_any_device(monkeypatch, chosen):
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
     monkeypatch.setattr(devices, "local_devices", lambda: ["cuda:5"])
     function = CvatFunction(function="flow_functions.on_device", **chosen)
-    with loaded_function(function) as loaded:
+    with loaded_function(function, URL) as loaded:
         assert loaded.device == "cuda:5"
 
 
@@ -99,7 +127,7 @@ def test_a_device_among_the_parameters_of_the_function_is_kept(monkeypatch):
     monkeypatch.setattr(devices, "local_devices", lambda: ["cuda:0", "cuda:1"])
     parameters = {"device": "str:cuda:1"}
     function = CvatFunction(function="flow_functions.on_device", function_parameters=parameters)
-    with loaded_function(function) as loaded:
+    with loaded_function(function, URL) as loaded:
         assert loaded.device == "cuda:1"
 
 

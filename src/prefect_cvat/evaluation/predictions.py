@@ -108,10 +108,8 @@ class ReadingRun(AnnotateRun):
         options = replace(options, review_frames=0, open_issues=0)
         super().__init__(client, info.task.id, function, options, function_name=function_name)
         self._info = info
-        self._frames = tuple(frames)
-        self._whole_chunks = {
-            chunk: [frame.number for frame in of_chunk] for chunk, of_chunk in make_plan(info).chunks()
-        }
+        self._frames = info.frames_of(frame.number for frame in frames)
+        self._whole = make_plan(info)
         self.labels: dict[str, int] = {}
 
     @abstractmethod
@@ -137,8 +135,9 @@ class ReadingRun(AnnotateRun):
     def _recall(self, chunk: int, frames: Sequence[int]) -> Sequence[FrameDetections] | None:
         """What is known of these frames; or of all of the chunk, which is what other runs look at."""
         kept = super()._recall(chunk, frames)
-        if kept is None and (kept := super()._recall(chunk, self._whole_chunks.get(chunk, ()))) is not None:
-            kept = [item for item in kept if item.frame in set(frames)]
+        if kept is None and (kept := super()._recall(chunk, self._whole.numbers_in(chunk))) is not None:
+            wanted = set(frames)
+            kept = [item for item in kept if item.frame in wanted]
         return kept if kept is not None and len(kept) == len(frames) else None
 
     def upload_batch(self, batch: Batch, annotations: Annotations, _after: object = None) -> int:

@@ -174,11 +174,7 @@ def _from_ground_truth_job(client: Client, info: TaskInfo, selection: Selection)
     numbers -= set(info.meta.deleted_frames)
     if selection.frames is not None:
         numbers = {number for number in numbers if number in selection.frames}
-    metas = info.meta.frames if len(info.meta.frames) == info.meta.size else info.meta.frames * info.meta.size
-    frames = tuple(
-        Frame(number, metas[number].name, metas[number].width, metas[number].height)
-        for number in sorted(numbers)
-    )
+    frames = tuple(info.frames_of(sorted(numbers)))
     try:
         annotations = client.job_annotations(job.id)
     except PermissionDeniedError as error:
@@ -231,7 +227,7 @@ def _matching_frames(
 def _by_key(frames: Sequence[Frame], info: TaskInfo, name: str) -> Mapping[Hashable, Frame]:
     if info.task.mode == "interpolation":  # a video: its frames all have the name of the file
         meta = info.meta
-        step = int(meta.frame_filter.partition("step=")[2] or 1)
+        step = meta.step
         return {(frame.name, meta.start_frame + step * frame.number): frame for frame in frames}
     counts = Counter(frame.name for frame in frames)
     if doubled := [key for key, count in counts.items() if count > 1]:

@@ -185,6 +185,6 @@ class _ExportRun(ReadingRun):
     def _fetch(self, batch: Batch, number: int) -> ChunkFile:
         chunk = super()._fetch(batch, number)
         if self._images is not None:
-            of_chunk = [f for f in batch.frames if self.plan.chunk_number(f.number) == number]
-            self._images.save(chunk, of_chunk)
+            numbers = self.plan.numbers_in(number)
+            self._images.save(chunk, [self.plan.frames.by_number[each] for each in numbers])
         return chunk

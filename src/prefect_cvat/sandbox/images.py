@@ -8,6 +8,9 @@ from PIL import ExifTags, Image, ImageOps
 
 _SWAPPED = frozenset({5, 6, 7, 8})
 _PREVIEW = (256, 256)
+_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM", "TGA")
+"""The formats that are taken: Pillow would open others by starting a program (Ghostscript for EPS)."""
+
 PLACEHOLDER_NAME = "placeholder.jpg"
 
 
@@ -31,9 +34,9 @@ def inspect(path: Path) -> ImageFacts:
         BrokenImageError: If the file is no image.
     """
     try:
-        with Image.open(path) as image:
+        with _open(path) as image:
             image.verify()
-        with Image.open(path) as image:
+        with _open(path) as image:
             width, height = image.size
             orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -47,7 +50,7 @@ def original(path: Path, *, rotated: bool) -> tuple[bytes, str]:
     """An image in original quality, with its extension: the file as it came, unless EXIF turns it."""
     if not rotated:
         return path.read_bytes(), path.suffix
-    with Image.open(path) as image:
+    with _open(path) as image:
         upright = ImageOps.exif_transpose(image)
         buffer = io.BytesIO()
         if image.format == "JPEG":
@@ -59,13 +62,13 @@ def original(path: Path, *, rotated: bool) -> tuple[bytes, str]:
 
 def compressed(path: Path, quality: int) -> bytes:
     """An image in compressed quality: always JPEG."""
-    with Image.open(path) as image:
+    with _open(path) as image:
         return _jpeg(ImageOps.exif_transpose(image), quality)
 
 
 def preview(path: Path) -> bytes:
     """A small JPEG of an image."""
-    with Image.open(path) as image:
+    with _open(path) as image:
         upright = ImageOps.exif_transpose(image)
         upright.thumbnail(_PREVIEW)
         return _jpeg(upright, 75)
@@ -83,6 +86,10 @@ def encoded(image: Image.Image, kind: str, *, quality: int = 95) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, kind)
     return buffer.getvalue()
+
+
+def _open(path: Path) -> Image.Image:
+    return Image.open(path, formats=_FORMATS)  # noqa: TID251 (this is the place)
 
 
 def _jpeg(image: Image.Image, quality: int) -> bytes:

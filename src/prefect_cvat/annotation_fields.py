@@ -1,0 +1,118 @@
+"""Whether annotations that a server tells have the fields that all else relies on.
+
+They stay the server's own JSON objects, which are handed back as they came. This looks at them once, when
+they are read, so that no line behind it meets a missing field or a string for a number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from prefect_cvat.models import FrameNumber, ObjectId
+
+__all__ = ["problem_of_annotation"]
+
+Number = Annotated[float, AllowInfNan(False)]
+
+
+class _Fields(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True)
+
+
+class _Attribute(_Fields):
+    spec_id: ObjectId
+    value: str
+
+
+class _Annotation(_Fields):
+    id: int | None = Field(default=None, gt=-(2**63), lt=2**63)
+    label_id: ObjectId
+    group: int | None = None
+    source: str | None = None
+    attributes: list[_Attribute] | None = None
+
+
+class _Tag(_Annotation):
+    frame: FrameNumber
+
+
+class _Place(_Fields):
+    type: str
+    frame: FrameNumber
+    points: list[Number] | None = None
+    rotation: Number | None = None
+    z_order: int | None = None
+
+
+class _Element(_Annotation, _Place):
+    score: Number = 1.0
+
+
+class _Shape(_Element):
+    elements: list[_Element] | None = None
+
+
+class _Keyframe(_Place):
+    attributes: list[_Attribute] | None = None
+
+
+class _TrackElement(_Annotation):
+    shapes: list[_Keyframe]
+
+
+class _Track(_TrackElement):
+    frame: FrameNumber
+    elements: list[_TrackElement] | None = None
+
+
+_LENGTHS = {"rectangle": 4, "ellipse": 4, "cuboid": 16}
+"""How many numbers the points of a shape of this type are."""
+
+_LEAST_LENGTHS = {"polygon": 6, "polyline": 4, "points": 2, "mask": 5}
+"""How many they are at least; a mask has its runs and its box."""
+
+_FIELDS: dict[str, TypeAdapter[Any]] = {
+    "tags": TypeAdapter(_Tag),
+    "shapes": TypeAdapter(_Shape),
+    "tracks": TypeAdapter(_Track),
+}
+
+
+def problem_of_annotation(kind: str, annotation: Mapping[str, Any]) -> str | None:
+    """What is wrong with an annotation, or None.
+
+    Args:
+        kind: `tags`, `shapes` or `tracks`.
+        annotation: The server's JSON object.
+    """
+    try:
+        _FIELDS[kind].validate_python(annotation)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        return f"{kind}.{'.'.join(map(str, problem['loc'])) or 'item'}: {problem['msg']}"
+    if kind == "shapes":
+        return _problem_of_points(annotation)
+    if kind == "tracks":
+        for track in (annotation, *(annotation.get("elements") or ())):
+            for shape in track["shapes"]:
+                if (length := _problem_of_points(shape)) is not None:
+                    return length
+    return None
+
+
+def _problem_of_points(shape: Mapping[str, Any]) -> str | None:
+    """Whether a shape, or an element of it, has as many numbers as its type wants."""
+    shape_type = shape["type"]
+    length = len(shape.get("points") or ())
+    wanted = _LENGTHS.get(shape_type)
+    if wanted is not None and length != wanted:
+        return f"shapes.points: a {shape_type} has {wanted} numbers, not {length}"
+    if length < (least := _LEAST_LENGTHS.get(shape_type, 0)):
+        return f"shapes.points: a {shape_type} has at least {least} numbers, not {length}"
+    for element in shape.get("elements") or ():
+        if (problem := _problem_of_points(element)) is not None:
+            return problem
+    return None
