@@ -285,7 +285,7 @@ def _describe(run: Run, plan: Plan) -> dict[str, Any]:
         "function": run.report.function,
         "size": plan.size,
         "frames": len(plan.frames),
-        "chunks": len(plan.chunks()),
+        "chunks": plan.count_chunks(),
         "chunk_size": plan.chunk_size,
         "jobs": [job.id for job in plan.jobs],
         "left_out": {why.value: len(frames) for why, frames in plan.left_out.items()},
@@ -295,7 +295,7 @@ def _describe(run: Run, plan: Plan) -> dict[str, Any]:
 
 def _try(run: AnnotateRun, plan: Plan, found: AnnotateDryRun) -> None:
     """Fetch one chunk, run the function on it, and estimate from that how long a run would take."""
-    number, frames = plan.chunks()[0]
+    number, frames = next(plan.chunks())
     batch = Batch(0, [number], frames)
     with tempfile.TemporaryDirectory(prefix="prefect-cvat-") as folder:
         started = perf_counter()
