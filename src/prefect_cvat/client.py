@@ -25,7 +25,7 @@ from prefect_cvat.exceptions import (
     RequestTimeoutError,
     UnsupportedTaskError,
 )
-from prefect_cvat.json_bounds import MOST_LIST_BYTES
+from prefect_cvat.json_bounds import MOST_JSON_BYTES, MOST_LIST_BYTES
 from prefect_cvat.meta_json import read_meta_json
 from prefect_cvat.models import (
     DataMeta,
@@ -518,12 +518,14 @@ class Client:
         self._patch_annotations(job_id, "delete", body)
 
     def _patch_annotations(self, job_id: int, action: str, body: bytes | Mapping[str, Any]) -> LabeledData:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
         answer = self._transport.json(
             "PATCH",
             f"/api/jobs/{job_id}/annotations",
             params={"action": action},
-            body=body if isinstance(body, bytes) else json.dumps(body).encode(),
-            most_bytes=MOST_LIST_BYTES,
+            body=content,
+            # it says what was sent, with ids and default values
+            most_bytes=min(MOST_JSON_BYTES + 8 * len(content), MOST_LIST_BYTES),
         )
         return _parse_annotations(answer, f"{action} annotations of job {job_id}")
 

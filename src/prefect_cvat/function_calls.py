@@ -71,8 +71,10 @@ def call_function(
 
 def is_of_function(error: BaseException) -> bool:
     """Whether an error says something about the function that was called, and not that the run is to end."""
-    if isinstance(error, Exception | SystemExit | GeneratorExit):
+    if isinstance(error, Exception | SystemExit | GeneratorExit) or type(error) is BaseException:
         return True
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_of_function, error.exceptions))
     if isinstance(error, KeyboardInterrupt):  # that of a user comes in the main thread
         return threading.current_thread() is not threading.main_thread()
     # how Prefect and asyncio cancel what is at work

@@ -215,7 +215,12 @@ def check_geometry(shape: AnyShape) -> AnyShape:
         BadFunctionError: They are not; the message says why.
     """
     points = shape.points
-    if not _COUNTS[shape.type](len(points)):
+    is_enough = _COUNTS.get(shape.type)
+    if is_enough is None:
+        raise BadFunctionError(
+            f"function output shape of unknown type {shape.type!r}; the types are {', '.join(_COUNTS)}"
+        )
+    if not is_enough(len(points)):
         raise BadFunctionError(f"function output {shape.type.value} with {len(points)} numbers in its points")
     # the sum of all is quicker to have than a look at each, and hardly ever so large; NaN compares false
     if not sum(map(abs, points)) <= _FARTHEST:

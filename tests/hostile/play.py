@@ -25,6 +25,7 @@ from prefect_cvat.sandbox import Sandbox
 FRAMES = 6
 LONGEST_RUN = 60.0
 GIVE_UP_AFTER = 4.0
+SLOWEST = 3.0
 MOST_MEMORY_MB = 300
 MOST_ADDRESS_SPACE = 2 * 2**30
 LONGEST_LINE = 1_200
@@ -172,10 +173,12 @@ def _command(arguments: list[str], folder: str, pipe: Any) -> None:
     os.dup2(printed, 1)
     os.dup2(printed, 2)
     sys.argv = ["prefect-cvat", *arguments]
-    from prefect_cvat import transport
+    from prefect_cvat import client, paced_connections, transport
     from prefect_cvat.cli import main
 
     # what waits for minutes with a user waits for seconds here
+    paced_connections.WINDOW_SECONDS = SLOWEST
+    client.Client.__init__.__kwdefaults__["timeout"] = (SLOWEST, SLOWEST)
     transport.RetryPolicy.__init__.__kwdefaults__["give_up_after"] = GIVE_UP_AFTER
     code = 0
     try:

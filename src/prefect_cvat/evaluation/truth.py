@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from prefect_cvat.client import Client
 from prefect_cvat.counted import counted
-from prefect_cvat.exceptions import NothingToEvaluateError, PermissionDeniedError
+from prefect_cvat.exceptions import InvalidResponseError, NothingToEvaluateError, PermissionDeniedError
 from prefect_cvat.keyframes import interpolate
 from prefect_cvat.media import Frame
 from prefect_cvat.models import Label, LabeledData
@@ -107,16 +107,34 @@ def read_annotations(client: Client, info: TaskInfo) -> list[AnnotatedPart]:
     """All annotations of a task, or, where only jobs of it may be seen, of these.
 
     A frame that two jobs share is read from the first of them.
+
+    Raises:
+        InvalidResponseError: One has a label that the task does not have.
     """
-    if not info.through_jobs:
-        return [(client.task_annotations(info.task.id), range(info.meta.size))]
     parts: list[AnnotatedPart] = []
+    if not info.through_jobs:
+        parts.append((client.task_annotations(info.task.id), range(info.meta.size)))
+        _check_labels(parts, info)
+        return parts
     reached = -1
     for job in sorted(info.jobs, key=lambda job: job.start_frame):
         own = range(max(job.start_frame, reached + 1), job.stop_frame + 1)
         parts.append((client.job_annotations(job.id), own))
         reached = max(reached, job.stop_frame)
+    _check_labels(parts, info)
     return parts
+
+
+def _check_labels(parts: Iterable[AnnotatedPart], info: TaskInfo) -> None:
+    known = {label.id for label in info.labels}
+    for part, _ in parts:
+        for annotation in (*part.tags, *part.shapes, *part.tracks):
+            if annotation["label_id"] not in known:
+                raise InvalidResponseError(
+                    f"task {info.task.id}: annotation {annotation.get('id')} has the label"
+                    f" {annotation['label_id']}, which was not among the task's labels; run it again if the"
+                    " label is new"
+                )
 
 
 def put_on_frames(
