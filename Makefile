@@ -9,7 +9,7 @@ WHEEL := build/wheel
 # much of what tests do is waiting for servers; each process has its own Prefect server
 TWO_AT_A_TIME := --numprocesses 2 --dist loadfile
 
-.PHONY: demo test lint types pytest docs wheel e2e workers soak clean
+.PHONY: demo test lint types pytest docs wheel e2e workers soak hostile clean
 
 demo: $(VENV)/.installed
 	$(BIN)/prefect-cvat demo
@@ -48,6 +48,10 @@ workers: $(VENV)/.installed-dev
 # twenty minutes are over; SEED=2 plays others. `soak.py --mutations` sees that it notices what is broken
 soak: $(VENV)/.installed-dev
 	$(BIN)/python tests/soak/soak.py --schedules 1000 --minutes 20 --seed $(or $(SEED),1)
+
+# tasks annotated and exported under hostile inputs: chunks, JSON, heads of answers, names, outputs of functions
+hostile: $(VENV)/.installed-dev
+	$(BIN)/python tests/hostile/hostile.py
 
 $(VENV)/bin/python:
 	$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or newer is needed"'
