@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from contextlib import closing
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -15,13 +13,14 @@ from prefect_cvat.annotate_run import AnnotateRun
 from prefect_cvat.batches import BatchSize
 from prefect_cvat.chunks import fetch_chunk
 from prefect_cvat.clipping import Clipping
-from prefect_cvat.counted import counted
+from prefect_cvat.counted import counted, listed
 from prefect_cvat.follow_run import FollowRun
 from prefect_cvat.media import Box, open_frames
 from prefect_cvat.number_ranges import NumberRanges
 from prefect_cvat.plan import Batch, Plan
 from prefect_cvat.refine_run import RefineRun
 from prefect_cvat.run import BatchDetections, Run
+from prefect_cvat.spool import spool_folder
 from prefect_cvat.track_run import TrackRun
 
 __all__ = ["AnnotateDryRun", "DryRun", "FollowDryRun", "RefineDryRun", "Trial", "dry_run"]
@@ -29,7 +28,7 @@ __all__ = ["AnnotateDryRun", "DryRun", "FollowDryRun", "RefineDryRun", "Trial", 
 MOST_LINES = 10
 """How many labels are listed, and how many failed frames."""
 
-UPLOADED = "nothing was uploaded"
+NOTHING_UPLOADED = "nothing was uploaded"
 
 
 class DryRun(BaseModel):
@@ -162,9 +161,9 @@ class AnnotateDryRun(DryRun):
                 f" ({self.skip_existing_source})"
             )
         if self.trial is None:
-            return [*lines, f"nothing to do: {self.nothing_to_do}; {UPLOADED}"]
+            return [*lines, f"nothing to do: {self.nothing_to_do}; {NOTHING_UPLOADED}"]
         batches = counted(self.batches, "batch", "batches")
-        estimate = f"estimated time: {_duration(self.seconds)}, in about {batches}; {UPLOADED}"
+        estimate = f"estimated time: {_duration(self.seconds)}, in about {batches}; {NOTHING_UPLOADED}"
         return [*lines, *self.trial.lines(), estimate]
 
     def _label_lines(self) -> list[str]:
@@ -174,9 +173,8 @@ class AnnotateDryRun(DryRun):
         if len(matched) > MOST_LINES:
             lines.append(f"and {counted(len(matched) - MOST_LINES, 'more label')} of the task")
         if dropped:
-            more = f" and {len(dropped) - MOST_LINES} more" if len(dropped) > MOST_LINES else ""
-            listed = ", ".join(map(repr, dropped[:MOST_LINES]))
-            lines.append(f"{counted(len(dropped), 'label is', 'labels are')} dropped: {listed}{more}")
+            are_dropped = counted(len(dropped), "label is dropped", "labels are dropped")
+            lines.append(f"{are_dropped}: {listed(dropped, MOST_LINES)}")
         return lines
 
 
@@ -196,7 +194,7 @@ class RefineDryRun(DryRun):
     def lines(self) -> list[str]:
         """The dry run as lines for a terminal."""
         if self.nothing_to_do:
-            return [f"nothing to do: {self.nothing_to_do}", UPLOADED]
+            return [f"nothing to do: {self.nothing_to_do}", NOTHING_UPLOADED]
         lines = [
             f"task {self.task_id} ({self.task_name!r}): {counted(sum(self.shapes.values()), 'shape')}"
             f" ({_counts(self.shapes)}) on {counted(self.frames, 'frame')} to refine",
@@ -205,7 +203,7 @@ class RefineDryRun(DryRun):
             f"{counted(len(self.jobs), 'job')} to write: {', '.join(map(str, self.jobs))}",
         ]
         lines += [f"left out, {why}: {counted(count, 'frame')}" for why, count in self.left_out.items()]
-        return [*lines, UPLOADED]
+        return [*lines, NOTHING_UPLOADED]
 
 
 class FollowDryRun(DryRun):
@@ -226,7 +224,7 @@ class FollowDryRun(DryRun):
     def lines(self) -> list[str]:
         """The dry run as lines for a terminal."""
         if self.nothing_to_do:
-            return [f"nothing to do: {self.nothing_to_do}", UPLOADED]
+            return [f"nothing to do: {self.nothing_to_do}", NOTHING_UPLOADED]
         shapes = counted(sum(self.shapes.values()), "shape")
         lines = [f"task {self.task_id} ({self.task_name!r}): {shapes} to follow"]
         lines += [f"left out, {why}: {counted(n, 'shape')}" for why, n in self.shapes_left_out.items()]
@@ -235,7 +233,7 @@ class FollowDryRun(DryRun):
                 f"over frames {self.first_frame}-{self.last_frame} at the most,"
                 f" {counted(self.chunks, 'chunk')} to fetch"
             )
-        return [*lines, UPLOADED]
+        return [*lines, NOTHING_UPLOADED]
 
 
 def dry_run(run: Run) -> AnnotateDryRun | RefineDryRun | FollowDryRun:
@@ -297,9 +295,9 @@ def _try(run: AnnotateRun, plan: Plan, found: AnnotateDryRun) -> None:
     """Fetch one chunk, run the function on it, and estimate from that how long a run would take."""
     number, frames = next(plan.chunks())
     batch = Batch(0, [number], frames)
-    with tempfile.TemporaryDirectory(prefix="prefect-cvat-") as folder:
+    with spool_folder() as folder:
         started = perf_counter()
-        box = Box([fetch_chunk(run.client, plan, number, Path(folder), run.options.quality)])
+        box = Box([fetch_chunk(run.client, plan, number, folder, run.options.quality)])
         fetched = perf_counter()
         with closing(open_frames(box, frames)) as opened:
             detections = list(run.detector.detect(opened))
