@@ -51,11 +51,11 @@ from prefect_cvat.termination import end_in_order_on_sigterm
 __all__ = ["main"]
 
 OPTIONS = {"shape_types": "--shape-type", "sources": "--source", "verify": "--insecure"}
-"""The options that are not called as Python's arguments are."""
+"""Options with other names than the arguments in Python."""
 
 
 class _Commands(TyperGroup):
-    """The subcommands. Of an interruption, Typer says nothing but the exit code 130."""
+    """The subcommands. Typer itself would end on Ctrl-C with exit code 130, and without a message."""
 
     def invoke(self, context: Any) -> Any:
         """Carry out a subcommand; say how to go on when somebody interrupts it."""

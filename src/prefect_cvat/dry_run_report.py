@@ -87,19 +87,16 @@ class Trial(BaseModel):
             f" {self.detect_seconds:.2f} s to detect"
         ]
         if self.unmatched:
-            lines.append(
-                f"of what was found, dropped, no such label in the task: {tally(self.unmatched, MOST_LINES)}"
-            )
-        others = {
+            unmatched = tally(self.unmatched, MOST_LINES)
+            lines.append(f"of what was found, dropped, no such label in the task: {unmatched}")
+        reasons = {
             "below their threshold": self.below_threshold,
             "outside the image": self.outside,
             "empty": self.empty,
             "annotated already": self.overlapping_existing,
         }
-        if any(others.values()):
-            lines.append(
-                f"of what was found, left out: {tally({why: count for why, count in others.items() if count})}"
-            )
+        if left_out := {why: count for why, count in reasons.items() if count}:
+            lines.append(f"of what was found, left out: {tally(left_out)}")
         failed = list(self.failed_frames.items())
         lines += [f"frame {frame} failed: {why}" for frame, why in failed[:MOST_LINES]]
         if len(failed) > MOST_LINES:

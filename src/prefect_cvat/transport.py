@@ -117,7 +117,7 @@ class Transport:
             {
                 "User-Agent": f"prefect-cvat/{version('prefect-cvat')}",
                 "Accept": "application/vnd.cvat+json",
-                "Accept-Encoding": "gzip, deflate",  # and none of those that are unpacked without bounds
+                "Accept-Encoding": "gzip, deflate",  # no encoding that would be unpacked without bounds
             }
         )
         if organization is not None:
