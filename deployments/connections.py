@@ -35,14 +35,14 @@ MAX_HELD_BYTES = 32 * 2**20
 """How many bytes of requests that have not come whole are kept, of all connections together."""
 
 SECONDS_BETWEEN_WORDS = 60.0
-"""How often it is said that connections were closed."""
+"""At most one warning about closed connections in so many seconds."""
 
 
 class Connections:
     """The connections of a server.
 
-    There are at most `MAX_CONNECTIONS`, and half as many as this process may open files; half of them may be
-    of one address (with IPv6, of one /64 network).
+    There are at most `MAX_CONNECTIONS`, and no more than half as many as the files that this process may
+    open. At most half of them are from one address (with IPv6, from one /64 network).
     """
 
     def __init__(self) -> None:
@@ -115,7 +115,7 @@ class _Connection(H11Protocol):
     """A connection that is closed when no request comes in time.
 
     Attributes:
-        address: Whose it is.
+        address: Where it comes from; of IPv6 the network.
         held_bytes: How much has come of the request that it waits for.
     """
 
@@ -155,7 +155,7 @@ class _Connection(H11Protocol):
         super().connection_lost(exc)
 
     def _wait_for_head(self) -> None:
-        """Not to be put off by single bytes, as uvicorn's own time-out is."""
+        """Set the deadline. Unlike that of uvicorn it does not begin anew with each byte."""
         if self._deadline is not None:
             self._deadline.cancel()
         self._deadline = self.loop.call_later(HEAD_SECONDS, self._end_waiting)

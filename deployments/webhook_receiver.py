@@ -45,7 +45,7 @@ READ_SECONDS = 10.0
 """How long a body may take to come; CVAT itself gives up after this time."""
 
 BACKLOG = 128
-"""How many connections are taken at a time."""
+"""How many connections may wait to be accepted."""
 
 LONGEST_DELAY = 300.0
 

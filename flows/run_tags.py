@@ -76,12 +76,12 @@ def function_version(function: CvatFunction, loaded: Any, tell: Callable[[str], 
 def look_up_version(function: CvatFunction, server: str, tell: Callable[[str], object] | None = None) -> str:
     """The `function_version` of a function that is not loaded yet.
 
-    For that it is loaded, where no device is waited for.
+    It is loaded for that, on the CPU, so that it does not wait for a device.
 
     Args:
         function: The function.
         server: The CVAT server; a slot of it is taken meanwhile.
-        tell: Is told why there is none.
+        tell: Is told why the code cannot be compared between runs, if so.
     """
     device = "cpu" if takes_parameter(function.function, "device") else None
     with loaded_function(function.model_copy(update={"device": device}), server) as loaded:

@@ -126,7 +126,7 @@ def server_slot(
 
 
 def limit_ids(names: Iterable[str]) -> dict[str, UUID]:
-    """The ids of limits by their names, of those that there are."""
+    """The ids of limits by their names; limits that do not exist are left out."""
     ids = {}
     with get_client(sync_client=True) as client:
         for name in names:
@@ -171,7 +171,7 @@ def wait_for_slots(
 
     Args:
         taken: Gives the slots back.
-        make: Makes those limits that there are not, and tells the ids of all by their names.
+        make: Makes the limits that are missing, and returns the ids of all by their names.
         occupy: How many slots of each.
         timeout: Seconds to wait; None waits for as long as it takes.
         tell: Is told, now and then, what is waited for.
@@ -187,8 +187,8 @@ def wait_for_slots(
     while True:
         with ExitStack() as mine:
             if _take(mine, names, occupy=occupy):
-                # Prefect says nothing of a limit that is missing among others: only those that were there
-                # before and after are sure to have been taken
+                # Prefect passes over a limit that is missing among others: only those that existed before
+                # and after are sure to have been taken
                 if limit_ids(names) == ids:
                     taken.push(mine.pop_all())
                     return
@@ -208,7 +208,7 @@ def wait_for_slots(
 
 
 def _take(taken: ExitStack, names: list[str], *, occupy: int) -> bool:
-    """Take slots of those of some limits that there are; False if they are not free, or there are none."""
+    """Take slots of those limits that exist; False if they are not free, or none exists."""
     # a lease that cannot be renewed ends the run; with Prefect's own retries, it would end after another run
     # has been let in
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: RENEWAL_RETRIES}):

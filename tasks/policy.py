@@ -54,10 +54,9 @@ NETWORK: _Policy = {
 
 
 def bounded_errors(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Let no error reach Prefect that says more than its states and logs should hold.
+    """Shorten the errors of a function before Prefect gets them.
 
-    Prefect writes the message of an error into a state, and the traceback, with all errors that it came of,
-    into the log.
+    Prefect writes the message of an error into a state, and the traceback with all its causes into the log.
     """
 
     @wraps(function)

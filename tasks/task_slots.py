@@ -86,10 +86,10 @@ def task_slots(
 
 
 def remove_left_limits(older_than: float = LEFT_SECONDS) -> int:
-    """Remove the limits of tasks and jobs that runs have left which were killed.
+    """Remove the limits of tasks and jobs that killed runs have left.
 
     Args:
-        older_than: For how many seconds nobody must have taken a slot of them.
+        older_than: For how many seconds nobody has taken a slot of them.
 
     Returns:
         How many were removed.
@@ -107,7 +107,7 @@ def remove_left_limits(older_than: float = LEFT_SECONDS) -> int:
 
 
 def _remove(numbers: Mapping[str, int]) -> int:
-    """Remove those of some limits, with so many slots, of which nobody has any; return how many that were."""
+    """Remove limits of which no slot is taken, given with their numbers of slots; return how many."""
     return sum(
         _remove_of(number, [name for name in numbers if numbers[name] == number])
         for number in set(numbers.values())
@@ -120,7 +120,7 @@ def _remove_of(number: int, names: list[str]) -> int:
         return 0
     try:
         with slots(list(ids), occupy=number, max_retries=0), get_client(sync_client=True) as client:
-            # those that were there before and after are sure to have been taken
+            # those that existed before and after are sure to have been taken
             held = [name for name, limit in limit_ids(ids).items() if limit == ids[name]]
             for name in held:
                 with suppress(ObjectNotFound):

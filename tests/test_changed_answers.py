@@ -17,8 +17,8 @@ from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rect
 from prefect_cvat.cache import DetectionCache
 from prefect_cvat.exceptions import InvalidResponseError, PrefectCvatError
 from prefect_cvat.recorded_run import find_run, read_run, recorded_runs
+from prefect_cvat.retry_policy import RetryPolicy
 from prefect_cvat.settings import Settings
-from prefect_cvat.transport import RetryPolicy
 
 ROUTES = {
     "task": ("/api/tasks/{task}", ["size", "id", "data_chunk_size", "organization", "jobs"]),

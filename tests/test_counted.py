@@ -2,7 +2,7 @@
 
 import pytest
 
-from prefect_cvat.counted import counted, listed
+from prefect_cvat.counted import counted, listed, tally
 
 
 @pytest.mark.parametrize(
@@ -24,3 +24,9 @@ def test_nouns_go_with_their_numbers(args, expected):
 def test_names_that_there_is_no_room_for_are_counted():
     assert listed(["a", "b"]) == "'a', 'b'"
     assert listed(["a", "b", "c", "d"], most=2) == "'a', 'b' and 2 more"
+
+
+def test_the_most_frequent_labels_are_named_first_and_the_others_counted_together():
+    assert tally({}) == "none"
+    assert tally({"car": 1, "bus": 1, "person": 3}) == "3 person, 1 bus, 1 car"
+    assert tally({"car": 1, "bus": 1, "person": 3}, most=1) == "3 person, 2 of 2 other labels"

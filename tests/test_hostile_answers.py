@@ -28,7 +28,7 @@ from prefect_cvat.exceptions import (
     is_transient,
 )
 from prefect_cvat.job_requests import UNKNOWN_FATE
-from prefect_cvat.transport import RetryPolicy
+from prefect_cvat.retry_policy import RetryPolicy
 from scripted_server import HTML, JSON, Answer, scripted_server
 
 ONCE = RetryPolicy(give_up_after=0)
@@ -73,7 +73,7 @@ def endless():
 CHILD = """
 import json, re, resource, sys, tempfile
 from prefect_cvat import Client
-from prefect_cvat.transport import RetryPolicy
+from prefect_cvat.retry_policy import RetryPolicy
 
 def megabytes(name):
     with open("/proc/self/status") as status:

@@ -21,10 +21,10 @@ from pictures import picture
 from prefect_cvat import Client, annotate_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
 from prefect_cvat.exceptions import MediaError
+from prefect_cvat.image_files import decode_pixels
 from prefect_cvat.media import Box, ChunkFile, Frame, open_frames
 from prefect_cvat.preview import open_image_files
 from prefect_cvat.sandbox.images import BrokenImageError, inspect
-from prefect_cvat.zip_chunk import decode
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 48\n%%EndComments\nshowpage\n%%EOF\n"
 SIZE = (64, 48)
@@ -70,7 +70,7 @@ def as_chunk(tmp_path, data, type="imageset", length=2):
 
 def look_at_all(box, size=SIZE, length=2):
     for frame, image in open_frames(box, [Frame(i, f"{i}.png", *size) for i in range(length)]):
-        decode(image, frame)
+        decode_pixels(image, frame)
 
 
 HOSTILE = {

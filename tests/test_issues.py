@@ -13,10 +13,10 @@ from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rect
 from prefect_cvat.issues import MARK, list_issues
 from prefect_cvat.recorded_run import read_run, recorded_runs
 from prefect_cvat.report_markdown import escape, render_markdown
+from prefect_cvat.retry_policy import RetryPolicy
 from prefect_cvat.sandbox import issues as sandbox_issues
 from prefect_cvat.sandbox.exchange import forbidden
 from prefect_cvat.settings import Settings
-from prefect_cvat.transport import RetryPolicy
 from unknown_fates import LATE, with_each_unknown_fate
 
 SPEC = DetectionFunctionSpec(labels=[label_spec("car", 7)])

@@ -11,7 +11,7 @@ from prefect_cvat import Client, annotate_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
 from prefect_cvat.exceptions import TransportError, is_transient
 from prefect_cvat.received_chunks import problem_of_chunk
-from prefect_cvat.transport import RetryPolicy
+from prefect_cvat.retry_policy import RetryPolicy
 from spoiling_proxy import a_page, cut_short, no_content, nothing, spoiling_proxy
 
 SPOILS = pytest.mark.parametrize("spoil", [a_page, no_content, nothing, cut_short])

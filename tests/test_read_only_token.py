@@ -13,7 +13,7 @@ from prefect_cvat.auto_annotation import (
     label_spec,
     rectangle,
 )
-from prefect_cvat.cli_output import print_plan
+from prefect_cvat.cli_output import print_dry_run
 from prefect_cvat.exceptions import InvalidResponseError, NotFoundError, ReadOnlyTokenError, is_transient
 from prefect_cvat.options import Options
 from prefect_cvat.transport import Transport
@@ -84,7 +84,7 @@ def test_a_read_only_token_undoes_nothing_and_may_say_what_would_be_undone(clien
 
 
 def test_a_dry_run_needs_no_token_that_may_write(reader, task_id, capsys):
-    print_plan(AnnotateRun(reader, task_id, DETECTOR, Options()))
+    print_dry_run(AnnotateRun(reader, task_id, DETECTOR, Options()), as_json=False)
     assert "2 frames" in capsys.readouterr().out
 
 

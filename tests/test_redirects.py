@@ -4,7 +4,7 @@ import pytest
 
 from prefect_cvat import Client
 from prefect_cvat.exceptions import ApiError, RedirectError, is_transient
-from prefect_cvat.transport import RetryPolicy
+from prefect_cvat.retry_policy import RetryPolicy
 from scripted_server import Answer, scripted_server
 
 PATIENT = RetryPolicy(give_up_after=5.0, first_delay=0.01, longest_delay=0.05)

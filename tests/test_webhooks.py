@@ -9,7 +9,7 @@ from pydantic import SecretStr
 
 from prefect_cvat import Client
 from prefect_cvat.exceptions import InvalidResponseError, PermissionDeniedError
-from prefect_cvat.transport import RetryPolicy
+from prefect_cvat.retry_policy import RetryPolicy
 from prefect_cvat.webhooks import (
     EVENTS,
     READY_EVENT,

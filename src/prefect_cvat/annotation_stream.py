@@ -11,6 +11,7 @@ from pydantic_core import from_json
 
 from prefect_cvat.exceptions import AnswerTooLargeError, InvalidResponseError
 from prefect_cvat.json_bounds import check_annotations
+from prefect_cvat.parsed_answers import not_from_cvat
 
 __all__ = ["MOST_FILE_BYTES", "has_id", "stream_annotations"]
 
@@ -52,7 +53,7 @@ def stream_annotations(file: IO[bytes], what: str) -> Iterator[tuple[str, dict[s
                 is_empty = False
                 yield kind, annotation
     except ijson.JSONError as error:
-        raise _not_of_cvat(what, str(error)) from None
+        raise not_from_cvat(what, str(error)) from None
     if is_empty:  # some other JSON must not be taken for a job without annotations
         _check_no_annotations(file, what)
 
@@ -67,17 +68,13 @@ def _check_no_annotations(file: IO[bytes], what: str) -> None:
     file.seek(0)
     content = file.read(_MOST_EMPTY_BYTES + 1)
     if len(content) > _MOST_EMPTY_BYTES:
-        raise _not_of_cvat(what, f"more than {_MOST_EMPTY_BYTES} bytes, and no annotation among them")
+        raise not_from_cvat(what, f"more than {_MOST_EMPTY_BYTES} bytes, and no annotation among them")
     try:
         answer = from_json(content)
     except ValueError as error:
-        raise _not_of_cvat(what, str(error)) from None
+        raise not_from_cvat(what, str(error)) from None
     if not isinstance(answer, dict) or any(answer.get(kind) != [] for kind in ("tags", "shapes", "tracks")):
-        raise _not_of_cvat(what, "tags, shapes and tracks are not lists of annotations")
-
-
-def _not_of_cvat(what: str, problem: str) -> InvalidResponseError:
-    return InvalidResponseError(f"the server's answer for {what} is not what CVAT sends: {problem}")
+        raise not_from_cvat(what, "tags, shapes and tracks are not lists of annotations")
 
 
 def _both_ends(file: IO[bytes], length: int = 256) -> bytes:

@@ -12,13 +12,13 @@ from prefect_cvat.exceptions import AnswerTooLargeError, InvalidResponseError, S
 __all__ = ["read_body", "read_error_text", "write_body"]
 
 MOST_ERROR_BYTES = 2**16
-"""As much is read of the body of an error."""
+"""The most bytes that are read of the body of an error."""
 
 MOST_EXPANSION = 200
-"""How many times as long as on the way a body may be: JSON of annotations is 5 to 30 times as long."""
+"""How many times its compressed size a body may have: JSON of annotations has 5 to 30 times."""
 
 SMALL_BYTES = 2**22
-"""Up to so many bytes a body may be any number of times as long."""
+"""Bodies of up to so many bytes are not held against `MOST_EXPANSION`."""
 
 _PART_BYTES = 2**16
 _ENCODINGS = ("", "identity", "gzip", "x-gzip", "deflate")

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 __all__ = ["argument", "arguments_as_options"]
 
 _options: Mapping[str, str] | None = None
-"""The options that are not called as their arguments are; None where Python is spoken."""
+"""Options with other names than their arguments; None where messages name arguments as in Python."""
 
 
 def argument(name: str, value: object = None) -> str:
@@ -18,8 +18,7 @@ def argument(name: str, value: object = None) -> str:
 
     Args:
         name: The argument in Python.
-        value: Its value. A value that an option speaks of without naming it (True, and False of what an
-            option turns off) is left out on the command line.
+        value: Its value. True and False are left out on the command line, where a flag says them.
     """
     if _options is None:
         shown = value if value is None or isinstance(value, bool | int | float) else str(value)
@@ -33,7 +32,7 @@ def arguments_as_options(named_otherwise: Mapping[str, str]) -> Iterator[None]:
     """Have messages speak of options of the command line, in all of this process.
 
     Args:
-        named_otherwise: By argument, the options that are not called as the arguments are.
+        named_otherwise: The options with other names than their arguments, by argument.
     """
     global _options
     before, _options = _options, named_otherwise

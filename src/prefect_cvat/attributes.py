@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from prefect_cvat import models
+from prefect_cvat.counted import listed
 
 __all__ = [
     "allowed_values",
@@ -96,9 +97,7 @@ def allowed_values(spec: _AttributeSpec) -> str:
             low, high, step = spec.values
             return f"a whole number from {low} to {high}" + (f" in steps of {step}" if step != "1" else "")
         case models.InputTypeEnum.RADIO | models.InputTypeEnum.SELECT:
-            listed = ", ".join(map(repr, spec.values[:MOST_LISTED]))
-            more = len(spec.values) - MOST_LISTED
-            return f"one of {listed}" + (f" and {more} more" if more > 0 else "")
+            return f"one of {listed(spec.values, MOST_LISTED)}"
 
 
 def _number_validator(values: list[str]) -> Callable[[str], bool]:

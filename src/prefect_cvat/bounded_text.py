@@ -1,4 +1,4 @@
-"""Text of others, such as functions and servers, made fit to be shown: bounded, no control characters."""
+"""Text from functions and servers, made fit to be shown: of bounded length, without control characters."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ MOST_CHARACTERS = 1000
 """How long a message is at the most."""
 
 MOST_OF_OTHERS = 500
-"""How much of that is what others say."""
+"""How much of that a text from a function or a server takes."""
 
 
 class ShortenedError(Exception):
-    """Stands for an error of others that says too much, or what no terminal should be sent."""
+    """Replaces an error of a function or a library whose message is too long or has control characters."""
 
 
 def bounded(text: str, most: int = MOST_CHARACTERS) -> str:
-    r"""Shorten text in its middle, and escape all but newlines that cannot be printed.
+    r"""Shorten text in its middle, and escape what cannot be printed, except newlines.
 
     Example:
         `bounded("\x1b[31mred")` is `r"\x1b[31mred"`.
@@ -32,7 +32,7 @@ def bounded(text: str, most: int = MOST_CHARACTERS) -> str:
 
 def one_line(text: object, most: int = MOST_OF_OTHERS) -> str:
     """The text of something as one line, which may stand within a message."""
-    # a little more than what stays, since white space is folded; of 13 MB the rest is not looked at
+    # folding white space makes it shorter, so take more than is kept; but not all of 13 MB
     return bounded(" ".join(_cut(str(text), 4 * most).split()), most)
 
 
@@ -41,18 +41,18 @@ def told(error: BaseException, most: int = MOST_OF_OTHERS) -> str:
     name = type(error).__name__
     try:
         text = str(error)
-    except Exception as another:  # an error of a stranger
+    except Exception as another:  # the `__str__` of an error class may fail
         text = f"(its message cannot be had: {type(another).__name__})"
     return one_line(f"{name}: {text}" if text else name, most)
 
 
 def shortened(error: BaseException) -> BaseException:
-    """The error, or a stand-in with its traceback where it, or what it came of, says too much."""
+    """The error; or a `ShortenedError` with its traceback, where it or one of its causes says too much."""
     length = 0
     for each in _chain(error):
         try:
             texts = [str(each), *getattr(each, "__notes__", ())]
-        except Exception:  # of a stranger; the stand-in says so
+        except Exception:  # `__str__` may fail; the `ShortenedError` says so
             texts = ["\0"]
         length += sum(map(len, texts))
         if length > MOST_CHARACTERS or not all(text.replace("\n", "").isprintable() for text in texts):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import sys
-import tempfile
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -46,16 +45,17 @@ from prefect_cvat.exceptions import PrefectCvatError
 from prefect_cvat.output_file import write_text
 from prefect_cvat.plan import Selection
 from prefect_cvat.report import RunReport
+from prefect_cvat.spool import spool_folder
 from prefect_cvat.termination import end_in_order_on_sigterm
 
 __all__ = ["main"]
 
 OPTIONS = {"shape_types": "--shape-type", "sources": "--source", "verify": "--insecure"}
-"""The options that are not called as Python's arguments are."""
+"""Options with other names than the arguments in Python."""
 
 
 class _Commands(TyperGroup):
-    """The subcommands. Of an interruption, Typer says nothing but the exit code 130."""
+    """The subcommands. Typer itself would end on Ctrl-C with exit code 130, and without a message."""
 
     def invoke(self, context: Any) -> Any:
         """Carry out a subcommand; say how to go on when somebody interrupts it."""
@@ -198,13 +198,13 @@ def preview(
         raise typer.BadParameter("give image files, or a task with --task")
     function = load_chosen_function(function_name, function_module, function_file, parameters, device)
     detector = Detector(function, conf_threshold=conf_threshold, conv_mask_to_poly=conv_mask_to_poly)
-    with tempfile.TemporaryDirectory() as folder:
+    with spool_folder() as folder:
         if task is None:
             opened = previewing.open_image_files(images or [])
         else:
             selection = Selection(frames=read_ranges(frames, "--frames"))
             with context.obj.connect() as client:
-                opened = previewing.open_task_frames(client, task, selection, Path(folder))
+                opened = previewing.open_task_frames(client, task, selection, folder)
         page, done = previewing.preview(detector, opened, title=f"Preview of {counted(len(opened), 'image')}")
     write_text(output, page)
     for name, count in sorted(done.labels.items(), key=lambda item: (-item[1], item[0])):

@@ -112,7 +112,7 @@ def keep_stdout_for_json(context: typer.Context, is_wanted: bool) -> bool:
 def _stdout_apart() -> Iterator[None]:
     sys.stdout.flush()
     with os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors) as real:
-        os.dup2(2, 1)  # also for what is no Python
+        os.dup2(2, 1)  # also for output that does not go through sys.stdout
         try:
             with redirect_stdout(sys.stderr):
                 stdout.file = real

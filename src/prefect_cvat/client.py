@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import IO, Any, Literal, Self, TypeVar
 from urllib.parse import quote
 
-from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic import BaseModel, SecretStr
 
 from prefect_cvat.annotation_fields import problem_of_annotation
 from prefect_cvat.annotation_stream import MOST_FILE_BYTES, has_id, stream_annotations
@@ -38,17 +38,15 @@ from prefect_cvat.models import (
     ValidationLayout,
 )
 from prefect_cvat.organizations import NamedOrganization
+from prefect_cvat.parsed_answers import not_from_cvat, parse_annotations, parse_answer
 from prefect_cvat.retry_policy import RetryPolicy
 from prefect_cvat.task_numbers import problem_of_jobs
-from prefect_cvat.transport import Transport
+from prefect_cvat.transport import ProblemOf, Transport
 
-__all__ = ["Client", "check_annotatable", "parse_answer"]
+__all__ = ["Client", "check_annotatable"]
 
 Model = TypeVar("Model", bound=BaseModel)
 Quality = Literal["original", "compressed"]
-
-ProblemOf = Callable[[IO[bytes]], str | None]
-"""Says why what is in a file cannot be what was asked for, or None."""
 
 MOST_CHUNK_BYTES = 2**31
 """The most bytes of a chunk, where its frames do not say more exactly how many it may have."""
@@ -189,7 +187,7 @@ class Client:
             answer = self._transport.json("GET", "/api/auth/access_tokens/self")
         except NotFoundError:  # what servers before 2.48 take for tokens is not CVAT's own
             return
-        if parse_answer(_AccessToken, answer, "access_tokens/self").read_only:
+        if parse_answer(_AccessToken, answer, "/api/auth/access_tokens/self").read_only:
             raise ReadOnlyTokenError(
                 f"the access token for {self.url} is read-only: nothing can be written with it; make one in"
                 " CVAT that is not, or log in with user and password"
@@ -428,7 +426,7 @@ class Client:
         """All annotations of a task; those that its jobs share are there once, tracks as one."""
         path = f"/api/tasks/{task_id}/annotations"
         answer = self._transport.json("GET", path, most_bytes=MOST_LIST_BYTES)
-        return _parse_annotations(answer, path)
+        return parse_annotations(answer, path)
 
     # --- a job: what its annotator may see, who may not see the task ---
 
@@ -483,7 +481,7 @@ class Client:
         """All annotations of a job."""
         path = f"/api/jobs/{job_id}/annotations"
         answer = self._transport.json("GET", path, most_bytes=MOST_LIST_BYTES)
-        return _parse_annotations(answer, path)
+        return parse_annotations(answer, path)
 
     def each_job_annotation(self, job_id: int) -> Iterator[tuple[str, dict[str, Any]]]:
         """The annotations of a job one by one, each with the name of its kind: tags, shapes, then tracks.
@@ -527,7 +525,7 @@ class Client:
             # it says what was sent, with ids and default values
             most_bytes=min(MOST_JSON_BYTES + 8 * len(content), MOST_LIST_BYTES),
         )
-        return _parse_annotations(answer, f"{action} annotations of job {job_id}")
+        return parse_annotations(answer, f"{action} annotations of job {job_id}")
 
     # --- lists ---
 
@@ -567,20 +565,6 @@ class Client:
         raise AnswerTooLargeError(f"GET {path} answered with {MOST_PAGES} pages, and a next one")
 
 
-def _parse_annotations(answer: object, what: str) -> LabeledData:
-    """Take an answer for annotations.
-
-    Raises:
-        InvalidResponseError: It is none, or an annotation lacks a field.
-    """
-    data = parse_answer(LabeledData, answer, what)
-    for kind, found in (("tags", data.tags), ("shapes", data.shapes), ("tracks", data.tracks)):
-        for annotation in found:
-            if (problem := problem_of_annotation(kind, annotation)) is not None:
-                raise not_from_cvat(what, problem)
-    return data
-
-
 class _About(BaseModel):
     version: str
 
@@ -611,34 +595,3 @@ class _InOrganization(BaseModel):
 
 def _secret(value: str | SecretStr) -> SecretStr:
     return value if isinstance(value, SecretStr) else SecretStr(value)
-
-
-def parse_answer(model: type[Model], answer: object, what: str) -> Model:
-    """Take what the server has answered for a model.
-
-    Args:
-        model: The model.
-        answer: The JSON of the answer.
-        what: What was asked for.
-
-    Raises:
-        InvalidResponseError: It is not what CVAT sends.
-    """
-    try:
-        return model.model_validate(answer)
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc'])) or 'it'}: {problem['msg']}"
-            for problem in error.errors()[:3]
-        )
-        raise not_from_cvat(what, problems) from None
-
-
-def not_from_cvat(what: str, why: str) -> InvalidResponseError:
-    """The error about an answer that CVAT would not give.
-
-    Args:
-        what: What was asked for.
-        why: What is wrong about it, and where.
-    """
-    return InvalidResponseError(f"the server's answer for {what} is not what CVAT sends: {why}")

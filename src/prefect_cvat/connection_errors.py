@@ -15,13 +15,14 @@ from urllib3.exceptions import (
 )
 
 from prefect_cvat.argument_names import argument
+from prefect_cvat.bounded_text import one_line
 from prefect_cvat.exceptions import RequestTimeoutError, TlsError, TransportError
 from prefect_cvat.paced_connections import SlowAnswerError
 
 __all__ = ["reason_of", "transport_error"]
 
-MAX_LENGTH = 300
-"""Characters of a reason that are shown: some libraries put all that a server has sent into it."""
+MOST_OF_A_REASON = 300
+"""How many characters of a reason are shown: some libraries put all that a server has sent into it."""
 
 _UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ENETDOWN)
 
@@ -54,7 +55,7 @@ def reason_of(error: requests.RequestException) -> str:
             case OSError(errno=number) if number in _UNREACHABLE:
                 return f"it cannot be reached from this network ({cause.strerror})"
             case http.client.BadStatusLine():
-                return f"it does not speak HTTP, but answers {_in_a_line(str(cause))}"
+                return f"it does not speak HTTP, but answers {one_line(cause, MOST_OF_A_REASON)}"
             case ConnectTimeoutError():
                 return "timed out: it does not take a connection"
             case ReadTimeoutError():
@@ -94,10 +95,4 @@ def _innermost(error: BaseException) -> str:
         if not isinstance(reason, BaseException):
             break
         inner = reason
-    return _in_a_line(str(inner) or type(inner).__name__)
-
-
-def _in_a_line(text: str) -> str:
-    """What may be in part of a server: no longer than a line may be, with nothing that moves a cursor."""
-    shown = text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]} ..."
-    return "".join(each if each.isprintable() else ascii(each)[1:-1] for each in shown)
+    return one_line(str(inner) or type(inner).__name__, MOST_OF_A_REASON)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-__all__ = ["counted", "listed"]
+__all__ = ["counted", "listed", "tally"]
 
 
 def counted(number: int, noun: str, plural: str | None = None) -> str:
@@ -29,3 +29,19 @@ def listed(names: Sequence[str], most: int = 8) -> str:
     """
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(map(repr, names[:most])) + more
+
+
+def tally(counts: Mapping[str, int], most: int | None = None) -> str:
+    """Say how many there are of each label or reason, the most frequent first: `3 car, 1 person`; or `none`.
+
+    Args:
+        counts: How many, by label or reason.
+        most: How many labels are named; the others are counted together. None names all.
+    """
+    if not counts:
+        return "none"
+    most_first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    named = [f"{count} {name}" for name, count in most_first[:most]]
+    if rest := most_first[len(named) :]:
+        named.append(f"{sum(count for _, count in rest)} of {counted(len(rest), 'other label')}")
+    return ", ".join(named)

@@ -14,8 +14,8 @@ from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import BadFunctionError, PrefectCvatError
 from prefect_cvat.function_calls import as_list, call_function, place_of, read_attribute, read_labels
 from prefect_cvat.function_output import FrameDetections, OutputChecker
+from prefect_cvat.image_files import decode_pixels
 from prefect_cvat.media import Frame
-from prefect_cvat.zip_chunk import decode
 
 __all__ = ["DetectionContext", "Detector"]
 
@@ -150,7 +150,7 @@ class Detector:
             waiting = []
             pixels = 0
             for frame, image in frames:
-                waiting.append((frame, image, decoder.submit(decode, image, frame)))
+                waiting.append((frame, image, decoder.submit(decode_pixels, image, frame)))
                 pixels += frame.width * frame.height
                 while len(waiting) > ahead or (len(waiting) > 1 and pixels > PIXELS_PER_CALL):
                     first = waiting.pop(0)
@@ -191,7 +191,7 @@ class Detector:
 
         def check_images() -> None:
             for frame, image in group:  # is it the function, or is it the image?
-                decode(image, frame)
+                decode_pixels(image, frame)
 
         def call() -> list[list[Any]]:
             if not hasattr(self.function, "detect_batch"):

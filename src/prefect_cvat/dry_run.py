@@ -1,241 +1,26 @@
-"""What runs would do, found out without writing anything: as lines for a terminal, or as JSON."""
+"""Finding out what a run would do, without writing anything."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Mapping
 from contextlib import closing
-from pathlib import Path
 from time import perf_counter
 from typing import Any
-
-from pydantic import BaseModel, ConfigDict
 
 from prefect_cvat.annotate_run import AnnotateRun
 from prefect_cvat.batches import BatchSize
 from prefect_cvat.chunks import fetch_chunk
 from prefect_cvat.clipping import Clipping
-from prefect_cvat.counted import counted
+from prefect_cvat.dry_run_report import AnnotateDryRun, FollowDryRun, RefineDryRun, Trial
 from prefect_cvat.follow_run import FollowRun
 from prefect_cvat.media import Box, open_frames
 from prefect_cvat.number_ranges import NumberRanges
 from prefect_cvat.plan import Batch, Plan
 from prefect_cvat.refine_run import RefineRun
 from prefect_cvat.run import BatchDetections, Run
+from prefect_cvat.spool import spool_folder
 from prefect_cvat.track_run import TrackRun
 
-__all__ = ["AnnotateDryRun", "DryRun", "FollowDryRun", "RefineDryRun", "Trial", "dry_run"]
-
-MOST_LINES = 10
-"""How many labels are listed, and how many failed frames."""
-
-UPLOADED = "nothing was uploaded"
-
-
-class DryRun(BaseModel):
-    """What a run would do.
-
-    Attributes:
-        task_id: The task.
-        task_name: Its name.
-        url: Its address in CVAT.
-        function: The name of the function.
-        size: How many frames the task has.
-        frames: How many of them would be looked at.
-        chunks: How many chunks these are in.
-        chunk_size: How many frames a chunk has at the most.
-        jobs: The numbers of the jobs that would be written to.
-        left_out: How many frames would be left out, by reason.
-        nothing_to_do: Why the run would do nothing; empty where it would do something.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    task_id: int
-    task_name: str
-    url: str
-    function: str
-    size: int
-    frames: int
-    chunks: int
-    chunk_size: int
-    jobs: list[int]
-    left_out: dict[str, int]
-    nothing_to_do: str
-
-
-class Trial(BaseModel):
-    """What a run would write of one chunk.
-
-    Attributes:
-        frames: How many frames were looked at.
-        labels: How many annotations of each label of the task would be written.
-        unmatched: How many would be dropped because the task has no such label, by the function's label.
-        below_threshold: How many have a score below their threshold.
-        outside: How many have nothing inside their image.
-        empty: How many have no area, no pixel or no visible keypoint.
-        overlapping_existing: How many are annotated already.
-        failed_frames: What went wrong on frames that would be skipped, by frame.
-        are_put_to_tracks: Whether they would be written as parts of tracks.
-        fetch_seconds: How long the chunk took to download.
-        detect_seconds: How long the function took.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    frames: int
-    labels: dict[str, int]
-    unmatched: dict[str, int]
-    below_threshold: int
-    outside: int
-    empty: int
-    overlapping_existing: int
-    failed_frames: dict[int, str]
-    are_put_to_tracks: bool
-    fetch_seconds: float
-    detect_seconds: float
-
-    def lines(self) -> list[str]:
-        """The trial as lines for a terminal."""
-        by_label = f" ({_counts(self.labels)})" if self.labels else ""
-        as_what = " in tracks" * self.are_put_to_tracks
-        lines = [
-            f"tried on {counted(self.frames, 'frame')}: {counted(sum(self.labels.values()), 'annotation')}"
-            f" would be written{as_what}{by_label}, {self.fetch_seconds:.2f} s to fetch,"
-            f" {self.detect_seconds:.2f} s to detect"
-        ]
-        if self.unmatched:
-            lines.append(f"of what was found, dropped, no such label in the task: {_counts(self.unmatched)}")
-        others = {
-            "below their threshold": self.below_threshold,
-            "outside the image": self.outside,
-            "empty": self.empty,
-            "annotated already": self.overlapping_existing,
-        }
-        if any(others.values()):
-            lines.append(f"of what was found, left out: {_counts(others)}")
-        failed = list(self.failed_frames.items())
-        lines += [f"frame {frame} failed: {why}" for frame, why in failed[:MOST_LINES]]
-        if len(failed) > MOST_LINES:
-            lines.append(f"{len(failed) - MOST_LINES} more frames failed")
-        return lines
-
-
-class AnnotateDryRun(DryRun):
-    """What a run of a detection function would do.
-
-    Attributes:
-        labels: Which label of the task each of the function's becomes; None for those that are dropped.
-        skip_existing_iou: From which overlap on with existing annotations something is left out.
-        skip_existing_source: Whose annotations count for that.
-        left_out_ranges: Which frames are left out, by reason, as text.
-        trial: What it would write of the first chunk; None where there is nothing to do.
-        seconds: About how long the run would take.
-        batches: In about how many batches.
-    """
-
-    labels: dict[str, str | None]
-    skip_existing_iou: float | None
-    skip_existing_source: str
-    left_out_ranges: dict[str, str]
-    trial: Trial | None = None
-    seconds: float = 0.0
-    batches: int = 0
-
-    def lines(self) -> list[str]:
-        """The dry run as lines for a terminal."""
-        jobs = ", ".join(map(str, self.jobs)) or "none"
-        lines = [
-            f"task {self.task_id} ({self.task_name!r}): {counted(self.size, 'frame')},"
-            f" {self.frames} to annotate",
-            f"{counted(self.chunks, 'chunk')} of up to {counted(self.chunk_size, 'frame')} to fetch",
-            f"{counted(len(self.jobs), 'job')} to write: {jobs}",
-        ]
-        lines += [
-            f"left out, {why}: {counted(count, 'frame')} ({self.left_out_ranges[why]})"
-            for why, count in self.left_out.items()
-        ]
-        lines += self._label_lines()
-        if self.skip_existing_iou is not None:
-            lines.append(
-                f"left out: existing tags, and shapes from IoU {self.skip_existing_iou:g} with existing ones"
-                f" ({self.skip_existing_source})"
-            )
-        if self.trial is None:
-            return [*lines, f"nothing to do: {self.nothing_to_do}; {UPLOADED}"]
-        batches = counted(self.batches, "batch", "batches")
-        estimate = f"estimated time: {_duration(self.seconds)}, in about {batches}; {UPLOADED}"
-        return [*lines, *self.trial.lines(), estimate]
-
-    def _label_lines(self) -> list[str]:
-        matched = [(own, name) for own, name in self.labels.items() if name is not None]
-        dropped = [own for own, name in self.labels.items() if name is None]
-        lines = [f"label {own!r} -> {name!r}" for own, name in matched[:MOST_LINES]]
-        if len(matched) > MOST_LINES:
-            lines.append(f"and {counted(len(matched) - MOST_LINES, 'more label')} of the task")
-        if dropped:
-            more = f" and {len(dropped) - MOST_LINES} more" if len(dropped) > MOST_LINES else ""
-            listed = ", ".join(map(repr, dropped[:MOST_LINES]))
-            lines.append(f"{counted(len(dropped), 'label is', 'labels are')} dropped: {listed}{more}")
-        return lines
-
-
-class RefineDryRun(DryRun):
-    """What a run of an interaction function would do.
-
-    Attributes:
-        shapes: How many shapes would be refined, by label.
-        to: What each becomes.
-        keep_originals: Whether they stay as well.
-    """
-
-    shapes: dict[str, int]
-    to: str
-    keep_originals: bool
-
-    def lines(self) -> list[str]:
-        """The dry run as lines for a terminal."""
-        if self.nothing_to_do:
-            return [f"nothing to do: {self.nothing_to_do}", UPLOADED]
-        lines = [
-            f"task {self.task_id} ({self.task_name!r}): {counted(sum(self.shapes.values()), 'shape')}"
-            f" ({_counts(self.shapes)}) on {counted(self.frames, 'frame')} to refine",
-            f"each becomes a {self.to}{'; the originals stay' if self.keep_originals else ''}",
-            f"{counted(self.chunks, 'chunk')} of up to {counted(self.chunk_size, 'frame')} to fetch",
-            f"{counted(len(self.jobs), 'job')} to write: {', '.join(map(str, self.jobs))}",
-        ]
-        lines += [f"left out, {why}: {counted(count, 'frame')}" for why, count in self.left_out.items()]
-        return [*lines, UPLOADED]
-
-
-class FollowDryRun(DryRun):
-    """What a run of a tracking function would do.
-
-    Attributes:
-        shapes: How many shapes would be followed, by label.
-        shapes_left_out: How many that were asked for would not be, by reason.
-        first_frame: The first frame that they may be followed over; None where there is nothing to do.
-        last_frame: The last one.
-    """
-
-    shapes: dict[str, int]
-    shapes_left_out: dict[str, int]
-    first_frame: int | None
-    last_frame: int | None
-
-    def lines(self) -> list[str]:
-        """The dry run as lines for a terminal."""
-        if self.nothing_to_do:
-            return [f"nothing to do: {self.nothing_to_do}", UPLOADED]
-        shapes = counted(sum(self.shapes.values()), "shape")
-        lines = [f"task {self.task_id} ({self.task_name!r}): {shapes} to follow"]
-        lines += [f"left out, {why}: {counted(n, 'shape')}" for why, n in self.shapes_left_out.items()]
-        if self.first_frame is not None:
-            lines.append(
-                f"over frames {self.first_frame}-{self.last_frame} at the most,"
-                f" {counted(self.chunks, 'chunk')} to fetch"
-            )
-        return [*lines, UPLOADED]
+__all__ = ["dry_run"]
 
 
 def dry_run(run: Run) -> AnnotateDryRun | RefineDryRun | FollowDryRun:
@@ -297,9 +82,9 @@ def _try(run: AnnotateRun, plan: Plan, found: AnnotateDryRun) -> None:
     """Fetch one chunk, run the function on it, and estimate from that how long a run would take."""
     number, frames = next(plan.chunks())
     batch = Batch(0, [number], frames)
-    with tempfile.TemporaryDirectory(prefix="prefect-cvat-") as folder:
+    with spool_folder() as folder:
         started = perf_counter()
-        box = Box([fetch_chunk(run.client, plan, number, Path(folder), run.options.quality)])
+        box = Box([fetch_chunk(run.client, plan, number, folder, run.options.quality)])
         fetched = perf_counter()
         with closing(open_frames(box, frames)) as opened:
             detections = list(run.detector.detect(opened))
@@ -323,16 +108,3 @@ def _try(run: AnnotateRun, plan: Plan, found: AnnotateDryRun) -> None:
     size = BatchSize(run.options.batch_size)
     size.learn(detected - fetched, len(frames))
     found.batches = -(-len(plan.frames) // max(size.most(len(plan.frames)), plan.chunk_size))
-
-
-def _counts(counts: Mapping[str, int]) -> str:
-    most_first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    more = f", and {len(counts) - MOST_LINES} more" if len(counts) > MOST_LINES else ""
-    return ", ".join(f"{count} {name}" for name, count in most_first[:MOST_LINES] if count) + more
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

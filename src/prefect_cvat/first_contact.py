@@ -28,7 +28,7 @@ CONTACT_PATH = "/api/server/about"
 """Open to everybody; an answer of any status will do, also of servers that are no longer open to all."""
 
 CONTACT_SECONDS = 10.0
-"""How long a server is waited for that has never answered."""
+"""How long to wait for a server that has never answered, in seconds."""
 
 _answered: set[str] = set()
 """The addresses that have answered this process: each run and each shard of it makes a client of its own."""
@@ -75,7 +75,7 @@ def make_contact(
         except requests.RequestException as error:
             reason = reason_of(error)
         else:
-            # a log-in page may be put in the way of who comes without a token only: that is an answer as well
+            # a redirect to a log-in page of a proxy counts as an answer: with a token it may not come
             if moved_to(answer, url, CONTACT_PATH) is not None:
                 raise redirect_error(answer, "GET", url, CONTACT_PATH)
             _answered.add(url)
@@ -92,15 +92,18 @@ def make_contact(
 
 
 def _ask(session: requests.Session, url: str, seconds: float, **options: Any) -> requests.Response:
-    """The head of an answer, or why there is none; after so many seconds, whatever takes them.
+    """Send the request, and give up after so many seconds, whatever takes them.
 
-    Looking up a name knows no time-out, a name may have many addresses, and a head may come byte by byte.
+    Looking up a name has no time-out, a name may have many addresses, and a head may come byte by byte.
+
+    Raises:
+        requests.RequestException: No answer came.
     """
     outcome: Future[requests.Response] = Future()
 
     def ask() -> None:
         try:
-            # its body is not read: nobody needs it, and it may be without end
+            # the body is not read: it is not needed, and may be endless
             with session.get(
                 url + CONTACT_PATH, headers={"X-Organization": None}, stream=True, **options
             ) as response:
@@ -110,6 +113,7 @@ def _ask(session: requests.Session, url: str, seconds: float, **options: Any) ->
 
     threading.Thread(target=ask, name="first contact", daemon=True).start()
     try:
-        return outcome.result(seconds + 0.5)  # the time-outs of the request know better why, and come first
+        # the time-outs of the request come first: they give a better reason
+        return outcome.result(seconds + 0.5)
     except TimeoutError:
         raise requests.Timeout(f"timed out: no answer in {seconds:.0f} s") from None

@@ -1,4 +1,4 @@
-"""Calling what strangers have written: whatever a function raises is one error, with file and line."""
+"""Calling the code of functions: whatever it raises becomes one error, with file and line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 MOST_ON_AN_IMAGE = 100_000
-"""How many results for one image are taken for results, and not for a loop without end."""
+"""The most results for one image; more are taken for an endless loop."""
 
 Result = TypeVar("Result")
 
@@ -43,7 +43,7 @@ def call_function(
 
     Args:
         call: Calls it.
-        method: The method, to tell its place in a file.
+        method: The method, to name its file and line.
         where: What it was called for, such as the frame.
         failed: What to say if it fails.
         check_input: Raises if what the method was given is to blame.
@@ -82,7 +82,7 @@ def is_of_function(error: BaseException) -> bool:
 
 
 def as_list(output: Any, expected: str) -> list[Any]:
-    """What a function has put out for an image, also by and by.
+    """The results that a function returned for an image, also those of a generator.
 
     Raises:
         BadFunctionError: It is no sequence, or has no end.

@@ -21,10 +21,10 @@ from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.function_calls import as_list, call_function, place_of, read_spec
 from prefect_cvat.function_output import check_geometry, within_rounding
+from prefect_cvat.image_files import decode_pixels
 from prefect_cvat.masks import decode_mask, encode_mask, mask_to_polygons, polygon_to_mask
 from prefect_cvat.media import Frame
 from prefect_cvat.models import LabeledShapeRequest, ShapeType, enum_value
-from prefect_cvat.zip_chunk import decode
 
 __all__ = ["InteractionContext", "Prompts", "ShapeRefiner"]
 
@@ -184,7 +184,7 @@ class ShapeRefiner:
                 self.function.detect,
                 what,
                 f"{what}: function failed",
-                lambda: decode(image, frame),  # is it the function, or is it the image?
+                lambda: decode_pixels(image, frame),  # is it the function, or is it the image?
             )
             refined.append((shape, found))
         return refined
@@ -198,7 +198,7 @@ class ShapeRefiner:
             self.function.preprocess_image,
             what,
             f"{what} failed",
-            lambda: decode(image, frame),
+            lambda: decode_pixels(image, frame),
         )
 
     def _find(

@@ -20,7 +20,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from prefect_cvat.client import Client, parse_answer
+from prefect_cvat.client import Client
 from prefect_cvat.exceptions import (
     InvalidResponseError,
     NotFoundError,
@@ -29,6 +29,7 @@ from prefect_cvat.exceptions import (
     TransportError,
 )
 from prefect_cvat.job_requests import LONGEST_PAUSE, seconds_at_work
+from prefect_cvat.parsed_answers import parse_answer
 from prefect_cvat.plan import TaskInfo
 from prefect_cvat.report import RunReport
 from prefect_cvat.retry_policy import RetryPolicy

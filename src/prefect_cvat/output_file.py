@@ -1,4 +1,4 @@
-"""Files that commands write at their end: looked at before a run begins, so that no result is lost."""
+"""Files that commands write at their end, and checks before a run begins that they can be written."""
 
 from __future__ import annotations
 

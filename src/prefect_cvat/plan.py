@@ -37,7 +37,7 @@ class LeftOut(StrEnum):
 _CODES = {why: code for code, why in enumerate(LeftOut, start=1)}
 
 _UNKNOWN = 255
-"""Of frames outside of their jobs, who sees these alone is not told."""
+"""Frames outside of the jobs, where the user may see only these jobs: neither planned nor left out."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,12 +24,8 @@ from prefect_cvat.models import Label
 from prefect_cvat.plan import Selection, make_plan, read_task
 from prefect_cvat.remap import LabelRemapper
 from prefect_cvat.report import RunReport
-from prefect_cvat.zip_chunk import decode
 
 __all__ = ["open_image_files", "open_task_frames", "preview"]
-
-MOST_LABELS = 10
-"""How many labels of a function are listed; the rest is counted."""
 
 OpenedFrame = tuple[Frame, PIL.Image.Image]
 
@@ -106,7 +102,7 @@ def open_task_frames(client: Client, task_id: int, selection: Selection, folder:
         box = Box([fetch_chunk(client, plan, number, folder)])
         with closing(open_frames(box, frames)) as images:
             for frame, image in images:
-                decode(image, frame)
+                decode_pixels(image, frame)
                 opened.append((frame, image))
     return opened
 

@@ -6,15 +6,16 @@ import os
 import struct
 from typing import IO, TYPE_CHECKING
 
+from prefect_cvat.zip_chunk import MAX_ENTRY_BYTES
+
 if TYPE_CHECKING:
     from prefect_cvat.media import ChunkType
 
 __all__ = ["problem_of_chunk"]
 
 _MOST_DIRECTORY_BYTES = 2**16
-"""Of the directory of a zip file, besides what each image may have in there."""
+"""The most bytes of the directory of a zip file, besides those for each image."""
 
-_MOST_ENTRY_BYTES = 2**10
 _MOST_BOXES = 10_000
 
 
@@ -47,7 +48,7 @@ def _problem_of_zip(file: IO[bytes], begin: bytes, size: int, length: int) -> st
     directory_size, directory_start = struct.unpack_from("<LL", tail, at + 12)
     if directory_start + directory_size > size - len(tail) + at:
         return f"it is a zip file of {size} bytes whose directory lies elsewhere"
-    if directory_size > _MOST_DIRECTORY_BYTES + _MOST_ENTRY_BYTES * length:
+    if directory_size > _MOST_DIRECTORY_BYTES + MAX_ENTRY_BYTES * length:
         return f"it is a zip file whose directory has {directory_size} bytes, for {length} images"
     return None
 

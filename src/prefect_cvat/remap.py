@@ -41,7 +41,7 @@ class Annotations:
         clippings: What became of shapes at the edges of their images: how many were cut or put in order, and
             how many are left out because they were outside or empty.
         below_threshold: How many had a score below the threshold of their label, and are left out.
-        overlapping_existing: How many are left out because the same is annotated already already.
+        overlapping_existing: How many are left out because the same is annotated already.
         unmatched: How many are left out because the task has no place for their label, by label.
         errors: What went wrong, by frame, where that was to be skipped.
         summaries: What is remembered of the frames, to say which of them to look at first.

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from prefect_cvat.bounded_text import MOST_CHARACTERS, one_line
 from prefect_cvat.clipping import Clipping
-from prefect_cvat.counted import counted
+from prefect_cvat.counted import counted, tally
 from prefect_cvat.provenance import Provenance
 from prefect_cvat.review import FrameReview
 
@@ -182,7 +182,7 @@ class RunReport(BaseModel):
         if self.not_kept:
             lines.append(f"detections are not kept for later runs: {self.not_kept}")
         lines += [
-            f"annotations: {_counts(self.labels)}",
+            f"annotations: {tally(self.labels)}",
             f"written: {self.added} added, {self.already_there} already there, {self.removed} removed",
         ]
         if self.changed:
@@ -192,13 +192,13 @@ class RunReport(BaseModel):
         if self.tracks:
             length = self.track_frames / sum(self.tracks.values())
             lines.append(
-                f"tracks: {_counts(self.tracks)}; {length:.1f} frames long on average,"
+                f"tracks: {tally(self.tracks)}; {length:.1f} frames long on average,"
                 f" {counted(self.keyframes, 'keyframe')}"
             )
         if self.seeds:
             lines.append(f"followed: {counted(self.seeds, 'shape')}, lost {counted(self.lost, 'time')}")
         if self.seeds_left_out:
-            lines.append(f"not followed: {_counts(self.seeds_left_out)}")
+            lines.append(f"not followed: {tally(self.seeds_left_out)}")
         if self.refined or self.not_refined:
             stay = counted(
                 self.not_refined, "stays, nothing was found for it", "stay, nothing was found for them"
@@ -215,13 +215,13 @@ class RunReport(BaseModel):
             "in no track": self.untracked,
         }
         if any(changes.values()):
-            lines.append(f"shapes: {_counts({name: n for name, n in changes.items() if n})}")
+            lines.append(f"shapes: {tally({name: n for name, n in changes.items() if n})}")
         if self.overlapping_existing:
             lines.append(f"left out, annotated {self._by_whom}already: {self.overlapping_existing}")
         if self.unmatched:
-            lines.append(f"dropped, no such label in the task: {_counts(self.unmatched, MOST_DROPPED)}")
+            lines.append(f"dropped, no such label in the task: {tally(self.unmatched, MOST_DROPPED)}")
         if self.left_out:
-            lines.append(f"frames left out: {_counts(self.left_out)}")
+            lines.append(f"frames left out: {tally(self.left_out)}")
         lines += [f"frame {frame} failed: {error}" for frame, error in sorted(self.failed_frames.items())]
         lines += [
             f"look first at frame {item.frame}, {item.expected_work:.2f} corrections expected"
@@ -239,13 +239,3 @@ class RunReport(BaseModel):
 def score_bin(score: float) -> int:
     """The range that a score is counted in: 0 for 0 to 0.05, and so on; the last one holds 1 as well."""
     return min(int(score * SCORE_BINS), SCORE_BINS - 1)
-
-
-def _counts(counts: Mapping[str, int], most: int | None = None) -> str:
-    if not counts:
-        return "none"
-    most_first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    listed = [f"{count} {name}" for name, count in most_first[:most]]
-    if rest := most_first[len(listed) :]:
-        listed.append(f"{sum(count for _, count in rest)} of {counted(len(rest), 'other label')}")
-    return ", ".join(listed)

@@ -164,8 +164,8 @@ def _old_records(before: float) -> Iterator[Path]:
             try:
                 if _is_running(read_run(folder.name)):
                     continue
-            except (RunNotFoundError, StorageError, ValueError):  # it says nothing, and holds nothing
-                pass
+            except (RunNotFoundError, StorageError, ValueError):
+                pass  # it cannot be read, so no run of this version writes to it
             yield folder
 
 

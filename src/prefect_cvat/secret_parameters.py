@@ -58,7 +58,7 @@ def _read(parameter: str, reference: SecretReference) -> SecretText:
             " under Blocks"
         ) from None
     assert isinstance(block, Secret)  # only coroutines get a coroutine
-    value = block.value.get_secret_value()  # `get` makes a number of digits
+    value = block.value.get_secret_value()  # `get` would make a number of digits alone
     if not isinstance(value, str):
         raise FunctionLoadError(
             f"parameter {parameter!r} is {reference}, and the block secret/{reference.name} holds"

@@ -1,6 +1,6 @@
 """Folders for what is on its way, and removing those that killed processes have left.
 
-A folder is locked as long as its process lives. One whose lock is free has been left: by a process that was
+A folder is locked as long as its process lives. One whose lock is free was left behind by a process that was
 killed, or by a machine that went down.
 """
 

@@ -23,7 +23,7 @@ def end_in_order_on_sigterm() -> None:
 
 
 def _end(_number: int, _frame: FrameType | None) -> NoReturn:
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # who insists gets their way
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second SIGTERM ends the process at once
     # not by print: the signal may have come in the midst of another one
     os.write(2, b"error: told to end (SIGTERM); run it again to complete it\n")
     raise SystemExit(TERMINATED)

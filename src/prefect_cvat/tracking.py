@@ -19,9 +19,9 @@ from prefect_cvat.clipping import Clipping, clip_shape
 from prefect_cvat.exceptions import BadFunctionError, UnsupportedTaskError
 from prefect_cvat.function_calls import call_function, place_of, read_spec
 from prefect_cvat.function_output import check_geometry
+from prefect_cvat.image_files import decode_pixels
 from prefect_cvat.media import Frame
 from prefect_cvat.models import LabeledShapeRequest, ShapeType, enum_value
-from prefect_cvat.zip_chunk import decode
 
 __all__ = ["Seed", "ShapeContext", "ShapeTracker", "TrackingContext"]
 
@@ -195,7 +195,7 @@ class ShapeTracker:
             self.function.preprocess_image,
             what,
             f"{what} failed",
-            lambda: decode(image, frame),  # is it the function, or is it the image?
+            lambda: decode_pixels(image, frame),  # is it the function, or is it the image?
         )
 
     def _take_up(self, frame: Frame, image: PIL.Image.Image, preprocessed: Any, seed: Seed) -> None:
@@ -207,7 +207,7 @@ class ShapeTracker:
             self.function.init_tracking_state,
             what,
             f"{what} failed",
-            lambda: decode(image, frame),
+            lambda: decode_pixels(image, frame),
         )
         self._followed[seed.key] = _Followed(seed, context, state)
 
@@ -220,7 +220,7 @@ class ShapeTracker:
             self.function.track,
             what,
             f"{what} failed",
-            lambda: decode(image, frame),
+            lambda: decode_pixels(image, frame),
         )
         if output is None:
             return None

@@ -40,11 +40,14 @@ from prefect_cvat.redirects import DirectSession, redirect_error
 from prefect_cvat.retry_policy import RetryPolicy, retry_after
 from prefect_cvat.server_url import normalize_url
 
-__all__ = ["RetryPolicy", "Transport"]
+__all__ = ["ProblemOf", "Transport"]
 
 logger = logging.getLogger(__name__)
 
 _LOGIN = "/api/auth/login"
+
+ProblemOf = Callable[[IO[bytes]], str | None]
+"""Says why what is in a file cannot be what was asked for; None if it can."""
 
 
 class _TokenAuth(AuthBase):
@@ -114,7 +117,7 @@ class Transport:
             {
                 "User-Agent": f"prefect-cvat/{version('prefect-cvat')}",
                 "Accept": "application/vnd.cvat+json",
-                "Accept-Encoding": "gzip, deflate",  # and none of those that are unpacked without bounds
+                "Accept-Encoding": "gzip, deflate",  # no encoding that would be unpacked without bounds
             }
         )
         if organization is not None:
@@ -229,7 +232,7 @@ class Transport:
         most_bytes: int,
         params: Mapping[str, str | int] | None = None,
         headers: Mapping[str, str] | None = None,
-        problem_of: Callable[[IO[bytes]], str | None] | None = None,
+        problem_of: ProblemOf | None = None,
     ) -> None:
         """Write data to a file, complete, and go to its beginning. Raises as `json` does.
 
@@ -287,7 +290,7 @@ class Transport:
         anonymous: bool = False,
         into: IO[bytes] | None = None,
         most_bytes: int = MOST_JSON_BYTES,
-        problem_of: Callable[[IO[bytes]], str | None] | None = None,
+        problem_of: ProblemOf | None = None,
     ) -> tuple[requests.Response, bytes]:
         changes_nothing = method in ("GET", "HEAD", "OPTIONS") or path == _LOGIN
         started = time.monotonic()

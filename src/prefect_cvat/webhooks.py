@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
-from prefect_cvat.client import Client, parse_answer
+from prefect_cvat.client import Client
+from prefect_cvat.parsed_answers import parse_answer
 
 __all__ = [
     "EVENTS",

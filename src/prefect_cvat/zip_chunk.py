@@ -16,12 +16,12 @@ import PIL.Image
 
 from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import MediaError
-from prefect_cvat.image_files import decode_pixels, open_image
+from prefect_cvat.image_files import open_image
 
 if TYPE_CHECKING:
     from prefect_cvat.media import ChunkFile, Frame
 
-__all__ = ["ZipChunk", "decode", "read_image"]
+__all__ = ["MAX_ENTRY_BYTES", "MAX_FRAME_BYTES", "ZipChunk", "read_image"]
 
 MAX_FRAME_BYTES = 256 * 2**20
 """The most bytes that one stored image may have."""
@@ -125,12 +125,3 @@ def read_image(data: bytes, frame: Frame) -> PIL.Image.Image:
             f"{frame} is {width}x{height} pixels, but the task says {frame.width}x{frame.height}"
         )
     return image
-
-
-def decode(image: PIL.Image.Image, frame: Frame) -> None:
-    """Decode the pixels of an image that was opened lazily.
-
-    Raises:
-        MediaError: The image is broken.
-    """
-    decode_pixels(image, frame)

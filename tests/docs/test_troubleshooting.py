@@ -31,7 +31,7 @@ from prefect_cvat.evaluation import evaluate_task
 from prefect_cvat.exceptions import PrefectCvatError
 from prefect_cvat.masks import encode_mask
 from prefect_cvat.received_chunks import problem_of_chunk
-from prefect_cvat.transport import RetryPolicy
+from prefect_cvat.retry_policy import RetryPolicy
 from scripted_server import HTML, Answer, scripted_server
 
 PAGE = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text(encoding="utf-8")

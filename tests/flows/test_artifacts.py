@@ -34,9 +34,9 @@ from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.options import Options
 from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.report import RunReport
+from prefect_cvat.retry_policy import RetryPolicy
 from prefect_cvat.tasks import artifacts
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
-from prefect_cvat.transport import RetryPolicy
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),

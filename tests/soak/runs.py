@@ -16,7 +16,7 @@ from prefect_cvat import Client, TrackOptions, annotate_task, pipeline, track_ta
 from prefect_cvat.auto_annotation.refine import refine_task
 from prefect_cvat.exceptions import PrefectCvatError, is_transient
 from prefect_cvat.follow_run import FollowOptions
-from prefect_cvat.transport import RetryPolicy
+from prefect_cvat.retry_policy import RetryPolicy
 from soak.functions import function
 from soak.mutations import MUTATIONS
 from soak.schedule import LATE_COMMIT_SECONDS, READ_TIMEOUT, STALE_READ_SECONDS, Kill

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from prefect_cvat.client import Client
-from prefect_cvat.counted import counted
+from prefect_cvat.counted import counted, listed
 from prefect_cvat.exceptions import InvalidResponseError, NothingToEvaluateError, PermissionDeniedError
 from prefect_cvat.keyframes import interpolate
 from prefect_cvat.media import Frame
@@ -112,15 +112,14 @@ def read_annotations(client: Client, info: TaskInfo) -> list[AnnotatedPart]:
         InvalidResponseError: One has a label that the task does not have.
     """
     parts: list[AnnotatedPart] = []
-    if not info.through_jobs:
+    if info.through_jobs:
+        reached = -1
+        for job in sorted(info.jobs, key=lambda job: job.start_frame):
+            own = range(max(job.start_frame, reached + 1), job.stop_frame + 1)
+            parts.append((client.job_annotations(job.id), own))
+            reached = max(reached, job.stop_frame)
+    else:
         parts.append((client.task_annotations(info.task.id), range(info.meta.size)))
-        _check_labels(parts, info)
-        return parts
-    reached = -1
-    for job in sorted(info.jobs, key=lambda job: job.start_frame):
-        own = range(max(job.start_frame, reached + 1), job.stop_frame + 1)
-        parts.append((client.job_annotations(job.id), own))
-        reached = max(reached, job.stop_frame)
     _check_labels(parts, info)
     return parts
 
@@ -275,7 +274,8 @@ def _relabeled(
     if everything and unknown.total() == len(everything):
         raise NothingToEvaluateError(
             f"the labels do not match: what humans annotated in task {truth_task_id} is of"
-            f" {_listed(unknown)}, and task {info.task.id} has {_listed(label.name for label in info.labels)}"
+            f" {listed(list(unknown))}, and task {info.task.id} has"
+            f" {listed([label.name for label in info.labels])}"
         )
 
     def own(item: Mapping[str, Any]) -> dict[str, Any]:
@@ -304,8 +304,3 @@ def _by_name(owners: Iterable[Any], ignore_case: bool) -> dict[str, Any]:
 
 def _key(name: str, ignore_case: bool) -> str:
     return name.casefold() if ignore_case else name
-
-
-def _listed(names: Iterable[str], most: int = 8) -> str:
-    every = [repr(name) for name in names]
-    return ", ".join(every[:most]) + (f" and {len(every) - most} more" if len(every) > most else "")

@@ -17,10 +17,10 @@ from prefect_cvat.counted import counted
 from prefect_cvat.evaluation.dataset import IouType
 from prefect_cvat.evaluation.task import TaskEvaluation
 from prefect_cvat.frame_svg import AnnotatedFrame, render_figure, render_frame
+from prefect_cvat.image_files import decode_pixels
 from prefect_cvat.media import Box, Frame, open_frames
 from prefect_cvat.plan import Plan
 from prefect_cvat.spool import spool_folder
-from prefect_cvat.zip_chunk import decode
 
 __all__ = ["OUTCOMES", "DrawnFrame", "FrameOutcomes", "find_worst_frames", "open_frames_of"]
 
@@ -149,7 +149,7 @@ def open_frames_of(
             box = Box([fetch_chunk(client, plan, number, folder, quality)])
             with closing(open_frames(box, of_chunk)) as opened:
                 for frame, image in opened:
-                    decode(image, frame)
+                    decode_pixels(image, frame)
                     job = next(
                         (job for job in info.jobs if job.start_frame <= frame.number <= job.stop_frame), None
                     )
