@@ -237,8 +237,8 @@ def test_the_report_of_an_export_may_lie_in_its_folder(server, make_task, functi
 # --- Ctrl-C ---
 
 
-def interrupted(arguments, when):
-    """Start a run, press Ctrl-C once something is so, and return the process when it has ended."""
+def interrupted(arguments, when, by=signal.SIGINT):
+    """Start a run, press Ctrl-C (or send SIGTERM) once something is so, and say how it has ended."""
     process = subprocess.Popen(
         command(*arguments),
         stdout=subprocess.PIPE,
@@ -252,7 +252,7 @@ def interrupted(arguments, when):
             assert process.poll() is None, process.stderr.read()
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(by)
         out, err = process.communicate(timeout=60)
     finally:
         if process.poll() is None:
@@ -307,6 +307,53 @@ def test_ctrl_c_in_commands_that_only_read(server, make_task, client, function, 
     assert "interrupted; run it again" in err
     assert "Traceback" not in err
     assert not (tmp_path / "dataset").exists()
+
+
+# --- SIGTERM ---
+
+
+def test_sigterm_says_what_is_there_and_how_to_undo_it(server, make_task, client, function):
+    task_id = make_task(60)
+    code, _, err = interrupted(
+        [*server, "annotate", task_id, *function(SLOW), ALLOW, "--batch-size", 2],
+        lambda: len(shapes(client, task_id)) >= 4,
+        by=signal.SIGTERM,
+    )
+    assert code == 143, err
+    there = len(shapes(client, task_id))
+    assert "told to end (SIGTERM)" in err
+    assert f"{there} annotations that it has added are in task {task_id}" in err
+    undo = re.search(r"to undo it: prefect-cvat --server-host \S+ undo (\S+)", err)
+    assert run(*server, "undo", undo[1]).returncode == 0
+    assert shapes(client, task_id) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["annotate", "--dry-run"], ["annotate", "--dry-run", "--on-frame-error", "skip"], ["preview"]],
+    ids=" ".join,
+)
+def test_sigterm_within_a_function_ends_the_command_and_is_no_error_of_the_function(
+    server, make_task, function, tmp_path, words
+):
+    started = tmp_path / "started"
+    waits = SLOW.replace("time.sleep(0.3)", f"open({str(started)!r}, 'w').close(); time.sleep(2)")
+    name, *more = words
+    where = ["--task", make_task(4), "-o", tmp_path / "page"] if name == "preview" else [make_task(4), ALLOW]
+    arguments = [*server, name, *where, *function(waits), *more]
+    code, out, err = interrupted(arguments, started.exists, by=signal.SIGTERM)
+    assert (code, out) == (143, ""), err
+    assert err.splitlines() == ["error: told to end (SIGTERM); run it again to complete it"]
+
+
+@pytest.mark.parametrize("where", ["def create():", "if True:"], ids=["made", "imported"])
+def test_sigterm_while_a_function_is_loaded_ends_the_command(server, function, tmp_path, where):
+    started = tmp_path / "started"
+    waits = f"import time\n{where}\n    open({str(started)!r}, 'w').close(); time.sleep(30)\n"
+    arguments = [*server, "annotate", 1, *function(waits)]
+    code, _, err = interrupted(arguments, started.exists, by=signal.SIGTERM)
+    assert code == 143, err
+    assert err.splitlines() == ["error: told to end (SIGTERM); run it again to complete it"]
 
 
 # --- dry runs ---

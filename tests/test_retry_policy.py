@@ -5,7 +5,7 @@ import time
 import pytest
 
 from prefect_cvat import Client
-from prefect_cvat.exceptions import TooManyRequestsError
+from prefect_cvat.exceptions import ServerError, TooManyRequestsError
 from prefect_cvat.retry_policy import RetryPolicy
 from scripted_server import Answer, scripted_server
 
@@ -45,3 +45,29 @@ def test_the_longer_of_what_the_server_asks_for_and_what_the_policy_says_is_wait
     attempt, asked, least, most
 ):
     assert least <= RetryPolicy().delay(attempt, asked) <= most
+
+
+FAILS = Answer(500, b"<title>Server Error (500)</title>", {"Content-Type": "text/html"})
+
+
+@pytest.mark.parametrize("answers", [[FAILS], [Answer(502, b""), FAILS]], ids=["at once", "after a restart"])
+def test_a_read_that_is_answered_500_again_and_again_is_given_up_before_one_that_no_cvat_answers(answers):
+    policy = RetryPolicy(give_up_after=60, give_up_after_500=0.3, first_delay=0.02)
+    started = time.monotonic()
+    with scripted_server(*answers) as server:
+        with pytest.raises(ServerError, match=r"Server Error \(500\), CVAT's own page"):
+            Client(server.url, access_token="x", retry=policy).job_annotations(1)
+        assert 3 <= len(server.requests) <= 8
+    assert time.monotonic() - started < 5
+
+
+def test_a_500_in_between_does_not_shorten_the_wait_for_a_server_that_is_away():
+    policy = RetryPolicy(give_up_after=60, give_up_after_500=0.1, first_delay=0.06, longest_delay=0.06)
+    away, there = Answer(502, b""), Answer(body=b'{"version": "2.73.0"}')
+    with scripted_server(FAILS, away, FAILS, away, FAILS, away, FAILS, there) as server:
+        assert Client(server.url, access_token="x", retry=policy).server_version() == "2.73.0"
+
+
+def test_a_lasting_500_is_waited_for_some_30_seconds_and_all_else_five_minutes():
+    assert RetryPolicy().give_up_after_500 == 30
+    assert RetryPolicy().give_up_after == 300

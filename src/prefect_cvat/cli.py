@@ -46,7 +46,7 @@ from prefect_cvat.output_file import write_text
 from prefect_cvat.plan import Selection
 from prefect_cvat.report import RunReport
 from prefect_cvat.spool import spool_folder
-from prefect_cvat.termination import end_in_order_on_sigterm
+from prefect_cvat.termination import Terminated, end_in_order_on_sigterm
 
 __all__ = ["main"]
 
@@ -64,6 +64,9 @@ class _Commands(TyperGroup):
         except KeyboardInterrupt as interruption:
             _say("interrupted; run it again to complete it", interruption)
             raise typer.Exit(130) from None
+        except Terminated as termination:  # it has said so itself
+            _say_notes(termination)
+            raise
 
 
 app = typer.Typer(
@@ -318,5 +321,9 @@ def _fail(error: Exception, code: int) -> None:
 def _say(message: str, error: BaseException) -> None:
     """Say how a command ended, and what is noted about that."""
     stderr.print(message, markup=False, emoji=False, style="red")
+    _say_notes(error)
+
+
+def _say_notes(error: BaseException) -> None:
     for note in getattr(error, "__notes__", ()):
         stderr.print(bounded(note), markup=False, emoji=False)

@@ -27,6 +27,7 @@ from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.progress import LoggedProgress, Progress, TqdmProgress
 from prefect_cvat.report import RunReport
 from prefect_cvat.run import Run
+from prefect_cvat.termination import Terminated
 
 __all__ = [
     "carry_out",
@@ -136,10 +137,10 @@ def _escape(error: UnicodeError) -> tuple[str, int]:
 
 
 def _note_what_is_there(run: Run, error: BaseException) -> None:
-    """Add to an error what its run has left on the server; to an interruption also that it is nothing."""
+    """Add to an error what its run has left on the server; to Ctrl-C and SIGTERM also that it is nothing."""
     report = run.complete(0.0)
     undo = undo_command(report)
-    if undo is not None or isinstance(error, KeyboardInterrupt):
+    if undo is not None or isinstance(error, KeyboardInterrupt | Terminated):
         error.add_note(what_is_left(report))
     if undo is not None:
         error.add_note(undo)

@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from prefect_cvat.bounded_text import one_line, shortened, told
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.reached_code import is_installed
+from prefect_cvat.termination import Terminated
 
 __all__ = [
     "as_list",
@@ -71,6 +72,8 @@ def call_function(
 
 def is_of_function(error: BaseException) -> bool:
     """Whether an error says something about the function that was called, and not that the run is to end."""
+    if isinstance(error, Terminated):
+        return False
     if isinstance(error, Exception | SystemExit | GeneratorExit) or type(error) is BaseException:
         return True
     if isinstance(error, BaseExceptionGroup):

@@ -7,10 +7,14 @@ import signal
 from types import FrameType
 from typing import NoReturn
 
-__all__ = ["TERMINATED", "end_in_order_on_sigterm"]
+__all__ = ["TERMINATED", "Terminated", "end_in_order_on_sigterm"]
 
 TERMINATED = 128 + signal.SIGTERM
 """The exit status of a process that SIGTERM has ended."""
+
+
+class Terminated(SystemExit):
+    """Somebody has ended the process; it comes wherever the main thread is, also within a function."""
 
 
 def end_in_order_on_sigterm() -> None:
@@ -26,4 +30,4 @@ def _end(_number: int, _frame: FrameType | None) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second SIGTERM ends the process at once
     # not by print: the signal may have come in the midst of another one
     os.write(2, b"error: told to end (SIGTERM); run it again to complete it\n")
-    raise SystemExit(TERMINATED)
+    raise Terminated(TERMINATED)

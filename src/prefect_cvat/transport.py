@@ -294,6 +294,7 @@ class Transport:
     ) -> tuple[requests.Response, bytes]:
         changes_nothing = method in ("GET", "HEAD", "OPTIONS") or path == _LOGIN
         started = time.monotonic()
+        failing_since: float | None = None  # of itself: with 500, and nothing else
         attempt = 0
         logged_in_again = False
         self._make_contact()
@@ -301,6 +302,7 @@ class Transport:
             attempt += 1
             auth = _NoAuth() if anonymous else self._session.auth
             asked_to_wait = None
+            is_500 = False
             try:
                 with self._session.request(
                     method,
@@ -344,11 +346,20 @@ class Transport:
                     changes_nothing and (refusal is None or response.status_code in (500, 502, 503, 504))
                 )
                 asked_to_wait = retry_after(response)
+                is_500 = response.status_code == 500
+            now = time.monotonic()
+            failing_since = (failing_since or now) if is_500 else None
             delay = self._retry.delay(attempt, asked_to_wait)
-            if not may_retry or time.monotonic() - started + delay > self._retry.give_up_after:
+            if not may_retry or self._is_over(now + delay, started, failing_since):
                 raise failure
             self._tell(f"{failure}; attempt {attempt + 1} follows in {delay:.1f} s")
             time.sleep(delay)
+
+    def _is_over(self, then: float, started: float, failing_since: float | None) -> bool:
+        """Whether a further attempt would come too late."""
+        if failing_since is not None and then - failing_since > self._retry.give_up_after_500:
+            return True
+        return then - started > self._retry.give_up_after
 
     def _make_contact(self) -> None:
         if not self._has_answered:
