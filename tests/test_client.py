@@ -246,8 +246,11 @@ def test_an_answer_that_is_not_cvats_is_called_so():
 
 
 ANNOTATIONS = (
-    b'{"version": 7, "tracks": [{"id": 1, "shapes": [{"id": 9, "frame": 3}]}],'
-    b' "tags": [{"id": 1}, {"id": 2}], "shapes": [{"id": 5, "points": [0.1, 12.5, 3e2, 4], "new": null}]}'
+    b'{"version": 7, "tracks": [{"id": 1, "label_id": 1, "frame": 3, "shapes": ['
+    b'{"id": 9, "frame": 3, "type": "points", "points": [1, 2]}]}],'
+    b' "tags": [{"id": 1, "label_id": 1, "frame": 0}, {"id": 2, "label_id": 1, "frame": 0}],'
+    b' "shapes": [{"id": 5, "label_id": 1, "frame": 0, "type": "rectangle",'
+    b' "points": [0.1, 12.5, 3e2, 4], "new": null}]}'
 )
 
 
@@ -257,12 +260,14 @@ def each_annotation_of(*answers):
 
 
 def test_the_annotations_of_a_job_come_one_by_one_by_kind_and_as_they_are():
+    points = [0.1, 12.5, 300.0, 4]
+    keyframe = {"id": 9, "frame": 3, "type": "points", "points": [1, 2]}
     found, _ = each_annotation_of(Answer(body=ANNOTATIONS))
     assert found == [
-        ("tags", {"id": 1}),
-        ("tags", {"id": 2}),
-        ("shapes", {"id": 5, "points": [0.1, 12.5, 300.0, 4], "new": None}),
-        ("tracks", {"id": 1, "shapes": [{"id": 9, "frame": 3}]}),
+        ("tags", {"id": 1, "label_id": 1, "frame": 0}),
+        ("tags", {"id": 2, "label_id": 1, "frame": 0}),
+        ("shapes", {"id": 5, "label_id": 1, "frame": 0, "type": "rectangle", "points": points, "new": None}),
+        ("tracks", {"id": 1, "label_id": 1, "frame": 3, "shapes": [keyframe]}),
     ]
     assert isinstance(found[2][1]["points"][0], float)  # ijson's own are Decimals
     assert each_annotation_of(Answer(body=b'{"tags": [], "shapes": [], "tracks": []}'))[0] == []
@@ -283,16 +288,16 @@ def test_the_annotations_of_a_job_are_the_same_one_by_one_and_as_a_whole(client,
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (Answer(body=b"<html><title>Sign in</title></html>", headers=HTML), "annotations of job 1 is not what"),
-        (Answer(body=b""), "annotations of job 1 is not what"),
-        (Answer(body=ANNOTATIONS[:-1]), "annotations of job 1 is not what"),
-        (Answer(body=ANNOTATIONS[:60]), "annotations of job 1 is not what"),
-        (Answer(body=b"[]"), "annotations of job 1 is not what"),
-        (Answer(body=b"null"), "annotations of job 1 is not what"),
-        (Answer(body=b'{"detail": "busy"}'), "annotations of job 1 is not what"),
-        (Answer(body=b'{"tags": {}, "shapes": null, "tracks": []}'), "annotations of job 1 is not what"),
-        (Answer(body=ANNOTATIONS.replace(b'{"id": 2}', b'{"frame": 2}')), "among the tags is one without an id"),
-        (Answer(body=ANNOTATIONS.replace(b'{"id": 2}', b"2")), "among the tags is one without an id"),
+        (Answer(body=b"<html><title>Sign in</title></html>", headers=HTML), "/api/jobs/1/annotations is not what"),
+        (Answer(body=b""), "/api/jobs/1/annotations is not what"),
+        (Answer(body=ANNOTATIONS[:-1]), "/api/jobs/1/annotations is not what"),
+        (Answer(body=ANNOTATIONS[:60]), "/api/jobs/1/annotations is not what"),
+        (Answer(body=b"[]"), "/api/jobs/1/annotations is not what"),
+        (Answer(body=b"null"), "/api/jobs/1/annotations is not what"),
+        (Answer(body=b'{"detail": "busy"}'), "/api/jobs/1/annotations is not what"),
+        (Answer(body=b'{"tags": {}, "shapes": null, "tracks": []}'), "/api/jobs/1/annotations is not what"),
+        (Answer(body=ANNOTATIONS.replace(b'"id": 2, ', b"")), "among the tags is one without an id"),
+        (Answer(body=ANNOTATIONS.replace(b'{"id": 2, "label_id": 1, "frame": 0}', b"2")), "among the tags is one without an id"),
     ],
     ids=["page", "empty", "one byte short", "cut off", "list", "null", "other", "no lists", "no id", "no dict"],
 )  # fmt: skip
@@ -310,7 +315,7 @@ def test_a_download_that_breaks_off_is_begun_anew():
 
 
 def test_a_job_of_more_than_a_megabyte_is_read_from_disk():
-    tags = [{"id": number, "comment": "x" * 200} for number in range(10_000)]
+    tags = [{"id": number, "label_id": 1, "frame": 0, "comment": "x" * 200} for number in range(10_000)]
     found, _ = each_annotation_of(
         Answer(body=json.dumps({"tags": tags, "shapes": [], "tracks": []}).encode())
     )
@@ -399,7 +404,8 @@ def test_annotations_of_each_kind_are_read_also_where_their_text_looks_like_an_e
         "label_id": 1,
         "attributes": [{"spec_id": 1, "value": '"shapes":[] "tracks":[]'}],
     }
-    shapes = [{"id": number, "type": "points", "points": [1, 2]} for number in range(2)]
+    shape = {"frame": 0, "label_id": 1, "type": "points", "points": [1, 2]}
+    shapes = [{"id": number, **shape} for number in range(2)]
     body = json.dumps({"tags": [tag], "shapes": shapes, "tracks": []}, separators=(",", f":{space}")).encode()
     with scripted_server(Answer(200, body)) as server, Client(server.url, access_token="x") as client:
         kinds = [(kind, item["id"]) for kind, item in client.each_job_annotation(1)]

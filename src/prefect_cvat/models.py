@@ -119,10 +119,10 @@ def _as_list(value: Any) -> Any:
 
 
 def _is_bitmap(points: Any) -> bool:
-    """Whether the points of a mask are its pixels: rows of them, or truth values."""
+    """Whether the points of a mask are its pixels: several rows of them, or truth values."""
     if hasattr(points, "dtype"):
-        return points.ndim > 1 or str(points.dtype).endswith("bool")
-    return isinstance(points, list | tuple) and len(points) > 0 and hasattr(points[0], "__len__")
+        return (points.ndim > 1 and len(points) > 1) or str(points.dtype).endswith("bool")
+    return isinstance(points, list | tuple) and len(points) > 1 and hasattr(points[0], "__len__")
 
 
 def _plain(value: Any) -> Any:

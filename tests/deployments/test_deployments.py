@@ -69,7 +69,9 @@ FIELDS = {
 @pytest.fixture(scope="session")
 def work_pool(prefect_server, sandbox):
     """What `prefect-cvat setup` makes before anything is deployed."""
-    list(set_up(CvatCredentials(url=sandbox.url, username=sandbox.user, password=sandbox.password)))
+    credentials = CvatCredentials(url=sandbox.url, username=sandbox.user, password=sandbox.password)
+    credentials.save("main", overwrite=True)  # a page of the documents may have left that of its own sandbox
+    list(set_up(credentials))
 
 
 def deploy(file=PREFECT_YAML, *which):

@@ -163,6 +163,15 @@ def a_page_answers_for_a_chunk(given):
 
 
 @cause
+def cvat_fails(given):
+    given.faults.set([{"methods": ["GET"], "path": "/tasks/", "fault": {"kind": "status", "status": 500}}])
+    try:
+        Client(given.url, access_token="x", retry=RetryPolicy(give_up_after=0)).task(1)
+    finally:
+        given.faults.clear()
+
+
+@cause
 def an_answer_without_end(given):
     with scripted_server(Answer(parts=lambda: itertools.repeat(bytes(2**20)))) as server:
         Client(server.url, access_token="x").task(1)

@@ -11,7 +11,7 @@ from pydantic_core import to_jsonable_python
 
 from prefect_cvat.existing import Existing
 from prefect_cvat.flows.parameters import FrameSelection, RunSettings, choose_function, make_options
-from prefect_cvat.flows.run_tags import function_version, look_up_version, run_key, shard_key
+from prefect_cvat.flows.run_tags import function_version, run_key, shard_key
 from prefect_cvat.function_block import CvatFunction
 
 MEDIA = datetime(2026, 11, 25, tzinfo=UTC)
@@ -20,7 +20,8 @@ MEDIA = datetime(2026, 11, 25, tzinfo=UTC)
 def key(function=None, frames=None, settings=None, *, existing=Existing.KEEP, media=MEDIA, task_id=1):
     function = function or CvatFunction(function="nanodet_detection")
     options = make_options(function, frames or FrameSelection(), settings or RunSettings(), existing=existing)
-    return run_key("https://cvat.example.com", task_id, media, look_up_version(function), "annotate", options)
+    version = function_version(function, function.get_function("cpu"))
+    return run_key("https://cvat.example.com", task_id, media, version, "annotate", options)
 
 
 @pytest.mark.parametrize(
@@ -95,9 +96,10 @@ def helped(tmp_path, monkeypatch):
 
 def version_in_a_process_of_its_own(folder):
     code = (
-        "from prefect_cvat.flows.run_tags import look_up_version\n"
+        "from prefect_cvat.flows.run_tags import function_version\n"
         "from prefect_cvat.function_block import CvatFunction\n"
-        "print(look_up_version(CvatFunction(function='helped_function'), tell=print))"
+        "function = CvatFunction(function='helped_function')\n"
+        "print(function_version(function, function.get_function(), tell=print))"
     )
     path = os.pathsep.join((str(folder), *sys.path))
     done = subprocess.run(
