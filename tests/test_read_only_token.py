@@ -16,6 +16,7 @@ from prefect_cvat.auto_annotation import (
 from prefect_cvat.cli_output import print_dry_run
 from prefect_cvat.exceptions import InvalidResponseError, NotFoundError, ReadOnlyTokenError, is_transient
 from prefect_cvat.options import Options
+from prefect_cvat.transport import Transport
 from scripted_server import Answer, scripted_server
 from served_chunks import without_chunks
 
