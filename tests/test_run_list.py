@@ -73,8 +73,8 @@ def test_runs_are_listed_with_what_they_are_and_have_added(client, make_task, sa
     done = command()
     assert done.exit_code == 0
     assert re.fullmatch(
-        rf"{annotated.run} \d{{4}}-\d\d-\d\d \d\d:\d\d UTC annotate Finds {sandbox.url}/tasks/{task_id}"
-        r" 6 added ended",
+        rf"{annotated.run}  \d{{4}}-\d\d-\d\d \d\d:\d\d UTC  annotate  Finds  {sandbox.url}/tasks/{task_id}"
+        r"  6 added  ended",
         done.stdout.splitlines()[1],
     )
     assert [run["run"] for run in json.loads(command("--json").stdout)] == [tracked.run, annotated.run]

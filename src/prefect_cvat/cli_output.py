@@ -18,7 +18,7 @@ from rich.console import Console
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from prefect_cvat.bounded_text import MOST_CHARACTERS, one_line
+from prefect_cvat.bounded_text import bounded
 from prefect_cvat.dry_run import dry_run
 from prefect_cvat.exceptions import IncompleteRunError
 from prefect_cvat.left_behind import undo_command, what_is_left
@@ -99,7 +99,7 @@ def print_lines(lines: Iterable[str], report: BaseModel, as_json: bool) -> None:
         stdout.file.write(report.model_dump_json(indent=2) + "\n")
     else:
         for line in lines:
-            stdout.print(one_line(line, MOST_CHARACTERS), markup=False)
+            stdout.print(bounded(line), markup=False)
 
 
 def keep_stdout_for_json(context: typer.Context, is_wanted: bool) -> bool:
