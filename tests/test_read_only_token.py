@@ -18,6 +18,7 @@ from prefect_cvat.exceptions import InvalidResponseError, NotFoundError, ReadOnl
 from prefect_cvat.options import Options
 from prefect_cvat.transport import Transport
 from scripted_server import Answer, scripted_server
+from served_chunks import without_chunks
 
 DETECTOR = SimpleNamespace(
     spec=DetectionFunctionSpec(labels=[label_spec("car", 0)]),
@@ -66,7 +67,7 @@ def task_id(client, make_task):
     ids=["annotate", "track", "follow", "refine"],
 )
 def test_a_read_only_token_is_told_before_any_image_is_fetched(client, reader, task_id, work, monkeypatch):
-    monkeypatch.setattr(Transport, "content", lambda *_, **__: pytest.fail("it fetched"))
+    without_chunks(monkeypatch)
     before = client.task_annotations(task_id)
     with pytest.raises(ReadOnlyTokenError, match=f"the access token for {client.url} is read-only") as error:
         work(reader, task_id)
