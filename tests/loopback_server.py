@@ -10,6 +10,8 @@ from typing import Any
 
 import requests
 
+from prefect_cvat import first_contact
+
 
 class LoopbackHandler(BaseHTTPRequestHandler):
     """Answers requests over connections that stay open, and logs nothing."""
@@ -41,8 +43,11 @@ def loopback_server(handler: type[LoopbackHandler]) -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    # the port may be one that a server of an earlier test had
+    first_contact._answered.discard(address)
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield address
     finally:
         server.shutdown()
         server.server_close()

@@ -1,5 +1,7 @@
 """Redirects: none is followed, whoever gives it, and the address that is to be used is told."""
 
+import io
+
 import pytest
 
 from prefect_cvat import Client
@@ -33,7 +35,7 @@ def test_nothing_is_sent_to_another_host(status):
         with pytest.raises(RedirectError, match=f"is redirected to '{other.url}/elsewhere'") as error:
             client.task(1)
         with pytest.raises(RedirectError):
-            client.chunk(1, 0)
+            client.chunk(1, 0, io.BytesIO())
         with pytest.raises(RedirectError):
             list(client.each_job_annotation(1))
         with pytest.raises(RedirectError):
