@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import socket
 import struct
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
 
+from loopback_server import LoopbackHandler, loopback_server
 from prefect_cvat.first_contact import CONTACT_PATH
 
 HTML = {"Content-Type": "text/html"}
@@ -43,11 +41,9 @@ def scripted_server(*answers: Answer, contact: Answer | None = None) -> Iterator
     waiting = list(answers)
     requests: list[tuple[str, str, dict[str, str]]] = []
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(LoopbackHandler):
         def _answer(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.read_body()
             if self.path == CONTACT_PATH and "Authorization" not in self.headers:
                 answer = contact or Answer(body=b'{"version": "2.73.0"}')
             else:
@@ -75,15 +71,5 @@ def scripted_server(*answers: Answer, contact: Answer | None = None) -> Iterator
 
         do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = _answer
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield ScriptedServer(f"http://127.0.0.1:{server.server_port}", requests)
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with loopback_server(Handler) as url:
+        yield ScriptedServer(url, requests)

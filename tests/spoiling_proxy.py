@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from http.server import BaseHTTPRequestHandler
 
-import requests
+from loopback_server import LoopbackHandler, loopback_server
 
 Spoil = Callable[[BaseHTTPRequestHandler, bytes], None]
 
@@ -48,13 +46,9 @@ def spoiling_proxy(url: str, spoil: Spoil, numbers: set[str], times: int) -> Ite
     """Pass requests on to a server, but spoil the first answers of each of some chunks; yield its address."""
     spoiled: dict[str, int] = {}
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
+    class Handler(LoopbackHandler):
         def _pass_on(self) -> None:
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            headers = {name: value for name, value in self.headers.items() if name != "Host"}
-            found = requests.request(self.command, url + self.path, data=body, headers=headers, timeout=30)
+            found = self.forward(url)
             query = self.path.partition("?")[2].split("&")
             number = next((part[7:] for part in query if part.startswith("number=")), None)
             if "type=chunk" in query and number in numbers and spoiled.get(number, 0) < times:
@@ -65,15 +59,5 @@ def spoiling_proxy(url: str, spoil: Spoil, numbers: set[str], times: int) -> Ite
 
         do_GET = do_POST = do_PATCH = do_PUT = do_DELETE = _pass_on
 
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with loopback_server(Handler) as address:
+        yield address

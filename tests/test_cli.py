@@ -165,9 +165,8 @@ def test_dropped_labels_are_one_short_line(server, make_task, tmp_path):
     assert done.returncode == 0, done.stderr
     assert [line for line in done.stdout.splitlines() if "kind" in line] == [
         f"78 labels are dropped: {', '.join(repr(f'kind {i}') for i in range(2, 12))} and 68 more",
-        "of what was found, dropped, no such label in the task: "
-        + ", ".join(f"1 kind {i}" for i in range(10, 20))
-        + ", 68 of 68 other labels",
+        "of what was found, dropped, no such label in the task:"
+        f" {', '.join(f'1 kind {i}' for i in range(10, 20))}, 68 of 68 other labels",
     ]
     done = run(*arguments)
     assert done.returncode == 0, done.stderr

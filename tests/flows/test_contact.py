@@ -20,7 +20,7 @@ from prefect_cvat.first_contact import CONTACT_SECONDS
 from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.tasks.policy import NETWORK
-from prefect_cvat.transport import Transport
+from served_chunks import without_chunks
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -154,7 +154,7 @@ def test_a_read_only_token_fails_a_run_before_it_waits_or_fetches(
     body = {"name": "reader", "read_only": True}
     token = client.json("POST", "/api/auth/access_tokens", body=body)["value"]
     CvatCredentials(url=sandbox.url, access_token=SecretStr(token)).save("reader", overwrite=True)
-    monkeypatch.setattr(Transport, "content", lambda *_, **__: pytest.fail("it fetched"))
+    without_chunks(monkeypatch)
     with pytest.raises(ReadOnlyTokenError, match="is read-only"):
         annotate(make_task(2), CvatCredentials.load("reader"), function=FUNCTION)
     with get_client(sync_client=True) as prefect:

@@ -1,0 +1,54 @@
+"""Serving requests on a free port of this machine, in a thread of the test."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import requests
+
+from prefect_cvat import first_contact
+
+
+class LoopbackHandler(BaseHTTPRequestHandler):
+    """Answers requests over connections that stay open, and logs nothing."""
+
+    protocol_version = "HTTP/1.1"
+
+    def read_body(self) -> bytes:
+        return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+
+    def forward(self, url: str) -> requests.Response:
+        """Send the request on to another server, and return what that answers."""
+        headers = {name: value for name, value in self.headers.items() if name != "Host"}
+        return requests.request(
+            self.command,
+            url + self.path,
+            data=self.read_body(),
+            headers=headers,
+            timeout=30,
+            allow_redirects=False,
+        )
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@contextmanager
+def loopback_server(handler: type[LoopbackHandler]) -> Iterator[str]:
+    """Serve requests with a handler; yield the address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    # the port may be one that a server of an earlier test had
+    first_contact._answered.discard(address)
+    try:
+        yield address
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
