@@ -573,3 +573,60 @@ def test_a_million_jobs_are_not_asked_for_one_by_one(server, make_task, function
     assert done.returncode == 2, done.stderr
     assert b"names 999999999 jobs" in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+# --- standard output that cannot be written ---
+
+
+@pytest.mark.parametrize("output", ["--json > /dev/full", "> /dev/full", "--json (closed)", "(closed)"])
+def test_output_that_cannot_be_written_is_an_error_that_says_how_to_undo(
+    server, make_task, client, function, tmp_path, output
+):
+    task_id = make_task(1)
+    closes = BOXES.replace("    return [", "    import sys; sys.stdout.close()\n    return [")
+    closed = "(closed)" in output
+    arguments = [*server, "annotate", task_id, *function(closes if closed else BOXES), ALLOW]
+    arguments += ["--report", tmp_path / "report.json", *(["--json"] if "--json" in output else [])]
+    to = "> /dev/full" if "full" in output else ""
+    done = subprocess.run(
+        ["bash", "-c", f'"$@" {to}', "-", *command(*arguments)], capture_output=True, timeout=60
+    )
+    assert len(shapes(client, task_id)) == 1
+    assert b"Traceback" not in done.stderr
+    assert json.loads((tmp_path / "report.json").read_text())["labels"] == {"car": 1}
+    if output == "--json (closed)":  # it was not the real one
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["labels"] == {"car": 1}
+        return
+    assert done.returncode == 1, done.stderr
+    why = "closed file" if closed else "No space left on device"
+    last = done.stderr.decode().splitlines()[-2:]
+    assert last[0].startswith("error: standard output cannot be written: ")
+    assert why in last[0]
+    undo = re.fullmatch(r"to undo it: prefect-cvat --server-host \S+ undo (\S+)", last[1])
+    assert run(*server, "undo", undo[1]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["cache", "show"], ["functions", "list"], ["functions", "show", "grabcut_interaction"]],
+    ids=" ".join,
+)
+def test_what_is_listed_on_a_full_disk_is_an_error_without_a_traceback(words):
+    done = subprocess.run(
+        ["bash", "-c", '"$@" > /dev/full', "-", *command(*words)], capture_output=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert done.stderr == b"error: standard output cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", "--json >&-", "--json 2>&-"])
+def test_a_run_that_is_started_without_standard_streams(server, make_task, client, function, closed):
+    task_id = make_task(1)
+    printing = BOXES.replace("    return [", "    import os; os.write(2, b'x'); print('x')\n    return [")
+    arguments = command(*server, "annotate", task_id, *function(printing), ALLOW)
+    done = subprocess.run(["bash", "-c", f'"$@" {closed}', "-", *arguments], capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert len(shapes(client, task_id)) == 1
+    if closed == "--json 2>&-":
+        assert json.loads(done.stdout)["labels"] == {"car": 1}
