@@ -225,6 +225,15 @@ def test_what_fails_on_loading_is_told_with_its_place(write, source, message):
     assert len(str(error.value)) <= 1000
 
 
+def test_a_syntax_error_in_a_module_next_to_the_function_is_told_with_its_file(write):
+    path = write("import broken_neighbour\nversion = '1'")
+    neighbour = path.with_name("broken_neighbour.py")
+    neighbour.write_text("x = 1\ndef f(:\n")
+    with pytest.raises(FunctionLoadError) as error:
+        load_function_file(path)
+    assert str(error.value).endswith(f"({neighbour}, line 2)")
+
+
 TRACKING = """
 spec = TrackingFunctionSpec(supported_shape_types={"rectangle"})
 def preprocess_image(context, image):
