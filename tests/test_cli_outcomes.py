@@ -630,3 +630,66 @@ def test_a_run_that_is_started_without_standard_streams(server, make_task, clien
     assert len(shapes(client, task_id)) == 1
     if closed == "--json 2>&-":
         assert json.loads(done.stdout)["labels"] == {"car": 1}
+
+
+# --- words that are no names ---
+
+LONG = "a" * 3000
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["annotate", "1", "--function-file", LONG], "cannot be read: File name too long"),
+        (["export", "1", "--to", LONG], "File name too long"),
+        (["undo", LONG], "there is no record of a run"),
+        (["annotate", "1", "--function-file", "x.py", "--frames", LONG], "is neither a number nor a range"),
+        (
+            ["annotate", "1", "--function-file", "x.py", "--label-map", LONG],
+            "neither JSON nor a file of JSON",
+        ),
+        (["annotate", "1", "--function-file", "x.py", "-p", LONG], "has no value"),
+        (["annotate", "1", "--existing", LONG], "Invalid value for '--existing'"),
+        (["annotate", "1", "--frames", "\x1b[31mred"], r"\x1b[31mred"),
+    ],
+    ids=range(8),
+)
+def test_a_word_that_is_far_too_long_is_refused_in_a_short_line(server, function, words, said):
+    file = function(BOXES)[1]
+    words = [str(file) if word == "x.py" else word for word in words]
+    if "export" not in words and "undo" not in words and "--function-file" not in words:
+        words += ["--function-file", file]
+    done = run(*server, *words)
+    assert done.returncode in (1, 2)
+    text = done.stderr.decode()
+    assert said in " ".join(text.split())
+    assert max(map(len, text.splitlines())) < 1100
+    assert "Traceback" not in text
+    assert "\x1b" not in text
+
+
+def test_a_function_whose_file_name_is_no_text(server, make_task, client, tmp_path):
+    file = tmp_path / os.fsdecode(b"\xff.py")
+    file.write_text(BOXES)
+    task_id = make_task(1)
+    report = tmp_path / os.fsdecode(b"\xfe.json")
+    chosen = ["--function-file", file, ALLOW, "--json"]
+    done = run(*server, "annotate", task_id, *chosen, "--report", report)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["function"].endswith("\\udcff.py")
+    assert json.loads(report.read_text()) == told
+    assert len(shapes(client, task_id)) == 1
+    assert run(*server, "undo", told["run"]).returncode == 0
+    [job], [car, _] = client.jobs(task_id), client.labels(task_id)
+    drawn = {"type": "rectangle", "frame": 0, "label_id": car.id, "points": [1, 1, 9, 9], "source": "manual"}
+    client.create_job_annotations(job.id, {"shapes": [drawn]})
+    for words in (
+        ["evaluate", "--all-frames"],
+        ["annotate", "--dry-run"],
+        ["export", "--to", tmp_path / "x"],
+    ):
+        name, *more = words
+        done = run(*server, name, task_id, *chosen, *more)
+        assert done.returncode == 0, done.stderr
+        json.loads(done.stdout)

@@ -70,6 +70,9 @@ class _Commands(TyperGroup):
         """Carry out a subcommand; say how to go on when somebody interrupts it."""
         try:
             return super().invoke(context)
+        except typer.BadParameter as error:
+            error.message = bounded(error.message)
+            raise
         except KeyboardInterrupt as interruption:
             _say("interrupted; run it again to complete it", interruption)
             raise typer.Exit(130) from None
