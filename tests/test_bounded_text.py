@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from prefect_cvat import exceptions
 from prefect_cvat.auto_annotation import BadFunctionError, mask, polygon
 from prefect_cvat.bounded_text import MOST_CHARACTERS, ShortenedError, bounded, one_line, shortened, told
+from prefect_cvat.function_output import check_geometry
 from prefect_cvat.masks import encode_mask
 
 
@@ -92,6 +93,12 @@ def test_a_mask_given_as_pixels_is_told_what_to_use(pixels):
     tracemalloc.stop()
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 200
+
+
+def test_a_mask_given_as_pixels_that_look_like_run_lengths_is_told_what_to_use():
+    flat = mask(0, np.ones((30, 40)).ravel())
+    with pytest.raises(BadFunctionError, match=r"sum up to 1196, .* 1 pixel; .*encode_mask\(array\)"):
+        check_geometry(flat)
 
 
 def test_a_mask_given_as_it_should_be_is_taken():

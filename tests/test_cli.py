@@ -253,6 +253,11 @@ def test_previews_image_files_and_frames_of_a_task(server, make_task, client, fu
     assert page.read_text().count("<figure>") == 2
     assert all(not client.job_annotations(job.id).shapes for job in client.jobs(task_id))
 
+    for size, shown in ((3, 3), (4, 4), (7, 4)):  # without --frames
+        done = run(*server, "preview", "--task", make_task(size), *options)
+        assert done.returncode == 0, done.stderr
+        assert page.read_text().count("<figure>") == shown
+
     (tmp_path / "b.png").write_bytes(b"broken")
     done = run("preview", tmp_path / "a.png", tmp_path / "b.png", *options)
     assert done.returncode == 1

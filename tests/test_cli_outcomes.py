@@ -573,3 +573,123 @@ def test_a_million_jobs_are_not_asked_for_one_by_one(server, make_task, function
     assert done.returncode == 2, done.stderr
     assert b"names 999999999 jobs" in done.stderr
     assert b"Traceback" not in done.stderr
+
+
+# --- standard output that cannot be written ---
+
+
+@pytest.mark.parametrize("output", ["--json > /dev/full", "> /dev/full", "--json (closed)", "(closed)"])
+def test_output_that_cannot_be_written_is_an_error_that_says_how_to_undo(
+    server, make_task, client, function, tmp_path, output
+):
+    task_id = make_task(1)
+    closes = BOXES.replace("    return [", "    import sys; sys.stdout.close()\n    return [")
+    closed = "(closed)" in output
+    arguments = [*server, "annotate", task_id, *function(closes if closed else BOXES), ALLOW]
+    arguments += ["--report", tmp_path / "report.json", *(["--json"] if "--json" in output else [])]
+    to = "> /dev/full" if "full" in output else ""
+    done = subprocess.run(
+        ["bash", "-c", f'"$@" {to}', "-", *command(*arguments)], capture_output=True, timeout=60
+    )
+    assert len(shapes(client, task_id)) == 1
+    assert b"Traceback" not in done.stderr
+    assert json.loads((tmp_path / "report.json").read_text())["labels"] == {"car": 1}
+    if output == "--json (closed)":  # it was not the real one
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["labels"] == {"car": 1}
+        return
+    assert done.returncode == 1, done.stderr
+    why = "closed file" if closed else "No space left on device"
+    last = done.stderr.decode().splitlines()[-2:]
+    assert last[0].startswith("error: standard output cannot be written: ")
+    assert why in last[0]
+    undo = re.fullmatch(r"to undo it: prefect-cvat --server-host \S+ undo (\S+)", last[1])
+    assert run(*server, "undo", undo[1]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["cache", "show"], ["functions", "list"], ["functions", "show", "grabcut_interaction"]],
+    ids=" ".join,
+)
+def test_what_is_listed_on_a_full_disk_is_an_error_without_a_traceback(words):
+    done = subprocess.run(
+        ["bash", "-c", '"$@" > /dev/full', "-", *command(*words)], capture_output=True, timeout=60
+    )
+    assert done.returncode == 1
+    assert done.stderr == b"error: standard output cannot be written: No space left on device\n"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", "--json >&-", "--json 2>&-"])
+def test_a_run_that_is_started_without_standard_streams(server, make_task, client, function, closed):
+    task_id = make_task(1)
+    printing = BOXES.replace("    return [", "    import os; os.write(2, b'x'); print('x')\n    return [")
+    arguments = command(*server, "annotate", task_id, *function(printing), ALLOW)
+    done = subprocess.run(["bash", "-c", f'"$@" {closed}', "-", *arguments], capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert len(shapes(client, task_id)) == 1
+    if closed == "--json 2>&-":
+        assert json.loads(done.stdout)["labels"] == {"car": 1}
+
+
+# --- words that are no names ---
+
+LONG = "a" * 3000
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["annotate", "1", "--function-file", LONG], "cannot be read: File name too long"),
+        (["export", "1", "--to", LONG], "File name too long"),
+        (["undo", LONG], "there is no record of a run"),
+        (["annotate", "1", "--function-file", "x.py", "--frames", LONG], "is neither a number nor a range"),
+        (
+            ["annotate", "1", "--function-file", "x.py", "--label-map", LONG],
+            "neither JSON nor a file of JSON",
+        ),
+        (["annotate", "1", "--function-file", "x.py", "-p", LONG], "has no value"),
+        (["annotate", "1", "--existing", LONG], "Invalid value for '--existing'"),
+        (["annotate", "1", "--frames", "\x1b[31mred"], r"\x1b[31mred"),
+    ],
+    ids=range(8),
+)
+def test_a_word_that_is_far_too_long_is_refused_in_a_short_line(server, function, words, said):
+    file = function(BOXES)[1]
+    words = [str(file) if word == "x.py" else word for word in words]
+    if "export" not in words and "undo" not in words and "--function-file" not in words:
+        words += ["--function-file", file]
+    done = run(*server, *words)
+    assert done.returncode in (1, 2)
+    text = done.stderr.decode()
+    assert said in " ".join(text.split())
+    assert max(map(len, text.splitlines())) < 1100
+    assert "Traceback" not in text
+    assert "\x1b" not in text
+
+
+def test_a_function_whose_file_name_is_no_text(server, make_task, client, tmp_path):
+    file = tmp_path / os.fsdecode(b"\xff.py")
+    file.write_text(BOXES)
+    task_id = make_task(1)
+    report = tmp_path / os.fsdecode(b"\xfe.json")
+    chosen = ["--function-file", file, ALLOW, "--json"]
+    done = run(*server, "annotate", task_id, *chosen, "--report", report)
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["function"].endswith("\\udcff.py")
+    assert json.loads(report.read_text()) == told
+    assert len(shapes(client, task_id)) == 1
+    assert run(*server, "undo", told["run"]).returncode == 0
+    [job], [car, _] = client.jobs(task_id), client.labels(task_id)
+    drawn = {"type": "rectangle", "frame": 0, "label_id": car.id, "points": [1, 1, 9, 9], "source": "manual"}
+    client.create_job_annotations(job.id, {"shapes": [drawn]})
+    for words in (
+        ["evaluate", "--all-frames"],
+        ["annotate", "--dry-run"],
+        ["export", "--to", tmp_path / "x"],
+    ):
+        name, *more = words
+        done = run(*server, name, task_id, *chosen, *more)
+        assert done.returncode == 0, done.stderr
+        json.loads(done.stdout)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from prefect_cvat import annotate_task, refine_task, track_task
-from prefect_cvat.auto_annotation import BadFunctionError
+from prefect_cvat.auto_annotation import BadFunctionError, label_spec, text_attribute_spec
 from prefect_cvat.auto_annotation.loading import load_function_file
 from prefect_cvat.exceptions import FunctionLoadError
 
@@ -225,6 +225,15 @@ def test_what_fails_on_loading_is_told_with_its_place(write, source, message):
     assert len(str(error.value)) <= 1000
 
 
+def test_a_syntax_error_in_a_module_next_to_the_function_is_told_with_its_file(write):
+    path = write("import broken_neighbour\nversion = '1'")
+    neighbour = path.with_name("broken_neighbour.py")
+    neighbour.write_text("x = 1\ndef f(:\n")
+    with pytest.raises(FunctionLoadError) as error:
+        load_function_file(path)
+    assert str(error.value).endswith(f"({neighbour}, line 2)")
+
+
 TRACKING = """
 spec = TrackingFunctionSpec(supported_shape_types={"rectangle"})
 def preprocess_image(context, image):
@@ -364,3 +373,23 @@ def test_a_numpy_mask_of_a_frame_that_is_skipped_is_a_short_entry(client, make_t
     assert len(entry) <= 1000
     assert "strange.py, line 8" in entry
     assert np.prod([len(line) <= 1000 for line in report.lines()])
+
+
+@pytest.mark.parametrize("text", ["a\\0b", "\\ud800"], ids=["NUL", "half a pair"])
+def test_text_that_no_database_takes_is_the_fault_of_the_function(client, make_task, write, text):
+    text_label = label_spec("car", None, attributes=[text_attribute_spec("note", None)])
+    task_id = make_task(1, labels=[text_label])
+    path = write(
+        'spec = DetectionFunctionSpec(labels=[label_spec("car", 1, attributes=[text_attribute_spec("note", 3)])])\n'
+        "def detect(context, image):\n"
+        f'    return [rectangle(1, [1, 1, 9, 9], attributes=[models.AttributeValRequest(3, "{text}")])]\n'
+    )
+    with pytest.raises(BadFunctionError, match="'note' takes any text that UTF-8 can hold"):
+        annotate_task(client, task_id, load_function_file(path))
+
+
+def test_a_version_that_is_no_text_is_escaped(client, make_task, write):
+    path = write('version = "\\ud800"\ndef detect(context, image): return []\n')
+    report = annotate_task(client, make_task(1), load_function_file(path), allow_unmatched_labels=True)
+    assert report.provenance.function_version == r"\ud800"
+    assert report.model_dump_json()

@@ -73,7 +73,7 @@ def attribute_value_validator(spec: _AttributeSpec) -> Callable[[str], bool]:
         case models.InputTypeEnum.CHECKBOX:
             return frozenset({"true", "false"}).__contains__
         case models.InputTypeEnum.TEXT:
-            return lambda _: True
+            return _is_text
         case models.InputTypeEnum.NUMBER:
             return _number_validator(spec.values)
         case models.InputTypeEnum.RADIO | models.InputTypeEnum.SELECT:
@@ -92,12 +92,17 @@ def allowed_values(spec: _AttributeSpec) -> str:
         case models.InputTypeEnum.CHECKBOX:
             return "'true' or 'false'"
         case models.InputTypeEnum.TEXT:
-            return "any text"
+            return "any text that UTF-8 can hold, without NUL characters"
         case models.InputTypeEnum.NUMBER:
             low, high, step = spec.values
             return f"a whole number from {low} to {high}" + (f" in steps of {step}" if step != "1" else "")
         case models.InputTypeEnum.RADIO | models.InputTypeEnum.SELECT:
             return f"one of {listed(spec.values, MOST_LISTED)}"
+
+
+def _is_text(value: str) -> bool:
+    """Whether a database takes it: PostgreSQL takes neither NUL nor halves of surrogate pairs."""
+    return "\0" not in value and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 def _number_validator(values: list[str]) -> Callable[[str], bool]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-__all__ = ["MOST_CHARACTERS", "ShortenedError", "bounded", "one_line", "shortened", "told"]
+__all__ = ["MOST_CHARACTERS", "ShortenedError", "bounded", "encodable", "one_line", "shortened", "told"]
 
 MOST_CHARACTERS = 1000
 """How long a message is at the most."""
@@ -28,6 +28,11 @@ def bounded(text: str, most: int = MOST_CHARACTERS) -> str:
         for letter in _cut(text, most)
     )
     return _cut(printable, most)
+
+
+def encodable(text: str) -> str:
+    """Escape what UTF-8, and so JSON, cannot hold, such as bytes of a file's name that are no text."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def one_line(text: object, most: int = MOST_OF_OTHERS) -> str:

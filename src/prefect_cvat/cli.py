@@ -33,7 +33,13 @@ from prefect_cvat.cli_options import (
     load_chosen_function,
     read_ranges,
 )
-from prefect_cvat.cli_output import escape_what_cannot_be_shown, spec_lines, stderr, stdout
+from prefect_cvat.cli_output import (
+    escape_what_cannot_be_shown,
+    open_what_is_closed,
+    spec_lines,
+    stderr,
+    stdout,
+)
 from prefect_cvat.cli_refine import refine
 from prefect_cvat.cli_runs import runs_app
 from prefect_cvat.cli_track import track
@@ -50,6 +56,9 @@ from prefect_cvat.termination import Terminated, end_in_order_on_sigterm
 
 __all__ = ["main"]
 
+FRAMES_SHOWN = 4
+"""How many frames of a task are shown where none are named."""
+
 OPTIONS = {"shape_types": "--shape-type", "sources": "--source", "verify": "--insecure"}
 """Options with other names than the arguments in Python."""
 
@@ -61,6 +70,9 @@ class _Commands(TyperGroup):
         """Carry out a subcommand; say how to go on when somebody interrupts it."""
         try:
             return super().invoke(context)
+        except typer.BadParameter as error:
+            error.message = bounded(error.message)
+            raise
         except KeyboardInterrupt as interruption:
             _say("interrupted; run it again to complete it", interruption)
             raise typer.Exit(130) from None
@@ -169,7 +181,9 @@ def preview(
     task: Annotated[
         int | None, typer.Option("--task", metavar="TASK_ID", help="Look at frames of a task instead.")
     ] = None,
-    frames: Annotated[str, typer.Option(metavar="RANGES", help="Which frames of the task.")] = "0-3",
+    frames: Annotated[
+        str | None, typer.Option(metavar="RANGES", help="Which frames of the task; by default the first 4.")
+    ] = None,
     function_name: FunctionName = None,
     function_module: FunctionModule = None,
     function_file: FunctionFile = None,
@@ -205,9 +219,10 @@ def preview(
         if task is None:
             opened = previewing.open_image_files(images or [])
         else:
-            selection = Selection(frames=read_ranges(frames, "--frames"))
+            selection = Selection(frames=None if frames is None else read_ranges(frames, "--frames"))
+            most = FRAMES_SHOWN if frames is None else None
             with context.obj.connect() as client:
-                opened = previewing.open_task_frames(client, task, selection, folder)
+                opened = previewing.open_task_frames(client, task, selection, folder, most)
         page, done = previewing.preview(detector, opened, title=f"Preview of {counted(len(opened), 'image')}")
     write_text(output, page)
     for name, count in sorted(done.labels.items(), key=lambda item: (-item[1], item[0])):
@@ -295,6 +310,7 @@ def main() -> None:
     Exits with 0 when done, 1 when it failed, 2 when it was called wrongly, 130 when it was interrupted, and
     143 when it was terminated.
     """
+    open_what_is_closed()
     escape_what_cannot_be_shown()
     end_in_order_on_sigterm()
     arguments = sys.argv[1:]

@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from prefect_cvat.bounded_text import bounded
 from prefect_cvat.dry_run import dry_run
-from prefect_cvat.exceptions import IncompleteRunError
+from prefect_cvat.exceptions import IncompleteRunError, StorageError
 from prefect_cvat.left_behind import undo_command, what_is_left
 from prefect_cvat.output_file import write_text
 from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
@@ -33,6 +33,7 @@ __all__ = [
     "carry_out",
     "escape_what_cannot_be_shown",
     "keep_stdout_for_json",
+    "open_what_is_closed",
     "print_dry_run",
     "print_lines",
     "print_report",
@@ -42,7 +43,41 @@ __all__ = [
     "stdout",
 ]
 
-stdout = Console(soft_wrap=True, highlight=False)
+
+class _Stdout(Console):
+    """Standard output; that it cannot be written is an error of this package's tree."""
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print as `Console` does.
+
+        Raises:
+            StorageError: The output takes nothing: the disk is full, or a function has closed it.
+        """
+        with _is_written():
+            super().print(*objects, **options)
+            self.file.flush()
+
+    def print_json(self, text: str) -> None:
+        """Print text of JSON as it is. Raises as `print` does."""
+        with _is_written():
+            self.file.write(text + "\n")
+            self.file.flush()
+
+
+@contextmanager
+def _is_written() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:  # who reads has seen enough; Typer ends the command
+        raise
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        with suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
+            os.dup2(nowhere.fileno(), stdout.file.fileno())  # else what is left would be written at the exit
+        raise StorageError(f"standard output cannot be written: {reason}") from error
+
+
+stdout = _Stdout(soft_wrap=True, highlight=False)
 stderr = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
@@ -83,20 +118,26 @@ def print_report(report: RunReport, file: Path | None, as_json: bool) -> None:
     """Print a report as lines or as JSON, and write it to a file if there is to be one.
 
     Raises:
-        StorageError: The file cannot be written; the report has been printed.
+        StorageError: One of them cannot be written, the other one has been; a note says how to undo the run.
     """
     lines = report.lines()
     if (undo := undo_command(report)) is not None:
         lines.append(undo)
-    print_lines(lines, report, as_json)
-    if file is not None:
-        write_text(file, report.model_dump_json(indent=2))
+    try:
+        print_lines(lines, report, as_json)
+    except StorageError as error:
+        if undo is not None:
+            error.add_note(undo)
+        raise
+    finally:
+        if file is not None:
+            write_text(file, report.model_dump_json(indent=2))
 
 
 def print_lines(lines: Iterable[str], report: BaseModel, as_json: bool) -> None:
     """Print the lines of a report, or all of it as JSON."""
     if as_json:
-        stdout.file.write(report.model_dump_json(indent=2) + "\n")
+        stdout.print_json(report.model_dump_json(indent=2))
     else:
         for line in lines:
             stdout.print(bounded(line), markup=False)
@@ -112,16 +153,30 @@ def keep_stdout_for_json(context: typer.Context, is_wanted: bool) -> bool:
 @contextmanager
 def _stdout_apart() -> Iterator[None]:
     sys.stdout.flush()
-    with os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors) as real:
+    # a stream of its own, since a function may close what it takes for stdout
+    apart = os.fdopen(os.dup(2), "w", 1, encoding=sys.stderr.encoding, errors=sys.stderr.errors)
+    real = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
+    with apart, real:
         os.dup2(2, 1)  # also for output that does not go through sys.stdout
         try:
-            with redirect_stdout(sys.stderr):
+            with redirect_stdout(apart):
                 stdout.file = real
                 yield
         finally:
-            real.flush()
             os.dup2(real.fileno(), 1)
             stdout.file = sys.stdout
+
+
+def open_what_is_closed() -> None:
+    """Have stdin, stdout and stderr, of which a process may be started without any.
+
+    Else the next files that are opened, such as a lock, would take their places, and get what is printed.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", encoding="utf-8", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
 
 
 def escape_what_cannot_be_shown() -> None:

@@ -195,6 +195,8 @@ def close_function(function: Any) -> None:
 
 def where_raised(error: BaseException) -> str:
     """Where the user's own code failed, or else where the error comes from: file, line and function."""
+    if isinstance(error, SyntaxError) and error.filename:  # code that was not run is in no traceback
+        return f"{error.filename}, line {error.lineno}"
     return _user_place(error.__traceback__) or _last_place(error.__traceback__)
 
 

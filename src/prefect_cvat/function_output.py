@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from prefect_cvat.attribute_checks import AttributeChecks, attribute_checks, check_attribute_values
+from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.label_checks import output_type
 from prefect_cvat.models import (
@@ -280,7 +281,8 @@ def _check_mask(points: Sequence[float]) -> None:
     if min(runs) < 0 or sum(runs) != area:
         raise BadFunctionError(
             f"function output mask whose run lengths sum up to {sum(runs):.0f},"
-            f" but whose box has {area:.0f} pixels"
+            f" but whose box has {counted(int(area), 'pixel')}; make its points with"
+            " prefect_cvat.masks.encode_mask(array)"
         )
 
 

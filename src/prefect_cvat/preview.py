@@ -89,16 +89,28 @@ def open_image_files(paths: Sequence[Path]) -> list[OpenedFrame]:
     return frames
 
 
-def open_task_frames(client: Client, task_id: int, selection: Selection, folder: Path) -> list[OpenedFrame]:
+def open_task_frames(
+    client: Client, task_id: int, selection: Selection, folder: Path, most: int | None = None
+) -> list[OpenedFrame]:
     """Fetch frames of a task into a folder and open them.
+
+    Args:
+        client: A client that is logged in.
+        task_id: The task.
+        selection: Which of its frames.
+        folder: Where the chunks go.
+        most: How many of these frames, the first ones; None for all.
 
     Raises:
         MediaError: A frame is broken.
         ValueError: The task has no such frame.
     """
     plan = make_plan(read_task(client, task_id, selection), selection)
-    opened = []
-    for number, frames in plan.chunks():
+    opened: list[OpenedFrame] = []
+    for number, in_chunk in plan.chunks():
+        frames = in_chunk if most is None else in_chunk[: most - len(opened)]
+        if not frames:
+            break
         box = Box([fetch_chunk(client, plan, number, folder)])
         with closing(open_frames(box, frames)) as images:
             for frame, image in images:

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import to_jsonable_python
 
+from prefect_cvat.bounded_text import encodable
 from prefect_cvat.fingerprint import fingerprint
 from prefect_cvat.function_calls import read_attribute
 from prefect_cvat.options import Options
@@ -100,7 +101,7 @@ def name_of(function: Any) -> str:
 def function_version(function: Any) -> str | None:
     """The version that a function tells, or else its fingerprint; None where there is neither."""
     told = read_attribute(function, "version")
-    return str(told) if isinstance(told, str | int) else fingerprint(function)
+    return encodable(str(told)) if isinstance(told, str | int) else fingerprint(function)
 
 
 def model_names(name: str, function: Any) -> tuple[str, ...]:
@@ -109,9 +110,9 @@ def model_names(name: str, function: Any) -> tuple[str, ...]:
     They are the same in all runs of a version, wherever a file with a function lies: otherwise what a run
     has written would not be known again by the next one.
     """
-    short = PurePath(name).stem if name.endswith(".py") else name
+    short = encodable(PurePath(name).stem if name.endswith(".py") else name)
     told = read_attribute(function, "version")
-    return (f"{short} {told}", short) if isinstance(told, str | int) else (short,)
+    return (encodable(f"{short} {told}"), short) if isinstance(told, str | int) else (short,)
 
 
 def without_secrets(parameters: Mapping[str, str]) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -120,8 +121,9 @@ def find_run(run: str | Path) -> str:
         ValueError: It could be several, or the file is no report.
     """
     path = Path(run)
-    if path.is_file():
-        run = _run_of_report(path)
+    with suppress(OSError):  # what cannot be a file, such as a name that is too long
+        if path.is_file():
+            run = _run_of_report(path)
     name = str(run)
     folder = Settings().runs_dir
     names = [found.name for found in folder.glob("*/")]

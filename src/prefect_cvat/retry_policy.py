@@ -22,7 +22,7 @@ class RetryPolicy:
     Attributes:
         give_up_after: Seconds from the first attempt after which no further one is made.
         give_up_after_500: The same for 500 alone, again and again: CVAT itself fails over this request. That
-            passes with a database that restarts, and stays where data are damaged.
+            passes when its database restarts, and stays where data are damaged.
         first_delay: Seconds before the second attempt; each further wait is twice as long.
         longest_delay: Seconds that a wait grows to. A longer `Retry-After` of the server takes precedence.
     """

@@ -23,7 +23,7 @@ from typing import Any, ClassVar
 from prefect_cvat.annotated_frames import leave_out_annotated
 from prefect_cvat.argument_names import argument
 from prefect_cvat.batches import BatchSize, ChunkQueue, take_chunks
-from prefect_cvat.bounded_text import bounded
+from prefect_cvat.bounded_text import bounded, encodable
 from prefect_cvat.chunks import chunk_type, fetch_chunk
 from prefect_cvat.client import Client
 from prefect_cvat.exceptions import BadFunctionError, PrefectCvatError, RunStoppedError, StorageError
@@ -90,7 +90,7 @@ class Run(ABC):
         self.task_id = task_id
         self.options = options
         self._function = function
-        name = function_name or name_of(function)
+        name = encodable(function_name or name_of(function))
         self.provenance = Provenance.of(name, options)
         self.report = RunReport(
             run=str(uuid.uuid4()),

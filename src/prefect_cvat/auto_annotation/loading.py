@@ -140,7 +140,11 @@ def load_function_file(path: Path | str, parameters: Mapping[str, Any] | None = 
         BadFunctionError: It has no `spec`.
     """
     path = Path(path)
-    if not path.is_file():
+    try:
+        is_there = path.is_file()
+    except OSError as error:
+        raise FunctionLoadError(f"{str(path)!r} cannot be read: {error.strerror}") from error
+    if not is_there:
         raise FunctionLoadError(f"there is no file {str(path)!r}")
     spec = importlib.util.spec_from_file_location("__cvat_function__", path)
     if spec is None or spec.loader is None:

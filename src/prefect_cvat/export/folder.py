@@ -26,15 +26,20 @@ def check_free(folder: Path) -> None:
     """See to it that nothing is overwritten.
 
     Raises:
+        StorageError: The place cannot be looked at.
         ValueError: There is something at this place already.
     """
-    if folder.is_dir() and not any(folder.iterdir()):
-        return
-    if folder.exists() or folder.is_symlink():
+    try:
+        if folder.is_dir() and not any(folder.iterdir()):
+            return
+        if not (folder.exists() or folder.is_symlink()):
+            return
         what = "is not empty" if folder.is_dir() else "is not a folder"
-        raise ValueError(
-            f"{str(folder)!r} {what}; nothing is overwritten: name a folder that does not exist, or remove it"
-        )
+    except OSError as error:
+        raise StorageError(f"the dataset cannot be written to {str(folder)!r}: {error.strerror}") from error
+    raise ValueError(
+        f"{str(folder)!r} {what}; nothing is overwritten: name a folder that does not exist, or remove it"
+    )
 
 
 @contextmanager
