@@ -71,7 +71,7 @@ def play_all(inputs: Iterable[HostileInput], workers: int = 3) -> Iterator[Outco
             if not hasattr(local, "stage"):
                 sandbox = stack.enter_context(Sandbox())
                 server = stack.enter_context(hostile_server(sandbox.url))
-                client = stack.enter_context(Client(sandbox.url))
+                client = stack.enter_context(Client(server.url))  # a run can be undone where it was
                 client.login((sandbox.user, sandbox.password))
                 local.stage = Stage(sandbox, server, client)
             return local.stage.play(hostile)
