@@ -13,8 +13,10 @@ from prefect_cvat.frame_table import MOST_FRAMES, FrameTable
 __all__ = ["read_meta_json"]
 
 MOST_CHARACTERS = 1_000_000
-"""How many characters all values may have together that are read in one piece, and each item of a list that is
-not: CVAT's have some 300, and the objects for `[],[],...` take 30 times as much memory as their text."""
+"""How many characters all values may have together that are read in one piece.
+
+CVAT's have some 300, and the objects for `[],[],...` take 30 times as much memory as their text.
+"""
 
 _NUMBERS = ("deleted_frames", "included_frames")
 """Lists of as many numbers as there are frames, or fewer."""
