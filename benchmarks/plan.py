@@ -137,11 +137,13 @@ def write_answers(folder: Path, frames: int, job_frames: int, chunk_size: int) -
     labels: list[Any] = [{"id": 1, "name": "car", "type": "any"}]
     (folder / "labels").write_text(json.dumps({"results": labels, "next": None}))
     (folder / "layout").write_text(json.dumps({"mode": None}))
+    (folder / "about").write_text(json.dumps({"version": "2.73.0"}))
 
 
 def serve(folder: str, answer: Connection) -> None:
     """Serve what is in the folder, and send the port."""
     paths = {
+        "/api/server/about": "about",
         "/api/tasks/1": "task",
         "/api/tasks/1/data/meta": "meta",
         "/api/tasks/1/validation_layout": "layout",

@@ -158,6 +158,21 @@ ATTACKS = {
         "client.meta(1)",
         "InvalidResponseError",
     ),
+    "75 MB of empty lists in a field of data/meta": (
+        Answer(body=b'{"chunk_size":1,"other":[[]' + b",[]" * 25_000_000 + b'],"size":1,"frames":[]}'),
+        "client.meta(1)",
+        "InvalidResponseError",
+    ),
+    "60 MB of empty objects in fields of data/meta": (
+        Answer(body=b'{"size":1' + (b',"%d":[{}' + b",{}" * 30_000 + b"]") * 600 % tuple(range(600)) + b"}"),
+        "client.meta(1)",
+        "InvalidResponseError",
+    ),
+    "deleted frames without end": (
+        Answer(parts=lambda: [b'{"chunk_size":1,"deleted_frames":[1', *[b",1" * 2**20] * 120]),
+        "client.meta(1)",
+        "InvalidResponseError",
+    ),
     "a redirect with a body without end": (
         Answer(302, headers={"Location": "/api/elsewhere"}, parts=endless),
         "client.task(1)",

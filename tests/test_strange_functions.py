@@ -266,6 +266,21 @@ def test_what_a_tracking_function_raises_is_told_with_its_place(client, make_tas
     assert len(str(error.value)) <= 1000
 
 
+def test_a_tracked_shape_that_cannot_be_read_is_told_with_its_place(client, make_task, write):
+    task_id = make_task(3)
+    [job] = client.jobs(task_id)
+    [label, *_] = client.labels(task_id)
+    shape = {"type": "rectangle", "label_id": label.id, "frame": 0, "points": [1, 1, 20, 20]}
+    client.create_job_annotations(job.id, {"tags": [], "shapes": [shape], "tracks": []})
+    source = TRACKING.replace("return state", "return type('Rude', (), {'__getattr__': lambda *_: 1 / 0})()")
+    for place in ("PREPROCESS", "INIT", "TRACK"):
+        source = source.replace(place, "pass")
+    path = write(source)
+    with pytest.raises(BadFunctionError, match="division by zero") as error:
+        track_task(client, task_id, load_function_file(path))
+    assert f"{path}, line {line_of(path, 'Rude')}" in str(error.value)
+
+
 @pytest.mark.parametrize(
     "what", ["sys.exit(4)", "raise KeyboardInterrupt", "yield 1 / 0", "raise ValueError('x' * 10**7)"]
 )

@@ -428,6 +428,10 @@ class Client:
         answer = self._transport.json("GET", path, most_bytes=MOST_LIST_BYTES)
         return parse_annotations(answer, path)
 
+    def each_task_annotation(self, task_id: int) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The same one by one, as `each_job_annotation`."""
+        yield from self._each_annotation(f"/api/tasks/{task_id}/annotations")
+
     # --- a job: what its annotator may see, who may not see the task ---
 
     def job(self, job_id: int) -> Job:
@@ -488,7 +492,9 @@ class Client:
 
         The answer is read as a whole before the first one is returned, but to disk: a job may have millions.
         """
-        path = f"/api/jobs/{job_id}/annotations"
+        yield from self._each_annotation(f"/api/jobs/{job_id}/annotations")
+
+    def _each_annotation(self, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
         with tempfile.SpooledTemporaryFile(max_size=2**20) as file:
             self._transport.download(path, file, most_bytes=MOST_FILE_BYTES)
             for kind, annotation in stream_annotations(file, path):

@@ -30,6 +30,10 @@ MOST_ANNOTATION_BYTES = 24 * 2**20
 MOST_ANNOTATION_BRACKETS = 2_000_000
 """The most brackets of one annotation, both the opening and the closing ones."""
 
+MOST_ANNOTATION_COMMAS = 2_000_000
+"""The most commas of one annotation: of its points, each of which takes 32 bytes of memory, and as much again
+where it is checked."""
+
 _MEMORY_PER_BYTE = 6
 """How many bytes of memory the objects may take for each byte that an answer may have."""
 
@@ -71,7 +75,7 @@ def check_annotations(file: IO[bytes]) -> None:
         AnswerTooLargeError: Too many brackets are open at a time, or one annotation is too large.
     """
     file.seek(0)
-    depth, bytes_of_one, brackets_of_one = 0, 0, 0
+    depth, bytes_of_one, brackets_of_one, commas_of_one = 0, 0, 0, 0
     is_in_string = False
     held = b""
     while block := file.read(_BLOCK_BYTES):
@@ -83,22 +87,27 @@ def check_annotations(file: IO[bytes]) -> None:
         depths, is_in_string = _depths(text, depth, is_in_string)
         ends = np.flatnonzero(depths <= 2)  # of what is in a list of annotations: `{"shapes": [{...}, ...`
         if len(ends):
-            bytes_of_one = 0
+            bytes_of_one = commas_of_one = 0
             spans = np.diff(ends, prepend=-1 - brackets_of_one, append=len(depths))
             most_brackets = int(spans.max())
             brackets_of_one = int(spans[-1])
         else:
             bytes_of_one += len(block)
+            commas_of_one += block.count(b",")
             brackets_of_one += len(depths)
             most_brackets = brackets_of_one
         if len(depths):
             depth = int(depths[-1])
             if depths.max() > MOST_DEPTH:
                 raise AnswerTooLargeError(f"more than {MOST_DEPTH} brackets are open at a time")
-        if most_brackets > MOST_ANNOTATION_BRACKETS or bytes_of_one > MOST_ANNOTATION_BYTES:
+        if (
+            most_brackets > MOST_ANNOTATION_BRACKETS
+            or bytes_of_one > MOST_ANNOTATION_BYTES
+            or commas_of_one > MOST_ANNOTATION_COMMAS
+        ):
             raise AnswerTooLargeError(
-                f"one annotation has more than {MOST_ANNOTATION_BYTES} bytes, or more than"
-                f" {MOST_ANNOTATION_BRACKETS} brackets"
+                f"one annotation has more than {MOST_ANNOTATION_BYTES} bytes,"
+                f" {MOST_ANNOTATION_BRACKETS} brackets, or {MOST_ANNOTATION_COMMAS} commas"
             )
     file.seek(0)
 

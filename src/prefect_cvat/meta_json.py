@@ -12,8 +12,14 @@ from prefect_cvat.frame_table import MOST_FRAMES, FrameTable
 
 __all__ = ["read_meta_json"]
 
-MOST_CHARACTERS = 100_000_000
-"""How long a value may be that is read in one piece: any but the list of frames."""
+MOST_CHARACTERS = 1_000_000
+"""How many characters all values may have together that are read in one piece.
+
+CVAT's have some 300, and the objects for `[],[],...` take 30 times as much memory as their text.
+"""
+
+_NUMBERS = ("deleted_frames", "included_frames")
+"""Lists of as many numbers as there are frames, or fewer."""
 
 _BLOCK = 2**18
 
@@ -34,17 +40,21 @@ def read_meta_json(file: IO[bytes]) -> Any:
     """
     reader = _Reader(file)
     if reader.next_character() != "{":
-        return reader.value()
+        return reader.kept_value()
     meta: dict[str, Any] = {}
     for key in reader.items("{", "}"):
         if type(key) is not str:
             raise ValueError(f"a field is called {key!r}")
+        reader.keep(len(key))
         reader.take(":")
         reader.next_character()
-        if key == "frames" and reader.next_character() == "[":
+        begins_list = reader.next_character() == "["
+        if key == "frames" and begins_list:
             meta[key] = _read_frames(reader)
+        elif key in _NUMBERS and begins_list:
+            meta[key] = _read_numbers(reader, key)
         else:
-            meta[key] = reader.value()
+            meta[key] = reader.kept_value()
     reader.check_is_at_end()
     return meta
 
@@ -52,10 +62,21 @@ def read_meta_json(file: IO[bytes]) -> Any:
 def _read_frames(reader: _Reader) -> FrameTable:
     frames = FrameTable()
     for frame in reader.items("[", "]"):
+        if len(frames) == MOST_FRAMES:
+            raise ValueError(f"frames: more than {MOST_FRAMES} frames are not read")
         frames.append_object(frame)
-    if len(frames) > MOST_FRAMES:
-        raise ValueError(f"frames: more than {MOST_FRAMES} frames are not read")
     return frames
+
+
+def _read_numbers(reader: _Reader, name: str) -> list[Any]:
+    numbers: list[Any] = []
+    for number in reader.items("[", "]"):
+        if type(number) is not int:
+            raise ValueError(f"{name}.{len(numbers)}: should be a number, not {type(number).__name__}")
+        if len(numbers) == MOST_FRAMES:
+            raise ValueError(f"{name}: more than {MOST_FRAMES} numbers are not read")
+        numbers.append(number)
+    return numbers
 
 
 class _Reader:
@@ -68,6 +89,8 @@ class _Reader:
         self._scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
         self._text = ""
         self._at = 0
+        self._taken = 0  # characters that are not in the window any more
+        self._kept = 0
 
     def next_character(self) -> str:
         """The next one that is not blank; empty at the end."""
@@ -119,6 +142,19 @@ class _Reader:
                     self._at = end
                     return value
 
+    def kept_value(self) -> Any:
+        """Take a whole value, which stays in memory."""
+        before = self._taken + self._at
+        value = self.value()
+        self.keep(self._taken + self._at - before)
+        return value
+
+    def keep(self, characters: int) -> None:
+        """Count characters of what stays in memory."""
+        self._kept += characters
+        if self._kept > MOST_CHARACTERS:
+            raise ValueError(f"values other than lists of frames have more than {MOST_CHARACTERS} characters")
+
     def check_is_at_end(self) -> None:
         """Check that there is nothing more."""
         if found := self.next_character():
@@ -128,6 +164,7 @@ class _Reader:
         """Read on; the window doubles, so that a long value is not tried again too often."""
         left = self._text[self._at :]
         block = self._file.read(max(_BLOCK, len(left)))
+        self._taken += self._at
         self._text = left + self._decode(block, final=not block)
         self._at = 0
         return bool(block)

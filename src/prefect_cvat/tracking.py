@@ -224,10 +224,12 @@ class ShapeTracker:
         )
         if output is None:
             return None
-        try:
-            shape, clipping = _inside(output, followed.seed, image.size)
-        except BadFunctionError as error:
-            raise BadFunctionError(f"{frame}: {_describe(followed.seed)}: {error}") from error
+        shape, clipping = call_function(  # what it has returned is the function's code, too
+            lambda: _inside(output, followed.seed, image.size),
+            self.function.track,
+            f"{frame}: {_describe(followed.seed)}",
+            f"{what} returned what cannot be read",
+        )
         if clipping is not None:
             self.clippings[clipping] += 1
         return shape

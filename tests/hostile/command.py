@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 
+from hostile import followed, prompted
 from hostile.chunks import hostile_chunks
 from hostile.headers import hostile_headers
 from hostile.hostile_input import HostileInput
@@ -20,11 +21,12 @@ from hostile.names import hostile_names
 from hostile.outputs import OUTPUTS
 from hostile.play import Outcome, Stage
 from hostile.server import hostile_server
+from hostile.videos import hostile_videos
 from prefect_cvat import Client
 from prefect_cvat.sandbox import Sandbox
 
-EACH_EXPORTED = 4
-"""Each of so many inputs is played on `prefect-cvat export` too."""
+OTHER_COMMANDS = {"export": 4, "track": 7, "follow": 9, "refine": 8, "undo": 5, "evaluate": 6, "preview": 10}
+"""The commands but `annotate`, and the how manieth of the answers each is played on."""
 
 PROBLEMS = ("crashed", "traceback", "half-written", "memory", "hung", "unreadable")
 
@@ -32,17 +34,29 @@ PROBLEMS = ("crashed", "traceback", "half-written", "memory", "hung", "unreadabl
 def all_inputs() -> list[HostileInput]:
     """All hostile inputs, kind by kind."""
     outputs = [
-        HostileInput(f"a function: {name.replace('_', ' ')}", "output", output=name)
-        for name in OUTPUTS
+        HostileInput(f"{what}: {name.replace('_', ' ')}", "output", output=name, command=command)
+        for what, command, names in (
+            ("a function", "annotate", OUTPUTS),
+            ("an interaction function", "refine", prompted.RESULTS),
+            ("a tracking function", "follow", followed.RESULTS),
+        )
+        for name in names
         if name != "one_box"
     ]
-    answers = [*hostile_chunks(), *hostile_json(), *hostile_headers(), *hostile_names()]
-    exports = [
-        replace(each, name=f"{each.name} (export)", command="export")
-        for each in answers[::EACH_EXPORTED]
-        if "PATCH" not in each.route
+    answers = [*hostile_chunks(), *hostile_videos(), *hostile_json(), *hostile_headers(), *hostile_names()]
+    others = [
+        replace(each, name=f"{each.name} ({command})", command=command)
+        for command, step in OTHER_COMMANDS.items()
+        for each in [each for each in answers if _is_met(each, command)][::step]
     ]
-    return [*answers, *exports, *outputs]
+    return [*answers, *others, *outputs]
+
+
+def _is_met(hostile: HostileInput, command: str) -> bool:
+    """Whether a command asks for what is attacked."""
+    if "PATCH" in hostile.route:
+        return command not in ("export", "evaluate", "preview")
+    return command != "undo" or hostile.kind not in ("chunk", "video")
 
 
 def play_all(inputs: Iterable[HostileInput], workers: int = 3) -> Iterator[Outcome]:
@@ -57,7 +71,7 @@ def play_all(inputs: Iterable[HostileInput], workers: int = 3) -> Iterator[Outco
             if not hasattr(local, "stage"):
                 sandbox = stack.enter_context(Sandbox())
                 server = stack.enter_context(hostile_server(sandbox.url))
-                client = stack.enter_context(Client(sandbox.url))
+                client = stack.enter_context(Client(server.url))  # a run can be undone where it was
                 client.login((sandbox.user, sandbox.password))
                 local.stage = Stage(sandbox, server, client)
             return local.stage.play(hostile)

@@ -10,19 +10,18 @@ import sys
 import tempfile
 import time
 import traceback
+from collections import Counter
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+from hostile.commands import COMMANDS, Scene, make_scene
 from hostile.hostile_input import HostileInput
-from hostile.outputs import create
 from hostile.server import HostileServer
-from pictures import picture
-from prefect_cvat import Client, annotate_task
-from prefect_cvat.auto_annotation import label_spec
+from prefect_cvat import Client
 from prefect_cvat.sandbox import Sandbox
 
-FRAMES = 6
 LONGEST_RUN = 60.0
 GIVE_UP_AFTER = 4.0
 SLOWEST = 3.0
@@ -30,8 +29,7 @@ MOST_MEMORY_MB = 300
 MOST_ADDRESS_SPACE = 2 * 2**30
 LONGEST_LINE = 1_200
 DATASET = "dataset"
-FUNCTION_FILE = Path(__file__).parent / "outputs.py"
-HUMAN = [1.0, 1.0, 12.0, 12.0]
+READING = ("export", "evaluate", "preview")
 
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["prefect_cvat.cli", "prefect_cvat.transport", "PIL.PngImagePlugin"])
@@ -68,44 +66,36 @@ class Stage:
         self.client = client
 
     def play(self, hostile: HostileInput) -> Outcome:
-        """Annotate a task under attack, then once more without it."""
+        """Run a command on a task under attack, then do the same once more without it."""
         outcome = Outcome(hostile)
-        task_id, human = self._make_task()
+        scene = make_scene(self.client, hostile.command, of_video=hostile.of_video)
         with tempfile.TemporaryDirectory(prefix="hostile-") as folder:
             self.server.play(hostile)
             try:
-                self._run(outcome, task_id, Path(folder))
+                self._run(outcome, scene, Path(folder))
             finally:
                 outcome.attacked = self.server.attacked
                 self.server.play(None)
             self._judge_process(outcome)
             if outcome.exit_code != 0 and any((Path(folder) / DATASET).glob("*")):
                 outcome.problems["half-written"] = "there is a dataset of an export that failed"
-            self._judge_annotations(outcome, task_id, human)
+            self._judge_annotations(outcome, scene)
         return outcome
 
-    def _make_task(self) -> tuple[int, int]:
-        task = self.client.create_task("a task", [label_spec("car", None)])
-        images = {f"{i}.png": picture(seed=i) for i in range(FRAMES)}
-        self.client.upload_images(task.id, images, chunk_size=2)
-        [label] = self.client.labels(task.id)
-        [job] = self.client.jobs(task)
-        shape = {"label_id": label.id, "frame": 0, "type": "rectangle", "points": HUMAN, "source": "manual"}
-        body = {"version": 0, "tags": [], "shapes": [shape], "tracks": []}
-        return task.id, self.client.create_job_annotations(job.id, body).shapes[0]["id"]
-
-    def _run(self, outcome: Outcome, task_id: int, folder: Path) -> None:
+    def _run(self, outcome: Outcome, scene: Scene, folder: Path) -> None:
         started = time.monotonic()
+        command = COMMANDS[outcome.input.command]
         arguments = [
             *("--server-host", self.server.url, "--auth", f"{self.sandbox.user}:{self.sandbox.password}"),
-            *(outcome.input.command, str(task_id)),
+            *command.arguments(scene, folder),
         ]
-        if outcome.input.command == "annotate":
-            arguments += ["--function-file", str(FUNCTION_FILE), "-p", f"output=str:{outcome.input.output}"]
-        else:
-            arguments += ["--to", str(folder / DATASET)]
+        if command.module is not None:
+            file = command.module.__file__
+            arguments += ["--function-file", file, "-p", f"output=str:{outcome.input.output}"]
         ours, theirs = CONTEXT.Pipe(duplex=False)
-        process = CONTEXT.Process(target=_command, args=(arguments, str(folder), theirs))
+        process = CONTEXT.Process(
+            target=_command, args=(arguments, str(folder), os.environ["PREFECT_CVAT_RUNS_DIR"], theirs)
+        )
         process.start()
         theirs.close()
         process.join(LONGEST_RUN)
@@ -137,32 +127,57 @@ class Stage:
             elif not line.replace("\r", "").isprintable() and any(ord(c) < 32 or ord(c) == 127 for c in line):
                 outcome.problems["unreadable"] = f"control characters: {line[:200]!r}"
 
-    def _judge_annotations(self, outcome: Outcome, task_id: int, human: int) -> None:
-        shapes = self.client.task_annotations(task_id).shapes
-        of_run = [shape for shape in shapes if shape["source"] != "manual"]
+    def _judge_annotations(self, outcome: Outcome, scene: Scene) -> None:
+        left = self._annotations(scene)
+        before = self._annotations_before(outcome.input)
         if outcome.input.kind == "output":
-            if outcome.exit_code != 0 and of_run:
-                outcome.problems["half-written"] = f"{len(of_run)} shapes are left of a function that failed"
-            if outcome.exit_code == 0 and of_run:
+            if outcome.exit_code != 0 and left != before:
+                outcome.problems["half-written"] = f"a function that failed has left {left}"
+            if outcome.exit_code == 0 and left != before:
                 return  # hostile only in its form: it was taken, as a whole
+        if outcome.input.command in READING and left != before:
+            outcome.problems["half-written"] = f"what only reads has left {left}"
         try:
-            annotate_task(self.client, task_id, create(), use_cache=False)
+            COMMANDS[outcome.input.command].again(self.client, scene)
         except Exception as error:
             outcome.problems["half-written"] = f"the next run failed: {error}"[:600]
             return
-        shapes = self.client.task_annotations(task_id).shapes
-        if [shape["id"] for shape in shapes if shape["source"] == "manual"] != [human]:
-            outcome.problems["half-written"] = "what a human had drawn is not there any more"
-        frames = sorted(shape["frame"] for shape in shapes if shape["source"] != "manual")
-        if frames != list(range(FRAMES)):
-            outcome.problems["half-written"] = f"after the next run, boxes are on the frames {frames}"
+        left, wanted = self._annotations(scene), self._annotations_after(outcome.input)
+        if left != wanted:
+            outcome.problems["half-written"] = f"after the next run there are {left}, not {wanted}"
+
+    def _annotations(self, scene: Scene) -> dict[str, int]:
+        """What is in a task, counted: as what a human had drawn, or with source, kind and frame."""
+        data = self.client.task_annotations(scene.task_id)
+        found = Counter(
+            "what a human had drawn"
+            if shape["id"] == scene.human
+            else f"{shape['source']} {shape['type']} on {shape['frame']}"
+            for shape in data.shapes
+        )
+        found.update(f"{track['source']} track from {track['frame']}" for track in data.tracks)
+        return dict(sorted(found.items()))
+
+    def _annotations_before(self, hostile: HostileInput) -> dict[str, int]:
+        return self._undisturbed(hostile.command, hostile.of_video)[0]
+
+    def _annotations_after(self, hostile: HostileInput) -> dict[str, int]:
+        return self._undisturbed(hostile.command, hostile.of_video)[1]
+
+    @cache  # noqa: B019 (a stage lives as long as the process)
+    def _undisturbed(self, command: str, of_video: bool) -> tuple[dict[str, int], dict[str, int]]:
+        """What is in a task before a command, and after it, when nothing is attacked."""
+        scene = make_scene(self.client, command, of_video=of_video)
+        before = self._annotations(scene)
+        COMMANDS[command].again(self.client, scene)
+        return before, self._annotations(scene)
 
 
-def _command(arguments: list[str], folder: str, pipe: Any) -> None:
+def _command(arguments: list[str], folder: str, runs: str, pipe: Any) -> None:
     """The command line, with what it prints in a file."""
     os.environ.update(
         PREFECT_CVAT_CACHE_DIR=f"{folder}/cache",
-        PREFECT_CVAT_RUNS_DIR=f"{folder}/runs",
+        PREFECT_CVAT_RUNS_DIR=runs,
         PREFECT_CVAT_LATE_COMMIT_SECONDS="0.5",
         PREFECT_CVAT_STALE_READ_SECONDS="0.2",
         TMPDIR=folder,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -12,13 +12,21 @@ from prefect_cvat.counted import counted, listed
 from prefect_cvat.exceptions import InvalidResponseError, NothingToEvaluateError, PermissionDeniedError
 from prefect_cvat.keyframes import interpolate
 from prefect_cvat.media import Frame
-from prefect_cvat.models import Label, LabeledData
+from prefect_cvat.models import Label
 from prefect_cvat.plan import Selection, TaskInfo, make_plan, read_task
 
-__all__ = ["OnFrames", "Truth", "TruthSource", "put_on_frames", "read_annotations", "read_truth"]
+__all__ = [
+    "OnFrames",
+    "Truth",
+    "TruthSource",
+    "each_on_frames",
+    "put_on_frames",
+    "read_annotations",
+    "read_truth",
+]
 
-AnnotatedPart: TypeAlias = tuple[LabeledData, range]
-"""Annotations, and the frames of which they tell."""
+AnnotatedPart: TypeAlias = tuple[Iterable[tuple[str, dict[str, Any]]], range]
+"""Annotations, each with the name of its kind, and the frames of which they tell."""
 
 TruthSource = Literal["manual", "ground_truth", "task"]
 """Where the truth is: what humans drew in the task, its ground-truth job, or another task."""
@@ -103,37 +111,36 @@ def read_truth(
     return _of_task(name, moved, tuple(numbers.values()), all_frames, left_out)
 
 
-def read_annotations(client: Client, info: TaskInfo) -> list[AnnotatedPart]:
-    """All annotations of a task, or, where only jobs of it may be seen, of these.
+def read_annotations(client: Client, info: TaskInfo) -> Iterator[AnnotatedPart]:
+    """All annotations of a task, or, where only jobs of it may be seen, of these; not held in memory.
 
     A frame that two jobs share is read from the first of them.
 
     Raises:
-        InvalidResponseError: One has a label that the task does not have.
+        InvalidResponseError: One has a label that the task does not have; when it is gone through.
     """
-    parts: list[AnnotatedPart] = []
-    if info.through_jobs:
-        reached = -1
-        for job in sorted(info.jobs, key=lambda job: job.start_frame):
-            own = range(max(job.start_frame, reached + 1), job.stop_frame + 1)
-            parts.append((client.job_annotations(job.id), own))
-            reached = max(reached, job.stop_frame)
-    else:
-        parts.append((client.task_annotations(info.task.id), range(info.meta.size)))
-    _check_labels(parts, info)
-    return parts
+    if not info.through_jobs:
+        yield _with_known_labels(client.each_task_annotation(info.task.id), info), range(info.meta.size)
+        return
+    reached = -1
+    for job in sorted(info.jobs, key=lambda job: job.start_frame):
+        own = range(max(job.start_frame, reached + 1), job.stop_frame + 1)
+        yield _with_known_labels(client.each_job_annotation(job.id), info), own
+        reached = max(reached, job.stop_frame)
 
 
-def _check_labels(parts: Iterable[AnnotatedPart], info: TaskInfo) -> None:
+def _with_known_labels(
+    annotations: Iterable[tuple[str, dict[str, Any]]], info: TaskInfo
+) -> Iterator[tuple[str, dict[str, Any]]]:
     known = {label.id for label in info.labels}
-    for part, _ in parts:
-        for annotation in (*part.tags, *part.shapes, *part.tracks):
-            if annotation["label_id"] not in known:
-                raise InvalidResponseError(
-                    f"task {info.task.id}: annotation {annotation.get('id')} has the label"
-                    f" {annotation['label_id']}, which was not among the task's labels; run it again if the"
-                    " label is new"
-                )
+    for kind, annotation in annotations:
+        if annotation["label_id"] not in known:
+            raise InvalidResponseError(
+                f"task {info.task.id}: annotation {annotation.get('id')} has the label"
+                f" {annotation['label_id']}, which was not among the task's labels; run it again if the"
+                " label is new"
+            )
+        yield kind, annotation
 
 
 def put_on_frames(
@@ -141,15 +148,27 @@ def put_on_frames(
 ) -> OnFrames:
     """What humans, or machines, annotated on some frames; tracks are interpolated as CVAT shows them."""
     found = OnFrames()
+    for kind, annotation in each_on_frames(parts, frames, by_machine=by_machine):
+        (found.tags if kind == "tags" else found.shapes).append(annotation)
+    return found
+
+
+def each_on_frames(
+    parts: Iterable[AnnotatedPart], frames: Sequence[Frame], *, by_machine: bool | None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The same one by one, each with `tags` or `shapes`; of humans and machines if `by_machine` is None."""
     for part, frames_of_part in parts:
         numbers = {frame.number for frame in frames if frame.number in frames_of_part}
-        for items, result in ((part.tags, found.tags), (part.shapes, found.shapes)):
-            result += [item for item in items if item["frame"] in numbers and _is_wanted(item, by_machine)]
-        for track in part.tracks:
-            if _is_wanted(track, by_machine):
-                on_frames = (interpolate(track, number) for number in sorted(numbers))
-                found.shapes.extend(shape for shape in on_frames if shape is not None)
-    return found
+        for kind, annotation in part:
+            if by_machine is not None and not _is_wanted(annotation, by_machine):
+                continue
+            if kind != "tracks":
+                if annotation["frame"] in numbers:
+                    yield kind, annotation
+                continue
+            for number in sorted(numbers):
+                if (shape := interpolate(annotation, number)) is not None:
+                    yield "shapes", shape
 
 
 def _is_wanted(annotation: Mapping[str, Any], by_machine: bool) -> bool:
@@ -193,7 +212,8 @@ def _from_ground_truth_job(client: Client, info: TaskInfo, selection: Selection)
         numbers = {number for number in numbers if number in selection.frames}
     frames = tuple(info.frames_of(sorted(numbers)))
     try:
-        annotations = client.job_annotations(job.id)
+        parts = [(client.each_job_annotation(job.id), range(info.meta.size))]
+        found = put_on_frames(parts, frames)
     except PermissionDeniedError as error:
         raise PermissionDeniedError(
             f"this user may not read the ground-truth job {job.id} of task {task.id}; ask its owner to be"
@@ -205,7 +225,6 @@ def _from_ground_truth_job(client: Client, info: TaskInfo, selection: Selection)
             request_id=error.request_id,
         ) from None
     name = f"the ground-truth job {job.id} of task {task.id}"
-    found = put_on_frames([(annotations, range(info.meta.size))], frames)
     if not (found.tags or found.shapes):
         raise NothingToEvaluateError(
             f"there is nothing to evaluate against: {name} has no human annotations on its"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from prefect_cvat.chunks import fetch_chunk
 from prefect_cvat.client import Client
 from prefect_cvat.counted import counted
 from prefect_cvat.evaluation.predictions import ReadingRun
-from prefect_cvat.evaluation.truth import put_on_frames, read_annotations
+from prefect_cvat.evaluation.truth import each_on_frames, read_annotations
 from prefect_cvat.exceptions import NothingToExportError
 from prefect_cvat.export.content import Annotation, PackFile
 from prefect_cvat.export.images import ImageFolder
@@ -23,6 +24,9 @@ from prefect_cvat.progress import Progress
 from prefect_cvat.report import RunReport
 
 __all__ = ["Found", "find_by_function", "read_from_server"]
+
+PACK_SIZE = 1000
+"""How many annotations are in memory at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,12 +114,15 @@ def read_from_server(
         PrefectCvatError: Something else failed.
     """
     task = plan.task.id
+    packs = PackFile(scratch / "found.jsonl")
     parts = read_annotations(client, plan.info)
-    found = [put_on_frames(parts, plan.frames, by_machine=True)]
-    if not left_by_runs:
-        found.append(put_on_frames(parts, plan.frames))
-    packs = [pack for on_frames in found for pack in (on_frames.tags, on_frames.shapes) if pack]
-    if not packs:
+    by_machine = True if left_by_runs else None
+    wanted = (each for _, each in each_on_frames(parts, plan.frames, by_machine=by_machine))
+    is_empty = True
+    while pack := list(islice(wanted, PACK_SIZE)):
+        packs.append(pack)
+        is_empty = False
+    if is_empty:
         who = "no run has left anything" if left_by_runs else "there are no annotations"
         raise NothingToExportError(
             f"{who} on the {counted(len(plan.frames), 'frame')} of task {task};"

@@ -1,0 +1,118 @@
+"""The subcommands that are played: what each needs, how it is called, and what repairs what it left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clips import SIZE, clip
+from hostile import followed, outputs, prompted
+from pictures import picture
+from prefect_cvat import Client, annotate_task, refine_task, track_task, undo_run
+from prefect_cvat.auto_annotation import label_spec
+
+__all__ = ["COMMANDS", "FRAMES", "Scene", "make_scene"]
+
+FRAMES = 6
+HUMAN = [1.0, 1.0, 12.0, 12.0]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A task with what a human has drawn.
+
+    Attributes:
+        task_id: The task.
+        human: The id of that.
+        run: The run that has annotated it, for `undo`.
+    """
+
+    task_id: int
+    human: int
+    run: str | None = None
+
+
+@dataclass(frozen=True)
+class Command:
+    """A subcommand.
+
+    Attributes:
+        arguments: Its arguments: of the task, and a folder for what it writes.
+        again: Does the same without an attack, which must complete what was begun.
+        module: The file with the function, whose output may be hostile.
+        prepare: What is done to the task before; it gives the id of a run.
+    """
+
+    arguments: Callable[[Scene, Path], Sequence[str]]
+    again: Callable[[Client, Scene], Any]
+    module: Any = None
+    prepare: Callable[[Client, int], str | None] = lambda _client, _task_id: None
+
+
+def _annotate(client: Client, scene: Scene) -> None:
+    annotate_task(client, scene.task_id, outputs.create(), use_cache=False)
+
+
+def _of_task(name: str, *options: str) -> Callable[[Scene, Path], Sequence[str]]:
+    return lambda scene, folder: [
+        name,
+        str(scene.task_id),
+        *(option.format(folder=folder) for option in options),
+    ]
+
+
+def _run_of(client: Client, task_id: int) -> str | None:
+    return annotate_task(client, task_id, outputs.create(), use_cache=False).run
+
+
+COMMANDS = {
+    "annotate": Command(_of_task("annotate"), _annotate, outputs),
+    "track": Command(
+        _of_task("track", "--min-length", "1"),
+        lambda client, scene: track_task(client, scene.task_id, outputs.create(), use_cache=False),
+        outputs,
+    ),
+    "follow": Command(
+        _of_task("track"),
+        lambda client, scene: track_task(client, scene.task_id, followed.create()),
+        followed,
+    ),
+    "refine": Command(
+        _of_task("refine"),
+        lambda client, scene: refine_task(client, scene.task_id, prompted.create()),
+        prompted,
+    ),
+    "undo": Command(
+        lambda scene, _: ["undo", str(scene.run)],
+        lambda client, scene: undo_run(client, str(scene.run)),
+        prepare=_run_of,
+    ),
+    "export": Command(_of_task("export", "--to", "{folder}/dataset"), _annotate),
+    "evaluate": Command(
+        _of_task("evaluate", "--left-by-run", "--report", "{folder}/evaluation.html"),
+        _annotate,
+        prepare=_run_of,
+    ),
+    "preview": Command(
+        lambda scene, folder: ["preview", "--task", str(scene.task_id), "-o", str(folder / "preview.html")],
+        _annotate,
+        outputs,
+    ),
+}
+
+
+def make_scene(client: Client, command: str, *, of_video: bool) -> Scene:
+    """A task of images or of a video, with a rectangle on its first frame."""
+    task = client.create_task("a task", [label_spec("car", None)])
+    if of_video:
+        client.upload_images(task.id, {"clip.mp4": clip(range(FRAMES), size=SIZE)}, chunk_size=2)
+    else:
+        client.upload_images(task.id, {f"{i}.png": picture(seed=i) for i in range(FRAMES)}, chunk_size=2)
+    [label] = client.labels(task.id)
+    [job] = client.jobs(task.id)
+    shape = {"label_id": label.id, "frame": 0, "type": "rectangle", "points": HUMAN, "source": "manual"}
+    body = {"version": 0, "tags": [], "shapes": [shape], "tracks": []}
+    human = client.create_job_annotations(job.id, body).shapes[0]["id"]
+    return Scene(task.id, human, COMMANDS[command].prepare(client, task.id))
