@@ -668,6 +668,17 @@ def test_a_word_that_is_far_too_long_is_refused_in_a_short_line(server, function
     assert "\x1b" not in text
 
 
+@pytest.mark.parametrize(
+    ("number", "why"), [("0", b"greater than or equal to 1"), ("9" * 30, b"less than or equal to 2147483647")]
+)
+def test_a_number_that_no_task_has_is_refused_without_asking_the_server(number, why, function):
+    host = ["--server-host", "http://127.0.0.1:1", "--auth", "a:b"]
+    for words in (["annotate", number], ["preview", "--task", number]):
+        done = run(*host, *words, *function(BOXES), timeout=60)
+        assert done.returncode == 2
+        assert why in done.stderr
+
+
 def test_a_function_whose_file_name_is_no_text(server, make_task, client, tmp_path):
     file = tmp_path / os.fsdecode(b"\xff.py")
     file.write_text(BOXES)

@@ -179,7 +179,10 @@ def preview(
     context: typer.Context,
     images: Annotated[list[Path] | None, typer.Argument(help="Image files.")] = None,
     task: Annotated[
-        int | None, typer.Option("--task", metavar="TASK_ID", help="Look at frames of a task instead.")
+        int | None,
+        typer.Option(
+            "--task", min=1, max=2**31 - 1, metavar="TASK_ID", help="Look at frames of a task instead."
+        ),
     ] = None,
     frames: Annotated[
         str | None, typer.Option(metavar="RANGES", help="Which frames of the task; by default the first 4.")

@@ -163,7 +163,7 @@ OpenIssues = Annotated[
     int,
     typer.Option(min=0, metavar="N", help="Open issues in CVAT on so many frames to be looked at first."),
 ]
-TaskId = Annotated[int, typer.Argument(help="Number of the task.")]
+TaskId = Annotated[int, typer.Argument(min=1, max=2**31 - 1, help="Number of the task.")]
 UseCache = Annotated[bool, typer.Option("--cache/--no-cache", help="Keep detections between runs.")]
 AsJson = Annotated[
     bool, typer.Option("--json", callback=keep_stdout_for_json, help="Print the report as JSON.")

@@ -57,8 +57,8 @@ class _Stdout(Console):
             super().print(*objects, **options)
             self.file.flush()
 
-    def write_json(self, text: str) -> None:
-        """Print text of JSON as it is. Raises as `print` does."""
+    def write_line(self, text: str) -> None:
+        """Write a line as it is. Raises as `print` does."""
         with _is_written():
             self.file.write(text + "\n")
             self.file.flush()
@@ -137,7 +137,7 @@ def print_report(report: RunReport, file: Path | None, as_json: bool) -> None:
 def print_lines(lines: Iterable[str], report: BaseModel, as_json: bool) -> None:
     """Print the lines of a report, or all of it as JSON."""
     if as_json:
-        stdout.write_json(report.model_dump_json(indent=2))
+        stdout.write_line(report.model_dump_json(indent=2))
     else:
         for line in lines:
             stdout.print(bounded(line), markup=False)
