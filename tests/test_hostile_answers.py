@@ -38,7 +38,7 @@ MOST_MEGABYTES = 300
 
 
 def client_of(server, **options):
-    return Client(server.url, access_token="x", retry=ONCE, **options)
+    return Client(server.url, access_token="x", retry=ONCE, has_answered=True, **options)
 
 
 def too_large(match):
@@ -128,6 +128,11 @@ ATTACKS = {
         READ_ONE_BY_ONE,
         "AnswerTooLargeError",
     ),
+    "one annotation of 6,000,000 numbers": (
+        Answer(parts=lambda: [annotations(b"")[:33], SHAPE[:-22], *[b"1.5," * 2**18] * 23, SHAPE[-21:-1]]),
+        READ_ONE_BY_ONE,
+        "AnswerTooLargeError",
+    ),
     "a gzip bomb of zeros for a task": (
         Answer(body=squeezed((b"\0", 640 * 2**20)), headers=GZIP),
         "client.task(1)",
@@ -209,7 +214,7 @@ def test_brackets_in_texts_are_no_nesting():
     ]  # several blocks
     body = json.dumps({"version": 0, "tags": [], "shapes": shapes, "tracks": []}).encode()
     with scripted_server(Answer(body=body)) as server:
-        assert [shape for _, shape in client_of(server).each_job_annotation(1)] == shapes
+        assert [tag for _, tag in client_of(server).each_job_annotation(1)] == tags
 
 
 @pytest.mark.parametrize("fill", [b'"]",', b'"\\"]",', b'"\\\\","]",'], ids=["plain", "quoted", "escaped"])

@@ -13,16 +13,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prefect_cvat import Client
 from prefect_cvat.batches import MOST_FRAMES, BatchSize
+from prefect_cvat.export.found import read_from_server
 from prefect_cvat.frame_table import FrameMeta, FrameTable
 from prefect_cvat.job_index import JobIndex
 from prefect_cvat.lines_by_frame import LinesByFrame
 from prefect_cvat.meta_json import read_meta_json
-from prefect_cvat.models import DataMeta, Job, Task, ValidationLayout
+from prefect_cvat.models import DataMeta, Job, Label, Task, ValidationLayout
+from prefect_cvat.options import Options
 from prefect_cvat.plan import Plan, Selection, make_plan
 from prefect_cvat.planned_frames import PlannedFrames
 from prefect_cvat.refine_run import RefineRun
 from prefect_cvat.task_info import TaskInfo
+from scripted_server import Answer, scripted_server
 
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "plan.py"
 
@@ -77,7 +81,7 @@ def _instructions(size, *, chunk_size=36, job_frames=1000):
     return count
 
 
-def task_info(size, chunk_size=36, job_frames=1000, through_jobs=False):
+def task_info(size, chunk_size=36, job_frames=1000, through_jobs=False, labels=()):
     starts = range(0, size, job_frames)
     jobs = [
         Job(id=i + 1, task_id=1, start_frame=s, stop_frame=min(s + job_frames, size) - 1)
@@ -88,7 +92,7 @@ def task_info(size, chunk_size=36, job_frames=1000, through_jobs=False):
         task=Task(id=1, name="t", size=size, data_chunk_size=chunk_size),
         meta=DataMeta(chunk_size=chunk_size, size=size, frames=frames),
         jobs=tuple(jobs),
-        labels=(),
+        labels=labels,
         validation=ValidationLayout(),
         through_jobs=through_jobs,
     )
@@ -208,6 +212,33 @@ def test_refine_does_not_hold_the_shapes_of_a_task(monkeypatch):
     finally:
         tracemalloc.stop()
     assert jobs == set(range(1, 11))
+
+
+@pytest.mark.parametrize("left_by_runs", [False, True])
+def test_export_does_not_hold_the_annotations_of_a_task(tmp_path, left_by_runs):
+    shape = {"label_id": 1, "type": "rectangle", "source": "auto", "points": [1.5, 2.5, 9.5, 9.5]}
+    shapes = [{**shape, "id": number, "frame": number // 10} for number in range(30_000)]
+    body = json.dumps({"tags": [], "shapes": shapes, "tracks": []}).encode()
+    plan = make_plan(task_info(3000, labels=(Label(id=1, name="car", type="any"),)))
+    del shapes
+    with scripted_server(Answer(body=body)) as server, Client(server.url, access_token="x") as client:
+        tracemalloc.start()
+        try:
+            found = read_from_server(
+                client,
+                plan,
+                Options(),
+                left_by_runs=left_by_runs,
+                images=None,
+                scratch=tmp_path,
+                progress=None,
+            )
+            count = sum(len(pack) for pack in found.packs)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert count == 30_000
+    assert peak < 15e6
 
 
 def test_selections_of_a_large_task_are_what_they_were():
