@@ -214,7 +214,7 @@ def test_brackets_in_texts_are_no_nesting():
     ]  # several blocks
     body = json.dumps({"version": 0, "tags": [], "shapes": shapes, "tracks": []}).encode()
     with scripted_server(Answer(body=body)) as server:
-        assert [tag for _, tag in client_of(server).each_job_annotation(1)] == tags
+        assert [shape for _, shape in client_of(server).each_job_annotation(1)] == shapes
 
 
 @pytest.mark.parametrize("fill", [b'"]",', b'"\\"]",', b'"\\\\","]",'], ids=["plain", "quoted", "escaped"])
