@@ -95,6 +95,7 @@ print(json.dumps([outcome, megabytes("VmHWM") - before]))
 READ_ONE_BY_ONE = "for _ in client.each_job_annotation(1): pass"
 CHUNK = "client.chunk(1, 0, tempfile.TemporaryFile(), most_bytes=2**28)"
 SHAPE = b'{"id":1,"frame":0,"label_id":1,"points":[1.5,2.5,3.5,4.5]},'
+POLYGON = b'{"id":1,"type":"polygon","frame":0,"label_id":1,"points":[%s2.5]}'
 WRITE = "client.create_job_annotations(1, {})"
 
 ATTACKS = {
@@ -129,7 +130,7 @@ ATTACKS = {
         "AnswerTooLargeError",
     ),
     "one annotation of 6,000,000 numbers": (
-        Answer(parts=lambda: [annotations(b"")[:33], SHAPE[:-22], *[b"1.5," * 2**18] * 23, SHAPE[-21:-1]]),
+        Answer(body=annotations(POLYGON % (b"1.5," * 6_000_000))),
         READ_ONE_BY_ONE,
         "AnswerTooLargeError",
     ),

@@ -5,7 +5,7 @@ import pytest
 from hostile.command import all_inputs, play_all
 
 INPUTS = all_inputs()
-EVERY = 8
+EVERY = 12
 
 
 def test_there_are_200_and_each_has_a_name_of_its_own():
