@@ -9,8 +9,8 @@ from typing import Any, overload
 
 __all__ = ["MOST_FRAMES", "FrameMeta", "FrameTable"]
 
-MOST_FRAMES = 10_000_000
-"""How many frames a task may have. Each takes up to 100 bytes of memory, and so do plans."""
+MOST_FRAMES = 4_000_000
+"""How many frames a task may have. A million of them take about 60 MB of memory, plan included."""
 
 _MOST_PIXELS_OF_SIDE = 2**31 - 1
 
