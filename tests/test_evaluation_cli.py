@@ -107,7 +107,7 @@ def test_what_is_missing_or_does_not_match_is_one_clear_line(
         ([drawn_task, *function, "--truth", "ground-truth"], 1, "may not read the ground-truth job"),
         ([empty, *function, "--truth", "ground-truth"], 1, "has no ground-truth job"),
         ([drawn_task, *function, "--truth", f"task:{empty}"], 1, "there is nothing to evaluate against"),
-        ([drawn_task, "--function", "nanodet_detection"], 1, "the function does not fit the task"),
+        ([drawn_task, "--function", "nanodet_detection"], 1, "the function does not fit task"),
         ([drawn_task, "--left-by-run"], 1, "no run has left anything on the 2 frames"),
         ([drawn_task], 2, "give a function, or --left-by-run"),
         ([drawn_task, *function, "--left-by-run"], 2, "give a function, or --left-by-run"),

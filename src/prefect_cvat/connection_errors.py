@@ -50,6 +50,8 @@ def reason_of(error: requests.RequestException) -> str:
         match cause:
             case socket.gaierror():
                 return f"its name cannot be looked up in DNS ({cause.strerror or cause})"
+            case ConnectionResetError():
+                return "the connection was reset"
             case ConnectionRefusedError():
                 return "Connection refused: nothing listens on this port"
             case OSError(errno=number) if number in _UNREACHABLE:

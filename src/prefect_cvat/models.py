@@ -121,7 +121,8 @@ def _as_list(value: Any) -> Any:
 def _is_bitmap(points: Any) -> bool:
     """Whether the points of a mask are its pixels: several rows of them, or truth values."""
     if hasattr(points, "dtype"):
-        return (points.ndim > 1 and len(points) > 1) or str(points.dtype).endswith("bool")
+        rows = points.shape[0] if points.ndim == 2 else points.ndim  # one row may be run lengths
+        return rows > 1 or str(points.dtype).endswith("bool")
     return isinstance(points, list | tuple) and len(points) > 1 and hasattr(points[0], "__len__")
 
 
