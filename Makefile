@@ -6,8 +6,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 WHEEL := build/wheel
-# much of what tests do is waiting for servers; each process has its own Prefect server
+# most of what tests do is waiting for servers; each process has its own Prefect server
 TWO_AT_A_TIME := --numprocesses 2 --dist loadfile
+THREE_AT_A_TIME := --numprocesses 3 --dist loadfile
 
 .PHONY: demo test lint types pytest docs wheel e2e workers soak hostile clean
 
@@ -34,7 +35,7 @@ docs: wheel $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 pytest: $(VENV)/.installed-dev
-	$(BIN)/pytest $(TWO_AT_A_TIME)
+	$(BIN)/pytest $(THREE_AT_A_TIME)
 
 # on a real Prefect server: the form in a browser, new tasks by webhook, runs that die or are cancelled
 e2e: $(VENV)/.installed-dev
