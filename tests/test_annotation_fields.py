@@ -46,3 +46,31 @@ def test_annotations_of_cvat_pass(kind, annotation):
 )
 def test_the_field_that_is_wrong_is_named(kind, annotation, problem):
     assert problem in problem_of_annotation(kind, annotation)
+
+
+PLAIN = {**SHAPE, "group": 0, "z_order": 0, "rotation": 0.0, "score": 1.0, "source": "auto", "attributes": []}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": 2**70},
+        {"label_id": True},
+        {"label_id": -1},
+        {"frame": 10**9},
+        {"frame": 1.0},
+        {"group": "a"},
+        {"z_order": None, "points": [1, 2, 3]},
+        {"rotation": float("nan")},
+        {"score": "high"},
+        {"source": 7},
+        {"points": [1, 2, 3, float("inf")]},
+        {"points": "abcd"},
+        {"points": [[1], [2], [3], [4]]},
+        {"attributes": [{"spec_id": "a", "value": "b"}]},
+        {"elements": [{"label_id": "a"}]},
+    ],
+)
+def test_a_plain_rectangle_is_looked_at_as_closely_as_others(change):
+    assert problem_of_annotation("shapes", PLAIN) is None
+    assert problem_of_annotation("shapes", {**PLAIN, **change}) is not None

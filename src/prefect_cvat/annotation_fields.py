@@ -7,10 +7,12 @@ they are read, so that no line behind it meets a missing field or a string for a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Annotated, Any
 
 from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
+from prefect_cvat.frame_table import MOST_FRAMES
 from prefect_cvat.models import FrameNumber, ObjectId
 
 __all__ = ["problem_of_annotation"]
@@ -74,6 +76,10 @@ _LENGTHS = {"rectangle": 4, "ellipse": 4, "cuboid": 16}
 _LEAST_LENGTHS = {"polygon": 6, "polyline": 4, "points": 2, "mask": 5}
 """How many they are at least; a mask has its runs and its box."""
 
+_plain_fields = itemgetter(
+    *("id", "label_id", "frame", "group", "z_order", "rotation", "score", "source", "points")
+)
+
 _FIELDS: dict[str, TypeAdapter[Any]] = {
     "tags": TypeAdapter(_Tag),
     "shapes": TypeAdapter(_Shape),
@@ -88,6 +94,8 @@ def problem_of_annotation(kind: str, annotation: Mapping[str, Any]) -> str | Non
         kind: `tags`, `shapes` or `tracks`.
         annotation: The server's JSON object.
     """
+    if kind == "shapes" and _is_plain_rectangle(annotation):
+        return None
     try:
         _FIELDS[kind].validate_python(annotation)
     except ValidationError as error:
@@ -101,6 +109,28 @@ def problem_of_annotation(kind: str, annotation: Mapping[str, Any]) -> str | Non
                 if (length := _problem_of_points(shape)) is not None:
                     return length
     return None
+
+
+def _is_plain_rectangle(shape: Mapping[str, Any]) -> bool:
+    """Whether a shape is a rectangle without attributes: most are, and this takes a quarter of the time."""
+    try:
+        number, label, frame, group, z_order, rotation, score, source, (x1, y1, x2, y2) = _plain_fields(shape)
+        total = x1 + y1 + x2 + y2 + rotation + score
+    except (KeyError, TypeError, ValueError):
+        return False
+    return (
+        shape.get("type") == "rectangle"
+        and type(number) is type(label) is type(frame) is type(z_order) is int
+        and 0 <= frame < MOST_FRAMES
+        and 0 <= label < 2**63
+        and abs(number) < 2**63
+        and (group is None or type(group) is int)
+        and (source is None or type(source) is str)
+        and type(total) in (int, float)
+        and total * 0 == 0  # neither NaN nor infinite
+        and not shape.get("attributes")
+        and not shape.get("elements")
+    )
 
 
 def _problem_of_points(shape: Mapping[str, Any]) -> str | None:
