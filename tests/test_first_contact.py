@@ -2,6 +2,7 @@
 
 import logging
 import pickle
+import re
 import socket
 import struct
 import threading
@@ -140,7 +141,8 @@ def test_a_host_that_takes_no_connection_shows_within_ten_seconds():
         message, seconds = time_of_failure(fresh(f"127.0.0.1:{address[1]}"))
         for waiting in held:
             waiting.close()
-    assert "timed out: it does not take a connection" in message
+    # on a busy machine the bound on the whole may be reached before that on the connection
+    assert re.search("timed out: (it does not take a connection|no answer in 10 s)", message)
     assert 5 < seconds < CONTACT_SECONDS + 2
 
 

@@ -359,7 +359,7 @@ def test_an_answer_of_some_bytes_a_second_ends(monkeypatch, begin, piece, method
     with trickling(begin, piece, 0.05) as server:
         started = time.monotonic()
         with pytest.raises(RequestTimeoutError, match="the answer comes too slowly: .* bytes in ") as error:
-            client_of(server, timeout=(1, 0.3), has_answered=True).json(method, "/api/jobs/1/annotations")
+            client_of(server, timeout=(1, 0.3)).json(method, "/api/jobs/1/annotations")
     assert time.monotonic() - started < 5
     assert error.value.was_sent
     assert is_transient(error.value)
@@ -371,12 +371,12 @@ def test_an_answer_of_many_bytes_that_has_no_end_ends(monkeypatch):
         trickling(HEAD, b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, 0.01) as server,
         pytest.raises(exceptions.PrefectCvatError),
     ):
-        client_of(server, has_answered=True).task(1)
+        client_of(server).task(1)
     with (
         trickling(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, 0.01) as server,
         pytest.raises(RequestTimeoutError, match="no end after"),
     ):
-        client_of(server, has_answered=True).task(1)
+        client_of(server).task(1)
 
 
 def test_an_answer_that_takes_long_to_begin_and_then_comes_at_once_is_read(monkeypatch):

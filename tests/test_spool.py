@@ -8,6 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import filelock
 import pytest
 
 from prefect_cvat import spool
@@ -164,3 +165,23 @@ def test_where_there_is_no_room_the_error_says_what_to_do(monkeypatch):
     monkeypatch.setattr(spool.tempfile, "mkdtemp", full)
     with pytest.raises(spool.StorageError, match="make room there, or set TMPDIR"), spool_folder():
         pass
+
+
+def test_a_new_folder_that_another_process_takes_for_a_left_one_is_made_again(temporary, monkeypatch):
+    taken = []
+    make = tempfile.mkdtemp
+
+    def make_and_lose(**options):
+        folder = make(**options)
+        if len(taken) < 2:  # another process looks for what was left, and is quicker
+            taken.append(filelock.FileLock(Path(folder, ".lock")))
+            taken[-1].acquire(timeout=0)
+        return folder
+
+    monkeypatch.setattr(tempfile, "mkdtemp", make_and_lose)
+    with spool_folder() as folder:
+        assert folder not in [Path(lock.lock_file).parent for lock in taken]
+        assert folder.is_dir()
+    assert len(taken) == 2
+    for lock in taken:
+        lock.release()

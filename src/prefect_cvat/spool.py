@@ -26,6 +26,9 @@ LOCK = ".lock"
 UNLOCKED_SECONDS = 3600.0
 """After this time an empty folder without a lock is one whose process died before it had made the lock."""
 
+MOST_ATTEMPTS = 20
+"""How often a new folder may be taken for one that was left, between its making and its lock."""
+
 
 @contextmanager
 def spool_folder() -> Iterator[Path]:
@@ -38,8 +41,7 @@ def spool_folder() -> Iterator[Path]:
     """
     remove_left_spools()
     try:
-        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
-        lock = filelock.FileLock(folder / LOCK, thread_local=False).acquire(timeout=0)
+        folder, lock = _make_locked_folder()
     except OSError as error:
         raise StorageError(
             f"no folder for files on their way can be made in {tempfile.gettempdir()}: {error}; make room"
@@ -48,8 +50,24 @@ def spool_folder() -> Iterator[Path]:
     try:
         yield folder
     finally:
-        lock.lock.release()
+        lock.release()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make_locked_folder() -> tuple[Path, filelock.BaseFileLock]:
+    """Make a folder and lock it, before another process takes it for one that was left."""
+    for attempt in range(1, MOST_ATTEMPTS + 1):
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+        lock = filelock.FileLock(folder / LOCK, thread_local=False)
+        try:
+            lock.acquire(timeout=0)
+            if (folder / LOCK).exists():
+                return folder, lock
+            lock.release()
+        except (filelock.Timeout, FileNotFoundError):
+            if attempt == MOST_ATTEMPTS:
+                raise
+    raise FileNotFoundError(f"{folder} was removed by another process")
 
 
 def remove_left_spools() -> int:
