@@ -1,4 +1,4 @@
-"""Chunks, images and videos that somebody has made to do harm: each is named, and none is carried out."""
+"""Chunks, images and videos that somebody has made to do harm: each is named, and none is executed."""
 
 import contextlib
 import io

@@ -16,13 +16,13 @@ from prefect_cvat.parsed_answers import not_from_cvat
 __all__ = ["MOST_FILE_BYTES", "has_id", "stream_annotations"]
 
 MOST_FILE_BYTES = 2**33
-"""The most bytes of the annotations of a job: 25 million boxes."""
+"""Maximum size of the annotations of a job in bytes: 25 million boxes."""
 
 _READ_BYTES = 2**14
 """What is given to the parser at a time: it takes 10 % less than with its own default of 64 KiB."""
 
 _MOST_EMPTY_BYTES = 2**16
-"""The most bytes of an answer without annotations; CVAT's has 60."""
+"""Maximum size of an answer without annotations in bytes; CVAT's has 60."""
 
 
 def stream_annotations(file: IO[bytes], what: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -12,13 +12,13 @@ from prefect_cvat.exceptions import AnswerTooLargeError, InvalidResponseError, S
 __all__ = ["read_body", "read_error_text", "write_body"]
 
 MOST_ERROR_BYTES = 2**16
-"""The most bytes that are read of the body of an error."""
+"""Maximum number of bytes that are read of the body of an error."""
 
 MOST_EXPANSION = 200
 """How many times its compressed size a body may have: JSON of annotations has 5 to 30 times."""
 
 SMALL_BYTES = 2**22
-"""Bodies of up to so many bytes are not held against `MOST_EXPANSION`."""
+"""Bodies of up to so many bytes are not checked against `MOST_EXPANSION`."""
 
 _PART_BYTES = 2**16
 _ENCODINGS = ("", "identity", "gzip", "x-gzip", "deflate")

@@ -67,7 +67,7 @@ class _Commands(TyperGroup):
     """The subcommands. Typer itself would end on Ctrl-C with exit code 130, and without a message."""
 
     def invoke(self, context: Any) -> Any:
-        """Carry out a subcommand; say how to go on when somebody interrupts it."""
+        """Run a subcommand; say how to go on when somebody interrupts it."""
         try:
             return super().invoke(context)
         except typer.BadParameter as error:

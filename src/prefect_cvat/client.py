@@ -49,7 +49,7 @@ Model = TypeVar("Model", bound=BaseModel)
 Quality = Literal["original", "compressed"]
 
 MOST_CHUNK_BYTES = 2**31
-"""The most bytes of a chunk, where its frames do not say more exactly how many it may have."""
+"""Maximum size of a chunk in bytes, where its frames do not say more exactly how many it may have."""
 
 PAGE_SIZE = 500
 """What is asked for of a list at a time; CVAT 2.73 gives no more."""

@@ -78,7 +78,7 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 
 def _is_without_connection(error: requests.RequestException) -> bool:
-    """Whether a request failed for want of a connection: it was refused, or the host is not known."""
+    """Whether a request failed without a connection: it was refused, or the host is not known."""
     if isinstance(error, requests.ConnectTimeout):
         return True
     reason = error.args[0] if error.args else None

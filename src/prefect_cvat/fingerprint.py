@@ -42,7 +42,7 @@ class Fingerprint:
 
     Attributes:
         digest: 64 hexadecimal digits; None if none can be made.
-        why_none: What stands in the way of one, in words; empty if there is one.
+        why_none: Why there is none, in words; empty if there is one.
     """
 
     digest: str | None
@@ -266,7 +266,7 @@ class _Walk:
                 self._visit_named(names[name], code.co_names)
 
     def _visit_named(self, value: Any, names: tuple[str, ...], within: tuple[str, ...] = ()) -> None:
-        """What a name stands for; of a module of the user's own, what stands in it under one of the names."""
+        """What a name stands for; of a module of the user's own, what it has under one of the names."""
         if not isinstance(value, types.ModuleType):
             self.visit(value)
             return

@@ -16,16 +16,16 @@ from prefect_cvat.exceptions import AnswerTooLargeError
 __all__ = ["MOST_JSON_BYTES", "MOST_LIST_BYTES", "check_annotations", "parse_json"]
 
 MOST_JSON_BYTES = 2**25
-"""The most bytes of an ordinary answer: a task, a page of a list."""
+"""Maximum size of an ordinary answer in bytes: a task, a page of a list."""
 
 MOST_LIST_BYTES = 2**28
-"""The most bytes of an answer that grows with the task and is held as a whole: its frames, annotations."""
+"""Maximum size in bytes of an answer that grows with the task and is held as a whole: its frames, annotations."""
 
 MOST_DEPTH = 64
 """How many brackets may be open at a time. CVAT's annotations have ten: attributes of elements of tracks."""
 
 MOST_ANNOTATION_BYTES = 24 * 2**20
-"""The most bytes of one annotation: a track of 80,000 keyframes."""
+"""Maximum size of one annotation in bytes: a track of 80,000 keyframes."""
 
 MOST_ANNOTATION_BRACKETS = 2_000_000
 """The most brackets of one annotation, both the opening and the closing ones."""
@@ -66,7 +66,7 @@ def parse_json(content: bytes, most_bytes: int) -> Any:
 
 
 def check_annotations(file: IO[bytes]) -> None:
-    """Hold annotations against the bounds, before a parser that has none of its own reads them one by one.
+    """Check annotations against the bounds, before a parser that has none of its own reads them one by one.
 
     Args:
         file: The JSON of an answer; it is read from its beginning to its end.

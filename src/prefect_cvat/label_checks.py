@@ -76,7 +76,7 @@ class Misfits:
             lines.append(f"  and {len(problems) - MOST_LINES} more")
         raise BadFunctionError("\n".join([*lines, *([mend.strip()] * bool(mend))]))
 
-    # --- what is held against each other ---
+    # --- comparing the two ---
 
     def check_type(self, where: str, label_type: str, task_label: Label) -> None:
         """Check that annotations of a type go to a label of the task."""

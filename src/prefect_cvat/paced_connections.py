@@ -29,7 +29,7 @@ MOST_SECONDS = 7200.0
 """The most seconds that an answer may take as a whole, from its first byte on."""
 
 MOST_LINE_BYTES = 2**16
-"""The longest line that is read: of headers, and of what stands before each part of a body."""
+"""The longest line that is read: of headers, and of the lengths of chunked bodies."""
 
 
 class SlowAnswerError(TimeoutError):

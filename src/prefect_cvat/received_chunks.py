@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 __all__ = ["problem_of_chunk"]
 
 _MOST_DIRECTORY_BYTES = 2**16
-"""The most bytes of the directory of a zip file, besides those for each image."""
+"""Maximum size in bytes of the directory of a zip file, besides those for each image."""
 
 _MOST_BOXES = 10_000
 

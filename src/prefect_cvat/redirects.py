@@ -46,7 +46,7 @@ def redirect_error(response: requests.Response, method: str, server: str, path: 
         where = "nowhere" if location is None else ascii(location[:MAX_LOCATION])
         said = f"{method} {server}{path} is redirected to {where}, which CVAT itself never does"
     elif address == server:
-        said = f"{server} redirects to itself; what stands before CVAT is set up wrongly"
+        said = f"{server} redirects to itself; the proxy in front of CVAT is set up wrongly"
     elif server.startswith("https:") and address.startswith("http:"):
         said = f"{server} redirects to {address}, where nothing is encrypted; have that changed"
     else:

@@ -27,7 +27,7 @@ MAX_FRAME_BYTES = 256 * 2**20
 """The most bytes that one stored image may have."""
 
 MAX_ENTRY_BYTES = 1024
-"""The most bytes that the directory of a zip file may have for each image. CVAT's names are short."""
+"""Maximum size in bytes of the directory of a zip file for each image. CVAT's names are short."""
 
 
 class ZipChunk:
