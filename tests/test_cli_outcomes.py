@@ -421,17 +421,18 @@ def test_a_dry_run_of_a_function_that_fails_says_so(server, make_task, function)
     assert b"ZeroDivisionError: told to" in done.stdout
 
 
+def draw_a_car(client, task_id):
+    """Draw a box on frame 1 as a human does; returns its job."""
+    [job], [car, _] = client.jobs(task_id), client.labels(task_id)
+    place = {"type": "rectangle", "points": [5, 5, 30, 30]}
+    drawn = {**place, "frame": 1, "label_id": car.id, "source": "manual"}
+    client.create_job_annotations(job.id, {"shapes": [drawn]})
+    return job
+
+
 def test_dry_runs_of_tracking_and_refining_as_json(server, video_task, make_task, client, function):
     task_id = make_task(3)
-    [job], [car, _] = client.jobs(task_id), client.labels(task_id)
-    drawn = {
-        "type": "rectangle",
-        "frame": 1,
-        "label_id": car.id,
-        "points": [5, 5, 30, 30],
-        "source": "manual",
-    }
-    client.create_job_annotations(job.id, {"shapes": [drawn]})
+    job = draw_a_car(client, task_id)
     done = run(*server, "refine", task_id, *function(CUTS), "--dry-run", "--json", "--to", "polygon")
     assert done.returncode == 0, done.stderr
     plan = json.loads(done.stdout)
@@ -497,15 +498,7 @@ def test_a_nightly_run_with_nothing_to_do_is_done_and_says_so(
 
 def test_refining_twice_is_done_twice(server, make_task, client, function):
     task_id = make_task(2)
-    [job], [car, _] = client.jobs(task_id), client.labels(task_id)
-    drawn = {
-        "type": "rectangle",
-        "frame": 1,
-        "label_id": car.id,
-        "points": [5, 5, 30, 30],
-        "source": "manual",
-    }
-    client.create_job_annotations(job.id, {"shapes": [drawn]})
+    draw_a_car(client, task_id)
     words = [*server, "refine", task_id, *function(CUTS), "--json"]
     told = []
     for _ in range(2):

@@ -46,7 +46,7 @@ class BatchSize:
         self._annotations_per_frame = 0.0
 
     def learn(self, seconds: float, frames: int, annotations: int = 0) -> None:
-        """Take in how a batch went; what was learned before counts half, but the maximum of annotations stays.
+        """Take in how a batch went; what was learned before counts half; the maximum of annotations stays.
 
         Args:
             seconds: How long its detection took.

@@ -19,7 +19,7 @@ from prefect_cvat.auto_annotation.interface import (
 from prefect_cvat.clipping import Clipping, clip_point, clip_shape
 from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import BadFunctionError
-from prefect_cvat.function_calls import as_list, call_function, place_of, read_spec
+from prefect_cvat.function_calls import as_list, call_function, place_of, preprocess_image, read_spec
 from prefect_cvat.function_output import check_geometry, within_rounding
 from prefect_cvat.image_files import decode_pixels
 from prefect_cvat.masks import decode_mask, encode_mask, mask_to_polygons, polygon_to_mask
@@ -190,15 +190,9 @@ class ShapeRefiner:
         return refined
 
     def _preprocess(self, frame: Frame, image: PIL.Image.Image) -> Any:
-        if not hasattr(self.function, "preprocess_image"):
-            return image
-        what = f"{frame}: preprocess_image"
-        return call_function(
-            lambda: self.function.preprocess_image(self._context, image),
-            self.function.preprocess_image,
-            what,
-            f"{what} failed",
-            lambda: decode_pixels(image, frame),
+        # a failure may be that of the function, or of the image
+        return preprocess_image(
+            self.function, self._context, image, str(frame), lambda: decode_pixels(image, frame)
         )
 
     def _find(

@@ -19,7 +19,7 @@ MOST_JSON_BYTES = 2**25
 """Maximum size of an ordinary answer in bytes: a task, a page of a list."""
 
 MOST_LIST_BYTES = 2**28
-"""Maximum size in bytes of an answer that grows with the task and is held as a whole: its frames, annotations."""
+"""Maximum size in bytes of an answer that grows with the task: its frames, its annotations."""
 
 MOST_DEPTH = 64
 """How many brackets may be open at a time. CVAT's annotations have ten: attributes of elements of tracks."""

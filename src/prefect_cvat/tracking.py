@@ -17,7 +17,7 @@ from prefect_cvat.auto_annotation.interface import (
 )
 from prefect_cvat.clipping import Clipping, clip_shape
 from prefect_cvat.exceptions import BadFunctionError, UnsupportedTaskError
-from prefect_cvat.function_calls import call_function, place_of, read_spec
+from prefect_cvat.function_calls import call_function, place_of, preprocess_image, read_spec
 from prefect_cvat.function_output import check_geometry
 from prefect_cvat.image_files import decode_pixels
 from prefect_cvat.media import Frame
@@ -187,15 +187,9 @@ class ShapeTracker:
             )
 
     def _preprocess(self, frame: Frame, image: PIL.Image.Image) -> Any:
-        if not hasattr(self.function, "preprocess_image"):
-            return image
-        what = f"{frame}: preprocess_image"
-        return call_function(
-            lambda: self.function.preprocess_image(self._context, image),
-            self.function.preprocess_image,
-            what,
-            f"{what} failed",
-            lambda: decode_pixels(image, frame),  # is it the function, or is it the image?
+        # a failure may be that of the function, or of the image
+        return preprocess_image(
+            self.function, self._context, image, str(frame), lambda: decode_pixels(image, frame)
         )
 
     def _take_up(self, frame: Frame, image: PIL.Image.Image, preprocessed: Any, seed: Seed) -> None:
