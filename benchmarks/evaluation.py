@@ -36,9 +36,9 @@ from prefect_cvat.evaluation.dataset import IouType
 from prefect_cvat.evaluation.from_cvat import compare_in_coco
 from prefect_cvat.evaluation.tables import aligned, shape_rows
 from prefect_cvat.evaluation.thresholds import best_thresholds
+from prefect_cvat.frames import Frame
 from prefect_cvat.image_files import open_image
 from prefect_cvat.masks import encode_mask
-from prefect_cvat.media import Frame
 from prefect_cvat.models import Label
 
 WIDTH, HEIGHT = 768, 576

@@ -37,10 +37,10 @@ from prefect_cvat.flows.parameters import (
 )
 from prefect_cvat.flows.run_tags import add_tags, look_up_version, run_key, task_tag
 from prefect_cvat.function_block import CvatFunction
-from prefect_cvat.issues import open_issues
 from prefect_cvat.options import Options
 from prefect_cvat.plan import Plan, make_plan, read_task
 from prefect_cvat.report import RunReport
+from prefect_cvat.review_issues import open_issues
 from prefect_cvat.run_record import RecordHeader, RunRecord
 from prefect_cvat.settings import Settings
 from prefect_cvat.shards import make_shards, merge_reports

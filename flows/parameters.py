@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from prefect_cvat.existing import Existing, ExistingSource
 from prefect_cvat.function_block import CvatFunction, Threshold
 from prefect_cvat.options import Options
-from prefect_cvat.plan import Selection
+from prefect_cvat.selection import Selection
 
 __all__ = [
     "DETECTION_FUNCTION",

@@ -6,7 +6,8 @@ import tracemalloc
 
 import pytest
 
-from prefect_cvat.association import Associator, bounding_box
+from prefect_cvat.association import Associator
+from prefect_cvat.regions import bounding_box
 from prefect_cvat.track_options import Tracker, TrackOptions
 
 TRACKERS = pytest.mark.parametrize("tracker", list(Tracker))

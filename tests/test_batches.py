@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_cvat.batches import BatchSize, ChunkQueue, take_chunks
-from prefect_cvat.media import Frame
+from prefect_cvat.frames import Frame
 
 
 def test_the_first_batch_is_one_chunk_and_a_size_that_is_fixed_stays():

@@ -15,9 +15,10 @@ from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, mask
 from prefect_cvat.client import Client
 from prefect_cvat.drawing import MOST_ANNOTATIONS, MOST_BYTES, annotations_on, draw_task_frames
 from prefect_cvat.frame_svg import AnnotatedFrame, render_frame
+from prefect_cvat.frames import Frame
 from prefect_cvat.masks import encode_mask
-from prefect_cvat.media import Frame
-from prefect_cvat.plan import Selection, make_plan, read_task
+from prefect_cvat.plan import make_plan, read_task
+from prefect_cvat.selection import Selection
 
 SVG = "{http://www.w3.org/2000/svg}"
 SPEC = DetectionFunctionSpec(labels=[label_spec("car", 7), label_spec("person", 8)])

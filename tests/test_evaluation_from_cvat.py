@@ -13,8 +13,8 @@ from prefect_cvat.evaluation import evaluate
 from prefect_cvat.evaluation.from_cvat import compare_in_coco
 from prefect_cvat.evaluation.tags import evaluate_tags
 from prefect_cvat.exceptions import InvalidResponseError
+from prefect_cvat.frames import Frame
 from prefect_cvat.masks import encode_mask
-from prefect_cvat.media import Frame
 from prefect_cvat.models import Label
 
 FRAMES = [Frame(0, "a.png", 100, 80), Frame(5, "b.png", 60, 90)]

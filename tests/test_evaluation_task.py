@@ -30,9 +30,9 @@ from prefect_cvat.exceptions import (
 )
 from prefect_cvat.masks import encode_mask
 from prefect_cvat.options import Options
-from prefect_cvat.plan import Selection
 from prefect_cvat.sandbox import access
 from prefect_cvat.sandbox.exchange import forbidden
+from prefect_cvat.selection import Selection
 
 LOW = Options(conf_threshold=0.05)
 

@@ -14,7 +14,7 @@ from prefect_cvat.evaluation import evaluate, evaluate_task
 from prefect_cvat.evaluation.thresholds import best_thresholds, choose_thresholds, write_thresholds
 from prefect_cvat.exceptions import NothingToEvaluateError, StorageError
 from prefect_cvat.options import Options
-from prefect_cvat.plan import Selection
+from prefect_cvat.selection import Selection
 
 
 class StainedCells:

@@ -51,11 +51,11 @@ from prefect_cvat.export import export_task
 from prefect_cvat.export.folder import LOCK
 from prefect_cvat.export.images import ImageFolder
 from prefect_cvat.export.names import FileNames
+from prefect_cvat.frames import ChunkFile, Frame
 from prefect_cvat.masks import encode_mask
-from prefect_cvat.media import ChunkFile, Frame
 from prefect_cvat.models import AttributeValRequest
 from prefect_cvat.options import Options
-from prefect_cvat.plan import Selection
+from prefect_cvat.selection import Selection
 
 SIZE = (64, 48)
 RING = np.zeros(SIZE[::-1], dtype=bool)

@@ -25,7 +25,7 @@ import filelock
 import prefect_cvat.run_lock
 from prefect_cvat.cache import DetectionCache
 from prefect_cvat.exceptions import PrefectCvatError
-from prefect_cvat.function_output import FrameDetections
+from prefect_cvat.frames import FrameDetections
 
 filelock.ReadWriteLock, filelock.FileLock, filelock.Timeout  # all is imported while this is root
 os.umask(0o077)

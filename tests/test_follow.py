@@ -31,8 +31,8 @@ from prefect_cvat.keyframes import interpolate
 from prefect_cvat.models import Job, Label
 from prefect_cvat.options import Options
 from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.plan import Selection
 from prefect_cvat.seeds import FollowedObject, SeedShape
+from prefect_cvat.selection import Selection
 from prefect_cvat.transport import Transport
 from prefect_cvat.upload import JobWriter
 from served_chunks import with_chunks

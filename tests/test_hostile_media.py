@@ -21,8 +21,9 @@ from pictures import picture
 from prefect_cvat import Client, annotate_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
 from prefect_cvat.exceptions import MediaError
+from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
 from prefect_cvat.image_files import decode_pixels
-from prefect_cvat.media import Box, ChunkFile, Frame, open_frames
+from prefect_cvat.media import open_frames
 from prefect_cvat.preview import open_image_files
 from prefect_cvat.sandbox.images import BrokenImageError, inspect
 
@@ -65,7 +66,7 @@ def bomb_of_png():
 def as_chunk(tmp_path, data, type="imageset", length=2):
     path = tmp_path / "chunk"
     path.write_bytes(data)
-    return Box([ChunkFile(0, path, 0, length, type)])
+    return ChunkBatch([ChunkFile(0, path, 0, length, type)])
 
 
 def look_at_all(box, size=SIZE, length=2):
@@ -200,7 +201,7 @@ PEAK = """
 import resource, sys
 from pathlib import Path
 from prefect_cvat.exceptions import MediaError
-from prefect_cvat.media import ChunkFile
+from prefect_cvat.frames import ChunkFile
 from prefect_cvat.video import VideoChunk, import_pyav
 import_pyav()
 error = None

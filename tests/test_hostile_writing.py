@@ -25,10 +25,10 @@ from prefect_cvat.exceptions import (
 )
 from prefect_cvat.options import Options
 from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.plan import Selection
 from prefect_cvat.retry_policy import RetryPolicy
 from prefect_cvat.run import Run
 from prefect_cvat.run_lock import only_run_on
+from prefect_cvat.selection import Selection
 from prefect_cvat.settings import Settings
 from prefect_cvat.upload import JobWriter
 from scripted_server import Answer, scripted_server

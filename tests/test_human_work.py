@@ -25,13 +25,13 @@ from prefect_cvat.auto_annotation import (
     tag,
 )
 from prefect_cvat.auto_annotation.functions import nanodet_detection
+from prefect_cvat.frames import Frame
 from prefect_cvat.masks import encode_mask, polygon_to_mask
-from prefect_cvat.media import Frame
 from prefect_cvat.options import Options
 from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.plan import Selection
 from prefect_cvat.regions import Region
 from prefect_cvat.report_markdown import render_markdown
+from prefect_cvat.selection import Selection
 from prefect_cvat.track_options import TrackOptions
 from prefect_cvat.track_run import TrackRun
 

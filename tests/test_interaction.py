@@ -14,9 +14,9 @@ from pictures import picture
 from prefect_cvat import models
 from prefect_cvat.auto_annotation import BadFunctionError, InteractionFunctionSpec, InteractionResultShape
 from prefect_cvat.exceptions import MediaError
+from prefect_cvat.frames import Frame
 from prefect_cvat.interaction import ShapeRefiner
 from prefect_cvat.masks import decode_mask, encode_mask, polygon_to_mask
-from prefect_cvat.media import Frame
 from prefect_cvat.zip_chunk import read_image
 
 WIDTH, HEIGHT = 60, 40

@@ -47,7 +47,8 @@ from prefect_cvat.honeypots import check_has_no_honeypots
 from prefect_cvat.issues import list_issues
 from prefect_cvat.masks import encode_mask
 from prefect_cvat.options import Options
-from prefect_cvat.plan import Selection, make_plan, read_task
+from prefect_cvat.plan import make_plan, read_task
+from prefect_cvat.selection import Selection
 from prefect_cvat.task_info import read_jobs
 
 NUMBERS = itertools.count()

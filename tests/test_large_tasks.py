@@ -22,9 +22,10 @@ from prefect_cvat.lines_by_frame import LinesByFrame
 from prefect_cvat.meta_json import read_meta_json
 from prefect_cvat.models import DataMeta, Job, Label, Task, ValidationLayout
 from prefect_cvat.options import Options
-from prefect_cvat.plan import Plan, Selection, make_plan
+from prefect_cvat.plan import Plan, make_plan
 from prefect_cvat.planned_frames import PlannedFrames
 from prefect_cvat.refine_run import RefineRun
+from prefect_cvat.selection import Selection
 from prefect_cvat.task_info import TaskInfo
 from scripted_server import Answer, scripted_server
 

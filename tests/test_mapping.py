@@ -11,7 +11,8 @@ from prefect_cvat.auto_annotation import (
 )
 from prefect_cvat.close_names import did_you_mean
 from prefect_cvat.existing import Existing
-from prefect_cvat.mapping import LabelMapEntry, build_mapping
+from prefect_cvat.label_map import LabelMapEntry
+from prefect_cvat.mapping import build_mapping
 from prefect_cvat.models import Attribute, Label, Sublabel
 
 

@@ -31,9 +31,9 @@ from prefect_cvat.auto_annotation import (
     skeleton_label_spec,
     text_attribute_spec,
 )
+from prefect_cvat.frames import Frame
 from prefect_cvat.interaction import ShapeRefiner
 from prefect_cvat.masks import decode_mask, encode_mask
-from prefect_cvat.media import Frame
 from prefect_cvat.models import AttributeValRequest
 from prefect_cvat.report_markdown import render_markdown
 from prefect_cvat.track_options import TrackOptions

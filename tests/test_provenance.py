@@ -30,7 +30,8 @@ from prefect_cvat.models import Attribute, Label
 from prefect_cvat.options import Options
 from prefect_cvat.provenance import Provenance, name_of, without_secrets
 from prefect_cvat.recorded_run import read_run
-from prefect_cvat.refine_run import RefineOptions, RefineRun
+from prefect_cvat.refine_options import RefineOptions
+from prefect_cvat.refine_run import RefineRun
 from prefect_cvat.run_attributes import RunAttributes
 from prefect_cvat.track_run import TrackRun
 

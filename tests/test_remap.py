@@ -5,9 +5,8 @@ import json
 import pytest
 
 from prefect_cvat.auto_annotation import label_spec, rectangle, tag
-from prefect_cvat.function_output import FrameDetections
+from prefect_cvat.frames import Frame, FrameDetections
 from prefect_cvat.mapping import build_mapping
-from prefect_cvat.media import Frame
 from prefect_cvat.models import Label
 from prefect_cvat.remap import Annotations, LabelRemapper
 

@@ -16,8 +16,9 @@ from prefect_cvat import annotate_task, track_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, polygon, rectangle, tag
 from prefect_cvat.plots import plot_scores
 from prefect_cvat.provenance import Provenance
-from prefect_cvat.report import SCORE_BINS, RunReport, score_bin
+from prefect_cvat.report import RunReport
 from prefect_cvat.report_markdown import render_markdown
+from prefect_cvat.score_bins import SCORE_BINS, score_bin
 
 SPEC = DetectionFunctionSpec(labels=[label_spec("car", 7), label_spec("person", 8)])
 HOSTILE = "<img src=x onerror=alert(1)> | **b** [a](javascript:b) `c` _d_ \\| www.e.com &lt;\n# f"

@@ -128,7 +128,7 @@ def test_a_function_that_cannot_be_compared_is_run_again(client, make_task):
 
 
 def test_the_cache_keeps_its_size(tmp_path):
-    from prefect_cvat.function_output import FrameDetections
+    from prefect_cvat.frames import FrameDetections
 
     shapes = [rectangle(1, [i, i + 0.123, i + 5.5, i + 9.25], score=i / 1000) for i in range(1000)]
     cache = DetectionCache(tmp_path, size_limit=60_000)

@@ -22,7 +22,7 @@ from prefect_cvat.auto_annotation import (
 )
 from prefect_cvat.doubts import Doubt, find_doubts
 from prefect_cvat.exceptions import BadFunctionError, StorageError
-from prefect_cvat.media import Frame
+from prefect_cvat.frames import Frame
 from prefect_cvat.models import Job
 from prefect_cvat.report import RunReport
 from prefect_cvat.report_markdown import render_markdown

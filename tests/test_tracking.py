@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from pictures import picture
 from prefect_cvat.auto_annotation import BadFunctionError, TrackableShape, TrackingFunctionSpec
 from prefect_cvat.exceptions import MediaError, UnsupportedTaskError
+from prefect_cvat.frames import Frame
 from prefect_cvat.masks import encode_mask
-from prefect_cvat.media import Frame
 from prefect_cvat.tracking import Seed, ShapeTracker
 from prefect_cvat.zip_chunk import read_image
 

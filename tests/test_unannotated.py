@@ -12,7 +12,8 @@ from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rect
 from prefect_cvat.evaluation import evaluate_task
 from prefect_cvat.exceptions import TransportError
 from prefect_cvat.options import Options
-from prefect_cvat.plan import Selection, make_plan, read_task
+from prefect_cvat.plan import make_plan, read_task
+from prefect_cvat.selection import Selection
 from prefect_cvat.transport import Transport
 from prefect_cvat.upload import JobWriter
 
@@ -100,7 +101,7 @@ def test_a_task_that_is_annotated_is_left_alone(client, make_task):
 
 def test_a_run_that_broke_off_goes_on_with_the_frames_it_has_not_reached(client, make_task, monkeypatch):
     task_id = make_task(6)
-    monkeypatch.setattr("prefect_cvat.upload.ATTEMPTS", 1)
+    monkeypatch.setattr("prefect_cvat.retry_policy.ATTEMPTS", 1)
     original = Transport.json
     writes = []
 

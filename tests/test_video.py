@@ -22,7 +22,8 @@ from clips import SPEC, clip, number_on, numbered_picture, reader
 from prefect_cvat import annotate_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
 from prefect_cvat.exceptions import MediaError, UnsupportedTaskError
-from prefect_cvat.media import Box, ChunkFile, Frame, open_frames, open_frames_reversed
+from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
+from prefect_cvat.media import open_frames, open_frames_reversed
 from prefect_cvat.video import VideoChunk
 from served_chunks import chunk_of, with_chunks
 
@@ -90,7 +91,7 @@ def test_the_chunks_of_the_sandbox_stand_upright_like_cvats(client, video_task):
 
 def test_rotation_in_a_chunk_is_honoured(tmp_path):
     chunk = written_chunk(tmp_path, clip(range(5), turned=True), 5)
-    with closing(open_frames(Box([chunk]), frames_of(range(5)))) as opened:
+    with closing(open_frames(ChunkBatch([chunk]), frames_of(range(5)))) as opened:
         assert [(image.size, number_on(image)) for _, image in opened] == [((160, 64), i) for i in range(5)]
 
 
@@ -340,7 +341,7 @@ def threads_that_read_ahead():
 
 def test_closing_early_ends_the_thread_and_deletes_nothing_that_is_in_use(tmp_path):
     chunk = written_chunk(tmp_path, clip(range(100)), 100)
-    opened = open_frames(Box([chunk]), frames_of(range(100)))
+    opened = open_frames(ChunkBatch([chunk]), frames_of(range(100)))
     assert number_on(next(opened)[1]) == 0
     assert threads_that_read_ahead()
     opened.close()
@@ -353,7 +354,7 @@ def test_frames_are_decoded_ahead_within_a_number_of_bytes(tmp_path, monkeypatch
     original = VideoChunk._image
     monkeypatch.setattr(VideoChunk, "_image", lambda *a: decoded.append(1) or original(*a))
     monkeypatch.setattr("prefect_cvat.media.BYTES_AHEAD", 5 * 160 * 64 * 4)
-    with closing(open_frames(Box([chunk]), frames_of(range(60)))) as opened:
+    with closing(open_frames(ChunkBatch([chunk]), frames_of(range(60)))) as opened:
         next(opened)
         deadline = time.monotonic() + 10
         while len(decoded) < 7 and time.monotonic() < deadline:
@@ -383,7 +384,7 @@ def test_reversed_reading_gives_the_same_frames_from_the_last_to_the_first(
         )
         for i in range(2)
     ]
-    box, frames = Box(chunks), frames_of(range(3, 60, every))
+    box, frames = ChunkBatch(chunks), frames_of(range(3, 60, every))
     with closing(open_frames(box, frames)) as opened:
         forwards = [(frame, image.tobytes()) for frame, image in opened]
     with closing(open_frames_reversed(box, frames, most_bytes=frames_held * 160 * 64 * 4)) as opened:
@@ -404,7 +405,7 @@ def test_reversed_reading_holds_no_more_than_it_may(tmp_path, monkeypatch):
 
     monkeypatch.setattr(VideoChunk, "_image", image_of)
     most = 0
-    box, limit = Box([chunk]), 8 * 160 * 64 * 4
+    box, limit = ChunkBatch([chunk]), 8 * 160 * 64 * 4
     with closing(open_frames_reversed(box, frames_of(range(60)), most_bytes=limit)) as opened:
         for _ in opened:
             time.sleep(0.005)
@@ -420,7 +421,7 @@ def test_images_of_zips_may_be_read_backwards_too(tmp_path):
         for number in range(7):
             with archive.open(f"{number:06}.png", "w") as member:
                 numbered_picture(number).save(member, "PNG")
-    box = Box([ChunkFile(0, path, 0, 7)])
+    box = ChunkBatch([ChunkFile(0, path, 0, 7)])
     with closing(open_frames_reversed(box, frames_of(range(1, 7)))) as opened:
         assert [(frame.number, number_on(image)) for frame, image in opened] == [
             (i, i) for i in range(6, 0, -1)
@@ -431,7 +432,7 @@ def test_a_frame_in_none_of_the_chunks_is_named(tmp_path):
     chunk = written_chunk(tmp_path, clip(range(4)), 4)
     for read in (open_frames, open_frames_reversed):
         with pytest.raises(MediaError, match=r"frame 4 \(clip.mp4\) is in none of the chunks"):
-            list(read(Box([chunk]), frames_of(range(6))))
+            list(read(ChunkBatch([chunk]), frames_of(range(6))))
 
 
 def test_a_spec_may_have_more_labels_than_the_task(client, video_task):

@@ -12,10 +12,10 @@ from prefect_cvat.cache import DetectionCache, KeptDetections
 from prefect_cvat.client import Client
 from prefect_cvat.detection import Detector
 from prefect_cvat.fingerprint import take_fingerprint
-from prefect_cvat.function_output import FrameDetections
+from prefect_cvat.frames import ChunkBatch, Frame, FrameDetections
 from prefect_cvat.human_work import ExistingAnnotations
 from prefect_cvat.mapping import LabelMapping, build_mapping
-from prefect_cvat.media import Box, Frame, open_frames
+from prefect_cvat.media import open_frames
 from prefect_cvat.options import Options
 from prefect_cvat.plan import Batch
 from prefect_cvat.provenance import model_names
@@ -127,7 +127,7 @@ class AnnotateRun(Run):
             )
         return mapping
 
-    def fetch_batch(self, batch: Batch) -> Box:
+    def fetch_batch(self, batch: Batch) -> ChunkBatch:
         """Download the chunks of a batch, and the existing annotations there if what overlaps is left out."""
         self.read_existing(batch)
         return super().fetch_batch(batch)
@@ -148,7 +148,7 @@ class AnnotateRun(Run):
         annotations.pack()
         return annotations
 
-    def _look_at(self, frames: Sequence[Frame], box: Box) -> list[FrameDetections]:
+    def _look_at(self, frames: Sequence[Frame], box: ChunkBatch) -> list[FrameDetections]:
         with closing(open_frames(box, frames)) as opened:
             found = list(self.detector.detect(opened))
         if self._kept is not None:

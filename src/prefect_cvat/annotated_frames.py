@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from prefect_cvat.client import Client
-from prefect_cvat.human_work import is_human
+from prefect_cvat.models import is_human
 from prefect_cvat.plan import LeftOut, Plan
 
 __all__ = ["leave_out_annotated", "shown_frames", "shown_ranges"]

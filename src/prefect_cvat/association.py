@@ -5,20 +5,20 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping, Sequence
 from itertools import count
-from math import cos, radians, sin
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from prefect_cvat.exceptions import MissingLibraryError
+from prefect_cvat.regions import BoundingBox, bounding_box, box_around
 from prefect_cvat.track_options import Tracker, TrackOptions
 
 if TYPE_CHECKING:
     from trackers.core.base import BaseTracker
 
-__all__ = ["Associator", "bounding_box", "import_trackers"]
+__all__ = ["Associator", "import_trackers"]
 
 LEAST_SIDE = 16.0
 """Pixels that a box has each way at the least: points and lines have no area that could overlap."""
@@ -28,8 +28,6 @@ GROWTH = 0.2
 
 MOST_GROWTH = 1.0
 """By how much of its size a box is grown on each side at the most."""
-
-Box: TypeAlias = tuple[float, float, float, float]
 
 
 class Associator:
@@ -120,50 +118,11 @@ def import_trackers() -> ModuleType:
         ) from error
 
 
-def bounding_box(shape: Mapping[str, Any]) -> Box:
-    """The box around a shape, in pixels: left, top, right, bottom.
-
-    Of a skeleton it is that around the elements that are not outside, or around all if all are.
-    """
-    points: Sequence[float] = shape.get("points") or ()
-    kind = shape["type"]
-    if kind == "mask":
-        left, top, right, bottom = points[-4:]
-        return left, top, right + 1, bottom + 1
-    if kind == "skeleton":
-        elements = shape["elements"]
-        shown = [element for element in elements if not element.get("outside")] or elements
-        points = [number for element in shown for number in element["points"]]
-    if kind == "ellipse":
-        center_x, center_y, right, top = points
-        half_width, half_height = right - center_x, center_y - top
-        turn = radians(shape.get("rotation") or 0.0)
-        reach_x = float(np.hypot(half_width * cos(turn), half_height * sin(turn)))
-        reach_y = float(np.hypot(half_width * sin(turn), half_height * cos(turn)))
-        return center_x - reach_x, center_y - reach_y, center_x + reach_x, center_y + reach_y
-    xs, ys = points[::2], points[1::2]
-    left, top, right, bottom = min(xs), min(ys), max(xs), max(ys)
-    if kind == "rectangle" and shape.get("rotation"):
-        turn = radians(shape["rotation"])
-        width, height = right - left, bottom - top
-        return _around(
-            (left + right) / 2,
-            (top + bottom) / 2,
-            width * abs(cos(turn)) + height * abs(sin(turn)),
-            width * abs(sin(turn)) + height * abs(cos(turn)),
-        )
-    return left, top, right, bottom
-
-
-def _association_box(shape: Mapping[str, Any]) -> Box:
+def _association_box(shape: Mapping[str, Any]) -> BoundingBox:
     left, top, right, bottom = bounding_box(shape)
-    return _around(
+    return box_around(
         (left + right) / 2, (top + bottom) / 2, max(right - left, LEAST_SIDE), max(bottom - top, LEAST_SIDE)
     )
-
-
-def _around(x: float, y: float, width: float, height: float) -> Box:
-    return x - width / 2, y - height / 2, x + width / 2, y + height / 2
 
 
 def _nearest(box: npt.NDArray[Any], boxes: npt.NDArray[np.float64], indices: Sequence[int]) -> int:

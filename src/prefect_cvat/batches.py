@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
-from prefect_cvat.media import Frame
+from prefect_cvat.frames import Frame
 
 __all__ = ["BatchSize", "Chunk", "ChunkQueue", "take_chunks"]
 

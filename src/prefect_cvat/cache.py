@@ -20,7 +20,7 @@ from pathlib import Path
 from pydantic import BaseModel, TypeAdapter
 
 from prefect_cvat.folder_permissions import follow_folder, make_folder
-from prefect_cvat.function_output import FrameDetections
+from prefect_cvat.frames import FrameDetections
 from prefect_cvat.models import LabeledImageRequest, LabeledShapeRequest
 from prefect_cvat.settings import Settings
 

@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from prefect_cvat.argument_names import argument
-from prefect_cvat.client import MOST_CHUNK_BYTES, Client, Quality
+from prefect_cvat.client import MOST_CHUNK_BYTES, Client
 from prefect_cvat.exceptions import PrefectCvatError, StorageError, UnsupportedTaskError
-from prefect_cvat.media import ChunkFile, ChunkType
+from prefect_cvat.frames import ChunkFile, ChunkType, Quality
 from prefect_cvat.models import Task
 from prefect_cvat.plan import Plan
 from prefect_cvat.received_chunks import problem_of_chunk

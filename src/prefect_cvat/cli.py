@@ -49,8 +49,8 @@ from prefect_cvat.counted import counted
 from prefect_cvat.detection import Detector
 from prefect_cvat.exceptions import PrefectCvatError
 from prefect_cvat.output_file import write_text
-from prefect_cvat.plan import Selection
 from prefect_cvat.report import RunReport
+from prefect_cvat.selection import Selection
 from prefect_cvat.spool import spool_folder
 from prefect_cvat.termination import Terminated, end_in_order_on_sigterm
 

@@ -20,8 +20,8 @@ from prefect_cvat.exceptions import StorageError
 from prefect_cvat.existing import Existing, ExistingSource
 from prefect_cvat.number_ranges import NumberRanges
 from prefect_cvat.output_file import check_can_be_written
-from prefect_cvat.plan import Selection
 from prefect_cvat.secret_text import SecretReference
+from prefect_cvat.selection import Selection
 from prefect_cvat.server_url import normalize_url
 
 __all__ = [

@@ -27,7 +27,8 @@ from prefect_cvat.cli_options import (
 from prefect_cvat.cli_output import carry_out, print_dry_run
 from prefect_cvat.models import SourceEnum
 from prefect_cvat.options import Options
-from prefect_cvat.refine_run import RefineOptions, RefineRun
+from prefect_cvat.refine_options import RefineOptions
+from prefect_cvat.refine_run import RefineRun
 
 __all__ = ["refine"]
 

@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import IO, Any, Literal, Self, TypeVar
+from typing import IO, Any, Self, TypeVar
 from urllib.parse import quote
 
 from pydantic import BaseModel, SecretStr
@@ -25,6 +25,7 @@ from prefect_cvat.exceptions import (
     RequestTimeoutError,
     UnsupportedTaskError,
 )
+from prefect_cvat.frames import Quality
 from prefect_cvat.json_bounds import MOST_JSON_BYTES, MOST_LIST_BYTES
 from prefect_cvat.meta_json import read_meta_json
 from prefect_cvat.models import (
@@ -46,7 +47,6 @@ from prefect_cvat.transport import ProblemOf, Transport
 __all__ = ["Client", "check_annotatable"]
 
 Model = TypeVar("Model", bound=BaseModel)
-Quality = Literal["original", "compressed"]
 
 MOST_CHUNK_BYTES = 2**31
 """Maximum size of a chunk in bytes, where its frames do not say more exactly how many it may have."""

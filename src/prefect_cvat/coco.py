@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from prefect_cvat.frames import Frame
 from prefect_cvat.masks import decode_mask
-from prefect_cvat.media import Frame
 
 __all__ = [
     "WITH_AREA",

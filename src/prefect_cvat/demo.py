@@ -21,9 +21,10 @@ from prefect_cvat.html_report import Section, render_page
 from prefect_cvat.image_files import open_image
 from prefect_cvat.models import PatchedLabelRequest
 from prefect_cvat.output_file import write_text
-from prefect_cvat.plan import Selection, read_task
+from prefect_cvat.plan import read_task
 from prefect_cvat.preview import open_task_frames
 from prefect_cvat.sandbox import Sandbox
+from prefect_cvat.selection import Selection
 from prefect_cvat.track_options import TrackOptions
 from prefect_cvat.video import import_pyav
 

@@ -12,10 +12,10 @@ from prefect_cvat.argument_names import argument
 from prefect_cvat.auto_annotation.interface import DetectionFunctionContext
 from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import BadFunctionError, PrefectCvatError
+from prefect_cvat.frames import Frame, FrameDetections
 from prefect_cvat.function_calls import as_list, call_function, place_of, read_attribute, read_labels
-from prefect_cvat.function_output import FrameDetections, OutputChecker
+from prefect_cvat.function_output import OutputChecker
 from prefect_cvat.image_files import decode_pixels
-from prefect_cvat.media import Frame
 
 __all__ = ["DetectionContext", "Detector"]
 

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from prefect_cvat.association import bounding_box
+from prefect_cvat.regions import BoundingBox, bounding_box
 
-__all__ = ["Box", "Doubt", "find_doubts"]
+__all__ = ["Doubt", "find_doubts"]
 
 LEAST_OVERLAP = 0.5
 """From which intersection over union on two shapes are taken for one object."""
@@ -23,8 +23,6 @@ ROWS = 256
 """How many boxes are held against the others at a time, which bounds the memory that this takes."""
 
 _WITHOUT_AREA = frozenset({"points", "polyline"})
-
-Box = tuple[float, float, float, float]
 
 
 class Doubt(NamedTuple):
@@ -40,7 +38,7 @@ class Doubt(NamedTuple):
 
     label_id: int
     score: float
-    box: Box
+    box: BoundingBox
     overlap: float = 0.0
     other_label_id: int = 0
 
@@ -65,7 +63,9 @@ def find_doubts(shapes: Sequence[Mapping[str, Any]]) -> list[Doubt]:
     return doubts
 
 
-def _find_overlaps(shapes: Sequence[Mapping[str, Any]], boxes: Sequence[Box]) -> dict[int, tuple[float, int]]:
+def _find_overlaps(
+    shapes: Sequence[Mapping[str, Any]], boxes: Sequence[BoundingBox]
+) -> dict[int, tuple[float, int]]:
     """By index of a shape, how much it overlaps with a surer one, and the index of that one."""
     with_area = [index for index, shape in enumerate(shapes) if shape["type"] not in _WITHOUT_AREA]
     with_area.sort(key=lambda index: -shapes[index]["score"])

@@ -15,8 +15,9 @@ from prefect_cvat.frame_svg import AnnotatedFrame, render_frame
 from prefect_cvat.job_index import JobIndex
 from prefect_cvat.keyframes import interpolate
 from prefect_cvat.models import Job, Label, Sublabel
-from prefect_cvat.plan import Plan, Selection
+from prefect_cvat.plan import Plan
 from prefect_cvat.preview import open_task_frames
+from prefect_cvat.selection import Selection
 from prefect_cvat.spool import spool_folder
 
 __all__ = ["OnFrame", "Picture", "annotations_on", "draw_task_frames", "label_names"]

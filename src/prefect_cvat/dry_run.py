@@ -12,7 +12,8 @@ from prefect_cvat.chunks import fetch_chunk
 from prefect_cvat.clipping import Clipping
 from prefect_cvat.dry_run_report import AnnotateDryRun, FollowDryRun, RefineDryRun, Trial
 from prefect_cvat.follow_run import FollowRun
-from prefect_cvat.media import Box, open_frames
+from prefect_cvat.frames import ChunkBatch
+from prefect_cvat.media import open_frames
 from prefect_cvat.number_ranges import NumberRanges
 from prefect_cvat.plan import Batch, Plan
 from prefect_cvat.refine_run import RefineRun
@@ -84,7 +85,7 @@ def _try(run: AnnotateRun, plan: Plan, found: AnnotateDryRun) -> None:
     batch = Batch(0, [number], frames)
     with spool_folder() as folder:
         started = perf_counter()
-        box = Box([fetch_chunk(run.client, plan, number, folder, run.options.quality)])
+        box = ChunkBatch([fetch_chunk(run.client, plan, number, folder, run.options.quality)])
         fetched = perf_counter()
         with closing(open_frames(box, frames)) as opened:
             detections = list(run.detector.detect(opened))

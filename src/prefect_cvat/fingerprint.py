@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 
 from prefect_cvat.bounded_text import one_line, told
-from prefect_cvat.reached_code import ReachedCode, UntellableError, code_parts, imports, is_installed
+from prefect_cvat.function_calls import is_installed
+from prefect_cvat.reached_code import ReachedCode, UntellableError, code_parts, imports
 
 __all__ = ["Fingerprint", "fingerprint", "take_fingerprint"]
 

@@ -14,15 +14,17 @@ from prefect_cvat.batches import ChunkQueue, take_chunks
 from prefect_cvat.chunks import fetch_chunk
 from prefect_cvat.client import Client
 from prefect_cvat.existing import Existing
+from prefect_cvat.follow_options import FollowOptions
 from prefect_cvat.follow_way import FoundOnFrame, Way
 from prefect_cvat.followed_tracks import FollowedTracks
-from prefect_cvat.media import Box, ChunkFile, Frame, open_frames, open_frames_reversed
+from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
+from prefect_cvat.media import open_frames, open_frames_reversed
 from prefect_cvat.options import Options
 from prefect_cvat.plan import Batch, Plan
 from prefect_cvat.remap import Annotations
 from prefect_cvat.review import FrameSummaries
 from prefect_cvat.run import BatchDetections, Run
-from prefect_cvat.seeds import FollowedObject, FollowOptions, SeedReader
+from prefect_cvat.seeds import FollowedObject, SeedReader
 from prefect_cvat.track_review import summarize_ends
 from prefect_cvat.track_run import check_takes_tracks
 from prefect_cvat.tracking import ShapeTracker
@@ -134,7 +136,7 @@ class FollowRun(Run):
             counts[each.label.name] += len(each.seeds)
         return counts
 
-    def detect_batch(self, batch: Batch, box: Box, _after: object = None) -> BatchDetections:
+    def detect_batch(self, batch: Batch, box: ChunkBatch, _after: object = None) -> BatchDetections:
         """Follow the shapes over the frames of a batch, and empty the box."""
         self._way = self._way_of(batch)
         return super().detect_batch(batch, box)
@@ -228,7 +230,7 @@ class FollowRun(Run):
                 )
                 index += 1
 
-    def _look_at(self, frames: Sequence[Frame], box: Box) -> list[FoundOnFrame]:
+    def _look_at(self, frames: Sequence[Frame], box: ChunkBatch) -> list[FoundOnFrame]:
         assert self._way is not None
         opener = open_frames_reversed if self._way.is_backward else open_frames
         with closing(opener(box, frames)) as opened:

@@ -10,7 +10,7 @@ from typing import Any
 import PIL.Image
 
 from prefect_cvat.followed_tracks import FoundShape
-from prefect_cvat.media import Frame
+from prefect_cvat.frames import Frame
 from prefect_cvat.planned_frames import PlannedFrames
 from prefect_cvat.seeds import FollowedObject
 from prefect_cvat.tracking import Seed, ShapeTracker

@@ -13,10 +13,9 @@ from typing import Any, TypeAlias
 from pydantic_core import from_json, to_json
 
 from prefect_cvat.annotation_requests import json_size
-from prefect_cvat.association import bounding_box
-from prefect_cvat.doubts import Box
 from prefect_cvat.exceptions import StorageError
 from prefect_cvat.models import Job
+from prefect_cvat.regions import BoundingBox, bounding_box
 from prefect_cvat.seeds import FollowedObject, SeedShape
 from prefect_cvat.track_options import TrackOptions
 from prefect_cvat.track_review import TrackEnd
@@ -219,7 +218,7 @@ class _Object:
     def __init__(self, followed: FollowedObject) -> None:
         self.followed = followed
         self.assembler: TrackAssembler | None = None
-        self.box: Box | None = None
+        self.box: BoundingBox | None = None
         self.has_been_found = False
         self.is_written = False
         self.first: int | None = None
@@ -230,7 +229,7 @@ class _Object:
     def length(self) -> int:
         return 0 if self.first is None else self.last - self.first + 1
 
-    def see(self, frame: int, box: Box) -> None:
+    def see(self, frame: int, box: BoundingBox) -> None:
         self.first = frame if self.first is None else self.first
         self.last = frame
         self.box = box

@@ -14,8 +14,8 @@ import numpy as np
 import PIL.Image
 
 from prefect_cvat.counted import counted
+from prefect_cvat.frames import Frame
 from prefect_cvat.masks import decode_mask
-from prefect_cvat.media import Frame
 
 __all__ = ["AnnotatedFrame", "Colors", "Palette", "render_figure", "render_frame"]
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import sysconfig
 import threading
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -12,13 +14,13 @@ from pydantic import BaseModel
 
 from prefect_cvat.bounded_text import one_line, shortened, told
 from prefect_cvat.exceptions import BadFunctionError
-from prefect_cvat.reached_code import is_installed
 from prefect_cvat.termination import Terminated
 
 __all__ = [
     "as_list",
     "call_function",
     "close_function",
+    "is_installed",
     "is_of_function",
     "place_of",
     "preprocess_image",
@@ -27,6 +29,8 @@ __all__ = [
     "read_spec",
     "where_raised",
 ]
+
+_STDLIB = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib")})
 
 MOST_ON_AN_IMAGE = 100_000
 """The most results for one image; more are taken for an endless loop."""
@@ -265,3 +269,10 @@ def _places(traceback: TracebackType | None) -> list[tuple[str, str, str]]:
 
 def _name(function: Any) -> str:
     return repr(function.__name__ if inspect.ismodule(function) else type(function).__name__)
+
+
+def is_installed(file: str | None) -> bool:
+    """Whether a file is of Python itself or of an installed package."""
+    if file is None:
+        return False
+    return file.startswith(_STDLIB) or not {"site-packages", "dist-packages"}.isdisjoint(Path(file).parts)

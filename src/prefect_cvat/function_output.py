@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from prefect_cvat.attribute_checks import AttributeChecks, attribute_checks, check_attribute_values
 from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import BadFunctionError
+from prefect_cvat.frames import FrameDetections
 from prefect_cvat.label_checks import output_type
 from prefect_cvat.models import (
     LabeledImageRequest,
@@ -25,31 +26,9 @@ from prefect_cvat.models import (
     SubLabeledShapeRequest,
 )
 
-__all__ = ["FrameDetections", "OutputChecker", "check_geometry", "within_rounding"]
+__all__ = ["OutputChecker", "check_geometry", "within_rounding"]
 
 AnyShape = TypeVar("AnyShape", bound=SubLabeledShapeRequest)
-
-
-class FrameDetections:
-    """What a function found on one frame, in the function's own labels.
-
-    A plain object on purpose: Prefect walks through lists, dicts, dataclasses and models that are
-    passed between Prefect tasks, at a price of milliseconds per thousand shapes.
-    """
-
-    __slots__ = ("error", "frame", "shapes", "tags")
-
-    def __init__(
-        self,
-        frame: int,
-        tags: list[LabeledImageRequest],
-        shapes: list[LabeledShapeRequest],
-        error: str | None = None,
-    ) -> None:
-        self.frame = frame
-        self.tags = tags
-        self.shapes = shapes
-        self.error = error
 
 
 @dataclass(frozen=True, slots=True)

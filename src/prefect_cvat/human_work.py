@@ -10,19 +10,14 @@ from pydantic_core import from_json, to_json
 
 from prefect_cvat.client import Client
 from prefect_cvat.existing import ExistingSource
+from prefect_cvat.frames import Frame
 from prefect_cvat.keyframes import interpolate
 from prefect_cvat.lines_by_frame import LinesByFrame
-from prefect_cvat.media import Frame
-from prefect_cvat.models import Job
+from prefect_cvat.models import Job, is_human
 from prefect_cvat.plan import Batch, Plan
 from prefect_cvat.regions import Region
 
-__all__ = ["ExistingAnnotations", "ExistingOnFrame", "is_human"]
-
-
-def is_human(annotation: Mapping[str, Any]) -> bool:
-    """Whether a human had a hand in an annotation: has drawn, imported or corrected it."""
-    return annotation.get("source") != "auto"
+__all__ = ["ExistingAnnotations", "ExistingOnFrame"]
 
 
 class ExistingOnFrame:

@@ -19,17 +19,16 @@ from prefect_cvat.auto_annotation.interface import (
 from prefect_cvat.clipping import Clipping, clip_point, clip_shape
 from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import BadFunctionError
+from prefect_cvat.frames import Frame
 from prefect_cvat.function_calls import as_list, call_function, place_of, preprocess_image, read_spec
 from prefect_cvat.function_output import check_geometry, within_rounding
 from prefect_cvat.image_files import decode_pixels
 from prefect_cvat.masks import decode_mask, encode_mask, mask_to_polygons, polygon_to_mask
-from prefect_cvat.media import Frame
 from prefect_cvat.models import LabeledShapeRequest, ShapeType, enum_value
+from prefect_cvat.refine_options import PROMPTING_TYPES
 
 __all__ = ["InteractionContext", "Prompts", "ShapeRefiner"]
 
-PROMPTING_TYPES = ("rectangle", "points")
-"""The types of shapes that prompts can be made of."""
 
 Point = tuple[float, float]
 

@@ -10,38 +10,13 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from prefect_cvat.argument_names import argument
 from prefect_cvat.close_names import did_you_mean
 from prefect_cvat.label_checks import Misfits, output_type
+from prefect_cvat.label_map import LabelMap, LabelMapEntry
 from prefect_cvat.models import Label, Sublabel
 
-__all__ = ["LabelMap", "LabelMapEntry", "LabelMapping", "LabelTarget", "SublabelTarget", "build_mapping"]
-
-
-class LabelMapEntry(BaseModel):
-    """Where one label (or sublabel) of the function goes.
-
-    Attributes:
-        name: The label of the task; None drops what the function finds of this label.
-        sublabels: The same for its keypoints, by name; None: each to the one of the same name.
-        attributes: From attribute names of the function to those of the task; None drops the
-            attribute. Without it, each goes to the one of the same name.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str | None
-    sublabels: dict[str, str | LabelMapEntry | None] | None = Field(default=None)
-    attributes: dict[str, str | None] | None = Field(default=None)
-
-
-LabelMap = Mapping[str, str | LabelMapEntry | None]
-"""From label names of the function to label names of the task; None drops a label.
-
-Labels that it does not name go to the task's label of the same name.
-"""
+__all__ = ["LabelMapping", "LabelTarget", "SublabelTarget", "build_mapping"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,30 +7,17 @@ them. Videos cannot be: they are decoded in another thread, ahead of who looks a
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Literal
 
 import PIL.Image
 
 from prefect_cvat.ahead import read_ahead
 from prefect_cvat.exceptions import MediaError
-from prefect_cvat.function_output import FrameDetections
+from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
 from prefect_cvat.video import VideoChunk
 from prefect_cvat.zip_chunk import ZipChunk
 
-__all__ = [
-    "Box",
-    "ChunkFile",
-    "ChunkType",
-    "Frame",
-    "open_frames",
-    "open_frames_reversed",
-    "read_stored_images",
-]
+__all__ = ["open_frames", "open_frames_reversed", "read_stored_images"]
 
-ChunkType = Literal["imageset", "video"]
-"""What a chunk is: a zip file of images, or an mp4. The words are CVAT's."""
 
 OpenedFrames = Generator[tuple["Frame", PIL.Image.Image], None, None]
 
@@ -47,74 +34,7 @@ BYTES_PER_PIXEL = 4
 """What Pillow keeps of a pixel of RGB."""
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """One frame of a task.
-
-    Attributes:
-        number: Its relative number, 0..size-1 of the task.
-        name: Its file name in the task.
-        width: Pixels.
-        height: Pixels.
-    """
-
-    number: int
-    name: str
-    width: int
-    height: int
-
-    def __str__(self) -> str:
-        return f"frame {self.number} ({self.name})"
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkFile:
-    """A chunk on disk.
-
-    Attributes:
-        number: The chunk's number in the task.
-        path: Where its bytes are.
-        first_frame: The relative number of its first frame.
-        length: How many frames it must hold, deleted ones included.
-        type: What it is.
-    """
-
-    number: int
-    path: Path
-    first_frame: int
-    length: int
-    type: ChunkType = "imageset"
-
-    def __str__(self) -> str:
-        return f"chunk {self.number} (frames {self.first_frame}-{self.first_frame + self.length - 1})"
-
-
-class Box:
-    """What was fetched for a batch, until it has been used.
-
-    Prefect keeps parameters and results alive long after their last use. A box is what it keeps; the
-    chunks themselves lie on disk, and whoever has made use of them empties the box.
-
-    Attributes:
-        chunks: The chunks.
-        known: What was found on other frames of the batch in an earlier run; their chunks are not fetched.
-    """
-
-    __slots__ = ("chunks", "known")
-
-    def __init__(self, chunks: Sequence[ChunkFile], known: Sequence[FrameDetections] = ()) -> None:
-        self.chunks = tuple(chunks)
-        self.known = tuple(known)
-
-    def empty(self) -> None:
-        """Delete the chunks."""
-        for chunk in self.chunks:
-            chunk.path.unlink(missing_ok=True)
-        self.chunks = ()
-        self.known = ()
-
-
-def open_frames(box: Box, frames: Sequence[Frame]) -> OpenedFrames:
+def open_frames(box: ChunkBatch, frames: Sequence[Frame]) -> OpenedFrames:
     """Open frames of a box one after the other.
 
     Images of a zip are decoded when their pixels are first used. Videos are decoded by another thread,
@@ -134,7 +54,7 @@ def open_frames(box: Box, frames: Sequence[Frame]) -> OpenedFrames:
 
 
 def open_frames_reversed(
-    box: Box, frames: Sequence[Frame], *, most_bytes: int = REVERSED_BYTES
+    box: ChunkBatch, frames: Sequence[Frame], *, most_bytes: int = REVERSED_BYTES
 ) -> OpenedFrames:
     """Open frames of a box like `open_frames`, but the last one first.
 
@@ -210,7 +130,7 @@ def _open_chunk(chunk: ChunkFile) -> ZipChunk | VideoChunk:
     return VideoChunk(chunk) if chunk.type == "video" else ZipChunk(chunk)
 
 
-def _has_video(box: Box) -> bool:
+def _has_video(box: ChunkBatch) -> bool:
     return any(chunk.type == "video" for chunk in box.chunks)
 
 

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from prefect_cvat.argument_names import argument
-from prefect_cvat.client import Quality
 from prefect_cvat.existing import Existing, ExistingSource
-from prefect_cvat.mapping import LabelMap
-from prefect_cvat.plan import Selection
+from prefect_cvat.frames import Quality
+from prefect_cvat.label_map import LabelMap
+from prefect_cvat.selection import Selection
 
 __all__ = ["Options"]
 

@@ -13,14 +13,15 @@ import numpy.typing as npt
 
 from prefect_cvat.chunk_places import ChunkPlace
 from prefect_cvat.client import Client
+from prefect_cvat.frames import Frame
 from prefect_cvat.job_index import JobIndex
-from prefect_cvat.media import Frame
 from prefect_cvat.models import Job, Task
 from prefect_cvat.number_ranges import NumberRanges
 from prefect_cvat.planned_frames import PlannedFrames
+from prefect_cvat.selection import Selection
 from prefect_cvat.task_info import TaskInfo, read_task_info
 
-__all__ = ["Batch", "LeftOut", "Plan", "Selection", "TaskInfo", "make_plan", "read_task"]
+__all__ = ["Batch", "LeftOut", "Plan", "TaskInfo", "make_plan", "read_task"]
 
 
 class LeftOut(StrEnum):
@@ -38,25 +39,6 @@ _CODES = {why: code for code, why in enumerate(LeftOut, start=1)}
 
 _UNKNOWN = 255
 """Frames outside of the jobs, where the user may see only these jobs: neither planned nor left out."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Selection:
-    """Which frames of a task to annotate; by default all that can be.
-
-    Attributes:
-        frames: Relative frame numbers; None for all.
-        jobs: Ids of annotation jobs; None for all.
-        unannotated: Whether only frames without annotations are wanted; `leave_out_annotated` finds them.
-    """
-
-    frames: Collection[int] | None = None
-    jobs: Collection[int] | None = None
-    unannotated: bool = False
-
-    def __post_init__(self) -> None:
-        if self.frames is not None:
-            object.__setattr__(self, "frames", NumberRanges.of(self.frames))
 
 
 class Batch:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import overload
 
 from prefect_cvat.frame_table import FrameTable
-from prefect_cvat.media import Frame
+from prefect_cvat.frames import Frame
 
 __all__ = ["PlannedFrames"]
 

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from prefect_cvat.report import SCORE_BINS
+from prefect_cvat.score_bins import SCORE_BINS
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

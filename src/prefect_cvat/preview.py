@@ -16,14 +16,16 @@ from prefect_cvat.chunks import fetch_chunk
 from prefect_cvat.client import Client
 from prefect_cvat.detection import Detector
 from prefect_cvat.frame_svg import AnnotatedFrame
+from prefect_cvat.frames import ChunkBatch, Frame
 from prefect_cvat.html_report import render_report
 from prefect_cvat.image_files import decode_pixels, open_image
 from prefect_cvat.mapping import build_mapping
-from prefect_cvat.media import Box, Frame, open_frames
+from prefect_cvat.media import open_frames
 from prefect_cvat.models import Label
-from prefect_cvat.plan import Selection, make_plan, read_task
+from prefect_cvat.plan import make_plan, read_task
 from prefect_cvat.remap import LabelRemapper
 from prefect_cvat.report import RunReport
+from prefect_cvat.selection import Selection
 
 __all__ = ["open_image_files", "open_task_frames", "preview"]
 
@@ -111,7 +113,7 @@ def open_task_frames(
         frames = in_chunk if most is None else in_chunk[: most - len(opened)]
         if not frames:
             break
-        box = Box([fetch_chunk(client, plan, number, folder)])
+        box = ChunkBatch([fetch_chunk(client, plan, number, folder)])
         with closing(open_frames(box, frames)) as images:
             for frame, image in images:
                 decode_pixels(image, frame)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dis
 import hashlib
 import sys
-import sysconfig
 import types
 import weakref
 from collections.abc import Iterator
@@ -20,7 +19,9 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ReachedCode", "UntellableError", "code_parts", "imports", "is_installed"]
+from prefect_cvat.function_calls import is_installed
+
+__all__ = ["ReachedCode", "UntellableError", "code_parts", "imports"]
 
 MOST_BYTES = 30_000_000
 """How much code is looked through at the most: some seconds."""
@@ -66,7 +67,6 @@ _BY_NAME_AT_RUN_TIME = frozenset(
 )
 _BUILTINS_THAT_RUN_TEXT = frozenset({"eval", "exec", "__import__"})
 _IMPORT_NAME = dis.opmap["IMPORT_NAME"]
-_STDLIB = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib")})
 _EXAMINED: weakref.WeakKeyDictionary[types.ModuleType, tuple[str, tuple[str, ...]]] = (
     weakref.WeakKeyDictionary()
 )
@@ -142,13 +142,6 @@ class ReachedCode:
         if module is not None:
             _EXAMINED[module] = found
         return found
-
-
-def is_installed(file: str | None) -> bool:
-    """Whether a file is of Python itself or of an installed package."""
-    if file is None:
-        return False
-    return file.startswith(_STDLIB) or not {"site-packages", "dist-packages"}.isdisjoint(Path(file).parts)
 
 
 def code_parts(code: types.CodeType) -> Iterator[bytes]:

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING
 from prefect_cvat.zip_chunk import MAX_ENTRY_BYTES
 
 if TYPE_CHECKING:
-    from prefect_cvat.media import ChunkType
+    from prefect_cvat.frames import ChunkType
 
 __all__ = ["problem_of_chunk"]
 

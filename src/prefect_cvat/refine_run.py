@@ -9,10 +9,10 @@ end alike whenever it was interrupted, equal results stand in a job once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal
+from dataclasses import replace
+from typing import Any, ClassVar
 
 import PIL.Image
 from pydantic_core import from_json, to_json
@@ -24,17 +24,18 @@ from prefect_cvat.close_names import did_you_mean
 from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.existing import Existing
+from prefect_cvat.frames import ChunkBatch, Frame
 from prefect_cvat.identity import attribute_defaults, identity
-from prefect_cvat.interaction import PROMPTING_TYPES, ShapeRefiner
+from prefect_cvat.interaction import ShapeRefiner
 from prefect_cvat.lines_by_frame import LinesByFrame
-from prefect_cvat.media import Box, Frame, open_frames
-from prefect_cvat.models import SourceEnum
+from prefect_cvat.media import open_frames
 from prefect_cvat.options import Options
 from prefect_cvat.plan import Batch, Plan
+from prefect_cvat.refine_options import PROMPTING_TYPES, RefineOptions
 from prefect_cvat.remap import Annotations
 from prefect_cvat.run import BatchDetections, Run
 
-__all__ = ["RefineOptions", "RefineRun"]
+__all__ = ["RefineRun"]
 
 PACK = 200
 """How many results, about, are written in one request; a mask takes some thousand bytes."""
@@ -43,48 +44,6 @@ Json = dict[str, Any]
 
 Copies = list[tuple[int, Json]]
 """A shape as each job holds it: the job's id, and the server's JSON object."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RefineOptions:
-    """Which shapes are refined, and into what.
-
-    Attributes:
-        labels: Names of labels of the task; None for all.
-        sources: Who made the shapes: `auto`, `semi-auto`, `manual`, `file`, `consensus`; None for all.
-        shape_types: `rectangle`, `points`; None for both.
-        to: What they become, `mask` or `polygon`.
-        keep_originals: Add what is found, and remove nothing.
-        tolerance: How far a polygon may be from the outline of its mask, in pixels.
-
-    Raises:
-        ValueError: One of these is something else.
-    """
-
-    labels: Collection[str] | None = None
-    sources: Collection[str] | None = None
-    shape_types: Collection[str] | None = None
-    to: Literal["mask", "polygon"] = "mask"
-    keep_originals: bool = False
-    tolerance: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name, values, known in (
-            ("sources", self.sources, [source.value for source in SourceEnum]),
-            ("shape_types", self.shape_types, list(PROMPTING_TYPES)),
-            ("to", [self.to], ["mask", "polygon"]),
-        ):
-            if strangers := [value for value in values or () if value not in known]:
-                raise ValueError(f"{argument(name)} must be of {', '.join(known)}, not {strangers[0]!r}")
-
-    def describe(self) -> str:
-        """What is looked for, such as `rectangle or points of source manual`."""
-        text = " or ".join(PROMPTING_TYPES if self.shape_types is None else self.shape_types)
-        if self.labels is not None:
-            text += f" of label {' or '.join(map(repr, self.labels))}"
-        if self.sources is not None:
-            text += f" of source {' or '.join(self.sources)}"
-        return text
 
 
 class RefineRun(Run):
@@ -204,7 +163,7 @@ class RefineRun(Run):
             self._writers[job_id].make_single(doubled)
         super().finish_upload()
 
-    def _look_at(self, frames: Sequence[Frame], box: Box) -> list[_Refined]:
+    def _look_at(self, frames: Sequence[Frame], box: ChunkBatch) -> list[_Refined]:
         with closing(open_frames(box, frames)) as opened:
             return [self._refine(frame, image) for frame, image in opened]
 

@@ -6,9 +6,8 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from prefect_cvat.association import Box, bounding_box
 from prefect_cvat.job_files import BodyLog, Stored
-from prefect_cvat.regions import area, common_box
+from prefect_cvat.regions import BoundingBox, area, bounding_box, common_box
 from prefect_cvat.run_record import AnnotationId
 
 __all__ = ["RefinedShapes", "refined_shapes"]
@@ -102,4 +101,4 @@ class RefinedShapes:
 class _Refined(NamedTuple):
     stored: Stored
     type: str  # empty for a track
-    box: Box
+    box: BoundingBox

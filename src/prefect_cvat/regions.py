@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from math import cos, radians, sin
+from typing import Any, TypeAlias
 
-from prefect_cvat.association import bounding_box
+import numpy as np
+
 from prefect_cvat.clipping import is_empty
 from prefect_cvat.coco import has_outline, segmentation_of
 from prefect_cvat.exceptions import InvalidResponseError
-from prefect_cvat.media import Frame
+from prefect_cvat.frames import Frame
 
-__all__ = ["Region", "area", "common_box"]
+__all__ = ["BoundingBox", "Region", "area", "bounding_box", "common_box"]
 
 Shape = Mapping[str, Any]
+
+BoundingBox: TypeAlias = tuple[float, float, float, float]
+"""Left, top, right, bottom, in pixels."""
 
 _WITHOUT_AREA = frozenset({"points", "polyline"})
 
@@ -89,3 +94,42 @@ def common_box(one: tuple[float, ...], other: tuple[float, ...]) -> tuple[float,
 def area(box: tuple[float, ...]) -> float:
     """How large a box is, in square pixels; 0 if its sides are negative."""
     return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
+
+
+def bounding_box(shape: Mapping[str, Any]) -> BoundingBox:
+    """The box around a shape, in pixels: left, top, right, bottom.
+
+    Of a skeleton it is that around the elements that are not outside, or around all if all are.
+    """
+    points: Sequence[float] = shape.get("points") or ()
+    kind = shape["type"]
+    if kind == "mask":
+        left, top, right, bottom = points[-4:]
+        return left, top, right + 1, bottom + 1
+    if kind == "skeleton":
+        elements = shape["elements"]
+        shown = [element for element in elements if not element.get("outside")] or elements
+        points = [number for element in shown for number in element["points"]]
+    if kind == "ellipse":
+        center_x, center_y, right, top = points
+        half_width, half_height = right - center_x, center_y - top
+        turn = radians(shape.get("rotation") or 0.0)
+        reach_x = float(np.hypot(half_width * cos(turn), half_height * sin(turn)))
+        reach_y = float(np.hypot(half_width * sin(turn), half_height * cos(turn)))
+        return center_x - reach_x, center_y - reach_y, center_x + reach_x, center_y + reach_y
+    xs, ys = points[::2], points[1::2]
+    left, top, right, bottom = min(xs), min(ys), max(xs), max(ys)
+    if kind == "rectangle" and shape.get("rotation"):
+        turn = radians(shape["rotation"])
+        width, height = right - left, bottom - top
+        return box_around(
+            (left + right) / 2,
+            (top + bottom) / 2,
+            width * abs(cos(turn)) + height * abs(sin(turn)),
+            width * abs(sin(turn)) + height * abs(cos(turn)),
+        )
+    return left, top, right, bottom
+
+
+def box_around(x: float, y: float, width: float, height: float) -> BoundingBox:
+    return x - width / 2, y - height / 2, x + width / 2, y + height / 2

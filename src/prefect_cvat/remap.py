@@ -11,10 +11,9 @@ from pydantic_core import from_json, to_json
 
 from prefect_cvat.clipping import Clipping, clip_point, clip_shape
 from prefect_cvat.exceptions import BadFunctionError
-from prefect_cvat.function_output import FrameDetections
+from prefect_cvat.frames import Frame, FrameDetections
 from prefect_cvat.human_work import ExistingOnFrame
 from prefect_cvat.mapping import LabelMapping, LabelTarget, SublabelTarget
-from prefect_cvat.media import Frame
 from prefect_cvat.models import (
     AttributeValRequest,
     LabeledImageRequest,
@@ -22,9 +21,9 @@ from prefect_cvat.models import (
     ShapeType,
     SubLabeledShapeRequest,
 )
-from prefect_cvat.report import score_bin
 from prefect_cvat.review import FrameSummary, summarize_shapes
 from prefect_cvat.run_attributes import RunAttributes
+from prefect_cvat.score_bins import score_bin
 
 __all__ = ["Annotations", "LabelRemapper"]
 

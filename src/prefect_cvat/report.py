@@ -13,10 +13,8 @@ from prefect_cvat.counted import counted, tally
 from prefect_cvat.provenance import Provenance
 from prefect_cvat.review import FrameReview
 
-__all__ = ["SCORE_BINS", "RunReport", "score_bin"]
+__all__ = ["RunReport"]
 
-SCORE_BINS = 20
-"""Into how many ranges of equal width scores are counted."""
 
 MOST_REVIEW_LINES = 5
 """How many of the frames to look at first are told in lines."""
@@ -234,8 +232,3 @@ class RunReport(BaseModel):
         if self.issues_failed:
             lines.append(f"issues that were not opened: {self.issues_failed}")
         return [one_line(line, MOST_CHARACTERS) for line in lines]
-
-
-def score_bin(score: float) -> int:
-    """The range that a score is counted in: 0 for 0 to 0.05, and so on; the last one holds 1 as well."""
-    return min(int(score * SCORE_BINS), SCORE_BINS - 1)

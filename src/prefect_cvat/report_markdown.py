@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from prefect_cvat.counted import counted
-from prefect_cvat.report import SCORE_BINS, RunReport
+from prefect_cvat.report import RunReport
+from prefect_cvat.score_bins import SCORE_BINS
 
 __all__ = ["Outcome", "escape", "render_markdown", "task_link"]
 

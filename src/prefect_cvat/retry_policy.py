@@ -8,7 +8,11 @@ from dataclasses import dataclass
 import requests
 from urllib3 import Retry
 
-__all__ = ["RetryPolicy", "retry_after"]
+__all__ = ["ATTEMPTS", "RetryPolicy", "retry_after"]
+
+
+ATTEMPTS = 8
+"""How often a write is tried whose fate is unknown each time."""
 
 
 @dataclass(frozen=True, kw_only=True)

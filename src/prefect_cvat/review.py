@@ -26,9 +26,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from prefect_cvat.counted import counted
-from prefect_cvat.doubts import Box, Doubt, find_doubts
+from prefect_cvat.doubts import Doubt, find_doubts
 from prefect_cvat.exceptions import StorageError
 from prefect_cvat.models import Job
+from prefect_cvat.regions import BoundingBox
 
 __all__ = ["FrameReview", "FrameSummaries", "FrameSummary", "rank_frames", "summarize_shapes"]
 
@@ -64,7 +65,7 @@ class FrameReview(BaseModel):
     url: str
     expected_work: float
     reasons: list[str]
-    box: Box | None = None
+    box: BoundingBox | None = None
 
 
 @dataclass(slots=True)
@@ -89,7 +90,7 @@ class FrameSummary:
     overlaps: int = 0
     closest: Doubt | None = None
     breaks: list[tuple[str, int]] = field(default_factory=list)
-    box: Box | None = None
+    box: BoundingBox | None = None
     _box_work: float = 0.0
 
     @property
@@ -117,13 +118,13 @@ class FrameSummary:
                     self.closest = doubt
             self._point_at(doubt.box, doubt.work)
 
-    def add_break(self, how: str, label_id: int, box: Box) -> None:
+    def add_break(self, how: str, label_id: int, box: BoundingBox) -> None:
         """Take in that a track begins, or ends, where it should not."""
         self.breaks.append((how, label_id))
         self.work += 1.0
         self._point_at(box, 1.0)
 
-    def _point_at(self, box: Box, work: float) -> None:
+    def _point_at(self, box: BoundingBox, work: float) -> None:
         if work > self._box_work:
             self.box, self._box_work = box, work
 
@@ -259,6 +260,6 @@ class _Run:
         return self._names.get(label_id, f"label {label_id}")
 
 
-def _rounded(box: Box) -> Box:
+def _rounded(box: BoundingBox) -> BoundingBox:
     left, top, right, bottom = (round(number, 2) for number in box)
     return left, top, right, bottom

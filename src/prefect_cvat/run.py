@@ -28,17 +28,18 @@ from prefect_cvat.chunks import chunk_type, fetch_chunk
 from prefect_cvat.client import Client
 from prefect_cvat.exceptions import BadFunctionError, PrefectCvatError, RunStoppedError, StorageError
 from prefect_cvat.existing import Existing
+from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
 from prefect_cvat.identity import attribute_defaults
-from prefect_cvat.issues import open_issues
-from prefect_cvat.media import Box, ChunkFile, Frame
 from prefect_cvat.options import Options
 from prefect_cvat.plan import Batch, Plan, make_plan, read_task
 from prefect_cvat.provenance import Provenance, function_version, name_of
 from prefect_cvat.remap import Annotations
-from prefect_cvat.report import SCORE_BINS, RunReport
+from prefect_cvat.report import RunReport
 from prefect_cvat.review import FrameReview, FrameSummaries, rank_frames
+from prefect_cvat.review_issues import open_issues
 from prefect_cvat.run_lock import RunLock, only_run_on
 from prefect_cvat.run_record import RecordHeader, RunRecord, checked_run_id
+from prefect_cvat.score_bins import SCORE_BINS
 from prefect_cvat.settings import Settings
 from prefect_cvat.spool import spool_folder
 from prefect_cvat.upload import JobWriter
@@ -177,7 +178,7 @@ class Run(ABC):
             BadFunctionError: They do not go together.
         """
 
-    def fetch_batch(self, batch: Batch) -> Box:
+    def fetch_batch(self, batch: Batch) -> ChunkBatch:
         """Download the chunks of a batch to disk, but for those of which all is known already.
 
         Raises:
@@ -194,9 +195,9 @@ class Run(ABC):
                     continue
                 with self._download_slots, self._timed("fetch"):
                     chunks.append(self._fetch(batch, number))
-        return Box(chunks, known)
+        return ChunkBatch(chunks, known)
 
-    def detect_batch(self, batch: Batch, box: Box, _after: object = None) -> BatchDetections:
+    def detect_batch(self, batch: Batch, box: ChunkBatch, _after: object = None) -> BatchDetections:
         """Run the function on the frames of a batch, and empty the box."""
         known = {item.frame for item in box.known}
         frames = [frame for frame in batch.frames if frame.number not in known]
@@ -276,7 +277,7 @@ class Run(ABC):
     # --- what a kind of run fills in ---
 
     @abstractmethod
-    def _look_at(self, frames: Sequence[Frame], box: Box) -> list[Any]:
+    def _look_at(self, frames: Sequence[Frame], box: ChunkBatch) -> list[Any]:
         """Run the function on frames of a box; what it finds on one has its `frame`."""
 
     def _count_found(self, _found: Any) -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from prefect_cvat.doubts import Box, Doubt
-from prefect_cvat.media import Frame
+from prefect_cvat.doubts import Doubt
+from prefect_cvat.frames import Frame
+from prefect_cvat.regions import BoundingBox
 from prefect_cvat.review import FrameSummary
 
 __all__ = ["SeenTrack", "TrackEnd", "summarize_ends", "summarize_tracks"]
@@ -29,7 +30,7 @@ class TrackEnd(NamedTuple):
     frame: int
     how: str
     label_id: int
-    box: Box
+    box: BoundingBox
 
 
 class SeenTrack:
@@ -118,7 +119,7 @@ def _add_breaks(
             summary.add_break(end.how, end.label_id, end.box)
 
 
-def _is_at_edge(box: Box, width: int, height: int) -> bool:
+def _is_at_edge(box: BoundingBox, width: int, height: int) -> bool:
     """Whether what is in a box may be leaving, or coming into, an image of this size."""
     left, top, right, bottom = box
     across, down = EDGE * width, EDGE * height

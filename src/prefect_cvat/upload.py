@@ -44,16 +44,15 @@ from prefect_cvat.job_requests import JobRequests
 from prefect_cvat.job_sender import JobSender
 from prefect_cvat.models import Job
 from prefect_cvat.replacement import Replacement
+from prefect_cvat.retry_policy import ATTEMPTS
 from prefect_cvat.run_lock import RunLock
 from prefect_cvat.run_record import AnnotationId, JobRecord
 from prefect_cvat.settings import Settings
 
-__all__ = ["ATTEMPTS", "JobWriter", "job_requests"]
+__all__ = ["JobWriter", "job_requests"]
 
 logger = logging.getLogger(__name__)
 
-ATTEMPTS = 8
-"""How often a write is tried whose fate is unknown each time."""
 
 ROUNDS = 3
 """How often what is missing is sent again."""

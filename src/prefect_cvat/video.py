@@ -22,7 +22,7 @@ from prefect_cvat.image_files import MAX_FRAME_PIXELS
 from prefect_cvat.mp4_index import check_mp4_index
 
 if TYPE_CHECKING:
-    from prefect_cvat.media import ChunkFile, Frame
+    from prefect_cvat.frames import ChunkFile, Frame
 
 __all__ = ["VideoChunk", "import_pyav"]
 

@@ -19,7 +19,7 @@ from prefect_cvat.exceptions import MediaError
 from prefect_cvat.image_files import open_image
 
 if TYPE_CHECKING:
-    from prefect_cvat.media import ChunkFile, Frame
+    from prefect_cvat.frames import ChunkFile, Frame
 
 __all__ = ["MAX_ENTRY_BYTES", "MAX_FRAME_BYTES", "ZipChunk", "read_image"]
 

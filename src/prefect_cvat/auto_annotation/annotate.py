@@ -8,12 +8,12 @@ from typing import Any, Literal
 from prefect_cvat.annotate_run import AnnotateRun
 from prefect_cvat.client import Client
 from prefect_cvat.existing import Existing, ExistingSource
-from prefect_cvat.mapping import LabelMap
+from prefect_cvat.label_map import LabelMap
 from prefect_cvat.options import Options
 from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.plan import Selection
 from prefect_cvat.progress import progress_on
 from prefect_cvat.report import RunReport
+from prefect_cvat.selection import Selection
 
 __all__ = ["annotate_task"]
 

@@ -8,10 +8,11 @@ from typing import Any, Literal
 from prefect_cvat.client import Client
 from prefect_cvat.options import Options
 from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.plan import Selection
 from prefect_cvat.progress import progress_on
-from prefect_cvat.refine_run import RefineOptions, RefineRun
+from prefect_cvat.refine_options import RefineOptions
+from prefect_cvat.refine_run import RefineRun
 from prefect_cvat.report import RunReport
+from prefect_cvat.selection import Selection
 
 __all__ = ["refine_task"]
 

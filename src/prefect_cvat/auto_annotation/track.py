@@ -9,12 +9,12 @@ from prefect_cvat.client import Client
 from prefect_cvat.existing import Existing
 from prefect_cvat.follow_run import FollowOptions, FollowRun
 from prefect_cvat.function_calls import read_spec
-from prefect_cvat.mapping import LabelMap
+from prefect_cvat.label_map import LabelMap
 from prefect_cvat.options import Options
 from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.plan import Selection
 from prefect_cvat.progress import progress_on
 from prefect_cvat.report import RunReport
+from prefect_cvat.selection import Selection
 from prefect_cvat.track_options import TrackOptions
 from prefect_cvat.track_run import TrackRun
 

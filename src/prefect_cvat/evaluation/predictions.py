@@ -14,9 +14,8 @@ from prefect_cvat.client import Client
 from prefect_cvat.counted import counted
 from prefect_cvat.evaluation.truth import OnFrames, put_on_frames, read_annotations
 from prefect_cvat.exceptions import NothingToEvaluateError
-from prefect_cvat.function_output import FrameDetections
+from prefect_cvat.frames import Frame, FrameDetections
 from prefect_cvat.mapping import LabelMapping
-from prefect_cvat.media import Frame
 from prefect_cvat.options import Options
 from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.plan import Batch, Plan, TaskInfo, make_plan

@@ -19,7 +19,7 @@ from prefect_cvat.evaluation.predictions import Predictions, find, read_left_by_
 from prefect_cvat.evaluation.tags import TagEvaluation, evaluate_tags
 from prefect_cvat.evaluation.truth import OnFrames, Truth, TruthSource, read_truth
 from prefect_cvat.exceptions import BadFunctionError
-from prefect_cvat.media import Frame
+from prefect_cvat.frames import Frame
 from prefect_cvat.models import Label
 from prefect_cvat.options import Options
 from prefect_cvat.plan import TaskInfo, read_task

@@ -12,13 +12,14 @@ from typing import Any
 import PIL.Image
 
 from prefect_cvat.chunks import fetch_chunk
-from prefect_cvat.client import Client, Quality
+from prefect_cvat.client import Client
 from prefect_cvat.counted import counted
 from prefect_cvat.evaluation.dataset import IouType
 from prefect_cvat.evaluation.task import TaskEvaluation
 from prefect_cvat.frame_svg import AnnotatedFrame, render_figure, render_frame
+from prefect_cvat.frames import ChunkBatch, Frame, Quality
 from prefect_cvat.image_files import decode_pixels
-from prefect_cvat.media import Box, Frame, open_frames
+from prefect_cvat.media import open_frames
 from prefect_cvat.plan import Plan
 from prefect_cvat.spool import spool_folder
 
@@ -146,7 +147,7 @@ def open_frames_of(
     drawn = {}
     with spool_folder() as folder:
         for number, of_chunk in plan.chunks():
-            box = Box([fetch_chunk(client, plan, number, folder, quality)])
+            box = ChunkBatch([fetch_chunk(client, plan, number, folder, quality)])
             with closing(open_frames(box, of_chunk)) as opened:
                 for frame, image in opened:
                     decode_pixels(image, frame)

@@ -16,7 +16,7 @@ from prefect_cvat.evaluation.truth import each_on_frames, read_annotations
 from prefect_cvat.exceptions import NothingToExportError
 from prefect_cvat.export.content import Annotation, PackFile
 from prefect_cvat.export.images import ImageFolder
-from prefect_cvat.media import Box, ChunkFile
+from prefect_cvat.frames import ChunkBatch, ChunkFile
 from prefect_cvat.options import Options
 from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.plan import Batch, Plan
@@ -174,7 +174,7 @@ class _ExportRun(ReadingRun):
         self._packs = packs
         self._images = images
 
-    def fetch_batch(self, batch: Batch) -> Box:
+    def fetch_batch(self, batch: Batch) -> ChunkBatch:
         """Download the chunks of a batch; for their images also those of which all is known already."""
         box = super().fetch_batch(batch)
         if self._images is not None:
