@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from prefect_cvat.ahead import read_ahead
+from prefect_cvat.media.prefetch import read_ahead
 
 
 def count(to, made, ended=None, fail_at=None):

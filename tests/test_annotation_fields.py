@@ -1,6 +1,6 @@
 import pytest
 
-from prefect_cvat.annotation_fields import problem_of_annotation
+from prefect_cvat.cvat.annotation_checks import problem_of_annotation
 
 TAG = {"id": 1, "label_id": 2, "frame": 3}
 SHAPE = {**TAG, "type": "rectangle", "points": [1, 2.5, 3, 4], "elements": []}

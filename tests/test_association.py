@@ -6,9 +6,9 @@ import tracemalloc
 
 import pytest
 
-from prefect_cvat.association import Associator
-from prefect_cvat.regions import bounding_box
-from prefect_cvat.track_options import Tracker, TrackOptions
+from prefect_cvat.geometry.iou import bounding_box
+from prefect_cvat.options.track_options import Tracker, TrackOptions
+from prefect_cvat.tracking.association import Associator
 
 TRACKERS = pytest.mark.parametrize("tracker", list(Tracker))
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_cvat.batches import BatchSize, ChunkQueue, take_chunks
 from prefect_cvat.frames import Frame
+from prefect_cvat.planning.batch_size import BatchSize, ChunkQueue, take_chunks
 
 
 def test_the_first_batch_is_one_chunk_and_a_size_that_is_fixed_stays():

@@ -11,9 +11,16 @@ from hypothesis import strategies as st
 
 from prefect_cvat import exceptions
 from prefect_cvat.auto_annotation import BadFunctionError, mask, polygon
-from prefect_cvat.bounded_text import MOST_CHARACTERS, ShortenedError, bounded, one_line, shortened, told
-from prefect_cvat.function_output import check_geometry
+from prefect_cvat.inference.output_checks import check_geometry
 from prefect_cvat.masks import encode_mask
+from prefect_cvat.messages.bounded_text import (
+    MOST_CHARACTERS,
+    ShortenedError,
+    bounded,
+    one_line,
+    shortened,
+    told,
+)
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=()), max_size=3000))

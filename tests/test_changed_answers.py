@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from changing_proxy import changing_proxy
 from prefect_cvat import Client, annotate_task, refine_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
-from prefect_cvat.cache import DetectionCache
 from prefect_cvat.exceptions import InvalidResponseError, PrefectCvatError
-from prefect_cvat.recorded_run import find_run, read_run, recorded_runs
-from prefect_cvat.retry_policy import RetryPolicy
+from prefect_cvat.http.retry_policy import RetryPolicy
+from prefect_cvat.inference.detection_cache import DetectionCache
+from prefect_cvat.records.record_reader import find_run, read_run, recorded_runs
 from prefect_cvat.settings import Settings
 
 ROUTES = {

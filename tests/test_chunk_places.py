@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_cvat.chunk_places import ChunkPlace, JobChunks, TaskChunks
 from prefect_cvat.models import Job
+from prefect_cvat.planning.chunk_locations import ChunkPlace, JobChunks, TaskChunks
 
 
 def job(number, first, last):

@@ -27,7 +27,7 @@ from prefect_cvat.exceptions import (
     TransportError,
     UnsupportedTaskError,
 )
-from prefect_cvat.retry_policy import RetryPolicy
+from prefect_cvat.http.retry_policy import RetryPolicy
 from scripted_server import HTML, JSON, Answer, scripted_server
 
 QUICK = RetryPolicy(give_up_after=3.0, first_delay=0.01, longest_delay=0.05)

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from prefect_cvat import cli_output
+from prefect_cvat.cli import output as cli_output
 from scripted_server import Answer, scripted_server
 
 
@@ -106,7 +106,7 @@ def test_a_line_that_is_told_leaves_the_bar_whole(monkeypatch):
         with cli_output.progress_bar("Annotating") as progress:
             progress.start(10)
             progress.advance(3)
-            logging.getLogger("prefect_cvat.transport").warning("attempt 2 follows in 0.5 s")
+            logging.getLogger("prefect_cvat.http.transport").warning("attempt 2 follows in 0.5 s")
             progress.advance(7)
     finally:
         logging.getLogger().removeHandler(handler)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from prefect_cvat.counted import counted, listed, tally
+from prefect_cvat.messages.plurals import counted, listed, tally
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from pydantic import SecretStr, ValidationError
 from prefect_cvat import Client, credentials
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.exceptions import AuthenticationError, OrganizationError, TlsError, TransportError
-from prefect_cvat.retry_policy import RetryPolicy
+from prefect_cvat.http.retry_policy import RetryPolicy
 
 ADDRESS = "https://cvat.example.com"
 SECRET = "correct-horse-battery"

@@ -12,13 +12,18 @@ import pytest
 from clips import clip, number_on
 from prefect_cvat import annotate_task, track_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, mask, rectangle, tag
-from prefect_cvat.client import Client
-from prefect_cvat.drawing import MOST_ANNOTATIONS, MOST_BYTES, annotations_on, draw_task_frames
-from prefect_cvat.frame_svg import AnnotatedFrame, render_frame
+from prefect_cvat.cvat.client import Client
 from prefect_cvat.frames import Frame
 from prefect_cvat.masks import encode_mask
-from prefect_cvat.plan import make_plan, read_task
-from prefect_cvat.selection import Selection
+from prefect_cvat.options.selection import Selection
+from prefect_cvat.planning.plan import make_plan, read_task
+from prefect_cvat.reporting.frame_svg import AnnotatedFrame, render_frame
+from prefect_cvat.reporting.task_pictures import (
+    MOST_ANNOTATIONS,
+    MOST_BYTES,
+    annotations_on,
+    draw_task_frames,
+)
 
 SVG = "{http://www.w3.org/2000/svg}"
 SPEC = DetectionFunctionSpec(labels=[label_spec("car", 7), label_spec("person", 8)])

@@ -29,10 +29,10 @@ from prefect_cvat.exceptions import (
     PermissionDeniedError,
 )
 from prefect_cvat.masks import encode_mask
-from prefect_cvat.options import Options
+from prefect_cvat.options.run_options import Options
+from prefect_cvat.options.selection import Selection
 from prefect_cvat.sandbox import access
 from prefect_cvat.sandbox.exchange import forbidden
-from prefect_cvat.selection import Selection
 
 LOW = Options(conf_threshold=0.05)
 

@@ -13,8 +13,8 @@ from prefect_cvat.auto_annotation import DetectionFunctionSpec, annotate_task, l
 from prefect_cvat.evaluation import evaluate, evaluate_task
 from prefect_cvat.evaluation.thresholds import best_thresholds, choose_thresholds, write_thresholds
 from prefect_cvat.exceptions import NothingToEvaluateError, StorageError
-from prefect_cvat.options import Options
-from prefect_cvat.selection import Selection
+from prefect_cvat.options.run_options import Options
+from prefect_cvat.options.selection import Selection
 
 
 class StainedCells:

@@ -39,7 +39,7 @@ from prefect_cvat.auto_annotation import (
     tag,
 )
 from prefect_cvat.auto_annotation.loading import load_function
-from prefect_cvat.cli import app
+from prefect_cvat.cli.main import app
 from prefect_cvat.exceptions import (
     BadFunctionError,
     InvalidResponseError,
@@ -54,8 +54,8 @@ from prefect_cvat.export.names import FileNames
 from prefect_cvat.frames import ChunkFile, Frame
 from prefect_cvat.masks import encode_mask
 from prefect_cvat.models import AttributeValRequest
-from prefect_cvat.options import Options
-from prefect_cvat.selection import Selection
+from prefect_cvat.options.run_options import Options
+from prefect_cvat.options.selection import Selection
 
 SIZE = (64, 48)
 RING = np.zeros(SIZE[::-1], dtype=bool)

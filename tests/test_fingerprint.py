@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from prefect_cvat import Client
-from prefect_cvat.fingerprint import fingerprint
+from prefect_cvat.inference.function_digest import fingerprint
 
 SCRIPT = """
 import json, sys
-from prefect_cvat.fingerprint import fingerprint
+from prefect_cvat.inference.function_digest import fingerprint
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
 
 THRESHOLD = 0.5
@@ -129,7 +129,7 @@ import torch
 sys.path.insert(0, sys.argv[1])
 from own_layer import Layer
 from prefect_cvat.auto_annotation.functions.torchvision_detection import create
-from prefect_cvat.fingerprint import fingerprint
+from prefect_cvat.inference.function_digest import fingerprint
 torch.manual_seed(0)
 print(fingerprint(create(model=torch.nn.Sequential(Layer(), torch.nn.Linear(2, 2)), label_map={1: "car"})))
 """

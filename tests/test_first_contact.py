@@ -12,10 +12,11 @@ from contextlib import contextmanager
 
 import pytest
 
-from prefect_cvat import Client, first_contact
+from prefect_cvat import Client
 from prefect_cvat.exceptions import RequestTimeoutError, TransportError, UnreachableError
-from prefect_cvat.first_contact import CONTACT_SECONDS
-from prefect_cvat.retry_policy import RetryPolicy
+from prefect_cvat.http import first_contact
+from prefect_cvat.http.first_contact import CONTACT_SECONDS
+from prefect_cvat.http.retry_policy import RetryPolicy
 from scripted_server import Answer, scripted_server
 
 # of the addresses that are told, a process knows those that have answered: each test has one of its own

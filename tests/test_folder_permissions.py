@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from prefect_cvat.cache import DetectionCache
 from prefect_cvat.exceptions import StorageError
-from prefect_cvat.run_lock import only_run_on
+from prefect_cvat.inference.detection_cache import DetectionCache
+from prefect_cvat.records.run_lock import only_run_on
 
 as_root = pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can be several users"
@@ -22,8 +22,8 @@ ANNOTATE = """
 import os, sys
 sys.path[:0] = {path!r}
 import filelock
-import prefect_cvat.run_lock
-from prefect_cvat.cache import DetectionCache
+import prefect_cvat.records.run_lock
+from prefect_cvat.inference.detection_cache import DetectionCache
 from prefect_cvat.exceptions import PrefectCvatError
 from prefect_cvat.frames import FrameDetections
 
@@ -35,7 +35,7 @@ os.setuid({user})
 cache = DetectionCache()
 print("found" if cache.get("ab" * 32) is not None else "not found", flush=True)
 try:
-    with prefect_cvat.run_lock.only_run_on("http://cvat.example.com", 1, {jobs!r}) as lock:
+    with prefect_cvat.records.run_lock.only_run_on("http://cvat.example.com", 1, {jobs!r}) as lock:
         if lock.earlier_write is not None:
             lock.wait_for_earlier_write(0)
         lock.sending(7)

@@ -24,17 +24,17 @@ from prefect_cvat.auto_annotation import (
     select_attribute_spec,
 )
 from prefect_cvat.exceptions import IncompleteRunError, StorageError, UnsupportedTaskError
-from prefect_cvat.existing import Existing
-from prefect_cvat.follow_run import FollowOptions, FollowRun
-from prefect_cvat.followed_tracks import FollowedTracks
-from prefect_cvat.keyframes import interpolate
+from prefect_cvat.geometry.keyframes import interpolate
+from prefect_cvat.http.transport import Transport
 from prefect_cvat.models import Job, Label
-from prefect_cvat.options import Options
-from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.seeds import FollowedObject, SeedShape
-from prefect_cvat.selection import Selection
-from prefect_cvat.transport import Transport
-from prefect_cvat.upload import JobWriter
+from prefect_cvat.options.existing import Existing
+from prefect_cvat.options.run_options import Options
+from prefect_cvat.options.selection import Selection
+from prefect_cvat.runs.follow_run import FollowOptions, FollowRun
+from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
+from prefect_cvat.tracking.followed_tracks import FollowedTracks
+from prefect_cvat.tracking.source_shapes import FollowedObject, SeedShape
+from prefect_cvat.upload.job_writer import JobWriter
 from served_chunks import with_chunks
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)

@@ -16,8 +16,6 @@ from types import SimpleNamespace
 import pytest
 
 from prefect_cvat import Client, exceptions
-from prefect_cvat.chunk_places import TaskChunks
-from prefect_cvat.chunks import fetch_chunk
 from prefect_cvat.exceptions import (
     BadRequestError,
     InvalidResponseError,
@@ -27,8 +25,10 @@ from prefect_cvat.exceptions import (
     TransportError,
     is_transient,
 )
-from prefect_cvat.job_requests import UNKNOWN_FATE
-from prefect_cvat.retry_policy import RetryPolicy
+from prefect_cvat.http.retry_policy import RetryPolicy
+from prefect_cvat.media.chunk_download import fetch_chunk
+from prefect_cvat.planning.chunk_locations import TaskChunks
+from prefect_cvat.upload.write_requests import UNKNOWN_FATE
 from scripted_server import HTML, JSON, Answer, scripted_server
 
 ONCE = RetryPolicy(give_up_after=0)
@@ -73,7 +73,7 @@ def endless():
 CHILD = """
 import json, re, resource, sys, tempfile
 from prefect_cvat import Client
-from prefect_cvat.retry_policy import RetryPolicy
+from prefect_cvat.http.retry_policy import RetryPolicy
 
 def megabytes(name):
     with open("/proc/self/status") as status:
@@ -291,7 +291,7 @@ def test_the_same_page_again_and_again():
 
 
 def test_pages_that_are_all_new(monkeypatch):
-    monkeypatch.setattr("prefect_cvat.client.MOST_PAGES", 5)
+    monkeypatch.setattr("prefect_cvat.cvat.client.MOST_PAGES", 5)
     with (
         scripted_server(*(page([number]) for number in range(9))) as server,
         too_large("GET /api/labels answered with 5 pages, and a next one"),
@@ -355,7 +355,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.cvat+json\r\n"
 )
 @pytest.mark.parametrize("method", ["GET", "PATCH"])
 def test_an_answer_of_some_bytes_a_second_ends(monkeypatch, begin, piece, method):
-    monkeypatch.setattr("prefect_cvat.paced_connections.WINDOW_SECONDS", 0.5)
+    monkeypatch.setattr("prefect_cvat.http.slow_responses.WINDOW_SECONDS", 0.5)
     with trickling(begin, piece, 0.05) as server:
         started = time.monotonic()
         with pytest.raises(RequestTimeoutError, match="the answer comes too slowly: .* bytes in ") as error:
@@ -366,7 +366,7 @@ def test_an_answer_of_some_bytes_a_second_ends(monkeypatch, begin, piece, method
 
 
 def test_an_answer_of_many_bytes_that_has_no_end_ends(monkeypatch):
-    monkeypatch.setattr("prefect_cvat.paced_connections.MOST_SECONDS", 0.5)
+    monkeypatch.setattr("prefect_cvat.http.slow_responses.MOST_SECONDS", 0.5)
     with (
         trickling(HEAD, b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, 0.01) as server,
         pytest.raises(exceptions.PrefectCvatError),
@@ -380,7 +380,7 @@ def test_an_answer_of_many_bytes_that_has_no_end_ends(monkeypatch):
 
 
 def test_an_answer_that_takes_long_to_begin_and_then_comes_at_once_is_read(monkeypatch):
-    monkeypatch.setattr("prefect_cvat.paced_connections.WINDOW_SECONDS", 0.5)
+    monkeypatch.setattr("prefect_cvat.http.slow_responses.WINDOW_SECONDS", 0.5)
     slow = Answer(parts=lambda: (time.sleep(1), b'{"version": "2.73.0"}')[1:])
     with scripted_server(slow) as server:
         assert client_of(server, timeout=(1, 1.2)).server_version() == "2.73.0"
@@ -396,7 +396,7 @@ def plan_of(frames=2, chunk_type="imageset"):
 
 
 def test_a_chunk_without_end_leaves_no_file(monkeypatch, tmp_path):
-    monkeypatch.setattr("prefect_cvat.chunks.MOST_CHUNK_BYTES", 2**22)
+    monkeypatch.setattr("prefect_cvat.media.chunk_download.MOST_CHUNK_BYTES", 2**22)
     with scripted_server(Answer(parts=endless)) as server, too_large("/api/tasks/1/data.* more than 4194304"):
         fetch_chunk(client_of(server), plan_of(), 0, tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -22,9 +22,9 @@ from prefect_cvat import Client, annotate_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
 from prefect_cvat.exceptions import MediaError
 from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
-from prefect_cvat.image_files import decode_pixels
-from prefect_cvat.media import open_frames
-from prefect_cvat.preview import open_image_files
+from prefect_cvat.media.frame_reader import open_frames
+from prefect_cvat.media.image_decoding import decode_pixels
+from prefect_cvat.reporting.preview import open_image_files
 from prefect_cvat.sandbox.images import BrokenImageError, inspect
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 48\n%%EndComments\nshowpage\n%%EOF\n"
@@ -202,7 +202,7 @@ import resource, sys
 from pathlib import Path
 from prefect_cvat.exceptions import MediaError
 from prefect_cvat.frames import ChunkFile
-from prefect_cvat.video import VideoChunk, import_pyav
+from prefect_cvat.media.video_chunk import VideoChunk, import_pyav
 import_pyav()
 error = None
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -11,8 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from prefect_cvat import Client, annotate_task, job_files, undo_run
-from prefect_cvat.annotate_run import AnnotateRun
+from prefect_cvat import Client, annotate_task, undo_run
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
 from prefect_cvat.exceptions import (
     IncompleteRunError,
@@ -23,14 +22,16 @@ from prefect_cvat.exceptions import (
     StorageError,
     UploadError,
 )
-from prefect_cvat.options import Options
-from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.retry_policy import RetryPolicy
-from prefect_cvat.run import Run
-from prefect_cvat.run_lock import only_run_on
-from prefect_cvat.selection import Selection
+from prefect_cvat.http.retry_policy import RetryPolicy
+from prefect_cvat.options.run_options import Options
+from prefect_cvat.options.selection import Selection
+from prefect_cvat.records.run_lock import only_run_on
+from prefect_cvat.runs.annotate_run import AnnotateRun
+from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
+from prefect_cvat.runs.run import Run
 from prefect_cvat.settings import Settings
-from prefect_cvat.upload import JobWriter
+from prefect_cvat.upload import job_logs as job_files
+from prefect_cvat.upload.job_writer import JobWriter
 from scripted_server import Answer, scripted_server
 from test_follow import world  # noqa: F401
 from test_whose_work import (
@@ -252,7 +253,7 @@ def test_a_disk_that_is_full_once_while_it_is_noted_what_is_there(client, make_t
 
 @pytest.mark.parametrize("where", ["record", "log"])
 def test_a_disk_that_is_full_once_when_the_answer_comes(client, make_task, monkeypatch, where):
-    from prefect_cvat.run_record import JobRecord
+    from prefect_cvat.records.record_writer import JobRecord
 
     task_id = make_task(2)
     if where == "record":
@@ -369,7 +370,7 @@ def test_a_run_that_is_stopped_while_it_waits_for_another_does_not_storm(client,
 
 
 def test_refine_that_is_stopped_while_it_waits_removes_nothing(client, make_task, faults, monkeypatch):
-    from prefect_cvat.refine_run import RefineRun
+    from prefect_cvat.runs.refine_run import RefineRun
 
     monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "4")
     task_id = make_task(2)
@@ -437,7 +438,7 @@ def test_the_last_stage_called_again_removes_no_originals_without_replacement(
 
 
 def test_an_issue_that_reads_do_not_show_yet_is_opened_once(client, make_task, faults, monkeypatch):
-    from prefect_cvat import issues
+    from prefect_cvat.cvat import issues
 
     monkeypatch.setenv("PREFECT_CVAT_STALE_READ_SECONDS", "2")
     monkeypatch.setattr(issues, "RETRY", RetryPolicy(first_delay=0.05))
@@ -592,7 +593,7 @@ def test_a_write_that_is_stored_and_answered_as_if_less_were_is_undone(client, m
 
 
 def test_follow_called_again_keeps_the_seeds_of_tracks_that_are_missing(client, world, faults, monkeypatch):  # noqa: F811
-    from prefect_cvat.follow_run import FollowOptions, FollowRun
+    from prefect_cvat.runs.follow_run import FollowOptions, FollowRun
     from test_follow import Blocks
 
     here = world(6)

@@ -8,7 +8,6 @@ import pytest
 import skimage.data
 
 from prefect_cvat import annotate_task
-from prefect_cvat.annotate_run import AnnotateRun
 from prefect_cvat.auto_annotation import (
     DetectionFunctionSpec,
     ellipse,
@@ -26,14 +25,15 @@ from prefect_cvat.auto_annotation import (
 )
 from prefect_cvat.auto_annotation.functions import nanodet_detection
 from prefect_cvat.frames import Frame
+from prefect_cvat.geometry.iou import Region
 from prefect_cvat.masks import encode_mask, polygon_to_mask
-from prefect_cvat.options import Options
-from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.regions import Region
-from prefect_cvat.report_markdown import render_markdown
-from prefect_cvat.selection import Selection
-from prefect_cvat.track_options import TrackOptions
-from prefect_cvat.track_run import TrackRun
+from prefect_cvat.options.run_options import Options
+from prefect_cvat.options.selection import Selection
+from prefect_cvat.options.track_options import TrackOptions
+from prefect_cvat.reporting.markdown_report import render_markdown
+from prefect_cvat.runs.annotate_run import AnnotateRun
+from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
+from prefect_cvat.runs.track_run import TrackRun
 
 SPEC = DetectionFunctionSpec(labels=[label_spec("car", 7), label_spec("person", 8)])
 BOX = [10, 10, 30, 30]

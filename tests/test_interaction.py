@@ -15,9 +15,9 @@ from prefect_cvat import models
 from prefect_cvat.auto_annotation import BadFunctionError, InteractionFunctionSpec, InteractionResultShape
 from prefect_cvat.exceptions import MediaError
 from prefect_cvat.frames import Frame
-from prefect_cvat.interaction import ShapeRefiner
+from prefect_cvat.inference.shape_refiner import ShapeRefiner
 from prefect_cvat.masks import decode_mask, encode_mask, polygon_to_mask
-from prefect_cvat.zip_chunk import read_image
+from prefect_cvat.media.image_chunk import read_image
 
 WIDTH, HEIGHT = 60, 40
 FRAME = Frame(4, "d.png", WIDTH, HEIGHT)

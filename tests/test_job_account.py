@@ -8,7 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_cvat.job_account import JobAccount
+from prefect_cvat.upload.job_ledger import JobAccount
 
 
 class Job:

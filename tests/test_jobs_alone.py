@@ -33,7 +33,8 @@ from prefect_cvat.auto_annotation import (
     rectangle,
     tag,
 )
-from prefect_cvat.drawing import draw_task_frames
+from prefect_cvat.cvat.honeypots import check_has_no_honeypots
+from prefect_cvat.cvat.issues import list_issues
 from prefect_cvat.evaluation import evaluate_task
 from prefect_cvat.exceptions import (
     InvalidResponseError,
@@ -43,13 +44,12 @@ from prefect_cvat.exceptions import (
     UnsupportedTaskError,
 )
 from prefect_cvat.export import export_task
-from prefect_cvat.honeypots import check_has_no_honeypots
-from prefect_cvat.issues import list_issues
 from prefect_cvat.masks import encode_mask
-from prefect_cvat.options import Options
-from prefect_cvat.plan import make_plan, read_task
-from prefect_cvat.selection import Selection
-from prefect_cvat.task_info import read_jobs
+from prefect_cvat.options.run_options import Options
+from prefect_cvat.options.selection import Selection
+from prefect_cvat.planning.plan import make_plan, read_task
+from prefect_cvat.planning.task_info import read_jobs
+from prefect_cvat.reporting.task_pictures import draw_task_frames
 
 NUMBERS = itertools.count()
 LABELS = [label_spec("car", None), label_spec("any", None)]

@@ -14,19 +14,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_cvat import Client
-from prefect_cvat.batches import MOST_FRAMES, BatchSize
+from prefect_cvat.cvat.data_meta import read_meta_json
+from prefect_cvat.cvat.job_index import JobIndex
 from prefect_cvat.export.found import read_from_server
+from prefect_cvat.files.lines_by_frame import LinesByFrame
 from prefect_cvat.frame_table import FrameMeta, FrameTable
-from prefect_cvat.job_index import JobIndex
-from prefect_cvat.lines_by_frame import LinesByFrame
-from prefect_cvat.meta_json import read_meta_json
 from prefect_cvat.models import DataMeta, Job, Label, Task, ValidationLayout
-from prefect_cvat.options import Options
-from prefect_cvat.plan import Plan, make_plan
-from prefect_cvat.planned_frames import PlannedFrames
-from prefect_cvat.refine_run import RefineRun
-from prefect_cvat.selection import Selection
-from prefect_cvat.task_info import TaskInfo
+from prefect_cvat.options.run_options import Options
+from prefect_cvat.options.selection import Selection
+from prefect_cvat.planning.batch_size import MOST_FRAMES, BatchSize
+from prefect_cvat.planning.plan import Plan, make_plan
+from prefect_cvat.planning.planned_frames import PlannedFrames
+from prefect_cvat.planning.task_info import TaskInfo
+from prefect_cvat.runs.refine_run import RefineRun
 from scripted_server import Answer, scripted_server
 
 BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "plan.py"
@@ -172,7 +172,7 @@ def test_meta_that_is_cut_short_or_goes_on_is_no_meta(at):
 def test_lines_come_back_from_disk_by_their_frames(entries, most_bytes):
     entries = [(frame, line.hex().encode()) for frame, line in entries]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("prefect_cvat.lines_by_frame.MOST_BYTES", most_bytes)
+        patch.setattr("prefect_cvat.files.lines_by_frame.MOST_BYTES", most_bytes)
         lines = LinesByFrame()
         for frame, line in entries:
             lines.add(frame, line)

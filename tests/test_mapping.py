@@ -1,6 +1,5 @@
 import pytest
 
-from prefect_cvat.argument_names import argument, arguments_as_options
 from prefect_cvat.auto_annotation import (
     BadFunctionError,
     keypoint_spec,
@@ -9,11 +8,12 @@ from prefect_cvat.auto_annotation import (
     skeleton_label_spec,
     text_attribute_spec,
 )
-from prefect_cvat.close_names import did_you_mean
-from prefect_cvat.existing import Existing
-from prefect_cvat.label_map import LabelMapEntry
-from prefect_cvat.mapping import build_mapping
+from prefect_cvat.messages.argument_names import argument, arguments_as_options
+from prefect_cvat.messages.suggestions import did_you_mean
 from prefect_cvat.models import Attribute, Label, Sublabel
+from prefect_cvat.options.existing import Existing
+from prefect_cvat.options.label_map import LabelMapEntry
+from prefect_cvat.planning.label_mapping import build_mapping
 
 
 def task_label(name, label_id, **fields):

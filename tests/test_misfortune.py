@@ -147,7 +147,7 @@ def test_chunks_that_take_long_to_prepare_are_waited_for(sandbox, client, make_t
 
 def test_a_server_that_stays_busy_ends_the_run_and_the_next_one_goes_on(sandbox, make_task, client):
     from prefect_cvat import Client
-    from prefect_cvat.retry_policy import RetryPolicy
+    from prefect_cvat.http.retry_policy import RetryPolicy
 
     task_id = make_task(8)
     impatient = Client(sandbox.url, retry=RetryPolicy(give_up_after=1, first_delay=0.1))

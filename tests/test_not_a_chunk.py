@@ -10,8 +10,8 @@ from clips import clip
 from prefect_cvat import Client, annotate_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
 from prefect_cvat.exceptions import TransportError, is_transient
-from prefect_cvat.received_chunks import problem_of_chunk
-from prefect_cvat.retry_policy import RetryPolicy
+from prefect_cvat.http.retry_policy import RetryPolicy
+from prefect_cvat.media.chunk_checks import problem_of_chunk
 from spoiling_proxy import a_page, cut_short, no_content, nothing, spoiling_proxy
 
 SPOILS = pytest.mark.parametrize("spoil", [a_page, no_content, nothing, cut_short])

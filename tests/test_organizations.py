@@ -25,8 +25,8 @@ from prefect_cvat.exceptions import (
     PrefectCvatError,
 )
 from prefect_cvat.export import export_task
-from prefect_cvat.plan import read_task
-from prefect_cvat.task_search import TaskSelection, find_tasks
+from prefect_cvat.planning.plan import read_task
+from prefect_cvat.planning.task_search import TaskSelection, find_tasks
 from scripted_server import Answer, scripted_server
 
 SLUGS = (f"lab{number}" for number in itertools.count())

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from prefect_cvat.exceptions import StorageError
-from prefect_cvat.output_file import check_can_be_written, write_text
+from prefect_cvat.files.output_file import check_can_be_written, write_text
 
 
 def test_what_can_be_written_is_let_through_and_left_alone(tmp_path, monkeypatch):

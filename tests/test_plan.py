@@ -1,8 +1,8 @@
 import pytest
 
 from prefect_cvat.models import DataMeta, FrameMeta, Job, Task, ValidationLayout
-from prefect_cvat.plan import LeftOut, TaskInfo, make_plan
-from prefect_cvat.selection import Selection
+from prefect_cvat.options.selection import Selection
+from prefect_cvat.planning.plan import LeftOut, TaskInfo, make_plan
 
 
 def task_info(size=10, chunk_size=4, jobs=None, deleted=(), validation=None):

@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from clips import clip
 from prefect_cvat import FollowOptions, TrackOptions, annotate_task, refine_task, track_task, undo_run
-from prefect_cvat.annotate_run import AnnotateRun
 from prefect_cvat.auto_annotation import (
     DetectionFunctionSpec,
     InteractionFunctionSpec,
@@ -24,16 +23,17 @@ from prefect_cvat.auto_annotation import (
 )
 from prefect_cvat.auto_annotation.interface import InteractionResultShape
 from prefect_cvat.auto_annotation.loading import load_function
-from prefect_cvat.follow_run import FollowRun
+from prefect_cvat.inference.provenance import Provenance, name_of, without_secrets
 from prefect_cvat.masks import encode_mask
 from prefect_cvat.models import Attribute, Label
-from prefect_cvat.options import Options
-from prefect_cvat.provenance import Provenance, name_of, without_secrets
-from prefect_cvat.recorded_run import read_run
-from prefect_cvat.refine_options import RefineOptions
-from prefect_cvat.refine_run import RefineRun
-from prefect_cvat.run_attributes import RunAttributes
-from prefect_cvat.track_run import TrackRun
+from prefect_cvat.options.refine_options import RefineOptions
+from prefect_cvat.options.run_options import Options
+from prefect_cvat.planning.run_attributes import RunAttributes
+from prefect_cvat.records.record_reader import read_run
+from prefect_cvat.runs.annotate_run import AnnotateRun
+from prefect_cvat.runs.follow_run import FollowRun
+from prefect_cvat.runs.refine_run import RefineRun
+from prefect_cvat.runs.track_run import TrackRun
 
 
 class Finder:

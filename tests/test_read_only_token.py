@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import pytest
 
 from prefect_cvat import Client, annotate_task, refine_task, track_task, undo_run
-from prefect_cvat.annotate_run import AnnotateRun
 from prefect_cvat.auto_annotation import (
     DetectionFunctionSpec,
     InteractionFunctionSpec,
@@ -13,10 +12,11 @@ from prefect_cvat.auto_annotation import (
     label_spec,
     rectangle,
 )
-from prefect_cvat.cli_output import print_dry_run
+from prefect_cvat.cli.output import print_dry_run
 from prefect_cvat.exceptions import InvalidResponseError, NotFoundError, ReadOnlyTokenError, is_transient
-from prefect_cvat.options import Options
-from prefect_cvat.transport import Transport
+from prefect_cvat.http.transport import Transport
+from prefect_cvat.options.run_options import Options
+from prefect_cvat.runs.annotate_run import AnnotateRun
 from scripted_server import Answer, scripted_server
 from served_chunks import without_chunks
 

@@ -6,7 +6,7 @@ import pytest
 
 from prefect_cvat import Client
 from prefect_cvat.exceptions import ApiError, RedirectError, is_transient
-from prefect_cvat.retry_policy import RetryPolicy
+from prefect_cvat.http.retry_policy import RetryPolicy
 from scripted_server import Answer, scripted_server
 
 PATIENT = RetryPolicy(give_up_after=5.0, first_delay=0.01, longest_delay=0.05)
@@ -107,7 +107,7 @@ def test_a_server_that_lets_in_who_has_a_token_may_send_others_to_a_log_in_page(
 def test_a_server_that_redirects_from_https_is_not_asked_without_encryption():
     import requests
 
-    from prefect_cvat.redirects import redirect_error
+    from prefect_cvat.http.redirects import redirect_error
 
     answer = requests.Response()
     answer.status_code = 301

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from clips import SIZE, clip, number_on
-from prefect_cvat import refine_task, upload
+from prefect_cvat import refine_task
 from prefect_cvat.auto_annotation import (
     BadFunctionError,
     DetectionFunctionSpec,
@@ -25,12 +25,13 @@ from prefect_cvat.auto_annotation import (
 )
 from prefect_cvat.auto_annotation.loading import load_function
 from prefect_cvat.exceptions import MediaError, ServerError
-from prefect_cvat.existing import Existing
+from prefect_cvat.http.transport import Transport
 from prefect_cvat.masks import decode_mask, encode_mask
-from prefect_cvat.options import Options
-from prefect_cvat.refine_run import RefineRun
-from prefect_cvat.transport import Transport
-from prefect_cvat.upload import JobWriter
+from prefect_cvat.options.existing import Existing
+from prefect_cvat.options.run_options import Options
+from prefect_cvat.runs.refine_run import RefineRun
+from prefect_cvat.upload import job_writer as upload
+from prefect_cvat.upload.job_writer import JobWriter
 from served_chunks import with_chunks, without_chunks
 
 WIDTH, HEIGHT = 64, 48

@@ -4,11 +4,11 @@ import json
 
 import pytest
 
+from prefect_cvat.annotations.label_remapping import Annotations, LabelRemapper
 from prefect_cvat.auto_annotation import label_spec, rectangle, tag
 from prefect_cvat.frames import Frame, FrameDetections
-from prefect_cvat.mapping import build_mapping
 from prefect_cvat.models import Label
-from prefect_cvat.remap import Annotations, LabelRemapper
+from prefect_cvat.planning.label_mapping import build_mapping
 
 FRAMES = {number: Frame(number, f"{number}.png", 64, 48) for number in range(4)}
 

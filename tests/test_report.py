@@ -14,11 +14,11 @@ from markdown_it import MarkdownIt
 from clips import clip
 from prefect_cvat import annotate_task, track_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, polygon, rectangle, tag
-from prefect_cvat.plots import plot_scores
-from prefect_cvat.provenance import Provenance
-from prefect_cvat.report import RunReport
-from prefect_cvat.report_markdown import render_markdown
-from prefect_cvat.score_bins import SCORE_BINS, score_bin
+from prefect_cvat.inference.provenance import Provenance
+from prefect_cvat.reporting.markdown_report import render_markdown
+from prefect_cvat.reporting.plots import plot_scores
+from prefect_cvat.review.score_histogram import SCORE_BINS, score_bin
+from prefect_cvat.runs.report import RunReport
 
 SPEC = DetectionFunctionSpec(labels=[label_spec("car", 7), label_spec("person", 8)])
 HOSTILE = "<img src=x onerror=alert(1)> | **b** [a](javascript:b) `c` _d_ \\| www.e.com &lt;\n# f"

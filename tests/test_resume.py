@@ -11,9 +11,9 @@ import pytest
 
 from prefect_cvat import Client, annotate_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
-from prefect_cvat.cache import DetectionCache
 from prefect_cvat.exceptions import RunInProgressError
-from prefect_cvat.run_lock import only_run_on
+from prefect_cvat.inference.detection_cache import DetectionCache
+from prefect_cvat.records.run_lock import only_run_on
 from served_chunks import with_chunks
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from prefect_cvat import Client
 from prefect_cvat.exceptions import ServerError, TooManyRequestsError
-from prefect_cvat.retry_policy import RetryPolicy
+from prefect_cvat.http.retry_policy import RetryPolicy
 from scripted_server import Answer, scripted_server
 
 LONG_AGO = "Wed, 21 Oct 2015 07:28:00 GMT"

@@ -20,14 +20,20 @@ from prefect_cvat.auto_annotation import (
     rectangle,
     tag,
 )
-from prefect_cvat.doubts import Doubt, find_doubts
 from prefect_cvat.exceptions import BadFunctionError, StorageError
 from prefect_cvat.frames import Frame
 from prefect_cvat.models import Job
-from prefect_cvat.report import RunReport
-from prefect_cvat.report_markdown import render_markdown
-from prefect_cvat.review import IN_MEMORY, FrameSummaries, FrameSummary, rank_frames, summarize_shapes
-from prefect_cvat.track_review import SeenTrack, summarize_tracks
+from prefect_cvat.reporting.markdown_report import render_markdown
+from prefect_cvat.review.frame_ranking import (
+    IN_MEMORY,
+    FrameSummaries,
+    FrameSummary,
+    rank_frames,
+    summarize_shapes,
+)
+from prefect_cvat.review.track_uncertainty import SeenTrack, summarize_tracks
+from prefect_cvat.review.uncertainty import Doubt, find_doubts
+from prefect_cvat.runs.report import RunReport
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "review.py"
 SPEC = DetectionFunctionSpec(labels=[label_spec("car", 7), label_spec("person", 8)])
@@ -298,9 +304,9 @@ def test_a_frame_on_which_the_function_fails_comes_first(client, make_task):
 
 
 def test_what_a_failed_run_has_taken_back_is_not_to_be_looked_at(client, make_task):
-    from prefect_cvat.annotate_run import AnnotateRun
-    from prefect_cvat.options import Options
-    from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
+    from prefect_cvat.options.run_options import Options
+    from prefect_cvat.runs.annotate_run import AnnotateRun
+    from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
 
     def detect(number):
         return [rectangle(7 if number < 3 else 99, [1, 2, 11, 12], score=0.5)]

@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 
 from prefect_cvat import annotate_task, track_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
-from prefect_cvat.cli import app
+from prefect_cvat.cli.main import app
 from prefect_cvat.exceptions import RunInProgressError, RunNotFoundError
-from prefect_cvat.run_list import list_runs, prune_runs
-from prefect_cvat.run_lock import locks_folder, only_run_on
-from prefect_cvat.undo import undo_run
+from prefect_cvat.records.run_list import list_runs, prune_runs
+from prefect_cvat.records.run_lock import locks_folder, only_run_on
+from prefect_cvat.upload.undo import undo_run
 
 YEAR = timedelta(days=365)
 
@@ -151,7 +151,7 @@ def test_locks_that_a_run_has_stay_and_go_on_keeping_others_out(folders, jobs):
 def test_notes_of_killed_runs_go_too(folders):
     hold = """
 import os
-from prefect_cvat.run_lock import only_run_on
+from prefect_cvat.records.run_lock import only_run_on
 with only_run_on("http://cvat.example.com", 1, [7]) as lock:
     lock.sending(7)
     os.kill(os.getpid(), 9)

@@ -9,11 +9,11 @@ import uuid
 import pytest
 
 from prefect_cvat.exceptions import RunInProgressError
-from prefect_cvat.run_lock import only_run_on
+from prefect_cvat.records.run_lock import only_run_on
 
 HOLD = """
 import time
-from prefect_cvat.run_lock import only_run_on
+from prefect_cvat.records.run_lock import only_run_on
 with only_run_on({url!r}, 1, {jobs!r}) as lock:
     lock.sending(7)
     print("held", flush=True)

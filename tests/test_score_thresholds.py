@@ -7,8 +7,8 @@ import pytest
 from prefect_cvat import annotate_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
 from prefect_cvat.auto_annotation.functions import nanodet_detection, tiled
-from prefect_cvat.mapping import LabelMapping, LabelTarget
-from prefect_cvat.score_thresholds import score_thresholds
+from prefect_cvat.planning.confidence_thresholds import score_thresholds
+from prefect_cvat.planning.label_mapping import LabelMapping, LabelTarget
 
 LABELS = [label_spec("car", 7), label_spec("person", 8), label_spec("boat", 9)]
 

@@ -16,7 +16,7 @@ from prefect_cvat.auto_annotation import (
 )
 from prefect_cvat.evaluation import evaluate_task
 from prefect_cvat.export import export_task
-from prefect_cvat.options import Options
+from prefect_cvat.options.run_options import Options
 
 FEWER = r"label 'body' is a skeleton with fewer elements than expected \(1 vs 2\): the function has no 'hand'"
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import filelock
 import pytest
 
-from prefect_cvat import spool
-from prefect_cvat.spool import remove_left_spools, spool_folder
+from prefect_cvat.files import spool
+from prefect_cvat.files.spool import remove_left_spools, spool_folder
 
 HOLD = """
 import time
-from prefect_cvat.spool import spool_folder
+from prefect_cvat.files.spool import spool_folder
 with spool_folder() as folder:
     (folder / "0.zip").write_bytes(b"content")
     print(folder, flush=True)

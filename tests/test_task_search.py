@@ -7,12 +7,12 @@ import pytest
 from prefect_cvat import Client, annotate_task
 from prefect_cvat.auto_annotation.loading import load_function_module
 from prefect_cvat.exceptions import NotFoundError, OrganizationError
-from prefect_cvat.plan import make_plan, read_task
-from prefect_cvat.report import RunReport
-from prefect_cvat.review import FrameReview
+from prefect_cvat.planning.plan import make_plan, read_task
+from prefect_cvat.planning.task_search import TaskSelection, find_tasks, has_unannotated_frames
+from prefect_cvat.review.frame_ranking import FrameReview
+from prefect_cvat.runs.report import RunReport
+from prefect_cvat.runs.shards import make_shards, merge_reports
 from prefect_cvat.sandbox import Sandbox
-from prefect_cvat.shards import make_shards, merge_reports
-from prefect_cvat.task_search import TaskSelection, find_tasks, has_unannotated_frames
 
 
 @pytest.fixture

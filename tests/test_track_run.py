@@ -5,10 +5,11 @@ from types import SimpleNamespace
 import pytest
 
 from clips import clip, number_on, numbered_picture
-from prefect_cvat import TrackOptions, track_task, upload
+from prefect_cvat import TrackOptions, track_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle, tag
 from prefect_cvat.exceptions import BadFunctionError, UnsupportedTaskError
-from prefect_cvat.keyframes import interpolate
+from prefect_cvat.geometry.keyframes import interpolate
+from prefect_cvat.upload import job_writer as upload
 
 SPEC = DetectionFunctionSpec(labels=[label_spec("car", 7)])
 FRAMES = 24

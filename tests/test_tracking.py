@@ -14,9 +14,9 @@ from pictures import picture
 from prefect_cvat.auto_annotation import BadFunctionError, TrackableShape, TrackingFunctionSpec
 from prefect_cvat.exceptions import MediaError, UnsupportedTaskError
 from prefect_cvat.frames import Frame
+from prefect_cvat.inference.shape_tracker import Seed, ShapeTracker
 from prefect_cvat.masks import encode_mask
-from prefect_cvat.tracking import Seed, ShapeTracker
-from prefect_cvat.zip_chunk import read_image
+from prefect_cvat.media.image_chunk import read_image
 
 WIDTH, HEIGHT = 100, 50
 

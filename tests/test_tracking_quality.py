@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from prefect_cvat.track_options import Tracker, TrackOptions
+from prefect_cvat.options.track_options import Tracker, TrackOptions
 
 DATA = Path(__file__).parent / "data"
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "tracking_quality.py"

@@ -7,15 +7,15 @@ from types import SimpleNamespace
 import pytest
 
 from prefect_cvat import annotate_task
-from prefect_cvat.annotated_frames import leave_out_annotated, shown_frames
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle, tag
 from prefect_cvat.evaluation import evaluate_task
 from prefect_cvat.exceptions import TransportError
-from prefect_cvat.options import Options
-from prefect_cvat.plan import make_plan, read_task
-from prefect_cvat.selection import Selection
-from prefect_cvat.transport import Transport
-from prefect_cvat.upload import JobWriter
+from prefect_cvat.http.transport import Transport
+from prefect_cvat.options.run_options import Options
+from prefect_cvat.options.selection import Selection
+from prefect_cvat.planning.annotated_frames import leave_out_annotated, shown_frames
+from prefect_cvat.planning.plan import make_plan, read_task
+from prefect_cvat.upload.job_writer import JobWriter
 
 SPEC = DetectionFunctionSpec(labels=[label_spec("car", 7), label_spec("person", 8)])
 
@@ -101,7 +101,7 @@ def test_a_task_that_is_annotated_is_left_alone(client, make_task):
 
 def test_a_run_that_broke_off_goes_on_with_the_frames_it_has_not_reached(client, make_task, monkeypatch):
     task_id = make_task(6)
-    monkeypatch.setattr("prefect_cvat.retry_policy.ATTEMPTS", 1)
+    monkeypatch.setattr("prefect_cvat.http.retry_policy.ATTEMPTS", 1)
     original = Transport.json
     writes = []
 

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from prefect_cvat import Client, annotate_task, undo_run, upload
+from prefect_cvat import Client, annotate_task, undo_run
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle, tag
 from prefect_cvat.exceptions import (
     IncompleteRunError,
@@ -15,9 +15,10 @@ from prefect_cvat.exceptions import (
     ServerError,
     StorageError,
 )
-from prefect_cvat.recorded_run import read_run, recorded_runs
-from prefect_cvat.run_lock import only_run_on
-from prefect_cvat.upload import JobWriter
+from prefect_cvat.records.record_reader import read_run, recorded_runs
+from prefect_cvat.records.run_lock import only_run_on
+from prefect_cvat.upload import job_writer as upload
+from prefect_cvat.upload.job_writer import JobWriter
 from unknown_fates import with_each_unknown_fate
 
 WRITES = {"methods": ["PATCH"], "path": "/annotations$"}

@@ -7,7 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from prefect_cvat import Client, annotate_task, upload
+from prefect_cvat import Client, annotate_task
+from prefect_cvat.annotations.duplicates import attribute_defaults
 from prefect_cvat.auto_annotation import (
     DetectionFunctionSpec,
     keypoint_spec,
@@ -16,10 +17,10 @@ from prefect_cvat.auto_annotation import (
     skeleton_label_spec,
 )
 from prefect_cvat.exceptions import BadRequestError, ServerError, TransportError, UploadError
-from prefect_cvat.existing import Existing
-from prefect_cvat.identity import attribute_defaults
-from prefect_cvat.run_lock import only_run_on
-from prefect_cvat.upload import JobWriter
+from prefect_cvat.options.existing import Existing
+from prefect_cvat.records.run_lock import only_run_on
+from prefect_cvat.upload import job_writer as upload
+from prefect_cvat.upload.job_writer import JobWriter
 
 WRITES = {"methods": ["PATCH"], "path": "/annotations$"}
 LATE = {"kind": "late_commit", "answer": 504, "delay": 0.25}

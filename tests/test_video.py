@@ -23,8 +23,8 @@ from prefect_cvat import annotate_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
 from prefect_cvat.exceptions import MediaError, UnsupportedTaskError
 from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
-from prefect_cvat.media import open_frames, open_frames_reversed
-from prefect_cvat.video import VideoChunk
+from prefect_cvat.media.frame_reader import open_frames, open_frames_reversed
+from prefect_cvat.media.video_chunk import VideoChunk
 from served_chunks import chunk_of, with_chunks
 
 av = pytest.importorskip("av", reason="PyAV, which videos need, is not installed")
@@ -353,7 +353,7 @@ def test_frames_are_decoded_ahead_within_a_number_of_bytes(tmp_path, monkeypatch
     decoded = []
     original = VideoChunk._image
     monkeypatch.setattr(VideoChunk, "_image", lambda *a: decoded.append(1) or original(*a))
-    monkeypatch.setattr("prefect_cvat.media.BYTES_AHEAD", 5 * 160 * 64 * 4)
+    monkeypatch.setattr("prefect_cvat.media.frame_reader.BYTES_AHEAD", 5 * 160 * 64 * 4)
     with closing(open_frames(ChunkBatch([chunk]), frames_of(range(60)))) as opened:
         next(opened)
         deadline = time.monotonic() + 10

@@ -8,9 +8,7 @@ import pytest
 from pydantic import SecretStr
 
 from prefect_cvat import Client
-from prefect_cvat.exceptions import InvalidResponseError, PermissionDeniedError
-from prefect_cvat.retry_policy import RetryPolicy
-from prefect_cvat.webhooks import (
+from prefect_cvat.cvat.webhooks import (
     EVENTS,
     READY_EVENT,
     known_events,
@@ -18,6 +16,8 @@ from prefect_cvat.webhooks import (
     ping_webhook,
     register_webhook,
 )
+from prefect_cvat.exceptions import InvalidResponseError, PermissionDeniedError
+from prefect_cvat.http.retry_policy import RetryPolicy
 from scripted_server import HTML, JSON, Answer, scripted_server
 
 SECRET = SecretStr("correct-horse-battery-staple")

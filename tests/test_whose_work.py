@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from prefect_cvat import annotate_task, refine_task, run_lock, undo_run
+from prefect_cvat import annotate_task, refine_task, undo_run
 from prefect_cvat.auto_annotation import (
     DetectionFunctionSpec,
     InteractionFunctionSpec,
@@ -19,7 +19,8 @@ from prefect_cvat.auto_annotation import (
 )
 from prefect_cvat.exceptions import BadFunctionError, IncompleteRunError, RunStoppedError
 from prefect_cvat.masks import encode_mask
-from prefect_cvat.upload import JobWriter
+from prefect_cvat.records import run_lock
+from prefect_cvat.upload.job_writer import JobWriter
 
 WRITES = {"methods": ["PATCH"], "path": "/annotations$"}
 CREATES = {**WRITES, "actions": ["create"]}
@@ -442,9 +443,9 @@ def test_a_run_that_ends_before_the_fate_of_a_write_is_known_says_so(client, mak
 
     fault = {"kind": "late_commit", "answer": 504, "delay": 1.0}
     faults.set([{**CREATES, "fault": fault, "times": 1}])
-    from prefect_cvat.annotate_run import AnnotateRun
-    from prefect_cvat.options import Options
-    from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
+    from prefect_cvat.options.run_options import Options
+    from prefect_cvat.runs.annotate_run import AnnotateRun
+    from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
 
     run = AnnotateRun(client, task_id, boxes(before=interrupt), Options(batch_size=2, use_cache=False))
     with ThreadSubmitter() as threads, pytest.raises(RunStoppedError):
@@ -459,9 +460,9 @@ def test_a_run_that_ends_before_the_fate_of_a_write_is_known_says_so(client, mak
 
 def test_what_is_remembered_of_jobs_is_on_disk(client, make_task):
     """Of 40 jobs with 250 annotations each, no more is in memory than one of them takes."""
-    from prefect_cvat.annotate_run import AnnotateRun
-    from prefect_cvat.options import Options
-    from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
+    from prefect_cvat.options.run_options import Options
+    from prefect_cvat.runs.annotate_run import AnnotateRun
+    from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
 
     task_id = make_task(40, segment_size=1, chunk_size=8)
     car = label_id(client, task_id)

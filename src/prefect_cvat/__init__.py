@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prefect_cvat import models
-    from prefect_cvat.auto_annotation.annotate import annotate_task
-    from prefect_cvat.auto_annotation.refine import refine_task
-    from prefect_cvat.auto_annotation.track import track_task
-    from prefect_cvat.client import Client
+    from prefect_cvat.cvat.client import Client
     from prefect_cvat.exceptions import PrefectCvatError
-    from prefect_cvat.follow_options import FollowOptions
-    from prefect_cvat.track_options import TrackOptions
-    from prefect_cvat.undo import undo_run
+    from prefect_cvat.options.follow_options import FollowOptions
+    from prefect_cvat.options.track_options import TrackOptions
+    from prefect_cvat.runs.annotate_task import annotate_task
+    from prefect_cvat.runs.refine_task import refine_task
+    from prefect_cvat.runs.track_task import track_task
+    from prefect_cvat.upload.undo import undo_run
 
 __all__ = [
     "Client",
@@ -30,14 +30,14 @@ __all__ = [
 
 # Loaded at first use: `import prefect_cvat` takes milliseconds.
 _LAZY = {
-    "Client": "prefect_cvat.client",
-    "FollowOptions": "prefect_cvat.follow_options",
+    "Client": "prefect_cvat.cvat.client",
+    "FollowOptions": "prefect_cvat.options.follow_options",
     "PrefectCvatError": "prefect_cvat.exceptions",
-    "TrackOptions": "prefect_cvat.track_options",
-    "annotate_task": "prefect_cvat.auto_annotation.annotate",
-    "refine_task": "prefect_cvat.auto_annotation.refine",
-    "track_task": "prefect_cvat.auto_annotation.track",
-    "undo_run": "prefect_cvat.undo",
+    "TrackOptions": "prefect_cvat.options.track_options",
+    "annotate_task": "prefect_cvat.runs.annotate_task",
+    "refine_task": "prefect_cvat.runs.refine_task",
+    "track_task": "prefect_cvat.runs.track_task",
+    "undo_run": "prefect_cvat.upload.undo",
 }
 
 

@@ -11,9 +11,9 @@ from prefect_cvat.auto_annotation.factories import *  # noqa: F403
 from prefect_cvat.auto_annotation.interface import *  # noqa: F403
 
 if TYPE_CHECKING:
-    from prefect_cvat.auto_annotation.annotate import annotate_task
-    from prefect_cvat.auto_annotation.refine import refine_task
-    from prefect_cvat.auto_annotation.track import track_task
+    from prefect_cvat.runs.annotate_task import annotate_task
+    from prefect_cvat.runs.refine_task import refine_task
+    from prefect_cvat.runs.track_task import track_task
 
 __all__ = [
     *exceptions.__all__,
@@ -26,9 +26,9 @@ __all__ = [
 
 # A function's module imports this package: it must not load what runs functions.
 _LAZY = {
-    "annotate_task": "prefect_cvat.auto_annotation.annotate",
-    "refine_task": "prefect_cvat.auto_annotation.refine",
-    "track_task": "prefect_cvat.auto_annotation.track",
+    "annotate_task": "prefect_cvat.runs.annotate_task",
+    "refine_task": "prefect_cvat.runs.refine_task",
+    "track_task": "prefect_cvat.runs.track_task",
 }
 
 

@@ -11,17 +11,17 @@ from typing import Any
 
 import PIL.Image
 
-from prefect_cvat.chunks import fetch_chunk
-from prefect_cvat.client import Client
-from prefect_cvat.counted import counted
+from prefect_cvat.cvat.client import Client
 from prefect_cvat.evaluation.dataset import IouType
 from prefect_cvat.evaluation.task import TaskEvaluation
-from prefect_cvat.frame_svg import AnnotatedFrame, render_figure, render_frame
+from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.frames import ChunkBatch, Frame, Quality
-from prefect_cvat.image_files import decode_pixels
-from prefect_cvat.media import open_frames
-from prefect_cvat.plan import Plan
-from prefect_cvat.spool import spool_folder
+from prefect_cvat.media.chunk_download import fetch_chunk
+from prefect_cvat.media.frame_reader import open_frames
+from prefect_cvat.media.image_decoding import decode_pixels
+from prefect_cvat.messages.plurals import counted
+from prefect_cvat.planning.plan import Plan
+from prefect_cvat.reporting.frame_svg import AnnotatedFrame, render_figure, render_frame
 
 __all__ = ["OUTCOMES", "DrawnFrame", "FrameOutcomes", "find_worst_frames", "open_frames_of"]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from prefect_cvat.export.names import FileNames
 from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
-from prefect_cvat.media import open_frames, read_stored_images
-from prefect_cvat.zip_chunk import read_image
+from prefect_cvat.media.frame_reader import open_frames, read_stored_images
+from prefect_cvat.media.image_chunk import read_image
 
 __all__ = ["ImageFolder"]
 
