@@ -1,4 +1,4 @@
-"""What runs have added, read from their records (`run_record.py` says what these are like)."""
+"""What runs have added, read from their records (`records/record_writer.py` says what these are like)."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from prefect_cvat.planning.task_info import TaskInfo
 from prefect_cvat.runs.refine_run import RefineRun
 from scripted_server import Answer, scripted_server
 
-BENCHMARK = Path(__file__).parents[1] / "benchmarks" / "plan.py"
+BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "plan.py"
 
 
 def measured(*arguments):

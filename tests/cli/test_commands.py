@@ -386,7 +386,7 @@ spec, detect = reader().spec, reader().detect
 @pytest.fixture
 def reading_file(tmp_path, monkeypatch):
     pytest.importorskip("av", reason="PyAV, which videos need, is not installed")
-    monkeypatch.setenv("PYTHONPATH", str(pathlib.Path(__file__).parent))
+    monkeypatch.setenv("PYTHONPATH", str(pathlib.Path(__file__).parents[1]))
     path = tmp_path / "reads_numbers.py"
     path.write_text(READS_NUMBERS)
     return path

@@ -918,7 +918,7 @@ def test_persons_are_followed_in_a_real_video(client, sdk, test_data):
     from prefect_cvat.auto_annotation.loading import load_function
 
     reference = {}
-    folder = Path(__file__).parent / "data"
+    folder = Path(__file__).parents[1] / "data"
     for line in (folder / "pedestrians-60.txt").read_text().splitlines():
         frame, person, left, top, width, height = map(float, line.split(",")[:6])
         reference.setdefault(int(person), {})[int(frame) - 1] = [left, top, left + width, top + height]

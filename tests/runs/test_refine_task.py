@@ -645,7 +645,7 @@ def test_when_all_is_done_there_is_nothing_left_to_do(client, make_task):
 
 SLOW = """
 import sys, time
-from test_refine import Ellipses
+from test_refine_task import Ellipses
 from prefect_cvat import Client, refine_task
 
 class Slow(Ellipses):

@@ -8,8 +8,8 @@ import pytest
 
 from prefect_cvat.options.track_options import Tracker, TrackOptions
 
-DATA = Path(__file__).parent / "data"
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "tracking_quality.py"
+DATA = Path(__file__).parents[1] / "data"
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "tracking_quality.py"
 
 
 @pytest.fixture(scope="module")

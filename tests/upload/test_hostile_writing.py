@@ -33,8 +33,8 @@ from prefect_cvat.settings import Settings
 from prefect_cvat.upload import job_logs as job_files
 from prefect_cvat.upload.job_writer import JobWriter
 from scripted_server import Answer, scripted_server
-from test_follow import world  # noqa: F401
-from test_whose_work import (
+from tracking.test_shape_tracking import world  # noqa: F401
+from upload.test_whose_work import (
     CREATES,
     READS,
     Masks,
@@ -594,7 +594,7 @@ def test_a_write_that_is_stored_and_answered_as_if_less_were_is_undone(client, m
 
 def test_follow_called_again_keeps_the_seeds_of_tracks_that_are_missing(client, world, faults, monkeypatch):  # noqa: F811
     from prefect_cvat.runs.follow_run import FollowOptions, FollowRun
-    from test_follow import Blocks
+    from tracking.test_shape_tracking import Blocks
 
     here = world(6)
     here.place(here.shape(0))

@@ -35,7 +35,7 @@ from prefect_cvat.review.track_uncertainty import SeenTrack, summarize_tracks
 from prefect_cvat.review.uncertainty import Doubt, find_doubts
 from prefect_cvat.runs.report import RunReport
 
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "review.py"
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "review.py"
 SPEC = DetectionFunctionSpec(labels=[label_spec("car", 7), label_spec("person", 8)])
 NAMES = {1: "car", 2: "truck", 3: "dog"}
 JOBS = [

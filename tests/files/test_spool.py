@@ -142,7 +142,7 @@ def test_a_flow_run_that_is_told_to_end_leaves_no_spool(temporary, prefect_serve
         **os.environ,
         "PREFECT_API_URL": PREFECT_API_URL.value(),
         "PREFECT_CVAT_FUNCTION_MODULES": "flow_functions",
-        "PYTHONPATH": str(Path(__file__).parent),
+        "PYTHONPATH": str(Path(__file__).parents[1]),
     }
     with subprocess.Popen(
         [sys.executable, "-c", FLOW, str(make_task(frames=40))],
