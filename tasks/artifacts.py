@@ -32,8 +32,8 @@ from prefect_cvat.exceptions import PrefectCvatError
 from prefect_cvat.messages.bounded_text import told
 from prefect_cvat.planning.plan import Plan
 from prefect_cvat.reporting.markdown_report import Outcome, escape, render_markdown, task_link
-from prefect_cvat.reporting.plots import plot_scores
-from prefect_cvat.reporting.task_pictures import Picture, draw_task_frames
+from prefect_cvat.reporting.sample_frames import Picture, draw_task_frames
+from prefect_cvat.reporting.score_plot import plot_scores
 from prefect_cvat.runs.progress import LoggedProgress
 from prefect_cvat.runs.report import RunReport
 

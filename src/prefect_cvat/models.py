@@ -25,7 +25,7 @@ from pydantic import (
 
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.frame_table import MOST_FRAMES, FrameMeta, FrameTable
-from prefect_cvat.plain_values import attribute_string, flat_numbers
+from prefect_cvat.value_conversion import attribute_string, flat_numbers
 
 __all__ = [
     "Attribute",

@@ -48,9 +48,9 @@ from prefect_cvat.exceptions import (
     StorageError,
 )
 from prefect_cvat.export import export_task
-from prefect_cvat.export.folder import LOCK
-from prefect_cvat.export.images import ImageFolder
-from prefect_cvat.export.names import FileNames
+from prefect_cvat.export.file_names import FileNames
+from prefect_cvat.export.image_folder import ImageFolder
+from prefect_cvat.export.output_folder import LOCK
 from prefect_cvat.frames import ChunkFile, Frame
 from prefect_cvat.masks import encode_mask
 from prefect_cvat.models import AttributeValRequest

@@ -31,7 +31,7 @@ from prefect_cvat.cli.demo import create_demo_task
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.http.retry_policy import RetryPolicy
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.reporting.task_pictures import Picture
+from prefect_cvat.reporting.sample_frames import Picture
 from prefect_cvat.runs.annotate_run import AnnotateRun
 from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.runs.report import RunReport

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from prefect_cvat import Client
 from prefect_cvat.cvat.data_meta import read_meta_json
 from prefect_cvat.cvat.job_index import JobIndex
-from prefect_cvat.export.found import read_from_server
+from prefect_cvat.export.annotation_source import read_from_server
 from prefect_cvat.files.lines_by_frame import LinesByFrame
 from prefect_cvat.frame_table import FrameMeta, FrameTable
 from prefect_cvat.models import DataMeta, Job, Label, Task, ValidationLayout

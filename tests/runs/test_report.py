@@ -16,7 +16,7 @@ from prefect_cvat import annotate_task, track_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, polygon, rectangle, tag
 from prefect_cvat.inference.provenance import Provenance
 from prefect_cvat.reporting.markdown_report import render_markdown
-from prefect_cvat.reporting.plots import plot_scores
+from prefect_cvat.reporting.score_plot import plot_scores
 from prefect_cvat.review.score_histogram import SCORE_BINS, score_bin
 from prefect_cvat.runs.report import RunReport
 

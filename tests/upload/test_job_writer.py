@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from prefect_cvat import Client, annotate_task
-from prefect_cvat.annotations.duplicates import attribute_defaults
+from prefect_cvat.annotations.content_digest import attribute_defaults
 from prefect_cvat.auto_annotation import (
     DetectionFunctionSpec,
     keypoint_spec,

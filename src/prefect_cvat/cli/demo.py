@@ -25,7 +25,7 @@ from prefect_cvat.planning.plan import read_task
 from prefect_cvat.reporting.frame_svg import AnnotatedFrame
 from prefect_cvat.reporting.html_report import Section, render_page
 from prefect_cvat.reporting.preview import open_task_frames
-from prefect_cvat.reporting.task_pictures import annotations_on, label_names
+from prefect_cvat.reporting.sample_frames import annotations_on, label_names
 from prefect_cvat.sandbox import Sandbox
 
 if TYPE_CHECKING:

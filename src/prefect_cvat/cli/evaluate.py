@@ -37,11 +37,11 @@ from prefect_cvat.cli.options import (
 from prefect_cvat.cli.output import keep_stdout_for_json, print_lines, progress_bar, stderr
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.evaluation import TaskEvaluation, evaluate_task
-from prefect_cvat.evaluation.page import render_evaluation
+from prefect_cvat.evaluation.html_report import render_evaluation
 from prefect_cvat.evaluation.tables import plain_lines
 from prefect_cvat.evaluation.thresholds import choose_thresholds, write_thresholds
 from prefect_cvat.evaluation.truth import TruthSource
-from prefect_cvat.evaluation.worst import find_worst_frames, open_frames_of
+from prefect_cvat.evaluation.worst_frames import find_worst_frames, open_frames_of
 from prefect_cvat.files.output_file import write_text
 from prefect_cvat.frames import Quality as ChunkQuality
 from prefect_cvat.options.run_options import Options

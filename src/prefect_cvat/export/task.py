@@ -11,12 +11,12 @@ from typing import Any
 
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import NothingToExportError
+from prefect_cvat.export.annotation_source import Found, find_by_function, read_from_server
 from prefect_cvat.export.coco import write_coco
-from prefect_cvat.export.content import Content, Written
-from prefect_cvat.export.folder import written_whole
-from prefect_cvat.export.found import Found, find_by_function, read_from_server
-from prefect_cvat.export.images import ImageFolder
-from prefect_cvat.export.names import FileNames
+from prefect_cvat.export.dataset import Content, Written
+from prefect_cvat.export.file_names import FileNames
+from prefect_cvat.export.image_folder import ImageFolder
+from prefect_cvat.export.output_folder import written_whole
 from prefect_cvat.export.report import ExportReport
 from prefect_cvat.export.yolo import import_supervision, write_yolo
 from prefect_cvat.files.spool import spool_folder

@@ -14,7 +14,7 @@ from operator import itemgetter
 
 import numpy as np
 
-from prefect_cvat.geometry.coco import corners_of
+from prefect_cvat.geometry.coco_format import corners_of
 from prefect_cvat.masks import decode_mask, encode_mask
 from prefect_cvat.models import LabeledShapeRequest, ShapeType
 

@@ -11,7 +11,7 @@ import numpy as np
 from prefect_cvat.exceptions import InvalidResponseError
 from prefect_cvat.frames import Frame
 from prefect_cvat.geometry.clipping import is_empty
-from prefect_cvat.geometry.coco import has_outline, segmentation_of
+from prefect_cvat.geometry.coco_format import has_outline, segmentation_of
 
 __all__ = ["BoundingBox", "Region", "area", "bounding_box", "common_box"]
 

@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import PIL.Image
 from pydantic_core import from_json, to_json
 
-from prefect_cvat.annotations.duplicates import attribute_defaults, identity
+from prefect_cvat.annotations.content_digest import attribute_defaults, identity
 from prefect_cvat.annotations.label_remapping import Annotations
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import BadFunctionError

@@ -20,7 +20,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar
 
-from prefect_cvat.annotations.duplicates import attribute_defaults
+from prefect_cvat.annotations.content_digest import attribute_defaults
 from prefect_cvat.annotations.label_remapping import Annotations
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import BadFunctionError, PrefectCvatError, RunStoppedError, StorageError

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from prefect_cvat.annotations.duplicates import attribute_defaults, identity
+from prefect_cvat.annotations.content_digest import attribute_defaults, identity
 from prefect_cvat.geometry.clipping import is_empty
 from prefect_cvat.messages.plurals import listed
 from prefect_cvat.messages.suggestions import did_you_mean

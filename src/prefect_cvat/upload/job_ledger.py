@@ -2,7 +2,7 @@
 
 Knows no server. It is shown what is to be written, and, as often as the job is read, what the job holds.
 
-What the server has given an id to is known by that id. By what it says (`annotations/duplicates.py`) an annotation is known
+What the server has given an id to is known by that id. By what it says (`annotations/content_digest.py`) an annotation is known
 only before the run has written anything, to recognize what an earlier run has left, and of a request whose
 fate is unknown: then it must be newer than all that was known when the request was sent.
 """
@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prefect_cvat.annotations.duplicates import AttributeDefaults, identity
+from prefect_cvat.annotations.content_digest import AttributeDefaults, identity
 from prefect_cvat.annotations.request_bodies import Standing
 from prefect_cvat.records.record_writer import AnnotationId
 from prefect_cvat.upload.comparison import Comparison, GivenUp, PendingWrite, Waiting, compare

@@ -32,7 +32,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prefect_cvat.annotations.duplicates import AttributeDefaults
+from prefect_cvat.annotations.content_digest import AttributeDefaults
 from prefect_cvat.annotations.request_bodies import Standing
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.http.retry_policy import ATTEMPTS

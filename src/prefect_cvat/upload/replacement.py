@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from prefect_cvat.annotations.duplicates import AttributeDefaults, identity
+from prefect_cvat.annotations.content_digest import AttributeDefaults, identity
 from prefect_cvat.annotations.request_bodies import Standing, frames_of, kind_of
 from prefect_cvat.options.existing import Existing
 from prefect_cvat.planning.annotated_frames import shown_frames

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from prefect_cvat.annotations.duplicates import AttributeDefaults, attribute_defaults, identity
+from prefect_cvat.annotations.content_digest import AttributeDefaults, attribute_defaults, identity
 from prefect_cvat.annotations.request_bodies import Standing
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.cvat.issues import Issue, delete_issue, list_issues

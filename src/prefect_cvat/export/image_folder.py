@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from prefect_cvat.export.names import FileNames
+from prefect_cvat.export.file_names import FileNames
 from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
 from prefect_cvat.media.frame_reader import open_frames, read_stored_images
 from prefect_cvat.media.image_chunk import read_image

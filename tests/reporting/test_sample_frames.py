@@ -18,7 +18,7 @@ from prefect_cvat.masks import encode_mask
 from prefect_cvat.options.selection import Selection
 from prefect_cvat.planning.plan import make_plan, read_task
 from prefect_cvat.reporting.frame_svg import AnnotatedFrame, render_frame
-from prefect_cvat.reporting.task_pictures import (
+from prefect_cvat.reporting.sample_frames import (
     MOST_ANNOTATIONS,
     MOST_BYTES,
     annotations_on,

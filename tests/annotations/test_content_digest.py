@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pictures import picture
-from prefect_cvat.annotations.duplicates import attribute_defaults, identity
+from prefect_cvat.annotations.content_digest import attribute_defaults, identity
 from prefect_cvat.auto_annotation import keypoint_spec, label_spec, select_attribute_spec, skeleton_label_spec
 from prefect_cvat.models import Label
 

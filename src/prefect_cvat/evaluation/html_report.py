@@ -20,7 +20,7 @@ from prefect_cvat.evaluation.tables import (
     tag_rows,
 )
 from prefect_cvat.evaluation.task import TaskEvaluation
-from prefect_cvat.evaluation.worst import OUTCOMES, DrawnFrame
+from prefect_cvat.evaluation.worst_frames import OUTCOMES, DrawnFrame
 from prefect_cvat.reporting.html_report import wrap_page
 
 __all__ = ["render_evaluation"]

@@ -12,8 +12,8 @@ from prefect_cvat.cvat.client import Client
 from prefect_cvat.evaluation.predictions import ReadingRun
 from prefect_cvat.evaluation.truth import each_on_frames, read_annotations
 from prefect_cvat.exceptions import NothingToExportError
-from prefect_cvat.export.content import Annotation, PackFile
-from prefect_cvat.export.images import ImageFolder
+from prefect_cvat.export.dataset import Annotation, PackFile
+from prefect_cvat.export.image_folder import ImageFolder
 from prefect_cvat.frames import ChunkBatch, ChunkFile
 from prefect_cvat.media.chunk_download import fetch_chunk
 from prefect_cvat.messages.plurals import counted
