@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from tracking_quality import FRAMES, VIDEO, detect_persons
 
-from prefect_cvat.geometry.keyframes import interpolate
+from prefect_cvat.geometry.interpolation import interpolate
 from prefect_cvat.models import Job
 from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.tracking.association import Associator

@@ -25,7 +25,7 @@ from scipy.optimize import linear_sum_assignment
 
 from prefect_cvat.auto_annotation import DetectionFunctionContext
 from prefect_cvat.auto_annotation.functions import nanodet_detection
-from prefect_cvat.geometry.keyframes import interpolate
+from prefect_cvat.geometry.interpolation import interpolate
 from prefect_cvat.models import Job
 from prefect_cvat.options.track_options import Tracker, TrackOptions
 from prefect_cvat.tracking.association import Associator

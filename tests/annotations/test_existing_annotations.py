@@ -24,8 +24,6 @@ from prefect_cvat.auto_annotation import (
     tag,
 )
 from prefect_cvat.auto_annotation.functions import nanodet_detection
-from prefect_cvat.frames import Frame
-from prefect_cvat.geometry.iou import Region
 from prefect_cvat.masks import encode_mask, polygon_to_mask
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.selection import Selection
@@ -62,47 +60,9 @@ def by_machine(client, task_id):
     return [shape for shape in shapes(client, task_id) if shape["source"] == "auto"]
 
 
-def region(kind, coordinates, **fields):
-    return Region({"type": kind, "points": coordinates, **fields}, Frame(0, "f.png", 64, 48))
-
-
 def diamond_as_mask():
     bitmap = polygon_to_mask([20, 10, 30, 20, 20, 30, 10, 20], image_width=64, image_height=48)
     return encode_mask(bitmap)
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "expected"),
-    [
-        (("rectangle", BOX), ("rectangle", BOX), 1),
-        (("rectangle", BOX), ("rectangle", [10, 10, 30, 20]), 0.5),
-        (("rectangle", BOX), ("rectangle", [30, 10, 50, 30]), 0),
-        # an empty mask says that its box is a pixel
-        (("mask", [1, 0, 0, 0, 0]), ("rectangle", [0, 0, 2, 1]), 0),
-        # outlines are compared as such: half of the box is the diamond
-        (("polygon", [20, 10, 30, 20, 20, 30, 10, 20]), ("polygon", [10, 10, 30, 10, 30, 30, 10, 30]), 0.5),
-        # (pixels at the edge may be of one and not of the other)
-        (("mask", diamond_as_mask()), ("polygon", [20, 10, 30, 20, 20, 30, 10, 20]), 0.95),
-        (("ellipse", [20, 20, 30, 10]), ("polygon", [10, 10, 30, 10, 30, 30, 10, 30]), 0.785),
-        # but an upright box only says how far an object reaches
-        (("mask", diamond_as_mask()), ("rectangle", BOX), 1),
-        (("ellipse", [20, 20, 30, 10]), ("rectangle", BOX), 1),
-        # points and lines cover nothing
-        (("points", [20, 20]), ("rectangle", BOX), 0),
-        (("polyline", [10, 10, 30, 30]), ("polyline", [10, 10, 30, 30]), 0),
-    ],
-)
-def test_shapes_are_compared_by_what_they_cover(one, other, expected):
-    assert region(*one).iou(region(*other)) == pytest.approx(expected, abs=0.06)
-    assert region(*other).iou(region(*one)) == pytest.approx(expected, abs=0.06)
-
-
-def test_turned_rectangles_are_compared_as_they_are_turned():
-    flat, upright = region("rectangle", [10, 20, 50, 30]), region("rectangle", [25, 5, 35, 45])
-    turned = region("rectangle", [10, 20, 50, 30], rotation=90)
-    assert turned.iou(upright) == pytest.approx(1)
-    assert turned.iou(flat) == pytest.approx(100 / 700)
-    assert turned.iou(region("rectangle", [25, 5, 35, 45], rotation=180)) > 0.9
 
 
 def test_what_a_human_has_drawn_is_not_added_and_all_else_is(client, make_task):

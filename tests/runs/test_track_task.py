@@ -8,7 +8,7 @@ from clips import clip, number_on, numbered_picture
 from prefect_cvat import TrackOptions, track_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle, tag
 from prefect_cvat.exceptions import BadFunctionError, UnsupportedTaskError
-from prefect_cvat.geometry.keyframes import interpolate
+from prefect_cvat.geometry.interpolation import interpolate
 from prefect_cvat.upload import job_writer as upload
 
 SPEC = DetectionFunctionSpec(labels=[label_spec("car", 7)])

@@ -24,7 +24,7 @@ from prefect_cvat.auto_annotation import (
     select_attribute_spec,
 )
 from prefect_cvat.exceptions import IncompleteRunError, StorageError, UnsupportedTaskError
-from prefect_cvat.geometry.keyframes import interpolate
+from prefect_cvat.geometry.interpolation import interpolate
 from prefect_cvat.http.transport import Transport
 from prefect_cvat.models import Job, Label
 from prefect_cvat.options.existing import Existing

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from prefect_cvat.annotations.content_digest import attribute_defaults, identity
 from prefect_cvat.auto_annotation import keypoint_spec, label_spec, select_attribute_spec, skeleton_label_spec
-from prefect_cvat.geometry.keyframes import interpolate
+from prefect_cvat.geometry.interpolation import interpolate
 from prefect_cvat.models import Job, Label
 from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.tracking.track_assembly import TrackAssembler

@@ -11,8 +11,8 @@ from pydantic_core import from_json, to_json
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.files.lines_by_frame import LinesByFrame
 from prefect_cvat.frames import Frame
-from prefect_cvat.geometry.iou import Region
-from prefect_cvat.geometry.keyframes import interpolate
+from prefect_cvat.geometry.iou import ComparableShape
+from prefect_cvat.geometry.interpolation import interpolate
 from prefect_cvat.models import Job, is_human
 from prefect_cvat.options.existing import ExistingSource
 from prefect_cvat.planning.plan import Batch, Plan
@@ -54,12 +54,12 @@ class _Annotations:
         self._frame = frame
         self._min_iou = min_iou
         self._tags: set[int] = set()
-        self._regions: dict[int, list[Region]] = {}
+        self._regions: dict[int, list[ComparableShape]] = {}
 
     def add(self, annotation: Mapping[str, Any]) -> None:
         label_id = annotation["label_id"]
         if "type" in annotation:
-            self._regions.setdefault(label_id, []).append(Region(annotation, self._frame))
+            self._regions.setdefault(label_id, []).append(ComparableShape(annotation, self._frame))
         else:
             self._tags.add(label_id)
 
@@ -70,7 +70,7 @@ class _Annotations:
         regions = self._regions.get(label_id)
         if not regions:
             return False
-        found = Region(annotation, self._frame)
+        found = ComparableShape(annotation, self._frame)
         return any(found.iou(region) >= self._min_iou for region in regions)
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import InvalidResponseError, NothingToEvaluateError, PermissionDeniedError
 from prefect_cvat.frames import Frame
-from prefect_cvat.geometry.keyframes import interpolate
+from prefect_cvat.geometry.interpolation import interpolate
 from prefect_cvat.messages.plurals import counted, listed
 from prefect_cvat.models import Label
 from prefect_cvat.options.selection import Selection

@@ -15,7 +15,7 @@ from prefect_cvat.exceptions import InvalidResponseError
 from prefect_cvat.export.file_names import FileNames
 from prefect_cvat.frames import Frame
 from prefect_cvat.geometry.clipping import is_empty
-from prefect_cvat.geometry.coco_format import WITH_AREA
+from prefect_cvat.geometry.outlines import WITH_AREA
 from prefect_cvat.models import Label
 
 __all__ = ["Content", "PackFile", "Written", "readable"]

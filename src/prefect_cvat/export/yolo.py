@@ -20,7 +20,8 @@ from prefect_cvat.exceptions import MissingLibraryError
 from prefect_cvat.export.dataset import Annotation, Content, Written, readable
 from prefect_cvat.frames import Frame
 from prefect_cvat.geometry.clipping import clip_shape, is_empty
-from prefect_cvat.geometry.coco_format import WITH_AREA, box_of, corners_of, has_outline
+from prefect_cvat.geometry.coco_format import box_of
+from prefect_cvat.geometry.outlines import WITH_AREA, corners_of, has_outline
 from prefect_cvat.masks import decode_mask, mask_to_polygons
 from prefect_cvat.models import LabeledShapeRequest, ShapeType
 

@@ -12,7 +12,7 @@ from prefect_cvat.annotations.request_bodies import frames_of
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.cvat.job_index import JobIndex
 from prefect_cvat.files.spool import spool_folder
-from prefect_cvat.geometry.keyframes import interpolate
+from prefect_cvat.geometry.interpolation import interpolate
 from prefect_cvat.messages.plurals import counted
 from prefect_cvat.models import Job, Label, Sublabel
 from prefect_cvat.options.selection import Selection

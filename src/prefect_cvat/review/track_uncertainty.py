@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 from prefect_cvat.frames import Frame
-from prefect_cvat.geometry.iou import BoundingBox
+from prefect_cvat.geometry.boxes import BoundingBox
 from prefect_cvat.review.frame_ranking import FrameSummary
 from prefect_cvat.review.uncertainty import Doubt
 

@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import takewhile
 from math import inf
 
-from prefect_cvat.geometry.keyframes import Observation, turn_tolerance
+from prefect_cvat.geometry.keyframe_picker import Observation, rotation_tolerance
 
 __all__ = ["Smoother"]
 
@@ -73,7 +73,7 @@ class Smoother:
             middle,
             values=values,
             rotation=values[-1] % 360,
-            tolerances=(*middle.tolerances[:-1], turn_tolerance(values[:-1], self._tolerance)),
+            tolerances=(*middle.tolerances[:-1], rotation_tolerance(values[:-1], self._tolerance)),
         )
         return self._last
 

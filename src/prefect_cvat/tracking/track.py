@@ -8,14 +8,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from math import inf
 from typing import Any
 
-from prefect_cvat.geometry.keyframes import (
+from prefect_cvat.geometry.interpolation import is_interpolated, shortest_rotation
+from prefect_cvat.geometry.keyframe_picker import (
     KeyframePicker,
     Observation,
     State,
-    between,
-    is_interpolated,
-    short_way,
-    turn_tolerance,
+    interpolate_observations,
+    rotation_tolerance,
 )
 from prefect_cvat.models import Job, Label, Sublabel
 from prefect_cvat.options.track_options import TrackOptions
@@ -160,11 +159,11 @@ class Track:
                 elif job.start_frame <= following.frame and job.stop_frame > before.frame:
                     add = self._part(job).add
                     if before.frame < job.start_frame < following.frame:
-                        add(between(before, following, job.start_frame))
+                        add(interpolate_observations(before, following, job.start_frame))
                     if following.frame <= job.stop_frame:
                         add(following)
                     elif max(before.frame, job.start_frame) < job.stop_frame:
-                        add(between(before, following, job.stop_frame))
+                        add(interpolate_observations(before, following, job.stop_frame))
 
     def _part(self, job: Job) -> _Part:
         if job.id not in self._parts:
@@ -194,8 +193,8 @@ class Track:
             tolerances += [inf if is_hidden else self._tolerance] * len(own)
         rotation = turned = float(shape.get("rotation") or 0.0)
         if before is not None:
-            turned = before.values[-1] + short_way(rotation - before.values[-1])
-        tolerances.append(turn_tolerance(points, self._tolerance))
+            turned = before.values[-1] + shortest_rotation(rotation - before.values[-1])
+        tolerances.append(rotation_tolerance(points, self._tolerance))
         if before is not None and states == before.states:
             states = before.states  # one object for all of them
         return Observation(

@@ -6,7 +6,7 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from prefect_cvat.geometry.iou import BoundingBox, area, bounding_box, common_box
+from prefect_cvat.geometry.boxes import BoundingBox, area, bounding_box, common_box
 from prefect_cvat.records.record_writer import AnnotationId
 from prefect_cvat.upload.job_logs import BodyLog, Stored
 
