@@ -260,7 +260,7 @@ def test_a_person_that_a_human_has_drawn_on_a_photograph_is_left_out(client):
     added = {(shape["frame"], shape["label_id"]) for shape in by_machine(client, task.id)}
     assert (0, ids["person"]) not in added
     assert (1, ids["motorcycle"]) in added
-    assert not any("nothing found" in reason for frame in report.review for reason in frame.reasons)
+    assert not any("nothing detected" in reason for frame in report.review for reason in frame.reasons)
     all_of_it = annotate_task(client, task.id, function, allow_unmatched_labels=True)
     assert (all_of_it.added, all_of_it.already_there) == (1, report.added)
 

@@ -78,8 +78,8 @@ def test_issues_are_opened_where_the_doubt_is(client, task_id):
     assert issues(client, task_id) == [(first, 0, [0, 0, 64, 48]), (second, 5, [1, 2, 11, 12])]
     messages = [issue.messages for job in (first, second) for issue in list_issues(client, job)]
     assert messages == [
-        (f"{MARK}nothing found, as on 1 of 6 frames (expected corrections: 0.83)",),
-        (f"{MARK}1 shape, the least score 0.50 (expected corrections: 0.50)",),
+        (f"{MARK}nothing detected, as on 1 of 6 frames (expected corrections: 0.83)",),
+        (f"{MARK}1 shape, lowest score 0.50 (expected corrections: 0.50)",),
     ]
     assert (report.issues_opened, report.issues_already_there, report.issues_failed) == (2, 0, "")
     assert "issues: 2 opened" in report.lines()
@@ -361,7 +361,7 @@ def test_the_command_line_opens_issues_and_says_what_to_look_at(client, sandbox,
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     first = client.jobs(task_id)[0].id
     told = [line for line in done.stdout.splitlines() if line.startswith("look first")]
-    assert [line.partition("(1 shape, the least score 0.60): ")[2] for line in told] == [
+    assert [line.partition("(1 shape, lowest score 0.60): ")[2] for line in told] == [
         f"{sandbox.url}/tasks/{task_id}/jobs/{first}?frame={frame}" for frame in range(3)
     ]
     assert "issues: 2 opened\n" in done.stdout

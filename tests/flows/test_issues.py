@@ -53,9 +53,9 @@ def test_a_run_opens_issues_and_shows_the_frames_to_look_at_first(credentials, c
     assert [item.frame for item in report.review] == [0, 5, 4]
     rows, told = review_table(task_id)
     assert rows == [
-        row(client, task_id, first, 0, "0.83", "nothing found\\, as on 1 of 6 frames"),
-        row(client, task_id, second, 5, "0.25", "1 shape\\, the least score 0\\.75"),
-        row(client, task_id, second, 4, "0.20", "1 shape\\, the least score 0\\.80"),
+        row(client, task_id, first, 0, "0.83", "nothing detected\\, as on 1 of 6 frames"),
+        row(client, task_id, second, 5, "0.25", "1 shape\\, lowest score 0\\.75"),
+        row(client, task_id, second, 4, "0.20", "1 shape\\, lowest score 0\\.80"),
     ]
     assert told == "Issues opened in CVAT: 2."
 
@@ -92,7 +92,7 @@ def test_shards_open_issues_on_the_frames_most_in_doubt_of_the_whole_task(creden
     rows, told = review_table(task_id)
     assert len(rows) == 5
     assert rows[:2] == [
-        row(client, task_id, first, 0, "0.67", "nothing found\\, as on 1 of 3 frames"),
+        row(client, task_id, first, 0, "0.67", "nothing detected\\, as on 1 of 3 frames"),
         row(client, task_id, last, 11, "0.55", "1 of 1 shape below 0\\.5"),
     ]
     assert told == "Issues opened in CVAT: 3."

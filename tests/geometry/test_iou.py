@@ -14,6 +14,7 @@ from prefect_cvat.masks import encode_mask, polygon_to_mask
 
 BOX = [10, 10, 30, 30]
 
+
 def shape(kind, coordinates, **fields):
     return ComparableShape({"type": kind, "points": coordinates, **fields}, Frame(0, "f.png", 64, 48))
 

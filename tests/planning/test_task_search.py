@@ -170,7 +170,7 @@ def test_reports_of_shards_add_up():
 def test_what_to_look_at_first_is_put_in_one_order():
     def report(*works):
         review = [
-            FrameReview(frame=frame, job_id=1, url="u", expected_work=work, reasons=["r"])
+            FrameReview(frame=frame, job_id=1, url="u", expected_corrections=work, reasons=["r"])
             for frame, work in works
         ]
         return RunReport(
@@ -179,7 +179,7 @@ def test_what_to_look_at_first_is_put_in_one_order():
 
     def first(*reports, most):
         merged = merge_reports(report(), reports, most)
-        return [(item.frame, item.expected_work) for item in merged.review]
+        return [(item.frame, item.expected_corrections) for item in merged.review]
 
     shards = report((4, 2.0), (3, 0.5)), report((4, 1.5), (9, 0.7))
     assert first(*shards, most=2) == [(4, 2.0), (9, 0.7)]

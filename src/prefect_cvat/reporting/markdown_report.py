@@ -120,7 +120,7 @@ def _review_rows(report: RunReport) -> list[Row]:
     return [
         (
             f"[{item.frame}](<{item.url}>)",
-            f"{item.expected_work:.2f}",
+            f"{item.expected_corrections:.2f}",
             escape("; ".join(item.reasons)),
         )
         for item in report.review

@@ -1,8 +1,8 @@
 """How uncertain the shapes of a frame are.
 
-The uncertainty of a shape is a number from 0 to 1: `1 - score`, or its IoU (of bounding boxes) with a shape of
-higher score if that is greater and at least `MIN_IOU`. Two shapes with such an IoU are usually one object that
-was detected twice, or with two labels, so that one of them must be removed.
+The uncertainty of a shape is a number from 0 to 1: `1 - score`, or its IoU (of bounding boxes) with a shape
+of higher score if that is greater and at least `MIN_IOU`. Two shapes with such an IoU are usually one object
+that was detected twice, or with two labels, so that one of them must be removed.
 """
 
 from __future__ import annotations

@@ -222,7 +222,7 @@ class RunReport(BaseModel):
             lines.append(f"frames left out: {tally(self.left_out)}")
         lines += [f"frame {frame} failed: {error}" for frame, error in sorted(self.failed_frames.items())]
         lines += [
-            f"look first at frame {item.frame}, {item.expected_work:.2f} corrections expected"
+            f"look first at frame {item.frame}, {item.expected_corrections:.2f} corrections expected"
             f" ({'; '.join(item.reasons)}): {item.url}"
             for item in self.review[:MOST_REVIEW_LINES]
         ]

@@ -186,7 +186,7 @@ def _doubled(issues: Iterable[Issue]) -> list[Issue]:
 
 
 def _message(review: FrameReview) -> str:
-    return f"{MARK}{'; '.join(review.reasons)} (expected corrections: {review.expected_work:.2f})"
+    return f"{MARK}{'; '.join(review.reasons)} (expected corrections: {review.expected_corrections:.2f})"
 
 
 @contextmanager

@@ -469,7 +469,7 @@ class Run(ABC):
             labels={label.id: label.name for label in self.plan.info.labels},
             jobs=self.plan.jobs,
             url=f"{self.client.url}/tasks/{self.task_id}",
-            most=self.options.frames_to_rank,
+            max_frames=self.options.frames_to_rank,
         )
 
     @contextmanager

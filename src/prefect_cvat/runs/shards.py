@@ -71,11 +71,11 @@ def merge_reports(whole: RunReport, reports: Iterable[RunReport], review_frames:
             before = merged.scores.get(label, [0] * len(counts))
             merged.scores[label] = [one + other for one, other in zip(before, counts, strict=True)]
     # each piece has ordered its own frames; a frame that two jobs share is in two pieces
-    first = sorted((item for report in parts for item in report.review), key=_most_work_first)
+    first = sorted((item for report in parts for item in report.review), key=_most_corrections_first)
     by_frame = {item.frame: item for item in reversed(first)}
-    merged.review = sorted(by_frame.values(), key=_most_work_first)[:review_frames]
+    merged.review = sorted(by_frame.values(), key=_most_corrections_first)[:review_frames]
     return merged
 
 
-def _most_work_first(item: FrameReview) -> tuple[float, int, int]:
-    return -item.expected_work, item.frame, item.job_id
+def _most_corrections_first(item: FrameReview) -> tuple[float, int, int]:
+    return -item.expected_corrections, item.frame, item.job_id

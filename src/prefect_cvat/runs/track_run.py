@@ -15,8 +15,8 @@ from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.planning.plan import Batch, Plan, TaskInfo
 from prefect_cvat.review.frame_ranking import FrameSummaries
-from prefect_cvat.review.track_uncertainty import SeenTrack, summarize_tracks
-from prefect_cvat.review.uncertainty import find_doubts
+from prefect_cvat.review.track_uncertainty import TrackSummary, summarize_tracks
+from prefect_cvat.review.uncertainty import measure_uncertainty
 from prefect_cvat.runs.annotate_run import AnnotateRun
 from prefect_cvat.tracking.association import Associator, import_trackers
 from prefect_cvat.tracking.track_assembly import TrackAssembler
@@ -57,7 +57,7 @@ class TrackRun(AnnotateRun):
         self._is_assembled = False
         self._failed: set[int] = set()
         self._to_write: list[tuple[object, int, list[dict[str, Any]]]] = []
-        self._seen: dict[int, SeenTrack] = {}
+        self._seen: dict[int, TrackSummary] = {}
 
     def plan_task(self) -> Plan:
         """Ask the server about the task, and decide what to do.
@@ -119,9 +119,9 @@ class TrackRun(AnnotateRun):
             if frame.number in annotations.errors:
                 continue
             items = self._associator.update(frame.number, shapes.get(frame.number, ()))
-            doubts = find_doubts([shape for _, shape in items])
-            for (number, _), doubt in zip(items, doubts, strict=True):
-                self._seen.setdefault(number, SeenTrack(frame.number, doubt)).add(frame.number, doubt)
+            uncertainties = measure_uncertainty([shape for _, shape in items])
+            for (number, _), each in zip(items, uncertainties, strict=True):
+                self._seen.setdefault(number, TrackSummary(frame.number, each)).add(frame.number, each)
             self._assembler.add(frame.number, items)
         for job in self.plan.jobs:
             if of_job := [tag for tag in tags if job.start_frame <= tag["frame"] <= job.stop_frame]:
