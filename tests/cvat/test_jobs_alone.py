@@ -49,7 +49,7 @@ from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.selection import Selection
 from prefect_cvat.planning.plan import make_plan, read_task
 from prefect_cvat.planning.task_info import read_jobs
-from prefect_cvat.reporting.sample_frames import draw_task_frames
+from prefect_cvat.reporting.sample_frames import draw_sample_frames
 
 NUMBERS = itertools.count()
 LABELS = [label_spec("car", None), label_spec("any", None)]
@@ -324,7 +324,7 @@ def test_issues_are_opened_and_pictures_drawn_in_the_job(client, annotator, assi
     assert len(list_issues(client, job)) == 2
     selection = Selection(jobs=[job])
     plan = make_plan(read_task(annotator, task_id, selection), selection)
-    assert len(draw_task_frames(annotator, plan, 2)) == 2
+    assert len(draw_sample_frames(annotator, plan, 2)) == 2
 
 
 # --- what is refused ---

@@ -31,7 +31,7 @@ from prefect_cvat.cli.demo import create_demo_task
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.http.retry_policy import RetryPolicy
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.reporting.sample_frames import Picture
+from prefect_cvat.reporting.sample_frames import Drawing
 from prefect_cvat.runs.annotate_run import AnnotateRun
 from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.runs.report import RunReport
@@ -251,7 +251,7 @@ def test_a_run_that_fails_says_why_and_that_nothing_of_it_is_left(client, make_t
     head = found[f"report-task-{task_id}"].data.split("##")[0]
     assert "**Failed**: " in head
     assert "\\<b\\>has gone\\<\\/b\\>" in head
-    assert "Nothing that this run has added is on the server" in head
+    assert "No annotations of this run are on the server" in head
     assert found[f"progress-task-{task_id}"].data < 100
 
 
@@ -263,7 +263,7 @@ def test_a_run_that_is_cancelled_says_what_is_on_the_server(client, make_task):
     head = found[f"report-task-{task_id}"].data.split("##")[0]
     shapes = [shape for job in client.jobs(task_id) for shape in client.job_annotations(job.id).shapes]
     assert "**Cancelled**: " in head
-    assert f"{len(shapes)} annotations that this run has added are on the server" in head
+    assert f"{len(shapes)} annotations added by this run are on the server" in head
     assert 6 <= len(shapes) < 24
     assert found[f"progress-task-{task_id}"].data == 25
 
@@ -414,7 +414,7 @@ def test_a_report_that_prefect_does_not_take_is_warned_of_without_what_was_in_it
         report = RunReport(
             task_id=5, task_name="t", url="http://c/tasks/5", function="f", started=datetime.now(UTC)
         )
-        publish_report(report, pictures=[Picture("a frame", "<svg>" + "x" * 5000 + "</svg>")])
+        publish_report(report, pictures=[Drawing("a frame", "<svg>" + "x" * 5000 + "</svg>")])
 
     with between_us_and_prefect() as mode, all_that_is_logged() as lines:
         mode.status = 422

@@ -31,7 +31,7 @@ def issues(client, task_id):
 
 def review_table(task_id):
     """The rows of the table of frames in the last report that Prefect shows of a task, and what follows it."""
-    _, _, rest = Artifact.get(f"report-task-{task_id}").data.partition("## Look at these first\n\n")
+    _, _, rest = Artifact.get(f"report-task-{task_id}").data.partition("## Frames to review first\n\n")
     table, _, rest = rest.partition("\n\n")
     return table.splitlines()[2:], rest.partition("\n\n")[0]
 
@@ -63,7 +63,7 @@ def test_a_run_opens_issues_and_shows_the_frames_to_look_at_first(credentials, c
 
     assert (again.issues_opened, again.issues_already_there) == (0, 2)
     assert issues(client, task_id) == [(first, 0), (second, 5)]
-    assert review_table(task_id) == (rows, "Issues opened in CVAT: 0; 2 were there already.")
+    assert review_table(task_id) == (rows, "Issues opened in CVAT: 0; 2 existed already.")
 
     done = undo_run(client, report.run)
     assert (done.removed, done.issues_removed, issues(client, task_id)) == (5, 2, [])

@@ -328,7 +328,7 @@ def test_report_lists_frames_in_lines_and_in_markdown(client, make_task):
     )
     assert len(others) == 4
     html = MarkdownIt("commonmark").enable("table").render(render_markdown(report))
-    assert "<h2>Look at these first</h2>" in html
+    assert "<h2>Frames to review first</h2>" in html
     for item in report.review:
         assert f'<td><a href="{item.url}">{item.frame}</a></td>' in html
     assert RunReport.model_validate_json(report.model_dump_json()) == report

@@ -101,20 +101,20 @@ def test_of_tracks_the_scores_of_the_detections_are_counted(client, video_task):
 # --- as Markdown ---
 
 
-def test_an_empty_report_has_no_tables():
+def test_empty_report_has_no_tables():
     assert render_markdown(report()) == (
         "# [Task 42](<https://cvat.example.com/tasks/42>), streets\n\n"
         "**Completed**: 0 frames in 0.0 s (0.0 frames per second) by nanodet\\_detection.\n"
     )
 
 
-def test_what_made_the_annotations_is_told_but_for_what_was_not_asked_for():
+def test_provenance_lists_only_options_that_are_set():
     usual = render_markdown(report(run="7", provenance=Provenance(function="finder")))
     assert provenance_rows(usual) == {
         "run": "7",
         "function": "finder",
         "images": "original",
-        "what was there": "keep",
+        "existing annotations": "keep",
         "prefect\\-cvat": version("prefect-cvat").replace(".", "\\."),
     }
     made_by = Provenance(
@@ -198,20 +198,20 @@ def test_a_full_report_has_all_that_happened():
     }
     assert "25 frames in 10.0 s (2.5 frames per second)" in text
     assert "5 of them were detected in an earlier run" in text
-    assert "no label for: zebra, giraffe." in text
+    assert "Labels of the function that the task does not have: zebra, giraffe." in text
     assert rows == {
         "Annotations": [("person", "9", "2"), ("car", "3", "0"), ("**all**", "12", "2")],
-        "On the server": [("added", "10"), ("there already", "2"), ("removed", "1")],
-        "Tracks": [("frames that one is long on average", "15.0"), ("keyframes of all", "11")],
+        "On the server": [("added", "10"), ("already present", "2"), ("removed", "1")],
+        "Tracks": [("mean length in frames", "15.0"), ("keyframes", "11")],
         "Shapes": [
-            ("cut at the edge of their image", "4"),
-            ("left out: outside their image", "5"),
-            ("left out: below their threshold", "6"),
+            ("clipped at the edge of the image", "4"),
+            ("left out: outside the image", "5"),
+            ("left out: below the score threshold", "6"),
             ("left out: the task has no label zebra", "7"),
         ],
         "Frames left out": [("deleted", "8")],
         "Failed frames": [("3", "so it did"), ("17", "the model said no")],
-        "Time": [("plan", "0.2"), ("detect", "9.5"), ("**the run**, in which stages overlap", "10.0")],
+        "Time": [("plan", "0.2"), ("detect", "9.5"), ("**the run** (stages overlap)", "10.0")],
         "Scores": [
             ("0.50 to 0.55", "4", "█" * 30),
             ("0.55 to 0.60", "0", ""),
@@ -222,23 +222,23 @@ def test_a_full_report_has_all_that_happened():
 
 
 @pytest.mark.parametrize("outcome", ["failed", "cancelled"])
-def test_a_run_that_broke_off_says_first_why_and_what_is_there_and_what_to_do(outcome):
+def test_incomplete_run_begins_with_error_state_and_remedy(outcome):
     text = render_markdown(report(frames=4, labels={"car": 9}, added=9), outcome, "the disk is full")
     head, _ = text.split("## Annotations")
     assert head.splitlines()[2].startswith(f"**{outcome.capitalize()}**: 4 frames")
     assert "> the disk is full" in head
-    assert "9 annotations that this run has added are on the server" in head
-    assert "Running it again completes it" in head
+    assert "9 annotations added by this run are on the server" in head
+    assert "Run it again to complete it" in head
 
     one = render_markdown(report(frames=1, labels={"car": 1}, added=1), outcome)
     assert ": 1 frame in" in one
-    assert "1 annotation that this run has added is on the server" in one
+    assert "1 annotation added by this run is on the server" in one
 
     nothing = render_markdown(report(frames=4, labels={"car": 9}), outcome)
-    assert "Nothing that this run has added is on the server" in nothing
+    assert "No annotations of this run are on the server" in nothing
 
 
-def test_long_lists_are_cut_and_say_so():
+def test_long_lists_are_truncated():
     text = render_markdown(
         report(
             failed_frames=dict.fromkeys(range(1000), "broken"),
@@ -246,7 +246,7 @@ def test_long_lists_are_cut_and_say_so():
         )
     )
     assert text.count("| broken |") == 20
-    assert "1000 frames have failed in all" in text
+    assert "1000 frames failed in total" in text
     assert "label 19 and 59 more" in text
     assert "label 20" not in text
 

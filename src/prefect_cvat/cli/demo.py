@@ -17,14 +17,14 @@ from prefect_cvat.annotations.request_bodies import each_annotation
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.files.output_file import write_text
 from prefect_cvat.media.image_decoding import open_image
+from prefect_cvat.media.task_frames import read_task_frames
 from prefect_cvat.media.video_chunk import import_pyav
 from prefect_cvat.models import PatchedLabelRequest
 from prefect_cvat.options.selection import Selection
 from prefect_cvat.options.track_options import TrackOptions
-from prefect_cvat.planning.plan import read_task
+from prefect_cvat.planning.plan import make_plan, read_task
 from prefect_cvat.reporting.frame_svg import AnnotatedFrame
 from prefect_cvat.reporting.html_report import Section, render_page
-from prefect_cvat.reporting.preview import open_task_frames
 from prefect_cvat.reporting.sample_frames import annotations_on, label_names
 from prefect_cvat.sandbox import Sandbox
 
@@ -133,11 +133,11 @@ def draw_task(
     numbers = range(info.meta.size) if numbers is None else numbers
     found = annotations_on(each_annotation(client.task_annotations(task_id)), numbers, names)
     with tempfile.TemporaryDirectory() as folder:
-        opened = open_task_frames(client, task_id, Selection(frames=numbers), Path(folder))
-    return [
-        AnnotatedFrame(frame, image, found[frame.number].tags, found[frame.number].shapes)
-        for frame, image in opened
-    ], names
+        plan = make_plan(info, Selection(frames=numbers))
+        return [
+            AnnotatedFrame(frame, image, found[frame.number].tags, found[frame.number].shapes)
+            for frame, image in read_task_frames(client, plan, Path(folder))
+        ], names
 
 
 def coco_labels() -> list[PatchedLabelRequest]:

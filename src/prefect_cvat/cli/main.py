@@ -46,10 +46,12 @@ from prefect_cvat.files.output_file import write_text
 from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.inference.detection_cache import DetectionCache
 from prefect_cvat.inference.detector import Detector
+from prefect_cvat.media.task_frames import read_task_frames
 from prefect_cvat.messages.argument_names import arguments_as_options
 from prefect_cvat.messages.bounded_text import bounded
 from prefect_cvat.messages.plurals import counted
 from prefect_cvat.options.selection import Selection
+from prefect_cvat.planning.plan import make_plan, read_task
 from prefect_cvat.reporting import preview as previewing
 from prefect_cvat.runs.report import RunReport
 from prefect_cvat.termination import Terminated, end_in_order_on_sigterm
@@ -225,7 +227,8 @@ def preview(
             selection = Selection(frames=None if frames is None else read_ranges(frames, "--frames"))
             most = FRAMES_SHOWN if frames is None else None
             with context.obj.connect() as client:
-                opened = previewing.open_task_frames(client, task, selection, folder, most)
+                plan = make_plan(read_task(client, task, selection), selection)
+                opened = list(read_task_frames(client, plan, folder, max_frames=most))
         page, done = previewing.preview(detector, opened, title=f"Preview of {counted(len(opened), 'image')}")
     write_text(output, page)
     for name, count in sorted(done.labels.items(), key=lambda item: (-item[1], item[0])):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,10 +14,8 @@ from prefect_cvat.cvat.client import Client
 from prefect_cvat.evaluation.dataset import IouType
 from prefect_cvat.evaluation.task import TaskEvaluation
 from prefect_cvat.files.spool import spool_folder
-from prefect_cvat.frames import ChunkBatch, Frame, Quality
-from prefect_cvat.media.chunk_download import fetch_chunk
-from prefect_cvat.media.frame_reader import open_frames
-from prefect_cvat.media.image_decoding import decode_pixels
+from prefect_cvat.frames import Frame, Quality
+from prefect_cvat.media.task_frames import read_task_frames
 from prefect_cvat.messages.plurals import counted
 from prefect_cvat.planning.plan import Plan
 from prefect_cvat.reporting.frame_svg import AnnotatedFrame, render_figure, render_frame
@@ -146,18 +143,11 @@ def open_frames_of(
     plan = Plan(info=info, frames=frames, jobs=(), left_out={})
     drawn = {}
     with spool_folder() as folder:
-        for number, of_chunk in plan.chunks():
-            box = ChunkBatch([fetch_chunk(client, plan, number, folder, quality)])
-            with closing(open_frames(box, of_chunk)) as opened:
-                for frame, image in opened:
-                    decode_pixels(image, frame)
-                    job = next(
-                        (job for job in info.jobs if job.start_frame <= frame.number <= job.stop_frame), None
-                    )
-                    place = "" if job is None else f"/jobs/{job.id}?frame={frame.number}"
-                    url = f"{client.url}/tasks/{evaluation.task_id}{place}"
-                    drawn[frame.number] = DrawnFrame(frame, image, by_number[frame.number], url)
-            box.empty()
+        for frame, image in read_task_frames(client, plan, folder, quality=quality):
+            job = next((job for job in info.jobs if job.start_frame <= frame.number <= job.stop_frame), None)
+            path = "" if job is None else f"/jobs/{job.id}?frame={frame.number}"
+            url = f"{client.url}/tasks/{evaluation.task_id}{path}"
+            drawn[frame.number] = DrawnFrame(frame, image, by_number[frame.number], url)
     return [drawn[item.frame] for item in worst]
 
 

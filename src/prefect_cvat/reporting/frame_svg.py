@@ -1,4 +1,4 @@
-"""One frame with its annotations, as an SVG: for the reports, and for Prefect's pages."""
+"""Draws one frame with its annotations as an SVG, for HTML reports and for artifacts in Prefect."""
 
 from __future__ import annotations
 
@@ -20,14 +20,18 @@ from prefect_cvat.messages.plurals import counted
 __all__ = ["AnnotatedFrame", "Colors", "Palette", "render_figure", "render_frame"]
 
 WIDTH = 960
-"""Pixels that a frame is scaled down to, so that the file stays small."""
+"""Pixels of the longer side of the image in an HTML report; larger images are scaled down."""
 
 
 @dataclass(frozen=True)
 class AnnotatedFrame:
-    """A frame, its picture, and the server's annotations on it.
+    """A frame, its image, and the annotations on it as the server's JSON objects.
 
-    A shape with a `track`, a number, is drawn with it.
+    Attributes:
+        frame: The frame.
+        image: Its image.
+        tags: The tags.
+        shapes: The shapes. If a shape has a `track`, a number, its caption contains it.
     """
 
     frame: Frame
@@ -43,20 +47,20 @@ def render_frame(
     width: int = WIDTH,
     colors: Colors | None = None,
 ) -> str:
-    """Draw a frame as an SVG that needs no other file.
+    """Draw a frame as a self-contained SVG.
 
     Args:
         annotated: The frame.
-        labels: The names of labels and sublabels by id. They get their colors in this order, so that they
-            have the same ones on all frames of a task.
-        width: Pixels that the longer side has: of the drawing, and of the image in it at the most.
-        colors: Their colors, if they are to have others.
+        labels: The names of labels and sublabels by id. Colors are assigned in this order, so that a label
+            has the same color on all frames of a task.
+        width: Pixels of the longer side of the drawing. A larger image is scaled down to it.
+        colors: The colors of labels by name; None assigns them.
     """
     return _svg(annotated, labels, colors or Palette(labels.values()), width)
 
 
 class Colors(Protocol):
-    """A color, such as `#e0457b`, for each name of a label."""
+    """A color such as `#e0457b` for each name of a label."""
 
     def __getitem__(self, name: str, /) -> str:
         """The color of a label."""
@@ -64,7 +68,7 @@ class Colors(Protocol):
 
 
 def render_figure(annotated: AnnotatedFrame, labels: Mapping[int, str], colors: Colors) -> str:
-    """Draw a frame with its annotations; shapes of a label without a name get no caption."""
+    """Draw a frame as an HTML figure with its tags. Shapes of a label with an empty name have no caption."""
     frame = annotated.frame
     tags = "".join(
         f'<span style="--c:{colors[labels[tag["label_id"]]]}">{_escape(labels[tag["label_id"]])}</span>'
@@ -81,9 +85,9 @@ def render_figure(annotated: AnnotatedFrame, labels: Mapping[int, str], colors: 
 def _svg(annotated: AnnotatedFrame, labels: Mapping[int, str], colors: Colors, width: int) -> str:
     frame = annotated.frame
     longer = max(frame.width, frame.height)
-    unit = longer / 100  # a hundredth of the picture, for line and letter sizes
-    taken: list[tuple[float, float]] = []  # corners that have a label already
-    drawn = "".join(_shape(shape, labels, colors, frame, unit, taken) for shape in annotated.shapes)
+    unit = longer / 100  # line widths and font sizes are relative to the image
+    captions: list[tuple[float, float]] = []  # the corners of the captions so far
+    drawn = "".join(_shape(shape, labels, colors, frame, unit, captions) for shape in annotated.shapes)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {frame.width} {frame.height}"'
         f' width="{frame.width * width / longer:.0f}" height="{frame.height * width / longer:.0f}" role="img"'
@@ -99,7 +103,7 @@ def _shape(
     colors: Colors,
     frame: Frame,
     unit: float,
-    taken: list[tuple[float, float]],
+    captions: list[tuple[float, float]],
 ) -> str:
     name = labels[shape["label_id"]]
     color = colors[name]
@@ -109,19 +113,16 @@ def _shape(
     match shape["type"]:
         case "rectangle":
             x1, y1, x2, y2 = points
-            turn = (
-                f' transform="rotate({shape["rotation"]} {(x1 + x2) / 2} {(y1 + y2) / 2})"'
-                if shape.get("rotation")
-                else ""
-            )
-            drawn = f'<rect x="{x1}" y="{y1}" width="{x2 - x1}" height="{y2 - y1}" {style}{turn}/>'
+            rotate = _rotate(shape, (x1 + x2) / 2, (y1 + y2) / 2)
+            drawn = f'<rect x="{x1}" y="{y1}" width="{x2 - x1}" height="{y2 - y1}" {style}{rotate}/>'
         case "polygon":
             drawn = f'<polygon points="{_numbers(points)}" {style}/>'
         case "polyline":
             drawn = f'<polyline points="{_numbers(points)}" fill="none" {line}/>'
         case "ellipse":
             cx, cy, right, top = points
-            drawn = f'<ellipse cx="{cx}" cy="{cy}" rx="{abs(right - cx)}" ry="{abs(cy - top)}" {style}/>'
+            radii = f'rx="{abs(right - cx)}" ry="{abs(cy - top)}"'
+            drawn = f'<ellipse cx="{cx}" cy="{cy}" {radii} {style}{_rotate(shape, cx, cy)}/>'
         case "mask":
             drawn = _mask(points, frame, color)
         case "skeleton":
@@ -139,9 +140,9 @@ def _shape(
     y = max(corner_y, size * 1.3)
     width = 0.64 * size * (len(html.unescape(text)) + 1)
     x = max(0.0, min(corner_x, frame.width - width))
-    while any(abs(x - other_x) < width and abs(y - other_y) < size * 1.2 for other_x, other_y in taken):
+    while any(abs(x - other_x) < width and abs(y - other_y) < size * 1.2 for other_x, other_y in captions):
         y += size * 1.3
-    taken.append((x, y))
+    captions.append((x, y))
     return (
         f"<g>{drawn}"
         f'<rect x="{x:.1f}" y="{y - size * 1.3:.1f}" width="{width:.1f}" height="{size * 1.3:.1f}"'
@@ -151,8 +152,13 @@ def _shape(
     )
 
 
+def _rotate(shape: Mapping[str, Any], x: float, y: float) -> str:
+    """The attribute that rotates a shape around (x, y), if it is rotated."""
+    return f' transform="rotate({shape["rotation"]} {x} {y})"' if shape.get("rotation") else ""
+
+
 def _corner(shape_type: str, points: Sequence[float]) -> tuple[float, float]:
-    """The upper left corner of a shape, where its label goes."""
+    """The upper left corner of a shape, where its caption is."""
     match shape_type:
         case "mask":
             return points[-4], points[-3]
@@ -173,12 +179,12 @@ def _dots(points: Sequence[float], color: str, unit: float) -> str:
 def _mask(points: Sequence[float], frame: Frame, color: str) -> str:
     left, top, right, bottom = (int(number) for number in points[-4:])
     bitmap = decode_mask(points, image_width=frame.width, image_height=frame.height)
-    picture = np.zeros((bottom - top + 1, right - left + 1, 4), np.uint8)
-    picture[bitmap[top : bottom + 1, left : right + 1]] = [
+    pixels = np.zeros((bottom - top + 1, right - left + 1, 4), np.uint8)
+    pixels[bitmap[top : bottom + 1, left : right + 1]] = [
         *(int(color[i : i + 2], 16) for i in (1, 3, 5)),
         115,
     ]
-    href = _as_uri(PIL.Image.fromarray(picture, "RGBA"), "PNG")
+    href = _as_uri(PIL.Image.fromarray(pixels, "RGBA"), "PNG")
     return (
         f'<image href="{href}" x="{left}" y="{top}" width="{right - left + 1}" height="{bottom - top + 1}"/>'
     )
@@ -201,12 +207,12 @@ def _as_uri(image: PIL.Image.Image, image_format: str) -> str:
 
 
 def _escape(text: str) -> str:
-    """Text for HTML and SVG; XML takes no control characters at all."""
+    """Escape text for HTML and SVG. XML allows no control characters."""
     return html.escape("".join(char if char.isprintable() else " " for char in text))
 
 
 class Palette:
-    """A color for each label; hues a golden angle apart never come close."""
+    """Assigns a color to each label. Hues differ by the golden angle, so that no two are close."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._order = {name: i for i, name in enumerate(names)}

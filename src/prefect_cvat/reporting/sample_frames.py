@@ -1,4 +1,4 @@
-"""A few frames of a task with the annotations that the server has on them, as pictures."""
+"""Draws sample frames of a task with the annotations that the server has on them."""
 
 from __future__ import annotations
 
@@ -13,96 +13,97 @@ from prefect_cvat.cvat.client import Client
 from prefect_cvat.cvat.job_index import JobIndex
 from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.geometry.interpolation import interpolate
+from prefect_cvat.media.task_frames import read_task_frames
 from prefect_cvat.messages.plurals import counted
 from prefect_cvat.models import Job, Label, Sublabel
-from prefect_cvat.options.selection import Selection
 from prefect_cvat.planning.plan import Plan
 from prefect_cvat.reporting.frame_svg import AnnotatedFrame, render_frame
-from prefect_cvat.reporting.preview import open_task_frames
 
-__all__ = ["OnFrame", "Picture", "annotations_on", "draw_task_frames", "label_names"]
+__all__ = ["AnnotationsOnFrame", "Drawing", "annotations_on", "draw_sample_frames", "label_names"]
 
 WIDTH = 640
-"""Pixels of the longer side of a picture."""
+"""Pixels of the longer side of a drawing."""
 
-MOST_ANNOTATIONS = 300
-"""How many annotations are drawn on a frame at the most; more could not be told apart."""
+MAX_ANNOTATIONS = 300
+"""Maximum number of annotations drawn on a frame. More of them could not be distinguished."""
 
-MOST_TAGS = 5
-"""How many tags of a frame are named."""
+MAX_TAGS = 5
+"""Maximum number of tags in a description."""
 
-MOST_BYTES = 220_000
-"""How large a picture is at the most: some 300,000 bytes in base64."""
+MAX_BYTES = 220_000
+"""Maximum size of a drawing: about 300,000 bytes in base64."""
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A frame with its annotations.
+class Drawing:
+    """A frame with its annotations, drawn.
 
     Attributes:
-        description: What it shows, in plain words.
-        svg: An SVG of at most `MOST_BYTES` that needs no other file.
+        description: The frame, the number of its annotations, and its tags.
+        svg: A self-contained SVG of at most `MAX_BYTES`.
     """
 
     description: str
     svg: str
 
 
-class OnFrame:
-    """The annotations on a frame, as the server's JSON objects, tracks as the shapes that they have there.
+class AnnotationsOnFrame:
+    """The annotations on a frame, as the server's JSON objects; of a track, its shape on that frame.
+
+    Args:
+        limit: Maximum number of annotations to keep; None keeps all.
 
     Attributes:
         tags: The tags.
-        shapes: The shapes; those of tracks have a `track`, a number.
-        count: How many annotations there are; not all of them may be held.
+        shapes: The shapes. The shape of a track has the number of the track as `track`.
+        count: The number of all annotations, including those that are not kept.
     """
 
-    def __init__(self, most: int | None) -> None:
+    def __init__(self, limit: int | None) -> None:
         self.tags: list[Mapping[str, Any]] = []
         self.shapes: list[Mapping[str, Any]] = []
         self.count = 0
-        self._most = most
+        self._limit = limit
 
     def add(self, kind: str, annotation: Mapping[str, Any]) -> None:
-        """Count an annotation, and hold it unless there are too many."""
+        """Count an annotation, and keep it if the limit is not reached."""
         self.count += 1
-        if self._most is None or self.count <= self._most:
+        if self._limit is None or self.count <= self._limit:
             (self.tags if kind == "tags" else self.shapes).append(annotation)
 
 
-def draw_task_frames(client: Client, plan: Plan, how_many: int = 4) -> list[Picture]:
-    """Draw a few frames of a task, from all over it, those that a machine has annotated most.
+def draw_sample_frames(client: Client, plan: Plan, max_frames: int = 4) -> list[Drawing]:
+    """Draw the frames with most automatic annotations, one from each part of the task.
 
-    So many jobs are read at the most, each twice and one annotation at a time, and so many chunks fetched.
+    At most `max_frames` jobs are read (twice, one annotation at a time) and as many chunks downloaded.
 
     Args:
         client: The server.
-        plan: What the run was to do; only frames of it are drawn.
-        how_many: How many frames at the most. None is drawn that has no annotations of a machine.
+        plan: The plan of a run. Only its frames are drawn.
+        max_frames: Maximum number of frames. Frames without automatic annotations are not drawn.
 
     Raises:
-        PrefectCvatError: The server does not give what is needed.
+        PrefectCvatError: A request to the server failed.
     """
-    jobs = plan.jobs[:: -(-len(plan.jobs) // how_many) or 1]
-    chosen = _choose_frames(client, plan, jobs, how_many)
+    jobs = plan.jobs[:: -(-len(plan.jobs) // max_frames) or 1]
+    chosen = _choose_frames(client, plan, jobs, max_frames)
     names = label_names(plan.info.labels)
-    found: dict[int, OnFrame] = {}
+    found: dict[int, AnnotationsOnFrame] = {}
     for job in jobs:
-        of_job = [n for n in chosen if job.start_frame <= n <= job.stop_frame and n not in found]
-        if of_job:
+        in_job = [n for n in chosen if job.start_frame <= n <= job.stop_frame and n not in found]
+        if in_job:
             annotations = client.each_job_annotation(job.id)
-            found |= annotations_on(annotations, of_job, names, most=MOST_ANNOTATIONS)
+            found |= annotations_on(annotations, in_job, names, limit=MAX_ANNOTATIONS)
     if not found:
         return []
     with spool_folder() as folder:
-        seen = [job.id for job in plan.info.jobs] if plan.info.through_jobs else None
-        selection = Selection(frames=chosen, jobs=seen)
-        opened = open_task_frames(client, plan.task.id, selection, folder)
-    return [
-        _picture(AnnotatedFrame(frame, image, here.tags, here.shapes), here.count, names)
-        for frame, image in opened
-        if (here := found[frame.number]).count
-    ]
+        annotated = [number for number in sorted(found) if found[number].count]
+        drawn = replace(plan, frames=plan.info.frames_of(annotated))
+        return [
+            _draw(AnnotatedFrame(frame, image, on_frame.tags, on_frame.shapes), on_frame.count, names)
+            for frame, image in read_task_frames(client, drawn, folder)
+            for on_frame in [found[frame.number]]
+        ]
 
 
 def annotations_on(
@@ -110,20 +111,21 @@ def annotations_on(
     frames: Collection[int],
     labels: Container[int],
     *,
-    most: int | None = None,
-) -> dict[int, OnFrame]:
-    """Pick out the annotations on some frames.
+    limit: int | None = None,
+) -> dict[int, AnnotationsOnFrame]:
+    """Select the annotations on some frames.
 
     Args:
-        annotations: Any number of them, each with the name of its kind.
-        frames: The frames.
-        labels: The ids of the labels to look at; a task may have got another since it was read.
-        most: How many to hold of a frame; None holds all.
+        annotations: Annotations, each with the name of its kind (`tags`, `shapes` or `tracks`).
+        frames: The numbers of the frames.
+        labels: The ids of known labels. Annotations of other labels are skipped: a label may have been added
+            to the task since its labels were read.
+        limit: Maximum number of annotations to keep for a frame; None keeps all.
 
     Returns:
-        What is on each frame.
+        The annotations on each frame, by its number.
     """
-    found = {frame: OnFrame(most) for frame in frames}
+    found = {frame: AnnotationsOnFrame(limit) for frame in frames}
     tracks = 0
     for kind, annotation in annotations:
         tracks += kind == "tracks"
@@ -144,8 +146,8 @@ def label_names(labels: Iterable[Label]) -> dict[int, str]:
     return {owner.id: owner.name for owner in owners}
 
 
-def _choose_frames(client: Client, plan: Plan, jobs: Sequence[Job], how_many: int) -> list[int]:
-    """From each of `how_many` parts of the frames of some jobs the one that has most of a machine."""
+def _choose_frames(client: Client, plan: Plan, jobs: Sequence[Job], max_frames: int) -> list[int]:
+    """Choose the frame with most automatic annotations in each of `max_frames` parts of the jobs' frames."""
     counts: Counter[int] = Counter()
     for job in jobs:
         for _, annotation in client.each_job_annotation(job.id):
@@ -153,27 +155,27 @@ def _choose_frames(client: Client, plan: Plan, jobs: Sequence[Job], how_many: in
                 counts.update(frames_of(annotation))
     index = JobIndex(jobs)
     frames = plan.frames.where(lambda number: index.between(number, number)).numbers
-    bounds = [len(frames) * part // how_many for part in range(how_many + 1)]
+    bounds = [len(frames) * part // max_frames for part in range(max_frames + 1)]
     parts = [frames[start:stop] for start, stop in pairwise(bounds)]
     best = [max(part, key=lambda number: counts[number]) for part in parts if part]
     return [number for number in best if counts[number]]
 
 
-def _picture(annotated: AnnotatedFrame, count: int, names: Mapping[int, str]) -> Picture:
-    """Draw a frame: its image smaller, and fewer shapes, until that is small enough."""
+def _draw(annotated: AnnotatedFrame, count: int, names: Mapping[int, str]) -> Drawing:
+    """Draw a frame; the image is scaled down and shapes are left out until the SVG is small enough."""
     width, shapes = WIDTH, annotated.shapes
 
-    def draw(shapes: Sequence[Mapping[str, Any]]) -> str:
+    def render(shapes: Sequence[Mapping[str, Any]]) -> str:
         return render_frame(replace(annotated, shapes=shapes), names, width=width)
 
-    while len(draw(()).encode()) > MOST_BYTES * 3 // 4:
+    while len(render(()).encode()) > MAX_BYTES * 3 // 4:
         width = width * 3 // 4
-    while len((svg := draw(shapes)).encode()) > MOST_BYTES:
+    while len((svg := render(shapes)).encode()) > MAX_BYTES:
         shapes = shapes[: len(shapes) // 2]
     description = f"{annotated.frame}: {counted(count, 'annotation')}"
     if annotated.tags:
         tags = [names[tag["label_id"]] for tag in annotated.tags]
-        description += f"; tags: {', '.join(tags[:MOST_TAGS])}{', ...' if len(tags) > MOST_TAGS else ''}"
+        description += f"; tags: {', '.join(tags[:MAX_TAGS])}{', ...' if len(tags) > MAX_TAGS else ''}"
     if len(shapes) + len(annotated.tags) < count:
         description += f"; {counted(len(shapes), 'shape is', 'shapes are')} drawn"
-    return Picture(description, svg)
+    return Drawing(description, svg)
