@@ -17,7 +17,7 @@ SHAPE = {
 }
 
 
-def test_order_of_attributes_ids_and_unknown_fields_do_not_count():
+def test_digest_ignores_order_of_attributes_ids_and_unknown_fields():
     other = {**SHAPE, "attributes": SHAPE["attributes"][::-1], "id": 99, "elements": [], "group": 0, "new": 1}
     assert identity(SHAPE, {}) == identity(other, {})
 
@@ -40,11 +40,11 @@ def test_order_of_attributes_ids_and_unknown_fields_do_not_count():
         ]
     )
 )
-def test_everything_else_does(change):
+def test_digest_depends_on_every_other_field(change):
     assert identity(SHAPE, {}) != identity({**SHAPE, change[0]: change[1]}, {})
 
 
-def test_what_the_server_gives_back_is_what_was_sent(client):
+def test_digest_of_a_stored_annotation_equals_that_of_the_request(client):
     """Defaults of attributes, the order of elements, numbers as floats: all of it comes from a server."""
     labels = [
         label_spec(
@@ -74,7 +74,7 @@ def test_what_the_server_gives_back_is_what_was_sent(client):
     assert sorted(identity(shape, defaults) for shape in stored.shapes) == expected
 
 
-def test_defaults_are_those_of_labels_and_sublabels():
+def test_attribute_defaults_of_labels_and_sublabels():
     label = Label.model_validate(
         {
             "id": 1,
@@ -113,7 +113,7 @@ def with_keyframe(index, **change):
     return {**TRACK, "shapes": shapes}
 
 
-def test_what_the_server_adds_to_a_track_does_not_count():
+def test_digest_of_a_track_ignores_what_the_server_adds():
     """A keyframe's missing attribute is read back as that of the one before, the track's as the default."""
     read_back = {
         "id": 15,
@@ -151,11 +151,11 @@ def test_what_the_server_adds_to_a_track_does_not_count():
         ]
     )
 )
-def test_everything_else_about_a_track_does(other):
+def test_digest_of_a_track_depends_on_every_other_field(other):
     assert identity(TRACK, TRACK_DEFAULTS) != identity(other, TRACK_DEFAULTS)
 
 
-def test_tracks_that_the_server_gives_back_are_those_that_were_sent(client):
+def test_digest_of_a_stored_track_equals_that_of_the_request(client):
     labels = [
         label_spec(
             "car",

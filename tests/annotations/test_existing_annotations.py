@@ -1,4 +1,4 @@
-"""What humans have annotated already is not annotated a second time, if that is asked for."""
+"""`skip_existing_iou`: detections that are annotated already are left out."""
 
 import io
 from types import SimpleNamespace
@@ -65,7 +65,7 @@ def diamond_as_mask():
     return encode_mask(bitmap)
 
 
-def test_what_a_human_has_drawn_is_not_added_and_all_else_is(client, make_task):
+def test_skips_detections_that_are_annotated_manually(client, make_task):
     task_id = make_task(2)
     ids = label_ids(client, task_id)
     [job] = client.jobs(task_id)
@@ -95,7 +95,7 @@ def test_what_a_human_has_drawn_is_not_added_and_all_else_is(client, make_task):
     assert report.model_dump()["overlapping_existing"] == 3
 
 
-def test_a_run_that_is_done_again_adds_nothing_and_keeps_what_it_has_added(client, make_task):
+def test_second_run_adds_nothing(client, make_task):
     task_id = make_task(3)
     ids = label_ids(client, task_id)
     client.create_job_annotations(client.jobs(task_id)[0].id, {"shapes": [human(ids["car"])]})
@@ -108,7 +108,7 @@ def test_a_run_that_is_done_again_adds_nothing_and_keeps_what_it_has_added(clien
     assert shapes(client, task_id) == before
 
 
-def test_replacing_leaves_human_work_and_corrections_and_takes_doubles_away(client, make_task):
+def test_replace_auto_keeps_manual_annotations_and_skips_duplicates(client, make_task):
     task_id = make_task(1)
     ids = label_ids(client, task_id)
     [job] = client.jobs(task_id)
@@ -129,7 +129,7 @@ def test_replacing_leaves_human_work_and_corrections_and_takes_doubles_away(clie
     assert "written: 1 added, 0 already there, 1 removed" in report.lines()
 
 
-def test_human_tracks_count_where_they_are_on_each_frame(client, make_task):
+def test_manual_tracks_are_interpolated(client, make_task):
     task_id = make_task(5)
     ids = label_ids(client, task_id)
     keyframes = [
@@ -145,9 +145,7 @@ def test_human_tracks_count_where_they_are_on_each_frame(client, make_task):
     assert report.overlapping_existing == 1
 
 
-def test_each_job_is_read_once_for_it_and_what_one_job_has_counts_where_jobs_overlap(
-    client, make_task, monkeypatch
-):
+def test_each_job_is_read_once_also_where_jobs_overlap(client, make_task, monkeypatch):
     task_id = make_task(6, segment_size=4, overlap=2)
     ids = label_ids(client, task_id)
     first, second = client.jobs(task_id)
@@ -172,7 +170,7 @@ def test_each_job_is_read_once_for_it_and_what_one_job_has_counts_where_jobs_ove
     assert report.overlapping_existing == 1
 
 
-def test_skeletons_are_compared_by_their_boxes_and_points_and_lines_are_added(client, make_task):
+def test_skeletons_are_compared_by_bounding_box_and_points_are_added(client, make_task):
     labels = [
         skeleton_label_spec("pose", None, [keypoint_spec("head", None), keypoint_spec("foot", None)]),
         label_spec("car", None),
@@ -220,7 +218,7 @@ def test_skeletons_are_compared_by_their_boxes_and_points_and_lines_are_added(cl
         ({"skip_existing_iou": 0.6, "clear_existing": True}, "or 'replace_auto'"),
     ],
 )
-def test_what_makes_no_sense_is_refused(client, make_task, options, message):
+def test_invalid_options_are_refused(client, make_task, options, message):
     with pytest.raises(ValueError, match=message):
         annotate_task(client, make_task(1), finds(), **options)
 
@@ -228,12 +226,12 @@ def test_what_makes_no_sense_is_refused(client, make_task, options, message):
 @pytest.mark.parametrize(
     "options", [{"skip_existing_iou": 0.6}, {"selection": Selection(unannotated=True)}], ids=str
 )
-def test_a_run_that_tracks_does_not_take_it(client, options):
+def test_track_run_refuses_skip_existing_and_unannotated(client, options):
     with pytest.raises(ValueError, match="only runs that annotate with shapes"):
         TrackRun(client, 1, finds(), Options(**options), TrackOptions())
 
 
-def test_a_person_that_a_human_has_drawn_on_a_photograph_is_left_out(client):
+def test_skips_a_person_annotated_manually_on_a_photograph(client):
     photos = {
         "astronaut.png": skimage.data.astronaut(),
         "motorcycle.png": skimage.data.stereo_motorcycle()[0],
@@ -266,7 +264,7 @@ def test_a_person_that_a_human_has_drawn_on_a_photograph_is_left_out(client):
 
 
 @pytest.mark.parametrize(("source", "added"), [("manual", 1), ("auto", 1), ("all", 0)])
-def test_whose_annotations_count_can_be_chosen(client, make_task, source, added):
+def test_skip_existing_source_selects_annotations_to_compare_with(client, make_task, source, added):
     task_id = make_task(1)
     [job] = client.jobs(task_id)
     label = client.labels(task_id)[0].id
@@ -286,7 +284,7 @@ def test_whose_annotations_count_can_be_chosen(client, make_task, source, added)
     assert again.added == 0
 
 
-def test_what_machines_have_made_cannot_be_left_room_for_and_replaced(client):
+def test_skip_existing_source_auto_conflicts_with_replace_auto(client):
     with pytest.raises(
         ValueError, match="skip_existing_source='auto' leaves room for what machines have made"
     ):

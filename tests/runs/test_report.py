@@ -127,12 +127,12 @@ def test_provenance_lists_only_options_that_are_set():
     )
     asked = provenance_rows(render_markdown(report(run="7", provenance=made_by)))
     assert asked.items() - provenance_rows(usual).items() == {
-        ("masks", "became polygons"),
+        ("masks", "converted to polygons"),
         ("images", "compressed"),
-        ("its option step", "2"),
+        ("option step", "2"),
         ("frames", "only those without annotations"),
-        ("left out from this IoU with existing annotations", "0\\.6"),
-        ("existing annotations that count", "manual"),
+        ("minimum IoU with existing annotations to be left out", "0\\.6"),
+        ("existing annotations compared with", "manual"),
     }
 
 

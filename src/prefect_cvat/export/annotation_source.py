@@ -1,4 +1,4 @@
-"""Where the annotations of a dataset come from: a function, or the server."""
+"""The annotations of a dataset: detections of a function, or existing annotations of the task."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prefect_cvat.cvat.client import Client
 from prefect_cvat.evaluation.predictions import ReadingRun
 from prefect_cvat.evaluation.truth import each_on_frames, read_annotations
 from prefect_cvat.exceptions import NothingToExportError
-from prefect_cvat.export.dataset import Annotation, PackFile
+from prefect_cvat.export.dataset import Annotation, AnnotationFile
 from prefect_cvat.export.image_folder import ImageFolder
 from prefect_cvat.frames import ChunkBatch, ChunkFile
 from prefect_cvat.media.chunk_download import fetch_chunk
@@ -23,32 +23,32 @@ from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.runs.progress import Progress
 from prefect_cvat.runs.report import RunReport
 
-__all__ = ["Found", "find_by_function", "read_from_server"]
+__all__ = ["SourceAnnotations", "detect_annotations", "read_from_server"]
 
-PACK_SIZE = 1000
-"""How many annotations are in memory at a time."""
+BATCH_SIZE = 1000
+"""Number of annotations in memory at a time."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What was found on frames.
+class SourceAnnotations:
+    """The annotations to export.
 
     Attributes:
-        source: What it is.
-        packs: Tags and shapes, a part of them at a time.
-        left_out: How many of these are not among them, by reason.
-        failed_frames: What went wrong on frames that were skipped, by frame.
-        frames_from_cache: Of how many frames the detections were kept from an earlier run.
+        source: A description of where they come from, for the report.
+        batches: Tags and shapes, in lists that fit in memory.
+        left_out: The number of annotations that are left out, by reason.
+        failed_frames: Errors on frames that were skipped, by frame.
+        frames_from_cache: The number of frames whose detections came from the cache.
     """
 
     source: str
-    packs: Iterable[Sequence[Annotation]]
+    batches: Iterable[Sequence[Annotation]]
     left_out: dict[str, int] = field(default_factory=dict)
     failed_frames: dict[int, str] = field(default_factory=dict)
     frames_from_cache: int = 0
 
 
-def find_by_function(
+def detect_annotations(
     client: Client,
     plan: Plan,
     function: Any,
@@ -58,24 +58,24 @@ def find_by_function(
     images: ImageFolder | None,
     scratch: Path,
     progress: Progress | None,
-) -> Found:
-    """Run a function as a run that annotates does, and keep what that would write.
+) -> SourceAnnotations:
+    """Run a function as `annotate_task` does, and keep the annotations instead of uploading them.
 
     Args:
         client: The server.
-        plan: Which frames.
-        function: The function.
-        options: How it is run.
-        function_name: What to call it.
-        images: Where to put the images, if anywhere.
-        scratch: A folder for what is found, until it has been used.
-        progress: Is told how many frames are done.
+        plan: The frames.
+        function: The detection function.
+        options: The options of the run.
+        function_name: The name of the function in reports; None takes the name of its type.
+        images: The folder for the images; None writes none.
+        scratch: A folder for temporary files.
+        progress: Receives the progress.
 
     Raises:
-        BadFunctionError: The function does not fit the task, or broke its contract.
-        PrefectCvatError: Something else failed.
+        BadFunctionError: The function does not fit the task, failed, or returned something invalid.
+        PrefectCvatError: Reading from the server or writing to disk failed.
     """
-    packs = PackFile(scratch / "found.jsonl")
+    batches = AnnotationFile(scratch / "annotations.jsonl")
     run = _ExportRun(
         client,
         plan.info,
@@ -83,14 +83,14 @@ def find_by_function(
         function,
         options,
         function_name=function_name,
-        packs=packs,
+        batches=batches,
         images=images,
     )
     with ThreadSubmitter() as threads:
         report = run_pipeline(run, threads, progress)
-    return Found(
-        f"what {report.function} finds",
-        packs,
+    return SourceAnnotations(
+        f"detections of {report.function}",
+        batches,
         _left_out(report),
         report.failed_frames,
         report.frames_from_cache,
@@ -106,31 +106,40 @@ def read_from_server(
     images: ImageFolder | None,
     scratch: Path,
     progress: Progress | None,
-) -> Found:
-    """Read what is in the task: what humans and runs have left, or only the latter (source `auto`).
+) -> SourceAnnotations:
+    """Read the existing annotations of the task.
+
+    Args:
+        client: The server.
+        plan: The frames.
+        options: The options; only the quality of the images is used.
+        left_by_runs: Whether to read automatic annotations (source `auto`) only.
+        images: The folder for the images; None writes none.
+        scratch: A folder for temporary files.
+        progress: Receives the progress.
 
     Raises:
-        NothingToExportError: There is nothing.
-        PrefectCvatError: Something else failed.
+        NothingToExportError: There are no such annotations.
+        PrefectCvatError: Reading from the server or writing to disk failed.
     """
     task = plan.task.id
-    packs = PackFile(scratch / "found.jsonl")
+    batches = AnnotationFile(scratch / "annotations.jsonl")
     parts = read_annotations(client, plan.info)
     by_machine = True if left_by_runs else None
     wanted = (each for _, each in each_on_frames(parts, plan.frames, by_machine=by_machine))
     is_empty = True
-    while pack := list(islice(wanted, PACK_SIZE)):
-        packs.append(pack)
+    while batch := list(islice(wanted, BATCH_SIZE)):
+        batches.append(batch)
         is_empty = False
     if is_empty:
-        who = "no run has left anything" if left_by_runs else "there are no annotations"
+        what = "automatic annotations" if left_by_runs else "annotations"
         raise NothingToExportError(
-            f"{who} on the {counted(len(plan.frames), 'frame')} of task {task};"
+            f"there are no {what} on the {counted(len(plan.frames), 'frame')} of task {task};"
             " annotate them first, or give a function"
         )
     if images is not None:
         _save_images(client, plan, options, images, scratch, progress)
-    return Found(f"what {'runs left in it' if left_by_runs else 'is in it'}", packs)
+    return SourceAnnotations("automatic annotations" if left_by_runs else "all annotations", batches)
 
 
 def _save_images(
@@ -155,8 +164,8 @@ def _save_images(
 
 def _left_out(report: RunReport) -> dict[str, int]:
     reasons = {
-        "shapes below their threshold": report.below_threshold,
-        "shapes outside their image": report.outside,
+        "shapes below the score threshold": report.below_threshold,
+        "shapes outside the image": report.outside,
         "empty shapes": report.empty_shapes,
         **{
             f"annotations of label {name!r}, which the task does not have": count
@@ -167,15 +176,15 @@ def _left_out(report: RunReport) -> dict[str, int]:
 
 
 class _ExportRun(ReadingRun):
-    """A run that puts what it finds into a file, and images into a folder as their chunks come by."""
+    """A run that writes annotations to a file, and the images of its chunks to a folder."""
 
-    def __init__(self, *args: Any, packs: PackFile, images: ImageFolder | None, **named: Any) -> None:
+    def __init__(self, *args: Any, batches: AnnotationFile, images: ImageFolder | None, **named: Any) -> None:
         super().__init__(*args, **named)
-        self._packs = packs
+        self._packs = batches
         self._images = images
 
     def fetch_batch(self, batch: Batch) -> ChunkBatch:
-        """Download the chunks of a batch; for their images also those of which all is known already."""
+        """Download the chunks of a batch; if images are written, also chunks whose detections are cached."""
         box = super().fetch_batch(batch)
         if self._images is not None:
             fetched = {chunk.number for chunk in box.chunks}
@@ -186,7 +195,7 @@ class _ExportRun(ReadingRun):
         return box
 
     def keep(self, annotations: Sequence[dict[str, Any]]) -> None:
-        """Put tags and shapes into the file."""
+        """Write tags and shapes to the file."""
         self._packs.append(annotations)
 
     def _fetch(self, batch: Batch, number: int) -> ChunkFile:

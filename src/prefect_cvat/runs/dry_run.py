@@ -1,4 +1,4 @@
-"""Finding out what a run would do, without writing anything."""
+"""Dry run: plans a run and tries its function on one chunk, without writing anything."""
 
 from __future__ import annotations
 
@@ -25,12 +25,18 @@ __all__ = ["dry_run"]
 
 
 def dry_run(run: Run) -> AnnotateDryRun | RefineDryRun | FollowDryRun:
-    """Find out what a run would do; a detection function is tried on one chunk. Nothing is written.
+    """Plan a run, and run a detection function on one chunk. Nothing is written.
+
+    Args:
+        run: The run.
+
+    Returns:
+        What the run would do.
 
     Raises:
         BadFunctionError: The function does not fit the task.
         PrefectCvatError: The task cannot be read.
-        ValueError: The task lacks what the run is to look at.
+        ValueError: The options select frames or jobs that the task does not have.
     """
     plan = run.plan_task()
     spec = run.validate_spec()
@@ -48,8 +54,9 @@ def dry_run(run: Run) -> AnnotateDryRun | RefineDryRun | FollowDryRun:
             first_frame=plan.frames[0].number if plan.frames else None,
             last_frame=plan.frames[-1].number if plan.frames else None,
         )
-    assert isinstance(run, AnnotateRun)
-    found = AnnotateDryRun(
+    if not isinstance(run, AnnotateRun):
+        raise TypeError(f"a dry run of {type(run).__name__!r} is not supported")
+    report = AnnotateDryRun(
         **common,
         labels=spec.by_name(),
         skip_existing_iou=run.options.skip_existing_iou,
@@ -59,8 +66,8 @@ def dry_run(run: Run) -> AnnotateDryRun | RefineDryRun | FollowDryRun:
         },
     )
     if plan.frames:
-        _try(run, plan, found)
-    return found
+        report.trial, report.seconds, report.batches = _try(run, plan)
+    return report
 
 
 def _describe(run: Run, plan: Plan) -> dict[str, Any]:
@@ -79,20 +86,24 @@ def _describe(run: Run, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _try(run: AnnotateRun, plan: Plan, found: AnnotateDryRun) -> None:
-    """Fetch one chunk, run the function on it, and estimate from that how long a run would take."""
+def _try(run: AnnotateRun, plan: Plan) -> tuple[Trial, float, int]:
+    """Run the function on one chunk.
+
+    Returns:
+        What was detected, and an estimate of the seconds and the batches of the whole run.
+    """
     number, frames = next(plan.chunks())
     batch = Batch(0, [number], frames)
     with spool_folder() as folder:
         started = perf_counter()
-        box = ChunkBatch([fetch_chunk(run.client, plan, number, folder, run.options.quality)])
+        chunks = ChunkBatch([fetch_chunk(run.client, plan, number, folder, run.options.quality)])
         fetched = perf_counter()
-        with closing(open_frames(box, frames)) as opened:
+        with closing(open_frames(chunks, frames)) as opened:
             detections = list(run.detector.detect(opened))
         detected = perf_counter()
     run.read_existing(batch)
     annotations = run.remap_labels(batch, BatchDetections(detections))
-    found.trial = Trial(
+    trial = Trial(
         frames=annotations.frames,
         labels=dict(annotations.labels),
         unmatched=dict(annotations.unmatched),
@@ -105,7 +116,8 @@ def _try(run: AnnotateRun, plan: Plan, found: AnnotateDryRun) -> None:
         fetch_seconds=fetched - started,
         detect_seconds=detected - fetched,
     )
-    found.seconds = max(fetched - started, detected - fetched) * len(plan.frames) / len(frames)
+    seconds = max(trial.fetch_seconds, trial.detect_seconds) * len(plan.frames) / len(frames)
     size = BatchSize(run.options.batch_size)
-    size.learn(detected - fetched, len(frames))
-    found.batches = -(-len(plan.frames) // max(size.most(len(plan.frames)), plan.chunk_size))
+    size.learn(trial.detect_seconds, len(frames))
+    batches = -(-len(plan.frames) // max(size.most(len(plan.frames)), plan.chunk_size))
+    return trial, seconds, batches
