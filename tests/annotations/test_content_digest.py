@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pictures import picture
-from prefect_cvat.annotations.content_digest import attribute_defaults, identity
+from prefect_cvat.annotations.content_digest import attribute_defaults, content_digest
 from prefect_cvat.auto_annotation import keypoint_spec, label_spec, select_attribute_spec, skeleton_label_spec
 from prefect_cvat.models import Label
 
@@ -19,7 +19,7 @@ SHAPE = {
 
 def test_digest_ignores_order_of_attributes_ids_and_unknown_fields():
     other = {**SHAPE, "attributes": SHAPE["attributes"][::-1], "id": 99, "elements": [], "group": 0, "new": 1}
-    assert identity(SHAPE, {}) == identity(other, {})
+    assert content_digest(SHAPE, {}) == content_digest(other, {})
 
 
 @given(
@@ -41,7 +41,7 @@ def test_digest_ignores_order_of_attributes_ids_and_unknown_fields():
     )
 )
 def test_digest_depends_on_every_other_field(change):
-    assert identity(SHAPE, {}) != identity({**SHAPE, change[0]: change[1]}, {})
+    assert content_digest(SHAPE, {}) != content_digest({**SHAPE, change[0]: change[1]}, {})
 
 
 def test_digest_of_a_stored_annotation_equals_that_of_the_request(client):
@@ -69,9 +69,9 @@ def test_digest_of_a_stored_annotation_equals_that_of_the_request(client):
     ]  # fmt: skip
     answer = client.create_job_annotations(job.id, {"shapes": sent})
     stored = client.job_annotations(job.id)
-    expected = sorted(identity(shape, defaults) for shape in sent)
-    assert sorted(identity(shape, defaults) for shape in answer.shapes) == expected
-    assert sorted(identity(shape, defaults) for shape in stored.shapes) == expected
+    expected = sorted(content_digest(shape, defaults) for shape in sent)
+    assert sorted(content_digest(shape, defaults) for shape in answer.shapes) == expected
+    assert sorted(content_digest(shape, defaults) for shape in stored.shapes) == expected
 
 
 def test_attribute_defaults_of_labels_and_sublabels():
@@ -127,7 +127,7 @@ def test_digest_of_a_track_ignores_what_the_server_adds():
         ],
     }  # fmt: skip
     sent = {**TRACK, "attributes": []}
-    assert identity(sent, TRACK_DEFAULTS) == identity(read_back, TRACK_DEFAULTS)
+    assert content_digest(sent, TRACK_DEFAULTS) == content_digest(read_back, TRACK_DEFAULTS)
 
 
 @given(
@@ -152,7 +152,7 @@ def test_digest_of_a_track_ignores_what_the_server_adds():
     )
 )
 def test_digest_of_a_track_depends_on_every_other_field(other):
-    assert identity(TRACK, TRACK_DEFAULTS) != identity(other, TRACK_DEFAULTS)
+    assert content_digest(TRACK, TRACK_DEFAULTS) != content_digest(other, TRACK_DEFAULTS)
 
 
 def test_digest_of_a_stored_track_equals_that_of_the_request(client):
@@ -189,7 +189,7 @@ def test_digest_of_a_stored_track_equals_that_of_the_request(client):
     ]  # fmt: skip
     answer = client.create_job_annotations(job.id, {"tracks": sent})
     stored = client.job_annotations(job.id)
-    expected = sorted(identity(track, defaults) for track in sent)
-    assert sorted(identity(track, defaults) for track in answer.tracks) == expected
-    assert sorted(identity(track, defaults) for track in stored.tracks) == expected
+    expected = sorted(content_digest(track, defaults) for track in sent)
+    assert sorted(content_digest(track, defaults) for track in answer.tracks) == expected
+    assert sorted(content_digest(track, defaults) for track in stored.tracks) == expected
     assert len(set(expected)) == 2

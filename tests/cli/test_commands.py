@@ -165,7 +165,7 @@ def test_dropped_labels_are_one_short_line(server, make_task, tmp_path):
     assert done.returncode == 0, done.stderr
     assert [line for line in done.stdout.splitlines() if "kind" in line] == [
         f"78 labels are dropped: {', '.join(repr(f'kind {i}') for i in range(2, 12))} and 68 more",
-        "of what was found, dropped, no such label in the task:"
+        "dropped, no such label in the task:"
         f" {', '.join(f'1 kind {i}' for i in range(10, 20))}, 68 of 68 other labels",
     ]
     done = run(*arguments)
@@ -459,8 +459,8 @@ def test_follows_shapes_that_somebody_has_drawn(server, video_task, client):
     options = ["--function", "optical_flow_tracking", "--direction", "both", "--label", "car"]
     would = run(*server, "track", task_id, *options, "--dry-run")
     assert would.returncode == 0, would.stderr
-    assert would.stdout.splitlines()[0].endswith(": 1 shape to follow")
-    assert "over frames 0-5 at the most, 2 chunks to fetch" in would.stdout
+    assert would.stdout.splitlines()[0].endswith(": 1 shape to track")
+    assert "on frames 0-5 at most, 2 chunks to fetch" in would.stdout
     assert client.job_annotations(job.id).tracks == []
     done = run(*server, "track", task_id, *options)
     assert done.returncode == 0, done.stderr

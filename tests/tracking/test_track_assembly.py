@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prefect_cvat.annotations.content_digest import attribute_defaults, identity
+from prefect_cvat.annotations.content_digest import attribute_defaults, content_digest
 from prefect_cvat.auto_annotation import keypoint_spec, label_spec, select_attribute_spec, skeleton_label_spec
 from prefect_cvat.geometry.interpolation import interpolate
 from prefect_cvat.models import Job, Label
@@ -653,9 +653,9 @@ def test_a_server_gives_back_what_it_was_given_and_joins_the_parts(client, make_
         own = [track for number, track in parts if number == each.id]
         answer = client.create_job_annotations(each.id, {"tracks": own})
         stored = client.job_annotations(each.id)
-        expected = sorted(identity(track, defaults) for track in own)
-        assert sorted(identity(track, defaults) for track in answer.tracks) == expected
-        assert sorted(identity(track, defaults) for track in stored.tracks) == expected
+        expected = sorted(content_digest(track, defaults) for track in own)
+        assert sorted(content_digest(track, defaults) for track in answer.tracks) == expected
+        assert sorted(content_digest(track, defaults) for track in stored.tracks) == expected
         for track in stored.tracks:
             assert {"id", "frame", "label_id", "group", "source", "shapes", "attributes", "elements"} == set(
                 track

@@ -1,4 +1,4 @@
-"""What goes into one request that writes annotations: how many, and how they are put."""
+"""Splits annotations into requests, and makes the bodies of these requests."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = [
 ]
 
 Standing: TypeAlias = tuple[str, dict[str, Any]]
-"""An annotation as it stands on the server, after its kind: `tags`, `shapes` or `tracks`."""
+"""The kind of a stored annotation (`tags`, `shapes` or `tracks`), and the annotation."""
 
 
 def each_annotation(data: LabeledData) -> Iterator[Standing]:
-    """The tags, shapes and tracks, each with the name of its kind."""
+    """Iterate over tags, shapes and tracks, each with the name of its kind."""
     for tag in data.tags:
         yield "tags", tag
     for shape in data.shapes:
@@ -34,7 +34,7 @@ def each_annotation(data: LabeledData) -> Iterator[Standing]:
 
 
 def frames_of(annotation: Mapping[str, Any]) -> set[int]:
-    """The frames that an annotation is on; of a track, those of its keyframes."""
+    """The frame numbers of an annotation; of a track, those of its keyframes."""
     frames = {annotation["frame"]}
     for track in (annotation, *(annotation.get("elements") or ())):
         frames.update(shape["frame"] for shape in track.get("shapes") or ())
@@ -42,14 +42,14 @@ def frames_of(annotation: Mapping[str, Any]) -> set[int]:
 
 
 def kind_of(annotation: Mapping[str, Any]) -> str:
-    """`tags`, `shapes` or `tracks`: what an annotation is, by its fields."""
+    """The kind of an annotation by its fields: `tags`, `shapes` or `tracks`."""
     if "shapes" in annotation:
         return "tracks"
     return "shapes" if "type" in annotation else "tags"
 
 
 def request_body(part: Sequence[tuple[object, dict[str, Any]]]) -> bytes:
-    """The JSON of a request that adds annotations."""
+    """The JSON body of a request that creates annotations."""
     body: dict[str, Any] = {"version": 0, "tags": [], "shapes": [], "tracks": []}
     for _, annotation in part:
         body[kind_of(annotation)].append(annotation)
@@ -57,7 +57,7 @@ def request_body(part: Sequence[tuple[object, dict[str, Any]]]) -> bytes:
 
 
 def json_size(annotation: Mapping[str, Any]) -> int:
-    """About how many bytes the JSON of an annotation takes."""
+    """An estimate of the size of an annotation as JSON, in bytes."""
     size = 300 + 20 * len(annotation.get("points") or ())
     for name in ("elements", "shapes"):  # `shapes` are those of a track
         for part in annotation.get(name) or ():
@@ -66,10 +66,15 @@ def json_size(annotation: Mapping[str, Any]) -> int:
 
 
 def request_length(annotations: Sequence[tuple[object, dict[str, Any]]], most: int, most_bytes: int) -> int:
-    """How many of the annotations, from the first on, are to go into one request; one at least.
+    """How many of the annotations, from the first one on, fit into one request; at least one.
 
-    What is on one frame goes together, unless that alone is too much: the server carries out a request whole
-    or not at all, and so a frame that is annotated is annotated completely.
+    Annotations of one frame are sent together unless they alone are too large: the server executes a request
+    completely or not at all, so that a frame is never annotated partially.
+
+    Args:
+        annotations: The annotations, ordered by frame, each as the second item of a pair.
+        most: The maximum number of annotations in a request.
+        most_bytes: The maximum size of a request, in bytes.
     """
     size = 0
     whole_frames = 0

@@ -256,7 +256,7 @@ def _cut_at_line(polygon: list[Point], axis: int, edge: float, sign: int) -> lis
 
 
 def _crossing(one: Point, other: Point, axis: int, edge: float) -> Point:
-    """The intersection of the line between two points with an edge, independent of the order of the points."""
+    """The intersection of the line between two points with an edge. The order of the points is irrelevant."""
     (x1, y1), (x2, y2) = sorted((one, other), key=lambda point: abs(point[axis] - edge))
     fraction = (edge - (x1, y1)[axis]) / ((x2, y2)[axis] - (x1, y1)[axis])
     return (edge, y1 + fraction * (y2 - y1)) if axis == 0 else (x1 + fraction * (x2 - x1), edge)
@@ -271,7 +271,7 @@ def _area(polygon: Sequence[Point]) -> float:
 
 
 def _has_area(polygon: Sequence[Point]) -> bool:
-    """Whether the corners are not all on one line. (The areas of an outline that crosses itself cancel out.)"""
+    """Whether the corners are not all on one line; areas of an outline that crosses itself cancel out."""
     if len(polygon) < 3:
         return False
     third = len(polygon) // 3

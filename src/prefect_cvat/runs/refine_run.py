@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 import PIL.Image
 from pydantic_core import from_json, to_json
 
-from prefect_cvat.annotations.content_digest import attribute_defaults, identity
+from prefect_cvat.annotations.content_digest import attribute_defaults, content_digest
 from prefect_cvat.annotations.label_remapping import Annotations
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import BadFunctionError
@@ -182,7 +182,7 @@ class RefineRun(Run):
                 result.not_refined += 1
                 continue
             result.refined += 1
-            by_digest = {identity(body, self._defaults): body for body in bodies}
+            by_digest = {content_digest(body, self._defaults): body for body in bodies}
             all_bodies.update(by_digest)
             for job_id, original in copies:
                 of_job, originals = by_job.setdefault(job_id, ({}, []))
@@ -219,7 +219,7 @@ class RefineRun(Run):
                     self._labels.add(shape["label_id"])
                     originals.add(shape["frame"], to_json([job.id, shape]))
                 elif shape["type"] == self.refining.to and shape.get("source") in self.sources:
-                    told = identity(shape, self._defaults)
+                    told = content_digest(shape, self._defaults)
                     if told in results:
                         self._doubled.setdefault(job.id, []).append(shape)
                     results.add(told)
@@ -250,7 +250,7 @@ class RefineRun(Run):
         shapes: dict[bytes, Copies] = {}
         for line in self._originals.of(frame):
             job_id, shape = from_json(line)
-            shapes.setdefault(identity(shape, self._defaults), []).append((job_id, shape))
+            shapes.setdefault(content_digest(shape, self._defaults), []).append((job_id, shape))
         return shapes
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from prefect_cvat.annotations.content_digest import attribute_defaults, identity
+from prefect_cvat.annotations.content_digest import attribute_defaults, content_digest
 from prefect_cvat.geometry.clipping import is_empty
 from prefect_cvat.messages.plurals import listed
 from prefect_cvat.messages.suggestions import did_you_mean
@@ -142,7 +142,7 @@ class SeedReader:
                 seed.originals.append((job_id, annotation["id"]))
                 here.setdefault(self._place(annotation), []).append(seed)
             elif kind == "tracks" and (source := annotation.get("source")) in ("auto", "semi-auto"):
-                if (digest := identity(annotation, self._defaults)) in tracks and self._may_be_result(
+                if (digest := content_digest(annotation, self._defaults)) in tracks and self._may_be_result(
                     annotation
                 ):
                     self.doubled.append((job_id, dict(annotation)))
@@ -216,7 +216,7 @@ class SeedReader:
         frame = shape["frame"]
         if shape["label_id"] not in self._labels or not self._frames.has(frame):
             return None
-        digest = identity(shape, self._defaults)
+        digest = content_digest(shape, self._defaults)
         if (why := self._why_not(shape)) is not None:
             if digest not in self._passed_over:
                 self._passed_over.add(digest)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prefect_cvat.annotations.content_digest import AttributeDefaults, identity
+from prefect_cvat.annotations.content_digest import AttributeDefaults, content_digest
 from prefect_cvat.annotations.request_bodies import Standing
 from prefect_cvat.records.record_writer import AnnotationId
 from prefect_cvat.upload.comparison import Comparison, GivenUp, PendingWrite, Waiting, compare
@@ -63,7 +63,7 @@ class JobAccount:
 
     def identity(self, annotation: Mapping[str, Any]) -> bytes:
         """What an annotation of the job says, in short."""
-        return identity(annotation, self._defaults)
+        return content_digest(annotation, self._defaults)
 
     # --- before the first write ---
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from prefect_cvat.annotations.content_digest import AttributeDefaults, identity
+from prefect_cvat.annotations.content_digest import AttributeDefaults, content_digest
 from prefect_cvat.annotations.request_bodies import Standing, frames_of, kind_of
 from prefect_cvat.options.existing import Existing
 from prefect_cvat.planning.annotated_frames import shown_frames
@@ -79,13 +79,13 @@ class Replacement:
         """Name what is to go whatever `existing` says, as the server told it."""
         for annotation in originals:
             key = (kind_of(annotation), annotation["id"])
-            self._originals[key] = identity(annotation, self._defaults)
+            self._originals[key] = content_digest(annotation, self._defaults)
 
     def take_doubled(self, doubled: Iterable[Mapping[str, Any]]) -> None:
         """Name what an earlier run has left too often, as the server told it."""
         for annotation in doubled:
             key = (kind_of(annotation), annotation["id"])
-            self._doubled[key] = self._named_doubled[key] = identity(annotation, self._defaults)
+            self._doubled[key] = self._named_doubled[key] = content_digest(annotation, self._defaults)
 
     def verified(self, missing_frames: Iterable[int], doubled: Iterable[Stored]) -> None:
         """Take what a verification of the job has shown.
@@ -141,7 +141,7 @@ class Replacement:
             is_named = key in self._originals or key in self._doubled
             if not is_named and not self._is_covered(annotation):
                 continue
-            if digest != identity(annotation, self._defaults):
+            if digest != content_digest(annotation, self._defaults):
                 changed += 1
             elif not self._missing.isdisjoint(shown_frames(annotation, self._last_frame)):
                 not_replaced += 1

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from prefect_cvat.annotations.content_digest import AttributeDefaults, attribute_defaults, identity
+from prefect_cvat.annotations.content_digest import AttributeDefaults, attribute_defaults, content_digest
 from prefect_cvat.annotations.request_bodies import Standing
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.cvat.issues import Issue, delete_issue, list_issues
@@ -224,7 +224,7 @@ class _Picker:
         picked: list[Standing] = []
         for kind, annotation in standing:
             key = (kind, annotation["id"])
-            if look.is_ours(key, identity(annotation, self._defaults).hex()) and len(picked) < most:
+            if look.is_ours(key, content_digest(annotation, self._defaults).hex()) and len(picked) < most:
                 picked.append((kind, annotation))
         return picked
 
