@@ -107,8 +107,8 @@ def mask_to_polygons(
     """Find the outlines of a mask.
 
     A mask of several parts gives several polygons. Holes are filled, because polygons in CVAT have no holes;
-    a part inside a hole is a separate polygon. Parts of less than 0.01 square pixels, which only probabilities
-    can have, are left out.
+    a part inside a hole is a separate polygon. Parts of less than 0.01 square pixels, which only
+    probabilities can have, are left out.
 
     Args:
         mask: `[H, W]`, booleans or probabilities. The outline of probabilities has subpixel accuracy.

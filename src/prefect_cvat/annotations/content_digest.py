@@ -21,7 +21,7 @@ AttributeDefaults = Mapping[int, Mapping[int, str]]
 
 
 def attribute_defaults(labels: tuple[Label, ...]) -> dict[int, dict[int, str]]:
-    """The default attribute values that CVAT adds when annotations are read, not in the response to a write."""
+    """The default attribute values, which CVAT adds on reading but not in the response to a write."""
     owners: list[Sublabel] = [owner for label in labels for owner in (label, *label.sublabels)]
     return {
         owner.id: {attribute.id: attribute.default_value or "" for attribute in owner.attributes}
