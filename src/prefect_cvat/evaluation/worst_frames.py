@@ -1,4 +1,4 @@
-"""The frames with most mistakes, drawn: the truth, what was found, what was missed, false alarms."""
+"""Finds and draws the frames with most mistakes: matches, missed objects, false alarms, wrong labels."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ OUTCOMES = {
     "false alarm": "#ffb02e",
     "wrong label": "#d08bff",
 }
-"""What a drawn shape is, and its color."""
+"""The outcomes of shapes, and the colors in which they are drawn."""
 
 _NOUNS = frozenset({"false alarm", "wrong label"})
 
 _DRAWN: tuple[IouType, ...] = ("bbox", "keypoints")
-"""Every shape that is compared is in one of these; masks are also in the first."""
+"""Every compared shape is in one of these; shapes with masks are also compared by boxes."""
 
 
 @dataclass(slots=True)
 class FrameOutcomes:
-    """What became of the shapes on a frame.
+    """The outcomes of the shapes on a frame.
 
     Attributes:
         frame: The frame's number.
-        shapes: CVAT's shapes, each with one of `OUTCOMES` and what is written at it.
-        counts: How many there are of each outcome.
+        shapes: One of `OUTCOMES`, the caption, and the shape as the server's JSON object, for each shape.
+        counts: The number of shapes by outcome.
     """
 
     frame: int
@@ -53,11 +53,11 @@ class FrameOutcomes:
 
     @property
     def mistakes(self) -> int:
-        """How many objects were missed, and predictions wrong."""
+        """The number of missed objects and wrong predictions."""
         return self.counts["missed"] + self.counts["false alarm"] + self.counts["wrong label"]
 
     def summary(self) -> dict[str, str]:
-        """How many there are of each outcome, in words; objects that were found count once."""
+        """The number of shapes of each outcome in words. A matched object counts once."""
         return {
             outcome: counted(count, outcome) if outcome in _NOUNS else f"{count} {outcome}"
             for outcome in OUTCOMES
@@ -72,13 +72,13 @@ class FrameOutcomes:
 
 @dataclass(frozen=True, slots=True)
 class DrawnFrame:
-    """A frame, its image, and what became of the shapes on it.
+    """A frame, its image, and the outcomes of its shapes.
 
     Attributes:
         frame: The frame.
         image: Its image.
-        outcomes: What became of the shapes.
-        url: Where the frame is in CVAT.
+        outcomes: The outcomes of its shapes.
+        url: The address of the frame in CVAT.
     """
 
     frame: Frame
@@ -88,20 +88,20 @@ class DrawnFrame:
 
     @property
     def description(self) -> str:
-        """How many mistakes there are."""
+        """The frame and the numbers of its mistakes."""
         return f"{self.frame}: {', '.join(self.outcomes.summary().values())}"
 
     def figure(self) -> str:
-        """The frame as an HTML figure that is a link to CVAT."""
+        """The frame as an HTML figure that links to CVAT."""
         return f'<a href="{html.escape(self.url)}">{render_figure(*self._labeled())}</a>'
 
     def svg(self, width: int) -> str:
-        """The frame as an SVG whose longer side has so many pixels."""
+        """The frame as an SVG whose longer side has `width` pixels."""
         annotated, labels, colors = self._labeled()
         return render_frame(annotated, labels, width=width, colors=colors)
 
     def _labeled(self) -> tuple[AnnotatedFrame, dict[int, str], dict[str, str]]:
-        """The frame for who draws labels: each text is a label of its own, with the color of its outcome."""
+        """The frame with each caption as a label of its own, in the color of its outcome."""
         numbers: dict[tuple[str, str], int] = {}
         shapes = [
             {**shape, "label_id": numbers.setdefault((outcome, text), len(numbers))}
@@ -119,7 +119,7 @@ class DrawnFrame:
 
 
 def find_worst_frames(evaluation: TaskEvaluation, most: int = 12) -> list[FrameOutcomes]:
-    """The frames with most mistakes, those with the most first; none without mistakes."""
+    """The frames with most mistakes, most first, without frames that have none."""
     outcomes = {frame.number: FrameOutcomes(frame.number) for frame in evaluation.counted}
     for way in _DRAWN:
         if way in evaluation.shapes:
@@ -131,11 +131,11 @@ def find_worst_frames(evaluation: TaskEvaluation, most: int = 12) -> list[FrameO
 def open_frames_of(
     client: Client, evaluation: TaskEvaluation, worst: Sequence[FrameOutcomes], quality: Quality = "original"
 ) -> list[DrawnFrame]:
-    """Fetch the images of frames, to be drawn with what became of the shapes on them.
+    """Download the images of frames, to draw them with the outcomes of their shapes.
 
     Raises:
-        MediaError: A frame is broken.
-        PrefectCvatError: The server does not give it.
+        MediaError: An image cannot be decoded.
+        PrefectCvatError: A request to the server failed.
     """
     info = evaluation.info
     by_number = {item.frame: item for item in worst}
