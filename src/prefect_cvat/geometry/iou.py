@@ -31,18 +31,15 @@ def box_iou(boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[
     Returns:
         `[N, M]`, from 0 to 1; 0 for boxes without area.
     """
-    common = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    common -= np.maximum(boxes[:, None, :2], others[None, :, :2])
+    left, top, right, bottom = boxes.T[..., None]
+    other_left, other_top, other_right, other_bottom = np.ascontiguousarray(others.T)
+    common = np.minimum(right, other_right) - np.maximum(left, other_left)
     common.clip(0, out=common)
-    intersection = common[..., 0] * common[..., 1]
-    union = _areas(boxes)[:, None] + _areas(others) - intersection
-    iou: NDArray[np.float64] = intersection / np.maximum(union, _SMALLEST_UNION)
+    common *= (np.minimum(bottom, other_bottom) - np.maximum(top, other_top)).clip(0)
+    union = (right - left) * (bottom - top) - common
+    union += (other_right - other_left) * (other_bottom - other_top)
+    iou: NDArray[np.float64] = common / np.maximum(union, _SMALLEST_UNION, out=union)
     return iou
-
-
-def _areas(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    areas: NDArray[np.float64] = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    return areas
 
 
 class ComparableShape:
