@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from prefect_cvat import exceptions
 from prefect_cvat.auto_annotation import BadFunctionError, mask, polygon
 from prefect_cvat.bounded_text import MOST_CHARACTERS, ShortenedError, bounded, one_line, shortened, told
-from prefect_cvat.function_output import check_geometry
+from prefect_cvat.geometry_checks import check_geometry
 from prefect_cvat.masks import encode_mask
 
 

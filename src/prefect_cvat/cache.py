@@ -74,13 +74,13 @@ class DetectionCache:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def get(
-        self, key: str, check: Callable[[FrameDetections], object] = lambda _: None
+        self, key: str, check: Callable[[FrameDetections], FrameDetections] = lambda found: found
     ) -> list[FrameDetections] | None:
         """What is kept under a key, or None. A broken entry is deleted.
 
         Args:
             key: The name of the entry.
-            check: Raises a ValueError on detections that the function cannot have found.
+            check: Gives what may be used of detections, or raises a ValueError where they may not be used.
         """
         path = self._path(key)
         try:
@@ -88,9 +88,7 @@ class DetectionCache:
         except OSError:
             return None
         try:
-            found = _read(data)
-            for item in found:
-                check(item)
+            found = [check(item) for item in _read(data)]
         except (ValueError, zlib.error) as error:
             logger.warning(
                 "the kept detections %s are broken; they are made again: %s", path, str(error)[:200]
@@ -185,7 +183,7 @@ class KeptDetections:
 
     Args:
         cache: The cache.
-        check: Raises a ValueError on detections that the function cannot have found.
+        check: Gives what may be used of detections, or raises a ValueError where they may not be used.
         refresh: Find nothing, so that all is made anew and kept.
         parts: All but chunk and frames that a detection depends on.
     """
@@ -193,7 +191,7 @@ class KeptDetections:
     def __init__(
         self,
         cache: DetectionCache,
-        check: Callable[[FrameDetections], object],
+        check: Callable[[FrameDetections], FrameDetections],
         *,
         refresh: bool,
         **parts: object,

@@ -15,6 +15,7 @@ from prefect_cvat.exceptions import BadFunctionError, PrefectCvatError
 from prefect_cvat.function_calls import as_list, call_function, place_of, read_attribute, read_labels
 from prefect_cvat.function_output import FrameDetections, OutputChecker
 from prefect_cvat.image_files import decode_pixels
+from prefect_cvat.mapping import LabelMapping
 from prefect_cvat.media import Frame
 
 __all__ = ["DetectionContext", "Detector"]
@@ -98,6 +99,13 @@ class Detector:
         self._checker = OutputChecker(self.labels, conv_mask_to_poly=conv_mask_to_poly)
         self._reads_pixels = False
 
+    def fit_to(self, mapping: LabelMapping) -> None:
+        """Check what the function finds as what goes to the labels of a task.
+
+        It is found and kept all the same, whatever the task has no place for.
+        """
+        self._checker = OutputChecker(self.labels, mapping, conv_mask_to_poly=self.conv_mask_to_poly)
+
     def detect(self, opened: Iterable[tuple[Frame, PIL.Image.Image]]) -> Iterator[FrameDetections]:
         """Run the function on frames, several at a time where it can take them.
 
@@ -109,13 +117,13 @@ class Detector:
             yield from self._detect_group(group)
             del group  # else its pixels would be held while the next ones are decoded
 
-    def check_kept(self, found: FrameDetections) -> None:
-        """Check what was kept of an earlier run as if the function had returned it now.
+    def check_kept(self, found: FrameDetections) -> FrameDetections:
+        """Check what was kept of an earlier run, whose labels may have gone elsewhere, as if returned now.
 
         Raises:
-            BadFunctionError: This function cannot have found it.
+            BadFunctionError: This function cannot have found it, or it does not fit the task.
         """
-        self._checker.check(found.frame, [*found.tags, *found.shapes])
+        return self._checker.check(found.frame, [*found.tags, *found.shapes])
 
     def _images_per_call(self) -> int:
         if not hasattr(self.function, "detect_batch"):

@@ -20,7 +20,7 @@ from prefect_cvat.clipping import Clipping, clip_point, clip_shape
 from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.function_calls import as_list, call_function, place_of, preprocess_image, read_spec
-from prefect_cvat.function_output import check_geometry, within_rounding
+from prefect_cvat.geometry_checks import check_geometry, within_rounding
 from prefect_cvat.image_files import decode_pixels
 from prefect_cvat.masks import decode_mask, encode_mask, mask_to_polygons, polygon_to_mask
 from prefect_cvat.media import Frame

@@ -18,7 +18,7 @@ from prefect_cvat.auto_annotation.interface import (
 from prefect_cvat.clipping import Clipping, clip_shape
 from prefect_cvat.exceptions import BadFunctionError, UnsupportedTaskError
 from prefect_cvat.function_calls import call_function, place_of, preprocess_image, read_spec
-from prefect_cvat.function_output import check_geometry
+from prefect_cvat.geometry_checks import check_geometry
 from prefect_cvat.image_files import decode_pixels
 from prefect_cvat.media import Frame
 from prefect_cvat.models import LabeledShapeRequest, ShapeType, enum_value
