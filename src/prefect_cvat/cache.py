@@ -16,9 +16,12 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
+from pydantic_core import PydanticSerializationError
 
+from prefect_cvat.bounded_text import one_line
 from prefect_cvat.folder_permissions import follow_folder, make_folder
 from prefect_cvat.function_output import FrameDetections
 from prefect_cvat.models import LabeledImageRequest, LabeledShapeRequest
@@ -76,7 +79,7 @@ class DetectionCache:
     def get(
         self, key: str, check: Callable[[FrameDetections], FrameDetections] = lambda found: found
     ) -> list[FrameDetections] | None:
-        """What is kept under a key, or None. A broken entry is deleted.
+        """What is kept under a key, or None. An entry that cannot be used is deleted.
 
         Args:
             key: The name of the entry.
@@ -91,7 +94,7 @@ class DetectionCache:
             found = [check(item) for item in _read(data)]
         except (ValueError, zlib.error) as error:
             logger.warning(
-                "the kept detections %s are broken; they are made again: %s", path, str(error)[:200]
+                "the kept detections %s cannot be used; they are made again: %s", path, str(error)[:200]
             )
             with contextlib.suppress(OSError):  # in a shared folder it may be another user's
                 path.unlink(missing_ok=True)
@@ -101,15 +104,23 @@ class DetectionCache:
         return found
 
     def put(self, key: str, found: Sequence[FrameDetections]) -> None:
-        """Keep detections. Where the disk does not take them, they are not kept, and that is logged."""
-        entries = [
-            {
-                "frame": item.frame,
-                "tags": _TAGS.dump_python(item.tags, mode="json", exclude_defaults=True),
-                "shapes": _SHAPES.dump_python(item.shapes, mode="json", exclude_defaults=True),
-            }
-            for item in found
-        ]
+        """Keep detections. Where the disk does not take them, they are not kept, and that is logged.
+
+        Neither are those with values that would not come back as they are: what the task has no place for
+        was not checked.
+        """
+        try:
+            entries = [
+                {
+                    "frame": item.frame,
+                    "tags": _dumped(_TAGS, item.tags),
+                    "shapes": _dumped(_SHAPES, item.shapes),
+                }
+                for item in found
+            ]
+        except PydanticSerializationError as error:
+            logger.warning("detections cannot be kept: %s", one_line(str(error)))
+            return
         content = zlib.compress(json.dumps(entries, separators=(",", ":")).encode(), 1)
         path = self._path(key)
         try:
@@ -162,6 +173,10 @@ class DetectionCache:
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / key
+
+
+def _dumped(adapter: TypeAdapter[Any], annotations: Sequence[object]) -> Any:
+    return adapter.dump_python(annotations, mode="json", exclude_defaults=True, warnings="error")
 
 
 def _read(data: bytes) -> list[FrameDetections]:
