@@ -22,6 +22,7 @@ from prefect_cvat.inference.output_checks import OutputChecker
 from prefect_cvat.media.image_decoding import decode_pixels
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.plurals import counted
+from prefect_cvat.planning.label_mapping import LabelMapping
 
 __all__ = ["DetectionContext", "Detector"]
 
@@ -104,6 +105,13 @@ class Detector:
         self._checker = OutputChecker(self.labels, conv_mask_to_poly=conv_mask_to_poly)
         self._reads_pixels = False
 
+    def fit_to(self, mapping: LabelMapping) -> None:
+        """Check what the function finds as what goes to the labels of a task.
+
+        It is found and kept all the same, whatever the task has no place for.
+        """
+        self._checker = OutputChecker(self.labels, mapping, conv_mask_to_poly=self.conv_mask_to_poly)
+
     def detect(self, opened: Iterable[tuple[Frame, PIL.Image.Image]]) -> Iterator[FrameDetections]:
         """Run the function on frames, several at a time where it can take them.
 
@@ -115,13 +123,13 @@ class Detector:
             yield from self._detect_group(group)
             del group  # else its pixels would be held while the next ones are decoded
 
-    def check_kept(self, found: FrameDetections) -> None:
-        """Check what was kept of an earlier run as if the function had returned it now.
+    def check_kept(self, found: FrameDetections) -> FrameDetections:
+        """Check what was kept of an earlier run, whose labels may have gone elsewhere, as if returned now.
 
         Raises:
-            BadFunctionError: This function cannot have found it.
+            BadFunctionError: This function cannot have found it, or it does not fit the task.
         """
-        self._checker.check(found.frame, [*found.tags, *found.shapes])
+        return self._checker.check(found.frame, [*found.tags, *found.shapes])
 
     def _images_per_call(self) -> int:
         if not hasattr(self.function, "detect_batch"):

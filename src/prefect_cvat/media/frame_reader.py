@@ -1,4 +1,4 @@
-"""Chunks on disk, opened frame by frame: zip files of images (`media/image_chunk.py`) or videos (`media/video_chunk.py`).
+"""Chunks on disk, opened frame by frame: zip files of images (`image_chunk.py`) or videos (`video_chunk.py`).
 
 Images are opened lazily, so that a function that does not look at the pixels does not pay for decoding
 them. Videos cannot be: they are decoded in another thread, ahead of who looks at them.

@@ -45,6 +45,7 @@ def preview(detector: Detector, frames: Sequence[OpenedFrame], *, title: str) ->
     """
     labels = _own_labels(detector.labels)
     mapping = build_mapping(detector.labels, labels, conv_mask_to_poly=detector.conv_mask_to_poly)
+    detector.fit_to(mapping)
     least = detector.conf_threshold or 0.0
     remapper = LabelRemapper(mapping, thresholds=dict.fromkeys(mapping.names, least))
     started = perf_counter()

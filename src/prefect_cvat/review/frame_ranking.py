@@ -2,7 +2,7 @@
 
 The expected work of a frame is a number of corrections, a sum of what a run knows without knowing the truth:
 
-- A shape counts by how doubtful it is, from 0 to 1 (`review/uncertainty.py`). What has no score counts nothing.
+- A shape counts by how doubtful it is, from 0 to 1 (`uncertainty.py`). What has no score counts nothing.
 - A shape of a rare label counts `RARE_WORK` more: fewer than one in a hundred of the shapes have that label.
 - Of a track the same counts, once, by its mean score. Where one begins or ends inside the image, and not on
   the first or last frame, its object was lost or taken for another: one correction.

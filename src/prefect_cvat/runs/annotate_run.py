@@ -86,6 +86,7 @@ class AnnotateRun(Run):
             conf_threshold=self.options.conf_threshold,
             label_thresholds=self.options.label_thresholds,
         )
+        self.detector.fit_to(mapping)
         self.detector.conf_threshold = thresholds.asked
         if self.options.skip_existing_iou is not None:
             self._existing = ExistingAnnotations(

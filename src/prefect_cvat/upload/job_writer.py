@@ -19,7 +19,7 @@ end. So:
   has come with a write of unknown fate and is newer than all that was known when that was sent.
 
 What is assumed: that a server has carried out a request `late_commit_seconds` after its client gave it up, or
-never does (settings.py). Two runs at a time on a task are kept apart on one machine (records/run_lock.py) and by
+never does (settings.py). Two runs at a time on a task are kept apart on one machine (run_lock.py) and by
 Prefect's limits; where they are not, each leaves the other's work alone and reports what is there twice.
 """
 
