@@ -2,7 +2,7 @@
 
 Knows no server. It is shown what is to be written, and, as often as the job is read, what the job holds.
 
-What the server has given an id to is known by that id. An annotation is known by its content (`duplicates.py`)
+What the server has given an id to is known by that id. Its content (`duplicates.py`) identifies one
 only before the run has written anything, to recognize what an earlier run has left, and of a request whose
 fate is unknown: then it must be newer than all that was known when the request was sent.
 """
@@ -32,7 +32,7 @@ class JobAccount:
         job_id: The job; its files are called by it.
         sources: The sources of what the run writes.
         defaults: The attribute values that the server fills in by itself.
-        recognizes_refined: Whether a shape that was refined from a detection (`refined_shapes.py`) replaces it.
+        recognizes_refined: Whether one that was refined from a detection (`refined_shapes.py`) replaces it.
     """
 
     def __init__(
