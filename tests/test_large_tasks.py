@@ -42,8 +42,9 @@ def measured(*arguments):
     return json.loads(done.stdout)
 
 
-def test_a_million_images_are_planned_in_bounded_memory_and_cut_into_bounded_batches():
-    result = measured("--frames", 1_000_000, "--job-frames", 1000)
+@pytest.mark.parametrize("chunk_size", [36, 10_000])
+def test_a_million_images_are_planned_in_bounded_memory_and_cut_into_bounded_batches(chunk_size):
+    result = measured("--frames", 1_000_000, "--job-frames", 1000, "--chunk-size", chunk_size)
     assert result["frames"] == 1_000_000
     assert result["peak_mib"] < 300
     assert result["cpu_seconds"] < 30, "some 5 s alone on a machine; the bound leaves room for a busy one"
@@ -51,7 +52,11 @@ def test_a_million_images_are_planned_in_bounded_memory_and_cut_into_bounded_bat
     assert result["batches"] == pytest.approx(1_000_000 / MOST_FRAMES, rel=0.1)
 
 
-@pytest.mark.parametrize("parts", [{"chunk_size": 1}, {"job_frames": 1}], ids=["chunks", "jobs"])
+@pytest.mark.parametrize(
+    "parts",
+    [{"chunk_size": 1}, {"chunk_size": 10_000}, {"job_frames": 1}],
+    ids=["chunks", "parts of chunks", "jobs"],
+)
 def test_planning_is_linear_in_chunks_and_jobs(parts):
     """Counted in the bytecode that runs, not in seconds."""
     small, large = (_instructions(frames, **parts) for frames in (2_000, 20_000))
@@ -72,7 +77,7 @@ def _instructions(size, *, chunk_size=36, job_frames=1000):
     sys.settrace(trace)
     try:
         plan = make_plan(info)
-        for number, frames in plan.chunks():
+        for number, frames in plan.parts():
             plan.chunk_place(number)
             plan.jobs_between(frames[0].number, frames[-1].number)
             plan.frames_between(frames[0].number, frames[-1].number)

@@ -152,8 +152,8 @@ class AnnotateRun(Run):
         with closing(open_frames(box, frames)) as opened:
             found = list(self.detector.detect(opened))
         if self._kept is not None:
-            for number, of_chunk in groupby(found, lambda item: self.plan.chunk_number(item.frame)):
-                self._kept.put(number, list(of_chunk))
+            for (chunk, _), of_part in groupby(found, lambda item: self.plan.part_of(item.frame)):
+                self._kept.put(chunk, list(of_part))
         return found
 
     def _count_found(self, found: FrameDetections) -> int:

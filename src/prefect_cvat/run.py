@@ -22,7 +22,7 @@ from typing import Any, ClassVar
 
 from prefect_cvat.annotated_frames import leave_out_annotated
 from prefect_cvat.argument_names import argument
-from prefect_cvat.batches import BatchSize, ChunkQueue, take_chunks
+from prefect_cvat.batches import BatchSize, ChunkPart, PartQueue, take_parts
 from prefect_cvat.bounded_text import bounded, encodable
 from prefect_cvat.chunks import chunk_type, fetch_chunk
 from prefect_cvat.client import Client
@@ -41,6 +41,7 @@ from prefect_cvat.run_lock import RunLock, only_run_on
 from prefect_cvat.run_record import RecordHeader, RunRecord, checked_run_id
 from prefect_cvat.settings import Settings
 from prefect_cvat.spool import spool_folder
+from prefect_cvat.spooled_chunks import SpooledChunks
 from prefect_cvat.upload import JobWriter
 
 __all__ = ["BatchDetections", "Run"]
@@ -110,6 +111,7 @@ class Run(ABC):
         self._uploaded: dict[int, dict[int, int]] = {}  # frames by batch, of jobs that are not complete yet
         self._summaries = FrameSummaries()
         self._spool: Path | None = None
+        self._chunks = SpooledChunks(self._fetch)
         self._download_slots = threading.Semaphore(options.downloads)
         self._detect_lock = threading.Lock()
         self._bad_function: str | None = None  # what it has broken its contract with: it is called no more
@@ -178,23 +180,22 @@ class Run(ABC):
         """
 
     def fetch_batch(self, batch: Batch) -> Box:
-        """Download the chunks of a batch to disk, but for those of which all is known already.
+        """Download the chunks of a batch to disk, unless they are there, or all is known already.
 
         Raises:
             StorageError: The disk does not take them.
         """
-        chunks: list[ChunkFile] = []
+        chunks: dict[int, ChunkFile] = {}
         known: list[Any] = []
         with self._named(batch):
             numbers = (frame.number for frame in batch.frames)
-            for number, frames in groupby(numbers, self.plan.chunk_number):
-                kept = self._recall(number, list(frames))
+            for (chunk, _), frames in groupby(numbers, self.plan.part_of):
+                kept = self._recall(chunk, list(frames))
                 if kept is not None:
                     known += kept
-                    continue
-                with self._download_slots, self._timed("fetch"):
-                    chunks.append(self._fetch(batch, number))
-        return Box(chunks, known)
+                elif chunk not in chunks:
+                    chunks[chunk] = self._chunks_of(batch).get(batch.index, chunk)
+        return Box(list(chunks.values()), known)
 
     def detect_batch(self, batch: Batch, box: Box, _after: object = None) -> BatchDetections:
         """Run the function on the frames of a batch, and empty the box."""
@@ -215,6 +216,7 @@ class Run(ABC):
             self.report.frames_from_cache += len(box.known)
         everything = sorted([*box.known, *found], key=attrgetter("frame"))
         box.empty()
+        self._chunks_of(batch).need(batch.index, ())
         return BatchDetections(everything)
 
     @abstractmethod
@@ -284,8 +286,12 @@ class Run(ABC):
         return 0
 
     def _recall(self, _chunk: int, _frames: Sequence[int]) -> Sequence[Any] | None:
-        """What is known of frames of a chunk from an earlier run, or None."""
+        """What is known of frames of a part of a chunk from an earlier run, or None."""
         return None
+
+    def _chunks_of(self, _batch: Batch) -> SpooledChunks:
+        """The chunks that a batch shares with others."""
+        return self._chunks
 
     # --- parts of stages ---
 
@@ -360,9 +366,20 @@ class Run(ABC):
             report.failed_frames.update(annotations.errors)
             self._summaries.extend(annotations.summaries)
 
-    def _fetch(self, _batch: Batch, number: int) -> ChunkFile:
+    def _fetch(self, number: int) -> ChunkFile:
         assert self._spool is not None
-        return fetch_chunk(self.client, self.plan, number, self._spool, self.options.quality)
+        return self._fetch_to(self._spool, number)
+
+    def _fetch_to(self, folder: Path, number: int) -> ChunkFile:
+        with self._download_slots, self._timed("fetch"):
+            self._pause(0.0)  # it may have waited for its slot, or for a batch that could not fetch it
+            return fetch_chunk(self.client, self.plan, number, folder, self.options.quality)
+
+    def _hold_chunks(self, batch: Batch, following: ChunkPart | None) -> None:
+        """Keep the chunks of a batch until it is done, and that of what follows until its batch is made."""
+        chunks = self._chunks_of(batch)
+        chunks.need(batch.index, batch.chunks)
+        chunks.need(batch.index + 1, () if following is None else [following[0]])
 
     def _rest_complete_jobs(self, batch: Batch) -> None:
         """Keep as little as may be in memory of the jobs of which everything is written."""
@@ -436,12 +453,14 @@ class Run(ABC):
         return folder
 
     def batches(self, plan: Plan) -> Iterator[Batch]:
-        """Cut the frames into batches of whole chunks, sized by how fast detection turns out to be."""
-        chunks = ChunkQueue(plan.chunks())
+        """Cut the frames into batches of chunks or parts, sized by how fast detection turns out to be."""
+        parts = PartQueue(plan.parts())
         index = 0
-        while chunks.first is not None:
-            taken = take_chunks(chunks, self._batch_size.most(len(plan.frames)))
-            yield Batch(index, [number for number, _ in taken], [f for _, frames in taken for f in frames])
+        while parts.first is not None:
+            taken = take_parts(parts, self._batch_size.most(len(plan.frames)))
+            batch = Batch(index, [chunk for chunk, _ in taken], [f for _, frames in taken for f in frames])
+            self._hold_chunks(batch, parts.first)
+            yield batch
             index += 1
 
     def complete(self, seconds: float) -> RunReport:

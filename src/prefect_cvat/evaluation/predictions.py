@@ -133,9 +133,9 @@ class ReadingRun(AnnotateRun):
         return mapping
 
     def _recall(self, chunk: int, frames: Sequence[int]) -> Sequence[FrameDetections] | None:
-        """What is known of these frames; or of all of the chunk, which is what other runs look at."""
+        """What is known of these frames; or of all of their part, which is what other runs look at."""
         kept = super()._recall(chunk, frames)
-        if kept is None and (kept := super()._recall(chunk, self._whole.numbers_in(chunk))) is not None:
+        if kept is None and (kept := super()._recall(chunk, self._whole.numbers_with(frames[0]))) is not None:
             wanted = set(frames)
             kept = [item for item in kept if item.frame in wanted]
         return kept if kept is not None and len(kept) == len(frames) else None

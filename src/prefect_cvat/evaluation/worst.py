@@ -146,8 +146,8 @@ def open_frames_of(
     drawn = {}
     with spool_folder() as folder:
         for number, of_chunk in plan.chunks():
-            box = Box([fetch_chunk(client, plan, number, folder, quality)])
-            with closing(open_frames(box, of_chunk)) as opened:
+            chunk = fetch_chunk(client, plan, number, folder, quality)
+            with closing(open_frames(Box([chunk]), of_chunk)) as opened:
                 for frame, image in opened:
                     decode_pixels(image, frame)
                     job = next(
@@ -156,7 +156,7 @@ def open_frames_of(
                     place = "" if job is None else f"/jobs/{job.id}?frame={frame.number}"
                     url = f"{client.url}/tasks/{evaluation.task_id}{place}"
                     drawn[frame.number] = DrawnFrame(frame, image, by_number[frame.number], url)
-            box.empty()
+            chunk.path.unlink()
     return [drawn[item.frame] for item in worst]
 
 
