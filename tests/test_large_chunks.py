@@ -1,5 +1,6 @@
 """Chunks of many frames: batches are parts of them, and each chunk is fetched once."""
 
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 
@@ -10,9 +11,9 @@ from hypothesis import strategies as st
 from clips import clip, reader
 from prefect_cvat.annotate_run import AnnotateRun
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
-from prefect_cvat.exceptions import BadFunctionError, StorageError
+from prefect_cvat.exceptions import BadFunctionError, MediaError, StorageError
 from prefect_cvat.export.task import export_task
-from prefect_cvat.media import ChunkFile
+from prefect_cvat.media import ChunkFile, Frame
 from prefect_cvat.options import Options
 from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.plan import PART_FRAMES, Selection, make_plan
@@ -222,3 +223,32 @@ def test_batches_that_ask_at_the_same_time_get_one_download_and_a_failed_one_is_
     assert len([error for error in errors if isinstance(error, StorageError)]) == 1
     assert errors.count(None) == 3
     assert disk.written == [3]
+
+
+def test_a_chunk_stays_open_for_the_next_batch_until_none_needs_it(tmp_path):
+    def zipped(number):
+        path = tmp_path / f"{number}.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("000000.png", b"")
+        return ChunkFile(number, path, 0, 1)
+
+    chunks = SpooledChunks(zipped)
+    files = [chunks.get(0, 0), chunks.get(1, 1)]
+    with chunks.open(files[0]) as first:
+        pass
+    with chunks.open(files[0]) as again:
+        assert again is first
+    with chunks.open(files[1]) as second:
+        assert first._file.closed
+    with pytest.raises(MediaError), chunks.open(files[1]) as again:
+        list(again.images([Frame(0, "none", 1, 1)]))
+    assert again is second
+    assert second._file.closed
+    with chunks.open(files[1]) as third:
+        assert third is not second
+    chunks.need(1, ())
+    assert third._file.closed
+    with chunks.open(files[0]) as last:
+        pass
+    chunks.close()
+    assert last._file.closed

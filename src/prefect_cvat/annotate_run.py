@@ -15,7 +15,7 @@ from prefect_cvat.fingerprint import take_fingerprint
 from prefect_cvat.function_output import FrameDetections
 from prefect_cvat.human_work import ExistingAnnotations
 from prefect_cvat.mapping import LabelMapping, build_mapping
-from prefect_cvat.media import Box, Frame, open_frames
+from prefect_cvat.media import Box, Frame, OpenChunk, open_frames
 from prefect_cvat.options import Options
 from prefect_cvat.plan import Batch
 from prefect_cvat.provenance import model_names
@@ -148,8 +148,8 @@ class AnnotateRun(Run):
         annotations.pack()
         return annotations
 
-    def _look_at(self, frames: Sequence[Frame], box: Box) -> list[FrameDetections]:
-        with closing(open_frames(box, frames)) as opened:
+    def _look_at(self, frames: Sequence[Frame], box: Box, open_chunk: OpenChunk) -> list[FrameDetections]:
+        with closing(open_frames(box, frames, open_chunk=open_chunk)) as opened:
             found = list(self.detector.detect(opened))
         if self._kept is not None:
             for (chunk, _), of_part in groupby(found, lambda item: self.plan.part_of(item.frame)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -14,7 +14,7 @@ from prefect_cvat.client import Client
 from prefect_cvat.existing import Existing
 from prefect_cvat.follow_way import FoundOnFrame, Way
 from prefect_cvat.followed_tracks import FollowedTracks
-from prefect_cvat.media import Box, ChunkFile, Frame, open_frames, open_frames_reversed
+from prefect_cvat.media import Box, ChunkFile, Frame, OpenChunk, open_frames, open_frames_reversed
 from prefect_cvat.options import Options
 from prefect_cvat.plan import Batch, Plan
 from prefect_cvat.remap import Annotations
@@ -230,13 +230,19 @@ class FollowRun(Run):
                 index += 1
             self._chunks_on(way).need(index, ())  # a part that was to follow may have been passed over
 
-    def _look_at(self, frames: Sequence[Frame], box: Box) -> list[FoundOnFrame]:
+    def _look_at(self, frames: Sequence[Frame], box: Box, open_chunk: OpenChunk) -> list[FoundOnFrame]:
         assert self._way is not None
         opener = open_frames_reversed if self._way.is_backward else open_frames
-        with closing(opener(box, frames)) as opened:
+        with closing(opener(box, frames, open_chunk=open_chunk)) as opened:
             found = [self._way.look_at(frame, image) for frame, image in opened]
         self._way.say_what_is_needed()
         return found
+
+    @contextmanager
+    def spool(self) -> Iterator[None]:
+        """A folder for what is on its way, removed afterwards."""
+        with super().spool(), closing(self._backward_chunks):
+            yield
 
     def _chunks_of(self, batch: Batch) -> SpooledChunks:
         return self._chunks_on(self._way_of(batch))

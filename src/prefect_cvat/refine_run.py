@@ -27,7 +27,7 @@ from prefect_cvat.existing import Existing
 from prefect_cvat.identity import attribute_defaults, identity
 from prefect_cvat.interaction import PROMPTING_TYPES, ShapeRefiner
 from prefect_cvat.lines_by_frame import LinesByFrame
-from prefect_cvat.media import Box, Frame, open_frames
+from prefect_cvat.media import Box, Frame, OpenChunk, open_frames
 from prefect_cvat.models import SourceEnum
 from prefect_cvat.options import Options
 from prefect_cvat.plan import Batch, Plan
@@ -204,8 +204,8 @@ class RefineRun(Run):
             self._writers[job_id].make_single(doubled)
         super().finish_upload()
 
-    def _look_at(self, frames: Sequence[Frame], box: Box) -> list[_Refined]:
-        with closing(open_frames(box, frames)) as opened:
+    def _look_at(self, frames: Sequence[Frame], box: Box, open_chunk: OpenChunk) -> list[_Refined]:
+        with closing(open_frames(box, frames, open_chunk=open_chunk)) as opened:
             return [self._refine(frame, image) for frame, image in opened]
 
     def _refine(self, frame: Frame, image: PIL.Image.Image) -> _Refined:

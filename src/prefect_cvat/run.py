@@ -13,7 +13,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from itertools import groupby
 from operator import attrgetter
@@ -30,7 +30,7 @@ from prefect_cvat.exceptions import BadFunctionError, PrefectCvatError, RunStopp
 from prefect_cvat.existing import Existing
 from prefect_cvat.identity import attribute_defaults
 from prefect_cvat.issues import open_issues
-from prefect_cvat.media import Box, ChunkFile, Frame
+from prefect_cvat.media import Box, ChunkFile, Frame, OpenChunk
 from prefect_cvat.options import Options
 from prefect_cvat.plan import Batch, Plan, make_plan, read_task
 from prefect_cvat.provenance import Provenance, function_version, name_of
@@ -207,7 +207,7 @@ class Run(ABC):
                 if self._bad_function is not None:
                     raise BadFunctionError(self._bad_function)
                 try:
-                    found = self._look_at(frames, box)
+                    found = self._look_at(frames, box, self._chunks_of(batch).open)
                 except BadFunctionError as error:
                     self._bad_function = str(error)
                     raise
@@ -278,7 +278,7 @@ class Run(ABC):
     # --- what a kind of run fills in ---
 
     @abstractmethod
-    def _look_at(self, frames: Sequence[Frame], box: Box) -> list[Any]:
+    def _look_at(self, frames: Sequence[Frame], box: Box, open_chunk: OpenChunk) -> list[Any]:
         """Run the function on frames of a box; what it finds on one has its `frame`."""
 
     def _count_found(self, _found: Any) -> int:
@@ -418,7 +418,7 @@ class Run(ABC):
             StorageError: There is no room for the folder.
         """
         assert self._lock is not None, "hold comes first"
-        with spool_folder() as self._spool:
+        with spool_folder() as self._spool, closing(self._chunks):
             self._writers = self._new_writers(self._folder("jobs"), self._lock)
             yield
         self._spool = None

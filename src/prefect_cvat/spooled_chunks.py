@@ -1,11 +1,18 @@
-"""The chunks of a run on disk: each is fetched once, and stays until the last batch that needs it is done."""
+"""The chunks of a run on disk: each is fetched once, and stays until the last batch that needs it is done.
+
+The one that was read last stays open: the next batch may go on in it. The directory of a large zip and the
+index of a large video are not read again for each batch, nor is a video decoded again from its keyframe.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
-from prefect_cvat.media import ChunkFile
+from prefect_cvat.media import ChunkFile, open_chunk
+from prefect_cvat.video import VideoChunk
+from prefect_cvat.zip_chunk import ZipChunk
 
 __all__ = ["SpooledChunks"]
 
@@ -21,6 +28,7 @@ class SpooledChunks:
         self._fetch = fetch
         self._lock = threading.Lock()
         self._chunks: dict[int, _Spooled] = {}
+        self._open: tuple[ChunkFile, ZipChunk | VideoChunk] | None = None
 
     def need(self, batch: int, numbers: Iterable[int]) -> None:
         """Say which chunks a batch still needs; those that no batch needs any more are deleted.
@@ -39,6 +47,8 @@ class SpooledChunks:
                 if not chunk.batches:
                     del self._chunks[number]
                     if chunk.file is not None:
+                        if self._open is not None and self._open[0] == chunk.file:
+                            self._close()
                         chunk.file.path.unlink(missing_ok=True)
 
     def get(self, batch: int, number: int) -> ChunkFile:
@@ -60,6 +70,33 @@ class SpooledChunks:
             if chunk.file is None:
                 chunk.file = self._fetch(number)
             return chunk.file
+
+    @contextmanager
+    def open(self, chunk: ChunkFile) -> Iterator[ZipChunk | VideoChunk]:
+        """Open a chunk, as `media.open_chunk` does, unless it was read last and is still open."""
+        with self._lock:
+            if self._open is not None and self._open[0] != chunk:
+                self._close()
+            kept, self._open = self._open, None
+        opened = open_chunk(chunk) if kept is None else kept[1]
+        try:
+            yield opened
+        except BaseException:
+            opened.close()
+            raise
+        with self._lock:
+            self._close()
+            self._open = (chunk, opened)
+
+    def close(self) -> None:
+        """Close the chunk that is open; those on disk stay."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        if self._open is not None:
+            self._open[1].close()
+            self._open = None
 
     def _of(self, number: int) -> _Spooled:
         return self._chunks.setdefault(number, _Spooled())

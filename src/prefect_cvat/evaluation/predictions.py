@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -157,7 +157,7 @@ class ReadingRun(AnnotateRun):
     @contextmanager
     def spool(self) -> Iterator[None]:
         """A folder for the chunks on their way."""
-        with spool_folder() as self._spool:
+        with spool_folder() as self._spool, closing(self._chunks):
             yield
 
 
