@@ -31,7 +31,8 @@ def test_a_chunk_is_fetched_once_for_its_batches_also_where_fetching_is_tried_ag
     report = annotate_task(
         task_id, credentials, "flow_functions.numbered", settings=RunSettings(batch_size=1)
     )
-    assert sorted(downloads) == [0] * (1 + failures) + [1]
+    assert downloads[: failures + 2] == [0] * (1 + failures) + [1]
+    assert downloads[failures + 2 :] == [0, 1], "for the pictures in Prefect, once the run is over"
     assert report.batches == 4 + 2
     assert report.frames == report.added == 400
     shapes = [shape for job in client.jobs(task_id) for shape in client.job_annotations(job.id).shapes]
