@@ -30,15 +30,15 @@ from typing import Any
 import numpy as np
 
 from prefect_cvat.auto_annotation.loading import load_function
-from prefect_cvat.detection import DetectionContext
 from prefect_cvat.evaluation import Evaluation, evaluate
 from prefect_cvat.evaluation.dataset import IouType
 from prefect_cvat.evaluation.from_cvat import compare_in_coco
 from prefect_cvat.evaluation.tables import aligned, shape_rows
 from prefect_cvat.evaluation.thresholds import best_thresholds
-from prefect_cvat.image_files import open_image
+from prefect_cvat.frames import Frame
+from prefect_cvat.inference.detector import DetectionContext
 from prefect_cvat.masks import encode_mask
-from prefect_cvat.media import Frame
+from prefect_cvat.media.image_decoding import open_image
 from prefect_cvat.models import Label
 
 WIDTH, HEIGHT = 768, 576

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from pycocotools.coco import COCO
 
 from prefect_cvat.auto_annotation.loading import load_function
-from prefect_cvat.image_files import open_image
-from prefect_cvat.interaction import ShapeRefiner
+from prefect_cvat.frames import Frame
+from prefect_cvat.inference.shape_refiner import ShapeRefiner
 from prefect_cvat.masks import decode_mask
-from prefect_cvat.media import Frame
+from prefect_cvat.media.image_decoding import open_image
 
 Bitmap = NDArray[np.bool_]
 LARGE = 32 * 32

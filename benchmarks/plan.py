@@ -61,9 +61,9 @@ def main() -> None:
 
 def plan(url: str, answer: Connection) -> None:
     """Plan, and send what it took."""
-    from prefect_cvat.batches import BatchSize, PartQueue, take_parts
-    from prefect_cvat.client import Client
-    from prefect_cvat.plan import Batch, make_plan, read_task
+    from prefect_cvat.cvat.client import Client
+    from prefect_cvat.planning.batch_size import BatchSize, PartQueue, take_parts
+    from prefect_cvat.planning.plan import Batch, make_plan, read_task
 
     imported = peak_mib()
     started, cpu_started = time.perf_counter(), time.process_time()

@@ -19,11 +19,11 @@ import cv2
 import numpy as np
 from tracking_quality import FRAMES, VIDEO, detect_persons
 
-from prefect_cvat.association import Associator
-from prefect_cvat.keyframes import interpolate
+from prefect_cvat.geometry.keyframes import interpolate
 from prefect_cvat.models import Job
-from prefect_cvat.track_options import TrackOptions
-from prefect_cvat.tracks import TrackAssembler
+from prefect_cvat.options.track_options import TrackOptions
+from prefect_cvat.tracking.association import Associator
+from prefect_cvat.tracking.track_assembly import TrackAssembler
 
 DIFFERENCE = 28
 """By how much a pixel differs from the background in one of its colours."""

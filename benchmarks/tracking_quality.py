@@ -23,13 +23,13 @@ import av
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from prefect_cvat.association import Associator
 from prefect_cvat.auto_annotation import DetectionFunctionContext
 from prefect_cvat.auto_annotation.functions import nanodet_detection
-from prefect_cvat.keyframes import interpolate
+from prefect_cvat.geometry.keyframes import interpolate
 from prefect_cvat.models import Job
-from prefect_cvat.track_options import Tracker, TrackOptions
-from prefect_cvat.tracks import TrackAssembler
+from prefect_cvat.options.track_options import Tracker, TrackOptions
+from prefect_cvat.tracking.association import Associator
+from prefect_cvat.tracking.track_assembly import TrackAssembler
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "tests" / "data" / "pedestrians-60.txt"

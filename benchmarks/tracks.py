@@ -16,10 +16,10 @@ import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
-from prefect_cvat.association import Associator
 from prefect_cvat.models import Job
-from prefect_cvat.track_options import TrackOptions
-from prefect_cvat.tracks import TrackAssembler
+from prefect_cvat.options.track_options import TrackOptions
+from prefect_cvat.tracking.association import Associator
+from prefect_cvat.tracking.track_assembly import TrackAssembler
 
 JOB = 1000
 """Frames of a job."""

@@ -154,13 +154,14 @@ def memory_child(url: str, task_id: str, how: str) -> dict[str, float]:
 
 
 def read_backwards(client: Client, task_id: int) -> None:
-    from prefect_cvat.chunks import fetch_chunk
-    from prefect_cvat.media import Box, open_frames_reversed
-    from prefect_cvat.plan import make_plan, read_task
+    from prefect_cvat.frames import ChunkBatch
+    from prefect_cvat.media.chunk_download import fetch_chunk
+    from prefect_cvat.media.frame_reader import open_frames_reversed
+    from prefect_cvat.planning.plan import make_plan, read_task
 
     plan = make_plan(read_task(client, task_id))
     with tempfile.TemporaryDirectory() as folder:
-        box = Box([fetch_chunk(client, plan, number, Path(folder)) for number, _ in plan.chunks()])
+        box = ChunkBatch([fetch_chunk(client, plan, number, Path(folder)) for number, _ in plan.chunks()])
         with closing(open_frames_reversed(box, plan.frames)) as opened:
             for _ in opened:
                 time.sleep(0.05)

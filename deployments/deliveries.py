@@ -17,7 +17,7 @@ from pathlib import Path
 from prefect.events import Event
 
 from prefect_cvat.exceptions import StorageError
-from prefect_cvat.folder_permissions import make_folder
+from prefect_cvat.files.folder_permissions import make_folder
 
 __all__ = ["Deliveries", "Delivery", "QueueFullError"]
 

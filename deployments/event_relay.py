@@ -23,7 +23,7 @@ from prefect_cvat.exceptions import (
     TransportError,
     is_transient,
 )
-from prefect_cvat.retry_policy import RetryPolicy
+from prefect_cvat.http.retry_policy import RetryPolicy
 from prefect_cvat.tasks.emit import check_taken, request_body
 from prefect_cvat.tasks.events import FAILED, READY, TaskState, task_failed, task_ready
 

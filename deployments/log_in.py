@@ -8,14 +8,14 @@ from typing import Any
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.exceptions import ObjectNotFound
 
-from prefect_cvat.client import Client
 from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.cvat.client import Client
 from prefect_cvat.deployments.definitions import ANNOTATE_PROJECT, credentials_reference, name_blocks_by_id
 from prefect_cvat.deployments.new_tasks import find_automations, log_in_of, project_of
 from prefect_cvat.deployments.scope import Scope
 from prefect_cvat.exceptions import NotFoundError, OrganizationError, PermissionDeniedError
-from prefect_cvat.server_url import server_identity
-from prefect_cvat.task_search import check_project_is_visible
+from prefect_cvat.http.server_url import server_identity
+from prefect_cvat.planning.task_search import check_project_is_visible
 
 __all__ = ["store_credentials"]
 

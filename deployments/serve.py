@@ -21,7 +21,7 @@ from prefect_cvat.deployments.scope import Scope
 from prefect_cvat.deployments.webhook_blocks import load_credentials
 from prefect_cvat.exceptions import ServerError, TooManyRequestsError, TransportError
 from prefect_cvat.function_block import CvatFunction
-from prefect_cvat.task_search import check_project_is_visible
+from prefect_cvat.planning.task_search import check_project_is_visible
 
 __all__ = ["serve_deployments"]
 

@@ -13,6 +13,7 @@ from prefect.events import Event
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
+from prefect_cvat.cvat.webhooks import READY_EVENT
 from prefect_cvat.exceptions import InvalidResponseError
 from prefect_cvat.tasks.events import (
     READY,
@@ -26,7 +27,6 @@ from prefect_cvat.tasks.events import (
     task_event,
     task_failed,
 )
-from prefect_cvat.webhooks import READY_EVENT
 
 __all__ = ["Ignored", "Ping", "body_digest", "read_webhook"]
 

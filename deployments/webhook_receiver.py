@@ -28,13 +28,13 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from prefect_cvat.cache import cache_folder
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.deployments.connections import Connections
 from prefect_cvat.deployments.deliveries import MAX_PENDING, Deliveries, QueueFullError
 from prefect_cvat.deployments.event_relay import CVAT_PATIENCE, EventRelay
 from prefect_cvat.deployments.webhook_events import Ignored, Ping, body_digest, read_webhook
 from prefect_cvat.exceptions import InvalidResponseError, PrefectCvatError, StorageError
+from prefect_cvat.inference.detection_cache import cache_folder
 from prefect_cvat.settings import Settings
 
 __all__ = ["WebhookReceiver", "serve"]

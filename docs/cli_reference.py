@@ -18,7 +18,16 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def _reference() -> str:
-    command = [sys.executable, "-m", "typer", "prefect_cvat.cli", "utils", "docs", "--name", "prefect-cvat"]
+    command = [
+        sys.executable,
+        "-m",
+        "typer",
+        "prefect_cvat.cli.main",
+        "utils",
+        "docs",
+        "--name",
+        "prefect-cvat",
+    ]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603 (fixed words)
     text = text.replace("# `prefect-cvat`\n", "## Before the subcommand\n", 1)
     text = re.sub(r"^#+ `prefect-cvat (.+)`$", r"## \1", text, flags=re.MULTILINE)

@@ -11,10 +11,8 @@ from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from pydantic import Field
 
-from prefect_cvat.bounded_text import one_line
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.exceptions import RunsFailedError
-from prefect_cvat.existing import Existing, ExistingSource
 from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.flows.fan_out import FanOut, FinishedRun, PlannedRun, carry_out_runs
 from prefect_cvat.flows.parameters import (
@@ -31,8 +29,10 @@ from prefect_cvat.flows.parameters import (
 from prefect_cvat.flows.project_report import ProjectReport, publish_project_report
 from prefect_cvat.flows.run_tags import completed_jobs, look_up_version, run_key, shard_key, task_tag
 from prefect_cvat.function_block import CvatFunction
-from prefect_cvat.shards import make_shards
-from prefect_cvat.task_search import FoundTask, TaskSelection, check_scope, find_tasks
+from prefect_cvat.messages.bounded_text import one_line
+from prefect_cvat.options.existing import Existing, ExistingSource
+from prefect_cvat.planning.task_search import FoundTask, TaskSelection, check_scope, find_tasks
+from prefect_cvat.runs.shards import make_shards
 
 __all__ = ["annotate_project"]
 

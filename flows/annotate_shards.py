@@ -16,11 +16,9 @@ from prefect.runtime import flow_run
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 from pydantic import Field
 
-from prefect_cvat.annotated_frames import leave_out_annotated
-from prefect_cvat.client import Client
 from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import MissingLibraryError, RunsFailedError
-from prefect_cvat.existing import Existing, ExistingSource
 from prefect_cvat.flows.carry_out import tell_what_is_there
 from prefect_cvat.flows.fan_out import block_document_id
 from prefect_cvat.flows.parameters import (
@@ -37,13 +35,15 @@ from prefect_cvat.flows.parameters import (
 )
 from prefect_cvat.flows.run_tags import add_tags, look_up_version, run_key, task_tag
 from prefect_cvat.function_block import CvatFunction
-from prefect_cvat.issues import open_issues
-from prefect_cvat.options import Options
-from prefect_cvat.plan import Plan, make_plan, read_task
-from prefect_cvat.report import RunReport
-from prefect_cvat.run_record import RecordHeader, RunRecord
+from prefect_cvat.options.existing import Existing, ExistingSource
+from prefect_cvat.options.run_options import Options
+from prefect_cvat.planning.annotated_frames import leave_out_annotated
+from prefect_cvat.planning.plan import Plan, make_plan, read_task
+from prefect_cvat.records.record_writer import RecordHeader, RunRecord
+from prefect_cvat.runs.report import RunReport
+from prefect_cvat.runs.review_issues import open_issues
+from prefect_cvat.runs.shards import make_shards, merge_reports
 from prefect_cvat.settings import Settings
-from prefect_cvat.shards import make_shards, merge_reports
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
 from prefect_cvat.tasks.policy import bounded_errors
 from prefect_cvat.tasks.shard import Shard, annotate_shard

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from prefect_cvat.annotate_run import AnnotateRun
 from prefect_cvat.credentials import CvatCredentials
-from prefect_cvat.existing import Existing, ExistingSource
 from prefect_cvat.flows.carry_out import carry_out
 from prefect_cvat.flows.parameters import (
     DETECTION_FUNCTION,
@@ -21,7 +19,9 @@ from prefect_cvat.flows.parameters import (
     name_run,
 )
 from prefect_cvat.function_block import CvatFunction
-from prefect_cvat.report import RunReport
+from prefect_cvat.options.existing import Existing, ExistingSource
+from prefect_cvat.runs.annotate_run import AnnotateRun
+from prefect_cvat.runs.report import RunReport
 
 __all__ = ["annotate_task"]
 

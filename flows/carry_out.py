@@ -12,18 +12,18 @@ from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
 from prefect_cvat.auto_annotation.loading import find_function
-from prefect_cvat.bounded_text import bounded
-from prefect_cvat.client import Client
-from prefect_cvat.counted import counted
 from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.cvat.client import Client
 from prefect_cvat.flows.run_tags import add_tags, function_version, run_key, shard_key, task_tag
 from prefect_cvat.function_block import CvatFunction
-from prefect_cvat.left_behind import what_is_left
-from prefect_cvat.options import Options
-from prefect_cvat.pipeline import run_pipeline
-from prefect_cvat.report import RunReport
-from prefect_cvat.report_markdown import Outcome
-from prefect_cvat.run import Run
+from prefect_cvat.messages.bounded_text import bounded
+from prefect_cvat.messages.plurals import counted
+from prefect_cvat.options.run_options import Options
+from prefect_cvat.reporting.markdown_report import Outcome
+from prefect_cvat.runs.left_behind import what_is_left
+from prefect_cvat.runs.pipeline import run_pipeline
+from prefect_cvat.runs.report import RunReport
+from prefect_cvat.runs.run import Run
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
 from prefect_cvat.tasks.devices import loaded_function
 from prefect_cvat.tasks.policy import bounded_errors

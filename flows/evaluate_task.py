@@ -30,8 +30,8 @@ from prefect_cvat.flows.parameters import (
 )
 from prefect_cvat.flows.run_tags import add_tags, task_tag
 from prefect_cvat.function_block import CvatFunction
-from prefect_cvat.report import RunReport
-from prefect_cvat.report_markdown import escape
+from prefect_cvat.reporting.markdown_report import escape
+from prefect_cvat.runs.report import RunReport
 from prefect_cvat.tasks.artifacts import ArtifactProgress, data_uri, only_warned
 from prefect_cvat.tasks.devices import loaded_function
 from prefect_cvat.tasks.limits import server_slot

@@ -15,10 +15,10 @@ from prefect import flow, get_run_logger
 from prefect.variables import Variable
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from prefect_cvat.client import Client
 from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import InvalidResponseError
-from prefect_cvat.task_search import check_project_is_visible, check_scope
+from prefect_cvat.planning.task_search import check_project_is_visible, check_scope
 from prefect_cvat.tasks.emit import emit_events
 from prefect_cvat.tasks.events import TaskState, server_slug, slug, task_ready
 

@@ -8,10 +8,10 @@ from typing import Annotated, Any, Literal
 from prefect.runtime import flow_run
 from pydantic import BaseModel, ConfigDict, Field
 
-from prefect_cvat.existing import Existing, ExistingSource
 from prefect_cvat.function_block import CvatFunction, Threshold
-from prefect_cvat.options import Options
-from prefect_cvat.plan import Selection
+from prefect_cvat.options.existing import Existing, ExistingSource
+from prefect_cvat.options.run_options import Options
+from prefect_cvat.options.selection import Selection
 
 __all__ = [
     "DETECTION_FUNCTION",

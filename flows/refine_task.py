@@ -19,8 +19,9 @@ from prefect_cvat.flows.parameters import (
 )
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.models import SourceEnum
-from prefect_cvat.refine_run import RefineOptions, RefineRun
-from prefect_cvat.report import RunReport
+from prefect_cvat.options.refine_options import RefineOptions
+from prefect_cvat.runs.refine_run import RefineRun
+from prefect_cvat.runs.report import RunReport
 
 __all__ = ["refine_task"]
 

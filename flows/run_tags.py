@@ -25,13 +25,13 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.runtime import flow_run
 from pydantic_core import to_jsonable_python
 
+from prefect_cvat.auto_annotation.function_calls import read_attribute
 from prefect_cvat.auto_annotation.loading import find_function, takes_parameter
-from prefect_cvat.existing import ExistingSource
 from prefect_cvat.function_block import CvatFunction
-from prefect_cvat.function_calls import read_attribute
-from prefect_cvat.options import Options
-from prefect_cvat.reached_code import ReachedCode, UntellableError
-from prefect_cvat.server_url import server_identity
+from prefect_cvat.http.server_url import server_identity
+from prefect_cvat.inference.imported_code import ReachedCode, UntellableError
+from prefect_cvat.options.existing import ExistingSource
+from prefect_cvat.options.run_options import Options
 from prefect_cvat.tasks.devices import loaded_function
 
 __all__ = [

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from prefect import flow
 
-from prefect_cvat.auto_annotation.track import new_track_run
 from prefect_cvat.credentials import CvatCredentials
-from prefect_cvat.existing import Existing
 from prefect_cvat.flows.carry_out import carry_out
 from prefect_cvat.flows.parameters import (
     DETECTION_FUNCTION,
@@ -19,10 +17,12 @@ from prefect_cvat.flows.parameters import (
     make_options,
     name_run,
 )
-from prefect_cvat.follow_run import FollowOptions
 from prefect_cvat.function_block import CvatFunction
-from prefect_cvat.report import RunReport
-from prefect_cvat.track_options import TrackOptions
+from prefect_cvat.options.existing import Existing
+from prefect_cvat.options.track_options import TrackOptions
+from prefect_cvat.runs.follow_run import FollowOptions
+from prefect_cvat.runs.report import RunReport
+from prefect_cvat.runs.track_task import new_track_run
 
 __all__ = ["track_task"]
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from prefect_cvat.auto_annotation import DetectionAnnotation, DetectionFunctionContext, DetectionFunctionSpec
 from prefect_cvat.auto_annotation.functions._inference import Batches, choose_device
-from prefect_cvat.reached_code import ReachedCode, UntellableError
+from prefect_cvat.inference.imported_code import ReachedCode, UntellableError
 
 __all__ = ["Item", "ModelFunction", "to_float32"]
 

@@ -26,7 +26,7 @@ from prefect_cvat.auto_annotation import (
     DetectionFunctionSpec,
 )
 from prefect_cvat.auto_annotation.loading import load_function
-from prefect_cvat.function_output import OutputChecker
+from prefect_cvat.inference.output_checks import OutputChecker
 from prefect_cvat.models import LabeledShapeRequest, ShapeType, SubLabeledShapeRequest
 
 __all__ = ["TiledFunction", "create"]

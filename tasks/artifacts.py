@@ -27,15 +27,15 @@ from prefect.context import SettingsContext, get_settings_context
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES
 
-from prefect_cvat.bounded_text import told
-from prefect_cvat.client import Client
-from prefect_cvat.drawing import Picture, draw_task_frames
+from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import PrefectCvatError
-from prefect_cvat.plan import Plan
-from prefect_cvat.plots import plot_scores
-from prefect_cvat.progress import LoggedProgress
-from prefect_cvat.report import RunReport
-from prefect_cvat.report_markdown import Outcome, escape, render_markdown, task_link
+from prefect_cvat.messages.bounded_text import told
+from prefect_cvat.planning.plan import Plan
+from prefect_cvat.reporting.markdown_report import Outcome, escape, render_markdown, task_link
+from prefect_cvat.reporting.plots import plot_scores
+from prefect_cvat.reporting.task_pictures import Picture, draw_task_frames
+from prefect_cvat.runs.progress import LoggedProgress
+from prefect_cvat.runs.report import RunReport
 
 __all__ = ["ArtifactProgress", "data_uri", "draw_frames", "only_warned", "publish_report"]
 

@@ -2,9 +2,9 @@
 
 from prefect import task
 
-from prefect_cvat.media import Box
-from prefect_cvat.plan import Batch
-from prefect_cvat.run import BatchDetections, Run
+from prefect_cvat.frames import ChunkBatch
+from prefect_cvat.planning.plan import Batch
+from prefect_cvat.runs.run import BatchDetections, Run
 from prefect_cvat.tasks.policy import PURE, bounded_errors
 
 __all__ = ["detect_batch"]
@@ -12,6 +12,6 @@ __all__ = ["detect_batch"]
 
 @task(name="detect batch", task_run_name="detect {batch}", **PURE)
 @bounded_errors
-def detect_batch(run: Run, batch: Batch, box: Box, after: object = None) -> BatchDetections:
+def detect_batch(run: Run, batch: Batch, box: ChunkBatch, after: object = None) -> BatchDetections:
     """Run the function on the frames of a batch; one batch at a time has the device."""
     return run.detect_batch(batch, box, after)

@@ -17,7 +17,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from prefect.events import Event, RelatedResource
 from pydantic import BaseModel, ConfigDict, Field
 
-from prefect_cvat.server_url import server_identity
+from prefect_cvat.http.server_url import server_identity
 
 __all__ = [
     "FAILED",

@@ -2,9 +2,9 @@
 
 from prefect import task
 
-from prefect_cvat.media import Box
-from prefect_cvat.plan import Batch
-from prefect_cvat.run import Run
+from prefect_cvat.frames import ChunkBatch
+from prefect_cvat.planning.plan import Batch
+from prefect_cvat.runs.run import Run
 from prefect_cvat.tasks.policy import NETWORK, bounded_errors
 
 __all__ = ["fetch_batch"]
@@ -12,6 +12,6 @@ __all__ = ["fetch_batch"]
 
 @task(name="fetch batch", task_run_name="fetch {batch}", **NETWORK)
 @bounded_errors
-def fetch_batch(run: Run, batch: Batch) -> Box:
+def fetch_batch(run: Run, batch: Batch) -> ChunkBatch:
     """Download the chunks of a batch; the images stay on disk, in a box."""
     return run.fetch_batch(batch)

@@ -2,8 +2,8 @@
 
 from prefect import task
 
-from prefect_cvat.plan import Plan
-from prefect_cvat.run import Run
+from prefect_cvat.planning.plan import Plan
+from prefect_cvat.runs.run import Run
 from prefect_cvat.tasks.policy import NETWORK, bounded_errors
 
 __all__ = ["plan_task"]

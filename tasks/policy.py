@@ -10,8 +10,8 @@ from prefect.cache_policies import NO_CACHE, CachePolicy
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task, exponential_backoff
 
-from prefect_cvat.bounded_text import shortened
 from prefect_cvat.exceptions import PrefectCvatError, UnreachableError, is_transient
+from prefect_cvat.messages.bounded_text import shortened
 
 __all__ = ["NETWORK", "PURE", "bounded_errors"]
 

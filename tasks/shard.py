@@ -11,13 +11,13 @@ from prefect import task
 from prefect.client.orchestration import get_client
 from prefect.runtime import flow_run
 
-from prefect_cvat.annotate_run import AnnotateRun
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.exceptions import RunStoppedError
 from prefect_cvat.function_block import CvatFunction
-from prefect_cvat.options import Options
-from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.report import RunReport
+from prefect_cvat.options.run_options import Options
+from prefect_cvat.runs.annotate_run import AnnotateRun
+from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
+from prefect_cvat.runs.report import RunReport
 from prefect_cvat.tasks.devices import loaded_function
 from prefect_cvat.tasks.policy import NETWORK, bounded_errors
 from prefect_cvat.tasks.task_slots import task_slots

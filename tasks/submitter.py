@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import Task
 
-from prefect_cvat.run import Run
+from prefect_cvat.runs.run import Run
 from prefect_cvat.tasks.detect import detect_batch
 from prefect_cvat.tasks.fetch import fetch_batch
 from prefect_cvat.tasks.plan import plan_task

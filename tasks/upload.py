@@ -2,9 +2,9 @@
 
 from prefect import task
 
-from prefect_cvat.plan import Batch
-from prefect_cvat.remap import Annotations
-from prefect_cvat.run import Run
+from prefect_cvat.annotations.label_remapping import Annotations
+from prefect_cvat.planning.plan import Batch
+from prefect_cvat.runs.run import Run
 from prefect_cvat.tasks.policy import NETWORK, bounded_errors
 
 __all__ = ["finish_upload", "upload_batch"]

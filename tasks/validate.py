@@ -4,7 +4,7 @@ from typing import Any
 
 from prefect import task
 
-from prefect_cvat.run import Run
+from prefect_cvat.runs.run import Run
 from prefect_cvat.tasks.policy import PURE, bounded_errors
 
 __all__ = ["validate_spec"]

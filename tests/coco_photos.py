@@ -12,8 +12,8 @@ import PIL.Image
 
 from prefect_cvat import Client
 from prefect_cvat.auto_annotation.loading import load_function
-from prefect_cvat.detection import Detector
-from prefect_cvat.media import Frame
+from prefect_cvat.frames import Frame
+from prefect_cvat.inference.detector import Detector
 from prefect_cvat.models import PatchedLabelRequest
 
 

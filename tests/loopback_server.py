@@ -10,7 +10,7 @@ from typing import Any
 
 import requests
 
-from prefect_cvat import first_contact
+from prefect_cvat.http import first_contact
 
 
 class LoopbackHandler(BaseHTTPRequestHandler):

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from loopback_server import LoopbackHandler, loopback_server
-from prefect_cvat.first_contact import CONTACT_PATH
+from prefect_cvat.http.first_contact import CONTACT_PATH
 
 HTML = {"Content-Type": "text/html"}
 JSON = {"Content-Type": "application/vnd.cvat+json"}

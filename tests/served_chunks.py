@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from prefect_cvat import Client
-from prefect_cvat.transport import Transport
+from prefect_cvat.http.transport import Transport
 
 Parameters = Mapping[str, Any]
 

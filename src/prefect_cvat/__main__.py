@@ -1,5 +1,5 @@
 """`python -m prefect_cvat` is the command `prefect-cvat`."""
 
-from prefect_cvat.cli import main
+from prefect_cvat.cli.main import main
 
 main()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from prefect_cvat import models
-from prefect_cvat.counted import listed
+from prefect_cvat.messages.plurals import listed
 
 __all__ = [
     "allowed_values",

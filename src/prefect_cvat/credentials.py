@@ -12,9 +12,9 @@ from prefect.exceptions import MissingContextError
 from prefect.logging import get_run_logger
 from pydantic import ConfigDict, Field, HttpUrl, SecretStr, field_validator, model_validator
 
-from prefect_cvat.client import Client
+from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import TlsError
-from prefect_cvat.server_url import normalize_url
+from prefect_cvat.http.server_url import normalize_url
 
 __all__ = ["CvatCredentials"]
 

@@ -42,10 +42,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from prefect_cvat.bounded_text import bounded
+from prefect_cvat.messages.bounded_text import bounded
 
 if TYPE_CHECKING:
-    from prefect_cvat.report import RunReport
+    from prefect_cvat.runs.report import RunReport
 
 __all__ = [
     "AnswerTooLargeError",

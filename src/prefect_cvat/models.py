@@ -8,7 +8,7 @@ the same for the other. The second half is what the server tells about tasks, jo
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -52,6 +52,7 @@ __all__ = [
     "User",
     "ValidationLayout",
     "enum_value",
+    "is_human",
 ]
 
 
@@ -441,3 +442,8 @@ class LabeledData(_ServerModel):
     tags: Annotated[list[InstanceOf[dict[str, Any]]], FailFast()] = Field(default_factory=list)
     shapes: Annotated[list[InstanceOf[dict[str, Any]]], FailFast()] = Field(default_factory=list)
     tracks: Annotated[list[InstanceOf[dict[str, Any]]], FailFast()] = Field(default_factory=list)
+
+
+def is_human(annotation: Mapping[str, Any]) -> bool:
+    """Whether a human had a hand in an annotation: has drawn, imported or corrected it."""
+    return annotation.get("source") != "auto"

@@ -13,8 +13,8 @@ from typing import Any
 
 from prefect.blocks.system import Secret
 
+from prefect_cvat.auto_annotation.secret_text import SecretReference, SecretText
 from prefect_cvat.exceptions import FunctionLoadError
-from prefect_cvat.secret_text import SecretReference, SecretText
 
 __all__ = ["secrets_hidden", "with_secrets"]
 

@@ -15,6 +15,7 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
 from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.cvat.webhooks import list_webhooks
 from prefect_cvat.deployments.definitions import credentials_reference, make_deployments
 from prefect_cvat.deployments.nightly import Nightly, set_up_schedule
 from prefect_cvat.deployments.scope import Scope
@@ -24,7 +25,6 @@ from prefect_cvat.exceptions import AuthenticationError, PermissionDeniedError, 
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.sandbox import Sandbox
 from prefect_cvat.tasks.limits import device_limit, ensure_limit, server_limit
-from prefect_cvat.webhooks import list_webhooks
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),

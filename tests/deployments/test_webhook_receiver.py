@@ -31,11 +31,11 @@ from pydantic import SecretStr
 from pictures import picture
 from prefect_cvat import Client
 from prefect_cvat.auto_annotation import label_spec
+from prefect_cvat.cvat.webhooks import register_webhook
 from prefect_cvat.deployments import webhook_receiver
 from prefect_cvat.deployments.event_relay import EventRelay
 from prefect_cvat.sandbox import Sandbox
 from prefect_cvat.tasks.events import server_slug
-from prefect_cvat.webhooks import register_webhook
 from scripted_server import HTML, Answer, scripted_server
 
 pytestmark = pytest.mark.filterwarnings("default")  # Prefect's own

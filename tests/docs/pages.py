@@ -19,8 +19,8 @@ from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown.lexers import RawFencedCodeBlockLexer
 
 from docs.shell import Printed, Shell, starts_server
-from prefect_cvat.cli import app
-from prefect_cvat.run import Run
+from prefect_cvat.cli.main import app
+from prefect_cvat.runs.run import Run
 
 INFO = re.compile(r'(?P<language>\S*)(?: title="(?P<title>[^"]+)")?\n')
 

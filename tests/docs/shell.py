@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Self
 from unittest import mock
 
-from prefect_cvat import cli
+from prefect_cvat.cli import main as cli
 
 SERVERS = (
     "prefect-cvat sandbox",

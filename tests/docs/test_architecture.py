@@ -5,7 +5,7 @@ from pathlib import Path
 
 from prefect_cvat import annotate_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
-from prefect_cvat.pipeline import ThreadSubmitter
+from prefect_cvat.runs.pipeline import ThreadSubmitter
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ import pytest
 import typer
 
 from ordinary_tasks import create_clip, create_photograph
-from prefect_cvat.cli import app
+from prefect_cvat.cli.main import app
 
 SOURCE = Path(__file__).parents[2] / "src" / "prefect_cvat"
 SERVER = "cvat.example.com"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from prefect_cvat.cli import app
+from prefect_cvat.cli.main import app
 from prefect_cvat.settings import Settings
 
 DOCS = Path(__file__).parents[2] / "docs"

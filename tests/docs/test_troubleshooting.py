@@ -26,12 +26,12 @@ from prefect_cvat.auto_annotation import (
     skeleton_label_spec,
 )
 from prefect_cvat.auto_annotation.loading import load_function, load_function_file, parse_parameter
-from prefect_cvat.cli import app
+from prefect_cvat.cli.main import app
 from prefect_cvat.evaluation import evaluate_task
 from prefect_cvat.exceptions import PrefectCvatError
+from prefect_cvat.http.retry_policy import RetryPolicy
 from prefect_cvat.masks import encode_mask
-from prefect_cvat.received_chunks import problem_of_chunk
-from prefect_cvat.retry_policy import RetryPolicy
+from prefect_cvat.media.chunk_checks import problem_of_chunk
 from scripted_server import HTML, Answer, scripted_server
 
 PAGE = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text(encoding="utf-8")

@@ -22,7 +22,7 @@ from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.fan_out import FanOut
 from prefect_cvat.flows.parameters import RunSettings
 from prefect_cvat.flows.run_tags import task_tag
-from prefect_cvat.task_search import TaskSelection
+from prefect_cvat.planning.task_search import TaskSelection
 
 FRAMES = 120
 JOB_FRAMES = 10

@@ -6,11 +6,11 @@ import sys
 import pytest
 
 from pictures import picture
-from prefect_cvat import task_search
 from prefect_cvat.exceptions import NotFoundError, RunsFailedError
 from prefect_cvat.flows.annotate_project import annotate_project
 from prefect_cvat.flows.fan_out import FanOut
-from prefect_cvat.task_search import TaskSelection
+from prefect_cvat.planning import task_search
+from prefect_cvat.planning.task_search import TaskSelection
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),

@@ -26,15 +26,15 @@ from prefect.runtime import flow_run
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_RETRY_JITTER_FACTOR, temporary_settings
 
 from prefect_cvat import Client
-from prefect_cvat.annotate_run import AnnotateRun
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
-from prefect_cvat.demo import create_demo_task
-from prefect_cvat.drawing import Picture
+from prefect_cvat.cli.demo import create_demo_task
 from prefect_cvat.exceptions import BadFunctionError
-from prefect_cvat.options import Options
-from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.report import RunReport
-from prefect_cvat.retry_policy import RetryPolicy
+from prefect_cvat.http.retry_policy import RetryPolicy
+from prefect_cvat.options.run_options import Options
+from prefect_cvat.reporting.task_pictures import Picture
+from prefect_cvat.runs.annotate_run import AnnotateRun
+from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
+from prefect_cvat.runs.report import RunReport
 from prefect_cvat.tasks import artifacts
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
 

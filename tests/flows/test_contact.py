@@ -13,12 +13,12 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, LogFi
 from prefect.client.schemas.sorting import FlowRunSort
 from pydantic import SecretStr
 
-from prefect_cvat import transport
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.exceptions import ReadOnlyTokenError, UnreachableError
-from prefect_cvat.first_contact import CONTACT_SECONDS
 from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.annotate_task import annotate_task
+from prefect_cvat.http import transport
+from prefect_cvat.http.first_contact import CONTACT_SECONDS
 from prefect_cvat.tasks.policy import NETWORK
 from served_chunks import without_chunks
 

@@ -5,11 +5,11 @@ from prefect.artifacts import Artifact
 
 from clips import clip
 from prefect_cvat import TrackOptions, undo_run
+from prefect_cvat.cvat.issues import list_issues
 from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.flows.parameters import RunSettings
 from prefect_cvat.flows.track_task import track_task
-from prefect_cvat.issues import list_issues
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),

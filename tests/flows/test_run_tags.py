@@ -9,10 +9,10 @@ from datetime import UTC, datetime
 import pytest
 from pydantic_core import to_jsonable_python
 
-from prefect_cvat.existing import Existing
 from prefect_cvat.flows.parameters import FrameSelection, RunSettings, choose_function, make_options
 from prefect_cvat.flows.run_tags import function_version, run_key, shard_key
 from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.options.existing import Existing
 
 MEDIA = datetime(2026, 11, 25, tzinfo=UTC)
 

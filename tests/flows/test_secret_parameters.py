@@ -16,12 +16,12 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.settings import PREFECT_API_URL
 
 from prefect_cvat.auto_annotation.loading import parse_parameter
+from prefect_cvat.auto_annotation.secret_text import SecretReference, SecretText
 from prefect_cvat.exceptions import FunctionLoadError
-from prefect_cvat.fingerprint import fingerprint
 from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.inference.function_digest import fingerprint
 from prefect_cvat.secret_parameters import with_secrets
-from prefect_cvat.secret_text import SecretReference, SecretText
 from prefect_cvat.settings import Settings
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.filterwarnings("default")]

@@ -7,7 +7,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect_cvat import undo_run
 from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.annotate_task import annotate_task
-from prefect_cvat.recorded_run import read_run
+from prefect_cvat.records.record_reader import read_run
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),

@@ -12,7 +12,7 @@ from prefect_cvat.auto_annotation.functions import (
     torchvision_instance_segmentation,
     torchvision_keypoint_detection,
 )
-from prefect_cvat.function_output import OutputChecker
+from prefect_cvat.inference.output_checks import OutputChecker
 
 BY_NAME = {
     torchvision_detection: "detector_name",

@@ -11,9 +11,9 @@ import skimage.data
 from prefect_cvat.auto_annotation.functions import grabcut_interaction
 from prefect_cvat.auto_annotation.loading import load_function
 from prefect_cvat.exceptions import FunctionLoadError
-from prefect_cvat.interaction import InteractionContext, Prompts, ShapeRefiner
+from prefect_cvat.frames import Frame
+from prefect_cvat.inference.shape_refiner import InteractionContext, Prompts, ShapeRefiner
 from prefect_cvat.masks import decode_mask
-from prefect_cvat.media import Frame
 
 pytest.importorskip("cv2", reason="OpenCV, the extra `video`, is not installed")
 

@@ -10,9 +10,9 @@ import skimage.data
 from prefect_cvat.auto_annotation.functions import optical_flow_tracking
 from prefect_cvat.auto_annotation.loading import load_function
 from prefect_cvat.exceptions import FunctionLoadError
+from prefect_cvat.frames import Frame
+from prefect_cvat.inference.shape_tracker import Seed, ShapeTracker
 from prefect_cvat.masks import polygon_to_mask
-from prefect_cvat.media import Frame
-from prefect_cvat.tracking import Seed, ShapeTracker
 
 pytest.importorskip("cv2", reason="OpenCV, the extra `video`, is not installed")
 

@@ -8,9 +8,9 @@ import torch
 
 from prefect_cvat.auto_annotation.loading import load_function
 from prefect_cvat.exceptions import FunctionLoadError
-from prefect_cvat.interaction import InteractionContext, Prompts, ShapeRefiner
+from prefect_cvat.frames import Frame
+from prefect_cvat.inference.shape_refiner import InteractionContext, Prompts, ShapeRefiner
 from prefect_cvat.masks import decode_mask
-from prefect_cvat.media import Frame
 from sam2_models import write_tiny_sam2
 
 transformers = pytest.importorskip("transformers", minversion="5")

@@ -9,9 +9,9 @@ import torch
 from prefect_cvat.auto_annotation import TrackableShape
 from prefect_cvat.auto_annotation.loading import load_function
 from prefect_cvat.exceptions import FunctionLoadError
+from prefect_cvat.frames import Frame
+from prefect_cvat.inference.shape_tracker import Seed, ShapeContext, ShapeTracker, TrackingContext
 from prefect_cvat.masks import decode_mask, encode_mask
-from prefect_cvat.media import Frame
-from prefect_cvat.tracking import Seed, ShapeContext, ShapeTracker, TrackingContext
 from sam2_models import write_tiny_sam2
 
 transformers = pytest.importorskip("transformers", minversion="5")

@@ -9,7 +9,7 @@ import torch
 from prefect_cvat import annotate_task
 from prefect_cvat.auto_annotation import label_spec
 from prefect_cvat.auto_annotation.functions import transformers_detection
-from prefect_cvat.function_output import OutputChecker
+from prefect_cvat.inference.output_checks import OutputChecker
 from prefect_cvat.masks import decode_mask
 
 transformers = pytest.importorskip("transformers")

@@ -15,7 +15,7 @@ from prefect_cvat.auto_annotation import label_spec
 from prefect_cvat.auto_annotation.functions import ultralytics_detection
 from prefect_cvat.auto_annotation.functions._ultralytics import import_ultralytics
 from prefect_cvat.exceptions import FunctionLoadError
-from prefect_cvat.function_output import OutputChecker
+from prefect_cvat.inference.output_checks import OutputChecker
 from prefect_cvat.masks import decode_mask
 
 if importlib.util.find_spec("ultralytics") is None:

@@ -32,7 +32,7 @@ DATASET = "dataset"
 READING = ("export", "evaluate", "preview")
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["prefect_cvat.cli", "prefect_cvat.transport", "PIL.PngImagePlugin"])
+CONTEXT.set_forkserver_preload(["prefect_cvat.cli.main", "prefect_cvat.http.transport", "PIL.PngImagePlugin"])
 
 
 @dataclass
@@ -188,8 +188,10 @@ def _command(arguments: list[str], folder: str, runs: str, pipe: Any) -> None:
     os.dup2(printed, 1)
     os.dup2(printed, 2)
     sys.argv = ["prefect-cvat", *arguments]
-    from prefect_cvat import client, paced_connections, transport
-    from prefect_cvat.cli import main
+    from prefect_cvat.cli.main import main
+    from prefect_cvat.cvat import client
+    from prefect_cvat.http import slow_responses as paced_connections
+    from prefect_cvat.http import transport
 
     # what waits for minutes with a user waits for seconds here
     paced_connections.WINDOW_SECONDS = SLOWEST

@@ -11,15 +11,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from prefect_cvat import job_sender, replacement, run, run_lock, undo
-from prefect_cvat.followed_tracks import FollowedTracks
-from prefect_cvat.job_account import JobAccount
-from prefect_cvat.job_requests import JobRequests
-from prefect_cvat.replacement import Replacement
-from prefect_cvat.report import RunReport
-from prefect_cvat.run_lock import RunLock
-from prefect_cvat.run_record import JobRecord
-from prefect_cvat.upload import JobWriter
+from prefect_cvat.records import run_lock
+from prefect_cvat.records.record_writer import JobRecord
+from prefect_cvat.records.run_lock import RunLock
+from prefect_cvat.runs import run
+from prefect_cvat.runs.report import RunReport
+from prefect_cvat.tracking.followed_tracks import FollowedTracks
+from prefect_cvat.upload import job_sender, replacement, undo
+from prefect_cvat.upload.job_ledger import JobAccount
+from prefect_cvat.upload.job_writer import JobWriter
+from prefect_cvat.upload.replacement import Replacement
+from prefect_cvat.upload.write_requests import JobRequests
 
 Json = dict[str, Any]
 

@@ -12,11 +12,13 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from prefect_cvat import Client, TrackOptions, annotate_task, pipeline, track_task, undo_run, upload
-from prefect_cvat.auto_annotation.refine import refine_task
+from prefect_cvat import Client, TrackOptions, annotate_task, track_task, undo_run
 from prefect_cvat.exceptions import PrefectCvatError, is_transient
-from prefect_cvat.follow_run import FollowOptions
-from prefect_cvat.retry_policy import RetryPolicy
+from prefect_cvat.http.retry_policy import RetryPolicy
+from prefect_cvat.runs import pipeline
+from prefect_cvat.runs.follow_run import FollowOptions
+from prefect_cvat.runs.refine_task import refine_task
+from prefect_cvat.upload import job_writer as upload
 from soak.functions import function
 from soak.mutations import MUTATIONS
 from soak.schedule import LATE_COMMIT_SECONDS, READ_TIMEOUT, STALE_READ_SECONDS, Kill
@@ -27,10 +29,10 @@ CONTEXT = multiprocessing.get_context("forkserver")
 # so that a process is there in milliseconds
 CONTEXT.set_forkserver_preload(
     [
-        "prefect_cvat.auto_annotation.annotate",
-        "prefect_cvat.auto_annotation.refine",
-        "prefect_cvat.auto_annotation.track",
-        "prefect_cvat.undo",
+        "prefect_cvat.runs.annotate_task",
+        "prefect_cvat.runs.refine_task",
+        "prefect_cvat.runs.track_task",
+        "prefect_cvat.upload.undo",
         "prefect_cvat.sandbox",
         "PIL.PngImagePlugin",
         "supervision",

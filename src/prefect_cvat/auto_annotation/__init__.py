@@ -1,18 +1,38 @@
-"""Auto-annotation functions: what they are made of, and what runs one on a task."""
+"""Auto-annotation functions: what their authors import, and, lazily, what runs one on a task."""
 
-from prefect_cvat.auto_annotation import annotate, exceptions, factories, interface, refine, track
-from prefect_cvat.auto_annotation.annotate import *  # noqa: F403
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from prefect_cvat.auto_annotation import exceptions, factories, interface
 from prefect_cvat.auto_annotation.exceptions import *  # noqa: F403
 from prefect_cvat.auto_annotation.factories import *  # noqa: F403
 from prefect_cvat.auto_annotation.interface import *  # noqa: F403
-from prefect_cvat.auto_annotation.refine import *  # noqa: F403
-from prefect_cvat.auto_annotation.track import *  # noqa: F403
+
+if TYPE_CHECKING:
+    from prefect_cvat.runs.annotate_task import annotate_task
+    from prefect_cvat.runs.refine_task import refine_task
+    from prefect_cvat.runs.track_task import track_task
 
 __all__ = [
-    *annotate.__all__,
     *exceptions.__all__,
     *factories.__all__,
     *interface.__all__,
-    *refine.__all__,
-    *track.__all__,
+    "annotate_task",
+    "refine_task",
+    "track_task",
 ]
+
+# A function's module imports this package: it must not load what runs functions.
+_LAZY = {
+    "annotate_task": "prefect_cvat.runs.annotate_task",
+    "refine_task": "prefect_cvat.runs.refine_task",
+    "track_task": "prefect_cvat.runs.track_task",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_LAZY[name]), name)

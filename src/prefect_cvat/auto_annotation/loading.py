@@ -15,10 +15,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from prefect_cvat.bounded_text import one_line, shortened, told
+from prefect_cvat.auto_annotation.function_calls import is_of_function, place_of, read_spec, where_raised
+from prefect_cvat.auto_annotation.secret_text import SecretReference
 from prefect_cvat.exceptions import BadFunctionError, FunctionLoadError, PrefectCvatError
-from prefect_cvat.function_calls import is_of_function, place_of, read_spec, where_raised
-from prefect_cvat.secret_text import SecretReference
+from prefect_cvat.messages.bounded_text import one_line, shortened, told
 from prefect_cvat.settings import Settings
 
 __all__ = [

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from prefect_cvat.clipping import is_empty
-from prefect_cvat.coco import WITH_AREA, box_of, has_outline, keypoints_of, segmentation_of
 from prefect_cvat.evaluation.dataset import IouType
 from prefect_cvat.exceptions import InvalidResponseError
-from prefect_cvat.media import Frame
+from prefect_cvat.frames import Frame
+from prefect_cvat.geometry.clipping import is_empty
+from prefect_cvat.geometry.coco import WITH_AREA, box_of, has_outline, keypoints_of, segmentation_of
 from prefect_cvat.models import Label
 
 __all__ = ["Comparison", "compare_in_coco"]

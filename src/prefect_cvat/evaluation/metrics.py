@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from prefect_cvat.argument_names import argument
 from prefect_cvat.evaluation.curves import Counts, ScoreCurve
 from prefect_cvat.evaluation.dataset import Dataset, IouType, read_dataset
 from prefect_cvat.evaluation.matching import Matches, Similarities, match_all
+from prefect_cvat.messages.argument_names import argument
 
 __all__ = ["Confusion", "Evaluation", "LabelEvaluation", "evaluate"]
 

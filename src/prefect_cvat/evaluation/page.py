@@ -21,7 +21,7 @@ from prefect_cvat.evaluation.tables import (
 )
 from prefect_cvat.evaluation.task import TaskEvaluation
 from prefect_cvat.evaluation.worst import OUTCOMES, DrawnFrame
-from prefect_cvat.html_report import wrap_page
+from prefect_cvat.reporting.html_report import wrap_page
 
 __all__ = ["render_evaluation"]
 

@@ -8,21 +8,20 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from prefect_cvat.annotate_run import AnnotateRun
-from prefect_cvat.chunks import chunk_type
-from prefect_cvat.client import Client
-from prefect_cvat.counted import counted
+from prefect_cvat.annotations.label_remapping import Annotations
+from prefect_cvat.cvat.client import Client
 from prefect_cvat.evaluation.truth import OnFrames, put_on_frames, read_annotations
 from prefect_cvat.exceptions import NothingToEvaluateError
-from prefect_cvat.function_output import FrameDetections
-from prefect_cvat.mapping import LabelMapping
-from prefect_cvat.media import Frame
-from prefect_cvat.options import Options
-from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.plan import Batch, Plan, TaskInfo, make_plan
-from prefect_cvat.progress import Progress
-from prefect_cvat.remap import Annotations
-from prefect_cvat.spool import spool_folder
+from prefect_cvat.files.spool import spool_folder
+from prefect_cvat.frames import Frame, FrameDetections
+from prefect_cvat.media.chunk_download import chunk_type
+from prefect_cvat.messages.plurals import counted
+from prefect_cvat.options.run_options import Options
+from prefect_cvat.planning.label_mapping import LabelMapping
+from prefect_cvat.planning.plan import Batch, Plan, TaskInfo, make_plan
+from prefect_cvat.runs.annotate_run import AnnotateRun
+from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
+from prefect_cvat.runs.progress import Progress
 
 __all__ = ["Predictions", "ReadingRun", "find", "read_left_by_runs"]
 

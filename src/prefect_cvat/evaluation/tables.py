@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from prefect_cvat.counted import counted
 from prefect_cvat.evaluation.curves import Counts
 from prefect_cvat.evaluation.dataset import IouType
 from prefect_cvat.evaluation.metrics import Evaluation
 from prefect_cvat.evaluation.tags import TagEvaluation
 from prefect_cvat.evaluation.task import TaskEvaluation
-from prefect_cvat.report_markdown import escape
+from prefect_cvat.messages.plurals import counted
+from prefect_cvat.reporting.markdown_report import escape
 
 __all__ = [
     "WAYS",

@@ -9,9 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from prefect_cvat.argument_names import argument
-from prefect_cvat.client import Client
-from prefect_cvat.counted import listed
+from prefect_cvat.cvat.client import Client
 from prefect_cvat.evaluation.dataset import IouType
 from prefect_cvat.evaluation.from_cvat import Comparison, compare_in_coco
 from prefect_cvat.evaluation.metrics import Evaluation, evaluate
@@ -19,11 +17,13 @@ from prefect_cvat.evaluation.predictions import Predictions, find, read_left_by_
 from prefect_cvat.evaluation.tags import TagEvaluation, evaluate_tags
 from prefect_cvat.evaluation.truth import OnFrames, Truth, TruthSource, read_truth
 from prefect_cvat.exceptions import BadFunctionError
-from prefect_cvat.media import Frame
+from prefect_cvat.frames import Frame
+from prefect_cvat.messages.argument_names import argument
+from prefect_cvat.messages.plurals import listed
 from prefect_cvat.models import Label
-from prefect_cvat.options import Options
-from prefect_cvat.plan import TaskInfo, read_task
-from prefect_cvat.progress import Progress
+from prefect_cvat.options.run_options import Options
+from prefect_cvat.planning.plan import TaskInfo, read_task
+from prefect_cvat.runs.progress import Progress
 
 __all__ = ["TaskEvaluation", "evaluate_task"]
 
@@ -97,7 +97,7 @@ def evaluate_task(
         from prefect_cvat import Client
         from prefect_cvat.auto_annotation.functions import nanodet_detection
         from prefect_cvat.evaluation import evaluate_task
-        from prefect_cvat.options import Options
+        from prefect_cvat.options.run_options import Options
 
         with Client("https://cvat.example.com", access_token="...") as client:
             options = Options(allow_unmatched_labels=True)

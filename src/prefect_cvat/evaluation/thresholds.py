@@ -8,7 +8,7 @@ from pathlib import Path
 from prefect_cvat.evaluation.metrics import Evaluation
 from prefect_cvat.evaluation.task import TaskEvaluation
 from prefect_cvat.exceptions import NothingToEvaluateError
-from prefect_cvat.output_file import write_text
+from prefect_cvat.files.output_file import write_text
 
 __all__ = ["best_thresholds", "choose_thresholds", "write_thresholds"]
 

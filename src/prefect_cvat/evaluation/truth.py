@@ -7,13 +7,14 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
-from prefect_cvat.client import Client
-from prefect_cvat.counted import counted, listed
+from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import InvalidResponseError, NothingToEvaluateError, PermissionDeniedError
-from prefect_cvat.keyframes import interpolate
-from prefect_cvat.media import Frame
+from prefect_cvat.frames import Frame
+from prefect_cvat.geometry.keyframes import interpolate
+from prefect_cvat.messages.plurals import counted, listed
 from prefect_cvat.models import Label
-from prefect_cvat.plan import Selection, TaskInfo, make_plan, read_task
+from prefect_cvat.options.selection import Selection
+from prefect_cvat.planning.plan import TaskInfo, make_plan, read_task
 
 __all__ = [
     "OnFrames",

@@ -11,16 +11,17 @@ from typing import Any
 
 import PIL.Image
 
-from prefect_cvat.chunks import fetch_chunk
-from prefect_cvat.client import Client, Quality
-from prefect_cvat.counted import counted
+from prefect_cvat.cvat.client import Client
 from prefect_cvat.evaluation.dataset import IouType
 from prefect_cvat.evaluation.task import TaskEvaluation
-from prefect_cvat.frame_svg import AnnotatedFrame, render_figure, render_frame
-from prefect_cvat.image_files import decode_pixels
-from prefect_cvat.media import Box, Frame, open_frames
-from prefect_cvat.plan import Plan
-from prefect_cvat.spool import spool_folder
+from prefect_cvat.files.spool import spool_folder
+from prefect_cvat.frames import ChunkBatch, Frame, Quality
+from prefect_cvat.media.chunk_download import fetch_chunk
+from prefect_cvat.media.frame_reader import open_frames
+from prefect_cvat.media.image_decoding import decode_pixels
+from prefect_cvat.messages.plurals import counted
+from prefect_cvat.planning.plan import Plan
+from prefect_cvat.reporting.frame_svg import AnnotatedFrame, render_figure, render_frame
 
 __all__ = ["OUTCOMES", "DrawnFrame", "FrameOutcomes", "find_worst_frames", "open_frames_of"]
 
@@ -147,7 +148,7 @@ def open_frames_of(
     with spool_folder() as folder:
         for number, of_chunk in plan.chunks():
             chunk = fetch_chunk(client, plan, number, folder, quality)
-            with closing(open_frames(Box([chunk]), of_chunk)) as opened:
+            with closing(open_frames(ChunkBatch([chunk]), of_chunk)) as opened:
                 for frame, image in opened:
                     decode_pixels(image, frame)
                     job = next(

@@ -12,10 +12,10 @@ from typing import Any, BinaryIO
 
 from pydantic_core import to_json
 
-from prefect_cvat.clipping import is_empty
-from prefect_cvat.coco import WITH_AREA, box_of, has_outline, keypoints_of, segmentation_of
 from prefect_cvat.export.content import Annotation, Content, Written, readable
-from prefect_cvat.media import Frame
+from prefect_cvat.frames import Frame
+from prefect_cvat.geometry.clipping import is_empty
+from prefect_cvat.geometry.coco import WITH_AREA, box_of, has_outline, keypoints_of, segmentation_of
 from prefect_cvat.models import Attribute, InputTypeEnum, Label
 
 __all__ = ["write_coco"]

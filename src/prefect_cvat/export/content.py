@@ -11,11 +11,11 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from prefect_cvat.clipping import is_empty
-from prefect_cvat.coco import WITH_AREA
 from prefect_cvat.exceptions import InvalidResponseError
 from prefect_cvat.export.names import FileNames
-from prefect_cvat.media import Frame
+from prefect_cvat.frames import Frame
+from prefect_cvat.geometry.clipping import is_empty
+from prefect_cvat.geometry.coco import WITH_AREA
 from prefect_cvat.models import Label
 
 __all__ = ["Content", "PackFile", "Written", "readable"]

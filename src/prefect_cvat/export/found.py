@@ -8,20 +8,20 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from prefect_cvat.chunks import fetch_chunk
-from prefect_cvat.client import Client
-from prefect_cvat.counted import counted
+from prefect_cvat.cvat.client import Client
 from prefect_cvat.evaluation.predictions import ReadingRun
 from prefect_cvat.evaluation.truth import each_on_frames, read_annotations
 from prefect_cvat.exceptions import NothingToExportError
 from prefect_cvat.export.content import Annotation, PackFile
 from prefect_cvat.export.images import ImageFolder
-from prefect_cvat.media import Box, ChunkFile
-from prefect_cvat.options import Options
-from prefect_cvat.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.plan import Batch, Plan
-from prefect_cvat.progress import Progress
-from prefect_cvat.report import RunReport
+from prefect_cvat.frames import ChunkBatch, ChunkFile
+from prefect_cvat.media.chunk_download import fetch_chunk
+from prefect_cvat.messages.plurals import counted
+from prefect_cvat.options.run_options import Options
+from prefect_cvat.planning.plan import Batch, Plan
+from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
+from prefect_cvat.runs.progress import Progress
+from prefect_cvat.runs.report import RunReport
 
 __all__ = ["Found", "find_by_function", "read_from_server"]
 
@@ -174,7 +174,7 @@ class _ExportRun(ReadingRun):
         self._packs = packs
         self._images = images
 
-    def fetch_batch(self, batch: Batch) -> Box:
+    def fetch_batch(self, batch: Batch) -> ChunkBatch:
         """Download the chunks of a batch; for their images also those of which all is known already."""
         box = super().fetch_batch(batch)
         if self._images is not None:

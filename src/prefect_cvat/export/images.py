@@ -7,8 +7,9 @@ from contextlib import closing
 from pathlib import Path
 
 from prefect_cvat.export.names import FileNames
-from prefect_cvat.media import Box, ChunkFile, Frame, open_frames, read_stored_images
-from prefect_cvat.zip_chunk import read_image
+from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
+from prefect_cvat.media.frame_reader import open_frames, read_stored_images
+from prefect_cvat.media.image_chunk import read_image
 
 __all__ = ["ImageFolder"]
 
@@ -41,7 +42,7 @@ class ImageFolder:
             OSError: The disk does not take them.
         """
         if chunk.type == "video":
-            with closing(open_frames(Box([chunk]), frames)) as opened:
+            with closing(open_frames(ChunkBatch([chunk]), frames)) as opened:
                 for frame, image in opened:
                     image.save(self._path(frame), format="JPEG", quality=JPEG_QUALITY)
             return

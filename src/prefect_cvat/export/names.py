@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 
 import PIL.Image
 
-from prefect_cvat.media import Frame
+from prefect_cvat.frames import Frame
 
 __all__ = ["FileNames"]
 

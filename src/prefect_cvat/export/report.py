@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from prefect_cvat.counted import counted
+from prefect_cvat.messages.plurals import counted
 
 __all__ = ["ExportReport"]
 

@@ -9,8 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from prefect_cvat.chunks import chunk_type
-from prefect_cvat.client import Client
+from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import NothingToExportError
 from prefect_cvat.export.coco import write_coco
 from prefect_cvat.export.content import Content, Written
@@ -20,10 +19,11 @@ from prefect_cvat.export.images import ImageFolder
 from prefect_cvat.export.names import FileNames
 from prefect_cvat.export.report import ExportReport
 from prefect_cvat.export.yolo import import_supervision, write_yolo
-from prefect_cvat.options import Options
-from prefect_cvat.plan import Plan, make_plan, read_task
-from prefect_cvat.progress import Progress
-from prefect_cvat.spool import spool_folder
+from prefect_cvat.files.spool import spool_folder
+from prefect_cvat.media.chunk_download import chunk_type
+from prefect_cvat.options.run_options import Options
+from prefect_cvat.planning.plan import Plan, make_plan, read_task
+from prefect_cvat.runs.progress import Progress
 
 __all__ = ["DatasetFormat", "export_task"]
 
@@ -72,7 +72,7 @@ def export_task(
         from prefect_cvat import Client
         from prefect_cvat.auto_annotation.functions import nanodet_detection
         from prefect_cvat.export import export_task
-        from prefect_cvat.options import Options
+        from prefect_cvat.options.run_options import Options
 
         with Client("https://cvat.example.com", access_token="...") as client:
             export_task(

@@ -16,12 +16,12 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from prefect_cvat.clipping import clip_shape, is_empty
-from prefect_cvat.coco import WITH_AREA, box_of, corners_of, has_outline
 from prefect_cvat.exceptions import MissingLibraryError
 from prefect_cvat.export.content import Annotation, Content, Written, readable
+from prefect_cvat.frames import Frame
+from prefect_cvat.geometry.clipping import clip_shape, is_empty
+from prefect_cvat.geometry.coco import WITH_AREA, box_of, corners_of, has_outline
 from prefect_cvat.masks import decode_mask, mask_to_polygons
-from prefect_cvat.media import Frame
 from prefect_cvat.models import LabeledShapeRequest, ShapeType
 
 __all__ = ["import_supervision", "write_yolo"]

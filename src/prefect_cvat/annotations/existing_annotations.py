@@ -1,0 +1,163 @@
+"""Existing annotations of a task that a run need not add a second time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+from prefect_cvat.cvat.client import Client
+from prefect_cvat.files.lines_by_frame import LinesByFrame
+from prefect_cvat.frames import Frame
+from prefect_cvat.geometry.iou import Region
+from prefect_cvat.geometry.keyframes import interpolate
+from prefect_cvat.models import Job, is_human
+from prefect_cvat.options.existing import ExistingSource
+from prefect_cvat.planning.plan import Batch, Plan
+
+__all__ = ["ExistingAnnotations", "ExistingOnFrame"]
+
+
+class ExistingOnFrame:
+    """The existing annotations on one frame.
+
+    Args:
+        frame: The frame.
+        min_iou: From which intersection over union on two shapes of a label are the same object.
+        jobs: The ids of the jobs that have the frame. What a machine has made counts if all of them hold it:
+            a run that was killed may have written a frame to one and not yet to the next.
+    """
+
+    def __init__(self, frame: Frame, min_iou: float, jobs: Iterable[int]) -> None:
+        self._manual = _Annotations(frame, min_iou)
+        self._by_job = {job_id: _Annotations(frame, min_iou) for job_id in jobs}
+
+    def add(self, job_id: int, annotation: Mapping[str, Any]) -> None:
+        """Take a tag or a shape of a job."""
+        self._by_job[job_id].add(annotation)
+        if is_human(annotation):
+            self._manual.add(annotation)
+
+    def include(self, annotation: Mapping[str, Any]) -> bool:
+        """Whether a tag or a shape that was found is among them: of the same label, and in the same place."""
+        return self._manual.include(annotation) or all(
+            of_job.include(annotation) for of_job in self._by_job.values()
+        )
+
+
+class _Annotations:
+    """Some annotations on a frame, to be looked for in a place."""
+
+    def __init__(self, frame: Frame, min_iou: float) -> None:
+        self._frame = frame
+        self._min_iou = min_iou
+        self._tags: set[int] = set()
+        self._regions: dict[int, list[Region]] = {}
+
+    def add(self, annotation: Mapping[str, Any]) -> None:
+        label_id = annotation["label_id"]
+        if "type" in annotation:
+            self._regions.setdefault(label_id, []).append(Region(annotation, self._frame))
+        else:
+            self._tags.add(label_id)
+
+    def include(self, annotation: Mapping[str, Any]) -> bool:
+        label_id = annotation["label_id"]
+        if "type" not in annotation:
+            return label_id in self._tags
+        regions = self._regions.get(label_id)
+        if not regions:
+            return False
+        found = Region(annotation, self._frame)
+        return any(found.iou(region) >= self._min_iou for region in regions)
+
+
+class ExistingAnnotations:
+    """The existing annotations in the jobs of a plan. May be used from several threads.
+
+    Each job is read once, when the first batch with frames of it comes, and let go of when the batch is taken
+    that has the last of them. Tracks stay as they are until then, and are interpolated on the frames of a
+    batch only: memory is bounded by what is annotated in a job.
+
+    Args:
+        client: The server.
+        plan: The frames to annotate, and the jobs.
+        min_iou: From which intersection over union on two shapes of a label are the same object.
+        source: Whose annotations count.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        plan: Plan,
+        min_iou: float,
+        source: ExistingSource = ExistingSource.MANUAL,
+    ) -> None:
+        self._source = source
+        self._client = client
+        self._plan = plan
+        self._min_iou = min_iou
+        self._lock = threading.Lock()
+        self._jobs: dict[int, _JobAnnotations] = {}
+
+    def read(self, batch: Batch) -> None:
+        """Ask the server for the jobs of a batch, those that have not been read yet."""
+        with self._lock:
+            for job in self._plan.jobs_between(batch.frames[0].number, batch.frames[-1].number):
+                if job.id not in self._jobs:
+                    self._jobs[job.id] = _JobAnnotations(self._client, self._plan, job, self._source)
+
+    def take(self, batch: Batch) -> dict[int, ExistingOnFrame]:
+        """What is on the frames of a batch that was read, by frame. It is gone then."""
+        jobs = self._plan.jobs_between(batch.frames[0].number, batch.frames[-1].number)
+        on_frames = {
+            frame.number: ExistingOnFrame(
+                frame,
+                self._min_iou,
+                [job.id for job in jobs if job.start_frame <= frame.number <= job.stop_frame],
+            )
+            for frame in batch.frames
+        }
+        with self._lock:
+            for job in jobs:
+                self._jobs[job.id].take(on_frames)
+        return on_frames
+
+
+class _JobAnnotations:
+    """The existing annotations of one job: tags and shapes on disk, tracks in memory, as JSON."""
+
+    def __init__(self, client: Client, plan: Plan, job: Job, source: ExistingSource) -> None:
+        self._job_id = job.id
+        self._first, self._last = job.start_frame, job.stop_frame
+        self._awaited = plan.frames.count_between(self._first, self._last)
+        self._taken: dict[int, int] = {}
+        self._lines = LinesByFrame()
+        self._tracks: list[tuple[int, bytes]] = []
+        for kind, annotation in client.each_job_annotation(job.id):
+            if not source.includes(annotation):
+                continue
+            if kind == "tracks":
+                self._tracks.append((annotation["frame"], to_json(annotation)))
+            elif plan.frames.has(annotation["frame"]):
+                self._lines.add(annotation["frame"], to_json(annotation))
+
+    def take(self, on_frames: Mapping[int, ExistingOnFrame]) -> None:
+        numbers = [number for number in on_frames if self._first <= number <= self._last]
+        for number in numbers:
+            for content in self._lines.of(number):
+                on_frames[number].add(self._job_id, from_json(content))
+        for first, content in self._tracks:
+            if first > max(on_frames):
+                continue
+            track = from_json(content)
+            for number in numbers:
+                if (shape := interpolate(track, number)) is not None:
+                    on_frames[number].add(self._job_id, shape)
+        if numbers:
+            self._taken[numbers[0]] = len(numbers)  # a batch may be taken again
+        if sum(self._taken.values()) == self._awaited:
+            self._tracks.clear()
+            self._lines = LinesByFrame()

@@ -1,0 +1,278 @@
+"""Calling the code of functions: whatever it raises becomes one error, with file and line."""
+
+from __future__ import annotations
+
+import inspect
+import sysconfig
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from prefect_cvat.exceptions import BadFunctionError
+from prefect_cvat.messages.bounded_text import one_line, shortened, told
+from prefect_cvat.termination import Terminated
+
+__all__ = [
+    "as_list",
+    "call_function",
+    "close_function",
+    "is_installed",
+    "is_of_function",
+    "place_of",
+    "preprocess_image",
+    "read_attribute",
+    "read_labels",
+    "read_spec",
+    "where_raised",
+]
+
+_STDLIB = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib")})
+
+MOST_ON_AN_IMAGE = 100_000
+"""The most results for one image; more are taken for an endless loop."""
+
+Result = TypeVar("Result")
+
+
+def call_function(
+    call: Callable[[], Result],
+    method: object,
+    where: str,
+    failed: str,
+    check_input: Callable[[], object] | None = None,
+) -> Result:
+    """Call a method of a function.
+
+    Args:
+        call: Calls it.
+        method: The method, to name its file and line.
+        where: What it was called for, such as the frame.
+        failed: What to say if it fails.
+        check_input: Raises if what the method was given is to blame.
+
+    Raises:
+        BadFunctionError: It failed, be it by `sys.exit`.
+    """
+    try:
+        return call()
+    except BadFunctionError as error:
+        place = _user_place(error.__traceback__)
+        raise BadFunctionError(
+            f"{where}: {one_line(error)}" + (f" ({place})" if place else "")
+        ) from shortened(error)
+    except BaseException as error:
+        if not is_of_function(error):
+            raise
+        if check_input is not None:
+            check_input()
+        place = where_raised(error) if _user_place(error.__traceback__) else place_of(method)
+        raise BadFunctionError(f"{failed}: {told(error)}" + (f" ({place})" if place else "")) from shortened(
+            error
+        )
+
+
+def preprocess_image(
+    function: Any, context: Any, image: Any, where: str, check_input: Callable[[], object]
+) -> Any:
+    """What a function makes of an image before it looks at shapes on it; the image if it makes nothing.
+
+    Args:
+        function: A tracking or interaction function.
+        context: What it is told.
+        image: The image.
+        where: Which frame it is, for messages.
+        check_input: Raises if the image is broken.
+
+    Raises:
+        BadFunctionError: It failed.
+    """
+    method = getattr(function, "preprocess_image", None)
+    if method is None:
+        return image
+    what = f"{where}: preprocess_image"
+    return call_function(lambda: method(context, image), method, what, f"{what} failed", check_input)
+
+
+def is_of_function(error: BaseException) -> bool:
+    """Whether an error says something about the function that was called, and not that the run is to end."""
+    if isinstance(error, Terminated):
+        return False
+    if isinstance(error, Exception | SystemExit | GeneratorExit) or type(error) is BaseException:
+        return True
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(is_of_function, error.exceptions))
+    if isinstance(error, KeyboardInterrupt):  # that of a user comes in the main thread
+        return threading.current_thread() is not threading.main_thread()
+    # how Prefect and asyncio cancel what is at work
+    return type(error).__module__.partition(".")[0] not in ("asyncio", "prefect", "anyio", "builtins")
+
+
+def as_list(output: Any, expected: str) -> list[Any]:
+    """The results that a function returned for an image, also those of a generator.
+
+    Raises:
+        BadFunctionError: It is no sequence, or has no end.
+    """
+    # a model of pydantic can be iterated over, and is one annotation
+    if isinstance(output, str | bytes | Mapping | BaseModel) or not isinstance(output, Iterable):
+        if inspect.iscoroutine(output):
+            output.close()  # else Python warns that nobody has waited for it
+        raise BadFunctionError(
+            f"function output an object of type {type(output).__name__!r} (expected {expected})"
+        )
+    found: list[Any] = []
+    for item in output:
+        if len(found) == MOST_ON_AN_IMAGE:
+            raise BadFunctionError(f"function output more than {MOST_ON_AN_IMAGE:,} results for an image")
+        found.append(item)
+    return found
+
+
+def read_spec(function: Any, kind: str) -> Any:
+    """The spec of a function, or None.
+
+    Args:
+        function: The function.
+        kind: What it should be, such as `a detection function`.
+
+    Raises:
+        BadFunctionError: It is a class and not an object of it, or to ask for its spec fails.
+    """
+    if isinstance(function, type):
+        raise BadFunctionError(
+            f"{function.__name__!r} is not {kind} but a class ({place_of(function)}); give an object of it:"
+            f" {function.__name__}(...)"
+        )
+    try:
+        return function.spec
+    except AttributeError as error:
+        if inspect.getattr_static(function, "spec", None) is None:
+            return None
+        failure: BaseException = error
+    except BaseException as error:
+        if not is_of_function(error):
+            raise
+        failure = error
+    text = one_line(failure) if isinstance(failure, BadFunctionError) else told(failure)
+    raise BadFunctionError(
+        f"the spec of {type(function).__name__!r} cannot be had: {text} ({where_raised(failure)})"
+    ) from shortened(failure)
+
+
+def read_labels(function: Any) -> list[Any]:
+    """The labels of the spec of a detection function.
+
+    Raises:
+        BadFunctionError: There are none.
+    """
+    spec = read_spec(function, "a detection function")
+    name = _name(function)
+    labels = getattr(spec, "labels", None)
+    if labels is None:
+        raise BadFunctionError(
+            f"{name} is not a detection function: its spec is {type(spec).__name__!r}"
+            f" (expected 'DetectionFunctionSpec') ({place_of(function)})"
+        )
+    if isinstance(labels, str) or not isinstance(labels, Iterable):
+        raise BadFunctionError(
+            f"the labels of {name} are of type {type(labels).__name__!r} (expected a sequence of labels)"
+            f" ({place_of(function)})"
+        )
+    labels = list(labels)
+    if strange := [label for label in labels if not (hasattr(label, "name") and hasattr(label, "id"))]:
+        raise BadFunctionError(
+            f"a label of {name} is of type {type(strange[0]).__name__!r}; make labels with label_spec"
+            f" ({place_of(function)})"
+        )
+    if not labels:
+        raise BadFunctionError(
+            f"the spec of {name} has no labels, so it can find nothing ({place_of(function)})"
+        )
+    return labels
+
+
+def read_attribute(function: Any, name: str) -> Any:
+    """What a function may tell of itself, such as its `version`; None where it does not.
+
+    Raises:
+        BadFunctionError: To ask for it fails.
+    """
+    return call_function(
+        lambda: getattr(function, name, None),
+        function,
+        name,
+        f"the {name} of {_name(function)} cannot be had",
+    )
+
+
+def close_function(function: Any) -> None:
+    """Close a function, if it can be closed.
+
+    Raises:
+        BadFunctionError: That fails.
+    """
+    close = getattr(function, "close", None)
+    if close is not None:
+        call_function(close, close, "on closing", f"{_name(function)} cannot be closed")
+
+
+def where_raised(error: BaseException) -> str:
+    """Where the user's own code failed, or else where the error comes from: file, line and function."""
+    if isinstance(error, SyntaxError) and error.filename:  # code that was not run is in no traceback
+        return f"{error.filename}, line {error.lineno}"
+    return _user_place(error.__traceback__) or _last_place(error.__traceback__)
+
+
+def place_of(thing: object) -> str:
+    """The file and the line in which a function, a method or a class stands, as far as that is known."""
+    thing = inspect.unwrap(thing) if callable(thing) else thing
+    if not inspect.isroutine(thing) and not isinstance(thing, type) and not inspect.ismodule(thing):
+        thing = type(thing)
+    try:
+        file = inspect.getsourcefile(thing)
+        if inspect.ismodule(thing):
+            return str(file)
+        return f"{file}, line {inspect.getsourcelines(thing)[1]}"
+    except (OSError, TypeError):
+        module = getattr(thing, "__module__", None)
+        return f"module {module}" if module else ""
+
+
+def _user_place(traceback: TracebackType | None) -> str:
+    places = [
+        place
+        for file, module, place in _places(traceback)
+        if module.partition(".")[0] != "prefect_cvat" and not is_installed(file)
+    ]
+    return places[-1] if places else ""
+
+
+def _last_place(traceback: TracebackType | None) -> str:
+    places = [place for _, _, place in _places(traceback)]
+    return places[-1] if places else ""
+
+
+def _places(traceback: TracebackType | None) -> list[tuple[str, str, str]]:
+    places = []
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        module = str(traceback.tb_frame.f_globals.get("__name__", ""))
+        place = f"{code.co_filename}, line {traceback.tb_lineno}, in {code.co_name}"
+        places.append((code.co_filename, module, place))
+        traceback = traceback.tb_next
+    return places
+
+
+def _name(function: Any) -> str:
+    return repr(function.__name__ if inspect.ismodule(function) else type(function).__name__)
+
+
+def is_installed(file: str | None) -> bool:
+    """Whether a file is of Python itself or of an installed package."""
+    if file is None:
+        return False
+    return file.startswith(_STDLIB) or not {"site-packages", "dist-packages"}.isdisjoint(Path(file).parts)

@@ -1,0 +1,1 @@
+"""The command `prefect-cvat`, one module a command."""

@@ -1,0 +1,1 @@
+"""The CVAT server: its client, lists, annotations, webhooks and issues."""

@@ -1,0 +1,64 @@
+"""What the server has answered, as objects of ours; or an error that names the route and the field."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from prefect_cvat.cvat.annotation_checks import problem_of_annotation
+from prefect_cvat.exceptions import InvalidResponseError
+from prefect_cvat.models import LabeledData
+
+__all__ = ["not_from_cvat", "parse_annotations", "parse_answer"]
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def parse_answer(model: type[Model], answer: object, what: str) -> Model:
+    """Take what the server has answered for a model.
+
+    Args:
+        model: The model.
+        answer: The JSON of the answer.
+        what: What was asked for.
+
+    Raises:
+        InvalidResponseError: It is not what CVAT sends.
+    """
+    try:
+        return model.model_validate(answer)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc'])) or 'it'}: {problem['msg']}"
+            for problem in error.errors()[:3]
+        )
+        raise not_from_cvat(what, problems) from None
+
+
+def parse_annotations(answer: object, what: str) -> LabeledData:
+    """Take what the server has answered for annotations.
+
+    Args:
+        answer: The JSON of the answer.
+        what: What was asked for.
+
+    Raises:
+        InvalidResponseError: It is something else, or an annotation is not as CVAT has it.
+    """
+    data = parse_answer(LabeledData, answer, what)
+    for kind, found in (("tags", data.tags), ("shapes", data.shapes), ("tracks", data.tracks)):
+        for annotation in found:
+            if (problem := problem_of_annotation(kind, annotation)) is not None:
+                raise not_from_cvat(what, problem)
+    return data
+
+
+def not_from_cvat(what: str, why: str) -> InvalidResponseError:
+    """The error about an answer that CVAT would not give.
+
+    Args:
+        what: What was asked for.
+        why: What is wrong about it, and where.
+    """
+    return InvalidResponseError(f"the server's answer for {what} is not what CVAT sends: {why}")

@@ -1,0 +1,231 @@
+"""CVAT's webhooks: which there are, registering one, and trying whether its receiver answers."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, SecretStr
+
+from prefect_cvat.cvat.client import Client
+from prefect_cvat.cvat.response_models import parse_answer
+
+__all__ = [
+    "EVENTS",
+    "READY_EVENT",
+    "Ping",
+    "Registration",
+    "Webhook",
+    "known_events",
+    "list_webhooks",
+    "ping_webhook",
+    "register_webhook",
+]
+
+READY_EVENT = "completed:request[create:task]"
+"""The data of a task are there, or could not be processed. CVAT 2.73 and newer send it; `create:task` comes
+before the data."""
+
+EVENTS = (
+    READY_EVENT,
+    "create:task",
+    "update:task",
+    "delete:task",
+    "create:job",
+    "update:job",
+    "delete:job",
+    "create:project",
+    "update:project",
+    "delete:project",
+)
+"""What the receiver makes events of. A project's webhook cannot have `create:project`."""
+
+MAX_SECRET = 64
+"""Characters that CVAT 2.73 takes for a secret."""
+
+DESCRIPTION = "prefect-cvat"
+
+
+class Webhook(BaseModel):
+    """A webhook. The server never tells its secret."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    id: int
+    target_url: str
+    type: Literal["organization", "project"]
+    project_id: int | None = None
+    is_active: bool = True
+    enable_ssl: bool = True
+    events: frozenset[str] = frozenset()
+
+
+class Ping(BaseModel):
+    """What came of trying a webhook.
+
+    Attributes:
+        status_code: What the receiver answered; 502 and 504 are CVAT's words for no answer.
+        response: The receiver's words, or CVAT's.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    status_code: int | None = None
+    response: str | None = None
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the receiver answered, and took the signature."""
+        return self.status_code is not None and 200 <= self.status_code < 300
+
+
+class _Event(BaseModel):
+    key: str
+
+
+class _Events(BaseModel):
+    events: list[_Event]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Registration:
+    """What registering a webhook has done.
+
+    Attributes:
+        webhook: As it is now.
+        action: What was done to it. Where nothing was to change, the secret was sent nevertheless.
+        unknown: The events that were wanted and that this server does not know.
+        ping: Whether the receiver answers.
+    """
+
+    webhook: Webhook
+    action: Literal["created", "updated", "unchanged"]
+    unknown: tuple[str, ...]
+    ping: Ping
+
+    def lines(self) -> list[str]:
+        """The same in words, with what is left to do."""
+        webhook = self.webhook
+        where = "the organization" if webhook.project_id is None else f"project {webhook.project_id}"
+        lines = [
+            f"webhook {webhook.id} of {where}, to {webhook.target_url}: {self.action}"
+            f" ({', '.join(sorted(webhook.events))})"
+        ]
+        if READY_EVENT in self.unknown:
+            lines.append(
+                f"this server does not know {READY_EVENT}, which CVAT has since 2.73: schedule the flow"
+                " `find new tasks`, which looks for tasks that have become ready"
+            )
+        elif self.unknown:
+            lines.append(f"this server does not know {', '.join(self.unknown)}")
+        lines.append(self._answer())
+        return lines
+
+    def _answer(self) -> str:
+        ping, url = self.ping, self.webhook.target_url
+        if ping.succeeded:
+            return f"the receiver has answered a ping with {ping.status_code}"
+        if ping.status_code == 401:
+            return (
+                "the receiver has refused the signature of a ping (401): it runs with another secret;"
+                " restart `prefect-cvat webhooks`"
+            )
+        if ping.status_code is None or ping.status_code >= 500:
+            return (
+                f"no receiver has answered a ping ({ping.status_code}: {(ping.response or '')[:200]}): run"
+                f" `prefect-cvat webhooks` where the server reaches it by {url}; to addresses of private"
+                " networks CVAT sends nothing unless its administrator allows it"
+            )
+        return (
+            f"the receiver has answered a ping with {ping.status_code};"
+            f" is {url} the address of `prefect-cvat webhooks`?"
+        )
+
+
+def register_webhook(
+    client: Client,
+    target_url: str,
+    secret: SecretStr,
+    *,
+    project_id: int | None = None,
+    organization: str | None = None,
+    events: Collection[str] = EVENTS,
+    verify_tls: bool = True,
+) -> Registration:
+    """Have the server send a project's, or an organization's, events to a receiver. May be done again.
+
+    A webhook of the project with the same target is brought into line. Its secret is sent in any case:
+    the server never tells the one it has.
+
+    Args:
+        client: A client whose user may manage webhooks there.
+        target_url: Where the server reaches the receiver, such as `https://hooks.example.com/webhooks`.
+        secret: What deliveries are signed with; the receiver must have the same.
+        project_id: The project.
+        organization: The short name of the organization, instead of a project.
+        events: Which events; those that the server does not know are left out.
+        verify_tls: Whether the server is to verify the receiver's certificate.
+
+    Raises:
+        ValueError: Neither or both of project and organization are given, or CVAT does not take the secret.
+    """
+    if (project_id is None) == (organization is None):
+        raise ValueError("a webhook is one of a project or of an organization; give one of them")
+    if not 1 <= len(secret.get_secret_value()) <= MAX_SECRET:
+        raise ValueError(f"CVAT takes secrets of 1 to {MAX_SECRET} characters; give another one")
+    kind: Literal["organization", "project"] = "organization" if project_id is None else "project"
+    params = {} if organization is None else {"org": organization}
+    known = known_events(client, kind)
+    settings: dict[str, Any] = {
+        "target_url": target_url,
+        "events": [event for event in events if event in known],
+        "is_active": True,
+        "enable_ssl": verify_tls,
+        "content_type": "application/json",
+        "secret": secret.get_secret_value(),
+    }
+    same = [
+        webhook
+        for webhook in list_webhooks(client, organization=organization)
+        if webhook.target_url == target_url and webhook.type == kind and webhook.project_id == project_id
+    ]
+    action: Literal["created", "updated", "unchanged"]
+    if same:
+        before = min(same, key=lambda webhook: webhook.id)
+        answer = client.json("PATCH", f"/api/webhooks/{before.id}", body=settings)
+        webhook = parse_answer(Webhook, answer, f"webhook {before.id}")
+        action = "unchanged" if webhook == before else "updated"
+    else:
+        settings |= {"type": kind, "description": DESCRIPTION}
+        if project_id is not None:
+            settings["project_id"] = project_id
+        answer = client.json("POST", "/api/webhooks", params=params, body=settings)
+        webhook = parse_answer(Webhook, answer, "the new webhook")
+        action = "created"
+    return Registration(
+        webhook=webhook,
+        action=action,
+        unknown=tuple(
+            event
+            for event in events
+            if event not in known and not (kind == "project" and event == "create:project")
+        ),
+        ping=ping_webhook(client, webhook.id),
+    )
+
+
+def list_webhooks(client: Client, *, organization: str | None = None) -> list[Webhook]:
+    """The webhooks that the user may see, or those of one organization."""
+    return list(client.each(Webhook, "/api/webhooks", {} if organization is None else {"org": organization}))
+
+
+def known_events(client: Client, kind: Literal["organization", "project"]) -> set[str]:
+    """The names of the events that webhooks of a project, or an organization, can have on this server."""
+    answer = client.json("GET", "/api/webhooks/events", params={"type": kind})
+    return {event.key for event in parse_answer(_Events, answer, "webhooks/events").events}
+
+
+def ping_webhook(client: Client, webhook_id: int) -> Ping:
+    """Have the server send a ping to a webhook's receiver, and wait for what comes of it."""
+    return parse_answer(Ping, client.json("POST", f"/api/webhooks/{webhook_id}/ping"), "a ping")

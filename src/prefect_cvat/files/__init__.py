@@ -1,0 +1,1 @@
+"""Files and folders on this machine: spools, permissions, output."""

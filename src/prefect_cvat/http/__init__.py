@@ -1,0 +1,1 @@
+"""HTTP to a server: address, transport, retries, bounds, errors."""

@@ -1,0 +1,108 @@
+"""The server's error answers, read into one clear message.
+
+CVAT 2.73 tells what is wrong in at least five forms: `{"detail": ...}`, fields (nested, by position),
+a list of strings, one string, and pages or plain text that are not CVAT's own.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import requests
+from pydantic_core import from_json
+
+from prefect_cvat.exceptions import (
+    ApiError,
+    AuthenticationError,
+    BadRequestError,
+    NotFoundError,
+    PermissionDeniedError,
+    ServerError,
+    TooManyRequestsError,
+)
+from prefect_cvat.http.response_bodies import read_error_text
+from prefect_cvat.messages.bounded_text import one_line
+
+__all__ = ["api_error"]
+
+MOST_OF_A_BODY = 600
+"""How much of what a server says is told."""
+_PAGE_OF_CVAT = "Server Error (500)"
+"""The title of the page that CVAT 2.73 itself answers when it fails; nginx's say `500 Internal ...`."""
+
+_ERROR_CLASSES: dict[int, type[ApiError]] = {
+    401: AuthenticationError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    429: TooManyRequestsError,
+}
+
+
+def api_error(response: requests.Response, method: str, path: str) -> ApiError:
+    """Make an error of the server's answer, whichever of its forms the body has.
+
+    Raises:
+        requests.RequestException: The body broke off.
+    """
+    status = response.status_code
+    is_html = "html" in response.headers.get("Content-Type", "")
+    detail = _error_detail(response)
+    error_class = _ERROR_CLASSES.get(status, ServerError if status >= 500 else BadRequestError)
+    request_id = response.headers.get("X-Request-Id")
+    message = f"{method} {path} was answered with {status} {response.reason or ''}".rstrip()
+    if detail:
+        message += f": {detail}"
+    if status == 401:
+        message += "; log in, or check the access token"
+    if request_id:
+        message += f" (request id {request_id})"
+    return error_class(
+        message,
+        status=status,
+        method=method,
+        path=path,
+        detail=detail,
+        request_id=request_id,
+        is_html=is_html,
+    )
+
+
+def _error_detail(response: requests.Response) -> str:
+    """One line of the five forms of error bodies: detail, fields, list, string, page."""
+    text = read_error_text(response).strip()
+    if not text:
+        return ""
+    try:
+        body = from_json(text)  # refuses what is nested more than 200 deep
+    except ValueError:
+        if "<" not in text[:100]:
+            return one_line(text, MOST_OF_A_BODY)
+        title = text.partition("<title>")[2].partition("</title>")[0].strip()
+        if title == _PAGE_OF_CVAT:
+            return f"{title}, CVAT's own page; the reason is in the log of its server"
+        return f"{title} (a page, not CVAT's API: a proxy or a wrong path)" if title else "a page of HTML"
+    return one_line("; ".join(_flatten(body)), MOST_OF_A_BODY)
+
+
+def _flatten(body: Any, where: str = "") -> list[str]:
+    match body:
+        case dict():
+            return [
+                line
+                for key, value in body.items()
+                for line in _flatten(
+                    value, where if key in ("detail", "non_field_errors") else _join(where, key)
+                )
+            ]
+        case list() if all(isinstance(item, str) for item in body):
+            return [f"{where}: {item}" if where else item for item in body]
+        case list():
+            return [line for i, item in enumerate(body) for line in _flatten(item, f"{where}[{i}]")]
+        case None:
+            return []
+        case _:
+            return [f"{where}: {body}" if where else str(body)]
+
+
+def _join(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key

@@ -1,0 +1,74 @@
+"""Redirects, of which none is followed: CVAT 2.73 gives none on the routes that are used here.
+
+A redirect would take the organization, and what `.netrc` holds for that host, to wherever the answer says,
+and writes would fail on the way that reads have taken. So the address that it leads to is told instead.
+"""
+
+from __future__ import annotations
+
+from urllib.parse import urljoin, urlsplit
+
+import requests
+
+from prefect_cvat.exceptions import RedirectError
+from prefect_cvat.http.server_url import normalize_url
+
+__all__ = ["DirectSession", "moved_to", "redirect_error"]
+
+
+MAX_LOCATION = 300
+"""Characters of the address of a redirect that are looked at: it may be as long as the server likes."""
+
+
+class DirectSession(requests.Session):
+    """A session that does not even look where a redirect leads to.
+
+    With `allow_redirects=False` requests still reads all of the answer, and `.netrc` for the other host.
+    """
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002 (requests has it)
+        """No redirect leads anywhere."""
+        return None
+
+
+def redirect_error(response: requests.Response, method: str, server: str, path: str) -> RedirectError:
+    """The error for an answer that sends the client elsewhere.
+
+    Args:
+        response: The answer, of any status from 300 to 399.
+        method: The method of the request.
+        server: The address of the server that was asked.
+        path: The path that it was asked for.
+    """
+    address = moved_to(response, server, path)
+    location = response.headers.get("Location")
+    if address is None:
+        where = "nowhere" if location is None else ascii(location[:MAX_LOCATION])
+        said = f"{method} {server}{path} is redirected to {where}, which CVAT itself never does"
+    elif address == server:
+        said = f"{server} redirects to itself; the proxy in front of CVAT is set up wrongly"
+    elif server.startswith("https:") and address.startswith("http:"):
+        said = f"{server} redirects to {address}, where nothing is encrypted; have that changed"
+    else:
+        said = (
+            f"{server} redirects to {address}; if that is your server, give that address (url, --server-host)"
+        )
+    return RedirectError(
+        f"{said} (HTTP {response.status_code}; redirects are not followed: credentials would go along)",
+        status=response.status_code,
+        method=method,
+        path=path,
+    )
+
+
+def moved_to(response: requests.Response, server: str, path: str) -> str | None:
+    """The address of the server to which the same path is redirected; None for any other answer."""
+    location = response.headers.get("Location")
+    if location is None or len(location) > MAX_LOCATION or not response.is_redirect:
+        return None
+    try:
+        target = urlsplit(urljoin(f"{server}{path}", location))
+        address = f"{target.scheme}://{target.netloc}{target.path.rstrip('/')}"
+        return normalize_url(address.removesuffix(path)) if address.endswith(path) else None
+    except ValueError:  # not an address, or not one of a web server
+        return None

@@ -1,0 +1,1 @@
+"""Functions on images: detection, tracking and refining shapes, output checks, kept detections."""

@@ -1,0 +1,219 @@
+"""Detections kept between runs, so that a run that died goes on where it was.
+
+An entry holds what a function found on the selected frames of one chunk. Its name is a digest of all
+that the finding depends on: the media, the function, its settings. It begins with a digest of its own
+content: an entry that was cut short or changed is thrown away and made again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from pydantic import BaseModel, TypeAdapter
+
+from prefect_cvat.files.folder_permissions import follow_folder, make_folder
+from prefect_cvat.frames import FrameDetections
+from prefect_cvat.models import LabeledImageRequest, LabeledShapeRequest
+from prefect_cvat.settings import Settings
+
+__all__ = ["DetectionCache", "KeptDetections", "cache_folder"]
+
+logger = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 1
+"""Changes when entries of before can no longer be read or would mean something else."""
+
+DEFAULT_SIZE_LIMIT = 2 * 2**30
+"""Bytes that the cache may take before the entries that were not used for longest are deleted."""
+
+MOST_BYTES_OF_ENTRY = 256 * 2**20
+"""How many bytes of JSON are read of an entry at the most."""
+
+
+class _Entry(BaseModel):
+    frame: int
+    tags: list[LabeledImageRequest]
+    shapes: list[LabeledShapeRequest]
+
+
+_ENTRIES = TypeAdapter(list[_Entry])
+_TAGS = TypeAdapter(list[LabeledImageRequest])
+_SHAPES = TypeAdapter(list[LabeledShapeRequest])
+
+
+def cache_folder() -> Path:
+    """Where detections are kept: `PREFECT_CVAT_CACHE_DIR`, or else the user's cache folder."""
+    return Settings().cache_dir
+
+
+class DetectionCache:
+    """Detections on disk.
+
+    Args:
+        folder: Where they lie; made when it is first needed.
+        size_limit: Bytes that they may take.
+    """
+
+    def __init__(self, folder: Path | None = None, *, size_limit: int = DEFAULT_SIZE_LIMIT) -> None:
+        self.folder = (folder or cache_folder()).absolute() / "detections"
+        self.size_limit = size_limit
+        self._written_since_pruning = size_limit
+
+    @staticmethod
+    def key(**parts: object) -> str:
+        """The name of an entry: a digest of all that its content depends on."""
+        text = json.dumps({"schema": SCHEMA_VERSION, **parts}, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def get(
+        self, key: str, check: Callable[[FrameDetections], object] = lambda _: None
+    ) -> list[FrameDetections] | None:
+        """What is kept under a key, or None. A broken entry is deleted.
+
+        Args:
+            key: The name of the entry.
+            check: Raises a ValueError on detections that the function cannot have found.
+        """
+        path = self._path(key)
+        try:
+            data = path.read_bytes()
+        except OSError:
+            return None
+        try:
+            found = _read(data)
+            for item in found:
+                check(item)
+        except (ValueError, zlib.error) as error:
+            logger.warning(
+                "the kept detections %s are broken; they are made again: %s", path, str(error)[:200]
+            )
+            with contextlib.suppress(OSError):  # in a shared folder it may be another user's
+                path.unlink(missing_ok=True)
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(path)  # used now: what is used least goes first
+        return found
+
+    def put(self, key: str, found: Sequence[FrameDetections]) -> None:
+        """Keep detections. Where the disk does not take them, they are not kept, and that is logged."""
+        entries = [
+            {
+                "frame": item.frame,
+                "tags": _TAGS.dump_python(item.tags, mode="json", exclude_defaults=True),
+                "shapes": _SHAPES.dump_python(item.shapes, mode="json", exclude_defaults=True),
+            }
+            for item in found
+        ]
+        content = zlib.compress(json.dumps(entries, separators=(",", ":")).encode(), 1)
+        path = self._path(key)
+        try:
+            make_folder(path.parent, within=self.folder.parent)
+            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
+                try:
+                    file.write(hashlib.sha256(content).digest() + content)
+                    file.close()
+                    follow_folder(Path(file.name))
+                    Path(file.name).replace(path)
+                except BaseException:
+                    Path(file.name).unlink(missing_ok=True)
+                    raise
+        except OSError as error:
+            logger.warning("detections cannot be kept in %s: %s", self.folder, error)
+            return
+        self._written_since_pruning += len(content)
+        if self._written_since_pruning > self.size_limit // 20:
+            self._written_since_pruning = 0
+            self.prune()
+
+    def entries(self) -> Iterator[tuple[Path, os.stat_result]]:
+        """The files of the cache, and their sizes and times."""
+        for path in self.folder.glob("*/*"):
+            with contextlib.suppress(OSError):
+                yield path, path.stat()
+
+    def size(self) -> tuple[int, int]:
+        """How many entries there are, and how many bytes they take."""
+        sizes = [stat.st_size for _, stat in self.entries()]
+        return len(sizes), sum(sizes)
+
+    def prune(self) -> None:
+        """Delete the entries that were not used for longest, until the size limit is kept."""
+        by_age = sorted(self.entries(), key=lambda entry: entry[1].st_mtime)
+        total = sum(stat.st_size for _, stat in by_age)
+        for path, stat in by_age:
+            if total <= self.size_limit:
+                return
+            path.unlink(missing_ok=True)
+            total -= stat.st_size
+
+    def clear(self) -> int:
+        """Delete all entries; return how many there were."""
+        count = 0
+        for path, _ in self.entries():
+            path.unlink(missing_ok=True)
+            count += 1
+        return count
+
+    def _path(self, key: str) -> Path:
+        return self.folder / key[:2] / key
+
+
+def _read(data: bytes) -> list[FrameDetections]:
+    """The detections of an entry.
+
+    Raises:
+        ValueError, zlib.error: It is broken.
+    """
+    digest, content = data[:32], data[32:]
+    if hashlib.sha256(content).digest() != digest:
+        raise ValueError("they were cut short or changed")
+    decompressor = zlib.decompressobj()
+    entries = _ENTRIES.validate_json(decompressor.decompress(content, MOST_BYTES_OF_ENTRY))
+    return [FrameDetections(entry.frame, entry.tags, entry.shapes) for entry in entries]
+
+
+class KeptDetections:
+    """The part of a cache that one function, with the same settings, has left for one task.
+
+    Args:
+        cache: The cache.
+        check: Raises a ValueError on detections that the function cannot have found.
+        refresh: Find nothing, so that all is made anew and kept.
+        parts: All but chunk and frames that a detection depends on.
+    """
+
+    def __init__(
+        self,
+        cache: DetectionCache,
+        check: Callable[[FrameDetections], object],
+        *,
+        refresh: bool,
+        **parts: object,
+    ) -> None:
+        self._cache = cache
+        self._check = check
+        self._refresh = refresh
+        self._parts = parts
+
+    def get(self, chunk: int, frames: Sequence[int]) -> list[FrameDetections] | None:
+        """What was found on these frames of a chunk, or None."""
+        if self._refresh:
+            return None
+        found = self._cache.get(self._key(chunk, frames), self._check)
+        return found if found is not None and [item.frame for item in found] == list(frames) else None
+
+    def put(self, chunk: int, found: Sequence[FrameDetections]) -> None:
+        """Keep what was found on frames of a chunk, unless one of them failed."""
+        if all(item.error is None for item in found):
+            self._cache.put(self._key(chunk, [item.frame for item in found]), found)
+
+    def _key(self, chunk: int, frames: Sequence[int]) -> str:
+        return self._cache.key(chunk=chunk, frames=list(frames), **self._parts)

@@ -1,0 +1,242 @@
+"""Running a detection function on the frames of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal
+
+import PIL.Image
+
+from prefect_cvat.auto_annotation.function_calls import (
+    as_list,
+    call_function,
+    place_of,
+    read_attribute,
+    read_labels,
+)
+from prefect_cvat.auto_annotation.interface import DetectionFunctionContext
+from prefect_cvat.exceptions import BadFunctionError, PrefectCvatError
+from prefect_cvat.frames import Frame, FrameDetections
+from prefect_cvat.inference.output_checks import OutputChecker
+from prefect_cvat.media.image_decoding import decode_pixels
+from prefect_cvat.messages.argument_names import argument
+from prefect_cvat.messages.plurals import counted
+
+__all__ = ["DetectionContext", "Detector"]
+
+IMAGES_PER_CALL = 8
+"""How many images `detect_batch` gets at once, unless the function has a `batch_size` of its own."""
+
+_EXPECTED = "a sequence of tags and shapes"
+
+PIXELS_PER_CALL = 64_000_000
+"""How many pixels it gets at once at the most: about 200 MB of RGB."""
+
+
+class DetectionContext(DetectionFunctionContext):
+    """What the function is told about a frame."""
+
+    __slots__ = ("_conf_threshold", "_conv_mask_to_poly", "_frame_name")
+
+    def __init__(
+        self, frame_name: str, *, conf_threshold: float | None = None, conv_mask_to_poly: bool = False
+    ) -> None:
+        self._frame_name = frame_name
+        self._conf_threshold = conf_threshold
+        self._conv_mask_to_poly = conv_mask_to_poly
+
+    @property
+    def frame_name(self) -> str:
+        """The file name of the frame in the task."""
+        return self._frame_name
+
+    @property
+    def conf_threshold(self) -> float | None:
+        """The least score to return, or None."""
+        return self._conf_threshold
+
+    @property
+    def conv_mask_to_poly(self) -> bool:
+        """Whether masks must be returned as polygons."""
+        return self._conv_mask_to_poly
+
+
+class Detector:
+    """A detection function with the settings of a run.
+
+    Args:
+        function: The function.
+        conf_threshold: The least score, 0 to 1; None leaves it to the function.
+        conv_mask_to_poly: Whether masks must come as polygons.
+        on_frame_error: `fail` ends the run when the function fails on a frame or a frame cannot be
+            read; `skip` leaves that frame without annotations and reports it.
+
+    Attributes:
+        labels: The labels of the function's spec.
+
+    Raises:
+        BadFunctionError: It is not a detection function.
+    """
+
+    def __init__(
+        self,
+        function: Any,
+        *,
+        conf_threshold: float | None = None,
+        conv_mask_to_poly: bool = False,
+        on_frame_error: Literal["fail", "skip"] = "fail",
+    ) -> None:
+        if conf_threshold is not None and not 0 <= conf_threshold <= 1:
+            raise ValueError(
+                f"{argument('conf_threshold')} must be None or a number between 0 and 1, not {conf_threshold}"
+            )
+        self.labels = read_labels(function)
+        if not (hasattr(function, "detect") or hasattr(function, "detect_batch")):
+            raise BadFunctionError(
+                f"{type(function).__name__!r} is not a detection function: it has no 'detect'"
+                f" ({place_of(function)})"
+            )
+        self.function = function
+        self.conf_threshold = conf_threshold
+        self.conv_mask_to_poly = conv_mask_to_poly
+        self.on_frame_error = on_frame_error
+        self._checker = OutputChecker(self.labels, conv_mask_to_poly=conv_mask_to_poly)
+        self._reads_pixels = False
+
+    def detect(self, opened: Iterable[tuple[Frame, PIL.Image.Image]]) -> Iterator[FrameDetections]:
+        """Run the function on frames, several at a time where it can take them.
+
+        Raises:
+            BadFunctionError: The function failed, or returned something that it must not.
+            MediaError: A frame is broken.
+        """
+        for group in _groups(self._decoded_ahead(opened), self._images_per_call()):
+            yield from self._detect_group(group)
+            del group  # else its pixels would be held while the next ones are decoded
+
+    def check_kept(self, found: FrameDetections) -> None:
+        """Check what was kept of an earlier run as if the function had returned it now.
+
+        Raises:
+            BadFunctionError: This function cannot have found it.
+        """
+        self._checker.check(found.frame, [*found.tags, *found.shapes])
+
+    def _images_per_call(self) -> int:
+        if not hasattr(self.function, "detect_batch"):
+            return 1
+        wanted = read_attribute(self.function, "batch_size")
+        if wanted is not None and not isinstance(wanted, int):
+            raise BadFunctionError(
+                f"the batch_size of {type(self.function).__name__!r} is of type {type(wanted).__name__!r}"
+                f" (expected 'int') ({place_of(self.function)})"
+            )
+        return max(1, IMAGES_PER_CALL if wanted is None else wanted)
+
+    def _decoded_ahead(
+        self, opened: Iterable[tuple[Frame, PIL.Image.Image]]
+    ) -> Iterator[tuple[Frame, PIL.Image.Image]]:
+        """Decode in another thread, up to two calls ahead, once the function is known to look at pixels.
+
+        Frames of a video come decoded, by a thread that has run ahead already: they are passed on.
+        """
+        frames = iter(opened)
+        while not self._reads_pixels:
+            try:
+                frame, image = next(frames)
+            except StopIteration:
+                return
+            is_lazy = bool(getattr(image, "tile", None))
+            yield frame, image
+            # Pillow empties `tile` when it decodes
+            self._reads_pixels = is_lazy and not getattr(image, "tile", None)
+        ahead = 2 * self._images_per_call()
+        with ThreadPoolExecutor(1, thread_name_prefix="decode") as decoder:
+            waiting = []
+            pixels = 0
+            for frame, image in frames:
+                waiting.append((frame, image, decoder.submit(decode_pixels, image, frame)))
+                pixels += frame.width * frame.height
+                while len(waiting) > ahead or (len(waiting) > 1 and pixels > PIXELS_PER_CALL):
+                    first = waiting.pop(0)
+                    pixels -= first[0].width * first[0].height
+                    yield self._wait(*first)
+            for item in waiting:
+                yield self._wait(*item)
+
+    def _wait(self, frame: Frame, image: PIL.Image.Image, decoded: Any) -> tuple[Frame, PIL.Image.Image]:
+        error = decoded.exception()
+        if error is not None and self.on_frame_error == "fail":
+            raise error
+        return frame, image
+
+    def _detect_group(self, group: Sequence[tuple[Frame, PIL.Image.Image]]) -> list[FrameDetections]:
+        try:
+            outputs = self._call(group)
+            return [self._check(frame, output) for (frame, _), output in zip(group, outputs, strict=True)]
+        except PrefectCvatError as error:
+            if self.on_frame_error == "fail":
+                raise
+            if len(group) == 1:
+                return [FrameDetections(group[0][0].number, [], [], error=str(error))]
+        # one of several failed: find out which
+        return [detections for item in group for detections in self._detect_group([item])]
+
+    def _call(self, group: Sequence[tuple[Frame, PIL.Image.Image]]) -> Sequence[object]:
+        contexts = [
+            DetectionContext(
+                frame.name,
+                conf_threshold=self.conf_threshold,
+                conv_mask_to_poly=self.conv_mask_to_poly,
+            )
+            for frame, _ in group
+        ]
+        images = [image for _, image in group]
+        frames = ", ".join(str(frame) for frame, _ in group)
+
+        def check_images() -> None:
+            for frame, image in group:  # is it the function, or is it the image?
+                decode_pixels(image, frame)
+
+        def call() -> list[list[Any]]:
+            if not hasattr(self.function, "detect_batch"):
+                return [as_list(self.function.detect(contexts[0], images[0]), _EXPECTED)]
+            return [
+                as_list(output, _EXPECTED)
+                for output in as_list(
+                    self.function.detect_batch(contexts, images), "a sequence of results for each image"
+                )
+            ]
+
+        method = getattr(self.function, "detect_batch", None) or self.function.detect
+        outputs = call_function(call, method, frames, f"function failed on {frames}", check_images)
+        if len(outputs) != len(group):
+            raise BadFunctionError(
+                f"detect_batch returned results for {counted(len(outputs), 'image')}"
+                f" where {len(group)} were given"
+            )
+        return outputs
+
+    def _check(self, frame: Frame, output: object) -> FrameDetections:
+        try:
+            return self._checker.check(frame.number, output)
+        except BadFunctionError as error:
+            raise BadFunctionError(f"{frame}: {error}") from error
+
+
+def _groups(
+    frames: Iterator[tuple[Frame, PIL.Image.Image]], most: int
+) -> Iterator[list[tuple[Frame, PIL.Image.Image]]]:
+    """Groups of at most so many images, and at most so many pixels unless it is one image alone."""
+    group: list[tuple[Frame, PIL.Image.Image]] = []
+    pixels = 0
+    for frame, image in frames:
+        size = frame.width * frame.height
+        if group and (len(group) == most or pixels + size > PIXELS_PER_CALL):
+            yield group
+            group, pixels = [], 0
+        group.append((frame, image))
+        pixels += size
+    if group:
+        yield group

@@ -1,0 +1,309 @@
+"""A digest of what a function is: its code, its parameters, its weights.
+
+Detections are kept between runs under this digest. A function that tells its `version` is taken at its
+word. Of any other one the code and the state are looked through, and so is all other code that it reaches
+(`inference/imported_code.py`). Where that cannot be done (a session of another runtime, say), there is no digest, and
+nothing is kept.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import logging
+import pathlib
+import re
+import sys
+import threading
+import types
+import typing
+from collections.abc import Mapping, Set
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+from prefect_cvat.auto_annotation.function_calls import is_installed
+from prefect_cvat.inference.imported_code import ReachedCode, UntellableError, code_parts, imports
+from prefect_cvat.messages.bounded_text import one_line, told
+
+__all__ = ["Fingerprint", "fingerprint", "take_fingerprint"]
+
+_TYPE_HINTS = (types.UnionType, types.GenericAlias, typing.TypeVar, typing.ParamSpec, typing.NewType)
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, re.Pattern, pathlib.PurePath, type(...))
+_DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)
+_IGNORED = (logging.Logger, type(threading.Lock()), type(threading.RLock()), threading.local)
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """What two functions share only if they find the same on the same image.
+
+    Attributes:
+        digest: 64 hexadecimal digits; None if none can be made.
+        why_none: Why there is none, in words; empty if there is one.
+    """
+
+    digest: str | None
+    why_none: str = ""
+
+
+def fingerprint(function: Any) -> str | None:
+    """The digest of `take_fingerprint` alone."""
+    return take_fingerprint(function).digest
+
+
+def take_fingerprint(function: Any) -> Fingerprint:
+    """Make a digest of a function.
+
+    Args:
+        function: An auto-annotation function: an object or a module.
+    """
+    digest = hashlib.sha256()
+    try:
+        version = getattr(function, "version", None)
+        if isinstance(version, str | int):
+            _feed(digest, f"{type(function).__module__}.{type(function).__qualname__} version {version}")
+        else:
+            _Walk(digest).take(function)
+    except UntellableError as error:
+        return _none(str(error))
+    except Exception as error:  # of an object that does not want to be looked at
+        return _none(f"something that cannot be looked at ({told(error)})")
+    return Fingerprint(digest.hexdigest())
+
+
+def _none(what: str) -> Fingerprint:
+    return Fingerprint(
+        None,
+        f"the function holds or reaches {one_line(what)}, which cannot be compared between runs; give it a"
+        " `version`",
+    )
+
+
+def _feed(digest: Any, text: str | bytes) -> None:
+    data = text.encode() if isinstance(text, str) else text
+    digest.update(len(data).to_bytes(8, "big"))
+    digest.update(data)
+
+
+class _Walk:
+    """Goes through an object, and feeds a digest with all that makes it behave as it does."""
+
+    def __init__(self, digest: Any) -> None:
+        self._digest = digest
+        self._seen: dict[int, tuple[int, Any]] = {}  # holds the objects: ids of dead ones are used again
+        self._reached = ReachedCode()
+
+    def take(self, function: Any) -> None:
+        """Feed the digest with a function, and with all code that it reaches."""
+        self.visit(function)
+        for line in self._reached.lines():
+            _feed(self._digest, line)
+
+    def visit(self, value: Any) -> None:
+        if isinstance(value, _PLAIN):
+            _feed(self._digest, f"{type(value).__name__} {value!r}")
+        elif isinstance(value, _IGNORED):
+            pass
+        elif id(value) in self._seen:
+            _feed(self._digest, f"again {self._seen[id(value)][0]}")
+        else:
+            self._seen[id(value)] = len(self._seen), value
+            self._visit_object(value)
+
+    def _visit_object(self, value: Any) -> None:
+        match value:
+            case types.ModuleType():
+                self._visit_module(value)
+            case types.FunctionType():
+                self._visit_function(value)
+            case types.MethodType():
+                self._visit_all(value.__func__, value.__self__)
+            case functools.partial():
+                self._visit_all(value.func, value.args, value.keywords)
+            case property():
+                self._visit_all(value.fget, value.fset)
+            case staticmethod() | classmethod():
+                self.visit(value.__func__)
+            case functools.cached_property():
+                self.visit(value.func)
+            case type():
+                self._visit_class(value)
+            case types.BuiltinFunctionType():
+                _feed(self._digest, value.__qualname__)
+                if value.__module__ is None:  # a method of an object
+                    self.visit(value.__self__)
+                self._reach(value.__module__)
+            case Enum():
+                _feed(self._digest, repr(value))
+                self._visit_class(type(value))
+            case Mapping():
+                _feed(self._digest, f"{len(value)} pairs")
+                self._visit_all(*(item for pair in _pairs_of(value) for item in pair))
+            case _ if isinstance(value, _TYPE_HINTS) or type(value).__module__ == "typing":
+                _feed(self._digest, repr(value))
+            case set() | frozenset():
+                self._visit_set(value)
+            case list() | tuple():
+                _feed(self._digest, f"{len(value)} items")
+                self._visit_all(*value)
+            case np.ndarray() | np.generic():
+                self._visit_array(np.asarray(value))
+            case _:
+                if not self._visit_torch(value):
+                    self._visit_state(value)
+
+    def _visit_all(self, *values: Any) -> None:
+        for value in values:
+            self.visit(value)
+
+    def _visit_set(self, value: Set[Any]) -> None:
+        if strange := next((each for each in value if not isinstance(each, (*_PLAIN, tuple, Enum))), None):
+            raise UntellableError(f"a set of {type(strange).__qualname__}")  # has no order of its own
+        _feed(self._digest, repr(sorted(map(repr, value))))
+
+    def _visit_array(self, array: np.ndarray[Any, Any]) -> None:
+        if array.dtype == object:
+            raise UntellableError("an array of objects")
+        _feed(self._digest, f"{array.dtype} {array.shape}")
+        self._digest.update(np.ascontiguousarray(array).tobytes())
+
+    def _visit_torch(self, value: Any) -> bool:
+        """Tensors and modules of torch, where it is in use; tells whether it was one of them."""
+        torch = sys.modules.get("torch")
+        if torch is None:
+            return False
+        if isinstance(value, torch.Tensor):
+            _feed(self._digest, f"{value.dtype} {tuple(value.shape)}")
+            data = value.detach().cpu().contiguous().flatten().view(torch.uint8)
+            self._digest.update(data.numpy())
+        elif isinstance(value, torch.nn.Module):
+            self._visit_model(value)
+        elif isinstance(value, torch.device | torch.dtype):
+            _feed(self._digest, repr(value))
+        else:
+            return False
+        return True
+
+    def _visit_model(self, model: Any) -> None:
+        """A module of torch, its code, its settings and its weights."""
+        _feed(self._digest, repr(model))
+        for module in model.modules():
+            self._visit_class(type(module))
+            is_own = not _is_library(type(module).__module__)
+            for name, value in vars(module).items():
+                # what begins with _ is torch's, or a cache; of a library's modules only numbers and words
+                if not name.startswith("_") and name != "training" and (is_own or isinstance(value, _PLAIN)):
+                    self._visit_all(name, value)
+        self._visit_all(*(item for pair in model.state_dict().items() for item in pair))
+
+    def _visit_state(self, value: Any) -> None:
+        """Any other object: its class, and what it holds."""
+        self._visit_class(type(value))
+        state = getattr(value, "__dict__", None)
+        slots = [name for name in _slots(type(value)) if not name.startswith("__")]
+        if state is None and not slots:
+            raise UntellableError(f"an object of type {type(value).__module__}.{type(value).__qualname__}")
+        self.visit(dict(state or {}))
+        for name in slots:
+            self._visit_all(name, getattr(value, name, None))
+
+    def _visit_class(self, cls: type) -> None:
+        if type(cls) is not type:
+            self.visit(type(cls))
+        for base in cls.__mro__:
+            _feed(self._digest, f"{base.__module__}.{base.__qualname__}")
+            if _is_library(base.__module__):
+                self._reach(base.__module__)
+            else:
+                self._visit_members(vars(base))
+
+    def _visit_module(self, module: types.ModuleType) -> None:
+        _feed(self._digest, module.__name__)
+        self._reach(module.__name__, getattr(module, "__spec__", None))
+        if not _is_library(module.__name__):
+            self._visit_members(vars(module))
+
+    def _visit_members(self, members: Mapping[str, Any]) -> None:
+        for name, member in sorted(members.items()):
+            is_special = name.startswith("__") and name.endswith("__")
+            if not is_special or isinstance(member, types.FunctionType | classmethod | staticmethod):
+                _feed(self._digest, name)
+                if isinstance(member, _DESCRIPTORS) or name == "_abc_impl":
+                    continue
+                if isinstance(member, types.ModuleType):
+                    self._reach(member.__name__, getattr(member, "__spec__", None))
+                else:
+                    self.visit(member)
+
+    def _visit_function(self, function: types.FunctionType) -> None:
+        _feed(self._digest, f"{function.__module__}.{function.__qualname__}")
+        names = function.__globals__
+        self._reach(str(names.get("__name__", function.__module__)), names.get("__spec__"))
+        if _is_library(function.__module__):
+            return
+        self._visit_code(function.__code__, names)
+        self._visit_all(function.__defaults__, function.__kwdefaults__)
+        for cell in function.__closure__ or ():
+            with contextlib.suppress(ValueError):  # a cell that is still empty
+                self.visit(cell.cell_contents)
+
+    def _visit_code(self, code: types.CodeType, names: Mapping[str, Any]) -> None:
+        """What a function does, and what it finds under the global names that it speaks of."""
+        for part in code_parts(code):
+            _feed(self._digest, part)
+        for module in imports(code, str(names.get("__package__") or "")):
+            self._reach(module)
+        for constant in code.co_consts:
+            if isinstance(constant, types.CodeType):
+                self._visit_code(constant, names)
+            else:
+                self.visit(constant)
+        for name in code.co_names:
+            if name in names:
+                self._visit_named(names[name], code.co_names)
+
+    def _visit_named(self, value: Any, names: tuple[str, ...], within: tuple[str, ...] = ()) -> None:
+        """What a name stands for; of a module of the user's own, what it has under one of the names."""
+        if not isinstance(value, types.ModuleType):
+            self.visit(value)
+            return
+        self._reach(value.__name__, getattr(value, "__spec__", None))
+        if _is_library(value.__name__) or value.__name__ in within:
+            return
+        for name in names:
+            if name in vars(value):
+                self._visit_named(vars(value)[name], names, (*within, value.__name__))
+
+    def _reach(self, module: str | None, spec: Any = None) -> None:
+        if module is not None:
+            self._reached.add(module, spec)
+
+
+def _is_library(module_name: str | None) -> bool:
+    """Whether a module is installed or part of Python: known by its name, not looked through."""
+    if (module_name or "").partition(".")[0] == "prefect_cvat":  # also where it is installed for development
+        return True
+    module = sys.modules.get(module_name or "")
+    file = getattr(module, "__file__", None)
+    if module_name is None or (module is not None and file is None):
+        return module_name != "__main__"
+    return is_installed(file)
+
+
+def _pairs_of(mapping: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
+    try:
+        return list(mapping.items())
+    except NotImplementedError:  # such as that of urllib3's pools: only who looks for a key gets one
+        raise UntellableError(f"a mapping of type {type(mapping).__qualname__}") from None
+
+
+def _slots(cls: type) -> list[str]:
+    names: list[str] = []
+    for base in cls.__mro__:
+        slots = getattr(base, "__slots__", ())
+        names += [slots] if isinstance(slots, str) else list(slots)
+    return names

@@ -1,0 +1,345 @@
+"""Running an interaction function in bulk: shapes that are there prompt for masks or polygons."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, Literal
+
+import PIL.Image
+from pydantic import ValidationError
+
+from prefect_cvat.auto_annotation.function_calls import (
+    as_list,
+    call_function,
+    place_of,
+    preprocess_image,
+    read_spec,
+)
+from prefect_cvat.auto_annotation.interface import (
+    InteractionFunctionContext,
+    InteractionPrompts,
+    InteractionResultAttributes,
+)
+from prefect_cvat.exceptions import BadFunctionError
+from prefect_cvat.frames import Frame
+from prefect_cvat.geometry.clipping import Clipping, clip_point, clip_shape
+from prefect_cvat.inference.output_checks import check_geometry, within_rounding
+from prefect_cvat.masks import decode_mask, encode_mask, mask_to_polygons, polygon_to_mask
+from prefect_cvat.media.image_decoding import decode_pixels
+from prefect_cvat.messages.plurals import counted
+from prefect_cvat.models import LabeledShapeRequest, ShapeType, enum_value
+from prefect_cvat.options.refine_options import PROMPTING_TYPES
+
+__all__ = ["InteractionContext", "Prompts", "ShapeRefiner"]
+
+
+Point = tuple[float, float]
+
+
+class InteractionContext(InteractionFunctionContext):
+    """What the function is told about the run."""
+
+    __slots__ = ()
+
+
+class Prompts(InteractionPrompts):
+    """What a shape points at, in pixels."""
+
+    __slots__ = ("_bounding_box", "_pos_points")
+
+    def __init__(
+        self, pos_points: Sequence[Point] = (), bounding_box: tuple[Point, Point] | None = None
+    ) -> None:
+        self._pos_points = tuple(pos_points)
+        self._bounding_box = bounding_box
+
+    @property
+    def pos_points(self) -> Sequence[Point]:
+        """Points on the object, as (x, y)."""
+        return self._pos_points
+
+    @property
+    def neg_points(self) -> Sequence[Point]:
+        """Nothing: no shape says where an object is not."""
+        return ()
+
+    @property
+    def bounding_box(self) -> tuple[Point, Point] | None:
+        """A box around the object, upper left and lower right corner as (x, y), or None."""
+        return self._bounding_box
+
+
+class ShapeRefiner:
+    """An interaction function with what its results are to become.
+
+    A rectangle prompts with a bounding box, and with its centre as a positive point where the function
+    needs one or takes no boxes; of a turned rectangle, the box is the one around it. Points prompt with
+    positive points.
+
+    Args:
+        function: The function; one for the SDK's interface will do as well.
+        to: `mask` or `polygon`, into which results of other types are converted; None leaves them as
+            the function returns them.
+        tolerance: How far a polygon may be from the outline of its mask, in pixels.
+
+    Raises:
+        BadFunctionError: It is not an interaction function.
+        ValueError: `to` is something else, or `tolerance` is negative.
+    """
+
+    def __init__(
+        self, function: Any, to: Literal["mask", "polygon"] | None = None, *, tolerance: float = 1.0
+    ) -> None:
+        if to not in (None, "mask", "polygon"):
+            raise ValueError(f"to must be 'mask', 'polygon' or None, not {to!r}")
+        if tolerance < 0:
+            raise ValueError(f"tolerance must be 0 or more, not {tolerance}")
+        name = type(function).__name__
+        spec = read_spec(function, "an interaction function")
+        if not hasattr(spec, "min_pos_points"):
+            raise BadFunctionError(
+                f"{name!r} is not an interaction function: its spec is {type(spec).__name__!r}"
+                f" (expected 'InteractionFunctionSpec') ({place_of(function)})"
+            )
+        if not callable(getattr(function, "detect", None)):
+            raise BadFunctionError(
+                f"{name!r} is not an interaction function: it has no 'detect' ({place_of(function)})"
+            )
+        self.function = function
+        self.to = to
+        self.tolerance = tolerance
+        self._min_pos_points: int = spec.min_pos_points
+        self._min_neg_points: int | None = getattr(spec, "min_neg_points", None)
+        self._min_boxes: int | None = getattr(spec, "min_bounding_boxes", None)
+        self._context = InteractionContext()
+
+    def check(self, shapes: Iterable[Mapping[str, Any]]) -> None:
+        """Check that the function can be prompted by these shapes, before any image is fetched.
+
+        Args:
+            shapes: The server's JSON objects; only type and number of points matter.
+
+        Raises:
+            BadFunctionError: It cannot; the message says what is missing, once for each reason.
+        """
+        if problems := sorted({problem for shape in shapes if (problem := self._problem(shape))}):
+            raise BadFunctionError(
+                f"{type(self.function).__name__!r} cannot be prompted by these shapes: {'; '.join(problems)}"
+            )
+
+    def _problem(self, shape: Mapping[str, Any]) -> str | None:
+        shape_type = enum_value(shape["type"])
+        if shape_type not in PROMPTING_TYPES:
+            return f"{shape_type} (only rectangle and points can be prompts)"
+        if self._min_neg_points:
+            return f"it needs {counted(self._min_neg_points, 'negative point')}, and shapes give none"
+        if shape_type == "points" and self._min_boxes:
+            return "it needs a bounding box, and points give none"
+        most = 1 if shape_type == "rectangle" else len(shape["points"]) // 2
+        if most < self._min_pos_points:
+            gives = f"{shape_type} gives" if shape_type == "rectangle" else "points of this number give"
+            return f"it needs {counted(self._min_pos_points, 'positive point')}, and {gives} {most}"
+        return None
+
+    def refine(
+        self,
+        frame: Frame,
+        image: PIL.Image.Image,
+        shapes: Sequence[dict[str, Any]],
+        clippings: Counter[Clipping] | None = None,
+    ) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
+        """Find the objects that shapes of a frame point at.
+
+        The image is preprocessed once for all shapes, and not decoded where there are none.
+
+        Args:
+            frame: Which frame it is.
+            image: Its image.
+            shapes: The server's JSON objects on this frame.
+            clippings: Counts what is done to results at the edges of the image.
+
+        Returns:
+            Each of the shapes, in order, with what was found for it, to be sent to the server: of the same
+            frame, label, attributes, group, order and occlusion; with the function's confidence as
+            `score`, or else the score of the original; of source `auto` if the original is, or else
+            `semi-auto`. Nothing where nothing was found, or nothing inside the image. One mask of several
+            parts gives several polygons.
+
+        Raises:
+            BadFunctionError: The function failed, returned what it must not, or cannot be prompted by
+                these shapes.
+            MediaError: The image is broken.
+        """
+        self.check(shapes)
+        refined: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
+        preprocessed: list[Any] = []  # none or one
+        for shape in shapes:
+            prompts = self._prompts(shape, image.size)
+            if prompts is None:
+                refined.append((shape, []))
+                continue
+            what = f"{frame}: {enum_value(shape['type'])} {shape.get('id', 'without id')}"
+            if not preprocessed:
+                preprocessed.append(self._preprocess(frame, image))
+            found = call_function(
+                partial(self._find, preprocessed[0], prompts, shape, image.size, clippings),
+                self.function.detect,
+                what,
+                f"{what}: function failed",
+                lambda: decode_pixels(image, frame),  # is it the function, or is it the image?
+            )
+            refined.append((shape, found))
+        return refined
+
+    def _preprocess(self, frame: Frame, image: PIL.Image.Image) -> Any:
+        # a failure may be that of the function, or of the image
+        return preprocess_image(
+            self.function, self._context, image, str(frame), lambda: decode_pixels(image, frame)
+        )
+
+    def _find(
+        self,
+        preprocessed: Any,
+        prompts: Prompts,
+        shape: Mapping[str, Any],
+        size: tuple[int, int],
+        clippings: Counter[Clipping] | None,
+    ) -> list[dict[str, Any]]:
+        found = []
+        outputs = self.function.detect(self._context, preprocessed, prompts)
+        for output in as_list(outputs, "a list of 'InteractionResultShape'"):
+            bodies, clipping = self._bodies(output, shape, size)
+            found += bodies
+            if clippings is not None and clipping is not None:
+                clippings[clipping] += 1
+        return found
+
+    def _prompts(self, shape: Mapping[str, Any], size: tuple[int, int]) -> Prompts | None:
+        """What a shape prompts with, inside the image; None if that is less than the function needs."""
+        width, height = size
+        xs, ys = shape["points"][0::2], shape["points"][1::2]
+        if shape["type"] == "points":
+            inside = [
+                (float(x), float(y))
+                for x, y in zip(xs, ys, strict=True)
+                if 0 <= x <= width and 0 <= y <= height
+            ]
+            return Prompts(inside) if len(inside) >= max(1, self._min_pos_points) else None
+        left, top, right, bottom = _box_around(shape)
+        left, top = clip_point(left, top, width, height)
+        right, bottom = clip_point(right, bottom, width, height)
+        if right <= left or bottom <= top:
+            return None
+        needs_point = self._min_pos_points > 0 or self._min_boxes is None
+        centre = [((left + right) / 2, (top + bottom) / 2)] if needs_point else []
+        return Prompts(centre, None if self._min_boxes is None else ((left, top), (right, bottom)))
+
+    def _bodies(
+        self, output: Any, original: Mapping[str, Any], size: tuple[int, int]
+    ) -> tuple[list[dict[str, Any]], Clipping | None]:
+        shape = _checked(output)
+        parts, clipping = clip_shape(shape, *size)
+        if parts and self.to == "mask" and shape.type is ShapeType.POLYGON:
+            parts = [shape.points]  # filled, it is cut as well, and stays one mask
+        converted = [result for points in parts for result in self._converted(shape.type, points, size)]
+        if parts and not converted:
+            clipping = Clipping.EMPTY  # a polygon may go between the centres of pixels
+        if not converted:
+            return [], clipping
+        score = _confidence(output.attributes if hasattr(output, "attributes") else ())
+        if score is None:
+            score = original.get("score")
+        bodies = []
+        for result_type, result_points in converted:
+            body = {
+                "type": result_type,
+                "frame": original["frame"],
+                "label_id": original["label_id"],
+                "source": "auto" if enum_value(original.get("source")) == "auto" else "semi-auto",
+                "occluded": original.get("occluded", False),
+                "outside": False,
+                "z_order": original.get("z_order", 0),
+                "rotation": 0.0,
+                "score": 1.0 if score is None else score,
+                "points": result_points,
+                "attributes": [
+                    {"spec_id": value["spec_id"], "value": value["value"]}
+                    for value in original.get("attributes") or ()
+                ],
+            }
+            if original.get("group"):
+                body["group"] = original["group"]
+            bodies.append(body)
+        return bodies, clipping
+
+    def _converted(
+        self, shape_type: ShapeType, points: list[float], size: tuple[int, int]
+    ) -> Iterator[tuple[str, list[float]]]:
+        if self.to in (None, shape_type):
+            yield shape_type.value, points
+            return
+        if shape_type is ShapeType.RECTANGLE:
+            left, top, right, bottom = points
+            shape_type, points = ShapeType.POLYGON, [left, top, right, top, right, bottom, left, bottom]
+        if self.to == "polygon" and shape_type is ShapeType.MASK:
+            left, top, right, bottom = map(int, points[-4:])
+            cut = [*points[:-4], 0, 0, right - left, bottom - top]
+            bitmap = decode_mask(cut, image_width=right - left + 1, image_height=bottom - top + 1)
+            for polygon in mask_to_polygons(bitmap, tolerance=self.tolerance, offset=(left, top)):
+                yield "polygon", polygon
+        elif shape_type is not ShapeType.POLYGON:
+            raise BadFunctionError(
+                f"function output shape of type {shape_type.value!r}, which cannot be made a {self.to}"
+            )
+        elif self.to == "polygon":
+            yield "polygon", points
+        else:
+            bitmap = polygon_to_mask(points, image_width=size[0], image_height=size[1])
+            if bitmap.any():
+                yield "mask", encode_mask(bitmap)
+
+
+def _box_around(rectangle: Mapping[str, Any]) -> tuple[float, float, float, float]:
+    x1, y1, x2, y2 = rectangle["points"]
+    angle = math.radians(rectangle.get("rotation") or 0.0)
+    sine, cosine = abs(math.sin(angle)), abs(math.cos(angle))
+    width, height = abs(x2 - x1), abs(y2 - y1)
+    reach_x, reach_y = (width * cosine + height * sine) / 2, (width * sine + height * cosine) / 2
+    x, y = (x1 + x2) / 2, (y1 + y2) / 2
+    return x - reach_x, y - reach_y, x + reach_x, y + reach_y
+
+
+def _checked(output: Any) -> LabeledShapeRequest:
+    """What the function returned as a shape of ours, held against what CVAT can store."""
+    if not (hasattr(output, "type") and hasattr(output, "points")):
+        raise BadFunctionError(
+            f"function output an object of type {type(output).__name__!r} (expected 'InteractionResultShape')"
+        )
+    try:
+        shape = LabeledShapeRequest(type=output.type, label_id=0, frame=0, points=output.points)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise BadFunctionError(f"function output shape with bad {where}: {problem['msg']}") from error
+    if shape.type is ShapeType.SKELETON:
+        raise BadFunctionError("function output a skeleton, which an interaction cannot find")
+    return check_geometry(shape)
+
+
+def _confidence(attributes: Iterable[Any]) -> float | None:
+    """The confidence among the attributes of a result, 0 to 1."""
+    values = [value.value for value in attributes if value.spec_id == InteractionResultAttributes.CONFIDENCE]
+    if not values:
+        return None
+    try:
+        confidence = within_rounding(float(values[-1]))
+    except (TypeError, ValueError):
+        confidence = None
+    if confidence is None:
+        raise BadFunctionError(
+            f"function output a confidence of {values[-1]!r} (expected a number from 0 to 1)"
+        )
+    return confidence

@@ -1,0 +1,1 @@
+"""Chunks to images: download, image chunks, video chunks, decoding, prefetching."""

@@ -1,0 +1,92 @@
+"""The chunks of a task: of what type they are, and how one gets to disk."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+from prefect_cvat.cvat.client import MOST_CHUNK_BYTES, Client
+from prefect_cvat.exceptions import PrefectCvatError, StorageError, UnsupportedTaskError
+from prefect_cvat.frames import ChunkFile, ChunkType, Quality
+from prefect_cvat.media.chunk_checks import problem_of_chunk
+from prefect_cvat.media.image_chunk import MAX_FRAME_BYTES
+from prefect_cvat.media.video_chunk import import_pyav
+from prefect_cvat.messages.argument_names import argument
+from prefect_cvat.models import Task
+from prefect_cvat.planning.plan import Plan
+
+__all__ = ["chunk_type", "fetch_chunk"]
+
+_SUFFIXES: dict[ChunkType, str] = {"imageset": ".zip", "video": ".mp4"}
+
+
+def chunk_type(task: Task, quality: Quality = "original") -> ChunkType:
+    """Of what type a task's chunks are. Ask before you fetch one: it may be of no use here.
+
+    Args:
+        task: A task that has data.
+        quality: `original` or `compressed`.
+
+    Raises:
+        UnsupportedTaskError: They are of an unknown type, or they are videos that are compressed, or there
+            is no PyAV to decode them with.
+    """
+    name = f"task {task.id} ({task.name!r})"
+    is_original = quality == "original"
+    found = task.data_original_chunk_type if is_original else task.data_compressed_chunk_type
+    if found == "imageset":
+        return "imageset"
+    if found != "video":
+        raise UnsupportedTaskError(f"the {quality} chunks of {name} are of an unknown type: {found!r}")
+    if not is_original:
+        # CVAT 2.73, Mpeg4CompressedChunkWriter: halved until they have fewer than 1080 rows
+        raise UnsupportedTaskError(
+            f"the compressed chunks of {name} are videos, in which CVAT makes large frames smaller, so that"
+            f" what is found would be in the wrong place; use {argument('quality', 'original')}, or create"
+            " the task with use_zip_chunks=True"
+        )
+    try:
+        import_pyav()
+    except ImportError as error:
+        instead = (
+            f", or use {argument('quality', 'compressed')}"
+            if task.data_compressed_chunk_type == "imageset"
+            else ""
+        )
+        raise UnsupportedTaskError(
+            f"{name} is a video, and PyAV, which decodes it, cannot be imported ({error}):"
+            f" pip install 'prefect-cvat[video]'{instead}"
+        ) from error
+    return "video"
+
+
+def fetch_chunk(
+    client: Client, plan: Plan, number: int, folder: Path, quality: Quality = "original"
+) -> ChunkFile:
+    """Download a chunk into a folder, from the task or from one of its jobs.
+
+    Raises:
+        AnswerTooLargeError: It has more bytes than a chunk of so many frames.
+        UnsupportedTaskError: Chunks of this quality cannot be used, see `chunk_type`.
+        StorageError: The disk does not take it.
+        TransportError: What came was no chunk, or not the whole of one, each time it was asked for.
+    """
+    kind = chunk_type(plan.task, quality)
+    place = plan.chunk_place(number)
+    path = folder / f"chunk-{number}{_SUFFIXES[kind]}"
+    fetch = partial(client.chunk, plan.task.id) if place.job is None else partial(client.job_chunk, place.job)
+    try:
+        with path.open("w+b", buffering=0) as file:
+            fetch(
+                place.index,
+                file,
+                quality=quality,
+                most_bytes=min(MAX_FRAME_BYTES * (place.length + 1), MOST_CHUNK_BYTES),
+                problem_of=lambda file: problem_of_chunk(file, kind, place.length),
+            )
+    except BaseException as error:
+        path.unlink(missing_ok=True)
+        if isinstance(error, OSError) and not isinstance(error, PrefectCvatError):
+            raise StorageError(f"chunk {number} cannot be written to {folder}: {error}") from error
+        raise
+    return ChunkFile(number, path, place.first_frame, place.length, kind)

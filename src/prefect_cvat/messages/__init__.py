@@ -1,0 +1,1 @@
+"""The words of messages: plurals, suggestions, bounded text, names of arguments."""

@@ -1,0 +1,1 @@
+"""What a run will do: the task, its frames, chunks and batches; labels and thresholds."""

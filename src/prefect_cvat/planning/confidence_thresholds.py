@@ -1,0 +1,100 @@
+"""The least scores of single labels, and what a function has to be asked for so that they hold."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from prefect_cvat.auto_annotation.function_calls import read_attribute
+from prefect_cvat.messages.argument_names import argument
+from prefect_cvat.models import enum_value
+from prefect_cvat.planning.label_mapping import LabelMapping
+
+__all__ = ["ScoreThresholds", "score_thresholds"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreThresholds:
+    """From which scores on what a function finds is wanted.
+
+    Attributes:
+        asked: The least score that the function is asked for; None leaves it to the function.
+        by_label: The least score of each label, by the function's label ids.
+    """
+
+    asked: float | None
+    by_label: dict[int, float]
+
+
+def score_thresholds(
+    function: Any,
+    mapping: LabelMapping,
+    *,
+    conf_threshold: float | None = None,
+    label_thresholds: Mapping[str, float] | None = None,
+) -> ScoreThresholds:
+    """Decide what a function is to be asked for, and what is left out of its answers.
+
+    A function is asked for one score, whatever the label. So it is asked for the least that any label wants,
+    and what is below the thresholds of the other labels is left out of its answers. Labels without a
+    threshold of their own have `conf_threshold`, or else that of the function, as it tells it in
+    `score_threshold`. Of a function that does not tell, thresholds below its own have an effect only if all
+    labels that are mapped have one. Tags have no score to leave them out by: a function that finds tags is
+    asked as if no label had a threshold.
+
+    Args:
+        function: A detection function.
+        mapping: Where its labels go.
+        conf_threshold: The least score of labels without one of their own; None leaves it to the function.
+        label_thresholds: The least scores of single labels, by the function's label names.
+
+    Raises:
+        ValueError: A threshold is out of range, or for a label that the function does not have.
+    """
+    own = dict(label_thresholds or {})
+    for name, threshold in own.items():
+        if name not in mapping.names.values():
+            raise ValueError(
+                f"{argument('label_thresholds')} speaks of label {name!r}, which the function does not have"
+            )
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"the threshold of label {name!r} must be between 0 and 1, not {threshold}")
+    least = conf_threshold
+    asked = conf_threshold
+    mapped = [mapping.names[label_id] for label_id, target in mapping.targets.items() if target is not None]
+    wanted = [own[name] for name in mapped if name in own]
+    if wanted and not any(_is_tag(label) for label in function.spec.labels):
+        least = _own_threshold(function) if least is None else least
+        if least is not None:
+            asked = min(wanted) if min(wanted) < least else conf_threshold
+        elif len(wanted) == len(mapped):
+            asked = min(wanted)
+        else:
+            logger.info(
+                "%s does not tell its own score_threshold: %s below it have no effect. Give %s, or a"
+                " threshold for each of its labels",
+                type(function).__name__,
+                argument("label_thresholds"),
+                argument("conf_threshold"),
+            )
+    default = 0.0 if least is None else least
+    return ScoreThresholds(
+        asked, {label_id: own.get(name, default) for label_id, name in mapping.names.items()}
+    )
+
+
+def _is_tag(label: Any) -> bool:
+    return enum_value(getattr(label, "type", None)) == "tag"
+
+
+def _own_threshold(function: Any) -> float | None:
+    """The least score of a function that is asked for none, if it tells."""
+    threshold = read_attribute(function, "score_threshold")
+    if isinstance(threshold, int | float) and math.isfinite(threshold):
+        return float(threshold)
+    return None

@@ -1,0 +1,140 @@
+"""What of a function's labels does not fit a task: collected, and told all at once.
+
+Where the SDK has a message, this one contains it, and what the SDK would tell is told first (cvat_sdk
+2.80, auto_annotation/driver.py): its words are what users search for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from prefect_cvat.exceptions import BadFunctionError
+from prefect_cvat.messages.argument_names import argument
+from prefect_cvat.messages.plurals import listed
+from prefect_cvat.messages.suggestions import did_you_mean
+from prefect_cvat.models import Attribute, Label, enum_value
+
+__all__ = ["Misfits", "output_type"]
+
+MOST_LINES = 10
+"""How many problems a message lists; the rest is counted."""
+
+
+class Misfits:
+    """What does not fit, in the order in which it was found.
+
+    Attributes:
+        unmatched: What the function can find and the task has no place for, such as `label 'boat'`.
+    """
+
+    def __init__(self) -> None:
+        self.unmatched: list[str] = []
+        self._problems: list[tuple[str, bool]] = []
+
+    def refuse(self, problem: str) -> None:
+        """Note what is wrong in any case."""
+        self._problems.append((problem, False))
+
+    def miss(self, what: str, wanted: str, name: str, names: Sequence[str]) -> None:
+        """Note what the task has no place for.
+
+        Args:
+            what: What it is, such as `label 'boat'`.
+            wanted: The name that was looked for in the task.
+            name: Its name in the function.
+            names: The names that the task has there.
+        """
+        renamed = "" if wanted == name else f" as {wanted!r}, which {argument('label_map')} asks for"
+        self.drop(what, f"{what} is not in dataset{renamed}{did_you_mean(wanted, names)}")
+
+    def drop(self, what: str, problem: str) -> None:
+        """Note what is left out where that is allowed, and otherwise a problem."""
+        self.unmatched.append(what)
+        self._problems.append((problem, True))
+
+    def raise_if_any(self, task_name: str, *, allow_unmatched_labels: bool) -> None:
+        """Tell what does not fit.
+
+        Raises:
+            BadFunctionError: Something does not.
+        """
+        problems = [text for text, may_drop in self._problems if not (may_drop and allow_unmatched_labels)]
+        if not problems:
+            return
+        mend = (
+            f" Map them with {argument('label_map')}, or pass {argument('allow_unmatched_labels', True)} to"
+            " drop them."
+            if self.unmatched and not allow_unmatched_labels
+            else ""
+        )
+        start = f"the function does not fit {task_name}"
+        if len(problems) == 1:
+            raise BadFunctionError(f"{start}: {problems[0]}.{mend}")
+        lines = [f"{start} in {len(problems)} points:", *(f"  - {text}" for text in problems[:MOST_LINES])]
+        if len(problems) > MOST_LINES:
+            lines.append(f"  and {len(problems) - MOST_LINES} more")
+        raise BadFunctionError("\n".join([*lines, *([mend.strip()] * bool(mend))]))
+
+    # --- comparing the two ---
+
+    def check_type(self, where: str, label_type: str, task_label: Label) -> None:
+        """Check that annotations of a type go to a label of the task."""
+        if label_type != "any" and task_label.type not in ("any", label_type):
+            self.refuse(
+                f"{where} has type {label_type!r} in the function, but {task_label.type!r} in the dataset"
+            )
+
+    def check_attribute(self, where: str, attribute: Any, task_attribute: Attribute) -> bool:
+        """Check that an attribute takes the same values on both sides, and say whether."""
+        input_type, task_type = enum_value(attribute.input_type), task_attribute.input_type.value
+        if input_type != task_type:
+            self.refuse(
+                f"{where} has input type {input_type} in the function, but {task_type} in the dataset"
+            )
+            return False
+        values, task_values = list(attribute.values), task_attribute.values
+        match input_type:
+            case "text" | "checkbox":
+                fits = True
+            case "number":
+                fits = values == task_values
+            case _:
+                fits = sorted(values) == sorted(task_values)
+        if not fits:
+            self.refuse(f"{where} has values {values!r} in the function, but {task_values!r} in the dataset")
+        return fits
+
+    def check_keypoints(
+        self, where: str, task_keypoints: Sequence[str], mapped: Iterable[tuple[str, str]]
+    ) -> None:
+        """Check that a skeleton gets each keypoint that the task's label has, once.
+
+        The SDK finds that out on the first skeleton that a function returns.
+
+        Args:
+            where: The label of the function.
+            task_keypoints: The sublabels of the task's label.
+            mapped: Sublabels of the function, each with that of the task where it goes.
+        """
+        sources: dict[str, list[str]] = {name: [] for name in task_keypoints}
+        for name, target in mapped:
+            sources[target].append(name)
+        for target, names in sources.items():
+            if len(names) > 1:
+                self.refuse(
+                    f"{where} is a skeleton with multiple elements with same sublabel: {listed(names)} go to"
+                    f" {target!r}"
+                )
+        if missing := [target for target, names in sources.items() if not names]:
+            self.refuse(
+                f"{where} is a skeleton with fewer elements than expected"
+                f" ({len(sources) - len(missing)} vs {len(sources)}): the function has no {listed(missing)};"
+                f" map its sublabels, or drop the label, with {argument('label_map')}"
+            )
+
+
+def output_type(label: Any, conv_mask_to_poly: bool) -> str:
+    """The type of what a function returns for a label of its spec; `any` where it does not say."""
+    label_type = enum_value(getattr(label, "type", None) or "any")
+    return "polygon" if conv_mask_to_poly and label_type == "mask" else label_type

@@ -1,0 +1,279 @@
+"""What a run will do: which frames, in which chunks, written to which jobs, and what is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cached_property
+from math import inf
+
+import numpy as np
+import numpy.typing as npt
+
+from prefect_cvat.cvat.client import Client
+from prefect_cvat.cvat.job_index import JobIndex
+from prefect_cvat.frames import Frame
+from prefect_cvat.models import Job, Task
+from prefect_cvat.number_ranges import NumberRanges
+from prefect_cvat.options.selection import Selection
+from prefect_cvat.planning.chunk_locations import ChunkPlace
+from prefect_cvat.planning.planned_frames import PlannedFrames
+from prefect_cvat.planning.task_info import TaskInfo, read_task_info
+
+__all__ = ["Batch", "LeftOut", "Plan", "TaskInfo", "make_plan", "read_task"]
+
+
+class LeftOut(StrEnum):
+    """Why a frame is not annotated."""
+
+    NOT_SELECTED = "not selected"
+    DELETED = "deleted"
+    GROUND_TRUTH = "ground truth"
+    HONEYPOT = "honeypot"
+    NO_JOB = "in no annotation job"
+    ANNOTATED = "annotated"
+
+
+PART_FRAMES = 75
+"""How many consecutive frames of a chunk are taken at a time where it has more.
+
+Such a task was created with a chunk size of its own: CVAT 2.73 chooses 36 for videos, 2 to 72 for images.
+"""
+
+_CODES = {why: code for code, why in enumerate(LeftOut, start=1)}
+
+_UNKNOWN = 255
+"""Frames outside of the jobs, where the user may see only these jobs: neither planned nor left out."""
+
+
+class Batch:
+    """Consecutive selected frames, and the chunks that they lie in; other batches may have frames there, too.
+
+    A plain object on purpose: Prefect walks through dataclasses and containers that are passed between
+    Prefect tasks.
+
+    Attributes:
+        index: The batch's number in the run.
+        chunks: The numbers of its chunks, each once.
+        frames: Its frames, in ascending order.
+    """
+
+    __slots__ = ("chunks", "frames", "index")
+
+    def __init__(self, index: int, chunks: Sequence[int], frames: Sequence[Frame]) -> None:
+        self.index = index
+        self.chunks = tuple(dict.fromkeys(chunks))
+        self.frames = tuple(frames)
+
+    def __str__(self) -> str:
+        first, last = self.frames[0].number, self.frames[-1].number
+        return f"batch {self.index} (frames {first}-{last})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a run will do.
+
+    Attributes:
+        info: The task as the server describes it.
+        frames: The frames to annotate, in ascending order.
+        jobs: The annotation jobs to write to.
+        left_out: The frames that are not annotated, by reason.
+    """
+
+    info: TaskInfo
+    frames: PlannedFrames
+    jobs: tuple[Job, ...]
+    left_out: dict[LeftOut, tuple[int, ...]]
+
+    @cached_property
+    def _job_index(self) -> JobIndex:
+        return JobIndex(self.jobs)
+
+    @property
+    def task(self) -> Task:
+        """The task."""
+        return self.info.task
+
+    @property
+    def chunk_size(self) -> int:
+        """How many frames a chunk holds."""
+        return self.info.meta.chunk_size
+
+    @property
+    def size(self) -> int:
+        """How many frames the task has, as far as this user may know: those of the jobs alone, maybe."""
+        if self.info.through_jobs:
+            return len(self.frames) + sum(map(len, self.left_out.values()))
+        return self.info.meta.size
+
+    @property
+    def why_nothing(self) -> str:
+        """Why there is nothing to do; empty if there is."""
+        if self.frames:
+            return ""
+        why = ", ".join(f"{len(frames)} {why.value}" for why, frames in self.left_out.items())
+        return f"no frame of task {self.task.id} is left to look at" + (f" (left out: {why})" if why else "")
+
+    def chunks(self) -> Iterator[tuple[int, PlannedFrames]]:
+        """The chunks that hold selected frames, each with these frames, in ascending order."""
+        return self.frames.by(self.chunk_number)
+
+    def part_of(self, frame: int) -> tuple[int, int]:
+        """The number of the chunk that a frame is taken from, and that of the frame's part of the chunk.
+
+        Parts begin where they do whatever frames are selected: what is known of one is known to all runs.
+        """
+        chunk = self.chunk_number(frame)
+        if self.chunk_size <= PART_FRAMES:
+            return chunk, 0
+        return chunk, (frame - self.chunk_place(chunk).first_frame) // PART_FRAMES
+
+    def parts(self) -> Iterator[tuple[int, PlannedFrames]]:
+        """The chunks, in parts of at most `PART_FRAMES` frames: each with the number of its chunk."""
+        return ((chunk, frames) for (chunk, _), frames in self.frames.by(self.part_of))
+
+    def numbers_with(self, frame: int) -> list[int]:
+        """The numbers of the selected frames of the part of a chunk that a frame lies in."""
+        part = self.part_of(frame)
+        near = self.frames.between(frame - PART_FRAMES, frame + PART_FRAMES)
+        return [number for number in near.numbers if self.part_of(number) == part]
+
+    def numbers_in(self, chunk: int) -> list[int]:
+        """The numbers of the selected frames that are taken from a chunk."""
+        place = self.chunk_place(chunk)
+        frames = self.frames.between(place.first_frame, place.first_frame + place.length - 1)
+        return [number for number in frames.numbers if self.chunk_number(number) == chunk]
+
+    def count_chunks(self) -> int:
+        """How many chunks hold selected frames."""
+        return sum(1 for _ in self.chunks())
+
+    def chunk_number(self, frame: int) -> int:
+        """The number of the chunk that a frame is taken from."""
+        return self.info.chunk_places.number_of(frame)
+
+    def chunk_place(self, number: int) -> ChunkPlace:
+        """Where a chunk comes from, and which frames it holds."""
+        return self.info.chunk_places.place(number)
+
+    def frames_between(self, first: int, last: int) -> PlannedFrames:
+        """The frames to annotate of a range of frames."""
+        return self.frames.between(first, last)
+
+    def jobs_between(self, first: int, last: int) -> list[Job]:
+        """The jobs that frames of this range are written to; where jobs overlap, a frame has several."""
+        return self._job_index.between(first, last)
+
+    def without(self, is_left_out: Callable[[int], object], why: LeftOut) -> Plan:
+        """The plan with some of its frames left out for another reason, and jobs that have no others.
+
+        Args:
+            is_left_out: Tells of the number of a frame whether it is one of these.
+            why: The reason.
+        """
+        left_out = tuple(filter(is_left_out, self.frames.numbers))
+        if not left_out:
+            return self
+        frames = self.frames.where(lambda number: not is_left_out(number))
+        return replace(
+            self,
+            frames=frames,
+            jobs=_jobs_with(frames, self.jobs),
+            left_out={**self.left_out, why: left_out},
+        )
+
+
+def read_task(client: Client, task_id: int, selection: Selection | None = None) -> TaskInfo:
+    """Ask the server for all that a plan needs.
+
+    Args:
+        client: The server.
+        task_id: The task.
+        selection: What is to be worked on. Who is assigned jobs of a task, and may not see the task, is told
+            of the jobs that it names.
+
+    Raises:
+        PermissionDeniedError: This user may see neither the task nor the jobs, or names no jobs.
+        UnsupportedTaskError: The task is 3D or audio, or has honeypots of which this user is not told.
+        NoDataError: The task has no data yet.
+        OrganizationError: The task is not in the organization that the client works in.
+        ValueError: A job is not one of the task that can be annotated.
+    """
+    return read_task_info(client, task_id, None if selection is None else selection.jobs)
+
+
+def make_plan(info: TaskInfo, selection: Selection | None = None) -> Plan:
+    """Decide which frames to annotate and which jobs to write to.
+
+    Frames of a ground-truth pool and honeypots are left out: writing there would change what
+    annotators are measured by. A separate ground-truth job (mode `gt`) is not written to, but its
+    frames are also part of annotation jobs, and are annotated there.
+
+    Raises:
+        ValueError: The selection names a frame or a job that the task does not have.
+    """
+    selection = selection or Selection()
+    annotation_jobs = [job for job in info.jobs if job.type == "annotation"]
+    jobs = _select_jobs(info.task, annotation_jobs, selection.jobs)
+    size = info.meta.size
+    selected = selection.frames
+    end = inf if info.through_jobs else size  # of frames after the jobs one does not know
+    if selected is not None and (strangers := NumberRanges.of(selected).outside(end)):
+        raise ValueError(
+            f"task {info.task.id} has the frames 0-{size - 1}; it has no frame {strangers.describe()}"
+        )
+    in_any_job = _is_in(annotation_jobs, size)
+    pool = info.validation.mode == "gt_pool"
+    reasons = np.zeros(size, np.uint8)
+    # each of these overrules those before it
+    if selected is not None:
+        is_selected = np.zeros(size, np.bool_)
+        is_selected[[frame for frame in selected if frame < size]] = True
+        reasons[~is_selected] = _CODES[LeftOut.NOT_SELECTED]
+    reasons[~_is_in(jobs, size)] = _CODES[LeftOut.NOT_SELECTED]
+    reasons[~in_any_job] = _CODES[LeftOut.NO_JOB]
+    if pool:
+        reasons[list(info.validation.honeypot_frames or ())] = _CODES[LeftOut.HONEYPOT]
+        reasons[list(info.validation.validation_frames or ())] = _CODES[LeftOut.GROUND_TRUTH]
+    reasons[info.meta.deleted_frames] = _CODES[LeftOut.DELETED]
+    if info.through_jobs:
+        reasons[~in_any_job] = _UNKNOWN
+    frames = info.frames_of(np.flatnonzero(reasons == 0))
+    left_out = {why: tuple(np.flatnonzero(reasons == code).tolist()) for why, code in _CODES.items()}
+    return Plan(
+        info=info,
+        frames=frames,
+        jobs=_jobs_with(frames, jobs),
+        left_out=dict(sorted((item for item in left_out.items() if item[1]), key=lambda item: item[1][0])),
+    )
+
+
+def _select_jobs(task: Task, annotation_jobs: Sequence[Job], wanted: Collection[int] | None) -> list[Job]:
+    if wanted is None:
+        return list(annotation_jobs)
+    ids = [job.id for job in annotation_jobs]
+    if strangers := sorted(set(wanted) - set(ids)):
+        raise ValueError(
+            f"task {task.id} has the annotation jobs {_enumerate(ids)}; it has no job {_enumerate(strangers)}"
+        )
+    return [job for job in annotation_jobs if job.id in set(wanted)]
+
+
+def _jobs_with(frames: PlannedFrames, jobs: Iterable[Job]) -> tuple[Job, ...]:
+    """The jobs that have one of the frames."""
+    return tuple(job for job in jobs if frames.count_between(job.start_frame, job.stop_frame))
+
+
+def _is_in(jobs: Iterable[Job], size: int) -> npt.NDArray[np.bool_]:
+    """For each frame of a task whether it is in one of the jobs."""
+    is_in = np.zeros(size, np.bool_)
+    for job in jobs:
+        is_in[job.start_frame : job.stop_frame + 1] = True
+    return is_in
+
+
+def _enumerate(numbers: Sequence[int], most: int = 10) -> str:
+    text = ", ".join(map(str, numbers[:most]))
+    return f"{text}, ... ({len(numbers)} in all)" if len(numbers) > most else text

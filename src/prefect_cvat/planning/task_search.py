@@ -1,0 +1,211 @@
+"""Which tasks of a server are to be annotated."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from prefect_cvat.cvat.client import Client, check_annotatable
+from prefect_cvat.exceptions import (
+    InvalidResponseError,
+    NoDataError,
+    NotFoundError,
+    PermissionDeniedError,
+    UnsupportedTaskError,
+)
+from prefect_cvat.messages.bounded_text import bounded
+from prefect_cvat.models import Job, Task
+from prefect_cvat.planning.annotated_frames import shown_frames
+from prefect_cvat.planning.plan import Plan, make_plan, read_task
+
+__all__ = [
+    "FoundTask",
+    "TaskSelection",
+    "check_project_is_visible",
+    "check_scope",
+    "find_tasks",
+    "has_unannotated_frames",
+]
+
+
+_OF_ONE_TASK = (NoDataError, UnsupportedTaskError, NotFoundError, PermissionDeniedError, InvalidResponseError)
+"""What may be wrong with a task, or come of its being deleted meanwhile, and says nothing of the others."""
+
+
+class TaskSelection(BaseModel):
+    """Which tasks. All that is said must be true of a task; what is left empty does not matter."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name_pattern: str | None = Field(
+        default=None, description="The task's name, with * for any letters and ? for one, such as night-*."
+    )
+    statuses: list[Literal["annotation", "validation", "completed"]] = Field(
+        default_factory=list, description="The task is in one of these."
+    )
+    assignee: str | None = Field(default=None, description="The user name of whom the task is assigned to.")
+    updated_since: datetime | None = Field(default=None, description="The task was changed after this time.")
+    updated_within_days: float | None = Field(
+        default=None, gt=0, description="The task was changed in the last so many days."
+    )
+    job_stages: list[Literal["annotation", "validation", "acceptance"]] = Field(
+        default_factory=list,
+        description="The task has jobs in one of these stages; only these jobs are annotated.",
+    )
+    job_states: list[Literal["new", "in progress", "rejected", "completed"]] = Field(
+        default_factory=list,
+        description="The task has jobs in one of these states; only these jobs are annotated.",
+    )
+    with_unannotated_frames: bool = Field(
+        default=False,
+        description="The task has frames without annotations. All of its jobs are read for that.",
+    )
+    without_finished_run: bool = Field(
+        default=True,
+        description=(
+            "No run has annotated the task as this one would: with the same function in the same version,"
+            " the same settings, the same media."
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class FoundTask:
+    """A task that is to be annotated.
+
+    Attributes:
+        task: The task.
+        plan: What a run on it would do.
+        jobs: The numbers of the jobs that are to be annotated; None for all.
+    """
+
+    task: Task
+    plan: Plan
+    jobs: tuple[int, ...] | None
+
+
+def check_scope(project_id: int | None, all_tasks: bool) -> None:
+    """Make sure that it is said where tasks are looked for: a missing number must not mean all projects.
+
+    Raises:
+        ValueError: Neither is given, or both.
+    """
+    if project_id is None and not all_tasks:
+        raise ValueError(
+            "no project is given; set project_id to the number of one, or all_tasks=True for all tasks that"
+            " the user may see"
+        )
+    if project_id is not None and all_tasks:
+        raise ValueError(
+            f"project_id={project_id} and all_tasks=True contradict each other; leave all_tasks out for the"
+            " tasks of the project, or project_id for all that the user may see"
+        )
+
+
+def check_project_is_visible(client: Client, project_id: int) -> None:
+    """Make sure that a project is there for this user, who may see only some of its tasks.
+
+    Raises:
+        NotFoundError: There is no such project.
+        OrganizationError: It is not in the organization that the client works in.
+        PermissionDeniedError: The user may see neither the project nor a task of it.
+    """
+    if not client.json("GET", "/api/tasks", params={"project_id": project_id, "page_size": 1})["count"]:
+        client.check_project(project_id)
+
+
+def find_tasks(
+    client: Client,
+    selection: TaskSelection,
+    project_id: int | None = None,
+    *,
+    all_tasks: bool = False,
+    tell: Callable[[str], object] = lambda _: None,
+) -> Iterator[FoundTask]:
+    """The tasks that a selection says and that can be annotated, oldest first.
+
+    Args:
+        client: The server.
+        selection: Which tasks.
+        project_id: The project that they are in.
+        all_tasks: All that the user may see, in place of those of a project.
+        tell: Is told of tasks that cannot be annotated, and why.
+
+    Raises:
+        ValueError: Neither a project nor `all_tasks` is given, or both.
+        OrganizationError: The project is not in the organization that the client works in.
+        NotFoundError: There is no such project.
+        PermissionDeniedError: The user may not see it.
+    """
+    check_scope(project_id, all_tasks)
+    return _find_tasks(client, selection, project_id, tell)
+
+
+def _find_tasks(
+    client: Client, selection: TaskSelection, project_id: int | None, tell: Callable[[str], object]
+) -> Iterator[FoundTask]:
+    tasks = client.tasks(**_filters(selection, project_id))
+    if not tasks and project_id is not None:
+        check_project_is_visible(client, project_id)
+    for task in tasks:
+        if selection.name_pattern is not None and not fnmatchcase(task.name, selection.name_pattern):
+            continue
+        try:
+            check_annotatable(task)
+            plan = make_plan(read_task(client, task.id))
+            jobs = [job for job in plan.jobs if _is_wanted(job, selection)]
+            if selection.with_unannotated_frames and not any(
+                has_unannotated_frames(client, plan, job) for job in jobs
+            ):
+                continue
+        except _OF_ONE_TASK as error:
+            tell(bounded(f"task {task.id}: {error}"))
+            continue
+        if not jobs:
+            continue
+        yield FoundTask(task, plan, None if len(jobs) == len(plan.jobs) else tuple(job.id for job in jobs))
+
+
+def has_unannotated_frames(client: Client, plan: Plan, job: Job) -> bool:
+    """Whether a job has frames to annotate on which nothing is."""
+    open_frames = {frame.number for frame in plan.frames_between(job.start_frame, job.stop_frame)}
+    for _, annotation in client.each_job_annotation(job.id):
+        if not open_frames:
+            break
+        open_frames -= shown_frames(annotation, job.stop_frame)
+    return bool(open_frames)
+
+
+def _filters(selection: TaskSelection, project_id: int | None) -> dict[str, Any]:
+    """The query of CVAT's list of tasks; what it has no simple filter for, as JSON logic."""
+    filters: dict[str, Any] = {}
+    if project_id is not None:
+        filters["project_id"] = project_id
+    if selection.assignee is not None:
+        filters["assignee"] = selection.assignee
+    rules: list[Any] = []
+    if selection.statuses:
+        rules.append({"in": [{"var": "status"}, list(selection.statuses)]})
+    since = [
+        moment for moment in (selection.updated_since, _days_ago(selection.updated_within_days)) if moment
+    ]
+    rules += [{">=": [{"var": "updated_date"}, moment.astimezone(UTC).isoformat()]} for moment in since]
+    if rules:
+        filters["filter"] = json.dumps({"and": rules})
+    return filters
+
+
+def _days_ago(days: float | None) -> datetime | None:
+    return None if days is None else datetime.now(UTC) - timedelta(days=days)
+
+
+def _is_wanted(job: Job, selection: TaskSelection) -> bool:
+    return (not selection.job_stages or job.stage in selection.job_stages) and (
+        not selection.job_states or job.state in selection.job_states
+    )

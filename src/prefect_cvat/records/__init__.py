@@ -1,0 +1,1 @@
+"""Records of runs on this machine, and the lock on a task."""

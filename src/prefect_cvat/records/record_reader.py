@@ -1,0 +1,234 @@
+"""What runs have added, read from their records (`records/record_writer.py` says what these are like)."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import from_json
+
+from prefect_cvat.exceptions import RunNotFoundError, StorageError
+from prefect_cvat.records.record_writer import FORMAT, ISSUES, AnnotationId, RecordHeader, checked_run_id
+from prefect_cvat.settings import Settings
+
+__all__ = ["RecordedJob", "RecordedRun", "find_run", "read_run", "recorded_runs"]
+
+logger = logging.getLogger(__name__)
+
+SHORTEST_PREFIX = 8
+"""How many characters of a run's id name it at the least."""
+
+
+@dataclass
+class RecordedJob:
+    """What a run has left in a job, as far as its record knows.
+
+    Attributes:
+        added: What it has added and not removed again: the identity by kind and id.
+        unsettled: The identities of what it has sent and may have arrived.
+        after: The highest ids that were known before any of that was sent, by kind.
+        may_have_issues: Whether the run has opened issues in the job, or has tried to.
+        replaced: How many it has removed that were there before.
+    """
+
+    added: dict[AnnotationId, str] = field(default_factory=dict)
+    unsettled: Counter[str] = field(default_factory=Counter)
+    after: dict[str, int] = field(default_factory=dict)
+    replaced: int = 0
+    may_have_issues: bool = False
+
+    def take(self, line: _Line) -> None:
+        """Take what a line says."""
+        if line.sent:
+            self.may_have_issues |= ISSUES in line.after
+            self._know(line.after, is_first=not self.is_unsettled)
+            self.unsettled.update(line.sent)
+        for kind, pairs in line.added.items():
+            for annotation_id, identity in pairs:
+                if (kind, annotation_id) not in self.added:
+                    self.added[kind, annotation_id] = identity
+                    if self.unsettled[identity] > 1:
+                        self.unsettled[identity] -= 1
+                    else:
+                        del self.unsettled[identity]
+        for kind, ids in line.removed.items():
+            for annotation_id in ids:
+                self.added.pop((kind, annotation_id), None)
+        if line.settled:
+            self.unsettled.clear()
+        self.replaced += line.replaced
+
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether anything may have arrived of which that is not known."""
+        return bool(self.unsettled)
+
+    def merge(self, other: RecordedJob) -> None:
+        """Take what another process of the run has left."""
+        self.added.update(other.added)
+        if other.is_unsettled:
+            self._know(other.after, is_first=not self.is_unsettled)
+        self.unsettled += other.unsettled  # of both, those above zero
+        self.may_have_issues |= other.may_have_issues
+        self.replaced += other.replaced
+
+    def _know(self, after: Mapping[str, int], *, is_first: bool) -> None:
+        for kind, annotation_id in after.items():
+            before = annotation_id if is_first else self.after.get(kind, annotation_id)
+            self.after[kind] = min(annotation_id, before)
+
+
+@dataclass(frozen=True)
+class RecordedRun:
+    """A run and what it has left in each job.
+
+    Attributes:
+        header: The run.
+        jobs: What it has left, by the ids of the jobs.
+        written: The time (`time.time`) of the last write to its record.
+    """
+
+    header: RecordHeader
+    jobs: dict[int, RecordedJob]
+    written: float
+
+
+class _Line(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    job: int
+    after: dict[str, int] = {}
+    sent: list[str] = []
+    added: dict[str, list[tuple[int, str]]] = {}
+    removed: dict[str, list[int]] = {}
+    settled: bool = False
+    replaced: int = 0
+
+
+def find_run(run: str | Path) -> str:
+    """The id of a recorded run.
+
+    Args:
+        run: The id, the first eight characters of it or more, or the file of a report.
+
+    Raises:
+        RunNotFoundError: There is no record of such a run.
+        ValueError: It could be several, or the file is no report.
+    """
+    path = Path(run)
+    with suppress(OSError):  # what cannot be a file, such as a name that is too long
+        if path.is_file():
+            run = _run_of_report(path)
+    name = str(run)
+    folder = Settings().runs_dir
+    names = [found.name for found in folder.glob("*/")]
+    if name in names:
+        return name
+    if len(name) < SHORTEST_PREFIX:
+        raise ValueError(
+            f"{name!r} is too short for a run: give {SHORTEST_PREFIX} characters of its id or more"
+        )
+    matching = sorted(other for other in names if other.startswith(name))
+    if len(matching) > 1:
+        raise ValueError(f"{name!r} may be any of {len(matching)} runs: {', '.join(matching[:5])}")
+    if not matching:
+        raise RunNotFoundError(
+            f"there is no record of a run {name!r} in {folder}. Either the run has added nothing, or"
+            " `prefect-cvat runs prune` has removed its record, or that is on the machine where it ran"
+            " (PREFECT_CVAT_RUNS_DIR may be on storage that they share)"
+        )
+    return matching[0]
+
+
+def read_run(run: str) -> RecordedRun:
+    """Read the record of a run.
+
+    Raises:
+        RunNotFoundError: It says nothing.
+        StorageError: It cannot be read.
+    """
+    header: RecordHeader | None = None
+    jobs: dict[int, RecordedJob] = {}
+    written = 0.0
+    for path in sorted((Settings().runs_dir / checked_run_id(run)).glob("*.jsonl")):
+        lines = _read_lines(path)
+        first = next(lines, b"")
+        if (number := _format_of(first)) not in (None, FORMAT):
+            raise StorageError(
+                f"{path} was written by another version of prefect-cvat (format {number}; this one reads"
+                f" format {FORMAT}); undo the run with the version that made it"
+            )
+        of_file = _read_header(path, first)
+        if of_file is None:
+            continue  # cut short, so nothing was sent
+        header = header or of_file
+        written = max(written, path.stat().st_mtime)
+        in_file: dict[int, RecordedJob] = {}
+        for line in lines:
+            try:
+                told = _Line.model_validate_json(line)
+            except ValidationError:
+                logger.warning("%s: a line was cut short", path)
+                continue
+            in_file.setdefault(told.job, RecordedJob()).take(told)
+        for job_id, job in in_file.items():
+            if job_id in jobs:
+                jobs[job_id].merge(job)
+            else:
+                jobs[job_id] = job
+    if header is None:
+        raise RunNotFoundError(f"the record of run {run!r} in {Settings().runs_dir} is empty")
+    return RecordedRun(header, jobs, written)
+
+
+def recorded_runs() -> list[RecordHeader]:
+    """The runs of which there is a record, the newest first."""
+    headers: dict[str, RecordHeader] = {}
+    for path in Settings().runs_dir.glob("*/*.jsonl"):
+        if path.parent.name not in headers and (header := _read_header(path, next(_read_lines(path), b""))):
+            headers[path.parent.name] = header
+    return sorted(headers.values(), key=lambda header: header.started, reverse=True)
+
+
+def _read_lines(path: Path) -> Iterator[bytes]:
+    try:
+        with path.open("rb") as file:
+            yield from file
+    except OSError as error:
+        raise StorageError(f"the record {path} cannot be read: {error}") from error
+
+
+def _read_header(path: Path, line: bytes) -> RecordHeader | None:
+    if (number := _format_of(line)) not in (None, FORMAT):
+        logger.info("%s is of format %s, and is passed over", path, number)
+        return None
+    try:
+        return RecordHeader.model_validate_json(line)
+    except ValidationError:
+        logger.warning("%s does not begin as the record of a run does", path)
+        return None
+
+
+def _format_of(line: bytes) -> object:
+    """The format that the first line of a record tells, or None."""
+    try:
+        told = from_json(line)
+    except ValueError:
+        return None
+    return told.get("format") if isinstance(told, dict) else None
+
+
+def _run_of_report(path: Path) -> str:
+    """The id of the run that a report is about; also that of a record."""
+    try:
+        run = from_json(next(_read_lines(path), b"") if path.suffix == ".jsonl" else path.read_bytes())["run"]
+    except (OSError, ValueError, TypeError, KeyError):
+        run = None
+    if not isinstance(run, str) or not run:
+        raise ValueError(f"{path} is neither the report nor the record of a run")
+    return run

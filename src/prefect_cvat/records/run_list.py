@@ -1,0 +1,202 @@
+"""The runs that are recorded on this machine, and removing what old ones have left."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+
+import filelock
+from pydantic import BaseModel, ConfigDict
+
+from prefect_cvat.exceptions import RunNotFoundError, StorageError
+from prefect_cvat.files.spool import remove_left_spools
+from prefect_cvat.messages.plurals import counted
+from prefect_cvat.records.record_reader import RecordedRun, read_run, recorded_runs
+from prefect_cvat.records.record_writer import ISSUES
+from prefect_cvat.records.run_lock import held_since, locks_folder, no_lock_is_removed, taken_job, taken_task
+from prefect_cvat.settings import Settings
+
+__all__ = ["LEAST_AGE", "ListedRun", "Pruned", "RunState", "list_runs", "prune_runs"]
+
+LEAST_AGE = timedelta(hours=1)
+"""What is younger is not removed: a run of another machine may be at work that shares the folder."""
+
+
+class RunState(StrEnum):
+    """What has become of a run, as far as this machine knows."""
+
+    RUNNING = "running"
+    INTERRUPTED = "interrupted"
+    """It broke off while it was writing: what it had sent last may have arrived or not."""
+    ENDED = "ended"
+
+
+class ListedRun(BaseModel):
+    """A run of which there is a record.
+
+    Attributes:
+        run: Its id.
+        task_id: The task.
+        server: The address of the CVAT server.
+        kind: `annotate`, `track`, `follow` or `refine`; None for a run of an earlier version.
+        function: The name of its function.
+        started: When it began.
+        added: How many annotations it has added and not removed again itself.
+        state: What has become of it.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    run: str
+    task_id: int
+    server: str
+    kind: str | None
+    function: str
+    started: datetime
+    added: int
+    state: RunState
+
+
+class Pruned(BaseModel):
+    """What was removed, or would be.
+
+    Attributes:
+        runs: The ids of the runs whose records those were; they cannot be undone any more.
+        locks: How many files of locks, and of notes about their holders.
+        spools: How many folders that killed runs have left.
+        dry_run: Whether nothing was removed in fact.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    runs: list[str]
+    locks: int
+    spools: int
+    dry_run: bool
+
+    def lines(self) -> list[str]:
+        """As plain lines."""
+        removed = "would be removed" if self.dry_run else "removed"
+        lines = [f"{counted(len(self.runs), 'record')} of runs, {counted(self.locks, 'lock file')} {removed}"]
+        if self.spools:
+            lines.append(f"{counted(self.spools, 'folder')} of killed runs {removed}")
+        if self.runs:
+            lines.append("these runs can no longer be undone" + (" then" if self.dry_run else ""))
+        return lines
+
+
+def list_runs() -> list[ListedRun]:
+    """The runs that are recorded, the newest first.
+
+    Raises:
+        StorageError: A record, or a lock, cannot be read.
+    """
+    return [_list(read_run(header.run)) for header in recorded_runs()]
+
+
+def prune_runs(older_than: timedelta, *, dry_run: bool = False) -> Pruned:
+    """Remove the records of old runs, locks that no run has, and what killed runs have left.
+
+    A run whose record is gone cannot be undone any more.
+
+    Args:
+        older_than: For how long nothing must have been written to a record or a lock.
+        dry_run: Count only, and remove nothing.
+
+    Raises:
+        ValueError: That is less than `LEAST_AGE`.
+        StorageError: Something cannot be removed.
+    """
+    if older_than < LEAST_AGE:
+        raise ValueError(
+            f"what is less than {LEAST_AGE} old is not removed ({older_than} was asked for): a run of another"
+            " machine that shares the folder may be at work"
+        )
+    before = time.time() - older_than.total_seconds()
+    try:
+        runs = list(_old_records(before))
+        if not dry_run:
+            for folder in runs:
+                shutil.rmtree(folder)
+        locks = _remove_locks(before, dry_run=dry_run)
+    except OSError as error:
+        raise StorageError(f"old runs cannot be removed: {error}") from error
+    spools = 0 if dry_run else remove_left_spools()
+    return Pruned(runs=sorted(folder.name for folder in runs), locks=locks, spools=spools, dry_run=dry_run)
+
+
+def _list(recorded: RecordedRun) -> ListedRun:
+    header = recorded.header
+    if _is_running(recorded):
+        state = RunState.RUNNING
+    elif any(job.is_unsettled for job in recorded.jobs.values()):
+        state = RunState.INTERRUPTED
+    else:
+        state = RunState.ENDED
+    return ListedRun(
+        run=header.run,
+        task_id=header.task_id,
+        server=header.server,
+        kind=header.kind,
+        function=header.provenance.function,
+        started=header.started,
+        added=sum(kind != ISSUES for job in recorded.jobs.values() for kind, _ in job.added),
+        state=state,
+    )
+
+
+def _is_running(recorded: RecordedRun) -> bool:
+    """Whether a run has had the task or a job since before the last write to the record: it is this one."""
+    since = held_since(recorded.header.server, recorded.header.task_id, recorded.jobs)
+    return since is not None and since <= recorded.written
+
+
+def _old_records(before: float) -> Iterator[Path]:
+    """The folders of records to which nothing was written since, whatever version has written them."""
+    for folder in sorted(Settings().runs_dir.glob("*/")):
+        times = [file.stat().st_mtime for file in folder.glob("*.jsonl")]
+        if times and max(times) < before:
+            try:
+                if _is_running(read_run(folder.name)):
+                    continue
+            except (RunNotFoundError, StorageError, ValueError):
+                pass  # it cannot be read, so no run of this version writes to it
+            yield folder
+
+
+def _remove_locks(before: float, *, dry_run: bool) -> int:
+    """Remove old locks that nobody has, and old notes; return how many files those are."""
+    folder = locks_folder()
+    if not folder.is_dir():
+        return 0
+    count = 0
+    with no_lock_is_removed(folder):
+        for lock in _older(folder.glob("*.lock"), before):
+            try:
+                with _taken(lock):
+                    note = lock.with_suffix(".txt")  # of a holder that was killed
+                    for file in [note, lock] if note.exists() else [lock]:
+                        count += 1
+                        if not dry_run:
+                            file.unlink()
+            except filelock.Timeout:
+                continue
+        for note in _older(folder.glob("*.sending"), before):
+            count += 1
+            if not dry_run:
+                note.unlink()
+    return count
+
+
+def _older(files: Iterable[Path], before: float) -> list[Path]:
+    return sorted(file for file in files if file.stat().st_mtime < before)
+
+
+def _taken(lock: Path) -> AbstractContextManager[object]:
+    is_of_job = "-" in lock.stem
+    return taken_job(lock) if is_of_job else taken_task(lock, shared=False)

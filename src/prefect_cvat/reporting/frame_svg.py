@@ -1,0 +1,217 @@
+"""One frame with its annotations, as an SVG: for the reports, and for Prefect's pages."""
+
+from __future__ import annotations
+
+import base64
+import colorsys
+import html
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import PIL.Image
+
+from prefect_cvat.frames import Frame
+from prefect_cvat.masks import decode_mask
+from prefect_cvat.messages.plurals import counted
+
+__all__ = ["AnnotatedFrame", "Colors", "Palette", "render_figure", "render_frame"]
+
+WIDTH = 960
+"""Pixels that a frame is scaled down to, so that the file stays small."""
+
+
+@dataclass(frozen=True)
+class AnnotatedFrame:
+    """A frame, its picture, and the server's annotations on it.
+
+    A shape with a `track`, a number, is drawn with it.
+    """
+
+    frame: Frame
+    image: PIL.Image.Image
+    tags: Sequence[Mapping[str, Any]]
+    shapes: Sequence[Mapping[str, Any]]
+
+
+def render_frame(
+    annotated: AnnotatedFrame,
+    labels: Mapping[int, str],
+    *,
+    width: int = WIDTH,
+    colors: Colors | None = None,
+) -> str:
+    """Draw a frame as an SVG that needs no other file.
+
+    Args:
+        annotated: The frame.
+        labels: The names of labels and sublabels by id. They get their colors in this order, so that they
+            have the same ones on all frames of a task.
+        width: Pixels that the longer side has: of the drawing, and of the image in it at the most.
+        colors: Their colors, if they are to have others.
+    """
+    return _svg(annotated, labels, colors or Palette(labels.values()), width)
+
+
+class Colors(Protocol):
+    """A color, such as `#e0457b`, for each name of a label."""
+
+    def __getitem__(self, name: str, /) -> str:
+        """The color of a label."""
+        ...
+
+
+def render_figure(annotated: AnnotatedFrame, labels: Mapping[int, str], colors: Colors) -> str:
+    """Draw a frame with its annotations; shapes of a label without a name get no caption."""
+    frame = annotated.frame
+    tags = "".join(
+        f'<span style="--c:{colors[labels[tag["label_id"]]]}">{_escape(labels[tag["label_id"]])}</span>'
+        for tag in annotated.tags
+    )
+    return (
+        f"<figure>{_svg(annotated, labels, colors, WIDTH)}"
+        f"<figcaption>{_escape(str(frame))} · {frame.width}x{frame.height} ·"
+        f" {counted(len(annotated.shapes), 'shape')} {tags}</figcaption>"
+        "</figure>"
+    )
+
+
+def _svg(annotated: AnnotatedFrame, labels: Mapping[int, str], colors: Colors, width: int) -> str:
+    frame = annotated.frame
+    longer = max(frame.width, frame.height)
+    unit = longer / 100  # a hundredth of the picture, for line and letter sizes
+    taken: list[tuple[float, float]] = []  # corners that have a label already
+    drawn = "".join(_shape(shape, labels, colors, frame, unit, taken) for shape in annotated.shapes)
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {frame.width} {frame.height}"'
+        f' width="{frame.width * width / longer:.0f}" height="{frame.height * width / longer:.0f}" role="img"'
+        f' aria-label="{_escape(frame.name)}" font-family="system-ui, sans-serif" font-weight="600">'
+        f'<image href="{_data_uri(annotated.image, width)}" width="{frame.width}" height="{frame.height}"/>'
+        f"{drawn}</svg>"
+    )
+
+
+def _shape(
+    shape: Mapping[str, Any],
+    labels: Mapping[int, str],
+    colors: Colors,
+    frame: Frame,
+    unit: float,
+    taken: list[tuple[float, float]],
+) -> str:
+    name = labels[shape["label_id"]]
+    color = colors[name]
+    line = f'stroke="{color}" stroke-width="{0.35 * unit:.2f}"'
+    style = f'fill="{color}" fill-opacity=".07" {line}'
+    points = shape.get("points") or []
+    match shape["type"]:
+        case "rectangle":
+            x1, y1, x2, y2 = points
+            turn = (
+                f' transform="rotate({shape["rotation"]} {(x1 + x2) / 2} {(y1 + y2) / 2})"'
+                if shape.get("rotation")
+                else ""
+            )
+            drawn = f'<rect x="{x1}" y="{y1}" width="{x2 - x1}" height="{y2 - y1}" {style}{turn}/>'
+        case "polygon":
+            drawn = f'<polygon points="{_numbers(points)}" {style}/>'
+        case "polyline":
+            drawn = f'<polyline points="{_numbers(points)}" fill="none" {line}/>'
+        case "ellipse":
+            cx, cy, right, top = points
+            drawn = f'<ellipse cx="{cx}" cy="{cy}" rx="{abs(right - cx)}" ry="{abs(cy - top)}" {style}/>'
+        case "mask":
+            drawn = _mask(points, frame, color)
+        case "skeleton":
+            points = [number for element in shape["elements"] for number in element["points"]]
+            drawn = _dots(points, color, unit)
+        case _:
+            drawn = _dots(points, color, unit)
+    if not name:
+        return f"<g>{drawn}</g>"
+    corner_x, corner_y = _corner(shape["type"], points)
+    score = shape.get("score")
+    number = f" #{shape['track']}" if "track" in shape else ""
+    text = f"{_escape(name)}{number}{'' if score is None else f' {score:.2f}'}"
+    size = 2.2 * unit
+    y = max(corner_y, size * 1.3)
+    width = 0.64 * size * (len(html.unescape(text)) + 1)
+    x = max(0.0, min(corner_x, frame.width - width))
+    while any(abs(x - other_x) < width and abs(y - other_y) < size * 1.2 for other_x, other_y in taken):
+        y += size * 1.3
+    taken.append((x, y))
+    return (
+        f"<g>{drawn}"
+        f'<rect x="{x:.1f}" y="{y - size * 1.3:.1f}" width="{width:.1f}" height="{size * 1.3:.1f}"'
+        f' fill="{color}"/>'
+        f'<text x="{x + 0.3 * size:.1f}" y="{y - 0.35 * size:.1f}" font-size="{size:.1f}" fill="#111">{text}'
+        "</text></g>"
+    )
+
+
+def _corner(shape_type: str, points: Sequence[float]) -> tuple[float, float]:
+    """The upper left corner of a shape, where its label goes."""
+    match shape_type:
+        case "mask":
+            return points[-4], points[-3]
+        case "ellipse":
+            return points[0] - abs(points[2] - points[0]), points[3]
+        case _:
+            return min(points[0::2], default=0.0), min(points[1::2], default=0.0)
+
+
+def _dots(points: Sequence[float], color: str, unit: float) -> str:
+    return "".join(
+        f'<circle cx="{x}" cy="{y}" r="{0.6 * unit:.2f}" fill="{color}" stroke="#fff"'
+        f' stroke-width="{0.15 * unit:.2f}"/>'
+        for x, y in zip(points[0::2], points[1::2], strict=True)
+    )
+
+
+def _mask(points: Sequence[float], frame: Frame, color: str) -> str:
+    left, top, right, bottom = (int(number) for number in points[-4:])
+    bitmap = decode_mask(points, image_width=frame.width, image_height=frame.height)
+    picture = np.zeros((bottom - top + 1, right - left + 1, 4), np.uint8)
+    picture[bitmap[top : bottom + 1, left : right + 1]] = [
+        *(int(color[i : i + 2], 16) for i in (1, 3, 5)),
+        115,
+    ]
+    href = _as_uri(PIL.Image.fromarray(picture, "RGBA"), "PNG")
+    return (
+        f'<image href="{href}" x="{left}" y="{top}" width="{right - left + 1}" height="{bottom - top + 1}"/>'
+    )
+
+
+def _numbers(points: Sequence[float]) -> str:
+    return " ".join(f"{number:.1f}" for number in points)
+
+
+def _data_uri(image: PIL.Image.Image, width: int) -> str:
+    smaller = image.convert("RGB")
+    smaller.thumbnail((width, width))
+    return _as_uri(smaller, "JPEG")
+
+
+def _as_uri(image: PIL.Image.Image, image_format: str) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, image_format, quality=85)
+    return f"data:image/{image_format.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+
+
+def _escape(text: str) -> str:
+    """Text for HTML and SVG; XML takes no control characters at all."""
+    return html.escape("".join(char if char.isprintable() else " " for char in text))
+
+
+class Palette:
+    """A color for each label; hues a golden angle apart never come close."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._order = {name: i for i, name in enumerate(names)}
+
+    def __getitem__(self, name: str) -> str:
+        i = self._order.setdefault(name, len(self._order))
+        red, green, blue = colorsys.hls_to_rgb((0.05 + i * 0.618034) % 1, 0.62, 0.85)
+        return f"#{int(red * 255):02x}{int(green * 255):02x}{int(blue * 255):02x}"

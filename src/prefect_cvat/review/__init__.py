@@ -1,0 +1,1 @@
+"""What a human should look at first."""

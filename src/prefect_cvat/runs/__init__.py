@@ -1,0 +1,1 @@
+"""The kinds of runs, their pipeline, progress and report."""

@@ -1,0 +1,198 @@
+"""Opens issues in CVAT on the frames to review first, each once.
+
+A server may carry out a request whose client has given up (`upload/job_writer.py`), also one that opens an issue. So:
+
+- After a request whose fate is unknown the job's issues are read until it is there, or until the server
+  cannot be at it any more; only then it is sent again.
+- At the end they are read once more. Of equal issues that were there before, or that this run has opened,
+  the first is left; the others are deleted, but for those that somebody has touched.
+- It is recorded what is sent and what has arrived, as it is of annotations (`records/record_writer.py`), for `undo`.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from prefect_cvat.cvat.client import Client
+from prefect_cvat.cvat.issues import (
+    MARK,
+    RETRY,
+    UNKNOWN_FATE,
+    Issue,
+    delete_issue,
+    issue_identity,
+    list_issues,
+)
+from prefect_cvat.cvat.response_models import parse_answer
+from prefect_cvat.exceptions import (
+    PrefectCvatError,
+)
+from prefect_cvat.http.retry_policy import ATTEMPTS
+from prefect_cvat.planning.plan import TaskInfo
+from prefect_cvat.records.record_writer import ISSUES, JobRecord, RunRecord
+from prefect_cvat.review.frame_ranking import FrameReview
+from prefect_cvat.runs.report import RunReport
+from prefect_cvat.settings import Settings
+from prefect_cvat.upload.write_requests import LONGEST_PAUSE, seconds_at_work
+
+__all__ = ["open_issues"]
+
+logger = logging.getLogger(__name__)
+
+
+def open_issues(
+    client: Client, reviews: Iterable[FrameReview], info: TaskInfo, record: RunRecord, report: RunReport
+) -> None:
+    """Open an issue on each of some frames, but for those that have one of ours already.
+
+    One that a human has resolved is not opened anew: what it asked for is done. Issues of others are left
+    alone, and do not count.
+
+    Args:
+        client: The server.
+        reviews: The frames.
+        info: The task, with the sizes of its frames.
+        record: Where it is written down what is opened.
+        report: Told how many were opened, and why no further ones were, where the server refuses: that is
+            no reason for the run to fail.
+    """
+    started = time.perf_counter()
+    sizes = info.meta.frames  # of a video one, which holds for all frames
+    jobs: dict[int, _JobIssues] = {}
+    with _failure_told(report):
+        for review in reviews:
+            job_id = review.job_id
+            if job_id not in jobs:
+                jobs[job_id] = _JobIssues(client, job_id, record.of_job(job_id))
+            size = sizes[min(review.frame, len(sizes) - 1)]
+            # CVAT's pages draw four numbers as a rectangle
+            position = review.box or (0.0, 0.0, size.width, size.height)
+            is_new = jobs[job_id].open(review.frame, position, _message(review))
+            report.issues_already_there += not is_new
+    for job in jobs.values():
+        with _failure_told(report):
+            job.finish()
+    report.issues_opened = sum(job.opened for job in jobs.values())
+    report.stage_seconds["issues"] = time.perf_counter() - started
+
+
+class _JobIssues:
+    """Opens issues in one job, each once.
+
+    Args:
+        client: The server.
+        job_id: The job.
+        record: Where it is written down what is opened.
+    """
+
+    def __init__(self, client: Client, job_id: int, record: JobRecord) -> None:
+        self._client = client
+        self._job_id = job_id
+        self._record = record
+        self._there = list_issues(client, job_id)
+        self._before = {issue.id for issue in self._there}
+        self._sent: set[bytes] = set()
+        self._opened: set[int] = set()
+        self._has_doubt = False
+
+    @property
+    def opened(self) -> int:
+        """How many issues of this run there are."""
+        return len(self._opened)
+
+    def open(self, frame: int, position: Sequence[float], message: str) -> bool:
+        """Open an issue, unless its frame has one of ours; return whether it was opened.
+
+        Raises:
+            PrefectCvatError: The server refused, or did not answer for good.
+        """
+        if self._has_ours_on(frame):
+            return False
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                self._send(frame, position, message)
+            except UNKNOWN_FATE as error:
+                self._has_doubt = True
+                logger.warning("job %d: %s; looking for the issue (attempt %d)", self._job_id, error, attempt)
+                settings = Settings()
+                seconds = seconds_at_work(error, settings.late_commit_seconds)
+                until = 0.0 if seconds is None else seconds + settings.stale_read_seconds
+                if self._has_arrived(frame, until, RETRY.delay(attempt, None)):
+                    break
+                if attempt == ATTEMPTS:
+                    raise
+            else:
+                break
+        return True
+
+    def finish(self) -> None:
+        """Of equal issues leave the first, of those that were there before or that this run has opened."""
+        if self._has_doubt:
+            self._read_back()
+        for issue in _doubled(issue for issue in self._there if issue.id in self._before | self._opened):
+            delete_issue(self._client, issue.id)
+            self._record.removed([(ISSUES, issue.id)])
+            self._opened.discard(issue.id)
+        self._record.settled()
+
+    def _has_arrived(self, frame: int, seconds: float, delay: float) -> bool:
+        """Look for an issue until it is there, or until the server cannot be at it any more."""
+        until = time.monotonic() + seconds
+        while True:
+            time.sleep(delay)
+            is_last = time.monotonic() >= until
+            self._read_back()
+            if is_last or self._has_ours_on(frame):
+                return self._has_ours_on(frame)
+            delay = min(2 * delay, LONGEST_PAUSE, max(until - time.monotonic(), 0.0))
+
+    def _has_ours_on(self, frame: int) -> bool:
+        return any(issue.frame == frame and issue.is_ours for issue in self._there)
+
+    def _send(self, frame: int, position: Sequence[float], message: str) -> None:
+        identity = issue_identity(frame, message)
+        known = max((issue.id for issue in self._there), default=0)
+        self._record.sending([identity], {ISSUES: max(known, *self._opened, 0)})
+        self._sent.add(identity)
+        body = {"job": self._job_id, "frame": frame, "position": list(position), "message": message}
+        answer = self._client.json("POST", "/api/issues", body=body)
+        self._remember_opened(parse_answer(Issue, answer, "a new issue").id, identity)
+
+    def _read_back(self) -> None:
+        """Read the job's issues; what has arrived of those that were sent is ours."""
+        self._there = list_issues(self._client, self._job_id)
+        for issue in self._there:
+            if issue.id not in self._before | self._opened and issue.identity in self._sent:
+                self._remember_opened(issue.id, issue.identity)
+
+    def _remember_opened(self, issue_id: int, identity: bytes) -> None:
+        self._record.added([(ISSUES, issue_id, identity)])
+        self._opened.add(issue_id)
+
+
+def _doubled(issues: Iterable[Issue]) -> list[Issue]:
+    """Those of ours that say what an earlier one says, and that nobody has touched; all unresolved."""
+    seen: set[bytes] = set()
+    doubled = []
+    for issue in issues:
+        if issue.is_ours and not issue.resolved:
+            if issue.identity in seen and issue.is_untouched:
+                doubled.append(issue)
+            seen.add(issue.identity)
+    return doubled
+
+
+def _message(review: FrameReview) -> str:
+    return f"{MARK}{'; '.join(review.reasons)} (expected corrections: {review.expected_work:.2f})"
+
+
+@contextmanager
+def _failure_told(report: RunReport) -> Iterator[None]:
+    """Let the report say what was refused first."""
+    try:
+        yield
+    except PrefectCvatError as error:
+        report.issues_failed = report.issues_failed or str(error)

@@ -1,0 +1,1 @@
+"""Detections and tracked shapes to tracks."""

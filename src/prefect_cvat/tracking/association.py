@@ -1,0 +1,157 @@
+"""Telling objects apart from frame to frame: which detections are of one and the same."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from itertools import count
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from prefect_cvat.exceptions import MissingLibraryError
+from prefect_cvat.geometry.iou import BoundingBox, bounding_box, box_around
+from prefect_cvat.options.track_options import Tracker, TrackOptions
+
+if TYPE_CHECKING:
+    from trackers.core.base import BaseTracker
+
+__all__ = ["Associator", "import_trackers"]
+
+LEAST_SIDE = 16.0
+"""Pixels that a box has each way at the least: points and lines have no area that could overlap."""
+
+GROWTH = 0.2
+"""For each frame that is left out between two looks, by how much of its size a box is grown on each side."""
+
+MOST_GROWTH = 1.0
+"""By how much of its size a box is grown on each side at the most."""
+
+
+class Associator:
+    """Finds out which detections are of the same object, from their boxes and scores; labels never mix.
+
+    A detection that an object begins with belongs to it at once: how long a track must be is for
+    `TrackAssembler` to say. With a `step` of more than one, boxes are grown before their overlap is taken
+    (buffered intersection over union, Yang et al. 2023), the more the larger the step: what turns or stops
+    between two looks is not where it was expected. What has too low a score to begin or to continue a track
+    belongs to none.
+
+    Args:
+        options: Step, gaps, thresholds and the way to tell objects apart.
+
+    Raises:
+        ImportError: The library is not installed.
+    """
+
+    def __init__(self, options: TrackOptions) -> None:
+        self._options = options
+        self._numbers = count(1)
+        self._trackers: dict[tuple[int, str], BaseTracker] = {}
+        self._frame = -1
+        _new_tracker(options)  # so that a missing library shows at once
+
+    def update(self, frame: int, shapes: Sequence[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
+        """Give the detections of the next frame their track numbers.
+
+        Args:
+            frame: The frame's number. What moved since the last one is expected that much further.
+            shapes: All shapes found on it, as the server's JSON objects.
+
+        Returns:
+            Track numbers and shapes, in the order of the shapes, without those that belong to no track.
+
+        Raises:
+            ValueError: The frames do not ascend.
+        """
+        if frame <= self._frame:
+            raise ValueError(f"frame {frame} comes after frame {self._frame}; they must ascend")
+        self._frame = frame
+        groups: dict[tuple[int, str], list[int]] = {key: [] for key in self._trackers}
+        for index, shape in enumerate(shapes):
+            groups.setdefault((shape["label_id"], shape["type"]), []).append(index)
+        numbers: dict[int, int] = {}
+        for key, indices in groups.items():
+            if key not in self._trackers:
+                self._trackers[key] = _new_tracker(self._options)
+            found = self._associate(self._trackers[key], [shapes[index] for index in indices])
+            numbers |= {indices[index]: number for index, number in found.items()}
+        return [(numbers[index], shape) for index, shape in enumerate(shapes) if index in numbers]
+
+    def _associate(self, tracker: BaseTracker, shapes: Sequence[Mapping[str, Any]]) -> dict[int, int]:
+        import supervision
+
+        boxes = np.array([_association_box(shape) for shape in shapes], dtype=np.float64).reshape(-1, 4)
+        detections = supervision.Detections(
+            xyxy=boxes,
+            confidence=np.array([shape.get("score", 1.0) for shape in shapes], dtype=np.float64),
+            data={"index": np.arange(len(shapes))},
+        )
+        # A second for each frame, see _new_tracker.
+        tracked = tracker.update(detections, timestamp=float(self._frame))
+        ids = [] if tracked.tracker_id is None else tracked.tracker_id.tolist()
+        numbers = dict(zip(tracked.data["index"].tolist(), ids, strict=True)) if ids else {}
+        free = [index for index in range(len(shapes)) if numbers.get(index, -1) < 0]
+        for tracklet in tracker.tracks:
+            if tracklet.tracker_id < 0:
+                # The library numbers an object when it sees it again, and would leave out where it was first.
+                tracklet.tracker_id = next(self._numbers)
+                first = _nearest(tracklet.get_state_bbox(), boxes, free)
+                free.remove(first)
+                numbers[first] = tracklet.tracker_id
+        return {index: number for index, number in numbers.items() if number >= 0}
+
+
+def import_trackers() -> ModuleType:
+    """Import the library that tells objects apart.
+
+    Raises:
+        MissingLibraryError: It is not installed; the message says how to do so.
+    """
+    try:
+        return importlib.import_module("trackers")
+    except ImportError as error:
+        raise MissingLibraryError(
+            f"tracks need the library trackers ({error}); install it: pip install 'prefect-cvat[video]'"
+        ) from error
+
+
+def _association_box(shape: Mapping[str, Any]) -> BoundingBox:
+    left, top, right, bottom = bounding_box(shape)
+    return box_around(
+        (left + right) / 2, (top + bottom) / 2, max(right - left, LEAST_SIDE), max(bottom - top, LEAST_SIDE)
+    )
+
+
+def _nearest(box: npt.NDArray[Any], boxes: npt.NDArray[np.float64], indices: Sequence[int]) -> int:
+    distances = np.abs(boxes[list(indices)] - box).max(axis=1)
+    return indices[int(distances.argmin())]
+
+
+def _new_tracker(options: TrackOptions) -> BaseTracker:
+    """A tracker that is told the frame's number as the time, so that a frame takes a second.
+
+    It then expects objects further on the more frames lie between two looks, and forgets them after `max_gap`
+    frames however many of these are looked at. `lost_track_buffer` is in thirtieths of a second.
+    """
+    trackers = import_trackers()
+    shared = {
+        "lost_track_buffer": 30 * options.max_gap,
+        "frame_rate": 1.0,
+        "minimum_consecutive_frames": 1,
+        "minimum_iou_threshold": options.min_iou,
+        "iou": trackers.BIoU(min(GROWTH * (options.step - 1), MOST_GROWTH)),
+    }
+    match options.tracker:
+        case Tracker.BYTETRACK:
+            return trackers.ByteTrackTracker(
+                **shared,
+                track_activation_threshold=options.activation,
+                high_conf_det_threshold=options.high_confidence,
+            )
+        case Tracker.OCSORT:
+            return trackers.OCSORTTracker(**shared, high_conf_det_threshold=options.high_confidence)
+        case Tracker.SORT:
+            return trackers.SORTTracker(**shared, track_activation_threshold=options.activation)

@@ -1,0 +1,287 @@
+"""One track while it is being seen: its keyframes in each of the jobs that it passes through."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from math import inf
+from typing import Any
+
+from prefect_cvat.geometry.keyframes import (
+    KeyframePicker,
+    Observation,
+    State,
+    between,
+    is_interpolated,
+    short_way,
+    turn_tolerance,
+)
+from prefect_cvat.models import Job, Label, Sublabel
+from prefect_cvat.options.track_options import TrackOptions
+from prefect_cvat.tracking.smoothing import Smoother
+
+__all__ = ["Attributes", "Track"]
+
+MOST_VALUES = 100
+"""How many different values of an attribute are counted, so that free text cannot fill the memory."""
+
+
+class Attributes:
+    """Which attributes may change, with their defaults, by the id of the label or sublabel.
+
+    Args:
+        labels: The labels of the task.
+    """
+
+    def __init__(self, labels: Sequence[Label]) -> None:
+        owners: list[Sublabel] = [owner for label in labels for owner in (label, *label.sublabels)]
+        self.defaults = {
+            owner.id: {
+                attribute.id: attribute.default_value or ""
+                for attribute in owner.attributes
+                if attribute.mutable
+            }
+            for owner in owners
+        }
+
+
+class _Part(KeyframePicker):
+    """The keyframes of a track in a job."""
+
+    __slots__ = ("_numbers", "frames", "job", "states")
+
+    def __init__(self, job: Job) -> None:
+        super().__init__()
+        self.job = job
+        self.frames = array("q")
+        self.states: list[tuple[State, ...]] = []
+        self._numbers: list[bytes] = []
+
+    def close(self, last: Observation) -> None:
+        """Let the object go out of sight after where it was seen last."""
+        self.end()
+        if last.frame < self.job.stop_frame and not last.states[0][0]:
+            self.frames.append(last.frame + 1)
+            self.states.append(tuple((True, *state[1:]) for state in last.states))
+            self._numbers.append(self._numbers[-1])
+
+    def numbers(self, index: int) -> list[float]:
+        """Of a keyframe, the coordinates and last the rotation."""
+        return array("d", self._numbers[index]).tolist()
+
+    def keep(self, keyframe: Observation) -> None:
+        """Add a keyframe."""
+        self.frames.append(keyframe.frame)
+        self.states.append(keyframe.states)
+        self._numbers.append(array("d", (*keyframe.values[:-1], keyframe.rotation)).tobytes())
+
+
+class Track:
+    """What is known of one track: where it was seen last, and its keyframes in the jobs that it is in.
+
+    Args:
+        number: Names it in messages.
+        shape: The first shape of it.
+        attributes: Which attributes may change.
+        options: Tolerance and smoothing.
+    """
+
+    def __init__(
+        self, number: int, shape: Mapping[str, Any], attributes: Attributes, options: TrackOptions
+    ) -> None:
+        self.last: Observation  # as it was detected
+        self.is_lost = True
+        self.settled = -1  # of the frames up to this one, all is in the parts
+        self._number = number
+        self._key = _key(shape)
+        self._attributes = attributes
+        self._tolerance = options.tolerance
+        self._smoother = Smoother(options.smoothing, options.tolerance)
+        self._placed: Observation | None = None  # the last one that is in the parts, since it came into sight
+        self._length = 0
+        self._parts: dict[int, _Part] = {}
+        self._waiting: list[tuple[int, dict[str, Any]]] = []
+        self._votes: dict[tuple[int, int], Counter[str]] = {}
+
+    @property
+    def job_ids(self) -> set[int]:
+        """The jobs that it has something for that nobody has taken."""
+        return {*self._parts, *(job_id for job_id, _ in self._waiting)}
+
+    def see(self, frame: int, shape: Mapping[str, Any], jobs: Sequence[Job], is_exact: bool) -> None:
+        """Come into sight, or be seen again.
+
+        Args:
+            frame: The frame.
+            shape: What it is like there.
+            jobs: Those that frames behind `settled` lie in.
+            is_exact: Whether the shape stays as it is.
+        """
+        self.last = self._observe(frame, shape, None if self.is_lost else self.last, is_exact)
+        if self.is_lost:
+            self.is_lost = False
+            self.settled = frame - 1
+        self._place(self._smoother.add(self.last, is_exact), jobs)
+
+    def lose(self, jobs: Sequence[Job]) -> None:
+        """Go out of sight after the frame that it was seen on last."""
+        self._place(self._smoother.end(), jobs)
+        if self._placed is not None:
+            for part in self._parts.values():
+                part.close(self._placed)
+        self._placed = None
+        self.is_lost = True
+
+    def take(self, frame: int | None, min_length: int) -> list[tuple[int, dict[str, Any]]]:
+        """The parts that nothing can come to any more after this frame; after None, to none of them.
+
+        Nothing while the track is shorter than `min_length`.
+        """
+        for job_id, part in list(self._parts.items()):
+            reach = frame if self.is_lost else self.settled
+            if frame is None or reach is None or part.job.stop_frame <= reach:
+                part.end()
+                del self._parts[job_id]
+                if any(not states[0][0] for states in part.states):
+                    self._waiting.append((job_id, self._render(part)))
+        if self._length < min_length:
+            return []
+        waiting, self._waiting = self._waiting, []
+        return waiting
+
+    def _place(self, observations: Iterable[Observation], jobs: Sequence[Job]) -> None:
+        for following in observations:
+            before, self._placed, self.settled = self._placed, following, following.frame
+            for job in jobs:
+                if before is None:
+                    if job.start_frame <= following.frame <= job.stop_frame:
+                        self._part(job).add(following)
+                elif job.start_frame <= following.frame and job.stop_frame > before.frame:
+                    add = self._part(job).add
+                    if before.frame < job.start_frame < following.frame:
+                        add(between(before, following, job.start_frame))
+                    if following.frame <= job.stop_frame:
+                        add(following)
+                    elif max(before.frame, job.start_frame) < job.stop_frame:
+                        add(between(before, following, job.stop_frame))
+
+    def _part(self, job: Job) -> _Part:
+        if job.id not in self._parts:
+            self._parts[job.id] = _Part(job)
+        return self._parts[job.id]
+
+    def _observe(
+        self, frame: int, shape: Mapping[str, Any], before: Observation | None, is_exact: bool
+    ) -> Observation:
+        if (key := _key(shape)) != self._key:
+            raise ValueError(
+                f"track {self._number} is a {self._key[0]} of label {self._key[1]} and cannot become"
+                f" a {key[0]} of label {key[1]}, or one with other elements, on frame {frame}"
+            )
+        self._length += 1
+        elements = _elements(shape)
+        owners = [shape, *elements]
+        states = tuple(self._state(owner) for owner in owners)
+        points: list[float] = []
+        tolerances: list[float] = []
+        for index, owner in enumerate(elements or owners):
+            own: Sequence[float] = owner["points"]
+            is_hidden = bool(elements) and states[index + 1][0]
+            if is_hidden and before is not None:  # where it is says nothing: keep it from jumping about
+                own = before.values[len(points) : len(points) + len(own)]
+            points += own
+            tolerances += [inf if is_hidden else self._tolerance] * len(own)
+        rotation = turned = float(shape.get("rotation") or 0.0)
+        if before is not None:
+            turned = before.values[-1] + short_way(rotation - before.values[-1])
+        tolerances.append(turn_tolerance(points, self._tolerance))
+        if before is not None and states == before.states:
+            states = before.states  # one object for all of them
+        return Observation(
+            frame,
+            (*points, turned),
+            rotation,
+            tuple(tolerances),
+            states,
+            is_held=not is_interpolated(shape["type"], len(points)),
+            is_keyframe=is_exact or (before is not None and states is not before.states),
+        )
+
+    def _state(self, owner: Mapping[str, Any]) -> State:
+        label_id = owner["label_id"]
+        changing = dict(self._attributes.defaults.get(label_id, {}))
+        for attribute in owner.get("attributes") or ():
+            spec_id, value = attribute["spec_id"], attribute["value"]
+            if spec_id in changing:
+                changing[spec_id] = value
+            else:
+                votes = self._votes.setdefault((label_id, spec_id), Counter())
+                if value in votes or len(votes) < MOST_VALUES:
+                    votes[value] += 1
+        return (
+            bool(owner.get("outside")),
+            bool(owner.get("occluded")),
+            owner.get("z_order") or 0,
+            tuple(changing.items()),
+        )
+
+    def _render(self, part: _Part) -> dict[str, Any]:
+        shape_type, label_id, layout = self._key
+        track = self._track(part, label_id)
+        element_tracks = [self._track(part, element[0]) for element in layout]
+        for index, frame in enumerate(part.frames):
+            *points, rotation = part.numbers(index)
+            own, *others = part.states[index]
+            body = _keyframe(shape_type, frame, own, rotation)
+            if not layout:
+                body["points"] = points
+            track["shapes"].append(body)
+            at = 0
+            for element, (_, element_type, count), state in zip(element_tracks, layout, others, strict=True):
+                body = _keyframe(element_type, frame, state, 0.0)
+                body["points"] = points[at : at + count]
+                element["shapes"].append(body)
+                at += count
+        track["elements"] = element_tracks
+        return track
+
+    def _track(self, part: _Part, label_id: int) -> dict[str, Any]:
+        return {
+            "frame": part.frames[0],
+            "label_id": label_id,
+            "group": 0,
+            "source": "auto",
+            "attributes": [
+                {"spec_id": spec_id, "value": votes.most_common(1)[0][0]}
+                for (owner, spec_id), votes in self._votes.items()
+                if owner == label_id
+            ],
+            "shapes": [],
+        }
+
+
+def _keyframe(shape_type: str, frame: int, state: State, rotation: float) -> dict[str, Any]:
+    outside, occluded, z_order, attributes = state
+    return {
+        "type": shape_type,
+        "frame": frame,
+        "outside": outside,
+        "occluded": occluded,
+        "rotation": rotation,
+        "z_order": z_order,
+        "attributes": [{"spec_id": spec_id, "value": value} for spec_id, value in attributes],
+    }
+
+
+def _elements(shape: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    return sorted(shape.get("elements") or (), key=lambda element: int(element["label_id"]))
+
+
+def _key(shape: Mapping[str, Any]) -> tuple[str, int, tuple[tuple[int, str, int], ...]]:
+    """What does not change: type and label; of each element label, type and count of numbers."""
+    return (
+        shape["type"],
+        shape["label_id"],
+        tuple((element["label_id"], element["type"], len(element["points"])) for element in _elements(shape)),
+    )

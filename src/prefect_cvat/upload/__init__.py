@@ -1,0 +1,1 @@
+"""Writing annotations exactly once, and undoing it."""

@@ -1,0 +1,160 @@
+"""What a job holds, compared with what a run wants it to hold.
+
+Knows neither a server nor files.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from prefect_cvat.annotations.request_bodies import Standing
+from prefect_cvat.records.record_writer import AnnotationId
+from prefect_cvat.upload.job_logs import Stored
+
+__all__ = ["Comparison", "GivenUp", "PendingWrite", "Waiting", "compare"]
+
+Waiting: TypeAlias = tuple[bytes, dict[str, Any]]
+"""An annotation that is to be sent, and its identity."""
+
+
+@dataclass
+class PendingWrite:
+    """A request whose fate is unknown.
+
+    Attributes:
+        identities: Of the annotations in it.
+        waiting: The list that they are the first of.
+        after: The highest id of each kind that was known when it was sent.
+        until: The time (`time.monotonic`) by which the server has carried it out, or never will.
+    """
+
+    identities: Counter[bytes]
+    waiting: list[Waiting]
+    after: Mapping[str, int]
+    until: float = 0.0
+
+    def is_newer(self, key: AnnotationId) -> bool:
+        """Whether an annotation came after all that was known when the request was sent."""
+        return key[1] > self.after.get(key[0], 0)
+
+
+@dataclass
+class Comparison:
+    """What a job holds, compared with what a run wants it to hold.
+
+    Attributes:
+        absent: What is not there, and nothing that is equal: ids by which it was known, and what it said.
+        unseen: All ids by which what the run wants is not there any more, also where something equal is.
+        doubled_before: What was there too often before the run: all but as many as are wanted.
+        arrived: What had been taken for lost, and takes the place of what is unseen.
+        stands_in: What others have there that is equal, and takes the place of what is unseen.
+        exchanged: What these two take the place of.
+        surplus: What had been taken for lost, and is too much.
+        doubled_by_others: How many others have added that are equal to what the run has added.
+        added: How many of those that the run has added are there.
+        already_there: How many are there that the run did not need to add.
+    """
+
+    absent: list[Stored] = field(default_factory=list)
+    unseen: set[AnnotationId] = field(default_factory=set)
+    arrived: list[Stored] = field(default_factory=list)
+    stands_in: list[Stored] = field(default_factory=list)
+    exchanged: list[Stored] = field(default_factory=list)
+    doubled_before: list[Stored] = field(default_factory=list)
+    surplus: list[Stored] = field(default_factory=list)
+    doubled_by_others: int = 0
+    added: int = 0
+    already_there: int = 0
+
+
+class GivenUp:
+    """Requests that have been given up, and may yet be carried out. To be asked about a job once.
+
+    Args:
+        writes: The requests.
+    """
+
+    def __init__(self, writes: Iterable[PendingWrite]) -> None:
+        self._left = [(write, write.identities.copy()) for write in writes]
+
+    def may_bring(self, key: AnnotationId) -> bool:
+        """Whether an annotation is new enough to have come with one of them."""
+        return any(write.is_newer(key) for write, _ in self._left)
+
+    def bring(self, key: AnnotationId, digest: bytes) -> bool:
+        """Whether an annotation has come with one of them; that counts once."""
+        for write, left in self._left:
+            if left[digest] > 0 and write.is_newer(key):
+                left[digest] -= 1
+                return True
+        return False
+
+
+def compare(
+    standing: Iterable[Standing],
+    *,
+    added: dict[AnnotationId, bytes],
+    reused: dict[AnnotationId, bytes],
+    uses: Mapping[AnnotationId, int],
+    lost: Collection[AnnotationId],
+    before: Mapping[AnnotationId, bytes],
+    identity: Callable[[Mapping[str, Any]], bytes | None],
+) -> Comparison:
+    """Compare what a job holds with what a run wants it to hold.
+
+    Args:
+        standing: All that the job holds.
+        added: What the run has added and has not taken for lost.
+        reused: What was there before the run, and stands for what it would have added.
+        uses: For how many annotations each of them stands.
+        lost: What the run has taken for lost, of what the server has told it the ids.
+        before: All that was there before the run.
+        identity: What an annotation says; None for what the run cannot have made.
+    """
+    added, reused = dict(added), dict(reused)
+    wanted = frozenset((*added.values(), *reused.values()))
+    result = Comparison(added=len(added), already_there=sum(uses[key] for key in reused))
+    spare_before: dict[bytes, list[Stored]] = {}
+    spare_own: dict[bytes, list[Stored]] = {}
+    spare_others: dict[bytes, list[Stored]] = {}
+    for kind, annotation in standing:
+        key = (kind, annotation["id"])
+        if added.pop(key, None) is not None or reused.pop(key, None) is not None:
+            continue
+        if key in before and before[key] not in wanted:
+            continue
+        digest = identity(annotation)
+        if digest is None or digest not in wanted:
+            continue
+        if key in before:
+            spare_before.setdefault(digest, []).append((*key, digest))
+        elif key in lost:
+            spare_own.setdefault(digest, []).append((*key, digest))
+        else:
+            spare_others.setdefault(digest, []).append((*key, digest))
+    result.added -= len(added)
+    result.already_there -= sum(uses[key] for key in reused)
+    result.unseen = {*added, *reused}
+    gone = [*added.items(), *(item for item in reused.items() for _ in range(uses[item[0]]))]
+    for key, digest in gone:
+        if own := spare_own.get(digest):
+            result.arrived.append(own.pop(0))
+            result.added += 1
+        elif spare := spare_before.get(digest) or spare_others.get(digest):
+            result.stands_in.append(spare.pop(0))
+            result.already_there += 1
+        else:
+            result.absent.append((*key, digest))
+            continue
+        result.exchanged.append((*key, digest))
+    result.doubled_before = _all_of(spare_before)
+    result.surplus = _all_of(spare_own)
+    result.doubled_by_others = len(_all_of(spare_others))
+    return result
+
+
+def _all_of(by_identity: Mapping[bytes, Sequence[Stored]]) -> list[Stored]:
+    return [stored for each in by_identity.values() for stored in each]

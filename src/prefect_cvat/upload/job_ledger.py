@@ -1,0 +1,317 @@
+"""What of a job's annotations was there before a run, what the run has added, and what is missing or doubled.
+
+Knows no server. It is shown what is to be written, and, as often as the job is read, what the job holds.
+
+What the server has given an id to is known by that id. By what it says (`annotations/duplicates.py`) an annotation is known
+only before the run has written anything, to recognize what an earlier run has left, and of a request whose
+fate is unknown: then it must be newer than all that was known when the request was sent.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from prefect_cvat.annotations.duplicates import AttributeDefaults, identity
+from prefect_cvat.annotations.request_bodies import Standing
+from prefect_cvat.records.record_writer import AnnotationId
+from prefect_cvat.upload.comparison import Comparison, GivenUp, PendingWrite, Waiting, compare
+from prefect_cvat.upload.job_logs import AnnotationLog, BodyLog, Stored
+from prefect_cvat.upload.refined_shapes import RefinedShapes, refined_shapes
+
+__all__ = ["JobAccount"]
+
+
+class JobAccount:
+    """Keeps account of one job. What is known of it lies on disk, and is in memory only while it is at work.
+
+    Args:
+        folder: Where its files lie.
+        job_id: The job; its files are called by it.
+        sources: The sources of what the run writes.
+        defaults: The attribute values that the server fills in by itself.
+        recognizes_refined: Whether what a machine has made of a detection (`upload/refined_shapes.py`) stands for it.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        job_id: int,
+        sources: Collection[str],
+        defaults: AttributeDefaults,
+        *,
+        recognizes_refined: bool = False,
+    ) -> None:
+        self.newest: dict[str, int] = {"tags": 0, "shapes": 0, "tracks": 0}
+        self.has_baseline = False
+        self._sources = frozenset(sources)
+        self._defaults = defaults
+        self._replaceable = AnnotationLog(folder / f"{job_id}-replaceable")
+        self._kept = AnnotationLog(folder / f"{job_id}-kept")
+        self._added = AnnotationLog(folder / f"{job_id}-added")
+        self._reused = AnnotationLog(folder / f"{job_id}-reused")
+        self._lost = AnnotationLog(folder / f"{job_id}-lost")
+        self._found = AnnotationLog(folder / f"{job_id}-found")
+        self._bodies = BodyLog(folder / f"{job_id}-bodies")
+        self._refined = RefinedShapes(folder / f"{job_id}-refined") if recognizes_refined else None
+        self._reusable: dict[bytes, list[AnnotationId]] | None = None
+        self._waiting: dict[object, list[Waiting]] = {}
+        self.sent_again: list[Waiting] = []
+        self._given_up: list[PendingWrite] = []
+
+    def identity(self, annotation: Mapping[str, Any]) -> bytes:
+        """What an annotation of the job says, in short."""
+        return identity(annotation, self._defaults)
+
+    # --- before the first write ---
+
+    def take_baseline(
+        self, standing: Iterable[Standing], is_replaceable: Callable[[Mapping[str, Any]], bool]
+    ) -> None:
+        """Remember all that the job holds before the run writes to the task.
+
+        Args:
+            standing: All that the job holds.
+            is_replaceable: Tells what the run is to replace.
+        """
+        replaceable: list[Stored] = []
+        kept: list[Stored] = []
+        refined: list[Waiting] = []
+        for kind, annotation in standing:
+            digest = self.identity(annotation)
+            (replaceable if is_replaceable(annotation) else kept).append((kind, annotation["id"], digest))
+            if self._refined is not None:
+                refined += ((digest, shape) for shape in refined_shapes(kind, annotation))
+        # only now: had the reading failed, it would be done again
+        self._replaceable.extend(replaceable)
+        self._kept.extend(kept)
+        if self._refined is not None:
+            self._refined.extend(refined)
+        for kind, number, _ in (*replaceable, *kept):
+            self.newest[kind] = max(self.newest[kind], number)
+        self.has_baseline = True
+
+    def replaceable(self) -> dict[AnnotationId, bytes]:
+        """What was there before the run and is to be replaced."""
+        return _by_id(self._replaceable)
+
+    def kept(self) -> dict[AnnotationId, bytes]:
+        """What was there before the run and is not to be replaced."""
+        return _by_id(self._kept)
+
+    # --- writing ---
+
+    def waiting(self, part: object, annotations: Iterable[dict[str, Any]]) -> list[Waiting]:
+        """What of a part of the work is yet to be sent; the same list whenever the same part is named."""
+        if part not in self._waiting:
+            wanted = list(annotations)
+            self._waiting[part] = self._not_there_yet(wanted) if wanted else []
+        return self._waiting[part]
+
+    def _not_there_yet(self, annotations: Sequence[dict[str, Any]]) -> list[Waiting]:
+        reusable = self._load_reusable()
+        new: list[Waiting] = []
+        bodies: list[Waiting] = []
+        reused: list[Stored] = []
+        used: Counter[bytes] = Counter()
+        for annotation in annotations:
+            digest = self.identity(annotation)
+            if (ids := reusable.get(digest, ()))[used[digest] :]:
+                reused.append((*ids[used[digest]], digest))
+                bodies.append((digest, annotation))
+                used[digest] += 1
+            else:
+                new.append((digest, annotation))
+        if self._refined is not None:
+            new = self._not_refined(new, reused, bodies)
+        self._bodies.extend([*bodies, *new])
+        self._reused.extend(reused)
+        for digest, count in used.items():  # only now: had the disk failed, this would be done again
+            del reusable[digest][:count]
+        return new
+
+    def _not_refined(self, new: list[Waiting], reused: list[Stored], bodies: list[Waiting]) -> list[Waiting]:
+        """Leave out for what something is there that a machine has made of it."""
+        assert self._refined is not None
+        equal = {stored[:2] for stored in reused}
+        left: list[Waiting] = []
+        for digest, annotation in new:
+            if (refined := self._refined.take(annotation, equal)) is None:
+                left.append((digest, annotation))
+            else:
+                reused.append(refined)
+                # to be sent if what was made of it is gone, and once more if it then is gone itself
+                bodies += ((refined[2], annotation), (digest, annotation))
+        return left
+
+    def _load_reusable(self) -> dict[bytes, list[AnnotationId]]:
+        if self._reusable is None:
+            reused = {stored[:2] for stored in self._reused}
+            self._reusable = {}
+            for kind, number, digest in sorted((*self._replaceable, *self._kept)):  # those of before first
+                if (kind, number) not in reused:
+                    self._reusable.setdefault(digest, []).append((kind, number))
+        return self._reusable
+
+    @property
+    def reused(self) -> int:
+        """How many of the annotations to write were there before the run."""
+        return len(self._reused)
+
+    def done(self, part: object) -> None:
+        """Forget a part of which nothing waits any longer."""
+        del self._waiting[part]
+
+    def rest(self) -> None:
+        """Keep as little in memory as may be, until there is more to write."""
+        self._reusable = None
+        if self._refined is not None:
+            self._refined.rest()
+
+    def pending_write(self, part: Sequence[Waiting], waiting: list[Waiting]) -> PendingWrite:
+        """A request that is about to be sent: nothing is known of its fate until it is answered."""
+        return PendingWrite(Counter(digest for digest, _ in part), waiting, dict(self.newest))
+
+    def stored(self, standing: Iterable[Standing]) -> list[Stored]:
+        """What the server says that it has stored."""
+        return [(kind, annotation["id"], self.identity(annotation)) for kind, annotation in standing]
+
+    def note_added(self, added: Sequence[Stored]) -> None:
+        """Remember the ids that the server has given to what the run has added."""
+        self._added.extend(added)
+        for kind, number, _ in added:
+            self.newest[kind] = max(self.newest[kind], number)
+
+    def find_arrived(self, standing: Iterable[Standing], write: PendingWrite) -> list[Stored]:
+        """Find what a request has brought whose fate is unknown.
+
+        Args:
+            standing: All that the job holds.
+            write: The request.
+        """
+        left = write.identities.copy()
+        arrived: list[Stored] = []
+        for kind, annotation in standing:
+            digest = self._identity_of_ours(annotation) if write.is_newer((kind, annotation["id"])) else None
+            if digest is not None and left[digest] > 0:
+                left[digest] -= 1
+                arrived.append((kind, annotation["id"], digest))
+        return arrived
+
+    def take_arrived(self, arrived: Sequence[Stored], write: PendingWrite) -> None:
+        """What a request has brought, by what it says, waits no longer."""
+        self._found.extend(arrived)
+        found = Counter(digest for _, _, digest in arrived)
+        still_waiting: list[Waiting] = []
+        for digest, annotation in write.waiting:
+            if found[digest] > 0:
+                found[digest] -= 1
+            else:
+                still_waiting.append((digest, annotation))
+        write.waiting[:] = still_waiting
+
+    def give_up(self, write: PendingWrite) -> None:
+        """Take a request for lost; if it is carried out after all, what it brings is the run's own."""
+        self._given_up.append(write)
+
+    def _identity_of_ours(self, annotation: Mapping[str, Any]) -> bytes | None:
+        """What an annotation says, if it is of a source that the run writes."""
+        return self.identity(annotation) if annotation.get("source") in self._sources else None
+
+    # --- when all of the job is written ---
+
+    @property
+    def wants_anything(self) -> bool:
+        """Whether the run wants anything to be in the job, or may have brought anything there."""
+        return bool(len(self._added) or len(self._reused) or self._given_up)
+
+    def wanted_ids(self) -> set[AnnotationId]:
+        """By which ids the job holds what the run wants."""
+        lost = set(_by_id(self._lost))
+        return {stored[:2] for log in (self._added, self._reused) for stored in log} - lost
+
+    def compare(self, standing: Iterable[Standing]) -> Comparison:
+        """Compare what the job holds with what the run wants it to hold.
+
+        Args:
+            standing: All that the job holds.
+        """
+        lost = _by_id(self._lost)
+        return compare(
+            standing,
+            added={key: digest for key, digest in _by_id(self._added).items() if key not in lost},
+            reused={key: digest for key, digest in _by_id(self._reused).items() if key not in lost},
+            uses=Counter(stored[:2] for stored in self._reused),
+            lost=lost.keys() - _by_id(self._found).keys(),
+            before={**self.replaceable(), **self.kept()},
+            identity=self._identity_of_ours,
+        )
+
+    def lost(self, absent: Sequence[Stored]) -> list[Waiting]:
+        """Take annotations for lost; return them to be sent again.
+
+        Args:
+            absent: As `compare` has told them.
+        """
+        waiting = [*self.sent_again, *self.bodies(absent)]
+        self._lost.extend(absent)
+        self.sent_again[:] = waiting
+        return self.sent_again
+
+    def exchange(self, comparison: Comparison) -> None:
+        """Take what is there in the place of something else for wanted; that is too much if it is seen again.
+
+        Args:
+            comparison: What `compare` has shown.
+        """
+        self._lost.extend(comparison.exchanged)
+        self._reused.extend(comparison.stands_in)
+
+    def bodies(self, wanted: Iterable[Stored]) -> Iterable[Waiting]:
+        """Annotations that the run wants, as they are sent; each with its own identity.
+
+        Args:
+            wanted: Which annotations: ids by which they were known, and what they said.
+        """
+        left = Counter(digest for _, _, digest in wanted)
+        missing = left.total()
+        for digest, annotation in self._bodies if missing else ():
+            if left[digest] > 0:
+                left[digest] -= 1
+                missing -= 1
+                yield self.identity(annotation), annotation
+            if not missing:
+                return
+
+    # --- undoing ---
+
+    @property
+    def may_have_added(self) -> bool:
+        """Whether the run can have added anything, also by what has not been heard of since."""
+        return bool(len(self._added) or self._given_up)
+
+    def added_ids(self) -> set[AnnotationId]:
+        """The ids that the server has given to what the run has added."""
+        return set(_by_id(self._added))
+
+    def own(self) -> Callable[[str, Mapping[str, Any]], bool]:
+        """What tells what the run has added and nobody has changed; to be asked about a job once."""
+        added = _by_id(self._added)
+        given_up = GivenUp(self._given_up)
+
+        def is_ours(kind: str, annotation: Mapping[str, Any]) -> bool:
+            key = (kind, annotation["id"])
+            if (digest := added.get(key)) is not None:
+                return digest == self.identity(annotation)
+            if not given_up.may_bring(key):
+                return False
+            digest = self._identity_of_ours(annotation)
+            return digest is not None and given_up.bring(key, digest)
+
+        return is_ours
+
+
+def _by_id(log: Iterable[Stored]) -> dict[AnnotationId, bytes]:
+    return {(kind, number): digest for kind, number, digest in log}

@@ -1,0 +1,285 @@
+"""Taking back what a run has added, by its record."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from prefect_cvat.annotations.duplicates import AttributeDefaults, attribute_defaults, identity
+from prefect_cvat.annotations.request_bodies import Standing
+from prefect_cvat.cvat.client import Client
+from prefect_cvat.cvat.issues import Issue, delete_issue, list_issues
+from prefect_cvat.cvat.task_identity import TaskIdentity
+from prefect_cvat.http.server_url import server_identity
+from prefect_cvat.messages.plurals import counted
+from prefect_cvat.models import Job
+from prefect_cvat.planning.task_info import read_jobs
+from prefect_cvat.records.record_reader import RecordedJob, RecordedRun, find_run, read_run, recorded_runs
+from prefect_cvat.records.record_writer import ISSUES, AnnotationId, RecordHeader
+from prefect_cvat.records.run_lock import only_run_on
+from prefect_cvat.settings import Settings
+from prefect_cvat.upload.job_writer import job_requests
+
+__all__ = ["UndoReport", "undo_run"]
+
+
+class UndoReport(BaseModel):
+    """What undoing a run has done, or would do.
+
+    Attributes:
+        run: The id of the run.
+        task_id: The task.
+        url: Its address in CVAT.
+        function: The name of the function of the run.
+        started: When the run began.
+        removed: How many annotations were removed.
+        changed: How many stay because somebody has changed them since.
+        gone: How many were gone already.
+        not_brought_back: How many the run had removed for others that it has added.
+        issues_removed: How many issues that the run had opened were removed.
+        issues_touched: How many stay because somebody has resolved them, replied, or given them to somebody.
+        dry_run: Whether nothing was removed in fact.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    run: str
+    task_id: int
+    url: str
+    function: str
+    started: datetime
+    removed: int = 0
+    changed: int = 0
+    gone: int = 0
+    not_brought_back: int = 0
+    issues_removed: int = 0
+    issues_touched: int = 0
+    dry_run: bool = False
+
+    def lines(self) -> list[str]:
+        """The report as plain lines, for a terminal or a log."""
+        removed = "would be removed" if self.dry_run else "removed"
+        lines = [
+            f"run {self.run} of {self.function}, {self.started:%Y-%m-%d %H:%M} UTC, on {self.url}",
+            f"{self.removed} {removed}, {self.changed} changed since and kept, {self.gone} gone already",
+        ]
+        if self.issues_removed or self.issues_touched:
+            lines.append(
+                f"issues: {self.issues_removed} {removed}, {self.issues_touched} touched since and kept"
+            )
+        if self.removed and self.not_brought_back:
+            lost = counted(self.not_brought_back, "annotation")
+            lines.append(f"what the run had removed is not brought back: {lost}")
+        return lines
+
+
+def undo_run(client: Client, run: str | Path, *, dry_run: bool = False) -> UndoReport:
+    """Remove the annotations and issues that a run has added, but for what somebody has changed since.
+
+    What the run has removed for them (`existing="clear"`, say, or shapes that became tracks) is not brought
+    back. Trying again after a failure goes on with what is left.
+
+    Args:
+        client: The server, logged in.
+        run: The id of the run, the first eight characters of it or more, or the file of its report.
+        dry_run: Count only, and remove nothing.
+
+    Returns:
+        What was removed, and what was not.
+
+    Raises:
+        RunNotFoundError: There is no record of such a run.
+        RunInProgressError: A run is annotating the task.
+        ValueError: The run was on another server, or on another task of this number, or it is not clear which
+            run is meant.
+        PrefectCvatError: The server refused, or did not answer for good.
+    """
+    recorded = read_run(find_run(run))
+    header = recorded.header
+    if server_identity(header.server) != server_identity(client.url):
+        raise ValueError(
+            f"run {header.run} was on {header.server}, not on {client.url}; log in to that server to undo it"
+        )
+    if not dry_run:
+        client.check_may_write()
+    there = read_jobs(client, header.task_id, recorded.jobs.keys())
+    _check_same_task(header, there.identity)
+    task, jobs = there.task, there.jobs
+    report = UndoReport(
+        run=header.run,
+        task_id=task.id,
+        url=f"{client.url}/tasks/{task.id}",
+        function=header.provenance.function,
+        started=header.started,
+        not_brought_back=sum(job.replaced for job in recorded.jobs.values()),
+        dry_run=dry_run,
+    )
+    defaults = attribute_defaults(there.labels)
+    of_others = _added_by_others(recorded)
+    pickers = {job_id: _Picker(job, defaults, of_others) for job_id, job in recorded.jobs.items()}
+    if dry_run:
+        for job in jobs:
+            pickers[job.id].pick(client.each_job_annotation(job.id), 0)
+            _issues_to_go(client, job, pickers[job.id])
+    else:
+        _remove(client, task.id, jobs, pickers, seen_after=recorded.written + Settings().stale_read_seconds)
+    for picker in pickers.values():
+        picker.add_to(report)
+    return report
+
+
+def _check_same_task(header: RecordHeader, now: TaskIdentity) -> None:
+    """Check that a task is the one that a run was on, and not another one that has its number now."""
+    if differences := header.task.differences(now):
+        raise ValueError(
+            f"run {header.run} was on another task {header.task_id} than the one on {header.server} today:"
+            f" {'; '.join(differences)}. CVAT was set up anew, or the media were changed; what lies there is"
+            " not of this run, and nothing was removed"
+        )
+
+
+def _remove(
+    client: Client,
+    task_id: int,
+    jobs: Sequence[Job],
+    pickers: Mapping[int, _Picker],
+    *,
+    seen_after: float,
+) -> None:
+    """Remove what is picked.
+
+    Args:
+        client: The server.
+        task_id: The task.
+        jobs: The jobs.
+        pickers: What picks, by the ids of the jobs.
+        seen_after: The time (`time.time`) after which reads show all that the run has written.
+    """
+    with only_run_on(client.url, task_id) as lock:
+        lock.wait_for_earlier_write(Settings().late_commit_seconds)
+        to_look_at = list(jobs)
+        until = time.monotonic() + min(Settings().stale_read_seconds, seen_after - time.time())
+        while True:
+            is_last = time.monotonic() >= until
+            for job in to_look_at:
+                for part in job_requests(client, job.id).remove(pickers[job.id].pick, time.sleep):
+                    pickers[job.id].removed(part)
+            to_look_at = [job for job in to_look_at if pickers[job.id].gone]
+            if is_last or not to_look_at:
+                break
+            time.sleep(min(0.5, max(0.0, until - time.monotonic())))
+        for job in jobs:
+            for issue in _issues_to_go(client, job, pickers[job.id]):
+                delete_issue(client, issue.id)
+
+
+def _issues_to_go(client: Client, job: Job, picker: _Picker) -> list[Issue]:
+    if not picker.may_have_issues:
+        return []
+    return [issue for issue in list_issues(client, job.id) if picker.is_issue_to_go(issue)]
+
+
+def _added_by_others(recorded: RecordedRun) -> Collection[AnnotationId]:
+    """What is known to be of other runs; nothing if it is known of all that this one has sent where it is."""
+    if not any(job.is_unsettled for job in recorded.jobs.values()):
+        return ()
+    this = recorded.header
+    server = server_identity(this.server)
+    return {
+        key
+        for other in recorded_runs()
+        if (server_identity(other.server), other.task_id) == (server, this.task_id) and other.run != this.run
+        for job in read_run(other.run).jobs.values()
+        for key in job.added
+    }
+
+
+class _Picker:
+    """Picks what a run has added to a job and nobody has changed, and counts.
+
+    A job is looked through several times; what counts is what was removed, and the last look.
+
+    Attributes:
+        may_have_issues: Whether there may be issues to pick.
+    """
+
+    def __init__(
+        self, job: RecordedJob, defaults: AttributeDefaults, of_others: Collection[AnnotationId]
+    ) -> None:
+        self.may_have_issues = job.may_have_issues
+        self._job = job
+        self._defaults = defaults
+        self._of_others = of_others
+        self._removed: set[AnnotationId] = set()
+        self._look = _Look(job, of_others)
+        self._issues = _Look(job, of_others)
+
+    def pick(self, standing: Iterable[Standing], most: int) -> list[Standing]:
+        """Pick, of all that the job holds, what is to be removed, as much as the number says."""
+        self._look = look = _Look(self._job, self._of_others)
+        picked: list[Standing] = []
+        for kind, annotation in standing:
+            key = (kind, annotation["id"])
+            if look.is_ours(key, identity(annotation, self._defaults).hex()) and len(picked) < most:
+                picked.append((kind, annotation))
+        return picked
+
+    def removed(self, part: Iterable[Standing]) -> None:
+        """Note what was removed."""
+        self._removed.update((kind, annotation["id"]) for kind, annotation in part)
+
+    @property
+    def gone(self) -> set[AnnotationId]:
+        """What the run has added, and was not there any more at the last look."""
+        annotations = {key for key in self._job.added if key[0] != ISSUES}
+        return annotations - self._removed - self._look.ours - self._look.changed
+
+    def is_issue_to_go(self, issue: Issue) -> bool:
+        """Whether an issue of the job is to be removed. Each is shown once."""
+        return self._issues.is_ours(
+            (ISSUES, issue.id), issue.identity.hex() if issue.is_untouched else "touched"
+        )
+
+    def add_to(self, report: UndoReport) -> None:
+        """Add to a report what was picked, what somebody has changed, and what was not seen."""
+        report.issues_removed += len(self._issues.ours)
+        report.issues_touched += len(self._issues.changed)
+        removed = self._look.ours if report.dry_run else self._removed
+        report.removed += len(removed)
+        report.changed += len(self._look.changed)
+        report.gone += len(self.gone)
+
+
+class _Look:
+    """One look through what a job holds.
+
+    Attributes:
+        ours: What the run has added, and is as it was.
+        changed: What the run has added, and somebody has changed.
+    """
+
+    def __init__(self, job: RecordedJob, of_others: Collection[AnnotationId]) -> None:
+        self.ours: set[AnnotationId] = set()
+        self.changed: set[AnnotationId] = set()
+        self._job = job
+        self._of_others = of_others
+        self._unsettled = job.unsettled.copy()
+
+    def is_ours(self, key: AnnotationId, told: str) -> bool:
+        """Whether what has this id and says this is the run's, and as it was."""
+        kind, number = key
+        recorded = self._job.added.get(key)
+        if recorded is not None:
+            (self.ours if told == recorded else self.changed).add(key)
+            return told == recorded
+        is_ours = (
+            self._unsettled[told] > 0 and number > self._job.after.get(kind, 0) and key not in self._of_others
+        )
+        if is_ours:
+            self._unsettled[told] -= 1
+            self.ours.add(key)
+        return is_ours

@@ -1,0 +1,124 @@
+"""A read-only access token is told before any image is fetched, and whatever writes nothing goes on with it."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from prefect_cvat import Client, annotate_task, refine_task, track_task, undo_run
+from prefect_cvat.auto_annotation import (
+    DetectionFunctionSpec,
+    InteractionFunctionSpec,
+    TrackingFunctionSpec,
+    label_spec,
+    rectangle,
+)
+from prefect_cvat.cli.output import print_dry_run
+from prefect_cvat.exceptions import InvalidResponseError, NotFoundError, ReadOnlyTokenError, is_transient
+from prefect_cvat.http.transport import Transport
+from prefect_cvat.options.run_options import Options
+from prefect_cvat.runs.annotate_run import AnnotateRun
+from scripted_server import Answer, scripted_server
+from served_chunks import without_chunks
+
+DETECTOR = SimpleNamespace(
+    spec=DetectionFunctionSpec(labels=[label_spec("car", 0)]),
+    detect=lambda context, image: [rectangle(0, [1, 2, 9, 8])],
+)
+TRACKER = SimpleNamespace(
+    spec=TrackingFunctionSpec(supported_shape_types={"rectangle"}),
+    init_tracking_state=lambda context, image, shape: shape,
+    track=lambda context, image, state: state,
+)
+REFINER = SimpleNamespace(
+    spec=InteractionFunctionSpec(min_pos_points=0, min_bounding_boxes=0),
+    detect=lambda context, image, prompts: [],
+)
+
+
+def token(client, *, read_only):
+    body = {"name": "a token", "read_only": read_only}
+    return client.json("POST", "/api/auth/access_tokens", body=body)["value"]
+
+
+@pytest.fixture
+def reader(client, sandbox):
+    with Client(sandbox.url, access_token=token(client, read_only=True)) as reader:
+        yield reader
+
+
+@pytest.fixture
+def task_id(client, make_task):
+    task_id = make_task(2)
+    [job] = client.jobs(task_id)
+    [car, _] = client.labels(task_id)
+    shape = {"type": "rectangle", "frame": 0, "label_id": car.id, "points": [1.0, 1.0, 9.0, 9.0]}
+    client.create_job_annotations(job.id, {"shapes": [{**shape, "source": "manual"}]})
+    return task_id
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda client, task_id: annotate_task(client, task_id, DETECTOR),
+        lambda client, task_id: track_task(client, task_id, DETECTOR),
+        lambda client, task_id: track_task(client, task_id, TRACKER),
+        lambda client, task_id: refine_task(client, task_id, REFINER),
+    ],
+    ids=["annotate", "track", "follow", "refine"],
+)
+def test_a_read_only_token_is_told_before_any_image_is_fetched(client, reader, task_id, work, monkeypatch):
+    without_chunks(monkeypatch)
+    before = client.task_annotations(task_id)
+    with pytest.raises(ReadOnlyTokenError, match=f"the access token for {client.url} is read-only") as error:
+        work(reader, task_id)
+    assert isinstance(error.value, PermissionError)
+    assert not is_transient(error.value)
+    assert client.task_annotations(task_id) == before
+
+
+def test_a_read_only_token_undoes_nothing_and_may_say_what_would_be_undone(client, reader, task_id):
+    run = annotate_task(client, task_id, DETECTOR).run
+    with pytest.raises(ReadOnlyTokenError):
+        undo_run(reader, run)
+    assert undo_run(reader, run, dry_run=True).removed == 2
+    assert undo_run(client, run).removed == 2
+
+
+def test_a_dry_run_needs_no_token_that_may_write(reader, task_id, capsys):
+    print_dry_run(AnnotateRun(reader, task_id, DETECTOR, Options()), as_json=False)
+    assert "2 frames" in capsys.readouterr().out
+
+
+def test_a_token_that_may_write_is_asked_about_once(client, sandbox, task_id, monkeypatch):
+    asked = []
+    original = Transport.json
+
+    def json(self, method, path, **options):
+        asked.append(path)
+        return original(self, method, path, **options)
+
+    monkeypatch.setattr(Transport, "json", json)
+    with Client(sandbox.url, access_token=token(client, read_only=False)) as writer:
+        assert annotate_task(writer, task_id, DETECTOR).added == 2
+        writer.check_may_write()
+    assert asked.count("/api/auth/access_tokens/self") == 1
+
+
+def test_who_logs_in_with_a_password_is_not_asked(client, task_id, monkeypatch):
+    monkeypatch.setattr(Transport, "json", lambda *_, **__: pytest.fail("it asked"))
+    client.check_may_write()
+
+
+def test_a_server_that_has_no_access_tokens_of_its_own_is_not_asked_twice_what_it_does_not_know():
+    no_route = Answer(404, b"<h1>Not Found</h1>", {"Content-Type": "text/html"})
+    with scripted_server(no_route) as server:
+        client = Client(server.url, access_token="x")
+        client.check_may_write()
+        with pytest.raises(NotFoundError):
+            client.task(1)
+
+
+@pytest.mark.parametrize("body", [b"[]", b"{}", b'{"read_only": "perhaps"}', b""], ids=repr)
+def test_what_cvat_would_not_say_of_a_token_is_called_so(body):
+    with scripted_server(Answer(body=body)) as server, pytest.raises(InvalidResponseError):
+        Client(server.url, access_token="x").check_may_write()

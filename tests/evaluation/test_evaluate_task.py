@@ -1,0 +1,473 @@
+"""Evaluating functions and what runs have left, on tasks of a sandbox over HTTP."""
+
+import re
+
+import numpy as np
+import pytest
+
+from clips import clip
+from coco_photos import create_task, evaluate_by_pycocotools, half_right, nanodet_predictions, read_coco
+from pictures import picture
+from prefect_cvat.auto_annotation import (
+    DetectionFunctionSpec,
+    annotate_task,
+    keypoint_spec,
+    label_spec,
+    rectangle,
+    skeleton_label_spec,
+    tag,
+)
+from prefect_cvat.auto_annotation.loading import load_function
+from prefect_cvat.evaluation import evaluate_task
+from prefect_cvat.evaluation.page import render_evaluation
+from prefect_cvat.evaluation.tables import plain_lines, render_markdown
+from prefect_cvat.evaluation.worst import find_worst_frames, open_frames_of
+from prefect_cvat.exceptions import (
+    BadFunctionError,
+    MediaError,
+    NothingToEvaluateError,
+    PermissionDeniedError,
+)
+from prefect_cvat.masks import encode_mask
+from prefect_cvat.options.run_options import Options
+from prefect_cvat.options.selection import Selection
+from prefect_cvat.sandbox import access
+from prefect_cvat.sandbox.exchange import forbidden
+
+LOW = Options(conf_threshold=0.05)
+
+
+class Boxes:
+    """Finds a car in the same place on every frame, with a score that tells the frames apart."""
+
+    spec = DetectionFunctionSpec(labels=[label_spec("car", 7), label_spec("person", 8)])
+    version = "boxes"
+
+    def __init__(self):
+        self.seen = []
+
+    def detect(self, context, image):
+        self.seen.append(context.frame_name)
+        return [rectangle(7, [10, 10, 30, 30], score=0.9)]
+
+
+def manual(frame, label_id, points=(10, 10, 30, 30), **fields):
+    return {
+        "type": "rectangle", "frame": frame, "label_id": label_id, "points": list(points), "source": "manual",
+    } | fields  # fmt: skip
+
+
+def draw(client, task_id, shapes=(), tags=(), tracks=()):
+    """Put annotations into the first job."""
+    job = next(job for job in client.jobs(task_id) if job.type == "annotation")
+    body = {"shapes": list(shapes), "tags": list(tags), "tracks": list(tracks)}
+    client.create_job_annotations(job.id, body)
+
+
+def labels_of(client, task_id):
+    return {label.name: label.id for label in client.labels(task_id)}
+
+
+@pytest.fixture(scope="module")
+def photographs(sandbox, test_data):
+    """A task of photographs of COCO on which humans have drawn what COCO says."""
+    from prefect_cvat import Client
+
+    truth = read_coco(test_data, "instances")
+    with Client(sandbox.url) as client:
+        client.login((sandbox.user, sandbox.password))
+        specs = [label_spec(category["name"], None) for category in truth["categories"]]
+        task_id, frames, labels = create_task(client, test_data, truth, specs)
+        names = {category["id"]: category["name"] for category in truth["categories"]}
+        shapes = []
+        for item in truth["annotations"]:
+            x, y, width, height = item["bbox"]
+            place = (frames[item["image_id"]], labels[names[item["category_id"]]])
+            shapes.append(manual(*place, (x, y, x + width, y + height)))
+        draw(client, task_id, shapes)
+    return task_id
+
+
+def test_nanodet_on_photographs_is_as_good_as_pycocotools_says_and_nothing_is_written(
+    photographs, client, test_data
+):
+    before = client.task_annotations(photographs)
+    result = evaluate_task(client, photographs, load_function("nanodet_detection", {}), options=LOW)
+    assert client.task_annotations(photographs) == before
+
+    truth = read_coco(test_data, "instances")
+    annotated = {item["image_id"] for item in truth["annotations"]}
+    truth["images"] = [image for image in truth["images"] if image["id"] in annotated]
+    predictions = nanodet_predictions(test_data, truth, 0.05)
+    reference = evaluate_by_pycocotools(truth, predictions, "bbox")
+    boxes = result.shapes["bbox"]
+    assert (boxes.ap, boxes.ap50) == pytest.approx(tuple(reference.stats[:2]), abs=1e-3)
+    assert result.frames == len(annotated) == 11
+    assert result.left_out == {"frames that no human has annotated": 2}
+    assert set(result.shapes) == {"bbox"}
+    assert result.tags is None
+
+
+def test_what_a_run_left_is_as_good_as_what_it_found_and_is_not_detected_again(photographs, client):
+    function = load_function("nanodet_detection", {})
+    report = annotate_task(client, photographs, function, conf_threshold=0.05)
+    left = evaluate_task(client, photographs)
+    again = evaluate_task(client, photographs, function, options=LOW)
+    assert left.shapes["bbox"].ap == pytest.approx(again.shapes["bbox"].ap, abs=1e-6)
+    assert report.frames == 13  # also those that do not count
+    assert again.frames_from_cache == again.frames == 11
+
+
+def test_masks_that_a_run_left_are_as_good_as_pycocotools_says(client, test_data):
+    from pycocotools import mask
+
+    truth = read_coco(test_data, "instances")
+    names = {category["id"]: category["name"] for category in truth["categories"]}
+    predictions = half_right(truth, "segm")
+    specs = [label_spec(name, None, type="mask") for name in names.values()]
+    task_id, frames, labels = create_task(client, test_data, truth, specs)
+    sizes = {image["id"]: (image["height"], image["width"]) for image in truth["images"]}
+
+    def masks(items, **fields):
+        for item in items:
+            encoded = item["segmentation"]
+            if isinstance(encoded, list):
+                encoded = mask.merge(mask.frPyObjects(encoded, *sizes[item["image_id"]]))
+            bitmap = mask.decode(encoded).astype(bool)
+            if not bitmap.any():
+                continue
+            yield {
+                "type": "mask",
+                "frame": frames[item["image_id"]],
+                "label_id": labels[names[item["category_id"]]],
+                "points": encode_mask(bitmap),
+                "score": item.get("score", 1.0),
+            } | fields
+
+    draw(client, task_id, [*masks(truth["annotations"], source="manual"), *masks(predictions, source="auto")])
+    annotated = {item["image_id"] for item in truth["annotations"]}
+    truth["images"] = [image for image in truth["images"] if image["id"] in annotated]
+    reference = evaluate_by_pycocotools(truth, predictions, "segm")
+    result = evaluate_task(client, task_id)
+    assert result.shapes["segm"].ap == pytest.approx(reference.stats[0], abs=1e-6)
+    assert set(result.shapes) == {"bbox", "segm"}
+    page = render_evaluation(result, open_frames_of(client, result, find_worst_frames(result, 2)))
+    assert "<h2>Boxes</h2>" in page
+    assert "<h2>Masks</h2>" in page
+
+
+def test_skeletons_that_a_run_left_are_evaluated_by_their_keypoints(client, test_data):
+    truth = read_coco(test_data, "person_keypoints")
+    [person] = truth["categories"]
+    spec = skeleton_label_spec("person", None, [keypoint_spec(name, None) for name in person["keypoints"]])
+    task_id, frames, labels = create_task(client, test_data, truth, [spec])
+    [label] = client.labels(task_id)
+    keypoints = {sublabel.name: sublabel.id for sublabel in label.sublabels}
+
+    def skeletons(items, **fields):
+        for item in items:
+            points = np.reshape(item["keypoints"], (-1, 3))
+            frame = frames[item["image_id"]]
+            elements = [
+                {"type": "points", "frame": frame, "label_id": keypoints[name], "points": [x, y]}
+                | {"outside": not seen}
+                for name, (x, y, seen) in zip(person["keypoints"], points.tolist(), strict=True)
+            ]
+            yield {
+                "type": "skeleton",
+                "frame": frame,
+                "label_id": labels["person"],
+                "elements": elements,
+                "score": item.get("score", 1.0),
+            } | fields
+
+    drawn = [item for item in truth["annotations"] if item["num_keypoints"]]
+    found = half_right(truth | {"annotations": drawn}, "keypoints")
+    draw(client, task_id, [*skeletons(drawn, source="manual"), *skeletons(found, source="auto")])
+    result = evaluate_task(client, task_id)
+    assert set(result.shapes) == {"keypoints"}
+    assert result.shapes["keypoints"].truth == len(drawn)
+    assert 0.1 < result.shapes["keypoints"].ap < 0.9
+    page = render_evaluation(result, open_frames_of(client, result, find_worst_frames(result, 2)))
+    assert "<h2>Keypoints</h2>" in page
+    assert "<circle" in page
+
+
+def test_the_frames_with_most_mistakes_are_drawn_on_a_page_that_needs_no_other_file(photographs, client):
+    result = evaluate_task(
+        client, photographs, load_function("nanodet_detection", {}), options=LOW, score_threshold=0.35
+    )
+    worst = find_worst_frames(result, most=3)
+    assert [item.mistakes for item in worst] == sorted((item.mistakes for item in worst), reverse=True)
+    [matched] = [item for item in find_worst_frames(result, most=99) if item.frame == worst[0].frame]
+    assert matched.counts["truth"] == matched.counts["found"]
+
+    page = render_evaluation(result, open_frames_of(client, result, worst))
+    assert page.count("<svg") == 3
+    assert page.count("data:image/png") == 3  # the plots
+    assert f"/tasks/{photographs}/jobs/" in page
+    assert f"?frame={worst[0].frame}" in page
+    assert "missed: person" in page
+    assert "false alarm: " in page
+    assert not re.search(r'(src|href)="(?!data:|http://127)', page)
+
+
+def test_tables_say_how_good_each_label_is(photographs, client):
+    result = evaluate_task(
+        client, photographs, load_function("nanodet_detection", {}), options=LOW, score_threshold=0.35
+    )
+    person = result.shapes["bbox"].by_label["person"]
+    row = next(line for line in plain_lines(result) if line.split()[:1] == ["person"])
+    assert row.split()[1] == f"{person.ap:.3f}"
+    assert row.split()[4:8] == [
+        str(number)
+        for number in (person.truth, person.true_positives, person.false_negatives, person.false_positives)
+    ]
+    markdown = render_markdown(result)
+    assert f"| person | {person.ap:.3f} |" in markdown
+    assert "| is | taken for | times |" in markdown
+
+
+def test_frames_that_no_human_has_annotated_count_only_if_they_were_looked_at(client, make_task):
+    task_id = make_task(4)
+    car = labels_of(client, task_id)["car"]
+    draw(client, task_id, [manual(1, car), manual(3, car, source="auto")])
+    result = evaluate_task(client, task_id, Boxes())
+    boxes = result.shapes["bbox"]
+    assert (result.frames, boxes.truth, boxes.false_positives) == (1, 1, 0)
+    everywhere = evaluate_task(client, task_id, Boxes(), all_frames=True)
+    boxes = everywhere.shapes["bbox"]
+    assert (everywhere.frames, boxes.truth, boxes.false_positives) == (4, 1, 3)
+    chosen = evaluate_task(
+        client, task_id, Boxes(), all_frames=True, options=Options(selection=Selection(frames=[0, 1]))
+    )
+    assert (chosen.frames, chosen.shapes["bbox"].false_positives) == (2, 1)
+
+
+@pytest.mark.parametrize("source", ["manual", "semi-auto", "file", "consensus"])
+def test_everything_but_what_machines_drew_is_of_humans(client, make_task, source):
+    task_id = make_task(2)
+    draw(client, task_id, [manual(0, labels_of(client, task_id)["car"], source=source)])
+    assert evaluate_task(client, task_id, Boxes()).shapes["bbox"].ap == 1
+
+
+def test_a_ground_truth_job_counts_with_all_its_frames(client, make_task):
+    task_id = make_task(6)
+    car = labels_of(client, task_id)["car"]
+    draw(client, task_id, [manual(0, car)])
+    job = ground_truth_job(client, task_id, [1, 2, 4])
+    shapes = [manual(1, car), manual(2, car, source="auto")]
+    client.create_job_annotations(job, {"shapes": shapes, "tags": [], "tracks": []})
+    function = Boxes()
+    result = evaluate_task(client, task_id, function, truth="ground_truth")
+    boxes = result.shapes["bbox"]
+    assert (result.frames, boxes.truth, boxes.true_positives, boxes.false_positives) == (3, 1, 1, 2)
+    assert result.truth == f"the ground-truth job {job} of task {task_id}"
+    assert sorted(function.seen) == ["0001.png", "0002.png", "0004.png"]
+    annotate_task(client, task_id, Boxes())
+    left = evaluate_task(client, task_id, truth="ground_truth").shapes["bbox"]
+    assert (left.true_positives, left.false_positives) == (1, 2)
+    options = Options(selection=Selection(jobs=[client.jobs(task_id)[0].id]))
+    with pytest.raises(ValueError, match="cannot be narrowed"):
+        evaluate_task(client, task_id, Boxes(), truth="ground_truth", options=options)
+
+
+def test_functions_are_evaluated_on_a_pool_of_ground_truth_where_runs_leave_nothing(client):
+    task = client.create_task("a pool", [label_spec("car", None)], segment_size=5)
+    client.upload_images(
+        task.id,
+        {f"{i:04}.png": picture(seed=i) for i in range(8)},
+        sorting_method="random",
+        validation_params={
+            "mode": "gt_pool",
+            "frame_selection_method": "random_uniform",
+            "frame_count": 3,
+            "frames_per_job_count": 1,
+        },
+    )
+    [job] = [job for job in client.jobs(task.id) if job.type == "ground_truth"]
+    shapes = [manual(job.start_frame, labels_of(client, task.id)["car"])]
+    client.create_job_annotations(job.id, {"shapes": shapes, "tags": [], "tracks": []})
+    options = Options(allow_unmatched_labels=True)
+    result = evaluate_task(client, task.id, Boxes(), truth="ground_truth", options=options)
+    assert (result.frames, result.shapes["bbox"].true_positives) == (3, 1)
+    annotate_task(client, task.id, Boxes(), allow_unmatched_labels=True)
+    with pytest.raises(NothingToEvaluateError, match="Runs leave out the frames of a ground-truth pool"):
+        evaluate_task(client, task.id, truth="ground_truth")
+
+
+def test_the_truth_may_be_in_another_task_with_frames_and_labels_of_the_same_names(client, make_task):
+    task_id = make_task(4)
+    other = client.create_task("reversed", [label_spec("bus", None), label_spec("car", None)])
+    names = ["0003.png", "0002.png", "0001.png", "extra.png"]
+    images = {name: picture(seed=i) for i, name in enumerate(names)}
+    client.upload_images(other.id, images, sorting_method="predefined", upload_file_order=names)
+    their = labels_of(client, other.id)
+    draw(client, other.id, [manual(2, their["car"]), manual(0, their["bus"]), manual(3, their["car"])])
+    result = evaluate_task(client, task_id, Boxes(), truth="task", truth_task_id=other.id)
+    assert [frame.number for frame in result.counted] == [1]
+    assert result.shapes["bbox"].ap == 1
+    assert result.left_out == {
+        f"annotations of label 'bus' of task {other.id}": 1,
+        "frames that the other task does not have": 1,
+        "frames that no human has annotated": 2,
+    }
+
+
+def test_frames_of_videos_are_matched_by_their_numbers_in_the_video(client, video_task):
+    pytest.importorskip("av", reason="PyAV, which videos need, is not installed")
+    data = clip(range(12))
+    every, third = video_task(data), video_task(data, frame_step=3)
+    car = labels_of(client, every)["car"]
+    draw(client, every, [manual(number, car) for number in (3, 4, 6)])
+    function = Boxes()
+    options = Options(allow_unmatched_labels=True)
+    result = evaluate_task(client, third, function, truth="task", truth_task_id=every, options=options)
+    assert [frame.number for frame in result.counted] == [1, 2]
+    assert result.shapes["bbox"].ap == 1
+
+
+def test_tasks_of_other_images_are_refused(client, make_task):
+    task_id = make_task(2)
+    car = labels_of(client, task_id)["car"]
+    draw(client, task_id, [manual(0, car)])
+
+    def task_of(names, **fields):
+        other = client.create_task("other", [label_spec("car", None)])
+        client.upload_images(other.id, {name: picture(**fields) for name in names})
+        draw(client, other.id, [manual(0, labels_of(client, other.id)["car"], (1, 1, 9, 9))])
+        return other.id
+
+    with pytest.raises(NothingToEvaluateError, match=r"no frame in common.*'0000.png' and 'x.png'"):
+        evaluate_task(client, task_id, Boxes(), truth="task", truth_task_id=task_of(["x.png"]))
+    smaller = task_of(["0000.png"], width=32, height=32)
+    with pytest.raises(ValueError, match=r"has 64x48 pixels in task \d+, but 32x32 in task"):
+        evaluate_task(client, task_id, Boxes(), truth="task", truth_task_id=smaller)
+    with pytest.raises(ValueError, match="truth_task_id goes with"):
+        evaluate_task(client, task_id, Boxes(), truth="task")
+
+
+def test_tracks_count_on_each_frame_that_they_are_on(client, make_task):
+    task_id = make_task(5)
+    car = labels_of(client, task_id)["car"]
+    keyframe = {"type": "rectangle", "occluded": False, "z_order": 0, "rotation": 0.0, "attributes": []}
+    track = {
+        "frame": 0, "label_id": car, "group": 0, "source": "manual", "attributes": [],
+        "shapes": [
+            keyframe | {"frame": 0, "points": [0, 10, 20, 30], "outside": False},
+            keyframe | {"frame": 2, "points": [20, 10, 40, 30], "outside": False},
+            keyframe | {"frame": 3, "points": [20, 10, 40, 30], "outside": True},
+        ],
+    }  # fmt: skip
+    draw(client, task_id, tracks=[track])
+    result = evaluate_task(client, task_id, Boxes())
+    assert [frame.number for frame in result.counted] == [0, 1, 2]
+    assert result.shapes["bbox"].true_positives == 1  # in the middle of the way
+
+
+def test_tags_are_evaluated_on_the_frames_that_humans_have_tagged(client, make_task):
+    class Tags:
+        spec = DetectionFunctionSpec(
+            labels=[label_spec("car", 1, type="tag"), label_spec("person", 2, type="tag")]
+        )
+
+        def detect(self, context, image):
+            return [tag(1)] if context.frame_name < "0002" else [tag(1), tag(2)]
+
+    task_id = make_task(4)
+    labels = labels_of(client, task_id)
+    tags = [{"frame": frame, "label_id": labels["car"], "source": "manual"} for frame in (0, 1, 2)]
+    draw(client, task_id, tags=tags)
+    result = evaluate_task(client, task_id, Tags())
+    assert result.shapes == {}
+    assert (result.tags.frames, result.tags.accuracy) == (3, pytest.approx(2 / 3))
+    assert result.tags.by_label["person"].false_positives == 1
+    assert "Tags: all right on 66.7% of 3 frames" in plain_lines(result)
+    assert render_evaluation(result)
+
+
+def test_labels_that_the_function_does_not_find_do_not_count(client, make_task):
+    task_id = make_task(2)
+    labels = labels_of(client, task_id)
+    draw(client, task_id, [manual(0, labels["car"]), manual(0, labels["person"], (1, 1, 9, 9))])
+    options = Options(label_map={"person": None})
+    result = evaluate_task(client, task_id, Boxes(), options=options)
+    assert set(result.shapes["bbox"].by_label) == {"car"}
+    assert result.left_out["annotations of label 'person', which it does not find"] == 1
+
+
+def test_labels_that_do_not_match_are_said(client, make_task):
+    task_id = make_task(2, labels=[label_spec("boat", None), label_spec("car", None)])
+    draw(client, task_id, [manual(0, labels_of(client, task_id)["boat"])])
+    with pytest.raises(BadFunctionError, match="label 'person' is not in dataset"):
+        evaluate_task(client, task_id, Boxes())
+    options = Options(allow_unmatched_labels=True)
+    with pytest.raises(BadFunctionError, match=r"is of 'boat', but Boxes finds 'car'"):
+        evaluate_task(client, task_id, Boxes(), options=options)
+    boat = Options(allow_unmatched_labels=True, label_map={"car": "boat"})
+    assert evaluate_task(client, task_id, Boxes(), options=boat).shapes["bbox"].ap == 1
+    other = make_task(2, labels=[label_spec("plane", None)])
+    draw(client, other, [manual(0, labels_of(client, other)["plane"])])
+    with pytest.raises(NothingToEvaluateError, match=r"is of 'plane', and task \d+ has 'boat', 'car'"):
+        evaluate_task(client, task_id, Boxes(), truth="task", truth_task_id=other, options=options)
+
+
+def test_nothing_to_evaluate_or_to_evaluate_against_is_said(client, make_task):
+    task_id = make_task(2)
+    with pytest.raises(NothingToEvaluateError, match="there is nothing to evaluate against: what humans"):
+        evaluate_task(client, task_id, Boxes())
+    with pytest.raises(NothingToEvaluateError, match="has no ground-truth job"):
+        evaluate_task(client, task_id, Boxes(), truth="ground_truth")
+    draw(client, task_id, [manual(0, labels_of(client, task_id)["car"])])
+    with pytest.raises(NothingToEvaluateError, match="no run has left anything on the 1 frame of"):
+        evaluate_task(client, task_id)
+    job = ground_truth_job(client, task_id, [0])
+    with pytest.raises(NothingToEvaluateError, match=f"job {job} of task {task_id} has no human annotations"):
+        evaluate_task(client, task_id, Boxes(), truth="ground_truth")
+
+
+def test_a_ground_truth_job_that_one_may_not_read_is_said(client, make_task, monkeypatch):
+    task_id = make_task(2)
+    job = ground_truth_job(client, task_id, [0])
+    job_of = access.job_of
+    monkeypatch.setattr(access, "job_of", lambda call, db, number: refuse(call, db, number, job, job_of))
+    with pytest.raises(PermissionDeniedError, match=f"may not read the ground-truth job {job} of task"):
+        evaluate_task(client, task_id, Boxes(), truth="ground_truth")
+
+
+def refuse(call, db, number, forbidden_job, job_of):
+    """CVAT may let a user see a task, and not its ground-truth job; the sandbox knows no such roles."""
+    if number == forbidden_job:
+        raise forbidden()
+    return job_of(call, db, number)
+
+
+def test_frames_that_fail_may_be_skipped_and_do_not_count(client, make_task):
+    class Picky(Boxes):
+        version = "picky"
+
+        def detect(self, context, image):
+            if context.frame_name == "0001.png":
+                raise MediaError("too dark")
+            return super().detect(context, image)
+
+    task_id = make_task(3)
+    car = labels_of(client, task_id)["car"]
+    draw(client, task_id, [manual(0, car), manual(1, car)])
+    with pytest.raises(BadFunctionError, match="too dark"):
+        evaluate_task(client, task_id, Picky())
+    result = evaluate_task(client, task_id, Picky(), options=Options(on_frame_error="skip"))
+    assert (result.frames, result.shapes["bbox"].truth, list(result.failed_frames)) == (1, 1, [1])
+
+
+def test_deleted_frames_do_not_count(client, make_task):
+    task_id = make_task(3)
+    car = labels_of(client, task_id)["car"]
+    draw(client, task_id, [manual(0, car), manual(1, car)])
+    client.json("PATCH", f"/api/tasks/{task_id}/data/meta", body={"deleted_frames": [1]})
+    assert evaluate_task(client, task_id, Boxes()).frames == 1
+
+
+def ground_truth_job(client, task_id, frames):
+    body = {"type": "ground_truth", "task_id": task_id, "frame_selection_method": "manual", "frames": frames}
+    return client.json("POST", "/api/jobs", body=body)["id"]

@@ -1,0 +1,194 @@
+"""Thresholds that follow from an evaluation, tried on photographs that they were not chosen on."""
+
+import json
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from skimage.filters import gaussian
+from skimage.measure import label, regionprops
+
+from coco_photos import nanodet_predictions, read_coco
+from prefect_cvat.auto_annotation import DetectionFunctionSpec, annotate_task, label_spec, rectangle
+from prefect_cvat.evaluation import evaluate, evaluate_task
+from prefect_cvat.evaluation.thresholds import best_thresholds, choose_thresholds, write_thresholds
+from prefect_cvat.exceptions import NothingToEvaluateError, StorageError
+from prefect_cvat.options.run_options import Options
+from prefect_cvat.options.selection import Selection
+
+
+class StainedCells:
+    """Finds what is dark in red light, as stain is: white cells are large, platelets are small.
+
+    It finds much that is neither, such as the rims of red cells, with lower scores.
+    """
+
+    spec = DetectionFunctionSpec(labels=[label_spec("white cell", 1), label_spec("Platelets", 2)])
+    version = "stain"
+
+    def detect(self, context, image):
+        stain = gaussian(1 - np.asarray(image.convert("RGB"))[..., 0] / 255, 2)
+        found = []
+        for region in regionprops(label(stain > 0.3), intensity_image=stain):
+            y1, x1, y2, x2 = region.bbox
+            if region.area > 200:
+                kind = 1 if region.area > 4000 else 2
+                found.append(rectangle(kind, [x1, y1, x2, y2], score=float(region.intensity_mean)))
+        return found
+
+
+@pytest.fixture
+def cell_task(client, test_data):
+    """A task of photographs of blood on which humans have drawn all white cells and platelets."""
+    folder = test_data / "bccd"
+    names = sorted(path.stem for path in (folder / "annotations").glob("*.xml"))[:48]
+    task = client.create_task("blood", [label_spec("WBC", None), label_spec("Platelets", None)])
+    photographs = {f"{name}.jpg": (folder / "images" / f"{name}.jpg").read_bytes() for name in names}
+    client.upload_images(task.id, photographs, chunk_size=12)
+    labels = {label.name: label.id for label in client.labels(task.id)}
+    shapes = []
+    for frame, name in enumerate(names):
+        for item in ElementTree.parse(folder / "annotations" / f"{name}.xml").iter("object"):
+            if (kind := item.findtext("name")) in labels:
+                box = [float(item.findtext(f"bndbox/{side}")) for side in ("xmin", "ymin", "xmax", "ymax")]
+                shapes.append(
+                    {"type": "rectangle", "frame": frame, "label_id": labels[kind], "points": box}
+                    | {"source": "manual"}
+                )
+    [job] = client.jobs(task.id)
+    client.create_job_annotations(job.id, {"shapes": shapes, "tags": [], "tracks": []})
+    return task.id
+
+
+def test_thresholds_chosen_on_half_of_the_photographs_lift_f1_on_the_other_half(client, cell_task):
+    def on_half(first, **options):
+        frames = Selection(frames=range(first, 48, 2))
+        return evaluate_task(
+            client,
+            cell_task,
+            StainedCells(),
+            all_frames=True,
+            options=Options(selection=frames, label_map={"white cell": "WBC"}, **options),
+        )
+
+    thresholds = choose_thresholds(on_half(0))
+    assert set(thresholds) == {"white cell", "Platelets"}
+    before = on_half(1).shapes["bbox"]
+    after = on_half(1, label_thresholds=thresholds).shapes["bbox"]
+    assert before.f1 < 0.2
+    assert after.f1 > 0.4
+    for name, measured in before.by_label.items():
+        assert after.by_label[name].f1 > measured.f1
+
+
+def test_thresholds_of_a_few_photographs_lift_f1_on_others(test_data):
+    truth = read_coco(test_data, "instances")
+    predictions = nanodet_predictions(test_data, truth, 0.1)
+    gains = []
+    for number in range(10):
+        images = np.random.default_rng(number).permutation([image["id"] for image in truth["images"]])
+        seen, others = (evaluate(*on_images(truth, predictions, part)) for part in (images[:6], images[6:]))
+        chosen = best_thresholds(seen)
+        of_all = seen.curve.steady_threshold()
+        before, after = (
+            sum_f1(others, {name: thresholds.get(name, default) for name in others.by_label})
+            for thresholds, default in (({}, 0.4), (chosen, of_all))
+        )
+        gains.append(after - before)
+    assert np.mean(gains) > 0.002
+
+
+def on_images(truth, predictions, images):
+    def those(items, key):
+        return [item for item in items if item[key] in images]
+
+    part = {"images": those(truth["images"], "id"), "annotations": those(truth["annotations"], "image_id")}
+    return {**truth, **part}, those(predictions, "image_id")
+
+
+def test_the_file_is_what_runs_take(client, cell_task, tmp_path):
+    label_map = {"white cell": "WBC"}
+    done = evaluate_task(client, cell_task, StainedCells(), options=Options(label_map=label_map))
+    file = tmp_path / "thresholds.json"
+    write_thresholds(choose_thresholds(done), file)
+    thresholds = json.loads(file.read_text())
+    report = annotate_task(
+        client, cell_task, StainedCells(), label_map=label_map, label_thresholds=thresholds
+    )
+    assert report.below_threshold > 100
+    left = evaluate_task(client, cell_task).shapes["bbox"]
+    assert left.f1 == pytest.approx(
+        sum_f1(done.shapes["bbox"], {**thresholds, "WBC": thresholds["white cell"]}), abs=0.01
+    )
+
+
+def sum_f1(evaluation, thresholds):
+    counts = [measured.curve.at(thresholds[name]) for name, measured in evaluation.by_label.items()]
+    right, wrong, truth = (
+        sum(getattr(count, name) for count in counts)
+        for name in ("true_positives", "false_positives", "truth")
+    )
+    return 2 * right / (truth + right + wrong)
+
+
+def test_a_precision_that_is_wanted_is_reached_where_it_can_be(client, cell_task):
+    options = Options(label_map={"white cell": "WBC"})
+    done = evaluate_task(client, cell_task, StainedCells(), options=options)
+    white = done.shapes["bbox"].by_label["WBC"]
+    thresholds = choose_thresholds(done, precision=0.8)
+    assert white.curve.at(thresholds["white cell"]).precision >= 0.8
+    assert thresholds["white cell"] < 1
+    assert choose_thresholds(done, precision=0.9999)["Platelets"] == 1
+
+
+def test_labels_with_few_objects_stay_near_the_threshold_of_all():
+    common = [(1, n, 0.6 if n % 2 else 0.5) for n in range(200)]
+    rare = [(2, 0, 0.9)]
+    truth, predictions = columns([*common, *rare])
+    wrong = [{"image_id": 1, "category_id": 1, "bbox": [n * 10, 500, 8, 8], "score": 0.4} for n in range(200)]
+    evaluation = evaluate(truth, [*predictions, *wrong])
+    thresholds = best_thresholds(evaluation)
+    assert evaluation.by_label["rare"].best_threshold == pytest.approx(0.45)  # alone: half of its one score
+    assert evaluation.best_threshold == pytest.approx(0.45)
+    assert thresholds == {"common": pytest.approx(0.45, abs=0.001), "rare": pytest.approx(0.45, abs=0.001)}
+    other = evaluate(
+        truth, [{**item, "score": item["score"] / 2} for item in predictions[-1:]] + predictions[:-1] + wrong
+    )
+    assert other.by_label["rare"].best_threshold == pytest.approx(0.225)
+    assert best_thresholds(other)["rare"] == pytest.approx(0.425, abs=0.03)
+
+
+def columns(objects):
+    """Objects side by side that are found exactly."""
+    truth = {
+        "images": [{"id": 1, "width": 4000, "height": 1000}],
+        "categories": [{"id": 1, "name": "common"}, {"id": 2, "name": "rare"}],
+        "annotations": [
+            {"id": i, "image_id": 1, "category_id": kind, "bbox": [place * 10, 0, 8, 8], "area": 64, "iscrowd": 0}
+            for i, (kind, place, _) in enumerate(objects, 1)
+        ],
+    }  # fmt: skip
+    predictions = [
+        {"image_id": 1, "category_id": kind, "bbox": [place * 10, 0, 8, 8], "score": score}
+        for kind, place, score in objects
+    ]
+    return truth, predictions
+
+
+def test_where_nothing_is_right_no_threshold_can_be_chosen(client, make_task, tmp_path):
+    class Nowhere:
+        spec = DetectionFunctionSpec(labels=[label_spec("car", 1)])
+
+        def detect(self, context, image):
+            return [rectangle(1, [40, 30, 50, 40], score=0.9)]
+
+    task_id = make_task(1)
+    [car, _] = client.labels(task_id)
+    shape = {"type": "rectangle", "frame": 0, "label_id": car.id, "points": [0, 0, 9, 9], "source": "manual"}
+    [job] = client.jobs(task_id)
+    client.create_job_annotations(job.id, {"shapes": [shape], "tags": [], "tracks": []})
+    done = evaluate_task(client, task_id, Nowhere())
+    with pytest.raises(NothingToEvaluateError, match="nothing that Nowhere found is right"):
+        choose_thresholds(done)
+    with pytest.raises(StorageError, match="cannot be written"):
+        write_thresholds({"car": 0.5}, tmp_path / "missing" / "thresholds.json")

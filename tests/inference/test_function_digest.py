@@ -1,0 +1,151 @@
+"""What counts as the same function: tried in several processes, since that is where it matters."""
+
+import subprocess
+import sys
+import textwrap
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from prefect_cvat import Client
+from prefect_cvat.inference.function_digest import fingerprint
+
+SCRIPT = """
+import json, sys
+from prefect_cvat.inference.function_digest import fingerprint
+from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
+
+THRESHOLD = 0.5
+
+def helper(x):
+    return x in {"a", "b", "c"}
+
+class Function:
+    spec = DetectionFunctionSpec(labels=[label_spec("car", 1)])
+    def __init__(self, size):
+        self.size = size
+    def detect(self, context, image):
+        return [rectangle(1, [0, 0, self.size, self.size], score=THRESHOLD)] if helper("a") else []
+
+print(fingerprint(Function(3)))
+"""
+
+
+def fingerprint_of_script(source, seed=0):
+    done = subprocess.run(
+        [sys.executable, "-c", source],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONHASHSEED": str(seed)},
+    )
+    return done.stdout.strip()
+
+
+def test_the_same_in_every_process():
+    first, second = (fingerprint_of_script(SCRIPT, seed) for seed in (1, 2))
+    assert first == second
+    assert len(first) == 64
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("THRESHOLD = 0.5", "THRESHOLD = 0.6"),
+        ("Function(3)", "Function(4)"),
+        ('"car"', '"cat"'),
+        ('{"a", "b", "c"}', '{"a", "b", "d"}'),
+        ("score=THRESHOLD", "score=1 - THRESHOLD"),
+    ],
+)
+def test_another_one_when_code_constants_or_state_change(old, new):
+    assert old in SCRIPT
+    assert fingerprint_of_script(SCRIPT) != fingerprint_of_script(SCRIPT.replace(old, new))
+
+
+def test_a_version_is_taken_at_its_word():
+    def function(version, **state):
+        return SimpleNamespace(version=version, **state)
+
+    assert fingerprint(function("1", open_file=sys.stdin)) == fingerprint(function("1"))
+    assert fingerprint(function("1")) != fingerprint(function("2"))
+
+
+def test_weights_count():
+    torch.manual_seed(0)
+    model = torch.nn.Linear(3, 2)
+    before = fingerprint(SimpleNamespace(model=model, array=np.arange(3), lock=threading.Lock()))
+    assert before == fingerprint(SimpleNamespace(model=model, array=np.arange(3), lock=threading.Lock()))
+    assert before != fingerprint(SimpleNamespace(model=model, array=np.arange(4), lock=threading.Lock()))
+    with torch.no_grad():
+        model.weight[0, 0] += 1e-3
+    assert before != fingerprint(SimpleNamespace(model=model, array=np.arange(3), lock=threading.Lock()))
+
+
+def test_half_precision_and_cycles_are_no_obstacle():
+    thing = SimpleNamespace(weights=torch.zeros(3, dtype=torch.bfloat16))
+    thing.itself = thing
+    assert fingerprint(thing) is not None
+
+
+def test_what_cannot_be_looked_through_has_none():
+    assert fingerprint(SimpleNamespace(session=iter([1]))) is None
+
+
+def test_a_module_is_looked_through(tmp_path):
+    from prefect_cvat.auto_annotation.loading import load_function_file
+
+    path = tmp_path / "function.py"
+    source = """
+        from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec
+        SIZE = 3
+        spec = DetectionFunctionSpec(labels=[label_spec("car", 1)])
+        def detect(context, image):
+            return [] if SIZE else None
+    """
+    path.write_text(textwrap.dedent(source))
+    first, again = fingerprint(load_function_file(path)), fingerprint(load_function_file(path))
+    assert first == again is not None
+    path.write_text(textwrap.dedent(source.replace("SIZE = 3", "SIZE = 4 ")))
+    assert fingerprint(load_function_file(path)) != first
+
+
+def test_a_function_that_holds_a_client_has_none(sandbox):
+    with Client(sandbox.url) as client:
+
+        def detect(context, image):
+            return client
+
+        client.json("GET", "/api/server/about")  # opens a connection
+        assert fingerprint(SimpleNamespace(spec=None, detect=detect)) is None
+
+
+OWN_MODEL = """
+import sys
+import torch
+sys.path.insert(0, sys.argv[1])
+from own_layer import Layer
+from prefect_cvat.auto_annotation.functions.torchvision_detection import create
+from prefect_cvat.inference.function_digest import fingerprint
+torch.manual_seed(0)
+print(fingerprint(create(model=torch.nn.Sequential(Layer(), torch.nn.Linear(2, 2)), label_map={1: "car"})))
+"""
+
+
+def test_the_code_of_a_model_of_ones_own_counts_in_a_built_in_function(tmp_path):
+    def told(size):
+        (tmp_path / "own_layer.py").write_text(
+            f"import torch\nclass Layer(torch.nn.Module):\n    def forward(self, images): return {size}\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", OWN_MODEL, str(tmp_path)], capture_output=True, text=True, check=True
+        )
+        return done.stdout
+
+    first = told("5")
+    assert len(first.strip()) == 64
+    assert told("5") == first
+    assert told("images * 6") != first

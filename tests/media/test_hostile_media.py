@@ -1,0 +1,246 @@
+"""Chunks, images and videos that somebody has made to do harm: each is named, and none is executed."""
+
+import contextlib
+import io
+import os
+import struct
+import subprocess
+import sys
+import tracemalloc
+import zipfile
+from types import SimpleNamespace
+
+import PIL.Image
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from changing_proxy import changing_proxy
+from clips import clip
+from pictures import picture
+from prefect_cvat import Client, annotate_task
+from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
+from prefect_cvat.exceptions import MediaError
+from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
+from prefect_cvat.media.frame_reader import open_frames
+from prefect_cvat.media.image_decoding import decode_pixels
+from prefect_cvat.reporting.preview import open_image_files
+from prefect_cvat.sandbox.images import BrokenImageError, inspect
+
+EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 48\n%%EndComments\nshowpage\n%%EOF\n"
+SIZE = (64, 48)
+
+
+def zipped(*members, method=zipfile.ZIP_STORED):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        for number, data in enumerate(members):
+            archive.writestr(f"{number:06}.png", data)
+    return buffer.getvalue()
+
+
+def spoilt(data, method):
+    """Overwrite what the first member is made of; the directory still says how it is compressed."""
+    compressed = bytearray(zipped(data, picture(seed=1), method=method))
+    compressed[60:120] = b"\xff" * 60
+    return bytes(compressed)
+
+
+def with_many_entries(count):
+    """Two images, and a directory that goes on for long."""
+    data = zipped(picture(), picture(seed=1))
+    at = data.index(b"PK\x01\x02")
+    entry = data[at : data.index(b"PK\x01\x02", at + 1)]
+    directory = entry * count
+    end = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 2, 2, len(directory), at, 0)
+    return data[:at] + directory + end
+
+
+def bomb_of_png():
+    """A PNG that says that it has 40,000 by 40,000 pixels."""
+    data = bytearray(picture())
+    struct.pack_into(">II", data, 16, 40_000, 40_000)
+    return bytes(data)
+
+
+def as_chunk(tmp_path, data, type="imageset", length=2):
+    path = tmp_path / "chunk"
+    path.write_bytes(data)
+    return ChunkBatch([ChunkFile(0, path, 0, length, type)])
+
+
+def look_at_all(box, size=SIZE, length=2):
+    for frame, image in open_frames(box, [Frame(i, f"{i}.png", *size) for i in range(length)]):
+        decode_pixels(image, frame)
+
+
+HOSTILE = {
+    "deflate that is broken": spoilt(picture(), zipfile.ZIP_DEFLATED),
+    "lzma that is broken": spoilt(picture(), zipfile.ZIP_LZMA),
+    "bzip2 that is broken": spoilt(picture(), zipfile.ZIP_BZIP2),
+    "a bomb": zipped(bytes(2**26), bytes(2**26), method=zipfile.ZIP_DEFLATED),
+    "a bomb of lzma": zipped(bytes(2**26), bytes(2**26), method=zipfile.ZIP_LZMA),
+    "a directory of a million entries": with_many_entries(1_000_000),
+    "an image that says it has 1.6e9 pixels": zipped(bomb_of_png(), bomb_of_png()),
+    "eps": zipped(EPS, EPS),
+    "an image that is cut short": zipped(picture()[:500], picture()),
+}
+
+
+@pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_zip_is_named_and_takes_little_memory(tmp_path, data):
+    box = as_chunk(tmp_path, data)
+    tracemalloc.start()
+    try:
+        with pytest.raises(MediaError, match="frame 0 |chunk 0 "):
+            look_at_all(box)
+        assert tracemalloc.get_traced_memory()[1] < 20e6
+    finally:
+        tracemalloc.stop()
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=8))
+def test_a_zip_with_some_bytes_changed_is_read_or_named(tmp_path_factory, changes):
+    data = bytearray(zipped(picture(), picture(seed=1, image_format="JPEG")))
+    for at, value in changes:
+        data[at % len(data)] = value
+    with contextlib.suppress(MediaError):  # any other error fails the test
+        look_at_all(as_chunk(tmp_path_factory.getbasetemp(), bytes(data)))
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=8))
+def test_a_video_with_some_bytes_changed_is_read_or_named(tmp_path_factory, changes):
+    data = bytearray(clip(range(2)))
+    for at, value in changes:
+        data[at % len(data)] = value
+    with contextlib.suppress(MediaError):  # any other error fails the test
+        look_at_all(as_chunk(tmp_path_factory.getbasetemp(), bytes(data), "video"), (160, 64))
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
+def test_a_run_that_meets_a_hostile_chunk_leaves_nothing(sandbox, client, make_task, method):
+    task_id = make_task(6)
+    broken = spoilt(picture(), method)
+
+    def change(_method, path, body):
+        return broken if "type=chunk" in path and "number=2" in path else body
+
+    with changing_proxy(sandbox.url, change) as url, Client(url) as through_proxy:
+        through_proxy.login((sandbox.user, sandbox.password))
+        with pytest.raises(MediaError, match="frame 4 "):
+            annotate_task(through_proxy, task_id, boxes(), batch_size=2)
+    assert client.task_annotations(task_id).shapes == []
+
+
+def boxes():
+    def detect(context, image):
+        image.load()
+        return [rectangle(0, [1, 2, 30, 40])]
+
+    spec = DetectionFunctionSpec(labels=[label_spec("car", 0)])
+    return SimpleNamespace(spec=spec, detect=detect)
+
+
+@pytest.fixture
+def ghostscript(tmp_path, monkeypatch):
+    """A program called gs that says that it was started."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    started = tmp_path / "started"
+    (folder / "gs").write_text(f"#!/bin/sh\ntouch {started}\n")
+    (folder / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr("PIL.EpsImagePlugin.gs_binary", None)  # what Pillow has found before
+    return started
+
+
+def test_no_image_starts_a_program(tmp_path, ghostscript):
+    path = tmp_path / "0.jpg"
+    path.write_bytes(EPS)
+    with pytest.raises(OSError, match=".*"), PIL.Image.open(path) as image:
+        image.load()
+    assert ghostscript.exists(), "Pillow itself starts Ghostscript: so this test would see it"
+    ghostscript.unlink()
+
+    with pytest.raises(MediaError, match=r"0\.jpg.* is not an image that can be opened"):
+        open_image_files([path])
+    with pytest.raises(BrokenImageError):
+        inspect(path)
+    with pytest.raises(MediaError, match="frame 0 "):
+        look_at_all(as_chunk(tmp_path, zipped(EPS, EPS)))
+    assert not ghostscript.exists()
+
+
+@pytest.mark.parametrize(
+    "image_format", ["JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "PPM", "JPEG2000", "TGA", "AVIF"]
+)
+def test_the_formats_that_cvat_takes_are_read(tmp_path, image_format):
+    images = [picture(seed=i, image_format=image_format) for i in range(2)]
+    look_at_all(as_chunk(tmp_path, zipped(*images)))
+
+
+def test_a_playlist_for_a_video_opens_no_other_file(tmp_path):
+    (tmp_path / "other.mp4").write_bytes(clip(range(2)))
+    box = as_chunk(tmp_path, b"ffconcat version 1.0\nfile 'other.mp4'\n", "video")
+    with pytest.raises(MediaError, match="chunk 0 .* is not a video that can be decoded"):
+        look_at_all(box, (160, 64))
+
+
+def with_counts(count):
+    """A small mp4 that says that it has so many frames."""
+    data = bytearray(clip(range(2)))
+    struct.pack_into(">III", data, data.index(b"stsz") + 4, 0, 1, count)
+    struct.pack_into(">I", data, data.index(b"stsc") + 16, count)
+    struct.pack_into(">I", data, data.index(b"stts") + 12, count)
+    return bytes(data)
+
+
+PEAK = """
+import resource, sys
+from pathlib import Path
+from prefect_cvat.exceptions import MediaError
+from prefect_cvat.frames import ChunkFile
+from prefect_cvat.media.video_chunk import VideoChunk, import_pyav
+import_pyav()
+error = None
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+try:
+    VideoChunk(ChunkFile(0, Path(sys.argv[1]), 0, 2, "video"))
+except MediaError as raised:
+    error = raised
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, error)
+"""
+
+
+@pytest.mark.parametrize("count", [900_000, 40_000_000])
+def test_a_video_that_says_it_has_frames_without_end_takes_little_memory(tmp_path, count):
+    path = tmp_path / "chunk.mp4"
+    path.write_bytes(with_counts(count))
+    done = subprocess.run(
+        [sys.executable, "-c", PEAK, str(path)], capture_output=True, text=True, timeout=120, check=True
+    )
+    kilobytes, _, message = done.stdout.partition(" ")
+    assert int(kilobytes) < 100_000
+    assert ("its index has" in message) == (count > 1_000_000)
+
+
+def test_a_video_whose_frames_become_larger_is_refused(tmp_path):
+    """The index says 160x64; the pictures themselves say more."""
+    large, small = clip(range(2), size=(1600, 1200)), clip(range(2))
+    small_size, large_size = struct.pack(">HH", 160, 64), struct.pack(">HH", 1600, 1200)
+    at = large.index(large_size, large.index(b"avc1"))
+    lying = large[:at] + small_size + large[at + 4 :]
+    assert small_size in small
+    with pytest.raises(MediaError, match=r"chunk 0 \(frames 0-1\)"):
+        look_at_all(as_chunk(tmp_path, lying, "video"), (160, 64))
+
+
+@pytest.mark.parametrize("type", ["imageset", "video"])
+def test_images_and_videos_have_the_same_bound_on_pixels(tmp_path, monkeypatch, type):
+    for module in ("image_files", "video"):
+        monkeypatch.setattr(f"prefect_cvat.{module}.MAX_FRAME_PIXELS", 160 * 64 - 1)
+    data = clip(range(2)) if type == "video" else zipped(picture(160, 64), picture(160, 64))
+    with pytest.raises(MediaError, match="frame 0 .*160x64 pixels; more than 10239 are not read"):
+        look_at_all(as_chunk(tmp_path, data, type), (160, 64))

@@ -1,0 +1,65 @@
+"""Reading ahead in another thread."""
+
+import threading
+import time
+
+import pytest
+
+from prefect_cvat.media.prefetch import read_ahead
+
+
+def count(to, made, ended=None, fail_at=None):
+    try:
+        for number in range(to):
+            if number == fail_at:
+                raise OSError("oh no")
+            made.append(number)
+            yield number
+    finally:
+        if ended is not None:
+            ended.append(threading.current_thread().name)
+
+
+def settled(made):
+    """How many were made, once no more are."""
+    before = -1
+    while before != len(made):
+        before = len(made)
+        time.sleep(0.05)
+    return before
+
+
+@pytest.mark.parametrize(
+    ("most_items", "most_bytes", "made_ahead"),
+    [(3, 1000, 3), (100, 40, 4), (100, 49, 4), (5, 50, 5), (100, 1, 1)],
+)
+def test_no_more_is_made_ahead_than_may_wait_and_one(most_items, most_bytes, made_ahead):
+    made = []
+    ahead = read_ahead(count(50, made), lambda _: 10, most_items=most_items, most_bytes=most_bytes)
+    assert next(ahead) == 0
+    assert settled(made) == 1 + made_ahead + 1
+    assert list(ahead) == list(range(1, 50))
+
+
+def test_what_goes_wrong_is_raised_after_what_went_well():
+    ahead = read_ahead(count(9, [], fail_at=3), lambda _: 1, most_items=9, most_bytes=9)
+    assert [next(ahead), next(ahead), next(ahead)] == [0, 1, 2]
+    with pytest.raises(OSError, match="oh no"):
+        next(ahead)
+
+
+@pytest.mark.parametrize("taken", [1, 3])
+def test_closing_ends_the_thread_and_closes_the_generator_in_it(taken):
+    ended = []
+    ahead = read_ahead(count(10**9, [], ended), lambda _: 1, most_items=2, most_bytes=2)
+    for _ in range(taken):
+        next(ahead)
+    ahead.close()
+    assert ended == ["read-ahead"]
+    assert not [thread for thread in threading.enumerate() if thread.name == "read-ahead"]
+
+
+def test_what_was_never_begun_needs_no_thread():
+    ahead = read_ahead(count(3, []), lambda _: 1, most_items=2, most_bytes=2)
+    ahead.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "read-ahead"]

@@ -1,0 +1,32 @@
+"""Things in words."""
+
+import pytest
+
+from prefect_cvat.messages.plurals import counted, listed, tally
+
+
+@pytest.mark.parametrize(
+    ("args", "expected"),
+    [
+        ((0, "frame"), "0 frames"),
+        ((1, "frame"), "1 frame"),
+        ((2, "frame"), "2 frames"),
+        ((1, "false alarm"), "1 false alarm"),
+        ((21, "false alarm"), "21 false alarms"),
+        ((1, "box", "boxes"), "1 box"),
+        ((3, "entry", "entries"), "3 entries"),
+    ],
+)
+def test_nouns_go_with_their_numbers(args, expected):
+    assert counted(*args) == expected
+
+
+def test_names_that_there_is_no_room_for_are_counted():
+    assert listed(["a", "b"]) == "'a', 'b'"
+    assert listed(["a", "b", "c", "d"], most=2) == "'a', 'b' and 2 more"
+
+
+def test_the_most_frequent_labels_are_named_first_and_the_others_counted_together():
+    assert tally({}) == "none"
+    assert tally({"car": 1, "bus": 1, "person": 3}) == "3 person, 1 bus, 1 car"
+    assert tally({"car": 1, "bus": 1, "person": 3}, most=1) == "3 person, 2 of 2 other labels"

@@ -1,0 +1,47 @@
+"""How batches are cut."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prefect_cvat.frames import Frame
+from prefect_cvat.planning.batch_size import BatchSize, PartQueue, take_parts
+
+
+def test_the_first_batch_is_one_part_of_a_chunk_and_a_size_that_is_fixed_stays():
+    assert BatchSize().most(10_000) == 1
+    fixed = BatchSize(7)
+    fixed.learn(seconds=0.001, frames=1)
+    assert fixed.most(10_000) == 7
+
+
+@pytest.mark.parametrize(
+    ("seconds_per_frame", "total", "most"),
+    [(0.1, 1000, 20), (5.0, 50, 0), (0.0, 1000, 150), (5.0, 4000, 40), (0.0, 40_000, 400)],
+    ids=["two seconds", "slow", "never more than 150", "about 100 batches", "quick and many"],
+)
+def test_a_batch_is_about_two_seconds_of_detection(seconds_per_frame, total, most):
+    size = BatchSize()
+    size.learn(seconds_per_frame * 4, 4)
+    assert size.most(total) == most
+
+
+def test_what_was_learned_last_counts_half():
+    size = BatchSize()
+    size.learn(0.1, 1)
+    size.learn(0.3, 1)
+    assert size.most(100) == 10
+
+
+@given(lengths=st.lists(st.integers(1, 5), min_size=1, max_size=20), most=st.integers(0, 12))
+def test_batches_are_whole_parts_of_chunks_as_many_as_fit_and_one_at_least(lengths, most):
+    frames = [[Frame(10 * number + i, "", 1, 1) for i in range(n)] for number, n in enumerate(lengths)]
+    parts = PartQueue(enumerate(frames))
+    batches = []
+    while parts.first is not None:
+        batches.append(take_parts(parts, most))
+    assert [part for batch in batches for part in batch] == list(enumerate(frames))
+    sizes = [sum(len(frames) for _, frames in batch) for batch in batches]
+    assert all(size <= most or len(batch) == 1 for size, batch in zip(sizes, batches, strict=True))
+    following = [batch[0] for batch in batches[1:]]
+    assert all(size + len(frames) > most for size, (_, frames) in zip(sizes, following, strict=False))

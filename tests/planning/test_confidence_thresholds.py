@@ -1,0 +1,94 @@
+"""Thresholds of single labels, also below that of the function."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from prefect_cvat import annotate_task
+from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
+from prefect_cvat.auto_annotation.functions import nanodet_detection, tiled
+from prefect_cvat.planning.confidence_thresholds import score_thresholds
+from prefect_cvat.planning.label_mapping import LabelMapping, LabelTarget
+
+LABELS = [label_spec("car", 7), label_spec("person", 8), label_spec("boat", 9)]
+
+
+def mapping(dropped=("boat",)):
+    return LabelMapping(
+        targets={
+            label.id: None
+            if label.name in dropped
+            else LabelTarget(label.id, label.name, "any", {}, {}, frozenset())
+            for label in LABELS
+        },
+        names={label.id: label.name for label in LABELS},
+    )
+
+
+def function(labels=LABELS, **fields):
+    return SimpleNamespace(spec=DetectionFunctionSpec(labels=labels), **fields)
+
+
+@pytest.mark.parametrize(
+    ("own", "conf", "by_label", "asked", "kept"),
+    [
+        (0.5, None, {}, None, {"car": 0.0, "person": 0.0}),
+        (0.5, 0.3, {}, 0.3, {"car": 0.3, "person": 0.3}),
+        # below all others: asked for, and cut for the others
+        (0.5, None, {"car": 0.2}, 0.2, {"car": 0.2, "person": 0.5}),
+        (0.5, 0.3, {"car": 0.2}, 0.2, {"car": 0.2, "person": 0.3}),
+        (None, 0.3, {"car": 0.2}, 0.2, {"car": 0.2, "person": 0.3}),
+        # above: the function is asked as before, and what it found before is known
+        (0.5, None, {"car": 0.7}, None, {"car": 0.7, "person": 0.5}),
+        (0.5, 0.3, {"car": 0.7, "person": 0.6}, 0.3, {"car": 0.7, "person": 0.6}),
+        # a function that does not tell
+        (None, None, {"car": 0.2}, None, {"car": 0.2, "person": 0.0}),
+        (None, None, {"car": 0.2, "person": 0.4}, 0.2, {"car": 0.2, "person": 0.4}),
+        # a label that is dropped does not matter
+        (0.5, None, {"boat": 0.1}, None, {"car": 0.0, "person": 0.0}),
+    ],
+)
+def test_a_function_is_asked_for_the_least_that_any_label_wants(own, conf, by_label, asked, kept):
+    chosen = function() if own is None else function(score_threshold=own)
+    found = score_thresholds(chosen, mapping(), conf_threshold=conf, label_thresholds=by_label)
+    assert found.asked == asked
+    assert {"car": found.by_label[7], "person": found.by_label[8]} == kept
+
+
+def test_functions_that_find_tags_are_asked_as_before():
+    labels = [label_spec("car", 7, type="tag"), *LABELS[1:]]
+    found = score_thresholds(function(labels, score_threshold=0.5), mapping(), label_thresholds={"car": 0.1})
+    assert found.asked is None
+
+
+def test_a_function_on_tiles_tells_the_threshold_of_its_function():
+    assert tiled.create("nanodet_detection", score_threshold=0.3).score_threshold == 0.3
+    assert nanodet_detection.create().score_threshold == 0.4
+
+
+def test_a_lower_threshold_finds_more_of_its_label_and_no_more_of_the_others(client, make_task):
+    task_id = make_task(1)
+    scores = (0.1, 0.3, 0.6)
+    asked = []
+
+    def detect(context, _image):
+        asked.append(context.conf_threshold)
+        least = 0.5 if context.conf_threshold is None else context.conf_threshold
+        return [
+            rectangle(label, [1, 2, 3, 4 + 9 * score], score=score)
+            for label in (7, 8)
+            for score in scores
+            if score >= least
+        ]
+
+    chosen = function(LABELS[:2], score_threshold=0.5, detect=detect, version="1")
+    before = annotate_task(client, task_id, chosen)
+    assert before.labels == {"car": 1, "person": 1}
+    lower = annotate_task(client, task_id, chosen, label_thresholds={"car": 0.2})
+    assert lower.labels == {"car": 2, "person": 1}
+    assert (lower.below_threshold, lower.added, lower.already_there) == (1, 1, 2)
+    assert asked == [None, 0.2]  # what was kept of the first run has no place in the second
+    again = annotate_task(client, task_id, chosen, label_thresholds={"car": 0.25, "person": 0.2})
+    assert again.labels == {"car": 2, "person": 2}
+    assert asked == [None, 0.2]
+    assert again.frames_from_cache == 1

@@ -1,0 +1,188 @@
+"""Which tasks are to be annotated, asked of the sandbox over HTTP; and the pieces of a large one."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from prefect_cvat import Client, annotate_task
+from prefect_cvat.auto_annotation.loading import load_function_module
+from prefect_cvat.exceptions import NotFoundError, OrganizationError
+from prefect_cvat.planning.plan import make_plan, read_task
+from prefect_cvat.planning.task_search import TaskSelection, find_tasks, has_unannotated_frames
+from prefect_cvat.review.frame_ranking import FrameReview
+from prefect_cvat.runs.report import RunReport
+from prefect_cvat.runs.shards import make_shards, merge_reports
+from prefect_cvat.sandbox import Sandbox
+
+
+@pytest.fixture
+def sandbox():
+    """One with no tasks but those of the test: all that there are, are looked at."""
+    with Sandbox() as server:
+        yield server
+
+
+@pytest.fixture
+def names(client):
+    """Asks for tasks; gives their names."""
+
+    def ask(**selection):
+        return [found.task.name for found in find_tasks(client, TaskSelection(**selection), all_tasks=True)]
+
+    return ask
+
+
+def rename(client, task_id, name):
+    client._transport.json("PATCH", f"/api/tasks/{task_id}", body={"name": name})
+
+
+def test_tasks_are_found_by_name_status_time_and_assignee(client, make_task, names):
+    old, night, day = (make_task(2) for _ in range(3))
+    for task_id, name in ((old, "old"), (night, "night-1"), (day, "day-1")):
+        rename(client, task_id, name)
+    assert names() == ["old", "night-1", "day-1"]
+    assert names(name_pattern="night-?") == ["night-1"]
+    since = client.task(night).updated_date
+    assert names(updated_since=since) == ["night-1", "day-1"]
+    assert names(updated_since=datetime.now(UTC) + timedelta(minutes=1)) == []
+    assert len(names(updated_within_days=1)) == 3
+    [job] = client.jobs(day)
+    client._transport.json("PATCH", f"/api/jobs/{job.id}", body={"stage": "acceptance", "state": "completed"})
+    assert names(statuses=["completed"]) == ["day-1"]
+    assert names(statuses=["annotation", "validation"]) == ["old", "night-1"]
+    user = client.user()
+    client._transport.json("PATCH", f"/api/tasks/{old}", body={"assignee_id": user.id})
+    assert names(assignee=user.username) == ["old"]
+    assert names(assignee="nobody") == []
+
+
+def test_a_missing_project_is_not_taken_for_all_projects(client, make_task):
+    make_task(1)
+    with pytest.raises(ValueError, match=r"no project is given; set project_id .* or all_tasks=True"):
+        find_tasks(client, TaskSelection())
+    with pytest.raises(ValueError, match="project_id=1 and all_tasks=True contradict each other"):
+        find_tasks(client, TaskSelection(), 1, all_tasks=True)
+
+
+def test_a_project_without_tasks_has_none_and_one_that_is_not_there_is_an_error(client, sandbox):
+    empty = client.json("POST", "/api/projects", body={"name": "empty", "labels": []})["id"]
+    assert list(find_tasks(client, TaskSelection(), empty)) == []
+    with pytest.raises(NotFoundError):
+        list(find_tasks(client, TaskSelection(), empty + 1))
+    client.json("POST", "/api/organizations", body={"slug": "others"})
+    with Client(sandbox.url, organization="others") as elsewhere:
+        elsewhere.login((sandbox.user, sandbox.password))
+        with pytest.raises(
+            OrganizationError, match=f"project {empty} is in no organization, not in 'others'"
+        ):
+            list(find_tasks(elsewhere, TaskSelection(), empty))
+
+
+def test_only_jobs_that_match_are_annotated(client, make_task):
+    task_id = make_task(6, segment_size=2)
+    first, second, _ = client.jobs(task_id)
+    client._transport.json("PATCH", f"/api/jobs/{first.id}", body={"state": "in progress"})
+    client._transport.json("PATCH", f"/api/jobs/{second.id}", body={"stage": "validation"})
+
+    def jobs(**selection):
+        return [
+            item.jobs
+            for item in find_tasks(client, TaskSelection(**selection), all_tasks=True)
+            if item.task.id == task_id
+        ]
+
+    assert jobs() == [None]
+    assert jobs(job_states=["in progress"]) == [(first.id,)]
+    assert jobs(job_stages=["validation"]) == [(second.id,)]
+    assert jobs(job_states=["in progress"], job_stages=["validation"]) == []
+
+
+def test_what_cannot_be_annotated_is_told(client, names):
+    client.create_task("empty", [])
+    told = []
+    empty = TaskSelection(name_pattern="empty")
+    assert list(find_tasks(client, empty, all_tasks=True, tell=told.append)) == []
+    assert "('empty') has no data yet" in told[-1]
+
+
+def test_frames_without_annotations_count_but_not_those_that_are_left_out(client, make_task, names):
+    task_id = make_task(4)
+    rename(client, task_id, "half")
+    annotate_task(client, task_id, load_function_module("flow_functions.one_box"), frames=[0, 1])
+    plan = make_plan(read_task(client, task_id))
+    assert has_unannotated_frames(client, plan, plan.jobs[0])
+    assert names(with_unannotated_frames=True) == ["half"]
+    client._transport.json("PATCH", f"/api/tasks/{task_id}/data/meta", body={"deleted_frames": [2, 3]})
+    assert names(with_unannotated_frames=True) == []
+
+
+def test_a_track_is_on_the_frames_between_its_keyframes(client, make_task):
+    task_id = make_task(4)
+    plan = make_plan(read_task(client, task_id))
+    [job] = plan.jobs
+    keyframes = [
+        {
+            "type": "rectangle",
+            "frame": frame,
+            "points": [1, 1, 9, 9],
+            "outside": False,
+            "occluded": False,
+            "attributes": [],
+        }
+        for frame in (0, 3)
+    ]
+    track = {"frame": 0, "label_id": client.labels(task_id)[0].id, "shapes": keyframes, "attributes": []}
+    client.create_job_annotations(job.id, {"tracks": [track]})
+    assert not has_unannotated_frames(client, plan, job)
+
+
+def test_shards_are_whole_jobs_of_about_so_many_frames(client, make_task):
+    task_id = make_task(9, segment_size=2)
+    plan = make_plan(read_task(client, task_id))
+    ids = [job.id for job in plan.jobs]
+    assert make_shards(plan, None, 4) == [tuple(ids[:2]), tuple(ids[2:4]), (ids[4],)]
+    assert make_shards(plan, None, 1) == [(job,) for job in ids]
+    assert make_shards(plan, None, 100) == [tuple(ids)]
+    assert make_shards(plan, ids[1:3], 3) == [(ids[1],), (ids[2],)]
+
+
+def test_reports_of_shards_add_up():
+    def report(**fields):
+        return RunReport(task_id=1, task_name="t", url="u", function="f", started=datetime.now(UTC), **fields)
+
+    merged = merge_reports(
+        report(left_out={"deleted": 2}),
+        [
+            report(
+                frames=3, labels={"car": 2}, added=2, scores={"car": [1, 1]}, left_out={"not selected": 9}
+            ),
+            report(
+                frames=4, labels={"car": 1, "cat": 1}, added=1, scores={"car": [0, 1]}, failed_frames={5: "x"}
+            ),
+        ],
+        review_frames=0,
+    )
+    assert (merged.frames, merged.added, merged.labels) == (7, 3, {"car": 3, "cat": 1})
+    assert (merged.scores, merged.failed_frames) == ({"car": [1, 2]}, {5: "x"})
+    assert merged.left_out == {"deleted": 2}
+
+
+def test_what_to_look_at_first_is_put_in_one_order():
+    def report(*works):
+        review = [
+            FrameReview(frame=frame, job_id=1, url="u", expected_work=work, reasons=["r"])
+            for frame, work in works
+        ]
+        return RunReport(
+            task_id=1, task_name="t", url="u", function="f", started=datetime.now(UTC), review=review
+        )
+
+    def first(*reports, most):
+        merged = merge_reports(report(), reports, most)
+        return [(item.frame, item.expected_work) for item in merged.review]
+
+    shards = report((4, 2.0), (3, 0.5)), report((4, 1.5), (9, 0.7))
+    assert first(*shards, most=2) == [(4, 2.0), (9, 0.7)]
+    assert first(*shards, most=9) == [(4, 2.0), (9, 0.7), (3, 0.5)]
+    assert first(*reversed(shards), most=9) == first(*shards, most=9)
+    assert first(report(), report(), most=9) == []

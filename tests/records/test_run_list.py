@@ -1,0 +1,269 @@
+"""Which runs are recorded, what has become of them, and removing what old ones have left."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from datetime import timedelta
+
+import pytest
+from typer.testing import CliRunner
+
+from prefect_cvat import annotate_task, track_task
+from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
+from prefect_cvat.cli.main import app
+from prefect_cvat.exceptions import RunInProgressError, RunNotFoundError
+from prefect_cvat.records.run_list import list_runs, prune_runs
+from prefect_cvat.records.run_lock import locks_folder, only_run_on
+from prefect_cvat.upload.undo import undo_run
+
+YEAR = timedelta(days=365)
+
+
+class Finds:
+    spec = DetectionFunctionSpec(labels=[label_spec("car", 0, type="rectangle")])
+
+    def detect(self, context, image):
+        return [rectangle(0, [1, 2, 30, 40])]
+
+
+class Waits(Finds):
+    """Finds on two batches, and waits in the third one."""
+
+    def __init__(self):
+        self.seen = 0
+        self.is_waiting = threading.Event()
+        self.go_on = threading.Event()
+
+    def detect(self, context, image):
+        self.seen += 1
+        if self.seen == 5:
+            self.is_waiting.set()
+            assert self.go_on.wait(60)
+        return super().detect(context, image)
+
+
+@pytest.fixture(autouse=True)
+def folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("PREFECT_CVAT_RUNS_DIR", str(tmp_path / "runs"))
+    monkeypatch.setenv("PREFECT_CVAT_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def command(*arguments):
+    return CliRunner().invoke(app, ["runs", *arguments], env={"PREFECT_API_URL": ""})
+
+
+def age(folder, days):
+    then = time.time() - days * 86400
+    for path in [*folder.rglob("*"), folder]:
+        os.utime(path, (then, then))
+
+
+def test_runs_are_listed_with_what_they_are_and_have_added(client, make_task, sandbox):
+    task_id = make_task()
+    annotated = annotate_task(client, task_id, Finds(), batch_size=2)
+    tracked = track_task(client, task_id, Finds())
+    newest, oldest = list_runs()
+    assert (newest.run, newest.kind, newest.state) == (tracked.run, "track", "ended")
+    assert (oldest.run, oldest.kind, oldest.added, oldest.task_id) == (annotated.run, "annotate", 6, task_id)
+    done = command()
+    assert done.exit_code == 0
+    assert re.fullmatch(
+        rf"{annotated.run}  \d{{4}}-\d\d-\d\d \d\d:\d\d UTC  annotate  Finds  {sandbox.url}/tasks/{task_id}"
+        r"  6 added  ended",
+        done.stdout.splitlines()[1],
+    )
+    assert [run["run"] for run in json.loads(command("--json").stdout)] == [tracked.run, annotated.run]
+
+
+@pytest.mark.parametrize("of_jobs", [False, True])
+def test_a_run_that_is_at_work_is_running_and_an_earlier_one_of_its_task_is_not(client, make_task, of_jobs):
+    task_id = make_task(segment_size=6)
+    jobs = [job.id for job in client.jobs(task_id)] if of_jobs else None
+    annotate_task(client, task_id, Finds(), frames=[0], jobs=jobs)
+    function = Waits()
+    running = threading.Thread(
+        target=lambda: annotate_task(client, task_id, function, batch_size=2, jobs=jobs)
+    )
+    running.start()
+    try:
+        assert function.is_waiting.wait(60)
+        while len(list_runs()) < 2:
+            time.sleep(0.05)
+        assert [run.state for run in list_runs()] == ["running", "ended"]
+    finally:
+        function.go_on.set()
+        running.join()
+    assert [run.state for run in list_runs()] == ["ended", "ended"]
+
+
+def test_a_run_that_was_killed_while_it_wrote_is_interrupted(client, make_task, folders):
+    report = annotate_task(client, make_task(), Finds())
+    [file] = (folders / "runs" / report.run).iterdir()
+    with file.open("a") as record:
+        record.write('{"job":1,"after":{"shapes":9},"sent":["ab"]}\n')
+    assert [run.state for run in list_runs()] == ["interrupted"]
+
+
+def test_old_records_and_locks_are_removed_and_undo_says_so(client, make_task, folders):
+    old = annotate_task(client, make_task(), Finds())
+    age(folders / "runs", 100)
+    age(folders / "cache" / "locks", 100)
+    new = annotate_task(client, make_task(segment_size=3), Finds(), jobs=None)
+    locks = len(list(locks_folder().glob("*.lock")))
+    done = command("prune", "--older-than", "90d", "--dry-run")
+    assert done.exit_code == 0
+    assert done.stdout.splitlines() == [
+        "1 record of runs, 1 lock file would be removed",
+        "these runs can no longer be undone then",
+    ]
+    assert len(list_runs()) == 2
+    done = command("prune", "--older-than", "90d", "--json")
+    assert json.loads(done.stdout) == {"runs": [old.run], "locks": 1, "spools": 0, "dry_run": False}
+    assert [run.run for run in list_runs()] == [new.run]
+    assert len(list(locks_folder().glob("*.lock"))) == locks - 1
+    with pytest.raises(RunNotFoundError, match="`prefect-cvat runs prune` has removed its record"):
+        undo_run(client, old.run)
+    assert undo_run(client, new.run).removed == 6
+
+
+@pytest.mark.parametrize("jobs", [None, [7, 8]])
+def test_locks_that_a_run_has_stay_and_go_on_keeping_others_out(folders, jobs):
+    url = "http://cvat.example.com"
+    with only_run_on(url, 1, jobs):
+        age(folders / "cache" / "locks", 400)
+        held = sorted(locks_folder().iterdir())
+        assert prune_runs(YEAR).locks == 0
+        assert sorted(locks_folder().iterdir()) == held
+        with pytest.raises(RunInProgressError):
+            only_run_on(url, 1, jobs).__enter__()
+    age(folders / "cache" / "locks", 400)
+    assert prune_runs(YEAR).locks == (1 if jobs is None else 3)
+    assert [path.name for path in locks_folder().iterdir()] == ["guard"]
+    with only_run_on(url, 1, jobs), pytest.raises(RunInProgressError):
+        only_run_on(url, 1).__enter__()
+
+
+def test_notes_of_killed_runs_go_too(folders):
+    hold = """
+import os
+from prefect_cvat.records.run_lock import only_run_on
+with only_run_on("http://cvat.example.com", 1, [7]) as lock:
+    lock.sending(7)
+    os.kill(os.getpid(), 9)
+"""
+    subprocess.run([sys.executable, "-c", hold], timeout=60)
+    assert prune_runs(YEAR).locks == 0
+    age(folders / "cache" / "locks", 400)
+    assert (
+        prune_runs(YEAR, dry_run=True).locks == 4
+    )  # of the task and the job, who had it, what was under way
+    assert prune_runs(YEAR).locks == 4
+    assert [path.name for path in locks_folder().iterdir()] == ["guard"]
+
+
+def test_runs_never_share_a_task_while_locks_are_removed(folders):
+    """A lock that is removed between being opened and being taken would keep nobody out."""
+    url, at_work, together, done = "http://cvat.example.com", [], [], []
+    ended = threading.Event()
+
+    def prune():
+        while not ended.is_set():
+            for path in locks_folder().glob("*.lock"):
+                try:
+                    os.utime(path, (0, 0))
+                except FileNotFoundError:
+                    continue
+            prune_runs(YEAR)
+
+    def run():
+        until = time.monotonic() + 4
+        while time.monotonic() < until:
+            try:
+                with only_run_on(url, 1):
+                    at_work.append(1)
+                    together.append(len(at_work))
+                    time.sleep(0.001)
+                    at_work.pop()
+                    done.append(1)
+            except RunInProgressError:
+                pass
+
+    with only_run_on(url, 1):
+        pass
+    runs = [threading.Thread(target=run) for _ in range(3)]
+    pruner = threading.Thread(target=prune)
+    for thread in [pruner, *runs]:
+        thread.start()
+    for thread in runs:
+        thread.join()
+    ended.set()
+    pruner.join()
+    assert set(together) == {1}
+    assert len(done) > 10
+
+
+def test_a_running_run_and_what_is_not_a_record_stay(client, make_task, folders):
+    function = Waits()
+    running = threading.Thread(target=lambda: annotate_task(client, make_task(), function, batch_size=2))
+    running.start()
+    try:
+        assert function.is_waiting.wait(60)
+        while not list_runs():
+            time.sleep(0.05)
+        (folders / "runs" / "no-record").mkdir()
+        (folders / "runs" / "no-record" / "notes.txt").touch()
+        [run] = list_runs()
+        assert run.state == "running"
+        assert prune_runs(timedelta(hours=1)).runs == []
+    finally:
+        function.go_on.set()
+        running.join()
+    age(folders / "runs", 400)
+    assert prune_runs(YEAR).runs == [run.run]
+    assert (folders / "runs" / "no-record" / "notes.txt").exists()
+
+
+def test_a_record_that_cannot_be_read_is_removed_when_it_is_old(folders):
+    (folders / "runs" / "of-another-version").mkdir(parents=True)
+    (folders / "runs" / "of-another-version" / "a.jsonl").write_text('{"format":1}\n')
+    age(folders / "runs", 400)
+    assert list_runs() == []
+    assert prune_runs(YEAR).runs == ["of-another-version"]
+    assert not list((folders / "runs").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [("90", "is no age"), ("-1d", "is no age"), ("0d", "is not removed"), ("59m", "is no age")],
+)
+def test_an_age_that_is_none_or_too_low_is_refused(wanted, said):
+    done = command("prune", f"--older-than={wanted}")
+    assert done.exit_code != 0
+    assert said in done.output or said in str(done.exception)
+
+
+def test_without_any_run_there_is_nothing_to_list_and_nothing_to_remove():
+    assert (command().exit_code, command().stdout) == (0, "")
+    assert command("prune", "--older-than", "1h").stdout == "0 records of runs, 0 lock files removed\n"
+
+
+@pytest.mark.filterwarnings("default")
+def test_limits_that_killed_runs_have_left_are_removed_from_the_prefect_server(prefect_server, monkeypatch):
+    from prefect.settings import PREFECT_API_URL
+
+    from prefect_cvat.tasks import task_slots
+    from prefect_cvat.tasks.limits import ensure_limit, limit_ids
+
+    name = "prefect-cvat-task-cvat-example-com-1"
+    ensure_limit(name, 1000)
+    monkeypatch.setattr(task_slots.remove_left_limits, "__defaults__", (0.0,))
+    arguments = ["runs", "prune", "--older-than", "90d"]
+    done = CliRunner().invoke(app, arguments, env={"PREFECT_API_URL": PREFECT_API_URL.value()})
+    assert done.exit_code == 0, done.exception
+    assert done.stdout.splitlines()[-1] == "1 limit of killed runs removed from the Prefect server"
+    assert not limit_ids([name])

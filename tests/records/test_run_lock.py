@@ -1,0 +1,107 @@
+"""The right to be the only run on a task, or on jobs of it, on this machine."""
+
+import subprocess
+import sys
+import threading
+import time
+import uuid
+
+import pytest
+
+from prefect_cvat.exceptions import RunInProgressError
+from prefect_cvat.records.run_lock import only_run_on
+
+HOLD = """
+import time
+from prefect_cvat.records.run_lock import only_run_on
+with only_run_on({url!r}, 1, {jobs!r}) as lock:
+    lock.sending(7)
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def url():
+    return f"http://{uuid.uuid4()}"
+
+
+def is_free(url, jobs):
+    """Whether another run could begin; in another thread, as runs of one process are."""
+    outcome = []
+
+    def begin():
+        try:
+            with only_run_on(url, 1, jobs):
+                outcome.append(True)
+        except RunInProgressError:
+            outcome.append(False)
+
+    thread = threading.Thread(target=begin)
+    thread.start()
+    thread.join()
+    return outcome[0]
+
+
+def test_a_run_on_the_task_has_all_of_its_jobs(url):
+    with only_run_on(url, 1):
+        assert not is_free(url, None)
+        assert not is_free(url, [7])
+    assert is_free(url, None)
+
+
+def test_runs_on_different_jobs_go_on_side_by_side(url):
+    with only_run_on(url, 1, [7, 8]), only_run_on(url, 1, [9]):
+        assert is_free(url, [10])
+        assert not is_free(url, [6, 8])
+        assert not is_free(url, None)
+        with pytest.raises(RunInProgressError, match=r"job 8 of task 1 on .* \(process \d+ on .* since"):
+            only_run_on(url, 1, [8]).__enter__()
+    assert is_free(url, None)
+
+
+@pytest.mark.parametrize(
+    ("killed", "heir", "stranger"),
+    [(None, None, None), (None, [7], [8]), ([7], [7, 8], [8]), ([7], None, None)],
+)
+def test_whoever_follows_a_run_that_was_killed_while_it_wrote_waits(url, killed, heir, stranger):
+    hold = HOLD.format(url=url, jobs=killed)
+    process = subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    assert not is_free(url, killed)
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    if stranger is not None:
+        with only_run_on(url, 1, stranger) as lock:
+            assert lock.earlier_write is None
+    with only_run_on(url, 1, heir) as lock:
+        started = time.monotonic()
+        assert lock.earlier_write is not None
+        lock.wait_for_earlier_write(0.3 + time.time() - lock.earlier_write)
+        assert 0.2 < time.monotonic() - started < 2
+    with only_run_on(url, 1) as lock:
+        assert lock.earlier_write is None
+
+
+def test_a_run_of_which_all_is_known_leaves_nothing_to_wait_for(url):
+    with only_run_on(url, 1) as lock:
+        lock.sending(7)
+        lock.settled(7)
+    with only_run_on(url, 1) as lock:
+        assert lock.earlier_write is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("http://127.0.0.1:8080", "http://localhost:8080/"),
+        ("https://cvat.example.com", "HTTPS://CVAT.example.com.:443/"),
+        ("http://[::1]:8080", "localhost:8080/api"),
+    ],
+)
+def test_one_server_is_one_server_however_its_address_is_written(one, other):
+    with only_run_on(one, 1):
+        assert not is_free(other, None)
+        assert not is_free(other, [7])
+    assert is_free(other, None)

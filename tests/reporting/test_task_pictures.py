@@ -1,0 +1,249 @@
+"""Frames of a task with what is on the server, as SVGs: over real HTTP."""
+
+import base64
+import io
+import xml.etree.ElementTree as ET
+from types import SimpleNamespace
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from clips import clip, number_on
+from prefect_cvat import annotate_task, track_task
+from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, mask, rectangle, tag
+from prefect_cvat.cvat.client import Client
+from prefect_cvat.frames import Frame
+from prefect_cvat.masks import encode_mask
+from prefect_cvat.options.selection import Selection
+from prefect_cvat.planning.plan import make_plan, read_task
+from prefect_cvat.reporting.frame_svg import AnnotatedFrame, render_frame
+from prefect_cvat.reporting.task_pictures import (
+    MOST_ANNOTATIONS,
+    MOST_BYTES,
+    annotations_on,
+    draw_task_frames,
+)
+
+SVG = "{http://www.w3.org/2000/svg}"
+SPEC = DetectionFunctionSpec(labels=[label_spec("car", 7), label_spec("person", 8)])
+
+
+def image_in(svg):
+    """The picture in an SVG."""
+    href = ET.fromstring(svg).find(f"{SVG}image").get("href")
+    head, data = href.split(",", 1)
+    assert head == "data:image/jpeg;base64"
+    return PIL.Image.open(io.BytesIO(base64.b64decode(data)))
+
+
+def texts(svg):
+    return [text.text for text in ET.fromstring(svg).iter(f"{SVG}text")]
+
+
+def boxes(frames):
+    """A function that finds so many cars on a frame, by the frame's name."""
+
+    def detect(context, image):
+        number = int(context.frame_name.split(".")[0])
+        return [rectangle(7, [i, 2, i + 20, 30], score=0.75) for i in range(frames.get(number, 0))]
+
+    return SimpleNamespace(spec=SPEC, detect=detect, version=str(frames))
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The jobs that are read and the chunks that are fetched."""
+    requests = []
+    read, fetch = Client.each_job_annotation, Client.chunk
+    monkeypatch.setattr(
+        Client,
+        "each_job_annotation",
+        lambda self, job: requests.append(("job", job)) or read(self, job),
+    )
+    monkeypatch.setattr(
+        Client,
+        "chunk",
+        lambda self, task, number, file, **more: (
+            requests.append(("chunk", number)) or fetch(self, task, number, file, **more)
+        ),
+    )
+    return requests
+
+
+def drawn(client, task_id, selection=None, **more):
+    pictures = draw_task_frames(client, make_plan(read_task(client, task_id), selection), **more)
+    return [int(picture.description.split()[1]) for picture in pictures], pictures
+
+
+# --- one frame ---
+
+SHAPES = {
+    "rectangle": {"points": [10, 10, 50, 40], "rotation": 30},
+    "polygon": {"points": [10, 10, 50, 40, 20, 30]},
+    "polyline": {"points": [10, 10, 50, 40, 20, 30]},
+    "points": {"points": [10, 10, 50, 40]},
+    "ellipse": {"points": [30, 30, 50, 20]},
+    "cuboid": {"points": [10, 10] * 8},
+    "mask": {"points": [0, 2, 2, 20, 20, 21, 21]},
+    "skeleton": {"elements": [{"type": "points", "points": [10, 10], "label_id": 2}]},
+}
+
+
+@pytest.mark.parametrize("shape_type", SHAPES)
+def test_a_shape_of_each_type_is_drawn_with_its_label_and_score(shape_type):
+    shape = {"type": shape_type, "label_id": 1, "score": 0.5, **SHAPES[shape_type]}
+    image = PIL.Image.new("RGB", (64, 48), "navy")
+    frame = AnnotatedFrame(Frame(3, "a.png", 64, 48), image, [], [shape])
+    svg = render_frame(frame, {1: "car", 2: "wheel"}, width=320)
+    root = ET.fromstring(svg)
+    assert (root.get("width"), root.get("height"), root.get("viewBox")) == ("320", "240", "0 0 64 48")
+    label = 2  # a box and a text
+    assert len(root.find(f"{SVG}g")) - label == {"points": 2, "cuboid": 8}.get(shape_type, 1)
+    assert texts(svg) == ["car 0.50"]
+    assert image_in(svg).size == (64, 48)
+
+
+@pytest.mark.parametrize(("size", "expected"), [((2000, 1000), (640, 320)), ((500, 2000), (160, 640))])
+def test_the_longer_side_is_as_long_as_was_asked_for(size, expected):
+    frame = AnnotatedFrame(Frame(0, "a.png", *size), PIL.Image.new("RGB", size), [], [])
+    svg = render_frame(frame, {}, width=640)
+    root = ET.fromstring(svg)
+    assert (int(root.get("width")), int(root.get("height"))) == image_in(svg).size == expected
+
+
+def test_names_from_the_server_cannot_break_out_of_the_picture():
+    hostile = '"/><script>alert(1)</script>&\x00\x1b\ud800\uffff'
+    shape = {"type": "rectangle", "label_id": 1, "points": [1, 1, 9, 9]}
+    frame = AnnotatedFrame(Frame(0, hostile, 64, 48), PIL.Image.new("RGB", (64, 48)), [], [shape])
+    svg = render_frame(frame, {1: hostile})
+    root = ET.fromstring(svg)
+    assert root.find(f".//{SVG}script") is None
+    assert texts(svg)[0].startswith('"/><script>alert(1)</script>&')
+    assert root.get("aria-label") == texts(svg)[0]
+
+
+# --- what is on some frames ---
+
+
+def test_tracks_are_shown_where_they_are_between_their_keyframes():
+    keyframe = {"type": "rectangle", "outside": False, "rotation": 0}
+    track = {
+        "label_id": 1,
+        "shapes": [
+            {**keyframe, "frame": 0, "points": [0, 0, 10, 10]},
+            {**keyframe, "frame": 10, "points": [20, 0, 30, 10]},
+            {**keyframe, "frame": 12, "points": [20, 0, 30, 10], "outside": True},
+        ],
+    }
+    shape = {"type": "rectangle", "frame": 5, "label_id": 1, "points": [1, 1, 2, 2]}
+    found = annotations_on([("shapes", shape), ("tracks", track), ("tracks", track)], [5, 11, 12], [1])
+    assert found[5].shapes[0] == shape
+    assert [(s["track"], s["points"], s["label_id"]) for s in found[5].shapes[1:]] == [
+        (1, [10, 0, 20, 10], 1),
+        (2, [10, 0, 20, 10], 1),
+    ]
+    assert {frame: (on.count, len(on.shapes)) for frame, on in found.items()} == {
+        5: (3, 3),
+        11: (2, 2),
+        12: (0, 0),
+    }
+
+
+def test_no_more_is_held_than_may_be_and_labels_that_are_not_known_are_left_out():
+    shapes = (
+        ("shapes", {"type": "points", "frame": n % 2, "label_id": n % 2, "points": [0, 0]})
+        for n in range(1000)
+    )
+    found = annotations_on(shapes, [0, 1], [1], most=7)
+    assert [(on.count, len(on.shapes)) for on in found.values()] == [(0, 0), (500, 7)]
+
+
+# --- of a task ---
+
+
+def test_of_each_quarter_the_frame_with_most_is_drawn(client, make_task, asked):
+    task_id = make_task(16, segment_size=4)
+    annotate_task(client, task_id, boxes({1: 2, 2: 3, 3: 1, 4: 1, 12: 1, 14: 5, 15: 2}))
+    asked.clear()
+    numbers, pictures = drawn(client, task_id)
+    assert numbers == [2, 4, 14]
+    assert [texts(picture.svg) for picture in pictures] == [["car 0.75"] * count for count in (3, 1, 5)]
+    assert pictures[0].description == "frame 2 (0002.png): 3 annotations"
+    assert [number for what, number in asked if what == "chunk"] == [1, 2, 7]
+
+
+def test_of_many_jobs_only_so_many_are_read_and_from_all_over_the_task(client, make_task, asked):
+    task_id = make_task(18, segment_size=2, chunk_size=1)
+    annotate_task(client, task_id, boxes(dict.fromkeys(range(18), 1)))
+    asked.clear()
+    numbers, _ = drawn(client, task_id, how_many=3)
+    jobs = [job.id for job in client.jobs(task_id)]
+    assert {number for what, number in asked if what == "job"} == {jobs[0], jobs[3], jobs[6]}
+    assert numbers == [0, 6, 12]
+    assert len([what for what, _ in asked if what == "chunk"]) == 3
+
+
+def test_frames_that_were_not_to_be_annotated_are_not_drawn(client, make_task):
+    task_id = make_task(8)
+    annotate_task(client, task_id, boxes({0: 5, 1: 1, 6: 1}))
+    assert drawn(client, task_id, Selection(frames=[1, 2, 3]))[0] == [1]
+
+
+def test_what_a_human_drew_is_shown_beside_but_not_alone(client, make_task, asked):
+    task_id = make_task(8)
+    [job], car = client.jobs(task_id), client.labels(task_id)[0].id
+    human = {"type": "rectangle", "label_id": car, "source": "manual", "points": [1, 1, 9, 9]}
+    client.create_job_annotations(job.id, {"shapes": [{**human, "frame": frame} for frame in (0, 5)]})
+    assert drawn(client, task_id)[0] == []
+    assert not [what for what, _ in asked if what == "chunk"]
+    annotate_task(client, task_id, boxes({0: 1}))
+    [number], [picture] = drawn(client, task_id)
+    assert number == 0
+    assert sorted(texts(picture.svg)) == ["car 0.75", "car 1.00"]
+
+
+def test_a_frame_that_two_jobs_share_has_each_shape_once(client, make_task):
+    task_id = make_task(6, segment_size=4, overlap=2)
+    annotate_task(client, task_id, boxes({2: 1, 3: 3}))
+    numbers, pictures = drawn(client, task_id, how_many=1)
+    assert numbers == [3]
+    assert texts(pictures[0].svg) == ["car 0.75"] * 3
+
+
+def test_tags_are_named(client, make_task):
+    task_id = make_task(1)
+    function = SimpleNamespace(spec=SPEC, detect=lambda context, image: [tag(8)])
+    annotate_task(client, task_id, function)
+    [_], [picture] = drawn(client, task_id)
+    assert picture.description == "frame 0 (0000.png): 1 annotation; tags: person"
+
+
+def test_tracks_in_a_video_are_drawn_on_the_right_frames(client, video_task):
+    pytest.importorskip("av", reason="PyAV, which videos need, is not installed")
+    spec = DetectionFunctionSpec(labels=[label_spec("car", 7)])
+    function = SimpleNamespace(spec=spec, detect=lambda context, image: [rectangle(7, [10, 10, 40, 40])])
+    task_id = video_task(clip(range(24)), segment_size=10)
+    track_task(client, task_id, function)
+    numbers, pictures = drawn(client, task_id)
+    assert len(numbers) == 4
+    assert [number_on(image_in(picture.svg)) for picture in pictures] == numbers
+    assert [texts(picture.svg) for picture in pictures] == [["car #1"]] * 4
+
+
+def test_a_picture_stays_small_whatever_is_on_it(client):
+    noise = np.random.default_rng(0).integers(0, 255, (1500, 2000, 3), dtype=np.uint8)
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(noise).save(buffer, "JPEG", quality=95)
+    task = client.create_task("noise", [label_spec("car", None), label_spec("person", None)])
+    client.upload_images(task.id, {"0000.jpg": buffer.getvalue()})
+    bitmaps = np.random.default_rng(1).random((400, 40, 50)) < 0.5
+
+    masks = [mask(8, encode_mask(bitmap, [0, 0, 50, 40])) for bitmap in bitmaps]
+    annotate_task(client, task.id, SimpleNamespace(spec=SPEC, detect=lambda context, image: masks))
+    [_], [picture] = drawn(client, task.id)
+    assert MOST_BYTES / 3 < len(picture.svg.encode()) <= MOST_BYTES
+    shown = len(texts(picture.svg))
+    assert 0 < shown < MOST_ANNOTATIONS
+    assert picture.description == f"frame 0 (0000.jpg): 400 annotations; {shown} shapes are drawn"
+    assert max(image_in(picture.svg).size) <= 640

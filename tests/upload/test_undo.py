@@ -1,0 +1,347 @@
+"""Undoing a run takes back exactly what it has added, whatever happened to the run, and nothing of anybody else."""
+
+import contextlib
+from types import SimpleNamespace
+
+import pytest
+
+from prefect_cvat import Client, annotate_task, undo_run
+from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle, tag
+from prefect_cvat.exceptions import (
+    IncompleteRunError,
+    PrefectCvatError,
+    RunInProgressError,
+    RunNotFoundError,
+    ServerError,
+    StorageError,
+)
+from prefect_cvat.records.record_reader import read_run, recorded_runs
+from prefect_cvat.records.run_lock import only_run_on
+from prefect_cvat.upload import job_writer as upload
+from prefect_cvat.upload.job_writer import JobWriter
+from unknown_fates import with_each_unknown_fate
+
+WRITES = {"methods": ["PATCH"], "path": "/annotations$"}
+DELETES = {**WRITES, "actions": ["delete"]}
+CREATES = {**WRITES, "actions": ["create"]}
+
+
+@pytest.fixture(autouse=True)
+def _is_quick(monkeypatch):
+    monkeypatch.setattr(JobWriter, "retry_delay", 0.01)
+    monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "0.5")
+
+
+@pytest.fixture(autouse=True)
+def runs_dir(monkeypatch, tmp_path):
+    monkeypatch.setenv("PREFECT_CVAT_RUNS_DIR", str(tmp_path / "runs"))
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def faults(sandbox):
+    yield sandbox.faults
+    sandbox.faults.clear()
+    sandbox.faults.wait()
+
+
+class Boxes:
+    """Finds two cars and a tag on each frame, a little to the right for a higher offset."""
+
+    spec = DetectionFunctionSpec(labels=[label_spec("car", 0), label_spec("person", 1, type="tag")])
+
+    def __init__(self, offset=0.0):
+        self.offset = offset
+        self.version = f"offset {offset}"
+
+    def detect(self, context, image):
+        x = self.offset + 2.0
+        return [rectangle(0, [x, 2, x + 9, 20], score=0.8), rectangle(0, [x, 30, x + 20, 40]), tag(1)]
+
+
+@pytest.fixture
+def scene(client, make_task):
+    """A task of six frames in two jobs."""
+    labels = [label_spec("car", None), label_spec("person", None, type="tag")]
+    task_id = make_task(6, labels=labels, segment_size=3)
+    jobs = sorted(client.jobs(task_id), key=lambda job: job.start_frame)
+    car = client.labels(task_id)[0].id
+
+    def stored():
+        return [item for job in jobs for item in client.each_job_annotation(job.id)]
+
+    def place(x=1.0, job=jobs[0], **fields):
+        shape = {"type": "rectangle", "frame": job.start_frame, "label_id": car, "source": "manual",
+                 "points": [x, 1.0, x + 5.0, 9.0], **fields}  # fmt: skip
+        return client.create_job_annotations(job.id, {"shapes": [shape]}).shapes[0]
+
+    def change(annotation, job=jobs[0], **fields):
+        body = {"shapes": [{**annotation, **fields}], "tags": [], "tracks": []}
+        client._patch_annotations(job.id, "update", body)
+
+    return SimpleNamespace(id=task_id, jobs=jobs, stored=stored, place=place, change=change)
+
+
+def counts(done):
+    return done.removed, done.changed, done.gone
+
+
+def test_what_a_run_has_added_goes_and_all_else_stays(client, scene):
+    scene.place()
+    annotate_task(client, scene.id, Boxes(20), use_cache=False)
+    before = scene.stored()
+    run = annotate_task(client, scene.id, Boxes())
+    assert len(scene.stored()) == len(before) + run.added
+    done = undo_run(client, run.run)
+    assert counts(done) == (run.added, 0, 0)
+    assert scene.stored() == before
+
+
+def test_undoing_twice_finds_nothing_the_second_time(client, scene):
+    run = annotate_task(client, scene.id, Boxes())
+    undo_run(client, run.run)
+    assert counts(undo_run(client, run.run)) == (0, 0, run.added)
+
+
+def test_a_dry_run_counts_and_removes_nothing(client, scene):
+    run = annotate_task(client, scene.id, Boxes())
+    before = scene.stored()
+    done = undo_run(client, run.run, dry_run=True)
+    assert counts(done) == (18, 0, 0)
+    assert scene.stored() == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"points": [3.0, 2.0, 30.0, 20.0]},
+        {"source": "manual"},
+        {"occluded": True},
+        {
+            "points": [2.0, 2.0, 11.0, 20.0],
+            "source": "semi-auto",
+        },  # as CVAT's pages do with a shape moved and back
+    ],
+    ids=["moved", "source", "occluded", "touched"],
+)
+def test_what_a_human_has_changed_stays(client, scene, change):
+    run = annotate_task(client, scene.id, Boxes())
+    shape = next(item for kind, item in scene.stored() if kind == "shapes")
+    scene.change(shape, **change)
+    assert counts(undo_run(client, run.run)) == (run.added - 1, 1, 0)
+    [(_, left)] = scene.stored()
+    assert {name: left[name] for name in change} == change
+
+
+def test_what_somebody_has_deleted_is_counted_as_gone(client, scene):
+    run = annotate_task(client, scene.id, Boxes())
+    shape = next(item for kind, item in scene.stored() if kind == "shapes")
+    client.delete_job_annotations(scene.jobs[0].id, {"shapes": [shape], "tags": [], "tracks": []})
+    assert counts(undo_run(client, run.run)) == (run.added - 1, 0, 1)
+
+
+def test_what_a_run_found_there_already_is_not_its_own(client, scene):
+    first = annotate_task(client, scene.id, Boxes(), jobs=[scene.jobs[0].id])
+    second = annotate_task(client, scene.id, Boxes())
+    assert (first.added, second.added, second.already_there) == (9, 9, 9)
+    assert undo_run(client, second.run).removed == 9
+    assert undo_run(client, first.run).removed == 9
+    assert scene.stored() == []
+
+
+def test_what_the_run_replaced_is_not_brought_back_and_that_is_said(client, scene):
+    scene.place(30.0)
+    run = annotate_task(client, scene.id, Boxes(), existing="clear")
+    assert run.removed == 1
+    done = undo_run(client, run.run)
+    assert (done.removed, done.not_brought_back) == (18, 1)
+    assert any("not brought back: 1 annotation" in line for line in done.lines())
+    assert scene.stored() == []
+
+
+def test_a_run_is_known_by_the_first_eight_characters_of_its_id_and_by_its_report(client, scene, tmp_path):
+    run = annotate_task(client, scene.id, Boxes())
+    assert undo_run(client, run.run[:8], dry_run=True).run == run.run
+    file = tmp_path / "report.json"
+    file.write_text(run.model_dump_json())
+    assert undo_run(client, file).removed == 18
+
+
+@pytest.mark.parametrize("run", ["0123456", "nonsense-nonsense", "../../../etc"])
+def test_what_is_no_run_is_refused(client, scene, run):
+    annotate_task(client, scene.id, Boxes())
+    with pytest.raises((RunNotFoundError, ValueError)):
+        undo_run(client, run)
+    assert len(scene.stored()) == 18
+
+
+def test_a_run_on_another_server_is_refused(client, scene, runs_dir):
+    run = annotate_task(client, scene.id, Boxes())
+    [file] = runs_dir.glob("*/*.jsonl")
+    file.write_text(file.read_text().replace(client.url, "https://cvat.example.com"))
+    with pytest.raises(ValueError, match=r"was on https://cvat\.example\.com, not on http"):
+        undo_run(client, run.run)
+
+
+def test_a_run_that_is_going_on_is_not_undone(client, scene):
+    run = annotate_task(client, scene.id, Boxes())
+    with only_run_on(client.url, scene.id), pytest.raises(RunInProgressError):
+        undo_run(client, run.run)
+    assert len(scene.stored()) == 18
+
+
+def test_a_run_that_adds_nothing_leaves_no_record(client, scene, runs_dir):
+    annotate_task(client, scene.id, Boxes())
+    annotate_task(client, scene.id, Boxes())
+    assert len(recorded_runs()) == len(list(runs_dir.iterdir())) == 1
+
+
+# --- when things go wrong ---
+
+
+@with_each_unknown_fate
+@pytest.mark.parametrize("requests", [CREATES, DELETES], ids=["of the run", "of undoing it"])
+def test_a_request_whose_fate_is_unknown_changes_nothing(client, scene, faults, fault, requests):
+    scene.place()
+    before = scene.stored()
+    faults.set([{**requests, "fault": fault, "times": 3}])
+    run = annotate_task(client, scene.id, Boxes())
+    done = undo_run(client, run.run)
+    assert faults.log()
+    faults.wait()
+    assert counts(done) == (18, 0, 0)
+    assert scene.stored() == before
+
+
+def test_undoing_that_failed_goes_on_when_it_is_tried_again(client, scene, faults, monkeypatch):
+    monkeypatch.setattr(upload, "ATTEMPTS", 1)
+    run = annotate_task(client, scene.id, Boxes())
+    faults.set([{**DELETES, "fault": {"kind": "status", "status": 504, "when": "after"}, "times": 1}])
+    with pytest.raises(ServerError):
+        undo_run(client, run.run)
+    assert counts(undo_run(client, run.run)) == (9, 0, 9)
+    assert scene.stored() == []
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_run_that_gave_up_is_undone_whether_or_not_its_last_request_arrived(
+    client, scene, faults, monkeypatch, when
+):
+    scene.place()
+    annotate_task(client, scene.id, Boxes(20))
+    before = scene.stored()
+    monkeypatch.setattr(upload, "ATTEMPTS", 1)
+    faults.set(
+        [{**CREATES, "after": 1, "fault": {"kind": "status", "status": 504, "when": when}, "times": 1}]
+    )
+    with contextlib.suppress(PrefectCvatError):  # it succeeds if the last request has arrived
+        annotate_task(client, scene.id, Boxes())
+    assert len(scene.stored()) > len(before)
+    undo_run(client, recorded_runs()[0].run)
+    assert scene.stored() == before
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_what_another_run_completed_is_not_taken_for_that_of_the_run_that_failed(
+    client, scene, faults, monkeypatch, when
+):
+    monkeypatch.setattr(upload, "ATTEMPTS", 1)
+    faults.set([{**CREATES, "fault": {"kind": "status", "status": 504, "when": when}, "times": 1}])
+    with contextlib.suppress(PrefectCvatError):
+        annotate_task(client, scene.id, Boxes())
+    failed = recorded_runs()[0].run
+    completed = annotate_task(client, scene.id, Boxes())
+    added = 18 - completed.already_there
+    assert undo_run(client, failed).removed == 18 - added
+    assert len(scene.stored()) == completed.added == added
+    if added:
+        assert undo_run(client, completed.run).removed == added
+
+
+def copy_of(shape):
+    return {name: shape[name] for name in ("type", "frame", "label_id", "source", "points", "score")}
+
+
+def test_an_equal_annotation_of_before_is_not_taken_for_one_that_never_arrived(
+    client, scene, faults, monkeypatch
+):
+    class Twice(Boxes):
+        def detect(self, context, image):
+            return super().detect(context, image)[:1] * 2
+
+    run = annotate_task(client, scene.id, Boxes())
+    before = [copy_of(item) for kind, item in scene.stored() if kind == "shapes" and item["frame"] == 0]
+    undo_run(client, run.run)
+    client.create_job_annotations(scene.jobs[0].id, {"shapes": before})  # by some other program
+    monkeypatch.setattr(upload, "ATTEMPTS", 1)
+    faults.set([{**CREATES, "fault": {"kind": "status", "status": 500}, "times": 1}])
+    with pytest.raises(ServerError):
+        annotate_task(client, scene.id, Twice(), frames=[0])
+    assert undo_run(client, recorded_runs()[0].run).removed == 0
+    assert len(scene.stored()) == 2
+
+
+def test_an_equal_annotation_that_somebody_adds_later_is_not_of_a_run_that_ended_well(client, scene, faults):
+    faults.set([{**CREATES, "fault": {"kind": "status", "status": 504}, "times": 1}])
+    run = annotate_task(client, scene.id, Boxes())
+    shape = next(item for kind, item in scene.stored() if kind == "shapes")
+    client.create_job_annotations(scene.jobs[0].id, {"shapes": [copy_of(shape)]})
+    assert undo_run(client, run.run).removed == 18
+    [(_, left)] = scene.stored()
+    assert left["id"] > shape["id"]
+
+
+def test_a_request_that_arrives_after_it_was_given_up_is_undone_too(client, scene, faults, monkeypatch):
+    """The first request is committed after the job was read back, and before the second one."""
+    sent = []
+    create = Client.create_job_annotations
+
+    def create_twice(self, job_id, body):
+        if len(sent) == 1:
+            create(self, job_id, sent[0])
+        sent.append(body)
+        return create(self, job_id, body)
+
+    monkeypatch.setattr(Client, "create_job_annotations", create_twice)
+    faults.set([{**CREATES, "fault": {"kind": "status", "status": 504}, "times": 1}])
+    with pytest.raises(IncompleteRunError, match="3 there twice") as raised:
+        annotate_task(client, scene.id, Boxes(), frames=[0])
+    assert (len(scene.stored()), raised.value.report.added) == (6, 3)
+    assert undo_run(client, raised.value.report.run).removed == 6
+    assert scene.stored() == []
+
+
+def test_a_function_that_breaks_its_contract_leaves_nothing_to_undo(client, scene, runs_dir):
+    class Breaks(Boxes):
+        def detect(self, context, image):
+            if context.frame_name == "0005.png":
+                raise RuntimeError("no")
+            return super().detect(context, image)
+
+    with pytest.raises(PrefectCvatError):
+        annotate_task(client, scene.id, Breaks(), batch_size=1)
+    [header] = recorded_runs()
+    assert counts(undo_run(client, header.run)) == (0, 0, 0)
+
+
+def test_a_record_may_end_anywhere(client, scene, runs_dir):
+    """Whatever line the run was killed at, nothing of it is left, but for lines of which nothing was sent yet."""
+    run = annotate_task(client, scene.id, Boxes(), batch_size=2)
+    [file] = runs_dir.glob("*/*.jsonl")
+    whole = file.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    sent = [index for index, line in enumerate(lines) if b'"sent"' in line]
+    last = sent[-1]
+    for end in range(sum(map(len, lines[: last + 1])), len(whole), 7):
+        file.write_bytes(whole[:end])
+        assert undo_run(client, run.run, dry_run=True).removed == 18
+    file.write_bytes(whole[: len(lines[0]) // 2])
+    with pytest.raises(RunNotFoundError):
+        read_run(run.run)
+
+
+def test_where_nothing_can_be_recorded_nothing_is_written(client, scene, runs_dir):
+    runs_dir.write_text("no folder")
+    with pytest.raises(StorageError, match="PREFECT_CVAT_RUNS_DIR"):
+        annotate_task(client, scene.id, Boxes())
+    assert scene.stored() == []

@@ -1,0 +1,568 @@
+"""No run takes away what is not its own, and every run says what is really on the server."""
+
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from types import SimpleNamespace
+
+import pytest
+
+from prefect_cvat import annotate_task, refine_task, undo_run
+from prefect_cvat.auto_annotation import (
+    DetectionFunctionSpec,
+    InteractionFunctionSpec,
+    InteractionResultShape,
+    label_spec,
+    rectangle,
+)
+from prefect_cvat.exceptions import BadFunctionError, IncompleteRunError, RunStoppedError
+from prefect_cvat.masks import encode_mask
+from prefect_cvat.records import run_lock
+from prefect_cvat.upload.job_writer import JobWriter
+
+WRITES = {"methods": ["PATCH"], "path": "/annotations$"}
+CREATES = {**WRITES, "actions": ["create"]}
+READS = {"methods": ["GET"], "path": "/annotations$|/api/jobs/[0-9]+$"}
+
+
+@pytest.fixture(autouse=True)
+def _is_quick(monkeypatch):
+    monkeypatch.setattr(JobWriter, "retry_delay", 0.01)
+
+
+@pytest.fixture
+def faults(sandbox):
+    yield sandbox.faults
+    sandbox.faults.clear()
+    sandbox.faults.wait()
+
+
+def boxes(per_frame=5, before=None, version="1"):
+    """A function that finds so many cars on each frame; `before` is told each frame's number first."""
+
+    def detect(context, _image):
+        number = int(context.frame_name[:4])
+        if before is not None:
+            before(number)
+        return [rectangle(1, [2 * i, number % 30, 2 * i + 9, number % 30 + 9]) for i in range(per_frame)]
+
+    spec = DetectionFunctionSpec(labels=[label_spec("car", 1)])
+    return SimpleNamespace(spec=spec, detect=detect, version=version)
+
+
+def annotations(client, task_id):
+    return [
+        (job.id, item)
+        for job in client.jobs(task_id)
+        for kind in ("tags", "shapes", "tracks")
+        for item in getattr(client.job_annotations(job.id), kind)
+    ]
+
+
+def per_frame(client, task_id):
+    return Counter(item["frame"] for _, item in annotations(client, task_id))
+
+
+def label_id(client, task_id, name="car"):
+    return next(label.id for label in client.labels(task_id) if label.name == name)
+
+
+def draw(client, task_id, frame, x=40.0, **fields):
+    """Draw a rectangle on a frame, in the first job that has it; return the job's id and the shape."""
+    job = next(job for job in client.jobs(task_id) if job.start_frame <= frame <= job.stop_frame)
+    shape = {"type": "rectangle", "frame": frame, "label_id": label_id(client, task_id, "person"),
+             "points": [x, 1, x + 9, 9], "source": "manual", **fields}  # fmt: skip
+    [stored] = client.create_job_annotations(job.id, {"shapes": [shape]}).shapes
+    return job.id, stored
+
+
+def correct(client, job_id, shape, **changes):
+    """Correct a shape as CVAT's pages do: its id stays."""
+    body = {"shapes": [{**shape, **changes}]}
+    client.json("PATCH", f"/api/jobs/{job_id}/annotations", params={"action": "update"}, body=body)
+
+
+def as_from_another_machine(monkeypatch, tmp_path):
+    """From now on, locks are kept elsewhere: what has been begun keeps its own."""
+    monkeypatch.setattr(run_lock, "cache_folder", lambda: tmp_path)
+
+
+# --- own work is known by its ids ---
+
+
+@pytest.mark.parametrize("frame", [0, 12, 39], ids=lambda frame: f"begins at {frame}")
+def test_a_run_that_fails_takes_back_nothing_of_another_run(client, make_task, monkeypatch, tmp_path, frame):
+    task_id = make_task(40, segment_size=11, chunk_size=5)
+
+    def other(number):
+        if number == frame:
+            as_from_another_machine(monkeypatch, tmp_path)
+
+            def fail(number):
+                if number == 35:
+                    raise ZeroDivisionError("told to")
+
+            with pytest.raises(BadFunctionError):
+                annotate_task(client, task_id, boxes(before=fail), use_cache=False)
+
+    report = annotate_task(client, task_id, boxes(before=other), use_cache=False)
+    assert (report.added, report.already_there) == (200, 0)
+    assert per_frame(client, task_id) == dict.fromkeys(range(40), 5)
+
+
+RUN = """
+import sys, time
+from pathlib import Path
+from prefect_cvat import Client, annotate_task
+from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
+from prefect_cvat.exceptions import BadFunctionError
+
+url, password, task_id, go, bad, existing = sys.argv[1:]
+
+class Boxes:
+    spec = DetectionFunctionSpec(labels=[label_spec("car", 1)])
+    version = "1"
+
+    def detect(self, context, image):
+        number = int(context.frame_name[:4])
+        time.sleep(0.01)
+        if str(number) == bad:
+            raise ZeroDivisionError("told to")
+        return [rectangle(1, [2 * i, number % 30, 2 * i + 9, number % 30 + 9]) for i in range(5)]
+
+with Client(url) as client:
+    client.login(("admin", password))
+    print("ready", flush=True)
+    while not Path(go).exists():
+        time.sleep(0.001)
+    try:
+        report = annotate_task(client, int(task_id), Boxes(), existing=existing)
+    except BadFunctionError:
+        sys.exit(3)
+    print(report.added, report.already_there)
+"""
+
+
+@pytest.mark.parametrize("existing", ["keep", "clear"])
+def test_two_runs_from_two_machines_one_of_which_fails(
+    client, sandbox, make_task, monkeypatch, tmp_path, existing
+):
+    task_id = make_task(40, segment_size=11, chunk_size=5)
+    for frame in range(0, 40, 4):
+        draw(client, task_id, frame)
+    processes = []
+    for name, bad, url in (
+        ("a", "-", sandbox.url),
+        ("b", "35", sandbox.url.replace("127.0.0.1", "localhost")),
+    ):
+        monkeypatch.setenv("PREFECT_CVAT_CACHE_DIR", str(tmp_path / name))
+        monkeypatch.setenv("PREFECT_CVAT_RUNS_DIR", str(tmp_path / name / "runs"))
+        command = [sys.executable, "-c", RUN, url, sandbox.password, str(task_id), str(tmp_path / "go"), bad]
+        command.append(existing if name == "a" else "keep")
+        processes.append(subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+    for process in processes:
+        assert process.stdout.readline() == "ready\n"
+    (tmp_path / "go").touch()
+    good, bad = processes
+    told, _ = good.communicate(timeout=60)
+    bad.communicate(timeout=60)
+    assert bad.returncode == 3
+    assert good.returncode == 0
+    assert sum(map(int, told.split())) == 200
+    found = Counter(item["frame"] for _, item in annotations(client, task_id) if item["source"] == "auto")
+    assert found == dict.fromkeys(range(40), 5)
+    manual = sum(item["source"] == "manual" for _, item in annotations(client, task_id))
+    assert manual == (10 if existing == "keep" else 0)
+
+
+def test_two_spellings_of_one_server_do_not_let_two_runs_on_a_task(client, sandbox, make_task):
+    from prefect_cvat import Client
+    from prefect_cvat.exceptions import RunInProgressError
+
+    task_id = make_task(4)
+    refused = []
+
+    def other(number):
+        with Client(sandbox.url.replace("127.0.0.1", "LocalHost") + "/") as again:
+            again.login((sandbox.user, sandbox.password))
+            try:
+                annotate_task(again, task_id, boxes(), use_cache=False)
+            except RunInProgressError as error:
+                refused.append(str(error))
+
+    annotate_task(client, task_id, boxes(before=other), use_cache=False)
+    assert len(refused) == 4
+
+
+def test_undo_of_a_run_on_a_server_that_was_set_up_anew_removes_nothing(client, sandbox, make_task):
+    task_id = make_task(4)
+    report = annotate_task(client, task_id, boxes())
+    there = annotations(client, task_id)
+    with sandbox._state.database.write() as db:  # the same number, address and contents: another task
+        db.execute("UPDATE task SET created_date = '2031-01-02T03:04:05.000006Z' WHERE id = ?", (task_id,))
+    with pytest.raises(
+        ValueError, match=r"was on another task .* it was created at 2031-01-02 .* nothing was removed"
+    ):
+        undo_run(client, report.run)
+    assert annotations(client, task_id) == there
+
+
+class Masks:
+    """Makes a mask of a box, a pixel smaller on each side."""
+
+    spec = InteractionFunctionSpec(min_pos_points=0, min_bounding_boxes=1)
+
+    def detect(self, _context, image, prompts):
+        import numpy as np
+
+        (left, top), (right, bottom) = prompts.bounding_box
+        bitmap = np.zeros((image.height, image.width), bool)
+        bitmap[int(top) + 1 : int(bottom) - 1, int(left) + 1 : int(right) - 1] = True
+        return [InteractionResultShape(type="mask", points=encode_mask(bitmap))]
+
+
+@pytest.mark.parametrize("to", ["mask", "polygon"])
+def test_what_a_machine_has_refined_is_not_annotated_once_more(client, make_task, monkeypatch, tmp_path, to):
+    task_id = make_task(8)
+    first = annotate_task(client, task_id, boxes(5))
+    refine_task(client, task_id, Masks(), to=to)
+    there = annotations(client, task_id)
+    assert {shape["type"] for _, shape in there} == {to}
+    monkeypatch.setenv("PREFECT_CVAT_CACHE_DIR", str(tmp_path))  # on another machine
+    again = annotate_task(client, task_id, boxes(5))
+    assert (first.added, again.added, again.already_there) == (40, 0, 40)
+    assert annotations(client, task_id) == there
+
+
+# --- nothing goes before its replacement is known to be there ---
+
+
+@pytest.mark.parametrize("existing", ["keep", "clear", "replace_auto"])
+@pytest.mark.parametrize("times", [1, None], ids=["once", "always"])
+def test_a_server_that_stores_a_part_and_answers_that_it_stored_all(
+    client, make_task, faults, existing, times
+):
+    task_id = make_task(12, segment_size=4)
+    originals = [draw(client, task_id, frame, source="auto", x=50) for frame in range(12)]
+    faults.set([{**CREATES, "fault": {"kind": "store_part", "share": 0.5}, "times": times}])
+    if times is None:
+        with pytest.raises(IncompleteRunError, match="not on the server, though sent again") as raised:
+            annotate_task(client, task_id, boxes(), existing=existing)
+        report = raised.value.report
+    else:
+        report = annotate_task(client, task_id, boxes(), existing=existing)
+    faults.clear()
+    there = annotations(client, task_id)
+    new = Counter(item["frame"] for _, item in there if item["points"][0] != 50)
+    old = {item["id"] for _, item in there} & {item["id"] for _, item in originals}
+    complete = {frame for frame in range(12) if new[frame] == 5}
+    assert report.added == new.total()
+    assert report.missing == 60 - new.total()
+    assert report.removed == 12 - len(old)
+    assert {item["frame"] for _, item in originals if item["id"] in old} == (
+        set(range(12)) if existing == "keep" else set(range(12)) - complete
+    )
+    if times is not None:
+        assert new == dict.fromkeys(range(12), 5)
+    elif existing != "keep":
+        assert report.not_replaced == len(old)
+    done = annotate_task(client, task_id, boxes(), existing=existing)  # the next run completes it
+    assert done.added == 60 - new.total()
+    assert per_frame(client, task_id) == dict.fromkeys(range(12), 6 if existing == "keep" else 5)
+
+
+@pytest.mark.parametrize("existing", ["keep", "clear", "replace_auto"])
+def test_reads_that_lag_behind(client, make_task, faults, monkeypatch, existing):
+    monkeypatch.setenv("PREFECT_CVAT_STALE_READ_SECONDS", "2")
+    task_id = make_task(12, segment_size=4)
+    for frame in range(12):
+        draw(client, task_id, frame, source="auto")
+    time.sleep(0.5)
+    faults.set([{**READS, "fault": {"kind": "stale_read", "seconds": 0.4}}])
+    report = annotate_task(client, task_id, boxes(), existing=existing)
+    faults.clear()
+    assert (report.added, report.missing) == (60, 0)
+    assert per_frame(client, task_id) == dict.fromkeys(range(12), 6 if existing == "keep" else 5)
+
+
+def test_a_correction_that_is_made_while_a_job_is_being_cleared_stays(client, make_task, monkeypatch):
+    monkeypatch.setattr(JobWriter, "most_annotations", 20)
+    task_id = make_task(2)
+    [job] = client.jobs(task_id)
+    car = label_id(client, task_id)
+    old = [
+        {
+            "type": "rectangle",
+            "frame": 0,
+            "label_id": car,
+            "source": "auto",
+            "points": [i % 50, 1, i % 50 + 2, 9],
+        }
+        for i in range(200)
+    ]
+    last = client.create_job_annotations(job.id, {"shapes": old}).shapes[-1]
+    delete = type(client).delete_job_annotations
+    calls = []
+
+    def delete_and_correct(self, job_id, body):
+        delete(self, job_id, body)
+        calls.append(len(body["shapes"]))
+        if len(calls) == 2:
+            correct(client, job.id, last, points=[0, 0, 30, 30])  # its source stays as it was
+
+    monkeypatch.setattr(type(client), "delete_job_annotations", delete_and_correct)
+    report = annotate_task(client, task_id, boxes(1), existing="clear")
+    assert len(calls) > 2
+    assert [item["points"] for _, item in annotations(client, task_id) if item["id"] == last["id"]] == [
+        [0, 0, 30, 30]
+    ]
+    assert (report.removed, report.changed) == (199, 1)
+    assert len(annotations(client, task_id)) == 3
+
+
+def test_a_correction_between_the_reading_of_a_job_and_the_removal_stays(client, make_task, monkeypatch):
+    monkeypatch.setattr(JobWriter, "most_annotations", 20)
+    task_id = make_task(2)
+    [job] = client.jobs(task_id)
+    car = label_id(client, task_id)
+    old = [
+        {
+            "type": "rectangle",
+            "frame": 0,
+            "label_id": car,
+            "source": "auto",
+            "points": [i % 50, 1, i % 50 + 2, 9],
+        }
+        for i in range(100)
+    ]
+    stored = client.create_job_annotations(job.id, {"shapes": old}).shapes
+    read = type(client).each_job_annotation
+    to_correct = stored[-3:]
+    corrected = []
+    deleted = []
+    looks = []
+
+    def read_and_correct(self, job_id):
+        yield from read(self, job_id)
+        looks.append(1)
+        if (
+            is_removing and to_correct and len(looks) % 2
+        ):  # somebody saves just after the run has read the job
+            corrected.append(to_correct.pop()["id"])
+            shape = next(each for each in stored if each["id"] == corrected[-1])
+            correct(client, job.id, shape, points=[0, 0, 30, 30])
+
+    delete = type(client).delete_job_annotations
+    monkeypatch.setattr(type(client), "each_job_annotation", read_and_correct)
+    monkeypatch.setattr(
+        type(client), "delete_job_annotations", lambda *args: deleted.append(args) or delete(*args)
+    )
+    is_removing = False
+    finish = JobWriter.finish
+
+    def finish_slowly(self):
+        nonlocal is_removing
+        is_removing = True
+        finish(self)
+
+    monkeypatch.setattr(JobWriter, "finish", finish_slowly)
+    report = annotate_task(client, task_id, boxes(1), existing="clear")
+    left = [item for _, item in annotations(client, task_id) if item["points"] == [0, 0, 30, 30]]
+    assert sorted(item["id"] for item in left) == sorted(corrected)
+    assert len(corrected) == 3
+    assert len(deleted) >= 2
+    assert (report.removed, report.changed) == (97, 3)
+
+
+def test_clear_leaves_what_is_drawn_or_corrected_after_the_run_has_begun_to_write(client, make_task):
+    task_id = make_task(12, segment_size=4, chunk_size=2)
+    old = [draw(client, task_id, frame) for frame in range(12)]
+    drawn = []
+
+    def human(number):
+        time.sleep(0.05)  # what has been detected is written by then
+        if number == 6:  # of the jobs one is complete, one is at work, and one has not been reached
+            drawn.extend(draw(client, task_id, frame, x=20)[1]["id"] for frame in (0, 5, 10))
+            for job_id, shape in (old[1], old[5], old[11]):
+                correct(client, job_id, shape, points=[0, 0, 40, 40])
+
+    report = annotate_task(client, task_id, boxes(1, before=human), existing="clear", batch_size=2)
+    left = {item["id"] for _, item in annotations(client, task_id) if item["source"] == "manual"}
+    assert left == {*drawn, *(old[i][1]["id"] for i in (1, 5, 11))}
+    assert (report.removed, report.changed) == (9, 6)
+    assert "not removed, drawn or changed by somebody meanwhile: 6" in report.lines()
+
+
+@pytest.mark.parametrize("delay", [0.1, 0.7, 1.3])
+@pytest.mark.parametrize("answer", [504, "reset"])
+def test_a_write_that_is_committed_long_after_its_answer_is_there_once(
+    client, make_task, faults, monkeypatch, delay, answer
+):
+    monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "1.5")
+    task_id = make_task(3)
+    faults.set([{**CREATES, "fault": {"kind": "late_commit", "answer": answer, "delay": delay}, "times": 1}])
+    started = time.monotonic()
+    report = annotate_task(client, task_id, boxes())
+    assert delay < time.monotonic() - started < delay + 2.5  # what is there is not waited for any longer
+    assert per_frame(client, task_id) == dict.fromkeys(range(3), 5)
+    faults.wait()
+    assert per_frame(client, task_id) == dict.fromkeys(range(3), 5)
+    assert (report.added, report.unsettled) == (15, 0)
+
+
+def test_a_connection_that_was_refused_is_not_waited_for(client, make_task, monkeypatch):
+    monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "30")
+    task_id = make_task(3)
+    create = type(client).create_job_annotations
+    refused = []
+
+    def refuse_once(self, job_id, body):
+        if not refused:
+            refused.append(1)
+            dead = type(client)("http://127.0.0.1:9", access_token="x")
+            create(dead, job_id, body)
+        return create(self, job_id, body)
+
+    monkeypatch.setattr(type(client), "create_job_annotations", refuse_once)
+    started = time.monotonic()
+    assert annotate_task(client, task_id, boxes()).added == 15
+    assert refused
+    assert time.monotonic() - started < 10
+
+
+def test_a_run_that_ends_before_the_fate_of_a_write_is_known_says_so(client, make_task, faults, monkeypatch):
+    monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "1.2")
+    task_id = make_task(6, chunk_size=2)
+
+    def interrupt(number):
+        if number == 5:
+            time.sleep(0.1)  # by now the first write has been answered, and is looked for
+            run.stop()
+
+    fault = {"kind": "late_commit", "answer": 504, "delay": 1.0}
+    faults.set([{**CREATES, "fault": fault, "times": 1}])
+    from prefect_cvat.options.run_options import Options
+    from prefect_cvat.runs.annotate_run import AnnotateRun
+    from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
+
+    run = AnnotateRun(client, task_id, boxes(before=interrupt), Options(batch_size=2, use_cache=False))
+    with ThreadSubmitter() as threads, pytest.raises(RunStoppedError):
+        run_pipeline(run, threads)
+    report = run.complete(1.0)
+    assert report.unsettled == 10
+    assert "not complete: 10 sent, and perhaps still to arrive; run it again" in report.lines()
+    done = annotate_task(client, task_id, boxes(), use_cache=False)  # waits for it
+    assert (done.added, done.already_there) == (20, 10)
+    assert per_frame(client, task_id) == dict.fromkeys(range(6), 5)
+
+
+def test_what_is_remembered_of_jobs_is_on_disk(client, make_task):
+    """Of 40 jobs with 250 annotations each, no more is in memory than one of them takes."""
+    from prefect_cvat.options.run_options import Options
+    from prefect_cvat.runs.annotate_run import AnnotateRun
+    from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
+
+    task_id = make_task(40, segment_size=1, chunk_size=8)
+    car = label_id(client, task_id)
+    for job in client.jobs(task_id):
+        old = [
+            {
+                "type": "rectangle",
+                "frame": job.start_frame,
+                "label_id": car,
+                "points": [i % 50, 1, i % 50 + 2, 9],
+            }
+            for i in range(250)
+        ]
+        client.create_job_annotations(job.id, json.loads(json.dumps({"shapes": old})))
+    run = AnnotateRun(client, task_id, boxes(), Options(use_cache=False, batch_size=8))
+    sizes = []
+
+    def look(number):
+        time.sleep(0.02)  # what has been detected is being written by then
+        if run._has_baseline:
+            sizes.append(sum(_held(writer._account) for writer in run._writers.values()))
+
+    run.detector.function.detect = boxes(before=look).detect
+    with ThreadSubmitter() as threads:
+        run_pipeline(run, threads)
+    assert sizes
+    assert max(sizes) < 40 * 250 / 2
+
+
+def _held(account):
+    return len(account._reusable or ())
+
+
+@pytest.mark.parametrize("existing", ["clear", "replace_auto"])
+def test_of_a_track_that_is_missing_all_frames_keep_what_they_have(client, make_task, faults, existing):
+    from prefect_cvat import TrackOptions, track_task
+
+    task_id = make_task(8)
+    old = [draw(client, task_id, frame, source="auto")[1]["id"] for frame in range(8)]
+    still = SimpleNamespace(
+        spec=DetectionFunctionSpec(labels=[label_spec("car", 1)]),
+        detect=lambda *_: [rectangle(1, [5, 5, 25, 25])],  # keyframes on the first and the last frame
+        version="still",
+    )
+    faults.set([{**CREATES, "fault": {"kind": "store_part", "share": 0}}])
+    tracking = TrackOptions(smoothing=0, min_length=1)
+    with pytest.raises(IncompleteRunError) as raised:
+        track_task(client, task_id, still, tracking=tracking, existing=existing)
+    faults.clear()
+    assert (raised.value.report.missing, raised.value.report.removed) == (1, 0)
+    assert [item["id"] for _, item in annotations(client, task_id)] == old
+    assert track_task(client, task_id, still, tracking=tracking, existing=existing).removed == 8
+
+
+def test_undo_right_after_a_run_looks_again_for_what_reads_do_not_show_yet(
+    client, make_task, faults, monkeypatch
+):
+    monkeypatch.setenv("PREFECT_CVAT_STALE_READ_SECONDS", "3")
+    task_id = make_task(4)
+    faults.set([{**READS, "fault": {"kind": "stale_read", "seconds": 1}}])
+    time.sleep(0.5)
+    report = annotate_task(client, task_id, boxes())
+    done = undo_run(client, report.run)
+    faults.clear()
+    assert (done.removed, done.gone) == (20, 0)
+    assert annotations(client, task_id) == []
+
+
+def test_a_run_that_fails_looks_again_for_what_reads_do_not_show_yet(client, make_task, faults, monkeypatch):
+    monkeypatch.setenv("PREFECT_CVAT_STALE_READ_SECONDS", "3")
+    task_id = make_task(4, chunk_size=1)
+
+    def fail(number):
+        time.sleep(0.1)
+        if number == 3:
+            raise ZeroDivisionError("told to")
+
+    faults.set([{**READS, "fault": {"kind": "stale_read", "seconds": 1}}])
+    time.sleep(0.5)
+    with pytest.raises(BadFunctionError):
+        annotate_task(client, task_id, boxes(before=fail), batch_size=1, use_cache=False)
+    faults.clear()
+    assert annotations(client, task_id) == []
+
+
+def test_a_run_whose_function_fails_on_all_frames_is_not_done_although_it_skips_them(client, make_task):
+    task_id = make_task(3)
+
+    def fail(_number):
+        raise ZeroDivisionError("told to")
+
+    with pytest.raises(
+        BadFunctionError, match=r"failed on all of 3 frames, on frame 0 with: .*ZeroDivisionError"
+    ):
+        annotate_task(client, task_id, boxes(before=fail), on_frame_error="skip", use_cache=False)
+    some = annotate_task(
+        client,
+        task_id,
+        boxes(before=lambda number: fail(number) if number else None),
+        on_frame_error="skip",
+        use_cache=False,
+    )
+    assert (some.added, sorted(some.failed_frames)) == (5, [1, 2])
