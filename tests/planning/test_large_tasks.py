@@ -23,7 +23,7 @@ from prefect_cvat.models import DataMeta, Job, Label, Task, ValidationLayout
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.selection import Selection
 from prefect_cvat.planning.batch_size import MOST_FRAMES, BatchSize
-from prefect_cvat.planning.plan import Plan, make_plan
+from prefect_cvat.planning.plan import PART_FRAMES, Plan, make_plan
 from prefect_cvat.planning.planned_frames import PlannedFrames
 from prefect_cvat.planning.task_info import TaskInfo
 from prefect_cvat.runs.refine_run import RefineRun
@@ -43,8 +43,9 @@ def measured(*arguments):
     return json.loads(done.stdout)
 
 
-def test_a_million_images_are_planned_in_bounded_memory_and_cut_into_bounded_batches():
-    result = measured("--frames", 1_000_000, "--job-frames", 1000)
+@pytest.mark.parametrize("chunk_size", [36, 10_000])
+def test_a_million_images_are_planned_in_bounded_memory_and_cut_into_bounded_batches(chunk_size):
+    result = measured("--frames", 1_000_000, "--job-frames", 1000, "--chunk-size", chunk_size)
     assert result["frames"] == 1_000_000
     assert result["peak_mib"] < 300
     assert result["cpu_seconds"] < 30, "some 5 s alone on a machine; the bound leaves room for a busy one"
@@ -52,7 +53,11 @@ def test_a_million_images_are_planned_in_bounded_memory_and_cut_into_bounded_bat
     assert result["batches"] == pytest.approx(1_000_000 / MOST_FRAMES, rel=0.1)
 
 
-@pytest.mark.parametrize("parts", [{"chunk_size": 1}, {"job_frames": 1}], ids=["chunks", "jobs"])
+@pytest.mark.parametrize(
+    "parts",
+    [{"chunk_size": 1}, {"chunk_size": 10_000}, {"job_frames": 1}],
+    ids=["chunks", "parts of chunks", "jobs"],
+)
 def test_planning_is_linear_in_chunks_and_jobs(parts):
     """Counted in the bytecode that runs, not in seconds."""
     small, large = (_instructions(frames, **parts) for frames in (2_000, 20_000))
@@ -73,7 +78,7 @@ def _instructions(size, *, chunk_size=36, job_frames=1000):
     sys.settrace(trace)
     try:
         plan = make_plan(info)
-        for number, frames in plan.chunks():
+        for number, frames in plan.parts():
             plan.chunk_place(number)
             plan.jobs_between(frames[0].number, frames[-1].number)
             plan.frames_between(frames[0].number, frames[-1].number)
@@ -249,3 +254,26 @@ def test_selections_of_a_large_task_are_what_they_were():
     assert plan.frames.numbers == array("I", expected)
     assert isinstance(plan, Plan)
     assert [frame.name for frame in plan.frames[:2]] == ["101.png", "104.png"]
+
+
+@given(
+    chunk_size=st.integers(1, 350),
+    numbers=st.sets(st.integers(0, 999)),
+    jobs_alone=st.booleans(),
+    job_frames=st.integers(120, 1000),
+)
+def test_parts_are_of_one_chunk_bounded_and_the_same_whatever_is_selected(
+    chunk_size, numbers, jobs_alone, job_frames
+):
+    info = task_info(1000, chunk_size, job_frames, through_jobs=jobs_alone)
+    whole = make_plan(info)
+    plan = make_plan(info, Selection(frames=numbers))
+    parts = list(plan.parts())
+    assert [frame.number for _, frames in parts for frame in frames] == sorted(numbers)
+    for chunk, frames in parts:
+        assert 0 < len(frames) <= PART_FRAMES
+        assert {plan.chunk_number(frame.number) for frame in frames} == {chunk}
+        of_whole = whole.numbers_with(frames[0].number)
+        assert [number for number in of_whole if number in numbers] == [frame.number for frame in frames]
+    if chunk_size <= PART_FRAMES:
+        assert [(n, list(f)) for n, f in parts] == [(n, list(f)) for n, f in plan.chunks()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -132,9 +132,9 @@ class ReadingRun(AnnotateRun):
         return mapping
 
     def _recall(self, chunk: int, frames: Sequence[int]) -> Sequence[FrameDetections] | None:
-        """What is known of these frames; or of all of the chunk, which is what other runs look at."""
+        """What is known of these frames; or of all of their part, which is what other runs look at."""
         kept = super()._recall(chunk, frames)
-        if kept is None and (kept := super()._recall(chunk, self._whole.numbers_in(chunk))) is not None:
+        if kept is None and (kept := super()._recall(chunk, self._whole.numbers_with(frames[0]))) is not None:
             wanted = set(frames)
             kept = [item for item in kept if item.frame in wanted]
         return kept if kept is not None and len(kept) == len(frames) else None
@@ -156,7 +156,7 @@ class ReadingRun(AnnotateRun):
     @contextmanager
     def spool(self) -> Iterator[None]:
         """A folder for the chunks on their way."""
-        with spool_folder() as self._spool:
+        with spool_folder() as self._spool, closing(self._chunks):
             yield
 
 

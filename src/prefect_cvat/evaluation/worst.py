@@ -147,8 +147,8 @@ def open_frames_of(
     drawn = {}
     with spool_folder() as folder:
         for number, of_chunk in plan.chunks():
-            box = ChunkBatch([fetch_chunk(client, plan, number, folder, quality)])
-            with closing(open_frames(box, of_chunk)) as opened:
+            chunk = fetch_chunk(client, plan, number, folder, quality)
+            with closing(open_frames(ChunkBatch([chunk]), of_chunk)) as opened:
                 for frame, image in opened:
                     decode_pixels(image, frame)
                     job = next(
@@ -157,7 +157,7 @@ def open_frames_of(
                     place = "" if job is None else f"/jobs/{job.id}?frame={frame.number}"
                     url = f"{client.url}/tasks/{evaluation.task_id}{place}"
                     drawn[frame.number] = DrawnFrame(frame, image, by_number[frame.number], url)
-            box.empty()
+            chunk.path.unlink()
     return [drawn[item.frame] for item in worst]
 
 

@@ -178,19 +178,17 @@ class _ExportRun(ReadingRun):
         """Download the chunks of a batch; for their images also those of which all is known already."""
         box = super().fetch_batch(batch)
         if self._images is not None:
-            fetched = {chunk.number for chunk in box.chunks}
             with self._named(batch):
                 for number in batch.chunks:
-                    if number not in fetched:
-                        self._fetch(batch, number).path.unlink()
+                    self._chunks.get(batch.index, number)
         return box
 
     def keep(self, annotations: Sequence[dict[str, Any]]) -> None:
         """Put tags and shapes into the file."""
         self._packs.append(annotations)
 
-    def _fetch(self, batch: Batch, number: int) -> ChunkFile:
-        chunk = super()._fetch(batch, number)
+    def _fetch(self, number: int) -> ChunkFile:
+        chunk = super()._fetch(number)
         if self._images is not None:
             numbers = self.plan.numbers_in(number)
             self._images.save(chunk, [self.plan.frames.by_number[each] for each in numbers])

@@ -71,6 +71,8 @@ class VideoChunk:
             try:
                 self._stream = self._video_stream()
                 self._times, self._keyframes = self._index()
+                self._pictures: Iterator[Any] = iter(())
+                self._at: int | None = None
             except BaseException:
                 self._container.close()
                 raise
@@ -78,8 +80,8 @@ class VideoChunk:
     def images(self, frames: Sequence[Frame]) -> Iterator[tuple[Frame, PIL.Image.Image]]:
         """Decode frames, one after the other.
 
-        What lies between the keyframe before the first and the last frame is decoded; only the frames
-        asked for are made images.
+        What lies between the keyframe before the first and the last frame is decoded, or, where frames follow
+        those of the call before, what lies between; only the frames asked for are made images.
 
         Args:
             frames: Frames of this chunk in ascending order.
@@ -93,12 +95,15 @@ class VideoChunk:
         with self._named():
             self._check_size(self._stream.width, self._stream.height, frames[0], is_upright=False)
             self._bound_pixels(frames)
-            self._seek(times[0])
-            pictures = self._container.decode(self._stream)
+            if not self._comes_to(times[0]):
+                self._seek(times[0])
+                self._pictures = self._container.decode(self._stream)
             for frame, time in zip(frames, times, strict=True):
-                picture = next((each for each in pictures if each.pts is not None and each.pts >= time), None)
+                self._at = None
+                picture = self._next_picture(time)
                 if picture is None or picture.pts != time or picture.is_corrupt:
                     raise MediaError(f"{frame} in {self._chunk} is broken: it cannot be decoded")
+                self._at = time
                 yield frame, self._image(picture, frame)
 
     def close(self) -> None:
@@ -152,6 +157,15 @@ class VideoChunk:
                 f"{chunk} holds {counted(len(times), 'frame')} where {chunk.length} were expected"
             )
         return sorted(times), sorted(keyframes)
+
+    def _next_picture(self, time: int) -> Any:
+        """The first picture from this time on; None if there is none."""
+        return next((each for each in self._pictures if each.pts is not None and each.pts >= time), None)
+
+    def _comes_to(self, time: int) -> bool:
+        """Whether the decoder comes to the picture of this time anyway, without a keyframe on the way."""
+        at = self._at
+        return at is not None and at < time and not any(at < shown <= time for shown, _ in self._keyframes)
 
     def _seek(self, time: int) -> None:
         """Go to a keyframe from which the picture of this time can be reached."""

@@ -13,7 +13,7 @@ from prefect_cvat.media.chunk_download import fetch_chunk
 from prefect_cvat.media.frame_reader import open_frames
 from prefect_cvat.number_ranges import NumberRanges
 from prefect_cvat.planning.batch_size import BatchSize
-from prefect_cvat.planning.plan import Batch, Plan
+from prefect_cvat.planning.plan import PART_FRAMES, Batch, Plan
 from prefect_cvat.runs.annotate_run import AnnotateRun
 from prefect_cvat.runs.dry_run_report import AnnotateDryRun, FollowDryRun, RefineDryRun, Trial
 from prefect_cvat.runs.follow_run import FollowRun
@@ -80,8 +80,8 @@ def _describe(run: Run, plan: Plan) -> dict[str, Any]:
 
 
 def _try(run: AnnotateRun, plan: Plan, found: AnnotateDryRun) -> None:
-    """Fetch one chunk, run the function on it, and estimate from that how long a run would take."""
-    number, frames = next(plan.chunks())
+    """Fetch a chunk, run the function on it or a part of it, and estimate how long a run would take."""
+    number, frames = next(plan.parts())
     batch = Batch(0, [number], frames)
     with spool_folder() as folder:
         started = perf_counter()
@@ -105,7 +105,10 @@ def _try(run: AnnotateRun, plan: Plan, found: AnnotateDryRun) -> None:
         fetch_seconds=fetched - started,
         detect_seconds=detected - fetched,
     )
-    found.seconds = max(fetched - started, detected - fetched) * len(plan.frames) / len(frames)
+    detect_seconds = (detected - fetched) * len(plan.frames) / len(frames)
+    found.seconds = max((fetched - started) * found.chunks, detect_seconds)
     size = BatchSize(run.options.batch_size)
     size.learn(detected - fetched, len(frames))
-    found.batches = -(-len(plan.frames) // max(size.most(len(plan.frames)), plan.chunk_size))
+    found.batches = -(
+        -len(plan.frames) // max(size.most(len(plan.frames)), min(plan.chunk_size, PART_FRAMES))
+    )

@@ -25,7 +25,7 @@ from prefect_cvat.files.lines_by_frame import LinesByFrame
 from prefect_cvat.frames import ChunkBatch, Frame
 from prefect_cvat.geometry.clipping import Clipping
 from prefect_cvat.inference.shape_refiner import ShapeRefiner
-from prefect_cvat.media.frame_reader import open_frames
+from prefect_cvat.media.frame_reader import OpenChunk, open_frames
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.plurals import counted
 from prefect_cvat.messages.suggestions import did_you_mean
@@ -163,8 +163,8 @@ class RefineRun(Run):
             self._writers[job_id].make_single(doubled)
         super().finish_upload()
 
-    def _look_at(self, frames: Sequence[Frame], box: ChunkBatch) -> list[_Refined]:
-        with closing(open_frames(box, frames)) as opened:
+    def _look_at(self, frames: Sequence[Frame], box: ChunkBatch, open_chunk: OpenChunk) -> list[_Refined]:
+        with closing(open_frames(box, frames, open_chunk=open_chunk)) as opened:
             return [self._refine(frame, image) for frame, image in opened]
 
     def _refine(self, frame: Frame, image: PIL.Image.Image) -> _Refined:
