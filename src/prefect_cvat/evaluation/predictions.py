@@ -12,7 +12,8 @@ from prefect_cvat.annotate_run import AnnotateRun
 from prefect_cvat.chunks import chunk_type
 from prefect_cvat.client import Client
 from prefect_cvat.counted import counted
-from prefect_cvat.evaluation.truth import OnFrames, put_on_frames, read_annotations
+from prefect_cvat.evaluation.by_frame import OnFrames
+from prefect_cvat.evaluation.truth import put_on_frames, read_annotations
 from prefect_cvat.exceptions import NothingToEvaluateError
 from prefect_cvat.function_output import FrameDetections
 from prefect_cvat.mapping import LabelMapping
@@ -78,7 +79,7 @@ def read_left_by_runs(client: Client, info: TaskInfo, frames: Sequence[Frame]) -
         NothingToEvaluateError: There is nothing of that kind.
     """
     found = put_on_frames(read_annotations(client, info), frames, by_machine=True)
-    if not (found.tags or found.shapes):
+    if not found:
         pool = " Runs leave out the frames of a ground-truth pool." * (info.validation.mode == "gt_pool")
         raise NothingToEvaluateError(
             f"no run has left anything on the {counted(len(frames), 'frame')} of task {info.task.id} that"
@@ -162,7 +163,7 @@ class ReadingRun(AnnotateRun):
 
 
 class _FindingRun(ReadingRun):
-    """A run that keeps what it finds in memory."""
+    """A run that keeps what it finds on disk."""
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
@@ -171,4 +172,4 @@ class _FindingRun(ReadingRun):
     def keep(self, annotations: Sequence[dict[str, Any]]) -> None:
         """Keep tags and shapes."""
         for item in annotations:
-            (self.found.shapes if "type" in item else self.found.tags).append(item)
+            (self.found.shapes if "type" in item else self.found.tags).add(item)
