@@ -16,7 +16,7 @@ import PIL.Image
 
 from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import MediaError
-from prefect_cvat.image_files import open_image
+from prefect_cvat.image_files import check_memory, decoding_bytes, open_image
 
 if TYPE_CHECKING:
     from prefect_cvat.media import ChunkFile, Frame
@@ -119,6 +119,7 @@ def read_image(data: bytes, frame: Frame) -> PIL.Image.Image:
         MediaError: It is not an image, is too large, or has another size than the meta says.
     """
     image = open_image(io.BytesIO(data), frame)
+    check_memory(len(data) + decoding_bytes(image), image.size, frame)
     width, height = image.size
     if (width, height) != (frame.width, frame.height):
         raise MediaError(

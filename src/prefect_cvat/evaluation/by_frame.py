@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import from_json, to_json
 
+from prefect_cvat.argument_names import argument
 from prefect_cvat.coco import has_outline
 from prefect_cvat.exceptions import AnswerTooLargeError, StorageError
 
@@ -32,8 +33,8 @@ _WAITING_BYTES = 2**20
 class AnnotationsByFrame:
     """Tags or shapes, as the server's JSON objects. In memory are 16 bytes of each.
 
-    The file has no name: it is gone with this object, or with the process, however that ends. To be used from one
-    thread at a time.
+    The file has no name: it is gone with this object, or with the process, however that ends. Not to be used
+    from several threads at a time.
 
     Attributes:
         labels: How many annotations there are of each label, by its id.
@@ -94,8 +95,9 @@ class AnnotationsByFrame:
         lengths = np.frombuffer(self._lengths, np.uint32)[places].tolist()
         if end - begin > MAX_ON_FRAME or sum(lengths) > MAX_BYTES_ON_FRAME:
             raise AnswerTooLargeError(
-                f"frame {frame} has {end - begin} annotations of {sum(lengths)} bytes; at most {MAX_ON_FRAME} of"
-                f" {MAX_BYTES_ON_FRAME} bytes are compared on a frame; leave this frame out, or remove some of them"
+                f"frame {frame} has {end - begin} annotations of {sum(lengths)} bytes; at most {MAX_ON_FRAME}"
+                f" of {MAX_BYTES_ON_FRAME} bytes are compared on a frame; leave this frame out with"
+                f" {argument('frames')}"
             )
         try:
             return [from_json(content) for content in self._read(starts, lengths)]

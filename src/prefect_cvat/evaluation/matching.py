@@ -61,7 +61,7 @@ class Matches:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranked:
-    """What COCO's average precision is made of: predictions in the order of their images, then of their scores.
+    """What average precision is made of: predictions in the order of their images, then of their scores.
 
     Attributes:
         place: The place of each.

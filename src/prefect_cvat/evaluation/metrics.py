@@ -1,7 +1,7 @@
 """Predictions held against the truth, both in COCO's format.
 
-IoUs are computed by faster-coco-eval, part by part; average precision follows from them as in pycocotools, which
-the tests compare it with. Precision, recall and the confusion matrix follow from them at one threshold.
+IoUs are computed by faster-coco-eval, part by part; average precision follows from them as in pycocotools,
+which the tests compare it with. Precision, recall and the confusion matrix follow at one threshold.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ All IoUs of a frame with thousands of shapes would take gigabytes; hardly any of
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,8 +26,10 @@ _MOST_OVERLAPS = 1_000_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Overlaps:
-    """Pairs of a prediction and an object. Those of a prediction follow one another, ascending by object; of
-    predictions that may have the same object, that with the highest score comes first.
+    """Pairs of a prediction and an object.
+
+    Those of a prediction follow one another, ascending by object; of predictions that may have the same object,
+    that with the highest score comes first.
 
     Attributes:
         prediction: The place of the prediction of each pair.
@@ -138,14 +140,14 @@ def find_overlaps(
         truth = [data.truth[place] for place in candidates]
         for start in range(0, len(places), size):
             block = [data.predictions[place] for place in places[start : start + size]]
-            similarity = _similarity(data, key, block, truth)
+            similarity = _similarity(data, block, truth)
             rows, of_truth = np.nonzero(similarity >= threshold)
             columns.append((own[start + rows], theirs[of_truth], similarity[rows, of_truth]))
             count += len(rows)
             if count > most:
                 raise AnswerTooLargeError(
                     f"more than {most} pairs of a prediction and an object overlap, on image"
-                    f" {truth[0]['image_id']} and others; so many are not compared: are there doubled annotations?"
+                    f" {truth[0]['image_id']} and others; are there doubled ones?"
                 )
     if not columns:
         return Overlaps(np.zeros(0, int), np.zeros(0, int), np.zeros(0), len(data.predictions))
@@ -154,7 +156,7 @@ def find_overlaps(
 
 
 def _similarity(
-    data: Dataset, key: Hashable, predictions: Sequence[Mapping[str, Any]], truth: Sequence[Mapping[str, Any]]
+    data: Dataset, predictions: Sequence[Mapping[str, Any]], truth: Sequence[Mapping[str, Any]]
 ) -> NDArray[np.float64]:
     """IoU or OKS, `[predictions, objects]`."""
     if data.iou_type == "keypoints":
