@@ -2,8 +2,8 @@
 
     python benchmarks/evaluation_memory.py --frames 60000 --shapes 600000
 
-A server that is made up tells of a task with so many frames, and with so many boxes of humans and as many of runs on
-them; half of the latter are right. What is measured is `evaluate_task` and the choice of the worst frames.
+A server that is made up tells of a task with so many frames, and with so many boxes of humans and as many of
+runs on them; half of the latter are right. What is measured is `evaluate_task`, and choosing the worst frames.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ def main() -> None:
     else:
         print(
             f"{result['truth']} objects: {result['seconds']:.1f} s ({result['cpu_seconds']:.1f} s of the"
-            f" processor), {result['peak_mib']:.0f} MiB at the most, {result['imported_mib']:.0f} of them before"
+            f" processor), {result['peak_mib']:.0f} MiB at the most,"
+            f" {result['imported_mib']:.0f} of them before"
         )
 
 

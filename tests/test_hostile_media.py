@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tracemalloc
 import zipfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import PIL.Image

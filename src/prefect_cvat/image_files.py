@@ -85,8 +85,8 @@ def check_memory(needed: int, size: tuple[int, int], what: object) -> None:
     if needed > _NEVER_TOO_MUCH and needed > (most := Settings().max_image_bytes):
         width, height = size
         raise MediaError(
-            f"{what} has {width}x{height} pixels, which take up to {needed} bytes to decode; more than {most} are"
-            " not taken: raise PREFECT_CVAT_MAX_IMAGE_BYTES where there is that much memory"
+            f"{what} has {width}x{height} pixels, which take up to {needed} bytes to decode; more than {most}"
+            " are not taken: raise PREFECT_CVAT_MAX_IMAGE_BYTES where there is that much memory"
         )
 
 

@@ -83,8 +83,8 @@ class Settings(BaseSettings):
         ge=2**22,
         description=(
             "The most memory in bytes that decoding one image, or one frame of a video, may take; larger ones"
-            " are refused. The default is enough for a JPEG of 46 megapixels, for one that is progressive of 18,"
-            " and for WEBP of 11. Raise it where your images are larger and the machine has more."
+            " are refused. The default is enough for a JPEG of 46 megapixels, for one that is progressive of"
+            " 18, and for WEBP of 11. Raise it where your images are larger and the machine has more."
         ),
     )
     dask_address: str | None = Field(

@@ -28,8 +28,8 @@ _MOST_OVERLAPS = 1_000_000
 class Overlaps:
     """Pairs of a prediction and an object.
 
-    Those of a prediction follow one another, ascending by object; of predictions that may have the same object,
-    that with the highest score comes first.
+    Those of a prediction follow one another, ascending by object; of predictions that may have the same
+    object, that with the highest score comes first.
 
     Attributes:
         prediction: The place of the prediction of each pair.
