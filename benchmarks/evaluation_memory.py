@@ -3,7 +3,7 @@
     python benchmarks/evaluation_memory.py --frames 60000 --shapes 600000
 
 A server that is made up tells of a task with so many frames, and with so many boxes of humans and as many of
-runs on them; half of the latter are right. What is measured is `evaluate_task`, and choosing the worst frames.
+runs on them; half of the latter are right. Measured is `evaluate_task`, and the choice of the worst frames.
 """
 
 from __future__ import annotations
