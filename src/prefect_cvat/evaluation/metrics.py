@@ -277,7 +277,7 @@ def _confusion(names: Sequence[str], columns: _Columns, matches: Matches) -> Con
     rows = np.full(len(own), nothing)
     rows[own >= 0] = np.searchsorted(occurring, columns.truth_label[own[own >= 0]])
     np.add.at(counts, (rows, np.searchsorted(occurring, predicted)), 1)
-    np.add.at(counts, (np.searchsorted(occurring, missed), nothing), 1)
+    counts[:nothing, nothing] += np.bincount(np.searchsorted(occurring, missed), minlength=nothing)
     return Confusion(
         labels=tuple(names[place] for place in occurring),
         counts=tuple(map(tuple, counts.tolist())),
