@@ -148,6 +148,7 @@ def serve(folder: str, answer: Connection) -> None:
         "/api/tasks/1/data/meta": "meta",
         "/api/tasks/1/validation_layout": "layout",
         "/api/labels": "labels",
+        "/api/tasks/1/annotations": "annotations",
     }
 
     class Handler(BaseHTTPRequestHandler):

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from prefect_cvat import Client
 from prefect_cvat.cvat.data_meta import read_meta_json
 from prefect_cvat.cvat.job_index import JobIndex
+from prefect_cvat.evaluation.by_frame import AnnotationsByFrame
+from prefect_cvat.exceptions import AnswerTooLargeError
 from prefect_cvat.export.found import read_from_server
 from prefect_cvat.files.lines_by_frame import LinesByFrame
 from prefect_cvat.frame_table import FrameMeta, FrameTable
@@ -29,12 +31,12 @@ from prefect_cvat.planning.task_info import TaskInfo
 from prefect_cvat.runs.refine_run import RefineRun
 from scripted_server import Answer, scripted_server
 
-BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "plan.py"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-def measured(*arguments):
+def measured(*arguments, benchmark="plan.py"):
     done = subprocess.run(
-        [sys.executable, str(BENCHMARK), "--json", *map(str, arguments)],
+        [sys.executable, str(BENCHMARKS / benchmark), "--json", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=300,
@@ -245,6 +247,24 @@ def test_export_does_not_hold_the_annotations_of_a_task(tmp_path, left_by_runs):
             tracemalloc.stop()
     assert count == 30_000
     assert peak < 15e6
+
+
+def test_evaluation_does_not_hold_the_shapes_of_a_task():
+    """Each side has 40,000 boxes; 600,000 take less than 300 MiB, see docs/security.md."""
+    result = measured("--frames", 4000, "--shapes", 40_000, benchmark="evaluation_memory.py")
+    assert (result["frames"], result["truth"]) == (4000, 40_000)
+    assert result["true_positives"] + result["false_positives"] == 40_000
+    assert result["peak_mib"] - result["imported_mib"] < 60
+
+
+def test_a_frame_with_too_many_shapes_is_not_compared_and_is_named():
+    shapes = AnnotationsByFrame()
+    for frame in (3, 4):
+        for _ in range(20_000 + (frame == 4)):
+            shapes.add({"frame": frame, "label_id": 1, "type": "rectangle", "points": [0.0, 0.0, 1.0, 1.0]})
+    assert len(shapes.of(3)) == 20_000
+    with pytest.raises(AnswerTooLargeError, match=r"frame 4 has 20001 annotations .* at most 20000"):
+        shapes.of(4)
 
 
 def test_selections_of_a_large_task_are_what_they_were():

@@ -10,7 +10,8 @@ from typing import Any
 
 from prefect_cvat.annotations.label_remapping import Annotations
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.evaluation.truth import OnFrames, put_on_frames, read_annotations
+from prefect_cvat.evaluation.by_frame import OnFrames
+from prefect_cvat.evaluation.truth import put_on_frames, read_annotations
 from prefect_cvat.exceptions import NothingToEvaluateError
 from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.frames import Frame, FrameDetections
@@ -77,7 +78,7 @@ def read_left_by_runs(client: Client, info: TaskInfo, frames: Sequence[Frame]) -
         NothingToEvaluateError: There is nothing of that kind.
     """
     found = put_on_frames(read_annotations(client, info), frames, by_machine=True)
-    if not (found.tags or found.shapes):
+    if not found:
         pool = " Runs leave out the frames of a ground-truth pool." * (info.validation.mode == "gt_pool")
         raise NothingToEvaluateError(
             f"no run has left anything on the {counted(len(frames), 'frame')} of task {info.task.id} that"
@@ -161,7 +162,7 @@ class ReadingRun(AnnotateRun):
 
 
 class _FindingRun(ReadingRun):
-    """A run that keeps what it finds in memory."""
+    """A run that keeps what it finds on disk."""
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
@@ -170,4 +171,4 @@ class _FindingRun(ReadingRun):
     def keep(self, annotations: Sequence[dict[str, Any]]) -> None:
         """Keep tags and shapes."""
         for item in annotations:
-            (self.found.shapes if "type" in item else self.found.tags).append(item)
+            (self.found.shapes if "type" in item else self.found.tags).add(item)

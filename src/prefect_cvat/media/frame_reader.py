@@ -25,10 +25,10 @@ OpenedFrames = Generator[tuple["Frame", PIL.Image.Image], None, None]
 FRAMES_AHEAD = 32
 """How many frames of a video are decoded ahead at the most."""
 
-BYTES_AHEAD = 128 * 2**20
-"""How many bytes they may have: four frames of 4K."""
+BYTES_AHEAD = 48 * 2**20
+"""How many bytes they may have: six frames of Full HD. One waits however large it is."""
 
-REVERSED_BYTES = 256 * 2**20
+REVERSED_BYTES = 96 * 2**20
 """How many bytes of frames are held at the most when a video is read backwards."""
 
 BYTES_PER_PIXEL = 4

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import PIL.Image
 
 from prefect_cvat.exceptions import MediaError
-from prefect_cvat.media.image_decoding import MAX_FRAME_PIXELS
+from prefect_cvat.media.image_decoding import check_memory
 from prefect_cvat.media.mp4_index import check_mp4_index
 from prefect_cvat.messages.plurals import counted
 
@@ -28,6 +28,9 @@ __all__ = ["VideoChunk", "import_pyav"]
 
 MOST_DECODER_THREADS = 8
 """Each holds a picture of its own: of the largest that CVAT writes (9.4 million pixels) all hold 113 MB."""
+
+_BYTES_PER_PIXEL = 16
+"""What a frame takes: pictures that the decoder refers to, the one that is converted, and it as an image."""
 
 BLOCK = 64
 """Encoders fill sides up to a multiple of so many pixels."""
@@ -134,7 +137,7 @@ class VideoChunk:
     def _bound_pixels(self, frames: Sequence[Frame]) -> None:
         """Have the decoder refuse larger pictures, which a stream can begin to hold at any time."""
         largest = max((frame.width + BLOCK) * (frame.height + BLOCK) for frame in frames)
-        self._stream.codec_context.options = {"max_pixels": str(min(largest, MAX_FRAME_PIXELS))}
+        self._stream.codec_context.options = {"max_pixels": str(largest)}
 
     def _index(self) -> tuple[list[int], list[tuple[int, int]]]:
         """When each picture is shown; and where keyframes are, as times of showing and of decoding.
@@ -188,11 +191,7 @@ class VideoChunk:
         return image.transpose(_TURNS[turn]) if turn in _TURNS else image
 
     def _check_size(self, width: int, height: int, frame: Frame, *, is_upright: bool = True) -> None:
-        if width * height > MAX_FRAME_PIXELS:
-            raise MediaError(
-                f"{frame} in {self._chunk} has {width}x{height} pixels; more than {MAX_FRAME_PIXELS} are not"
-                " read"
-            )
+        check_memory(_BYTES_PER_PIXEL * width * height, (width, height), f"{frame} in {self._chunk}")
         # CVAT 2.73: the encoder needs even sides; a frame with an odd one is stretched by a pixel
         expected = (frame.width + frame.width % 2, frame.height + frame.height % 2)
         if (width, height) in (expected, (frame.width, frame.height)):
