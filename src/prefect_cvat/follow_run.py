@@ -23,6 +23,7 @@ from prefect_cvat.remap import Annotations
 from prefect_cvat.review import FrameSummaries
 from prefect_cvat.run import BatchDetections, Run
 from prefect_cvat.seeds import FollowedObject, FollowOptions, SeedReader
+from prefect_cvat.stored_index import Stored
 from prefect_cvat.track_review import summarize_ends
 from prefect_cvat.track_run import check_takes_tracks
 from prefect_cvat.tracking import ShapeTracker
@@ -85,7 +86,7 @@ class FollowRun(Run):
         self.types = ShapeTracker(function).supported_shape_types
         self._objects: list[FollowedObject] = []
         self._carried: list[FollowedObject] = []
-        self._doubled: list[tuple[int, dict[str, Any]]] = []
+        self._doubled: list[tuple[int, Stored]] = []
         self._ways: list[Way] = []
         self._way: Way | None = None
         self._tracks: FollowedTracks | None = None
@@ -193,8 +194,8 @@ class FollowRun(Run):
                 self._verify()
                 if any(writer.missing for writer in self._writers.values()):
                     return  # the report says so; a seed in a track would say that all of it is there
-            for job_id, track in self._doubled:
-                self._writers[job_id].make_single([track])
+            for job_id, stored in self._doubled:
+                self._writers[job_id].make_single([stored])
             for writer in self._writers.values():
                 self._pause(0.0)
                 writer.finish()

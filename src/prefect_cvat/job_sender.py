@@ -14,11 +14,11 @@ from prefect_cvat.comparison import PendingWrite, Waiting
 from prefect_cvat.counted import counted
 from prefect_cvat.exceptions import ApiError, PrefectCvatError, RunStoppedError, UploadError
 from prefect_cvat.job_account import JobAccount
-from prefect_cvat.job_files import Stored
 from prefect_cvat.job_requests import UNKNOWN_FATE, JobRequests, seconds_at_work
 from prefect_cvat.models import LabeledData
 from prefect_cvat.run_lock import RunLock
 from prefect_cvat.run_record import JobRecord
+from prefect_cvat.stored_index import Stored
 
 __all__ = ["JobSender"]
 

@@ -25,6 +25,7 @@ from prefect_cvat.counted import listed
 from prefect_cvat.identity import attribute_defaults, identity
 from prefect_cvat.models import Label, SourceEnum
 from prefect_cvat.plan import Plan
+from prefect_cvat.stored_index import Stored
 from prefect_cvat.track_parts import Attributes
 
 __all__ = ["Direction", "FollowOptions", "FollowedObject", "SeedReader", "SeedShape"]
@@ -184,7 +185,7 @@ class SeedReader:
                 f"task {info.task.id} has the frames 0-{size - 1}; it has no frame {options.until}"
             )
         self.left_out: Counter[str] = Counter()
-        self.doubled: list[tuple[int, dict[str, Any]]] = []
+        self.doubled: list[tuple[int, Stored]] = []
         self._task_id = info.task.id
         self._options = options
         self._types = frozenset(types) - {"skeleton"}  # the interface has no place for its elements
@@ -212,7 +213,7 @@ class SeedReader:
                 if (digest := identity(annotation, self._defaults)) in tracks and self._may_be_result(
                     annotation
                 ):
-                    self.doubled.append((job_id, dict(annotation)))
+                    self.doubled.append((job_id, (kind, annotation["id"], digest)))
                 tracks.add(digest)
                 for shape in _keyframes(annotation):
                     for carried in here.get(self._place(shape), ()):
