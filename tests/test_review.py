@@ -27,7 +27,7 @@ from prefect_cvat.models import Job
 from prefect_cvat.report import RunReport
 from prefect_cvat.report_markdown import render_markdown
 from prefect_cvat.review import IN_MEMORY, FrameSummaries, FrameSummary, rank_frames, summarize_shapes
-from prefect_cvat.track_review import SeenTrack, summarize_tracks
+from prefect_cvat.track_review import SeenTrack, TrackSummaries
 
 SCRIPT = Path(__file__).parents[1] / "benchmarks" / "review.py"
 SPEC = DetectionFunctionSpec(labels=[label_spec("car", 7), label_spec("person", 8)])
@@ -160,6 +160,13 @@ def test_the_link_leads_to_the_first_job_of_the_frame():
 
 
 # --- tracks ---
+
+
+def summarize_tracks(tracks, frames):
+    summaries = TrackSummaries()
+    for track in tracks:
+        summaries.add(track)
+    return list(summaries.each(frames))
 
 
 def seen(first, last, boxes=(20, 20, 30, 30), score=1.0, **fields):

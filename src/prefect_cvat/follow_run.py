@@ -17,6 +17,7 @@ from prefect_cvat.existing import Existing
 from prefect_cvat.follow_way import FoundOnFrame, Way
 from prefect_cvat.followed_tracks import FollowedTracks
 from prefect_cvat.media import Box, ChunkFile, Frame, open_frames, open_frames_reversed
+from prefect_cvat.number_set import NumberSet
 from prefect_cvat.options import Options
 from prefect_cvat.plan import Batch, Plan
 from prefect_cvat.remap import Annotations
@@ -24,7 +25,6 @@ from prefect_cvat.review import FrameSummaries
 from prefect_cvat.run import BatchDetections, Run
 from prefect_cvat.seeds import FollowedObject, FollowOptions, SeedReader
 from prefect_cvat.stored_index import Stored
-from prefect_cvat.track_review import summarize_ends
 from prefect_cvat.track_run import check_takes_tracks
 from prefect_cvat.tracking import ShapeTracker
 
@@ -91,7 +91,7 @@ class FollowRun(Run):
         self._way: Way | None = None
         self._tracks: FollowedTracks | None = None
         self._assembled: set[int] = set()
-        self._looked_at: set[int] = set()
+        self._looked_at = NumberSet()
         self._is_finished = False
 
     # --- the stages ---
@@ -160,9 +160,9 @@ class FollowRun(Run):
             items = [item for pack in annotations.packs() for item in pack]
             (tracks.hold if self._way_of(batch).is_backward else tracks.add)(items)
         annotations.empty()
-        new = {frame.number for frame in batch.frames} - self._looked_at
-        self._looked_at |= new
-        annotations.frames = len(new)
+        before = len(self._looked_at)
+        self._looked_at.update(frame.number for frame in batch.frames)
+        annotations.frames = len(self._looked_at) - before
         self._assembled.add(batch.index)
         self._count(annotations)
         return annotations.frames
@@ -186,7 +186,7 @@ class FollowRun(Run):
             self.report.lost = sum(way.lost for way in self._ways)
             for way in self._ways:
                 self.report.count_clippings(way.clippings)
-            self._summaries = FrameSummaries(summarize_ends(tracks.lost, self.plan.frames.by_number))
+            self._summaries = FrameSummaries(tracks.lost.each(self.plan.frames.by_number))
         with self._timed("upload"):
             for with_seeds in (False, True):
                 for job_id, number, pack in tracks.packs(with_seeds=with_seeds):

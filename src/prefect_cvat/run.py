@@ -31,6 +31,7 @@ from prefect_cvat.existing import Existing
 from prefect_cvat.identity import attribute_defaults
 from prefect_cvat.issues import open_issues
 from prefect_cvat.media import Box, ChunkFile, Frame
+from prefect_cvat.number_set import NumberSet
 from prefect_cvat.options import Options
 from prefect_cvat.plan import Batch, Plan, make_plan, read_task
 from prefect_cvat.provenance import Provenance, function_version, name_of
@@ -63,6 +64,7 @@ class Run(ABC):
             stands for it.
         waits_for_late_writes: Whether the run waits, before it verifies, until no write can arrive any more:
             its originals are removed at its end, so no later run would find what is there twice.
+        failed: The frames that were skipped because the function failed on them.
     """
 
     kind: ClassVar[str] = "annotate"
@@ -108,6 +110,7 @@ class Run(ABC):
         self._baseline_lock = threading.Lock()
         self._has_baseline = False
         self._uploaded: dict[int, dict[int, int]] = {}  # frames by batch, of jobs that are not complete yet
+        self.failed = NumberSet()
         self._summaries = FrameSummaries()
         self._spool: Path | None = None
         self._download_slots = threading.Semaphore(options.downloads)
@@ -357,7 +360,8 @@ class Run(ABC):
             report.below_threshold += annotations.below_threshold
             report.overlapping_existing += annotations.overlapping_existing
             report.unmatched = dict(Counter(report.unmatched) + annotations.unmatched)
-            report.failed_frames.update(annotations.errors)
+            report.count_failed(annotations.errors)
+            self.failed.update(annotations.errors)
             self._summaries.extend(annotations.summaries)
 
     def _fetch(self, _batch: Batch, number: int) -> ChunkFile:
