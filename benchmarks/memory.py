@@ -119,7 +119,6 @@ def run(url: str, kind: str, arguments: argparse.Namespace, folder: str, answer:
         "PREFECT_CVAT_LATE_COMMIT_SECONDS": "0.1",
         "PREFECT_CVAT_STALE_READ_SECONDS": "0",
     }
-    import numpy as np
     import PIL.Image
 
     from prefect_cvat import Client, annotate_task, refine_task, track_task
@@ -154,14 +153,9 @@ def run(url: str, kind: str, arguments: argparse.Namespace, folder: str, answer:
                 )
             if kind == "track":
                 # all objects are others after so many frames, and lie where none was before
-                generation = self.frames // arguments.keyframes % 2
+                top = 25.0 * (self.frames // arguments.keyframes % 2)
                 return [
-                    rectangle(
-                        0, [4.0 * i + 2 * generation, 20.0 * generation, 4.0 * i + 2, 18.0 + 20 * generation]
-                    )
-                    if not generation
-                    else rectangle(0, [4.0 * i, 25.0, 4.0 * i + 2, 45.0])
-                    for i in range(arguments.per_frame)
+                    rectangle(0, [4.0 * i, top, 4.0 * i + 2, top + 20]) for i in range(arguments.per_frame)
                 ]
             return [rectangle(0, box(i)) for i in range(arguments.per_frame)]
 
@@ -186,7 +180,6 @@ def run(url: str, kind: str, arguments: argparse.Namespace, folder: str, answer:
             state.left -= 1
             return None if state.left < 0 else TrackableShape(type="rectangle", points=state.shape.points)
 
-    assert np is not None
     imported = peak_mib()
     started = time.perf_counter()
     count = 0
