@@ -313,8 +313,9 @@ class JobAccount:
 
         def is_ours(kind: str, annotation: Mapping[str, Any]) -> bool:
             key = (kind, annotation["id"])
-            if (digest := added.get(key)) is not None:
-                return digest == self.identity(annotation)
+            known: bytes | None = added.get(key)
+            if known is not None:
+                return known == self.identity(annotation)
             if not given_up.may_bring(key):
                 return False
             digest = self._identity_of_ours(annotation)

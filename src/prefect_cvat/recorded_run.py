@@ -90,8 +90,8 @@ class RecordedJob:
             self.may_have_issues |= ISSUES in line.after
             self._know(line.after, is_first=not self.is_unsettled)
             self.unsettled.update(line.sent)
-        for kind, pairs in line.added.items():
-            for identity in self.added.take(kind, pairs):
+        for added_kind, pairs in line.added.items():
+            for identity in self.added.take(added_kind, pairs):
                 if self.unsettled[identity] > 1:
                     self.unsettled[identity] -= 1
                 else:

@@ -213,8 +213,8 @@ class IdentityIndex:
 
 
 def _rows(records: Sequence[StoredRecords], but: Collection[AnnotationId]) -> Rows:
-    rows = np.concatenate([each.rows for each in records])
-    if not but:
-        return rows
-    keys = ((kind, number) for each in records for kind, number, _ in each)
-    return rows[np.fromiter((key not in but for key in keys), dtype=bool, count=len(rows))]
+    rows: Rows = np.concatenate([each.rows for each in records])
+    if but:
+        keys = ((kind, number) for each in records for kind, number, _ in each)
+        rows = rows[np.fromiter((key not in but for key in keys), dtype=bool, count=len(rows))]
+    return rows

@@ -114,14 +114,20 @@ class TrackSummaries:
         outermost = {"begins": min(frames, default=0), "ends": max(frames, default=0)}
         for number in self._lines.frames():
             told = [from_json(line) for line in self._lines.of(number)]
-            ends = [TrackEnd(*each) for each in told if each[1] in outermost]
-            doubts = [Doubt(*each)._replace(box=tuple(each[2])) for each in told if each[1] not in outermost]
+            ends, doubts = [], []
+            for each in told:
+                if each[1] in outermost:
+                    frame_number, how, label_id, box = each
+                    ends.append(TrackEnd(frame_number, how, label_id, _box(box)))
+                else:
+                    label_id, score, box, overlap, other = each
+                    doubts.append(Doubt(label_id, score, _box(box), overlap, other))
             summary = FrameSummary(number, noun="track")
             summary.add_doubts(doubts)
             frame = frames[number]
             for end in ends:
                 if number != outermost[end.how] and not _is_at_edge(end.box, frame.width, frame.height):
-                    summary.add_break(end.how, end.label_id, tuple(end.box))
+                    summary.add_break(end.how, end.label_id, end.box)
             if doubts or summary.breaks:
                 yield summary
 
@@ -168,6 +174,11 @@ class SeenTracks:
         self.labels[track.label_id] += 1
         self.frames += track.last - track.first + 1
         self.summaries.add(track)
+
+
+def _box(numbers: Iterable[float]) -> Box:
+    left, top, right, bottom = numbers
+    return left, top, right, bottom
 
 
 def _is_at_edge(box: Box, width: int, height: int) -> bool:
