@@ -198,6 +198,9 @@ class IdentityIndex:
     def __contains__(self, identity: bytes) -> bool:
         return self._place(identity) >= 0
 
+    def __len__(self) -> int:
+        return len(self._ids)
+
     def find(self, identity: bytes, skip: int = 0) -> AnnotationId | None:
         """The first of those with an identity that is not taken yet, after so many others of them."""
         if (first := self._place(identity)) < 0:
