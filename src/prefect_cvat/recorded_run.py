@@ -147,7 +147,7 @@ class _Line(BaseModel):
 
     job: int
     after: dict[str, int] = {}
-    sent: list[_Identity] = []
+    sent: list[str] = []
     added: dict[_Kind, list[tuple[_Id, _Identity]]] = {}
     removed: dict[str, list[int]] = {}
     settled: bool = False
