@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_cvat.sandbox.annotation_schema import accept
-from prefect_cvat.sandbox.data_parameters import step_of
-from prefect_cvat.sandbox.drawing import mask_path
-from prefect_cvat.sandbox.exchange import ApiError
-from prefect_cvat.sandbox.overlaps import without_twins
-from prefect_cvat.sandbox.segments import default_chunk_size, lay_out_pool, split
-from prefect_cvat.sandbox.tracks import cut, interpolate, join
+from prefect_cvat.sandbox.annotations.annotation_body import accept
+from prefect_cvat.sandbox.annotations.shared_frames import without_twins
+from prefect_cvat.sandbox.annotations.track_parts import cut, interpolate, join
+from prefect_cvat.sandbox.api.call import ApiError
+from prefect_cvat.sandbox.media.data_parameters import step_of
+from prefect_cvat.sandbox.pages.svg import mask_path
+from prefect_cvat.sandbox.tasks.job_layout import default_chunk_size, lay_out_pool, split
 
 RECTANGLE: dict[str, Any] = {"type": "rectangle", "frame": 0, "label_id": 1, "points": [1, 2, 3, 4]}
 

@@ -17,8 +17,8 @@ import requests
 from cvat_sdk.core.proxies.tasks import Task
 from pydantic import ValidationError
 
-from prefect_cvat.sandbox import Sandbox, instants
-from prefect_cvat.sandbox.fault_rules import Asked, Decider, FaultPlan, Rule, Status
+from prefect_cvat.sandbox import Sandbox, timestamps
+from prefect_cvat.sandbox.faults.rules import Asked, Decider, FaultPlan, Rule, Status
 from sandbox.wire_recording import FOLDER, load
 
 VND = "application/vnd.cvat+json"
@@ -466,7 +466,7 @@ def test_a_clock_that_is_put_back_does_not_put_back_a_jobs_date(
 ) -> None:
     peer.create()
     before = peer.read(peer.job)["updated_date"]
-    monkeypatch.setattr(instants, "now", lambda: "2020-01-01T00:00:00.000000Z")
+    monkeypatch.setattr(timestamps, "now", lambda: "2020-01-01T00:00:00.000000Z")
     peer.create()
     assert peer.read(peer.job)["updated_date"] > before
 

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 
 from prefect_cvat.sandbox import Sandbox
-from prefect_cvat.sandbox.json_logic import predicate
+from prefect_cvat.sandbox.api.json_logic import predicate
 from sandbox.sandbox_connection import connect
 from sandbox.sandbox_http import Http
 

@@ -336,7 +336,7 @@ def test_a_receiver_that_is_not_there_counts_as_502_and_is_tried_again(http: Htt
 def test_a_receiver_that_does_not_answer_counts_as_504(
     http: Http, receiver: Receiver, project: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prefect_cvat.sandbox.webhook_sender._READ_SECONDS", 0.1)
+    monkeypatch.setattr("prefect_cvat.sandbox.webhook_delivery.webhook_sender._READ_SECONDS", 0.1)
     webhook = make_webhook(http, receiver.url, project)
     receiver.hold()
     assert http.json("POST", f"/api/webhooks/{webhook['id']}/ping")["status_code"] == 504

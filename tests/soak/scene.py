@@ -16,8 +16,9 @@ from typing import Any
 import PIL.Image
 
 from prefect_cvat import Client
-from prefect_cvat.sandbox import Sandbox, annotation_store
-from prefect_cvat.sandbox.annotation_schema import accept
+from prefect_cvat.sandbox import Sandbox
+from prefect_cvat.sandbox.annotations import annotation_store
+from prefect_cvat.sandbox.annotations.annotation_body import accept
 from soak.findings import HEIGHT, WIDTH, detections
 from soak.functions import SHADE, labels
 from soak.journal import Journal, Key, acting, note, stored

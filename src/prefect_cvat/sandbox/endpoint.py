@@ -12,11 +12,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from prefect_cvat.sandbox.access import named_workspace
-from prefect_cvat.sandbox.auth import SAFE_METHODS, authenticate
-from prefect_cvat.sandbox.exchange import HTML, VND_JSON, ApiError, Call, Reply, forbidden, server_error
-from prefect_cvat.sandbox.fault_within import NOTHING, WITHIN
-from prefect_cvat.sandbox.negotiation import negotiate
+from prefect_cvat.sandbox.accounts.authentication import SAFE_METHODS, authenticate
+from prefect_cvat.sandbox.accounts.permissions import named_workspace
+from prefect_cvat.sandbox.api.call import HTML, VND_JSON, ApiError, Call, Reply, forbidden, server_error
+from prefect_cvat.sandbox.api.content_negotiation import negotiate
+from prefect_cvat.sandbox.api.handler_fault import NOTHING, WITHIN
 
 Handler = Callable[[Call], Reply]
 _LOG = logging.getLogger(__name__)

@@ -13,11 +13,11 @@ from typing import Self
 import uvicorn
 
 from prefect_cvat.sandbox.app import close_state, create_app, open_state
-from prefect_cvat.sandbox.connections import BreakableProtocol
-from prefect_cvat.sandbox.deliveries import RETRY_SECONDS
-from prefect_cvat.sandbox.fault_injection import FaultMiddleware
-from prefect_cvat.sandbox.faults import Faults
+from prefect_cvat.sandbox.faults.active_faults import Faults
+from prefect_cvat.sandbox.faults.breakable_connection import BreakableProtocol
+from prefect_cvat.sandbox.faults.middleware import FaultMiddleware
 from prefect_cvat.sandbox.loopback import is_loopback
+from prefect_cvat.sandbox.webhook_delivery.delivery_queue import RETRY_SECONDS
 
 _WARNING = """
 *** THIS IS NOT CVAT ***

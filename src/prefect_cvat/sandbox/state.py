@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefect_cvat.sandbox.database import Database
-from prefect_cvat.sandbox.webhook_sender import WebhookSender
+from prefect_cvat.sandbox.storage.database import Database
+from prefect_cvat.sandbox.webhook_delivery.webhook_sender import WebhookSender
 from prefect_cvat.sandbox.worker import Worker
 
 

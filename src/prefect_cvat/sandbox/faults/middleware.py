@@ -1,0 +1,262 @@
+"""The ASGI middleware that makes requests meet their faults."""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from urllib.parse import parse_qs
+
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from prefect_cvat.sandbox.accounts.authentication import carries_token, expire_token
+from prefect_cvat.sandbox.api.handler_fault import WITHIN, FaultWithin
+from prefect_cvat.sandbox.faults.active_faults import Faults, Injected
+from prefect_cvat.sandbox.faults.breakable_connection import Connection, connection_of
+from prefect_cvat.sandbox.faults.control_api import PREFIX, create_faults_app
+from prefect_cvat.sandbox.faults.responses import Answer, corrupted, failed, pieces, throttled, truncated
+from prefect_cvat.sandbox.faults.rules import (
+    Asked,
+    Bandwidth,
+    Corrupt,
+    ExpireToken,
+    Fault,
+    Injection,
+    LateCommit,
+    Latency,
+    Reset,
+    StaleRead,
+    Status,
+    StorePart,
+    Throttle,
+    Truncate,
+    When,
+)
+from prefect_cvat.sandbox.state import State
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Request:
+    """A request, read in full, so that the application can have it when its client has gone."""
+
+    asked: Asked
+    scope: Scope
+    body: bytes
+    entries: tuple[Injected, ...]
+
+
+class FaultMiddleware:
+    """Stands around the application, under `BreakableProtocol`. Requests to /api/ may meet faults.
+
+    Args:
+        app: The application.
+        state: The application's, in which tokens expire.
+        faults: Which faults to inject.
+    """
+
+    def __init__(self, app: ASGIApp, state: State, faults: Faults) -> None:
+        self._app = app
+        self._state = state
+        self._faults = faults
+        self._api = create_faults_app(faults)
+        self._ending = asyncio.Event()
+        self._late: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers one request, or lives through the server's life."""
+        self._state.database.remember(self._faults.longest_lag)
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["path"].startswith(PREFIX):
+            await self._api(scope, receive, send)
+        elif not self._faults.active or not scope["path"].startswith("/api/"):
+            await self._app(scope, receive, send)
+        else:
+            asked = _asked(scope)
+            injections, entries = self._faults.decide(asked)
+            if injections:
+                await self._inject(asked, injections, tuple(entries), scope, receive, send)
+            else:
+                await self._app(scope, receive, send)
+
+    def end(self) -> None:
+        """Ends all waits that were injected, and makes late commits happen now. Any thread may call it."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._ending.set)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        self._loop = asyncio.get_running_loop()
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        self._ending.set()
+        while self._late:
+            await asyncio.wait(self._late)
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def _inject(
+        self,
+        asked: Asked,
+        injections: tuple[Injection, ...],
+        entries: tuple[Injected, ...],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        with self._faults.in_progress():
+            body = await _read(receive)
+            if body is None:
+                return
+            scope = {**scope, WITHIN: _within(injections)}
+            request = _Request(asked=asked, scope=scope, body=body, entries=entries)
+            await self._sleep(_latency(injections, "before"))
+            answer = await self._answer(request, _outcome(injections))
+        await self._sleep(_latency(injections, "after"))
+        connection = connection_of(scope)
+        if answer is None:
+            connection.reset()
+        else:
+            await self._send(answer, _bandwidth(injections), connection, send)
+        if connection.closed:
+            # uvicorn takes a return without a whole answer for a mistake until it has noticed the loss.
+            while (await receive())["type"] != "http.disconnect":
+                pass
+
+    async def _send(
+        self, answer: Answer, bytes_per_second: int | None, connection: Connection, send: Send
+    ) -> None:
+        await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
+        for piece, seconds in pieces(answer.body, bytes_per_second):
+            if connection.closed:
+                return
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await self._sleep(seconds)
+        if answer.ends_early:
+            connection.close()
+        else:
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _answer(self, request: _Request, fault: Fault | None) -> Answer | None:
+        """What the client gets; None for a reset."""
+        match fault:
+            case Throttle():
+                return throttled(request.asked, fault.retry_after)
+            case Status():
+                if fault.when == "after":
+                    await self._carry_out(request)
+                return failed(fault.status)
+            case Reset():
+                if fault.when == "after":
+                    await self._carry_out(request)
+                return None
+            case Truncate():
+                return truncated(await self._carry_out(request))
+            case Corrupt():
+                return corrupted(await self._carry_out(request))
+            case LateCommit():
+                self._carry_out_late(request, fault.seconds + fault.delay)
+                await self._sleep(fault.seconds)
+                return failed(504) if fault.answer == 504 else None
+            case ExpireToken():
+                headers = Headers(scope=request.scope)
+                await run_in_threadpool(expire_token, self._state.database, headers)
+        return await self._carry_out(request)
+
+    async def _carry_out(self, request: _Request) -> Answer:
+        """Hands the request to the application and collects what it answers."""
+        start: Message = {}
+        body = bytearray()
+        unread = [{"type": "http.request", "body": request.body, "more_body": False}]
+
+        async def receive() -> Message:
+            return unread.pop() if unread else {"type": "http.disconnect"}
+
+        async def send(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                start.update(message)
+            else:
+                body.extend(message.get("body", b""))
+
+        await self._app(dict(request.scope), receive, send)
+        self._faults.note_answer(request.entries, start["status"])
+        return Answer(status=start["status"], headers=tuple(start["headers"]), body=bytes(body))
+
+    def _carry_out_late(self, request: _Request, seconds: float) -> None:
+        async def carry_out() -> None:
+            try:
+                await self._sleep(seconds)
+                await self._carry_out(request)
+            except Exception:
+                _LOG.exception("%s %s failed late", request.asked.method, request.asked.path)
+            finally:
+                self._faults.end()
+
+        self._faults.begin()
+        task = asyncio.create_task(carry_out())
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Waits, but not longer than the server serves."""
+        if seconds <= 0:
+            return
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._ending.wait(), seconds)
+
+
+def _asked(scope: Scope) -> Asked:
+    query = scope["query_string"].decode("latin-1")
+    return Asked(
+        method=scope["method"],
+        path=scope["path"],
+        query=query,
+        action=parse_qs(query).get("action", [None])[-1],
+        carries_token=carries_token(Headers(scope=scope)),
+    )
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """The body of a request; None where its client goes before the end."""
+    body = bytearray()
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return None
+        body.extend(message.get("body", b""))
+        if not message.get("more_body", False):
+            return bytes(body)
+
+
+def _latency(injections: Iterable[Injection], when: When) -> float:
+    return sum(
+        injection.fault.seconds + injection.chance * injection.fault.jitter
+        for injection in injections
+        if isinstance(injection.fault, Latency) and injection.fault.when == when
+    )
+
+
+def _bandwidth(injections: Iterable[Injection]) -> int | None:
+    limits = (one.fault.bytes_per_second for one in injections if isinstance(one.fault, Bandwidth))
+    return min(limits, default=None)
+
+
+def _within(injections: Iterable[Injection]) -> FaultWithin:
+    """What goes wrong inside the application."""
+    within = FaultWithin()
+    for injection in injections:
+        match injection.fault:
+            case StorePart(share=share):
+                within = FaultWithin(stored_share=share, chance=injection.chance)
+            case StaleRead(seconds=seconds):
+                within = FaultWithin(lag=seconds)
+    return within
+
+
+def _outcome(injections: Iterable[Injection]) -> Fault | None:
+    faults = (one.fault for one in injections if not isinstance(one.fault, Latency | Bandwidth))
+    return next(faults, None)
