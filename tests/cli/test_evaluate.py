@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from prefect_cvat.sandbox.accounts import permissions
-from prefect_cvat.sandbox.api.call import forbidden
+from prefect_cvat.sandbox.api.reply import forbidden
 
 FUNCTION = """
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle

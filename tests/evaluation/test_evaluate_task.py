@@ -32,7 +32,7 @@ from prefect_cvat.masks import encode_mask
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.selection import Selection
 from prefect_cvat.sandbox.accounts import permissions
-from prefect_cvat.sandbox.api.call import forbidden
+from prefect_cvat.sandbox.api.reply import forbidden
 
 LOW = Options(conf_threshold=0.05)
 

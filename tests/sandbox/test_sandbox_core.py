@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from prefect_cvat.sandbox.annotations.annotation_body import accept
 from prefect_cvat.sandbox.annotations.shared_frames import without_twins
 from prefect_cvat.sandbox.annotations.track_parts import cut, interpolate, join
-from prefect_cvat.sandbox.api.call import ApiError
+from prefect_cvat.sandbox.api.reply import ApiError
 from prefect_cvat.sandbox.media.data_parameters import step_of
 from prefect_cvat.sandbox.pages.svg import mask_path
 from prefect_cvat.sandbox.tasks.job_layout import default_chunk_size, lay_out_pool, split

@@ -18,7 +18,8 @@ from cvat_sdk.core.proxies.tasks import Task
 from pydantic import ValidationError
 
 from prefect_cvat.sandbox import Sandbox, timestamps
-from prefect_cvat.sandbox.faults.rules import Asked, Decider, FaultPlan, Rule, Status
+from prefect_cvat.sandbox.faults.kinds import Status
+from prefect_cvat.sandbox.faults.rules import Asked, Decider, FaultPlan, Rule
 from sandbox.wire_recording import FOLDER, load
 
 VND = "application/vnd.cvat+json"

@@ -8,14 +8,16 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from prefect_cvat.sandbox.accounts import organizations, users
+from prefect_cvat.sandbox.accounts import access_tokens, login, organizations, users
 from prefect_cvat.sandbox.annotations import annotation_routes
-from prefect_cvat.sandbox.endpoint import Endpoint, common_headers
+from prefect_cvat.sandbox.api import about
+from prefect_cvat.sandbox.api.reply import common_headers
+from prefect_cvat.sandbox.endpoint import Endpoint
 from prefect_cvat.sandbox.media import background_requests, chunk_routes, metadata, uploads, validation_layout
 from prefect_cvat.sandbox.pages import task_pages
 from prefect_cvat.sandbox.state import State
 from prefect_cvat.sandbox.storage.database import Database
-from prefect_cvat.sandbox.tasks import gone, issues, jobs, labels, projects, tasks
+from prefect_cvat.sandbox.tasks import issues, jobs, labels, projects, tasks
 from prefect_cvat.sandbox.webhook_delivery.webhook_sender import WebhookSender
 from prefect_cvat.sandbox.webhooks import webhook_routes
 from prefect_cvat.sandbox.worker import Worker
@@ -61,12 +63,14 @@ def create_app(state: State) -> Starlette:
 
 def _routes() -> list[Route]:
     table = {
-        "auth/access_tokens": Endpoint({"GET": users.list_access_tokens, "POST": users.create_access_token}),
-        "auth/access_tokens/self": Endpoint({"GET": users.current_access_token}),
-        "auth/access_tokens/{id}": Endpoint({"DELETE": users.revoke_access_token}),
-        "auth/login": Endpoint({"POST": users.login}, anonymous=True),
-        "auth/logout": Endpoint({"POST": users.logout}),
-        "auth/register": Endpoint({"POST": users.register}, anonymous=True),
+        "auth/access_tokens": Endpoint(
+            {"GET": access_tokens.list_access_tokens, "POST": access_tokens.create_access_token}
+        ),
+        "auth/access_tokens/self": Endpoint({"GET": access_tokens.current_access_token}),
+        "auth/access_tokens/{id}": Endpoint({"DELETE": access_tokens.revoke_access_token}),
+        "auth/login": Endpoint({"POST": login.login}, anonymous=True),
+        "auth/logout": Endpoint({"POST": login.logout}),
+        "auth/register": Endpoint({"POST": login.register}, anonymous=True),
         "comments": Endpoint({"GET": issues.list_comments, "POST": issues.create_comment}),
         "comments/{id}": Endpoint({"GET": issues.get_comment}),
         "issues": Endpoint({"GET": issues.list_issues, "POST": issues.create_issue}),
@@ -95,14 +99,14 @@ def _routes() -> list[Route]:
         ),
         "requests": Endpoint({"GET": background_requests.list_requests}),
         "requests/{rq_id:path}": Endpoint({"GET": background_requests.get_request}),
-        "server/about": Endpoint({"GET": users.about}, anonymous=True),
+        "server/about": Endpoint({"GET": about.about}, anonymous=True),
         "tasks": Endpoint({"GET": tasks.list_tasks, "POST": tasks.create_task}),
         "tasks/{id}": Endpoint(
             {"GET": tasks.get_task, "PATCH": tasks.update_task, "DELETE": tasks.delete_task}
         ),
         "tasks/{id}/data/meta": Endpoint({"GET": metadata.get_task_meta, "PATCH": metadata.update_task_meta}),
         "tasks/{id}/data/{part}": Endpoint({"PATCH": uploads.patch_part, "HEAD": uploads.head_part}),
-        "tasks/{id}/dataset": Endpoint({"GET": gone.old_export}),
+        "tasks/{id}/dataset": Endpoint({"GET": tasks.get_dataset}),
         "tasks/{id}/preview": Endpoint({"GET": chunk_routes.get_task_preview}),
         "tasks/{id}/validation_layout": Endpoint({"GET": validation_layout.validation_layout}),
         "users": Endpoint({"GET": users.list_users}),

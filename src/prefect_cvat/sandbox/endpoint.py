@@ -3,7 +3,6 @@
 import dataclasses
 import gzip
 import logging
-import uuid
 from collections.abc import Callable, Mapping
 
 from pydantic_core import to_json
@@ -14,9 +13,18 @@ from starlette.types import Receive, Scope, Send
 
 from prefect_cvat.sandbox.accounts.authentication import SAFE_METHODS, authenticate
 from prefect_cvat.sandbox.accounts.permissions import named_workspace
-from prefect_cvat.sandbox.api.call import HTML, VND_JSON, ApiError, Call, Reply, forbidden, server_error
+from prefect_cvat.sandbox.api.call import Call
 from prefect_cvat.sandbox.api.content_negotiation import negotiate
 from prefect_cvat.sandbox.api.handler_fault import NOTHING, WITHIN
+from prefect_cvat.sandbox.api.reply import (
+    HTML,
+    VND_JSON,
+    ApiError,
+    Reply,
+    common_headers,
+    forbidden,
+    server_error,
+)
 
 Handler = Callable[[Call], Reply]
 _LOG = logging.getLogger(__name__)
@@ -108,15 +116,6 @@ def _render(reply: Reply, call: Call) -> Response:
     if call.method == "HEAD":
         response.body = b""
     return response
-
-
-def common_headers() -> dict[str, str]:
-    """The headers that are on every answer."""
-    return {
-        "X-Request-Id": str(uuid.uuid4()),
-        "X-Content-Type-Options": "nosniff",
-        "X-Frame-Options": "DENY",
-    }
 
 
 def _browsable(reply: Reply) -> Reply:

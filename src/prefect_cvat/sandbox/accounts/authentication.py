@@ -2,33 +2,19 @@
 
 import base64
 import binascii
-import hashlib
 import hmac
-import secrets
-from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 
 from starlette.datastructures import Headers
 
 from prefect_cvat.sandbox import timestamps
-from prefect_cvat.sandbox.api.call import ApiError, Call
+from prefect_cvat.sandbox.accounts.hashing import check_password, digest_of
+from prefect_cvat.sandbox.api.account import Account
+from prefect_cvat.sandbox.api.call import Call
+from prefect_cvat.sandbox.api.reply import ApiError
 from prefect_cvat.sandbox.storage.database import Connection, Database, Row
 
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
-# Few rounds on purpose: the sandbox keeps no real secrets, and Basic authentication hashes on every request.
-_ROUNDS = 1_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Account:
-    """A user, as authenticated for one request."""
-
-    id: int
-    username: str
-    is_superuser: bool
-    read_only: bool = False
-    access_token_id: int | None = None
-    session: str | None = None
 
 
 def authenticate(call: Call) -> Account | None:
@@ -80,23 +66,6 @@ def expire_token(database: Database, headers: Headers) -> None:
                 db.execute("DELETE FROM session WHERE key = ?", (key,))
 
 
-def hash_password(password: str) -> str:
-    """A salted hash of a password, in a form that `check_password` reads."""
-    salt = secrets.token_hex(8)
-    return f"{salt}${_stretched(password, salt)}"
-
-
-def check_password(password: str, hashed: str) -> bool:
-    """Whether a password is the one that was hashed."""
-    salt, _, digest = hashed.partition("$")
-    return hmac.compare_digest(_stretched(password, salt), digest)
-
-
-def digest_of(token: str) -> str:
-    """What is kept of a personal access token, whose value is shown once."""
-    return hashlib.sha256(token.encode()).hexdigest()
-
-
 def find_by_password(db: Connection, name: str, password: str, *, column: str = "username") -> Row | None:
     """The user with this name (or e-mail address) and password."""
     statement = {
@@ -112,10 +81,6 @@ def account_of(row: Row, *, session: str | None = None) -> Account:
     return Account(
         id=row["id"], username=row["username"], is_superuser=bool(row["is_superuser"]), session=session
     )
-
-
-def _stretched(password: str, salt: str) -> str:
-    return hashlib.pbkdf2_hmac("sha256", password.encode(), salt.encode(), _ROUNDS).hex()
 
 
 def _invalid(detail: str) -> ApiError:

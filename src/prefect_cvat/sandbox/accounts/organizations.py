@@ -5,7 +5,8 @@ import json
 from prefect_cvat.sandbox import timestamps
 from prefect_cvat.sandbox.accounts.users import basic_user
 from prefect_cvat.sandbox.api import lists
-from prefect_cvat.sandbox.api.call import Call, Json, Reply, bad_request, forbidden, not_found
+from prefect_cvat.sandbox.api.call import Call
+from prefect_cvat.sandbox.api.reply import Json, Reply, bad_request, forbidden, not_found
 from prefect_cvat.sandbox.storage.database import Connection, Row
 
 

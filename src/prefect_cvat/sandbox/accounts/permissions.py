@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from prefect_cvat.sandbox.api.call import ApiError, Call, bad_request, forbidden, not_found
+from prefect_cvat.sandbox.api.call import Call
+from prefect_cvat.sandbox.api.reply import ApiError, bad_request, forbidden, not_found
 from prefect_cvat.sandbox.storage.database import Connection, Row
 
 _JOB_STATUS = """CASE WHEN stage = 'annotation' THEN 'annotation'

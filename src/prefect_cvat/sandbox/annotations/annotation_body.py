@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefect_cvat.sandbox.api import field_checks
-from prefect_cvat.sandbox.api.call import Json, bad_request, server_error
 from prefect_cvat.sandbox.api.field_checks import REQUIRED, FieldError
+from prefect_cvat.sandbox.api.reply import Json, bad_request, server_error
 
 SHAPE_TYPES = ("rectangle", "polygon", "polyline", "points", "ellipse", "cuboid", "mask", "skeleton")
 _POINTS_OK: Mapping[str, Callable[[int], bool]] = {

@@ -11,16 +11,8 @@ from prefect_cvat.sandbox.annotations.annotation_body import Annotations, accept
 from prefect_cvat.sandbox.annotations.annotation_store import Labels
 from prefect_cvat.sandbox.annotations.ground_truth_pool import adapt_to_pool, refuse_tracks_in_pool
 from prefect_cvat.sandbox.annotations.track_parts import cut
-from prefect_cvat.sandbox.api.call import (
-    HTML,
-    NO_CONTENT,
-    ApiError,
-    Call,
-    Json,
-    Reply,
-    bad_request,
-    server_error,
-)
+from prefect_cvat.sandbox.api.call import Call
+from prefect_cvat.sandbox.api.reply import HTML, NO_CONTENT, ApiError, Json, Reply, bad_request, server_error
 from prefect_cvat.sandbox.storage.database import Connection, Row
 from prefect_cvat.sandbox.tasks.change_events import recorded
 from prefect_cvat.sandbox.tasks.tasks import touch

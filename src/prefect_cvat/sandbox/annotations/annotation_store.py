@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pydantic_core import from_json, to_json
 
 from prefect_cvat.sandbox.annotations.annotation_body import Annotations
-from prefect_cvat.sandbox.api.call import Json, bad_request
+from prefect_cvat.sandbox.api.reply import Json, bad_request
 from prefect_cvat.sandbox.storage.database import Connection, Row, take_ids
 from prefect_cvat.sandbox.tasks.labels import specs_of_labels
 

@@ -2,7 +2,7 @@
 
 from prefect_cvat.sandbox.accounts import permissions
 from prefect_cvat.sandbox.annotations.annotation_body import Annotations
-from prefect_cvat.sandbox.api.call import Json, bad_request
+from prefect_cvat.sandbox.api.reply import Json, bad_request
 from prefect_cvat.sandbox.storage.database import Connection, Row
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from prefect_cvat.sandbox.api.call import Json
+from prefect_cvat.sandbox.api.reply import Json
 
 ENOUGH = 0.5
 

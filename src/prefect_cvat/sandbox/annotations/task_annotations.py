@@ -9,7 +9,7 @@ from prefect_cvat.sandbox.annotations import annotation_store
 from prefect_cvat.sandbox.annotations.annotation_body import Annotations
 from prefect_cvat.sandbox.annotations.shared_frames import without_twins
 from prefect_cvat.sandbox.annotations.track_parts import join
-from prefect_cvat.sandbox.api.call import Json
+from prefect_cvat.sandbox.api.reply import Json
 from prefect_cvat.sandbox.storage.database import Connection, Row
 
 _LAST = 2**63 - 1

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from prefect_cvat.sandbox.annotations.shared_frames import ENOUGH, similarity
-from prefect_cvat.sandbox.api.call import Json
+from prefect_cvat.sandbox.api.reply import Json
 
 
 def cut(track: Json, start: int, stop: int) -> Json | None:

@@ -2,99 +2,23 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 from pydantic_core import from_json
 from starlette.datastructures import FormData, Headers, QueryParams
 
+from prefect_cvat.sandbox.api.account import Account
 from prefect_cvat.sandbox.api.handler_fault import NOTHING, FaultWithin
-
-if TYPE_CHECKING:
-    from prefect_cvat.sandbox.accounts.authentication import Account
-    from prefect_cvat.sandbox.state import State
-
-Json = dict[str, Any]
-
-VND_JSON = "application/vnd.cvat+json"
-HTML = "text/html; charset=utf-8"
-_SERVER_ERROR = """
-<!doctype html>
-<html lang="en">
-<head>
-  <title>Server Error (500)</title>
-</head>
-<body>
-  <h1>Server Error (500)</h1><p></p>
-</body>
-</html>
-"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Reply:
-    """An answer: a JSON body, or bytes with their type."""
-
-    status: int = 200
-    json: Any = None
-    content: bytes | None = None
-    media_type: str | None = VND_JSON
-    headers: Mapping[str, str] = field(default_factory=dict)
-    cookies: tuple[str, ...] = ()
-
-
-NO_CONTENT = Reply(status=204, content=b"", media_type=None)
-
-
-class ApiError(Exception):
-    """A refusal, with the status and the body that CVAT would send."""
-
-    def __init__(
-        self, status: int, body: Any, *, media_type: str = VND_JSON, headers: Mapping[str, str] | None = None
-    ) -> None:
-        super().__init__(status, body)
-        self.status = status
-        self.body = body
-        self.media_type = media_type
-        self.headers = headers or {}
-
-    def reply(self) -> Reply:
-        """The answer that says so."""
-        if self.media_type == VND_JSON:
-            return Reply(status=self.status, json=self.body, headers=self.headers)
-        return Reply(
-            status=self.status,
-            content=str(self.body).encode(),
-            media_type=self.media_type,
-            headers=self.headers,
-        )
-
-
-def bad_request(body: Any) -> ApiError:
-    """400 with any of the five shapes of body."""
-    return ApiError(400, body)
-
-
-def forbidden() -> ApiError:
-    """403 with CVAT's usual words."""
-    return ApiError(403, {"detail": "You do not have permission to perform this action."})
-
-
-def not_found(what: str | None = None) -> ApiError:
-    """404 for a resource that does not exist."""
-    return ApiError(404, {"detail": f"No {what} matches the given query." if what else "Not found."})
-
-
-def server_error() -> ApiError:
-    """The 500 page, which tells nothing."""
-    return ApiError(500, _SERVER_ERROR, media_type=HTML)
+from prefect_cvat.sandbox.api.reply import ApiError, Json, bad_request, not_found
+from prefect_cvat.sandbox.state import State
 
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
     """A request, read in full, with who sent it."""
 
-    state: "State"
+    state: State
     method: str
     path: str
     params: Mapping[str, Any]
@@ -103,10 +27,10 @@ class Call:
     base_url: str
     body: bytes = b""
     form: FormData | None = None
-    account: "Account | None" = None
+    account: Account | None = None
     fault: FaultWithin = NOTHING
 
-    def require_account(self) -> "Account":
+    def require_account(self) -> Account:
         """Who sent it.
 
         Raises:
@@ -117,7 +41,7 @@ class Call:
         return self.account
 
     @property
-    def user(self) -> "Account":
+    def user(self) -> Account:
         """Who sent it, in handlers of endpoints that demand credentials."""
         return self.require_account()
 

@@ -1,6 +1,6 @@
 """Which representation a client gets, by its Accept header."""
 
-from prefect_cvat.sandbox.api.call import VND_JSON, ApiError
+from prefect_cvat.sandbox.api.reply import VND_JSON, ApiError
 
 API_VERSION = "2.0"
 

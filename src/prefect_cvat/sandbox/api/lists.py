@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from prefect_cvat.sandbox.api.call import ApiError, Call, Json, Reply, bad_request
+from prefect_cvat.sandbox.api.call import Call
 from prefect_cvat.sandbox.api.json_logic import predicate
+from prefect_cvat.sandbox.api.reply import ApiError, Json, Reply, bad_request
 
 T = TypeVar("T", bound=Any)
 _PAGE_SIZE = 10

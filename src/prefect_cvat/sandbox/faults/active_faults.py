@@ -8,7 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from prefect_cvat.sandbox.faults.rules import Asked, Decider, FaultPlan, Injection, Rule, StaleRead
+from prefect_cvat.sandbox.faults.kinds import StaleRead
+from prefect_cvat.sandbox.faults.rules import Asked, Decider, FaultPlan, Injection, Rule
 
 
 class Injected(BaseModel):

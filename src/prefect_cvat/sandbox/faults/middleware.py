@@ -16,14 +16,11 @@ from prefect_cvat.sandbox.api.handler_fault import WITHIN, FaultWithin
 from prefect_cvat.sandbox.faults.active_faults import Faults, Injected
 from prefect_cvat.sandbox.faults.breakable_connection import Connection, connection_of
 from prefect_cvat.sandbox.faults.control_api import PREFIX, create_faults_app
-from prefect_cvat.sandbox.faults.responses import Answer, corrupted, failed, pieces, throttled, truncated
-from prefect_cvat.sandbox.faults.rules import (
-    Asked,
+from prefect_cvat.sandbox.faults.kinds import (
     Bandwidth,
     Corrupt,
     ExpireToken,
     Fault,
-    Injection,
     LateCommit,
     Latency,
     Reset,
@@ -34,6 +31,8 @@ from prefect_cvat.sandbox.faults.rules import (
     Truncate,
     When,
 )
+from prefect_cvat.sandbox.faults.responses import Answer, corrupted, failed, pieces, throttled, truncated
+from prefect_cvat.sandbox.faults.rules import Asked, Injection
 from prefect_cvat.sandbox.state import State
 
 _LOG = logging.getLogger(__name__)

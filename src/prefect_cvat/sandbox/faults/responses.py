@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 from pydantic_core import to_json
 
-from prefect_cvat.sandbox.api.call import HTML, VND_JSON, server_error
-from prefect_cvat.sandbox.endpoint import common_headers
+from prefect_cvat.sandbox.api.reply import HTML, VND_JSON, common_headers, server_error
 from prefect_cvat.sandbox.faults.rules import Asked
 
 RawHeaders = tuple[tuple[bytes, bytes], ...]

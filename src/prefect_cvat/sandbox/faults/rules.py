@@ -6,154 +6,26 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
-Seconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
-When = Literal["before", "after"]
+from prefect_cvat.sandbox.faults.kinds import (
+    Bandwidth,
+    Corrupt,
+    ExpireToken,
+    Fault,
+    FrozenModel,
+    LateCommit,
+    Latency,
+    Reset,
+    StaleRead,
+    Status,
+    StorePart,
+    Truncate,
+)
+
 Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Latency(_Model):
-    """The request waits before the application sees it, or the answer waits after it is committed.
-
-    Attributes:
-        seconds: The least wait.
-        jitter: Up to so many seconds more, drawn from the seed.
-        when: `before` or `after` the application has carried the request out.
-    """
-
-    kind: Literal["latency"] = "latency"
-    seconds: Seconds
-    jitter: Seconds = 0
-    when: When = "before"
-
-
-class Bandwidth(_Model):
-    """The body of the answer trickles."""
-
-    kind: Literal["bandwidth"] = "bandwidth"
-    bytes_per_second: Annotated[int, Field(gt=0)]
-
-
-class Throttle(_Model):
-    """429 with Retry-After: an empty body for chunks, JSON for all else, as CVAT 2.73 answers.
-
-    Attributes:
-        retry_after: Seconds.
-    """
-
-    kind: Literal["throttle"] = "throttle"
-    retry_after: Annotated[int, Field(ge=0)] = 10
-
-
-class Status(_Model):
-    """The page of CVAT (500) or of the nginx in front of it (502, 503, 504).
-
-    Attributes:
-        status: Its code.
-        when: `before` the application sees the request, or `after` it has committed it, with its own answer
-            thrown away.
-    """
-
-    kind: Literal["status"] = "status"
-    status: Literal[500, 502, 503, 504]
-    when: When = "before"
-
-
-class Reset(_Model):
-    """A TCP reset instead of an answer.
-
-    Attributes:
-        when: `before` the application sees the request, or `after` it has committed it.
-    """
-
-    kind: Literal["reset"] = "reset"
-    when: When = "before"
-
-
-class Truncate(_Model):
-    """Headers with the Content-Length of the whole body, half of its bytes, and the end of the connection."""
-
-    kind: Literal["truncate"] = "truncate"
-
-
-class Corrupt(_Model):
-    """Some bytes in the middle of the body are flipped; its length stays."""
-
-    kind: Literal["corrupt"] = "corrupt"
-
-
-class LateCommit(_Model):
-    """The client is told that it failed, and the application carries the request out after that.
-
-    Attributes:
-        answer: What the client gets: 504 or "reset".
-        seconds: How long it waits for that.
-        delay: Seconds from then until the application is handed the request.
-    """
-
-    kind: Literal["late_commit"] = "late_commit"
-    answer: Literal[504, "reset"] = 504
-    seconds: Seconds = 0
-    delay: Seconds = 1
-
-
-class ExpireToken(_Model):
-    """The token, access token or session of the request is deleted, as a logout does, so the answer is 401.
-
-    Only requests that carry one count as matching; with Basic there is nothing that could expire.
-    """
-
-    kind: Literal["expire_token"] = "expire_token"
-
-
-class StorePart(_Model):
-    """A write of annotations is answered as if all of it were stored, and only a part is.
-
-    Only PUT and PATCH with action=create of the annotations of a job or a task count as matching. What is
-    missing never was there for any reader, and its ids do not exist. Which ones these are hangs on the seed.
-
-    Attributes:
-        share: How much of the tags, shapes and tracks is stored; at least one is missing where there is any.
-    """
-
-    kind: Literal["store_part"] = "store_part"
-    share: Annotated[float, Field(ge=0, lt=1)] = 0.5
-
-
-class StaleRead(_Model):
-    """A read is answered by a replica that lags behind.
-
-    Only GET of the annotations of a job or a task and of jobs/ID, with its `updated_date`, count as matching.
-    What was before the rule was set is not remembered: until its time has passed, the answer is what there
-    was then.
-
-    Attributes:
-        seconds: How old the state is that is answered; up to 2 % less where it changes often.
-    """
-
-    kind: Literal["stale_read"] = "stale_read"
-    seconds: Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
-
-
-Fault = Annotated[
-    Latency
-    | Bandwidth
-    | Throttle
-    | Status
-    | Reset
-    | Truncate
-    | Corrupt
-    | LateCommit
-    | ExpireToken
-    | StorePart
-    | StaleRead,
-    Field(discriminator="kind"),
-]
 _ANNOTATIONS = re.compile(r"^/api/(jobs|tasks)/[^/]+/annotations/?$")
 _JOB = re.compile(r"^/api/jobs/[^/]+$")
 
@@ -183,7 +55,7 @@ class Asked:
                 return True
 
 
-class Rule(_Model):
+class Rule(FrozenModel):
     """A fault, and which requests meet it.
 
     Attributes:
@@ -229,7 +101,7 @@ class Rule(_Model):
         )
 
 
-class FaultPlan(_Model):
+class FaultPlan(FrozenModel):
     """The rules that are in force, and the seed of their chances."""
 
     seed: int = 0

@@ -6,7 +6,8 @@ from datetime import timedelta
 from prefect_cvat.sandbox import timestamps
 from prefect_cvat.sandbox.accounts import permissions
 from prefect_cvat.sandbox.api import lists
-from prefect_cvat.sandbox.api.call import HTML, ApiError, Call, Json, Reply
+from prefect_cvat.sandbox.api.call import Call
+from prefect_cvat.sandbox.api.reply import HTML, ApiError, Json, Reply
 from prefect_cvat.sandbox.storage.database import Connection, Row
 from prefect_cvat.sandbox.webhook_delivery import delivery_queue, webhook_events
 from prefect_cvat.sandbox.webhook_delivery.webhook_events import Place

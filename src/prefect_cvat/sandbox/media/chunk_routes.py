@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from io import BytesIO
 
 from prefect_cvat.sandbox.accounts import permissions
-from prefect_cvat.sandbox.api.call import HTML, ApiError, Call, Reply, bad_request, server_error
+from prefect_cvat.sandbox.api.call import Call
+from prefect_cvat.sandbox.api.reply import HTML, ApiError, Reply, bad_request, server_error
 from prefect_cvat.sandbox.media import images
 from prefect_cvat.sandbox.media.image_chunks import (
     image_chunk,

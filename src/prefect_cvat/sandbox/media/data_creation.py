@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from prefect_cvat.sandbox import timestamps
-from prefect_cvat.sandbox.api.call import ApiError, Call, Json
+from prefect_cvat.sandbox.api.call import Call
+from prefect_cvat.sandbox.api.reply import ApiError, Json
 from prefect_cvat.sandbox.media import background_requests, video
 from prefect_cvat.sandbox.media.data_parameters import DataParameters, sorted_names
 from prefect_cvat.sandbox.media.images import inspect

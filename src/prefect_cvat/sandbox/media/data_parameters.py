@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from prefect_cvat.sandbox.api.call import Json, bad_request
+from prefect_cvat.sandbox.api.reply import Json, bad_request
 
 _SORTING_METHODS = ("lexicographical", "natural", "predefined", "random")
 _STEP = re.compile(r"step\s*=\s*([1-9]\d*)")

@@ -3,7 +3,8 @@
 import json
 
 from prefect_cvat.sandbox.accounts import permissions
-from prefect_cvat.sandbox.api.call import Call, Json, Reply, bad_request
+from prefect_cvat.sandbox.api.call import Call
+from prefect_cvat.sandbox.api.reply import Json, Reply, bad_request
 from prefect_cvat.sandbox.media.data_parameters import step_of
 from prefect_cvat.sandbox.media.images import PLACEHOLDER_NAME
 from prefect_cvat.sandbox.storage.database import Connection, Row

@@ -13,7 +13,8 @@ from typing import Any
 from starlette.datastructures import FormData, UploadFile
 
 from prefect_cvat.sandbox.accounts import permissions
-from prefect_cvat.sandbox.api.call import ApiError, Call, Json, Reply, bad_request, not_found, server_error
+from prefect_cvat.sandbox.api.call import Call
+from prefect_cvat.sandbox.api.reply import ApiError, Json, Reply, bad_request, not_found, server_error
 from prefect_cvat.sandbox.media import background_requests
 from prefect_cvat.sandbox.media.data_creation import create_data
 from prefect_cvat.sandbox.media.data_parameters import DataParameters

@@ -1,7 +1,8 @@
 """Ground truth: which frames of a task are for validation."""
 
 from prefect_cvat.sandbox.accounts import permissions
-from prefect_cvat.sandbox.api.call import Call, Json, Reply
+from prefect_cvat.sandbox.api.call import Call
+from prefect_cvat.sandbox.api.reply import Json, Reply
 from prefect_cvat.sandbox.storage.database import Connection
 from prefect_cvat.sandbox.tasks.job_layout import frames_of_job
 

@@ -8,7 +8,8 @@ from typing import Literal
 
 from prefect_cvat.sandbox.accounts import permissions
 from prefect_cvat.sandbox.accounts.users import basic_user
-from prefect_cvat.sandbox.api.call import Call, Json
+from prefect_cvat.sandbox.api.call import Call
+from prefect_cvat.sandbox.api.reply import Json
 from prefect_cvat.sandbox.storage.database import Connection, Row
 from prefect_cvat.sandbox.tasks.representations import shown_job, shown_project, shown_task
 from prefect_cvat.sandbox.webhook_delivery import delivery_queue, webhook_events

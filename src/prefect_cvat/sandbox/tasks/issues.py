@@ -8,8 +8,9 @@ from prefect_cvat.sandbox import timestamps
 from prefect_cvat.sandbox.accounts import permissions
 from prefect_cvat.sandbox.accounts.users import basic_user, known_user
 from prefect_cvat.sandbox.api import field_checks, lists
-from prefect_cvat.sandbox.api.call import NO_CONTENT, Call, Json, Reply, bad_request, not_found
+from prefect_cvat.sandbox.api.call import Call
 from prefect_cvat.sandbox.api.field_checks import FieldError
+from prefect_cvat.sandbox.api.reply import NO_CONTENT, Json, Reply, bad_request, not_found
 from prefect_cvat.sandbox.storage.database import Connection, Row
 
 _ISSUE = """

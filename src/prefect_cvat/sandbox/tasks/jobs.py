@@ -8,7 +8,8 @@ from prefect_cvat.sandbox import timestamps
 from prefect_cvat.sandbox.accounts import permissions
 from prefect_cvat.sandbox.accounts.users import known_user
 from prefect_cvat.sandbox.api import lists
-from prefect_cvat.sandbox.api.call import NO_CONTENT, Call, Json, Reply, bad_request
+from prefect_cvat.sandbox.api.call import Call
+from prefect_cvat.sandbox.api.reply import NO_CONTENT, Json, Reply, bad_request
 from prefect_cvat.sandbox.storage.database import Connection
 from prefect_cvat.sandbox.tasks.change_events import recorded
 from prefect_cvat.sandbox.tasks.representations import shown_job

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from prefect_cvat.sandbox.accounts.permissions import job_of, project_of, task_of, workspace
 from prefect_cvat.sandbox.api import lists
-from prefect_cvat.sandbox.api.call import Call, Json, Reply, bad_request, forbidden, not_found, server_error
+from prefect_cvat.sandbox.api.call import Call
+from prefect_cvat.sandbox.api.reply import Json, Reply, bad_request, forbidden, not_found, server_error
 from prefect_cvat.sandbox.storage.database import Connection, Row
 
 _TYPES = frozenset(

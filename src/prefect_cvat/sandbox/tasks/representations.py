@@ -1,7 +1,8 @@
 """Projects, tasks and jobs as the API shows them, and as webhooks tell of them."""
 
 from prefect_cvat.sandbox.accounts.users import basic_user
-from prefect_cvat.sandbox.api.call import Call, Json
+from prefect_cvat.sandbox.api.call import Call
+from prefect_cvat.sandbox.api.reply import Json
 from prefect_cvat.sandbox.storage.database import Connection, Row
 from prefect_cvat.sandbox.tasks.job_layout import frames_of_job
 

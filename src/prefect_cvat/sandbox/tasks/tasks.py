@@ -7,7 +7,8 @@ from prefect_cvat.sandbox import timestamps
 from prefect_cvat.sandbox.accounts import permissions
 from prefect_cvat.sandbox.accounts.users import known_user
 from prefect_cvat.sandbox.api import lists
-from prefect_cvat.sandbox.api.call import NO_CONTENT, Call, Json, Reply, bad_request, server_error
+from prefect_cvat.sandbox.api.call import Call
+from prefect_cvat.sandbox.api.reply import HTML, NO_CONTENT, ApiError, Json, Reply, bad_request, server_error
 from prefect_cvat.sandbox.storage.database import Connection
 from prefect_cvat.sandbox.tasks import labels
 from prefect_cvat.sandbox.tasks.change_events import recorded
@@ -129,6 +130,12 @@ def delete_task(call: Call) -> Reply:
         shutil.rmtree(call.state.media(task["data_id"]).parent, ignore_errors=True)
     shutil.rmtree(call.state.uploads(task["id"]), ignore_errors=True)
     return NO_CONTENT
+
+
+def get_dataset(_call: Call) -> Reply:
+    """GET tasks/ID/dataset: 410, since CVAT has removed this endpoint."""
+    text = "This endpoint is no longer supported.\nExports are not a part of the sandbox.\n"
+    raise ApiError(410, text, media_type=HTML)
 
 
 def touch(db: Connection, task_id: int) -> None:

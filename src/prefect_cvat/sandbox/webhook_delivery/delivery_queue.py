@@ -4,9 +4,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from prefect_cvat.sandbox import timestamps
-from prefect_cvat.sandbox.api.call import Json
 from prefect_cvat.sandbox.storage.database import Connection, Row
 
 # CVAT 2.73: after 5 seconds, 5 minutes, half an hour, 3 hours, and four times a day.
@@ -103,7 +103,7 @@ def record(
     return row
 
 
-def shown_delivery(row: Row) -> Json:
+def shown_delivery(row: Row) -> dict[str, Any]:
     """A delivery as the API shows it."""
     return {
         "id": row["id"],

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from prefect_cvat.sandbox.api.call import Json
 from prefect_cvat.sandbox.storage.database import Connection, Row
 
 _SAVED: Mapping[str, Sequence[str]] = {
@@ -51,7 +51,7 @@ class Place:
     organization_id: int | None
 
 
-def shown_events(webhook_type: str) -> Json:
+def shown_events(webhook_type: str) -> dict[str, Any]:
     """The events of a type of webhook, as the API shows them."""
     return {
         "webhook_type": webhook_type,

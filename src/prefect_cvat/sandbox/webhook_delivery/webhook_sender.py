@@ -12,7 +12,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import SplitResult, quote, urlsplit
 
 from prefect_cvat.sandbox import timestamps
-from prefect_cvat.sandbox.accounts.users import CVAT_VERSION
+from prefect_cvat.sandbox.cvat_version import CVAT_VERSION
 from prefect_cvat.sandbox.storage.database import Database, Row
 from prefect_cvat.sandbox.webhook_delivery import delivery_queue
 from prefect_cvat.sandbox.webhook_delivery.delivery_queue import Answer

@@ -6,8 +6,8 @@ from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from prefect_cvat.sandbox.api import field_checks
-from prefect_cvat.sandbox.api.call import Json, bad_request
 from prefect_cvat.sandbox.api.field_checks import REQUIRED, FieldError
+from prefect_cvat.sandbox.api.reply import Json, bad_request
 from prefect_cvat.sandbox.loopback import is_loopback
 from prefect_cvat.sandbox.webhook_delivery.webhook_events import EVENTS
 

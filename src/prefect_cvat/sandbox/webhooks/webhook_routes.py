@@ -6,10 +6,11 @@ from prefect_cvat.sandbox import timestamps
 from prefect_cvat.sandbox.accounts import permissions
 from prefect_cvat.sandbox.accounts.users import basic_user
 from prefect_cvat.sandbox.api import field_checks, lists
-from prefect_cvat.sandbox.api.call import (
+from prefect_cvat.sandbox.api.call import Call
+from prefect_cvat.sandbox.api.field_checks import FieldError
+from prefect_cvat.sandbox.api.reply import (
     NO_CONTENT,
     ApiError,
-    Call,
     Json,
     Reply,
     bad_request,
@@ -17,7 +18,6 @@ from prefect_cvat.sandbox.api.call import (
     not_found,
     server_error,
 )
-from prefect_cvat.sandbox.api.field_checks import FieldError
 from prefect_cvat.sandbox.storage.database import Connection, Row
 from prefect_cvat.sandbox.webhook_delivery import delivery_queue, webhook_events
 from prefect_cvat.sandbox.webhooks import webhook_body
