@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_cvat.sandbox.annotations.annotation_body import accept
-from prefect_cvat.sandbox.annotations.shared_frames import without_twins
+from prefect_cvat.sandbox.annotations.annotation_body import validate_annotations
+from prefect_cvat.sandbox.annotations.shared_frames import merge_shared_frame
 from prefect_cvat.sandbox.annotations.track_parts import cut, interpolate, join
 from prefect_cvat.sandbox.api.reply import ApiError
 from prefect_cvat.sandbox.media.data_parameters import step_of
 from prefect_cvat.sandbox.pages.svg import mask_path
-from prefect_cvat.sandbox.tasks.job_layout import default_chunk_size, lay_out_pool, split
+from prefect_cvat.sandbox.tasks.job_layout import default_chunk_size, pool_layout, split
 
 RECTANGLE: dict[str, Any] = {"type": "rectangle", "frame": 0, "label_id": 1, "points": [1, 2, 3, 4]}
 
@@ -22,7 +22,7 @@ RECTANGLE: dict[str, Any] = {"type": "rectangle", "frame": 0, "label_id": 1, "po
 def refusal(**changes: Any) -> Any:
     shape = {name: value for name, value in {**RECTANGLE, **changes}.items() if value is not ...}
     with pytest.raises(ApiError) as caught:
-        accept({"shapes": [shape]}, new=True)
+        validate_annotations({"shapes": [shape]}, new=True)
     return caught.value.body
 
 
@@ -53,7 +53,7 @@ def test_a_shape_is_refused_in_cvats_words(changes: dict[str, Any], expected: An
 
 def test_errors_stand_in_the_places_of_what_they_are_about() -> None:
     with pytest.raises(ApiError) as caught:
-        accept({"shapes": [RECTANGLE, {**RECTANGLE, "frame": "a"}], "tags": [{}]}, new=True)
+        validate_annotations({"shapes": [RECTANGLE, {**RECTANGLE, "frame": "a"}], "tags": [{}]}, new=True)
     assert caught.value.body["shapes"] == [{}, {"frame": ["A valid integer is required."]}]
     assert set(caught.value.body["tags"][0]) == {"frame", "label_id"}
 
@@ -77,14 +77,14 @@ def test_errors_stand_in_the_places_of_what_they_are_about() -> None:
 def test_each_type_has_its_number_of_coordinates(kind: str, count: int, fits: bool) -> None:
     shape = {**RECTANGLE, "type": kind, "points": [1.0] * count}
     if fits:
-        assert accept({"shapes": [shape]}, new=True).shapes[0]["points"] == [1.0] * count
+        assert validate_annotations({"shapes": [shape]}, new=True).shapes[0]["points"] == [1.0] * count
     else:
         assert refusal(type=kind, points=[1.0] * count)
 
 
 def test_attribute_values_become_texts() -> None:
     values = [{"spec_id": 1, "value": value} for value in (33, True, "x")]
-    shape = accept({"shapes": [{**RECTANGLE, "attributes": values}]}, new=True).shapes[0]
+    shape = validate_annotations({"shapes": [{**RECTANGLE, "attributes": values}]}, new=True).shapes[0]
     assert [value["value"] for value in shape["attributes"]] == ["33", "True", "x"]
 
 
@@ -123,7 +123,7 @@ def test_jobs_are_those_that_cvat_makes(arguments: Any, borders: Any) -> None:
 @given(seed=st.integers(), pool=st.integers(1, 6), segment_size=st.integers(0, 7), data=st.data())
 def test_every_job_gets_its_honeypots(seed: int, pool: int, segment_size: int, data: st.DataObject) -> None:
     per_job = data.draw(st.integers(1, pool))
-    layout = lay_out_pool(
+    layout = pool_layout(
         range(20),
         range(pool),
         segment_size=segment_size,
@@ -226,9 +226,9 @@ def test_twins_on_a_shared_frame_count_once_and_neighbours_twice() -> None:
     one = {**RECTANGLE, "points": [0, 0, 10, 10], "id": 1}
     twin = {**one, "id": 2}
     neighbour = {**one, "points": [30, 0, 40, 10], "id": 3}
-    assert [item["id"] for item in without_twins([one], [twin, neighbour])] == [1, 3]
-    assert [item["id"] for item in without_twins([one, neighbour], [])] == [1, 3]
-    assert len(without_twins([one], [twin, {**twin, "id": 4}])) == 2
+    assert [item["id"] for item in merge_shared_frame([one], [twin, neighbour])] == [1, 3]
+    assert [item["id"] for item in merge_shared_frame([one, neighbour], [])] == [1, 3]
+    assert len(merge_shared_frame([one], [twin, {**twin, "id": 4}])) == 2
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=60), st.integers(1, 9))

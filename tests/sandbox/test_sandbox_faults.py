@@ -19,7 +19,7 @@ from pydantic import ValidationError
 
 from prefect_cvat.sandbox import Sandbox, timestamps
 from prefect_cvat.sandbox.faults.kinds import Status
-from prefect_cvat.sandbox.faults.rules import Asked, Decider, FaultPlan, Rule
+from prefect_cvat.sandbox.faults.rules import Decider, FaultPlan, RequestFacts, Rule
 from sandbox.wire_recording import FOLDER, load
 
 VND = "application/vnd.cvat+json"
@@ -195,7 +195,7 @@ def test_latency_and_jitter_add_up(peer: Peer) -> None:
     peer.server.faults.set(rules, seed=3)
     waits = [peer.about().elapsed.total_seconds() for _ in range(3)]
     decider = Decider(FaultPlan.model_validate({"seed": 3, "rules": rules}))
-    chances = [decider.decide(Asked(method="GET", path="/api/"))[0].chance for _ in waits]
+    chances = [decider.decide(RequestFacts(method="GET", path="/api/"))[0].chance for _ in waits]
     assert max(chances) - min(chances) > 0.3
     for wait, chance in zip(waits, chances, strict=True):
         assert wait >= 0.1 + chance * 0.3

@@ -1,4 +1,4 @@
-"""The addresses of the sandbox."""
+"""The routes of the sandbox, and its state from start to stop."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,25 +36,25 @@ _NOT_FOUND = """
 
 
 def open_state(folder: Path, user: str, password: str, webhook_retry_seconds: Sequence[float]) -> State:
-    """Opens, or makes, the state in a folder, and sees that its administrator can log in."""
+    """Open or create the state in a folder, and make sure that the admin can log in."""
     folder.mkdir(parents=True, exist_ok=True)
     database = Database(folder / "sandbox.sqlite3")
     with database.write() as db:
-        background_requests.abandon_unfinished(db)
-        users.ensure_administrator(db, user, password)
+        background_requests.fail_unfinished(db)
+        users.ensure_admin(db, user, password)
     sender = WebhookSender(database, webhook_retry_seconds)
     return State(folder=folder, database=database, worker=Worker(), sender=sender)
 
 
 def close_state(state: State) -> None:
-    """Waits for the workers and closes the database."""
+    """Wait for the background threads and close the database."""
     state.worker.close()
     state.sender.close()
     state.database.close()
 
 
 def create_app(state: State) -> Starlette:
-    """The ASGI application on a state. Middleware may be put around it, for instance to inject faults."""
+    """Return the ASGI application, without the middleware that injects faults."""
     app = Starlette(routes=_routes(), exception_handlers={404: _not_found})
     app.router.redirect_slashes = False
     app.state.sandbox = state
@@ -127,7 +127,7 @@ def _routes() -> list[Route]:
         "webhooks/{id}/deliveries/{delivery_id:int}/redelivery": Endpoint({"POST": webhook_routes.redeliver}),
         "webhooks/{id}/ping": Endpoint({"POST": webhook_routes.ping}),
     }
-    # These alone are also there with a slash behind.
+    # CVAT 2.73 accepts only these with a trailing slash, too.
     slashed = {
         "jobs/{id}/annotations": Endpoint(
             {

@@ -1,4 +1,4 @@
-"""From an ASGI request to a handler and back: the order of checks is that of CVAT."""
+"""Calls the handler of a request and renders what it returns. The checks run in the order of CVAT."""
 
 import dataclasses
 import gzip
@@ -12,10 +12,10 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from prefect_cvat.sandbox.accounts.authentication import SAFE_METHODS, authenticate
-from prefect_cvat.sandbox.accounts.permissions import named_workspace
+from prefect_cvat.sandbox.accounts.permissions import requested_workspace
 from prefect_cvat.sandbox.api.call import Call
 from prefect_cvat.sandbox.api.content_negotiation import negotiate
-from prefect_cvat.sandbox.api.handler_fault import NOTHING, WITHIN
+from prefect_cvat.sandbox.api.handler_fault import NO_FAULT, SCOPE_KEY
 from prefect_cvat.sandbox.api.reply import (
     HTML,
     VND_JSON,
@@ -32,10 +32,10 @@ _GZIP_FROM = 200
 
 
 class Endpoint:
-    """An address with a handler for each method that it knows.
+    """A route, with one handler for each HTTP method.
 
-    Handlers run in threads, so that a slow one holds up nobody, and run to their end also when the client has
-    gone.
+    Handlers run in threads, so a slow one does not block the others. As in CVAT, a handler also completes
+    after its client has disconnected.
     """
 
     def __init__(self, handlers: Mapping[str, Handler], *, anonymous: bool = False) -> None:
@@ -45,7 +45,7 @@ class Endpoint:
             self._handlers.setdefault("HEAD", handlers["GET"])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request."""
+        """Handle one request."""
         request = Request(scope, receive)
         call = Call(
             state=scope["app"].state.sandbox,
@@ -55,7 +55,7 @@ class Endpoint:
             query=request.query_params,
             headers=request.headers,
             base_url=f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}",
-            fault=scope.get(WITHIN, NOTHING),
+            fault=scope.get(SCOPE_KEY, NO_FAULT),
         )
         if request.headers.get("content-type", "").startswith("multipart/form-data"):
             async with request.form(max_files=200_000, max_fields=10_000) as form:
@@ -91,7 +91,7 @@ class Endpoint:
             raise forbidden()
         if not self._anonymous and _names_organization(call):
             with call.state.database.read() as db:
-                named_workspace(call, db)
+                requested_workspace(call, db)
         reply = handler(call)
         return _browsable(reply) if media_type == "text/html" and reply.content is None else reply
 

@@ -1,28 +1,28 @@
-"""Moments as CVAT writes them."""
+"""Timestamps in CVAT's format: ISO 8601, UTC, microseconds, Z."""
 
 from datetime import UTC, datetime, timedelta
 
 
 def now() -> str:
-    """The present moment, ISO 8601 in UTC with microseconds and a Z."""
+    """The current time."""
     return after(timedelta())
 
 
 def later_than(text: str) -> str:
-    """The present moment, or, where the clock has been put back since, the first one after another."""
+    """The current time, or one microsecond after `text` if the clock has been set back since."""
     return max(now(), written(read(text) + timedelta(microseconds=1)))
 
 
 def after(delay: timedelta) -> str:
-    """The moment that comes after a delay from now."""
+    """The current time plus a delay."""
     return written(datetime.now(UTC) + delay)
 
 
 def written(moment: datetime) -> str:
-    """A moment in the form that CVAT's answers use."""
+    """Format a time."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def read(text: str) -> datetime:
-    """The moment that such a text means."""
+    """Parse a timestamp."""
     return datetime.fromisoformat(text)

@@ -12,7 +12,7 @@ from prefect_cvat.sandbox.storage.database import Connection, Row
 
 
 def create_access_token(call: Call) -> Reply:
-    """POST auth/access_tokens: the only answer that shows the token's value."""
+    """POST auth/access_tokens: the only response with the value of the token."""
     body = call.json_object()
     name = body.get("name")
     if not name:
@@ -39,7 +39,7 @@ def create_access_token(call: Call) -> Reply:
 
 
 def list_access_tokens(call: Call) -> Reply:
-    """GET auth/access_tokens: those of the user."""
+    """GET auth/access_tokens: the tokens of the user."""
     with call.state.database.read() as db:
         rows = db.execute(
             "SELECT * FROM access_token WHERE user_id = ? ORDER BY id DESC", (call.user.id,)
@@ -48,7 +48,7 @@ def list_access_tokens(call: Call) -> Reply:
 
 
 def current_access_token(call: Call) -> Reply:
-    """GET auth/access_tokens/self: the token that the request came with."""
+    """GET auth/access_tokens/self: the token of this request."""
     with call.state.database.read() as db:
         row = db.execute("SELECT * FROM access_token WHERE id = ?", (call.user.access_token_id,)).fetchone()
         if row is None:

@@ -1,4 +1,4 @@
-"""Who sends a request: tokens, personal access tokens, Basic and cookies, as CVAT takes them."""
+"""Authentication as in CVAT: tokens, personal access tokens, Basic and session cookies."""
 
 import base64
 import binascii
@@ -18,14 +18,13 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 def authenticate(call: Call) -> Account | None:
-    """Finds out who sent a request.
+    """Authenticate a request.
 
     Returns:
-        The account, or None where no credentials were sent, or a session that has ended.
+        The account, or None if the request has no credentials or an expired session.
 
     Raises:
-        ApiError: 401 for wrong credentials, 403 where a cookie session lacks its CSRF token or comes from
-            elsewhere.
+        ApiError: 401 for wrong credentials, 403 if a session lacks its CSRF token or has a foreign origin.
     """
     scheme, _, value = call.headers.get("authorization", "").partition(" ")
     match scheme.lower():
@@ -38,16 +37,16 @@ def authenticate(call: Call) -> Account | None:
     return _by_cookie(call)
 
 
-def carries_token(headers: Headers) -> bool:
-    """Whether a request has credentials that can expire: a token, a personal access token or a session."""
+def has_expiring_credentials(headers: Headers) -> bool:
+    """Whether the credentials of a request can expire: a token, a personal access token or a session."""
     scheme = headers.get("authorization", "").partition(" ")[0].lower()
     return scheme in ("token", "bearer") if scheme else _session_key(headers) is not None
 
 
 def expire_token(database: Database, headers: Headers) -> None:
-    """Deletes the token, personal access token or session by which `authenticate` knows a request.
+    """Delete the token, personal access token or session of a request.
 
-    With a session goes the user's token, as at a logout.
+    As in a logout, the user's token is deleted with a session.
     """
     scheme, _, value = headers.get("authorization", "").partition(" ")
     value = value.strip()
@@ -67,7 +66,7 @@ def expire_token(database: Database, headers: Headers) -> None:
 
 
 def find_by_password(db: Connection, name: str, password: str, *, column: str = "username") -> Row | None:
-    """The user with this name (or e-mail address) and password."""
+    """The user with this name (or email address) and password, or None."""
     statement = {
         "username": "SELECT * FROM user WHERE username = ?",
         "email": "SELECT * FROM user WHERE email = ?",

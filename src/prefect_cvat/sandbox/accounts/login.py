@@ -13,7 +13,7 @@ from prefect_cvat.sandbox.storage.database import Connection
 
 
 def login(call: Call) -> Reply:
-    """POST auth/login: the user's one token, and a cookie session."""
+    """POST auth/login: returns the user's token, and opens a session."""
     body = call.json_object()
     column = "username" if body.get("username") else "email"
     name, password = body.get(column), body.get("password")
@@ -28,7 +28,7 @@ def login(call: Call) -> Reply:
 
 
 def logout(call: Call) -> Reply:
-    """POST auth/logout: ends the session and, as CVAT does, the user's token for everybody who uses it."""
+    """POST auth/logout: ends the session and, as in CVAT, the user's only token."""
     with call.state.database.write() as db:
         db.execute("UPDATE user SET token = NULL WHERE id = ?", (call.user.id,))
         db.execute("DELETE FROM session WHERE key = ?", (call.user.session,))
@@ -39,7 +39,7 @@ def logout(call: Call) -> Reply:
 
 
 def register(call: Call) -> Reply:
-    """POST auth/register: a new user, logged in."""
+    """POST auth/register: creates a user and logs in."""
     body = call.json_object()
     errors: Json = {
         name: ["This field is required."]

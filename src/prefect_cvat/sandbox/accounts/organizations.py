@@ -1,4 +1,4 @@
-"""Organizations, as far as they decide who sees what."""
+"""Organizations, as far as permissions depend on them."""
 
 import json
 
@@ -11,17 +11,19 @@ from prefect_cvat.sandbox.storage.database import Connection, Row
 
 
 def list_organizations(call: Call) -> Reply:
-    """GET organizations: those that the user is in."""
+    """GET organizations: those with the user as a member."""
     with call.state.database.read() as db:
         rows = [
-            row for row in db.execute("SELECT * FROM organization ORDER BY id DESC") if _may(call, db, row)
+            row
+            for row in db.execute("SELECT * FROM organization ORDER BY id DESC")
+            if _is_visible(call, db, row)
         ]
-        rows = lists.narrowed(call, rows, ("id", "slug", "name"))
+        rows = lists.filtered(call, rows, ("id", "slug", "name"))
         return lists.page(call, rows, lambda row: _organization(call, db, row))
 
 
 def create_organization(call: Call) -> Reply:
-    """POST organizations: the creator is its owner."""
+    """POST organizations: the user becomes the owner."""
     body = call.json_object()
     if not body.get("slug"):
         raise bad_request({"slug": ["This field is required."]})
@@ -53,12 +55,12 @@ def get_organization(call: Call) -> Reply:
         row = db.execute("SELECT * FROM organization WHERE id = ?", (call.path_id(),)).fetchone()
         if row is None:
             raise not_found("Organization")
-        if not _may(call, db, row):
+        if not _is_visible(call, db, row):
             raise forbidden()
         return Reply(json=_organization(call, db, row))
 
 
-def _may(call: Call, db: Connection, row: Row) -> bool:
+def _is_visible(call: Call, db: Connection, row: Row) -> bool:
     member = db.execute(
         "SELECT 1 FROM membership WHERE organization_id = ? AND user_id = ?", (row["id"], call.user.id)
     ).fetchone()

@@ -1,4 +1,4 @@
-"""Who may see what, and in which organization a request speaks."""
+"""Which projects, tasks and jobs a user may see, and the organization that a request names."""
 
 from dataclasses import dataclass
 
@@ -8,8 +8,8 @@ from prefect_cvat.sandbox.storage.database import Connection, Row
 
 _JOB_STATUS = """CASE WHEN stage = 'annotation' THEN 'annotation'
     WHEN stage = 'acceptance' AND state = 'completed' THEN 'completed' ELSE 'validation' END"""
-# As CVAT has it, over jobs of every type: that of the jobs which are behind all the others. By the alphabet
-# `annotation` is the smallest, and `validation` the largest.
+# As in CVAT, over jobs of every type: the status of the least advanced job. In alphabetical order
+# `annotation` comes first and `validation` last.
 _TASK_STATUS = f"""coalesce((SELECT iif(min({_JOB_STATUS}) = 'annotation', 'annotation', max({_JOB_STATUS}))
     FROM job WHERE job.task_id = task.id), 'annotation')"""  # noqa: S608 - made of constants
 _PROJECT = """
@@ -45,7 +45,7 @@ _VISIBLE_TASK = f"""
     task.owner_id = :user OR task.assignee_id = :user OR task.organization_id IN ({_MEMBER})
     OR task.project_id IN (SELECT id FROM project WHERE owner_id = :user OR assignee_id = :user)
 """  # noqa: S608 - made of constants
-# Who is assigned a job sees the job, and neither its task nor the other jobs.
+# The assignee of a job sees the job, but neither its task nor the other jobs.
 _VISIBLE_JOB = f"job.assignee_id = :user OR {_VISIBLE_TASK}"
 _VISIBLE_PROJECT = f"""
     project.owner_id = :user OR project.assignee_id = :user OR project.organization_id IN ({_MEMBER})
@@ -55,20 +55,25 @@ _VISIBLE = {"project": _VISIBLE_PROJECT, "task": _VISIBLE_TASK, "job": _VISIBLE_
 
 @dataclass(frozen=True)
 class Workspace:
-    """What a request's organization header or parameter limits lists to."""
+    """The organization that lists are limited to.
+
+    Attributes:
+        limited: Whether lists are limited at all.
+        organization_id: The organization; None for the personal workspace.
+    """
 
     limited: bool
     organization_id: int | None
 
 
 def workspace(call: Call, db: Connection) -> Workspace:
-    """The workspace that a request speaks in: everything, the personal one, or an organization's.
+    """The workspace of a list request: everything, the personal workspace, or that of an organization.
 
     Raises:
-        ApiError: 404 for an organization that does not exist, 403 for one that the user is not in, 400 where
-            the header and the parameter differ.
+        ApiError: 404 if the organization does not exist, 403 if the user is not a member, 400 if the header
+            and the parameter differ.
     """
-    space = named_workspace(call, db)
+    space = requested_workspace(call, db)
     if (
         space.organization_id is not None
         and not call.user.is_superuser
@@ -78,11 +83,13 @@ def workspace(call: Call, db: Connection) -> Workspace:
     return space
 
 
-def named_workspace(call: Call, db: Connection) -> Workspace:
-    """The same of any request, also of those that ask for one thing by its id, which no workspace limits.
+def requested_workspace(call: Call, db: Connection) -> Workspace:
+    """The workspace that a request names, without a check of membership.
+
+    Requests for one object by its id are not limited to a workspace, but CVAT still refuses an unknown one.
 
     Raises:
-        ApiError: 404 for an organization that does not exist, 400 where the header and the parameter differ.
+        ApiError: 404 if the organization does not exist, 400 if the header and the parameter differ.
     """
     header, parameter, number = (
         call.headers.get("x-organization"),
@@ -112,17 +119,17 @@ def named_workspace(call: Call, db: Connection) -> Workspace:
 
 
 def visible_tasks(call: Call, db: Connection) -> list[Row]:
-    """The tasks that the user may see in the request's workspace, newest first."""
+    """The tasks in the workspace that the user may see, newest first."""
     return _visible(call, db, "task")
 
 
 def visible_projects(call: Call, db: Connection) -> list[Row]:
-    """The projects that the user may see in the request's workspace, newest first."""
+    """The projects in the workspace that the user may see, newest first."""
     return _visible(call, db, "project")
 
 
 def visible_jobs(call: Call, db: Connection) -> list[Row]:
-    """The jobs that the user may see, newest first: of their tasks, and those that they are assigned to."""
+    """The jobs that the user may see, newest first: jobs of visible tasks, and jobs of the user."""
     return _visible(call, db, "job")
 
 
@@ -130,7 +137,7 @@ def task_of(call: Call, db: Connection, task_id: int) -> Row:
     """A task with its data.
 
     Raises:
-        ApiError: 404 where there is none, 403 where the user may not see it.
+        ApiError: 404 if it does not exist, 403 if the user may not see it.
     """
     row = row_of(db, "task", task_id)
     if row is None:
@@ -140,10 +147,10 @@ def task_of(call: Call, db: Connection, task_id: int) -> Row:
 
 
 def job_of(call: Call, db: Connection, job_id: int) -> Row:
-    """A job with its task's facts.
+    """A job, with columns of its task.
 
     Raises:
-        ApiError: 404 where there is none, 403 where the user may see neither its task nor the job alone.
+        ApiError: 404 if it does not exist, 403 if the user may see neither its task nor the job.
     """
     row = row_of(db, "job", job_id)
     if row is None:
@@ -152,8 +159,8 @@ def job_of(call: Call, db: Connection, job_id: int) -> Row:
     return row
 
 
-def task_behind(db: Connection, job: Row) -> Row:
-    """The task of a job that the user may see, whose media and labels serve the job: nobody is refused."""
+def task_of_job(db: Connection, job: Row) -> Row:
+    """The task of a job, without a permission check: whoever sees the job may use its media and labels."""
     row = row_of(db, "task", job["task_id"])
     if row is None:
         raise not_found("Task")
@@ -164,7 +171,7 @@ def project_of(call: Call, db: Connection, project_id: int) -> Row:
     """A project.
 
     Raises:
-        ApiError: 404 where there is none, 403 where the user may not see it.
+        ApiError: 404 if it does not exist, 403 if the user may not see it.
     """
     row = row_of(db, "project", project_id)
     if row is None:
@@ -174,13 +181,13 @@ def project_of(call: Call, db: Connection, project_id: int) -> Row:
 
 
 def row_of(db: Connection, resource: str, number: int) -> Row | None:
-    """A project, a task or a job, whoever asks; None where there is none."""
+    """A project, a task or a job, without a permission check; None if it does not exist."""
     row: Row | None = db.execute(f"{_SELECT[resource]} WHERE {resource}.id = ?", (number,)).fetchone()
     return row
 
 
 def jobs_of_task(db: Connection, task_id: int) -> list[Row]:
-    """All the jobs of a task, in the order of their frames."""
+    """All jobs of a task, ordered by frame."""
     return db.execute(f"{_JOB} WHERE job.task_id = ? ORDER BY job.start_frame, job.id", (task_id,)).fetchall()
 
 

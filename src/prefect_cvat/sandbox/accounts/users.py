@@ -1,4 +1,4 @@
-"""Logging in and out, registration, personal access tokens, users, and what the server says about itself."""
+"""Users."""
 
 from collections.abc import Mapping
 
@@ -13,7 +13,7 @@ from prefect_cvat.sandbox.storage.database import Connection, Row
 def add_user(
     db: Connection, username: str, password: str, *, profile: Mapping[str, str], superuser: bool = False
 ) -> Row:
-    """Adds a user and returns the row."""
+    """Add a user and return the row."""
     row: Row = db.execute(
         "INSERT INTO user (username, email, first_name, last_name, password, is_superuser, date_joined)"
         " VALUES (?, ?, ?, ?, ?, ?, ?) RETURNING *",
@@ -30,8 +30,8 @@ def add_user(
     return row
 
 
-def ensure_administrator(db: Connection, username: str, password: str) -> None:
-    """Sees that there is a user with all rights who has this name and this password."""
+def ensure_admin(db: Connection, username: str, password: str) -> None:
+    """Create the admin, or set the password of an existing user and make them admin."""
     row = db.execute("SELECT id FROM user WHERE username = ?", (username,)).fetchone()
     if row is None:
         add_user(db, username, password, profile={"email": f"{username}@localhost"}, superuser=True)
@@ -53,7 +53,7 @@ def list_users(call: Call) -> Reply:
     """GET users."""
     with call.state.database.read() as db:
         rows = db.execute("SELECT * FROM user ORDER BY id DESC").fetchall()
-    rows = lists.narrowed(
+    rows = lists.filtered(
         call, rows, ("id", "username", "first_name", "last_name", "email"), search=("username",)
     )
     return lists.page(call, rows, lambda row: _user(call, row))
@@ -69,7 +69,7 @@ def get_user(call: Call) -> Reply:
 
 
 def basic_user(call: Call, db: Connection, user_id: int | None) -> Json | None:
-    """A user as owners and assignees are shown."""
+    """A user in the short form of owners and assignees; None if there is no such user."""
     row = db.execute("SELECT * FROM user WHERE id = ?", (user_id,)).fetchone()
     if row is None:
         return None
@@ -82,11 +82,11 @@ def basic_user(call: Call, db: Connection, user_id: int | None) -> Json | None:
     }
 
 
-def known_user(db: Connection, user_id: object, field: str) -> int | None:
-    """A user id out of a body, or None.
+def existing_user_id(db: Connection, user_id: object, field: str) -> int | None:
+    """Validate a user id from a request body; None stays None.
 
     Raises:
-        ApiError: 400 where there is no such user.
+        ApiError: 400 if there is no such user.
     """
     if user_id is None:
         return None

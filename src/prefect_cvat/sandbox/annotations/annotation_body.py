@@ -1,7 +1,8 @@
-"""What of an annotations body CVAT accepts, and the errors that it answers with.
+"""Validation of an annotations body, with CVAT's error messages.
 
-What CVAT does not check is not checked here either: a shape's type against its label's, points outside the
-picture, values outside a select's list, missing or doubled elements of a skeleton, the numbers of a mask.
+What CVAT does not check is not checked here either: whether the type of a shape fits its label, points
+outside the image, values outside the list of a select attribute, missing or repeated elements of a skeleton,
+the run lengths of a mask.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ _POINTS_OK: Mapping[str, Callable[[int], bool]] = {
     "rectangle": lambda count: count == 4,
     "ellipse": lambda count: count == 4,
     "cuboid": lambda count: count == 16,
-    # CVAT 2.73: also without a pixel, [1, x, y, x, y].
+    # CVAT 2.73 also accepts a mask without a pixel, [1, x, y, x, y].
     "mask": lambda count: count >= 5,
     "polygon": lambda count: count >= 6 and count % 2 == 0,
     "polyline": lambda count: count >= 4 and count % 2 == 0,
@@ -57,26 +58,26 @@ _TRACKED_SHAPE: Mapping[str, tuple[_Check, Any]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Annotations:
-    """A body that was accepted, with the defaults filled in."""
+    """A valid body, with default values filled in."""
 
     tags: list[Json]
     shapes: list[Json]
     tracks: list[Json]
 
 
-def accept(body: Any, *, new: bool, known: bool = False) -> Annotations:
-    """Reads an annotations body.
+def validate_annotations(body: Any, *, new: bool, known: bool = False) -> Annotations:
+    """Validate an annotations body.
 
     Args:
-        body: What the client sent.
-        new: Whether everything in it is to be created, so that ids must be absent.
-        known: Whether everything in it is to be removed, so that ids must be there.
+        body: The body of the request.
+        new: Whether all annotations are to be created, so ids must be absent.
+        known: Whether all annotations are to be deleted, so ids are required.
 
     Raises:
-        ApiError: 400 with the errors in the places of what they are about; 500 for what CVAT fails on.
+        ApiError: 400 with the errors at the positions of the annotations; 500 where CVAT 2.73 fails.
     """
     if isinstance(body, list):
-        raise server_error()  # so CVAT 2.73
+        raise server_error()  # as CVAT 2.73
     try:
         content = field_checks.mapping(body)
     except FieldError as error:
@@ -169,7 +170,7 @@ def _track(value: Any, new: bool) -> Json:
 def _track_without_elements(value: Any, new: bool) -> Json:
     track = _read(value, _TAG, new)
     if "shapes" not in value:
-        raise server_error()  # so CVAT 2.73; an empty list it passes over
+        raise server_error()  # as CVAT 2.73, which accepts an empty list
     try:
         track["shapes"] = _each(
             value["shapes"], lambda item, _: _geometry(_read(item, _TRACKED_SHAPE, False)), new=new

@@ -1,4 +1,4 @@
-"""GET, PUT, PATCH and DELETE of the annotations of jobs and tasks."""
+"""Routes of the annotations of jobs and tasks."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -7,15 +7,15 @@ from typing import Any
 from prefect_cvat.sandbox import timestamps
 from prefect_cvat.sandbox.accounts import permissions
 from prefect_cvat.sandbox.annotations import annotation_store, task_annotations
-from prefect_cvat.sandbox.annotations.annotation_body import Annotations, accept
+from prefect_cvat.sandbox.annotations.annotation_body import Annotations, validate_annotations
 from prefect_cvat.sandbox.annotations.annotation_store import Labels
-from prefect_cvat.sandbox.annotations.ground_truth_pool import adapt_to_pool, refuse_tracks_in_pool
+from prefect_cvat.sandbox.annotations.ground_truth_pool import apply_pool_rules, reject_tracks_in_pool
 from prefect_cvat.sandbox.annotations.track_parts import cut
 from prefect_cvat.sandbox.api.call import Call
 from prefect_cvat.sandbox.api.reply import HTML, NO_CONTENT, ApiError, Json, Reply, bad_request, server_error
 from prefect_cvat.sandbox.storage.database import Connection, Row
-from prefect_cvat.sandbox.tasks.change_events import recorded
-from prefect_cvat.sandbox.tasks.tasks import touch
+from prefect_cvat.sandbox.tasks.change_events import write_and_notify
+from prefect_cvat.sandbox.tasks.tasks import mark_task_changed
 
 _Part = tuple[Row, Annotations]
 _ACTIONS = ("create", "update", "delete")
@@ -30,49 +30,49 @@ def get_job_annotations(call: Call) -> Reply:
 
 
 def get_task_annotations(call: Call) -> Reply:
-    """GET tasks/ID/annotations: what the jobs that task-level writes reach have on their own frames."""
+    """GET tasks/ID/annotations: the merged annotations of the jobs that task-level requests use."""
     with call.state.database.read(call.fault.lag) as db:
         task = permissions.task_of(call, db, call.path_id())
         if task["data_id"] is None:
             raise ApiError(
                 400, "Exporting annotations from a task without data is not allowed", media_type=HTML
             )
-        jobs = task_annotations.reached_jobs(db, task)
+        jobs = task_annotations.task_level_jobs(db, task)
         _check_readable(db, jobs)
         return _document(task_annotations.stored(db, jobs))
 
 
 def put_job_annotations(call: Call) -> Reply:
-    """PUT jobs/ID/annotations: replaces everything."""
-    with recorded(call) as db:
+    """PUT jobs/ID/annotations: replaces all annotations."""
+    with write_and_notify(call) as db:
         job = permissions.job_of(call, db, call.path_id())
         _check_readable(db, [job])
-        annotations = _without_ids(accept(call.json(), new=False))
+        annotations = _without_ids(validate_annotations(call.json(), new=False))
         changed = annotation_store.clear(db, [job["id"]])
         written = _insert_into_job(call, db, job, annotations)
-        if _holds_any(written):
+        if _has_any(written):
             changed.add(job["id"])
         _mark_changed(db, job["task_id"], changed)
-    return _written(written)
+    return _annotations_json(written)
 
 
 def patch_job_annotations(call: Call) -> Reply:
-    """PATCH jobs/ID/annotations?action=create|update|delete. Frames of other jobs are stored too."""
+    """PATCH jobs/ID/annotations?action=create|update|delete. As in CVAT, also on other frames."""
     action = _action(call)
-    with recorded(call) as db:
+    with write_and_notify(call) as db:
         job = permissions.job_of(call, db, call.path_id())
-        annotations = accept(call.json(), new=action == "create", known=action == "delete")
+        annotations = validate_annotations(call.json(), new=action == "create", known=action == "delete")
         if action != "create":
             annotation_store.delete(db, job["id"], annotations)
         if action != "delete":
             annotations = _insert_into_job(call, db, job, annotations)
-        _mark_changed(db, job["task_id"], {job["id"]} if _holds_any(annotations) else set())
-    return _written(annotations)
+        _mark_changed(db, job["task_id"], {job["id"]} if _has_any(annotations) else set())
+    return _annotations_json(annotations)
 
 
 def delete_job_annotations(call: Call) -> Reply:
     """DELETE jobs/ID/annotations."""
-    with recorded(call) as db:
+    with write_and_notify(call) as db:
         job = permissions.job_of(call, db, call.path_id())
         _check_readable(db, [job])
         _mark_changed(db, job["task_id"], annotation_store.clear(db, [job["id"]]))
@@ -80,33 +80,36 @@ def delete_job_annotations(call: Call) -> Reply:
 
 
 def put_task_annotations(call: Call) -> Reply:
-    """PUT tasks/ID/annotations: replaces everything in all the jobs that task-level writes reach."""
-    with recorded(call) as db:
+    """PUT tasks/ID/annotations: replaces all annotations of the jobs that task-level requests use."""
+    with write_and_notify(call) as db:
         task = permissions.task_of(call, db, call.path_id())
         if task["data_id"] is None:
             raise server_error()
-        jobs = task_annotations.reached_jobs(db, task)
+        jobs = task_annotations.task_level_jobs(db, task)
         _check_readable(db, jobs)
-        annotations = _without_ids(accept(call.json(), new=False))
-        annotations = adapt_to_pool(db, task, annotations, action="create")
+        annotations = _without_ids(validate_annotations(call.json(), new=False))
+        annotations = apply_pool_rules(db, task, annotations, action="create")
         changed = annotation_store.clear(db, [job["id"] for job in jobs])
         parts = _insert_into_jobs(call, db, task, _by_job(jobs, annotations))
         _mark_changed(db, task["id"], changed | {job["id"] for job, _ in parts})
-    return _written(task_annotations.joined(parts))
+    return _annotations_json(task_annotations.joined(parts))
 
 
 def patch_task_annotations(call: Call) -> Reply:
-    """PATCH tasks/ID/annotations?action=create|update|delete. Frames that the task lacks are passed over."""
-    with recorded(call) as db:
+    """PATCH tasks/ID/annotations?action=create|update|delete. Unknown frames are ignored."""
+    with write_and_notify(call) as db:
         task = permissions.task_of(call, db, call.path_id())
         action = _action(call)
         body = call.json()
         if task["data_id"] is None:
             raise bad_request("'NoneType' object has no attribute 'validation_mode'")
-        annotations = adapt_to_pool(
-            db, task, accept(body, new=action == "create", known=action == "delete"), action=action
+        annotations = apply_pool_rules(
+            db,
+            task,
+            validate_annotations(body, new=action == "create", known=action == "delete"),
+            action=action,
         )
-        parts = list(_by_job(task_annotations.reached_jobs(db, task), annotations))
+        parts = list(_by_job(task_annotations.task_level_jobs(db, task), annotations))
         if action != "create":
             for job, part in parts:
                 annotation_store.delete(db, job["id"], part)
@@ -114,16 +117,16 @@ def patch_task_annotations(call: Call) -> Reply:
             parts = _insert_into_jobs(call, db, task, parts)
             annotations = task_annotations.joined(parts)
         _mark_changed(db, task["id"], {job["id"] for job, _ in parts})
-    return _written(annotations)
+    return _annotations_json(annotations)
 
 
 def delete_task_annotations(call: Call) -> Reply:
     """DELETE tasks/ID/annotations."""
-    with recorded(call) as db:
+    with write_and_notify(call) as db:
         task = permissions.task_of(call, db, call.path_id())
         if task["data_id"] is None:
             raise server_error()
-        jobs = task_annotations.reached_jobs(db, task)
+        jobs = task_annotations.task_level_jobs(db, task)
         _check_readable(db, jobs)
         _mark_changed(db, task["id"], annotation_store.clear(db, [job["id"] for job in jobs]))
     return NO_CONTENT
@@ -137,8 +140,8 @@ def _action(call: Call) -> str:
 
 
 def _check_readable(db: Connection, jobs: Iterable[Row]) -> None:
-    # CVAT 2.73 fails so on a skeleton with an element on another frame; only a deletion by id helps.
-    if annotation_store.is_poisoned(db, [job["id"] for job in jobs]):
+    # CVAT 2.73 answers 500 if a skeleton has an element on another frame, until it is deleted by id.
+    if annotation_store.has_unreadable_skeleton(db, [job["id"] for job in jobs]):
         raise server_error()
 
 
@@ -152,32 +155,32 @@ def _without_ids(annotations: Annotations) -> Annotations:
 
 
 def _insert_into_job(call: Call, db: Connection, job: Row, annotations: Annotations) -> Annotations:
-    task = permissions.task_behind(db, job)
-    refuse_tracks_in_pool(task, annotations)
+    task = permissions.task_of_job(db, job)
+    reject_tracks_in_pool(task, annotations)
     labels = Labels(db, task)
     tracks = [track for track in annotations.tracks if track["shapes"] or track["elements"]]
     kept = Annotations(tags=annotations.tags, shapes=annotations.shapes, tracks=tracks)
     written = annotation_store.insert(db, job["id"], kept, labels)
-    _lose_part(call, db, [(job, written)])
+    _apply_store_part_fault(call, db, [(job, written)])
     return written
 
 
 def _insert_into_jobs(call: Call, db: Connection, task: Row, parts: Iterable[_Part]) -> list[_Part]:
     labels = Labels(db, task)
     written = [(job, annotation_store.insert(db, job["id"], part, labels)) for job, part in parts]
-    _lose_part(call, db, written)
+    _apply_store_part_fault(call, db, written)
     return written
 
 
-def _lose_part(call: Call, db: Connection, parts: Iterable[_Part]) -> None:
-    # In the transaction that has written it: nobody sees what a fault leaves out.
+def _apply_store_part_fault(call: Call, db: Connection, parts: Iterable[_Part]) -> None:
+    # In the same transaction as the write, so no reader ever sees the dropped annotations.
     written = [
         (job["id"], table, item["id"])
         for job, part in parts
         for table, items in zip(annotation_store.TABLES, (part.tags, part.shapes, part.tracks), strict=True)
         for item in items
     ]
-    for job_id, table, number in call.fault.lost(written):
+    for job_id, table, number in call.fault.items_to_drop(written):
         annotation_store.delete_one(db, table, job_id, number)
 
 
@@ -193,7 +196,7 @@ def _by_job(jobs: list[Row], annotations: Annotations) -> Iterator[_Part]:
             shapes=[shape for frame in frames for shape in shapes.get(frame, ())],
             tracks=tracks,
         )
-        if _holds_any(part):
+        if _has_any(part):
             yield job, part
 
 
@@ -204,19 +207,19 @@ def _by_frame(items: list[Json]) -> dict[int, list[Json]]:
     return found
 
 
-def _holds_any(annotations: Annotations) -> bool:
+def _has_any(annotations: Annotations) -> bool:
     return bool(annotations.tags or annotations.shapes or annotations.tracks)
 
 
 def _mark_changed(db: Connection, task_id: int, job_ids: Iterable[int]) -> None:
-    # CVAT 2.73: a write that neither brings nor removes anything leaves the dates as they are.
+    # CVAT 2.73: a write that adds and removes nothing does not change the dates.
     changed = set(job_ids)
     for number in changed:
         row = db.execute("SELECT updated_date FROM job WHERE id = ?", (number,)).fetchone()
         moment = timestamps.later_than(row["updated_date"])
         db.execute("UPDATE job SET updated_date = ? WHERE id = ?", (moment, number))
     if changed:
-        touch(db, task_id)
+        mark_task_changed(db, task_id)
 
 
 def _document(parts: Iterable[list[bytes]]) -> Reply:
@@ -225,7 +228,7 @@ def _document(parts: Iterable[list[bytes]]) -> Reply:
     return Reply(content=content)
 
 
-def _written(annotations: Annotations) -> Reply:
+def _annotations_json(annotations: Annotations) -> Reply:
     body: dict[str, Any] = {
         "version": 0,
         "tags": annotations.tags,

@@ -1,4 +1,4 @@
-"""Annotations in the database: written in bulk, kept as the JSON that reading them answers with."""
+"""Annotations in the database. They are stored as the JSON that a read returns."""
 
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -7,27 +7,27 @@ from pydantic_core import from_json, to_json
 from prefect_cvat.sandbox.annotations.annotation_body import Annotations
 from prefect_cvat.sandbox.api.reply import Json, bad_request
 from prefect_cvat.sandbox.storage.database import Connection, Row, take_ids
-from prefect_cvat.sandbox.tasks.labels import specs_of_labels
+from prefect_cvat.sandbox.tasks.labels import attributes_by_label
 
 TABLES = ("tag", "shape", "track")
 
 
 class Labels:
-    """The labels and attributes that annotations of a task may name."""
+    """The labels and attributes of a task."""
 
     def __init__(self, db: Connection, task: Row) -> None:
-        self._specs = specs_of_labels(db, task)
+        self._specs = attributes_by_label(db, task)
 
     def checked(self, item: Json, *, mutable: bool | None = None, label_id: int | None = None) -> list[Json]:
-        """The attributes of an item as they are read back: those that were sent, then the others' defaults.
+        """The attributes of an annotation as CVAT stores them: the given ones, then the other defaults.
 
         Args:
-            item: A tag, a shape, a track or a shape of one.
-            mutable: Which attributes may be here: those that change, those that do not, or, None, all.
-            label_id: The label, for a shape of a track, which does not name it.
+            item: A tag, a shape, a track or a keyframe.
+            mutable: Whether mutable or immutable attributes are allowed; None for both.
+            label_id: The label of a keyframe, which has no label of its own.
 
         Raises:
-            ApiError: 400 for a label or an attribute that the task does not have.
+            ApiError: 400 if the task does not have the label or an attribute.
         """
         number = item["label_id"] if label_id is None else label_id
         specs = self._specs.get(number)
@@ -51,16 +51,16 @@ class Labels:
 
 
 def insert(db: Connection, job_id: int, annotations: Annotations, labels: Labels) -> Annotations:
-    """Adds annotations to a job, with their ids where they have one and with new ones where not.
+    """Add annotations to a job. Those without an id get a new one.
 
     Returns:
-        What a write answers with: what was sent, with ids and defaults.
+        The response of a write: the annotations with ids and defaults.
 
     Raises:
-        ApiError: 400 for an unknown label or attribute, and for an id that is in another job already.
+        ApiError: 400 if a label or an attribute is unknown, or an id is already in use.
     """
     for table, sent in zip(TABLES, (annotations.tags, annotations.shapes, annotations.tracks), strict=True):
-        _refuse_taken(db, table, sent)
+        _reject_existing_ids(db, table, sent)
     tags, shapes = _with_ids(db, "tag", annotations.tags), _with_ids(db, "shape", annotations.shapes)
     elements = [element for shape in shapes for element in shape.get("elements", ())]
     for element, number in zip(elements, _new_ids(db, "shape", elements), strict=True):
@@ -107,7 +107,7 @@ def insert(db: Connection, job_id: int, annotations: Annotations, labels: Labels
 
 
 def delete(db: Connection, job_id: int, annotations: Annotations) -> None:
-    """Removes annotations from a job by their ids. Ids that it does not have are passed over."""
+    """Delete annotations of a job by their ids. Unknown ids are ignored."""
     for table, items in zip(TABLES, (annotations.tags, annotations.shapes, annotations.tracks), strict=True):
         db.executemany(
             f"DELETE FROM {table} WHERE id = ? AND job_id = ?",  # noqa: S608 - one of three constants
@@ -116,12 +116,12 @@ def delete(db: Connection, job_id: int, annotations: Annotations) -> None:
 
 
 def delete_one(db: Connection, table: str, job_id: int, number: int) -> None:
-    """Removes a tag, a shape or a track from a job by its id."""
+    """Delete a tag, a shape or a track of a job by its id."""
     db.execute(f"DELETE FROM {table} WHERE id = ? AND job_id = ?", (number, job_id))  # noqa: S608
 
 
 def clear(db: Connection, job_ids: Iterable[int]) -> set[int]:
-    """Removes all annotations of some jobs, and returns which of them had any."""
+    """Delete all annotations of jobs, and return the ids of the jobs that had any."""
     return {
         number
         for number in job_ids
@@ -130,8 +130,8 @@ def clear(db: Connection, job_ids: Iterable[int]) -> set[int]:
     }
 
 
-def is_poisoned(db: Connection, job_ids: Sequence[int]) -> bool:
-    """Whether a job holds a skeleton with an element on another frame, which CVAT cannot read back."""
+def has_unreadable_skeleton(db: Connection, job_ids: Sequence[int]) -> bool:
+    """Whether a job has a skeleton with an element on another frame, which CVAT 2.73 cannot read."""
     return any(
         db.execute("SELECT 1 FROM shape WHERE job_id = ? AND poison LIMIT 1", (number,)).fetchone()
         for number in job_ids
@@ -139,7 +139,7 @@ def is_poisoned(db: Connection, job_ids: Sequence[int]) -> bool:
 
 
 def bodies(db: Connection, table: str, job_id: int, frames: tuple[int, int] | None = None) -> list[bytes]:
-    """The stored JSON of a job's annotations, by frame, all of them or those of a range of frames."""
+    """The stored JSON of the annotations of a job, ordered by frame, optionally of a range of frames."""
     if frames is None:
         rows = db.execute(
             f"SELECT body FROM {table} WHERE job_id = ? ORDER BY frame, id",  # noqa: S608
@@ -154,12 +154,12 @@ def bodies(db: Connection, table: str, job_id: int, frames: tuple[int, int] | No
 
 
 def items(db: Connection, table: str, job_id: int, frames: tuple[int, int] | None = None) -> list[Json]:
-    """The same as `bodies`, read."""
+    """As `bodies`, parsed."""
     return [from_json(body) for body in bodies(db, table, job_id, frames)]
 
 
 def _with_ids(db: Connection, name: str, sent: list[Json]) -> list[Json]:
-    # Copies: a shape on a frame of two jobs is written twice, with an id each.
+    # Copies, because a shape on a frame of two jobs is written twice, with different ids.
     copies = [
         {**item, "elements": [{**element} for element in item["elements"]]}
         if "elements" in item
@@ -171,7 +171,7 @@ def _with_ids(db: Connection, name: str, sent: list[Json]) -> list[Json]:
     return copies
 
 
-def _refuse_taken(db: Connection, table: str, sent: list[Json]) -> None:
+def _reject_existing_ids(db: Connection, table: str, sent: list[Json]) -> None:
     given = [item["id"] for item in sent if item.get("id") is not None]
     seen: set[int] = set()
     for number in given:
@@ -256,7 +256,7 @@ def _stored_keyframes(track: Json, labels: Labels) -> Iterator[Json]:
     for shape in sorted(track["shapes"], key=lambda shape: int(shape["frame"])):
         own = {item["spec_id"] for item in shape["attributes"]}
         checked = labels.checked(shape, mutable=True, label_id=track["label_id"])
-        # CVAT 2.73: what a keyframe leaves out is as on the one before.
+        # CVAT 2.73: a keyframe inherits missing attributes from the previous one.
         attributes = [
             item if item["spec_id"] in own else before.get(item["spec_id"], item) for item in checked
         ]

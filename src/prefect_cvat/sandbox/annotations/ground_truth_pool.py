@@ -1,4 +1,4 @@
-"""What a ground truth pool makes of task-level writes."""
+"""Task-level writes to a task with a ground truth pool."""
 
 from prefect_cvat.sandbox.accounts import permissions
 from prefect_cvat.sandbox.annotations.annotation_body import Annotations
@@ -6,18 +6,18 @@ from prefect_cvat.sandbox.api.reply import Json, bad_request
 from prefect_cvat.sandbox.storage.database import Connection, Row
 
 
-def adapt_to_pool(db: Connection, task: Row, annotations: Annotations, *, action: str) -> Annotations:
-    """Turns a write on a task with a ground truth pool into what CVAT does with it.
+def apply_pool_rules(db: Connection, task: Row, annotations: Annotations, *, action: str) -> Annotations:
+    """Apply the rules of CVAT 2.73 for task-level writes to a task with a ground truth pool.
 
-    Annotations on validation frames are written, and copied to all the honeypots that show the same picture;
-    what was sent for honeypots is passed over. Other tasks are not touched.
+    Annotations on ground truth frames are also copied to the honeypots with the same image. Annotations on
+    honeypots are ignored. Annotations of other tasks are returned unchanged.
 
     Raises:
-        ApiError: 400 for tracks, and for changes and deletions on validation frames.
+        ApiError: 400 for tracks, and for updates and deletions on ground truth frames.
     """
     if task["validation_mode"] != "gt_pool":
         return annotations
-    refuse_tracks_in_pool(task, annotations)
+    reject_tracks_in_pool(task, annotations)
     real_frames: dict[int, int] = {
         row["number"]: row["real_frame"]
         for row in db.execute(
@@ -40,11 +40,11 @@ def adapt_to_pool(db: Connection, task: Row, annotations: Annotations, *, action
     )
 
 
-def refuse_tracks_in_pool(task: Row, annotations: Annotations) -> None:
-    """Refuses tracks in a task with a ground truth pool, before anything else about them is looked at.
+def reject_tracks_in_pool(task: Row, annotations: Annotations) -> None:
+    """Refuse tracks in a task with a ground truth pool. CVAT checks this before anything else.
 
     Raises:
-        ApiError: 400.
+        ApiError: 400 if there are tracks.
     """
     if annotations.tracks and task["validation_mode"] == "gt_pool":
         raise bad_request(["Tracks are not supported when task validation mode is gt_pool"])

@@ -1,35 +1,35 @@
-"""Frames that two jobs share: each job has its own copy of a shape there, the task shows one."""
+"""Frames that two jobs share: each job has its own copy of a shape, and the task has one."""
 
 from collections.abc import Sequence
 
 from prefect_cvat.sandbox.api.reply import Json
 
-ENOUGH = 0.5
+MIN_SIMILARITY = 0.5
 
 
-def without_twins(earlier: Sequence[Json], later: Sequence[Json]) -> list[Json]:
-    """What a frame has, out of what two jobs that share it have on it.
+def merge_shared_frame(earlier: Sequence[Json], later: Sequence[Json]) -> list[Json]:
+    """Merge the annotations that two jobs have on a shared frame.
 
     Args:
-        earlier: Tags or shapes of the frame in the first job.
-        later: Those in the second.
+        earlier: Tags or shapes on the frame in the first job.
+        later: Those in the second job.
 
     Returns:
-        All of the first job's, and those of the second's that have no twin there.
+        All of the first job, and those of the second job without an equal one in the first.
     """
     kept = list(earlier)
     free = list(earlier)
     for item in later:
-        twin = max(free, key=lambda other: similarity(item, other), default=None)
-        if twin is not None and similarity(item, twin) >= ENOUGH:
-            free.remove(twin)
+        duplicate = max(free, key=lambda other: similarity(item, other), default=None)
+        if duplicate is not None and similarity(item, duplicate) >= MIN_SIMILARITY:
+            free.remove(duplicate)
         else:
             kept.append(item)
     return kept
 
 
 def similarity(one: Json, other: Json) -> float:
-    """How alike two tags or two shapes are, 0 to 1: by label and type, and by the overlap of their boxes."""
+    """Similarity of two tags or shapes, 0 to 1: the IoU of their boxes if label and type are equal."""
     if one["label_id"] != other["label_id"] or one.get("type") != other.get("type"):
         return 0
     if one.get("type") is None:

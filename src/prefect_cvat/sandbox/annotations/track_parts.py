@@ -1,30 +1,30 @@
-"""Tracks across jobs: cut to a job's frames when they are written, joined again when the task is read."""
+"""Tracks of a task: split into jobs when they are written, joined when the task is read."""
 
 from bisect import bisect_right
 from collections.abc import Sequence
 from typing import Any
 
-from prefect_cvat.sandbox.annotations.shared_frames import ENOUGH, similarity
+from prefect_cvat.sandbox.annotations.shared_frames import MIN_SIMILARITY, similarity
 from prefect_cvat.sandbox.api.reply import Json
 
 
 def cut(track: Json, start: int, stop: int) -> Json | None:
-    """The part of a track that lies in a job, or None where it is not there.
+    """The part of a track in a job, or None if the track has no visible shape there.
 
-    A track that comes in from before starts with a keyframe that is interpolated; one that goes on beyond
-    loses the keyframes there.
+    A track that begins before the job starts with an interpolated keyframe. Keyframes after the job are
+    dropped.
     """
     shapes = _cut_shapes(track["shapes"], start, stop)
     elements = [part for part in (cut(element, start, stop) for element in track.get("elements", [])) if part]
     if not shapes and not elements:
         return None
     first = shapes[0]["frame"] if shapes else min(element["frame"] for element in elements)
-    # Attributes that cannot change belong to the track, and so go with every part.
+    # Immutable attributes belong to the track, so each part has them.
     return {**track, "frame": first, "shapes": shapes, "elements": elements}
 
 
 def interpolate(shapes: Sequence[Json], frame: int) -> Json | None:
-    """The shape that a track has on a frame: linear between keyframes that have as many points, else held."""
+    """The shape of a track on a frame, interpolated between keyframes with equal numbers of points."""
     index = bisect_right([shape["frame"] for shape in shapes], frame) - 1
     if index < 0:
         return None
@@ -32,26 +32,26 @@ def interpolate(shapes: Sequence[Json], frame: int) -> Json | None:
     if before["frame"] == frame or index + 1 == len(shapes):
         return {**before, "frame": frame}
     after = shapes[index + 1]
-    way = (frame - before["frame"]) / (after["frame"] - before["frame"])
+    share = (frame - before["frame"]) / (after["frame"] - before["frame"])
     between: Json = {**before, "frame": frame}
     if before.get("points") is not None and before["type"] != "mask" and not before["outside"]:
         own, other = before["points"], after.get("points") or []
         if len(own) == len(other):
-            between["points"] = [a + (b - a) * way for a, b in zip(own, other, strict=True)]
-            # The short way round.
+            between["points"] = [a + (b - a) * share for a, b in zip(own, other, strict=True)]
+            # The shorter direction of rotation.
             turn = (after["rotation"] - before["rotation"] + 180) % 360 - 180
-            between["rotation"] = (before["rotation"] + turn * way) % 360
+            between["rotation"] = (before["rotation"] + turn * share) % 360
     return between
 
 
 def join(parts: Sequence[tuple[int, int, Json]]) -> list[Json]:
-    """The tracks of a task out of those of its jobs.
+    """Join the tracks of jobs to the tracks of the task.
 
     Args:
-        parts: The first and the last frame of a job, and a track in it, in the order of the jobs.
+        parts: First and last frame of a job, and one of its tracks, in the order of the jobs.
 
     Returns:
-        Tracks that go on in the next job on shared frames as one; others closed behind their job.
+        Tracks that agree on the frames that two jobs share are joined; others end after their job.
     """
     whole: list[Json] = []
     open_ends: list[tuple[int, Json]] = []
@@ -61,7 +61,7 @@ def join(parts: Sequence[tuple[int, int, Json]]) -> list[Json]:
             (
                 index
                 for index, (end, track) in enumerate(open_ends)
-                if start <= end < stop and _goes_on(track, part, start, end)
+                if start <= end < stop and _continues(track, part, start, end)
             ),
             None,
         )
@@ -73,7 +73,7 @@ def join(parts: Sequence[tuple[int, int, Json]]) -> list[Json]:
         open_ends.append((stop, track))
     for stop, track in open_ends:
         if stop < last:
-            _close(track, stop + 1)
+            _end_after_job(track, stop + 1)
     return whole
 
 
@@ -94,12 +94,12 @@ def _frame(shape: Json) -> Any:
     return shape["frame"]
 
 
-def _goes_on(track: Json, part: Json, start: int, end: int) -> bool:
+def _continues(track: Json, part: Json, start: int, end: int) -> bool:
     elements, others = _elements(track), _elements(part)
     if track["label_id"] != part["label_id"] or len(elements) != len(others):
         return False
     if elements:
-        return all(_goes_on(one, other, start, end) for one, other in zip(elements, others, strict=True))
+        return all(_continues(one, other, start, end) for one, other in zip(elements, others, strict=True))
     alike = []
     for frame in range(start, end + 1):
         one, other = (_visible(owner, frame) for owner in (track, part))
@@ -107,7 +107,7 @@ def _goes_on(track: Json, part: Json, start: int, end: int) -> bool:
             alike.append(similarity(one, other))
         elif one is not None or other is not None:
             alike.append(0)
-    return bool(alike) and sum(alike) / len(alike) >= ENOUGH
+    return bool(alike) and sum(alike) / len(alike) >= MIN_SIMILARITY
 
 
 def _visible(track: Json, frame: int) -> Json | None:
@@ -127,13 +127,13 @@ def _append(track: Json, part: Json, start: int) -> None:
             _append(one, other, start)
 
 
-def _close(track: Json, frame: int) -> None:
+def _end_after_job(track: Json, frame: int) -> None:
     if track["shapes"] and not track["shapes"][-1]["outside"]:
         track["shapes"] = [*track["shapes"], {**track["shapes"][-1], "frame": frame, "outside": True}]
     if "elements" in track:
         track["elements"] = [{**element} for element in track["elements"]]
         for element in track["elements"]:
-            _close(element, frame)
+            _end_after_job(element, frame)
 
 
 def _elements(track: Json) -> list[Json]:

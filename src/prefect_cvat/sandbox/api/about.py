@@ -6,11 +6,11 @@ from prefect_cvat.sandbox.cvat_version import CVAT_VERSION
 
 
 def about(call: Call) -> Reply:
-    """GET server/about: the version of CVAT that the sandbox follows."""
+    """GET server/about."""
     return Reply(
         json={
             "name": "prefect-cvat sandbox (not CVAT)",
-            "description": "An embedded server that speaks CVAT's API, for tries and tests. It is not CVAT.",
+            "description": "A server with a part of CVAT's API, for demos and tests. It is not CVAT.",
             "version": CVAT_VERSION,
             "logo_url": f"{call.base_url}/static/logo.svg",
             "subtitle": "Sandbox",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class Account:
-    """A user, as authenticated for one request."""
+    """The user that one request was authenticated as."""
 
     id: int
     username: str

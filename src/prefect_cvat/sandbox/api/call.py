@@ -1,4 +1,4 @@
-"""What comes in, what goes out, and what is refused: the values that handlers work with."""
+"""The request as handlers see it."""
 
 import json
 from collections.abc import Mapping
@@ -9,14 +9,14 @@ from pydantic_core import from_json
 from starlette.datastructures import FormData, Headers, QueryParams
 
 from prefect_cvat.sandbox.api.account import Account
-from prefect_cvat.sandbox.api.handler_fault import NOTHING, FaultWithin
+from prefect_cvat.sandbox.api.handler_fault import NO_FAULT, HandlerFault
 from prefect_cvat.sandbox.api.reply import ApiError, Json, bad_request, not_found
 from prefect_cvat.sandbox.state import State
 
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """A request, read in full, with who sent it."""
+    """A request with its whole body and the account that sent it."""
 
     state: State
     method: str
@@ -28,13 +28,13 @@ class Call:
     body: bytes = b""
     form: FormData | None = None
     account: Account | None = None
-    fault: FaultWithin = NOTHING
+    fault: HandlerFault = NO_FAULT
 
     def require_account(self) -> Account:
-        """Who sent it.
+        """The account that sent the request.
 
         Raises:
-            ApiError: 401 where nobody says so.
+            ApiError: 401 if the request has no credentials.
         """
         if self.account is None:
             raise ApiError(401, {"detail": "Authentication credentials were not provided."})
@@ -42,18 +42,18 @@ class Call:
 
     @property
     def user(self) -> Account:
-        """Who sent it, in handlers of endpoints that demand credentials."""
+        """The account that sent the request, for endpoints that require credentials."""
         return self.require_account()
 
     def url(self, path: str) -> str:
-        """An absolute address on this server."""
+        """The absolute URL of an API path on this server."""
         return f"{self.base_url}/api/{path}"
 
     def path_id(self) -> int:
         """The id in the path.
 
         Raises:
-            ApiError: 404 where it is no number.
+            ApiError: 404 if it is not a number.
         """
         try:
             return int(self.params["id"])
@@ -64,7 +64,7 @@ class Call:
         """The body as JSON.
 
         Raises:
-            ApiError: 415 for another type than application/json, 400 for what does not parse.
+            ApiError: 415 if the content type is not application/json, 400 if the body is not valid JSON.
         """
         content_type = self.headers.get("content-type", "")
         if content_type.partition(";")[0].strip().lower() != "application/json":
@@ -76,7 +76,7 @@ class Call:
         try:
             return from_json(self.body, allow_inf_nan=False)
         except ValueError:
-            # Only the standard parser's messages are those that CVAT sends.
+            # CVAT sends the messages of the standard parser.
             try:
                 return json.loads(self.body, parse_constant=_refuse_constant)
             except ValueError as error:
@@ -86,7 +86,7 @@ class Call:
         """The body as a JSON object.
 
         Raises:
-            ApiError: Besides what `json` raises, 400 for a list or a scalar.
+            ApiError: As `json`, and 400 for a list or a scalar.
         """
         body = self.json()
         if not isinstance(body, dict):

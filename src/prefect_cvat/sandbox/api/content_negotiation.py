@@ -1,4 +1,4 @@
-"""Which representation a client gets, by its Accept header."""
+"""Content negotiation by the Accept header."""
 
 from prefect_cvat.sandbox.api.reply import VND_JSON, ApiError
 
@@ -6,16 +6,16 @@ API_VERSION = "2.0"
 
 
 def negotiate(accept: str | None) -> str:
-    """Chooses between CVAT's JSON and a page for browsers.
+    """Choose between CVAT's JSON and a page for browsers.
 
     Args:
-        accept: The Accept header; without one, JSON.
+        accept: The Accept header; None means JSON.
 
     Returns:
         The media type, without parameters.
 
     Raises:
-        ApiError: 406 where nothing fits: `application/json` does not, though the answers are JSON.
+        ApiError: 406 if nothing fits. As in CVAT, `application/json` does not fit.
     """
     if not accept:
         return VND_JSON

@@ -1,4 +1,4 @@
-"""The checks of single values in annotations, with the words that CVAT's serializers use."""
+"""Checks of single fields of a request body, with the messages of CVAT's serializers."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ _FALSE = (False, 0, "0", "f", "F", "false", "False", "FALSE", "n", "N", "no", "o
 
 
 class FieldError(ValueError):
-    """A value that is refused, with the body that says why."""
+    """A field has an invalid value; `body` is what CVAT answers."""
 
     def __init__(self, body: Any) -> None:
         super().__init__(body)
@@ -21,7 +21,7 @@ class FieldError(ValueError):
 
 
 def integer(value: Any, *, low: int | None = None) -> int:
-    """A whole number; texts and floats that are one count."""
+    """An integer. Strings and floats with an integer value are accepted."""
     if type(value) is not int:
         if value is None:
             raise FieldError([_NULL])
@@ -35,17 +35,17 @@ def integer(value: Any, *, low: int | None = None) -> int:
 
 
 def natural(value: Any) -> int:
-    """A whole number from 0 on."""
+    """An integer of at least 0."""
     return integer(value, low=0)
 
 
 def group(value: Any) -> int:
-    """A group's number; null is 0, no group."""
+    """A group number; null means 0, no group."""
     return 0 if value is None else natural(value)
 
 
 def number_within(low: float, high: float) -> Callable[[Any], float]:
-    """A check for numbers from `low` to `high`, which become floats."""
+    """Make a check for numbers from `low` to `high`; it returns floats."""
 
     def check(value: Any) -> float:
         if type(value) not in (int, float):
@@ -65,7 +65,7 @@ def number_within(low: float, high: float) -> Callable[[Any], float]:
 
 
 def boolean(value: Any) -> bool:
-    """A truth value; the usual texts for one count."""
+    """A boolean. The strings that Django accepts are accepted."""
     if value is True or value is False:
         return bool(value)
     if value is None:
@@ -79,7 +79,7 @@ def boolean(value: Any) -> bool:
 
 
 def source(value: Any) -> str:
-    """Who made an annotation."""
+    """The source of an annotation."""
     if value is None:
         raise FieldError([_NULL])
     if value not in SOURCES:
@@ -89,7 +89,7 @@ def source(value: Any) -> str:
 
 
 def choice(choices: Sequence[str]) -> Callable[[Any], str]:
-    """A check for one of some texts."""
+    """Make a check for one of several strings."""
 
     def check(value: Any) -> str:
         if value is None:
@@ -102,7 +102,7 @@ def choice(choices: Sequence[str]) -> Callable[[Any], str]:
 
 
 def points(value: Any) -> list[float]:
-    """Coordinates: numbers, and no texts that look like one."""
+    """Coordinates. Numbers in strings are refused, as in CVAT."""
     items = list_of_items(value)
     if set(map(type, items)) <= {int, float}:
         return items
@@ -113,7 +113,7 @@ def points(value: Any) -> list[float]:
 
 
 def attributes(value: Any) -> list[dict[str, Any]]:
-    """Attribute values, which all become texts."""
+    """Attribute values; they become strings."""
     items = list_of_items(value)
     if not items:
         return items

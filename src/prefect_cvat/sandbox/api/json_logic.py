@@ -1,4 +1,4 @@
-"""The JSON logic of `filter=`, as far as CVAT 2.73 takes it."""
+"""The JSON logic of the query parameter `filter`, as far as CVAT 2.73 supports it."""
 
 import operator
 from collections.abc import Callable, Collection, Mapping
@@ -16,24 +16,24 @@ _COMPARISONS: Mapping[str, Callable[[Any, Any], Any]] = {
 
 
 def predicate(rule: Any, fields: Collection[str]) -> Predicate:
-    """The function that says which rows pass a rule.
+    """Compile a JSON logic rule to a function that tests a row.
 
     A rule is `{"and": [rules]}`, `{"or": [rules]}`, `{"!": rule}`, `{"var": field}` (it has a value),
     `{"==": [{"var": field}, value]}`, alike with <, <=, > and >=, `{"<=": [low, {"var": field}, high]}`,
     `{"in": [{"var": field}, [values]]}` or `{"in": [part, {"var": field}]}`.
-    Values of fields that end in `_date` are moments, ISO 8601, in UTC where they name no time zone.
+    Values of fields that end in `_date` are ISO 8601 times, in UTC if they name no time zone.
 
     Args:
         rule: The rule.
-        fields: What it may ask for.
+        fields: The fields that it may use.
 
     Raises:
-        ValueError: For another operator, or another shape. The function raises it, too, for a number that is
-            none.
-        KeyError: For a field that it may not ask for.
+        ValueError: An unknown operator or unknown operands. The function raises it, too, if a value cannot be
+            converted to the type of the field.
+        KeyError: A field that it may not use.
     """
     if not isinstance(rule, dict) or len(rule) != 1:
-        raise ValueError(f"a rule is an object with one operator, got {rule!r}")
+        raise ValueError(f"expected a rule, an object with one operator, got {rule!r}")
     ((name, operands),) = rule.items()
     match name, operands:
         case "and", [_, *_]:
@@ -56,7 +56,7 @@ def predicate(rule: Any, fields: Collection[str]) -> Predicate:
             return lambda row: above(row) and below(row)
         case "in", [{"var": str(field)}, [*literals]]:
             known = _known(field, fields)
-            # As in SQL, null is in no list.
+            # As in SQL, null is never in a list.
             equal = [_comparison("==", known, literal) for literal in literals if literal is not None]
             return lambda row: any(one(row) for one in equal)
         case "in", [str(piece), {"var": str(field)}]:
@@ -78,7 +78,7 @@ def _comparison(name: str, field: str, literal: Any) -> Predicate:
     if field.endswith("_date"):
         moment = _moment(literal)
         return lambda row: row[field] is not None and bool(compares(_moment(row[field]), moment))
-    # As in CVAT, a number may come as a text, and a text as a number.
+    # As in CVAT, a number may be given as a string and a string as a number.
     return lambda row: row[field] is not None and bool(compares(row[field], type(row[field])(literal)))
 
 

@@ -1,4 +1,4 @@
-"""Lists: filters, search, order and pages."""
+"""Filtering, searching, sorting and paging of lists."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence
@@ -14,10 +14,10 @@ _PAGE_SIZE = 10
 
 
 def page(call: Call, rows: Sequence[T], shown: Callable[[T], Json]) -> Reply:
-    """The page that a request asks for, out of all the rows.
+    """The requested page of the rows.
 
     Raises:
-        ApiError: 404 for a page that does not exist.
+        ApiError: 404 if the page does not exist.
     """
     size = _page_size(call.query.get("page_size"), len(rows))
     try:
@@ -38,19 +38,19 @@ def page(call: Call, rows: Sequence[T], shown: Callable[[T], Json]) -> Reply:
     )
 
 
-def narrowed(
+def filtered(
     call: Call, rows: Iterable[T], fields: Sequence[str], *, search: Sequence[str] = ("name",)
 ) -> list[T]:
-    """The rows that pass a request's filters, in the order that it asks for.
+    """The rows that pass the filters of a request, in the requested order.
 
     Args:
-        call: The request: `field=value`, `search=`, `filter=` (JSON logic) and `sort=` count.
+        call: The request, with its parameters `field=value`, `search`, `filter` (JSON logic) and `sort`.
         rows: Mappings, newest first.
-        fields: What may be filtered and sorted by.
-        search: Where `search` looks.
+        fields: The fields that may be filtered and sorted by.
+        search: The fields that `search` looks at.
 
     Raises:
-        ApiError: 400 for a filter that cannot be read.
+        ApiError: 400 if the filter is invalid.
     """
     kept = list(rows)
     for name in fields:
@@ -59,7 +59,7 @@ def narrowed(
     if words := call.query.get("search", "").lower():
         kept = [row for row in kept if any(words in _text(row[name]).lower() for name in search)]
     if expression := call.query.get("filter"):
-        kept = _filtered(kept, expression, fields)
+        kept = _filtered_by_rule(kept, expression, fields)
     for name in reversed([name for name in call.query.get("sort", "").split(",") if name]):
         key = name.removeprefix("-")
         if key in fields:
@@ -67,7 +67,7 @@ def narrowed(
     return kept
 
 
-def _filtered(rows: list[T], expression: str, fields: Sequence[str]) -> list[T]:
+def _filtered_by_rule(rows: list[T], expression: str, fields: Sequence[str]) -> list[T]:
     try:
         rule = json.loads(expression)
     except ValueError as error:

@@ -26,7 +26,7 @@ _SERVER_ERROR = """
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """An answer: a JSON body, or bytes with their type."""
+    """A response: a JSON body, or bytes with their media type."""
 
     status: int = 200
     json: Any = None
@@ -40,7 +40,7 @@ NO_CONTENT = Reply(status=204, content=b"", media_type=None)
 
 
 class ApiError(Exception):
-    """A refusal, with the status and the body that CVAT would send."""
+    """An error response, with the status and the body that CVAT sends."""
 
     def __init__(
         self, status: int, body: Any, *, media_type: str = VND_JSON, headers: Mapping[str, str] | None = None
@@ -52,7 +52,7 @@ class ApiError(Exception):
         self.headers = headers or {}
 
     def reply(self) -> Reply:
-        """The answer that says so."""
+        """The error as a response."""
         if self.media_type == VND_JSON:
             return Reply(status=self.status, json=self.body, headers=self.headers)
         return Reply(
@@ -64,12 +64,12 @@ class ApiError(Exception):
 
 
 def bad_request(body: Any) -> ApiError:
-    """400 with any of the five shapes of body."""
+    """400 with a text, a list or an object: CVAT uses all of them."""
     return ApiError(400, body)
 
 
 def forbidden() -> ApiError:
-    """403 with CVAT's usual words."""
+    """403 with CVAT's usual text."""
     return ApiError(403, {"detail": "You do not have permission to perform this action."})
 
 
@@ -79,12 +79,12 @@ def not_found(what: str | None = None) -> ApiError:
 
 
 def server_error() -> ApiError:
-    """The 500 page, which tells nothing."""
+    """500 with the page of CVAT, which gives no reason."""
     return ApiError(500, _SERVER_ERROR, media_type=HTML)
 
 
 def common_headers() -> dict[str, str]:
-    """The headers that are on every answer."""
+    """The headers of every response."""
     return {
         "X-Request-Id": str(uuid.uuid4()),
         "X-Content-Type-Options": "nosniff",

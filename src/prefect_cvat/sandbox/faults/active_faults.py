@@ -1,4 +1,4 @@
-"""The faults of a running sandbox: which are in force, which were injected, what is still to come."""
+"""The faults of a running sandbox: the active rules, the log of injected faults, pending requests."""
 
 import threading
 import time
@@ -9,23 +9,23 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from prefect_cvat.sandbox.faults.kinds import StaleRead
-from prefect_cvat.sandbox.faults.rules import Asked, Decider, FaultPlan, Injection, Rule
+from prefect_cvat.sandbox.faults.rules import Decider, FaultPlan, Injection, RequestFacts, Rule
 
 
 class Injected(BaseModel):
-    """A fault that was injected.
+    """An injected fault.
 
     Attributes:
-        number: Its place in the log, from 0.
-        rule: The index of its rule.
-        method: The request's.
-        path: The request's.
-        query: The request's, as it was sent.
-        fault: The kind of the fault.
-        when: Whether it lies `before` or `after` the application carries the request out; `late` where that
-            comes after the client's answer.
-        application_status: What the application answered, seen by the client or not; None where it was not
-            asked, or not yet.
+        number: Position in the log, from 0.
+        rule: Index of the rule.
+        method: Method of the request.
+        path: Path of the request.
+        query: Raw query string of the request.
+        fault: Kind of the fault.
+        when: `before` or `after` the application handles the request; `late` if the application handles it
+            after the client has got its response.
+        application_status: Status that the application returned, even if the client did not get it; None if
+            the application has not handled the request.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -41,7 +41,7 @@ class Injected(BaseModel):
 
 
 class Faults:
-    """Sets faults and tells which were injected. Any thread may call it.
+    """Sets faults and logs the injected ones. Thread-safe.
 
     Examples:
         >>> faults = Faults()
@@ -62,39 +62,39 @@ class Faults:
 
     @property
     def active(self) -> bool:
-        """Whether any rule is in force."""
+        """Whether any rule is active."""
         return self._decider is not None
 
     @property
-    def longest_lag(self) -> float:
-        """Of how many seconds the past is asked for by the rules in force."""
+    def longest_stale_read(self) -> float:
+        """The longest `seconds` of the active stale reads; 0 if there are none."""
         return self._longest_lag
 
     @property
     def plan(self) -> FaultPlan:
-        """The rules in force and their seed."""
+        """The active rules and their seed."""
         decider = self._decider
         return FaultPlan() if decider is None else decider.plan
 
     @property
     def pending(self) -> int:
-        """How many requests that met a fault the application may still carry out; late commits among them."""
+        """Number of requests with a fault that are not finished yet, including late commits."""
         return self._pending
 
     def set(self, rules: Iterable[Rule | Mapping[str, Any]], *, seed: int = 0) -> None:
-        """Puts rules in force in place of those before. Counts begin anew, and so does the log.
+        """Replace the active rules. Resets the counts and the log.
 
         Args:
             rules: The rules, or mappings with their fields.
-            seed: Of the chances.
+            seed: Seed of the random numbers.
 
         Raises:
-            pydantic.ValidationError: A ValueError that names the field, for a rule that makes no sense.
+            pydantic.ValidationError: A rule is invalid. It is a ValueError, and names the field.
         """
         self.use(FaultPlan.model_validate({"seed": seed, "rules": tuple(rules)}))
 
     def use(self, plan: FaultPlan) -> None:
-        """Does what `set` does, with a plan."""
+        """Replace the active rules by those of a plan, as `set` does."""
         with self._lock:
             self._decider = Decider(plan) if plan.rules else None
             faults = (rule.fault for rule in plan.rules)
@@ -104,24 +104,24 @@ class Faults:
             self._log = []
 
     def clear(self) -> None:
-        """Takes every rule out of force. The log stays until rules are set; late commits still come."""
+        """Remove all rules. The log stays until rules are set again. Late commits still happen."""
         with self._lock:
             self._decider = None
             self._longest_lag = 0.0
 
     def log(self) -> tuple[Injected, ...]:
-        """What was injected since rules were last set, in the order in which the requests came."""
+        """The faults injected since rules were last set, in the order of the requests."""
         with self._lock:
             return tuple(self._log)
 
     def wait(self, timeout: float = 10) -> None:
-        """Waits until no request that met a fault is pending: what could be committed is.
+        """Wait until no request with a fault is pending. After that, late commits are done.
 
         Args:
             timeout: Seconds.
 
         Raises:
-            TimeoutError: If some still are.
+            TimeoutError: Requests are still pending.
         """
         deadline = time.monotonic() + timeout
         with self._lock:
@@ -129,19 +129,19 @@ class Faults:
                 if not self._lock.wait(deadline - time.monotonic()):
                     raise TimeoutError(f"{self._pending} requests are still pending after {timeout} s")
 
-    def decide(self, asked: Asked) -> tuple[tuple[Injection, ...], list[Injected]]:
-        """The faults that a request meets, and their entries in the log."""
+    def decide(self, request: RequestFacts) -> tuple[tuple[Injection, ...], list[Injected]]:
+        """Decide which faults a request gets, and add them to the log."""
         with self._lock:
             if self._decider is None:
                 return (), []
-            injections = self._decider.decide(asked)
+            injections = self._decider.decide(request)
             entries = [
                 Injected(
                     number=number,
                     rule=injection.rule,
-                    method=asked.method,
-                    path=asked.path,
-                    query=asked.query,
+                    method=request.method,
+                    path=request.path,
+                    query=request.query,
                     fault=injection.fault.kind,
                     when=injection.when,
                 )
@@ -151,16 +151,16 @@ class Faults:
             return injections, entries
 
     def note_answer(self, entries: Iterable[Injected], status: int) -> None:
-        """Writes into the log what the application answered to a request."""
+        """Add the status that the application returned to the log."""
         with self._lock:
             for entry in entries:
-                # Since then the log may have begun anew.
+                # The log may have been reset since.
                 if entry.number < len(self._log) and self._log[entry.number] is entry:
                     self._log[entry.number] = entry.model_copy(update={"application_status": status})
 
     @contextmanager
     def in_progress(self) -> Iterator[None]:
-        """Counts a request as pending while the block runs."""
+        """Count a request as pending during the `with` block."""
         self.begin()
         try:
             yield
@@ -168,12 +168,12 @@ class Faults:
             self.end()
 
     def begin(self) -> None:
-        """Counts one more request as pending."""
+        """Count one more pending request."""
         with self._lock:
             self._pending += 1
 
     def end(self) -> None:
-        """Counts one request less as pending."""
+        """Count one pending request less."""
         with self._lock:
             self._pending -= 1
             self._lock.notify_all()

@@ -1,4 +1,4 @@
-"""The addresses by which faults are set from outside the process: no part of CVAT's API, and no login."""
+"""Routes to set faults from outside the process. They are not part of CVAT's API and need no login."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ def create_faults_app(faults: Faults) -> Starlette:
         try:
             plan = FaultPlan.model_validate_json(await request.body())
         except ValidationError as error:
-            return JSONResponse(_complaints(error), status_code=400)
+            return JSONResponse(_errors_by_field(error), status_code=400)
         faults.use(plan)
         return JSONResponse(_state(faults))
 
@@ -50,13 +50,13 @@ def _state(faults: Faults) -> dict[str, Any]:
     return {**faults.plan.model_dump(mode="json"), "pending": faults.pending, "log": log}
 
 
-def _complaints(error: ValidationError) -> dict[str, list[str]]:
-    """What is wrong, by field: `rules.0.probability`."""
-    complaints: dict[str, list[str]] = {}
+def _errors_by_field(error: ValidationError) -> dict[str, list[str]]:
+    """The errors by field, such as `rules.0.probability`."""
+    errors: dict[str, list[str]] = {}
     for problem in error.errors(include_url=False, include_context=False):
         place = [str(part) for part in problem["loc"]]
-        # Under `fault` pydantic names the kind, which is no field.
+        # After `fault` pydantic names the kind, which is not a field.
         if len(place) > 3 and place[2] == "fault":
             del place[3]
-        complaints.setdefault(".".join(place) or "body", []).append(problem["msg"])
-    return complaints
+        errors.setdefault(".".join(place) or "body", []).append(problem["msg"])
+    return errors

@@ -16,12 +16,12 @@ class FrozenModel(BaseModel):
 
 
 class Latency(FrozenModel):
-    """The request waits before the application sees it, or the answer waits after it is committed.
+    """The request waits before the application handles it, or the response waits afterwards.
 
     Attributes:
-        seconds: The least wait.
-        jitter: Up to so many seconds more, drawn from the seed.
-        when: `before` or `after` the application has carried the request out.
+        seconds: Minimum delay.
+        jitter: Maximum additional delay in seconds, drawn from the seed.
+        when: `before` or `after` the application handles the request.
     """
 
     kind: Literal["latency"] = "latency"
@@ -31,17 +31,17 @@ class Latency(FrozenModel):
 
 
 class Bandwidth(FrozenModel):
-    """The body of the answer trickles."""
+    """The body of the response is sent slowly."""
 
     kind: Literal["bandwidth"] = "bandwidth"
     bytes_per_second: Annotated[int, Field(gt=0)]
 
 
 class Throttle(FrozenModel):
-    """429 with Retry-After: an empty body for chunks, JSON for all else, as CVAT 2.73 answers.
+    """429 with Retry-After, as in CVAT 2.73: with an empty body for chunks, with JSON for the rest.
 
     Attributes:
-        retry_after: Seconds.
+        retry_after: Value of the header in seconds.
     """
 
     kind: Literal["throttle"] = "throttle"
@@ -49,12 +49,12 @@ class Throttle(FrozenModel):
 
 
 class Status(FrozenModel):
-    """The page of CVAT (500) or of the nginx in front of it (502, 503, 504).
+    """The error page of CVAT (500) or of the nginx in front of it (502, 503, 504).
 
     Attributes:
-        status: Its code.
-        when: `before` the application sees the request, or `after` it has committed it, with its own answer
-            thrown away.
+        status: The status code.
+        when: `before` the application handles the request, or `after` it has committed it; then its response
+            is discarded.
     """
 
     kind: Literal["status"] = "status"
@@ -63,10 +63,10 @@ class Status(FrozenModel):
 
 
 class Reset(FrozenModel):
-    """A TCP reset instead of an answer.
+    """A TCP reset instead of a response.
 
     Attributes:
-        when: `before` the application sees the request, or `after` it has committed it.
+        when: `before` the application handles the request, or `after` it has committed it.
     """
 
     kind: Literal["reset"] = "reset"
@@ -74,24 +74,24 @@ class Reset(FrozenModel):
 
 
 class Truncate(FrozenModel):
-    """Headers with the Content-Length of the whole body, half of its bytes, and the end of the connection."""
+    """The connection ends after half of the body. Content-Length is that of the whole body."""
 
     kind: Literal["truncate"] = "truncate"
 
 
 class Corrupt(FrozenModel):
-    """Some bytes in the middle of the body are flipped; its length stays."""
+    """16 bytes in the middle of the body are inverted."""
 
     kind: Literal["corrupt"] = "corrupt"
 
 
 class LateCommit(FrozenModel):
-    """The client is told that it failed, and the application carries the request out after that.
+    """The client gets an error, and the application handles the request afterwards.
 
     Attributes:
-        answer: What the client gets: 504 or "reset".
-        seconds: How long it waits for that.
-        delay: Seconds from then until the application is handed the request.
+        answer: What the client gets: 504, or "reset" for a TCP reset.
+        seconds: Seconds until the client gets it.
+        delay: Seconds from then until the application handles the request.
     """
 
     kind: Literal["late_commit"] = "late_commit"
@@ -101,22 +101,22 @@ class LateCommit(FrozenModel):
 
 
 class ExpireToken(FrozenModel):
-    """The token, access token or session of the request is deleted, as a logout does, so the answer is 401.
+    """The token, access token or session of the request is deleted, so the response is 401.
 
-    Only requests that carry one count as matching; with Basic there is nothing that could expire.
+    Only requests with one of these match. Basic credentials cannot expire.
     """
 
     kind: Literal["expire_token"] = "expire_token"
 
 
 class StorePart(FrozenModel):
-    """A write of annotations is answered as if all of it were stored, and only a part is.
+    """A write of annotations is answered as if all were stored, but only a part is stored.
 
-    Only PUT and PATCH with action=create of the annotations of a job or a task count as matching. What is
-    missing never was there for any reader, and its ids do not exist. Which ones these are hangs on the seed.
+    Only PUT, and PATCH with action=create, of the annotations of a job or a task match. No reader ever sees
+    the dropped annotations. The seed determines which are dropped.
 
     Attributes:
-        share: How much of the tags, shapes and tracks is stored; at least one is missing where there is any.
+        share: Share of the tags, shapes and tracks that is stored; at least one is dropped.
     """
 
     kind: Literal["store_part"] = "store_part"
@@ -124,14 +124,13 @@ class StorePart(FrozenModel):
 
 
 class StaleRead(FrozenModel):
-    """A read is answered by a replica that lags behind.
+    """A read returns an old state, as from a database replica that lags.
 
-    Only GET of the annotations of a job or a task and of jobs/ID, with its `updated_date`, count as matching.
-    What was before the rule was set is not remembered: until its time has passed, the answer is what there
-    was then.
+    Only GET of the annotations of a job or a task, and of jobs/ID, match. States from before the rule was set
+    are not available: until `seconds` have passed, reads return the state at that time.
 
     Attributes:
-        seconds: How old the state is that is answered; up to 2 % less where it changes often.
+        seconds: Age of the returned state; up to 2 % less if the database changes often.
     """
 
     kind: Literal["stale_read"] = "stale_read"

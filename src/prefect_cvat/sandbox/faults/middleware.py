@@ -1,4 +1,4 @@
-"""The ASGI middleware that makes requests meet their faults."""
+"""The ASGI middleware that injects faults."""
 
 import asyncio
 import logging
@@ -11,8 +11,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from prefect_cvat.sandbox.accounts.authentication import carries_token, expire_token
-from prefect_cvat.sandbox.api.handler_fault import WITHIN, FaultWithin
+from prefect_cvat.sandbox.accounts.authentication import expire_token, has_expiring_credentials
+from prefect_cvat.sandbox.api.handler_fault import SCOPE_KEY, HandlerFault
 from prefect_cvat.sandbox.faults.active_faults import Faults, Injected
 from prefect_cvat.sandbox.faults.breakable_connection import Connection, connection_of
 from prefect_cvat.sandbox.faults.control_api import PREFIX, create_faults_app
@@ -31,30 +31,37 @@ from prefect_cvat.sandbox.faults.kinds import (
     Truncate,
     When,
 )
-from prefect_cvat.sandbox.faults.responses import Answer, corrupted, failed, pieces, throttled, truncated
-from prefect_cvat.sandbox.faults.rules import Asked, Injection
+from prefect_cvat.sandbox.faults.responses import (
+    FaultResponse,
+    corrupted,
+    failed,
+    pieces,
+    throttled,
+    truncated,
+)
+from prefect_cvat.sandbox.faults.rules import Injection, RequestFacts
 from prefect_cvat.sandbox.state import State
 
 _LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Request:
-    """A request, read in full, so that the application can have it when its client has gone."""
+class _ReadRequest:
+    """A request with its whole body, so that it can be handled after its client has disconnected."""
 
-    asked: Asked
+    facts: RequestFacts
     scope: Scope
     body: bytes
     entries: tuple[Injected, ...]
 
 
 class FaultMiddleware:
-    """Stands around the application, under `BreakableProtocol`. Requests to /api/ may meet faults.
+    """Wraps the application and injects faults into requests to /api/. Needs `BreakableProtocol`.
 
     Args:
         app: The application.
-        state: The application's, in which tokens expire.
-        faults: Which faults to inject.
+        state: The state of the application, for faults that expire tokens or read old states.
+        faults: The faults to inject.
     """
 
     def __init__(self, app: ASGIApp, state: State, faults: Faults) -> None:
@@ -67,28 +74,28 @@ class FaultMiddleware:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request, or lives through the server's life."""
-        self._state.database.remember(self._faults.longest_lag)
+        """Handle one request, or the lifespan of the server."""
+        self._state.database.keep_snapshots_for(self._faults.longest_stale_read)
         if scope["type"] == "lifespan":
-            await self._live(receive, send)
+            await self._handle_lifespan(receive, send)
         elif scope["path"].startswith(PREFIX):
             await self._api(scope, receive, send)
         elif not self._faults.active or not scope["path"].startswith("/api/"):
             await self._app(scope, receive, send)
         else:
-            asked = _asked(scope)
-            injections, entries = self._faults.decide(asked)
+            facts = _facts(scope)
+            injections, entries = self._faults.decide(facts)
             if injections:
-                await self._inject(asked, injections, tuple(entries), scope, receive, send)
+                await self._inject(facts, injections, tuple(entries), scope, receive, send)
             else:
                 await self._app(scope, receive, send)
 
     def end(self) -> None:
-        """Ends all waits that were injected, and makes late commits happen now. Any thread may call it."""
+        """End all injected delays and run late commits now. Thread-safe."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._ending.set)
 
-    async def _live(self, receive: Receive, send: Send) -> None:
+    async def _handle_lifespan(self, receive: Receive, send: Send) -> None:
         self._loop = asyncio.get_running_loop()
         await receive()
         await send({"type": "lifespan.startup.complete"})
@@ -100,7 +107,7 @@ class FaultMiddleware:
 
     async def _inject(
         self,
-        asked: Asked,
+        facts: RequestFacts,
         injections: tuple[Injection, ...],
         entries: tuple[Injected, ...],
         scope: Scope,
@@ -111,10 +118,10 @@ class FaultMiddleware:
             body = await _read(receive)
             if body is None:
                 return
-            scope = {**scope, WITHIN: _within(injections)}
-            request = _Request(asked=asked, scope=scope, body=body, entries=entries)
+            scope = {**scope, SCOPE_KEY: _handler_fault(injections)}
+            request = _ReadRequest(facts=facts, scope=scope, body=body, entries=entries)
             await self._sleep(_latency(injections, "before"))
-            answer = await self._answer(request, _outcome(injections))
+            answer = await self._answer(request, _exclusive_fault(injections))
         await self._sleep(_latency(injections, "after"))
         connection = connection_of(scope)
         if answer is None:
@@ -122,12 +129,12 @@ class FaultMiddleware:
         else:
             await self._send(answer, _bandwidth(injections), connection, send)
         if connection.closed:
-            # uvicorn takes a return without a whole answer for a mistake until it has noticed the loss.
+            # uvicorn logs an error if the application returns before uvicorn has noticed the disconnect.
             while (await receive())["type"] != "http.disconnect":
                 pass
 
     async def _send(
-        self, answer: Answer, bytes_per_second: int | None, connection: Connection, send: Send
+        self, answer: FaultResponse, bytes_per_second: int | None, connection: Connection, send: Send
     ) -> None:
         await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})
         for piece, seconds in pieces(answer.body, bytes_per_second):
@@ -140,34 +147,34 @@ class FaultMiddleware:
         else:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _answer(self, request: _Request, fault: Fault | None) -> Answer | None:
-        """What the client gets; None for a reset."""
+    async def _answer(self, request: _ReadRequest, fault: Fault | None) -> FaultResponse | None:
+        """The response for the client; None for a TCP reset."""
         match fault:
             case Throttle():
-                return throttled(request.asked, fault.retry_after)
+                return throttled(request.facts, fault.retry_after)
             case Status():
                 if fault.when == "after":
-                    await self._carry_out(request)
+                    await self._forward(request)
                 return failed(fault.status)
             case Reset():
                 if fault.when == "after":
-                    await self._carry_out(request)
+                    await self._forward(request)
                 return None
             case Truncate():
-                return truncated(await self._carry_out(request))
+                return truncated(await self._forward(request))
             case Corrupt():
-                return corrupted(await self._carry_out(request))
+                return corrupted(await self._forward(request))
             case LateCommit():
-                self._carry_out_late(request, fault.seconds + fault.delay)
+                self._forward_late(request, fault.seconds + fault.delay)
                 await self._sleep(fault.seconds)
                 return failed(504) if fault.answer == 504 else None
             case ExpireToken():
                 headers = Headers(scope=request.scope)
                 await run_in_threadpool(expire_token, self._state.database, headers)
-        return await self._carry_out(request)
+        return await self._forward(request)
 
-    async def _carry_out(self, request: _Request) -> Answer:
-        """Hands the request to the application and collects what it answers."""
+    async def _forward(self, request: _ReadRequest) -> FaultResponse:
+        """Pass the request to the application and collect its response."""
         start: Message = {}
         body = bytearray()
         unread = [{"type": "http.request", "body": request.body, "more_body": False}]
@@ -183,44 +190,44 @@ class FaultMiddleware:
 
         await self._app(dict(request.scope), receive, send)
         self._faults.note_answer(request.entries, start["status"])
-        return Answer(status=start["status"], headers=tuple(start["headers"]), body=bytes(body))
+        return FaultResponse(status=start["status"], headers=tuple(start["headers"]), body=bytes(body))
 
-    def _carry_out_late(self, request: _Request, seconds: float) -> None:
-        async def carry_out() -> None:
+    def _forward_late(self, request: _ReadRequest, seconds: float) -> None:
+        async def forward() -> None:
             try:
                 await self._sleep(seconds)
-                await self._carry_out(request)
+                await self._forward(request)
             except Exception:
-                _LOG.exception("%s %s failed late", request.asked.method, request.asked.path)
+                _LOG.exception("%s %s failed late", request.facts.method, request.facts.path)
             finally:
                 self._faults.end()
 
         self._faults.begin()
-        task = asyncio.create_task(carry_out())
+        task = asyncio.create_task(forward())
         self._late.add(task)
         task.add_done_callback(self._late.discard)
 
     async def _sleep(self, seconds: float) -> None:
-        """Waits, but not longer than the server serves."""
+        """Wait for some seconds, or until the server stops."""
         if seconds <= 0:
             return
         with suppress(TimeoutError):
             await asyncio.wait_for(self._ending.wait(), seconds)
 
 
-def _asked(scope: Scope) -> Asked:
+def _facts(scope: Scope) -> RequestFacts:
     query = scope["query_string"].decode("latin-1")
-    return Asked(
+    return RequestFacts(
         method=scope["method"],
         path=scope["path"],
         query=query,
         action=parse_qs(query).get("action", [None])[-1],
-        carries_token=carries_token(Headers(scope=scope)),
+        has_expiring_credentials=has_expiring_credentials(Headers(scope=scope)),
     )
 
 
 async def _read(receive: Receive) -> bytes | None:
-    """The body of a request; None where its client goes before the end."""
+    """Read the body of a request; None if the client disconnects first."""
     body = bytearray()
     while True:
         message = await receive()
@@ -244,18 +251,18 @@ def _bandwidth(injections: Iterable[Injection]) -> int | None:
     return min(limits, default=None)
 
 
-def _within(injections: Iterable[Injection]) -> FaultWithin:
-    """What goes wrong inside the application."""
-    within = FaultWithin()
+def _handler_fault(injections: Iterable[Injection]) -> HandlerFault:
+    """The fault inside the handler."""
+    fault = HandlerFault()
     for injection in injections:
         match injection.fault:
             case StorePart(share=share):
-                within = FaultWithin(stored_share=share, chance=injection.chance)
+                fault = HandlerFault(stored_share=share, chance=injection.chance)
             case StaleRead(seconds=seconds):
-                within = FaultWithin(lag=seconds)
-    return within
+                fault = HandlerFault(lag=seconds)
+    return fault
 
 
-def _outcome(injections: Iterable[Injection]) -> Fault | None:
+def _exclusive_fault(injections: Iterable[Injection]) -> Fault | None:
     faults = (one.fault for one in injections if not isinstance(one.fault, Latency | Bandwidth))
     return next(faults, None)

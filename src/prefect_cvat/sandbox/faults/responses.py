@@ -1,4 +1,4 @@
-"""Answers that a fault makes or mangles."""
+"""Responses that a fault creates or damages."""
 
 import dataclasses
 import re
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pydantic_core import to_json
 
 from prefect_cvat.sandbox.api.reply import HTML, VND_JSON, common_headers, server_error
-from prefect_cvat.sandbox.faults.rules import Asked
+from prefect_cvat.sandbox.faults.rules import RequestFacts
 
 RawHeaders = tuple[tuple[bytes, bytes], ...]
 _NGINX_TITLES = {
@@ -21,14 +21,14 @@ _PIECES_PER_SECOND = 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
-    """An answer as it goes out.
+class FaultResponse:
+    """A response to send.
 
     Attributes:
-        status: Its code.
-        headers: As ASGI wants them.
-        body: The bytes that are sent, of a body that may have more.
-        ends_early: Whether the connection is closed after them.
+        status: Status code.
+        headers: Headers as in ASGI.
+        body: The bytes to send, which may be fewer than Content-Length says.
+        ends_early: Whether the connection is closed after the body.
     """
 
     status: int
@@ -37,18 +37,18 @@ class Answer:
     ends_early: bool = False
 
 
-def throttled(asked: Asked, retry_after: int) -> Answer:
-    """429 in both of the forms of CVAT 2.73: without a body for a chunk, with JSON for all else."""
+def throttled(request: RequestFacts, retry_after: int) -> FaultResponse:
+    """429 as in CVAT 2.73: without a body for a chunk, with JSON for the rest."""
     headers = {"Retry-After": str(retry_after)}
-    if re.search(r"/data/?$", asked.path) and re.search(r"(^|&)type=chunk(&|$)", asked.query):
+    if re.search(r"/data/?$", request.path) and re.search(r"(^|&)type=chunk(&|$)", request.query):
         return _answer(429, common_headers() | headers, b"")
     unit = "second" if retry_after == 1 else "seconds"
     body = {"detail": f"Request was throttled. Expected available in {retry_after} {unit}."}
     return _answer(429, common_headers() | headers | {"Content-Type": VND_JSON}, to_json(body))
 
 
-def failed(status: int) -> Answer:
-    """500 as the application says it; 502, 503 and 504 as the nginx before it does."""
+def failed(status: int) -> FaultResponse:
+    """500 with the page of CVAT; 502, 503 and 504 with that of nginx."""
     if status == 500:
         body = str(server_error().body).encode()
         return _answer(500, common_headers() | {"Content-Type": HTML}, body)
@@ -67,13 +67,13 @@ def failed(status: int) -> Answer:
     return _answer(status, headers, "\r\n".join(lines).encode())
 
 
-def truncated(answer: Answer) -> Answer:
-    """The first half of the body, under the length of the whole."""
+def truncated(answer: FaultResponse) -> FaultResponse:
+    """Keep only the first half of the body, with the Content-Length of the whole."""
     return dataclasses.replace(answer, body=answer.body[: len(answer.body) // 2], ends_early=True)
 
 
-def corrupted(answer: Answer) -> Answer:
-    """The same length, with bytes in the middle flipped."""
+def corrupted(answer: FaultResponse) -> FaultResponse:
+    """Invert bytes in the middle of the body."""
     body = bytearray(answer.body)
     first = max(0, (len(body) - _FLIPPED_BYTES) // 2)
     for position in range(first, min(first + _FLIPPED_BYTES, len(body))):
@@ -82,7 +82,7 @@ def corrupted(answer: Answer) -> Answer:
 
 
 def pieces(body: bytes, bytes_per_second: int | None) -> Iterator[tuple[bytes, float]]:
-    """The body in parts, each with the seconds that it takes on the line; in one where there is no limit."""
+    """Split the body into parts, each with its transfer time in seconds; one part if there is no limit."""
     if bytes_per_second is None:
         yield body, 0
         return
@@ -92,6 +92,6 @@ def pieces(body: bytes, bytes_per_second: int | None) -> Iterator[tuple[bytes, f
         yield piece, len(piece) / bytes_per_second
 
 
-def _answer(status: int, headers: dict[str, str], body: bytes) -> Answer:
+def _answer(status: int, headers: dict[str, str], body: bytes) -> FaultResponse:
     raw = [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-    return Answer(status=status, headers=(*raw, (b"content-length", b"%d" % len(body))), body=body)
+    return FaultResponse(status=status, headers=(*raw, (b"content-length", b"%d" % len(body))), body=body)

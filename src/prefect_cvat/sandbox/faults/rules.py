@@ -1,4 +1,4 @@
-"""What may go wrong, on which requests, and the decision for each: no clock, no input, no output."""
+"""Which requests get which faults. Pure: no clock, no input or output."""
 
 import random
 import re
@@ -31,21 +31,21 @@ _JOB = re.compile(r"^/api/jobs/[^/]+$")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
-    """What rules look at in a request."""
+class RequestFacts:
+    """The facts of a request that rules look at."""
 
     method: str
     path: str
     query: str = ""
     action: str | None = None
-    carries_token: bool = False
+    has_expiring_credentials: bool = False
 
-    def can_meet(self, fault: Fault) -> bool:
-        """Whether a fault of this kind is possible for the request."""
+    def is_possible_for(self, fault: Fault) -> bool:
+        """Whether a fault of this kind can happen to the request."""
         annotations = _ANNOTATIONS.search(self.path) is not None
         match fault:
             case ExpireToken():
-                return self.carries_token
+                return self.has_expiring_credentials
             case StorePart():
                 is_write = self.method == "PUT" or (self.method == "PATCH" and self.action == "create")
                 return annotations and is_write
@@ -56,19 +56,19 @@ class Asked:
 
 
 class Rule(FrozenModel):
-    """A fault, and which requests meet it.
+    """A fault and the requests that get it.
 
     Attributes:
-        fault: What happens.
-        methods: None named is every method.
-        path: A regular expression that is searched for in the path, which begins with /api/.
-        query: A regular expression that is searched for in the query string as it was sent.
-        actions: Values of ?action=; none named is any request, also without it.
-        probability: The chance that a matching request meets the fault.
-        after: So many matching requests pass first.
-        times: At most so many meet the fault; None for no limit.
-        per_path: Whether `after`, `times` and the chances count by path and query instead of over all
-            matching requests: the first n requests of each chunk, say.
+        fault: The fault.
+        methods: HTTP methods; empty for all.
+        path: Regular expression that is searched for in the path, which begins with /api/.
+        query: Regular expression that is searched for in the raw query string.
+        actions: Values of the query parameter `action`; empty for all requests.
+        probability: Probability that a matching request gets the fault.
+        after: Number of matching requests that pass first.
+        times: Maximum number of requests that get the fault; None for no limit.
+        per_path: Whether `after`, `times` and `probability` count separately for each path and query, such as
+            for each chunk.
     """
 
     fault: Fault
@@ -87,22 +87,22 @@ class Rule(FrozenModel):
         try:
             re.compile(value)
         except re.error as error:
-            raise ValueError(f"{value!r} is no regular expression: {error}") from error
+            raise ValueError(f"{value!r} is not a regular expression: {error}") from error
         return value
 
-    def matches(self, asked: Asked) -> bool:
-        """Whether the rule is about this request."""
+    def matches(self, request: RequestFacts) -> bool:
+        """Whether the rule applies to the request."""
         return (
-            (not self.methods or asked.method in self.methods)
-            and (not self.actions or asked.action in self.actions)
-            and asked.can_meet(self.fault)
-            and re.search(self.path, asked.path) is not None
-            and re.search(self.query, asked.query) is not None
+            (not self.methods or request.method in self.methods)
+            and (not self.actions or request.action in self.actions)
+            and request.is_possible_for(self.fault)
+            and re.search(self.path, request.path) is not None
+            and re.search(self.query, request.query) is not None
         )
 
 
 class FaultPlan(FrozenModel):
-    """The rules that are in force, and the seed of their chances."""
+    """The active rules and the seed of their random numbers."""
 
     seed: int = 0
     rules: tuple[Rule, ...] = ()
@@ -110,12 +110,12 @@ class FaultPlan(FrozenModel):
 
 @dataclass(frozen=True, kw_only=True)
 class Injection:
-    """A fault that a request meets.
+    """A fault that a request gets.
 
     Attributes:
-        rule: The index of its rule.
-        fault: What happens.
-        chance: A number from 0 to 1, drawn for whatever the fault leaves open.
+        rule: Index of the rule.
+        fault: The fault.
+        chance: Random number from 0 to 1 for the choices that the fault leaves open.
     """
 
     rule: int
@@ -124,7 +124,7 @@ class Injection:
 
     @property
     def when(self) -> Literal["before", "after", "late"]:
-        """Where the fault lies: before the application commits, after it, or with that still to come."""
+        """Whether the fault is before or after the commit; `late` if the response is before the commit."""
         match self.fault:
             case Latency(when=when) | Status(when=when) | Reset(when=when):
                 return when
@@ -137,14 +137,13 @@ class Injection:
 
 
 class Decider:
-    """Decides what each request meets.
+    """Decides which faults each request gets.
 
-    A decision follows from the seed, the rule's index and how many requests have matched the rule before (of
-    the same path and query, where the rule counts so), and from nothing else.
+    A decision depends only on the seed, the index of the rule, and how many requests have matched the rule
+    before (with `per_path`, requests of the same path and query).
 
-    Latencies add up and the slowest bandwidth holds, beside whatever else happens. Of the other faults a
-    request meets one: that of the first rule that has one for it. The later rules count the request as
-    matching, not as one of their `times`.
+    Latencies add up and the lowest bandwidth applies. Of the other faults a request gets only that of the
+    first rule. Later rules count the request as matching, but not as one of their `times`.
     """
 
     def __init__(self, plan: FaultPlan) -> None:
@@ -152,27 +151,27 @@ class Decider:
         self._matched: Counter[tuple[int, str]] = Counter()
         self._injected: Counter[tuple[int, str]] = Counter()
 
-    def decide(self, asked: Asked) -> tuple[Injection, ...]:
-        """The faults that this request meets, in the order of the rules."""
+    def decide(self, request: RequestFacts) -> tuple[Injection, ...]:
+        """The faults that the request gets, in the order of the rules."""
         injections: list[Injection] = []
         for index, rule in enumerate(self.plan.rules):
-            if not rule.matches(asked):
+            if not rule.matches(request):
                 continue
-            address = f"{asked.path}?{asked.query}" if rule.per_path else ""
+            address = f"{request.path}?{request.query}" if rule.per_path else ""
             earlier = self._matched[index, address]
             self._matched[index, address] += 1
             if earlier < rule.after or (rule.times and self._injected[index, address] >= rule.times):
                 continue
-            # A text as the seed gives the same numbers in every process, whatever its hashing.
+            # A string as the seed gives the same numbers in every process.
             draw = random.Random(f"{self.plan.seed}/{index}/{address}/{earlier}")  # noqa: S311
             if draw.random() >= rule.probability:
                 continue
-            if _stands_alone(rule.fault) and any(_stands_alone(one.fault) for one in injections):
+            if _is_exclusive(rule.fault) and any(_is_exclusive(one.fault) for one in injections):
                 continue
             self._injected[index, address] += 1
             injections.append(Injection(rule=index, fault=rule.fault, chance=draw.random()))
         return tuple(injections)
 
 
-def _stands_alone(fault: Fault) -> bool:
+def _is_exclusive(fault: Fault) -> bool:
     return not isinstance(fault, Latency | Bandwidth)

@@ -1,4 +1,4 @@
-"""Background requests: how the creation of a task's data goes."""
+"""Background requests: the progress of the creation of a task's data."""
 
 import json
 from datetime import timedelta
@@ -10,7 +10,7 @@ from prefect_cvat.sandbox.api.call import Call
 from prefect_cvat.sandbox.api.reply import HTML, ApiError, Json, Reply
 from prefect_cvat.sandbox.storage.database import Connection, Row
 from prefect_cvat.sandbox.webhook_delivery import delivery_queue, webhook_events
-from prefect_cvat.sandbox.webhook_delivery.webhook_events import Place
+from prefect_cvat.sandbox.webhook_delivery.webhook_events import EventScope
 
 _COMPLETED = "completed:request[create:task]"
 _NEVER_CACHE = {"Cache-Control": "max-age=0, no-cache, no-store, must-revalidate, private"}
@@ -23,7 +23,7 @@ def list_requests(call: Call) -> Reply:
         rows = db.execute(
             f"{_SELECT} WHERE request.owner_id = ? ORDER BY created_date DESC", (call.user.id,)
         ).fetchall()
-        rows = lists.narrowed(call, rows, ("id", "status", "task_id"), search=("id",))
+        rows = lists.filtered(call, rows, ("id", "status", "task_id"), search=("id",))
         return lists.page(call, rows, _request)
 
 
@@ -40,7 +40,7 @@ def get_request(call: Call) -> Reply:
 
 
 def queue(db: Connection, task_id: int, owner_id: int) -> str:
-    """Notes that the data of a task are going to be made, and returns the request's id."""
+    """Record that the creation of data is queued, and return the id of the request."""
     rq_id = _id_of(task_id)
     db.execute(
         "INSERT OR REPLACE INTO request (id, task_id, owner_id, status, message, created_date)"
@@ -51,13 +51,13 @@ def queue(db: Connection, task_id: int, owner_id: int) -> str:
 
 
 def is_running(db: Connection, task_id: int) -> bool:
-    """Whether the data of a task are being made."""
+    """Whether the data of a task are queued or being created."""
     row = db.execute("SELECT status FROM request WHERE id = ?", (_id_of(task_id),)).fetchone()
     return row is not None and row["status"] in ("queued", "started")
 
 
 def start(db: Connection, rq_id: str) -> None:
-    """Notes that a request is being worked on."""
+    """Record that a request has started."""
     db.execute(
         "UPDATE request SET status = 'started', message = 'Media files are being extracted...',"
         " started_date = ? WHERE id = ?",
@@ -66,23 +66,23 @@ def start(db: Connection, rq_id: str) -> None:
 
 
 def finish(db: Connection, rq_id: str, *, failure: str | None = None) -> None:
-    """Notes how a request ended, and tells webhooks."""
+    """Record the end of a request, and queue webhook events."""
     db.execute(
         "UPDATE request SET status = ?, message = ?, finished_date = ? WHERE id = ?",
         ("finished" if failure is None else "failed", failure or "", timestamps.now(), rq_id),
     )
     row = db.execute(f"{_SELECT} WHERE request.id = ?", (rq_id,)).fetchone()
     if row is None:
-        # The task was deleted meanwhile, and the request with it.
+        # The task has been deleted, and the request with it.
         return
-    place = Place(project_id=row["project_id"], organization_id=row["organization_id"])
-    for webhook in webhook_events.subscribers(db, _COMPLETED, place):
-        told = {"event": _COMPLETED, "request": _request(row), "webhook_id": webhook["id"]}
-        delivery_queue.queue(db, webhook["id"], json.dumps(told))
+    scope = EventScope(project_id=row["project_id"], organization_id=row["organization_id"])
+    for webhook in webhook_events.subscribers(db, _COMPLETED, scope):
+        body = {"event": _COMPLETED, "request": _request(row), "webhook_id": webhook["id"]}
+        delivery_queue.queue(db, webhook["id"], json.dumps(body))
 
 
-def abandon_unfinished(db: Connection) -> None:
-    """Fails what a server that is gone was working on."""
+def fail_unfinished(db: Connection) -> None:
+    """Mark the requests that an earlier server did not finish as failed."""
     for row in db.execute("SELECT id FROM request WHERE status IN ('queued', 'started')").fetchall():
         finish(db, row["id"], failure="The server was stopped")
 

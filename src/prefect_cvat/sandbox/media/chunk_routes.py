@@ -1,4 +1,4 @@
-"""GET data of tasks and jobs: chunks, frames, previews, with ranges."""
+"""Routes of the data of tasks and jobs: chunks, frames and previews, also as byte ranges."""
 
 import re
 import zipfile
@@ -11,13 +11,13 @@ from prefect_cvat.sandbox.api.call import Call
 from prefect_cvat.sandbox.api.reply import HTML, ApiError, Reply, bad_request, server_error
 from prefect_cvat.sandbox.media import images
 from prefect_cvat.sandbox.media.image_chunks import (
+    cached_chunk,
+    frame_files,
     image_chunk,
-    kept_or_made,
     row_quality,
     single_frame,
-    sources,
 )
-from prefect_cvat.sandbox.media.video_chunks import clip_chunk, clip_frame
+from prefect_cvat.sandbox.media.video_chunks import video_chunk, video_frame
 from prefect_cvat.sandbox.storage.database import Row
 from prefect_cvat.sandbox.tasks.job_layout import frames_of_job
 
@@ -53,10 +53,10 @@ def get_task_data(call: Call) -> Reply:
 
 
 def get_job_data(call: Call) -> Reply:
-    """GET jobs/ID/data: chunks by `index` (of the job) or `number` (of the task, cut to the job's frames)."""
+    """GET jobs/ID/data: chunks by `index` (of the job) or `number` (of the task, limited to the job)."""
     with call.state.database.read() as db:
         job = permissions.job_of(call, db, call.path_id())
-        task = permissions.task_behind(db, job)
+        task = permissions.task_of_job(db, job)
     _refuse_head(call)
     frames = frames_of_job(job)
     match _kind(call):
@@ -85,7 +85,7 @@ def get_job_preview(call: Call) -> Reply:
     """GET jobs/ID/preview."""
     with call.state.database.read() as db:
         job = permissions.job_of(call, db, call.path_id())
-        task = permissions.task_behind(db, job)
+        task = permissions.task_of_job(db, job)
     return _preview(call, task, frames_of_job(job)[0])
 
 
@@ -100,7 +100,7 @@ def _job_chunk(call: Call, task: Row, job: Row, frames: list[int]) -> Reply:
         if job["frames"] is None:
             kept: list[int | None] = [frame for frame in places if frame in frames]
         else:
-            # Chunks of a ground truth job keep their places, filled with single pixels.
+            # Chunks of a ground truth job have a placeholder for each frame outside the job.
             kept = [frame if frame in frames else None for frame in places if frame < task["size"]]
         return _chunk(call, task, kept, f"job-{job['id']}-number-{number}", updated, recoded=recoded)
     if "number" in call.query:
@@ -112,7 +112,7 @@ def _job_chunk(call: Call, task: Row, job: Row, frames: list[int]) -> Reply:
 
 
 def _refuse_head(call: Call) -> None:
-    # CVAT 2.73 fails on HEAD here, and so no client relies on it.
+    # CVAT 2.73 answers HEAD with 500.
     if call.method == "HEAD":
         raise server_error()
 
@@ -155,33 +155,33 @@ def _chunk(
 
     def make() -> bytes:
         if is_clip:
-            return clip_chunk(call.state, task, known, quality=encoding)
+            return video_chunk(call.state, task, known, quality=encoding)
         with call.state.database.read() as db:
-            files = dict(zip(known, sources(call.state, db, task["data_id"], known), strict=True))
+            files = dict(zip(known, frame_files(call.state, db, task["data_id"], known), strict=True))
         members = [None if frame is None else files[frame] for frame in frames]
-        # A ground truth job's chunks are put together anew, and so even the originals are encoded again.
+        # CVAT builds the chunks of a ground truth job anew, so even original quality is encoded again.
         return image_chunk(members, quality=100 if encoding is None and recoded else encoding)
 
     suffix, media_type = (".mp4", "video/mp4") if is_mp4 else (".zip", "application/zip")
-    content = kept_or_made(call.state.chunks(task["data_id"]), f"{name}-{quality}{suffix}", make)
+    content = cached_chunk(call.state.chunks(task["data_id"]), f"{name}-{quality}{suffix}", make)
     return _ranged(call, content, media_type, updated)
 
 
 def _frame(call: Call, task: Row, number: int) -> Reply:
     if task["mode"] == "interpolation":
-        return Reply(content=clip_frame(call.state, task, number, "PNG"), media_type="image/png")
+        return Reply(content=video_frame(call.state, task, number, "PNG"), media_type="image/png")
     quality = row_quality(task, call.query.get("quality", "compressed"))
     with call.state.database.read() as db:
-        (source,) = sources(call.state, db, task["data_id"], [number])
+        (source,) = frame_files(call.state, db, task["data_id"], [number])
     content, media_type = single_frame(source, quality=quality)
     return Reply(content=content, media_type=media_type)
 
 
 def _preview(call: Call, task: Row, number: int) -> Reply:
     if task["mode"] == "interpolation":
-        return Reply(content=clip_frame(call.state, task, number, "JPEG"), media_type="image/jpeg")
+        return Reply(content=video_frame(call.state, task, number, "JPEG"), media_type="image/jpeg")
     with call.state.database.read() as db:
-        (source,) = sources(call.state, db, task["data_id"], [number])
+        (source,) = frame_files(call.state, db, task["data_id"], [number])
     return Reply(content=images.preview(source.path), media_type="image/jpeg")
 
 

@@ -1,4 +1,4 @@
-"""What the worker does with uploaded files: frames, jobs, or a request that failed and says why."""
+"""Creates the frames and jobs of a task from uploaded files, in the background."""
 
 import json
 import logging
@@ -16,9 +16,9 @@ from prefect_cvat.sandbox.media.data_parameters import DataParameters, sorted_na
 from prefect_cvat.sandbox.media.images import inspect
 from prefect_cvat.sandbox.storage.database import Connection, Row
 from prefect_cvat.sandbox.tasks import job_layout
-from prefect_cvat.sandbox.tasks.change_events import recorded
-from prefect_cvat.sandbox.tasks.jobs import add_job, chosen_frames
-from prefect_cvat.sandbox.tasks.tasks import touch
+from prefect_cvat.sandbox.tasks.change_events import write_and_notify
+from prefect_cvat.sandbox.tasks.jobs import add_job, select_frames
+from prefect_cvat.sandbox.tasks.tasks import mark_task_changed
 
 _LOG = logging.getLogger(__name__)
 _VIDEO_CHUNK_SIZE = 36
@@ -26,7 +26,7 @@ _VIDEO_CHUNK_SIZE = 36
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """One frame of a task: for a video, `file` is the whole clip."""
+    """One frame of a task. The `file` of a video frame is the whole video."""
 
     name: str
     file: str
@@ -37,20 +37,20 @@ class Frame:
 
 @dataclass(frozen=True, kw_only=True)
 class Media:
-    """The frames that a task is made of, in their order."""
+    """The frames of a task in order."""
 
     frames: list[Frame]
     is_video: bool
 
 
 def create_data(call: Call, task_id: int, rq_id: str, parameters: DataParameters) -> None:
-    """Makes a task's data out of its uploaded files. Never raises: the request says how it went.
+    """Create the data of a task from its uploaded files. Errors are recorded in the background request.
 
     Args:
-        call: The request that asked for it. Webhooks are told of the jobs in its name.
+        call: The HTTP request that finished the upload; its user is the sender of webhook events.
         task_id: The task.
-        rq_id: Under which id it is to be said how it goes.
-        parameters: What was asked for.
+        rq_id: Id of the background request.
+        parameters: The parameters of the upload.
     """
     state = call.state
     with state.database.write() as db:
@@ -81,7 +81,7 @@ def _read_media(folder: Path, parameters: DataParameters) -> Media:
         raise ValueError("No media data found")
     videos = [path for path in files if video.is_video(path)]
     if videos and len(files) > 1:
-        raise ValueError("Only one video, or only images, can make a task")
+        raise ValueError("A task is made of one video or of images only")
     stop = None if parameters.stop_frame is None else parameters.stop_frame + 1
     chosen = slice(parameters.start_frame, stop, parameters.step)
     if videos:
@@ -92,7 +92,7 @@ def _read_media(folder: Path, parameters: DataParameters) -> Media:
         names = sorted_names([path.name for path in files], parameters, random.SystemRandom().shuffle)
         frames = [_image_frame(folder / name) for name in names[chosen]]
     if not frames:
-        raise ValueError("No frames are left: start_frame, stop_frame and frame_filter leave none")
+        raise ValueError("No frames are left after start_frame, stop_frame and frame_filter")
     return Media(frames=frames, is_video=bool(videos))
 
 
@@ -104,7 +104,7 @@ def _image_frame(path: Path) -> Frame:
 
 
 def _save(call: Call, task_id: int, media: Media, parameters: DataParameters) -> None:
-    with recorded(call) as db:
+    with write_and_notify(call) as db:
         task = db.execute("SELECT * FROM task WHERE id = ?", (task_id,)).fetchone()
         if task is None:
             raise ValueError("The task was deleted")
@@ -143,13 +143,13 @@ def _save(call: Call, task_id: int, media: Media, parameters: DataParameters) ->
             add_job(db, task_id, "ground_truth", layout.pool, moment)
         elif mode == "gt":
             assert parameters.validation is not None
-            chosen = chosen_frames(*_by_number(media, parameters.validation))
+            chosen = select_frames(*_by_number(media, parameters.validation))
             add_job(db, task_id, "ground_truth", (0, len(frames) - 1), moment, frames=chosen)
         db.execute(
             "UPDATE task SET segment_size = ?, overlap = ? WHERE id = ?",
             (segmentation.size, segmentation.overlap, task_id),
         )
-        touch(db, task_id)
+        mark_task_changed(db, task_id)
         target = call.state.media(data_id)
         shutil.rmtree(target, ignore_errors=True)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -202,14 +202,14 @@ def _pool_layout(media: Media, task: Row, validation: Json) -> job_layout.PoolLa
     if media.is_video:
         raise ValueError('validation mode "gt_pool" is for images only')
     parameters, available = _by_number(media, validation)
-    pool = chosen_frames(parameters, available)
+    pool = select_frames(parameters, available)
     per_job = int(
         validation.get("frames_per_job_count")
         or round(float(validation.get("frames_per_job_share") or 0) * task["segment_size"])
     )
     if not 1 <= per_job <= len(pool):
         raise ValueError(f"frames_per_job_count must be in the [1, {len(pool)}] range")
-    return job_layout.lay_out_pool(
+    return job_layout.pool_layout(
         available,
         sorted(pool, key=lambda source: media.frames[source].name),
         segment_size=task["segment_size"],
@@ -219,7 +219,7 @@ def _pool_layout(media: Media, task: Row, validation: Json) -> job_layout.PoolLa
 
 
 def _by_number(media: Media, validation: Json) -> tuple[Json, list[int]]:
-    """The validation parameters with file names replaced by numbers, and the numbers that there are."""
+    """Replace file names in the validation parameters by frame numbers; return them and all numbers."""
     numbers = {frame.name: number for number, frame in enumerate(media.frames)}
     if media.is_video:
         return validation, list(range(len(media.frames)))

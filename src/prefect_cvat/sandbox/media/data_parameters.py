@@ -1,4 +1,4 @@
-"""The parameters that come with a task's data."""
+"""The parameters of an upload."""
 
 import re
 from collections.abc import Callable
@@ -13,18 +13,18 @@ _STEP = re.compile(r"step\s*=\s*([1-9]\d*)")
 
 @dataclass(frozen=True, kw_only=True)
 class DataParameters:
-    """What a client asks for when it finishes an upload.
+    """The parameters that finish an upload.
 
     Attributes:
         image_quality: JPEG quality of compressed chunks, 1 to 100.
         chunk_size: Frames in a chunk; None for the default.
-        start_frame: First of the media that is used.
-        stop_frame: Last of the media that may be used; None for all.
+        start_frame: First image or video frame that is used.
+        stop_frame: Last image or video frame that is used; None for no limit.
         frame_filter: "" or "step=N".
         sorting_method: The order of the images.
-        upload_file_order: Their names, for the order `predefined`.
-        use_zip_chunks: For a video: compressed chunks are images.
-        validation: The ground truth that is wanted, or None.
+        upload_file_order: File names in order, for `predefined`.
+        use_zip_chunks: Whether compressed chunks of a video are images.
+        validation: Parameters of the ground truth job, or None.
     """
 
     image_quality: int = 70
@@ -39,10 +39,10 @@ class DataParameters:
 
     @classmethod
     def from_body(cls, body: Json) -> "DataParameters":
-        """Reads the parameters, which in a form are all texts.
+        """Parse the parameters. In a form they are all strings.
 
         Raises:
-            ApiError: 400 for one that is missing or wrong.
+            ApiError: 400 if one is missing or invalid.
         """
         quality = _number(body, "image_quality", low=1, high=100)
         if quality is None:
@@ -76,12 +76,12 @@ class DataParameters:
 
     @property
     def step(self) -> int:
-        """Of how many of the media one is used."""
+        """Step between used frames."""
         return step_of(self.frame_filter)
 
 
 def step_of(frame_filter: str) -> int:
-    """The N of "step=N", 1 without it."""
+    """The N of a frame filter "step=N", or 1."""
     match = _STEP.fullmatch(frame_filter.strip())
     return int(match[1]) if match else 1
 
@@ -89,10 +89,10 @@ def step_of(frame_filter: str) -> int:
 def sorted_names(
     names: list[str], parameters: DataParameters, shuffle: Callable[[list[str]], None]
 ) -> list[str]:
-    """The images in the order that the parameters ask for.
+    """Sort the names of the images as the parameters say.
 
     Raises:
-        ValueError: If the predefined order does not name the files that came.
+        ValueError: The predefined order does not match the uploaded files.
     """
     ordered = sorted(names)
     match parameters.sorting_method:
@@ -102,7 +102,7 @@ def sorted_names(
             shuffle(ordered)
         case "predefined" if parameters.upload_file_order:
             if sorted(parameters.upload_file_order) != ordered:
-                raise ValueError("upload_file_order does not name the files that were uploaded")
+                raise ValueError("upload_file_order does not match the uploaded files")
             return list(parameters.upload_file_order)
         case "predefined":
             return names

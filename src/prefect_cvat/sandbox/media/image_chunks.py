@@ -1,4 +1,4 @@
-"""Chunks and single frames as bytes, made on demand and kept on disk."""
+"""Chunks and single frames of image tasks."""
 
 import io
 import secrets
@@ -21,36 +21,43 @@ _TYPES = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Source:
-    """One frame's file."""
+class FrameFile:
+    """The file of a frame.
+
+    Attributes:
+        path: The file.
+        rotated: Whether EXIF rotates or mirrors the image.
+    """
 
     path: Path
     rotated: bool
 
 
-def sources(state: State, db: Connection, data_id: int, frames: Sequence[int]) -> list[Source]:
-    """The files of some frames, in the order of the frames."""
+def frame_files(state: State, db: Connection, data_id: int, frames: Sequence[int]) -> list[FrameFile]:
+    """The files of frames, in the order of `frames`."""
     folder = state.media(data_id)
     rows = db.execute(
         "SELECT number, file, rotated FROM frame WHERE data_id = ? AND number BETWEEN ? AND ?",
         (data_id, min(frames), max(frames)),
     )
-    found = {row["number"]: Source(path=folder / row["file"], rotated=bool(row["rotated"])) for row in rows}
+    found = {
+        row["number"]: FrameFile(path=folder / row["file"], rotated=bool(row["rotated"])) for row in rows
+    }
     return [found[frame] for frame in frames]
 
 
-def image_chunk(frames: Sequence[Source | None], *, quality: int | None) -> bytes:
-    """A zip of images, stored, whose members are named by their position in the chunk.
+def image_chunk(frames: Sequence[FrameFile | None], *, quality: int | None) -> bytes:
+    """Build an uncompressed zip of images, named by their position in the chunk.
 
     Args:
-        frames: The images; None for a place that only a placeholder fills.
-        quality: JPEG quality of a compressed chunk, or None for the original images.
+        frames: The images; None for a placeholder.
+        quality: JPEG quality of a compressed chunk; None for the original images.
     """
     return zipped([_member(frame, quality) for frame in frames])
 
 
 def zipped(members: Iterable[tuple[bytes, str]]) -> bytes:
-    """A zip, stored, of images and their extensions."""
+    """Build an uncompressed zip of images, given with their file extensions."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for position, (content, extension) in enumerate(members):
@@ -58,14 +65,14 @@ def zipped(members: Iterable[tuple[bytes, str]]) -> bytes:
     return buffer.getvalue()
 
 
-def single_frame(frame: Source, *, quality: int | None) -> tuple[bytes, str]:
-    """One image and its media type."""
+def single_frame(frame: FrameFile, *, quality: int | None) -> tuple[bytes, str]:
+    """Return one image and its media type."""
     content, extension = _member(frame, quality)
     return content, _TYPES.get(extension.lower(), "application/octet-stream")
 
 
-def kept_or_made(folder: Path, name: str, make: Callable[[], bytes]) -> bytes:
-    """A chunk from disk, or made now and kept. Also when two requests make it at once, the file is whole."""
+def cached_chunk(folder: Path, name: str, make: Callable[[], bytes]) -> bytes:
+    """Read a chunk from disk, or make and store it. Two requests may make it at the same time."""
     path = folder / name
     try:
         return path.read_bytes()
@@ -79,7 +86,7 @@ def kept_or_made(folder: Path, name: str, make: Callable[[], bytes]) -> bytes:
     return content
 
 
-def _member(frame: Source | None, quality: int | None) -> tuple[bytes, str]:
+def _member(frame: FrameFile | None, quality: int | None) -> tuple[bytes, str]:
     if frame is None:
         return images.placeholder(), ".jpeg"
     if quality is None:
@@ -88,5 +95,5 @@ def _member(frame: Source | None, quality: int | None) -> tuple[bytes, str]:
 
 
 def row_quality(row: Row, quality: str) -> int | None:
-    """The JPEG quality that a request's `quality` means for a task's data."""
+    """JPEG quality for the query parameter `quality`; None for original quality."""
     return row["image_quality"] if quality == "compressed" else None

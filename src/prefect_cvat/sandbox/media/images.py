@@ -1,4 +1,4 @@
-"""Image files: what they are, and how they come out in original and in compressed quality."""
+"""Image files: size and orientation, and their original and compressed versions."""
 
 import io
 from dataclasses import dataclass
@@ -9,18 +9,18 @@ from PIL import ExifTags, Image, ImageOps
 _SWAPPED = frozenset({5, 6, 7, 8})
 _PREVIEW = (256, 256)
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF", "AVIF", "JPEG2000", "PPM", "TGA")
-"""The formats that are taken: Pillow would open others by starting a program (Ghostscript for EPS)."""
+"""Accepted formats. For others Pillow may start a program, such as Ghostscript for EPS."""
 
 PLACEHOLDER_NAME = "placeholder.jpg"
 
 
 class BrokenImageError(ValueError):
-    """A file is not an image that can be read."""
+    """A file is not a readable image."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFacts:
-    """The size of an image as it is shown, and whether EXIF turns it."""
+    """Size of an image in pixels, after EXIF rotation, and whether EXIF rotates or mirrors it."""
 
     width: int
     height: int
@@ -28,10 +28,10 @@ class ImageFacts:
 
 
 def inspect(path: Path) -> ImageFacts:
-    """Reads what a task needs to know about an image, and that it can be read.
+    """Read size and orientation of an image, and check that it is readable.
 
     Raises:
-        BrokenImageError: If the file is no image.
+        BrokenImageError: The file is not a readable image.
     """
     try:
         with _open(path) as image:
@@ -47,7 +47,7 @@ def inspect(path: Path) -> ImageFacts:
 
 
 def original(path: Path, *, rotated: bool) -> tuple[bytes, str]:
-    """An image in original quality, with its extension: the file as it came, unless EXIF turns it."""
+    """Original quality and file extension: the unchanged file, or an upright copy if EXIF rotates it."""
     if not rotated:
         return path.read_bytes(), path.suffix
     with _open(path) as image:
@@ -61,13 +61,13 @@ def original(path: Path, *, rotated: bool) -> tuple[bytes, str]:
 
 
 def compressed(path: Path, quality: int) -> bytes:
-    """An image in compressed quality: always JPEG."""
+    """Compressed quality: an upright JPEG."""
     with _open(path) as image:
         return _jpeg(ImageOps.exif_transpose(image), quality)
 
 
 def preview(path: Path) -> bytes:
-    """A small JPEG of an image."""
+    """A JPEG of at most 256 x 256 pixels."""
     with _open(path) as image:
         upright = ImageOps.exif_transpose(image)
         upright.thumbnail(_PREVIEW)
@@ -75,12 +75,12 @@ def preview(path: Path) -> bytes:
 
 
 def placeholder() -> bytes:
-    """What stands in a ground truth chunk for a frame that is not the job's: one pixel."""
+    """The image of one pixel that replaces frames outside a ground truth job."""
     return _jpeg(Image.new("RGB", (1, 1)), 70)
 
 
 def encoded(image: Image.Image, kind: str, *, quality: int = 95) -> bytes:
-    """An image of a video's frame as PNG or JPEG."""
+    """Encode an image as PNG or JPEG."""
     if kind == "JPEG":
         return _jpeg(image, quality)
     buffer = io.BytesIO()

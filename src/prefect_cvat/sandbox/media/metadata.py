@@ -1,4 +1,4 @@
-"""data/meta: the frames of a task or a job, and which of them are deleted."""
+"""Routes of data/meta: the frames of a task or a job, and the deleted ones."""
 
 import json
 
@@ -8,9 +8,9 @@ from prefect_cvat.sandbox.api.reply import Json, Reply, bad_request
 from prefect_cvat.sandbox.media.data_parameters import step_of
 from prefect_cvat.sandbox.media.images import PLACEHOLDER_NAME
 from prefect_cvat.sandbox.storage.database import Connection, Row
-from prefect_cvat.sandbox.tasks.change_events import recorded
+from prefect_cvat.sandbox.tasks.change_events import write_and_notify
 from prefect_cvat.sandbox.tasks.job_layout import frames_of_job
-from prefect_cvat.sandbox.tasks.tasks import touch
+from prefect_cvat.sandbox.tasks.tasks import mark_task_changed
 
 
 def get_task_meta(call: Call) -> Reply:
@@ -20,34 +20,34 @@ def get_task_meta(call: Call) -> Reply:
 
 
 def update_task_meta(call: Call) -> Reply:
-    """PATCH tasks/ID/data/meta: replaces the deleted frames."""
-    with recorded(call) as db:
+    """PATCH tasks/ID/data/meta: sets the deleted frames."""
+    with write_and_notify(call) as db:
         task = permissions.task_of(call, db, call.path_id())
         _check_data(task)
         deleted = _asked(call, range(task["size"]))
         if deleted is not None:
             _delete_frames(db, task["data_id"], deleted)
-            touch(db, task["id"])
+            mark_task_changed(db, task["id"])
         return Reply(json=_task_meta(db, permissions.task_of(call, db, task["id"])))
 
 
 def get_job_meta(call: Call) -> Reply:
-    """GET jobs/ID/data/meta: start and stop are numbers in the source, unlike those of the job itself."""
+    """GET jobs/ID/data/meta. Start and stop count frames of the source, unlike those of the job."""
     with call.state.database.read() as db:
         return Reply(json=_job_meta(db, permissions.job_of(call, db, call.path_id())))
 
 
 def update_job_meta(call: Call) -> Reply:
-    """PATCH jobs/ID/data/meta: replaces the deleted frames of the job, and leaves the others."""
-    with recorded(call) as db:
+    """PATCH jobs/ID/data/meta: sets the deleted frames of the job, and keeps those of other jobs."""
+    with write_and_notify(call) as db:
         job = permissions.job_of(call, db, call.path_id())
         own = range(job["start_frame"], job["stop_frame"] + 1)
         deleted = _asked(call, own)
         if deleted is not None:
-            task = permissions.task_behind(db, job)
+            task = permissions.task_of_job(db, job)
             others = [frame for frame in json.loads(task["deleted_frames"]) if frame not in own]
             _delete_frames(db, task["data_id"], sorted([*others, *deleted]))
-            touch(db, task["id"])
+            mark_task_changed(db, task["id"])
         return Reply(json=_job_meta(db, job))
 
 
@@ -88,7 +88,7 @@ def _task_meta(db: Connection, task: Row) -> Json:
 
 
 def _job_meta(db: Connection, job: Row) -> Json:
-    task = permissions.task_behind(db, job)
+    task = permissions.task_of_job(db, job)
     first, last = job["start_frame"], job["stop_frame"]
     step = step_of(task["frame_filter"])
     own = frames_of_job(job)
@@ -124,7 +124,7 @@ def _common(task: Row) -> Json:
 
 
 def _frames(db: Connection, task: Row, borders: tuple[int, int]) -> list[Json]:
-    # A video is one entry, whatever its length.
+    # A video is one entry.
     first, last = (0, 0) if task["mode"] == "interpolation" else borders
     rows = db.execute(
         "SELECT name, width, height FROM frame WHERE data_id = ? AND number BETWEEN ? AND ? ORDER BY number",

@@ -1,4 +1,4 @@
-"""POST tasks/ID/data: files come in one request, in several, or, large ones, in pieces (TUS)."""
+"""Routes of uploads: files in one request, in several, or in parts (the TUS protocol)."""
 
 import base64
 import binascii
@@ -24,7 +24,7 @@ _EMPTY = Reply(content=b"", media_type=None)
 
 
 def post_data(call: Call) -> Reply:
-    """POST tasks/ID/data: one step of an upload, told apart by its headers."""
+    """POST tasks/ID/data: one step of an upload. Its headers say which."""
     with call.state.database.read() as db:
         task = permissions.task_of(call, db, call.path_id())
     if task["data_id"] is not None:
@@ -47,7 +47,7 @@ def post_data(call: Call) -> Reply:
 
 
 def patch_part(call: Call) -> Reply:
-    """PATCH tasks/ID/data/PART: the next piece of a file."""
+    """PATCH tasks/ID/data/PART: appends to a file."""
     folder, part = _part_of(call)
     facts = json.loads(part.with_suffix(".json").read_text())
     offset = part.stat().st_size
@@ -65,7 +65,7 @@ def patch_part(call: Call) -> Reply:
 
 
 def head_part(call: Call) -> Reply:
-    """HEAD tasks/ID/data/PART: how much of a file has come."""
+    """HEAD tasks/ID/data/PART: the number of bytes that have arrived."""
     _, part = _part_of(call)
     facts = json.loads(part.with_suffix(".json").read_text())
     return Reply(
@@ -145,7 +145,7 @@ def _keep_files(form: FormData, folder: Path, *, earlier: Iterable[str]) -> Json
 
 
 def _file_name(name: str) -> str:
-    # As in CVAT, an upload has no folders: sub/a.jpg is kept as a.jpg.
+    # As in CVAT, uploads have no folders: sub/a.jpg becomes a.jpg.
     base = PurePosixPath(name.replace("\\", "/")).name
     if base in ("", ".", "..", _PARTS) or "\0" in base:
         raise bad_request({"client_files": [f"Incorrect file name {name!r}"]})
@@ -162,7 +162,7 @@ def _finish(call: Call, task_id: int, folder: Path, body: Json) -> Reply:
             raise bad_request(["The data of this task are being processed"])
         shutil.rmtree(folder / _PARTS, ignore_errors=True)
         rq_id = background_requests.queue(db, task_id, call.user.id)
-    # The files are kept; what they came in need not be.
+    # The files are on disk; release the body that they came in.
     asked = dataclasses.replace(call, body=b"", form=None)
     call.state.worker.submit(lambda: create_data(asked, task_id, rq_id, parameters))
     return Reply(status=202, json={"rq_id": rq_id})

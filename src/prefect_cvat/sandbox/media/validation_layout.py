@@ -1,4 +1,4 @@
-"""Ground truth: which frames of a task are for validation."""
+"""The validation layout: ground truth frames and honeypots."""
 
 from prefect_cvat.sandbox.accounts import permissions
 from prefect_cvat.sandbox.api.call import Call
@@ -8,7 +8,7 @@ from prefect_cvat.sandbox.tasks.job_layout import frames_of_job
 
 
 def validation_layout(call: Call) -> Reply:
-    """GET tasks/ID/validation_layout: which frames are ground truth, and where its copies are."""
+    """GET tasks/ID/validation_layout: the ground truth frames, and the honeypots that copy them."""
     with call.state.database.read() as db:
         task = permissions.task_of(call, db, call.path_id())
         mode = task["validation_mode"]
@@ -30,6 +30,6 @@ def validation_layout(call: Call) -> Reply:
 
 
 def validation_frames(db: Connection, task_id: int) -> list[int]:
-    """The frames of the task's ground truth job."""
+    """The frames of the ground truth job of a task."""
     jobs = [job for job in permissions.jobs_of_task(db, task_id) if job["type"] == "ground_truth"]
     return [frame for job in jobs for frame in frames_of_job(job)]

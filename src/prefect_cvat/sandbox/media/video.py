@@ -1,4 +1,4 @@
-"""Video files, read and cut with PyAV, which only this module needs (the extra `video`)."""
+"""Reads and writes video files with PyAV (the extra `video`)."""
 
 import io
 import json
@@ -13,8 +13,8 @@ from PIL import Image
 _SUFFIXES = frozenset({".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv"})
 _INDEX = ".index.json"
 _FRAME_RATE = 25
-_TALL = 1080
-_TURNS = {
+_MAX_COMPRESSED_HEIGHT = 1080
+_ROTATIONS = {
     90: Image.Transpose.ROTATE_90,
     180: Image.Transpose.ROTATE_180,
     270: Image.Transpose.ROTATE_270,
@@ -23,7 +23,7 @@ _TURNS = {
 
 @dataclass(frozen=True, kw_only=True)
 class VideoFacts:
-    """The size of a clip's upright picture in pixels, and how many pictures it has."""
+    """Size of the upright frames of a video in pixels, and their number."""
 
     width: int
     height: int
@@ -31,22 +31,22 @@ class VideoFacts:
 
 
 def is_video(path: Path) -> bool:
-    """Whether a file is a video, going by its name."""
+    """Whether a file is a video, by its extension."""
     return path.suffix.lower() in _SUFFIXES
 
 
 def inspect(path: Path) -> VideoFacts:
-    """Reads what a task needs to know about a clip, and keeps the times of its pictures beside it.
+    """Read size and length of a video, and store the times of its frames in a file beside it.
 
     Raises:
-        ValueError: If PyAV is not installed, or the file is no video.
+        ValueError: PyAV is not installed, or the file is not a readable video.
     """
     av = _pyav()
     try:
         with av.open(str(path)) as container:
             stream = container.streams.video[0]
             times = sorted({packet.pts for packet in container.demux(stream) if packet.pts is not None})
-            # Some pictures of a broken clip cannot be decoded; the first one shows whether any can.
+            # Frames of a damaged video may fail to decode; the first one shows whether any can be decoded.
             container.seek(times[0], stream=stream)
             width, height = _upright(next(container.decode(stream))).size
     except (av.FFmpegError, IndexError, StopIteration) as error:
@@ -55,8 +55,8 @@ def inspect(path: Path) -> VideoFacts:
     return VideoFacts(width=width, height=height, frames=len(times))
 
 
-def pictures(path: Path, numbers: Sequence[int]) -> Iterator[Image.Image]:
-    """Some pictures of a clip, by their numbers in it, which rise. They stand upright."""
+def video_frames(path: Path, numbers: Sequence[int]) -> Iterator[Image.Image]:
+    """Decode frames of a video, upright, by their numbers in ascending order."""
     av = _pyav()
     times: list[int] = json.loads(_index_of(path).read_text())
     wanted = [times[number] for number in numbers]
@@ -68,10 +68,10 @@ def pictures(path: Path, numbers: Sequence[int]) -> Iterator[Image.Image]:
         for frame in container.decode(stream):
             if frame.pts is None or frame.pts < awaited:
                 continue
-            picture = _upright(frame)
+            image = _upright(frame)
             while awaited <= frame.pts:
-                # A picture that could not be decoded is replaced by the next one.
-                yield picture
+                # A frame that cannot be decoded is replaced by the next one.
+                yield image
                 try:
                     awaited = next(rest)
                 except StopIteration:
@@ -79,11 +79,11 @@ def pictures(path: Path, numbers: Sequence[int]) -> Iterator[Image.Image]:
         raise ValueError(f"The video {path.name!r} ends early")
 
 
-def clip(images: Iterable[Image.Image], *, quality: int | None) -> bytes:
-    """A short MP4 of some pictures: nearly lossless, or, with a JPEG-like quality, smaller.
+def encode_video(images: Iterable[Image.Image], *, quality: int | None) -> bytes:
+    """Encode images as an MP4: nearly lossless, or with a JPEG-like quality.
 
-    CVAT 2.73: halved colour needs even sides, so pictures are stretched to them; in the smaller ones sides
-    are halved until there are fewer than 1080 rows.
+    As in CVAT 2.73, sides are stretched to even numbers for 4:2:0 color. With a quality, images are halved
+    until they have fewer than 1080 rows.
     """
     av = _pyav()
     buffer = io.BytesIO()
@@ -92,7 +92,7 @@ def clip(images: Iterable[Image.Image], *, quality: int | None) -> bytes:
         for image in images:
             if stream is None:
                 width, height = image.size
-                while quality is not None and height >= _TALL:
+                while quality is not None and height >= _MAX_COMPRESSED_HEIGHT:
                     width, height = width // 2, height // 2
                 stream = container.add_stream("libx264", rate=_FRAME_RATE)
                 stream.width, stream.height = width + width % 2, height + height % 2
@@ -106,8 +106,8 @@ def clip(images: Iterable[Image.Image], *, quality: int | None) -> bytes:
 
 def _upright(frame: Any) -> Image.Image:
     image: Image.Image = frame.to_image()
-    turn = frame.rotation % 360
-    return image.transpose(_TURNS[turn]) if turn in _TURNS else image
+    rotation = frame.rotation % 360
+    return image.transpose(_ROTATIONS[rotation]) if rotation in _ROTATIONS else image
 
 
 def _index_of(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Annotations as SVG over a frame."""
+"""Draws annotations as SVG over a frame."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,53 +10,53 @@ Shape = Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelLook:
-    """How a label is shown."""
+class LabelStyle:
+    """Name and color of a label."""
 
     name: str
     color: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
-    """The frame that is drawn on: its address and its size in pixels."""
+class FrameImage:
+    """The image of a frame: its URL and its size in pixels."""
 
-    address: str
+    url: str
     width: int
     height: int
 
 
 def draw(
-    picture: Picture, shapes: list[Shape], looks: Mapping[int, LabelLook], *, captions: bool = True
+    picture: FrameImage, shapes: list[Shape], styles: Mapping[int, LabelStyle], *, captions: bool = True
 ) -> str:
-    """A frame with its shapes, as an SVG element that scales.
+    """Draw a frame with its shapes as a scalable SVG element.
 
     Args:
         picture: The frame.
-        shapes: As the API has them; those that are outside are left out.
-        looks: The labels, by id.
-        captions: Whether labels and scores are written beside the shapes.
+        shapes: Shapes as in the API; those outside are skipped.
+        styles: The labels by id.
+        captions: Whether to draw labels and scores.
     """
     unit = max(picture.width, picture.height) / 100
     parts = [
         f'<svg viewBox="0 0 {picture.width} {picture.height}" role="img" xmlns="http://www.w3.org/2000/svg">',
-        f'<image href="{escape(picture.address)}" width="{picture.width}" height="{picture.height}"/>',
+        f'<image href="{escape(picture.url)}" width="{picture.width}" height="{picture.height}"/>',
     ]
     visible = [shape for shape in shapes if not shape.get("outside")]
     for shape in sorted(visible, key=lambda item: (item["z_order"], item.get("id") or 0)):
-        look = looks.get(shape["label_id"], LabelLook(name="?", color="#ff00ff"))
+        style = styles.get(shape["label_id"], LabelStyle(name="?", color="#ff00ff"))
         parts.append(
-            f'<g stroke="{escape(look.color)}" fill="{escape(look.color)}" fill-opacity="0.2"'
-            f' stroke-width="{unit * 0.35:.3g}">{_outline(shape, looks, unit)}</g>'
+            f'<g stroke="{escape(style.color)}" fill="{escape(style.color)}" fill-opacity="0.2"'
+            f' stroke-width="{unit * 0.35:.3g}">{_outline(shape, styles, unit)}</g>'
         )
         if captions:
-            parts.append(_caption(shape, look, unit))
+            parts.append(_caption(shape, style, unit))
     parts.append("</svg>")
     return "".join(parts)
 
 
 def mask_path(points: list[float]) -> str:
-    """A mask's run lengths as the data of an SVG path: one rectangle for each row of each run."""
+    """Convert the run lengths of a mask to an SVG path: one rectangle for each row of each run."""
     runs, (left, top, right, _) = [int(value) for value in points[:-4]], points[-4:]
     width = int(right) - int(left) + 1
     parts = []
@@ -72,22 +72,22 @@ def mask_path(points: list[float]) -> str:
     return "".join(parts)
 
 
-def _outline(shape: Shape, looks: Mapping[int, LabelLook], unit: float) -> str:
+def _outline(shape: Shape, styles: Mapping[int, LabelStyle], unit: float) -> str:
     points: list[float] = list(shape.get("points") or [])
     kind = shape["type"]
-    turn = shape.get("rotation") or 0
+    rotation = shape.get("rotation") or 0
     if kind == "rectangle":
         left, top, right, bottom = points
         center = f"{(left + right) / 2:g} {(top + bottom) / 2:g}"
         return (
             f'<rect x="{min(left, right):g}" y="{min(top, bottom):g}" width="{abs(right - left):g}"'
-            f' height="{abs(bottom - top):g}" transform="rotate({turn:g} {center})"/>'
+            f' height="{abs(bottom - top):g}" transform="rotate({rotation:g} {center})"/>'
         )
     if kind == "ellipse":
         x, y, right, top = points
         return (
             f'<ellipse cx="{x:g}" cy="{y:g}" rx="{abs(right - x):g}" ry="{abs(top - y):g}"'
-            f' transform="rotate({turn:g} {x:g} {y:g})"/>'
+            f' transform="rotate({rotation:g} {x:g} {y:g})"/>'
         )
     if kind == "mask":
         return f'<path d="{mask_path(points)}" fill-opacity="0.45" stroke="none"/>'
@@ -96,20 +96,20 @@ def _outline(shape: Shape, looks: Mapping[int, LabelLook], unit: float) -> str:
     if kind == "polyline":
         return f'<polyline points="{_listed(points)}" fill="none"/>'
     if kind == "skeleton":
-        return _skeleton(shape, looks, unit)
+        return _skeleton(shape, styles, unit)
     if kind == "cuboid":
         return f'<polygon points="{_listed(points[:8])}"/><polygon points="{_listed(points[8:])}"/>'
     return "".join(_dot(x, y, unit) for x, y in _pairs(points))
 
 
-def _skeleton(shape: Shape, looks: Mapping[int, LabelLook], unit: float) -> str:
+def _skeleton(shape: Shape, styles: Mapping[int, LabelStyle], unit: float) -> str:
     dots = []
     for element in sorted(shape["elements"], key=lambda item: item["label_id"]):
         if element.get("outside") or not element.get("points"):
             continue
         x, y = element["points"][:2]
-        look = looks.get(element["label_id"])
-        title = f"<title>{escape(look.name)}</title>" if look else ""
+        style = styles.get(element["label_id"])
+        title = f"<title>{escape(style.name)}</title>" if style else ""
         dots.append(f'<g fill-opacity="{0.4 if element["occluded"] else 1}">{title}{_dot(x, y, unit)}</g>')
     corners = _listed(
         [value for element in shape["elements"] if not element.get("outside") for value in element["points"]]
@@ -117,10 +117,10 @@ def _skeleton(shape: Shape, looks: Mapping[int, LabelLook], unit: float) -> str:
     return f'<polyline points="{corners}" fill="none" stroke-opacity="0.25"/>' + "".join(dots)
 
 
-def _caption(shape: Shape, look: LabelLook, unit: float) -> str:
+def _caption(shape: Shape, style: LabelStyle, unit: float) -> str:
     x, y = _corner(shape)
     score = shape.get("score")
-    text = look.name if score is None else f"{look.name} {score:.2f}"
+    text = style.name if score is None else f"{style.name} {score:.2f}"
     size = unit * 2.2
     return (
         f'<text x="{max(x, 0):g}" y="{max(y - unit * 0.5, size):g}" font-size="{size:.3g}" fill="#fff"'

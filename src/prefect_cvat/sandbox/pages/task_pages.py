@@ -1,4 +1,4 @@
-"""The pages for a person: the tasks, and their frames with what was annotated on them."""
+"""HTML pages that show tasks, and frames with their annotations."""
 
 import json
 from html import escape
@@ -10,13 +10,13 @@ from starlette.responses import HTMLResponse, Response
 from prefect_cvat.sandbox.annotations import annotation_store, task_annotations
 from prefect_cvat.sandbox.annotations.track_parts import interpolate
 from prefect_cvat.sandbox.media import images
-from prefect_cvat.sandbox.media.image_chunks import single_frame, sources
-from prefect_cvat.sandbox.media.video_chunks import clip_frame
-from prefect_cvat.sandbox.pages.svg import LabelLook, Picture, Shape, draw
+from prefect_cvat.sandbox.media.image_chunks import frame_files, single_frame
+from prefect_cvat.sandbox.media.video_chunks import video_frame
+from prefect_cvat.sandbox.pages.svg import FrameImage, LabelStyle, Shape, draw
 from prefect_cvat.sandbox.state import State
 from prefect_cvat.sandbox.storage.database import Connection, Row
 
-_ON_A_PAGE = 24
+_FRAMES_PER_PAGE = 24
 _HEADERS = {"Content-Security-Policy": "default-src 'none'; img-src 'self'; style-src 'unsafe-inline'"}
 _STYLE = """
 :root{color-scheme:light dark;--line:#8884;--soft:#8881}
@@ -41,7 +41,7 @@ nav a{margin-right:1rem}
 
 
 def index(request: Request) -> Response:
-    """GET /: the tasks."""
+    """GET /: the list of tasks."""
     state: State = request.app.state.sandbox
     with state.database.read() as db:
         rows = db.execute(
@@ -61,30 +61,30 @@ def index(request: Request) -> Response:
         "<th>changed (UTC)</th></tr>"
         f"{lines}</table>"
     )
-    return _page("Tasks", table if rows else "<p>There is no task yet.</p>")
+    return _page("Tasks", table if rows else "<p>There are no tasks yet.</p>")
 
 
 def task(request: Request) -> Response:
-    """GET /tasks/ID: its jobs, and its frames, some at a time."""
+    """GET /tasks/ID: the jobs, and a page of frames."""
     state: State = request.app.state.sandbox
     with state.database.read() as db:
         found = _task(db, request)
         if found is None:
-            return _missing("task")
+            return _not_found("task")
         jobs = db.execute(
             "SELECT * FROM job WHERE task_id = ? ORDER BY start_frame, id", (found["id"],)
         ).fetchall()
         first = max(0, _number(request.query_params.get("from")))
-        numbers = range(first, min(first + _ON_A_PAGE, found["size"] or 0))
-        looks = _looks(db, found)
-        reached = task_annotations.reached_jobs(db, found)
-        cards = "".join(_card(db, found, reached, number, looks) for number in numbers)
+        numbers = range(first, min(first + _FRAMES_PER_PAGE, found["size"] or 0))
+        styles = _label_styles(db, found)
+        reached = task_annotations.task_level_jobs(db, found)
+        cards = "".join(_card(db, found, reached, number, styles) for number in numbers)
     links = " ".join(
         f"<a href='/tasks/{found['id']}/jobs/{job['id']}'>job {job['id']} ({escape(job['type'])}, frames"
         f" {job['start_frame']}–{job['stop_frame']}, {escape(job['state'])})</a>"
         for job in jobs[:100]
     )
-    pager = _pager(f"/tasks/{found['id']}?from=", first, _ON_A_PAGE, found["size"] or 0)
+    pager = _pager(f"/tasks/{found['id']}?from=", first, _FRAMES_PER_PAGE, found["size"] or 0)
     return _page(
         f"Task {found['id']}: {found['name']}",
         f"<nav><a href='/'>all tasks</a>{links}</nav><p>{pager}</p><div class='grid'>{cards}</div>",
@@ -92,7 +92,7 @@ def task(request: Request) -> Response:
 
 
 def job(request: Request) -> Response:
-    """GET /tasks/ID/jobs/ID?frame=N: one frame, large, with what the job has on it."""
+    """GET /tasks/ID/jobs/ID?frame=N: one frame with its annotations in the job."""
     state: State = request.app.state.sandbox
     with state.database.read() as db:
         found = _task(db, request)
@@ -101,39 +101,39 @@ def job(request: Request) -> Response:
             "SELECT * FROM job WHERE id = ? AND task_id = ?", (number, found["id"] if found else None)
         ).fetchone()
         if found is None or row is None:
-            return _missing("job")
+            return _not_found("job")
         asked = _number(request.query_params.get("frame", str(row["start_frame"])))
         frame = min(max(asked, row["start_frame"]), row["stop_frame"])
-        looks = _looks(db, found)
+        styles = _label_styles(db, found)
         shapes, tags = _annotations(db, [row], frame)
         picture = _picture(db, found, frame)
     base = f"/tasks/{found['id']}/jobs/{row['id']}?frame="
     pager = _pager(base, frame, 1, row["stop_frame"] + 1, lowest=row["start_frame"])
     badges = "".join(
-        f"<span class='tag' style='border-color:{escape(looks[tag['label_id']].color)}'>"
-        f"{escape(looks[tag['label_id']].name)}</span>"
+        f"<span class='tag' style='border-color:{escape(styles[tag['label_id']].color)}'>"
+        f"{escape(styles[tag['label_id']].name)}</span>"
         for tag in tags
-        if tag["label_id"] in looks
+        if tag["label_id"] in styles
     )
     body = (
         f"<nav><a href='/'>all tasks</a><a href='/tasks/{found['id']}'>task {found['id']}</a></nav>"
-        f"<p>Frame {frame} <span class='faint'>({_counted(shapes)})</span> {pager}</p>"
-        f"<p>{badges}</p><div class='large'>{draw(picture, shapes, looks)}</div>"
+        f"<p>Frame {frame} <span class='faint'>({_shape_count(shapes)})</span> {pager}</p>"
+        f"<p>{badges}</p><div class='large'>{draw(picture, shapes, styles)}</div>"
     )
     return _page(f"Job {row['id']} of {found['name']}", body)
 
 
 def frame_image(request: Request) -> Response:
-    """GET /tasks/ID/frames/N: the picture itself."""
+    """GET /tasks/ID/frames/N: the image."""
     state: State = request.app.state.sandbox
     number = _number(request.path_params["frame"])
     with state.database.read() as db:
         found = _task(db, request)
         if found is None or found["size"] is None or not 0 <= number < found["size"]:
-            return _missing("frame")
-        (source,) = sources(state, db, found["data_id"], [number])
+            return _not_found("frame")
+        (source,) = frame_files(state, db, found["data_id"], [number])
     if found["mode"] == "interpolation":
-        return Response(clip_frame(state, found, number, "JPEG"), media_type="image/jpeg")
+        return Response(video_frame(state, found, number, "JPEG"), media_type="image/jpeg")
     if "small" in request.query_params:
         return Response(images.preview(source.path), media_type="image/jpeg")
     content, media_type = single_frame(source, quality=None)
@@ -157,21 +157,21 @@ def _number(text: str | None) -> int:
         return -1
 
 
-def _looks(db: Connection, found: Row) -> dict[int, LabelLook]:
+def _label_styles(db: Connection, found: Row) -> dict[int, LabelStyle]:
     rows = db.execute(
         "SELECT * FROM label WHERE task_id = ? OR project_id = ?", (found["id"], found["project_id"])
     )
-    return {row["id"]: LabelLook(name=row["name"], color=row["color"]) for row in rows}
+    return {row["id"]: LabelStyle(name=row["name"], color=row["color"]) for row in rows}
 
 
 def _annotations(db: Connection, jobs: list[Row], frame: int) -> tuple[list[Shape], list[dict[str, Any]]]:
-    holders = [item for item in jobs if item["start_frame"] <= frame <= item["stop_frame"]][:1]
+    frame_jobs = [item for item in jobs if item["start_frame"] <= frame <= item["stop_frame"]][:1]
     shapes: list[Shape] = []
     tags: list[dict[str, Any]] = []
-    for holder in holders:
-        shapes += annotation_store.items(db, "shape", holder["id"], (frame, frame))
-        tags += annotation_store.items(db, "tag", holder["id"], (frame, frame))
-        for track in annotation_store.items(db, "track", holder["id"]):
+    for frame_job in frame_jobs:
+        shapes += annotation_store.items(db, "shape", frame_job["id"], (frame, frame))
+        tags += annotation_store.items(db, "tag", frame_job["id"], (frame, frame))
+        for track in annotation_store.items(db, "track", frame_job["id"]):
             for owner in [track, *track.get("elements", ())]:
                 shape = interpolate(owner["shapes"], frame)
                 if shape is not None:
@@ -179,26 +179,26 @@ def _annotations(db: Connection, jobs: list[Row], frame: int) -> tuple[list[Shap
     return [shape for shape in shapes if shape["type"] != "skeleton" or shape.get("elements")], tags
 
 
-def _picture(db: Connection, found: Row, number: int, *, small: bool = False) -> Picture:
+def _picture(db: Connection, found: Row, number: int, *, small: bool = False) -> FrameImage:
     row = db.execute(
         "SELECT width, height FROM frame WHERE data_id = ? AND number = ?", (found["data_id"], number)
     ).fetchone()
     address = f"/tasks/{found['id']}/frames/{number}{'?small=1' if small else ''}"
-    return Picture(address=address, width=row["width"], height=row["height"])
+    return FrameImage(url=address, width=row["width"], height=row["height"])
 
 
-def _card(db: Connection, found: Row, jobs: list[Row], number: int, looks: dict[int, LabelLook]) -> str:
+def _card(db: Connection, found: Row, jobs: list[Row], number: int, styles: dict[int, LabelStyle]) -> str:
     shapes, tags = _annotations(db, jobs, number)
-    holder = next((item for item in jobs if item["start_frame"] <= number <= item["stop_frame"]), None)
+    frame_job = next((item for item in jobs if item["start_frame"] <= number <= item["stop_frame"]), None)
     note = " · deleted" if number in json.loads(found["deleted_frames"]) else ""
-    names = ", ".join(looks[tag["label_id"]].name for tag in tags if tag["label_id"] in looks)
-    address = f"/tasks/{found['id']}/jobs/{holder['id']}?frame={number}" if holder is not None else "#"
-    svg = draw(_picture(db, found, number, small=True), shapes, looks, captions=False)
-    text = f"frame {number} · {_counted(shapes)}{note}{' · ' + escape(names) if names else ''}"
+    names = ", ".join(styles[tag["label_id"]].name for tag in tags if tag["label_id"] in styles)
+    address = f"/tasks/{found['id']}/jobs/{frame_job['id']}?frame={number}" if frame_job is not None else "#"
+    svg = draw(_picture(db, found, number, small=True), shapes, styles, captions=False)
+    text = f"frame {number} · {_shape_count(shapes)}{note}{' · ' + escape(names) if names else ''}"
     return f"<a class='card' href='{address}'>{svg}<p>{text}</p></a>"
 
 
-def _counted(shapes: list[Shape]) -> str:
+def _shape_count(shapes: list[Shape]) -> str:
     return "1 shape" if len(shapes) == 1 else f"{len(shapes)} shapes"
 
 
@@ -211,7 +211,7 @@ def _pager(address: str, current: int, step: int, stop: int, *, lowest: int = 0)
     return " ".join(links)
 
 
-def _missing(what: str) -> Response:
+def _not_found(what: str) -> Response:
     return _page("Not found", f"<p>There is no such {what}.</p>", status=404)
 
 
@@ -221,7 +221,7 @@ def _page(title: str, body: str, *, status: int = 200) -> Response:
         "<meta name='viewport' content='width=device-width'>"
         f"<title>{escape(title)} – prefect-cvat sandbox</title><style>{_STYLE}</style></head>"
         "<body><header>prefect-cvat sandbox: this is NOT CVAT."
-        " Do not keep anything here that you need.</header>"
+        " Do not store anything here that you need.</header>"
         f"<main><h1>{escape(title)}</h1>{body}</main></body></html>",
         status_code=status,
         headers=_HEADERS,

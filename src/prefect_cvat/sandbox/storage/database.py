@@ -1,4 +1,4 @@
-"""SQLite for many threads: snapshots for readers, one writer at a time."""
+"""SQLite for several threads: each read sees one snapshot, and one thread writes at a time."""
 
 import sqlite3
 import threading
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from prefect_cvat.sandbox.storage.snapshots import Past
+from prefect_cvat.sandbox.storage.snapshots import Snapshots
 from prefect_cvat.sandbox.storage.tables import TABLES
 
 Connection = sqlite3.Connection
@@ -15,10 +15,10 @@ Row = sqlite3.Row
 
 
 class Database:
-    """The sandbox's state on disk.
+    """The SQLite database of a sandbox.
 
-    Connections are pooled. Writers queue on a lock of this process, which is fairer and quicker than SQLite's
-    own polling; SQLite's lock still protects the file from another process.
+    Connections are pooled. Writers wait for a lock of this process, which is fairer and faster than SQLite's
+    polling. SQLite's own lock still protects the file from other processes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -27,26 +27,26 @@ class Database:
         self._every: list[Connection] = []
         self._pool = threading.Lock()
         self._writing = threading.Lock()
-        self._past = Past(self._borrow, self._give_back)
+        self._snapshots = Snapshots(self._borrow, self._give_back)
         with self._borrowed() as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(TABLES)
 
-    def remember(self, seconds: float) -> None:
-        """Says how far back `read` can see from now on: 0 for not at all, which costs nothing."""
-        self._past.remember(seconds)
+    def keep_snapshots_for(self, seconds: float) -> None:
+        """Set how many seconds back `read` can see from now on; 0 turns it off and costs nothing."""
+        self._snapshots.keep_for(seconds)
 
     @contextmanager
     def read(self, lag: float = 0) -> Iterator[Connection]:
-        """A connection that sees one state of the database throughout.
+        """Open a read transaction: a connection that sees one unchanging state of the database.
 
         Args:
-            lag: Which one: that of so many seconds ago.
+            lag: Age of that state in seconds.
         """
         if lag:
-            with self._past.at(time.monotonic() - lag) as past:
-                if past is not None:
-                    yield past
+            with self._snapshots.at(time.monotonic() - lag) as snapshot:
+                if snapshot is not None:
+                    yield snapshot
                     return
         with self._borrowed() as connection:
             connection.execute("BEGIN")
@@ -57,8 +57,8 @@ class Database:
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
-        """A connection in a transaction: all of it is kept, or, after an exception, none."""
-        with self._writing, self._past.keeping(), self._borrowed() as connection:
+        """Open a write transaction. An exception rolls it back."""
+        with self._writing, self._snapshots.before_write(), self._borrowed() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -68,7 +68,7 @@ class Database:
             connection.execute("COMMIT")
 
     def close(self) -> None:
-        """Closes every connection. Nothing may be in use."""
+        """Close all connections. None may be in use."""
         with self._pool:
             for connection in self._every:
                 connection.close()
@@ -95,14 +95,14 @@ class Database:
         connection = sqlite3.connect(self._path, timeout=60, isolation_level=None, check_same_thread=False)
         connection.row_factory = Row
         connection.execute("PRAGMA foreign_keys = ON")
-        # With a write-ahead log this loses nothing when the process dies, only when the machine does.
+        # With a write-ahead log this loses data only if the machine dies, not if the process does.
         connection.execute("PRAGMA synchronous = NORMAL")
         self._every.append(connection)
         return connection
 
 
 def take_ids(db: Connection, name: str, count: int) -> range:
-    """The next ids of a sequence, which never gives one twice, also after deletions."""
+    """Take the next `count` ids of a sequence. An id is never given twice, even after deletions."""
     row = db.execute(
         "INSERT INTO sequence VALUES (?, ?)"
         " ON CONFLICT (name) DO UPDATE SET value = value + ? RETURNING value",

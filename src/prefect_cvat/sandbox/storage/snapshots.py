@@ -1,4 +1,4 @@
-"""What the database held a while ago: read transactions that are kept open."""
+"""Old states of the database, kept as open read transactions."""
 
 import math
 import sqlite3
@@ -9,36 +9,36 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-_MOST = 50
+_MAX_SNAPSHOTS = 50
 
 
 @dataclass(eq=False, kw_only=True)
-class _Moment:
-    """One state of the database.
+class _Snapshot:
+    """One old state of the database.
 
     Attributes:
-        connection: A transaction that sees it, as long as it is open.
-        until: When it ceased to be the present one, on the monotonic clock.
-        in_use: Held by whoever reads.
-        is_forgotten: Whether the transaction has ended.
+        connection: Connection with an open read transaction that sees the state.
+        until: Time on the monotonic clock at which the state was replaced by a newer one.
+        in_use: Lock of the thread that reads.
+        is_closed: Whether the transaction has ended.
     """
 
     connection: sqlite3.Connection
     until: float = math.inf
     in_use: threading.Lock = field(default_factory=threading.Lock)
-    is_forgotten: bool = False
+    is_closed: bool = False
 
 
-class Past:
-    """The states before each of the latest writes.
+class Snapshots:
+    """The states of the database before each of the latest writes.
 
-    With a write-ahead log a transaction that reads sees the state at its begin for as long as it is open, and
-    holds up nobody. Of states that change at short intervals some are left out, so that not more than some
-    fifty connections are open at a time.
+    With a write-ahead log, an open read transaction keeps seeing the state in which it began, and blocks
+    nobody. If the database changes often, some states are skipped, so that at most about 50 connections are
+    open.
 
     Args:
-        borrow: Gives a connection that is free.
-        give_back: Takes one again.
+        borrow: Returns a free connection.
+        give_back: Takes a connection back.
     """
 
     def __init__(
@@ -49,74 +49,74 @@ class Past:
         self._borrow = borrow
         self._give_back = give_back
         self._lock = threading.Lock()
-        self._moments: deque[_Moment] = deque()
+        self._snapshots: deque[_Snapshot] = deque()
         self._seconds = 0.0
 
-    def remember(self, seconds: float) -> None:
-        """Says how long states are kept from now on: 0 for not at all."""
-        if seconds == self._seconds and not self._moments:
+    def keep_for(self, seconds: float) -> None:
+        """Set for how many seconds states are kept from now on; 0 keeps none."""
+        if seconds == self._seconds and not self._snapshots:
             return
         with self._lock:
             self._seconds = seconds
-            self._forget()
+            self._close_expired()
 
     @contextmanager
-    def keeping(self) -> Iterator[None]:
-        """Stands around a write, of which there must be one at a time: keeps what there was before it."""
-        moment = self._begin()
+    def before_write(self) -> Iterator[None]:
+        """Keep the state before the write in the `with` block. Only one write may run at a time."""
+        snapshot = self._begin()
         try:
             yield
         finally:
-            if moment is not None:
-                moment.until = time.monotonic()
+            if snapshot is not None:
+                snapshot.until = time.monotonic()
 
     @contextmanager
-    def at(self, moment: float) -> Iterator[sqlite3.Connection | None]:
-        """A connection that sees what there was at a time of the monotonic clock; None for the present."""
+    def at(self, time_: float) -> Iterator[sqlite3.Connection | None]:
+        """A connection that sees the state at a time of the monotonic clock; None for the current state."""
         while True:
             with self._lock:
-                found = next((one for one in self._moments if one.until > moment), None)
+                found = next((one for one in self._snapshots if one.until > time_), None)
             if found is None:
                 yield None
                 return
             with found.in_use:
-                if not found.is_forgotten:
+                if not found.is_closed:
                     yield found.connection
                     return
 
-    def _begin(self) -> _Moment | None:
+    def _begin(self) -> _Snapshot | None:
         with self._lock:
-            self._forget()
-            too_soon = bool(self._moments) and (
-                self._moments[-1].until > time.monotonic() - self._seconds / _MOST
+            self._close_expired()
+            too_soon = bool(self._snapshots) and (
+                self._snapshots[-1].until > time.monotonic() - self._seconds / _MAX_SNAPSHOTS
             )
             if not self._seconds or too_soon:
                 return None
         connection = self._borrow()
         connection.execute("BEGIN")
-        # Only with its first statement does a transaction see a state.
+        # A transaction sees a state from its first statement on.
         connection.execute("SELECT 1 FROM sequence").fetchone()
-        moment = _Moment(connection=connection)
+        snapshot = _Snapshot(connection=connection)
         with self._lock:
-            # From before the commit, so that at no moment the new state is taken for that of the past.
-            self._moments.append(moment)
-        return moment
+            # Added before the commit, so that a reader never gets the new state for the old one.
+            self._snapshots.append(snapshot)
+        return snapshot
 
-    def _forget(self) -> None:
+    def _close_expired(self) -> None:
         oldest = time.monotonic() - self._seconds
-        while self._moments and (not self._seconds or self._moments[0].until <= oldest):
-            # Who reads there ends soon; the next write or request forgets it.
-            if not self._end(self._moments[0]):
+        while self._snapshots and (not self._seconds or self._snapshots[0].until <= oldest):
+            # Its reader ends soon; the next write or request closes it.
+            if not self._close(self._snapshots[0]):
                 return
-            self._moments.popleft()
+            self._snapshots.popleft()
 
-    def _end(self, moment: _Moment) -> bool:
-        if not moment.in_use.acquire(blocking=False):
+    def _close(self, snapshot: _Snapshot) -> bool:
+        if not snapshot.in_use.acquire(blocking=False):
             return False
         try:
-            moment.is_forgotten = True
-            moment.connection.execute("ROLLBACK")
-            self._give_back(moment.connection)
+            snapshot.is_closed = True
+            snapshot.connection.execute("ROLLBACK")
+            self._give_back(snapshot.connection)
         finally:
-            moment.in_use.release()
+            snapshot.in_use.release()
         return True

@@ -1,4 +1,4 @@
-"""The tables of the sandbox."""
+"""The tables of the database."""
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS user (

@@ -1,4 +1,4 @@
-"""What a write changes in projects, tasks and jobs, told to the webhooks that want to know."""
+"""Write transactions that queue webhook events for changed projects, tasks and jobs."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,16 +11,16 @@ from prefect_cvat.sandbox.accounts.users import basic_user
 from prefect_cvat.sandbox.api.call import Call
 from prefect_cvat.sandbox.api.reply import Json
 from prefect_cvat.sandbox.storage.database import Connection, Row
-from prefect_cvat.sandbox.tasks.representations import shown_job, shown_project, shown_task
+from prefect_cvat.sandbox.tasks.representations import job_json, project_json, task_json
 from prefect_cvat.sandbox.webhook_delivery import delivery_queue, webhook_events
-from prefect_cvat.sandbox.webhook_delivery.webhook_events import Place
+from prefect_cvat.sandbox.webhook_delivery.webhook_events import EventScope
 
-_SHOWN = {"project": shown_project, "task": shown_task, "job": shown_job}
+_SHOWN = {"project": project_json, "task": task_json, "job": job_json}
 _OF_PROJECTS = "IN (SELECT project_id FROM webhook WHERE is_active AND type = 'project')"
 _OF_ORGANIZATIONS = (
     "organization_id IN (SELECT organization_id FROM webhook WHERE is_active AND type = 'organization')"
 )
-# The dates of all that an active webhook could be told of.
+# The updated dates of everything that an active webhook could subscribe to.
 _DATES: Mapping[str, str] = {
     resource: f"SELECT {resource}.id, {resource}.updated_date FROM {tables}"  # noqa: S608 - constants
     f" WHERE {project_id} {_OF_PROJECTS} OR {_OF_ORGANIZATIONS}"
@@ -30,7 +30,7 @@ _DATES: Mapping[str, str] = {
         ("job", "job JOIN task ON task.id = job.task_id", "project_id"),
     )
 }
-# Under the names that the columns have in CVAT, by which `before_update` and `changes` name them.
+# The names of the columns in CVAT, as in `before_update` and `changes`.
 _COLUMNS: Mapping[str, Sequence[str]] = {
     "project": ("updated_date", "assignee_updated_date", "name", "owner_id", "assignee_id", "bug_tracker"),
     "task": (
@@ -63,27 +63,27 @@ class _Change:
         return f"{self.action}:{self.resource}"
 
     @property
-    def place(self) -> Place:
+    def scope(self) -> EventScope:
         row = self.new or self.old
         assert row is not None
         project_id = row["id" if self.resource == "project" else "project_id"]
-        return Place(project_id=project_id, organization_id=row["organization_id"])
+        return EventScope(project_id=project_id, organization_id=row["organization_id"])
 
 
 @contextmanager
-def recorded(call: Call) -> Iterator[Connection]:
-    """A write transaction. Webhooks are told what has changed at its end in projects, tasks and jobs.
+def write_and_notify(call: Call) -> Iterator[Connection]:
+    """Open a write transaction, and at its end queue webhook events for what has changed.
 
-    What they are told is queued in the same transaction: they hear of all that is kept, and of nothing else.
-    What one request changes several times is told once, where CVAT may tell it several times.
+    The events are queued in the same transaction, so they describe exactly what is committed. Several changes
+    of one object in one request are one event; CVAT may send several.
     """
     with call.state.database.write() as db:
         yield db
-        if webhook_events.is_anyone_active(db):
-            # There is one writer at a time, so a reader sees what there was before.
+        if webhook_events.has_active_webhook(db):
+            # There is one writer at a time, so a reader still sees the state before.
             with call.state.database.read() as before:
                 for change in _changes(before, db):
-                    _tell(call, change, before, db)
+                    _notify(call, change, before, db)
     call.state.sender.wake()
 
 
@@ -93,7 +93,7 @@ def _changes(before: Connection, after: Connection) -> list[_Change]:
     }
     every = [change for found in changes.values() for change in found]
     made = [change for change in every if change.action == "create"]
-    # CVAT saves and deletes from the inside out: the job, its task, its project.
+    # CVAT saves and deletes the job first, then its task, then its project.
     return made + [change for change in sorted(every, key=_depth) if change.action != "create"]
 
 
@@ -114,8 +114,8 @@ def _changes_of(resource: str, before: Connection, after: Connection) -> Iterato
             )
 
 
-def _tell(call: Call, change: _Change, before: Connection, after: Connection) -> None:
-    webhooks = webhook_events.subscribers(after, change.event, change.place)
+def _notify(call: Call, change: _Change, before: Connection, after: Connection) -> None:
+    webhooks = webhook_events.subscribers(after, change.event, change.scope)
     if not webhooks:
         return
     shown = _SHOWN[change.resource]
@@ -128,8 +128,8 @@ def _tell(call: Call, change: _Change, before: Connection, after: Connection) ->
     if change.old is not None and change.new is not None:
         body |= _differences(change.resource, change.old, change.new)
     for webhook in webhooks:
-        told = {"event": change.event, "webhook_id": webhook["id"], **body}
-        delivery_queue.queue(after, webhook["id"], json.dumps(told))
+        body_of_event = {"event": change.event, "webhook_id": webhook["id"], **body}
+        delivery_queue.queue(after, webhook["id"], json.dumps(body_of_event))
 
 
 def _differences(resource: str, old: Row, new: Row) -> Json:

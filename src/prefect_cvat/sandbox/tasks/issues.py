@@ -1,4 +1,4 @@
-"""Issues: places on frames that somebody is to look at, with comments. Webhooks are not told of them."""
+"""Routes of issues and their comments. They send no webhook events."""
 
 import json
 from collections.abc import Callable
@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect_cvat.sandbox import timestamps
 from prefect_cvat.sandbox.accounts import permissions
-from prefect_cvat.sandbox.accounts.users import basic_user, known_user
+from prefect_cvat.sandbox.accounts.users import basic_user, existing_user_id
 from prefect_cvat.sandbox.api import field_checks, lists
 from prefect_cvat.sandbox.api.call import Call
 from prefect_cvat.sandbox.api.field_checks import FieldError
@@ -27,19 +27,19 @@ FROM comment JOIN issue ON issue.id = comment.issue_id LEFT JOIN user AS owner O
 """
 _ISSUE_FIELDS = ("assignee", "frame_id", "id", "job_id", "owner", "resolved", "task_id")
 _COMMENT_FIELDS = ("frame_id", "id", "issue_id", "job_id", "owner")
-_MOST_FRAMES = 2**31 - 1
+_MAX_FRAME = 2**31 - 1
 
 
 def list_issues(call: Call) -> Reply:
-    """GET issues: those of the jobs that the user may see, newest first."""
+    """GET issues: those of visible jobs, newest first."""
     with call.state.database.read() as db:
         rows = _visible(call, db, f"{_ISSUE} ORDER BY issue.id DESC")
-        rows = lists.narrowed(call, rows, _ISSUE_FIELDS, search=("assignee", "owner"))
-        return lists.page(call, rows, lambda row: _shown_issue(call, db, row))
+        rows = lists.filtered(call, rows, _ISSUE_FIELDS, search=("assignee", "owner"))
+        return lists.page(call, rows, lambda row: _issue_json(call, db, row))
 
 
 def create_issue(call: Call) -> Reply:
-    """POST issues: the issue, and what it is about as its first comment."""
+    """POST issues: creates an issue with its first comment."""
     body = call.json_object()
     required: dict[str, _Check] = {
         "frame": _frame,
@@ -63,25 +63,25 @@ def create_issue(call: Call) -> Reply:
                 values["frame"],
                 json.dumps(values["position"]),
                 call.user.id,
-                known_user(db, body.get("assignee"), "assignee"),
+                existing_user_id(db, body.get("assignee"), "assignee"),
                 values.get("resolved", False),
                 moment,
                 moment,
             ),
         ).fetchone()["id"]
         _add_comment(call, db, number, values["message"])
-        shown = _shown_issue(call, db, _issue_of(call, db, number))
+        shown = _issue_json(call, db, _issue_of(call, db, number))
     return Reply(status=201, json=shown, headers={"Location": call.url(f"issues/{number}")})
 
 
 def get_issue(call: Call) -> Reply:
     """GET issues/ID."""
     with call.state.database.read() as db:
-        return Reply(json=_shown_issue(call, db, _issue_of(call, db, call.path_id())))
+        return Reply(json=_issue_json(call, db, _issue_of(call, db, call.path_id())))
 
 
 def update_issue(call: Call) -> Reply:
-    """PATCH issues/ID: where it is, whom it is given to, whether it is resolved."""
+    """PATCH issues/ID: changes position, assignee and whether it is resolved."""
     with call.state.database.write() as db:
         row = _issue_of(call, db, call.path_id())
         body = call.json_object()
@@ -91,13 +91,13 @@ def update_issue(call: Call) -> Reply:
             "UPDATE issue SET position = ?, assignee_id = ?, resolved = ?, updated_date = ? WHERE id = ?",
             (
                 json.dumps(values["position"]) if "position" in values else row["position"],
-                known_user(db, assignee, "assignee"),
+                existing_user_id(db, assignee, "assignee"),
                 values.get("resolved", row["resolved"] == "true"),
                 timestamps.now(),
                 row["id"],
             ),
         )
-        return Reply(json=_shown_issue(call, db, _issue_of(call, db, row["id"])))
+        return Reply(json=_issue_json(call, db, _issue_of(call, db, row["id"])))
 
 
 def delete_issue(call: Call) -> Reply:
@@ -109,11 +109,11 @@ def delete_issue(call: Call) -> Reply:
 
 
 def list_comments(call: Call) -> Reply:
-    """GET comments: those on the issues that the user may see, newest first."""
+    """GET comments: those of visible issues, newest first."""
     with call.state.database.read() as db:
         rows = _visible(call, db, f"{_COMMENT} ORDER BY comment.id DESC")
-        rows = lists.narrowed(call, rows, _COMMENT_FIELDS, search=("owner",))
-        return lists.page(call, rows, lambda row: _shown_comment(call, db, row))
+        rows = lists.filtered(call, rows, _COMMENT_FIELDS, search=("owner",))
+        return lists.page(call, rows, lambda row: _comment_json(call, db, row))
 
 
 def create_comment(call: Call) -> Reply:
@@ -123,14 +123,14 @@ def create_comment(call: Call) -> Reply:
         values = _checked(body, {"issue": field_checks.integer, "message": _message}, {})
         issue = _issue_of(call, db, values["issue"])
         number = _add_comment(call, db, issue["id"], values["message"])
-        shown = _shown_comment(call, db, _comment_of(call, db, number))
+        shown = _comment_json(call, db, _comment_of(call, db, number))
     return Reply(status=201, json=shown, headers={"Location": call.url(f"comments/{number}")})
 
 
 def get_comment(call: Call) -> Reply:
     """GET comments/ID."""
     with call.state.database.read() as db:
-        return Reply(json=_shown_comment(call, db, _comment_of(call, db, call.path_id())))
+        return Reply(json=_comment_json(call, db, _comment_of(call, db, call.path_id())))
 
 
 def _issue_of(call: Call, db: Connection, number: int) -> Row:
@@ -150,7 +150,7 @@ def _one_of(call: Call, db: Connection, select: str, number: int, what: str) -> 
 
 
 def _visible(call: Call, db: Connection, select: str) -> list[Row]:
-    """The rows that belong to jobs which the user may see."""
+    """The rows that belong to visible jobs."""
     jobs = {job["id"] for job in permissions.visible_jobs(call, db)}
     return [row for row in db.execute(select).fetchall() if row["job_id"] in jobs]
 
@@ -165,7 +165,7 @@ def _add_comment(call: Call, db: Connection, issue_id: int, message: str) -> int
     return number
 
 
-def _shown_issue(call: Call, db: Connection, row: Row) -> Json:
+def _issue_json(call: Call, db: Connection, row: Row) -> Json:
     return {
         "id": row["id"],
         "frame": row["frame"],
@@ -180,7 +180,7 @@ def _shown_issue(call: Call, db: Connection, row: Row) -> Json:
     }
 
 
-def _shown_comment(call: Call, db: Connection, row: Row) -> Json:
+def _comment_json(call: Call, db: Connection, row: Row) -> Json:
     return {
         "id": row["id"],
         "issue": row["issue_id"],
@@ -195,7 +195,7 @@ _Check = Callable[[Any], Any]
 
 
 def _checked(body: Json, required: dict[str, _Check], optional: dict[str, _Check]) -> Json:
-    """The values of a body, with all that is wrong with them told at once."""
+    """Check the fields of a body, and report all errors at once."""
     values: Json = {}
     errors: Json = {}
     for name, check in (required | optional).items():
@@ -213,8 +213,8 @@ def _checked(body: Json, required: dict[str, _Check], optional: dict[str, _Check
 
 def _frame(value: Any) -> int:
     number = field_checks.natural(value)
-    if number > _MOST_FRAMES:
-        raise FieldError([f"Ensure this value is less than or equal to {_MOST_FRAMES}."])
+    if number > _MAX_FRAME:
+        raise FieldError([f"Ensure this value is less than or equal to {_MAX_FRAME}."])
     return number
 
 

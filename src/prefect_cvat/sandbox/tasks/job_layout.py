@@ -1,4 +1,4 @@
-"""How a task's frames are laid out: into jobs, and with copies of validation frames among them."""
+"""How the frames of a task are split into jobs, also with honeypots."""
 
 import json
 import random
@@ -12,12 +12,12 @@ _VIDEO_OVERLAP = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Segments:
-    """The slices of a task.
+    """The jobs of a task.
 
     Attributes:
-        size: Frames in a slice, the last one excepted.
-        overlap: Frames that neighbours share.
-        borders: The first and the last frame of each.
+        size: Frames in each job except the last.
+        overlap: Frames that two consecutive jobs share.
+        borders: First and last frame of each job.
     """
 
     size: int
@@ -26,12 +26,12 @@ class Segments:
 
 
 def split(count: int, *, segment_size: int, overlap: int | None, video: bool) -> Segments:
-    """Slices `count` frames.
+    """Split `count` frames into jobs.
 
     Args:
         count: Frames of the task.
-        segment_size: What was asked for; 0 for one slice.
-        overlap: What was asked for; None for CVAT's default: 5 frames of a video, none of images.
+        segment_size: Requested frames in a job; 0 for one job.
+        overlap: Requested overlap in frames; None for CVAT's default, 5 in a video and 0 in images.
         video: Whether the task is a video.
     """
     size = segment_size if 0 < segment_size < count else count
@@ -50,10 +50,10 @@ class PoolLayout:
     """The frames of a task with a ground truth pool.
 
     Attributes:
-        sources: For each frame, which of the media it shows.
-        real_frames: For each honeypot, the frame of the pool that it copies.
-        borders: The first and last frame of each annotation job.
-        pool: The first and last frame of the ground truth job.
+        sources: For each frame, the index of the image that it shows.
+        real_frames: For each honeypot frame, the ground truth frame that it copies.
+        borders: First and last frame of each annotation job.
+        pool: First and last frame of the ground truth job.
     """
 
     sources: tuple[int, ...]
@@ -62,17 +62,17 @@ class PoolLayout:
     pool: tuple[int, int]
 
 
-def lay_out_pool(
+def pool_layout(
     order: Sequence[int], pool: Sequence[int], *, segment_size: int, per_job: int, generator: random.Random
 ) -> PoolLayout:
-    """Puts copies of validation frames (honeypots) into every job, and the originals into a job behind them.
+    """Put honeypots (copies of ground truth frames) into every job, and the originals into a last job.
 
     Args:
-        order: The media in their order.
-        pool: Those of them that are for validation.
-        segment_size: Ordinary frames in a job; 0 for all in one.
-        per_job: Honeypots in each job.
-        generator: Decides what goes where.
+        order: The images in their order.
+        pool: The ground truth images.
+        segment_size: Other frames in a job; 0 for one job.
+        per_job: Honeypots in a job.
+        generator: Draws the honeypots and their positions.
     """
     ordinary = [source for source in order if source not in set(pool)]
     size = segment_size or len(ordinary)
@@ -102,12 +102,12 @@ def lay_out_pool(
 
 
 def default_chunk_size(width: int, height: int) -> int:
-    """Frames in a chunk of images, as CVAT 2.73 chooses it: fewer of large ones, 2 to 72."""
+    """Images in a chunk, as in CVAT 2.73: 2 to 72, fewer if they are large."""
     return max(2, min(72, 36 * 1920 * 1080 // max(1, width * height)))
 
 
 def frames_of_job(job: Row) -> list[int]:
-    """The frames that a job has, relative to the task."""
+    """The frames of a job, as numbers of the task."""
     if job["frames"] is not None:
         frames: list[int] = json.loads(job["frames"])
         return frames

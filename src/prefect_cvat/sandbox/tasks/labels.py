@@ -1,4 +1,4 @@
-"""Labels of tasks and projects, with their attributes and, for skeletons, their sublabels."""
+"""Routes of labels, with their attributes and the sublabels of skeletons."""
 
 import hashlib
 import json
@@ -28,8 +28,8 @@ _TYPES = frozenset(
 )
 
 
-class _Subject(NamedTuple):
-    """Whose labels are asked for, and the organization that it is in."""
+class _LabelOwner(NamedTuple):
+    """The task or project whose labels are requested, and its organization."""
 
     task_id: int | None
     project_id: int | None
@@ -37,7 +37,7 @@ class _Subject(NamedTuple):
 
 
 def list_labels(call: Call) -> Reply:
-    """GET labels of a task, a job or a project. A task that does not exist is a 500, as in CVAT."""
+    """GET labels of a task, a job or a project. As in CVAT 2.73, an unknown task is a 500."""
     chosen = [name for name in ("job_id", "task_id", "project_id") if name in call.query]
     if len(chosen) > 1:
         raise bad_request(["job_id, task_id and project_id parameters cannot be used together"])
@@ -46,12 +46,12 @@ def list_labels(call: Call) -> Reply:
             rows = db.execute("SELECT * FROM label WHERE parent_id IS NULL ORDER BY id").fetchall()
             rows = rows if call.user.is_superuser else []
         else:
-            subject = _subject(call, db, chosen[0])
-            rows = _rows_of(db, task_id=subject.task_id, project_id=subject.project_id)
+            owner = _label_owner(call, db, chosen[0])
+            rows = _rows_of(db, task_id=owner.task_id, project_id=owner.project_id)
             space = workspace(call, db)
-            if space.limited and space.organization_id != subject.organization_id:
+            if space.limited and space.organization_id != owner.organization_id:
                 rows = []
-        rows = lists.narrowed(call, rows, ("id", "name", "color", "type"))
+        rows = lists.filtered(call, rows, ("id", "name", "color", "type"))
         return lists.page(call, rows, lambda row: _label(db, row))
 
 
@@ -62,7 +62,7 @@ def get_label(call: Call) -> Reply:
 
 
 def update_label(call: Call) -> Reply:
-    """PATCH labels/ID: the name, the colour, the type."""
+    """PATCH labels/ID: changes name, color and type."""
     body = call.json_object()
     with call.state.database.write() as db:
         row = _label_of(call, db)
@@ -80,7 +80,7 @@ def delete_label(call: Call) -> Reply:
 def change_labels(
     db: Connection, labels: Any, *, task_id: int | None = None, project_id: int | None = None
 ) -> None:
-    """Adds, changes (with an id) and removes (with `deleted`) labels of a task or of a project."""
+    """Add, change (entries with an id) and remove (entries with `deleted`) labels of a task or project."""
     if not isinstance(labels, list) or not all(isinstance(label, dict) for label in labels):
         raise bad_request({"labels": ["Expected a list of labels."]})
     known = {row["id"] for row in _rows_of(db, task_id=task_id, project_id=project_id)}
@@ -99,10 +99,10 @@ def change_labels(
 def add_labels(
     db: Connection, labels: Any, *, task_id: int | None = None, project_id: int | None = None
 ) -> None:
-    """Adds labels as they come in the body of a new task or project.
+    """Add the labels in the body of a new task or project.
 
     Raises:
-        ApiError: 400 for a label without a name, of an unknown type, or twice.
+        ApiError: 400 if a label has no name, an unknown type, or the name of another label.
     """
     if not isinstance(labels, list):
         raise bad_request({"labels": [f'Expected a list of items but got type "{type(labels).__name__}".']})
@@ -117,8 +117,8 @@ def add_labels(
         _add(db, label, task_id, project_id, None)
 
 
-def specs_of_labels(db: Connection, task: Row) -> dict[int, list[Row]]:
-    """The attributes of each label of a task, sublabels included, by label id."""
+def attributes_by_label(db: Connection, task: Row) -> dict[int, list[Row]]:
+    """The attributes of each label and sublabel of a task, by label id."""
     column = "project_id" if task["project_id"] is not None else "task_id"
     owner = task["project_id"] if task["project_id"] is not None else task["id"]
     specs: dict[int, list[Row]] = {
@@ -134,21 +134,21 @@ def specs_of_labels(db: Connection, task: Row) -> dict[int, list[Row]]:
     return specs
 
 
-def _subject(call: Call, db: Connection, name: str) -> _Subject:
+def _label_owner(call: Call, db: Connection, name: str) -> _LabelOwner:
     try:
         number = int(call.query[name])
     except ValueError:
         raise server_error() from None
     if name == "project_id":
         project = project_of(call, db, number)
-        return _Subject(None, project["id"], project["organization_id"])
+        return _LabelOwner(None, project["id"], project["organization_id"])
     if name == "job_id":
         job = job_of(call, db, number)
-        return _Subject(job["task_id"], job["project_id"], job["organization_id"])
+        return _LabelOwner(job["task_id"], job["project_id"], job["organization_id"])
     if db.execute("SELECT 1 FROM task WHERE id = ?", (number,)).fetchone() is None:
         raise server_error()
     task = task_of(call, db, number)
-    return _Subject(number, task["project_id"], task["organization_id"])
+    return _LabelOwner(number, task["project_id"], task["organization_id"])
 
 
 def _rows_of(db: Connection, *, task_id: int | None, project_id: int | None) -> list[Row]:

@@ -1,4 +1,4 @@
-"""Projects, tasks and jobs as the API shows them, and as webhooks tell of them."""
+"""Projects, tasks and jobs as JSON, as the API returns them and webhooks send them."""
 
 from prefect_cvat.sandbox.accounts.users import basic_user
 from prefect_cvat.sandbox.api.call import Call
@@ -7,8 +7,8 @@ from prefect_cvat.sandbox.storage.database import Connection, Row
 from prefect_cvat.sandbox.tasks.job_layout import frames_of_job
 
 
-def shown_project(call: Call, db: Connection, row: Row) -> Json:
-    """A project as the API shows it."""
+def project_json(call: Call, db: Connection, row: Row) -> Json:
+    """A project as JSON."""
     tasks = db.execute(
         "SELECT count(*) AS total, count(data.id) AS filled"
         " FROM task LEFT JOIN data ON data.task_id = task.id"
@@ -41,8 +41,8 @@ def shown_project(call: Call, db: Connection, row: Row) -> Json:
     }
 
 
-def shown_task(call: Call, db: Connection, row: Row) -> Json:
-    """A task as the API shows it. Facts of the data are there only once there are data."""
+def task_json(call: Call, db: Connection, row: Row) -> Json:
+    """A task as JSON. A task without data lacks the fields about its data."""
     counts = db.execute(
         "SELECT count(*) AS total,"
         " coalesce(sum(stage = 'acceptance' AND state = 'completed'), 0) AS completed,"
@@ -96,8 +96,8 @@ def shown_task(call: Call, db: Connection, row: Row) -> Json:
     return shown
 
 
-def shown_job(call: Call, db: Connection, row: Row) -> Json:
-    """A job as the API shows it."""
+def job_json(call: Call, db: Connection, row: Row) -> Json:
+    """A job as JSON."""
     issues = db.execute("SELECT count(*) AS total FROM issue WHERE job_id = ?", (row["id"],)).fetchone()
     return {
         "url": call.url(f"jobs/{row['id']}"),

@@ -1,18 +1,18 @@
-"""Tasks: created, listed, changed and deleted."""
+"""Routes of tasks."""
 
 import shutil
 from typing import Any
 
 from prefect_cvat.sandbox import timestamps
 from prefect_cvat.sandbox.accounts import permissions
-from prefect_cvat.sandbox.accounts.users import known_user
+from prefect_cvat.sandbox.accounts.users import existing_user_id
 from prefect_cvat.sandbox.api import lists
 from prefect_cvat.sandbox.api.call import Call
 from prefect_cvat.sandbox.api.reply import HTML, NO_CONTENT, ApiError, Json, Reply, bad_request, server_error
 from prefect_cvat.sandbox.storage.database import Connection
 from prefect_cvat.sandbox.tasks import labels
-from prefect_cvat.sandbox.tasks.change_events import recorded
-from prefect_cvat.sandbox.tasks.representations import shown_task
+from prefect_cvat.sandbox.tasks.change_events import write_and_notify
+from prefect_cvat.sandbox.tasks.representations import task_json
 
 _FIELDS = (
     "id",
@@ -36,12 +36,12 @@ _SEARCHED = ("name", "project_name", "owner", "assignee", "subset", "tracker_lin
 def list_tasks(call: Call) -> Reply:
     """GET tasks."""
     with call.state.database.read() as db:
-        rows = lists.narrowed(call, permissions.visible_tasks(call, db), _FIELDS, search=_SEARCHED)
-        return lists.page(call, rows, lambda row: shown_task(call, db, row))
+        rows = lists.filtered(call, permissions.visible_tasks(call, db), _FIELDS, search=_SEARCHED)
+        return lists.page(call, rows, lambda row: task_json(call, db, row))
 
 
 def create_task(call: Call) -> Reply:
-    """POST tasks: a task without data."""
+    """POST tasks: creates a task without data."""
     body = call.json_object()
     if not body.get("name"):
         raise bad_request({"name": ["This field is required."]})
@@ -49,7 +49,7 @@ def create_task(call: Call) -> Reply:
     if numbers["consensus_replicas"] == 1:
         raise bad_request({"consensus_replicas": ["Ensure this value is greater than or equal to 2."]})
     moment = timestamps.now()
-    with recorded(call) as db:
+    with write_and_notify(call) as db:
         project_id = body.get("project_id")
         organization_id = permissions.workspace(call, db).organization_id
         if project_id is not None:
@@ -65,7 +65,7 @@ def create_task(call: Call) -> Reply:
             (
                 str(body["name"]),
                 call.user.id,
-                known_user(db, body.get("assignee_id"), "assignee_id"),
+                existing_user_id(db, body.get("assignee_id"), "assignee_id"),
                 project_id,
                 organization_id,
                 str(body.get("bug_tracker") or ""),
@@ -81,7 +81,7 @@ def create_task(call: Call) -> Reply:
             labels.add_labels(db, body.get("labels") or [], task_id=task_id)
         else:
             db.execute("UPDATE project SET updated_date = ? WHERE id = ?", (moment, project_id))
-        shown = shown_task(call, db, permissions.task_of(call, db, task_id))
+        shown = task_json(call, db, permissions.task_of(call, db, task_id))
     return Reply(status=201, json=shown, headers={"Location": call.url(f"tasks/{task_id}")})
 
 
@@ -91,12 +91,12 @@ def get_task(call: Call) -> Reply:
     if call.method == "HEAD":
         raise server_error()
     with call.state.database.read() as db:
-        return Reply(json=shown_task(call, db, permissions.task_of(call, db, call.path_id())))
+        return Reply(json=task_json(call, db, permissions.task_of(call, db, call.path_id())))
 
 
 def update_task(call: Call) -> Reply:
     """PATCH tasks/ID."""
-    with recorded(call) as db:
+    with write_and_notify(call) as db:
         task = permissions.task_of(call, db, call.path_id())
         body = call.json_object()
         for column in ("name", "bug_tracker", "subset"):
@@ -107,7 +107,7 @@ def update_task(call: Call) -> Reply:
                 )
         for column in ("assignee_id", "owner_id"):
             if column in body:
-                user_id = known_user(db, body[column], column)
+                user_id = existing_user_id(db, body[column], column)
                 db.execute(f"UPDATE task SET {column} = ? WHERE id = ?", (user_id, task["id"]))  # noqa: S608
         if "assignee_id" in body and body["assignee_id"] != task["assignee_id"]:
             db.execute(
@@ -117,13 +117,13 @@ def update_task(call: Call) -> Reply:
             if task["project_id"] is not None:
                 raise bad_request(["Labels of a task in a project are those of the project"])
             labels.change_labels(db, body["labels"], task_id=task["id"])
-        touch(db, task["id"])
-        return Reply(json=shown_task(call, db, permissions.task_of(call, db, task["id"])))
+        mark_task_changed(db, task["id"])
+        return Reply(json=task_json(call, db, permissions.task_of(call, db, task["id"])))
 
 
 def delete_task(call: Call) -> Reply:
     """DELETE tasks/ID, with its data and annotations."""
-    with recorded(call) as db:
+    with write_and_notify(call) as db:
         task = permissions.task_of(call, db, call.path_id())
         db.execute("DELETE FROM task WHERE id = ?", (task["id"],))
     if task["data_id"] is not None:
@@ -138,8 +138,8 @@ def get_dataset(_call: Call) -> Reply:
     raise ApiError(410, text, media_type=HTML)
 
 
-def touch(db: Connection, task_id: int) -> None:
-    """Marks a task, and its project, as changed now."""
+def mark_task_changed(db: Connection, task_id: int) -> None:
+    """Set the updated date of a task and its project to now."""
     moment = timestamps.now()
     db.execute("UPDATE task SET updated_date = ? WHERE id = ?", (moment, task_id))
     db.execute(

@@ -1,4 +1,4 @@
-"""What is to be sent to webhooks, and what was sent to them, with what came back."""
+"""Webhook deliveries: the queue of those to send, and the record of those sent."""
 
 import json
 from collections.abc import Sequence
@@ -9,50 +9,58 @@ from typing import Any
 from prefect_cvat.sandbox import timestamps
 from prefect_cvat.sandbox.storage.database import Connection, Row
 
-# CVAT 2.73: after 5 seconds, 5 minutes, half an hour, 3 hours, and four times a day.
+# CVAT 2.73: after 5 seconds, 5 minutes, 30 minutes, 3 hours, and four times after a day.
 RETRY_SECONDS: tuple[float, ...] = (5, 300, 1_800, 10_800, 86_400, 86_400, 86_400, 86_400)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What came back: the status, the start of the body, and after how many milliseconds."""
+class ReceiverResponse:
+    """The response of a webhook's receiver.
+
+    Attributes:
+        status_code: HTTP status; 502 if the receiver was unreachable, 504 if it timed out.
+        response: The body.
+        request_duration: Milliseconds.
+    """
 
     status_code: int
     response: str
     request_duration: int
 
     @property
-    def asks_for_another_attempt(self) -> bool:
-        """Whether CVAT would send it again."""
+    def should_retry(self) -> bool:
+        """Whether CVAT sends the delivery again after this response."""
         return self.status_code >= 500 or self.status_code in (408, 429)
 
 
 def queue(db: Connection, webhook_id: int, request: str, *, redelivery: bool = False) -> None:
-    """Puts a body, which is JSON, behind everything else that is to be sent."""
+    """Append a JSON body to the queue."""
     db.execute(
         "INSERT INTO webhook_queue (webhook_id, request, redelivery, attempt, due) VALUES (?, ?, ?, 1, ?)",
         (webhook_id, request, redelivery, timestamps.now()),
     )
 
 
-def first_in_queue(db: Connection) -> Row | None:
-    """What is to be sent next, now or later."""
+def next_in_queue(db: Connection) -> Row | None:
+    """The delivery that is due first, or None."""
     row: Row | None = db.execute("SELECT * FROM webhook_queue ORDER BY due, id LIMIT 1").fetchone()
     return row
 
 
 def drop(db: Connection, queued: Row) -> None:
-    """Takes something out of the queue unsent."""
+    """Remove a delivery from the queue without sending it."""
     db.execute("DELETE FROM webhook_queue WHERE id = ?", (queued["id"],))
 
 
-def settle(db: Connection, queued: Row, answer: Answer, retry_seconds: Sequence[float]) -> None:
-    """Notes what came back, and queues another attempt where the answer asks for one and one is left.
+def finish_attempt(
+    db: Connection, queued: Row, response: ReceiverResponse, retry_seconds: Sequence[float]
+) -> None:
+    """Record the response, and queue another attempt if the response asks for one and one is left.
 
-    A webhook that was deleted meanwhile has no deliveries any more.
+    Nothing is recorded if the webhook has been deleted in the meantime.
     """
     attempt = queued["attempt"]
-    if answer.asks_for_another_attempt and attempt <= len(retry_seconds):
+    if response.should_retry and attempt <= len(retry_seconds):
         due = timestamps.after(timedelta(seconds=retry_seconds[attempt - 1]))
         changed = db.execute(
             "UPDATE webhook_queue SET attempt = attempt + 1, due = ? WHERE id = ?", (due, queued["id"])
@@ -64,7 +72,7 @@ def settle(db: Connection, queued: Row, answer: Answer, retry_seconds: Sequence[
             db,
             queued["webhook_id"],
             queued["request"],
-            answer,
+            response,
             attempt=attempt,
             redelivery=queued["redelivery"],
         )
@@ -74,12 +82,12 @@ def record(
     db: Connection,
     webhook_id: int,
     request: str,
-    answer: Answer,
+    response: ReceiverResponse,
     *,
     attempt: int = 1,
     redelivery: bool = False,
 ) -> Row:
-    """Keeps a body that was sent, with what came back."""
+    """Record a delivery and its response, and return the row."""
     sent = json.loads(request)
     moment = timestamps.now()
     row: Row = db.execute(
@@ -89,13 +97,13 @@ def record(
         (
             webhook_id,
             sent["event"],
-            answer.status_code,
+            response.status_code,
             redelivery,
             attempt,
-            answer.request_duration,
+            response.request_duration,
             ",".join(sent.get("before_update", ())),
             request,
-            answer.response,
+            response.response,
             moment,
             moment,
         ),
@@ -103,8 +111,8 @@ def record(
     return row
 
 
-def shown_delivery(row: Row) -> dict[str, Any]:
-    """A delivery as the API shows it."""
+def delivery_json(row: Row) -> dict[str, Any]:
+    """A delivery as the API returns it."""
     return {
         "id": row["id"],
         "webhook_id": row["webhook_id"],

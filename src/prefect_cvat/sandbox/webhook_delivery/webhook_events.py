@@ -1,4 +1,4 @@
-"""What webhooks can be told, and which of them want to know."""
+"""The events of webhooks, and which webhooks subscribe to an event."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ _REQUESTS: Mapping[str, str] = {
     "merge:job": "Consensus merge",
     "calculate:quality": "Quality report creation",
 }
-# Names of events, in CVAT's order, with the names of the groups under which its pages show them.
+# Event names in CVAT's order, with the groups under which its UI lists them.
 _OF_ORGANIZATIONS: Mapping[str, str] = {
     f"{action}:{resource}": resource.capitalize()
     for resource, actions in _SAVED.items()
@@ -44,15 +44,15 @@ EVENTS: Mapping[str, Mapping[str, str]] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where something happens: webhooks of the project and of the organization hear of it."""
+class EventScope:
+    """The project and the organization of an event: their webhooks may subscribe to it."""
 
     project_id: int | None
     organization_id: int | None
 
 
-def shown_events(webhook_type: str) -> dict[str, Any]:
-    """The events of a type of webhook, as the API shows them."""
+def events_json(webhook_type: str) -> dict[str, Any]:
+    """The events of a type of webhook, as the API returns them."""
     return {
         "webhook_type": webhook_type,
         "events": [
@@ -61,16 +61,16 @@ def shown_events(webhook_type: str) -> dict[str, Any]:
     }
 
 
-def is_anyone_active(db: Connection) -> bool:
-    """Whether there is a webhook at all that may be told something."""
+def has_active_webhook(db: Connection) -> bool:
+    """Whether any webhook is active."""
     return db.execute("SELECT 1 FROM webhook WHERE is_active LIMIT 1").fetchone() is not None
 
 
-def subscribers(db: Connection, event: str, place: Place) -> list[Row]:
-    """The active webhooks of a place that are to be told of an event."""
+def subscribers(db: Connection, event: str, scope: EventScope) -> list[Row]:
+    """The active webhooks that subscribe to an event."""
     return db.execute(
         "SELECT * FROM webhook WHERE is_active"
         " AND (type = 'project' AND project_id = ? OR type = 'organization' AND organization_id = ?)"
         " AND EXISTS (SELECT 1 FROM json_each(webhook.events) WHERE value = ?) ORDER BY id",
-        (place.project_id, place.organization_id, event),
+        (scope.project_id, scope.organization_id, event),
     ).fetchall()

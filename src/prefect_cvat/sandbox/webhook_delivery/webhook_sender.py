@@ -1,4 +1,4 @@
-"""Sends to webhooks: a thread for what is queued, and the one request that both it and a ping make."""
+"""The thread that sends queued webhook delivery_queue."""
 
 import hashlib
 import hmac
@@ -15,23 +15,23 @@ from prefect_cvat.sandbox import timestamps
 from prefect_cvat.sandbox.cvat_version import CVAT_VERSION
 from prefect_cvat.sandbox.storage.database import Database, Row
 from prefect_cvat.sandbox.webhook_delivery import delivery_queue
-from prefect_cvat.sandbox.webhook_delivery.delivery_queue import Answer
+from prefect_cvat.sandbox.webhook_delivery.delivery_queue import ReceiverResponse
 
 _CONNECT_SECONDS = 3
 _READ_SECONDS = 10
-_LONGEST_RESPONSE = 1024 * 1024
+_MAX_RESPONSE_BYTES = 1024 * 1024
 _URL_CHARACTERS = "/%:=&?~#+!$,;'@()*[]"
 
 
 class WebhookSender:
-    """Sends what is queued for webhooks, one after another, without holding up those who queue it.
+    """Sends queued webhook deliveries one after another, in a thread of its own.
 
-    What has to be tried again waits for its time, and holds up nothing else; so only first attempts arrive in
-    the order of what they tell. What is not sent when it is closed stays in the queue.
+    A delivery that must be retried waits without blocking the others, so only first attempts arrive in order.
+    Deliveries that are not sent before `close` stay in the queue.
 
     Args:
-        database: Where the queue is.
-        retry_seconds: How long to wait before the second attempt, the third, and so on.
+        database: The database with the queue.
+        retry_seconds: Seconds to wait before the second attempt, the third, and so on.
     """
 
     def __init__(self, database: Database, retry_seconds: Sequence[float]) -> None:
@@ -45,11 +45,11 @@ class WebhookSender:
         self._thread.start()
 
     def wake(self) -> None:
-        """Makes it look for something new in the queue."""
+        """Make the thread look at the queue now."""
         self._awake.set()
 
     def close(self) -> None:
-        """Breaks off what is being sent, and ends."""
+        """Abort the running request and end the thread."""
         with self._lock:
             self._closed = True
             for connected in self._sockets:
@@ -58,10 +58,10 @@ class WebhookSender:
         self._awake.set()
         self._thread.join()
 
-    def send(self, webhook: Row, request: str) -> Answer:
-        """Sends a body, signed where there is a secret.
+    def send(self, webhook: Row, request: str) -> ReceiverResponse:
+        """Send a body to a webhook, signed if the webhook has a secret.
 
-        A receiver that is not there counts as 502, one that does not answer in time as 504, as in CVAT.
+        As in CVAT, an unreachable receiver counts as 502 and a timeout as 504.
         """
         body = request.encode()
         headers = {
@@ -74,7 +74,7 @@ class WebhookSender:
             headers["X-Signature-256"] = f"sha256={digest}"
         start = time.perf_counter()
         status_code, response = self._post(webhook, body, headers)
-        return Answer(
+        return ReceiverResponse(
             status_code=status_code,
             response=response,
             request_duration=int((time.perf_counter() - start) * 1000),
@@ -84,7 +84,7 @@ class WebhookSender:
         while not self._closed:
             self._awake.clear()
             with self._database.read() as db:
-                queued = delivery_queue.first_in_queue(db)
+                queued = delivery_queue.next_in_queue(db)
             if queued is None:
                 self._awake.wait()
             elif (seconds := _seconds_until(queued["due"])) > 0:
@@ -101,16 +101,16 @@ class WebhookSender:
             with self._database.write() as db:
                 delivery_queue.drop(db, queued)
             return
-        answer = self.send(webhook, queued["request"])
+        response = self.send(webhook, queued["request"])
         if self._closed:
-            # It may have been broken off. Whoever opens this folder again sends it once more.
+            # The request may have been aborted. The next sandbox on this folder sends it again.
             return
         with self._database.write() as db:
-            delivery_queue.settle(db, queued, answer, self._retry_seconds)
+            delivery_queue.finish_attempt(db, queued, response, self._retry_seconds)
 
     def _post(self, webhook: Row, body: bytes, headers: dict[str, str]) -> tuple[int, str]:
-        # http.client, because its socket can be shut from another thread, and because it goes nowhere else:
-        # a redirect might lead away from this machine.
+        # http.client, because another thread can shut its socket down, and because it follows no redirects,
+        # which might lead to another machine.
         url = urlsplit(webhook["target_url"])
         connection = _connection(url, verify=bool(webhook["enable_ssl"]))
         target = quote(url.path or "/", safe=_URL_CHARACTERS)
@@ -130,7 +130,7 @@ class WebhookSender:
                 connected.settimeout(_READ_SECONDS)
                 connection.request("POST", target, body, headers)
                 response = connection.getresponse()
-                content = response.read(_LONGEST_RESPONSE + 1)
+                content = response.read(_MAX_RESPONSE_BYTES + 1)
             except TimeoutError as error:
                 return 504, str(error)
             except (OSError, HTTPException) as error:
@@ -138,7 +138,7 @@ class WebhookSender:
             finally:
                 with self._lock:
                     self._sockets.discard(connected)
-            text = "" if len(content) > _LONGEST_RESPONSE else content.decode(errors="replace")
+            text = "" if len(content) > _MAX_RESPONSE_BYTES else content.decode(errors="replace")
             return response.status, text
         finally:
             connection.close()

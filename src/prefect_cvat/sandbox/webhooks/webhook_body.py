@@ -1,4 +1,4 @@
-"""What of a webhook's body CVAT accepts, and the errors that it answers with."""
+"""Validation of the body of a webhook, with CVAT's error messages."""
 
 import re
 from collections.abc import Callable
@@ -14,24 +14,24 @@ from prefect_cvat.sandbox.webhook_delivery.webhook_events import EVENTS
 TYPES = ("organization", "project")
 
 
-def accept(body: Json, *, webhook_type: str | None = None, partial: bool = False) -> Json:
-    """Checks the body of a webhook that is made or changed.
+def validate_webhook(body: Json, *, webhook_type: str | None = None, partial: bool = False) -> Json:
+    """Validate the body of a webhook that is created or changed.
 
     Args:
-        body: What was sent. Fields that a webhook does not have are passed over.
-        webhook_type: The type of the webhook that is changed, which stays as it is, as its project does;
-            None for a new one.
-        partial: Whether what is missing stays as it is.
+        body: The body of the request. Unknown fields are ignored.
+        webhook_type: The type of the webhook that is changed; None for a new one. Neither the type nor the
+            project of a webhook can be changed.
+        partial: Whether required fields may be missing.
 
     Returns:
-        The values of what was sent and, for a new one, the defaults of the rest.
+        The values of the fields, for a new webhook with the defaults of missing fields.
 
     Raises:
-        ApiError: 400 with what is wrong, by field.
+        ApiError: 400 with the errors by field.
     """
     values: Json = {}
     errors: Json = {}
-    for name, (check, default) in (_FIELDS if webhook_type else _FIELDS | _ONCE).items():
+    for name, (check, default) in (_FIELDS if webhook_type else _FIELDS | _CREATE_ONLY_FIELDS).items():
         try:
             if name in body:
                 values[name] = check(body[name])
@@ -81,7 +81,7 @@ def _target_url(value: Any) -> str:
 
 
 def _host(text: str) -> str | None:
-    """The host of an address; None where it is none."""
+    """The host of a URL; None if the URL is invalid."""
     if re.search(r"\s", text):
         return None
     try:
@@ -106,7 +106,7 @@ def _project_id(value: Any) -> int | None:
 
 
 _Check = Callable[[Any], Any]
-# The check and the default; an ellipsis means that there is none.
+# Check and default of each field; an ellipsis marks a required field.
 _FIELDS: dict[str, tuple[_Check, Any]] = {
     "target_url": (_target_url, ...),
     "description": (_text(128), ""),
@@ -116,7 +116,7 @@ _FIELDS: dict[str, tuple[_Check, Any]] = {
     "enable_ssl": (field_checks.boolean, True),
     "events": (_events, ...),
 }
-_ONCE: dict[str, tuple[_Check, Any]] = {
+_CREATE_ONLY_FIELDS: dict[str, tuple[_Check, Any]] = {
     "type": (field_checks.choice(TYPES), ...),
     "project_id": (_project_id, None),
 }

@@ -1,4 +1,4 @@
-"""Webhooks of projects and organizations: made, listed, changed, tried, and what was sent to them."""
+"""Routes of webhooks and their deliveries."""
 
 import json
 
@@ -35,11 +35,11 @@ _SEARCHED = ("description", "owner", "target_url")
 
 
 def list_events(call: Call) -> Reply:
-    """GET webhooks/events?type=project|organization: what a webhook of this type can be told."""
+    """GET webhooks/events?type=project|organization: the events of a type of webhook."""
     webhook_type = call.query.get("type", "all")
     if webhook_type not in webhook_events.EVENTS:
         raise bad_request("Incorrect value of type parameter")
-    return Reply(json=webhook_events.shown_events(webhook_type))
+    return Reply(json=webhook_events.events_json(webhook_type))
 
 
 def list_webhooks(call: Call) -> Reply:
@@ -49,9 +49,10 @@ def list_webhooks(call: Call) -> Reply:
         rows = [
             row
             for row in db.execute(f"{_SELECT} ORDER BY webhook.id DESC").fetchall()
-            if _may(call, db, row) and (not space.limited or row["organization_id"] == space.organization_id)
+            if _may_manage(call, db, row)
+            and (not space.limited or row["organization_id"] == space.organization_id)
         ]
-        rows = lists.narrowed(call, rows, _FIELDS, search=_SEARCHED)
+        rows = lists.filtered(call, rows, _FIELDS, search=_SEARCHED)
         return lists.page(call, rows, lambda row: _webhook(call, db, row))
 
 
@@ -63,11 +64,11 @@ def create_webhook(call: Call) -> Reply:
         organization_id = (
             permissions.workspace(call, db).organization_id if project is None else project["organization_id"]
         )
-        _check_may_create(call, db, body.get("type"), project, organization_id)
-        values = webhook_body.accept(body)
+        _require_may_create(call, db, body.get("type"), project, organization_id)
+        values = webhook_body.validate_webhook(body)
         is_of_project = values["type"] == "project"
         if is_of_project != (project is not None) or (not is_of_project and organization_id is None):
-            # CVAT leaves this to a constraint of its database.
+            # CVAT 2.73 fails here on a constraint of its database.
             raise server_error()
         moment = timestamps.now()
         number = db.execute(
@@ -101,17 +102,17 @@ def get_webhook(call: Call) -> Reply:
 
 
 def update_webhook(call: Call) -> Reply:
-    """PATCH webhooks/ID. The type and the project stay as they are."""
+    """PATCH webhooks/ID. The type and the project cannot be changed."""
     return _change(call, partial=True)
 
 
 def replace_webhook(call: Call) -> Reply:
-    """PUT webhooks/ID. What is missing and is not required stays as it is, and so do type and project."""
+    """PUT webhooks/ID. Missing optional fields, the type and the project stay unchanged."""
     return _change(call, partial=False)
 
 
 def delete_webhook(call: Call) -> Reply:
-    """DELETE webhooks/ID, with its deliveries. What is yet to be sent to it is not sent."""
+    """DELETE webhooks/ID, with its deliveries, also those that are still queued."""
     with call.state.database.write() as db:
         row = _webhook_of(call, db, call.path_id())
         db.execute("DELETE FROM webhook WHERE id = ?", (row["id"],))
@@ -119,21 +120,19 @@ def delete_webhook(call: Call) -> Reply:
 
 
 def ping(call: Call) -> Reply:
-    """POST webhooks/ID/ping: tries the webhook now, also one that is not active, and says how it went."""
+    """POST webhooks/ID/ping: sends a test delivery now, even if the webhook is inactive, and returns it."""
     with call.state.database.read() as db:
         row = _webhook_of(call, db, call.path_id())
-        told = {
+        body = {
             "event": "ping",
             "webhook": _webhook(call, db, row),
             "sender": basic_user(call, db, call.user.id),
         }
-    request = json.dumps(told)
+    request = json.dumps(body)
     answer = call.state.sender.send(row, request)
     with call.state.database.write() as db:
         _webhook_of(call, db, row["id"])
-        return Reply(
-            json=delivery_queue.shown_delivery(delivery_queue.record(db, row["id"], request, answer))
-        )
+        return Reply(json=delivery_queue.delivery_json(delivery_queue.record(db, row["id"], request, answer)))
 
 
 def list_deliveries(call: Call) -> Reply:
@@ -144,17 +143,17 @@ def list_deliveries(call: Call) -> Reply:
             "SELECT * FROM webhook_delivery WHERE webhook_id = ? ORDER BY updated_date DESC, id DESC",
             (row["id"],),
         ).fetchall()
-        return lists.page(call, rows, delivery_queue.shown_delivery)
+        return lists.page(call, rows, delivery_queue.delivery_json)
 
 
 def get_delivery(call: Call) -> Reply:
     """GET webhooks/ID/deliveries/DELIVERY_ID."""
     with call.state.database.read() as db:
-        return Reply(json=delivery_queue.shown_delivery(_delivery_of(call, db)))
+        return Reply(json=delivery_queue.delivery_json(_delivery_of(call, db)))
 
 
 def redeliver(call: Call) -> Reply:
-    """POST webhooks/ID/deliveries/DELIVERY_ID/redelivery: sends the same once more, behind the others."""
+    """POST webhooks/ID/deliveries/DELIVERY_ID/redelivery: queues the same body again."""
     with call.state.database.write() as db:
         row = _delivery_of(call, db)
         delivery_queue.queue(db, row["webhook_id"], row["request"], redelivery=True)
@@ -165,7 +164,7 @@ def redeliver(call: Call) -> Reply:
 def _change(call: Call, *, partial: bool) -> Reply:
     with call.state.database.write() as db:
         row = _webhook_of(call, db, call.path_id())
-        values = webhook_body.accept(call.json_object(), webhook_type=row["type"], partial=partial)
+        values = webhook_body.validate_webhook(call.json_object(), webhook_type=row["type"], partial=partial)
         if "events" in values:
             values["events"] = json.dumps(values["events"])
         values["updated_date"] = timestamps.now()
@@ -181,7 +180,7 @@ def _project_for(call: Call, db: Connection, body: Json) -> Row | None:
     try:
         number = field_checks.integer(body.get("project_id"))
     except FieldError:
-        # None was named, or what is none, which `accept` refuses.
+        # No project, or an invalid one, which `validate_webhook` refuses.
         return None
     try:
         return permissions.project_of(call, db, number)
@@ -191,12 +190,12 @@ def _project_for(call: Call, db: Connection, body: Json) -> Row | None:
         raise bad_request([f"Could not find project with provided id: {number}"]) from error
 
 
-def _check_may_create(
+def _require_may_create(
     call: Call, db: Connection, webhook_type: object, project: Row | None, organization_id: int | None
 ) -> None:
     owns = webhook_type == "project" and project is not None and project["owner_id"] == call.user.id
-    leads = webhook_type in webhook_body.TYPES and _leads(call, db, organization_id)
-    if not (call.user.is_superuser or owns or leads):
+    is_maintainer = webhook_type in webhook_body.TYPES and _is_maintainer(call, db, organization_id)
+    if not (call.user.is_superuser or owns or is_maintainer):
         raise forbidden()
 
 
@@ -204,7 +203,7 @@ def _webhook_of(call: Call, db: Connection, number: int) -> Row:
     row: Row | None = db.execute(f"{_SELECT} WHERE webhook.id = ?", (number,)).fetchone()
     if row is None:
         raise not_found("Webhook")
-    if not _may(call, db, row):
+    if not _may_manage(call, db, row):
         raise forbidden()
     return row
 
@@ -220,16 +219,16 @@ def _delivery_of(call: Call, db: Connection) -> Row:
     return row
 
 
-def _may(call: Call, db: Connection, row: Row) -> bool:
-    """Whether the user may see and change a webhook: its owner, its project's, who leads the organization."""
+def _may_manage(call: Call, db: Connection, row: Row) -> bool:
+    """Whether the user may see and change a webhook: its owner, the project's owner, or a maintainer."""
     return (
         call.user.is_superuser
         or call.user.id in (row["owner_id"], row["project_owner_id"])
-        or _leads(call, db, row["organization_id"])
+        or _is_maintainer(call, db, row["organization_id"])
     )
 
 
-def _leads(call: Call, db: Connection, organization_id: int | None) -> bool:
+def _is_maintainer(call: Call, db: Connection, organization_id: int | None) -> bool:
     row = db.execute(
         "SELECT role FROM membership WHERE organization_id = ? AND user_id = ?",
         (organization_id, call.user.id),
