@@ -59,10 +59,10 @@ def current_access_token(call: Call) -> Reply:
 def revoke_access_token(call: Call) -> Reply:
     """DELETE auth/access_tokens/ID."""
     with call.state.database.write() as db:
-        gone = db.execute(
+        deleted = db.execute(
             "DELETE FROM access_token WHERE id = ? AND user_id = ?", (call.path_id(), call.user.id)
         )
-        if not gone.rowcount:
+        if not deleted.rowcount:
             raise not_found("AccessToken")
     return NO_CONTENT
 

@@ -32,9 +32,10 @@ def logout(call: Call) -> Reply:
     with call.state.database.write() as db:
         db.execute("UPDATE user SET token = NULL WHERE id = ?", (call.user.id,))
         db.execute("DELETE FROM session WHERE key = ?", (call.user.session,))
-    gone = "expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; Path=/; SameSite=Lax"
+    expired = "expires=Thu, 01 Jan 1970 00:00:00 GMT; Max-Age=0; Path=/; SameSite=Lax"
     return Reply(
-        json={"detail": "Successfully logged out."}, cookies=(f"sessionid=; {gone}", f"sessionfresh=; {gone}")
+        json={"detail": "Successfully logged out."},
+        cookies=(f"sessionid=; {expired}", f"sessionfresh=; {expired}"),
     )
 
 

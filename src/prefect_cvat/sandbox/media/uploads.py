@@ -135,7 +135,7 @@ def _keep_files(form: FormData, folder: Path, *, earlier: Iterable[str]) -> Json
         if isinstance(value, UploadFile):
             file_name = _file_name(value.filename or "")
             if file_name in taken:
-                raise server_error()  # so CVAT 2.73
+                raise server_error()  # as CVAT 2.73
             taken.add(file_name)
             with (folder / file_name).open("wb") as file:
                 shutil.copyfileobj(value.file, file)

@@ -27,20 +27,20 @@ class FrameImage:
 
 
 def draw(
-    picture: FrameImage, shapes: list[Shape], styles: Mapping[int, LabelStyle], *, captions: bool = True
+    image: FrameImage, shapes: list[Shape], styles: Mapping[int, LabelStyle], *, captions: bool = True
 ) -> str:
     """Draw a frame with its shapes as a scalable SVG element.
 
     Args:
-        picture: The frame.
+        image: The frame.
         shapes: Shapes as in the API; those outside are skipped.
         styles: The labels by id.
         captions: Whether to draw labels and scores.
     """
-    unit = max(picture.width, picture.height) / 100
+    unit = max(image.width, image.height) / 100
     parts = [
-        f'<svg viewBox="0 0 {picture.width} {picture.height}" role="img" xmlns="http://www.w3.org/2000/svg">',
-        f'<image href="{escape(picture.url)}" width="{picture.width}" height="{picture.height}"/>',
+        f'<svg viewBox="0 0 {image.width} {image.height}" role="img" xmlns="http://www.w3.org/2000/svg">',
+        f'<image href="{escape(image.url)}" width="{image.width}" height="{image.height}"/>',
     ]
     visible = [shape for shape in shapes if not shape.get("outside")]
     for shape in sorted(visible, key=lambda item: (item["z_order"], item.get("id") or 0)):

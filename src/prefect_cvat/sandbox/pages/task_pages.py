@@ -77,8 +77,8 @@ def task(request: Request) -> Response:
         first = max(0, _number(request.query_params.get("from")))
         numbers = range(first, min(first + _FRAMES_PER_PAGE, found["size"] or 0))
         styles = _label_styles(db, found)
-        reached = task_annotations.task_level_jobs(db, found)
-        cards = "".join(_card(db, found, reached, number, styles) for number in numbers)
+        jobs_shown = task_annotations.task_level_jobs(db, found)
+        cards = "".join(_card(db, found, jobs_shown, number, styles) for number in numbers)
     links = " ".join(
         f"<a href='/tasks/{found['id']}/jobs/{job['id']}'>job {job['id']} ({escape(job['type'])}, frames"
         f" {job['start_frame']}–{job['stop_frame']}, {escape(job['state'])})</a>"
@@ -106,7 +106,7 @@ def job(request: Request) -> Response:
         frame = min(max(asked, row["start_frame"]), row["stop_frame"])
         styles = _label_styles(db, found)
         shapes, tags = _annotations(db, [row], frame)
-        picture = _picture(db, found, frame)
+        image = _frame_image(db, found, frame)
     base = f"/tasks/{found['id']}/jobs/{row['id']}?frame="
     pager = _pager(base, frame, 1, row["stop_frame"] + 1, lowest=row["start_frame"])
     badges = "".join(
@@ -118,7 +118,7 @@ def job(request: Request) -> Response:
     body = (
         f"<nav><a href='/'>all tasks</a><a href='/tasks/{found['id']}'>task {found['id']}</a></nav>"
         f"<p>Frame {frame} <span class='faint'>({_shape_count(shapes)})</span> {pager}</p>"
-        f"<p>{badges}</p><div class='large'>{draw(picture, shapes, styles)}</div>"
+        f"<p>{badges}</p><div class='large'>{draw(image, shapes, styles)}</div>"
     )
     return _page(f"Job {row['id']} of {found['name']}", body)
 
@@ -179,7 +179,7 @@ def _annotations(db: Connection, jobs: list[Row], frame: int) -> tuple[list[Shap
     return [shape for shape in shapes if shape["type"] != "skeleton" or shape.get("elements")], tags
 
 
-def _picture(db: Connection, found: Row, number: int, *, small: bool = False) -> FrameImage:
+def _frame_image(db: Connection, found: Row, number: int, *, small: bool = False) -> FrameImage:
     row = db.execute(
         "SELECT width, height FROM frame WHERE data_id = ? AND number = ?", (found["data_id"], number)
     ).fetchone()
@@ -193,7 +193,7 @@ def _card(db: Connection, found: Row, jobs: list[Row], number: int, styles: dict
     note = " · deleted" if number in json.loads(found["deleted_frames"]) else ""
     names = ", ".join(styles[tag["label_id"]].name for tag in tags if tag["label_id"] in styles)
     address = f"/tasks/{found['id']}/jobs/{frame_job['id']}?frame={number}" if frame_job is not None else "#"
-    svg = draw(_picture(db, found, number, small=True), shapes, styles, captions=False)
+    svg = draw(_frame_image(db, found, number, small=True), shapes, styles, captions=False)
     text = f"frame {number} · {_shape_count(shapes)}{note}{' · ' + escape(names) if names else ''}"
     return f"<a class='card' href='{address}'>{svg}<p>{text}</p></a>"
 
