@@ -102,9 +102,7 @@ class Page:
             case "yaml":
                 yaml.safe_load(example.parsed)
             case _:
-                raise ValueError(
-                    f"{example.path}:{example.line}: cannot run a block of {language!r}"
-                )
+                raise ValueError(f"{example.path}:{example.line}: cannot run a block of {language!r}")
 
 
 def _language(example: Example) -> str | None:
