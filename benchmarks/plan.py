@@ -62,7 +62,7 @@ def main() -> None:
 def plan(url: str, answer: Connection) -> None:
     """Plan, and send what it took."""
     from prefect_cvat.cvat.client import Client
-    from prefect_cvat.planning.batch_size import BatchSize, ChunkQueue, take_chunks
+    from prefect_cvat.planning.batch_size import BatchSize, PartQueue, take_parts
     from prefect_cvat.planning.plan import Batch, make_plan, read_task
 
     imported = peak_mib()
@@ -72,9 +72,9 @@ def plan(url: str, answer: Connection) -> None:
     size = BatchSize()
     size.learn(0.001, 100)  # as a quick function would have it
     batches = largest = 0
-    chunks = ChunkQueue(made.chunks())
-    while chunks.first is not None:
-        taken = take_chunks(chunks, size.most(len(made.frames)))
+    parts = PartQueue(made.parts())
+    while parts.first is not None:
+        taken = take_parts(parts, size.most(len(made.frames)))
         batch = Batch(batches, [number for number, _ in taken], [f for _, frames in taken for f in frames])
         for number in batch.chunks:
             made.chunk_place(number)
@@ -148,6 +148,7 @@ def serve(folder: str, answer: Connection) -> None:
         "/api/tasks/1/data/meta": "meta",
         "/api/tasks/1/validation_layout": "layout",
         "/api/labels": "labels",
+        "/api/tasks/1/annotations": "annotations",
     }
 
     class Handler(BaseHTTPRequestHandler):

@@ -67,7 +67,8 @@ class ChunkBatch:
     """What was fetched for a batch, until it has been used.
 
     Prefect keeps parameters and results alive long after their last use. A box is what it keeps; the
-    chunks themselves lie on disk, and whoever has made use of them empties the box.
+    chunks themselves lie on disk, where batches may share them, and whoever has made use of them empties the
+    box.
 
     Attributes:
         chunks: The chunks.
@@ -81,9 +82,7 @@ class ChunkBatch:
         self.known = tuple(known)
 
     def empty(self) -> None:
-        """Delete the chunks."""
-        for chunk in self.chunks:
-            chunk.path.unlink(missing_ok=True)
+        """Let go of what is in it; the chunks stay on disk."""
         self.chunks = ()
         self.known = ()
 

@@ -192,6 +192,10 @@ def test_dropped_labels_are_one_short_line(server, make_task, tmp_path):
             ["--label-thresholds", '{"lorry": 0.5}'],
             "--label-thresholds speaks of label 'lorry', which the function does not have",
         ),
+        (
+            ["--label-thresholds", '{"car": true}'],
+            "--label-thresholds: that of label 'car' must be a number between 0 and 1, not True",
+        ),
         (["--label-map", '{"lorry": "car"}'], "--label-map speaks of label 'lorry', which the function"),
     ],
 )

@@ -12,7 +12,7 @@ from coco_photos import evaluate_by_pycocotools, half_right, nanodet_predictions
 from prefect_cvat.evaluation import evaluate
 from prefect_cvat.evaluation.curves import ScoreCurve
 from prefect_cvat.evaluation.dataset import COCO_DEVIATIONS
-from prefect_cvat.evaluation.matching import match_greedily
+from prefect_cvat.evaluation.overlaps import Overlaps
 
 EXACT = {"abs": 1e-6}
 
@@ -275,9 +275,10 @@ def test_of_thresholds_that_are_equally_steady_it_is_the_middle():
 
 def test_the_object_that_is_most_similar_is_taken_and_only_once():
     similarity = np.array([[0.6, 0.8], [0.9, 0.7], [0.9, 0.9]])
-    nobody = {"is_ignored": [False, False], "is_crowd": [False, False]}
-    assert match_greedily(similarity, 0.5, **nobody) == [1, 0, -1]
-    assert match_greedily(similarity, 0.85, **nobody) == [-1, 0, 1]
+    overlaps = Overlaps(*np.nonzero(similarity), similarity.ravel(), 3)
+    nobody = {"is_ignored": np.zeros(2, bool), "is_crowd": np.zeros(2, bool)}
+    assert overlaps.match(0.5, **nobody).tolist() == [1, 0, -1]
+    assert overlaps.match(0.85, **nobody).tolist() == [-1, 0, 1]
 
 
 def coco(objects):

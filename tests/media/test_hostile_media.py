@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tracemalloc
 import zipfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import PIL.Image
@@ -25,7 +26,7 @@ from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
 from prefect_cvat.media.frame_reader import open_frames
 from prefect_cvat.media.image_decoding import decode_pixels
 from prefect_cvat.reporting.preview import open_image_files
-from prefect_cvat.sandbox.images import BrokenImageError, inspect
+from prefect_cvat.sandbox.media.images import BrokenImageError, inspect
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 48\n%%EndComments\nshowpage\n%%EOF\n"
 SIZE = (64, 48)
@@ -238,9 +239,66 @@ def test_a_video_whose_frames_become_larger_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("type", ["imageset", "video"])
-def test_images_and_videos_have_the_same_bound_on_pixels(tmp_path, monkeypatch, type):
-    for module in ("image_files", "video"):
-        monkeypatch.setattr(f"prefect_cvat.{module}.MAX_FRAME_PIXELS", 160 * 64 - 1)
-    data = clip(range(2)) if type == "video" else zipped(picture(160, 64), picture(160, 64))
-    with pytest.raises(MediaError, match="frame 0 .*160x64 pixels; more than 10239 are not read"):
-        look_at_all(as_chunk(tmp_path, data, type), (160, 64))
+def test_images_and_videos_whose_decoding_takes_too_much_memory_are_refused(tmp_path, monkeypatch, type):
+    monkeypatch.setenv("PREFECT_CVAT_MAX_IMAGE_BYTES", str(2**22))
+    size = (1600, 1200)
+    data = clip(range(2), size=size) if type == "video" else zipped(picture(*size), picture(*size))
+    chunk = as_chunk(tmp_path, data, type)
+    wanted = "frame 0 .*1600x1200 pixels, .* more than 4194304 .*raise PREFECT_CVAT_MAX_IMAGE_BYTES"
+    with pytest.raises(MediaError, match=wanted):
+        look_at_all(chunk, size)
+    monkeypatch.setenv("PREFECT_CVAT_MAX_IMAGE_BYTES", str(2**25))
+    look_at_all(chunk, size)
+
+
+DETECTING = """
+import io, sys, resource
+import PIL.Image
+from prefect_cvat.inference.detector import Detector
+from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec
+from prefect_cvat.exceptions import MediaError
+from prefect_cvat.media.image_decoding import decode_pixels
+from prefect_cvat.frames import Frame
+from prefect_cvat.media.image_chunk import read_image
+
+class Function:
+    spec = DetectionFunctionSpec(labels=[label_spec("car", 0)])
+    def detect_batch(self, contexts, images):
+        for image in images:
+            image.load()
+        return [[] for _ in images]
+
+width, height = int(sys.argv[2]), int(sys.argv[3])
+data = open(sys.argv[1], "rb").read()
+frames = [Frame(number, "x", width, height) for number in range(4)]
+found = list(Detector(Function()).detect((frame, read_image(data, frame)) for frame in frames))
+assert len(found) == 4
+print(int(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))) // 1024)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the peak of memory from /proc")
+@pytest.mark.parametrize(
+    ("format", "mode", "size", "options"),
+    [
+        ("JPEG", "RGB", (6700, 6700), {}),
+        ("JPEG", "CMYK", (6700, 6700), {}),
+        ("JPEG", "RGB", (4200, 4200), {"progressive": True, "subsampling": 0}),
+        ("PNG", "RGBA", (6700, 6700), {}),
+        ("WEBP", "RGB", (3300, 3300), {}),
+        ("TIFF", "RGB", (4000, 4000), {}),
+        ("PNG", "RGB", (2000, 2000), {}),
+    ],
+)
+def test_several_images_of_the_largest_size_are_detected_on_in_300_mb(tmp_path, format, mode, size, options):
+    file = tmp_path / "image"
+    PIL.Image.new(mode, size).save(file, format, **options)
+    done = subprocess.run(
+        [sys.executable, "-c", DETECTING, str(file), *map(str, size)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-1000:]
+    assert int(done.stdout) < 300

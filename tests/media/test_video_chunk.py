@@ -443,3 +443,27 @@ def test_a_spec_may_have_more_labels_than_the_task(client, video_task):
     )
     annotate_task(client, task_id, function, allow_unmatched_labels=True)
     assert numbers_found(client, task_id) == {i: i for i in range(4)}
+
+
+@pytest.mark.parametrize("encoding", [{"g": 250}, {"g": 20, "bf": 3}, {"g": 1}], ids=str)
+def test_frames_that_follow_those_that_were_read_are_decoded_without_going_back(tmp_path, encoding):
+    class Counting(VideoChunk):
+        seeks = 0
+
+        def _seek(self, time):
+            self.seeks += 1
+            super()._seek(time)
+
+    chunk = written_chunk(tmp_path, clip(range(100), sc_threshold=0, **encoding), 100)
+    with Counting(chunk) as opened:
+        for numbers in (range(5), range(5, 9), range(12, 16, 2)):
+            found = [number_on(image) for _, image in opened.images(frames_of(numbers))]
+            assert found == list(numbers)
+        assert opened.seeks == (3 if encoding["g"] == 1 else 1)
+        for numbers in (range(70, 74), range(14, 18), range(17, 19), range(99, 100), [99], range(3)):
+            found = [number_on(image) for _, image in opened.images(frames_of(numbers))]
+            assert found == list(numbers)
+        part = opened.images(frames_of(range(40, 50)))
+        assert number_on(next(part)[1]) == 40
+        part.close()
+        assert [number_on(image) for _, image in opened.images(frames_of([41, 60]))] == [41, 60]

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_cvat.frames import Frame
-from prefect_cvat.planning.batch_size import BatchSize, ChunkQueue, take_chunks
+from prefect_cvat.planning.batch_size import BatchSize, PartQueue, take_parts
 
 
-def test_the_first_batch_is_one_chunk_and_a_size_that_is_fixed_stays():
+def test_the_first_batch_is_one_part_of_a_chunk_and_a_size_that_is_fixed_stays():
     assert BatchSize().most(10_000) == 1
     fixed = BatchSize(7)
     fixed.learn(seconds=0.001, frames=1)
@@ -34,13 +34,13 @@ def test_what_was_learned_last_counts_half():
 
 
 @given(lengths=st.lists(st.integers(1, 5), min_size=1, max_size=20), most=st.integers(0, 12))
-def test_batches_are_whole_chunks_as_many_as_fit_and_one_at_least(lengths, most):
+def test_batches_are_whole_parts_of_chunks_as_many_as_fit_and_one_at_least(lengths, most):
     frames = [[Frame(10 * number + i, "", 1, 1) for i in range(n)] for number, n in enumerate(lengths)]
-    chunks = ChunkQueue(enumerate(frames))
+    parts = PartQueue(enumerate(frames))
     batches = []
-    while chunks.first is not None:
-        batches.append(take_chunks(chunks, most))
-    assert [chunk for batch in batches for chunk in batch] == list(enumerate(frames))
+    while parts.first is not None:
+        batches.append(take_parts(parts, most))
+    assert [part for batch in batches for part in batch] == list(enumerate(frames))
     sizes = [sum(len(frames) for _, frames in batch) for batch in batches]
     assert all(size <= most or len(batch) == 1 for size, batch in zip(sizes, batches, strict=True))
     following = [batch[0] for batch in batches[1:]]

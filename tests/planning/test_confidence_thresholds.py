@@ -1,5 +1,6 @@
 """Thresholds of single labels, also below that of the function."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -53,6 +54,15 @@ def test_a_function_is_asked_for_the_least_that_any_label_wants(own, conf, by_la
     found = score_thresholds(chosen, mapping(), conf_threshold=conf, label_thresholds=by_label)
     assert found.asked == asked
     assert {"car": found.by_label[7], "person": found.by_label[8]} == kept
+
+
+@pytest.mark.parametrize("threshold", [True, False, "0.5", None, [0.5], float("nan"), -0.1, 1.1], ids=repr)
+def test_what_is_no_threshold_is_refused(threshold):
+    message = r"label_thresholds: that of label 'car' must be a number between 0 and 1, not " + re.escape(
+        repr(threshold)
+    )
+    with pytest.raises(ValueError, match=message):
+        score_thresholds(function(), mapping(), label_thresholds={"car": threshold})
 
 
 def test_functions_that_find_tags_are_asked_as_before():

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from prefect_cvat import Client
 from prefect_cvat.cvat.data_meta import read_meta_json
 from prefect_cvat.cvat.job_index import JobIndex
+from prefect_cvat.evaluation.by_frame import AnnotationsByFrame
+from prefect_cvat.exceptions import AnswerTooLargeError
 from prefect_cvat.export.annotation_source import read_from_server
 from prefect_cvat.files.lines_by_frame import LinesByFrame
 from prefect_cvat.frame_table import FrameMeta, FrameTable
@@ -23,18 +25,18 @@ from prefect_cvat.models import DataMeta, Job, Label, Task, ValidationLayout
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.selection import Selection
 from prefect_cvat.planning.batch_size import MOST_FRAMES, BatchSize
-from prefect_cvat.planning.plan import Plan, make_plan
+from prefect_cvat.planning.plan import PART_FRAMES, Plan, make_plan
 from prefect_cvat.planning.planned_frames import PlannedFrames
 from prefect_cvat.planning.task_info import TaskInfo
 from prefect_cvat.runs.refine_run import RefineRun
 from scripted_server import Answer, scripted_server
 
-BENCHMARK = Path(__file__).parents[2] / "benchmarks" / "plan.py"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
-def measured(*arguments):
+def measured(*arguments, benchmark="plan.py"):
     done = subprocess.run(
-        [sys.executable, str(BENCHMARK), "--json", *map(str, arguments)],
+        [sys.executable, str(BENCHMARKS / benchmark), "--json", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=300,
@@ -43,8 +45,9 @@ def measured(*arguments):
     return json.loads(done.stdout)
 
 
-def test_a_million_images_are_planned_in_bounded_memory_and_cut_into_bounded_batches():
-    result = measured("--frames", 1_000_000, "--job-frames", 1000)
+@pytest.mark.parametrize("chunk_size", [36, 10_000])
+def test_a_million_images_are_planned_in_bounded_memory_and_cut_into_bounded_batches(chunk_size):
+    result = measured("--frames", 1_000_000, "--job-frames", 1000, "--chunk-size", chunk_size)
     assert result["frames"] == 1_000_000
     assert result["peak_mib"] < 300
     assert result["cpu_seconds"] < 30, "some 5 s alone on a machine; the bound leaves room for a busy one"
@@ -52,7 +55,11 @@ def test_a_million_images_are_planned_in_bounded_memory_and_cut_into_bounded_bat
     assert result["batches"] == pytest.approx(1_000_000 / MOST_FRAMES, rel=0.1)
 
 
-@pytest.mark.parametrize("parts", [{"chunk_size": 1}, {"job_frames": 1}], ids=["chunks", "jobs"])
+@pytest.mark.parametrize(
+    "parts",
+    [{"chunk_size": 1}, {"chunk_size": 10_000}, {"job_frames": 1}],
+    ids=["chunks", "parts of chunks", "jobs"],
+)
 def test_planning_is_linear_in_chunks_and_jobs(parts):
     """Counted in the bytecode that runs, not in seconds."""
     small, large = (_instructions(frames, **parts) for frames in (2_000, 20_000))
@@ -73,7 +80,7 @@ def _instructions(size, *, chunk_size=36, job_frames=1000):
     sys.settrace(trace)
     try:
         plan = make_plan(info)
-        for number, frames in plan.chunks():
+        for number, frames in plan.parts():
             plan.chunk_place(number)
             plan.jobs_between(frames[0].number, frames[-1].number)
             plan.frames_between(frames[0].number, frames[-1].number)
@@ -234,12 +241,30 @@ def test_export_does_not_hold_the_annotations_of_a_task(tmp_path, left_by_runs):
                 scratch=tmp_path,
                 progress=None,
             )
-            count = sum(len(pack) for pack in found.packs)
+            count = sum(len(batch) for batch in found.batches)
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()
     assert count == 30_000
     assert peak < 15e6
+
+
+def test_evaluation_does_not_hold_the_shapes_of_a_task():
+    """Each side has 40,000 boxes; 600,000 take less than 300 MiB, see docs/security.md."""
+    result = measured("--frames", 4000, "--shapes", 40_000, benchmark="evaluation_memory.py")
+    assert (result["frames"], result["truth"]) == (4000, 40_000)
+    assert result["true_positives"] + result["false_positives"] == 40_000
+    assert result["peak_mib"] - result["imported_mib"] < 60
+
+
+def test_a_frame_with_too_many_shapes_is_not_compared_and_is_named():
+    shapes = AnnotationsByFrame()
+    for frame in (3, 4):
+        for _ in range(20_000 + (frame == 4)):
+            shapes.add({"frame": frame, "label_id": 1, "type": "rectangle", "points": [0.0, 0.0, 1.0, 1.0]})
+    assert len(shapes.of(3)) == 20_000
+    with pytest.raises(AnswerTooLargeError, match=r"frame 4 has 20001 annotations .* at most 20000"):
+        shapes.of(4)
 
 
 def test_selections_of_a_large_task_are_what_they_were():
@@ -249,3 +274,26 @@ def test_selections_of_a_large_task_are_what_they_were():
     assert plan.frames.numbers == array("I", expected)
     assert isinstance(plan, Plan)
     assert [frame.name for frame in plan.frames[:2]] == ["101.png", "104.png"]
+
+
+@given(
+    chunk_size=st.integers(1, 350),
+    numbers=st.sets(st.integers(0, 999)),
+    jobs_alone=st.booleans(),
+    job_frames=st.integers(120, 1000),
+)
+def test_parts_are_of_one_chunk_bounded_and_the_same_whatever_is_selected(
+    chunk_size, numbers, jobs_alone, job_frames
+):
+    info = task_info(1000, chunk_size, job_frames, through_jobs=jobs_alone)
+    whole = make_plan(info)
+    plan = make_plan(info, Selection(frames=numbers))
+    parts = list(plan.parts())
+    assert [frame.number for _, frames in parts for frame in frames] == sorted(numbers)
+    for chunk, frames in parts:
+        assert 0 < len(frames) <= PART_FRAMES
+        assert {plan.chunk_number(frame.number) for frame in frames} == {chunk}
+        of_whole = whole.numbers_with(frames[0].number)
+        assert [number for number in of_whole if number in numbers] == [frame.number for frame in frames]
+    if chunk_size <= PART_FRAMES:
+        assert [(n, list(f)) for n, f in parts] == [(n, list(f)) for n, f in plan.chunks()]

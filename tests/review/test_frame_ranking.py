@@ -31,7 +31,7 @@ from prefect_cvat.review.frame_ranking import (
     rank_frames,
     summarize_shapes,
 )
-from prefect_cvat.review.track_uncertainty import TrackSummary, summarize_tracks
+from prefect_cvat.review.track_uncertainty import TrackSummaries, TrackSummary
 from prefect_cvat.review.uncertainty import Uncertainty, measure_uncertainty
 from prefect_cvat.runs.report import RunReport
 
@@ -167,6 +167,13 @@ def test_url_opens_the_first_job_of_the_frame():
 
 
 # --- tracks ---
+
+
+def summarize_tracks(tracks, frames):
+    summaries = TrackSummaries()
+    for track in tracks:
+        summaries.add(track)
+    return list(summaries.each(frames))
 
 
 def track_summary(first, last, boxes=(20, 20, 30, 30), score=1.0, **fields):

@@ -894,12 +894,15 @@ def test_a_function_written_with_the_sdk(world):
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward", "both"])
-@pytest.mark.parametrize("chunk_size", [4, 40])
-def test_videos(client, video_task, direction, chunk_size):
+@pytest.mark.parametrize(("chunk_size", "part"), [(4, 75), (40, 75), (40, 7)])
+def test_videos(client, video_task, monkeypatch, downloads, direction, chunk_size, part):
+    monkeypatch.setattr("prefect_cvat.planning.plan.PART_FRAMES", part)
     here = World(client, video_task(clip(range(40)), segment_size=15, chunk_size=chunk_size))
     here.place(here.shape(18, x=60), job=1)
     here.place(here.shape(19, row=40, x=50), job=1)
-    here.run(Numbers(), direction=direction, options={"batch_size": 5})
+    here.run(Numbers(), direction=direction, options={"batch_size": 15})
+    if chunk_size == 40:
+        assert downloads == [0] * (2 if direction == "both" else 1), "once each way"
     for x, row, seed in ((60, 10, 18), (50, 40, 19)):
         frames = {"forward": range(seed, 40), "backward": range(seed + 1), "both": range(40)}[direction]
         for index, job in enumerate(here.jobs):

@@ -10,7 +10,6 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from prefect_cvat.annotations.existing_annotations import ExistingOnFrame
-from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.frames import Frame, FrameDetections
 from prefect_cvat.geometry.clipping import Clipping, clip_point, clip_shape
 from prefect_cvat.models import (
@@ -123,13 +122,10 @@ class LabelRemapper:
         """Put detections into the task's labels.
 
         Args:
-            detections: What the function found on some frames.
+            detections: What the function found on some frames, checked against this mapping.
             frames: These frames, by number.
             pack_at: Pack what has been put, whenever it is so much.
             existing: The existing annotations on these frames, if what overlaps with them is to be left out.
-
-        Raises:
-            BadFunctionError: An annotation does not suit the task's label.
         """
         result = Annotations()
         for found in detections:
@@ -139,14 +135,11 @@ class LabelRemapper:
             result.frames += 1
             if found.error is not None:
                 result.errors[found.frame] = found.error
-            try:
-                there = None if existing is None else existing[found.frame]
-                for tag in found.tags:
-                    self._add_tag(tag, frame, result, there)
-                for shape in found.shapes:
-                    self._add_shape(shape, frame, result, there)
-            except BadFunctionError as error:
-                raise BadFunctionError(f"{frame}: {error}") from error
+            there = None if existing is None else existing[found.frame]
+            for tag in found.tags:
+                self._add_tag(tag, frame, result, there)
+            for shape in found.shapes:
+                self._add_shape(shape, frame, result, there)
             if self._summarize:
                 # something was found on a frame also where all of it was annotated already
                 others = len(result.tags) - tags_before + result.overlapping_existing - overlapping_before
@@ -163,10 +156,6 @@ class LabelRemapper:
         target = self._target(tag.label_id, result)
         if target is None:
             return
-        if target.type not in ("any", "tag"):
-            raise BadFunctionError(
-                f"function output tag (expected shape of type {target.type!r}) for label {target.name!r}"
-            )
         body = {
             "frame": frame.number,
             "label_id": target.id,
@@ -189,11 +178,6 @@ class LabelRemapper:
         target = self._target(shape.label_id, result)
         if target is None:
             return
-        if target.type not in ("any", shape.type):
-            raise BadFunctionError(
-                f"function output shape of type {shape.type.value!r} (expected {target.type!r})"
-                f" for label {target.name!r}"
-            )
         parts, clipping = clip_shape(shape, frame.width, frame.height)
         elements = None
         if shape.type is ShapeType.SKELETON:
@@ -222,17 +206,12 @@ class LabelRemapper:
         self, skeleton: LabeledShapeRequest, frame: Frame, target: LabelTarget
     ) -> tuple[list[dict[str, Any]], Clipping | None]:
         """The keypoints, those outside the image as `outside`; none if none can be seen."""
-        elements: dict[int, dict[str, Any]] = {}
+        elements: list[dict[str, Any]] = []
         seen = beyond = 0
         for element in skeleton.elements:
             sublabel = target.sublabels[element.label_id]
             if sublabel is None:
                 continue
-            if sublabel.id in elements:
-                raise BadFunctionError(
-                    "function output skeleton with multiple elements with same sublabel"
-                    f" ({sublabel.name!r} of label {target.name!r})"
-                )
             xs, ys = element.points[0::2], element.points[1::2]
             points = [
                 number
@@ -245,17 +224,10 @@ class LabelRemapper:
                 beyond += 1
             seen += not body["outside"]
             body["attributes"] = self._attributes(element.attributes, sublabel, element.score)
-            elements[sublabel.id] = body
-        if missing := len(target.sublabel_ids - elements.keys()):
-            raise BadFunctionError(
-                "function output skeleton with fewer elements than expected"
-                f" ({len(elements)} vs {len(elements) + missing}) for label {target.name!r}"
-            )
-        if not elements:
-            raise BadFunctionError(f"function output skeleton without elements for label {target.name!r}")
+            elements.append(body)
         if not seen:
             return [], Clipping.OUTSIDE if beyond else Clipping.EMPTY
-        return list(elements.values()), Clipping.CUT if beyond else None
+        return elements, Clipping.CUT if beyond else None
 
     def _attributes(
         self, values: list[AttributeValRequest], target: LabelTarget | SublabelTarget, score: float | None
@@ -265,11 +237,6 @@ class LabelRemapper:
             for value in values
             if (attribute_id := target.attributes[value.spec_id]) is not None
         ]
-        if len(found) > 1 and len({value["spec_id"] for value in found}) < len(found):
-            raise BadFunctionError(
-                f"function output shape with multiple attributes with same ID, for {target.name!r}: several"
-                " attributes of the function go to the same one of the task"
-            )
         if self._run_attributes is not None:
             found += self._run_attributes.values(target.id, score, but=target.attributes.values())
         return found

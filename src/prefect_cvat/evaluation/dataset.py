@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -31,23 +30,21 @@ OTHER_DEVIATION = sum(COCO_DEVIATIONS.values()) / len(COCO_DEVIATIONS)
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Truth and predictions, as they are given to COCOeval.
+    """Truth and predictions, checked and made alike.
 
     Attributes:
         iou_type: What is compared.
-        images: Ids and sizes of the images.
         categories: Names by id.
-        truth: Objects; ids are places, from 1.
-        predictions: Predictions; ids are places, from 1.
-        groups: Ids of categories by the deviations of their keypoints, which COCOeval takes one set of.
+        truth: Objects.
+        predictions: Predictions.
+        deviations: The deviations of the keypoints of each category, by its id.
     """
 
     iou_type: IouType
-    images: list[dict[str, Any]]
     categories: dict[int, str]
     truth: list[dict[str, Any]]
     predictions: list[dict[str, Any]]
-    groups: dict[tuple[float, ...], tuple[int, ...]]
+    deviations: dict[int, tuple[float, ...]]
 
 
 def read_dataset(
@@ -70,26 +67,16 @@ def read_dataset(
     deviations = {category["id"]: _deviations(category) for category in truth["categories"]}
     reader = _Reader(iou_type, images, categories, deviations)
     objects = [
-        reader.read(item, f"annotation {place} of the truth", place + 1)
+        reader.read(item, f"annotation {place} of the truth")
         for place, item in enumerate(truth["annotations"])
     ]
-    found = [
-        reader.read(item, f"prediction {place}", place + 1, scored=True)
-        for place, item in enumerate(predictions)
-    ]
-    groups: dict[tuple[float, ...], list[int]] = defaultdict(list)
-    for category in categories:
-        groups[deviations[category] if iou_type == "keypoints" else ()].append(category)
+    found = [reader.read(item, f"prediction {place}", scored=True) for place, item in enumerate(predictions)]
     return Dataset(
         iou_type=iou_type,
-        images=[
-            {"id": key, "width": image.get("width"), "height": image.get("height")}
-            for key, image in images.items()
-        ],
         categories=categories,
         truth=objects,
         predictions=found,
-        groups={key: tuple(members) for key, members in groups.items() if iou_type != "keypoints" or key},
+        deviations=deviations,
     )
 
 
@@ -104,10 +91,8 @@ class _Reader:
     categories: Mapping[int, str]
     deviations: Mapping[int, tuple[float, ...]]
 
-    def read(
-        self, item: Mapping[str, Any], name: str, number: int, *, scored: bool = False
-    ) -> dict[str, Any]:
-        """One annotation with what COCOeval looks at, under an id that is not 0, which it takes for none."""
+    def read(self, item: Mapping[str, Any], name: str, *, scored: bool = False) -> dict[str, Any]:
+        """One annotation with what is looked at."""
         try:
             image, category = item["image_id"], item["category_id"]
             if image not in self.images:
@@ -115,7 +100,7 @@ class _Reader:
             if category not in self.categories:
                 raise ValueError(f"{name} is of category {category!r}, which the truth does not have")
             crowd = 0 if scored else int(item.get("iscrowd", 0))
-            own = {"id": number, "image_id": image, "category_id": category, "iscrowd": crowd}
+            own = {"image_id": image, "category_id": category, "iscrowd": crowd}
             if scored:
                 own["score"] = score = float(item["score"])
                 if not math.isfinite(score):
@@ -129,7 +114,7 @@ class _Reader:
         box = [float(number) for number in item["bbox"]]
         if len(box) != 4 or not all(map(math.isfinite, box)) or box[2] < 0 or box[3] < 0:
             raise ValueError(f"{name} has the box {item['bbox']} (expected x, y, width, height)")
-        return {"bbox": box, "area": box[2] * box[3]}
+        return {"bbox": box}
 
     def _segm(self, item: Mapping[str, Any], _category: int, name: str) -> dict[str, Any]:
         segmentation = item.get("segmentation")
@@ -139,8 +124,18 @@ class _Reader:
             segmentation = [[left, top, left, bottom, right, bottom, right, top]]
         if not segmentation:
             raise ValueError(f"{name} has an empty 'segmentation'")
-        # areas tell COCO's small from its large objects, which are not looked at apart here
-        return {"segmentation": segmentation, "area": 1.0}
+        return {"rle": self._run_lengths(segmentation, self.images[item["image_id"]])}
+
+    def _run_lengths(self, segmentation: Any, image: Mapping[str, Any]) -> Any:
+        """Polygons, or run lengths, as compressed run lengths."""
+        from faster_coco_eval import mask  # imports OpenCV where there is one
+
+        size = image["height"], image["width"]
+        if isinstance(segmentation, list):
+            return mask.merge(mask.frPyObjects(segmentation, *size))
+        if isinstance(segmentation["counts"], list):
+            return mask.frPyObjects(segmentation, *size)
+        return segmentation
 
     def _keypoints(self, item: Mapping[str, Any], category: int, name: str) -> dict[str, Any]:
         keypoints = list(item["keypoints"])
@@ -151,7 +146,7 @@ class _Reader:
                 f" {self.categories[category]!r} has {wanted // 3} keypoints of 3 numbers"
             )
         if "score" in item:
-            return {"keypoints": keypoints, "area": 1.0}
+            return {"keypoints": keypoints}
         seen = item.get("num_keypoints", sum(number > 0 for number in keypoints[2::3]))
         ignore = int(not seen or item.get("iscrowd", 0))
         area, box = float(item["area"]), list(item["bbox"])

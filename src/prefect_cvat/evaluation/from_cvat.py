@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ from prefect_cvat.geometry.coco_format import box_of, keypoints_of, segmentation
 from prefect_cvat.geometry.outlines import WITH_AREA, has_outline
 from prefect_cvat.models import Label
 
-__all__ = ["Comparison", "compare_in_coco"]
+__all__ = ["Comparison", "compare_in_coco", "outlined_labels"]
 
 Shape = Mapping[str, Any]
 
@@ -43,7 +43,11 @@ class Comparison:
 
 
 def compare_in_coco(
-    frames: Iterable[Frame], labels: Sequence[Label], truth: Sequence[Shape], predicted: Sequence[Shape]
+    frames: Iterable[Frame],
+    labels: Sequence[Label],
+    truth: Sequence[Shape],
+    predicted: Sequence[Shape],
+    outlined: Collection[int] | None = None,
 ) -> dict[IouType, Comparison]:
     """Put shapes into COCO's format, in each of the ways in which they can be compared.
 
@@ -57,6 +61,7 @@ def compare_in_coco(
         labels: The labels of the task.
         truth: The shapes that humans drew, as the server's JSON objects.
         predicted: Those that were found.
+        outlined: The labels that masks are made of; None if these shapes are all that there are.
 
     Returns:
         The ways that there are shapes for.
@@ -65,7 +70,8 @@ def compare_in_coco(
         InvalidResponseError: A shape is none.
     """
     maker = _Maker({frame.number: frame for frame in frames}, labels)
-    outlined = _outlined_labels(truth, predicted)
+    if outlined is None:
+        outlined = outlined_labels([(truth, predicted)])
     comparisons: dict[IouType, Comparison] = {
         "bbox": maker.compare("bbox", truth, predicted),
         "segm": maker.compare("segm", _of(outlined, truth), _of(outlined, predicted)),
@@ -78,16 +84,28 @@ def compare_in_coco(
     }
 
 
-def _outlined_labels(truth: Iterable[Shape], predicted: Sequence[Shape]) -> set[int]:
-    found = {shape["label_id"] for shape in predicted if shape["type"] in WITH_AREA}
-    found_outlined = {shape["label_id"] for shape in predicted if has_outline(shape)}
-    drawn_outlined = {shape["label_id"] for shape in truth if has_outline(shape)}
+def outlined_labels(parts: Iterable[tuple[Iterable[Shape], Iterable[Shape]]]) -> set[int]:
+    """The labels that masks are made of.
+
+    Args:
+        parts: The shapes that humans drew, and those that were found; all of them, a part at a time.
+    """
+    found: set[int] = set()
+    found_outlined: set[int] = set()
+    drawn_outlined: set[int] = set()
+    for drawn_part, found_part in parts:
+        for shape in found_part:
+            if shape["type"] in WITH_AREA:
+                found.add(shape["label_id"])
+            if has_outline(shape):
+                found_outlined.add(shape["label_id"])
+        drawn_outlined.update(shape["label_id"] for shape in drawn_part if has_outline(shape))
     if not drawn_outlined & found_outlined:
         return set()
     return drawn_outlined - (found - found_outlined)
 
 
-def _of(labels: set[int], shapes: Iterable[Shape]) -> list[Shape]:
+def _of(labels: Collection[int], shapes: Iterable[Shape]) -> list[Shape]:
     return [shape for shape in shapes if shape["label_id"] in labels and shape["type"] != "cuboid"]
 
 

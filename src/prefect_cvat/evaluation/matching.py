@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from prefect_cvat.evaluation.dataset import Dataset
+from prefect_cvat.evaluation.overlaps import Overlaps, find_overlaps
 
-__all__ = ["Matches", "Similarities", "match_all", "match_greedily"]
+__all__ = ["AP_THRESHOLDS", "Matches", "Ranked", "match_all"]
 
-Similarities = dict[tuple[int, int], NDArray[np.float64]]
-"""IoU (or OKS) of predictions with objects, by image and category."""
+AP_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+"""The IoU thresholds of COCO's average precision."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,8 +30,10 @@ class Matches:
         mistaken_for: For each prediction the place of an object of another label that it lies on; -1 for
             none, and for predictions that have an object of their own or do not count.
         counts: For each prediction whether its score is not below the threshold.
+        image: For each prediction the id of its image.
         is_found: For each object of the truth whether a prediction that counts has it.
         is_truth: For each object of the truth whether it counts.
+        truth_image: For each object of the truth the id of its image.
     """
 
     truth_of: NDArray[np.int64]
@@ -38,59 +41,99 @@ class Matches:
     is_ignored: NDArray[np.bool_]
     mistaken_for: NDArray[np.int64]
     counts: NDArray[np.bool_]
+    image: NDArray[Any]
     is_found: NDArray[np.bool_]
     is_truth: NDArray[np.bool_]
+    truth_image: NDArray[Any]
+
+    @classmethod
+    def joined(cls, parts: Sequence[Self]) -> Self:
+        """The matches of several parts of a data set; the places are those in all of it."""
+        columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(cls)}
+        first = 0
+        for place, part in enumerate(parts):
+            for name in ("truth_of", "mistaken_for"):
+                own = columns[name][place]
+                columns[name][place] = np.where(own >= 0, own + first, -1)
+            first += len(part.is_truth)
+        return cls(**{name: np.concatenate(column) for name, column in columns.items()})
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranked:
+    """What average precision is made of: predictions in the order of their images, then of their scores.
+
+    Attributes:
+        place: The place of each.
+        is_right: For each a bit for each of `AP_THRESHOLDS`: whether it has an object.
+        is_ignored: For each a bit for each of these: whether it does not count, because its object does not.
+    """
+
+    place: NDArray[np.int64]
+    is_right: NDArray[np.uint16]
+    is_ignored: NDArray[np.uint16]
 
 
 def match_all(
-    data: Dataset, similarities: Similarities, iou_threshold: float, score_threshold: float
-) -> Matches:
+    data: Dataset, iou_threshold: float, score_threshold: float, most_ranked: int
+) -> tuple[Matches, Ranked]:
     """Match all predictions: with objects of their label first, what is left then across labels.
 
     Args:
         data: Truth and predictions.
-        similarities: By image and category the similarity of predictions, in descending order of score,
-            with objects; pairs without either are missing.
         iou_threshold: The least similarity.
         score_threshold: The least score that counts for `mistaken_for`, `counts` and `is_found`.
+        most_ranked: How many predictions of a label on an image average precision looks at.
+
+    Raises:
+        AnswerTooLargeError: More of them overlap than are compared.
     """
     scores = np.array([item["score"] for item in data.predictions], dtype=np.float64)
-    truth_of = np.full(len(data.predictions), -1)
-    similarity = np.zeros(len(data.predictions))
-    is_ignored = np.zeros(len(data.predictions), dtype=bool)
-    ignored_truth = np.array([item["ignore"] for item in data.truth], dtype=bool)
-    objects, found = _by_pair(data.truth), _by_pair(data.predictions)
-    for pair, values in similarities.items():
-        places = sorted(found[pair], key=lambda place: -data.predictions[place]["score"])
-        candidates = objects[pair]
-        own = match_greedily(
-            values,
-            iou_threshold,
-            is_ignored=[bool(data.truth[place]["ignore"]) for place in candidates],
-            is_crowd=[bool(data.truth[place]["iscrowd"]) for place in candidates],
-        )
-        for row, column in enumerate(own):
-            if column < 0:
-                continue
-            if data.truth[candidates[column]]["ignore"]:
-                is_ignored[places[row]] = True
-            else:
-                truth_of[places[row]] = candidates[column]
-                similarity[places[row]] = values[row, column]
+    is_truth = ~np.array([item["ignore"] for item in data.truth], dtype=bool)
+    is_crowd = np.array([item["iscrowd"] for item in data.truth], dtype=bool)
+    found, rank = _by_pair(data.predictions), np.zeros(len(scores), np.int64)
+    for places in found.values():
+        places.sort(key=lambda place: -data.predictions[place]["score"])
+        rank[places] = np.arange(len(places))
+    overlaps = find_overlaps(data, found, _by_pair(data.truth), min(iou_threshold, AP_THRESHOLDS[0]))
+    taken = overlaps.match(iou_threshold, ~is_truth, is_crowd)
+    is_ignored = (taken >= 0) & ~is_truth[taken] if len(is_truth) else np.zeros(len(scores), bool)
+    truth_of = np.where(is_ignored, -1, taken)
     counts = scores >= score_threshold
-    is_found = np.zeros(len(data.truth), dtype=bool)
+    is_found = np.zeros(len(is_truth), dtype=bool)
     is_found[truth_of[counts & (truth_of >= 0)]] = True
     is_wrong = counts & ~is_ignored & (truth_of < 0)
-    is_missed = ~ignored_truth & ~is_found
-    return Matches(
+    matches = Matches(
         truth_of=truth_of,
-        similarity=similarity,
+        similarity=np.where(truth_of >= 0, overlaps.similarity_of(truth_of), 0.0),
         is_ignored=is_ignored,
-        mistaken_for=_match_across_labels(data, scores, is_wrong, is_missed, iou_threshold),
+        mistaken_for=_match_across_labels(data, scores, is_wrong, is_truth & ~is_found, iou_threshold),
         counts=counts,
+        image=np.array([item["image_id"] for item in data.predictions]),
         is_found=is_found,
-        is_truth=~ignored_truth,
+        is_truth=is_truth,
+        truth_image=np.array([item["image_id"] for item in data.truth]),
     )
+    return matches, _rank(matches, overlaps, rank, is_crowd, most_ranked)
+
+
+def _rank(
+    matches: Matches,
+    overlaps: Overlaps,
+    rank: NDArray[np.int64],
+    is_crowd: NDArray[np.bool_],
+    most_ranked: int,
+) -> Ranked:
+    right, ignored = np.zeros(len(rank), np.uint16), np.zeros(len(rank), np.uint16)
+    for bit, threshold in enumerate(AP_THRESHOLDS):
+        taken = overlaps.match(threshold, ~matches.is_truth, is_crowd)
+        has_object = taken >= 0
+        right[has_object] |= np.uint16(1 << bit)
+        if not matches.is_truth.all():
+            ignored[has_object & ~matches.is_truth[taken]] |= np.uint16(1 << bit)
+    order = np.lexsort((rank, matches.image))
+    order = order[rank[order] < most_ranked]
+    return Ranked(order, right[order] & ~ignored[order], ignored[order])
 
 
 def _match_across_labels(
@@ -101,72 +144,14 @@ def _match_across_labels(
     iou_threshold: float,
 ) -> NDArray[np.int64]:
     """Put what was predicted wrongly together with what was missed, for the confusion matrix."""
-    from faster_coco_eval import mask
-
-    mistaken_for = np.full(len(data.predictions), -1)
     if data.iou_type == "keypoints":  # the keypoints of different labels cannot be compared
-        return mistaken_for
-    shape = "bbox" if data.iou_type == "bbox" else "rle"  # which COCOeval has left in them
+        return np.full(len(scores), -1)
     wrong = _by_image(data.predictions, is_wrong)
-    missed = _by_image(data.truth, is_missed)
-    for image in wrong.keys() & missed.keys():
-        places = sorted(wrong[image], key=lambda place: -scores[place])
-        candidates = missed[image]
-        similarity = mask.iou(
-            [data.predictions[place][shape] for place in places],
-            [data.truth[place][shape] for place in candidates],
-            [0] * len(candidates),
-        )
-        none = [False] * len(candidates)
-        own = match_greedily(np.asarray(similarity), iou_threshold, is_ignored=none, is_crowd=none)
-        for place, column in zip(places, own, strict=True):
-            if column >= 0:
-                mistaken_for[place] = candidates[column]
-    return mistaken_for
-
-
-def match_greedily(
-    similarity: NDArray[np.float64],
-    threshold: float,
-    *,
-    is_ignored: Sequence[bool],
-    is_crowd: Sequence[bool],
-) -> list[int]:
-    """Give each prediction the object that it is most similar to, of those that are left.
-
-    The rules are those of pycocotools 2.0.11 (`COCOeval.evaluateImg`). Objects that are ignored are taken
-    only where no other is similar enough; a crowd may be taken any number of times. Of objects that are
-    equally similar the last one is taken.
-
-    Args:
-        similarity: `[predictions, objects]`, such as their IoU; predictions in descending order of score.
-        threshold: The least similarity, 0 to 1.
-        is_ignored: For each object whether it does not count.
-        is_crowd: For each object whether it stands for many; these are ignored, too.
-
-    Returns:
-        For each prediction the place of its object, or -1.
-    """
-    least = min(threshold, 1 - 1e-10)
-    is_taken = [False] * len(is_ignored)
-    found: list[int] = []
-    for row in similarity.tolist():  # mostly a few numbers, for which numpy would take longer
-        best = best_ignored = least
-        place = ignored_place = -1
-        for column, value in enumerate(row):
-            if is_taken[column]:
-                continue
-            if is_ignored[column]:
-                if value >= best_ignored:
-                    best_ignored, ignored_place = value, column
-            elif value >= best:
-                best, place = value, column
-        if place < 0:
-            place = ignored_place
-        if place >= 0:
-            is_taken[place] = not is_crowd[place]
-        found.append(place)
-    return found
+    for places in wrong.values():
+        places.sort(key=lambda place: -scores[place])
+    none = np.zeros(len(is_missed), dtype=bool)
+    overlaps = find_overlaps(data, wrong, _by_image(data.truth, is_missed), iou_threshold)
+    return overlaps.match(iou_threshold, none, none)
 
 
 def _by_pair(items: Sequence[Mapping[str, Any]]) -> dict[tuple[int, int], list[int]]:

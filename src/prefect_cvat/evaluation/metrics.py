@@ -1,12 +1,13 @@
 """Predictions held against the truth, both in COCO's format.
 
-Average precision is computed by faster-coco-eval, which agrees with pycocotools. Precision, recall and
-the confusion matrix follow from the same similarities (IoU, or OKS of keypoints) at one threshold.
+IoUs are computed by faster-coco-eval, part by part; average precision follows from them as in pycocotools,
+which the tests compare it with. Precision, recall and the confusion matrix follow at one threshold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -14,11 +15,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from prefect_cvat.evaluation.curves import Counts, ScoreCurve
-from prefect_cvat.evaluation.dataset import Dataset, IouType, read_dataset
-from prefect_cvat.evaluation.matching import Matches, Similarities, match_all
+from prefect_cvat.evaluation.dataset import IouType, read_dataset
+from prefect_cvat.evaluation.matching import Matches, Ranked, match_all
+from prefect_cvat.evaluation.precision import precision_at_recalls
 from prefect_cvat.messages.argument_names import argument
 
-__all__ = ["Confusion", "Evaluation", "LabelEvaluation", "evaluate"]
+__all__ = ["Confusion", "Evaluation", "Evaluator", "LabelEvaluation", "evaluate"]
 
 DETECTIONS = {"bbox": 100, "segm": 100, "keypoints": 20}
 """How many predictions of a label on an image COCO looks at for its average precision."""
@@ -124,40 +126,120 @@ def evaluate(
     with the mean of these for others.
 
     Raises:
+        AnswerTooLargeError: More of the predictions and objects overlap than are compared.
         ValueError: The data are not in COCO's format, or a prediction is of an image or a category that the
             truth does not have; or a threshold is out of range.
     """
-    if not 0 < iou_threshold <= 1:
-        raise ValueError(f"{argument('iou_threshold')} must be above 0 and at most 1, not {iou_threshold}")
-    if not 0 <= score_threshold <= 1:
-        raise ValueError(f"{argument('score_threshold')} must be between 0 and 1, not {score_threshold}")
-    data = read_dataset(truth, predictions, iou_type)
-    precision, similarities = _run_coco(data)
-    matches = match_all(data, similarities, iou_threshold, score_threshold)
-    scores = np.array([item["score"] for item in data.predictions])
-    of_label = np.array([item["category_id"] for item in data.predictions], dtype=np.int64)
-    truth_label = np.array([item["category_id"] for item in data.truth], dtype=np.int64)
-    is_scored = ~matches.is_ignored
-    by_label = {}
-    for category_id, name in data.categories.items():
-        is_own = is_scored & (of_label == category_id)
-        objects = int(np.count_nonzero(matches.is_truth & (truth_label == category_id)))
-        if objects or is_own.any():
-            curve = ScoreCurve.of(scores[is_own], matches.truth_of[is_own] >= 0, objects)
-            by_label[name] = LabelEvaluation(**_measured(curve, precision[category_id], score_threshold))
-    overall = ScoreCurve.of(
-        scores[is_scored], matches.truth_of[is_scored] >= 0, int(np.count_nonzero(matches.is_truth))
-    )
-    everything = np.stack([*precision.values()], axis=-1) if precision else np.full((10, 101, 1), -1.0)
-    return Evaluation(
-        **_measured(overall, everything, score_threshold),
-        iou_type=iou_type,
-        iou_threshold=iou_threshold,
-        score_threshold=score_threshold,
-        by_label=by_label,
-        confusion=_confusion(data, matches),
-        matches=matches,
-    )
+    evaluator = Evaluator(iou_type, iou_threshold=iou_threshold, score_threshold=score_threshold)
+    evaluator.add(truth, predictions)
+    return evaluator.result()
+
+
+class Evaluator:
+    """Predictions held against the truth, one part of the images after the other.
+
+    What is kept of a part are a few numbers for each object and prediction, some 50 bytes.
+
+    Args:
+        iou_type: As `evaluate` has it, and so are the others.
+
+    Raises:
+        ValueError: A threshold is out of range.
+    """
+
+    def __init__(self, iou_type: IouType, *, iou_threshold: float, score_threshold: float) -> None:
+        if not 0 < iou_threshold <= 1:
+            raise ValueError(
+                f"{argument('iou_threshold')} must be above 0 and at most 1, not {iou_threshold}"
+            )
+        if not 0 <= score_threshold <= 1:
+            raise ValueError(f"{argument('score_threshold')} must be between 0 and 1, not {score_threshold}")
+        self._iou_type = iou_type
+        self._thresholds = iou_threshold, score_threshold
+        self._categories: dict[int, str] = {}
+        self._columns: list[_Columns] = []
+        self._matches: list[Matches] = []
+
+    def add(self, truth: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]]) -> None:
+        """Add some images, as `evaluate` takes them: each once, in ascending order of their ids.
+
+        Raises:
+            AnswerTooLargeError: More of the predictions and objects overlap than are compared.
+            ValueError: They are not in COCO's format, or do not go together.
+        """
+        data = read_dataset(truth, predictions, self._iou_type)
+        self._categories = data.categories
+        matches, ranked = match_all(data, *self._thresholds, DETECTIONS[data.iou_type])
+        places = {category: place for place, category in enumerate(data.categories)}
+        self._matches.append(matches)
+        self._columns.append(
+            _Columns(
+                scores=np.array([item["score"] for item in data.predictions], dtype=np.float64),
+                label=np.array([places[item["category_id"]] for item in data.predictions], dtype=np.int32),
+                truth_label=np.array([places[item["category_id"]] for item in data.truth], dtype=np.int32),
+                ranked=ranked,
+            )
+        )
+
+    def result(self) -> Evaluation:
+        """How good the predictions are, when all images have been added."""
+        iou_threshold, score_threshold = self._thresholds
+        matches = Matches.joined(self._matches)
+        columns = _Columns.joined(self._columns)
+        self._matches, self._columns = [], []
+        is_scored = ~matches.is_ignored
+        scores, ranked = columns.scores, columns.ranked
+        by_label, precisions = {}, []
+        for place, name in enumerate(self._categories.values()):
+            is_own = is_scored & (columns.label == place)
+            objects = int(np.count_nonzero(matches.is_truth & (columns.truth_label == place)))
+            own = columns.label[ranked.place] == place
+            precision = precision_at_recalls(
+                scores[ranked.place[own]], ranked.is_right[own], ranked.is_ignored[own], objects
+            )
+            precisions.append(precision)
+            if objects or is_own.any():
+                curve = ScoreCurve.of(scores[is_own], matches.truth_of[is_own] >= 0, objects)
+                by_label[name] = LabelEvaluation(**_measured(curve, precision, score_threshold))
+        overall = ScoreCurve.of(
+            scores[is_scored], matches.truth_of[is_scored] >= 0, int(np.count_nonzero(matches.is_truth))
+        )
+        everything = np.stack(precisions, axis=-1) if precisions else np.full((10, 101, 1), -1.0)
+        return Evaluation(
+            **_measured(overall, everything, score_threshold),
+            iou_type=self._iou_type,
+            iou_threshold=iou_threshold,
+            score_threshold=score_threshold,
+            by_label=by_label,
+            confusion=_confusion(tuple(self._categories.values()), columns, matches),
+            matches=matches,
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Columns:
+    """What is kept of predictions and objects: scores, and places of labels among all labels."""
+
+    scores: NDArray[np.float64]
+    label: NDArray[np.int32]
+    truth_label: NDArray[np.int32]
+    ranked: Ranked
+
+    @classmethod
+    def joined(cls, parts: Sequence[_Columns]) -> _Columns:
+        firsts = np.cumsum([0, *(len(part.scores) for part in parts)])[:-1]
+        return cls(
+            scores=np.concatenate([part.scores for part in parts]),
+            label=np.concatenate([part.label for part in parts]),
+            truth_label=np.concatenate([part.truth_label for part in parts]),
+            ranked=Ranked(
+                np.concatenate(
+                    [part.ranked.place + first for part, first in zip(parts, firsts, strict=True)]
+                ),
+                np.concatenate([part.ranked.is_right for part in parts]),
+                np.concatenate([part.ranked.is_ignored for part in parts]),
+            ),
+        )
 
 
 def _measured(curve: ScoreCurve, precision: NDArray[np.float64], score_threshold: float) -> dict[str, Any]:
@@ -182,52 +264,21 @@ def _mean(precision: NDArray[np.float64]) -> float | None:
     return float(known.mean()) if known.size else None
 
 
-def _run_coco(data: Dataset) -> tuple[dict[int, NDArray[np.float64]], Similarities]:
-    """Have faster-coco-eval compute what COCO's average precision is made of.
-
-    Returns:
-        By category the precision at 10 IoU thresholds and 101 recalls, -1 where there are no objects; and
-        by image and category the IoU (or OKS) of predictions, in descending order of score, with objects.
-    """
-    from faster_coco_eval import COCO, COCOeval_faster  # imports OpenCV where there is one
-
-    common = {"images": data.images, "categories": [{"id": key} for key in data.categories]}
-    truth = COCO({**common, "annotations": data.truth})
-    predictions = COCO({**common, "annotations": data.predictions})
-    precision: dict[int, NDArray[np.float64]] = {}
-    similarities: Similarities = {}
-    for sigmas, categories in data.groups.items():
-        run = COCOeval_faster(truth, predictions, data.iou_type, kpt_oks_sigmas=list(sigmas) or None)
-        run.params.catIds = list(categories)
-        run.params.areaRng, run.params.areaRngLbl = [[0, 1e10]], ["all"]
-        # the second limit is for the similarities: precision and recall are of all predictions
-        run.params.maxDets = [DETECTIONS[data.iou_type], max(len(data.predictions), 1000)]
-        run.evaluate()
-        run.accumulate()
-        for place, category in enumerate(run.params.catIds):
-            precision[int(category)] = run.eval["precision"][:, :, place, 0, 0]
-        similarities |= {pair: found for pair, found in run.ious.items() if len(found)}
-    return precision, similarities
-
-
-def _confusion(data: Dataset, matches: Matches) -> Confusion:
-    truth = [item["category_id"] for item in data.truth]
-    predicted = [item["category_id"] for item in data.predictions]
+def _confusion(names: Sequence[str], columns: _Columns, matches: Matches) -> Confusion:
     is_scored = matches.counts & ~matches.is_ignored
-    occurring = {truth[place] for place in np.flatnonzero(matches.is_truth)}
-    occurring |= {predicted[place] for place in np.flatnonzero(is_scored)}
-    order = {category: i for i, category in enumerate(c for c in data.categories if c in occurring)}
-    nothing = len(order)
+    predicted = columns.label[is_scored]
+    own = np.where(matches.truth_of >= 0, matches.truth_of, matches.mistaken_for)[is_scored]
+    is_covered = np.zeros(len(columns.truth_label), dtype=bool)
+    is_covered[own[own >= 0]] = True
+    missed = columns.truth_label[matches.is_truth & ~is_covered]
+    occurring = np.union1d(columns.truth_label[matches.is_truth], predicted)
+    nothing = len(occurring)
     counts = np.zeros((nothing + 1, nothing + 1), dtype=np.int64)
-    is_covered = np.zeros(len(truth), dtype=bool)
-    for place in np.flatnonzero(is_scored):
-        own = matches.truth_of[place] if matches.truth_of[place] >= 0 else matches.mistaken_for[place]
-        if own >= 0:
-            is_covered[own] = True
-        counts[order[truth[own]] if own >= 0 else nothing, order[predicted[place]]] += 1
-    for place in np.flatnonzero(matches.is_truth & ~is_covered):
-        counts[order[truth[place]], nothing] += 1
+    rows = np.full(len(own), nothing)
+    rows[own >= 0] = np.searchsorted(occurring, columns.truth_label[own[own >= 0]])
+    np.add.at(counts, (rows, np.searchsorted(occurring, predicted)), 1)
+    counts[:nothing, nothing] += np.bincount(np.searchsorted(occurring, missed), minlength=nothing)
     return Confusion(
-        labels=tuple(data.categories[category] for category in order),
+        labels=tuple(names[place] for place in occurring),
         counts=tuple(map(tuple, counts.tolist())),
     )

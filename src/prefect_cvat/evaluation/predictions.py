@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 from prefect_cvat.annotations.label_remapping import Annotations
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.evaluation.truth import OnFrames, put_on_frames, read_annotations
+from prefect_cvat.evaluation.by_frame import OnFrames
+from prefect_cvat.evaluation.truth import put_on_frames, read_annotations
 from prefect_cvat.exceptions import NothingToEvaluateError
 from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.frames import Frame, FrameDetections
@@ -67,7 +68,8 @@ def find(
     run = _FindingRun(client, info, frames, function, options, function_name=function_name)
     with ThreadSubmitter() as threads:
         report = run_pipeline(run, threads, progress)
-    return Predictions(report.function, run.found, run.labels, report.failed_frames, report.frames_from_cache)
+    failed = {**dict.fromkeys(run.failed, "what went wrong is told of others"), **report.failed_frames}
+    return Predictions(report.function, run.found, run.labels, failed, report.frames_from_cache)
 
 
 def read_left_by_runs(client: Client, info: TaskInfo, frames: Sequence[Frame]) -> Predictions:
@@ -77,7 +79,7 @@ def read_left_by_runs(client: Client, info: TaskInfo, frames: Sequence[Frame]) -
         NothingToEvaluateError: There is nothing of that kind.
     """
     found = put_on_frames(read_annotations(client, info), frames, by_machine=True)
-    if not (found.tags or found.shapes):
+    if not found:
         pool = " Runs leave out the frames of a ground-truth pool." * (info.validation.mode == "gt_pool")
         raise NothingToEvaluateError(
             f"no run has left anything on the {counted(len(frames), 'frame')} of task {info.task.id} that"
@@ -132,9 +134,9 @@ class ReadingRun(AnnotateRun):
         return mapping
 
     def _recall(self, chunk: int, frames: Sequence[int]) -> Sequence[FrameDetections] | None:
-        """What is known of these frames; or of all of the chunk, which is what other runs look at."""
+        """What is known of these frames; or of all of their part, which is what other runs look at."""
         kept = super()._recall(chunk, frames)
-        if kept is None and (kept := super()._recall(chunk, self._whole.numbers_in(chunk))) is not None:
+        if kept is None and (kept := super()._recall(chunk, self._whole.numbers_with(frames[0]))) is not None:
             wanted = set(frames)
             kept = [item for item in kept if item.frame in wanted]
         return kept if kept is not None and len(kept) == len(frames) else None
@@ -156,12 +158,12 @@ class ReadingRun(AnnotateRun):
     @contextmanager
     def spool(self) -> Iterator[None]:
         """A folder for the chunks on their way."""
-        with spool_folder() as self._spool:
+        with spool_folder() as self._spool, closing(self._chunks):
             yield
 
 
 class _FindingRun(ReadingRun):
-    """A run that keeps what it finds in memory."""
+    """A run that keeps what it finds on disk."""
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
@@ -170,4 +172,4 @@ class _FindingRun(ReadingRun):
     def keep(self, annotations: Sequence[dict[str, Any]]) -> None:
         """Keep tags and shapes."""
         for item in annotations:
-            (self.found.shapes if "type" in item else self.found.tags).append(item)
+            (self.found.shapes if "type" in item else self.found.tags).add(item)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 
 from pydantic import BaseModel, ConfigDict
@@ -37,16 +38,22 @@ def evaluate_tags(
         predicted: The label names of predicted tags, by frame.
         frames: The frames to evaluate, at least one.
     """
-    pairs = [(frozenset(truth.get(frame, ())), frozenset(predicted.get(frame, ()))) for frame in frames]
+    pairs = Counter(
+        (frozenset(truth.get(frame, ())), frozenset(predicted.get(frame, ()))) for frame in frames
+    )
     names = sorted({name for pair in pairs for tags in pair for name in tags})
     return TagEvaluation(
-        frames=len(pairs),
-        accuracy=sum(drawn == found for drawn, found in pairs) / len(pairs),
+        frames=pairs.total(),
+        accuracy=sum(count for (drawn, found), count in pairs.items() if drawn == found) / pairs.total(),
         by_label={
             name: Counts(
-                truth=sum(name in drawn for drawn, _ in pairs),
-                true_positives=sum(name in drawn and name in found for drawn, found in pairs),
-                false_positives=sum(name not in drawn and name in found for drawn, found in pairs),
+                truth=sum(count for (drawn, _), count in pairs.items() if name in drawn),
+                true_positives=sum(
+                    count for (drawn, found), count in pairs.items() if name in drawn and name in found
+                ),
+                false_positives=sum(
+                    count for (drawn, found), count in pairs.items() if name not in drawn and name in found
+                ),
             )
             for name in names
         },

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from prefect_cvat.cvat.client import Client
+from prefect_cvat.evaluation.by_frame import AnnotationsByFrame, OnFrames
+from prefect_cvat.evaluation.compared import ComparedShapes
 from prefect_cvat.evaluation.dataset import IouType
-from prefect_cvat.evaluation.from_cvat import Comparison, compare_in_coco
-from prefect_cvat.evaluation.metrics import Evaluation, evaluate
+from prefect_cvat.evaluation.metrics import Evaluation
 from prefect_cvat.evaluation.predictions import Predictions, find, read_left_by_runs
 from prefect_cvat.evaluation.tags import TagEvaluation, evaluate_tags
-from prefect_cvat.evaluation.truth import OnFrames, Truth, TruthSource, read_truth
+from prefect_cvat.evaluation.truth import Truth, TruthSource, read_truth
 from prefect_cvat.exceptions import BadFunctionError
-from prefect_cvat.frames import Frame
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.plurals import listed
 from prefect_cvat.models import Label
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.plan import TaskInfo, read_task
+from prefect_cvat.planning.planned_frames import PlannedFrames
 from prefect_cvat.runs.progress import Progress
 
 __all__ = ["TaskEvaluation", "evaluate_task"]
@@ -47,7 +48,7 @@ class TaskEvaluation(BaseModel):
         tags: The evaluation of tags, if there are any.
         counted: The frames that count.
         info: What the server says of the task.
-        compared: The shapes that were compared, as `shapes`.
+        compared: The shapes that were compared.
         function_labels: Ids of labels of the task by the function's names for them; None if not known.
     """
 
@@ -65,9 +66,9 @@ class TaskEvaluation(BaseModel):
     failed_frames: dict[int, str]
     shapes: dict[IouType, Evaluation]
     tags: TagEvaluation | None
-    counted: tuple[Frame, ...] = Field(exclude=True, repr=False)
+    counted: PlannedFrames = Field(exclude=True, repr=False)
     info: TaskInfo = Field(exclude=True, repr=False)
-    compared: dict[IouType, Comparison] = Field(exclude=True, repr=False)
+    compared: ComparedShapes = Field(exclude=True, repr=False)
     function_labels: dict[str, int] | None = Field(exclude=True, repr=False)
 
 
@@ -141,8 +142,7 @@ def evaluate_task(
         all_frames=all_frames,
         ignore_case=options.ignore_case,
     )
-    frames = {frame.number: frame for frame in (*human.frames, *human.tag_frames)}
-    counted = [frames[number] for number in sorted(frames)]
+    counted = info.frames_of(np.union1d(human.frames.numbers, human.tag_frames.numbers))
     found = (
         read_left_by_runs(client, info, counted)
         if function is None
@@ -151,14 +151,10 @@ def evaluate_task(
     _check_labels(info, human, found)
     failed = found.failed_frames or {}
     wanted = None if found.labels is None else frozenset(found.labels.values())
-    drawn, left_out = _of_labels(human.annotations, info.labels, wanted)
-    with_shapes = [frame for frame in human.frames if frame.number not in failed]
-    with_tags = [frame for frame in human.tag_frames if frame.number not in failed]
-    compared = compare_in_coco(
-        with_shapes,
-        info.labels,
-        _on(drawn.shapes, with_shapes),
-        _on(found.annotations.shapes, with_shapes),
+    with_shapes = human.frames.where(lambda number: number not in failed)
+    with_tags = human.tag_frames.where(lambda number: number not in failed)
+    compared = ComparedShapes(
+        with_shapes, info.labels, human.annotations.shapes, found.annotations.shapes, wanted
     )
     return TaskEvaluation(
         task_id=task_id,
@@ -168,20 +164,11 @@ def evaluate_task(
         truth=human.name,
         frames=len(counted) - len(failed),
         frames_from_cache=found.frames_from_cache,
-        left_out={**human.left_out, **left_out},
+        left_out={**human.left_out, **_left_out(human.annotations, info.labels, wanted)},
         failed_frames=failed,
-        shapes={
-            way: evaluate(
-                comparison.truth,
-                comparison.predictions,
-                iou_type=way,
-                iou_threshold=iou_threshold,
-                score_threshold=score_threshold,
-            )
-            for way, comparison in compared.items()
-        },
-        tags=_evaluate_tags(info.labels, drawn, found.annotations, with_tags),
-        counted=tuple(frame for frame in counted if frame.number not in failed),
+        shapes=compared.evaluate(iou_threshold=iou_threshold, score_threshold=score_threshold),
+        tags=_evaluate_tags(info.labels, human.annotations.tags, found.annotations.tags, wanted, with_tags),
+        counted=counted.where(lambda number: number not in failed),
         info=info,
         compared=compared,
         function_labels=found.labels,
@@ -191,7 +178,7 @@ def evaluate_task(
 
 def _check_labels(info: TaskInfo, human: Truth, found: Predictions) -> None:
     """Say so if nothing of the truth can have been found: the figures would be zeros that mean nothing."""
-    annotated = {item["label_id"] for item in (*human.annotations.shapes, *human.annotations.tags)}
+    annotated = set(human.annotations.labels)
     if found.labels is not None and annotated.isdisjoint(found.labels.values()):
         names = {label.id: label.name for label in info.labels}
         finds = sorted(names[i] for i in set(found.labels.values()))
@@ -202,40 +189,38 @@ def _check_labels(info: TaskInfo, human: Truth, found: Predictions) -> None:
         )
 
 
-def _of_labels(
-    drawn: OnFrames, labels: Sequence[Label], wanted: frozenset[int] | None
-) -> tuple[OnFrames, dict[str, int]]:
-    """The truth without labels that the function does not know, and how much that leaves out."""
-    if wanted is None:
-        return drawn, {}
+def _left_out(drawn: OnFrames, labels: Sequence[Label], wanted: Collection[int] | None) -> dict[str, int]:
+    """How many annotations of the truth are of labels that the function does not know."""
     names = {label.id: label.name for label in labels}
-    unknown = Counter(
-        names[item["label_id"]] for item in (*drawn.shapes, *drawn.tags) if item["label_id"] not in wanted
-    )
-    kept = OnFrames(
-        [tag for tag in drawn.tags if tag["label_id"] in wanted],
-        [shape for shape in drawn.shapes if shape["label_id"] in wanted],
-    )
-    return kept, {f"annotations of label {name!r}, which it does not find": n for name, n in unknown.items()}
+    return {
+        f"annotations of label {names[label_id]!r}, which it does not find": count
+        for label_id, count in drawn.labels.items()
+        if wanted is not None and label_id not in wanted
+    }
 
 
 def _evaluate_tags(
-    labels: Sequence[Label], drawn: OnFrames, found: OnFrames, frames: Sequence[Frame]
+    labels: Sequence[Label],
+    drawn: AnnotationsByFrame,
+    found: AnnotationsByFrame,
+    wanted: Collection[int] | None,
+    frames: PlannedFrames,
 ) -> TagEvaluation | None:
-    numbers = [frame.number for frame in frames]
-    if not numbers or not (drawn.tags or found.tags):
+    kept = drawn.labels.keys() if wanted is None else drawn.labels.keys() & wanted
+    if not len(frames) or not (kept or found.labels):
         return None
     names = {label.id: label.name for label in labels}
-    return evaluate_tags(_by_frame(drawn.tags, names), _by_frame(found.tags, names), numbers)
+    own = {label_id: names[label_id] for label_id in kept}
+    return evaluate_tags(_by_frame(drawn, own, frames), _by_frame(found, names, frames), frames.numbers)
 
 
-def _by_frame(tags: Iterable[Mapping[str, Any]], names: Mapping[int, str]) -> dict[int, set[str]]:
-    by_frame = defaultdict(set)
-    for tag in tags:
-        by_frame[tag["frame"]].add(names[tag["label_id"]])
+def _by_frame(
+    tags: AnnotationsByFrame, names: Mapping[int, str], frames: PlannedFrames
+) -> dict[int, frozenset[str]]:
+    same: dict[frozenset[str], frozenset[str]] = {}
+    by_frame = {}
+    for number in frames.numbers:
+        if tags.has(number):
+            own = frozenset(names[tag["label_id"]] for tag in tags.of(number) if tag["label_id"] in names)
+            by_frame[number] = same.setdefault(own, own)
     return by_frame
-
-
-def _on(shapes: Iterable[Mapping[str, Any]], frames: Iterable[Frame]) -> list[Mapping[str, Any]]:
-    numbers = {frame.number for frame in frames}
-    return [shape for shape in shapes if shape["frame"] in numbers]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from prefect_cvat.cvat.client import Client
+from prefect_cvat.evaluation.by_frame import OnFrames
 from prefect_cvat.exceptions import InvalidResponseError, NothingToEvaluateError, PermissionDeniedError
 from prefect_cvat.frames import Frame
 from prefect_cvat.geometry.interpolation import interpolate
@@ -15,9 +16,9 @@ from prefect_cvat.messages.plurals import counted, listed
 from prefect_cvat.models import Label
 from prefect_cvat.options.selection import Selection
 from prefect_cvat.planning.plan import TaskInfo, make_plan, read_task
+from prefect_cvat.planning.planned_frames import PlannedFrames
 
 __all__ = [
-    "OnFrames",
     "Truth",
     "TruthSource",
     "each_on_frames",
@@ -34,14 +35,6 @@ TruthSource = Literal["manual", "ground_truth", "task"]
 
 
 @dataclass(frozen=True, slots=True)
-class OnFrames:
-    """Tags and shapes, tracks among them as the shapes that they have on each frame."""
-
-    tags: list[dict[str, Any]] = field(default_factory=list)
-    shapes: list[dict[str, Any]] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
 class Truth:
     """What humans have annotated.
 
@@ -55,8 +48,8 @@ class Truth:
 
     name: str
     annotations: OnFrames
-    frames: tuple[Frame, ...]
-    tag_frames: tuple[Frame, ...]
+    frames: PlannedFrames
+    tag_frames: PlannedFrames
     left_out: dict[str, int]
 
 
@@ -104,12 +97,13 @@ def read_truth(
     other = read_task(client, truth_task_id)
     numbers = _matching_frames(own, info, make_plan(other).frames, other)
     there = [Frame(number, frame.name, frame.width, frame.height) for number, frame in numbers.items()]
-    found = put_on_frames(read_annotations(client, other), there)
-    relabeled, left_out = _relabeled(found, other.labels, info, truth_task_id, ignore_case)
-    moved = OnFrames(_moved(relabeled.tags, numbers), _moved(relabeled.shapes, numbers))
+    relabel = _Relabeler(other.labels, info.labels, numbers, ignore_case)
+    found = put_on_frames(read_annotations(client, other), there, change=relabel)
+    left_out = relabel.left_out(truth_task_id, info, found)
     if missing := len(own) - len(numbers):
         left_out["frames that the other task does not have"] = missing
-    return _of_task(name, moved, tuple(numbers.values()), all_frames, left_out)
+    frames = info.frames_of(frame.number for frame in numbers.values())
+    return _of_task(name, found, frames, all_frames, left_out)
 
 
 def read_annotations(client: Client, info: TaskInfo) -> Iterator[AnnotatedPart]:
@@ -145,12 +139,28 @@ def _with_known_labels(
 
 
 def put_on_frames(
-    parts: Iterable[AnnotatedPart], frames: Sequence[Frame], *, by_machine: bool = False
+    parts: Iterable[AnnotatedPart],
+    frames: Sequence[Frame],
+    *,
+    by_machine: bool = False,
+    change: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None,
 ) -> OnFrames:
-    """What humans, or machines, annotated on some frames; tracks are interpolated as CVAT shows them."""
+    """What humans, or machines, annotated on some frames; tracks are interpolated as CVAT shows them.
+
+    Args:
+        parts: The annotations.
+        frames: The frames.
+        by_machine: Whether to take what is of machines.
+        change: Makes another annotation of each, or None to leave it out.
+
+    Raises:
+        StorageError: The disk does not take them.
+    """
     found = OnFrames()
     for kind, annotation in each_on_frames(parts, frames, by_machine=by_machine):
-        (found.tags if kind == "tags" else found.shapes).append(annotation)
+        changed = annotation if change is None else change(annotation)
+        if changed is not None:
+            (found.tags if kind == "tags" else found.shapes).add(changed)
     return found
 
 
@@ -159,7 +169,8 @@ def each_on_frames(
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """The same one by one, each with `tags` or `shapes`; of humans and machines if `by_machine` is None."""
     for part, frames_of_part in parts:
-        numbers = {frame.number for frame in frames if frame.number in frames_of_part}
+        ascending = [frame.number for frame in frames if frame.number in frames_of_part]
+        numbers = frozenset(ascending)
         for kind, annotation in part:
             if by_machine is not None and not _is_wanted(annotation, by_machine):
                 continue
@@ -167,7 +178,7 @@ def each_on_frames(
                 if annotation["frame"] in numbers:
                     yield kind, annotation
                 continue
-            for number in sorted(numbers):
+            for number in ascending:
                 if (shape := interpolate(annotation, number)) is not None:
                     yield "shapes", shape
 
@@ -177,20 +188,18 @@ def _is_wanted(annotation: Mapping[str, Any], by_machine: bool) -> bool:
 
 
 def _of_task(
-    name: str, found: OnFrames, frames: Sequence[Frame], all_frames: bool, left_out: dict[str, int]
+    name: str, found: OnFrames, frames: PlannedFrames, all_frames: bool, left_out: dict[str, int]
 ) -> Truth:
-    if not (found.tags or found.shapes):
+    if not found:
         raise NothingToEvaluateError(
             f"there is nothing to evaluate against: {name} is nothing on the {counted(len(frames), 'frame')}"
             " that could count; annotate some frames by hand, or name another truth"
         )
-    compared, tagged = tuple(frames), tuple(frames)
+    compared = tagged = frames
     if not all_frames:
-        with_shapes = {shape["frame"] for shape in found.shapes}
-        with_tags = {tag["frame"] for tag in found.tags}
-        compared = tuple(frame for frame in frames if frame.number in with_shapes)
-        tagged = tuple(frame for frame in frames if frame.number in with_tags)
-        if unseen := len(frames) - len(with_shapes | with_tags):
+        compared, tagged = frames.where(found.shapes.has), frames.where(found.tags.has)
+        seen = frames.where(lambda number: found.shapes.has(number) or found.tags.has(number))
+        if unseen := len(frames) - len(seen):
             left_out = {**left_out, "frames that no human has annotated": unseen}
     return Truth(name, found, compared, tagged, left_out)
 
@@ -211,7 +220,7 @@ def _from_ground_truth_job(client: Client, info: TaskInfo, selection: Selection)
     numbers -= set(info.meta.deleted_frames)
     if selection.frames is not None:
         numbers = {number for number in numbers if number in selection.frames}
-    frames = tuple(info.frames_of(sorted(numbers)))
+    frames = info.frames_of(sorted(numbers))
     try:
         parts = [(client.each_job_annotation(job.id), range(info.meta.size))]
         found = put_on_frames(parts, frames)
@@ -226,12 +235,12 @@ def _from_ground_truth_job(client: Client, info: TaskInfo, selection: Selection)
             request_id=error.request_id,
         ) from None
     name = f"the ground-truth job {job.id} of task {task.id}"
-    if not (found.tags or found.shapes):
+    if not found:
         raise NothingToEvaluateError(
             f"there is nothing to evaluate against: {name} has no human annotations on its"
             f" {counted(len(frames), 'frame')}"
         )
-    return Truth(name, found, frames, frames if found.tags else (), {})
+    return Truth(name, found, frames, frames if len(found.tags) else frames[:0], {})
 
 
 def _matching_frames(
@@ -272,50 +281,57 @@ def _by_key(frames: Sequence[Frame], info: TaskInfo, name: str) -> Mapping[Hasha
     return {frame.name: frame for frame in frames}
 
 
-def _relabeled(
-    found: OnFrames, theirs: Sequence[Label], info: TaskInfo, truth_task_id: int, ignore_case: bool
-) -> tuple[OnFrames, dict[str, int]]:
-    """The annotations of another task with the labels of this one, and what there are no labels for."""
-    labels = _by_name(info.labels, ignore_case)
-    sublabels: dict[int, int] = {}
-    targets: dict[int, int] = {}
-    for label in theirs:
-        target = labels.get(_key(label.name, ignore_case))
+class _Relabeler:
+    """Makes annotations of another task those of this one: their labels and their frames."""
+
+    def __init__(
+        self, theirs: Sequence[Label], own: Sequence[Label], frames: Mapping[int, Frame], ignore_case: bool
+    ) -> None:
+        self._names = {label.id: label.name for label in theirs}
+        self._frames = frames
+        self._sublabels: dict[int, int] = {}
+        self._targets: dict[int, int] = {}
+        self._unknown: Counter[str] = Counter()
+        labels = _by_name(own, ignore_case)
+        for label in theirs:
+            target = labels.get(_key(label.name, ignore_case))
+            if target is None:
+                continue
+            self._targets[label.id] = target.id
+            keypoints = _by_name(target.sublabels, ignore_case)
+            for sublabel in label.sublabels:
+                if (keypoint := keypoints.get(_key(sublabel.name, ignore_case))) is not None:
+                    self._sublabels[sublabel.id] = keypoint.id
+
+    def __call__(self, item: Mapping[str, Any]) -> dict[str, Any] | None:
+        target = self._targets.get(item["label_id"])
         if target is None:
-            continue
-        targets[label.id] = target.id
-        keypoints = _by_name(target.sublabels, ignore_case)
-        for sublabel in label.sublabels:
-            if (keypoint := keypoints.get(_key(sublabel.name, ignore_case))) is not None:
-                sublabels[sublabel.id] = keypoint.id
-    everything = [*found.tags, *found.shapes]
-    names = {label.id: label.name for label in theirs}
-    unknown = Counter(names[item["label_id"]] for item in everything if item["label_id"] not in targets)
-    if everything and unknown.total() == len(everything):
-        raise NothingToEvaluateError(
-            f"the labels do not match: what humans annotated in task {truth_task_id} is of"
-            f" {listed(list(unknown))}, and task {info.task.id} has"
-            f" {listed([label.name for label in info.labels])}"
-        )
-
-    def own(item: Mapping[str, Any]) -> dict[str, Any]:
+            self._unknown[self._names[item["label_id"]]] += 1
+            return None
         elements = [
-            {**element, "label_id": sublabels[element["label_id"]]}
+            {**element, "label_id": self._sublabels[element["label_id"]]}
             for element in item.get("elements") or ()
-            if element["label_id"] in sublabels
+            if element["label_id"] in self._sublabels
         ]
-        return {**item, "label_id": targets[item["label_id"]], "elements": elements}
+        frame = self._frames[item["frame"]].number
+        return {**item, "label_id": target, "elements": elements, "frame": frame}
 
-    kept = OnFrames(
-        [own(tag) for tag in found.tags if tag["label_id"] in targets],
-        [own(shape) for shape in found.shapes if shape["label_id"] in targets],
-    )
-    left_out = {f"annotations of label {name!r} of task {truth_task_id}": n for name, n in unknown.items()}
-    return kept, left_out
+    def left_out(self, truth_task_id: int, info: TaskInfo, found: OnFrames) -> dict[str, int]:
+        """How many there are no labels for.
 
-
-def _moved(items: Iterable[Mapping[str, Any]], frames: Mapping[int, Frame]) -> list[dict[str, Any]]:
-    return [{**item, "frame": frames[item["frame"]].number} for item in items]
+        Raises:
+            NothingToEvaluateError: All of them.
+        """
+        if self._unknown and not found:
+            raise NothingToEvaluateError(
+                f"the labels do not match: what humans annotated in task {truth_task_id} is of"
+                f" {listed(list(self._unknown))}, and task {info.task.id} has"
+                f" {listed([label.name for label in info.labels])}"
+            )
+        return {
+            f"annotations of label {name!r} of task {truth_task_id}": count
+            for name, count in self._unknown.items()
+        }
 
 
 def _by_name(owners: Iterable[Any], ignore_case: bool) -> dict[str, Any]:

@@ -8,10 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import PIL.Image
 
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.evaluation.dataset import IouType
+from prefect_cvat.evaluation.from_cvat import Comparison
+from prefect_cvat.evaluation.matching import Matches
 from prefect_cvat.evaluation.task import TaskEvaluation
 from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.frames import Frame, Quality
@@ -120,12 +123,17 @@ class DrawnFrame:
 
 def find_worst_frames(evaluation: TaskEvaluation, most: int = 12) -> list[FrameOutcomes]:
     """The frames with most mistakes, most first, without frames that have none."""
-    outcomes = {frame.number: FrameOutcomes(frame.number) for frame in evaluation.counted}
+    mistakes: Counter[int] = Counter()
     for way in _DRAWN:
         if way in evaluation.shapes:
-            _add_outcomes(evaluation, way, outcomes)
-    worst = sorted(outcomes.values(), key=lambda item: (-item.mistakes, item.frame))
-    return [item for item in worst[:most] if item.mistakes]
+            matches = evaluation.shapes[way].matches
+            is_missed = matches.is_truth & ~matches.is_found
+            is_wrong = matches.counts & ~matches.is_ignored & (matches.truth_of < 0)
+            for frames in (matches.truth_image[is_missed], matches.image[is_wrong]):
+                for frame, count in zip(*np.unique(frames, return_counts=True), strict=True):
+                    mistakes[int(frame)] += int(count)
+    worst = sorted(mistakes, key=lambda frame: (-mistakes[frame], frame))[:most]
+    return [_outcomes(evaluation, frame) for frame in worst]
 
 
 def open_frames_of(
@@ -151,24 +159,38 @@ def open_frames_of(
     return [drawn[item.frame] for item in worst]
 
 
-def _add_outcomes(evaluation: TaskEvaluation, way: IouType, outcomes: Mapping[int, FrameOutcomes]) -> None:
-    matches, compared = evaluation.shapes[way].matches, evaluation.compared[way]
+def _outcomes(evaluation: TaskEvaluation, frame: int) -> FrameOutcomes:
+    outcomes = FrameOutcomes(frame)
+    compared = evaluation.compared.on(frame)
+    for way in _DRAWN:
+        if way in compared:
+            _add_outcomes(evaluation, evaluation.shapes[way].matches, compared[way], outcomes)
+    return outcomes
+
+
+def _add_outcomes(
+    evaluation: TaskEvaluation, matches: Matches, compared: Comparison, outcomes: FrameOutcomes
+) -> None:
     names = {label.id: label.name for label in evaluation.info.labels}
-    for place, shape in enumerate(compared.truth_shapes):
+    places = np.flatnonzero(matches.truth_image == outcomes.frame).tolist()
+    truth_labels = {}
+    for place, shape in zip(places, compared.truth_shapes, strict=True):
+        truth_labels[place] = names[shape["label_id"]]
         if matches.is_truth[place]:
             is_found = matches.is_found[place]
-            text = "" if is_found else f"missed: {names[shape['label_id']]}"
+            text = "" if is_found else f"missed: {truth_labels[place]}"
             without_score = {key: value for key, value in shape.items() if key != "score"}
-            outcomes[shape["frame"]].add("truth" if is_found else "missed", text, without_score)
-    for place, shape in enumerate(compared.predicted_shapes):
+            outcomes.add("truth" if is_found else "missed", text, without_score)
+    places = np.flatnonzero(matches.image == outcomes.frame).tolist()
+    for place, shape in zip(places, compared.predicted_shapes, strict=True):
         if not matches.counts[place] or matches.is_ignored[place]:
             continue
         name = names[shape["label_id"]]
-        other = matches.mistaken_for[place]
+        other = int(matches.mistaken_for[place])
         if matches.truth_of[place] >= 0:
             outcome, text = "found", name
         elif other >= 0:
-            outcome, text = "wrong label", f"{name}, is {names[compared.truth_shapes[other]['label_id']]}"
+            outcome, text = "wrong label", f"{name}, is {truth_labels[other]}"
         else:
             outcome, text = "false alarm", f"false alarm: {name}"
-        outcomes[shape["frame"]].add(outcome, text, shape)
+        outcomes.add(outcome, text, shape)

@@ -17,6 +17,7 @@ from prefect_cvat.export.image_folder import ImageFolder
 from prefect_cvat.frames import ChunkBatch, ChunkFile
 from prefect_cvat.media.chunk_download import fetch_chunk
 from prefect_cvat.messages.plurals import counted
+from prefect_cvat.number_set import NumberSet
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.plan import Batch, Plan
 from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
@@ -37,13 +38,15 @@ class SourceAnnotations:
         source: A description of where they come from, for the report.
         batches: Tags and shapes, in lists that fit in memory.
         left_out: The number of annotations that are left out, by reason.
-        failed_frames: Errors on frames that were skipped, by frame.
+        failed: The frames that were skipped because the function failed on them.
+        failed_frames: Errors on the first of them, by frame.
         frames_from_cache: The number of frames whose detections came from the cache.
     """
 
     source: str
     batches: Iterable[Sequence[Annotation]]
     left_out: dict[str, int] = field(default_factory=dict)
+    failed: NumberSet = field(default_factory=NumberSet)
     failed_frames: dict[int, str] = field(default_factory=dict)
     frames_from_cache: int = 0
 
@@ -92,6 +95,7 @@ def detect_annotations(
         f"detections of {report.function}",
         batches,
         _left_out(report),
+        run.failed,
         report.failed_frames,
         report.frames_from_cache,
     )
@@ -187,19 +191,17 @@ class _ExportRun(ReadingRun):
         """Download the chunks of a batch; if images are written, also chunks whose detections are cached."""
         box = super().fetch_batch(batch)
         if self._images is not None:
-            fetched = {chunk.number for chunk in box.chunks}
             with self._named(batch):
                 for number in batch.chunks:
-                    if number not in fetched:
-                        self._fetch(batch, number).path.unlink()
+                    self._chunks.get(batch.index, number)
         return box
 
     def keep(self, annotations: Sequence[dict[str, Any]]) -> None:
         """Write tags and shapes to the file."""
         self._packs.append(annotations)
 
-    def _fetch(self, batch: Batch, number: int) -> ChunkFile:
-        chunk = super()._fetch(batch, number)
+    def _fetch(self, number: int) -> ChunkFile:
+        chunk = super()._fetch(number)
         if self._images is not None:
             numbers = self.plan.numbers_in(number)
             self._images.save(chunk, [self.plan.frames.by_number[each] for each in numbers])

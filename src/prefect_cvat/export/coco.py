@@ -45,7 +45,7 @@ def write_coco(folder: Path, dataset: Dataset) -> WriteSummary:
         file.write(b'{"info": {}, "licenses": [],\n"categories": ')
         _write_list(file, (_category(number, label) for number, label in enumerate(dataset.labels, 1)))
         file.write(b',\n"images": ')
-        _write_list(file, (_image(frame, dataset.names.image(frame.number)) for frame in dataset.frames))
+        _write_list(file, (_image(frame, dataset.names.image(frame)) for frame in dataset.frames))
         file.write(b',\n"annotations": ')
         _write_list(file, _annotations(dataset, written))
         file.write(b"}\n")
@@ -78,7 +78,7 @@ def _image(frame: Frame, name: str) -> dict[str, Any]:
 
 
 def _annotations(dataset: Dataset, written: WriteSummary) -> Iterator[dict[str, Any]]:
-    frames = {frame.number: frame for frame in dataset.frames}
+    frames = dataset.frames.by_number
     categories = {label.id: (number, label) for number, label in enumerate(dataset.labels, 1)}
     count = 0
     for item in dataset.annotations():

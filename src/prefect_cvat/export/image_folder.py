@@ -47,14 +47,14 @@ class ImageFolder:
                     image.save(self._path(frame), format="JPEG", quality=JPEG_QUALITY)
             return
         for frame, data in read_stored_images(chunk, frames):
-            self._names.fit_to(frame.number, read_image(data, frame).format)
+            self._names.fit_to(frame, read_image(data, frame).format)
             self._path(frame).write_bytes(data)
 
-    def remove(self, number: int) -> None:
+    def remove(self, frame: Frame) -> None:
         """Remove the image of a frame, if it exists."""
-        (self._folder / self._names.image(number)).unlink(missing_ok=True)
+        (self._folder / self._names.image(frame)).unlink(missing_ok=True)
 
     def _path(self, frame: Frame) -> Path:
-        path = self._folder / self._names.image(frame.number)
+        path = self._folder / self._names.image(frame)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path

@@ -33,8 +33,11 @@ class ExportReport(BaseModel):
         outlines: Whether some annotations have outlines. If so, all are outlines in YOLO's format.
         left_out: The number of frames or annotations that are not in the dataset, by reason.
         approximated: The number of annotations that the format cannot represent exactly, by reason.
-        renamed: Names of frames that could not be used as file names, each with the file name.
-        failed_frames: Errors on frames that were skipped, by frame. These frames are not in the dataset.
+        renamed: Names of frames that could not be used as file names, each with the file name: the first
+            1,000.
+        renamed_frames: The number of all such names.
+        failed: The number of frames on which the function failed. These frames are not in the dataset.
+        failed_frames: Errors on the first 1,000 of them, by frame.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -55,6 +58,8 @@ class ExportReport(BaseModel):
     left_out: dict[str, int] = Field(default_factory=dict)
     approximated: dict[str, int] = Field(default_factory=dict)
     renamed: list[tuple[str, str]] = Field(default_factory=list)
+    renamed_frames: int = 0
+    failed: int = 0
     failed_frames: dict[int, str] = Field(default_factory=dict)
 
     def lines(self) -> list[str]:
@@ -78,8 +83,10 @@ class ExportReport(BaseModel):
         lines += [f"left out: {what} ({count})" for what, count in self.left_out.items()]
         lines += [f"approximated: {how} ({count})" for how, count in self.approximated.items()]
         lines += [f"failed: frame {number}: {why}" for number, why in self.failed_frames.items()]
+        if (more := self.failed - len(self.failed_frames)) > 0:
+            lines.append(f"failed: {counted(more, 'more frame')}")
         lines += [f"renamed: {name!r} is {file!r}" for name, file in self.renamed[:MAX_NAMES]]
-        if (more := len(self.renamed) - MAX_NAMES) > 0:
+        if (more := max(self.renamed_frames, len(self.renamed)) - MAX_NAMES) > 0:
             lines.append(f"renamed: {more} more")
         lines.append(
             f"written as {self.format} to {self.folder}" + (", without images" if not self.images else "")

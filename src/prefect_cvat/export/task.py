@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ from prefect_cvat.planning.plan import Plan, make_plan, read_task
 from prefect_cvat.runs.progress import Progress
 
 __all__ = ["DatasetFormat", "export_task"]
+
+MAX_RENAMED = 1000
+"""Maximum number of changed names in the report."""
 
 
 class DatasetFormat(StrEnum):
@@ -142,10 +146,10 @@ def export_task(
                 scratch=scratch,
                 progress=progress,
             )
-        frames = tuple(frame for frame in plan.frames if frame.number not in annotations.failed_frames)
+        frames = plan.frames.where(lambda number: number not in annotations.failed)
         if image_folder is not None:  # an image without its objects would be a false negative in training
-            for number in annotations.failed_frames:
-                image_folder.remove(number)
+            for number in annotations.failed:
+                image_folder.remove(plan.frames.by_number[number])
         dataset = Dataset(plan.info.labels, frames, names, annotations.batches)
         written = format.write(part, dataset)
     return ExportReport(
@@ -164,7 +168,9 @@ def export_task(
         outlines=written.outlines,
         left_out=_left_out(plan, annotations, written),
         approximated=dict(written.approximated),
-        renamed=[] if of_video else list(names.changed(frames)),
+        renamed=[] if of_video else list(islice(names.changed(frames), MAX_RENAMED)),
+        renamed_frames=0 if of_video else sum(1 for _ in names.changed(frames)),
+        failed=len(annotations.failed),
         failed_frames=annotations.failed_frames,
     )
 

@@ -69,15 +69,17 @@ def write_yolo(folder: Path, dataset: Dataset) -> WriteSummary:
     with (folder / "data.yaml").open("w", encoding="utf-8") as file:
         file.write("train: images\nval: images  # the same images: set some aside for validation\n")
         yaml.safe_dump({"names": classes}, file, allow_unicode=True, sort_keys=False)
-    files = {frame.number: folder / "labels" / dataset.names.text(frame.number) for frame in dataset.frames}
-    for path in files.values():
+    labels = folder / "labels"
+    for frame in dataset.frames:
+        path = labels / dataset.names.text(frame)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()  # the file of an image without objects stays empty
     outlines = any("type" in item and has_outline(item) for item in dataset.annotations())
     writer = _LineWriter(dataset, outlines=outlines)
     for batch in dataset.batches:
         for number, items in groupby(sorted(batch, key=itemgetter("frame")), itemgetter("frame")):
-            with files[number].open("a", encoding="utf-8") as file:
+            path = labels / dataset.names.text(dataset.frames.by_number[number])
+            with path.open("a", encoding="utf-8") as file:
                 file.writelines(f"{line}\n" for item in items for line in writer.lines(item))
     return writer.written
 
@@ -87,7 +89,7 @@ class _LineWriter:
 
     def __init__(self, dataset: Dataset, *, outlines: bool) -> None:
         self.written = WriteSummary(outlines=outlines)
-        self._frames = {frame.number: frame for frame in dataset.frames}
+        self._frames = dataset.frames.by_number
         self._classes = {label.id: (number, label.name) for number, label in enumerate(dataset.labels)}
         self._library = import_supervision()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -35,18 +35,24 @@ def attribute_checks(owner: Any) -> AttributeChecks:
     }
 
 
-def check_attribute_values(values: Sequence[AttributeValRequest], checks: AttributeChecks, what: str) -> None:
-    """Check attribute values.
+def check_attribute_values(
+    values: Sequence[AttributeValRequest],
+    checks: AttributeChecks,
+    targets: Mapping[int, int | None],
+    what: str,
+) -> None:
+    """Check attribute values, but for those of attributes that the task does not have.
 
     Args:
         values: What the function returned.
         checks: Those of the label or sublabel.
+        targets: From its attribute ids to those of the task; None where the task has no such attribute.
         what: `tag`, `shape` or `shape element`, for messages.
 
     Raises:
-        BadFunctionError: A value is of an unknown attribute, or does not fit it, or there are two of it.
+        BadFunctionError: A value is of an unknown attribute, or does not fit it, or two go to one attribute.
     """
-    seen: set[int] = set()
+    seen: dict[int, AttributeCheck] = {}
     for value in values:
         check = checks.get(value.spec_id)
         if check is None:
@@ -56,13 +62,21 @@ def check_attribute_values(values: Sequence[AttributeValRequest], checks: Attrib
                 f"function output attribute with unknown ID ({value.spec_id}) on a {what};"
                 f" its label has the attributes {', '.join(known[:MAX_LISTED]) or '(none)'}{more}"
             )
-        if value.spec_id in seen:
+        target = targets[value.spec_id]
+        if target is None:
+            continue
+        if (other := seen.get(target)) is not None:
             raise BadFunctionError(
                 # the SDK says "shape" of tags, too
                 "function output shape with multiple attributes with same ID"
-                f" ({value.spec_id}, on a {what}): {check.name!r} takes one value"
+                f" ({value.spec_id}, on a {what}): "
+                + (
+                    f"{check.name!r} takes one value"
+                    if other is check
+                    else f"{other.name!r} and {check.name!r} go to the same attribute of the task"
+                )
             )
-        seen.add(value.spec_id)
+        seen[target] = check
         if not check.is_suitable(value.value):
             raise BadFunctionError(
                 f"function output attribute value ({value.value!r})"

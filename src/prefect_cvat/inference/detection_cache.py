@@ -16,11 +16,14 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
+from pydantic_core import PydanticSerializationError
 
 from prefect_cvat.files.folder_permissions import follow_folder, make_folder
 from prefect_cvat.frames import FrameDetections
+from prefect_cvat.messages.bounded_text import one_line
 from prefect_cvat.models import LabeledImageRequest, LabeledShapeRequest
 from prefect_cvat.settings import Settings
 
@@ -74,13 +77,13 @@ class DetectionCache:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def get(
-        self, key: str, check: Callable[[FrameDetections], object] = lambda _: None
+        self, key: str, check: Callable[[FrameDetections], FrameDetections] = lambda found: found
     ) -> list[FrameDetections] | None:
-        """What is kept under a key, or None. A broken entry is deleted.
+        """What is kept under a key, or None. An entry that cannot be used is deleted.
 
         Args:
             key: The name of the entry.
-            check: Raises a ValueError on detections that the function cannot have found.
+            check: Gives what may be used of detections, or raises a ValueError where they may not be used.
         """
         path = self._path(key)
         try:
@@ -88,12 +91,10 @@ class DetectionCache:
         except OSError:
             return None
         try:
-            found = _read(data)
-            for item in found:
-                check(item)
+            found = [check(item) for item in _read(data)]
         except (ValueError, zlib.error) as error:
             logger.warning(
-                "the kept detections %s are broken; they are made again: %s", path, str(error)[:200]
+                "the kept detections %s cannot be used; they are made again: %s", path, str(error)[:200]
             )
             with contextlib.suppress(OSError):  # in a shared folder it may be another user's
                 path.unlink(missing_ok=True)
@@ -103,15 +104,23 @@ class DetectionCache:
         return found
 
     def put(self, key: str, found: Sequence[FrameDetections]) -> None:
-        """Keep detections. Where the disk does not take them, they are not kept, and that is logged."""
-        entries = [
-            {
-                "frame": item.frame,
-                "tags": _TAGS.dump_python(item.tags, mode="json", exclude_defaults=True),
-                "shapes": _SHAPES.dump_python(item.shapes, mode="json", exclude_defaults=True),
-            }
-            for item in found
-        ]
+        """Keep detections. Where the disk does not take them, they are not kept, and that is logged.
+
+        Neither are those with values that would not come back as they are: what the task has no place for
+        was not checked.
+        """
+        try:
+            entries = [
+                {
+                    "frame": item.frame,
+                    "tags": _dumped(_TAGS, item.tags),
+                    "shapes": _dumped(_SHAPES, item.shapes),
+                }
+                for item in found
+            ]
+        except PydanticSerializationError as error:
+            logger.warning("detections cannot be kept: %s", one_line(str(error)))
+            return
         content = zlib.compress(json.dumps(entries, separators=(",", ":")).encode(), 1)
         path = self._path(key)
         try:
@@ -166,6 +175,10 @@ class DetectionCache:
         return self.folder / key[:2] / key
 
 
+def _dumped(adapter: TypeAdapter[Any], annotations: Sequence[object]) -> Any:
+    return adapter.dump_python(annotations, mode="json", exclude_defaults=True, warnings="error")
+
+
 def _read(data: bytes) -> list[FrameDetections]:
     """The detections of an entry.
 
@@ -185,7 +198,7 @@ class KeptDetections:
 
     Args:
         cache: The cache.
-        check: Raises a ValueError on detections that the function cannot have found.
+        check: Gives what may be used of detections, or raises a ValueError where they may not be used.
         refresh: Find nothing, so that all is made anew and kept.
         parts: All but chunk and frames that a detection depends on.
     """
@@ -193,7 +206,7 @@ class KeptDetections:
     def __init__(
         self,
         cache: DetectionCache,
-        check: Callable[[FrameDetections], object],
+        check: Callable[[FrameDetections], FrameDetections],
         *,
         refresh: bool,
         **parts: object,

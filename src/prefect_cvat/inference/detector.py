@@ -19,9 +19,10 @@ from prefect_cvat.auto_annotation.interface import DetectionFunctionContext
 from prefect_cvat.exceptions import BadFunctionError, PrefectCvatError
 from prefect_cvat.frames import Frame, FrameDetections
 from prefect_cvat.inference.output_checks import OutputChecker
-from prefect_cvat.media.image_decoding import decode_pixels
+from prefect_cvat.media.image_decoding import decode_pixels, decoding_bytes
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.plurals import counted
+from prefect_cvat.planning.label_mapping import LabelMapping
 
 __all__ = ["DetectionContext", "Detector"]
 
@@ -30,8 +31,8 @@ IMAGES_PER_CALL = 8
 
 _EXPECTED = "a sequence of tags and shapes"
 
-PIXELS_PER_CALL = 64_000_000
-"""How many pixels it gets at once at the most: about 200 MB of RGB."""
+BYTES_PER_CALL = 64 * 2**20
+"""How many bytes of images it gets at once at the most, and how many are decoded ahead: 16 megapixels."""
 
 
 class DetectionContext(DetectionFunctionContext):
@@ -104,6 +105,13 @@ class Detector:
         self._checker = OutputChecker(self.labels, conv_mask_to_poly=conv_mask_to_poly)
         self._reads_pixels = False
 
+    def fit_to(self, mapping: LabelMapping) -> None:
+        """Check what the function finds as what goes to the labels of a task.
+
+        It is found and kept all the same, whatever the task has no place for.
+        """
+        self._checker = OutputChecker(self.labels, mapping, conv_mask_to_poly=self.conv_mask_to_poly)
+
     def detect(self, opened: Iterable[tuple[Frame, PIL.Image.Image]]) -> Iterator[FrameDetections]:
         """Run the function on frames, several at a time where it can take them.
 
@@ -115,13 +123,13 @@ class Detector:
             yield from self._detect_group(group)
             del group  # else its pixels would be held while the next ones are decoded
 
-    def check_kept(self, found: FrameDetections) -> None:
-        """Check what was kept of an earlier run as if the function had returned it now.
+    def check_kept(self, found: FrameDetections) -> FrameDetections:
+        """Check what was kept of an earlier run, whose labels may have gone elsewhere, as if returned now.
 
         Raises:
-            BadFunctionError: This function cannot have found it.
+            BadFunctionError: This function cannot have found it, or it does not fit the task.
         """
-        self._checker.check(found.frame, [*found.tags, *found.shapes])
+        return self._checker.check(found.frame, [*found.tags, *found.shapes])
 
     def _images_per_call(self) -> int:
         if not hasattr(self.function, "detect_batch"):
@@ -153,17 +161,20 @@ class Detector:
             self._reads_pixels = is_lazy and not getattr(image, "tile", None)
         ahead = 2 * self._images_per_call()
         with ThreadPoolExecutor(1, thread_name_prefix="decode") as decoder:
-            waiting = []
-            pixels = 0
+            waiting: list[tuple[int, Any]] = []
             for frame, image in frames:
-                waiting.append((frame, image, decoder.submit(decode_pixels, image, frame)))
-                pixels += frame.width * frame.height
-                while len(waiting) > ahead or (len(waiting) > 1 and pixels > PIXELS_PER_CALL):
-                    first = waiting.pop(0)
-                    pixels -= first[0].width * first[0].height
-                    yield self._wait(*first)
-            for item in waiting:
-                yield self._wait(*item)
+                needed = decoding_bytes(image)
+                while waiting and (
+                    len(waiting) >= ahead or sum(size for size, _ in waiting) + needed > BYTES_PER_CALL
+                ):
+                    yield self._wait(*waiting.pop(0)[1])
+                if needed > BYTES_PER_CALL:  # beside those that the function has there is no room for it
+                    yield frame, image
+                else:
+                    waiting.append((needed, (frame, image, decoder.submit(decode_pixels, image, frame))))
+                del frame, image
+            while waiting:
+                yield self._wait(*waiting.pop(0)[1])
 
     def _wait(self, frame: Frame, image: PIL.Image.Image, decoded: Any) -> tuple[Frame, PIL.Image.Image]:
         error = decoded.exception()
@@ -228,15 +239,19 @@ class Detector:
 def _groups(
     frames: Iterator[tuple[Frame, PIL.Image.Image]], most: int
 ) -> Iterator[list[tuple[Frame, PIL.Image.Image]]]:
-    """Groups of at most so many images, and at most so many pixels unless it is one image alone."""
+    """Groups of at most so many images, and at most so many bytes unless it is one image alone."""
     group: list[tuple[Frame, PIL.Image.Image]] = []
-    pixels = 0
+    held = 0
     for frame, image in frames:
-        size = frame.width * frame.height
-        if group and (len(group) == most or pixels + size > PIXELS_PER_CALL):
+        size = 4 * frame.width * frame.height
+        if group and held + size > BYTES_PER_CALL:
             yield group
-            group, pixels = [], 0
+            group, held = [], 0
         group.append((frame, image))
-        pixels += size
+        held += size
+        del frame, image  # the group is all that holds them
+        if len(group) == most or held > BYTES_PER_CALL:  # not one more is opened before
+            yield group
+            group, held = [], 0
     if group:
         yield group

@@ -2,7 +2,7 @@
 
 Detections are kept between runs under this digest. A function that tells its `version` is taken at its
 word. Of any other one the code and the state are looked through, and so is all other code that it reaches
-(`inference/imported_code.py`). Where that cannot be done (a session of another runtime, say), there is no digest, and
+(`imported_code.py`). Where that cannot be done (a session of another runtime, say), there is no digest, and
 nothing is kept.
 """
 

@@ -26,7 +26,7 @@ from prefect_cvat.auto_annotation.interface import (
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.frames import Frame
 from prefect_cvat.geometry.clipping import Clipping, clip_point, clip_shape
-from prefect_cvat.inference.output_checks import check_geometry, within_rounding
+from prefect_cvat.inference.geometry_checks import check_geometry, within_rounding
 from prefect_cvat.masks import decode_mask, encode_mask, mask_to_polygons, polygon_to_mask
 from prefect_cvat.media.image_decoding import decode_pixels
 from prefect_cvat.messages.plurals import counted

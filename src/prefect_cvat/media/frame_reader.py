@@ -1,4 +1,4 @@
-"""Chunks on disk, opened frame by frame: zip files of images (`media/image_chunk.py`) or videos (`media/video_chunk.py`).
+"""Chunks on disk, opened frame by frame: zip files of images (`image_chunk.py`) or videos (`video_chunk.py`).
 
 Images are opened lazily, so that a function that does not look at the pixels does not pay for decoding
 them. Videos cannot be: they are decoded in another thread, ahead of who looks at them.
@@ -6,7 +6,8 @@ them. Videos cannot be: they are decoded in another thread, ahead of who looks a
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import AbstractContextManager
 
 import PIL.Image
 
@@ -16,7 +17,7 @@ from prefect_cvat.media.image_chunk import ZipChunk
 from prefect_cvat.media.prefetch import read_ahead
 from prefect_cvat.media.video_chunk import VideoChunk
 
-__all__ = ["open_frames", "open_frames_reversed", "read_stored_images"]
+__all__ = ["OpenChunk", "open_chunk", "open_frames", "open_frames_reversed", "read_stored_images"]
 
 
 OpenedFrames = Generator[tuple["Frame", PIL.Image.Image], None, None]
@@ -24,17 +25,31 @@ OpenedFrames = Generator[tuple["Frame", PIL.Image.Image], None, None]
 FRAMES_AHEAD = 32
 """How many frames of a video are decoded ahead at the most."""
 
-BYTES_AHEAD = 128 * 2**20
-"""How many bytes they may have: four frames of 4K."""
+BYTES_AHEAD = 48 * 2**20
+"""How many bytes they may have: six frames of Full HD. One waits however large it is."""
 
-REVERSED_BYTES = 256 * 2**20
+REVERSED_BYTES = 96 * 2**20
 """How many bytes of frames are held at the most when a video is read backwards."""
 
 BYTES_PER_PIXEL = 4
 """What Pillow keeps of a pixel of RGB."""
 
 
-def open_frames(box: ChunkBatch, frames: Sequence[Frame]) -> OpenedFrames:
+OpenChunk = Callable[[ChunkFile], AbstractContextManager[ZipChunk | VideoChunk]]
+
+
+def open_chunk(chunk: ChunkFile) -> ZipChunk | VideoChunk:
+    """Open a chunk.
+
+    Raises:
+        MediaError: It is not what the server said it is.
+    """
+    return VideoChunk(chunk) if chunk.type == "video" else ZipChunk(chunk)
+
+
+def open_frames(
+    box: ChunkBatch, frames: Sequence[Frame], *, open_chunk: OpenChunk = open_chunk
+) -> OpenedFrames:
     """Open frames of a box one after the other.
 
     Images of a zip are decoded when their pixels are first used. Videos are decoded by another thread,
@@ -43,18 +58,23 @@ def open_frames(box: ChunkBatch, frames: Sequence[Frame]) -> OpenedFrames:
     Args:
         box: The chunks that hold the frames.
         frames: Frames in ascending order.
+        open_chunk: Opens a chunk, or has it open already.
 
     Raises:
         MediaError: A chunk is not what the server said it is, or a frame cannot be opened.
     """
-    opened = _forwards(_by_chunk(box.chunks, frames))
+    opened = _forwards(_by_chunk(box.chunks, frames), open_chunk)
     if not _has_video(box):
         return opened
     return read_ahead(opened, _bytes_of, most_items=FRAMES_AHEAD, most_bytes=BYTES_AHEAD)
 
 
 def open_frames_reversed(
-    box: ChunkBatch, frames: Sequence[Frame], *, most_bytes: int = REVERSED_BYTES
+    box: ChunkBatch,
+    frames: Sequence[Frame],
+    *,
+    most_bytes: int = REVERSED_BYTES,
+    open_chunk: OpenChunk = open_chunk,
 ) -> OpenedFrames:
     """Open frames of a box like `open_frames`, but the last one first.
 
@@ -65,11 +85,12 @@ def open_frames_reversed(
         box: The chunks that hold the frames.
         frames: Frames in ascending order.
         most_bytes: How many bytes of decoded frames of a video may be held, at least two frames.
+        open_chunk: Opens a chunk, or has it open already.
 
     Raises:
         MediaError: A chunk is not what the server said it is, or a frame cannot be opened.
     """
-    opened = _backwards(_by_chunk(box.chunks, frames), most_bytes // 2)
+    opened = _backwards(_by_chunk(box.chunks, frames), open_chunk, most_bytes // 2)
     if not _has_video(box):
         return opened
     return read_ahead(opened, _bytes_of, most_items=FRAMES_AHEAD, most_bytes=most_bytes // 2)
@@ -90,18 +111,20 @@ def read_stored_images(chunk: ChunkFile, frames: Sequence[Frame]) -> Iterator[tu
             yield frame, opened.read(frame)
 
 
-def _forwards(parts: Sequence[tuple[ChunkFile, Sequence[Frame]]]) -> OpenedFrames:
+def _forwards(parts: Sequence[tuple[ChunkFile, Sequence[Frame]]], open_chunk: OpenChunk) -> OpenedFrames:
     for chunk, frames in parts:
-        with _open_chunk(chunk) as opened:
+        with open_chunk(chunk) as opened:
             yield from opened.images(frames)
 
 
-def _backwards(parts: Sequence[tuple[ChunkFile, Sequence[Frame]]], most_bytes: int) -> OpenedFrames:
+def _backwards(
+    parts: Sequence[tuple[ChunkFile, Sequence[Frame]]], open_chunk: OpenChunk, most_bytes: int
+) -> OpenedFrames:
     for chunk, frames in reversed(parts):
         largest = max(BYTES_PER_PIXEL * frame.width * frame.height for frame in frames)
         # an image of a zip is not decoded by being opened: there is nothing to gain from several
         size = max(1, most_bytes // largest) if chunk.type == "video" else 1
-        with _open_chunk(chunk) as opened:
+        with open_chunk(chunk) as opened:
             for stop in range(len(frames), 0, -size):
                 block = list(opened.images(frames[max(0, stop - size) : stop]))
                 while block:
@@ -124,10 +147,6 @@ def _by_chunk(
     if start < len(frames):
         raise MediaError(f"{frames[start]} is in none of the chunks that were fetched")
     return parts
-
-
-def _open_chunk(chunk: ChunkFile) -> ZipChunk | VideoChunk:
-    return VideoChunk(chunk) if chunk.type == "video" else ZipChunk(chunk)
 
 
 def _has_video(box: ChunkBatch) -> bool:

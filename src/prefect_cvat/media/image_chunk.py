@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Self
 import PIL.Image
 
 from prefect_cvat.exceptions import MediaError
-from prefect_cvat.media.image_decoding import open_image
+from prefect_cvat.media.image_decoding import check_memory, decoding_bytes, open_image
 from prefect_cvat.messages.plurals import counted
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ def read_image(data: bytes, frame: Frame) -> PIL.Image.Image:
         MediaError: It is not an image, is too large, or has another size than the meta says.
     """
     image = open_image(io.BytesIO(data), frame)
+    check_memory(len(data) + decoding_bytes(image), image.size, frame)
     width, height = image.size
     if (width, height) != (frame.width, frame.height):
         raise MediaError(

@@ -1,4 +1,4 @@
-"""Image files that are not trusted: which formats are read, and of how many pixels."""
+"""Image files that are not trusted: which formats are read, and how much memory they may take."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import IO
 import PIL.Image
 
 from prefect_cvat.exceptions import MediaError
+from prefect_cvat.settings import Settings
 
-__all__ = ["IMAGE_FORMATS", "MAX_FRAME_PIXELS", "decode_pixels", "open_image"]
+__all__ = ["IMAGE_FORMATS", "check_memory", "decode_pixels", "decoding_bytes", "open_image"]
 
 IMAGE_FORMATS = (
     *("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"),
@@ -21,8 +22,17 @@ IMAGE_FORMATS = (
 Pillow itself would open any file by its content, and some by starting a program: Ghostscript for EPS.
 """
 
-MAX_FRAME_PIXELS = 200_000_000
-"""The most pixels that a frame may have (one of 16K has 133 million)."""
+_BYTES_PER_PIXEL = {"JPEG": 4, "PNG": 4, "BMP": 4, "PPM": 4, "TGA": 4, "WEBP": 16, "AVIF": 10, "JPEG2000": 20}
+"""What decoding takes at its peak, with all that the libraries hold, measured with Pillow 12."""
+
+_OF_OTHERS = 8
+"""TIFF may hold all of an image in one strip, and GIF puts its frames together."""
+
+_OF_PROGRESSIVE_JPEG = 10
+"""libjpeg keeps the coefficients of three channels, two bytes each, until the last scan."""
+
+_NEVER_TOO_MUCH = 2**22
+"""What the setting cannot be below: it is not looked up for smaller images."""
 
 
 def open_image(source: Path | IO[bytes], what: object) -> PIL.Image.Image:
@@ -33,7 +43,7 @@ def open_image(source: Path | IO[bytes], what: object) -> PIL.Image.Image:
         what: Names it in errors.
 
     Raises:
-        MediaError: It is not an image of a format that is read, or has too many pixels.
+        MediaError: It is not an image of a format that is read, or decoding it would take too much memory.
     """
     try:
         with warnings.catch_warnings():
@@ -44,11 +54,40 @@ def open_image(source: Path | IO[bytes], what: object) -> PIL.Image.Image:
         raise MediaError(
             f"{what} is not an image that can be opened (formats: {', '.join(IMAGE_FORMATS)}): {error}"
         ) from error
-    width, height = image.size
-    if width * height > MAX_FRAME_PIXELS:
+    try:
+        check_memory(decoding_bytes(image), image.size, f"{what} ({image.format}, {image.mode})")
+    except MediaError:
         image.close()
-        raise MediaError(f"{what} has {width}x{height} pixels; more than {MAX_FRAME_PIXELS} are not read")
+        raise
     return image
+
+
+def decoding_bytes(image: PIL.Image.Image) -> int:
+    """How many bytes of memory decoding an image takes at the most."""
+    width, height = image.size
+    per_pixel = _BYTES_PER_PIXEL.get(image.format or "BMP", _OF_OTHERS)
+    if image.format == "JPEG" and image.info.get("progressive"):
+        per_pixel = _OF_PROGRESSIVE_JPEG
+    return per_pixel * width * height
+
+
+def check_memory(needed: int, size: tuple[int, int], what: object) -> None:
+    """Refuse an image that would take too much memory.
+
+    Args:
+        needed: How many bytes decoding it takes.
+        size: Its width and height in pixels.
+        what: Names it in the error.
+
+    Raises:
+        MediaError: It takes more than the setting allows.
+    """
+    if needed > _NEVER_TOO_MUCH and needed > (most := Settings().max_image_bytes):
+        width, height = size
+        raise MediaError(
+            f"{what} has {width}x{height} pixels, which take up to {needed} bytes to decode; more than {most}"
+            " are not taken: raise PREFECT_CVAT_MAX_IMAGE_BYTES where there is that much memory"
+        )
 
 
 def decode_pixels(image: PIL.Image.Image, what: object) -> None:

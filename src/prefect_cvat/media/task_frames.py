@@ -48,11 +48,11 @@ def read_task_frames(
         if not frames:
             return
         remaining -= len(frames)
-        batch = ChunkBatch([fetch_chunk(client, plan, number, folder, quality)])
+        chunk = fetch_chunk(client, plan, number, folder, quality)
         try:
-            with closing(open_frames(batch, frames)) as opened:
+            with closing(open_frames(ChunkBatch([chunk]), frames)) as opened:
                 for frame, image in opened:
                     decode_pixels(image, frame)
                     yield frame, image
         finally:
-            batch.empty()
+            chunk.path.unlink(missing_ok=True)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 import PIL.Image
 
 from prefect_cvat.exceptions import MediaError
-from prefect_cvat.media.image_decoding import MAX_FRAME_PIXELS
+from prefect_cvat.media.image_decoding import check_memory
 from prefect_cvat.media.mp4_index import check_mp4_index
 from prefect_cvat.messages.plurals import counted
 
@@ -28,6 +28,9 @@ __all__ = ["VideoChunk", "import_pyav"]
 
 MOST_DECODER_THREADS = 8
 """Each holds a picture of its own: of the largest that CVAT writes (9.4 million pixels) all hold 113 MB."""
+
+_BYTES_PER_PIXEL = 16
+"""What a frame takes: pictures that the decoder refers to, the one that is converted, and it as an image."""
 
 BLOCK = 64
 """Encoders fill sides up to a multiple of so many pixels."""
@@ -71,6 +74,8 @@ class VideoChunk:
             try:
                 self._stream = self._video_stream()
                 self._times, self._keyframes = self._index()
+                self._pictures: Iterator[Any] = iter(())
+                self._at: int | None = None
             except BaseException:
                 self._container.close()
                 raise
@@ -78,8 +83,8 @@ class VideoChunk:
     def images(self, frames: Sequence[Frame]) -> Iterator[tuple[Frame, PIL.Image.Image]]:
         """Decode frames, one after the other.
 
-        What lies between the keyframe before the first and the last frame is decoded; only the frames
-        asked for are made images.
+        What lies between the keyframe before the first and the last frame is decoded, or, where frames follow
+        those of the call before, what lies between; only the frames asked for are made images.
 
         Args:
             frames: Frames of this chunk in ascending order.
@@ -93,12 +98,15 @@ class VideoChunk:
         with self._named():
             self._check_size(self._stream.width, self._stream.height, frames[0], is_upright=False)
             self._bound_pixels(frames)
-            self._seek(times[0])
-            pictures = self._container.decode(self._stream)
+            if not self._comes_to(times[0]):
+                self._seek(times[0])
+                self._pictures = self._container.decode(self._stream)
             for frame, time in zip(frames, times, strict=True):
-                picture = next((each for each in pictures if each.pts is not None and each.pts >= time), None)
+                self._at = None
+                picture = self._next_picture(time)
                 if picture is None or picture.pts != time or picture.is_corrupt:
                     raise MediaError(f"{frame} in {self._chunk} is broken: it cannot be decoded")
+                self._at = time
                 yield frame, self._image(picture, frame)
 
     def close(self) -> None:
@@ -129,7 +137,7 @@ class VideoChunk:
     def _bound_pixels(self, frames: Sequence[Frame]) -> None:
         """Have the decoder refuse larger pictures, which a stream can begin to hold at any time."""
         largest = max((frame.width + BLOCK) * (frame.height + BLOCK) for frame in frames)
-        self._stream.codec_context.options = {"max_pixels": str(min(largest, MAX_FRAME_PIXELS))}
+        self._stream.codec_context.options = {"max_pixels": str(largest)}
 
     def _index(self) -> tuple[list[int], list[tuple[int, int]]]:
         """When each picture is shown; and where keyframes are, as times of showing and of decoding.
@@ -153,6 +161,15 @@ class VideoChunk:
             )
         return sorted(times), sorted(keyframes)
 
+    def _next_picture(self, time: int) -> Any:
+        """The first picture from this time on; None if there is none."""
+        return next((each for each in self._pictures if each.pts is not None and each.pts >= time), None)
+
+    def _comes_to(self, time: int) -> bool:
+        """Whether the decoder comes to the picture of this time anyway, without a keyframe on the way."""
+        at = self._at
+        return at is not None and at < time and not any(at < shown <= time for shown, _ in self._keyframes)
+
     def _seek(self, time: int) -> None:
         """Go to a keyframe from which the picture of this time can be reached."""
         before = [decoded for shown, decoded in self._keyframes if shown <= time]
@@ -174,11 +191,7 @@ class VideoChunk:
         return image.transpose(_TURNS[turn]) if turn in _TURNS else image
 
     def _check_size(self, width: int, height: int, frame: Frame, *, is_upright: bool = True) -> None:
-        if width * height > MAX_FRAME_PIXELS:
-            raise MediaError(
-                f"{frame} in {self._chunk} has {width}x{height} pixels; more than {MAX_FRAME_PIXELS} are not"
-                " read"
-            )
+        check_memory(_BYTES_PER_PIXEL * width * height, (width, height), f"{frame} in {self._chunk}")
         # CVAT 2.73: the encoder needs even sides; a frame with an odd one is stretched by a pixel
         expected = (frame.width + frame.width % 2, frame.height + frame.height % 2)
         if (width, height) in (expected, (frame.width, frame.height)):

@@ -1,4 +1,4 @@
-"""How large batches are: whole chunks, as many as about two seconds of detection take."""
+"""How large batches are: chunks, or parts of large ones, as many as two seconds of detection take."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TypeAlias
 
 from prefect_cvat.frames import Frame
 
-__all__ = ["BatchSize", "Chunk", "ChunkQueue", "take_chunks"]
+__all__ = ["BatchSize", "ChunkPart", "PartQueue", "take_parts"]
 
-Chunk: TypeAlias = tuple[int, Sequence[Frame]]
-"""The number of a chunk, and those of its frames that are wanted."""
+ChunkPart: TypeAlias = tuple[int, Sequence[Frame]]
+"""The number of a chunk, and wanted frames of it: all of them, or a part if they are many."""
 
 BATCH_SECONDS = 2.0
 """How much detection a batch should hold: enough to make the cost of a Prefect task run small."""
@@ -63,41 +63,41 @@ class BatchSize:
         if self._fixed is not None:
             return self._fixed
         if self._seconds_per_frame is None:
-            return 1  # one chunk, to see how long it takes
+            return 1  # one part, to see how long it takes
         in_time = int(BATCH_SECONDS / max(self._seconds_per_frame, 1e-4))
         in_memory = int(MOST_ANNOTATIONS / max(self._annotations_per_frame, 1e-4))
         return min(max(min(in_time, FRAMES_OF_BATCH), total // BATCHES), MOST_FRAMES, in_memory)
 
 
-class ChunkQueue:
-    """Chunks that are still to be taken; they are made when they are looked at.
+class PartQueue:
+    """Parts of chunks that are still to be taken; they are made when they are looked at.
 
     Args:
-        chunks: The chunks.
+        parts: The parts.
     """
 
-    def __init__(self, chunks: Iterable[Chunk]) -> None:
-        self._chunks = iter(chunks)
-        self.first = next(self._chunks, None)
+    def __init__(self, parts: Iterable[ChunkPart]) -> None:
+        self._parts = iter(parts)
+        self.first = next(self._parts, None)
         """The next one; None at the end."""
 
-    def take(self) -> Chunk:
+    def take(self) -> ChunkPart:
         """Take the next one off."""
         assert self.first is not None
-        taken, self.first = self.first, next(self._chunks, None)
+        taken, self.first = self.first, next(self._parts, None)
         return taken
 
 
-def take_chunks(chunks: ChunkQueue, most: int) -> list[Chunk]:
-    """Take the first chunks off, one at the least, as long as they have no more than so many frames.
+def take_parts(parts: PartQueue, most: int) -> list[ChunkPart]:
+    """Take the first parts off, one at the least, as long as they have no more than so many frames.
 
     Args:
-        chunks: The chunks; what is taken is gone from them.
+        parts: The parts; what is taken is gone from them.
         most: The most frames.
     """
-    taken = [chunks.take()]
+    taken = [parts.take()]
     frames = len(taken[0][1])
-    while chunks.first is not None and frames + len(chunks.first[1]) <= most:
-        taken.append(chunks.take())
+    while parts.first is not None and frames + len(parts.first[1]) <= most:
+        taken.append(parts.take())
         frames += len(taken[-1][1])
     return taken

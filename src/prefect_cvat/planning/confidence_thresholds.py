@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from prefect_cvat.auto_annotation.function_calls import read_attribute
@@ -54,7 +55,7 @@ def score_thresholds(
         label_thresholds: The least scores of single labels, by the function's label names.
 
     Raises:
-        ValueError: A threshold is out of range, or for a label that the function does not have.
+        ValueError: A threshold is no number from 0 to 1, or for a label that the function does not have.
     """
     own = dict(label_thresholds or {})
     for name, threshold in own.items():
@@ -62,8 +63,12 @@ def score_thresholds(
             raise ValueError(
                 f"{argument('label_thresholds')} speaks of label {name!r}, which the function does not have"
             )
-        if not 0 <= threshold <= 1:
-            raise ValueError(f"the threshold of label {name!r} must be between 0 and 1, not {threshold}")
+        # JSON has truth values, which Python takes for 1 and 0
+        if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 <= threshold <= 1:
+            raise ValueError(
+                f"{argument('label_thresholds')}: that of label {name!r} must be a number between 0 and 1,"
+                f" not {threshold!r}"
+            )
     least = conf_threshold
     asked = conf_threshold
     mapped = [mapping.names[label_id] for label_id, target in mapping.targets.items() if target is not None]

@@ -35,6 +35,12 @@ class LeftOut(StrEnum):
     ANNOTATED = "annotated"
 
 
+PART_FRAMES = 75
+"""How many consecutive frames of a chunk are taken at a time where it has more.
+
+Such a task was created with a chunk size of its own: CVAT 2.73 chooses 36 for videos, 2 to 72 for images.
+"""
+
 _CODES = {why: code for code, why in enumerate(LeftOut, start=1)}
 
 _UNKNOWN = 255
@@ -42,14 +48,14 @@ _UNKNOWN = 255
 
 
 class Batch:
-    """Consecutive selected frames, and the chunks that they lie in.
+    """Consecutive selected frames, and the chunks that they lie in; other batches may have frames there, too.
 
     A plain object on purpose: Prefect walks through dataclasses and containers that are passed between
     Prefect tasks.
 
     Attributes:
         index: The batch's number in the run.
-        chunks: The numbers of its chunks.
+        chunks: The numbers of its chunks, each once.
         frames: Its frames, in ascending order.
     """
 
@@ -57,7 +63,7 @@ class Batch:
 
     def __init__(self, index: int, chunks: Sequence[int], frames: Sequence[Frame]) -> None:
         self.index = index
-        self.chunks = tuple(chunks)
+        self.chunks = tuple(dict.fromkeys(chunks))
         self.frames = tuple(frames)
 
     def __str__(self) -> str:
@@ -113,6 +119,26 @@ class Plan:
     def chunks(self) -> Iterator[tuple[int, PlannedFrames]]:
         """The chunks that hold selected frames, each with these frames, in ascending order."""
         return self.frames.by(self.chunk_number)
+
+    def part_of(self, frame: int) -> tuple[int, int]:
+        """The number of the chunk that a frame is taken from, and that of the frame's part of the chunk.
+
+        Parts begin where they do whatever frames are selected: what is known of one is known to all runs.
+        """
+        chunk = self.chunk_number(frame)
+        if self.chunk_size <= PART_FRAMES:
+            return chunk, 0
+        return chunk, (frame - self.chunk_place(chunk).first_frame) // PART_FRAMES
+
+    def parts(self) -> Iterator[tuple[int, PlannedFrames]]:
+        """The chunks, in parts of at most `PART_FRAMES` frames: each with the number of its chunk."""
+        return ((chunk, frames) for (chunk, _), frames in self.frames.by(self.part_of))
+
+    def numbers_with(self, frame: int) -> list[int]:
+        """The numbers of the selected frames of the part of a chunk that a frame lies in."""
+        part = self.part_of(frame)
+        near = self.frames.between(frame - PART_FRAMES, frame + PART_FRAMES)
+        return [number for number in near.numbers if self.part_of(number) == part]
 
     def numbers_in(self, chunk: int) -> list[int]:
         """The numbers of the selected frames that are taken from a chunk."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import overload
+from typing import TypeVar, overload
 
 from prefect_cvat.frame_table import FrameTable
 from prefect_cvat.frames import Frame
 
 __all__ = ["PlannedFrames"]
+
+Group = TypeVar("Group")
 
 
 class PlannedFrames(Sequence[Frame]):
@@ -71,8 +73,8 @@ class PlannedFrames(Sequence[Frame]):
         return PlannedFrames(self._table, array("I", filter(keep, self.numbers)))
 
     def by(
-        self, group_of: Callable[[int], int], *, is_backward: bool = False
-    ) -> Iterator[tuple[int, PlannedFrames]]:
+        self, group_of: Callable[[int], Group], *, is_backward: bool = False
+    ) -> Iterator[tuple[Group, PlannedFrames]]:
         """The frames of one group after the other; frames of a group follow one another.
 
         Args:
@@ -88,7 +90,7 @@ class PlannedFrames(Sequence[Frame]):
             yield group, self[begin:end]
             place += end - begin
 
-    def _ends_of(self, group: int, at: int, group_of: Callable[[int], int]) -> tuple[int, int]:
+    def _ends_of(self, group: Group, at: int, group_of: Callable[[int], Group]) -> tuple[int, int]:
         begin, end = at, at + 1
         while begin and group_of(self.numbers[begin - 1]) == group:
             begin -= 1

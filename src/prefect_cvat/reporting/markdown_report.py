@@ -49,7 +49,7 @@ def render_markdown(report: RunReport, outcome: Outcome = "completed", error: st
         *_table("Shapes", ("", "shapes"), _shape_rows(report)),
         *_table("Source shapes not tracked", ("reason", "shapes"), _count_rows(report.seeds_left_out)),
         *_table("Frames left out", ("reason", "frames"), _count_rows(report.left_out)),
-        *_table("Failed frames", ("frame", "error"), _failed_rows(report.failed_frames)),
+        *_table("Failed frames", ("frame", "error"), _failed_rows(report)),
         *_table("Time", ("stage", "seconds"), _time_rows(report)),
         *_table("Provenance", ("", ""), _provenance_rows(report)),
         *_table("Scores", ("score", "annotations", ""), _score_rows(report)),
@@ -181,10 +181,11 @@ def _count_rows(counts: Mapping[str, int]) -> list[Row]:
     return _present(*((escape(name), count) for name, count in _most_first(counts)))
 
 
-def _failed_rows(failed: Mapping[int, str]) -> list[Row]:
+def _failed_rows(report: RunReport) -> list[Row]:
+    failed = report.failed_frames
     rows: list[Row] = [(str(frame), escape(failed[frame])) for frame in sorted(failed)[:MAX_LISTED]]
-    if len(failed) > MAX_LISTED:
-        rows.append(("...", f"{len(failed)} frames failed in total"))
+    if (count := max(report.failed, len(failed))) > MAX_LISTED:
+        rows.append(("...", f"{count} frames failed in total"))
     return rows
 
 

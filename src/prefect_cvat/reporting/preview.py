@@ -42,6 +42,7 @@ def preview(detector: Detector, frames: Sequence[OpenedFrame], *, title: str) ->
     """
     labels = _labels_of_function(detector.labels)
     mapping = build_mapping(detector.labels, labels, conv_mask_to_poly=detector.conv_mask_to_poly)
+    detector.fit_to(mapping)
     threshold = detector.conf_threshold or 0.0
     remapper = LabelRemapper(mapping, thresholds=dict.fromkeys(mapping.names, threshold))
     started = perf_counter()

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from pydantic_core import from_json, to_json
+
+from prefect_cvat.files.lines_by_frame import LinesByFrame
 from prefect_cvat.frames import Frame
 from prefect_cvat.geometry.boxes import BoundingBox
+from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.review.frame_ranking import FrameSummary
 from prefect_cvat.review.uncertainty import Uncertainty
 
-__all__ = ["TrackEnd", "TrackSummary", "summarize_ends", "summarize_tracks"]
+__all__ = ["TrackCollector", "TrackEnd", "TrackSummaries", "TrackSummary"]
 
 EDGE = 0.02
 """An object this close to the edge may be leaving the image; a fraction of the image's width or height."""
@@ -95,45 +100,98 @@ class TrackSummary:
         )
 
 
-def summarize_tracks(tracks: Iterable[TrackSummary], frames: Mapping[int, Frame]) -> list[FrameSummary]:
-    """Summarize tracks by the frames to review them on. Frames without such a track are left out.
+class TrackSummaries:
+    """Summaries of tracks by frame, on disk until the run ends."""
 
-    Args:
-        tracks: The tracks of a run.
-        frames: The frames that the run processed, by number.
-    """
-    summaries: dict[int, FrameSummary] = {}
-    ends: list[TrackEnd] = []
-    for track in tracks:
+    def __init__(self) -> None:
+        self._lines = LinesByFrame()
+
+    def add(self, track: TrackSummary) -> None:
+        """Add a track: its uncertainty, its beginning and its end."""
         frame, uncertainty = track.uncertainty
-        summaries.setdefault(frame, FrameSummary(frame, noun="track")).add([uncertainty])
-        ends += track.ends
-    _add_breaks(summaries, ends, frames)
-    return list(summaries.values())
+        self._lines.add(frame, to_json(uncertainty))
+        for end in track.ends:
+            self.add_end(end)
+
+    def add_end(self, end: TrackEnd) -> None:
+        """Add the beginning or the end of a track."""
+        self._lines.add(end.frame, to_json(end))
+
+    def each(self, frames: Mapping[int, Frame]) -> Iterator[FrameSummary]:
+        """Summarize tracks by the frames to review them on. Frames without such a track are left out.
+
+        Of the ends, only those inside the image and not on the first or last frame are added.
+
+        Args:
+            frames: The frames that the run processed, by number.
+        """
+        outermost = {"begins": min(frames, default=0), "ends": max(frames, default=0)}
+        for number in self._lines.frames():
+            ends, uncertainties = [], []
+            for item in map(from_json, self._lines.of(number)):
+                if item[1] in outermost:
+                    frame_number, how, label_id, box = item
+                    ends.append(TrackEnd(frame_number, how, label_id, _box(box)))
+                else:
+                    label_id, score, box, iou, other_label_id = item
+                    uncertainties.append(Uncertainty(label_id, score, _box(box), iou, other_label_id))
+            summary = FrameSummary(number, noun="track")
+            summary.add(uncertainties)
+            frame = frames[number]
+            for end in ends:
+                if number != outermost[end.how] and not _is_at_edge(end.box, frame.width, frame.height):
+                    summary.add_break(end.how, end.label_id, end.box)
+            if uncertainties or summary.breaks:
+                yield summary
 
 
-def summarize_ends(ends: Iterable[TrackEnd], frames: Mapping[int, Frame]) -> list[FrameSummary]:
-    """Summarize tracks of which only the ends are uncertain.
+class TrackCollector:
+    """Collects the detections of tracks. Only tracks that may continue are in memory.
 
     Args:
-        ends: Their ends.
-        frames: The frames that the run processed, by number.
+        options: The minimum length of a track, and the maximum gap between its detections.
+
+    Attributes:
+        labels: The number of tracks of each label, by label id.
+        frames: The sum of the lengths of all tracks, in frames.
+        untracked: The number of detections of tracks that were too short.
+        summaries: The summaries of the tracks.
     """
-    summaries: dict[int, FrameSummary] = {}
-    _add_breaks(summaries, ends, frames)
-    return list(summaries.values())
+
+    def __init__(self, options: TrackOptions) -> None:
+        self.labels: Counter[int] = Counter()
+        self.frames = 0
+        self.untracked = 0
+        self.summaries = TrackSummaries()
+        self._options = options
+        self._open: dict[int, TrackSummary] = {}
+
+    def add(self, frame: int, detections: Iterable[tuple[int, Uncertainty]]) -> None:
+        """Add the detections of the next frame, each with the number of its track."""
+        for number, track in list(self._open.items()):
+            if frame - track.last > self._options.max_gap:
+                self._end(number)
+        for number, detection in detections:
+            self._open.setdefault(number, TrackSummary(frame, detection)).add(frame, detection)
+
+    def finish(self) -> None:
+        """End all tracks: there are no more frames."""
+        for number in list(self._open):
+            self._end(number)
+
+    def _end(self, number: int) -> None:
+        track = self._open.pop(number)
+        if track.detections < self._options.min_length:
+            self.untracked += track.detections
+            return
+        self.labels[track.label_id] += 1
+        self.frames += track.last - track.first + 1
+        self.summaries.add(track)
 
 
-def _add_breaks(
-    summaries: dict[int, FrameSummary], ends: Iterable[TrackEnd], frames: Mapping[int, Frame]
-) -> None:
-    """Add the ends that are inside the image and not on the first or last frame."""
-    outermost = {"begins": min(frames, default=0), "ends": max(frames, default=0)}
-    for end in ends:
-        frame = frames[end.frame]
-        if end.frame != outermost[end.how] and not _is_at_edge(end.box, frame.width, frame.height):
-            summary = summaries.setdefault(end.frame, FrameSummary(end.frame, noun="track"))
-            summary.add_break(end.how, end.label_id, end.box)
+def _box(numbers: Iterable[float]) -> BoundingBox:
+    left, top, right, bottom = numbers
+    return left, top, right, bottom
 
 
 def _is_at_edge(box: BoundingBox, width: int, height: int) -> bool:

@@ -16,7 +16,7 @@ from prefect_cvat.inference.detection_cache import DetectionCache, KeptDetection
 from prefect_cvat.inference.detector import Detector
 from prefect_cvat.inference.function_digest import take_fingerprint
 from prefect_cvat.inference.provenance import model_names
-from prefect_cvat.media.frame_reader import open_frames
+from prefect_cvat.media.frame_reader import OpenChunk, open_frames
 from prefect_cvat.messages.bounded_text import one_line
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.confidence_thresholds import score_thresholds
@@ -86,6 +86,7 @@ class AnnotateRun(Run):
             conf_threshold=self.options.conf_threshold,
             label_thresholds=self.options.label_thresholds,
         )
+        self.detector.fit_to(mapping)
         self.detector.conf_threshold = thresholds.asked
         if self.options.skip_existing_iou is not None:
             self._existing = ExistingAnnotations(
@@ -148,12 +149,14 @@ class AnnotateRun(Run):
         annotations.pack()
         return annotations
 
-    def _look_at(self, frames: Sequence[Frame], box: ChunkBatch) -> list[FrameDetections]:
-        with closing(open_frames(box, frames)) as opened:
+    def _look_at(
+        self, frames: Sequence[Frame], box: ChunkBatch, open_chunk: OpenChunk
+    ) -> list[FrameDetections]:
+        with closing(open_frames(box, frames, open_chunk=open_chunk)) as opened:
             found = list(self.detector.detect(opened))
         if self._kept is not None:
-            for number, of_chunk in groupby(found, lambda item: self.plan.chunk_number(item.frame)):
-                self._kept.put(number, list(of_chunk))
+            for (chunk, _), of_part in groupby(found, lambda item: self.plan.part_of(item.frame)):
+                self._kept.put(chunk, list(of_part))
         return found
 
     def _count_found(self, found: FrameDetections) -> int:

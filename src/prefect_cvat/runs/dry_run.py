@@ -13,7 +13,7 @@ from prefect_cvat.media.chunk_download import fetch_chunk
 from prefect_cvat.media.frame_reader import open_frames
 from prefect_cvat.number_ranges import NumberRanges
 from prefect_cvat.planning.batch_size import BatchSize
-from prefect_cvat.planning.plan import Batch, Plan
+from prefect_cvat.planning.plan import PART_FRAMES, Batch, Plan
 from prefect_cvat.runs.annotate_run import AnnotateRun
 from prefect_cvat.runs.dry_run_report import AnnotateDryRun, FollowDryRun, RefineDryRun, Trial
 from prefect_cvat.runs.follow_run import FollowRun
@@ -87,12 +87,12 @@ def _describe(run: Run, plan: Plan) -> dict[str, Any]:
 
 
 def _try(run: AnnotateRun, plan: Plan) -> tuple[Trial, float, int]:
-    """Run the function on one chunk.
+    """Download a chunk and run the function on it, or on a part of it if it is large.
 
     Returns:
         What was detected, and an estimate of the seconds and the batches of the whole run.
     """
-    number, frames = next(plan.chunks())
+    number, frames = next(plan.parts())
     batch = Batch(0, [number], frames)
     with spool_folder() as folder:
         started = perf_counter()
@@ -116,8 +116,10 @@ def _try(run: AnnotateRun, plan: Plan) -> tuple[Trial, float, int]:
         fetch_seconds=fetched - started,
         detect_seconds=detected - fetched,
     )
-    seconds = max(trial.fetch_seconds, trial.detect_seconds) * len(plan.frames) / len(frames)
+    detect_seconds = trial.detect_seconds * len(plan.frames) / len(frames)
+    seconds = max(trial.fetch_seconds * plan.count_chunks(), detect_seconds)
     size = BatchSize(run.options.batch_size)
     size.learn(trial.detect_seconds, len(frames))
-    batches = -(-len(plan.frames) // max(size.most(len(plan.frames)), plan.chunk_size))
+    chunk_frames = min(plan.chunk_size, PART_FRAMES)
+    batches = -(-len(plan.frames) // max(size.most(len(plan.frames)), chunk_frames))
     return trial, seconds, batches

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import replace
-from operator import itemgetter
 from typing import Any, ClassVar
 
 from prefect_cvat.annotations.label_remapping import Annotations
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
 from prefect_cvat.inference.shape_tracker import ShapeTracker
-from prefect_cvat.media.chunk_download import fetch_chunk
-from prefect_cvat.media.frame_reader import open_frames, open_frames_reversed
+from prefect_cvat.media.frame_reader import OpenChunk, open_frames, open_frames_reversed
+from prefect_cvat.media.spooled_chunks import SpooledChunks
 from prefect_cvat.messages.argument_names import argument
+from prefect_cvat.number_set import NumberSet
 from prefect_cvat.options.existing import Existing
 from prefect_cvat.options.follow_options import FollowOptions
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.planning.batch_size import ChunkQueue, take_chunks
+from prefect_cvat.planning.batch_size import PartQueue, take_parts
 from prefect_cvat.planning.plan import Batch, Plan
+from prefect_cvat.records.annotation_index import Stored
 from prefect_cvat.review.frame_ranking import FrameSummaries
-from prefect_cvat.review.track_uncertainty import summarize_ends
 from prefect_cvat.runs.run import BatchDetections, Run
 from prefect_cvat.runs.track_run import check_takes_tracks
 from prefect_cvat.tracking.follow_way import FoundOnFrame, Way
@@ -87,12 +87,13 @@ class FollowRun(Run):
         self.types = ShapeTracker(function).supported_shape_types
         self._objects: list[FollowedObject] = []
         self._carried: list[FollowedObject] = []
-        self._doubled: list[tuple[int, dict[str, Any]]] = []
+        self._doubled: list[tuple[int, Stored]] = []
         self._ways: list[Way] = []
         self._way: Way | None = None
+        self._backward_chunks = SpooledChunks(self._fetch_backward)
         self._tracks: FollowedTracks | None = None
         self._assembled: set[int] = set()
-        self._looked_at: set[int] = set()
+        self._looked_at = NumberSet()
         self._is_finished = False
 
     # --- the stages ---
@@ -161,9 +162,9 @@ class FollowRun(Run):
             items = [item for pack in annotations.packs() for item in pack]
             (tracks.hold if self._way_of(batch).is_backward else tracks.add)(items)
         annotations.empty()
-        new = {frame.number for frame in batch.frames} - self._looked_at
-        self._looked_at |= new
-        annotations.frames = len(new)
+        before = len(self._looked_at)
+        self._looked_at.update(frame.number for frame in batch.frames)
+        annotations.frames = len(self._looked_at) - before
         self._assembled.add(batch.index)
         self._count(annotations)
         return annotations.frames
@@ -187,7 +188,7 @@ class FollowRun(Run):
             self.report.lost = sum(way.lost for way in self._ways)
             for way in self._ways:
                 self.report.count_clippings(way.clippings)
-            self._summaries = FrameSummaries(summarize_ends(tracks.lost, self.plan.frames.by_number))
+            self._summaries = FrameSummaries(tracks.lost.each(self.plan.frames.by_number))
         with self._timed("upload"):
             for with_seeds in (False, True):
                 for job_id, number, pack in tracks.packs(with_seeds=with_seeds):
@@ -195,8 +196,8 @@ class FollowRun(Run):
                 self._verify()
                 if any(writer.missing for writer in self._writers.values()):
                     return  # the report says so; a seed in a track would say that all of it is there
-            for job_id, track in self._doubled:
-                self._writers[job_id].make_single([track])
+            for job_id, stored in self._doubled:
+                self._writers[job_id].make_single([stored])
             for writer in self._writers.values():
                 self._pause(0.0)
                 writer.finish()
@@ -211,36 +212,50 @@ class FollowRun(Run):
     # --- parts of stages ---
 
     def batches(self, plan: Plan) -> Iterator[Batch]:
-        """Cut the frames into batches of whole chunks: all on the way backward, then all on that forward.
+        """Cut the frames into batches of chunks or parts: all on the way backward, then all on that forward.
 
-        Chunks over which nothing is followed are left out, as far as that is known by then.
+        Those over which nothing is followed are left out, as far as that is known by then.
         """
         index = 0
         for way in self._ways:
-            chunks = ChunkQueue(way.chunks(plan.chunk_number))
-            while chunks.first is not None:
-                if not way.needs(chunks.first[1]):
-                    chunks.take()
+            parts = PartQueue(way.parts(plan.part_of))
+            while parts.first is not None:
+                if not way.needs(parts.first[1]):
+                    parts.take()
                     continue
-                taken = take_chunks(chunks, self._batch_size.most(len(plan.frames)))
-                parts = sorted(taken, key=itemgetter(0))
-                numbers = [number for number, _ in parts]
-                yield _FollowBatch(
-                    index, numbers, [f for _, frames in parts for f in frames], way.is_backward
-                )
+                taken = take_parts(parts, self._batch_size.most(len(plan.frames)))
+                taken.sort(key=lambda part: part[1][0].number)
+                numbers = [chunk for chunk, _ in taken]
+                frames = [frame for _, of_part in taken for frame in of_part]
+                batch = _FollowBatch(index, numbers, frames, way.is_backward)
+                self._hold_chunks(batch, parts.first)
+                yield batch
                 index += 1
+            self._chunks_on(way).need(index, ())  # a part that was to follow may have been passed over
 
-    def _look_at(self, frames: Sequence[Frame], box: ChunkBatch) -> list[FoundOnFrame]:
+    def _look_at(self, frames: Sequence[Frame], box: ChunkBatch, open_chunk: OpenChunk) -> list[FoundOnFrame]:
         assert self._way is not None
         opener = open_frames_reversed if self._way.is_backward else open_frames
-        with closing(opener(box, frames)) as opened:
+        with closing(opener(box, frames, open_chunk=open_chunk)) as opened:
             found = [self._way.look_at(frame, image) for frame, image in opened]
         self._way.say_what_is_needed()
         return found
 
-    def _fetch(self, batch: Batch, number: int) -> ChunkFile:
-        folder = self._folder(f"chunks-{batch.index}")  # both ways may have the same chunk at the same time
-        return fetch_chunk(self.client, self.plan, number, folder, self.options.quality)
+    @contextmanager
+    def spool(self) -> Iterator[None]:
+        """A folder for what is on its way, removed afterwards."""
+        with super().spool(), closing(self._backward_chunks):
+            yield
+
+    def _chunks_of(self, batch: Batch) -> SpooledChunks:
+        return self._chunks_on(self._way_of(batch))
+
+    def _chunks_on(self, way: Way) -> SpooledChunks:
+        return self._backward_chunks if way.is_backward else self._chunks
+
+    def _fetch_backward(self, number: int) -> ChunkFile:
+        # the way forward may have the same chunk at the same time
+        return self._fetch_to(self._folder("backward"), number)
 
     def _following(self) -> FollowedTracks:
         if self._tracks is None:

@@ -25,7 +25,7 @@ from prefect_cvat.files.lines_by_frame import LinesByFrame
 from prefect_cvat.frames import ChunkBatch, Frame
 from prefect_cvat.geometry.clipping import Clipping
 from prefect_cvat.inference.shape_refiner import ShapeRefiner
-from prefect_cvat.media.frame_reader import open_frames
+from prefect_cvat.media.frame_reader import OpenChunk, open_frames
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.plurals import counted
 from prefect_cvat.messages.suggestions import did_you_mean
@@ -33,6 +33,7 @@ from prefect_cvat.options.existing import Existing
 from prefect_cvat.options.refine_options import PROMPTING_TYPES, RefineOptions
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.plan import Batch, Plan
+from prefect_cvat.records.annotation_index import StoredRecords
 from prefect_cvat.runs.run import BatchDetections, Run
 
 __all__ = ["RefineRun"]
@@ -80,7 +81,7 @@ class RefineRun(Run):
         self.provenance.take_options(self.refining)
         self._refiner = ShapeRefiner(function, self.refining.to, tolerance=self.refining.tolerance)
         self._originals = LinesByFrame()
-        self._doubled: dict[int, list[Json]] = {}
+        self._doubled: dict[int, StoredRecords] = {}
         self._kinds: set[tuple[str, int]] = set()
         self._labels: set[int] = set()
         self._defaults: dict[int, dict[int, str]] = {}
@@ -163,8 +164,8 @@ class RefineRun(Run):
             self._writers[job_id].make_single(doubled)
         super().finish_upload()
 
-    def _look_at(self, frames: Sequence[Frame], box: ChunkBatch) -> list[_Refined]:
-        with closing(open_frames(box, frames)) as opened:
+    def _look_at(self, frames: Sequence[Frame], box: ChunkBatch, open_chunk: OpenChunk) -> list[_Refined]:
+        with closing(open_frames(box, frames, open_chunk=open_chunk)) as opened:
             return [self._refine(frame, image) for frame, image in opened]
 
     def _refine(self, frame: Frame, image: PIL.Image.Image) -> _Refined:
@@ -209,7 +210,7 @@ class RefineRun(Run):
         originals = LinesByFrame()
         jobs: set[int] = set()
         for job in plan.jobs:
-            results: set[bytes] = set()
+            results = bytearray()
             for kind, shape in self.client.each_job_annotation(job.id):
                 if kind != "shapes" or not is_chosen(shape):
                     continue
@@ -219,10 +220,10 @@ class RefineRun(Run):
                     self._labels.add(shape["label_id"])
                     originals.add(shape["frame"], to_json([job.id, shape]))
                 elif shape["type"] == self.refining.to and shape.get("source") in self.sources:
-                    told = content_digest(shape, self._defaults)
-                    if told in results:
-                        self._doubled.setdefault(job.id, []).append(shape)
-                    results.add(told)
+                    digest = content_digest(shape, self._defaults)
+                    results += StoredRecords.pack([(kind, shape["id"], digest)])
+            if doubled := StoredRecords(bytes(results)).doubled():
+                self._doubled[job.id] = doubled
         self._originals = originals
         return jobs
 

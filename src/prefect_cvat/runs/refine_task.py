@@ -58,7 +58,8 @@ def refine_task(
         jobs: Ids of the annotation jobs whose shapes are refined; None for all.
         quality: `original`, or `compressed`: images as CVAT shows them to annotators, smaller to download
             (for videos only where the task was created with `use_zip_chunks`).
-        batch_size: How many frames a batch has at the most (but at least a chunk); None adapts it.
+        batch_size: How many frames a batch has at the most (but at least a chunk, or 75 frames of a larger
+            one); None adapts it.
         downloads: How many chunks are downloaded at a time.
 
     Returns:

@@ -1,12 +1,12 @@
 """Opens issues in CVAT on the frames to review first, each once.
 
-A server may carry out a request whose client has given up (`upload/job_writer.py`), also one that opens an issue. So:
+A server may carry out a request whose client has given up , one that opens an issue as well. So:
 
 - After a request whose fate is unknown the job's issues are read until it is there, or until the server
   cannot be at it any more; only then it is sent again.
 - At the end they are read once more. Of equal issues that were there before, or that this run has opened,
   the first is left; the others are deleted, but for those that somebody has touched.
-- It is recorded what is sent and what has arrived, as it is of annotations (`records/record_writer.py`), for `undo`.
+- It is recorded what is sent and what has arrived, as it is of annotations (`record_writer.py`), for `undo`.
 """
 
 from __future__ import annotations

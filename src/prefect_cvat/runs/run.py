@@ -13,7 +13,7 @@ import uuid
 from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from itertools import groupby
 from operator import attrgetter
@@ -28,12 +28,15 @@ from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
 from prefect_cvat.inference.provenance import Provenance, function_version, name_of
 from prefect_cvat.media.chunk_download import chunk_type, fetch_chunk
+from prefect_cvat.media.frame_reader import OpenChunk
+from prefect_cvat.media.spooled_chunks import SpooledChunks
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.bounded_text import bounded, encodable
+from prefect_cvat.number_set import NumberSet
 from prefect_cvat.options.existing import Existing
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.annotated_frames import leave_out_annotated
-from prefect_cvat.planning.batch_size import BatchSize, ChunkQueue, take_chunks
+from prefect_cvat.planning.batch_size import BatchSize, ChunkPart, PartQueue, take_parts
 from prefect_cvat.planning.plan import Batch, Plan, make_plan, read_task
 from prefect_cvat.records.record_writer import RecordHeader, RunRecord, checked_run_id
 from prefect_cvat.records.run_lock import RunLock, only_run_on
@@ -64,6 +67,7 @@ class Run(ABC):
             stands for it.
         waits_for_late_writes: Whether the run waits, before it verifies, until no write can arrive any more:
             its originals are removed at its end, so no later run would find what is there twice.
+        failed: The frames that were skipped because the function failed on them.
     """
 
     kind: ClassVar[str] = "annotate"
@@ -109,8 +113,10 @@ class Run(ABC):
         self._baseline_lock = threading.Lock()
         self._has_baseline = False
         self._uploaded: dict[int, dict[int, int]] = {}  # frames by batch, of jobs that are not complete yet
+        self.failed = NumberSet()
         self._summaries = FrameSummaries()
         self._spool: Path | None = None
+        self._chunks = SpooledChunks(self._fetch)
         self._download_slots = threading.Semaphore(options.downloads)
         self._detect_lock = threading.Lock()
         self._bad_function: str | None = None  # what it has broken its contract with: it is called no more
@@ -184,18 +190,17 @@ class Run(ABC):
         Raises:
             StorageError: The disk does not take them.
         """
-        chunks: list[ChunkFile] = []
+        chunks: dict[int, ChunkFile] = {}
         known: list[Any] = []
         with self._named(batch):
             numbers = (frame.number for frame in batch.frames)
-            for number, frames in groupby(numbers, self.plan.chunk_number):
-                kept = self._recall(number, list(frames))
+            for (chunk, _), frames in groupby(numbers, self.plan.part_of):
+                kept = self._recall(chunk, list(frames))
                 if kept is not None:
                     known += kept
-                    continue
-                with self._download_slots, self._timed("fetch"):
-                    chunks.append(self._fetch(batch, number))
-        return ChunkBatch(chunks, known)
+                elif chunk not in chunks:
+                    chunks[chunk] = self._chunks_of(batch).get(batch.index, chunk)
+        return ChunkBatch(list(chunks.values()), known)
 
     def detect_batch(self, batch: Batch, box: ChunkBatch, _after: object = None) -> BatchDetections:
         """Run the function on the frames of a batch, and empty the box."""
@@ -207,7 +212,7 @@ class Run(ABC):
                 if self._bad_function is not None:
                     raise BadFunctionError(self._bad_function)
                 try:
-                    found = self._look_at(frames, box)
+                    found = self._look_at(frames, box, self._chunks_of(batch).open)
                 except BadFunctionError as error:
                     self._bad_function = str(error)
                     raise
@@ -216,6 +221,7 @@ class Run(ABC):
             self.report.frames_from_cache += len(box.known)
         everything = sorted([*box.known, *found], key=attrgetter("frame"))
         box.empty()
+        self._chunks_of(batch).need(batch.index, ())
         return BatchDetections(everything)
 
     @abstractmethod
@@ -249,7 +255,7 @@ class Run(ABC):
                 writer.finish()
 
     def open_issues(self) -> None:
-        """Open issues on the frames most in doubt, if that is asked for. The annotations are there by now."""
+        """Open issues on the frames with most expected corrections, if asked to. All is uploaded by then."""
         if self.options.open_issues:
             reviews = self._rank_frames()[: self.options.open_issues]
             open_issues(self.client, reviews, self.plan.info, self._record, self.report)
@@ -277,7 +283,7 @@ class Run(ABC):
     # --- what a kind of run fills in ---
 
     @abstractmethod
-    def _look_at(self, frames: Sequence[Frame], box: ChunkBatch) -> list[Any]:
+    def _look_at(self, frames: Sequence[Frame], box: ChunkBatch, open_chunk: OpenChunk) -> list[Any]:
         """Run the function on frames of a box; what it finds on one has its `frame`."""
 
     def _count_found(self, _found: Any) -> int:
@@ -285,8 +291,12 @@ class Run(ABC):
         return 0
 
     def _recall(self, _chunk: int, _frames: Sequence[int]) -> Sequence[Any] | None:
-        """What is known of frames of a chunk from an earlier run, or None."""
+        """What is known of frames of a part of a chunk from an earlier run, or None."""
         return None
+
+    def _chunks_of(self, _batch: Batch) -> SpooledChunks:
+        """The chunks that a batch shares with others."""
+        return self._chunks
 
     # --- parts of stages ---
 
@@ -358,12 +368,24 @@ class Run(ABC):
             report.below_threshold += annotations.below_threshold
             report.overlapping_existing += annotations.overlapping_existing
             report.unmatched = dict(Counter(report.unmatched) + annotations.unmatched)
-            report.failed_frames.update(annotations.errors)
+            report.count_failed(annotations.errors)
+            self.failed.update(annotations.errors)
             self._summaries.extend(annotations.summaries)
 
-    def _fetch(self, _batch: Batch, number: int) -> ChunkFile:
+    def _fetch(self, number: int) -> ChunkFile:
         assert self._spool is not None
-        return fetch_chunk(self.client, self.plan, number, self._spool, self.options.quality)
+        return self._fetch_to(self._spool, number)
+
+    def _fetch_to(self, folder: Path, number: int) -> ChunkFile:
+        with self._download_slots, self._timed("fetch"):
+            self._pause(0.0)  # it may have waited for its slot, or for a batch that could not fetch it
+            return fetch_chunk(self.client, self.plan, number, folder, self.options.quality)
+
+    def _hold_chunks(self, batch: Batch, following: ChunkPart | None) -> None:
+        """Keep the chunks of a batch until it is done, and that of what follows until its batch is made."""
+        chunks = self._chunks_of(batch)
+        chunks.need(batch.index, batch.chunks)
+        chunks.need(batch.index + 1, () if following is None else [following[0]])
 
     def _rest_complete_jobs(self, batch: Batch) -> None:
         """Keep as little as may be in memory of the jobs of which everything is written."""
@@ -402,7 +424,7 @@ class Run(ABC):
             StorageError: There is no room for the folder.
         """
         assert self._lock is not None, "hold comes first"
-        with spool_folder() as self._spool:
+        with spool_folder() as self._spool, closing(self._chunks):
             self._writers = self._new_writers(self._folder("jobs"), self._lock)
             yield
         self._spool = None
@@ -437,12 +459,14 @@ class Run(ABC):
         return folder
 
     def batches(self, plan: Plan) -> Iterator[Batch]:
-        """Cut the frames into batches of whole chunks, sized by how fast detection turns out to be."""
-        chunks = ChunkQueue(plan.chunks())
+        """Cut the frames into batches of chunks or parts, sized by how fast detection turns out to be."""
+        parts = PartQueue(plan.parts())
         index = 0
-        while chunks.first is not None:
-            taken = take_chunks(chunks, self._batch_size.most(len(plan.frames)))
-            yield Batch(index, [number for number, _ in taken], [f for _, frames in taken for f in frames])
+        while parts.first is not None:
+            taken = take_parts(parts, self._batch_size.most(len(plan.frames)))
+            batch = Batch(index, [chunk for chunk, _ in taken], [f for _, frames in taken for f in frames])
+            self._hold_chunks(batch, parts.first)
+            yield batch
             index += 1
 
     def complete(self, seconds: float) -> RunReport:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 
 from prefect_cvat.planning.plan import Plan
 from prefect_cvat.review.frame_ranking import FrameReview
-from prefect_cvat.runs.report import RunReport
+from prefect_cvat.runs.report import MOST_FAILED, RunReport
 
 __all__ = ["make_shards", "merge_reports"]
 
@@ -15,6 +15,7 @@ _NUMBERS = (
     *("frames", "frames_from_cache", "batches", "added", "already_there", "removed"),
     *("changed", "not_replaced", "missing", "doubled_by_others", "unsettled"),
     *("clipped", "reordered", "outside", "empty_shapes", "below_threshold", "overlapping_existing"),
+    "failed",
 )
 _COUNTS = ("labels", "unmatched", "stage_seconds")
 
@@ -49,7 +50,7 @@ def merge_reports(whole: RunReport, reports: Iterable[RunReport], review_frames:
     """What runs on pieces of a task have done, as one report.
 
     A frame that two jobs share is counted in each of them. The frames to look at first are those with the
-    most expected work in all of the task; but which labels are rare is judged within each piece.
+    most expected corrections in all of the task; but which labels are rare is judged within each piece.
 
     Args:
         whole: Says what is true of the task as a whole: its name, what is left out, when it began.
@@ -66,7 +67,8 @@ def merge_reports(whole: RunReport, reports: Iterable[RunReport], review_frames:
             setattr(merged, name, getattr(merged, name) + getattr(report, name))
         for name in _COUNTS:
             setattr(merged, name, dict(Counter(getattr(merged, name)) + Counter(getattr(report, name))))
-        merged.failed_frames.update(report.failed_frames)
+        failed = sorted({**merged.failed_frames, **report.failed_frames}.items())
+        merged.failed_frames = dict(failed[:MOST_FAILED])
         for label, counts in report.scores.items():
             before = merged.scores.get(label, [0] * len(counts))
             merged.scores[label] = [one + other for one, other in zip(before, counts, strict=True)]

@@ -75,7 +75,8 @@ def track_task(
         frames: Relative numbers of the frames to look at; None for all.
         jobs: Ids of the annotation jobs to write to; None for all.
         quality: Which images to fetch, see `annotate_task`.
-        batch_size: How many frames a batch has at the most (but at least a chunk); None adapts it.
+        batch_size: How many frames a batch has at the most (but at least a chunk, or 75 frames of a larger
+            one); None adapts it.
         downloads: How many chunks are downloaded at a time.
         use_cache: Keep detections between runs.
         refresh_cache: Detect everything anew, and keep that.

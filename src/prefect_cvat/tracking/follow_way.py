@@ -63,13 +63,14 @@ class Way:
         self._at = -inf
         self._needed_from: float = self._stops[0]
 
-    def chunks(self, number_of: Callable[[int], int]) -> Iterator[tuple[int, PlannedFrames]]:
-        """The chunks with their frames, in the order in which they are gone through.
+    def parts(self, part_of: Callable[[int], tuple[int, int]]) -> Iterator[tuple[int, PlannedFrames]]:
+        """The parts of chunks, as they are gone through, each with the number of its chunk.
 
         Args:
-            number_of: The number of the chunk that a frame is taken from.
+            part_of: The number of the chunk that a frame is taken from, and that of its part.
         """
-        return self.frames.by(number_of, is_backward=self.is_backward)
+        parts = self.frames.by(part_of, is_backward=self.is_backward)
+        return ((chunk, frames) for (chunk, _), frames in parts)
 
     def look_at(self, frame: Frame, image: PIL.Image.Image) -> FoundOnFrame:
         """Follow what is followed to the next frame, and take up what begins there."""

@@ -1,0 +1,147 @@
+"""Tags or shapes of a task, kept on disk, and read frame by frame: a task may have millions."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import weakref
+from array import array
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic_core import from_json, to_json
+
+from prefect_cvat.exceptions import AnswerTooLargeError, StorageError
+from prefect_cvat.geometry.outlines import has_outline
+from prefect_cvat.messages.argument_names import argument
+
+__all__ = ["MAX_BYTES_ON_FRAME", "MAX_ON_FRAME", "AnnotationsByFrame", "OnFrames"]
+
+MAX_ON_FRAME = 20_000
+"""Maximum number of annotations on one frame that are compared, on each side."""
+
+MAX_BYTES_ON_FRAME = 12 * 2**20
+"""Maximum size of these annotations as JSON, in bytes; as objects they take about six times as much."""
+
+_WAITING_BYTES = 2**20
+
+
+class AnnotationsByFrame:
+    """Tags or shapes, as the server's JSON objects. In memory are 16 bytes of each.
+
+    The file has no name: it is gone with this object, or with the process, however that ends. Not to be used
+    from several threads at a time.
+
+    Attributes:
+        labels: How many annotations there are of each label, by its id.
+        outlined: The labels of which there are shapes with outlines.
+    """
+
+    def __init__(self) -> None:
+        self.labels: Counter[int] = Counter()
+        self.outlined: set[int] = set()
+        self._file: IO[bytes] | None = None
+        self._end = 0
+        self._frames, self._starts, self._lengths = array("I"), array("Q"), array("I")
+        self._order: tuple[NDArray[np.uint32], NDArray[np.int64]] | None = None
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def add(self, annotation: Mapping[str, Any]) -> None:
+        """Add a tag or a shape.
+
+        Raises:
+            StorageError: The disk does not take it.
+        """
+        content = to_json(annotation)
+        try:
+            if self._file is None:
+                self._file = tempfile.TemporaryFile(buffering=_WAITING_BYTES)  # noqa: SIM115 (goes with this object)
+                weakref.finalize(self, self._file.close)
+            self._file.write(content)
+        except OSError as error:
+            raise StorageError(f"the annotations to be compared cannot be kept on disk: {error}") from error
+        self.labels[annotation["label_id"]] += 1
+        if "type" in annotation and has_outline(annotation):
+            self.outlined.add(annotation["label_id"])
+        self._frames.append(annotation["frame"])
+        self._starts.append(self._end)
+        self._lengths.append(len(content))
+        self._end += len(content)
+        self._order = None
+
+    def has(self, frame: int) -> bool:
+        """Whether there is an annotation on a frame."""
+        begin, end = self._places(frame)
+        return end > begin
+
+    def of(self, frame: int) -> list[dict[str, Any]]:
+        """The annotations on a frame, in the order in which they were added.
+
+        Raises:
+            AnswerTooLargeError: There are more of them than are compared.
+            StorageError: The disk does not give them back.
+        """
+        begin, end = self._places(frame)
+        if begin == end:
+            return []
+        places = self._sorted()[1][begin:end]
+        starts = np.frombuffer(self._starts, np.uint64)[places].tolist()
+        lengths = np.frombuffer(self._lengths, np.uint32)[places].tolist()
+        if end - begin > MAX_ON_FRAME or sum(lengths) > MAX_BYTES_ON_FRAME:
+            raise AnswerTooLargeError(
+                f"frame {frame} has {end - begin} annotations of {sum(lengths)} bytes; at most {MAX_ON_FRAME}"
+                f" of {MAX_BYTES_ON_FRAME} bytes are compared on a frame; leave this frame out with"
+                f" {argument('frames')}"
+            )
+        try:
+            return [from_json(content) for content in self._read(starts, lengths)]
+        except OSError as error:
+            raise StorageError(f"the annotations to be compared cannot be read from disk: {error}") from error
+
+    def _read(self, starts: list[int], lengths: list[int]) -> Iterator[bytes]:
+        assert self._file is not None
+        self._file.flush()
+        number = self._file.fileno()
+        if starts[-1] + lengths[-1] - starts[0] == sum(lengths):  # mostly they lie one after the other
+            together = memoryview(os.pread(number, sum(lengths), starts[0]))
+            first = starts[0]
+            for start, length in zip(starts, lengths, strict=True):
+                yield bytes(together[start - first : start - first + length])
+            return
+        for start, length in zip(starts, lengths, strict=True):
+            yield os.pread(number, length, start)
+
+    def _places(self, frame: int) -> tuple[int, int]:
+        frames = self._sorted()[0]
+        begin, end = np.searchsorted(frames, [frame, frame + 1])
+        return int(begin), int(end)
+
+    def _sorted(self) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+        """The frames of the annotations in ascending order, and the places of these annotations."""
+        if self._order is None:
+            frames = np.array(self._frames, np.uint32)
+            order = np.argsort(frames, kind="stable")
+            self._order = frames[order], order
+        return self._order
+
+
+@dataclass(frozen=True, slots=True)
+class OnFrames:
+    """Tags and shapes, tracks among them as the shapes that they have on each frame."""
+
+    tags: AnnotationsByFrame = field(default_factory=AnnotationsByFrame)
+    shapes: AnnotationsByFrame = field(default_factory=AnnotationsByFrame)
+
+    def __bool__(self) -> bool:
+        return bool(len(self.tags) or len(self.shapes))
+
+    @property
+    def labels(self) -> Counter[int]:
+        """How many annotations there are of each label, by its id: first those of shapes."""
+        return self.shapes.labels + self.tags.labels

@@ -1,0 +1,104 @@
+"""The shapes that are compared, on disk: taken up a few frames at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+from prefect_cvat.evaluation.by_frame import AnnotationsByFrame
+from prefect_cvat.evaluation.dataset import IouType
+from prefect_cvat.evaluation.from_cvat import Comparison, compare_in_coco, outlined_labels
+from prefect_cvat.evaluation.metrics import Evaluation, Evaluator
+from prefect_cvat.frames import Frame
+from prefect_cvat.models import Label
+from prefect_cvat.planning.planned_frames import PlannedFrames
+
+__all__ = ["ComparedShapes"]
+
+_SHAPES_AT_ONCE = 2000
+"""How many shapes are compared at a time, or those of one frame."""
+
+_WAYS: tuple[IouType, ...] = ("bbox", "segm", "keypoints")
+
+Shapes = list[dict[str, Any]]
+
+
+class ComparedShapes:
+    """What humans drew and what was found, on the frames that count.
+
+    Args:
+        frames: These frames.
+        labels: The labels of the task.
+        drawn: The shapes that humans drew.
+        found: Those that were found.
+        wanted: The labels whose shapes of humans count; None for all.
+    """
+
+    def __init__(
+        self,
+        frames: PlannedFrames,
+        labels: Sequence[Label],
+        drawn: AnnotationsByFrame,
+        found: AnnotationsByFrame,
+        wanted: Collection[int] | None,
+    ) -> None:
+        self._frames = frames
+        self._labels = labels
+        self._drawn = drawn
+        self._found = found
+        self._wanted = wanted
+        self._outlined: set[int] | None = None
+
+    def evaluate(self, *, iou_threshold: float, score_threshold: float) -> dict[IouType, Evaluation]:
+        """Evaluate them in each of the ways that there are shapes for.
+
+        Raises:
+            AnswerTooLargeError: There are more shapes on a frame than are compared.
+            InvalidResponseError: A shape is none.
+            StorageError: The disk does not give them back.
+        """
+        evaluators = {
+            way: Evaluator(way, iou_threshold=iou_threshold, score_threshold=score_threshold) for way in _WAYS
+        }
+        ways: set[IouType] = set()
+        for frames, drawn, found in self._parts():
+            for way, comparison in self._compare(frames, drawn, found).items():
+                evaluators[way].add(comparison.truth, comparison.predictions)
+                ways.add(way)
+        return {way: evaluators[way].result() for way in _WAYS if way in ways}
+
+    def on(self, number: int) -> dict[IouType, Comparison]:
+        """The shapes on a frame, by the ways in which they are compared.
+
+        Raises:
+            StorageError: The disk does not give them back.
+        """
+        return self._compare([self._frames.by_number[number]], *self._shapes_on(number))
+
+    def _compare(self, frames: Sequence[Frame], drawn: Shapes, found: Shapes) -> dict[IouType, Comparison]:
+        if self._outlined is None:
+            has_outlines = self._drawn.outlined & self._found.outlined  # else one pass is enough
+            parts = ((own, theirs) for _, own, theirs in self._parts()) if has_outlines else ()
+            self._outlined = outlined_labels(parts)
+        return compare_in_coco(frames, self._labels, drawn, found, self._outlined)
+
+    def _parts(self) -> Iterator[tuple[list[Frame], Shapes, Shapes]]:
+        frames: list[Frame] = []
+        drawn: Shapes = []
+        found: Shapes = []
+        for frame in self._frames:
+            own, theirs = self._shapes_on(frame.number)
+            if frames and len(drawn) + len(found) + len(own) + len(theirs) > _SHAPES_AT_ONCE:
+                yield frames, drawn, found
+                frames, drawn, found = [], [], []
+            frames.append(frame)
+            drawn += own
+            found += theirs
+        if frames:
+            yield frames, drawn, found
+
+    def _shapes_on(self, number: int) -> tuple[Shapes, Shapes]:
+        drawn = self._drawn.of(number)
+        if self._wanted is not None:
+            drawn = [shape for shape in drawn if shape["label_id"] in self._wanted]
+        return drawn, self._found.of(number)

@@ -1,0 +1,200 @@
+"""Predictions and objects that are alike: pairs whose IoU (or OKS) is not below a threshold.
+
+All IoUs of a frame with thousands of shapes would take gigabytes; hardly any of them are above zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prefect_cvat.evaluation.dataset import Dataset
+from prefect_cvat.exceptions import AnswerTooLargeError
+
+__all__ = ["Overlaps", "find_overlaps"]
+
+_MOST_AT_ONCE = 1_000_000
+"""How many IoUs are in memory at a time."""
+
+_MOST_OVERLAPS = 1_000_000
+"""Maximum number of pairs that overlap, and ten more for each prediction."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Overlaps:
+    """Pairs of a prediction and an object.
+
+    Those of a prediction follow one another, ascending by object; of predictions that may have the same
+    object, that with the highest score comes first.
+
+    Attributes:
+        prediction: The place of the prediction of each pair.
+        truth: The place of its object.
+        similarity: Their IoU, or OKS.
+        predictions: How many predictions there are in all.
+    """
+
+    prediction: NDArray[np.int64]
+    truth: NDArray[np.int64]
+    similarity: NDArray[np.float64]
+    predictions: int
+
+    def match(
+        self, threshold: float, is_ignored: NDArray[np.bool_], is_crowd: NDArray[np.bool_]
+    ) -> NDArray[np.int64]:
+        """Give each prediction the object that it is most similar to, of those that are left.
+
+        The rules are those of pycocotools 2.0.11 (`COCOeval.evaluateImg`). Objects that are ignored are taken
+        only where no other is similar enough; a crowd may be taken any number of times. Of objects that are
+        equally similar the last one is taken.
+
+        Args:
+            threshold: The least similarity, 0 to 1.
+            is_ignored: For each object whether it does not count.
+            is_crowd: For each object whether it stands for many; these are ignored, too.
+
+        Returns:
+            For each prediction the place of its object, or -1.
+        """
+        found = np.full(self.predictions, -1)
+        places = np.flatnonzero(self.similarity >= min(threshold, 1 - 1e-10))
+        prediction, truth = self.prediction[places], self.truth[places]
+        _, of_prediction, times = np.unique(prediction, return_inverse=True, return_counts=True)
+        _, of_truth, times_taken = np.unique(truth, return_inverse=True, return_counts=True)
+        is_alone = (times[of_prediction] == 1) & (times_taken[of_truth] == 1)
+        found[prediction[is_alone]] = truth[is_alone]
+        if not is_alone.all():
+            left = ~is_alone
+            self._match_greedily(found, places[left], is_ignored, is_crowd)
+        return found
+
+    def _match_greedily(
+        self,
+        found: NDArray[np.int64],
+        places: NDArray[np.int64],
+        is_ignored: NDArray[np.bool_],
+        is_crowd: NDArray[np.bool_],
+    ) -> None:
+        taken: set[int] = set()
+        truth = self.truth[places]
+        last, best, best_similarity, best_counts = -1, -1, 0.0, False
+        for prediction, place, similarity, ignored in zip(
+            self.prediction[places].tolist(),
+            truth.tolist(),
+            self.similarity[places].tolist(),
+            is_ignored[truth].tolist(),
+            strict=True,
+        ):
+            if prediction != last:
+                if best >= 0:
+                    found[last] = best
+                    if not is_crowd[best]:
+                        taken.add(best)
+                last, best, best_similarity, best_counts = prediction, -1, 0.0, False
+            if place in taken or (best_counts and ignored):
+                continue
+            if similarity >= best_similarity or (not ignored and not best_counts):
+                best, best_similarity, best_counts = place, similarity, not ignored
+        if best >= 0:
+            found[last] = best
+
+    def similarity_of(self, truth_of: NDArray[np.int64]) -> NDArray[np.float64]:
+        """For each prediction its similarity with the object that it was given, or 0."""
+        similarity = np.zeros(self.predictions)
+        is_own = truth_of[self.prediction] == self.truth
+        similarity[self.prediction[is_own]] = self.similarity[is_own]
+        return similarity
+
+
+def find_overlaps(
+    data: Dataset,
+    predictions: Mapping[Any, Sequence[int]],
+    objects: Mapping[Any, Sequence[int]],
+    threshold: float,
+) -> Overlaps:
+    """Find predictions and objects that are alike.
+
+    Args:
+        data: Truth and predictions.
+        predictions: The places of predictions by what they have in common with objects, such as their image;
+            in descending order of score.
+        objects: The places of objects by the same.
+        threshold: The least similarity, 0 to 1.
+
+    Raises:
+        AnswerTooLargeError: There are too many.
+    """
+    threshold = min(threshold, 1 - 1e-10)
+    columns: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]] = []
+    count, most = 0, _MOST_OVERLAPS + 10 * len(data.predictions)
+    for key, places in predictions.items():
+        candidates = objects.get(key)
+        if not candidates:
+            continue
+        size = max(1, _MOST_AT_ONCE // len(candidates))
+        own, theirs = np.array(places), np.array(candidates)
+        truth = [data.truth[place] for place in candidates]
+        for start in range(0, len(places), size):
+            block = [data.predictions[place] for place in places[start : start + size]]
+            similarity = _similarity(data, block, truth)
+            rows, of_truth = np.nonzero(similarity >= threshold)
+            columns.append((own[start + rows], theirs[of_truth], similarity[rows, of_truth]))
+            count += len(rows)
+            if count > most:
+                raise AnswerTooLargeError(
+                    f"more than {most} pairs of a prediction and an object overlap, on image"
+                    f" {truth[0]['image_id']} and others; are there doubled ones?"
+                )
+    if not columns:
+        return Overlaps(np.zeros(0, int), np.zeros(0, int), np.zeros(0), len(data.predictions))
+    joined = [np.concatenate(column) for column in zip(*columns, strict=True)]
+    return Overlaps(joined[0], joined[1], joined[2], len(data.predictions))
+
+
+def _similarity(
+    data: Dataset, predictions: Sequence[Mapping[str, Any]], truth: Sequence[Mapping[str, Any]]
+) -> NDArray[np.float64]:
+    """IoU or OKS, `[predictions, objects]`."""
+    if data.iou_type == "keypoints":
+        return _keypoint_similarity(predictions, truth, data.deviations[truth[0]["category_id"]])
+    from faster_coco_eval import mask  # imports OpenCV where there is one
+
+    shape = "bbox" if data.iou_type == "bbox" else "rle"
+    return np.asarray(
+        mask.iou(
+            [item[shape] for item in predictions],
+            [item[shape] for item in truth],
+            [item["iscrowd"] for item in truth],
+        )
+    )
+
+
+def _keypoint_similarity(
+    predictions: Sequence[Mapping[str, Any]],
+    truth: Sequence[Mapping[str, Any]],
+    deviations: Sequence[float],
+) -> NDArray[np.float64]:
+    """OKS as in pycocotools 2.0.11 (`COCOeval.computeOks`)."""
+    similarity = np.zeros((len(predictions), len(truth)))
+    if not deviations:
+        return similarity
+    variances = (2 * np.array(deviations)) ** 2
+    found = np.array([item["keypoints"] for item in predictions], dtype=np.float64)
+    xs, ys = found[:, 0::3], found[:, 1::3]
+    for column, item in enumerate(truth):
+        keypoints = np.array(item["keypoints"], dtype=np.float64)
+        is_seen = keypoints[2::3] > 0
+        if is_seen.any():
+            dx, dy = xs - keypoints[0::3], ys - keypoints[1::3]
+        else:  # what is near an object without keypoints is ignored: how far it is from twice its box
+            left, top, width, height = item["bbox"]
+            dx = np.maximum(0, left - width - xs) + np.maximum(0, xs - left - 2 * width)
+            dy = np.maximum(0, top - height - ys) + np.maximum(0, ys - top - 2 * height)
+            is_seen = np.ones_like(is_seen)
+        distance = (dx**2 + dy**2) / variances / (item["area"] + np.spacing(1)) / 2
+        similarity[:, column] = np.exp(-distance[:, is_seen]).mean(axis=1)
+    return similarity

@@ -1,0 +1,120 @@
+"""Whether the numbers of a shape are those of a shape of its type, such as CVAT can store.
+
+CVAT 2.73 stores much that it should refuse, such as mask run lengths that do not fill their box, or
+coordinates of 1e308.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from prefect_cvat.exceptions import BadFunctionError
+from prefect_cvat.messages.plurals import counted
+from prefect_cvat.models import ShapeType, SubLabeledShapeRequest
+
+__all__ = ["check_geometry", "within_rounding"]
+
+AnyShape = TypeVar("AnyShape", bound=SubLabeledShapeRequest)
+
+_FARTHEST = 1e9
+"""Numbers beyond this, in pixels, come from a calculation gone wrong. CVAT would store them."""
+
+_SCORE_ERROR = 1e-6
+"""How far beyond 0 and 1 rounding takes a score of 32 bits; its steps there are of 1.2e-7."""
+
+_MOST_MASK_PIXELS = 1e9
+"""Pixels of a mask's box; no image that is read has so many."""
+
+_COUNTS: dict[ShapeType, Callable[[int], bool]] = {
+    ShapeType.RECTANGLE: lambda n: n == 4,
+    ShapeType.ELLIPSE: lambda n: n == 4,
+    ShapeType.CUBOID: lambda n: n == 16,
+    ShapeType.POLYGON: lambda n: n >= 6 and n % 2 == 0,
+    ShapeType.POLYLINE: lambda n: n >= 4 and n % 2 == 0,
+    ShapeType.POINTS: lambda n: n >= 2 and n % 2 == 0,
+    ShapeType.MASK: lambda n: n >= 5,
+    ShapeType.SKELETON: lambda n: n == 0,
+}
+
+
+def check_geometry(shape: AnyShape) -> AnyShape:
+    """Check that a shape's numbers are those of a shape of its type, on whatever image.
+
+    Returns:
+        The shape, or a copy of it where its rotation was of less than 0 or of 360 degrees or more, or its
+        score beyond 0 or 1 by no more than rounding.
+
+    Raises:
+        BadFunctionError: They are not; the message says why.
+    """
+    points = shape.points
+    is_enough = _COUNTS.get(shape.type)
+    if is_enough is None:
+        raise BadFunctionError(
+            f"function output shape of unknown type {shape.type!r}; the types are {', '.join(_COUNTS)}"
+        )
+    if not is_enough(len(points)):
+        raise BadFunctionError(f"function output {shape.type.value} with {len(points)} numbers in its points")
+    # the sum of all is quicker to have than a look at each, and hardly ever so large; NaN compares false
+    if not sum(map(abs, points)) <= _FARTHEST:
+        _check_coordinates(shape.type.value, points)
+    if shape.type is ShapeType.MASK:
+        _check_mask(points)
+    score = shape.score
+    if 0 <= shape.rotation < 360 and (score is None or 0 <= score <= 1):
+        return shape
+    return shape.model_copy(update={"rotation": _within_a_turn(shape), "score": _within_0_to_1(shape)})
+
+
+def within_rounding(score: float) -> float | None:
+    """A score from 0 to 1, of which one of 32 bits may be off by rounding; None if it is off by more."""
+    if not -_SCORE_ERROR <= score <= 1 + _SCORE_ERROR:
+        return None
+    return min(max(score, 0.0), 1.0)
+
+
+def _within_a_turn(shape: SubLabeledShapeRequest) -> float:
+    if not math.isfinite(shape.rotation):
+        raise BadFunctionError(
+            f"function output {shape.type.value} with rotation {shape.rotation} (expected degrees)"
+        )
+    return shape.rotation % 360 % 360  # of a tiny negative angle the first leaves 360
+
+
+def _within_0_to_1(shape: SubLabeledShapeRequest) -> float | None:
+    if shape.score is None:
+        return None
+    score = within_rounding(shape.score)
+    if score is None:
+        raise BadFunctionError(
+            f"function output {shape.type.value} with score {shape.score} (expected 0 to 1)"
+        )
+    return score
+
+
+def _check_coordinates(name: str, points: Sequence[float]) -> None:
+    if not all(map(math.isfinite, points)):
+        shown = f"{points[:20]}" if len(points) <= 20 else f"{points[:20]} and {len(points) - 20} more"
+        raise BadFunctionError(f"function output {name} with coordinates that are not finite: {shown}")
+    farthest = max(points, key=abs)
+    if abs(farthest) > _FARTHEST:
+        raise BadFunctionError(f"function output {name} with a coordinate that no image has ({farthest:g})")
+
+
+def _check_mask(points: Sequence[float]) -> None:
+    if any(not number.is_integer() for number in points):
+        raise BadFunctionError("function output mask with numbers that are not whole")
+    *runs, left, top, right, bottom = points
+    if right < left or bottom < top:
+        raise BadFunctionError(f"function output mask with an empty box ({left}, {top}, {right}, {bottom})")
+    area = (right - left + 1) * (bottom - top + 1)
+    if area > _MOST_MASK_PIXELS:
+        raise BadFunctionError(f"function output mask with a box of {area:g} pixels, which no image has")
+    if min(runs) < 0 or sum(runs) != area:
+        raise BadFunctionError(
+            f"function output mask whose run lengths sum up to {sum(runs):.0f},"
+            f" but whose box has {counted(int(area), 'pixel')}; make its points with"
+            " prefect_cvat.masks.encode_mask(array)"
+        )

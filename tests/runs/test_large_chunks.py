@@ -1,0 +1,229 @@
+"""Chunks of many frames: batches are parts of them, and each chunk is fetched once."""
+
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
+import pytest
+
+from clips import clip, reader
+from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
+from prefect_cvat.exceptions import BadFunctionError, MediaError, StorageError
+from prefect_cvat.export.task import export_task
+from prefect_cvat.frames import ChunkFile, Frame
+from prefect_cvat.media.spooled_chunks import SpooledChunks
+from prefect_cvat.options.run_options import Options
+from prefect_cvat.options.selection import Selection
+from prefect_cvat.planning.plan import PART_FRAMES
+from prefect_cvat.runs.annotate_run import AnnotateRun
+from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
+from served_chunks import with_chunks
+
+
+class Counting:
+    """A function that finds a car as wide as the number of the frame, and counts what it is shown."""
+
+    spec = DetectionFunctionSpec(labels=[label_spec("car", 1)])
+    version = "1"
+
+    def __init__(self, fails_at=None):
+        self.seen = []
+        self.fails_at = fails_at
+
+    def detect(self, context, image):
+        number = int(context.frame_name[:4])
+        if number == self.fails_at:
+            return ["no shape"]
+        self.seen.append(number)
+        return [rectangle(1, [0, 0, 1 + number / 10, 9])]
+
+
+class Watching(ThreadSubmitter):
+    """Notes how many frames batches have, and which chunks lie on disk after each was detected."""
+
+    def __init__(self):
+        super().__init__()
+        self.sizes = []
+        self.on_disk = []
+
+    def submit(self, stage, run, *args):
+        if stage == "fetch_batch":
+            self.sizes.append(len(args[0].frames))
+        future = super().submit(stage, run, *args)
+        if stage == "detect_batch":
+            future.add_done_callback(
+                lambda _: self.on_disk.append(sorted(path.name for path in run._spool.iterdir()))
+            )
+        return future
+
+
+@pytest.fixture
+def downloads(monkeypatch):
+    chunks = []
+    with_chunks(monkeypatch, lambda params, data: chunks.append(params["number"]))
+    return chunks
+
+
+def annotate(client, task_id, function, **options):
+    with Watching() as submitter:
+        report = run_pipeline(AnnotateRun(client, task_id, function, Options(**options)), submitter)
+    return report, submitter
+
+
+def widths(client, task_id):
+    """What was found, by frame."""
+    shapes = [shape for job in client.jobs(task_id) for shape in client.job_annotations(job.id).shapes]
+    assert len({shape["frame"] for shape in shapes}) == len(shapes)
+    return {shape["frame"]: shape["points"][2] for shape in shapes}
+
+
+def expected(frames):
+    return {frame: pytest.approx(1 + frame / 10) for frame in frames}
+
+
+@pytest.mark.parametrize("options", [{}, {"batch_size": 30}, {"window": 1}, {"use_cache": False}])
+def test_batches_are_parts_of_large_chunks_and_each_chunk_is_fetched_once(
+    client, make_task, downloads, options
+):
+    task_id = make_task(530, chunk_size=260, size=(60, 12))
+    function = Counting()
+    report, submitter = annotate(client, task_id, function, **options)
+    assert max(submitter.sizes) <= 150
+    assert sum(submitter.sizes) == report.frames == 530
+    assert downloads == [0, 1, 2]
+    assert widths(client, task_id) == expected(range(530))
+    assert function.seen == list(range(530))
+    # what the last batch of a chunk has used is removed
+    assert "chunk-0.zip" in submitter.on_disk[0]
+    assert submitter.on_disk[-1] == [".lock", "jobs"]
+    if options.get("window") == 1:
+        assert all(len(names) <= 4 for names in submitter.on_disk), "two chunks at the most"
+
+
+def test_a_run_that_failed_goes_on_at_the_part_of_the_chunk_where_it_was(client, make_task, downloads):
+    task_id = make_task(330, chunk_size=330, size=(60, 12))
+    with pytest.raises(BadFunctionError):
+        annotate(client, task_id, Counting(fails_at=2 * PART_FRAMES + 10), batch_size=1)
+    again = Counting()
+    report, _ = annotate(client, task_id, again, batch_size=1000)
+    assert again.seen == list(range(2 * PART_FRAMES, 330))
+    assert report.frames_from_cache == 2 * PART_FRAMES
+    assert downloads == [0, 0]
+    assert widths(client, task_id) == expected(range(330))
+    last, _ = annotate(client, task_id, Counting(), batch_size=7)
+    assert (last.frames_from_cache, last.added) == (330, 0)
+    assert downloads == [0, 0]
+
+
+def test_what_is_known_of_a_part_is_known_whatever_other_frames_are_selected(client, make_task, downloads):
+    task_id = make_task(330, chunk_size=330, size=(60, 12))
+    annotate(client, task_id, Counting())
+    function = Counting()
+    report, _ = annotate(client, task_id, function, selection=Selection(frames=range(PART_FRAMES, 170)))
+    assert report.frames_from_cache == PART_FRAMES
+    assert function.seen == list(range(2 * PART_FRAMES, 170))
+
+
+def test_images_of_a_large_chunk_are_exported_once(client, make_task, downloads, tmp_path):
+    task_id = make_task(250, chunk_size=250, size=(60, 12))
+    annotate(client, task_id, Counting(), selection=Selection(frames=range(150)))
+    export_task(client, task_id, Counting(), folder=tmp_path / "out")
+    assert downloads == [0, 0]
+    assert len(list((tmp_path / "out").rglob("*.png"))) == 250
+
+
+def test_frames_of_parts_of_a_video_chunk_are_the_right_ones(client, video_task, downloads):
+    task_id = video_task(clip(range(158), bf=2, g=60), chunk_size=1000)
+    report, submitter = annotate(client, task_id, reader(), batch_size=1)
+    assert submitter.sizes == [PART_FRAMES, PART_FRAMES, 158 - 2 * PART_FRAMES]
+    assert downloads == [0]
+    assert widths(client, task_id) == {frame: frame + 1 for frame in range(158)}
+    assert report.frames == 158
+
+
+class Disk:
+    """Chunks that are written to a folder, of which some cannot be."""
+
+    def __init__(self, folder, failures=0):
+        self.folder = folder
+        self.failures = failures
+        self.written = []
+
+    def __call__(self, number):
+        if self.failures:
+            self.failures -= 1
+            raise StorageError("no room")
+        self.written.append(number)
+        path = self.folder / f"{number}"
+        path.touch()
+        return ChunkFile(number, path, 0, 1)
+
+    def there(self):
+        return sorted(path.name for path in self.folder.iterdir())
+
+
+def test_a_chunk_stays_until_the_last_batch_that_needs_it_is_done(tmp_path):
+    disk = Disk(tmp_path)
+    chunks = SpooledChunks(disk)
+    chunks.need(0, [7])
+    chunks.need(1, [7])
+    assert chunks.get(0, 7).path.exists()
+    chunks.need(0, [])
+    assert disk.there() == ["7"]
+    chunks.need(1, [7, 8])
+    chunks.get(1, 7)
+    chunks.get(1, 8)
+    assert disk.written == [7, 8]
+    chunks.need(1, [8])
+    assert disk.there() == ["8"]
+    chunks.need(1, [])
+    chunks.need(1, [])
+    assert disk.there() == []
+    chunks.get(2, 7)
+    assert disk.written == [7, 8, 7]
+
+
+def test_batches_that_ask_at_the_same_time_get_one_download_and_a_failed_one_is_tried_again(tmp_path):
+    disk = Disk(tmp_path, failures=1)
+    chunks = SpooledChunks(disk)
+    start = Barrier(4)
+
+    def get(batch):
+        start.wait()
+        return chunks.get(batch, 3)
+
+    with ThreadPoolExecutor(4) as threads:
+        futures = [threads.submit(get, batch) for batch in range(4)]
+    errors = [future.exception() for future in futures]
+    assert len([error for error in errors if isinstance(error, StorageError)]) == 1
+    assert errors.count(None) == 3
+    assert disk.written == [3]
+
+
+def test_a_chunk_stays_open_for_the_next_batch_until_none_needs_it(tmp_path):
+    def zipped(number):
+        path = tmp_path / f"{number}.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("000000.png", b"")
+        return ChunkFile(number, path, 0, 1)
+
+    chunks = SpooledChunks(zipped)
+    files = [chunks.get(0, 0), chunks.get(1, 1)]
+    with chunks.open(files[0]) as first:
+        pass
+    with chunks.open(files[0]) as again:
+        assert again is first
+    with chunks.open(files[1]) as second:
+        assert first._file.closed
+    with pytest.raises(MediaError), chunks.open(files[1]) as again:
+        list(again.images([Frame(0, "none", 1, 1)]))
+    assert again is second
+    assert second._file.closed
+    with chunks.open(files[1]) as third:
+        assert third is not second
+    chunks.need(1, ())
+    assert third._file.closed
+    with chunks.open(files[0]) as last:
+        pass
+    chunks.close()
+    assert last._file.closed
