@@ -13,14 +13,14 @@ from prefect.events.schemas.automations import Automation, AutomationCore, Event
 from prefect.exceptions import ObjectNotFound
 
 from prefect_cvat.credentials import CvatCredentials
-from prefect_cvat.deployments.definitions import ANNOTATE_TASK, TAG
-from prefect_cvat.deployments.new_tasks import (
+from prefect_cvat.deployments.new_task_automations import (
     annotate_new_tasks,
     describe_changes,
     describe_other,
     find_automations,
     is_of_same_tasks,
 )
+from prefect_cvat.deployments.prefect_yaml import ANNOTATE_TASK, TAG
 from prefect_cvat.deployments.scope import Scope
 
 __all__ = [

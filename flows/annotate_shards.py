@@ -19,7 +19,6 @@ from pydantic import Field
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import MissingLibraryError, RunsFailedError
-from prefect_cvat.flows.carry_out import tell_what_is_there
 from prefect_cvat.flows.fan_out import block_document_id
 from prefect_cvat.flows.parameters import (
     DETECTION_FUNCTION,
@@ -33,6 +32,7 @@ from prefect_cvat.flows.parameters import (
     make_options,
     name_run,
 )
+from prefect_cvat.flows.run_on_task import tell_what_is_there
 from prefect_cvat.flows.run_tags import add_tags, look_up_version, run_key, task_tag
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.existing import Existing, ExistingSource
@@ -44,9 +44,9 @@ from prefect_cvat.runs.report import RunReport
 from prefect_cvat.runs.review_issues import open_issues
 from prefect_cvat.runs.shards import make_shards, merge_reports
 from prefect_cvat.settings import Settings
+from prefect_cvat.tasks.annotate_shard import Shard, annotate_shard
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
-from prefect_cvat.tasks.policy import bounded_errors
-from prefect_cvat.tasks.shard import Shard, annotate_shard
+from prefect_cvat.tasks.task_options import bounded_errors
 
 __all__ = ["annotate_shards", "shard_task_runner"]
 

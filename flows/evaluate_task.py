@@ -33,8 +33,8 @@ from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.reporting.markdown_report import escape
 from prefect_cvat.runs.report import RunReport
 from prefect_cvat.tasks.artifacts import ArtifactProgress, data_uri, only_warned
-from prefect_cvat.tasks.devices import loaded_function
-from prefect_cvat.tasks.limits import server_slot
+from prefect_cvat.tasks.concurrency_limits import server_slot
+from prefect_cvat.tasks.device_slots import loaded_function
 
 __all__ = ["evaluate_task"]
 

@@ -17,10 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.client import Client
+from prefect_cvat.events.cvat_events import TaskState, server_slug, slug, task_ready
+from prefect_cvat.events.send_events import emit_events
 from prefect_cvat.exceptions import InvalidResponseError
 from prefect_cvat.planning.task_search import check_project_is_visible, check_scope
-from prefect_cvat.tasks.emit import emit_events
-from prefect_cvat.tasks.events import TaskState, server_slug, slug, task_ready
 
 __all__ = ["find_new_tasks"]
 

@@ -8,7 +8,6 @@ from prefect import flow
 from pydantic import Field
 
 from prefect_cvat.credentials import CvatCredentials
-from prefect_cvat.flows.carry_out import carry_out
 from prefect_cvat.flows.parameters import (
     FrameSelection,
     RunSettings,
@@ -17,6 +16,7 @@ from prefect_cvat.flows.parameters import (
     make_options,
     name_run,
 )
+from prefect_cvat.flows.run_on_task import carry_out
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.models import SourceEnum
 from prefect_cvat.options.refine_options import RefineOptions

@@ -32,7 +32,7 @@ from prefect_cvat.http.server_url import server_identity
 from prefect_cvat.inference.imported_code import ReachedCode, UntellableError
 from prefect_cvat.options.existing import ExistingSource
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.tasks.devices import loaded_function
+from prefect_cvat.tasks.device_slots import loaded_function
 
 __all__ = [
     "add_tags",

@@ -5,7 +5,6 @@ from __future__ import annotations
 from prefect import flow
 
 from prefect_cvat.credentials import CvatCredentials
-from prefect_cvat.flows.carry_out import carry_out
 from prefect_cvat.flows.parameters import (
     DETECTION_FUNCTION,
     FrameSelection,
@@ -17,6 +16,7 @@ from prefect_cvat.flows.parameters import (
     make_options,
     name_run,
 )
+from prefect_cvat.flows.run_on_task import carry_out
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.existing import Existing
 from prefect_cvat.options.track_options import TrackOptions

@@ -5,7 +5,7 @@ from prefect import task
 from prefect_cvat.frames import ChunkBatch
 from prefect_cvat.planning.plan import Batch
 from prefect_cvat.runs.run import BatchDetections, Run
-from prefect_cvat.tasks.policy import PURE, bounded_errors
+from prefect_cvat.tasks.task_options import PURE, bounded_errors
 
 __all__ = ["detect_batch"]
 

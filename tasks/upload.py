@@ -5,7 +5,7 @@ from prefect import task
 from prefect_cvat.annotations.label_remapping import Annotations
 from prefect_cvat.planning.plan import Batch
 from prefect_cvat.runs.run import Run
-from prefect_cvat.tasks.policy import NETWORK, bounded_errors
+from prefect_cvat.tasks.task_options import NETWORK, bounded_errors
 
 __all__ = ["finish_upload", "upload_batch"]
 

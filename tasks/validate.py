@@ -5,7 +5,7 @@ from typing import Any
 from prefect import task
 
 from prefect_cvat.runs.run import Run
-from prefect_cvat.tasks.policy import PURE, bounded_errors
+from prefect_cvat.tasks.task_options import PURE, bounded_errors
 
 __all__ = ["validate_spec"]
 

@@ -12,11 +12,11 @@ from prefect.exceptions import ObjectNotFound
 
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.deployments.automations import CRASHED_RUNS, set_up_automations
-from prefect_cvat.deployments.definitions import ANNOTATE_TASK, make_deployments
-from prefect_cvat.deployments.new_tasks import NEW_TASKS, find_automations, log_in_of
+from prefect_cvat.deployments.new_task_automations import NEW_TASKS, find_automations, log_in_of
+from prefect_cvat.deployments.prefect_yaml import ANNOTATE_TASK, make_deployments
 from prefect_cvat.deployments.scope import Scope
-from prefect_cvat.tasks.emit import emit_events
-from prefect_cvat.tasks.events import READY, TaskState, task_event
+from prefect_cvat.events.cvat_events import READY, TaskState, task_event
+from prefect_cvat.events.send_events import emit_events
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),

@@ -11,7 +11,7 @@ from prefect.states import Cancelling
 
 from pictures import picture
 from prefect_cvat.auto_annotation import label_spec
-from prefect_cvat.deployments.definitions import ANNOTATE_TASK
+from prefect_cvat.deployments.prefect_yaml import ANNOTATE_TASK
 
 FRAMES = 80
 BATCH = 4

@@ -13,8 +13,8 @@ from skimage import data
 
 from prefect_cvat.auto_annotation import label_spec
 from prefect_cvat.deployments.automations import CRASHED_AFTER_SECONDS, CRASHED_MESSAGE
-from prefect_cvat.deployments.definitions import ANNOTATE_TASK
-from prefect_cvat.deployments.setup import set_up
+from prefect_cvat.deployments.prefect_yaml import ANNOTATE_TASK
+from prefect_cvat.deployments.set_up_server import set_up
 
 FRAMES = 40
 

@@ -16,7 +16,7 @@ from pictures import picture
 from prefect_cvat import annotate_task
 from prefect_cvat.auto_annotation import label_spec
 from prefect_cvat.auto_annotation.loading import load_function_module
-from prefect_cvat.deployments.definitions import PREFECT_YAML
+from prefect_cvat.deployments.prefect_yaml import PREFECT_YAML
 from prefect_cvat.flows.annotate_project import annotate_project
 from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.fan_out import FanOut

@@ -19,7 +19,7 @@ from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.http import transport
 from prefect_cvat.http.first_contact import CONTACT_SECONDS
-from prefect_cvat.tasks.policy import NETWORK
+from prefect_cvat.tasks.task_options import NETWORK
 from served_chunks import without_chunks
 
 pytestmark = [

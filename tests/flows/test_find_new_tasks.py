@@ -13,10 +13,10 @@ from pydantic import SecretStr
 
 from pictures import picture
 from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.events.cvat_events import TaskState, server_slug
 from prefect_cvat.flows import find_new_tasks as module
 from prefect_cvat.flows.find_new_tasks import _look, _Seen, find_new_tasks
 from prefect_cvat.sandbox import Sandbox
-from prefect_cvat.tasks.events import TaskState, server_slug
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),

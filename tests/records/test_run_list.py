@@ -257,7 +257,7 @@ def test_limits_that_killed_runs_have_left_are_removed_from_the_prefect_server(p
     from prefect.settings import PREFECT_API_URL
 
     from prefect_cvat.tasks import task_slots
-    from prefect_cvat.tasks.limits import ensure_limit, limit_ids
+    from prefect_cvat.tasks.concurrency_limits import ensure_limit, limit_ids
 
     name = "prefect-cvat-task-cvat-example-com-1"
     ensure_limit(name, 1000)

@@ -33,8 +33,8 @@ def webhooks(
     Example:
       prefect-cvat webhooks --port 8081 --credentials main
     """  # noqa: D301 (\b keeps click from joining the lines)
-    from prefect_cvat.deployments.webhook_blocks import load_credentials, load_webhook_secret
-    from prefect_cvat.deployments.webhook_receiver import WebhookReceiver, serve
+    from prefect_cvat.deployments.webhooks.receiver import WebhookReceiver, serve
+    from prefect_cvat.deployments.webhooks.webhook_secret import load_credentials, load_webhook_secret
 
     logging.getLogger("prefect_cvat.deployments").setLevel(logging.INFO)
     receiver = WebhookReceiver(

@@ -11,8 +11,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 from prefect.settings import PREFECT_API_URL
 
-from prefect_cvat.tasks import limits
-from prefect_cvat.tasks.limits import (
+from prefect_cvat.tasks import concurrency_limits
+from prefect_cvat.tasks.concurrency_limits import (
     ensure_limit,
     job_limit,
     limit_ids,
@@ -120,7 +120,7 @@ def test_a_limit_is_not_removed_while_another_run_shares_it():
 
 def test_a_limit_that_is_removed_between_looking_and_taking_is_made_again(monkeypatch):
     """Prefect takes the slots of those limits that there are, and says nothing of the others."""
-    take = limits.slots
+    take = concurrency_limits.slots
     removed = []
 
     def remove_then_take(names, **options):
@@ -130,7 +130,7 @@ def test_a_limit_that_is_removed_between_looking_and_taking_is_made_again(monkey
                 prefect.delete_global_concurrency_limit_by_name(names[-1])
         return take(names, **options)
 
-    monkeypatch.setattr(limits, "slots", remove_then_take)
+    monkeypatch.setattr(concurrency_limits, "slots", remove_then_take)
     with task_slots(URL, 24, [61, 62]):
         assert removed == [job_limit(URL, 62)]
         assert slots(job_limit(URL, 62)) == (1, 1)

@@ -8,9 +8,9 @@ from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 
 from flow_functions import counted_models
 from prefect_cvat.function_block import CvatFunction
-from prefect_cvat.tasks import devices, limits
-from prefect_cvat.tasks.devices import device_slot, loaded_function
-from prefect_cvat.tasks.limits import slots
+from prefect_cvat.tasks import concurrency_limits, device_slots
+from prefect_cvat.tasks.concurrency_limits import slots
+from prefect_cvat.tasks.device_slots import device_slot, loaded_function
 from prefect_cvat.tasks.task_slots import task_slots
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.filterwarnings("default")]
@@ -43,7 +43,7 @@ def test_workers_that_are_shown_different_gpus_do_not_wait_for_one_another(monke
 
 def test_a_function_is_loaded_on_a_free_device_and_closed(monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
-    monkeypatch.setattr(devices, "local_devices", lambda: ["cuda:0", "cuda:1"])
+    monkeypatch.setattr(device_slots, "local_devices", lambda: ["cuda:0", "cuda:1"])
     chosen = CvatFunction(function="flow_functions.on_device")
     with device_slot(["cuda:0"]):
         with loaded_function(chosen, URL) as function:
@@ -89,7 +89,7 @@ def test_a_limit_that_is_missing_is_an_error_and_not_no_limit():
 
 def test_who_waits_for_a_device_that_the_function_chose_holds_no_model_and_no_slot_of_the_server(monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
-    monkeypatch.setattr(devices, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(device_slots, "POLL_SECONDS", 0.1)
     monkeypatch.setattr(counted_models, "DEVICE", "cuda:0")
     function = CvatFunction(function="flow_functions.counted_models")
     loaded_on = []
@@ -106,8 +106,10 @@ def test_who_waits_for_a_device_that_the_function_chose_holds_no_model_and_no_sl
         while (counted_models.made, counted_models.alive) != (1, 0):
             assert time.monotonic() < deadline, "the function was not loaded, or not closed"
             time.sleep(0.05)
-        limits.ensure_limit(limits.server_limit(URL), limits.DEFAULT_RUNS_PER_SERVER)
-        with slots([limits.server_limit(URL)], occupy=limits.DEFAULT_RUNS_PER_SERVER):
+        concurrency_limits.ensure_limit(
+            concurrency_limits.server_limit(URL), concurrency_limits.DEFAULT_RUNS_PER_SERVER
+        )
+        with slots([concurrency_limits.server_limit(URL)], occupy=concurrency_limits.DEFAULT_RUNS_PER_SERVER):
             assert loaded_on == []
     waiting.join(60)
     assert (loaded_on, counted_models.made, counted_models.alive) == (["cuda:0"], 2, 0)
@@ -116,7 +118,7 @@ def test_who_waits_for_a_device_that_the_function_chose_holds_no_model_and_no_sl
 @pytest.mark.parametrize("chosen", [{"device": "auto"}, {"function_parameters": {"device": "str:auto"}}])
 def test_auto_is_any_device(monkeypatch, chosen):
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
-    monkeypatch.setattr(devices, "local_devices", lambda: ["cuda:5"])
+    monkeypatch.setattr(device_slots, "local_devices", lambda: ["cuda:5"])
     function = CvatFunction(function="flow_functions.on_device", **chosen)
     with loaded_function(function, URL) as loaded:
         assert loaded.device == "cuda:5"
@@ -124,7 +126,7 @@ def test_auto_is_any_device(monkeypatch, chosen):
 
 def test_a_device_among_the_parameters_of_the_function_is_kept(monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
-    monkeypatch.setattr(devices, "local_devices", lambda: ["cuda:0", "cuda:1"])
+    monkeypatch.setattr(device_slots, "local_devices", lambda: ["cuda:0", "cuda:1"])
     parameters = {"device": "str:cuda:1"}
     function = CvatFunction(function="flow_functions.on_device", function_parameters=parameters)
     with loaded_function(function, URL) as loaded:
@@ -132,7 +134,7 @@ def test_a_device_among_the_parameters_of_the_function_is_kept(monkeypatch):
 
 
 def test_it_is_said_what_is_waited_for(monkeypatch):
-    monkeypatch.setattr(limits, "SECONDS_BETWEEN_WORDS", 0.5)
+    monkeypatch.setattr(concurrency_limits, "SECONDS_BETWEEN_WORDS", 0.5)
     told = []
     with task_slots(URL, 3), pytest.raises(TimeoutError), task_slots(URL, 3, timeout=2, tell=told.append):
         pytest.fail("two runs had the task at a time")

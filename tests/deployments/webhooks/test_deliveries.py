@@ -8,10 +8,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from prefect_cvat.deployments import deliveries as module
-from prefect_cvat.deployments.deliveries import Deliveries, QueueFullError
+from prefect_cvat.deployments.webhooks import deliveries as module
+from prefect_cvat.deployments.webhooks.deliveries import Deliveries, QueueFullError
+from prefect_cvat.events.cvat_events import TaskState, task_ready
 from prefect_cvat.exceptions import StorageError
-from prefect_cvat.tasks.events import TaskState, task_ready
 
 EVENT = task_ready(TaskState(id=1, name="a task"), "https://cvat.example.com", datetime.now(UTC))
 

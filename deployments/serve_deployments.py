@@ -8,17 +8,17 @@ from prefect import serve
 
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.deployments.automations import HEARTBEAT_SECONDS, set_up_automations
-from prefect_cvat.deployments.definitions import (
+from prefect_cvat.deployments.nightly_schedule import Nightly, set_up_schedule
+from prefect_cvat.deployments.prefect_server import prefect_server
+from prefect_cvat.deployments.prefect_yaml import (
     ANNOTATE_PROJECT,
     Annotating,
     credentials_reference,
     make_deployments,
     name_blocks_by_id,
 )
-from prefect_cvat.deployments.nightly import Nightly, set_up_schedule
-from prefect_cvat.deployments.prefect_server import prefect_server
 from prefect_cvat.deployments.scope import Scope
-from prefect_cvat.deployments.webhook_blocks import load_credentials
+from prefect_cvat.deployments.webhooks.webhook_secret import load_credentials
 from prefect_cvat.exceptions import ServerError, TooManyRequestsError, TransportError
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.planning.task_search import check_project_is_visible

@@ -17,7 +17,7 @@ from prefect.client.schemas.objects import DeploymentSchedule
 from prefect.client.schemas.schedules import CronSchedule
 from pydantic import ValidationError
 
-from prefect_cvat.deployments.definitions import ANNOTATE_PROJECT
+from prefect_cvat.deployments.prefect_yaml import ANNOTATE_PROJECT
 from prefect_cvat.deployments.scope import Scope
 
 __all__ = ["Nightly", "set_up_schedule"]

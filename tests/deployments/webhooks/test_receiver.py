@@ -32,10 +32,10 @@ from pictures import picture
 from prefect_cvat import Client
 from prefect_cvat.auto_annotation import label_spec
 from prefect_cvat.cvat.webhooks import register_webhook
-from prefect_cvat.deployments import webhook_receiver
-from prefect_cvat.deployments.event_relay import EventRelay
+from prefect_cvat.deployments.webhooks import receiver as receiver_module
+from prefect_cvat.deployments.webhooks.event_relay import EventRelay
+from prefect_cvat.events.cvat_events import server_slug
 from prefect_cvat.sandbox import Sandbox
-from prefect_cvat.tasks.events import server_slug
 from scripted_server import HTML, Answer, scripted_server
 
 pytestmark = pytest.mark.filterwarnings("default")  # Prefect's own
@@ -300,7 +300,7 @@ def test_the_largest_body_is_taken_and_its_size_is_a_setting(
 
 
 def test_a_body_that_does_not_come_is_not_waited_for(receiver, monkeypatch):
-    monkeypatch.setattr(webhook_receiver, "READ_SECONDS", 0.2)
+    monkeypatch.setattr(receiver_module, "READ_SECONDS", 0.2)
     with raw_request(receiver, "Content-Length: 10") as connection:
         connection.sendall(b"x")
         assert connection.recv(100).startswith(b"HTTP/1.1 408")
@@ -451,7 +451,7 @@ def test_what_cannot_be_kept_is_put_off_so_that_cvat_sends_it_again(
 def test_a_file_that_is_locked_puts_off_too(prefect_server, start_receiver, deliver, tmp_path, monkeypatch):
     import sqlite3
 
-    from prefect_cvat.deployments import deliveries
+    from prefect_cvat.deployments.webhooks import deliveries
 
     monkeypatch.setattr(deliveries, "BUSY_SECONDS", 0.1)
     receiver = start_receiver()

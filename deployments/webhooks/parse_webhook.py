@@ -14,8 +14,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from prefect_cvat.cvat.webhooks import READY_EVENT
-from prefect_cvat.exceptions import InvalidResponseError
-from prefect_cvat.tasks.events import (
+from prefect_cvat.events.cvat_events import (
     READY,
     Id,
     JobState,
@@ -27,6 +26,7 @@ from prefect_cvat.tasks.events import (
     task_event,
     task_failed,
 )
+from prefect_cvat.exceptions import InvalidResponseError
 
 __all__ = ["Ignored", "Ping", "body_digest", "read_webhook"]
 

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from prefect_cvat.deployments import connections, webhook_receiver
+from prefect_cvat.deployments.webhooks import connections
+from prefect_cvat.deployments.webhooks import receiver as receiver_module
 
 pytestmark = pytest.mark.filterwarnings("default")  # Prefect's own
 
@@ -141,7 +142,7 @@ def test_a_body_without_end_is_answered_and_its_connection_closed(receiver, monk
 
 def test_a_slow_body_is_answered_with_408_and_its_connection_closed(receiver, monkeypatch):
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.5)
-    monkeypatch.setattr(webhook_receiver, "READ_SECONDS", 1.0)
+    monkeypatch.setattr(receiver_module, "READ_SECONDS", 1.0)
     with closing(connect(receiver, HEAD + b"Content-Length: 1000\r\n\r\n")) as connection:
         assert send_until_closed(connection, b"x", pause=0.05).startswith(b"HTTP/1.1 408")
 

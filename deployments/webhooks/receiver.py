@@ -29,10 +29,10 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from prefect_cvat.credentials import CvatCredentials
-from prefect_cvat.deployments.connections import Connections
-from prefect_cvat.deployments.deliveries import MAX_PENDING, Deliveries, QueueFullError
-from prefect_cvat.deployments.event_relay import CVAT_PATIENCE, EventRelay
-from prefect_cvat.deployments.webhook_events import Ignored, Ping, body_digest, read_webhook
+from prefect_cvat.deployments.webhooks.connections import Connections
+from prefect_cvat.deployments.webhooks.deliveries import MAX_PENDING, Deliveries, QueueFullError
+from prefect_cvat.deployments.webhooks.event_relay import CVAT_PATIENCE, EventRelay
+from prefect_cvat.deployments.webhooks.parse_webhook import Ignored, Ping, body_digest, read_webhook
 from prefect_cvat.exceptions import InvalidResponseError, PrefectCvatError, StorageError
 from prefect_cvat.inference.detection_cache import cache_folder
 from prefect_cvat.settings import Settings

@@ -108,7 +108,7 @@ def test_a_parameter_that_names_no_block_is_refused():
 def annotate(task_id, sandbox, *parameters, **environment):
     command = [sys.executable, "-m", "prefect_cvat", "--debug", "--server-host", sandbox.url]
     command += ["--auth", f"{sandbox.user}:{sandbox.password}", "annotate", str(task_id), "--json"]
-    command += ["--function-file", str(Path(__file__).parents[1] / "flow_functions" / "with_key.py")]
+    command += ["--function-file", str(Path(__file__).parent / "flow_functions" / "with_key.py")]
     return subprocess.run(
         [*command, *parameters],
         capture_output=True,

@@ -8,7 +8,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MOD
 from pydantic import SecretStr
 
 from prefect_cvat.credentials import CvatCredentials
-from prefect_cvat.deployments.webhook_blocks import load_credentials, load_webhook_secret
+from prefect_cvat.deployments.webhooks.webhook_secret import load_credentials, load_webhook_secret
 from prefect_cvat.exceptions import TransportError
 
 pytestmark = [

@@ -25,9 +25,9 @@ from prefect_cvat.runs.pipeline import run_pipeline
 from prefect_cvat.runs.report import RunReport
 from prefect_cvat.runs.run import Run
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
-from prefect_cvat.tasks.devices import loaded_function
-from prefect_cvat.tasks.policy import bounded_errors
+from prefect_cvat.tasks.device_slots import loaded_function
 from prefect_cvat.tasks.submitter import PrefectSubmitter
+from prefect_cvat.tasks.task_options import bounded_errors
 from prefect_cvat.tasks.task_slots import task_slots
 
 __all__ = ["carry_out", "tell_what_is_there"]

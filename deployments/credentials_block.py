@@ -10,8 +10,8 @@ from prefect.exceptions import ObjectNotFound
 
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.deployments.definitions import ANNOTATE_PROJECT, credentials_reference, name_blocks_by_id
-from prefect_cvat.deployments.new_tasks import find_automations, log_in_of, project_of
+from prefect_cvat.deployments.new_task_automations import find_automations, log_in_of, project_of
+from prefect_cvat.deployments.prefect_yaml import ANNOTATE_PROJECT, credentials_reference, name_blocks_by_id
 from prefect_cvat.deployments.scope import Scope
 from prefect_cvat.exceptions import NotFoundError, OrganizationError, PermissionDeniedError
 from prefect_cvat.http.server_url import server_identity

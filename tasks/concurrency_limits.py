@@ -24,7 +24,7 @@ from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-from prefect_cvat.tasks.events import server_slug
+from prefect_cvat.events.cvat_events import server_slug
 
 __all__ = [
     "DEFAULT_RUNS_PER_SERVER",

@@ -16,15 +16,15 @@ from pydantic import SecretStr
 
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.webhooks import list_webhooks
-from prefect_cvat.deployments.definitions import credentials_reference, make_deployments
-from prefect_cvat.deployments.nightly import Nightly, set_up_schedule
+from prefect_cvat.deployments.nightly_schedule import Nightly, set_up_schedule
+from prefect_cvat.deployments.prefect_yaml import credentials_reference, make_deployments
 from prefect_cvat.deployments.scope import Scope
-from prefect_cvat.deployments.setup import LEASE_STORAGE, set_up, set_up_limits
-from prefect_cvat.deployments.webhook_blocks import SECRET_BLOCK, load_webhook_secret
+from prefect_cvat.deployments.set_up_server import LEASE_STORAGE, set_up, set_up_limits
+from prefect_cvat.deployments.webhooks.webhook_secret import SECRET_BLOCK, load_webhook_secret
 from prefect_cvat.exceptions import AuthenticationError, PermissionDeniedError, TransportError
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.sandbox import Sandbox
-from prefect_cvat.tasks.limits import device_limit, ensure_limit, server_limit
+from prefect_cvat.tasks.concurrency_limits import device_limit, ensure_limit, server_limit
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),

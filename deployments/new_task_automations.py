@@ -13,9 +13,9 @@ from prefect.events.schemas.automations import Automation, AutomationCore, Event
 from prefect.events.schemas.events import ResourceSpecification
 
 from prefect_cvat.credentials import CvatCredentials
-from prefect_cvat.deployments.definitions import TAG, credentials_reference
+from prefect_cvat.deployments.prefect_yaml import TAG, credentials_reference
 from prefect_cvat.deployments.scope import Scope
-from prefect_cvat.tasks.events import READY, server_slug
+from prefect_cvat.events.cvat_events import READY, server_slug
 
 __all__ = [
     "NEW_TASKS",

@@ -18,16 +18,25 @@ from pydantic import SecretStr
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.webhooks import register_webhook
 from prefect_cvat.deployments.automations import set_up_automations
-from prefect_cvat.deployments.definitions import PREFECT_YAML, TAG, name_blocks_by_id
-from prefect_cvat.deployments.log_in import store_credentials
+from prefect_cvat.deployments.credentials_block import store_credentials
 from prefect_cvat.deployments.prefect_server import prefect_server
+from prefect_cvat.deployments.prefect_yaml import PREFECT_YAML, TAG, name_blocks_by_id
 from prefect_cvat.deployments.scope import Scope
-from prefect_cvat.deployments.webhook_blocks import SECRET_BLOCK, load_credentials, load_webhook_secret
+from prefect_cvat.deployments.webhooks.webhook_secret import (
+    SECRET_BLOCK,
+    load_credentials,
+    load_webhook_secret,
+)
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.planning.task_search import check_project_is_visible
 from prefect_cvat.settings import Settings
-from prefect_cvat.tasks.devices import local_devices
-from prefect_cvat.tasks.limits import DEFAULT_RUNS_PER_SERVER, device_limit, ensure_limit, server_limit
+from prefect_cvat.tasks.concurrency_limits import (
+    DEFAULT_RUNS_PER_SERVER,
+    device_limit,
+    ensure_limit,
+    server_limit,
+)
+from prefect_cvat.tasks.device_slots import local_devices
 
 __all__ = ["set_up", "set_up_limits"]
 

@@ -18,8 +18,8 @@ from prefect_cvat.options.run_options import Options
 from prefect_cvat.runs.annotate_run import AnnotateRun
 from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.runs.report import RunReport
-from prefect_cvat.tasks.devices import loaded_function
-from prefect_cvat.tasks.policy import NETWORK, bounded_errors
+from prefect_cvat.tasks.device_slots import loaded_function
+from prefect_cvat.tasks.task_options import NETWORK, bounded_errors
 from prefect_cvat.tasks.task_slots import task_slots
 
 __all__ = ["Shard", "annotate_shard"]

@@ -14,7 +14,9 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 from pydantic import ValidationError
 
 from prefect_cvat.credentials import CvatCredentials
-from prefect_cvat.deployments.deliveries import Deliveries, Delivery
+from prefect_cvat.deployments.webhooks.deliveries import Deliveries, Delivery
+from prefect_cvat.events.cvat_events import FAILED, READY, TaskState, task_failed, task_ready
+from prefect_cvat.events.send_events import check_taken, request_body
 from prefect_cvat.exceptions import (
     InvalidResponseError,
     NotFoundError,
@@ -24,8 +26,6 @@ from prefect_cvat.exceptions import (
     is_transient,
 )
 from prefect_cvat.http.retry_policy import RetryPolicy
-from prefect_cvat.tasks.emit import check_taken, request_body
-from prefect_cvat.tasks.events import FAILED, READY, TaskState, task_failed, task_ready
 
 __all__ = ["CVAT_PATIENCE", "EventRelay"]
 

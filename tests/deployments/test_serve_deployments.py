@@ -13,7 +13,8 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.deployments.automations import HEARTBEAT_SECONDS
-from prefect_cvat.deployments.definitions import (
+from prefect_cvat.deployments.nightly_schedule import Nightly, set_up_schedule
+from prefect_cvat.deployments.prefect_yaml import (
     ANNOTATE_PROJECT,
     ANNOTATE_TASK,
     PREFECT_YAML,
@@ -22,10 +23,9 @@ from prefect_cvat.deployments.definitions import (
     make_deployments,
     name_blocks_by_id,
 )
-from prefect_cvat.deployments.nightly import Nightly, set_up_schedule
 from prefect_cvat.deployments.scope import Scope
-from prefect_cvat.deployments.serve import serve_deployments
-from prefect_cvat.deployments.setup import set_up
+from prefect_cvat.deployments.serve_deployments import serve_deployments
+from prefect_cvat.deployments.set_up_server import set_up
 from prefect_cvat.exceptions import FunctionLoadError, TransportError
 from prefect_cvat.flows.annotate_task import annotate_task
 

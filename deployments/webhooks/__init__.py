@@ -1,0 +1,1 @@
+"""From a webhook of CVAT to an event on the Prefect server."""

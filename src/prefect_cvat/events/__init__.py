@@ -1,0 +1,1 @@
+"""What happens on a CVAT server, as events of Prefect."""
