@@ -1,9 +1,10 @@
-"""What the flows that write to a task have in common: limits, progress, artifacts, being cancelled."""
+"""Runs a function on one task as the current flow run: what the flows annotate, track and refine share."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import httpx
@@ -14,11 +15,12 @@ from prefect.runtime import flow_run
 from prefect_cvat.auto_annotation.loading import find_function
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.flows.run_tags import add_tags, function_version, run_key, shard_key, task_tag
+from prefect_cvat.flows.run_tags import add_tags, function_key, run_key, shard_key, task_tag
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.messages.bounded_text import bounded
 from prefect_cvat.messages.plurals import counted
 from prefect_cvat.options.run_options import Options
+from prefect_cvat.planning.plan import Plan
 from prefect_cvat.reporting.markdown_report import Outcome
 from prefect_cvat.runs.left_behind import what_is_left
 from prefect_cvat.runs.pipeline import run_pipeline
@@ -26,15 +28,15 @@ from prefect_cvat.runs.report import RunReport
 from prefect_cvat.runs.run import Run
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
 from prefect_cvat.tasks.device_slots import loaded_function
-from prefect_cvat.tasks.submitter import PrefectSubmitter
-from prefect_cvat.tasks.task_options import bounded_errors
+from prefect_cvat.tasks.stages import PrefectSubmitter
+from prefect_cvat.tasks.task_options import shorten_errors
 from prefect_cvat.tasks.task_slots import task_slots
 
-__all__ = ["carry_out", "tell_what_is_there"]
+__all__ = ["report_failure", "run_on_task"]
 
 
-@bounded_errors
-def carry_out(
+@shorten_errors
+def run_on_task(
     credentials: CvatCredentials,
     task_id: int,
     function: CvatFunction,
@@ -43,83 +45,84 @@ def carry_out(
     *,
     kind: object = "annotate",
 ) -> RunReport:
-    """Carry out a run as the current flow run, and show in Prefect what it does and has done.
+    """Run a function on a task as the current flow run, with tags, progress and artifacts in Prefect.
 
-    It waits until no other run has the task (or the jobs that it was given), for a free device, and for a
-    slot of the server. When it is cancelled or fails, an artifact says what is on the server already.
+    Waits until no other run uses the task (or its selected jobs), until a device is free, and until the
+    CVAT server has a free slot. A run that fails or is cancelled publishes a report of what is in CVAT.
 
     Args:
         credentials: How to log in to CVAT.
         task_id: The task.
-        function: The function, and how it is used.
-        options: How the run is done.
-        new_run: Makes the run, once there are a client and the loaded function.
-        kind: What else tells runs apart that write different things, see `run_key`.
+        function: The function and its settings.
+        options: The options of the run.
+        new_run: Makes the run from a client and the loaded function.
+        kind: The kind of the run and its own options, part of the run key; see `run_key`.
 
     Raises:
         PrefectCvatError: The run failed.
     """
     logger = get_run_logger()
-    find_function(function.function)  # a name that is wrong or not allowed is not worth waiting for
+    # these fail at once, before the run waits for any slot
+    find_function(function.function)
     function.check_secrets()
     started = time.perf_counter()
-    is_one_of_many = flow_run.parent_flow_run_id is not None  # which has asked the server for the task
-    with credentials.get_client(has_answered=is_one_of_many) as client:
-        client.check_may_write()  # before it waits for anything
+    is_child_run = flow_run.parent_flow_run_id is not None  # its parent has reached the CVAT server already
+    with credentials.get_client(has_answered=is_child_run) as client:
+        client.check_may_write()
         add_tags([task_tag(client.url, task_id), function.function])
         with (
-            task_slots(client.url, task_id, options.selection.jobs, tell=logger.warning),
-            loaded_function(function, client.url, tell=logger.warning) as loaded,
+            task_slots(client.url, task_id, options.selection.jobs, warn=logger.warning),
+            loaded_function(function, client.url, warn=logger.warning) as loaded,
         ):
             run = new_run(client, loaded)
             run.identify(str(flow_run.id), function.function_parameters)
-            version = function_version(function, loaded)
-            try:
-                report = run_pipeline(run, PrefectSubmitter(), _KeyedProgress(run, version, kind))
-            except BaseException as error:
-                tell_what_is_there(run.complete(time.perf_counter() - started), error)
-                # on another machine the next run would not know that something may yet be committed
-                time.sleep(run.seconds_until_settled)
-                raise
+            version = function_key(function, loaded)
+
+            def add_key_tags(plan: Plan) -> None:
+                """Tag the flow run with its key early, as other runs look for runs of the same key."""
+                media = plan.info.meta.chunks_updated_date
+                key = run_key(client.url, task_id, media, version, kind, options)
+                add_tags([key, shard_key(key, options.selection.jobs)])
+
+            with _failure_reported(run, started):
+                report = run_pipeline(
+                    run, PrefectSubmitter(), ArtifactProgress(run.report, logger), on_planned=add_key_tags
+                )
             publish_report(report, pictures=draw_frames(client, run.plan))
     for line in report.lines():
         logger.info(line)
     return report
 
 
-class _KeyedProgress(ArtifactProgress):
-    """Progress that gives the flow run its key as soon as it is known: others may be waiting to see it."""
-
-    def __init__(self, run: Run, version: str, kind: object) -> None:
-        super().__init__(run.report, get_run_logger())
-        self._run = run
-        self._version = version
-        self._kind = kind
-
-    def start(self, total: int) -> None:
-        run, options = self._run, self._run.options
-        media = run.plan.info.meta.chunks_updated_date
-        key = run_key(run.client.url, run.task_id, media, self._version, self._kind, options)
-        add_tags([key, shard_key(key, options.selection.jobs)])
-        super().start(total)
+@contextmanager
+def _failure_reported(run: Run, started: float) -> Iterator[None]:
+    """Publish the report of a run that fails or is cancelled, before its slots are free again."""
+    try:
+        yield
+    except BaseException as error:
+        report_failure(run.complete(time.perf_counter() - started), error)
+        # the server may still commit a write; the next run, on another machine, cannot know that
+        time.sleep(run.seconds_until_settled)
+        raise
 
 
-def tell_what_is_there(report: RunReport, error: BaseException) -> None:
-    """Say in the log and in an artifact how a run ended that did not complete, and what it has left."""
+def report_failure(report: RunReport, error: BaseException) -> None:
+    """Publish the report of a run that failed or was cancelled, and log what it has left in CVAT."""
     outcome: Outcome = "failed"
-    why = bounded(str(error))
+    reason = bounded(str(error))
     if not isinstance(error, Exception):
-        is_cancelled = _is_being_cancelled()
+        is_cancelled = _is_flow_run_cancelled()
         outcome = "cancelled" if is_cancelled else "failed"
-        why = "" if is_cancelled else "its process was told to end, or it has lost its slots to another run"
-    publish_report(report, outcome=outcome, error=why)
-    what = "was cancelled" if outcome == "cancelled" else "failed"
-    ended = f"the run {what} after {counted(report.frames, 'frame')}"
-    get_run_logger().warning("%s: %s", ended, what_is_left(report))
+        reason = "" if is_cancelled else "its process was terminated, or another run has taken its slots"
+    publish_report(report, outcome=outcome, error=reason)
+    ending = "was cancelled" if outcome == "cancelled" else "failed"
+    get_run_logger().warning(
+        "the run %s after %s: %s", ending, counted(report.frames, "frame"), what_is_left(report)
+    )
 
 
-def _is_being_cancelled() -> bool:
-    """Whether somebody has cancelled the flow run; where Prefect does not tell, nobody has."""
+def _is_flow_run_cancelled() -> bool:
+    """Whether the current flow run was cancelled; False if the Prefect server does not answer."""
     try:
         with get_client(sync_client=True) as prefect:
             state = prefect.read_flow_run(flow_run.id).state

@@ -1,4 +1,4 @@
-"""Which device of a machine a run works on: one that no other run has."""
+"""Loads a function on a device of this machine that no other run uses: one run at a time on a GPU."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ from prefect_cvat.tasks.concurrency_limits import device_limit, ensure_limit, is
 __all__ = ["device_slot", "loaded_function", "local_devices"]
 
 POLL_SECONDS = 2.0
-"""How long to wait before looking for a free device again."""
+"""How often a waiting run checks whether a device is free."""
 
 
 @contextmanager
 def loaded_function(
-    function: CvatFunction, server: str, *, tell: Callable[[str], object] = lambda _: None
+    function: CvatFunction, server: str, *, warn: Callable[[str], object] = lambda _: None
 ) -> Iterator[Any]:
-    """Load a function when there are slots for its run, and close it afterwards.
+    """Wait for a slot of a device and one of the CVAT server, load a function, and close it afterwards.
 
-    A run needs a slot of the CVAT server and, on an accelerator, one of the device. The model is loaded
-    when both are held, so there are never more models than slots. The device comes first: who waits for one
-    must not keep the server from runs on other machines.
+    The model is loaded once both slots are taken, so there are never more models than slots. A function on
+    the CPU needs no slot of a device. The device is waited for first: a run that waits for a GPU must not
+    occupy a slot of the server, which runs on other machines could use.
 
-    Where the function takes a `device` and none was chosen, it gets the first accelerator that is free.
+    A function that takes a `device`, and for which none was chosen, gets the first accelerator that is free.
 
     Args:
         function: The function.
-        server: The CVAT server that the run works on.
-        tell: Is told, now and then, what is waited for.
+        server: The URL of the CVAT server.
+        warn: Called with a message about once a minute while the run waits.
     """
-    wanted = _wanted(function)
+    wanted = _chosen_device(function)
     takes_device = takes_parameter(function.function, "device")
     if wanted is not None:
         needed = [wanted] if _is_accelerator(wanted) else []
@@ -47,33 +47,38 @@ def loaded_function(
     while True:
         with ExitStack() as taken:
             held = taken.enter_context(device_slot(needed)) if needed else None
-            taken.enter_context(server_slot(server, tell=tell))
-            told = wanted or (held if takes_device else None)
-            loaded = function.get_function(told)
-            # where it is not told, the function has chosen one by itself
-            chosen = None if told else _device_of(loaded)
-            if chosen in (None, held) or not _is_accelerator(chosen) or _take_first_free(taken, [chosen]):
+            taken.enter_context(server_slot(server, warn=warn))
+            device = wanted or (held if takes_device else None)
+            loaded = function.get_function(device)
+            # a function that is given no device may choose one by itself
+            own_choice = None if device else _device_of(loaded)
+            if (
+                own_choice in (None, held)
+                or not _is_accelerator(own_choice)
+                or _take_first_free(taken, [own_choice])
+            ):
                 taken.callback(close_function, loaded)
                 yield loaded
                 return
+            # another run uses that device: wait for it without a model in memory or a slot of the server
             close_function(loaded)
-            del loaded  # who waits with a model and the server's slot keeps others out
-        needed = [chosen]
+            del loaded
+        needed = [own_choice]
 
 
 @contextmanager
 def device_slot(devices: Sequence[str], *, timeout: float | None = None) -> Iterator[str]:
-    """Take the slot of one of some devices of this machine, whichever is free first.
+    """Wait until one of some devices of this machine is free, and take its slot.
 
     Args:
-        devices: Their names, such as `cuda:0` and `cuda:1`.
-        timeout: Seconds to wait; None waits for as long as it takes.
+        devices: The names of the devices, such as `cuda:0` and `cuda:1`.
+        timeout: Seconds to wait; None waits without limit.
 
     Yields:
-        The device.
+        The name of the device.
 
     Raises:
-        TimeoutError: None was free in time.
+        TimeoutError: No device was free in time.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     with ExitStack() as slot:
@@ -85,7 +90,7 @@ def device_slot(devices: Sequence[str], *, timeout: float | None = None) -> Iter
 
 
 def local_devices() -> list[str]:
-    """The accelerators of this machine, such as `cuda:0`."""
+    """The names of the accelerators of this machine, such as `cuda:0`."""
     devices = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     return [*devices, *(["mps"] if torch.backends.mps.is_available() else [])]
 
@@ -103,23 +108,23 @@ def _take_first_free(slot: ExitStack, devices: Sequence[str]) -> str | None:
     return None
 
 
-def _wanted(function: CvatFunction) -> str | None:
-    """The device that was chosen, be it among the function's own parameters; None for any."""
+def _chosen_device(function: CvatFunction) -> str | None:
+    """The device that the user has chosen, as `device` or as a parameter of the function; None for any."""
     device = function.device or parse_parameters(function.function_parameters).get("device")
     return None if device in (None, "", "auto") else _numbered(str(device))
 
 
 def _device_of(function: object) -> str | None:
-    """The device that a function runs on, such as `cuda:0`; None if it does not say."""
+    """The device that a loaded function uses, such as `cuda:0`; None if it has no attribute `device`."""
     device = read_attribute(function, "device")
     return None if device is None else _numbered(str(device))
 
 
 def _numbered(device: str) -> str:
-    """A device by the name that its limit has: torch takes `cuda` for `cuda:0`."""
+    """The name of a device with its number: `cuda` is `cuda:0`, as in torch."""
     return "cuda:0" if device == "cuda" else device
 
 
 def _is_accelerator(device: str) -> bool:
-    """Whether a device is one that runs must share: anything but the CPU."""
+    """Whether one run at a time may use a device: true of all but the CPU."""
     return device.partition(":")[0] != "cpu"

@@ -1,4 +1,4 @@
-"""What all Prefect tasks of the pipeline have in common: how they are tried again, and not cached."""
+"""The options that all Prefect tasks share: retries, no caching, and short error messages."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from prefect.tasks import Task, exponential_backoff
 from prefect_cvat.exceptions import PrefectCvatError, UnreachableError, is_transient
 from prefect_cvat.messages.bounded_text import shortened
 
-__all__ = ["NETWORK", "PURE", "bounded_errors"]
+__all__ = ["NO_RETRIES", "RETRY_NETWORK_ERRORS", "shorten_errors"]
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
-class _Policy(TypedDict, total=False):
+class _TaskOptions(TypedDict, total=False):
     cache_policy: CachePolicy
     persist_result: bool
     retries: int
@@ -28,10 +28,11 @@ class _Policy(TypedDict, total=False):
     retry_condition_fn: Any
 
 
-async def _is_worth_a_retry(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
-    """Whether the network or the server failed. What a 4xx or a bad function says stays true.
+async def _is_network_error(_task: Task[Any, Any], _run: TaskRun, state: State[Any]) -> bool:
+    """Whether the network or the server failed, so that a retry may help.
 
-    So does a wrong address: where no server has ever answered, its error is not to come four times as late.
+    A retry does not help against a 4xx answer, an error of the function, or a server that has never
+    answered: its address is probably wrong, and four attempts would only delay that message.
     """
     try:
         await state.aresult()
@@ -40,27 +41,28 @@ async def _is_worth_a_retry(_task: Task[Any, Any], _run: TaskRun, state: State[A
     return False
 
 
-PURE: _Policy = {"cache_policy": NO_CACHE, "persist_result": False}
-"""For stages that no network takes part in. Their arguments are large: Prefect must not hash them."""
+NO_RETRIES: _TaskOptions = {"cache_policy": NO_CACHE, "persist_result": False}
+"""Options of Prefect tasks that use no network. Caching is off because Prefect would hash their large
+arguments."""
 
-NETWORK: _Policy = {
-    **PURE,
+RETRY_NETWORK_ERRORS: _TaskOptions = {
+    **NO_RETRIES,
     "retries": 3,
     "retry_delay_seconds": exponential_backoff(2),
     "retry_jitter_factor": 0.5,
-    "retry_condition_fn": _is_worth_a_retry,
+    "retry_condition_fn": _is_network_error,
 }
-"""For stages that talk to the server; on top of the retries that single requests have."""
+"""Options of Prefect tasks that use the network. The client retries single requests besides."""
 
 
-def bounded_errors(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Shorten the errors of a function before Prefect gets them.
+def shorten_errors(function: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Shorten the messages of errors that a function raises.
 
-    Prefect writes the message of an error into a state, and the traceback with all its causes into the log.
+    Prefect stores the message in the state of the run, and the traceback with all causes in its log.
     """
 
     @wraps(function)
-    def bounded_function(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+    def with_short_errors(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         try:
             return function(*args, **kwargs)
         except Exception as error:
@@ -71,4 +73,4 @@ def bounded_errors(function: Callable[Parameters, Result]) -> Callable[Parameter
             cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
             raise error from (None if cause is None else shortened(cause))
 
-    return bounded_function
+    return with_short_errors

@@ -51,7 +51,7 @@ class TestPrefectsStandards(BlockStandardTestSuite):
             socket.setdefaulttimeout(before)
 
 
-def test_the_block_is_among_those_that_are_looked_at():
+def test_block_is_tested_for_prefect_standards():
     assert CvatCredentials in BLOCKS
 
 
@@ -72,7 +72,7 @@ def test_prefect_discovers_the_block_by_the_entry_point():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_the_secrets_are_secret_to_prefect_and_have_no_defaults():
+def test_secret_fields_have_no_defaults():
     schema = CvatCredentials.model_json_schema()
     assert schema["secret_fields"] == ["access_token", "password"]
     assert schema["required"] == ["url"]
@@ -90,7 +90,7 @@ def test_the_secrets_are_secret_to_prefect_and_have_no_defaults():
     ],
     ids=["token", "password", "password, token left empty", "token, user and password left empty"],
 )
-def test_takes_one_way_to_log_in_and_shows_no_secret(given):
+def test_accepts_one_way_to_log_in_and_shows_no_secret(given):
     block = CvatCredentials(url=ADDRESS, **given)
     for text in (repr(block), str(block), block.model_dump_json(), f"{block.model_dump()}"):
         assert SECRET not in text
@@ -105,10 +105,13 @@ def test_takes_one_way_to_log_in_and_shows_no_secret(given):
         ({"password": SECRET}, "give an access_token, or both"),
         ({"username": "", "password": SECRET}, "give an access_token, or both"),
         ({"access_token": " "}, "give an access_token, or both"),
-        ({"access_token": SECRET, "username": "user", "password": "p"}, "two ways to log in; remove the"),
-        ({"access_token": "t", "password": SECRET}, "two ways to log in; remove the"),
-        ({"access_token": f"{SECRET} more"}, "spaces or characters that are not ASCII; copy it"),
-        ({"access_token": f"{SECRET}…"}, "spaces or characters that are not ASCII; copy it"),
+        (
+            {"access_token": SECRET, "username": "user", "password": "p"},
+            "both an access_token and a username or password",
+        ),
+        ({"access_token": "t", "password": SECRET}, "both an access_token and a username or password"),
+        ({"access_token": f"{SECRET} more"}, "spaces or non-ASCII characters; copy it"),
+        ({"access_token": f"{SECRET}…"}, "spaces or non-ASCII characters; copy it"),
         ({"access_token": [SECRET]}, "valid string"),
         ({"access_token": "t", "token": SECRET}, "no field token; the fields are url, access_token, "),
         ({"access_token": "t", "organisation": "lab"}, "no field organisation; the fields are"),
@@ -117,14 +120,14 @@ def test_takes_one_way_to_log_in_and_shows_no_secret(given):
         ({"access_token": "t", "url": "ftp://cvat.example.com"}, "not the address of a CVAT server"),
     ],
 )
-def test_refuses_what_is_not_one_way_to_log_in_and_names_the_mend_without_the_secret(given, message):
+def test_refuses_other_ways_to_log_in_without_showing_the_secret(given, message):
     with pytest.raises(ValidationError, match=message) as error:
         CvatCredentials(**{"url": ADDRESS, **given})
     assert SECRET not in str(error.value)
     assert SECRET not in "".join(traceback.format_exception(error.value))
 
 
-def test_takes_what_it_dumps():
+def test_accepts_its_own_dump():
     block = CvatCredentials(url=ADDRESS, access_token=SECRET, organization="lab", ca_bundle="ca.pem")
     dumped = block.model_dump()
     assert dumped["block_type_slug"] == "cvat-credentials"
@@ -132,7 +135,7 @@ def test_takes_what_it_dumps():
     assert taken.model_dump() == dumped
 
 
-def test_completes_the_address():
+def test_completes_the_url():
     assert CvatCredentials(url=" cvat.example.com/ ", access_token="t").url == ADDRESS
 
 
@@ -202,18 +205,18 @@ def test_works_in_the_organization(sandbox, client, token, way):
         ({"ca_bundle": __file__, "verify_tls": False}, False),
     ],
 )
-def test_hands_the_tls_options_to_the_client(given, verify):
+def test_passes_tls_options_to_the_client(given, verify):
     with CvatCredentials(url=ADDRESS, access_token=SECRET, **given).get_client() as client:
         assert client._transport._verify == verify
 
 
-def test_a_ca_bundle_that_is_not_there_is_named():
+def test_missing_ca_bundle_is_named():
     block = CvatCredentials(url=ADDRESS, access_token=SECRET, ca_bundle="no-such-folder/ca.pem")
     with pytest.raises(TlsError, match=r"'no-such-folder/ca.pem'.*correct ca_bundle"):
         block.get_client()
 
 
-def test_hands_further_options_to_the_client(free_port):
+def test_passes_further_options_to_the_client(free_port):
     block = CvatCredentials(url=f"http://127.0.0.1:{free_port}", username="user", password=SECRET)
     with pytest.raises(TransportError, match="refused") as error:
         block.get_client(retry=RetryPolicy(give_up_after=0))

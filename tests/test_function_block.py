@@ -30,25 +30,25 @@ class TestPrefectsStandards(BlockStandardTestSuite):
             socket.setdefaulttimeout(before)
 
 
-def test_it_loads_the_function_that_it_describes():
+def test_loads_its_function():
     function = CvatFunction(function="nanodet_detection", device="cpu").get_function()
     assert [label.name for label in function.spec.labels][:2] == ["person", "bicycle"]
     assert str(function.device) == "cpu"
 
 
-def test_parameters_are_read_when_the_block_is_made():
+def test_validates_parameters_at_creation():
     with pytest.raises(ValidationError, match="type"):
         CvatFunction(function="tiled", function_parameters={"score_threshold": "0.3"})
     with pytest.raises(ValidationError, match="less than or equal to 1"):
         CvatFunction(function="tiled", conf_threshold=1.5)
 
 
-def test_what_is_not_allowed_is_not_loaded():
+def test_does_not_load_functions_that_are_not_allowed():
     with pytest.raises(FunctionLoadError, match="PREFECT_CVAT_FUNCTION_MODULES"):
         CvatFunction(function="os.path").get_function()
 
 
-def test_a_block_takes_the_place_of_what_else_is_said_but_for_the_device():
+def test_function_block_replaces_other_parameters_except_device():
     block = CvatFunction(function="torchvision_detection", conf_threshold=0.4)
     assert choose_function(block, "nanodet_detection", allow_unmatched_labels=True) is block
     on_a_device = choose_function(block, "nanodet_detection", device="cuda:1")

@@ -42,7 +42,7 @@ def function(name, function=FUNCTION):
     return CvatFunction(function=function, function_parameters={"api_key": f"secret:{name}"})
 
 
-def test_a_flow_run_takes_the_secret_from_its_block_and_tells_nobody(make_task, credentials, caplog):
+def test_flow_run_reads_secret_of_block_and_does_not_show_it(make_task, credentials, caplog):
     caplog.set_level("DEBUG")
     parameters = {"api_key": "secret:model-key"}
     report = annotate_task(make_task(), credentials, function=FUNCTION, function_parameters=parameters)
@@ -57,26 +57,26 @@ def test_a_flow_run_takes_the_secret_from_its_block_and_tells_nobody(make_task, 
         assert KEY not in told
 
 
-def test_a_block_that_does_not_exist_is_an_error_before_the_run(credentials):
+def test_missing_block_fails_before_the_run(credentials):
     with pytest.raises(FunctionLoadError, match=r"'api_key' is secret:nowhere, and there is no usable block"):
         annotate_task(
             999_999, credentials, function=FUNCTION, function_parameters={"api_key": "secret:nowhere"}
         )  # which task it is does not matter: nothing was asked of CVAT yet
 
 
-def test_a_block_that_holds_no_text_is_an_error():
+def test_block_without_text_is_an_error():
     with pytest.raises(FunctionLoadError, match="the block secret/no-text holds dict, not text"):
         function("no-text").get_function()
 
 
-def test_a_function_that_refuses_its_secret_does_not_tell_it():
+def test_error_of_function_does_not_show_its_secret():
     with pytest.raises(FunctionLoadError) as caught:
         function("refused-key").get_function()
     assert "ValueError: the key ******** is not valid (" in str(caught.value)
     assert caught.value.__suppress_context__
 
 
-def test_the_digest_of_a_function_has_the_name_of_the_block_and_not_the_secret():
+def test_digest_uses_name_of_block_not_the_secret():
     class Model:
         def __init__(self, name):
             self.api_key = with_secrets({"api_key": SecretReference(name)})["api_key"]
@@ -89,7 +89,7 @@ def test_the_digest_of_a_function_has_the_name_of_the_block_and_not_the_secret()
     assert fingerprint(Model("another-key")) != digest
 
 
-def test_a_secret_is_text_that_does_not_show_itself():
+def test_secret_text_has_no_readable_repr():
     secret = SecretText("key", SecretReference("name"))
     assert secret == "key"
     assert f"Bearer {secret}" == "Bearer key"
@@ -99,7 +99,7 @@ def test_a_secret_is_text_that_does_not_show_itself():
         assert (copied, repr(copied)) == ("key", "secret:name")
 
 
-def test_a_parameter_that_names_no_block_is_refused():
+def test_refuses_reference_without_block_name():
     assert parse_parameter("key=secret:name") == ("key", SecretReference("name"))
     with pytest.raises(ValueError, match="names no block"):
         parse_parameter("key=secret:")
@@ -118,14 +118,14 @@ def annotate(task_id, sandbox, *parameters, **environment):
     )
 
 
-def test_the_command_line_takes_secrets_from_blocks_too(make_task, sandbox):
+def test_command_line_reads_secrets_of_blocks(make_task, sandbox):
     done = annotate(make_task(), sandbox, "-p", "api_key=secret:model-key")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["provenance"]["function_parameters"] == {"api_key": "secret:model-key"}
     assert KEY not in done.stdout + done.stderr
 
 
-def test_the_command_line_says_which_block_is_missing_or_that_no_server_is_set(make_task, sandbox):
+def test_command_line_names_missing_block_or_server(make_task, sandbox):
     done = annotate(make_task(), sandbox, "-p", "api_key=secret:nowhere")
     assert done.returncode == 1
     assert "there is no usable block secret/nowhere" in done.stderr

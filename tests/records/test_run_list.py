@@ -261,7 +261,7 @@ def test_limits_that_killed_runs_have_left_are_removed_from_the_prefect_server(p
 
     name = "prefect-cvat-task-cvat-example-com-1"
     ensure_limit(name, 1000)
-    monkeypatch.setattr(task_slots.remove_left_limits, "__defaults__", (0.0,))
+    monkeypatch.setattr(task_slots.remove_unused_limits, "__defaults__", (0.0,))
     arguments = ["runs", "prune", "--older-than", "90d"]
     done = CliRunner().invoke(app, arguments, env={"PREFECT_API_URL": PREFECT_API_URL.value()})
     assert done.exit_code == 0, done.exception

@@ -60,7 +60,7 @@ def cars(detect=lambda context: None):
 
 
 @flow(name="carry out", persist_result=False)
-def carry_out(client, task_id, function, batch_size=1, cancel_after=None):
+def run_flow(client, task_id, function, batch_size=1, cancel_after=None):
     """What the flows of this package do, as far as one sees it."""
     run = AnnotateRun(client, task_id, function, Options(batch_size=batch_size), function_name="a_function")
     seen.append(flow_run.id)
@@ -93,7 +93,7 @@ class Cancelling(ArtifactProgress):
 
 
 seen: list[str] = []
-"""The ids of the flow runs of `carry_out`."""
+"""The ids of the flow runs of `run_flow`."""
 
 
 def artifacts_of(flow_run_id):
@@ -139,10 +139,10 @@ def all_that_is_logged():
             logging.getLogger(name).setLevel(level)
 
 
-def test_a_run_leaves_a_full_bar_a_report_a_link_and_pictures(client, make_task, sandbox):
+def test_run_publishes_progress_report_link_and_pictures(client, make_task, sandbox):
     task_id = make_task(8)
     with all_that_is_logged() as lines:
-        report = carry_out(client, task_id, cars())
+        report = run_flow(client, task_id, cars())
     found = artifacts_of(seen[-1])
     frames = [f"frame-{number}-task-{task_id}" for number in (1, 2, 3, 4)]
     names = [f"{what}-task-{task_id}" for what in ("progress", "report", "link", "scores")]
@@ -174,11 +174,11 @@ def test_a_run_leaves_a_full_bar_a_report_a_link_and_pictures(client, make_task,
     assert not [line for line in lines() if token in line]
 
 
-def test_photographs_are_shown_with_what_was_found_on_them(client, tmp_path):
+def test_pictures_show_detections_on_photographs(client, tmp_path):
     from prefect_cvat.auto_annotation.functions import nanodet_detection
 
     task_id = create_demo_task(client)
-    carry_out(client, task_id, nanodet_detection.create(device="cpu"), batch_size=2)
+    run_flow(client, task_id, nanodet_detection.create(device="cpu"), batch_size=2)
     found = artifacts_of(seen[-1])
     pictures = [artifact for key, artifact in found.items() if key.startswith("frame-")]
     assert len(pictures) == 4
@@ -192,7 +192,7 @@ def test_photographs_are_shown_with_what_was_found_on_them(client, tmp_path):
         assert len(svg.findall("{http://www.w3.org/2000/svg}g")) > 0
 
 
-def test_the_bar_moves_while_the_run_is_at_work(client, make_task, monkeypatch):
+def test_progress_is_updated_during_the_run(client, make_task, monkeypatch):
     monkeypatch.setattr(artifacts, "SECONDS_BETWEEN_UPDATES", 0.2)
     monkeypatch.setattr(artifacts, "MOST_TIME_SHARE", ANY)
     task_id = make_task(6, chunk_size=1)
@@ -212,7 +212,7 @@ def test_the_bar_moves_while_the_run_is_at_work(client, make_task, monkeypatch):
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        carry_out(client, task_id, cars(lambda context: time.sleep(0.6)))
+        run_flow(client, task_id, cars(lambda context: time.sleep(0.6)))
     finally:
         is_over.set()
         watcher.join()
@@ -221,7 +221,7 @@ def test_the_bar_moves_while_the_run_is_at_work(client, make_task, monkeypatch):
     assert len({value for value in values if 0 < value < 100}) >= 3
 
 
-def test_the_bar_is_not_moved_more_often_than_it_may(client, make_task, monkeypatch):
+def test_progress_is_updated_at_most_once_a_second(client, make_task, monkeypatch):
     monkeypatch.setattr(artifacts, "MOST_TIME_SHARE", ANY)
     updates = []
     update = artifacts.update_progress_artifact
@@ -230,13 +230,13 @@ def test_the_bar_is_not_moved_more_often_than_it_may(client, make_task, monkeypa
         "update_progress_artifact",
         lambda *args: updates.append(time.monotonic()) or update(*args),
     )
-    carry_out(client, make_task(30, chunk_size=1), cars(lambda context: time.sleep(0.1)))
+    run_flow(client, make_task(30, chunk_size=1), cars(lambda context: time.sleep(0.1)))
     between = [later - earlier for earlier, later in pairwise(updates[:-1])]
     assert 1 <= len(between) <= 6
     assert min(between) >= artifacts.SECONDS_BETWEEN_UPDATES
 
 
-def test_a_run_that_fails_says_why_and_that_nothing_of_it_is_left(client, make_task):
+def test_report_of_failed_run_names_error_and_says_nothing_is_left(client, make_task):
     task_id = make_task(6, chunk_size=1)
 
     def gone(context):
@@ -244,7 +244,7 @@ def test_a_run_that_fails_says_why_and_that_nothing_of_it_is_left(client, make_t
             raise ConnectionError("the model's server <b>has gone</b>")
 
     with pytest.raises(BadFunctionError):
-        carry_out(client, task_id, cars(gone))
+        run_flow(client, task_id, cars(gone))
     found = artifacts_of(seen[-1])
     names = ("progress", "report", "link", "scores")
     assert sorted(found) == sorted(f"{what}-task-{task_id}" for what in names)
@@ -255,10 +255,10 @@ def test_a_run_that_fails_says_why_and_that_nothing_of_it_is_left(client, make_t
     assert found[f"progress-task-{task_id}"].data < 100
 
 
-def test_a_run_that_is_cancelled_says_what_is_on_the_server(client, make_task):
+def test_report_of_cancelled_run_counts_annotations_on_the_server(client, make_task):
     task_id = make_task(12, chunk_size=1)
     with pytest.raises(KeyboardInterrupt):
-        carry_out(client, task_id, cars(), cancel_after=3)
+        run_flow(client, task_id, cars(), cancel_after=3)
     found = artifacts_of(seen[-1])
     head = found[f"report-task-{task_id}"].data.split("##")[0]
     shapes = [shape for job in client.jobs(task_id) for shape in client.job_annotations(job.id).shapes]
@@ -268,7 +268,7 @@ def test_a_run_that_is_cancelled_says_what_is_on_the_server(client, make_task):
     assert found[f"progress-task-{task_id}"].data == 25
 
 
-def test_frames_that_cannot_be_had_are_missing_and_said_to_be(client, make_task, sandbox):
+def test_warns_if_frames_cannot_be_drawn(client, make_task, sandbox):
     rule = {"methods": ["GET"], "path": "/data$", "fault": {"kind": "status", "status": 500}}
 
     @flow(name="draw", persist_result=False)
@@ -286,7 +286,7 @@ def test_frames_that_cannot_be_had_are_missing_and_said_to_be(client, make_task,
     impatient.login((sandbox.user, sandbox.password))
     with all_that_is_logged() as lines:
         assert draw(make_task(2)) == []
-    assert [line for line in lines() if "no frames of task" in line and "can be shown" in line]
+    assert [line for line in lines() if "no frames of task" in line and "can be drawn" in line]
 
 
 # --- when Prefect's server has a hiccup ---
@@ -361,7 +361,7 @@ def tell(steps):
     return flow_run.id
 
 
-def test_a_hiccup_of_prefects_server_does_not_hold_the_run_up_and_is_said_once(monkeypatch):
+def test_short_failure_of_prefect_server_does_not_delay_the_run(monkeypatch):
     monkeypatch.setattr(artifacts, "SECONDS_BETWEEN_UPDATES", 0)
     monkeypatch.setattr(artifacts, "MOST_TIME_SHARE", ANY)
     with between_us_and_prefect() as mode, all_that_is_logged() as lines:
@@ -380,7 +380,7 @@ def test_a_hiccup_of_prefects_server_does_not_hold_the_run_up_and_is_said_once(m
     assert len([line for line in lines() if "the progress artifact is not up to date" in line]) == 1
 
 
-def test_a_bar_that_could_not_be_made_at_first_is_made_later():
+def test_creates_progress_artifact_after_a_failure():
     with between_us_and_prefect() as mode, all_that_is_logged() as lines:
         mode.status = 500
 
@@ -393,7 +393,7 @@ def test_a_bar_that_could_not_be_made_at_first_is_made_later():
     assert [line for line in lines() if "500" in line and "the run goes on" in line]
 
 
-def test_a_slow_server_gets_fewer_updates(monkeypatch):
+def test_slow_server_gets_fewer_updates(monkeypatch):
     monkeypatch.setattr(artifacts, "SECONDS_BETWEEN_UPDATES", 0)
     share = artifacts.MOST_TIME_SHARE
     monkeypatch.setattr(artifacts, "MOST_TIME_SHARE", ANY)
@@ -408,7 +408,7 @@ def test_a_slow_server_gets_fewer_updates(monkeypatch):
     assert mode.asked == 2  # one that took 0.3 s, after which none is due for 6 s, and the last
 
 
-def test_a_report_that_prefect_does_not_take_is_warned_of_without_what_was_in_it(monkeypatch):
+def test_refused_report_is_logged_without_its_content(monkeypatch):
     @flow(name="publish", persist_result=False)
     def publish():
         report = RunReport(

@@ -20,7 +20,7 @@ from prefect_cvat.tasks.concurrency_limits import (
     server_slot,
     task_limit,
 )
-from prefect_cvat.tasks.task_slots import RUNS_ON_JOBS, remove_left_limits, task_slots
+from prefect_cvat.tasks.task_slots import RUNS_ON_JOBS, remove_unused_limits, task_slots
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.filterwarnings("default")]
 
@@ -41,7 +41,7 @@ def names_left():
     }
 
 
-def test_a_limit_is_made_once_and_changed_only_when_that_is_asked_for():
+def test_creates_limit_once_and_changes_it_only_with_overwrite():
     name = server_limit(URL)
     assert name == "prefect-cvat-server-cvat-example-com-8443"
     assert ensure_limit(name, 4) == "created"
@@ -52,14 +52,14 @@ def test_a_limit_is_made_once_and_changed_only_when_that_is_asked_for():
     assert slots(name)[1] == 2
 
 
-def test_a_run_takes_its_slots_and_gives_them_back():
+def test_run_takes_and_returns_slots():
     with task_slots(URL, 7), server_slot(URL):
         assert slots(task_limit(URL, 7)) == (RUNS_ON_JOBS, RUNS_ON_JOBS)
         assert slots(server_limit(URL))[0] == 1
     assert slots(server_limit(URL))[0] == 0
 
 
-def test_a_run_by_another_spelling_of_the_address_waits():
+def test_run_with_another_spelling_of_the_url_waits():
     with (
         task_slots("http://127.0.0.1:8443", 11),
         pytest.raises(TimeoutError),
@@ -68,7 +68,7 @@ def test_a_run_by_another_spelling_of_the_address_waits():
         pass
 
 
-def test_a_second_run_on_the_same_task_waits():
+def test_second_run_on_task_waits():
     order = []
 
     def second():
@@ -90,14 +90,14 @@ def test_a_second_run_on_the_same_task_waits():
 
 
 @pytest.mark.parametrize("jobs", [None, [31, 32, 33]])
-def test_the_limits_of_a_run_go_with_it(jobs):
+def test_run_removes_its_limits(jobs):
     with task_slots(URL, 21, jobs):
         assert task_limit(URL, 21) in names_left()
         assert {job_limit(URL, job) for job in jobs or ()} <= names_left()
     assert not names_left()
 
 
-def test_the_limits_of_a_run_that_fails_or_waits_in_vain_go_too():
+def test_failed_or_timed_out_run_removes_its_limits():
     with pytest.raises(ZeroDivisionError), task_slots(URL, 22, [41]):
         _ = 1 / 0
     assert not names_left()
@@ -108,7 +108,7 @@ def test_the_limits_of_a_run_that_fails_or_waits_in_vain_go_too():
     assert not names_left()
 
 
-def test_a_limit_is_not_removed_while_another_run_shares_it():
+def test_keeps_limit_while_another_run_uses_it():
     with task_slots(URL, 23, [51]):
         with task_slots(URL, 23, [52]):
             pass
@@ -118,7 +118,7 @@ def test_a_limit_is_not_removed_while_another_run_shares_it():
     assert not names_left()
 
 
-def test_a_limit_that_is_removed_between_looking_and_taking_is_made_again(monkeypatch):
+def test_recreates_limit_removed_before_taking(monkeypatch):
     """Prefect takes the slots of those limits that there are, and says nothing of the others."""
     take = concurrency_limits.slots
     removed = []
@@ -137,7 +137,7 @@ def test_a_limit_that_is_removed_between_looking_and_taking_is_made_again(monkey
         assert slots(task_limit(URL, 24))[0] == 1
 
 
-def test_runs_that_come_and_go_at_the_same_time_never_share_a_job():
+def test_concurrent_runs_never_share_a_job():
     at_work, together, done = [], [], []
     lock = threading.Lock()
 
@@ -162,7 +162,7 @@ def test_runs_that_come_and_go_at_the_same_time_never_share_a_job():
     assert not names_left()
 
 
-def test_what_a_killed_run_has_left_is_removed_once_nobody_has_it_any_more():
+def test_removes_unused_limits_of_killed_run():
     hold = f"""
 import os, signal
 from prefect_cvat.tasks.task_slots import task_slots
@@ -174,15 +174,15 @@ with task_slots({URL!r}, 26, [71]):
     left = {task_limit(URL, 26), job_limit(URL, 71)}
     assert names_left() == left
     assert (
-        remove_left_limits(older_than=0) == 0
+        remove_unused_limits(older_than=0) == 0
     )  # its lease has not expired yet: nobody can know that it is dead
     with get_client(sync_client=True) as prefect:  # what Prefect does when the lease has expired
         for name in left:
             prefect.update_global_concurrency_limit(name, GlobalConcurrencyLimitUpdate(active_slots=0))
-    assert remove_left_limits() == 0  # a run may have made them just now
+    assert remove_unused_limits() == 0  # a run may have made them just now
     assert names_left() == left
-    assert remove_left_limits(older_than=0) == 2
+    assert remove_unused_limits(older_than=0) == 2
     assert not names_left()
     ensure_limit(server_limit(URL), 4)
-    assert remove_left_limits(older_than=0) == 0
+    assert remove_unused_limits(older_than=0) == 0
     assert limit_ids([server_limit(URL)])

@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.filterwarni
 URL = "https://gpu.example.com"
 
 
-def test_each_run_has_a_device_of_its_own():
+def test_one_run_at_a_time_on_a_device():
     with device_slot(["cuda:0", "cuda:1"]) as first:
         with device_slot(["cuda:0", "cuda:1"]) as second:
             assert (first, second) == ("cuda:0", "cuda:1")
@@ -28,7 +28,7 @@ def test_each_run_has_a_device_of_its_own():
             assert third == "cuda:1"
 
 
-def test_workers_that_are_shown_different_gpus_do_not_wait_for_one_another(monkeypatch):
+def test_workers_with_different_visible_gpus_do_not_wait(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, 3")
     with device_slot(["cuda:0"], timeout=0):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-8f6a")
@@ -41,7 +41,7 @@ def test_workers_that_are_shown_different_gpus_do_not_wait_for_one_another(monke
             pass
 
 
-def test_a_function_is_loaded_on_a_free_device_and_closed(monkeypatch):
+def test_loads_function_on_free_device_and_closes_it(monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
     monkeypatch.setattr(device_slots, "local_devices", lambda: ["cuda:0", "cuda:1"])
     chosen = CvatFunction(function="flow_functions.on_device")
@@ -54,7 +54,7 @@ def test_a_function_is_loaded_on_a_free_device_and_closed(monkeypatch):
             assert function.device == "cpu"
 
 
-def test_runs_that_were_given_jobs_share_a_task():
+def test_runs_on_different_jobs_share_a_task():
     with task_slots(URL, 1, [1, 2]):
         with task_slots(URL, 1, [3]), pytest.raises(TimeoutError), task_slots(URL, 1, [2, 4], timeout=1):
             pytest.fail("two runs had a job at a time")
@@ -64,7 +64,7 @@ def test_runs_that_were_given_jobs_share_a_task():
         pass
 
 
-def test_limits_that_many_make_at_the_same_time_are_made_once():
+def test_concurrent_runs_create_limits_once():
     errors = []
 
     def begin(job):
@@ -82,12 +82,12 @@ def test_limits_that_many_make_at_the_same_time_are_made_once():
     assert errors == []
 
 
-def test_a_limit_that_is_missing_is_an_error_and_not_no_limit():
+def test_missing_limit_is_an_error():
     with pytest.raises(ConcurrencySlotAcquisitionError, match="must be created"):
         slots(["prefect-cvat-nowhere"]).__enter__()
 
 
-def test_who_waits_for_a_device_that_the_function_chose_holds_no_model_and_no_slot_of_the_server(monkeypatch):
+def test_waiting_for_device_holds_no_model_and_no_server_slot(monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
     monkeypatch.setattr(device_slots, "POLL_SECONDS", 0.1)
     monkeypatch.setattr(counted_models, "DEVICE", "cuda:0")
@@ -116,7 +116,7 @@ def test_who_waits_for_a_device_that_the_function_chose_holds_no_model_and_no_sl
 
 
 @pytest.mark.parametrize("chosen", [{"device": "auto"}, {"function_parameters": {"device": "str:auto"}}])
-def test_auto_is_any_device(monkeypatch, chosen):
+def test_auto_device_is_any_free_device(monkeypatch, chosen):
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
     monkeypatch.setattr(device_slots, "local_devices", lambda: ["cuda:5"])
     function = CvatFunction(function="flow_functions.on_device", **chosen)
@@ -124,7 +124,7 @@ def test_auto_is_any_device(monkeypatch, chosen):
         assert loaded.device == "cuda:5"
 
 
-def test_a_device_among_the_parameters_of_the_function_is_kept(monkeypatch):
+def test_keeps_device_of_function_parameters(monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
     monkeypatch.setattr(device_slots, "local_devices", lambda: ["cuda:0", "cuda:1"])
     parameters = {"device": "str:cuda:1"}
@@ -133,10 +133,10 @@ def test_a_device_among_the_parameters_of_the_function_is_kept(monkeypatch):
         assert loaded.device == "cuda:1"
 
 
-def test_it_is_said_what_is_waited_for(monkeypatch):
-    monkeypatch.setattr(concurrency_limits, "SECONDS_BETWEEN_WORDS", 0.5)
-    told = []
-    with task_slots(URL, 3), pytest.raises(TimeoutError), task_slots(URL, 3, timeout=2, tell=told.append):
+def test_waiting_run_logs_the_limit(monkeypatch):
+    monkeypatch.setattr(concurrency_limits, "SECONDS_BETWEEN_WARNINGS", 0.5)
+    warnings = []
+    with task_slots(URL, 3), pytest.raises(TimeoutError), task_slots(URL, 3, timeout=2, warn=warnings.append):
         pytest.fail("two runs had the task at a time")
-    assert "waiting for a slot of the limit prefect-cvat-task-gpu-example-com-3" in told[0]
-    assert "prefect gcl update prefect-cvat-task-gpu-example-com-3 --active-slots 0" in told[0]
+    assert "waiting for a slot of the limit prefect-cvat-task-gpu-example-com-3" in warnings[0]
+    assert "prefect gcl update prefect-cvat-task-gpu-example-com-3 --active-slots 0" in warnings[0]

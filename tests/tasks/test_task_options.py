@@ -10,7 +10,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, LogFi
 
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.flows.annotate_task import annotate_task
-from prefect_cvat.tasks.task_options import NETWORK, bounded_errors
+from prefect_cvat.tasks.task_options import RETRY_NETWORK_ERRORS, shorten_errors
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -48,7 +48,7 @@ def told_by_prefect(flow_run_id):
     ],
     ids=["a mask as pixels", "a message of 10 MB", "an error of pydantic"],
 )
-def test_states_and_log_are_short_and_nothing_is_tried_again(
+def test_states_and_logs_are_short_without_retries(
     credentials, make_task, tmp_path, monkeypatch, caplog, body, message
 ):
     name = f"strange_{abs(hash(body))}"
@@ -68,11 +68,11 @@ def test_states_and_log_are_short_and_nothing_is_tried_again(
         assert "xxxxx" * 300 not in line.message
 
 
-def test_an_error_of_a_library_is_stood_for_by_a_short_one(prefect_server):
+def test_shortens_errors_of_libraries(prefect_server):
     tries = []
 
-    @task(**{**NETWORK, "retry_delay_seconds": 0})
-    @bounded_errors
+    @task(**{**RETRY_NETWORK_ERRORS, "retry_delay_seconds": 0})
+    @shorten_errors
     def fails():
         tries.append(1)
         raise ValueError("\x1b" + "x" * 10**6)
@@ -87,8 +87,8 @@ def test_an_error_of_a_library_is_stood_for_by_a_short_one(prefect_server):
     assert len(tries) == 1
 
 
-def test_an_error_of_ours_stays_what_it_is_and_what_it_came_of_is_shortened():
-    @bounded_errors
+def test_shortens_only_the_cause_of_own_errors():
+    @shorten_errors
     def fails():
         raise BadFunctionError("it fails") from ValueError("x" * 10**6)
 

@@ -1,1 +1,4 @@
-"""What happens on a CVAT server, as events of Prefect."""
+"""Prefect events about objects in CVAT: `cvat_events` creates them, `send_events` sends them.
+
+The webhook receiver (`prefect_cvat.deployments.webhooks`) and the flow `find new tasks` use both.
+"""

@@ -1,14 +1,12 @@
-"""What happens on a CVAT server, as events of Prefect.
+"""Creates Prefect events about tasks, jobs and projects of CVAT.
 
-The payload is flat, so that a template such as `{{ event.payload.task_id }}` fills a parameter. Automations
-match the labels of a resource and not the payload: what the payload says is therefore also there as a label,
-`cvat.state` for `state`.
+The payload is flat, so that a template such as `{{ event.payload.task_id }}` fills a parameter of a flow.
+Automations match the labels of a resource, not the payload. So each value of the payload is also a label:
+`cvat.state` has the value of `state`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated
@@ -17,6 +15,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from prefect.events import Event, RelatedResource
 from pydantic import BaseModel, ConfigDict, Field
 
+from prefect_cvat.http.server_slug import server_slug
 from prefect_cvat.http.server_url import server_identity
 
 __all__ = [
@@ -29,8 +28,6 @@ __all__ = [
     "deterministic_id",
     "job_event",
     "project_event",
-    "server_slug",
-    "slug",
     "task_event",
     "task_failed",
     "task_ready",
@@ -38,17 +35,17 @@ __all__ = [
 ]
 
 READY = "cvat.task.ready"
-"""The data of a task are there: it can be annotated."""
+"""The event that a task has its data, and can be annotated."""
 
 FAILED = "cvat.task.failed"
-"""The data of a task could not be processed."""
+"""The event that CVAT could not process the data of a task."""
 
 MAX_TEXT = 1000
-"""Characters that a text of an event may have. Prefect 3.9 answers 204 to an event of more than 1.5 MB, and
+"""The maximum length of a text in an event. Prefect 3.9 answers 204 to an event of more than 1.5 MB, but
 drops it."""
 
 Id = Annotated[int, Field(ge=1)]
-"""The number of something in CVAT."""
+"""The id of an object in CVAT."""
 
 
 class _State(BaseModel):
@@ -64,7 +61,7 @@ class _JobsSummary(_State):
 
 
 class TaskState(_State):
-    """A task as CVAT tells it, in webhooks and by its API: what an event says of it."""
+    """The fields of a task, of a webhook or the API, that an event has."""
 
     id: Id
     name: str = ""
@@ -79,12 +76,12 @@ class TaskState(_State):
 
     @property
     def is_ready(self) -> bool:
-        """Whether it has data to annotate."""
+        """Whether the task has frames and jobs to annotate."""
         return bool(self.size) and (self.jobs is None or self.jobs.count > 0)
 
 
 class JobState(_State):
-    """A job as CVAT tells it."""
+    """The fields of a job that an event has."""
 
     id: Id
     task_id: Id
@@ -99,7 +96,7 @@ class JobState(_State):
 
 
 class ProjectState(_State):
-    """A project as CVAT tells it."""
+    """The fields of a project that an event has."""
 
     id: Id
     name: str = ""
@@ -109,32 +106,33 @@ class ProjectState(_State):
 
 
 def task_ready(task: TaskState, server: str, occurred: datetime) -> Event:
-    """The event that a task has data. Whoever notices it makes the same event, with the same id.
+    """The event that a task has its data, with an id that depends on the task alone.
 
-    Prefect 3.9 takes an event whose id it has seen in the last 30 minutes for the same one, and triggers
-    nothing by it. `created_date` is part of the id because a new server counts its tasks from 1 again.
+    Prefect 3.9 ignores an event whose id it has received within the last 30 minutes, so the webhook receiver
+    and `find new tasks` do not start two runs. The id includes `created_date`, since the task ids of a
+    reinstalled server start at 1 again.
     """
     event_id = deterministic_id(server, f"api/tasks/{task.id}/ready/{task.created_date}")
     return task_event(READY, task, server, event_id=event_id, occurred=occurred)
 
 
 def task_failed(task: TaskState, server: str, message: str, *, event_id: UUID, occurred: datetime) -> Event:
-    """The event that the data of a task could not be processed, with the server's reason."""
+    """The event that CVAT could not process the data of a task, with its error message."""
     return task_event(FAILED, task, server, event_id=event_id, occurred=occurred, message=message)
 
 
 def task_event(
     name: str, task: TaskState, server: str, *, event_id: UUID, occurred: datetime, **further: str
 ) -> Event:
-    """An event of a task.
+    """An event about a task.
 
     Args:
-        name: Such as `cvat.task.updated`.
+        name: The name of the event, such as `cvat.task.updated`.
         task: The task.
-        server: The address of the CVAT server.
-        event_id: What Prefect knows the event by.
-        occurred: When it happened, or was noticed.
-        further: What else the payload is to say.
+        server: The URL of the CVAT server.
+        event_id: The id of the event; Prefect ignores a second event of the same id.
+        occurred: When it happened, or was received.
+        further: Further values of the payload.
     """
     return _event(
         name,
@@ -159,7 +157,7 @@ def task_event(
 def job_event(
     name: str, job: JobState, server: str, *, event_id: UUID, occurred: datetime, **further: str
 ) -> Event:
-    """An event of a job; the arguments are those of `task_event`."""
+    """An event about a job; see `task_event` for the arguments."""
     task = RelatedResource(
         {
             "prefect.resource.id": task_resource_id(server, job.task_id),
@@ -193,7 +191,7 @@ def job_event(
 def project_event(
     name: str, project: ProjectState, server: str, *, event_id: UUID, occurred: datetime, **further: str
 ) -> Event:
-    """An event of a project; the arguments are those of `task_event`."""
+    """An event about a project; see `task_event` for the arguments."""
     return _event(
         name,
         f"cvat.project.{server_slug(server)}.{project.id}",
@@ -214,28 +212,12 @@ def project_event(
 
 
 def task_resource_id(server: str, task_id: int) -> str:
-    """What Prefect knows a task by: `cvat.task.cvat-example-com.42`."""
+    """The resource id of a task in Prefect, such as `cvat.task.cvat-example-com.42`."""
     return f"cvat.task.{server_slug(server)}.{task_id}"
 
 
-def server_slug(server: str) -> str:
-    """A server in names and ids, however its address is written: `cvat-example-com`, `localhost-8080`."""
-    return slug(server_identity(server))
-
-
-def slug(text: str) -> str:
-    """A text in names and ids, in letters, digits and dashes; another text is another slug.
-
-    A dash of its own is doubled. What has other characters, such as a path, has some digits at its end.
-    """
-    if re.fullmatch(r"[a-z0-9.:-]+", text):
-        return re.sub(r"[.:]", "-", text.replace("-", "--"))
-    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-    return f"{re.sub(r'[^a-z0-9]+', '-', text.lower()).strip('-')}-{digest}"
-
-
 def deterministic_id(server: str, what: str) -> UUID:
-    """The same id for the same thing on the same server."""
+    """An id that depends on the server and a text alone."""
     return uuid5(NAMESPACE_URL, f"{server_identity(server)}/{what}")
 
 
@@ -266,7 +248,7 @@ def _event(
 
 
 def _payload(*, assignee: _User | None, **values: str | int | None) -> dict[str, str | int]:
-    """What is known, flat: a template must not get a `None` for a number."""
+    """The values that are known, without None: a template would render it as a text."""
     values["assignee"] = None if assignee is None else assignee.username
     return {
         key: value[:MAX_TEXT] if isinstance(value, str) else value
