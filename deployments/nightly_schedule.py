@@ -1,8 +1,9 @@
-"""The schedule of the deployment `annotate-project`.
+"""The nightly schedule of the deployment `annotate-project`.
 
-`prefect deploy` and `prefect-cvat serve` make the same deployment, and the later one sets its parameters. The
-schedule therefore says itself for which project it is and by which log-in, so that these stay together; and
-whoever says no project leaves it as it is.
+`prefect deploy` and `prefect-cvat serve` create the same deployment, and the later one sets its parameters.
+So the schedule has parameters of its own, with its project and credentials. There is one schedule with the
+slug `nightly`; it is changed only if a project or all tasks are given. If a nightly run starts twice, the
+second one comes from another schedule, created in Prefect's UI or in a copy of `prefect.yaml`.
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from pydantic import ValidationError
 from prefect_cvat.deployments.prefect_yaml import ANNOTATE_PROJECT
 from prefect_cvat.deployments.scope import Scope
 
-__all__ = ["Nightly", "set_up_schedule"]
+__all__ = ["NightlySchedule", "set_up_schedule"]
 
 SLUG = "nightly"
-"""What Prefect knows the schedule by."""
+"""The slug that identifies the schedule in Prefect."""
 
 CHANGEABLE = ("schedule", "active", "parameters")
 
@@ -32,15 +33,15 @@ TIMEZONE = "UTC"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Nightly:
-    """When `annotate project` runs by itself.
+class NightlySchedule:
+    """The time at which `annotate project` is started.
 
     Attributes:
-        cron: When, as a cron expression; None for the time that the schedule has, at first 2 a.m.
-        timezone: Of which place, such as `Europe/Berlin`; None for that of the schedule, at first UTC.
+        cron: A cron expression; None keeps the time of the schedule, by default 2 a.m.
+        timezone: A time zone such as `Europe/Berlin`; None keeps that of the schedule, by default UTC.
 
     Raises:
-        ValueError: There is no such time, or no such place.
+        ValueError: `cron` or `timezone` is not valid.
     """
 
     cron: str | None = None
@@ -61,23 +62,23 @@ class Nightly:
             ) from None
 
     def __bool__(self) -> bool:
-        """Whether a time is given."""
+        """Whether a time or time zone is given."""
         return self.cron is not None or self.timezone is not None
 
 
-def set_up_schedule(scope: Scope, nightly: Nightly, credentials: Mapping[str, Any]) -> Iterator[str]:
-    """Make the schedule, or bring it into line. Any other one, and all without a scope, stay as they are.
+def set_up_schedule(scope: Scope, nightly: NightlySchedule, credentials: Mapping[str, Any]) -> Iterator[str]:
+    """Create or change the schedule `nightly`. Without a scope, and for other schedules, nothing is changed.
 
-    The deployment must be there. Its schedules are not changed together with it: Prefect 3.9 deletes those
-    without a slug then, which are those that somebody has made in its pages.
+    The deployment must exist. The schedule is changed on its own: if Prefect 3.9 updates the schedules of a
+    deployment, it deletes those without a slug, which were created in its UI.
 
     Args:
-        scope: Which tasks.
-        nightly: When.
-        credentials: The block that its runs log in to CVAT with, as the value of a parameter.
+        scope: The tasks that the schedule annotates.
+        nightly: The time.
+        credentials: A reference to the block with the credentials for CVAT.
 
     Yields:
-        What was done, a line for each schedule.
+        A line for each schedule, with what was done.
     """
     with get_client(sync_client=True) as client:
         deployment = client.read_deployment_by_name(ANNOTATE_PROJECT)
@@ -100,13 +101,13 @@ def set_up_schedule(scope: Scope, nightly: Nightly, credentials: Mapping[str, An
                 yield f"schedule {_describe(wanted)} (changed; it was: {_describe(before)})"
         for other in deployment.schedules:
             if not scope or other is not before:
-                yield f"schedule {_describe(other)} (left as it is)"
+                yield f"schedule {_describe(other)} (not changed)"
 
 
 def _make_schedule(
-    scope: Scope, nightly: Nightly, credentials: Mapping[str, Any], before: DeploymentSchedule | None
+    scope: Scope, nightly: NightlySchedule, credentials: Mapping[str, Any], before: DeploymentSchedule | None
 ) -> DeploymentScheduleCreate:
-    """The schedule. What is not given stays as it is, and so does, for the same tasks, that it is off."""
+    """The wanted schedule. It keeps its time if none is given, and stays off if it was off for this scope."""
     when = before.schedule if before is not None else CronSchedule(cron=CRON, timezone=TIMEZONE)
     if nightly:
         cron, timezone = (when.cron, when.timezone) if isinstance(when, CronSchedule) else (CRON, TIMEZONE)
@@ -125,7 +126,7 @@ def _make_schedule(
 
 
 def _describe(schedule: DeploymentSchedule | DeploymentScheduleCreate) -> str:
-    """A schedule in words, such as `'nightly' of project 7, 0 2 * * * Europe/Berlin`."""
+    """A schedule as text, such as `'nightly' of project 7, 0 2 * * * Europe/Berlin`."""
     when = schedule.schedule
     time = f"{when.cron} {when.timezone or TIMEZONE}" if isinstance(when, CronSchedule) else str(when)
     scope = Scope.of_parameters(schedule.parameters)

@@ -1,6 +1,6 @@
-"""The four deployments, as `prefect.yaml` beside this module defines them.
+"""Makes the four deployments that `prefect.yaml`, beside this module, defines.
 
-`prefect deploy` reads that file for a work pool; `prefect-cvat serve` makes the same of it here.
+`prefect deploy` reads that file for a work pool; this module reads it for `prefect-cvat serve`.
 """
 
 from __future__ import annotations
@@ -10,16 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from prefect.blocks.core import Block
-from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import ConcurrencyLimitConfig
 from prefect.deployments.runner import RunnerDeployment
-from prefect.exceptions import ObjectNotFound
 from prefect.flows import Flow, load_flow_from_entrypoint
 from prefect.types.entrypoint import EntrypointType
 
 from prefect_cvat.auto_annotation.loading import find_function
-from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.deployments.block_references import block_reference, credentials_reference
 from prefect_cvat.deployments.scope import Scope
 from prefect_cvat.flows.fan_out import ANNOTATE_TASK
 from prefect_cvat.function_block import CvatFunction
@@ -29,35 +26,33 @@ __all__ = [
     "ANNOTATE_TASK",
     "PREFECT_YAML",
     "TAG",
-    "Annotating",
-    "credentials_reference",
+    "DefaultFunction",
     "make_deployments",
-    "name_blocks_by_id",
 ]
 
 PREFECT_YAML = Path(__file__).with_name("prefect.yaml")
-"""Where the deployments are defined."""
+"""The file that defines the deployments."""
 
 ANNOTATE_PROJECT = "annotate project/annotate-project"
 """The full name of the deployment that annotates a project."""
 
 TAG = "prefect-cvat"
-"""The tag of all deployments, and so of their runs."""
+"""The tag of all deployments and their runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Annotating:
-    """What annotates, unless a run is started with something else.
+class DefaultFunction:
+    """The function of the deployments, used unless a run is started with another one.
 
     Attributes:
-        function: The name of a function; None for that of `prefect.yaml`, which drops what a task has no
-            label for.
-        function_block: The name of a block with a configured function, instead.
-        allow_unmatched_labels: Drop what a task has no label for, instead of refusing.
+        function: The name of a function; None for the function of `prefect.yaml`, which drops labels that
+            the task does not have.
+        function_block: The name of a block with a configured function, in place of `function`.
+        allow_unmatched_labels: Drop labels that the task does not have, instead of failing.
 
     Raises:
-        ValueError: There is a block, and something besides that would change it.
-        FunctionLoadError: There is no such function, or it is not allowed.
+        ValueError: `function_block` is given together with another attribute.
+        FunctionLoadError: The function does not exist, or is not allowed.
     """
 
     function: str | None = None
@@ -67,16 +62,16 @@ class Annotating:
     def __post_init__(self) -> None:
         if self.function_block is not None and (self.function is not None or self.allow_unmatched_labels):
             raise ValueError(
-                f"the block {self.function_block!r} says which function, and whether labels may be unmatched;"
-                " leave the block out, or those"
+                f"the block {self.function_block!r} defines the function and allow_unmatched_labels; pass"
+                " either the block or these options"
             )
         if self.function is not None:
             find_function(self.function)
 
     def parameters(self) -> dict[str, Any]:
-        """What the deployments that annotate are given."""
+        """The parameters of the deployments that annotate."""
         if self.function_block is not None:
-            return {"function_block": _reference(CvatFunction, self.function_block)}
+            return {"function_block": block_reference(CvatFunction, self.function_block)}
         if self.function is None:
             return {}
         return {"function": self.function, "allow_unmatched_labels": self.allow_unmatched_labels}
@@ -85,60 +80,30 @@ class Annotating:
 def make_deployments(
     *,
     credentials: str = "main",
-    annotating: Annotating | None = None,
+    default_function: DefaultFunction | None = None,
     scope: Scope | None = None,
 ) -> list[RunnerDeployment]:
-    """Make the four deployments, without a work pool. Applying them leaves the schedules that they have.
+    """Make the four deployments, without a work pool. Applying them does not change their schedules.
 
     Args:
-        credentials: The name of the block that their runs log in to CVAT with.
-        annotating: What annotates.
-        scope: Which tasks `annotate project` annotates unless a run is started with others; None for none.
+        credentials: The name of the block with the credentials for CVAT.
+        default_function: The function of the deployments.
+        scope: The default project of `annotate project`, or all tasks; None for no default.
     """
     definitions = yaml.safe_load(PREFECT_YAML.read_text(encoding="utf-8"))["deployments"]
     return [
-        _make_deployment(definition, credentials, annotating or Annotating(), scope or Scope())
+        _make_deployment(definition, credentials, default_function or DefaultFunction(), scope or Scope())
         for definition in definitions
     ]
 
 
-def credentials_reference(name: str) -> dict[str, Any]:
-    """A block with credentials as the value of a parameter: its name, and nothing of what it holds."""
-    return _reference(CvatCredentials, name)
-
-
-def name_blocks_by_id(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Parameters with blocks named by their ids: Prefect's form shows none that is named otherwise.
-
-    A block that is not there keeps its name.
-    """
-    return {name: _by_id(value) for name, value in parameters.items()}
-
-
-def _by_id(value: Any) -> Any:
-    reference = value.get("$ref") if isinstance(value, dict) else None
-    if not isinstance(reference, dict) or "block_document_slug" not in reference:
-        return value
-    block_type, _, name = reference["block_document_slug"].partition("/")
-    with get_client(sync_client=True) as client:
-        try:
-            document = client.read_block_document_by_name(name, block_type)
-        except ObjectNotFound:
-            return value
-    return {"$ref": {"block_document_id": str(document.id)}}
-
-
-def _reference(block: type[Block], name: str) -> dict[str, Any]:
-    return {"$ref": {"block_document_slug": f"{block.get_block_type_slug()}/{name}"}}
-
-
 def _make_deployment(
-    definition: dict[str, Any], credentials: str, annotating: Annotating, scope: Scope
+    definition: dict[str, Any], credentials: str, default_function: DefaultFunction, scope: Scope
 ) -> RunnerDeployment:
     flow: Flow[..., Any] = load_flow_from_entrypoint(definition["entrypoint"])
     parameters = {**definition["parameters"], "credentials": credentials_reference(credentials)}
     if "function" in parameters:
-        parameters |= annotating.parameters()
+        parameters |= default_function.parameters()
     if f"{flow.name}/{definition['name']}" == ANNOTATE_PROJECT:
         parameters |= scope.parameters()
     deployment = RunnerDeployment.from_flow(
@@ -150,8 +115,8 @@ def _make_deployment(
         concurrency_limit=ConcurrencyLimitConfig(**definition["concurrency_limit"]),
         entrypoint_type=EntrypointType.MODULE_PATH,
     )
-    # Prefect 3.9 takes an empty list for the wish to delete schedules that were made in its pages
+    # with an empty list Prefect 3.9 would delete schedules that were created in its UI
     deployment.model_fields_set.discard("schedules")
-    # said, not left out: a deployment that has been in a work pool leaves it
+    # set explicitly, so that a deployment that was in a work pool is removed from it
     deployment.work_pool_name = None
     return deployment

@@ -1,4 +1,7 @@
-"""What `prefect-cvat setup` makes on a Prefect server, and in CVAT. It may be run again at any time."""
+"""`prefect-cvat setup`: creates what the deployments need on the Prefect server and in CVAT.
+
+It can be run again at any time, and changes only what differs.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +21,12 @@ from pydantic import SecretStr
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.webhooks import register_webhook
 from prefect_cvat.deployments.automations import set_up_automations
-from prefect_cvat.deployments.credentials_block import store_credentials
+from prefect_cvat.deployments.block_references import name_blocks_by_id
+from prefect_cvat.deployments.credentials_block import load_credentials, store_credentials
 from prefect_cvat.deployments.prefect_server import prefect_server
-from prefect_cvat.deployments.prefect_yaml import PREFECT_YAML, TAG, name_blocks_by_id
+from prefect_cvat.deployments.prefect_yaml import PREFECT_YAML, TAG
 from prefect_cvat.deployments.scope import Scope
-from prefect_cvat.deployments.webhooks.webhook_secret import (
-    SECRET_BLOCK,
-    load_credentials,
-    load_webhook_secret,
-)
+from prefect_cvat.deployments.webhooks.webhook_secret import SECRET_BLOCK, load_webhook_secret
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.planning.task_search import check_project_is_visible
 from prefect_cvat.settings import Settings
@@ -42,7 +42,7 @@ __all__ = ["set_up", "set_up_limits"]
 
 LEASES_IN_MEMORY = "prefect.server.concurrency.lease_storage.memory"
 LEASE_STORAGE = "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE=prefect.server.concurrency.lease_storage.filesystem"
-"""The setting with which a Prefect 3.9 server keeps leases when it is restarted; it does not by default."""
+"""The setting with which a Prefect 3.9 server keeps leases over a restart; by default it does not."""
 
 
 def set_up(
@@ -54,27 +54,24 @@ def set_up(
     scope: Scope | None = None,
     webhook: str | None = None,
 ) -> Iterator[str]:
-    """Make what the deployments need. What is there already is brought into line.
-
-    The order is such that whatever fails, doing it again completes it.
+    """Create or update what the deployments need. After a failure, a second call completes it.
 
     Args:
-        given: How to log in to CVAT, as the block is to say; None leaves the block as it is.
-        credentials: The name of that block.
-        runs_per_server: How many runs may work on the CVAT server at a time; None leaves the number.
-        work_pool: The name of the work pool; None makes none.
-        scope: The project whose new tasks are annotated, or all tasks; None leaves all automations for new
-            tasks as they are.
-        webhook: Where CVAT reaches `prefect-cvat webhooks`; None registers nothing.
+        given: The credentials for CVAT to store in the block; None keeps the block.
+        credentials: The name of the block.
+        runs_per_server: The number of runs that may use the CVAT server at a time; None keeps it.
+        work_pool: The name of the work pool; None creates none.
+        scope: The project whose new tasks start runs, or all tasks; None keeps all automations for new
+            tasks.
+        webhook: The URL at which CVAT reaches `prefect-cvat webhooks`; None registers no webhook.
 
     Yields:
-        What was done, a line for each thing.
+        A line for each object, with what was done.
 
     Raises:
-        ValueError: There is no such block and nothing to make it of; the log-in is one with which what uses
-            the block could not go on; a webhook has neither a project nor an organization; or a work pool of
-            that name is of another type.
-        ApiError: CVAT refused the log-in, the project, or the webhook.
+        ValueError: There are no credentials; automations or schedules could not continue with them; a
+            webhook has neither a project nor an organization; or the work pool has another type.
+        ApiError: CVAT refused the credentials, the project, or the webhook.
         TransportError: The Prefect server, or CVAT, did not answer.
     """
     scope = scope or Scope()
@@ -87,19 +84,19 @@ def set_up(
         chosen = given or stored
         if chosen is None:
             raise ValueError(
-                f"there is no block cvat-credentials/{credentials}, and nothing to make it of;"
+                f"there is no block cvat-credentials/{credentials}, and no credentials are given;"
                 " pass --server-host with --auth USER[:PASS] or --access-token"
             )
         if webhook is not None and project_id is None and chosen.organization is None:
             raise ValueError(
-                "a webhook is one of a project or an organization; pass --project ID, or --organization SLUG"
+                "a webhook belongs to a project or an organization; pass --project ID, or --organization SLUG"
             )
         if project_id is not None:
             with chosen.get_client() as client:
                 check_project_is_visible(client, project_id)
         yield f"block cvat-credentials/{credentials}: {store_credentials(credentials, given, stored)}"
         yield from set_up_limits(chosen.url, runs_per_server=runs_per_server)
-        yield from _look_at_leases()
+        yield from _check_lease_storage()
         if work_pool is not None:
             yield f"work pool {work_pool!r} of processes ({_ensure_work_pool(work_pool)})"
         yield from set_up_automations(credentials, chosen, scope)
@@ -113,15 +110,15 @@ def set_up(
 def set_up_limits(
     url: str, *, runs_per_server: int | None = None, devices: Sequence[str] | None = None
 ) -> Iterator[str]:
-    """Make the limits of runs on a CVAT server and on the devices of this machine.
+    """Create the concurrency limits of a CVAT server and of the devices of this machine.
 
     Args:
-        url: The CVAT server.
-        runs_per_server: How many runs may work on it at a time; None leaves the number that it has.
-        devices: The devices of this machine, each for one run at a time; None looks for them.
+        url: The URL of the CVAT server.
+        runs_per_server: The number of runs that may use it at a time; None keeps it.
+        devices: The devices of this machine, one run at a time on each; None for all accelerators.
 
     Yields:
-        What was done, a line for each limit.
+        A line for each limit, with what was done.
     """
     name, limit = server_limit(url), runs_per_server or DEFAULT_RUNS_PER_SERVER
     done = ensure_limit(name, limit, overwrite=runs_per_server is not None)
@@ -132,14 +129,14 @@ def set_up_limits(
         yield f"limit {name}: {_slots(name)} at a time ({done})"
 
 
-def _look_at_leases() -> Iterator[str]:
-    """Say so where the Prefect server would never give slots back that were taken before its restart."""
+def _check_lease_storage() -> Iterator[str]:
+    """Warn if slots stay taken when the Prefect server is restarted."""
     with get_client(sync_client=True) as client:
         settings = client.request("GET", "/admin/settings").json()
     if settings["server"]["concurrency"]["lease_storage"] == LEASES_IN_MEMORY:
         yield (
-            "the Prefect server would forget, when it is restarted, which runs have slots of limits, and"
-            f" these would stay taken: start it with {LEASE_STORAGE}"
+            "the Prefect server keeps leases in memory: after a restart, slots of limits would stay taken;"
+            f" start it with {LEASE_STORAGE}"
         )
 
 
@@ -149,7 +146,7 @@ def _slots(limit: str) -> int:
 
 
 def _register(block: type[Block]) -> str:
-    """Make a type of block known to the Prefect server, so that its form is there."""
+    """Register a type of block at the Prefect server, so that its UI shows the form."""
     before = _newest_schema(block)
     block.register_type_and_schema()
     after = _newest_schema(block)
@@ -186,19 +183,19 @@ def _ensure_work_pool(name: str) -> str:
 
 
 def _complete_forms() -> Iterator[str]:
-    """Let the forms of deployments that `prefect deploy` has made show the blocks that they have."""
+    """Update deployments that `prefect deploy` has created, so that their forms show their blocks."""
     with get_client(sync_client=True) as client:
         tagged = DeploymentFilter(tags=DeploymentFilterTags(all_=[TAG]))
         for deployment in client.read_deployments(deployment_filter=tagged):
             parameters = name_blocks_by_id(deployment.parameters)
             if parameters != deployment.parameters:
                 client.update_deployment(deployment.id, DeploymentUpdate(parameters=parameters))
-                yield f"deployment {deployment.name!r}: its form shows the blocks that it has (changed)"
+                yield f"deployment {deployment.name!r}: its form shows its blocks (changed)"
 
 
 def _set_up_webhook(credentials: CvatCredentials, target_url: str, project_id: int | None) -> Iterator[str]:
     if Settings().webhook_secret is not None:
-        yield "the secret of webhooks is that of PREFECT_CVAT_WEBHOOK_SECRET"
+        yield "the secret of webhooks is taken from PREFECT_CVAT_WEBHOOK_SECRET"
     elif _is_stored(Secret, SECRET_BLOCK):
         yield f"block secret/{SECRET_BLOCK} (unchanged)"
     else:

@@ -1,6 +1,6 @@
-"""Which webhooks have come, and which of them Prefect has yet to hear of, in a file that survives a restart.
+"""Stores received webhooks in a SQLite file, and the events that wait for the Prefect server.
 
-A delivery is written here before CVAT gets its answer. From then on it is ours: CVAT does not send it again.
+An event is stored before CVAT gets its answer, since CVAT does not repeat a webhook that was accepted.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ __all__ = ["Deliveries", "Delivery", "QueueFullError"]
 logger = logging.getLogger(__name__)
 
 MAX_PENDING = 10_000
-"""Events that may wait for Prefect. Any further delivery is refused, and CVAT sends it again."""
+"""The maximum number of waiting events. Further webhooks are refused, and CVAT repeats them."""
 
 MAX_REMEMBERED = 50_000
-"""Deliveries that are remembered after their event was emitted."""
+"""The maximum number of webhooks to remember after their events were sent."""
 
 REMEMBER_SECONDS = 14 * 24 * 3600.0
-"""How long a delivery is remembered. CVAT 2.73 sends one again for four days."""
+"""How long a webhook is remembered. CVAT 2.73 repeats a webhook for up to four days."""
 
 BUSY_SECONDS = 5.0
 
@@ -39,34 +39,34 @@ CREATE TABLE IF NOT EXISTS delivery (
     number INTEGER PRIMARY KEY,
     digest TEXT NOT NULL UNIQUE,
     received REAL NOT NULL,
-    event TEXT -- until it has been emitted
+    event TEXT -- NULL once it was sent
 );
 CREATE INDEX IF NOT EXISTS pending ON delivery (number) WHERE event IS NOT NULL;
 """
 
 
 class QueueFullError(StorageError):
-    """So many events wait for Prefect that no more are taken."""
+    """The maximum number of events wait for the Prefect server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """An event that has yet to be emitted."""
+    """A stored event that waits to be sent."""
 
     number: int
     event: Event
 
 
 class Deliveries:
-    """Deliveries of webhooks in a SQLite file. May be used from several threads, and processes.
+    """Received webhooks in a SQLite file. Several threads and processes may use it.
 
     Args:
-        path: The file; made where there is none. Only its user can read it.
-        max_pending: How many events may wait.
-        max_remembered: How many deliveries are remembered.
+        path: The file; created if it does not exist, readable by its user only.
+        max_pending: The maximum number of waiting events.
+        max_remembered: The maximum number of webhooks to remember after their events were sent.
 
     Raises:
-        StorageError: The file cannot be made or read.
+        StorageError: The file cannot be created or read.
     """
 
     def __init__(
@@ -78,34 +78,38 @@ class Deliveries:
         self._lock = threading.Lock()
         try:
             make_folder(path.parent, within=path.parent)
-            # what is in webhooks is for nobody else; SQLite gives its other files the permissions of this one
+            # webhooks may be confidential; SQLite gives its journal the permissions of this file
             path.touch(mode=0o600)
             path.chmod(0o600)
             self._database = sqlite3.connect(
                 path, timeout=BUSY_SECONDS, check_same_thread=False, isolation_level=None
             )
         except (OSError, sqlite3.Error) as error:
-            raise StorageError(f"deliveries of webhooks cannot be kept in {path}: {error}") from error
+            raise StorageError(f"cannot store webhooks in {path}: {error}") from error
         try:
             self._database.executescript(_SCHEMA)
         except sqlite3.Error as error:
             self._database.close()
-            raise StorageError(f"deliveries of webhooks cannot be kept in {path}: {error}") from error
+            raise StorageError(f"cannot store webhooks in {path}: {error}") from error
         self.prune()
 
     def add(self, digest: str, event: Event) -> bool:
-        """Keep an event until it is emitted; return False if its delivery is known already.
+        """Store an event until it is sent; False if its webhook was received before.
+
+        Args:
+            digest: The digest of the body of the webhook.
+            event: The event.
 
         Raises:
-            QueueFullError: Too many wait.
-            StorageError: The file does not take it.
+            QueueFullError: The maximum number of events wait.
+            StorageError: The file cannot be written.
         """
         with self._transaction() as database:
             if database.execute("SELECT 1 FROM delivery WHERE digest = ?", (digest,)).fetchone():
                 return False
             waiting = self._count(database)
             if waiting >= self._max_pending:
-                raise QueueFullError(f"{waiting} events wait for the Prefect server already")
+                raise QueueFullError(f"{waiting} events already wait for the Prefect server")
             database.execute(
                 "INSERT INTO delivery (digest, received, event) VALUES (?, ?, ?)",
                 (digest, time.time(), event.model_dump_json()),
@@ -113,7 +117,7 @@ class Deliveries:
             return True
 
     def pending(self, *, after: int = 0, limit: int = 100) -> list[Delivery]:
-        """The events that wait, in the order in which they came, behind that of the given number."""
+        """The first waiting events, in order, with numbers greater than `after`."""
         with self._transaction() as database:
             rows = database.execute(
                 "SELECT number, event FROM delivery WHERE event IS NOT NULL AND number > ?"
@@ -123,17 +127,17 @@ class Deliveries:
         return [Delivery(number, Event.model_validate_json(event)) for number, event in rows]
 
     def count_pending(self) -> int:
-        """How many events wait."""
+        """The number of waiting events."""
         with self._transaction() as database:
             return self._count(database)
 
     def done(self, delivery: Delivery) -> None:
-        """Note that an event has been emitted. Its delivery stays remembered."""
+        """Note that an event was sent. Its webhook is still remembered."""
         with self._transaction() as database:
             database.execute("UPDATE delivery SET event = NULL WHERE number = ?", (delivery.number,))
 
     def prune(self) -> None:
-        """Forget what is too old or too much."""
+        """Delete webhooks that are too old, or too many."""
         oldest = time.time() - REMEMBER_SECONDS
         with self._transaction() as database:
             lost = database.execute(
@@ -146,7 +150,7 @@ class Deliveries:
             )
         if lost:
             logger.error(
-                "%d events waited for the Prefect server for %.0f days, and are given up",
+                "deleted %d events that have waited for the Prefect server for %.0f days",
                 lost,
                 REMEMBER_SECONDS / 86400,
             )
@@ -158,7 +162,7 @@ class Deliveries:
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
-        """All or nothing, on disk when it has ended, also against other processes."""
+        """A transaction, which excludes other threads and processes."""
         with self._lock:
             try:
                 self._database.execute("BEGIN IMMEDIATE")
@@ -169,9 +173,7 @@ class Deliveries:
                     raise
                 self._database.execute("COMMIT")
             except sqlite3.Error as error:
-                raise StorageError(
-                    f"deliveries of webhooks cannot be kept in {self._path}: {error}"
-                ) from error
+                raise StorageError(f"cannot store webhooks in {self._path}: {error}") from error
 
     @staticmethod
     def _count(database: sqlite3.Connection) -> int:

@@ -1,4 +1,4 @@
-"""Hands the events that wait in the file of deliveries to the Prefect server, until it has taken each."""
+"""Sends stored events to the Prefect server, until it has accepted each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.deployments.webhooks.deliveries import Deliveries, Delivery
 from prefect_cvat.events.cvat_events import FAILED, READY, TaskState, task_failed, task_ready
-from prefect_cvat.events.send_events import check_taken, request_body
+from prefect_cvat.events.send_events import check_accepted, request_body
 from prefect_cvat.exceptions import (
     InvalidResponseError,
     NotFoundError,
@@ -27,32 +27,31 @@ from prefect_cvat.exceptions import (
 )
 from prefect_cvat.http.retry_policy import RetryPolicy
 
-__all__ = ["CVAT_PATIENCE", "EventRelay"]
+__all__ = ["CVAT_TIMEOUTS", "EventRelay"]
 
 logger = logging.getLogger(__name__)
 
-CVAT_PATIENCE = {"timeout": (3.0, 10.0), "retry": RetryPolicy(give_up_after=0.0)}
-"""How long CVAT is waited for, as arguments of `Client`: who asks here asks again later by himself."""
+CVAT_TIMEOUTS = {"timeout": (3.0, 10.0), "retry": RetryPolicy(give_up_after=0.0)}
+"""Arguments of `Client` with short timeouts and no retries: the relay tries again later by itself."""
 
 LONGEST_WAIT_FOR_CVAT = timedelta(hours=1)
-"""After this time an event is emitted with what the webhook says alone."""
+"""If CVAT has not answered for this time, an event is sent with the fields of the webhook alone."""
 
 REFUSED = (400, 413, 422)
-"""Answers of the Prefect server that say that the event is wrong, and not that the time is."""
+"""Answers of the Prefect server after which it is useless to send the same event again."""
 
 
 class EventRelay:
-    """Hands events over in the order in which they came.
+    """Sends stored events in the order in which they were received.
 
-    An event is done when the Prefect server has taken it. When that is interrupted it is handed over twice
-    rather than not at all: it has the same id then.
+    If it is interrupted between sending an event and noting that, the event is sent again with the same id.
 
     Args:
-        deliveries: Where events wait.
-        credentials: How to ask CVAT for the name and the project of a task that is ready, which the webhook
-            does not tell.
-        first_delay: Seconds after which it tries again; each further time twice as long.
-        longest_delay: Seconds that this grows to.
+        deliveries: The stored events.
+        credentials: The credentials for CVAT, to read the name and project of a task that is ready: its
+            webhook does not have them.
+        first_delay: Seconds until the first retry; doubled for each further retry.
+        max_delay: The longest delay between two retries, in seconds.
     """
 
     def __init__(
@@ -61,35 +60,35 @@ class EventRelay:
         credentials: CvatCredentials,
         *,
         first_delay: float = 1.0,
-        longest_delay: float = 60.0,
+        max_delay: float = 60.0,
     ) -> None:
         self._deliveries = deliveries
         self._credentials = credentials
         self._first_delay = first_delay
-        self._longest_delay = longest_delay
+        self._max_delay = max_delay
         self._awake = asyncio.Event()
 
     def wake(self) -> None:
-        """Say that there is something new. To be called in the loop that it runs in."""
+        """Note that there is a new event. Call it in the event loop of `run`."""
         self._awake.set()
 
     async def run(self) -> None:
-        """Hand over what is there and what comes, for ever."""
-        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):  # else it tries for a minute, and is silent
+        """Send all stored events, and new ones as they are stored; never returns."""
+        with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):  # they are not logged
             async with get_client() as prefect:
                 delay = self._first_delay
                 while True:
                     self._awake.clear()
-                    if await self._hand_over_all(prefect):
+                    if await self._send_all(prefect):
                         delay = self._first_delay
                         await self._awake.wait()
                     else:
                         logger.warning("trying again in %.0f s", delay)
                         await asyncio.sleep(delay)
-                        delay = min(2 * delay, self._longest_delay)
+                        delay = min(2 * delay, self._max_delay)
 
-    async def _hand_over_all(self, prefect: PrefectClient) -> bool:
-        """Whether all that waited is done."""
+    async def _send_all(self, prefect: PrefectClient) -> bool:
+        """Send all waiting events; True if none is left."""
         is_all_done, cvat_answers = True, True
         last = 0
         try:
@@ -100,14 +99,14 @@ class EventRelay:
                         is_all_done = False
                         continue
                     try:
-                        is_all_done &= await self._hand_over(delivery, prefect)
+                        is_all_done &= await self._send(delivery, prefect)
                     except TransportError as error:
                         logger.warning("%s waits for CVAT: %s", _name(delivery.event), error)
                         is_all_done = cvat_answers = False
                 await asyncio.to_thread(self._deliveries.prune)
         except (httpx.HTTPError, InvalidResponseError) as error:
             logger.warning(
-                "events wait for the Prefect server at %s, which does not take them: %s",
+                "events wait, as the Prefect server at %s does not accept them: %s",
                 PREFECT_API_URL.value(),
                 str(error) or type(error).__name__,
             )
@@ -117,13 +116,13 @@ class EventRelay:
             return False
         return is_all_done
 
-    async def _hand_over(self, delivery: Delivery, prefect: PrefectClient) -> bool:
-        """Whether the event is done: handed over, or of no use any more. If not, it waits for CVAT.
+    async def _send(self, delivery: Delivery, prefect: PrefectClient) -> bool:
+        """Send an event, or drop it if its task was deleted; False if it has to wait for CVAT.
 
         Raises:
-            TransportError: CVAT does not answer at all now.
-            httpx.HTTPError: The Prefect server does not take events now.
-            InvalidResponseError: It is no Prefect server that answers.
+            TransportError: CVAT does not answer.
+            httpx.HTTPError: The Prefect server does not accept events.
+            InvalidResponseError: The answer is not that of a Prefect server.
         """
         event: Event | None = delivery.event
         if _needs_cvat(delivery.event):
@@ -136,7 +135,7 @@ class EventRelay:
                     logger.warning("%s waits for CVAT: %s", _name(delivery.event), error)
                     return False
                 logger.warning(
-                    "%s goes without the task's name and project: %s", _name(delivery.event), error
+                    "%s is sent without the name and project of the task: %s", _name(delivery.event), error
                 )
         if event is not None:
             await _emit(event, prefect)
@@ -144,16 +143,16 @@ class EventRelay:
         return True
 
     def _complete(self, event: Event) -> Event | None:
-        """The event with what CVAT knows of its task; None if the task is gone."""
+        """Add the name and project of the task, read from CVAT; None if the task was deleted."""
         task_id = event.payload["task_id"]
         try:
-            with self._credentials.get_client(**CVAT_PATIENCE) as client:
+            with self._credentials.get_client(**CVAT_TIMEOUTS) as client:
                 task = TaskState.model_validate(client.json("GET", f"/api/tasks/{task_id}"))
         except NotFoundError:
-            logger.info("%s is dropped: the task is gone", _name(event))
+            logger.info("%s is dropped: the task was deleted", _name(event))
             return None
         except ValidationError as error:
-            raise InvalidResponseError(f"task {task_id} is not what CVAT sends: {error}") from None
+            raise InvalidResponseError(f"the response for task {task_id} is not a task: {error}") from None
         server = self._credentials.url
         if event.event == FAILED:
             message = event.payload.get("message", "")
@@ -163,21 +162,21 @@ class EventRelay:
 
 async def _emit(event: Event, prefect: PrefectClient) -> None:
     try:
-        check_taken(await prefect.request("POST", "/events", json=request_body([event])))
+        check_accepted(await prefect.request("POST", "/events", json=request_body([event])))
     except PrefectHTTPStatusError as error:
         if error.response.status_code not in REFUSED or not error.request.url.path.endswith("/events"):
             raise
-        logger.error("%s is lost, because the Prefect server refuses it: %s", _name(event), error)  # noqa: TRY400
+        logger.error("%s is dropped: the Prefect server refuses it: %s", _name(event), error)  # noqa: TRY400
     except InvalidResponseError:
         raise
-    except ValueError as error:  # where Prefect's client looks for JSON, a proxy may have put a page
-        raise InvalidResponseError(f"it does not answer as Prefect would ({error})") from error
+    except ValueError as error:  # not JSON, such as a page of a proxy
+        raise InvalidResponseError(f"the answer is not that of a Prefect server ({error})") from error
     else:
-        logger.info("%s has been emitted", _name(event))
+        logger.info("%s was sent", _name(event))
 
 
 def _needs_cvat(event: Event) -> bool:
-    """Webhooks of requests tell neither the name nor the project of their task."""
+    """Whether the webhook of an event has no name and project of the task."""
     return event.event in (READY, FAILED)
 
 

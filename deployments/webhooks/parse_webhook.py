@@ -1,4 +1,7 @@
-"""From the body of a CVAT webhook to an event, or to the reason why there is none."""
+"""Parses the body of a webhook of CVAT: an event, a ping, or the reason to ignore it.
+
+Ignored are unknown events, updates by the user of the credentials, and updates that change only dates.
+"""
 
 from __future__ import annotations
 
@@ -32,45 +35,45 @@ __all__ = ["Ignored", "Ping", "body_digest", "read_webhook"]
 
 State = TypeVar("State", bound=BaseModel)
 
-BOOKKEEPING = frozenset({"updated_date", "assignee_updated_date"})
-"""What CVAT notes by itself. Each write of annotations changes the first of them, on job, task and project;
-the second one only ever comes along with another assignee."""
+AUTOMATIC_DATES = frozenset({"updated_date", "assignee_updated_date"})
+"""Dates that CVAT updates by itself. Each write of annotations changes `updated_date` of the job, its task
+and its project; `assignee_updated_date` changes together with the assignee."""
 
 _PAST = {"create": "created", "update": "updated", "delete": "deleted"}
 
 
 @dataclass(frozen=True, slots=True)
 class Ping:
-    """CVAT tries whether anyone is there."""
+    """A ping, with which CVAT tests the webhook."""
 
     webhook_id: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """Nothing is to happen, and why."""
+    """A webhook without an event, and the reason."""
 
     reason: str
 
 
 def body_digest(body: bytes) -> str:
-    """What a delivery is known by: CVAT sends the same bytes when it tries again."""
+    """The digest of a body. CVAT sends the same bytes when it repeats a webhook."""
     return hashlib.sha256(body).hexdigest()
 
 
 def read_webhook(
-    body: bytes, *, server: str, senders: Collection[str], received: datetime
+    body: bytes, *, server: str, ignored_users: Collection[str], received: datetime
 ) -> Event | Ping | Ignored:
-    """What a webhook means.
+    """Parse a webhook.
 
     Args:
-        body: The raw body, whose signature has been checked.
-        server: The address of the CVAT server. That in the body is the one by which some user reached it.
-        senders: The names of users whose updates are ignored: what we write must not trigger us again.
-        received: When it came.
+        body: The raw body, with a valid signature.
+        server: The URL of the CVAT server. The body has the URL by which some user has reached it.
+        ignored_users: The names of users whose updates are ignored, so that runs do not trigger runs.
+        received: When the webhook was received.
 
     Raises:
-        InvalidResponseError: It is not what CVAT sends.
+        InvalidResponseError: The body is not a webhook of CVAT.
     """
     try:
         webhook = from_json(body)
@@ -87,17 +90,17 @@ def read_webhook(
         return _request_event(webhook, server, event_id, received)
     action, _, resource = event.partition(":")
     if action not in _PAST or resource not in ("task", "job", "project"):
-        return Ignored(f"event {event[:100]!r} is not known")
+        return Ignored(f"unknown event {event[:100]!r}")
     further = {}
     if action == "update":
         sender = _mapping(webhook.get("sender")).get("username")
-        if isinstance(sender, str) and sender in senders:
-            return Ignored(f"{event} by {sender}, who is ignored")
+        if isinstance(sender, str) and sender in ignored_users:
+            return Ignored(f"{event} by the ignored user {sender}")
         changed = _changed(webhook)
         if changed is not None:
-            if changed <= BOOKKEEPING:
-                return Ignored(f"{event} has changed nothing but dates")
-            further["changed"] = ",".join(sorted(changed - BOOKKEEPING))
+            if changed <= AUTOMATIC_DATES:
+                return Ignored(f"{event} changes only dates")
+            further["changed"] = ",".join(sorted(changed - AUTOMATIC_DATES))
     name = f"cvat.{resource}.{_PAST[action]}"
     if resource == "task":
         task = _read(TaskState, webhook, "task")
@@ -124,7 +127,7 @@ class _Request(BaseModel):
 def _request_event(
     webhook: Mapping[str, Any], server: str, event_id: UUID, received: datetime
 ) -> Event | Ignored:
-    """The event of a request that has ended. Of the task it says little: no name, and no sender."""
+    """The event of a background request that has ended. Its webhook has no sender and no name of the task."""
     request = _read(_Request, webhook, "request")
     operation = request.operation
     task = TaskState(id=operation.task_id, project_id=operation.project_id, organization=operation.org_id)
@@ -136,9 +139,9 @@ def _request_event(
 
 
 def _changed(webhook: Mapping[str, Any]) -> set[str] | None:
-    """The names of what an update has changed, or None where the server does not tell.
+    """The names of the fields that an update has changed, or None if the webhook does not have them.
 
-    CVAT 2.73 tells them twice; older servers have only `before_update`, and newer ones neither.
+    CVAT 2.73 sends both `changes` and `before_update`, older servers only the second, newer ones neither.
     """
     for name in ("changes", "before_update"):
         if isinstance(webhook.get(name), dict):
@@ -153,7 +156,7 @@ def _read(model: type[State], webhook: Mapping[str, Any], name: str) -> State:
         problem = error.errors()[0]
         where = ".".join(map(str, (name, *problem["loc"])))
         raise InvalidResponseError(
-            f"{webhook['event']} is not what CVAT sends: {where}: {problem['msg']}"
+            f"the body of {webhook['event']} is not valid: {where}: {problem['msg']}"
         ) from None
 
 

@@ -13,15 +13,14 @@ from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.deployments.automations import HEARTBEAT_SECONDS
-from prefect_cvat.deployments.nightly_schedule import Nightly, set_up_schedule
+from prefect_cvat.deployments.block_references import credentials_reference, name_blocks_by_id
+from prefect_cvat.deployments.nightly_schedule import NightlySchedule, set_up_schedule
 from prefect_cvat.deployments.prefect_yaml import (
     ANNOTATE_PROJECT,
     ANNOTATE_TASK,
     PREFECT_YAML,
-    Annotating,
-    credentials_reference,
+    DefaultFunction,
     make_deployments,
-    name_blocks_by_id,
 )
 from prefect_cvat.deployments.scope import Scope
 from prefect_cvat.deployments.serve_deployments import serve_deployments
@@ -45,11 +44,11 @@ PROJECT = Scope(project_id=7)
 
 SERVED = {
     "credentials": "main",
-    "annotating": Annotating(),
+    "default_function": DefaultFunction(),
     "scope": Scope(),
-    "nightly": Nightly(),
+    "nightly": NightlySchedule(),
     "runs_at_a_time": 2,
-    "say": pytest.fail,
+    "echo": pytest.fail,
 }
 
 FIELDS = {
@@ -90,7 +89,7 @@ def serve(*, scope=None, nightly=None, credentials="main", **options):
     scope = scope or Scope()
     for deployment in make_deployments(credentials=credentials, scope=scope, **options):
         deployment.apply()
-    return list(set_up_schedule(scope, nightly or Nightly(), credentials_reference(credentials)))
+    return list(set_up_schedule(scope, nightly or NightlySchedule(), credentials_reference(credentials)))
 
 
 def deployed():
@@ -159,11 +158,11 @@ def test_prefect_deploy_and_serve_make_the_same_four_deployments(work_pool):
         "track task/track-task": (4, "ENQUEUE"),
     }
     for name, deployment in by_deploy.items():
-        annotating = {"function": "nanodet_detection"}
+        default_function = {"function": "nanodet_detection"}
         assert deployment["parameters"] == {
             "credentials": {"$ref": {"block_document_slug": "cvat-credentials/main"}},
             "allow_unmatched_labels": True,
-            **(annotating if name.startswith("annotate") else {}),
+            **(default_function if name.startswith("annotate") else {}),
         }
         assert deployment["tags"] == ["prefect-cvat"]
         assert deployment["description"]
@@ -196,7 +195,7 @@ def test_the_nightly_run_is_the_same_from_an_edited_copy_and_from_options(work_p
     deploy(tmp_path / "prefect.yaml", "-n", "annotate-project")
     by_deploy = deployed()[ANNOTATE_PROJECT]
     delete_deployments()
-    serve(scope=PROJECT, nightly=Nightly(cron="30 1 * * 1-5", timezone="Europe/Berlin"))
+    serve(scope=PROJECT, nightly=NightlySchedule(cron="30 1 * * 1-5", timezone="Europe/Berlin"))
 
     assert deployed()[ANNOTATE_PROJECT] == by_deploy
     assert by_deploy["parameters"]["project_id"] == 7
@@ -210,7 +209,7 @@ def test_the_nightly_run_is_the_same_from_an_edited_copy_and_from_options(work_p
     assert nightly["schedule"]["timezone"] == "Europe/Berlin"
 
 
-def test_a_quick_run_is_of_the_project_that_is_served_and_of_none_without_one():
+def test_quick_run_uses_the_served_project():
     def quick_run():
         with get_client(sync_client=True) as prefect:
             return prefect.create_flow_run_from_deployment(read(ANNOTATE_PROJECT).id).parameters
@@ -223,15 +222,17 @@ def test_a_quick_run_is_of_the_project_that_is_served_and_of_none_without_one():
     assert not {"project_id", "all_tasks"} & set(quick_run())
 
 
-def test_to_say_a_project_and_all_tasks_is_refused():
+def test_refuses_project_together_with_all_tasks():
     with pytest.raises(ValueError, match="--project 7 and --all-tasks contradict each other"):
         Scope(project_id=7, all_tasks=True)
 
 
-def test_deploying_the_file_after_serving_leaves_the_nightly_run_as_it_is(work_pool):
+def test_prefect_deploy_keeps_the_nightly_schedule(work_pool):
     delete_deployments()
     serve(
-        scope=PROJECT, nightly=Nightly(cron="30 1 * * 1-5", timezone="Europe/Berlin"), credentials="staging"
+        scope=PROJECT,
+        nightly=NightlySchedule(cron="30 1 * * 1-5", timezone="Europe/Berlin"),
+        credentials="staging",
     )
     before = schedules()
     deploy(PREFECT_YAML, "--all")
@@ -244,48 +245,48 @@ def test_deploying_the_file_after_serving_leaves_the_nightly_run_as_it_is(work_p
     assert (run["project_id"], run["credentials"]) == (7, credentials_reference("staging"))
 
 
-def test_serving_without_a_project_leaves_the_nightly_run_as_it_is_and_says_so(work_pool, tmp_path):
+def test_serve_without_project_keeps_the_nightly_schedule(work_pool, tmp_path):
     (tmp_path / "prefect.yaml").write_text(uncommented(PREFECT_YAML.read_text()))
     delete_deployments()
     deploy(tmp_path / "prefect.yaml", "-n", "annotate-project")
     before = schedules()
 
-    assert serve() == ["schedule 'nightly' of project 7, 0 2 * * * UTC (left as it is)"]
+    assert serve() == ["schedule 'nightly' of project 7, 0 2 * * * UTC (not changed)"]
     assert schedules() == before
     assert before[0][0]
 
 
-def test_what_is_not_said_of_the_nightly_run_stays():
+def test_options_not_given_keep_the_nightly_schedule():
     delete_deployments()
-    nightly = Nightly(cron="30 1 * * *", timezone="Europe/Berlin")
+    nightly = NightlySchedule(cron="30 1 * * *", timezone="Europe/Berlin")
     assert serve(scope=PROJECT, nightly=nightly) == [
         "schedule 'nightly' of project 7, 30 1 * * * Europe/Berlin (created)"
     ]
     switch_off()
     same = "schedule 'nightly' of project 7, 30 1 * * * Europe/Berlin, switched off (unchanged)"
     assert serve(scope=PROJECT) == [same]
-    assert serve(scope=Scope(project_id=8), nightly=Nightly(cron="0 4 * * *")) == [
+    assert serve(scope=Scope(project_id=8), nightly=NightlySchedule(cron="0 4 * * *")) == [
         "schedule 'nightly' of project 8, 0 4 * * * Europe/Berlin (changed; it was: 'nightly' of project 7,"
         " 30 1 * * * Europe/Berlin, switched off)"
     ]
     assert serve(scope=Scope(all_tasks=True))[0].startswith("schedule 'nightly' of all tasks, 0 4 * * *")
 
 
-def test_schedules_that_somebody_has_made_in_the_pages_stay(work_pool):
+def test_keeps_schedules_created_in_the_ui(work_pool):
     delete_deployments()
     serve()
     with get_client(sync_client=True) as prefect:
         own = DeploymentScheduleCreate(schedule=CronSchedule(cron="0 5 * * *"), parameters={"project_id": 3})
         prefect.create_deployment_schedules(read(ANNOTATE_PROJECT).id, [own])
 
-    left = "schedule 'without a name' of project 3, 0 5 * * * UTC (left as it is)"
+    left = "schedule 'without a name' of project 3, 0 5 * * * UTC (not changed)"
     assert serve() == [left]
     assert serve(scope=PROJECT) == ["schedule 'nightly' of project 7, 0 2 * * * UTC (created)", left]
     deploy(PREFECT_YAML, "--all")
     assert {parameters["project_id"] for _, parameters, _ in schedules()} == {3, 7}
 
 
-def test_the_file_as_it_comes_annotates_an_ordinary_task(client, make_task, credentials):
+def test_unchanged_prefect_yaml_annotates_a_task(client, make_task, credentials):
     credentials.save("main", overwrite=True)
     task_id = make_task(2)  # with two labels; the function has 80
     serve()
@@ -293,7 +294,7 @@ def test_the_file_as_it_comes_annotates_an_ordinary_task(client, make_task, cred
     assert annotate_task(task_id, **parameters).frames == 2
 
 
-def test_the_form_shows_the_block_once_it_is_named_by_its_id(work_pool):
+def test_form_shows_block_referenced_by_id(work_pool):
     deploy(PREFECT_YAML, "--all")
     assert "block_document_slug" in read(ANNOTATE_TASK).parameters["credentials"]["$ref"]
     done = [line for line in set_up(None) if line.startswith("deployment")]
@@ -310,7 +311,7 @@ def test_the_form_shows_the_block_once_it_is_named_by_its_id(work_pool):
     }
 
 
-def test_another_block_may_hold_the_credentials():
+def test_credentials_block_can_be_chosen():
     serve(credentials="staging")
     for deployment in deployed().values():
         assert deployment["parameters"]["credentials"] == {
@@ -318,8 +319,8 @@ def test_another_block_may_hold_the_credentials():
         }
 
 
-def test_what_annotates_may_be_chosen_or_be_in_a_block():
-    serve(annotating=Annotating(function="torchvision_detection", allow_unmatched_labels=True))
+def test_function_or_function_block_can_be_chosen():
+    serve(default_function=DefaultFunction(function="torchvision_detection", allow_unmatched_labels=True))
     for name in (ANNOTATE_TASK, "annotate project/annotate-project"):
         parameters = read(name).parameters
         assert (parameters["function"], parameters["allow_unmatched_labels"]) == (
@@ -328,10 +329,10 @@ def test_what_annotates_may_be_chosen_or_be_in_a_block():
         )
     assert "function" not in read("track task/track-task").parameters
 
-    serve(annotating=Annotating(function="torchvision_detection"))
+    serve(default_function=DefaultFunction(function="torchvision_detection"))
     assert not read(ANNOTATE_TASK).parameters["allow_unmatched_labels"]
 
-    serve(annotating=Annotating(function_block="cells"))
+    serve(default_function=DefaultFunction(function_block="cells"))
     parameters = read(ANNOTATE_TASK).parameters
     assert parameters["function_block"] == {"$ref": {"block_document_slug": "cvat-function/cells"}}
 
@@ -341,13 +342,17 @@ def test_what_annotates_may_be_chosen_or_be_in_a_block():
     [
         ({"function": "no_such_function"}, FunctionLoadError, "no_such_function"),
         ({"function": "a.module"}, FunctionLoadError, "PREFECT_CVAT_FUNCTION_MODULES"),
-        ({"function": "nanodet_detection", "function_block": "cells"}, ValueError, "leave the block out"),
-        ({"allow_unmatched_labels": True, "function_block": "cells"}, ValueError, "leave the block out"),
+        (
+            {"function": "nanodet_detection", "function_block": "cells"},
+            ValueError,
+            "pass either the block or",
+        ),
+        ({"allow_unmatched_labels": True, "function_block": "cells"}, ValueError, "pass either the block or"),
     ],
 )
-def test_a_function_that_there_is_not_or_that_is_said_twice_is_refused(options, error, message):
+def test_refuses_unknown_or_contradicting_functions(options, error, message):
     with pytest.raises(error, match=message):
-        Annotating(**options)
+        DefaultFunction(**options)
 
 
 @pytest.mark.parametrize(
@@ -357,9 +362,9 @@ def test_a_function_that_there_is_not_or_that_is_said_twice_is_refused(options, 
         ({"timezone": "Mars/Base"}, "no timezone 'Mars/Base'.*'Europe/Berlin'"),
     ],
 )
-def test_a_time_that_there_is_not_is_refused(options, message):
+def test_refuses_invalid_time_or_time_zone(options, message):
     with pytest.raises(ValueError, match=message):
-        Nightly(**options)
+        NightlySchedule(**options)
 
 
 @pytest.mark.parametrize(
@@ -372,21 +377,25 @@ def test_a_time_that_there_is_not_is_refused(options, message):
         ),
         ({"runs_at_a_time": 1}, ValueError, "let 2 or more run"),
         (
-            {"annotating": Annotating(function_block="nothing")},
+            {"default_function": DefaultFunction(function_block="nothing")},
             ValueError,
             "no usable block cvat-function/nothing",
         ),
-        ({"nightly": Nightly(cron="0 3 * * *")}, ValueError, "not for which project; pass --project ID too"),
+        (
+            {"nightly": NightlySchedule(cron="0 3 * * *")},
+            ValueError,
+            "need a project; pass --project ID too",
+        ),
     ],
 )
-def test_serve_refuses_what_cannot_work_before_it_makes_anything(work_pool, options, error, message):
+def test_serve_checks_options_before_it_creates_deployments(work_pool, options, error, message):
     delete_deployments()
     with pytest.raises(error, match=message):
         serve_deployments(**{**SERVED, **options})
     assert deployed() == {}
 
 
-def test_serve_names_a_prefect_server_that_is_not_there():
+def test_serve_names_missing_prefect_server():
     with (
         temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
         pytest.raises(TransportError, match=r"127\.0\.0\.1:9/api does not answer .*prefect server start"),

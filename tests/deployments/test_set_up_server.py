@@ -16,8 +16,9 @@ from pydantic import SecretStr
 
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.webhooks import list_webhooks
-from prefect_cvat.deployments.nightly_schedule import Nightly, set_up_schedule
-from prefect_cvat.deployments.prefect_yaml import credentials_reference, make_deployments
+from prefect_cvat.deployments.block_references import credentials_reference
+from prefect_cvat.deployments.nightly_schedule import NightlySchedule, set_up_schedule
+from prefect_cvat.deployments.prefect_yaml import make_deployments
 from prefect_cvat.deployments.scope import Scope
 from prefect_cvat.deployments.set_up_server import LEASE_STORAGE, set_up, set_up_limits
 from prefect_cvat.deployments.webhooks.webhook_secret import SECRET_BLOCK, load_webhook_secret
@@ -58,7 +59,7 @@ def project(client):
     return client.json("POST", "/api/projects", body={"name": "watched", "labels": []})["id"]
 
 
-def test_the_first_time_all_is_made_and_the_second_time_nothing_changes(credentials, sandbox):
+def test_second_setup_changes_nothing(credentials, sandbox):
     with get_client(sync_client=True) as prefect, contextlib.suppress(ObjectNotFound):  # of other tests
         prefect.delete_global_concurrency_limit_by_name(server_limit(sandbox.url))
 
@@ -81,7 +82,7 @@ def test_the_first_time_all_is_made_and_the_second_time_nothing_changes(credenti
         assert client.user().username == "admin"
 
 
-def test_without_a_login_the_block_stays_as_it_is(credentials, sandbox):
+def test_setup_without_credentials_keeps_the_block(credentials, sandbox):
     credentials.save("kept")
 
     lines = list(set_up(None, credentials="kept", work_pool=None))
@@ -91,7 +92,7 @@ def test_without_a_login_the_block_stays_as_it_is(credentials, sandbox):
     assert CvatCredentials.load("kept").password == credentials.password
 
 
-def test_another_login_changes_the_block_and_what_has_no_option_stays(credentials, tmp_path):
+def test_new_credentials_keep_the_ca_bundle(credentials, tmp_path):
     bundle = tmp_path / "ca.pem"
     bundle.write_text("")
     credentials.model_copy(update={"ca_bundle": str(bundle)}).save("moved")
@@ -103,7 +104,7 @@ def test_another_login_changes_the_block_and_what_has_no_option_stays(credential
     assert (stored.organization, stored.ca_bundle) == ("", str(bundle))
 
 
-def test_what_has_no_option_stays_by_another_spelling_of_the_address(credentials, tmp_path):
+def test_keeps_ca_bundle_for_another_spelling_of_the_url(credentials, tmp_path):
     bundle = tmp_path / "ca.pem"
     bundle.write_text("")
     credentials.model_copy(update={"ca_bundle": str(bundle)}).save("respelled")
@@ -116,11 +117,13 @@ def test_what_has_no_option_stays_by_another_spelling_of_the_address(credentials
     assert (stored.url, stored.ca_bundle) == (url, str(bundle))
 
 
-def test_a_login_to_another_server_does_not_take_the_place_of_one(credentials):
+def test_refuses_credentials_for_another_server(credentials):
     credentials.save("first")
     with Sandbox() as other:
         elsewhere = CvatCredentials(url=other.url, username=other.user, password=SecretStr(other.password))
-        with pytest.raises(ValueError, match=f"is a log-in to {credentials.url}, .* with --credentials NAME"):
+        with pytest.raises(
+            ValueError, match=f"has the credentials for {credentials.url}, .* with --credentials NAME"
+        ):
             list(set_up(elsewhere, credentials="first", work_pool=None))
         assert CvatCredentials.load("first").url == credentials.url
         assert any("(created)" in line for line in set_up(elsewhere, credentials="second", work_pool=None))
@@ -146,9 +149,7 @@ def stranger(client, sandbox):
 
 
 @pytest.mark.parametrize("goes_on", ["automation", "schedule"])
-def test_a_login_that_does_not_see_the_project_of_what_logs_in_with_the_block_is_not_stored(
-    credentials, stranger, project, goes_on
-):
+def test_refuses_user_who_does_not_see_projects_of_the_block(credentials, stranger, project, goes_on):
     block = f"watching-{goes_on}"
     credentials.save(block)
     scope = Scope(project_id=project)
@@ -156,10 +157,10 @@ def test_a_login_that_does_not_see_the_project_of_what_logs_in_with_the_block_is
         deployment.apply()
     if goes_on == "automation":
         list(set_up(None, credentials=block, scope=scope, work_pool=None))
-        message = f"automation 'prefect-cvat: annotate new tasks of project {project} at .*' logs in"
+        message = f"automation 'prefect-cvat: annotate new tasks of project {project} at .*' uses"
     else:
-        list(set_up_schedule(scope, Nightly(), credentials_reference(block)))
-        message = "schedule 'nightly' of 'annotate project/annotate-project' logs in"
+        list(set_up_schedule(scope, NightlySchedule(), credentials_reference(block)))
+        message = "schedule 'nightly' of 'annotate project/annotate-project' uses"
 
     with pytest.raises(ValueError, match=rf"{message} .*stranger-.* does not see its project {project}"):
         list(set_up(stranger, credentials=block, work_pool=None))
@@ -171,7 +172,7 @@ def test_a_login_that_does_not_see_the_project_of_what_logs_in_with_the_block_is
         list(set_up(None, credentials=f"{block}-stranger", scope=scope, work_pool=None))
 
 
-def test_a_login_that_does_not_work_is_not_stored(sandbox):
+def test_does_not_store_wrong_credentials(sandbox):
     wrong = CvatCredentials(url=sandbox.url, username="admin", password=SecretStr("wrong"))
 
     with pytest.raises(AuthenticationError):
@@ -180,14 +181,14 @@ def test_a_login_that_does_not_work_is_not_stored(sandbox):
     assert not is_stored("cvat-credentials", "refused")
 
 
-def test_with_neither_a_block_nor_a_login_it_says_which_options_to_pass():
+def test_missing_credentials_error_names_the_options():
     with pytest.raises(
         ValueError, match=r"no block cvat-credentials/nobody.*--auth USER\[:PASS\] or --access"
     ):
         list(set_up(None, credentials="nobody"))
 
 
-def test_a_work_pool_of_another_type_is_left_alone(credentials):
+def test_refuses_work_pool_of_another_type(credentials):
     with get_client(sync_client=True) as prefect:
         prefect.create_work_pool(WorkPoolCreate(name="in-docker", type="docker"))
 
@@ -195,7 +196,7 @@ def test_a_work_pool_of_another_type_is_left_alone(credentials):
         list(set_up(credentials, credentials="pools", work_pool="in-docker"))
 
 
-def test_limits_are_made_once_and_their_number_changes_only_when_it_is_given():
+def test_changes_limits_only_if_a_number_is_given():
     name = server_limit(URL)
     device = device_limit("cuda:7")
     assert list(set_up_limits(URL, devices=["cuda:7"])) == [
@@ -210,9 +211,7 @@ def test_limits_are_made_once_and_their_number_changes_only_when_it_is_given():
     ]
 
 
-def test_a_webhook_is_registered_with_a_new_secret_that_the_receiver_finds(
-    credentials, client, project, start_receiver
-):
+def test_registers_webhook_with_new_secret(credentials, client, project, start_receiver):
     receiver = start_receiver()  # has another secret
     target = f"{receiver.url}/webhooks"
 
@@ -238,9 +237,7 @@ def test_a_webhook_is_registered_with_a_new_secret_that_the_receiver_finds(
         assert secret.get_secret_value() not in line
 
 
-def test_the_secret_of_the_environment_is_taken_and_not_stored(
-    credentials, project, start_receiver, monkeypatch
-):
+def test_uses_secret_of_environment_without_storing_it(credentials, project, start_receiver, monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_WEBHOOK_SECRET", "that-of-the-environment")
     receiver = start_receiver(secret=SecretStr("that-of-the-environment"))
     before = is_stored("secret", SECRET_BLOCK) and Secret.load(SECRET_BLOCK).get()
@@ -259,14 +256,14 @@ def test_the_secret_of_the_environment_is_taken_and_not_stored(
     assert (is_stored("secret", SECRET_BLOCK) and Secret.load(SECRET_BLOCK).get()) == before
 
 
-def test_a_webhook_of_nothing_is_refused_before_anything_is_stored(credentials):
+def test_refuses_webhook_without_project_and_organization(credentials):
     with pytest.raises(ValueError, match="pass --project ID, or --organization SLUG"):
         list(set_up(credentials, credentials="aimless", webhook="http://127.0.0.1:9/webhooks"))
 
     assert not is_stored("cvat-credentials", "aimless")
 
 
-def test_a_prefect_server_that_is_not_there_is_named(credentials):
+def test_missing_prefect_server_is_named(credentials):
     with (
         temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
         pytest.raises(TransportError, match=r"127\.0\.0\.1:9/api does not answer .*prefect server start"),
@@ -279,13 +276,13 @@ def test_a_prefect_server_that_is_not_there_is_named(credentials):
         list(set_up(credentials))
 
 
-def test_what_the_prefect_server_refuses_is_said_without_what_it_was_sent(credentials):
+def test_error_of_prefect_server_does_not_quote_the_request(credentials):
     with pytest.raises(TransportError, match=r"403 to POST /api/work_pools/: Work pools starting") as refused:
         list(set_up(credentials, credentials="refusals", work_pool="prefect-pool"))
     assert "variables" not in str(refused.value)
 
 
-def test_the_command_tells_each_thing_and_no_secret(credentials, sandbox):
+def test_command_prints_each_object_and_no_secret(credentials, sandbox):
     login = f"{sandbox.user}:{sandbox.password}"
 
     done = command(
@@ -299,7 +296,7 @@ def test_the_command_tells_each_thing_and_no_secret(credentials, sandbox):
     assert CvatCredentials.load("of-command").password == credentials.password
 
 
-def test_a_token_of_the_environment_is_for_the_server_that_is_named(credentials, sandbox):
+def test_environment_token_is_used_for_the_given_server(credentials, sandbox):
     environment = {"PREFECT_API_URL": PREFECT_API_URL.value(), "CVAT_ACCESS_TOKEN": "of-another-server"}
     done = command("setup", "--credentials", "not-there", **environment)
     assert (done.returncode, "there is no block cvat-credentials/not-there" in done.stderr) == (2, True)
@@ -317,7 +314,7 @@ def test_a_token_of_the_environment_is_for_the_server_that_is_named(credentials,
         (["setup", "--project", "7", "--all-tasks"], 2, "--project 7 and --all-tasks contradict each other"),
     ],
 )
-def test_the_commands_fail_in_plain_words(arguments, code, message):
+def test_commands_print_short_errors(arguments, code, message):
     done = command(*arguments, PREFECT_API_URL="http://127.0.0.1:9/api")
     assert (done.returncode, message in done.stderr) == (code, True), done.stderr
     assert "Traceback" not in done.stderr

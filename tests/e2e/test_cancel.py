@@ -40,9 +40,7 @@ def frames_with_boxes(client, task_id):
     return sorted(shape["frame"] for shape in client.task_annotations(task_id).shapes)
 
 
-def test_a_run_that_is_cancelled_stops_within_a_batch_and_says_what_is_there(
-    serve, client, task_id, wait_for
-):
+def test_cancelled_run_stops_within_a_batch_and_reports(serve, client, task_id, wait_for):
     served = serve(PREFECT_CVAT_FUNCTION_MODULES="flow_functions", PYTHONPATH=str(Path(__file__).parents[1]))
     run_id = start_run(task_id)
     wait_for(lambda: frames_with_boxes(client, task_id), 120, "the first annotations", served)

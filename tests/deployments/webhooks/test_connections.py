@@ -11,8 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from prefect_cvat.deployments.webhooks import connections
-from prefect_cvat.deployments.webhooks import receiver as receiver_module
+from prefect_cvat.deployments.webhooks import connections, endpoint
 
 pytestmark = pytest.mark.filterwarnings("default")  # Prefect's own
 
@@ -71,7 +70,7 @@ def send_until_closed(connection, part, *, pause=0.0, most=10.0):
 
 
 @pytest.mark.parametrize("beginning", BEGINNINGS.values(), ids=BEGINNINGS.keys())
-def test_a_signed_webhook_gets_through_1000_connections_of_its_own_address(receiver, deliver, beginning):
+def test_accepts_webhook_despite_1000_connections_of_its_address(receiver, deliver, beginning):
     with ExitStack() as idle:
         for _ in range(1000):
             idle.enter_context(closing(connect(receiver, beginning)))
@@ -80,7 +79,7 @@ def test_a_signed_webhook_gets_through_1000_connections_of_its_own_address(recei
         assert time.monotonic() - started < 3  # CVAT waits so long for a connection
 
 
-def test_signed_webhooks_get_through_while_strangers_keep_connecting(receiver, deliver):
+def test_accepts_webhooks_while_other_clients_keep_connecting(receiver, deliver):
     ended = threading.Event()
 
     def flood():
@@ -100,7 +99,7 @@ def test_signed_webhooks_get_through_while_strangers_keep_connecting(receiver, d
             stranger.join()
 
 
-def test_the_oldest_of_too_many_connections_is_closed(receiver, monkeypatch):
+def test_closes_oldest_connection(receiver, monkeypatch):
     monkeypatch.setattr(connections, "HEAD_SECONDS", 60)
     with ExitStack() as idle:
         opened = [
@@ -112,7 +111,7 @@ def test_the_oldest_of_too_many_connections_is_closed(receiver, monkeypatch):
         assert not is_closed(opened[-1])
 
 
-def test_connections_of_several_addresses_do_not_take_all_either(receiver, deliver, monkeypatch):
+def test_limits_connections_of_several_addresses(receiver, deliver, monkeypatch):
     monkeypatch.setattr(connections, "_network", lambda host: str(time.monotonic_ns()))
     with ExitStack() as idle:
         opened = [
@@ -125,7 +124,7 @@ def test_connections_of_several_addresses_do_not_take_all_either(receiver, deliv
 
 @pytest.mark.parametrize("trickle", [b"", b"x"], ids=["silent", "a byte at a time"])
 @pytest.mark.parametrize("beginning", [b"", HEAD + b"X-Long: "], ids=["nothing", "half a head"])
-def test_a_head_that_does_not_come_is_not_waited_for(receiver, monkeypatch, beginning, trickle):
+def test_closes_connection_without_head(receiver, monkeypatch, beginning, trickle):
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.5)
     with closing(connect(receiver, beginning)) as connection:
         started = time.monotonic()
@@ -133,7 +132,7 @@ def test_a_head_that_does_not_come_is_not_waited_for(receiver, monkeypatch, begi
         assert time.monotonic() - started > 0.3
 
 
-def test_a_body_without_end_is_answered_and_its_connection_closed(receiver, monkeypatch):
+def test_closes_connection_with_endless_body(receiver, monkeypatch):
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.5)
     part = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
     with closing(connect(receiver, HEAD + b"Transfer-Encoding: chunked\r\n\r\n")) as connection:
@@ -142,7 +141,7 @@ def test_a_body_without_end_is_answered_and_its_connection_closed(receiver, monk
 
 def test_a_slow_body_is_answered_with_408_and_its_connection_closed(receiver, monkeypatch):
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.5)
-    monkeypatch.setattr(receiver_module, "READ_SECONDS", 1.0)
+    monkeypatch.setattr(endpoint, "READ_SECONDS", 1.0)
     with closing(connect(receiver, HEAD + b"Content-Length: 1000\r\n\r\n")) as connection:
         assert send_until_closed(connection, b"x", pause=0.05).startswith(b"HTTP/1.1 408")
 
@@ -150,7 +149,7 @@ def test_a_slow_body_is_answered_with_408_and_its_connection_closed(receiver, mo
 @pytest.mark.parametrize(
     "head", [HEAD + b"X-Long: " + b"x" * 2**20, HEAD + b"X-Many: x\r\n" * 2**16], ids=["long", "many"]
 )
-def test_a_head_without_end_is_refused(receiver, head):
+def test_refuses_endless_head(receiver, head):
     with closing(connect(receiver)) as connection:
         try:
             connection.sendall(head)
@@ -160,7 +159,7 @@ def test_a_head_without_end_is_refused(receiver, head):
         assert seconds_until_closed(connection) < 2
 
 
-def test_what_has_not_come_whole_is_bounded_for_all_connections_together(receiver, deliver, monkeypatch):
+def test_limits_buffered_bytes_of_all_connections(receiver, deliver, monkeypatch):
     monkeypatch.setattr(connections, "MAX_HELD_BYTES", 2**20)
     with ExitStack() as open_:
         body = HEAD + b"Content-Length: 1000000\r\n\r\n" + b"x" * 200_000
@@ -173,7 +172,7 @@ def test_what_has_not_come_whole_is_bounded_for_all_connections_together(receive
             time.sleep(0.05)
 
 
-def test_a_connection_on_which_webhooks_come_may_stay_open(receiver, sign):
+def test_keeps_connection_with_webhooks_open(receiver, sign):
     body = b'{"event": "ping", "webhook": {"id": 1}}'
     address = urlsplit(receiver.url)
     with closing(http.client.HTTPConnection(address.hostname, address.port, timeout=10)) as cvat:
@@ -185,7 +184,7 @@ def test_a_connection_on_which_webhooks_come_may_stay_open(receiver, sign):
         assert cvat.sock.getsockname()[1] == port
 
 
-def test_there_are_never_more_connections_than_the_process_may_open(monkeypatch):
+def test_limits_connections_by_open_files(monkeypatch):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (64, 64))
     monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
     assert connections.Connections()._most == 32
@@ -201,5 +200,5 @@ def test_there_are_never_more_connections_than_the_process_may_open(monkeypatch)
         ("2001:db8:0:1::1", "2001:db8:0:2::1", False),
     ],
 )
-def test_of_ipv6_a_network_counts_as_one_address(one, other, same):
+def test_ipv6_network_counts_as_one_address(one, other, same):
     assert (connections._network(one) == connections._network(other)) is same

@@ -28,7 +28,7 @@ def kept(path):
     deliveries.close()
 
 
-def test_an_event_waits_unchanged_until_it_is_done(kept):
+def test_event_is_pending_until_done(kept):
     assert kept.add("a", EVENT)
     [delivery] = kept.pending()
     assert delivery.event == EVENT
@@ -38,7 +38,7 @@ def test_an_event_waits_unchanged_until_it_is_done(kept):
     assert kept.count_pending() == 0
 
 
-def test_a_delivery_is_known_again_before_and_after_it_is_done(kept):
+def test_recognizes_repeated_delivery(kept):
     assert kept.add("a", EVENT)
     assert not kept.add("a", EVENT)
     kept.done(kept.pending()[0])
@@ -46,7 +46,7 @@ def test_a_delivery_is_known_again_before_and_after_it_is_done(kept):
     assert kept.count_pending() == 0
 
 
-def test_what_waits_and_what_is_done_survives_a_restart(path):
+def test_keeps_pending_and_done_over_a_restart(path):
     before = Deliveries(path)
     before.add("done", EVENT)
     before.done(before.pending()[0])
@@ -59,7 +59,7 @@ def test_what_waits_and_what_is_done_survives_a_restart(path):
     after.close()
 
 
-def test_events_come_back_in_the_order_in_which_they_came(kept):
+def test_pending_events_are_in_order(kept):
     for number in range(250):
         kept.add(str(number), EVENT.model_copy(update={"payload": {"task_id": number}}))
     found, last = [], 0
@@ -69,7 +69,7 @@ def test_events_come_back_in_the_order_in_which_they_came(kept):
     assert found == list(range(250))
 
 
-def test_no_more_events_wait_than_allowed(path):
+def test_refuses_more_than_max_pending_events(path):
     kept = Deliveries(path, max_pending=2)
     kept.add("a", EVENT)
     kept.add("b", EVENT)
@@ -81,7 +81,7 @@ def test_no_more_events_wait_than_allowed(path):
     kept.close()
 
 
-def test_no_more_deliveries_are_remembered_than_allowed_and_those_that_wait_stay(path):
+def test_forgets_oldest_done_deliveries(path):
     kept = Deliveries(path, max_remembered=3)
     kept.add("waiting", EVENT)
     for number in range(10):
@@ -93,7 +93,7 @@ def test_no_more_deliveries_are_remembered_than_allowed_and_those_that_wait_stay
     kept.close()
 
 
-def test_after_two_weeks_a_delivery_is_forgotten_and_a_lost_event_is_told(kept, monkeypatch, caplog):
+def test_forgets_deliveries_after_two_weeks(kept, monkeypatch, caplog):
     kept.add("done", EVENT)
     kept.done(kept.pending()[0])
     kept.add("waiting", EVENT)
@@ -104,11 +104,11 @@ def test_after_two_weeks_a_delivery_is_forgotten_and_a_lost_event_is_told(kept, 
     assert kept.count_pending() == 1
     monkeypatch.setattr(module.time, "time", lambda: now + 15 * 86400)
     kept.prune()
-    assert "1 events waited for the Prefect server for 14 days" in caplog.text
+    assert "deleted 1 events that have waited for the Prefect server for 14 days" in caplog.text
     assert kept.add("done", EVENT)
 
 
-def test_of_many_equal_deliveries_at_a_time_one_is_new(path):
+def test_concurrent_equal_deliveries_count_once(path):
     both = [Deliveries(path), Deliveries(path)]
     new = []
 
@@ -126,20 +126,20 @@ def test_of_many_equal_deliveries_at_a_time_one_is_new(path):
         kept.close()
 
 
-def test_a_folder_that_is_a_file_is_named(tmp_path):
+def test_error_names_folder_that_is_a_file(tmp_path):
     (tmp_path / "folder").write_text("")
     with pytest.raises(StorageError, match="cannot be kept in .*folder/webhooks.sqlite3"):
         Deliveries(tmp_path / "folder" / "webhooks.sqlite3")
 
 
-def test_a_file_that_is_no_database_is_named(path):
+def test_error_names_file_that_is_no_database(path):
     path.parent.mkdir()
     path.write_bytes(b"no database at all" * 100)
     with pytest.raises(StorageError, match=r"webhooks.sqlite3: file is not a database"):
         Deliveries(path)
 
 
-def test_only_their_user_can_read_what_is_kept(path):
+def test_file_is_readable_by_its_user_only(path):
     before = os.umask(0)
     try:
         kept = Deliveries(path)
@@ -155,7 +155,7 @@ def test_only_their_user_can_read_what_is_kept(path):
     assert path.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_file_that_others_could_read_is_closed_to_them(path):
+def test_removes_permissions_of_others(path):
     path.parent.mkdir()
     path.touch()
     path.chmod(0o644)

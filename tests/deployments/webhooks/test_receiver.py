@@ -32,9 +32,9 @@ from pictures import picture
 from prefect_cvat import Client
 from prefect_cvat.auto_annotation import label_spec
 from prefect_cvat.cvat.webhooks import register_webhook
-from prefect_cvat.deployments.webhooks import receiver as receiver_module
+from prefect_cvat.deployments.webhooks import endpoint
 from prefect_cvat.deployments.webhooks.event_relay import EventRelay
-from prefect_cvat.events.cvat_events import server_slug
+from prefect_cvat.http.server_slug import server_slug
 from prefect_cvat.sandbox import Sandbox
 from scripted_server import HTML, Answer, scripted_server
 
@@ -102,13 +102,13 @@ def test_a_task_whose_data_failed_is_emitted_with_the_reason(deliver, sandbox, t
     assert event.payload["task_name"] == "a task"
 
 
-def test_a_task_that_is_gone_starts_nothing(deliver, receiver, sandbox, emitted, events_of):
+def test_deleted_task_sends_no_event(deliver, receiver, sandbox, emitted, events_of):
     assert deliver(ready_body(999_999)).status_code == 202
     emitted(receiver)
     assert events_of(resource_id(sandbox, 999_999), 1, seconds=3) == []
 
 
-def test_a_task_that_we_may_not_see_is_emitted_with_what_is_known(
+def test_invisible_task_is_sent_without_name(
     prefect_server, credentials, start_receiver, deliver, sandbox, task_id, events_of
 ):
     wrong = credentials.model_copy(update={"password": SecretStr("wrong")})
@@ -159,7 +159,7 @@ def test_a_ping_is_answered_and_logged_and_emits_nothing(deliver, receiver, capl
     caplog.set_level(logging.INFO)
     answer = deliver({"event": "ping", "webhook": {"id": 12}, "sender": {"username": "admin"}})
     assert answer.status_code == 200
-    assert "webhook 12 is set up" in caplog.text
+    assert "received the ping of webhook 12, with a valid signature" in caplog.text
     assert httpx.get(f"{receiver.url}/health").json() == {"status": "ok", "pending": 0}
 
 
@@ -175,9 +175,7 @@ def hooked(client, receiver, secret):
     return project["id"]
 
 
-def test_one_new_task_is_ready_once_and_what_we_write_to_it_triggers_nothing(
-    client, receiver, hooked, sandbox, events_of
-):
+def test_new_task_is_ready_once_and_own_writes_are_ignored(client, receiver, hooked, sandbox, events_of):
     task_id = client.create_task("a task", [], project_id=hooked).id
     client.upload_images(task_id, {"a.png": picture()})
     found = events_of(resource_id(sandbox, task_id), 3)
@@ -212,7 +210,7 @@ def test_an_update_by_an_annotator_is_an_event_of_the_job(client, receiver, hook
     assert updated.payload["task_id"] == task_id
 
 
-def test_another_secret_is_told_by_the_ping_and_sending_it_anew_mends_that(client, receiver, secret):
+def test_ping_reveals_wrong_secret_and_registering_again_repairs_it(client, receiver, secret):
     project = client.json("POST", "/api/projects", body={"name": "hooked", "labels": []})
     url = f"{receiver.url}/webhooks"
     done = register_webhook(client, url, SecretStr("another one"), project_id=project["id"])
@@ -260,29 +258,29 @@ def new_user(sandbox, client):
     ],
     ids=["none", "empty", "another secret", "of another body", "no scheme", "cut", "not ascii", "other name"],
 )
-def test_a_delivery_that_is_not_well_signed_is_refused(forge, deliver, receiver, sign, task_id):
+def test_refuses_invalid_signature(forge, deliver, receiver, sign, task_id):
     content = json.dumps(task_body(task_id)).encode()
     assert deliver(content, headers=forge(sign, content)).status_code == 401
     assert httpx.get(f"{receiver.url}/health").json()["pending"] == 0
 
 
-def test_a_forged_delivery_starts_nothing(deliver, sandbox, task_id, events_of):
+def test_forged_webhook_sends_no_event(deliver, sandbox, task_id, events_of):
     assert deliver(ready_body(task_id), secret="a guess").status_code == 401
     assert events_of(resource_id(sandbox, task_id), 1, seconds=3) == []
 
 
-def test_the_size_is_looked_at_before_the_signature_and_the_signature_before_the_json(deliver):
+def test_checks_size_then_signature_then_json(deliver):
     assert deliver(b"x" * 2**21, secret="a guess").status_code == 413
     assert deliver(b"no json", secret="a guess").status_code == 401
     assert deliver(b"no json").status_code == 400
 
 
-def test_a_body_that_is_announced_too_large_is_not_even_read(receiver):
+def test_does_not_read_body_with_too_large_content_length(receiver):
     with raw_request(receiver, "Content-Length: 1048577") as connection:
         assert connection.recv(100).startswith(b"HTTP/1.1 413")
 
 
-def test_a_body_that_grows_too_large_is_refused_on_the_way(receiver):
+def test_refuses_body_that_grows_too_large(receiver):
     with raw_request(receiver, "Transfer-Encoding: chunked") as connection:
         part = b"10000\r\n" + b"x" * 0x10000 + b"\r\n"
         for _ in range(17):
@@ -290,23 +288,21 @@ def test_a_body_that_grows_too_large_is_refused_on_the_way(receiver):
         assert connection.recv(100).startswith(b"HTTP/1.1 413")
 
 
-def test_the_largest_body_is_taken_and_its_size_is_a_setting(
-    prefect_server, monkeypatch, start_receiver, deliver
-):
+def test_accepts_body_of_maximum_size(prefect_server, monkeypatch, start_receiver, deliver):
     monkeypatch.setenv("PREFECT_CVAT_WEBHOOK_MAX_BYTES", "2000")
     receiver = start_receiver()
     assert deliver(b" " * 2000, to=receiver).status_code == 400
     assert deliver(b" " * 2001, to=receiver).status_code == 413
 
 
-def test_a_body_that_does_not_come_is_not_waited_for(receiver, monkeypatch):
-    monkeypatch.setattr(receiver_module, "READ_SECONDS", 0.2)
+def test_answers_408_if_body_does_not_arrive(receiver, monkeypatch):
+    monkeypatch.setattr(endpoint, "READ_SECONDS", 0.2)
     with raw_request(receiver, "Content-Length: 10") as connection:
         connection.sendall(b"x")
         assert connection.recv(100).startswith(b"HTTP/1.1 408")
 
 
-def test_a_client_that_goes_away_does_no_harm(receiver, deliver, caplog):
+def test_survives_client_that_disconnects(receiver, deliver, caplog):
     with raw_request(receiver, "Content-Length: 10") as connection:
         connection.sendall(b"x")
     assert deliver({"event": "ping"}).status_code == 200
@@ -324,7 +320,7 @@ def raw_request(receiver, header):
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'"ping"', b'{"event": "create:task"}'])
-def test_what_is_no_webhook_is_refused(content, deliver):
+def test_refuses_invalid_webhooks(content, deliver):
     assert deliver(content).status_code == 400
 
 
@@ -337,15 +333,15 @@ def test_other_paths_and_methods_are_refused(receiver):
 
 
 @pytest.mark.parametrize("event", ["create:issue", "completed:request[export:dataset]", "something:new"])
-def test_an_event_that_is_not_known_is_ignored(event, deliver):
+def test_ignores_unknown_event(event, deliver):
     answer = deliver({"event": event, "sender": None})
     assert (answer.status_code, answer.content) == (204, b"")
 
 
-def test_our_own_updates_are_ignored_and_those_of_others_are_not(
+def test_ignores_updates_by_own_user_only(
     prefect_server, deliver, start_receiver, sandbox, task_id, events_of
 ):
-    receiver = start_receiver(ignore_senders=["robot"])
+    receiver = start_receiver(ignored_users=["robot"])
     assert deliver(task_body(task_id, sender=sandbox.user), to=receiver).status_code == 204
     assert deliver(task_body(task_id, sender="robot"), to=receiver).status_code == 204
     assert deliver(task_body(task_id, sender="bob"), to=receiver).status_code == 202
@@ -354,11 +350,11 @@ def test_our_own_updates_are_ignored_and_those_of_others_are_not(
     assert [event.event for event in found] == ["cvat.task.updated", "cvat.task.created"]
 
 
-def test_updates_of_nothing_but_dates_are_ignored(deliver, task_id):
+def test_ignores_updates_of_only_dates(deliver, task_id):
     assert deliver(task_body(task_id, changed=("updated_date",))).status_code == 204
 
 
-def test_who_we_are_is_asked_again_where_cvat_does_not_answer_at_first(
+def test_asks_again_for_own_user_if_cvat_does_not_answer(
     prefect_server, credentials, start_receiver, deliver
 ):
     with closed_port() as port:
@@ -372,7 +368,7 @@ def test_who_we_are_is_asked_again_where_cvat_does_not_answer_at_first(
 # --- once, whatever happens ---
 
 
-def test_a_delivery_that_comes_again_is_emitted_once_also_over_a_restart(
+def test_repeated_webhook_is_sent_once_over_a_restart(
     deliver, receiver, start_receiver, sandbox, task_id, emitted, events_of
 ):
     body = task_body(task_id)
@@ -385,7 +381,7 @@ def test_a_delivery_that_comes_again_is_emitted_once_also_over_a_restart(
     assert len(events_of(resource_id(sandbox, task_id), 3, seconds=3)) == 2
 
 
-def test_several_events_come_out_in_their_order(deliver, sandbox, task_id, events_of):
+def test_sends_events_in_order(deliver, sandbox, task_id, events_of):
     events = ["create:task", "update:task", "update:task", "delete:task"]
     assert [deliver(task_body(task_id, event)).status_code for event in events] == [202] * 4
     found = events_of(resource_id(sandbox, task_id), 4)
@@ -393,7 +389,7 @@ def test_several_events_come_out_in_their_order(deliver, sandbox, task_id, event
     assert [event.event for event in found] == [f"cvat.task.{name}" for name in names]
 
 
-def test_while_prefect_is_away_deliveries_are_kept_and_emitted_when_it_is_back(
+def test_stores_events_while_prefect_server_is_down(
     prefect_server, start_receiver, deliver, sandbox, task_id, events_of, caplog
 ):
     upstream = urlsplit(PREFECT_API_URL.value())
@@ -402,13 +398,13 @@ def test_while_prefect_is_away_deliveries_are_kept_and_emitted_when_it_is_back(
     started = time.monotonic()
     assert deliver(task_body(task_id), to=receiver).status_code == 202
     assert time.monotonic() - started < 1
-    until(lambda: "events wait for the Prefect server at http://127.0.0.1" in caplog.text)
+    until(lambda: "events wait, as the Prefect server at http://127.0.0.1" in caplog.text)
     with forwarded(port, (upstream.hostname, upstream.port)):
         assert len(events_of(resource_id(sandbox, task_id), 1)) == 1
         until(lambda: httpx.get(f"{receiver.url}/health").json()["pending"] == 0)
 
 
-def test_what_was_accepted_and_not_emitted_is_emitted_after_a_restart(
+def test_sends_stored_events_after_a_restart(
     prefect_server, start_receiver, deliver, sandbox, task_id, events_of
 ):
     with closed_port() as port, temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{port}/api"}):
@@ -421,7 +417,7 @@ def test_what_was_accepted_and_not_emitted_is_emitted_after_a_restart(
     assert len(events_of(resource_id(sandbox, task_id), 2, seconds=3)) == 1
 
 
-def test_what_died_between_emitting_and_remembering_that_emits_the_same_event_again(
+def test_sends_same_event_id_again_after_interruption(
     deliver, receiver, start_receiver, tmp_path, sandbox, task_id, emitted, events_of
 ):
     body = task_body(task_id)
@@ -438,9 +434,7 @@ def test_what_died_between_emitting_and_remembering_that_emits_the_same_event_ag
     assert len(events_of(resource_id(sandbox, task_id), 2, seconds=3)) == 1
 
 
-def test_what_cannot_be_kept_is_put_off_so_that_cvat_sends_it_again(
-    prefect_server, start_receiver, deliver, task_id
-):
+def test_answers_503_if_event_cannot_be_stored(prefect_server, start_receiver, deliver, task_id):
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
         receiver = start_receiver(max_pending=2)
     bodies = [task_body(task_id) for _ in range(3)]
@@ -448,7 +442,7 @@ def test_what_cannot_be_kept_is_put_off_so_that_cvat_sends_it_again(
     assert deliver(bodies[0], to=receiver).status_code == 200
 
 
-def test_a_file_that_is_locked_puts_off_too(prefect_server, start_receiver, deliver, tmp_path, monkeypatch):
+def test_answers_503_if_file_is_locked(prefect_server, start_receiver, deliver, tmp_path, monkeypatch):
     import sqlite3
 
     from prefect_cvat.deployments.webhooks import deliveries
@@ -464,7 +458,7 @@ def test_a_file_that_is_locked_puts_off_too(prefect_server, start_receiver, deli
     assert deliver(task_body(1), to=receiver).status_code == 202
 
 
-def test_while_cvat_does_not_answer_ready_tasks_wait_and_hold_up_nothing_else(
+def test_ready_tasks_wait_for_cvat_without_delaying_others(
     prefect_server, credentials, start_receiver, deliver, tmp_path, events_of
 ):
     with Sandbox(data=tmp_path / "cvat") as sandbox:
@@ -483,17 +477,13 @@ def test_while_cvat_does_not_answer_ready_tasks_wait_and_hold_up_nothing_else(
     assert event.payload["task_name"] == "a task"
 
 
-def test_a_text_without_end_does_not_make_an_event_that_prefect_would_drop(
-    deliver, sandbox, task_id, events_of
-):
+def test_shortens_texts_so_that_prefect_accepts_the_event(deliver, sandbox, task_id, events_of):
     assert deliver(task_body(task_id, name="n" * 900_000)).status_code == 202
     [event] = events_of(resource_id(sandbox, task_id), 1)
     assert event.payload["task_name"] == event.resource.name == "n" * 1000
 
 
-def test_an_event_that_the_prefect_server_refuses_is_logged_and_holds_up_nothing(
-    start_receiver, deliver, caplog
-):
+def test_drops_event_that_prefect_server_refuses(start_receiver, deliver, caplog):
     no_csrf = Answer(422, b'{"detail": "CSRF protection is disabled."}')
     page = Answer(200, b"<html>", HTML)
     refused = Answer(422)
@@ -504,18 +494,16 @@ def test_an_event_that_the_prefect_server_refuses_is_logged_and_holds_up_nothing
         deliver(task_body(1), to=receiver)
         deliver(task_body(2), to=receiver)
         until(lambda: httpx.get(f"{receiver.url}/health").json()["pending"] == 0)
-    assert caplog.text.count("is lost, because the Prefect server refuses it") == 1
-    assert "it does not answer as Prefect would" in caplog.text
-    assert "answered 200 where Prefect answers 204" in caplog.text
+    assert caplog.text.count("is dropped: the Prefect server refuses it") == 1
+    assert "the answer is not that of a Prefect server" in caplog.text
+    assert "answered 200, but a Prefect server answers 204" in caplog.text
 
 
-def test_a_receiver_that_cannot_emit_any_more_does_not_accept_either(
-    prefect_server, start_receiver, monkeypatch
-):
+def test_receiver_ends_if_relay_fails(prefect_server, start_receiver, monkeypatch):
     async def break_down(*_):
         raise KeyError("a bug")
 
-    monkeypatch.setattr(EventRelay, "_hand_over_all", break_down)
+    monkeypatch.setattr(EventRelay, "_send_all", break_down)
     receiver = start_receiver()
     assert receiver.ended.wait(10)
     with pytest.raises(httpx.ConnectError):
@@ -527,7 +515,7 @@ def test_a_receiver_that_cannot_emit_any_more_does_not_accept_either(
 # --- how it answers ---
 
 
-def test_an_answer_takes_milliseconds_also_while_events_are_emitted(sign, receiver):
+def test_answers_within_milliseconds_while_sending_events(sign, receiver):
     contents = [json.dumps(task_body(number)).encode() for number in range(5001, 5101)]
     seconds = []
     with httpx.Client() as cvat:
@@ -541,7 +529,7 @@ def test_an_answer_takes_milliseconds_also_while_events_are_emitted(sign, receiv
     assert statistics.median(seconds) < 0.1
 
 
-def test_many_at_a_time_are_all_taken(deliver, receiver, emitted, events_of, sandbox, task_id):
+def test_accepts_many_webhooks_at_a_time(deliver, receiver, emitted, events_of, sandbox, task_id):
     answers = []
     bodies = [task_body(task_id) for _ in range(40)]
 
@@ -558,7 +546,7 @@ def test_many_at_a_time_are_all_taken(deliver, receiver, emitted, events_of, san
     assert len(events_of(resource_id(sandbox, task_id), 40)) == 40
 
 
-def test_neither_the_secret_nor_the_password_is_ever_logged(
+def test_logs_neither_secret_nor_password(
     prefect_server, credentials, start_receiver, deliver, secret, task_id, emitted, caplog
 ):
     caplog.set_level(logging.DEBUG)
@@ -594,9 +582,7 @@ def block(prefect_server, credentials):
     return "receiver-test"
 
 
-def test_the_command_serves_until_it_is_told_to_end(
-    block, sandbox, task_id, deliver, secret, events_of, tmp_path
-):
+def test_command_serves_until_sigterm(block, sandbox, task_id, deliver, secret, events_of, tmp_path):
     Secret(value=secret.get_secret_value()).save("cvat-webhook", overwrite=True)
     with command("--credentials", block, PREFECT_CVAT_CACHE_DIR=str(tmp_path)) as process:
         try:
@@ -614,12 +600,12 @@ def test_the_command_serves_until_it_is_told_to_end(
             process.send_signal(signal.SIGTERM)
             out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
-    assert "webhook 5 is set up" in err
+    assert "received the ping of webhook 5, with a valid signature" in err
     assert "cvat.task.ready" in err
     assert secret.get_secret_value() not in out + err
 
 
-def test_without_a_secret_the_command_does_not_start_and_says_where_one_may_be(block):
+def test_command_without_secret_names_where_to_set_it(block):
     with get_client(sync_client=True) as prefect:
         for document in prefect.read_block_documents():
             if document.name == "cvat-webhook":
@@ -640,7 +626,7 @@ def test_without_a_secret_the_command_does_not_start_and_says_where_one_may_be(b
 def until(condition, *, seconds=20.0):
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "it did not come to that"
+        assert time.monotonic() < deadline, "the condition did not become true"
         time.sleep(0.1)
 
 

@@ -8,7 +8,8 @@ from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_ALLOW_EPHEMERAL_MOD
 from pydantic import SecretStr
 
 from prefect_cvat.credentials import CvatCredentials
-from prefect_cvat.deployments.webhooks.webhook_secret import load_credentials, load_webhook_secret
+from prefect_cvat.deployments.credentials_block import load_credentials
+from prefect_cvat.deployments.webhooks.webhook_secret import load_webhook_secret
 from prefect_cvat.exceptions import TransportError
 
 pytestmark = [
@@ -32,25 +33,25 @@ def delete_block():
         Secret.delete("cvat-webhook")
 
 
-def test_the_secret_is_that_of_the_block():
+def test_reads_secret_of_block():
     Secret(value="that of the block").save("cvat-webhook")
     assert load_webhook_secret() == SecretStr("that of the block")
 
 
-def test_the_secret_of_the_settings_comes_before_that_of_the_block(monkeypatch):
+def test_secret_of_settings_precedes_block(monkeypatch):
     Secret(value="that of the block").save("cvat-webhook")
     monkeypatch.setenv(VARIABLE, "that of the settings")
     assert load_webhook_secret() == SecretStr("that of the settings")
 
 
-def test_the_secret_of_the_settings_needs_no_prefect_server(monkeypatch):
+def test_secret_of_settings_needs_no_prefect_server(monkeypatch):
     monkeypatch.setenv(VARIABLE, "that of the settings")
     with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
         assert load_webhook_secret() == SecretStr("that of the settings")
 
 
 @pytest.mark.parametrize("value", [None, ""], ids=["no block", "an empty block"])
-def test_without_a_secret_the_error_names_both_places_and_the_command(value):
+def test_missing_secret_error_names_setting_block_and_command(value):
     if value is not None:
         Secret(value=value).save("cvat-webhook")
     with pytest.raises(ValueError, match="neither the environment variable") as error:
@@ -59,18 +60,18 @@ def test_without_a_secret_the_error_names_both_places_and_the_command(value):
         assert name in str(error.value)
 
 
-def test_the_credentials_are_those_of_the_block(credentials):
+def test_loads_credentials_of_block(credentials):
     credentials.save("blocks-test", overwrite=True)
     assert load_credentials("blocks-test") == CvatCredentials.load("blocks-test")
 
 
-def test_a_block_that_is_not_there_is_named():
+def test_error_names_missing_block():
     with pytest.raises(ValueError, match=r"no usable block cvat-credentials/nobody.*prefect-cvat setup"):
         load_credentials("nobody")
 
 
 @pytest.mark.parametrize("load", [lambda: load_credentials("main"), load_webhook_secret])
-def test_a_prefect_server_that_does_not_answer_is_named(load):
+def test_error_names_prefect_server_that_does_not_answer(load):
     with (
         temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}),
         pytest.raises(TransportError, match="Prefect server at http://127.0.0.1:9/api does not answer"),
@@ -78,7 +79,7 @@ def test_a_prefect_server_that_does_not_answer_is_named(load):
         load()
 
 
-def test_without_the_address_of_a_prefect_server_none_is_started():
+def test_starts_no_prefect_server_without_its_url():
     with (
         temporary_settings({PREFECT_API_URL: None, PREFECT_SERVER_ALLOW_EPHEMERAL_MODE: True}),
         pytest.raises(ValueError, match="PREFECT_API_URL is not set"),
