@@ -59,7 +59,7 @@ def store_credentials(name: str, given: CvatCredentials | None, stored: CvatCred
     Raises:
         ValueError: The block has credentials for another server, or automations or schedules that use it
             are for projects that the new user does not see.
-        ApiError: CVAT refused the log-in.
+        ApiError: CVAT refused the credentials.
     """
     if given is None:
         assert stored is not None

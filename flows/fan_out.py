@@ -43,29 +43,27 @@ START_TIMEOUT = timedelta(minutes=10)
 
 
 class FanOut(BaseModel):
-    """How the runs on the tasks are spread over workers."""
+    """How the runs on the tasks of a project are distributed over workers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     deployment: str | None = Field(
         default=ANNOTATE_TASK,
         description=(
-            "The deployment that the run on each task is started from, on any worker; empty carries them out"
-            " in this run, one after the other."
+            "The deployment of the runs on the tasks, executed by any worker; empty runs them one after the"
+            " other in this process."
         ),
     )
-    runs_at_a_time: int = Field(default=4, ge=1, le=200, description="How many of them go on at a time.")
+    runs_at_a_time: int = Field(default=4, ge=1, le=200, description="The maximum number of runs at a time.")
     shard_frames: int | None = Field(
         default=None,
         ge=1,
         description=(
-            "A task with more frames than this is split by its jobs into several runs of about so many; empty"
-            " splits none."
+            "Tasks with more frames than this are split by their jobs into runs of about this many frames;"
+            " empty splits no task."
         ),
     )
-    restarts: int = Field(
-        default=2, ge=0, le=10, description="How often a run that crashed, with its worker, is started again."
-    )
+    restarts: int = Field(default=2, ge=0, le=10, description="How often a crashed run is started again.")
 
 
 @dataclass(frozen=True)

@@ -86,7 +86,7 @@ def load_function_key(
 
     Args:
         function: The function.
-        server: The URL of the CVAT server; a slot of it is taken meanwhile.
+        server: The URL of the CVAT server; one of its slots is taken until the function is loaded.
         warn: See `function_key`.
     """
     device = "cpu" if takes_parameter(function.function, "device") else None

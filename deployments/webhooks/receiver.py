@@ -176,12 +176,12 @@ class WebhookReceiver:
     # --- the user of the credentials: a run must not trigger another run by what it writes ---
 
     async def _ignore_own_user(self) -> bool:
-        """Ignore updates by the user of the credentials; False if CVAT does not tell its name now."""
+        """Ignore updates by the user of the credentials; False if CVAT does not answer."""
         try:
             name = await asyncio.to_thread(self._own_user)
         except PrefectCvatError as error:
             logger.warning(
-                "CVAT does not tell the user of the credentials, so the updates of runs are not ignored (%s)",
+                "the user of the credentials is unknown, so updates of runs are not ignored yet (%s)",
                 error,
             )
             return False
