@@ -194,7 +194,7 @@ def test_pictures_show_detections_on_photographs(client, tmp_path):
 
 def test_progress_is_updated_during_the_run(client, make_task, monkeypatch):
     monkeypatch.setattr(artifacts, "SECONDS_BETWEEN_UPDATES", 0.2)
-    monkeypatch.setattr(artifacts, "MOST_TIME_SHARE", ANY)
+    monkeypatch.setattr(artifacts, "MAX_TIME_SHARE", ANY)
     task_id = make_task(6, chunk_size=1)
     key = f"progress-task-{task_id}"
     values = []
@@ -222,7 +222,7 @@ def test_progress_is_updated_during_the_run(client, make_task, monkeypatch):
 
 
 def test_progress_is_updated_at_most_once_a_second(client, make_task, monkeypatch):
-    monkeypatch.setattr(artifacts, "MOST_TIME_SHARE", ANY)
+    monkeypatch.setattr(artifacts, "MAX_TIME_SHARE", ANY)
     updates = []
     update = artifacts.update_progress_artifact
     monkeypatch.setattr(
@@ -363,7 +363,7 @@ def tell(steps):
 
 def test_short_failure_of_prefect_server_does_not_delay_the_run(monkeypatch):
     monkeypatch.setattr(artifacts, "SECONDS_BETWEEN_UPDATES", 0)
-    monkeypatch.setattr(artifacts, "MOST_TIME_SHARE", ANY)
+    monkeypatch.setattr(artifacts, "MAX_TIME_SHARE", ANY)
     with between_us_and_prefect() as mode, all_that_is_logged() as lines:
 
         def fail():
@@ -377,7 +377,7 @@ def test_short_failure_of_prefect_server_does_not_delay_the_run(monkeypatch):
         flow_run_id = tell([fail, *[lambda: None] * 4, recover, lambda: None])
     assert failed[0] - 1 == 5  # one attempt each, after that which has made the bar
     assert artifacts_of(flow_run_id)["progress-task-5"].data == 70
-    assert len([line for line in lines() if "the progress artifact is not up to date" in line]) == 1
+    assert len([line for line in lines() if "the progress artifact could not be updated" in line]) == 1
 
 
 def test_creates_progress_artifact_after_a_failure():
@@ -390,17 +390,17 @@ def test_creates_progress_artifact_after_a_failure():
 
         flow_run_id = tell([recover, lambda: None])
     assert artifacts_of(flow_run_id)["progress-task-5"].data == 20
-    assert [line for line in lines() if "500" in line and "the run goes on" in line]
+    assert [line for line in lines() if "500" in line and "the run continues" in line]
 
 
 def test_slow_server_gets_fewer_updates(monkeypatch):
     monkeypatch.setattr(artifacts, "SECONDS_BETWEEN_UPDATES", 0)
-    share = artifacts.MOST_TIME_SHARE
-    monkeypatch.setattr(artifacts, "MOST_TIME_SHARE", ANY)
+    share = artifacts.MAX_TIME_SHARE
+    monkeypatch.setattr(artifacts, "MAX_TIME_SHARE", ANY)
     with between_us_and_prefect() as mode:
 
         def slow():
-            monkeypatch.setattr(artifacts, "MOST_TIME_SHARE", share)
+            monkeypatch.setattr(artifacts, "MAX_TIME_SHARE", share)
             mode.asked = 0
             mode.delay = 0.3
 
@@ -419,6 +419,6 @@ def test_refused_report_is_logged_without_its_content(monkeypatch):
     with between_us_and_prefect() as mode, all_that_is_logged() as lines:
         mode.status = 422
         publish()
-    [line] = [line for line in lines() if "not all artifacts of the run could be made" in line]
+    [line] = [line for line in lines() if "not all artifacts of the run could be created" in line]
     assert "what is in CVAT is not affected" in line
     assert len(line) < 400

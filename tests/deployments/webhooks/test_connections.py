@@ -139,7 +139,7 @@ def test_closes_connection_with_endless_body(receiver, monkeypatch):
         assert send_until_closed(connection, part).startswith(b"HTTP/1.1 413")
 
 
-def test_a_slow_body_is_answered_with_408_and_its_connection_closed(receiver, monkeypatch):
+def test_answers_slow_body_with_408(receiver, monkeypatch):
     monkeypatch.setattr(connections, "HEAD_SECONDS", 0.5)
     monkeypatch.setattr(endpoint, "READ_SECONDS", 1.0)
     with closing(connect(receiver, HEAD + b"Content-Length: 1000\r\n\r\n")) as connection:
@@ -160,7 +160,7 @@ def test_refuses_endless_head(receiver, head):
 
 
 def test_limits_buffered_bytes_of_all_connections(receiver, deliver, monkeypatch):
-    monkeypatch.setattr(connections, "MAX_HELD_BYTES", 2**20)
+    monkeypatch.setattr(connections, "MAX_BUFFERED_BYTES", 2**20)
     with ExitStack() as open_:
         body = HEAD + b"Content-Length: 1000000\r\n\r\n" + b"x" * 200_000
         opened = [open_.enter_context(closing(connect(receiver, body))) for _ in range(10)]
@@ -187,7 +187,7 @@ def test_keeps_connection_with_webhooks_open(receiver, sign):
 def test_limits_connections_by_open_files(monkeypatch):
     monkeypatch.setattr(resource, "getrlimit", lambda _: (64, 64))
     monkeypatch.setattr(resource, "setrlimit", lambda *_: None)
-    assert connections.Connections()._most == 32
+    assert connections.Connections()._max == 32
 
 
 @pytest.mark.parametrize(

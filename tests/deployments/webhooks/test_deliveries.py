@@ -73,7 +73,7 @@ def test_refuses_more_than_max_pending_events(path):
     kept = Deliveries(path, max_pending=2)
     kept.add("a", EVENT)
     kept.add("b", EVENT)
-    with pytest.raises(QueueFullError, match="2 events wait"):
+    with pytest.raises(QueueFullError, match="2 events already wait"):
         kept.add("c", EVENT)
     assert not kept.add("a", EVENT), "what is known is not refused"
     kept.done(kept.pending()[0])
@@ -128,7 +128,7 @@ def test_concurrent_equal_deliveries_count_once(path):
 
 def test_error_names_folder_that_is_a_file(tmp_path):
     (tmp_path / "folder").write_text("")
-    with pytest.raises(StorageError, match="cannot be kept in .*folder/webhooks.sqlite3"):
+    with pytest.raises(StorageError, match="cannot store webhooks in .*folder/webhooks.sqlite3"):
         Deliveries(tmp_path / "folder" / "webhooks.sqlite3")
 
 

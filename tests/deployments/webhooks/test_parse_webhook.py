@@ -198,7 +198,7 @@ def test_ignores_unknown_events(event):
 def test_ignores_updates_of_dates(resource):
     state = {"id": 1, "task_id": 1}
     assert read(updated(resource, state, change("updated_date"))) == Ignored(
-        f"update:{resource} has changed nothing but dates"
+        f"update:{resource} changes only dates"
     )
     assert isinstance(
         read(updated(resource, state, change("updated_date", "assignee_updated_date"))), Ignored
