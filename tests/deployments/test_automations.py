@@ -127,7 +127,7 @@ def test_all_tasks_of_organization_start_runs(deployment, sandbox, client, crede
                 "automated", credentials.model_copy(update={"organization": "nobody"}), EVERYTHING
             )
         )
-    with pytest.raises(ValueError, match="personal workspace .*pass --project ID"):
+    with pytest.raises(ValueError, match="personal workspace.*pass --project ID"):
         list(set_up_automations("automated", credentials.model_copy(update={"organization": ""}), EVERYTHING))
 
 
