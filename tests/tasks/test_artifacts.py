@@ -420,5 +420,5 @@ def test_refused_report_is_logged_without_its_content(monkeypatch):
         mode.status = 422
         publish()
     [line] = [line for line in lines() if "not all artifacts of the run could be created" in line]
-    assert "what is in CVAT is not affected" in line
+    assert "the annotations in CVAT are not affected" in line
     assert len(line) < 400
