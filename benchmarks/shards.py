@@ -112,7 +112,7 @@ def carry_out(way: str, url: str, task_id: int, shards: int) -> dict[str, float]
     from prefect_cvat.flows.annotate_shards import annotate_shards
     from prefect_cvat.flows.annotate_task import annotate_task
     from prefect_cvat.flows.parameters import FrameSelection, RunSettings
-    from prefect_cvat.tasks.limits import ensure_limit, server_limit
+    from prefect_cvat.tasks.concurrency_limits import ensure_limit, server_limit
 
     CvatCredentials(url=url, username="admin", password=SecretStr("admin")).save("benchmark", overwrite=True)
     block = CvatCredentials.load("benchmark")

@@ -14,7 +14,7 @@ from pydantic import Field
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.exceptions import RunsFailedError
 from prefect_cvat.flows.annotate_task import annotate_task
-from prefect_cvat.flows.fan_out import FanOut, FinishedRun, PlannedRun, carry_out_runs
+from prefect_cvat.flows.fan_out import FanOut, FinishedRun, PlannedRun, run_all
 from prefect_cvat.flows.parameters import (
     DETECTION_FUNCTION,
     FrameSelection,
@@ -27,7 +27,7 @@ from prefect_cvat.flows.parameters import (
     make_options,
 )
 from prefect_cvat.flows.project_report import ProjectReport, publish_project_report
-from prefect_cvat.flows.run_tags import completed_jobs, look_up_version, run_key, shard_key, task_tag
+from prefect_cvat.flows.run_tags import completed_jobs, load_function_key, run_key, shard_key, task_tag
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.messages.bounded_text import one_line
 from prefect_cvat.options.existing import Existing, ExistingSource
@@ -88,7 +88,7 @@ def annotate_project(
         fan_out: On which workers, how many runs at a time, and in which pieces.
 
     Returns:
-        What was done.
+        The report: which runs completed, which failed, and which tasks were left out.
 
     Raises:
         ValueError: Neither a project nor `all_tasks` is given, or both.
@@ -120,7 +120,7 @@ def annotate_project(
         "settings": settings,
     }
     report = ProjectReport()
-    version = look_up_version(chosen, credentials.url, tell=report.always_anew.append)
+    version = load_function_key(chosen, credentials.url, warn=report.history_unknown.append)
     options = make_options(
         chosen,
         FrameSelection(),
@@ -139,30 +139,28 @@ def annotate_project(
     try:
         with credentials.get_client() as client:
             client.check_may_write()
-            found = find_tasks(
-                client, tasks, project_id, all_tasks=all_tasks, tell=report.not_annotatable.append
-            )
+            found = find_tasks(client, tasks, project_id, all_tasks=all_tasks, tell=report.left_out.append)
             planned = _planned_runs(client.url, found, fan_out.shard_frames, key_of, report, tasks)
             if fan_out.deployment is None:
-                ended = _carry_out_here(planned, shared)
+                finished = _run_here(planned, shared)
             else:
-                ended = carry_out_runs(planned, fan_out, shared)
-            for run in ended:
+                finished = run_all(planned, fan_out, shared)
+            for run in finished:
                 logger.info("%s: %s", run.name, run.state.name)
                 if run.state.is_completed():
                     report.completed.append(run.name)
                 else:
-                    # its first line; the run itself shows all of it
-                    why = one_line((run.state.message or str(run.state.name)).partition("\n")[0])
-                    report.failed[run.name] = why
-    finally:  # also when it is cancelled: what is done is done
+                    # the first line of the message; the run itself shows all of it
+                    reason = one_line((run.state.message or str(run.state.name)).partition("\n")[0])
+                    report.failed[run.name] = reason
+    finally:  # also of a cancelled run
         publish_project_report(report)
         for line in report.lines():
             logger.info(line)
     if report.failed:
         raise RunsFailedError(
             f"{len(report.failed)} of {len(report.failed) + len(report.completed)} runs did not complete: "
-            + "; ".join(f"{name}: {why}" for name, why in list(report.failed.items())[:5])
+            + "; ".join(f"{name}: {reason}" for name, reason in list(report.failed.items())[:5])
         )
     return report
 
@@ -175,7 +173,7 @@ def _planned_runs(
     report: ProjectReport,
     selection: TaskSelection,
 ) -> Iterator[PlannedRun]:
-    """The runs on the tasks that were found; what completed runs have done already goes to the report."""
+    """The runs on the tasks found; tasks that completed runs have annotated are added to the report."""
     with get_client(sync_client=True) as prefect:
         for task in found:
             key = key_of(task)
@@ -185,10 +183,10 @@ def _planned_runs(
                 done = completed_jobs(prefect, key, wanted)
                 wanted = [job for job in wanted if job not in done]
                 if done:
-                    report.done_before.append(_name(task, sorted(done) if wanted else None))
+                    report.already_annotated.append(_name(task, sorted(done) if wanted else None))
             if not wanted:
                 continue
-            for jobs in _pieces(task, None if wanted == all_jobs else tuple(wanted), shard_frames):
+            for jobs in _split_jobs(task, None if wanted == all_jobs else tuple(wanted), shard_frames):
                 yield PlannedRun(
                     name=_name(task, jobs),
                     key=shard_key(key, jobs),
@@ -200,10 +198,10 @@ def _planned_runs(
                 )
 
 
-def _pieces(
+def _split_jobs(
     found: FoundTask, jobs: tuple[int, ...] | None, shard_frames: int | None
 ) -> list[tuple[int, ...] | None]:
-    """The jobs of each run on a task; None for all of them."""
+    """The jobs of each run on a task; None for all jobs."""
     if shard_frames is None or len(found.plan.frames) <= shard_frames:
         return [jobs]
     return list(make_shards(found.plan, jobs, shard_frames))
@@ -216,7 +214,8 @@ def _name(found: FoundTask, jobs: Sequence[int] | None) -> str:
     return f"{task}, job {jobs[0]}" if len(jobs) == 1 else f"{task}, jobs {jobs[0]}-{jobs[-1]}"
 
 
-def _carry_out_here(planned: Iterator[PlannedRun], shared: dict[str, Any]) -> Iterator[FinishedRun]:
+def _run_here(planned: Iterator[PlannedRun], shared: dict[str, Any]) -> Iterator[FinishedRun]:
+    """Run one after the other in this process."""
     for run in planned:
         with tags(run.key, *run.tags):
             state: State[Any] = annotate_task(**shared, **run.parameters, return_state=True)

@@ -1,11 +1,10 @@
-"""The flow that annotates one task."""
+"""The flow that annotates one task with a detection function."""
 
 from __future__ import annotations
 
 from prefect import flow
 
 from prefect_cvat.credentials import CvatCredentials
-from prefect_cvat.flows.carry_out import carry_out
 from prefect_cvat.flows.parameters import (
     DETECTION_FUNCTION,
     FrameSelection,
@@ -18,6 +17,7 @@ from prefect_cvat.flows.parameters import (
     make_options,
     name_run,
 )
+from prefect_cvat.flows.run_on_task import run_on_task
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.existing import Existing, ExistingSource
 from prefect_cvat.runs.annotate_run import AnnotateRun
@@ -82,7 +82,7 @@ def annotate_task(
         skip_existing_iou=skip_existing_iou,
         skip_existing_source=skip_existing_source,
     )
-    return carry_out(
+    return run_on_task(
         credentials,
         task_id,
         chosen,

@@ -1,4 +1,4 @@
-"""The flow that evaluates a function, or what runs have left, on one task."""
+"""The flow that evaluates a function, or the annotations of earlier runs, on one task."""
 
 from __future__ import annotations
 
@@ -32,26 +32,28 @@ from prefect_cvat.flows.run_tags import add_tags, task_tag
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.reporting.markdown_report import escape
 from prefect_cvat.runs.report import RunReport
-from prefect_cvat.tasks.artifacts import ArtifactProgress, data_uri, only_warned
-from prefect_cvat.tasks.devices import loaded_function
-from prefect_cvat.tasks.limits import server_slot
+from prefect_cvat.tasks.artifacts import ArtifactProgress, data_uri, warn_if_refused
+from prefect_cvat.tasks.concurrency_limits import server_slot
+from prefect_cvat.tasks.device_slots import loaded_function
 
 __all__ = ["evaluate_task"]
 
-MOST_FRAMES = 4
-"""How many of the worst frames are shown."""
+MAX_FRAMES = 4
+"""The number of worst frames to show."""
 
 WIDTHS = 640, 320
-"""Pixels of the longer side of a picture: the second where the first makes it too large."""
+"""The longer side of a picture in pixels; the second if a picture of the first size has too many bytes."""
 
-MOST_BYTES = 220_000
-"""How large a picture is at the most: some 300,000 bytes in base64."""
+MAX_PICTURE_BYTES = 220_000
+"""The maximum size of a picture: about 300,000 bytes in base64."""
 
 
 def name_run() -> str:
     """The name of a run, such as `evaluate task 42 with nanodet_detection`."""
     parameters = flow_run.parameters
-    return f"evaluate task {parameters['task_id']} with {chosen_name(parameters) or 'what runs left'}"
+    name = chosen_name(parameters)
+    what = f"task {parameters['task_id']}"
+    return f"evaluate {what} with {name}" if name else f"evaluate existing annotations of {what}"
 
 
 @flow(name="evaluate task", flow_run_name=name_run, persist_result=False, retries=0)
@@ -123,9 +125,9 @@ def evaluate_task(
             started=datetime.now(UTC),
         )
         with (
-            loaded_function(chosen, client.url, tell=logger.warning)
+            loaded_function(chosen, client.url, warn=logger.warning)
             if chosen
-            else server_slot(client.url, tell=logger.warning)
+            else server_slot(client.url, warn=logger.warning)
         ) as loaded:
             done = evaluation.evaluate_task(
                 client,
@@ -140,7 +142,7 @@ def evaluate_task(
                 score_threshold=score_threshold,
                 progress=ArtifactProgress(started, logger),
             )
-        worst = open_frames_of(client, done, find_worst_frames(done, MOST_FRAMES), options.quality)
+        worst = open_frames_of(client, done, find_worst_frames(done, MAX_FRAMES), options.quality)
     _publish(done, worst)
     for line in plain_lines(done):
         logger.info(line)
@@ -148,13 +150,13 @@ def evaluate_task(
 
 
 def _publish(done: TaskEvaluation, worst: Sequence[DrawnFrame]) -> None:
-    """Show in Prefect how good the annotations are: artifacts of the current flow run.
+    """Publish an evaluation as artifacts of the current flow run.
 
-    These are `evaluation-task-N` (Markdown); for what was compared (`boxes`, `masks`, `keypoints`) the table
-    by label, `evaluation-boxes-task-N`, and the curve, `precision-recall-boxes-task-N`; and the frames with
-    most mistakes, `worst-frame-1-task-N` and so on.
+    The artifacts of task N are `evaluation-task-N` (Markdown); for each of `boxes`, `masks` and `keypoints`
+    that was compared, the table by label `evaluation-boxes-task-N` and the curve
+    `precision-recall-boxes-task-N`; and the frames with most mistakes, `worst-frame-1-task-N` and so on.
     """
-    with only_warned():
+    with warn_if_refused():
         _publish_all(done, worst)
 
 
@@ -171,7 +173,7 @@ def _publish_all(done: TaskEvaluation, worst: Sequence[DrawnFrame]) -> None:
         )
     for number, frame in enumerate(worst, 1):
         drawings = (frame.svg(width).encode() for width in WIDTHS)
-        drawing = next((svg for svg in drawings if len(svg) <= MOST_BYTES), None)
+        drawing = next((svg for svg in drawings if len(svg) <= MAX_PICTURE_BYTES), None)
         if drawing is not None:
             uri = data_uri("image/svg+xml", drawing)
             create_image_artifact(uri, f"worst-frame-{number}-{task}", escape(frame.description))

@@ -1,4 +1,4 @@
-"""The flow that refines the shapes of one task."""
+"""The flow that refines rectangles and points of one task to masks or polygons."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from prefect import flow
 from pydantic import Field
 
 from prefect_cvat.credentials import CvatCredentials
-from prefect_cvat.flows.carry_out import carry_out
 from prefect_cvat.flows.parameters import (
     FrameSelection,
     RunSettings,
@@ -17,6 +16,7 @@ from prefect_cvat.flows.parameters import (
     make_options,
     name_run,
 )
+from prefect_cvat.flows.run_on_task import run_on_task
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.models import SourceEnum
 from prefect_cvat.options.refine_options import RefineOptions
@@ -79,7 +79,7 @@ def refine_task(
         keep_originals=keep_originals,
         tolerance=tolerance,
     )
-    return carry_out(
+    return run_on_task(
         credentials,
         task_id,
         chosen,

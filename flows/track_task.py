@@ -1,11 +1,10 @@
-"""The flow that makes tracks in one task."""
+"""The flow that creates tracks in one task."""
 
 from __future__ import annotations
 
 from prefect import flow
 
 from prefect_cvat.credentials import CvatCredentials
-from prefect_cvat.flows.carry_out import carry_out
 from prefect_cvat.flows.parameters import (
     DETECTION_FUNCTION,
     FrameSelection,
@@ -17,6 +16,7 @@ from prefect_cvat.flows.parameters import (
     make_options,
     name_run,
 )
+from prefect_cvat.flows.run_on_task import run_on_task
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.existing import Existing
 from prefect_cvat.options.track_options import TrackOptions
@@ -73,7 +73,7 @@ def track_task(
         allow_unmatched_labels=allow_unmatched_labels,
     )
     options = make_options(chosen, frames, settings, existing=existing)
-    return carry_out(
+    return run_on_task(
         credentials,
         task_id,
         chosen,

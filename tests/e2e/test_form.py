@@ -49,9 +49,7 @@ def save_screenshot(page, tmp_path):
     return save
 
 
-def test_the_form_explains_itself_and_starts_a_run_that_completes(
-    prefect_api, serve, client, page, save_screenshot
-):
+def test_form_describes_fields_and_starts_a_run(prefect_api, serve, client, page, save_screenshot):
     task_id = create_demo_task(client)
     served = serve()
 

@@ -16,7 +16,7 @@ from pictures import picture
 from prefect_cvat import annotate_task
 from prefect_cvat.auto_annotation import label_spec
 from prefect_cvat.auto_annotation.loading import load_function_module
-from prefect_cvat.deployments.definitions import PREFECT_YAML
+from prefect_cvat.deployments.prefect_yaml import PREFECT_YAML
 from prefect_cvat.flows.annotate_project import annotate_project
 from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.fan_out import FanOut
@@ -75,7 +75,7 @@ def finished(start_process, wait_for, *arguments):
     assert process.returncode == 0, process.text()
 
 
-def test_two_workers_write_what_one_process_writes_also_when_one_of_them_is_killed(
+def test_two_workers_complete_after_one_is_killed(
     start_process, wait_for, credentials, client, make_long_task, expected
 ):
     finished(start_process, wait_for, "prefect_cvat", "setup")
@@ -123,7 +123,7 @@ def test_two_workers_write_what_one_process_writes_also_when_one_of_them_is_kill
     assert states["Crashed"] >= 1
 
 
-def test_a_dask_cluster_writes_what_one_process_writes_also_when_one_of_its_workers_is_killed(
+def test_dask_cluster_completes_after_a_worker_is_killed(
     credentials, client, make_long_task, expected, wait_for
 ):
     dask = pytest.importorskip("prefect_dask", reason="prefect-dask is not installed")

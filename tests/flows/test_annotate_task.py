@@ -81,7 +81,7 @@ def test_a_real_video_is_annotated(credentials, client, sdk, test_data, quality)
     assert report.added == len(shapes)
 
 
-def test_what_is_wrong_fails_the_run_with_its_own_message_and_is_not_tried_again(credentials, client):
+def test_errors_fail_the_run_without_retries(credentials, client):
     task = client.create_task("no such label", [label_spec("boat", None)])
     client.upload_images(task.id, {"a.png": picture()})
 
@@ -96,7 +96,7 @@ def test_what_is_wrong_fails_the_run_with_its_own_message_and_is_not_tried_again
     ]
 
 
-def test_the_form_of_the_flow_explains_every_parameter():
+def test_form_describes_every_parameter():
     parameters = annotate_task.parameters.properties
     assert all(parameter.get("description") for parameter in parameters.values())
     assert parameters["existing"]["default"] == "keep"

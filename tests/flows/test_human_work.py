@@ -29,9 +29,7 @@ def draw_what_the_function_finds(client, credentials, task_id):
     client.create_job_annotations(first, {"shapes": [{**found, "id": None, "source": "manual"}]})
 
 
-def test_shards_leave_out_what_humans_have_drawn_and_frames_that_are_annotated(
-    credentials, client, make_task
-):
+def test_shards_leave_out_annotated_objects_and_frames(credentials, client, make_task):
     task_id = make_task(6, segment_size=2)
     draw_what_the_function_finds(client, credentials, task_id)
 
@@ -50,7 +48,7 @@ def test_shards_leave_out_what_humans_have_drawn_and_frames_that_are_annotated(
     assert (report.frames, report.added, report.left_out) == (4, 4, {"annotated": 2})
 
 
-def test_runs_that_leave_out_differently_are_told_apart():
+def test_key_differs_by_what_is_left_out():
     function = choose_function(None, "nanodet_detection")
 
     def key(*, unannotated=False, iou=None):

@@ -41,7 +41,7 @@ def row(client, task_id, job, frame, work, why):
     return f"| [{frame}](<{client.url}/tasks/{task_id}/jobs/{job}?frame={frame}>) | {work} | {why} |"
 
 
-def test_a_run_opens_issues_and_shows_the_frames_to_look_at_first(credentials, client, make_task):
+def test_opens_issues_and_reports_frames_to_review(credentials, client, make_task):
     task_id = make_task(6, segment_size=3)
     first, second = (job.id for job in client.jobs(task_id))
     settings = RunSettings(open_issues=2, review_frames=3)
@@ -69,9 +69,7 @@ def test_a_run_opens_issues_and_shows_the_frames_to_look_at_first(credentials, c
     assert (done.removed, done.issues_removed, issues(client, task_id)) == (5, 2, [])
 
 
-def test_a_run_opens_none_unless_asked_to_and_shows_as_many_frames_as_it_is_told(
-    credentials, client, make_task
-):
+def test_opens_no_issues_by_default(credentials, client, make_task):
     task_id = make_task(3)
     report = annotate_task(
         task_id, credentials, function=FUNCTION, settings=RunSettings(open_issues=0, review_frames=1)
@@ -79,7 +77,7 @@ def test_a_run_opens_none_unless_asked_to_and_shows_as_many_frames_as_it_is_told
     assert (issues(client, task_id), report.issues_opened, len(review_table(task_id)[0])) == ([], 0, 1)
 
 
-def test_shards_open_issues_on_the_frames_most_in_doubt_of_the_whole_task(credentials, client, make_task):
+def test_shards_open_issues_on_most_uncertain_frames_of_the_task(credentials, client, make_task):
     task_id = make_task(12, segment_size=3)
     first, *_, last = (job.id for job in client.jobs(task_id))
     settings = RunSettings(open_issues=3, review_frames=5)
@@ -110,7 +108,7 @@ def test_shards_open_issues_on_the_frames_most_in_doubt_of_the_whole_task(creden
     assert issues(client, task_id) == []
 
 
-def test_tracks_that_break_get_issues(credentials, client, video_task):
+def test_opens_issues_on_broken_tracks(credentials, client, video_task):
     task_id = video_task(clip(range(12)))
     [job] = client.jobs(task_id)
     settings = RunSettings(open_issues=5)

@@ -43,7 +43,7 @@ def test_boxes_become_polygons(credentials, client):
     assert run.state_name == "Completed"
 
 
-def test_the_form_of_the_flow_explains_every_parameter():
+def test_form_describes_every_parameter():
     parameters = refine_task.parameters.properties
     assert all(parameter.get("description") for parameter in parameters.values())
     assert not any("\n" in parameter["description"] for parameter in parameters.values())

@@ -13,9 +13,7 @@ pytestmark = [
 ]
 
 
-def test_detections_become_tracks_whatever_the_order_in_which_batches_are_done(
-    credentials, client, video_task, monkeypatch
-):
+def test_tracks_do_not_depend_on_order_of_batches(credentials, client, video_task, monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
     task_id = video_task(clip(range(60, 84)), segment_size=10)
     tracking = TrackOptions(min_length=1, fill_gap=0, smoothing=0)
@@ -39,7 +37,7 @@ def test_detections_become_tracks_whatever_the_order_in_which_batches_are_done(
     assert run.state_name == "Completed"
 
 
-def test_shapes_are_followed(credentials, client, video_task):
+def test_tracks_source_shapes(credentials, client, video_task):
     pytest.importorskip("cv2", reason="OpenCV, the extra `video`, is not installed")
     task_id = video_task(clip([7] * 12))
     [job], [car] = client.jobs(task_id), client.labels(task_id)
@@ -59,7 +57,7 @@ def test_shapes_are_followed(credentials, client, video_task):
     assert (track["shapes"][-1]["frame"], track["shapes"][-1]["outside"]) == (10, True)
 
 
-def test_the_form_of_the_flow_explains_every_parameter():
+def test_form_describes_every_parameter():
     parameters = track_task.parameters.properties
     assert all(parameter.get("description") for parameter in parameters.values())
     assert not any("\n" in parameter["description"] for parameter in parameters.values())

@@ -63,7 +63,7 @@ def setup(
       prefect-cvat setup --project 7 --webhook https://hooks.example.com/webhooks
     """  # noqa: D301 (\b keeps click from joining the lines)
     from prefect_cvat.deployments.scope import Scope
-    from prefect_cvat.deployments.setup import set_up
+    from prefect_cvat.deployments.set_up_server import set_up
 
     done = set_up(
         _given_credentials(context),
@@ -113,20 +113,20 @@ def serve(
       prefect-cvat serve --nightly "0 2 * * *" --timezone Europe/Berlin --project 7 \\
         --function nanodet_detection --allow-unmatched-labels
     """  # noqa: D301 (\b keeps click from joining the lines)
-    from prefect_cvat.deployments.definitions import Annotating
-    from prefect_cvat.deployments.nightly import Nightly
+    from prefect_cvat.deployments.nightly_schedule import NightlySchedule
+    from prefect_cvat.deployments.prefect_yaml import DefaultFunction
     from prefect_cvat.deployments.scope import Scope
-    from prefect_cvat.deployments.serve import serve_deployments
+    from prefect_cvat.deployments.serve_deployments import serve_deployments
 
     serve_deployments(
         credentials=credentials,
-        annotating=Annotating(
+        default_function=DefaultFunction(
             function=function, function_block=function_block, allow_unmatched_labels=allow_unmatched_labels
         ),
         scope=Scope(project_id=project, all_tasks=all_tasks),
-        nightly=Nightly(cron=nightly, timezone=timezone),
+        nightly=NightlySchedule(cron=nightly, timezone=timezone),
         runs_at_a_time=limit,
-        say=lambda line: stdout.print(line, markup=False),
+        echo=lambda line: stdout.print(line, markup=False),
     )
 
 

@@ -74,10 +74,10 @@ def _remove_left_limits(as_json: bool) -> None:
     if not PREFECT_API_URL.value():
         return
     from prefect_cvat.deployments.prefect_server import prefect_server
-    from prefect_cvat.tasks.task_slots import remove_left_limits
+    from prefect_cvat.tasks.task_slots import remove_unused_limits
 
     with prefect_server():
-        removed = remove_left_limits()
+        removed = remove_unused_limits()
     if removed and not as_json:
         stdout.print(f"{counted(removed, 'limit')} of killed runs removed from the Prefect server")
 

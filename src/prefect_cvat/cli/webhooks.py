@@ -33,8 +33,9 @@ def webhooks(
     Example:
       prefect-cvat webhooks --port 8081 --credentials main
     """  # noqa: D301 (\b keeps click from joining the lines)
-    from prefect_cvat.deployments.webhook_blocks import load_credentials, load_webhook_secret
-    from prefect_cvat.deployments.webhook_receiver import WebhookReceiver, serve
+    from prefect_cvat.deployments.credentials_block import load_credentials
+    from prefect_cvat.deployments.webhooks.receiver import WebhookReceiver, serve_webhooks
+    from prefect_cvat.deployments.webhooks.webhook_secret import load_webhook_secret
 
     logging.getLogger("prefect_cvat.deployments").setLevel(logging.INFO)
     receiver = WebhookReceiver(
@@ -42,6 +43,6 @@ def webhooks(
         load_webhook_secret(),
         host=host,
         port=port,
-        ignore_senders=ignore_sender or (),
+        ignored_users=ignore_sender or (),
     )
-    serve(receiver)
+    serve_webhooks(receiver)
