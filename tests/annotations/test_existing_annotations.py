@@ -28,7 +28,6 @@ from prefect_cvat.frames import Frame
 from prefect_cvat.geometry.iou import Region
 from prefect_cvat.masks import encode_mask, polygon_to_mask
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.options.selection import Selection
 from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.reporting.markdown_report import render_markdown
 from prefect_cvat.runs.annotate_run import AnnotateRun
@@ -265,9 +264,7 @@ def test_what_makes_no_sense_is_refused(client, make_task, options, message):
         annotate_task(client, make_task(1), finds(), **options)
 
 
-@pytest.mark.parametrize(
-    "options", [{"skip_existing_iou": 0.6}, {"selection": Selection(unannotated=True)}], ids=str
-)
+@pytest.mark.parametrize("options", [{"skip_existing_iou": 0.6}, {"frames": "unannotated"}], ids=str)
 def test_a_run_that_tracks_does_not_take_it(client, options):
     with pytest.raises(ValueError, match="only runs that annotate with shapes"):
         TrackRun(client, 1, finds(), Options(**options), TrackOptions())

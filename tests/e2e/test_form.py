@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from prefect_cvat.cli.demo import create_demo_task
+from prefect_cvat.cli.demo_run import create_demo_task
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright, which drives the browser, is missing"

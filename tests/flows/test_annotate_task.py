@@ -4,7 +4,7 @@ import pytest
 
 from pictures import picture
 from prefect_cvat.auto_annotation import label_spec
-from prefect_cvat.cli.demo import create_demo_task
+from prefect_cvat.cli.demo_run import create_demo_task
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.flows.parameters import FrameSelection

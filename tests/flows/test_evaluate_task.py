@@ -12,7 +12,7 @@ from prefect.client.schemas.sorting import FlowRunSort
 
 from prefect_cvat.auto_annotation import annotate_task, label_spec
 from prefect_cvat.auto_annotation.functions import nanodet_detection
-from prefect_cvat.cli.demo import create_demo_task
+from prefect_cvat.cli.demo_run import create_demo_task
 from prefect_cvat.exceptions import BadFunctionError, NothingToEvaluateError
 from prefect_cvat.flows.evaluate_task import evaluate_task
 from prefect_cvat.flows.parameters import LabelMatching

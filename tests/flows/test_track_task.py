@@ -3,7 +3,7 @@
 import pytest
 
 from clips import clip
-from prefect_cvat import FollowOptions, TrackOptions
+from prefect_cvat import ShapeTrackingOptions, TrackOptions
 from prefect_cvat.flows.parameters import RunSettings
 from prefect_cvat.flows.track_task import track_task
 
@@ -23,7 +23,7 @@ def test_detections_become_tracks_whatever_the_order_in_which_batches_are_done(
         task_id,
         credentials,
         function="flow_functions.moving",
-        tracking=tracking,
+        track_options=tracking,
         settings=RunSettings(batch_size=1),
     )
     assert (report.batches, report.tracks, report.track_frames) == (6, {"car": 1}, 24)
@@ -45,12 +45,12 @@ def test_shapes_are_followed(credentials, client, video_task):
     [job], [car] = client.jobs(task_id), client.labels(task_id)
     seed = {"type": "rectangle", "frame": 5, "label_id": car.id, "source": "manual"}
     client.create_job_annotations(job.id, {"shapes": [{**seed, "points": [15, 0, 70, 30]}]})
-    following = FollowOptions(until=9)
+    following = ShapeTrackingOptions(until=9)
     report = track_task(
         task_id,
         credentials,
         function="optical_flow_tracking",
-        following=following,
+        shape_tracking_options=following,
         settings=RunSettings(batch_size=1),
     )
     assert (report.tracks, report.removed) == ({"car": 1}, 1)

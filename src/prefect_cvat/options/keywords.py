@@ -1,0 +1,108 @@
+"""Options as keyword arguments of a function: their names and types for editors and mypy.
+
+The types are those that a caller may pass; that names and types are those of the models is held by mypy,
+where a function passes its keywords to a model, and by a test.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Literal, TypedDict, TypeVar
+
+from prefect_cvat.models import SourceEnum
+from prefect_cvat.options.existing import Existing, ExistingSource
+from prefect_cvat.options.label_map import LabelMap
+from prefect_cvat.options.model import OptionModel
+from prefect_cvat.options.refine_options import PromptingType
+
+__all__ = ["AnnotateKeywords", "RefineKeywords", "TrackKeywords", "documented"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class FetchKeywords(TypedDict, total=False):
+    """Which frames are fetched, and how."""
+
+    frames: Collection[int] | str | None
+    jobs: Collection[int] | str | None
+    quality: Literal["original", "compressed"]
+    batch_size: int | None
+    downloads: int
+
+
+class TrackKeywords(FetchKeywords, total=False):
+    """The options of `track_task`."""
+
+    conf_threshold: float | None
+    label_thresholds: Mapping[str, float] | None
+    label_map: LabelMap | None
+    ignore_case: bool
+    allow_unmatched_labels: bool
+    conv_mask_to_poly: bool
+    model_attribute: str | None
+    existing: Existing | Literal["keep", "clear", "replace_auto"]
+    on_frame_error: Literal["fail", "skip"]
+    use_cache: bool
+    refresh_cache: bool
+    review_frames: int
+    open_issues: int
+
+
+class AnnotateKeywords(TrackKeywords, total=False):
+    """The options of `annotate_task`."""
+
+    score_attribute: str | None
+    skip_existing_iou: float | None
+    skip_existing_source: ExistingSource | Literal["manual", "auto", "all"]
+
+
+class RefineKeywords(FetchKeywords, total=False):
+    """The options of `refine_task`."""
+
+    labels: Collection[str] | None
+    sources: Collection[SourceEnum | str] | None
+    shape_types: Collection[PromptingType] | None
+    to: Literal["mask", "polygon"]
+    keep_originals: bool
+    tolerance: float
+
+
+def documented(keywords: type[Any], *models: type[OptionModel]) -> Callable[[F], F]:
+    """Give a function with `**options: Unpack[...]` the signature and the docstring that they stand for.
+
+    So `help()` shows the name, the type, the default and the description of each option.
+
+    Args:
+        keywords: The TypedDict of its keywords.
+        models: The models that define them.
+    """
+    names = keywords.__annotations__
+    fields = {
+        name: (model, field)
+        for model in models
+        for name, field in model.model_fields.items()
+        if name in names
+    }
+
+    def document(function: F) -> F:
+        signature = inspect.signature(function)
+        kept = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
+        options = [
+            inspect.Parameter(
+                name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=field.default,
+                annotation=names[name].__forward_arg__
+                if hasattr(names[name], "__forward_arg__")
+                else names[name],
+            )
+            for name, (_, field) in fields.items()
+        ]
+        function.__signature__ = signature.replace(parameters=[*kept, *options])  # type: ignore[attr-defined]
+        entries = "\n".join(f"        {name}: {field.description}" for name, (_, field) in fields.items())
+        before, _, after = (function.__doc__ or "").partition("        options: ")
+        function.__doc__ = before + entries + "\n" + after.partition("\n")[2]
+        return function
+
+    return document
