@@ -79,7 +79,10 @@ class Annotating:
             return {"function_block": _reference(CvatFunction, self.function_block)}
         if self.function is None:
             return {}
-        return {"function": self.function, "allow_unmatched_labels": self.allow_unmatched_labels}
+        return {
+            "function": self.function,
+            "labels": {"allow_unmatched_labels": self.allow_unmatched_labels},
+        }
 
 
 def make_deployments(

@@ -7,7 +7,8 @@ from prefect_cvat.auto_annotation import label_spec
 from prefect_cvat.cli.demo_run import create_demo_task
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.flows.annotate_task import annotate_task
-from prefect_cvat.flows.parameters import FrameSelection
+from prefect_cvat.options.frame_options import FrameOptions
+from prefect_cvat.options.labels import LabelOptions
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -74,7 +75,10 @@ def test_a_real_video_is_annotated(credentials, client, sdk, test_data, quality)
         data_params={"image_quality": 70, "frame_step": 50, "use_zip_chunks": True},
     )
     report = annotate_task(
-        task.id, credentials, allow_unmatched_labels=True, frames=FrameSelection(quality=quality)
+        task.id,
+        credentials,
+        labels=LabelOptions(allow_unmatched_labels=True),
+        frames=FrameOptions(quality=quality),
     )
     shapes = [shape for job in client.jobs(task.id) for shape in client.job_annotations(job.id).shapes]
     assert {shape["frame"] for shape in shapes} == {0, 1, 2}
@@ -99,5 +103,5 @@ def test_what_is_wrong_fails_the_run_with_its_own_message_and_is_not_tried_again
 def test_the_form_of_the_flow_explains_every_parameter():
     parameters = annotate_task.parameters.properties
     assert all(parameter.get("description") for parameter in parameters.values())
-    assert parameters["existing"]["default"] == "keep"
+    assert parameters["existing_annotations"]["default"]["existing"] == "keep"
     assert not any("\n" in parameter["description"] for parameter in parameters.values())

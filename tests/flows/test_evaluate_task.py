@@ -15,8 +15,8 @@ from prefect_cvat.auto_annotation.functions import nanodet_detection
 from prefect_cvat.cli.demo_run import create_demo_task
 from prefect_cvat.exceptions import BadFunctionError, NothingToEvaluateError
 from prefect_cvat.flows.evaluate_task import evaluate_task
-from prefect_cvat.flows.parameters import LabelMatching
 from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.options.labels import LabelOptions
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -62,7 +62,10 @@ def artifacts_of(flow_run):
 def test_a_function_is_evaluated_and_prefect_shows_how_good_it_is(credentials, client, corrected_task):
     before = client.task_annotations(corrected_task)
     done = evaluate_task(
-        corrected_task, credentials, function="nanodet_detection", allow_unmatched_labels=True
+        corrected_task,
+        credentials,
+        function="nanodet_detection",
+        labels=LabelOptions(allow_unmatched_labels=True),
     )
     assert client.task_annotations(corrected_task) == before
     person = done.shapes["bbox"].by_label["person"]
@@ -106,7 +109,7 @@ def test_what_is_missing_or_does_not_match_fails_the_run_with_its_own_message(
         evaluate_task(corrected_task, credentials, truth="ground_truth")
     assert last_run().state_name == "Failed"
     assert "has no ground-truth job" in last_run().state.message
-    labels = LabelMatching(label_map={"person": "nobody"})
+    labels = LabelOptions(label_map={"person": "nobody"})
     with pytest.raises(BadFunctionError, match="label 'person' is not in dataset as 'nobody'"):
         evaluate_task(corrected_task, credentials, function="nanodet_detection", labels=labels)
     other = client.create_task("without data", [label_spec("car", None)]).id

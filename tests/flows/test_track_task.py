@@ -4,7 +4,7 @@ import pytest
 
 from clips import clip
 from prefect_cvat import ShapeTrackingOptions, TrackOptions
-from prefect_cvat.flows.parameters import RunSettings
+from prefect_cvat.flows.parameters import ExecutionSettings
 from prefect_cvat.flows.track_task import track_task
 
 pytestmark = [
@@ -24,7 +24,7 @@ def test_detections_become_tracks_whatever_the_order_in_which_batches_are_done(
         credentials,
         function="flow_functions.moving",
         track_options=tracking,
-        settings=RunSettings(batch_size=1),
+        execution=ExecutionSettings(batch_size=1),
     )
     assert (report.batches, report.tracks, report.track_frames) == (6, {"car": 1}, 24)
     found = [client.job_annotations(job.id).tracks for job in client.jobs(task_id)]
@@ -51,7 +51,7 @@ def test_shapes_are_followed(credentials, client, video_task):
         credentials,
         function="optical_flow_tracking",
         shape_tracking_options=following,
-        settings=RunSettings(batch_size=1),
+        execution=ExecutionSettings(batch_size=1),
     )
     assert (report.tracks, report.removed) == ({"car": 1}, 1)
     [track] = client.job_annotations(job.id).tracks

@@ -29,7 +29,6 @@ from prefect_cvat.http.transport import Transport
 from prefect_cvat.models import Job, Label
 from prefect_cvat.options.existing import Existing
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.options.selection import Selection
 from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.runs.follow_run import FollowRun
 from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline

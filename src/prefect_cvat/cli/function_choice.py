@@ -72,10 +72,7 @@ class FunctionChoice(DeviceOption, _NamedFunction):
         from prefect_cvat.auto_annotation import loading
         from prefect_cvat.auto_annotation.secret_text import SecretReference
 
-        if (
-            sum(choice is not None for choice in (self.function, self.function_module, self.function_file))
-            != 1
-        ):
+        if self._count != 1:
             raise click.BadParameter("give one of --function, --function-module and --function-file")
         try:
             values = dict(map(loading.parse_parameter, self.function_parameter))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field, WithJsonSchema
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from prefect_cvat.options.label_map import LabelMap
 from prefect_cvat.options.model import OnCommandLine, OptionModel
@@ -18,6 +18,22 @@ Threshold = Annotated[float, Field(ge=0, le=1)]
 def _none_if_empty(value: Any) -> Any:
     """A mapping that was emptied in the form is one that was not given."""
     return value or None
+
+
+_LABEL_MAP: TypeAdapter[LabelMap] = TypeAdapter(LabelMap)
+
+
+def _read_label_map(value: Any) -> LabelMap | None:
+    try:
+        return _LABEL_MAP.validate_python(value) if value else None
+    except ValidationError as error:
+        problem = error.errors()[-1]
+        where = " of ".join(repr(part) for part in reversed(problem["loc"]) if part not in _TYPES)
+        raise ValueError(f"{where}: {problem['msg']}") from None
+
+
+_TYPES = ("str", "LabelMapEntry")
+"""Parts of the place of an error that are no labels, but types that the value might have been of."""
 
 
 class LabelOptions(OptionModel):
@@ -44,10 +60,9 @@ class LabelOptions(OptionModel):
         ),
     ] = None
     label_map: Annotated[
-        LabelMap | None,
-        BeforeValidator(_none_if_empty),
+        Mapping[str, Any] | None,  # a LabelMap; Prefect cannot read the recursion of LabelMapEntry in a block
+        BeforeValidator(_read_label_map),
         OnCommandLine(metavar="JSON|FILE"),
-        WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "null"}]}),  # the form cannot show a recursion
         Field(
             description=(
                 "From labels of the function to labels of the task, where the names differ, such as"

@@ -29,7 +29,7 @@ class OnCommandLine:
     @classmethod
     def of(cls, field: FieldInfo) -> OnCommandLine:
         """How an option is written."""
-        return next((note for note in field.metadata if isinstance(note, cls)), cls())
+        return next((note for note in reversed(field.metadata) if isinstance(note, cls)), cls())
 
 
 class OptionModel(BaseModel):
@@ -88,10 +88,6 @@ def list_or_none(values: Any) -> Any:
     return [values] if isinstance(values, str) else list(values)
 
 
-_UNION_MEMBERS = ("str", "LabelMapEntry")
-"""Parts of the place of an error that name no part of the value, but a type that it might have been of."""
-
-
 def _describe(error: Any) -> str:
     """One line about one error, such as `batch_size must be greater than or equal to 1, not 0`."""
     name, *inner = error["loc"] or ("",)
@@ -100,7 +96,7 @@ def _describe(error: Any) -> str:
         return f"{argument(name)}: {reason}" if name else str(reason)
     if error["type"] == "extra_forbidden" and not inner:
         return f"there is no option {name!r}"
-    where = "".join(f"[{part!r}]" for part in inner if part not in _UNION_MEMBERS)
+    where = "".join(f"[{part!r}]" for part in inner)
     what = error["msg"].replace("Input should be", "must be").replace("Input should", "must")
     return f"{argument(str(name))}{where} {what}, not {_short(error['input'])}"
 
