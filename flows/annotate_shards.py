@@ -27,6 +27,7 @@ from prefect_cvat.flows.parameters import (
     choose_function,
     make_options,
     name_run,
+    named_as_in_form,
 )
 from prefect_cvat.flows.run_tags import add_tags, look_up_version, run_key, task_tag
 from prefect_cvat.function_block import CvatFunction
@@ -126,7 +127,7 @@ def annotate_shards(
     )
     document = block_document_id(credentials)
     options = make_options(chosen, existing_annotations, frames, execution, review)
-    with credentials.get_client() as client:
+    with named_as_in_form(), credentials.get_client() as client:
         client.check_may_write()
         version = look_up_version(chosen, client.url)
         plan = make_plan(read_task(client, task_id, options.selection), options.selection)

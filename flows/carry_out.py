@@ -14,6 +14,7 @@ from prefect.runtime import flow_run
 from prefect_cvat.auto_annotation.loading import find_function
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.client import Client
+from prefect_cvat.flows.parameters import named_as_in_form
 from prefect_cvat.flows.run_tags import add_tags, function_version, run_key, shard_key, task_tag
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.messages.bounded_text import bounded
@@ -64,7 +65,7 @@ def carry_out(
     function.check_secrets()
     started = time.perf_counter()
     is_one_of_many = flow_run.parent_flow_run_id is not None  # which has asked the server for the task
-    with credentials.get_client(has_answered=is_one_of_many) as client:
+    with named_as_in_form(), credentials.get_client(has_answered=is_one_of_many) as client:
         client.check_may_write()  # before it waits for anything
         add_tags([task_tag(client.url, task_id), function.function])
         with (

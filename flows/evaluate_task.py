@@ -22,6 +22,7 @@ from prefect_cvat.flows.parameters import (
     choose_function,
     chosen_name,
     make_options,
+    named_as_in_form,
 )
 from prefect_cvat.flows.run_tags import add_tags, task_tag
 from prefect_cvat.function_block import CvatFunction
@@ -76,8 +77,7 @@ def evaluate_task(
         function: A function, such as nanodet_detection; empty evaluates what runs have left in the task.
         function_parameters: Parameters of the function, such as float:0.3; a key as secret:NAME of a block.
         function_block: A block with a configured function, in place of function, labels and annotations.
-        truth: What to evaluate on: manual annotations of the task, its ground-truth job, or those
-            of another task.
+        truth: What to evaluate on: manual annotations, the ground-truth job, or those of another task.
         truth_task_id: The number of the other task, with the same images; frames are matched by name.
         evaluation: Which frames count, and what counts as found.
         labels: Which labels of the function count, and from which confidence on.
@@ -101,7 +101,7 @@ def evaluate_task(
         )
     options = make_options(labels if chosen is None else chosen, frames, execution)
     name = chosen.function if chosen else None
-    with credentials.get_client() as client:
+    with named_as_in_form(), credentials.get_client() as client:
         add_tags([task_tag(client.url, task_id), *([name] if name else [])])
         started = RunReport(
             task_id=task_id,

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Annotated, Any
 
 from prefect.runtime import flow_run
 from pydantic import BaseModel, Field
 
 from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.messages.argument_names import arguments_as_titles
 from prefect_cvat.options.annotation_options import AnnotationOptions
+from prefect_cvat.options.evaluation_options import EvaluationOptions
 from prefect_cvat.options.execution_options import DeviceOption, ExecutionOptions, FetchOptions
 from prefect_cvat.options.labels import LabelOptions
+from prefect_cvat.options.refine_options import RefineOptions
 from prefect_cvat.options.run_options import Options
+from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
+from prefect_cvat.options.track_options import TrackOptions
 
 __all__ = [
     "DETECTION_FUNCTION",
@@ -23,6 +29,7 @@ __all__ = [
     "chosen_name",
     "make_options",
     "name_run",
+    "named_as_in_form",
 ]
 
 DETECTION_FUNCTION = "nanodet_detection"
@@ -37,6 +44,12 @@ class ExecutionSettings(ExecutionOptions, DeviceOption):
 
 class FetchSettings(FetchOptions, DeviceOption):
     """Where the model runs, and how much is done at a time."""
+
+
+def named_as_in_form() -> AbstractContextManager[None]:
+    """Name options in messages by their titles in the form."""
+    models = (EvaluationOptions, RefineOptions, ShapeTrackingOptions, TrackOptions, Options)
+    return arguments_as_titles({name: title for model in models for name, title in model.titles().items()})
 
 
 def choose_function(

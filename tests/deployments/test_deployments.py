@@ -162,7 +162,7 @@ def test_prefect_deploy_and_serve_make_the_same_four_deployments(work_pool):
         annotating = {"function": "nanodet_detection"}
         assert deployment["parameters"] == {
             "credentials": {"$ref": {"block_document_slug": "cvat-credentials/main"}},
-            "allow_unmatched_labels": True,
+            "labels": {"allow_unmatched_labels": True},
             **(annotating if name.startswith("annotate") else {}),
         }
         assert deployment["tags"] == ["prefect-cvat"]
@@ -301,7 +301,7 @@ def test_the_form_shows_the_block_once_it_is_named_by_its_id(work_pool):
     assert read(ANNOTATE_TASK).parameters == {
         "credentials": {"$ref": {"block_document_id": str(CvatCredentials.load("main")._block_document_id)}},
         "function": "nanodet_detection",
-        "allow_unmatched_labels": True,
+        "labels": {"allow_unmatched_labels": True},
     }
     assert not [line for line in set_up(None) if line.startswith("deployment")]
     assert name_blocks_by_id({"credentials": credentials_reference("nowhere"), "task_id": 1}) == {
@@ -322,14 +322,12 @@ def test_what_annotates_may_be_chosen_or_be_in_a_block():
     serve(annotating=Annotating(function="torchvision_detection", allow_unmatched_labels=True))
     for name in (ANNOTATE_TASK, "annotate project/annotate-project"):
         parameters = read(name).parameters
-        assert (parameters["function"], parameters["allow_unmatched_labels"]) == (
-            "torchvision_detection",
-            True,
-        )
+        assert parameters["function"] == "torchvision_detection"
+        assert parameters["labels"] == {"allow_unmatched_labels": True}
     assert "function" not in read("track task/track-task").parameters
 
     serve(annotating=Annotating(function="torchvision_detection"))
-    assert not read(ANNOTATE_TASK).parameters["allow_unmatched_labels"]
+    assert read(ANNOTATE_TASK).parameters["labels"] == {"allow_unmatched_labels": False}
 
     serve(annotating=Annotating(function_block="cells"))
     parameters = read(ANNOTATE_TASK).parameters

@@ -101,7 +101,10 @@ def test_what_is_wrong_fails_the_run_with_its_own_message_and_is_not_tried_again
 
 
 def test_the_form_of_the_flow_explains_every_parameter():
-    parameters = annotate_task.parameters.properties
-    assert all(parameter.get("description") for parameter in parameters.values())
+    parameters, definitions = annotate_task.parameters.properties, annotate_task.parameters.definitions
+    for name, parameter in parameters.items():  # a group says what it is about itself
+        group = definitions.get(parameter.get("$ref", "").rpartition("/")[2], {})
+        parameter["description"] = parameter.get("description") or group.get("description")
+        assert parameter["description"], name
     assert parameters["existing_annotations"]["default"]["existing"] == "keep"
     assert not any("\n" in parameter["description"] for parameter in parameters.values())

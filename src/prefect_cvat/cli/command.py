@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Annotated, Any, Final, Literal, Self, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Self, Union, get_args, get_origin
 
 import annotated_types
 import click
@@ -21,6 +21,11 @@ from prefect_cvat.number_ranges import NumberRanges
 from prefect_cvat.options.model import OnCommandLine, OptionModel
 
 __all__ = ["TASK_ID", "Command", "Only", "TaskId", "Without", "command", "command_group", "is_given"]
+
+if TYPE_CHECKING:
+    _ParamType = click.ParamType[Any]
+else:
+    _ParamType = click.ParamType  # not generic before click 8.4
 
 HELP: Final = {"help_option_names": ["-h", "--help"]}
 
@@ -96,7 +101,7 @@ class ModelOption(click.Option):
 
 @dataclass(frozen=True)
 class _Kind:
-    type: click.ParamType
+    type: click.ParamType[Any]
     is_repeated: bool = False
 
     @classmethod
@@ -121,7 +126,7 @@ class _Kind:
         return cls(_plain_type(annotation, notes))
 
 
-def _plain_type(annotation: type, notes: Collection[Any]) -> click.ParamType:
+def _plain_type(annotation: type, notes: Collection[Any]) -> click.ParamType[Any]:
     if annotation is bool:
         return click.BOOL
     if issubclass(annotation, Path):
@@ -129,14 +134,14 @@ def _plain_type(annotation: type, notes: Collection[Any]) -> click.ParamType:
     if annotation is str:
         return click.STRING
     bounds = [bound for note in notes for bound in (note.metadata if isinstance(note, FieldInfo) else [note])]
-    low = next((each.ge for each in bounds if isinstance(each, annotated_types.Ge)), None)
-    above = next((each.gt for each in bounds if isinstance(each, annotated_types.Gt)), None)
-    high = next((each.le for each in bounds if isinstance(each, annotated_types.Le)), None)
+    low: Any = next((each.ge for each in bounds if isinstance(each, annotated_types.Ge)), None)
+    above: Any = next((each.gt for each in bounds if isinstance(each, annotated_types.Gt)), None)
+    high: Any = next((each.le for each in bounds if isinstance(each, annotated_types.Le)), None)
     in_range = click.IntRange if annotation is int else click.FloatRange
     return in_range(low if above is None else above, high, min_open=above is not None)
 
 
-class _Numbers(click.ParamType):
+class _Numbers(_ParamType):
     """Numbers and ranges as text. The model reads them; an empty text would be none to it."""
 
     name = "ranges"
@@ -151,7 +156,7 @@ class _Numbers(click.ParamType):
         return value
 
 
-class _JsonObject(click.ParamType):
+class _JsonObject(_ParamType):
     """A JSON object, given as such or as the name of a file."""
 
     name = "json|file"

@@ -47,7 +47,7 @@ class OptionModel(BaseModel):
         extra="forbid",
         frozen=True,
         allow_inf_nan=False,
-        field_title_generator=lambda name, _: name.replace("_", " ").capitalize(),
+        field_title_generator=lambda name, _: _title(name),
     )
 
     group: ClassVar[str] = ""
@@ -72,6 +72,11 @@ class OptionModel(BaseModel):
         return type(self)(**{**{name: getattr(self, name) for name in type(self).model_fields}, **values})
 
     @classmethod
+    def titles(cls) -> dict[str, str]:
+        """What the form calls the options, by name."""
+        return {name: field.title or _title(name) for name, field in cls.model_fields.items()}
+
+    @classmethod
     def group_of(cls, name: str) -> str:
         """The heading of the group that an option belongs to."""
         return next(
@@ -79,6 +84,10 @@ class OptionModel(BaseModel):
             for base in reversed(cls.__mro__)
             if issubclass(base, OptionModel) and name in base.model_fields
         )
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ").capitalize()
 
 
 def list_or_none(values: Any) -> Any:
