@@ -105,7 +105,7 @@ def _take_first_free(slot: ExitStack, devices: Sequence[str]) -> str | None:
 
 def _wanted(function: CvatFunction) -> str | None:
     """The device that was chosen, be it among the function's own parameters; None for any."""
-    device = function.device or parse_parameters(function.function_parameters).get("device")
+    device = function.device or parse_parameters(function.function_parameters or {}).get("device")
     return None if device in (None, "", "auto") else _numbered(str(device))
 
 

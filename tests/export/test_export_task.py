@@ -15,8 +15,8 @@ import numpy as np
 import PIL.Image
 import pytest
 import yaml
+from click.testing import CliRunner
 from pycocotools.coco import COCO
-from typer.testing import CliRunner
 
 from clips import clip, number_on, reader
 from coco_photos import create_task, read_coco
@@ -39,7 +39,7 @@ from prefect_cvat.auto_annotation import (
     tag,
 )
 from prefect_cvat.auto_annotation.loading import load_function
-from prefect_cvat.cli.main import app
+from prefect_cvat.cli.app import app
 from prefect_cvat.exceptions import (
     BadFunctionError,
     InvalidResponseError,

@@ -61,9 +61,8 @@ class _Commands(click.Group):
         """Run a command; say how to go on when somebody interrupts it."""
         try:
             return super().invoke(ctx)
-        except click.BadParameter as error:
-            error.message = bounded(error.message)
-            raise
+        except click.UsageError as error:
+            raise click.UsageError(bounded(error.format_message()), error.ctx) from None
         except KeyboardInterrupt as interruption:
             _say("interrupted; run it again to complete it", interruption)
             raise click.exceptions.Exit(130) from None

@@ -209,10 +209,13 @@ def command(function: Callable[..., None]) -> Command:
     def call(**values: Any) -> None:
         names = {name: param.opts[0] for name, param in params.items() if isinstance(param, click.Option)}
         click.get_current_context().with_resource(arguments_as_options({**names, "verify": "--insecure"}))
-        given = {
-            name: model(**{option: values[option] for option in options})
-            for name, (model, options) in models.items()
-        }
+        try:
+            given = {
+                name: model(**{option: values[option] for option in options})
+                for name, (model, options) in models.items()
+            }
+        except ValueError as error:  # it names the options as they are on the command line
+            raise click.UsageError(str(error)) from None
         others = {name: values[name] for name in inspect.signature(function).parameters if name not in models}
         function(**given, **others)
 
