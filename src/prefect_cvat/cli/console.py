@@ -37,6 +37,10 @@ class _Stdout(Console):
             super().print(*objects, **options)
             self.file.flush()
 
+    def on_broken_pipe(self) -> None:
+        """Let the command end, which may have something to say; rich would exit here."""
+        raise
+
     def write_line(self, text: str) -> None:
         """Write a line as it is. Raises as `print` does."""
         with _is_written():
