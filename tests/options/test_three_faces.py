@@ -1,7 +1,8 @@
 """Each option has the same name, default, bounds and description in Python, on the command line, in the form."""
 
 import inspect
-from typing import get_type_hints
+from types import NoneType
+from typing import get_args, get_type_hints
 
 import click
 import pytest
@@ -138,6 +139,24 @@ def test_python_and_the_command_line_have_the_same_options(function, command):
     typed, _ = PYTHON[function]
     options = {param.name for param in command.params}
     assert set(get_type_hints(typed)) <= options
+
+
+@pytest.mark.parametrize("function", PYTHON)
+def test_keywords_have_the_types_of_the_models(function):
+    typed, models = PYTHON[function]
+    fields = {
+        name: field.annotation for model in reversed(models) for name, field in model.model_fields.items()
+    }
+    for name, hint in get_type_hints(typed).items():
+        field = fields[name]
+        assert (NoneType in get_args(hint)) is (NoneType in get_args(field)), name
+        if not get_args(field):
+            assert hint == field or field in get_args(hint), name
+
+
+def test_an_argument_that_there_is_not_is_a_type_error():
+    with pytest.raises(TypeError, match="no argument 'conf_treshold'; did you mean 'conf_threshold'?"):
+        prefect_cvat.annotate_task(None, 1, None, conf_treshold=0.5)
 
 
 def test_no_group_of_a_flow_repeats_an_option_of_another():

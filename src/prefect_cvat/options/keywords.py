@@ -1,15 +1,16 @@
 """Options as keyword arguments of a function: their names and types for editors and mypy.
 
-The types are those that a caller may pass; that names and types are those of the models is held by mypy,
-where a function passes its keywords to a model, and by a test.
+The types are those that a caller may pass. `tests/options/test_three_faces.py` compares them with the models.
 """
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Literal, TypedDict, TypeVar
+from typing import Any, Literal, TypedDict, TypeVar, cast, get_type_hints
 
+from prefect_cvat.messages.suggestions import did_you_mean
 from prefect_cvat.models import SourceEnum
 from prefect_cvat.options.existing import Existing, ExistingSource
 from prefect_cvat.options.label_map import LabelMap
@@ -77,32 +78,29 @@ def documented(keywords: type[Any], *models: type[OptionModel]) -> Callable[[F],
         keywords: The TypedDict of its keywords.
         models: The models that define them.
     """
-    names = keywords.__annotations__
-    fields = {
-        name: (model, field)
-        for model in models
-        for name, field in model.model_fields.items()
-        if name in names
-    }
+    hints = get_type_hints(keywords)
+    fields = {name: field for model in models for name, field in model.model_fields.items() if name in hints}
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[name])
+        for name, field in fields.items()
+    ]
+    entries = "".join(f"        {name}: {field.description}\n" for name, field in fields.items())
 
     def document(function: F) -> F:
         signature = inspect.signature(function)
-        kept = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
-        options = [
-            inspect.Parameter(
-                name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=field.default,
-                annotation=names[name].__forward_arg__
-                if hasattr(names[name], "__forward_arg__")
-                else names[name],
-            )
-            for name, (_, field) in fields.items()
-        ]
-        function.__signature__ = signature.replace(parameters=[*kept, *options])  # type: ignore[attr-defined]
-        entries = "\n".join(f"        {name}: {field.description}" for name, (_, field) in fields.items())
+        own = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
+        known = {parameter.name for parameter in (*own, *options)}
+
+        @functools.wraps(function)
+        def call(*arguments: Any, **keywords: Any) -> Any:
+            if unknown := keywords.keys() - known:
+                name = min(unknown)
+                raise TypeError(f"{function.__name__}() has no argument {name!r}{did_you_mean(name, known)}")
+            return function(*arguments, **keywords)
+
         before, _, after = (function.__doc__ or "").partition("        options: ")
-        function.__doc__ = before + entries + "\n" + after.partition("\n")[2]
-        return function
+        call.__doc__ = before + entries + after.partition("\n")[2]
+        call.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
+        return cast("F", call)
 
     return document

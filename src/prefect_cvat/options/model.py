@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -57,6 +58,11 @@ class OptionModel(BaseModel):
             super().__init__(**values)
         except ValidationError as error:
             raise ValueError("; ".join(map(_describe, error.errors()))) from None
+
+    @classmethod
+    def from_keywords(cls, keywords: Mapping[str, object]) -> Self:
+        """Take the options of this model from keyword arguments that may have others too."""
+        return cls(**{name: value for name, value in keywords.items() if name in cls.model_fields})
 
     @classmethod
     def of(cls, *models: BaseModel) -> Self:

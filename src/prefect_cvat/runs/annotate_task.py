@@ -52,6 +52,6 @@ def annotate_task(
         if (existing := options.get("existing")) not in (None, Existing.CLEAR):
             raise ValueError(f"clear_existing=True contradicts existing={str(existing)!r}")
         options["existing"] = Existing.CLEAR
-    run = AnnotateRun(client, task_id, function, Options(**options))
+    run = AnnotateRun(client, task_id, function, Options.from_keywords(options))
     with ThreadSubmitter() as threads:
         return run_pipeline(run, threads, None if pbar is None else progress_on(pbar))

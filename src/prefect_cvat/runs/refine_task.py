@@ -30,15 +30,15 @@ def refine_task(
     What is found keeps label, attributes, group, order and occlusion of its original, and takes its place:
     the original is removed at the very end, and only if nobody has changed it since. It stays where nothing
     was found. Tracks are left alone, and so are frames that CVAT measures annotators by. Running it again
-    after a failure completes what is missing.
+    after a failure completes what is missing. What is found has the source `auto` where its original
+    has it, else `semi-auto`.
 
     Args:
         client: The server, logged in.
         task_id: The task.
         function: An interaction function: an object or a module with `spec` and `detect`.
         pbar: Shows the progress: a tqdm bar, or a progress reporter as the CVAT SDK has them.
-        options: The options of a run, as `RefineOptions` and `Options` define them. What is found has the
-            source `auto` where its original has it, else `semi-auto`.
+        options: The options of a run, as `RefineOptions` and `Options` define them.
 
     Returns:
         What was done; where there is nothing to refine, its `nothing_to_do` says so.
@@ -49,7 +49,12 @@ def refine_task(
         PrefectCvatError: Something else failed.
         ValueError: An argument is out of its range, or the task has no such label.
     """
-    refining = {name: options.pop(name) for name in RefineOptions.model_fields if name in options}
-    run = RefineRun(client, task_id, function, Options(**options), RefineOptions(**refining))
+    run = RefineRun(
+        client,
+        task_id,
+        function,
+        Options.from_keywords(options),
+        RefineOptions.from_keywords(options),
+    )
     with ThreadSubmitter() as threads:
         return run_pipeline(run, threads, None if pbar is None else progress_on(pbar))

@@ -53,7 +53,9 @@ def track_task(
         UnsupportedTaskError: The task takes no tracks.
         PrefectCvatError: Something else failed.
     """
-    run = new_track_run(client, task_id, function, Options(**options), track_options, shape_tracking_options)
+    run = new_track_run(
+        client, task_id, function, Options.from_keywords(options), track_options, shape_tracking_options
+    )
     with ThreadSubmitter() as threads:
         return run_pipeline(run, threads, None if pbar is None else progress_on(pbar))
 
