@@ -253,8 +253,8 @@ def test_skeletons_are_compared_by_their_boxes_and_points_and_lines_are_added(cl
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"skip_existing_iou": 0}, "skip_existing_iou must be above 0"),
-        ({"skip_existing_iou": 1.5}, "skip_existing_iou must be above 0 and not above 1, not 1.5"),
+        ({"skip_existing_iou": 0}, "skip_existing_iou must be greater than 0, not 0"),
+        ({"skip_existing_iou": 1.5}, "skip_existing_iou must be less than or equal to 1, not 1.5"),
         ({"skip_existing_iou": 0.6, "existing": "clear"}, "or 'replace_auto'"),
         ({"skip_existing_iou": 0.6, "clear_existing": True}, "or 'replace_auto'"),
     ],
@@ -325,7 +325,7 @@ def test_whose_annotations_count_can_be_chosen(client, make_task, source, added)
 
 def test_what_machines_have_made_cannot_be_left_room_for_and_replaced(client):
     with pytest.raises(
-        ValueError, match="skip_existing_source='auto' leaves room for what machines have made"
+        ValueError, match="skip_existing_source='auto' leaves room for annotations of source auto"
     ):
         annotate_task(
             client, 1, finds(), existing="replace_auto", skip_existing_iou=0.6, skip_existing_source="auto"

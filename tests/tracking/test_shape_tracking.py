@@ -491,10 +491,10 @@ def test_nothing_to_follow_is_said_and_nothing_is_fetched(world, downloads, foll
 @pytest.mark.parametrize(
     ("follow", "message"),
     [
-        ({"direction": "up"}, "direction must be one of forward, backward, both, not 'up'"),
+        ({"direction": "up"}, "direction must be 'forward', 'backward' or 'both', not 'up'"),
         ({"direction": "both", "until": 3}, "until needs one direction"),
-        ({"sources": ["human"]}, "sources must be among .*, not 'human'"),
-        ({"tolerance": -1}, "tolerance must be a number of pixels"),
+        ({"sources": ["human"]}, "sources.0. must be .*, not 'human'"),
+        ({"tolerance": -1}, "tolerance must be 0 or more, not -1"),
     ],
 )
 def test_options_out_of_range_are_refused(follow, message):

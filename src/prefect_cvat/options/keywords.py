@@ -19,6 +19,9 @@ from prefect_cvat.options.refine_options import PromptingType
 
 __all__ = ["AnnotateKeywords", "RefineKeywords", "TrackKeywords", "documented"]
 
+SDK_ORDER = ("allow_unmatched_labels", "conf_threshold", "conv_mask_to_poly")
+"""The options that `cvat_sdk` has too, in its order."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -80,6 +83,7 @@ def documented(keywords: type[Any], *models: type[OptionModel]) -> Callable[[F],
     """
     hints = get_type_hints(keywords)
     fields = {name: field for model in models for name, field in model.model_fields.items() if name in hints}
+    fields = {name: fields[name] for name in SDK_ORDER if name in fields} | fields
     options = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[name])
         for name, field in fields.items()

@@ -112,7 +112,10 @@ def _describe(error: Any) -> str:
     if error["type"] == "extra_forbidden" and not inner:
         return f"there is no option {name!r}"
     where = "".join(f"[{part!r}]" for part in inner)
-    what = error["msg"].replace("Input should be", "must be").replace("Input should", "must")
+    if error["type"] == "greater_than_equal":
+        what = f"must be {error['ctx']['ge']:g} or more"
+    else:
+        what = error["msg"].replace("Input should be", "must be").replace("Input should", "must")
     return f"{argument(str(name))}{where} {what}, not {_short(error['input'])}"
 
 
