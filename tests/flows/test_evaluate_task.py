@@ -118,7 +118,10 @@ def test_what_is_missing_or_does_not_match_fails_the_run_with_its_own_message(
 
 
 def test_the_form_of_the_flow_explains_every_parameter():
-    parameters = evaluate_task.parameters.properties
-    assert all(parameter.get("description") for parameter in parameters.values())
+    parameters, definitions = evaluate_task.parameters.properties, evaluate_task.parameters.definitions
+    for name, parameter in parameters.items():  # a group says what it is about itself
+        group = definitions.get(parameter.get("$ref", "").rpartition("/")[2], {})
+        parameter["description"] = parameter.get("description") or group.get("description")
+        assert parameter["description"], name
     assert parameters["truth"]["enum"] == ["manual", "ground_truth", "task"]
     assert not any("\n" in parameter["description"] for parameter in parameters.values())
