@@ -114,7 +114,7 @@ def test_tracks_that_break_get_issues(credentials, client, video_task):
     task_id = video_task(clip(range(12)))
     [job] = client.jobs(task_id)
     review = ReviewOptions(open_issues=5)
-    options = {"function": "flow_functions.gone", "tracking": TrackOptions(min_length=1)}
+    options = {"function": "flow_functions.gone", "track_options": TrackOptions(min_length=1)}
 
     report = track_task(task_id, credentials, review=review, **options)
 
