@@ -16,8 +16,8 @@ from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.flows.run_tags import add_tags, function_version, run_key, shard_key, task_tag
 from prefect_cvat.function_block import CvatFunction
-from prefect_cvat.messages.bounded_text import bounded
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.bounded_text import shorten
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.reporting.markdown_report import Outcome
 from prefect_cvat.runs.left_behind import what_is_left
@@ -107,14 +107,14 @@ class _KeyedProgress(ArtifactProgress):
 def tell_what_is_there(report: RunReport, error: BaseException) -> None:
     """Say in the log and in an artifact how a run ended that did not complete, and what it has left."""
     outcome: Outcome = "failed"
-    why = bounded(str(error))
+    why = shorten(str(error))
     if not isinstance(error, Exception):
         is_cancelled = _is_being_cancelled()
         outcome = "cancelled" if is_cancelled else "failed"
         why = "" if is_cancelled else "its process was told to end, or it has lost its slots to another run"
     publish_report(report, outcome=outcome, error=why)
     what = "was cancelled" if outcome == "cancelled" else "failed"
-    ended = f"the run {what} after {counted(report.frames, 'frame')}"
+    ended = f"the run {what} after {pluralize(report.frames, 'frame')}"
     get_run_logger().warning("%s: %s", ended, what_is_left(report))
 
 

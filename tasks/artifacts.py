@@ -29,7 +29,7 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES
 
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import PrefectCvatError
-from prefect_cvat.messages.bounded_text import told
+from prefect_cvat.messages.bounded_text import describe_error
 from prefect_cvat.planning.plan import Plan
 from prefect_cvat.reporting.markdown_report import Outcome, escape, render_markdown, task_link
 from prefect_cvat.reporting.plots import plot_scores
@@ -180,7 +180,7 @@ def only_warned() -> Iterator[None]:
 
 def _brief(error: Exception) -> str:
     """An error of Prefect's server in one line, without what was sent to it."""
-    return told(error, MOST_ERROR_LETTERS)
+    return describe_error(error, MOST_ERROR_LETTERS)
 
 
 def data_uri(media_type: str, content: bytes) -> str:

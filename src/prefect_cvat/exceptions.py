@@ -42,7 +42,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from prefect_cvat.messages.bounded_text import bounded
+from prefect_cvat.messages.bounded_text import shorten
 
 if TYPE_CHECKING:
     from prefect_cvat.runs.report import RunReport
@@ -89,7 +89,7 @@ class PrefectCvatError(Exception):
     """The root of all errors that this package raises on purpose. What it says is of bounded length."""
 
     def __init__(self, *args: Any) -> None:
-        super().__init__(*(bounded(arg) if isinstance(arg, str) else arg for arg in args))
+        super().__init__(*(shorten(arg) if isinstance(arg, str) else arg for arg in args))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # as they come back from other machines: some take more than the message when they are made

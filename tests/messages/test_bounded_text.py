@@ -16,16 +16,16 @@ from prefect_cvat.masks import encode_mask
 from prefect_cvat.messages.bounded_text import (
     MOST_CHARACTERS,
     ShortenedError,
-    bounded,
+    describe_error,
     one_line,
-    shortened,
-    told,
+    shorten,
+    shorten_error,
 )
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=()), max_size=3000))
 def test_whatever_it_is_it_is_short_and_can_be_printed(text):
-    result = bounded(text)
+    result = shorten(text)
     assert len(result) <= MOST_CHARACTERS
     assert result.replace("\n", "").isprintable()
     result.encode("utf-8")
@@ -34,12 +34,12 @@ def test_whatever_it_is_it_is_short_and_can_be_printed(text):
 
 def test_what_is_short_and_printable_stays_as_it_is():
     text = "label 'Straßenbahn' is not in the task\n  - 人"
-    assert bounded(text) == text
+    assert shorten(text) == text
 
 
 def test_the_beginning_and_the_end_stay():
     assert one_line(f"job 3:  {'x' * 10**6}\nrun it again", 40) == "job 3: xxxxxxxxxxxxxxxxxx ... n it again"
-    assert bounded("\x1b[31mred\x07") == r"\x1b[31mred\x07"
+    assert shorten("\x1b[31mred\x07") == r"\x1b[31mred\x07"
 
 
 ERRORS = [
@@ -75,11 +75,11 @@ def test_an_error_that_says_too_much_is_stood_for_by_another():
     chained.__cause__ = ValueError("x" * 10**6)
     group = ExceptionGroup("short", [ValueError("x" * 10**6)])
     for error in (ValueError("x" * 10**6), ValueError("\x1b[31m"), SilentError(), noted, chained, group):
-        assert isinstance(shortened(error), ShortenedError)
-        assert len(str(shortened(error))) <= MOST_CHARACTERS
-    assert told(SilentError()) == "SilentError: (its message cannot be had: ValueError)"
+        assert isinstance(shorten_error(error), ShortenedError)
+        assert len(str(shorten_error(error))) <= MOST_CHARACTERS
+    assert describe_error(SilentError()) == "SilentError: (its message cannot be had: ValueError)"
     plain = ValueError("short")
-    assert shortened(plain) is plain
+    assert shorten_error(plain) is plain
 
 
 @pytest.mark.parametrize(

@@ -47,8 +47,8 @@ from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.inference.detection_cache import DetectionCache
 from prefect_cvat.inference.detector import Detector
 from prefect_cvat.messages.argument_names import arguments_as_options
-from prefect_cvat.messages.bounded_text import bounded
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.bounded_text import shorten
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.options.selection import Selection
 from prefect_cvat.reporting import preview as previewing
 from prefect_cvat.runs.report import RunReport
@@ -71,7 +71,7 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(context)
         except typer.BadParameter as error:
-            error.message = bounded(error.message)
+            error.message = shorten(error.message)
             raise
         except KeyboardInterrupt as interruption:
             _say("interrupted; run it again to complete it", interruption)
@@ -226,7 +226,9 @@ def preview(
             most = FRAMES_SHOWN if frames is None else None
             with context.obj.connect() as client:
                 opened = previewing.open_task_frames(client, task, selection, folder, most)
-        page, done = previewing.preview(detector, opened, title=f"Preview of {counted(len(opened), 'image')}")
+        page, done = previewing.preview(
+            detector, opened, title=f"Preview of {pluralize(len(opened), 'image')}"
+        )
     write_text(output, page)
     for name, count in sorted(done.labels.items(), key=lambda item: (-item[1], item[0])):
         stdout.print(f"{count} {name}", markup=False)
@@ -239,14 +241,14 @@ def show_cache() -> None:
     cache = DetectionCache()
     count, size = cache.size()
     stdout.print(
-        f"{cache.folder}: {counted(count, 'entry', 'entries')}, {size / 2**20:.1f} MiB", markup=False
+        f"{cache.folder}: {pluralize(count, 'entry', 'entries')}, {size / 2**20:.1f} MiB", markup=False
     )
 
 
 @cache_app.command("clear")
 def clear_cache() -> None:
     """Delete all detections that are kept."""
-    stdout.print(f"{counted(DetectionCache().clear(), 'entry', 'entries')} deleted", markup=False)
+    stdout.print(f"{pluralize(DetectionCache().clear(), 'entry', 'entries')} deleted", markup=False)
 
 
 @app.command()
@@ -291,7 +293,7 @@ def demo(
 
 
 def _table(report: RunReport) -> Table:
-    table = Table(title=f"task {report.task_id}: {counted(report.frames, 'frame')}")
+    table = Table(title=f"task {report.task_id}: {pluralize(report.frames, 'frame')}")
     table.add_column("label")
     table.add_column("found", justify="right")
     for name, count in sorted(report.labels.items(), key=lambda item: (-item[1], item[0])):
@@ -333,7 +335,7 @@ def main() -> None:
 
 
 def _fail(error: Exception, code: int) -> None:
-    _say(f"error: {bounded(str(error))}", error)
+    _say(f"error: {shorten(str(error))}", error)
     sys.exit(code)
 
 
@@ -345,4 +347,4 @@ def _say(message: str, error: BaseException) -> None:
 
 def _say_notes(error: BaseException) -> None:
     for note in getattr(error, "__notes__", ()):
-        stderr.print(bounded(note), markup=False, emoji=False)
+        stderr.print(shorten(note), markup=False, emoji=False)

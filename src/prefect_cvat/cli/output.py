@@ -20,7 +20,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from prefect_cvat.exceptions import IncompleteRunError, StorageError
 from prefect_cvat.files.output_file import write_text
-from prefect_cvat.messages.bounded_text import bounded
+from prefect_cvat.messages.bounded_text import shorten
 from prefect_cvat.runs.dry_run import dry_run
 from prefect_cvat.runs.left_behind import undo_command, what_is_left
 from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
@@ -140,7 +140,7 @@ def print_lines(lines: Iterable[str], report: BaseModel, as_json: bool) -> None:
         stdout.write_line(report.model_dump_json(indent=2))
     else:
         for line in lines:
-            stdout.print(bounded(line), markup=False)
+            stdout.print(shorten(line), markup=False)
 
 
 def keep_stdout_for_json(context: typer.Context, is_wanted: bool) -> bool:

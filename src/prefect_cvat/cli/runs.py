@@ -10,7 +10,7 @@ import typer
 from pydantic import RootModel
 
 from prefect_cvat.cli.output import print_lines, stdout
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.records.run_list import ListedRun, list_runs, prune_runs
 
 __all__ = ["runs_app"]
@@ -79,7 +79,7 @@ def _remove_left_limits(as_json: bool) -> None:
     with prefect_server():
         removed = remove_left_limits()
     if removed and not as_json:
-        stdout.print(f"{counted(removed, 'limit')} of killed runs removed from the Prefect server")
+        stdout.print(f"{pluralize(removed, 'limit')} of killed runs removed from the Prefect server")
 
 
 def _line(run: ListedRun) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import Job, Task
 
 __all__ = ["TaskIdentity"]
@@ -59,5 +59,5 @@ class TaskIdentity(BaseModel):
             if then is not None and today is not None and then != today
         ]
         if self.size is not None and now.size is not None and self.size != now.size:
-            differences.append(f"it has {counted(now.size, 'frame')}, not {self.size}")
+            differences.append(f"it has {pluralize(now.size, 'frame')}, not {self.size}")
         return differences

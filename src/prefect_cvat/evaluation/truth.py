@@ -11,7 +11,7 @@ from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import InvalidResponseError, NothingToEvaluateError, PermissionDeniedError
 from prefect_cvat.frames import Frame
 from prefect_cvat.geometry.keyframes import interpolate
-from prefect_cvat.messages.plurals import counted, listed
+from prefect_cvat.messages.plurals import pluralize, quoted_list
 from prefect_cvat.models import Label
 from prefect_cvat.options.selection import Selection
 from prefect_cvat.planning.plan import TaskInfo, make_plan, read_task
@@ -181,7 +181,8 @@ def _of_task(
 ) -> Truth:
     if not (found.tags or found.shapes):
         raise NothingToEvaluateError(
-            f"there is nothing to evaluate against: {name} is nothing on the {counted(len(frames), 'frame')}"
+            f"there is nothing to evaluate against: {name} is nothing on the"
+            f" {pluralize(len(frames), 'frame')}"
             " that could count; annotate some frames by hand, or name another truth"
         )
     compared, tagged = tuple(frames), tuple(frames)
@@ -229,7 +230,7 @@ def _from_ground_truth_job(client: Client, info: TaskInfo, selection: Selection)
     if not (found.tags or found.shapes):
         raise NothingToEvaluateError(
             f"there is nothing to evaluate against: {name} has no human annotations on its"
-            f" {counted(len(frames), 'frame')}"
+            f" {pluralize(len(frames), 'frame')}"
         )
     return Truth(name, found, frames, frames if found.tags else (), {})
 
@@ -294,8 +295,8 @@ def _relabeled(
     if everything and unknown.total() == len(everything):
         raise NothingToEvaluateError(
             f"the labels do not match: what humans annotated in task {truth_task_id} is of"
-            f" {listed(list(unknown))}, and task {info.task.id} has"
-            f" {listed([label.name for label in info.labels])}"
+            f" {quoted_list(list(unknown))}, and task {info.task.id} has"
+            f" {quoted_list([label.name for label in info.labels])}"
         )
 
     def own(item: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from prefect_cvat.exceptions import UnreachableError
 from prefect_cvat.http.connection_errors import reason_of, transport_error
 from prefect_cvat.http.redirects import moved_to, redirect_error
 from prefect_cvat.http.retry_policy import RetryPolicy
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 
 __all__ = ["CONTACT_PATH", "CONTACT_SECONDS", "make_contact"]
 
@@ -84,7 +84,7 @@ def make_contact(
         waited = time.monotonic() - started
         if waited + delay > patience:
             raise UnreachableError(
-                f"no server answers at {url}: {reason} ({counted(attempt, 'attempt')} in {waited:.0f} s);"
+                f"no server answers at {url}: {reason} ({pluralize(attempt, 'attempt')} in {waited:.0f} s);"
                 " check the address and port (url, --server-host, --server-port), and that the server runs"
             )
         tell(f"no server answers at {url} yet: {reason}; attempt {attempt + 1} follows in {delay:.1f} s")

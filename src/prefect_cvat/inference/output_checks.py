@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.frames import FrameDetections
 from prefect_cvat.inference.attribute_checks import AttributeChecks, attribute_checks, check_attribute_values
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import (
     LabeledImageRequest,
     LabeledShapeRequest,
@@ -260,7 +260,7 @@ def _check_mask(points: Sequence[float]) -> None:
     if min(runs) < 0 or sum(runs) != area:
         raise BadFunctionError(
             f"function output mask whose run lengths sum up to {sum(runs):.0f},"
-            f" but whose box has {counted(int(area), 'pixel')}; make its points with"
+            f" but whose box has {pluralize(int(area), 'pixel')}; make its points with"
             " prefect_cvat.masks.encode_mask(array)"
         )
 

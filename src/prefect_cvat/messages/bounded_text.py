@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-__all__ = ["MOST_CHARACTERS", "ShortenedError", "bounded", "encodable", "one_line", "shortened", "told"]
+__all__ = [
+    "MOST_CHARACTERS",
+    "ShortenedError",
+    "describe_error",
+    "escape_unencodable",
+    "one_line",
+    "shorten",
+    "shorten_error",
+]
 
 MOST_CHARACTERS = 1000
 """How long a message is at the most."""
@@ -17,11 +25,11 @@ class ShortenedError(Exception):
     """Replaces an error of a function or a library whose message is too long or has control characters."""
 
 
-def bounded(text: str, most: int = MOST_CHARACTERS) -> str:
+def shorten(text: str, most: int = MOST_CHARACTERS) -> str:
     r"""Shorten text in its middle, and escape what cannot be printed, except newlines.
 
     Example:
-        `bounded("\x1b[31mred")` is `r"\x1b[31mred"`.
+        `shorten("\x1b[31mred")` is `r"\x1b[31mred"`.
     """
     printable = "".join(
         letter if letter.isprintable() or letter == "\n" else letter.encode("unicode_escape").decode()
@@ -30,7 +38,7 @@ def bounded(text: str, most: int = MOST_CHARACTERS) -> str:
     return _cut(printable, most)
 
 
-def encodable(text: str) -> str:
+def escape_unencodable(text: str) -> str:
     """Escape what UTF-8, and so JSON, cannot hold, such as bytes of a file's name that are no text."""
     return text.encode("utf-8", "backslashreplace").decode()
 
@@ -38,10 +46,10 @@ def encodable(text: str) -> str:
 def one_line(text: object, most: int = MOST_OF_OTHERS) -> str:
     """The text of something as one line, which may stand within a message."""
     # folding white space makes it shorter, so take more than is kept; but not all of 13 MB
-    return bounded(" ".join(_cut(str(text), 4 * most).split()), most)
+    return shorten(" ".join(_cut(str(text), 4 * most).split()), most)
 
 
-def told(error: BaseException, most: int = MOST_OF_OTHERS) -> str:
+def describe_error(error: BaseException, most: int = MOST_OF_OTHERS) -> str:
     """The type of an error and what it says, in one line."""
     name = type(error).__name__
     try:
@@ -51,7 +59,7 @@ def told(error: BaseException, most: int = MOST_OF_OTHERS) -> str:
     return one_line(f"{name}: {text}" if text else name, most)
 
 
-def shortened(error: BaseException) -> BaseException:
+def shorten_error(error: BaseException) -> BaseException:
     """The error; or a `ShortenedError` with its traceback, where it or one of its causes says too much."""
     length = 0
     for each in _chain(error):
@@ -61,7 +69,7 @@ def shortened(error: BaseException) -> BaseException:
             texts = ["\0"]
         length += sum(map(len, texts))
         if length > MOST_CHARACTERS or not all(text.replace("\n", "").isprintable() for text in texts):
-            return ShortenedError(told(error)).with_traceback(error.__traceback__)
+            return ShortenedError(describe_error(error)).with_traceback(error.__traceback__)
     return error
 
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-__all__ = ["counted", "listed", "tally"]
+__all__ = ["format_counts", "pluralize", "quoted_list"]
 
 
-def counted(number: int, noun: str, plural: str | None = None) -> str:
+def pluralize(number: int, noun: str, plural: str | None = None) -> str:
     """Say how many there are: `1 frame`, `2 frames`, `0 boxes`.
 
     Args:
@@ -20,7 +20,7 @@ def counted(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number} {plural or f'{noun}s'}"
 
 
-def listed(names: Sequence[str], most: int = 8) -> str:
+def quoted_list(names: Sequence[str], most: int = 8) -> str:
     """Say which there are, in quotes, and of how many more there is no room to say it.
 
     Args:
@@ -31,7 +31,7 @@ def listed(names: Sequence[str], most: int = 8) -> str:
     return ", ".join(map(repr, names[:most])) + more
 
 
-def tally(counts: Mapping[str, int], most: int | None = None) -> str:
+def format_counts(counts: Mapping[str, int], most: int | None = None) -> str:
     """Say how many there are of each label or reason, the most frequent first: `3 car, 1 person`; or `none`.
 
     Args:
@@ -43,5 +43,5 @@ def tally(counts: Mapping[str, int], most: int | None = None) -> str:
     most_first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     named = [f"{count} {name}" for name, count in most_first[:most]]
     if rest := most_first[len(named) :]:
-        named.append(f"{sum(count for _, count in rest)} of {counted(len(rest), 'other label')}")
+        named.append(f"{sum(count for _, count in rest)} of {pluralize(len(rest), 'other label')}")
     return ", ".join(named)

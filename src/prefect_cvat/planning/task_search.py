@@ -19,7 +19,7 @@ from prefect_cvat.exceptions import (
     PermissionDeniedError,
     UnsupportedTaskError,
 )
-from prefect_cvat.messages.bounded_text import bounded
+from prefect_cvat.messages.bounded_text import shorten
 from prefect_cvat.models import Job, Task
 from prefect_cvat.planning.annotated_frames import shown_frames
 from prefect_cvat.planning.plan import Plan, make_plan, read_task
@@ -165,7 +165,7 @@ def _find_tasks(
             ):
                 continue
         except _OF_ONE_TASK as error:
-            tell(bounded(f"task {task.id}: {error}"))
+            tell(shorten(f"task {task.id}: {error}"))
             continue
         if not jobs:
             continue

@@ -13,7 +13,7 @@ from prefect_cvat.cvat.client import Client
 from prefect_cvat.cvat.job_index import JobIndex
 from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.geometry.keyframes import interpolate
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import Job, Label, Sublabel
 from prefect_cvat.options.selection import Selection
 from prefect_cvat.planning.plan import Plan
@@ -170,10 +170,10 @@ def _picture(annotated: AnnotatedFrame, count: int, names: Mapping[int, str]) ->
         width = width * 3 // 4
     while len((svg := draw(shapes)).encode()) > MOST_BYTES:
         shapes = shapes[: len(shapes) // 2]
-    description = f"{annotated.frame}: {counted(count, 'annotation')}"
+    description = f"{annotated.frame}: {pluralize(count, 'annotation')}"
     if annotated.tags:
         tags = [names[tag["label_id"]] for tag in annotated.tags]
         description += f"; tags: {', '.join(tags[:MOST_TAGS])}{', ...' if len(tags) > MOST_TAGS else ''}"
     if len(shapes) + len(annotated.tags) < count:
-        description += f"; {counted(len(shapes), 'shape is', 'shapes are')} drawn"
+        description += f"; {pluralize(len(shapes), 'shape is', 'shapes are')} drawn"
     return Picture(description, svg)

@@ -27,7 +27,7 @@ from prefect_cvat.geometry.clipping import Clipping
 from prefect_cvat.inference.shape_refiner import ShapeRefiner
 from prefect_cvat.media.frame_reader import open_frames
 from prefect_cvat.messages.argument_names import argument
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.messages.suggestions import did_you_mean
 from prefect_cvat.options.existing import Existing
 from prefect_cvat.options.refine_options import PROMPTING_TYPES, RefineOptions
@@ -100,7 +100,7 @@ class RefineRun(Run):
         if not jobs and not self._doubled:
             self.report.nothing_to_do = (
                 f"task {plan.task.id} ({plan.task.name!r}) has no {self.refining.describe()}"
-                f" on the {counted(len(plan.frames), 'frame')} to look at, so there is nothing to refine"
+                f" on the {pluralize(len(plan.frames), 'frame')} to look at, so there is nothing to refine"
             )
         plan = replace(
             plan,

@@ -15,7 +15,7 @@ from prefect_cvat.cvat.client import Client
 from prefect_cvat.cvat.issues import Issue, delete_issue, list_issues
 from prefect_cvat.cvat.task_identity import TaskIdentity
 from prefect_cvat.http.server_url import server_identity
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import Job
 from prefect_cvat.planning.task_info import read_jobs
 from prefect_cvat.records.record_reader import RecordedJob, RecordedRun, find_run, read_run, recorded_runs
@@ -72,7 +72,7 @@ class UndoReport(BaseModel):
                 f"issues: {self.issues_removed} {removed}, {self.issues_touched} touched since and kept"
             )
         if self.removed and self.not_brought_back:
-            lost = counted(self.not_brought_back, "annotation")
+            lost = pluralize(self.not_brought_back, "annotation")
             lines.append(f"what the run had removed is not brought back: {lost}")
         return lines
 

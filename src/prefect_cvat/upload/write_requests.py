@@ -18,7 +18,7 @@ from prefect_cvat.exceptions import (
     TooManyRequestsError,
     TransportError,
 )
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import LabeledData
 from prefect_cvat.records.record_writer import AnnotationId
 
@@ -198,7 +198,7 @@ class JobRequests:
                 if busy == BUSY_LOOKS:
                     raise JobBusyError(
                         f"job {self._job_id}: somebody keeps writing to it, so what was to go stays (at least"
-                        f" {counted(len(picked), 'annotation')}); run it again when nobody works on it"
+                        f" {pluralize(len(picked), 'annotation')}); run it again when nobody works on it"
                     )
                 pause(self.retry_delay(busy) / 4)
                 continue
