@@ -64,7 +64,7 @@ def carry_out(
     function.check_secrets()
     started = time.perf_counter()
     is_one_of_many = flow_run.parent_flow_run_id is not None  # which has asked the server for the task
-    with credentials.get_client(has_answered=is_one_of_many) as client:
+    with credentials.get_client(assume_reachable=is_one_of_many) as client:
         client.check_may_write()  # before it waits for anything
         add_tags([task_tag(client.url, task_id), function.function])
         with (

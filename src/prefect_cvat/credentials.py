@@ -141,7 +141,7 @@ class CvatCredentials(Block):
                 " put it there, or correct ca_bundle"
             )
         with suppress(MissingContextError):  # this is no run
-            options.setdefault("tell", get_run_logger().warning)
+            options.setdefault("on_retry", get_run_logger().warning)
         client = Client(
             self.url,
             access_token=self.access_token or None,

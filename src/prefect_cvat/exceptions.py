@@ -17,7 +17,7 @@ Every error is a `PrefectCvatError` and also the builtin that fits, so that both
     │   ├── TlsError                                 the certificate was not accepted
     │   └── UnreachableError                         nothing has ever answered at this address
     ├── InvalidResponseError        ValueError       an answer that CVAT would not give
-    │   └── AnswerTooLargeError                      larger, deeper or of more pages than is read
+    │   └── ResponseTooLargeError                    larger, deeper or of more pages than is read
     ├── ReadOnlyTokenError          PermissionError  an access token with which nothing can be written
     ├── OrganizationError           ValueError       an organization that there is not, or not the task's
     ├── UnsupportedTaskError        ValueError       a task that cannot be annotated (3D, audio, ...)
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from prefect_cvat.runs.report import RunReport
 
 __all__ = [
-    "AnswerTooLargeError",
     "ApiError",
     "AuthenticationError",
     "BadFunctionError",
@@ -69,6 +68,7 @@ __all__ = [
     "ReadOnlyTokenError",
     "RedirectError",
     "RequestTimeoutError",
+    "ResponseTooLargeError",
     "RunInProgressError",
     "RunNotFoundError",
     "RunStoppedError",
@@ -114,6 +114,7 @@ class ApiError(PrefectCvatError):
         request_id: The server's `X-Request-Id`, or None; an administrator finds the request by it.
         is_html: Whether the answer was a page of HTML: of a proxy, or of the web framework that CVAT is
             built on, but none of CVAT's API.
+        retry_after: Seconds that the server asks to wait before the next attempt, or None.
     """
 
     def __init__(
@@ -126,6 +127,7 @@ class ApiError(PrefectCvatError):
         detail: str = "",
         request_id: str | None = None,
         is_html: bool = False,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -134,6 +136,7 @@ class ApiError(PrefectCvatError):
         self.detail = detail
         self.request_id = request_id
         self.is_html = is_html
+        self.retry_after = retry_after
 
 
 class BadRequestError(ApiError, ValueError):
@@ -168,12 +171,14 @@ class TransportError(PrefectCvatError, ConnectionError):
     """No usable answer came: the address, the network or the connection failed.
 
     Attributes:
-        was_sent: Whether the server may have the request: False if there was no connection to send it over.
+        was_sent: Whether the server may have received the request: False if there was no connection.
+        retry_after: Seconds that the server asks to wait before the next attempt, or None.
     """
 
-    def __init__(self, message: str, *, was_sent: bool = True) -> None:
+    def __init__(self, message: str, *, was_sent: bool = True, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.was_sent = was_sent
+        self.retry_after = retry_after
 
 
 class RequestTimeoutError(TransportError, TimeoutError):
@@ -198,7 +203,7 @@ class InvalidResponseError(PrefectCvatError, ValueError):
     """The server's answer is not one that CVAT gives: HTML for JSON, wrong counts, missing fields."""
 
 
-class AnswerTooLargeError(InvalidResponseError):
+class ResponseTooLargeError(InvalidResponseError):
     """The server's answer has more bytes, more levels or more pages than are read of any answer."""
 
 

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
-__all__ = ["MOST_FRAMES", "FrameMeta", "FrameTable"]
+__all__ = ["MAX_FRAMES", "FrameMeta", "FrameTable"]
 
-MOST_FRAMES = 4_000_000
+MAX_FRAMES = 4_000_000
 """How many frames a task may have. A million of them take about 60 MB of memory, plan included."""
 
-_MOST_PIXELS_OF_SIDE = 2**31 - 1
+_MAX_SIDE_PIXELS = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class FrameTable(Sequence[FrameMeta]):
         if type(name) is not str:
             raise ValueError(f"{where}.name: should be a string, not {_shown(name)}")
         for side, value in (("width", width), ("height", height)):
-            if type(value) is not int or not 0 <= value <= _MOST_PIXELS_OF_SIDE:
+            if type(value) is not int or not 0 <= value <= _MAX_SIDE_PIXELS:
                 raise ValueError(f"{where}.{side}: should be a number of pixels, not {_shown(value)}")
         assert type(width) is int
         assert type(height) is int

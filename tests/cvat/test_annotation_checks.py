@@ -1,6 +1,6 @@
 import pytest
 
-from prefect_cvat.cvat.annotation_checks import problem_of_annotation
+from prefect_cvat.cvat.annotation_checks import annotation_error
 
 TAG = {"id": 1, "label_id": 2, "frame": 3}
 SHAPE = {**TAG, "type": "rectangle", "points": [1, 2.5, 3, 4], "elements": []}
@@ -24,7 +24,7 @@ TRACK = {**TAG, "shapes": [KEYFRAME], "elements": []}
     ],
 )
 def test_annotations_of_cvat_pass(kind, annotation):
-    assert problem_of_annotation(kind, annotation) is None
+    assert annotation_error(kind, annotation) is None
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_annotations_of_cvat_pass(kind, annotation):
     ],
 )
 def test_the_field_that_is_wrong_is_named(kind, annotation, problem):
-    assert problem in problem_of_annotation(kind, annotation)
+    assert problem in annotation_error(kind, annotation)
 
 
 PLAIN = {**SHAPE, "group": 0, "z_order": 0, "rotation": 0.0, "score": 1.0, "source": "auto", "attributes": []}
@@ -72,5 +72,5 @@ PLAIN = {**SHAPE, "group": 0, "z_order": 0, "rotation": 0.0, "score": 1.0, "sour
     ],
 )
 def test_a_plain_rectangle_is_looked_at_as_closely_as_others(change):
-    assert problem_of_annotation("shapes", PLAIN) is None
-    assert problem_of_annotation("shapes", {**PLAIN, **change}) is not None
+    assert annotation_error("shapes", PLAIN) is None
+    assert annotation_error("shapes", {**PLAIN, **change}) is not None

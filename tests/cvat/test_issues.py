@@ -9,11 +9,11 @@ import pytest
 from clips import clip, number_on
 from prefect_cvat import Client, TrackOptions, annotate_task, track_task, undo_run
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
-from prefect_cvat.cvat import issues as issues_module
 from prefect_cvat.cvat.issues import MARK, list_issues
 from prefect_cvat.http.retry_policy import RetryPolicy
 from prefect_cvat.records.record_reader import read_run, recorded_runs
 from prefect_cvat.reporting.markdown_report import escape, render_markdown
+from prefect_cvat.runs import review_issues
 from prefect_cvat.sandbox import issues as sandbox_issues
 from prefect_cvat.sandbox.exchange import forbidden
 from prefect_cvat.settings import Settings
@@ -46,7 +46,7 @@ TOUCHES = {
 
 @pytest.fixture(autouse=True)
 def _is_quick(monkeypatch):
-    monkeypatch.setattr(issues_module, "RETRY", RetryPolicy(first_delay=0.01))
+    monkeypatch.setattr(review_issues, "RETRY", RetryPolicy(first_delay=0.01))
     monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "0.5")
 
 
@@ -205,7 +205,7 @@ def test_of_two_that_arrived_the_first_stays_and_is_known(client, task_id, fault
 
 
 def test_an_issue_that_was_given_up_is_opened_by_the_next_run(client, task_id, faults, monkeypatch):
-    monkeypatch.setattr(issues_module, "ATTEMPTS", 1)
+    monkeypatch.setattr(review_issues, "ATTEMPTS", 1)
     faults.set([{**OPENS, "fault": {"kind": "status", "status": 504}, "times": 1}])
     report = annotate_task(client, task_id, FUNCTION, open_issues=2)
     assert "504" in report.issues_failed
@@ -292,12 +292,13 @@ def records_of(run):
 def test_the_issues_of_a_run_that_was_killed_are_known_whether_or_not_the_last_one_arrived(
     client, task_id, faults, monkeypatch, when
 ):
-    def killed(*_):
-        raise KeyboardInterrupt
+    class Killed(RetryPolicy):
+        def delay(self, *_):
+            raise KeyboardInterrupt
 
     faults.set([{**OPENS, "fault": {"kind": "status", "status": 504, "when": when}, "after": 1, "times": 1}])
     with monkeypatch.context() as patch:
-        patch.setattr(issues_module, "RETRY", SimpleNamespace(delay=killed))
+        patch.setattr(review_issues, "RETRY", Killed())
         with pytest.raises(KeyboardInterrupt):
             annotate_task(client, task_id, FUNCTION, open_issues=2)
     run = recorded_runs()[0].run

@@ -33,7 +33,7 @@ from prefect_cvat.auto_annotation import (
     rectangle,
     tag,
 )
-from prefect_cvat.cvat.honeypots import check_has_no_honeypots
+from prefect_cvat.cvat.honeypot_check import check_has_no_honeypots
 from prefect_cvat.cvat.issues import list_issues
 from prefect_cvat.evaluation import evaluate_task
 from prefect_cvat.exceptions import (

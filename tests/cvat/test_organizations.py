@@ -177,16 +177,16 @@ def test_undoing_in_another_organization_says_so_and_counts_nothing_as_gone(
 @pytest.mark.parametrize("hidden", ["all", "one", "the last"])
 def test_a_list_of_jobs_that_does_not_cover_the_task_is_not_believed(client, make_task, monkeypatch, hidden):
     task_id = make_task(6, segment_size=2)
-    listed = Client.each
+    listed = Client.iter_list
 
-    def each(self, model, path, params):
+    def iter_list(self, model, path, params):
         found = list(listed(self, model, path, params))
         if path == "/api/jobs":
             found.sort(key=lambda job: job.id)
             found = {"all": [], "one": [found[0], found[2]], "the last": found[:2]}[hidden]
         yield from found
 
-    monkeypatch.setattr(Client, "each", each)
+    monkeypatch.setattr(Client, "iter_list", iter_list)
     with pytest.raises(InvalidResponseError, match=rf"task {task_id} says that it has 3 jobs"):
         annotate_task(client, task_id, Boxes())
     with pytest.raises(InvalidResponseError, match=r"lists (none|2) of them"):

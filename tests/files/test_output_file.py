@@ -5,7 +5,7 @@ import os
 import pytest
 
 from prefect_cvat.exceptions import StorageError
-from prefect_cvat.files.output_file import check_can_be_written, write_text
+from prefect_cvat.files.output_file import check_writable, write_text
 
 
 def test_what_can_be_written_is_let_through_and_left_alone(tmp_path, monkeypatch):
@@ -21,7 +21,7 @@ def test_what_can_be_written_is_let_through_and_left_alone(tmp_path, monkeypatch
         type(tmp_path)("relative.json"),
         type(tmp_path)("/dev/null"),
     ):
-        check_can_be_written(file)
+        check_writable(file)
     assert there.read_text() == "of before"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.json", "there.json"]
 
@@ -29,14 +29,14 @@ def test_what_can_be_written_is_let_through_and_left_alone(tmp_path, monkeypatch
 def test_a_pipe_is_not_opened_by_looking(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    check_can_be_written(pipe)  # would wait for a reader for ever
+    check_writable(pipe)  # would wait for a reader for ever
 
 
 def test_a_link_into_a_folder_that_does_not_exist(tmp_path):
     link = tmp_path / "link.json"
     link.symlink_to(tmp_path / "no" / "such.json")
     with pytest.raises(StorageError, match="there is no folder"):
-        check_can_be_written(link)
+        check_writable(link)
 
 
 def test_what_cannot_be_written_at_the_end_is_an_error_of_ours(tmp_path):

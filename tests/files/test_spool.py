@@ -12,7 +12,7 @@ import filelock
 import pytest
 
 from prefect_cvat.files import spool
-from prefect_cvat.files.spool import remove_left_spools, spool_folder
+from prefect_cvat.files.spool import remove_stale_spools, spool_folder
 
 HOLD = """
 import time
@@ -71,7 +71,7 @@ def test_a_spool_is_for_its_user_only_and_removed_at_the_end(temporary):
         (folder / "0.zip").write_bytes(b"content")
         assert folder.stat().st_mode & 0o777 == 0o700
         assert spools(temporary) == [folder]
-        assert remove_left_spools() == 0
+        assert remove_stale_spools() == 0
     assert not spools(temporary)
     with pytest.raises(ZeroDivisionError), spool_folder():
         _ = 1 / 0
@@ -90,7 +90,7 @@ def test_what_a_killed_process_has_left_is_removed_by_the_next_one(temporary):
             assert sorted(map(str, spools(temporary))) == sorted([kept, str(mine)])
         living.kill()
         living.wait()
-    assert remove_left_spools() == 1
+    assert remove_stale_spools() == 1
     assert not spools(temporary)
 
 
@@ -103,7 +103,7 @@ def test_what_others_have_there_is_left_alone(temporary):
     os.utime(empty, (0, 0))
     (new := temporary / "prefect-cvat-spool-new").mkdir()
     (temporary / "prefect-cvat-spool-link").symlink_to(temporary / "another")
-    assert remove_left_spools() == 1
+    assert remove_stale_spools() == 1
     assert not empty.exists()
     assert new.exists()
     assert (temporary / "another" / "file").exists()

@@ -37,7 +37,7 @@ def test_nothing_is_sent_to_another_host(status):
         with pytest.raises(RedirectError):
             client.chunk(1, 0, io.BytesIO())
         with pytest.raises(RedirectError):
-            list(client.each_job_annotation(1))
+            list(client.iter_job_annotations(1))
         with pytest.raises(RedirectError):
             client.create_job_annotations(1, {})
     assert other.requests == []

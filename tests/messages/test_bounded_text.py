@@ -14,7 +14,7 @@ from prefect_cvat.auto_annotation import BadFunctionError, mask, polygon
 from prefect_cvat.inference.output_checks import check_geometry
 from prefect_cvat.masks import encode_mask
 from prefect_cvat.messages.bounded_text import (
-    MOST_CHARACTERS,
+    MAX_MESSAGE_LENGTH,
     ShortenedError,
     describe_error,
     one_line,
@@ -26,7 +26,7 @@ from prefect_cvat.messages.bounded_text import (
 @given(st.text(alphabet=st.characters(exclude_categories=()), max_size=3000))
 def test_whatever_it_is_it_is_short_and_can_be_printed(text):
     result = shorten(text)
-    assert len(result) <= MOST_CHARACTERS
+    assert len(result) <= MAX_MESSAGE_LENGTH
     assert result.replace("\n", "").isprintable()
     result.encode("utf-8")
     assert one_line(text).isprintable()
@@ -59,7 +59,7 @@ def test_every_error_of_ours_is_bounded_and_survives_pickling(error):
             made = error(text, status=400, method="GET", path="/")
         case _:
             made = error(text)
-    assert len(str(made)) <= MOST_CHARACTERS
+    assert len(str(made)) <= MAX_MESSAGE_LENGTH
     assert str(made).startswith(r"\x1bno no")
     assert str(pickle.loads(pickle.dumps(made))) == str(made)
 
@@ -76,7 +76,7 @@ def test_an_error_that_says_too_much_is_stood_for_by_another():
     group = ExceptionGroup("short", [ValueError("x" * 10**6)])
     for error in (ValueError("x" * 10**6), ValueError("\x1b[31m"), SilentError(), noted, chained, group):
         assert isinstance(shorten_error(error), ShortenedError)
-        assert len(str(shorten_error(error))) <= MOST_CHARACTERS
+        assert len(str(shorten_error(error))) <= MAX_MESSAGE_LENGTH
     assert describe_error(SilentError()) == "SilentError: (its message cannot be had: ValueError)"
     plain = ValueError("short")
     assert shorten_error(plain) is plain

@@ -172,7 +172,7 @@ def test_meta_that_is_cut_short_or_goes_on_is_no_meta(at):
 def test_lines_come_back_from_disk_by_their_frames(entries, most_bytes):
     entries = [(frame, line.hex().encode()) for frame, line in entries]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("prefect_cvat.files.lines_by_frame.MOST_BYTES", most_bytes)
+        patch.setattr("prefect_cvat.files.lines_by_frame.MAX_BYTES", most_bytes)
         lines = LinesByFrame()
         for frame, line in entries:
             lines.add(frame, line)
@@ -202,7 +202,7 @@ def test_refine_does_not_hold_the_shapes_of_a_task(monkeypatch):
                 yield "shapes", {**shape, "id": frame * 10 + i, "frame": frame, "points": [i, 0, i + 5, 9]}
 
     run = RefineRun.__new__(RefineRun)
-    run.client = SimpleNamespace(each_job_annotation=shapes)
+    run.client = SimpleNamespace(iter_job_annotations=shapes)
     run.refining = SimpleNamespace(shape_types=None, sources=None, labels=None, to="mask")
     run._names, run._defaults, run._kinds, run._labels, run._doubled = {1: label.name}, {}, set(), set(), {}
     tracemalloc.start()

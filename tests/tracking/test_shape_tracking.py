@@ -420,11 +420,11 @@ def test_human_work_that_is_no_seed_is_untouched(world):
     }  # fmt: skip
     here.place(here.shape(4, row=30, label="person"), here.shape(3, source="auto", x=1), **others)
     here.place(here.shape(8, row=30, label="person"), job=1)
-    before = [list(here.client.each_job_annotation(job.id)) for job in here.jobs]
+    before = [list(here.client.iter_job_annotations(job.id)) for job in here.jobs]
     here.place(here.shape(3))
     here.run(labels=["car"])
     for job, old in zip(here.jobs, before, strict=True):
-        now = list(here.client.each_job_annotation(job.id))
+        now = list(here.client.iter_job_annotations(job.id))
         assert [item for item in now if item in old] == old
         assert [kind for kind, item in now if (kind, item) not in old] == ["tracks"]
 
@@ -747,7 +747,7 @@ def same(one, other):
             return [plain(each) for each in item] if isinstance(item, list) else item
 
         return [
-            sorted(repr((kind, plain(item))) for kind, item in world.client.each_job_annotation(job.id))
+            sorted(repr((kind, plain(item))) for kind, item in world.client.iter_job_annotations(job.id))
             for job in world.jobs
         ]
 

@@ -52,7 +52,7 @@ from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.options.selection import Selection
 from prefect_cvat.reporting import preview as previewing
 from prefect_cvat.runs.report import RunReport
-from prefect_cvat.termination import Terminated, end_in_order_on_sigterm
+from prefect_cvat.termination import Terminated, exit_cleanly_on_sigterm
 
 __all__ = ["main"]
 
@@ -317,7 +317,7 @@ def main() -> None:
     """
     open_what_is_closed()
     escape_what_cannot_be_shown()
-    end_in_order_on_sigterm()
+    exit_cleanly_on_sigterm()
     arguments = sys.argv[1:]
     debug = "--debug" in arguments
     if debug:  # it belongs before the subcommand, and is as often written after it

@@ -18,7 +18,7 @@ from prefect_cvat.auto_annotation.secret_text import SecretReference
 from prefect_cvat.cli.output import keep_stdout_for_json
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import StorageError
-from prefect_cvat.files.output_file import check_can_be_written
+from prefect_cvat.files.output_file import check_writable
 from prefect_cvat.http.server_url import normalize_url
 from prefect_cvat.number_ranges import NumberRanges
 from prefect_cvat.options.existing import Existing, ExistingSource
@@ -73,7 +73,7 @@ def check_output_file(file: Path | None) -> Path | None:
     """Refuse a file that cannot be written, before anything is done."""
     if file is not None:
         try:
-            check_can_be_written(file)
+            check_writable(file)
         except StorageError as error:
             raise typer.BadParameter(str(error)) from None
     return file

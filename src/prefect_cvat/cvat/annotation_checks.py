@@ -12,10 +12,10 @@ from typing import Annotated, Any
 
 from pydantic import AllowInfNan, BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from prefect_cvat.frame_table import MOST_FRAMES
+from prefect_cvat.frame_table import MAX_FRAMES
 from prefect_cvat.models import FrameNumber, ObjectId
 
-__all__ = ["problem_of_annotation"]
+__all__ = ["annotation_error"]
 
 Number = Annotated[float, AllowInfNan(False)]
 
@@ -87,7 +87,7 @@ _FIELDS: dict[str, TypeAdapter[Any]] = {
 }
 
 
-def problem_of_annotation(kind: str, annotation: Mapping[str, Any]) -> str | None:
+def annotation_error(kind: str, annotation: Mapping[str, Any]) -> str | None:
     """What is wrong with an annotation, or None.
 
     Args:
@@ -102,11 +102,11 @@ def problem_of_annotation(kind: str, annotation: Mapping[str, Any]) -> str | Non
         problem = error.errors()[0]
         return f"{kind}.{'.'.join(map(str, problem['loc'])) or 'item'}: {problem['msg']}"
     if kind == "shapes":
-        return _problem_of_points(annotation)
+        return _points_error(annotation)
     if kind == "tracks":
         for track in (annotation, *(annotation.get("elements") or ())):
             for shape in track["shapes"]:
-                if (length := _problem_of_points(shape)) is not None:
+                if (length := _points_error(shape)) is not None:
                     return length
     return None
 
@@ -121,7 +121,7 @@ def _is_plain_rectangle(shape: Mapping[str, Any]) -> bool:
     return (
         shape.get("type") == "rectangle"
         and type(number) is type(label) is type(frame) is type(z_order) is int
-        and 0 <= frame < MOST_FRAMES
+        and 0 <= frame < MAX_FRAMES
         and 0 <= label < 2**63
         and abs(number) < 2**63
         and (group is None or type(group) is int)
@@ -133,7 +133,7 @@ def _is_plain_rectangle(shape: Mapping[str, Any]) -> bool:
     )
 
 
-def _problem_of_points(shape: Mapping[str, Any]) -> str | None:
+def _points_error(shape: Mapping[str, Any]) -> str | None:
     """Whether a shape, or an element of it, has as many numbers as its type wants."""
     shape_type = shape["type"]
     length = len(shape.get("points") or ())
@@ -143,6 +143,6 @@ def _problem_of_points(shape: Mapping[str, Any]) -> str | None:
     if length < (least := _LEAST_LENGTHS.get(shape_type, 0)):
         return f"shapes.points: a {shape_type} has at least {least} numbers, not {length}"
     for element in shape.get("elements") or ():
-        if (problem := _problem_of_points(element)) is not None:
+        if (problem := _points_error(element)) is not None:
             return problem
     return None

@@ -12,14 +12,13 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, SecretStr
 
-from prefect_cvat.cvat.annotation_checks import problem_of_annotation
-from prefect_cvat.cvat.annotation_stream import MOST_FILE_BYTES, has_id, stream_annotations
+from prefect_cvat.cvat.annotation_checks import annotation_error
+from prefect_cvat.cvat.annotation_stream import MAX_FILE_BYTES, has_id, stream_annotations
 from prefect_cvat.cvat.data_meta import read_meta_json
-from prefect_cvat.cvat.job_listing import problem_of_jobs
-from prefect_cvat.cvat.organizations import NamedOrganization
-from prefect_cvat.cvat.response_models import not_from_cvat, parse_annotations, parse_answer
+from prefect_cvat.cvat.job_list_check import job_list_error
+from prefect_cvat.cvat.organizations import SelectedOrganization
+from prefect_cvat.cvat.response_parsing import invalid_response, parse_annotations, parse_response
 from prefect_cvat.exceptions import (
-    AnswerTooLargeError,
     InvalidResponseError,
     MediaError,
     NoDataError,
@@ -27,12 +26,13 @@ from prefect_cvat.exceptions import (
     PermissionDeniedError,
     ReadOnlyTokenError,
     RequestTimeoutError,
+    ResponseTooLargeError,
     UnsupportedTaskError,
 )
 from prefect_cvat.frames import Quality
-from prefect_cvat.http.json_limits import MOST_JSON_BYTES, MOST_LIST_BYTES
+from prefect_cvat.http.json_limits import MAX_JSON_BYTES, MAX_LIST_BYTES
 from prefect_cvat.http.retry_policy import RetryPolicy
-from prefect_cvat.http.transport import ProblemOf, Transport
+from prefect_cvat.http.transport import BodyValidator, Transport
 from prefect_cvat.models import (
     DataMeta,
     Job,
@@ -48,13 +48,13 @@ __all__ = ["Client", "check_annotatable"]
 
 Model = TypeVar("Model", bound=BaseModel)
 
-MOST_CHUNK_BYTES = 2**31
+MAX_CHUNK_BYTES = 2**31
 """Maximum size of a chunk in bytes, where its frames do not say more exactly how many it may have."""
 
 PAGE_SIZE = 500
 """What is asked for of a list at a time; CVAT 2.73 gives no more."""
 
-MOST_PAGES = 400
+MAX_PAGES = 400
 """The most pages of a list that are read: 200,000 tasks or jobs."""
 
 
@@ -98,8 +98,8 @@ class Client:
         timeout: Seconds to wait for a connection, and for the next bytes of an answer.
         retry: When requests are sent again, see `RetryPolicy`. A server that has never answered this process
             is given up after ten seconds.
-        has_answered: Whether another process has had an answer from it just now, so that it is waited for.
-        tell: Is told, in a line, that a request will be sent again, and why; by default the log is, as a
+        assume_reachable: Whether another process has had an answer from it just now, so that it is waited for.
+        on_retry: Is told, in a line, that a request will be sent again, and why; by default the log is, as a
             warning.
 
     All methods raise `ApiError` when the server refuses, `TransportError` when it does not answer
@@ -115,8 +115,8 @@ class Client:
         verify: bool | str = True,
         timeout: tuple[float, float] = (10.0, 75.0),
         retry: RetryPolicy | None = None,
-        has_answered: bool = False,
-        tell: Callable[[str], object] | None = None,
+        assume_reachable: bool = False,
+        on_retry: Callable[[str], object] | None = None,
     ) -> None:
         self._transport = Transport(
             url,
@@ -124,10 +124,10 @@ class Client:
             verify=verify,
             timeout=timeout,
             retry=retry,
-            has_answered=has_answered,
-            tell=tell,
+            assume_reachable=assume_reachable,
+            on_retry=on_retry,
         )
-        self._organization = NamedOrganization(organization, self._list_organizations)
+        self._organization = SelectedOrganization(organization, self._list_organizations)
         self._may_write = False
         if access_token is not None:
             self._transport.use_access_token(_secret(access_token))
@@ -169,11 +169,11 @@ class Client:
     def server_version(self) -> str:
         """The version of CVAT, such as `2.73.0`."""
         about = self._transport.json("GET", "/api/server/about")
-        return parse_answer(_About, about, "/api/server/about").version
+        return parse_response(_About, about, "/api/server/about").version
 
     def user(self) -> User:
         """The user that is logged in."""
-        return parse_answer(User, self._transport.json("GET", "/api/users/self"), "/api/users/self")
+        return parse_response(User, self._transport.json("GET", "/api/users/self"), "/api/users/self")
 
     def check_may_write(self) -> None:
         """Make sure that the access token, if there is one, is not one that may only read.
@@ -187,7 +187,7 @@ class Client:
             answer = self._transport.json("GET", "/api/auth/access_tokens/self")
         except NotFoundError:  # what servers before 2.48 take for tokens is not CVAT's own
             return
-        if parse_answer(_AccessToken, answer, "/api/auth/access_tokens/self").read_only:
+        if parse_response(_AccessToken, answer, "/api/auth/access_tokens/self").read_only:
             raise ReadOnlyTokenError(
                 f"the access token for {self.url} is read-only: nothing can be written with it; make one in"
                 " CVAT that is not, or log in with user and password"
@@ -222,7 +222,7 @@ class Client:
             OrganizationError: It is not in the organization that this client works in.
             PermissionDeniedError: This user may not see it.
         """
-        task = parse_answer(Task, self._get_by_id("task", task_id), f"/api/tasks/{task_id}")
+        task = parse_response(Task, self._get_by_id("task", task_id), f"/api/tasks/{task_id}")
         if "organization" in task.model_fields_set:
             self._organization.check(f"task {task_id}", task.organization)
         return task
@@ -236,7 +236,7 @@ class Client:
             PermissionDeniedError: This user may not see it.
         """
         answer = self._get_by_id("project", project_id)
-        project = parse_answer(_InOrganization, answer, f"/api/projects/{project_id}")
+        project = parse_response(_InOrganization, answer, f"/api/projects/{project_id}")
         if "organization" in project.model_fields_set:
             self._organization.check(f"project {project_id}", project.organization)
 
@@ -255,7 +255,7 @@ class Client:
 
     def _list_organizations(self) -> dict[int, str]:
         try:
-            found = self.each(_Organization, "/api/organizations", {})
+            found = self.iter_list(_Organization, "/api/organizations", {})
             return {organization.id: organization.slug for organization in found}
         except PermissionDeniedError:
             return {}
@@ -266,7 +266,7 @@ class Client:
         Args:
             filters: Of CVAT's list of tasks, such as `project_id`, `assignee`, or `filter` with JSON logic.
         """
-        return list(self.each(Task, "/api/tasks", {**filters, "sort": "id"}))
+        return list(self.iter_list(Task, "/api/tasks", {**filters, "sort": "id"}))
 
     def annotatable_task(self, task_id: int) -> Task:
         """A task that has images, or a video, to annotate.
@@ -286,7 +286,7 @@ class Client:
             "labels": [label.model_dump(mode="json", exclude_none=True) for label in labels],
             **fields,
         }
-        return parse_answer(Task, self._transport.json("POST", "/api/tasks", body=body), "the new task")
+        return parse_response(Task, self._transport.json("POST", "/api/tasks", body=body), "the new task")
 
     def upload_images(
         self, task_id: int, images: Mapping[str, bytes], *, timeout: float = 600.0, **fields: Any
@@ -316,7 +316,7 @@ class Client:
                 step="Upload-Multiple",
             )
         answer = self._transport.json("POST", path, body=settings, headers={"Upload-Finish": ""})
-        request = f"/api/requests/{quote(parse_answer(_Request, answer, path).rq_id, safe='')}"
+        request = f"/api/requests/{quote(parse_response(_Request, answer, path).rq_id, safe='')}"
         deadline = time.monotonic() + timeout
         while (status := self._request_status(request)).status not in ("finished", "failed"):
             if time.monotonic() > deadline:
@@ -328,7 +328,7 @@ class Client:
             raise MediaError(f"the server could not process the images of task {task_id}: {status.message}")
 
     def _request_status(self, path: str) -> _RequestStatus:
-        return parse_answer(_RequestStatus, self._transport.json("GET", path), path)
+        return parse_response(_RequestStatus, self._transport.json("GET", path), path)
 
     def meta(self, task_id: int) -> DataMeta:
         """What a task's media are: frames, chunk size, deleted frames."""
@@ -336,7 +336,7 @@ class Client:
 
     def labels(self, task_id: int) -> list[Label]:
         """The labels of a task, skeletons with their sublabels."""
-        labels = self.each(Label, "/api/labels", {"task_id": task_id})
+        labels = self.iter_list(Label, "/api/labels", {"task_id": task_id})
         return sorted(labels, key=lambda label: label.id)
 
     def jobs(self, task: Task | int) -> list[Job]:
@@ -351,16 +351,16 @@ class Client:
         """
         task = self.task(task) if isinstance(task, int) else task
         jobs = self.visible_jobs(task.id)
-        if problem_of_jobs(task, jobs) is not None:  # a job may have been deleted between the two answers
+        if job_list_error(task, jobs) is not None:  # a job may have been deleted between the two answers
             task = self.task(task.id)
             jobs = self.visible_jobs(task.id)
-            if (problem := problem_of_jobs(task, jobs)) is not None:
+            if (problem := job_list_error(task, jobs)) is not None:
                 raise InvalidResponseError(problem)
         return jobs
 
     def visible_jobs(self, task_id: int) -> list[Job]:
         """The jobs of a task that the server lists to this user, in the order of their ids: maybe not all."""
-        jobs = self.each(Job, "/api/jobs", {"task_id": task_id})
+        jobs = self.iter_list(Job, "/api/jobs", {"task_id": task_id})
         return sorted(jobs, key=lambda job: job.id)
 
     def validation_layout(self, task_id: int) -> ValidationLayout:
@@ -370,9 +370,9 @@ class Client:
         except NotFoundError:
             return ValidationLayout()
         path = f"/api/tasks/{task_id}/validation_layout"
-        layout = parse_answer(ValidationLayout, answer, path)
+        layout = parse_response(ValidationLayout, answer, path)
         if "mode" not in layout.model_fields_set:  # then honeypots would be written to
-            raise not_from_cvat(path, "mode: Field required")
+            raise invalid_response(path, "mode: Field required")
         return layout
 
     def chunk(
@@ -382,8 +382,8 @@ class Client:
         file: IO[bytes],
         *,
         quality: Quality = "original",
-        most_bytes: int = MOST_CHUNK_BYTES,
-        problem_of: ProblemOf | None = None,
+        max_bytes: int = MAX_CHUNK_BYTES,
+        validate: BodyValidator | None = None,
     ) -> None:
         """Write a chunk of a task to a file, as the server serves it: a zip of images, or a video.
 
@@ -394,43 +394,43 @@ class Client:
             number: Frames `number * data_chunk_size` and following.
             file: Where to write it, from the beginning; the chunk is complete when this returns.
             quality: `original` or `compressed`.
-            most_bytes: How many bytes it may have.
-            problem_of: Says why what is in the file cannot be a chunk, or None; then it is asked for again.
+            max_bytes: How many bytes it may have.
+            validate: Says why what is in the file cannot be a chunk, or None; then it is asked for again.
 
         Raises:
-            AnswerTooLargeError: It has more bytes.
+            ResponseTooLargeError: It has more bytes.
             StorageError: The file does not take it.
             TransportError: What came was no chunk, each time.
         """
         params: dict[str, str | int] = {"type": "chunk", "number": number, "quality": quality}
-        self._chunk(f"/api/tasks/{task_id}/data", file, params, most_bytes, problem_of)
+        self._chunk(f"/api/tasks/{task_id}/data", file, params, max_bytes, validate)
 
     def _chunk(
         self,
         path: str,
         file: IO[bytes],
         params: Mapping[str, str | int],
-        most_bytes: int,
-        problem_of: ProblemOf | None,
+        max_bytes: int,
+        validate: BodyValidator | None,
     ) -> None:
         self._transport.download(
             path,
             file,
             params=params,
             headers={"Accept": "*/*"},
-            most_bytes=most_bytes,
-            problem_of=problem_of,
+            max_bytes=max_bytes,
+            validate=validate,
         )
 
     def task_annotations(self, task_id: int) -> LabeledData:
         """All annotations of a task; those that its jobs share are there once, tracks as one."""
         path = f"/api/tasks/{task_id}/annotations"
-        answer = self._transport.json("GET", path, most_bytes=MOST_LIST_BYTES)
+        answer = self._transport.json("GET", path, max_bytes=MAX_LIST_BYTES)
         return parse_annotations(answer, path)
 
-    def each_task_annotation(self, task_id: int) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The same one by one, as `each_job_annotation`."""
-        yield from self._each_annotation(f"/api/tasks/{task_id}/annotations")
+    def iter_task_annotations(self, task_id: int) -> Iterator[tuple[str, dict[str, Any]]]:
+        """The same one by one, as `iter_job_annotations`."""
+        yield from self._iter_annotations(f"/api/tasks/{task_id}/annotations")
 
     # --- a job: what its annotator may see, who may not see the task ---
 
@@ -442,7 +442,7 @@ class Client:
             OrganizationError: Its task is not in the organization that this client works in.
             PermissionDeniedError: This user may not see it.
         """
-        job = parse_answer(Job, self._get_by_id("job", job_id), f"/api/jobs/{job_id}")
+        job = parse_response(Job, self._get_by_id("job", job_id), f"/api/jobs/{job_id}")
         if "organization" in job.model_fields_set:
             self._organization.check(f"job {job_id}", job.organization)
         return job
@@ -453,16 +453,16 @@ class Client:
 
     def _meta(self, path: str) -> DataMeta:
         with tempfile.SpooledTemporaryFile(max_size=2**20) as file:
-            self._transport.download(path, file, most_bytes=MOST_LIST_BYTES)
+            self._transport.download(path, file, max_bytes=MAX_LIST_BYTES)
             try:
                 answer = read_meta_json(file)
             except ValueError as error:
-                raise not_from_cvat(path, str(error)) from None
-        return parse_answer(DataMeta, answer, path)
+                raise invalid_response(path, str(error)) from None
+        return parse_response(DataMeta, answer, path)
 
     def job_labels(self, job_id: int) -> list[Label]:
         """The labels of the task of a job, skeletons with their sublabels."""
-        labels = self.each(Label, "/api/labels", {"job_id": job_id})
+        labels = self.iter_list(Label, "/api/labels", {"job_id": job_id})
         return sorted(labels, key=lambda label: label.id)
 
     def job_chunk(
@@ -472,34 +472,34 @@ class Client:
         file: IO[bytes],
         *,
         quality: Quality = "original",
-        most_bytes: int = MOST_CHUNK_BYTES,
-        problem_of: ProblemOf | None = None,
+        max_bytes: int = MAX_CHUNK_BYTES,
+        validate: BodyValidator | None = None,
     ) -> None:
         """A chunk of a job, as `chunk`: by its number in the job, whose chunks begin at its first frame."""
         params: dict[str, str | int] = {"type": "chunk", "index": index, "quality": quality}
-        self._chunk(f"/api/jobs/{job_id}/data", file, params, most_bytes, problem_of)
+        self._chunk(f"/api/jobs/{job_id}/data", file, params, max_bytes, validate)
 
     # --- annotations of a job: the unit of writing ---
 
     def job_annotations(self, job_id: int) -> LabeledData:
         """All annotations of a job."""
         path = f"/api/jobs/{job_id}/annotations"
-        answer = self._transport.json("GET", path, most_bytes=MOST_LIST_BYTES)
+        answer = self._transport.json("GET", path, max_bytes=MAX_LIST_BYTES)
         return parse_annotations(answer, path)
 
-    def each_job_annotation(self, job_id: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    def iter_job_annotations(self, job_id: int) -> Iterator[tuple[str, dict[str, Any]]]:
         """The annotations of a job one by one, each with the name of its kind: tags, shapes, then tracks.
 
         The answer is read as a whole before the first one is returned, but to disk: a job may have millions.
         """
-        yield from self._each_annotation(f"/api/jobs/{job_id}/annotations")
+        yield from self._iter_annotations(f"/api/jobs/{job_id}/annotations")
 
-    def _each_annotation(self, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _iter_annotations(self, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
         with tempfile.SpooledTemporaryFile(max_size=2**20) as file:
-            self._transport.download(path, file, most_bytes=MOST_FILE_BYTES)
+            self._transport.download(path, file, max_bytes=MAX_FILE_BYTES)
             for kind, annotation in stream_annotations(file, path):
-                if (problem := problem_of_annotation(kind, annotation)) is not None:
-                    raise not_from_cvat(path, problem)
+                if (problem := annotation_error(kind, annotation)) is not None:
+                    raise invalid_response(path, problem)
                 yield kind, annotation
 
     def create_job_annotations(self, job_id: int, body: bytes | Mapping[str, Any]) -> LabeledData:
@@ -529,13 +529,13 @@ class Client:
             params={"action": action},
             body=content,
             # it says what was sent, with ids and default values
-            most_bytes=min(MOST_JSON_BYTES + 8 * len(content), MOST_LIST_BYTES),
+            max_bytes=min(MAX_JSON_BYTES + 8 * len(content), MAX_LIST_BYTES),
         )
         return parse_annotations(answer, f"{action} annotations of job {job_id}")
 
     # --- lists ---
 
-    def each(self, model: type[Model], path: str, params: Mapping[str, str | int]) -> Iterator[Model]:
+    def iter_list(self, model: type[Model], path: str, params: Mapping[str, str | int]) -> Iterator[Model]:
         """What a list of the server holds, one page after the other.
 
         Args:
@@ -544,11 +544,11 @@ class Client:
             params: What narrows or orders it.
 
         Raises:
-            AnswerTooLargeError: It has more than `MOST_PAGES` pages.
+            ResponseTooLargeError: It has more than `MAX_PAGES` pages.
             InvalidResponseError: It is not such a list.
         """
         before: list[Any] = []
-        for page in range(1, MOST_PAGES + 1):
+        for page in range(1, MAX_PAGES + 1):
             wanted = {**params, "page": page, "page_size": PAGE_SIZE}
             try:
                 answer = self._transport.json("GET", path, params=wanted)
@@ -560,7 +560,7 @@ class Client:
             if not isinstance(answer, dict) or not isinstance(answer.get("results"), list):
                 raise InvalidResponseError(f"GET {path} did not answer with a list of results")
             for item in answer["results"]:
-                yield parse_answer(model, item, path)
+                yield parse_response(model, item, path)
             if not answer.get("next"):
                 return
             if not answer["results"]:
@@ -568,7 +568,7 @@ class Client:
             if answer["results"] == before:
                 raise InvalidResponseError(f"GET {path} answered with the same page twice, and a next one")
             before = answer["results"]
-        raise AnswerTooLargeError(f"GET {path} answered with {MOST_PAGES} pages, and a next one")
+        raise ResponseTooLargeError(f"GET {path} answered with {MAX_PAGES} pages, and a next one")
 
 
 class _About(BaseModel):

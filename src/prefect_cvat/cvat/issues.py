@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from hashlib import blake2b
 from typing import Any
 
@@ -17,7 +16,16 @@ from prefect_cvat.exceptions import (
 )
 from prefect_cvat.http.retry_policy import ATTEMPTS, RetryPolicy
 
-__all__ = ["MARK", "Issue", "delete_issue", "list_issues"]
+__all__ = [
+    "MARK",
+    "RETRY",
+    "UNKNOWN_FATE",
+    "Issue",
+    "delete_issue",
+    "has_unknown_fate",
+    "issue_identity",
+    "list_issues",
+]
 
 MARK = "prefect-cvat: "
 """What the message of our issues begins with: how they are known again."""
@@ -78,8 +86,10 @@ class _Comment(BaseModel):
 
 def list_issues(client: Client, job_id: int) -> list[Issue]:
     """All issues of a job with what was said on them, in the order in which they were opened."""
-    issues = sorted(client.each(Issue, "/api/issues", {"job_id": job_id}), key=lambda issue: issue.id)
-    comments = sorted(client.each(_Comment, "/api/comments", {"job_id": job_id}), key=lambda item: item.id)
+    issues = sorted(client.iter_list(Issue, "/api/issues", {"job_id": job_id}), key=lambda issue: issue.id)
+    comments = sorted(
+        client.iter_list(_Comment, "/api/comments", {"job_id": job_id}), key=lambda item: item.id
+    )
     messages: dict[int, list[str]] = {issue.id: [] for issue in issues}
     for comment in comments:
         messages.setdefault(comment.issue, []).append(comment.message)
@@ -88,17 +98,17 @@ def list_issues(client: Client, job_id: int) -> list[Issue]:
 
 def delete_issue(client: Client, issue_id: int) -> None:
     """Delete an issue with what was said on it. One that is gone is no error, so this can be tried again."""
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            client.json("DELETE", f"/api/issues/{issue_id}")
-        except NotFoundError:
-            return
-        except UNKNOWN_FATE:
-            if attempt == ATTEMPTS:
-                raise
-            time.sleep(RETRY.delay(attempt, None))
-        else:
-            return
+    try:
+        RETRY.retrying(retry_on=has_unknown_fate, max_attempts=ATTEMPTS)(
+            client.json, "DELETE", f"/api/issues/{issue_id}"
+        )
+    except NotFoundError:
+        return
+
+
+def has_unknown_fate(error: BaseException) -> bool:
+    """Whether an error leaves it unknown if the server has executed the request."""
+    return isinstance(error, UNKNOWN_FATE)
 
 
 def issue_identity(frame: int, message: str) -> bytes:

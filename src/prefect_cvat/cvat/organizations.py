@@ -11,10 +11,10 @@ from collections.abc import Callable, Mapping
 
 from prefect_cvat.exceptions import OrganizationError
 
-__all__ = ["NamedOrganization"]
+__all__ = ["SelectedOrganization"]
 
 
-class NamedOrganization:
+class SelectedOrganization:
     """The organization that was named.
 
     Args:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.cvat.response_models import parse_answer
+from prefect_cvat.cvat.response_parsing import parse_response
 
 __all__ = [
     "EVENTS",
@@ -194,14 +194,14 @@ def register_webhook(
     if same:
         before = min(same, key=lambda webhook: webhook.id)
         answer = client.json("PATCH", f"/api/webhooks/{before.id}", body=settings)
-        webhook = parse_answer(Webhook, answer, f"webhook {before.id}")
+        webhook = parse_response(Webhook, answer, f"webhook {before.id}")
         action = "unchanged" if webhook == before else "updated"
     else:
         settings |= {"type": kind, "description": DESCRIPTION}
         if project_id is not None:
             settings["project_id"] = project_id
         answer = client.json("POST", "/api/webhooks", params=params, body=settings)
-        webhook = parse_answer(Webhook, answer, "the new webhook")
+        webhook = parse_response(Webhook, answer, "the new webhook")
         action = "created"
     return Registration(
         webhook=webhook,
@@ -217,15 +217,17 @@ def register_webhook(
 
 def list_webhooks(client: Client, *, organization: str | None = None) -> list[Webhook]:
     """The webhooks that the user may see, or those of one organization."""
-    return list(client.each(Webhook, "/api/webhooks", {} if organization is None else {"org": organization}))
+    return list(
+        client.iter_list(Webhook, "/api/webhooks", {} if organization is None else {"org": organization})
+    )
 
 
 def known_events(client: Client, kind: Literal["organization", "project"]) -> set[str]:
     """The names of the events that webhooks of a project, or an organization, can have on this server."""
     answer = client.json("GET", "/api/webhooks/events", params={"type": kind})
-    return {event.key for event in parse_answer(_Events, answer, "webhooks/events").events}
+    return {event.key for event in parse_response(_Events, answer, "webhooks/events").events}
 
 
 def ping_webhook(client: Client, webhook_id: int) -> Ping:
     """Have the server send a ping to a webhook's receiver, and wait for what comes of it."""
-    return parse_answer(Ping, client.json("POST", f"/api/webhooks/{webhook_id}/ping"), "a ping")
+    return parse_response(Ping, client.json("POST", f"/api/webhooks/{webhook_id}/ping"), "a ping")

@@ -121,12 +121,12 @@ def read_annotations(client: Client, info: TaskInfo) -> Iterator[AnnotatedPart]:
         InvalidResponseError: One has a label that the task does not have; when it is gone through.
     """
     if not info.through_jobs:
-        yield _with_known_labels(client.each_task_annotation(info.task.id), info), range(info.meta.size)
+        yield _with_known_labels(client.iter_task_annotations(info.task.id), info), range(info.meta.size)
         return
     reached = -1
     for job in sorted(info.jobs, key=lambda job: job.start_frame):
         own = range(max(job.start_frame, reached + 1), job.stop_frame + 1)
-        yield _with_known_labels(client.each_job_annotation(job.id), info), own
+        yield _with_known_labels(client.iter_job_annotations(job.id), info), own
         reached = max(reached, job.stop_frame)
 
 
@@ -214,7 +214,7 @@ def _from_ground_truth_job(client: Client, info: TaskInfo, selection: Selection)
         numbers = {number for number in numbers if number in selection.frames}
     frames = tuple(info.frames_of(sorted(numbers)))
     try:
-        parts = [(client.each_job_annotation(job.id), range(info.meta.size))]
+        parts = [(client.iter_job_annotations(job.id), range(info.meta.size))]
         found = put_on_frames(parts, frames)
     except PermissionDeniedError as error:
         raise PermissionDeniedError(

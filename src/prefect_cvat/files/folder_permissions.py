@@ -11,7 +11,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["create_file", "follow_folder", "make_folder"]
+__all__ = ["apply_folder_permissions", "create_file", "make_folder"]
 
 
 def make_folder(folder: Path, *, within: Path) -> None:
@@ -42,9 +42,9 @@ def create_file(path: Path) -> None:
     """
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        follow_folder(path)
+        apply_folder_permissions(path)
 
 
-def follow_folder(path: Path) -> None:
+def apply_folder_permissions(path: Path) -> None:
     """Give a file of ours the permissions of the folder that it is in, without that of executing it."""
     path.chmod(path.parent.stat().st_mode & 0o666)

@@ -14,7 +14,7 @@ __all__ = ["LinesByFrame"]
 FRAMES_OF_GROUP = 64
 """The lines of so many frames are read from disk together."""
 
-MOST_BYTES = 4 * 2**20
+MAX_BYTES = 4 * 2**20
 """How many bytes wait in memory to be written."""
 
 
@@ -46,7 +46,7 @@ class LinesByFrame:
         entry = b"%d %b\n" % (frame, line)
         self._waiting.setdefault(frame // FRAMES_OF_GROUP, bytearray()).extend(entry)
         self._waiting_bytes += len(entry)
-        if self._waiting_bytes > MOST_BYTES:
+        if self._waiting_bytes > MAX_BYTES:
             self._write()
 
     def has(self, frame: int) -> bool:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from prefect_cvat.exceptions import StorageError
 
-__all__ = ["check_can_be_written", "write_text"]
+__all__ = ["check_writable", "write_text"]
 
 
-def check_can_be_written(file: Path) -> None:
+def check_writable(file: Path) -> None:
     """Check that a file can be written. Nothing is left by that, and what is there already stays as it is.
 
     Raises:

@@ -18,7 +18,7 @@ import filelock
 
 from prefect_cvat.exceptions import StorageError
 
-__all__ = ["remove_left_spools", "spool_folder"]
+__all__ = ["remove_stale_spools", "spool_folder"]
 
 PREFIX = "prefect-cvat-spool-"
 LOCK = ".lock"
@@ -26,7 +26,7 @@ LOCK = ".lock"
 UNLOCKED_SECONDS = 3600.0
 """After this time an empty folder without a lock is one whose process died before it had made the lock."""
 
-MOST_ATTEMPTS = 20
+MAX_ATTEMPTS = 20
 """How often a new folder may be taken for one that was left, between its making and its lock."""
 
 
@@ -39,7 +39,7 @@ def spool_folder() -> Iterator[Path]:
     Raises:
         StorageError: There is no room for it.
     """
-    remove_left_spools()
+    remove_stale_spools()
     try:
         folder, lock = _make_locked_folder()
     except OSError as error:
@@ -56,7 +56,7 @@ def spool_folder() -> Iterator[Path]:
 
 def _make_locked_folder() -> tuple[Path, filelock.BaseFileLock]:
     """Make a folder and lock it, before another process takes it for one that was left."""
-    for attempt in range(1, MOST_ATTEMPTS + 1):
+    for attempt in range(1, MAX_ATTEMPTS + 1):
         folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         lock = filelock.FileLock(folder / LOCK, thread_local=False)
         try:
@@ -65,17 +65,17 @@ def _make_locked_folder() -> tuple[Path, filelock.BaseFileLock]:
                 return folder, lock
             lock.release()
         except (filelock.Timeout, FileNotFoundError):
-            if attempt == MOST_ATTEMPTS:
+            if attempt == MAX_ATTEMPTS:
                 raise
     raise FileNotFoundError(f"{folder} was removed by another process")
 
 
-def remove_left_spools() -> int:
+def remove_stale_spools() -> int:
     """Remove the folders of this user that killed processes have left; return how many that were."""
-    return sum(map(_remove_if_left, Path(tempfile.gettempdir()).glob(f"{PREFIX}*")))
+    return sum(map(_remove_if_stale, Path(tempfile.gettempdir()).glob(f"{PREFIX}*")))
 
 
-def _remove_if_left(folder: Path) -> bool:
+def _remove_if_stale(folder: Path) -> bool:
     try:
         found = folder.lstat()
         if hasattr(os, "geteuid") and found.st_uid != os.geteuid():

@@ -15,13 +15,13 @@ from urllib3.exceptions import (
 )
 
 from prefect_cvat.exceptions import RequestTimeoutError, TlsError, TransportError
-from prefect_cvat.http.slow_responses import SlowAnswerError
+from prefect_cvat.http.slow_responses import SlowResponseError
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.bounded_text import one_line
 
-__all__ = ["reason_of", "transport_error"]
+__all__ = ["failure_reason", "transport_error"]
 
-MOST_OF_A_REASON = 300
+MAX_REASON_LENGTH = 300
 """How many characters of a reason are shown: some libraries put all that a server has sent into it."""
 
 _UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ENETDOWN)
@@ -44,7 +44,7 @@ def transport_error(error: requests.RequestException, method: str, url: str, pat
             return TransportError(f"{where}: {_innermost(error)}", was_sent=was_sent)
 
 
-def reason_of(error: requests.RequestException) -> str:
+def failure_reason(error: requests.RequestException) -> str:
     """Why a server could not be reached: its name, its port, the way to it, or the time that it took."""
     for cause in _causes(error):
         match cause:
@@ -57,7 +57,7 @@ def reason_of(error: requests.RequestException) -> str:
             case OSError(errno=number) if number in _UNREACHABLE:
                 return f"it cannot be reached from this network ({cause.strerror})"
             case http.client.BadStatusLine():
-                return f"it does not speak HTTP, but answers {one_line(cause, MOST_OF_A_REASON)}"
+                return f"it does not speak HTTP, but answers {one_line(cause, MAX_REASON_LENGTH)}"
             case ConnectTimeoutError():
                 return "timed out: it does not take a connection"
             case ReadTimeoutError():
@@ -89,7 +89,7 @@ def _is_without_connection(error: requests.RequestException) -> bool:
 def _innermost(error: BaseException) -> str:
     """The innermost message: requests and urllib3 wrap one another."""
     for cause in _causes(error):
-        if isinstance(cause, SlowAnswerError):
+        if isinstance(cause, SlowResponseError):
             return str(cause)
     inner: object = error
     while isinstance(inner, BaseException):
@@ -97,4 +97,4 @@ def _innermost(error: BaseException) -> str:
         if not isinstance(reason, BaseException):
             break
         inner = reason
-    return one_line(str(inner) or type(inner).__name__, MOST_OF_A_REASON)
+    return one_line(str(inner) or type(inner).__name__, MAX_REASON_LENGTH)

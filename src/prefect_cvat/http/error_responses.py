@@ -10,6 +10,7 @@ from typing import Any
 
 import requests
 from pydantic_core import from_json
+from urllib3 import Retry
 
 from prefect_cvat.exceptions import (
     ApiError,
@@ -23,9 +24,9 @@ from prefect_cvat.exceptions import (
 from prefect_cvat.http.response_bodies import read_error_text
 from prefect_cvat.messages.bounded_text import one_line
 
-__all__ = ["api_error"]
+__all__ = ["api_error", "retry_after"]
 
-MOST_OF_A_BODY = 600
+MAX_DETAIL_LENGTH = 600
 """How much of what a server says is told."""
 _PAGE_OF_CVAT = "Server Error (500)"
 """The title of the page that CVAT 2.73 itself answers when it fails; nginx's say `500 Internal ...`."""
@@ -64,7 +65,17 @@ def api_error(response: requests.Response, method: str, path: str) -> ApiError:
         detail=detail,
         request_id=request_id,
         is_html=is_html,
+        retry_after=retry_after(response),
     )
+
+
+def retry_after(response: requests.Response) -> float | None:
+    """Seconds that the server asks to wait; None without a valid `Retry-After`."""
+    value = response.headers.get("Retry-After")
+    try:
+        return None if value is None else float(Retry().parse_retry_after(value))
+    except Exception:  # urllib3 has an error of its own for an invalid header
+        return None
 
 
 def _error_detail(response: requests.Response) -> str:
@@ -76,12 +87,12 @@ def _error_detail(response: requests.Response) -> str:
         body = from_json(text)  # refuses what is nested more than 200 deep
     except ValueError:
         if "<" not in text[:100]:
-            return one_line(text, MOST_OF_A_BODY)
+            return one_line(text, MAX_DETAIL_LENGTH)
         title = text.partition("<title>")[2].partition("</title>")[0].strip()
         if title == _PAGE_OF_CVAT:
             return f"{title}, CVAT's own page; the reason is in the log of its server"
         return f"{title} (a page, not CVAT's API: a proxy or a wrong path)" if title else "a page of HTML"
-    return one_line("; ".join(_flatten(body)), MOST_OF_A_BODY)
+    return one_line("; ".join(_flatten(body)), MAX_DETAIL_LENGTH)
 
 
 def _flatten(body: Any, where: str = "") -> list[str]:

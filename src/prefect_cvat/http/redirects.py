@@ -13,7 +13,7 @@ import requests
 from prefect_cvat.exceptions import RedirectError
 from prefect_cvat.http.server_url import normalize_url
 
-__all__ = ["DirectSession", "moved_to", "redirect_error"]
+__all__ = ["DirectSession", "redirect_error", "redirected_server"]
 
 
 MAX_LOCATION = 300
@@ -40,7 +40,7 @@ def redirect_error(response: requests.Response, method: str, server: str, path: 
         server: The address of the server that was asked.
         path: The path that it was asked for.
     """
-    address = moved_to(response, server, path)
+    address = redirected_server(response, server, path)
     location = response.headers.get("Location")
     if address is None:
         where = "nowhere" if location is None else ascii(location[:MAX_LOCATION])
@@ -61,7 +61,7 @@ def redirect_error(response: requests.Response, method: str, server: str, path: 
     )
 
 
-def moved_to(response: requests.Response, server: str, path: str) -> str | None:
+def redirected_server(response: requests.Response, server: str, path: str) -> str | None:
     """The address of the server to which the same path is redirected; None for any other answer."""
     location = response.headers.get("Location")
     if location is None or len(location) > MAX_LOCATION or not response.is_redirect:

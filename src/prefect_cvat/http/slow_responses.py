@@ -17,26 +17,26 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, ProxyManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-__all__ = ["PacedAdapter", "SlowAnswerError"]
+__all__ = ["MinimumSpeedAdapter", "SlowResponseError"]
 
 WINDOW_SECONDS = 60.0
-"""How long an answer may take for `LEAST_BYTES`, on top of the time-out of its socket: it may pause once."""
+"""How long an answer may take for `MIN_BYTES`, on top of the time-out of its socket: it may pause once."""
 
-LEAST_BYTES = 10_000
+MIN_BYTES = 10_000
 """The fewest bytes of an answer within that time, unless it ends before: some 75 to 170 bytes a second."""
 
-MOST_SECONDS = 7200.0
+MAX_SECONDS = 7200.0
 """The most seconds that an answer may take as a whole, from its first byte on."""
 
-MOST_LINE_BYTES = 2**16
+MAX_LINE_BYTES = 2**16
 """The longest line that is read: of headers, and of the lengths of chunked bodies."""
 
 
-class SlowAnswerError(TimeoutError):
+class SlowResponseError(TimeoutError):
     """An answer comes too slowly. urllib3 takes it for a time-out of the socket."""
 
 
-class PacedAdapter(HTTPAdapter):
+class MinimumSpeedAdapter(HTTPAdapter):
     """Makes requests over paced connections."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
@@ -71,13 +71,13 @@ class _PacedReader(io.RawIOBase):
             self._begin = self._window_begin = now
         self._received += length or 0
         if now - self._window_begin >= self._window:
-            if self._received < LEAST_BYTES:
-                raise SlowAnswerError(
+            if self._received < MIN_BYTES:
+                raise SlowResponseError(
                     f"the answer comes too slowly: {self._received} bytes in {now - self._window_begin:.0f} s"
                 )
             self._window_begin, self._received = now, 0
-        if now - self._begin >= MOST_SECONDS:
-            raise SlowAnswerError(f"the answer has no end after {MOST_SECONDS:.0f} s")
+        if now - self._begin >= MAX_SECONDS:
+            raise SlowResponseError(f"the answer has no end after {MAX_SECONDS:.0f} s")
         return length
 
     def close(self) -> None:
@@ -87,7 +87,7 @@ class _PacedReader(io.RawIOBase):
 
 class _LineReader(io.BufferedReader):
     def readline(self, size: int | None = -1) -> bytes:
-        return super().readline(MOST_LINE_BYTES + 1 if size is None or size < 0 else size)
+        return super().readline(MAX_LINE_BYTES + 1 if size is None or size < 0 else size)
 
 
 class _PacedResponse(HTTPResponse):

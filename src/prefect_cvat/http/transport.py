@@ -1,18 +1,11 @@
-"""HTTP to a CVAT server: credentials, time-outs, retries, and errors that one can read.
-
-Two rules of CVAT 2.73 shape the headers: `Accept: application/json` is refused with 406, and a body
-sent as `application/vnd.cvat+json` with 415. Neither must change.
-"""
+"""HTTP to a CVAT server: credentials, time-outs, retries, and readable errors."""
 
 from __future__ import annotations
 
 import json
 import logging
 import threading
-import time
 from collections.abc import Callable, Mapping
-from http.cookiejar import DefaultCookiePolicy
-from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
@@ -21,50 +14,34 @@ from pydantic import SecretStr
 from requests.auth import AuthBase
 
 from prefect_cvat.exceptions import (
-    AnswerTooLargeError,
     ApiError,
     AuthenticationError,
     BadRequestError,
     InvalidResponseError,
     OrganizationError,
+    ResponseTooLargeError,
     TlsError,
+    TooManyRequestsError,
     TransportError,
 )
 from prefect_cvat.http.connection_errors import transport_error
-from prefect_cvat.http.error_responses import api_error
-from prefect_cvat.http.first_contact import make_contact
-from prefect_cvat.http.json_limits import MOST_JSON_BYTES, parse_json
-from prefect_cvat.http.redirects import DirectSession, redirect_error
+from prefect_cvat.http.error_responses import api_error, retry_after
+from prefect_cvat.http.json_limits import MAX_JSON_BYTES, parse_json
+from prefect_cvat.http.reachability import check_reachable
+from prefect_cvat.http.redirects import redirect_error
 from prefect_cvat.http.response_bodies import read_body, write_body
-from prefect_cvat.http.retry_policy import RetryPolicy, retry_after
+from prefect_cvat.http.retry_policy import RetryPolicy
 from prefect_cvat.http.server_url import normalize_url
-from prefect_cvat.http.slow_responses import PacedAdapter
+from prefect_cvat.http.session import NoAuth, TokenAuth, make_session
 
-__all__ = ["ProblemOf", "Transport"]
+__all__ = ["BodyValidator", "Transport"]
 
 logger = logging.getLogger(__name__)
 
 _LOGIN = "/api/auth/login"
 
-ProblemOf = Callable[[IO[bytes]], str | None]
+BodyValidator = Callable[[IO[bytes]], str | None]
 """Says why what is in a file cannot be what was asked for; None if it can."""
-
-
-class _TokenAuth(AuthBase):
-    """Sends the token. As an auth object, so that no .netrc entry can take its place."""
-
-    def __init__(self, scheme: str, token: SecretStr) -> None:
-        self.scheme = scheme
-        self._token = token
-
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers["Authorization"] = f"{self.scheme} {self._token.get_secret_value()}"
-        return request
-
-
-class _NoAuth(AuthBase):
-    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        return request
 
 
 class Transport:
@@ -78,9 +55,9 @@ class Transport:
         timeout: Seconds to wait for a connection, and for the next bytes of an answer. CVAT itself
             answers within 60 s (a chunk that is not ready: 429 after 50 s).
         retry: When requests are sent again.
-        has_answered: Whether the server is known to be there, as another process has asked it just now. Then
+        assume_reachable: Whether the server is known to be there, as another process has asked it just now. Then
             it is waited for from the first request on as `retry` says, and not just for some ten seconds.
-        tell: Is told, in a line, that a request failed and will be sent again; by default the log is, as a
+        on_retry: Is told, in a line, that a request failed and will be sent again; by default the log is, as a
             warning.
     """
 
@@ -92,8 +69,8 @@ class Transport:
         verify: bool | str = True,
         timeout: tuple[float, float] = (10.0, 75.0),
         retry: RetryPolicy | None = None,
-        has_answered: bool = False,
-        tell: Callable[[str], object] | None = None,
+        assume_reachable: bool = False,
+        on_retry: Callable[[str], object] | None = None,
     ) -> None:
         self.url = normalize_url(url)
         self.organization = organization
@@ -103,25 +80,11 @@ class Transport:
         # read anew for each connection, and a function may go to another folder meanwhile
         self._verify = str(Path(verify).absolute()) if isinstance(verify, str) else verify
         self._retry = retry or RetryPolicy()
-        self._has_answered = has_answered
-        self._tell = tell or logger.warning
+        self._is_reachable = assume_reachable
+        self._on_retry = on_retry or logger.warning
         self._login_lock = threading.Lock()
         self._password: tuple[str, SecretStr] | None = None
-        self._session = DirectSession()
-        self._session.auth = _NoAuth()
-        self._session.mount("http://", PacedAdapter())
-        self._session.mount("https://", PacedAdapter())
-        # A session cookie would put every write under CSRF rules; the token needs none.
-        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        self._session.headers.update(
-            {
-                "User-Agent": f"prefect-cvat/{version('prefect-cvat')}",
-                "Accept": "application/vnd.cvat+json",
-                "Accept-Encoding": "gzip, deflate",  # no encoding that would be unpacked without bounds
-            }
-        )
-        if organization is not None:
-            self._session.headers["X-Organization"] = organization
+        self._session = make_session(organization)
 
     def use_access_token(self, token: SecretStr) -> None:
         """Send a personal access token with each request from now on.
@@ -132,13 +95,13 @@ class Transport:
         text = token.get_secret_value().strip()
         if not (text.isascii() and text.isprintable()) or not text or " " in text:
             raise ValueError("the access token is empty, or has characters that no token has; copy it again")
-        self._session.auth = _TokenAuth("Bearer", SecretStr(text))
+        self._session.auth = TokenAuth("Bearer", SecretStr(text))
         self._password = None
 
     @property
     def uses_access_token(self) -> bool:
         """Whether it is a personal access token that requests are sent with."""
-        return isinstance(self._session.auth, _TokenAuth) and self._session.auth.scheme == "Bearer"
+        return isinstance(self._session.auth, TokenAuth) and self._session.auth.scheme == "Bearer"
 
     def login(self, user: str, password: SecretStr) -> None:
         """Exchange user (or e-mail address) and password for a token, and send that from now on.
@@ -169,7 +132,7 @@ class Transport:
             raise InvalidResponseError(
                 f"{self.url} is not a CVAT server: its answer to a log-in has no token"
             )
-        self._session.auth = _TokenAuth("Token", SecretStr(answer["key"]))
+        self._session.auth = TokenAuth("Token", SecretStr(answer["key"]))
         self._password = (user, password)
 
     def json(
@@ -181,7 +144,7 @@ class Transport:
         body: Any = None,
         headers: Mapping[str, str] | None = None,
         anonymous: bool = False,
-        most_bytes: int = MOST_JSON_BYTES,
+        max_bytes: int = MAX_JSON_BYTES,
     ) -> Any:
         """Send a request and return what the JSON of its answer says, or None for an empty answer.
 
@@ -192,10 +155,10 @@ class Transport:
             body: What to send as JSON; bytes are taken for JSON that is ready.
             headers: Further headers.
             anonymous: Send no credentials.
-            most_bytes: How long the answer may be, see `parse_json`.
+            max_bytes: How long the answer may be, see `parse_json`.
 
         Raises:
-            AnswerTooLargeError: The answer is longer, or stands for too many objects.
+            ResponseTooLargeError: The answer is longer, or stands for too many objects.
             ApiError: The server refused, or failed.
             TransportError: No answer came.
             InvalidResponseError: The answer is not JSON.
@@ -209,14 +172,14 @@ class Transport:
             data=data,
             headers=headers,
             anonymous=anonymous,
-            most_bytes=most_bytes,
+            max_bytes=max_bytes,
         )
         if response.status_code == 204 or not content:
             return None
         try:
-            return parse_json(content, most_bytes)
-        except AnswerTooLargeError as error:
-            raise AnswerTooLargeError(f"{method} {self.url}{path}: {error}") from None
+            return parse_json(content, max_bytes)
+        except ResponseTooLargeError as error:
+            raise ResponseTooLargeError(f"{method} {self.url}{path}: {error}") from None
         except ValueError:
             raise InvalidResponseError(
                 f"{method} {self.url}{path} answered {response.status_code} with"
@@ -229,20 +192,20 @@ class Transport:
         path: str,
         file: IO[bytes],
         *,
-        most_bytes: int,
+        max_bytes: int,
         params: Mapping[str, str | int] | None = None,
         headers: Mapping[str, str] | None = None,
-        problem_of: ProblemOf | None = None,
+        validate: BodyValidator | None = None,
     ) -> None:
         """Write data to a file, complete, and go to its beginning. Raises as `json` does.
 
         Args:
             path: The path on the server.
             file: Where to write them.
-            most_bytes: How many there may be.
+            max_bytes: How many there may be.
             params: The query.
             headers: Further headers.
-            problem_of: Says why what is in the file cannot be what was asked for, or None; then it is the
+            validate: Says why what is in the file cannot be what was asked for, or None; then it is the
                 network's fault, and it is asked for again.
 
         Raises:
@@ -254,8 +217,8 @@ class Transport:
             params=params,
             headers=headers,
             into=file,
-            most_bytes=most_bytes,
-            problem_of=problem_of,
+            max_bytes=max_bytes,
+            validate=validate,
         )
         file.seek(0)
 
@@ -289,89 +252,79 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         anonymous: bool = False,
         into: IO[bytes] | None = None,
-        most_bytes: int = MOST_JSON_BYTES,
-        problem_of: ProblemOf | None = None,
+        max_bytes: int = MAX_JSON_BYTES,
+        validate: BodyValidator | None = None,
     ) -> tuple[requests.Response, bytes]:
-        changes_nothing = method in ("GET", "HEAD", "OPTIONS") or path == _LOGIN
-        started = time.monotonic()
-        failing_since: float | None = None  # of itself: with 500, and nothing else
-        attempt = 0
-        logged_in_again = False
-        self._make_contact()
-        while True:
-            attempt += 1
-            auth = _NoAuth() if anonymous else self._session.auth
-            asked_to_wait = None
-            is_500 = False
+        self._check_reachable()
+        is_read = method in ("GET", "HEAD", "OPTIONS") or path == _LOGIN
+        options = {"params": params, "data": data, "headers": dict(headers or {})}
+
+        def send(auth: AuthBase) -> tuple[requests.Response, bytes]:
+            return self._send_once(method, path, auth, into, max_bytes, validate, options)
+
+        def attempt() -> tuple[requests.Response, bytes]:
+            auth = NoAuth() if anonymous else self._session.auth
             try:
-                with self._session.request(
-                    method,
-                    self.url + path,
-                    params=params,
-                    data=data,
-                    headers=dict(headers or {}),
-                    timeout=self._timeout,
-                    verify=self._verify,  # at the session, REQUESTS_CA_BUNDLE would overrule it
-                    auth=auth,
-                    stream=True,
-                ) as response:
-                    content, problem, refusal = b"", None, None
-                    if not response.ok:
-                        refusal = api_error(response, method, path)
-                    elif not 200 <= response.status_code < 300:
-                        raise redirect_error(response, method, self.url, path)
-                    elif into is None:
-                        content = read_body(response, most_bytes)
-                    else:
-                        write_body(response, into, most_bytes)
-                        problem = problem_of and problem_of(into)
-            except requests.RequestException as error:
-                failure: Exception = transport_error(error, method, self.url, path)
-                may_retry = changes_nothing and not isinstance(failure, TlsError)
-            else:
-                if refusal is None and problem is None:
-                    return response, content
-                if response.status_code == 401 and not anonymous and not logged_in_again:
-                    logged_in_again = True
-                    if self._log_in_again(auth):
-                        continue
-                if refusal is None:
-                    failure = TransportError(
-                        f"{method} {self.url}{path} was answered with {response.status_code}"
-                        f" {response.headers.get('Content-Type', 'and no content type')}: {problem}"
-                    )
-                else:
-                    failure = self._organization_error(refusal) or refusal
-                may_retry = response.status_code == 429 or (
-                    changes_nothing and (refusal is None or response.status_code in (500, 502, 503, 504))
-                )
-                asked_to_wait = retry_after(response)
-                is_500 = response.status_code == 500
-            now = time.monotonic()
-            failing_since = (failing_since or now) if is_500 else None
-            delay = self._retry.delay(attempt, asked_to_wait)
-            if not may_retry or self._is_over(now + delay, started, failing_since):
-                raise failure
-            self._tell(f"{failure}; attempt {attempt + 1} follows in {delay:.1f} s")
-            time.sleep(delay)
+                return send(auth)
+            except AuthenticationError:
+                if anonymous or not self._log_in_again(auth):
+                    raise
+            return send(self._session.auth)
 
-    def _is_over(self, then: float, started: float, failing_since: float | None) -> bool:
-        """Whether a further attempt would come too late."""
-        if failing_since is not None and then - failing_since > self._retry.give_up_after_500:
-            return True
-        return then - started > self._retry.give_up_after
+        return self._retry.retrying(
+            retry_on=_may_repeat_read if is_read else _may_repeat_write, on_retry=self._on_retry
+        )(attempt)
 
-    def _make_contact(self) -> None:
-        if not self._has_answered:
-            make_contact(
+    def _send_once(
+        self,
+        method: str,
+        path: str,
+        auth: AuthBase,
+        into: IO[bytes] | None,
+        max_bytes: int,
+        validate: BodyValidator | None,
+        options: Mapping[str, Any],
+    ) -> tuple[requests.Response, bytes]:
+        try:
+            with self._session.request(
+                method,
+                self.url + path,
+                timeout=self._timeout,
+                verify=self._verify,  # at the session, REQUESTS_CA_BUNDLE would overrule it
+                auth=auth,
+                stream=True,
+                **options,
+            ) as response:
+                if not response.ok:
+                    error = api_error(response, method, path)
+                    raise self._organization_error(error) or error
+                if not 200 <= response.status_code < 300:
+                    raise redirect_error(response, method, self.url, path)
+                if into is None:
+                    return response, read_body(response, max_bytes)
+                write_body(response, into, max_bytes)
+                problem = validate and validate(into)
+        except requests.RequestException as error:
+            raise transport_error(error, method, self.url, path) from None
+        if problem:
+            raise TransportError(
+                f"{method} {self.url}{path} was answered with {response.status_code}"
+                f" {response.headers.get('Content-Type', 'and no content type')}: {problem}",
+                retry_after=retry_after(response),
+            )
+        return response, b""
+
+    def _check_reachable(self) -> None:
+        if not self._is_reachable:
+            check_reachable(
                 self._session,
                 self.url,
                 timeout=self._timeout,
-                options={"verify": self._verify, "auth": _NoAuth()},
+                options={"verify": self._verify, "auth": NoAuth()},
                 retry=self._retry,
-                tell=self._tell,
+                on_retry=self._on_retry,
             )
-            self._has_answered = True
+            self._is_reachable = True
 
     def _organization_error(self, error: ApiError) -> OrganizationError | None:
         """What CVAT 2.73 answers on every route, also where something is asked for by its id."""
@@ -392,3 +345,13 @@ class Transport:
             if self._session.auth is refused:  # else another thread has done it already
                 self.login(*self._password)
         return True
+
+
+def _may_repeat_read(error: BaseException) -> bool:
+    if isinstance(error, TransportError):
+        return not isinstance(error, TlsError)
+    return isinstance(error, ApiError) and error.status in (429, 500, 502, 503, 504)
+
+
+def _may_repeat_write(error: BaseException) -> bool:
+    return isinstance(error, TooManyRequestsError)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, TypeAdapter
 
-from prefect_cvat.files.folder_permissions import follow_folder, make_folder
+from prefect_cvat.files.folder_permissions import apply_folder_permissions, make_folder
 from prefect_cvat.frames import FrameDetections
 from prefect_cvat.models import LabeledImageRequest, LabeledShapeRequest
 from prefect_cvat.settings import Settings
@@ -120,7 +120,7 @@ class DetectionCache:
                 try:
                     file.write(hashlib.sha256(content).digest() + content)
                     file.close()
-                    follow_folder(Path(file.name))
+                    apply_folder_permissions(Path(file.name))
                     Path(file.name).replace(path)
                 except BaseException:
                     Path(file.name).unlink(missing_ok=True)

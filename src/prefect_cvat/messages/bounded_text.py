@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 __all__ = [
-    "MOST_CHARACTERS",
+    "MAX_MESSAGE_LENGTH",
     "ShortenedError",
     "describe_error",
     "escape_unencodable",
@@ -14,10 +14,10 @@ __all__ = [
     "shorten_error",
 ]
 
-MOST_CHARACTERS = 1000
+MAX_MESSAGE_LENGTH = 1000
 """How long a message is at the most."""
 
-MOST_OF_OTHERS = 500
+MAX_EXCERPT_LENGTH = 500
 """How much of that a text from a function or a server takes."""
 
 
@@ -25,7 +25,7 @@ class ShortenedError(Exception):
     """Replaces an error of a function or a library whose message is too long or has control characters."""
 
 
-def shorten(text: str, most: int = MOST_CHARACTERS) -> str:
+def shorten(text: str, most: int = MAX_MESSAGE_LENGTH) -> str:
     r"""Shorten text in its middle, and escape what cannot be printed, except newlines.
 
     Example:
@@ -43,13 +43,13 @@ def escape_unencodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def one_line(text: object, most: int = MOST_OF_OTHERS) -> str:
+def one_line(text: object, most: int = MAX_EXCERPT_LENGTH) -> str:
     """The text of something as one line, which may stand within a message."""
     # folding white space makes it shorter, so take more than is kept; but not all of 13 MB
     return shorten(" ".join(_cut(str(text), 4 * most).split()), most)
 
 
-def describe_error(error: BaseException, most: int = MOST_OF_OTHERS) -> str:
+def describe_error(error: BaseException, most: int = MAX_EXCERPT_LENGTH) -> str:
     """The type of an error and what it says, in one line."""
     name = type(error).__name__
     try:
@@ -68,7 +68,7 @@ def shorten_error(error: BaseException) -> BaseException:
         except Exception:  # `__str__` may fail; the `ShortenedError` says so
             texts = ["\0"]
         length += sum(map(len, texts))
-        if length > MOST_CHARACTERS or not all(text.replace("\n", "").isprintable() for text in texts):
+        if length > MAX_MESSAGE_LENGTH or not all(text.replace("\n", "").isprintable() for text in texts):
             return ShortenedError(describe_error(error)).with_traceback(error.__traceback__)
     return error
 

@@ -175,7 +175,7 @@ def _find_tasks(
 def has_unannotated_frames(client: Client, plan: Plan, job: Job) -> bool:
     """Whether a job has frames to annotate on which nothing is."""
     open_frames = {frame.number for frame in plan.frames_between(job.start_frame, job.stop_frame)}
-    for _, annotation in client.each_job_annotation(job.id):
+    for _, annotation in client.iter_job_annotations(job.id):
         if not open_frames:
             break
         open_frames -= shown_frames(annotation, job.stop_frame)

@@ -14,7 +14,7 @@ import filelock
 from pydantic import BaseModel, ConfigDict
 
 from prefect_cvat.exceptions import RunNotFoundError, StorageError
-from prefect_cvat.files.spool import remove_left_spools
+from prefect_cvat.files.spool import remove_stale_spools
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.records.record_reader import RecordedRun, read_run, recorded_runs
 from prefect_cvat.records.record_writer import ISSUES
@@ -128,7 +128,7 @@ def prune_runs(older_than: timedelta, *, dry_run: bool = False) -> Pruned:
         locks = _remove_locks(before, dry_run=dry_run)
     except OSError as error:
         raise StorageError(f"old runs cannot be removed: {error}") from error
-    spools = 0 if dry_run else remove_left_spools()
+    spools = 0 if dry_run else remove_stale_spools()
     return Pruned(runs=sorted(folder.name for folder in runs), locks=locks, spools=spools, dry_run=dry_run)
 
 

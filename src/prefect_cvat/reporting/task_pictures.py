@@ -90,7 +90,7 @@ def draw_task_frames(client: Client, plan: Plan, how_many: int = 4) -> list[Pict
     for job in jobs:
         of_job = [n for n in chosen if job.start_frame <= n <= job.stop_frame and n not in found]
         if of_job:
-            annotations = client.each_job_annotation(job.id)
+            annotations = client.iter_job_annotations(job.id)
             found |= annotations_on(annotations, of_job, names, most=MOST_ANNOTATIONS)
     if not found:
         return []
@@ -148,7 +148,7 @@ def _choose_frames(client: Client, plan: Plan, jobs: Sequence[Job], how_many: in
     """From each of `how_many` parts of the frames of some jobs the one that has most of a machine."""
     counts: Counter[int] = Counter()
     for job in jobs:
-        for _, annotation in client.each_job_annotation(job.id):
+        for _, annotation in client.iter_job_annotations(job.id):
             if annotation.get("source") in ("auto", "semi-auto"):
                 counts.update(frames_of(annotation))
     index = JobIndex(jobs)

@@ -210,7 +210,7 @@ class RefineRun(Run):
         jobs: set[int] = set()
         for job in plan.jobs:
             results: set[bytes] = set()
-            for kind, shape in self.client.each_job_annotation(job.id):
+            for kind, shape in self.client.iter_job_annotations(job.id):
                 if kind != "shapes" or not is_chosen(shape):
                     continue
                 if self._is_original(shape):

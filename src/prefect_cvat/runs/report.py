@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from prefect_cvat.geometry.clipping import Clipping
 from prefect_cvat.inference.provenance import Provenance
-from prefect_cvat.messages.bounded_text import MOST_CHARACTERS, one_line
+from prefect_cvat.messages.bounded_text import MAX_MESSAGE_LENGTH, one_line
 from prefect_cvat.messages.plurals import format_counts, pluralize
 from prefect_cvat.review.frame_ranking import FrameReview
 
@@ -231,4 +231,4 @@ class RunReport(BaseModel):
             lines.append(f"issues: {self.issues_opened} opened{there}")
         if self.issues_failed:
             lines.append(f"issues that were not opened: {self.issues_failed}")
-        return [one_line(line, MOST_CHARACTERS) for line in lines]
+        return [one_line(line, MAX_MESSAGE_LENGTH) for line in lines]

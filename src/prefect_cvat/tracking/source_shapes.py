@@ -133,7 +133,7 @@ class SeedReader:
 
         Args:
             job_id: The job.
-            annotations: As `Client.each_job_annotation` yields them.
+            annotations: As `Client.iter_job_annotations` yields them.
         """
         here: dict[bytes, list[SeedShape]] = {}
         tracks: set[bytes] = set()

@@ -123,7 +123,7 @@ def undo_run(client: Client, run: str | Path, *, dry_run: bool = False) -> UndoR
     pickers = {job_id: _Picker(job, defaults, of_others) for job_id, job in recorded.jobs.items()}
     if dry_run:
         for job in jobs:
-            pickers[job.id].pick(client.each_job_annotation(job.id), 0)
+            pickers[job.id].pick(client.iter_job_annotations(job.id), 0)
             _issues_to_go(client, job, pickers[job.id])
     else:
         _remove(client, task.id, jobs, pickers, seen_after=recorded.written + Settings().stale_read_seconds)

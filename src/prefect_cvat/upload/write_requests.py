@@ -101,7 +101,7 @@ class JobRequests:
 
     def read(self) -> Iterator[Standing]:
         """All that the job holds, one after the other."""
-        return self._client.each_job_annotation(self._job_id)
+        return self._client.iter_job_annotations(self._job_id)
 
     def written_at(self) -> object:
         """What changes with each write to the job; much cheaper than reading it."""

@@ -6,16 +6,16 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from prefect_cvat.cvat.annotation_checks import problem_of_annotation
+from prefect_cvat.cvat.annotation_checks import annotation_error
 from prefect_cvat.exceptions import InvalidResponseError
 from prefect_cvat.models import LabeledData
 
-__all__ = ["not_from_cvat", "parse_annotations", "parse_answer"]
+__all__ = ["invalid_response", "parse_annotations", "parse_response"]
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def parse_answer(model: type[Model], answer: object, what: str) -> Model:
+def parse_response(model: type[Model], answer: object, what: str) -> Model:
     """Take what the server has answered for a model.
 
     Args:
@@ -33,7 +33,7 @@ def parse_answer(model: type[Model], answer: object, what: str) -> Model:
             f"{'.'.join(map(str, problem['loc'])) or 'it'}: {problem['msg']}"
             for problem in error.errors()[:3]
         )
-        raise not_from_cvat(what, problems) from None
+        raise invalid_response(what, problems) from None
 
 
 def parse_annotations(answer: object, what: str) -> LabeledData:
@@ -46,15 +46,15 @@ def parse_annotations(answer: object, what: str) -> LabeledData:
     Raises:
         InvalidResponseError: It is something else, or an annotation is not as CVAT has it.
     """
-    data = parse_answer(LabeledData, answer, what)
+    data = parse_response(LabeledData, answer, what)
     for kind, found in (("tags", data.tags), ("shapes", data.shapes), ("tracks", data.tracks)):
         for annotation in found:
-            if (problem := problem_of_annotation(kind, annotation)) is not None:
-                raise not_from_cvat(what, problem)
+            if (problem := annotation_error(kind, annotation)) is not None:
+                raise invalid_response(what, problem)
     return data
 
 
-def not_from_cvat(what: str, why: str) -> InvalidResponseError:
+def invalid_response(what: str, why: str) -> InvalidResponseError:
     """The error about an answer that CVAT would not give.
 
     Args:

@@ -14,8 +14,8 @@ import pytest
 
 from prefect_cvat import Client
 from prefect_cvat.exceptions import RequestTimeoutError, TransportError, UnreachableError
-from prefect_cvat.http import first_contact
-from prefect_cvat.http.first_contact import CONTACT_SECONDS
+from prefect_cvat.http import reachability
+from prefect_cvat.http.reachability import REACHABILITY_TIMEOUT
 from prefect_cvat.http.retry_policy import RetryPolicy
 from scripted_server import Answer, scripted_server
 
@@ -99,7 +99,7 @@ def test_a_port_on_which_nothing_listens_shows_within_ten_seconds(caplog):
     message, seconds = time_of_failure(fresh(f"127.0.0.1:{free_port()}"))
     assert "Connection refused: nothing listens on this port" in message
     assert "--server-port" in message
-    assert 2 < seconds < CONTACT_SECONDS + 2
+    assert 2 < seconds < REACHABILITY_TIMEOUT + 2
     told = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert [f"attempt {2 + i} follows" in record.getMessage() for i, record in enumerate(told)] == [True] * 4
     assert f"({len(told) + 1} attempts in" in message
@@ -108,7 +108,7 @@ def test_a_port_on_which_nothing_listens_shows_within_ten_seconds(caplog):
 def test_a_name_that_there_is_not_shows_within_ten_seconds():
     message, seconds = time_of_failure(fresh("no-such-host.invalid"))
     assert "its name cannot be looked up in DNS" in message
-    assert seconds < CONTACT_SECONDS + 2
+    assert seconds < REACHABILITY_TIMEOUT + 2
 
 
 def test_a_name_server_that_does_not_answer_shows_within_ten_seconds(monkeypatch):
@@ -117,7 +117,7 @@ def test_a_name_server_that_does_not_answer_shows_within_ten_seconds(monkeypatch
     message, seconds = time_of_failure(fresh("cvat.example.com"))
     looked_up.set()
     assert "timed out: no answer in 10 s" in message
-    assert seconds < CONTACT_SECONDS + 2
+    assert seconds < REACHABILITY_TIMEOUT + 2
 
 
 def test_a_network_that_there_is_no_way_to_is_called_so(monkeypatch):
@@ -144,7 +144,7 @@ def test_a_host_that_takes_no_connection_shows_within_ten_seconds():
             waiting.close()
     # on a busy machine the bound on the whole may be reached before that on the connection
     assert re.search("timed out: (it does not take a connection|no answer in 10 s)", message)
-    assert 5 < seconds < CONTACT_SECONDS + 2
+    assert 5 < seconds < REACHABILITY_TIMEOUT + 2
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_what_is_no_web_server_shows_within_ten_seconds(serve, reason):
     assert reason in message
     assert message.isprintable()
     assert len(message) < 1000
-    assert seconds < CONTACT_SECONDS + 2
+    assert seconds < REACHABILITY_TIMEOUT + 2
 
 
 def test_a_password_is_not_sent_to_a_server_that_does_not_answer_yet():
@@ -185,14 +185,14 @@ def test_a_password_is_not_sent_to_a_server_that_does_not_answer_yet():
 
 def test_any_answer_is_a_contact_and_then_the_server_is_waited_for(monkeypatch):
     """A server that has answered may be away for longer than a first contact: as long as the policy says."""
-    monkeypatch.setattr(first_contact, "CONTACT_SECONDS", 1.0)
+    monkeypatch.setattr(reachability, "REACHABILITY_TIMEOUT", 1.0)
     patience = RetryPolicy(give_up_after=300.0, first_delay=0.01, longest_delay=0.05)
     starting = Answer(503, b"<title>starting</title>", {"Content-Type": "text/html"})
     resets = [Answer(reset=True)] * 40
     with scripted_server(*resets, Answer(body=b'{"version": "2"}'), contact=starting) as server:
         started = time.monotonic()
         assert Client(server.url, access_token="x", retry=patience).server_version() == "2"
-        assert time.monotonic() - started > first_contact.CONTACT_SECONDS
+        assert time.monotonic() - started > reachability.REACHABILITY_TIMEOUT
         assert len(server.requests) == 41
 
 
@@ -204,7 +204,7 @@ def test_another_client_of_the_process_and_one_that_was_told_do_not_begin_anew()
         known.task(1)
     assert not isinstance(error.value, UnreachableError)
     url = fresh(f"127.0.0.1:{free_port()}")
-    with Client(url, retry=short, has_answered=True) as told, pytest.raises(TransportError) as error:
+    with Client(url, retry=short, assume_reachable=True) as told, pytest.raises(TransportError) as error:
         told.server_version()
     assert not isinstance(error.value, UnreachableError)
 
@@ -212,7 +212,7 @@ def test_another_client_of_the_process_and_one_that_was_told_do_not_begin_anew()
 def test_a_time_out_of_a_server_that_has_answered_is_one_as_before():
     with listener(silent) as host:
         client = Client(
-            fresh(host), timeout=(0.2, 0.2), retry=RetryPolicy(give_up_after=0), has_answered=True
+            fresh(host), timeout=(0.2, 0.2), retry=RetryPolicy(give_up_after=0), assume_reachable=True
         )
         with pytest.raises(RequestTimeoutError, match="no answer in time"):
             client.task(1)
@@ -228,7 +228,7 @@ def test_who_wants_to_be_told_is_told_of_each_further_attempt_and_the_log_is_not
     faults = [Answer(502, b"", {"Content-Type": "text/html"}), Answer(429, b"", {})]
     quick = RetryPolicy(first_delay=0.01)
     with scripted_server(*faults, Answer(body=b'{"version": "2"}')) as server:
-        Client(server.url, access_token="x", retry=quick, tell=told.append).server_version()
+        Client(server.url, access_token="x", retry=quick, on_retry=told.append).server_version()
     assert len(told) == 2
     assert "502" in told[0]
     assert "attempt 2 follows in 0.0 s" in told[0]

@@ -17,31 +17,31 @@ from typing import Any
 import requests
 
 from prefect_cvat.exceptions import UnreachableError
-from prefect_cvat.http.connection_errors import reason_of, transport_error
-from prefect_cvat.http.redirects import moved_to, redirect_error
+from prefect_cvat.http.connection_errors import failure_reason, transport_error
+from prefect_cvat.http.redirects import redirect_error, redirected_server
 from prefect_cvat.http.retry_policy import RetryPolicy
 from prefect_cvat.messages.plurals import pluralize
 
-__all__ = ["CONTACT_PATH", "CONTACT_SECONDS", "make_contact"]
+__all__ = ["REACHABILITY_PATH", "REACHABILITY_TIMEOUT", "check_reachable"]
 
-CONTACT_PATH = "/api/server/about"
+REACHABILITY_PATH = "/api/server/about"
 """Open to everybody; an answer of any status will do, also of servers that are no longer open to all."""
 
-CONTACT_SECONDS = 10.0
+REACHABILITY_TIMEOUT = 10.0
 """How long to wait for a server that has never answered, in seconds."""
 
 _answered: set[str] = set()
 """The addresses that have answered this process: each run and each shard of it makes a client of its own."""
 
 
-def make_contact(
+def check_reachable(
     session: requests.Session,
     url: str,
     *,
     timeout: tuple[float, float],
     options: Mapping[str, Any],
     retry: RetryPolicy,
-    tell: Callable[[str], object],
+    on_retry: Callable[[str], object],
 ) -> None:
     """Have an answer from a server, unless this process has had one already.
 
@@ -50,8 +50,8 @@ def make_contact(
         url: The server's address.
         timeout: Seconds to wait for a connection, and for an answer, if that is less than what is left.
         options: How else requests to it are sent: `verify` and the like.
-        retry: How long to wait between attempts. They end after `CONTACT_SECONDS`, or earlier if it says so.
-        tell: Is told that a further attempt follows, and why.
+        retry: How long to wait between attempts. They end after `REACHABILITY_TIMEOUT`, or earlier if it says so.
+        on_retry: Is told that a further attempt follows, and why.
 
     Raises:
         UnreachableError: No answer came.
@@ -61,34 +61,45 @@ def make_contact(
     if url in _answered:
         return
     started = time.monotonic()
-    patience = min(retry.give_up_after, CONTACT_SECONDS)
-    attempt = 0
-    while True:
-        attempt += 1
-        left = max(0.5, CONTACT_SECONDS - (time.monotonic() - started))
+    attempts = 0
+
+    def attempt() -> requests.Response:
+        nonlocal attempts
+        attempts += 1
+        left = max(0.5, REACHABILITY_TIMEOUT - (time.monotonic() - started))
         try:
-            answer = _ask(
-                session, url, left, timeout=(min(timeout[0], left), min(timeout[1], left)), **options
-            )
+            return _ask(session, url, left, timeout=(min(timeout[0], left), min(timeout[1], left)), **options)
         except requests.exceptions.SSLError as error:
-            raise transport_error(error, "GET", url, CONTACT_PATH) from None
+            raise transport_error(error, "GET", url, REACHABILITY_PATH) from None
         except requests.RequestException as error:
-            reason = reason_of(error)
-        else:
-            # a redirect to a log-in page of a proxy counts as an answer: with a token it may not come
-            if moved_to(answer, url, CONTACT_PATH) is not None:
-                raise redirect_error(answer, "GET", url, CONTACT_PATH)
-            _answered.add(url)
-            return
-        delay = retry.delay(attempt)
-        waited = time.monotonic() - started
-        if waited + delay > patience:
-            raise UnreachableError(
-                f"no server answers at {url}: {reason} ({pluralize(attempt, 'attempt')} in {waited:.0f} s);"
-                " check the address and port (url, --server-host, --server-port), and that the server runs"
-            )
-        tell(f"no server answers at {url} yet: {reason}; attempt {attempt + 1} follows in {delay:.1f} s")
-        time.sleep(delay)
+            raise _NoResponseError(
+                f"no server answers at {url} yet: {failure_reason(error)}", error
+            ) from None
+
+    retrying = retry.retrying(
+        retry_on=lambda error: isinstance(error, _NoResponseError),
+        on_retry=on_retry,
+        give_up_after=min(retry.give_up_after, REACHABILITY_TIMEOUT),
+    )
+    try:
+        response = retrying(attempt)
+    except _NoResponseError as error:
+        raise UnreachableError(
+            f"no server answers at {url}: {failure_reason(error.args[1])} ({pluralize(attempts, 'attempt')} in"
+            f" {time.monotonic() - started:.0f} s); check the address and port (url, --server-host,"
+            " --server-port), and that the server runs"
+        ) from None
+    # a redirect to the log-in page of a proxy counts as a response: with a token there may be none
+    if redirected_server(response, url, REACHABILITY_PATH) is not None:
+        raise redirect_error(response, "GET", url, REACHABILITY_PATH)
+    _answered.add(url)
+
+
+class _NoResponseError(Exception):
+    """No response came to one attempt. Has a message, and the error of requests."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 def _ask(session: requests.Session, url: str, seconds: float, **options: Any) -> requests.Response:
@@ -105,7 +116,7 @@ def _ask(session: requests.Session, url: str, seconds: float, **options: Any) ->
         try:
             # the body is not read: it is not needed, and may be endless
             with session.get(
-                url + CONTACT_PATH, headers={"X-Organization": None}, stream=True, **options
+                url + REACHABILITY_PATH, headers={"X-Organization": None}, stream=True, **options
             ) as response:
                 outcome.set_result(response)
         except Exception as error:

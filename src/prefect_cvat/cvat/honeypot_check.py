@@ -9,7 +9,6 @@ So a track is offered that no task takes, because its label does not exist: noth
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from prefect_cvat.cvat.client import Client
@@ -65,16 +64,16 @@ def _refusal_of_track(client: Client, job: Job) -> BadRequestError | PermissionD
     frame = job.start_frame
     shape: dict[str, Any] = {"type": "rectangle", "frame": frame, "points": [0, 0, 1, 1], "outside": False}
     track = {"frame": frame, "label_id": NO_LABEL, "shapes": [shape]}
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            written = client.create_job_annotations(job.id, {"tags": [], "shapes": [], "tracks": [track]})
-        except (BadRequestError, PermissionDeniedError) as error:
-            return error
-        except Exception as error:
-            if attempt == ATTEMPTS or not is_transient(error):
-                raise
-            time.sleep(RETRY.delay(attempt, None))
-        else:
-            client.delete_job_annotations(job.id, {"tags": [], "shapes": [], "tracks": written.tracks})
-            return None
-    raise AssertionError("unreachable")
+    retrying = RETRY.retrying(retry_on=_is_transient, max_attempts=ATTEMPTS)
+    try:
+        written = retrying(
+            client.create_job_annotations, job.id, {"tags": [], "shapes": [], "tracks": [track]}
+        )
+    except (BadRequestError, PermissionDeniedError) as error:
+        return error
+    client.delete_job_annotations(job.id, {"tags": [], "shapes": [], "tracks": written.tracks})
+    return None
+
+
+def _is_transient(error: BaseException) -> bool:
+    return not isinstance(error, BadRequestError | PermissionDeniedError) and is_transient(error)
