@@ -291,7 +291,7 @@ def test_the_same_page_again_and_again():
 
 
 def test_pages_that_are_all_new(monkeypatch):
-    monkeypatch.setattr("prefect_cvat.cvat.client.MAX_PAGES", 5)
+    monkeypatch.setattr("prefect_cvat.cvat.connection.MAX_PAGES", 5)
     with (
         scripted_server(*(page([number]) for number in range(9))) as server,
         too_large("GET /api/labels answered with 5 pages, and a next one"),

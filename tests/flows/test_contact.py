@@ -17,7 +17,7 @@ from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.exceptions import ReadOnlyTokenError, UnreachableError
 from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.annotate_task import annotate_task
-from prefect_cvat.http import transport
+from prefect_cvat.http import request_sender
 from prefect_cvat.http.reachability import REACHABILITY_TIMEOUT
 from prefect_cvat.tasks.policy import NETWORK
 from served_chunks import without_chunks
@@ -69,13 +69,13 @@ def warnings_are_logged():
 def contacts(monkeypatch):
     """The addresses that clients have not been told that they answer."""
     made = []
-    original = transport.check_reachable
+    original = request_sender.check_reachable
 
     def check_reachable(session, url, **options):
         made.append(url)
         original(session, url, **options)
 
-    monkeypatch.setattr(transport, "check_reachable", check_reachable)
+    monkeypatch.setattr(request_sender, "check_reachable", check_reachable)
     return made
 
 

@@ -42,11 +42,9 @@ def stream_annotations(file: IO[bytes], what: str) -> Iterator[tuple[str, dict[s
     is_empty = True
     try:
         for kind, annotations in reader.items():
+            is_empty = False
             for annotation in annotations:
-                if not isinstance(annotation, dict) or not has_id(annotation):
-                    raise InvalidResponseError(f"{what}: among the {kind} is one without an id")
-                is_empty = False
-                yield kind, annotation
+                yield kind, _check_id(kind, annotation, what)
         rest = reader.rest()
     except ResponseTooLargeError as error:
         raise ResponseTooLargeError(f"the server's answer for {what} is not read: {error}") from None
@@ -57,6 +55,12 @@ def stream_annotations(file: IO[bytes], what: str) -> Iterator[tuple[str, dict[s
     # other JSON must not pass for a job without annotations
     if is_empty and not (isinstance(rest, dict) and all(rest.get(kind) == [] for kind in _KINDS)):
         raise invalid_response(what, "tags, shapes and tracks are not lists of annotations")
+
+
+def _check_id(kind: str, annotation: Any, what: str) -> dict[str, Any]:
+    if not isinstance(annotation, dict) or not has_id(annotation):
+        raise InvalidResponseError(f"{what}: among the {kind} is one without an id")
+    return annotation
 
 
 def has_id(annotation: Mapping[str, Any]) -> bool:

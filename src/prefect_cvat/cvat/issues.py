@@ -112,4 +112,5 @@ def has_unknown_fate(error: BaseException) -> bool:
 
 
 def issue_identity(frame: int, message: str) -> bytes:
+    """A digest by which an issue that was sent is recognized among those that are read."""
     return blake2b(f"issue {frame} {message}".encode(), digest_size=12).digest()

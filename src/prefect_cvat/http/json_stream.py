@@ -1,8 +1,8 @@
 """Reads the long lists of a JSON object piece by piece, from a file and within bounds.
 
 A response may list millions of annotations or frames, too many to hold as objects. A parser has no limits of
-its own: a long run of `[],[],[]` takes 30 times its length in memory, nested brackets even more. So the file is
-read once, block by block. The ends of the items are found by counting brackets; whole items are then parsed.
+its own: a long run of `[],[],[]` takes 30 times its length in memory, nested brackets even more. So the file
+is read once, block by block: counting brackets finds the ends of the items, and whole items are parsed.
 """
 
 from __future__ import annotations

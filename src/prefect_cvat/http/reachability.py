@@ -1,9 +1,8 @@
-"""The first contact with a server: whether it is there, before anything that is secret goes to it.
+"""Checks whether a server can be reached, before any credentials are sent to it.
 
-A wrong host or port must show soon, while a server that has answered once is waited for when it is away. So
-the first request of a process to an address asks for CVAT's public `server/about`, as the official SDK does,
-without credentials: whatever answers is there, and what redirects to HTTPS says so before a password has gone
-over the network in the clear.
+A wrong host or port must show soon, while a server that has responded before is worth waiting for. So the
+first request of a process to a server is CVAT's public `server/about`, without credentials, as in the official
+SDK. A redirect to HTTPS shows before a password has gone over the network unencrypted.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ from prefect_cvat.messages.plurals import pluralize
 __all__ = ["REACHABILITY_PATH", "REACHABILITY_TIMEOUT", "check_reachable"]
 
 REACHABILITY_PATH = "/api/server/about"
-"""Open to everybody; an answer of any status will do, also of servers that are no longer open to all."""
+"""Needs no credentials. A response of any status is enough: some servers restrict it."""
 
 REACHABILITY_TIMEOUT = 10.0
-"""How long to wait for a server that has never answered, in seconds."""
+"""Seconds to wait for a server that has not responded to this process before."""
 
 _answered: set[str] = set()
-"""The addresses that have answered this process: each run and each shard of it makes a client of its own."""
+"""The servers that have responded to this process: each run and each shard makes a client of its own."""
 
 
 def check_reachable(
@@ -43,20 +42,21 @@ def check_reachable(
     retry: RetryPolicy,
     on_retry: Callable[[str], object],
 ) -> None:
-    """Have an answer from a server, unless this process has had one already.
+    """Check that a server responds, unless it has responded to this process before.
 
     Args:
-        session: What the request is sent with.
+        session: Sends the request.
         url: The server's address.
-        timeout: Seconds to wait for a connection, and for an answer, if that is less than what is left.
-        options: How else requests to it are sent: `verify` and the like.
-        retry: How long to wait between attempts. They end after `REACHABILITY_TIMEOUT`, or earlier if it says so.
-        on_retry: Is told that a further attempt follows, and why.
+        timeout: Seconds to wait for a connection, and for the next bytes of a response.
+        options: Further arguments of `requests.Session.get`, such as `verify`.
+        retry: How long to wait between attempts, and when to give up: at the latest after
+            `REACHABILITY_TIMEOUT`.
+        on_retry: Called with a line of text before each further attempt.
 
     Raises:
-        UnreachableError: No answer came.
+        UnreachableError: No response came.
         TlsError: The server's certificate could not be verified.
-        RedirectError: The server says that it is at another address.
+        RedirectError: The server redirects to another address.
     """
     if url in _answered:
         return
@@ -85,8 +85,8 @@ def check_reachable(
         response = retrying(attempt)
     except _NoResponseError as error:
         raise UnreachableError(
-            f"no server answers at {url}: {failure_reason(error.args[1])} ({pluralize(attempts, 'attempt')} in"
-            f" {time.monotonic() - started:.0f} s); check the address and port (url, --server-host,"
+            f"no server answers at {url}: {failure_reason(error.args[1])} ({pluralize(attempts, 'attempt')}"
+            f" in {time.monotonic() - started:.0f} s); check the address and port (url, --server-host,"
             " --server-port), and that the server runs"
         ) from None
     # a redirect to the log-in page of a proxy counts as a response: with a token there may be none
@@ -103,12 +103,13 @@ class _NoResponseError(Exception):
 
 
 def _ask(session: requests.Session, url: str, seconds: float, **options: Any) -> requests.Response:
-    """Send the request, and give up after so many seconds, whatever takes them.
+    """Send the request in a thread, and give up after some seconds.
 
-    Looking up a name has no time-out, a name may have many addresses, and a head may come byte by byte.
+    The time-outs of `requests` do not cover all: looking up a name has none, a name may have many addresses,
+    and headers may come byte by byte.
 
     Raises:
-        requests.RequestException: No answer came.
+        requests.RequestException: No response came.
     """
     outcome: Future[requests.Response] = Future()
 
@@ -122,7 +123,7 @@ def _ask(session: requests.Session, url: str, seconds: float, **options: Any) ->
         except Exception as error:
             outcome.set_exception(error)
 
-    threading.Thread(target=ask, name="first contact", daemon=True).start()
+    threading.Thread(target=ask, name="reachability check", daemon=True).start()
     try:
         # the time-outs of the request come first: they give a better reason
         return outcome.result(seconds + 0.5)

@@ -21,8 +21,8 @@ ATTEMPTS = 8
 class RetryPolicy:
     """When a request is sent again.
 
-    Reads and log-ins are sent again after a connection error, a time-out, 429, 500, 502, 503 and 504, and after a
-    body that is not what was requested. Writes are sent again after 429 only, which says that nothing was done.
+    Reads and log-ins are sent again after a connection error, a time-out, 429, 500, 502, 503 and 504, and after an
+    unusable body. Writes are sent again after 429 only: then nothing was done.
 
     Attributes:
         give_up_after: Seconds from the first attempt after which there is no further one.
@@ -57,7 +57,7 @@ class RetryPolicy:
         """Make a caller that repeats a function while it fails; the last error is raised.
 
         Args:
-            retry_on: Whether to repeat after an error. Its attribute `retry_after`, if it has one, is honoured.
+            retry_on: Whether to repeat after an error. Its attribute `retry_after` is honoured.
             on_retry: Called before each further attempt with a line that has the error and the wait.
             give_up_after: Seconds, in place of the policy's.
             max_attempts: Limits the attempts in place of the time.
@@ -69,9 +69,8 @@ class RetryPolicy:
 
         def announce(state: RetryCallState) -> None:
             if on_retry is not None:
-                on_retry(
-                    f"{_error(state)}; attempt {state.attempt_number + 1} follows in {state.upcoming_sleep:.1f} s"
-                )
+                number, seconds = state.attempt_number + 1, state.upcoming_sleep
+                on_retry(f"{_error(state)}; attempt {number} follows in {seconds:.1f} s")
 
         seconds = self.give_up_after if give_up_after is None else give_up_after
         return tenacity.Retrying(

@@ -32,6 +32,7 @@ class TokenAuth(AuthBase):
         self._token = token
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Add the token."""
         request.headers["Authorization"] = f"{self.scheme} {self._token.get_secret_value()}"
         return request
 
@@ -40,6 +41,7 @@ class NoAuth(AuthBase):
     """Sends no credentials, not even those of `.netrc`."""
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Change nothing."""
         return request
 
 

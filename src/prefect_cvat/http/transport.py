@@ -1,96 +1,46 @@
-"""HTTP to a CVAT server: credentials, time-outs, retries, and readable errors."""
+"""HTTP to a CVAT server: log-in, JSON, downloads and uploads."""
 
 from __future__ import annotations
 
 import json
-import logging
 import threading
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from collections.abc import Mapping
 from typing import IO, Any
 
 import requests
 from pydantic import SecretStr
-from requests.auth import AuthBase
 
 from prefect_cvat.exceptions import (
-    ApiError,
     AuthenticationError,
     BadRequestError,
     InvalidResponseError,
-    OrganizationError,
     ResponseTooLargeError,
-    TlsError,
-    TooManyRequestsError,
-    TransportError,
 )
-from prefect_cvat.http.connection_errors import transport_error
-from prefect_cvat.http.error_responses import api_error, retry_after
 from prefect_cvat.http.json_limits import MAX_JSON_BYTES, parse_json
-from prefect_cvat.http.reachability import check_reachable
-from prefect_cvat.http.redirects import redirect_error
-from prefect_cvat.http.response_bodies import read_body, write_body
-from prefect_cvat.http.retry_policy import RetryPolicy
-from prefect_cvat.http.server_url import normalize_url
-from prefect_cvat.http.session import NoAuth, TokenAuth, make_session
+from prefect_cvat.http.request_sender import LOGIN_PATH, BodyValidator, RequestSender
+from prefect_cvat.http.session import TokenAuth
 
-__all__ = ["BodyValidator", "Transport"]
-
-logger = logging.getLogger(__name__)
-
-_LOGIN = "/api/auth/login"
-
-BodyValidator = Callable[[IO[bytes]], str | None]
-"""Says why what is in a file cannot be what was asked for; None if it can."""
+__all__ = ["Transport"]
 
 
-class Transport:
+class Transport(RequestSender):
     """One server, one set of credentials. May be used from several threads.
 
     Args:
         url: The server's address, see `normalize_url`.
-        organization: The short name (slug) of the organization to work in; `""` is the personal
-            workspace, None everything that the user may see.
-        verify: Whether to verify the server's TLS certificate, or the path of a CA bundle.
-        timeout: Seconds to wait for a connection, and for the next bytes of an answer. CVAT itself
-            answers within 60 s (a chunk that is not ready: 429 after 50 s).
-        retry: When requests are sent again.
-        assume_reachable: Whether the server is known to be there, as another process has asked it just now. Then
-            it is waited for from the first request on as `retry` says, and not just for some ten seconds.
-        on_retry: Is told, in a line, that a request failed and will be sent again; by default the log is, as a
-            warning.
+        options: Further arguments of `RequestSender`.
     """
 
-    def __init__(
-        self,
-        url: str,
-        *,
-        organization: str | None = None,
-        verify: bool | str = True,
-        timeout: tuple[float, float] = (10.0, 75.0),
-        retry: RetryPolicy | None = None,
-        assume_reachable: bool = False,
-        on_retry: Callable[[str], object] | None = None,
-    ) -> None:
-        self.url = normalize_url(url)
-        self.organization = organization
-        self._timeout = timeout
-        if isinstance(verify, str) and not Path(verify).exists():
-            raise TlsError(f"there is no CA bundle at {verify!r}, with which to verify {self.url}")
-        # read anew for each connection, and a function may go to another folder meanwhile
-        self._verify = str(Path(verify).absolute()) if isinstance(verify, str) else verify
-        self._retry = retry or RetryPolicy()
-        self._is_reachable = assume_reachable
-        self._on_retry = on_retry or logger.warning
+    def __init__(self, url: str, **options: Any) -> None:
+        super().__init__(url, **options)
         self._login_lock = threading.Lock()
         self._password: tuple[str, SecretStr] | None = None
-        self._session = make_session(organization)
 
     def use_access_token(self, token: SecretStr) -> None:
         """Send a personal access token with each request from now on.
 
         Raises:
-            ValueError: It cannot be one.
+            ValueError: It is not a token.
         """
         text = token.get_secret_value().strip()
         if not (text.isascii() and text.isprintable()) or not text or " " in text:
@@ -100,20 +50,20 @@ class Transport:
 
     @property
     def uses_access_token(self) -> bool:
-        """Whether it is a personal access token that requests are sent with."""
+        """Whether requests are sent with a personal access token."""
         return isinstance(self._session.auth, TokenAuth) and self._session.auth.scheme == "Bearer"
 
     def login(self, user: str, password: SecretStr) -> None:
         """Exchange user (or e-mail address) and password for a token, and send that from now on.
 
         Raises:
-            AuthenticationError: The server does not know this user with this password.
+            AuthenticationError: The user or the password is wrong.
         """
         names = ["username", "email"] if "@" in user else ["username"]
         for name in names:
             body = {name: user, "password": password.get_secret_value()}
             try:
-                answer = self.json("POST", _LOGIN, body=body, anonymous=True)
+                answer = self.json("POST", LOGIN_PATH, body=body, anonymous=True)
             except BadRequestError as error:
                 if error.status == 400 and name != names[-1]:
                     continue
@@ -146,26 +96,26 @@ class Transport:
         anonymous: bool = False,
         max_bytes: int = MAX_JSON_BYTES,
     ) -> Any:
-        """Send a request and return what the JSON of its answer says, or None for an empty answer.
+        """Send a request and return the parsed JSON of the response, or None if it is empty.
 
         Args:
             method: The HTTP method.
             path: The path on the server, from `/api` on.
             params: The query.
-            body: What to send as JSON; bytes are taken for JSON that is ready.
+            body: Sent as JSON; bytes are sent as they are.
             headers: Further headers.
             anonymous: Send no credentials.
-            max_bytes: How long the answer may be, see `parse_json`.
+            max_bytes: Maximum size of the response in bytes, see `parse_json`.
 
         Raises:
-            ResponseTooLargeError: The answer is longer, or stands for too many objects.
-            ApiError: The server refused, or failed.
-            TransportError: No answer came.
-            InvalidResponseError: The answer is not JSON.
+            ResponseTooLargeError: The response is larger, or has too many objects.
+            ApiError: The server refused the request, or failed.
+            TransportError: No response came.
+            InvalidResponseError: The response is not JSON.
         """
         data = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         headers = {**({} if data is None else {"Content-Type": "application/json"}), **(headers or {})}
-        response, content = self._send(
+        response, content = self.send(
             method,
             path,
             params=params,
@@ -197,21 +147,21 @@ class Transport:
         headers: Mapping[str, str] | None = None,
         validate: BodyValidator | None = None,
     ) -> None:
-        """Write data to a file, complete, and go to its beginning. Raises as `json` does.
+        """Download to a file, and rewind it. Raises what `json` raises, and `StorageError`.
 
         Args:
             path: The path on the server.
-            file: Where to write them.
-            max_bytes: How many there may be.
+            file: Written from its beginning.
+            max_bytes: Maximum size of the response in bytes.
             params: The query.
             headers: Further headers.
-            validate: Says why what is in the file cannot be what was asked for, or None; then it is the
-                network's fault, and it is asked for again.
+            validate: Returns what is wrong with the file, or None. A file with a fault is downloaded
+                again.
 
         Raises:
-            StorageError: The disk does not take them.
+            StorageError: The file cannot be written.
         """
-        self._send(
+        self.send(
             "GET",
             path,
             params=params,
@@ -225,7 +175,7 @@ class Transport:
     def post_files(
         self, path: str, *, fields: Mapping[str, str], files: Mapping[str, tuple[str, bytes]], step: str
     ) -> None:
-        """Send files as a form, in one step of CVAT's upload protocol. Raises as `json` does.
+        """Send files as a form, in one step of CVAT's upload protocol. Raises what `json` raises.
 
         Args:
             path: The path on the server.
@@ -236,122 +186,13 @@ class Transport:
         form = requests.Request("POST", self.url, data=fields, files=files).prepare()
         assert isinstance(form.body, bytes)
         headers = {"Content-Type": form.headers["Content-Type"], step: ""}
-        self._send("POST", path, data=form.body, headers=headers)
+        self.send("POST", path, data=form.body, headers=headers)
 
-    def close(self) -> None:
-        """Close the connections. The token stays valid: logging out would end it for every client."""
-        self._session.close()
-
-    def _send(
-        self,
-        method: str,
-        path: str,
-        *,
-        params: Mapping[str, str | int] | None = None,
-        data: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-        anonymous: bool = False,
-        into: IO[bytes] | None = None,
-        max_bytes: int = MAX_JSON_BYTES,
-        validate: BodyValidator | None = None,
-    ) -> tuple[requests.Response, bytes]:
-        self._check_reachable()
-        is_read = method in ("GET", "HEAD", "OPTIONS") or path == _LOGIN
-        options = {"params": params, "data": data, "headers": dict(headers or {})}
-
-        def send(auth: AuthBase) -> tuple[requests.Response, bytes]:
-            return self._send_once(method, path, auth, into, max_bytes, validate, options)
-
-        def attempt() -> tuple[requests.Response, bytes]:
-            auth = NoAuth() if anonymous else self._session.auth
-            try:
-                return send(auth)
-            except AuthenticationError:
-                if anonymous or not self._log_in_again(auth):
-                    raise
-            return send(self._session.auth)
-
-        return self._retry.retrying(
-            retry_on=_may_repeat_read if is_read else _may_repeat_write, on_retry=self._on_retry
-        )(attempt)
-
-    def _send_once(
-        self,
-        method: str,
-        path: str,
-        auth: AuthBase,
-        into: IO[bytes] | None,
-        max_bytes: int,
-        validate: BodyValidator | None,
-        options: Mapping[str, Any],
-    ) -> tuple[requests.Response, bytes]:
-        try:
-            with self._session.request(
-                method,
-                self.url + path,
-                timeout=self._timeout,
-                verify=self._verify,  # at the session, REQUESTS_CA_BUNDLE would overrule it
-                auth=auth,
-                stream=True,
-                **options,
-            ) as response:
-                if not response.ok:
-                    error = api_error(response, method, path)
-                    raise self._organization_error(error) or error
-                if not 200 <= response.status_code < 300:
-                    raise redirect_error(response, method, self.url, path)
-                if into is None:
-                    return response, read_body(response, max_bytes)
-                write_body(response, into, max_bytes)
-                problem = validate and validate(into)
-        except requests.RequestException as error:
-            raise transport_error(error, method, self.url, path) from None
-        if problem:
-            raise TransportError(
-                f"{method} {self.url}{path} was answered with {response.status_code}"
-                f" {response.headers.get('Content-Type', 'and no content type')}: {problem}",
-                retry_after=retry_after(response),
-            )
-        return response, b""
-
-    def _check_reachable(self) -> None:
-        if not self._is_reachable:
-            check_reachable(
-                self._session,
-                self.url,
-                timeout=self._timeout,
-                options={"verify": self._verify, "auth": NoAuth()},
-                retry=self._retry,
-                on_retry=self._on_retry,
-            )
-            self._is_reachable = True
-
-    def _organization_error(self, error: ApiError) -> OrganizationError | None:
-        """What CVAT 2.73 answers on every route, also where something is asked for by its id."""
-        if error.status != 404 or not self.organization:
-            return None
-        if error.detail != f"{self.organization} organization does not exist.":
-            return None
-        return OrganizationError(
-            f"there is no organization {self.organization!r} on {self.url};"
-            " give the short name of one, or none (organization, --org)"
-        )
-
-    def _log_in_again(self, refused: object) -> bool:
-        """Get a new token for one that has died; False without a password to do it with."""
+    def _renew_credentials(self, refused: object) -> bool:
+        """Get a new token in place of an expired one; return False without a password."""
         if self._password is None:
             return False
         with self._login_lock:
-            if self._session.auth is refused:  # else another thread has done it already
+            if self._session.auth is refused:  # otherwise another thread has done it
                 self.login(*self._password)
         return True
-
-
-def _may_repeat_read(error: BaseException) -> bool:
-    if isinstance(error, TransportError):
-        return not isinstance(error, TlsError)
-    return isinstance(error, ApiError) and error.status in (429, 500, 502, 503, 504)
-
-
-def _may_repeat_write(error: BaseException) -> bool:
-    return isinstance(error, TooManyRequestsError)

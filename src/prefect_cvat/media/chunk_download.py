@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from prefect_cvat.cvat.client import MAX_CHUNK_BYTES, Client
+from prefect_cvat.cvat.chunk_requests import MAX_CHUNK_BYTES
+from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import PrefectCvatError, StorageError, UnsupportedTaskError
 from prefect_cvat.frames import ChunkFile, ChunkType, Quality
 from prefect_cvat.media.chunk_checks import problem_of_chunk

@@ -11,9 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
-from prefect_cvat.cvat.client import Client, check_annotatable
+from prefect_cvat.cvat.client import Client
 from prefect_cvat.cvat.honeypot_check import check_has_no_honeypots
 from prefect_cvat.cvat.task_identity import TaskIdentity
+from prefect_cvat.cvat.task_requests import check_annotatable
 from prefect_cvat.exceptions import InvalidResponseError, PermissionDeniedError
 from prefect_cvat.frame_table import FrameMeta, FrameTable
 from prefect_cvat.messages.argument_names import argument

@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from prefect_cvat.cvat.client import Client, check_annotatable
+from prefect_cvat.cvat.client import Client
+from prefect_cvat.cvat.task_requests import check_annotatable
 from prefect_cvat.exceptions import (
     InvalidResponseError,
     NoDataError,
