@@ -1,4 +1,4 @@
-"""Why no answer came, in words that one can act upon."""
+"""Errors for requests without a response, with the cause and how to fix it."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from prefect_cvat.messages.bounded_text import one_line
 __all__ = ["failure_reason", "transport_error"]
 
 MAX_REASON_LENGTH = 300
-"""How many characters of a reason are shown: some libraries put all that a server has sent into it."""
+"""Maximum length of a reason: some libraries put everything that a server has sent into it."""
 
 _UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ENETDOWN)
 
 
 def transport_error(error: requests.RequestException, method: str, url: str, path: str) -> TransportError:
-    """Make one of our errors of one of requests', which may be very long and wrap others."""
+    """Convert an error of `requests`, which may be long and wrap others."""
     where = f"{method} {url}{path}"
     was_sent = not _is_without_connection(error)
     match error:
@@ -45,7 +45,7 @@ def transport_error(error: requests.RequestException, method: str, url: str, pat
 
 
 def failure_reason(error: requests.RequestException) -> str:
-    """Why a server could not be reached: its name, its port, the way to it, or the time that it took."""
+    """Why a server could not be reached: name, port, network or time-out."""
     for cause in _causes(error):
         match cause:
             case socket.gaierror():
@@ -66,7 +66,7 @@ def failure_reason(error: requests.RequestException) -> str:
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """An error and all that it wraps, from the inside out: requests and urllib3 do it in several ways."""
+    """An error and all errors that it wraps, innermost first."""
     found: list[BaseException] = []
     waiting: list[object] = [error]
     while waiting:
@@ -78,16 +78,16 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 
 def _is_without_connection(error: requests.RequestException) -> bool:
-    """Whether a request failed without a connection: it was refused, or the host is not known."""
+    """Whether a request failed before there was a connection: refused, or unknown host."""
     if isinstance(error, requests.ConnectTimeout):
         return True
     reason = error.args[0] if error.args else None
-    # urllib3 wraps what has failed before it sent anything in an error of its own
+    # urllib3 raises this if a request failed before anything was sent
     return isinstance(reason, MaxRetryError) and isinstance(reason.reason, NewConnectionError)
 
 
 def _innermost(error: BaseException) -> str:
-    """The innermost message: requests and urllib3 wrap one another."""
+    """The message of the innermost error."""
     for cause in _causes(error):
         if isinstance(cause, SlowResponseError):
             return str(cause)

@@ -1,6 +1,6 @@
-"""The server's error answers, read into one clear message.
+"""Converts error responses of the server to exceptions with one clear message.
 
-CVAT 2.73 tells what is wrong in at least five forms: `{"detail": ...}`, fields (nested, by position),
+CVAT 2.73 describes errors in at least five forms: `{"detail": ...}`, fields (nested, by position),
 a list of strings, one string, and pages or plain text that are not CVAT's own.
 """
 
@@ -27,9 +27,9 @@ from prefect_cvat.messages.bounded_text import one_line
 __all__ = ["api_error", "retry_after"]
 
 MAX_DETAIL_LENGTH = 600
-"""How much of what a server says is told."""
+"""Maximum length of the server's description in a message."""
 _PAGE_OF_CVAT = "Server Error (500)"
-"""The title of the page that CVAT 2.73 itself answers when it fails; nginx's say `500 Internal ...`."""
+"""The title of the page that CVAT 2.73 sends when it fails itself; nginx's is `500 Internal ...`."""
 
 _ERROR_CLASSES: dict[int, type[ApiError]] = {
     401: AuthenticationError,
@@ -40,10 +40,10 @@ _ERROR_CLASSES: dict[int, type[ApiError]] = {
 
 
 def api_error(response: requests.Response, method: str, path: str) -> ApiError:
-    """Make an error of the server's answer, whichever of its forms the body has.
+    """Make an exception from an error response.
 
     Raises:
-        requests.RequestException: The body broke off.
+        requests.RequestException: The connection broke within the body.
     """
     status = response.status_code
     is_html = "html" in response.headers.get("Content-Type", "")
@@ -79,7 +79,7 @@ def retry_after(response: requests.Response) -> float | None:
 
 
 def _error_detail(response: requests.Response) -> str:
-    """One line of the five forms of error bodies: detail, fields, list, string, page."""
+    """The body as one line."""
     text = read_error_text(response).strip()
     if not text:
         return ""

@@ -14,27 +14,27 @@ from prefect_cvat.exceptions import ResponseTooLargeError
 __all__ = ["MAX_JSON_BYTES", "MAX_LIST_BYTES", "parse_json"]
 
 MAX_JSON_BYTES = 2**25
-"""Maximum size of an ordinary answer in bytes: a task, a page of a list."""
+"""Maximum size of an ordinary response in bytes: a task, a page of a list."""
 
 MAX_LIST_BYTES = 2**28
-"""Maximum size in bytes of an answer that grows with the task: its frames, its annotations."""
+"""Maximum size in bytes of a response that grows with the task: frames, annotations."""
 
 _MEMORY_PER_BYTE = 6
-"""How many bytes of memory the objects may take for each byte that an answer may have."""
+"""Maximum memory of the objects, as a multiple of the maximum size of the JSON."""
 
 
 def parse_json(content: bytes, max_bytes: int) -> Any:
-    """Parse JSON, unless the objects that it stands for would take too much memory.
+    """Parse JSON, unless its objects would take too much memory.
 
     Args:
         content: The JSON.
-        max_bytes: How many bytes it may have; the objects may take six times as much.
+        max_bytes: Maximum size of the JSON in bytes; the objects may take six times as much.
 
     Raises:
-        ResponseTooLargeError: It stands for too many objects.
-        ValueError: It is not JSON, or has more than 200 brackets open at a time.
+        ResponseTooLargeError: The objects would take too much memory.
+        ValueError: It is not JSON, or is nested more than 200 deep.
     """
-    if 32 * len(content) > _MEMORY_PER_BYTE * max_bytes:  # else it cannot take too much, whatever it is
+    if 32 * len(content) > _MEMORY_PER_BYTE * max_bytes:  # smaller JSON cannot take too much
         memory = 40 * content.count(b",") + 88 * content.count(b"[") + 256 * content.count(b"{")
         if memory > _MEMORY_PER_BYTE * max_bytes:
             raise ResponseTooLargeError(

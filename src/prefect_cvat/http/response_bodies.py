@@ -1,4 +1,4 @@
-"""The bodies of a server's answers, read within bounds: one may be endless, or unpack to anything."""
+"""Reads bodies of responses within limits: one may be endless, or expand without bounds."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from prefect_cvat.exceptions import InvalidResponseError, ResponseTooLargeError,
 __all__ = ["read_body", "read_error_text", "write_body"]
 
 MAX_ERROR_BYTES = 2**16
-"""Maximum number of bytes that are read of the body of an error."""
+"""Maximum number of bytes that are read of an error's body."""
 
 MAX_EXPANSION = 200
-"""How many times its compressed size a body may have: JSON of annotations has 5 to 30 times."""
+"""Maximum ratio of a body to its compressed size: JSON of annotations has 5 to 30."""
 
 SMALL_BYTES = 2**22
-"""Bodies of up to so many bytes are not checked against `MAX_EXPANSION`."""
+"""Bodies up to this size in bytes are not checked for `MAX_EXPANSION`."""
 
 _PART_BYTES = 2**16
 _ENCODINGS = ("", "identity", "gzip", "x-gzip", "deflate")
 
 
 def read_body(response: requests.Response, max_bytes: int) -> bytes:
-    """Read the body of an answer into memory.
+    """Read a body into memory.
 
     Raises:
-        ResponseTooLargeError: It is longer, or it is compressed further than any that CVAT sends.
-        InvalidResponseError: It is compressed in a way that was not asked for.
-        requests.RequestException: It broke off.
+        ResponseTooLargeError: It is larger, or expands more than any body that CVAT sends.
+        InvalidResponseError: It has an encoding that was not requested.
+        requests.RequestException: The connection broke within the body.
     """
     return b"".join(_parts(response, max_bytes))
 
 
 def write_body(response: requests.Response, file: IO[bytes], max_bytes: int) -> None:
-    """Write the body of an answer to a file, in place of what is in there.
+    """Write a body to a file, in place of its content.
 
     Raises:
-        StorageError: The disk does not take it.
+        StorageError: The file cannot be written.
         And what `read_body` raises.
     """
     if file.tell():  # this is not the first attempt
@@ -57,10 +57,10 @@ def write_body(response: requests.Response, file: IO[bytes], max_bytes: int) -> 
 
 
 def read_error_text(response: requests.Response) -> str:
-    """Read the beginning of the body of an error; what is more than `MAX_ERROR_BYTES` is not read.
+    """Read the body of an error, up to `MAX_ERROR_BYTES`.
 
     Raises:
-        requests.RequestException: It broke off.
+        requests.RequestException: The connection broke within the body.
     """
     begin = b""
     if response.headers.get("Content-Encoding", "").strip().lower() in _ENCODINGS:

@@ -21,8 +21,8 @@ ATTEMPTS = 8
 class RetryPolicy:
     """When a request is sent again.
 
-    Reads and log-ins are sent again after a connection error, a time-out, 429, 500, 502, 503 and 504, and after an
-    unusable body. Writes are sent again after 429 only: then nothing was done.
+    Reads and log-ins are sent again after a connection error, a time-out, 429, 500, 502, 503 and 504, and
+    after an unusable body. Writes are sent again after 429 only: then nothing was done.
 
     Attributes:
         give_up_after: Seconds from the first attempt after which there is no further one.
