@@ -22,13 +22,13 @@ class AnnotationRequests(Connection):
     """Reads and writes annotations."""
 
     def task_annotations(self, task_id: int) -> LabeledData:
-        """All annotations of a task; those that its jobs share are there once, tracks as one."""
+        """All annotations of a task. Annotations in several jobs are there once."""
         path = f"/api/tasks/{task_id}/annotations"
         answer = self._transport.json("GET", path, max_bytes=MAX_LIST_BYTES)
         return parse_annotations(answer, path)
 
     def iter_task_annotations(self, task_id: int) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The same one by one, as `iter_job_annotations`."""
+        """Yield the annotations of a task one by one, as `iter_job_annotations` does."""
         yield from self._iter_annotations(f"/api/tasks/{task_id}/annotations")
 
     def job_annotations(self, job_id: int) -> LabeledData:
@@ -38,9 +38,9 @@ class AnnotationRequests(Connection):
         return parse_annotations(answer, path)
 
     def iter_job_annotations(self, job_id: int) -> Iterator[tuple[str, dict[str, Any]]]:
-        """The annotations of a job one by one, each with the name of its kind: tags, shapes, then tracks.
+        """Yield the annotations of a job one by one, each with its kind: `tags`, `shapes` or `tracks`.
 
-        The answer is read as a whole before the first one is returned, but to disk: a job may have millions.
+        The response is first downloaded to disk: a job may have millions of annotations.
         """
         yield from self._iter_annotations(f"/api/jobs/{job_id}/annotations")
 
@@ -55,9 +55,8 @@ class AnnotationRequests(Connection):
     def create_job_annotations(self, job_id: int, body: bytes | Mapping[str, Any]) -> LabeledData:
         """Add annotations to a job, all of them or none; return them with their ids.
 
-        CVAT does not recognize a request that it gets twice, and it goes on with one whose client has
-        gone: after a time-out, look at what is there before you send again. This method never
-        repeats a request on its own, except after 429.
+        CVAT does not recognize a repeated request, and executes a request although its client is gone. So
+        after a time-out, read the job before sending again. This method repeats a request only after 429.
         """
         stored = self._patch_annotations(job_id, "create", body)
         if not all(has_id(each) for kind in (stored.tags, stored.shapes, stored.tracks) for each in kind):
@@ -68,7 +67,7 @@ class AnnotationRequests(Connection):
         return stored
 
     def delete_job_annotations(self, job_id: int, body: bytes | Mapping[str, Any]) -> None:
-        """Delete annotations from a job; each is given as the server told it, with its id."""
+        """Delete annotations from a job, given as the server sent them, with their ids."""
         self._patch_annotations(job_id, "delete", body)
 
     def _patch_annotations(self, job_id: int, action: str, body: bytes | Mapping[str, Any]) -> LabeledData:
@@ -78,7 +77,7 @@ class AnnotationRequests(Connection):
             f"/api/jobs/{job_id}/annotations",
             params={"action": action},
             body=content,
-            # it says what was sent, with ids and default values
+            # the response repeats the request, with ids and default values
             max_bytes=min(MAX_JSON_BYTES + 8 * len(content), MAX_LIST_BYTES),
         )
         return parse_annotations(answer, f"{action} annotations of job {job_id}")

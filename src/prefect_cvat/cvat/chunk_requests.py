@@ -28,22 +28,22 @@ class ChunkRequests(Connection):
         max_bytes: int = MAX_CHUNK_BYTES,
         validate: BodyValidator | None = None,
     ) -> None:
-        """Write a chunk of a task to a file, as the server serves it: a zip of images, or a video.
+        """Download a chunk of a task to a file: a zip of images, or a video.
 
-        A chunk that the server has yet to make is waited for (it answers 429 with `Retry-After`).
+        While a chunk is not ready, the server responds 429 with `Retry-After`, and this waits.
 
         Args:
             task_id: The task.
-            number: Frames `number * data_chunk_size` and following.
-            file: Where to write it, from the beginning; the chunk is complete when this returns.
+            number: The chunk; its first frame is `number * data_chunk_size`.
+            file: Written from its beginning.
             quality: `original` or `compressed`.
-            max_bytes: How many bytes it may have.
-            validate: Says why what is in the file cannot be a chunk, or None; then it is asked for again.
+            max_bytes: Maximum size of the chunk in bytes.
+            validate: Returns what is wrong with the file, or None. A file with a fault is downloaded again.
 
         Raises:
-            ResponseTooLargeError: It has more bytes.
-            StorageError: The file does not take it.
-            TransportError: What came was no chunk, each time.
+            ResponseTooLargeError: The chunk is larger.
+            StorageError: The file cannot be written.
+            TransportError: No response came, or none that `validate` accepts.
         """
         params: dict[str, str | int] = {"type": "chunk", "number": number, "quality": quality}
         self._chunk(f"/api/tasks/{task_id}/data", file, params, max_bytes, validate)
@@ -58,7 +58,7 @@ class ChunkRequests(Connection):
         max_bytes: int = MAX_CHUNK_BYTES,
         validate: BodyValidator | None = None,
     ) -> None:
-        """A chunk of a job, as `chunk`: by its number in the job, whose chunks begin at its first frame."""
+        """Download a chunk of a job, as `chunk` does. Chunk 0 begins at the first frame of the job."""
         params: dict[str, str | int] = {"type": "chunk", "index": index, "quality": quality}
         self._chunk(f"/api/jobs/{job_id}/data", file, params, max_bytes, validate)
 

@@ -70,7 +70,7 @@ class Connection:
         """Log in with a user name (or e-mail address) and a password.
 
         Raises:
-            AuthenticationError: The server does not know this user with this password.
+            AuthenticationError: The user or the password is wrong.
         """
         user, password = credentials
         self._transport.login(user, _secret(password))
@@ -105,16 +105,16 @@ class Connection:
         return parse_response(User, self._transport.json("GET", "/api/users/self"), "/api/users/self")
 
     def check_may_write(self) -> None:
-        """Make sure that the access token, if there is one, is not one that may only read.
+        """Check that the access token, if there is one, is not read-only.
 
         Raises:
-            ReadOnlyTokenError: It is one.
+            ReadOnlyTokenError: It is read-only.
         """
         if self._may_write or not self._transport.uses_access_token:
             return
         try:
             answer = self._transport.json("GET", "/api/auth/access_tokens/self")
-        except NotFoundError:  # what servers before 2.48 take for tokens is not CVAT's own
+        except NotFoundError:  # servers before 2.48 have no access tokens of their own
             return
         if parse_response(_AccessToken, answer, "/api/auth/access_tokens/self").read_only:
             raise ReadOnlyTokenError(
@@ -133,7 +133,7 @@ class Connection:
         params: Mapping[str, str | int] | None = None,
         body: Any = None,
     ) -> Any:
-        """Send a request for which there is no method here; return what the JSON of its answer says.
+        """Send a request for which there is no method here; return the parsed JSON of the response.
 
         Args:
             method: The HTTP method.
@@ -144,16 +144,16 @@ class Connection:
         return self._transport.json(method, path, params=params, body=body)
 
     def iter_list(self, model: type[Model], path: str, params: Mapping[str, str | int]) -> Iterator[Model]:
-        """What a list of the server holds, one page after the other.
+        """Yield the items of a list on the server, page by page.
 
         Args:
-            model: What it is a list of.
+            model: The model of an item.
             path: The path of the list, such as `/api/labels`.
-            params: What narrows or orders it.
+            params: Filters and order.
 
         Raises:
-            ResponseTooLargeError: It has more than `MAX_PAGES` pages.
-            InvalidResponseError: It is not such a list.
+            ResponseTooLargeError: The list has more than `MAX_PAGES` pages.
+            InvalidResponseError: The response is not a list of such items.
         """
         before: list[Any] = []
         for page in range(1, MAX_PAGES + 1):

@@ -1,4 +1,4 @@
-"""What the server has answered, as objects of ours; or an error that names the route and the field."""
+"""Parses responses to models; errors name the route and the field."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def parse_response(model: type[Model], answer: object, what: str) -> Model:
-    """Take what the server has answered for a model.
+    """Parse a response to a model.
 
     Args:
         model: The model.
-        answer: The JSON of the answer.
-        what: What was asked for.
+        answer: The JSON of the response.
+        what: What was requested, for errors.
 
     Raises:
         InvalidResponseError: It is not what CVAT sends.
@@ -37,14 +37,14 @@ def parse_response(model: type[Model], answer: object, what: str) -> Model:
 
 
 def parse_annotations(answer: object, what: str) -> LabeledData:
-    """Take what the server has answered for annotations.
+    """Parse a response to annotations.
 
     Args:
-        answer: The JSON of the answer.
-        what: What was asked for.
+        answer: The JSON of the response.
+        what: What was requested, for errors.
 
     Raises:
-        InvalidResponseError: It is something else, or an annotation is not as CVAT has it.
+        InvalidResponseError: It is not what CVAT sends.
     """
     data = parse_response(LabeledData, answer, what)
     for kind, found in (("tags", data.tags), ("shapes", data.shapes), ("tracks", data.tracks)):
@@ -55,10 +55,10 @@ def parse_annotations(answer: object, what: str) -> LabeledData:
 
 
 def invalid_response(what: str, why: str) -> InvalidResponseError:
-    """The error about an answer that CVAT would not give.
+    """Make an exception for a response that is not one of CVAT's.
 
     Args:
-        what: What was asked for.
-        why: What is wrong about it, and where.
+        what: What was requested.
+        why: What is wrong, and where.
     """
     return InvalidResponseError(f"the server's answer for {what} is not what CVAT sends: {why}")

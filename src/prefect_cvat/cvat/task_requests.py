@@ -18,7 +18,7 @@ __all__ = ["TaskRequests", "check_annotatable"]
 
 
 def check_annotatable(task: Task) -> None:
-    """Refuse a task that has no images, and no video, to annotate.
+    """Check that a task has images, or a video, to annotate.
 
     Raises:
         NoDataError: It has no data yet.
@@ -60,12 +60,13 @@ class TaskRequests(Connection):
         """The tasks that the user may see, in the order of their ids.
 
         Args:
-            filters: Of CVAT's list of tasks, such as `project_id`, `assignee`, or `filter` with JSON logic.
+            filters: Filters of CVAT's list of tasks, such as `project_id`, `assignee`, or `filter` with
+                JSON logic.
         """
         return list(self.iter_list(Task, "/api/tasks", {**filters, "sort": "id"}))
 
     def annotatable_task(self, task_id: int) -> Task:
-        """A task that has images, or a video, to annotate.
+        """A task, after checking that it has images or a video.
 
         Raises:
             NoDataError: It has no data yet.
@@ -76,7 +77,7 @@ class TaskRequests(Connection):
         return task
 
     def check_project(self, project_id: int) -> None:
-        """Make sure that a project is there for this user: CVAT lists none of its tasks where it is not.
+        """Check that this user may see a project. CVAT lists no tasks of others.
 
         Raises:
             NotFoundError: There is no such project.
@@ -89,7 +90,7 @@ class TaskRequests(Connection):
             self._organization.check(f"project {project_id}", project.organization)
 
     def meta(self, task_id: int) -> DataMeta:
-        """What a task's media are: frames, chunk size, deleted frames."""
+        """The media of a task: frames, chunk size, deleted frames."""
         return self._meta(f"/api/tasks/{task_id}/data/meta")
 
     def labels(self, task_id: int) -> list[Label]:
@@ -104,7 +105,7 @@ class TaskRequests(Connection):
             task: The task, or its number.
 
         Raises:
-            InvalidResponseError: The server lists fewer of them than the task says that it has.
+            InvalidResponseError: The server lists fewer jobs than the task has.
             OrganizationError: The task is not in the organization that this client works in.
         """
         task = self.task(task) if isinstance(task, int) else task
@@ -117,12 +118,12 @@ class TaskRequests(Connection):
         return jobs
 
     def visible_jobs(self, task_id: int) -> list[Job]:
-        """The jobs of a task that the server lists to this user, in the order of their ids: maybe not all."""
+        """The jobs of a task that this user may see, in the order of their ids."""
         jobs = self.iter_list(Job, "/api/jobs", {"task_id": task_id})
         return sorted(jobs, key=lambda job: job.id)
 
     def validation_layout(self, task_id: int) -> ValidationLayout:
-        """Which frames are there to check the annotators. Servers before 2.21 have none."""
+        """The validation frames (ground truth, honeypots) of a task. Servers before 2.21 have none."""
         try:
             answer = self._transport.json("GET", f"/api/tasks/{task_id}/validation_layout")
         except NotFoundError:
@@ -149,7 +150,7 @@ class TaskRequests(Connection):
         return job
 
     def job_meta(self, job_id: int) -> DataMeta:
-        """What a job's media are; `start_frame` and `stop_frame` are numbers in the source."""
+        """The media of a job; `start_frame` and `stop_frame` are numbers in the source."""
         return self._meta(f"/api/jobs/{job_id}/data/meta")
 
     def job_labels(self, job_id: int) -> list[Label]:

@@ -24,7 +24,7 @@ class TaskUpload(Connection):
     """Creates tasks and uploads their images."""
 
     def create_task(self, name: str, labels: Sequence[PatchedLabelRequest], **fields: Any) -> Task:
-        """Create a task without data; `fields` are further ones of CVAT's, such as `segment_size`."""
+        """Create a task without data; `fields` are further fields of CVAT's, such as `segment_size`."""
         body = {
             "name": name,
             "labels": [label.model_dump(mode="json", exclude_none=True) for label in labels],
@@ -35,17 +35,17 @@ class TaskUpload(Connection):
     def upload_images(
         self, task_id: int, images: Mapping[str, bytes], *, timeout: float = 600.0, **fields: Any
     ) -> None:
-        """Give a task its images, or one video, and wait until the server has processed them.
+        """Upload the images, or one video, of a task and wait until the server has processed them.
 
         Args:
             task_id: A task without data.
             images: The files' bytes by file name. The server sorts them by name.
             timeout: Seconds to wait for the server.
-            fields: Further ones of CVAT's, such as `chunk_size`.
+            fields: Further fields of CVAT's, such as `chunk_size`.
 
         Raises:
             MediaError: The server could not process the images.
-            RequestTimeoutError: It did not do so in time.
+            RequestTimeoutError: The server did not process them in time.
         """
         path = f"/api/tasks/{task_id}/data/"
         settings = {"image_quality": 95, "use_cache": True, **fields}
@@ -76,7 +76,7 @@ class TaskUpload(Connection):
 
 
 class _Request(BaseModel):
-    """What CVAT answers when a worker is to do the rest: the id to ask after."""
+    """CVAT's response when a worker does the rest: the id of the background request."""
 
     rq_id: str
 

@@ -1,8 +1,8 @@
 """Checks whether a server can be reached, before any credentials are sent to it.
 
 A wrong host or port must show soon, while a server that has responded before is worth waiting for. So the
-first request of a process to a server is CVAT's public `server/about`, without credentials, as in the official
-SDK. A redirect to HTTPS shows before a password has gone over the network unencrypted.
+first request of a process to a server is CVAT's public `server/about`, without credentials, as in the
+official SDK. A redirect to HTTPS shows before a password has gone over the network unencrypted.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Redirects are not followed: CVAT 2.73 sends none on the routes that are used here.
 
-Following one would send the organization, and credentials from `.netrc`, to another host; and while reads would
-be redirected, writes would fail. The error names the address to use instead.
+Following one would send the organization, and credentials from `.netrc`, to another host; and while reads
+would be redirected, writes would fail. The error names the address to use instead.
 """
 
 from __future__ import annotations

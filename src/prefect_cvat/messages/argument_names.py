@@ -1,4 +1,4 @@
-"""What a message calls an argument: as Python's callers write it, or as an option of the command line."""
+"""Names of arguments in messages: as in Python, or as options of the command line."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from contextlib import contextmanager
 __all__ = ["argument", "arguments_as_options"]
 
 _options: Mapping[str, str] | None = None
-"""Options with other names than their arguments; None where messages name arguments as in Python."""
+"""Options by argument, where their names differ; None if messages name arguments as in Python."""
 
 
 def argument(name: str, value: object = None) -> str:
-    """What to call an argument in a message, alone or with the value that it has or should have.
+    """Format an argument for a message, with or without a value.
 
     In Python `label_map` and `existing='keep'`; on the command line `--label-map` and `--existing keep`.
 
     Args:
         name: The argument in Python.
-        value: Its value. True and False are left out on the command line, where a flag says them.
+        value: Its value. Booleans are left out on the command line, where they are flags.
     """
     if _options is None:
         shown = value if value is None or isinstance(value, bool | int | float) else str(value)
@@ -28,14 +28,14 @@ def argument(name: str, value: object = None) -> str:
 
 
 @contextmanager
-def arguments_as_options(named_otherwise: Mapping[str, str]) -> Iterator[None]:
-    """Have messages speak of options of the command line, in all of this process.
+def arguments_as_options(other_names: Mapping[str, str]) -> Iterator[None]:
+    """Let messages of this process name arguments as options of the command line.
 
     Args:
-        named_otherwise: The options with other names than their arguments, by argument.
+        other_names: Options by argument, where their names differ.
     """
     global _options
-    before, _options = _options, named_otherwise
+    before, _options = _options, other_names
     try:
         yield
     finally:

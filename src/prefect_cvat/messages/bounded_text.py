@@ -1,4 +1,4 @@
-"""Text from functions and servers, made fit to be shown: of bounded length, without control characters."""
+"""Prepares text of functions and servers for messages: limits its length, escapes control characters."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = [
 ]
 
 MAX_MESSAGE_LENGTH = 1000
-"""How long a message is at the most."""
+"""Maximum length of a message in characters."""
 
 MAX_EXCERPT_LENGTH = 500
-"""How much of that a text from a function or a server takes."""
+"""Maximum length of text from a function or a server within a message."""
 
 
 class ShortenedError(Exception):
@@ -39,18 +39,18 @@ def shorten(text: str, most: int = MAX_MESSAGE_LENGTH) -> str:
 
 
 def escape_unencodable(text: str) -> str:
-    """Escape what UTF-8, and so JSON, cannot hold, such as bytes of a file's name that are no text."""
+    """Escape what UTF-8 and JSON cannot encode, such as bytes in file names that are not text."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
 def one_line(text: object, most: int = MAX_EXCERPT_LENGTH) -> str:
-    """The text of something as one line, which may stand within a message."""
-    # folding white space makes it shorter, so take more than is kept; but not all of 13 MB
+    """Convert an object to one line of text."""
+    # folding white space shortens the text, so cut it later; but do not fold all of 13 MB
     return shorten(" ".join(_cut(str(text), 4 * most).split()), most)
 
 
 def describe_error(error: BaseException, most: int = MAX_EXCERPT_LENGTH) -> str:
-    """The type of an error and what it says, in one line."""
+    """The type and the message of an error in one line."""
     name = type(error).__name__
     try:
         text = str(error)
@@ -60,7 +60,7 @@ def describe_error(error: BaseException, most: int = MAX_EXCERPT_LENGTH) -> str:
 
 
 def shorten_error(error: BaseException) -> BaseException:
-    """The error; or a `ShortenedError` with its traceback, where it or one of its causes says too much."""
+    """Return the error, or a `ShortenedError` in its place if a message is too long or unprintable."""
     length = 0
     for each in _chain(error):
         try:

@@ -21,7 +21,7 @@ class ShapeType(StrEnum):
 
 
 class LabelType(StrEnum):
-    """What a label may be put on: a shape type, `tag`, `interval` (of sound), or `any`."""
+    """The type of a label: a shape type, `tag`, `interval` (of audio), or `any`."""
 
     ANY = "any"
     CUBOID = "cuboid"
@@ -37,7 +37,7 @@ class LabelType(StrEnum):
 
 
 class InputTypeEnum(StrEnum):
-    """How the value of an attribute is entered."""
+    """The input type of an attribute."""
 
     CHECKBOX = "checkbox"
     RADIO = "radio"
@@ -47,7 +47,7 @@ class InputTypeEnum(StrEnum):
 
 
 class SourceEnum(StrEnum):
-    """Where an annotation comes from."""
+    """The source of an annotation."""
 
     AUTO = "auto"
     SEMI_AUTO = "semi-auto"
@@ -57,5 +57,5 @@ class SourceEnum(StrEnum):
 
 
 def enum_value(value: object) -> str:
-    """Return the string of an enum member, be it ours, the SDK's (which is no `str`), or a string already."""
+    """The string of an enum member of ours, of the SDK (which is not a `str`), or of a string."""
     return str(getattr(value, "value", value))

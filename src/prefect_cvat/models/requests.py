@@ -26,7 +26,7 @@ __all__ = [
 
 
 def _as_list(value: Any) -> Any:
-    """Take numpy arrays, tensors and any other sequence for a list; leave the rest to pydantic."""
+    """Convert numpy arrays, tensors and other iterables to lists; leave the rest to pydantic."""
     if isinstance(value, list | str | bytes):
         return value
     if hasattr(value, "tolist"):
@@ -35,7 +35,7 @@ def _as_list(value: Any) -> Any:
 
 
 def _is_bitmap(points: Any) -> bool:
-    """Whether the points of a mask are its pixels: several rows of them, or truth values."""
+    """Whether the points of a mask are a bitmap: several rows, or booleans."""
     if hasattr(points, "dtype"):
         rows = points.shape[0] if points.ndim == 2 else points.ndim  # one row may be run lengths
         return rows > 1 or str(points.dtype).endswith("bool")
@@ -43,7 +43,7 @@ def _is_bitmap(points: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Take the SDK's enum objects, which are not strings, for their strings."""
+    """Convert enum objects of the SDK, which are not strings, to strings."""
     return value if isinstance(value, str) else getattr(value, "value", value)
 
 
@@ -53,15 +53,15 @@ Points = Annotated[
 
 
 class _RequestModel(BaseModel):
-    """What we send, or what a function makes: an unknown field is a typing mistake.
+    """Base of models that are sent: unknown fields are errors.
 
-    Objects of `cvat_sdk.models` may stand inside: they are taken over field by field.
+    Values may be objects of `cvat_sdk.models`; they are copied field by field.
     """
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True, from_attributes=True)
 
     _positional: ClassVar[tuple[str, ...]] = ()
-    """The fields that may be given without their names: those that the SDK's model requires, in its order."""
+    """Fields that may be positional: those that the SDK's model requires, in its order."""
 
     if not TYPE_CHECKING:  # to type checkers the constructor keeps its named and typed fields
 
@@ -180,7 +180,7 @@ class LabeledShapeRequest(SubLabeledShapeRequest):
     `[x1, y1, x2, y2]` of a rectangle, `[x, y, x, y, ...]` of polygon, polyline and points,
     `[cx, cy, right x, top y]` of an ellipse, 16 numbers of a cuboid, run lengths and box of a mask,
     nothing of a skeleton. `rotation` is in degrees, clockwise. `score` is between 0 and 1;
-    CVAT takes a missing one for 1.
+    CVAT stores 1 if it is missing.
     """
 
     elements: Annotated[list[SubLabeledShapeRequest], BeforeValidator(_as_list)] = Field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What the server says about users, tasks, jobs, labels, media and annotations."""
+"""Objects of the server: users, tasks, jobs, labels, media and annotations."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ __all__ = [
 
 
 class _ServerModel(BaseModel):
-    """What the server tells: fields that we do not know are newer than we are."""
+    """Base of models that are received: unknown fields belong to newer versions, and are ignored."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, arbitrary_types_allowed=True)
 
 
 ObjectId = Annotated[int, Field(ge=0, lt=2**63)]
-"""The id of anything: what a database has room for."""
+"""An id that a database can hold."""
 
 FrameNumber = Annotated[int, Field(ge=0, lt=MAX_FRAMES)]
 """The relative number of a frame."""
 
 FrameCount = Annotated[int, Field(ge=0, le=MAX_FRAMES)]
-"""How many frames there are. Plans hold some bytes for each."""
+"""A number of frames. Plans hold some bytes for each."""
 
 
 class User(_ServerModel):
@@ -83,13 +83,13 @@ class Label(Sublabel):
 
 
 class JobCount(_ServerModel):
-    """How many jobs a task has, of every type."""
+    """The number of jobs of a task, of all types."""
 
     count: Annotated[int, Field(ge=0)]
 
 
 class Task(_ServerModel):
-    """A task. The fields of its data are None (or empty) until there are data."""
+    """A task. The fields about its data are None (or empty) until it has data."""
 
     id: ObjectId
     name: str
@@ -112,7 +112,7 @@ class Task(_ServerModel):
 class Job(_ServerModel):
     """A job. `start_frame` and `stop_frame` (inclusive) are relative numbers, 0..size-1 of its task.
 
-    `updated_date` changes with each write to its annotations (seen on CVAT 2.73).
+    `updated_date` changes with each write to its annotations (CVAT 2.73).
     """
 
     id: ObjectId
@@ -140,7 +140,7 @@ def _frame_table(frames: Any) -> Any:
 
 
 class DataMeta(_ServerModel):
-    """What a task's or a job's media are.
+    """The media of a task or a job.
 
     `start_frame`, `stop_frame` and `frame_filter` number the SOURCE, `deleted_frames` the task's frames.
     """
@@ -163,12 +163,12 @@ class DataMeta(_ServerModel):
 
     @property
     def step(self) -> int:
-        """Of how many frames of the source there is one in the task."""
+        """The task has every `step`-th frame of the source."""
         return int(self.frame_filter.partition("=")[2] or 1)
 
 
 class ValidationLayout(_ServerModel):
-    """Which frames of a task are there to check its annotators. `mode` is None, `gt` or `gt_pool`."""
+    """The validation frames of a task. `mode` is None, `gt` or `gt_pool`."""
 
     mode: str | None = None
     validation_frames: Annotated[list[FrameNumber] | None, FailFast()] = None
@@ -177,17 +177,17 @@ class ValidationLayout(_ServerModel):
 
 
 class AttributeVal(_ServerModel):
-    """The value of an attribute on an annotation that the server holds."""
+    """The value of an attribute of an annotation on the server."""
 
     spec_id: ObjectId
     value: str
 
 
 class LabeledData(_ServerModel):
-    """All annotations of a task or a job, as the server's own JSON objects.
+    """All annotations of a task or a job, as JSON objects of the server.
 
-    They stay dicts, and the same ones: what a human drew is handed back as it came, also fields that we
-    do not know, and a large job is not held twice.
+    They stay the same dicts: manual annotations are sent back unchanged, including unknown fields, and a
+    large job is not in memory twice.
     """
 
     tags: Annotated[list[InstanceOf[dict[str, Any]]], FailFast()] = Field(default_factory=list)
@@ -196,5 +196,5 @@ class LabeledData(_ServerModel):
 
 
 def is_manual(annotation: Mapping[str, Any]) -> bool:
-    """Whether a human had a hand in an annotation: has drawn, imported or corrected it."""
+    """Whether an annotation is manual: drawn, imported or corrected by a person."""
     return annotation.get("source") != "auto"
