@@ -23,7 +23,7 @@ TRACK = {**TAG, "shapes": [KEYFRAME], "elements": []}
         ("tracks", {**TRACK, "elements": [{"label_id": 5, "frame": 3, "shapes": [KEYFRAME]}]}),
     ],
 )
-def test_annotations_of_cvat_pass(kind, annotation):
+def test_accepts_annotations_of_cvat(kind, annotation):
     assert annotation_error(kind, annotation) is None
 
 
@@ -44,7 +44,7 @@ def test_annotations_of_cvat_pass(kind, annotation):
         ("tracks", {**TRACK, "shapes": [{**KEYFRAME, "points": [1, 2]}]}, "a rectangle has 4 numbers, not 2"),
     ],
 )
-def test_the_field_that_is_wrong_is_named(kind, annotation, problem):
+def test_names_the_invalid_field(kind, annotation, problem):
     assert problem in annotation_error(kind, annotation)
 
 
@@ -71,6 +71,6 @@ PLAIN = {**SHAPE, "group": 0, "z_order": 0, "rotation": 0.0, "score": 1.0, "sour
         {"elements": [{"label_id": "a"}]},
     ],
 )
-def test_a_plain_rectangle_is_looked_at_as_closely_as_others(change):
+def test_checks_plain_rectangles_as_strictly_as_other_shapes(change):
     assert annotation_error("shapes", PLAIN) is None
     assert annotation_error("shapes", {**PLAIN, **change}) is not None

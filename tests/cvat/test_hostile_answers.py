@@ -193,7 +193,7 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize(("answer", "attack", "outcome"), ATTACKS.values(), ids=ATTACKS)
-def test_memory_is_bounded_and_the_error_is_named(answer, attack, outcome):
+def test_limits_memory_and_names_the_limit(answer, attack, outcome):
     with scripted_server(answer) as server:
         script = textwrap.dedent(CHILD).replace("{attack}", attack)
         child = subprocess.run(
@@ -207,7 +207,7 @@ def test_memory_is_bounded_and_the_error_is_named(answer, attack, outcome):
 # --- depth and size ---
 
 
-def test_brackets_in_texts_are_no_nesting():
+def test_ignores_brackets_in_strings():
     texts = ["[" * 300, '\\"[' * 300, '"' * 99 + "[" * 99, "]" * 300, "\\", '\\"', "[{" * 99 + "\\"]
     shapes = [
         {"id": i, "label_id": 1, "frame": 0, "type": "points", "points": [1, 2], "text": text}
@@ -219,7 +219,7 @@ def test_brackets_in_texts_are_no_nesting():
 
 
 @pytest.mark.parametrize("fill", [b'"]",', b'"\\"]",', b'"\\\\","]",'], ids=["plain", "quoted", "escaped"])
-def test_brackets_in_texts_do_not_hide_nesting(fill):
+def test_detects_nesting_next_to_brackets_in_strings(fill):
     deep = (b"[" + fill) * 100 + b"1" + b"]" * 100
     with (
         scripted_server(Answer(body=annotations(b'{"id":1,"points":' + deep + b"}"))) as server,
@@ -228,7 +228,7 @@ def test_brackets_in_texts_do_not_hide_nesting(fill):
         list(client_of(server).iter_job_annotations(1))
 
 
-def test_the_deepest_annotation_of_cvat_is_read():
+def test_reads_the_deepest_annotation_of_cvat():
     attributes = [{"spec_id": 1, "value": "a"}]
     shapes = [{"frame": 1, "type": "points", "attributes": attributes, "points": [1.0, 2.0]}]
     element = {"id": 2, "label_id": 2, "frame": 1, "shapes": shapes}
@@ -238,7 +238,7 @@ def test_the_deepest_annotation_of_cvat_is_read():
         assert list(client_of(server).iter_job_annotations(1)) == [("tracks", track)]
 
 
-def test_an_encoding_that_was_not_asked_for_is_refused():
+def test_refuses_an_encoding_that_was_not_requested():
     with (
         scripted_server(Answer(body=b"{}", headers={**JSON, "Content-Encoding": "gzip, gzip"})) as server,
         pytest.raises(InvalidResponseError, match="'gzip, gzip', which was not asked for"),
@@ -250,7 +250,7 @@ def test_an_encoding_that_was_not_asked_for_is_refused():
 
 
 @pytest.mark.parametrize("depth", [200, 1000, 100_000])
-def test_an_error_of_deep_json_keeps_its_meaning(depth):
+def test_keeps_the_status_of_an_error_with_deep_json(depth):
     body = b'{"a":' * depth + b"1" + b"}" * depth
     with scripted_server(Answer(404, body)) as server, pytest.raises(NotFoundError):
         client_of(server).json("GET", "/api/tasks/1")
@@ -263,7 +263,7 @@ def test_an_error_of_deep_json_keeps_its_meaning(depth):
 
 
 @pytest.mark.parametrize("status", [200, 500])
-def test_a_write_whose_answer_breaks_off_may_have_been_carried_out(status):
+def test_treats_an_interrupted_write_as_possibly_executed(status):
     with (
         scripted_server(Answer(status, b'{"tags": [', claimed_length=100)) as server,
         pytest.raises(TransportError) as error,
@@ -281,7 +281,7 @@ def page(numbers, following="http://x/?page=2"):
     return Answer(body=json.dumps({"count": 1, "next": following, "results": results}).encode())
 
 
-def test_the_same_page_again_and_again():
+def test_refuses_a_list_that_repeats_a_page():
     with (
         scripted_server(page([1, 2])) as server,
         pytest.raises(InvalidResponseError, match="GET /api/labels answered with the same page twice"),
@@ -290,7 +290,7 @@ def test_the_same_page_again_and_again():
     assert len(server.requests) == 2
 
 
-def test_pages_that_are_all_new(monkeypatch):
+def test_refuses_a_list_with_too_many_pages(monkeypatch):
     monkeypatch.setattr("prefect_cvat.cvat.connection.MAX_PAGES", 5)
     with (
         scripted_server(*(page([number]) for number in range(9))) as server,
@@ -354,7 +354,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.cvat+json\r\n"
     ids=["status line", "headers", "body", "body without a length", "parts", "error"],
 )
 @pytest.mark.parametrize("method", ["GET", "PATCH"])
-def test_an_answer_of_some_bytes_a_second_ends(monkeypatch, begin, piece, method):
+def test_stops_a_slow_response(monkeypatch, begin, piece, method):
     monkeypatch.setattr("prefect_cvat.http.slow_responses.WINDOW_SECONDS", 0.5)
     with trickling(begin, piece, 0.05) as server:
         started = time.monotonic()
@@ -365,7 +365,7 @@ def test_an_answer_of_some_bytes_a_second_ends(monkeypatch, begin, piece, method
     assert is_transient(error.value)
 
 
-def test_an_answer_of_many_bytes_that_has_no_end_ends(monkeypatch):
+def test_stops_an_endless_response(monkeypatch):
     monkeypatch.setattr("prefect_cvat.http.slow_responses.MAX_SECONDS", 0.5)
     with (
         trickling(HEAD, b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, 0.01) as server,
@@ -379,7 +379,7 @@ def test_an_answer_of_many_bytes_that_has_no_end_ends(monkeypatch):
         client_of(server).task(1)
 
 
-def test_an_answer_that_takes_long_to_begin_and_then_comes_at_once_is_read(monkeypatch):
+def test_reads_a_late_response(monkeypatch):
     monkeypatch.setattr("prefect_cvat.http.slow_responses.WINDOW_SECONDS", 0.5)
     slow = Answer(parts=lambda: (time.sleep(1), b'{"version": "2.73.0"}')[1:])
     with scripted_server(slow) as server:
@@ -395,7 +395,7 @@ def plan_of(frames=2, chunk_type="imageset"):
     return SimpleNamespace(task=task, chunk_place=places.place)
 
 
-def test_a_chunk_without_end_leaves_no_file(monkeypatch, tmp_path):
+def test_removes_the_file_of_an_endless_chunk(monkeypatch, tmp_path):
     monkeypatch.setattr("prefect_cvat.media.chunk_download.MAX_CHUNK_BYTES", 2**22)
     with scripted_server(Answer(parts=endless)) as server, too_large("/api/tasks/1/data.* more than 4194304"):
         fetch_chunk(client_of(server), plan_of(), 0, tmp_path)

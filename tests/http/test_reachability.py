@@ -95,7 +95,7 @@ def time_of_failure(url, **options):
     return str(error.value), time.monotonic() - started
 
 
-def test_a_port_on_which_nothing_listens_shows_within_ten_seconds(caplog):
+def test_reports_a_closed_port_within_ten_seconds(caplog):
     message, seconds = time_of_failure(fresh(f"127.0.0.1:{free_port()}"))
     assert "Connection refused: nothing listens on this port" in message
     assert "--server-port" in message
@@ -105,13 +105,13 @@ def test_a_port_on_which_nothing_listens_shows_within_ten_seconds(caplog):
     assert f"({len(told) + 1} attempts in" in message
 
 
-def test_a_name_that_there_is_not_shows_within_ten_seconds():
+def test_reports_an_unknown_host_within_ten_seconds():
     message, seconds = time_of_failure(fresh("no-such-host.invalid"))
     assert "its name cannot be looked up in DNS" in message
     assert seconds < REACHABILITY_TIMEOUT + 2
 
 
-def test_a_name_server_that_does_not_answer_shows_within_ten_seconds(monkeypatch):
+def test_reports_a_silent_dns_server_within_ten_seconds(monkeypatch):
     looked_up = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: looked_up.wait(40) and [])
     message, seconds = time_of_failure(fresh("cvat.example.com"))
@@ -120,7 +120,7 @@ def test_a_name_server_that_does_not_answer_shows_within_ten_seconds(monkeypatch
     assert seconds < REACHABILITY_TIMEOUT + 2
 
 
-def test_a_network_that_there_is_no_way_to_is_called_so(monkeypatch):
+def test_reports_an_unreachable_network(monkeypatch):
     def unreachable(*_args, **_options):
         raise OSError(113, "No route to host")
 
@@ -129,7 +129,7 @@ def test_a_network_that_there_is_no_way_to_is_called_so(monkeypatch):
     assert "it cannot be reached from this network (No route to host)" in message
 
 
-def test_a_host_that_takes_no_connection_shows_within_ten_seconds():
+def test_reports_a_host_that_accepts_no_connection_within_ten_seconds():
     # of a full queue of connections no more are taken, as by a firewall that drops them
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         address = full.getsockname()
@@ -157,7 +157,7 @@ def test_a_host_that_takes_no_connection_shows_within_ten_seconds():
     ],
     ids=["silent", "byte by byte", "closing", "another protocol"],
 )
-def test_what_is_no_web_server_shows_within_ten_seconds(serve, reason):
+def test_reports_a_server_without_http_within_ten_seconds(serve, reason):
     with listener(serve) as host:
         message, seconds = time_of_failure(fresh(host))
     assert reason in message
@@ -166,7 +166,7 @@ def test_what_is_no_web_server_shows_within_ten_seconds(serve, reason):
     assert seconds < REACHABILITY_TIMEOUT + 2
 
 
-def test_a_password_is_not_sent_to_a_server_that_does_not_answer_yet():
+def test_sends_no_password_to_a_server_that_does_not_respond():
     seen = []
 
     def read(connection, _ended):
@@ -183,7 +183,7 @@ def test_a_password_is_not_sent_to_a_server_that_does_not_answer_yet():
         assert secret not in request
 
 
-def test_any_answer_is_a_contact_and_then_the_server_is_waited_for(monkeypatch):
+def test_retries_for_as_long_as_the_policy_says_after_any_response(monkeypatch):
     """A server that has answered may be away for longer than a first contact: as long as the policy says."""
     monkeypatch.setattr(reachability, "REACHABILITY_TIMEOUT", 1.0)
     patience = RetryPolicy(give_up_after=300.0, first_delay=0.01, longest_delay=0.05)
@@ -196,7 +196,7 @@ def test_any_answer_is_a_contact_and_then_the_server_is_waited_for(monkeypatch):
         assert len(server.requests) == 41
 
 
-def test_another_client_of_the_process_and_one_that_was_told_do_not_begin_anew():
+def test_checks_a_server_once_per_process():
     short = RetryPolicy(give_up_after=0.3, first_delay=0.1)
     with scripted_server(Answer(body=b'{"version": "2"}')) as server:
         Client(server.url, access_token="x").server_version()
@@ -209,7 +209,7 @@ def test_another_client_of_the_process_and_one_that_was_told_do_not_begin_anew()
     assert not isinstance(error.value, UnreachableError)
 
 
-def test_a_time_out_of_a_server_that_has_answered_is_one_as_before():
+def test_reports_a_timeout_of_a_reachable_server():
     with listener(silent) as host:
         client = Client(
             fresh(host), timeout=(0.2, 0.2), retry=RetryPolicy(give_up_after=0), assume_reachable=True
@@ -218,12 +218,12 @@ def test_a_time_out_of_a_server_that_has_answered_is_one_as_before():
             client.task(1)
 
 
-def test_the_error_comes_back_from_other_machines():
+def test_unreachable_error_survives_pickling():
     error = pickle.loads(pickle.dumps(UnreachableError("no server answers")))
     assert (str(error), error.was_sent) == ("no server answers", False)
 
 
-def test_who_wants_to_be_told_is_told_of_each_further_attempt_and_the_log_is_not(caplog):
+def test_calls_on_retry_in_place_of_logging(caplog):
     told = []
     faults = [Answer(502, b"", {"Content-Type": "text/html"}), Answer(429, b"", {})]
     quick = RetryPolicy(first_delay=0.01)
