@@ -76,6 +76,7 @@ class RequestSender:
         self._is_reachable = assume_reachable
         self._on_retry = on_retry or logger.warning
         self._session = make_session(organization)
+        self._auth: AuthBase = NoAuth()
 
     def close(self) -> None:
         """Close the connections. The token stays valid: logging out would end it for every client."""
@@ -118,13 +119,13 @@ class RequestSender:
             return self._send_once(method, path, auth, into, max_bytes, validate, options)
 
         def attempt() -> tuple[requests.Response, bytes]:
-            auth = NoAuth() if anonymous else self._session.auth
+            auth = NoAuth() if anonymous else self._auth
             try:
                 return send(auth)
             except AuthenticationError:
                 if anonymous or not self._renew_credentials(auth):
                     raise
-            return send(self._session.auth)
+            return send(self._auth)
 
         return self._retry.retrying(
             retry_on=_may_repeat_read if is_read else _may_repeat_write, on_retry=self._on_retry

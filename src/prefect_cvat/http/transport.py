@@ -45,13 +45,13 @@ class Transport(RequestSender):
         text = token.get_secret_value().strip()
         if not (text.isascii() and text.isprintable()) or not text or " " in text:
             raise ValueError("the access token is empty, or has characters that no token has; copy it again")
-        self._session.auth = TokenAuth("Bearer", SecretStr(text))
+        self._auth = TokenAuth("Bearer", SecretStr(text))
         self._password = None
 
     @property
     def uses_access_token(self) -> bool:
         """Whether requests are sent with a personal access token."""
-        return isinstance(self._session.auth, TokenAuth) and self._session.auth.scheme == "Bearer"
+        return isinstance(self._auth, TokenAuth) and self._auth.scheme == "Bearer"
 
     def login(self, user: str, password: SecretStr) -> None:
         """Exchange user (or e-mail address) and password for a token, and send that from now on.
@@ -82,7 +82,7 @@ class Transport(RequestSender):
             raise InvalidResponseError(
                 f"{self.url} is not a CVAT server: its answer to a log-in has no token"
             )
-        self._session.auth = TokenAuth("Token", SecretStr(answer["key"]))
+        self._auth = TokenAuth("Token", SecretStr(answer["key"]))
         self._password = (user, password)
 
     def json(
@@ -193,6 +193,6 @@ class Transport(RequestSender):
         if self._password is None:
             return False
         with self._login_lock:
-            if self._session.auth is refused:  # otherwise another thread has done it
+            if self._auth is refused:  # otherwise another thread has done it
                 self.login(*self._password)
         return True
