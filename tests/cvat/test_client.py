@@ -272,6 +272,14 @@ def test_yields_annotations_with_their_kind_in_the_order_of_the_response():
     assert each_annotation_of(Answer(body=b'{"tags": [], "shapes": [], "tracks": []}'))[0] == []
 
 
+def test_reads_shapes_next_to_a_track_without_keyframes():
+    shape = {"id": 5, "label_id": 1, "frame": 0, "type": "points", "points": [1, 2]}
+    track = {"id": 1, "label_id": 1, "frame": 0, "shapes": []}
+    body = {"version": 0, "tags": [], "shapes": [shape], "tracks": [track]}
+    found, _ = each_annotation_of(Answer(body=json.dumps(body, separators=(",", ":")).encode()))
+    assert found == [("shapes", shape), ("tracks", track)]
+
+
 def test_streams_the_same_annotations_as_it_reads_at_once(client, make_task):
     task_id = make_task(2)
     [job] = client.jobs(task_id)
