@@ -244,7 +244,7 @@ def test_images_and_videos_whose_decoding_takes_too_much_memory_are_refused(tmp_
     size = (1600, 1200)
     data = clip(range(2), size=size) if type == "video" else zipped(picture(*size), picture(*size))
     chunk = as_chunk(tmp_path, data, type)
-    wanted = "frame 0 .*1600x1200 pixels, .* more than 4194304 .*raise PREFECT_CVAT_MAX_IMAGE_BYTES"
+    wanted = "frame 0 .*1600x1200 pixels.* more than 4194304 .*raise PREFECT_CVAT_MAX_IMAGE_BYTES"
     with pytest.raises(MediaError, match=wanted):
         look_at_all(chunk, size)
     monkeypatch.setenv("PREFECT_CVAT_MAX_IMAGE_BYTES", str(2**25))

@@ -218,15 +218,14 @@ def preview(
         raise typer.BadParameter("give image files, or a task with --task")
     function = load_chosen_function(function_name, function_module, function_file, parameters, device)
     detector = Detector(function, conf_threshold=conf_threshold, conv_mask_to_poly=conv_mask_to_poly)
-    with spool_folder() as folder:
-        if task is None:
-            opened = previewing.open_image_files(images or [])
-        else:
-            selection = Selection(frames=None if frames is None else read_ranges(frames, "--frames"))
-            most = FRAMES_SHOWN if frames is None else None
-            with context.obj.connect() as client:
-                opened = previewing.open_task_frames(client, task, selection, folder, most)
-        page, done = previewing.preview(detector, opened, title=f"Preview of {counted(len(opened), 'image')}")
+    if task is None:
+        page, done = previewing.preview(detector, previewing.open_image_files(images or []))
+    else:
+        selection = Selection(frames=None if frames is None else read_ranges(frames, "--frames"))
+        most = FRAMES_SHOWN if frames is None else None
+        with spool_folder() as folder, context.obj.connect() as client:
+            opened = previewing.open_task_frames(client, task, selection, folder, most)
+            page, done = previewing.preview(detector, opened)
     write_text(output, page)
     for name, count in sorted(done.labels.items(), key=lambda item: (-item[1], item[0])):
         stdout.print(f"{count} {name}", markup=False)

@@ -159,6 +159,7 @@ class Detector:
             yield frame, image
             # Pillow empties `tile` when it decodes
             self._reads_pixels = is_lazy and not getattr(image, "tile", None)
+            del frame, image  # else it would be held while the next one is opened
         ahead = 2 * self._images_per_call()
         with ThreadPoolExecutor(1, thread_name_prefix="decode") as decoder:
             waiting: list[tuple[int, Any]] = []

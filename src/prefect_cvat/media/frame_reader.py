@@ -6,7 +6,7 @@ them. Videos cannot be: they are decoded in another thread, ahead of who looks a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager
 
 import PIL.Image
@@ -14,10 +14,11 @@ import PIL.Image
 from prefect_cvat.exceptions import MediaError
 from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
 from prefect_cvat.media.image_chunk import ZipChunk
+from prefect_cvat.media.image_decoding import MIN_BYTES_PER_PIXEL
 from prefect_cvat.media.prefetch import read_ahead
 from prefect_cvat.media.video_chunk import VideoChunk
 
-__all__ = ["OpenChunk", "open_chunk", "open_frames", "open_frames_reversed", "read_stored_images"]
+__all__ = ["OpenChunk", "open_chunk", "open_frames", "open_frames_reversed"]
 
 
 OpenedFrames = Generator[tuple["Frame", PIL.Image.Image], None, None]
@@ -30,10 +31,6 @@ BYTES_AHEAD = 48 * 2**20
 
 REVERSED_BYTES = 96 * 2**20
 """How many bytes of frames are held at the most when a video is read backwards."""
-
-BYTES_PER_PIXEL = 4
-"""What Pillow keeps of a pixel of RGB."""
-
 
 OpenChunk = Callable[[ChunkFile], AbstractContextManager[ZipChunk | VideoChunk]]
 
@@ -96,21 +93,6 @@ def open_frames_reversed(
     return read_ahead(opened, _bytes_of, most_items=FRAMES_AHEAD, most_bytes=most_bytes // 2)
 
 
-def read_stored_images(chunk: ChunkFile, frames: Sequence[Frame]) -> Iterator[tuple[Frame, bytes]]:
-    """Read images of a zip chunk as they are stored, one after the other: nothing is lost by encoding again.
-
-    Args:
-        chunk: A chunk of type `imageset`.
-        frames: Frames of this chunk.
-
-    Raises:
-        MediaError: The chunk is not what the server said it is, or an image cannot be read.
-    """
-    with ZipChunk(chunk) as opened:
-        for frame in frames:
-            yield frame, opened.read(frame)
-
-
 def _forwards(parts: Sequence[tuple[ChunkFile, Sequence[Frame]]], open_chunk: OpenChunk) -> OpenedFrames:
     for chunk, frames in parts:
         with open_chunk(chunk) as opened:
@@ -121,7 +103,7 @@ def _backwards(
     parts: Sequence[tuple[ChunkFile, Sequence[Frame]]], open_chunk: OpenChunk, most_bytes: int
 ) -> OpenedFrames:
     for chunk, frames in reversed(parts):
-        largest = max(BYTES_PER_PIXEL * frame.width * frame.height for frame in frames)
+        largest = max(MIN_BYTES_PER_PIXEL * frame.width * frame.height for frame in frames)
         # an image of a zip is not decoded by being opened: there is nothing to gain from several
         size = max(1, most_bytes // largest) if chunk.type == "video" else 1
         with open_chunk(chunk) as opened:
@@ -154,4 +136,4 @@ def _has_video(box: ChunkBatch) -> bool:
 
 
 def _bytes_of(opened: tuple[Frame, PIL.Image.Image]) -> int:
-    return BYTES_PER_PIXEL * opened[1].width * opened[1].height
+    return MIN_BYTES_PER_PIXEL * opened[1].width * opened[1].height
