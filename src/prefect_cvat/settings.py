@@ -82,10 +82,10 @@ class Settings(BaseSettings):
         default=192 * 2**20,
         ge=2**22,
         description=(
-            "Maximum memory in bytes for decoding one image, its file included, or one frame of a video; larger"
-            " ones are refused. The default is enough for a JPEG of 46 megapixels and 16 MiB, for one that is"
-            " progressive of 19 megapixels, and for WEBP of 12. Raise it where your images are larger and the"
-            " machine has more memory."
+            "Maximum memory in bytes for decoding one image, its file included, or one frame of a video;"
+            " larger ones are refused. The default is enough for a JPEG of 46 megapixels and 16 MiB, for one"
+            " that is progressive of 19 megapixels, and for WEBP of 12. Raise it where your images are larger"
+            " and the machine has more memory."
         ),
     )
     dask_address: str | None = Field(

@@ -22,6 +22,7 @@ FRAMES = 6
 
 LARGE_IMAGES: dict[str, tuple[str, tuple[int, int], dict[str, Any]]] = {
     "JPEG of 45 megapixels": ("JPEG", (8256, 5504), {}),
+    "JPEG of 33 megapixels": ("JPEG", (7000, 4700), {}),
     "progressive JPEG of 17 megapixels": ("JPEG", (5200, 3300), {"progressive": True}),
     "PNG of 35 megapixels": ("PNG", (7000, 5000), {"compress_level": 1}),
     "WEBP of 10 megapixels": ("WEBP", (3900, 2600), {"method": 0}),
@@ -110,10 +111,11 @@ def prepare_many_shapes(client: Client, task_id: int, name: str) -> str | None:
 
 def large_tasks() -> list[HostileInput]:
     """Large images, one or several in a chunk, and very many shapes, on the commands that meet them."""
-    largest = "JPEG of 45 megapixels"
-    on = {f"{largest}, 1": ("annotate", "track", "follow", "refine", "export", "evaluate", "preview")}
+    largest, for_tracking = "JPEG of 45 megapixels", "JPEG of 33 megapixels"
+    on = {f"{largest}, 1": ("annotate", "follow", "refine", "export", "evaluate", "preview")}
+    on |= {f"{for_tracking}, 1": ("track",)}  # it loads libraries of 75 MB
     on |= {f"{largest}, {LARGE_COUNT}": ("annotate", "follow", "refine", "preview")}
-    on |= {f"{name}, {LARGE_COUNT}": ("annotate", "preview") for name in LARGE_IMAGES if name != largest}
+    on |= {f"{name}, {LARGE_COUNT}": ("annotate", "preview") for name in list(LARGE_IMAGES)[2:]}
     return [
         *(
             HostileInput(f"{task} in a chunk ({command})", "large image", command=command, task=task)

@@ -17,10 +17,10 @@ from prefect_cvat.exceptions import AnswerTooLargeError
 
 __all__ = ["Overlaps", "find_overlaps"]
 
-_MOST_AT_ONCE = 1_000_000
+_MOST_AT_ONCE = 250_000
 """How many IoUs are in memory at a time."""
 
-_MOST_OVERLAPS = 1_000_000
+_MOST_OVERLAPS = 750_000
 """Maximum number of pairs that overlap, and ten more for each prediction."""
 
 

@@ -53,7 +53,7 @@ class FrameOutcomes:
 
     Attributes:
         frame: The frame's number.
-        shapes: CVAT's shapes, each with one of `OUTCOMES` and what is written at it.
+        shapes: CVAT's shapes, up to `MAX_SHAPES` of each outcome, each with one of `OUTCOMES` and what is written at it.
         counts: How many there are of each outcome.
     """
 
@@ -75,9 +75,10 @@ class FrameOutcomes:
         }
 
     def add(self, outcome: str, text: str, shape: Mapping[str, Any]) -> None:
-        """Add a shape."""
-        self.shapes.append((outcome, text, shape))
+        """Add a shape; of each outcome only as many are held as are drawn."""
         self.counts[outcome] += 1
+        if self.counts[outcome] <= MAX_SHAPES:
+            self.shapes.append((outcome, text, shape))
 
 
 @dataclass(frozen=True, slots=True)
