@@ -14,8 +14,8 @@ from prefect_cvat.cvat.issues import MARK, list_issues
 from prefect_cvat.http.retry_policy import RetryPolicy
 from prefect_cvat.records.record_reader import read_run, recorded_runs
 from prefect_cvat.reporting.markdown_report import escape, render_markdown
-from prefect_cvat.sandbox import issues as sandbox_issues
-from prefect_cvat.sandbox.exchange import forbidden
+from prefect_cvat.sandbox.api.reply import forbidden
+from prefect_cvat.sandbox.tasks import issues as sandbox_issues
 from prefect_cvat.settings import Settings
 from unknown_fates import LATE, with_each_unknown_fate
 

@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md: every message of its tables is really said; the causes are in the order of the page."""
+"""docs/troubleshooting.md: every message in its tables occurs. The causes are in the order of the page."""
 
 import io
 import itertools
@@ -50,7 +50,7 @@ def cause(reproduce: Cause) -> Cause:
 
 @pytest.fixture(scope="module")
 def given(sandbox, tmp_path_factory):
-    """What the causes need: a client, a task of one image, a folder."""
+    """A client, a task of one image and a folder, for the causes."""
     with Client(sandbox.url) as client:
         client.login((sandbox.user, sandbox.password))
         task = client.create_task("a task", [label_spec("person", None)])
@@ -68,7 +68,7 @@ def connect(given, **options):
 
 
 def annotator_of(given, job):
-    """Somebody who is assigned a job, and not its task."""
+    """A user who is assigned a job, but not its task."""
     client = Client(given.url)
     body = {"username": f"annotator{job}", "password1": "p", "password2": "p"}
     client._transport.json("POST", "/api/auth/register", body=body, anonymous=True)

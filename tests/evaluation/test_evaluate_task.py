@@ -31,8 +31,8 @@ from prefect_cvat.exceptions import (
 from prefect_cvat.masks import encode_mask
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.selection import Selection
-from prefect_cvat.sandbox import access
-from prefect_cvat.sandbox.exchange import forbidden
+from prefect_cvat.sandbox.accounts import permissions
+from prefect_cvat.sandbox.api.reply import forbidden
 
 LOW = Options(conf_threshold=0.05)
 
@@ -429,8 +429,8 @@ def test_nothing_to_evaluate_or_to_evaluate_against_is_said(client, make_task):
 def test_a_ground_truth_job_that_one_may_not_read_is_said(client, make_task, monkeypatch):
     task_id = make_task(2)
     job = ground_truth_job(client, task_id, [0])
-    job_of = access.job_of
-    monkeypatch.setattr(access, "job_of", lambda call, db, number: refuse(call, db, number, job, job_of))
+    job_of = permissions.job_of
+    monkeypatch.setattr(permissions, "job_of", lambda call, db, number: refuse(call, db, number, job, job_of))
     with pytest.raises(PermissionDeniedError, match=f"may not read the ground-truth job {job} of task"):
         evaluate_task(client, task_id, Boxes(), truth="ground_truth")
 

@@ -453,8 +453,8 @@ HOSTILE = {
 def test_names_of_files_stay_within_their_folder_and_differ_also_without_suffix():
     frames = [Frame(number, name, 8, 8) for number, name in enumerate(HOSTILE)]
     names = FileNames(frames, of_video=False)
-    assert [names.image(frame.number) for frame in frames] == list(HOSTILE.values())
-    texts = [names.text(frame.number).casefold() for frame in frames]
+    assert [names.image(frame) for frame in frames] == list(HOSTILE.values())
+    texts = [names.text(frame).casefold() for frame in frames]
     assert len(set(texts)) == len(texts)
     unchanged = {name for name, file in HOSTILE.items() if name == file}
     assert {name for name, _ in names.changed(frames)} == HOSTILE.keys() - unchanged

@@ -31,7 +31,7 @@ from prefect_cvat.review.frame_ranking import (
     rank_frames,
     summarize_shapes,
 )
-from prefect_cvat.review.track_uncertainty import SeenTrack, summarize_tracks
+from prefect_cvat.review.track_uncertainty import SeenTrack, TrackSummaries
 from prefect_cvat.review.uncertainty import Doubt, find_doubts
 from prefect_cvat.runs.report import RunReport
 
@@ -166,6 +166,13 @@ def test_the_link_leads_to_the_first_job_of_the_frame():
 
 
 # --- tracks ---
+
+
+def summarize_tracks(tracks, frames):
+    summaries = TrackSummaries()
+    for track in tracks:
+        summaries.add(track)
+    return list(summaries.each(frames))
 
 
 def seen(first, last, boxes=(20, 20, 30, 30), score=1.0, **fields):

@@ -96,7 +96,7 @@ def _replacements_are_not_looked_for() -> None:
     verified, look = Replacement.verified, Replacement.look
 
     def looked(self: Any, standing: Any, most: int, **known: Any) -> Any:
-        return look(self, standing, most, **known)._replace(gone=set())
+        return look(self, standing, most, **known)._replace(gone=0)
 
     Replacement.verified = lambda self, _missing, doubled: verified(self, (), doubled)  # type: ignore[method-assign, misc]
     Replacement.look = looked  # type: ignore[method-assign]
@@ -108,7 +108,7 @@ def _missing_is_overlooked() -> None:
     def blind(self: Any, standing: Any) -> Any:
         result = compare(self, standing)
         result.absent.clear()
-        result.unseen.clear()
+        result.unseen = 0
         return result
 
     JobAccount.compare = blind  # type: ignore[method-assign]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping
+from itertools import groupby
 from typing import Any
 
 from pydantic_core import from_json, to_json
 
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.files.lines_by_frame import LinesByFrame
+from prefect_cvat.files.lines_by_frame import FRAMES_OF_GROUP, LinesByFrame
 from prefect_cvat.frames import Frame
 from prefect_cvat.geometry.iou import Region
 from prefect_cvat.geometry.keyframes import interpolate
@@ -18,6 +20,9 @@ from prefect_cvat.options.existing import ExistingSource
 from prefect_cvat.planning.plan import Batch, Plan
 
 __all__ = ["ExistingAnnotations", "ExistingOnFrame"]
+
+PARTS = 64
+"""Into how many parts the tracks of a job are cut at the most: one at a time is read."""
 
 
 class ExistingOnFrame:
@@ -78,8 +83,8 @@ class ExistingAnnotations:
     """The existing annotations in the jobs of a plan. May be used from several threads.
 
     Each job is read once, when the first batch with frames of it comes, and let go of when the batch is taken
-    that has the last of them. Tracks stay as they are until then, and are interpolated on the frames of a
-    batch only: memory is bounded by what is annotated in a job.
+    that has the last of them. Until then it lies on disk; tracks are interpolated on the frames of a batch
+    only.
 
     Args:
         client: The server.
@@ -127,7 +132,7 @@ class ExistingAnnotations:
 
 
 class _JobAnnotations:
-    """The existing annotations of one job: tags and shapes on disk, tracks in memory, as JSON."""
+    """The existing annotations of one job: on disk, tracks in parts, each with some of the frames."""
 
     def __init__(self, client: Client, plan: Plan, job: Job, source: ExistingSource) -> None:
         self._job_id = job.id
@@ -135,12 +140,13 @@ class _JobAnnotations:
         self._awaited = plan.frames.count_between(self._first, self._last)
         self._taken: dict[int, int] = {}
         self._lines = LinesByFrame()
-        self._tracks: list[tuple[int, bytes]] = []
+        self._tracks = LinesByFrame()
+        self._part_length = max(FRAMES_OF_GROUP, -(-(self._last + 1 - self._first) // PARTS))
         for kind, annotation in client.each_job_annotation(job.id):
             if not source.includes(annotation):
                 continue
             if kind == "tracks":
-                self._tracks.append((annotation["frame"], to_json(annotation)))
+                self._add_track(annotation)
             elif plan.frames.has(annotation["frame"]):
                 self._lines.add(annotation["frame"], to_json(annotation))
 
@@ -149,15 +155,36 @@ class _JobAnnotations:
         for number in numbers:
             for content in self._lines.of(number):
                 on_frames[number].add(self._job_id, from_json(content))
-        for first, content in self._tracks:
-            if first > max(on_frames):
-                continue
-            track = from_json(content)
-            for number in numbers:
-                if (shape := interpolate(track, number)) is not None:
-                    on_frames[number].add(self._job_id, shape)
+        for part, of_part in groupby(sorted(numbers), self._part_of):
+            here = list(of_part)
+            for content in self._tracks.of(part * FRAMES_OF_GROUP):
+                track = from_json(content)
+                for number in here:
+                    if (shape := interpolate(track, number)) is not None:
+                        on_frames[number].add(self._job_id, shape)
         if numbers:
             self._taken[numbers[0]] = len(numbers)  # a batch may be taken again
         if sum(self._taken.values()) == self._awaited:
-            self._tracks.clear()
+            self._tracks = LinesByFrame()
             self._lines = LinesByFrame()
+
+    def _part_of(self, number: int) -> int:
+        return (number - self._first) // self._part_length
+
+    def _add_track(self, track: Mapping[str, Any]) -> None:
+        begin = max(track["frame"], self._first)
+        for part in range(self._part_of(begin), self._part_of(self._last) + 1):
+            start = self._first + part * self._part_length
+            of_part = _part(track, start, start + self._part_length)
+            if not all(shape["outside"] for shape in of_part["shapes"]):
+                # of a group of its own, so that it is read alone
+                self._tracks.add(part * FRAMES_OF_GROUP, to_json(of_part))
+
+
+def _part(track: Mapping[str, Any], begin: int, end: int) -> dict[str, Any]:
+    """A track with those keyframes only that tell of the frames from `begin` to before `end`."""
+    frames = [shape["frame"] for shape in track["shapes"]]
+    first = max(bisect_right(frames, begin) - 1, 0)
+    shapes = track["shapes"][first : bisect_left(frames, end) + 1]
+    elements = [_part(element, begin, end) for element in track.get("elements") or ()]
+    return {**track, "shapes": shapes, "elements": elements}

@@ -68,7 +68,8 @@ def find(
     run = _FindingRun(client, info, frames, function, options, function_name=function_name)
     with ThreadSubmitter() as threads:
         report = run_pipeline(run, threads, progress)
-    return Predictions(report.function, run.found, run.labels, report.failed_frames, report.frames_from_cache)
+    failed = {**dict.fromkeys(run.failed, "what went wrong is told of others"), **report.failed_frames}
+    return Predictions(report.function, run.found, run.labels, failed, report.frames_from_cache)
 
 
 def read_left_by_runs(client: Client, info: TaskInfo, frames: Sequence[Frame]) -> Predictions:

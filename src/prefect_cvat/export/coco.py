@@ -44,7 +44,7 @@ def write_coco(folder: Path, content: Content) -> Written:
         file.write(b'{"info": {}, "licenses": [],\n"categories": ')
         _write_list(file, (_category(number, label) for number, label in enumerate(content.labels, 1)))
         file.write(b',\n"images": ')
-        _write_list(file, (_image(frame, content.names.image(frame.number)) for frame in content.frames))
+        _write_list(file, (_image(frame, content.names.image(frame)) for frame in content.frames))
         file.write(b',\n"annotations": ')
         _write_list(file, _annotations(content, written))
         file.write(b"}\n")
@@ -77,7 +77,7 @@ def _image(frame: Frame, name: str) -> dict[str, Any]:
 
 
 def _annotations(content: Content, written: Written) -> Iterator[dict[str, Any]]:
-    frames = {frame.number: frame for frame in content.frames}
+    frames = content.frames.by_number
     categories = {label.id: (number, label) for number, label in enumerate(content.labels, 1)}
     count = 0
     for item in content.annotations():

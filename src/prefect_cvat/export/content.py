@@ -17,6 +17,8 @@ from prefect_cvat.frames import Frame
 from prefect_cvat.geometry.clipping import is_empty
 from prefect_cvat.geometry.coco import WITH_AREA
 from prefect_cvat.models import Label
+from prefect_cvat.number_set import NumberSet
+from prefect_cvat.planning.planned_frames import PlannedFrames
 
 __all__ = ["Content", "PackFile", "Written", "readable"]
 
@@ -36,7 +38,7 @@ class Content:
     """
 
     labels: Sequence[Label]
-    frames: Sequence[Frame]
+    frames: PlannedFrames
     names: FileNames
     packs: Iterable[Sequence[Annotation]]
 
@@ -59,7 +61,7 @@ class Written:
     """
 
     labels: Counter[str] = field(default_factory=Counter)
-    frames: set[int] = field(default_factory=set)
+    frames: NumberSet = field(default_factory=NumberSet)
     outlines: bool = False
     left_out: Counter[str] = field(default_factory=Counter)
     approximated: Counter[str] = field(default_factory=Counter)

@@ -17,6 +17,7 @@ from prefect_cvat.export.images import ImageFolder
 from prefect_cvat.frames import ChunkBatch, ChunkFile
 from prefect_cvat.media.chunk_download import fetch_chunk
 from prefect_cvat.messages.plurals import counted
+from prefect_cvat.number_set import NumberSet
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.plan import Batch, Plan
 from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
@@ -37,13 +38,15 @@ class Found:
         source: What it is.
         packs: Tags and shapes, a part of them at a time.
         left_out: How many of these are not among them, by reason.
-        failed_frames: What went wrong on frames that were skipped, by frame.
+        failed: The frames that were skipped because the function failed on them.
+        failed_frames: What went wrong on the first of them, by frame.
         frames_from_cache: Of how many frames the detections were kept from an earlier run.
     """
 
     source: str
     packs: Iterable[Sequence[Annotation]]
     left_out: dict[str, int] = field(default_factory=dict)
+    failed: NumberSet = field(default_factory=NumberSet)
     failed_frames: dict[int, str] = field(default_factory=dict)
     frames_from_cache: int = 0
 
@@ -92,6 +95,7 @@ def find_by_function(
         f"what {report.function} finds",
         packs,
         _left_out(report),
+        run.failed,
         report.failed_frames,
         report.frames_from_cache,
     )

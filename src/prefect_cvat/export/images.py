@@ -54,14 +54,14 @@ class ImageFolder:
                     opened.copy(frame, file)
                 with open_image(copied, frame, to_decode=False) as image:
                     check_size(image, frame)
-                    self._names.fit_to(frame.number, image.format)
+                    self._names.fit_to(frame, image.format)
                 copied.replace(self._path(frame))
 
-    def remove(self, number: int) -> None:
+    def remove(self, frame: Frame) -> None:
         """Remove the image of a frame, if there is one."""
-        (self._folder / self._names.image(number)).unlink(missing_ok=True)
+        (self._folder / self._names.image(frame)).unlink(missing_ok=True)
 
     def _path(self, frame: Frame) -> Path:
-        path = self._folder / self._names.image(frame.number)
+        path = self._folder / self._names.image(frame)
         path.parent.mkdir(parents=True, exist_ok=True)
         return path

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from hashlib import blake2b
 from pathlib import PurePosixPath
 
+import numpy as np
 import PIL.Image
 
 from prefect_cvat.frames import Frame
@@ -35,41 +39,73 @@ class FileNames:
         of_video: Whether they are of a video.
     """
 
-    def __init__(self, frames: Iterable[Frame], *, of_video: bool) -> None:
+    def __init__(self, frames: Sequence[Frame], *, of_video: bool) -> None:
+        self._of_video = of_video
+        # a million names would take hundreds of megabytes: these are only those that differ from the task's
         self._stems: dict[int, str] = {}
         self._suffixes: dict[int, str] = {}
-        taken: set[str] = set()
-        for frame in frames:
-            name = f"frame_{frame.number:06}.jpg" if of_video else _safe(frame)
-            suffix = _image_suffix(name)
-            stem = name.removesuffix(suffix)
-            while (key := unicodedata.normalize("NFC", stem).casefold()) in taken:
-                stem = f"{stem}_{frame.number}"
-            taken.add(key)
-            self._stems[frame.number] = stem
-            self._suffixes[frame.number] = suffix
+        if not of_video:
+            self._tell_apart(frames)
 
-    def image(self, number: int) -> str:
+    def image(self, frame: Frame) -> str:
         """The name of a frame's image."""
-        return self._stems[number] + self._suffixes[number]
+        stem, suffix = self._parts(frame)
+        return stem + suffix
 
-    def text(self, number: int) -> str:
+    def text(self, frame: Frame) -> str:
         """The name of a text file that belongs to it."""
-        return f"{self._stems[number]}.txt"
+        return f"{self._parts(frame)[0]}.txt"
 
-    def fit_to(self, number: int, image_format: str | None) -> None:
+    def fit_to(self, frame: Frame, image_format: str | None) -> None:
         """Give an image the suffix of what it is, if it has another: readers go by it."""
         known = PIL.Image.registered_extensions()
         is_so = image_format in ("JPEG", "MPO")  # a JPEG file of several pictures
         image_format = "JPEG" if is_so else image_format
-        if image_format is not None and known.get(self._suffixes[number].lower()) != image_format:
-            self._suffixes[number] = ".jpg" if is_so else f".{image_format.lower()}"
+        if image_format is not None and known.get(self._parts(frame)[1].lower()) != image_format:
+            self._suffixes[frame.number] = ".jpg" if is_so else f".{image_format.lower()}"
 
     def changed(self, frames: Iterable[Frame]) -> Iterator[tuple[str, str]]:
         """The names that could not stay: what they are in the task, and here."""
         for frame in frames:
-            if (name := self.image(frame.number)) != frame.name:
+            if (name := self.image(frame)) != frame.name:
                 yield frame.name, name
+
+    def _parts(self, frame: Frame) -> tuple[str, str]:
+        stem, suffix = _split(f"frame_{frame.number:06}.jpg" if self._of_video else _safe(frame))
+        return self._stems.get(frame.number, stem), self._suffixes.get(frame.number, suffix)
+
+    def _tell_apart(self, frames: Sequence[Frame]) -> None:
+        """Give other stems to frames whose stems an earlier one has."""
+        digests = array("Q", (_digest(self._parts(frame)[0]) for frame in frames))
+        in_order = np.argsort(np.frombuffer(digests, dtype=np.uint64), kind="stable")
+        ascending = array("Q", np.frombuffer(digests, dtype=np.uint64)[in_order].tobytes())
+        taken: set[int] = set()  # by stems that were given
+
+        def is_taken(digest: int, index: int) -> bool:
+            """Whether the stem is that of a frame before the one with this index."""
+            place = bisect_left(ascending, digest)
+            is_there = place < len(ascending) and ascending[place] == digest
+            return digest in taken or (is_there and int(in_order[place]) < index)
+
+        for index, frame in enumerate(frames):
+            if not is_taken(digests[index], index):
+                continue
+            stem = self._parts(frame)[0]
+            while is_taken(digest := _digest(stem), index):
+                stem = f"{stem}_{frame.number}"
+            taken.add(digest)
+            self._stems[frame.number] = stem
+
+
+def _digest(stem: str) -> int:
+    """Eight bytes of what file systems may take for the same stem."""
+    key = unicodedata.normalize("NFC", stem).casefold()
+    return int.from_bytes(blake2b(key.encode(), digest_size=8).digest())
+
+
+def _split(name: str) -> tuple[str, str]:
+    suffix = _image_suffix(name)
+    return name.removesuffix(suffix), suffix
 
 
 def _safe(frame: Frame) -> str:

@@ -33,8 +33,11 @@ class ExportReport(BaseModel):
         outlines: Whether there are outlines among them. In YOLO's format all are outlines then, else boxes.
         left_out: How many frames or annotations are not in the dataset, by reason.
         approximated: How many annotations are not quite what was found, by how.
-        renamed: Names of frames that could not be the names of their files, and what these are called.
-        failed_frames: What went wrong on frames that were skipped, by frame. They are not in the dataset.
+        renamed: Names of frames that could not be the names of their files, and what these are called: of
+            the first 1,000.
+        renamed_frames: How many frames that are, all together.
+        failed: How many frames were skipped because the function failed on them. They are not in the dataset.
+        failed_frames: What went wrong on the first 1,000 of them, by frame.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -55,6 +58,8 @@ class ExportReport(BaseModel):
     left_out: dict[str, int] = Field(default_factory=dict)
     approximated: dict[str, int] = Field(default_factory=dict)
     renamed: list[tuple[str, str]] = Field(default_factory=list)
+    renamed_frames: int = 0
+    failed: int = 0
     failed_frames: dict[int, str] = Field(default_factory=dict)
 
     def lines(self) -> list[str]:
@@ -78,8 +83,10 @@ class ExportReport(BaseModel):
         lines += [f"left out: {what} ({count})" for what, count in self.left_out.items()]
         lines += [f"approximated: {how} ({count})" for how, count in self.approximated.items()]
         lines += [f"failed: frame {number}: {why}" for number, why in self.failed_frames.items()]
+        if (more := self.failed - len(self.failed_frames)) > 0:
+            lines.append(f"failed: {counted(more, 'more frame')}")
         lines += [f"renamed: {name!r} is {file!r}" for name, file in self.renamed[:MOST_NAMES]]
-        if (more := len(self.renamed) - MOST_NAMES) > 0:
+        if (more := max(self.renamed_frames, len(self.renamed)) - MOST_NAMES) > 0:
             lines.append(f"renamed: {more} more")
         lines.append(
             f"written as {self.format} to {self.folder}" + (", without images" if not self.images else "")

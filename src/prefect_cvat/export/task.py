@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,9 @@ from prefect_cvat.planning.plan import Plan, make_plan, read_task
 from prefect_cvat.runs.progress import Progress
 
 __all__ = ["DatasetFormat", "export_task"]
+
+MOST_RENAMED = 1000
+"""How many of the names that were changed are told in the report."""
 
 
 class DatasetFormat(StrEnum):
@@ -139,10 +143,10 @@ def export_task(
                 scratch=scratch,
                 progress=progress,
             )
-        frames = tuple(frame for frame in plan.frames if frame.number not in found.failed_frames)
+        frames = plan.frames.where(lambda number: number not in found.failed)
         if image_folder is not None:  # an image without its objects would teach that there are none
-            for number in found.failed_frames:
-                image_folder.remove(number)
+            for number in found.failed:
+                image_folder.remove(plan.frames.by_number[number])
         content = Content(plan.info.labels, frames, names, found.packs)
         written = format.write(part, content)
     return ExportReport(
@@ -161,7 +165,9 @@ def export_task(
         outlines=written.outlines,
         left_out=_left_out(plan, found, written),
         approximated=dict(written.approximated),
-        renamed=[] if of_video else list(names.changed(frames)),
+        renamed=[] if of_video else list(islice(names.changed(frames), MOST_RENAMED)),
+        renamed_frames=0 if of_video else sum(1 for _ in names.changed(frames)),
+        failed=len(found.failed),
         failed_frames=found.failed_frames,
     )
 

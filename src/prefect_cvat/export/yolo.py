@@ -68,15 +68,17 @@ def write_yolo(folder: Path, content: Content) -> Written:
     with (folder / "data.yaml").open("w", encoding="utf-8") as file:
         file.write("train: images\nval: images  # the same ones: split some off to measure by\n")
         yaml.safe_dump({"names": classes}, file, allow_unicode=True, sort_keys=False)
-    files = {frame.number: folder / "labels" / content.names.text(frame.number) for frame in content.frames}
-    for path in files.values():
+    labels = folder / "labels"
+    for frame in content.frames:
+        path = labels / content.names.text(frame)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()  # that of an image without objects stays empty
     outlines = any("type" in item and has_outline(item) for item in content.annotations())
     writer = _LineWriter(content, outlines=outlines)
     for pack in content.packs:
         for number, items in groupby(sorted(pack, key=itemgetter("frame")), itemgetter("frame")):
-            with files[number].open("a", encoding="utf-8") as file:
+            path = labels / content.names.text(content.frames.by_number[number])
+            with path.open("a", encoding="utf-8") as file:
                 file.writelines(f"{line}\n" for item in items for line in writer.lines(item))
     return writer.written
 
@@ -86,7 +88,7 @@ class _LineWriter:
 
     def __init__(self, content: Content, *, outlines: bool) -> None:
         self.written = Written(outlines=outlines)
-        self._frames = {frame.number: frame for frame in content.frames}
+        self._frames = content.frames.by_number
         self._classes = {label.id: (number, label.name) for number, label in enumerate(content.labels)}
         self._library = import_supervision()
 

@@ -9,7 +9,7 @@ from typing import IO
 
 from prefect_cvat.exceptions import StorageError
 
-__all__ = ["LinesByFrame"]
+__all__ = ["FRAMES_OF_GROUP", "LinesByFrame"]
 
 FRAMES_OF_GROUP = 64
 """The lines of so many frames are read from disk together."""

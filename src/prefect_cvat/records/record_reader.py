@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import from_json
 
 from prefect_cvat.exceptions import RunNotFoundError, StorageError
+from prefect_cvat.records.annotation_index import AnnotationIds, StoredMap
 from prefect_cvat.records.record_writer import FORMAT, ISSUES, AnnotationId, RecordHeader, checked_run_id
 from prefect_cvat.settings import Settings
 
@@ -22,6 +24,45 @@ logger = logging.getLogger(__name__)
 
 SHORTEST_PREFIX = 8
 """How many characters of a run's id name it at the least."""
+
+
+class RecordedAnnotations(Mapping[AnnotationId, str]):
+    """What a run has added to a job: identities by kind and id, some 50 bytes each."""
+
+    def __init__(self) -> None:
+        self._ids = AnnotationIds()
+        self._identities = StoredMap()
+
+    def take(self, kind: str, pairs: Iterable[tuple[int, str]]) -> list[str]:
+        """Take in ids and identities; return the identities of those that were not there."""
+        new = [pair for pair in dict(reversed(list(pairs))).items() if (kind, pair[0]) not in self._ids]
+        self._identities.update((kind, number, bytes.fromhex(identity)) for number, identity in new)
+        self._ids.update((kind, number) for number, _ in new)
+        return [identity for _, identity in new]
+
+    def remove(self, kind: str, numbers: Iterable[int]) -> None:
+        """Take out ids, those that are there."""
+        for number in numbers:
+            self._ids.discard((kind, number))
+
+    def merge(self, other: RecordedAnnotations) -> None:
+        """Take in others."""
+        self._identities.update((*key, other._identities.index[key]) for key in other)
+        self._ids.update(other)
+
+    def __getitem__(self, key: AnnotationId) -> str:
+        if key not in self._ids:
+            raise KeyError(key)
+        return self._identities.index[key].hex()
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._ids
+
+    def __iter__(self) -> Iterator[AnnotationId]:
+        return iter(self._ids)
+
+    def __len__(self) -> int:
+        return len(self._ids)
 
 
 @dataclass
@@ -36,7 +77,7 @@ class RecordedJob:
         replaced: How many it has removed that were there before.
     """
 
-    added: dict[AnnotationId, str] = field(default_factory=dict)
+    added: RecordedAnnotations = field(default_factory=RecordedAnnotations)
     unsettled: Counter[str] = field(default_factory=Counter)
     after: dict[str, int] = field(default_factory=dict)
     replaced: int = 0
@@ -48,17 +89,14 @@ class RecordedJob:
             self.may_have_issues |= ISSUES in line.after
             self._know(line.after, is_first=not self.is_unsettled)
             self.unsettled.update(line.sent)
-        for kind, pairs in line.added.items():
-            for annotation_id, identity in pairs:
-                if (kind, annotation_id) not in self.added:
-                    self.added[kind, annotation_id] = identity
-                    if self.unsettled[identity] > 1:
-                        self.unsettled[identity] -= 1
-                    else:
-                        del self.unsettled[identity]
+        for added_kind, pairs in line.added.items():
+            for identity in self.added.take(added_kind, pairs):
+                if self.unsettled[identity] > 1:
+                    self.unsettled[identity] -= 1
+                else:
+                    del self.unsettled[identity]
         for kind, ids in line.removed.items():
-            for annotation_id in ids:
-                self.added.pop((kind, annotation_id), None)
+            self.added.remove(kind, ids)
         if line.settled:
             self.unsettled.clear()
         self.replaced += line.replaced
@@ -70,7 +108,7 @@ class RecordedJob:
 
     def merge(self, other: RecordedJob) -> None:
         """Take what another process of the run has left."""
-        self.added.update(other.added)
+        self.added.merge(other.added)
         if other.is_unsettled:
             self._know(other.after, is_first=not self.is_unsettled)
         self.unsettled += other.unsettled  # of both, those above zero
@@ -98,13 +136,18 @@ class RecordedRun:
     written: float
 
 
+_Kind = Literal["tags", "shapes", "tracks", "issues"]
+_Id = Annotated[int, Field(gt=-(2**63), lt=2**63)]
+_Identity = Annotated[str, Field(pattern="^[0-9a-f]{24}$")]
+
+
 class _Line(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     job: int
     after: dict[str, int] = {}
     sent: list[str] = []
-    added: dict[str, list[tuple[int, str]]] = {}
+    added: dict[_Kind, list[tuple[_Id, _Identity]]] = {}
     removed: dict[str, list[int]] = {}
     settled: bool = False
     replaced: int = 0

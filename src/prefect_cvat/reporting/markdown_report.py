@@ -50,7 +50,7 @@ def render_markdown(report: RunReport, outcome: Outcome = "completed", error: st
         *_table("Shapes", ("", "shapes"), _shape_rows(report)),
         *_table("Shapes not followed", ("why", "shapes"), _count_rows(report.seeds_left_out)),
         *_table("Frames left out", ("why", "frames"), _count_rows(report.left_out)),
-        *_table("Failed frames", ("frame", "error"), _failed_rows(report.failed_frames)),
+        *_table("Failed frames", ("frame", "error"), _failed_rows(report)),
         *_table("Time", ("stage", "seconds"), _time_rows(report)),
         *_table("Provenance", ("", ""), _provenance_rows(report)),
         *_table("Scores", ("score", "annotations", ""), _score_rows(report)),
@@ -182,10 +182,11 @@ def _count_rows(counts: Mapping[str, int]) -> list[Row]:
     return _present(*((escape(name), count) for name, count in _most_first(counts)))
 
 
-def _failed_rows(failed: Mapping[int, str]) -> list[Row]:
+def _failed_rows(report: RunReport) -> list[Row]:
+    failed = report.failed_frames
     rows: list[Row] = [(str(frame), escape(failed[frame])) for frame in sorted(failed)[:MOST_LISTED]]
-    if len(failed) > MOST_LISTED:
-        rows.append(("...", f"{len(failed)} frames have failed in all"))
+    if (count := max(report.failed, len(failed))) > MOST_LISTED:
+        rows.append(("...", f"{count} frames have failed in all"))
     return rows
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
+from pydantic_core import from_json, to_json
+
+from prefect_cvat.files.lines_by_frame import LinesByFrame
 from prefect_cvat.frames import Frame
 from prefect_cvat.geometry.iou import BoundingBox
+from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.review.frame_ranking import FrameSummary
 from prefect_cvat.review.uncertainty import Doubt
 
-__all__ = ["SeenTrack", "TrackEnd", "summarize_ends", "summarize_tracks"]
-
+__all__ = ["SeenTrack", "SeenTracks", "TrackEnd", "TrackSummaries"]
 
 EDGE = 0.02
 """What comes so close to an edge, as a share of the image's side, may be leaving the image."""
@@ -83,40 +87,99 @@ class SeenTrack:
         )
 
 
-def summarize_tracks(tracks: Iterable[SeenTrack], frames: Mapping[int, Frame]) -> list[FrameSummary]:
-    """Sum up tracks by the frames that they are to be judged by; other frames are left out.
+class TrackSummaries:
+    """What is to be judged of tracks, by frame; on disk until the run has come to its end."""
+
+    def __init__(self) -> None:
+        self._lines = LinesByFrame()
+
+    def add(self, track: SeenTrack) -> None:
+        """Take in a track: how doubtful it is, and where it begins and ends."""
+        frame, doubt = track.doubt
+        self._lines.add(frame, to_json(doubt))
+        for end in track.ends:
+            self.add_end(end)
+
+    def add_end(self, end: TrackEnd) -> None:
+        """Take in where a track begins or ends."""
+        self._lines.add(end.frame, to_json(end))
+
+    def each(self, frames: Mapping[int, Frame]) -> Iterator[FrameSummary]:
+        """Sum up the tracks by the frames that they are to be judged by; other frames are left out.
+
+        Ends count that are none of the object: inside the image, and not where the frames end.
+
+        Args:
+            frames: The frames that were looked at, by number.
+        """
+        outermost = {"begins": min(frames, default=0), "ends": max(frames, default=0)}
+        for number in self._lines.frames():
+            told = [from_json(line) for line in self._lines.of(number)]
+            ends, doubts = [], []
+            for each in told:
+                if each[1] in outermost:
+                    frame_number, how, label_id, box = each
+                    ends.append(TrackEnd(frame_number, how, label_id, _box(box)))
+                else:
+                    label_id, score, box, overlap, other = each
+                    doubts.append(Doubt(label_id, score, _box(box), overlap, other))
+            summary = FrameSummary(number, noun="track")
+            summary.add_doubts(doubts)
+            frame = frames[number]
+            for end in ends:
+                if number != outermost[end.how] and not _is_at_edge(end.box, frame.width, frame.height):
+                    summary.add_break(end.how, end.label_id, end.box)
+            if doubts or summary.breaks:
+                yield summary
+
+
+class SeenTracks:
+    """The objects of a run that tracks: in memory are those that may yet be seen again.
 
     Args:
-        tracks: The tracks of a run.
-        frames: The frames that were looked at, by number.
+        options: How long a track must be, and after which gap an object is another one.
+
+    Attributes:
+        labels: How many tracks of each label there are, by id.
+        frames: How many frames they are long, all together.
+        untracked: How many detections belong to objects that were found too seldom.
+        summaries: What is to be judged of the tracks.
     """
-    summaries: dict[int, FrameSummary] = {}
-    ends: list[TrackEnd] = []
-    for track in tracks:
-        frame, doubt = track.doubt
-        summaries.setdefault(frame, FrameSummary(frame, noun="track")).add_doubts([doubt])
-        ends += track.ends
-    _add_breaks(summaries, ends, frames)
-    return list(summaries.values())
+
+    def __init__(self, options: TrackOptions) -> None:
+        self.labels: Counter[int] = Counter()
+        self.frames = 0
+        self.untracked = 0
+        self.summaries = TrackSummaries()
+        self._options = options
+        self._open: dict[int, SeenTrack] = {}
+
+    def add(self, frame: int, found: Iterable[tuple[int, Doubt]]) -> None:
+        """Take what was found on the next frame: the numbers of objects, and how doubtful they are."""
+        for number, track in list(self._open.items()):
+            if frame - track.last > self._options.max_gap:
+                self._end(number)
+        for number, doubt in found:
+            self._open.setdefault(number, SeenTrack(frame, doubt)).add(frame, doubt)
+
+    def finish(self) -> None:
+        """Say that there are no more frames."""
+        for number in list(self._open):
+            self._end(number)
+
+    def _end(self, number: int) -> None:
+        track = self._open.pop(number)
+        if track.detections < self._options.min_length:
+            self.untracked += track.detections
+            return
+        self.labels[track.label_id] += 1
+        self.frames += track.last - track.first + 1
+        self.summaries.add(track)
 
 
-def summarize_ends(ends: Iterable[TrackEnd], frames: Mapping[int, Frame]) -> list[FrameSummary]:
-    """The same for tracks of which only the ends are in doubt."""
-    summaries: dict[int, FrameSummary] = {}
-    _add_breaks(summaries, ends, frames)
-    return list(summaries.values())
-
-
-def _add_breaks(
-    summaries: dict[int, FrameSummary], ends: Iterable[TrackEnd], frames: Mapping[int, Frame]
-) -> None:
-    """Count the ends that are none of the object: inside the image, and not where the frames end."""
-    outermost = {"begins": min(frames, default=0), "ends": max(frames, default=0)}
-    for end in ends:
-        frame = frames[end.frame]
-        if end.frame != outermost[end.how] and not _is_at_edge(end.box, frame.width, frame.height):
-            summary = summaries.setdefault(end.frame, FrameSummary(end.frame, noun="track"))
-            summary.add_break(end.how, end.label_id, end.box)
+def _box(numbers: Iterable[float]) -> BoundingBox:
+    left, top, right, bottom = numbers
+    return left, top, right, bottom
 
 
 def _is_at_edge(box: BoundingBox, width: int, height: int) -> bool:

@@ -15,13 +15,14 @@ from prefect_cvat.inference.shape_tracker import ShapeTracker
 from prefect_cvat.media.frame_reader import OpenChunk, open_frames, open_frames_reversed
 from prefect_cvat.media.spooled_chunks import SpooledChunks
 from prefect_cvat.messages.argument_names import argument
+from prefect_cvat.number_set import NumberSet
 from prefect_cvat.options.existing import Existing
 from prefect_cvat.options.follow_options import FollowOptions
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.batch_size import PartQueue, take_parts
 from prefect_cvat.planning.plan import Batch, Plan
+from prefect_cvat.records.annotation_index import Stored
 from prefect_cvat.review.frame_ranking import FrameSummaries
-from prefect_cvat.review.track_uncertainty import summarize_ends
 from prefect_cvat.runs.run import BatchDetections, Run
 from prefect_cvat.runs.track_run import check_takes_tracks
 from prefect_cvat.tracking.follow_way import FoundOnFrame, Way
@@ -86,13 +87,13 @@ class FollowRun(Run):
         self.types = ShapeTracker(function).supported_shape_types
         self._objects: list[FollowedObject] = []
         self._carried: list[FollowedObject] = []
-        self._doubled: list[tuple[int, dict[str, Any]]] = []
+        self._doubled: list[tuple[int, Stored]] = []
         self._ways: list[Way] = []
         self._way: Way | None = None
         self._backward_chunks = SpooledChunks(self._fetch_backward)
         self._tracks: FollowedTracks | None = None
         self._assembled: set[int] = set()
-        self._looked_at: set[int] = set()
+        self._looked_at = NumberSet()
         self._is_finished = False
 
     # --- the stages ---
@@ -161,9 +162,9 @@ class FollowRun(Run):
             items = [item for pack in annotations.packs() for item in pack]
             (tracks.hold if self._way_of(batch).is_backward else tracks.add)(items)
         annotations.empty()
-        new = {frame.number for frame in batch.frames} - self._looked_at
-        self._looked_at |= new
-        annotations.frames = len(new)
+        before = len(self._looked_at)
+        self._looked_at.update(frame.number for frame in batch.frames)
+        annotations.frames = len(self._looked_at) - before
         self._assembled.add(batch.index)
         self._count(annotations)
         return annotations.frames
@@ -187,7 +188,7 @@ class FollowRun(Run):
             self.report.lost = sum(way.lost for way in self._ways)
             for way in self._ways:
                 self.report.count_clippings(way.clippings)
-            self._summaries = FrameSummaries(summarize_ends(tracks.lost, self.plan.frames.by_number))
+            self._summaries = FrameSummaries(tracks.lost.each(self.plan.frames.by_number))
         with self._timed("upload"):
             for with_seeds in (False, True):
                 for job_id, number, pack in tracks.packs(with_seeds=with_seeds):
@@ -195,8 +196,8 @@ class FollowRun(Run):
                 self._verify()
                 if any(writer.missing for writer in self._writers.values()):
                     return  # the report says so; a seed in a track would say that all of it is there
-            for job_id, track in self._doubled:
-                self._writers[job_id].make_single([track])
+            for job_id, stored in self._doubled:
+                self._writers[job_id].make_single([stored])
             for writer in self._writers.values():
                 self._pause(0.0)
                 writer.finish()

@@ -119,10 +119,10 @@ def _check_something_worked(run: Run) -> None:
         BadFunctionError: The function has failed on all frames.
     """
     failed = run.report.failed_frames
-    if failed and len(failed) == len(run.plan.frames):
+    if failed and len(run.failed) == len(run.plan.frames):
         frame = min(failed)
         raise BadFunctionError(
-            f"the function failed on all of {counted(len(failed), 'frame')}, on frame {frame} with:"
+            f"the function failed on all of {counted(len(run.failed), 'frame')}, on frame {frame} with:"
             f" {failed[frame]}"
         )
 

@@ -33,6 +33,7 @@ from prefect_cvat.options.existing import Existing
 from prefect_cvat.options.refine_options import PROMPTING_TYPES, RefineOptions
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.plan import Batch, Plan
+from prefect_cvat.records.annotation_index import StoredRecords
 from prefect_cvat.runs.run import BatchDetections, Run
 
 __all__ = ["RefineRun"]
@@ -80,7 +81,7 @@ class RefineRun(Run):
         self.provenance.take_options(self.refining)
         self._refiner = ShapeRefiner(function, self.refining.to, tolerance=self.refining.tolerance)
         self._originals = LinesByFrame()
-        self._doubled: dict[int, list[Json]] = {}
+        self._doubled: dict[int, StoredRecords] = {}
         self._kinds: set[tuple[str, int]] = set()
         self._labels: set[int] = set()
         self._defaults: dict[int, dict[int, str]] = {}
@@ -209,7 +210,7 @@ class RefineRun(Run):
         originals = LinesByFrame()
         jobs: set[int] = set()
         for job in plan.jobs:
-            results: set[bytes] = set()
+            results = bytearray()
             for kind, shape in self.client.each_job_annotation(job.id):
                 if kind != "shapes" or not is_chosen(shape):
                     continue
@@ -219,10 +220,9 @@ class RefineRun(Run):
                     self._labels.add(shape["label_id"])
                     originals.add(shape["frame"], to_json([job.id, shape]))
                 elif shape["type"] == self.refining.to and shape.get("source") in self.sources:
-                    told = identity(shape, self._defaults)
-                    if told in results:
-                        self._doubled.setdefault(job.id, []).append(shape)
-                    results.add(told)
+                    results += StoredRecords.pack([(kind, shape["id"], identity(shape, self._defaults))])
+            if doubled := StoredRecords(bytes(results)).doubled():
+                self._doubled[job.id] = doubled
         self._originals = originals
         return jobs
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from itertools import islice
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,11 +14,14 @@ from prefect_cvat.messages.bounded_text import MOST_CHARACTERS, one_line
 from prefect_cvat.messages.plurals import counted, tally
 from prefect_cvat.review.frame_ranking import FrameReview
 
-__all__ = ["RunReport"]
+__all__ = ["MOST_FAILED", "RunReport"]
 
 
 MOST_REVIEW_LINES = 5
 """How many of the frames to look at first are told in lines."""
+
+MOST_FAILED = 1000
+"""Of how many of the frames that the function failed on it is told what went wrong."""
 
 MOST_DROPPED = 5
 """How many of the labels that the task does not have are told in lines; of the others, how many."""
@@ -73,7 +77,8 @@ class RunReport(BaseModel):
         untracked: How many shapes belong to no track: their objects were found too seldom.
         refined: How many shapes an interaction function has found something for.
         not_refined: How many it has found nothing for; these stay as they were.
-        failed_frames: What went wrong on frames that were skipped, by frame.
+        failed: How many frames were skipped because the function failed on them.
+        failed_frames: What went wrong on the first `MOST_FAILED` of them, by frame.
         review: The frames to look at first, those with the most corrections to be expected.
         issues_opened: On how many frames an issue was opened in CVAT.
         issues_already_there: On how many there was one of an earlier run.
@@ -124,6 +129,7 @@ class RunReport(BaseModel):
     untracked: int = 0
     refined: int = 0
     not_refined: int = 0
+    failed: int = 0
     failed_frames: dict[int, str] = Field(default_factory=dict)
     review: list[FrameReview] = Field(default_factory=list)
     issues_opened: int = 0
@@ -142,6 +148,17 @@ class RunReport(BaseModel):
             "there twice, since another run has added the same": self.doubled_by_others,
         }
         return [f"{count} {what}" for what, count in ends.items() if count]
+
+    @property
+    def failed_untold(self) -> int:
+        """How many frames failed of which it is not told what went wrong."""
+        return max(0, self.failed - len(self.failed_frames))
+
+    def count_failed(self, errors: Mapping[int, str]) -> None:
+        """Add what went wrong on frames that were skipped."""
+        self.failed += len(errors)
+        room = max(0, MOST_FAILED - len(self.failed_frames))
+        self.failed_frames.update(islice(errors.items(), room))
 
     @property
     def frames_per_second(self) -> float:
@@ -221,6 +238,8 @@ class RunReport(BaseModel):
         if self.left_out:
             lines.append(f"frames left out: {tally(self.left_out)}")
         lines += [f"frame {frame} failed: {error}" for frame, error in sorted(self.failed_frames.items())]
+        if more := self.failed_untold:
+            lines.append(f"{counted(more, 'more frame')} failed")
         lines += [
             f"look first at frame {item.frame}, {item.expected_work:.2f} corrections expected"
             f" ({'; '.join(item.reasons)}): {item.url}"

@@ -32,6 +32,7 @@ from prefect_cvat.media.frame_reader import OpenChunk
 from prefect_cvat.media.spooled_chunks import SpooledChunks
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.bounded_text import bounded, encodable
+from prefect_cvat.number_set import NumberSet
 from prefect_cvat.options.existing import Existing
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.annotated_frames import leave_out_annotated
@@ -66,6 +67,7 @@ class Run(ABC):
             stands for it.
         waits_for_late_writes: Whether the run waits, before it verifies, until no write can arrive any more:
             its originals are removed at its end, so no later run would find what is there twice.
+        failed: The frames that were skipped because the function failed on them.
     """
 
     kind: ClassVar[str] = "annotate"
@@ -111,6 +113,7 @@ class Run(ABC):
         self._baseline_lock = threading.Lock()
         self._has_baseline = False
         self._uploaded: dict[int, dict[int, int]] = {}  # frames by batch, of jobs that are not complete yet
+        self.failed = NumberSet()
         self._summaries = FrameSummaries()
         self._spool: Path | None = None
         self._chunks = SpooledChunks(self._fetch)
@@ -365,7 +368,8 @@ class Run(ABC):
             report.below_threshold += annotations.below_threshold
             report.overlapping_existing += annotations.overlapping_existing
             report.unmatched = dict(Counter(report.unmatched) + annotations.unmatched)
-            report.failed_frames.update(annotations.errors)
+            report.count_failed(annotations.errors)
+            self.failed.update(annotations.errors)
             self._summaries.extend(annotations.summaries)
 
     def _fetch(self, number: int) -> ChunkFile:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -15,7 +14,7 @@ from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.planning.plan import Batch, Plan, TaskInfo
 from prefect_cvat.review.frame_ranking import FrameSummaries
-from prefect_cvat.review.track_uncertainty import SeenTrack, summarize_tracks
+from prefect_cvat.review.track_uncertainty import SeenTracks
 from prefect_cvat.review.uncertainty import find_doubts
 from prefect_cvat.runs.annotate_run import AnnotateRun
 from prefect_cvat.tracking.association import Associator, import_trackers
@@ -55,9 +54,8 @@ class TrackRun(AnnotateRun):
         self._assembler: TrackAssembler | None = None
         self._associated: set[int] = set()
         self._is_assembled = False
-        self._failed: set[int] = set()
         self._to_write: list[tuple[object, int, list[dict[str, Any]]]] = []
-        self._seen: dict[int, SeenTrack] = {}
+        self._seen = SeenTracks(tracking)
 
     def plan_task(self) -> Plan:
         """Ask the server about the task, and decide what to do.
@@ -97,7 +95,7 @@ class TrackRun(AnnotateRun):
                 # a track speaks for all frames of a job, unless only some of them were asked for
                 wanted = self.options.selection.frames
                 frames = range(job.start_frame, job.stop_frame + 1)
-                covered = {frame for frame in frames if wanted is None or frame in wanted} - self._failed
+                covered = (n for n in frames if (wanted is None or n in wanted) and n not in self.failed)
                 self._write(job.id, "covered", (), covered)
         super().finish_upload()
 
@@ -114,14 +112,12 @@ class TrackRun(AnnotateRun):
                 else:
                     shapes.setdefault(item["frame"], []).append(item)
         annotations.empty()
-        self._failed.update(annotations.errors)
         for frame in batch.frames:
             if frame.number in annotations.errors:
                 continue
             items = self._associator.update(frame.number, shapes.get(frame.number, ()))
             doubts = find_doubts([shape for _, shape in items])
-            for (number, _), doubt in zip(items, doubts, strict=True):
-                self._seen.setdefault(number, SeenTrack(frame.number, doubt)).add(frame.number, doubt)
+            self._seen.add(frame.number, zip((number for number, _ in items), doubts, strict=True))
             self._assembler.add(frame.number, items)
         for job in self.plan.jobs:
             if of_job := [tag for tag in tags if job.start_frame <= tag["frame"] <= job.stop_frame]:
@@ -146,14 +142,13 @@ class TrackRun(AnnotateRun):
             del self._to_write[0]
 
     def _report_tracks(self) -> None:
-        kept = [seen for seen in self._seen.values() if seen.detections >= self.tracking.min_length]
+        seen = self._seen
+        seen.finish()
         names = {label.id: label.name for label in self.plan.info.labels}
-        self.report.tracks = dict(Counter(names[seen.label_id] for seen in kept))
-        self.report.track_frames = sum(seen.last - seen.first + 1 for seen in kept)
-        self.report.untracked = sum(seen.detections for seen in self._seen.values()) - sum(
-            seen.detections for seen in kept
-        )
-        self._summaries = FrameSummaries(summarize_tracks(kept, self.plan.frames.by_number))
+        self.report.tracks = {names[label_id]: count for label_id, count in seen.labels.items()}
+        self.report.track_frames = seen.frames
+        self.report.untracked = seen.untracked
+        self._summaries = FrameSummaries(seen.summaries.each(self.plan.frames.by_number))
 
 
 def check_takes_tracks(info: TaskInfo) -> None:

@@ -17,7 +17,7 @@ from prefect_cvat.exceptions import StorageError
 from prefect_cvat.geometry.iou import BoundingBox, bounding_box
 from prefect_cvat.models import Job
 from prefect_cvat.options.track_options import TrackOptions
-from prefect_cvat.review.track_uncertainty import TrackEnd
+from prefect_cvat.review.track_uncertainty import TrackEnd, TrackSummaries
 from prefect_cvat.tracking.source_shapes import FollowedObject, SeedShape
 from prefect_cvat.tracking.track_assembly import TrackAssembler
 
@@ -65,7 +65,7 @@ class FollowedTracks:
         self.written: list[FollowedObject] = []
         self.keyframes = 0
         self.frames = 0
-        self.lost: list[TrackEnd] = []
+        self.lost = TrackSummaries()
         self._jobs = jobs
         self._folder = folder
         # what is lost is lost, but may come back with its next seed, however far that is
@@ -166,10 +166,10 @@ class FollowedTracks:
             if number in shapes:
                 box = bounding_box(shapes[number])
                 if number not in self._visible and number not in drawn:
-                    self.lost.append(TrackEnd(frame, "begins", each.followed.label.id, box))
+                    self.lost.add_end(TrackEnd(frame, "begins", each.followed.label.id, box))
                 each.see(frame, box)
             elif each.has_been_found and each.box is not None:
-                self.lost.append(TrackEnd(each.last, "ends", each.followed.label.id, each.box))
+                self.lost.add_end(TrackEnd(each.last, "ends", each.followed.label.id, each.box))
             assembler.add(frame, [(number, shapes[number])] if number in shapes else [], drawn)
             if number in shapes:
                 self._visible.add(number)

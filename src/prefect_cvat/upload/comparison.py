@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, TypeAlias
 
 from prefect_cvat.annotations.request_bodies import Standing
+from prefect_cvat.records.annotation_index import IdentityIndex, Stored, StoredIndex
 from prefect_cvat.records.record_writer import AnnotationId
-from prefect_cvat.upload.job_logs import Stored
 
 __all__ = ["Comparison", "GivenUp", "PendingWrite", "Waiting", "compare"]
 
@@ -47,7 +48,7 @@ class Comparison:
 
     Attributes:
         absent: What is not there, and nothing that is equal: ids by which it was known, and what it said.
-        unseen: All ids by which what the run wants is not there any more, also where something equal is.
+        unseen: By how many ids what the run wants is not there any more, also where something equal is.
         doubled_before: What was there too often before the run: all but as many as are wanted.
         arrived: What had been taken for lost, and takes the place of what is unseen.
         stands_in: What others have there that is equal, and takes the place of what is unseen.
@@ -59,7 +60,7 @@ class Comparison:
     """
 
     absent: list[Stored] = field(default_factory=list)
-    unseen: set[AnnotationId] = field(default_factory=set)
+    unseen: int = 0
     arrived: list[Stored] = field(default_factory=list)
     stands_in: list[Stored] = field(default_factory=list)
     exchanged: list[Stored] = field(default_factory=list)
@@ -96,11 +97,11 @@ class GivenUp:
 def compare(
     standing: Iterable[Standing],
     *,
-    added: dict[AnnotationId, bytes],
-    reused: dict[AnnotationId, bytes],
-    uses: Mapping[AnnotationId, int],
+    added: StoredIndex,
+    reused: StoredIndex,
+    wanted: IdentityIndex,
     lost: Collection[AnnotationId],
-    before: Mapping[AnnotationId, bytes],
+    before: StoredIndex,
     identity: Callable[[Mapping[str, Any]], bytes | None],
 ) -> Comparison:
     """Compare what a job holds with what a run wants it to hold.
@@ -108,37 +109,43 @@ def compare(
     Args:
         standing: All that the job holds.
         added: What the run has added and has not taken for lost.
-        reused: What was there before the run, and stands for what it would have added.
-        uses: For how many annotations each of them stands.
+        reused: What was there before the run, and stands for what it would have added: each for as many
+            annotations as it was noted.
+        wanted: All of these by what they say.
         lost: What the run has taken for lost, of what the server has told it the ids.
         before: All that was there before the run.
         identity: What an annotation says; None for what the run cannot have made.
     """
-    added, reused = dict(added), dict(reused)
-    wanted = frozenset((*added.values(), *reused.values()))
-    result = Comparison(added=len(added), already_there=sum(uses[key] for key in reused))
+    result = Comparison()
+    is_added_seen, is_reused_seen = bytearray(len(added)), bytearray(len(reused))
     spare_before: dict[bytes, list[Stored]] = {}
     spare_own: dict[bytes, list[Stored]] = {}
     spare_others: dict[bytes, list[Stored]] = {}
     for kind, annotation in standing:
         key = (kind, annotation["id"])
-        if added.pop(key, None) is not None or reused.pop(key, None) is not None:
+        if _is_first(added.place(key), is_added_seen) or _is_first(reused.place(key), is_reused_seen):
             continue
-        if key in before and before[key] not in wanted:
+        said_before = before.get(key)
+        if said_before is not None and said_before not in wanted:
             continue
         digest = identity(annotation)
         if digest is None or digest not in wanted:
             continue
-        if key in before:
+        if said_before is not None:
             spare_before.setdefault(digest, []).append((*key, digest))
         elif key in lost:
             spare_own.setdefault(digest, []).append((*key, digest))
         else:
             spare_others.setdefault(digest, []).append((*key, digest))
-    result.added -= len(added)
-    result.already_there -= sum(uses[key] for key in reused)
-    result.unseen = {*added, *reused}
-    gone = [*added.items(), *(item for item in reused.items() for _ in range(uses[item[0]]))]
+    unseen_added = _unseen(is_added_seen)
+    unseen_reused = [place for place in _unseen(is_reused_seen) for _ in range(reused.count_at(place))]
+    result.added = len(added) - len(unseen_added)
+    result.already_there = reused.total - len(unseen_reused)
+    result.unseen = len(unseen_added) + len(unseen_reused)
+    gone = chain(
+        ((added.key_at(place), added.identity_at(place)) for place in unseen_added),
+        ((reused.key_at(place), reused.identity_at(place)) for place in unseen_reused),
+    )
     for key, digest in gone:
         if own := spare_own.get(digest):
             result.arrived.append(own.pop(0))
@@ -154,6 +161,18 @@ def compare(
     result.surplus = _all_of(spare_own)
     result.doubled_by_others = len(_all_of(spare_others))
     return result
+
+
+def _is_first(place: int, is_seen: bytearray) -> bool:
+    """Whether there is something at a place that was not seen before; it is then."""
+    if place < 0 or is_seen[place]:
+        return False
+    is_seen[place] = 1
+    return True
+
+
+def _unseen(is_seen: bytearray) -> list[int]:
+    return [place for place, seen in enumerate(is_seen) if not seen]
 
 
 def _all_of(by_identity: Mapping[bytes, Sequence[Stored]]) -> list[Stored]:

@@ -11,17 +11,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import compress, islice
+from operator import not_
 from pathlib import Path
 from typing import Any
 
 from prefect_cvat.annotations.duplicates import AttributeDefaults, identity
 from prefect_cvat.annotations.request_bodies import Standing
+from prefect_cvat.records.annotation_index import AnnotationIds, IdentityIndex, Stored, StoredIndex
 from prefect_cvat.records.record_writer import AnnotationId
 from prefect_cvat.upload.comparison import Comparison, GivenUp, PendingWrite, Waiting, compare
-from prefect_cvat.upload.job_logs import AnnotationLog, BodyLog, Stored
+from prefect_cvat.upload.job_logs import AnnotationLog, BodyLog
 from prefect_cvat.upload.refined_shapes import RefinedShapes, refined_shapes
 
 __all__ = ["JobAccount"]
+
+PART = 10_000
+"""How many annotations of a job are noted at a time."""
 
 
 class JobAccount:
@@ -56,7 +62,7 @@ class JobAccount:
         self._found = AnnotationLog(folder / f"{job_id}-found")
         self._bodies = BodyLog(folder / f"{job_id}-bodies")
         self._refined = RefinedShapes(folder / f"{job_id}-refined") if recognizes_refined else None
-        self._reusable: dict[bytes, list[AnnotationId]] | None = None
+        self._reusable: IdentityIndex | None = None
         self._waiting: dict[object, list[Waiting]] = {}
         self.sent_again: list[Waiting] = []
         self._given_up: list[PendingWrite] = []
@@ -76,30 +82,33 @@ class JobAccount:
             standing: All that the job holds.
             is_replaceable: Tells what the run is to replace.
         """
-        replaceable: list[Stored] = []
-        kept: list[Stored] = []
-        refined: list[Waiting] = []
-        for kind, annotation in standing:
-            digest = self.identity(annotation)
-            (replaceable if is_replaceable(annotation) else kept).append((kind, annotation["id"], digest))
+        for log in (self._replaceable, self._kept, self._refined):
+            if log is not None:
+                log.clear()  # a reading before may have failed
+        standing = iter(standing)
+        while part := list(islice(standing, PART)):
+            told = [(*each, self.identity(each[1])) for each in part]
+            is_to_go = [is_replaceable(annotation) for _, annotation in part]
+            stored = [(kind, annotation["id"], digest) for kind, annotation, digest in told]
+            self._replaceable.extend(compress(stored, is_to_go))
+            self._kept.extend(compress(stored, map(not_, is_to_go)))
             if self._refined is not None:
-                refined += ((digest, shape) for shape in refined_shapes(kind, annotation))
-        # only now: had the reading failed, it would be done again
-        self._replaceable.extend(replaceable)
-        self._kept.extend(kept)
-        if self._refined is not None:
-            self._refined.extend(refined)
-        for kind, number, _ in (*replaceable, *kept):
-            self.newest[kind] = max(self.newest[kind], number)
+                self._refined.extend(
+                    (digest, shape)
+                    for kind, annotation, digest in told
+                    for shape in refined_shapes(kind, annotation)
+                )
+            for kind, number, _ in stored:
+                self.newest[kind] = max(self.newest[kind], number)
         self.has_baseline = True
 
-    def replaceable(self) -> dict[AnnotationId, bytes]:
+    def replaceable(self) -> StoredIndex:
         """What was there before the run and is to be replaced."""
-        return _by_id(self._replaceable)
+        return StoredIndex(self._replaceable.records)
 
-    def kept(self) -> dict[AnnotationId, bytes]:
+    def kept(self) -> StoredIndex:
         """What was there before the run and is not to be replaced."""
-        return _by_id(self._kept)
+        return StoredIndex(self._kept.records)
 
     # --- writing ---
 
@@ -118,8 +127,8 @@ class JobAccount:
         used: Counter[bytes] = Counter()
         for annotation in annotations:
             digest = self.identity(annotation)
-            if (ids := reusable.get(digest, ()))[used[digest] :]:
-                reused.append((*ids[used[digest]], digest))
+            if (found := reusable.find(digest, used[digest])) is not None:
+                reused.append((*found, digest))
                 bodies.append((digest, annotation))
                 used[digest] += 1
             else:
@@ -129,7 +138,7 @@ class JobAccount:
         self._bodies.extend([*bodies, *new])
         self._reused.extend(reused)
         for digest, count in used.items():  # only now: had the disk failed, this would be done again
-            del reusable[digest][:count]
+            reusable.take(digest, count)
         return new
 
     def _not_refined(self, new: list[Waiting], reused: list[Stored], bodies: list[Waiting]) -> list[Waiting]:
@@ -146,13 +155,11 @@ class JobAccount:
                 bodies += ((refined[2], annotation), (digest, annotation))
         return left
 
-    def _load_reusable(self) -> dict[bytes, list[AnnotationId]]:
+    def _load_reusable(self) -> IdentityIndex:
         if self._reusable is None:
-            reused = {stored[:2] for stored in self._reused}
-            self._reusable = {}
-            for kind, number, digest in sorted((*self._replaceable, *self._kept)):  # those of before first
-                if (kind, number) not in reused:
-                    self._reusable.setdefault(digest, []).append((kind, number))
+            self._reusable = IdentityIndex(
+                self._replaceable.records, self._kept.records, but=_ids(self._reused)
+            )
         return self._reusable
 
     @property
@@ -227,10 +234,11 @@ class JobAccount:
         """Whether the run wants anything to be in the job, or may have brought anything there."""
         return bool(len(self._added) or len(self._reused) or self._given_up)
 
-    def wanted_ids(self) -> set[AnnotationId]:
-        """By which ids the job holds what the run wants."""
-        lost = set(_by_id(self._lost))
-        return {stored[:2] for log in (self._added, self._reused) for stored in log} - lost
+    def wanted(self, absent: Iterable[AnnotationId]) -> StoredIndex:
+        """By which ids the job holds what the run wants, but for those that are absent."""
+        lost = _ids(self._lost)
+        lost.update(absent)
+        return StoredIndex(self._added.records, self._reused.records, but=lost)
 
     def compare(self, standing: Iterable[Standing]) -> Comparison:
         """Compare what the job holds with what the run wants it to hold.
@@ -238,14 +246,15 @@ class JobAccount:
         Args:
             standing: All that the job holds.
         """
-        lost = _by_id(self._lost)
+        lost = _ids(self._lost)
+        added, reused = self._added.records, self._reused.records
         return compare(
             standing,
-            added={key: digest for key, digest in _by_id(self._added).items() if key not in lost},
-            reused={key: digest for key, digest in _by_id(self._reused).items() if key not in lost},
-            uses=Counter(stored[:2] for stored in self._reused),
-            lost=lost.keys() - _by_id(self._found).keys(),
-            before={**self.replaceable(), **self.kept()},
+            added=StoredIndex(added, but=lost),
+            reused=StoredIndex(reused, but=lost),
+            wanted=IdentityIndex(added, reused, but=lost),
+            lost=_without(lost, self._found),
+            before=StoredIndex(self._replaceable.records, self._kept.records),
             identity=self._identity_of_ours,
         )
 
@@ -292,19 +301,20 @@ class JobAccount:
         """Whether the run can have added anything, also by what has not been heard of since."""
         return bool(len(self._added) or self._given_up)
 
-    def added_ids(self) -> set[AnnotationId]:
+    def added_ids(self) -> AnnotationIds:
         """The ids that the server has given to what the run has added."""
-        return set(_by_id(self._added))
+        return _ids(self._added)
 
     def own(self) -> Callable[[str, Mapping[str, Any]], bool]:
         """What tells what the run has added and nobody has changed; to be asked about a job once."""
-        added = _by_id(self._added)
+        added = StoredIndex(self._added.records)
         given_up = GivenUp(self._given_up)
 
         def is_ours(kind: str, annotation: Mapping[str, Any]) -> bool:
             key = (kind, annotation["id"])
-            if (digest := added.get(key)) is not None:
-                return digest == self.identity(annotation)
+            known: bytes | None = added.get(key)
+            if known is not None:
+                return known == self.identity(annotation)
             if not given_up.may_bring(key):
                 return False
             digest = self._identity_of_ours(annotation)
@@ -313,5 +323,10 @@ class JobAccount:
         return is_ours
 
 
-def _by_id(log: Iterable[Stored]) -> dict[AnnotationId, bytes]:
-    return {(kind, number): digest for kind, number, digest in log}
+def _ids(log: Iterable[Stored]) -> AnnotationIds:
+    return AnnotationIds((kind, number) for kind, number, _ in log)
+
+
+def _without(ids: AnnotationIds, log: Iterable[Stored]) -> AnnotationIds:
+    found = _ids(log)
+    return AnnotationIds(key for key in ids if key not in found)

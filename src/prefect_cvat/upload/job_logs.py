@@ -4,23 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import struct
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from pydantic_core import from_json, to_json
 
 from prefect_cvat.exceptions import StorageError
+from prefect_cvat.records.annotation_index import Stored, StoredRecords
 
-__all__ = ["AnnotationLog", "BodyLog", "Stored"]
-
-Stored: TypeAlias = tuple[str, int, bytes]
-"""An annotation on the server: its kind, its id, its identity."""
-
-_KINDS = ("tags", "shapes", "tracks")
-_CODES = {kind: code for code, kind in enumerate(_KINDS)}
-_RECORD = struct.Struct("<Bq12s")
+__all__ = ["AnnotationLog", "BodyLog"]
 
 
 class AnnotationLog:
@@ -43,14 +36,22 @@ class AnnotationLog:
         Raises:
             StorageError: The disk does not take them.
         """
-        records = [_RECORD.pack(_CODES[kind], number, identity) for kind, number, identity in annotations]
-        _append(self._path, b"".join(records))
+        records = StoredRecords(StoredRecords.pack(annotations))
+        _append(self._path, records.data)
         self._length += len(records)
 
+    def clear(self) -> None:
+        """Forget all that was noted."""
+        self._path.unlink(missing_ok=True)
+        self._length = 0
+
+    @property
+    def records(self) -> StoredRecords:
+        """All that was noted, in memory."""
+        return StoredRecords(self._path.read_bytes() if self._length else b"")
+
     def __iter__(self) -> Iterator[Stored]:
-        if self._length:
-            for code, number, identity in _RECORD.iter_unpack(self._path.read_bytes()):
-                yield _KINDS[code], number, identity
+        return iter(self.records)
 
 
 class BodyLog:
@@ -71,6 +72,10 @@ class BodyLog:
         """
         lines = [to_json((identity.hex(), body)) + b"\n" for identity, body in annotations]
         _append(self._path, b"".join(lines))
+
+    def clear(self) -> None:
+        """Forget all that was noted."""
+        self._path.unlink(missing_ok=True)
 
     def __iter__(self) -> Iterator[tuple[bytes, dict[str, Any]]]:
         if self._path.exists():

@@ -40,7 +40,8 @@ from prefect_cvat.messages.plurals import counted
 from prefect_cvat.models import Job
 from prefect_cvat.options.existing import Existing
 from prefect_cvat.planning.annotated_frames import shown_frames
-from prefect_cvat.records.record_writer import AnnotationId, JobRecord
+from prefect_cvat.records.annotation_index import AnnotationIds, Stored
+from prefect_cvat.records.record_writer import JobRecord
 from prefect_cvat.records.run_lock import RunLock
 from prefect_cvat.settings import Settings
 from prefect_cvat.upload.comparison import Comparison
@@ -149,7 +150,7 @@ class JobWriter:
         )
         self._lock = threading.Lock()
         self._done: set[object] = set()
-        self._absent: set[AnnotationId] = set()
+        self._absent = AnnotationIds()
         self._is_verified = False
 
     @property
@@ -207,11 +208,11 @@ class JobWriter:
         with self._lock:
             self._replacement.take_originals(originals)
 
-    def make_single(self, doubled: Iterable[Mapping[str, Any]]) -> None:
+    def make_single(self, doubled: Iterable[Stored]) -> None:
         """Remove these at the end, before all others: equal ones are there that stay.
 
         Args:
-            doubled: Annotations of the job, as the server told them.
+            doubled: Annotations of the job.
         """
         with self._lock:
             self._replacement.take_doubled(doubled)
@@ -285,7 +286,7 @@ class JobWriter:
         self.added, self.already_there = result.added, result.already_there
         self.missing = len(result.absent)
         self.doubled_by_others = result.doubled_by_others
-        self._absent = {stored[:2] for stored in result.absent}
+        self._absent = AnnotationIds((kind, number) for kind, number, _ in result.absent)
         bodies = self._account.bodies(result.absent)
         last_frame = self.job.stop_frame
         missing_frames = {frame for _, body in bodies for frame in shown_frames(body, last_frame)}
@@ -308,8 +309,8 @@ class JobWriter:
     def _remove_replaced(self) -> bool:
         """Remove what was to be replaced; False if something is not there any more that takes its place."""
         account = self._account
-        replaceable, kept = account.replaceable(), account.kept().keys()
-        wanted = account.wanted_ids() - self._absent
+        replaceable, kept = account.replaceable(), account.kept()
+        wanted = account.wanted(self._absent)
         is_all_there = True
 
         def pick(standing: Iterator[Standing], most: int) -> Sequence[Standing]:

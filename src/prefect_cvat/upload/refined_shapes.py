@@ -6,9 +6,13 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic_core import from_json, to_json
+
+from prefect_cvat.files.lines_by_frame import LinesByFrame
 from prefect_cvat.geometry.iou import BoundingBox, area, bounding_box, common_box
+from prefect_cvat.records.annotation_index import Stored
 from prefect_cvat.records.record_writer import AnnotationId
-from prefect_cvat.upload.job_logs import BodyLog, Stored
+from prefect_cvat.upload.job_logs import BodyLog
 
 __all__ = ["RefinedShapes", "refined_shapes"]
 
@@ -48,11 +52,19 @@ class RefinedShapes:
 
     def __init__(self, path: Path) -> None:
         self._log = BodyLog(path)
-        self._by_place: dict[tuple[int, int], list[_Refined]] | None = None
+        self._by_frame: LinesByFrame | None = None
+        self._here: tuple[int, list[_Refined]] = (-1, [])  # those on one frame
+        self._is_taken = bytearray()
 
     def extend(self, shapes: Iterable[tuple[bytes, dict[str, Any]]]) -> None:
         """Note what `refined_shapes` tells of the job, each after the identity of its annotation."""
         self._log.extend(shapes)
+
+    def clear(self) -> None:
+        """Forget all that was noted."""
+        self._log.clear()
+        self._is_taken.clear()
+        self.rest()
 
     def take(self, detection: Mapping[str, Any], known: Container[AnnotationId]) -> Stored | None:
         """The annotation that stands for a detection, if there is one; it stands for no other one then.
@@ -63,13 +75,12 @@ class RefinedShapes:
         """
         if detection.get("type") in (None, "skeleton"):
             return None
-        if self._by_place is None:
-            self._by_place = self._load()
-        there = self._by_place.get((detection["frame"], detection["label_id"]), [])
         box = bounding_box(detection)
         best: _Refined | None = None
         most = 0.0
-        for each in there:
+        for each in self._on_frame(detection["frame"]):
+            if each.label_id != detection["label_id"] or self._is_taken[each.number]:
+                continue
             common = area(common_box(box, each.box))
             overlap = common / (area(box) + area(each.box) - common) if common else 0.0
             if (
@@ -81,24 +92,40 @@ class RefinedShapes:
                 best, most = each, overlap
         if best is None:
             return None
-        there.remove(best)
+        self._is_taken[best.number] = 1
         return best.stored
 
     def rest(self) -> None:
         """Keep nothing in memory until it is needed again."""
-        self._by_place = None
+        self._by_frame = None
+        self._here = (-1, [])
 
-    def _load(self) -> dict[tuple[int, int], list[_Refined]]:
-        by_place: dict[tuple[int, int], list[_Refined]] = {}
-        for identity, body in self._log:
-            kind, number = body["stored"]
+    def _on_frame(self, frame: int) -> list[_Refined]:
+        if self._by_frame is None:
+            self._by_frame = self._load()
+        if self._here[0] != frame:
+            refined = []
+            for line in self._by_frame.of(frame):
+                number, identity, (kind, annotation_id), label_id, shape_type, box = from_json(line)
+                stored = kind, annotation_id, bytes.fromhex(identity)
+                refined.append(_Refined(number, stored, label_id, shape_type, tuple(box)))
+            self._here = frame, refined
+        return self._here[1]
+
+    def _load(self) -> LinesByFrame:
+        by_frame = LinesByFrame()
+        count = 0
+        for count, (identity, body) in enumerate(self._log, 1):
             frame, label_id = body["place"]
-            refined = _Refined((kind, number, identity), body["type"], tuple(body["box"]))
-            by_place.setdefault((frame, label_id), []).append(refined)
-        return by_place
+            line = (count - 1, identity.hex(), body["stored"], label_id, body["type"], body["box"])
+            by_frame.add(frame, to_json(line))
+        self._is_taken.extend(bytes(count - len(self._is_taken)))
+        return by_frame
 
 
 class _Refined(NamedTuple):
+    number: int
     stored: Stored
+    label_id: int
     type: str  # empty for a track
     box: BoundingBox

@@ -7,15 +7,16 @@ followed. What somebody has changed since stays.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from prefect_cvat.annotations.duplicates import AttributeDefaults, identity
 from prefect_cvat.annotations.request_bodies import Standing, frames_of, kind_of
+from prefect_cvat.number_set import NumberSet
 from prefect_cvat.options.existing import Existing
-from prefect_cvat.planning.annotated_frames import shown_frames
+from prefect_cvat.planning.annotated_frames import shown_ranges
+from prefect_cvat.records.annotation_index import Stored, StoredIndex, StoredMap
 from prefect_cvat.records.record_writer import AnnotationId
-from prefect_cvat.upload.job_logs import Stored
 
 __all__ = ["Looked", "Replacement"]
 
@@ -28,13 +29,13 @@ class Looked(NamedTuple):
         changed: How many annotations stay that `existing` would have removed, because somebody has drawn or
             changed them since the run began.
         not_replaced: How many stay because what takes their place is missing.
-        gone: By which ids the job held what the run wants, and does no longer.
+        gone: By how many ids the job held what the run wants, and does no longer.
     """
 
     to_go: list[Standing]
     changed: int
     not_replaced: int
-    gone: set[AnnotationId]
+    gone: int
 
 
 class Replacement:
@@ -58,34 +59,32 @@ class Replacement:
         self._existing = existing
         self._last_frame = last_frame
         self._defaults = defaults
-        self._frames: set[int] = set()
-        self._missing: frozenset[int] = frozenset()
-        self._originals: dict[AnnotationId, bytes] = {}
-        self._doubled: dict[AnnotationId, bytes] = {}
-        self._named_doubled: dict[AnnotationId, bytes] = {}
+        self._frames = NumberSet()
+        self._missing = NumberSet()
+        self._originals = StoredMap()
+        self._doubled = StoredMap()
+        self._doubled_before = StoredMap()
 
     @property
     def is_needed(self) -> bool:
         """Whether anything may have to go."""
-        return bool(
-            self._originals or self._doubled or (self._existing is not Existing.KEEP and self._frames)
-        )
+        return bool(self._originals or self._doubled or self._doubled_before or self._frames)
 
     def cover(self, frames: Iterable[int]) -> None:
         """Everything is written on these frames: what was there before may go."""
-        self._frames.update(frames)
+        if self._existing is not Existing.KEEP:
+            self._frames.update(frames)
 
     def take_originals(self, originals: Iterable[Mapping[str, Any]]) -> None:
         """Name what is to go whatever `existing` says, as the server told it."""
-        for annotation in originals:
-            key = (kind_of(annotation), annotation["id"])
-            self._originals[key] = identity(annotation, self._defaults)
+        self._originals.update(
+            (kind_of(annotation), annotation["id"], identity(annotation, self._defaults))
+            for annotation in originals
+        )
 
-    def take_doubled(self, doubled: Iterable[Mapping[str, Any]]) -> None:
-        """Name what an earlier run has left too often, as the server told it."""
-        for annotation in doubled:
-            key = (kind_of(annotation), annotation["id"])
-            self._doubled[key] = self._named_doubled[key] = identity(annotation, self._defaults)
+    def take_doubled(self, doubled: Iterable[Stored]) -> None:
+        """Name what an earlier run has left too often."""
+        self._doubled.update(doubled)
 
     def verified(self, missing_frames: Iterable[int], doubled: Iterable[Stored]) -> None:
         """Take what a verification of the job has shown.
@@ -94,17 +93,14 @@ class Replacement:
             missing_frames: Frames on which something is missing that was written: nothing goes from these.
             doubled: What an earlier run has left there too often.
         """
-        self._missing = frozenset(missing_frames)
-        self._doubled = {
-            **self._named_doubled,
-            **{(kind, number): digest for kind, number, digest in doubled},
-        }
+        self._missing = NumberSet(missing_frames)
+        self._doubled_before = StoredMap(doubled)
 
     def clear(self) -> None:
         """What was named is gone, or stays for good."""
         self._originals.clear()
         self._doubled.clear()
-        self._named_doubled.clear()
+        self._doubled_before.clear()
 
     def look(
         self,
@@ -113,7 +109,7 @@ class Replacement:
         *,
         replaceable: Mapping[AnnotationId, bytes],
         kept: Collection[AnnotationId],
-        wanted: Collection[AnnotationId],
+        wanted: StoredIndex,
     ) -> Looked:
         """Look through the job for what is still to go.
 
@@ -127,32 +123,41 @@ class Replacement:
         first: list[Standing] = []
         last: list[Standing] = []
         changed = not_replaced = 0
-        gone = set(wanted)
+        originals = self._originals.index
+        doubled, doubled_before = self._doubled.index, self._doubled_before.index
+        is_seen = bytearray(len(wanted))
         for kind, annotation in standing:
             key = (kind, annotation["id"])
-            if key in gone:
-                gone.discard(key)
+            if (place := wanted.place(key)) >= 0 and not is_seen[place]:
+                is_seen[place] = 1
                 continue
-            digest = self._originals.get(key) or self._doubled.get(key) or replaceable.get(key)
+            named = originals.get(key) or doubled_before.get(key) or doubled.get(key)
+            digest = named or replaceable.get(key)
             if digest is None:
                 is_new = key not in kept
                 changed += is_new and self._existing.removes(annotation) and self._is_covered(annotation)
                 continue
-            is_named = key in self._originals or key in self._doubled
-            if not is_named and not self._is_covered(annotation):
+            if named is None and not self._is_covered(annotation):
                 continue
             if digest != identity(annotation, self._defaults):
                 changed += 1
-            elif not self._missing.isdisjoint(shown_frames(annotation, self._last_frame)):
+            elif self._missing and self._is_shown_on_missing(annotation):
                 not_replaced += 1
             else:
-                pile = last if key in self._originals else first
+                pile = last if key in originals else first
                 if len(pile) < most:
                     pile.append((kind, annotation))
         # originals last: once they are gone, no later run would look for what the job holds doubled
-        return Looked([*first, *last][:most], changed, not_replaced, gone)
+        return Looked([*first, *last][:most], changed, not_replaced, is_seen.count(0))
 
     def _is_covered(self, annotation: Mapping[str, Any]) -> bool:
-        if not self._frames.issuperset(frames_of(annotation)):
-            return False
-        return self._frames.issuperset(shown_frames(annotation, self._last_frame) - self._deleted)
+        return all(frame in self._frames for frame in frames_of(annotation)) and all(
+            frame in self._frames or frame in self._deleted for frame in self._shown(annotation)
+        )
+
+    def _is_shown_on_missing(self, annotation: Mapping[str, Any]) -> bool:
+        return any(frame in self._missing for frame in self._shown(annotation))
+
+    def _shown(self, annotation: Mapping[str, Any]) -> Iterator[int]:
+        for begin, end in shown_ranges(annotation, self._last_frame):
+            yield from range(begin, min(end, self._last_frame + 1))

@@ -18,6 +18,7 @@ from prefect_cvat.http.server_url import server_identity
 from prefect_cvat.messages.plurals import counted
 from prefect_cvat.models import Job
 from prefect_cvat.planning.task_info import read_jobs
+from prefect_cvat.records.annotation_index import AnnotationIds
 from prefect_cvat.records.record_reader import RecordedJob, RecordedRun, find_run, read_run, recorded_runs
 from prefect_cvat.records.record_writer import ISSUES, AnnotationId, RecordHeader
 from prefect_cvat.records.run_lock import only_run_on
@@ -189,13 +190,13 @@ def _added_by_others(recorded: RecordedRun) -> Collection[AnnotationId]:
         return ()
     this = recorded.header
     server = server_identity(this.server)
-    return {
+    return AnnotationIds(
         key
         for other in recorded_runs()
         if (server_identity(other.server), other.task_id) == (server, this.task_id) and other.run != this.run
         for job in read_run(other.run).jobs.values()
         for key in job.added
-    }
+    )
 
 
 class _Picker:
@@ -214,7 +215,7 @@ class _Picker:
         self._job = job
         self._defaults = defaults
         self._of_others = of_others
-        self._removed: set[AnnotationId] = set()
+        self._removed = AnnotationIds()
         self._look = _Look(job, of_others)
         self._issues = _Look(job, of_others)
 
@@ -233,10 +234,10 @@ class _Picker:
         self._removed.update((kind, annotation["id"]) for kind, annotation in part)
 
     @property
-    def gone(self) -> set[AnnotationId]:
-        """What the run has added, and was not there any more at the last look."""
-        annotations = {key for key in self._job.added if key[0] != ISSUES}
-        return annotations - self._removed - self._look.ours - self._look.changed
+    def gone(self) -> int:
+        """How many the run has added that were not there any more at the last look."""
+        known = self._removed, self._look.ours, self._look.changed
+        return sum(key[0] != ISSUES and not any(key in ids for ids in known) for key in self._job.added)
 
     def is_issue_to_go(self, issue: Issue) -> bool:
         """Whether an issue of the job is to be removed. Each is shown once."""
@@ -251,7 +252,7 @@ class _Picker:
         removed = self._look.ours if report.dry_run else self._removed
         report.removed += len(removed)
         report.changed += len(self._look.changed)
-        report.gone += len(self.gone)
+        report.gone += self.gone
 
 
 class _Look:
@@ -263,8 +264,8 @@ class _Look:
     """
 
     def __init__(self, job: RecordedJob, of_others: Collection[AnnotationId]) -> None:
-        self.ours: set[AnnotationId] = set()
-        self.changed: set[AnnotationId] = set()
+        self.ours = AnnotationIds()
+        self.changed = AnnotationIds()
         self._job = job
         self._of_others = of_others
         self._unsettled = job.unsettled.copy()

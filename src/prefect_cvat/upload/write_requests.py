@@ -20,6 +20,7 @@ from prefect_cvat.exceptions import (
 )
 from prefect_cvat.messages.plurals import counted
 from prefect_cvat.models import LabeledData
+from prefect_cvat.records.annotation_index import AnnotationIds
 from prefect_cvat.records.record_writer import AnnotationId
 
 __all__ = ["UNKNOWN_FATE", "JobRequests", "Pause", "seconds_at_work"]
@@ -178,7 +179,7 @@ class JobRequests:
         """
         most = self._most_annotations
         unanswered: dict[AnnotationId, Standing] = {}
-        gone: set[AnnotationId] = set()
+        gone = AnnotationIds()
         attempt, busy = 1, 0
         while True:
             before = self.written_at()
@@ -227,7 +228,7 @@ class JobRequests:
         self,
         watched: dict[AnnotationId, Standing],
         still_there: set[AnnotationId],
-        gone: set[AnnotationId],
+        gone: AnnotationIds,
     ) -> Iterator[Standing]:
         """All that the job holds but for what has been deleted: reads may be behind."""
         for kind, annotation in self.read():

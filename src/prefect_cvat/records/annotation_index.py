@@ -1,0 +1,261 @@
+"""What annotations said, found by their ids or by what they said: some bytes each, sorted.
+
+A job may hold all annotations of a large task, and dictionaries take hundreds of bytes for each.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Collection, Iterable, Iterator, Mapping, MutableSet, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from prefect_cvat.number_set import NumberSet
+from prefect_cvat.records.record_writer import ISSUES, AnnotationId
+
+__all__ = ["AnnotationIds", "IdentityIndex", "Stored", "StoredIndex", "StoredMap", "StoredRecords"]
+
+Stored: TypeAlias = tuple[str, int, bytes]
+"""An annotation on the server: its kind, its id, its identity."""
+
+if TYPE_CHECKING:
+    Rows: TypeAlias = npt.NDArray[np.void]
+
+_KINDS = ("tags", "shapes", "tracks", ISSUES)
+_CODES = {kind: code for code, kind in enumerate(_KINDS)}
+_RECORD = struct.Struct("<Bq12s")
+_ROW = np.dtype([("kind", "u1"), ("id", "<i8"), ("first", "<u8"), ("rest", "<u4")])
+"""The same record; the identity as two numbers, to be sorted by."""
+
+_IDENTITY = struct.Struct("<QI")
+
+
+class StoredRecords:
+    """Annotations in the order in which they were noted, 21 bytes each."""
+
+    def __init__(self, data: bytes = b"") -> None:
+        self.data = data
+
+    @staticmethod
+    def pack(annotations: Iterable[Stored]) -> bytes:
+        """The records of annotations."""
+        return b"".join(
+            _RECORD.pack(_CODES[kind], number, identity) for kind, number, identity in annotations
+        )
+
+    def __len__(self) -> int:
+        return len(self.data) // _RECORD.size
+
+    def __iter__(self) -> Iterator[Stored]:
+        for code, number, identity in _RECORD.iter_unpack(self.data):
+            yield _KINDS[code], number, identity
+
+    def doubled(self) -> StoredRecords:
+        """Those that say what one before them says."""
+        rows = self.rows
+        order = np.lexsort((rows["rest"], rows["first"]))  # equal ones stay in their order
+        firsts, rests = rows["first"][order], rows["rest"][order]
+        is_doubled = (firsts[1:] == firsts[:-1]) & (rests[1:] == rests[:-1])
+        return StoredRecords(rows[np.sort(order[1:][is_doubled])].tobytes())
+
+    @property
+    def rows(self) -> Rows:
+        """The same as an array."""
+        return np.frombuffer(self.data, dtype=_ROW)
+
+
+class StoredMap:
+    """Identities by ids that are noted one after the other, some 50 bytes each.
+
+    It is put in order when something is looked for: note much, then look for much.
+    """
+
+    def __init__(self, annotations: Iterable[Stored] = ()) -> None:
+        self._data = bytearray()
+        self._index: StoredIndex | None = None
+        self.update(annotations)
+
+    def update(self, annotations: Iterable[Stored]) -> None:
+        """Note annotations; of those with the same id, the last one counts."""
+        self._data += StoredRecords.pack(annotations)
+        self._index = None
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._data.clear()
+        self._index = None
+
+    @property
+    def index(self) -> StoredIndex:
+        """All that was noted, in order."""
+        if self._index is None:
+            self._index = StoredIndex(StoredRecords(bytes(self._data)))
+        return self._index
+
+    def __bool__(self) -> bool:
+        return bool(self._data)
+
+
+class StoredIndex(Mapping[AnnotationId, bytes]):
+    """The identities of annotations by their ids, 24 bytes each.
+
+    Args:
+        records: The annotations; of those with the same id, the last one counts.
+        but: Ids that are left out.
+    """
+
+    __slots__ = ("_counts", "_ends", "_firsts", "_ids", "_rests")
+
+    def __init__(self, *records: StoredRecords, but: Collection[AnnotationId] = ()) -> None:
+        rows = _rows(records, but)
+        rows = rows[np.lexsort((rows["id"], rows["kind"]))]  # those with the same id stay in their order
+        is_last = np.ones(len(rows), dtype=bool)
+        is_last[:-1] = (rows["id"][1:] != rows["id"][:-1]) | (rows["kind"][1:] != rows["kind"][:-1])
+        ends = np.flatnonzero(is_last)
+        counts = np.diff(ends, prepend=-1)
+        rows = rows[ends]
+        kinds = np.searchsorted(rows["kind"], np.arange(len(_KINDS) + 1))
+        self._ends = {kind: (int(kinds[code]), int(kinds[code + 1])) for kind, code in _CODES.items()}
+        self._ids = array("q", np.ascontiguousarray(rows["id"]).tobytes())
+        self._firsts = array("Q", np.ascontiguousarray(rows["first"]).tobytes())
+        self._rests = array("I", np.ascontiguousarray(rows["rest"]).tobytes())
+        self._counts = array("I", counts.astype(np.uint32).tobytes())
+
+    def place(self, key: AnnotationId) -> int:
+        """The place of an annotation among all, from 0 on; -1 if it is not there."""
+        begin, end = self._ends[key[0]]
+        place = bisect_left(self._ids, key[1], begin, end)
+        return place if place < end and self._ids[place] == key[1] else -1
+
+    def key_at(self, place: int) -> AnnotationId:
+        """The id of the annotation at a place."""
+        kind = next(kind for kind, (begin, end) in self._ends.items() if begin <= place < end)
+        return kind, self._ids[place]
+
+    def identity_at(self, place: int) -> bytes:
+        """The identity of the annotation at a place."""
+        return _IDENTITY.pack(self._firsts[place], self._rests[place])
+
+    def count_at(self, place: int) -> int:
+        """How often the annotation at a place was noted."""
+        return self._counts[place]
+
+    @property
+    def total(self) -> int:
+        """How many annotations were noted, those with the same id too."""
+        return sum(self._counts)
+
+    def __getitem__(self, key: AnnotationId) -> bytes:
+        if (place := self.place(key)) < 0:
+            raise KeyError(key)
+        return self.identity_at(place)
+
+    def get(self, key: AnnotationId, default: Any = None) -> Any:
+        """The identity of an annotation, or the default; most that are asked for are not there."""
+        return default if (place := self.place(key)) < 0 else self.identity_at(place)
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, tuple) and self.place(key) >= 0
+
+    def __iter__(self) -> Iterator[AnnotationId]:
+        for kind, (begin, end) in self._ends.items():
+            yield from ((kind, number) for number in self._ids[begin:end])
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+
+class IdentityIndex:
+    """The ids of annotations by their identities, 25 bytes each; of equal ones by kind and id.
+
+    Args:
+        records: The annotations.
+        but: Ids that are left out.
+    """
+
+    __slots__ = ("_firsts", "_ids", "_kinds", "_rests", "_taken")
+
+    def __init__(self, *records: StoredRecords, but: Collection[AnnotationId] = ()) -> None:
+        rows = _rows(records, but)
+        rows = rows[np.lexsort((rows["id"], rows["kind"], rows["rest"], rows["first"]))]
+        self._firsts = array("Q", np.ascontiguousarray(rows["first"]).tobytes())
+        self._rests = array("I", np.ascontiguousarray(rows["rest"]).tobytes())
+        self._ids = array("q", np.ascontiguousarray(rows["id"]).tobytes())
+        self._kinds = rows["kind"].tobytes()
+        self._taken = array("I", bytes(4 * len(rows)))  # at the first of equal ones: how many are taken
+
+    def _place(self, identity: bytes) -> int:
+        """Where the first of those with an identity is; -1 if there is none."""
+        first, rest = _IDENTITY.unpack(identity)
+        begin = bisect_left(self._firsts, first)
+        end = bisect_right(self._firsts, first, begin)
+        place = bisect_left(self._rests, rest, begin, end)
+        return place if place < end and self._rests[place] == rest else -1
+
+    def __contains__(self, identity: bytes) -> bool:
+        return self._place(identity) >= 0
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def find(self, identity: bytes, skip: int = 0) -> AnnotationId | None:
+        """The first of those with an identity that is not taken yet, after so many others of them."""
+        if (first := self._place(identity)) < 0:
+            return None
+        place = first + self._taken[first] + skip
+        if place >= len(self._ids) or (self._firsts[place], self._rests[place]) != _IDENTITY.unpack(identity):
+            return None
+        return _KINDS[self._kinds[place]], self._ids[place]
+
+    def take(self, identity: bytes, count: int) -> None:
+        """Say that so many of those with an identity are taken."""
+        self._taken[self._place(identity)] += count
+
+
+def _rows(records: Sequence[StoredRecords], but: Collection[AnnotationId]) -> Rows:
+    rows: Rows = np.concatenate([each.rows for each in records])
+    if but:
+        keys = ((kind, number) for each in records for kind, number, _ in each)
+        rows = rows[np.fromiter((key not in but for key in keys), dtype=bool, count=len(rows))]
+    return rows
+
+
+class AnnotationIds(MutableSet[AnnotationId]):
+    """Ids of annotations of every kind.
+
+    Args:
+        ids: The ids.
+    """
+
+    __slots__ = ("_by_kind",)
+
+    def __init__(self, ids: Iterable[AnnotationId] = ()) -> None:
+        self._by_kind: dict[str, NumberSet] = {}
+        self.update(ids)
+
+    def add(self, key: AnnotationId) -> None:
+        """Take in an id."""
+        self._by_kind.setdefault(key[0], NumberSet()).add(key[1])
+
+    def discard(self, key: AnnotationId) -> None:
+        """Take out an id, if it is in it."""
+        if key[0] in self._by_kind:
+            self._by_kind[key[0]].discard(key[1])
+
+    def update(self, ids: Iterable[AnnotationId]) -> None:
+        """Take in ids."""
+        for key in ids:
+            self.add(key)
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, tuple) and key[1] in self._by_kind.get(key[0], ())
+
+    def __iter__(self) -> Iterator[AnnotationId]:
+        return ((kind, number) for kind, numbers in self._by_kind.items() for number in numbers)
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_kind.values()))

@@ -1,0 +1,277 @@
+"""How much memory grows with a task, each measured in a process of its own: some bytes a frame or annotation."""
+
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prefect_cvat.annotations.existing_annotations import _part
+from prefect_cvat.geometry.keyframes import interpolate
+from prefect_cvat.number_set import NumberSet
+from prefect_cvat.records.annotation_index import (
+    AnnotationIds,
+    IdentityIndex,
+    StoredIndex,
+    StoredMap,
+    StoredRecords,
+)
+from prefect_cvat.runs.report import MOST_FAILED, RunReport
+
+MEASURE = """
+import re, tempfile
+from pathlib import Path
+from types import SimpleNamespace
+
+def peak_mib():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
+
+def rectangle(number, frame, source="auto"):
+    return {"id": number, "type": "rectangle", "frame": frame, "label_id": 1, "source": source,
+            "points": [number % 640, 1, number % 640 + 9, 9 + number // 640]}
+"""
+
+JOB = """
+import json
+from prefect_cvat.options.existing import Existing
+from prefect_cvat.models import Job, LabeledData
+from prefect_cvat.upload.job_writer import JobWriter
+
+def measure(n):
+    state = SimpleNamespace(removed=0, last=n)
+
+    def standing(_):
+        for number in range(state.removed + 1, state.last + 1):
+            # of what is there before, few are to be replaced
+            yield "shapes", rectangle(number, number // 10, "manual" if 2000 < number <= n else "auto")
+
+    def create(_, body):
+        shapes = json.loads(body)["shapes"]
+        first, state.last = state.last + 1, state.last + len(shapes)
+        return LabeledData(shapes=[{**each, "id": first + i} for i, each in enumerate(shapes)])
+
+    def delete(_, body):
+        state.removed += len(body["shapes"])
+
+    client = SimpleNamespace(
+        each_job_annotation=standing, create_job_annotations=create, delete_job_annotations=delete,
+        job=lambda _: SimpleNamespace(updated_date=(state.removed, state.last)),
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        job = Job(id=1, task_id=1, start_frame=0, stop_frame=n // 5)
+        writer = JobWriter(client, job, Path(folder), existing=Existing.REPLACE_AUTO)
+        writer.begin()
+        for first in range(n, 2 * n, 1000):
+            part = [rectangle(number + 1, (number + 1) // 10) for number in range(first, first + 1000)]
+            writer.write(first, part, range(first // 10, first // 10 + 100))
+        writer.write("covered", (), range(n // 5 + 1))
+        writer.finish()
+    assert (writer.added, writer.removed) == (n, 2000), (writer.added, writer.removed)
+    return 2 * n
+"""
+
+REFINED = """
+from prefect_cvat.upload.job_ledger import JobAccount
+
+def measure(n):
+    def mask(number):
+        return {**rectangle(number, number // 10), "type": "mask", "points": [0, 4, number % 640, 1, number % 640 + 1, 2]}
+
+    with tempfile.TemporaryDirectory() as folder:
+        account = JobAccount(Path(folder), 1, ["auto"], {}, recognizes_refined=True)
+        account.take_baseline((("shapes", mask(number)) for number in range(n)), lambda _: False)
+        [(_, left)] = account.waiting("a part", [rectangle(5, 0), rectangle(400, 1)])
+        assert left["frame"] == 1
+    return n
+"""
+
+TRACKS = """
+import json
+from prefect_cvat.frame_table import FrameMeta, FrameTable
+from prefect_cvat.annotations.existing_annotations import ExistingAnnotations
+from prefect_cvat.cvat.job_index import JobIndex
+from prefect_cvat.models import Job
+from prefect_cvat.planning.planned_frames import PlannedFrames
+
+def measure(n):
+    length = 10_000
+    frames = PlannedFrames(FrameTable([FrameMeta("a", 640, 480)]), range(length))
+    jobs = [Job(id=1, task_id=1, start_frame=0, stop_frame=length - 1)]
+    plan = SimpleNamespace(frames=frames, jobs=jobs, jobs_between=JobIndex(jobs).between)
+
+    def tracks(_):
+        for number in range(n // 1000):
+            shapes = [{"type": "rectangle", "frame": frame, "points": [number, 0, number + 9, 9],
+                       "outside": False, "rotation": 0.0, "attributes": []} for frame in range(0, length, 10)]
+            yield "tracks", {"id": number, "frame": 0, "label_id": 1, "source": "manual", "shapes": shapes}
+
+    existing = ExistingAnnotations(SimpleNamespace(each_job_annotation=tracks), plan, 0.5)
+    batch = SimpleNamespace(frames=frames[5000:5010])
+    existing.read(batch)
+    found = existing.take(batch)
+    assert found[5003].include(rectangle(1, 5003)) and not found[5003].include(rectangle(630, 5003))
+    return n
+"""
+
+NAMES = """
+from prefect_cvat.export.names import FileNames
+from prefect_cvat.frame_table import FrameMeta, FrameTable
+from prefect_cvat.planning.planned_frames import PlannedFrames
+
+def measure(n):
+    table = FrameTable(FrameMeta(f"camera_1/image_{i:07}.jpg", 640, 480) for i in range(n))
+    frames = PlannedFrames(table, range(n))
+    names = FileNames(frames, of_video=False)
+    assert next(names.changed(frames), None) is None
+    return n
+"""
+
+SEEN = """
+from prefect_cvat.review.uncertainty import Doubt
+from prefect_cvat.options.track_options import TrackOptions
+try:
+    from prefect_cvat.review.track_uncertainty import SeenTracks
+except ImportError:
+    from prefect_cvat.review.track_uncertainty import SeenTrack
+    class SeenTracks:
+        def __init__(self, options): self.seen = {}; self.frames = 0
+        def add(self, frame, found):
+            for number, doubt in found:
+                self.seen.setdefault(number, SeenTrack(frame, doubt)).add(frame, doubt)
+        def finish(self): self.frames = len(self.seen)
+
+def measure(n):
+    seen = SeenTracks(TrackOptions(max_gap=2, min_length=1))
+    for frame in range(n // 10):
+        box = float(frame), 1.0, 2.0, 3.0
+        seen.add(frame, [(frame * 10 + i, Doubt(1, 0.5 + i / 100, box)) for i in range(10)])
+    seen.finish()
+    assert seen.frames == n
+    return n
+"""
+
+RECORD = """
+import json, os
+from prefect_cvat.records.record_reader import RecordedJob, _Line
+
+def measure(n):
+    job = RecordedJob()
+    for first in range(0, n, 1000):
+        ids = [(number, f"{number:024x}") for number in range(first, first + 1000)]
+        sent = json.dumps({"job": 1, "after": {"shapes": 0}, "sent": [told for _, told in ids]})
+        job.take(_Line.model_validate_json(sent))
+        job.take(_Line.model_validate_json(json.dumps({"job": 1, "added": {"shapes": ids}})))
+    assert not job.is_unsettled and len(job.added) == n
+    assert job.added[("shapes", 77)] == f"{77:024x}"
+    return n
+"""
+
+
+def bytes_each(code, n):
+    """By how many bytes the memory of a process grows with each of so many, after some that come first."""
+    run = "measure(20_000); before = peak_mib()\n"
+    run += f"print(before, measure({n}), peak_mib())"
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE + code + run], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    before, count, after = map(float, done.stdout.split())
+    return (after - before) * 2**20 / count
+
+
+@pytest.mark.parametrize(
+    ("code", "n", "most"),
+    [
+        pytest.param(JOB, 100_000, 100, id="annotations of a job"),
+        pytest.param(REFINED, 100_000, 100, id="refined shapes of a job"),
+        pytest.param(TRACKS, 400_000, 50, id="keyframes of tracks of a job"),
+        pytest.param(NAMES, 500_000, 150, id="names of files"),
+        pytest.param(SEEN, 100_000, 100, id="tracks that have ended"),
+        pytest.param(RECORD, 200_000, 160, id="record of a run"),
+    ],
+)
+def test_memory_grows_by_some_bytes_each(code, n, most):
+    assert bytes_each(code, n) < most
+
+
+NUMBERS = st.integers(-300, 300) | st.sampled_from([2**63 - 1, -(2**63) + 1, 10**12])
+
+
+@given(st.lists(st.tuples(st.booleans(), NUMBERS)))
+def test_a_set_of_numbers_holds_what_a_set_holds(changes):
+    numbers, expected = NumberSet(), set()
+    for is_to_go, number in changes:
+        for each in (numbers, expected):
+            (each.discard if is_to_go else each.add)(number)
+        assert len(numbers) == len(expected)
+        assert number not in numbers if is_to_go else number in numbers
+    assert list(numbers) == sorted(expected)
+
+
+STORED = st.lists(
+    st.tuples(st.sampled_from(["tags", "shapes", "tracks"]), NUMBERS, st.sampled_from(["a", "b", "c"])),
+    max_size=20,
+).map(lambda each: [(kind, number, told.encode() * 12) for kind, number, told in each])
+
+
+@given(STORED, STORED, st.data())
+def test_an_index_of_annotations_tells_what_a_dictionary_tells(one, other, data):
+    keys = [stored[:2] for stored in (*one, *other)]
+    but = AnnotationIds(data.draw(st.lists(st.sampled_from(keys))) if keys else ())
+    records = [StoredRecords(StoredRecords.pack(each)) for each in (one, other)]
+    left = [stored for stored in (*one, *other) if stored[:2] not in but]
+    expected = {(kind, number): told for kind, number, told in left}
+    index = StoredIndex(*records, but=but)
+    assert dict(index) == expected
+    assert (len(index), index.total) == (len(expected), len(left))
+    assert all(index.get(key) == expected.get(key) and (key in index) == (key in expected) for key in keys)
+    places = range(len(index))
+    assert {index.key_at(place): index.identity_at(place) for place in places} == expected
+    counts = {index.key_at(place): index.count_at(place) for place in places}
+    assert counts == {key: [stored[:2] for stored in left].count(key) for key in expected}
+    assert dict(StoredMap(left).index) == expected
+
+
+@given(STORED)
+def test_annotations_are_found_by_what_they_say_and_those_that_say_it_again_are_doubled(stored):
+    index = IdentityIndex(StoredRecords(StoredRecords.pack(stored)))
+    for told in (letter * 12 for letter in (b"a", b"b", b"c", b"d")):
+        order = ["tags", "shapes", "tracks"].index
+        expected = sorted((order(kind), number) for kind, number, each in stored if each == told)
+        assert (told in index) == bool(expected)
+        found = [index.find(told, skip) for skip in range(len(expected) + 1)]
+        assert [key and (order(key[0]), key[1]) for key in found] == [*expected, None]
+        if expected:
+            index.take(told, 1)
+            assert index.find(told) == found[1]
+    doubled = [each for at, each in enumerate(stored) if each[2] in [told for _, _, told in stored[:at]]]
+    assert list(StoredRecords(StoredRecords.pack(stored)).doubled()) == doubled
+
+
+@given(
+    st.sets(st.integers(0, 40), min_size=1),
+    st.sets(st.integers(0, 40)),
+    st.integers(0, 40),
+    st.integers(1, 20),
+)
+def test_a_part_of_a_track_shows_what_the_track_shows(frames, outside, begin, length):
+    shapes = [
+        {"type": "rectangle", "frame": frame, "points": [frame**2, 0.0, 9.0, 9.0], "rotation": 0.0}
+        | {"outside": frame in outside}
+        for frame in sorted(frames)
+    ]
+    track = {"frame": min(frames), "label_id": 1, "shapes": shapes}
+    part = _part(track, begin, begin + length)
+    for number in range(begin, begin + length):
+        assert interpolate(part, number) == interpolate(track, number)
+
+
+def test_a_report_tells_of_the_first_failed_frames_and_counts_the_others():
+    report = RunReport(task_id=1, task_name="", url="", function="", started=datetime.now(UTC))
+    for first in range(0, MOST_FAILED + 500, 100):
+        report.count_failed(dict.fromkeys(range(first, first + 100), "no idea"))
+    assert list(report.failed_frames) == list(range(MOST_FAILED))
+    assert report.failed == MOST_FAILED + 500
+    assert "500 more frames failed" in report.lines()
