@@ -6,8 +6,10 @@ them. Videos cannot be: they are decoded in another thread, ahead of who looks a
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager
+from operator import attrgetter
 
 import PIL.Image
 
@@ -120,12 +122,12 @@ def _by_chunk(
     parts: list[tuple[ChunkFile, Sequence[Frame]]] = []
     start = 0
     for chunk in chunks:
-        stop = start
-        while stop < len(frames) and 0 <= frames[stop].number - chunk.first_frame < chunk.length:
-            stop += 1
-        if stop > start:
-            parts.append((chunk, frames[start:stop]))
-        start = stop
+        if start < len(frames) and frames[start].number >= chunk.first_frame:
+            end = chunk.first_frame + chunk.length
+            stop = bisect_left(frames, end, lo=start, key=attrgetter("number"))
+            if stop > start:
+                parts.append((chunk, frames[start:stop]))
+            start = stop
     if start < len(frames):
         raise MediaError(f"{frames[start]} is in none of the chunks that were fetched")
     return parts

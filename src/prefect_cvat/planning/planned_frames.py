@@ -12,7 +12,7 @@ from prefect_cvat.frames import Frame
 
 __all__ = ["PlannedFrames"]
 
-Group = TypeVar("Group")
+Group = TypeVar("Group", int, tuple[int, int])
 
 
 class PlannedFrames(Sequence[Frame]):
@@ -86,17 +86,10 @@ class PlannedFrames(Sequence[Frame]):
         while place < length:
             at = length - 1 - place if is_backward else place
             group = group_of(self.numbers[at])
-            begin, end = self._ends_of(group, at, group_of)
+            begin = bisect_left(self.numbers, group, hi=at, key=group_of)
+            end = bisect_right(self.numbers, group, lo=at, key=group_of)
             yield group, self[begin:end]
             place += end - begin
-
-    def _ends_of(self, group: Group, at: int, group_of: Callable[[int], Group]) -> tuple[int, int]:
-        begin, end = at, at + 1
-        while begin and group_of(self.numbers[begin - 1]) == group:
-            begin -= 1
-        while end < len(self.numbers) and group_of(self.numbers[end]) == group:
-            end += 1
-        return begin, end
 
     def _frame(self, number: int) -> Frame:
         meta = self._table[0 if self._is_of_video else number]
