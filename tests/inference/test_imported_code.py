@@ -18,8 +18,8 @@ spec = DetectionFunctionSpec(labels=[label_spec("car", 1)])
 LOAD = """
 import json, sys
 from prefect_cvat.auto_annotation.loading import load_function_file
-from prefect_cvat.inference.function_digest import take_fingerprint
-found = take_fingerprint(load_function_file(sys.argv[1]))
+from prefect_cvat.inference.function_digest import digest_of
+found = digest_of(load_function_file(sys.argv[1]))
 print(json.dumps([found.digest, found.why_none]))
 """
 

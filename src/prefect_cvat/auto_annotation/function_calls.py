@@ -23,7 +23,6 @@ __all__ = [
     "is_installed",
     "is_of_function",
     "place_of",
-    "preprocess_image",
     "read_attribute",
     "read_labels",
     "read_spec",
@@ -73,28 +72,6 @@ def call_function(
         raise BadFunctionError(f"{failed}: {told(error)}" + (f" ({place})" if place else "")) from shortened(
             error
         )
-
-
-def preprocess_image(
-    function: Any, context: Any, image: Any, where: str, check_input: Callable[[], object]
-) -> Any:
-    """What a function makes of an image before it looks at shapes on it; the image if it makes nothing.
-
-    Args:
-        function: A tracking or interaction function.
-        context: What it is told.
-        image: The image.
-        where: Which frame it is, for messages.
-        check_input: Raises if the image is broken.
-
-    Raises:
-        BadFunctionError: It failed.
-    """
-    method = getattr(function, "preprocess_image", None)
-    if method is None:
-        return image
-    what = f"{where}: preprocess_image"
-    return call_function(lambda: method(context, image), method, what, f"{what} failed", check_input)
 
 
 def is_of_function(error: BaseException) -> bool:

@@ -53,7 +53,7 @@ class FrameOutcomes:
 
     Attributes:
         frame: The frame's number.
-        shapes: CVAT's shapes, up to `MAX_SHAPES` of each outcome, each with one of `OUTCOMES` and what is written at it.
+        shapes: CVAT's shapes, each with its outcome and its caption; up to `MAX_SHAPES` of each outcome.
         counts: How many there are of each outcome.
     """
 

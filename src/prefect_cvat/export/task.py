@@ -8,8 +8,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
+from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import NothingToExportError
 from prefect_cvat.export.coco import write_coco
@@ -55,7 +55,7 @@ class DatasetFormat(StrEnum):
 def export_task(
     client: Client,
     task_id: int,
-    function: Any | None = None,
+    function: DetectionFunction | None = None,
     *,
     folder: Path | str,
     format: DatasetFormat | str = DatasetFormat.COCO,

@@ -10,14 +10,14 @@ import PIL.Image
 
 from prefect_cvat.auto_annotation.function_calls import (
     as_list,
-    call_function,
     place_of,
     read_attribute,
     read_labels,
 )
-from prefect_cvat.auto_annotation.interface import DetectionFunctionContext
+from prefect_cvat.auto_annotation.interface import DetectionFunction, DetectionFunctionContext
 from prefect_cvat.exceptions import BadFunctionError, PrefectCvatError
 from prefect_cvat.frames import Frame, FrameDetections
+from prefect_cvat.inference.image_calls import call_on_images
 from prefect_cvat.inference.output_checks import OutputChecker
 from prefect_cvat.media.image_decoding import decode_pixels, decoding_bytes
 from prefect_cvat.messages.argument_names import argument
@@ -82,7 +82,7 @@ class Detector:
 
     def __init__(
         self,
-        function: Any,
+        function: DetectionFunction,
         *,
         conf_threshold: float | None = None,
         conv_mask_to_poly: bool = False,
@@ -207,22 +207,16 @@ class Detector:
         images = [image for _, image in group]
         frames = ", ".join(str(frame) for frame, _ in group)
 
-        def check_images() -> None:
-            for frame, image in group:  # is it the function, or is it the image?
-                decode_pixels(image, frame)
+        detect_batch = getattr(self.function, "detect_batch", None)
 
         def call() -> list[list[Any]]:
-            if not hasattr(self.function, "detect_batch"):
+            if detect_batch is None:
                 return [as_list(self.function.detect(contexts[0], images[0]), _EXPECTED)]
-            return [
-                as_list(output, _EXPECTED)
-                for output in as_list(
-                    self.function.detect_batch(contexts, images), "a sequence of results for each image"
-                )
-            ]
+            outputs = as_list(detect_batch(contexts, images), "a sequence of results for each image")
+            return [as_list(output, _EXPECTED) for output in outputs]
 
-        method = getattr(self.function, "detect_batch", None) or self.function.detect
-        outputs = call_function(call, method, frames, f"function failed on {frames}", check_images)
+        method = detect_batch or self.function.detect
+        outputs = call_on_images(call, method, frames, f"function failed on {frames}", group)
         if len(outputs) != len(group):
             raise BadFunctionError(
                 f"detect_batch returned results for {counted(len(outputs), 'image')}"

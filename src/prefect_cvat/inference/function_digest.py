@@ -29,7 +29,7 @@ from prefect_cvat.auto_annotation.function_calls import is_installed
 from prefect_cvat.inference.imported_code import ReachedCode, UntellableError, code_parts, imports
 from prefect_cvat.messages.bounded_text import one_line, told
 
-__all__ = ["Fingerprint", "fingerprint", "take_fingerprint"]
+__all__ = ["FunctionDigest", "digest_of"]
 
 _TYPE_HINTS = (types.UnionType, types.GenericAlias, typing.TypeVar, typing.ParamSpec, typing.NewType)
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, re.Pattern, pathlib.PurePath, type(...))
@@ -38,8 +38,8 @@ _IGNORED = (logging.Logger, type(threading.Lock()), type(threading.RLock()), thr
 
 
 @dataclass(frozen=True)
-class Fingerprint:
-    """What two functions share only if they find the same on the same image.
+class FunctionDigest:
+    """A digest that two functions share only if they find the same on the same image.
 
     Attributes:
         digest: 64 hexadecimal digits; None if none can be made.
@@ -50,12 +50,7 @@ class Fingerprint:
     why_none: str = ""
 
 
-def fingerprint(function: Any) -> str | None:
-    """The digest of `take_fingerprint` alone."""
-    return take_fingerprint(function).digest
-
-
-def take_fingerprint(function: Any) -> Fingerprint:
+def digest_of(function: object) -> FunctionDigest:
     """Make a digest of a function.
 
     Args:
@@ -72,11 +67,11 @@ def take_fingerprint(function: Any) -> Fingerprint:
         return _none(str(error))
     except Exception as error:  # of an object that does not want to be looked at
         return _none(f"something that cannot be looked at ({told(error)})")
-    return Fingerprint(digest.hexdigest())
+    return FunctionDigest(digest.hexdigest())
 
 
-def _none(what: str) -> Fingerprint:
-    return Fingerprint(
+def _none(what: str) -> FunctionDigest:
+    return FunctionDigest(
         None,
         f"the function holds or reaches {one_line(what)}, which cannot be compared between runs; give it a"
         " `version`",
@@ -97,7 +92,7 @@ class _Walk:
         self._seen: dict[int, tuple[int, Any]] = {}  # holds the objects: ids of dead ones are used again
         self._reached = ReachedCode()
 
-    def take(self, function: Any) -> None:
+    def take(self, function: object) -> None:
         """Feed the digest with a function, and with all code that it reaches."""
         self.visit(function)
         for line in self._reached.lines():

@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import PurePath
 from types import ModuleType
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import to_jsonable_python
 
 from prefect_cvat.auto_annotation.function_calls import read_attribute
-from prefect_cvat.inference.function_digest import fingerprint
+from prefect_cvat.auto_annotation.interface import AutoAnnotationFunction
+from prefect_cvat.inference.function_digest import FunctionDigest
 from prefect_cvat.messages.bounded_text import encodable
 from prefect_cvat.options.run_options import Options
 
@@ -93,18 +93,18 @@ class Provenance(BaseModel):
         self.function_parameters = None if parameters is None else without_secrets(parameters)
 
 
-def name_of(function: Any) -> str:
+def name_of(function: AutoAnnotationFunction | ModuleType) -> str:
     """What to call a function that was given no name: that of its module or its class."""
     return function.__name__ if isinstance(function, ModuleType) else type(function).__name__
 
 
-def function_version(function: Any) -> str | None:
-    """The version that a function tells, or else its fingerprint; None where there is neither."""
-    told = read_attribute(function, "version")
-    return encodable(str(told)) if isinstance(told, str | int) else fingerprint(function)
+def function_version(function: AutoAnnotationFunction, digest: FunctionDigest) -> str | None:
+    """The `version` of a function, or else its digest; None where there is neither."""
+    version = read_attribute(function, "version")
+    return encodable(str(version)) if isinstance(version, str | int) else digest.digest
 
 
-def model_names(name: str, function: Any) -> tuple[str, ...]:
+def model_names(name: str, function: AutoAnnotationFunction) -> tuple[str, ...]:
     """What to write of a function into an attribute, the best first: with its version, if it tells one.
 
     They are the same in all runs of a version, wherever a file with a function lies: otherwise what a run

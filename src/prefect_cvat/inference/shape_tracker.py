@@ -10,9 +10,10 @@ from typing import Any
 import PIL.Image
 from pydantic import ValidationError
 
-from prefect_cvat.auto_annotation.function_calls import call_function, place_of, preprocess_image, read_spec
+from prefect_cvat.auto_annotation.function_calls import call_function, place_of, read_spec
 from prefect_cvat.auto_annotation.interface import (
     TrackableShape,
+    TrackingFunction,
     TrackingFunctionContext,
     TrackingFunctionShapeContext,
 )
@@ -20,7 +21,7 @@ from prefect_cvat.exceptions import BadFunctionError, UnsupportedTaskError
 from prefect_cvat.frames import Frame
 from prefect_cvat.geometry.clipping import Clipping, clip_shape
 from prefect_cvat.inference.geometry_checks import check_geometry
-from prefect_cvat.media.image_decoding import decode_pixels
+from prefect_cvat.inference.image_calls import call_on_images, preprocess_image
 from prefect_cvat.models import LabeledShapeRequest, ShapeType, enum_value
 
 __all__ = ["Seed", "ShapeContext", "ShapeTracker", "TrackingContext"]
@@ -87,7 +88,7 @@ class ShapeTracker:
         BadFunctionError: It is not a tracking function.
     """
 
-    def __init__(self, function: Any) -> None:
+    def __init__(self, function: TrackingFunction[Any, Any]) -> None:
         name = type(function).__name__
         spec = read_spec(function, "a tracking function")
         types = getattr(spec, "supported_shape_types", None)
@@ -164,7 +165,7 @@ class ShapeTracker:
         self._check_size(frame, image)
         if not self._followed and not seeds:
             return []
-        preprocessed = self._preprocess(frame, image)
+        preprocessed = preprocess_image(self.function, self._context, frame, image)
         found = []
         for key, followed in list(self._followed.items()):
             shape = self._track(frame, image, preprocessed, followed)
@@ -186,22 +187,16 @@ class ShapeTracker:
                 f" {size[0]}x{size[1]}: shapes can only be followed over frames of one size"
             )
 
-    def _preprocess(self, frame: Frame, image: PIL.Image.Image) -> Any:
-        # a failure may be that of the function, or of the image
-        return preprocess_image(
-            self.function, self._context, image, str(frame), lambda: decode_pixels(image, frame)
-        )
-
     def _take_up(self, frame: Frame, image: PIL.Image.Image, preprocessed: Any, seed: Seed) -> None:
         context = ShapeContext(enum_value(seed.type))
         shape = TrackableShape(type=context.original_shape_type, points=list(seed.points))
         what = f"{frame}: init_tracking_state of {_describe(seed)}"
-        state = call_function(
+        state = call_on_images(
             lambda: self.function.init_tracking_state(context, preprocessed, shape),
             self.function.init_tracking_state,
             what,
             f"{what} failed",
-            lambda: decode_pixels(image, frame),
+            [(frame, image)],
         )
         self._followed[seed.key] = _Followed(seed, context, state)
 
@@ -209,12 +204,12 @@ class ShapeTracker:
         self, frame: Frame, image: PIL.Image.Image, preprocessed: Any, followed: _Followed
     ) -> TrackableShape | None:
         what = f"{frame}: track of {_describe(followed.seed)}"
-        output = call_function(
+        output = call_on_images(
             lambda: self.function.track(followed.context, preprocessed, followed.state),
             self.function.track,
             what,
             f"{what} failed",
-            lambda: decode_pixels(image, frame),
+            [(frame, image)],
         )
         if output is None:
             return None

@@ -10,6 +10,7 @@ from numbers import Real
 from typing import Any
 
 from prefect_cvat.auto_annotation.function_calls import read_attribute
+from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.models import enum_value
 from prefect_cvat.planning.label_mapping import LabelMapping
@@ -33,7 +34,7 @@ class ScoreThresholds:
 
 
 def score_thresholds(
-    function: Any,
+    function: DetectionFunction,
     mapping: LabelMapping,
     *,
     conf_threshold: float | None = None,
@@ -97,7 +98,7 @@ def _is_tag(label: Any) -> bool:
     return enum_value(getattr(label, "type", None)) == "tag"
 
 
-def _own_threshold(function: Any) -> float | None:
+def _own_threshold(function: DetectionFunction) -> float | None:
     """The least score of a function that is asked for none, if it tells."""
     threshold = read_attribute(function, "score_threshold")
     if isinstance(threshold, int | float) and math.isfinite(threshold):

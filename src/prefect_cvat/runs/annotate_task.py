@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Literal
 
+from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.options.existing import Existing, ExistingSource
 from prefect_cvat.options.label_map import LabelMap
@@ -21,7 +22,7 @@ __all__ = ["annotate_task"]
 def annotate_task(
     client: Client,
     task_id: int,
-    function: Any,
+    function: DetectionFunction,
     *,
     pbar: Any = None,
     clear_existing: bool = False,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any, Literal
 
+from prefect_cvat.auto_annotation.interface import InteractionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.options.refine_options import RefineOptions
 from prefect_cvat.options.run_options import Options
@@ -20,7 +21,7 @@ __all__ = ["refine_task"]
 def refine_task(
     client: Client,
     task_id: int,
-    function: Any,
+    function: InteractionFunction[Any],
     *,
     pbar: Any = None,
     labels: Collection[str] | None = None,

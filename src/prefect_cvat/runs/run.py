@@ -15,6 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -22,10 +23,12 @@ from typing import Any, ClassVar
 
 from prefect_cvat.annotations.duplicates import attribute_defaults
 from prefect_cvat.annotations.label_remapping import Annotations
+from prefect_cvat.auto_annotation.interface import AutoAnnotationFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import BadFunctionError, PrefectCvatError, RunStoppedError, StorageError
 from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
+from prefect_cvat.inference.function_digest import FunctionDigest, digest_of
 from prefect_cvat.inference.provenance import Provenance, function_version, name_of
 from prefect_cvat.media.chunk_download import chunk_type, fetch_chunk
 from prefect_cvat.media.frame_reader import OpenChunk
@@ -81,7 +84,7 @@ class Run(ABC):
         self,
         client: Client,
         task_id: int,
-        function: Any,
+        function: AutoAnnotationFunction,
         options: Options,
         *,
         function_name: str | None = None,
@@ -123,6 +126,10 @@ class Run(ABC):
         self._report_lock = threading.Lock()
         self._batch_size = BatchSize(options.batch_size)
         self._is_stopped = threading.Event()
+
+    @cached_property
+    def _function_digest(self) -> FunctionDigest:
+        return digest_of(self._function)
 
     @property
     def plan(self) -> Plan:
@@ -168,7 +175,7 @@ class Run(ABC):
             plan = make_plan(info, self.options.selection)
             if self.options.selection.unannotated:
                 plan = leave_out_annotated(self.client, plan)
-            self.provenance.function_version = function_version(self._function)
+            self.provenance.function_version = function_version(self._function, self._function_digest)
         self.report.task_name = info.task.name
         self.report.url = info.page(self.client.url)
         self.report.left_out = {why.value: len(frames) for why, frames in plan.left_out.items()}

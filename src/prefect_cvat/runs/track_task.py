@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from prefect_cvat.auto_annotation.function_calls import read_spec
+from prefect_cvat.auto_annotation.interface import DetectionFunction, TrackingFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.options.existing import Existing
 from prefect_cvat.options.label_map import LabelMap
@@ -24,7 +25,7 @@ __all__ = ["track_task"]
 def track_task(
     client: Client,
     task_id: int,
-    function: Any,
+    function: DetectionFunction | TrackingFunction[Any, Any],
     *,
     pbar: Any = None,
     tracking: TrackOptions | None = None,
@@ -120,7 +121,7 @@ def track_task(
 def new_track_run(
     client: Client,
     task_id: int,
-    function: Any,
+    function: DetectionFunction | TrackingFunction[Any, Any],
     options: Options,
     tracking: TrackOptions | None = None,
     following: FollowOptions | None = None,
@@ -130,8 +131,18 @@ def new_track_run(
     """The run that makes tracks with a function, by the kind that the function is of."""
     if hasattr(read_spec(function, "a function that makes tracks"), "supported_shape_types"):
         return FollowRun(
-            client, task_id, function, options, following or FollowOptions(), function_name=function_name
+            client,
+            task_id,
+            cast("TrackingFunction[Any, Any]", function),
+            options,
+            following or FollowOptions(),
+            function_name=function_name,
         )
     return TrackRun(
-        client, task_id, function, options, tracking or TrackOptions(), function_name=function_name
+        client,
+        task_id,
+        cast("DetectionFunction", function),
+        options,
+        tracking or TrackOptions(),
+        function_name=function_name,
     )

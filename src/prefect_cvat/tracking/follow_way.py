@@ -9,6 +9,7 @@ from typing import Any
 
 import PIL.Image
 
+from prefect_cvat.auto_annotation.interface import TrackingFunction
 from prefect_cvat.frames import Frame
 from prefect_cvat.inference.shape_tracker import Seed, ShapeTracker
 from prefect_cvat.planning.planned_frames import PlannedFrames
@@ -44,7 +45,7 @@ class Way:
 
     def __init__(
         self,
-        function: Any,
+        function: TrackingFunction[Any, Any],
         frames: PlannedFrames,
         seeds: Collection[tuple[FollowedObject, int]],
         *,
