@@ -121,7 +121,7 @@ class ReadingRun(AnnotateRun):
     def plan_task(self) -> Plan:
         """Take the frames as they are: also those of a ground-truth pool, where nothing may be written."""
         chunk_type(self._info.task, self.options.quality)
-        self._plan = Plan(info=self._info, frames=self._frames, jobs=(), left_out={})
+        self._plan = Plan(info=self._info, frames=self._frames, jobs=(), excluded={})
         return self._plan
 
     def validate_spec(self) -> LabelMapping:

@@ -159,7 +159,7 @@ def open_frames_of(
     info = evaluation.info
     by_number = {item.frame: item for item in worst}
     frames = info.frames_of(frame.number for frame in evaluation.counted if frame.number in by_number)
-    plan = Plan(info=info, frames=frames, jobs=(), left_out={})
+    plan = Plan(info=info, frames=frames, jobs=(), excluded={})
     drawn = {}
     with spool_folder() as folder:
         for number, of_chunk in plan.chunks():

@@ -21,10 +21,10 @@ from prefect_cvat.planning.chunk_locations import ChunkPlace
 from prefect_cvat.planning.planned_frames import PlannedFrames
 from prefect_cvat.planning.task_info import TaskInfo, read_task_info
 
-__all__ = ["Batch", "LeftOut", "Plan", "TaskInfo", "make_plan", "read_task"]
+__all__ = ["Batch", "ExclusionReason", "Plan", "TaskInfo", "make_plan", "read_task"]
 
 
-class LeftOut(StrEnum):
+class ExclusionReason(StrEnum):
     """Why a frame is not annotated."""
 
     NOT_SELECTED = "not selected"
@@ -41,7 +41,7 @@ PART_FRAMES = 75
 Such a task was created with a chunk size of its own: CVAT 2.73 chooses 36 for videos, 2 to 72 for images.
 """
 
-_CODES = {why: code for code, why in enumerate(LeftOut, start=1)}
+_CODES = {why: code for code, why in enumerate(ExclusionReason, start=1)}
 
 _UNKNOWN = 255
 """Frames outside of the jobs, where the user may see only these jobs: neither planned nor left out."""
@@ -79,13 +79,13 @@ class Plan:
         info: The task as the server describes it.
         frames: The frames to annotate, in ascending order.
         jobs: The annotation jobs to write to.
-        left_out: The frames that are not annotated, by reason.
+        excluded: The frames that are not annotated, by reason.
     """
 
     info: TaskInfo
     frames: PlannedFrames
     jobs: tuple[Job, ...]
-    left_out: dict[LeftOut, tuple[int, ...]]
+    excluded: dict[ExclusionReason, tuple[int, ...]]
 
     @cached_property
     def _job_index(self) -> JobIndex:
@@ -105,7 +105,7 @@ class Plan:
     def size(self) -> int:
         """How many frames the task has, as far as this user may know: those of the jobs alone, maybe."""
         if self.info.through_jobs:
-            return len(self.frames) + sum(map(len, self.left_out.values()))
+            return len(self.frames) + sum(map(len, self.excluded.values()))
         return self.info.meta.size
 
     @property
@@ -113,7 +113,7 @@ class Plan:
         """Why there is nothing to do; empty if there is."""
         if self.frames:
             return ""
-        why = ", ".join(f"{len(frames)} {why.value}" for why, frames in self.left_out.items())
+        why = ", ".join(f"{len(frames)} {why.value}" for why, frames in self.excluded.items())
         return f"no frame of task {self.task.id} is left to look at" + (f" (left out: {why})" if why else "")
 
     def chunks(self) -> Iterator[tuple[int, PlannedFrames]]:
@@ -166,22 +166,22 @@ class Plan:
         """The jobs that frames of this range are written to; where jobs overlap, a frame has several."""
         return self._job_index.between(first, last)
 
-    def without(self, is_left_out: Callable[[int], object], why: LeftOut) -> Plan:
+    def without(self, is_excluded: Callable[[int], object], why: ExclusionReason) -> Plan:
         """The plan with some of its frames left out for another reason, and jobs that have no others.
 
         Args:
-            is_left_out: Tells of the number of a frame whether it is one of these.
+            is_excluded: Tells of the number of a frame whether it is one of these.
             why: The reason.
         """
-        left_out = tuple(filter(is_left_out, self.frames.numbers))
-        if not left_out:
+        excluded = tuple(filter(is_excluded, self.frames.numbers))
+        if not excluded:
             return self
-        frames = self.frames.where(lambda number: not is_left_out(number))
+        frames = self.frames.where(lambda number: not is_excluded(number))
         return replace(
             self,
             frames=frames,
             jobs=_jobs_with(frames, self.jobs),
-            left_out={**self.left_out, why: left_out},
+            excluded={**self.excluded, why: excluded},
         )
 
 
@@ -231,22 +231,22 @@ def make_plan(info: TaskInfo, selection: Selection | None = None) -> Plan:
     if selected is not None:
         is_selected = np.zeros(size, np.bool_)
         is_selected[[frame for frame in selected if frame < size]] = True
-        reasons[~is_selected] = _CODES[LeftOut.NOT_SELECTED]
-    reasons[~_is_in(jobs, size)] = _CODES[LeftOut.NOT_SELECTED]
-    reasons[~in_any_job] = _CODES[LeftOut.NO_JOB]
+        reasons[~is_selected] = _CODES[ExclusionReason.NOT_SELECTED]
+    reasons[~_is_in(jobs, size)] = _CODES[ExclusionReason.NOT_SELECTED]
+    reasons[~in_any_job] = _CODES[ExclusionReason.NO_JOB]
     if pool:
-        reasons[list(info.validation.honeypot_frames or ())] = _CODES[LeftOut.HONEYPOT]
-        reasons[list(info.validation.validation_frames or ())] = _CODES[LeftOut.GROUND_TRUTH]
-    reasons[info.meta.deleted_frames] = _CODES[LeftOut.DELETED]
+        reasons[list(info.validation.honeypot_frames or ())] = _CODES[ExclusionReason.HONEYPOT]
+        reasons[list(info.validation.validation_frames or ())] = _CODES[ExclusionReason.GROUND_TRUTH]
+    reasons[info.meta.deleted_frames] = _CODES[ExclusionReason.DELETED]
     if info.through_jobs:
         reasons[~in_any_job] = _UNKNOWN
     frames = info.frames_of(np.flatnonzero(reasons == 0))
-    left_out = {why: tuple(np.flatnonzero(reasons == code).tolist()) for why, code in _CODES.items()}
+    excluded = {why: tuple(np.flatnonzero(reasons == code).tolist()) for why, code in _CODES.items()}
     return Plan(
         info=info,
         frames=frames,
         jobs=_jobs_with(frames, jobs),
-        left_out=dict(sorted((item for item in left_out.items() if item[1]), key=lambda item: item[1][0])),
+        excluded=dict(sorted((item for item in excluded.items() if item[1]), key=lambda item: item[1][0])),
     )
 
 

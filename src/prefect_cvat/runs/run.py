@@ -38,7 +38,7 @@ from prefect_cvat.messages.bounded_text import bounded, encodable
 from prefect_cvat.number_set import NumberSet
 from prefect_cvat.options.existing import Existing
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.planning.annotated_frames import leave_out_annotated
+from prefect_cvat.planning.annotated_frames import exclude_annotated
 from prefect_cvat.planning.batch_size import BatchSize, ChunkPart, PartQueue, take_parts
 from prefect_cvat.planning.plan import Batch, Plan, make_plan, read_task
 from prefect_cvat.records.record_writer import RecordHeader, RunRecord, checked_run_id
@@ -174,11 +174,11 @@ class Run(ABC):
             chunk_type(info.task, self.options.quality)  # if they are of no use, say so now
             plan = make_plan(info, self.options.selection)
             if self.options.selection.unannotated:
-                plan = leave_out_annotated(self.client, plan)
+                plan = exclude_annotated(self.client, plan)
             self.provenance.function_version = function_version(self._function, self._function_digest)
         self.report.task_name = info.task.name
         self.report.url = info.page(self.client.url)
-        self.report.left_out = {why.value: len(frames) for why, frames in plan.left_out.items()}
+        self.report.left_out = {why.value: len(frames) for why, frames in plan.excluded.items()}
         self.report.nothing_to_do = plan.why_nothing
         self._plan = plan
         return plan
