@@ -241,5 +241,5 @@ def test_more_code_than_can_be_looked_through(folder, monkeypatch):
 
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setattr(reached_code, "MOST_BYTES", 10)
-    with pytest.raises(reached_code.UntellableError, match=r"more code than .* \(at module package"):
+    with pytest.raises(reached_code.UnknownCodeError, match=r"more code than .* \(at module package"):
         reached_code.ReachedCode().add("package.sub")

@@ -1,4 +1,4 @@
-"""Running an interaction function in bulk: shapes that are there prompt for masks or polygons."""
+"""Running an interaction function with existing shapes as prompts, for masks or polygons."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ __all__ = ["ShapeRefiner"]
 
 
 class ShapeRefiner:
-    """An interaction function with what its results are to become.
+    """An interaction function, and the type of its results.
 
     A rectangle prompts with a bounding box, and with its centre as a positive point where the function
     needs one or takes no boxes; of a turned rectangle, the box is the one around it. Points prompt with
     positive points.
 
     Args:
-        function: The function; one for the SDK's interface will do as well.
+        function: The function, for this interface or that of the SDK.
         to: `mask` or `polygon`, into which results of other types are converted; None leaves them as
             the function returns them.
-        tolerance: How far a polygon may be from the outline of its mask, in pixels.
+        tolerance: Maximum distance of a polygon from the outline of its mask, in pixels.
 
     Raises:
         BadFunctionError: It is not an interaction function.
@@ -124,7 +124,7 @@ class ShapeRefiner:
             frame: Which frame it is.
             image: Its image.
             shapes: The server's JSON objects on this frame.
-            clippings: Counts what is done to results at the edges of the image.
+            clippings: Counts the results that were clipped at the edges of the image.
 
         Returns:
             Each of the shapes, in order, with what was found for it, to be sent to the server: of the same
@@ -134,8 +134,8 @@ class ShapeRefiner:
             parts gives several polygons.
 
         Raises:
-            BadFunctionError: The function failed, returned what it must not, or cannot be prompted by
-                these shapes.
+            BadFunctionError: The function failed, its output is invalid, or it cannot be prompted by these
+                shapes.
             MediaError: The image is broken.
         """
         self.check(shapes)

@@ -1,7 +1,7 @@
 """Chunks on disk, opened frame by frame: zip files of images (`image_chunk.py`) or videos (`video_chunk.py`).
 
-Images are opened lazily, so that a function that does not look at the pixels does not pay for decoding
-them. Videos cannot be: they are decoded in another thread, ahead of who looks at them.
+Images are opened without decoding them: a function that does not read the pixels does not pay for them.
+Videos are decoded in another thread, some frames in advance.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from prefect_cvat.exceptions import MediaError
 from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
 from prefect_cvat.media.image_chunk import ZipChunk
 from prefect_cvat.media.image_decoding import MIN_BYTES_PER_PIXEL
-from prefect_cvat.media.prefetch import read_ahead
+from prefect_cvat.media.prefetch import prefetch
 from prefect_cvat.media.video_chunk import VideoChunk
 
 __all__ = ["OpenChunk", "open_chunk", "open_frames", "open_frames_reversed"]
@@ -26,13 +26,13 @@ __all__ = ["OpenChunk", "open_chunk", "open_frames", "open_frames_reversed"]
 OpenedFrames = Generator[tuple["Frame", PIL.Image.Image], None, None]
 
 FRAMES_AHEAD = 32
-"""How many frames of a video are decoded ahead at the most."""
+"""Maximum number of frames of a video that are decoded in advance."""
 
 BYTES_AHEAD = 48 * 2**20
-"""How many bytes they may have: six frames of Full HD. One waits however large it is."""
+"""Maximum size of these frames in bytes: six frames of Full HD. One frame may be larger than that."""
 
 REVERSED_BYTES = 96 * 2**20
-"""How many bytes of frames are held at the most when a video is read backwards."""
+"""Maximum size in bytes of the decoded frames when a video is read backwards."""
 
 OpenChunk = Callable[[ChunkFile], AbstractContextManager[ZipChunk | VideoChunk]]
 
@@ -41,58 +41,59 @@ def open_chunk(chunk: ChunkFile) -> ZipChunk | VideoChunk:
     """Open a chunk.
 
     Raises:
-        MediaError: It is not what the server said it is.
+        MediaError: It is not a chunk of the type and length that the task says.
     """
     return VideoChunk(chunk) if chunk.type == "video" else ZipChunk(chunk)
 
 
 def open_frames(
-    box: ChunkBatch, frames: Sequence[Frame], *, open_chunk: OpenChunk = open_chunk
+    batch: ChunkBatch, frames: Sequence[Frame], *, open_chunk: OpenChunk = open_chunk
 ) -> OpenedFrames:
-    """Open frames of a box one after the other.
+    """Open frames of a batch one after the other.
 
     Images of a zip are decoded when their pixels are first used. Videos are decoded by another thread,
-    at most `FRAMES_AHEAD` frames and `BYTES_AHEAD` bytes ahead; it ends when the generator is closed.
+    at most `FRAMES_AHEAD` frames and `BYTES_AHEAD` bytes in advance; the thread ends when the generator is
+    closed.
 
     Args:
-        box: The chunks that hold the frames.
+        batch: The chunks that hold the frames.
         frames: Frames in ascending order.
-        open_chunk: Opens a chunk, or has it open already.
+        open_chunk: Opens a chunk; it may return one that is open already.
 
     Raises:
-        MediaError: A chunk is not what the server said it is, or a frame cannot be opened.
+        MediaError: A chunk is not of the type and length that the task says, or a frame cannot be opened.
     """
-    opened = _forwards(_by_chunk(box.chunks, frames), open_chunk)
-    if not _has_video(box):
+    opened = _forwards(_by_chunk(batch.chunks, frames), open_chunk)
+    if not _has_video(batch):
         return opened
-    return read_ahead(opened, _bytes_of, most_items=FRAMES_AHEAD, most_bytes=BYTES_AHEAD)
+    return prefetch(opened, _bytes_of, most_items=FRAMES_AHEAD, most_bytes=BYTES_AHEAD)
 
 
 def open_frames_reversed(
-    box: ChunkBatch,
+    batch: ChunkBatch,
     frames: Sequence[Frame],
     *,
     most_bytes: int = REVERSED_BYTES,
     open_chunk: OpenChunk = open_chunk,
 ) -> OpenedFrames:
-    """Open frames of a box like `open_frames`, but the last one first.
+    """Open frames of a batch like `open_frames`, but the last one first.
 
     A video is decoded in blocks of frames, the last block first; each block is decoded from the keyframe
-    before it. Half of the bytes are for the block, half for what waits to be taken.
+    before it. Half of the bytes are for the block, half for the frames that wait for the caller.
 
     Args:
-        box: The chunks that hold the frames.
+        batch: The chunks that hold the frames.
         frames: Frames in ascending order.
-        most_bytes: How many bytes of decoded frames of a video may be held, at least two frames.
-        open_chunk: Opens a chunk, or has it open already.
+        most_bytes: Maximum size in bytes of the decoded frames of a video; two frames are always held.
+        open_chunk: Opens a chunk; it may return one that is open already.
 
     Raises:
-        MediaError: A chunk is not what the server said it is, or a frame cannot be opened.
+        MediaError: A chunk is not of the type and length that the task says, or a frame cannot be opened.
     """
-    opened = _backwards(_by_chunk(box.chunks, frames), open_chunk, most_bytes // 2)
-    if not _has_video(box):
+    opened = _backwards(_by_chunk(batch.chunks, frames), open_chunk, most_bytes // 2)
+    if not _has_video(batch):
         return opened
-    return read_ahead(opened, _bytes_of, most_items=FRAMES_AHEAD, most_bytes=most_bytes // 2)
+    return prefetch(opened, _bytes_of, most_items=FRAMES_AHEAD, most_bytes=most_bytes // 2)
 
 
 def _forwards(parts: Sequence[tuple[ChunkFile, Sequence[Frame]]], open_chunk: OpenChunk) -> OpenedFrames:
@@ -118,7 +119,7 @@ def _backwards(
 def _by_chunk(
     chunks: Sequence[ChunkFile], frames: Sequence[Frame]
 ) -> list[tuple[ChunkFile, Sequence[Frame]]]:
-    """The chunks that hold frames, each with its own."""
+    """The chunks that hold frames, each with its frames."""
     parts: list[tuple[ChunkFile, Sequence[Frame]]] = []
     start = 0
     for chunk in chunks:
@@ -133,8 +134,8 @@ def _by_chunk(
     return parts
 
 
-def _has_video(box: ChunkBatch) -> bool:
-    return any(chunk.type == "video" for chunk in box.chunks)
+def _has_video(batch: ChunkBatch) -> bool:
+    return any(chunk.type == "video" for chunk in batch.chunks)
 
 
 def _bytes_of(opened: tuple[Frame, PIL.Image.Image]) -> int:

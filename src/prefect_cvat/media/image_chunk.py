@@ -1,7 +1,7 @@
 """Chunks that are zip files of images.
 
-What comes from the server is not trusted: the number of images, their bytes and their pixels are held
-against limits and against what the task's meta says.
+The server is not trusted: the number of images, their sizes in bytes and in pixels are checked against limits
+and against the task's meta.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MAX_FRAME_BYTES = 256 * 2**20
 """Maximum size in bytes of one stored image."""
 
 _PIECE_BYTES = 2**20
-"""How many bytes are copied at a time."""
+"""Number of bytes that are copied at a time."""
 
 MAX_ENTRY_BYTES = 1024
 """Maximum size in bytes of the directory of a zip file for each image. CVAT's names are short."""
@@ -44,7 +44,7 @@ class ZipChunk:
     """A zip file of images, opened.
 
     Raises:
-        MediaError: It is not a zip file, or holds more or fewer images than it must.
+        MediaError: It is not a zip file, or holds more or fewer images than the chunk has frames.
     """
 
     def __init__(self, chunk: ChunkFile) -> None:
@@ -54,7 +54,7 @@ class ZipChunk:
             # the directory becomes objects of ten times its size, so it is bounded before it is read
             self._file = _BoundedFile(chunk.path, 2**17 + MAX_ENTRY_BYTES * chunk.length)
             self._archive = zipfile.ZipFile(self._file)
-        except Exception as error:  # zipfile lets out struct.error, UnicodeDecodeError and others
+        except Exception as error:  # zipfile also raises struct.error, UnicodeDecodeError and others
             self._close_file()
             raise MediaError(f"{chunk} is not a readable zip file: {error}") from error
         # CVAT 2.73: members are stored in the order of the frames, under their positions as names
@@ -105,19 +105,19 @@ class ZipChunk:
         if member.file_size > MAX_FRAME_BYTES:
             raise MediaError(f"{name} has {member.file_size} bytes; more than {MAX_FRAME_BYTES} are not read")
         if member.compress_type != zipfile.ZIP_STORED:
-            # some kilobytes can become gigabytes, and images hardly ever become smaller
+            # a compressed file can expand a thousandfold, and images hardly compress
             raise MediaError(f"{name} is compressed within the zip file; CVAT stores images as they are")
         with self._errors_of(frame):
             return self._archive.open(member)
 
     @contextmanager
     def _errors_of(self, frame: Frame) -> Iterator[None]:
-        """Make errors of zipfile ours, with the name of the frame."""
+        """Raise errors of zipfile as `MediaError` with the name of the frame."""
         try:
             yield
         except MediaError:
             raise
-        except Exception as error:  # zipfile lets out struct.error, UnicodeDecodeError and others
+        except Exception as error:  # zipfile also raises struct.error, UnicodeDecodeError and others
             raise MediaError(f"{frame} in chunk {self._chunk.number} cannot be read: {error}") from error
 
     def close(self) -> None:
@@ -142,7 +142,7 @@ class ZipChunk:
 
 
 class _BoundedFile(io.FileIO):
-    """A file of which no more than so many bytes are read at a time."""
+    """A file that refuses to read more than a number of bytes at a time."""
 
     def __init__(self, path: object, most: int) -> None:
         super().__init__(str(path))

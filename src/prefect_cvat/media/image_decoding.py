@@ -1,4 +1,4 @@
-"""Image files that are not trusted: which formats are read, and how much memory they may take."""
+"""Opening and decoding untrusted image files: the formats that are read, and the memory they may take."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ Pillow itself would open any file by its content, and some by starting a program
 """
 
 _BYTES_PER_PIXEL = {"JPEG": 4, "PNG": 4, "BMP": 4, "PPM": 4, "TGA": 4, "WEBP": 16, "AVIF": 10, "JPEG2000": 20}
-"""What decoding takes at its peak, with all that the libraries hold, measured with Pillow 12."""
+"""Peak memory of decoding in bytes per pixel, with what the libraries allocate; measured with Pillow 12."""
 
-_OF_OTHERS = 8
-"""TIFF may hold all of an image in one strip, and GIF puts its frames together."""
+_BYTES_PER_PIXEL_OTHERS = 8
+"""For other formats: TIFF may hold an image in one strip, and GIF composes its frames."""
 
-_OF_PROGRESSIVE_JPEG = 10
+_BYTES_PER_PIXEL_PROGRESSIVE = 10
 """libjpeg keeps the coefficients of three channels, two bytes each, until the last scan."""
 
 MIN_BYTES_PER_PIXEL = 4
-"""What Pillow keeps of a pixel of RGB; decoding takes no less."""
+"""Bytes that Pillow stores for a pixel of RGB."""
 
-_NEVER_TOO_MUCH = 2**22
-"""What the setting cannot be below: it is not looked up for smaller images."""
+_MIN_LIMIT = 2**22
+"""The minimum of the setting in bytes: for smaller images it need not be read."""
 
 
 def open_image(source: Path | IO[bytes], what: object, *, to_decode: bool = True) -> PIL.Image.Image:
@@ -61,12 +61,12 @@ def open_image(source: Path | IO[bytes], what: object, *, to_decode: bool = True
     try:
         check_memory(what, file_bytes=_opening_bytes_of(source))
         with warnings.catch_warnings():
-            # we bound the pixels ourselves; Pillow's own alarm is below our largest frames
+            # memory is bounded below; Pillow warns of images that are smaller than that bound
             warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
             image = PIL.Image.open(source, formats=IMAGE_FORMATS)  # noqa: TID251 (this is the place)
     except MediaError:
         raise
-    except Exception as error:  # what Pillow raises on broken headers depends on the format
+    except Exception as error:  # the type of the error depends on the format
         raise MediaError(
             f"{what} is not an image that can be opened (formats: {', '.join(IMAGE_FORMATS)}): {error}"
         ) from error
@@ -80,7 +80,7 @@ def open_image(source: Path | IO[bytes], what: object, *, to_decode: bool = True
 
 
 def opening_bytes(begin: bytes, size: int) -> int:
-    """How many bytes of memory opening an image file takes, before anything is decoded.
+    """Bytes of memory that opening an image file takes, before anything is decoded.
 
     Pillow 12 reads a WEBP or AVIF file whole, and its library copies it; of other files it reads the header.
 
@@ -103,11 +103,11 @@ def _opening_bytes_of(source: Path | IO[bytes]) -> int:
 
 
 def decoding_bytes(image: PIL.Image.Image) -> int:
-    """How many bytes of memory decoding an image takes at the most."""
+    """Upper bound of the memory in bytes that decoding an image takes."""
     width, height = image.size
-    per_pixel = _BYTES_PER_PIXEL.get(image.format or "BMP", _OF_OTHERS)
+    per_pixel = _BYTES_PER_PIXEL.get(image.format or "BMP", _BYTES_PER_PIXEL_OTHERS)
     if image.format == "JPEG" and image.info.get("progressive"):
-        per_pixel = _OF_PROGRESSIVE_JPEG
+        per_pixel = _BYTES_PER_PIXEL_PROGRESSIVE
     return per_pixel * width * height
 
 
@@ -119,14 +119,14 @@ def check_memory(
     Args:
         what: Names it in the error.
         size: Its width and height in pixels, where they are known.
-        pixel_bytes: How many bytes of memory decoding it takes.
-        file_bytes: How many bytes its file takes in memory.
+        pixel_bytes: Bytes of memory that decoding takes.
+        file_bytes: Bytes of memory that its file takes.
 
     Raises:
         MediaError: It takes more than the setting allows.
     """
     needed = pixel_bytes + file_bytes
-    if needed > _NEVER_TOO_MUCH and needed > (most := Settings().max_image_bytes):
+    if needed > _MIN_LIMIT and needed > (most := Settings().max_image_bytes):
         pixels = "" if size is None else f" of {size[0]}x{size[1]} pixels"
         raise MediaError(
             f"{what}{pixels} takes up to {needed} bytes of memory ({file_bytes} of them for its file); more"
@@ -142,5 +142,5 @@ def decode_pixels(image: PIL.Image.Image, what: object) -> None:
     """
     try:
         image.load()
-    except Exception as error:  # as above
+    except Exception as error:  # the type of the error depends on the format
         raise MediaError(f"{what} is broken: {error}") from error

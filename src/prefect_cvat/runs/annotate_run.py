@@ -115,7 +115,7 @@ class AnnotateRun(Run):
         if self.options.use_cache and self._function_digest.digest is not None:
             self._kept = KeptDetections(
                 DetectionCache(),
-                self.detector.check_kept,
+                self.detector.check_cached,
                 refresh=self.options.refresh_cache,
                 server=server_identity(self.client.url),
                 task=self.task_id,
