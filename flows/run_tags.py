@@ -29,7 +29,7 @@ from prefect_cvat.auto_annotation.function_calls import read_attribute
 from prefect_cvat.auto_annotation.loading import find_function, takes_parameter
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.http.server_url import server_identity
-from prefect_cvat.inference.imported_code import ReachedCode, UntellableError
+from prefect_cvat.inference.imported_code import ReachedCode, UnknownCodeError
 from prefect_cvat.options.existing import ExistingSource
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.tasks.devices import loaded_function
@@ -62,7 +62,7 @@ def function_version(function: CvatFunction, loaded: Any, tell: Callable[[str], 
     if not isinstance(version, str | int):
         try:
             version = _code_of(function)
-        except UntellableError as error:
+        except UnknownCodeError as error:
             version = str(uuid.uuid4())
             if tell is not None:
                 tell(

@@ -106,8 +106,8 @@ class DetectionCache:
     def put(self, key: str, found: Sequence[FrameDetections]) -> None:
         """Store detections. If that fails, a warning is logged.
 
-        Detections with values that JSON would change are not stored either: values without a label or attribute
-        in the task were not checked.
+        Detections with values that JSON would change are not stored either: values without a label or
+        attribute in the task were not checked.
         """
         try:
             entries = [

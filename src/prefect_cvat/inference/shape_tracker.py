@@ -137,8 +137,8 @@ class ShapeTracker:
         """Track all shapes to the next frame, and begin to track new ones there.
 
         A shape with a source shape on this frame is not tracked to it. A shape that is not found, or that is
-        empty or outside of the image, is lost and no longer tracked. Of a shape that the edge of the image cuts
-        into several parts, the largest is tracked. The image is not decoded if there are no shapes.
+        empty or outside of the image, is lost and no longer tracked. Of a shape that the edge of the image
+        cuts into several parts, the largest is tracked. The image is not decoded if there are no shapes.
 
         Args:
             frame: The frame.
@@ -149,9 +149,9 @@ class ShapeTracker:
             Key and shape of all tracked shapes that were found, without the source shapes.
 
         Raises:
-            BadFunctionError: The function failed, its output is invalid, or it does not support the type of
-                a source shape.
-            UnsupportedTaskError: The image has another size than the one before, and shapes are tracked to it.
+            BadFunctionError: The function failed, its output is invalid, or it does not support the type
+                of a source shape.
+            UnsupportedTaskError: The image has another size than the one before, and shapes are tracked.
                 They are lost; a second call begins with the source shapes.
             MediaError: The image is broken.
         """

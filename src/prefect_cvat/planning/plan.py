@@ -206,9 +206,9 @@ def read_task(client: Client, task_id: int, selection: Selection | None = None) 
 def make_plan(info: TaskInfo, selection: Selection | None = None) -> Plan:
     """Decide which frames to annotate and which jobs to write to.
 
-    Frames of a ground-truth pool and honeypots are excluded, since annotators are measured by them. A separate
-    ground-truth job (mode `gt`) is not written to, but its frames are also in annotation jobs, and are
-    annotated there.
+    Frames of a ground-truth pool and honeypots are excluded, since annotators are measured by them. A
+    separate ground-truth job (mode `gt`) is not written to, but its frames are also in annotation jobs, and
+    are annotated there.
 
     Raises:
         ValueError: The selection names a frame or a job that the task does not have.
