@@ -9,11 +9,11 @@ import pytest
 from clips import clip, number_on
 from prefect_cvat import Client, TrackOptions, annotate_task, track_task, undo_run
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
-from prefect_cvat.cvat import issues as issues_module
 from prefect_cvat.cvat.issues import MARK, list_issues
 from prefect_cvat.http.retry_policy import RetryPolicy
 from prefect_cvat.records.record_reader import read_run, recorded_runs
 from prefect_cvat.reporting.markdown_report import escape, render_markdown
+from prefect_cvat.runs import review_issues as issues_module
 from prefect_cvat.sandbox.api.reply import forbidden
 from prefect_cvat.sandbox.tasks import issues as sandbox_issues
 from prefect_cvat.settings import Settings
@@ -335,7 +335,7 @@ def test_tracks_that_break_get_issues_too(client, video_task):
         return [rectangle(7, [20, 20, 44, 40])] if number_on(image) <= 6 else []
 
     function = SimpleNamespace(spec=spec, detect=until_frame_6)
-    report = track_task(client, task_id, function, open_issues=5, tracking=TrackOptions(min_length=1))
+    report = track_task(client, task_id, function, open_issues=5, track_options=TrackOptions(min_length=1))
     assert report.issues_opened == 1
     [(_, frame, position)] = issues(client, task_id)
     assert (frame, position) == (6, pytest.approx([20, 20, 44, 40], abs=0.01))
