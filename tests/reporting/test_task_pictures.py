@@ -17,7 +17,13 @@ from prefect_cvat.frames import Frame
 from prefect_cvat.masks import encode_mask
 from prefect_cvat.options.selection import Selection
 from prefect_cvat.planning.plan import make_plan, read_task
-from prefect_cvat.reporting.frame_svg import AnnotatedFrame, render_frame, shrink_image
+from prefect_cvat.reporting.frame_svg import (
+    AnnotatedFrame,
+    Palette,
+    render_figure,
+    render_frame,
+    shrink_image,
+)
 from prefect_cvat.reporting.task_pictures import (
     MOST_ANNOTATIONS,
     MOST_BYTES,
@@ -250,3 +256,20 @@ def test_a_picture_stays_small_whatever_is_on_it(client):
     assert 0 < shown < MOST_ANNOTATIONS
     assert picture.description == f"frame 0 (0000.jpg): 400 annotations; {shown} shapes are drawn"
     assert max(image_in(picture.svg).size) <= 640
+
+
+def test_draws_at_most_a_thousand_shapes_of_a_frame():
+    box = {"type": "rectangle", "label_id": 1, "points": [1, 1, 9, 9]}
+    jpeg = shrink_image(PIL.Image.new("RGB", (64, 48)), "a frame")
+    frame = AnnotatedFrame(Frame(0, "a.png", 64, 48), jpeg, [], [box] * 16_000)
+    svg = render_frame(frame, {1: "car"})
+    assert len(ET.fromstring(svg).findall(f"{SVG}g")) == 1000
+    assert len(texts(svg)) == 300
+    assert "16000 shapes, 1000 of them drawn" in render_figure(frame, {1: "car"}, Palette(["car"]))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "1", "CMYK", "I;16", "LA"])
+def test_shrinks_images_of_each_mode(mode):
+    jpeg = shrink_image(PIL.Image.new(mode, (4000, 1000)), "a frame", 400)
+    with PIL.Image.open(io.BytesIO(jpeg)) as image:
+        assert (image.size, image.mode, image.format) == ((400, 100), "RGB", "JPEG")
