@@ -203,7 +203,7 @@ def test_what_is_no_tracking_function_is_refused(function, message):
 def test_types_that_the_function_does_not_support_are_refused():
     tracker = ShapeTracker(Shift(types=["points", "polygon"]))
     with pytest.raises(
-        BadFunctionError, match="cannot follow .* ellipse, rectangle; it can .* points, polygon"
+        BadFunctionError, match="cannot track .* ellipse, rectangle; it can .* points, polygon"
     ):
         tracker.check_types(["points", "rectangle", "ellipse"])
     with pytest.raises(BadFunctionError, match="cannot track shapes of type mask"):
