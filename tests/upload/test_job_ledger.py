@@ -5,7 +5,7 @@ from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefect_cvat.upload.job_ledger import JobAccount
@@ -71,6 +71,7 @@ XS = st.lists(st.integers(1, 3), max_size=5)
 FATES = st.lists(st.sampled_from(["answered", "stored", "lost", "late"]), max_size=8)
 
 
+@settings(deadline=None)  # they write files
 @given(before=XS, parts=st.lists(XS, min_size=1, max_size=3), fates=FATES, data=st.data())
 def test_in_the_end_as_many_stand_there_as_are_wanted(before, parts, fates, data):
     job = Job(before)
@@ -106,6 +107,7 @@ def test_in_the_end_as_many_stand_there_as_are_wanted(before, parts, fates, data
         assert (job.xs() - wanted - not_wanted).total() == result.doubled_by_others
 
 
+@settings(deadline=None)  # they write files
 @given(before=XS, xs=XS, fates=FATES, others=XS)
 def test_what_is_the_own_work_of_a_run_is_what_the_server_gave_ids_to(before, xs, fates, others):
     job = Job(before)

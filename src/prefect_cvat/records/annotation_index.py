@@ -93,8 +93,13 @@ class StoredMap:
     def index(self) -> StoredIndex:
         """All that was noted, in order."""
         if self._index is None:
-            self._index = StoredIndex(StoredRecords(bytes(self._data)))
+            self._index = StoredIndex(self.records)
         return self._index
+
+    @property
+    def records(self) -> StoredRecords:
+        """All that was noted, in the order in which that was."""
+        return StoredRecords(bytes(self._data))
 
     def __bool__(self) -> bool:
         return bool(self._data)
@@ -128,6 +133,8 @@ class StoredIndex(Mapping[AnnotationId, bytes]):
     def place(self, key: AnnotationId) -> int:
         """The place of an annotation among all, from 0 on; -1 if it is not there."""
         begin, end = self._ends[key[0]]
+        if begin == end:
+            return -1
         place = bisect_left(self._ids, key[1], begin, end)
         return place if place < end and self._ids[place] == key[1] else -1
 

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from itertools import compress, islice
-from operator import not_
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from prefect_cvat.upload.refined_shapes import RefinedShapes, refined_shapes
 
 __all__ = ["JobAccount"]
 
-PART = 10_000
+PART = 1000
 """How many annotations of a job are noted at a time."""
 
 
@@ -87,19 +86,19 @@ class JobAccount:
                 log.clear()  # a reading before may have failed
         standing = iter(standing)
         while part := list(islice(standing, PART)):
-            told = [(*each, self.identity(each[1])) for each in part]
-            is_to_go = [is_replaceable(annotation) for _, annotation in part]
-            stored = [(kind, annotation["id"], digest) for kind, annotation, digest in told]
-            self._replaceable.extend(compress(stored, is_to_go))
-            self._kept.extend(compress(stored, map(not_, is_to_go)))
+            replaceable: list[Stored] = []
+            kept: list[Stored] = []
+            refined: list[tuple[bytes, dict[str, Any]]] = []
+            for kind, annotation in part:
+                stored = kind, annotation["id"], self.identity(annotation)
+                (replaceable if is_replaceable(annotation) else kept).append(stored)
+                self.newest[kind] = max(self.newest[kind], annotation["id"])
+                if self._refined is not None:
+                    refined += ((stored[2], shape) for shape in refined_shapes(kind, annotation))
+            self._replaceable.extend(replaceable)
+            self._kept.extend(kept)
             if self._refined is not None:
-                self._refined.extend(
-                    (digest, shape)
-                    for kind, annotation, digest in told
-                    for shape in refined_shapes(kind, annotation)
-                )
-            for kind, number, _ in stored:
-                self.newest[kind] = max(self.newest[kind], number)
+                self._refined.extend(refined)
         self.has_baseline = True
 
     def replaceable(self) -> StoredIndex:

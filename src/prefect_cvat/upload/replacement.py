@@ -124,14 +124,16 @@ class Replacement:
         last: list[Standing] = []
         changed = not_replaced = 0
         originals = self._originals.index
-        doubled, doubled_before = self._doubled.index, self._doubled_before.index
+        named_to_go = StoredIndex(  # of those with the same id, the last one counts
+            self._doubled.records, self._doubled_before.records, self._originals.records
+        )
         is_seen = bytearray(len(wanted))
         for kind, annotation in standing:
             key = (kind, annotation["id"])
             if (place := wanted.place(key)) >= 0 and not is_seen[place]:
                 is_seen[place] = 1
                 continue
-            named = originals.get(key) or doubled_before.get(key) or doubled.get(key)
+            named = named_to_go.get(key)
             digest = named or replaceable.get(key)
             if digest is None:
                 is_new = key not in kept
@@ -151,6 +153,8 @@ class Replacement:
         return Looked([*first, *last][:most], changed, not_replaced, is_seen.count(0))
 
     def _is_covered(self, annotation: Mapping[str, Any]) -> bool:
+        if "shapes" not in annotation:
+            return annotation["frame"] in self._frames
         return all(frame in self._frames for frame in frames_of(annotation)) and all(
             frame in self._frames or frame in self._deleted for frame in self._shown(annotation)
         )
