@@ -21,7 +21,7 @@ from prefect_cvat.upload import job_sender, replacement, undo
 from prefect_cvat.upload.job_ledger import JobAccount
 from prefect_cvat.upload.job_writer import JobWriter
 from prefect_cvat.upload.replacement import Replacement
-from prefect_cvat.upload.write_requests import JobRequests
+from prefect_cvat.upload.job_requests import JobRequests
 
 Json = dict[str, Any]
 

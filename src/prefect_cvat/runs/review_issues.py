@@ -36,7 +36,7 @@ from prefect_cvat.records.record_writer import ISSUES, JobRecord, RunRecord
 from prefect_cvat.review.frame_ranking import FrameReview
 from prefect_cvat.runs.report import RunReport
 from prefect_cvat.settings import Settings
-from prefect_cvat.upload.write_requests import LONGEST_PAUSE, seconds_at_work
+from prefect_cvat.upload.job_requests import LONGEST_PAUSE, seconds_at_work
 
 __all__ = ["open_issues"]
 

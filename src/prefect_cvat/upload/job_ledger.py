@@ -19,8 +19,8 @@ from prefect_cvat.annotations.duplicates import AttributeDefaults, identity
 from prefect_cvat.annotations.request_bodies import Standing
 from prefect_cvat.records.annotation_index import AnnotationIds, IdentityIndex, Stored, StoredIndex
 from prefect_cvat.records.record_writer import AnnotationId
-from prefect_cvat.upload.comparison import Comparison, GivenUp, PendingWrite, Waiting, compare
-from prefect_cvat.upload.job_logs import AnnotationLog, BodyLog
+from prefect_cvat.upload.job_comparison import Comparison, GivenUp, PendingWrite, Waiting, compare
+from prefect_cvat.upload.annotation_files import AnnotationLog, BodyLog
 from prefect_cvat.upload.refined_shapes import RefinedShapes, refined_shapes
 
 __all__ = ["JobAccount"]

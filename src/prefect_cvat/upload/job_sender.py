@@ -16,9 +16,9 @@ from prefect_cvat.models import LabeledData
 from prefect_cvat.records.annotation_index import Stored
 from prefect_cvat.records.record_writer import JobRecord
 from prefect_cvat.records.run_lock import RunLock
-from prefect_cvat.upload.comparison import PendingWrite, Waiting
+from prefect_cvat.upload.job_comparison import PendingWrite, Waiting
 from prefect_cvat.upload.job_ledger import JobAccount
-from prefect_cvat.upload.write_requests import UNKNOWN_FATE, JobRequests, seconds_at_work
+from prefect_cvat.upload.job_requests import UNKNOWN_FATE, JobRequests, seconds_at_work
 
 __all__ = ["JobSender"]
 

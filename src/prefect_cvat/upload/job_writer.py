@@ -44,11 +44,11 @@ from prefect_cvat.records.annotation_index import AnnotationIds, Stored
 from prefect_cvat.records.record_writer import JobRecord
 from prefect_cvat.records.run_lock import RunLock
 from prefect_cvat.settings import Settings
-from prefect_cvat.upload.comparison import Comparison
+from prefect_cvat.upload.job_comparison import Comparison
 from prefect_cvat.upload.job_ledger import JobAccount
 from prefect_cvat.upload.job_sender import JobSender
 from prefect_cvat.upload.replacement import Replacement
-from prefect_cvat.upload.write_requests import JobRequests
+from prefect_cvat.upload.job_requests import JobRequests
 
 __all__ = ["JobWriter", "job_requests"]
 

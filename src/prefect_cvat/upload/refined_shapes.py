@@ -12,7 +12,7 @@ from prefect_cvat.files.lines_by_frame import LinesByFrame
 from prefect_cvat.geometry.iou import BoundingBox, area, bounding_box, common_box
 from prefect_cvat.records.annotation_index import Stored
 from prefect_cvat.records.record_writer import AnnotationId
-from prefect_cvat.upload.job_logs import BodyLog
+from prefect_cvat.upload.annotation_files import BodyLog
 
 __all__ = ["RefinedShapes", "refined_shapes"]
 
