@@ -62,7 +62,7 @@ def measure(n):
     with tempfile.TemporaryDirectory() as folder:
         job = Job(id=1, task_id=1, start_frame=0, stop_frame=n // 5)
         writer = JobWriter(client, job, Path(folder), existing=Existing.REPLACE_AUTO)
-        writer.begin()
+        writer.read_baseline()
         for first in range(n, 2 * n, 1000):
             part = [rectangle(number + 1, (number + 1) // 10) for number in range(first, first + 1000)]
             writer.write(first, part, range(first // 10, first // 10 + 100))
@@ -73,16 +73,16 @@ def measure(n):
 """
 
 REFINED = """
-from prefect_cvat.upload.job_ledger import JobAccount
+from prefect_cvat.upload.job_ledger import JobLedger
 
 def measure(n):
     def mask(number):
         return {**rectangle(number, number // 10), "type": "mask", "points": [0, 4, number % 640, 1, number % 640 + 1, 2]}
 
     with tempfile.TemporaryDirectory() as folder:
-        account = JobAccount(Path(folder), 1, ["auto"], {}, recognizes_refined=True)
-        account.take_baseline((("shapes", mask(number)) for number in range(n)), lambda _: False)
-        [(_, left)] = account.waiting("a part", [rectangle(5, 0), rectangle(400, 1)])
+        ledger = JobLedger(Path(folder), 1, ["auto"], {}, recognizes_refined=True)
+        ledger.take_baseline((("shapes", mask(number)) for number in range(n)), lambda _: False)
+        [(_, left)] = ledger.waiting("a part", [rectangle(5, 0), rectangle(400, 1)])
         assert left["frame"] == 1
     return n
 """

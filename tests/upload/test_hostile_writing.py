@@ -260,7 +260,10 @@ def test_a_disk_that_is_full_once_when_the_answer_comes(client, make_task, monke
         failed = _fails_once(monkeypatch, JobRecord, "added")
     else:
         failed = _fails_once(
-            monkeypatch, annotation_files, "_append", when=lambda path, data: data and path.name.endswith("-added")
+            monkeypatch,
+            annotation_files,
+            "_append",
+            when=lambda path, data: data and path.name.endswith("-added"),
         )
     retried(client, task_id, boxes())
     assert failed

@@ -351,7 +351,7 @@ def test_undo_does_not_take_the_ids_of_one_kind_for_those_of_another(scene):
     writer.verify()
     scene.place(tags=[{"frame": 1, "label_id": scene.car, "source": "auto"}])
     [tag] = scene.stored().tags
-    writer._account.note_added([("shapes", tag["id"], b"nothing like")])
+    writer._ledger.note_added([("shapes", tag["id"], b"nothing like")])
     writer.undo()
     assert scene.xs() == []
     assert scene.stored().tags == [tag]
@@ -375,7 +375,7 @@ def test_undo_does_not_take_what_is_older_than_a_write_of_unknown_fate_for_its_o
 ):
     monkeypatch.setattr(upload, "ATTEMPTS", 1)
     writer = scene.writer()
-    writer.begin()
+    writer.read_baseline()
     writer.write(0, [scene.rect(1)], [0])
     scene.place(scene.rect(2))  # another run's, from before the write
     writer.write(1, [scene.rect(3)], [0])

@@ -483,7 +483,7 @@ def test_what_is_remembered_of_jobs_is_on_disk(client, make_task):
     def look(number):
         time.sleep(0.02)  # what has been detected is being written by then
         if run._has_baseline:
-            sizes.append(sum(_held(writer._account) for writer in run._writers.values()))
+            sizes.append(sum(_held(writer._ledger) for writer in run._writers.values()))
 
     run.detector.function.detect = boxes(before=look).detect
     with ThreadSubmitter() as threads:
@@ -492,8 +492,8 @@ def test_what_is_remembered_of_jobs_is_on_disk(client, make_task):
     assert max(sizes) < 40 * 250 / 2
 
 
-def _held(account):
-    return len(account._reusable or ())
+def _held(ledger):
+    return len(ledger._reusable or ())
 
 
 @pytest.mark.parametrize("existing", ["clear", "replace_auto"])

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from prefect_cvat.models import LabeledData
 
 __all__ = [
-    "Standing",
+    "ServerAnnotation",
     "each_annotation",
     "frames_of",
     "json_size",
@@ -19,11 +19,11 @@ __all__ = [
     "request_length",
 ]
 
-Standing: TypeAlias = tuple[str, dict[str, Any]]
+ServerAnnotation: TypeAlias = tuple[str, dict[str, Any]]
 """An annotation as it stands on the server, after its kind: `tags`, `shapes` or `tracks`."""
 
 
-def each_annotation(data: LabeledData) -> Iterator[Standing]:
+def each_annotation(data: LabeledData) -> Iterator[ServerAnnotation]:
     """The tags, shapes and tracks, each with the name of its kind."""
     for tag in data.tags:
         yield "tags", tag

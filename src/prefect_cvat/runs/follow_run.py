@@ -197,7 +197,7 @@ class FollowRun(Run):
                 if any(writer.missing for writer in self._writers.values()):
                     return  # the report says so; a seed in a track would say that all of it is there
             for job_id, stored in self._doubled:
-                self._writers[job_id].make_single([stored])
+                self._writers[job_id].remove_duplicates([stored])
             for writer in self._writers.values():
                 self._pause(0.0)
                 writer.finish()

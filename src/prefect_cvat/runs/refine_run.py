@@ -161,7 +161,7 @@ class RefineRun(Run):
     def finish_upload(self) -> None:
         """See to it that all is there, once; then remove what was refined, and what is there twice."""
         for job_id, doubled in self._doubled.items():
-            self._writers[job_id].make_single(doubled)
+            self._writers[job_id].remove_duplicates(doubled)
         super().finish_upload()
 
     def _look_at(self, frames: Sequence[Frame], box: ChunkBatch, open_chunk: OpenChunk) -> list[_Refined]:

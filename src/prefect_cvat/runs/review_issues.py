@@ -36,7 +36,7 @@ from prefect_cvat.records.record_writer import ISSUES, JobRecord, RunRecord
 from prefect_cvat.review.frame_ranking import FrameReview
 from prefect_cvat.runs.report import RunReport
 from prefect_cvat.settings import Settings
-from prefect_cvat.upload.job_requests import LONGEST_PAUSE, seconds_at_work
+from prefect_cvat.upload.job_requests import LONGEST_PAUSE, seconds_until_certain
 
 __all__ = ["open_issues"]
 
@@ -118,7 +118,7 @@ class _JobIssues:
                 self._has_doubt = True
                 logger.warning("job %d: %s; looking for the issue (attempt %d)", self._job_id, error, attempt)
                 settings = Settings()
-                seconds = seconds_at_work(error, settings.late_commit_seconds)
+                seconds = seconds_until_certain(error, settings.late_commit_seconds)
                 until = 0.0 if seconds is None else seconds + settings.stale_read_seconds
                 if self._has_arrived(frame, until, RETRY.delay(attempt, None)):
                     break

@@ -238,7 +238,7 @@ class Run(ABC):
                     items = [item for item in pack if job.start_frame <= item["frame"] <= job.stop_frame]
                     self._write(job.id, (batch.index, number), items)
                     if job.stop_frame < pack[-1]["frame"]:  # frames ascend: there is no more of it
-                        self._writers[job.id].rest()
+                        self._writers[job.id].free_memory()
             for job in self.plan.jobs_between(first, last):
                 self._write(job.id, batch.index, (), frames)
             annotations.empty()  # trying this stage again goes on with the next line
@@ -307,7 +307,7 @@ class Run(ABC):
         with self._baseline_lock:
             if not self._has_baseline:
                 for writer in self._writers.values():
-                    writer.begin()
+                    writer.read_baseline()
                 self._has_baseline = True
         self._writers[job_id].write(part, annotations, frames)
 
@@ -319,8 +319,8 @@ class Run(ABC):
         """
         writers = self._writers.values()
         if self.waits_for_late_writes:
-            sure_after = max((writer.sure_after for writer in writers), default=0.0)
-            self._pause(max(0.0, sure_after - time.monotonic()))
+            settled_at = max((writer.settled_at for writer in writers), default=0.0)
+            self._pause(max(0.0, settled_at - time.monotonic()))
         for writer in writers:
             self._pause(0.0)
             writer.verify()
@@ -398,7 +398,7 @@ class Run(ABC):
                     job.start_frame, job.stop_frame
                 )
             if is_complete:
-                self._writers[job.id].rest()
+                self._writers[job.id].free_memory()
                 self._uploaded[job.id] = {}
 
     # --- what holds them together ---

@@ -13,10 +13,10 @@ from pydantic_core import from_json, to_json
 from prefect_cvat.exceptions import StorageError
 from prefect_cvat.records.annotation_index import Stored, StoredRecords
 
-__all__ = ["AnnotationLog", "BodyLog"]
+__all__ = ["NewAnnotationFile", "StoredAnnotationFile"]
 
 
-class AnnotationLog:
+class StoredAnnotationFile:
     """Annotations on the server, in the order in which they were noted.
 
     Args:
@@ -54,7 +54,7 @@ class AnnotationLog:
         return iter(self.records)
 
 
-class BodyLog:
+class NewAnnotationFile:
     """Annotations as they are sent, each with the identity by which it is looked for on the server.
 
     Args:

@@ -11,18 +11,18 @@ from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, TypeAlias
 
-from prefect_cvat.annotations.request_bodies import Standing
+from prefect_cvat.annotations.request_bodies import ServerAnnotation
 from prefect_cvat.records.annotation_index import IdentityIndex, Stored, StoredIndex
 from prefect_cvat.records.record_writer import AnnotationId
 
-__all__ = ["Comparison", "GivenUp", "PendingWrite", "Waiting", "compare"]
+__all__ = ["AbandonedRequests", "Comparison", "PendingRequest", "Waiting", "compare"]
 
 Waiting: TypeAlias = tuple[bytes, dict[str, Any]]
 """An annotation that is to be sent, and its identity."""
 
 
 @dataclass
-class PendingWrite:
+class PendingRequest:
     """A request whose fate is unknown.
 
     Attributes:
@@ -50,9 +50,9 @@ class Comparison:
         absent: What is not there, and nothing that is equal: ids by which it was known, and what it said.
         unseen: By how many ids what the run wants is not there any more, also where something equal is.
         doubled_before: What was there too often before the run: all but as many as are wanted.
-        arrived: What had been taken for lost, and takes the place of what is unseen.
-        stands_in: What others have there that is equal, and takes the place of what is unseen.
-        exchanged: What these two take the place of.
+        created: What had been taken for lost, and takes the place of what is unseen.
+        substitutes: What others have there that is equal, and takes the place of what is unseen.
+        replaced_ids: What these two take the place of.
         surplus: What had been taken for lost, and is too much.
         doubled_by_others: How many others have added that are equal to what the run has added.
         added: How many of those that the run has added are there.
@@ -61,9 +61,9 @@ class Comparison:
 
     absent: list[Stored] = field(default_factory=list)
     unseen: int = 0
-    arrived: list[Stored] = field(default_factory=list)
-    stands_in: list[Stored] = field(default_factory=list)
-    exchanged: list[Stored] = field(default_factory=list)
+    created: list[Stored] = field(default_factory=list)
+    substitutes: list[Stored] = field(default_factory=list)
+    replaced_ids: list[Stored] = field(default_factory=list)
     doubled_before: list[Stored] = field(default_factory=list)
     surplus: list[Stored] = field(default_factory=list)
     doubled_by_others: int = 0
@@ -71,21 +71,21 @@ class Comparison:
     already_there: int = 0
 
 
-class GivenUp:
+class AbandonedRequests:
     """Requests that have been given up, and may yet be carried out. To be asked about a job once.
 
     Args:
         writes: The requests.
     """
 
-    def __init__(self, writes: Iterable[PendingWrite]) -> None:
+    def __init__(self, writes: Iterable[PendingRequest]) -> None:
         self._left = [(write, write.identities.copy()) for write in writes]
 
-    def may_bring(self, key: AnnotationId) -> bool:
+    def may_have_created(self, key: AnnotationId) -> bool:
         """Whether an annotation is new enough to have come with one of them."""
         return any(write.is_newer(key) for write, _ in self._left)
 
-    def bring(self, key: AnnotationId, digest: bytes) -> bool:
+    def take_created(self, key: AnnotationId, digest: bytes) -> bool:
         """Whether an annotation has come with one of them; that counts once."""
         for write, left in self._left:
             if left[digest] > 0 and write.is_newer(key):
@@ -95,7 +95,7 @@ class GivenUp:
 
 
 def compare(
-    standing: Iterable[Standing],
+    on_server: Iterable[ServerAnnotation],
     *,
     added: StoredIndex,
     reused: StoredIndex,
@@ -107,7 +107,7 @@ def compare(
     """Compare what a job holds with what a run wants it to hold.
 
     Args:
-        standing: All that the job holds.
+        on_server: All that the job holds.
         added: What the run has added and has not taken for lost.
         reused: What was there before the run, and stands for what it would have added: each for as many
             annotations as it was noted.
@@ -121,7 +121,7 @@ def compare(
     spare_before: dict[bytes, list[Stored]] = {}
     spare_own: dict[bytes, list[Stored]] = {}
     spare_others: dict[bytes, list[Stored]] = {}
-    for kind, annotation in standing:
+    for kind, annotation in on_server:
         key = (kind, annotation["id"])
         if _is_first(added.place(key), is_added_seen) or _is_first(reused.place(key), is_reused_seen):
             continue
@@ -148,15 +148,15 @@ def compare(
     )
     for key, digest in gone:
         if own := spare_own.get(digest):
-            result.arrived.append(own.pop(0))
+            result.created.append(own.pop(0))
             result.added += 1
         elif spare := spare_before.get(digest) or spare_others.get(digest):
-            result.stands_in.append(spare.pop(0))
+            result.substitutes.append(spare.pop(0))
             result.already_there += 1
         else:
             result.absent.append((*key, digest))
             continue
-        result.exchanged.append((*key, digest))
+        result.replaced_ids.append((*key, digest))
     result.doubled_before = _all_of(spare_before)
     result.surplus = _all_of(spare_own)
     result.doubled_by_others = len(_all_of(spare_others))

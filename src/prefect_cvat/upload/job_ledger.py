@@ -16,20 +16,20 @@ from pathlib import Path
 from typing import Any
 
 from prefect_cvat.annotations.duplicates import AttributeDefaults, identity
-from prefect_cvat.annotations.request_bodies import Standing
+from prefect_cvat.annotations.request_bodies import ServerAnnotation
 from prefect_cvat.records.annotation_index import AnnotationIds, IdentityIndex, Stored, StoredIndex
 from prefect_cvat.records.record_writer import AnnotationId
-from prefect_cvat.upload.job_comparison import Comparison, GivenUp, PendingWrite, Waiting, compare
-from prefect_cvat.upload.annotation_files import AnnotationLog, BodyLog
+from prefect_cvat.upload.annotation_files import NewAnnotationFile, StoredAnnotationFile
+from prefect_cvat.upload.job_comparison import AbandonedRequests, Comparison, PendingRequest, Waiting, compare
 from prefect_cvat.upload.refined_shapes import RefinedShapes, refined_shapes
 
-__all__ = ["JobAccount"]
+__all__ = ["JobLedger"]
 
 PART = 1000
 """How many annotations of a job are noted at a time."""
 
 
-class JobAccount:
+class JobLedger:
     """Keeps account of one job. What is known of it lies on disk, and is in memory only while it is at work.
 
     Args:
@@ -53,18 +53,18 @@ class JobAccount:
         self.has_baseline = False
         self._sources = frozenset(sources)
         self._defaults = defaults
-        self._replaceable = AnnotationLog(folder / f"{job_id}-replaceable")
-        self._kept = AnnotationLog(folder / f"{job_id}-kept")
-        self._added = AnnotationLog(folder / f"{job_id}-added")
-        self._reused = AnnotationLog(folder / f"{job_id}-reused")
-        self._lost = AnnotationLog(folder / f"{job_id}-lost")
-        self._found = AnnotationLog(folder / f"{job_id}-found")
-        self._bodies = BodyLog(folder / f"{job_id}-bodies")
+        self._replaceable = StoredAnnotationFile(folder / f"{job_id}-replaceable")
+        self._kept = StoredAnnotationFile(folder / f"{job_id}-kept")
+        self._added = StoredAnnotationFile(folder / f"{job_id}-added")
+        self._reused = StoredAnnotationFile(folder / f"{job_id}-reused")
+        self._lost = StoredAnnotationFile(folder / f"{job_id}-lost")
+        self._found = StoredAnnotationFile(folder / f"{job_id}-found")
+        self._bodies = NewAnnotationFile(folder / f"{job_id}-bodies")
         self._refined = RefinedShapes(folder / f"{job_id}-refined") if recognizes_refined else None
         self._reusable: IdentityIndex | None = None
         self._waiting: dict[object, list[Waiting]] = {}
-        self.sent_again: list[Waiting] = []
-        self._given_up: list[PendingWrite] = []
+        self.to_resend: list[Waiting] = []
+        self._abandoned: list[PendingRequest] = []
 
     def identity(self, annotation: Mapping[str, Any]) -> bytes:
         """What an annotation of the job says, in short."""
@@ -73,19 +73,19 @@ class JobAccount:
     # --- before the first write ---
 
     def take_baseline(
-        self, standing: Iterable[Standing], is_replaceable: Callable[[Mapping[str, Any]], bool]
+        self, on_server: Iterable[ServerAnnotation], is_replaceable: Callable[[Mapping[str, Any]], bool]
     ) -> None:
         """Remember all that the job holds before the run writes to the task.
 
         Args:
-            standing: All that the job holds.
+            on_server: All that the job holds.
             is_replaceable: Tells what the run is to replace.
         """
         for log in (self._replaceable, self._kept, self._refined):
             if log is not None:
                 log.clear()  # a reading before may have failed
-        standing = iter(standing)
-        while part := list(islice(standing, PART)):
+        on_server = iter(on_server)
+        while part := list(islice(on_server, PART)):
             replaceable: list[Stored] = []
             kept: list[Stored] = []
             refined: list[tuple[bytes, dict[str, Any]]] = []
@@ -170,19 +170,19 @@ class JobAccount:
         """Forget a part of which nothing waits any longer."""
         del self._waiting[part]
 
-    def rest(self) -> None:
+    def free_memory(self) -> None:
         """Keep as little in memory as may be, until there is more to write."""
         self._reusable = None
         if self._refined is not None:
-            self._refined.rest()
+            self._refined.free_memory()
 
-    def pending_write(self, part: Sequence[Waiting], waiting: list[Waiting]) -> PendingWrite:
+    def pending_request(self, part: Sequence[Waiting], waiting: list[Waiting]) -> PendingRequest:
         """A request that is about to be sent: nothing is known of its fate until it is answered."""
-        return PendingWrite(Counter(digest for digest, _ in part), waiting, dict(self.newest))
+        return PendingRequest(Counter(digest for digest, _ in part), waiting, dict(self.newest))
 
-    def stored(self, standing: Iterable[Standing]) -> list[Stored]:
+    def stored(self, on_server: Iterable[ServerAnnotation]) -> list[Stored]:
         """What the server says that it has stored."""
-        return [(kind, annotation["id"], self.identity(annotation)) for kind, annotation in standing]
+        return [(kind, annotation["id"], self.identity(annotation)) for kind, annotation in on_server]
 
     def note_added(self, added: Sequence[Stored]) -> None:
         """Remember the ids that the server has given to what the run has added."""
@@ -190,26 +190,26 @@ class JobAccount:
         for kind, number, _ in added:
             self.newest[kind] = max(self.newest[kind], number)
 
-    def find_arrived(self, standing: Iterable[Standing], write: PendingWrite) -> list[Stored]:
+    def find_created(self, on_server: Iterable[ServerAnnotation], write: PendingRequest) -> list[Stored]:
         """Find what a request has brought whose fate is unknown.
 
         Args:
-            standing: All that the job holds.
+            on_server: All that the job holds.
             write: The request.
         """
         left = write.identities.copy()
-        arrived: list[Stored] = []
-        for kind, annotation in standing:
+        created: list[Stored] = []
+        for kind, annotation in on_server:
             digest = self._identity_of_ours(annotation) if write.is_newer((kind, annotation["id"])) else None
             if digest is not None and left[digest] > 0:
                 left[digest] -= 1
-                arrived.append((kind, annotation["id"], digest))
-        return arrived
+                created.append((kind, annotation["id"], digest))
+        return created
 
-    def take_arrived(self, arrived: Sequence[Stored], write: PendingWrite) -> None:
+    def note_created(self, created: Sequence[Stored], write: PendingRequest) -> None:
         """What a request has brought, by what it says, waits no longer."""
-        self._found.extend(arrived)
-        found = Counter(digest for _, _, digest in arrived)
+        self._found.extend(created)
+        found = Counter(digest for _, _, digest in created)
         still_waiting: list[Waiting] = []
         for digest, annotation in write.waiting:
             if found[digest] > 0:
@@ -218,9 +218,9 @@ class JobAccount:
                 still_waiting.append((digest, annotation))
         write.waiting[:] = still_waiting
 
-    def give_up(self, write: PendingWrite) -> None:
+    def abandon(self, write: PendingRequest) -> None:
         """Take a request for lost; if it is carried out after all, what it brings is the run's own."""
-        self._given_up.append(write)
+        self._abandoned.append(write)
 
     def _identity_of_ours(self, annotation: Mapping[str, Any]) -> bytes | None:
         """What an annotation says, if it is of a source that the run writes."""
@@ -231,7 +231,7 @@ class JobAccount:
     @property
     def wants_anything(self) -> bool:
         """Whether the run wants anything to be in the job, or may have brought anything there."""
-        return bool(len(self._added) or len(self._reused) or self._given_up)
+        return bool(len(self._added) or len(self._reused) or self._abandoned)
 
     def wanted(self, absent: Iterable[AnnotationId]) -> StoredIndex:
         """By which ids the job holds what the run wants, but for those that are absent."""
@@ -239,16 +239,16 @@ class JobAccount:
         lost.update(absent)
         return StoredIndex(self._added.records, self._reused.records, but=lost)
 
-    def compare(self, standing: Iterable[Standing]) -> Comparison:
+    def compare(self, on_server: Iterable[ServerAnnotation]) -> Comparison:
         """Compare what the job holds with what the run wants it to hold.
 
         Args:
-            standing: All that the job holds.
+            on_server: All that the job holds.
         """
         lost = _ids(self._lost)
         added, reused = self._added.records, self._reused.records
         return compare(
-            standing,
+            on_server,
             added=StoredIndex(added, but=lost),
             reused=StoredIndex(reused, but=lost),
             wanted=IdentityIndex(added, reused, but=lost),
@@ -263,19 +263,19 @@ class JobAccount:
         Args:
             absent: As `compare` has told them.
         """
-        waiting = [*self.sent_again, *self.bodies(absent)]
+        waiting = [*self.to_resend, *self.bodies(absent)]
         self._lost.extend(absent)
-        self.sent_again[:] = waiting
-        return self.sent_again
+        self.to_resend[:] = waiting
+        return self.to_resend
 
-    def exchange(self, comparison: Comparison) -> None:
+    def accept_substitutes(self, comparison: Comparison) -> None:
         """Take what is there in the place of something else for wanted; that is too much if it is seen again.
 
         Args:
             comparison: What `compare` has shown.
         """
-        self._lost.extend(comparison.exchanged)
-        self._reused.extend(comparison.stands_in)
+        self._lost.extend(comparison.replaced_ids)
+        self._reused.extend(comparison.substitutes)
 
     def bodies(self, wanted: Iterable[Stored]) -> Iterable[Waiting]:
         """Annotations that the run wants, as they are sent; each with its own identity.
@@ -298,26 +298,26 @@ class JobAccount:
     @property
     def may_have_added(self) -> bool:
         """Whether the run can have added anything, also by what has not been heard of since."""
-        return bool(len(self._added) or self._given_up)
+        return bool(len(self._added) or self._abandoned)
 
     def added_ids(self) -> AnnotationIds:
         """The ids that the server has given to what the run has added."""
         return _ids(self._added)
 
-    def own(self) -> Callable[[str, Mapping[str, Any]], bool]:
+    def own_annotations(self) -> Callable[[str, Mapping[str, Any]], bool]:
         """What tells what the run has added and nobody has changed; to be asked about a job once."""
         added = StoredIndex(self._added.records)
-        given_up = GivenUp(self._given_up)
+        abandoned = AbandonedRequests(self._abandoned)
 
         def is_ours(kind: str, annotation: Mapping[str, Any]) -> bool:
             key = (kind, annotation["id"])
             known: bytes | None = added.get(key)
             if known is not None:
                 return known == self.identity(annotation)
-            if not given_up.may_bring(key):
+            if not abandoned.may_have_created(key):
                 return False
             digest = self._identity_of_ours(annotation)
-            return digest is not None and given_up.bring(key, digest)
+            return digest is not None and abandoned.take_created(key, digest)
 
         return is_ours
 

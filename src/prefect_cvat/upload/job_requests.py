@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from prefect_cvat.annotations.request_bodies import Standing, json_size, request_body, request_length
+from prefect_cvat.annotations.request_bodies import ServerAnnotation, json_size, request_body, request_length
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import (
     ApiError,
@@ -23,7 +23,7 @@ from prefect_cvat.models import LabeledData
 from prefect_cvat.records.annotation_index import AnnotationIds
 from prefect_cvat.records.record_writer import AnnotationId
 
-__all__ = ["UNKNOWN_FATE", "JobRequests", "Pause", "seconds_at_work"]
+__all__ = ["UNKNOWN_FATE", "JobRequests", "Pause", "seconds_until_certain"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ Pause = Callable[[float], None]
 """Waits for so many seconds; may raise if the run is to stop."""
 
 
-def seconds_at_work(error: Exception, late_commit_seconds: float) -> float | None:
+def seconds_until_certain(error: Exception, late_commit_seconds: float) -> float | None:
     """How long the server may still be at a write that has failed for the client, in seconds.
 
     Args:
@@ -78,7 +78,7 @@ class JobRequests:
         most_bytes: The most bytes of one request. Where a proxy on the way takes fewer, they are halved.
         attempts: How often a deletion is tried if its outcome is unknown each time.
         retry_delay: Seconds to wait before the second attempt; doubled each time, up to 30.
-        late_commit_seconds: See `seconds_at_work`.
+        late_commit_seconds: See `seconds_until_certain`.
     """
 
     def __init__(
@@ -100,15 +100,15 @@ class JobRequests:
         self._retry_delay = retry_delay
         self._late_commit_seconds = late_commit_seconds
 
-    def read(self) -> Iterator[Standing]:
+    def read(self) -> Iterator[ServerAnnotation]:
         """All that the job holds, one after the other."""
         return self._client.each_job_annotation(self._job_id)
 
-    def written_at(self) -> object:
+    def updated_date_of_job(self) -> object:
         """What changes with each write to the job; much cheaper than reading it."""
         return self._client.job(self._job_id).updated_date
 
-    def first_of(self, annotations: Sequence[Named]) -> Sequence[Named]:
+    def next_part(self, annotations: Sequence[Named]) -> Sequence[Named]:
         """As many of the annotations, from the first on, as one request takes."""
         return annotations[: request_length(annotations, self._most_annotations, self._most_bytes)]
 
@@ -149,7 +149,7 @@ class JobRequests:
             pause(delay)
             is_last = time.monotonic() >= until
             try:
-                now = self.written_at()
+                now = self.updated_date_of_job()
             except UNKNOWN_FATE as error:
                 if is_last:
                     raise
@@ -163,8 +163,8 @@ class JobRequests:
             delay = min(max(2 * delay, 0.05), LONGEST_PAUSE, max(until - time.monotonic(), 0.0))
 
     def remove(
-        self, pick: Callable[[Iterator[Standing], int], Sequence[Standing]], pause: Pause
-    ) -> Iterator[Sequence[Standing]]:
+        self, pick: Callable[[Iterator[ServerAnnotation], int], Sequence[ServerAnnotation]], pause: Pause
+    ) -> Iterator[Sequence[ServerAnnotation]]:
         """Delete what is picked; the job is read right before each request, so that it is picked as it is.
 
         Args:
@@ -178,11 +178,11 @@ class JobRequests:
             JobBusyError: Something is left, because somebody keeps writing to the job.
         """
         most = self._most_annotations
-        unanswered: dict[AnnotationId, Standing] = {}
+        unanswered: dict[AnnotationId, ServerAnnotation] = {}
         gone = AnnotationIds()
         attempt, busy = 1, 0
         while True:
-            before = self.written_at()
+            before = self.updated_date_of_job()
             started = time.monotonic()
             still_there: set[AnnotationId] = set()
             picked = pick(self._noting(unanswered, still_there, gone), most)
@@ -194,7 +194,7 @@ class JobRequests:
             unanswered = {}
             if not picked:
                 return
-            if self.written_at() != before:
+            if self.updated_date_of_job() != before:
                 busy += 1
                 if busy == BUSY_LOOKS:
                     raise JobBusyError(
@@ -226,10 +226,10 @@ class JobRequests:
 
     def _noting(
         self,
-        watched: dict[AnnotationId, Standing],
+        watched: dict[AnnotationId, ServerAnnotation],
         still_there: set[AnnotationId],
         gone: AnnotationIds,
-    ) -> Iterator[Standing]:
+    ) -> Iterator[ServerAnnotation]:
         """All that the job holds but for what has been deleted: reads may be behind."""
         for kind, annotation in self.read():
             key = (kind, annotation["id"])
@@ -240,20 +240,20 @@ class JobRequests:
 
     def _wait_for(self, error: Exception, before: object, delay: float, pause: Pause) -> None:
         """Wait as long as the server may still be at a deletion, or until it is seen."""
-        seconds = seconds_at_work(error, self._late_commit_seconds)
+        seconds = seconds_until_certain(error, self._late_commit_seconds)
         if not seconds:
             pause(delay)
             return
         for _ in self.each_change(time.monotonic() + seconds, delay, pause):
-            if self.written_at() != before:
+            if self.updated_date_of_job() != before:
                 return
 
 
-def _ids(part: Sequence[Standing]) -> Iterator[AnnotationId]:
+def _ids(part: Sequence[ServerAnnotation]) -> Iterator[AnnotationId]:
     return ((kind, annotation["id"]) for kind, annotation in part)
 
 
-def _delete_body(part: Sequence[Standing]) -> dict[str, list[dict[str, Any]]]:
+def _delete_body(part: Sequence[ServerAnnotation]) -> dict[str, list[dict[str, Any]]]:
     body: dict[str, list[dict[str, Any]]] = {"tags": [], "shapes": [], "tracks": []}
     for kind, annotation in part:
         body[kind].append(annotation)

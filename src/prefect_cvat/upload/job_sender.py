@@ -9,16 +9,16 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
-from prefect_cvat.annotations.request_bodies import Standing, each_annotation
+from prefect_cvat.annotations.request_bodies import ServerAnnotation, each_annotation
 from prefect_cvat.exceptions import ApiError, PrefectCvatError, RunStoppedError, UploadError
 from prefect_cvat.messages.plurals import counted
 from prefect_cvat.models import LabeledData
 from prefect_cvat.records.annotation_index import Stored
 from prefect_cvat.records.record_writer import JobRecord
 from prefect_cvat.records.run_lock import RunLock
-from prefect_cvat.upload.job_comparison import PendingWrite, Waiting
-from prefect_cvat.upload.job_ledger import JobAccount
-from prefect_cvat.upload.job_requests import UNKNOWN_FATE, JobRequests, seconds_at_work
+from prefect_cvat.upload.job_comparison import PendingRequest, Waiting
+from prefect_cvat.upload.job_ledger import JobLedger
+from prefect_cvat.upload.job_requests import UNKNOWN_FATE, JobRequests, seconds_until_certain
 
 __all__ = ["JobSender"]
 
@@ -31,7 +31,7 @@ class JobSender:
     Args:
         job_id: The job.
         requests: The requests to it.
-        account: What is known of it.
+        ledger: What is known of it.
         record: Where it is written down what is added.
         lock: Is told when a write is under way.
         stopped: Set when the run is to stop: then nothing is waited for any longer.
@@ -41,7 +41,7 @@ class JobSender:
 
     Attributes:
         added: How many annotations have arrived.
-        sure_after: The time (`time.monotonic`) after which nothing can arrive any more of writes of unknown
+        settled_at: The time (`time.monotonic`) after which nothing can arrive any more of writes of unknown
             fate that have been found: what was found may have been equal annotations of somebody else.
     """
 
@@ -49,7 +49,7 @@ class JobSender:
         self,
         job_id: int,
         requests: JobRequests,
-        account: JobAccount,
+        ledger: JobLedger,
         record: JobRecord,
         *,
         lock: RunLock | None,
@@ -59,10 +59,10 @@ class JobSender:
         stale_read_seconds: float,
     ) -> None:
         self.added = 0
-        self.sure_after = 0.0
+        self.settled_at = 0.0
         self._job_id = job_id
         self._requests = requests
-        self._account = account
+        self._ledger = ledger
         self._record = record
         self._lock = lock
         self._stopped = stopped
@@ -70,7 +70,7 @@ class JobSender:
         self._late_commit_seconds = late_commit_seconds
         self._stale_read_seconds = stale_read_seconds
         self._last_write = 0.0
-        self._pending: list[PendingWrite] = []
+        self._pending: list[PendingRequest] = []
 
     @property
     def unsettled(self) -> int:
@@ -88,7 +88,7 @@ class JobSender:
         """The time (`time.monotonic`) after which reads show all that has been written."""
         return self._last_write + self._stale_read_seconds
 
-    def go_on(self) -> None:
+    def continue_after_stop(self) -> None:
         """Wait for what must be waited for, although the run has been stopped."""
         self._stopped = threading.Event()
 
@@ -114,8 +114,8 @@ class JobSender:
     def _send(self, waiting: list[Waiting]) -> None:
         """Send of what waits as much as one request takes; what has arrived waits no longer."""
         for attempt in range(1, self._attempts + 1):
-            part = self._requests.first_of(waiting)
-            write = self._account.pending_write(part, waiting)
+            part = self._requests.next_part(waiting)
+            write = self._ledger.pending_request(part, waiting)
             self._record.sending((digest for digest, _ in part), write.after)
             if self._lock is not None:
                 self._lock.sending(self._job_id)
@@ -124,7 +124,7 @@ class JobSender:
                 answer = self._create(part)
             except UNKNOWN_FATE as error:
                 delay = self._requests.retry_delay(attempt)
-                seconds = seconds_at_work(error, self._late_commit_seconds)
+                seconds = seconds_until_certain(error, self._late_commit_seconds)
                 if seconds is not None:
                     logger.warning(
                         "job %d: %s; looking what is there (attempt %d)", self._job_id, error, attempt
@@ -156,25 +156,25 @@ class JobSender:
         finally:
             self._last_write = time.monotonic()
 
-    def _take_answer(self, write: PendingWrite, answer: LabeledData) -> None:
+    def _take_answer(self, write: PendingRequest, answer: LabeledData) -> None:
         """Note what has arrived, and compare it with what was sent: CVAT may drop things silently."""
-        stored = self._account.stored(each_annotation(answer))
+        stored = self._ledger.stored(each_annotation(answer))
         self.note_added(stored)
-        arrived = Counter(digest for _, _, digest in stored)
-        if arrived != write.identities:
+        created = Counter(digest for _, _, digest in stored)
+        if created != write.identities:
             self._pending.remove(write)
-            self._refuse(write, arrived, stored)
+            self._refuse(write, created, stored)
 
-    def _refuse(self, write: PendingWrite, arrived: Counter[bytes], stored: Sequence[Stored]) -> NoReturn:
+    def _refuse(self, write: PendingRequest, created: Counter[bytes], stored: Sequence[Stored]) -> NoReturn:
         """Remove what was stored otherwise than it was sent."""
         sent = write.identities.copy()
         message = (
             f"job {self._job_id}: {counted(sent.total(), 'annotation was', 'annotations were')} sent,"
-            f" the server says that it stored {arrived.total()},"
-            f" of which {(arrived & sent).total()} are as they were sent"
+            f" the server says that it stored {created.total()},"
+            f" of which {(created & sent).total()} are as they were sent"
         )
-        write.identities -= arrived
-        self._account.give_up(write)  # it may have stored more than it says
+        write.identities -= created
+        self._ledger.abandon(write)  # it may have stored more than it says
         try:
             self.remove_own(stored)
         except PrefectCvatError as error:
@@ -183,38 +183,38 @@ class JobSender:
 
     def settle(self, first_delay: float) -> bool:
         """Find out about all writes of unknown fate; return whether the last one has arrived as a whole."""
-        has_arrived = True
+        is_complete = True
         while self._pending:
             write = self._pending[0]
-            arrived = self._await_arrival(write, first_delay)
-            has_arrived = len(arrived) == write.identities.total()
-            self.note_added(arrived)
-            self._account.take_arrived(arrived, write)
-            self.sure_after = max(self.sure_after, write.until)
-            if not has_arrived:
-                write.identities -= Counter(digest for _, _, digest in arrived)
-                self._account.give_up(write)
+            created = self._await_result(write, first_delay)
+            is_complete = len(created) == write.identities.total()
+            self.note_added(created)
+            self._ledger.note_created(created, write)
+            self.settled_at = max(self.settled_at, write.until)
+            if not is_complete:
+                write.identities -= Counter(digest for _, _, digest in created)
+                self._ledger.abandon(write)
             del self._pending[0]
         self._note_settled()
-        return has_arrived
+        return is_complete
 
-    def _await_arrival(self, write: PendingWrite, first_delay: float) -> list[Stored]:
+    def _await_result(self, write: PendingRequest, first_delay: float) -> list[Stored]:
         """Look at the job until all of a write is there, or until the server cannot be at it any more."""
-        arrived: list[Stored] = []
+        created: list[Stored] = []
         for is_last in self._requests.each_change(write.until, first_delay, self.pause):
             try:
-                arrived = self._account.find_arrived(self._requests.read(), write)
+                created = self._ledger.find_created(self._requests.read(), write)
             except UNKNOWN_FATE:
                 if is_last:
                     raise
-            if len(arrived) == write.identities.total():
+            if len(created) == write.identities.total():
                 break
-        return arrived
+        return created
 
     def note_added(self, added: Sequence[Stored]) -> None:
         """Record what has arrived, and remember its ids."""
         self._record.added(added)
-        self._account.note_added(added)
+        self._ledger.note_added(added)
         self.added += len(added)
 
     def _note_settled(self) -> None:
@@ -229,18 +229,18 @@ class JobSender:
             only: Some of it; None for all.
         """
         chosen = None if only is None else {(kind, number): digest for kind, number, digest in only}
-        unseen = self._account.added_ids() if chosen is None else set(chosen)
+        unseen = self._ledger.added_ids() if chosen is None else set(chosen)
 
-        def pick(standing: Iterator[Standing], most: int) -> Sequence[Standing]:
-            is_own = self._account.own()
-            picked: list[Standing] = []
-            for kind, annotation in standing:
+        def pick(on_server: Iterator[ServerAnnotation], most: int) -> Sequence[ServerAnnotation]:
+            is_own = self._ledger.own_annotations()
+            picked: list[ServerAnnotation] = []
+            for kind, annotation in on_server:
                 key = (kind, annotation["id"])
                 unseen.discard(key)
                 if chosen is None:
                     is_to_go = is_own(kind, annotation)
                 else:
-                    is_to_go = chosen.get(key) == self._account.identity(annotation)
+                    is_to_go = chosen.get(key) == self._ledger.identity(annotation)
                 if is_to_go and len(picked) < most:
                     picked.append((kind, annotation))
             return picked

@@ -33,7 +33,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect_cvat.annotations.duplicates import AttributeDefaults
-from prefect_cvat.annotations.request_bodies import Standing
+from prefect_cvat.annotations.request_bodies import ServerAnnotation
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.http.retry_policy import ATTEMPTS
 from prefect_cvat.messages.plurals import counted
@@ -45,10 +45,10 @@ from prefect_cvat.records.record_writer import JobRecord
 from prefect_cvat.records.run_lock import RunLock
 from prefect_cvat.settings import Settings
 from prefect_cvat.upload.job_comparison import Comparison
-from prefect_cvat.upload.job_ledger import JobAccount
+from prefect_cvat.upload.job_ledger import JobLedger
+from prefect_cvat.upload.job_requests import JobRequests
 from prefect_cvat.upload.job_sender import JobSender
 from prefect_cvat.upload.replacement import Replacement
-from prefect_cvat.upload.job_requests import JobRequests
 
 __all__ = ["JobWriter", "job_requests"]
 
@@ -134,13 +134,13 @@ class JobWriter:
         self._requests = job_requests(client, job.id)
         defaults = defaults or {}
         self._existing = existing
-        self._account = JobAccount(folder, job.id, sources, defaults, recognizes_refined=recognizes_refined)
+        self._ledger = JobLedger(folder, job.id, sources, defaults, recognizes_refined=recognizes_refined)
         self._replacement = Replacement(existing, defaults, job.stop_frame, deleted_frames)
         self._record = record or JobRecord(job.id)
         self._sender = JobSender(
             job.id,
             self._requests,
-            self._account,
+            self._ledger,
             self._record,
             lock=lock,
             stopped=stopped or threading.Event(),
@@ -164,14 +164,14 @@ class JobWriter:
         return self._sender.seconds_until_settled
 
     @property
-    def sure_after(self) -> float:
+    def settled_at(self) -> float:
         """The time (`time.monotonic`) after which nothing of this run can arrive any more."""
-        return self._sender.sure_after
+        return self._sender.settled_at
 
-    def begin(self) -> None:
+    def read_baseline(self) -> None:
         """Remember all that the job holds. To be called of all jobs before anything is written to any."""
         with self._lock:
-            self._begin()
+            self._read_baseline()
 
     def write(self, part: object, annotations: Iterable[dict[str, Any]], frames: Iterable[int] = ()) -> None:
         """Add annotations to the job.
@@ -189,15 +189,15 @@ class JobWriter:
         with self._lock:
             if part in self._done:
                 return
-            self._begin()
+            self._read_baseline()
             self._sender.settle(0.0)
-            waiting = self._account.waiting(part, annotations)
+            waiting = self._ledger.waiting(part, annotations)
             self._is_verified = False
             self._sender.send_all(waiting)
-            self._account.done(part)
+            self._ledger.done(part)
             self._done.add(part)
             self._replacement.cover(frames)
-            self.added, self.already_there = self._sender.added, self._account.reused
+            self.added, self.already_there = self._sender.added, self._ledger.reused
 
     def replace(self, originals: Iterable[Mapping[str, Any]]) -> None:
         """Remove these at the end, when what takes their place is there, if nobody has changed them since.
@@ -206,21 +206,21 @@ class JobWriter:
             originals: Annotations of the job, as the server told them.
         """
         with self._lock:
-            self._replacement.take_originals(originals)
+            self._replacement.add_originals(originals)
 
-    def make_single(self, doubled: Iterable[Stored]) -> None:
+    def remove_duplicates(self, doubled: Iterable[Stored]) -> None:
         """Remove these at the end, before all others: equal ones are there that stay.
 
         Args:
             doubled: Annotations of the job.
         """
         with self._lock:
-            self._replacement.take_doubled(doubled)
+            self._replacement.add_duplicates(doubled)
 
-    def rest(self) -> None:
+    def free_memory(self) -> None:
         """Keep as little in memory as may be: nothing is written to the job for some time."""
         with self._lock:
-            self._account.rest()
+            self._ledger.free_memory()
 
     def verify(self, *, anew: bool = False) -> None:
         """Read the job once all of it is written, send again what is missing, remove what came twice.
@@ -245,30 +245,30 @@ class JobWriter:
     def undo(self) -> None:
         """Remove what this run has added to the job, but for what somebody has changed since."""
         with self._lock:
-            self._sender.go_on()  # the run has been stopped; this is to be done all the same
+            self._sender.continue_after_stop()  # the run has been stopped; this is to be done all the same
             self._sender.settle(0.0)
-            if self._account.may_have_added:
+            if self._ledger.may_have_added:
                 self._sender.remove_own()
             self.added = 0
             self._record.settled()
 
     # --- writing ---
 
-    def _read(self) -> Iterator[Standing]:
+    def _read(self) -> Iterator[ServerAnnotation]:
         return self._requests.read()
 
-    def _begin(self) -> None:
-        if not self._account.has_baseline:
-            self._account.take_baseline(self._read(), self._existing.removes)
+    def _read_baseline(self) -> None:
+        if not self._ledger.has_baseline:
+            self._ledger.take_baseline(self._read(), self._existing.removes)
 
     # --- when all is written ---
 
     def _verify(self) -> None:
-        self._begin()
+        self._read_baseline()
         self._sender.settle(0.0)
-        self._account.rest()
-        self._sender.send_all(self._account.sent_again)  # what an attempt before this one could not send
-        if not self._account.wants_anything:
+        self._ledger.free_memory()
+        self._sender.send_all(self._ledger.to_resend)  # what an attempt before this one could not send
+        if not self._ledger.wants_anything:
             self._is_verified = True
             return
         result = self._look_for_missing()
@@ -277,17 +277,17 @@ class JobWriter:
                 break
             missing = counted(len(result.absent), "annotation is", "annotations are")
             logger.warning("job %d: %s missing, and sent again", self.job.id, missing)
-            self._sender.send_all(self._account.lost(result.absent))
+            self._sender.send_all(self._ledger.lost(result.absent))
             result = self._look_for_missing()
-        self._sender.note_added(result.arrived)
-        self._account.exchange(result)
+        self._sender.note_added(result.created)
+        self._ledger.accept_substitutes(result)
         if result.surplus:
             self._sender.remove_own(result.surplus)
         self.added, self.already_there = result.added, result.already_there
         self.missing = len(result.absent)
         self.doubled_by_others = result.doubled_by_others
         self._absent = AnnotationIds((kind, number) for kind, number, _ in result.absent)
-        bodies = self._account.bodies(result.absent)
+        bodies = self._ledger.bodies(result.absent)
         last_frame = self.job.stop_frame
         missing_frames = {frame for _, body in bodies for frame in shown_frames(body, last_frame)}
         self._replacement.verified(missing_frames, result.doubled_before)
@@ -300,7 +300,7 @@ class JobWriter:
         until, delay = self._sender.seen_after, 0.25
         while True:
             is_last = time.monotonic() >= until
-            result = self._account.compare(self._read())
+            result = self._ledger.compare(self._read())
             if not result.unseen or is_last:
                 return result
             self._sender.pause(min(delay, max(0.0, until - time.monotonic())))
@@ -308,19 +308,21 @@ class JobWriter:
 
     def _remove_replaced(self) -> bool:
         """Remove what was to be replaced; False if something is not there any more that takes its place."""
-        account = self._account
-        replaceable, kept = account.replaceable(), account.kept()
-        wanted = account.wanted(self._absent)
+        ledger = self._ledger
+        replaceable, kept = ledger.replaceable(), ledger.kept()
+        wanted = ledger.wanted(self._absent)
         is_all_there = True
 
-        def pick(standing: Iterator[Standing], most: int) -> Sequence[Standing]:
+        def pick(on_server: Iterator[ServerAnnotation], most: int) -> Sequence[ServerAnnotation]:
             nonlocal is_all_there
-            looked = self._replacement.look(standing, most, replaceable=replaceable, kept=kept, wanted=wanted)
-            is_all_there = not looked.gone
-            self.changed, self.not_replaced = looked.changed, looked.not_replaced
+            removal = self._replacement.select(
+                on_server, most, replaceable=replaceable, kept=kept, wanted=wanted
+            )
+            is_all_there = not removal.gone
+            self.changed, self.not_replaced = removal.changed, removal.not_replaced
             if is_all_there:
-                return looked.to_go
-            self.not_replaced += len(looked.to_go)
+                return removal.to_go
+            self.not_replaced += len(removal.to_go)
             return ()
 
         for part in self._requests.remove(pick, self._sender.pause):

@@ -12,7 +12,7 @@ from prefect_cvat.files.lines_by_frame import LinesByFrame
 from prefect_cvat.geometry.iou import BoundingBox, area, bounding_box, common_box
 from prefect_cvat.records.annotation_index import Stored
 from prefect_cvat.records.record_writer import AnnotationId
-from prefect_cvat.upload.annotation_files import BodyLog
+from prefect_cvat.upload.annotation_files import NewAnnotationFile
 
 __all__ = ["RefinedShapes", "refined_shapes"]
 
@@ -51,7 +51,7 @@ class RefinedShapes:
     """
 
     def __init__(self, path: Path) -> None:
-        self._log = BodyLog(path)
+        self._log = NewAnnotationFile(path)
         self._by_frame: LinesByFrame | None = None
         self._here: tuple[int, list[_Refined]] = (-1, [])  # those on one frame
         self._is_taken = bytearray()
@@ -64,7 +64,7 @@ class RefinedShapes:
         """Forget all that was noted."""
         self._log.clear()
         self._is_taken.clear()
-        self.rest()
+        self.free_memory()
 
     def take(self, detection: Mapping[str, Any], known: Container[AnnotationId]) -> Stored | None:
         """The annotation that stands for a detection, if there is one; it stands for no other one then.
@@ -95,7 +95,7 @@ class RefinedShapes:
         self._is_taken[best.number] = 1
         return best.stored
 
-    def rest(self) -> None:
+    def free_memory(self) -> None:
         """Keep nothing in memory until it is needed again."""
         self._by_frame = None
         self._here = (-1, [])

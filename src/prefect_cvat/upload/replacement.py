@@ -11,17 +11,17 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from prefect_cvat.annotations.duplicates import AttributeDefaults, identity
-from prefect_cvat.annotations.request_bodies import Standing, frames_of, kind_of
+from prefect_cvat.annotations.request_bodies import ServerAnnotation, frames_of, kind_of
 from prefect_cvat.number_set import NumberSet
 from prefect_cvat.options.existing import Existing
 from prefect_cvat.planning.annotated_frames import shown_ranges
 from prefect_cvat.records.annotation_index import Stored, StoredIndex, StoredMap
 from prefect_cvat.records.record_writer import AnnotationId
 
-__all__ = ["Looked", "Replacement"]
+__all__ = ["Removal", "Replacement"]
 
 
-class Looked(NamedTuple):
+class Removal(NamedTuple):
     """What a look at the job has shown.
 
     Attributes:
@@ -32,7 +32,7 @@ class Looked(NamedTuple):
         gone: By how many ids the job held what the run wants, and does no longer.
     """
 
-    to_go: list[Standing]
+    to_go: list[ServerAnnotation]
     changed: int
     not_replaced: int
     gone: int
@@ -75,14 +75,14 @@ class Replacement:
         if self._existing is not Existing.KEEP:
             self._frames.update(frames)
 
-    def take_originals(self, originals: Iterable[Mapping[str, Any]]) -> None:
+    def add_originals(self, originals: Iterable[Mapping[str, Any]]) -> None:
         """Name what is to go whatever `existing` says, as the server told it."""
         self._originals.update(
             (kind_of(annotation), annotation["id"], identity(annotation, self._defaults))
             for annotation in originals
         )
 
-    def take_doubled(self, doubled: Iterable[Stored]) -> None:
+    def add_duplicates(self, doubled: Iterable[Stored]) -> None:
         """Name what an earlier run has left too often."""
         self._doubled.update(doubled)
 
@@ -102,33 +102,33 @@ class Replacement:
         self._doubled.clear()
         self._doubled_before.clear()
 
-    def look(
+    def select(
         self,
-        standing: Iterable[Standing],
+        on_server: Iterable[ServerAnnotation],
         most: int,
         *,
         replaceable: Mapping[AnnotationId, bytes],
         kept: Collection[AnnotationId],
         wanted: StoredIndex,
-    ) -> Looked:
+    ) -> Removal:
         """Look through the job for what is still to go.
 
         Args:
-            standing: All that the job holds.
+            on_server: All that the job holds.
             most: How much is taken at a time.
             replaceable: What was there before the run and is to be replaced, by what it said then.
             kept: What was there before the run and is not to be replaced.
             wanted: By which ids the job holds what the run wants.
         """
-        first: list[Standing] = []
-        last: list[Standing] = []
+        first: list[ServerAnnotation] = []
+        last: list[ServerAnnotation] = []
         changed = not_replaced = 0
         originals = self._originals.index
         named_to_go = StoredIndex(  # of those with the same id, the last one counts
             self._doubled.records, self._doubled_before.records, self._originals.records
         )
         is_seen = bytearray(len(wanted))
-        for kind, annotation in standing:
+        for kind, annotation in on_server:
             key = (kind, annotation["id"])
             if (place := wanted.place(key)) >= 0 and not is_seen[place]:
                 is_seen[place] = 1
@@ -150,7 +150,7 @@ class Replacement:
                 if len(pile) < most:
                     pile.append((kind, annotation))
         # originals last: once they are gone, no later run would look for what the job holds doubled
-        return Looked([*first, *last][:most], changed, not_replaced, is_seen.count(0))
+        return Removal([*first, *last][:most], changed, not_replaced, is_seen.count(0))
 
     def _is_covered(self, annotation: Mapping[str, Any]) -> bool:
         if "shapes" not in annotation:
