@@ -73,8 +73,8 @@ def _all_sources_are_auto() -> None:
 
 def _what_is_equal_is_taken_back() -> None:
     def own(self: Any) -> Callable[[str, Json], bool]:
-        before = {**self.replaceable(), **self.kept()}
-        told = {self.identity(body) for _, body in self._bodies}
+        before = self.baseline.all()
+        told = set(self._bodies.identities())
         return lambda kind, a: (kind, a["id"]) not in before and self.identity(a) in told
 
     JobLedger.own_annotations = own  # type: ignore[method-assign, assignment]

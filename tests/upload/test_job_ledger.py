@@ -1,5 +1,6 @@
-"""The account of a job on its own: whatever becomes of what is sent, in the end each stands there once."""
+"""The ledger of a job without a server: each annotation is stored once, whatever happens to a request."""
 
+import json
 import tempfile
 from collections import Counter
 from contextlib import contextmanager
@@ -8,11 +9,12 @@ from pathlib import Path
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from prefect_cvat.annotations.request_bodies import serialize
 from prefect_cvat.upload.job_ledger import JobLedger
 
 
 class Job:
-    """What a server holds, and what it has yet to carry out."""
+    """What a server holds, and what it is still to execute."""
 
     def __init__(self, xs):
         self.on_server = []
@@ -37,34 +39,42 @@ def shape(x, source="auto"):
     return {"type": "rectangle", "frame": 0, "label_id": 1, "source": source, "points": [x, 0, 9, 9]}
 
 
+def new_shape(x):
+    return serialize(shape(x))
+
+
+def body_of(annotation):
+    return json.loads(annotation.body.json)
+
+
 @contextmanager
 def ledger_of(job, **options):
     with tempfile.TemporaryDirectory() as folder:
         ledger = JobLedger(Path(folder), 1, ["auto"], {}, **options)
-        ledger.take_baseline(job.on_server, lambda _: False)
+        ledger.read_baseline(job.on_server, lambda _: False)
         yield ledger
 
 
-def send_all(ledger, job, waiting, fates):
-    """Send two at a time until nothing waits; what `fates` says becomes of each request."""
-    while waiting:
-        part = waiting[:2]
-        write = ledger.pending_request(part, waiting)
-        shapes = [each for _, each in part]
+def send_all(ledger, job, unsent, fates):
+    """Send two at a time until nothing is left; `fates` says what happens to each request."""
+    while unsent:
+        part = unsent[:2]
+        request = ledger.pending_request(part, unsent)
+        shapes = [body_of(each) for each in part]
         match next(fates, "answered"):
             case "answered":
                 ledger.note_added(ledger.stored(job.store(shapes)))
-                del waiting[: len(part)]
+                del unsent[: len(part)]
                 continue
             case "stored":
                 job.store(shapes)
             case "late":
                 job.late += shapes
-        created = ledger.find_created(job.on_server, write)
+        created = ledger.find_created(job.on_server, request)
         ledger.note_added(created)
-        ledger.note_created(created, write)
+        ledger.note_created(created, request)
         if len(created) < len(part):
-            ledger.abandon(write)
+            ledger.abandon(request)
 
 
 XS = st.lists(st.integers(1, 3), max_size=5)
@@ -73,14 +83,14 @@ FATES = st.lists(st.sampled_from(["answered", "stored", "lost", "late"]), max_si
 
 @settings(deadline=None)  # they write files
 @given(before=XS, parts=st.lists(XS, min_size=1, max_size=3), fates=FATES, data=st.data())
-def test_in_the_end_as_many_stand_there_as_are_wanted(before, parts, fates, data):
+def test_resending_what_is_absent_leaves_each_wanted_annotation_once(before, parts, fates, data):
     job = Job(before)
     with ledger_of(job) as ledger:
         remaining = iter(fates)
         for number, xs in enumerate(parts):
-            waiting = ledger.waiting(number, map(shape, xs))
-            send_all(ledger, job, waiting, remaining)
-            ledger.done(number)
+            unsent = ledger.unsent(number, map(new_shape, xs))
+            send_all(ledger, job, unsent, remaining)
+            ledger.finish_part(number)
         job.store(job.late)
         ids = [each["id"] for _, each in job.on_server]
         lost = data.draw(st.sets(st.sampled_from(ids))) if ids else set()
@@ -88,15 +98,15 @@ def test_in_the_end_as_many_stand_there_as_are_wanted(before, parts, fates, data
 
         wanted = Counter(x for xs in parts for x in xs)
         result = ledger.compare(reversed(job.on_server))  # in any order
-        missing = ledger.lost(result.absent)
-        assert Counter(each["points"][0] for _, each in missing) == wanted - job.xs()
-        ledger.note_added(ledger.stored(job.store([each for _, each in missing])))
+        missing = [body_of(each) for each in ledger.resend(result.absent)]
+        assert Counter(each["points"][0] for each in missing) == wanted - job.xs()
+        ledger.note_added(ledger.stored(job.store(missing)))
         result = ledger.compare(job.on_server)
         assert result.absent == []
         # what comes after all may be another run's: it is told, and settled by the next run
         assert result.doubled_by_others <= len(job.late)
         assert result.added + result.already_there == wanted.total()
-        job.remove({number for _, number, _ in (*result.surplus, *result.doubled_before)})
+        job.remove({number for _, number, _ in (*result.surplus, *result.duplicates_before)})
 
         not_wanted = Counter(
             each["points"][0]
@@ -109,50 +119,50 @@ def test_in_the_end_as_many_stand_there_as_are_wanted(before, parts, fates, data
 
 @settings(deadline=None)  # they write files
 @given(before=XS, xs=XS, fates=FATES, others=XS)
-def test_what_is_the_own_work_of_a_run_is_what_the_server_gave_ids_to(before, xs, fates, others):
+def test_own_annotations_are_those_that_requests_of_the_run_created(before, xs, fates, others):
     job = Job(before)
     with ledger_of(job) as ledger:
         between = job.store([shape(x) for x in others])  # of another run, after the baseline
         ledger.newest["shapes"] = job.next_id - 1
-        send_all(ledger, job, ledger.waiting("all", map(shape, xs)), iter(fates))
+        send_all(ledger, job, ledger.unsent("all", map(new_shape, xs)), iter(fates))
         job.store(job.late)
         is_own = ledger.own_annotations()
         own = {each["id"] for kind, each in job.on_server if is_own(kind, each)}
         assert own == set(range(len(before) + len(between) + 1, job.next_id))
 
 
-def test_what_somebody_has_changed_is_not_own_work_any_more():
+def test_annotation_that_somebody_changed_is_not_own_annotation():
     job = Job([])
     with ledger_of(job) as ledger:
-        send_all(ledger, job, ledger.waiting("all", [shape(1), shape(2)]), iter(()))
+        send_all(ledger, job, ledger.unsent("all", [new_shape(1), new_shape(2)]), iter(()))
         job.on_server[0][1]["points"] = [5, 5, 6, 6]
         is_own = ledger.own_annotations()
         assert [is_own(kind, each) for kind, each in job.on_server] == [False, True]
         assert ledger.compare(job.on_server).absent == []
 
 
-def test_what_is_of_another_source_is_neither_taken_nor_counted():
+def test_ignores_equal_annotations_of_other_sources():
     job = Job([])
     job.store([shape(1, source="manual")])
     with ledger_of(job) as ledger:
-        waiting = ledger.waiting("all", [shape(1)])
-        assert len(waiting) == 1
+        unsent = ledger.unsent("all", [new_shape(1)])
+        assert len(unsent) == 1
         job.store([shape(1, source="semi-auto")])
-        assert ledger.find_created(job.on_server, ledger.pending_request(waiting, waiting)) == []
+        assert ledger.find_created(job.on_server, ledger.pending_request(unsent, unsent)) == []
         assert ledger.reused == 0
 
 
-def test_what_a_machine_has_refined_stands_for_what_it_was_made_of():
+def test_refined_mask_stands_for_the_detection_it_was_made_of():
     mask = {"type": "mask", "frame": 0, "label_id": 1, "source": "auto", "points": [0, 4, 1, 1, 2, 2]}
     job = Job([])
     job.store([mask, {**mask, "source": "manual", "frame": 1}, {**mask, "label_id": 2}])
     box = {"type": "rectangle", "frame": 0, "label_id": 1, "source": "auto", "points": [0, 0, 4, 4]}
     with ledger_of(job, recognizes_refined=True) as ledger:
         detected = [box, {**box, "frame": 1}, {**box, "label_id": 2}, {**box, "points": [0, 0, 4, 5]}]
-        waiting = ledger.waiting("all", detected)
+        unsent = [body_of(each) for each in ledger.unsent("all", map(serialize, detected))]
         # a human's mask is not of a machine, and one mask stands for one box
-        assert [each for _, each in waiting] == [detected[1], detected[3]]
-        ledger.note_added(ledger.stored(job.store([each for _, each in waiting])))
+        assert unsent == [detected[1], detected[3]]
+        ledger.note_added(ledger.stored(job.store(unsent)))
         job.remove({1})
         result = ledger.compare(job.on_server)
-        assert [each for _, each in ledger.lost(result.absent)] == [box]
+        assert [body_of(each) for each in ledger.resend(result.absent)] == [box]

@@ -9,6 +9,7 @@ import pytest
 
 from prefect_cvat import Client, annotate_task
 from prefect_cvat.annotations.duplicates import attribute_defaults
+from prefect_cvat.annotations.request_bodies import serialize
 from prefect_cvat.auto_annotation import (
     DetectionFunctionSpec,
     keypoint_spec,
@@ -39,6 +40,13 @@ def faults(sandbox):
     sandbox.faults.wait()
 
 
+class ShapeWriter(JobWriter):
+    """A writer of annotations that are not serialized yet."""
+
+    def write(self, part, annotations, frames=()):
+        super().write(part, map(serialize, annotations), frames)
+
+
 @pytest.fixture
 def scene(client, make_task, tmp_path_factory):
     """A job of four frames, its label `car`, and what makes writers for it."""
@@ -51,7 +59,7 @@ def scene(client, make_task, tmp_path_factory):
                 "points": [x, 1.0, x + 5.0, 9.0], "score": 0.5, **fields}  # fmt: skip
 
     def writer(by=client, existing="keep"):
-        return JobWriter(by, job, tmp_path_factory.mktemp("writer"), existing=Existing(existing))
+        return ShapeWriter(by, job, tmp_path_factory.mktemp("writer"), existing=Existing(existing))
 
     def place(*shapes, **others):
         return client.create_job_annotations(job.id, {"shapes": shapes, **others})
@@ -411,9 +419,10 @@ def test_what_a_proxy_finds_too_large_is_halved_until_it_passes(sandbox, scene, 
     with BehindProxy(sandbox.url) as client:
         client.login((sandbox.user, sandbox.password))
         client.passed = []
-        run(scene.writer(client, "replace_auto"), [scene.rect(x) for x in range(16)])
-        assert Counter(client.passed) == {"create": 2, "delete": 3}
-    assert scene.xs() == list(range(16))
+        run(scene.writer(client, "replace_auto"), [scene.rect(x) for x in range(30, 46)])
+        assert client.passed.count("create") == 2
+        assert client.passed.count("delete") in (2, 3)  # by how many digits the ids have
+    assert scene.xs() == list(range(30, 46))
 
 
 def test_one_annotation_that_no_proxy_lets_through_is_an_error(sandbox, scene, monkeypatch):
@@ -452,7 +461,7 @@ def test_large_parts_go_in_several_requests(scene, faults, monkeypatch):
     monkeypatch.setattr(JobWriter, "most_annotations", 4)
     run(scene.writer(), [scene.rect(x) for x in range(10)])
     assert len(faults.log()) == 3
-    monkeypatch.setattr(JobWriter, "most_bytes", 2500)
+    monkeypatch.setattr(JobWriter, "most_bytes", 600)
     polygons = [scene.rect(0, type="polygon", points=[float(x), 1, 2, 3] * 25) for x in range(20, 25)]
     run(scene.writer(), polygons)
     assert len(faults.log()) == 3 + 5
@@ -482,11 +491,11 @@ def test_skeletons_and_tags_are_recognized(client, make_task, faults, tmp_path_f
     faults.set([{**WRITES, "fault": {"kind": "reset", "when": when}, "times": 1}])
     for added in (3, 0):
         folder = tmp_path_factory.mktemp("writer")
-        writer = JobWriter(client, job, folder, defaults=attribute_defaults((tag_label, body)))
+        writer = ShapeWriter(client, job, folder, defaults=attribute_defaults((tag_label, body)))
         run(writer, annotations)
         assert writer.added == added
         stored = client.job_annotations(job.id)
         assert (len(stored.tags), len(stored.shapes)) == (2, 1)
-    writer = JobWriter(client, job, tmp_path_factory.mktemp("writer"), existing=Existing.CLEAR)
+    writer = ShapeWriter(client, job, tmp_path_factory.mktemp("writer"), existing=Existing.CLEAR)
     run(writer, [])
     assert client.job_annotations(job.id) == type(stored)()

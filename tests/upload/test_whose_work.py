@@ -493,7 +493,7 @@ def test_what_is_remembered_of_jobs_is_on_disk(client, make_task):
 
 
 def _held(ledger):
-    return len(ledger._reusable or ())
+    return len(ledger.baseline._reusable or ())
 
 
 @pytest.mark.parametrize("existing", ["clear", "replace_auto"])

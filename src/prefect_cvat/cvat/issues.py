@@ -25,7 +25,7 @@ MARK = "prefect-cvat: "
 RETRY = RetryPolicy()
 """How long is waited before a request whose fate is unknown is looked into, and sent again."""
 
-UNKNOWN_FATE = (TransportError, ServerError, InvalidResponseError)
+UNKNOWN_OUTCOME = (TransportError, ServerError, InvalidResponseError)
 """The errors after which an issue may be there. After 429 it is not: that is a refusal."""
 
 
@@ -93,7 +93,7 @@ def delete_issue(client: Client, issue_id: int) -> None:
             client.json("DELETE", f"/api/issues/{issue_id}")
         except NotFoundError:
             return
-        except UNKNOWN_FATE:
+        except UNKNOWN_OUTCOME:
             if attempt == ATTEMPTS:
                 raise
             time.sleep(RETRY.delay(attempt, None))

@@ -19,6 +19,7 @@ from pydantic_core import from_json, to_json
 
 from prefect_cvat.annotations.duplicates import attribute_defaults, identity
 from prefect_cvat.annotations.label_remapping import Annotations
+from prefect_cvat.annotations.request_bodies import serialize
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.files.lines_by_frame import LinesByFrame
@@ -154,7 +155,7 @@ class RefineRun(Run):
         with self._named(batch), self._timed("upload"):
             for number, (job_id, part) in enumerate(annotations.parts):
                 bodies, originals = from_json(part)
-                self._write(job_id, (batch.index, "refined", number), bodies)
+                self._write(job_id, (batch.index, "refined", number), map(serialize, bodies))
                 self._writers[job_id].replace(originals)
         return super().upload_batch(batch, annotations)
 

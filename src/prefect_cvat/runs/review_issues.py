@@ -20,7 +20,7 @@ from prefect_cvat.cvat.client import Client
 from prefect_cvat.cvat.issues import (
     MARK,
     RETRY,
-    UNKNOWN_FATE,
+    UNKNOWN_OUTCOME,
     Issue,
     delete_issue,
     issue_identity,
@@ -114,7 +114,7 @@ class _JobIssues:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 self._send(frame, position, message)
-            except UNKNOWN_FATE as error:
+            except UNKNOWN_OUTCOME as error:
                 self._has_doubt = True
                 logger.warning("job %d: %s; looking for the issue (attempt %d)", self._job_id, error, attempt)
                 settings = Settings()

@@ -22,6 +22,7 @@ from typing import Any, ClassVar
 
 from prefect_cvat.annotations.duplicates import attribute_defaults
 from prefect_cvat.annotations.label_remapping import Annotations
+from prefect_cvat.annotations.request_bodies import SerializedAnnotation
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import BadFunctionError, PrefectCvatError, RunStoppedError, StorageError
 from prefect_cvat.files.spool import spool_folder
@@ -233,11 +234,11 @@ class Run(ABC):
         first, last = batch.frames[0].number, batch.frames[-1].number
         frames = [frame.number for frame in batch.frames if frame.number not in annotations.errors]
         with self._named(batch), self._timed("upload"):
-            for number, pack in enumerate(annotations.packs()):
-                for job in self.plan.jobs_between(pack[0]["frame"], pack[-1]["frame"]):
-                    items = [item for item in pack if job.start_frame <= item["frame"] <= job.stop_frame]
+            for number, pack in enumerate(annotations.serialized_packs()):
+                for job in self.plan.jobs_between(pack[0].frame, pack[-1].frame):
+                    items = [item for item in pack if job.start_frame <= item.frame <= job.stop_frame]
                     self._write(job.id, (batch.index, number), items)
-                    if job.stop_frame < pack[-1]["frame"]:  # frames ascend: there is no more of it
+                    if job.stop_frame < pack[-1].frame:  # frames ascend: there is no more of it
                         self._writers[job.id].free_memory()
             for job in self.plan.jobs_between(first, last):
                 self._write(job.id, batch.index, (), frames)
@@ -301,7 +302,11 @@ class Run(ABC):
     # --- parts of stages ---
 
     def _write(
-        self, job_id: int, part: object, annotations: Iterable[dict[str, Any]], frames: Iterable[int] = ()
+        self,
+        job_id: int,
+        part: object,
+        annotations: Iterable[SerializedAnnotation],
+        frames: Iterable[int] = (),
     ) -> None:
         """Write to a job, see `JobWriter.write`; before the first write to any, remember what all hold."""
         with self._baseline_lock:

@@ -1,13 +1,18 @@
-"""The requests that write to a job: as large as the way to the server lets through, and looked after."""
+"""The requests that read a job, add annotations to it and delete them."""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
 
-from prefect_cvat.annotations.request_bodies import ServerAnnotation, json_size, request_body, request_length
+from prefect_cvat.annotations.request_bodies import (
+    SerializedAnnotation,
+    ServerAnnotation,
+    request_body,
+    request_length,
+    serialize,
+)
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import (
     ApiError,
@@ -22,40 +27,41 @@ from prefect_cvat.messages.plurals import counted
 from prefect_cvat.models import LabeledData
 from prefect_cvat.records.annotation_index import AnnotationIds
 from prefect_cvat.records.record_writer import AnnotationId
+from prefect_cvat.upload.annotation_files import NewAnnotation
 
-__all__ = ["UNKNOWN_FATE", "JobRequests", "Pause", "seconds_until_certain"]
+__all__ = ["UNKNOWN_OUTCOME", "JobRequests", "Pause", "seconds_until_certain"]
 
 logger = logging.getLogger(__name__)
 
-UNKNOWN_FATE = (TransportError, ServerError, TooManyRequestsError, InvalidResponseError)
-"""The errors after which a write may have been carried out, or may yet be."""
+UNKNOWN_OUTCOME = (TransportError, ServerError, TooManyRequestsError, InvalidResponseError)
+"""The errors after which the server may have executed a request, or may yet execute it."""
 
 LONGEST_PAUSE = 4.0
-"""Seconds between two looks at what may arrive late, at the most."""
+"""Maximum time between two readings of a job while a request may still be executed, in seconds."""
 
-BUSY_LOOKS = 10
-"""How often a job is read anew because somebody has written to it meanwhile, before it is left alone."""
+BUSY_READS = 10
+"""Maximum number of readings of a job to which somebody else writes, before nothing more is removed."""
 
-MOST_AT_ONCE = 10
-"""How many times as many as at first one request removes at the most, where reading the job takes longer."""
-
-Named = TypeVar("Named", bound=tuple[object, dict[str, Any]])
-"""An annotation after something that it is known by: a tuple of two."""
+MAX_GROWTH = 10
+"""The maximum size of a deletion, as a multiple of the first: it grows while reading the job takes longer."""
 
 Pause = Callable[[float], None]
-"""Waits for so many seconds; may raise if the run is to stop."""
+"""Waits for a number of seconds; may raise an error if the run is to stop."""
+
+Pick = Callable[[Iterator[ServerAnnotation], int], Sequence[ServerAnnotation]]
+"""Chooses what to delete: gets all annotations of a job, and how many it may return."""
 
 
 def seconds_until_certain(error: Exception, late_commit_seconds: float) -> float | None:
-    """How long the server may still be at a write that has failed for the client, in seconds.
+    """How long the server may still be executing a write that has failed for the client, in seconds.
 
     Args:
-        error: What the client got, one of `UNKNOWN_FATE`.
-        late_commit_seconds: After how many seconds a server has carried out what it has not answered, or
+        error: The error, one of `UNKNOWN_OUTCOME`.
+        late_commit_seconds: The time after which a server has executed a request that it has not answered, or
             never will.
 
     Returns:
-        None if the server has not begun; 0.0 if it has ended, with a result that is not known.
+        None if the server has not begun; 0.0 if it has finished, with an unknown result.
     """
     match error:
         case TooManyRequestsError():
@@ -74,10 +80,10 @@ class JobRequests:
     Args:
         client: The server.
         job_id: The job.
-        most_annotations: The most annotations of one request.
-        most_bytes: The most bytes of one request. Where a proxy on the way takes fewer, they are halved.
-        attempts: How often a deletion is tried if its outcome is unknown each time.
-        retry_delay: Seconds to wait before the second attempt; doubled each time, up to 30.
+        most_annotations: Maximum number of annotations in a request.
+        most_bytes: Maximum size of a request in bytes; halved when a proxy refuses it.
+        attempts: Maximum number of attempts of a deletion whose outcome is unknown each time.
+        retry_delay: The time before the second attempt in seconds; doubled each time, up to 30.
         late_commit_seconds: See `seconds_until_certain`.
     """
 
@@ -101,46 +107,50 @@ class JobRequests:
         self._late_commit_seconds = late_commit_seconds
 
     def read(self) -> Iterator[ServerAnnotation]:
-        """All that the job holds, one after the other."""
+        """All annotations of the job, one by one."""
         return self._client.each_job_annotation(self._job_id)
 
-    def updated_date_of_job(self) -> object:
-        """What changes with each write to the job; much cheaper than reading it."""
+    def updated_date(self) -> object:
+        """A value that changes with each write to the job; much cheaper than reading it."""
         return self._client.job(self._job_id).updated_date
 
-    def next_part(self, annotations: Sequence[Named]) -> Sequence[Named]:
-        """As many of the annotations, from the first on, as one request takes."""
-        return annotations[: request_length(annotations, self._most_annotations, self._most_bytes)]
+    def next_part(self, annotations: Sequence[NewAnnotation]) -> Sequence[NewAnnotation]:
+        """The annotations that go into the next request: as many as it takes, from the first on."""
+        bodies = [annotation.body for annotation in annotations[: self._most_annotations + 1]]
+        return annotations[: request_length(bodies, self._most_annotations, self._most_bytes)]
 
-    def create(self, part: Sequence[tuple[object, dict[str, Any]]]) -> LabeledData:
+    def create(self, part: Sequence[NewAnnotation]) -> LabeledData:
         """Add annotations in one request, once; return them as they are stored."""
-        return self._client.create_job_annotations(self._job_id, request_body(part))
+        return self._client.create_job_annotations(self._job_id, request_body(each.body for each in part))
 
-    def make_smaller(self, part: Sequence[tuple[object, dict[str, Any]]], error: ApiError) -> None:
-        """Where a proxy on the way found a request too large, make the next ones half as large.
+    def make_smaller(self, part: Sequence[SerializedAnnotation], error: ApiError) -> None:
+        """Halve the size of the next requests, if a proxy has refused one because of its size.
 
         Raises:
-            ApiError: That is not what it was refused for, or it cannot be smaller.
+            ApiError: It was refused for another reason, or has only one annotation.
         """
         is_too_large = error.status == 413 or (error.status == 400 and error.is_html)
         if not is_too_large or len(part) == 1:
             raise error
-        self._most_bytes = sum(json_size(annotation) for _, annotation in part) // 2
+        self._most_bytes = sum(len(annotation.json) for annotation in part) // 2
 
     def retry_delay(self, attempt: int) -> float:
-        """Seconds to wait after the given attempt (1 is the first)."""
+        """The time to wait after an attempt in seconds; 1 is the first."""
         return min(30.0, self._retry_delay * 2.0 ** (attempt - 1))
 
     def each_change(self, until: float, first_delay: float, pause: Pause) -> Iterator[bool]:
-        """Wait until somebody writes to the job: yield whenever that may have happened, and at the end.
+        """Wait for writes to the job: yield after the first delay, after each write, and at the end.
 
         Args:
-            until: The time (`time.monotonic`) at which to end.
-            first_delay: Seconds before the first look, which is always worth reading the job.
+            until: The time (`time.monotonic`) of the end.
+            first_delay: The first delay in seconds.
             pause: Waits.
 
         Yields:
-            Whether this is the last time. Whoever has found what was waited for stops asking.
+            Whether this is the last time.
+
+        Raises:
+            PrefectCvatError: The server refused, or did not answer at the end.
         """
         delay = first_delay
         before: object = None
@@ -149,8 +159,8 @@ class JobRequests:
             pause(delay)
             is_last = time.monotonic() >= until
             try:
-                now = self.updated_date_of_job()
-            except UNKNOWN_FATE as error:
+                now = self.updated_date()
+            except UNKNOWN_OUTCOME as error:
                 if is_last:
                     raise
                 logger.info("job %d: %s", self._job_id, error)
@@ -162,99 +172,89 @@ class JobRequests:
             before, is_first = now, False
             delay = min(max(2 * delay, 0.05), LONGEST_PAUSE, max(until - time.monotonic(), 0.0))
 
-    def remove(
-        self, pick: Callable[[Iterator[ServerAnnotation], int], Sequence[ServerAnnotation]], pause: Pause
-    ) -> Iterator[Sequence[ServerAnnotation]]:
-        """Delete what is picked; the job is read right before each request, so that it is picked as it is.
+    def remove(self, pick: Pick, pause: Pause) -> Iterator[Sequence[AnnotationId]]:
+        """Delete annotations. The job is read before each request, and must not have changed in between.
 
         Args:
-            pick: Picks, of all that the job holds, what is to be deleted, as many as the number says.
+            pick: Chooses what to delete.
             pause: Waits.
 
         Yields:
-            What each request has deleted.
+            The ids that each request has deleted.
 
         Raises:
             JobBusyError: Something is left, because somebody keeps writing to the job.
+            PrefectCvatError: The server refused, or did not answer for good.
         """
         most = self._most_annotations
-        unanswered: dict[AnnotationId, ServerAnnotation] = {}
+        unanswered: list[AnnotationId] = []
         gone = AnnotationIds()
         attempt, busy = 1, 0
         while True:
-            before = self.updated_date_of_job()
+            before = self.updated_date()
             started = time.monotonic()
             still_there: set[AnnotationId] = set()
-            picked = pick(self._noting(unanswered, still_there, gone), most)
+            picked = pick(self._read_without(gone, set(unanswered), still_there), most)
             seconds = time.monotonic() - started
-            if done := [item for key, item in unanswered.items() if key not in still_there]:
-                gone.update(_ids(done))
+            if done := [key for key in unanswered if key not in still_there]:
+                gone.update(done)
                 attempt = 1
                 yield done
-            unanswered = {}
+            unanswered = []
             if not picked:
                 return
-            if self.updated_date_of_job() != before:
+            if self.updated_date() != before:
                 busy += 1
-                if busy == BUSY_LOOKS:
+                if busy == BUSY_READS:
                     raise JobBusyError(
                         f"job {self._job_id}: somebody keeps writing to it, so what was to go stays (at least"
                         f" {counted(len(picked), 'annotation')}); run it again when nobody works on it"
                     )
                 pause(self.retry_delay(busy) / 4)
                 continue
-            part = picked[: request_length(picked, most, self._most_bytes)]
+            bodies = [serialize(annotation) for _, annotation in picked]
+            bodies = bodies[: request_length(bodies, most, self._most_bytes)]
+            ids = [(kind, annotation["id"]) for kind, annotation in picked[: len(bodies)]]
             started = time.monotonic()
             try:
-                self._client.delete_job_annotations(self._job_id, _delete_body(part))
+                self._client.delete_job_annotations(self._job_id, request_body(bodies))
             except BadRequestError as error:
-                self.make_smaller(part, error)
-            except UNKNOWN_FATE as error:
+                self.make_smaller(bodies, error)
+            except UNKNOWN_OUTCOME as error:
                 if attempt == self._attempts:
                     raise
-                unanswered = {(kind, annotation["id"]): (kind, annotation) for kind, annotation in part}
+                unanswered = ids
                 self._wait_for(error, before, self.retry_delay(attempt), pause)
                 attempt += 1
             else:
                 attempt, busy = 1, 0
-                gone.update(_ids(part))
-                yield part
-                if len(part) == len(picked) < most:
+                gone.update(ids)
+                yield ids
+                if len(ids) == len(picked) < most:
                     return
                 if time.monotonic() - started < seconds:
-                    most = min(2 * most, MOST_AT_ONCE * self._most_annotations)
+                    most = min(2 * most, MAX_GROWTH * self._most_annotations)
 
-    def _noting(
-        self,
-        watched: dict[AnnotationId, ServerAnnotation],
-        still_there: set[AnnotationId],
-        gone: AnnotationIds,
+    def _read_without(
+        self, gone: AnnotationIds, unanswered: set[AnnotationId], still_there: set[AnnotationId]
     ) -> Iterator[ServerAnnotation]:
-        """All that the job holds but for what has been deleted: reads may be behind."""
+        """All annotations of the job without those that have been deleted, since reads may be behind.
+
+        Ids of an unanswered deletion that the job still holds are added to `still_there`.
+        """
         for kind, annotation in self.read():
             key = (kind, annotation["id"])
-            if key in watched:
+            if key in unanswered:
                 still_there.add(key)
             if key not in gone:
                 yield kind, annotation
 
     def _wait_for(self, error: Exception, before: object, delay: float, pause: Pause) -> None:
-        """Wait as long as the server may still be at a deletion, or until it is seen."""
+        """Wait until a deletion has changed the job, or the server can no longer be executing it."""
         seconds = seconds_until_certain(error, self._late_commit_seconds)
         if not seconds:
             pause(delay)
             return
         for _ in self.each_change(time.monotonic() + seconds, delay, pause):
-            if self.updated_date_of_job() != before:
+            if self.updated_date() != before:
                 return
-
-
-def _ids(part: Sequence[ServerAnnotation]) -> Iterator[AnnotationId]:
-    return ((kind, annotation["id"]) for kind, annotation in part)
-
-
-def _delete_body(part: Sequence[ServerAnnotation]) -> dict[str, list[dict[str, Any]]]:
-    body: dict[str, list[dict[str, Any]]] = {"tags": [], "shapes": [], "tracks": []}
-    for kind, annotation in part:
-        body[kind].append(annotation)
-    return body

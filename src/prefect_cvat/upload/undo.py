@@ -229,9 +229,9 @@ class _Picker:
                 picked.append((kind, annotation))
         return picked
 
-    def removed(self, part: Iterable[ServerAnnotation]) -> None:
+    def removed(self, part: Iterable[AnnotationId]) -> None:
         """Note what was removed."""
-        self._removed.update((kind, annotation["id"]) for kind, annotation in part)
+        self._removed.update(part)
 
     @property
     def gone(self) -> int:
