@@ -6,10 +6,13 @@ from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefect_cvat.annotations.request_bodies import serialize
+from prefect_cvat.exceptions import StorageError
+from prefect_cvat.upload import annotation_files
 from prefect_cvat.upload.job_ledger import JobLedger
 
 
@@ -166,3 +169,23 @@ def test_refined_mask_stands_for_the_detection_it_was_made_of():
         job.remove({1})
         result = ledger.compare(job.on_server)
         assert [body_of(each) for each in ledger.resend(result.absent)] == [box]
+
+
+def test_refined_mask_stands_for_its_detection_after_the_disk_was_full_once(monkeypatch):
+    mask = {"type": "mask", "frame": 0, "label_id": 1, "source": "auto", "points": [0, 4, 1, 1, 2, 2]}
+    job = Job([])
+    job.store([mask])
+    box = {"type": "rectangle", "frame": 0, "label_id": 1, "source": "auto", "points": [0, 0, 4, 4]}
+    append, failures = annotation_files._append, []
+
+    def fail_once(path, data):
+        if path.name.endswith("-reused") and not failures:
+            failures.append(path)
+            raise StorageError("the disk is full")
+        append(path, data)
+
+    monkeypatch.setattr(annotation_files, "_append", fail_once)
+    with ledger_of(job, recognizes_refined=True) as ledger:
+        with pytest.raises(StorageError):
+            ledger.unsent("all", [serialize(box)])
+        assert ledger.unsent("all", [serialize(box)]) == []

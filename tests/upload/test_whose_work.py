@@ -308,7 +308,7 @@ def test_a_correction_that_is_made_while_a_job_is_being_cleared_stays(client, ma
 
     def delete_and_correct(self, job_id, body):
         delete(self, job_id, body)
-        calls.append(len(body["shapes"]))
+        calls.append(len(json.loads(body)["shapes"]))
         if len(calls) == 2:
             correct(client, job.id, last, points=[0, 0, 30, 30])  # its source stays as it was
 
