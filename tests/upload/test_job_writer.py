@@ -179,7 +179,7 @@ def test_finish_completes_failed_verification(scene, monkeypatch):
     writer = scene.writer(existing="replace_auto")
     writer.write(0, [scene.rect(1)], range(4))
     with monkeypatch.context() as patched:
-        patched.setattr(Client, "each_job_annotation", fails)
+        patched.setattr(Client, "iter_job_annotations", fails)
         with pytest.raises(ServerError):
             writer.verify()
     writer.finish()

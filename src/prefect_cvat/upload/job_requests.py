@@ -23,7 +23,8 @@ from prefect_cvat.exceptions import (
     TooManyRequestsError,
     TransportError,
 )
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.http.retry_policy import RetryPolicy
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import LabeledData
 from prefect_cvat.records.annotation_index import AnnotationIds
 from prefect_cvat.records.record_writer import AnnotationId
@@ -83,7 +84,7 @@ class JobRequests:
         most_annotations: Maximum number of annotations in a request.
         most_bytes: Maximum size of a request in bytes; halved when a proxy refuses it.
         attempts: Maximum number of attempts of a deletion whose outcome is unknown each time.
-        retry_delay: The time before the second attempt in seconds; doubled each time, up to 30.
+        retry: How long to wait between attempts.
         late_commit_seconds: See `seconds_until_certain`.
     """
 
@@ -95,7 +96,7 @@ class JobRequests:
         most_annotations: int,
         most_bytes: int,
         attempts: int,
-        retry_delay: float,
+        retry: RetryPolicy,
         late_commit_seconds: float,
     ) -> None:
         self._client = client
@@ -103,12 +104,12 @@ class JobRequests:
         self._most_annotations = most_annotations
         self._most_bytes = most_bytes
         self._attempts = attempts
-        self._retry_delay = retry_delay
+        self._retry = retry
         self._late_commit_seconds = late_commit_seconds
 
     def read(self) -> Iterator[ServerAnnotation]:
         """All annotations of the job, one by one."""
-        return self._client.each_job_annotation(self._job_id)
+        return self._client.iter_job_annotations(self._job_id)
 
     def updated_date(self) -> object:
         """A value that changes with each write to the job; much cheaper than reading it."""
@@ -136,7 +137,7 @@ class JobRequests:
 
     def retry_delay(self, attempt: int) -> float:
         """The time to wait after an attempt in seconds; 1 is the first."""
-        return min(30.0, self._retry_delay * 2.0 ** (attempt - 1))
+        return self._retry.delay(attempt)
 
     def each_change(self, until: float, first_delay: float, pause: Pause) -> Iterator[bool]:
         """Wait for writes to the job: yield after the first delay, after each write, and at the end.
@@ -208,7 +209,7 @@ class JobRequests:
                 if busy == BUSY_READS:
                     raise JobBusyError(
                         f"job {self._job_id}: somebody keeps writing to it, so what was to go stays (at least"
-                        f" {counted(len(picked), 'annotation')}); run it again when nobody works on it"
+                        f" {pluralize(len(picked), 'annotation')}); run it again when nobody works on it"
                     )
                 pause(self.retry_delay(busy) / 4)
                 continue

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from prefect_cvat.annotations.request_bodies import ServerAnnotation, each_annotation
 from prefect_cvat.exceptions import ApiError, PrefectCvatError, RunStoppedError, UploadError
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import LabeledData
 from prefect_cvat.records.annotation_index import StoredAnnotation
 from prefect_cvat.records.record_writer import JobRecord
@@ -176,7 +176,7 @@ class JobSender:
         """Remove what was not stored as it was sent."""
         sent = request.identities.copy()
         message = (
-            f"job {self._job_id}: {counted(sent.total(), 'annotation was', 'annotations were')} sent,"
+            f"job {self._job_id}: {pluralize(sent.total(), 'annotation was', 'annotations were')} sent,"
             f" the server says that it stored {created.total()},"
             f" of which {(created & sent).total()} are as they were sent"
         )
