@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from prefect_cvat.annotations.label_remapping import Annotations
+from prefect_cvat.annotations.request_bodies import serialize
 from prefect_cvat.auto_annotation.interface import TrackingFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
@@ -22,7 +23,7 @@ from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.planning.batch_size import PartQueue, take_parts
 from prefect_cvat.planning.plan import Batch, Plan
-from prefect_cvat.records.annotation_index import Stored
+from prefect_cvat.records.annotation_index import StoredAnnotation
 from prefect_cvat.review.frame_ranking import FrameSummaries
 from prefect_cvat.runs.run import BatchDetections, Run
 from prefect_cvat.runs.track_run import check_takes_tracks
@@ -88,7 +89,7 @@ class FollowRun(Run):
         self.types = ShapeTracker(function).supported_shape_types
         self._objects: list[FollowedObject] = []
         self._carried: list[FollowedObject] = []
-        self._doubled: list[tuple[int, Stored]] = []
+        self._doubled: list[tuple[int, StoredAnnotation]] = []
         self._ways: list[Way] = []
         self._way: Way | None = None
         self._backward_chunks = SpooledChunks(self._fetch_backward)
@@ -193,12 +194,12 @@ class FollowRun(Run):
         with self._timed("upload"):
             for with_seeds in (False, True):
                 for job_id, number, pack in tracks.packs(with_seeds=with_seeds):
-                    self._write(job_id, (with_seeds, number), pack)
+                    self._write(job_id, (with_seeds, number), map(serialize, pack))
                 self._verify()
                 if any(writer.missing for writer in self._writers.values()):
                     return  # the report says so; a seed in a track would say that all of it is there
             for job_id, stored in self._doubled:
-                self._writers[job_id].make_single([stored])
+                self._writers[job_id].remove_duplicates([stored])
             for writer in self._writers.values():
                 self._pause(0.0)
                 writer.finish()

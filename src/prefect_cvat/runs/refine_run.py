@@ -19,6 +19,7 @@ from pydantic_core import from_json, to_json
 
 from prefect_cvat.annotations.duplicates import attribute_defaults, identity
 from prefect_cvat.annotations.label_remapping import Annotations
+from prefect_cvat.annotations.request_bodies import serialize
 from prefect_cvat.auto_annotation.interface import InteractionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import BadFunctionError
@@ -155,14 +156,14 @@ class RefineRun(Run):
         with self._named(batch), self._timed("upload"):
             for number, (job_id, part) in enumerate(annotations.parts):
                 bodies, originals = from_json(part)
-                self._write(job_id, (batch.index, "refined", number), bodies)
+                self._write(job_id, (batch.index, "refined", number), map(serialize, bodies))
                 self._writers[job_id].replace(originals)
         return super().upload_batch(batch, annotations)
 
     def finish_upload(self) -> None:
         """See to it that all is there, once; then remove what was refined, and what is there twice."""
         for job_id, doubled in self._doubled.items():
-            self._writers[job_id].make_single(doubled)
+            self._writers[job_id].remove_duplicates(doubled)
         super().finish_upload()
 
     def _look_at(self, frames: Sequence[Frame], box: ChunkBatch, open_chunk: OpenChunk) -> list[_Refined]:

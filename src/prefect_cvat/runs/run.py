@@ -23,6 +23,7 @@ from typing import Any, ClassVar
 
 from prefect_cvat.annotations.duplicates import attribute_defaults
 from prefect_cvat.annotations.label_remapping import Annotations
+from prefect_cvat.annotations.request_bodies import SerializedAnnotation
 from prefect_cvat.auto_annotation.interface import AutoAnnotationFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import BadFunctionError, PrefectCvatError, RunStoppedError, StorageError
@@ -240,12 +241,12 @@ class Run(ABC):
         first, last = batch.frames[0].number, batch.frames[-1].number
         frames = [frame.number for frame in batch.frames if frame.number not in annotations.errors]
         with self._named(batch), self._timed("upload"):
-            for number, pack in enumerate(annotations.packs()):
-                for job in self.plan.jobs_between(pack[0]["frame"], pack[-1]["frame"]):
-                    items = [item for item in pack if job.start_frame <= item["frame"] <= job.stop_frame]
+            for number, pack in enumerate(annotations.serialized_packs()):
+                for job in self.plan.jobs_between(pack[0].frame, pack[-1].frame):
+                    items = [item for item in pack if job.start_frame <= item.frame <= job.stop_frame]
                     self._write(job.id, (batch.index, number), items)
-                    if job.stop_frame < pack[-1]["frame"]:  # frames ascend: there is no more of it
-                        self._writers[job.id].rest()
+                    if job.stop_frame < pack[-1].frame:  # frames ascend: there is no more of it
+                        self._writers[job.id].free_memory()
             for job in self.plan.jobs_between(first, last):
                 self._write(job.id, batch.index, (), frames)
             annotations.empty()  # trying this stage again goes on with the next line
@@ -308,13 +309,17 @@ class Run(ABC):
     # --- parts of stages ---
 
     def _write(
-        self, job_id: int, part: object, annotations: Iterable[dict[str, Any]], frames: Iterable[int] = ()
+        self,
+        job_id: int,
+        part: object,
+        annotations: Iterable[SerializedAnnotation],
+        frames: Iterable[int] = (),
     ) -> None:
         """Write to a job, see `JobWriter.write`; before the first write to any, remember what all hold."""
         with self._baseline_lock:
             if not self._has_baseline:
                 for writer in self._writers.values():
-                    writer.begin()
+                    writer.read_baseline()
                 self._has_baseline = True
         self._writers[job_id].write(part, annotations, frames)
 
@@ -326,8 +331,8 @@ class Run(ABC):
         """
         writers = self._writers.values()
         if self.waits_for_late_writes:
-            sure_after = max((writer.sure_after for writer in writers), default=0.0)
-            self._pause(max(0.0, sure_after - time.monotonic()))
+            settled_at = max((writer.settled_at for writer in writers), default=0.0)
+            self._pause(max(0.0, settled_at - time.monotonic()))
         for writer in writers:
             self._pause(0.0)
             writer.verify()
@@ -405,7 +410,7 @@ class Run(ABC):
                     job.start_frame, job.stop_frame
                 )
             if is_complete:
-                self._writers[job.id].rest()
+                self._writers[job.id].free_memory()
                 self._uploaded[job.id] = {}
 
     # --- what holds them together ---

@@ -24,7 +24,7 @@ from prefect_cvat.messages.suggestions import did_you_mean
 from prefect_cvat.models import Label
 from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.planning.plan import Plan
-from prefect_cvat.records.annotation_index import Stored
+from prefect_cvat.records.annotation_index import StoredAnnotation
 from prefect_cvat.tracking.track import Attributes
 
 __all__ = ["FollowedObject", "SeedReader", "SeedShape"]
@@ -118,7 +118,7 @@ class SeedReader:
                 f"task {info.task.id} has the frames 0-{size - 1}; it has no frame {options.until}"
             )
         self.left_out: Counter[str] = Counter()
-        self.doubled: list[tuple[int, Stored]] = []
+        self.doubled: list[tuple[int, StoredAnnotation]] = []
         self._task_id = info.task.id
         self._options = options
         self._types = frozenset(types) - {"skeleton"}  # the interface has no place for its elements
