@@ -26,7 +26,6 @@ from prefect_cvat.auto_annotation import (
 from prefect_cvat.auto_annotation.functions import nanodet_detection
 from prefect_cvat.masks import encode_mask, polygon_to_mask
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.options.selection import Selection
 from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.reporting.markdown_report import render_markdown
 from prefect_cvat.runs.annotate_run import AnnotateRun
@@ -151,13 +150,13 @@ def test_each_job_is_read_once_also_where_jobs_overlap(client, make_task, monkey
     first, second = client.jobs(task_id)
     client.create_job_annotations(first.id, {"shapes": [human(ids["car"], 2)]})
     reads = []
-    original = type(client).each_job_annotation
+    original = type(client).iter_job_annotations
 
-    def each_job_annotation(self, job_id):
+    def iter_job_annotations(self, job_id):
         reads.append(job_id)
         return original(self, job_id)
 
-    monkeypatch.setattr(type(client), "each_job_annotation", each_job_annotation)
+    monkeypatch.setattr(type(client), "iter_job_annotations", iter_job_annotations)
     function = finds(rectangle(7, BOX, score=0.9))
     annotate_task(client, task_id, function, batch_size=1, use_cache=False)
     without = sorted(reads)
@@ -212,8 +211,8 @@ def test_skeletons_are_compared_by_bounding_box_and_points_are_added(client, mak
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"skip_existing_iou": 0}, "skip_existing_iou must be above 0"),
-        ({"skip_existing_iou": 1.5}, "skip_existing_iou must be above 0 and not above 1, not 1.5"),
+        ({"skip_existing_iou": 0}, "skip_existing_iou must be greater than 0, not 0"),
+        ({"skip_existing_iou": 1.5}, "skip_existing_iou must be less than or equal to 1, not 1.5"),
         ({"skip_existing_iou": 0.6, "existing": "clear"}, "or 'replace_auto'"),
         ({"skip_existing_iou": 0.6, "clear_existing": True}, "or 'replace_auto'"),
     ],
@@ -223,9 +222,7 @@ def test_invalid_options_are_refused(client, make_task, options, message):
         annotate_task(client, make_task(1), finds(), **options)
 
 
-@pytest.mark.parametrize(
-    "options", [{"skip_existing_iou": 0.6}, {"selection": Selection(unannotated=True)}], ids=str
-)
+@pytest.mark.parametrize("options", [{"skip_existing_iou": 0.6}, {"frames": "unannotated"}], ids=str)
 def test_track_run_refuses_skip_existing_and_unannotated(client, options):
     with pytest.raises(ValueError, match="only runs that annotate with shapes"):
         TrackRun(client, 1, finds(), Options(**options), TrackOptions())
@@ -286,7 +283,7 @@ def test_skip_existing_source_selects_annotations_to_compare_with(client, make_t
 
 def test_skip_existing_source_auto_conflicts_with_replace_auto(client):
     with pytest.raises(
-        ValueError, match="skip_existing_source='auto' leaves room for what machines have made"
+        ValueError, match="skip_existing_source='auto' leaves room for annotations of source auto"
     ):
         annotate_task(
             client, 1, finds(), existing="replace_auto", skip_existing_iou=0.6, skip_existing_source="auto"

@@ -32,7 +32,14 @@ DATASET = "dataset"
 READING = ("export", "evaluate", "preview")
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["prefect_cvat.cli.main", "prefect_cvat.http.transport", "PIL.PngImagePlugin"])
+CONTEXT.set_forkserver_preload(
+    [
+        "prefect_cvat.cli.app",
+        "prefect_cvat.cli.run_output",
+        "prefect_cvat.http.transport",
+        "PIL.PngImagePlugin",
+    ]
+)
 
 
 @dataclass
@@ -68,7 +75,7 @@ class Stage:
     def play(self, hostile: HostileInput) -> Outcome:
         """Run a command on a task under attack, then do the same once more without it."""
         outcome = Outcome(hostile)
-        scene = make_scene(self.client, hostile.command, of_video=hostile.of_video)
+        scene = make_scene(self.client, hostile.command, task=hostile.task)
         with tempfile.TemporaryDirectory(prefix="hostile-") as folder:
             self.server.play(hostile)
             try:
@@ -159,15 +166,15 @@ class Stage:
         return dict(sorted(found.items()))
 
     def _annotations_before(self, hostile: HostileInput) -> dict[str, int]:
-        return self._undisturbed(hostile.command, hostile.of_video)[0]
+        return self._undisturbed(hostile.command, hostile.task)[0]
 
     def _annotations_after(self, hostile: HostileInput) -> dict[str, int]:
-        return self._undisturbed(hostile.command, hostile.of_video)[1]
+        return self._undisturbed(hostile.command, hostile.task)[1]
 
     @cache  # noqa: B019 (a stage lives as long as the process)
-    def _undisturbed(self, command: str, of_video: bool) -> tuple[dict[str, int], dict[str, int]]:
+    def _undisturbed(self, command: str, task: str) -> tuple[dict[str, int], dict[str, int]]:
         """What is in a task before a command, and after it, when nothing is attacked."""
-        scene = make_scene(self.client, command, of_video=of_video)
+        scene = make_scene(self.client, command, task=task)
         before = self._annotations(scene)
         COMMANDS[command].again(self.client, scene)
         return before, self._annotations(scene)
@@ -190,13 +197,13 @@ def _command(arguments: list[str], folder: str, runs: str, pipe: Any) -> None:
     sys.argv = ["prefect-cvat", *arguments]
     from prefect_cvat.cli.main import main
     from prefect_cvat.cvat import client
+    from prefect_cvat.http import retry_policy
     from prefect_cvat.http import slow_responses as paced_connections
-    from prefect_cvat.http import transport
 
     # what waits for minutes with a user waits for seconds here
     paced_connections.WINDOW_SECONDS = SLOWEST
     client.Client.__init__.__kwdefaults__["timeout"] = (SLOWEST, SLOWEST)
-    transport.RetryPolicy.__init__.__kwdefaults__["give_up_after"] = GIVE_UP_AFTER
+    retry_policy.RetryPolicy.__init__.__kwdefaults__["give_up_after"] = GIVE_UP_AFTER
     code = 0
     try:
         main()

@@ -308,7 +308,7 @@ def test_a_correction_that_is_made_while_a_job_is_being_cleared_stays(client, ma
 
     def delete_and_correct(self, job_id, body):
         delete(self, job_id, body)
-        calls.append(len(body["shapes"]))
+        calls.append(len(json.loads(body)["shapes"]))
         if len(calls) == 2:
             correct(client, job.id, last, points=[0, 0, 30, 30])  # its source stays as it was
 
@@ -338,7 +338,7 @@ def test_a_correction_between_the_reading_of_a_job_and_the_removal_stays(client,
         for i in range(100)
     ]
     stored = client.create_job_annotations(job.id, {"shapes": old}).shapes
-    read = type(client).each_job_annotation
+    read = type(client).iter_job_annotations
     to_correct = stored[-3:]
     corrected = []
     deleted = []
@@ -355,7 +355,7 @@ def test_a_correction_between_the_reading_of_a_job_and_the_removal_stays(client,
             correct(client, job.id, shape, points=[0, 0, 30, 30])
 
     delete = type(client).delete_job_annotations
-    monkeypatch.setattr(type(client), "each_job_annotation", read_and_correct)
+    monkeypatch.setattr(type(client), "iter_job_annotations", read_and_correct)
     monkeypatch.setattr(
         type(client), "delete_job_annotations", lambda *args: deleted.append(args) or delete(*args)
     )
@@ -483,7 +483,7 @@ def test_what_is_remembered_of_jobs_is_on_disk(client, make_task):
     def look(number):
         time.sleep(0.02)  # what has been detected is being written by then
         if run._has_baseline:
-            sizes.append(sum(_held(writer._account) for writer in run._writers.values()))
+            sizes.append(sum(_held(writer._ledger) for writer in run._writers.values()))
 
     run.detector.function.detect = boxes(before=look).detect
     with ThreadSubmitter() as threads:
@@ -492,8 +492,8 @@ def test_what_is_remembered_of_jobs_is_on_disk(client, make_task):
     assert max(sizes) < 40 * 250 / 2
 
 
-def _held(account):
-    return len(account._reusable or ())
+def _held(ledger):
+    return len(ledger.baseline._reusable or ())
 
 
 @pytest.mark.parametrize("existing", ["clear", "replace_auto"])
@@ -510,11 +510,11 @@ def test_of_a_track_that_is_missing_all_frames_keep_what_they_have(client, make_
     faults.set([{**CREATES, "fault": {"kind": "store_part", "share": 0}}])
     tracking = TrackOptions(smoothing=0, min_length=1)
     with pytest.raises(IncompleteRunError) as raised:
-        track_task(client, task_id, still, tracking=tracking, existing=existing)
+        track_task(client, task_id, still, track_options=tracking, existing=existing)
     faults.clear()
     assert (raised.value.report.missing, raised.value.report.removed) == (1, 0)
     assert [item["id"] for _, item in annotations(client, task_id)] == old
-    assert track_task(client, task_id, still, tracking=tracking, existing=existing).removed == 8
+    assert track_task(client, task_id, still, track_options=tracking, existing=existing).removed == 8
 
 
 def test_undo_right_after_a_run_looks_again_for_what_reads_do_not_show_yet(

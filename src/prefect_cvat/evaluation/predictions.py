@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from prefect_cvat.annotations.label_remapping import Annotations
+from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.evaluation.by_frame import OnFrames
 from prefect_cvat.evaluation.truth import put_on_frames, read_annotations
@@ -16,7 +17,7 @@ from prefect_cvat.exceptions import NothingToEvaluateError
 from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.frames import Frame, FrameDetections
 from prefect_cvat.media.chunk_download import chunk_type
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.label_mapping import LabelMapping
 from prefect_cvat.planning.plan import Batch, Plan, TaskInfo, make_plan
@@ -51,7 +52,7 @@ def find(
     client: Client,
     info: TaskInfo,
     frames: Sequence[Frame],
-    function: Any,
+    function: DetectionFunction,
     options: Options,
     *,
     function_name: str | None = None,
@@ -82,7 +83,7 @@ def read_left_by_runs(client: Client, info: TaskInfo, frames: Sequence[Frame]) -
     if not found:
         pool = " Runs leave out the frames of a ground-truth pool." * (info.validation.mode == "gt_pool")
         raise NothingToEvaluateError(
-            f"no run has left anything on the {counted(len(frames), 'frame')} of task {info.task.id} that"
+            f"no run has left anything on the {pluralize(len(frames), 'frame')} of task {info.task.id} that"
             f" count (annotations of source 'auto').{pool} Annotate them first, or evaluate a function"
         )
     return Predictions("what runs left", found)
@@ -100,13 +101,13 @@ class ReadingRun(AnnotateRun):
         client: Client,
         info: TaskInfo,
         frames: Sequence[Frame],
-        function: Any,
+        function: DetectionFunction,
         options: Options,
         *,
         function_name: str | None,
     ) -> None:
         # it has no jobs in which a frame could be looked at, and opening issues would be writing
-        options = replace(options, review_frames=0, open_issues=0)
+        options = options.changed(review_frames=0, open_issues=0)
         super().__init__(client, info.task.id, function, options, function_name=function_name)
         self._info = info
         self._frames = info.frames_of(frame.number for frame in frames)
@@ -120,7 +121,7 @@ class ReadingRun(AnnotateRun):
     def plan_task(self) -> Plan:
         """Take the frames as they are: also those of a ground-truth pool, where nothing may be written."""
         chunk_type(self._info.task, self.options.quality)
-        self._plan = Plan(info=self._info, frames=self._frames, jobs=(), left_out={})
+        self._plan = Plan(info=self._info, frames=self._frames, jobs=(), excluded={})
         return self._plan
 
     def validate_spec(self) -> LabelMapping:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import PIL.Image
 
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.evaluation.dataset import IouType
@@ -19,9 +18,15 @@ from prefect_cvat.evaluation.task import TaskEvaluation
 from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.frames import Frame, Quality
 from prefect_cvat.media.task_frames import read_task_frames
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.planning.plan import Plan
-from prefect_cvat.reporting.frame_svg import AnnotatedFrame, render_figure, render_frame
+from prefect_cvat.reporting.frame_svg import (
+    MAX_SHAPES,
+    AnnotatedFrame,
+    render_figure,
+    render_frame,
+    shrink_image,
+)
 
 __all__ = ["OUTCOMES", "DrawnFrame", "FrameOutcomes", "find_worst_frames", "open_frames_of"]
 
@@ -46,7 +51,8 @@ class FrameOutcomes:
 
     Attributes:
         frame: The frame's number.
-        shapes: One of `OUTCOMES`, the caption, and the shape as the server's JSON object, for each shape.
+        shapes: One of `OUTCOMES`, the caption, and the shape as the server's JSON object, for up to
+            `MAX_SHAPES` shapes of each outcome.
         counts: The number of shapes by outcome.
     """
 
@@ -62,15 +68,16 @@ class FrameOutcomes:
     def summary(self) -> dict[str, str]:
         """The number of shapes of each outcome in words. A matched object counts once."""
         return {
-            outcome: counted(count, outcome) if outcome in _NOUNS else f"{count} {outcome}"
+            outcome: pluralize(count, outcome) if outcome in _NOUNS else f"{count} {outcome}"
             for outcome in OUTCOMES
             if (count := self.counts[outcome]) and outcome != "truth"
         }
 
     def add(self, outcome: str, text: str, shape: Mapping[str, Any]) -> None:
-        """Add a shape."""
-        self.shapes.append((outcome, text, shape))
+        """Count a shape, and keep it if no more than `MAX_SHAPES` have this outcome."""
         self.counts[outcome] += 1
+        if self.counts[outcome] <= MAX_SHAPES:
+            self.shapes.append((outcome, text, shape))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,13 +86,13 @@ class DrawnFrame:
 
     Attributes:
         frame: The frame.
-        image: Its image.
+        jpeg: Its image, made small by `shrink_image`.
         outcomes: The outcomes of its shapes.
         url: The address of the frame in CVAT.
     """
 
     frame: Frame
-    image: PIL.Image.Image
+    jpeg: bytes
     outcomes: FrameOutcomes
     url: str
 
@@ -106,16 +113,19 @@ class DrawnFrame:
     def _labeled(self) -> tuple[AnnotatedFrame, dict[int, str], dict[str, str]]:
         """The frame with each caption as a label of its own, in the color of its outcome."""
         numbers: dict[tuple[str, str], int] = {}
+        found = self.outcomes.shapes
+        if len(found) > MAX_SHAPES:  # not all are drawn, but mistakes are
+            found = sorted(found, key=lambda each: each[0] in ("truth", "found"))
         shapes = [
             {**shape, "label_id": numbers.setdefault((outcome, text), len(numbers))}
-            for outcome, text, shape in self.outcomes.shapes
+            for outcome, text, shape in found
         ]
         tags = [
             {"label_id": numbers.setdefault((outcome, text), len(numbers))}
             for outcome, text in self.outcomes.summary().items()
         ]
         return (
-            AnnotatedFrame(self.frame, self.image, tags, shapes),
+            AnnotatedFrame(self.frame, self.jpeg, tags, shapes),
             {number: text for (_, text), number in numbers.items()},
             {text: OUTCOMES[outcome] for outcome, text in numbers},
         )
@@ -148,14 +158,16 @@ def open_frames_of(
     info = evaluation.info
     by_number = {item.frame: item for item in worst}
     frames = info.frames_of(frame.number for frame in evaluation.counted if frame.number in by_number)
-    plan = Plan(info=info, frames=frames, jobs=(), left_out={})
+    plan = Plan(info=info, frames=frames, jobs=(), excluded={})
     drawn = {}
     with spool_folder() as folder:
         for frame, image in read_task_frames(client, plan, folder, quality=quality):
             job = next((job for job in info.jobs if job.start_frame <= frame.number <= job.stop_frame), None)
             path = "" if job is None else f"/jobs/{job.id}?frame={frame.number}"
             url = f"{client.url}/tasks/{evaluation.task_id}{path}"
-            drawn[frame.number] = DrawnFrame(frame, image, by_number[frame.number], url)
+            jpeg = shrink_image(image, frame)
+            del image  # else it would be held while the next one is opened
+            drawn[frame.number] = DrawnFrame(frame, jpeg, by_number[frame.number], url)
     return [drawn[item.frame] for item in worst]
 
 

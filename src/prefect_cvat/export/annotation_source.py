@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.evaluation.predictions import ReadingRun
 from prefect_cvat.evaluation.truth import each_on_frames, read_annotations
@@ -16,7 +17,7 @@ from prefect_cvat.export.dataset import Annotation, AnnotationFile
 from prefect_cvat.export.image_folder import ImageFolder
 from prefect_cvat.frames import ChunkBatch, ChunkFile
 from prefect_cvat.media.chunk_download import fetch_chunk
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.number_set import NumberSet
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.plan import Batch, Plan
@@ -54,7 +55,7 @@ class SourceAnnotations:
 def detect_annotations(
     client: Client,
     plan: Plan,
-    function: Any,
+    function: DetectionFunction,
     options: Options,
     *,
     function_name: str | None,
@@ -138,7 +139,7 @@ def read_from_server(
     if is_empty:
         what = "automatic annotations" if left_by_runs else "annotations"
         raise NothingToExportError(
-            f"there are no {what} on the {counted(len(plan.frames), 'frame')} of task {task};"
+            f"there are no {what} on the {pluralize(len(plan.frames), 'frame')} of task {task};"
             " annotate them first, or give a function"
         )
     if images is not None:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
+from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import NothingToExportError
 from prefect_cvat.export.annotation_source import SourceAnnotations, detect_annotations, read_from_server
@@ -55,7 +55,7 @@ class DatasetFormat(StrEnum):
 def export_task(
     client: Client,
     task_id: int,
-    function: Any | None = None,
+    function: DetectionFunction | None = None,
     *,
     folder: Path | str,
     format: DatasetFormat | str = DatasetFormat.COCO,
@@ -189,7 +189,7 @@ def _plan(client: Client, task_id: int, options: Options, images: bool) -> Plan:
         chunk_type(info.task, options.quality)  # fails at once if the chunks cannot be used
     plan = make_plan(info, options.selection)
     if not plan.frames:
-        why = ", ".join(f"{reason.value} ({len(frames)})" for reason, frames in plan.left_out.items())
+        why = ", ".join(f"{reason.value} ({len(frames)})" for reason, frames in plan.excluded.items())
         raise NothingToExportError(
             f"task {task_id} ({info.task.name!r}) has no frames to export; all are left out: {why}"
         )
@@ -197,5 +197,5 @@ def _plan(client: Client, task_id: int, options: Options, images: bool) -> Plan:
 
 
 def _left_out(plan: Plan, annotations: SourceAnnotations, written: WriteSummary) -> dict[str, int]:
-    reasons = Counter({f"frames: {reason.value}": len(frames) for reason, frames in plan.left_out.items()})
+    reasons = Counter({f"frames: {reason.value}": len(frames) for reason, frames in plan.excluded.items()})
     return dict(reasons + Counter(annotations.left_out) + written.left_out)

@@ -1,11 +1,12 @@
-"""The chunks of a task: of what type they are, and how one gets to disk."""
+"""Downloading chunks of a task to disk."""
 
 from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
 
-from prefect_cvat.cvat.client import MOST_CHUNK_BYTES, Client
+from prefect_cvat.cvat.chunk_requests import MAX_CHUNK_BYTES
+from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import PrefectCvatError, StorageError, UnsupportedTaskError
 from prefect_cvat.frames import ChunkFile, ChunkType, Quality
 from prefect_cvat.media.chunk_checks import problem_of_chunk
@@ -21,15 +22,15 @@ _SUFFIXES: dict[ChunkType, str] = {"imageset": ".zip", "video": ".mp4"}
 
 
 def chunk_type(task: Task, quality: Quality = "original") -> ChunkType:
-    """Of what type a task's chunks are. Ask before you fetch one: it may be of no use here.
+    """The type of a task's chunks, checked: chunks of some types cannot be used.
 
     Args:
         task: A task that has data.
         quality: `original` or `compressed`.
 
     Raises:
-        UnsupportedTaskError: They are of an unknown type, or they are videos that are compressed, or there
-            is no PyAV to decode them with.
+        UnsupportedTaskError: The type is unknown, or the chunks are compressed videos, or they are videos and
+            PyAV is not installed.
     """
     name = f"task {task.id} ({task.name!r})"
     is_original = quality == "original"
@@ -66,10 +67,10 @@ def fetch_chunk(
     """Download a chunk into a folder, from the task or from one of its jobs.
 
     Raises:
-        AnswerTooLargeError: It has more bytes than a chunk of so many frames.
+        ResponseTooLargeError: It has more bytes than a chunk of its number of frames may have.
         UnsupportedTaskError: Chunks of this quality cannot be used, see `chunk_type`.
-        StorageError: The disk does not take it.
-        TransportError: What came was no chunk, or not the whole of one, each time it was asked for.
+        StorageError: It cannot be written to the folder.
+        TransportError: The server sent something else, or only a part, at each attempt.
     """
     kind = chunk_type(plan.task, quality)
     place = plan.chunk_place(number)
@@ -81,8 +82,8 @@ def fetch_chunk(
                 place.index,
                 file,
                 quality=quality,
-                most_bytes=min(MAX_FRAME_BYTES * (place.length + 1), MOST_CHUNK_BYTES),
-                problem_of=lambda file: problem_of_chunk(file, kind, place.length),
+                max_bytes=min(MAX_FRAME_BYTES * (place.length + 1), MAX_CHUNK_BYTES),
+                validate=lambda file: problem_of_chunk(file, kind, place.length),
             )
     except BaseException as error:
         path.unlink(missing_ok=True)

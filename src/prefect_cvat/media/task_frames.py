@@ -54,5 +54,6 @@ def read_task_frames(
                 for frame, image in opened:
                     decode_pixels(image, frame)
                     yield frame, image
+                    del image  # else it would be held while the next one is opened
         finally:
             chunk.path.unlink(missing_ok=True)

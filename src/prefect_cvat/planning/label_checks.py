@@ -1,4 +1,4 @@
-"""What of a function's labels does not fit a task: collected, and told all at once.
+"""Checks of a function's labels against a task; all problems are reported at once.
 
 Where the SDK has a message, this one contains it, and what the SDK would tell is told first (cvat_sdk
 2.80, auto_annotation/driver.py): its words are what users search for.
@@ -11,14 +11,14 @@ from typing import Any
 
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.messages.argument_names import argument
-from prefect_cvat.messages.plurals import listed
+from prefect_cvat.messages.plurals import quoted_list
 from prefect_cvat.messages.suggestions import did_you_mean
 from prefect_cvat.models import Attribute, Label, enum_value
 
 __all__ = ["Misfits", "output_type"]
 
 MOST_LINES = 10
-"""How many problems a message lists; the rest is counted."""
+"""Maximum number of problems that a message lists; of the others it gives the number."""
 
 
 class Misfits:
@@ -40,7 +40,7 @@ class Misfits:
         """Note what the task has no place for.
 
         Args:
-            what: What it is, such as `label 'boat'`.
+            what: The label or attribute, such as `label 'boat'`.
             wanted: The name that was looked for in the task.
             name: Its name in the function.
             names: The names that the task has there.
@@ -49,7 +49,7 @@ class Misfits:
         self.drop(what, f"{what} is not in dataset{renamed}{did_you_mean(wanted, names)}")
 
     def drop(self, what: str, problem: str) -> None:
-        """Note what is left out where that is allowed, and otherwise a problem."""
+        """Add an unmatched label, or a problem where unmatched labels are not allowed."""
         self.unmatched.append(what)
         self._problems.append((problem, True))
 
@@ -123,13 +123,15 @@ class Misfits:
         for target, names in sources.items():
             if len(names) > 1:
                 self.refuse(
-                    f"{where} is a skeleton with multiple elements with same sublabel: {listed(names)} go to"
+                    f"{where} is a skeleton with multiple elements with same sublabel:"
+                    f" {quoted_list(names)} go to"
                     f" {target!r}"
                 )
         if missing := [target for target, names in sources.items() if not names]:
             self.refuse(
                 f"{where} is a skeleton with fewer elements than expected"
-                f" ({len(sources) - len(missing)} vs {len(sources)}): the function has no {listed(missing)};"
+                f" ({len(sources) - len(missing)} vs {len(sources)}): the function has no"
+                f" {quoted_list(missing)};"
                 f" map its sublabels, or drop the label, with {argument('label_map')}"
             )
 

@@ -11,13 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
-from prefect_cvat.cvat.client import Client, check_annotatable
-from prefect_cvat.cvat.honeypots import check_has_no_honeypots
+from prefect_cvat.cvat.client import Client
+from prefect_cvat.cvat.honeypot_check import check_has_no_honeypots
 from prefect_cvat.cvat.task_identity import TaskIdentity
+from prefect_cvat.cvat.task_requests import check_annotatable
 from prefect_cvat.exceptions import InvalidResponseError, PermissionDeniedError
 from prefect_cvat.frame_table import FrameMeta, FrameTable
 from prefect_cvat.messages.argument_names import argument
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import DataMeta, Job, Label, Task, ValidationLayout
 from prefect_cvat.planning.chunk_locations import ChunkPlaces, JobChunks, TaskChunks
 from prefect_cvat.planning.planned_frames import PlannedFrames
@@ -58,7 +59,7 @@ class TaskInfo:
         return PlannedFrames(self.meta.frames, numbers)
 
     def identity(self, jobs: Sequence[Job]) -> TaskIdentity:
-        """What tells it and some of its jobs from others of their numbers on a server set up anew."""
+        """Identifies the task and some jobs, also after a server with the same numbers was set up anew."""
         return TaskIdentity.of(self.task, self.meta.chunks_updated_date, jobs)
 
     def page(self, server: str) -> str:
@@ -75,7 +76,7 @@ class JobsOfTask:
         task: The task.
         jobs: The jobs.
         labels: The labels of the task.
-        identity: What tells the task from one that has its number on a server that was set up anew.
+        identity: Identifies the task, also after a server with the same numbers was set up anew.
     """
 
     task: Task
@@ -90,11 +91,11 @@ def read_task_info(client: Client, task_id: int, jobs: Collection[int] | None = 
     Args:
         client: The server.
         task_id: The task.
-        jobs: The jobs that are to be worked on; None for all. Who may not see the task is told of these.
+        jobs: The jobs of the run; None for all. A user who may not see the task must name them.
 
     Raises:
         PermissionDeniedError: This user may see neither the task nor the jobs, or names no jobs.
-        UnsupportedTaskError: The task is 3D or audio, or has honeypots of which this user is not told.
+        UnsupportedTaskError: The task is 3D or audio, or has honeypots that this user may not see.
         NoDataError: The task has no data yet.
         OrganizationError: The task is not in the organization that the client works in.
         ValueError: A job is not one of the task that can be annotated.
@@ -223,7 +224,7 @@ def _check_ranges(jobs: Iterable[Job]) -> None:
 
 
 def _task_of(jobs: Sequence[Job]) -> Task:
-    """A task, as far as its jobs tell of it."""
+    """A task, made of what its jobs contain."""
     job = jobs[0]
     return Task(
         id=job.task_id,
@@ -241,7 +242,7 @@ def _task_of(jobs: Sequence[Job]) -> Task:
 
 
 def _meta_of(task: Task, jobs: Sequence[Job], metas: Sequence[DataMeta]) -> DataMeta:
-    """The media of a task, as far as those of its jobs tell of them. What they do not tell has no name."""
+    """The media of a task, made of those of its jobs; other frames have no name."""
     is_video = task.mode == "interpolation"
     size = task.size or 0
     tables: list[FrameTable | None] = [None] * size
@@ -250,7 +251,7 @@ def _meta_of(task: Task, jobs: Sequence[Job], metas: Sequence[DataMeta]) -> Data
         length = job.stop_frame - job.start_frame + 1
         if meta.size != length or len(meta.frames) != (1 if is_video else length):
             raise InvalidResponseError(
-                f"job {job.id} has {counted(length, 'frame')}, but its data/meta speaks of {meta.size}"
+                f"job {job.id} has {pluralize(length, 'frame')}, but its data/meta speaks of {meta.size}"
                 f" and describes {len(meta.frames)}"
             )
         if not is_video:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -15,9 +15,10 @@ from prefect_cvat.annotations.label_remapping import LabelRemapper
 from prefect_cvat.frames import Frame
 from prefect_cvat.inference.detector import Detector
 from prefect_cvat.media.image_decoding import decode_pixels, open_image
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import Label
 from prefect_cvat.planning.label_mapping import build_mapping
-from prefect_cvat.reporting.frame_svg import AnnotatedFrame
+from prefect_cvat.reporting.frame_svg import AnnotatedFrame, shrink_image
 from prefect_cvat.reporting.html_report import render_report
 from prefect_cvat.runs.report import RunReport
 
@@ -26,13 +27,14 @@ __all__ = ["open_image_files", "preview"]
 OpenedFrame = tuple[Frame, PIL.Image.Image]
 
 
-def preview(detector: Detector, frames: Sequence[OpenedFrame], *, title: str) -> tuple[str, RunReport]:
+def preview(detector: Detector, opened: Iterable[OpenedFrame]) -> tuple[str, RunReport]:
     """Run a function on images and draw its detections, with the function's own labels.
+
+    An image is held until the function has seen it; what is drawn of it is a small JPEG.
 
     Args:
         detector: The function with its settings.
-        frames: The images: files (`open_image_files`) or frames of a task (`media.task_frames`).
-        title: The title of the page.
+        opened: The images: files (`open_image_files`) or frames of a task (`media.task_frames`).
 
     Returns:
         A self-contained HTML page, and the report that it shows.
@@ -45,8 +47,19 @@ def preview(detector: Detector, frames: Sequence[OpenedFrame], *, title: str) ->
     detector.fit_to(mapping)
     threshold = detector.conf_threshold or 0.0
     remapper = LabelRemapper(mapping, thresholds=dict.fromkeys(mapping.names, threshold))
+    frames: dict[int, Frame] = {}
+    jpegs: dict[int, bytes] = {}
+
+    def shrunk() -> Iterator[OpenedFrame]:
+        for frame, image in opened:
+            frames[frame.number] = frame
+            jpegs[frame.number] = shrink_image(image, frame)
+            yield frame, image
+            del image  # else it would be held while the next one is opened
+
     started = perf_counter()
-    found = remapper.remap(detector.detect(frames), {frame.number: frame for frame, _ in frames})
+    found = remapper.remap(detector.detect(shrunk()), frames)
+    title = f"Preview of {pluralize(len(frames), 'image')}"
     report = RunReport(
         task_id=0,
         task_name=title,
@@ -62,31 +75,34 @@ def preview(detector: Detector, frames: Sequence[OpenedFrame], *, title: str) ->
     drawn = [
         AnnotatedFrame(
             frame,
-            image,
-            [tag for tag in found.tags if tag["frame"] == frame.number],
-            [shape for shape in found.shapes if shape["frame"] == frame.number],
+            jpegs[number],
+            [tag for tag in found.tags if tag["frame"] == number],
+            [shape for shape in found.shapes if shape["frame"] == number],
         )
-        for frame, image in frames
+        for number, frame in frames.items()
     ]
     names = {owner.id: owner.name for label in labels for owner in (label, *label.sublabels)}
     return render_report(report, drawn, names, title=title), report
 
 
-def open_image_files(paths: Sequence[Path]) -> list[OpenedFrame]:
-    """Open image files, rotated by their EXIF orientation as CVAT does.
+def open_image_files(paths: Sequence[Path]) -> Iterator[OpenedFrame]:
+    """Open image files one after the other, rotated by their EXIF orientation as CVAT does.
 
     Raises:
-        MediaError: A file is missing or is not an image. The message names the file.
+        MediaError: A file is missing or is not an image. The message names the file. All are checked before
+            the first is decoded.
     """
-    frames = []
-    for number, path in enumerate(paths):
-        name = repr(str(path))
-        with open_image(path, name) as image:
-            decode_pixels(image, name)
-            upright = PIL.ImageOps.exif_transpose(image)
-            upright.load()
-        frames.append((Frame(number, path.name, upright.width, upright.height), upright))
-    return frames
+    for path in paths:
+        open_image(path, repr(str(path))).close()
+    return (_open_upright(number, path) for number, path in enumerate(paths))
+
+
+def _open_upright(number: int, path: Path) -> OpenedFrame:
+    name = repr(str(path))
+    with open_image(path, name) as image:
+        decode_pixels(image, name)
+        PIL.ImageOps.exif_transpose(image, in_place=True)
+        return Frame(number, path.name, image.width, image.height), image
 
 
 def _labels_of_function(spec_labels: Sequence[Any]) -> list[Label]:

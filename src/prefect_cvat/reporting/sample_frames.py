@@ -12,12 +12,13 @@ from prefect_cvat.annotations.request_bodies import frames_of
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.cvat.job_index import JobIndex
 from prefect_cvat.files.spool import spool_folder
+from prefect_cvat.frames import Frame
 from prefect_cvat.geometry.interpolation import interpolate
 from prefect_cvat.media.task_frames import read_task_frames
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import Job, Label, Sublabel
 from prefect_cvat.planning.plan import Plan
-from prefect_cvat.reporting.frame_svg import AnnotatedFrame, render_frame
+from prefect_cvat.reporting.frame_svg import AnnotatedFrame, render_frame, shrink_image
 
 __all__ = ["AnnotationsOnFrame", "Drawing", "annotations_on", "draw_sample_frames", "label_names"]
 
@@ -92,7 +93,7 @@ def draw_sample_frames(client: Client, plan: Plan, max_frames: int = 4) -> list[
     for job in jobs:
         in_job = [n for n in chosen if job.start_frame <= n <= job.stop_frame and n not in found]
         if in_job:
-            annotations = client.each_job_annotation(job.id)
+            annotations = client.iter_job_annotations(job.id)
             found |= annotations_on(annotations, in_job, names, limit=MAX_ANNOTATIONS)
     if not found:
         return []
@@ -100,9 +101,8 @@ def draw_sample_frames(client: Client, plan: Plan, max_frames: int = 4) -> list[
         annotated = [number for number in sorted(found) if found[number].count]
         drawn = replace(plan, frames=plan.info.frames_of(annotated))
         return [
-            _draw(AnnotatedFrame(frame, image, on_frame.tags, on_frame.shapes), on_frame.count, names)
+            _draw(frame, shrink_image(image, frame, WIDTH), found[frame.number], names)
             for frame, image in read_task_frames(client, drawn, folder)
-            for on_frame in [found[frame.number]]
         ]
 
 
@@ -150,7 +150,7 @@ def _choose_frames(client: Client, plan: Plan, jobs: Sequence[Job], max_frames: 
     """Choose the frame with most automatic annotations in each of `max_frames` parts of the jobs' frames."""
     counts: Counter[int] = Counter()
     for job in jobs:
-        for _, annotation in client.each_job_annotation(job.id):
+        for _, annotation in client.iter_job_annotations(job.id):
             if annotation.get("source") in ("auto", "semi-auto"):
                 counts.update(frames_of(annotation))
     index = JobIndex(jobs)
@@ -161,9 +161,10 @@ def _choose_frames(client: Client, plan: Plan, jobs: Sequence[Job], max_frames: 
     return [number for number in best if counts[number]]
 
 
-def _draw(annotated: AnnotatedFrame, count: int, names: Mapping[int, str]) -> Drawing:
+def _draw(frame: Frame, jpeg: bytes, on_frame: AnnotationsOnFrame, names: Mapping[int, str]) -> Drawing:
     """Draw a frame; the image is scaled down and shapes are left out until the SVG is small enough."""
-    width, shapes = WIDTH, annotated.shapes
+    annotated = AnnotatedFrame(frame, jpeg, on_frame.tags, on_frame.shapes)
+    width, shapes, count = WIDTH, on_frame.shapes, on_frame.count
 
     def render(shapes: Sequence[Mapping[str, Any]]) -> str:
         return render_frame(replace(annotated, shapes=shapes), names, width=width)
@@ -172,10 +173,10 @@ def _draw(annotated: AnnotatedFrame, count: int, names: Mapping[int, str]) -> Dr
         width = width * 3 // 4
     while len((svg := render(shapes)).encode()) > MAX_BYTES:
         shapes = shapes[: len(shapes) // 2]
-    description = f"{annotated.frame}: {counted(count, 'annotation')}"
+    description = f"{annotated.frame}: {pluralize(count, 'annotation')}"
     if annotated.tags:
         tags = [names[tag["label_id"]] for tag in annotated.tags]
         description += f"; tags: {', '.join(tags[:MAX_TAGS])}{', ...' if len(tags) > MAX_TAGS else ''}"
     if len(shapes) + len(annotated.tags) < count:
-        description += f"; {counted(len(shapes), 'shape is', 'shapes are')} drawn"
+        description += f"; {pluralize(len(shapes), 'shape is', 'shapes are')} drawn"
     return Drawing(description, svg)

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from prefect_cvat.exceptions import StorageError
 from prefect_cvat.geometry.boxes import BoundingBox
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import Job
 from prefect_cvat.review.uncertainty import Uncertainty, measure_uncertainty
 
@@ -264,8 +264,8 @@ class _Run:
         if summary.has_failed:
             reasons.append("not annotated: the function failed")
         elif summary.is_empty:
-            reasons.append(f"nothing detected, as on {self._empty} of {counted(self._frames, 'frame')}")
-        shapes = counted(summary.count, summary.noun)
+            reasons.append(f"nothing detected, as on {self._empty} of {pluralize(self._frames, 'frame')}")
+        shapes = pluralize(summary.count, summary.noun)
         if summary.low_scores:
             reasons.append(f"{summary.low_scores} of {shapes} below {LOW_SCORE}")
         elif summary.min_score < 1:

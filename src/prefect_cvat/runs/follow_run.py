@@ -9,6 +9,8 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from prefect_cvat.annotations.label_remapping import Annotations
+from prefect_cvat.annotations.request_bodies import serialize
+from prefect_cvat.auto_annotation.interface import TrackingFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
 from prefect_cvat.inference.shape_tracker import ShapeTracker
@@ -17,11 +19,11 @@ from prefect_cvat.media.spooled_chunks import SpooledChunks
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.number_set import NumberSet
 from prefect_cvat.options.existing import Existing
-from prefect_cvat.options.follow_options import FollowOptions
 from prefect_cvat.options.run_options import Options
+from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.planning.batch_size import PartQueue, take_parts
 from prefect_cvat.planning.plan import Batch, Plan
-from prefect_cvat.records.annotation_index import Stored
+from prefect_cvat.records.annotation_index import StoredAnnotation
 from prefect_cvat.review.frame_ranking import FrameSummaries
 from prefect_cvat.runs.run import BatchDetections, Run
 from prefect_cvat.runs.track_run import check_takes_tracks
@@ -29,7 +31,7 @@ from prefect_cvat.tracking.follow_way import FoundOnFrame, Way
 from prefect_cvat.tracking.followed_tracks import FollowedTracks
 from prefect_cvat.tracking.source_shapes import FollowedObject, SeedReader
 
-__all__ = ["FollowOptions", "FollowRun"]
+__all__ = ["FollowRun", "ShapeTrackingOptions"]
 
 
 class FollowRun(Run):
@@ -65,9 +67,9 @@ class FollowRun(Run):
         self,
         client: Client,
         task_id: int,
-        function: Any,
+        function: TrackingFunction[Any, Any],
         options: Options,
-        follow: FollowOptions,
+        follow: ShapeTrackingOptions,
         *,
         function_name: str | None = None,
     ) -> None:
@@ -87,7 +89,7 @@ class FollowRun(Run):
         self.types = ShapeTracker(function).supported_shape_types
         self._objects: list[FollowedObject] = []
         self._carried: list[FollowedObject] = []
-        self._doubled: list[tuple[int, Stored]] = []
+        self._doubled: list[tuple[int, StoredAnnotation]] = []
         self._ways: list[Way] = []
         self._way: Way | None = None
         self._backward_chunks = SpooledChunks(self._fetch_backward)
@@ -110,7 +112,7 @@ class FollowRun(Run):
         with self._timed("plan"):
             reader = SeedReader(plan, self.follow, self.types)
             for job in plan.jobs:
-                reader.read(job.id, self.client.each_job_annotation(job.id))
+                reader.read(job.id, self.client.iter_job_annotations(job.id))
             objects = reader.objects()
         self.report.nothing_to_do = self.report.nothing_to_do or reader.why_nothing()
         self._objects = [each for each in objects if not each.is_carried]
@@ -192,12 +194,12 @@ class FollowRun(Run):
         with self._timed("upload"):
             for with_seeds in (False, True):
                 for job_id, number, pack in tracks.packs(with_seeds=with_seeds):
-                    self._write(job_id, (with_seeds, number), pack)
+                    self._write(job_id, (with_seeds, number), map(serialize, pack))
                 self._verify()
                 if any(writer.missing for writer in self._writers.values()):
                     return  # the report says so; a seed in a track would say that all of it is there
             for job_id, stored in self._doubled:
-                self._writers[job_id].make_single([stored])
+                self._writers[job_id].remove_duplicates([stored])
             for writer in self._writers.values():
                 self._pause(0.0)
                 writer.finish()

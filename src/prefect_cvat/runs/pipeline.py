@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
 from prefect_cvat.exceptions import BadFunctionError, IncompleteRunError, MediaError, UploadError
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.planning.plan import Plan
 from prefect_cvat.runs.progress import Progress
 from prefect_cvat.runs.report import RunReport
@@ -33,7 +33,13 @@ class Submitter(Protocol):
         ...
 
 
-def run_pipeline(run: Run, submitter: Submitter, progress: Progress | None = None) -> RunReport:
+def run_pipeline(
+    run: Run,
+    submitter: Submitter,
+    progress: Progress | None = None,
+    *,
+    on_planned: Callable[[Plan], object] | None = None,
+) -> RunReport:
     """Annotate a task.
 
     At most `window` batches are on their way at a time, whatever the size of the task: fetching runs
@@ -44,6 +50,12 @@ def run_pipeline(run: Run, submitter: Submitter, progress: Progress | None = Non
     server fails for good, or somebody cancels the run, what has been written stays, and running again
     completes it. Either way no stage of a batch is begun any more; those that are at work come to their end.
 
+    Args:
+        run: The run.
+        submitter: Runs its stages.
+        progress: Shows how many frames are done.
+        on_planned: Called with the plan once the function is validated, before anything is downloaded.
+
     Raises:
         IncompleteRunError: The run has come to its end, and not all is on the server as it should be.
         PrefectCvatError: The run failed.
@@ -53,6 +65,8 @@ def run_pipeline(run: Run, submitter: Submitter, progress: Progress | None = Non
     with run.hold():
         plan: Plan = submitter.submit("plan_task", run).result()
         submitter.submit("validate_spec", run).result()
+        if on_planned is not None:
+            on_planned(plan)
         if progress is not None:
             progress.start(len(plan.frames))
         try:
@@ -122,7 +136,7 @@ def _check_something_worked(run: Run) -> None:
     if failed and len(run.failed) == len(run.plan.frames):
         frame = min(failed)
         raise BadFunctionError(
-            f"the function failed on all of {counted(len(run.failed), 'frame')}, on frame {frame} with:"
+            f"the function failed on all of {pluralize(len(run.failed), 'frame')}, on frame {frame} with:"
             f" {failed[frame]}"
         )
 

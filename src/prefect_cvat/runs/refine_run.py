@@ -19,6 +19,8 @@ from pydantic_core import from_json, to_json
 
 from prefect_cvat.annotations.content_digest import attribute_defaults, content_digest
 from prefect_cvat.annotations.label_remapping import Annotations
+from prefect_cvat.annotations.request_bodies import serialize
+from prefect_cvat.auto_annotation.interface import InteractionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.files.lines_by_frame import LinesByFrame
@@ -27,7 +29,7 @@ from prefect_cvat.geometry.clipping import Clipping
 from prefect_cvat.inference.shape_refiner import ShapeRefiner
 from prefect_cvat.media.frame_reader import OpenChunk, open_frames
 from prefect_cvat.messages.argument_names import argument
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.messages.suggestions import did_you_mean
 from prefect_cvat.options.existing import Existing
 from prefect_cvat.options.refine_options import PROMPTING_TYPES, RefineOptions
@@ -66,7 +68,7 @@ class RefineRun(Run):
         self,
         client: Client,
         task_id: int,
-        function: Any,
+        function: InteractionFunction[Any],
         options: Options,
         refining: RefineOptions | None = None,
         *,
@@ -101,7 +103,7 @@ class RefineRun(Run):
         if not jobs and not self._doubled:
             self.report.nothing_to_do = (
                 f"task {plan.task.id} ({plan.task.name!r}) has no {self.refining.describe()}"
-                f" on the {counted(len(plan.frames), 'frame')} to look at, so there is nothing to refine"
+                f" on the {pluralize(len(plan.frames), 'frame')} to look at, so there is nothing to refine"
             )
         plan = replace(
             plan,
@@ -154,14 +156,14 @@ class RefineRun(Run):
         with self._named(batch), self._timed("upload"):
             for number, (job_id, part) in enumerate(annotations.parts):
                 bodies, originals = from_json(part)
-                self._write(job_id, (batch.index, "refined", number), bodies)
+                self._write(job_id, (batch.index, "refined", number), map(serialize, bodies))
                 self._writers[job_id].replace(originals)
         return super().upload_batch(batch, annotations)
 
     def finish_upload(self) -> None:
         """See to it that all is there, once; then remove what was refined, and what is there twice."""
         for job_id, doubled in self._doubled.items():
-            self._writers[job_id].make_single(doubled)
+            self._writers[job_id].remove_duplicates(doubled)
         super().finish_upload()
 
     def _look_at(self, frames: Sequence[Frame], box: ChunkBatch, open_chunk: OpenChunk) -> list[_Refined]:
@@ -211,7 +213,7 @@ class RefineRun(Run):
         jobs: set[int] = set()
         for job in plan.jobs:
             results = bytearray()
-            for kind, shape in self.client.each_job_annotation(job.id):
+            for kind, shape in self.client.iter_job_annotations(job.id):
                 if kind != "shapes" or not is_chosen(shape):
                     continue
                 if self._is_original(shape):

@@ -15,6 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -22,20 +23,23 @@ from typing import Any, ClassVar
 
 from prefect_cvat.annotations.content_digest import attribute_defaults
 from prefect_cvat.annotations.label_remapping import Annotations
+from prefect_cvat.annotations.request_bodies import SerializedAnnotation
+from prefect_cvat.auto_annotation.interface import AutoAnnotationFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import BadFunctionError, PrefectCvatError, RunStoppedError, StorageError
 from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
+from prefect_cvat.inference.function_digest import FunctionDigest, digest_of
 from prefect_cvat.inference.provenance import Provenance, function_version, name_of
 from prefect_cvat.media.chunk_download import chunk_type, fetch_chunk
 from prefect_cvat.media.frame_reader import OpenChunk
 from prefect_cvat.media.spooled_chunks import SpooledChunks
 from prefect_cvat.messages.argument_names import argument
-from prefect_cvat.messages.bounded_text import bounded, encodable
+from prefect_cvat.messages.bounded_text import escape_unencodable, shorten
 from prefect_cvat.number_set import NumberSet
 from prefect_cvat.options.existing import Existing
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.planning.annotated_frames import leave_out_annotated
+from prefect_cvat.planning.annotated_frames import exclude_annotated
 from prefect_cvat.planning.batch_size import BatchSize, ChunkPart, PartQueue, take_parts
 from prefect_cvat.planning.plan import Batch, Plan, make_plan, read_task
 from prefect_cvat.records.record_writer import RecordHeader, RunRecord, checked_run_id
@@ -81,7 +85,7 @@ class Run(ABC):
         self,
         client: Client,
         task_id: int,
-        function: Any,
+        function: AutoAnnotationFunction,
         options: Options,
         *,
         function_name: str | None = None,
@@ -95,7 +99,7 @@ class Run(ABC):
         self.task_id = task_id
         self.options = options
         self._function = function
-        name = encodable(function_name or name_of(function))
+        name = escape_unencodable(function_name or name_of(function))
         self.provenance = Provenance.of(name, options)
         self.report = RunReport(
             run=str(uuid.uuid4()),
@@ -123,6 +127,10 @@ class Run(ABC):
         self._report_lock = threading.Lock()
         self._batch_size = BatchSize(options.batch_size)
         self._is_stopped = threading.Event()
+
+    @cached_property
+    def _function_digest(self) -> FunctionDigest:
+        return digest_of(self._function)
 
     @property
     def plan(self) -> Plan:
@@ -167,11 +175,11 @@ class Run(ABC):
             chunk_type(info.task, self.options.quality)  # if they are of no use, say so now
             plan = make_plan(info, self.options.selection)
             if self.options.selection.unannotated:
-                plan = leave_out_annotated(self.client, plan)
-            self.provenance.function_version = function_version(self._function)
+                plan = exclude_annotated(self.client, plan)
+            self.provenance.function_version = function_version(self._function, self._function_digest)
         self.report.task_name = info.task.name
         self.report.url = info.page(self.client.url)
-        self.report.left_out = {why.value: len(frames) for why, frames in plan.left_out.items()}
+        self.report.left_out = {why.value: len(frames) for why, frames in plan.excluded.items()}
         self.report.nothing_to_do = plan.why_nothing
         self._plan = plan
         return plan
@@ -233,12 +241,12 @@ class Run(ABC):
         first, last = batch.frames[0].number, batch.frames[-1].number
         frames = [frame.number for frame in batch.frames if frame.number not in annotations.errors]
         with self._named(batch), self._timed("upload"):
-            for number, pack in enumerate(annotations.packs()):
-                for job in self.plan.jobs_between(pack[0]["frame"], pack[-1]["frame"]):
-                    items = [item for item in pack if job.start_frame <= item["frame"] <= job.stop_frame]
+            for number, pack in enumerate(annotations.serialized_packs()):
+                for job in self.plan.jobs_between(pack[0].frame, pack[-1].frame):
+                    items = [item for item in pack if job.start_frame <= item.frame <= job.stop_frame]
                     self._write(job.id, (batch.index, number), items)
-                    if job.stop_frame < pack[-1]["frame"]:  # frames ascend: there is no more of it
-                        self._writers[job.id].rest()
+                    if job.stop_frame < pack[-1].frame:  # frames ascend: there is no more of it
+                        self._writers[job.id].free_memory()
             for job in self.plan.jobs_between(first, last):
                 self._write(job.id, batch.index, (), frames)
             annotations.empty()  # trying this stage again goes on with the next line
@@ -301,13 +309,17 @@ class Run(ABC):
     # --- parts of stages ---
 
     def _write(
-        self, job_id: int, part: object, annotations: Iterable[dict[str, Any]], frames: Iterable[int] = ()
+        self,
+        job_id: int,
+        part: object,
+        annotations: Iterable[SerializedAnnotation],
+        frames: Iterable[int] = (),
     ) -> None:
         """Write to a job, see `JobWriter.write`; before the first write to any, remember what all hold."""
         with self._baseline_lock:
             if not self._has_baseline:
                 for writer in self._writers.values():
-                    writer.begin()
+                    writer.read_baseline()
                 self._has_baseline = True
         self._writers[job_id].write(part, annotations, frames)
 
@@ -319,8 +331,8 @@ class Run(ABC):
         """
         writers = self._writers.values()
         if self.waits_for_late_writes:
-            sure_after = max((writer.sure_after for writer in writers), default=0.0)
-            self._pause(max(0.0, sure_after - time.monotonic()))
+            settled_at = max((writer.settled_at for writer in writers), default=0.0)
+            self._pause(max(0.0, settled_at - time.monotonic()))
         for writer in writers:
             self._pause(0.0)
             writer.verify()
@@ -398,7 +410,7 @@ class Run(ABC):
                     job.start_frame, job.stop_frame
                 )
             if is_complete:
-                self._writers[job.id].rest()
+                self._writers[job.id].free_memory()
                 self._uploaded[job.id] = {}
 
     # --- what holds them together ---
@@ -506,7 +518,7 @@ class Run(ABC):
         except PrefectCvatError as error:
             where = f"task {self.task_id}, {batch}: "
             if error.args and not str(error.args[0]).startswith(where):
-                error.args = (bounded(f"{where}{error.args[0]}"), *error.args[1:])
+                error.args = (shorten(f"{where}{error.args[0]}"), *error.args[1:])
             raise
 
     @contextmanager

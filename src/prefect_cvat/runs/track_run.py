@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from prefect_cvat.annotations.label_remapping import Annotations
-from prefect_cvat.annotations.request_bodies import kind_of
+from prefect_cvat.annotations.request_bodies import kind_of, serialize
+from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import UnsupportedTaskError
 from prefect_cvat.options.run_options import Options
@@ -41,7 +42,7 @@ class TrackRun(AnnotateRun):
         self,
         client: Client,
         task_id: int,
-        function: Any,
+        function: DetectionFunction,
         options: Options,
         tracking: TrackOptions,
         *,
@@ -139,7 +140,7 @@ class TrackRun(AnnotateRun):
         """Write what waits. What fails waits on, and is taken up where it broke off."""
         while self._to_write:
             part, job_id, annotations = self._to_write[0]
-            self._write(job_id, part, annotations)
+            self._write(job_id, part, map(serialize, annotations))
             del self._to_write[0]
 
     def _report_tracks(self) -> None:

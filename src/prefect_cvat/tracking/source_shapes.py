@@ -19,12 +19,12 @@ from pydantic_core import to_json
 
 from prefect_cvat.annotations.content_digest import attribute_defaults, content_digest
 from prefect_cvat.geometry.clipping import is_empty
-from prefect_cvat.messages.plurals import listed
+from prefect_cvat.messages.plurals import quoted_list
 from prefect_cvat.messages.suggestions import did_you_mean
 from prefect_cvat.models import Label
-from prefect_cvat.options.follow_options import FollowOptions
+from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.planning.plan import Plan
-from prefect_cvat.records.annotation_index import Stored
+from prefect_cvat.records.annotation_index import StoredAnnotation
 from prefect_cvat.tracking.track import Attributes
 
 __all__ = ["FollowedObject", "SeedReader", "SeedShape"]
@@ -109,7 +109,7 @@ class SeedReader:
         ValueError: The options name a label or a frame that the task does not have.
     """
 
-    def __init__(self, plan: Plan, options: FollowOptions, types: Collection[str]) -> None:
+    def __init__(self, plan: Plan, options: ShapeTrackingOptions, types: Collection[str]) -> None:
         info = plan.info
         size = info.meta.size
         end = math.inf if info.through_jobs else size
@@ -118,7 +118,7 @@ class SeedReader:
                 f"task {info.task.id} has the frames 0-{size - 1}; it has no frame {options.until}"
             )
         self.left_out: Counter[str] = Counter()
-        self.doubled: list[tuple[int, Stored]] = []
+        self.doubled: list[tuple[int, StoredAnnotation]] = []
         self._task_id = info.task.id
         self._options = options
         self._types = frozenset(types) - {"skeleton"}  # the interface has no place for its elements
@@ -134,7 +134,7 @@ class SeedReader:
 
         Args:
             job_id: The job.
-            annotations: As `Client.each_job_annotation` yields them.
+            annotations: As `Client.iter_job_annotations` yields them.
         """
         here: dict[bytes, list[SeedShape]] = {}
         tracks: set[bytes] = set()
@@ -203,7 +203,8 @@ class SeedReader:
         known = {label.name for label in labels}
         if strangers := sorted(set(names or ()) - known):
             raise ValueError(
-                f"task {self._task_id} has no label {listed(strangers)}; it has {listed(sorted(known))}"
+                f"task {self._task_id} has no label {quoted_list(strangers)};"
+                f" it has {quoted_list(sorted(known))}"
                 f"{did_you_mean(strangers[0], known)}"
             )
         return {label.id: label for label in labels if names is None or label.name in names}
