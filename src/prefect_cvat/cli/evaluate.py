@@ -12,11 +12,6 @@ from prefect_cvat.cli.console import keep_stdout_for_json, print_lines, stderr
 from prefect_cvat.cli.function_choice import FunctionChoice
 from prefect_cvat.cli.report_options import JsonOption, OutputFile
 from prefect_cvat.cli.server import given_server
-from prefect_cvat.evaluation import evaluate_task
-from prefect_cvat.evaluation.tables import plain_lines
-from prefect_cvat.evaluation.thresholds import choose_thresholds, write_thresholds
-from prefect_cvat.evaluation.truth import TruthSource
-from prefect_cvat.files.output_file import write_text
 from prefect_cvat.options.evaluation_options import EvaluationOptions
 from prefect_cvat.options.execution_options import ReviewOptions
 from prefect_cvat.options.existing import ExistingOptions
@@ -117,8 +112,12 @@ def evaluate(
         raise click.BadParameter("give a function, or --left-by-run")
     loaded = function.load() if function.is_made else None
     from prefect_cvat.cli.run_output import progress_bar
+    from prefect_cvat.evaluation import evaluate_task
     from prefect_cvat.evaluation.html_report import render_evaluation
+    from prefect_cvat.evaluation.tables import plain_lines
+    from prefect_cvat.evaluation.thresholds import choose_thresholds, write_thresholds
     from prefect_cvat.evaluation.worst_frames import find_worst_frames, open_frames_of
+    from prefect_cvat.files.output_file import write_text
 
     with given_server().connect() as client:
         with progress_bar("Detecting") as progress:
