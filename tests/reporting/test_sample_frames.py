@@ -112,7 +112,8 @@ def test_draws_each_type_of_shape_with_label_and_score(shape_type):
 
 def test_ellipse_is_drawn_with_its_rotation():
     shape = {"type": "ellipse", "label_id": 1, "points": [30, 20, 50, 10], "rotation": 30}
-    frame = AnnotatedFrame(Frame(0, "a.png", 64, 48), PIL.Image.new("RGB", (64, 48)), [], [shape])
+    jpeg = shrink_image(PIL.Image.new("RGB", (64, 48)), "a frame")
+    frame = AnnotatedFrame(Frame(0, "a.png", 64, 48), jpeg, [], [shape])
     ellipse = ET.fromstring(render_frame(frame, {1: "car"})).find(f".//{SVG}ellipse")
     assert ellipse.get("transform") == "rotate(30 30 20)"
 
