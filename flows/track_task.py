@@ -20,8 +20,8 @@ from prefect_cvat.flows.parameters import (
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.existing import Existing
 from prefect_cvat.options.track_options import TrackOptions
-from prefect_cvat.runs.follow_run import FollowOptions
 from prefect_cvat.runs.report import RunReport
+from prefect_cvat.runs.track_shapes_run import ShapeTrackingOptions
 from prefect_cvat.runs.track_task import new_track_run
 
 __all__ = ["track_task"]
@@ -35,7 +35,7 @@ def track_task(
     function_parameters: dict[str, str] | None = None,
     function_block: CvatFunction | None = None,
     tracking: TrackOptions = TrackOptions(),  # noqa: B008 (frozen; the form shows its fields)
-    following: FollowOptions = FollowOptions(),  # noqa: B008
+    following: ShapeTrackingOptions = ShapeTrackingOptions(),  # noqa: B008
     existing: Existing = Existing.KEEP,
     conf_threshold: Threshold | None = None,
     allow_unmatched_labels: bool = False,

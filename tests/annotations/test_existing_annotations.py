@@ -33,7 +33,7 @@ from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.reporting.markdown_report import render_markdown
 from prefect_cvat.runs.annotate_run import AnnotateRun
 from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.runs.track_run import TrackRun
+from prefect_cvat.runs.track_detections_run import TrackDetectionsRun
 
 SPEC = DetectionFunctionSpec(labels=[label_spec("car", 7), label_spec("person", 8)])
 BOX = [10, 10, 30, 30]
@@ -270,7 +270,7 @@ def test_what_makes_no_sense_is_refused(client, make_task, options, message):
 )
 def test_a_run_that_tracks_does_not_take_it(client, options):
     with pytest.raises(ValueError, match="only runs that annotate with shapes"):
-        TrackRun(client, 1, finds(), Options(**options), TrackOptions())
+        TrackDetectionsRun(client, 1, finds(), Options(**options), TrackOptions())
 
 
 def test_a_person_that_a_human_has_drawn_on_a_photograph_is_left_out(client):

@@ -237,7 +237,7 @@ def test_label_map_thresholds_and_skipped_frames(server, make_task, client, tmp_
     report = json.loads(done.stdout)
     assert report["labels"] == {"car": 2}
     assert report["below_threshold"] == 2
-    assert "OSError: no" in report["failed_frames"]["1"]
+    assert "OSError: no" in report["frame_errors"]["1"]
 
 
 def test_previews_image_files_and_frames_of_a_task(server, make_task, client, function_file, tmp_path):

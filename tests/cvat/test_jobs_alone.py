@@ -16,7 +16,7 @@ from clips import clip, number_on, numbered_picture
 from pictures import picture
 from prefect_cvat import (
     Client,
-    FollowOptions,
+    ShapeTrackingOptions,
     TrackOptions,
     annotate_task,
     refine_task,
@@ -261,7 +261,7 @@ def test_shapes_are_followed_in_the_jobs_as_by_who_may_see_the_task(
     label = client.labels(task_id)[0].id
     shape = {"type": "rectangle", "frame": 6, "label_id": label, "points": [5, 5, 30, 30]}
 
-    follow = FollowOptions(direction=direction, keep_seeds=False)
+    follow = ShapeTrackingOptions(direction=direction, keep_source_shapes=False)
 
     def work(who):
         all_jobs = [job.id for job in client.jobs(task_id)]

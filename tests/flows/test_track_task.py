@@ -3,7 +3,7 @@
 import pytest
 
 from clips import clip
-from prefect_cvat import FollowOptions, TrackOptions
+from prefect_cvat import ShapeTrackingOptions, TrackOptions
 from prefect_cvat.flows.parameters import RunSettings
 from prefect_cvat.flows.track_task import track_task
 
@@ -45,7 +45,7 @@ def test_shapes_are_followed(credentials, client, video_task):
     [job], [car] = client.jobs(task_id), client.labels(task_id)
     seed = {"type": "rectangle", "frame": 5, "label_id": car.id, "source": "manual"}
     client.create_job_annotations(job.id, {"shapes": [{**seed, "points": [15, 0, 70, 30]}]})
-    following = FollowOptions(until=9)
+    following = ShapeTrackingOptions(until=9)
     report = track_task(
         task_id,
         credentials,

@@ -136,7 +136,7 @@ def test_an_empty_shape_is_not_followed(client, make_task, kind, found):
     place(client, task_id, kind, found)
     place(client, task_id, kind, FULL if kind == "mask" else [5, 5, 20, 20])
     report = track_task(client, task_id, tracker(kind, *[FULL if kind == "mask" else [5, 5, 20, 20]] * 2))
-    assert (report.seeds, report.seeds_left_out) == (1, {"empty": 1})
+    assert (report.source_shapes, report.source_shapes_left_out) == (1, {"empty": 1})
     assert [shape["points"] for shape in shapes_of(client, task_id)] == [found]
 
 

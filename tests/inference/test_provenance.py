@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from clips import clip
-from prefect_cvat import FollowOptions, TrackOptions, annotate_task, refine_task, track_task, undo_run
+from prefect_cvat import ShapeTrackingOptions, TrackOptions, annotate_task, refine_task, track_task, undo_run
 from prefect_cvat.auto_annotation import (
     DetectionFunctionSpec,
     InteractionFunctionSpec,
@@ -31,9 +31,9 @@ from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.run_attributes import RunAttributes
 from prefect_cvat.records.record_reader import read_run
 from prefect_cvat.runs.annotate_run import AnnotateRun
-from prefect_cvat.runs.follow_run import FollowRun
 from prefect_cvat.runs.refine_run import RefineRun
-from prefect_cvat.runs.track_run import TrackRun
+from prefect_cvat.runs.track_detections_run import TrackDetectionsRun
+from prefect_cvat.runs.track_shapes_run import TrackShapesRun
 
 
 class Finder:
@@ -101,7 +101,7 @@ def test_how_objects_were_tracked_followed_or_refined_is_told(client, make_task)
 
     task_id = make_task(1)
     tracking = TrackOptions(step=2, tracker="sort")
-    told, is_read_back = provenance_of(TrackRun(client, task_id, Finder(), Options(), tracking))
+    told, is_read_back = provenance_of(TrackDetectionsRun(client, task_id, Finder(), Options(), tracking))
     assert is_read_back
     assert (told["step"], told["tracker"], told["tolerance"]) == (2, "sort", 2.0)
     assert told.keys() == {field.name for field in fields(TrackOptions)}
@@ -113,9 +113,9 @@ def test_how_objects_were_tracked_followed_or_refined_is_told(client, make_task)
     assert is_read_back
     assert (told["shape_types"], told["to"], told["labels"]) == (["points"], "polygon", None)
 
-    follow = FollowOptions(labels=("car",), direction="both")
+    follow = ShapeTrackingOptions(labels=("car",), direction="both")
     function = load_function("optical_flow_tracking")
-    told, is_read_back = provenance_of(FollowRun(client, task_id, function, Options(), follow))
+    told, is_read_back = provenance_of(TrackShapesRun(client, task_id, function, Options(), follow))
     assert is_read_back
     assert (told["labels"], told["direction"], told["until"]) == (["car"], "both", None)
 
@@ -286,7 +286,7 @@ def test_followed_shapes_are_recorded_and_undone(client, video_task):
     seed = {"type": "rectangle", "frame": 0, "label_id": car.id, "source": "manual", "points": [5, 5, 30, 30]}
     client.create_job_annotations(job.id, {"shapes": [seed]})
     function = load_function("optical_flow_tracking")
-    report = track_task(client, task_id, function, following=FollowOptions(keep_seeds=True))
+    report = track_task(client, task_id, function, following=ShapeTrackingOptions(keep_source_shapes=True))
     assert report.added == 1
     assert undo_run(client, report.run).removed == 1
     left = client.job_annotations(job.id)

@@ -256,7 +256,7 @@ def test_a_run_that_follows_shapes_reports_where_they_were_lost(client, video_ta
     seed = box(20, 20, 40, 40, label=label.id, frame=1, source="manual")
     client.create_job_annotations(job.id, {"shapes": [seed], "tags": [], "tracks": []})
     report = track_task(client, task_id, LosesOnFrame(8))
-    assert (report.seeds, report.lost) == (1, 1)
+    assert (report.source_shapes, report.lost) == (1, 1)
     [item] = report.review
     assert (item.frame, item.expected_work, item.reasons) == (7, 1.0, ["track ends here: car"])
     assert item.box == (20, 20, 40, 40)

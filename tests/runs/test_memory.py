@@ -272,6 +272,6 @@ def test_a_report_tells_of_the_first_failed_frames_and_counts_the_others():
     report = RunReport(task_id=1, task_name="", url="", function="", started=datetime.now(UTC))
     for first in range(0, MOST_FAILED + 500, 100):
         report.count_failed(dict.fromkeys(range(first, first + 100), "no idea"))
-    assert list(report.failed_frames) == list(range(MOST_FAILED))
-    assert report.failed == MOST_FAILED + 500
+    assert list(report.frame_errors) == list(range(MOST_FAILED))
+    assert report.frames_failed == MOST_FAILED + 500
     assert "500 more frames failed" in report.lines()

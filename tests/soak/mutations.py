@@ -16,7 +16,7 @@ from prefect_cvat.records.record_writer import JobRecord
 from prefect_cvat.records.run_lock import RunLock
 from prefect_cvat.runs import run
 from prefect_cvat.runs.report import RunReport
-from prefect_cvat.tracking.followed_tracks import FollowedTracks
+from prefect_cvat.tracking.shape_tracks import ShapeTracks
 from prefect_cvat.upload import job_sender, replacement, undo
 from prefect_cvat.upload.job_ledger import JobAccount
 from prefect_cvat.upload.job_writer import JobWriter
@@ -144,8 +144,8 @@ def _undoing_takes_what_is_equal() -> None:
 
 
 def _seeds_go_first() -> None:
-    packs = FollowedTracks.packs
-    FollowedTracks.packs = lambda self, *, with_seeds: packs(self, with_seeds=not with_seeds)  # type: ignore[method-assign, assignment]
+    packs = ShapeTracks.packs
+    ShapeTracks.packs = lambda self, *, with_seeds: packs(self, with_seeds=not with_seeds)  # type: ignore[method-assign, assignment]
 
 
 def _incomplete_is_green() -> None:

@@ -30,10 +30,10 @@ from prefect_cvat.models import Job, Label
 from prefect_cvat.options.existing import Existing
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.selection import Selection
-from prefect_cvat.runs.follow_run import FollowOptions, FollowRun
 from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.tracking.followed_tracks import FollowedTracks
-from prefect_cvat.tracking.source_shapes import FollowedObject, SeedShape
+from prefect_cvat.runs.track_shapes_run import ShapeTrackingOptions, TrackShapesRun
+from prefect_cvat.tracking.shape_tracks import ShapeTracks
+from prefect_cvat.tracking.source_shapes import SourceShape, TrackedObject
 from prefect_cvat.upload.job_writer import JobWriter
 from served_chunks import with_chunks
 
@@ -179,7 +179,9 @@ class World:
 
     def run(self, function=None, *, options=None, submitter=None, **follow):
         options = Options(**(options or {"batch_size": 2}))
-        run = FollowRun(self.client, self.task_id, function or Blocks(), options, FollowOptions(**follow))
+        run = TrackShapesRun(
+            self.client, self.task_id, function or Blocks(), options, ShapeTrackingOptions(**follow)
+        )
         if submitter is not None:
             return run_pipeline(run, submitter)
         with ThreadSubmitter() as threads:
@@ -222,7 +224,7 @@ def test_a_shape_is_carried_to_the_end_and_becomes_a_track(world):
     assert visible(track, 12) == list(range(3, 12))
     for frame in range(3, 12):
         assert interpolate(track, frame)["points"] == box(2 * frame)
-    assert (report.seeds, report.tracks, report.lost, report.frames) == (1, {"car": 1}, 0, 9)
+    assert (report.source_shapes, report.tracks, report.lost, report.frames) == (1, {"car": 1}, 0, 9)
     assert (report.labels, report.keyframes, report.track_frames) == ({"car": 8}, 2, 9)
     assert (report.added, report.removed) == (1, 1)
     assert "followed: 1 shape, lost 0 times" in report.lines()
@@ -270,7 +272,7 @@ def test_until(world, downloads, direction, until, frames):
     [track] = here.tracks()
     assert visible(track, 12) == list(frames)
     assert keyframes(track)[-1] == (frames[-1] + 1, True)
-    assert report.seeds_left_out == {f"behind frame {until}": 1}
+    assert report.source_shapes_left_out == {f"behind frame {until}": 1}
     assert len(here.shapes()) == 1
     assert sorted(downloads) == sorted({frame // 2 for frame in frames})
 
@@ -331,7 +333,7 @@ def test_shapes_of_a_group_are_keyframes_of_one_object(world, direction):
     assert [item["value"] for item in last["attributes"]] == ["r"]
     assert [item["value"] for item in interpolate(track, 3)["attributes"]] == ["l"]
     assert here.shapes() == []
-    assert (report.seeds, report.tracks) == (2, {"car": 1})
+    assert (report.source_shapes, report.tracks) == (2, {"car": 1})
 
 
 def test_a_group_with_several_on_a_frame_holds_objects_of_their_own(world):
@@ -397,7 +399,7 @@ def test_types_that_the_function_cannot_follow_are_counted_and_stay(world):
     here = world()
     here.place(here.shape(3), here.shape(3, row=20, type="ellipse"), here.shape(4, row=20, type="ellipse"))
     report = here.run()
-    assert report.seeds_left_out == {"ellipse, which the function cannot follow": 2}
+    assert report.source_shapes_left_out == {"ellipse, which the function cannot follow": 2}
     assert "not followed: 2 ellipse, which the function cannot follow" in report.lines()
     assert [shape["type"] for shape in here.shapes()] == ["ellipse"] * 2
 
@@ -498,7 +500,7 @@ def test_nothing_to_follow_is_said_and_nothing_is_fetched(world, downloads, foll
 )
 def test_options_out_of_range_are_refused(follow, message):
     with pytest.raises(ValueError, match=message):
-        FollowOptions(**follow)
+        ShapeTrackingOptions(**follow)
 
 
 @pytest.mark.parametrize(
@@ -593,7 +595,7 @@ def test_a_shape_that_two_jobs_hold_is_followed_once_and_removed_from_both(world
             assert [f for f in visible(track, 20) if f <= job.stop_frame] == frames
             assert max(shape["frame"] for shape in track["shapes"]) <= job.stop_frame
             assert all(interpolate(track, frame)["points"] == box(2 * frame) for frame in frames)
-    assert (report.seeds, report.tracks, report.removed) == (1, {"car": 1}, 2)
+    assert (report.source_shapes, report.tracks, report.removed) == (1, {"car": 1}, 2)
     [whole] = here.client._transport.json("GET", f"/api/tasks/{here.task_id}/annotations")["tracks"]
     assert visible(whole, 20) == list(range(first, last + 1))
 
@@ -780,7 +782,7 @@ def broken_off(world, monkeypatch):
     """A task whose run broke off when the tracks stood, and before the seeds were removed."""
     here = complicated(world)
     with monkeypatch.context() as broken:
-        broken.setattr(FollowRun, "_remove", lambda *_: (_ for _ in ()).throw(StorageError("broken")))
+        broken.setattr(TrackShapesRun, "_remove", lambda *_: (_ for _ in ()).throw(StorageError("broken")))
         with pytest.raises(StorageError):
             here.run()
     return here
@@ -791,15 +793,17 @@ def test_a_run_that_broke_off_before_the_seeds_were_removed_only_removes_them(wo
     undisturbed.run()
     report = broken_off.run()
     assert same(broken_off, undisturbed)
-    assert report.seeds == 1  # the one that was lost at once
-    assert report.seeds_left_out["in a track already"] == 4
+    assert report.source_shapes == 1  # the one that was lost at once
+    assert report.source_shapes_left_out["in a track already"] == 4
     assert report.added == 0
 
 
-@pytest.mark.parametrize("keep_seeds", [False, True])
-def test_tracks_that_a_run_has_doubled_before_it_broke_off_are_made_single(world, broken_off, keep_seeds):
+@pytest.mark.parametrize("keep_source_shapes", [False, True])
+def test_tracks_that_a_run_has_doubled_before_it_broke_off_are_made_single(
+    world, broken_off, keep_source_shapes
+):
     undisturbed = complicated(world)
-    undisturbed.run(keep_seeds=keep_seeds)
+    undisturbed.run(keep_source_shapes=keep_source_shapes)
     for index in range(3):
         tracks = [
             {name: value for name, value in track.items() if name != "id"}
@@ -808,19 +812,19 @@ def test_tracks_that_a_run_has_doubled_before_it_broke_off_are_made_single(world
         for shape in (shape for track in tracks for shape in track["shapes"]):
             shape.pop("id", None)
         broken_off.place(job=index, tracks=tracks)
-    broken_off.run(keep_seeds=keep_seeds)
+    broken_off.run(keep_source_shapes=keep_source_shapes)
     assert same(broken_off, undisturbed)
 
 
 def test_seeds_may_stay_and_running_again_adds_nothing(world, downloads):
     here = complicated(world)
     before = here.stored()
-    report = here.run(keep_seeds=True)
+    report = here.run(keep_source_shapes=True)
     assert report.removed == 0
     assert here.shapes() == before.shapes
     here_before = [here.stored(index) for index in range(3)]
     downloads.clear()
-    again = here.run(keep_seeds=True, labels=["person"])
+    again = here.run(keep_source_shapes=True, labels=["person"])
     assert (again.added, again.frames, downloads) == (0, 0, [])
     assert [here.stored(index) for index in range(3)] == here_before
 
@@ -982,12 +986,12 @@ def test_memory_does_not_grow_with_what_was_found_backwards(tmp_path):
                 "label_id": 1,
                 "points": [0.0, 0.0, 9.0, 9.0],
             }
-            seeds = (SeedShape(shape, [(jobs[-1].id, number)]),)
-            objects.append(FollowedObject(number, Label(id=1, name="car"), seeds))
+            seeds = (SourceShape(shape, [(jobs[-1].id, number)]),)
+            objects.append(TrackedObject(number, Label(id=1, name="car"), seeds))
         rng = np.random.default_rng(1)
         tracemalloc.reset_peak()
         before = tracemalloc.get_traced_memory()[0]
-        tracks = FollowedTracks(jobs, objects, last_frame=last, tolerance=0.5, folder=folder)
+        tracks = ShapeTracks(jobs, objects, last_frame=last, tolerance=0.5, folder=folder)
         for start in reversed(range(0, last, 50)):
             tracks.hold(
                 [
@@ -1041,5 +1045,5 @@ def test_tracks_that_two_runs_have_left_twice_are_made_single_also_if_nothing_is
     ]
     scene.place(tracks=[copy])
     report = scene.run()
-    assert (report.removed, report.seeds) == (1, 0)
+    assert (report.removed, report.source_shapes) == (1, 0)
     assert scene.tracks() == [track]

@@ -593,7 +593,7 @@ def test_a_write_that_is_stored_and_answered_as_if_less_were_is_undone(client, m
 
 
 def test_follow_called_again_keeps_the_seeds_of_tracks_that_are_missing(client, world, faults, monkeypatch):  # noqa: F811
-    from prefect_cvat.runs.follow_run import FollowOptions, FollowRun
+    from prefect_cvat.runs.track_shapes_run import ShapeTrackingOptions, TrackShapesRun
     from tracking.test_shape_tracking import Blocks
 
     here = world(6)
@@ -609,7 +609,7 @@ def test_follow_called_again_keeps_the_seeds_of_tracks_that_are_missing(client, 
         return create(self, job_id, body)
 
     monkeypatch.setattr(Client, "create_job_annotations", fail_again)
-    run = FollowRun(client, here.task_id, Blocks(), Options(), FollowOptions())
+    run = TrackShapesRun(client, here.task_id, Blocks(), Options(), ShapeTrackingOptions())
     with Retrying() as threads:
         try:
             run_pipeline(run, threads)

@@ -565,4 +565,4 @@ def test_a_run_whose_function_fails_on_all_frames_is_not_done_although_it_skips_
         on_frame_error="skip",
         use_cache=False,
     )
-    assert (some.added, sorted(some.failed_frames)) == (5, [1, 2])
+    assert (some.added, sorted(some.frame_errors)) == (5, [1, 2])

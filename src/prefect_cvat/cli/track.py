@@ -44,7 +44,7 @@ from prefect_cvat.models import SourceEnum
 from prefect_cvat.options.existing import Existing
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.track_options import Tracker, TrackOptions
-from prefect_cvat.runs.follow_run import FollowOptions
+from prefect_cvat.runs.track_shapes_run import ShapeTrackingOptions
 from prefect_cvat.runs.track_task import new_track_run
 
 __all__ = ["track"]
@@ -119,10 +119,10 @@ def track(
         typer.Option(help="Which way to follow."),
     ] = "forward",
     until: Annotated[int | None, typer.Option(min=0, help="Frame to follow to.")] = None,
-    keep_seeds: Annotated[
+    keep_source_shapes: Annotated[
         bool,
         typer.Option(
-            "--keep-seeds",
+            "--keep-source-shapes",
             help="Leave the shapes that have become tracks as well.",
         ),
     ] = False,
@@ -143,9 +143,8 @@ def track(
     """Make tracks: of what a detection function finds, or of shapes that somebody has drawn.
 
     A detection function (nanodet_detection) finds objects on frame after frame; they are told apart and
-    written as tracks. A tracking function (optical_flow_tracking) follows shapes that are there already:
-    --label, --source, --direction, --until and --keep-seeds are for it, --step to --on-frame-error for the
-    other kind.
+    written as tracks. A tracking function (optical_flow_tracking) tracks existing shapes: --label, --source,
+    --direction, --until and --keep-source-shapes are for it, --step to --on-frame-error for the other kind.
 
     \b
     Example:
@@ -186,12 +185,12 @@ def track(
         activation=activation,
         min_iou=min_iou,
     )
-    following = FollowOptions(
+    following = ShapeTrackingOptions(
         labels=labels or None,
         sources=sources or None,
         direction=direction,
         until=until,
-        keep_seeds=keep_seeds,
+        keep_source_shapes=keep_source_shapes,
         tolerance=tolerance,
     )
     name = function_name or function_module or str(function_file)

@@ -36,14 +36,14 @@ class Predictions:
         annotations: What was found, with the labels of the task.
         labels: What could have been found: ids of labels of the task, by the function's names for them; None
             if that is not known.
-        failed_frames: What went wrong on frames that were skipped, by frame.
+        frame_errors: What went wrong on frames that were skipped, by frame.
         frames_from_cache: Of how many frames the detections were kept from an earlier run.
     """
 
     name: str
     annotations: OnFrames
     labels: dict[str, int] | None = None
-    failed_frames: dict[int, str] | None = None
+    frame_errors: dict[int, str] | None = None
     frames_from_cache: int = 0
 
 
@@ -68,7 +68,7 @@ def find(
     run = _FindingRun(client, info, frames, function, options, function_name=function_name)
     with ThreadSubmitter() as threads:
         report = run_pipeline(run, threads, progress)
-    failed = {**dict.fromkeys(run.failed, "what went wrong is told of others"), **report.failed_frames}
+    failed = {**dict.fromkeys(run.failed, "what went wrong is told of others"), **report.frame_errors}
     return Predictions(report.function, run.found, run.labels, failed, report.frames_from_cache)
 
 

@@ -91,9 +91,9 @@ def headline(evaluation: TaskEvaluation) -> str:
 def notes(evaluation: TaskEvaluation) -> list[str]:
     """What one must know to read the figures."""
     lines = [f"not counted: {what} ({count})" for what, count in evaluation.left_out.items()]
-    if evaluation.failed_frames:
-        listed = ", ".join(map(str, sorted(evaluation.failed_frames)[:10]))
-        lines.append(f"not counted: {counted(len(evaluation.failed_frames), 'frame')} that failed ({listed})")
+    if evaluation.frame_errors:
+        listed = ", ".join(map(str, sorted(evaluation.frame_errors)[:10]))
+        lines.append(f"not counted: {counted(len(evaluation.frame_errors), 'frame')} that failed ({listed})")
     if evaluation.frames_from_cache:
         frames = counted(evaluation.frames_from_cache, "frame was", "frames were")
         lines.append(f"{frames} detected in an earlier run")

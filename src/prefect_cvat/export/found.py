@@ -39,7 +39,7 @@ class Found:
         packs: Tags and shapes, a part of them at a time.
         left_out: How many of these are not among them, by reason.
         failed: The frames that were skipped because the function failed on them.
-        failed_frames: What went wrong on the first of them, by frame.
+        frame_errors: What went wrong on the first of them, by frame.
         frames_from_cache: Of how many frames the detections were kept from an earlier run.
     """
 
@@ -47,7 +47,7 @@ class Found:
     packs: Iterable[Sequence[Annotation]]
     left_out: dict[str, int] = field(default_factory=dict)
     failed: NumberSet = field(default_factory=NumberSet)
-    failed_frames: dict[int, str] = field(default_factory=dict)
+    frame_errors: dict[int, str] = field(default_factory=dict)
     frames_from_cache: int = 0
 
 
@@ -96,7 +96,7 @@ def find_by_function(
         packs,
         _left_out(report),
         run.failed,
-        report.failed_frames,
+        report.frame_errors,
         report.frames_from_cache,
     )
 

@@ -167,8 +167,8 @@ def export_task(
         approximated=dict(written.approximated),
         renamed=[] if of_video else list(islice(names.changed(frames), MOST_RENAMED)),
         renamed_frames=0 if of_video else sum(1 for _ in names.changed(frames)),
-        failed=len(found.failed),
-        failed_frames=found.failed_frames,
+        frames_failed=len(found.failed),
+        frame_errors=found.frame_errors,
     )
 
 

@@ -48,7 +48,7 @@ def render_markdown(report: RunReport, outcome: Outcome = "completed", error: st
         *_table("On the server", ("", "annotations"), _server_rows(report)),
         *_table("Tracks", ("", ""), _track_rows(report)),
         *_table("Shapes", ("", "shapes"), _shape_rows(report)),
-        *_table("Shapes not followed", ("why", "shapes"), _count_rows(report.seeds_left_out)),
+        *_table("Shapes not followed", ("why", "shapes"), _count_rows(report.source_shapes_left_out)),
         *_table("Frames left out", ("why", "frames"), _count_rows(report.left_out)),
         *_table("Failed frames", ("frame", "error"), _failed_rows(report)),
         *_table("Time", ("stage", "seconds"), _time_rows(report)),
@@ -155,7 +155,7 @@ def _track_rows(report: RunReport) -> list[Row]:
     return _present(
         ("frames that one is long on average", report.track_frames / count if count else 0),
         ("keyframes of all", report.keyframes),
-        ("shapes that were followed", report.seeds),
+        ("shapes that were followed", report.source_shapes),
         ("times that one was lost", report.lost),
     )
 
@@ -183,9 +183,9 @@ def _count_rows(counts: Mapping[str, int]) -> list[Row]:
 
 
 def _failed_rows(report: RunReport) -> list[Row]:
-    failed = report.failed_frames
+    failed = report.frame_errors
     rows: list[Row] = [(str(frame), escape(failed[frame])) for frame in sorted(failed)[:MOST_LISTED]]
-    if (count := max(report.failed, len(failed))) > MOST_LISTED:
+    if (count := max(report.frames_failed, len(failed))) > MOST_LISTED:
         rows.append(("...", f"{count} frames have failed in all"))
     return rows
 

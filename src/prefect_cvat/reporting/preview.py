@@ -59,7 +59,7 @@ def preview(detector: Detector, frames: Sequence[OpenedFrame], *, title: str) ->
         seconds=perf_counter() - started,
         frames=found.frames,
         labels=dict(found.labels),
-        failed_frames=found.errors,
+        frame_errors=found.errors,
     )
     report.count_clippings(found.clippings)
     drawn = [

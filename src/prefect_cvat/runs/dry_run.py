@@ -15,16 +15,16 @@ from prefect_cvat.number_ranges import NumberRanges
 from prefect_cvat.planning.batch_size import BatchSize
 from prefect_cvat.planning.plan import PART_FRAMES, Batch, Plan
 from prefect_cvat.runs.annotate_run import AnnotateRun
-from prefect_cvat.runs.dry_run_report import AnnotateDryRun, FollowDryRun, RefineDryRun, Trial
-from prefect_cvat.runs.follow_run import FollowRun
+from prefect_cvat.runs.dry_run_report import AnnotateDryRun, RefineDryRun, TrackShapesDryRun, Trial
 from prefect_cvat.runs.refine_run import RefineRun
 from prefect_cvat.runs.run import BatchDetections, Run
-from prefect_cvat.runs.track_run import TrackRun
+from prefect_cvat.runs.track_detections_run import TrackDetectionsRun
+from prefect_cvat.runs.track_shapes_run import TrackShapesRun
 
 __all__ = ["dry_run"]
 
 
-def dry_run(run: Run) -> AnnotateDryRun | RefineDryRun | FollowDryRun:
+def dry_run(run: Run) -> AnnotateDryRun | RefineDryRun | TrackShapesDryRun:
     """Find out what a run would do; a detection function is tried on one chunk. Nothing is written.
 
     Raises:
@@ -40,11 +40,11 @@ def dry_run(run: Run) -> AnnotateDryRun | RefineDryRun | FollowDryRun:
         return RefineDryRun(
             **common, shapes=dict(run.counts()), to=refining.to, keep_originals=refining.keep_originals
         )
-    if isinstance(run, FollowRun):
-        return FollowDryRun(
+    if isinstance(run, TrackShapesRun):
+        return TrackShapesDryRun(
             **common,
             shapes=dict(run.counts()),
-            shapes_left_out=run.report.seeds_left_out,
+            shapes_left_out=run.report.source_shapes_left_out,
             first_frame=plan.frames[0].number if plan.frames else None,
             last_frame=plan.frames[-1].number if plan.frames else None,
         )
@@ -100,8 +100,8 @@ def _try(run: AnnotateRun, plan: Plan, found: AnnotateDryRun) -> None:
         outside=annotations.clippings[Clipping.OUTSIDE],
         empty=annotations.clippings[Clipping.EMPTY],
         overlapping_existing=annotations.overlapping_existing,
-        failed_frames=annotations.errors,
-        are_put_to_tracks=isinstance(run, TrackRun),
+        frame_errors=annotations.errors,
+        are_put_to_tracks=isinstance(run, TrackDetectionsRun),
         fetch_seconds=fetched - started,
         detect_seconds=detected - fetched,
     )

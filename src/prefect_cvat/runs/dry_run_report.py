@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from prefect_cvat.messages.plurals import counted, listed, tally
 
-__all__ = ["AnnotateDryRun", "DryRun", "FollowDryRun", "RefineDryRun", "Trial"]
+__all__ = ["AnnotateDryRun", "DryRun", "RefineDryRun", "TrackShapesDryRun", "Trial"]
 
 MOST_LINES = 10
 """How many labels are listed, and how many failed frames."""
@@ -57,7 +57,7 @@ class Trial(BaseModel):
         outside: How many have nothing inside their image.
         empty: How many have no area, no pixel or no visible keypoint.
         overlapping_existing: How many are annotated already.
-        failed_frames: What went wrong on frames that would be skipped, by frame.
+        frame_errors: What went wrong on frames that would be skipped, by frame.
         are_put_to_tracks: Whether they would be written as parts of tracks.
         fetch_seconds: How long the chunk took to download.
         detect_seconds: How long the function took.
@@ -72,7 +72,7 @@ class Trial(BaseModel):
     outside: int
     empty: int
     overlapping_existing: int
-    failed_frames: dict[int, str]
+    frame_errors: dict[int, str]
     are_put_to_tracks: bool
     fetch_seconds: float
     detect_seconds: float
@@ -97,7 +97,7 @@ class Trial(BaseModel):
         }
         if left_out := {why: count for why, count in reasons.items() if count}:
             lines.append(f"of what was found, left out: {tally(left_out)}")
-        failed = list(self.failed_frames.items())
+        failed = list(self.frame_errors.items())
         lines += [f"frame {frame} failed: {why}" for frame, why in failed[:MOST_LINES]]
         if len(failed) > MOST_LINES:
             lines.append(f"{len(failed) - MOST_LINES} more frames failed")
@@ -190,7 +190,7 @@ class RefineDryRun(DryRun):
         return [*lines, NOTHING_UPLOADED]
 
 
-class FollowDryRun(DryRun):
+class TrackShapesDryRun(DryRun):
     """What a run of a tracking function would do.
 
     Attributes:

@@ -118,7 +118,7 @@ def _check_something_worked(run: Run) -> None:
     Raises:
         BadFunctionError: The function has failed on all frames.
     """
-    failed = run.report.failed_frames
+    failed = run.report.frame_errors
     if failed and len(run.failed) == len(run.plan.frames):
         frame = min(failed)
         raise BadFunctionError(

@@ -1,7 +1,6 @@
 """What all runs of a function on a task have in common: their stages, and what they have done so far.
 
-A kind of run (`AnnotateRun`, `TrackRun`, `FollowRun`, `RefineRun`) says what it looks for on the frames;
-fetching, cutting into batches, writing and reporting are here.
+`AnnotateRun`, `TrackDetectionsRun`, `TrackShapesRun` and `RefineRun` are the kinds of runs.
 """
 
 from __future__ import annotations
@@ -58,7 +57,7 @@ class Run(ABC):
     Opaque on purpose: Prefect looks into dataclasses, models and containers, but not into this.
 
     Attributes:
-        kind: What it is called: `annotate`, `track`, `follow` or `refine`.
+        kind: What it is called: `annotate`, `track`, `track_shapes` or `refine`.
         in_order: The stages that must see the batches one after the other. They get what the stage returned
             for the batch before as their last argument.
         sources: The sources of what a run of this kind writes.

@@ -12,11 +12,11 @@ from prefect_cvat.options.label_map import LabelMap
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.selection import Selection
 from prefect_cvat.options.track_options import TrackOptions
-from prefect_cvat.runs.follow_run import FollowOptions, FollowRun
 from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.runs.progress import progress_on
 from prefect_cvat.runs.report import RunReport
-from prefect_cvat.runs.track_run import TrackRun
+from prefect_cvat.runs.track_detections_run import TrackDetectionsRun
+from prefect_cvat.runs.track_shapes_run import ShapeTrackingOptions, TrackShapesRun
 
 __all__ = ["track_task"]
 
@@ -28,7 +28,7 @@ def track_task(
     *,
     pbar: Any = None,
     tracking: TrackOptions | None = None,
-    following: FollowOptions | None = None,
+    following: ShapeTrackingOptions | None = None,
     existing: Existing | Literal["keep", "clear", "replace_auto"] = Existing.KEEP,
     allow_unmatched_labels: bool = False,
     conf_threshold: float | None = None,
@@ -123,15 +123,20 @@ def new_track_run(
     function: Any,
     options: Options,
     tracking: TrackOptions | None = None,
-    following: FollowOptions | None = None,
+    following: ShapeTrackingOptions | None = None,
     *,
     function_name: str | None = None,
-) -> TrackRun | FollowRun:
+) -> TrackDetectionsRun | TrackShapesRun:
     """The run that makes tracks with a function, by the kind that the function is of."""
     if hasattr(read_spec(function, "a function that makes tracks"), "supported_shape_types"):
-        return FollowRun(
-            client, task_id, function, options, following or FollowOptions(), function_name=function_name
+        return TrackShapesRun(
+            client,
+            task_id,
+            function,
+            options,
+            following or ShapeTrackingOptions(),
+            function_name=function_name,
         )
-    return TrackRun(
+    return TrackDetectionsRun(
         client, task_id, function, options, tracking or TrackOptions(), function_name=function_name
     )

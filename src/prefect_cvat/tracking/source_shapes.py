@@ -22,16 +22,16 @@ from prefect_cvat.geometry.clipping import is_empty
 from prefect_cvat.messages.plurals import listed
 from prefect_cvat.messages.suggestions import did_you_mean
 from prefect_cvat.models import Label
-from prefect_cvat.options.follow_options import FollowOptions
+from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.planning.plan import Plan
 from prefect_cvat.records.annotation_index import Stored
 from prefect_cvat.tracking.track import Attributes
 
-__all__ = ["FollowedObject", "SeedReader", "SeedShape"]
+__all__ = ["SourceShape", "SourceShapeReader", "TrackedObject"]
 
 
 @dataclass(slots=True)
-class SeedShape:
+class SourceShape:
     """A shape that is followed.
 
     Attributes:
@@ -57,7 +57,7 @@ class SeedShape:
 
 
 @dataclass(frozen=True, slots=True)
-class FollowedObject:
+class TrackedObject:
     """What is followed: one seed, or several that are keyframes of the same object.
 
     Attributes:
@@ -68,7 +68,7 @@ class FollowedObject:
 
     number: int
     label: Label
-    seeds: tuple[SeedShape, ...]
+    seeds: tuple[SourceShape, ...]
 
     @property
     def source(self) -> str:
@@ -92,7 +92,7 @@ class FollowedObject:
         return all(seed.is_carried for seed in self.seeds)
 
 
-class SeedReader:
+class SourceShapeReader:
     """Picks out of what jobs hold what is to be followed.
 
     Args:
@@ -109,7 +109,7 @@ class SeedReader:
         ValueError: The options name a label or a frame that the task does not have.
     """
 
-    def __init__(self, plan: Plan, options: FollowOptions, types: Collection[str]) -> None:
+    def __init__(self, plan: Plan, options: ShapeTrackingOptions, types: Collection[str]) -> None:
         info = plan.info
         size = info.meta.size
         end = math.inf if info.through_jobs else size
@@ -126,7 +126,7 @@ class SeedReader:
         self._labels = self._wanted(info.labels)
         self._defaults = attribute_defaults(info.labels)
         self._mutable = Attributes(info.labels).defaults
-        self._seeds: dict[bytes, SeedShape] = {}
+        self._seeds: dict[bytes, SourceShape] = {}
         self._passed_over: set[bytes] = set()
 
     def read(self, job_id: int, annotations: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
@@ -136,7 +136,7 @@ class SeedReader:
             job_id: The job.
             annotations: As `Client.each_job_annotation` yields them.
         """
-        here: dict[bytes, list[SeedShape]] = {}
+        here: dict[bytes, list[SourceShape]] = {}
         tracks: set[bytes] = set()
         for kind, annotation in annotations:
             if kind == "shapes" and (seed := self._seed(annotation)) is not None:
@@ -154,7 +154,7 @@ class SeedReader:
                         if source == "semi-auto" or _is_auto(carried.shape):
                             carried.carried_in.add(job_id)
 
-    def objects(self) -> list[FollowedObject]:
+    def objects(self) -> list[TrackedObject]:
         """What is to be followed, in the order of the first frames."""
         alone = [[seed] for seed in self._seeds.values() if not seed.shape.get("group")]
         for seeds in self._groups():
@@ -164,7 +164,7 @@ class SeedReader:
         for seeds in alone:
             seeds.sort(key=lambda seed: seed.frame)
             first = seeds[0].shape
-            objects.append(FollowedObject(first["id"], self._labels[first["label_id"]], tuple(seeds)))
+            objects.append(TrackedObject(first["id"], self._labels[first["label_id"]], tuple(seeds)))
         return sorted(objects, key=lambda each: (each.seeds[0].frame, each.number))
 
     def why_nothing(self) -> str:
@@ -181,12 +181,12 @@ class SeedReader:
             text += f"; left out: {left_out}"
         return text
 
-    def _groups(self) -> Iterable[list[SeedShape]]:
+    def _groups(self) -> Iterable[list[SourceShape]]:
         """The seeds of each group, label and type.
 
         Groups are numbered anew in each job: jobs have one in common only if they share a seed of it.
         """
-        of_job: dict[tuple[int, int, int, str], list[SeedShape]] = {}
+        of_job: dict[tuple[int, int, int, str], list[SourceShape]] = {}
         for seed in self._seeds.values():
             if group := seed.shape.get("group"):
                 kind = group, seed.shape["label_id"], seed.shape["type"]
@@ -208,7 +208,7 @@ class SeedReader:
             )
         return {label.id: label for label in labels if names is None or label.name in names}
 
-    def _seed(self, shape: Mapping[str, Any]) -> SeedShape | None:
+    def _seed(self, shape: Mapping[str, Any]) -> SourceShape | None:
         """The seed that a shape is, or is another copy of; None if it is not to be followed."""
         sources = self._options.sources
         source = shape.get("source") or "manual"
@@ -225,7 +225,7 @@ class SeedReader:
             return None
         seed = self._seeds.get(digest)
         if seed is None:
-            seed = self._seeds[digest] = SeedShape(dict(shape))
+            seed = self._seeds[digest] = SourceShape(dict(shape))
         return seed
 
     def _may_be_result(self, track: Mapping[str, Any]) -> bool:

@@ -12,13 +12,13 @@ import PIL.Image
 from prefect_cvat.frames import Frame
 from prefect_cvat.inference.shape_tracker import Seed, ShapeTracker
 from prefect_cvat.planning.planned_frames import PlannedFrames
-from prefect_cvat.tracking.followed_tracks import FoundShape
-from prefect_cvat.tracking.source_shapes import FollowedObject
+from prefect_cvat.tracking.shape_tracks import FoundShape
+from prefect_cvat.tracking.source_shapes import TrackedObject
 
-__all__ = ["FoundOnFrame", "Way"]
+__all__ = ["ShapesOnFrame", "Way"]
 
 
-class FoundOnFrame:
+class ShapesOnFrame:
     """What was found on a frame. Plain, as `BatchDetections` is."""
 
     __slots__ = ("found", "frame")
@@ -46,7 +46,7 @@ class Way:
         self,
         function: Any,
         frames: PlannedFrames,
-        seeds: Collection[tuple[FollowedObject, int]],
+        seeds: Collection[tuple[TrackedObject, int]],
         *,
         is_backward: bool,
     ) -> None:
@@ -55,7 +55,7 @@ class Way:
         self.lost = 0
         self._tracker = ShapeTracker(function)
         self.clippings = self._tracker.clippings
-        self._seeds: dict[int, list[tuple[FollowedObject, int]]] = {}
+        self._seeds: dict[int, list[tuple[TrackedObject, int]]] = {}
         for each, index in seeds:
             self._seeds.setdefault(each.seeds[index].frame, []).append((each, index))
         self._stops = sorted(map(self._order, self._seeds))
@@ -72,7 +72,7 @@ class Way:
         parts = self.frames.by(part_of, is_backward=self.is_backward)
         return ((chunk, frames) for (chunk, _), frames in parts)
 
-    def look_at(self, frame: Frame, image: PIL.Image.Image) -> FoundOnFrame:
+    def look_at(self, frame: Frame, image: PIL.Image.Image) -> ShapesOnFrame:
         """Follow what is followed to the next frame, and take up what begins there."""
         beginning = self._seeds.get(frame.number, ())
         before = set(self._tracker.active)
@@ -85,7 +85,7 @@ class Way:
         result: list[FoundShape] = [(*self._seed_of[key], shape.points) for key, shape in found]
         self._seed_of.update((each.number, (each.number, index)) for each, index in beginning)
         self._at = self._order(frame.number)
-        return FoundOnFrame(frame.number, result)
+        return ShapesOnFrame(frame.number, result)
 
     def say_what_is_needed(self) -> None:
         """Let another thread know, through `needs`, how much there is left to do."""

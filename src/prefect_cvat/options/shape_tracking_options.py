@@ -12,11 +12,11 @@ from pydantic import Field
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.models import SourceEnum
 
-__all__ = ["Direction", "FollowOptions"]
+__all__ = ["Direction", "ShapeTrackingOptions"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FollowOptions:
+class ShapeTrackingOptions:
     """Which shapes are followed, and how far. All frames are frames of the task.
 
     Raises:
@@ -46,7 +46,7 @@ class FollowOptions:
             )
         ),
     ] = None
-    keep_seeds: Annotated[
+    keep_source_shapes: Annotated[
         bool, Field(description="Whether the shapes stay beside the tracks that they have become.")
     ] = False
     tolerance: Annotated[

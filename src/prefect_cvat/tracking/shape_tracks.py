@@ -1,6 +1,6 @@
 """From the shapes that were followed to tracks, which wait on disk until all of them are complete.
 
-Waiting is what makes a run that was killed recognizable: see `FollowRun.finish_upload`.
+Waiting is what makes a run that was killed recognizable: see `TrackShapesRun.finish_upload`.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from prefect_cvat.geometry.iou import BoundingBox, bounding_box
 from prefect_cvat.models import Job
 from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.review.track_uncertainty import TrackEnd, TrackSummaries
-from prefect_cvat.tracking.source_shapes import FollowedObject, SeedShape
+from prefect_cvat.tracking.source_shapes import SourceShape, TrackedObject
 from prefect_cvat.tracking.track_assembly import TrackAssembler
 
-__all__ = ["FollowedTracks", "Found", "FoundShape"]
+__all__ = ["Found", "FoundShape", "ShapeTracks"]
 
 FoundShape: TypeAlias = tuple[int, int, list[float]]
 """The number of an object, the index of the seed that it was followed from, and where it was found."""
@@ -33,7 +33,7 @@ PACK_BYTES = 4 * 2**20
 """How many bytes of tracks, about, are read back at a time."""
 
 
-class FollowedTracks:
+class ShapeTracks:
     """Makes tracks of what was found, with the seeds as keyframes.
 
     What was found backwards is held on disk, and read again, the last first, as the frames ascend. So are
@@ -56,13 +56,13 @@ class FollowedTracks:
     def __init__(
         self,
         jobs: Sequence[Job],
-        objects: Iterable[FollowedObject],
+        objects: Iterable[TrackedObject],
         *,
         last_frame: int,
         tolerance: float,
         folder: Path,
     ) -> None:
-        self.written: list[FollowedObject] = []
+        self.written: list[TrackedObject] = []
         self.keyframes = 0
         self.frames = 0
         self.lost = TrackSummaries()
@@ -215,7 +215,7 @@ class _Object:
 
     __slots__ = ("assembler", "box", "first", "followed", "has_been_found", "is_written", "last", "waiting")
 
-    def __init__(self, followed: FollowedObject) -> None:
+    def __init__(self, followed: TrackedObject) -> None:
         self.followed = followed
         self.assembler: TrackAssembler | None = None
         self.box: BoundingBox | None = None
@@ -235,7 +235,7 @@ class _Object:
         self.box = box
 
 
-def _shape(seed: SeedShape, points: Sequence[float]) -> dict[str, Any]:
+def _shape(seed: SourceShape, points: Sequence[float]) -> dict[str, Any]:
     """The shape of a seed somewhere else."""
     shape: Mapping[str, Any] = seed.shape
     return {

@@ -20,10 +20,10 @@ from prefect_cvat.runs.annotate_run import AnnotateRun
 from prefect_cvat.tracking.association import Associator, import_trackers
 from prefect_cvat.tracking.track_assembly import TrackAssembler
 
-__all__ = ["TrackRun", "check_takes_tracks"]
+__all__ = ["TrackDetectionsRun", "check_takes_tracks"]
 
 
-class TrackRun(AnnotateRun):
+class TrackDetectionsRun(AnnotateRun):
     """A run of a detection function on a task that writes tracks instead of shapes.
 
     Tags are written as they are. Objects are told apart over the whole task, also where it is cut into

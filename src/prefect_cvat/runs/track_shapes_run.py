@@ -17,22 +17,22 @@ from prefect_cvat.media.spooled_chunks import SpooledChunks
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.number_set import NumberSet
 from prefect_cvat.options.existing import Existing
-from prefect_cvat.options.follow_options import FollowOptions
 from prefect_cvat.options.run_options import Options
+from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.planning.batch_size import PartQueue, take_parts
 from prefect_cvat.planning.plan import Batch, Plan
 from prefect_cvat.records.annotation_index import Stored
 from prefect_cvat.review.frame_ranking import FrameSummaries
 from prefect_cvat.runs.run import BatchDetections, Run
-from prefect_cvat.runs.track_run import check_takes_tracks
-from prefect_cvat.tracking.follow_way import FoundOnFrame, Way
-from prefect_cvat.tracking.followed_tracks import FollowedTracks
-from prefect_cvat.tracking.source_shapes import FollowedObject, SeedReader
+from prefect_cvat.runs.track_detections_run import check_takes_tracks
+from prefect_cvat.tracking.shape_tracking_pass import ShapesOnFrame, Way
+from prefect_cvat.tracking.shape_tracks import ShapeTracks
+from prefect_cvat.tracking.source_shapes import SourceShapeReader, TrackedObject
 
-__all__ = ["FollowOptions", "FollowRun"]
+__all__ = ["ShapeTrackingOptions", "TrackShapesRun"]
 
 
-class FollowRun(Run):
+class TrackShapesRun(Run):
     """A run of a tracking function on a task: shapes are followed, and become tracks.
 
     Backwards comes first; then the frames are gone through forward, and what was found both ways is put
@@ -56,7 +56,7 @@ class FollowRun(Run):
         ValueError: The options ask for what such a run does not do.
     """
 
-    kind = "follow"
+    kind = "track_shapes"
     in_order: ClassVar[frozenset[str]] = frozenset({"detect_batch", "upload_batch"})
     sources: ClassVar[frozenset[str]] = frozenset({"auto", "semi-auto"})
     waits_for_late_writes: ClassVar[bool] = True
@@ -67,7 +67,7 @@ class FollowRun(Run):
         task_id: int,
         function: Any,
         options: Options,
-        follow: FollowOptions,
+        follow: ShapeTrackingOptions,
         *,
         function_name: str | None = None,
     ) -> None:
@@ -85,13 +85,13 @@ class FollowRun(Run):
         self.follow = follow
         self.provenance.take_options(follow)
         self.types = ShapeTracker(function).supported_shape_types
-        self._objects: list[FollowedObject] = []
-        self._carried: list[FollowedObject] = []
+        self._objects: list[TrackedObject] = []
+        self._carried: list[TrackedObject] = []
         self._doubled: list[tuple[int, Stored]] = []
         self._ways: list[Way] = []
         self._way: Way | None = None
         self._backward_chunks = SpooledChunks(self._fetch_backward)
-        self._tracks: FollowedTracks | None = None
+        self._tracks: ShapeTracks | None = None
         self._assembled: set[int] = set()
         self._looked_at = NumberSet()
         self._is_finished = False
@@ -108,7 +108,7 @@ class FollowRun(Run):
         plan = super().plan_task()
         check_takes_tracks(plan.info)
         with self._timed("plan"):
-            reader = SeedReader(plan, self.follow, self.types)
+            reader = SourceShapeReader(plan, self.follow, self.types)
             for job in plan.jobs:
                 reader.read(job.id, self.client.each_job_annotation(job.id))
             objects = reader.objects()
@@ -116,10 +116,10 @@ class FollowRun(Run):
         self._objects = [each for each in objects if not each.is_carried]
         self._carried = [each for each in objects if each.is_carried]
         self._doubled = reader.doubled
-        self.report.seeds = _count_seeds(self._objects)
-        self.report.seeds_left_out = dict(reader.left_out)
+        self.report.source_shapes = _count_seeds(self._objects)
+        self.report.source_shapes_left_out = dict(reader.left_out)
         if carried := _count_seeds(self._carried):
-            self.report.seeds_left_out["in a track already"] = carried
+            self.report.source_shapes_left_out["in a track already"] = carried
         self._ways = self._make_ways(plan)
         numbers = [frame.number for way in self._ways for frame in (way.frames[0], way.frames[-1])]
         frames = plan.frames_between(min(numbers), max(numbers)) if numbers else plan.frames[:0]
@@ -201,7 +201,7 @@ class FollowRun(Run):
             for writer in self._writers.values():
                 self._pause(0.0)
                 writer.finish()
-            if not self.follow.keep_seeds:
+            if not self.follow.keep_source_shapes:
                 self._remove(
                     (job_id, {**seed.shape, "id": shape_id})
                     for each in (*self._carried, *tracks.written)
@@ -233,7 +233,9 @@ class FollowRun(Run):
                 index += 1
             self._chunks_on(way).need(index, ())  # a part that was to follow may have been passed over
 
-    def _look_at(self, frames: Sequence[Frame], box: ChunkBatch, open_chunk: OpenChunk) -> list[FoundOnFrame]:
+    def _look_at(
+        self, frames: Sequence[Frame], box: ChunkBatch, open_chunk: OpenChunk
+    ) -> list[ShapesOnFrame]:
         assert self._way is not None
         opener = open_frames_reversed if self._way.is_backward else open_frames
         with closing(opener(box, frames, open_chunk=open_chunk)) as opened:
@@ -257,9 +259,9 @@ class FollowRun(Run):
         # the way forward may have the same chunk at the same time
         return self._fetch_to(self._folder("backward"), number)
 
-    def _following(self) -> FollowedTracks:
+    def _following(self) -> ShapeTracks:
         if self._tracks is None:
-            self._tracks = FollowedTracks(
+            self._tracks = ShapeTracks(
                 self.plan.jobs,
                 self._objects,
                 last_frame=self.plan.info.meta.size - 1,
@@ -311,5 +313,5 @@ class _FollowBatch(Batch):
         self.is_backward = is_backward
 
 
-def _count_seeds(objects: Iterable[FollowedObject]) -> int:
+def _count_seeds(objects: Iterable[TrackedObject]) -> int:
     return sum(len(each.seeds) for each in objects)
