@@ -442,7 +442,7 @@ def test_compressed_videos_are_refused(server, video_task, reading_file):
 
 def test_tracks_what_a_function_finds(server, video_task, client, reading_file):
     task_id = video_task(clip(range(60, 68)))
-    options = ["--step", "2", "--min-length", "1", "--smoothing", "0", "--tolerance", "0.5"]
+    options = ["--step", "2", "--min-length", "1", "--tolerance", "0.5"]
     would = run(*server, "track", task_id, "--function-file", reading_file, "--dry-run", *options)
     assert would.returncode == 0, would.stderr
     assert "8 frames, 4 to annotate" in would.stdout

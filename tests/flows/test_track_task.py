@@ -18,7 +18,7 @@ def test_detections_become_tracks_whatever_the_order_in_which_batches_are_done(
 ):
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
     task_id = video_task(clip(range(60, 84)), segment_size=10)
-    tracking = TrackOptions(min_length=1, fill_gap=0, smoothing=0)
+    tracking = TrackOptions(min_length=1, fill_gap=0)
     report = track_task(
         task_id,
         credentials,

@@ -44,7 +44,7 @@ FULL = encode_mask(np.ones((6, 8), bool), offset=(10, 10))
 COMB = [50, 10, 80, 10, 80, 40, 50, 40, 50, 30, 70, 30, 70, 20, 50, 20]
 """The edge at x = 64 cuts it into two teeth."""
 
-PLAIN = TrackOptions(smoothing=0, fill_gap=0, min_length=1, max_gap=3, step=1)
+PLAIN = TrackOptions(fill_gap=0, min_length=1, max_gap=3, step=1)
 
 
 def detector(*shapes, labels=None):

@@ -220,7 +220,7 @@ def test_a_run_that_makes_tracks_reports_where_they_break(client, video_task):
         return [] if 10 <= number <= 15 else [rectangle(7, [20, 20, 44, 40])]
 
     spec = DetectionFunctionSpec(labels=[label_spec("car", 7)])
-    tracking = TrackOptions(smoothing=0, fill_gap=0, min_length=1, max_gap=2)
+    tracking = TrackOptions(fill_gap=0, min_length=1, max_gap=2)
     report = track_task(client, task_id, SimpleNamespace(spec=spec, detect=detect), tracking=tracking)
     assert report.tracks == {"car": 2}
     assert [(item.frame, item.expected_work, item.reasons) for item in report.review] == [

@@ -508,7 +508,7 @@ def test_of_a_track_that_is_missing_all_frames_keep_what_they_have(client, make_
         version="still",
     )
     faults.set([{**CREATES, "fault": {"kind": "store_part", "share": 0}}])
-    tracking = TrackOptions(smoothing=0, min_length=1)
+    tracking = TrackOptions(min_length=1)
     with pytest.raises(IncompleteRunError) as raised:
         track_task(client, task_id, still, tracking=tracking, existing=existing)
     faults.clear()

@@ -75,10 +75,6 @@ def track(
         int,
         typer.Option(min=0, help="Longest gap, in frames, to interpolate over."),
     ] = TRACKING.fill_gap,
-    smoothing: Annotated[
-        int,
-        typer.Option(min=0, help="Frames on each side to smooth boxes over."),
-    ] = TRACKING.smoothing,
     tracker: Annotated[Tracker, typer.Option(help="How objects are told apart.")] = TRACKING.tracker,
     high_confidence: Annotated[
         float,
@@ -179,7 +175,6 @@ def track(
         max_gap=max_gap,
         fill_gap=fill_gap,
         tolerance=tolerance,
-        smoothing=smoothing,
         tracker=tracker,
         high_confidence=high_confidence,
         activation=activation,

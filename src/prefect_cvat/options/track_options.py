@@ -71,25 +71,11 @@ class TrackOptions:
         Field(
             ge=0,
             description=(
-                "Pixels by which interpolated coordinates may differ from detected ones (from smoothed ones"
-                " where there is smoothing); where they would by more, there is a keyframe."
+                "Pixels by which interpolated coordinates may differ from detected ones; where they would by"
+                " more, there is a keyframe."
             ),
         ),
     ] = 2.0
-    smoothing: Annotated[
-        int,
-        Field(
-            ge=0,
-            description=(
-                "How many frames before and after a detection its coordinates are smoothed over; 0 leaves"
-                " them as detected. It takes away the jitter of a detector, so that there are fewer"
-                " keyframes, and with it what is true of movements that are as quick, such as strides. Less"
-                " than `step` does"
-                " nothing. Only what CVAT interpolates is smoothed: rectangles, ellipses, cuboids, skeletons,"
-                " single points."
-            ),
-        ),
-    ] = 0
     tracker: Annotated[Tracker, Field(description="How objects are told apart.")] = Tracker.BYTETRACK
     high_confidence: Annotated[
         float,
@@ -124,7 +110,7 @@ class TrackOptions:
     ] = 0.2
 
     def __post_init__(self) -> None:
-        least = {"step": 1, "min_length": 1, "max_gap": 1, "fill_gap": 0, "smoothing": 0}
+        least = {"step": 1, "min_length": 1, "max_gap": 1, "fill_gap": 0}
         for name in least:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least[name]:

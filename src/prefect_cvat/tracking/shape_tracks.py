@@ -69,9 +69,7 @@ class ShapeTracks:
         self._jobs = jobs
         self._folder = folder
         # what is lost is lost, but may come back with its next seed, however far that is
-        self._options = TrackOptions(
-            min_length=1, max_gap=last_frame + 1, fill_gap=0, tolerance=tolerance, smoothing=0
-        )
+        self._options = TrackOptions(min_length=1, max_gap=last_frame + 1, fill_gap=0, tolerance=tolerance)
         self._objects = {each.number: _Object(each) for each in objects}
         self._beginning: dict[int, list[tuple[_Object, int]]] = {}
         for each in self._objects.values():
