@@ -19,6 +19,7 @@ from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.messages.bounded_text import bounded
 from prefect_cvat.messages.plurals import counted
 from prefect_cvat.options.run_options import Options
+from prefect_cvat.planning.plan import Plan
 from prefect_cvat.reporting.markdown_report import Outcome
 from prefect_cvat.runs.left_behind import what_is_left
 from prefect_cvat.runs.pipeline import run_pipeline
@@ -72,36 +73,28 @@ def carry_out(
             loaded_function(function, client.url, tell=logger.warning) as loaded,
         ):
             run = new_run(client, loaded)
-            run.identify(str(flow_run.id), function.function_parameters)
+            run.set_metadata(str(flow_run.id), function.function_parameters)
             version = function_version(function, loaded)
+
+            def add_keys(plan: Plan) -> None:
+                """Tag the flow run with its key as soon as it is known: other runs may wait for it."""
+                media = plan.info.meta.chunks_updated_date
+                key = run_key(client.url, task_id, media, version, kind, options)
+                add_tags([key, shard_key(key, options.selection.jobs)])
+
+            progress = ArtifactProgress(run.report, logger)
             try:
-                report = run_pipeline(run, PrefectSubmitter(), _KeyedProgress(run, version, kind))
+                report = run_pipeline(run, PrefectSubmitter(), progress, on_plan=add_keys)
             except BaseException as error:
-                tell_what_is_there(run.complete(time.perf_counter() - started), error)
+                tell_what_is_there(run.finish_report(time.perf_counter() - started), error)
                 # on another machine the next run would not know that something may yet be committed
                 time.sleep(run.seconds_until_settled)
                 raise
-            publish_report(report, pictures=draw_frames(client, run.plan))
+            pictures = [] if run.planned is None else draw_frames(client, run.planned.plan)
+            publish_report(report, pictures=pictures)
     for line in report.lines():
         logger.info(line)
     return report
-
-
-class _KeyedProgress(ArtifactProgress):
-    """Progress that gives the flow run its key as soon as it is known: others may be waiting to see it."""
-
-    def __init__(self, run: Run, version: str, kind: object) -> None:
-        super().__init__(run.report, get_run_logger())
-        self._run = run
-        self._version = version
-        self._kind = kind
-
-    def start(self, total: int) -> None:
-        run, options = self._run, self._run.options
-        media = run.plan.info.meta.chunks_updated_date
-        key = run_key(run.client.url, run.task_id, media, self._version, self._kind, options)
-        add_tags([key, shard_key(key, options.selection.jobs)])
-        super().start(total)
 
 
 def tell_what_is_there(report: RunReport, error: BaseException) -> None:

@@ -19,9 +19,9 @@ from prefect_cvat.flows.parameters import (
 )
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.existing import Existing
+from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.runs.report import RunReport
-from prefect_cvat.runs.track_shapes_run import ShapeTrackingOptions
 from prefect_cvat.runs.track_task import new_track_run
 
 __all__ = ["track_task"]

@@ -6,7 +6,6 @@ from typing import Any
 
 from prefect import Task
 
-from prefect_cvat.runs.run import Run
 from prefect_cvat.tasks.detect import detect_batch
 from prefect_cvat.tasks.fetch import fetch_batch
 from prefect_cvat.tasks.plan import plan_task
@@ -33,6 +32,6 @@ _STAGES: dict[str, Task[Any, Any]] = {
 class PrefectSubmitter:
     """Carries out stages as Prefect task runs of the current flow run."""
 
-    def submit(self, stage: str, run: Run, *args: Any) -> Any:
+    def submit(self, stage: str, run: Any, *args: Any) -> Any:
         """Submit the Prefect task of a stage; Prefect waits for futures among the arguments."""
         return _STAGES[stage].submit(run, *args)

@@ -71,11 +71,11 @@ def carry_out(client, task_id, function, batch_size=1, cancel_after=None):
         with ThreadSubmitter() as threads:
             report = run_pipeline(run, threads, progress)
     except BaseException as error:
-        partial = run.complete(time.perf_counter() - started)
+        partial = run.finish_report(time.perf_counter() - started)
         outcome = "failed" if isinstance(error, Exception) else "cancelled"
         publish_report(partial, outcome=outcome, error=str(error))
         raise
-    publish_report(report, pictures=draw_frames(client, run.plan))
+    publish_report(report, pictures=draw_frames(client, run.planned.plan))
     return report
 
 
@@ -278,7 +278,7 @@ def test_frames_that_cannot_be_had_are_missing_and_said_to_be(client, make_task,
             run_pipeline(run, threads)
         sandbox.faults.set([rule], seed=1)
         try:
-            return draw_frames(impatient, run.plan)
+            return draw_frames(impatient, run.planned.plan)
         finally:
             sandbox.faults.clear()
 

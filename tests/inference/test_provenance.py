@@ -163,7 +163,7 @@ def test_parameters_are_told_without_what_is_secret():
 def test_an_id_that_is_no_name_of_a_folder_is_refused(client, make_task, run_id):
     run = AnnotateRun(client, make_task(1), Finder(), Options())
     with pytest.raises(ValueError, match="letters, digits"):
-        run.identify(run_id)
+        run.set_metadata(run_id)
 
 
 # --- in attributes ---

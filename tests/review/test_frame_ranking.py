@@ -322,7 +322,7 @@ def test_what_a_failed_run_has_taken_back_is_not_to_be_looked_at(client, make_ta
     with ThreadSubmitter() as threads, pytest.raises(BadFunctionError):
         run_pipeline(run, threads)
     assert run.report.frames == 3
-    assert run.complete(1.0).review == []
+    assert run.finish_report(1.0).review == []
 
 
 def test_the_report_says_in_lines_and_in_markdown_what_to_look_at(client, make_task):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from collections import Counter
 
 import numpy as np
@@ -668,7 +669,7 @@ def test_a_run_that_was_killed_is_completed_by_running_it_again(sandbox, client,
         place(client, job, *(box(car, frame) for frame in range(job.start_frame, job.stop_frame + 1)))
     log = tmp_path / "log"
     command = [sys.executable, "-c", SLOW, sandbox.url, sandbox.user, str(task_id), str(log)]
-    environment = {**os.environ, "PYTHONPATH": os.path.dirname(__file__)}  # noqa: PTH120
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     process = subprocess.Popen(command, env=environment)
     try:
         while not log.exists() or len(log.read_text().split()) < 9:

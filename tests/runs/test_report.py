@@ -160,7 +160,7 @@ def test_nouns_go_with_their_numbers():
         "annotations: none",
         "written: 0 added, 0 already there, 0 removed",
         "tracks: 1 car; 3.0 frames long on average, 1 keyframe",
-        "followed: 1 shape, lost 1 time",
+        "tracked: 1 shape, lost 1 time",
         "refined: 1 shape; 1 stays, nothing was found for it",
     ]
 

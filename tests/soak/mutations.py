@@ -145,7 +145,7 @@ def _undoing_takes_what_is_equal() -> None:
 
 def _seeds_go_first() -> None:
     packs = ShapeTracks.packs
-    ShapeTracks.packs = lambda self, *, with_seeds: packs(self, with_seeds=not with_seeds)  # type: ignore[method-assign, assignment]
+    ShapeTracks.packs = lambda self, *, with_sources: packs(self, with_sources=not with_sources)  # type: ignore[method-assign, assignment]
 
 
 def _incomplete_is_green() -> None:

@@ -15,9 +15,9 @@ from typing import Any
 from prefect_cvat import Client, TrackOptions, annotate_task, track_task, undo_run
 from prefect_cvat.exceptions import PrefectCvatError, is_transient
 from prefect_cvat.http.retry_policy import RetryPolicy
+from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.runs import pipeline
 from prefect_cvat.runs.refine_task import refine_task
-from prefect_cvat.runs.track_shapes_run import ShapeTrackingOptions
 from prefect_cvat.upload import job_writer as upload
 from soak.functions import function
 from soak.mutations import MUTATIONS

@@ -24,16 +24,18 @@ from prefect_cvat.auto_annotation import (
     select_attribute_spec,
 )
 from prefect_cvat.exceptions import IncompleteRunError, StorageError, UnsupportedTaskError
+from prefect_cvat.files.lines_by_frame import LinesByFrame
 from prefect_cvat.geometry.keyframes import interpolate
 from prefect_cvat.http.transport import Transport
 from prefect_cvat.models import Job, Label
 from prefect_cvat.options.existing import Existing
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.selection import Selection
+from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.runs.track_shapes_run import ShapeTrackingOptions, TrackShapesRun
+from prefect_cvat.runs.track_shapes_run import PlannedTrackShapesRun, TrackShapesRun
 from prefect_cvat.tracking.shape_tracks import ShapeTracks
-from prefect_cvat.tracking.source_shapes import SourceShape, TrackedObject
+from prefect_cvat.tracking.source_shapes import COPY, SourceShapes
 from prefect_cvat.upload.job_writer import JobWriter
 from served_chunks import with_chunks
 
@@ -227,7 +229,7 @@ def test_a_shape_is_carried_to_the_end_and_becomes_a_track(world):
     assert (report.source_shapes, report.tracks, report.lost, report.frames) == (1, {"car": 1}, 0, 9)
     assert (report.labels, report.keyframes, report.track_frames) == ({"car": 8}, 2, 9)
     assert (report.added, report.removed) == (1, 1)
-    assert "followed: 1 shape, lost 0 times" in report.lines()
+    assert "tracked: 1 shape, lost 0 times" in report.lines()
 
 
 @pytest.mark.parametrize(
@@ -399,8 +401,8 @@ def test_types_that_the_function_cannot_follow_are_counted_and_stay(world):
     here = world()
     here.place(here.shape(3), here.shape(3, row=20, type="ellipse"), here.shape(4, row=20, type="ellipse"))
     report = here.run()
-    assert report.source_shapes_left_out == {"ellipse, which the function cannot follow": 2}
-    assert "not followed: 2 ellipse, which the function cannot follow" in report.lines()
+    assert report.source_shapes_left_out == {"ellipse, which the function cannot track": 2}
+    assert "not tracked: 2 ellipse, which the function cannot track" in report.lines()
     assert [shape["type"] for shape in here.shapes()] == ["ellipse"] * 2
 
 
@@ -475,9 +477,9 @@ def test_what_cannot_be_followed_is_said_before_anything_is_fetched(world, downl
 @pytest.mark.parametrize(
     ("follow", "message"),
     [
-        ({"labels": ["person"]}, "no shapes to follow .* and label 'person'"),
-        ({"sources": ["file"]}, "no shapes to follow of source file"),
-        ({"until": 2}, "no shapes to follow .*; left out: 1 behind frame 2"),
+        ({"labels": ["person"]}, "no shapes to track .* and label 'person'"),
+        ({"sources": ["file"]}, "no shapes to track of source file"),
+        ({"until": 2}, "no shapes to track .*; left out: 1 behind frame 2"),
     ],
 )
 def test_nothing_to_follow_is_said_and_nothing_is_fetched(world, downloads, follow, message):
@@ -780,9 +782,13 @@ def test_writes_that_fail_do_not_double_or_lose_anything(world, faults, fault):
 @pytest.fixture
 def broken_off(world, monkeypatch):
     """A task whose run broke off when the tracks stood, and before the seeds were removed."""
+
+    def fail(_):
+        raise StorageError("broken")
+
     here = complicated(world)
     with monkeypatch.context() as broken:
-        broken.setattr(TrackShapesRun, "_remove", lambda *_: (_ for _ in ()).throw(StorageError("broken")))
+        broken.setattr(PlannedTrackShapesRun, "_remove_source_shapes", fail)
         with pytest.raises(StorageError):
             here.run()
     return here
@@ -852,7 +858,7 @@ def test_a_seed_that_somebody_changed_in_the_meantime_stays(world):
 
 
 class Twice:
-    """Carries out each stage that may be tried again a second time."""
+    """Runs each stage that may be tried again a second time."""
 
     def submit(self, stage, run, *args):
         result = getattr(run, stage)(*args)
@@ -977,34 +983,32 @@ def test_memory_does_not_grow_with_what_was_found_backwards(tmp_path):
         jobs = [
             Job(id=n, task_id=1, start_frame=50 * n, stop_frame=50 * n + 49) for n in range(last // 50 + 1)
         ]
-        objects = []
-        for number in range(5):
-            shape = {
-                "id": number,
-                "frame": last,
-                "type": "rectangle",
-                "label_id": 1,
-                "points": [0.0, 0.0, 9.0, 9.0],
-            }
-            seeds = (SourceShape(shape, [(jobs[-1].id, number)]),)
-            objects.append(TrackedObject(number, Label(id=1, name="car"), seeds))
+        copies = np.zeros(5, COPY)
+        copies["digest"] = copies["id"] = range(5)
+        copies["job"], copies["frame"], copies["label"] = jobs[-1].id, last, 1
+        sources = SourceShapes(copies, LinesByFrame(), {1: Label(id=1, name="car")})
+        shape = {"type": "rectangle", "label_id": 1, "rotation": 0.0, "attributes": []}
         rng = np.random.default_rng(1)
         tracemalloc.reset_peak()
         before = tracemalloc.get_traced_memory()[0]
-        tracks = ShapeTracks(jobs, objects, last_frame=last, tolerance=0.5, folder=folder)
+        tracks = ShapeTracks(jobs, sources, last_frame=last, tolerance=0.5, folder=folder)
         for start in reversed(range(0, last, 50)):
-            tracks.hold(
+            tracks.keep_backward(
                 [
                     {
                         "frame": frame,
-                        "found": [(number, 0, rng.uniform(0, 9, 4).tolist()) for number in range(5)],
+                        "shapes": [
+                            (number, False, {**shape, "points": rng.uniform(0, 9, 4).tolist()})
+                            for number in range(5)
+                        ],
                     }
                     for frame in range(start, start + 50)
                 ]
             )
-        tracks.add([{"frame": last, "found": []}])
+        drawn = {**shape, "points": [0.0, 0.0, 9.0, 9.0]}
+        tracks.add([{"frame": last, "shapes": [(number, True, drawn) for number in range(5)]}])
         tracks.finish()
-        assert sum(len(pack) for _, _, pack in tracks.packs(with_seeds=False)) == 5 * (last // 50)
+        assert sum(len(pack) for _, _, pack in tracks.packs(with_sources=False)) == 5 * (last // 50)
         assert tracks.keyframes > 4 * last
         return tracemalloc.get_traced_memory()[1] - before
 

@@ -593,7 +593,8 @@ def test_a_write_that_is_stored_and_answered_as_if_less_were_is_undone(client, m
 
 
 def test_follow_called_again_keeps_the_seeds_of_tracks_that_are_missing(client, world, faults, monkeypatch):  # noqa: F811
-    from prefect_cvat.runs.track_shapes_run import ShapeTrackingOptions, TrackShapesRun
+    from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
+    from prefect_cvat.runs.track_shapes_run import TrackShapesRun
     from tracking.test_shape_tracking import Blocks
 
     here = world(6)

@@ -95,7 +95,7 @@ def carry_out(run: Run, parameters: Sequence[str] | None, *, report_file: Path |
         KeyboardInterrupt: Somebody has interrupted it; notes say what is on the server, and how to go on.
         PrefectCvatError: The run failed; notes say what it has left on the server, if anything.
     """
-    run.identify(function_parameters=dict(text.split("=", 1) for text in parameters or ()))
+    run.set_metadata(function_parameters=dict(text.split("=", 1) for text in parameters or ()))
     try:
         with ThreadSubmitter() as threads, progress_bar("Annotating") as progress:
             report = run_pipeline(run, threads, progress)
@@ -193,7 +193,7 @@ def _escape(error: UnicodeError) -> tuple[str, int]:
 
 def _note_what_is_there(run: Run, error: BaseException) -> None:
     """Add to an error what its run has left on the server; to Ctrl-C and SIGTERM also that it is nothing."""
-    report = run.complete(0.0)
+    report = run.finish_report(0.0)
     undo = undo_command(report)
     if undo is not None or isinstance(error, KeyboardInterrupt | Terminated):
         error.add_note(what_is_left(report))

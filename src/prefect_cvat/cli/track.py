@@ -43,8 +43,8 @@ from prefect_cvat.cli.output import carry_out, print_dry_run
 from prefect_cvat.models import SourceEnum
 from prefect_cvat.options.existing import Existing
 from prefect_cvat.options.run_options import Options
+from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.options.track_options import Tracker, TrackOptions
-from prefect_cvat.runs.track_shapes_run import ShapeTrackingOptions
 from prefect_cvat.runs.track_task import new_track_run
 
 __all__ = ["track"]

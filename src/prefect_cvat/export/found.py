@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.evaluation.predictions import ReadingRun
+from prefect_cvat.evaluation.predictions import PlannedReadingRun, ReadingRun
 from prefect_cvat.evaluation.truth import each_on_frames, read_annotations
 from prefect_cvat.exceptions import NothingToExportError
 from prefect_cvat.export.content import Annotation, PackFile
@@ -23,6 +23,7 @@ from prefect_cvat.planning.plan import Batch, Plan
 from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.runs.progress import Progress
 from prefect_cvat.runs.report import RunReport
+from prefect_cvat.runs.run_context import Workspace
 
 __all__ = ["Found", "find_by_function", "read_from_server"]
 
@@ -95,7 +96,7 @@ def find_by_function(
         f"what {report.function} finds",
         packs,
         _left_out(report),
-        run.failed,
+        run.failed_frames,
         report.frame_errors,
         report.frames_from_cache,
     )
@@ -171,29 +172,41 @@ def _left_out(report: RunReport) -> dict[str, int]:
 
 
 class _ExportRun(ReadingRun):
-    """A run that puts what it finds into a file, and images into a folder as their chunks come by."""
+    """A run that puts what it finds into a file, and images into a folder when their chunks are fetched."""
 
     def __init__(self, *args: Any, packs: PackFile, images: ImageFolder | None, **named: Any) -> None:
         super().__init__(*args, **named)
         self._packs = packs
         self._images = images
 
-    def fetch_batch(self, batch: Batch) -> ChunkBatch:
-        """Download the chunks of a batch; for their images also those of which all is known already."""
-        box = super().fetch_batch(batch)
-        if self._images is not None:
-            with self._named(batch):
-                for number in batch.chunks:
-                    self._chunks.get(batch.index, number)
-        return box
-
     def keep(self, annotations: Sequence[dict[str, Any]]) -> None:
         """Put tags and shapes into the file."""
         self._packs.append(annotations)
 
+    def _plan(self, workspace: Workspace) -> PlannedReadingRun:
+        plan = self._read_plan()
+        if self._images is None:
+            return PlannedReadingRun(self, plan, workspace)
+        return _PlannedExportRun(self, plan, workspace, self._images)
+
+
+class _PlannedExportRun(PlannedReadingRun):
+    """The stages of a run that exports images."""
+
+    def __init__(self, run: _ExportRun, plan: Plan, workspace: Workspace, images: ImageFolder) -> None:
+        super().__init__(run, plan, workspace)
+        self._images = images
+
+    def fetch_batch(self, batch: Batch) -> ChunkBatch:
+        """Download the chunks of a batch, also those of which all detections are kept, for their images."""
+        chunks = super().fetch_batch(batch)
+        with self.context.working_on(batch):
+            for number in batch.chunks:
+                self._chunks.get(batch.index, number)
+        return chunks
+
     def _fetch(self, number: int) -> ChunkFile:
         chunk = super()._fetch(number)
-        if self._images is not None:
-            numbers = self.plan.numbers_in(number)
-            self._images.save(chunk, [self.plan.frames.by_number[each] for each in numbers])
+        numbers = self.plan.numbers_in(number)
+        self._images.save(chunk, [self.plan.frames.by_number[each] for each in numbers])
         return chunk

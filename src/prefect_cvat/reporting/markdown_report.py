@@ -48,7 +48,7 @@ def render_markdown(report: RunReport, outcome: Outcome = "completed", error: st
         *_table("On the server", ("", "annotations"), _server_rows(report)),
         *_table("Tracks", ("", ""), _track_rows(report)),
         *_table("Shapes", ("", "shapes"), _shape_rows(report)),
-        *_table("Shapes not followed", ("why", "shapes"), _count_rows(report.source_shapes_left_out)),
+        *_table("Shapes not tracked", ("why", "shapes"), _count_rows(report.source_shapes_left_out)),
         *_table("Frames left out", ("why", "frames"), _count_rows(report.left_out)),
         *_table("Failed frames", ("frame", "error"), _failed_rows(report)),
         *_table("Time", ("stage", "seconds"), _time_rows(report)),
@@ -155,7 +155,7 @@ def _track_rows(report: RunReport) -> list[Row]:
     return _present(
         ("frames that one is long on average", report.track_frames / count if count else 0),
         ("keyframes of all", report.keyframes),
-        ("shapes that were followed", report.source_shapes),
+        ("shapes that were tracked", report.source_shapes),
         ("times that one was lost", report.lost),
     )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -14,12 +15,14 @@ from prefect_cvat.media.frame_reader import open_frames
 from prefect_cvat.number_ranges import NumberRanges
 from prefect_cvat.planning.batch_size import BatchSize
 from prefect_cvat.planning.plan import PART_FRAMES, Batch, Plan
-from prefect_cvat.runs.annotate_run import AnnotateRun
+from prefect_cvat.runs.annotate_run import PlannedAnnotateRun
 from prefect_cvat.runs.dry_run_report import AnnotateDryRun, RefineDryRun, TrackShapesDryRun, Trial
-from prefect_cvat.runs.refine_run import RefineRun
-from prefect_cvat.runs.run import BatchDetections, Run
-from prefect_cvat.runs.track_detections_run import TrackDetectionsRun
-from prefect_cvat.runs.track_shapes_run import TrackShapesRun
+from prefect_cvat.runs.planned_run import BatchDetections, PlannedRun
+from prefect_cvat.runs.refine_run import PlannedRefineRun, RefineRun
+from prefect_cvat.runs.run import Run
+from prefect_cvat.runs.run_context import Workspace
+from prefect_cvat.runs.track_detections_run import PlannedTrackDetectionsRun
+from prefect_cvat.runs.track_shapes_run import PlannedTrackShapesRun
 
 __all__ = ["dry_run"]
 
@@ -32,23 +35,31 @@ def dry_run(run: Run) -> AnnotateDryRun | RefineDryRun | TrackShapesDryRun:
         PrefectCvatError: The task cannot be read.
         ValueError: The task lacks what the run is to look at.
     """
-    plan = run.plan_task()
-    spec = run.validate_spec()
+    with spool_folder() as folder:
+        planned = run.plan_task(Workspace(folder))
+        return _dry_run(run, planned, folder)
+
+
+def _dry_run(
+    run: Run, planned: PlannedRun[Any], folder: Path
+) -> AnnotateDryRun | RefineDryRun | TrackShapesDryRun:
+    plan = planned.plan
+    spec = planned.validate_spec()
     common = _describe(run, plan)
-    if isinstance(run, RefineRun):
+    if isinstance(run, RefineRun) and isinstance(planned, PlannedRefineRun):
         refining = run.refining
         return RefineDryRun(
-            **common, shapes=dict(run.counts()), to=refining.to, keep_originals=refining.keep_originals
+            **common, shapes=dict(planned.counts()), to=refining.to, keep_originals=refining.keep_originals
         )
-    if isinstance(run, TrackShapesRun):
+    if isinstance(planned, PlannedTrackShapesRun):
         return TrackShapesDryRun(
             **common,
-            shapes=dict(run.counts()),
+            shapes=dict(planned.counts()),
             shapes_left_out=run.report.source_shapes_left_out,
             first_frame=plan.frames[0].number if plan.frames else None,
             last_frame=plan.frames[-1].number if plan.frames else None,
         )
-    assert isinstance(run, AnnotateRun)
+    assert isinstance(planned, PlannedAnnotateRun)
     found = AnnotateDryRun(
         **common,
         labels=spec.by_name(),
@@ -59,7 +70,7 @@ def dry_run(run: Run) -> AnnotateDryRun | RefineDryRun | TrackShapesDryRun:
         },
     )
     if plan.frames:
-        _try(run, plan, found)
+        _try(planned, folder, found)
     return found
 
 
@@ -79,17 +90,17 @@ def _describe(run: Run, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _try(run: AnnotateRun, plan: Plan, found: AnnotateDryRun) -> None:
+def _try(run: PlannedAnnotateRun, folder: Path, found: AnnotateDryRun) -> None:
     """Fetch a chunk, run the function on it or a part of it, and estimate how long a run would take."""
+    plan = run.plan
     number, frames = next(plan.parts())
     batch = Batch(0, [number], frames)
-    with spool_folder() as folder:
-        started = perf_counter()
-        box = ChunkBatch([fetch_chunk(run.client, plan, number, folder, run.options.quality)])
-        fetched = perf_counter()
-        with closing(open_frames(box, frames)) as opened:
-            detections = list(run.detector.detect(opened))
-        detected = perf_counter()
+    started = perf_counter()
+    chunks = ChunkBatch([fetch_chunk(run.client, plan, number, folder, run.options.quality)])
+    fetched = perf_counter()
+    with closing(open_frames(chunks, frames)) as opened:
+        detections = list(run.detector.detect(opened))
+    detected = perf_counter()
     run.read_existing(batch)
     annotations = run.remap_labels(batch, BatchDetections(detections))
     found.trial = Trial(
@@ -101,7 +112,7 @@ def _try(run: AnnotateRun, plan: Plan, found: AnnotateDryRun) -> None:
         empty=annotations.clippings[Clipping.EMPTY],
         overlapping_existing=annotations.overlapping_existing,
         frame_errors=annotations.errors,
-        are_put_to_tracks=isinstance(run, TrackDetectionsRun),
+        are_put_to_tracks=isinstance(run, PlannedTrackDetectionsRun),
         fetch_seconds=fetched - started,
         detect_seconds=detected - fetched,
     )

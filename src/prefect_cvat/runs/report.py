@@ -216,10 +216,10 @@ class RunReport(BaseModel):
             )
         if self.source_shapes:
             lines.append(
-                f"followed: {counted(self.source_shapes, 'shape')}, lost {counted(self.lost, 'time')}"
+                f"tracked: {counted(self.source_shapes, 'shape')}, lost {counted(self.lost, 'time')}"
             )
         if self.source_shapes_left_out:
-            lines.append(f"not followed: {tally(self.source_shapes_left_out)}")
+            lines.append(f"not tracked: {tally(self.source_shapes_left_out)}")
         if self.refined or self.not_refined:
             stay = counted(
                 self.not_refined, "stays, nothing was found for it", "stay, nothing was found for them"

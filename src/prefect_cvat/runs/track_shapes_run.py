@@ -1,12 +1,15 @@
-"""A run that follows shapes of a task over its frames with a tracking function, and writes them as tracks."""
+"""A run that tracks existing shapes over the frames of a task with a tracking function."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
+from itertools import islice
 from typing import Any, ClassVar
+
+import numpy as np
 
 from prefect_cvat.annotations.label_remapping import Annotations
 from prefect_cvat.cvat.client import Client
@@ -23,32 +26,31 @@ from prefect_cvat.planning.batch_size import PartQueue, take_parts
 from prefect_cvat.planning.plan import Batch, Plan
 from prefect_cvat.records.annotation_index import Stored
 from prefect_cvat.review.frame_ranking import FrameSummaries
-from prefect_cvat.runs.run import BatchDetections, Run
+from prefect_cvat.runs.job_uploads import make_folder
+from prefect_cvat.runs.planned_run import BatchDetections, PlannedRun
+from prefect_cvat.runs.run import Run
+from prefect_cvat.runs.run_context import RunContext, Workspace
 from prefect_cvat.runs.track_detections_run import check_takes_tracks
-from prefect_cvat.tracking.shape_tracking_pass import ShapesOnFrame, Way
+from prefect_cvat.tracking.shape_tracking_pass import ShapesOnFrame, TrackingPass
 from prefect_cvat.tracking.shape_tracks import ShapeTracks
-from prefect_cvat.tracking.source_shapes import SourceShapeReader, TrackedObject
+from prefect_cvat.tracking.source_shape_reader import SourceShapeReader
+from prefect_cvat.tracking.source_shapes import SourceShapes
 
-__all__ = ["ShapeTrackingOptions", "TrackShapesRun"]
+__all__ = ["PlannedTrackShapesRun", "TrackShapesRun"]
+
+REMOVED_TOGETHER = 1000
+"""How many source shapes are read back from disk at a time, to be removed."""
 
 
 class TrackShapesRun(Run):
-    """A run of a tracking function on a task: shapes are followed, and become tracks.
-
-    Backwards comes first; then the frames are gone through forward, and what was found both ways is put
-    together. A shape that is lost is followed no further; one that is found on no other frame makes no
-    track and stays. Frames that are not selected (or deleted) are not looked at: shapes on them are not
-    followed, and tracks pass over them in straight lines.
-
-    All tracks are written at the end, and then the shapes that they began with are removed, unless they
-    are to stay or somebody has changed them.
+    """A run of a tracking function on a task: existing shapes are tracked, and become tracks.
 
     Args:
         client: The server.
         task_id: The task.
         function: The tracking function.
-        options: How the run is done. What is there already is kept; a frame that fails ends the run.
-        follow: Which shapes are followed, and how far.
+        options: How the run is done. Existing annotations are kept; a frame that fails ends the run.
+        tracking: Which shapes are tracked, and how far.
         function_name: Names the function in the report.
 
     Raises:
@@ -56,262 +58,277 @@ class TrackShapesRun(Run):
         ValueError: The options ask for what such a run does not do.
     """
 
-    kind = "track_shapes"
-    in_order: ClassVar[frozenset[str]] = frozenset({"detect_batch", "upload_batch"})
-    sources: ClassVar[frozenset[str]] = frozenset({"auto", "semi-auto"})
-    waits_for_late_writes: ClassVar[bool] = True
-
     def __init__(
         self,
         client: Client,
         task_id: int,
         function: Any,
         options: Options,
-        follow: ShapeTrackingOptions,
+        tracking: ShapeTrackingOptions,
         *,
         function_name: str | None = None,
     ) -> None:
         super().__init__(client, task_id, function, options, function_name=function_name)
         if options.existing is not Existing.KEEP:
             raise ValueError(
-                f"following shapes keeps what is there; {argument('existing', options.existing)} cannot be"
+                f"tracking shapes keeps existing annotations; {argument('existing', options.existing)} is not"
+                " possible"
             )
         if options.on_frame_error != "fail":
             raise ValueError(
-                "shapes cannot be followed over a frame that is skipped: leave"
+                "shapes cannot be tracked over a frame that is skipped: leave"
                 f" {argument('on_frame_error', options.on_frame_error)} out"
             )
-        self.function = function
-        self.follow = follow
-        self.provenance.take_options(follow)
+        self.tracking = tracking
+        self.provenance.take_options(tracking)
         self.types = ShapeTracker(function).supported_shape_types
-        self._objects: list[TrackedObject] = []
-        self._carried: list[TrackedObject] = []
-        self._doubled: list[tuple[int, Stored]] = []
-        self._ways: list[Way] = []
-        self._way: Way | None = None
+
+    def _plan(self, workspace: Workspace) -> PlannedTrackShapesRun:
+        plan = self._read_plan()
+        check_takes_tracks(plan.info)
+        reader = SourceShapeReader(plan, self.tracking, self.types)
+        for job in plan.jobs:
+            reader.read(job.id, self.client.each_job_annotation(job.id))
+        sources = reader.source_shapes()
+        counts = sources.counts(in_tracks=False)
+        self.report.nothing_to_do = self.report.nothing_to_do or reader.why_nothing()
+        self.report.source_shapes = counts.total()
+        self.report.source_shapes_left_out = dict(reader.left_out())
+        if in_tracks := sources.counts(in_tracks=True).total():
+            self.report.source_shapes_left_out["in a track already"] = in_tracks
+        passes = self._make_passes(plan, sources) if counts else []
+        numbers = [frame.number for each in passes for frame in (each.frames[0], each.frames[-1])]
+        frames = plan.frames_between(min(numbers), max(numbers)) if numbers else plan.frames[:0]
+        return PlannedTrackShapesRun(
+            self.context,
+            replace(plan, frames=frames),
+            workspace,
+            tracking=self.tracking,
+            types=self.types,
+            sources=sources,
+            passes=passes,
+            doubled=reader.doubled,
+        )
+
+    def _make_passes(self, plan: Plan, sources: SourceShapes) -> list[TrackingPass]:
+        """The passes over the frames, each from its first source shape to the end."""
+        direction, until = self.tracking.direction, self.tracking.until
+        passes = []
+        if direction != "forward":
+            # both: an object is tracked from each source shape to the next, and backward from the first
+            first_only = direction == "both"
+            last = int(sources.frames_to_track_from(first_only=first_only)[-1])
+            passes.append(
+                TrackingPass(
+                    self.function,
+                    plan.frames_between(0 if until is None else until, last),
+                    sources,
+                    is_backward=True,
+                    first_only=first_only,
+                    returns_sources=direction == "backward",
+                )
+            )
+        if direction != "backward":
+            first = int(sources.frames_to_track_from(first_only=True)[0])
+            frames = plan.frames_between(first, plan.info.meta.size - 1 if until is None else until)
+            passes.append(TrackingPass(self.function, frames, sources, is_backward=False))
+        return passes
+
+
+class PlannedTrackShapesRun(PlannedRun[Annotations]):
+    """The stages of a run that tracks existing shapes.
+
+    The backward pass comes first, then the forward pass; what both have found is joined. A shape that is lost
+    is tracked no further; one that is found on no other frame makes no track and stays. Frames that are not
+    selected, and deleted frames, are skipped: shapes on them are not tracked, and tracks pass over them in
+    straight lines.
+
+    All tracks are written at the end. Then the source shapes are removed, unless they are to stay or somebody
+    has changed them.
+
+    Args:
+        context: Server, options, report.
+        plan: What to do.
+        workspace: Folder and lock.
+        tracking: Which shapes are tracked, and how far.
+        types: The types of shapes that the function can track.
+        sources: The source shapes.
+        passes: The passes over the frames.
+        doubled: Tracks of earlier runs that their jobs hold more than once, with the ids of the jobs.
+    """
+
+    kind: ClassVar[str] = "track_shapes"
+    in_order: ClassVar[frozenset[str]] = frozenset({"detect_batch", "upload_batch"})
+    sources: ClassVar[frozenset[str]] = frozenset({"auto", "semi-auto"})
+    waits_for_late_writes: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        context: RunContext,
+        plan: Plan,
+        workspace: Workspace,
+        *,
+        tracking: ShapeTrackingOptions,
+        types: frozenset[str],
+        sources: SourceShapes,
+        passes: Sequence[TrackingPass],
+        doubled: Sequence[tuple[int, Stored]],
+    ) -> None:
+        super().__init__(context, plan, workspace)
+        self._tracking = tracking
+        self._types = types
+        self._source_shapes = sources
+        self._passes = passes
+        self._pass_of: dict[int, TrackingPass] = {}  # by the index of the batch
+        self._doubled = doubled
+        self._backward_folder = make_folder(self.folder, "backward")
         self._backward_chunks = SpooledChunks(self._fetch_backward)
-        self._tracks: ShapeTracks | None = None
+        self._tracks = ShapeTracks(
+            plan.jobs,
+            sources,
+            last_frame=plan.info.meta.size - 1,
+            tolerance=tracking.tolerance,
+            folder=make_folder(self.folder, "tracks"),
+        )
         self._assembled: set[int] = set()
-        self._looked_at = NumberSet()
+        self._seen_frames = NumberSet()
         self._is_finished = False
+
+    def close(self) -> None:
+        """Close the chunks that are open."""
+        super().close()
+        self._backward_chunks.close()
 
     # --- the stages ---
 
-    def plan_task(self) -> Plan:
-        """Ask the server about the task and what is drawn in it, and decide what to follow.
-
-        Raises:
-            UnsupportedTaskError: The task takes no tracks.
-            ValueError: The task has no such label, frame or job.
-        """
-        plan = super().plan_task()
-        check_takes_tracks(plan.info)
-        with self._timed("plan"):
-            reader = SourceShapeReader(plan, self.follow, self.types)
-            for job in plan.jobs:
-                reader.read(job.id, self.client.each_job_annotation(job.id))
-            objects = reader.objects()
-        self.report.nothing_to_do = self.report.nothing_to_do or reader.why_nothing()
-        self._objects = [each for each in objects if not each.is_carried]
-        self._carried = [each for each in objects if each.is_carried]
-        self._doubled = reader.doubled
-        self.report.source_shapes = _count_seeds(self._objects)
-        self.report.source_shapes_left_out = dict(reader.left_out)
-        if carried := _count_seeds(self._carried):
-            self.report.source_shapes_left_out["in a track already"] = carried
-        self._ways = self._make_ways(plan)
-        numbers = [frame.number for way in self._ways for frame in (way.frames[0], way.frames[-1])]
-        frames = plan.frames_between(min(numbers), max(numbers)) if numbers else plan.frames[:0]
-        self._plan = replace(plan, frames=frames)
-        return self._plan
-
     def validate_spec(self) -> frozenset[str]:
-        """The types of shapes that the function can follow; others have been left out of the plan."""
-        return self.types
+        """The types of shapes that the function can track; the plan has no others."""
+        return self._types
 
     def counts(self) -> Counter[str]:
-        """How many shapes there are to follow, by label; one that two jobs share counts once."""
-        counts: Counter[str] = Counter()
-        for each in self._objects:
-            counts[each.label.name] += len(each.seeds)
-        return counts
+        """How many shapes there are to track, by label; copies in several jobs count once."""
+        return self._source_shapes.counts(in_tracks=False)
 
-    def detect_batch(self, batch: Batch, box: ChunkBatch, _after: object = None) -> BatchDetections:
-        """Follow the shapes over the frames of a batch, and empty the box."""
-        self._way = self._way_of(batch)
-        return super().detect_batch(batch, box)
+    def batches(self) -> Iterator[Batch]:
+        """Cut the frames into batches of chunks or parts: all of the backward pass, then of the forward pass.
+
+        Those over which no shape is tracked are left out, as far as that is known by then.
+        """
+        index = 0
+        for each in self._passes:
+            parts = PartQueue(each.parts(self.plan.part_of))
+            while parts.first is not None:
+                if not each.needs(parts.first[1]):
+                    parts.take()
+                    continue
+                taken = take_parts(parts, self._batch_size.most(len(self.plan.frames)))
+                taken.sort(key=lambda part: part[1][0].number)
+                numbers = [chunk for chunk, _ in taken]
+                batch = Batch(index, numbers, [frame for _, of_part in taken for frame in of_part])
+                self._pass_of[index] = each
+                self._reserve_chunks(batch, parts.first)
+                yield batch
+                index += 1
+            self._chunks_on(each).need(index, ())  # the part that was reserved may have been left out
 
     def remap_labels(self, batch: Batch, detections: BatchDetections) -> Annotations:
-        """Count what was found, and hold it as JSON until it is put together to tracks."""
-        names = {each.number: each.label.name for each in self._objects}
+        """Count the shapes that were found, and keep them as JSON until tracks are made of them."""
         result = Annotations()
-        with self._named(batch), self._timed("remap"):
+        with self.context.working_on(batch), self.context.timing("remap"):
             for item in detections.taken():
-                result.shapes.append({"frame": item.frame, "found": item.found})
-                result.labels.update(names[number] for number, _, _ in item.found)
+                result.shapes.append({"frame": item.frame, "shapes": item.shapes})
+                result.labels.update(
+                    self._source_shapes.label(index).name
+                    for index, is_source, _ in item.shapes
+                    if not is_source
+                )
             result.pack()
         return result
 
     def upload_batch(self, batch: Batch, annotations: Annotations, _after: object = None) -> int:
-        """Go on with the tracks; return on how many frames for the first time. Nothing is written yet."""
+        """Continue the tracks; return the number of frames that are new. Nothing is written yet."""
         if batch.index in self._assembled:
             return annotations.frames
-        tracks = self._following()
-        with self._named(batch), self._timed("assemble"):
+        with self.context.working_on(batch), self.context.timing("assemble"):
             items = [item for pack in annotations.packs() for item in pack]
-            (tracks.hold if self._way_of(batch).is_backward else tracks.add)(items)
+            if self._pass_of[batch.index].is_backward:
+                self._tracks.keep_backward(items)
+            else:
+                self._tracks.add(items)
         annotations.empty()
-        before = len(self._looked_at)
-        self._looked_at.update(frame.number for frame in batch.frames)
-        annotations.frames = len(self._looked_at) - before
+        before = len(self._seen_frames)
+        self._seen_frames.update(frame.number for frame in batch.frames)
+        annotations.frames = len(self._seen_frames) - before
         self._assembled.add(batch.index)
         self._count(annotations)
         return annotations.frames
 
     def finish_upload(self) -> None:
-        """Write the tracks; when all of them stand, remove the shapes that they began with.
+        """Write the tracks; when all of them are on the server, remove the source shapes.
 
-        The parts of a track in jobs that have one of its seeds are written when all others are known to be
-        there. So a seed that is a keyframe in its own job says that all of the track is there. A run after
-        one that was killed needs to know that: it may find only some of the seeds, and must not follow these
-        anew.
+        The parts of a track in jobs that have one of its source shapes are written when all other parts are
+        known to be there. So a source shape that is a keyframe of a track in its own job shows that all of
+        the track is there. After a run that was killed, the next run needs to know that: it may find only
+        some of the source shapes, and must not track these again.
         """
-        tracks = self._following()
+        tracks = self._tracks
         if not self._is_finished:
-            with self._timed("assemble"):
+            with self.context.timing("assemble"):
                 tracks.finish()
             self._is_finished = True
             self.report.tracks = tracks.labels()
             self.report.keyframes = tracks.keyframes
             self.report.track_frames = tracks.frames
-            self.report.lost = sum(way.lost for way in self._ways)
-            for way in self._ways:
-                self.report.count_clippings(way.clippings)
-            self._summaries = FrameSummaries(tracks.lost.each(self.plan.frames.by_number))
-        with self._timed("upload"):
-            for with_seeds in (False, True):
-                for job_id, number, pack in tracks.packs(with_seeds=with_seeds):
-                    self._write(job_id, (with_seeds, number), pack)
-                self._verify()
-                if any(writer.missing for writer in self._writers.values()):
-                    return  # the report says so; a seed in a track would say that all of it is there
+            self.report.lost = sum(each.lost for each in self._passes)
+            for each in self._passes:
+                self.report.count_clippings(each.clippings)
+            self.context.summaries = FrameSummaries(tracks.lost.each(self.plan.frames.by_number))
+        with self.context.timing("upload"):
+            for with_sources in (False, True):
+                for job_id, number, pack in tracks.packs(with_sources=with_sources):
+                    self.uploads.write(job_id, (with_sources, number), pack)
+                self.uploads.verify(after_late_writes=True)
+                if self.uploads.are_missing:
+                    return  # the report says so; a source shape in a track would mean that all of it is there
             for job_id, stored in self._doubled:
-                self._writers[job_id].make_single([stored])
-            for writer in self._writers.values():
-                self._pause(0.0)
-                writer.finish()
-            if not self.follow.keep_source_shapes:
-                self._remove(
-                    (job_id, {**seed.shape, "id": shape_id})
-                    for each in (*self._carried, *tracks.written)
-                    for seed in each.seeds
-                    for job_id, shape_id in seed.originals
-                )
+                self.uploads.writers[job_id].make_single([stored])
+            self.uploads.finish()
+            if not self._tracking.keep_source_shapes:
+                self._remove_source_shapes()
 
     # --- parts of stages ---
 
-    def batches(self, plan: Plan) -> Iterator[Batch]:
-        """Cut the frames into batches of chunks or parts: all on the way backward, then all on that forward.
-
-        Those over which nothing is followed are left out, as far as that is known by then.
-        """
-        index = 0
-        for way in self._ways:
-            parts = PartQueue(way.parts(plan.part_of))
-            while parts.first is not None:
-                if not way.needs(parts.first[1]):
-                    parts.take()
-                    continue
-                taken = take_parts(parts, self._batch_size.most(len(plan.frames)))
-                taken.sort(key=lambda part: part[1][0].number)
-                numbers = [chunk for chunk, _ in taken]
-                frames = [frame for _, of_part in taken for frame in of_part]
-                batch = _FollowBatch(index, numbers, frames, way.is_backward)
-                self._hold_chunks(batch, parts.first)
-                yield batch
-                index += 1
-            self._chunks_on(way).need(index, ())  # a part that was to follow may have been passed over
-
-    def _look_at(
-        self, frames: Sequence[Frame], box: ChunkBatch, open_chunk: OpenChunk
+    def _run_function(
+        self, batch: Batch, frames: Sequence[Frame], chunks: ChunkBatch, open_chunk: OpenChunk
     ) -> list[ShapesOnFrame]:
-        assert self._way is not None
-        opener = open_frames_reversed if self._way.is_backward else open_frames
-        with closing(opener(box, frames, open_chunk=open_chunk)) as opened:
-            found = [self._way.look_at(frame, image) for frame, image in opened]
-        self._way.say_what_is_needed()
+        each = self._pass_of[batch.index]
+        opener = open_frames_reversed if each.is_backward else open_frames
+        with closing(opener(chunks, frames, open_chunk=open_chunk)) as opened:
+            found = [each.track(frame, image) for frame, image in opened]
+        each.update_needs()
         return found
 
-    @contextmanager
-    def spool(self) -> Iterator[None]:
-        """A folder for what is on its way, removed afterwards."""
-        with super().spool(), closing(self._backward_chunks):
-            yield
-
     def _chunks_of(self, batch: Batch) -> SpooledChunks:
-        return self._chunks_on(self._way_of(batch))
+        return self._chunks_on(self._pass_of[batch.index])
 
-    def _chunks_on(self, way: Way) -> SpooledChunks:
-        return self._backward_chunks if way.is_backward else self._chunks
+    def _chunks_on(self, each: TrackingPass) -> SpooledChunks:
+        return self._backward_chunks if each.is_backward else self._chunks
 
     def _fetch_backward(self, number: int) -> ChunkFile:
-        # the way forward may have the same chunk at the same time
-        return self._fetch_to(self._folder("backward"), number)
+        # the forward pass may have the same chunk at the same time
+        return self._fetch_to(self._backward_folder, number)
 
-    def _following(self) -> ShapeTracks:
-        if self._tracks is None:
-            self._tracks = ShapeTracks(
-                self.plan.jobs,
-                self._objects,
-                last_frame=self.plan.info.meta.size - 1,
-                tolerance=self.follow.tolerance,
-                folder=self._folder("tracks"),
-            )
-        return self._tracks
-
-    def _remove(self, annotations: Iterable[tuple[int, dict[str, Any]]]) -> None:
-        """Remove annotations from their jobs, unless somebody has changed them."""
-        by_job: dict[int, list[dict[str, Any]]] = {}
-        for job_id, annotation in annotations:
-            by_job.setdefault(job_id, []).append(annotation)
-        for job_id, originals in by_job.items():
-            self._writers[job_id].replace(originals)
-            self._writers[job_id].finish()
-
-    def _make_ways(self, plan: Plan) -> list[Way]:
-        """The ways over the frames, each from the first seed on it to the end."""
-        if not self._objects:
-            return []
-        direction, until = self.follow.direction, self.follow.until
-        every = [(each, index) for each in self._objects for index in range(len(each.seeds))]
-        ways = []
-        if direction != "forward":
-            # where an object is followed both ways, it is from each seed on to the next, and before the first
-            seeds = every if direction == "backward" else [(each, 0) for each in self._objects]
-            last = max(each.seeds[index].frame for each, index in seeds)
-            frames = plan.frames_between(0 if until is None else until, last)
-            ways.append(Way(self.function, frames, seeds, is_backward=True))
-        if direction != "backward":
-            first = min(each.seeds[0].frame for each in self._objects)
-            frames = plan.frames_between(first, plan.info.meta.size - 1 if until is None else until)
-            ways.append(Way(self.function, frames, every, is_backward=False))
-        return ways
-
-    def _way_of(self, batch: Batch) -> Way:
-        assert isinstance(batch, _FollowBatch)
-        return next(way for way in self._ways if way.is_backward is batch.is_backward)
-
-
-class _FollowBatch(Batch):
-    """A batch that is gone through forward or backward; its frames ascend in any case."""
-
-    __slots__ = ("is_backward",)
-
-    def __init__(self, index: int, chunks: Sequence[int], frames: Sequence[Frame], is_backward: bool) -> None:
-        super().__init__(index, chunks, frames)
-        self.is_backward = is_backward
-
-
-def _count_seeds(objects: Iterable[TrackedObject]) -> int:
-    return sum(len(each.seeds) for each in objects)
+    def _remove_source_shapes(self) -> None:
+        """Remove the source shapes that have become tracks, unless somebody has changed them."""
+        sources = self._source_shapes
+        changed: set[int] = set()
+        shapes = sources.each(np.asarray(sources.is_in_track | self._tracks.is_written))
+        while some := list(islice(shapes, REMOVED_TOGETHER)):
+            by_job: dict[int, list[dict[str, Any]]] = {}
+            for source in some:
+                for job_id, shape_id in sources.copies_of(source.index):
+                    by_job.setdefault(job_id, []).append({**source.shape, "id": shape_id})
+            for job_id, originals in by_job.items():
+                self.uploads.writers[job_id].replace(originals)
+            changed |= by_job.keys()
+        self.uploads.finish(changed)

@@ -11,12 +11,13 @@ from prefect_cvat.options.existing import Existing
 from prefect_cvat.options.label_map import LabelMap
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.selection import Selection
+from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.runs.progress import progress_on
 from prefect_cvat.runs.report import RunReport
 from prefect_cvat.runs.track_detections_run import TrackDetectionsRun
-from prefect_cvat.runs.track_shapes_run import ShapeTrackingOptions, TrackShapesRun
+from prefect_cvat.runs.track_shapes_run import TrackShapesRun
 
 __all__ = ["track_task"]
 

@@ -1,41 +1,45 @@
-"""Following shapes over the frames of a task one way: which are taken up where, and how far it must go."""
+"""Tracking source shapes over the frames of a task in one direction."""
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Callable, Collection, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from math import inf
 from typing import Any
 
+import numpy as np
 import PIL.Image
 
 from prefect_cvat.frames import Frame
 from prefect_cvat.inference.shape_tracker import Seed, ShapeTracker
 from prefect_cvat.planning.planned_frames import PlannedFrames
-from prefect_cvat.tracking.shape_tracks import FoundShape
-from prefect_cvat.tracking.source_shapes import TrackedObject
+from prefect_cvat.tracking.source_shapes import SourceShapes
 
-__all__ = ["ShapesOnFrame", "Way"]
+__all__ = ["ShapesOnFrame", "TrackedShape", "TrackingPass"]
+
+TrackedShape = tuple[int, bool, dict[str, Any]]
+"""The index of an object, whether this is a source shape, and the shape."""
 
 
 class ShapesOnFrame:
-    """What was found on a frame. Plain, as `BatchDetections` is."""
+    """The shapes that a pass has found on a frame. Plain, as `BatchDetections` is."""
 
-    __slots__ = ("found", "frame")
+    __slots__ = ("frame", "shapes")
 
-    def __init__(self, frame: int, found: list[FoundShape]) -> None:
+    def __init__(self, frame: int, shapes: list[TrackedShape]) -> None:
         self.frame = frame
-        self.found = found
+        self.shapes = shapes
 
 
-class Way:
-    """One way over the frames, forward or backward, and what is followed on it.
+class TrackingPass:
+    """A pass over the frames, forward or backward.
 
     Args:
         function: The tracking function.
-        frames: The frames from the first seed of the way on, in ascending order.
-        seeds: Objects and indices of their seeds: where shapes are taken up.
+        frames: The frames from the first source shape of the pass on, in ascending order.
+        sources: The source shapes. Those of objects that are in a track already are not tracked.
         is_backward: Whether the last frame comes first.
+        first_only: Track each object from its first source shape only.
+        returns_sources: Return source shapes together with what was found.
 
     Attributes:
         lost: How many shapes have been lost.
@@ -46,25 +50,28 @@ class Way:
         self,
         function: Any,
         frames: PlannedFrames,
-        seeds: Collection[tuple[TrackedObject, int]],
+        sources: SourceShapes,
         *,
         is_backward: bool,
+        first_only: bool = False,
+        returns_sources: bool = True,
     ) -> None:
         self.is_backward = is_backward
         self.frames = frames
         self.lost = 0
         self._tracker = ShapeTracker(function)
         self.clippings = self._tracker.clippings
-        self._seeds: dict[int, list[tuple[TrackedObject, int]]] = {}
-        for each, index in seeds:
-            self._seeds.setdefault(each.seeds[index].frame, []).append((each, index))
-        self._stops = sorted(map(self._order, self._seeds))
-        self._seed_of: dict[Hashable, tuple[int, int]] = {}
-        self._at = -inf
-        self._needed_from: float = self._stops[0]
+        self._sources = sources
+        self._first_only = first_only
+        self._returns_sources = returns_sources
+        self._active: dict[Hashable, tuple[int, dict[str, Any]]] = {}
+        starts = sources.frames_to_track_from(first_only=first_only)
+        self._starts = np.sort(-starts.astype(np.int64) if is_backward else starts.astype(np.int64))
+        self._position = -inf
+        self._needed_from: float = self._starts[0]
 
     def parts(self, part_of: Callable[[int], tuple[int, int]]) -> Iterator[tuple[int, PlannedFrames]]:
-        """The parts of chunks, as they are gone through, each with the number of its chunk.
+        """The parts of chunks in the order of the pass, each with the number of its chunk.
 
         Args:
             part_of: The number of the chunk that a frame is taken from, and that of its part.
@@ -72,32 +79,56 @@ class Way:
         parts = self.frames.by(part_of, is_backward=self.is_backward)
         return ((chunk, frames) for (chunk, _), frames in parts)
 
-    def look_at(self, frame: Frame, image: PIL.Image.Image) -> ShapesOnFrame:
-        """Follow what is followed to the next frame, and take up what begins there."""
-        beginning = self._seeds.get(frame.number, ())
+    def track(self, frame: Frame, image: PIL.Image.Image) -> ShapesOnFrame:
+        """Track all active shapes to the next frame, and start with the source shapes there."""
+        starting: dict[Hashable, tuple[int, dict[str, Any]]] = {}
+        for source in self._sources.on_frame(frame.number):
+            if self._sources.is_in_track[source.object]:
+                continue
+            if not self._first_only or self._sources.is_first(source.index):
+                starting[self._sources.number(source.object)] = source.object, source.shape
+        seeds = [
+            Seed(number, shape["type"], shape["points"], shape.get("rotation") or 0.0)
+            for number, (_, shape) in starting.items()
+        ]
         before = set(self._tracker.active)
-        seeds = []
-        for each, index in beginning:
-            shape = each.seeds[index].shape
-            seeds.append(Seed(each.number, shape["type"], shape["points"], shape.get("rotation") or 0.0))
         found = self._tracker.advance(frame, image, seeds)
-        self.lost += len(before.difference(self._tracker.active))
-        result: list[FoundShape] = [(*self._seed_of[key], shape.points) for key, shape in found]
-        self._seed_of.update((each.number, (each.number, index)) for each, index in beginning)
-        self._at = self._order(frame.number)
-        return ShapesOnFrame(frame.number, result)
+        active = set(self._tracker.active)
+        self.lost += len(before - active)
+        shapes: list[TrackedShape] = []
+        for key, shape in found:
+            index, source_shape = self._active[key]
+            shapes.append((index, False, _shape(source_shape, shape.points)))
+        if self._returns_sources:
+            shapes += [(index, True, _shape(shape, shape["points"])) for index, shape in starting.values()]
+        self._active = {key: value for key, value in self._active.items() if key in active} | starting
+        self._position = self._order(frame.number)
+        return ShapesOnFrame(frame.number, shapes)
 
-    def say_what_is_needed(self) -> None:
-        """Let another thread know, through `needs`, how much there is left to do."""
+    def update_needs(self) -> None:
+        """Tell `needs`, which another thread calls, how far this pass is."""
         if self._tracker.active:
             self._needed_from = -inf
         else:
-            index = bisect_right(self._stops, self._at)
-            self._needed_from = self._stops[index] if index < len(self._stops) else inf
+            place = int(np.searchsorted(self._starts, self._position, side="right"))
+            self._needed_from = self._starts[place] if place < len(self._starts) else inf
 
     def needs(self, frames: Sequence[Frame]) -> bool:
-        """Whether something may be followed over frames that come next."""
+        """Whether a shape may have to be tracked over frames that come next."""
         return max(self._order(frames[0].number), self._order(frames[-1].number)) >= self._needed_from
 
     def _order(self, frame: int) -> int:
         return -frame if self.is_backward else frame
+
+
+def _shape(source: dict[str, Any], points: Sequence[float]) -> dict[str, Any]:
+    """A source shape at another place."""
+    return {
+        "type": source["type"],
+        "label_id": source["label_id"],
+        "points": points,
+        "rotation": source.get("rotation") or 0.0,
+        "occluded": source.get("occluded"),
+        "z_order": source.get("z_order"),
+        "attributes": source.get("attributes") or [],
+    }
