@@ -14,6 +14,7 @@ from typing import Any
 from prefect_cvat.records import run_lock
 from prefect_cvat.records.record_writer import JobRecord
 from prefect_cvat.records.run_lock import RunLock
+from prefect_cvat.runs import run
 from prefect_cvat.runs.job_uploads import JobUploads
 from prefect_cvat.runs.report import RunReport
 from prefect_cvat.tracking.shape_tracks import ShapeTracks
