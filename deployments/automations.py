@@ -1,4 +1,4 @@
-"""The automations: a run for each new task, and an end for runs whose process has died."""
+"""Creates the automations: one marks crashed runs, the others start runs for new tasks."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from prefect.events.schemas.automations import Automation, AutomationCore, Event
 from prefect.exceptions import ObjectNotFound
 
 from prefect_cvat.credentials import CvatCredentials
-from prefect_cvat.deployments.definitions import ANNOTATE_TASK, TAG
-from prefect_cvat.deployments.new_tasks import (
+from prefect_cvat.deployments.new_task_automations import (
     annotate_new_tasks,
     describe_changes,
     describe_other,
     find_automations,
     is_of_same_tasks,
 )
+from prefect_cvat.deployments.prefect_yaml import ANNOTATE_TASK, TAG
 from prefect_cvat.deployments.scope import Scope
 
 __all__ = [
@@ -33,38 +33,37 @@ CRASHED_RUNS = "prefect-cvat: crashed runs"
 """The name of the automation that marks runs as crashed."""
 
 HEARTBEAT_SECONDS = 30
-"""How often a run says that it is alive. Prefect's own default is 180 s, and its least 30 s."""
+"""The interval of a run's heartbeats. Prefect's default is 180 s, its minimum 30 s."""
 
 CRASHED_AFTER_SECONDS = 3 * HEARTBEAT_SECONDS
-"""How long nothing is heard of a run before it is taken for dead."""
+"""A run without a heartbeat for this time is marked as crashed."""
 
 CRASHED_MESSAGE = (
-    f"Nothing was heard of this run for {CRASHED_AFTER_SECONDS} s: its process or its machine has died, or"
-    " does not reach the Prefect server. What it had written is in CVAT. Run it again, from here or with the"
-    " same parameters: it goes on where it was, and adds nothing twice."
+    f"This run has sent no heartbeat for {CRASHED_AFTER_SECONDS} s: its process or machine has died, or"
+    " cannot reach the Prefect server. The annotations that it has written are in CVAT. Run it again, here or"
+    " with the same parameters: it continues where it was, and adds nothing twice."
 )
 
 ENDS = ("Completed", "Failed", "Cancelled", "Crashed", "Suspended")
-"""Names of states after which a run sends no heartbeat, and is not dead."""
+"""The names of states in which a run sends no heartbeats although it has not crashed."""
 
 
 def set_up_automations(block: str, credentials: CvatCredentials, scope: Scope | None = None) -> Iterator[str]:
-    """Make the automations, or bring them into line. Whether they are enabled is left as it is.
+    """Create the automations, or update them. An automation that is disabled stays disabled.
 
-    There is one for new tasks for each server and project, and one for each server and organization whose
-    tasks are all annotated. (A project belongs to one organization, whichever a log-in names.) Only that of
-    the scope is changed; of the others it is said that they are there.
+    For new tasks there is one automation for each server and project, and one for each server and
+    organization of which all tasks are annotated. Only the automation of the scope is created or changed.
 
     Args:
-        block: The name of the block that runs on new tasks log in to CVAT with.
-        credentials: What is in it; tasks of other servers start nothing.
-        scope: Whose new tasks are annotated; without one no automation for new tasks is made or changed.
+        block: The name of the block with the credentials for runs on new tasks.
+        credentials: The credentials in that block; they define the server and organization.
+        scope: The tasks whose creation starts a run; without a scope, automations for new tasks are kept.
 
     Yields:
-        What was done, a line for each automation.
+        A line for each automation, with what was done.
 
     Raises:
-        ValueError: All tasks of the personal workspace, or of an organization that there is not, are meant.
+        ValueError: The scope is all tasks of the personal workspace, or the organization does not exist.
     """
     scope = scope or Scope()
     with get_client(sync_client=True) as client:
@@ -77,12 +76,12 @@ def set_up_automations(block: str, credentials: CvatCredentials, scope: Scope | 
         others = list(find_automations(client))
         wanted = None
         if not scope:
-            yield "automation for new tasks: none is made or changed without --project ID or --all-tasks"
+            yield "automation for new tasks: not created or changed without --project ID or --all-tasks"
         elif deployment_id is None:
             yield (
-                f"automation for new tasks of {scope}: not made, since there is no deployment"
-                f" {ANNOTATE_TASK!r} yet; start `prefect-cvat serve`, which makes both, or deploy"
-                " prefect.yaml and set up again"
+                f"automation for new tasks of {scope}: not created, since there is no deployment"
+                f" {ANNOTATE_TASK!r} yet; start `prefect-cvat serve`, which creates both, or deploy"
+                " prefect.yaml and run setup again"
             )
         else:
             wanted = annotate_new_tasks(deployment_id, block, credentials, scope)
@@ -92,25 +91,25 @@ def set_up_automations(block: str, credentials: CvatCredentials, scope: Scope | 
             yield f"automation {wanted.name!r} ({done}{describe_changes(before, wanted)})"
             others = [each for each in others if each is not before]
         for other in others:
-            yield f"automation {other.name!r} (left as it is){describe_other(other, deployment_id, wanted)}"
+            yield f"automation {other.name!r} (not changed){describe_other(other, deployment_id, wanted)}"
 
 
 def _crashed_runs() -> AutomationCore:
     return AutomationCore(
         name=CRASHED_RUNS,
-        description="Marks a run as crashed when its heartbeat stops before it has ended.",
+        description="Marks a run as crashed when its heartbeats stop before it has ended.",
         tags=[TAG],
-        # as https://docs.prefect.io/v3/advanced/detect-zombie-flows has it, but for what is expected: with
-        # `prefect.flow-run.*` a run that dies while it is cancelled would stay Cancelling
+        # from https://docs.prefect.io/v3/advanced/detect-zombie-flows, but with the names of the states in
+        # `expect`: with `prefect.flow-run.*` a run that dies while it is cancelled would stay Cancelling
         trigger=EventTrigger(
-            # a run that dies in the moment in which it begins has sent no heartbeat yet
+            # a run that dies right after its start has sent no heartbeat yet
             after={"prefect.flow-run.Running", "prefect.flow-run.heartbeat"},
             expect={
                 "prefect.flow-run.heartbeat",
                 *(f"prefect.flow-run.{state}" for state in ENDS),
             },
             match={"prefect.resource.id": "prefect.flow-run.*"},
-            # only runs of our deployments: others may have a slower heartbeat
+            # only runs of these deployments: others may send heartbeats less often
             match_related={"prefect.resource.id": f"prefect.tag.{TAG}", "prefect.resource.role": "tag"},
             for_each={"prefect.resource.id"},
             posture=Posture.Proactive,
@@ -132,7 +131,7 @@ def _ensure(
     wanted = wanted.model_copy(update={"enabled": before.enabled})
     if AutomationCore.model_validate(before.model_dump()) == wanted:
         return "unchanged"
-    # the client sends what was set by name, and Prefect 3.9 refuses an owner in an update
+    # the client sends only fields that are set; Prefect 3.9 refuses owner_resource in an update
     whole = wanted.model_dump(exclude={"owner_resource"})
     client.update_automation(before.id, AutomationCore.model_validate(whole))
     return "changed"

@@ -1,4 +1,4 @@
-"""What commands need of the Prefect server: that there is one, and plain words when it fails."""
+"""Checks that the Prefect server answers, and turns its errors into short messages."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ __all__ = ["prefect_server"]
 
 @contextmanager
 def prefect_server() -> Iterator[str]:
-    """Make sure that the Prefect server answers, and say plainly when it does not, then or later.
+    """Check that the Prefect server answers, and translate its errors within the block.
 
     Yields:
-        Its address.
+        The URL of its API.
 
     Raises:
-        ValueError: None is set. Prefect would start one that ends with this process.
-        TransportError: It does not answer, or refuses what it is asked for.
+        ValueError: PREFECT_API_URL is not set. Prefect would start a server that ends with this process.
+        TransportError: The server does not answer, or refuses a request.
     """
     url = PREFECT_API_URL.value()
     if not url:
         raise ValueError(
-            "PREFECT_API_URL is not set; start a Prefect server with `prefect server start`, and tell its"
+            "PREFECT_API_URL is not set; start a Prefect server with `prefect server start`, and set its"
             " address with `prefect config set PREFECT_API_URL=http://127.0.0.1:4200/api`"
         )
     try:
@@ -48,11 +48,11 @@ def prefect_server() -> Iterator[str]:
             f"{_detail(error)}"
         ) from None
     except DeploymentApplyError as error:
-        raise TransportError(f"the Prefect server at {url} has not taken a deployment: {error}") from None
+        raise TransportError(f"the Prefect server at {url} has refused a deployment: {error}") from None
 
 
 def _detail(error: httpx.HTTPStatusError) -> str:
-    """What the server says, without what it was sent: Prefect 3.9 repeats that, and it may be a password."""
+    """The message of the server without the request, which Prefect 3.9 repeats: it may have a password."""
     try:
         answer = error.response.json()
         problems = answer.get("exception_detail")

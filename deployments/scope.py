@@ -1,4 +1,4 @@
-"""Which tasks a deployment and its automation are for. Nothing said is nothing, and not everything."""
+"""The tasks that a schedule or automation is for: those of one project, all tasks, or by default none."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["Scope"]
 
 @dataclass(frozen=True, kw_only=True)
 class Scope:
-    """The tasks of a project, or all that the user of the credentials may see; at first none.
+    """The tasks of a project, or all tasks that the user of the credentials may see; by default none.
 
     Attributes:
-        project_id: The number of the project in CVAT.
+        project_id: The id of the project in CVAT.
         all_tasks: All tasks, of any project or none.
 
     Raises:
@@ -30,7 +30,7 @@ class Scope:
             )
 
     def __bool__(self) -> bool:
-        """Whether there is anything to annotate."""
+        """Whether a project or all tasks are selected."""
         return self.all_tasks or self.project_id is not None
 
     def __str__(self) -> str:
@@ -40,14 +40,14 @@ class Scope:
         return "no project" if self.project_id is None else f"project {self.project_id}"
 
     def parameters(self) -> dict[str, Any]:
-        """The parameters of the flow `annotate project` that say so."""
+        """The scope as parameters of the flow `annotate project`."""
         if self.project_id is not None:
             return {"project_id": self.project_id}
         return {"all_tasks": True} if self.all_tasks else {}
 
     @classmethod
     def of_parameters(cls, parameters: dict[str, Any]) -> Scope:
-        """What parameters of the flow `annotate project` say."""
+        """The scope of parameters of the flow `annotate project`."""
         project_id = parameters.get("project_id")
         return cls(
             project_id=project_id, all_tasks=project_id is None and parameters.get("all_tasks") is True

@@ -1,1 +1,11 @@
-"""The flows, one module each."""
+"""The Prefect flows, and what they share.
+
+Flows, one module each: `annotate_task`, `annotate_project`, `annotate_shards`, `track_task`, `refine_task`,
+`evaluate_task`, `find_new_tasks`. What they share:
+
+- `parameters`: the parameters of the flows, with the texts of Prefect's form.
+- `run_on_task`: runs a function on one task, with slots, tags, progress and artifacts.
+- `fan_out`: starts the runs on the tasks of a project, some at a time, and waits for them.
+- `run_tags`: the tags that tell what a run has annotated, so that no work is done twice.
+- `project_report`: the report of a run on a project.
+"""

@@ -14,23 +14,23 @@ from pydantic import Field
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.exceptions import RunsFailedError
 from prefect_cvat.flows.annotate_task import annotate_task
-from prefect_cvat.flows.fan_out import FanOut, FinishedRun, PlannedRun, carry_out_runs
+from prefect_cvat.flows.fan_out import FanOut, FinishedRun, PlannedRun, run_all
 from prefect_cvat.flows.parameters import (
     DETECTION_FUNCTION,
-    FrameSelection,
-    LabelMatching,
-    LeastIou,
-    RunSettings,
-    Threshold,
+    ExecutionSettings,
     choose_function,
     chosen_name,
     make_options,
 )
 from prefect_cvat.flows.project_report import ProjectReport, publish_project_report
-from prefect_cvat.flows.run_tags import completed_jobs, look_up_version, run_key, shard_key, task_tag
+from prefect_cvat.flows.run_tags import completed_jobs, load_function_key, run_key, shard_key, task_tag
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.messages.bounded_text import one_line
-from prefect_cvat.options.existing import Existing, ExistingSource
+from prefect_cvat.options.annotation_options import AnnotationOptions
+from prefect_cvat.options.execution_options import ReviewOptions
+from prefect_cvat.options.existing import ExistingOptions
+from prefect_cvat.options.frame_options import FrameOptions
+from prefect_cvat.options.labels import LabelOptions
 from prefect_cvat.planning.task_search import FoundTask, TaskSelection, check_scope, find_tasks
 from prefect_cvat.runs.shards import make_shards
 
@@ -55,14 +55,11 @@ def annotate_project(
     function: str = DETECTION_FUNCTION,
     function_parameters: dict[str, str] | None = None,
     function_block: CvatFunction | None = None,
-    existing: Existing = Existing.KEEP,
-    skip_existing_iou: LeastIou | None = None,
-    skip_existing_source: ExistingSource = ExistingSource.MANUAL,
-    conf_threshold: Threshold | None = None,
-    allow_unmatched_labels: bool = False,
-    conv_mask_to_poly: bool = False,
-    labels: LabelMatching = LabelMatching(),  # noqa: B008
-    settings: RunSettings = RunSettings(),  # noqa: B008
+    labels: LabelOptions = LabelOptions(),  # noqa: B008 (frozen; the form shows its fields)
+    annotations: AnnotationOptions = AnnotationOptions(),  # noqa: B008
+    existing_annotations: ExistingOptions = ExistingOptions(),  # noqa: B008
+    execution: ExecutionSettings = ExecutionSettings(),  # noqa: B008
+    review: ReviewOptions = ReviewOptions(),  # noqa: B008
     fan_out: FanOut = FanOut(),  # noqa: B008
 ) -> ProjectReport:
     """Annotate all tasks of a CVAT project that match, each by a run of the flow `annotate task`.
@@ -76,19 +73,16 @@ def annotate_project(
         all_tasks: In place of a project, all tasks that the user may see, of any project or none.
         function: A built-in function, such as nanodet_detection, or one that a package has registered.
         function_parameters: Parameters of the function, such as float:0.3; a key as secret:NAME of a block.
-        function_block: A block with a configured function, in place of function and thresholds here.
-        existing: What becomes of the annotations that the tasks have already.
-        skip_existing_iou: Leave out existing tags, and shapes that overlap existing ones by this IoU.
-        skip_existing_source: Whose annotations count for that: manual, auto, or all.
-        conf_threshold: The least score, 0 to 1; empty leaves it to the function.
-        allow_unmatched_labels: Drop what a task has no label for, instead of refusing.
-        conv_mask_to_poly: Write polygons instead of masks.
-        labels: How the labels of the function are matched with those of a task.
-        settings: Where the model of each run works, how much is done at a time, and what is kept.
+        function_block: A block with a configured function, in place of function, labels and annotations.
+        labels: Which labels of the function are written, and from which confidence on.
+        annotations: What the annotations are like that are written.
+        existing_annotations: What is done with existing annotations.
+        execution: Where the model runs, how much is done at a time, and what is kept.
+        review: Which frames are proposed for review.
         fan_out: On which workers, how many runs at a time, and in which pieces.
 
     Returns:
-        What was done.
+        The report: which runs completed, which failed, and which tasks were left out.
 
     Raises:
         ValueError: Neither a project nor `all_tasks` is given, or both.
@@ -99,36 +93,24 @@ def annotate_project(
         function_block,
         function,
         function_parameters,
+        device=execution.device,
         labels=labels,
-        device=settings.device,
-        conf_threshold=conf_threshold,
-        allow_unmatched_labels=allow_unmatched_labels,
-        conv_mask_to_poly=conv_mask_to_poly,
+        annotations=annotations,
     )
     shared: dict[str, Any] = {
         "credentials": credentials,
         "function": function,
         "function_parameters": function_parameters,
         "function_block": function_block,
-        "existing": existing,
-        "skip_existing_iou": skip_existing_iou,
-        "skip_existing_source": skip_existing_source,
-        "conf_threshold": conf_threshold,
-        "allow_unmatched_labels": allow_unmatched_labels,
-        "conv_mask_to_poly": conv_mask_to_poly,
         "labels": labels,
-        "settings": settings,
+        "annotations": annotations,
+        "existing_annotations": existing_annotations,
+        "execution": execution,
+        "review": review,
     }
     report = ProjectReport()
-    version = look_up_version(chosen, credentials.url, tell=report.always_anew.append)
-    options = make_options(
-        chosen,
-        FrameSelection(),
-        settings,
-        existing=existing,
-        skip_existing_iou=skip_existing_iou,
-        skip_existing_source=skip_existing_source,
-    )
+    version = load_function_key(chosen, credentials.url, warn=report.history_unknown.append)
+    options = make_options(chosen, existing_annotations, execution, review)
 
     def key_of(found: FoundTask) -> str:
         info = found.plan.info
@@ -139,30 +121,28 @@ def annotate_project(
     try:
         with credentials.get_client() as client:
             client.check_may_write()
-            found = find_tasks(
-                client, tasks, project_id, all_tasks=all_tasks, tell=report.not_annotatable.append
-            )
+            found = find_tasks(client, tasks, project_id, all_tasks=all_tasks, tell=report.left_out.append)
             planned = _planned_runs(client.url, found, fan_out.shard_frames, key_of, report, tasks)
             if fan_out.deployment is None:
-                ended = _carry_out_here(planned, shared)
+                finished = _run_here(planned, shared)
             else:
-                ended = carry_out_runs(planned, fan_out, shared)
-            for run in ended:
+                finished = run_all(planned, fan_out, shared)
+            for run in finished:
                 logger.info("%s: %s", run.name, run.state.name)
                 if run.state.is_completed():
                     report.completed.append(run.name)
                 else:
-                    # its first line; the run itself shows all of it
-                    why = one_line((run.state.message or str(run.state.name)).partition("\n")[0])
-                    report.failed[run.name] = why
-    finally:  # also when it is cancelled: what is done is done
+                    # the first line of the message; the run itself shows all of it
+                    reason = one_line((run.state.message or str(run.state.name)).partition("\n")[0])
+                    report.failed[run.name] = reason
+    finally:  # also of a cancelled run
         publish_project_report(report)
         for line in report.lines():
             logger.info(line)
     if report.failed:
         raise RunsFailedError(
             f"{len(report.failed)} of {len(report.failed) + len(report.completed)} runs did not complete: "
-            + "; ".join(f"{name}: {why}" for name, why in list(report.failed.items())[:5])
+            + "; ".join(f"{name}: {reason}" for name, reason in list(report.failed.items())[:5])
         )
     return report
 
@@ -175,7 +155,7 @@ def _planned_runs(
     report: ProjectReport,
     selection: TaskSelection,
 ) -> Iterator[PlannedRun]:
-    """The runs on the tasks that were found; what completed runs have done already goes to the report."""
+    """The runs on the tasks found; tasks that completed runs have annotated are added to the report."""
     with get_client(sync_client=True) as prefect:
         for task in found:
             key = key_of(task)
@@ -185,25 +165,25 @@ def _planned_runs(
                 done = completed_jobs(prefect, key, wanted)
                 wanted = [job for job in wanted if job not in done]
                 if done:
-                    report.done_before.append(_name(task, sorted(done) if wanted else None))
+                    report.already_annotated.append(_name(task, sorted(done) if wanted else None))
             if not wanted:
                 continue
-            for jobs in _pieces(task, None if wanted == all_jobs else tuple(wanted), shard_frames):
+            for jobs in _split_jobs(task, None if wanted == all_jobs else tuple(wanted), shard_frames):
                 yield PlannedRun(
                     name=_name(task, jobs),
                     key=shard_key(key, jobs),
                     tags=(key, task_tag(url, task.task.id)),
                     parameters={
                         "task_id": task.task.id,
-                        "frames": FrameSelection(jobs=None if jobs is None else list(jobs)),
+                        "frames": FrameOptions(jobs=jobs),
                     },
                 )
 
 
-def _pieces(
+def _split_jobs(
     found: FoundTask, jobs: tuple[int, ...] | None, shard_frames: int | None
 ) -> list[tuple[int, ...] | None]:
-    """The jobs of each run on a task; None for all of them."""
+    """The jobs of each run on a task; None for all jobs."""
     if shard_frames is None or len(found.plan.frames) <= shard_frames:
         return [jobs]
     return list(make_shards(found.plan, jobs, shard_frames))
@@ -216,7 +196,8 @@ def _name(found: FoundTask, jobs: Sequence[int] | None) -> str:
     return f"{task}, job {jobs[0]}" if len(jobs) == 1 else f"{task}, jobs {jobs[0]}-{jobs[-1]}"
 
 
-def _carry_out_here(planned: Iterator[PlannedRun], shared: dict[str, Any]) -> Iterator[FinishedRun]:
+def _run_here(planned: Iterator[PlannedRun], shared: dict[str, Any]) -> Iterator[FinishedRun]:
+    """Run one after the other in this process."""
     for run in planned:
         with tags(run.key, *run.tags):
             state: State[Any] = annotate_task(**shared, **run.parameters, return_state=True)

@@ -1,11 +1,10 @@
-"""The flow that annotates one large task in shards: one flow run, on all machines of a Dask cluster."""
+"""The flow that annotates one large task in shards, each a Prefect task, also on a Dask cluster."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -19,23 +18,24 @@ from pydantic import Field
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import MissingLibraryError, RunsFailedError
-from prefect_cvat.flows.carry_out import tell_what_is_there
 from prefect_cvat.flows.fan_out import block_document_id
 from prefect_cvat.flows.parameters import (
     DETECTION_FUNCTION,
-    FrameSelection,
-    LabelMatching,
-    LeastIou,
-    RunSettings,
+    ExecutionSettings,
     TaskId,
-    Threshold,
     choose_function,
     make_options,
     name_run,
+    named_as_in_form,
 )
-from prefect_cvat.flows.run_tags import add_tags, look_up_version, run_key, task_tag
+from prefect_cvat.flows.run_on_task import report_failure
+from prefect_cvat.flows.run_tags import add_tags, load_function_key, run_key, task_tag
 from prefect_cvat.function_block import CvatFunction
-from prefect_cvat.options.existing import Existing, ExistingSource
+from prefect_cvat.options.annotation_options import AnnotationOptions
+from prefect_cvat.options.execution_options import ReviewOptions
+from prefect_cvat.options.existing import ExistingOptions
+from prefect_cvat.options.frame_options import FrameOptions
+from prefect_cvat.options.labels import LabelOptions
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.annotated_frames import leave_out_annotated
 from prefect_cvat.planning.plan import Plan, make_plan, read_task
@@ -44,19 +44,19 @@ from prefect_cvat.runs.report import RunReport
 from prefect_cvat.runs.review_issues import open_issues
 from prefect_cvat.runs.shards import make_shards, merge_reports
 from prefect_cvat.settings import Settings
+from prefect_cvat.tasks.annotate_shard import Shard, annotate_shard
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
-from prefect_cvat.tasks.policy import bounded_errors
-from prefect_cvat.tasks.shard import Shard, annotate_shard
+from prefect_cvat.tasks.task_options import shorten_errors
 
 __all__ = ["annotate_shards", "shard_task_runner"]
 
 
 def shard_task_runner(address: str | None) -> TaskRunner[Any]:
-    """Where shards run: in threads of the flow run, or on a Dask cluster.
+    """The task runner of the flow: threads of the flow run, or a Dask cluster.
 
     Args:
-        address: That of a Dask scheduler; `local` starts a cluster on this machine for each flow run; None
-            takes threads.
+        address: The address of a Dask scheduler; `local` starts a cluster on this machine for each flow run;
+            None uses threads.
 
     Raises:
         MissingLibraryError: prefect-dask is not installed.
@@ -88,15 +88,12 @@ def annotate_shards(
     function: str = DETECTION_FUNCTION,
     function_parameters: dict[str, str] | None = None,
     function_block: CvatFunction | None = None,
-    existing: Existing = Existing.KEEP,
-    skip_existing_iou: LeastIou | None = None,
-    skip_existing_source: ExistingSource = ExistingSource.MANUAL,
-    conf_threshold: Threshold | None = None,
-    allow_unmatched_labels: bool = False,
-    conv_mask_to_poly: bool = False,
-    labels: LabelMatching = LabelMatching(),  # noqa: B008 (frozen; the form shows its fields)
-    frames: FrameSelection = FrameSelection(),  # noqa: B008
-    settings: RunSettings = RunSettings(),  # noqa: B008
+    labels: LabelOptions = LabelOptions(),  # noqa: B008 (frozen; the form shows its fields)
+    annotations: AnnotationOptions = AnnotationOptions(),  # noqa: B008
+    existing_annotations: ExistingOptions = ExistingOptions(),  # noqa: B008
+    frames: FrameOptions = FrameOptions(),  # noqa: B008
+    execution: ExecutionSettings = ExecutionSettings(),  # noqa: B008
+    review: ReviewOptions = ReviewOptions(),  # noqa: B008
 ) -> RunReport:
     """Annotate a large CVAT task in pieces of whole jobs, each a Prefect task that may run anywhere.
 
@@ -109,16 +106,13 @@ def annotate_shards(
         shard_frames: About how many frames a piece has; a job is never split.
         function: A built-in function, such as nanodet_detection, or one that a package has registered.
         function_parameters: Parameters of the function, such as float:0.3; a key as secret:NAME of a block.
-        function_block: A block with a configured function, in place of function and thresholds here.
-        existing: What becomes of the annotations that the task has already.
-        skip_existing_iou: Leave out existing tags, and shapes that overlap existing ones by this IoU.
-        skip_existing_source: Whose annotations count for that: manual, auto, or all.
-        conf_threshold: The least score, 0 to 1; empty leaves it to the function.
-        allow_unmatched_labels: Drop what the task has no label for, instead of refusing.
-        conv_mask_to_poly: Write polygons instead of masks.
-        labels: How the labels of the function are matched with those of the task.
+        function_block: A block with a configured function, in place of function, labels and annotations.
+        labels: Which labels of the function are written, and from which confidence on.
+        annotations: What the annotations are like that are written.
+        existing_annotations: What is done with existing annotations.
         frames: Which frames and jobs, and which images of them.
-        settings: Where the model runs, how much is done at a time, and what is kept.
+        execution: Where the model runs, how much is done at a time, and what is kept.
+        review: Which frames are proposed for review.
 
     Returns:
         What was done.
@@ -127,24 +121,15 @@ def annotate_shards(
         function_block,
         function,
         function_parameters,
+        device=execution.device,
         labels=labels,
-        device=settings.device,
-        conf_threshold=conf_threshold,
-        allow_unmatched_labels=allow_unmatched_labels,
-        conv_mask_to_poly=conv_mask_to_poly,
+        annotations=annotations,
     )
     document = block_document_id(credentials)
-    options = make_options(
-        chosen,
-        frames,
-        settings,
-        existing=existing,
-        skip_existing_iou=skip_existing_iou,
-        skip_existing_source=skip_existing_source,
-    )
-    with credentials.get_client() as client:
+    options = make_options(chosen, existing_annotations, frames, execution, review)
+    with named_as_in_form(), credentials.get_client() as client:
         client.check_may_write()
-        version = look_up_version(chosen, client.url)
+        version = load_function_key(chosen, client.url)
         plan = make_plan(read_task(client, task_id, options.selection), options.selection)
         if options.selection.unannotated:
             plan = leave_out_annotated(client, plan)
@@ -160,38 +145,33 @@ def annotate_shards(
             )
             for jobs in make_shards(plan, options.selection.jobs, shard_frames)
         ]
-        whole = _report_of(plan, plan.info.page(client.url), chosen.function)
-        report = _carry_out(shards, whole, client, plan, options)
+        empty_report = _empty_report(plan, plan.info.page(client.url), chosen.function)
+        report = _run_shards(shards, empty_report, client, plan, options)
         publish_report(report, pictures=draw_frames(client, plan))
     return report
 
 
 def _options_of_shard(options: Options, jobs: tuple[int, ...]) -> Options:
-    """Those of a run on some jobs: it opens no issues, but tells which frames it would open them on."""
-    return replace(
-        options,
-        selection=replace(options.selection, jobs=jobs),
-        review_frames=options.frames_to_rank,
-        open_issues=0,
-    )
+    """The options of the run on a shard. It ranks frames, but issues are opened once, for the whole task."""
+    return options.changed(jobs=jobs, review_frames=options.frames_to_rank, open_issues=0)
 
 
-@bounded_errors
-def _carry_out(
-    shards: Sequence[Shard], whole: RunReport, client: Client, plan: Plan, options: Options
+@shorten_errors
+def _run_shards(
+    shards: Sequence[Shard], empty_report: RunReport, client: Client, plan: Plan, options: Options
 ) -> RunReport:
-    """Have shards annotated, put their reports together, and open issues where there is most doubt in all.
+    """Run the shards, merge their reports, and open issues on the frames of the task to review first.
 
     Raises:
-        RunsFailedError: Some of them did not complete.
+        RunsFailedError: Some shards did not complete.
     """
     started = time.perf_counter()
-    progress = ArtifactProgress(whole, get_run_logger())
+    progress = ArtifactProgress(empty_report, get_run_logger())
     progress.start(len(plan.frames))
     reports: list[RunReport] = []
     failed: list[str] = []
     try:
-        with _context_without_secrets():
+        with _credentials_not_sent():
             futures = [annotate_shard.submit(shard) for shard in shards]
         for future in as_completed(futures):
             report = _report_or_error(future)
@@ -201,14 +181,14 @@ def _carry_out(
             else:
                 failed.append(str(report).partition("\n")[0] or type(report).__name__)
         _check_all_completed(failed, len(shards))
-        merged = merge_reports(whole, reports, options.frames_to_rank)
+        merged = merge_reports(empty_report, reports, options.frames_to_rank)
         if options.open_issues:
             reviews = merged.review[: options.open_issues]
             open_issues(client, reviews, plan.info, _record_of(merged, client.url, plan), merged)
     except BaseException as error:
-        merged = merge_reports(whole, reports, options.review_frames)
+        merged = merge_reports(empty_report, reports, options.review_frames)
         merged.seconds = time.perf_counter() - started
-        tell_what_is_there(merged, error)
+        report_failure(merged, error)
         raise
     finally:
         progress.finish()
@@ -218,10 +198,10 @@ def _carry_out(
 
 
 def _record_of(report: RunReport, server: str, plan: Plan) -> RunRecord:
-    """Where it is written down what the flow run itself adds: issues. Each shard writes a file of its own."""
+    """The record of the issues that the flow run opens. Each shard records its annotations itself."""
 
     def header() -> RecordHeader:
-        assert report.provenance is not None, "a shard that has annotated frames has told it"
+        assert report.provenance is not None, "merge_reports takes it from a shard"
         return RecordHeader(
             run=report.run,
             server=server,
@@ -242,13 +222,13 @@ def _check_all_completed(failed: Sequence[str], shards: int) -> None:
 def _report_or_error(future: PrefectFuture[RunReport]) -> object:
     try:
         return future.result(raise_on_failure=False)
-    except Exception as error:  # Dask's own, such as that of a worker that was killed too often
+    except Exception as error:  # such as Dask's KilledWorker
         return error
 
 
 @contextmanager
-def _context_without_secrets() -> Iterator[None]:
-    """What Prefect sends along with a Prefect task to another machine: not the credentials of the flow."""
+def _credentials_not_sent() -> Iterator[None]:
+    """Leave the credentials out of the flow's parameters, which Prefect sends along with a Prefect task."""
     context = FlowRunContext.get()
     assert context is not None
     public = {name: value for name, value in (context.parameters or {}).items() if name != "credentials"}
@@ -256,7 +236,7 @@ def _context_without_secrets() -> Iterator[None]:
         yield
 
 
-def _report_of(plan: Plan, url: str, function: str) -> RunReport:
+def _empty_report(plan: Plan, url: str, function: str) -> RunReport:
     return RunReport(
         run=str(flow_run.id),
         task_id=plan.task.id,

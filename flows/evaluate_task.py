@@ -1,57 +1,59 @@
-"""The flow that evaluates a function, or what runs have left, on one task."""
+"""The flow that evaluates a function, or the annotations of earlier runs, on one task."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Literal
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 from prefect.runtime import flow_run
-from pydantic import Field
 
-from prefect_cvat import evaluation
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.evaluation import TaskEvaluation
+from prefect_cvat.evaluation import evaluate_task as evaluate
 from prefect_cvat.evaluation.plots import plot_precision_recall
 from prefect_cvat.evaluation.tables import WAYS, headline, plain_lines, render_markdown, shape_rows
 from prefect_cvat.evaluation.worst import DrawnFrame, find_worst_frames, open_frames_of
 from prefect_cvat.flows.parameters import (
-    DETECTION_FUNCTION,
-    FrameSelection,
-    LabelMatching,
-    RunSettings,
+    ExecutionSettings,
     TaskId,
-    Threshold,
     choose_function,
     chosen_name,
     make_options,
+    named_as_in_form,
 )
 from prefect_cvat.flows.run_tags import add_tags, task_tag
 from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.options.annotation_options import AnnotationOptions
+from prefect_cvat.options.evaluation_options import EvaluationOptions
+from prefect_cvat.options.frame_options import FrameOptions
+from prefect_cvat.options.labels import LabelOptions
 from prefect_cvat.reporting.markdown_report import escape
 from prefect_cvat.runs.report import RunReport
-from prefect_cvat.tasks.artifacts import ArtifactProgress, data_uri, only_warned
-from prefect_cvat.tasks.devices import loaded_function
-from prefect_cvat.tasks.limits import server_slot
+from prefect_cvat.tasks.artifacts import ArtifactProgress, data_uri, warn_if_refused
+from prefect_cvat.tasks.concurrency_limits import server_slot
+from prefect_cvat.tasks.device_slots import loaded_function
 
 __all__ = ["evaluate_task"]
 
-MOST_FRAMES = 4
-"""How many of the worst frames are shown."""
+MAX_FRAMES = 4
+"""The number of worst frames to show."""
 
 WIDTHS = 640, 320
-"""Pixels of the longer side of a picture: the second where the first makes it too large."""
+"""The longer side of a picture in pixels; the second if a picture of the first size has too many bytes."""
 
-MOST_BYTES = 220_000
-"""How large a picture is at the most: some 300,000 bytes in base64."""
+MAX_PICTURE_BYTES = 220_000
+"""The maximum size of a picture: about 300,000 bytes in base64."""
 
 
 def name_run() -> str:
     """The name of a run, such as `evaluate task 42 with nanodet_detection`."""
     parameters = flow_run.parameters
-    return f"evaluate task {parameters['task_id']} with {chosen_name(parameters) or 'what runs left'}"
+    name = chosen_name(parameters)
+    what = f"task {parameters['task_id']}"
+    return f"evaluate {what} with {name}" if name else f"evaluate existing annotations of {what}"
 
 
 @flow(name="evaluate task", flow_run_name=name_run, persist_result=False, retries=0)
@@ -63,35 +65,27 @@ def evaluate_task(
     function_block: CvatFunction | None = None,
     truth: Literal["manual", "ground_truth", "task"] = "manual",
     truth_task_id: TaskId | None = None,
-    all_frames: bool = False,
-    iou_threshold: Annotated[float, Field(gt=0, le=1)] = 0.5,
-    score_threshold: Threshold = 0.0,
-    conf_threshold: Threshold | None = None,
-    allow_unmatched_labels: bool = False,
-    conv_mask_to_poly: bool = False,
-    labels: LabelMatching = LabelMatching(),  # noqa: B008 (frozen; the form shows its fields)
-    frames: FrameSelection = FrameSelection(),  # noqa: B008
-    settings: RunSettings = RunSettings(),  # noqa: B008
+    evaluation: EvaluationOptions = EvaluationOptions(),  # noqa: B008 (frozen; the form shows its fields)
+    labels: LabelOptions = LabelOptions(),  # noqa: B008
+    annotations: AnnotationOptions = AnnotationOptions(),  # noqa: B008
+    frames: FrameOptions = FrameOptions(),  # noqa: B008
+    execution: ExecutionSettings = ExecutionSettings(),  # noqa: B008
 ) -> TaskEvaluation:
-    """Hold what a function finds, or what runs have left, against what humans annotated; change nothing.
+    """Evaluate a function, or what runs have left, on manual annotations; change nothing.
 
     Args:
         task_id: The number of the task in CVAT.
         credentials: The block that says how to log in to CVAT.
         function: A function, such as nanodet_detection; empty evaluates what runs have left in the task.
         function_parameters: Parameters of the function, such as float:0.3; a key as secret:NAME of a block.
-        function_block: A block with a configured function, in place of function and thresholds here.
-        truth: What humans annotated in the task, its ground-truth job, or what humans annotated in another.
+        function_block: A block with a configured function, in place of function, labels and annotations.
+        truth: What to evaluate on: manual annotations, the ground-truth job, or those of another task.
         truth_task_id: The number of the other task, with the same images; frames are matched by name.
-        all_frames: Count frames of a task also where no human has annotated anything.
-        iou_threshold: The least IoU of a prediction with its object; average precision has its own.
-        score_threshold: The least score of a prediction that counts; average precision looks at all.
-        conf_threshold: The least score that the function returns, 0 to 1; empty leaves it to the function.
-        allow_unmatched_labels: Drop what the task has no label for, instead of refusing.
-        conv_mask_to_poly: Have polygons instead of masks.
-        labels: How the labels of the function are matched with those of the task.
+        evaluation: Which frames count, and what counts as found.
+        labels: Which labels of the function count, and from which confidence on.
+        annotations: What the annotations are like that are evaluated.
         frames: Which frames may count, and which images of them.
-        settings: Where the model runs, how much is done at a time, and what is kept.
+        execution: Where the model runs, how much is done at a time, and what is kept.
 
     Returns:
         How good the annotations are.
@@ -103,17 +97,13 @@ def evaluate_task(
             function_block,
             function,
             function_parameters,
+            device=execution.device,
             labels=labels,
-            device=settings.device,
-            conf_threshold=conf_threshold,
-            allow_unmatched_labels=allow_unmatched_labels,
-            conv_mask_to_poly=conv_mask_to_poly,
+            annotations=annotations,
         )
-    options = make_options(
-        chosen or CvatFunction(function=DETECTION_FUNCTION, ignore_case=labels.ignore_case), frames, settings
-    )
+    options = make_options(labels if chosen is None else chosen, frames, execution)
     name = chosen.function if chosen else None
-    with credentials.get_client() as client:
+    with named_as_in_form(), credentials.get_client() as client:
         add_tags([task_tag(client.url, task_id), *([name] if name else [])])
         started = RunReport(
             task_id=task_id,
@@ -123,24 +113,24 @@ def evaluate_task(
             started=datetime.now(UTC),
         )
         with (
-            loaded_function(chosen, client.url, tell=logger.warning)
+            loaded_function(chosen, client.url, warn=logger.warning)
             if chosen
-            else server_slot(client.url, tell=logger.warning)
+            else server_slot(client.url, warn=logger.warning)
         ) as loaded:
-            done = evaluation.evaluate_task(
+            done = evaluate(
                 client,
                 task_id,
                 loaded,
                 function_name=name,
                 truth=truth,
                 truth_task_id=truth_task_id,
-                all_frames=all_frames,
+                all_frames=evaluation.all_frames,
                 options=options,
-                iou_threshold=iou_threshold,
-                score_threshold=score_threshold,
+                iou_threshold=evaluation.iou_threshold,
+                score_threshold=evaluation.score_threshold,
                 progress=ArtifactProgress(started, logger),
             )
-        worst = open_frames_of(client, done, find_worst_frames(done, MOST_FRAMES), options.quality)
+        worst = open_frames_of(client, done, find_worst_frames(done, MAX_FRAMES), options.quality)
     _publish(done, worst)
     for line in plain_lines(done):
         logger.info(line)
@@ -148,13 +138,13 @@ def evaluate_task(
 
 
 def _publish(done: TaskEvaluation, worst: Sequence[DrawnFrame]) -> None:
-    """Show in Prefect how good the annotations are: artifacts of the current flow run.
+    """Publish an evaluation as artifacts of the current flow run.
 
-    These are `evaluation-task-N` (Markdown); for what was compared (`boxes`, `masks`, `keypoints`) the table
-    by label, `evaluation-boxes-task-N`, and the curve, `precision-recall-boxes-task-N`; and the frames with
-    most mistakes, `worst-frame-1-task-N` and so on.
+    The artifacts of task N are `evaluation-task-N` (Markdown); for each of `boxes`, `masks` and `keypoints`
+    that was compared, the table by label `evaluation-boxes-task-N` and the curve
+    `precision-recall-boxes-task-N`; and the frames with most mistakes, `worst-frame-1-task-N` and so on.
     """
-    with only_warned():
+    with warn_if_refused():
         _publish_all(done, worst)
 
 
@@ -171,7 +161,7 @@ def _publish_all(done: TaskEvaluation, worst: Sequence[DrawnFrame]) -> None:
         )
     for number, frame in enumerate(worst, 1):
         drawings = (frame.svg(width).encode() for width in WIDTHS)
-        drawing = next((svg for svg in drawings if len(svg) <= MOST_BYTES), None)
+        drawing = next((svg for svg in drawings if len(svg) <= MAX_PICTURE_BYTES), None)
         if drawing is not None:
             uri = data_uri("image/svg+xml", drawing)
             create_image_artifact(uri, f"worst-frame-{number}-{task}", escape(frame.description))

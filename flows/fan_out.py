@@ -1,7 +1,7 @@
-"""Carrying out many runs of a deployment, a bounded number at a time, on however many workers there are.
+"""Starts many runs of a deployment, some at a time, and waits for them.
 
-Each run has a key, and is known by it again: one that is going on is joined and not started twice, also by
-another run of this flow; one that crashed is started again.
+Each run has a key (`run_tags.py`). A run that is already running under this key is waited for instead of
+started a second time, even if another flow run has started it. A run that has crashed is started again.
 """
 
 from __future__ import annotations
@@ -27,56 +27,54 @@ from pydantic_core import to_jsonable_python
 from prefect_cvat.exceptions import RunsFailedError
 from prefect_cvat.flows.run_tags import last_run
 
-__all__ = ["ANNOTATE_TASK", "FanOut", "FinishedRun", "PlannedRun", "block_document_id", "carry_out_runs"]
+__all__ = ["ANNOTATE_TASK", "FanOut", "FinishedRun", "PlannedRun", "block_document_id", "run_all"]
 
 ANNOTATE_TASK = "annotate task/annotate-task"
 """The full name of the deployment that annotates one task."""
 
 POLL_SECONDS = 2.0
-"""How often the server is asked how the runs are."""
+"""How often the states of the runs are read."""
 
-PATIENCE_SECONDS = 120.0
-"""After how long it is said that no worker has taken up a run."""
+PICKUP_WARNING_SECONDS = 120.0
+"""After this time in the queue a warning is logged that no worker has picked up a run."""
 
-START_PATIENCE = timedelta(minutes=10)
-"""How long a run that was taken up may take to begin: its process must import all that it needs."""
+START_TIMEOUT = timedelta(minutes=10)
+"""A run that a worker has picked up must start within this time; its process imports torch first."""
 
 
 class FanOut(BaseModel):
-    """How the runs on the tasks are spread over workers."""
+    """How the runs on the tasks of a project are distributed over workers."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     deployment: str | None = Field(
         default=ANNOTATE_TASK,
         description=(
-            "The deployment that the run on each task is started from, on any worker; empty carries them out"
-            " in this run, one after the other."
+            "The deployment of the runs on the tasks, executed by any worker; empty runs them one after the"
+            " other in this process."
         ),
     )
-    runs_at_a_time: int = Field(default=4, ge=1, le=200, description="How many of them go on at a time.")
+    runs_at_a_time: int = Field(default=4, ge=1, le=200, description="The maximum number of runs at a time.")
     shard_frames: int | None = Field(
         default=None,
         ge=1,
         description=(
-            "A task with more frames than this is split by its jobs into several runs of about so many; empty"
-            " splits none."
+            "Tasks with more frames than this are split by their jobs into runs of about this many frames;"
+            " empty splits no task."
         ),
     )
-    restarts: int = Field(
-        default=2, ge=0, le=10, description="How often a run that crashed, with its worker, is started again."
-    )
+    restarts: int = Field(default=2, ge=0, le=10, description="How often a crashed run is started again.")
 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run that is to be carried out.
+    """A run to start.
 
     Attributes:
-        name: What it is about, such as `task 42`.
-        key: The tag that tells it from others, see `shard_key`.
-        tags: Further tags of it.
-        parameters: What it is given that others are not.
+        name: The task, and its jobs if they are selected, such as `task 42`.
+        key: The tag that identifies the run, see `shard_key`.
+        tags: Further tags.
+        parameters: The parameters of this run alone.
     """
 
     name: str
@@ -87,11 +85,11 @@ class PlannedRun:
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """A run that has come to its end.
+    """A run that has ended.
 
     Attributes:
-        name: What it is about.
-        state: How it ended.
+        name: The name of the planned run.
+        state: Its final state.
     """
 
     name: str
@@ -105,19 +103,19 @@ class _Active:
     since: float
 
 
-def carry_out_runs(
+def run_all(
     planned: Iterable[PlannedRun], fan_out: FanOut, shared: Mapping[str, Any]
 ) -> Iterator[FinishedRun]:
-    """Start runs of a deployment, and wait for them; yield each when it has ended.
+    """Start runs of a deployment, at most `fan_out.runs_at_a_time` at a time; yield each when it has ended.
 
     Args:
-        planned: The runs; taken one by one, as there is room.
-        fan_out: How they are spread. It names a deployment.
-        shared: The parameters that all of them are given. Blocks must have been saved.
+        planned: The runs; read one by one, when the next one can start.
+        fan_out: The deployment, and how many runs to start at a time.
+        shared: The parameters of all runs. Blocks among them must be saved.
 
     Raises:
-        RunsFailedError: There is no such deployment.
-        ValueError: A block has not been saved.
+        RunsFailedError: The deployment does not exist, or is not of the flow `annotate task`.
+        ValueError: A block is not saved.
     """
     waiting = iter(planned)
     shared = _as_json(shared)
@@ -130,16 +128,16 @@ def carry_out_runs(
             if not active:
                 return
             for flow_run_id, now in _read(prefect, active).items():
-                followed = active[flow_run_id]
-                state = _state_of(prefect, followed, now)
+                each = active[flow_run_id]
+                state = _state_of(prefect, each, now)
                 if not state.is_final():
                     continue
                 del active[flow_run_id]
-                planned_run = followed.planned
-                if state.is_crashed() and followed.restarts < fan_out.restarts:
-                    get_run_logger().warning("the run on %s crashed; it is started again", planned_run.name)
+                planned_run = each.planned
+                if state.is_crashed() and each.restarts < fan_out.restarts:
+                    get_run_logger().warning("the run on %s has crashed; starting it again", planned_run.name)
                     again = _start_or_join(prefect, planned_run, fan_out, shared)
-                    active[again.id] = _Active(planned_run, followed.restarts + 1, time.monotonic())
+                    active[again.id] = _Active(planned_run, each.restarts + 1, time.monotonic())
                     continue
                 yield FinishedRun(planned_run.name, state)
             if active:
@@ -147,15 +145,15 @@ def carry_out_runs(
 
 
 def block_document_id(block: Block) -> str:
-    """Where Prefect keeps a block: all that another machine needs to be told of it.
+    """The id of a block's document, with which another machine can load the block.
 
     Raises:
-        ValueError: It has not been saved.
+        ValueError: The block is not saved.
     """
     if block._block_document_id is None:
         raise ValueError(
-            f"the block {type(block).__name__} has not been saved, so no other run could load it; save it"
-            " under a name, and load it from there"
+            f"the block {type(block).__name__} has not been saved, so other runs cannot load it; save it"
+            " under a name, and pass the block that `load` returns"
         )
     return str(block._block_document_id)
 
@@ -164,10 +162,11 @@ def _start_or_join(
     prefect: SyncPrefectClient, run: PlannedRun, fan_out: FanOut, shared: Mapping[str, Any]
 ) -> FlowRun:
     before = last_run(prefect, run.key)
-    # one that a person's own process carries out is waited for by the slots of the task, if it is alive
+    # a run without a deployment was started from Python, and may be dead; if it is not, the slots of the task
+    # make the new run wait for it
     is_on_a_worker = before is not None and before.deployment_id is not None
     if is_on_a_worker and before and before.state and not before.state.is_final():
-        get_run_logger().info("%s is being worked on by run %s", run.name, before.name)
+        get_run_logger().info("run %s is already running on %s; waiting for it", before.name, run.name)
         return before
     assert fan_out.deployment is not None
     try:
@@ -180,19 +179,19 @@ def _start_or_join(
         )
     except PrefectHTTPStatusError as error:
         raise RunsFailedError(
-            f"the deployment {fan_out.deployment!r} is none of the flow `annotate task`, as it does not take"
-            f" its parameters; correct fan_out.deployment ({error.response.text[:300]})"
+            f"the deployment {fan_out.deployment!r} does not accept the parameters of the flow"
+            f" `annotate task`; set fan_out.deployment to one that does ({error.response.text[:300]})"
         ) from None
     except ObjectNotFound:
         raise RunsFailedError(
             f"there is no deployment {fan_out.deployment!r} to start runs from; deploy it"
             " (`prefect-cvat serve`, or `prefect deploy`), or leave fan_out.deployment empty"
         ) from None
-    return cast("FlowRun", started)  # no coroutine, as this is not one
+    return cast("FlowRun", started)  # not a coroutine, since this function is not async
 
 
 def _as_json(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters as another process is told them; of a block only where it is stored."""
+    """Parameters as JSON, with a reference in place of each block."""
     return {
         name: {"$ref": {"block_document_id": block_document_id(value)}}
         if isinstance(value, Block)
@@ -202,7 +201,7 @@ def _as_json(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read(prefect: SyncPrefectClient, active: dict[UUID, _Active]) -> dict[UUID, FlowRun | None]:
-    """The runs as they are now; None for one that there is no more."""
+    """The runs by id; None for a run that was deleted."""
     found = prefect.read_flow_runs(
         flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=list(active))), limit=len(active)
     )
@@ -210,21 +209,23 @@ def _read(prefect: SyncPrefectClient, active: dict[UUID, _Active]) -> dict[UUID,
 
 
 def _state_of(prefect: SyncPrefectClient, run: _Active, flow_run: FlowRun | None) -> State[Any]:
-    """How a run is; what nobody will bring to an end is brought to it."""
+    """The state of a run; a run that can no longer end by itself gets a final state."""
     if flow_run is None or flow_run.state is None:
-        return Cancelled(message="somebody has deleted the run")
+        return Cancelled(message="the run was deleted")
     state, waited = flow_run.state, time.monotonic() - run.since
-    if state.is_scheduled() and waited > PATIENCE_SECONDS:
+    if state.is_scheduled() and waited > PICKUP_WARNING_SECONDS:
         get_run_logger().warning(
-            "nobody has taken up the run on %s for %.0f s: is a worker of its pool running, or `prefect-cvat"
-            " serve`, and is its limit not used up?",
+            "no worker has picked up the run on %s for %.0f s; start `prefect-cvat serve` or a worker of its"
+            " work pool, or raise its limit of runs",
             run.planned.name,
             waited,
         )
-        run.since = float("inf")  # said once
-    if state.is_pending() and datetime.now(UTC) - state.timestamp > START_PATIENCE:
-        # no heartbeat has begun yet that could stop
-        dead: State[Any] = Crashed(message="The run was taken up, and never began: its process has died.")
+        run.since = float("inf")  # warn once
+    if state.is_pending() and datetime.now(UTC) - state.timestamp > START_TIMEOUT:
+        # a run that has not started sends no heartbeat, so the automation for crashed runs misses it
+        dead: State[Any] = Crashed(
+            message="A worker has picked up the run, but it has not started: its process has died."
+        )
         prefect.set_flow_run_state(flow_run.id, dead, force=True)
         return dead
     return state

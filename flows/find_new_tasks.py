@@ -1,6 +1,6 @@
-"""The flow that finds tasks whose data have become ready, for servers whose webhooks do not tell.
+"""The flow that finds tasks whose data are ready, for CVAT servers that send no webhook for that.
 
-It emits the event that the receiver of webhooks emits, with the same id, so that both may be at work.
+It emits the same event, with the same id, as the webhook receiver; so both can be used together.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.client import Client
+from prefect_cvat.events.cvat_events import TaskState, task_ready
+from prefect_cvat.events.send_events import emit_events
 from prefect_cvat.exceptions import InvalidResponseError
+from prefect_cvat.http.server_slug import server_slug, slug
 from prefect_cvat.planning.task_search import check_project_is_visible, check_scope
-from prefect_cvat.tasks.emit import emit_events
-from prefect_cvat.tasks.events import TaskState, server_slug, slug, task_ready
 
 __all__ = ["find_new_tasks"]
 
 MAX_WAITING = 400
-"""Tasks without data that are remembered. A Prefect Variable holds 5000 characters."""
+"""The maximum number of tasks without data to remember. A Prefect Variable holds 5000 characters."""
 
 LONGEST_WAIT = timedelta(days=30)
-"""How long a task may be without data before it is forgotten."""
+"""A task without data is forgotten this long after its creation."""
 
 PAGE_SIZE = 100
 
@@ -62,31 +63,33 @@ def find_new_tasks(
     with credentials.get_client() as client:
         if project_id is not None:
             check_project_is_visible(client, project_id)
-        # users see different tasks: what one of them has seen is not what another one has
+        # users see different tasks, so each has a variable of his own
         user = None if project_id is not None else client.user().username
         name = _variable_name(credentials, project_id, user)
-        before = _recall(name)
+        before = _load_seen(name)
         waiting = _tasks_by_id(client, before.waiting) if before is not None and before.waiting else []
-        look = _look(
+        found = _find_new(
             before,
             _newest_tasks(client, project_id),
             waiting,
             since=now - timedelta(hours=since_hours),
-            patience=now - LONGEST_WAIT,
+            forget_before=now - LONGEST_WAIT,
         )
-    emit_events([task_ready(task, credentials.url, now) for task in look.ready])
-    # only now: who dies before finds them again, and emits the same events with the same ids
-    if look.after != before:
-        Variable.set(name, look.after.model_dump(), overwrite=True)
-    for task in look.ready:
+    emit_events([task_ready(task, credentials.url, now) for task in found.ready])
+    # after the events were emitted: a run that dies earlier is repeated, and emits the same event ids
+    if found.after != before:
+        Variable.set(name, found.after.model_dump(), overwrite=True)
+    for task in found.ready:
         logger.info("task %d (%s) is ready", task.id, task.name)
-    if look.given_up:
-        logger.warning("tasks %s are no longer waited for", ", ".join(map(str, look.given_up)))
-    return [task.id for task in look.ready]
+    if found.given_up:
+        logger.warning(
+            "tasks %s have had no data for 30 days, and are forgotten", ", ".join(map(str, found.given_up))
+        )
+    return [task.id for task in found.ready]
 
 
 class _Seen(BaseModel):
-    """What is remembered: data may come long after a task was made, so the highest id is not enough."""
+    """The state between runs. The highest id is not enough: data may come long after a task was created."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -95,28 +98,28 @@ class _Seen(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class _Look:
+class _NewTasks:
     ready: list[TaskState]
     after: _Seen
     given_up: list[int]
 
 
-def _look(
+def _find_new(
     before: _Seen | None,
     newest: Iterable[TaskState],
     waiting: Iterable[TaskState],
     *,
     since: datetime,
-    patience: datetime,
-) -> _Look:
-    """What has become ready.
+    forget_before: datetime,
+) -> _NewTasks:
+    """The tasks that have become ready since the last run.
 
     Args:
-        before: What was remembered; None at the first look.
-        newest: The tasks, newest first; only as many are taken as are new.
-        waiting: Those that had no data at the last look, as they are now.
-        since: The first look takes tasks that were made after this time.
-        patience: Tasks without data are waited for if they were made after this time.
+        before: The state that the last run has saved; None at the first run.
+        newest: The tasks, newest first; read only as far as they are new.
+        waiting: The tasks that had no data at the last run, as they are now.
+        since: The first run considers tasks created after this time.
+        forget_before: Tasks without data that were created before this time are forgotten.
     """
     looked_at = list(waiting)
     highest = 0 if before is None else before.highest
@@ -127,8 +130,8 @@ def _look(
         looked_at.append(task)
     looked_at.sort(key=lambda task: task.id)
     without_data = [task for task in looked_at if not task.is_ready]
-    kept = [task.id for task in without_data if _created(task) > patience][-MAX_WAITING:]
-    return _Look(
+    kept = [task.id for task in without_data if _created(task) > forget_before][-MAX_WAITING:]
+    return _NewTasks(
         ready=[task for task in looked_at if task.is_ready],
         after=_Seen(highest=highest, waiting=kept),
         given_up=[task.id for task in without_data if task.id not in kept],
@@ -140,9 +143,9 @@ def _created(task: TaskState) -> datetime:
 
 
 def _newest_tasks(client: Client, project_id: int | None) -> Iterator[TaskState]:
-    """The tasks from the newest on.
+    """The tasks, newest first.
 
-    Each page is asked for by the id that it begins below: numbered pages shift when a task is deleted.
+    Each page is requested by the lowest id of the page before: page numbers shift when a task is deleted.
     """
     below: int | None = None
     params: dict[str, str | int] = {} if project_id is None else {"project_id": project_id}
@@ -157,7 +160,7 @@ def _newest_tasks(client: Client, project_id: int | None) -> Iterator[TaskState]
 
 
 def _tasks_by_id(client: Client, ids: Sequence[int]) -> list[TaskState]:
-    """Those of the tasks that are still there."""
+    """The tasks with these ids, without those that were deleted."""
     found = []
     for start in range(0, len(ids), PAGE_SIZE):
         rule = {"in": [{"var": "id"}, list(ids[start : start + PAGE_SIZE])]}
@@ -170,7 +173,9 @@ def _list_tasks(client: Client, params: Mapping[str, str | int]) -> list[TaskSta
     try:
         return _Page.model_validate(answer).results
     except ValidationError as error:
-        raise InvalidResponseError(f"the server's list of tasks is not what CVAT sends: {error}") from None
+        raise InvalidResponseError(
+            f"the response to GET /api/tasks is not a list of tasks: {error}"
+        ) from None
 
 
 class _Page(BaseModel):
@@ -178,14 +183,14 @@ class _Page(BaseModel):
 
 
 def _variable_name(credentials: CvatCredentials, project_id: int | None, user: str | None) -> str:
-    """One for each set of tasks that is looked at."""
+    """The name of the variable for a project, or for all tasks that a user may see."""
     name = f"cvat_new_tasks_{server_slug(credentials.url)}"
     if credentials.organization:
         name += f"_{slug(credentials.organization)}"
     return f"{name}_of_{slug(user)}" if user is not None else f"{name}_project_{project_id}"
 
 
-def _recall(name: str) -> _Seen | None:
+def _load_seen(name: str) -> _Seen | None:
     value = Variable.get(name)
     if value is None:
         return None
@@ -193,6 +198,6 @@ def _recall(name: str) -> _Seen | None:
         return _Seen.model_validate(value)
     except ValidationError:
         raise ValueError(
-            f"the Prefect Variable {name} is not what this flow has put there; delete it, and the next run"
-            " looks since_hours back again"
+            f"the Prefect Variable {name} has a value that this flow has not written; delete the variable,"
+            " and the next run looks back since_hours again"
         ) from None

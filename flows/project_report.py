@@ -1,4 +1,4 @@
-"""What a run on a project did, and how Prefect shows it."""
+"""The report of a run on a project, and its artifact in Prefect."""
 
 from __future__ import annotations
 
@@ -10,41 +10,44 @@ __all__ = ["ProjectReport", "publish_project_report"]
 
 
 class ProjectReport(BaseModel):
-    """What a run on a project did.
+    """The report of a run on a project.
 
     Attributes:
-        completed: What the runs that completed were about, such as `task 42` or `task 42, jobs 7-9`.
-        failed: What the others were about, with the message of their state.
-        done_before: What a run had annotated already.
-        not_annotatable: Why tasks could not be annotated.
-        always_anew: Why it is not known what runs before have annotated, if so.
+        completed: The tasks of completed runs, such as `task 42` or `task 42, jobs 7-9`.
+        failed: The tasks of other runs, with the messages of their final states.
+        already_annotated: The tasks that earlier runs have annotated.
+        left_out: Messages that say why tasks cannot be annotated.
+        history_unknown: Messages that say why it is not known what earlier runs have annotated.
     """
 
     completed: list[str] = Field(default_factory=list)
     failed: dict[str, str] = Field(default_factory=dict)
-    done_before: list[str] = Field(default_factory=list)
-    not_annotatable: list[str] = Field(default_factory=list)
-    always_anew: list[str] = Field(default_factory=list)
+    already_annotated: list[str] = Field(default_factory=list)
+    left_out: list[str] = Field(default_factory=list)
+    history_unknown: list[str] = Field(default_factory=list)
 
     def lines(self) -> list[str]:
         """The report as plain lines, for a log."""
         return [
-            f"{len(self.completed)} runs completed, {len(self.failed)} did not;"
-            f" {len(self.done_before)} were not needed, as it was done before",
-            *(f"{name} did not complete: {why}" for name, why in self.failed.items()),
-            *(f"left out: {why}" for why in self.not_annotatable),
-            *(f"what was done before is not known: {why}" for why in self.always_anew),
+            f"{len(self.completed)} runs completed, {len(self.failed)} failed;"
+            f" {len(self.already_annotated)} were not needed, as earlier runs have annotated their tasks",
+            *(f"{name} did not complete: {reason}" for name, reason in self.failed.items()),
+            *(f"left out: {reason}" for reason in self.left_out),
+            *(
+                f"it is not known what earlier runs have annotated: {reason}"
+                for reason in self.history_unknown
+            ),
         ]
 
 
 def publish_project_report(report: ProjectReport) -> None:
-    """Show a report as a table artifact of the current flow run."""
+    """Publish a report as a table artifact of the current flow run."""
     rows = [
-        *({"what": name, "outcome": "failed", "why": why} for name, why in report.failed.items()),
-        *({"what": name, "outcome": "completed", "why": ""} for name in report.completed),
-        *({"what": name, "outcome": "done before", "why": ""} for name in report.done_before),
-        *({"what": "", "outcome": "left out", "why": why} for why in report.not_annotatable),
-        *({"what": "", "outcome": "done before not known", "why": why} for why in report.always_anew),
+        *(_row(name, "failed", reason) for name, reason in report.failed.items()),
+        *(_row(name, "completed") for name in report.completed),
+        *(_row(name, "already annotated") for name in report.already_annotated),
+        *(_row("", "left out", reason) for reason in report.left_out),
+        *(_row("", "earlier runs unknown", reason) for reason in report.history_unknown),
     ]
     project = flow_run.parameters.get("project_id")
     create_table_artifact(
@@ -52,3 +55,7 @@ def publish_project_report(report: ProjectReport) -> None:
         key="report-all-tasks" if project is None else f"report-project-{project}",
         description=report.lines()[0],
     )
+
+
+def _row(run: str, outcome: str, reason: str = "") -> dict[str, str]:
+    return {"run": run, "outcome": outcome, "reason": reason}

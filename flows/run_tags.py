@@ -1,8 +1,7 @@
-"""How a flow run is known again: by tags that say what it works on, with what, and with which result.
+"""The tags of flow runs: the task, and a key of task, media, function and settings.
 
-Two runs have the same key only if they would write the same to the jobs that they have in common: same task,
-media, function, settings. So `annotate_project` finds the jobs that no run has annotated yet, and nothing is
-annotated twice for nothing.
+Two runs with the same key write the same annotations to the jobs that they have in common. So
+`annotate_project` finds the jobs that a completed run has annotated, and does not annotate them again.
 """
 
 from __future__ import annotations
@@ -31,15 +30,16 @@ from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.http.server_url import server_identity
 from prefect_cvat.inference.imported_code import ReachedCode, UntellableError
 from prefect_cvat.options.existing import ExistingSource
+from prefect_cvat.options.frame_options import read_jobs
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.tasks.devices import loaded_function
+from prefect_cvat.tasks.device_slots import loaded_function
 
 __all__ = [
     "add_tags",
     "completed_jobs",
-    "function_version",
+    "function_key",
     "last_run",
-    "look_up_version",
+    "load_function_key",
     "run_key",
     "shard_key",
     "task_tag",
@@ -51,12 +51,17 @@ def task_tag(url: str, task_id: int) -> str:
     return f"{server_identity(url)}/tasks/{task_id}"
 
 
-def function_version(function: CvatFunction, loaded: Any, tell: Callable[[str], object] | None = None) -> str:
-    """A digest of a function and of how it is used; it changes when the function may find something else.
+def function_key(function: CvatFunction, loaded: Any, warn: Callable[[str], object] | None = None) -> str:
+    """A digest of a function and its settings, which changes when the function may find something else.
 
-    It is the same on all machines, before and after the function was used. A function is taken at the word
-    of its `version`; of any other the code counts, and not what it holds. Where it cannot be told what the
-    code does, it is another one each time, so that nothing is taken to be done, and `tell` is told why.
+    The digest is the same on all machines, and does not depend on the state of the loaded function. It is
+    made of the function's `version`, or else of its code. If the code cannot be determined, the digest is
+    random, so that no earlier run counts as done.
+
+    Args:
+        function: The function and its settings.
+        loaded: The function, loaded.
+        warn: Called with the reason if the digest is random.
     """
     version: object = read_attribute(loaded, "version")
     if not isinstance(version, str | int):
@@ -64,8 +69,8 @@ def function_version(function: CvatFunction, loaded: Any, tell: Callable[[str], 
             version = _code_of(function)
         except UntellableError as error:
             version = str(uuid.uuid4())
-            if tell is not None:
-                tell(
+            if warn is not None:
+                warn(
                     f"function {function.function} has no `version`, and reaches {error}, which cannot be"
                     " compared between runs"
                 )
@@ -73,19 +78,21 @@ def function_version(function: CvatFunction, loaded: Any, tell: Callable[[str], 
     return _digest([version, settings])
 
 
-def look_up_version(function: CvatFunction, server: str, tell: Callable[[str], object] | None = None) -> str:
-    """The `function_version` of a function that is not loaded yet.
+def load_function_key(
+    function: CvatFunction, server: str, warn: Callable[[str], object] | None = None
+) -> str:
+    """Load a function, and return its `function_key`.
 
-    It is loaded for that, on the CPU, so that it does not wait for a device.
+    The function is loaded on the CPU, so that it does not wait for a device.
 
     Args:
         function: The function.
-        server: The CVAT server; a slot of it is taken meanwhile.
-        tell: Is told why the code cannot be compared between runs, if so.
+        server: The URL of the CVAT server; one of its slots is taken until the function is loaded.
+        warn: See `function_key`.
     """
     device = "cpu" if takes_parameter(function.function, "device") else None
     with loaded_function(function.model_copy(update={"device": device}), server) as loaded:
-        return function_version(function, loaded, tell)
+        return function_key(function, loaded, warn)
 
 
 def _code_of(function: CvatFunction) -> list[str]:
@@ -95,15 +102,15 @@ def _code_of(function: CvatFunction) -> list[str]:
 
 
 def run_key(url: str, task_id: int, media: object, version: str, kind: object, options: Options) -> str:
-    """The tag that runs share which would write the same to a job.
+    """The tag of all runs that would write the same annotations to a job.
 
     Args:
-        url: The server.
+        url: The URL of the CVAT server.
         task_id: The task.
-        media: What changes with the task's media: `chunks_updated_date`.
-        version: That of the function, see `function_version`.
-        kind: What kind of run it is, with the options of its own, as JSON or what becomes JSON.
-        options: How it is done. Its jobs do not count.
+        media: The task's `chunks_updated_date`, which changes with its media.
+        version: The digest of the function, see `function_key`.
+        kind: The kind of the run and its own options, serializable to JSON.
+        options: The options of the run; its selected jobs are not part of the key.
     """
     frames = None if options.selection.frames is None else sorted(options.selection.frames)
     settings: list[object] = [options.existing, options.quality, options.on_frame_error, frames]
@@ -115,19 +122,19 @@ def run_key(url: str, task_id: int, media: object, version: str, kind: object, o
 
 
 def shard_key(key: str, jobs: Collection[int] | None) -> str:
-    """The tag of runs with a key on the same jobs."""
+    """The tag of runs with a run key on the same jobs; None for all jobs."""
     return f"{key}/{'all jobs' if jobs is None else _digest(sorted(jobs))}"
 
 
 def add_tags(tags: Iterable[str]) -> None:
-    """Give the current flow run tags, beside those that it has."""
+    """Add tags to the current flow run."""
     with get_client(sync_client=True) as prefect:
         before = prefect.read_flow_run(flow_run.id).tags
         prefect.update_flow_run(flow_run.id, tags=[*before, *(tag for tag in tags if tag not in before)])
 
 
 def last_run(prefect: SyncPrefectClient, tag: str) -> FlowRun | None:
-    """The newest run with a tag."""
+    """The newest flow run with a tag."""
     runs = prefect.read_flow_runs(
         flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(all_=[tag])),
         sort=FlowRunSort.EXPECTED_START_TIME_DESC,
@@ -137,13 +144,13 @@ def last_run(prefect: SyncPrefectClient, tag: str) -> FlowRun | None:
 
 
 def completed_jobs(prefect: SyncPrefectClient, key: str, jobs: Collection[int]) -> set[int]:
-    """Which jobs of a task completed runs with a key have annotated."""
+    """The jobs, of those given, that completed runs with a run key have annotated."""
     completed = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.COMPLETED]))
     wanted = FlowRunFilter(tags=FlowRunFilterTags(all_=[key]), state=completed)
     found: set[int] = set()
     for run in _each_run(prefect, wanted):
-        frames = run.parameters.get("frames") or {}
-        found.update(jobs if frames.get("jobs") is None else frames["jobs"])
+        its_jobs = read_jobs((run.parameters.get("frames") or {}).get("jobs"))
+        found.update(jobs if its_jobs is None else its_jobs)
         if found.issuperset(jobs):
             break
     return found.intersection(jobs)
@@ -157,6 +164,6 @@ def _each_run(prefect: SyncPrefectClient, wanted: FlowRunFilter, page: int = 200
 
 
 def _digest(value: object) -> str:
-    """Of what the value says as JSON, whatever the order of its keys."""
+    """The digest of a value as JSON with sorted keys."""
     text = json.dumps(to_jsonable_python(value), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,7 +1,7 @@
-"""What one sees of a run in Prefect: a bar that moves, a report, pictures, a link to the task in CVAT.
+"""The artifacts of a run in Prefect: a progress bar, a report, pictures, and a link to the task in CVAT.
 
-All this is for looking at. When Prefect's server does not take it, or CVAT's does not give the pictures, the
-run warns and goes on: what it is for is in CVAT.
+A run never fails because of them. When the Prefect server refuses an artifact, or CVAT does not send the
+images of a picture, the run logs a warning and continues.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES
 
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import PrefectCvatError
-from prefect_cvat.messages.bounded_text import told
+from prefect_cvat.messages.bounded_text import describe_error
 from prefect_cvat.planning.plan import Plan
 from prefect_cvat.reporting.markdown_report import Outcome, escape, render_markdown, task_link
 from prefect_cvat.reporting.plots import plot_scores
@@ -37,31 +37,30 @@ from prefect_cvat.reporting.task_pictures import Picture, draw_task_frames
 from prefect_cvat.runs.progress import LoggedProgress
 from prefect_cvat.runs.report import RunReport
 
-__all__ = ["ArtifactProgress", "data_uri", "draw_frames", "only_warned", "publish_report"]
+__all__ = ["ArtifactProgress", "data_uri", "draw_frames", "publish_report", "warn_if_refused"]
 
 SECONDS_BETWEEN_UPDATES = 1.0
-"""How often the bar moves at the most."""
+"""The progress bar is updated at most this often."""
 
-MOST_TIME_SHARE = 0.05
-"""Which part of the run's time updates of the bar may take at the most, however slow the server is."""
+MAX_TIME_SHARE = 0.05
+"""The part of a run's time that updates of the progress bar take at most, on a slow Prefect server."""
 
-MOST_ERROR_LETTERS = 200
-"""How much of an error of Prefect's server is logged; it may quote what was sent."""
+MAX_ERROR_CHARACTERS = 200
+"""The logged length of an error of the Prefect server; it may quote the whole request."""
 
 _PREFECT_ERRORS = (httpx.HTTPError, ObjectNotFound)
-"""What Prefect's client raises when its server refuses, does not answer, or has no such artifact any more."""
+"""Errors of Prefect's client: a refused request, no answer, or an artifact that somebody has deleted."""
 
 
 class ArtifactProgress:
-    """Telling how far a run is: as a progress artifact of the flow run, and as lines in its log.
+    """Shows the progress of a run as a progress artifact of the flow run, and as lines in its log.
 
-    The artifact is updated about once a second. An update is sent once, without Prefect's own retries, and
-    the time until the next one grows with what it took: a server that is slow or gone holds the run up by
-    one part in twenty at the most. That one fails is said once; the next one shows what was missed. Only
-    the last has no next one, and is sent with Prefect's retries.
+    The artifact is updated about once a second. An update that fails is not retried, since the next one
+    replaces it; only the last update is sent with Prefect's own retries. After a slow update the next one
+    is delayed, so that updates take at most `MAX_TIME_SHARE` of the run's time. The first failure is logged.
 
     Args:
-        report: The report of the run, which names the task once the run has begun.
+        report: The report of the run; it names the task once the run has been planned.
         logger: The logger of the flow run.
     """
 
@@ -83,22 +82,22 @@ class ArtifactProgress:
         self._lines.start(total)
         self._total = total
         with self._without_retries:
-            self._show()
+            self._update()
 
     def advance(self, frames: int) -> None:
-        """Move the bar, unless it was moved just now."""
+        """Update the artifact, unless it was updated within the last second."""
         self._lines.advance(frames)
         self._done += frames
         if time.monotonic() >= self._next_update:
             with self._without_retries:
-                self._show()
+                self._update()
 
     def finish(self) -> None:
-        """Move the bar to where it stays; when the run has failed, that is where it broke off."""
+        """Update the artifact a last time; the bar of a failed run stays where the run has failed."""
         self._lines.finish()
-        self._show()
+        self._update()
 
-    def _show(self) -> None:
+    def _update(self) -> None:
         percent = round(100 * self._done / self._total, 1) if self._total else 100.0
         description = (
             f"{task_link(self._report)}, with {escape(self._report.function)}:"
@@ -114,11 +113,11 @@ class ArtifactProgress:
         except _PREFECT_ERRORS as error:
             if not self._has_warned:
                 self._logger.warning(
-                    "the progress artifact is not up to date: %s; the run goes on", _brief(error)
+                    "the progress artifact could not be updated: %s; the run continues", _brief(error)
                 )
             self._has_warned = True
         now = time.monotonic()
-        self._next_update = now + max(SECONDS_BETWEEN_UPDATES, (now - started) / MOST_TIME_SHARE)
+        self._next_update = now + max(SECONDS_BETWEEN_UPDATES, (now - started) / MAX_TIME_SHARE)
 
 
 def publish_report(
@@ -128,20 +127,20 @@ def publish_report(
     error: str | None = None,
     pictures: Sequence[Picture] = (),
 ) -> None:
-    """Show in Prefect what a run did: artifacts of the current flow run.
+    """Publish the report of a run as artifacts of the current flow run.
 
-    These are `report-task-N` (Markdown), `link-task-N` (to the task in CVAT), `scores-task-N` (a picture of
-    how the scores are distributed, if there are any) and `frame-1-task-N` and so on.
+    The artifacts of task N are `report-task-N` (Markdown), `link-task-N` (to the task in CVAT),
+    `scores-task-N` (a histogram of the scores, if there are any), and `frame-1-task-N` and so on.
 
     Args:
-        report: What the run did; of one that did not complete, what it did until then.
+        report: The report; of a run that failed, what it had done before.
         outcome: How the run ended.
-        error: What went wrong.
-        pictures: Frames with annotations, of `draw_frames`.
+        error: The error message of a run that failed.
+        pictures: Frames with annotations, see `draw_frames`.
     """
     task = f"task-{report.task_id}"
     link = task_link(report)
-    with only_warned():
+    with warn_if_refused():
         create_markdown_artifact(
             render_markdown(report, outcome, error), f"report-{task}", f"{link}: {outcome}"
         )
@@ -155,34 +154,35 @@ def publish_report(
 
 
 def draw_frames(client: Client, plan: Plan, how_many: int = 4) -> list[Picture]:
-    """Draw a few frames of a task with what is on the server, see `draw_task_frames`.
+    """Draw a few frames of a task with the annotations that CVAT has now, see `draw_task_frames`.
 
     Returns:
-        The pictures; none where CVAT does not give what is needed, which is only warned of.
+        The pictures; none, after a warning, if CVAT does not send the images or annotations.
     """
     try:
         return draw_task_frames(client, plan, how_many)
     except PrefectCvatError as error:
-        get_run_logger().warning("no frames of task %s can be shown: %s", plan.task.id, error)
+        get_run_logger().warning("no frames of task %s can be drawn: %s", plan.task.id, error)
         return []
 
 
 @contextmanager
-def only_warned() -> Iterator[None]:
-    """Warn, and go on, when Prefect's server does not take an artifact."""
+def warn_if_refused() -> Iterator[None]:
+    """Log a warning instead of raising when the Prefect server refuses an artifact."""
     try:
         yield
     except _PREFECT_ERRORS as error:
         get_run_logger().warning(
-            "not all artifacts of the run could be made: %s; what is in CVAT is not affected", _brief(error)
+            "not all artifacts of the run could be created: %s; the annotations in CVAT are not affected",
+            _brief(error),
         )
 
 
 def _brief(error: Exception) -> str:
-    """An error of Prefect's server in one line, without what was sent to it."""
-    return told(error, MOST_ERROR_LETTERS)
+    """An error of the Prefect server as one short line."""
+    return describe_error(error, MAX_ERROR_CHARACTERS)
 
 
 def data_uri(media_type: str, content: bytes) -> str:
-    """A picture as the address of an image artifact."""
+    """An image as a `data:` URI, for an image artifact."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode()}"

@@ -1,8 +1,8 @@
-"""Being the only run on a task or on jobs of it, whatever the machine, by limits that go with their runs.
+"""Lets one run at a time write to a task, or to a job of it, on all machines together.
 
-A limit is made when a run needs it, and removed when the last run that needs it has ended. Prefect removes a
-limit also while it is taken. So whoever removes one takes all its slots first: then nobody else has any, and
-whoever waits finds the limit gone, makes it anew, and waits for the new one.
+The limit of a task or job is created when a run needs it, and removed when the last run that needs it has
+ended. Prefect can remove a limit of which slots are taken. So a run takes all slots of a limit before it
+removes it; a run that waits for that limit then creates it again, and waits for the new one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from prefect.client.schemas.responses import GlobalConcurrencyLimitResponse
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.exceptions import ObjectNotFound
 
-from prefect_cvat.tasks.limits import (
+from prefect_cvat.tasks.concurrency_limits import (
     JOB_LIMITS,
     TASK_LIMITS,
     ensure_limit,
@@ -29,16 +29,16 @@ from prefect_cvat.tasks.limits import (
     wait_for_slots,
 )
 
-__all__ = ["remove_left_limits", "task_slots"]
+__all__ = ["remove_unused_limits", "task_slots"]
 
 RUNS_ON_JOBS = 1000
-"""How many slots a task has: a run that was given jobs takes one of them, any other run all."""
+"""The number of slots of a task: a run on selected jobs takes one, a run on the whole task takes all."""
 
-LEFT_SECONDS = 3600.0
-"""After this time without a change, a limit of which no slot is taken is one that a killed run has left."""
+UNUSED_SECONDS = 3600.0
+"""A limit without taken slots that has not changed for this time was left by a killed run."""
 
 PAGE = 200
-"""How many limits Prefect lists at a time, at the most."""
+"""The number of limits that Prefect lists at a time."""
 
 
 @contextmanager
@@ -48,22 +48,21 @@ def task_slots(
     jobs: Collection[int] | None = None,
     *,
     timeout: float | None = None,
-    tell: Callable[[str], object] = lambda _: None,
+    warn: Callable[[str], object] = lambda _: None,
 ) -> Iterator[None]:
-    """Be the only run on a task, or on jobs of it; wait until it is free.
+    """Wait until no other run uses a task, or some jobs of it, and take their slots.
 
-    Runs that were given jobs share the task, and each job is one run's at a time; any other run has all of
-    the task.
+    Runs on different jobs of a task may use it at the same time.
 
     Args:
-        url: The CVAT server.
+        url: The URL of the CVAT server.
         task_id: The task.
-        jobs: The jobs that the run was given; None for one that may write to any.
-        timeout: Seconds to wait; None waits for as long as it takes.
-        tell: Is told, now and then, what is waited for.
+        jobs: The jobs that the run writes to; None for the whole task.
+        timeout: Seconds to wait; None waits without limit.
+        warn: Called with a message about once a minute while the run waits.
 
     Raises:
-        TimeoutError: It was not free in time.
+        TimeoutError: The task or a job was not free in time.
     """
     numbers = {task_limit(url, task_id): RUNS_ON_JOBS}
     numbers |= {job_limit(url, job): 1 for job in sorted(set(jobs or ()))}
@@ -77,22 +76,22 @@ def task_slots(
     occupy = RUNS_ON_JOBS if jobs is None else 1
     try:
         with ExitStack() as taken:
-            wait_for_slots(taken, make, occupy=occupy, timeout=timeout, tell=tell)
+            wait_for_slots(taken, make, occupy=occupy, timeout=timeout, warn=warn)
             yield
     finally:
-        with suppress(httpx.HTTPError):  # what is left where Prefect is away, a later run removes
+        with suppress(httpx.HTTPError):  # if the Prefect server does not answer, a later run removes them
             _remove(numbers)
-            remove_left_limits()
+            remove_unused_limits()
 
 
-def remove_left_limits(older_than: float = LEFT_SECONDS) -> int:
+def remove_unused_limits(older_than: float = UNUSED_SECONDS) -> int:
     """Remove the limits of tasks and jobs that killed runs have left.
 
     Args:
-        older_than: For how many seconds nobody has taken a slot of them.
+        older_than: Only limits without taken slots that have not changed for so many seconds.
 
     Returns:
-        How many were removed.
+        The number of limits that were removed.
     """
     before = datetime.now(UTC) - timedelta(seconds=older_than)
     return _remove(
@@ -107,7 +106,7 @@ def remove_left_limits(older_than: float = LEFT_SECONDS) -> int:
 
 
 def _remove(numbers: Mapping[str, int]) -> int:
-    """Remove limits of which no slot is taken, given with their numbers of slots; return how many."""
+    """Remove those of some limits, given with their numbers of slots, that have no taken slot; count them."""
     return sum(
         _remove_of(number, [name for name in numbers if numbers[name] == number])
         for number in set(numbers.values())
@@ -120,13 +119,13 @@ def _remove_of(number: int, names: list[str]) -> int:
         return 0
     try:
         with slots(list(ids), occupy=number, max_retries=0), get_client(sync_client=True) as client:
-            # those that existed before and after are sure to have been taken
+            # only limits that existed before and after, with the same id, have been taken for certain
             held = [name for name, limit in limit_ids(ids).items() if limit == ids[name]]
             for name in held:
                 with suppress(ObjectNotFound):
                     client.delete_global_concurrency_limit_by_name(name)
             return len(held)
-    except ConcurrencySlotAcquisitionError:  # somebody has one of them
+    except ConcurrencySlotAcquisitionError:  # a run has a slot of one of them
         if len(ids) == 1:
             return 0
     return sum(_remove_of(number, [name]) for name in ids)

@@ -23,10 +23,12 @@ from typing import Any
 import pytest
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 from prefect.testing.utilities import prefect_test_harness
+from pydantic import SecretStr
 
 from pictures import picture
 from prefect_cvat import Client
 from prefect_cvat.auto_annotation import label_spec
+from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.sandbox import Sandbox
 
 MakeTask = Callable[..., int]
@@ -69,6 +71,15 @@ def client(sandbox: Sandbox) -> Iterator[Client]:
     with Client(sandbox.url) as client:
         client.login((sandbox.user, sandbox.password))
         yield client
+
+
+@pytest.fixture
+def credentials(prefect_server: None, sandbox: Sandbox) -> CvatCredentials:
+    """A log-in to the sandbox, saved as the block `cvat-credentials/test`."""
+    CvatCredentials(url=sandbox.url, username=sandbox.user, password=SecretStr(sandbox.password)).save(
+        "test", overwrite=True
+    )
+    return CvatCredentials.load("test")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The Prefect block that holds how to reach and log in to a CVAT server."""
+"""The Prefect block with the URL of a CVAT server and the credentials to log in."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ __all__ = ["CvatCredentials"]
 
 
 class CvatCredentials(Block):
-    """How to reach and log in to a CVAT server.
+    """The URL of a CVAT server and the credentials to log in.
 
-    Give an access token, or a user name and a password. Secrets are stored encrypted by Prefect, and
-    a run only refers to the block.
+    Give an access token, or a user name and a password. Prefect stores them encrypted, and a run stores only
+    a reference to the block.
 
     Example:
         ```python
@@ -37,14 +37,14 @@ class CvatCredentials(Block):
         ```
     """
 
-    # pydantic's errors quote what was given, and that may be a password
+    # pydantic's errors quote the input, which may be a password
     model_config: ClassVar[ConfigDict] = ConfigDict(hide_input_in_errors=True)
 
     _block_type_name = "CVAT Credentials"
     _block_type_slug = "cvat-credentials"
-    _description = "How to reach and log in to a CVAT server."
+    _description = "The URL of a CVAT server and the credentials to log in."
     _documentation_url = HttpUrl("https://docs.cvat.ai/docs/api_sdk/")
-    # CVAT's own, from its repository, at a commit: a branch may move it
+    # CVAT's logo, from its repository; at a commit, since a branch may move it
     _logo_url = HttpUrl(
         "https://raw.githubusercontent.com/cvat-ai/cvat/189d0a314a42486b8fc2922d5a24caf4b77d6487"
         "/site/static/favicons/pwa-192x192.png"
@@ -52,7 +52,7 @@ class CvatCredentials(Block):
 
     url: str = Field(
         title="URL",
-        description="The server's address; without a scheme it is taken for HTTPS (on this machine: HTTP).",
+        description="The URL of the server; without a scheme, https:// is used (http:// for localhost).",
         examples=["https://cvat.example.com"],
     )
     access_token: SecretStr | None = Field(
@@ -61,13 +61,15 @@ class CvatCredentials(Block):
     username: str | None = Field(
         default=None,
         title="User name",
-        description="User name or e-mail address, where there is no access token.",
+        description="User name or e-mail address, if there is no access token.",
     )
-    password: SecretStr | None = Field(default=None, title="Password", description="That user's password.")
+    password: SecretStr | None = Field(
+        default=None, title="Password", description="The password of that user."
+    )
     organization: str | None = Field(
         default=None,
         title="Organization",
-        description="The short name of the organization to work in; without one, all that the user may see.",
+        description="The short name of the organization; empty for all data of the user.",
     )
     verify_tls: bool = Field(
         default=True, title="Verify TLS", description="Whether to verify the server's certificate."
@@ -76,8 +78,8 @@ class CvatCredentials(Block):
         default=None,
         title="CA bundle",
         description=(
-            "Path, where the flow runs, of the certificates to verify the server's with,"
-            " where the system's do not do."
+            "The path of a file of CA certificates on the machine of the run; empty for the certificates of"
+            " the system."
         ),
     )
 
@@ -91,19 +93,19 @@ class CvatCredentials(Block):
     @field_validator("access_token")
     @classmethod
     def _check_token(cls, token: SecretStr | None) -> SecretStr | None:
-        """Refuse what cannot be sent: the error of the HTTP library would quote it."""
+        """Refuse a token that cannot be sent in a header: the error of the HTTP library would quote it."""
         if token is None:
             return None
-        value = token.get_secret_value().strip()  # copied along with the end of its line
+        value = token.get_secret_value().strip()  # often copied with a line break
         if re.fullmatch("[!-~]*", value) is None:
             raise ValueError(
-                "the access_token has spaces or characters that are not ASCII; copy it from CVAT anew"
+                "the access_token contains spaces or non-ASCII characters; copy it from CVAT again"
             )
         return SecretStr(value)
 
     @model_validator(mode="after")
     def _check_names(self) -> CvatCredentials:
-        """Refuse fields that there are not: Prefect's blocks keep them, a misspelt secret in the clear."""
+        """Refuse unknown fields: Prefect would store them, such as a misspelt `acess_token`, unencrypted."""
         unknown = sorted(set(self.model_extra or ()) - {"block_type_slug"})  # which Prefect adds
         if unknown:
             fields = ", ".join(type(self).model_fields)
@@ -114,17 +116,17 @@ class CvatCredentials(Block):
     def _check_login(self) -> CvatCredentials:
         if self.access_token and (self.username or self.password):
             raise ValueError(
-                "there are two ways to log in; remove the access_token, or both username and password"
+                "both an access_token and a username or password are given; remove one of the two"
             )
         if not self.access_token and not (self.username and self.password):
             raise ValueError("give an access_token, or both username and password")
         return self
 
     def get_client(self, **options: Any) -> Client:
-        """Connect and log in. To be used in a `with` statement, or closed.
+        """Connect and log in. Use the client in a `with` statement, or close it.
 
-        The server sees an access token with the first request only, which is where a wrong one shows. In a
-        run of Prefect, its log tells of each request that is sent again.
+        An access token is not checked here, but by the server with the first request. Within a flow run, each
+        request that is retried is logged.
 
         Args:
             options: Further arguments of `Client`, such as `timeout`.
@@ -132,16 +134,16 @@ class CvatCredentials(Block):
         Raises:
             AuthenticationError: The server refused the user name and password.
             TransportError: The server did not answer.
-            RedirectError: It says that it is at another address.
-            TlsError: Its certificate could not be verified, or the CA bundle is not on this machine.
+            RedirectError: The server redirects to another URL.
+            TlsError: The certificate could not be verified, or the CA bundle is not on this machine.
         """
         if self.verify_tls and self.ca_bundle and not Path(self.ca_bundle).exists():
             raise TlsError(
                 f"the CA bundle {self.ca_bundle!r} of the credentials for {self.url} is not on this machine;"
                 " put it there, or correct ca_bundle"
             )
-        with suppress(MissingContextError):  # this is no run
-            options.setdefault("tell", get_run_logger().warning)
+        with suppress(MissingContextError):  # not in a flow run
+            options.setdefault("on_retry", get_run_logger().warning)
         client = Client(
             self.url,
             access_token=self.access_token or None,

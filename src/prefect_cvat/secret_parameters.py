@@ -1,8 +1,8 @@
-"""Parameters of functions that Prefect keeps as secrets.
+"""Parameters of functions whose values are secrets.
 
-Prefect stores the parameters of flow runs, deployments and blocks of functions in clear, for all who may see
-them. One that is written as `secret:NAME` is the name of a Prefect block `secret/NAME`; its value is taken
-from there in the process that makes the function, and nowhere else.
+Prefect stores the parameters of flow runs, deployments and function blocks unencrypted. A parameter that is
+written as `secret:NAME` refers to the Prefect block `secret/NAME`. Its value is read only in the process that
+creates the function.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ HIDDEN = "********"
 
 
 def with_secrets(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters with secrets in the place of references to them.
+    """Replace references to secrets by their values.
 
     Raises:
-        FunctionLoadError: There is no such block, or it holds something else than text.
+        FunctionLoadError: The block does not exist, or its value is not a text.
     """
     return {
         name: _read(name, value) if isinstance(value, SecretReference) else value
@@ -35,7 +35,7 @@ def with_secrets(parameters: Mapping[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def secrets_hidden(parameters: Mapping[str, Any]) -> Iterator[None]:
-    """Keep secrets among parameters out of the message of an error in making the function."""
+    """Remove the secrets among parameters from the message of a `FunctionLoadError`."""
     try:
         yield
     except FunctionLoadError as error:
@@ -54,11 +54,11 @@ def _read(parameter: str, reference: SecretReference) -> SecretText:
     except ValueError as error:
         raise FunctionLoadError(
             f"parameter {parameter!r} is {reference}, and there is no usable block secret/{reference.name} on"
-            f" the Prefect server ({str(error).splitlines()[0]}); make it, of type Secret, in Prefect's UI"
-            " under Blocks"
+            f" the Prefect server ({str(error).splitlines()[0]}); create it in Prefect's UI, Blocks, with"
+            " the type Secret"
         ) from None
-    assert isinstance(block, Secret)  # only coroutines get a coroutine
-    value = block.value.get_secret_value()  # `get` would make a number of digits alone
+    assert isinstance(block, Secret)  # not a coroutine, since this function is not async
+    value = block.value.get_secret_value()  # `get` would convert digits to a number
     if not isinstance(value, str):
         raise FunctionLoadError(
             f"parameter {parameter!r} is {reference}, and the block secret/{reference.name} holds"

@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from prefect_cvat.sandbox import access
-from prefect_cvat.sandbox.exchange import forbidden
+from prefect_cvat.sandbox.accounts import permissions
+from prefect_cvat.sandbox.api.reply import forbidden
 
 FUNCTION = """
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
@@ -92,7 +92,7 @@ def test_what_is_missing_or_does_not_match_is_one_clear_line(
 ):
     body = {"type": "ground_truth", "task_id": drawn_task, "frame_selection_method": "manual", "frames": [0]}
     job = client.json("POST", "/api/jobs", body=body)["id"]
-    job_of = access.job_of
+    job_of = permissions.job_of
 
     def job_that_one_may_read(call, db, number):
         """CVAT may let a user see a task, and not its ground-truth job; the sandbox knows no such roles."""
@@ -100,7 +100,7 @@ def test_what_is_missing_or_does_not_match_is_one_clear_line(
             raise forbidden()
         return job_of(call, db, number)
 
-    monkeypatch.setattr(access, "job_of", job_that_one_may_read)
+    monkeypatch.setattr(permissions, "job_of", job_that_one_may_read)
     empty = make_task(1)
     cases = [
         ([empty, *function], 1, "there is nothing to evaluate against: what humans annotated in task"),

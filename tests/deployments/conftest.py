@@ -15,7 +15,7 @@ from prefect.events.filters import EventAnyResourceFilter, EventFilter
 from pydantic import SecretStr
 
 from prefect_cvat.credentials import CvatCredentials
-from prefect_cvat.deployments.webhook_receiver import WebhookReceiver
+from prefect_cvat.deployments.webhooks.receiver import WebhookReceiver
 from prefect_cvat.sandbox import Sandbox
 
 SECRET = "correct-horse-battery-staple"

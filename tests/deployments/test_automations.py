@@ -12,11 +12,11 @@ from prefect.exceptions import ObjectNotFound
 
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.deployments.automations import CRASHED_RUNS, set_up_automations
-from prefect_cvat.deployments.definitions import ANNOTATE_TASK, make_deployments
-from prefect_cvat.deployments.new_tasks import NEW_TASKS, find_automations, log_in_of
+from prefect_cvat.deployments.new_task_automations import NEW_TASKS, credentials_of, find_automations
+from prefect_cvat.deployments.prefect_yaml import ANNOTATE_TASK, make_deployments
 from prefect_cvat.deployments.scope import Scope
-from prefect_cvat.tasks.emit import emit_events
-from prefect_cvat.tasks.events import READY, TaskState, task_event
+from prefect_cvat.events.cvat_events import READY, TaskState, task_event
+from prefect_cvat.events.send_events import emit_events
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -88,7 +88,7 @@ def new_tasks():
     """Of the automations for new tasks: by name, the block that runs log in with."""
     with get_client(sync_client=True) as prefect:
         found = list(find_automations(prefect))
-    return {each.name: log_in_of(each)["$ref"]["block_document_slug"] for each in found}
+    return {each.name: credentials_of(each)["$ref"]["block_document_slug"] for each in found}
 
 
 def test_a_task_that_is_ready_starts_a_run_with_its_number_and_the_block(deployment):
@@ -106,14 +106,14 @@ def test_a_task_that_is_ready_starts_a_run_with_its_number_and_the_block(deploym
     assert len(runs_of(deployment, 1)) == 1
 
 
-def test_all_tasks_of_the_server_start_runs_where_that_is_asked_for(deployment):
+def test_all_tasks_of_server_start_runs(deployment):
     assert set_up(EVERYTHING) == [f"automation '{NEW_TASKS} of all projects at cvat.example.com' (created)"]
     emit_ready(1, project_id=8)
     emit_ready(2, project_id=None)
     assert sorted(parameters["task_id"] for parameters in runs_of(deployment, 2)) == [1, 2]
 
 
-def test_all_tasks_of_an_organization_are_not_those_of_others(deployment, sandbox, client, credentials):
+def test_all_tasks_of_organization_start_runs(deployment, sandbox, client, credentials):
     made = client.json("POST", "/api/organizations", body={"slug": "vets"})
     within = credentials.model_copy(update={"organization": "vets"})
     name = f"{NEW_TASKS} of organization vets at {sandbox.url.removeprefix('http://')}"
@@ -127,22 +127,22 @@ def test_all_tasks_of_an_organization_are_not_those_of_others(deployment, sandbo
                 "automated", credentials.model_copy(update={"organization": "nobody"}), EVERYTHING
             )
         )
-    with pytest.raises(ValueError, match="personal workspace .*pass --project ID"):
+    with pytest.raises(ValueError, match="personal workspace.*pass --project ID"):
         list(set_up_automations("automated", credentials.model_copy(update={"organization": ""}), EVERYTHING))
 
 
-def test_without_a_project_none_is_made(deployment):
+def test_creates_no_new_task_automation_without_project(deployment):
     assert set_up() == [
-        "automation for new tasks: none is made or changed without --project ID or --all-tasks"
+        "automation for new tasks: not created or changed without --project ID or --all-tasks"
     ]
     assert new_tasks() == {}
 
 
-def test_each_server_and_project_has_its_own_and_none_is_changed_without_being_named(deployment):
+def test_each_server_and_project_has_its_own_automation(deployment):
     elsewhere = f"{NEW_TASKS} of project 7 at other.example.com:8443"
     another = f"{NEW_TASKS} of project 9 at cvat.example.com"
     set_up(PROJECT)
-    left = f"automation {OF_PROJECT!r} (left as it is)"
+    left = f"automation {OF_PROJECT!r} (not changed)"
 
     assert set_up(Scope(project_id=9), block="second") == [f"automation {another!r} (created)", left]
     assert set_up(PROJECT, block="third", url="https://other.example.com:8443")[0] == (
@@ -167,17 +167,17 @@ def test_each_server_and_project_has_its_own_and_none_is_changed_without_being_n
     }
 
 
-def test_doing_it_again_changes_only_what_differs(deployment):
+def test_second_setup_changes_only_differences(deployment):
     set_up(PROJECT)
     assert set_up(PROJECT) == [f"automation {OF_PROJECT!r} (unchanged)"]
     assert set_up(PROJECT, block="second") == [
-        f"automation {OF_PROJECT!r} (changed; its runs logged in with cvat-credentials/automated)"
+        f"automation {OF_PROJECT!r} (changed; its runs used the credentials cvat-credentials/automated)"
     ]
     # a project is of one organization, whichever a log-in names
     assert set_up(PROJECT, block="second", organization="vets") == [f"automation {OF_PROJECT!r} (unchanged)"]
 
 
-def test_the_one_of_an_earlier_version_is_renamed_for_its_project_and_left_for_any_other(deployment):
+def test_renames_automation_of_earlier_version_for_its_project_only(deployment):
     set_up(PROJECT)
     with get_client(sync_client=True) as prefect:
         before = automation(OF_PROJECT)
@@ -186,9 +186,9 @@ def test_the_one_of_an_earlier_version_is_renamed_for_its_project_and_left_for_a
         prefect.pause_automation(before.id)
 
     old = (
-        f"automation {NEW_TASKS!r} (left as it is): an earlier version has made it, for project 7 of the server"
-        " cvat-example-com; set up again with --project 7 and its log-in to rename it, or delete it in Prefect's"
-        " pages"
+        f"automation {NEW_TASKS!r} (not changed): an earlier version has created it, for project 7 of the server"
+        " cvat-example-com; run setup with --project 7 and its credentials to rename it, or delete it in"
+        " Prefect's UI"
     )
     assert old in set_up(Scope(project_id=9))
     assert old in set_up()
@@ -198,19 +198,19 @@ def test_the_one_of_an_earlier_version_is_renamed_for_its_project_and_left_for_a
     assert (automation(OF_PROJECT).id, automation(OF_PROJECT).enabled) == (before.id, False)
 
 
-def test_two_that_start_runs_on_the_same_tasks_are_told(deployment):
+def test_warns_of_overlapping_automations(deployment):
     everything = f"{NEW_TASKS} of all projects at cvat.example.com"
     set_up(EVERYTHING)
     assert set_up(PROJECT)[1] == (
-        f"automation {everything!r} (left as it is): new tasks of project 7 at cvat.example.com start a run by"
-        " it, too; switch one of the two off"
+        f"automation {everything!r} (not changed): it also starts runs on new tasks of project 7"
+        " at cvat.example.com; disable one of the two"
     )
     with get_client(sync_client=True) as prefect:
         prefect.pause_automation(automation(everything).id)
-    assert set_up(PROJECT)[1] == f"automation {everything!r} (left as it is)"
+    assert set_up(PROJECT)[1] == f"automation {everything!r} (not changed)"
 
 
-def test_one_that_was_switched_off_stays_off(deployment):
+def test_disabled_automation_stays_disabled(deployment):
     set_up(PROJECT)
     with get_client(sync_client=True) as prefect:
         prefect.pause_automation(automation(OF_PROJECT).id)
@@ -220,7 +220,7 @@ def test_one_that_was_switched_off_stays_off(deployment):
     assert not automation(OF_PROJECT).enabled
 
 
-def test_before_there_is_a_deployment_it_says_what_to_do_first(deployment):
+def test_missing_deployment_names_the_commands(deployment):
     set_up(PROJECT)
     delete_deployment()
 
@@ -231,7 +231,7 @@ def test_before_there_is_a_deployment_it_says_what_to_do_first(deployment):
     assert automation(CRASHED_RUNS).enabled
 
 
-def test_a_deployment_that_was_made_anew_is_the_one_that_is_run(deployment):
+def test_starts_recreated_deployment(deployment):
     set_up(PROJECT)
     set_up(Scope(project_id=9))
     (annotate_task,) = (each for each in make_deployments() if each.full_name == ANNOTATE_TASK)
@@ -242,10 +242,10 @@ def test_a_deployment_that_was_made_anew_is_the_one_that_is_run(deployment):
 
     assert "(changed)" in changed
     assert automation(OF_PROJECT).actions[0].deployment_id == again != deployment
-    assert "it starts a deployment that is gone; set up again with --project 9" in other
+    assert "its deployment was deleted; run setup with --project 9" in other
 
 
-def test_only_runs_of_these_deployments_are_taken_for_crashed():
+def test_marks_only_runs_of_these_deployments_as_crashed():
     set_up()
     trigger = automation(CRASHED_RUNS).trigger
     assert trigger.match_related.get("prefect.resource.id") == ["prefect.tag.prefect-cvat"]

@@ -1,4 +1,4 @@
-"""What the pages are run in."""
+"""Fixtures for running pages."""
 
 import os
 import shutil
@@ -16,12 +16,12 @@ from docs.shell import Shell
 
 ROOT = Path(__file__).parents[2]
 DOWNLOADED = ("fasterrcnn_resnet50_fpn_v2", "ssdlite320_mobilenet_v3_large")
-"""The models of torchvision that pages load by their names."""
+"""The torchvision models that pages load by name."""
 
 
 @pytest.fixture(scope="session")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the wheel of this project."""
+    """Build the wheel of this project, and return its folder."""
     source = tmp_path_factory.mktemp("source")
     for name in ("src", "flows", "tasks", "deployments", "functions"):
         shutil.copytree(ROOT / name, source / name)
@@ -35,7 +35,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def shell(tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
-    """Runs commands, in an empty folder that is the current one."""
+    """A shell in an empty current folder."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -46,7 +46,7 @@ def shell(tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 @pytest.fixture
 def free_port() -> Callable[[], int]:
-    """Finds a port on which nothing listens."""
+    """A function that returns a free port."""
 
     def find() -> int:
         with socket.socket() as free:
@@ -58,7 +58,7 @@ def free_port() -> Callable[[], int]:
 
 @pytest.fixture
 def downloaded_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files where torchvision looks for what it has downloaded; the weights in them are random."""
+    """Random weights in the download folder of torchvision."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The code blocks of a page of the documentation, and what it means to run them."""
+"""Runs the code blocks of a page of the documentation."""
 
 from __future__ import annotations
 
@@ -12,34 +12,32 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import typer
 import yaml
 from sybil import Document, Example, Region
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown.lexers import RawFencedCodeBlockLexer
 
 from docs.shell import Printed, Shell, starts_server
-from prefect_cvat.cli.main import app
+from prefect_cvat.cli.app import COMMANDS
 from prefect_cvat.runs.run import Run
 
 INFO = re.compile(r'(?P<language>\S*)(?: title="(?P<title>[^"]+)")?\n')
 
 
 class Page:
-    """A page whose blocks are run in order, in one namespace and in the current folder.
+    """A page whose blocks run in order, in one namespace and in the current folder.
 
-    `python` is executed. `sh` are commands, which must succeed, or servers. `text` is what the block before has
-    printed, `...` standing for anything. `drawing` is drawn with characters, and what it names must be there. `toml`,
-    `json` and `yaml` are parsed. There is nothing else, and no block that is left out. One with a title is a file, for
-    the blocks after it.
+    `python` is executed. `sh` has commands, which must succeed, or a server. `text` is the output of the block before,
+    where `...` matches anything. The stages and commands in a `drawing` must exist. `toml`, `json` and `yaml` are parsed.
+    Other languages are errors, and no block is skipped. A block with a title is a file for the blocks after it.
 
     Args:
         path: The page.
         shell: Runs its commands.
-        instead: What takes the place of parts of the text, such as of addresses.
+        instead: Replacements in the text, such as of addresses.
 
     Attributes:
-        blocks: How many there are.
+        blocks: Number of blocks.
     """
 
     def __init__(self, path: Path, shell: Shell, instead: Mapping[str, str] | None = None) -> None:
@@ -57,7 +55,7 @@ class Page:
         """Run all blocks.
 
         Raises:
-            Exception: One failed; a note says which.
+            Exception: A block failed; a note names it.
         """
         server = False
         for example in self._document.examples():
@@ -103,7 +101,7 @@ class Page:
             case "yaml":
                 yaml.safe_load(example.parsed)
             case _:
-                raise ValueError(f"{example.path}:{example.line}: what is a block of {language!r}?")
+                raise ValueError(f"{example.path}:{example.line}: cannot run a block of {language!r}")
 
 
 def _language(example: Example) -> str | None:
@@ -111,7 +109,7 @@ def _language(example: Example) -> str | None:
 
 
 def _compare(shown: str, printed: Printed | None) -> None:
-    assert printed is not None, "there is no block before this one that could have printed it"
+    assert printed is not None, "there is no block before this one that could print it"
     pattern = re.compile(".*?".join(map(re.escape, _trimmed(shown).split("..."))), re.DOTALL)
     while not printed.is_final() and not pattern.fullmatch(_trimmed(printed.read())):
         time.sleep(0.1)
@@ -123,7 +121,7 @@ def _check_names(drawing: str) -> None:
     commands = re.findall(r"prefect-cvat (\w+)", drawing)
     stages = re.findall(r"\b[a-z]+_[a-z]+\b", drawing)
     assert commands or stages, f"nothing in this drawing can be checked:\n{drawing}"
-    unknown = set(commands) - set(typer.main.get_command(app).commands)
+    unknown = set(commands) - set(COMMANDS)
     unknown |= {stage for stage in stages if not hasattr(Run, stage)}
     assert not unknown, f"there is no {', '.join(sorted(unknown))}, which a drawing shows"
 

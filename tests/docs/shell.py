@@ -1,4 +1,4 @@
-"""What runs the commands of `sh` blocks."""
+"""Runs the commands of `sh` blocks."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ SERVERS = (
     "prefect worker start",
     "python find_new_tasks.py",
 )
-"""Commands that run until somebody stops them."""
+"""Commands that run until they are stopped."""
 
 COMMAND_SECONDS = 180
 SERVER_SECONDS = 90
 
 
 def starts_server(command: str) -> bool:
-    """Whether a command runs until somebody stops it."""
+    """Whether a command runs until it is stopped."""
     return command.startswith(SERVERS)
 
 
 class Shell:
-    """Runs commands in the current folder, and ends at its exit what still runs.
+    """Runs commands in the current folder, and stops running servers at its exit.
 
     `prefect-cvat` runs in this process, where all is imported. It is a process of its own where it is a server, and
     in a block that changes what processes find, by `pip` or `export`.

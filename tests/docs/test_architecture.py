@@ -1,5 +1,6 @@
-"""docs/architecture.md: its drawing is how a run goes, and the modules of its table are there."""
+"""docs/architecture.md: the drawing of the stages and the picture of the packages are up to date."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -7,9 +8,8 @@ from prefect_cvat import annotate_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
 from prefect_cvat.runs.pipeline import ThreadSubmitter
 
-ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-FOLDERS = ("src", "tasks", "flows", "deployments", "functions")
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "architecture.md").read_text(encoding="utf-8")
 
 
 class OneBox:
@@ -19,15 +19,15 @@ class OneBox:
         return [rectangle(0, [0, 0, 9, 9])]
 
 
-def test_the_drawing_shows_the_stages_in_the_order_in_which_they_run(client, make_task, monkeypatch):
+def test_drawing_shows_the_stages_in_order(client, make_task, monkeypatch):
     stages = []
     submit = ThreadSubmitter.submit
 
-    def noted(self, stage, run, *args):
+    def recording_submit(self, stage, run, *args):
         stages.append(stage)
         return submit(self, stage, run, *args)
 
-    monkeypatch.setattr(ThreadSubmitter, "submit", noted)
+    monkeypatch.setattr(ThreadSubmitter, "submit", recording_submit)
     assert annotate_task(client, make_task(2, chunk_size=2), OneBox()).added == 2
 
     [drawing] = re.findall(r"^```drawing\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
@@ -36,10 +36,11 @@ def test_the_drawing_shows_the_stages_in_the_order_in_which_they_run(client, mak
     assert shown == stages
 
 
-def test_the_modules_of_the_table_are_there():
-    rows = re.findall(r"^\| (`.*?) \| [^|]+ \|$", PAGE, re.MULTILINE)
-    names = [name for row in rows for name in re.findall(r"`([\w/]+(?:\.py|/))`", row)]
-    assert len(names) > 60
-    known = [path.as_posix() for folder in FOLDERS for path in (ROOT / folder).rglob("*")]
-    missing = [name for name in names if not any(path.endswith("/" + name.rstrip("/")) for path in known)]
-    assert not missing
+def test_picture_of_packages_is_what_its_script_draws():
+    script = importlib.util.spec_from_file_location("package_layers", DOCS / "package_layers.py")
+    package_layers = importlib.util.module_from_spec(script)
+    script.loader.exec_module(package_layers)
+    assert package_layers.PICTURE.read_text(encoding="utf-8") == package_layers.draw(), (
+        "run: python docs/package_layers.py"
+    )
+    assert "(images/packages.svg)" in PAGE

@@ -1,6 +1,6 @@
-"""docs/operations.md: the command line takes its commands; its table is that of the settings.
+"""docs/operations.md: its commands parse, and its table of settings is complete.
 
-`tests/e2e/test_operations_page.py` carries out all of the page, with a Prefect server.
+`tests/e2e/test_operations_page.py` runs the whole page, with a Prefect server.
 """
 
 import re
@@ -8,9 +8,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-import typer
 
-from prefect_cvat.cli.main import app
+from prefect_cvat.cli.app import app
 from prefect_cvat.settings import Settings
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -23,22 +22,21 @@ def test_there_are_commands():
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_command_line_takes_the_commands(command):
-    group = typer.main.get_command(app)
+def test_commands_parse(command):
     words = shlex.split(command, comments=True)[1:]
-    context = group.make_context("prefect-cvat", words)
+    context = app.make_context("prefect-cvat", words)
     name, *rest = [*context._protected_args, *context.args]
-    group.get_command(context, name).make_context(name, rest, parent=context)
+    app.get_command(context, name).make_context(name, rest, parent=context)
 
 
-def test_the_table_of_settings_is_that_of_the_settings():
+def test_table_lists_all_settings():
     told = dict(re.findall(r"^\| `(PREFECT_CVAT_\w+)` \| [^|]+ \| (.*) \|$", PAGE, re.MULTILINE))
     assert told == {
         f"PREFECT_CVAT_{name.upper()}": field.description for name, field in Settings.model_fields.items()
     }
 
 
-def test_the_pictures_are_there():
+def test_pictures_exist():
     pictures = re.findall(r"!\[.*?\]\((.*?)\)", PAGE)
     assert len(pictures) == 3
     assert all((DOCS / picture).is_file() for picture in pictures)

@@ -1,4 +1,4 @@
-"""Every code block of the documentation is run."""
+"""Every code block of the documentation runs."""
 
 import re
 from pathlib import Path
@@ -18,16 +18,16 @@ PAGES = sorted(
     if page.name not in ELSEWHERE and FENCE.search(page.read_text(encoding="utf-8"))
 )
 SANDBOX = "127.0.0.1:8080"
-"""Where the pages say that the sandbox is."""
+"""The address of the sandbox in the pages."""
 
 NEEDED = {"prefect_server": "from prefect_cvat.flows", "downloaded_weights": "torchvision_detection.create("}
-"""Fixtures that pages need besides, and how that is seen."""
+"""Fixtures for some pages, and the text that shows that a page needs them."""
 
 pytestmark = pytest.mark.filterwarnings("default")
 
 
-def test_the_start_page_runs(shell, free_port):
-    """It installs, and starts a sandbox of its own."""
+def test_start_page_runs(shell, free_port):
+    """The page installs the package and starts its own sandbox."""
     port = free_port()
     instead = {
         SANDBOX: f"127.0.0.1:{port}",
@@ -37,8 +37,8 @@ def test_the_start_page_runs(shell, free_port):
 
 
 @pytest.mark.parametrize("name", [name for name in PAGES if name != START])
-def test_the_blocks_of_a_page_run(name, shell, request):
-    """Each page has a sandbox for itself, so that what it calls task 1 is task 1."""
+def test_blocks_of_page_run(name, shell, request):
+    """Each page has its own sandbox, so that its task 1 exists."""
     for fixture, sign in NEEDED.items():
         if sign in (DOCS / name).read_text(encoding="utf-8"):
             request.getfixturevalue(fixture)
@@ -49,7 +49,7 @@ def test_the_blocks_of_a_page_run(name, shell, request):
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.rglob("*.md")), ids=lambda page: page.name)
-def test_no_block_of_a_page_is_overlooked(page, shell):
+def test_no_block_is_skipped(page, shell):
     text = page.read_text(encoding="utf-8")
     assert len(FENCE.findall(text)) == 2 * Page(page, shell).blocks
 
@@ -83,13 +83,13 @@ def _write(folder: Path, text: str) -> Path:
         ('<!-- skip: next "it is not run" -->\n\n```sh\nls\n```', "no command that is known here: ls"),
     ],
 )  # fmt: skip
-def test_a_page_that_is_wrong_is_noticed(text, message, tmp_path, shell, monkeypatch):
+def test_wrong_page_fails(text, message, tmp_path, shell, monkeypatch):
     monkeypatch.setattr("docs.shell.SERVER_SECONDS", 5)
     with pytest.raises(Exception, match=re.escape(message)):
         Page(_write(tmp_path, text), shell).run()
 
 
-def test_a_page_that_is_right_runs(tmp_path, shell, monkeypatch):
+def test_correct_page_runs(tmp_path, shell, monkeypatch):
     monkeypatch.delenv("WHERE", raising=False)
     page = Page(
         _write(

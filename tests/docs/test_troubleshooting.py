@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md: every message of its tables is really said; the causes are in the order of the page."""
+"""docs/troubleshooting.md: every message in its tables occurs. The causes are in the order of the page."""
 
 import io
 import itertools
@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from pictures import picture
 from prefect_cvat import Client, annotate_task
@@ -26,7 +26,7 @@ from prefect_cvat.auto_annotation import (
     skeleton_label_spec,
 )
 from prefect_cvat.auto_annotation.loading import load_function, load_function_file, parse_parameter
-from prefect_cvat.cli.main import app
+from prefect_cvat.cli.app import app
 from prefect_cvat.evaluation import evaluate_task
 from prefect_cvat.exceptions import PrefectCvatError
 from prefect_cvat.http.retry_policy import RetryPolicy
@@ -50,7 +50,7 @@ def cause(reproduce: Cause) -> Cause:
 
 @pytest.fixture(scope="module")
 def given(sandbox, tmp_path_factory):
-    """What the causes need: a client, a task of one image, a folder."""
+    """A client, a task of one image and a folder, for the causes."""
     with Client(sandbox.url) as client:
         client.login((sandbox.user, sandbox.password))
         task = client.create_task("a task", [label_spec("person", None)])
@@ -68,7 +68,7 @@ def connect(given, **options):
 
 
 def annotator_of(given, job):
-    """Somebody who is assigned a job, and not its task."""
+    """A user who is assigned a job, but not its task."""
     client = Client(given.url)
     body = {"username": f"annotator{job}", "password1": "p", "password2": "p"}
     client._transport.json("POST", "/api/auth/register", body=body, anonymous=True)
@@ -159,7 +159,7 @@ def a_page_answers(given):
 def a_page_answers_for_a_chunk(given):
     with scripted_server(Answer(headers=HTML, body=b"<html><title>Sign in</title></html>")) as server:
         client = Client(server.url, access_token="x", retry=RetryPolicy(give_up_after=0))
-        client.chunk(1, 0, io.BytesIO(), problem_of=lambda file: problem_of_chunk(file, "imageset", 1))
+        client.chunk(1, 0, io.BytesIO(), validate=lambda file: problem_of_chunk(file, "imageset", 1))
 
 
 @cause

@@ -11,7 +11,7 @@ from prefect.states import Cancelling
 
 from pictures import picture
 from prefect_cvat.auto_annotation import label_spec
-from prefect_cvat.deployments.definitions import ANNOTATE_TASK
+from prefect_cvat.deployments.prefect_yaml import ANNOTATE_TASK
 
 FRAMES = 80
 BATCH = 4
@@ -31,7 +31,7 @@ def start_run(task_id):
     parameters = {
         "task_id": task_id,
         "function": "flow_functions.slow_box",
-        "settings": {"batch_size": BATCH, "use_cache": False},
+        "execution": {"batch_size": BATCH, "use_cache": False},
     }
     return run_deployment(ANNOTATE_TASK, parameters=parameters, timeout=0).id
 
@@ -40,9 +40,7 @@ def frames_with_boxes(client, task_id):
     return sorted(shape["frame"] for shape in client.task_annotations(task_id).shapes)
 
 
-def test_a_run_that_is_cancelled_stops_within_a_batch_and_says_what_is_there(
-    serve, client, task_id, wait_for
-):
+def test_cancelled_run_stops_within_a_batch_and_reports(serve, client, task_id, wait_for):
     served = serve(PREFECT_CVAT_FUNCTION_MODULES="flow_functions", PYTHONPATH=str(Path(__file__).parents[1]))
     run_id = start_run(task_id)
     wait_for(lambda: frames_with_boxes(client, task_id), 120, "the first annotations", served)

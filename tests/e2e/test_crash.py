@@ -13,8 +13,8 @@ from skimage import data
 
 from prefect_cvat.auto_annotation import label_spec
 from prefect_cvat.deployments.automations import CRASHED_AFTER_SECONDS, CRASHED_MESSAGE
-from prefect_cvat.deployments.definitions import ANNOTATE_TASK
-from prefect_cvat.deployments.setup import set_up
+from prefect_cvat.deployments.prefect_yaml import ANNOTATE_TASK
+from prefect_cvat.deployments.set_up_server import set_up
 
 FRAMES = 40
 
@@ -48,7 +48,8 @@ def annotated(client, task_id):
 
 
 def start_run(task_id):
-    parameters = {"task_id": task_id, "allow_unmatched_labels": True, "settings": {"batch_size": 2}}
+    parameters = {"task_id": task_id, "labels": {"allow_unmatched_labels": True}}
+    parameters["execution"] = {"batch_size": 2}
     return run_deployment(ANNOTATE_TASK, parameters=parameters, timeout=0).id
 
 
@@ -57,9 +58,7 @@ def state(run_id):
         return prefect.read_flow_run(run_id).state
 
 
-def test_when_the_machine_dies_the_run_ends_as_crashed_and_the_next_one_completes_it(
-    serve, task_id, annotated, wait_for
-):
+def test_run_of_dead_machine_is_marked_crashed_and_next_run_completes(serve, task_id, annotated, wait_for):
     machine = serve()
     run_id = start_run(task_id)
     wait_for(annotated, 120, "the first annotations", machine)
@@ -79,7 +78,7 @@ def test_when_the_machine_dies_the_run_ends_as_crashed_and_the_next_one_complete
     assert annotated() == dict.fromkeys(range(FRAMES), 1)
 
 
-def test_when_only_the_run_dies_who_serves_tells_so_within_seconds(serve, task_id, annotated, wait_for):
+def test_serve_reports_killed_run_within_seconds(serve, task_id, annotated, wait_for):
     machine = serve()
     run_id = start_run(task_id)
     wait_for(annotated, 120, "the first annotations", machine)

@@ -12,10 +12,10 @@ from docs.conftest import free_port, shell, wheels  # noqa: F401 (fixtures)
 from docs.pages import Page
 from docs.shell import Printed, Shell
 from pictures import picture
-from prefect_cvat.deployments.definitions import PREFECT_YAML
+from prefect_cvat.deployments.prefect_yaml import PREFECT_YAML
 from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.http.server_slug import server_slug
 from prefect_cvat.sandbox import Sandbox
-from prefect_cvat.tasks.events import server_slug
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 

@@ -14,7 +14,7 @@ from prefect.blocks.system import Secret
 from prefect.client.orchestration import get_client
 from skimage import data
 
-from prefect_cvat.cli.demo import coco_labels
+from prefect_cvat.cli.demo_run import coco_labels
 
 pytestmark = pytest.mark.filterwarnings("default")  # Prefect's own
 
@@ -64,9 +64,7 @@ def runs_on(task_id):
         return [run for run in prefect.read_flow_runs() if run.parameters.get("task_id") == task_id]
 
 
-def test_a_new_task_is_annotated_by_one_run_and_nothing_else_starts_any(
-    hooks, serve, project, client, wait_for
-):
+def test_new_task_starts_exactly_one_run(hooks, serve, project, client, wait_for):
     project_id, older_task_id, add_task = project
     served = serve("--project", str(project_id))
 

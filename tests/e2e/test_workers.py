@@ -16,11 +16,11 @@ from pictures import picture
 from prefect_cvat import annotate_task
 from prefect_cvat.auto_annotation import label_spec
 from prefect_cvat.auto_annotation.loading import load_function_module
-from prefect_cvat.deployments.definitions import PREFECT_YAML
+from prefect_cvat.deployments.prefect_yaml import PREFECT_YAML
 from prefect_cvat.flows.annotate_project import annotate_project
 from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.fan_out import FanOut
-from prefect_cvat.flows.parameters import RunSettings
+from prefect_cvat.flows.parameters import ExecutionSettings
 from prefect_cvat.flows.run_tags import task_tag
 from prefect_cvat.planning.task_search import TaskSelection
 
@@ -75,7 +75,7 @@ def finished(start_process, wait_for, *arguments):
     assert process.returncode == 0, process.text()
 
 
-def test_two_workers_write_what_one_process_writes_also_when_one_of_them_is_killed(
+def test_two_workers_complete_after_one_is_killed(
     start_process, wait_for, credentials, client, make_long_task, expected
 ):
     finished(start_process, wait_for, "prefect_cvat", "setup")
@@ -108,7 +108,7 @@ def test_two_workers_write_what_one_process_writes_also_when_one_of_them_is_kill
         all_tasks=True,
         tasks=TaskSelection(name_pattern="by two workers"),
         function=FUNCTION,
-        settings=RunSettings(use_cache=False),
+        execution=ExecutionSettings(use_cache=False),
         fan_out=FanOut(shard_frames=30, runs_at_a_time=4),
     )
     killer.join()
@@ -123,7 +123,7 @@ def test_two_workers_write_what_one_process_writes_also_when_one_of_them_is_kill
     assert states["Crashed"] >= 1
 
 
-def test_a_dask_cluster_writes_what_one_process_writes_also_when_one_of_its_workers_is_killed(
+def test_dask_cluster_completes_after_a_worker_is_killed(
     credentials, client, make_long_task, expected, wait_for
 ):
     dask = pytest.importorskip("prefect_dask", reason="prefect-dask is not installed")
@@ -143,7 +143,7 @@ def test_a_dask_cluster_writes_what_one_process_writes_also_when_one_of_its_work
     killer = threading.Thread(target=kill_a_worker)
     killer.start()
     report = on_dask(
-        task_id, credentials, shard_frames=30, function=FUNCTION, settings=RunSettings(use_cache=False)
+        task_id, credentials, shard_frames=30, function=FUNCTION, execution=ExecutionSettings(use_cache=False)
     )
     killer.join()
     assert killed[0] < FRAMES

@@ -9,6 +9,7 @@ from pictures import picture
 from prefect_cvat.exceptions import NotFoundError, RunsFailedError
 from prefect_cvat.flows.annotate_project import annotate_project
 from prefect_cvat.flows.fan_out import FanOut
+from prefect_cvat.options.labels import LabelOptions
 from prefect_cvat.planning import task_search
 from prefect_cvat.planning.task_search import TaskSelection
 
@@ -46,30 +47,30 @@ def boxes(client, task_id: int) -> list[int]:
     return sorted(shape["frame"] for shape in client.task_annotations(task_id).shapes)
 
 
-def test_each_task_is_annotated_once_and_what_cannot_be_is_told(credentials, client, project):
+def test_annotates_each_task_once_and_reports_left_out_tasks(credentials, client, project):
     project_id, add = project
     first, second, empty = add("first"), add("second", frames=2), add("no data yet", frames=0)
 
     report = annotate_project(credentials, project_id, function=FUNCTION, fan_out=HERE)
     assert report.completed == [f"task {first}", f"task {second}"]
     assert (boxes(client, first), boxes(client, second)) == ([0, 1, 2, 3], [0, 1])
-    [why] = report.not_annotatable
+    [why] = report.left_out
     assert f"task {empty}" in why
     assert "no data yet" in why
 
     third = add("third")
     report = annotate_project(credentials, project_id, function=FUNCTION, fan_out=HERE)
     assert report.completed == [f"task {third}"]
-    assert report.done_before == [f"task {first}", f"task {second}"]
+    assert report.already_annotated == [f"task {first}", f"task {second}"]
 
     other_settings = annotate_project(
-        credentials, project_id, function=FUNCTION, conf_threshold=0.9, fan_out=HERE
+        credentials, project_id, function=FUNCTION, labels=LabelOptions(conf_threshold=0.9), fan_out=HERE
     )
     assert len(other_settings.completed) == 3
     assert boxes(client, third) == [0, 1, 2, 3]
 
 
-def test_a_large_task_is_split_by_its_jobs(credentials, client, project):
+def test_splits_large_task_by_jobs(credentials, client, project):
     project_id, add = project
     large, small = add("large", frames=6, segment_size=2), add("small", frames=2)
     report = annotate_project(
@@ -80,7 +81,7 @@ def test_a_large_task_is_split_by_its_jobs(credentials, client, project):
     assert boxes(client, large) == [0, 1, 2, 3, 4, 5]
 
 
-def test_only_tasks_and_jobs_that_match_are_annotated(credentials, client, project):
+def test_annotates_only_matching_tasks_and_jobs(credentials, client, project):
     project_id, add = project
     night, day = add("night-1", segment_size=2), add("day-1")
     [begun, fresh] = client.jobs(night)
@@ -96,7 +97,7 @@ def test_only_tasks_and_jobs_that_match_are_annotated(credentials, client, proje
     assert (boxes(client, night), boxes(client, day)) == ([2, 3], [])
 
 
-def test_what_people_have_corrected_since_stays_as_they_left_it(credentials, client, project):
+def test_keeps_manual_corrections(credentials, client, project):
     project_id, add = project
     task_id = add("a task", frames=6, segment_size=2)
     tasks = TaskSelection(job_states=["new"])
@@ -108,7 +109,7 @@ def test_what_people_have_corrected_since_stays_as_they_left_it(credentials, cli
     client.delete_job_annotations(second.id, {"shapes": [wrong]})
 
     report = annotate_project(credentials, project_id, **run)
-    assert (report.completed, report.done_before) == ([], [f"task {task_id}"])
+    assert (report.completed, report.already_annotated) == ([], [f"task {task_id}"])
     report = annotate_project(
         credentials, project_id, **{**run, "fan_out": FanOut(deployment=None, shard_frames=2)}
     )
@@ -116,9 +117,7 @@ def test_what_people_have_corrected_since_stays_as_they_left_it(credentials, cli
     assert len(boxes(client, task_id)) == 5
 
 
-def test_a_task_that_is_deleted_meanwhile_is_told_of_and_the_others_are_annotated(
-    credentials, client, project, monkeypatch
-):
+def test_reports_task_deleted_in_the_meantime(credentials, client, project, monkeypatch):
     project_id, add = project
     gone, there = add("gone"), add("there")
     read = task_search.read_task
@@ -131,11 +130,11 @@ def test_a_task_that_is_deleted_meanwhile_is_told_of_and_the_others_are_annotate
     monkeypatch.setattr(task_search, "read_task", read_task)
     report = annotate_project(credentials, project_id, function=FUNCTION, fan_out=HERE)
     assert report.completed == [f"task {there}"]
-    [why] = report.not_annotatable
+    [why] = report.left_out
     assert f"there is no task {gone}" in why
 
 
-def test_a_task_that_fails_does_not_hold_up_the_others(credentials, client, project):
+def test_failed_task_does_not_stop_others(credentials, client, project):
     project_id, add = project
     bad = client.create_task("bad", [], project_id=project_id).id
     client.upload_images(bad, {"cursed.png": picture()})
@@ -145,7 +144,7 @@ def test_a_task_that_fails_does_not_hold_up_the_others(credentials, client, proj
     assert boxes(client, good) == [0, 1, 2, 3]
 
 
-def test_without_a_project_nothing_is_annotated(credentials, client, project):
+def test_fails_without_project_or_all_tasks(credentials, client, project):
     project_id, add = project
     task_id = add("a task")
     with pytest.raises(ValueError, match="no project is given; set project_id .* or all_tasks=True"):
@@ -155,7 +154,7 @@ def test_without_a_project_nothing_is_annotated(credentials, client, project):
     assert boxes(client, task_id) == []
 
 
-def test_all_tasks_are_annotated_where_that_is_asked_for(credentials, client, project, make_task):
+def test_annotates_all_tasks_with_all_tasks(credentials, client, project, make_task):
     _, add = project
     inside, outside = add("everywhere-1"), make_task(1)
     client.json("PATCH", f"/api/tasks/{outside}", body={"name": "everywhere-2"})
@@ -164,12 +163,12 @@ def test_all_tasks_are_annotated_where_that_is_asked_for(credentials, client, pr
     assert report.completed == [f"task {inside}", f"task {outside}"]
 
 
-def test_a_project_that_is_not_there_is_no_success(credentials):
+def test_missing_project_fails(credentials):
     with pytest.raises(NotFoundError):
         annotate_project(credentials, 987654, function=FUNCTION, fan_out=HERE)
 
 
-def test_without_the_deployment_the_error_says_what_to_do(credentials, project):
+def test_missing_deployment_error_names_the_commands(credentials, project):
     project_id, add = project
     add("a task")
     with pytest.raises(RunsFailedError, match="no deployment 'annotate task/nowhere'.*prefect-cvat serve"):
@@ -178,7 +177,7 @@ def test_without_the_deployment_the_error_says_what_to_do(credentials, project):
         )
 
 
-def test_the_form_of_the_flow_explains_every_parameter():
+def test_form_describes_every_parameter():
     parameters = annotate_project.parameters.properties
     assert all(parameter.get("description") for parameter in parameters.values())
     for name in ("TaskSelection", "FanOut"):
@@ -186,9 +185,7 @@ def test_the_form_of_the_flow_explains_every_parameter():
         assert all(field.get("description") for field in fields.values())
 
 
-def test_tasks_are_annotated_again_when_a_helper_of_the_function_was_edited(
-    credentials, client, project, tmp_path, monkeypatch
-):
+def test_annotates_again_after_helper_module_was_edited(credentials, client, project, tmp_path, monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "with_a_helper")
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "with_a_helper.py").write_text(
@@ -208,10 +205,10 @@ def test_tasks_are_annotated_again_when_a_helper_of_the_function_was_edited(
     only = f"task {add('only', frames=2)}"
     helper = "def size(): return 5\n"
     assert annotate(helper).completed == [only]
-    assert annotate(helper).done_before == [only]
+    assert annotate(helper).already_annotated == [only]
     assert annotate(helper.replace("5", "5 + 11")).completed == [only]
     cannot_be_told = helper.replace("5", "eval('7')")
     for _ in range(2):
         report = annotate(cannot_be_told)
         assert report.completed == [only]
-        assert "reaches code that is chosen only when it runs" in report.always_anew[0]
+        assert "reaches code that is chosen only when it runs" in report.history_unknown[0]

@@ -14,7 +14,7 @@ from prefect_cvat.auto_annotation.loading import load_function
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.exceptions import MissingLibraryError, RunsFailedError
 from prefect_cvat.flows.annotate_shards import annotate_shards, shard_task_runner
-from prefect_cvat.tasks.limits import DEFAULT_RUNS_PER_SERVER, ensure_limit, server_limit
+from prefect_cvat.tasks.concurrency_limits import DEFAULT_RUNS_PER_SERVER, ensure_limit, server_limit
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -38,7 +38,7 @@ def what_is_there(client, task_id):
     )
 
 
-def test_shards_write_what_one_run_writes(credentials, client, make_task):
+def test_shards_write_the_same_as_one_run(credentials, client, make_task):
     whole, in_shards = (make_task(9, segment_size=2) for _ in range(2))
     annotate_task(client, whole, load_function(FUNCTION))
 
@@ -50,15 +50,13 @@ def test_shards_write_what_one_run_writes(credentials, client, make_task):
     assert (again.added, again.already_there) == (0, 9)
 
 
-def test_a_shard_that_fails_fails_the_run_but_not_the_others(credentials, client, make_task):
+def test_failed_shard_fails_the_run_but_not_other_shards(credentials, client, make_task):
     task_id = make_task(4, segment_size=2, labels=[label_spec("boat", None)])
     with pytest.raises(RunsFailedError, match="2 of 2 shards did not complete: .*'car' is not in dataset"):
         annotate_shards(task_id, credentials, shard_frames=2, function=FUNCTION)
 
 
-def test_there_are_never_more_models_than_slots_of_the_server(
-    credentials, client, make_task, sandbox, monkeypatch
-):
+def test_loads_at_most_one_model_per_slot_of_the_server(credentials, client, make_task, sandbox, monkeypatch):
     task_id = make_task(12, segment_size=1)
     limit = server_limit(sandbox.url)
     ensure_limit(limit, 2, overwrite=True)
@@ -73,13 +71,13 @@ def test_there_are_never_more_models_than_slots_of_the_server(
     assert (counted_models.most, counted_models.alive) == (2, 0)
 
 
-def test_credentials_must_have_been_saved(sandbox, make_task):
+def test_unsaved_credentials_are_an_error(sandbox, make_task):
     unsaved = CvatCredentials(url=sandbox.url, username="admin", password=SecretStr("admin"))
     with pytest.raises(ValueError, match="CvatCredentials has not been saved"):
         annotate_shards(make_task(2), unsaved, function=FUNCTION)
 
 
-def test_no_secret_goes_to_another_machine(client, sandbox, prefect_server, make_task, monkeypatch):
+def test_sends_no_secret_to_other_machines(client, sandbox, prefect_server, make_task, monkeypatch):
     token = client.json("POST", "/api/auth/access_tokens", body={"name": "shards"})["value"]
     CvatCredentials(url=sandbox.url, access_token=SecretStr(token)).save("token", overwrite=True)
     credentials = CvatCredentials.load("token")
@@ -98,7 +96,7 @@ def test_no_secret_goes_to_another_machine(client, sandbox, prefect_server, make
     assert token.encode() not in pickled
 
 
-def test_dask_is_an_extra(monkeypatch):
+def test_missing_dask_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "prefect_dask.task_runners", None)
     with pytest.raises(MissingLibraryError, match=r"prefect-cvat\[dask\]"):
         shard_task_runner("local")

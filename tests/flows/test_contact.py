@@ -17,9 +17,9 @@ from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.exceptions import ReadOnlyTokenError, UnreachableError
 from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.annotate_task import annotate_task
-from prefect_cvat.http import transport
-from prefect_cvat.http.first_contact import CONTACT_SECONDS
-from prefect_cvat.tasks.policy import NETWORK
+from prefect_cvat.http import request_sender
+from prefect_cvat.http.reachability import REACHABILITY_TIMEOUT
+from prefect_cvat.tasks.task_options import RETRY_NETWORK_ERRORS
 from served_chunks import without_chunks
 
 pytestmark = [
@@ -69,17 +69,17 @@ def warnings_are_logged():
 def contacts(monkeypatch):
     """The addresses that clients have not been told that they answer."""
     made = []
-    original = transport.make_contact
+    original = request_sender.check_reachable
 
-    def make_contact(session, url, **options):
+    def check_reachable(session, url, **options):
         made.append(url)
         original(session, url, **options)
 
-    monkeypatch.setattr(transport, "make_contact", make_contact)
+    monkeypatch.setattr(request_sender, "check_reachable", check_reachable)
     return made
 
 
-def test_requests_that_are_sent_again_are_told_in_the_log_of_the_run(credentials, sandbox, make_task):
+def test_run_logs_retried_requests(credentials, sandbox, make_task):
     task_id = make_task(2)
     fault = {"kind": "status", "status": 502}
     sandbox.faults.set([{"methods": ["GET"], "path": f"/api/tasks/{task_id}$", "fault": fault, "times": 2}])
@@ -97,7 +97,7 @@ def test_requests_that_are_sent_again_are_told_in_the_log_of_the_run(credentials
     {"access_token": SecretStr("secret-token-value")}, {"username": "a", "password": SecretStr("b")},
 ], ids=["token", "password"])  # fmt: skip
 @pytest.mark.parametrize("annotate", [annotate_task, annotate_shards], ids=lambda flow: flow.name)
-def test_a_wrong_address_fails_the_run_within_ten_seconds(annotate, log_in):
+def test_wrong_address_fails_within_ten_seconds(annotate, log_in):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/{uuid.uuid4().hex}"
@@ -105,17 +105,17 @@ def test_a_wrong_address_fails_the_run_within_ten_seconds(annotate, log_in):
     started = time.monotonic()
     with warnings_are_logged(), pytest.raises(UnreachableError, match="Connection refused"):
         annotate(1, CvatCredentials.load("wrong"), function=FUNCTION)
-    assert time.monotonic() - started < CONTACT_SECONDS + 5
+    assert time.monotonic() - started < REACHABILITY_TIMEOUT + 5
     run = last_flow_run()
     assert run.state_name == "Failed"
     assert url in run.state.message
     assert any("attempt 2 follows" in line for line in log_of(run, "attempt 2 follows"))
 
 
-def test_prefect_does_not_try_a_wrong_address_again():
+def test_prefect_does_not_retry_wrong_address():
     tried = []
 
-    @task(name="ask", **NETWORK)
+    @task(name="ask", **RETRY_NETWORK_ERRORS)
     def ask():
         tried.append(1)
         raise UnreachableError("no server answers at http://cvat.example.com")
@@ -129,14 +129,12 @@ def test_prefect_does_not_try_a_wrong_address_again():
     assert tried == [1]
 
 
-def test_shards_take_a_server_that_has_answered_their_flow_run_for_one_that_does(
-    credentials, client, make_task, contacts
-):
+def test_shards_retry_server_that_has_answered_their_flow_run(credentials, client, make_task, contacts):
     annotate_shards(make_task(4, segment_size=2), credentials, shard_frames=2, function=FUNCTION)
     assert contacts == [client.url]
 
 
-def test_runs_that_another_run_has_started_do_not_make_a_first_contact(credentials, make_task, contacts):
+def test_child_runs_retry_server_that_has_answered_their_parent(credentials, make_task, contacts):
     task_id = make_task(2)
 
     @flow(name="a parent", persist_result=False)
@@ -148,9 +146,7 @@ def test_runs_that_another_run_has_started_do_not_make_a_first_contact(credentia
 
 
 @pytest.mark.parametrize("annotate", [annotate_task, annotate_shards], ids=lambda flow: flow.name)
-def test_a_read_only_token_fails_a_run_before_it_waits_or_fetches(
-    annotate, client, sandbox, make_task, monkeypatch
-):
+def test_read_only_token_fails_before_waiting_for_slots(annotate, client, sandbox, make_task, monkeypatch):
     body = {"name": "reader", "read_only": True}
     token = client.json("POST", "/api/auth/access_tokens", body=body)["value"]
     CvatCredentials(url=sandbox.url, access_token=SecretStr(token)).save("reader", overwrite=True)

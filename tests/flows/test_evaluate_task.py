@@ -12,11 +12,11 @@ from prefect.client.schemas.sorting import FlowRunSort
 
 from prefect_cvat.auto_annotation import annotate_task, label_spec
 from prefect_cvat.auto_annotation.functions import nanodet_detection
-from prefect_cvat.cli.demo import create_demo_task
+from prefect_cvat.cli.demo_run import create_demo_task
 from prefect_cvat.exceptions import BadFunctionError, NothingToEvaluateError
 from prefect_cvat.flows.evaluate_task import evaluate_task
-from prefect_cvat.flows.parameters import LabelMatching
 from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.options.labels import LabelOptions
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -59,10 +59,13 @@ def artifacts_of(flow_run):
     return {artifact.key: artifact for artifact in found}
 
 
-def test_a_function_is_evaluated_and_prefect_shows_how_good_it_is(credentials, client, corrected_task):
+def test_evaluates_function_and_publishes_artifacts(credentials, client, corrected_task):
     before = client.task_annotations(corrected_task)
     done = evaluate_task(
-        corrected_task, credentials, function="nanodet_detection", allow_unmatched_labels=True
+        corrected_task,
+        credentials,
+        function="nanodet_detection",
+        labels=LabelOptions(allow_unmatched_labels=True),
     )
     assert client.task_annotations(corrected_task) == before
     person = done.shapes["bbox"].by_label["person"]
@@ -84,13 +87,13 @@ def test_a_function_is_evaluated_and_prefect_shows_how_good_it_is(credentials, c
     assert {key for key in found if key.startswith("progress-")} == {f"progress-{task}"}
 
 
-def test_what_runs_left_is_evaluated_where_no_function_is_named(credentials, corrected_task):
+def test_evaluates_existing_annotations_without_function(credentials, corrected_task):
     done = evaluate_task(corrected_task, credentials)
     assert done.shapes["bbox"].by_label["person"].false_negatives == 8
-    assert last_run().name == f"evaluate task {corrected_task} with what runs left"
+    assert last_run().name == f"evaluate existing annotations of task {corrected_task}"
 
 
-def test_a_block_with_a_configured_function_is_evaluated(credentials, corrected_task):
+def test_evaluates_function_block(credentials, corrected_task):
     block = CvatFunction(
         function="nanodet_detection", allow_unmatched_labels=True, label_map={"person": None}
     )
@@ -99,14 +102,12 @@ def test_a_block_with_a_configured_function_is_evaluated(credentials, corrected_
     assert last_run().name == f"evaluate task {corrected_task} with nanodet_detection"
 
 
-def test_what_is_missing_or_does_not_match_fails_the_run_with_its_own_message(
-    credentials, client, corrected_task
-):
+def test_missing_or_unmatched_input_fails_the_run(credentials, client, corrected_task):
     with pytest.raises(NothingToEvaluateError, match="has no ground-truth job"):
         evaluate_task(corrected_task, credentials, truth="ground_truth")
     assert last_run().state_name == "Failed"
     assert "has no ground-truth job" in last_run().state.message
-    labels = LabelMatching(label_map={"person": "nobody"})
+    labels = LabelOptions(label_map={"person": "nobody"})
     with pytest.raises(BadFunctionError, match="label 'person' is not in dataset as 'nobody'"):
         evaluate_task(corrected_task, credentials, function="nanodet_detection", labels=labels)
     other = client.create_task("without data", [label_spec("car", None)]).id
@@ -114,8 +115,11 @@ def test_what_is_missing_or_does_not_match_fails_the_run_with_its_own_message(
         evaluate_task(corrected_task, credentials, truth="task", truth_task_id=other)
 
 
-def test_the_form_of_the_flow_explains_every_parameter():
-    parameters = evaluate_task.parameters.properties
-    assert all(parameter.get("description") for parameter in parameters.values())
+def test_form_describes_every_parameter():
+    parameters, definitions = evaluate_task.parameters.properties, evaluate_task.parameters.definitions
+    for name, parameter in parameters.items():  # a group says what it is about itself
+        group = definitions.get(parameter.get("$ref", "").rpartition("/")[2], {})
+        parameter["description"] = parameter.get("description") or group.get("description")
+        assert parameter["description"], name
     assert parameters["truth"]["enum"] == ["manual", "ground_truth", "task"]
     assert not any("\n" in parameter["description"] for parameter in parameters.values())

@@ -13,10 +13,11 @@ from pydantic import SecretStr
 
 from pictures import picture
 from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.events.cvat_events import TaskState
 from prefect_cvat.flows import find_new_tasks as module
-from prefect_cvat.flows.find_new_tasks import _look, _Seen, find_new_tasks
+from prefect_cvat.flows.find_new_tasks import _find_new, _Seen, find_new_tasks
+from prefect_cvat.http.server_slug import server_slug
 from prefect_cvat.sandbox import Sandbox
-from prefect_cvat.tasks.events import TaskState, server_slug
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -24,7 +25,7 @@ pytestmark = [
 ]
 
 NOW = datetime(2026, 11, 22, 8, 0, tzinfo=UTC)
-ALWAYS = {"since": NOW - timedelta(hours=24), "patience": NOW - timedelta(days=30)}
+ALWAYS = {"since": NOW - timedelta(hours=24), "forget_before": NOW - timedelta(days=30)}
 
 
 @pytest.fixture
@@ -64,9 +65,7 @@ def ready_events(sandbox, task_id, count=1):
         time.sleep(0.2)
 
 
-def test_a_task_with_data_is_found_once_and_emitted_as_the_receiver_would(
-    credentials, project_id, new_task, sandbox
-):
+def test_emits_one_event_for_each_task_with_data(credentials, project_id, new_task, sandbox):
     task_id = new_task()
     assert find_new_tasks(credentials, project_id) == [task_id]
     assert find_new_tasks(credentials, project_id) == []
@@ -83,7 +82,7 @@ def test_a_task_with_data_is_found_once_and_emitted_as_the_receiver_would(
     assert event.resource_in_role["project"].name == "a project"
 
 
-def test_data_that_come_later_than_newer_tasks_are_noticed(credentials, project_id, new_task):
+def test_finds_task_whose_data_come_after_newer_tasks(credentials, project_id, new_task):
     late = new_task(data=False)
     early = new_task()
     assert find_new_tasks(credentials, project_id) == [early]
@@ -93,9 +92,7 @@ def test_data_that_come_later_than_newer_tasks_are_noticed(credentials, project_
     assert find_new_tasks(credentials, project_id) == []
 
 
-def test_a_task_that_is_deleted_while_it_is_waited_for_is_forgotten(
-    credentials, client, project_id, new_task
-):
+def test_forgets_deleted_task_without_data(credentials, client, project_id, new_task):
     waiting = new_task(data=False)
     find_new_tasks(credentials, project_id)
     client.json("DELETE", f"/api/tasks/{waiting}")
@@ -103,14 +100,14 @@ def test_a_task_that_is_deleted_while_it_is_waited_for_is_forgotten(
     assert Variable.get(name_of_variable(credentials, project_id))["waiting"] == []
 
 
-def test_other_projects_are_not_looked_at(credentials, client, project_id, new_task):
+def test_ignores_tasks_of_other_projects(credentials, client, project_id, new_task):
     other = client.json("POST", "/api/projects", body={"name": "another", "labels": []})["id"]
     theirs, ours = new_task(project=other), new_task()
     assert find_new_tasks(credentials, project_id) == [ours]
     assert find_new_tasks(credentials, other) == [theirs]
 
 
-def test_all_tasks_are_looked_at_where_that_is_asked_for(prefect_server):
+def test_finds_tasks_of_all_projects_with_all_tasks(prefect_server):
     with Sandbox() as sandbox:
         credentials = CvatCredentials(
             url=sandbox.url, username=sandbox.user, password=SecretStr(sandbox.password)
@@ -122,7 +119,7 @@ def test_all_tasks_are_looked_at_where_that_is_asked_for(prefect_server):
         assert find_new_tasks(credentials, all_tasks=True) == [task_id]
 
 
-def test_what_one_user_has_seen_of_all_tasks_another_one_has_not(prefect_server):
+def test_each_user_has_a_variable_for_all_tasks(prefect_server):
     with Sandbox() as sandbox:
         admin = CvatCredentials(url=sandbox.url, username=sandbox.user, password=SecretStr(sandbox.password))
         # as Prefect's names see them, the two are one
@@ -148,7 +145,7 @@ def test_what_one_user_has_seen_of_all_tasks_another_one_has_not(prefect_server)
         assert find_new_tasks(admin, all_tasks=True) == tasks
 
 
-def test_without_a_project_nothing_is_looked_at(credentials, project_id, new_task):
+def test_fails_without_project_and_all_tasks(credentials, project_id, new_task):
     new_task()
     with pytest.raises(ValueError, match="no project is given; set project_id .* or all_tasks=True"):
         find_new_tasks(credentials)
@@ -156,14 +153,14 @@ def test_without_a_project_nothing_is_looked_at(credentials, project_id, new_tas
         find_new_tasks(credentials, project_id, all_tasks=True)
 
 
-def test_the_first_run_looks_back_as_far_as_it_is_told(credentials, project_id, new_task):
+def test_first_run_looks_back_since_hours(credentials, project_id, new_task):
     new_task()
     assert find_new_tasks(credentials, project_id, since_hours=0) == []
     after = new_task()
     assert find_new_tasks(credentials, project_id, since_hours=0) == [after]
 
 
-def test_more_tasks_than_a_page_are_found_each_once(credentials, project_id, new_task, monkeypatch):
+def test_reads_all_pages_of_tasks(credentials, project_id, new_task, monkeypatch):
     monkeypatch.setattr(module, "PAGE_SIZE", 3)
     waiting = [new_task(data=False) for _ in range(5)]
     tasks = [new_task() for _ in range(7)]
@@ -174,7 +171,7 @@ def test_more_tasks_than_a_page_are_found_each_once(credentials, project_id, new
     assert find_new_tasks(credentials, project_id) == []
 
 
-def test_what_died_before_it_remembered_finds_the_same_again_as_the_same_event(
+def test_run_that_dies_before_saving_emits_the_same_event_id_again(
     credentials, project_id, new_task, sandbox, monkeypatch
 ):
     task_id = new_task()
@@ -191,7 +188,7 @@ def test_what_died_before_it_remembered_finds_the_same_again_as_the_same_event(
     assert len(ready_events(sandbox, task_id, 1)) == 1
 
 
-def test_two_sensors_emit_one_event(credentials, project_id, new_task, sandbox):
+def test_receiver_and_flow_emit_the_same_event_id(credentials, project_id, new_task, sandbox):
     task_id = new_task()
     assert find_new_tasks(credentials, project_id) == [task_id]
     Variable.unset(name_of_variable(credentials, project_id))
@@ -202,14 +199,16 @@ def test_two_sensors_emit_one_event(credentials, project_id, new_task, sandbox):
     assert len(ready_events(sandbox, task_id)) == 1
 
 
-def test_what_was_remembered_must_be_readable(credentials, project_id, new_task):
+def test_unreadable_variable_is_an_error(credentials, project_id, new_task):
     name = name_of_variable(credentials, project_id)
     Variable.set(name, {"highest": "many"})
-    with pytest.raises(ValueError, match=f"Prefect Variable {name} is not what this flow has put there"):
+    with pytest.raises(
+        ValueError, match=f"Prefect Variable {name} has a value that this flow has not written"
+    ):
         find_new_tasks(credentials, project_id)
 
 
-def test_the_form_of_the_flow_explains_every_parameter():
+def test_form_describes_every_parameter():
     parameters = find_new_tasks.parameters.properties
     assert set(parameters) == {"credentials", "project_id", "all_tasks", "since_hours"}
     assert all(parameter.get("description") for parameter in parameters.values())
@@ -233,40 +232,40 @@ def task(number, *, size=None, hours_ago=1.0, jobs=1):
     )
 
 
-def test_at_the_first_look_only_recent_tasks_count_but_the_newest_id_is_remembered():
+def test_first_run_saves_newest_id_and_finds_only_recent_tasks():
     newest = [task(9, size=1, hours_ago=30), task(8, size=1, hours_ago=40)]
-    look = _look(None, newest, [], **ALWAYS)
-    assert look.ready == []
-    assert look.after == _Seen(highest=9, waiting=[])
+    found = _find_new(None, newest, [], **ALWAYS)
+    assert found.ready == []
+    assert found.after == _Seen(highest=9, waiting=[])
 
 
-def test_no_more_tasks_are_taken_from_the_list_than_are_new():
+def test_reads_only_new_tasks_of_the_list():
     def newest():
         yield task(9, size=1)
         yield task(8, size=1)
         yield task(7, size=1)
         raise AssertionError("the next page is not needed")
 
-    look = _look(_Seen(highest=7, waiting=[]), newest(), [], **ALWAYS)
-    assert [found.id for found in look.ready] == [8, 9]
+    found = _find_new(_Seen(highest=7, waiting=[]), newest(), [], **ALWAYS)
+    assert [found.id for found in found.ready] == [8, 9]
 
 
-def test_a_task_whose_jobs_are_yet_to_come_is_waited_for():
-    look = _look(_Seen(highest=1, waiting=[]), [task(2, size=5, jobs=0)], [], **ALWAYS)
-    assert look.ready == []
-    assert look.after.waiting == [2]
+def test_waits_for_task_without_jobs():
+    found = _find_new(_Seen(highest=1, waiting=[]), [task(2, size=5, jobs=0)], [], **ALWAYS)
+    assert found.ready == []
+    assert found.after.waiting == [2]
 
 
-def test_tasks_that_never_get_data_are_given_up():
-    look = _look(_Seen(highest=9, waiting=[3, 4]), [], [task(4), task(3, hours_ago=24 * 31)], **ALWAYS)
-    assert look.after == _Seen(highest=9, waiting=[4])
-    assert look.given_up == [3]
+def test_forgets_tasks_without_data_after_30_days():
+    found = _find_new(_Seen(highest=9, waiting=[3, 4]), [], [task(4), task(3, hours_ago=24 * 31)], **ALWAYS)
+    assert found.after == _Seen(highest=9, waiting=[4])
+    assert found.given_up == [3]
 
 
-def test_what_is_remembered_fits_into_a_variable():
+def test_state_fits_into_a_variable():
     newest = [task(number) for number in range(99_999_999, 99_999_000, -1)]
-    look = _look(_Seen(highest=1, waiting=[]), newest, [], **ALWAYS)
-    assert len(look.after.waiting) == 400
-    assert max(look.after.waiting) == 99_999_999
-    Variable.set(f"test-{uuid4()}", look.after.model_dump())
-    assert len(look.given_up) == len(newest) - 400
+    found = _find_new(_Seen(highest=1, waiting=[]), newest, [], **ALWAYS)
+    assert len(found.after.waiting) == 400
+    assert max(found.after.waiting) == 99_999_999
+    Variable.set(f"test-{uuid4()}", found.after.model_dump())
+    assert len(found.given_up) == len(newest) - 400

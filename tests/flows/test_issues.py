@@ -8,8 +8,8 @@ from prefect_cvat import TrackOptions, undo_run
 from prefect_cvat.cvat.issues import list_issues
 from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.annotate_task import annotate_task
-from prefect_cvat.flows.parameters import RunSettings
 from prefect_cvat.flows.track_task import track_task
+from prefect_cvat.options.execution_options import ReviewOptions
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -41,12 +41,12 @@ def row(client, task_id, job, frame, work, why):
     return f"| [{frame}](<{client.url}/tasks/{task_id}/jobs/{job}?frame={frame}>) | {work} | {why} |"
 
 
-def test_a_run_opens_issues_and_shows_the_frames_to_look_at_first(credentials, client, make_task):
+def test_opens_issues_and_reports_frames_to_review(credentials, client, make_task):
     task_id = make_task(6, segment_size=3)
     first, second = (job.id for job in client.jobs(task_id))
-    settings = RunSettings(open_issues=2, review_frames=3)
+    review = ReviewOptions(open_issues=2, review_frames=3)
 
-    report = annotate_task(task_id, credentials, function=FUNCTION, settings=settings)
+    report = annotate_task(task_id, credentials, function=FUNCTION, review=review)
 
     assert issues(client, task_id) == [(first, 0), (second, 5)]
     assert (report.issues_opened, report.issues_already_there, report.issues_failed) == (2, 0, "")
@@ -59,7 +59,7 @@ def test_a_run_opens_issues_and_shows_the_frames_to_look_at_first(credentials, c
     ]
     assert told == "Issues opened in CVAT: 2."
 
-    again = annotate_task(task_id, credentials, function=FUNCTION, settings=settings)
+    again = annotate_task(task_id, credentials, function=FUNCTION, review=review)
 
     assert (again.issues_opened, again.issues_already_there) == (0, 2)
     assert issues(client, task_id) == [(first, 0), (second, 5)]
@@ -69,22 +69,20 @@ def test_a_run_opens_issues_and_shows_the_frames_to_look_at_first(credentials, c
     assert (done.removed, done.issues_removed, issues(client, task_id)) == (5, 2, [])
 
 
-def test_a_run_opens_none_unless_asked_to_and_shows_as_many_frames_as_it_is_told(
-    credentials, client, make_task
-):
+def test_opens_no_issues_by_default(credentials, client, make_task):
     task_id = make_task(3)
     report = annotate_task(
-        task_id, credentials, function=FUNCTION, settings=RunSettings(open_issues=0, review_frames=1)
+        task_id, credentials, function=FUNCTION, review=ReviewOptions(open_issues=0, review_frames=1)
     )
     assert (issues(client, task_id), report.issues_opened, len(review_table(task_id)[0])) == ([], 0, 1)
 
 
-def test_shards_open_issues_on_the_frames_most_in_doubt_of_the_whole_task(credentials, client, make_task):
+def test_shards_open_issues_on_most_uncertain_frames_of_the_task(credentials, client, make_task):
     task_id = make_task(12, segment_size=3)
     first, *_, last = (job.id for job in client.jobs(task_id))
-    settings = RunSettings(open_issues=3, review_frames=5)
+    review = ReviewOptions(open_issues=3, review_frames=5)
 
-    report = annotate_shards(task_id, credentials, shard_frames=3, function=FUNCTION, settings=settings)
+    report = annotate_shards(task_id, credentials, shard_frames=3, function=FUNCTION, review=review)
 
     assert issues(client, task_id) == [(first, 0), (last, 11), (last, 10)]
     assert (report.issues_opened, report.issues_already_there, report.issues_failed) == (3, 0, "")
@@ -98,7 +96,7 @@ def test_shards_open_issues_on_the_frames_most_in_doubt_of_the_whole_task(creden
     assert told == "Issues opened in CVAT: 3."
 
     again = annotate_shards(
-        task_id, credentials, shard_frames=6, function=FUNCTION, settings=RunSettings(open_issues=4)
+        task_id, credentials, shard_frames=6, function=FUNCTION, review=ReviewOptions(open_issues=4)
     )
     assert (again.issues_opened, again.issues_already_there) == (1, 3)
     assert len(again.review) == 12
@@ -110,18 +108,18 @@ def test_shards_open_issues_on_the_frames_most_in_doubt_of_the_whole_task(creden
     assert issues(client, task_id) == []
 
 
-def test_tracks_that_break_get_issues(credentials, client, video_task):
+def test_opens_issues_on_broken_tracks(credentials, client, video_task):
     task_id = video_task(clip(range(12)))
     [job] = client.jobs(task_id)
-    settings = RunSettings(open_issues=5)
-    options = {"function": "flow_functions.gone", "tracking": TrackOptions(min_length=1)}
+    review = ReviewOptions(open_issues=5)
+    options = {"function": "flow_functions.gone", "track_options": TrackOptions(min_length=1)}
 
-    report = track_task(task_id, credentials, settings=settings, **options)
+    report = track_task(task_id, credentials, review=review, **options)
 
     assert (report.tracks, report.issues_opened) == ({"car": 1}, 1)
     assert issues(client, task_id) == [(job.id, 6)]
     rows, told = review_table(task_id)
     assert rows == [row(client, task_id, job.id, 6, "1.00", "track ends here\\: car")]
     assert told == "Issues opened in CVAT: 1."
-    again = track_task(task_id, credentials, settings=settings, **options)
+    again = track_task(task_id, credentials, review=review, **options)
     assert (again.issues_opened, again.issues_already_there, len(issues(client, task_id))) == (0, 1, 1)

@@ -7,9 +7,10 @@ from prefect_cvat.auto_annotation import label_spec
 from prefect_cvat.exceptions import BadFunctionError, RunsFailedError
 from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.annotate_task import annotate_task
-from prefect_cvat.flows.parameters import FrameSelection, RunSettings
+from prefect_cvat.flows.parameters import ExecutionSettings
 from prefect_cvat.flows.refine_task import refine_task
 from prefect_cvat.flows.track_task import track_task
+from prefect_cvat.options.frame_options import FrameOptions
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -17,7 +18,7 @@ pytestmark = [
 ]
 
 FUNCTION = "flow_functions.one_box"
-SKIP = RunSettings(on_frame_error="skip")
+SKIP = ExecutionSettings(on_frame_error="skip")
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +43,7 @@ def last_state():
     ],
     ids=["refine", "follow"],
 )
-def test_a_nightly_run_with_nothing_to_do_is_completed(credentials, client, make_task, run, function, why):
+def test_nightly_run_without_tasks_completes(credentials, client, make_task, run, function, why):
     pytest.importorskip("cv2", reason="OpenCV, the extra `video`, is not installed")
     task_id = make_task(3)
     report = run(task_id, credentials, function=function)
@@ -52,9 +53,9 @@ def test_a_nightly_run_with_nothing_to_do_is_completed(credentials, client, make
 
 
 @pytest.mark.parametrize("run", [annotate_task, annotate_shards], ids=["annotate", "shards"])
-def test_annotating_what_is_annotated_already_is_completed(credentials, make_task, run):
+def test_run_on_annotated_task_completes(credentials, make_task, run):
     task_id = make_task(3)
-    unannotated = FrameSelection(unannotated=True)
+    unannotated = FrameOptions(frames="unannotated")
     assert run(task_id, credentials, function=FUNCTION, frames=unannotated).nothing_to_do == ""
     report = run(task_id, credentials, function=FUNCTION, frames=unannotated)
     assert (report.frames, report.added) == (0, 0)
@@ -67,7 +68,7 @@ def test_annotating_what_is_annotated_already_is_completed(credentials, make_tas
     [(annotate_task, BadFunctionError), (track_task, BadFunctionError), (annotate_shards, RunsFailedError)],
     ids=["annotate", "track", "shards"],
 )
-def test_a_run_that_skips_all_frames_has_failed(credentials, client, run, kind):
+def test_run_that_skips_all_frames_fails(credentials, client, run, kind):
     task = client.create_task("cursed", [label_spec("car", None)])
     client.upload_images(task.id, {"cursed.png": picture()})
     with pytest.raises(kind, match="the function failed on all of 1 frame, on frame 0 with: .*cursed"):

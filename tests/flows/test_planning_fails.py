@@ -14,9 +14,9 @@ from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.flows.evaluate_task import evaluate_task
 from prefect_cvat.flows.fan_out import FanOut
-from prefect_cvat.flows.parameters import FrameSelection
 from prefect_cvat.flows.refine_task import refine_task
 from prefect_cvat.flows.track_task import track_task
+from prefect_cvat.options.frame_options import FrameOptions
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -82,35 +82,35 @@ def check(run, kind, why, last_run):
 
 
 @pytest.mark.parametrize("flow", FLOWS.values(), ids=FLOWS)
-def test_there_is_no_such_task(flow, credentials, last_run):
+def test_fails_if_task_does_not_exist(flow, credentials, last_run):
     check(lambda: flow(999_999, credentials), NotFoundError, "there is no task 999999", last_run)
 
 
 @pytest.mark.parametrize("flow", FLOWS.values(), ids=FLOWS)
-def test_the_user_may_not_see_the_task(flow, stranger, make_task, last_run):
+def test_fails_if_task_is_not_visible(flow, stranger, make_task, last_run):
     task_id = make_task(2)
     why = f"/api/tasks/{task_id} was answered with 403 Forbidden"
     check(lambda: flow(task_id, stranger), PermissionDeniedError, why, last_run)
 
 
 @pytest.mark.parametrize("flow", FLOWS.values(), ids=FLOWS)
-def test_the_task_has_no_data(flow, credentials, client, last_run):
+def test_fails_if_task_has_no_data(flow, credentials, client, last_run):
     task_id = client.create_task("no data yet", [label_spec("car", None)]).id
     check(lambda: flow(task_id, credentials), NoDataError, "no data", last_run)
 
 
 @pytest.mark.parametrize("flow", FLOWS.values(), ids=FLOWS)
-def test_the_task_has_no_such_frame(flow, credentials, make_task, last_run):
-    task_id, beyond = make_task(2), FrameSelection(frames=[1, 2])
+def test_fails_if_frame_does_not_exist(flow, credentials, make_task, last_run):
+    task_id, beyond = make_task(2), FrameOptions(frames=[1, 2])
     check(lambda: flow(task_id, credentials, frames=beyond), ValueError, "it has no frame 2", last_run)
 
 
-def test_there_is_no_such_project(credentials, last_run):
+def test_fails_if_project_does_not_exist(credentials, last_run):
     run = lambda: annotate_project(credentials, 999_999, function=FUNCTION, fan_out=HERE)  # noqa: E731
     check(run, NotFoundError, "there is no project 999999", last_run)
 
 
-def test_the_user_may_not_see_the_project(stranger, client, last_run):
+def test_fails_if_project_is_not_visible(stranger, client, last_run):
     body = {"name": "streets", "labels": [{"name": "car"}]}
     project_id = client.json("POST", "/api/projects", body=body)["id"]
     run = lambda: annotate_project(stranger, project_id, function=FUNCTION, fan_out=HERE)  # noqa: E731

@@ -78,7 +78,7 @@ def boxes(task):
     return created.id
 
 
-def test_there_is_no_block_that_is_not_looked_at():
+def test_every_code_block_is_tested():
     assert README.count("```") + README.count("~~~") == 2 * len(BLOCKS)
     assert {language for language, _ in BLOCKS} == {"python", "sh"}
     assert (len(PYTHON), len(COMMANDS)) == (3, 9)

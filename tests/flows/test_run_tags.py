@@ -9,78 +9,88 @@ from datetime import UTC, datetime
 import pytest
 from pydantic_core import to_jsonable_python
 
-from prefect_cvat.flows.parameters import FrameSelection, RunSettings, choose_function, make_options
-from prefect_cvat.flows.run_tags import function_version, run_key, shard_key
+from prefect_cvat.flows.parameters import (
+    ExecutionSettings,
+    choose_function,
+    make_options,
+)
+from prefect_cvat.flows.run_tags import function_key, run_key, shard_key
 from prefect_cvat.function_block import CvatFunction
-from prefect_cvat.options.existing import Existing
+from prefect_cvat.options.existing import ExistingOptions
+from prefect_cvat.options.frame_options import FrameOptions
 
 MEDIA = datetime(2026, 11, 25, tzinfo=UTC)
 
 
-def key(function=None, frames=None, settings=None, *, existing=Existing.KEEP, media=MEDIA, task_id=1):
+def key(function=None, frames=None, execution=None, *, existing="keep", media=MEDIA, task_id=1):
     function = function or CvatFunction(function="nanodet_detection")
-    options = make_options(function, frames or FrameSelection(), settings or RunSettings(), existing=existing)
-    version = function_version(function, function.get_function("cpu"))
+    options = make_options(
+        function,
+        frames or FrameOptions(),
+        execution or ExecutionSettings(),
+        ExistingOptions(existing=existing),
+    )
+    version = function_key(function, function.get_function("cpu"))
     return run_key("https://cvat.example.com", task_id, media, version, "annotate", options)
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        {"frames": FrameSelection(jobs=[3, 4])},
-        {"settings": RunSettings(batch_size=2, downloads=4, use_cache=False)},
+        {"frames": FrameOptions(jobs=[3, 4])},
+        {"execution": ExecutionSettings(batch_size=2, downloads=4, use_cache=False)},
         {"function": CvatFunction(function="nanodet_detection", device="cpu")},
-        {"frames": FrameSelection(frames=[])},
+        {"frames": FrameOptions(frames=[])},
     ],
 )
-def test_jobs_devices_and_batches_do_not_count(other):
+def test_key_ignores_jobs_device_and_batch_size(other):
     assert key(**other) == key()
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        {"frames": FrameSelection(frames=[1])},
-        {"frames": FrameSelection(quality="compressed")},
-        {"settings": RunSettings(on_frame_error="skip")},
-        {"existing": Existing.REPLACE_AUTO},
+        {"frames": FrameOptions(frames=[1])},
+        {"frames": FrameOptions(quality="compressed")},
+        {"execution": ExecutionSettings(on_frame_error="skip")},
+        {"existing": "replace_auto"},
         {"media": datetime(2026, 11, 26, tzinfo=UTC)},
         {"task_id": 2},
         {"function": CvatFunction(function="nanodet_detection", conf_threshold=0.5)},
         {"function": CvatFunction(function="nanodet_detection", label_map={"car": "Car"})},
     ],
 )
-def test_what_changes_the_result_does(other):
+def test_key_changes_with_options_that_change_the_result(other):
     assert key(**other) != key()
 
 
-def test_the_order_of_a_label_map_does_not_count():
+def test_key_ignores_order_of_label_map():
     maps = [{"car": "Car", "cat": "Cat"}, {"cat": "Cat", "car": "Car"}]
     one, other = (key(CvatFunction(function="nanodet_detection", label_map=labels)) for labels in maps)
     assert one == other
 
 
-def test_a_run_that_was_started_by_json_has_the_key_that_was_planned():
-    frames, settings = FrameSelection(jobs=[5, 3]), RunSettings(downloads=2)
-    sent = json.loads(json.dumps(to_jsonable_python({"frames": frames, "settings": settings})))
+def test_key_is_the_same_after_parameters_pass_through_json():
+    frames, execution = FrameOptions(jobs=[5, 3]), ExecutionSettings(downloads=2)
+    sent = json.loads(json.dumps(to_jsonable_python({"frames": frames, "execution": execution})))
     received = key(
-        choose_function(None, "nanodet_detection", conf_threshold=None),
-        FrameSelection(**sent["frames"]),
-        RunSettings(**sent["settings"]),
+        choose_function(None, "nanodet_detection"),
+        FrameOptions(**sent["frames"]),
+        ExecutionSettings(**sent["execution"]),
         existing="keep",
     )
-    assert received == key(frames=frames, settings=settings)
+    assert received == key(frames=frames, execution=execution)
     assert shard_key(received, [3, 5]) == shard_key(received, (5, 3)) != shard_key(received, None)
 
 
-def test_the_version_of_a_function_does_not_change_when_it_is_used(monkeypatch):
+def test_function_key_does_not_change_with_use(monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
     function = CvatFunction(function="flow_functions.on_device")
     loaded = function.get_function("cuda:1")
-    before = function_version(function, loaded)
+    before = function_key(function, loaded)
     loaded.close()
-    assert function_version(function, loaded) == before
-    assert function_version(function, function.get_function("cuda:0")) == before
+    assert function_key(function, loaded) == before
+    assert function_key(function, function.get_function("cuda:0")) == before
 
 
 @pytest.fixture
@@ -96,10 +106,10 @@ def helped(tmp_path, monkeypatch):
 
 def version_in_a_process_of_its_own(folder):
     code = (
-        "from prefect_cvat.flows.run_tags import function_version\n"
+        "from prefect_cvat.flows.run_tags import function_key\n"
         "from prefect_cvat.function_block import CvatFunction\n"
         "function = CvatFunction(function='helped_function')\n"
-        "print(function_version(function, function.get_function(), tell=print))"
+        "print(function_key(function, function.get_function(), warn=print))"
     )
     path = os.pathsep.join((str(folder), *sys.path))
     done = subprocess.run(
@@ -112,7 +122,7 @@ def version_in_a_process_of_its_own(folder):
     return done.stdout.splitlines()
 
 
-def test_a_function_has_another_version_when_its_helper_was_edited(helped):
+def test_function_key_changes_with_edited_helper_module(helped):
     (helped / "helped_by.py").write_text("def find(image): return []\n")
     first = version_in_a_process_of_its_own(helped)
     assert version_in_a_process_of_its_own(helped) == first
@@ -121,7 +131,7 @@ def test_a_function_has_another_version_when_its_helper_was_edited(helped):
     assert version_in_a_process_of_its_own(helped) != first
 
 
-def test_where_it_cannot_be_told_what_code_does_nothing_is_taken_to_be_done(helped):
+def test_function_key_is_random_if_code_cannot_be_determined(helped):
     (helped / "helped_by.py").write_text("def find(image): return eval('[]')\n")
     (why, first), (_, second) = (version_in_a_process_of_its_own(helped) for _ in range(2))
     assert first != second

@@ -4,7 +4,7 @@ import pytest
 
 from clips import clip
 from prefect_cvat import ShapeTrackingOptions, TrackOptions
-from prefect_cvat.flows.parameters import RunSettings
+from prefect_cvat.flows.parameters import ExecutionSettings
 from prefect_cvat.flows.track_task import track_task
 
 pytestmark = [
@@ -13,9 +13,7 @@ pytestmark = [
 ]
 
 
-def test_detections_become_tracks_whatever_the_order_in_which_batches_are_done(
-    credentials, client, video_task, monkeypatch
-):
+def test_tracks_do_not_depend_on_order_of_batches(credentials, client, video_task, monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
     task_id = video_task(clip(range(60, 84)), segment_size=10)
     tracking = TrackOptions(min_length=1, fill_gap=0)
@@ -23,8 +21,8 @@ def test_detections_become_tracks_whatever_the_order_in_which_batches_are_done(
         task_id,
         credentials,
         function="flow_functions.moving",
-        tracking=tracking,
-        settings=RunSettings(batch_size=1),
+        track_options=tracking,
+        execution=ExecutionSettings(batch_size=1),
     )
     assert (report.batches, report.tracks, report.track_frames) == (6, {"car": 1}, 24)
     found = [client.job_annotations(job.id).tracks for job in client.jobs(task_id)]
@@ -39,7 +37,7 @@ def test_detections_become_tracks_whatever_the_order_in_which_batches_are_done(
     assert run.state_name == "Completed"
 
 
-def test_shapes_are_followed(credentials, client, video_task):
+def test_tracks_source_shapes(credentials, client, video_task):
     pytest.importorskip("cv2", reason="OpenCV, the extra `video`, is not installed")
     task_id = video_task(clip([7] * 12))
     [job], [car] = client.jobs(task_id), client.labels(task_id)
@@ -50,8 +48,8 @@ def test_shapes_are_followed(credentials, client, video_task):
         task_id,
         credentials,
         function="optical_flow_tracking",
-        following=following,
-        settings=RunSettings(batch_size=1),
+        shape_tracking_options=following,
+        execution=ExecutionSettings(batch_size=1),
     )
     assert (report.tracks, report.removed) == ({"car": 1}, 1)
     [track] = client.job_annotations(job.id).tracks
@@ -59,9 +57,11 @@ def test_shapes_are_followed(credentials, client, video_task):
     assert (track["shapes"][-1]["frame"], track["shapes"][-1]["outside"]) == (10, True)
 
 
-def test_the_form_of_the_flow_explains_every_parameter():
-    parameters = track_task.parameters.properties
-    assert all(parameter.get("description") for parameter in parameters.values())
+def test_form_describes_every_parameter():
+    parameters, definitions = track_task.parameters.properties, track_task.parameters.definitions
+    for name, parameter in parameters.items():  # a group says what it is about itself
+        group = definitions.get(parameter.get("$ref", "").rpartition("/")[2], {})
+        parameter["description"] = parameter.get("description") or group.get("description")
+        assert parameter["description"], name
     assert not any("\n" in parameter["description"] for parameter in parameters.values())
-    definitions = track_task.parameters.definitions
     assert definitions["Tracker"]["enum"] == ["bytetrack", "ocsort", "sort"]

@@ -28,7 +28,7 @@ def last_flow_run():
     return str(run.id)
 
 
-def test_a_flow_run_is_undone_by_its_id(credentials, client, make_task):
+def test_undoes_flow_run_by_id(credentials, client, make_task):
     task_id = make_task(3)
     report = annotate_task(task_id, credentials, function=FUNCTION)
     assert report.run == last_flow_run()
@@ -38,7 +38,7 @@ def test_a_flow_run_is_undone_by_its_id(credentials, client, make_task):
     assert not client.task_annotations(task_id).shapes
 
 
-def test_the_shards_of_a_run_are_undone_together(credentials, client, make_task, tmp_path, monkeypatch):
+def test_undoes_all_shards_of_a_run(credentials, client, make_task, tmp_path, monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_RUNS_DIR", str(tmp_path))
     task_id = make_task(6, segment_size=2)
     report = annotate_shards(task_id, credentials, shard_frames=2, function=FUNCTION)

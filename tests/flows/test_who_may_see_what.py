@@ -12,7 +12,8 @@ from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.flows.fan_out import FanOut
 from prefect_cvat.flows.find_new_tasks import find_new_tasks
-from prefect_cvat.flows.parameters import FrameSelection
+from prefect_cvat.options.frame_options import FrameOptions
+from prefect_cvat.options.labels import LabelOptions
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -61,7 +62,7 @@ def project(sandbox):
     return project_id, task_id
 
 
-def test_a_run_that_annotated_nothing_is_not_done(of, client, project):
+def test_run_without_annotations_does_not_count_as_done(of, client, project):
     project_id, task_id = project
     wrong = of("flow-other")
     for run in (
@@ -75,24 +76,24 @@ def test_a_run_that_annotated_nothing_is_not_done(of, client, project):
     assert client.task_annotations(task_id).shapes == []
 
     report = annotate_project(of("flow-lab"), project_id, function=FUNCTION, fan_out=HERE)
-    assert (report.completed, report.done_before) == ([f"task {task_id}"], [])
+    assert (report.completed, report.already_annotated) == ([f"task {task_id}"], [])
     assert len(client.task_annotations(task_id).shapes) == 4
 
 
-def test_without_an_organization_all_tasks_are_found(of, project):
+def test_finds_tasks_of_all_organizations_without_organization(of, project):
     project_id, task_id = project
-    settings = {"function": FUNCTION, "conf_threshold": 0.11, "fan_out": HERE}
+    settings = {"function": FUNCTION, "labels": LabelOptions(conf_threshold=0.11), "fan_out": HERE}
     report = annotate_project(of(None), project_id, **settings)
     assert report.completed == [f"task {task_id}"]
 
 
-def test_an_organization_that_does_not_exist_is_said_to_be_none(of, project):
+def test_missing_organization_is_named(of, project):
     _, task_id = project
     with pytest.raises(OrganizationError, match="there is no organization 'nosuch'"):
         annotate_task(task_id, of("nosuch"), function=FUNCTION)
 
 
-def test_who_is_assigned_a_job_alone_runs_the_flow_on_it(sandbox, client, make_task):
+def test_job_assignee_can_run_the_flow_on_the_job(sandbox, client, make_task):
     task_id = make_task(4, segment_size=2)
     job = client.jobs(task_id)[1].id
     body = {"username": "flow-annotator", "password1": "p", "password2": "p"}
@@ -104,7 +105,7 @@ def test_who_is_assigned_a_job_alone_runs_the_flow_on_it(sandbox, client, make_t
         "test-annotator", overwrite=True
     )
     own = CvatCredentials.load("test-annotator")
-    selected = FrameSelection(jobs=[job])
+    selected = FrameOptions(jobs=[job])
     report = annotate_task(task_id, own, function=FUNCTION, frames=selected)
     assert (report.frames, report.added, report.url) == (2, 2, f"{client.url}/tasks/{task_id}/jobs/{job}")
     again = annotate_shards(task_id, own, function=FUNCTION, frames=selected, shard_frames=2)

@@ -10,11 +10,11 @@ import time
 from datetime import timedelta
 
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from prefect_cvat import annotate_task, track_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
-from prefect_cvat.cli.main import app
+from prefect_cvat.cli.app import app
 from prefect_cvat.exceptions import RunInProgressError, RunNotFoundError
 from prefect_cvat.records.run_list import list_runs, prune_runs
 from prefect_cvat.records.run_lock import locks_folder, only_run_on
@@ -257,11 +257,11 @@ def test_limits_that_killed_runs_have_left_are_removed_from_the_prefect_server(p
     from prefect.settings import PREFECT_API_URL
 
     from prefect_cvat.tasks import task_slots
-    from prefect_cvat.tasks.limits import ensure_limit, limit_ids
+    from prefect_cvat.tasks.concurrency_limits import ensure_limit, limit_ids
 
     name = "prefect-cvat-task-cvat-example-com-1"
     ensure_limit(name, 1000)
-    monkeypatch.setattr(task_slots.remove_left_limits, "__defaults__", (0.0,))
+    monkeypatch.setattr(task_slots.remove_unused_limits, "__defaults__", (0.0,))
     arguments = ["runs", "prune", "--older-than", "90d"]
     done = CliRunner().invoke(app, arguments, env={"PREFECT_API_URL": PREFECT_API_URL.value()})
     assert done.exit_code == 0, done.exception

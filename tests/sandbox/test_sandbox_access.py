@@ -1,4 +1,4 @@
-"""Who may see what, and in which organization a request speaks: as CVAT 2.73 was seen to answer."""
+"""Permissions and organizations, as observed on CVAT 2.73."""
 
 from collections.abc import Callable
 from typing import Any
@@ -64,13 +64,13 @@ BY_ID = [
 
 
 @pytest.mark.parametrize("path", BY_ID)
-def test_what_is_asked_for_by_id_comes_whatever_the_organization(http: Http, in_lab: int, path: str) -> None:
+def test_requests_by_id_ignore_the_organization(http: Http, in_lab: int, path: str) -> None:
     path = path.format(task=in_lab, job=jobs_of(http, in_lab)[0])
     assert http.send("GET", path, X_Organization="other").status == 200
 
 
 @pytest.mark.parametrize("organization", ["other", ""])
-def test_jobs_and_labels_of_a_task_are_listed_in_its_organization_only(
+def test_lists_jobs_and_labels_only_in_the_organization_of_the_task(
     http: Http, in_lab: int, organization: str
 ) -> None:
     for path, there in (("/api/jobs", 2), ("/api/labels", 1)):
@@ -81,15 +81,13 @@ def test_jobs_and_labels_of_a_task_are_listed_in_its_organization_only(
 
 
 @pytest.mark.parametrize("path", [*BY_ID, "/api/jobs?task_id={task}", "/api/users/self"])
-def test_an_organization_that_does_not_exist_is_404_on_every_route(
-    http: Http, in_lab: int, path: str
-) -> None:
+def test_unknown_organization_is_404_on_every_route(http: Http, in_lab: int, path: str) -> None:
     path = path.format(task=in_lab, job=jobs_of(http, in_lab)[0])
     answer = http.json("GET", path, status=404, X_Organization="nosuch")
     assert answer == {"detail": "nosuch organization does not exist."}
 
 
-def test_a_task_and_its_jobs_tell_their_organization(http: Http, in_lab: int) -> None:
+def test_task_and_jobs_contain_their_organization(http: Http, in_lab: int) -> None:
     lab = http.json("GET", "/api/organizations?slug=lab")["results"][0]["id"]
     assert http.json("GET", f"/api/tasks/{in_lab}")["organization"] == lab
     assert http.json("GET", f"/api/jobs/{jobs_of(http, in_lab)[0]}")["organization"] == lab
@@ -134,7 +132,7 @@ def annotator(http: Http, make_task: Callable[..., Task]) -> Annotator:
         "/api/issues?job_id={job}",
     ],
 )
-def test_who_is_assigned_a_job_may_use_its_routes(annotator: Annotator, path: str) -> None:
+def test_assignee_of_job_may_use_its_routes(annotator: Annotator, path: str) -> None:
     assert annotator.status(path) == 200
 
 
@@ -151,18 +149,16 @@ def test_who_is_assigned_a_job_may_use_its_routes(annotator: Annotator, path: st
         "/api/jobs/{other}/annotations",
     ],
 )
-def test_who_is_assigned_a_job_may_use_neither_its_task_nor_other_jobs(
-    annotator: Annotator, path: str
-) -> None:
+def test_assignee_of_job_may_not_use_its_task_or_other_jobs(annotator: Annotator, path: str) -> None:
     assert annotator.get(path, 403) == FORBIDDEN
 
 
-def test_who_is_assigned_a_job_is_shown_that_one_in_lists(annotator: Annotator) -> None:
+def test_assignee_of_job_sees_only_that_job_in_lists(annotator: Annotator) -> None:
     assert [job["id"] for job in annotator.get("/api/jobs?task_id={task}")["results"]] == [annotator.job]
     assert annotator.get("/api/tasks")["count"] == 0
 
 
-def test_who_is_assigned_a_job_may_annotate_it_and_open_issues(annotator: Annotator) -> None:
+def test_assignee_of_job_may_annotate_it_and_open_issues(annotator: Annotator) -> None:
     http, login = annotator.http, annotator.login
     label = annotator.get("/api/labels?job_id={job}")["results"][0]["id"]
     shape = {"type": "rectangle", "frame": 7, "label_id": label, "points": [1, 2, 3, 4]}
@@ -176,7 +172,7 @@ def test_who_is_assigned_a_job_may_annotate_it_and_open_issues(annotator: Annota
     assert annotator.get("/api/issues?job_id={job}")["count"] == 1
 
 
-def test_who_is_assigned_a_job_may_change_its_state_only(annotator: Annotator) -> None:
+def test_assignee_of_job_may_change_only_its_state(annotator: Annotator) -> None:
     http, login = annotator.http, annotator.login
     path = f"/api/jobs/{annotator.job}"
     assert http.json("PATCH", path, {"state": "in progress"}, **login)["state"] == "in progress"
@@ -184,7 +180,7 @@ def test_who_is_assigned_a_job_may_change_its_state_only(annotator: Annotator) -
     assert http.json("PATCH", path, {"assignee": None}, status=403, **login) == FORBIDDEN
 
 
-def test_a_read_only_token_reads_and_does_not_write(annotator: Annotator) -> None:
+def test_read_only_token_cannot_write(annotator: Annotator) -> None:
     body = {"name": "for reading", "read_only": True}
     token = annotator.http.json("POST", "/api/auth/access_tokens", body, status=201, **annotator.login)
     login = {"Authorization": f"Bearer {token['value']}"}
@@ -202,7 +198,7 @@ def track_of_no_label(frame: int) -> dict[str, Any]:
     return {"tracks": [{"frame": frame, "label_id": 0, "shapes": [shape]}]}
 
 
-def test_a_job_refuses_tracks_of_a_pool_before_it_looks_at_their_labels(http: Http) -> None:
+def test_refuses_tracks_in_ground_truth_pool_before_checking_labels(http: Http) -> None:
     # CVAT 2.73, JobAnnotation.create: _validate_input_annotations comes before _create
     pool = {"mode": "gt_pool", "frame_selection_method": "manual", "frames": ["00.png", "01.png"]}
     with Client(http.server.url) as client:

@@ -1,4 +1,4 @@
-"""The parts without input and output: validation, layout, tracks across jobs, masks as paths."""
+"""Pure functions: validation, job layout, tracks across jobs, masks as SVG paths."""
 
 import random
 import re
@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_cvat.sandbox.annotation_schema import accept
-from prefect_cvat.sandbox.data_parameters import step_of
-from prefect_cvat.sandbox.drawing import mask_path
-from prefect_cvat.sandbox.exchange import ApiError
-from prefect_cvat.sandbox.overlaps import without_twins
-from prefect_cvat.sandbox.segments import default_chunk_size, lay_out_pool, split
-from prefect_cvat.sandbox.tracks import cut, interpolate, join
+from prefect_cvat.sandbox.annotations.annotation_body import validate_annotations
+from prefect_cvat.sandbox.annotations.shared_frames import merge_shared_frame
+from prefect_cvat.sandbox.annotations.track_parts import cut, interpolate, join
+from prefect_cvat.sandbox.api.reply import ApiError
+from prefect_cvat.sandbox.media.data_parameters import step_of
+from prefect_cvat.sandbox.pages.svg import mask_path
+from prefect_cvat.sandbox.tasks.job_layout import default_chunk_size, pool_layout, split
 
 RECTANGLE: dict[str, Any] = {"type": "rectangle", "frame": 0, "label_id": 1, "points": [1, 2, 3, 4]}
 
@@ -22,7 +22,7 @@ RECTANGLE: dict[str, Any] = {"type": "rectangle", "frame": 0, "label_id": 1, "po
 def refusal(**changes: Any) -> Any:
     shape = {name: value for name, value in {**RECTANGLE, **changes}.items() if value is not ...}
     with pytest.raises(ApiError) as caught:
-        accept({"shapes": [shape]}, new=True)
+        validate_annotations({"shapes": [shape]}, new=True)
     return caught.value.body
 
 
@@ -47,13 +47,13 @@ def refusal(**changes: Any) -> Any:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_a_shape_is_refused_in_cvats_words(changes: dict[str, Any], expected: Any) -> None:
+def test_refuses_invalid_shape_with_message_of_cvat(changes: dict[str, Any], expected: Any) -> None:
     assert refusal(**changes) == {"shapes": [expected]}
 
 
-def test_errors_stand_in_the_places_of_what_they_are_about() -> None:
+def test_errors_are_at_the_positions_of_the_annotations() -> None:
     with pytest.raises(ApiError) as caught:
-        accept({"shapes": [RECTANGLE, {**RECTANGLE, "frame": "a"}], "tags": [{}]}, new=True)
+        validate_annotations({"shapes": [RECTANGLE, {**RECTANGLE, "frame": "a"}], "tags": [{}]}, new=True)
     assert caught.value.body["shapes"] == [{}, {"frame": ["A valid integer is required."]}]
     assert set(caught.value.body["tags"][0]) == {"frame", "label_id"}
 
@@ -74,17 +74,17 @@ def test_errors_stand_in_the_places_of_what_they_are_about() -> None:
         ("polyline", 2, False),
     ],
 )
-def test_each_type_has_its_number_of_coordinates(kind: str, count: int, fits: bool) -> None:
+def test_each_shape_type_requires_its_number_of_coordinates(kind: str, count: int, fits: bool) -> None:
     shape = {**RECTANGLE, "type": kind, "points": [1.0] * count}
     if fits:
-        assert accept({"shapes": [shape]}, new=True).shapes[0]["points"] == [1.0] * count
+        assert validate_annotations({"shapes": [shape]}, new=True).shapes[0]["points"] == [1.0] * count
     else:
         assert refusal(type=kind, points=[1.0] * count)
 
 
-def test_attribute_values_become_texts() -> None:
+def test_attribute_values_become_strings() -> None:
     values = [{"spec_id": 1, "value": value} for value in (33, True, "x")]
-    shape = accept({"shapes": [{**RECTANGLE, "attributes": values}]}, new=True).shapes[0]
+    shape = validate_annotations({"shapes": [{**RECTANGLE, "attributes": values}]}, new=True).shapes[0]
     assert [value["value"] for value in shape["attributes"]] == ["33", "True", "x"]
 
 
@@ -94,7 +94,7 @@ def test_attribute_values_become_texts() -> None:
     overlap=st.none() | st.integers(0, 60),
     video=st.booleans(),
 )
-def test_jobs_cover_every_frame_and_only_neighbours_share(
+def test_jobs_cover_every_frame_and_only_consecutive_jobs_overlap(
     count: int, segment_size: int, overlap: int | None, video: bool
 ) -> None:
     layout = split(count, segment_size=segment_size, overlap=overlap, video=video)
@@ -116,14 +116,14 @@ def test_jobs_cover_every_frame_and_only_neighbours_share(
         ({"count": 60, "segment_size": 0, "overlap": None, "video": True}, ((0, 59),)),
     ],
 )
-def test_jobs_are_those_that_cvat_makes(arguments: Any, borders: Any) -> None:
+def test_splits_jobs_like_cvat(arguments: Any, borders: Any) -> None:
     assert split(arguments.pop("count"), **arguments).borders == borders
 
 
 @given(seed=st.integers(), pool=st.integers(1, 6), segment_size=st.integers(0, 7), data=st.data())
-def test_every_job_gets_its_honeypots(seed: int, pool: int, segment_size: int, data: st.DataObject) -> None:
+def test_every_job_has_its_honeypots(seed: int, pool: int, segment_size: int, data: st.DataObject) -> None:
     per_job = data.draw(st.integers(1, pool))
-    layout = lay_out_pool(
+    layout = pool_layout(
         range(20),
         range(pool),
         segment_size=segment_size,
@@ -140,7 +140,7 @@ def test_every_job_gets_its_honeypots(seed: int, pool: int, segment_size: int, d
     assert sorted(ordinary) == list(range(20))
 
 
-def test_the_default_chunk_size_is_cvats() -> None:
+def test_default_chunk_size_is_that_of_cvat() -> None:
     assert [default_chunk_size(*size) for size in ((100, 80), (1920, 1080), (8000, 8000))] == [72, 36, 2]
     assert (step_of("step=3"), step_of("")) == (3, 1)
 
@@ -170,7 +170,7 @@ def track(*shapes: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def test_a_track_is_cut_with_a_keyframe_where_it_enters() -> None:
+def test_track_part_starts_with_interpolated_keyframe() -> None:
     whole = track(keyframe(2, 0), keyframe(9, 70), keyframe(12, 70, outside=True))
     first, second = cut(whole, 0, 9), cut(whole, 8, 15)
     assert first is not None
@@ -184,7 +184,7 @@ def test_a_track_is_cut_with_a_keyframe_where_it_enters() -> None:
     assert cut(whole, 13, 15) is None
 
 
-def test_parts_that_go_on_in_the_next_job_are_joined() -> None:
+def test_joins_track_parts_that_agree_on_shared_frames() -> None:
     whole = track(keyframe(2, 0), keyframe(9, 70), keyframe(12, 70, outside=True))
     parts = [(start, stop, cut(whole, start, stop)) for start, stop in ((0, 9), (8, 15))]
     (joined,) = join([(start, stop, part) for start, stop, part in parts if part])
@@ -192,7 +192,7 @@ def test_parts_that_go_on_in_the_next_job_are_joined() -> None:
     assert interpolate(joined["shapes"], 5)["points"] == interpolate(whole["shapes"], 5)["points"]  # type: ignore[index]
 
 
-def test_tracks_of_jobs_that_share_nothing_end_with_their_job() -> None:
+def test_tracks_of_jobs_without_overlap_end_after_their_job() -> None:
     whole = track(keyframe(0, 0))
     parts = [(start, stop, cut(whole, start, stop)) for start, stop in ((0, 4), (5, 9), (10, 11))]
     joined = join([(start, stop, part) for start, stop, part in parts if part])
@@ -208,7 +208,7 @@ def test_tracks_of_jobs_that_share_nothing_end_with_their_job() -> None:
         st.tuples(st.integers(0, 40), st.floats(0, 500)), min_size=1, max_size=6, unique_by=lambda k: k[0]
     )
 )
-def test_cutting_keeps_where_the_object_is(keys: list[tuple[int, float]]) -> None:
+def test_splitting_a_track_keeps_positions(keys: list[tuple[int, float]]) -> None:
     whole = track(*(keyframe(frame, left) for frame, left in sorted(keys)))
     for start, stop in ((0, 14), (10, 24), (20, 40)):
         part = cut(whole, start, stop)
@@ -222,17 +222,17 @@ def test_cutting_keeps_where_the_object_is(keys: list[tuple[int, float]]) -> Non
                 assert found["points"] == pytest.approx(expected["points"])
 
 
-def test_twins_on_a_shared_frame_count_once_and_neighbours_twice() -> None:
+def test_merges_equal_shapes_on_shared_frames() -> None:
     one = {**RECTANGLE, "points": [0, 0, 10, 10], "id": 1}
     twin = {**one, "id": 2}
     neighbour = {**one, "points": [30, 0, 40, 10], "id": 3}
-    assert [item["id"] for item in without_twins([one], [twin, neighbour])] == [1, 3]
-    assert [item["id"] for item in without_twins([one, neighbour], [])] == [1, 3]
-    assert len(without_twins([one], [twin, {**twin, "id": 4}])) == 2
+    assert [item["id"] for item in merge_shared_frame([one], [twin, neighbour])] == [1, 3]
+    assert [item["id"] for item in merge_shared_frame([one, neighbour], [])] == [1, 3]
+    assert len(merge_shared_frame([one], [twin, {**twin, "id": 4}])) == 2
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=60), st.integers(1, 9))
-def test_the_path_of_a_mask_covers_its_pixels(pixels: list[bool], width: int) -> None:
+def test_svg_path_of_mask_covers_its_pixels(pixels: list[bool], width: int) -> None:
     pixels += [False] * (-len(pixels) % width)
     height = len(pixels) // width
     runs, current = [0], False

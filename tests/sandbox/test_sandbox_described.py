@@ -1,4 +1,4 @@
-"""Exchanges that were seen on a real CVAT 2.73.0 and described, not recorded: the sandbox answers as it did."""
+"""Responses of CVAT 2.73.0 that were observed but not recorded."""
 
 from collections.abc import Callable
 from typing import Any
@@ -54,7 +54,7 @@ def assert_is_server_error(answer: urllib3.BaseHTTPResponse) -> None:
         ("tracks", {"shapes": [{"type": "rectangle", "frame": 0, "points": [1, 2, 3, 4]}]}),
     ],
 )
-def test_a_deletion_without_an_id_is_refused_and_nothing_goes(
+def test_refuses_deletion_without_id(
     http: Http, task: Task, annotations: dict[str, str], route: str, kind: str, item: dict[str, Any]
 ) -> None:
     path = annotations[route]
@@ -66,7 +66,7 @@ def test_a_deletion_without_an_id_is_refused_and_nothing_goes(
 
 @ROUTES
 @pytest.mark.parametrize("line", ["PATCH ?action=create", "PATCH ?action=update", "PUT "])
-def test_a_track_without_shapes_is_an_error_of_the_server(
+def test_track_without_shapes_is_500(
     http: Http, task: Task, annotations: dict[str, str], route: str, line: str
 ) -> None:
     method, query = line.split(" ")
@@ -79,7 +79,7 @@ def test_a_track_without_shapes_is_an_error_of_the_server(
 
 @ROUTES
 @pytest.mark.parametrize("line", ["PATCH ?action=create", "PATCH ?action=delete", "PUT "])
-def test_a_bare_list_as_a_body_is_an_error_of_the_server(
+def test_list_as_body_is_500(
     http: Http, task: Task, annotations: dict[str, str], route: str, line: str
 ) -> None:
     method, query = line.split(" ")
@@ -90,7 +90,7 @@ def test_a_bare_list_as_a_body_is_an_error_of_the_server(
     assert len(http.json("GET", path)["shapes"]) == 1
 
 
-def test_a_mask_without_a_pixel_is_stored(http: Http, task: Task, annotations: dict[str, str]) -> None:
+def test_stores_mask_without_pixels(http: Http, task: Task, annotations: dict[str, str]) -> None:
     points = encode_mask([[False] * 4] * 3)
     assert list(points) == [1, 0, 0, 0, 0]
     mask = rectangle(task, type="mask", points=list(points))
@@ -102,7 +102,7 @@ def test_a_mask_without_a_pixel_is_stored(http: Http, task: Task, annotations: d
 
 
 @ROUTES
-def test_an_update_keeps_the_ids(http: Http, task: Task, annotations: dict[str, str], route: str) -> None:
+def test_update_keeps_ids(http: Http, task: Task, annotations: dict[str, str], route: str) -> None:
     path = annotations[route]
     tag = {"frame": 0, "label_id": task.get_labels()[0].id}
     track = {**tag, "shapes": [{"type": "rectangle", "frame": 0, "points": [1, 2, 3, 4]}]}
@@ -118,7 +118,7 @@ def test_an_update_keeps_the_ids(http: Http, task: Task, annotations: dict[str, 
 
 
 @pytest.mark.parametrize(("offset", "seen"), [(0, 1), (60, 2)])
-def test_tracks_of_overlapping_jobs_are_one_only_where_they_agree(
+def test_joins_tracks_of_overlapping_jobs_only_if_they_agree(
     http: Http, make_task: Callable[..., Task], offset: int, seen: int
 ) -> None:
     made = make_task(segment_size=7, overlap=2)
@@ -136,13 +136,13 @@ def test_tracks_of_overlapping_jobs_are_one_only_where_they_agree(
 # Tasks, uploads, tokens
 
 
-def test_head_on_a_task_is_an_error_of_the_server(http: Http, task: Task) -> None:
+def test_head_on_task_is_500(http: Http, task: Task) -> None:
     assert http.send("HEAD", f"/api/tasks/{task.id}").status == 500
     assert http.send("GET", f"/api/tasks/{task.id}").status == 200
 
 
 @pytest.mark.parametrize("requests", [1, 2])
-def test_two_files_of_one_name_in_an_upload_are_an_error_of_the_server(
+def test_upload_of_two_files_with_one_name_is_500(
     http: Http, server: Sandbox, tmp_path: Any, requests: int
 ) -> None:
     picture = tmp_path / "img.png"
@@ -170,9 +170,7 @@ def test_two_files_of_one_name_in_an_upload_are_an_error_of_the_server(
     assert post(files[:1], Upload_Multiple="true") == 200, "an upload that begins anew has no files yet"
 
 
-def test_a_read_only_token_reads_and_is_forbidden_to_write(
-    http: Http, task: Task, annotations: dict[str, str]
-) -> None:
+def test_read_only_token_gets_403_on_write(http: Http, task: Task, annotations: dict[str, str]) -> None:
     token = {"name": "looks only", "read_only": True}
     value = http.json("POST", "/api/auth/access_tokens", token, status=201)["value"]
     bearer = {"Authorization": f"Bearer {value}"}
@@ -188,7 +186,7 @@ def test_a_read_only_token_reads_and_is_forbidden_to_write(
 # What cvat-sdk 2.80 speaks of, and 2.73 does not
 
 
-def test_the_names_are_those_of_2_73(http: Http, make_task: Callable[..., Task]) -> None:
+def test_field_names_are_those_of_cvat_2_73(http: Http, make_task: Callable[..., Task]) -> None:
     made = make_task(consensus_replicas=2)
     shown = http.json("GET", f"/api/tasks/{made.id}")
     assert shown["consensus_enabled"] is True

@@ -1,4 +1,4 @@
-"""Faults that the sandbox injects, as a client on the other end of the line meets them."""
+"""Injected faults, as seen by a client."""
 
 import logging
 import re
@@ -17,8 +17,9 @@ import requests
 from cvat_sdk.core.proxies.tasks import Task
 from pydantic import ValidationError
 
-from prefect_cvat.sandbox import Sandbox, instants
-from prefect_cvat.sandbox.fault_rules import Asked, Decider, FaultPlan, Rule, Status
+from prefect_cvat.sandbox import Sandbox, timestamps
+from prefect_cvat.sandbox.faults.kinds import Status
+from prefect_cvat.sandbox.faults.rules import Decider, FaultPlan, RequestFacts, Rule
 from sandbox.wire_recording import FOLDER, load
 
 VND = "application/vnd.cvat+json"
@@ -118,9 +119,7 @@ def statuses(peer: Peer, count: int) -> list[int]:
 
 @pytest.mark.parametrize("status", [500, 502, 503, 504])
 @pytest.mark.parametrize(("when", "kept"), [("before", 0), ("after", 1)])
-def test_a_status_hides_whether_the_write_was_committed(
-    peer: Peer, status: int, when: str, kept: int
-) -> None:
+def test_status_fault_before_and_after_commit(peer: Peer, status: int, when: str, kept: int) -> None:
     peer.server.faults.set([writes("status", status=status, when=when)])
     answer = peer.create()
     assert answer.status_code == status
@@ -133,7 +132,7 @@ def test_a_status_hides_whether_the_write_was_committed(
 
 
 @pytest.mark.parametrize("label", ["opa-down-500", "app-down-502"])
-def test_the_pages_are_those_that_were_recorded(peer: Peer, label: str) -> None:
+def test_error_pages_equal_recorded_ones(peer: Peer, label: str) -> None:
     recorded = next((one.response for one in load() if one.label == label), None)
     if recorded is None:
         pytest.skip(f"no recorded exchanges in {FOLDER}: set PREFECT_CVAT_WIRE")
@@ -144,14 +143,14 @@ def test_the_pages_are_those_that_were_recorded(peer: Peer, label: str) -> None:
 
 
 @pytest.mark.parametrize(("when", "kept"), [("before", 0), ("after", 1)])
-def test_a_reset_leaves_no_answer(peer: Peer, when: str, kept: int) -> None:
+def test_reset_sends_no_response(peer: Peer, when: str, kept: int) -> None:
     peer.server.faults.set([writes("reset", when=when)])
     with pytest.raises(requests.ConnectionError):
         peer.create()
     assert peer.kept() == kept
 
 
-def test_a_reset_is_one_of_tcp(peer: Peer) -> None:
+def test_reset_is_a_tcp_reset(peer: Peer) -> None:
     peer.server.faults.set([rule("reset")])
     host, _, port = peer.server.url.removeprefix("http://").partition(":")
     with socket.create_connection((host, int(port)), timeout=10) as line:
@@ -160,7 +159,7 @@ def test_a_reset_is_one_of_tcp(peer: Peer) -> None:
             line.recv(1)
 
 
-def test_a_429_for_a_chunk_is_empty_and_any_other_has_json(peer: Peer) -> None:
+def test_throttled_chunk_has_empty_body_and_others_json(peer: Peer) -> None:
     peer.server.faults.set([rule("throttle", retry_after=7)])
     chunk, about = peer.chunk(), peer.about()
     assert (chunk.status_code, chunk.headers["retry-after"], chunk.content) == (429, "7", b"")
@@ -170,7 +169,7 @@ def test_a_429_for_a_chunk_is_empty_and_any_other_has_json(peer: Peer) -> None:
     assert about.json() == {"detail": "Request was throttled. Expected available in 7 seconds."}
 
 
-def test_latency_before_the_application_delays_the_commit(peer: Peer) -> None:
+def test_latency_before_delays_the_commit(peer: Peer) -> None:
     peer.server.faults.set([writes("latency", seconds=0.8)])
     with pytest.raises(requests.ReadTimeout):
         peer.create(timeout=0.1)
@@ -180,7 +179,7 @@ def test_latency_before_the_application_delays_the_commit(peer: Peer) -> None:
     assert peer.kept() == 1
 
 
-def test_latency_after_the_application_hides_the_commit(peer: Peer) -> None:
+def test_latency_after_delays_the_response(peer: Peer) -> None:
     peer.server.faults.set([writes("latency", seconds=0.6, when="after")])
     with pytest.raises(requests.ReadTimeout):
         peer.create(timeout=0.3)
@@ -194,13 +193,13 @@ def test_latency_and_jitter_add_up(peer: Peer) -> None:
     peer.server.faults.set(rules, seed=3)
     waits = [peer.about().elapsed.total_seconds() for _ in range(3)]
     decider = Decider(FaultPlan.model_validate({"seed": 3, "rules": rules}))
-    chances = [decider.decide(Asked(method="GET", path="/api/"))[0].chance for _ in waits]
+    chances = [decider.decide(RequestFacts(method="GET", path="/api/"))[0].chance for _ in waits]
     assert max(chances) - min(chances) > 0.3
     for wait, chance in zip(waits, chances, strict=True):
         assert wait >= 0.1 + chance * 0.3
 
 
-def test_a_body_trickles(peer: Peer) -> None:
+def test_bandwidth_limits_the_body(peer: Peer) -> None:
     whole = peer.chunk().content
     peer.server.faults.set([rule("bandwidth", bytes_per_second=len(whole) * 2)])
     start = time.monotonic()
@@ -208,7 +207,7 @@ def test_a_body_trickles(peer: Peer) -> None:
     assert time.monotonic() - start > 0.4
 
 
-def test_a_truncated_body_ends_in_the_middle(peer: Peer) -> None:
+def test_truncated_body_ends_in_the_middle(peer: Peer) -> None:
     whole = peer.chunk().content
     peer.server.faults.set([rule("truncate")])
     with peer.chunk(stream=True) as answer:
@@ -219,7 +218,7 @@ def test_a_truncated_body_ends_in_the_middle(peer: Peer) -> None:
     assert received == whole[: len(whole) // 2]
 
 
-def test_a_corrupted_chunk_keeps_its_length_and_fails_its_checksum(peer: Peer) -> None:
+def test_corrupted_chunk_keeps_length_and_fails_checksum(peer: Peer) -> None:
     whole = peer.chunk().content
     peer.server.faults.set([rule("corrupt")])
     answer = peer.chunk()
@@ -238,7 +237,7 @@ def _is_broken(content: bytes) -> bool:
         return True
 
 
-def test_a_late_commit_comes_after_the_504(peer: Peer) -> None:
+def test_late_commit_happens_after_504(peer: Peer) -> None:
     peer.server.faults.set([writes("late_commit", delay=0.8)])
     answer = peer.create()
     assert answer.status_code == 504
@@ -253,7 +252,7 @@ def test_a_late_commit_comes_after_the_504(peer: Peer) -> None:
     assert requests.get(f"{peer.server.url}/sandbox/pending", timeout=10).json() == {"pending": 0}
 
 
-def test_a_late_commit_outlives_a_client_that_does_not_wait(peer: Peer) -> None:
+def test_late_commit_happens_after_client_disconnects(peer: Peer) -> None:
     peer.server.faults.set([writes("late_commit", answer="reset", seconds=0.3, delay=0.5)])
     with pytest.raises(requests.ReadTimeout):
         peer.create(timeout=0.1)
@@ -262,7 +261,7 @@ def test_a_late_commit_outlives_a_client_that_does_not_wait(peer: Peer) -> None:
     assert peer.kept() == 1
 
 
-def test_a_late_commit_can_end_in_a_reset(peer: Peer) -> None:
+def test_late_commit_can_answer_with_reset(peer: Peer) -> None:
     peer.server.faults.set([writes("late_commit", answer="reset", seconds=0.2, delay=0)])
     start = time.monotonic()
     with pytest.raises(requests.ConnectionError, match="reset"):
@@ -272,7 +271,7 @@ def test_a_late_commit_can_end_in_a_reset(peer: Peer) -> None:
     assert peer.kept() == 1
 
 
-def test_a_token_that_expired_is_dead_until_the_next_login(peer: Peer) -> None:
+def test_expired_token_fails_until_next_login(peer: Peer) -> None:
     peer.server.faults.set([rule("expire_token", after=1, times=1)])
     assert [peer.about().status_code, peer.create().status_code] == [200, 401]
     peer.server.faults.clear()
@@ -282,7 +281,7 @@ def test_a_token_that_expired_is_dead_until_the_next_login(peer: Peer) -> None:
     assert peer.kept() == 1
 
 
-def test_a_session_and_an_access_token_expire_too(peer: Peer) -> None:
+def test_session_and_access_token_expire(peer: Peer) -> None:
     created = peer.send("POST", "/api/auth/access_tokens", json={"name": "a", "read_only": False})
     bearer = {"Authorization": f"Bearer {created.json()['value']}"}
     session = requests.Session()
@@ -314,7 +313,7 @@ def ids(document: dict[str, Any]) -> set[tuple[str, int]]:
 
 @pytest.mark.parametrize("route", ["task", "job"])
 @pytest.mark.parametrize("request_line", ["PATCH ?action=create", "PUT "])
-def test_a_part_is_stored_and_all_of_it_is_answered(peer: Peer, route: str, request_line: str) -> None:
+def test_stores_part_and_answers_with_all(peer: Peer, route: str, request_line: str) -> None:
     method, query = request_line.split(" ")
     path = peer.annotations if route == "task" else f"{peer.job}/annotations"
     peer.server.faults.set([rule("store_part", share=0.5)], seed=3)
@@ -330,7 +329,7 @@ def test_a_part_is_stored_and_all_of_it_is_answered(peer: Peer, route: str, requ
     assert (entry.fault, entry.when, entry.application_status) == ("store_part", "after", 200)
 
 
-def test_which_part_is_stored_hangs_on_the_seed(peer: Peer) -> None:
+def test_stored_part_depends_on_seed(peer: Peer) -> None:
     def kept(seed: int) -> list[float]:
         peer.server.faults.set([rule("store_part", share=0.5)], seed=seed)
         peer.send("PUT", peer.annotations, json={"shapes": peer.shapes(20)})
@@ -342,16 +341,14 @@ def test_which_part_is_stored_hangs_on_the_seed(peer: Peer) -> None:
 
 
 @pytest.mark.parametrize(("share", "count", "kept"), [(0, 4, 0), (0.99, 4, 3), (0.5, 1, 0), (0.5, 0, 0)])
-def test_at_least_one_is_missing_where_a_part_is_stored(
-    peer: Peer, share: float, count: int, kept: int
-) -> None:
+def test_store_part_drops_at_least_one(peer: Peer, share: float, count: int, kept: int) -> None:
     peer.server.faults.set([writes("store_part", share=share)])
     answer = peer.send("PATCH", f"{peer.annotations}?action=create", json={"shapes": peer.shapes(count)})
     assert len(answer.json()["shapes"]) == count
     assert peer.kept() == kept
 
 
-def test_only_writes_that_add_store_a_part(peer: Peer) -> None:
+def test_store_part_matches_only_writes_that_add(peer: Peer) -> None:
     written = peer.send("PUT", peer.annotations, json={"shapes": peer.shapes(4)}).json()
     peer.server.faults.set([rule("store_part")])
     assert peer.about().status_code == 200
@@ -363,7 +360,7 @@ def test_only_writes_that_add_store_a_part(peer: Peer) -> None:
     assert peer.server.faults.log() == (), "they do not even match"
 
 
-def test_a_stale_read_sees_what_there_was(peer: Peer) -> None:
+def test_stale_read_returns_old_state(peer: Peer) -> None:
     peer.send("PUT", peer.annotations, json={"shapes": peer.shapes(1)})
     job = peer.read(peer.job)
     reads = rule("stale_read", seconds=0.6, methods=["GET"])
@@ -382,7 +379,7 @@ def test_a_stale_read_sees_what_there_was(peer: Peer) -> None:
     assert peer.read(peer.job)["updated_date"] > job["updated_date"]
 
 
-def test_a_stale_read_follows_several_writes_at_its_distance(peer: Peer) -> None:
+def test_stale_read_lags_behind_several_writes(peer: Peer) -> None:
     peer.server.faults.set([rule("stale_read", seconds=0.5)])
     history: list[tuple[float, int]] = [(0, 0)]
     seen: list[tuple[float, float, int]] = []
@@ -406,7 +403,7 @@ def test_a_stale_read_follows_several_writes_at_its_distance(peer: Peer) -> None
         assert least <= shown <= most, (before - start, shown)
 
 
-def test_a_stale_read_sees_what_was_removed_and_corrected(peer: Peer) -> None:
+def test_stale_read_returns_deleted_and_updated_shapes(peer: Peer) -> None:
     written = peer.send("PUT", peer.annotations, json={"shapes": peer.shapes(2)}).json()
     first, second = written["shapes"]
     peer.server.faults.set([rule("stale_read", seconds=20)])
@@ -419,14 +416,14 @@ def test_a_stale_read_sees_what_was_removed_and_corrected(peer: Peer) -> None:
     assert [shape["points"][0] for shape in peer.read()["shapes"]] == [7]
 
 
-def test_what_is_not_asked_of_a_replica_is_the_present(peer: Peer, task: Task) -> None:
+def test_other_reads_are_not_stale(peer: Peer, task: Task) -> None:
     peer.server.faults.set([rule("stale_read", seconds=20)])
     peer.create()
     assert peer.read(f"/api/tasks/{task.id}")["updated_date"] > peer.read(peer.job)["updated_date"]
     assert [entry.path for entry in peer.server.faults.log()] == [peer.job]
 
 
-def test_many_writes_within_the_time_of_a_stale_read_hold_few_files_open(peer: Peer) -> None:
+def test_many_writes_with_stale_read_keep_few_files_open(peer: Peer) -> None:
     open_before = len(list(Path("/proc/self/fd").iterdir()))
     peer.server.faults.set([rule("stale_read", seconds=20)])
     for number in range(150):
@@ -440,7 +437,7 @@ def test_many_writes_within_the_time_of_a_stale_read_hold_few_files_open(peer: P
 # Dates that tell of writes
 
 
-def test_each_write_of_annotations_gives_its_job_a_later_date(peer: Peer) -> None:
+def test_each_annotation_write_advances_updated_date(peer: Peer) -> None:
     path = f"{peer.job}/annotations"
     dates = [peer.read(peer.job)["updated_date"]]
 
@@ -461,12 +458,10 @@ def test_each_write_of_annotations_gives_its_job_a_later_date(peer: Peer) -> Non
     assert all(re.fullmatch(r"[\d-]{10}T[\d:]{8}\.\d{6}Z", date) for date in dates)
 
 
-def test_a_clock_that_is_put_back_does_not_put_back_a_jobs_date(
-    peer: Peer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_updated_date_advances_when_clock_is_set_back(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     peer.create()
     before = peer.read(peer.job)["updated_date"]
-    monkeypatch.setattr(instants, "now", lambda: "2020-01-01T00:00:00.000000Z")
+    monkeypatch.setattr(timestamps, "now", lambda: "2020-01-01T00:00:00.000000Z")
     peer.create()
     assert peer.read(peer.job)["updated_date"] > before
 
@@ -474,7 +469,7 @@ def test_a_clock_that_is_put_back_does_not_put_back_a_jobs_date(
 # Which requests meet one
 
 
-def test_the_same_seed_gives_the_same_faults_and_another_seed_others(peer: Peer) -> None:
+def test_faults_depend_only_on_seed(peer: Peer) -> None:
     rules = [rule("status", status=503, probability=0.5)]
 
     def run(seed: int) -> list[int]:
@@ -487,7 +482,7 @@ def test_the_same_seed_gives_the_same_faults_and_another_seed_others(peer: Peer)
     assert 4 < first.count(503) < 20
 
 
-def test_requests_that_do_not_match_change_nothing(peer: Peer) -> None:
+def test_requests_that_do_not_match_do_not_count(peer: Peer) -> None:
     peer.server.faults.set([rule("status", status=503, path="about$", probability=0.5)], seed=7)
     alone = statuses(peer, 12)
     peer.server.faults.set([rule("status", status=503, path="about$", probability=0.5)], seed=7)
@@ -499,7 +494,7 @@ def test_requests_that_do_not_match_change_nothing(peer: Peer) -> None:
     assert len(set(alone)) == 2
 
 
-def test_per_path_chances_do_not_depend_on_the_order_of_paths(peer: Peer) -> None:
+def test_per_path_decisions_do_not_depend_on_order_of_paths(peer: Peer) -> None:
     def run(numbers: list[int]) -> dict[int, int]:
         peer.server.faults.set([rule("throttle", path="/data", probability=0.5, per_path=True)], seed=9)
         return {number: peer.chunk(number).status_code for number in numbers}
@@ -509,7 +504,7 @@ def test_per_path_chances_do_not_depend_on_the_order_of_paths(peer: Peer) -> Non
     assert set(met.values()) == {200, 429}
 
 
-def test_parallel_requests_meet_as_many_faults_as_one_after_another(peer: Peer) -> None:
+def test_parallel_requests_get_as_many_faults_as_sequential_ones(peer: Peer) -> None:
     rules = [rule("status", status=502, probability=0.5), rule("latency", seconds=0, jitter=0.02)]
     peer.server.faults.set(rules, seed=4)
     one_by_one = statuses(peer, 20)
@@ -525,7 +520,7 @@ def test_after_skips_and_times_limits(peer: Peer) -> None:
     assert statuses(peer, 5) == [200, 502, 502, 200, 200]
 
 
-def test_each_chunk_takes_its_time_to_prepare(peer: Peer) -> None:
+def test_per_path_throttles_each_chunk(peer: Peer) -> None:
     peer.server.faults.set(
         [rule("throttle", path="/data$", query="type=chunk", retry_after=0, times=2, per_path=True)]
     )
@@ -533,7 +528,7 @@ def test_each_chunk_takes_its_time_to_prepare(peer: Peer) -> None:
     assert seen == [(0, 429), (1, 429), (0, 429), (1, 429), (1, 200), (0, 200)]
 
 
-def test_methods_actions_and_query_choose(peer: Peer) -> None:
+def test_rules_match_methods_actions_and_query(peer: Peer) -> None:
     peer.server.faults.set(
         [
             rule("status", status=502, actions=["delete"]),
@@ -547,7 +542,7 @@ def test_methods_actions_and_query_choose(peer: Peer) -> None:
     assert [peer.chunk(n).status_code for n in (0, 1)] == [200, 504]
 
 
-def test_of_two_answers_the_first_rule_has_its_way_and_the_second_keeps_its_times(peer: Peer) -> None:
+def test_first_of_two_exclusive_faults_wins(peer: Peer) -> None:
     peer.server.faults.set(
         [
             rule("latency", seconds=0.1, times=1),
@@ -563,7 +558,7 @@ def test_of_two_answers_the_first_rule_has_its_way_and_the_second_keeps_its_time
     ]
 
 
-def test_the_pages_for_people_meet_no_faults(peer: Peer) -> None:
+def test_html_pages_get_no_faults(peer: Peer) -> None:
     peer.server.faults.set([rule("status", status=502)])
     assert requests.get(f"{peer.server.url}/", timeout=10).status_code == 200
     assert peer.about().status_code == 502
@@ -572,7 +567,7 @@ def test_the_pages_for_people_meet_no_faults(peer: Peer) -> None:
 # Setting them
 
 
-def test_faults_are_set_read_and_cleared_over_http(peer: Peer) -> None:
+def test_sets_reads_and_clears_faults_over_http(peer: Peer) -> None:
     address = f"{peer.server.url}/sandbox/faults"
     plan = {"seed": 5, "rules": [writes("status", status=504, when="after", times=1)]}
     put = requests.put(address, json=plan, timeout=10)
@@ -609,7 +604,7 @@ def test_faults_are_set_read_and_cleared_over_http(peer: Peer) -> None:
         ([], "body"),
     ],
 )
-def test_a_bad_rule_is_refused_by_its_field_and_changes_nothing(peer: Peer, plan: Any, field: str) -> None:
+def test_refuses_invalid_rule_and_names_the_field(peer: Peer, plan: Any, field: str) -> None:
     peer.server.faults.set([rule("status", status=503)])
     answer = requests.put(f"{peer.server.url}/sandbox/faults", json=plan, timeout=10)
     assert answer.status_code == 400
@@ -617,14 +612,14 @@ def test_a_bad_rule_is_refused_by_its_field_and_changes_nothing(peer: Peer, plan
     assert peer.about().status_code == 503
 
 
-def test_python_takes_rules_as_objects_and_refuses_bad_ones(peer: Peer) -> None:
+def test_accepts_rule_objects_in_python(peer: Peer) -> None:
     peer.server.faults.set([Rule(fault=Status(status=503), times=1)])
     assert statuses(peer, 2) == [503, 200]
     with pytest.raises(ValidationError, match="probability"):
         peer.server.faults.set([rule("reset", probability=2)])
 
 
-def test_the_log_begins_anew_when_rules_are_set_and_outlives_clear(peer: Peer) -> None:
+def test_set_resets_the_log_and_clear_keeps_it(peer: Peer) -> None:
     peer.server.faults.set([rule("status", status=503)])
     peer.about()
     peer.server.faults.clear()
@@ -636,7 +631,7 @@ def test_the_log_begins_anew_when_rules_are_set_and_outlives_clear(peer: Peer) -
 # The server's own life
 
 
-def test_stop_finishes_late_commits_at_once(tmp_path: Path) -> None:
+def test_stop_runs_late_commits_at_once(tmp_path: Path) -> None:
     labels = [{"name": f"label {number}"} for number in range(4000)]  # takes a while to carry out
     with Sandbox(tmp_path) as server:
         basic = (server.user, server.password)
@@ -657,7 +652,7 @@ def test_stop_finishes_late_commits_at_once(tmp_path: Path) -> None:
     assert kept.json()["count"] == len(labels)
 
 
-def test_stop_does_not_wait_out_an_injected_latency() -> None:
+def test_stop_does_not_wait_for_injected_latency() -> None:
     with ThreadPoolExecutor(1) as pool:
         with Sandbox() as server:
             server.faults.set([rule("latency", seconds=300)])
@@ -669,7 +664,7 @@ def test_stop_does_not_wait_out_an_injected_latency() -> None:
         assert answer.result().status_code == 200
 
 
-def test_broken_connections_are_no_complaint_in_the_servers_log() -> None:
+def test_broken_connections_log_no_errors() -> None:
     with recorded_complaints() as complaints, Sandbox() as server:
         logging.getLogger("uvicorn.error").addHandler(complaints)
         about = f"{server.url}/api/server/about"

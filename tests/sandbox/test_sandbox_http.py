@@ -1,4 +1,4 @@
-"""What a client without the SDK meets: credentials, headers, lists, ranges, errors, and the pages."""
+"""Credentials, headers, lists, ranges, errors and pages, without the SDK."""
 
 import gzip
 import json
@@ -28,7 +28,7 @@ def rectangle(task: Task, **changes: Any) -> dict[str, Any]:
     return {"type": "rectangle", "frame": 0, "label_id": label_id, "points": [1, 2, 3, 4], **changes}
 
 
-def test_answers_do_not_wait_for_acknowledgements(http: Http) -> None:
+def test_responses_do_not_wait_for_tcp_acknowledgements(http: Http) -> None:
     http.send("GET", "/api/server/about", anonymous=True)
     times = []
     for _ in range(20):
@@ -51,16 +51,16 @@ def test_answers_do_not_wait_for_acknowledgements(http: Http) -> None:
         ("application/xml", 406),
     ],
 )
-def test_only_some_accept_headers_are_served(http: Http, accept: str, status: int) -> None:
+def test_accept_header_selects_status(http: Http, accept: str, status: int) -> None:
     assert http.send("GET", "/api/users/self", Accept=accept).status == status
 
 
-def test_its_own_json_type_is_refused_in_requests(http: Http) -> None:
+def test_refuses_vendor_json_type_in_requests(http: Http) -> None:
     response = http.send("POST", "/api/tasks", {"name": "x"}, Content_Type=VND)
     assert response.status == 415
 
 
-def test_a_second_login_gives_the_same_token_and_a_logout_ends_it(http: Http) -> None:
+def test_second_login_returns_same_token_until_logout(http: Http) -> None:
     http.json("POST", "/api/auth/register", {"username": "u", "password1": "p", "password2": "p"}, status=201)
     keys = {http.json("POST", "/api/auth/login", {"username": "u", "password": "p"})["key"] for _ in range(2)}
     assert len(keys) == 1
@@ -72,7 +72,7 @@ def test_a_second_login_gives_the_same_token_and_a_logout_ends_it(http: Http) ->
     assert refused.headers["WWW-Authenticate"] == "Token"
 
 
-def test_a_cookie_session_needs_its_csrf_token_to_write(http: Http, server: Sandbox) -> None:
+def test_session_needs_csrf_token_to_write(http: Http, server: Sandbox) -> None:
     login = http.send(
         "POST", "/api/auth/login", {"username": server.user, "password": server.password}, anonymous=True
     )
@@ -88,7 +88,7 @@ def test_a_cookie_session_needs_its_csrf_token_to_write(http: Http, server: Sand
     assert write(X_CSRFToken=cookies["csrftoken"], Origin=server.url) == 201
 
 
-def test_others_tasks_are_forbidden_and_not_listed(http: Http, task: Task) -> None:
+def test_tasks_of_others_are_forbidden_and_not_listed(http: Http, task: Task) -> None:
     http.json(
         "POST", "/api/auth/register", {"username": "other", "password1": "p", "password2": "p"}, status=201
     )
@@ -102,22 +102,22 @@ def test_others_tasks_are_forbidden_and_not_listed(http: Http, task: Task) -> No
     http.json("PATCH", f"/api/tasks/{task.id}", {"assignee_id": None})
 
 
-def test_an_organizations_tasks_are_listed_in_it_only(http: Http) -> None:
+def test_tasks_of_organization_are_listed_only_there(http: Http) -> None:
     http.json("POST", "/api/organizations", {"slug": "lab"}, status=201)
     inside = http.json("POST", "/api/tasks", {"name": "inside"}, status=201, X_Organization="lab")["id"]
 
-    def listed(**headers: str) -> list[int]:
+    def quoted_list(**headers: str) -> list[int]:
         found = http.json("GET", "/api/tasks?page_size=all", **headers)
         return [item["id"] for item in found["results"]]
 
-    assert listed(X_Organization="lab") == [inside]
-    assert inside not in listed(X_Organization="")
-    assert inside in listed()
+    assert quoted_list(X_Organization="lab") == [inside]
+    assert inside not in quoted_list(X_Organization="")
+    assert inside in quoted_list()
     assert http.send("GET", "/api/tasks", X_Organization="none").status == 404
     assert http.send("GET", "/api/tasks?org=other", X_Organization="lab").status == 400
 
 
-def test_lists_come_in_pages_newest_first(http: Http, task: Task) -> None:
+def test_lists_are_paged_newest_first(http: Http, task: Task) -> None:
     first = http.json("GET", f"/api/jobs?task_id={task.id}&page_size=2")
     assert (first["count"], first["previous"]) == (3, None)
     second = json.loads(http.send("GET", first["next"].removeprefix(http.server.url)).data)
@@ -144,7 +144,7 @@ def test_filters_are_json_logic(rule: Any, names: list[str]) -> None:
     assert [item["name"] for item in json.loads(response.data)["results"]] == names
 
 
-def test_answers_are_gzipped_when_asked(http: Http, task: Task) -> None:
+def test_gzips_responses_on_request(http: Http, task: Task) -> None:
     path = f"/api/tasks/{task.id}/data/meta"
     plain = http.send("GET", path, Accept_Encoding="identity")
     packed = http._pool.request(
@@ -157,7 +157,7 @@ def test_answers_are_gzipped_when_asked(http: Http, task: Task) -> None:
     assert gzip.decompress(packed.data) == plain.data
 
 
-def test_a_chunk_comes_in_ranges(http: Http, task: Task) -> None:
+def test_serves_byte_ranges_of_chunk(http: Http, task: Task) -> None:
     path = f"/api/tasks/{task.id}/data?type=chunk&number=0&quality=original"
     whole = http.send("GET", path)
     part = http.send("GET", path, Range="bytes=10-19")
@@ -167,7 +167,7 @@ def test_a_chunk_comes_in_ranges(http: Http, task: Task) -> None:
     assert http.send("GET", path, Range=f"bytes={len(whole.data)}-").status == 416
 
 
-def test_a_write_that_fails_changes_nothing(http: Http, task: Task) -> None:
+def test_failed_write_changes_nothing(http: Http, task: Task) -> None:
     path = f"/api/tasks/{task.id}/annotations"
     http.json("PUT", path, {"shapes": [rectangle(task)]})
     before = http.json("GET", path)
@@ -177,7 +177,7 @@ def test_a_write_that_fails_changes_nothing(http: Http, task: Task) -> None:
     assert http.json("GET", path) == before
 
 
-def test_writes_change_the_dates_of_the_task_and_of_the_jobs_they_reach(http: Http, task: Task) -> None:
+def test_writes_update_dates_of_task_and_changed_jobs(http: Http, task: Task) -> None:
     def dates() -> tuple[str, str, list[str]]:
         shown = http.json("GET", f"/api/tasks/{task.id}")
         jobs = http.json("GET", f"/api/jobs?task_id={task.id}&sort=id")["results"]
@@ -196,7 +196,7 @@ def test_writes_change_the_dates_of_the_task_and_of_the_jobs_they_reach(http: Ht
     assert dates() == written
 
 
-def test_the_same_creation_twice_stores_twice(http: Http, task: Task) -> None:
+def test_repeated_creation_stores_twice(http: Http, task: Task) -> None:
     path = f"/api/jobs/{task.get_jobs()[-1].id}/annotations"
     http.json("PUT", path, {})
     for _ in range(2):
@@ -204,7 +204,7 @@ def test_the_same_creation_twice_stores_twice(http: Http, task: Task) -> None:
     assert len(http.json("GET", path)["shapes"]) == 2
 
 
-def test_a_write_goes_on_when_its_client_has_gone(http: Http, task: Task) -> None:
+def test_write_completes_after_client_disconnects(http: Http, task: Task) -> None:
     path = f"/api/tasks/{task.id}/annotations"
     http.json("PUT", path, {})
     shapes = [rectangle(task, frame=frame) for frame in range(12)] * 250
@@ -223,7 +223,7 @@ def test_a_write_goes_on_when_its_client_has_gone(http: Http, task: Task) -> Non
     http.json("PUT", path, {})
 
 
-def test_task_level_writes_with_a_pool_also_reach_the_ground_truth_job(
+def test_task_level_writes_with_pool_include_ground_truth_job(
     http: Http, client: Any, make_task: Callable[..., Task], pictures: list[Any]
 ) -> None:
     from cvat_sdk import models
@@ -264,7 +264,7 @@ def test_task_level_writes_with_a_pool_also_reach_the_ground_truth_job(
     assert http.send("PUT", f"/api/tasks/{made.id}/annotations", {"tracks": [track]}).status == 400
 
 
-def test_the_pages_show_what_was_annotated_and_escape_it(http: Http, make_task: Callable[..., Task]) -> None:
+def test_pages_show_annotations_and_escape_names(http: Http, make_task: Callable[..., Task]) -> None:
     made = make_task([{"name": "<i>car</i>"}])
     http.json("PUT", f"/api/tasks/{made.id}/annotations", {"shapes": [rectangle(made, score=0.25)]})
     job_id = made.get_jobs()[0].id

@@ -1,4 +1,4 @@
-"""Issues of the sandbox: made and read by the official cvat-sdk, and what is refused."""
+"""Issues, with the official cvat-sdk and over HTTP."""
 
 from collections.abc import Callable
 
@@ -30,7 +30,7 @@ def stranger(http: Http) -> str:
     return f"Token {key}"
 
 
-def test_the_sdk_opens_an_issue_and_reads_it_with_its_comments(client: Client, task: Task) -> None:
+def test_sdk_creates_and_reads_issue_with_comments(client: Client, task: Task) -> None:
     first, second = jobs_of(task)
     opened = client.issues.create(models.IssueWriteRequest(job=first, **ISSUE))
     client.comments.create(models.CommentWriteRequest(opened.id, message="I have"))
@@ -44,7 +44,7 @@ def test_the_sdk_opens_an_issue_and_reads_it_with_its_comments(client: Client, t
     assert [client.jobs.retrieve(job).issues.count for job in (first, second)] == [1, 0]
 
 
-def test_the_sdk_resolves_and_removes_an_issue(client: Client, http: Http, task: Task) -> None:
+def test_sdk_resolves_and_deletes_issue(client: Client, http: Http, task: Task) -> None:
     job = jobs_of(task)[0]
     issue = client.issues.create(models.IssueWriteRequest(job=job, **ISSUE))
     issue.update(models.PatchedIssueWriteRequest(resolved=True))
@@ -56,7 +56,7 @@ def test_the_sdk_resolves_and_removes_an_issue(client: Client, http: Http, task:
     assert http.json("GET", f"/api/comments?job_id={job}")["count"] == 0
 
 
-def test_an_issue_looks_as_the_api_says(http: Http, task: Task) -> None:
+def test_issue_has_fields_of_the_api(http: Http, task: Task) -> None:
     job = jobs_of(task)[0]
     made = http.json("POST", "/api/issues", {"job": job, **ISSUE}, status=201)
     assert list(made) == [
@@ -73,7 +73,7 @@ def test_an_issue_looks_as_the_api_says(http: Http, task: Task) -> None:
     assert http.json("GET", f"/api/comments/{comment['id']}") == comment
 
 
-def test_an_issue_is_deleted_once_and_by_those_who_may_see_it(http: Http, task: Task, stranger: str) -> None:
+def test_only_users_who_see_an_issue_may_delete_it(http: Http, task: Task, stranger: str) -> None:
     made = http.json("POST", "/api/issues", {"job": jobs_of(task)[0], **ISSUE}, status=201)
     path = f"/api/issues/{made['id']}"
     http.json("DELETE", path, status=403, authorization=stranger)
@@ -82,7 +82,7 @@ def test_an_issue_is_deleted_once_and_by_those_who_may_see_it(http: Http, task: 
     assert http.json("DELETE", path, status=404) == {"detail": "No Issue matches the given query."}
 
 
-def test_lists_are_paged_and_narrowed(http: Http, task: Task) -> None:
+def test_issue_lists_are_paged_and_filtered(http: Http, task: Task) -> None:
     first, second = jobs_of(task)
     ids = [
         http.json("POST", "/api/issues", {"job": job, **ISSUE, "frame": frame}, status=201)["id"]
@@ -109,13 +109,13 @@ def test_lists_are_paged_and_narrowed(http: Http, task: Task) -> None:
         ({"assignee": 999999}, {"assignee": ['Invalid pk "999999" - object does not exist.']}),
     ],
 )
-def test_what_is_no_issue_is_refused(http: Http, task: Task, change: dict, error: object) -> None:
+def test_refuses_invalid_issue(http: Http, task: Task, change: dict, error: object) -> None:
     job = jobs_of(task)[0]
     assert http.json("POST", "/api/issues", {"job": job, **ISSUE, **change}, status=400) == error
     assert http.json("GET", f"/api/issues?job_id={job}")["count"] == 0
 
 
-def test_all_that_is_missing_is_told_at_once(http: Http) -> None:
+def test_reports_all_missing_fields_at_once(http: Http) -> None:
     required = ["This field is required."]
     assert http.json("POST", "/api/issues", {}, status=400) == dict.fromkeys(
         ("frame", "position", "job", "message"), required
@@ -126,9 +126,7 @@ def test_all_that_is_missing_is_told_at_once(http: Http) -> None:
     }
 
 
-def test_who_may_not_see_the_task_may_neither_see_nor_open_issues(
-    http: Http, task: Task, stranger: str
-) -> None:
+def test_issues_need_permission_for_the_task(http: Http, task: Task, stranger: str) -> None:
     job = jobs_of(task)[0]
     made = http.json("POST", "/api/issues", {"job": job, **ISSUE}, status=201)
     http.json("POST", "/api/issues", {"job": job, **ISSUE}, status=403, authorization=stranger)

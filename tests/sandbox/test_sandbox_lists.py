@@ -1,4 +1,4 @@
-"""Selecting tasks and jobs out of lists, as CVAT does it."""
+"""Filters of lists, as in CVAT."""
 
 import json
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 import pytest
 
 from prefect_cvat.sandbox import Sandbox
-from prefect_cvat.sandbox.json_logic import predicate
+from prefect_cvat.sandbox.api.json_logic import predicate
 from sandbox.sandbox_connection import connect
 from sandbox.sandbox_http import Http
 
@@ -106,11 +106,11 @@ def lists(pictures: list[Path]) -> Iterator[Lists]:
     ],
     ids=str,
 )
-def test_tasks_are_filtered(lists: Lists, rule: Any, names: list[str]) -> None:
+def test_filters_tasks(lists: Lists, rule: Any, names: list[str]) -> None:
     assert lists.names(filter=rule) == names
 
 
-def test_tasks_are_filtered_by_the_very_moment_they_were_changed(lists: Lists) -> None:
+def test_filters_tasks_by_exact_updated_date(lists: Lists) -> None:
     changed = lists.http.json("GET", f"/api/tasks/{lists.tasks['night-1']}")["updated_date"]
     assert "night-1" in lists.names(filter={">=": [{"var": "updated_date"}, changed]})
     assert "night-1" not in lists.names(filter={">": [{"var": "updated_date"}, changed]})
@@ -131,11 +131,11 @@ def test_tasks_are_filtered_by_the_very_moment_they_were_changed(lists: Lists) -
     ],
     ids=str,
 )
-def test_tasks_are_selected_by_parameters(lists: Lists, query: dict[str, Any], names: list[str]) -> None:
+def test_filters_tasks_by_query_parameters(lists: Lists, query: dict[str, Any], names: list[str]) -> None:
     assert lists.names(**query) == names
 
 
-def test_tasks_are_selected_by_project(lists: Lists) -> None:
+def test_filters_tasks_by_project(lists: Lists) -> None:
     assert lists.names(project_id=lists.project) == ["day"]
     assert lists.names(filter={"in": [{"var": "project_id"}, [lists.project, 999]]}) == ["day"]
     assert lists.names(filter={"==": [{"var": "id"}, str(lists.tasks["day"])]}) == ["day"]
@@ -164,12 +164,12 @@ def test_tasks_are_selected_by_project(lists: Lists) -> None:
     ],
     ids=str,
 )
-def test_jobs_are_selected(lists: Lists, query: dict[str, Any], jobs: list[tuple[str, int]]) -> None:
+def test_filters_jobs(lists: Lists, query: dict[str, Any], jobs: list[tuple[str, int]]) -> None:
     assert lists.jobs(**query) == jobs
     assert set(lists.jobs(**query, task_id=lists.tasks["day"])) == {job for job in jobs if job[0] == "day"}
 
 
-def test_a_task_is_where_the_last_of_its_jobs_are(lists: Lists) -> None:
+def test_status_of_task_is_that_of_least_advanced_job(lists: Lists) -> None:
     first, second = lists.of_task("day")
     assert lists.status("day") == "annotation"
     assert lists.patch_job(first, stage="validation")["status"] == "validation"
@@ -188,7 +188,7 @@ def test_a_task_is_where_the_last_of_its_jobs_are(lists: Lists) -> None:
         assert lists.status("day") == "annotation"
 
 
-def test_a_job_is_given_to_someone_and_taken_back(lists: Lists) -> None:
+def test_assigns_and_unassigns_job(lists: Lists) -> None:
     [job, _] = lists.of_task("night-1")
     me = lists.http.json("GET", "/api/users/self")
     given = lists.patch_job(job, assignee=me["id"])
@@ -200,7 +200,7 @@ def test_a_job_is_given_to_someone_and_taken_back(lists: Lists) -> None:
     lists.http.json("PATCH", f"/api/jobs/{job}", {"assignee": 999_999}, status=400)
 
 
-def test_projects_are_selected(lists: Lists) -> None:
+def test_filters_projects(lists: Lists) -> None:
     def names(**query: Any) -> list[str]:
         found = lists.http.json("GET", f"/api/projects?{urlencode(query)}")["results"]
         return [project["name"] for project in found]
@@ -225,7 +225,7 @@ def test_projects_are_selected(lists: Lists) -> None:
     ],
     ids=str,
 )
-def test_filters_that_cvat_does_not_know_are_refused(lists: Lists, rule: Any, complaint: str) -> None:
+def test_refuses_filters_that_cvat_refuses(lists: Lists, rule: Any, complaint: str) -> None:
     query = urlencode({"filter": json.dumps(rule)})
     [message] = lists.http.json("GET", f"/api/tasks?{query}", status=400)
     assert message.startswith("filter: ")
@@ -250,5 +250,5 @@ def test_filters_that_cvat_does_not_know_are_refused(lists: Lists, rule: Any, co
     ],
     ids=str,
 )
-def test_rules_compare_numbers_texts_and_moments(rule: Any, passes: bool) -> None:
+def test_rules_compare_numbers_strings_and_times(rule: Any, passes: bool) -> None:
     assert predicate(rule, FIELDS)(ROW) is passes

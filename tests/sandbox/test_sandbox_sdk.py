@@ -1,4 +1,4 @@
-"""The official cvat-sdk against the sandbox: what it sends is what it reads back."""
+"""The official cvat-sdk with the sandbox."""
 
 import concurrent.futures
 import io
@@ -62,7 +62,7 @@ class Detector:
         ]
 
 
-def test_annotate_task_stores_what_the_function_found(
+def test_annotate_task_of_sdk_stores_detections(
     client: Client, make_task: Callable[..., Task], pictures: list[Path]
 ) -> None:
     task = make_task([CAR, FIGURE], segment_size=5)
@@ -86,7 +86,7 @@ def test_annotate_task_stores_what_the_function_found(
     assert {shape.source for shape in shapes} == {"auto"}
 
 
-def test_clearing_replaces_and_not_clearing_adds(client: Client, make_task: Callable[..., Task]) -> None:
+def test_clear_existing_replaces_annotations(client: Client, make_task: Callable[..., Task]) -> None:
     task = make_task([CAR, FIGURE])
     cvataa.annotate_task(client, task.id, Detector())
     cvataa.annotate_task(client, task.id, Detector())
@@ -95,7 +95,7 @@ def test_clearing_replaces_and_not_clearing_adds(client: Client, make_task: Call
     assert len(task.get_annotations().shapes) == 24
 
 
-def test_overlapping_jobs_hold_copies_and_the_task_shows_one(make_task: Callable[..., Task]) -> None:
+def test_task_merges_copies_of_overlapping_jobs(make_task: Callable[..., Task]) -> None:
     task = make_task(segment_size=6, overlap=2)
     jobs = sorted(task.get_jobs(), key=lambda job: job.start_frame)
     assert [(job.start_frame, job.stop_frame) for job in jobs] == [(0, 5), (4, 9), (8, 11)]
@@ -121,9 +121,7 @@ def test_overlapping_jobs_hold_copies_and_the_task_shows_one(make_task: Callable
     assert {shape.score for shape in task.get_annotations().shapes} == {0.5}
 
 
-def test_deleted_frames_are_left_out_by_the_sdk_and_can_be_restored(
-    client: Client, make_task: Callable[..., Task]
-) -> None:
+def test_sdk_skips_deleted_frames_until_restored(client: Client, make_task: Callable[..., Task]) -> None:
     task = make_task([CAR, FIGURE], chunk_size=5)
     task.remove_frames_by_ids([2, 7])
     assert task.get_meta().deleted_frames == [2, 7]
@@ -133,7 +131,7 @@ def test_deleted_frames_are_left_out_by_the_sdk_and_can_be_restored(
     assert task.get_meta().deleted_frames == []
 
 
-def test_chunks_hold_the_uploaded_files(make_task: Callable[..., Task], pictures: list[Path]) -> None:
+def test_chunks_contain_uploaded_files(make_task: Callable[..., Task], pictures: list[Path]) -> None:
     task = make_task(chunk_size=5)
     names, contents = [], []
     for number in range(3):
@@ -146,9 +144,7 @@ def test_chunks_hold_the_uploaded_files(make_task: Callable[..., Task], pictures
     assert contents == [path.read_bytes() for path in pictures]
 
 
-def test_a_dataset_of_the_sdk_reads_the_task(
-    client: Client, make_task: Callable[..., Task], tmp_path: Path
-) -> None:
+def test_dataset_of_sdk_reads_task(client: Client, make_task: Callable[..., Task], tmp_path: Path) -> None:
     client.config.cache_dir = tmp_path
     task = make_task([CAR, FIGURE])
     cvataa.annotate_task(client, task.id, Detector())
@@ -157,7 +153,7 @@ def test_a_dataset_of_the_sdk_reads_the_task(
     assert all(len(sample.annotations.shapes) == 2 for sample in samples)
 
 
-def test_a_large_file_goes_up_in_pieces(
+def test_uploads_large_file_in_parts(
     make_task: Callable[..., Task], pictures: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("cvat_sdk.core.uploading.TUS_CHUNK_SIZE", 100)
@@ -175,7 +171,7 @@ def test_a_large_file_goes_up_in_pieces(
         ({"start_frame": 11}, ["im_11.png"]),
     ],
 )
-def test_frames_are_chosen_and_ordered_as_asked(
+def test_selects_and_orders_frames_as_requested(
     make_task: Callable[..., Task], pictures: list[Path], parameters: dict[str, object], expected: list[str]
 ) -> None:
     files = pictures[::-1] if "sorting_method" in parameters else pictures
@@ -183,7 +179,7 @@ def test_frames_are_chosen_and_ordered_as_asked(
     assert [frame.name for frame in task.get_meta().frames] == expected
 
 
-def test_natural_order_counts(make_task: Callable[..., Task], tmp_path: Path) -> None:
+def test_natural_sorting_compares_numbers(make_task: Callable[..., Task], tmp_path: Path) -> None:
     files = [tmp_path / f"{number}.png" for number in (10, 9, 1)]
     for file in files:
         Image.new("RGB", (4, 4)).save(file)
@@ -193,7 +189,7 @@ def test_natural_order_counts(make_task: Callable[..., Task], tmp_path: Path) ->
     assert [frame.name for frame in lexicographical] == ["1.png", "10.png", "9.png"]
 
 
-def test_a_broken_image_fails_the_request_and_leaves_the_task_without_data(
+def test_broken_image_fails_the_background_request(
     client: Client, make_task: Callable[..., Task], tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken.png"
@@ -205,7 +201,7 @@ def test_a_broken_image_fails_the_request_and_leaves_the_task_without_data(
     assert newest.jobs.count == 0
 
 
-def test_tasks_of_a_project_have_its_labels(client: Client, pictures: list[Path]) -> None:
+def test_tasks_have_labels_of_their_project(client: Client, pictures: list[Path]) -> None:
     project = client.projects.create(models.ProjectWriteRequest(name="p", labels=[{"name": "tree"}]))
     task = client.tasks.create_from_data(
         models.TaskWriteRequest(name="in it", project_id=project.id), pictures[:2]
@@ -217,7 +213,7 @@ def test_tasks_of_a_project_have_its_labels(client: Client, pictures: list[Path]
     assert task.id not in [found.id for found in client.tasks.list()]
 
 
-def test_an_access_token_logs_in_until_it_is_revoked(server: Sandbox, client: Client) -> None:
+def test_access_token_works_until_revoked(server: Sandbox, client: Client) -> None:
     api = client.api_client.auth_api
     token, _ = api.create_access_tokens(
         access_token_write_request=models.AccessTokenWriteRequest(name="t", read_only=True)
@@ -232,9 +228,7 @@ def test_an_access_token_logs_in_until_it_is_revoked(server: Sandbox, client: Cl
             other.users.retrieve_current_user()
 
 
-def test_two_clients_write_at_once_and_nothing_is_lost(
-    server: Sandbox, make_task: Callable[..., Task]
-) -> None:
+def test_parallel_writes_of_two_clients_lose_nothing(server: Sandbox, make_task: Callable[..., Task]) -> None:
     task = make_task(segment_size=3)
     label_id = task.get_labels()[0].id
 
@@ -265,7 +259,7 @@ def test_two_clients_write_at_once_and_nothing_is_lost(
     assert len({shape.id for shape in shapes}) == 48
 
 
-def test_parallel_replacements_leave_one_of_them(server: Sandbox, make_task: Callable[..., Task]) -> None:
+def test_parallel_replacements_leave_exactly_one(server: Sandbox, make_task: Callable[..., Task]) -> None:
     task = make_task(segment_size=3)
     label_id = task.get_labels()[0].id
 
@@ -289,7 +283,9 @@ def test_parallel_replacements_leave_one_of_them(server: Sandbox, make_task: Cal
     assert len({shape.points[0] for shape in shapes}) == 1
 
 
-def test_a_video_task_has_clips_and_single_frames(make_task: Callable[..., Task], tmp_path: Path) -> None:
+def test_video_task_has_video_chunks_and_single_frames(
+    make_task: Callable[..., Task], tmp_path: Path
+) -> None:
     av = pytest.importorskip("av")
     file = tmp_path / "clip.mp4"
     with av.open(str(file), "w") as container:
@@ -315,7 +311,7 @@ def test_a_video_task_has_clips_and_single_frames(make_task: Callable[..., Task]
     assert shown == pytest.approx([(2 + frame * 3) * 8 for frame in (8, 9)], abs=4)
 
 
-def test_a_file_that_is_no_video_fails_the_request(make_task: Callable[..., Task], tmp_path: Path) -> None:
+def test_invalid_video_fails_the_background_request(make_task: Callable[..., Task], tmp_path: Path) -> None:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video")
     with pytest.raises(BackgroundRequestException, match=r"broken\.mp4|PyAV"):
@@ -323,7 +319,7 @@ def test_a_file_that_is_no_video_fails_the_request(make_task: Callable[..., Task
 
 
 @pytest.mark.parametrize("quality", ["original", "compressed"])
-def test_chunks_of_a_video_that_was_filmed_upright_stand_upright(
+def test_chunks_of_rotated_video_are_upright(
     make_task: Callable[..., Task], tmp_path: Path, quality: str
 ) -> None:
     av = pytest.importorskip("av")
@@ -340,7 +336,7 @@ def test_chunks_of_a_video_that_was_filmed_upright_stand_upright(
         assert [number_on(frame.to_image()) for frame in container.decode(video=0)] == [0, 1, 2, 3, 4]
 
 
-def test_only_compressed_chunks_of_a_large_video_are_smaller(
+def test_only_compressed_chunks_of_large_video_are_scaled_down(
     make_task: Callable[..., Task], tmp_path: Path
 ) -> None:
     av = pytest.importorskip("av")

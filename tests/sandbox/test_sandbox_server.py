@@ -1,4 +1,4 @@
-"""Starting, stopping, and what stays."""
+"""Starting and stopping the sandbox."""
 
 import os
 import signal
@@ -14,7 +14,7 @@ from prefect_cvat.sandbox import Sandbox
 from sandbox.sandbox_connection import connect
 
 
-def test_a_restart_on_the_same_folder_keeps_everything(tmp_path: Path, pictures: list[Path]) -> None:
+def test_restart_on_same_folder_keeps_all_data(tmp_path: Path, pictures: list[Path]) -> None:
     with Sandbox(tmp_path) as first, connect(first) as client:
         task = client.tasks.create_from_data(
             models.TaskWriteRequest(name="kept", labels=[{"name": "car"}]), pictures
@@ -38,7 +38,7 @@ def test_a_restart_on_the_same_folder_keeps_everything(tmp_path: Path, pictures:
         assert task.get_frame(1, quality="original").read() == pictures[1].read_bytes()
 
 
-def test_two_at_once_do_not_know_of_each_other(pictures: list[Path]) -> None:
+def test_two_sandboxes_are_independent(pictures: list[Path]) -> None:
     with Sandbox() as one, Sandbox() as other:
         assert one.url != other.url
         with connect(one) as client:
@@ -48,12 +48,12 @@ def test_two_at_once_do_not_know_of_each_other(pictures: list[Path]) -> None:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.0.1", "example.org", "::"])
-def test_a_host_that_others_can_reach_is_refused(host: str) -> None:
+def test_refuses_host_that_is_not_loopback(host: str) -> None:
     with pytest.raises(ValueError, match="loopback"):
         Sandbox(host=host)
 
 
-def test_a_failed_start_says_why_and_leaves_nothing(tmp_path: Path) -> None:
+def test_failed_start_names_cause_and_leaves_nothing_open(tmp_path: Path) -> None:
     with Sandbox() as server:
         port = int(server.url.rpartition(":")[2])
         with pytest.raises(OSError, match="in use"):
@@ -62,7 +62,7 @@ def test_a_failed_start_says_why_and_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "SIGINT"])
-def test_the_command_serves_until_a_signal_and_ends_cleanly(tmp_path: Path, number: int) -> None:
+def test_command_serves_until_signal(tmp_path: Path, number: int) -> None:
     process = subprocess.Popen(
         [
             sys.executable,
@@ -95,7 +95,7 @@ def test_the_command_serves_until_a_signal_and_ends_cleanly(tmp_path: Path, numb
     assert "Traceback" not in complaints
 
 
-def test_what_was_written_outlives_a_killed_server(tmp_path: Path) -> None:
+def test_committed_writes_survive_killed_server(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "prefect_cvat.sandbox", "--port", "0", "--data", str(tmp_path)],
         stdout=subprocess.PIPE,
@@ -113,7 +113,7 @@ def test_what_was_written_outlives_a_killed_server(tmp_path: Path) -> None:
         assert [task.name for task in client.tasks.list()] == ["written"]
 
 
-def test_the_command_refuses_a_host_that_others_can_reach() -> None:
+def test_command_refuses_host_that_is_not_loopback() -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "prefect_cvat.sandbox", "--host", "0.0.0.0"],
         capture_output=True,

@@ -1,4 +1,4 @@
-"""Webhooks: what they are told and in which order, how it is sent, and who may have them."""
+"""Webhooks: events and their order, delivery, permissions."""
 
 import json
 import socket
@@ -81,14 +81,14 @@ def deliveries(http: Http, webhook: dict[str, Any]) -> list[dict[str, Any]]:
     return list(reversed(found))
 
 
-def told(receiver: Receiver, event: str) -> list[dict[str, Any]]:
+def describe_error(receiver: Receiver, event: str) -> list[dict[str, Any]]:
     return [one.body for one in receiver.wait_for_events(event) if one.event == event]
 
 
 # What they are told.
 
 
-def test_a_new_task_is_told_before_its_data_and_its_data_when_they_are_made(
+def test_sends_events_for_new_task_and_for_its_data(
     http: Http, client: Client, receiver: Receiver, project: int, pictures: list[Path]
 ) -> None:
     webhook = make_webhook(http, receiver.url, project)
@@ -120,7 +120,7 @@ def test_a_new_task_is_told_before_its_data_and_its_data_when_they_are_made(
     assert completed["request"] == http.json("GET", path)
 
 
-def test_data_that_cannot_be_made_are_told_too(
+def test_sends_event_for_failed_data_creation(
     http: Http, client: Client, receiver: Receiver, project: int, tmp_path: Path
 ) -> None:
     make_webhook(http, receiver.url, project, "completed:request[create:task]")
@@ -128,12 +128,12 @@ def test_data_that_cannot_be_made_are_told_too(
     broken.write_bytes(b"no image")
     with pytest.raises(BackgroundRequestException):
         make_task(client, project, [broken])
-    [body] = told(receiver, "completed:request[create:task]")
+    [body] = describe_error(receiver, "completed:request[create:task]")
     assert body["request"]["status"] == "failed"
     assert "broken.png" in body["request"]["message"]
 
 
-def test_data_that_a_killed_server_was_making_are_told_as_failed(
+def test_sends_event_for_data_creation_of_killed_server(
     receiver: Receiver, tmp_path: Path, pictures: list[Path]
 ) -> None:
     with Sandbox(tmp_path) as server, connect(server) as client:
@@ -146,13 +146,13 @@ def test_data_that_a_killed_server_was_making_are_told_as_failed(
             # As a server leaves it that was killed meanwhile.
             db.execute("UPDATE request SET status = 'started' WHERE task_id = ?", (task.id,))
     with Sandbox(tmp_path):
-        [body] = told(receiver, "completed:request[create:task]")
+        [body] = describe_error(receiver, "completed:request[create:task]")
     assert body["request"]["status"] == "failed"
     assert body["request"]["operation"]["task_id"] == task.id
 
 
 @pytest.mark.parametrize("level", ["tasks", "jobs"])
-def test_annotations_are_told_as_updates_of_nothing_but_the_date(
+def test_annotation_write_sends_update_of_the_date(
     http: Http, client: Client, receiver: Receiver, project: int, pictures: list[Path], level: str
 ) -> None:
     task = make_task(client, project, pictures, segment_size=2)
@@ -181,7 +181,7 @@ def test_annotations_are_told_as_updates_of_nothing_but_the_date(
     assert {one["changed_fields"] for one in deliveries(http, webhook)} == {"updated_date"}
 
 
-def test_annotations_that_are_refused_or_empty_are_not_told(
+def test_refused_or_empty_annotations_send_no_event(
     http: Http, client: Client, receiver: Receiver, project: int, pictures: list[Path]
 ) -> None:
     task = make_task(client, project, pictures)
@@ -193,7 +193,7 @@ def test_annotations_that_are_refused_or_empty_are_not_told(
     assert receiver.wait_for(1)[0].body["before_update"]["name"] == "t"
 
 
-def test_a_jobs_state_is_told_with_the_status_that_its_task_gets(
+def test_job_state_change_sends_events_of_job_and_task(
     http: Http, client: Client, receiver: Receiver, project: int, pictures: list[Path]
 ) -> None:
     task = make_task(client, project, pictures)
@@ -213,7 +213,7 @@ def test_a_jobs_state_is_told_with_the_status_that_its_task_gets(
     assert of_task["task"]["jobs"]["completed"] == 1
 
 
-def test_a_task_that_goes_is_told_as_it_was_after_its_jobs(
+def test_deleted_task_sends_events_after_its_jobs(
     http: Http, client: Client, receiver: Receiver, project: int, pictures: list[Path]
 ) -> None:
     task = make_task(client, project, pictures, segment_size=2)
@@ -226,7 +226,7 @@ def test_a_task_that_goes_is_told_as_it_was_after_its_jobs(
     assert found[2].body["sender"]["username"] == http.server.user
 
 
-def test_a_ground_truth_job_is_told_when_it_comes_and_when_it_goes(
+def test_sends_events_for_created_and_deleted_ground_truth_job(
     http: Http, client: Client, receiver: Receiver, project: int, pictures: list[Path]
 ) -> None:
     task = make_task(client, project, pictures)
@@ -239,9 +239,7 @@ def test_a_ground_truth_job_is_told_when_it_comes_and_when_it_goes(
     assert created["job"] == deleted["job"] == job
 
 
-def test_only_the_projects_own_active_webhooks_hear_what_they_asked_for(
-    http: Http, receiver: Receiver, project: int
-) -> None:
+def test_only_active_webhooks_get_their_events(http: Http, receiver: Receiver, project: int) -> None:
     other, task = make_project(http), empty_task(http, project)
     make_webhook(http, receiver.url, other)
     sleeping = make_webhook(http, receiver.url, project, is_active=False)
@@ -263,7 +261,7 @@ def test_only_the_projects_own_active_webhooks_hear_what_they_asked_for(
     }
 
 
-def test_an_organizations_webhook_hears_of_all_its_projects(http: Http, receiver: Receiver) -> None:
+def test_organization_webhook_gets_events_of_all_projects(http: Http, receiver: Receiver) -> None:
     inside = {"X_Organization": "hooked"}
     slug = {"slug": "hooked"}
     organization = http.json("POST", "/api/organizations", slug, status=201)["id"]
@@ -294,7 +292,7 @@ def test_an_organizations_webhook_hears_of_all_its_projects(http: Http, receiver
 # How it is sent.
 
 
-def test_a_ping_is_sent_at_once_and_tells_how_it_went(http: Http, receiver: Receiver, project: int) -> None:
+def test_ping_is_sent_at_once_and_returns_delivery(http: Http, receiver: Receiver, project: int) -> None:
     webhook = make_webhook(http, receiver.url, project, is_active=False)
     delivery = http.json("POST", f"/api/webhooks/{webhook['id']}/ping")
     [received] = receiver.wait_for(1)
@@ -310,13 +308,13 @@ def test_a_ping_is_sent_at_once_and_tells_how_it_went(http: Http, receiver: Rece
     assert http.json("GET", path) == delivery
 
 
-def test_without_a_secret_nothing_is_signed(http: Http, receiver: Receiver, project: int) -> None:
+def test_webhook_without_secret_is_not_signed(http: Http, receiver: Receiver, project: int) -> None:
     webhook = make_webhook(http, receiver.url, project, secret="")
     http.json("POST", f"/api/webhooks/{webhook['id']}/ping")
     assert "x-signature-256" not in receiver.wait_for(1)[0].headers
 
 
-def test_a_receiver_that_is_not_there_counts_as_502_and_is_tried_again(http: Http, project: int) -> None:
+def test_unreachable_receiver_is_502_and_retried(http: Http, project: int) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/hook"
@@ -333,17 +331,17 @@ def test_a_receiver_that_is_not_there_counts_as_502_and_is_tried_again(http: Htt
     ]
 
 
-def test_a_receiver_that_does_not_answer_counts_as_504(
+def test_receiver_timeout_is_504(
     http: Http, receiver: Receiver, project: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("prefect_cvat.sandbox.webhook_sender._READ_SECONDS", 0.1)
+    monkeypatch.setattr("prefect_cvat.sandbox.webhook_delivery.webhook_sender._READ_SECONDS", 0.1)
     webhook = make_webhook(http, receiver.url, project)
     receiver.hold()
     assert http.json("POST", f"/api/webhooks/{webhook['id']}/ping")["status_code"] == 504
 
 
 @pytest.mark.parametrize("status", [500, 503, 408, 429])
-def test_what_is_not_taken_is_sent_again(http: Http, project: int, status: int) -> None:
+def test_retries_failed_delivery(http: Http, project: int, status: int) -> None:
     with Receiver([status, status]) as receiver:
         webhook = make_webhook(http, receiver.url, project, "update:task")
         rename(http, empty_task(http, project), "renamed")
@@ -358,9 +356,7 @@ def test_what_is_not_taken_is_sent_again(http: Http, project: int, status: int) 
     ]
 
 
-def test_what_is_never_taken_is_given_up_and_what_is_refused_is_not_sent_again(
-    http: Http, project: int
-) -> None:
+def test_gives_up_after_last_retry_and_does_not_retry_refusals(http: Http, project: int) -> None:
     with Receiver([500, 500, 500, 400]) as receiver:
         webhook = make_webhook(http, receiver.url, project, "update:task")
         task = empty_task(http, project)
@@ -375,14 +371,14 @@ def test_what_is_never_taken_is_given_up_and_what_is_refused_is_not_sent_again(
     assert [one["status_code"] for one in deliveries(http, webhook)] == [500, 500, 500, 400, 200]
 
 
-def test_a_redirect_is_an_answer_and_leads_nowhere(http: Http, project: int) -> None:
+def test_does_not_follow_redirects(http: Http, project: int) -> None:
     with Receiver([302]) as receiver:
         webhook = make_webhook(http, receiver.url, project)
         assert http.json("POST", f"/api/webhooks/{webhook['id']}/ping")["status_code"] == 302
         assert receiver.events == ["ping"]
 
 
-def test_a_receiver_that_takes_its_time_holds_up_no_request_and_hears_all_in_order(
+def test_slow_receiver_blocks_no_request_and_gets_events_in_order(
     http: Http, receiver: Receiver, project: int
 ) -> None:
     webhook = make_webhook(http, receiver.url, project, "update:task")
@@ -399,7 +395,7 @@ def test_a_receiver_that_takes_its_time_holds_up_no_request_and_hears_all_in_ord
     assert [one.body["task"]["name"] for one in receiver.wait_for(12)] == names
 
 
-def test_what_was_delivered_can_be_delivered_once_more(http: Http, receiver: Receiver, project: int) -> None:
+def test_redelivers_a_delivery(http: Http, receiver: Receiver, project: int) -> None:
     webhook = make_webhook(http, receiver.url, project, "update:task")
     rename(http, empty_task(http, project), "renamed")
     receiver.wait_for(1)
@@ -417,7 +413,7 @@ def test_what_was_delivered_can_be_delivered_once_more(http: Http, receiver: Rec
     assert http.send("POST", f"{unknown}/redelivery").status == 404
 
 
-def test_a_webhook_that_is_deleted_hears_no_more(http: Http, receiver: Receiver, project: int) -> None:
+def test_deleted_webhook_gets_no_events(http: Http, receiver: Receiver, project: int) -> None:
     doomed = make_webhook(http, receiver.url, project, "update:task")
     kept = make_webhook(http, receiver.url, project, "update:task")
     task = empty_task(http, project)
@@ -436,7 +432,7 @@ def test_a_webhook_that_is_deleted_hears_no_more(http: Http, receiver: Receiver,
     assert http.send("GET", f"/api/webhooks/{doomed['id']}/deliveries").status == 404
 
 
-def test_a_stop_waits_for_no_receiver_and_the_next_start_sends_what_is_left(
+def test_stop_does_not_wait_for_receiver_and_restart_sends_the_rest(
     receiver: Receiver, tmp_path: Path
 ) -> None:
     with Sandbox(tmp_path) as server:
@@ -457,7 +453,7 @@ def test_a_stop_waits_for_no_receiver_and_the_next_start_sends_what_is_left(
     assert [one.body["task"]["name"] for one in found] == ["under way", "under way", "queued"]
 
 
-def test_a_stop_waits_for_no_retry(tmp_path: Path) -> None:
+def test_stop_does_not_wait_for_retry(tmp_path: Path) -> None:
     with Receiver([503]) as receiver:
         with Sandbox(tmp_path, webhook_retry_seconds=(60,)) as server:
             http = Http(server)
@@ -472,7 +468,7 @@ def test_a_stop_waits_for_no_retry(tmp_path: Path) -> None:
 # Which there are, and who may have them.
 
 
-def test_the_secret_is_shown_nowhere(http: Http, receiver: Receiver, project: int) -> None:
+def test_responses_never_contain_the_secret(http: Http, receiver: Receiver, project: int) -> None:
     secret = "do not tell"
     body = {
         "target_url": receiver.url,
@@ -501,9 +497,7 @@ def test_the_secret_is_shown_nowhere(http: Http, receiver: Receiver, project: in
     assert not [data for data in seen if secret.encode() in data]
 
 
-def test_the_official_sdk_makes_lists_changes_pings_and_deletes(
-    http: Http, client: Client, receiver: Receiver, project: int
-) -> None:
+def test_sdk_manages_webhooks(http: Http, client: Client, receiver: Receiver, project: int) -> None:
     api = client.api_client.webhooks_api
     webhook, _ = api.create(
         models.WebhookWriteRequest(
@@ -535,7 +529,7 @@ def test_the_official_sdk_makes_lists_changes_pings_and_deletes(
         api.retrieve(webhook.id)
 
 
-def test_the_events_of_each_type_are_listed(http: Http) -> None:
+def test_lists_events_of_each_type(http: Http) -> None:
     def keys(webhook_type: str) -> list[str]:
         shown = http.json("GET", f"/api/webhooks/events?type={webhook_type}")
         assert shown["webhook_type"] == webhook_type
@@ -581,7 +575,7 @@ def test_the_events_of_each_type_are_listed(http: Http) -> None:
     ],
     ids=lambda value: str(value)[:50],
 )
-def test_a_body_is_refused_in_cvats_words(
+def test_refuses_invalid_webhook_with_message_of_cvat(
     http: Http, project: int, changes: dict[str, Any], complaint: Any
 ) -> None:
     body = {
@@ -608,7 +602,7 @@ def test_a_body_is_refused_in_cvats_words(
         "ftp://127.0.0.1/hook",
     ],
 )
-def test_the_sandbox_sends_to_no_other_machine(http: Http, project: int, url: str) -> None:
+def test_refuses_target_url_on_other_machine(http: Http, project: int, url: str) -> None:
     body = {"target_url": url, "type": "project", "project_id": project, "events": ["create:task"]}
     complaint = http.json("POST", "/api/webhooks", body, status=400)["target_url"][0]
     assert "The sandbox, which is not CVAT, sends webhooks to this machine only" in complaint
@@ -619,7 +613,7 @@ def test_the_sandbox_sends_to_no_other_machine(http: Http, project: int, url: st
 
 
 @pytest.mark.parametrize("url", ["http://[::1]/hook", "https://localhost/hook", "http://127.8.8.8:1/?a=b"])
-def test_addresses_of_this_machine_are_taken(http: Http, project: int, url: str) -> None:
+def test_accepts_loopback_target_url(http: Http, project: int, url: str) -> None:
     assert make_webhook(http, url, project)["target_url"] == url
 
 
@@ -628,7 +622,7 @@ def test_addresses_of_this_machine_are_taken(http: Http, project: int, url: str)
     [{"project_id": None}, {"type": "organization", "project_id": None}, {"type": "organization"}],
     ids=["no project", "no organization", "a project and an organization"],
 )
-def test_what_belongs_nowhere_is_an_internal_error_as_in_cvat(
+def test_webhook_without_project_and_organization_is_500(
     http: Http, project: int, changes: dict[str, Any]
 ) -> None:
     body = {"target_url": "http://127.0.0.1:9/", "type": "project", "project_id": project}
@@ -636,7 +630,7 @@ def test_what_belongs_nowhere_is_an_internal_error_as_in_cvat(
     assert refused.status == 500
 
 
-def test_a_webhook_is_changed_but_stays_where_it_is(http: Http, project: int) -> None:
+def test_update_keeps_type_and_project(http: Http, project: int) -> None:
     webhook = make_webhook(http, "http://127.0.0.1:9/", project, "create:task", "update:task")
     path = f"/api/webhooks/{webhook['id']}"
     moved = {"type": "organization", "project_id": make_project(http), "events": ["delete:task"]}
@@ -652,9 +646,7 @@ def test_a_webhook_is_changed_but_stays_where_it_is(http: Http, project: int) ->
     assert "non_field_errors" in http.json("PATCH", path, of_organizations, status=400)
 
 
-def test_only_who_owns_the_project_or_the_webhook_may_have_it(
-    http: Http, receiver: Receiver, project: int
-) -> None:
+def test_project_webhooks_need_ownership(http: Http, receiver: Receiver, project: int) -> None:
     account = {"username": "guest", "password1": "p", "password2": "p"}
     guest = http.json("POST", "/api/auth/register", account, status=201)
     as_guest = {"Authorization": f"Token {guest['key']}"}
@@ -686,7 +678,7 @@ def test_only_who_owns_the_project_or_the_webhook_may_have_it(
     assert http.send("GET", path, anonymous=True).status == 401
 
 
-def test_only_who_leads_an_organization_may_have_its_webhooks(http: Http) -> None:
+def test_organization_webhooks_need_maintainer(http: Http) -> None:
     def account(name: str) -> dict[str, str]:
         body = {"username": name, "password1": "p", "password2": "p"}
         return {
@@ -707,7 +699,7 @@ def test_only_who_leads_an_organization_may_have_its_webhooks(http: Http) -> Non
     assert http.json("GET", "/api/webhooks", **leader)["results"] == [webhook]
 
 
-def test_webhooks_are_found_by_their_fields(http: Http, project: int) -> None:
+def test_filters_webhooks(http: Http, project: int) -> None:
     first = make_webhook(http, "http://127.0.0.1:9/first", project, description="one of two")
     second = make_webhook(http, "http://127.0.0.1:9/second", project)
 

@@ -1,4 +1,4 @@
-"""The sandbox answers as a real CVAT 2.73 did: the recorded exchanges, replayed in their order."""
+"""Replays recorded exchanges with CVAT 2.73 and compares the responses."""
 
 import importlib.util
 import re
@@ -85,12 +85,12 @@ def is_needed(exchange: Exchange) -> bool:
 
 
 @pytest.mark.skipif(not EXCHANGES, reason=f"no recorded exchanges in {FOLDER}: set PREFECT_CVAT_WIRE")
-def test_the_recording_is_whole() -> None:
+def test_recording_is_complete() -> None:
     assert len(EXCHANGES) > 500
 
 
 @pytest.mark.parametrize("exchange", EXCHANGES, ids=lambda exchange: f"{exchange.number}-{exchange.label}")
-def test_answers_like_cvat(exchange: Exchange, outcomes: dict[str, list[str]]) -> None:
+def test_responds_like_cvat(exchange: Exchange, outcomes: dict[str, list[str]]) -> None:
     if exchange.number in SKIPPED:
         pytest.skip(SKIPPED[exchange.number])
     if not HAS_PYAV and needs_pyav(exchange):
@@ -102,7 +102,7 @@ def test_answers_like_cvat(exchange: Exchange, outcomes: dict[str, list[str]]) -
 
 
 @pytest.mark.skipif(not EXCHANGES, reason=f"no recorded exchanges in {FOLDER}: set PREFECT_CVAT_WIRE")
-def test_a_webhook_is_sent_what_cvat_sent(outcomes: dict[str, list[str]], receiver: Receiver) -> None:
+def test_sends_webhook_bodies_of_cvat(outcomes: dict[str, list[str]], receiver: Receiver) -> None:
     recorded = load_received_webhooks()
     found: list[Received] = receiver.wait_for(len(recorded))
     for ours, theirs in zip(found, recorded, strict=True):

@@ -1,4 +1,4 @@
-"""What a webhook sends to: a server that keeps what it is sent, and answers as it is told."""
+"""A webhook receiver that records requests and answers as configured."""
 
 import hashlib
 import hmac

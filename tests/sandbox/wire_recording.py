@@ -1,4 +1,4 @@
-"""The recorded exchanges of a real CVAT: reading them, and what of two answers has to be the same."""
+"""Reads recorded exchanges with CVAT, and selects what two responses must have in common."""
 
 import io
 import json

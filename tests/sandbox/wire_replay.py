@@ -1,4 +1,4 @@
-"""Sends a recording to a server, one exchange after another, in the state that the recording built up."""
+"""Replays a recording on a server, one exchange after another."""
 
 import base64
 import io

@@ -13,7 +13,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from prefect_cvat.sandbox import annotation_store, endpoint, fault_injection
+from prefect_cvat.sandbox import endpoint
+from prefect_cvat.sandbox.annotations import annotation_store
+from prefect_cvat.sandbox.faults.middleware import FaultMiddleware
 
 Json = dict[str, Any]
 Key = tuple[str, int]
@@ -107,7 +109,7 @@ def _install() -> None:
     """Take down what any sandbox of this process does."""
     insert, delete, bodies = annotation_store.insert, annotation_store.delete, annotation_store.bodies
     delete_one = annotation_store.delete_one
-    authenticate, middleware = endpoint.authenticate, fault_injection.FaultMiddleware.__call__
+    authenticate, answer = endpoint.authenticate, FaultMiddleware.__call__
 
     def noting_insert(db: Any, job_id: int, annotations: Any, labels: Any) -> Any:
         inserted = insert(db, job_id, annotations, labels)
@@ -145,12 +147,12 @@ def _install() -> None:
         if scope["type"] == "http":
             stamp = (_ARRIVED, str(time.monotonic()).encode())
             scope = {**scope, "headers": [*scope["headers"], stamp]}
-        await middleware(self, scope, receive, send)
+        await answer(self, scope, receive, send)
 
     annotation_store.insert, annotation_store.delete = noting_insert, noting_delete
     annotation_store.delete_one = noting_delete_one
     annotation_store.bodies, endpoint.authenticate = noting_bodies, noting_authenticate
-    fault_injection.FaultMiddleware.__call__ = stamping  # type: ignore[method-assign]
+    FaultMiddleware.__call__ = stamping  # type: ignore[method-assign]
 
 
 _install()

@@ -149,11 +149,18 @@ def _carry_out(told: Told, client: Client) -> dict[str, Any]:
             report = refine_task(client, told.task, made, to="polygon", batch_size=told.batch_size)
         case "follow":
             following = ShapeTrackingOptions(direction=told.direction, tolerance=0.5)
-            report = track_task(client, told.task, made, following=following, batch_size=told.batch_size)
+            report = track_task(
+                client, told.task, made, shape_tracking_options=following, batch_size=told.batch_size
+            )
         case "track":
             tracking = TrackOptions(min_length=1, max_gap=1, fill_gap=0, tolerance=0.5)
             report = track_task(
-                client, told.task, made, tracking=tracking, existing=told.existing, batch_size=told.batch_size
+                client,
+                told.task,
+                made,
+                track_options=tracking,
+                existing=told.existing,
+                batch_size=told.batch_size,
             )
         case _:
             report = annotate_task(

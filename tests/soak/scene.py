@@ -16,8 +16,9 @@ from typing import Any
 import PIL.Image
 
 from prefect_cvat import Client
-from prefect_cvat.sandbox import Sandbox, annotation_store
-from prefect_cvat.sandbox.annotation_schema import accept
+from prefect_cvat.sandbox import Sandbox
+from prefect_cvat.sandbox.annotations import annotation_store
+from prefect_cvat.sandbox.annotations.annotation_body import validate_annotations
 from soak.findings import HEIGHT, WIDTH, detections
 from soak.functions import SHADE, labels
 from soak.journal import Journal, Key, acting, note, stored
@@ -182,7 +183,9 @@ class Scene:
 
     def _insert_in(self, db: Any, job_id: int, body: Tables, *, new: bool) -> None:
         task = db.execute("SELECT * FROM task WHERE id = ?", (self.task_id,)).fetchone()
-        annotation_store.insert(db, job_id, accept(body, new=new), annotation_store.Labels(db, task))
+        annotation_store.insert(
+            db, job_id, validate_annotations(body, new=new), annotation_store.Labels(db, task)
+        )
 
     # --- the human ---
 
@@ -215,7 +218,7 @@ class Scene:
             key, item = rng.choice(there)
             # as CVAT's update does it: the old one goes and the new one comes, with the same id
             with acting(""):
-                annotation_store.delete(db, job.id, accept(_body(key[0], item), new=False))
+                annotation_store.delete(db, job.id, validate_annotations(_body(key[0], item), new=False))
                 if deed.what == "correct":
                     self._insert_in(db, job.id, _body(key[0], self._corrected(rng, key[0], item)), new=False)
                     item = stored(db, job.id)[key]

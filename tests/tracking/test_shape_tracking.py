@@ -30,7 +30,6 @@ from prefect_cvat.http.transport import Transport
 from prefect_cvat.models import Job, Label
 from prefect_cvat.options.existing import Existing
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.options.selection import Selection
 from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.runs.track_shapes_run import PlannedTrackShapesRun, TrackShapesRun
@@ -424,11 +423,11 @@ def test_human_work_that_is_no_seed_is_untouched(world):
     }  # fmt: skip
     here.place(here.shape(4, row=30, label="person"), here.shape(3, source="auto", x=1), **others)
     here.place(here.shape(8, row=30, label="person"), job=1)
-    before = [list(here.client.each_job_annotation(job.id)) for job in here.jobs]
+    before = [list(here.client.iter_job_annotations(job.id)) for job in here.jobs]
     here.place(here.shape(3))
     here.run(labels=["car"])
     for job, old in zip(here.jobs, before, strict=True):
-        now = list(here.client.each_job_annotation(job.id))
+        now = list(here.client.iter_job_annotations(job.id))
         assert [item for item in now if item in old] == old
         assert [kind for kind, item in now if (kind, item) not in old] == ["tracks"]
 
@@ -437,8 +436,7 @@ def test_frames_and_jobs_narrow_the_run(world, downloads):
     here = world(segment_size=6)
     here.place(here.shape(1), here.shape(2, row=20))
     here.place(here.shape(7), job=1)
-    selection = Selection(frames=range(0, 12, 2), jobs=[here.jobs[0].id])
-    report = here.run(options={"selection": selection})
+    report = here.run(options={"frames": range(0, 12, 2), "jobs": [here.jobs[0].id]})
     [track] = here.tracks()
     assert keyframes(track) == [(2, False), (4, False), (5, True)]
     assert here.tracks(1) == []
@@ -494,10 +492,10 @@ def test_nothing_to_follow_is_said_and_nothing_is_fetched(world, downloads, foll
 @pytest.mark.parametrize(
     ("follow", "message"),
     [
-        ({"direction": "up"}, "direction must be one of forward, backward, both, not 'up'"),
+        ({"direction": "up"}, "direction must be 'forward', 'backward' or 'both', not 'up'"),
         ({"direction": "both", "until": 3}, "until needs one direction"),
-        ({"sources": ["human"]}, "sources must be among .*, not 'human'"),
-        ({"tolerance": -1}, "tolerance must be a number of pixels"),
+        ({"sources": ["human"]}, "sources.0. must be .*, not 'human'"),
+        ({"tolerance": -1}, "tolerance must be 0 or more, not -1"),
     ],
 )
 def test_options_out_of_range_are_refused(follow, message):
@@ -751,7 +749,7 @@ def same(one, other):
             return [plain(each) for each in item] if isinstance(item, list) else item
 
         return [
-            sorted(repr((kind, plain(item))) for kind, item in world.client.each_job_annotation(job.id))
+            sorted(repr((kind, plain(item))) for kind, item in world.client.iter_job_annotations(job.id))
             for job in world.jobs
         ]
 
@@ -944,9 +942,8 @@ def test_persons_are_followed_in_a_real_video(client, sdk, test_data):
     persons = [person for person, boxes in reference.items() if 20 in boxes]
     here.place(*(here.shape(20, points=reference[person][20]) for person in persons))
 
-    selection = Selection(frames=range(10, 31))
     report = here.run(
-        load_function("optical_flow_tracking"), direction="both", options={"selection": selection}
+        load_function("optical_flow_tracking"), direction="both", options={"frames": range(10, 31)}
     )
 
     tracks = here.tracks()

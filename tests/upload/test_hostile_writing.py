@@ -24,7 +24,6 @@ from prefect_cvat.exceptions import (
 )
 from prefect_cvat.http.retry_policy import RetryPolicy
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.options.selection import Selection
 from prefect_cvat.records.run_lock import only_run_on
 from prefect_cvat.runs.annotate_run import AnnotateRun
 from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
@@ -137,12 +136,12 @@ def test_a_track_that_shows_on_frames_that_are_left_out_stays(client, make_task,
         if how == "failed" and number == 4:
             raise ZeroDivisionError("told to")
 
-    selection = Selection(frames=range(3)) if how == "selected" else Selection()
+    frames = range(3) if how == "selected" else None
     run = AnnotateRun(
         client,
         task_id,
         boxes(1, before=fail),
-        Options(use_cache=False, existing="clear", selection=selection, on_frame_error="skip"),
+        Options(use_cache=False, existing="clear", frames=frames, on_frame_error="skip"),
     )
     with ThreadSubmitter() as threads:
         run_pipeline(run, threads)
@@ -212,7 +211,7 @@ def test_undo_of_a_record_from_the_future_ends(client, make_task, monkeypatch):
     for path in (Settings().runs_dir / report.run).glob("*.jsonl"):
         os.utime(path, (time.time() + 3600,) * 2)
     reads = []
-    read = Client.each_job_annotation
+    read = Client.iter_job_annotations
 
     def count(self, job_id):
         reads.append(1)
@@ -220,7 +219,7 @@ def test_undo_of_a_record_from_the_future_ends(client, make_task, monkeypatch):
             raise AssertionError("reads without end")
         return read(self, job_id)
 
-    monkeypatch.setattr(Client, "each_job_annotation", count)
+    monkeypatch.setattr(Client, "iter_job_annotations", count)
     assert undo_run(client, report.run).gone == 1
 
 
@@ -347,7 +346,7 @@ def test_a_run_that_is_stopped_while_it_waits_for_another_does_not_storm(client,
     [job] = client.jobs(task_id)
     run = AnnotateRun(client, task_id, boxes(1), Options(use_cache=False))
     reads, done = [], []
-    read, verify = Client.each_job_annotation, JobWriter.verify
+    read, verify = Client.iter_job_annotations, JobWriter.verify
 
     def double(self, **kw):
         if not done:
@@ -364,7 +363,7 @@ def test_a_run_that_is_stopped_while_it_waits_for_another_does_not_storm(client,
         return read(self, job_id)
 
     monkeypatch.setattr(JobWriter, "verify", double)
-    monkeypatch.setattr(Client, "each_job_annotation", count)
+    monkeypatch.setattr(Client, "iter_job_annotations", count)
     with ThreadSubmitter() as threads, pytest.raises(PrefectCvatError):
         run_pipeline(run, threads)
     assert len(reads) < 12
@@ -394,7 +393,7 @@ def test_refine_that_is_stopped_while_it_waits_removes_nothing(client, make_task
 def test_a_run_has_its_task_before_it_plans(client, make_task, monkeypatch, unannotated):
     """What another run does between plan and lock would not be in the plan."""
     task_id = make_task(2)
-    options = Options(use_cache=False, selection=Selection(unannotated=unannotated))
+    options = Options(use_cache=False, frames="unannotated" if unannotated else None)
     run = AnnotateRun(client, task_id, boxes(3), options)
     plan, refused = AnnotateRun.plan_task, []
 
@@ -439,7 +438,7 @@ def test_the_last_stage_called_again_removes_no_originals_without_replacement(
 
 
 def test_an_issue_that_reads_do_not_show_yet_is_opened_once(client, make_task, faults, monkeypatch):
-    from prefect_cvat.cvat import issues
+    from prefect_cvat.runs import review_issues as issues
 
     monkeypatch.setenv("PREFECT_CVAT_STALE_READ_SECONDS", "2")
     monkeypatch.setattr(issues, "RETRY", RetryPolicy(first_delay=0.05))
@@ -626,7 +625,7 @@ def test_only_the_jobs_that_somebody_has_doubled_are_read_again(client, make_tas
     jobs = client.jobs(task_id)
     finish = PlannedRun.finish_upload
     reads = []
-    read = Client.each_job_annotation
+    read = Client.iter_job_annotations
 
     def double(self):
         copies = [
@@ -637,7 +636,7 @@ def test_only_the_jobs_that_somebody_has_doubled_are_read_again(client, make_tas
         finish(self)
 
     monkeypatch.setattr(PlannedRun, "finish_upload", double)
-    monkeypatch.setattr(Client, "each_job_annotation", lambda *a: reads.append(1) or read(*a))
+    monkeypatch.setattr(Client, "iter_job_annotations", lambda *a: reads.append(1) or read(*a))
     with pytest.raises(IncompleteRunError):
         annotate_task(client, task_id, boxes(1), use_cache=False)
     print("reads at the end", len(reads))

@@ -338,7 +338,7 @@ def test_a_correction_between_the_reading_of_a_job_and_the_removal_stays(client,
         for i in range(100)
     ]
     stored = client.create_job_annotations(job.id, {"shapes": old}).shapes
-    read = type(client).each_job_annotation
+    read = type(client).iter_job_annotations
     to_correct = stored[-3:]
     corrected = []
     deleted = []
@@ -355,7 +355,7 @@ def test_a_correction_between_the_reading_of_a_job_and_the_removal_stays(client,
             correct(client, job.id, shape, points=[0, 0, 30, 30])
 
     delete = type(client).delete_job_annotations
-    monkeypatch.setattr(type(client), "each_job_annotation", read_and_correct)
+    monkeypatch.setattr(type(client), "iter_job_annotations", read_and_correct)
     monkeypatch.setattr(
         type(client), "delete_job_annotations", lambda *args: deleted.append(args) or delete(*args)
     )
@@ -510,11 +510,11 @@ def test_of_a_track_that_is_missing_all_frames_keep_what_they_have(client, make_
     faults.set([{**CREATES, "fault": {"kind": "store_part", "share": 0}}])
     tracking = TrackOptions(min_length=1)
     with pytest.raises(IncompleteRunError) as raised:
-        track_task(client, task_id, still, tracking=tracking, existing=existing)
+        track_task(client, task_id, still, track_options=tracking, existing=existing)
     faults.clear()
     assert (raised.value.report.missing, raised.value.report.removed) == (1, 0)
     assert [item["id"] for _, item in annotations(client, task_id)] == old
-    assert track_task(client, task_id, still, tracking=tracking, existing=existing).removed == 8
+    assert track_task(client, task_id, still, track_options=tracking, existing=existing).removed == 8
 
 
 def test_undo_right_after_a_run_looks_again_for_what_reads_do_not_show_yet(

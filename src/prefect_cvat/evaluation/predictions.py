@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from prefect_cvat.annotations.label_remapping import Annotations
@@ -16,7 +16,7 @@ from prefect_cvat.exceptions import NothingToEvaluateError
 from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.frames import Frame, FrameDetections
 from prefect_cvat.media.chunk_download import chunk_type
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.label_mapping import LabelMapping
 from prefect_cvat.planning.plan import Batch, Plan, TaskInfo, make_plan
@@ -83,7 +83,7 @@ def read_left_by_runs(client: Client, info: TaskInfo, frames: Sequence[Frame]) -
     if not found:
         pool = " Runs leave out the frames of a ground-truth pool." * (info.validation.mode == "gt_pool")
         raise NothingToEvaluateError(
-            f"no run has left anything on the {counted(len(frames), 'frame')} of task {info.task.id} that"
+            f"no run has left anything on the {pluralize(len(frames), 'frame')} of task {info.task.id} that"
             f" count (annotations of source 'auto').{pool} Annotate them first, or evaluate a function"
         )
     return Predictions("what runs left", found)
@@ -107,7 +107,7 @@ class ReadingRun(AnnotateRun):
         function_name: str | None,
     ) -> None:
         # it has no jobs in which a frame could be looked at, and opening issues would be writing
-        options = replace(options, review_frames=0, open_issues=0)
+        options = options.changed(review_frames=0, open_issues=0)
         super().__init__(client, info.task.id, function, options, function_name=function_name)
         self.info = info
         self.labels: dict[str, int] = {}

@@ -1,82 +1,77 @@
-"""Options of tracking existing shapes over the frames of a task."""
+"""Options for tracking existing shapes over the frames of a task."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Literal, get_args
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.models import SourceEnum
+from prefect_cvat.options.model import OnCommandLine, OptionModel, list_or_none
 
 __all__ = ["Direction", "ShapeTrackingOptions"]
 
+Direction = Literal["forward", "backward", "both"]
+"""Where shapes are tracked to: frames of higher numbers, of lower ones, or both."""
 
-@dataclass(frozen=True, kw_only=True)
-class ShapeTrackingOptions:
-    """Which shapes are followed, and how far. All frames are frames of the task.
+
+class ShapeTrackingOptions(OptionModel):
+    """Which shapes are tracked, and how far. All frames are frames of the task.
 
     Raises:
         ValueError: A value is out of range, or two of them do not go together.
     """
 
+    group: ClassVar[str] = "Tracks, with a tracking function"
+
     labels: Annotated[
         Sequence[str] | None,
-        Field(description="The names of the labels whose shapes are followed; empty for all."),
+        BeforeValidator(list_or_none),
+        OnCommandLine("--label", metavar="NAME"),
+        Field(description="Names of the labels whose shapes are tracked; by default all."),
     ] = None
     sources: Annotated[
         Sequence[SourceEnum] | None,
+        BeforeValidator(list_or_none),
+        OnCommandLine("--source"),
         Field(
-            description=(
-                "The sources of the shapes that are followed, as CVAT names them; empty for all but `auto`:"
-                " what a human drew or has corrected."
-            )
+            description="Sources of the shapes that are tracked, as CVAT names them; by default all but auto."
         ),
     ] = None
-    direction: Annotated[Direction, Field(description="Where to follow them.")] = "forward"
+    direction: Annotated[Direction, Field(description="Direction in which they are tracked.")] = "forward"
     until: Annotated[
-        int | None,
+        Annotated[int, Field(ge=0)] | None,
         Field(
             description=(
-                "The last frame to follow to in this direction; empty for the last (or first) of all. Shapes"
-                " behind it are not followed."
+                "Last frame to track to in this direction; by default the last (or first) of all. Shapes"
+                " behind it are not tracked."
             )
         ),
     ] = None
     keep_source_shapes: Annotated[
-        bool, Field(description="Whether the shapes stay beside the tracks that they have become.")
+        bool,
+        Field(
+            title="Keep source shapes",
+            description="Keep the source shapes beside the tracks that they have become.",
+        ),
     ] = False
     tolerance: Annotated[
         float,
         Field(
             ge=0,
             description=(
-                "Pixels by which interpolated coordinates may differ from what was found; where they would by"
-                " more, there is a keyframe."
+                "By how many pixels interpolated coordinates may differ from tracked ones; where they would"
+                " differ by more, there is a keyframe."
             ),
         ),
     ] = 2.0
 
-    def __post_init__(self) -> None:
-        if self.direction not in get_args(Direction):
-            names = ", ".join(get_args(Direction))
-            raise ValueError(f"{argument('direction')} must be one of {names}, not {self.direction!r}")
+    @model_validator(mode="after")
+    def _check_that_they_go_together(self) -> Self:
         if self.until is not None and self.direction == "both":
             raise ValueError(
-                f"{argument('until')} needs one direction: follow forward and backward in two runs"
+                f"{argument('until')} needs one direction: track forward and backward in two runs"
             )
-        known = [source.value for source in SourceEnum]
-        for source in self.sources or ():
-            if source not in known:
-                raise ValueError(f"{argument('sources')} must be among {', '.join(known)}, not {source!r}")
-        if not (math.isfinite(self.tolerance) and self.tolerance >= 0):
-            raise ValueError(
-                f"{argument('tolerance')} must be a number of pixels, 0 or more, not {self.tolerance!r}"
-            )
-
-
-Direction = Literal["forward", "backward", "both"]
-"""Where shapes are followed to: frames of higher numbers, of lower ones, or both."""
+        return self

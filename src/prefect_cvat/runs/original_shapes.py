@@ -60,7 +60,7 @@ class OriginalShapes:
         """Read the shapes of all jobs, one shape at a time."""
         for job in self._plan.jobs:
             results = bytearray()
-            for kind, shape in client.each_job_annotation(job.id):
+            for kind, shape in client.iter_job_annotations(job.id):
                 if kind != "shapes" or not self._is_selected(shape):
                     continue
                 if self._is_original(shape):

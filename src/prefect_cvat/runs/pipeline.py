@@ -15,7 +15,7 @@ from contextlib import closing
 from typing import Any, Protocol
 
 from prefect_cvat.exceptions import BadFunctionError, IncompleteRunError, MediaError, UploadError
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.planning.plan import Batch, Plan
 from prefect_cvat.runs.planned_run import PlannedRun
 from prefect_cvat.runs.progress import Progress
@@ -46,7 +46,7 @@ def run_pipeline(
     submitter: Submitter,
     progress: Progress | None = None,
     *,
-    on_plan: Callable[[Plan], object] = lambda _: None,
+    on_planned: Callable[[Plan], object] = lambda _: None,
 ) -> RunReport:
     """Annotate a task.
 
@@ -62,7 +62,7 @@ def run_pipeline(
         run: The run.
         submitter: Runs the stages.
         progress: Shows how many frames are done.
-        on_plan: Is called with the plan, when the function was validated against it.
+        on_planned: Called with the plan, when the function was validated against it.
 
     Raises:
         IncompleteRunError: The run has completed, and not all annotations are on the server as they should
@@ -74,7 +74,7 @@ def run_pipeline(
     with run.reserve_task() as workspace:
         planned: PlannedRun[Any] = submitter.submit("plan_task", run, workspace).result()
         submitter.submit("validate_spec", planned).result()
-        on_plan(planned.plan)
+        on_planned(planned.plan)
         if progress is not None:
             progress.start(len(planned.plan.frames))
         try:
@@ -154,7 +154,7 @@ def _check_function_worked(run: Run, plan: Plan) -> None:
     if errors and len(run.failed_frames) == len(plan.frames):
         frame = min(errors)
         raise BadFunctionError(
-            f"the function failed on all of {counted(len(plan.frames), 'frame')}, on frame {frame} with:"
+            f"the function failed on all of {pluralize(len(plan.frames), 'frame')}, on frame {frame} with:"
             f" {errors[frame]}"
         )
 

@@ -1,4 +1,4 @@
-"""Telling how far a run is: on a tqdm bar, to a progress reporter of the CVAT SDK, as lines."""
+"""Shows the progress of a run: on a tqdm bar, to a progress reporter of the CVAT SDK, or as log lines."""
 
 from __future__ import annotations
 
@@ -6,36 +6,36 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, Protocol
 
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 
 __all__ = ["LoggedProgress", "Progress", "ReporterProgress", "TqdmProgress", "progress_on"]
 
 
 class Progress(Protocol):
-    """What is told how many frames are done."""
+    """Shows how many frames of a run are done."""
 
     def start(self, total: int) -> None:
-        """The run begins; it has so many frames."""
+        """The run starts, with `total` frames."""
         ...
 
     def advance(self, frames: int) -> None:
-        """So many more frames are on the server."""
+        """So many more frames are uploaded."""
         ...
 
     def finish(self) -> None:
-        """The run is over."""
+        """The run has ended, also if it has failed."""
         ...
 
 
 def progress_on(pbar: Any) -> Progress:
-    """Adapt what a caller shows progress with: a tqdm bar, or a progress reporter of the CVAT SDK."""
+    """Make a `Progress` of a tqdm bar or of a progress reporter of the CVAT SDK."""
     if hasattr(pbar, "task") and hasattr(pbar, "iter"):
         return ReporterProgress(pbar)
     return TqdmProgress(pbar)
 
 
 class TqdmProgress:
-    """On a tqdm bar, or anything with its `total` and `update`."""
+    """Shows progress on a tqdm bar, or an object with its `total` and `update`."""
 
     def __init__(self, bar: Any) -> None:
         self._bar = bar
@@ -52,13 +52,13 @@ class TqdmProgress:
         self._bar.update(frames)
 
     def finish(self) -> None:
-        """Draw the bar a last time; closing it is left to the one who made it."""
+        """Draw the bar a last time; the caller closes it."""
         if hasattr(self._bar, "refresh"):
             self._bar.refresh()
 
 
 class ReporterProgress:
-    """To a progress reporter of the CVAT SDK: `task()` is a context, `advance()` moves it."""
+    """Shows progress on a progress reporter of the CVAT SDK, with `task()` and `advance()`."""
 
     def __init__(self, reporter: Any) -> None:
         self._reporter = reporter
@@ -70,7 +70,7 @@ class ReporterProgress:
         self._context.enter_context(task)
 
     def advance(self, frames: int) -> None:
-        """Tell the reporter."""
+        """Advance the reporter."""
         self._reporter.advance(frames)
 
     def finish(self) -> None:
@@ -79,7 +79,7 @@ class ReporterProgress:
 
 
 class LoggedProgress:
-    """As a line each time another tenth is done."""
+    """Logs a line for each tenth of the frames."""
 
     def __init__(self, log: Callable[[str], object]) -> None:
         self._log = log
@@ -87,15 +87,15 @@ class LoggedProgress:
         self._done = 0
 
     def start(self, total: int) -> None:
-        """Say how many frames there are."""
+        """Log the number of frames."""
         self._total = total
-        self._log(f"{counted(total, 'frame')} to go through")
+        self._log(f"{pluralize(total, 'frame')} to process")
 
     def advance(self, frames: int) -> None:
-        """Say how many frames are done, if that is another tenth."""
+        """Log the number of frames done, if another tenth is done."""
         before, self._done = self._done, self._done + frames
         if self._done * 10 // self._total > before * 10 // self._total:
-            self._log(f"{self._done} of {counted(self._total, 'frame is', 'frames are')} done")
+            self._log(f"{self._done} of {pluralize(self._total, 'frame is', 'frames are')} done")
 
     def finish(self) -> None:
-        """Say nothing: the report follows."""
+        """Log nothing; the report follows."""

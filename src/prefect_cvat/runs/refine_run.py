@@ -26,7 +26,7 @@ from prefect_cvat.geometry.clipping import Clipping
 from prefect_cvat.inference.shape_refiner import ShapeRefiner
 from prefect_cvat.media.frame_reader import OpenChunk, open_frames
 from prefect_cvat.messages.argument_names import argument
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.options.existing import Existing
 from prefect_cvat.options.refine_options import RefineOptions
 from prefect_cvat.options.run_options import Options
@@ -84,7 +84,7 @@ class RefineRun(Run):
         if not originals.jobs and not originals.doubled:
             self.report.nothing_to_do = (
                 f"task {plan.task.id} ({plan.task.name!r}) has no {self.refining.describe()}"
-                f" on the {counted(len(plan.frames), 'frame')} to look at, so there is nothing to refine"
+                f" on the {pluralize(len(plan.frames), 'frame')} to look at, so there is nothing to refine"
             )
         jobs = originals.jobs | originals.doubled.keys()
         plan = replace(

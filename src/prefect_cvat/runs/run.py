@@ -16,7 +16,7 @@ from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.inference.provenance import function_version, name_of
 from prefect_cvat.media.chunk_download import chunk_type
 from prefect_cvat.messages.argument_names import argument
-from prefect_cvat.messages.bounded_text import encodable
+from prefect_cvat.messages.bounded_text import escape_unencodable
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.annotated_frames import leave_out_annotated
 from prefect_cvat.planning.plan import Plan, make_plan, read_task
@@ -70,7 +70,9 @@ class Run(ABC):
         self.task_id = task_id
         self.function = function
         self.options = options
-        self.context = RunContext(client, task_id, options, encodable(function_name or name_of(function)))
+        self.context = RunContext(
+            client, task_id, options, escape_unencodable(function_name or name_of(function))
+        )
         self.provenance = self.context.provenance
         self.report = self.context.report
         self.failed_frames = self.context.failed_frames

@@ -15,7 +15,7 @@ from prefect_cvat.annotations.label_remapping import Annotations
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import PrefectCvatError, RunStoppedError
 from prefect_cvat.inference.provenance import Provenance
-from prefect_cvat.messages.bounded_text import bounded
+from prefect_cvat.messages.bounded_text import shorten
 from prefect_cvat.number_set import NumberSet
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.plan import Batch
@@ -132,5 +132,5 @@ class RunContext:
         except PrefectCvatError as error:
             where = f"task {self.task_id}, {batch}: "
             if error.args and not str(error.args[0]).startswith(where):
-                error.args = (bounded(f"{where}{error.args[0]}"), *error.args[1:])
+                error.args = (shorten(f"{where}{error.args[0]}"), *error.args[1:])
             raise

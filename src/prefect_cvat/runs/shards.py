@@ -1,4 +1,4 @@
-"""A large task in pieces: which jobs each has, and what all of them have done together."""
+"""Splits a large task into shards of whole jobs, and merges the reports of their runs."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _NUMBERS = (
 _COUNTS = ("labels", "unmatched", "stage_seconds")
 
 
-def make_shards(plan: Plan, jobs: Collection[int] | None, most_frames: int) -> list[tuple[int, ...]]:
-    """Split a task by its jobs into pieces of about so many frames, each of them one job at the least.
+def make_shards(plan: Plan, jobs: Collection[int] | None, max_frames: int) -> list[tuple[int, ...]]:
+    """Split the jobs of a task into shards of at most `max_frames` frames each.
 
     Args:
-        plan: What a run on the whole task would do.
-        jobs: The jobs that are to be annotated; None for all.
-        most_frames: How many frames a piece has at the most, but for a single job that has more.
+        plan: The plan of a run on the whole task.
+        jobs: The ids of the jobs to annotate; None for all.
+        max_frames: The maximum number of frames of a shard. A job with more frames is a shard of its own.
 
     Returns:
-        The numbers of the jobs of each piece.
+        The ids of the jobs of each shard.
     """
     shards: list[tuple[int, ...]] = []
     room = 0
@@ -42,20 +42,20 @@ def make_shards(plan: Plan, jobs: Collection[int] | None, most_frames: int) -> l
             room -= frames
         else:
             shards.append((job.id,))
-            room = most_frames - frames
+            room = max_frames - frames
     return shards
 
 
 def merge_reports(whole: RunReport, reports: Iterable[RunReport], review_frames: int) -> RunReport:
-    """What runs on pieces of a task have done, as one report.
+    """Merge the reports of the shards of a task.
 
-    A frame that two jobs share is counted in each of them. The frames to look at first are those with the
-    most expected work in all of the task; but which labels are rare is judged within each piece.
+    A frame that two jobs share counts once for each. The frames to review are ranked by expected work over
+    the whole task, but a label counts as rare by its frequency in the shard.
 
     Args:
-        whole: Says what is true of the task as a whole: its name, what is left out, when it began.
-        reports: Of the runs, which have opened no issues; their numbers are added up.
-        review_frames: How many frames to look at first there are at the most.
+        whole: A report with what is known of the whole task: its name, left-out frames, start time.
+        reports: The reports of the shards; their numbers are summed.
+        review_frames: The maximum number of frames to review.
     """
     merged = whole.model_copy(deep=True)
     parts = list(reports)
@@ -72,7 +72,7 @@ def merge_reports(whole: RunReport, reports: Iterable[RunReport], review_frames:
         for label, counts in report.scores.items():
             before = merged.scores.get(label, [0] * len(counts))
             merged.scores[label] = [one + other for one, other in zip(before, counts, strict=True)]
-    # each piece has ordered its own frames; a frame that two jobs share is in two pieces
+    # a frame that two jobs share may be in two shards
     first = sorted((item for report in parts for item in report.review), key=_most_work_first)
     by_frame = {item.frame: item for item in reversed(first)}
     merged.review = sorted(by_frame.values(), key=_most_work_first)[:review_frames]

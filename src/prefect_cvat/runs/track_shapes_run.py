@@ -88,7 +88,7 @@ class TrackShapesRun(Run):
         check_takes_tracks(plan.info)
         reader = SourceShapeReader(plan, self.tracking, self.types)
         for job in plan.jobs:
-            reader.read(job.id, self.client.each_job_annotation(job.id))
+            reader.read(job.id, self.client.iter_job_annotations(job.id))
         sources = reader.source_shapes()
         counts = sources.counts(in_tracks=False)
         self.report.nothing_to_do = self.report.nothing_to_do or reader.why_nothing()

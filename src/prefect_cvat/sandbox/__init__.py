@@ -1,9 +1,9 @@
-"""An embedded server that speaks CVAT's API, for tries, demonstrations and tests. It is not CVAT.
+"""An embedded server with a part of CVAT's REST API, for demos and tests. It is not CVAT.
 
-It sends webhooks, as CVAT does, but to this machine only.
+It sends webhooks as CVAT does, but only to this machine.
 
-It can be told to fail as networks and servers do: through `Sandbox.faults`, or by GET, PUT and DELETE of
-/sandbox/faults. `fault_rules` has the fields of a rule.
+It can fail as networks and servers do. Set faults through `Sandbox.faults`, or with GET, PUT and DELETE of
+/sandbox/faults. `faults.rules.Rule` documents the fields of a rule.
 
 Examples:
     >>> with Sandbox() as server:

@@ -7,13 +7,13 @@ from prefect_cvat.sandbox.server import serve
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serves with the flags of the command line. Returns the exit code."""
+    """Parse the command line, serve, and return the exit code."""
     parser = argparse.ArgumentParser(
         prog="prefect_cvat.sandbox", description="A CVAT-compatible server. Not CVAT."
     )
     parser.add_argument("--host", default="127.0.0.1", help="a loopback address")
-    parser.add_argument("--port", type=int, default=8080, help="0 for any that is free")
-    parser.add_argument("--data", help="folder of the database and the media; default a temporary one")
+    parser.add_argument("--port", type=int, default=8080, help="0 picks a free port")
+    parser.add_argument("--data", help="folder for the database and the media (default: a temporary folder)")
     parser.add_argument("--user", default="admin")
     parser.add_argument("--password", default="admin")
     chosen = parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""The addresses of the sandbox."""
+"""The routes of the sandbox, and its state from start to stop."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,28 +8,18 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
-from prefect_cvat.sandbox import (
-    accounts,
-    annotations,
-    data,
-    gone,
-    issues,
-    jobs,
-    labels,
-    meta,
-    organizations,
-    pages,
-    projects,
-    requests,
-    tasks,
-    uploads,
-    validation,
-    webhooks,
-)
-from prefect_cvat.sandbox.database import Database
-from prefect_cvat.sandbox.endpoint import Endpoint, common_headers
+from prefect_cvat.sandbox.accounts import access_tokens, login, organizations, users
+from prefect_cvat.sandbox.annotations import annotation_routes
+from prefect_cvat.sandbox.api import about
+from prefect_cvat.sandbox.api.reply import common_headers
+from prefect_cvat.sandbox.endpoint import Endpoint
+from prefect_cvat.sandbox.media import background_requests, chunk_routes, metadata, uploads, validation_layout
+from prefect_cvat.sandbox.pages import task_pages
 from prefect_cvat.sandbox.state import State
-from prefect_cvat.sandbox.webhook_sender import WebhookSender
+from prefect_cvat.sandbox.storage.database import Database
+from prefect_cvat.sandbox.tasks import issues, jobs, labels, projects, tasks
+from prefect_cvat.sandbox.webhook_delivery.webhook_sender import WebhookSender
+from prefect_cvat.sandbox.webhooks import webhook_routes
 from prefect_cvat.sandbox.worker import Worker
 
 _NOT_FOUND = """
@@ -46,25 +36,25 @@ _NOT_FOUND = """
 
 
 def open_state(folder: Path, user: str, password: str, webhook_retry_seconds: Sequence[float]) -> State:
-    """Opens, or makes, the state in a folder, and sees that its administrator can log in."""
+    """Open or create the state in a folder, and make sure that the admin can log in."""
     folder.mkdir(parents=True, exist_ok=True)
     database = Database(folder / "sandbox.sqlite3")
     with database.write() as db:
-        requests.abandon_unfinished(db)
-        accounts.ensure_administrator(db, user, password)
+        background_requests.fail_unfinished(db)
+        users.ensure_admin(db, user, password)
     sender = WebhookSender(database, webhook_retry_seconds)
     return State(folder=folder, database=database, worker=Worker(), sender=sender)
 
 
 def close_state(state: State) -> None:
-    """Waits for the workers and closes the database."""
+    """Wait for the background threads and close the database."""
     state.worker.close()
     state.sender.close()
     state.database.close()
 
 
 def create_app(state: State) -> Starlette:
-    """The ASGI application on a state. Middleware may be put around it, for instance to inject faults."""
+    """Return the ASGI application, without the middleware that injects faults."""
     app = Starlette(routes=_routes(), exception_handlers={404: _not_found})
     app.router.redirect_slashes = False
     app.state.sandbox = state
@@ -74,13 +64,13 @@ def create_app(state: State) -> Starlette:
 def _routes() -> list[Route]:
     table = {
         "auth/access_tokens": Endpoint(
-            {"GET": accounts.list_access_tokens, "POST": accounts.create_access_token}
+            {"GET": access_tokens.list_access_tokens, "POST": access_tokens.create_access_token}
         ),
-        "auth/access_tokens/self": Endpoint({"GET": accounts.current_access_token}),
-        "auth/access_tokens/{id}": Endpoint({"DELETE": accounts.revoke_access_token}),
-        "auth/login": Endpoint({"POST": accounts.login}, anonymous=True),
-        "auth/logout": Endpoint({"POST": accounts.logout}),
-        "auth/register": Endpoint({"POST": accounts.register}, anonymous=True),
+        "auth/access_tokens/self": Endpoint({"GET": access_tokens.current_access_token}),
+        "auth/access_tokens/{id}": Endpoint({"DELETE": access_tokens.revoke_access_token}),
+        "auth/login": Endpoint({"POST": login.login}, anonymous=True),
+        "auth/logout": Endpoint({"POST": login.logout}),
+        "auth/register": Endpoint({"POST": login.register}, anonymous=True),
         "comments": Endpoint({"GET": issues.list_comments, "POST": issues.create_comment}),
         "comments/{id}": Endpoint({"GET": issues.get_comment}),
         "issues": Endpoint({"GET": issues.list_issues, "POST": issues.create_issue}),
@@ -89,8 +79,8 @@ def _routes() -> list[Route]:
         ),
         "jobs": Endpoint({"GET": jobs.list_jobs, "POST": jobs.create_ground_truth_job}),
         "jobs/{id}": Endpoint({"GET": jobs.get_job, "PATCH": jobs.update_job, "DELETE": jobs.delete_job}),
-        "jobs/{id}/data/meta": Endpoint({"GET": meta.get_job_meta, "PATCH": meta.update_job_meta}),
-        "jobs/{id}/preview": Endpoint({"GET": data.get_job_preview}),
+        "jobs/{id}/data/meta": Endpoint({"GET": metadata.get_job_meta, "PATCH": metadata.update_job_meta}),
+        "jobs/{id}/preview": Endpoint({"GET": chunk_routes.get_job_preview}),
         "labels": Endpoint({"GET": labels.list_labels}),
         "labels/{id}": Endpoint(
             {"GET": labels.get_label, "PATCH": labels.update_label, "DELETE": labels.delete_label}
@@ -107,63 +97,63 @@ def _routes() -> list[Route]:
                 "DELETE": projects.delete_project,
             }
         ),
-        "requests": Endpoint({"GET": requests.list_requests}),
-        "requests/{rq_id:path}": Endpoint({"GET": requests.get_request}),
-        "server/about": Endpoint({"GET": accounts.about}, anonymous=True),
+        "requests": Endpoint({"GET": background_requests.list_requests}),
+        "requests/{rq_id:path}": Endpoint({"GET": background_requests.get_request}),
+        "server/about": Endpoint({"GET": about.about}, anonymous=True),
         "tasks": Endpoint({"GET": tasks.list_tasks, "POST": tasks.create_task}),
         "tasks/{id}": Endpoint(
             {"GET": tasks.get_task, "PATCH": tasks.update_task, "DELETE": tasks.delete_task}
         ),
-        "tasks/{id}/data/meta": Endpoint({"GET": meta.get_task_meta, "PATCH": meta.update_task_meta}),
+        "tasks/{id}/data/meta": Endpoint({"GET": metadata.get_task_meta, "PATCH": metadata.update_task_meta}),
         "tasks/{id}/data/{part}": Endpoint({"PATCH": uploads.patch_part, "HEAD": uploads.head_part}),
-        "tasks/{id}/dataset": Endpoint({"GET": gone.old_export}),
-        "tasks/{id}/preview": Endpoint({"GET": data.get_task_preview}),
-        "tasks/{id}/validation_layout": Endpoint({"GET": validation.validation_layout}),
-        "users": Endpoint({"GET": accounts.list_users}),
-        "users/self": Endpoint({"GET": accounts.current_user}),
-        "users/{id}": Endpoint({"GET": accounts.get_user}),
-        "webhooks": Endpoint({"GET": webhooks.list_webhooks, "POST": webhooks.create_webhook}),
-        "webhooks/events": Endpoint({"GET": webhooks.list_events}),
+        "tasks/{id}/dataset": Endpoint({"GET": tasks.get_dataset}),
+        "tasks/{id}/preview": Endpoint({"GET": chunk_routes.get_task_preview}),
+        "tasks/{id}/validation_layout": Endpoint({"GET": validation_layout.validation_layout}),
+        "users": Endpoint({"GET": users.list_users}),
+        "users/self": Endpoint({"GET": users.current_user}),
+        "users/{id}": Endpoint({"GET": users.get_user}),
+        "webhooks": Endpoint({"GET": webhook_routes.list_webhooks, "POST": webhook_routes.create_webhook}),
+        "webhooks/events": Endpoint({"GET": webhook_routes.list_events}),
         "webhooks/{id}": Endpoint(
             {
-                "GET": webhooks.get_webhook,
-                "PUT": webhooks.replace_webhook,
-                "PATCH": webhooks.update_webhook,
-                "DELETE": webhooks.delete_webhook,
+                "GET": webhook_routes.get_webhook,
+                "PUT": webhook_routes.replace_webhook,
+                "PATCH": webhook_routes.update_webhook,
+                "DELETE": webhook_routes.delete_webhook,
             }
         ),
-        "webhooks/{id}/deliveries": Endpoint({"GET": webhooks.list_deliveries}),
-        "webhooks/{id}/deliveries/{delivery_id:int}": Endpoint({"GET": webhooks.get_delivery}),
-        "webhooks/{id}/deliveries/{delivery_id:int}/redelivery": Endpoint({"POST": webhooks.redeliver}),
-        "webhooks/{id}/ping": Endpoint({"POST": webhooks.ping}),
+        "webhooks/{id}/deliveries": Endpoint({"GET": webhook_routes.list_deliveries}),
+        "webhooks/{id}/deliveries/{delivery_id:int}": Endpoint({"GET": webhook_routes.get_delivery}),
+        "webhooks/{id}/deliveries/{delivery_id:int}/redelivery": Endpoint({"POST": webhook_routes.redeliver}),
+        "webhooks/{id}/ping": Endpoint({"POST": webhook_routes.ping}),
     }
-    # These alone are also there with a slash behind.
+    # CVAT 2.73 accepts only these with a trailing slash, too.
     slashed = {
         "jobs/{id}/annotations": Endpoint(
             {
-                "GET": annotations.get_job_annotations,
-                "PUT": annotations.put_job_annotations,
-                "PATCH": annotations.patch_job_annotations,
-                "DELETE": annotations.delete_job_annotations,
+                "GET": annotation_routes.get_job_annotations,
+                "PUT": annotation_routes.put_job_annotations,
+                "PATCH": annotation_routes.patch_job_annotations,
+                "DELETE": annotation_routes.delete_job_annotations,
             }
         ),
-        "jobs/{id}/data": Endpoint({"GET": data.get_job_data}),
+        "jobs/{id}/data": Endpoint({"GET": chunk_routes.get_job_data}),
         "tasks/{id}/annotations": Endpoint(
             {
-                "GET": annotations.get_task_annotations,
-                "PUT": annotations.put_task_annotations,
-                "PATCH": annotations.patch_task_annotations,
-                "DELETE": annotations.delete_task_annotations,
+                "GET": annotation_routes.get_task_annotations,
+                "PUT": annotation_routes.put_task_annotations,
+                "PATCH": annotation_routes.patch_task_annotations,
+                "DELETE": annotation_routes.delete_task_annotations,
             }
         ),
-        "tasks/{id}/data": Endpoint({"GET": data.get_task_data, "POST": uploads.post_data}),
+        "tasks/{id}/data": Endpoint({"GET": chunk_routes.get_task_data, "POST": uploads.post_data}),
     }
     table |= slashed | {f"{path}/": endpoint for path, endpoint in slashed.items()}
     return [Route(f"/api/{path}", endpoint) for path, endpoint in table.items()] + [
-        Route("/", pages.index),
-        Route("/tasks/{id}", pages.task),
-        Route("/tasks/{id}/jobs/{job}", pages.job),
-        Route("/tasks/{id}/frames/{frame}", pages.frame_image),
+        Route("/", task_pages.index),
+        Route("/tasks/{id}", task_pages.task),
+        Route("/tasks/{id}/jobs/{job}", task_pages.job),
+        Route("/tasks/{id}/frames/{frame}", task_pages.frame_image),
     ]
 
 

@@ -1,9 +1,8 @@
-"""From an ASGI request to a handler and back: the order of checks is that of CVAT."""
+"""Calls the handler of a request and renders what it returns. The checks run in the order of CVAT."""
 
 import dataclasses
 import gzip
 import logging
-import uuid
 from collections.abc import Callable, Mapping
 
 from pydantic_core import to_json
@@ -12,11 +11,20 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from prefect_cvat.sandbox.access import named_workspace
-from prefect_cvat.sandbox.auth import SAFE_METHODS, authenticate
-from prefect_cvat.sandbox.exchange import HTML, VND_JSON, ApiError, Call, Reply, forbidden, server_error
-from prefect_cvat.sandbox.fault_within import NOTHING, WITHIN
-from prefect_cvat.sandbox.negotiation import negotiate
+from prefect_cvat.sandbox.accounts.authentication import SAFE_METHODS, authenticate
+from prefect_cvat.sandbox.accounts.permissions import requested_workspace
+from prefect_cvat.sandbox.api.call import Call
+from prefect_cvat.sandbox.api.content_negotiation import negotiate
+from prefect_cvat.sandbox.api.handler_fault import NO_FAULT, SCOPE_KEY
+from prefect_cvat.sandbox.api.reply import (
+    HTML,
+    VND_JSON,
+    ApiError,
+    Reply,
+    common_headers,
+    forbidden,
+    server_error,
+)
 
 Handler = Callable[[Call], Reply]
 _LOG = logging.getLogger(__name__)
@@ -24,10 +32,10 @@ _GZIP_FROM = 200
 
 
 class Endpoint:
-    """An address with a handler for each method that it knows.
+    """A route, with one handler for each HTTP method.
 
-    Handlers run in threads, so that a slow one holds up nobody, and run to their end also when the client has
-    gone.
+    Handlers run in threads, so a slow one does not block the others. As in CVAT, a handler also completes
+    after its client has disconnected.
     """
 
     def __init__(self, handlers: Mapping[str, Handler], *, anonymous: bool = False) -> None:
@@ -37,7 +45,7 @@ class Endpoint:
             self._handlers.setdefault("HEAD", handlers["GET"])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answers one request."""
+        """Handle one request."""
         request = Request(scope, receive)
         call = Call(
             state=scope["app"].state.sandbox,
@@ -47,7 +55,7 @@ class Endpoint:
             query=request.query_params,
             headers=request.headers,
             base_url=f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}",
-            fault=scope.get(WITHIN, NOTHING),
+            fault=scope.get(SCOPE_KEY, NO_FAULT),
         )
         if request.headers.get("content-type", "").startswith("multipart/form-data"):
             async with request.form(max_files=200_000, max_fields=10_000) as form:
@@ -83,7 +91,7 @@ class Endpoint:
             raise forbidden()
         if not self._anonymous and _names_organization(call):
             with call.state.database.read() as db:
-                named_workspace(call, db)
+                requested_workspace(call, db)
         reply = handler(call)
         return _browsable(reply) if media_type == "text/html" and reply.content is None else reply
 
@@ -108,15 +116,6 @@ def _render(reply: Reply, call: Call) -> Response:
     if call.method == "HEAD":
         response.body = b""
     return response
-
-
-def common_headers() -> dict[str, str]:
-    """The headers that are on every answer."""
-    return {
-        "X-Request-Id": str(uuid.uuid4()),
-        "X-Content-Type-Options": "nosniff",
-        "X-Frame-Options": "DENY",
-    }
 
 
 def _browsable(reply: Reply) -> Reply:

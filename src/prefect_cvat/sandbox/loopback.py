@@ -1,10 +1,10 @@
-"""Addresses of this machine that no network leads to."""
+"""Loopback addresses."""
 
 import ipaddress
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine, as nobody else can reach it."""
+    """Whether a host name or IP address is a loopback address."""
     if host == "localhost":
         return True
     try:

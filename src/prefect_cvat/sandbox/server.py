@@ -1,4 +1,4 @@
-"""The sandbox as a server: in a thread of this process, or as a process of its own."""
+"""Run the sandbox in a thread of this process (`Sandbox`) or in the foreground (`serve`)."""
 
 import signal
 import socket
@@ -13,16 +13,16 @@ from typing import Self
 import uvicorn
 
 from prefect_cvat.sandbox.app import close_state, create_app, open_state
-from prefect_cvat.sandbox.connections import BreakableProtocol
-from prefect_cvat.sandbox.deliveries import RETRY_SECONDS
-from prefect_cvat.sandbox.fault_injection import FaultMiddleware
-from prefect_cvat.sandbox.faults import Faults
+from prefect_cvat.sandbox.faults.active_faults import Faults
+from prefect_cvat.sandbox.faults.breakable_connection import BreakableProtocol
+from prefect_cvat.sandbox.faults.middleware import FaultMiddleware
 from prefect_cvat.sandbox.loopback import is_loopback
+from prefect_cvat.sandbox.webhook_delivery.delivery_queue import RETRY_SECONDS
 
 _WARNING = """
 *** THIS IS NOT CVAT ***
-It is the prefect-cvat sandbox: an embedded server that speaks a part of CVAT's API,
-for tries and tests on this machine. Do not keep anything in it that you need.
+This is the prefect-cvat sandbox: an embedded server with a part of CVAT's API,
+for demos and tests on this machine. Do not store anything in it that you need.
 """
 
 
@@ -30,20 +30,19 @@ class Sandbox:
     """A CVAT-compatible server in a thread of this process.
 
     Args:
-        data: The folder of its database and media; None for a temporary one that goes with it.
+        data: Folder for the database and the media; None for a temporary folder that is deleted at the end.
         host: A loopback address.
-        port: A port, or 0 for any that is free.
-        user: Its administrator.
-        password: The administrator's password.
-        webhook_retry_seconds: How long to wait before what a webhook's receiver did not take is sent to it
-            again, for the second attempt, the third, and so on. By default as CVAT waits: 5 seconds, then
-            longer, up to days.
+        port: A port; 0 picks a free one.
+        user: Name of the admin.
+        password: Password of the admin.
+        webhook_retry_seconds: Seconds to wait before the second attempt of a delivery, the third, and so
+            on. The default is CVAT's: 5 seconds, then longer, up to one day.
 
     Attributes:
-        faults: What is to go wrong. Rules may be set before the start, and outlive a stop.
+        faults: The faults to inject. Rules may be set before `start` and stay after `stop`.
 
     Raises:
-        ValueError: If the host is not a loopback address: the sandbox must not be reached from outside.
+        ValueError: The host is not a loopback address. The sandbox must not be reachable from a network.
 
     Examples:
         >>> with Sandbox() as server:
@@ -57,7 +56,7 @@ class Sandbox:
         host: str = "127.0.0.1",
         port: int = 0,
         user: str = "admin",
-        password: str = "admin",  # noqa: S107 - a server for tries
+        password: str = "admin",  # noqa: S107 - holds no secrets
         webhook_retry_seconds: Sequence[float] = RETRY_SECONDS,
     ) -> None:
         _check_loopback(host)
@@ -73,16 +72,20 @@ class Sandbox:
 
     @property
     def url(self) -> str:
-        """Its address, once it serves."""
+        """The URL of the server, for example `http://127.0.0.1:8080`.
+
+        Raises:
+            RuntimeError: The sandbox is not running.
+        """
         if self._thread is None:
-            raise RuntimeError("the sandbox has not been started")
+            raise RuntimeError("the sandbox is not running: call start(), or use it as a context manager")
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self._port}"
 
     def start(self) -> None:
-        """Serves from now on. Returns when requests are taken."""
+        """Start the server. Returns once it accepts requests."""
         if self._thread is not None:
-            raise RuntimeError("the sandbox runs already")
+            raise RuntimeError("the sandbox is already running")
         listener = _listen(self._host, self._port)
         try:
             self._state = open_state(self._folder(), self.user, self.password, self._webhook_retry_seconds)
@@ -95,7 +98,7 @@ class Sandbox:
         config = uvicorn.Config(
             self._app,
             http=BreakableProtocol,
-            # Its transports give the socket itself, on which a reset depends.
+            # uvloop's transports hide the socket, which a TCP reset needs.
             loop="asyncio",
             log_level="warning",
             access_log=False,
@@ -109,12 +112,12 @@ class Sandbox:
             target=self._server.run, kwargs={"sockets": [listener]}, name="sandbox", daemon=True
         )
         self._thread.start()
-        # The socket listens already: a request sent now waits for the loop and is not refused.
+        # The socket already listens: a request that is sent now waits for the event loop and is not refused.
 
     def stop(self) -> None:
-        """Finishes the requests that run, and those that a fault has put off, and frees the port.
+        """Finish running and delayed requests, and free the port.
 
-        What is not sent to webhooks yet is sent when a sandbox is started on the same folder.
+        Webhook deliveries that are still queued are sent when a sandbox starts on the same folder.
         """
         if self._thread is None:
             return
@@ -139,14 +142,14 @@ class Sandbox:
             self._temporary = None
 
     def __enter__(self) -> Self:
-        """Starts it."""
+        """Start the server."""
         self.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stops it."""
+        """Stop the server."""
         self.stop()
 
 
@@ -155,22 +158,22 @@ def serve(
     port: int = 8080,
     data: str | Path | None = None,
     user: str = "admin",
-    password: str = "admin",  # noqa: S107 - a server for tries
+    password: str = "admin",  # noqa: S107 - holds no secrets
 ) -> None:
-    """Serves until SIGTERM or SIGINT.
+    """Serve until SIGTERM or SIGINT.
 
-    Prints `ready http://HOST:PORT` on a line of its own once requests are taken.
+    Prints `ready http://HOST:PORT` on a line of its own once the server accepts requests.
 
     Args:
         host: A loopback address.
-        port: A port, or 0 for any that is free.
-        data: The folder of its database and media; None for a temporary one that goes with it.
-        user: Its administrator.
-        password: The administrator's password.
+        port: A port; 0 picks a free one.
+        data: Folder for the database and the media; None for a temporary folder that is deleted at the end.
+        user: Name of the admin.
+        password: Password of the admin.
 
     Raises:
-        ValueError: If the host is not a loopback address.
-        OSError: If the port is taken.
+        ValueError: The host is not a loopback address.
+        OSError: The port is in use.
     """
     ended = threading.Event()
 
@@ -190,7 +193,7 @@ def serve(
 
 def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # Only where the protocol is named does asyncio turn Nagle's algorithm off, with which answers take 40 ms.
+    # asyncio turns Nagle's algorithm off only if the protocol is named; with it responses take 40 ms.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -205,5 +208,5 @@ def _listen(host: str, port: int) -> socket.socket:
 def _check_loopback(host: str) -> None:
     if not is_loopback(host):
         raise ValueError(
-            f"the sandbox serves this machine only: {host!r} is no loopback address like 127.0.0.1"
+            f"the sandbox serves this machine only: {host!r} is not a loopback address such as 127.0.0.1"
         )

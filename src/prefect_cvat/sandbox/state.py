@@ -1,16 +1,16 @@
-"""What all the handlers share."""
+"""The state that all handlers share."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from prefect_cvat.sandbox.database import Database
-from prefect_cvat.sandbox.webhook_sender import WebhookSender
+from prefect_cvat.sandbox.storage.database import Database
+from prefect_cvat.sandbox.webhook_delivery.webhook_sender import WebhookSender
 from prefect_cvat.sandbox.worker import Worker
 
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """The database, the files and the workers of one server."""
+    """The database, the folders and the background threads of one server."""
 
     folder: Path
     database: Database
@@ -18,13 +18,13 @@ class State:
     sender: WebhookSender
 
     def uploads(self, task_id: int) -> Path:
-        """Where the files that are being sent for a task wait."""
+        """Folder of the files that are being uploaded for a task."""
         return self.folder / "uploads" / str(task_id)
 
     def media(self, data_id: int) -> Path:
-        """Where the files of a task's data are kept."""
+        """Folder of the images or the video of a task's data."""
         return self.folder / "data" / str(data_id) / "raw"
 
     def chunks(self, data_id: int) -> Path:
-        """Where the chunks that were made already are kept."""
+        """Folder of the chunks that were already built."""
         return self.folder / "data" / str(data_id) / "chunks"

@@ -1,19 +1,19 @@
-"""The worker that processes media behind the requests."""
+"""A thread that processes uploaded media in the background."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 
 class Worker:
-    """Runs jobs one after another in a thread of its own."""
+    """Runs functions one after another in one thread."""
 
     def __init__(self) -> None:
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sandbox-worker")
 
     def submit(self, work: Callable[[], None]) -> None:
-        """Queues a job. It must report its own failure: nobody waits for it."""
+        """Queue a function. It must report its own failure, since nobody waits for its result."""
         self._executor.submit(work)
 
     def close(self) -> None:
-        """Finishes the job that runs and drops the ones that wait."""
+        """Finish the running function and drop the queued ones."""
         self._executor.shutdown(wait=True, cancel_futures=True)

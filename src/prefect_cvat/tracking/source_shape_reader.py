@@ -16,7 +16,7 @@ from pydantic_core import to_json
 from prefect_cvat.annotations.duplicates import attribute_defaults, identity
 from prefect_cvat.files.lines_by_frame import LinesByFrame
 from prefect_cvat.geometry.clipping import is_empty
-from prefect_cvat.messages.plurals import listed
+from prefect_cvat.messages.plurals import quoted_list
 from prefect_cvat.messages.suggestions import did_you_mean
 from prefect_cvat.models import Label
 from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
@@ -73,7 +73,7 @@ class SourceShapeReader:
 
         Args:
             job_id: The job.
-            annotations: Kinds and annotations, shapes before tracks, as `Client.each_job_annotation` yields
+            annotations: Kinds and annotations, shapes before tracks, as `Client.iter_job_annotations` yields
                 them.
         """
         first = len(self._copies)
@@ -126,7 +126,8 @@ class SourceShapeReader:
         known = {label.name for label in labels}
         if strangers := sorted(set(names or ()) - known):
             raise ValueError(
-                f"task {self._task_id} has no label {listed(strangers)}; it has {listed(sorted(known))}"
+                f"task {self._task_id} has no label {quoted_list(strangers)};"
+                f" it has {quoted_list(sorted(known))}"
                 f"{did_you_mean(strangers[0], known)}"
             )
         return {label.id: label for label in labels if names is None or label.name in names}

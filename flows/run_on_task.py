@@ -1,0 +1,133 @@
+"""Runs a function on one task as the current flow run: what the flows annotate, track and refine share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+from prefect import get_run_logger
+from prefect.client.orchestration import get_client
+from prefect.runtime import flow_run
+
+from prefect_cvat.auto_annotation.loading import find_function
+from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.cvat.client import Client
+from prefect_cvat.flows.parameters import named_as_in_form
+from prefect_cvat.flows.run_tags import add_tags, function_key, run_key, shard_key, task_tag
+from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.messages.bounded_text import shorten
+from prefect_cvat.messages.plurals import pluralize
+from prefect_cvat.options.run_options import Options
+from prefect_cvat.planning.plan import Plan
+from prefect_cvat.reporting.markdown_report import Outcome
+from prefect_cvat.runs.left_behind import what_is_left
+from prefect_cvat.runs.pipeline import run_pipeline
+from prefect_cvat.runs.report import RunReport
+from prefect_cvat.runs.run import Run
+from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
+from prefect_cvat.tasks.device_slots import loaded_function
+from prefect_cvat.tasks.stages import PrefectSubmitter
+from prefect_cvat.tasks.task_options import shorten_errors
+from prefect_cvat.tasks.task_slots import task_slots
+
+__all__ = ["report_failure", "run_on_task"]
+
+
+@shorten_errors
+def run_on_task(
+    credentials: CvatCredentials,
+    task_id: int,
+    function: CvatFunction,
+    options: Options,
+    new_run: Callable[[Client, Any], Run],
+    *,
+    kind: object = "annotate",
+) -> RunReport:
+    """Run a function on a task as the current flow run, with tags, progress and artifacts in Prefect.
+
+    Waits until no other run uses the task (or its selected jobs), until a device is free, and until the
+    CVAT server has a free slot. A run that fails or is cancelled publishes a report of what is in CVAT.
+
+    Args:
+        credentials: How to log in to CVAT.
+        task_id: The task.
+        function: The function and its settings.
+        options: The options of the run.
+        new_run: Makes the run from a client and the loaded function.
+        kind: The kind of the run and its own options, part of the run key; see `run_key`.
+
+    Raises:
+        PrefectCvatError: The run failed.
+    """
+    logger = get_run_logger()
+    # these fail at once, before the run waits for any slot
+    find_function(function.function)
+    function.check_secrets()
+    started = time.perf_counter()
+    is_child_run = flow_run.parent_flow_run_id is not None  # its parent has reached the CVAT server already
+    with named_as_in_form(), credentials.get_client(has_answered=is_child_run) as client:
+        client.check_may_write()
+        add_tags([task_tag(client.url, task_id), function.function])
+        with (
+            task_slots(client.url, task_id, options.selection.jobs, warn=logger.warning),
+            loaded_function(function, client.url, warn=logger.warning) as loaded,
+        ):
+            run = new_run(client, loaded)
+            run.set_metadata(str(flow_run.id), function.function_parameters)
+            version = function_key(function, loaded)
+
+            def add_key_tags(plan: Plan) -> None:
+                """Tag the flow run with its key early, as other runs look for runs of the same key."""
+                media = plan.info.meta.chunks_updated_date
+                key = run_key(client.url, task_id, media, version, kind, options)
+                add_tags([key, shard_key(key, options.selection.jobs)])
+
+            with _failure_reported(run, started):
+                report = run_pipeline(
+                    run, PrefectSubmitter(), ArtifactProgress(run.report, logger), on_planned=add_key_tags
+                )
+            pictures = [] if run.planned is None else draw_frames(client, run.planned.plan)
+            publish_report(report, pictures=pictures)
+    for line in report.lines():
+        logger.info(line)
+    return report
+
+
+@contextmanager
+def _failure_reported(run: Run, started: float) -> Iterator[None]:
+    """Publish the report of a run that fails or is cancelled, before its slots are free again."""
+    try:
+        yield
+    except BaseException as error:
+        report_failure(run.finish_report(time.perf_counter() - started), error)
+        # the server may still commit a write; the next run, on another machine, cannot know that
+        time.sleep(run.seconds_until_settled)
+        raise
+
+
+def report_failure(report: RunReport, error: BaseException) -> None:
+    """Publish the report of a run that failed or was cancelled, and log what it has left in CVAT."""
+    outcome: Outcome = "failed"
+    reason = shorten(str(error))
+    if not isinstance(error, Exception):
+        is_cancelled = _is_flow_run_cancelled()
+        outcome = "cancelled" if is_cancelled else "failed"
+        reason = "" if is_cancelled else "its process was terminated, or another run has taken its slots"
+    publish_report(report, outcome=outcome, error=reason)
+    ending = "was cancelled" if outcome == "cancelled" else "failed"
+    get_run_logger().warning(
+        "the run %s after %s: %s", ending, pluralize(report.frames, "frame"), what_is_left(report)
+    )
+
+
+def _is_flow_run_cancelled() -> bool:
+    """Whether the current flow run was cancelled; False if the Prefect server does not answer."""
+    try:
+        with get_client(sync_client=True) as prefect:
+            state = prefect.read_flow_run(flow_run.id).state
+    except httpx.HTTPError:
+        return False
+    return state is not None and (state.is_cancelling() or state.is_cancelled())

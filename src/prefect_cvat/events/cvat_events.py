@@ -1,0 +1,279 @@
+"""Creates Prefect events about tasks, jobs and projects of CVAT.
+
+The payload is flat, so that a template such as `{{ event.payload.task_id }}` fills a parameter of a flow.
+Automations match the labels of a resource, not the payload. So each value of the payload is also a label:
+`cvat.state` has the value of `state`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Annotated
+from uuid import NAMESPACE_URL, UUID, uuid5
+
+from prefect.events import Event, RelatedResource
+from pydantic import BaseModel, ConfigDict, Field
+
+from prefect_cvat.http.server_slug import server_slug
+from prefect_cvat.http.server_url import server_identity
+
+__all__ = [
+    "FAILED",
+    "READY",
+    "Id",
+    "JobState",
+    "ProjectState",
+    "TaskState",
+    "deterministic_id",
+    "job_event",
+    "project_event",
+    "task_event",
+    "task_failed",
+    "task_ready",
+    "task_resource_id",
+]
+
+READY = "cvat.task.ready"
+"""The event that a task has its data, and can be annotated."""
+
+FAILED = "cvat.task.failed"
+"""The event that CVAT could not process the data of a task."""
+
+MAX_TEXT = 1000
+"""The maximum length of a text in an event. Prefect 3.9 answers 204 to an event of more than 1.5 MB, but
+drops it."""
+
+Id = Annotated[int, Field(ge=1)]
+"""The id of an object in CVAT."""
+
+
+class _State(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class _User(_State):
+    username: str
+
+
+class _JobsSummary(_State):
+    count: int
+
+
+class TaskState(_State):
+    """The fields of a task, of a webhook or the API, that an event has."""
+
+    id: Id
+    name: str = ""
+    project_id: Id | None = None
+    project_name: str | None = None
+    organization: Id | None = None
+    assignee: _User | None = None
+    status: str = ""
+    created_date: str = ""
+    size: int | None = None
+    jobs: _JobsSummary | None = None
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the task has frames and jobs to annotate."""
+        return bool(self.size) and (self.jobs is None or self.jobs.count > 0)
+
+
+class JobState(_State):
+    """The fields of a job that an event has."""
+
+    id: Id
+    task_id: Id
+    task_name: str | None = None
+    project_id: Id | None = None
+    project_name: str | None = None
+    organization: Id | None = None
+    assignee: _User | None = None
+    type: str = ""
+    stage: str = ""
+    state: str = ""
+
+
+class ProjectState(_State):
+    """The fields of a project that an event has."""
+
+    id: Id
+    name: str = ""
+    organization: Id | None = None
+    assignee: _User | None = None
+    status: str = ""
+
+
+def task_ready(task: TaskState, server: str, occurred: datetime) -> Event:
+    """The event that a task has its data, with an id that depends on the task alone.
+
+    Prefect 3.9 ignores an event whose id it has received within the last 30 minutes, so the webhook receiver
+    and `find new tasks` do not start two runs. The id includes `created_date`, since the task ids of a
+    reinstalled server start at 1 again.
+    """
+    event_id = deterministic_id(server, f"api/tasks/{task.id}/ready/{task.created_date}")
+    return task_event(READY, task, server, event_id=event_id, occurred=occurred)
+
+
+def task_failed(task: TaskState, server: str, message: str, *, event_id: UUID, occurred: datetime) -> Event:
+    """The event that CVAT could not process the data of a task, with its error message."""
+    return task_event(FAILED, task, server, event_id=event_id, occurred=occurred, message=message)
+
+
+def task_event(
+    name: str, task: TaskState, server: str, *, event_id: UUID, occurred: datetime, **further: str
+) -> Event:
+    """An event about a task.
+
+    Args:
+        name: The name of the event, such as `cvat.task.updated`.
+        task: The task.
+        server: The URL of the CVAT server.
+        event_id: The id of the event; Prefect ignores a second event of the same id.
+        occurred: When it happened, or was received.
+        further: Further values of the payload.
+    """
+    return _event(
+        name,
+        task_resource_id(server, task.id),
+        task.name,
+        _payload(
+            task_id=task.id,
+            task_name=task.name,
+            project_id=task.project_id,
+            organization=task.organization,
+            assignee=task.assignee,
+            status=task.status,
+            server=server,
+            **further,
+        ),
+        related=_related(server, task),
+        event_id=event_id,
+        occurred=occurred,
+    )
+
+
+def job_event(
+    name: str, job: JobState, server: str, *, event_id: UUID, occurred: datetime, **further: str
+) -> Event:
+    """An event about a job; see `task_event` for the arguments."""
+    task = RelatedResource(
+        {
+            "prefect.resource.id": task_resource_id(server, job.task_id),
+            "prefect.resource.role": "task",
+            **({"prefect.resource.name": job.task_name[:MAX_TEXT]} if job.task_name else {}),
+        }
+    )
+    return _event(
+        name,
+        f"cvat.job.{server_slug(server)}.{job.id}",
+        f"job {job.id}",
+        _payload(
+            job_id=job.id,
+            task_id=job.task_id,
+            task_name=job.task_name,
+            project_id=job.project_id,
+            organization=job.organization,
+            assignee=job.assignee,
+            type=job.type,
+            stage=job.stage,
+            state=job.state,
+            server=server,
+            **further,
+        ),
+        related=[task, *_related(server, job)],
+        event_id=event_id,
+        occurred=occurred,
+    )
+
+
+def project_event(
+    name: str, project: ProjectState, server: str, *, event_id: UUID, occurred: datetime, **further: str
+) -> Event:
+    """An event about a project; see `task_event` for the arguments."""
+    return _event(
+        name,
+        f"cvat.project.{server_slug(server)}.{project.id}",
+        project.name,
+        _payload(
+            project_id=project.id,
+            project_name=project.name,
+            organization=project.organization,
+            assignee=project.assignee,
+            status=project.status,
+            server=server,
+            **further,
+        ),
+        related=_related(server, project),
+        event_id=event_id,
+        occurred=occurred,
+    )
+
+
+def task_resource_id(server: str, task_id: int) -> str:
+    """The resource id of a task in Prefect, such as `cvat.task.cvat-example-com.42`."""
+    return f"cvat.task.{server_slug(server)}.{task_id}"
+
+
+def deterministic_id(server: str, what: str) -> UUID:
+    """An id that depends on the server and a text alone."""
+    return uuid5(NAMESPACE_URL, f"{server_identity(server)}/{what}")
+
+
+def _event(
+    name: str,
+    resource_id: str,
+    resource_name: str,
+    payload: Mapping[str, str | int],
+    *,
+    related: list[RelatedResource],
+    event_id: UUID,
+    occurred: datetime,
+) -> Event:
+    labels = {"prefect.resource.id": resource_id}
+    if resource_name:
+        labels["prefect.resource.name"] = resource_name[:MAX_TEXT]
+    labels |= {f"cvat.{key}": str(value) for key, value in payload.items()}
+    return Event.model_validate(
+        {
+            "id": event_id,
+            "event": name,
+            "resource": labels,
+            "related": related,
+            "payload": dict(payload),
+            "occurred": occurred,
+        }
+    )
+
+
+def _payload(*, assignee: _User | None, **values: str | int | None) -> dict[str, str | int]:
+    """The values that are known, without None: a template would render it as a text."""
+    values["assignee"] = None if assignee is None else assignee.username
+    return {
+        key: value[:MAX_TEXT] if isinstance(value, str) else value
+        for key, value in values.items()
+        if value is not None and value != ""
+    }
+
+
+def _related(server: str, state: TaskState | JobState | ProjectState) -> list[RelatedResource]:
+    related = []
+    if not isinstance(state, ProjectState) and state.project_id is not None:
+        labels = {
+            "prefect.resource.id": f"cvat.project.{server_slug(server)}.{state.project_id}",
+            "prefect.resource.role": "project",
+        }
+        if state.project_name:
+            labels["prefect.resource.name"] = state.project_name[:MAX_TEXT]
+        related.append(RelatedResource(labels))
+    if state.organization is not None:
+        related.append(
+            RelatedResource(
+                {
+                    "prefect.resource.id": f"cvat.organization.{server_slug(server)}.{state.organization}",
+                    "prefect.resource.role": "organization",
+                }
+            )
+        )
+    return related

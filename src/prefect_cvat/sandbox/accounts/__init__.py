@@ -1,0 +1,1 @@
+"""Users, logins, tokens, organizations, and who may see what."""

@@ -1,0 +1,1 @@
+"""The annotations of jobs and tasks: checked, stored, merged across jobs."""

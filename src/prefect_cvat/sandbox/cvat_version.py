@@ -1,0 +1,3 @@
+"""The version of CVAT whose API the sandbox follows."""
+
+CVAT_VERSION = "2.73.0"

@@ -1,0 +1,1 @@
+"""Injected faults: rules, decisions, and the middleware that applies them."""

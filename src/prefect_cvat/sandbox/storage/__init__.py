@@ -1,0 +1,1 @@
+"""The sandbox's state on disk: SQLite tables, transactions, old snapshots."""

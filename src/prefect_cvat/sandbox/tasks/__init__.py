@@ -1,0 +1,1 @@
+"""Projects, tasks, jobs, labels and issues of CVAT's API."""

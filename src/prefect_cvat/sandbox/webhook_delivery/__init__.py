@@ -1,0 +1,1 @@
+"""What webhooks are sent: events, the queue, the thread that sends."""

@@ -1,0 +1,1 @@
+"""The webhooks of CVAT's API: created, listed, changed, tried."""

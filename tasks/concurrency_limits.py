@@ -1,0 +1,255 @@
+"""Prefect's global concurrency limits on runs: their names, and taking their slots.
+
+A run takes a slot of its CVAT server, of its device (`device_slots.py`), and of its task or jobs
+(`task_slots.py`). A limit is created with a default number of slots when a run first needs it;
+`prefect-cvat setup` creates those of servers and devices beforehand.
+
+A slot is held by a lease. A run that ends or is cancelled returns its slots. The slots of a killed run are
+free again after `LEASE_SECONDS`. If the Prefect server is restarted and keeps leases in memory, slots stay
+taken until somebody frees them; `prefect-cvat setup` warns of that setting.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from uuid import UUID
+
+from httpx import HTTPStatusError
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, GlobalConcurrencyLimitUpdate
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
+from prefect.concurrency.sync import concurrency
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+from prefect_cvat.http.server_slug import server_slug
+
+__all__ = [
+    "DEFAULT_RUNS_PER_SERVER",
+    "device_limit",
+    "ensure_limit",
+    "is_refused",
+    "job_limit",
+    "limit_ids",
+    "server_limit",
+    "server_slot",
+    "slots",
+    "task_limit",
+    "wait_for_slots",
+]
+
+DEFAULT_RUNS_PER_SERVER = 4
+"""The default number of runs that use one CVAT server at a time."""
+
+TASK_LIMITS = "prefect-cvat-task-"
+JOB_LIMITS = "prefect-cvat-job-"
+"""The prefixes of the names of limits of tasks and of jobs."""
+
+LEASE_SECONDS = 120
+"""After this time the slots of a killed process are free again. Prefect renews a lease after three quarters
+of it. If three attempts fail, Prefect ends the run, before another run can take the slots."""
+
+RENEWAL_RETRIES = 2
+"""HTTP retries of each of these attempts. All three attempts must fit into a quarter of the lease."""
+
+POLL_SECONDS = 4.0
+"""How often, at the longest, a waiting run checks whether a slot is free."""
+
+SECONDS_BETWEEN_WARNINGS = 60.0
+"""How often a waiting run logs what it waits for."""
+
+
+def server_limit(url: str) -> str:
+    """The name of the limit on runs that use a CVAT server."""
+    return f"prefect-cvat-server-{server_slug(url)}"
+
+
+def task_limit(url: str, task_id: int) -> str:
+    """The name of the limit on runs on one task of a CVAT server, on all machines together."""
+    return f"{TASK_LIMITS}{server_slug(url)}-{task_id}"
+
+
+def job_limit(url: str, job_id: int) -> str:
+    """The name of the limit on runs on one job of a CVAT server."""
+    return f"{JOB_LIMITS}{server_slug(url)}-{job_id}"
+
+
+def device_limit(device: str, host: str | None = None) -> str:
+    """The name of the limit on runs on a device of a machine.
+
+    Args:
+        device: The device, such as `cuda:0`. For this machine it is translated by `CUDA_VISIBLE_DEVICES`, so
+            that workers with different visible GPUs do not wait for each other.
+        host: The machine; None for this one.
+    """
+    if host is None:
+        host, device = socket.gethostname(), _physical_device(device)
+    return f"prefect-cvat-device-{_slug(host)}-{_slug(device)}"
+
+
+def ensure_limit(name: str, limit: int, *, overwrite: bool = False) -> str:
+    """Create a limit unless it exists.
+
+    Args:
+        name: The name of the limit.
+        limit: The number of slots.
+        overwrite: Also change the number of slots of an existing limit.
+
+    Returns:
+        `created`, `changed` or `unchanged`.
+    """
+    with get_client(sync_client=True) as client:
+        try:
+            existing = client.read_global_concurrency_limit_by_name(name)
+        except ObjectNotFound:
+            try:
+                client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=limit))
+            except ObjectAlreadyExists:  # another run has just created it
+                return "unchanged"
+            return "created"
+        if not overwrite or existing.limit == limit:
+            return "unchanged"
+        client.update_global_concurrency_limit(name, GlobalConcurrencyLimitUpdate(limit=limit))
+        return "changed"
+
+
+@contextmanager
+def server_slot(
+    url: str, *, timeout: float | None = None, warn: Callable[[str], object] = lambda _: None
+) -> Iterator[None]:
+    """Wait for a slot of a CVAT server, and take it.
+
+    Args:
+        url: The URL of the CVAT server.
+        timeout: Seconds to wait; None waits without limit.
+        warn: Called with a message about once a minute while the run waits.
+
+    Raises:
+        TimeoutError: No slot was free in time.
+    """
+    name = server_limit(url)
+    ensure_limit(name, DEFAULT_RUNS_PER_SERVER)
+    with ExitStack() as taken:
+        wait_for_slots(taken, lambda: limit_ids([name]), occupy=1, timeout=timeout, warn=warn)
+        yield
+
+
+def limit_ids(names: Iterable[str]) -> dict[str, UUID]:
+    """The ids of limits by name, without those that do not exist."""
+    ids = {}
+    with get_client(sync_client=True) as client:
+        for name in names:
+            with suppress(ObjectNotFound):
+                ids[name] = client.read_global_concurrency_limit_by_name(name).id
+    return ids
+
+
+def slots(
+    names: list[str], *, occupy: int = 1, max_retries: int | None = None
+) -> AbstractContextManager[None]:
+    """Take slots of all of some limits, or of none; see Prefect's `concurrency`.
+
+    Strict: without it Prefect would run without any limit where a limit does not exist.
+
+    Args:
+        names: The names of the limits.
+        occupy: The number of slots to take of each.
+        max_retries: How often Prefect tries again if they are not free; None waits without limit.
+    """
+    return concurrency(
+        names,
+        occupy=occupy,
+        max_retries=max_retries,
+        lease_duration=LEASE_SECONDS,
+        strict=True,
+    )
+
+
+def is_refused(error: ConcurrencySlotAcquisitionError, status: int) -> bool:
+    """Whether the server refused slots with an HTTP status: 423 (not free), 503 (SQLite is busy)."""
+    cause = error.__cause__
+    return isinstance(cause, HTTPStatusError) and cause.response.status_code == status
+
+
+def wait_for_slots(
+    taken: ExitStack,
+    make: Callable[[], Mapping[str, UUID]],
+    *,
+    occupy: int,
+    timeout: float | None,
+    warn: Callable[[str], object],
+) -> None:
+    """Take slots of all of some limits, as soon as they are free.
+
+    A limit that is removed in the meantime is created again.
+
+    Args:
+        taken: The stack that returns the slots when it is closed.
+        make: Creates the limits that do not exist, and returns the ids of all by name.
+        occupy: The number of slots to take of each limit.
+        timeout: Seconds to wait; None waits without limit.
+        warn: Called with a message about once a minute while the run waits.
+
+    Raises:
+        TimeoutError: The slots were not free in time.
+    """
+    started = time.monotonic()
+    next_warning = SECONDS_BETWEEN_WARNINGS
+    delay = 0.25
+    ids = make()
+    names = list(ids)
+    while True:
+        with ExitStack() as mine:
+            if _take(mine, names, occupy=occupy):
+                # Prefect ignores a limit that does not exist if others do: only limits that existed before
+                # and after, with the same id, have been taken for certain
+                if limit_ids(names) == ids:
+                    taken.push(mine.pop_all())
+                    return
+                delay = 0.25
+        ids = make()
+        waited = time.monotonic() - started
+        if timeout is not None and waited > timeout:
+            raise TimeoutError(f"no slot of the limit {', '.join(names[:3])} was free in {timeout:.0f} s")
+        if waited > next_warning:
+            next_warning += SECONDS_BETWEEN_WARNINGS
+            warn(
+                f"waiting for a slot of the limit {', '.join(names[:3])}; if no run uses it any more, free it"
+                f" with `prefect gcl update {names[0]} --active-slots 0`"
+            )
+        time.sleep(delay * random.uniform(0.5, 1.5))  # noqa: S311 (spreads the requests of waiting runs)
+        delay = min(2 * delay, POLL_SECONDS)
+
+
+def _take(taken: ExitStack, names: list[str], *, occupy: int) -> bool:
+    """Take slots of the limits that exist; False if they are not free, or none exists."""
+    # Prefect ends a run whose lease it cannot renew. With its default number of retries that would be later
+    # than another run can take the slots
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: RENEWAL_RETRIES}):
+        try:
+            # no retries here: Prefect would wait up to 30 s between two of them
+            taken.enter_context(slots(names, occupy=occupy, max_retries=0))
+        except ConcurrencySlotAcquisitionError as error:
+            is_missing = error.__cause__ is None
+            if not (is_missing or is_refused(error, 423) or is_refused(error, 503)):
+                raise
+            return False
+    return True
+
+
+def _physical_device(device: str) -> str:
+    kind, _, number = device.partition(":")
+    visible = [entry.strip() for entry in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")]
+    if kind == "cuda" and number.isdigit() and int(number) < len(visible) and visible[int(number)]:
+        return f"cuda:{visible[int(number)]}"
+    return device
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")

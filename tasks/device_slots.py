@@ -1,0 +1,130 @@
+"""Loads a function on a device of this machine that no other run uses: one run at a time on a GPU."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
+
+from prefect_cvat.auto_annotation.function_calls import close_function, read_attribute
+from prefect_cvat.auto_annotation.loading import parse_parameters, takes_parameter
+from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.tasks.concurrency_limits import device_limit, ensure_limit, is_refused, server_slot, slots
+
+__all__ = ["device_slot", "loaded_function", "local_devices"]
+
+POLL_SECONDS = 2.0
+"""How often a waiting run checks whether a device is free."""
+
+
+@contextmanager
+def loaded_function(
+    function: CvatFunction, server: str, *, warn: Callable[[str], object] = lambda _: None
+) -> Iterator[Any]:
+    """Wait for a slot of a device and one of the CVAT server, load a function, and close it afterwards.
+
+    The model is loaded once both slots are taken, so there are never more models than slots. A function on
+    the CPU needs no slot of a device. The device is waited for first: a run that waits for a GPU must not
+    occupy a slot of the server, which runs on other machines could use.
+
+    A function that takes a `device`, and for which none was chosen, gets the first accelerator that is free.
+
+    Args:
+        function: The function.
+        server: The URL of the CVAT server.
+        warn: Called with a message about once a minute while the run waits.
+    """
+    wanted = _chosen_device(function)
+    takes_device = takes_parameter(function.function, "device")
+    if wanted is not None:
+        needed = [wanted] if _is_accelerator(wanted) else []
+    else:
+        needed = local_devices() if takes_device else []
+    while True:
+        with ExitStack() as taken:
+            held = taken.enter_context(device_slot(needed)) if needed else None
+            taken.enter_context(server_slot(server, warn=warn))
+            device = wanted or (held if takes_device else None)
+            loaded = function.get_function(device)
+            # a function that is given no device may choose one by itself
+            own_choice = None if device else _device_of(loaded)
+            if (
+                own_choice in (None, held)
+                or not _is_accelerator(own_choice)
+                or _take_first_free(taken, [own_choice])
+            ):
+                taken.callback(close_function, loaded)
+                yield loaded
+                return
+            # another run uses that device: wait for it without a model in memory or a slot of the server
+            close_function(loaded)
+            del loaded
+        needed = [own_choice]
+
+
+@contextmanager
+def device_slot(devices: Sequence[str], *, timeout: float | None = None) -> Iterator[str]:
+    """Wait until one of some devices of this machine is free, and take its slot.
+
+    Args:
+        devices: The names of the devices, such as `cuda:0` and `cuda:1`.
+        timeout: Seconds to wait; None waits without limit.
+
+    Yields:
+        The name of the device.
+
+    Raises:
+        TimeoutError: No device was free in time.
+    """
+    deadline = None if timeout is None else time.monotonic() + timeout
+    with ExitStack() as slot:
+        while (free := _take_first_free(slot, devices)) is None:
+            if deadline is not None and time.monotonic() > deadline:
+                raise TimeoutError(f"none of the devices {', '.join(devices)} was free in {timeout:.0f} s")
+            time.sleep(POLL_SECONDS)
+        yield free
+
+
+def local_devices() -> list[str]:
+    """The names of the accelerators of this machine, such as `cuda:0`."""
+    devices = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    return [*devices, *(["mps"] if torch.backends.mps.is_available() else [])]
+
+
+def _take_first_free(slot: ExitStack, devices: Sequence[str]) -> str | None:
+    for device in devices:
+        ensure_limit(device_limit(device), 1)
+        try:
+            slot.enter_context(slots([device_limit(device)], max_retries=0))
+        except ConcurrencySlotAcquisitionError as error:
+            if not is_refused(error, 423):
+                raise
+        else:
+            return device
+    return None
+
+
+def _chosen_device(function: CvatFunction) -> str | None:
+    """The device that the user has chosen, as `device` or as a parameter of the function; None for any."""
+    device = function.device or parse_parameters(function.function_parameters or {}).get("device")
+    return None if device in (None, "", "auto") else _numbered(str(device))
+
+
+def _device_of(function: object) -> str | None:
+    """The device that a loaded function uses, such as `cuda:0`; None if it has no attribute `device`."""
+    device = read_attribute(function, "device")
+    return None if device is None else _numbered(str(device))
+
+
+def _numbered(device: str) -> str:
+    """The name of a device with its number: `cuda` is `cuda:0`, as in torch."""
+    return "cuda:0" if device == "cuda" else device
+
+
+def _is_accelerator(device: str) -> bool:
+    """Whether one run at a time may use a device: true of all but the CPU."""
+    return device.partition(":")[0] != "cpu"

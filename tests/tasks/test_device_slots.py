@@ -1,0 +1,142 @@
+"""Runs and the devices of a machine, on a real Prefect server. The devices themselves cannot be had here."""
+
+import threading
+import time
+
+import pytest
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
+
+from flow_functions import counted_models
+from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.tasks import concurrency_limits, device_slots
+from prefect_cvat.tasks.concurrency_limits import slots
+from prefect_cvat.tasks.device_slots import device_slot, loaded_function
+from prefect_cvat.tasks.task_slots import task_slots
+
+pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.filterwarnings("default")]
+
+URL = "https://gpu.example.com"
+
+
+def test_one_run_at_a_time_on_a_device():
+    with device_slot(["cuda:0", "cuda:1"]) as first:
+        with device_slot(["cuda:0", "cuda:1"]) as second:
+            assert (first, second) == ("cuda:0", "cuda:1")
+            with pytest.raises(TimeoutError, match="none of the devices cuda:0, cuda:1"):
+                device_slot(["cuda:0", "cuda:1"], timeout=0).__enter__()
+        with device_slot(["cuda:0", "cuda:1"]) as third:
+            assert third == "cuda:1"
+
+
+def test_workers_with_different_visible_gpus_do_not_wait(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, 3")
+    with device_slot(["cuda:0"], timeout=0):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-8f6a")
+        with device_slot(["cuda:0"], timeout=0), device_slot(["cuda:1"], timeout=0):
+            pass
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+        with pytest.raises(TimeoutError):
+            device_slot(["cuda:2"], timeout=0).__enter__()
+        with device_slot(["cuda:0"], timeout=0):
+            pass
+
+
+def test_loads_function_on_free_device_and_closes_it(monkeypatch):
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+    monkeypatch.setattr(device_slots, "local_devices", lambda: ["cuda:0", "cuda:1"])
+    chosen = CvatFunction(function="flow_functions.on_device")
+    with device_slot(["cuda:0"]):
+        with loaded_function(chosen, URL) as function:
+            assert (function.device, function.is_closed) == ("cuda:1", False)
+        assert function.is_closed
+        explicit = chosen.model_copy(update={"device": "cpu"})
+        with loaded_function(explicit, URL) as function:
+            assert function.device == "cpu"
+
+
+def test_runs_on_different_jobs_share_a_task():
+    with task_slots(URL, 1, [1, 2]):
+        with task_slots(URL, 1, [3]), pytest.raises(TimeoutError), task_slots(URL, 1, [2, 4], timeout=1):
+            pytest.fail("two runs had a job at a time")
+        with pytest.raises(TimeoutError), task_slots(URL, 1, timeout=1):
+            pytest.fail("a run had the task while another had jobs of it")
+    with task_slots(URL, 1, timeout=30):
+        pass
+
+
+def test_concurrent_runs_create_limits_once():
+    errors = []
+
+    def begin(job):
+        try:
+            with task_slots(URL, 2, [job], timeout=60):
+                pass
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=begin, args=(job,)) for job in (1, 1, 2, 2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
+def test_missing_limit_is_an_error():
+    with pytest.raises(ConcurrencySlotAcquisitionError, match="must be created"):
+        slots(["prefect-cvat-nowhere"]).__enter__()
+
+
+def test_waiting_for_device_holds_no_model_and_no_server_slot(monkeypatch):
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+    monkeypatch.setattr(device_slots, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(counted_models, "DEVICE", "cuda:0")
+    function = CvatFunction(function="flow_functions.counted_models")
+    loaded_on = []
+
+    def load():
+        with loaded_function(function, URL) as loaded:
+            loaded_on.append(loaded.device)
+
+    counted_models.made = 0
+    with device_slot(["cuda:0"]):
+        waiting = threading.Thread(target=load)
+        waiting.start()
+        deadline = time.monotonic() + 30
+        while (counted_models.made, counted_models.alive) != (1, 0):
+            assert time.monotonic() < deadline, "the function was not loaded, or not closed"
+            time.sleep(0.05)
+        concurrency_limits.ensure_limit(
+            concurrency_limits.server_limit(URL), concurrency_limits.DEFAULT_RUNS_PER_SERVER
+        )
+        with slots([concurrency_limits.server_limit(URL)], occupy=concurrency_limits.DEFAULT_RUNS_PER_SERVER):
+            assert loaded_on == []
+    waiting.join(60)
+    assert (loaded_on, counted_models.made, counted_models.alive) == (["cuda:0"], 2, 0)
+
+
+@pytest.mark.parametrize("chosen", [{"device": "auto"}, {"function_parameters": {"device": "str:auto"}}])
+def test_auto_device_is_any_free_device(monkeypatch, chosen):
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+    monkeypatch.setattr(device_slots, "local_devices", lambda: ["cuda:5"])
+    function = CvatFunction(function="flow_functions.on_device", **chosen)
+    with loaded_function(function, URL) as loaded:
+        assert loaded.device == "cuda:5"
+
+
+def test_keeps_device_of_function_parameters(monkeypatch):
+    monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
+    monkeypatch.setattr(device_slots, "local_devices", lambda: ["cuda:0", "cuda:1"])
+    parameters = {"device": "str:cuda:1"}
+    function = CvatFunction(function="flow_functions.on_device", function_parameters=parameters)
+    with loaded_function(function, URL) as loaded:
+        assert loaded.device == "cuda:1"
+
+
+def test_waiting_run_logs_the_limit(monkeypatch):
+    monkeypatch.setattr(concurrency_limits, "SECONDS_BETWEEN_WARNINGS", 0.5)
+    warnings = []
+    with task_slots(URL, 3), pytest.raises(TimeoutError), task_slots(URL, 3, timeout=2, warn=warnings.append):
+        pytest.fail("two runs had the task at a time")
+    assert "waiting for a slot of the limit prefect-cvat-task-gpu-example-com-3" in warnings[0]
+    assert "prefect gcl update prefect-cvat-task-gpu-example-com-3 --active-slots 0" in warnings[0]

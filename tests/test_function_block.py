@@ -1,0 +1,58 @@
+"""The block that holds a configured function, and what a flow makes of it."""
+
+import socket
+from urllib.error import HTTPError, URLError
+
+import pytest
+from prefect.testing.standard_test_suites.blocks import BlockStandardTestSuite
+
+from prefect_cvat.exceptions import FunctionLoadError
+from prefect_cvat.flows.parameters import choose_function
+from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.options.labels import LabelOptions
+
+
+class TestPrefectsStandards(BlockStandardTestSuite):
+    @pytest.fixture
+    def block(self):
+        return CvatFunction
+
+    def test_has_a_valid_image(self, block):
+        before = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(10)
+        try:
+            super().test_has_a_valid_image(block)
+        except HTTPError:
+            raise
+        except URLError as error:
+            pytest.skip(f"the logo cannot be fetched here: {error.reason}")
+        finally:
+            socket.setdefaulttimeout(before)
+
+
+def test_loads_its_function():
+    function = CvatFunction(function="nanodet_detection", device="cpu").get_function()
+    assert [label.name for label in function.spec.labels][:2] == ["person", "bicycle"]
+    assert str(function.device) == "cpu"
+
+
+def test_validates_parameters_at_creation():
+    with pytest.raises(ValueError, match="type"):
+        CvatFunction(function="tiled", function_parameters={"score_threshold": "0.3"})
+    with pytest.raises(ValueError, match="less than or equal to 1"):
+        CvatFunction(function="tiled", conf_threshold=1.5)
+
+
+def test_does_not_load_functions_that_are_not_allowed():
+    with pytest.raises(FunctionLoadError, match="PREFECT_CVAT_FUNCTION_MODULES"):
+        CvatFunction(function="os.path").get_function()
+
+
+def test_function_block_replaces_other_parameters_except_device():
+    block = CvatFunction(function="torchvision_detection", conf_threshold=0.4)
+    assert choose_function(block, "nanodet_detection", labels=LabelOptions(ignore_case=True)) is block
+    on_a_device = choose_function(block, "nanodet_detection", device="cuda:1")
+    assert (on_a_device.function, on_a_device.device) == ("torchvision_detection", "cuda:1")
+    assert on_a_device.conf_threshold == 0.4
+    described = choose_function(None, "tiled", labels=LabelOptions(ignore_case=True, conf_threshold=0.5))
+    assert (described.function, described.ignore_case, described.conf_threshold) == ("tiled", True, 0.5)
