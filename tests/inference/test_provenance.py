@@ -2,7 +2,6 @@
 
 import json
 import sys
-from dataclasses import fields
 from types import SimpleNamespace
 
 import numpy as np
@@ -104,7 +103,7 @@ def test_how_objects_were_tracked_followed_or_refined_is_told(client, make_task)
     told, is_read_back = provenance_of(TrackDetectionsRun(client, task_id, Finder(), Options(), tracking))
     assert is_read_back
     assert (told["step"], told["tracker"], told["tolerance"]) == (2, "sort", 2.0)
-    assert told.keys() == {field.name for field in fields(TrackOptions)}
+    assert told.keys() == TrackOptions.model_fields.keys()
 
     refining = RefineOptions(shape_types={"points"}, to="polygon")
     told, is_read_back = provenance_of(
@@ -130,7 +129,7 @@ def test_what_was_told_before_there_were_all_of_these_options_can_still_be_read(
         Provenance.model_validate_json(before.replace('"existing"', '"colour"'))
 
 
-def test_a_function_without_a_version_is_known_by_its_fingerprint(client, make_task):
+def test_a_function_without_a_version_is_identified_by_its_digest(client, make_task):
     def detect(context, image):
         return [rectangle(0, [1, 1, 5, 5])]
 

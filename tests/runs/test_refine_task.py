@@ -669,7 +669,7 @@ def test_a_run_that_was_killed_is_completed_by_running_it_again(sandbox, client,
         place(client, job, *(box(car, frame) for frame in range(job.start_frame, job.stop_frame + 1)))
     log = tmp_path / "log"
     command = [sys.executable, "-c", SLOW, sandbox.url, sandbox.user, str(task_id), str(log)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([*map(str, Path(__file__).parents[:2])])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     process = subprocess.Popen(command, env=environment)
     try:
         while not log.exists() or len(log.read_text().split()) < 9:

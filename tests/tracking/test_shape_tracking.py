@@ -731,7 +731,7 @@ def test_a_run_that_is_killed_anywhere_and_run_again_ends_as_one(world, monkeypa
 def same(one, other):
     """Whether the same stands in two tasks; ids and label ids differ."""
 
-    def told(world):
+    def describe_error(world):
         names = {label.id: name for name, label in world.labels.items()}
         values = {a.id: a.name for label in world.labels.values() for a in label.attributes}
 
@@ -753,7 +753,7 @@ def same(one, other):
             for job in world.jobs
         ]
 
-    return told(one) == told(other)
+    return describe_error(one) == describe_error(other)
 
 
 @pytest.mark.parametrize(

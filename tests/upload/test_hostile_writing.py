@@ -29,7 +29,7 @@ from prefect_cvat.runs.annotate_run import AnnotateRun
 from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.runs.planned_run import PlannedRun
 from prefect_cvat.settings import Settings
-from prefect_cvat.upload import job_logs as job_files
+from prefect_cvat.upload import annotation_files
 from prefect_cvat.upload.job_writer import JobWriter
 from scripted_server import Answer, scripted_server
 from tracking.test_shape_tracking import world  # noqa: F401
@@ -244,7 +244,7 @@ def test_a_disk_that_is_full_once_while_it_is_noted_what_is_there(client, make_t
     task_id = make_task(2)
     annotate_task(client, task_id, boxes(), use_cache=False)
     failed = _fails_once(
-        monkeypatch, job_files, "_append", when=lambda path, data: data and path.name.endswith(name)
+        monkeypatch, annotation_files, "_append", when=lambda path, data: data and path.name.endswith(name)
     )
     retried(client, task_id, boxes())
     assert failed
@@ -260,7 +260,10 @@ def test_a_disk_that_is_full_once_when_the_answer_comes(client, make_task, monke
         failed = _fails_once(monkeypatch, JobRecord, "added")
     else:
         failed = _fails_once(
-            monkeypatch, job_files, "_append", when=lambda path, data: data and path.name.endswith("-added")
+            monkeypatch,
+            annotation_files,
+            "_append",
+            when=lambda path, data: data and path.name.endswith("-added"),
         )
     retried(client, task_id, boxes())
     assert failed

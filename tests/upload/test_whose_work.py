@@ -308,7 +308,7 @@ def test_a_correction_that_is_made_while_a_job_is_being_cleared_stays(client, ma
 
     def delete_and_correct(self, job_id, body):
         delete(self, job_id, body)
-        calls.append(len(body["shapes"]))
+        calls.append(len(json.loads(body)["shapes"]))
         if len(calls) == 2:
             correct(client, job.id, last, points=[0, 0, 30, 30])  # its source stays as it was
 
@@ -483,7 +483,7 @@ def test_what_is_remembered_of_jobs_is_on_disk(client, make_task):
     def look(number):
         time.sleep(0.02)  # what has been detected is being written by then
         if run.planned.uploads.has_baseline:
-            sizes.append(sum(_held(writer._account) for writer in run.planned.uploads.writers.values()))
+            sizes.append(sum(_held(writer._ledger) for writer in run.planned.uploads.writers.values()))
 
     run.detector.function.detect = boxes(before=look).detect
     with ThreadSubmitter() as threads:
@@ -492,8 +492,8 @@ def test_what_is_remembered_of_jobs_is_on_disk(client, make_task):
     assert max(sizes) < 40 * 250 / 2
 
 
-def _held(account):
-    return len(account._reusable or ())
+def _held(ledger):
+    return len(ledger.baseline._reusable or ())
 
 
 @pytest.mark.parametrize("existing", ["clear", "replace_auto"])

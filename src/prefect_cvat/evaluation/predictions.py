@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefect_cvat.annotations.label_remapping import Annotations
+from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.evaluation.by_frame import OnFrames
 from prefect_cvat.evaluation.truth import put_on_frames, read_annotations
@@ -52,7 +53,7 @@ def find(
     client: Client,
     info: TaskInfo,
     frames: Sequence[Frame],
-    function: Any,
+    function: DetectionFunction,
     options: Options,
     *,
     function_name: str | None = None,
@@ -101,7 +102,7 @@ class ReadingRun(AnnotateRun):
         client: Client,
         info: TaskInfo,
         frames: Sequence[Frame],
-        function: Any,
+        function: DetectionFunction,
         options: Options,
         *,
         function_name: str | None,
@@ -126,7 +127,7 @@ class ReadingRun(AnnotateRun):
     def _read_plan(self) -> Plan:
         """Take the frames as they are: also those of a ground-truth pool, where nothing may be written."""
         chunk_type(self.info.task, self.options.quality)
-        return Plan(info=self.info, frames=self._frames, jobs=(), left_out={})
+        return Plan(info=self.info, frames=self._frames, jobs=(), excluded={})
 
     def _plan(self, workspace: Workspace) -> PlannedReadingRun:
         return PlannedReadingRun(self, self._read_plan(), workspace)

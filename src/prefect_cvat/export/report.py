@@ -36,7 +36,8 @@ class ExportReport(BaseModel):
         renamed: Names of frames that could not be the names of their files, and what these are called: of
             the first 1,000.
         renamed_frames: How many frames that are, all together.
-        frames_failed: How many frames were skipped because the function failed on them. They are not in the dataset.
+        frames_failed: How many frames were skipped because the function failed on them. They are not in the
+            dataset.
         frame_errors: What went wrong on the first 1,000 of them, by frame.
     """
 

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from contextlib import closing
 from functools import cached_property
 from itertools import groupby
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from prefect_cvat.annotations.existing_annotations import ExistingAnnotations
 from prefect_cvat.annotations.label_remapping import Annotations, LabelRemapper
+from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.frames import ChunkBatch, Frame, FrameDetections
 from prefect_cvat.http.server_url import server_identity
 from prefect_cvat.inference.detection_cache import DetectionCache, KeptDetections
 from prefect_cvat.inference.detector import Detector
-from prefect_cvat.inference.function_digest import take_fingerprint
 from prefect_cvat.inference.provenance import model_names
 from prefect_cvat.media.frame_reader import OpenChunk, open_frames
 from prefect_cvat.messages.bounded_text import one_line
@@ -43,7 +43,7 @@ class AnnotateRun(Run):
         self,
         client: Client,
         task_id: int,
-        function: Any,
+        function: DetectionFunction,
         options: Options,
         *,
         function_name: str | None = None,
@@ -101,18 +101,18 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
         self.report.unmatched_labels = [one_line(label) for label in mapping.unmatched]
         self.context.provenance.labels = mapping.by_name()
         if self.options.use_cache:
-            taken = take_fingerprint(self.detector.function)
-            self.report.not_kept = taken.why_none
-            if taken.digest is not None:
+            digest = self.context.function_digest
+            self.report.not_kept = digest.why_none
+            if digest.digest is not None:
                 self._kept = KeptDetections(
                     DetectionCache(),
-                    self.detector.check_kept,
+                    self.detector.check_cached,
                     refresh=self.options.refresh_cache,
                     server=server_identity(self.client.url),
                     task=self.context.task_id,
                     media=self.plan.info.meta.chunks_updated_date,
                     quality=self.options.quality,
-                    function=taken.digest,
+                    function=digest.digest,
                     conf_threshold=asked,
                     conv_mask_to_poly=self.options.conv_mask_to_poly,
                 )

@@ -7,8 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
-from typing import Any
 
+from prefect_cvat.annotations.request_bodies import SerializedAnnotation
 from prefect_cvat.exceptions import PrefectCvatError, StorageError
 from prefect_cvat.planning.plan import Batch, Plan
 from prefect_cvat.runs.report import RunReport
@@ -54,13 +54,17 @@ class JobUploads:
         return any(writer.removed for writer in self.writers.values())
 
     def write(
-        self, job_id: int, part: object, annotations: Iterable[dict[str, Any]], frames: Iterable[int] = ()
+        self,
+        job_id: int,
+        part: object,
+        annotations: Iterable[SerializedAnnotation],
+        frames: Iterable[int] = (),
     ) -> None:
         """Write to a job, see `JobWriter.write`. Before the first write, all jobs are read."""
         with self._baseline_lock:
             if not self.has_baseline:
                 for writer in self.writers.values():
-                    writer.begin()
+                    writer.read_baseline()
                 self.has_baseline = True
         self.writers[job_id].write(part, annotations, frames)
 
@@ -74,7 +78,7 @@ class JobUploads:
                 frames = self._plan.frames.count_between(job.start_frame, job.stop_frame)
                 is_complete = sum(uploaded.values()) == frames
             if is_complete:
-                self.writers[job.id].rest()
+                self.writers[job.id].free_memory()
                 self._uploaded[job.id] = {}
 
     def verify(self, *, after_late_writes: bool = False) -> None:
@@ -91,8 +95,8 @@ class JobUploads:
         """
         writers = self.writers.values()
         if after_late_writes:
-            sure_after = max((writer.sure_after for writer in writers), default=0.0)
-            self._pause(max(0.0, sure_after - time.monotonic()))
+            settled_at = max((writer.settled_at for writer in writers), default=0.0)
+            self._pause(max(0.0, settled_at - time.monotonic()))
         for writer in writers:
             self._pause(0.0)
             writer.verify()

@@ -154,12 +154,12 @@ class PlannedRun(ABC, Generic[Results]):
         first, last = batch.frames[0].number, batch.frames[-1].number
         frames = [frame.number for frame in batch.frames if frame.number not in annotations.errors]
         with self.context.working_on(batch), self.context.timing("upload"):
-            for number, pack in enumerate(annotations.packs()):
-                for job in self.plan.jobs_between(pack[0]["frame"], pack[-1]["frame"]):
-                    items = [item for item in pack if job.start_frame <= item["frame"] <= job.stop_frame]
+            for number, pack in enumerate(annotations.serialized_packs()):
+                for job in self.plan.jobs_between(pack[0].frame, pack[-1].frame):
+                    items = [item for item in pack if job.start_frame <= item.frame <= job.stop_frame]
                     self.uploads.write(job.id, (batch.index, number), items)
-                    if job.stop_frame < pack[-1]["frame"]:  # frames ascend: the batch has no more for it
-                        self.uploads.writers[job.id].rest()
+                    if job.stop_frame < pack[-1].frame:  # frames ascend: the batch has no more for it
+                        self.uploads.writers[job.id].free_memory()
             for job in self.plan.jobs_between(first, last):
                 self.uploads.write(job.id, batch.index, (), frames)
             annotations.empty()  # after this, a retry of the stage must not write again

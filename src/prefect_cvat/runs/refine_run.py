@@ -19,6 +19,8 @@ from pydantic_core import from_json, to_json
 
 from prefect_cvat.annotations.duplicates import identity
 from prefect_cvat.annotations.label_remapping import Annotations
+from prefect_cvat.annotations.request_bodies import serialize
+from prefect_cvat.auto_annotation.interface import InteractionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.frames import ChunkBatch, Frame
@@ -62,7 +64,7 @@ class RefineRun(Run):
         self,
         client: Client,
         task_id: int,
-        function: Any,
+        function: InteractionFunction[Any],
         options: Options,
         refining: RefineOptions | None = None,
         *,
@@ -164,14 +166,14 @@ class PlannedRefineRun(PlannedRun["_Refinements"]):
         with self.context.working_on(batch), self.context.timing("upload"):
             for number, (job_id, part) in enumerate(annotations.parts):
                 bodies, originals = from_json(part)
-                self.uploads.write(job_id, (batch.index, "refined", number), bodies)
+                self.uploads.write(job_id, (batch.index, "refined", number), map(serialize, bodies))
                 self.uploads.writers[job_id].replace(originals)
         return super().upload_batch(batch, annotations)
 
     def finish_upload(self) -> None:
         """Verify that each result is in its job once; then remove originals and duplicates."""
         for job_id, doubled in self._originals.doubled.items():
-            self.uploads.writers[job_id].make_single(doubled)
+            self.uploads.writers[job_id].remove_duplicates(doubled)
         super().finish_upload()
 
     def _run_function(

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
+from prefect_cvat.auto_annotation.interface import AutoAnnotationFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.inference.provenance import function_version, name_of
@@ -18,7 +19,7 @@ from prefect_cvat.media.chunk_download import chunk_type
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.bounded_text import escape_unencodable
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.planning.annotated_frames import leave_out_annotated
+from prefect_cvat.planning.annotated_frames import exclude_annotated
 from prefect_cvat.planning.plan import Plan, make_plan, read_task
 from prefect_cvat.records.record_writer import checked_run_id
 from prefect_cvat.records.run_lock import only_run_on
@@ -56,7 +57,7 @@ class Run(ABC):
         self,
         client: Client,
         task_id: int,
-        function: Any,
+        function: AutoAnnotationFunction,
         options: Options,
         *,
         function_name: str | None = None,
@@ -71,7 +72,7 @@ class Run(ABC):
         self.function = function
         self.options = options
         self.context = RunContext(
-            client, task_id, options, escape_unencodable(function_name or name_of(function))
+            client, task_id, function, options, escape_unencodable(function_name or name_of(function))
         )
         self.provenance = self.context.provenance
         self.report = self.context.report
@@ -153,10 +154,10 @@ class Run(ABC):
         chunk_type(info.task, self.options.quality)  # an error about the media should come now
         plan = make_plan(info, self.options.selection)
         if self.options.selection.unannotated:
-            plan = leave_out_annotated(self.client, plan)
-        self.provenance.function_version = function_version(self.function)
+            plan = exclude_annotated(self.client, plan)
+        self.provenance.function_version = function_version(self.function, self.context.function_digest)
         self.report.task_name = info.task.name
         self.report.url = info.page(self.client.url)
-        self.report.left_out = {why.value: len(frames) for why, frames in plan.left_out.items()}
+        self.report.left_out = {why.value: len(frames) for why, frames in plan.excluded.items()}
         self.report.nothing_to_do = plan.why_nothing
         return plan

@@ -9,11 +9,14 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 from prefect_cvat.annotations.label_remapping import Annotations
+from prefect_cvat.auto_annotation.interface import AutoAnnotationFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import PrefectCvatError, RunStoppedError
+from prefect_cvat.inference.function_digest import FunctionDigest, digest_of
 from prefect_cvat.inference.provenance import Provenance
 from prefect_cvat.messages.bounded_text import shorten
 from prefect_cvat.number_set import NumberSet
@@ -46,6 +49,7 @@ class RunContext:
     Args:
         client: The server.
         task_id: The task.
+        function: The function.
         options: How the run is done.
         function_name: Names the function in the report.
 
@@ -57,7 +61,14 @@ class RunContext:
         stopped: Set when the run is to stop.
     """
 
-    def __init__(self, client: Client, task_id: int, options: Options, function_name: str) -> None:
+    def __init__(
+        self,
+        client: Client,
+        task_id: int,
+        function: AutoAnnotationFunction,
+        options: Options,
+        function_name: str,
+    ) -> None:
         self.client = client
         self.task_id = task_id
         self.options = options
@@ -74,7 +85,13 @@ class RunContext:
         self.failed_frames = NumberSet()
         self.summaries = FrameSummaries()
         self.stopped = threading.Event()
+        self._function = function
         self._lock = threading.Lock()
+
+    @cached_property
+    def function_digest(self) -> FunctionDigest:
+        """The digest of the function, made once."""
+        return digest_of(self._function)
 
     @contextmanager
     def updating_report(self) -> Iterator[RunReport]:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from prefect_cvat.annotations.label_remapping import Annotations
-from prefect_cvat.annotations.request_bodies import kind_of
+from prefect_cvat.annotations.request_bodies import kind_of, serialize
+from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import UnsupportedTaskError
 from prefect_cvat.inference.detector import Detector
@@ -38,7 +39,7 @@ class TrackDetectionsRun(AnnotateRun):
         self,
         client: Client,
         task_id: int,
-        function: Any,
+        function: DetectionFunction,
         options: Options,
         tracking: TrackOptions,
         *,
@@ -157,7 +158,7 @@ class PlannedTrackDetectionsRun(PlannedAnnotateRun):
         """Write what is queued. What fails stays in the queue, and is continued where it failed."""
         while self._to_write:
             part, job_id, annotations = self._to_write[0]
-            self.uploads.write(job_id, part, annotations)
+            self.uploads.write(job_id, part, map(serialize, annotations))
             del self._to_write[0]
 
     def _report_tracks(self) -> None:

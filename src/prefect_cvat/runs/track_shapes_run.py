@@ -12,6 +12,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from prefect_cvat.annotations.label_remapping import Annotations
+from prefect_cvat.annotations.request_bodies import serialize
+from prefect_cvat.auto_annotation.interface import TrackingFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
 from prefect_cvat.inference.shape_tracker import ShapeTracker
@@ -24,7 +26,7 @@ from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.planning.batch_size import PartQueue, take_parts
 from prefect_cvat.planning.plan import Batch, Plan
-from prefect_cvat.records.annotation_index import Stored
+from prefect_cvat.records.annotation_index import StoredAnnotation
 from prefect_cvat.review.frame_ranking import FrameSummaries
 from prefect_cvat.runs.job_uploads import make_folder
 from prefect_cvat.runs.planned_run import BatchDetections, PlannedRun
@@ -62,7 +64,7 @@ class TrackShapesRun(Run):
         self,
         client: Client,
         task_id: int,
-        function: Any,
+        function: TrackingFunction[Any, Any],
         options: Options,
         tracking: ShapeTrackingOptions,
         *,
@@ -80,6 +82,7 @@ class TrackShapesRun(Run):
                 f" {argument('on_frame_error', options.on_frame_error)} out"
             )
         self.tracking = tracking
+        self._tracking_function = function
         self.provenance.take_options(tracking)
         self.types = ShapeTracker(function).supported_shape_types
 
@@ -120,7 +123,7 @@ class TrackShapesRun(Run):
             last = int(sources.frames_to_track_from(first_only=first_only)[-1])
             passes.append(
                 TrackingPass(
-                    self.function,
+                    self._tracking_function,
                     plan.frames_between(0 if until is None else until, last),
                     sources,
                     is_backward=True,
@@ -131,7 +134,7 @@ class TrackShapesRun(Run):
         if direction != "backward":
             first = int(sources.frames_to_track_from(first_only=True)[0])
             frames = plan.frames_between(first, plan.info.meta.size - 1 if until is None else until)
-            passes.append(TrackingPass(self.function, frames, sources, is_backward=False))
+            passes.append(TrackingPass(self._tracking_function, frames, sources, is_backward=False))
         return passes
 
 
@@ -172,7 +175,7 @@ class PlannedTrackShapesRun(PlannedRun[Annotations]):
         types: frozenset[str],
         sources: SourceShapes,
         passes: Sequence[TrackingPass],
-        doubled: Sequence[tuple[int, Stored]],
+        doubled: Sequence[tuple[int, StoredAnnotation]],
     ) -> None:
         super().__init__(context, plan, workspace)
         self._tracking = tracking
@@ -286,12 +289,12 @@ class PlannedTrackShapesRun(PlannedRun[Annotations]):
         with self.context.timing("upload"):
             for with_sources in (False, True):
                 for job_id, number, pack in tracks.packs(with_sources=with_sources):
-                    self.uploads.write(job_id, (with_sources, number), pack)
+                    self.uploads.write(job_id, (with_sources, number), map(serialize, pack))
                 self.uploads.verify(after_late_writes=True)
                 if self.uploads.are_missing:
                     return  # the report says so; a source shape in a track would mean that all of it is there
             for job_id, stored in self._doubled:
-                self.uploads.writers[job_id].make_single([stored])
+                self.uploads.writers[job_id].remove_duplicates([stored])
             self.uploads.finish()
             if not self._tracking.keep_source_shapes:
                 self._remove_source_shapes()

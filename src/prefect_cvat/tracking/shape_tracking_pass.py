@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import PIL.Image
 
+from prefect_cvat.auto_annotation.interface import TrackingFunction
 from prefect_cvat.frames import Frame
-from prefect_cvat.inference.shape_tracker import Seed, ShapeTracker
+from prefect_cvat.inference.shape_tracker import ShapeTracker, SourceShape
 from prefect_cvat.planning.planned_frames import PlannedFrames
 from prefect_cvat.tracking.source_shapes import SourceShapes
 
@@ -48,7 +49,7 @@ class TrackingPass:
 
     def __init__(
         self,
-        function: Any,
+        function: TrackingFunction[Any, Any],
         frames: PlannedFrames,
         sources: SourceShapes,
         *,
@@ -87,12 +88,12 @@ class TrackingPass:
                 continue
             if not self._first_only or self._sources.is_first(source.index):
                 starting[self._sources.number(source.object)] = source.object, source.shape
-        seeds = [
-            Seed(number, shape["type"], shape["points"], shape.get("rotation") or 0.0)
+        new = [
+            SourceShape(number, shape["type"], shape["points"], shape.get("rotation") or 0.0)
             for number, (_, shape) in starting.items()
         ]
         before = set(self._tracker.active)
-        found = self._tracker.advance(frame, image, seeds)
+        found = self._tracker.advance(frame, image, new)
         active = set(self._tracker.active)
         self.lost += len(before - active)
         shapes: list[TrackedShape] = []

@@ -21,7 +21,7 @@ from prefect_cvat.messages.suggestions import did_you_mean
 from prefect_cvat.models import Label
 from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.planning.plan import Plan
-from prefect_cvat.records.annotation_index import Stored
+from prefect_cvat.records.annotation_index import StoredAnnotation
 from prefect_cvat.tracking.source_shapes import COPY, SourceShapes
 from prefect_cvat.tracking.track import Attributes
 
@@ -55,7 +55,7 @@ class SourceShapeReader:
             raise ValueError(
                 f"task {info.task.id} has the frames 0-{size - 1}; it has no frame {options.until}"
             )
-        self.doubled: list[tuple[int, Stored]] = []
+        self.doubled: list[tuple[int, StoredAnnotation]] = []
         self._task_id = info.task.id
         self._options = options
         self._types = sorted(set(types) - {"skeleton"})  # the interface has no place for its elements
