@@ -463,7 +463,7 @@ def test_follows_shapes_that_somebody_has_drawn(server, video_task, client):
     options = ["--function", "optical_flow_tracking", "--direction", "both", "--label", "car"]
     would = run(*server, "track", task_id, *options, "--dry-run")
     assert would.returncode == 0, would.stderr
-    assert would.stdout.splitlines()[0].endswith(": 1 shape to follow")
+    assert would.stdout.splitlines()[0].endswith(": 1 shape to track")
     assert "over frames 0-5 at the most, 2 chunks to fetch" in would.stdout
     assert client.job_annotations(job.id).tracks == []
     done = run(*server, "track", task_id, *options)

@@ -195,9 +195,9 @@ class TrackShapesDryRun(DryRun):
     """What a run of a tracking function would do.
 
     Attributes:
-        shapes: How many shapes would be followed, by label.
+        shapes: How many shapes would be tracked, by label.
         shapes_left_out: How many that were asked for would not be, by reason.
-        first_frame: The first frame that they may be followed over; None where there is nothing to do.
+        first_frame: The first frame that they may be tracked over; None where there is nothing to do.
         last_frame: The last one.
     """
 
@@ -211,7 +211,7 @@ class TrackShapesDryRun(DryRun):
         if self.nothing_to_do:
             return [f"nothing to do: {self.nothing_to_do}", NOTHING_UPLOADED]
         shapes = pluralize(sum(self.shapes.values()), "shape")
-        lines = [f"task {self.task_id} ({self.task_name!r}): {shapes} to follow"]
+        lines = [f"task {self.task_id} ({self.task_name!r}): {shapes} to track"]
         lines += [f"left out, {why}: {pluralize(n, 'shape')}" for why, n in self.shapes_left_out.items()]
         if self.first_frame is not None:
             lines.append(

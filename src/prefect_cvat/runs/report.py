@@ -47,7 +47,7 @@ class RunReport(BaseModel):
         labels: How many annotations of each label the run produced.
         scores: How the scores of these are distributed, by label: how many are in each of `SCORE_BINS` ranges
             from 0 to 1. Tags have no score, nor has what a function gave none; they are in no range. Runs
-            that do not detect (that follow or refine shapes) count no scores.
+            that do not detect (that track or refine shapes) count no scores.
         added: How many annotations of this run are on the server; one on a frame that two jobs share counts
             twice.
         already_there: How many of those that it was to write were there before, equal and of source `auto`,
@@ -71,9 +71,9 @@ class RunReport(BaseModel):
         tracks: How many tracks of each label there are; one that goes through several jobs counts once.
         track_frames: How many frames they are long, all together, gaps included.
         keyframes: How many keyframes they have on which they can be seen.
-        source_shapes: How many shapes were followed over the frames.
-        lost: How often one of them was lost before the last frame that it was to be followed to.
-        source_shapes_left_out: How many shapes that were asked for were not followed, by reason.
+        source_shapes: How many shapes were tracked over the frames.
+        lost: How often one of them was lost before the last frame that it was to be tracked to.
+        source_shapes_left_out: How many shapes that were asked for were not tracked, by reason.
         untracked: How many shapes belong to no track: their objects were found too seldom.
         refined: How many shapes an interaction function has found something for.
         not_refined: How many it has found nothing for; these stay as they were.

@@ -34,7 +34,7 @@ def track_task(
     """Make tracks in a task, in this process and without a Prefect server.
 
     With a detection function, objects are found on frame after frame, told apart, and written as tracks.
-    With a tracking function, shapes that somebody has drawn are followed, and become tracks.
+    With a tracking function, shapes that somebody has drawn are tracked, and become tracks.
 
     Args:
         client: The server, logged in.
