@@ -133,8 +133,8 @@ def run(url: str, kind: str, arguments: argparse.Namespace, folder: str, answer:
         rectangle,
     )
     from prefect_cvat.export import export_task
-    from prefect_cvat.options.follow_options import FollowOptions
     from prefect_cvat.options.run_options import Options
+    from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
     from prefect_cvat.options.track_options import TrackOptions
     from prefect_cvat.upload.undo import undo_run
 
@@ -206,8 +206,8 @@ def run(url: str, kind: str, arguments: argparse.Namespace, folder: str, answer:
             report = refine_task(client, 1, Triangles(), to="polygon")
             count = report.refined
         elif kind == "follow":
-            report = track_task(client, 1, Stay(), following=FollowOptions())
-            count = report.seeds
+            report = track_task(client, 1, Stay(), following=ShapeTrackingOptions())
+            count = report.source_shapes
         elif kind in ("export", "export_yolo"):
             form = "yolo" if kind == "export_yolo" else "coco"
             done = export_task(

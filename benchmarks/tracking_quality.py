@@ -187,10 +187,6 @@ def main() -> None:
         ("sort", replace(default, tracker=Tracker.SORT)),
         ("ocsort", replace(default, tracker=Tracker.OCSORT)),
         *((f"tolerance {tolerance}", replace(default, tolerance=tolerance)) for tolerance in (0.5, 4, 8, 12)),
-        *(
-            (f"smoothing {frames}", replace(default, smoothing=frames))
-            for frames in (1, 2, 3, 4, 5, 6, 8, 12)
-        ),
     ):
         quality = measure(found, options, reference)
         print(

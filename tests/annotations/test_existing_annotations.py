@@ -30,7 +30,7 @@ from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.reporting.markdown_report import render_markdown
 from prefect_cvat.runs.annotate_run import AnnotateRun
 from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.runs.track_run import TrackRun
+from prefect_cvat.runs.track_detections_run import TrackDetectionsRun
 
 SPEC = DetectionFunctionSpec(labels=[label_spec("car", 7), label_spec("person", 8)])
 BOX = [10, 10, 30, 30]
@@ -225,7 +225,7 @@ def test_invalid_options_are_refused(client, make_task, options, message):
 @pytest.mark.parametrize("options", [{"skip_existing_iou": 0.6}, {"frames": "unannotated"}], ids=str)
 def test_track_run_refuses_skip_existing_and_unannotated(client, options):
     with pytest.raises(ValueError, match="only runs that annotate with shapes"):
-        TrackRun(client, 1, finds(), Options(**options), TrackOptions())
+        TrackDetectionsRun(client, 1, finds(), Options(**options), TrackOptions())
 
 
 def test_skips_a_person_annotated_manually_on_a_photograph(client):

@@ -237,7 +237,7 @@ def test_label_map_thresholds_and_skipped_frames(server, make_task, client, tmp_
     report = json.loads(done.stdout)
     assert report["labels"] == {"car": 2}
     assert report["below_threshold"] == 2
-    assert "OSError: no" in report["failed_frames"]["1"]
+    assert "OSError: no" in report["frame_errors"]["1"]
 
 
 def test_previews_image_files_and_frames_of_a_task(server, make_task, client, function_file, tmp_path):
@@ -442,7 +442,7 @@ def test_compressed_videos_are_refused(server, video_task, reading_file):
 
 def test_tracks_what_a_function_finds(server, video_task, client, reading_file):
     task_id = video_task(clip(range(60, 68)))
-    options = ["--step", "2", "--min-length", "1", "--smoothing", "0", "--tolerance", "0.5"]
+    options = ["--step", "2", "--min-length", "1", "--tolerance", "0.5"]
     would = run(*server, "track", task_id, "--function-file", reading_file, "--dry-run", *options)
     assert would.returncode == 0, would.stderr
     assert "8 frames, 4 to annotate" in would.stdout

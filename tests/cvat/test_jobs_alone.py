@@ -265,7 +265,7 @@ def test_tracks_shapes_as_users_who_may_see_the_task(client, annotator, assign, 
     label = client.labels(task_id)[0].id
     shape = {"type": "rectangle", "frame": 6, "label_id": label, "points": [5, 5, 30, 30]}
 
-    follow = ShapeTrackingOptions(direction=direction, keep_seeds=False)
+    follow = ShapeTrackingOptions(direction=direction, keep_source_shapes=False)
 
     def work(who):
         all_jobs = [job.id for job in client.jobs(task_id)]

@@ -454,7 +454,7 @@ def test_frames_that_fail_may_be_skipped_and_do_not_count(client, make_task):
     with pytest.raises(BadFunctionError, match="too dark"):
         evaluate_task(client, task_id, Picky())
     result = evaluate_task(client, task_id, Picky(), options=Options(on_frame_error="skip"))
-    assert (result.frames, result.shapes["bbox"].truth, list(result.failed_frames)) == (1, 1, [1])
+    assert (result.frames, result.shapes["bbox"].truth, list(result.frame_errors)) == (1, 1, [1])
 
 
 def test_deleted_frames_do_not_count(client, make_task):

@@ -429,7 +429,7 @@ def test_failed_frames_are_not_in_the_dataset(client, make_task, tmp_path):
     assert files_in(tmp_path / "set" / "images") == ["0000.png", "0001.png", "0003.png"]
     assert files_in(tmp_path / "set" / "labels") == ["0000.txt", "0001.txt", "0003.txt"]
     assert done.frames == 3
-    assert "no idea" in done.failed_frames[2]
+    assert "no idea" in done.frame_errors[2]
 
 
 HOSTILE = {

@@ -157,13 +157,13 @@ def test_reports_of_shards_add_up():
                 frames=3, labels={"car": 2}, added=2, scores={"car": [1, 1]}, left_out={"not selected": 9}
             ),
             report(
-                frames=4, labels={"car": 1, "cat": 1}, added=1, scores={"car": [0, 1]}, failed_frames={5: "x"}
+                frames=4, labels={"car": 1, "cat": 1}, added=1, scores={"car": [0, 1]}, frame_errors={5: "x"}
             ),
         ],
         review_frames=0,
     )
     assert (merged.frames, merged.added, merged.labels) == (7, 3, {"car": 3, "cat": 1})
-    assert (merged.scores, merged.failed_frames) == ({"car": [1, 2]}, {5: "x"})
+    assert (merged.scores, merged.frame_errors) == ({"car": [1, 2]}, {5: "x"})
     assert merged.left_out == {"deleted": 2}
 
 

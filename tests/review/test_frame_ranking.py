@@ -221,7 +221,7 @@ def test_track_task_reports_where_tracks_break(client, video_task):
         return [] if 10 <= number <= 15 else [rectangle(7, [20, 20, 44, 40])]
 
     spec = DetectionFunctionSpec(labels=[label_spec("car", 7)])
-    tracking = TrackOptions(smoothing=0, fill_gap=0, min_length=1, max_gap=2)
+    tracking = TrackOptions(fill_gap=0, min_length=1, max_gap=2)
     report = track_task(client, task_id, SimpleNamespace(spec=spec, detect=detect), track_options=tracking)
     assert report.tracks == {"car": 2}
     assert [(item.frame, item.expected_corrections, item.reasons) for item in report.review] == [
@@ -257,7 +257,7 @@ def test_track_task_reports_where_source_shapes_were_lost(client, video_task):
     source_shape = box(20, 20, 40, 40, label=label.id, frame=1, source="manual")
     client.create_job_annotations(job.id, {"shapes": [source_shape], "tags": [], "tracks": []})
     report = track_task(client, task_id, LosesOnFrame(8))
-    assert (report.seeds, report.lost) == (1, 1)
+    assert (report.source_shapes, report.lost) == (1, 1)
     [item] = report.review
     assert (item.frame, item.expected_corrections, item.reasons) == (7, 1.0, ["track ends here: car"])
     assert item.box == (20, 20, 40, 40)
@@ -323,7 +323,7 @@ def test_failed_run_without_annotations_has_no_review(client, make_task):
     with ThreadSubmitter() as threads, pytest.raises(BadFunctionError):
         run_pipeline(run, threads)
     assert run.report.frames == 3
-    assert run.complete(1.0).review == []
+    assert run.finish_report(1.0).review == []
 
 
 def test_report_lists_frames_in_lines_and_in_markdown(client, make_task):

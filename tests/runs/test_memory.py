@@ -161,6 +161,52 @@ def measure(n):
     return n
 """
 
+SOURCE_SHAPES = """
+from PIL import Image
+from prefect_cvat.frame_table import FrameMeta, FrameTable
+from prefect_cvat.models import Job, Label
+from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
+from prefect_cvat.planning.planned_frames import PlannedFrames
+from prefect_cvat.tracking.shape_tracking_pass import TrackingPass
+from prefect_cvat.tracking.shape_tracks import ShapeTracks
+from prefect_cvat.tracking.source_shape_reader import SourceShapeReader
+
+class StaysForAFrame:
+    spec = SimpleNamespace(supported_shape_types=["rectangle"])
+    def init_tracking_state(self, context, image, shape):
+        return [shape]
+    def track(self, context, image, state):
+        return state.pop() if state else None
+
+def measure(n):
+    last = n // 10 + 1
+    frames = PlannedFrames(FrameTable([FrameMeta("a", 800, 800)]), range(last + 1))
+    info = SimpleNamespace(
+        meta=SimpleNamespace(size=last + 1), through_jobs=False, task=SimpleNamespace(id=1),
+        labels=[Label(id=1, name="car")],
+    )
+    reader = SourceShapeReader(
+        SimpleNamespace(info=info, frames=frames), ShapeTrackingOptions(), {"rectangle"}
+    )
+    reader.read(1, (("shapes", rectangle(i, i // 10, "manual")) for i in range(n)))
+    sources = reader.source_shapes()
+    del reader
+    only = TrackingPass(StaysForAFrame(), frames, sources, is_backward=False)
+    image = Image.new("RGB", (800, 800))
+    with tempfile.TemporaryDirectory() as folder:
+        jobs = [Job(id=1, task_id=1, start_frame=0, stop_frame=last)]
+        tracks = ShapeTracks(jobs, sources, last_frame=last, tolerance=2.0, folder=Path(folder))
+        for frame in frames:
+            found = only.track(frame, image)
+            tracks.add([{"frame": found.frame, "shapes": found.shapes}])
+        tracks.finish()
+        assert tracks.labels() == {"car": n}
+        assert sum(len(pack) for _, _, pack in tracks.packs(with_sources=True)) == n
+        removed = sum(len(sources.copies_of(each.index)) for each in sources.each(tracks.is_written))
+    assert removed == n
+    return n
+"""
+
 
 def bytes_each(code, n):
     """By how many bytes the memory of a process grows with each of so many, after some that come first."""
@@ -182,6 +228,7 @@ def bytes_each(code, n):
         pytest.param(TRACKS, 400_000, 50, id="keyframes of tracks of a job"),
         pytest.param(NAMES, 500_000, 150, id="names of files"),
         pytest.param(ENDED_TRACKS, 100_000, 100, id="tracks that have ended"),
+        pytest.param(SOURCE_SHAPES, 60_000, 300, id="source shapes of tracks"),
         pytest.param(RECORD, 200_000, 160, id="record of a run"),
     ],
 )
@@ -262,6 +309,6 @@ def test_a_report_tells_of_the_first_failed_frames_and_counts_the_others():
     report = RunReport(task_id=1, task_name="", url="", function="", started=datetime.now(UTC))
     for first in range(0, MOST_FAILED + 500, 100):
         report.count_failed(dict.fromkeys(range(first, first + 100), "no idea"))
-    assert list(report.failed_frames) == list(range(MOST_FAILED))
-    assert report.failed == MOST_FAILED + 500
+    assert list(report.frame_errors) == list(range(MOST_FAILED))
+    assert report.frames_failed == MOST_FAILED + 500
     assert "500 more frames failed" in report.lines()

@@ -149,7 +149,7 @@ def test_nouns_go_with_their_numbers():
         tracks={"car": 1},
         track_frames=3,
         keyframes=1,
-        seeds=1,
+        source_shapes=1,
         lost=1,
         refined=1,
         not_refined=1,
@@ -160,7 +160,7 @@ def test_nouns_go_with_their_numbers():
         "annotations: none",
         "written: 0 added, 0 already there, 0 removed",
         "tracks: 1 car; 3.0 frames long on average, 1 keyframe",
-        "followed: 1 shape, lost 1 time",
+        "tracked: 1 shape, lost 1 time",
         "refined: 1 shape; 1 stays, nothing was found for it",
     ]
 
@@ -185,7 +185,7 @@ def test_a_full_report_has_all_that_happened():
             unmatched={"zebra": 7},
             unmatched_labels=["zebra", "giraffe"],
             left_out={"deleted": 8},
-            failed_frames={17: "the model said no", 3: "so it did"},
+            frame_errors={17: "the model said no", 3: "so it did"},
             stage_seconds={"plan": 0.25, "detect": 9.5},
         )
     )
@@ -241,7 +241,7 @@ def test_incomplete_run_begins_with_error_state_and_remedy(outcome):
 def test_long_lists_are_truncated():
     text = render_markdown(
         report(
-            failed_frames=dict.fromkeys(range(1000), "broken"),
+            frame_errors=dict.fromkeys(range(1000), "broken"),
             unmatched_labels=[f"label {number}" for number in range(79)],
         )
     )
@@ -259,7 +259,7 @@ def test_no_name_and_no_error_acts_as_markdown_or_html():
             labels={HOSTILE: 1},
             unmatched={HOSTILE: 1},
             unmatched_labels=[HOSTILE],
-            failed_frames={1: HOSTILE},
+            frame_errors={1: HOSTILE},
             left_out={HOSTILE: 1},
         ),
         "failed",

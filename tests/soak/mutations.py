@@ -15,8 +15,9 @@ from prefect_cvat.records import run_lock
 from prefect_cvat.records.record_writer import JobRecord
 from prefect_cvat.records.run_lock import RunLock
 from prefect_cvat.runs import run
+from prefect_cvat.runs.job_uploads import JobUploads
 from prefect_cvat.runs.report import RunReport
-from prefect_cvat.tracking.followed_tracks import FollowedTracks
+from prefect_cvat.tracking.shape_tracks import ShapeTracks
 from prefect_cvat.upload import job_sender, replacement, undo
 from prefect_cvat.upload.job_ledger import JobLedger
 from prefect_cvat.upload.job_requests import JobRequests
@@ -83,9 +84,9 @@ def _what_is_equal_is_taken_back() -> None:
 
 def _baselines_are_taken_late() -> None:
     def write(self: Any, job_id: int, part: object, annotations: Any, frames: Any = ()) -> None:
-        self._writers[job_id].write(part, annotations, frames)
+        self.writers[job_id].write(part, annotations, frames)
 
-    run.Run._write = write  # type: ignore[method-assign]
+    JobUploads.write = write  # type: ignore[method-assign]
 
 
 def _what_was_changed_is_replaced() -> None:
@@ -143,9 +144,9 @@ def _undoing_takes_what_is_equal() -> None:
     undo._Look.is_ours = lambda self, _, told: told in self._job.added.values()  # type: ignore[method-assign]
 
 
-def _seeds_go_first() -> None:
-    packs = FollowedTracks.packs
-    FollowedTracks.packs = lambda self, *, with_seeds: packs(self, with_seeds=not with_seeds)  # type: ignore[method-assign, assignment]
+def _source_shapes_go_first() -> None:
+    packs = ShapeTracks.packs
+    ShapeTracks.packs = lambda self, *, with_sources: packs(self, with_sources=not with_sources)  # type: ignore[method-assign, assignment]
 
 
 def _incomplete_is_green() -> None:
@@ -252,8 +253,8 @@ MUTATIONS: dict[str, Mutation] = {
     "what-is-sent-is-not-recorded": Mutation(
         _put(JobRecord, "sending", lambda *_: None), ("1/43", "1/149", "1/114")
     ),
-    "seeds-go-first": Mutation(
-        _seeds_go_first,
+    "source-shapes-go-first": Mutation(
+        _source_shapes_go_first,
         (
             "1/178",
             "1/52",

@@ -71,11 +71,11 @@ def run_flow(client, task_id, function, batch_size=1, cancel_after=None):
         with ThreadSubmitter() as threads:
             report = run_pipeline(run, threads, progress)
     except BaseException as error:
-        partial = run.complete(time.perf_counter() - started)
+        partial = run.finish_report(time.perf_counter() - started)
         outcome = "failed" if isinstance(error, Exception) else "cancelled"
         publish_report(partial, outcome=outcome, error=str(error))
         raise
-    publish_report(report, pictures=draw_frames(client, run.plan))
+    publish_report(report, pictures=draw_frames(client, run.planned.plan))
     return report
 
 
@@ -278,7 +278,7 @@ def test_warns_if_frames_cannot_be_drawn(client, make_task, sandbox):
             run_pipeline(run, threads)
         sandbox.faults.set([rule], seed=1)
         try:
-            return draw_frames(impatient, run.plan)
+            return draw_frames(impatient, run.planned.plan)
         finally:
             sandbox.faults.clear()
 

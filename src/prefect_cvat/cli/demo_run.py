@@ -74,7 +74,7 @@ def run_demo(report_path: Path, say: Callable[[str], None]) -> tuple[RunReport, 
             photographs: RunReport = annotate_task(task_id, stored, function="nanodet_detection")
             clip_id = create_demo_clip(client)
             say(f"task {clip_id} with a video of {CLIP_FRAMES} frames")
-            tracking = TrackOptions(smoothing=6, tolerance=4)  # the camera moves smoothly, the boxes do not
+            tracking = TrackOptions(tolerance=8)  # the camera moves smoothly, the boxes do not
             clip: RunReport = track_task(
                 clip_id, stored, function="nanodet_detection", track_options=tracking
             )

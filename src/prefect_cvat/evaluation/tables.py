@@ -91,10 +91,10 @@ def headline(evaluation: TaskEvaluation) -> str:
 def notes(evaluation: TaskEvaluation) -> list[str]:
     """Notes about what was not evaluated, and how matches were counted."""
     lines = [f"not counted: {what} ({count})" for what, count in evaluation.left_out.items()]
-    if evaluation.failed_frames:
-        listed = ", ".join(map(str, sorted(evaluation.failed_frames)[:10]))
+    if evaluation.frame_errors:
+        listed = ", ".join(map(str, sorted(evaluation.frame_errors)[:10]))
         lines.append(
-            f"not counted: {pluralize(len(evaluation.failed_frames), 'frame')} that failed ({listed})"
+            f"not counted: {pluralize(len(evaluation.frame_errors), 'frame')} that failed ({listed})"
         )
     if evaluation.frames_from_cache:
         frames = pluralize(evaluation.frames_from_cache, "frame was", "frames were")

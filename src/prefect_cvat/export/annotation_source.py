@@ -10,7 +10,7 @@ from typing import Any
 
 from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.evaluation.predictions import ReadingRun
+from prefect_cvat.evaluation.predictions import PlannedReadingRun, ReadingRun
 from prefect_cvat.evaluation.truth import each_on_frames, read_annotations
 from prefect_cvat.exceptions import NothingToExportError
 from prefect_cvat.export.dataset import Annotation, AnnotationFile
@@ -24,6 +24,7 @@ from prefect_cvat.planning.plan import Batch, Plan
 from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.runs.progress import Progress
 from prefect_cvat.runs.report import RunReport
+from prefect_cvat.runs.run_context import Workspace
 
 __all__ = ["SourceAnnotations", "detect_annotations", "read_from_server"]
 
@@ -40,7 +41,7 @@ class SourceAnnotations:
         batches: Tags and shapes, in lists that fit in memory.
         left_out: The number of annotations that are left out, by reason.
         failed: The frames that were skipped because the function failed on them.
-        failed_frames: Errors on the first of them, by frame.
+        frame_errors: Errors on the first of them, by frame.
         frames_from_cache: The number of frames whose detections came from the cache.
     """
 
@@ -48,7 +49,7 @@ class SourceAnnotations:
     batches: Iterable[Sequence[Annotation]]
     left_out: dict[str, int] = field(default_factory=dict)
     failed: NumberSet = field(default_factory=NumberSet)
-    failed_frames: dict[int, str] = field(default_factory=dict)
+    frame_errors: dict[int, str] = field(default_factory=dict)
     frames_from_cache: int = 0
 
 
@@ -96,8 +97,8 @@ def detect_annotations(
         f"detections of {report.function}",
         batches,
         _left_out(report),
-        run.failed,
-        report.failed_frames,
+        run.failed_frames,
+        report.frame_errors,
         report.frames_from_cache,
     )
 
@@ -188,22 +189,34 @@ class _ExportRun(ReadingRun):
         self._packs = batches
         self._images = images
 
-    def fetch_batch(self, batch: Batch) -> ChunkBatch:
-        """Download the chunks of a batch; if images are written, also chunks whose detections are cached."""
-        box = super().fetch_batch(batch)
-        if self._images is not None:
-            with self._named(batch):
-                for number in batch.chunks:
-                    self._chunks.get(batch.index, number)
-        return box
-
     def keep(self, annotations: Sequence[dict[str, Any]]) -> None:
         """Write tags and shapes to the file."""
         self._packs.append(annotations)
 
+    def _plan(self, workspace: Workspace) -> PlannedReadingRun:
+        plan = self._read_plan()
+        if self._images is None:
+            return PlannedReadingRun(self, plan, workspace)
+        return _PlannedExportRun(self, plan, workspace, self._images)
+
+
+class _PlannedExportRun(PlannedReadingRun):
+    """The stages of a run that exports images."""
+
+    def __init__(self, run: _ExportRun, plan: Plan, workspace: Workspace, images: ImageFolder) -> None:
+        super().__init__(run, plan, workspace)
+        self._images = images
+
+    def fetch_batch(self, batch: Batch) -> ChunkBatch:
+        """Download the chunks of a batch, also those of which all detections are kept, for their images."""
+        chunks = super().fetch_batch(batch)
+        with self.context.working_on(batch):
+            for number in batch.chunks:
+                self._chunks.get(batch.index, number)
+        return chunks
+
     def _fetch(self, number: int) -> ChunkFile:
         chunk = super()._fetch(number)
-        if self._images is not None:
-            numbers = self.plan.numbers_in(number)
-            self._images.save(chunk, [self.plan.frames.by_number[each] for each in numbers])
+        numbers = self.plan.numbers_in(number)
+        self._images.save(chunk, [self.plan.frames.by_number[each] for each in numbers])
         return chunk

@@ -36,8 +36,8 @@ class ExportReport(BaseModel):
         renamed: Names of frames that could not be used as file names, each with the file name: the first
             1,000.
         renamed_frames: The number of all such names.
-        failed: The number of frames on which the function failed. These frames are not in the dataset.
-        failed_frames: Errors on the first 1,000 of them, by frame.
+        frames_failed: The number of frames on which the function failed. These frames are not in the dataset.
+        frame_errors: Errors on the first 1,000 of them, by frame.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -59,8 +59,8 @@ class ExportReport(BaseModel):
     approximated: dict[str, int] = Field(default_factory=dict)
     renamed: list[tuple[str, str]] = Field(default_factory=list)
     renamed_frames: int = 0
-    failed: int = 0
-    failed_frames: dict[int, str] = Field(default_factory=dict)
+    frames_failed: int = 0
+    frame_errors: dict[int, str] = Field(default_factory=dict)
 
     def lines(self) -> list[str]:
         """The report as lines for a terminal."""
@@ -82,8 +82,8 @@ class ExportReport(BaseModel):
         lines += [f"  {count} {name}" for name, count in by_count]
         lines += [f"left out: {what} ({count})" for what, count in self.left_out.items()]
         lines += [f"approximated: {how} ({count})" for how, count in self.approximated.items()]
-        lines += [f"failed: frame {number}: {why}" for number, why in self.failed_frames.items()]
-        if (more := self.failed - len(self.failed_frames)) > 0:
+        lines += [f"failed: frame {number}: {why}" for number, why in self.frame_errors.items()]
+        if (more := self.frames_failed - len(self.frame_errors)) > 0:
             lines.append(f"failed: {pluralize(more, 'more frame')}")
         lines += [f"renamed: {name!r} is {file!r}" for name, file in self.renamed[:MAX_NAMES]]
         if (more := max(self.renamed_frames, len(self.renamed)) - MAX_NAMES) > 0:

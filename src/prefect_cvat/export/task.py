@@ -170,8 +170,8 @@ def export_task(
         approximated=dict(written.approximated),
         renamed=[] if of_video else list(islice(names.changed(frames), MAX_RENAMED)),
         renamed_frames=0 if of_video else sum(1 for _ in names.changed(frames)),
-        failed=len(annotations.failed),
-        failed_frames=annotations.failed_frames,
+        frames_failed=len(annotations.failed),
+        frame_errors=annotations.frame_errors,
     )
 
 

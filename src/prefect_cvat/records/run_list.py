@@ -49,7 +49,7 @@ class ListedRun(BaseModel):
         run: Its id.
         task_id: The task.
         server: The address of the CVAT server.
-        kind: `annotate`, `track`, `follow` or `refine`; None for a run of an earlier version.
+        kind: `annotate`, `track`, `track_shapes` or `refine`; None for a run of an earlier version.
         function: The name of its function.
         started: When it began.
         added: How many annotations it has added and not removed again itself.

@@ -47,7 +47,7 @@ def render_markdown(report: RunReport, outcome: Outcome = "completed", error: st
         *_table("On the server", ("", "annotations"), _server_rows(report)),
         *_table("Tracks", ("", ""), _track_rows(report)),
         *_table("Shapes", ("", "shapes"), _shape_rows(report)),
-        *_table("Source shapes not tracked", ("reason", "shapes"), _count_rows(report.seeds_left_out)),
+        *_table("Shapes not tracked", ("reason", "shapes"), _count_rows(report.source_shapes_left_out)),
         *_table("Frames left out", ("reason", "frames"), _count_rows(report.left_out)),
         *_table("Failed frames", ("frame", "error"), _failed_rows(report)),
         *_table("Time", ("stage", "seconds"), _time_rows(report)),
@@ -154,7 +154,7 @@ def _track_rows(report: RunReport) -> list[Row]:
     return _present(
         ("mean length in frames", report.track_frames / count if count else 0),
         ("keyframes", report.keyframes),
-        ("source shapes tracked", report.seeds),
+        ("source shapes tracked", report.source_shapes),
         ("times lost", report.lost),
     )
 
@@ -182,9 +182,9 @@ def _count_rows(counts: Mapping[str, int]) -> list[Row]:
 
 
 def _failed_rows(report: RunReport) -> list[Row]:
-    failed = report.failed_frames
+    failed = report.frame_errors
     rows: list[Row] = [(str(frame), escape(failed[frame])) for frame in sorted(failed)[:MAX_LISTED]]
-    if (count := max(report.failed, len(failed))) > MAX_LISTED:
+    if (count := max(report.frames_failed, len(failed))) > MAX_LISTED:
         rows.append(("...", f"{count} frames failed in total"))
     return rows
 

@@ -69,7 +69,7 @@ def preview(detector: Detector, opened: Iterable[OpenedFrame]) -> tuple[str, Run
         seconds=perf_counter() - started,
         frames=found.frames,
         labels=dict(found.labels),
-        failed_frames=found.errors,
+        frame_errors=found.errors,
     )
     report.count_clippings(found.clippings)
     drawn = [

@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from prefect_cvat.messages.plurals import format_counts, pluralize, quoted_list
 
-__all__ = ["AnnotateDryRun", "DryRun", "FollowDryRun", "RefineDryRun", "Trial"]
+__all__ = ["AnnotateDryRun", "DryRun", "RefineDryRun", "TrackShapesDryRun", "Trial"]
 
 MAX_LISTED = 10
 """Maximum number of labels, and of failed frames, that are listed."""
@@ -57,7 +57,7 @@ class Trial(BaseModel):
         outside: Shapes completely outside the image.
         empty: Shapes without area, pixels or visible keypoints.
         overlapping_existing: Annotations that the task has already.
-        failed_frames: Errors on frames that would be skipped, by frame.
+        frame_errors: Errors on frames that would be skipped, by frame.
         are_put_to_tracks: Whether the shapes would become tracks.
         fetch_seconds: The duration of the download of the chunk.
         detect_seconds: The duration of the detection.
@@ -72,7 +72,7 @@ class Trial(BaseModel):
     outside: int
     empty: int
     overlapping_existing: int
-    failed_frames: dict[int, str]
+    frame_errors: dict[int, str]
     are_put_to_tracks: bool
     fetch_seconds: float
     detect_seconds: float
@@ -98,7 +98,7 @@ class Trial(BaseModel):
         }
         if left_out := {why: count for why, count in reasons.items() if count}:
             lines.append(f"left out: {format_counts(left_out)}")
-        failed = list(self.failed_frames.items())
+        failed = list(self.frame_errors.items())
         lines += [f"frame {frame} failed: {why}" for frame, why in failed[:MAX_LISTED]]
         if len(failed) > MAX_LISTED:
             lines.append(f"{len(failed) - MAX_LISTED} more frames failed")
@@ -191,7 +191,7 @@ class RefineDryRun(DryRun):
         return [*lines, NOTHING_UPLOADED]
 
 
-class FollowDryRun(DryRun):
+class TrackShapesDryRun(DryRun):
     """What a run of a tracking function would do.
 
     Attributes:

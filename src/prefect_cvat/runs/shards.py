@@ -15,7 +15,7 @@ _NUMBERS = (
     *("frames", "frames_from_cache", "batches", "added", "already_there", "removed"),
     *("changed", "not_replaced", "missing", "doubled_by_others", "unsettled"),
     *("clipped", "reordered", "outside", "empty_shapes", "below_threshold", "overlapping_existing"),
-    "failed",
+    "frames_failed",
 )
 _COUNTS = ("labels", "unmatched", "stage_seconds")
 
@@ -67,8 +67,8 @@ def merge_reports(whole: RunReport, reports: Iterable[RunReport], review_frames:
             setattr(merged, name, getattr(merged, name) + getattr(report, name))
         for name in _COUNTS:
             setattr(merged, name, dict(Counter(getattr(merged, name)) + Counter(getattr(report, name))))
-        failed = sorted({**merged.failed_frames, **report.failed_frames}.items())
-        merged.failed_frames = dict(failed[:MOST_FAILED])
+        failed = sorted({**merged.frame_errors, **report.frame_errors}.items())
+        merged.frame_errors = dict(failed[:MOST_FAILED])
         for label, counts in report.scores.items():
             before = merged.scores.get(label, [0] * len(counts))
             merged.scores[label] = [one + other for one, other in zip(before, counts, strict=True)]
