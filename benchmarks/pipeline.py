@@ -184,12 +184,12 @@ def run_ours(runner: str, url: str, task_id: int, module: str, **options: Any) -
 
     from prefect_cvat.credentials import CvatCredentials
     from prefect_cvat.flows.annotate_task import annotate_task as flow
-    from prefect_cvat.flows.parameters import RunSettings
+    from prefect_cvat.flows.parameters import ExecutionSettings
 
     CvatCredentials(url=url, username="admin", password=SecretStr("admin")).save("benchmark", overwrite=True)
     block = CvatCredentials.load("benchmark")
-    settings = RunSettings(use_cache=False, **options)
-    return flow(task_id, block, function=module, settings=settings)
+    execution = ExecutionSettings(use_cache=False, **options)
+    return flow(task_id, block, function=module, execution=execution)
 
 
 def run_free(side: str, url: str, task_id: int, *, boxes: int, on_advance: Any = None) -> dict[str, float]:

@@ -111,25 +111,26 @@ def carry_out(way: str, url: str, task_id: int, shards: int) -> dict[str, float]
     from prefect_cvat.credentials import CvatCredentials
     from prefect_cvat.flows.annotate_shards import annotate_shards
     from prefect_cvat.flows.annotate_task import annotate_task
-    from prefect_cvat.flows.parameters import FrameSelection, RunSettings
+    from prefect_cvat.flows.parameters import ExecutionSettings
+    from prefect_cvat.options.frame_options import FrameOptions
     from prefect_cvat.tasks.concurrency_limits import ensure_limit, server_limit
 
     CvatCredentials(url=url, username="admin", password=SecretStr("admin")).save("benchmark", overwrite=True)
     block = CvatCredentials.load("benchmark")
     ensure_limit(server_limit(url), max(COUNTS), overwrite=True)
     function = {"function": "benchmark_functions.slow"}
-    settings = RunSettings(use_cache=False, batch_size=BATCH_FRAMES)
+    execution = ExecutionSettings(use_cache=False, batch_size=BATCH_FRAMES)
     with log_in(url) as client:
         jobs = [job.id for job in client.jobs(task_id)]
 
     def run(job: int) -> None:
-        frames = FrameSelection(jobs=[job])
-        annotate_task(task_id, block, frames=frames, settings=settings, **function)
+        frames = FrameOptions(jobs=[job])
+        annotate_task(task_id, block, frames=frames, execution=execution, **function)
 
     # the thread that beats takes a second at the end of each run, which is as long as a heartbeat is no load
     with temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-        run_first = FrameSelection(jobs=jobs[:1], frames=[0])  # imports and connections are no part of this
-        annotate_task(task_id, block, frames=run_first, settings=settings, **function)
+        run_first = FrameOptions(jobs=jobs[:1], frames=[0])  # imports and connections are no part of this
+        annotate_task(task_id, block, frames=run_first, execution=execution, **function)
         before = cpu_seconds(int(os.environ["BENCHMARK_SERVER_PID"]))
         wall, cpu = time.perf_counter(), time.process_time()
         if way == "runs":
@@ -138,7 +139,7 @@ def carry_out(way: str, url: str, task_id: int, shards: int) -> dict[str, float]
         else:
             runner = ThreadPoolTaskRunner(max_workers=shards)
             annotate_shards.with_options(task_runner=runner)(
-                task_id, block, shard_frames=FRAMES_A_SHARD, settings=settings, **function
+                task_id, block, shard_frames=FRAMES_A_SHARD, execution=execution, **function
             )
     return {
         "wall": time.perf_counter() - wall,

@@ -74,7 +74,10 @@ class DefaultFunction:
             return {"function_block": block_reference(CvatFunction, self.function_block)}
         if self.function is None:
             return {}
-        return {"function": self.function, "allow_unmatched_labels": self.allow_unmatched_labels}
+        return {
+            "function": self.function,
+            "labels": {"allow_unmatched_labels": self.allow_unmatched_labels},
+        }
 
 
 def make_deployments(

@@ -1,50 +1,50 @@
-"""A hook of MkDocs: what the command line says of itself, in the place of a marker on its page."""
+"""A hook of MkDocs: the options as their models define them, and what the command line says of itself."""
 
 from __future__ import annotations
 
+import inspect
 import re
-import subprocess
-import sys
+from collections.abc import Iterator
 from typing import Any
+
+import click
 
 __all__ = ["on_page_markdown"]
 
-MARKER = "<!-- reference of the command line -->"
+COMMANDS = "<!-- reference of the command line -->"
+OPTIONS = re.compile(r"<!-- options: (\w+\.\w+) -->")
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Put the reference in the place of its marker."""
-    return markdown.replace(MARKER, _reference()) if MARKER in markdown else markdown
+    """Put the references in the place of their markers."""
+    if COMMANDS in markdown:
+        from prefect_cvat.cli.app import app
+
+        markdown = markdown.replace(COMMANDS, "\n".join(_commands(app, "prefect-cvat")))
+    return OPTIONS.sub(lambda marker: _table(marker[1]), markdown)
 
 
-def _reference() -> str:
-    command = [
-        sys.executable,
-        "-m",
-        "typer",
-        "prefect_cvat.cli.main",
-        "utils",
-        "docs",
-        "--name",
-        "prefect-cvat",
-    ]
-    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603 (fixed words)
-    text = text.replace("# `prefect-cvat`\n", "## Before the subcommand\n", 1)
-    text = re.sub(r"^#+ `prefect-cvat (.+)`$", r"## \1", text, flags=re.MULTILINE)
-    text = re.sub(r"^\* `--(install|show)-completion`.*\n", "", text, flags=re.MULTILINE)
-    text = re.sub(r"^\* `--help`.*\n", "", text, flags=re.MULTILINE)
-    text = re.sub(
-        r"^\*\*Commands\*\*:\n\n(\* .*\n)+", "", text, flags=re.MULTILINE
-    )  # cut short, and in the contents
-    text = text.replace("\b", "")
-    return _fence_examples(text.replace("```console\n$ ", "```text\n"))
+def _commands(command: click.Command, path: str) -> Iterator[str]:
+    """The help of a command and of its commands, each under a heading."""
+    context = click.Context(command, info_name=path, terminal_width=100)
+    heading = path.removeprefix("prefect-cvat").strip() or "Before the command"
+    yield f"## {heading}\n\n```text\n{command.get_help(context)}\n```\n"
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            if (inner := command.get_command(context, name)) is not None:
+                yield from _commands(inner, f"{path} {name}")
 
 
-def _fence_examples(text: str) -> str:
-    """Examples are indented lines in docstrings; Markdown would join them."""
-    return re.sub(
-        r"^Example:\n((?:  .*\n)+)",
-        lambda match: f"```sh\n{re.sub('^  ', '', match[1], flags=re.MULTILINE)}```\n",
-        text,
-        flags=re.MULTILINE,
-    )
+def _table(place: str) -> str:
+    """The options of a model, such as `run_options.Options`, as a table."""
+    from importlib import import_module
+
+    module, _, name = place.partition(".")
+    model = getattr(import_module(f"prefect_cvat.options.{module}"), name)
+    rows = ["| option | default | title in the form | |", "|---|---|---|---|"]
+    titles = model.titles()
+    for option, field in model.model_fields.items():
+        if not field.exclude:
+            default = getattr(field.default, "value", field.default)
+            rows.append(f"| `{option}` | `{default!r}` | {titles[option]} | {field.description} |")
+    return f"{inspect.getdoc(model)}\n\n" + "\n".join(rows)

@@ -17,11 +17,7 @@ from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.flows.fan_out import FanOut, FinishedRun, PlannedRun, run_all
 from prefect_cvat.flows.parameters import (
     DETECTION_FUNCTION,
-    FrameSelection,
-    LabelMatching,
-    LeastIou,
-    RunSettings,
-    Threshold,
+    ExecutionSettings,
     choose_function,
     chosen_name,
     make_options,
@@ -30,7 +26,11 @@ from prefect_cvat.flows.project_report import ProjectReport, publish_project_rep
 from prefect_cvat.flows.run_tags import completed_jobs, load_function_key, run_key, shard_key, task_tag
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.messages.bounded_text import one_line
-from prefect_cvat.options.existing import Existing, ExistingSource
+from prefect_cvat.options.annotation_options import AnnotationOptions
+from prefect_cvat.options.execution_options import ReviewOptions
+from prefect_cvat.options.existing import ExistingOptions
+from prefect_cvat.options.frame_options import FrameOptions
+from prefect_cvat.options.labels import LabelOptions
 from prefect_cvat.planning.task_search import FoundTask, TaskSelection, check_scope, find_tasks
 from prefect_cvat.runs.shards import make_shards
 
@@ -55,14 +55,11 @@ def annotate_project(
     function: str = DETECTION_FUNCTION,
     function_parameters: dict[str, str] | None = None,
     function_block: CvatFunction | None = None,
-    existing: Existing = Existing.KEEP,
-    skip_existing_iou: LeastIou | None = None,
-    skip_existing_source: ExistingSource = ExistingSource.MANUAL,
-    conf_threshold: Threshold | None = None,
-    allow_unmatched_labels: bool = False,
-    conv_mask_to_poly: bool = False,
-    labels: LabelMatching = LabelMatching(),  # noqa: B008
-    settings: RunSettings = RunSettings(),  # noqa: B008
+    labels: LabelOptions = LabelOptions(),  # noqa: B008 (frozen; the form shows its fields)
+    annotations: AnnotationOptions = AnnotationOptions(),  # noqa: B008
+    existing_annotations: ExistingOptions = ExistingOptions(),  # noqa: B008
+    execution: ExecutionSettings = ExecutionSettings(),  # noqa: B008
+    review: ReviewOptions = ReviewOptions(),  # noqa: B008
     fan_out: FanOut = FanOut(),  # noqa: B008
 ) -> ProjectReport:
     """Annotate all tasks of a CVAT project that match, each by a run of the flow `annotate task`.
@@ -76,15 +73,12 @@ def annotate_project(
         all_tasks: In place of a project, all tasks that the user may see, of any project or none.
         function: A built-in function, such as nanodet_detection, or one that a package has registered.
         function_parameters: Parameters of the function, such as float:0.3; a key as secret:NAME of a block.
-        function_block: A block with a configured function, in place of function and thresholds here.
-        existing: What becomes of the annotations that the tasks have already.
-        skip_existing_iou: Leave out existing tags, and shapes that overlap existing ones by this IoU.
-        skip_existing_source: Whose annotations count for that: manual, auto, or all.
-        conf_threshold: The least score, 0 to 1; empty leaves it to the function.
-        allow_unmatched_labels: Drop what a task has no label for, instead of refusing.
-        conv_mask_to_poly: Write polygons instead of masks.
-        labels: How the labels of the function are matched with those of a task.
-        settings: Where the model of each run works, how much is done at a time, and what is kept.
+        function_block: A block with a configured function, in place of function, labels and annotations.
+        labels: Which labels of the function are written, and from which confidence on.
+        annotations: What the annotations are like that are written.
+        existing_annotations: What is done with existing annotations.
+        execution: Where the model runs, how much is done at a time, and what is kept.
+        review: Which frames are proposed for review.
         fan_out: On which workers, how many runs at a time, and in which pieces.
 
     Returns:
@@ -99,36 +93,24 @@ def annotate_project(
         function_block,
         function,
         function_parameters,
+        device=execution.device,
         labels=labels,
-        device=settings.device,
-        conf_threshold=conf_threshold,
-        allow_unmatched_labels=allow_unmatched_labels,
-        conv_mask_to_poly=conv_mask_to_poly,
+        annotations=annotations,
     )
     shared: dict[str, Any] = {
         "credentials": credentials,
         "function": function,
         "function_parameters": function_parameters,
         "function_block": function_block,
-        "existing": existing,
-        "skip_existing_iou": skip_existing_iou,
-        "skip_existing_source": skip_existing_source,
-        "conf_threshold": conf_threshold,
-        "allow_unmatched_labels": allow_unmatched_labels,
-        "conv_mask_to_poly": conv_mask_to_poly,
         "labels": labels,
-        "settings": settings,
+        "annotations": annotations,
+        "existing_annotations": existing_annotations,
+        "execution": execution,
+        "review": review,
     }
     report = ProjectReport()
     version = load_function_key(chosen, credentials.url, warn=report.history_unknown.append)
-    options = make_options(
-        chosen,
-        FrameSelection(),
-        settings,
-        existing=existing,
-        skip_existing_iou=skip_existing_iou,
-        skip_existing_source=skip_existing_source,
-    )
+    options = make_options(chosen, existing_annotations, execution, review)
 
     def key_of(found: FoundTask) -> str:
         info = found.plan.info
@@ -193,7 +175,7 @@ def _planned_runs(
                     tags=(key, task_tag(url, task.task.id)),
                     parameters={
                         "task_id": task.task.id,
-                        "frames": FrameSelection(jobs=None if jobs is None else list(jobs)),
+                        "frames": FrameOptions(jobs=jobs),
                     },
                 )
 

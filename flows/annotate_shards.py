@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -22,20 +21,21 @@ from prefect_cvat.exceptions import MissingLibraryError, RunsFailedError
 from prefect_cvat.flows.fan_out import block_document_id
 from prefect_cvat.flows.parameters import (
     DETECTION_FUNCTION,
-    FrameSelection,
-    LabelMatching,
-    LeastIou,
-    RunSettings,
+    ExecutionSettings,
     TaskId,
-    Threshold,
     choose_function,
     make_options,
     name_run,
+    named_as_in_form,
 )
 from prefect_cvat.flows.run_on_task import report_failure
 from prefect_cvat.flows.run_tags import add_tags, load_function_key, run_key, task_tag
 from prefect_cvat.function_block import CvatFunction
-from prefect_cvat.options.existing import Existing, ExistingSource
+from prefect_cvat.options.annotation_options import AnnotationOptions
+from prefect_cvat.options.execution_options import ReviewOptions
+from prefect_cvat.options.existing import ExistingOptions
+from prefect_cvat.options.frame_options import FrameOptions
+from prefect_cvat.options.labels import LabelOptions
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.annotated_frames import leave_out_annotated
 from prefect_cvat.planning.plan import Plan, make_plan, read_task
@@ -88,15 +88,12 @@ def annotate_shards(
     function: str = DETECTION_FUNCTION,
     function_parameters: dict[str, str] | None = None,
     function_block: CvatFunction | None = None,
-    existing: Existing = Existing.KEEP,
-    skip_existing_iou: LeastIou | None = None,
-    skip_existing_source: ExistingSource = ExistingSource.MANUAL,
-    conf_threshold: Threshold | None = None,
-    allow_unmatched_labels: bool = False,
-    conv_mask_to_poly: bool = False,
-    labels: LabelMatching = LabelMatching(),  # noqa: B008 (frozen; the form shows its fields)
-    frames: FrameSelection = FrameSelection(),  # noqa: B008
-    settings: RunSettings = RunSettings(),  # noqa: B008
+    labels: LabelOptions = LabelOptions(),  # noqa: B008 (frozen; the form shows its fields)
+    annotations: AnnotationOptions = AnnotationOptions(),  # noqa: B008
+    existing_annotations: ExistingOptions = ExistingOptions(),  # noqa: B008
+    frames: FrameOptions = FrameOptions(),  # noqa: B008
+    execution: ExecutionSettings = ExecutionSettings(),  # noqa: B008
+    review: ReviewOptions = ReviewOptions(),  # noqa: B008
 ) -> RunReport:
     """Annotate a large CVAT task in pieces of whole jobs, each a Prefect task that may run anywhere.
 
@@ -109,16 +106,13 @@ def annotate_shards(
         shard_frames: About how many frames a piece has; a job is never split.
         function: A built-in function, such as nanodet_detection, or one that a package has registered.
         function_parameters: Parameters of the function, such as float:0.3; a key as secret:NAME of a block.
-        function_block: A block with a configured function, in place of function and thresholds here.
-        existing: What becomes of the annotations that the task has already.
-        skip_existing_iou: Leave out existing tags, and shapes that overlap existing ones by this IoU.
-        skip_existing_source: Whose annotations count for that: manual, auto, or all.
-        conf_threshold: The least score, 0 to 1; empty leaves it to the function.
-        allow_unmatched_labels: Drop what the task has no label for, instead of refusing.
-        conv_mask_to_poly: Write polygons instead of masks.
-        labels: How the labels of the function are matched with those of the task.
+        function_block: A block with a configured function, in place of function, labels and annotations.
+        labels: Which labels of the function are written, and from which confidence on.
+        annotations: What the annotations are like that are written.
+        existing_annotations: What is done with existing annotations.
         frames: Which frames and jobs, and which images of them.
-        settings: Where the model runs, how much is done at a time, and what is kept.
+        execution: Where the model runs, how much is done at a time, and what is kept.
+        review: Which frames are proposed for review.
 
     Returns:
         What was done.
@@ -127,22 +121,13 @@ def annotate_shards(
         function_block,
         function,
         function_parameters,
+        device=execution.device,
         labels=labels,
-        device=settings.device,
-        conf_threshold=conf_threshold,
-        allow_unmatched_labels=allow_unmatched_labels,
-        conv_mask_to_poly=conv_mask_to_poly,
+        annotations=annotations,
     )
     document = block_document_id(credentials)
-    options = make_options(
-        chosen,
-        frames,
-        settings,
-        existing=existing,
-        skip_existing_iou=skip_existing_iou,
-        skip_existing_source=skip_existing_source,
-    )
-    with credentials.get_client() as client:
+    options = make_options(chosen, existing_annotations, frames, execution, review)
+    with named_as_in_form(), credentials.get_client() as client:
         client.check_may_write()
         version = load_function_key(chosen, client.url)
         plan = make_plan(read_task(client, task_id, options.selection), options.selection)
@@ -168,12 +153,7 @@ def annotate_shards(
 
 def _options_of_shard(options: Options, jobs: tuple[int, ...]) -> Options:
     """The options of the run on a shard. It ranks frames, but issues are opened once, for the whole task."""
-    return replace(
-        options,
-        selection=replace(options.selection, jobs=jobs),
-        review_frames=options.frames_to_rank,
-        open_issues=0,
-    )
+    return options.changed(jobs=jobs, review_frames=options.frames_to_rank, open_issues=0)
 
 
 @shorten_errors

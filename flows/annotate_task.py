@@ -7,19 +7,19 @@ from prefect import flow
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.flows.parameters import (
     DETECTION_FUNCTION,
-    FrameSelection,
-    LabelMatching,
-    LeastIou,
-    RunSettings,
+    ExecutionSettings,
     TaskId,
-    Threshold,
     choose_function,
     make_options,
     name_run,
 )
 from prefect_cvat.flows.run_on_task import run_on_task
 from prefect_cvat.function_block import CvatFunction
-from prefect_cvat.options.existing import Existing, ExistingSource
+from prefect_cvat.options.annotation_options import AnnotationOptions
+from prefect_cvat.options.execution_options import ReviewOptions
+from prefect_cvat.options.existing import ExistingOptions
+from prefect_cvat.options.frame_options import FrameOptions
+from prefect_cvat.options.labels import LabelOptions
 from prefect_cvat.runs.annotate_run import AnnotateRun
 from prefect_cvat.runs.report import RunReport
 
@@ -33,15 +33,12 @@ def annotate_task(
     function: str = DETECTION_FUNCTION,
     function_parameters: dict[str, str] | None = None,
     function_block: CvatFunction | None = None,
-    existing: Existing = Existing.KEEP,
-    skip_existing_iou: LeastIou | None = None,
-    skip_existing_source: ExistingSource = ExistingSource.MANUAL,
-    conf_threshold: Threshold | None = None,
-    allow_unmatched_labels: bool = False,
-    conv_mask_to_poly: bool = False,
-    labels: LabelMatching = LabelMatching(),  # noqa: B008 (frozen; the form shows its fields)
-    frames: FrameSelection = FrameSelection(),  # noqa: B008
-    settings: RunSettings = RunSettings(),  # noqa: B008
+    labels: LabelOptions = LabelOptions(),  # noqa: B008 (frozen; the form shows its fields)
+    annotations: AnnotationOptions = AnnotationOptions(),  # noqa: B008
+    existing_annotations: ExistingOptions = ExistingOptions(),  # noqa: B008
+    frames: FrameOptions = FrameOptions(),  # noqa: B008
+    execution: ExecutionSettings = ExecutionSettings(),  # noqa: B008
+    review: ReviewOptions = ReviewOptions(),  # noqa: B008
 ) -> RunReport:
     """Annotate a CVAT task with a detection function.
 
@@ -50,16 +47,13 @@ def annotate_task(
         credentials: The block that says how to log in to CVAT.
         function: A built-in function, such as nanodet_detection, or one that a package has registered.
         function_parameters: Parameters of the function, such as float:0.3; a key as secret:NAME of a block.
-        function_block: A block with a configured function, in place of function and thresholds here.
-        existing: What becomes of the annotations that the task has already.
-        skip_existing_iou: Leave out existing tags, and shapes that overlap existing ones by this IoU.
-        skip_existing_source: Whose annotations count for that: manual, auto, or all.
-        conf_threshold: The least score, 0 to 1; empty leaves it to the function.
-        allow_unmatched_labels: Drop what the task has no label for, instead of refusing.
-        conv_mask_to_poly: Write polygons instead of masks.
-        labels: How the labels of the function are matched with those of the task.
+        function_block: A block with a configured function, in place of function, labels and annotations.
+        labels: Which labels of the function are written, and from which confidence on.
+        annotations: What the annotations are like that are written.
+        existing_annotations: What is done with existing annotations.
         frames: Which frames and jobs, and which images of them.
-        settings: Where the model runs, how much is done at a time, and what is kept.
+        execution: Where the model runs, how much is done at a time, and what is kept.
+        review: Which frames are proposed for review.
 
     Returns:
         What was done.
@@ -68,20 +62,11 @@ def annotate_task(
         function_block,
         function,
         function_parameters,
+        device=execution.device,
         labels=labels,
-        device=settings.device,
-        conf_threshold=conf_threshold,
-        allow_unmatched_labels=allow_unmatched_labels,
-        conv_mask_to_poly=conv_mask_to_poly,
+        annotations=annotations,
     )
-    options = make_options(
-        chosen,
-        frames,
-        settings,
-        existing=existing,
-        skip_existing_iou=skip_existing_iou,
-        skip_existing_source=skip_existing_source,
-    )
+    options = make_options(chosen, existing_annotations, frames, execution, review)
     return run_on_task(
         credentials,
         task_id,

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Literal
+from typing import Literal
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
 from prefect.runtime import flow_run
-from pydantic import Field
 
-from prefect_cvat import evaluation
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.evaluation import TaskEvaluation
+from prefect_cvat.evaluation import evaluate_task as evaluate
 from prefect_cvat.evaluation.plots import plot_precision_recall
 from prefect_cvat.evaluation.tables import WAYS, headline, plain_lines, render_markdown, shape_rows
 from prefect_cvat.evaluation.worst import DrawnFrame, find_worst_frames, open_frames_of
 from prefect_cvat.flows.parameters import (
-    DETECTION_FUNCTION,
-    FrameSelection,
-    LabelMatching,
-    RunSettings,
+    ExecutionSettings,
     TaskId,
-    Threshold,
     choose_function,
     chosen_name,
     make_options,
+    named_as_in_form,
 )
 from prefect_cvat.flows.run_tags import add_tags, task_tag
 from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.options.annotation_options import AnnotationOptions
+from prefect_cvat.options.evaluation_options import EvaluationOptions
+from prefect_cvat.options.frame_options import FrameOptions
+from prefect_cvat.options.labels import LabelOptions
 from prefect_cvat.reporting.markdown_report import escape
 from prefect_cvat.runs.report import RunReport
 from prefect_cvat.tasks.artifacts import ArtifactProgress, data_uri, warn_if_refused
@@ -65,35 +65,27 @@ def evaluate_task(
     function_block: CvatFunction | None = None,
     truth: Literal["manual", "ground_truth", "task"] = "manual",
     truth_task_id: TaskId | None = None,
-    all_frames: bool = False,
-    iou_threshold: Annotated[float, Field(gt=0, le=1)] = 0.5,
-    score_threshold: Threshold = 0.0,
-    conf_threshold: Threshold | None = None,
-    allow_unmatched_labels: bool = False,
-    conv_mask_to_poly: bool = False,
-    labels: LabelMatching = LabelMatching(),  # noqa: B008 (frozen; the form shows its fields)
-    frames: FrameSelection = FrameSelection(),  # noqa: B008
-    settings: RunSettings = RunSettings(),  # noqa: B008
+    evaluation: EvaluationOptions = EvaluationOptions(),  # noqa: B008 (frozen; the form shows its fields)
+    labels: LabelOptions = LabelOptions(),  # noqa: B008
+    annotations: AnnotationOptions = AnnotationOptions(),  # noqa: B008
+    frames: FrameOptions = FrameOptions(),  # noqa: B008
+    execution: ExecutionSettings = ExecutionSettings(),  # noqa: B008
 ) -> TaskEvaluation:
-    """Hold what a function finds, or what runs have left, against what humans annotated; change nothing.
+    """Evaluate a function, or what runs have left, on manual annotations; change nothing.
 
     Args:
         task_id: The number of the task in CVAT.
         credentials: The block that says how to log in to CVAT.
         function: A function, such as nanodet_detection; empty evaluates what runs have left in the task.
         function_parameters: Parameters of the function, such as float:0.3; a key as secret:NAME of a block.
-        function_block: A block with a configured function, in place of function and thresholds here.
-        truth: What humans annotated in the task, its ground-truth job, or what humans annotated in another.
+        function_block: A block with a configured function, in place of function, labels and annotations.
+        truth: What to evaluate on: manual annotations, the ground-truth job, or those of another task.
         truth_task_id: The number of the other task, with the same images; frames are matched by name.
-        all_frames: Count frames of a task also where no human has annotated anything.
-        iou_threshold: The least IoU of a prediction with its object; average precision has its own.
-        score_threshold: The least score of a prediction that counts; average precision looks at all.
-        conf_threshold: The least score that the function returns, 0 to 1; empty leaves it to the function.
-        allow_unmatched_labels: Drop what the task has no label for, instead of refusing.
-        conv_mask_to_poly: Have polygons instead of masks.
-        labels: How the labels of the function are matched with those of the task.
+        evaluation: Which frames count, and what counts as found.
+        labels: Which labels of the function count, and from which confidence on.
+        annotations: What the annotations are like that are evaluated.
         frames: Which frames may count, and which images of them.
-        settings: Where the model runs, how much is done at a time, and what is kept.
+        execution: Where the model runs, how much is done at a time, and what is kept.
 
     Returns:
         How good the annotations are.
@@ -105,17 +97,13 @@ def evaluate_task(
             function_block,
             function,
             function_parameters,
+            device=execution.device,
             labels=labels,
-            device=settings.device,
-            conf_threshold=conf_threshold,
-            allow_unmatched_labels=allow_unmatched_labels,
-            conv_mask_to_poly=conv_mask_to_poly,
+            annotations=annotations,
         )
-    options = make_options(
-        chosen or CvatFunction(function=DETECTION_FUNCTION, ignore_case=labels.ignore_case), frames, settings
-    )
+    options = make_options(labels if chosen is None else chosen, frames, execution)
     name = chosen.function if chosen else None
-    with credentials.get_client() as client:
+    with named_as_in_form(), credentials.get_client() as client:
         add_tags([task_tag(client.url, task_id), *([name] if name else [])])
         started = RunReport(
             task_id=task_id,
@@ -129,17 +117,17 @@ def evaluate_task(
             if chosen
             else server_slot(client.url, warn=logger.warning)
         ) as loaded:
-            done = evaluation.evaluate_task(
+            done = evaluate(
                 client,
                 task_id,
                 loaded,
                 function_name=name,
                 truth=truth,
                 truth_task_id=truth_task_id,
-                all_frames=all_frames,
+                all_frames=evaluation.all_frames,
                 options=options,
-                iou_threshold=iou_threshold,
-                score_threshold=score_threshold,
+                iou_threshold=evaluation.iou_threshold,
+                score_threshold=evaluation.score_threshold,
                 progress=ArtifactProgress(started, logger),
             )
         worst = open_frames_of(client, done, find_worst_frames(done, MAX_FRAMES), options.quality)

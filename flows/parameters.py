@@ -1,30 +1,35 @@
-"""The parameters that several flows have, with what the form in Prefect's UI says of them."""
+"""What the flows have in common: the function that a run uses, its options, and its name."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from contextlib import AbstractContextManager
+from typing import Annotated, Any
 
 from prefect.runtime import flow_run
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
-from prefect_cvat.function_block import CvatFunction, Threshold
-from prefect_cvat.options.existing import Existing, ExistingSource
+from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.messages.argument_names import arguments_as_titles
+from prefect_cvat.options.annotation_options import AnnotationOptions
+from prefect_cvat.options.evaluation_options import EvaluationOptions
+from prefect_cvat.options.execution_options import DeviceOption, ExecutionOptions, FetchOptions
+from prefect_cvat.options.labels import LabelOptions
+from prefect_cvat.options.refine_options import RefineOptions
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.options.selection import Selection
+from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
+from prefect_cvat.options.track_options import TrackOptions
 
 __all__ = [
     "DETECTION_FUNCTION",
-    "FrameSelection",
-    "LabelMatching",
-    "LeastIou",
-    "RunSettings",
+    "ExecutionSettings",
+    "FetchSettings",
     "TaskId",
-    "Threshold",
     "choose_function",
     "chosen_name",
     "make_options",
     "name_run",
+    "named_as_in_form",
 ]
 
 DETECTION_FUNCTION = "nanodet_detection"
@@ -32,92 +37,19 @@ DETECTION_FUNCTION = "nanodet_detection"
 
 TaskId = Annotated[int, Field(ge=1)]
 
-LeastIou = Annotated[float, Field(gt=0, le=1)]
+
+class ExecutionSettings(ExecutionOptions, DeviceOption):
+    """Where the model runs, how much is done at a time, and what is kept."""
 
 
-class _Parameters(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class FetchSettings(FetchOptions, DeviceOption):
+    """Where the model runs, and how much is done at a time."""
 
 
-class LabelMatching(_Parameters):
-    """Which label of the task each label of the function becomes."""
-
-    label_map: dict[str, str | None] = Field(
-        default_factory=dict,
-        description="From the function's label names to the task's, where they differ; null drops a label.",
-    )
-    ignore_case: bool = Field(
-        default=False, description="Match label names without regard to upper and lower case."
-    )
-    label_thresholds: dict[str, Threshold] = Field(
-        default_factory=dict,
-        description="The least score for single labels, by the function's label names.",
-    )
-    score_attribute: str = Field(
-        default="score",
-        description="The attribute of the task's labels that gets scores, if there is one; empty for none.",
-    )
-    model_attribute: str = Field(
-        default="model",
-        description="The attribute of the task's labels that gets the function's name; empty for none.",
-    )
-
-
-class FrameSelection(_Parameters):
-    """Which frames, and which images of them."""
-
-    frames: list[Annotated[int, Field(ge=0)]] | None = Field(
-        default=None, description="The numbers of the frames, from 0 on; empty for all."
-    )
-    unannotated: bool = Field(
-        default=False,
-        description=(
-            "Only frames without any annotation, of a human or of a run. For annotating with shapes only."
-        ),
-    )
-    jobs: list[Annotated[int, Field(ge=1)]] | None = Field(
-        default=None,
-        description=(
-            "The numbers of the jobs to write to; empty for all. Runs on different jobs of a task may go on"
-            " at the same time."
-        ),
-    )
-    quality: Literal["original", "compressed"] = Field(
-        default="original",
-        description="Original, or compressed images as annotators see them, which are smaller to download.",
-    )
-
-
-class RunSettings(_Parameters):
-    """How the run is carried out."""
-
-    device: str | None = Field(
-        default=None,
-        description="Where the model runs, such as cuda:0; empty takes a free accelerator, or else the CPU.",
-    )
-    on_frame_error: Literal["fail", "skip"] = Field(
-        default="fail", description="Fail, or skip frames on which the function fails and report them."
-    )
-    batch_size: Annotated[int, Field(ge=1)] | None = Field(
-        default=None,
-        description="How many frames a batch has at the most; empty adapts it to the function's speed.",
-    )
-    downloads: int = Field(default=1, ge=1, le=16, description="How many chunks are downloaded at a time.")
-    use_cache: bool = Field(
-        default=True,
-        description="Keep detections between runs, so that a run that died goes on where it was.",
-    )
-    refresh_cache: bool = Field(default=False, description="Detect everything anew, and keep that.")
-    review_frames: int = Field(
-        default=20,
-        ge=0,
-        description="How many frames to report that should be looked at first: most corrections expected.",
-    )
-    open_issues: int = Field(
-        default=0,
-        ge=0,
-        description="On how many of these an issue is opened in CVAT; no frame gets a second one.",
-    )
+def named_as_in_form() -> AbstractContextManager[None]:
+    """Name options in messages by their titles in the form."""
+    models = (EvaluationOptions, RefineOptions, ShapeTrackingOptions, TrackOptions, Options)
+    return arguments_as_titles({name: title for model in models for name, title in model.titles().items()})
 
 
 def choose_function(
@@ -125,9 +57,9 @@ def choose_function(
     function: str,
     function_parameters: dict[str, str] | None = None,
     *,
-    labels: LabelMatching | None = None,
     device: str | None = None,
-    **settings: Any,
+    labels: LabelOptions | None = None,
+    annotations: AnnotationOptions | None = None,
 ) -> CvatFunction:
     """The function that a run is to use: that of a block, or the one that its own parameters describe.
 
@@ -136,56 +68,29 @@ def choose_function(
             set the rest, and a form cannot take it away.)
         function: The name of a function.
         function_parameters: Its parameters.
-        labels: How labels are matched.
         device: Where the model runs.
-        settings: Further fields of `CvatFunction`.
+        labels: Which of its labels are written, and from which confidence on.
+        annotations: What the annotations are like that are written.
     """
     if block is not None:
         return block if device is None else block.model_copy(update={"device": device})
+    options = Options.of(*filter(None, (labels, annotations)))
     return CvatFunction(
         function=function,
-        function_parameters=function_parameters or {},
+        function_parameters=function_parameters,
         device=device,
-        **(labels or LabelMatching()).model_dump(),
-        **settings,
+        **{
+            name: getattr(options, name)
+            for name in (*LabelOptions.model_fields, *AnnotationOptions.model_fields)
+        },
     )
 
 
-def make_options(
-    function: CvatFunction,
-    frames: FrameSelection,
-    settings: RunSettings,
-    *,
-    existing: Existing = Existing.KEEP,
-    skip_existing_iou: float | None = None,
-    skip_existing_source: ExistingSource = ExistingSource.MANUAL,
-) -> Options:
-    """Put the parameters of a flow into the options of a run."""
-    return Options(
-        # a list that was emptied in the form is one that was not given
-        selection=Selection(
-            frames=frames.frames or None, jobs=frames.jobs or None, unannotated=frames.unannotated
-        ),
-        existing=existing,
-        skip_existing_iou=skip_existing_iou,
-        skip_existing_source=skip_existing_source,
-        allow_unmatched_labels=function.allow_unmatched_labels,
-        label_map=function.label_map,
-        conf_threshold=function.conf_threshold,
-        label_thresholds=function.label_thresholds,
-        ignore_case=function.ignore_case,
-        conv_mask_to_poly=function.conv_mask_to_poly,
-        score_attribute=function.score_attribute or None,
-        model_attribute=function.model_attribute or None,
-        on_frame_error=settings.on_frame_error,
-        quality=frames.quality,
-        batch_size=settings.batch_size,
-        downloads=settings.downloads,
-        use_cache=settings.use_cache,
-        refresh_cache=settings.refresh_cache,
-        review_frames=settings.review_frames,
-        open_issues=settings.open_issues,
-    )
+def make_options(*models: BaseModel) -> Options:
+    """The options of a run, of the parameters of its flow; of several that have an option the last counts."""
+    options = Options.of(*models)
+    # a list that was emptied in the form is one that was not given
+    return options.changed(frames=options.frames or None, jobs=options.jobs or None)
 
 
 def name_run() -> str:

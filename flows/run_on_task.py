@@ -15,6 +15,7 @@ from prefect.runtime import flow_run
 from prefect_cvat.auto_annotation.loading import find_function
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.client import Client
+from prefect_cvat.flows.parameters import named_as_in_form
 from prefect_cvat.flows.run_tags import add_tags, function_key, run_key, shard_key, task_tag
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.messages.bounded_text import bounded
@@ -67,7 +68,7 @@ def run_on_task(
     function.check_secrets()
     started = time.perf_counter()
     is_child_run = flow_run.parent_flow_run_id is not None  # its parent has reached the CVAT server already
-    with credentials.get_client(has_answered=is_child_run) as client:
+    with named_as_in_form(), credentials.get_client(has_answered=is_child_run) as client:
         client.check_may_write()
         add_tags([task_tag(client.url, task_id), function.function])
         with (

@@ -30,6 +30,7 @@ from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.http.server_url import server_identity
 from prefect_cvat.inference.imported_code import ReachedCode, UntellableError
 from prefect_cvat.options.existing import ExistingSource
+from prefect_cvat.options.frame_options import read_jobs
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.tasks.device_slots import loaded_function
 
@@ -148,8 +149,8 @@ def completed_jobs(prefect: SyncPrefectClient, key: str, jobs: Collection[int]) 
     wanted = FlowRunFilter(tags=FlowRunFilterTags(all_=[key]), state=completed)
     found: set[int] = set()
     for run in _each_run(prefect, wanted):
-        frames = run.parameters.get("frames") or {}
-        found.update(jobs if frames.get("jobs") is None else frames["jobs"])
+        its_jobs = read_jobs((run.parameters.get("frames") or {}).get("jobs"))
+        found.update(jobs if its_jobs is None else its_jobs)
         if found.issuperset(jobs):
             break
     return found.intersection(jobs)

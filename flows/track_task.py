@@ -7,20 +7,21 @@ from prefect import flow
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.flows.parameters import (
     DETECTION_FUNCTION,
-    FrameSelection,
-    LabelMatching,
-    RunSettings,
+    ExecutionSettings,
     TaskId,
-    Threshold,
     choose_function,
     make_options,
     name_run,
 )
 from prefect_cvat.flows.run_on_task import run_on_task
 from prefect_cvat.function_block import CvatFunction
-from prefect_cvat.options.existing import Existing
+from prefect_cvat.options.annotation_options import AnnotationOptions
+from prefect_cvat.options.execution_options import ReviewOptions
+from prefect_cvat.options.existing import ReplacementOptions
+from prefect_cvat.options.frame_options import FrameOptions
+from prefect_cvat.options.labels import LabelOptions
+from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.options.track_options import TrackOptions
-from prefect_cvat.runs.follow_run import FollowOptions
 from prefect_cvat.runs.report import RunReport
 from prefect_cvat.runs.track_task import new_track_run
 
@@ -34,14 +35,14 @@ def track_task(
     function: str = DETECTION_FUNCTION,
     function_parameters: dict[str, str] | None = None,
     function_block: CvatFunction | None = None,
-    tracking: TrackOptions = TrackOptions(),  # noqa: B008 (frozen; the form shows its fields)
-    following: FollowOptions = FollowOptions(),  # noqa: B008
-    existing: Existing = Existing.KEEP,
-    conf_threshold: Threshold | None = None,
-    allow_unmatched_labels: bool = False,
-    labels: LabelMatching = LabelMatching(),  # noqa: B008
-    frames: FrameSelection = FrameSelection(),  # noqa: B008
-    settings: RunSettings = RunSettings(),  # noqa: B008
+    track_options: TrackOptions = TrackOptions(),  # noqa: B008 (frozen; the form shows its fields)
+    shape_tracking_options: ShapeTrackingOptions = ShapeTrackingOptions(),  # noqa: B008
+    labels: LabelOptions = LabelOptions(),  # noqa: B008
+    annotations: AnnotationOptions = AnnotationOptions(),  # noqa: B008
+    existing_annotations: ReplacementOptions = ReplacementOptions(),  # noqa: B008
+    frames: FrameOptions = FrameOptions(),  # noqa: B008
+    execution: ExecutionSettings = ExecutionSettings(),  # noqa: B008
+    review: ReviewOptions = ReviewOptions(),  # noqa: B008
 ) -> RunReport:
     """Make tracks in a CVAT task, of what a detection function finds or of shapes that somebody has drawn.
 
@@ -50,15 +51,15 @@ def track_task(
         credentials: The block that says how to log in to CVAT.
         function: A detection function (nanodet_detection), or a tracking function (optical_flow_tracking).
         function_parameters: Parameters of the function, such as float:0.3; a key as secret:NAME of a block.
-        function_block: A block with a configured function, in place of function and thresholds here.
-        tracking: How detections become tracks; for a detection function.
-        following: Which shapes are followed, and how far; for a tracking function.
-        existing: What becomes of the annotations that the task has already; for a detection function.
-        conf_threshold: The least score, 0 to 1; empty leaves it to the function.
-        allow_unmatched_labels: Drop what the task has no label for, instead of refusing.
-        labels: How the labels of the function are matched with those of the task.
+        function_block: A block with a configured function, in place of function, labels and annotations.
+        track_options: How detections become tracks; for a detection function.
+        shape_tracking_options: Which shapes are tracked, and how far; for a tracking function.
+        labels: Which labels of the function are written, and from which confidence on.
+        annotations: What the annotations are like that are written.
+        existing_annotations: What is done with existing annotations; for a detection function.
         frames: Which frames and jobs, and which images of them.
-        settings: Where the model runs, how much is done at a time, and what is kept.
+        execution: Where the model runs, how much is done at a time, and what is kept.
+        review: Which frames are proposed for review.
 
     Returns:
         What was done.
@@ -67,19 +68,24 @@ def track_task(
         function_block,
         function,
         function_parameters,
+        device=execution.device,
         labels=labels,
-        device=settings.device,
-        conf_threshold=conf_threshold,
-        allow_unmatched_labels=allow_unmatched_labels,
+        annotations=annotations,
     )
-    options = make_options(chosen, frames, settings, existing=existing)
+    options = make_options(chosen, existing_annotations, frames, execution, review)
     return run_on_task(
         credentials,
         task_id,
         chosen,
         options,
         lambda client, loaded: new_track_run(
-            client, task_id, loaded, options, tracking, following, function_name=chosen.function
+            client,
+            task_id,
+            loaded,
+            options,
+            track_options,
+            shape_tracking_options,
+            function_name=chosen.function,
         ),
-        kind=("track", tracking, following),
+        kind=("track", track_options, shape_tracking_options),
     )

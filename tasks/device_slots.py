@@ -110,7 +110,7 @@ def _take_first_free(slot: ExitStack, devices: Sequence[str]) -> str | None:
 
 def _chosen_device(function: CvatFunction) -> str | None:
     """The device that the user has chosen, as `device` or as a parameter of the function; None for any."""
-    device = function.device or parse_parameters(function.function_parameters).get("device")
+    device = function.device or parse_parameters(function.function_parameters or {}).get("device")
     return None if device in (None, "", "auto") else _numbered(str(device))
 
 

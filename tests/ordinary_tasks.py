@@ -7,7 +7,7 @@ from skimage import data
 
 from prefect_cvat import Client
 from prefect_cvat.auto_annotation import label_spec
-from prefect_cvat.cli.demo import pan_over_photo
+from prefect_cvat.cli.demo_run import pan_over_photo
 
 PERSON = [20.0, 10.0, 420.0, 500.0]
 """About where the person of the photograph is."""

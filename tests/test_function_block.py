@@ -5,11 +5,11 @@ from urllib.error import HTTPError, URLError
 
 import pytest
 from prefect.testing.standard_test_suites.blocks import BlockStandardTestSuite
-from pydantic import ValidationError
 
 from prefect_cvat.exceptions import FunctionLoadError
-from prefect_cvat.flows.parameters import LabelMatching, choose_function
+from prefect_cvat.flows.parameters import choose_function
 from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.options.labels import LabelOptions
 
 
 class TestPrefectsStandards(BlockStandardTestSuite):
@@ -37,9 +37,9 @@ def test_loads_its_function():
 
 
 def test_validates_parameters_at_creation():
-    with pytest.raises(ValidationError, match="type"):
+    with pytest.raises(ValueError, match="type"):
         CvatFunction(function="tiled", function_parameters={"score_threshold": "0.3"})
-    with pytest.raises(ValidationError, match="less than or equal to 1"):
+    with pytest.raises(ValueError, match="less than or equal to 1"):
         CvatFunction(function="tiled", conf_threshold=1.5)
 
 
@@ -50,9 +50,9 @@ def test_does_not_load_functions_that_are_not_allowed():
 
 def test_function_block_replaces_other_parameters_except_device():
     block = CvatFunction(function="torchvision_detection", conf_threshold=0.4)
-    assert choose_function(block, "nanodet_detection", allow_unmatched_labels=True) is block
+    assert choose_function(block, "nanodet_detection", labels=LabelOptions(ignore_case=True)) is block
     on_a_device = choose_function(block, "nanodet_detection", device="cuda:1")
     assert (on_a_device.function, on_a_device.device) == ("torchvision_detection", "cuda:1")
     assert on_a_device.conf_threshold == 0.4
-    described = choose_function(None, "tiled", labels=LabelMatching(ignore_case=True), conf_threshold=0.5)
+    described = choose_function(None, "tiled", labels=LabelOptions(ignore_case=True, conf_threshold=0.5))
     assert (described.function, described.ignore_case, described.conf_threshold) == ("tiled", True, 0.5)

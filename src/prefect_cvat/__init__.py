@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from prefect_cvat import models
     from prefect_cvat.cvat.client import Client
     from prefect_cvat.exceptions import PrefectCvatError
-    from prefect_cvat.options.follow_options import FollowOptions
+    from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
     from prefect_cvat.options.track_options import TrackOptions
     from prefect_cvat.runs.annotate_task import annotate_task
     from prefect_cvat.runs.refine_task import refine_task
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Client",
-    "FollowOptions",
     "PrefectCvatError",
+    "ShapeTrackingOptions",
     "TrackOptions",
     "annotate_task",
     "models",
@@ -31,7 +31,7 @@ __all__ = [
 # Loaded at first use: `import prefect_cvat` takes milliseconds.
 _LAZY = {
     "Client": "prefect_cvat.cvat.client",
-    "FollowOptions": "prefect_cvat.options.follow_options",
+    "ShapeTrackingOptions": "prefect_cvat.options.shape_tracking_options",
     "PrefectCvatError": "prefect_cvat.exceptions",
     "TrackOptions": "prefect_cvat.options.track_options",
     "annotate_task": "prefect_cvat.runs.annotate_task",

@@ -28,7 +28,6 @@ from prefect_cvat.frames import Frame
 from prefect_cvat.geometry.iou import Region
 from prefect_cvat.masks import encode_mask, polygon_to_mask
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.options.selection import Selection
 from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.reporting.markdown_report import render_markdown
 from prefect_cvat.runs.annotate_run import AnnotateRun
@@ -254,8 +253,8 @@ def test_skeletons_are_compared_by_their_boxes_and_points_and_lines_are_added(cl
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"skip_existing_iou": 0}, "skip_existing_iou must be above 0"),
-        ({"skip_existing_iou": 1.5}, "skip_existing_iou must be above 0 and not above 1, not 1.5"),
+        ({"skip_existing_iou": 0}, "skip_existing_iou must be greater than 0, not 0"),
+        ({"skip_existing_iou": 1.5}, "skip_existing_iou must be less than or equal to 1, not 1.5"),
         ({"skip_existing_iou": 0.6, "existing": "clear"}, "or 'replace_auto'"),
         ({"skip_existing_iou": 0.6, "clear_existing": True}, "or 'replace_auto'"),
     ],
@@ -265,9 +264,7 @@ def test_what_makes_no_sense_is_refused(client, make_task, options, message):
         annotate_task(client, make_task(1), finds(), **options)
 
 
-@pytest.mark.parametrize(
-    "options", [{"skip_existing_iou": 0.6}, {"selection": Selection(unannotated=True)}], ids=str
-)
+@pytest.mark.parametrize("options", [{"skip_existing_iou": 0.6}, {"frames": "unannotated"}], ids=str)
 def test_a_run_that_tracks_does_not_take_it(client, options):
     with pytest.raises(ValueError, match="only runs that annotate with shapes"):
         TrackRun(client, 1, finds(), Options(**options), TrackOptions())
@@ -328,7 +325,7 @@ def test_whose_annotations_count_can_be_chosen(client, make_task, source, added)
 
 def test_what_machines_have_made_cannot_be_left_room_for_and_replaced(client):
     with pytest.raises(
-        ValueError, match="skip_existing_source='auto' leaves room for what machines have made"
+        ValueError, match="skip_existing_source='auto' leaves room for annotations of source auto"
     ):
         annotate_task(
             client, 1, finds(), existing="replace_auto", skip_existing_iou=0.6, skip_existing_source="auto"

@@ -186,7 +186,7 @@ def test_dropped_labels_are_one_short_line(server, make_task, tmp_path):
         ),
         (
             ["--skip-existing-source", "auto"],
-            "--skip-existing-source says whose annotations count for --skip-existing-iou; set that too",
+            "--skip-existing-source says which existing annotations count for --skip-existing-iou; set that too",
         ),
         (
             ["--label-thresholds", '{"lorry": 0.5}'],

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from prefect_cvat.cli import output as cli_output
+from prefect_cvat.cli import run_output
 from scripted_server import Answer, scripted_server
 
 
@@ -103,7 +103,7 @@ def test_a_line_that_is_told_leaves_the_bar_whole(monkeypatch):
     handler = logging.StreamHandler(terminal)
     logging.getLogger().addHandler(handler)
     try:
-        with cli_output.progress_bar("Annotating") as progress:
+        with run_output.progress_bar("Annotating") as progress:
             progress.start(10)
             progress.advance(3)
             logging.getLogger("prefect_cvat.http.transport").warning("attempt 2 follows in 0.5 s")

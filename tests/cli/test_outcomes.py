@@ -662,7 +662,8 @@ def test_a_word_that_is_far_too_long_is_refused_in_a_short_line(server, function
 
 
 @pytest.mark.parametrize(
-    ("number", "why"), [("0", b"greater than or equal to 1"), ("9" * 30, b"less than or equal to 2147483647")]
+    ("number", "why"),
+    [("0", b"0 is not in the range 1<=x<=2147483647"), ("9" * 30, b"9 is not in the range 1<=x<=2147483647")],
 )
 def test_a_number_that_no_task_has_is_refused_without_asking_the_server(number, why, function):
     host = ["--server-host", "http://127.0.0.1:1", "--auth", "a:b"]

@@ -335,7 +335,7 @@ def test_tracks_that_break_get_issues_too(client, video_task):
         return [rectangle(7, [20, 20, 44, 40])] if number_on(image) <= 6 else []
 
     function = SimpleNamespace(spec=spec, detect=until_frame_6)
-    report = track_task(client, task_id, function, open_issues=5, tracking=TrackOptions(min_length=1))
+    report = track_task(client, task_id, function, open_issues=5, track_options=TrackOptions(min_length=1))
     assert report.issues_opened == 1
     [(_, frame, position)] = issues(client, task_id)
     assert (frame, position) == (6, pytest.approx([20, 20, 44, 40], abs=0.01))

@@ -16,7 +16,7 @@ from clips import clip, number_on, numbered_picture
 from pictures import picture
 from prefect_cvat import (
     Client,
-    FollowOptions,
+    ShapeTrackingOptions,
     TrackOptions,
     annotate_task,
     refine_task,
@@ -191,7 +191,13 @@ def annotate(client, task_id, jobs):
 def track(client, task_id, jobs):
     tracking = TrackOptions(min_length=1)
     return track_task(
-        client, task_id, Numbers(), jobs=jobs, tracking=tracking, allow_unmatched_labels=True, use_cache=False
+        client,
+        task_id,
+        Numbers(),
+        jobs=jobs,
+        track_options=tracking,
+        allow_unmatched_labels=True,
+        use_cache=False,
     )
 
 
@@ -261,7 +267,7 @@ def test_shapes_are_followed_in_the_jobs_as_by_who_may_see_the_task(
     label = client.labels(task_id)[0].id
     shape = {"type": "rectangle", "frame": 6, "label_id": label, "points": [5, 5, 30, 30]}
 
-    follow = FollowOptions(direction=direction, keep_seeds=False)
+    follow = ShapeTrackingOptions(direction=direction, keep_seeds=False)
 
     def work(who):
         all_jobs = [job.id for job in client.jobs(task_id)]
@@ -269,7 +275,7 @@ def test_shapes_are_followed_in_the_jobs_as_by_who_may_see_the_task(
         for job in client.jobs(task_id):
             if job.start_frame <= 6 <= job.stop_frame:
                 client.create_job_annotations(job.id, {"shapes": [shape], "tags": [], "tracks": []})
-        report = track_task(who, task_id, Steps(), jobs=jobs, following=follow)
+        report = track_task(who, task_id, Steps(), jobs=jobs, shape_tracking_options=follow)
         return report.track_frames, written(client, all_jobs)
 
     expected = work(client)
@@ -296,7 +302,7 @@ def test_jobs_are_evaluated_and_exported_as_by_who_may_see_the_task(client, anno
             for frame in range(job.start_frame, job.stop_frame + 1)
         ]
         client.create_job_annotations(job.id, {"shapes": shapes, "tags": [], "tracks": []})
-    options = Options(selection=Selection(jobs=jobs), allow_unmatched_labels=True)
+    options = Options(jobs=jobs, allow_unmatched_labels=True)
 
     def evaluated(who):
         result = evaluate_task(who, task_id, Numbers(), options=options)

@@ -12,7 +12,8 @@ from prefect_cvat.auto_annotation import (
     label_spec,
     rectangle,
 )
-from prefect_cvat.cli.output import print_dry_run
+from prefect_cvat.cli.report_options import RunReportOptions
+from prefect_cvat.cli.run_output import execute
 from prefect_cvat.exceptions import InvalidResponseError, NotFoundError, ReadOnlyTokenError, is_transient
 from prefect_cvat.http.transport import Transport
 from prefect_cvat.options.run_options import Options
@@ -85,7 +86,7 @@ def test_a_read_only_token_undoes_nothing_and_may_say_what_would_be_undone(clien
 
 
 def test_a_dry_run_needs_no_token_that_may_write(reader, task_id, capsys):
-    print_dry_run(AnnotateRun(reader, task_id, DETECTOR, Options()), as_json=False)
+    execute(AnnotateRun(reader, task_id, DETECTOR, Options()), {}, RunReportOptions(dry_run=True))
     assert "2 frames" in capsys.readouterr().out
 
 

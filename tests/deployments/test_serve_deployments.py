@@ -161,7 +161,7 @@ def test_prefect_deploy_and_serve_make_the_same_four_deployments(work_pool):
         default_function = {"function": "nanodet_detection"}
         assert deployment["parameters"] == {
             "credentials": {"$ref": {"block_document_slug": "cvat-credentials/main"}},
-            "allow_unmatched_labels": True,
+            "labels": {"allow_unmatched_labels": True},
             **(default_function if name.startswith("annotate") else {}),
         }
         assert deployment["tags"] == ["prefect-cvat"]
@@ -302,7 +302,7 @@ def test_form_shows_block_referenced_by_id(work_pool):
     assert read(ANNOTATE_TASK).parameters == {
         "credentials": {"$ref": {"block_document_id": str(CvatCredentials.load("main")._block_document_id)}},
         "function": "nanodet_detection",
-        "allow_unmatched_labels": True,
+        "labels": {"allow_unmatched_labels": True},
     }
     assert not [line for line in set_up(None) if line.startswith("deployment")]
     assert name_blocks_by_id({"credentials": credentials_reference("nowhere"), "task_id": 1}) == {
@@ -323,14 +323,12 @@ def test_function_or_function_block_can_be_chosen():
     serve(default_function=DefaultFunction(function="torchvision_detection", allow_unmatched_labels=True))
     for name in (ANNOTATE_TASK, "annotate project/annotate-project"):
         parameters = read(name).parameters
-        assert (parameters["function"], parameters["allow_unmatched_labels"]) == (
-            "torchvision_detection",
-            True,
-        )
+        assert parameters["function"] == "torchvision_detection"
+        assert parameters["labels"] == {"allow_unmatched_labels": True}
     assert "function" not in read("track task/track-task").parameters
 
     serve(default_function=DefaultFunction(function="torchvision_detection"))
-    assert not read(ANNOTATE_TASK).parameters["allow_unmatched_labels"]
+    assert read(ANNOTATE_TASK).parameters["labels"] == {"allow_unmatched_labels": False}
 
     serve(default_function=DefaultFunction(function_block="cells"))
     parameters = read(ANNOTATE_TASK).parameters

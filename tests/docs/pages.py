@@ -12,14 +12,13 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-import typer
 import yaml
 from sybil import Document, Example, Region
 from sybil.evaluators.python import PythonEvaluator
 from sybil.parsers.markdown.lexers import RawFencedCodeBlockLexer
 
 from docs.shell import Printed, Shell, starts_server
-from prefect_cvat.cli.main import app
+from prefect_cvat.cli.app import COMMANDS
 from prefect_cvat.runs.run import Run
 
 INFO = re.compile(r'(?P<language>\S*)(?: title="(?P<title>[^"]+)")?\n')
@@ -122,7 +121,7 @@ def _check_names(drawing: str) -> None:
     commands = re.findall(r"prefect-cvat (\w+)", drawing)
     stages = re.findall(r"\b[a-z]+_[a-z]+\b", drawing)
     assert commands or stages, f"nothing in this drawing can be checked:\n{drawing}"
-    unknown = set(commands) - set(typer.main.get_command(app).commands)
+    unknown = set(commands) - set(COMMANDS)
     unknown |= {stage for stage in stages if not hasattr(Run, stage)}
     assert not unknown, f"there is no {', '.join(sorted(unknown))}, which a drawing shows"
 

@@ -8,10 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-import typer
 
 from ordinary_tasks import create_clip, create_photograph
-from prefect_cvat.cli.main import app
+from prefect_cvat.cli.app import app
 
 SOURCE = Path(__file__).parents[2] / "src" / "prefect_cvat"
 SERVER = "cvat.example.com"
@@ -21,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("default")
 
 def examples_of_help():
     """Examples that use a built-in function on a task."""
-    for command in typer.main.get_command(app).commands.values():
+    for command in (app.get_command(None, name) for name in app.list_commands(None)):
         for line in (command.help or "").replace("\\\n", " ").splitlines():
             if line.strip().startswith("prefect-cvat ") and " 123 --function " in line:
                 yield " ".join(line.split())

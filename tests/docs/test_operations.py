@@ -8,9 +8,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-import typer
 
-from prefect_cvat.cli.main import app
+from prefect_cvat.cli.app import app
 from prefect_cvat.settings import Settings
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -24,11 +23,10 @@ def test_there_are_commands():
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_commands_parse(command):
-    group = typer.main.get_command(app)
     words = shlex.split(command, comments=True)[1:]
-    context = group.make_context("prefect-cvat", words)
+    context = app.make_context("prefect-cvat", words)
     name, *rest = [*context._protected_args, *context.args]
-    group.get_command(context, name).make_context(name, rest, parent=context)
+    app.get_command(context, name).make_context(name, rest, parent=context)
 
 
 def test_table_lists_all_settings():

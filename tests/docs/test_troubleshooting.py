@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from pictures import picture
 from prefect_cvat import Client, annotate_task
@@ -26,7 +26,7 @@ from prefect_cvat.auto_annotation import (
     skeleton_label_spec,
 )
 from prefect_cvat.auto_annotation.loading import load_function, load_function_file, parse_parameter
-from prefect_cvat.cli.main import app
+from prefect_cvat.cli.app import app
 from prefect_cvat.evaluation import evaluate_task
 from prefect_cvat.exceptions import PrefectCvatError
 from prefect_cvat.http.retry_policy import RetryPolicy

@@ -48,7 +48,8 @@ def annotated(client, task_id):
 
 
 def start_run(task_id):
-    parameters = {"task_id": task_id, "allow_unmatched_labels": True, "settings": {"batch_size": 2}}
+    parameters = {"task_id": task_id, "labels": {"allow_unmatched_labels": True}}
+    parameters["execution"] = {"batch_size": 2}
     return run_deployment(ANNOTATE_TASK, parameters=parameters, timeout=0).id
 
 

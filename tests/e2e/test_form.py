@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from prefect_cvat.cli.demo import create_demo_task
+from prefect_cvat.cli.demo_run import create_demo_task
+from prefect_cvat.options.execution_options import ExecutionOptions
+from prefect_cvat.options.frame_options import FrameOptions
+from prefect_cvat.options.labels import LabelOptions
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright, which drives the browser, is missing"
@@ -62,9 +65,9 @@ def test_form_describes_fields_and_starts_a_run(prefect_api, serve, client, page
     page.get_by_text("The number of the task in CVAT.").wait_for()
     for explanation in (
         "The block that says how to log in to CVAT.",
-        "The least score, 0 to 1; empty leaves it to the function.",
-        "From the function's label names to the task's, where they differ; null drops a label.",
-        "How many chunks are downloaded at a time.",
+        LabelOptions.model_fields["conf_threshold"].description,
+        FrameOptions.model_fields["frames"].description,
+        ExecutionOptions.model_fields["downloads"].description,
     ):
         assert page.get_by_text(explanation).count() == 1
     page.locator("input[type=number]").first.fill(str(task_id))

@@ -14,7 +14,7 @@ from prefect.blocks.system import Secret
 from prefect.client.orchestration import get_client
 from skimage import data
 
-from prefect_cvat.cli.demo import coco_labels
+from prefect_cvat.cli.demo_run import coco_labels
 
 pytestmark = pytest.mark.filterwarnings("default")  # Prefect's own
 

@@ -20,7 +20,7 @@ from prefect_cvat.deployments.prefect_yaml import PREFECT_YAML
 from prefect_cvat.flows.annotate_project import annotate_project
 from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.fan_out import FanOut
-from prefect_cvat.flows.parameters import RunSettings
+from prefect_cvat.flows.parameters import ExecutionSettings
 from prefect_cvat.flows.run_tags import task_tag
 from prefect_cvat.planning.task_search import TaskSelection
 
@@ -108,7 +108,7 @@ def test_two_workers_complete_after_one_is_killed(
         all_tasks=True,
         tasks=TaskSelection(name_pattern="by two workers"),
         function=FUNCTION,
-        settings=RunSettings(use_cache=False),
+        execution=ExecutionSettings(use_cache=False),
         fan_out=FanOut(shard_frames=30, runs_at_a_time=4),
     )
     killer.join()
@@ -143,7 +143,7 @@ def test_dask_cluster_completes_after_a_worker_is_killed(
     killer = threading.Thread(target=kill_a_worker)
     killer.start()
     report = on_dask(
-        task_id, credentials, shard_frames=30, function=FUNCTION, settings=RunSettings(use_cache=False)
+        task_id, credentials, shard_frames=30, function=FUNCTION, execution=ExecutionSettings(use_cache=False)
     )
     killer.join()
     assert killed[0] < FRAMES

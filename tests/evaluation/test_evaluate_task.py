@@ -30,7 +30,6 @@ from prefect_cvat.exceptions import (
 )
 from prefect_cvat.masks import encode_mask
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.options.selection import Selection
 from prefect_cvat.sandbox.accounts import permissions
 from prefect_cvat.sandbox.api.reply import forbidden
 
@@ -238,9 +237,7 @@ def test_frames_that_no_human_has_annotated_count_only_if_they_were_looked_at(cl
     everywhere = evaluate_task(client, task_id, Boxes(), all_frames=True)
     boxes = everywhere.shapes["bbox"]
     assert (everywhere.frames, boxes.truth, boxes.false_positives) == (4, 1, 3)
-    chosen = evaluate_task(
-        client, task_id, Boxes(), all_frames=True, options=Options(selection=Selection(frames=[0, 1]))
-    )
+    chosen = evaluate_task(client, task_id, Boxes(), all_frames=True, options=Options(frames=[0, 1]))
     assert (chosen.frames, chosen.shapes["bbox"].false_positives) == (2, 1)
 
 
@@ -267,7 +264,7 @@ def test_a_ground_truth_job_counts_with_all_its_frames(client, make_task):
     annotate_task(client, task_id, Boxes())
     left = evaluate_task(client, task_id, truth="ground_truth").shapes["bbox"]
     assert (left.true_positives, left.false_positives) == (1, 2)
-    options = Options(selection=Selection(jobs=[client.jobs(task_id)[0].id]))
+    options = Options(jobs=[client.jobs(task_id)[0].id])
     with pytest.raises(ValueError, match="cannot be narrowed"):
         evaluate_task(client, task_id, Boxes(), truth="ground_truth", options=options)
 

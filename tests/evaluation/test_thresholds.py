@@ -14,7 +14,6 @@ from prefect_cvat.evaluation import evaluate, evaluate_task
 from prefect_cvat.evaluation.thresholds import best_thresholds, choose_thresholds, write_thresholds
 from prefect_cvat.exceptions import NothingToEvaluateError, StorageError
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.options.selection import Selection
 
 
 class StainedCells:
@@ -62,13 +61,12 @@ def cell_task(client, test_data):
 
 def test_thresholds_chosen_on_half_of_the_photographs_lift_f1_on_the_other_half(client, cell_task):
     def on_half(first, **options):
-        frames = Selection(frames=range(first, 48, 2))
         return evaluate_task(
             client,
             cell_task,
             StainedCells(),
             all_frames=True,
-            options=Options(selection=frames, label_map={"white cell": "WBC"}, **options),
+            options=Options(frames=range(first, 48, 2), label_map={"white cell": "WBC"}, **options),
         )
 
     thresholds = choose_thresholds(on_half(0))

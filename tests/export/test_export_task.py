@@ -14,8 +14,8 @@ import numpy as np
 import PIL.Image
 import pytest
 import yaml
+from click.testing import CliRunner
 from pycocotools.coco import COCO
-from typer.testing import CliRunner
 
 from clips import clip, number_on, reader
 from coco_photos import create_task, read_coco
@@ -38,7 +38,7 @@ from prefect_cvat.auto_annotation import (
     tag,
 )
 from prefect_cvat.auto_annotation.loading import load_function
-from prefect_cvat.cli.main import app
+from prefect_cvat.cli.app import app
 from prefect_cvat.exceptions import (
     BadFunctionError,
     InvalidResponseError,
@@ -54,7 +54,6 @@ from prefect_cvat.frames import ChunkFile, Frame
 from prefect_cvat.masks import encode_mask
 from prefect_cvat.models import AttributeValRequest
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.options.selection import Selection
 
 SIZE = (64, 48)
 RING = np.zeros(SIZE[::-1], dtype=bool)
@@ -355,7 +354,7 @@ def test_without_a_function_what_is_in_the_task_is_exported_tracks_and_all(clien
     }
     machine = box(0, car, source="auto", score=0.7)
     draw(client, task_id, [machine, box(4, car, source="manual")], tracks=[track])
-    options = Options(selection=Selection(frames=range(4)))
+    options = Options(frames=range(4))
     everything = export_task(client, task_id, folder=tmp_path / "all", options=options)
     dataset = read_by_pycocotools(tmp_path / "all")
     assert sorted(
@@ -379,7 +378,7 @@ def test_without_a_function_what_is_in_the_task_is_exported_tracks_and_all(clien
 def test_frames_of_a_video_are_written_as_jpeg_by_their_numbers(client, video_task, tmp_path):
     pytest.importorskip("av", reason="PyAV, which videos need, is not installed")
     task_id = video_task(clip(range(6)))
-    options = Options(selection=Selection(frames=[1, 2, 5]))
+    options = Options(frames=[1, 2, 5])
     for again in (
         False,
         True,
@@ -404,7 +403,7 @@ def test_what_has_been_found_is_not_detected_again_and_other_frames_are(client, 
     function = Boxes()
     annotate_task(client, task_id, function)
     assert len(function.seen) == 4
-    options = Options(selection=Selection(frames=[0, 2, 3]))
+    options = Options(frames=[0, 2, 3])
     done = export_task(client, task_id, function, folder=tmp_path / "set", options=options)
     assert len(function.seen) == 4
     assert (done.frames, done.frames_from_cache) == (3, 3)
@@ -591,11 +590,11 @@ def test_bad_input_is_refused_in_words(client, make_task, tmp_path):
     with pytest.raises(BadFunctionError, match="does not fit task"):
         export_task(client, task_id, Everything(), folder=target)
     with pytest.raises(ValueError, match="it has no frame 9"):
-        export_task(client, task_id, folder=target, options=Options(selection=Selection(frames=[9])))
+        export_task(client, task_id, folder=target, options=Options(frames=[9]))
     with pytest.raises(
         NothingToExportError, match=r"no frames to export; all are left out: not selected \(2\)"
     ):
-        export_task(client, task_id, folder=target, options=Options(selection=Selection(frames=[])))
+        export_task(client, task_id, folder=target, options=Options(frames=[]))
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="the dataset cannot be written to"):
         export_task(client, task_id, Boxes(), folder=tmp_path / "file" / "set")

@@ -9,6 +9,7 @@ from pictures import picture
 from prefect_cvat.exceptions import NotFoundError, RunsFailedError
 from prefect_cvat.flows.annotate_project import annotate_project
 from prefect_cvat.flows.fan_out import FanOut
+from prefect_cvat.options.labels import LabelOptions
 from prefect_cvat.planning import task_search
 from prefect_cvat.planning.task_search import TaskSelection
 
@@ -63,7 +64,7 @@ def test_annotates_each_task_once_and_reports_left_out_tasks(credentials, client
     assert report.already_annotated == [f"task {first}", f"task {second}"]
 
     other_settings = annotate_project(
-        credentials, project_id, function=FUNCTION, conf_threshold=0.9, fan_out=HERE
+        credentials, project_id, function=FUNCTION, labels=LabelOptions(conf_threshold=0.9), fan_out=HERE
     )
     assert len(other_settings.completed) == 3
     assert boxes(client, third) == [0, 1, 2, 3]

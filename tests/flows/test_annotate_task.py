@@ -4,10 +4,11 @@ import pytest
 
 from pictures import picture
 from prefect_cvat.auto_annotation import label_spec
-from prefect_cvat.cli.demo import create_demo_task
+from prefect_cvat.cli.demo_run import create_demo_task
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.flows.annotate_task import annotate_task
-from prefect_cvat.flows.parameters import FrameSelection
+from prefect_cvat.options.frame_options import FrameOptions
+from prefect_cvat.options.labels import LabelOptions
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -74,7 +75,10 @@ def test_a_real_video_is_annotated(credentials, client, sdk, test_data, quality)
         data_params={"image_quality": 70, "frame_step": 50, "use_zip_chunks": True},
     )
     report = annotate_task(
-        task.id, credentials, allow_unmatched_labels=True, frames=FrameSelection(quality=quality)
+        task.id,
+        credentials,
+        labels=LabelOptions(allow_unmatched_labels=True),
+        frames=FrameOptions(quality=quality),
     )
     shapes = [shape for job in client.jobs(task.id) for shape in client.job_annotations(job.id).shapes]
     assert {shape["frame"] for shape in shapes} == {0, 1, 2}
@@ -97,7 +101,10 @@ def test_errors_fail_the_run_without_retries(credentials, client):
 
 
 def test_form_describes_every_parameter():
-    parameters = annotate_task.parameters.properties
-    assert all(parameter.get("description") for parameter in parameters.values())
-    assert parameters["existing"]["default"] == "keep"
+    parameters, definitions = annotate_task.parameters.properties, annotate_task.parameters.definitions
+    for name, parameter in parameters.items():  # a group says what it is about itself
+        group = definitions.get(parameter.get("$ref", "").rpartition("/")[2], {})
+        parameter["description"] = parameter.get("description") or group.get("description")
+        assert parameter["description"], name
+    assert parameters["existing_annotations"]["default"]["existing"] == "keep"
     assert not any("\n" in parameter["description"] for parameter in parameters.values())

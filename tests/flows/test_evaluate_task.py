@@ -12,11 +12,11 @@ from prefect.client.schemas.sorting import FlowRunSort
 
 from prefect_cvat.auto_annotation import annotate_task, label_spec
 from prefect_cvat.auto_annotation.functions import nanodet_detection
-from prefect_cvat.cli.demo import create_demo_task
+from prefect_cvat.cli.demo_run import create_demo_task
 from prefect_cvat.exceptions import BadFunctionError, NothingToEvaluateError
 from prefect_cvat.flows.evaluate_task import evaluate_task
-from prefect_cvat.flows.parameters import LabelMatching
 from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.options.labels import LabelOptions
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -62,7 +62,10 @@ def artifacts_of(flow_run):
 def test_evaluates_function_and_publishes_artifacts(credentials, client, corrected_task):
     before = client.task_annotations(corrected_task)
     done = evaluate_task(
-        corrected_task, credentials, function="nanodet_detection", allow_unmatched_labels=True
+        corrected_task,
+        credentials,
+        function="nanodet_detection",
+        labels=LabelOptions(allow_unmatched_labels=True),
     )
     assert client.task_annotations(corrected_task) == before
     person = done.shapes["bbox"].by_label["person"]
@@ -104,7 +107,7 @@ def test_missing_or_unmatched_input_fails_the_run(credentials, client, corrected
         evaluate_task(corrected_task, credentials, truth="ground_truth")
     assert last_run().state_name == "Failed"
     assert "has no ground-truth job" in last_run().state.message
-    labels = LabelMatching(label_map={"person": "nobody"})
+    labels = LabelOptions(label_map={"person": "nobody"})
     with pytest.raises(BadFunctionError, match="label 'person' is not in dataset as 'nobody'"):
         evaluate_task(corrected_task, credentials, function="nanodet_detection", labels=labels)
     other = client.create_task("without data", [label_spec("car", None)]).id
@@ -113,7 +116,10 @@ def test_missing_or_unmatched_input_fails_the_run(credentials, client, corrected
 
 
 def test_form_describes_every_parameter():
-    parameters = evaluate_task.parameters.properties
-    assert all(parameter.get("description") for parameter in parameters.values())
+    parameters, definitions = evaluate_task.parameters.properties, evaluate_task.parameters.definitions
+    for name, parameter in parameters.items():  # a group says what it is about itself
+        group = definitions.get(parameter.get("$ref", "").rpartition("/")[2], {})
+        parameter["description"] = parameter.get("description") or group.get("description")
+        assert parameter["description"], name
     assert parameters["truth"]["enum"] == ["manual", "ground_truth", "task"]
     assert not any("\n" in parameter["description"] for parameter in parameters.values())

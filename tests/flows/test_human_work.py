@@ -4,8 +4,10 @@ import pytest
 
 from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.annotate_task import annotate_task
-from prefect_cvat.flows.parameters import FrameSelection, RunSettings, choose_function, make_options
+from prefect_cvat.flows.parameters import choose_function, make_options
 from prefect_cvat.flows.run_tags import run_key
+from prefect_cvat.options.existing import ExistingOptions
+from prefect_cvat.options.frame_options import FrameOptions
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -23,7 +25,7 @@ def _function_is_allowed(monkeypatch):
 def draw_what_the_function_finds(client, credentials, task_id):
     """Have frame 0 annotated, and a human take what is there for their own."""
     first = client.jobs(task_id)[0].id
-    annotate_task(task_id, credentials, function=FUNCTION, frames=FrameSelection(frames=[0]))
+    annotate_task(task_id, credentials, function=FUNCTION, frames=FrameOptions(frames=[0]))
     [found] = client.job_annotations(first).shapes
     client.delete_job_annotations(first, {"shapes": [found]})
     client.create_job_annotations(first, {"shapes": [{**found, "id": None, "source": "manual"}]})
@@ -33,7 +35,13 @@ def test_shards_leave_out_annotated_objects_and_frames(credentials, client, make
     task_id = make_task(6, segment_size=2)
     draw_what_the_function_finds(client, credentials, task_id)
 
-    report = annotate_shards(task_id, credentials, shard_frames=2, function=FUNCTION, skip_existing_iou=0.6)
+    report = annotate_shards(
+        task_id,
+        credentials,
+        shard_frames=2,
+        function=FUNCTION,
+        existing_annotations=ExistingOptions(skip_existing_iou=0.6),
+    )
     assert (report.frames, report.added, report.overlapping_existing) == (6, 5, 1)
 
     for job in client.jobs(task_id)[1:]:
@@ -43,7 +51,7 @@ def test_shards_leave_out_annotated_objects_and_frames(credentials, client, make
         credentials,
         shard_frames=2,
         function=FUNCTION,
-        frames=FrameSelection(unannotated=True),
+        frames=FrameOptions(frames="unannotated"),
     )
     assert (report.frames, report.added, report.left_out) == (4, 4, {"annotated": 2})
 
@@ -52,8 +60,8 @@ def test_key_differs_by_what_is_left_out():
     function = choose_function(None, "nanodet_detection")
 
     def key(*, unannotated=False, iou=None):
-        frames = FrameSelection(unannotated=unannotated)
-        options = make_options(function, frames, RunSettings(), skip_existing_iou=iou)
+        frames = FrameOptions(frames="unannotated" if unannotated else None)
+        options = make_options(function, frames, ExistingOptions(skip_existing_iou=iou))
         return run_key("https://cvat.example.com", 1, None, "1", "annotate", options)
 
     assert len({key(), key(unannotated=True), key(iou=0.5), key(iou=0.6)}) == 4

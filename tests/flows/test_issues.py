@@ -8,8 +8,8 @@ from prefect_cvat import TrackOptions, undo_run
 from prefect_cvat.cvat.issues import list_issues
 from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.annotate_task import annotate_task
-from prefect_cvat.flows.parameters import RunSettings
 from prefect_cvat.flows.track_task import track_task
+from prefect_cvat.options.execution_options import ReviewOptions
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -44,9 +44,9 @@ def row(client, task_id, job, frame, work, why):
 def test_opens_issues_and_reports_frames_to_review(credentials, client, make_task):
     task_id = make_task(6, segment_size=3)
     first, second = (job.id for job in client.jobs(task_id))
-    settings = RunSettings(open_issues=2, review_frames=3)
+    review = ReviewOptions(open_issues=2, review_frames=3)
 
-    report = annotate_task(task_id, credentials, function=FUNCTION, settings=settings)
+    report = annotate_task(task_id, credentials, function=FUNCTION, review=review)
 
     assert issues(client, task_id) == [(first, 0), (second, 5)]
     assert (report.issues_opened, report.issues_already_there, report.issues_failed) == (2, 0, "")
@@ -59,7 +59,7 @@ def test_opens_issues_and_reports_frames_to_review(credentials, client, make_tas
     ]
     assert told == "Issues opened in CVAT: 2."
 
-    again = annotate_task(task_id, credentials, function=FUNCTION, settings=settings)
+    again = annotate_task(task_id, credentials, function=FUNCTION, review=review)
 
     assert (again.issues_opened, again.issues_already_there) == (0, 2)
     assert issues(client, task_id) == [(first, 0), (second, 5)]
@@ -72,7 +72,7 @@ def test_opens_issues_and_reports_frames_to_review(credentials, client, make_tas
 def test_opens_no_issues_by_default(credentials, client, make_task):
     task_id = make_task(3)
     report = annotate_task(
-        task_id, credentials, function=FUNCTION, settings=RunSettings(open_issues=0, review_frames=1)
+        task_id, credentials, function=FUNCTION, review=ReviewOptions(open_issues=0, review_frames=1)
     )
     assert (issues(client, task_id), report.issues_opened, len(review_table(task_id)[0])) == ([], 0, 1)
 
@@ -80,9 +80,9 @@ def test_opens_no_issues_by_default(credentials, client, make_task):
 def test_shards_open_issues_on_most_uncertain_frames_of_the_task(credentials, client, make_task):
     task_id = make_task(12, segment_size=3)
     first, *_, last = (job.id for job in client.jobs(task_id))
-    settings = RunSettings(open_issues=3, review_frames=5)
+    review = ReviewOptions(open_issues=3, review_frames=5)
 
-    report = annotate_shards(task_id, credentials, shard_frames=3, function=FUNCTION, settings=settings)
+    report = annotate_shards(task_id, credentials, shard_frames=3, function=FUNCTION, review=review)
 
     assert issues(client, task_id) == [(first, 0), (last, 11), (last, 10)]
     assert (report.issues_opened, report.issues_already_there, report.issues_failed) == (3, 0, "")
@@ -96,7 +96,7 @@ def test_shards_open_issues_on_most_uncertain_frames_of_the_task(credentials, cl
     assert told == "Issues opened in CVAT: 3."
 
     again = annotate_shards(
-        task_id, credentials, shard_frames=6, function=FUNCTION, settings=RunSettings(open_issues=4)
+        task_id, credentials, shard_frames=6, function=FUNCTION, review=ReviewOptions(open_issues=4)
     )
     assert (again.issues_opened, again.issues_already_there) == (1, 3)
     assert len(again.review) == 12
@@ -111,15 +111,15 @@ def test_shards_open_issues_on_most_uncertain_frames_of_the_task(credentials, cl
 def test_opens_issues_on_broken_tracks(credentials, client, video_task):
     task_id = video_task(clip(range(12)))
     [job] = client.jobs(task_id)
-    settings = RunSettings(open_issues=5)
-    options = {"function": "flow_functions.gone", "tracking": TrackOptions(min_length=1)}
+    review = ReviewOptions(open_issues=5)
+    options = {"function": "flow_functions.gone", "track_options": TrackOptions(min_length=1)}
 
-    report = track_task(task_id, credentials, settings=settings, **options)
+    report = track_task(task_id, credentials, review=review, **options)
 
     assert (report.tracks, report.issues_opened) == ({"car": 1}, 1)
     assert issues(client, task_id) == [(job.id, 6)]
     rows, told = review_table(task_id)
     assert rows == [row(client, task_id, job.id, 6, "1.00", "track ends here\\: car")]
     assert told == "Issues opened in CVAT: 1."
-    again = track_task(task_id, credentials, settings=settings, **options)
+    again = track_task(task_id, credentials, review=review, **options)
     assert (again.issues_opened, again.issues_already_there, len(issues(client, task_id))) == (0, 1, 1)

@@ -7,9 +7,10 @@ from prefect_cvat.auto_annotation import label_spec
 from prefect_cvat.exceptions import BadFunctionError, RunsFailedError
 from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.annotate_task import annotate_task
-from prefect_cvat.flows.parameters import FrameSelection, RunSettings
+from prefect_cvat.flows.parameters import ExecutionSettings
 from prefect_cvat.flows.refine_task import refine_task
 from prefect_cvat.flows.track_task import track_task
+from prefect_cvat.options.frame_options import FrameOptions
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -17,7 +18,7 @@ pytestmark = [
 ]
 
 FUNCTION = "flow_functions.one_box"
-SKIP = RunSettings(on_frame_error="skip")
+SKIP = ExecutionSettings(on_frame_error="skip")
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +55,7 @@ def test_nightly_run_without_tasks_completes(credentials, client, make_task, run
 @pytest.mark.parametrize("run", [annotate_task, annotate_shards], ids=["annotate", "shards"])
 def test_run_on_annotated_task_completes(credentials, make_task, run):
     task_id = make_task(3)
-    unannotated = FrameSelection(unannotated=True)
+    unannotated = FrameOptions(frames="unannotated")
     assert run(task_id, credentials, function=FUNCTION, frames=unannotated).nothing_to_do == ""
     report = run(task_id, credentials, function=FUNCTION, frames=unannotated)
     assert (report.frames, report.added) == (0, 0)

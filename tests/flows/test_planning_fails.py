@@ -14,9 +14,9 @@ from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.flows.evaluate_task import evaluate_task
 from prefect_cvat.flows.fan_out import FanOut
-from prefect_cvat.flows.parameters import FrameSelection
 from prefect_cvat.flows.refine_task import refine_task
 from prefect_cvat.flows.track_task import track_task
+from prefect_cvat.options.frame_options import FrameOptions
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -101,7 +101,7 @@ def test_fails_if_task_has_no_data(flow, credentials, client, last_run):
 
 @pytest.mark.parametrize("flow", FLOWS.values(), ids=FLOWS)
 def test_fails_if_frame_does_not_exist(flow, credentials, make_task, last_run):
-    task_id, beyond = make_task(2), FrameSelection(frames=[1, 2])
+    task_id, beyond = make_task(2), FrameOptions(frames=[1, 2])
     check(lambda: flow(task_id, credentials, frames=beyond), ValueError, "it has no frame 2", last_run)
 
 

@@ -8,6 +8,7 @@ import skimage.data
 
 from prefect_cvat.auto_annotation import label_spec
 from prefect_cvat.flows.refine_task import refine_task
+from prefect_cvat.options.refine_options import RefineOptions
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -28,7 +29,7 @@ def test_boxes_become_polygons(credentials, client):
         job.id, {"shapes": [{**astronaut, "source": source} for source in ("manual", "auto")]}
     )
 
-    report = refine_task(task_id, credentials, to="polygon", sources=["manual"])
+    report = refine_task(task_id, credentials, refine_options=RefineOptions(to="polygon", sources=["manual"]))
 
     kinds = {(shape["type"], shape["source"]) for shape in client.job_annotations(job.id).shapes}
     assert kinds == {("polygon", "semi-auto"), ("rectangle", "auto")}
@@ -44,8 +45,12 @@ def test_boxes_become_polygons(credentials, client):
 
 
 def test_form_describes_every_parameter():
-    parameters = refine_task.parameters.properties
-    assert all(parameter.get("description") for parameter in parameters.values())
+    parameters, definitions = refine_task.parameters.properties, refine_task.parameters.definitions
+    for name, parameter in parameters.items():  # a group says what it is about itself
+        group = definitions.get(parameter.get("$ref", "").rpartition("/")[2], {})
+        parameter["description"] = parameter.get("description") or group.get("description")
+        assert parameter["description"], name
     assert not any("\n" in parameter["description"] for parameter in parameters.values())
-    assert parameters["to"]["enum"] == ["mask", "polygon"]
+    refine_options = refine_task.parameters.definitions["RefineOptions"]["properties"]
+    assert refine_options["to"]["enum"] == ["mask", "polygon"]
     assert parameters["function"]["default"] == "grabcut_interaction"

@@ -9,17 +9,27 @@ from datetime import UTC, datetime
 import pytest
 from pydantic_core import to_jsonable_python
 
-from prefect_cvat.flows.parameters import FrameSelection, RunSettings, choose_function, make_options
+from prefect_cvat.flows.parameters import (
+    ExecutionSettings,
+    choose_function,
+    make_options,
+)
 from prefect_cvat.flows.run_tags import function_key, run_key, shard_key
 from prefect_cvat.function_block import CvatFunction
-from prefect_cvat.options.existing import Existing
+from prefect_cvat.options.existing import ExistingOptions
+from prefect_cvat.options.frame_options import FrameOptions
 
 MEDIA = datetime(2026, 11, 25, tzinfo=UTC)
 
 
-def key(function=None, frames=None, settings=None, *, existing=Existing.KEEP, media=MEDIA, task_id=1):
+def key(function=None, frames=None, execution=None, *, existing="keep", media=MEDIA, task_id=1):
     function = function or CvatFunction(function="nanodet_detection")
-    options = make_options(function, frames or FrameSelection(), settings or RunSettings(), existing=existing)
+    options = make_options(
+        function,
+        frames or FrameOptions(),
+        execution or ExecutionSettings(),
+        ExistingOptions(existing=existing),
+    )
     version = function_key(function, function.get_function("cpu"))
     return run_key("https://cvat.example.com", task_id, media, version, "annotate", options)
 
@@ -27,10 +37,10 @@ def key(function=None, frames=None, settings=None, *, existing=Existing.KEEP, me
 @pytest.mark.parametrize(
     "other",
     [
-        {"frames": FrameSelection(jobs=[3, 4])},
-        {"settings": RunSettings(batch_size=2, downloads=4, use_cache=False)},
+        {"frames": FrameOptions(jobs=[3, 4])},
+        {"execution": ExecutionSettings(batch_size=2, downloads=4, use_cache=False)},
         {"function": CvatFunction(function="nanodet_detection", device="cpu")},
-        {"frames": FrameSelection(frames=[])},
+        {"frames": FrameOptions(frames=[])},
     ],
 )
 def test_key_ignores_jobs_device_and_batch_size(other):
@@ -40,10 +50,10 @@ def test_key_ignores_jobs_device_and_batch_size(other):
 @pytest.mark.parametrize(
     "other",
     [
-        {"frames": FrameSelection(frames=[1])},
-        {"frames": FrameSelection(quality="compressed")},
-        {"settings": RunSettings(on_frame_error="skip")},
-        {"existing": Existing.REPLACE_AUTO},
+        {"frames": FrameOptions(frames=[1])},
+        {"frames": FrameOptions(quality="compressed")},
+        {"execution": ExecutionSettings(on_frame_error="skip")},
+        {"existing": "replace_auto"},
         {"media": datetime(2026, 11, 26, tzinfo=UTC)},
         {"task_id": 2},
         {"function": CvatFunction(function="nanodet_detection", conf_threshold=0.5)},
@@ -61,15 +71,15 @@ def test_key_ignores_order_of_label_map():
 
 
 def test_key_is_the_same_after_parameters_pass_through_json():
-    frames, settings = FrameSelection(jobs=[5, 3]), RunSettings(downloads=2)
-    sent = json.loads(json.dumps(to_jsonable_python({"frames": frames, "settings": settings})))
+    frames, execution = FrameOptions(jobs=[5, 3]), ExecutionSettings(downloads=2)
+    sent = json.loads(json.dumps(to_jsonable_python({"frames": frames, "execution": execution})))
     received = key(
-        choose_function(None, "nanodet_detection", conf_threshold=None),
-        FrameSelection(**sent["frames"]),
-        RunSettings(**sent["settings"]),
+        choose_function(None, "nanodet_detection"),
+        FrameOptions(**sent["frames"]),
+        ExecutionSettings(**sent["execution"]),
         existing="keep",
     )
-    assert received == key(frames=frames, settings=settings)
+    assert received == key(frames=frames, execution=execution)
     assert shard_key(received, [3, 5]) == shard_key(received, (5, 3)) != shard_key(received, None)
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from clips import clip
-from prefect_cvat import FollowOptions, TrackOptions
-from prefect_cvat.flows.parameters import RunSettings
+from prefect_cvat import ShapeTrackingOptions, TrackOptions
+from prefect_cvat.flows.parameters import ExecutionSettings
 from prefect_cvat.flows.track_task import track_task
 
 pytestmark = [
@@ -21,8 +21,8 @@ def test_tracks_do_not_depend_on_order_of_batches(credentials, client, video_tas
         task_id,
         credentials,
         function="flow_functions.moving",
-        tracking=tracking,
-        settings=RunSettings(batch_size=1),
+        track_options=tracking,
+        execution=ExecutionSettings(batch_size=1),
     )
     assert (report.batches, report.tracks, report.track_frames) == (6, {"car": 1}, 24)
     found = [client.job_annotations(job.id).tracks for job in client.jobs(task_id)]
@@ -43,13 +43,13 @@ def test_tracks_source_shapes(credentials, client, video_task):
     [job], [car] = client.jobs(task_id), client.labels(task_id)
     seed = {"type": "rectangle", "frame": 5, "label_id": car.id, "source": "manual"}
     client.create_job_annotations(job.id, {"shapes": [{**seed, "points": [15, 0, 70, 30]}]})
-    following = FollowOptions(until=9)
+    following = ShapeTrackingOptions(until=9)
     report = track_task(
         task_id,
         credentials,
         function="optical_flow_tracking",
-        following=following,
-        settings=RunSettings(batch_size=1),
+        shape_tracking_options=following,
+        execution=ExecutionSettings(batch_size=1),
     )
     assert (report.tracks, report.removed) == ({"car": 1}, 1)
     [track] = client.job_annotations(job.id).tracks
@@ -58,8 +58,10 @@ def test_tracks_source_shapes(credentials, client, video_task):
 
 
 def test_form_describes_every_parameter():
-    parameters = track_task.parameters.properties
-    assert all(parameter.get("description") for parameter in parameters.values())
+    parameters, definitions = track_task.parameters.properties, track_task.parameters.definitions
+    for name, parameter in parameters.items():  # a group says what it is about itself
+        group = definitions.get(parameter.get("$ref", "").rpartition("/")[2], {})
+        parameter["description"] = parameter.get("description") or group.get("description")
+        assert parameter["description"], name
     assert not any("\n" in parameter["description"] for parameter in parameters.values())
-    definitions = track_task.parameters.definitions
     assert definitions["Tracker"]["enum"] == ["bytetrack", "ocsort", "sort"]

@@ -12,7 +12,8 @@ from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.flows.fan_out import FanOut
 from prefect_cvat.flows.find_new_tasks import find_new_tasks
-from prefect_cvat.flows.parameters import FrameSelection
+from prefect_cvat.options.frame_options import FrameOptions
+from prefect_cvat.options.labels import LabelOptions
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -81,7 +82,7 @@ def test_run_without_annotations_does_not_count_as_done(of, client, project):
 
 def test_finds_tasks_of_all_organizations_without_organization(of, project):
     project_id, task_id = project
-    settings = {"function": FUNCTION, "conf_threshold": 0.11, "fan_out": HERE}
+    settings = {"function": FUNCTION, "labels": LabelOptions(conf_threshold=0.11), "fan_out": HERE}
     report = annotate_project(of(None), project_id, **settings)
     assert report.completed == [f"task {task_id}"]
 
@@ -104,7 +105,7 @@ def test_job_assignee_can_run_the_flow_on_the_job(sandbox, client, make_task):
         "test-annotator", overwrite=True
     )
     own = CvatCredentials.load("test-annotator")
-    selected = FrameSelection(jobs=[job])
+    selected = FrameOptions(jobs=[job])
     report = annotate_task(task_id, own, function=FUNCTION, frames=selected)
     assert (report.frames, report.added, report.url) == (2, 2, f"{client.url}/tasks/{task_id}/jobs/{job}")
     again = annotate_shards(task_id, own, function=FUNCTION, frames=selected, shard_frames=2)

@@ -32,7 +32,14 @@ DATASET = "dataset"
 READING = ("export", "evaluate", "preview")
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["prefect_cvat.cli.main", "prefect_cvat.http.transport", "PIL.PngImagePlugin"])
+CONTEXT.set_forkserver_preload(
+    [
+        "prefect_cvat.cli.app",
+        "prefect_cvat.cli.run_output",
+        "prefect_cvat.http.transport",
+        "PIL.PngImagePlugin",
+    ]
+)
 
 
 @dataclass

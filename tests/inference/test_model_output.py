@@ -114,7 +114,7 @@ def test_empty_masks_and_boxes_without_area_are_not_written_and_are_counted(clie
 
 def test_detections_without_a_pixel_make_no_track(client, make_task):
     task_id = make_task(3)
-    report = track_task(client, task_id, detector(lambda: mask(7, EMPTY)), tracking=PLAIN)
+    report = track_task(client, task_id, detector(lambda: mask(7, EMPTY)), track_options=PLAIN)
     assert tracks_of(client, task_id) == []
     assert (report.tracks, counts(report)) == ({}, (0, 0, 0, 3))
 
@@ -172,7 +172,7 @@ def test_a_polygon_that_the_edge_cuts_apart_becomes_several_shapes(client, make_
 def test_in_a_track_it_stays_one_shape_the_largest_part(client, make_task):
     wider = [50, 8, 80, 8, 80, 40, 50, 40, 50, 30, 70, 30, 70, 20, 50, 20]
     task_id = make_task(3)
-    report = track_task(client, task_id, detector(lambda: polygon(7, wider)), tracking=PLAIN)
+    report = track_task(client, task_id, detector(lambda: polygon(7, wider)), track_options=PLAIN)
     [track] = tracks_of(client, task_id)
     assert {(min(s["points"][1::2]), max(s["points"][1::2])) for s in track["shapes"]} == {(8, 20)}
     assert report.tracks == {"car": 1}

@@ -10,7 +10,7 @@ import pytest
 from pydantic import ValidationError
 
 from clips import clip
-from prefect_cvat import FollowOptions, TrackOptions, annotate_task, refine_task, track_task, undo_run
+from prefect_cvat import ShapeTrackingOptions, TrackOptions, annotate_task, refine_task, track_task, undo_run
 from prefect_cvat.auto_annotation import (
     DetectionFunctionSpec,
     InteractionFunctionSpec,
@@ -113,7 +113,7 @@ def test_how_objects_were_tracked_followed_or_refined_is_told(client, make_task)
     assert is_read_back
     assert (told["shape_types"], told["to"], told["labels"]) == (["points"], "polygon", None)
 
-    follow = FollowOptions(labels=("car",), direction="both")
+    follow = ShapeTrackingOptions(labels=("car",), direction="both")
     function = load_function("optical_flow_tracking")
     told, is_read_back = provenance_of(FollowRun(client, task_id, function, Options(), follow))
     assert is_read_back
@@ -270,7 +270,7 @@ def test_tracks_are_recorded_and_undone_and_tell_their_model(client, make_task):
     attributes = [text_attribute_spec("score", None), text_attribute_spec("model", None)]
     labels = [label_spec("car", None, attributes=attributes), label_spec("day", None, type="tag")]
     task_id = make_task(6, labels=labels)
-    report = track_task(client, task_id, Finder(), tracking=TrackOptions(min_length=1))
+    report = track_task(client, task_id, Finder(), track_options=TrackOptions(min_length=1))
     [track] = client.task_annotations(task_id).tracks
     names = {attribute.id: attribute.name for attribute in client.labels(task_id)[0].attributes}
     told = {names[item["spec_id"]]: item["value"] for item in track["attributes"]}
@@ -286,7 +286,9 @@ def test_followed_shapes_are_recorded_and_undone(client, video_task):
     seed = {"type": "rectangle", "frame": 0, "label_id": car.id, "source": "manual", "points": [5, 5, 30, 30]}
     client.create_job_annotations(job.id, {"shapes": [seed]})
     function = load_function("optical_flow_tracking")
-    report = track_task(client, task_id, function, following=FollowOptions(keep_seeds=True))
+    report = track_task(
+        client, task_id, function, shape_tracking_options=ShapeTrackingOptions(keep_seeds=True)
+    )
     assert report.added == 1
     assert undo_run(client, report.run).removed == 1
     left = client.job_annotations(job.id)

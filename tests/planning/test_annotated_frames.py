@@ -12,7 +12,6 @@ from prefect_cvat.evaluation import evaluate_task
 from prefect_cvat.exceptions import TransportError
 from prefect_cvat.http.transport import Transport
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.options.selection import Selection
 from prefect_cvat.planning.annotated_frames import leave_out_annotated, shown_frames
 from prefect_cvat.planning.plan import make_plan, read_task
 from prefect_cvat.upload.job_writer import JobWriter
@@ -165,8 +164,8 @@ def test_only_the_jobs_that_are_written_to_count(client, make_task):
 
 def test_what_cannot_leave_out_annotated_frames_says_so(client, make_task):
     with pytest.raises(ValueError, match="nobody has annotated cannot be evaluated"):
-        evaluate_task(client, make_task(1), ONE_CAR, options=Options(selection=Selection(unannotated=True)))
-    with pytest.raises(ValueError, match="frames must be numbers, 'unannotated' or None, not 'all'"):
+        evaluate_task(client, make_task(1), ONE_CAR, options=Options(frames="unannotated"))
+    with pytest.raises(ValueError, match="frames: 'all' is neither a number nor a range"):
         annotate_task(client, 1, ONE_CAR, frames="all")
 
 

@@ -10,11 +10,11 @@ import time
 from datetime import timedelta
 
 import pytest
-from typer.testing import CliRunner
+from click.testing import CliRunner
 
 from prefect_cvat import annotate_task, track_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
-from prefect_cvat.cli.main import app
+from prefect_cvat.cli.app import app
 from prefect_cvat.exceptions import RunInProgressError, RunNotFoundError
 from prefect_cvat.records.run_list import list_runs, prune_runs
 from prefect_cvat.records.run_lock import locks_folder, only_run_on

@@ -221,7 +221,7 @@ def test_a_run_that_makes_tracks_reports_where_they_break(client, video_task):
 
     spec = DetectionFunctionSpec(labels=[label_spec("car", 7)])
     tracking = TrackOptions(smoothing=0, fill_gap=0, min_length=1, max_gap=2)
-    report = track_task(client, task_id, SimpleNamespace(spec=spec, detect=detect), tracking=tracking)
+    report = track_task(client, task_id, SimpleNamespace(spec=spec, detect=detect), track_options=tracking)
     assert report.tracks == {"car": 2}
     assert [(item.frame, item.expected_work, item.reasons) for item in report.review] == [
         (9, 1.0, ["track ends here: car"]),

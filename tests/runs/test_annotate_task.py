@@ -271,7 +271,7 @@ def test_thresholds_leave_out_what_scores_lower(client, make_task):
         ({"label_thresholds": {"boat": 0.5}}, "label_thresholds speaks of label 'boat'"),
         ({"frames": [0, 77]}, "has no frame 77"),
         ({"jobs": [987654]}, "has no job 987654"),
-        ({"existing": "drop"}, "'drop' is not a valid"),
+        ({"existing": "drop"}, "existing must be 'keep', 'clear' or 'replace_auto', not 'drop'"),
         ({"existing": "keep", "clear_existing": True}, "contradicts"),
         ({"batch_size": 0}, "batch_size must be 1 or more"),
     ],

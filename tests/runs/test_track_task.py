@@ -56,7 +56,7 @@ def shown(track, first, last):
 
 @pytest.mark.parametrize("batch_size", [1, 100])
 def test_each_job_gets_its_part_of_a_track(client, task_id, batch_size):
-    report = track_task(client, task_id, driver(), batch_size=batch_size, tracking=PLAIN)
+    report = track_task(client, task_id, driver(), batch_size=batch_size, track_options=PLAIN)
     found = tracks(client, task_id)
     assert list(found) == [(0, 9), (5, 14), (10, 19), (15, 23)]
     for (first, last), of_job in found.items():
@@ -73,22 +73,22 @@ def test_each_job_gets_its_part_of_a_track(client, task_id, batch_size):
 
 def test_it_is_outside_where_it_is_not_seen(client, video_task):
     task_id = video_task(clip(range(FRAMES)))
-    track_task(client, task_id, driver(gone=[0, 1, 9, 10, 20, 21, 22, 23]), tracking=PLAIN)
+    track_task(client, task_id, driver(gone=[0, 1, 9, 10, 20, 21, 22, 23]), track_options=PLAIN)
     [[track]] = tracks(client, task_id).values()
     assert sorted(shown(track, 0, 23)) == [*range(2, 9), *range(11, 20)]
 
 
 def test_running_it_again_adds_nothing_and_detects_nothing(client, task_id):
-    track_task(client, task_id, driver(), tracking=PLAIN)
+    track_task(client, task_id, driver(), track_options=PLAIN)
     before = tracks(client, task_id)
     calls = []
-    report = track_task(client, task_id, driver(calls=calls), tracking=PLAIN)
+    report = track_task(client, task_id, driver(calls=calls), track_options=PLAIN)
     assert (calls, report.added, report.already_there) == ([], 0, 4)
     assert tracks(client, task_id) == before
 
 
 def test_other_options_replace_what_a_run_has_made_and_keep_what_a_human_has(client, task_id):
-    track_task(client, task_id, driver(), tracking=PLAIN)
+    track_task(client, task_id, driver(), track_options=PLAIN)
     job = client.jobs(task_id)[0]
     label = client.labels(task_id)[0]
     mine = {"type": "rectangle", "label_id": label.id, "source": "manual", "points": [1, 1, 9, 9], "frame": 3}
@@ -96,7 +96,7 @@ def test_other_options_replace_what_a_run_has_made_and_keep_what_a_human_has(cli
     drawn = {"frame": 3, "label_id": label.id, "source": "manual", "shapes": [keyframe]}
     client.create_job_annotations(job.id, {"version": 0, "tags": [], "shapes": [mine], "tracks": [drawn]})
     before = client.job_annotations(job.id)
-    report = track_task(client, task_id, driver(gone=[3]), existing="replace_auto", tracking=PLAIN)
+    report = track_task(client, task_id, driver(gone=[3]), existing="replace_auto", track_options=PLAIN)
     after = client.job_annotations(job.id)
     assert after.shapes == before.shapes
     assert [t for t in after.tracks if t["source"] == "manual"] == [
@@ -111,7 +111,7 @@ def test_other_options_replace_what_a_run_has_made_and_keep_what_a_human_has(cli
 def test_only_every_nth_frame_is_looked_at(client, task_id):
     calls = []
     options = TrackOptions(step=3, tolerance=0.5, smoothing=0, min_length=1, fill_gap=0)
-    report = track_task(client, task_id, driver(calls=calls), tracking=options)
+    report = track_task(client, task_id, driver(calls=calls), track_options=options)
     assert calls == list(range(0, FRAMES, 3))
     assert report.frames == 8
     for (first, last), [track] in tracks(client, task_id).items():
@@ -123,7 +123,7 @@ def test_only_every_nth_frame_is_looked_at(client, task_id):
 def test_what_is_found_too_seldom_is_left_out(client, video_task):
     task_id = video_task(clip(range(FRAMES)))
     options = TrackOptions(min_length=5, max_gap=2, fill_gap=0, smoothing=0)
-    report = track_task(client, task_id, driver(gone=[3, 4, 5, 6]), tracking=options)
+    report = track_task(client, task_id, driver(gone=[3, 4, 5, 6]), track_options=options)
     [[track]] = tracks(client, task_id).values()
     assert sorted(shown(track, 0, 23)) == list(range(7, 24))
     assert (report.tracks, report.untracked) == ({"car": 1}, 3)
@@ -141,7 +141,7 @@ def test_tags_are_written_as_tags(client, video_task):
 
 def test_frames_and_jobs_can_be_chosen(client, task_id):
     job = client.jobs(task_id)[1]
-    track_task(client, task_id, driver(), frames=range(2, 13), jobs=[job.id], tracking=PLAIN)
+    track_task(client, task_id, driver(), frames=range(2, 13), jobs=[job.id], track_options=PLAIN)
     found = tracks(client, task_id)
     assert [bool(of_job) for of_job in found.values()] == [False, True, False, False]
     assert sorted(shown(found[5, 14][0], 5, 14)) == list(range(5, 13))
@@ -164,7 +164,7 @@ def test_tracks_are_written_once_whatever_happens_to_the_answers(
     rule = {"methods": ["PATCH"], "path": "/annotations$", "fault": fault, "times": 2}
     sandbox.faults.set([rule], seed=1)
     try:
-        report = track_task(client, task_id, driver(), tracking=PLAIN)
+        report = track_task(client, task_id, driver(), track_options=PLAIN)
     finally:
         sandbox.faults.clear()
     assert [len(of_job) for of_job in tracks(client, task_id).values()] == [1, 1, 1, 1]
@@ -184,7 +184,7 @@ def test_a_bad_function_leaves_nothing_behind(client, video_task):
     function = SimpleNamespace(spec=SPEC, detect=detect)
     options = TrackOptions(max_gap=1, min_length=1, fill_gap=0, smoothing=0)
     with pytest.raises(BadFunctionError, match="frame 20"):
-        track_task(client, task_id, function, batch_size=4, tracking=options)
+        track_task(client, task_id, function, batch_size=4, track_options=options)
     assert list(tracks(client, task_id).values()) == [[]]
 
 

@@ -15,8 +15,8 @@ from typing import Any
 from prefect_cvat import Client, TrackOptions, annotate_task, track_task, undo_run
 from prefect_cvat.exceptions import PrefectCvatError, is_transient
 from prefect_cvat.http.retry_policy import RetryPolicy
+from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.runs import pipeline
-from prefect_cvat.runs.follow_run import FollowOptions
 from prefect_cvat.runs.refine_task import refine_task
 from prefect_cvat.upload import job_writer as upload
 from soak.functions import function
@@ -148,12 +148,19 @@ def _carry_out(told: Told, client: Client) -> dict[str, Any]:
         case "refine":
             report = refine_task(client, told.task, made, to="polygon", batch_size=told.batch_size)
         case "follow":
-            following = FollowOptions(direction=told.direction, tolerance=0.5)
-            report = track_task(client, told.task, made, following=following, batch_size=told.batch_size)
+            following = ShapeTrackingOptions(direction=told.direction, tolerance=0.5)
+            report = track_task(
+                client, told.task, made, shape_tracking_options=following, batch_size=told.batch_size
+            )
         case "track":
             tracking = TrackOptions(min_length=1, max_gap=1, fill_gap=0, smoothing=0, tolerance=0.5)
             report = track_task(
-                client, told.task, made, tracking=tracking, existing=told.existing, batch_size=told.batch_size
+                client,
+                told.task,
+                made,
+                track_options=tracking,
+                existing=told.existing,
+                batch_size=told.batch_size,
             )
         case _:
             report = annotate_task(

@@ -29,8 +29,8 @@ from prefect_cvat.http.transport import Transport
 from prefect_cvat.models import Job, Label
 from prefect_cvat.options.existing import Existing
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.options.selection import Selection
-from prefect_cvat.runs.follow_run import FollowOptions, FollowRun
+from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
+from prefect_cvat.runs.follow_run import FollowRun
 from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.tracking.followed_tracks import FollowedTracks
 from prefect_cvat.tracking.source_shapes import FollowedObject, SeedShape
@@ -179,7 +179,9 @@ class World:
 
     def run(self, function=None, *, options=None, submitter=None, **follow):
         options = Options(**(options or {"batch_size": 2}))
-        run = FollowRun(self.client, self.task_id, function or Blocks(), options, FollowOptions(**follow))
+        run = FollowRun(
+            self.client, self.task_id, function or Blocks(), options, ShapeTrackingOptions(**follow)
+        )
         if submitter is not None:
             return run_pipeline(run, submitter)
         with ThreadSubmitter() as threads:
@@ -433,8 +435,7 @@ def test_frames_and_jobs_narrow_the_run(world, downloads):
     here = world(segment_size=6)
     here.place(here.shape(1), here.shape(2, row=20))
     here.place(here.shape(7), job=1)
-    selection = Selection(frames=range(0, 12, 2), jobs=[here.jobs[0].id])
-    report = here.run(options={"selection": selection})
+    report = here.run(options={"frames": range(0, 12, 2), "jobs": [here.jobs[0].id]})
     [track] = here.tracks()
     assert keyframes(track) == [(2, False), (4, False), (5, True)]
     assert here.tracks(1) == []
@@ -490,15 +491,15 @@ def test_nothing_to_follow_is_said_and_nothing_is_fetched(world, downloads, foll
 @pytest.mark.parametrize(
     ("follow", "message"),
     [
-        ({"direction": "up"}, "direction must be one of forward, backward, both, not 'up'"),
+        ({"direction": "up"}, "direction must be 'forward', 'backward' or 'both', not 'up'"),
         ({"direction": "both", "until": 3}, "until needs one direction"),
-        ({"sources": ["human"]}, "sources must be among .*, not 'human'"),
-        ({"tolerance": -1}, "tolerance must be a number of pixels"),
+        ({"sources": ["human"]}, "sources.0. must be .*, not 'human'"),
+        ({"tolerance": -1}, "tolerance must be 0 or more, not -1"),
     ],
 )
 def test_options_out_of_range_are_refused(follow, message):
     with pytest.raises(ValueError, match=message):
-        FollowOptions(**follow)
+        ShapeTrackingOptions(**follow)
 
 
 @pytest.mark.parametrize(
@@ -934,9 +935,8 @@ def test_persons_are_followed_in_a_real_video(client, sdk, test_data):
     persons = [person for person, boxes in reference.items() if 20 in boxes]
     here.place(*(here.shape(20, points=reference[person][20]) for person in persons))
 
-    selection = Selection(frames=range(10, 31))
     report = here.run(
-        load_function("optical_flow_tracking"), direction="both", options={"selection": selection}
+        load_function("optical_flow_tracking"), direction="both", options={"frames": range(10, 31)}
     )
 
     tracks = here.tracks()

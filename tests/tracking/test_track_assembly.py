@@ -349,15 +349,15 @@ def test_what_cannot_be_is_refused(second, message):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"step": 0}, "step must be a whole number, 1 or more, not 0"),
-        ({"min_length": 1.5}, "min_length must be a whole number"),
-        ({"smoothing": -1}, "smoothing must be a whole number, 0 or more, not -1"),
-        ({"tolerance": -1}, "tolerance must be a number of pixels"),
-        ({"tolerance": math.nan}, "tolerance must be a number of pixels"),
-        ({"min_iou": 1.1}, "min_iou must be between 0 and 1"),
-        ({"activation": -0.1}, "activation must be between 0 and 1"),
+        ({"step": 0}, "step must be 1 or more, not 0"),
+        ({"min_length": 1.5}, "min_length must be a valid integer, not 1.5"),
+        ({"smoothing": -1}, "smoothing must be 0 or more, not -1"),
+        ({"tolerance": -1}, "tolerance must be 0 or more, not -1"),
+        ({"tolerance": math.nan}, "tolerance must be a finite number, not nan"),
+        ({"min_iou": 1.1}, "min_iou must be less than or equal to 1, not 1.1"),
+        ({"activation": -0.1}, "activation must be 0 or more, not -0.1"),
         ({"step": 31}, "max_gap=30 must not be less than step=31"),
-        ({"tracker": "deepsort"}, "tracker must be one of bytetrack, ocsort, sort, not 'deepsort'"),
+        ({"tracker": "deepsort"}, "tracker must be 'bytetrack', 'ocsort' or 'sort', not 'deepsort'"),
     ],
 )
 def test_options_out_of_range_are_refused(fields, message):

@@ -24,7 +24,6 @@ from prefect_cvat.exceptions import (
 )
 from prefect_cvat.http.retry_policy import RetryPolicy
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.options.selection import Selection
 from prefect_cvat.records.run_lock import only_run_on
 from prefect_cvat.runs.annotate_run import AnnotateRun
 from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
@@ -137,12 +136,12 @@ def test_a_track_that_shows_on_frames_that_are_left_out_stays(client, make_task,
         if how == "failed" and number == 4:
             raise ZeroDivisionError("told to")
 
-    selection = Selection(frames=range(3)) if how == "selected" else Selection()
+    frames = range(3) if how == "selected" else None
     run = AnnotateRun(
         client,
         task_id,
         boxes(1, before=fail),
-        Options(use_cache=False, existing="clear", selection=selection, on_frame_error="skip"),
+        Options(use_cache=False, existing="clear", frames=frames, on_frame_error="skip"),
     )
     with ThreadSubmitter() as threads:
         run_pipeline(run, threads)
@@ -393,7 +392,7 @@ def test_refine_that_is_stopped_while_it_waits_removes_nothing(client, make_task
 def test_a_run_has_its_task_before_it_plans(client, make_task, monkeypatch, unannotated):
     """What another run does between plan and lock would not be in the plan."""
     task_id = make_task(2)
-    options = Options(use_cache=False, selection=Selection(unannotated=unannotated))
+    options = Options(use_cache=False, frames="unannotated" if unannotated else None)
     run = AnnotateRun(client, task_id, boxes(3), options)
     plan, refused = AnnotateRun.plan_task, []
 
@@ -593,7 +592,8 @@ def test_a_write_that_is_stored_and_answered_as_if_less_were_is_undone(client, m
 
 
 def test_follow_called_again_keeps_the_seeds_of_tracks_that_are_missing(client, world, faults, monkeypatch):  # noqa: F811
-    from prefect_cvat.runs.follow_run import FollowOptions, FollowRun
+    from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
+    from prefect_cvat.runs.follow_run import FollowRun
     from tracking.test_shape_tracking import Blocks
 
     here = world(6)
@@ -609,7 +609,7 @@ def test_follow_called_again_keeps_the_seeds_of_tracks_that_are_missing(client, 
         return create(self, job_id, body)
 
     monkeypatch.setattr(Client, "create_job_annotations", fail_again)
-    run = FollowRun(client, here.task_id, Blocks(), Options(), FollowOptions())
+    run = FollowRun(client, here.task_id, Blocks(), Options(), ShapeTrackingOptions())
     with Retrying() as threads:
         try:
             run_pipeline(run, threads)

@@ -510,11 +510,11 @@ def test_of_a_track_that_is_missing_all_frames_keep_what_they_have(client, make_
     faults.set([{**CREATES, "fault": {"kind": "store_part", "share": 0}}])
     tracking = TrackOptions(smoothing=0, min_length=1)
     with pytest.raises(IncompleteRunError) as raised:
-        track_task(client, task_id, still, tracking=tracking, existing=existing)
+        track_task(client, task_id, still, track_options=tracking, existing=existing)
     faults.clear()
     assert (raised.value.report.missing, raised.value.report.removed) == (1, 0)
     assert [item["id"] for _, item in annotations(client, task_id)] == old
-    assert track_task(client, task_id, still, tracking=tracking, existing=existing).removed == 8
+    assert track_task(client, task_id, still, track_options=tracking, existing=existing).removed == 8
 
 
 def test_undo_right_after_a_run_looks_again_for_what_reads_do_not_show_yet(

@@ -1,123 +1,100 @@
-"""The subcommand `evaluate`."""
+"""The command `evaluate`."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Self
 
-import typer
+import click
+from pydantic import Field, model_validator
 
-from prefect_cvat.cli.options import (
-    AllowUnmatchedLabels,
-    AsPolygons,
-    BatchSize,
-    ConfThreshold,
-    Device,
-    Downloads,
-    Frames,
-    FunctionFile,
-    FunctionModule,
-    FunctionName,
-    FunctionParameters,
-    IgnoreCase,
-    LabelMapping,
-    LabelThresholds,
-    MediaQuality,
-    OnFrameError,
-    Quality,
-    RefreshCache,
-    SkipFrames,
-    TaskId,
-    UseCache,
-    check_output_file,
-    load_chosen_function,
-    read_object,
-    read_selection,
-)
-from prefect_cvat.cli.output import keep_stdout_for_json, print_lines, progress_bar, stderr
-from prefect_cvat.cvat.client import Client
-from prefect_cvat.evaluation import TaskEvaluation, evaluate_task
-from prefect_cvat.evaluation.page import render_evaluation
-from prefect_cvat.evaluation.tables import plain_lines
-from prefect_cvat.evaluation.thresholds import choose_thresholds, write_thresholds
-from prefect_cvat.evaluation.truth import TruthSource
-from prefect_cvat.evaluation.worst import find_worst_frames, open_frames_of
-from prefect_cvat.files.output_file import write_text
-from prefect_cvat.frames import Quality as ChunkQuality
+from prefect_cvat.cli.command import TaskId, Without, command
+from prefect_cvat.cli.console import keep_stdout_for_json, print_lines, stderr
+from prefect_cvat.cli.function_choice import FunctionChoice
+from prefect_cvat.cli.report_options import JsonOption, OutputFile
+from prefect_cvat.cli.server import given_server
+from prefect_cvat.options.evaluation_options import EvaluationOptions
+from prefect_cvat.options.execution_options import ReviewOptions
+from prefect_cvat.options.existing import ExistingOptions
+from prefect_cvat.options.model import OnCommandLine
 from prefect_cvat.options.run_options import Options
+
+if TYPE_CHECKING:
+    from prefect_cvat.evaluation.truth import TruthSource
 
 __all__ = ["evaluate"]
 
+NOT_WRITTEN = (
+    "score_attribute",
+    "model_attribute",
+    *ExistingOptions.model_fields,
+    *ReviewOptions.model_fields,
+)
+"""Options for what a run writes; evaluation and export write nothing to the server."""
 
-def evaluate(
-    context: typer.Context,
-    task_id: TaskId,
-    function_name: FunctionName = None,
-    function_module: FunctionModule = None,
-    function_file: FunctionFile = None,
-    parameters: FunctionParameters = None,
+
+class _Evaluated(EvaluationOptions):
     left_by_run: Annotated[
-        bool, typer.Option("--left-by-run", help="Evaluate what runs have left in the task (source auto).")
-    ] = False,
+        bool, Field(description="Evaluate what runs have left in the task (source auto).")
+    ] = False
     truth: Annotated[
         str,
-        typer.Option(
-            metavar="manual|ground-truth|task:ID",
-            help="What to hold it against: what humans annotated in the task, its ground-truth job, or what"
-            " humans annotated in another task of the same images.",
+        OnCommandLine(metavar="manual|ground-truth|task:ID"),
+        Field(
+            description=(
+                "What to evaluate on: the manual annotations of the task, its ground-truth job, or the manual"
+                " annotations of another task with the same images."
+            )
         ),
-    ] = "manual",
-    all_frames: Annotated[
-        bool,
-        typer.Option("--all-frames", help="Count frames also where no human has annotated anything."),
-    ] = False,
-    iou_threshold: Annotated[
-        float, typer.Option(min=0.01, max=1, help="Least IoU of a prediction with its object.")
-    ] = 0.5,
-    score_threshold: Annotated[
-        float, typer.Option(min=0, max=1, help="Least score that counts, but for average precision.")
-    ] = 0.0,
-    conf_threshold: ConfThreshold = None,
-    allow_unmatched_labels: AllowUnmatchedLabels = False,
-    conv_mask_to_poly: AsPolygons = False,
-    label_map: LabelMapping = None,
-    ignore_case: IgnoreCase = False,
-    label_thresholds: LabelThresholds = None,
-    on_frame_error: SkipFrames = OnFrameError.FAIL,
-    frames: Frames = None,
-    quality: Quality = MediaQuality.ORIGINAL,
-    batch_size: BatchSize = None,
-    downloads: Downloads = 1,
-    use_cache: UseCache = True,
-    refresh_cache: RefreshCache = False,
-    device: Device = None,
+    ] = "manual"
+
+    @property
+    def truth_source(self) -> tuple[TruthSource, int | None]:
+        """Where the truth is, and in which other task."""
+        match self.truth.partition(":"):
+            case ("manual", "", _):
+                return "manual", None
+            case ("ground-truth", "", _):
+                return "ground_truth", None
+            case ("task", ":", number) if number.isdecimal():
+                return "task", int(number)
+            case _:
+                raise click.BadParameter(
+                    f"{self.truth!r} is none of manual, ground-truth and task:ID, such as task:42",
+                    param_hint="--truth",
+                )
+
+
+class _Output(JsonOption):
     report: Annotated[
-        Path | None,
-        typer.Option(
-            "--report",
-            metavar="FILE",
-            help="Write a page with plots and the worst frames, HTML.",
-            callback=check_output_file,
-        ),
-    ] = None,
+        OutputFile, Field(description="Write a page with plots and the worst frames to this file, HTML.")
+    ] = None
     thresholds: Annotated[
-        Path | None,
-        typer.Option(
-            "--thresholds",
-            metavar="FILE",
-            help="Write the score threshold of each label that is best by F1, for --label-thresholds.",
-            callback=check_output_file,
+        OutputFile,
+        Field(
+            description="Write the score threshold of each label that is best by F1, for --label-thresholds."
         ),
-    ] = None,
+    ] = None
     precision: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="With --thresholds: the lowest that reach this precision instead."),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", callback=keep_stdout_for_json, help="Print the figures as JSON.")
-    ] = False,
+        Annotated[float, Field(ge=0, le=1)] | None,
+        Field(description="With --thresholds: the lowest thresholds that reach this precision instead."),
+    ] = None
+
+    @model_validator(mode="after")
+    def _check_that_they_go_together(self) -> Self:
+        if self.precision is not None and self.thresholds is None:
+            raise ValueError("--precision goes with --thresholds")
+        return self
+
+
+@command
+def evaluate(
+    task_id: TaskId,
+    function: FunctionChoice,
+    evaluated: _Evaluated,
+    options: Annotated[Options, Without("jobs", *NOT_WRITTEN)],
+    output: _Output,
 ) -> None:
-    """Hold what a function finds, or what runs have left, against what humans annotated. Nothing is written.
+    """Evaluate a function, or what runs have left, on manual annotations. Nothing is written to the server.
 
     All frames of a ground-truth job count; of a task those on which a human has annotated something.
 
@@ -129,70 +106,40 @@ def evaluate(
       prefect-cvat --server-host cvat.example.com --auth alice \\
         evaluate 123 --left-by-run --truth ground-truth
     """  # noqa: D301 (\b keeps click from joining the lines)
-    source, truth_task_id = _read_truth(truth)
-    chosen = [value for value in (function_name, function_module, function_file) if value is not None]
-    if left_by_run == bool(chosen):
-        raise typer.BadParameter("give a function, or --left-by-run")
-    if precision is not None and thresholds is None:
-        raise typer.BadParameter("--precision goes with --thresholds")
-    function = (
-        load_chosen_function(function_name, function_module, function_file, parameters, device)
-        if chosen
-        else None
-    )
-    options = Options(
-        selection=read_selection(frames, None),
-        allow_unmatched_labels=allow_unmatched_labels,
-        label_map=read_object(label_map, "--label-map"),
-        ignore_case=ignore_case,
-        conf_threshold=conf_threshold,
-        label_thresholds=read_object(label_thresholds, "--label-thresholds"),
-        conv_mask_to_poly=conv_mask_to_poly,
-        on_frame_error=on_frame_error.value,
-        quality=quality.value,
-        batch_size=batch_size,
-        downloads=downloads,
-        use_cache=use_cache,
-        refresh_cache=refresh_cache,
-    )
-    with context.obj.connect() as client:
+    keep_stdout_for_json(output.as_json)
+    truth, truth_task_id = evaluated.truth_source
+    if evaluated.left_by_run == function.is_made:
+        raise click.BadParameter("give a function, or --left-by-run")
+    loaded = function.load() if function.is_made else None
+    from prefect_cvat.cli.run_output import progress_bar
+    from prefect_cvat.evaluation import evaluate_task
+    from prefect_cvat.evaluation.page import render_evaluation
+    from prefect_cvat.evaluation.tables import plain_lines
+    from prefect_cvat.evaluation.thresholds import choose_thresholds, write_thresholds
+    from prefect_cvat.evaluation.worst import find_worst_frames, open_frames_of
+    from prefect_cvat.files.output_file import write_text
+
+    with given_server().connect() as client:
         with progress_bar("Detecting") as progress:
             done = evaluate_task(
                 client,
                 task_id,
-                function,
-                function_name=str(chosen[0]) if chosen else None,
-                truth=source,
+                loaded,
+                function_name=function.name if function.is_made else None,
+                truth=truth,
                 truth_task_id=truth_task_id,
-                all_frames=all_frames,
+                all_frames=evaluated.all_frames,
                 options=options,
-                iou_threshold=iou_threshold,
-                score_threshold=score_threshold,
+                iou_threshold=evaluated.iou_threshold,
+                score_threshold=evaluated.score_threshold,
                 progress=progress,
             )
-        print_lines(plain_lines(done), done, as_json)  # whatever becomes of the files
-        if thresholds is not None:
-            write_thresholds(choose_thresholds(done, precision=precision), thresholds)
-        if report is not None:
-            write_text(report, _draw(client, done, options.quality))
-    for what, file in (("drawn in", report), ("thresholds written to", thresholds)):
+        print_lines(plain_lines(done), done, output.as_json)  # also where a file cannot be written
+        if output.thresholds is not None:
+            write_thresholds(choose_thresholds(done, precision=output.precision), output.thresholds)
+        if output.report is not None:
+            worst = open_frames_of(client, done, find_worst_frames(done), options.quality)
+            write_text(output.report, render_evaluation(done, worst))
+    for what, file in (("drawn in", output.report), ("thresholds written to", output.thresholds)):
         if file is not None:
-            stderr.print(f"{what} {file.resolve()}", markup=False)
-
-
-def _read_truth(text: str) -> tuple[TruthSource, int | None]:
-    match text.partition(":"):
-        case ("manual", "", _):
-            return "manual", None
-        case ("ground-truth", "", _):
-            return "ground_truth", None
-        case ("task", ":", number) if number.isdecimal():
-            return "task", int(number)
-        case _:
-            raise typer.BadParameter(
-                f"{text!r} is none of manual, ground-truth and task:ID, such as task:42", param_hint="--truth"
-            )
-
-
-def _draw(client: Client, done: TaskEvaluation, quality: ChunkQuality) -> str:
-    return render_evaluation(done, open_frames_of(client, done, find_worst_frames(done), quality))
+            stderr.print(f"{what} {file}", markup=False)

@@ -1,4 +1,4 @@
-"""The subcommand `runs`: which runs are recorded, and removing what old ones have left."""
+"""The command `runs`: which runs are recorded, and removing what old ones have left."""
 
 from __future__ import annotations
 
@@ -6,26 +6,24 @@ import re
 from datetime import timedelta
 from typing import Annotated
 
-import typer
-from pydantic import RootModel
+import click
+from pydantic import Field, RootModel
 
-from prefect_cvat.cli.output import print_lines, stdout
+from prefect_cvat.cli.command import command, command_group
+from prefect_cvat.cli.console import print_lines, stdout
+from prefect_cvat.cli.report_options import DryRunOptions, JsonOption
 from prefect_cvat.messages.plurals import counted
+from prefect_cvat.options.model import OnCommandLine
 from prefect_cvat.records.run_list import ListedRun, list_runs, prune_runs
 
-__all__ = ["runs_app"]
-
-runs_app = typer.Typer()
+__all__ = ["runs"]
 
 _AGE = re.compile(r"(\d+)([hdw])")
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
 
-@runs_app.callback(invoke_without_command=True)
-def runs(
-    context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the runs as JSON.")] = False,
-) -> None:
+@command
+def list_recorded_runs(output: JsonOption) -> None:
     """List the runs that are recorded on this machine, the newest first.
 
     Each line has the id, when it began, its kind, its function, the task, how many annotations it has added,
@@ -36,22 +34,21 @@ def runs(
       prefect-cvat runs
       prefect-cvat runs prune --older-than 90d
     """  # noqa: D301 (\b keeps click from joining the lines)
-    if context.invoked_subcommand is None:
+    if click.get_current_context().invoked_subcommand is None:
         listed = list_runs()
-        print_lines(list(map(_line, listed)), RootModel[list[ListedRun]](listed), as_json)
+        print_lines(list(map(_line, listed)), RootModel[list[ListedRun]](listed), output.as_json)
 
 
-@runs_app.command()
-def prune(
+class _Prune(DryRunOptions):
     older_than: Annotated[
         str,
-        typer.Option(metavar="AGE", help="Remove what is older than that: 12h, 90d, 8w."),
-    ],
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be removed, and remove nothing.")
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON.")] = False,
-) -> None:
+        OnCommandLine(metavar="AGE"),
+        Field(description="Remove what is older than this: 12h, 90d, 8w."),
+    ]
+
+
+@command
+def prune(options: _Prune) -> None:
     """Remove the records of old runs, lock files that no run has, and what killed runs have left.
 
     A run whose record was removed cannot be undone any more. Where PREFECT_API_URL is set, limits that killed
@@ -61,10 +58,13 @@ def prune(
     Example:
       prefect-cvat runs prune --older-than 90d
     """  # noqa: D301 (\b keeps click from joining the lines)
-    done = prune_runs(_read_age(older_than), dry_run=dry_run)
-    print_lines(done.lines(), done, as_json)
-    if not dry_run:
-        _remove_left_limits(as_json)
+    done = prune_runs(_read_age(options.older_than), dry_run=options.dry_run)
+    print_lines(done.lines(), done, options.as_json)
+    if not options.dry_run:
+        _remove_left_limits(options.as_json)
+
+
+runs = command_group("runs", list_recorded_runs, prune=prune)
 
 
 def _remove_left_limits(as_json: bool) -> None:
@@ -92,5 +92,5 @@ def _line(run: ListedRun) -> str:
 def _read_age(text: str) -> timedelta:
     found = _AGE.fullmatch(text.strip())
     if found is None:
-        raise typer.BadParameter(f"{text!r} is no age; write it as 12h, 90d or 8w", param_hint="--older-than")
+        raise click.BadParameter(f"{text!r} is no age; write it as 12h, 90d or 8w", param_hint="--older-than")
     return timedelta(**{_UNITS[found[2]]: int(found[1])})

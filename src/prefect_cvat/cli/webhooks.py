@@ -1,29 +1,32 @@
-"""The subcommand `webhooks`."""
+"""The command `webhooks`."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import Annotated
 
-import typer
+from pydantic import Field
+
+from prefect_cvat.cli.command import command
+from prefect_cvat.cli.setup import CredentialsOption
+from prefect_cvat.options.model import OnCommandLine
 
 __all__ = ["webhooks"]
 
 
-def webhooks(
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes any free one.")] = 8081,
-    credentials: Annotated[
-        str, typer.Option(metavar="NAME", help="The block of the CVAT server whose webhooks come.")
-    ] = "main",
+class _Receiver(CredentialsOption):
+    host: Annotated[str, Field(description="Address to listen on.")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535, description="Port; 0 takes any free one.")] = 8081
     ignore_sender: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME",
-            help="Ignore updates by this user, besides that of the credentials; may be repeated.",
-        ),
-    ] = None,
-) -> None:
+        Sequence[str],
+        OnCommandLine(metavar="NAME"),
+        Field(description="Ignore updates by this user, besides that of the credentials."),
+    ] = ()
+
+
+@command
+def webhooks(receiver: _Receiver) -> None:
     """Receive CVAT's webhooks, and emit them as events of Prefect, which start runs.
 
     They are taken at /webhooks; /health tells how many wait for the Prefect server. The secret that they are
@@ -38,11 +41,12 @@ def webhooks(
     from prefect_cvat.deployments.webhooks.webhook_secret import load_webhook_secret
 
     logging.getLogger("prefect_cvat.deployments").setLevel(logging.INFO)
-    receiver = WebhookReceiver(
-        load_credentials(credentials),
-        load_webhook_secret(),
-        host=host,
-        port=port,
-        ignored_users=ignore_sender or (),
+    serve_webhooks(
+        WebhookReceiver(
+            load_credentials(receiver.credentials),
+            load_webhook_secret(),
+            host=receiver.host,
+            port=receiver.port,
+            ignored_users=receiver.ignore_sender,
+        )
     )
-    serve_webhooks(receiver)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from prefect_cvat.annotations.label_remapping import Annotations
@@ -106,7 +106,7 @@ class ReadingRun(AnnotateRun):
         function_name: str | None,
     ) -> None:
         # it has no jobs in which a frame could be looked at, and opening issues would be writing
-        options = replace(options, review_frames=0, open_issues=0)
+        options = options.changed(review_frames=0, open_issues=0)
         super().__init__(client, info.task.id, function, options, function_name=function_name)
         self._info = info
         self._frames = info.frames_of(frame.number for frame in frames)

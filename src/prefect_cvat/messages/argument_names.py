@@ -1,42 +1,64 @@
-"""What a message calls an argument: as Python's callers write it, or as an option of the command line."""
+"""What a message calls an option: as it was given in Python, on the command line, or in Prefect's form."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 
-__all__ = ["argument", "arguments_as_options"]
+__all__ = ["argument", "arguments_as_options", "arguments_as_titles"]
 
-_options: Mapping[str, str] | None = None
-"""Options with other names than their arguments; None where messages name arguments as in Python."""
+_flags: Mapping[str, str] | None = None
+"""Options of the command line, by name; None where no command runs. A process runs one command."""
+
+_titles: ContextVar[Mapping[str, str] | None] = ContextVar("titles", default=None)
+"""Titles in the form, by name; None outside of a flow run. A process may execute several runs."""
 
 
 def argument(name: str, value: object = None) -> str:
-    """What to call an argument in a message, alone or with the value that it has or should have.
+    """What to call an option in a message, alone or with the value that it has or should have.
 
-    In Python `label_map` and `existing='keep'`; on the command line `--label-map` and `--existing keep`.
+    In Python `label_map` and `existing='keep'`; on the command line `--label-map` and `--existing keep`; in
+    Prefect's form `'Label map'` and `'Existing annotations' keep`.
 
     Args:
-        name: The argument in Python.
-        value: Its value. True and False are left out on the command line, where a flag says them.
+        name: The option in Python.
+        value: Its value. True and False are left out where a flag or a check box says them.
     """
-    if _options is None:
+    if (titles := _titles.get()) is not None and name in titles:
+        given = f"'{titles[name]}'"
+    elif _flags is not None:
+        given = _flags.get(name) or f"--{name.replace('_', '-')}"
+    else:
         shown = value if value is None or isinstance(value, bool | int | float) else str(value)
         return name if value is None else f"{name}={shown!r}"
-    option = _options.get(name) or f"--{name.replace('_', '-')}"
-    return option if value is None or isinstance(value, bool) else f"{option} {value}"
+    return given if value is None or isinstance(value, bool) else f"{given} {value}"
 
 
 @contextmanager
-def arguments_as_options(named_otherwise: Mapping[str, str]) -> Iterator[None]:
-    """Have messages speak of options of the command line, in all of this process.
+def arguments_as_options(flags: Mapping[str, str]) -> Iterator[None]:
+    """Name options as on the command line, in all of this process.
 
     Args:
-        named_otherwise: The options with other names than their arguments, by argument.
+        flags: The options by name, where they are not the name with dashes.
     """
-    global _options
-    before, _options = _options, named_otherwise
+    global _flags
+    before, _flags = _flags, flags
     try:
         yield
     finally:
-        _options = before
+        _flags = before
+
+
+@contextmanager
+def arguments_as_titles(titles: Mapping[str, str]) -> Iterator[None]:
+    """Name options as in Prefect's form, in this context and those that are copied from it.
+
+    Args:
+        titles: The titles of the options by name.
+    """
+    before = _titles.set(titles)
+    try:
+        yield
+    finally:
+        _titles.reset(before)

@@ -1,23 +1,27 @@
-"""What becomes of the annotations that a task has already."""
+"""Options for the annotations that a task has before a run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any, ClassVar, Self
 
-__all__ = ["Existing", "ExistingSource"]
+from pydantic import Field, model_validator
+
+from prefect_cvat.messages.argument_names import argument
+from prefect_cvat.options.model import OptionModel
+
+__all__ = ["Existing", "ExistingOptions", "ExistingSource", "ReplacementOptions"]
 
 
 class Existing(StrEnum):
-    """What becomes of the annotations that a task has already.
+    """What is done with existing annotations.
 
     Attributes:
         KEEP: They stay.
-        CLEAR: They are removed, whoever made them, once their replacement stands. Those on frames that the
-            run leaves out stay.
-        REPLACE_AUTO: As CLEAR, but only of those of source `auto`; what a human made, or has corrected,
-            stays.
+        CLEAR: They are removed, whoever made them, once their replacement is on the server. Those on frames
+            that the run leaves out stay.
+        REPLACE_AUTO: As CLEAR, but only those of source `auto`; manual annotations stay.
     """
 
     KEEP = "keep"
@@ -25,7 +29,7 @@ class Existing(StrEnum):
     REPLACE_AUTO = "replace_auto"
 
     def removes(self, annotation: Mapping[str, Any]) -> bool:
-        """Whether an annotation that was there before the run is to go."""
+        """Whether an annotation that was present before the run is removed."""
         match self:
             case Existing.KEEP:
                 return False
@@ -36,11 +40,11 @@ class Existing(StrEnum):
 
 
 class ExistingSource(StrEnum):
-    """Whose annotations count as existing ones, where a run leaves out what is annotated already.
+    """Which existing annotations count, where a run leaves out what is annotated already.
 
     Attributes:
-        MANUAL: What humans have drawn, imported or corrected: whatever is not of source `auto`.
-        AUTO: What machines have made.
+        MANUAL: What humans have drawn, imported or corrected: all that is not of source `auto`.
+        AUTO: What functions have made.
         ALL: Both.
     """
 
@@ -58,3 +62,69 @@ class ExistingSource(StrEnum):
                 return is_auto
             case ExistingSource.ALL:
                 return True
+
+
+class ReplacementOptions(OptionModel):
+    """What is done with existing annotations."""
+
+    group: ClassVar[str] = "Existing annotations"
+
+    existing: Annotated[
+        Existing,
+        Field(
+            title="Existing annotations",
+            description=(
+                "What is done with the annotations that the task has: keep them, clear them, or replace those"
+                " of source auto. None is removed before its replacement is on the server."
+            ),
+        ),
+    ] = Existing.KEEP
+
+
+class ExistingOptions(ReplacementOptions):
+    """What is done with existing annotations, and which new ones they make superfluous."""
+
+    skip_existing_iou: Annotated[
+        Annotated[float, Field(gt=0, le=1)] | None,
+        Field(
+            title="Minimum IoU with existing annotations",
+            description=(
+                "Leave out what is annotated already: shapes that overlap one of the same label by this"
+                " intersection over union or more, such as 0.6, and tags of the same label; by default"
+                " nothing is left out."
+            ),
+        ),
+    ] = None
+    skip_existing_source: Annotated[
+        ExistingSource,
+        Field(
+            title="Source of existing annotations",
+            description=(
+                "Which existing annotations count for the minimum IoU: manual ones (all that are not of"
+                " source auto), auto ones, or all."
+            ),
+        ),
+    ] = ExistingSource.MANUAL
+
+    @model_validator(mode="after")
+    def _check_that_they_go_together(self) -> Self:
+        source, existing = self.skip_existing_source, self.existing
+        if self.skip_existing_iou is None:
+            if source is not ExistingSource.MANUAL:
+                raise ValueError(
+                    f"{argument('skip_existing_source')} says which existing annotations count for"
+                    f" {argument('skip_existing_iou')}; set that too"
+                )
+        elif existing is Existing.CLEAR:
+            raise ValueError(
+                f"{argument('skip_existing_iou')} leaves room for existing annotations, and"
+                f" {argument('existing', 'clear')} removes them; use {argument('existing', 'keep')}"
+                + (", or 'replace_auto'" if source is ExistingSource.MANUAL else "")
+            )
+        elif existing is Existing.REPLACE_AUTO and source is not ExistingSource.MANUAL:
+            raise ValueError(
+                f"{argument('skip_existing_source', source)} leaves room for annotations of source auto, and"
+                f" {argument('existing', 'replace_auto')} removes them; use"
+                f" {argument('existing', 'keep')}, or {argument('skip_existing_source', 'manual')}"
+            )
+        return self

@@ -1,54 +1,65 @@
-"""Options of refining existing shapes into masks or polygons."""
+"""Options for refining existing shapes into masks or polygons."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, Literal, get_args
 
-from prefect_cvat.messages.argument_names import argument
+from pydantic import BeforeValidator, Field
+
 from prefect_cvat.models import SourceEnum
+from prefect_cvat.options.model import OnCommandLine, OptionModel, list_or_none
 
-__all__ = ["PROMPTING_TYPES", "RefineOptions"]
+__all__ = ["PROMPTING_TYPES", "PromptingType", "RefineOptions"]
 
-PROMPTING_TYPES = ("rectangle", "points")
+PromptingType = Literal["rectangle", "points"]
+
+PROMPTING_TYPES: tuple[PromptingType, ...] = get_args(PromptingType)
 """The types of shapes that prompts can be made of."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class RefineOptions:
+class RefineOptions(OptionModel):
     """Which shapes are refined, and into what.
 
-    Attributes:
-        labels: Names of labels of the task; None for all.
-        sources: Who made the shapes: `auto`, `semi-auto`, `manual`, `file`, `consensus`; None for all.
-        shape_types: `rectangle`, `points`; None for both.
-        to: What they become, `mask` or `polygon`.
-        keep_originals: Add what is found, and remove nothing.
-        tolerance: How far a polygon may be from the outline of its mask, in pixels.
-
     Raises:
-        ValueError: One of these is something else.
+        ValueError: A value is out of range.
     """
 
-    labels: Collection[str] | None = None
-    sources: Collection[str] | None = None
-    shape_types: Collection[str] | None = None
-    to: Literal["mask", "polygon"] = "mask"
-    keep_originals: bool = False
-    tolerance: float = 1.0
+    group: ClassVar[str] = "Shapes to refine"
 
-    def __post_init__(self) -> None:
-        for name, values, known in (
-            ("sources", self.sources, [source.value for source in SourceEnum]),
-            ("shape_types", self.shape_types, list(PROMPTING_TYPES)),
-            ("to", [self.to], ["mask", "polygon"]),
-        ):
-            if strangers := [value for value in values or () if value not in known]:
-                raise ValueError(f"{argument(name)} must be of {', '.join(known)}, not {strangers[0]!r}")
+    labels: Annotated[
+        Sequence[str] | None,
+        BeforeValidator(list_or_none),
+        OnCommandLine("--label", metavar="NAME"),
+        Field(description="Names of the labels whose shapes are refined; by default all."),
+    ] = None
+    sources: Annotated[
+        Sequence[SourceEnum] | None,
+        BeforeValidator(list_or_none),
+        OnCommandLine("--source"),
+        Field(description="Sources of the shapes that are refined, as CVAT names them; by default all."),
+    ] = None
+    shape_types: Annotated[
+        Sequence[PromptingType] | None,
+        BeforeValidator(list_or_none),
+        OnCommandLine("--shape-type"),
+        Field(description="Types of the shapes that are refined: rectangle, points; by default both."),
+    ] = None
+    to: Annotated[
+        Literal["mask", "polygon"],
+        Field(
+            title="Result",
+            description="What the shapes become; a mask of several parts gives several polygons.",
+        ),
+    ] = "mask"
+    keep_originals: Annotated[bool, Field(description="Add what is found, and remove nothing.")] = False
+    tolerance: Annotated[
+        float,
+        Field(ge=0, description="By how many pixels a polygon may differ from the outline of its mask."),
+    ] = 1.0
 
     def describe(self) -> str:
-        """What is looked for, such as `rectangle or points of source manual`."""
+        """What is refined, such as `rectangle or points of source manual`."""
         text = " or ".join(PROMPTING_TYPES if self.shape_types is None else self.shape_types)
         if self.labels is not None:
             text += f" of label {' or '.join(map(repr, self.labels))}"

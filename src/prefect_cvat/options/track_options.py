@@ -1,29 +1,27 @@
-"""How detections become tracks: what a user may set."""
+"""Options for associating detections to tracks."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, ClassVar, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from prefect_cvat.messages.argument_names import argument
+from prefect_cvat.options.model import OptionModel
 
 __all__ = ["TrackOptions", "Tracker"]
 
 
 class Tracker(StrEnum):
-    """The ways to tell objects apart, by the names that the library `trackers` has for them."""
+    """The tracking algorithms, by their names in the library `trackers`."""
 
     BYTETRACK = "bytetrack"
     OCSORT = "ocsort"
     SORT = "sort"
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrackOptions:
+class TrackOptions(OptionModel):
     """How detections become tracks. All frames are frames of the task.
 
     The thresholds are those that ByteTrack was published with. A function whose scores are low may need
@@ -33,36 +31,38 @@ class TrackOptions:
         ValueError: A value is out of range, or two of them do not go together.
     """
 
+    group: ClassVar[str] = "Tracks, with a detection function"
+
     step: Annotated[
-        int, Field(ge=1, description="Detect on every n-th frame; CVAT interpolates between.")
+        int, Field(ge=1, strict=True, description="Detect on every n-th frame; CVAT interpolates between.")
     ] = 1
     min_length: Annotated[
         int,
         Field(
             ge=1,
-            description=(
-                "How often an object must have been detected at the least; what was detected less often is"
-                " left out."
-            ),
+            strict=True,
+            title="Minimum length",
+            description="Minimum number of detections of a track; shorter ones are left out.",
         ),
     ] = 3
     max_gap: Annotated[
         int,
         Field(
             ge=1,
-            description=(
-                "The most frames from one detection of an object to its next one. After more it is taken for"
-                " another object."
-            ),
+            strict=True,
+            title="Maximum gap",
+            description="Maximum gap (frames) between two detections of an object before a new track starts.",
         ),
     ] = 30
     fill_gap: Annotated[
         int,
         Field(
             ge=0,
+            strict=True,
+            title="Maximum gap to interpolate",
             description=(
-                "The most frames without a detection that are interpolated. In a longer gap the object is"
-                " marked as outside."
+                "Maximum number of frames without a detection that are interpolated. In a longer gap the"
+                " object is marked as outside."
             ),
         ),
     ] = 10
@@ -71,8 +71,8 @@ class TrackOptions:
         Field(
             ge=0,
             description=(
-                "Pixels by which interpolated coordinates may differ from detected ones (from smoothed ones"
-                " where there is smoothing); where they would by more, there is a keyframe."
+                "By how many pixels interpolated coordinates may differ from detected (or smoothed) ones;"
+                " where they would differ by more, there is a keyframe."
             ),
         ),
     ] = 2.0
@@ -80,26 +80,26 @@ class TrackOptions:
         int,
         Field(
             ge=0,
+            strict=True,
             description=(
-                "How many frames before and after a detection its coordinates are smoothed over; 0 leaves"
-                " them as detected. It takes away the jitter of a detector, so that there are fewer"
-                " keyframes, and with it what is true of movements that are as quick, such as strides. Less"
-                " than `step` does"
-                " nothing. Only what CVAT interpolates is smoothed: rectangles, ellipses, cuboids, skeletons,"
-                " single points."
+                "Over how many frames before and after a detection its coordinates are smoothed; 0 leaves"
+                " them as detected. It removes the jitter of a detector, so there are fewer keyframes, and"
+                " also movements that are as quick, such as strides. Less than the step has no effect. Only"
+                " what CVAT interpolates is smoothed: rectangles, ellipses, cuboids, skeletons, single"
+                " points."
             ),
         ),
     ] = 0
-    tracker: Annotated[Tracker, Field(description="How objects are told apart.")] = Tracker.BYTETRACK
+    tracker: Annotated[Tracker, Field(description="The tracking algorithm.")] = Tracker.BYTETRACK
     high_confidence: Annotated[
         float,
         Field(
             ge=0,
             le=1,
             description=(
-                "The score from which on a detection is matched first. Those below are matched afterwards, to"
-                " objects that nothing was found for, and begin no track. (ByteTrack; in OC-SORT the score"
-                " from which on a detection counts at all; not in SORT.)"
+                "Minimum confidence of detections that are associated first. The others are associated"
+                " afterwards, to objects that have no detection yet, and start no track. (ByteTrack; in"
+                " OC-SORT the minimum confidence of all detections; not in SORT.)"
             ),
         ),
     ] = 0.5
@@ -108,7 +108,8 @@ class TrackOptions:
         Field(
             ge=0,
             le=1,
-            description="The score that the first detection of a track has at the least. (Not in OC-SORT.)",
+            title="Activation confidence",
+            description="Minimum confidence of the first detection of a track. (Not in OC-SORT.)",
         ),
     ] = 0.6
     min_iou: Annotated[
@@ -116,35 +117,19 @@ class TrackOptions:
         Field(
             ge=0,
             le=1,
+            title="Minimum IoU",
             description=(
-                "By how much a detection must overlap with where its object was expected: intersection over"
-                " union, between 0 and 1. Where frames are left out, both boxes are grown first."
+                "Minimum IoU of a detection with the expected place of its object. Where frames are left out,"
+                " both boxes are grown first."
             ),
         ),
     ] = 0.2
 
-    def __post_init__(self) -> None:
-        least = {"step": 1, "min_length": 1, "max_gap": 1, "fill_gap": 0, "smoothing": 0}
-        for name in least:
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least[name]:
-                raise ValueError(
-                    f"{argument(name)} must be a whole number, {least[name]} or more, not {value!r}"
-                )
-        if not (math.isfinite(self.tolerance) and self.tolerance >= 0):
-            raise ValueError(
-                f"{argument('tolerance')} must be a number of pixels, 0 or more, not {self.tolerance!r}"
-            )
-        for name in ("high_confidence", "activation", "min_iou"):
-            if not 0 <= (value := getattr(self, name)) <= 1:
-                raise ValueError(f"{argument(name)} must be between 0 and 1, not {value!r}")
+    @model_validator(mode="after")
+    def _check_that_they_go_together(self) -> Self:
         if self.max_gap < self.step:
             raise ValueError(
                 f"{argument('max_gap', self.max_gap)} must not be less than {argument('step', self.step)}:"
                 " each object would be lost before the next frame is looked at"
             )
-        try:
-            object.__setattr__(self, "tracker", Tracker(self.tracker))
-        except ValueError:
-            names = ", ".join(Tracker)
-            raise ValueError(f"{argument('tracker')} must be one of {names}, not {self.tracker!r}") from None
+        return self

@@ -17,8 +17,8 @@ from prefect_cvat.media.spooled_chunks import SpooledChunks
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.number_set import NumberSet
 from prefect_cvat.options.existing import Existing
-from prefect_cvat.options.follow_options import FollowOptions
 from prefect_cvat.options.run_options import Options
+from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.planning.batch_size import PartQueue, take_parts
 from prefect_cvat.planning.plan import Batch, Plan
 from prefect_cvat.records.annotation_index import Stored
@@ -29,7 +29,7 @@ from prefect_cvat.tracking.follow_way import FoundOnFrame, Way
 from prefect_cvat.tracking.followed_tracks import FollowedTracks
 from prefect_cvat.tracking.source_shapes import FollowedObject, SeedReader
 
-__all__ = ["FollowOptions", "FollowRun"]
+__all__ = ["FollowRun", "ShapeTrackingOptions"]
 
 
 class FollowRun(Run):
@@ -67,7 +67,7 @@ class FollowRun(Run):
         task_id: int,
         function: Any,
         options: Options,
-        follow: FollowOptions,
+        follow: ShapeTrackingOptions,
         *,
         function_name: str | None = None,
     ) -> None:

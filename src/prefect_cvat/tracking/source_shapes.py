@@ -22,7 +22,7 @@ from prefect_cvat.geometry.clipping import is_empty
 from prefect_cvat.messages.plurals import listed
 from prefect_cvat.messages.suggestions import did_you_mean
 from prefect_cvat.models import Label
-from prefect_cvat.options.follow_options import FollowOptions
+from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.planning.plan import Plan
 from prefect_cvat.records.annotation_index import Stored
 from prefect_cvat.tracking.track import Attributes
@@ -109,7 +109,7 @@ class SeedReader:
         ValueError: The options name a label or a frame that the task does not have.
     """
 
-    def __init__(self, plan: Plan, options: FollowOptions, types: Collection[str]) -> None:
+    def __init__(self, plan: Plan, options: ShapeTrackingOptions, types: Collection[str]) -> None:
         info = plan.info
         size = info.meta.size
         end = math.inf if info.through_jobs else size

@@ -1,0 +1,149 @@
+"""The command line as a whole: its commands, the options before them, and how it ends."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from prefect_cvat.cli.debug import debug_option, shows_tracebacks
+from prefect_cvat.cli.server import Server
+from prefect_cvat.cli.streams import escape_what_cannot_be_shown, open_what_is_closed
+from prefect_cvat.exceptions import PrefectCvatError
+from prefect_cvat.messages.bounded_text import bounded
+from prefect_cvat.termination import Terminated, end_in_order_on_sigterm
+
+__all__ = ["COMMANDS", "app", "run"]
+
+COMMANDS = {
+    "annotate": "Annotate a task.",
+    "track": "Make tracks: of what a detection function finds, or of shapes that somebody has drawn.",
+    "refine": "Turn rectangles and points of a task into masks or polygons.",
+    "undo": "Remove what a run has added, except for what somebody has changed since.",
+    "evaluate": "Evaluate a function, or what runs have left, on manual annotations.",
+    "export": "Write what a function finds, or what is in the task, as a dataset.",
+    "preview": "Run a function on images and draw what it finds.",
+    "runs": "List the runs that are recorded on this machine, the newest first.",
+    "functions": "The functions that come with prefect-cvat.",
+    "cache": "Detections that are kept between runs.",
+    "setup": "Make what runs need on the Prefect server: blocks, limits, a work pool, automations.",
+    "serve": "Make the deployments, and execute their runs on this machine until interrupted.",
+    "webhooks": "Receive CVAT's webhooks, and emit them as events of Prefect, which start runs.",
+    "sandbox": "Run a server on this machine that speaks like CVAT, to try things out.",
+    "demo": "Annotate photographs and a video in a sandbox with NanoDet, through the Prefect flows.",
+}
+"""What each command does. Its module, of the same name, is imported when it runs."""
+
+
+class _Commands(click.Group):
+    """The commands. click itself would end on Ctrl-C with exit code 1, and without a message."""
+
+    def list_commands(self, _ctx: click.Context) -> list[str]:
+        """The names of the commands."""
+        return list(COMMANDS)
+
+    def get_command(self, _ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """A command; its module is imported."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f"prefect_cvat.cli.{cmd_name}"), cmd_name)
+        return command
+
+    def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what the commands do, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; say how to go on when somebody interrupts it."""
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            raise click.UsageError(bounded(error.format_message()), error.ctx) from None
+        except KeyboardInterrupt as interruption:
+            _say("interrupted; run it again to complete it", interruption)
+            raise click.exceptions.Exit(130) from None
+        except (Terminated, BrokenPipeError) as end:  # the former has said so itself
+            _say_notes(end)
+            raise
+
+
+def _print_version(context: click.Context, _: click.Parameter, is_wanted: bool) -> None:
+    if is_wanted and not context.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"prefect-cvat {version('prefect-cvat')}")
+        context.exit()
+
+
+@click.group(cls=_Commands, no_args_is_help=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--server-host", default="localhost", show_default=True, help="Address of the CVAT server.")
+@click.option("--server-port", type=int, help="Port, if it is not in the address; 443 or 80 by default.")
+@click.option(
+    "--auth",
+    metavar="USER[:PASS]",
+    help="User and password; without the password it is taken from PASS, or asked for.",
+)
+@click.option("--access-token", envvar="CVAT_ACCESS_TOKEN", show_envvar=True, help="A personal access token.")
+@click.option("--organization", "--org", metavar="SLUG", help="Organization to work in.")
+@click.option("--insecure", is_flag=True, help="Do not verify TLS certificates.")
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Show the version.",
+)
+@click.pass_context
+def app(
+    context: click.Context,
+    server_host: str,
+    server_port: int | None,
+    auth: str | None,
+    access_token: str | None,
+    organization: str | None,
+    insecure: bool,
+) -> None:
+    """Auto-annotation of CVAT tasks with machine-learning models."""
+    logging.basicConfig(
+        level=logging.WARNING, stream=sys.stderr, format="%(asctime)s %(levelname)s: %(message)s"
+    )
+    context.obj = Server(server_host, server_port, auth, access_token, organization, insecure)
+
+
+app.params.append(debug_option())
+
+
+def run() -> None:
+    """Run the command line; see `main`."""
+    open_what_is_closed()
+    escape_what_cannot_be_shown()
+    end_in_order_on_sigterm()
+    try:
+        app(prog_name="prefect-cvat")
+    except PrefectCvatError as error:
+        _fail(error, 1)
+    except ValueError as error:
+        _fail(error, 2)
+
+
+def _fail(error: Exception, code: int) -> None:
+    if shows_tracebacks():
+        raise error
+    _say(f"error: {bounded(str(error))}", error)
+    sys.exit(code)
+
+
+def _say(message: str, error: BaseException) -> None:
+    """Say how a command ended, and what is noted about that."""
+    click.secho(message, fg="red", err=True)
+    _say_notes(error)
+
+
+def _say_notes(error: BaseException) -> None:
+    for note in getattr(error, "__notes__", ()):
+        click.echo(bounded(note), err=True)

@@ -1,0 +1,179 @@
+"""The demo: photographs and a video in a sandbox, annotated by a real detector through the Prefect flows."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import tempfile
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import PIL.Image
+from pydantic import SecretStr
+
+from prefect_cvat.annotations.request_bodies import each_annotation
+from prefect_cvat.cvat.client import Client
+from prefect_cvat.files.output_file import write_text
+from prefect_cvat.media.image_decoding import open_image
+from prefect_cvat.media.video_chunk import import_pyav
+from prefect_cvat.models import PatchedLabelRequest
+from prefect_cvat.options.selection import Selection
+from prefect_cvat.options.track_options import TrackOptions
+from prefect_cvat.planning.plan import read_task
+from prefect_cvat.reporting.frame_svg import AnnotatedFrame
+from prefect_cvat.reporting.html_report import Section, render_page
+from prefect_cvat.reporting.preview import open_task_frames
+from prefect_cvat.reporting.task_pictures import annotations_on, label_names
+from prefect_cvat.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from prefect_cvat.runs.report import RunReport
+
+__all__ = ["run_demo"]
+
+PHOTOS = (
+    *("astronaut", "camera", "chelsea", "coffee"),
+    *("horse", "motorcycle_left", "motorcycle_right", "rocket"),
+)
+"""Photographs that scikit-image's wheel brings along, in the public domain or free to use."""
+
+CLIP_FRAMES = 40
+
+CLIP_SIZE = 640, 400
+"""Pixels of the video, across and down."""
+
+
+def run_demo(report_path: Path, say: Callable[[str], None]) -> tuple[RunReport, RunReport]:
+    """Annotate photographs and a video in a sandbox with NanoDet, and write what was found as a page.
+
+    Args:
+        report_path: Where to write the page.
+        say: Is told what happens.
+
+    Returns:
+        What the two runs did.
+    """
+    with tempfile.TemporaryDirectory(prefix="prefect-cvat-demo-", ignore_cleanup_errors=True) as folder:
+        _configure_prefect(Path(folder))
+        # Prefect reads its settings when it is first imported
+        from prefect_cvat.credentials import CvatCredentials
+        from prefect_cvat.flows.annotate_task import annotate_task
+        from prefect_cvat.flows.track_task import track_task
+
+        with Sandbox() as server, Client(server.url) as client:
+            client.login((server.user, server.password))
+            say(f"sandbox at {server.url} (it is not CVAT, but speaks like it)")
+            task_id = create_demo_task(client)
+            say(f"task {task_id} with {len(PHOTOS)} photographs; Prefect starts, which takes a while ...")
+            CvatCredentials(url=server.url, username=server.user, password=SecretStr(server.password)).save(
+                "demo", overwrite=True
+            )
+            stored = cast("CvatCredentials", CvatCredentials.load("demo"))
+            photographs: RunReport = annotate_task(task_id, stored, function="nanodet_detection")
+            clip_id = create_demo_clip(client)
+            say(f"task {clip_id} with a video of {CLIP_FRAMES} frames")
+            tracking = TrackOptions(smoothing=6, tolerance=4)  # the camera moves smoothly, the boxes do not
+            clip: RunReport = track_task(
+                clip_id, stored, function="nanodet_detection", track_options=tracking
+            )
+            every = range(0, CLIP_FRAMES, CLIP_FRAMES // 8)
+            sections = [
+                Section(photographs, *draw_task(client, task_id), heading="Photographs"),
+                Section(clip, *draw_task(client, clip_id, every), heading="Tracks in a video"),
+            ]
+            page = render_page(sections, title="prefect-cvat demo")
+    write_text(report_path, page)
+    return photographs, clip
+
+
+def create_demo_task(client: Client) -> int:
+    """Create a task with the photographs and some COCO labels; return its number."""
+    task = client.create_task("photographs of scikit-image", coco_labels())
+    client.upload_images(task.id, {f"{name}.png": _photo(name) for name in PHOTOS}, chunk_size=2)
+    return task.id
+
+
+def create_demo_clip(client: Client) -> int:
+    """Create a task with a video, in two jobs that overlap, and some COCO labels; return its number."""
+    task = client.create_task("a pan over a photograph", coco_labels(), segment_size=25, overlap=5)
+    client.upload_images(task.id, {"pan.mp4": pan_over_photo(_photo("motorcycle_left"), CLIP_FRAMES)})
+    return task.id
+
+
+def pan_over_photo(photo: bytes, frames: int) -> bytes:
+    """Make a short mp4 by moving a camera over a photograph, to the right and closer.
+
+    Args:
+        photo: The bytes of an image file.
+        frames: How many frames the video has; ten are shown in a second.
+    """
+    av = import_pyav()
+    image = open_image(io.BytesIO(photo), "the photograph").convert("RGB")
+    buffer = io.BytesIO()
+    with av.open(buffer, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = *CLIP_SIZE, "yuv420p"
+        for number in range(frames):
+            done = number / (frames - 1)
+            width = image.width * (0.95 - 0.25 * done)
+            height = width * CLIP_SIZE[1] / CLIP_SIZE[0]
+            left, top = (image.width - width) * done, (image.height - height) * 0.6
+            view = image.resize(CLIP_SIZE, box=(left, top, left + width, top + height))
+            container.mux(stream.encode(av.VideoFrame.from_image(view)))
+        container.mux(stream.encode())
+    return buffer.getvalue()
+
+
+def draw_task(
+    client: Client, task_id: int, numbers: Collection[int] | None = None
+) -> tuple[list[AnnotatedFrame], dict[int, str]]:
+    """The frames of a task, all or some, with the annotations on them; and the names of its labels."""
+    info = read_task(client, task_id)
+    names = label_names(info.labels)
+    numbers = range(info.meta.size) if numbers is None else numbers
+    found = annotations_on(each_annotation(client.task_annotations(task_id)), numbers, names)
+    with tempfile.TemporaryDirectory() as folder:
+        opened = open_task_frames(client, task_id, Selection(frames=numbers), Path(folder))
+    return [
+        AnnotatedFrame(frame, image, found[frame.number].tags, found[frame.number].shapes)
+        for frame, image in opened
+    ], names
+
+
+def coco_labels() -> list[PatchedLabelRequest]:
+    from prefect_cvat.auto_annotation.functions import nanodet_detection
+
+    spec = nanodet_detection.create(device="cpu").spec
+    return [label.model_copy(update={"id": None}) for label in spec.labels]
+
+
+def _photo(name: str) -> bytes:
+    import skimage.data
+
+    if name.startswith("motorcycle"):
+        # stereo_motorcycle() would also ask for a disparity map, which the wheel does not bring along
+        return (Path(skimage.data.__file__).parent / f"{name}.png").read_bytes()
+    pixels = getattr(skimage.data, name)()
+    if pixels.dtype == bool:
+        pixels = pixels.astype("uint8") * 255
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(pixels).convert("RGB").save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def _configure_prefect(home: Path) -> None:
+    """A Prefect server of our own for this process, quiet, that leaves nothing behind."""
+    for name in list(os.environ):
+        if name.startswith("PREFECT_") and not name.startswith("PREFECT_CVAT_"):
+            del os.environ[name]
+    os.environ.update(
+        PREFECT_HOME=str(home / "prefect"),
+        PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS="120",
+        PREFECT_SERVER_ANALYTICS_ENABLED="false",
+        DO_NOT_TRACK="1",
+        PREFECT_LOGGING_LEVEL="WARNING",
+        PREFECT_SERVER_LOGGING_LEVEL="ERROR",
+    )
+    logging.getLogger("uvicorn").setLevel(logging.ERROR)

@@ -1,0 +1,76 @@
+"""The command `preview`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import click
+from pydantic import Field
+
+from prefect_cvat.cli.command import Only, command
+from prefect_cvat.cli.console import stdout
+from prefect_cvat.cli.function_choice import FunctionChoice
+from prefect_cvat.cli.report_options import OutputFile
+from prefect_cvat.cli.server import given_server
+from prefect_cvat.options.model import OnCommandLine, OptionModel
+from prefect_cvat.options.run_options import Options
+
+__all__ = ["preview"]
+
+FRAMES_SHOWN = 4
+"""How many frames of a task are shown where none are named."""
+
+
+class _Previewed(OptionModel):
+    task: Annotated[
+        Annotated[int, Field(ge=1, le=2**31 - 1)] | None,
+        OnCommandLine(metavar="TASK_ID"),
+        Field(description=f"Preview frames of a task instead; by default the first {FRAMES_SHOWN}."),
+    ] = None
+    output: Annotated[
+        OutputFile,
+        OnCommandLine("--output -o", metavar="FILE"),
+        Field(description="Where to write the page."),
+    ] = Path("preview.html")
+
+
+@command
+def preview(
+    images: Annotated[Sequence[Path], click.Argument(["images"], nargs=-1, type=click.Path(path_type=Path))],
+    previewed: _Previewed,
+    function: FunctionChoice,
+    options: Annotated[Options, Only("frames", "conf_threshold", "conv_mask_to_poly")],
+) -> None:
+    """Run a function on images and draw what it finds. Nothing on a server is touched.
+
+    \b
+    Example:
+      prefect-cvat preview photo.jpg --function nanodet_detection
+    """  # noqa: D301 (\b keeps click from joining the lines)
+    if (previewed.task is None) == (not images):
+        raise click.BadParameter("give image files, or a task with --task")
+    loaded = function.load()
+    from prefect_cvat.files.output_file import write_text
+    from prefect_cvat.files.spool import spool_folder
+    from prefect_cvat.inference.detector import Detector
+    from prefect_cvat.messages.plurals import counted
+    from prefect_cvat.reporting import preview as previewing
+
+    detector = Detector(
+        loaded, conf_threshold=options.conf_threshold, conv_mask_to_poly=options.conv_mask_to_poly
+    )
+    output = previewed.output or Path("preview.html")
+    with spool_folder() as folder:
+        if previewed.task is None:
+            opened = previewing.open_image_files(list(images))
+        else:
+            most = FRAMES_SHOWN if options.frames is None else None
+            with given_server().connect() as client:
+                opened = previewing.open_task_frames(client, previewed.task, options.selection, folder, most)
+        page, done = previewing.preview(detector, opened, title=f"Preview of {counted(len(opened), 'image')}")
+    write_text(output, page)
+    for name, count in sorted(done.labels.items(), key=lambda item: (-item[1], item[0])):
+        stdout.print(f"{count} {name}", markup=False)
+    stdout.print(f"drawn in {output.resolve()}", markup=False)

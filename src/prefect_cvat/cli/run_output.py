@@ -1,0 +1,100 @@
+"""Running on a task in this process: its progress, its report, and what is said when it does not complete."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from prefect_cvat.cli.console import print_lines, stderr
+from prefect_cvat.cli.report_options import RunReportOptions
+from prefect_cvat.exceptions import IncompleteRunError, StorageError
+from prefect_cvat.files.output_file import write_text
+from prefect_cvat.runs.dry_run import dry_run
+from prefect_cvat.runs.left_behind import undo_command, what_is_left
+from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
+from prefect_cvat.runs.progress import LoggedProgress, Progress, TqdmProgress
+from prefect_cvat.runs.report import RunReport
+from prefect_cvat.runs.run import Run
+from prefect_cvat.termination import Terminated
+
+__all__ = ["execute", "progress_bar"]
+
+
+def execute(run: Run, parameters: Mapping[str, str], output: RunReportOptions) -> None:
+    """Execute a run, or its dry run, in this process; show its progress, and print and write its report.
+
+    Args:
+        run: The run.
+        parameters: What its function was made with, as `type:value` by name.
+        output: Where its report goes, and whether it is a dry run.
+
+    Raises:
+        IncompleteRunError: Not all is on the server as it should be; the report has been printed.
+        KeyboardInterrupt: Somebody has interrupted it; notes say what is on the server, and how to go on.
+        PrefectCvatError: The run failed; notes say what it has left on the server, if anything.
+    """
+    if output.dry_run:
+        would = dry_run(run)
+        try:
+            print_lines(would.lines(), would, output.as_json)
+        finally:
+            if output.report is not None:
+                write_text(output.report, would.model_dump_json(indent=2))
+        return
+    run.identify(function_parameters=dict(parameters))
+    try:
+        with ThreadSubmitter() as threads, progress_bar("Annotating") as progress:
+            report = run_pipeline(run, threads, progress)
+    except IncompleteRunError as error:
+        _print_report(error.report, output.report, output.as_json)
+        raise
+    except BaseException as error:
+        _note_what_is_there(run, error)
+        raise
+    _print_report(report, output.report, output.as_json)
+
+
+def _print_report(report: RunReport, file: Path | None, as_json: bool) -> None:
+    """Print a report as lines or as JSON, and write it to a file if there is to be one.
+
+    Raises:
+        StorageError: One of them cannot be written, the other one has been; a note says how to undo the run.
+        BrokenPipeError: Nobody reads the output; a note says how to undo the run.
+    """
+    lines = report.lines()
+    if (undo := undo_command(report)) is not None:
+        lines.append(undo)
+    try:
+        print_lines(lines, report, as_json)
+    except (StorageError, BrokenPipeError) as error:
+        if undo is not None:
+            error.add_note(undo)
+        raise
+    finally:
+        if file is not None:
+            write_text(file, report.model_dump_json(indent=2))
+
+
+def _note_what_is_there(run: Run, error: BaseException) -> None:
+    """Add to an error what its run has left on the server; to Ctrl-C and SIGTERM also that it is nothing."""
+    report = run.complete(0.0)
+    undo = undo_command(report)
+    if undo is not None or isinstance(error, KeyboardInterrupt | Terminated):
+        error.add_note(what_is_left(report))
+    if undo is not None:
+        error.add_note(undo)
+
+
+@contextmanager
+def progress_bar(title: str) -> Iterator[Progress]:
+    """A bar with a title on a terminal; elsewhere a line after each tenth of the frames."""
+    if not sys.stderr.isatty():
+        yield LoggedProgress(lambda line: stderr.print(line, markup=False))
+        return
+    with tqdm(desc=title, unit=" frames", file=sys.stderr) as bar, logging_redirect_tqdm():
+        yield TqdmProgress(bar)

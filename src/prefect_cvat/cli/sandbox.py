@@ -1,0 +1,38 @@
+"""The command `sandbox`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from prefect_cvat.cli.command import command
+from prefect_cvat.options.model import OnCommandLine, OptionModel
+
+__all__ = ["sandbox"]
+
+
+class _Sandbox(OptionModel):
+    host: Annotated[str, Field(description="Address to listen on; a loopback one.")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535, description="Port; 0 takes any free one.")] = 8080
+    data: Annotated[
+        Path | None,
+        OnCommandLine(metavar="DIR"),
+        Field(description="Where to keep its data; by default a temporary folder."),
+    ] = None
+    user: Annotated[str, Field(description="Name of its user.")] = "admin"
+    password: Annotated[str, Field(description="Password of its user.")] = "admin"  # noqa: S105
+
+
+@command
+def sandbox(server: _Sandbox) -> None:
+    """Run a server on this machine that speaks like CVAT, to try things out.
+
+    \b
+    Example:
+      prefect-cvat sandbox --port 8080 --data ./sandbox
+    """  # noqa: D301 (\b keeps click from joining the lines)
+    from prefect_cvat.sandbox import serve
+
+    serve(data=server.data, host=server.host, port=server.port, user=server.user, password=server.password)

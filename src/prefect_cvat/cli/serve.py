@@ -1,0 +1,71 @@
+"""The command `serve`: unattended operation on this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from prefect_cvat.cli.command import Only, command
+from prefect_cvat.cli.console import stdout
+from prefect_cvat.cli.function_choice import FunctionChoice
+from prefect_cvat.cli.setup import ScopeOptions
+from prefect_cvat.options.labels import LabelOptions
+from prefect_cvat.options.model import OnCommandLine
+
+__all__ = ["serve"]
+
+
+class _Serve(ScopeOptions):
+    nightly: Annotated[
+        str | None,
+        OnCommandLine(metavar="CRON"),
+        Field(description="When the project is annotated; at first `0 2 * * *`, 2 a.m."),
+    ] = None
+    timezone: Annotated[
+        str | None,
+        OnCommandLine(metavar="NAME"),
+        Field(description="Timezone of CRON, such as Europe/Berlin; at first UTC."),
+    ] = None
+    function_block: Annotated[
+        str | None,
+        OnCommandLine(metavar="NAME"),
+        Field(description="A block with a configured function, instead of a function."),
+    ] = None
+    limit: Annotated[int, Field(ge=2, description="Runs on this machine at a time.")] = 5
+
+
+@command
+def serve(
+    function: Annotated[FunctionChoice, Only("function")],
+    labels: Annotated[LabelOptions, Only("allow_unmatched_labels")],
+    options: _Serve,
+) -> None:
+    """Make the deployments, and execute their runs on this machine until interrupted.
+
+    Without --project or --all-tasks nothing is made to run by itself, and what does so already stays as it
+    is. Runs are started in Prefect's UI, by schedule, or by what `prefect-cvat webhooks` hears of. The
+    project and the function are what they start from; the form of a run may say others.
+
+    \b
+    Example:
+      prefect-cvat serve --nightly "0 2 * * *" --timezone Europe/Berlin --project 7 \\
+        --function nanodet_detection --allow-unmatched-labels
+    """  # noqa: D301 (\b keeps click from joining the lines)
+    from prefect_cvat.deployments.nightly_schedule import NightlySchedule
+    from prefect_cvat.deployments.prefect_yaml import DefaultFunction
+    from prefect_cvat.deployments.scope import Scope
+    from prefect_cvat.deployments.serve_deployments import serve_deployments
+
+    serve_deployments(
+        credentials=options.credentials,
+        default_function=DefaultFunction(
+            function=function.function,
+            function_block=options.function_block,
+            allow_unmatched_labels=labels.allow_unmatched_labels,
+        ),
+        scope=Scope(project_id=options.project, all_tasks=options.all_tasks),
+        nightly=NightlySchedule(cron=options.nightly, timezone=options.timezone),
+        runs_at_a_time=options.limit,
+        echo=lambda line: stdout.print(line, markup=False),
+    )

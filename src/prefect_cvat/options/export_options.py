@@ -1,0 +1,29 @@
+"""Options for exporting a dataset."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+
+from prefect_cvat.options.model import OnCommandLine, OptionModel
+
+__all__ = ["ExportOptions"]
+
+
+class ExportOptions(OptionModel):
+    """What the dataset is made of, and its format."""
+
+    group: ClassVar[str] = "Dataset"
+
+    format: Annotated[
+        Literal["coco", "yolo"], Field(description="Format of the dataset; yolo is that of Ultralytics.")
+    ] = "coco"
+    images: Annotated[
+        bool, OnCommandLine("--images/--no-images"), Field(description="Write the images too.")
+    ] = True
+    left_by_runs: Annotated[
+        bool,
+        OnCommandLine("--left-by-run"),
+        Field(description="Of what is in the task, take only what runs have left (source auto)."),
+    ] = False

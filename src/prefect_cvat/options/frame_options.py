@@ -1,0 +1,118 @@
+"""Options for the frames and jobs of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema
+
+from prefect_cvat.number_ranges import NumberRanges
+from prefect_cvat.options.model import OnCommandLine, OptionModel
+from prefect_cvat.options.selection import Selection
+
+__all__ = ["MOST_JOBS", "FrameOptions", "read_frames", "read_jobs"]
+
+MOST_JOBS = 10_000
+"""How many jobs can be named: a lock is taken on each."""
+
+
+def read_frames(value: Any) -> NumberRanges | Literal["unannotated"] | None:
+    """Read frames: numbers, text such as `0-99,200`, or `unannotated`; None, or an empty text, for all.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    if value is None or value == "":
+        return None
+    if value == "unannotated":
+        return "unannotated"
+    return _read_numbers(value, least=0)
+
+
+def read_jobs(value: Any) -> tuple[int, ...] | None:
+    """Read ids of jobs: numbers, or text such as `12,13`; None, or an empty text, for all.
+
+    Raises:
+        ValueError: It is neither, or there are more than `MOST_JOBS`.
+    """
+    if value is None or value == "":
+        return None
+    jobs = _read_numbers(value, least=1)
+    if len(jobs) > MOST_JOBS:
+        raise ValueError(
+            f"{jobs.describe()} names {len(jobs)} jobs; name {MOST_JOBS} at the most, or leave the option out"
+            " for all"
+        )
+    return tuple(jobs)
+
+
+def _read_numbers(value: Any, least: int) -> NumberRanges:
+    if isinstance(value, str):
+        numbers = NumberRanges.parse(value)
+    elif isinstance(value, Collection) and (
+        isinstance(value, range | NumberRanges) or all(type(number) is int for number in value)
+    ):
+        numbers = NumberRanges.of(value)
+    else:
+        raise ValueError(f"must be numbers, or text such as 0-99,200, not {value!r}")
+    if (first := next(iter(numbers), least)) < least:
+        raise ValueError(f"must be {least} or more, not {first}")
+    return numbers
+
+
+def _as_text(numbers: Collection[int] | str | None) -> str | None:
+    if numbers is None or isinstance(numbers, str):
+        return numbers
+    ranges = NumberRanges.of(numbers)
+    return ranges.describe(max(len(ranges), 1))
+
+
+_NUMBERS_IN_FORM = WithJsonSchema(
+    {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "integer"}}, {"type": "null"}]}
+)
+_TEXT_IN_JSON = PlainSerializer(_as_text, when_used="json")
+
+
+class FrameOptions(OptionModel):
+    """Which frames and jobs, and which images of them."""
+
+    group: ClassVar[str] = "Frames"
+
+    frames: Annotated[
+        Collection[int] | Literal["unannotated"] | None,
+        PlainValidator(read_frames),
+        _TEXT_IN_JSON,
+        _NUMBERS_IN_FORM,
+        OnCommandLine(metavar="RANGES|unannotated"),
+        Field(
+            description=(
+                "Numbers of the frames in the task, from 0 on, such as 0-99,150; or unannotated, for those"
+                " without any annotation; by default all."
+            )
+        ),
+    ] = None
+    jobs: Annotated[
+        Collection[int] | None,
+        PlainValidator(read_jobs),
+        _TEXT_IN_JSON,
+        _NUMBERS_IN_FORM,
+        OnCommandLine(metavar="IDS"),
+        Field(description="Ids of the jobs whose frames are taken, such as 12,13; by default all jobs."),
+    ] = None
+    quality: Annotated[
+        Literal["original", "compressed"],
+        Field(
+            description=(
+                "Original images, or compressed ones as CVAT shows them to annotators, which are smaller to"
+                " download."
+            )
+        ),
+    ] = "original"
+
+    @property
+    def selection(self) -> Selection:
+        """The frames and jobs, as a plan takes them."""
+        if isinstance(self.frames, str):
+            return Selection(jobs=self.jobs, unannotated=True)
+        return Selection(frames=self.frames, jobs=self.jobs)

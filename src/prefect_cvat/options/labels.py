@@ -1,0 +1,79 @@
+"""Options for the labels of a function: where they go, and from which confidence on they count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+
+from prefect_cvat.options.label_map import LabelMap
+from prefect_cvat.options.model import OnCommandLine, OptionModel
+
+__all__ = ["LabelOptions", "Threshold"]
+
+Threshold = Annotated[float, Field(ge=0, le=1)]
+
+
+def _none_if_empty(value: Any) -> Any:
+    """A mapping that was emptied in the form is one that was not given."""
+    return value or None
+
+
+_LABEL_MAP: TypeAdapter[LabelMap] = TypeAdapter(LabelMap)
+
+
+def _read_label_map(value: Any) -> LabelMap | None:
+    try:
+        return _LABEL_MAP.validate_python(value) if value else None
+    except ValidationError as error:
+        problem = error.errors()[-1]
+        where = " of ".join(repr(part) for part in reversed(problem["loc"]) if part not in _TYPES)
+        raise ValueError(f"{where}: {problem['msg']}") from None
+
+
+_TYPES = ("str", "LabelMapEntry")
+"""Parts of the place of an error that are no labels, but types that the value might have been of."""
+
+
+class LabelOptions(OptionModel):
+    """Which labels of the function are written, and from which confidence on."""
+
+    group: ClassVar[str] = "Labels"
+
+    conf_threshold: Annotated[
+        Threshold | None,
+        Field(
+            title="Confidence threshold",
+            description="Minimum confidence of an annotation, 0 to 1; by default that of the function.",
+        ),
+    ] = None
+    label_thresholds: Annotated[
+        Mapping[str, Threshold] | None,
+        BeforeValidator(_none_if_empty),
+        OnCommandLine(metavar="JSON|FILE"),
+        Field(
+            description=(
+                'Minimum confidence of single labels of the function, such as {"person": 0.7}; it may be'
+                " below the confidence threshold."
+            ),
+        ),
+    ] = None
+    label_map: Annotated[
+        Mapping[str, Any] | None,  # a LabelMap; Prefect cannot read the recursion of LabelMapEntry in a block
+        BeforeValidator(_read_label_map),
+        OnCommandLine(metavar="JSON|FILE"),
+        Field(
+            description=(
+                "From labels of the function to labels of the task, where the names differ, such as"
+                ' {"truck": "car", "dog": null}; null drops a label.'
+            ),
+        ),
+    ] = None
+    ignore_case: Annotated[
+        bool, Field(description="Match label names without regard to upper and lower case.")
+    ] = False
+    allow_unmatched_labels: Annotated[
+        bool,
+        Field(description="Drop labels of the function that the task does not have, instead of failing."),
+    ] = False

@@ -1,0 +1,124 @@
+"""The base of all models of options: what describes an option, and how its errors read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+
+from prefect_cvat.messages.argument_names import argument
+
+__all__ = ["OnCommandLine", "OptionModel", "list_or_none"]
+
+
+@dataclass(frozen=True)
+class OnCommandLine:
+    """How the command line writes an option, where this does not follow from its name and type.
+
+    Attributes:
+        flag: The option, such as `--label`; by default the name with dashes. `--cache/--no-cache` for one
+            that is switched off by its second name.
+        metavar: What its value is called in the help, such as `RANGES`.
+    """
+
+    flag: str | None = None
+    metavar: str | None = None
+
+    @classmethod
+    def of(cls, field: FieldInfo) -> OnCommandLine:
+        """How an option is written."""
+        return next((note for note in reversed(field.metadata) if isinstance(note, cls)), cls())
+
+
+class OptionModel(BaseModel):
+    """A group of options. Each is defined here once: for Python, the command line and Prefect's form.
+
+    Attributes:
+        group: The heading of the group in the help and in the documentation.
+
+    Raises:
+        ValueError: A value is out of range, or two of them do not go together. The message names the options
+            as they were given.
+    """
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        allow_inf_nan=False,
+        field_title_generator=lambda name, _: _title(name),
+    )
+
+    group: ClassVar[str] = ""
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise ValueError("; ".join(map(_describe, error.errors()))) from None
+
+    @classmethod
+    def from_keywords(cls, keywords: Mapping[str, object]) -> Self:
+        """Take the options of this model from keyword arguments that may have others too."""
+        return cls(**{name: value for name, value in keywords.items() if name in cls.model_fields})
+
+    @classmethod
+    def of(cls, *models: BaseModel) -> Self:
+        """Take the options of this model from others that have them; the rest have their defaults."""
+        values: dict[str, Any] = {}
+        for model in models:
+            shared = cls.model_fields.keys() & type(model).model_fields.keys()
+            values.update({name: getattr(model, name) for name in shared})
+        return cls(**values)
+
+    def changed(self, **values: Any) -> Self:
+        """A copy with other values, which are validated."""
+        return type(self)(**{**{name: getattr(self, name) for name in type(self).model_fields}, **values})
+
+    @classmethod
+    def titles(cls) -> dict[str, str]:
+        """What the form calls the options, by name."""
+        return {name: field.title or _title(name) for name, field in cls.model_fields.items()}
+
+    @classmethod
+    def group_of(cls, name: str) -> str:
+        """The heading of the group that an option belongs to."""
+        return next(
+            base.group
+            for base in reversed(cls.__mro__)
+            if issubclass(base, OptionModel) and name in base.model_fields
+        )
+
+
+def _title(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+def list_or_none(values: Any) -> Any:
+    """Take several values of any collection, or a single text; an empty one, as a form gives it, is None."""
+    if not values:
+        return None
+    return [values] if isinstance(values, str) else list(values)
+
+
+def _describe(error: Any) -> str:
+    """One line about one error, such as `batch_size must be greater than or equal to 1, not 0`."""
+    name, *inner = error["loc"] or ("",)
+    reason = error.get("ctx", {}).get("error")
+    if isinstance(reason, ValueError):
+        return f"{argument(name)}: {reason}" if name else str(reason)
+    if error["type"] == "extra_forbidden" and not inner:
+        return f"there is no option {name!r}"
+    where = "".join(f"[{part!r}]" for part in inner)
+    if error["type"] == "greater_than_equal":
+        what = f"must be {error['ctx']['ge']:g} or more"
+    else:
+        what = error["msg"].replace("Input should be", "must be").replace("Input should", "must")
+    return f"{argument(str(name))}{where} {what}, not {_short(error['input'])}"
+
+
+def _short(value: object, most: int = 60) -> str:
+    text = repr(value)
+    return text if len(text) <= most else f"{text[:most]}..."

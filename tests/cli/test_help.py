@@ -1,0 +1,148 @@
+"""The help of the command line, how soon it is there, and what it imports."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from prefect_cvat.cli.app import COMMANDS, app
+
+
+def run(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "COLUMNS": "100"},
+        **options,
+    )
+
+
+def test_help_shows_the_options_of_annotate_in_groups():
+    done = run("-m", "prefect_cvat", "annotate", "--help")
+    assert done.returncode == 0, done.stderr
+    headings = [line[:-1] for line in done.stdout.splitlines() if line.endswith(":") and line[0] != " "]
+    assert headings == [
+        "Function",
+        "Labels",
+        "Annotations that are written",
+        "Existing annotations",
+        "Frames",
+        "Execution",
+        "Review",
+        "Options",
+    ]
+    of_frames = done.stdout.partition("\nFrames:")[2].partition("\nExecution:")[0]
+    assert [word for word in of_frames.split() if word.startswith("--")] == [
+        "--frames",
+        "--jobs",
+        "--quality",
+    ]
+
+
+def test_help_imports_no_library_that_is_slow_to_import():
+    done = run("-X", "importtime", "-m", "prefect_cvat", "--help")
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert "click" in imported
+    assert not imported & {"numpy", "PIL", "prefect", "pydantic", "requests", "rich", "torch"}
+    done = run("-X", "importtime", "-m", "prefect_cvat", "annotate", "--help")
+    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+    assert not imported & {"numpy", "PIL", "prefect", "requests", "torch"}
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_says_what_the_commands_say(name):
+    summary = " ".join(app.get_command(None, name).help.partition("\n\n")[0].split())
+    assert summary.startswith(COMMANDS[name].removesuffix("."))
+
+
+def test_ctrl_c_while_modules_are_imported_shows_no_traceback(tmp_path):
+    slow = tmp_path / "click.py"  # in the place of the first library that is imported
+    started = tmp_path / "started"
+    slow.write_text(f"open({str(started)!r}, 'w').close()\nimport time\ntime.sleep(30)\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "prefect_cvat", "annotate", "1"],
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+    )
+    try:
+        deadline = time.monotonic() + 60
+        while not started.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+    assert process.returncode == 130
+    assert err == b"interrupted; run it again to complete it\n"
+
+
+FUNCTION = """
+from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
+
+spec = DetectionFunctionSpec(labels=[label_spec("car", 1)])
+
+def detect(context, image):
+    return [rectangle(1, [0, 0, 9, 9], score=0.5)]
+"""
+
+
+@pytest.fixture
+def annotate(sandbox, make_task, tmp_path):
+    """The words of a run on a task of two frames."""
+    (tmp_path / "function.py").write_text(FUNCTION)
+    server = ["--server-host", sandbox.url, "--auth", f"{sandbox.user}:{sandbox.password}"]
+    task_id = str(make_task(2))
+    return [
+        "-m",
+        "prefect_cvat",
+        *server,
+        "annotate",
+        task_id,
+        "--function-file",
+        str(tmp_path / "function.py"),
+    ]
+
+
+def test_the_undo_command_is_on_stderr_where_nobody_reads_stdout(annotate):
+    process = subprocess.Popen([sys.executable, *annotate], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    err = process.stderr.read().decode()
+    assert process.wait(timeout=60) == 1
+    process.stderr.close()
+    assert err.splitlines()[-1].startswith("to undo it: prefect-cvat --server-host ")
+    assert "Traceback" not in err
+
+
+def test_a_dry_run_writes_its_report(annotate, tmp_path):
+    report = tmp_path / "report.json"
+    done = run(*annotate, "--dry-run", "--json", "--report", str(report))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(report.read_text()) == json.loads(done.stdout)
+    assert json.loads(report.read_text())["frames"] == 2
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--clear-existing", "--existing", "keep"], "--clear-existing contradicts --existing"),
+        (["--conf-threshold", "1.5"], "'--conf-threshold': 1.5 is not in the range 0<=x<=1"),
+        (["--jobs", "0"], "--jobs: must be 1 or more, not 0"),
+        (["--label-map", '{"car": {"nme": "x"}}'], "--label-map: 'nme' of 'car': Extra inputs"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_values_that_an_option_does_not_take_are_refused(annotate, more, message):
+    done = run(*annotate, *more)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
