@@ -18,8 +18,8 @@ from prefect_cvat.cvat.client import Client
 from prefect_cvat.flows.parameters import named_as_in_form
 from prefect_cvat.flows.run_tags import add_tags, function_key, run_key, shard_key, task_tag
 from prefect_cvat.function_block import CvatFunction
-from prefect_cvat.messages.bounded_text import bounded
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.bounded_text import shorten
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.plan import Plan
 from prefect_cvat.reporting.markdown_report import Outcome
@@ -110,7 +110,7 @@ def _failure_reported(run: Run, started: float) -> Iterator[None]:
 def report_failure(report: RunReport, error: BaseException) -> None:
     """Publish the report of a run that failed or was cancelled, and log what it has left in CVAT."""
     outcome: Outcome = "failed"
-    reason = bounded(str(error))
+    reason = shorten(str(error))
     if not isinstance(error, Exception):
         is_cancelled = _is_flow_run_cancelled()
         outcome = "cancelled" if is_cancelled else "failed"
@@ -118,7 +118,7 @@ def report_failure(report: RunReport, error: BaseException) -> None:
     publish_report(report, outcome=outcome, error=reason)
     ending = "was cancelled" if outcome == "cancelled" else "failed"
     get_run_logger().warning(
-        "the run %s after %s: %s", ending, counted(report.frames, "frame"), what_is_left(report)
+        "the run %s after %s: %s", ending, pluralize(report.frames, "frame"), what_is_left(report)
     )
 
 

@@ -29,7 +29,7 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES
 
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import PrefectCvatError
-from prefect_cvat.messages.bounded_text import told
+from prefect_cvat.messages.bounded_text import describe_error
 from prefect_cvat.planning.plan import Plan
 from prefect_cvat.reporting.markdown_report import Outcome, escape, render_markdown, task_link
 from prefect_cvat.reporting.plots import plot_scores
@@ -180,7 +180,7 @@ def warn_if_refused() -> Iterator[None]:
 
 def _brief(error: Exception) -> str:
     """An error of the Prefect server as one short line."""
-    return told(error, MAX_ERROR_CHARACTERS)
+    return describe_error(error, MAX_ERROR_CHARACTERS)
 
 
 def data_uri(media_type: str, content: bytes) -> str:

@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task, exponential_backoff
 
 from prefect_cvat.exceptions import PrefectCvatError, UnreachableError, is_transient
-from prefect_cvat.messages.bounded_text import shortened
+from prefect_cvat.messages.bounded_text import shorten_error
 
 __all__ = ["NO_RETRIES", "RETRY_NETWORK_ERRORS", "shorten_errors"]
 
@@ -66,11 +66,11 @@ def shorten_errors(function: Callable[Parameters, Result]) -> Callable[Parameter
         try:
             return function(*args, **kwargs)
         except Exception as error:
-            if shortened(error) is error:
+            if shorten_error(error) is error:
                 raise
             if not isinstance(error, PrefectCvatError):
-                raise shortened(error) from None
+                raise shorten_error(error) from None
             cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
-            raise error from (None if cause is None else shortened(cause))
+            raise error from (None if cause is None else shorten_error(cause))
 
     return with_short_errors

@@ -10,7 +10,7 @@ from typing import Any
 
 import requests
 
-from prefect_cvat.http import first_contact
+from prefect_cvat.http import reachability
 
 _NOT_SENT_ON = {"accept-encoding", "connection", "content-length", "host"}
 
@@ -48,7 +48,7 @@ def loopback_server(handler: type[LoopbackHandler]) -> Iterator[str]:
     thread.start()
     address = f"http://127.0.0.1:{server.server_port}"
     # the port may be one that a server of an earlier test had
-    first_contact._answered.discard(address)
+    reachability._answered.discard(address)
     try:
         yield address
     finally:

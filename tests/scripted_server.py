@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from loopback_server import LoopbackHandler, loopback_server
-from prefect_cvat.http.first_contact import CONTACT_PATH
+from prefect_cvat.http.reachability import REACHABILITY_PATH
 
 HTML = {"Content-Type": "text/html"}
 JSON = {"Content-Type": "application/vnd.cvat+json"}
@@ -44,7 +44,7 @@ def scripted_server(*answers: Answer, contact: Answer | None = None) -> Iterator
     class Handler(LoopbackHandler):
         def _answer(self) -> None:
             self.read_body()
-            if self.path == CONTACT_PATH and "Authorization" not in self.headers:
+            if self.path == REACHABILITY_PATH and "Authorization" not in self.headers:
                 answer = contact or Answer(body=b'{"version": "2.73.0"}')
             else:
                 requests.append((self.command, self.path, dict(self.headers)))

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from prefect_cvat import models
-from prefect_cvat.messages.plurals import listed
+from prefect_cvat.messages.plurals import quoted_list
 
 __all__ = [
     "allowed_values",
@@ -97,7 +97,7 @@ def allowed_values(spec: _AttributeSpec) -> str:
             low, high, step = spec.values
             return f"a whole number from {low} to {high}" + (f" in steps of {step}" if step != "1" else "")
         case models.InputTypeEnum.RADIO | models.InputTypeEnum.SELECT:
-            return f"one of {listed(spec.values, MOST_LISTED)}"
+            return f"one of {quoted_list(spec.values, MOST_LISTED)}"
 
 
 def _is_text(value: str) -> bool:

@@ -143,7 +143,7 @@ class CvatCredentials(Block):
                 " put it there, or correct ca_bundle"
             )
         with suppress(MissingContextError):  # not in a flow run
-            options.setdefault("tell", get_run_logger().warning)
+            options.setdefault("on_retry", get_run_logger().warning)
         client = Client(
             self.url,
             access_token=self.access_token or None,

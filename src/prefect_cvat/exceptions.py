@@ -1,37 +1,37 @@
-"""The errors of prefect-cvat, one tree.
+"""The exceptions of prefect-cvat.
 
-Every error is a `PrefectCvatError` and also the builtin that fits, so that both
-`except PrefectCvatError` and, say, `except TimeoutError` do what one expects::
+Each is a `PrefectCvatError` and also a matching builtin, so both `except PrefectCvatError` and, for example,
+`except TimeoutError` work::
 
     PrefectCvatError
-    ├── ApiError                    the server answered, and refused
+    ├── ApiError                    the server refused the request
     │   ├── BadRequestError         ValueError       400 and other 4xx
-    │   ├── AuthenticationError     PermissionError  401, or a log-in that was refused
+    │   ├── AuthenticationError     PermissionError  401, or a failed log-in
     │   ├── PermissionDeniedError   PermissionError  403
     │   ├── NotFoundError           LookupError      404
-    │   ├── RedirectError           ValueError       3xx: it is at another address
+    │   ├── RedirectError           ValueError       3xx: the server is at another address
     │   ├── TooManyRequestsError    TimeoutError     429, after all retries
     │   └── ServerError             ConnectionError  5xx
-    ├── TransportError              ConnectionError  no answer came
+    ├── TransportError              ConnectionError  no response came
     │   ├── RequestTimeoutError     TimeoutError     not in time
-    │   ├── TlsError                                 the certificate was not accepted
-    │   └── UnreachableError                         nothing has ever answered at this address
-    ├── InvalidResponseError        ValueError       an answer that CVAT would not give
-    │   └── AnswerTooLargeError                      larger, deeper or of more pages than is read
-    ├── ReadOnlyTokenError          PermissionError  an access token with which nothing can be written
-    ├── OrganizationError           ValueError       an organization that there is not, or not the task's
+    │   ├── TlsError                                 the certificate could not be verified
+    │   └── UnreachableError                         nothing has responded at this address
+    ├── InvalidResponseError        ValueError       a response that is not one of CVAT's
+    │   └── ResponseTooLargeError                    more bytes, levels or pages than are read
+    ├── ReadOnlyTokenError          PermissionError  a read-only access token
+    ├── OrganizationError           ValueError       an unknown organization, or not the task's
     ├── UnsupportedTaskError        ValueError       a task that cannot be annotated (3D, audio, ...)
     ├── NoDataError                 LookupError      a task without images
     ├── MediaError                  ValueError       a chunk or a frame that cannot be read
     ├── UploadError                 RuntimeError     the server stored something else than was sent
-    ├── JobBusyError                RuntimeError     somebody keeps writing to a job
-    ├── IncompleteRunError          RuntimeError     a run that has not got all to the server as it should be
+    ├── JobBusyError                RuntimeError     others keep writing to a job
+    ├── IncompleteRunError          RuntimeError     a run that could not do all of its work
     ├── RunInProgressError          RuntimeError     another run is annotating the task
     ├── RunsFailedError             RuntimeError     some of the runs that a run has started
-    ├── RunNotFoundError            LookupError      there is no record of such a run
-    ├── RunStoppedError             RuntimeError     a stage that was not begun, since its run is to stop
-    ├── StorageError                OSError          the disk does not take what is to be written
-    ├── NothingToEvaluateError      LookupError      no truth, or nothing to hold against it
+    ├── RunNotFoundError            LookupError      no record of such a run
+    ├── RunStoppedError             RuntimeError     a stage not started because its run stops
+    ├── StorageError                OSError          a file cannot be written
+    ├── NothingToEvaluateError      LookupError      no ground truth, or nothing to evaluate
     ├── NothingToExportError        LookupError      no frames, or no annotations on them
     ├── MissingLibraryError         ImportError      a library of an extra is not installed
     ├── FunctionLoadError           ImportError      an auto-annotation function that cannot be loaded
@@ -42,13 +42,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from prefect_cvat.messages.bounded_text import bounded
+from prefect_cvat.messages.bounded_text import shorten
 
 if TYPE_CHECKING:
     from prefect_cvat.runs.report import RunReport
 
 __all__ = [
-    "AnswerTooLargeError",
     "ApiError",
     "AuthenticationError",
     "BadFunctionError",
@@ -69,6 +68,7 @@ __all__ = [
     "ReadOnlyTokenError",
     "RedirectError",
     "RequestTimeoutError",
+    "ResponseTooLargeError",
     "RunInProgressError",
     "RunNotFoundError",
     "RunStoppedError",
@@ -86,13 +86,13 @@ __all__ = [
 
 
 class PrefectCvatError(Exception):
-    """The root of all errors that this package raises on purpose. What it says is of bounded length."""
+    """Base of all errors that this package raises on purpose. Messages have a limited length."""
 
     def __init__(self, *args: Any) -> None:
-        super().__init__(*(bounded(arg) if isinstance(arg, str) else arg for arg in args))
+        super().__init__(*(shorten(arg) if isinstance(arg, str) else arg for arg in args))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # as they come back from other machines: some take more than the message when they are made
+        # for pickling: some classes take more arguments than the message
         return _restore, (type(self), self.args, self.__dict__)
 
 
@@ -109,11 +109,12 @@ class ApiError(PrefectCvatError):
     Attributes:
         status: The HTTP status, such as 404.
         method: The HTTP method, such as `"GET"`.
-        path: The path that was asked for, without the query.
-        detail: The server's own words, in one line.
+        path: The requested path, without the query.
+        detail: The server's description of the error, in one line.
         request_id: The server's `X-Request-Id`, or None; an administrator finds the request by it.
-        is_html: Whether the answer was a page of HTML: of a proxy, or of the web framework that CVAT is
-            built on, but none of CVAT's API.
+        is_html: Whether the response was a page of HTML, from a proxy or from the web framework of CVAT, and
+            not from CVAT's API.
+        retry_after: Seconds that the server asks to wait before the next attempt, or None.
     """
 
     def __init__(
@@ -126,6 +127,7 @@ class ApiError(PrefectCvatError):
         detail: str = "",
         request_id: str | None = None,
         is_html: bool = False,
+        retry_after: float | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
@@ -134,10 +136,11 @@ class ApiError(PrefectCvatError):
         self.detail = detail
         self.request_id = request_id
         self.is_html = is_html
+        self.retry_after = retry_after
 
 
 class BadRequestError(ApiError, ValueError):
-    """The server found the request itself wrong (400 and other 4xx)."""
+    """The server found the request invalid (400 and other 4xx)."""
 
 
 class AuthenticationError(ApiError, PermissionError):
@@ -145,19 +148,19 @@ class AuthenticationError(ApiError, PermissionError):
 
 
 class PermissionDeniedError(ApiError, PermissionError):
-    """The credentials are good, but this user may not do this (403)."""
+    """This user may not do this (403)."""
 
 
 class NotFoundError(ApiError, LookupError):
-    """There is no such thing on the server (404)."""
+    """There is no such object on the server (404)."""
 
 
 class RedirectError(ApiError, ValueError):
-    """The server sends whoever asks to another address (3xx). Redirects are not followed."""
+    """The server redirects to another address (3xx). Redirects are not followed."""
 
 
 class TooManyRequestsError(ApiError, TimeoutError):
-    """The server kept answering 429 for longer than we wait."""
+    """The server kept responding 429 until the retries ended."""
 
 
 class ServerError(ApiError, ConnectionError):
@@ -165,19 +168,21 @@ class ServerError(ApiError, ConnectionError):
 
 
 class TransportError(PrefectCvatError, ConnectionError):
-    """No usable answer came: the address, the network or the connection failed.
+    """No usable response came: the address, the network or the connection failed.
 
     Attributes:
-        was_sent: Whether the server may have the request: False if there was no connection to send it over.
+        was_sent: Whether the server may have received the request: False if there was no connection.
+        retry_after: Seconds that the server asks to wait before the next attempt, or None.
     """
 
-    def __init__(self, message: str, *, was_sent: bool = True) -> None:
+    def __init__(self, message: str, *, was_sent: bool = True, retry_after: float | None = None) -> None:
         super().__init__(message)
         self.was_sent = was_sent
+        self.retry_after = retry_after
 
 
 class RequestTimeoutError(TransportError, TimeoutError):
-    """No answer came in time. The server may still carry out what was asked."""
+    """No response came in time. The server may still execute the request."""
 
 
 class TlsError(TransportError):
@@ -185,9 +190,9 @@ class TlsError(TransportError):
 
 
 class UnreachableError(TransportError):
-    """Nothing has answered at the address of the server, in the ten seconds that a first contact may take.
+    """The server did not respond to the check whether it can be reached, within ten seconds.
 
-    The request itself was not sent. Nothing of this process has had an answer from there before.
+    The request itself was not sent. The server has not responded to this process before.
     """
 
     def __init__(self, message: str) -> None:
@@ -195,19 +200,19 @@ class UnreachableError(TransportError):
 
 
 class InvalidResponseError(PrefectCvatError, ValueError):
-    """The server's answer is not one that CVAT gives: HTML for JSON, wrong counts, missing fields."""
+    """The response is not one that CVAT sends: HTML for JSON, wrong counts, missing fields."""
 
 
-class AnswerTooLargeError(InvalidResponseError):
-    """The server's answer has more bytes, more levels or more pages than are read of any answer."""
+class ResponseTooLargeError(InvalidResponseError):
+    """The response has more bytes, nesting levels or pages than are read."""
 
 
 class ReadOnlyTokenError(PrefectCvatError, PermissionError):
-    """The access token was made read-only: CVAT refuses everything that writes."""
+    """The access token is read-only: CVAT refuses all writes."""
 
 
 class OrganizationError(PrefectCvatError, ValueError):
-    """The organization that was named does not exist, or what was asked for is in another one."""
+    """The organization does not exist, or the requested object is in another one."""
 
 
 class UnsupportedTaskError(PrefectCvatError, ValueError):
@@ -227,11 +232,11 @@ class UploadError(PrefectCvatError, RuntimeError):
 
 
 class JobBusyError(PrefectCvatError, RuntimeError):
-    """Somebody writes to a job so often that nothing can be removed from it without harm to that work."""
+    """Others write to a job so often that nothing can be removed from it safely."""
 
 
 class IncompleteRunError(PrefectCvatError, RuntimeError):
-    """A run is over, and not all is on the server as it should be; running it again completes it.
+    """A run has ended without doing all of its work; running it again completes it.
 
     Attributes:
         report: What the run has done, a `RunReport`.
@@ -243,11 +248,11 @@ class IncompleteRunError(PrefectCvatError, RuntimeError):
 
 
 class RunInProgressError(PrefectCvatError, RuntimeError):
-    """Another run is annotating the task. Two at a time would add up what both write."""
+    """Another run is annotating the task. Two at a time would double the annotations."""
 
 
 class NothingToEvaluateError(PrefectCvatError, LookupError):
-    """There is nothing to evaluate, or nothing to hold it against."""
+    """There is nothing to evaluate, or no ground truth."""
 
 
 class NothingToExportError(PrefectCvatError, LookupError):
@@ -259,23 +264,23 @@ class RunsFailedError(PrefectCvatError, RuntimeError):
 
 
 class RunNotFoundError(PrefectCvatError, LookupError):
-    """There is no record of such a run, so what it has added is not known."""
+    """There is no record of such a run, so its annotations are unknown."""
 
 
 class RunStoppedError(PrefectCvatError, RuntimeError):
-    """A stage was not begun because its run is being stopped, by a failure or by whoever cancelled it."""
+    """A stage was not started because its run is stopping, after a failure or a cancellation."""
 
 
 class StorageError(PrefectCvatError, OSError):
-    """The disk does not take what is to be written."""
+    """A file cannot be written."""
 
 
 class MissingLibraryError(PrefectCvatError, ImportError):
-    """A library is not installed that comes with an extra of this package."""
+    """A library of an extra of this package is not installed."""
 
 
 class FunctionLoadError(PrefectCvatError, ImportError):
-    """An auto-annotation function cannot be found or made."""
+    """An auto-annotation function cannot be loaded."""
 
 
 class BadFunctionError(PrefectCvatError, ValueError):
@@ -283,7 +288,7 @@ class BadFunctionError(PrefectCvatError, ValueError):
 
 
 def is_transient(error: BaseException) -> bool:
-    """Whether trying again may help: the network or the server failed, not the request."""
+    """Whether a retry may help: the network or the server failed, not the request."""
     if isinstance(error, ApiError):
         return isinstance(error, ServerError | TooManyRequestsError)
     return isinstance(error, TransportError) and not isinstance(error, TlsError)

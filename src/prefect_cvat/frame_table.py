@@ -1,4 +1,4 @@
-"""Names and sizes of a task's frames, held in a fraction of the memory that objects would take."""
+"""Names and sizes of a task's frames, in a fraction of the memory of objects."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, overload
 
-__all__ = ["MOST_FRAMES", "FrameMeta", "FrameTable"]
+__all__ = ["MAX_FRAMES", "FrameMeta", "FrameTable"]
 
-MOST_FRAMES = 4_000_000
-"""How many frames a task may have. A million of them take about 60 MB of memory, plan included."""
+MAX_FRAMES = 4_000_000
+"""Maximum number of frames of a task. A million take about 60 MB of memory, plan included."""
 
-_MOST_PIXELS_OF_SIDE = 2**31 - 1
+_MAX_SIDE_PIXELS = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +30,10 @@ class FrameTable(Sequence[FrameMeta]):
     A million frames take about 40 MB, of which 20 are the names.
 
     Args:
-        frames: The frames; as the server's JSON objects, or as `FrameMeta`.
+        frames: The frames as JSON objects of the server, or as `FrameMeta`.
 
     Raises:
-        ValueError: One of them is something else; the message names its place.
+        ValueError: A frame is invalid; the message names its place.
     """
 
     __slots__ = ("_ends", "_heights", "_names", "_widths")
@@ -57,20 +57,20 @@ class FrameTable(Sequence[FrameMeta]):
         self._heights.append(height)
 
     def append_object(self, frame: object) -> None:
-        """Add a frame, given as the server's JSON object.
+        """Add a frame, given as a JSON object of the server.
 
         Raises:
-            ValueError: It is something else, or lacks a field.
+            ValueError: It is not such an object, or lacks a field.
         """
         where = f"frames.{len(self._ends)}"
         if type(frame) is not dict:
             raise ValueError(f"{where}: should be an object, not {type(frame).__name__}")
         name, width, height = frame.get("name"), frame.get("width"), frame.get("height")
         if type(name) is not str:
-            raise ValueError(f"{where}.name: should be a string, not {_shown(name)}")
+            raise ValueError(f"{where}.name: should be a string, not {_describe(name)}")
         for side, value in (("width", width), ("height", height)):
-            if type(value) is not int or not 0 <= value <= _MOST_PIXELS_OF_SIDE:
-                raise ValueError(f"{where}.{side}: should be a number of pixels, not {_shown(value)}")
+            if type(value) is not int or not 0 <= value <= _MAX_SIDE_PIXELS:
+                raise ValueError(f"{where}.{side}: should be a number of pixels, not {_describe(value)}")
         assert type(width) is int
         assert type(height) is int
         self.append(name, width, height)
@@ -99,5 +99,5 @@ class FrameTable(Sequence[FrameMeta]):
             yield self[index]
 
 
-def _shown(value: object) -> str:
+def _describe(value: object) -> str:
     return "missing" if value is None else f"{type(value).__name__} {str(value)[:50]!r}"

@@ -1,4 +1,4 @@
-"""Numbers of frames or jobs, held as ranges: a range of a billion takes no more memory than one of two."""
+"""Sets of frame or job numbers as ranges, so that memory depends on the number of ranges only."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Collection, Iterable, Iterator
 __all__ = ["NumberRanges"]
 
 TOO_LARGE = 2**31
-"""The first number that CVAT does not count to."""
+"""CVAT's numbers are smaller than this."""
 
 
 class NumberRanges(Collection[int]):
-    """Numbers in ascending order, each once.
+    """A set of numbers in ascending order.
 
     Args:
-        ranges: The numbers, in ranges with a step of 1; they may overlap.
+        ranges: Ranges with a step of 1; they may overlap.
     """
 
     __slots__ = ("_ranges", "_starts")
@@ -32,7 +32,7 @@ class NumberRanges(Collection[int]):
 
     @classmethod
     def of(cls, numbers: Iterable[int]) -> NumberRanges:
-        """Hold numbers as ranges, if they are not held so already."""
+        """Convert numbers to ranges."""
         if isinstance(numbers, NumberRanges):
             return numbers
         if isinstance(numbers, range) and numbers.step == 1:
@@ -41,15 +41,15 @@ class NumberRanges(Collection[int]):
 
     @classmethod
     def parse(cls, text: str) -> NumberRanges:
-        """Read numbers and ranges of numbers, such as `0-99,150`.
+        """Parse numbers and ranges of numbers, such as `0-99,150`.
 
         Raises:
-            ValueError: A part is neither, ends before it begins, or goes beyond what CVAT counts to.
+            ValueError: A part is neither a number nor a range, ends before it begins, or is too large.
         """
         return cls(_parse_part(part.strip()) for part in text.split(","))
 
     def outside(self, stop: float) -> NumberRanges:
-        """Those that are below 0, and those from `stop` on."""
+        """The numbers below 0 and from `stop` on."""
         parts = []
         for part in self._ranges:
             parts.append(range(part.start, min(part.stop, 0)))
@@ -58,7 +58,7 @@ class NumberRanges(Collection[int]):
         return NumberRanges(parts)
 
     def describe(self, most: int = 8) -> str:
-        """The numbers as text, such as `0-3, 7, 9`; of more than so many ranges the first ones."""
+        """The numbers as text, such as `0-3, 7, 9`, with at most `most` ranges."""
         shown = [
             str(part.start) if part.stop == part.start + 1 else f"{part.start}-{part.stop - 1}"
             for part in self._ranges[:most]

@@ -1,7 +1,7 @@
 """Settings of a machine or of a deployment, by environment variables named `PREFECT_CVAT_*`.
 
-They say what whoever runs the process decides, and not whoever starts a run: what may be loaded, where
-files lie, secrets. docs/operations.md has them as a table.
+They are for the operator of a machine, not for the user who starts a run: which modules may be loaded, where
+files are stored, secrets. docs/operations.md has them as a table.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ __all__ = ["Settings"]
 
 
 _STARTED_IN = Path.cwd()
-"""What relative paths are relative to: a function may go to another folder."""
+"""Base of relative paths: a function may change the working directory later."""
 
 
 class Settings(BaseSettings):
-    """The settings in force; made anew where they are needed, so that a change of the environment counts.
+    """The present settings. Created where they are needed, so that changes of the environment take effect.
 
     Raises:
-        pydantic.ValidationError: A variable has a value that it cannot have.
+        pydantic.ValidationError: A variable has an invalid value.
     """
 
     model_config = SettingsConfigDict(env_prefix="PREFECT_CVAT_", env_ignore_empty=True, frozen=True)

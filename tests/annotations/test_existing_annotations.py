@@ -192,13 +192,13 @@ def test_each_job_is_read_once_for_it_and_what_one_job_has_counts_where_jobs_ove
     first, second = client.jobs(task_id)
     client.create_job_annotations(first.id, {"shapes": [human(ids["car"], 2)]})
     reads = []
-    original = type(client).each_job_annotation
+    original = type(client).iter_job_annotations
 
-    def each_job_annotation(self, job_id):
+    def iter_job_annotations(self, job_id):
         reads.append(job_id)
         return original(self, job_id)
 
-    monkeypatch.setattr(type(client), "each_job_annotation", each_job_annotation)
+    monkeypatch.setattr(type(client), "iter_job_annotations", iter_job_annotations)
     function = finds(rectangle(7, BOX, score=0.9))
     annotate_task(client, task_id, function, batch_size=1, use_cache=False)
     without = sorted(reads)

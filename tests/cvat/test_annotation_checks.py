@@ -1,6 +1,6 @@
 import pytest
 
-from prefect_cvat.cvat.annotation_checks import problem_of_annotation
+from prefect_cvat.cvat.annotation_checks import annotation_error
 
 TAG = {"id": 1, "label_id": 2, "frame": 3}
 SHAPE = {**TAG, "type": "rectangle", "points": [1, 2.5, 3, 4], "elements": []}
@@ -23,8 +23,8 @@ TRACK = {**TAG, "shapes": [KEYFRAME], "elements": []}
         ("tracks", {**TRACK, "elements": [{"label_id": 5, "frame": 3, "shapes": [KEYFRAME]}]}),
     ],
 )
-def test_annotations_of_cvat_pass(kind, annotation):
-    assert problem_of_annotation(kind, annotation) is None
+def test_accepts_annotations_of_cvat(kind, annotation):
+    assert annotation_error(kind, annotation) is None
 
 
 @pytest.mark.parametrize(
@@ -44,8 +44,8 @@ def test_annotations_of_cvat_pass(kind, annotation):
         ("tracks", {**TRACK, "shapes": [{**KEYFRAME, "points": [1, 2]}]}, "a rectangle has 4 numbers, not 2"),
     ],
 )
-def test_the_field_that_is_wrong_is_named(kind, annotation, problem):
-    assert problem in problem_of_annotation(kind, annotation)
+def test_names_the_invalid_field(kind, annotation, problem):
+    assert problem in annotation_error(kind, annotation)
 
 
 PLAIN = {**SHAPE, "group": 0, "z_order": 0, "rotation": 0.0, "score": 1.0, "source": "auto", "attributes": []}
@@ -71,6 +71,6 @@ PLAIN = {**SHAPE, "group": 0, "z_order": 0, "rotation": 0.0, "score": 1.0, "sour
         {"elements": [{"label_id": "a"}]},
     ],
 )
-def test_a_plain_rectangle_is_looked_at_as_closely_as_others(change):
-    assert problem_of_annotation("shapes", PLAIN) is None
-    assert problem_of_annotation("shapes", {**PLAIN, **change}) is not None
+def test_checks_plain_rectangles_as_strictly_as_other_shapes(change):
+    assert annotation_error("shapes", PLAIN) is None
+    assert annotation_error("shapes", {**PLAIN, **change}) is not None

@@ -90,7 +90,7 @@ def boxes():
 
 
 @pytest.mark.parametrize(("route", "fields"), ROUTES.values(), ids=ROUTES)
-def test_a_field_that_cvat_would_not_send_is_a_named_error_or_does_no_harm(hostile, client, route, fields):
+def test_tolerates_or_reports_every_changed_field(hostile, client, route, fields):
     refused = 0
     for field in fields:
         for value in [MISSING, *VALUES]:
@@ -114,7 +114,7 @@ def test_a_field_that_cvat_would_not_send_is_a_named_error_or_does_no_harm(hosti
     "content", [b"", b"null", b"[]", b'"text"', b"7", b"{}", b'{"results": 7}', b"<html>"]
 )
 @pytest.mark.parametrize("route", [route for route, _ in ROUTES.values()], ids=ROUTES)
-def test_an_answer_of_200_with_something_else_in_it_is_an_invalid_response(hostile, route, content):
+def test_refuses_unexpected_content_of_status_200(hostile, route, content):
     hostile.told.route, hostile.told.change = route, lambda _: content
     with pytest.raises(InvalidResponseError, match=r"api/(tasks|jobs|labels)|400|frames"):
         annotate_task(hostile.client, hostile.task_id, boxes(), existing="replace_auto")
@@ -141,7 +141,7 @@ def test_an_answer_of_200_with_something_else_in_it_is_an_invalid_response(hosti
         ("annotations", "shapes.0.frame", "1", "/api/jobs/{job}/annotations .*shapes.frame: Input should be"),
     ],
 )
-def test_the_error_names_route_and_field(hostile, route, field, value, message):
+def test_errors_name_route_and_field(hostile, route, field, value, message):
     def change(body):
         answer = json.loads(body)
         put(answer, field, value)
@@ -195,7 +195,7 @@ BROKEN_ENTRIES = {
 
 
 @pytest.mark.parametrize("content", BROKEN_ENTRIES.values(), ids=BROKEN_ENTRIES)
-def test_kept_detections_that_are_broken_are_dropped_and_made_anew(client, make_task, content):
+def test_detects_again_if_cached_detections_are_broken(client, make_task, content):
     cache = DetectionCache()
     cache.clear()
     task_id = make_task(2)
@@ -217,7 +217,7 @@ def test_kept_detections_that_are_broken_are_dropped_and_made_anew(client, make_
 
 @settings(max_examples=60, deadline=None)
 @given(st.binary(max_size=60), st.integers(0, 3))
-def test_a_record_of_a_run_with_anything_in_it_is_read_or_named(tmp_path_factory, garbage, place):
+def test_reads_or_reports_every_changed_run_record(tmp_path_factory, garbage, place):
     folder = tmp_path_factory.mktemp("runs")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECT_CVAT_RUNS_DIR", str(folder))
@@ -236,7 +236,7 @@ def test_a_record_of_a_run_with_anything_in_it_is_read_or_named(tmp_path_factory
             read_run(find_run("0123456789"))
 
 
-def test_refine_names_a_field_that_cvat_would_not_send(hostile):
+def test_refine_reports_an_invalid_field(hostile):
     def change(body):
         answer = json.loads(body)
         del answer["shapes"][0]["points"]

@@ -37,14 +37,14 @@ def quick_client(url: str, **options) -> Client:
     return Client(url, retry=QUICK, access_token="secret-token-value", **options)
 
 
-def test_logs_in_and_reads_who_it_is(sandbox):
+def test_logs_in_and_reads_the_user(sandbox):
     with Client(sandbox.url) as client:
         client.login((sandbox.user, sandbox.password))
         assert client.user().username == sandbox.user
         assert client.server_version() == "2.73.0"
 
 
-def test_a_wrong_password_is_an_authentication_error_without_the_password(sandbox):
+def test_reports_a_wrong_password_without_showing_it(sandbox):
     client = Client(sandbox.url)
     with pytest.raises(
         AuthenticationError, match="refused to log in user 'admin'.*Unable to log in"
@@ -62,27 +62,27 @@ def test_works_with_a_personal_access_token_and_never_shows_it(sandbox, client):
         assert token["value"] not in repr(vars(other._transport))
 
 
-def test_a_client_that_closes_does_not_end_the_session_of_others(sandbox, client):
+def test_closing_a_client_keeps_other_sessions(sandbox, client):
     with Client(sandbox.url) as other:
         other.login((sandbox.user, sandbox.password))
     assert client.user().username == sandbox.user
 
 
-def test_logs_in_again_when_its_token_dies(sandbox):
+def test_logs_in_again_when_the_token_expires(sandbox):
     with Client(sandbox.url) as client:
         client.login((sandbox.user, sandbox.password))
         client._transport.json("POST", "/api/auth/logout", body={})
         assert client.user().username == sandbox.user
 
 
-def test_a_missing_task_is_named(client):
+def test_names_a_missing_task(client):
     with pytest.raises(NotFoundError, match="there is no task 999999") as error:
         client.task(999999)
     assert error.value.request_id
     assert isinstance(error.value, LookupError)
 
 
-def test_a_task_of_somebody_else_may_not_be_seen(sandbox, make_task):
+def test_refuses_a_task_of_another_user(sandbox, make_task):
     task_id = make_task(2)
     stranger = Client(sandbox.url)
     stranger._transport.json(
@@ -103,7 +103,7 @@ def test_a_task_of_somebody_else_may_not_be_seen(sandbox, make_task):
         stranger.task(task_id)
 
 
-def test_a_task_without_data_is_said_to_have_none(client):
+def test_reports_a_task_without_data(client):
     task = client.create_task("empty", [])
     with pytest.raises(NoDataError, match=rf"task {task.id} \('empty'\) has no data yet"):
         client.annotatable_task(task.id)
@@ -117,7 +117,7 @@ def test_a_task_without_data_is_said_to_have_none(client):
         ({"data_original_chunk_type": "list"}, "made of list; only images and videos"),
     ],
 )
-def test_tasks_that_cannot_be_annotated_say_why(fields, message):
+def test_explains_why_a_task_cannot_be_annotated(fields, message):
     task = {"id": 1, "name": "t", "dimension": "2d", "media_type": "image", "size": 5, "data_chunk_size": 5}
     task |= {"data_original_chunk_type": "imageset", **fields}
     with (
@@ -127,7 +127,7 @@ def test_tasks_that_cannot_be_annotated_say_why(fields, message):
         quick_client(server.url).annotatable_task(1)
 
 
-def test_pages_of_a_list_are_put_together_in_order(client, make_task):
+def test_joins_pages_in_order(client, make_task):
     task_id = make_task(6, segment_size=2)
     assert [job.start_frame for job in client.jobs(task_id)] == [0, 2, 4]
     pages = [
@@ -153,7 +153,7 @@ def test_pages_of_a_list_are_put_together_in_order(client, make_task):
     ],
     ids=["detail", "fields", "list", "string", "text", "page", "other 4xx"],
 )  # fmt: skip
-def test_every_form_of_error_body_becomes_one_clear_line(status, body, headers, expected):
+def test_formats_every_form_of_error_body_as_one_line(status, body, headers, expected):
     answer = Answer(status, body, {**headers, "X-Request-Id": "abc-123"})
     with scripted_server(answer) as server, pytest.raises(BadRequestError, match=expected) as error:
         quick_client(server.url).task(1)
@@ -161,7 +161,7 @@ def test_every_form_of_error_body_becomes_one_clear_line(status, body, headers, 
     assert "request id abc-123" in str(error.value)
 
 
-def test_reads_are_tried_again_after_faults_that_pass():
+def test_retries_reads_after_transient_faults():
     faults = [
         Answer(502, b"<html><title>502 Bad Gateway</title></html>", HTML),
         Answer(reset=True),
@@ -174,14 +174,14 @@ def test_reads_are_tried_again_after_faults_that_pass():
         assert len(server.requests) == 5
 
 
-def test_writes_are_tried_again_only_after_429():
+def test_retries_writes_only_after_429():
     faults = [Answer(429, b"", {"Retry-After": "0"}), Answer(502, b"", HTML)]
     with scripted_server(*faults) as server, pytest.raises(ServerError, match="502"):
         quick_client(server.url).create_job_annotations(1, {})
     assert len(server.requests) == 2
 
 
-def test_it_gives_up_in_the_end_and_a_retry_after_beyond_the_end_is_not_waited_for():
+def test_gives_up_at_the_limit_without_waiting_for_retry_after():
     with scripted_server(Answer(429, b"", {"Retry-After": "3600"})) as server:
         with pytest.raises(TooManyRequestsError):
             quick_client(server.url).task(1)
@@ -192,7 +192,7 @@ def test_it_gives_up_in_the_end_and_a_retry_after_beyond_the_end_is_not_waited_f
         assert len(server.requests) > 3
 
 
-def test_a_read_that_is_answered_500_is_tried_again_and_a_write_is_not():
+def test_retries_reads_but_not_writes_after_500():
     page = Answer(500, b"<title>Server Error (500)</title>", HTML)
     with scripted_server(page, Answer(body=b'{"version": "2.73.0"}')) as server:
         assert quick_client(server.url).server_version() == "2.73.0"
@@ -204,12 +204,12 @@ def test_a_read_that_is_answered_500_is_tried_again_and_a_write_is_not():
     assert "proxy" not in str(error.value)
 
 
-def test_a_server_that_does_not_answer_is_a_time_out():
+def test_raises_a_timeout_if_the_server_is_silent():
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        client = Client(url, timeout=(0.2, 0.2), retry=RetryPolicy(give_up_after=0), has_answered=True)
+        client = Client(url, timeout=(0.2, 0.2), retry=RetryPolicy(give_up_after=0), assume_reachable=True)
         with pytest.raises(RequestTimeoutError, match="no answer in time") as error:
             client.task(1)
     assert isinstance(error.value, TimeoutError)
@@ -218,7 +218,7 @@ def test_a_server_that_does_not_answer_is_a_time_out():
     assert isinstance(error.value, ConnectionError)
 
 
-def test_headers_are_as_cvat_wants_them():
+def test_sends_the_headers_that_cvat_needs():
     with scripted_server(Answer(body=b'{"tags": [], "shapes": [], "tracks": []}')) as server:
         client = quick_client(server.url, organization="lab")
         client.create_job_annotations(1, {})
@@ -232,7 +232,7 @@ def test_headers_are_as_cvat_wants_them():
     assert path == "/api/tasks/1/data?type=chunk&number=0&quality=original"
 
 
-def test_an_answer_that_is_not_cvats_is_called_so():
+def test_refuses_responses_that_are_not_cvats():
     with (
         scripted_server(Answer(body=b"<html>hello</html>", headers=HTML)) as server,
         pytest.raises(InvalidResponseError, match="is this the address of a CVAT server"),
@@ -256,24 +256,31 @@ ANNOTATIONS = (
 
 def each_annotation_of(*answers):
     with scripted_server(*answers) as server:
-        return list(quick_client(server.url).each_job_annotation(1)), len(server.requests)
+        return list(quick_client(server.url).iter_job_annotations(1)), len(server.requests)
 
 
-def test_the_annotations_of_a_job_come_one_by_one_by_kind_and_as_they_are():
+def test_yields_annotations_with_their_kind_in_the_order_of_the_response():
     points = [0.1, 12.5, 300.0, 4]
     keyframe = {"id": 9, "frame": 3, "type": "points", "points": [1, 2]}
     found, _ = each_annotation_of(Answer(body=ANNOTATIONS))
     assert found == [
+        ("tracks", {"id": 1, "label_id": 1, "frame": 3, "shapes": [keyframe]}),
         ("tags", {"id": 1, "label_id": 1, "frame": 0}),
         ("tags", {"id": 2, "label_id": 1, "frame": 0}),
         ("shapes", {"id": 5, "label_id": 1, "frame": 0, "type": "rectangle", "points": points, "new": None}),
-        ("tracks", {"id": 1, "label_id": 1, "frame": 3, "shapes": [keyframe]}),
     ]
-    assert isinstance(found[2][1]["points"][0], float)  # ijson's own are Decimals
     assert each_annotation_of(Answer(body=b'{"tags": [], "shapes": [], "tracks": []}'))[0] == []
 
 
-def test_the_annotations_of_a_job_are_the_same_one_by_one_and_as_a_whole(client, make_task):
+def test_reads_shapes_next_to_a_track_without_keyframes():
+    shape = {"id": 5, "label_id": 1, "frame": 0, "type": "points", "points": [1, 2]}
+    track = {"id": 1, "label_id": 1, "frame": 0, "shapes": []}
+    body = {"version": 0, "tags": [], "shapes": [shape], "tracks": [track]}
+    found, _ = each_annotation_of(Answer(body=json.dumps(body, separators=(",", ":")).encode()))
+    assert found == [("shapes", shape), ("tracks", track)]
+
+
+def test_streams_the_same_annotations_as_it_reads_at_once(client, make_task):
     task_id = make_task(2)
     [job] = client.jobs(task_id)
     label = client.labels(task_id)[0].id
@@ -281,7 +288,7 @@ def test_the_annotations_of_a_job_are_the_same_one_by_one_and_as_a_whole(client,
     shapes = [{**common, "type": "rectangle", "points": [x / 7, 1, 9, 9.25]} for x in range(50)]
     client.create_job_annotations(job.id, {"tags": [common], "shapes": shapes})
     whole = client.job_annotations(job.id)
-    one_by_one = list(client.each_job_annotation(job.id))
+    one_by_one = list(client.iter_job_annotations(job.id))
     assert one_by_one == [("tags", whole.tags[0]), *(("shapes", shape) for shape in whole.shapes)]
 
 
@@ -301,20 +308,20 @@ def test_the_annotations_of_a_job_are_the_same_one_by_one_and_as_a_whole(client,
     ],
     ids=["page", "empty", "one byte short", "cut off", "list", "null", "other", "no lists", "no id", "no dict"],
 )  # fmt: skip
-def test_annotations_that_are_not_cvats_are_called_so(answer, message):
+def test_refuses_annotations_that_are_not_cvats(answer, message):
     with pytest.raises(InvalidResponseError, match=message):
         each_annotation_of(answer)
 
 
-def test_a_download_that_breaks_off_is_begun_anew():
+def test_restarts_an_interrupted_download():
     broken = Answer(body=ANNOTATIONS[:40], claimed_length=len(ANNOTATIONS))
     longer = Answer(body=b"x" * 2**21, claimed_length=2**22)  # more than one part is written
     found, requests = each_annotation_of(broken, longer, Answer(502, b"", HTML), Answer(body=ANNOTATIONS))
     assert requests == 4
-    assert [annotation["id"] for _, annotation in found] == [1, 2, 5, 1]
+    assert [annotation["id"] for _, annotation in found] == [1, 1, 2, 5]
 
 
-def test_a_job_of_more_than_a_megabyte_is_read_from_disk():
+def test_reads_large_jobs_from_disk():
     tags = [{"id": number, "label_id": 1, "frame": 0, "comment": "x" * 200} for number in range(10_000)]
     found, _ = each_annotation_of(
         Answer(body=json.dumps({"tags": tags, "shapes": [], "tracks": []}).encode())
@@ -322,7 +329,7 @@ def test_a_job_of_more_than_a_megabyte_is_read_from_disk():
     assert found == [("tags", tag) for tag in tags]
 
 
-def test_annotations_that_the_disk_does_not_take_are_a_storage_error(monkeypatch):
+def test_raises_storage_error_if_the_disk_is_full(monkeypatch):
     def rollover(_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -330,11 +337,11 @@ def test_annotations_that_the_disk_does_not_take_are_a_storage_error(monkeypatch
     large = Answer(body=b'{"tags": [], "shapes": [], "tracks": []}' + b" " * 2**20)
     with scripted_server(large) as server:
         with pytest.raises(StorageError, match="/api/jobs/1/annotations cannot be written: .*No space left"):
-            list(quick_client(server.url).each_job_annotation(1))
+            list(quick_client(server.url).iter_job_annotations(1))
         assert len(server.requests) == 1
 
 
-def test_a_certificate_that_cannot_be_verified_is_a_tls_error(tmp_path):
+def test_raises_tls_error_for_an_unverified_certificate(tmp_path):
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     subprocess.run(
         ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate]
@@ -358,13 +365,13 @@ def test_a_certificate_that_cannot_be_verified_is_a_tls_error(tmp_path):
         server.server_close()
 
 
-def test_a_broken_image_fails_the_task_creation_with_its_reason(client):
+def test_reports_why_an_image_cannot_be_processed(client):
     task = client.create_task("broken", [])
     with pytest.raises(MediaError, match=f"could not process the images of task {task.id}"):
         client.upload_images(task.id, {"a.png": b"not an image"})
 
 
-def test_every_error_is_a_prefect_cvat_error_and_a_builtin():
+def test_errors_are_prefect_cvat_errors_and_builtins():
     for name in set(exceptions.__all__) - {"is_transient"}:
         error_class = getattr(exceptions, name)
         assert issubclass(error_class, PrefectCvatError)
@@ -374,30 +381,30 @@ def test_every_error_is_a_prefect_cvat_error_and_a_builtin():
 
 
 @pytest.mark.parametrize("token", ["", " ", "secret token", "secret\u2026", "secret\ntoken"])
-def test_what_can_be_no_token_is_refused_and_not_shown(token):
+def test_refuses_invalid_tokens_without_showing_them(token):
     with pytest.raises(ValueError, match="copy it again") as caught:
         Client("cvat.example.com", access_token=token)
     assert "secret" not in str(caught.value)
 
 
-def test_a_token_may_be_pasted_with_the_end_of_its_line(sandbox, client):
+def test_accepts_a_token_with_a_line_break(sandbox, client):
     made = client._transport.json("POST", "/api/auth/access_tokens", body={"name": "t", "read_only": False})
     with Client(sandbox.url, access_token=made["value"] + "\n") as other:
         assert other.user().username == sandbox.user
 
 
-def test_a_ca_bundle_that_is_not_there_is_named(tmp_path):
+def test_names_a_missing_ca_bundle(tmp_path):
     with pytest.raises(exceptions.TlsError, match="there is no CA bundle at"):
         Client("cvat.example.com", verify=str(tmp_path / "ca.pem"))
 
 
-def test_a_certificate_that_is_not_accepted_is_no_better_the_second_time():
+def test_does_not_retry_after_a_certificate_error():
     assert exceptions.is_transient(exceptions.TransportError("reset"))
     assert not exceptions.is_transient(exceptions.TlsError("not verified"))
 
 
 @pytest.mark.parametrize("space", ["", " "])
-def test_annotations_of_each_kind_are_read_also_where_their_text_looks_like_an_empty_list(space):
+def test_reads_strings_that_look_like_empty_lists(space):
     tag = {
         "id": 1,
         "frame": 0,
@@ -408,5 +415,5 @@ def test_annotations_of_each_kind_are_read_also_where_their_text_looks_like_an_e
     shapes = [{"id": number, **shape} for number in range(2)]
     body = json.dumps({"tags": [tag], "shapes": shapes, "tracks": []}, separators=(",", f":{space}")).encode()
     with scripted_server(Answer(200, body)) as server, Client(server.url, access_token="x") as client:
-        kinds = [(kind, item["id"]) for kind, item in client.each_job_annotation(1)]
+        kinds = [(kind, item["id"]) for kind, item in client.iter_job_annotations(1)]
     assert kinds == [("tags", 1), ("shapes", 0), ("shapes", 1)]

@@ -34,15 +34,15 @@ from scripted_server import HTML, JSON, Answer, scripted_server
 ONCE = RetryPolicy(give_up_after=0)
 GZIP = {**JSON, "Content-Encoding": "gzip"}
 MEGABYTE = bytes(2**20)
-MOST_MEGABYTES = 300
+MAX_MEGABYTES = 300
 
 
 def client_of(server, **options):
-    return Client(server.url, access_token="x", retry=ONCE, has_answered=True, **options)
+    return Client(server.url, access_token="x", retry=ONCE, assume_reachable=True, **options)
 
 
 def too_large(match):
-    return pytest.raises(exceptions.AnswerTooLargeError, match=match)
+    return pytest.raises(exceptions.ResponseTooLargeError, match=match)
 
 
 def nested(depth):
@@ -92,8 +92,8 @@ except BaseException as error:
 print(json.dumps([outcome, megabytes("VmHWM") - before]))
 """
 
-READ_ONE_BY_ONE = "for _ in client.each_job_annotation(1): pass"
-CHUNK = "client.chunk(1, 0, tempfile.TemporaryFile(), most_bytes=2**28)"
+READ_ONE_BY_ONE = "for _ in client.iter_job_annotations(1): pass"
+CHUNK = "client.chunk(1, 0, tempfile.TemporaryFile(), max_bytes=2**28)"
 SHAPE = b'{"id":1,"frame":0,"label_id":1,"points":[1.5,2.5,3.5,4.5]},'
 POLYGON = b'{"id":1,"type":"polygon","frame":0,"label_id":1,"points":[%s2.5]}'
 WRITE = "client.create_job_annotations(1, {})"
@@ -102,7 +102,7 @@ ATTACKS = {
     "an annotation nested 200,000 deep": (
         Answer(body=annotations(b'{"id":1,"points":' + nested(200_000) + b"}")),
         READ_ONE_BY_ONE,
-        "AnswerTooLargeError",
+        "ResponseTooLargeError",
     ),
     "a task nested 200,000 deep": (
         Answer(body=b'{"id":' + nested(200_000) + b"}"),
@@ -114,40 +114,40 @@ ATTACKS = {
         "client.task_annotations(1)",
         "InvalidResponseError",
     ),
-    "a chunk without end": (Answer(parts=endless), CHUNK, "AnswerTooLargeError"),
-    "a task without end": (Answer(parts=endless), "client.task(1)", "AnswerTooLargeError"),
+    "a chunk without end": (Answer(parts=endless), CHUNK, "ResponseTooLargeError"),
+    "a task without end": (Answer(parts=endless), "client.task(1)", "ResponseTooLargeError"),
     "an error without end": (Answer(500, parts=endless), "client.task(1)", "ServerError"),
-    "the answer to a write without end": (Answer(parts=endless), WRITE, "AnswerTooLargeError"),
+    "the answer to a write without end": (Answer(parts=endless), WRITE, "ResponseTooLargeError"),
     "a refusal without end": (Answer(400, headers=HTML, parts=endless), WRITE, "BadRequestError"),
     "one annotation without end": (
         Answer(parts=lambda: [annotations(b"")[:33], b'{"id":1,"text":"', *[b"x" * 2**20] * 900]),
         READ_ONE_BY_ONE,
-        "AnswerTooLargeError",
+        "ResponseTooLargeError",
     ),
     "one annotation of lists without end": (
         Answer(parts=lambda: [annotations(b"")[:33], b'{"id":1,"points":[[]', *[b",[]" * 2**18] * 300]),
         READ_ONE_BY_ONE,
-        "AnswerTooLargeError",
+        "ResponseTooLargeError",
     ),
     "one annotation of 6,000,000 numbers": (
         Answer(body=annotations(POLYGON % (b"1.5," * 6_000_000))),
         READ_ONE_BY_ONE,
-        "AnswerTooLargeError",
+        "ResponseTooLargeError",
     ),
     "a gzip bomb of zeros for a task": (
         Answer(body=squeezed((b"\0", 640 * 2**20)), headers=GZIP),
         "client.task(1)",
-        "AnswerTooLargeError",
+        "ResponseTooLargeError",
     ),
     "a gzip bomb of zeros for annotations": (
         Answer(body=squeezed((b"\0", 640 * 2**20)), headers=GZIP),
         READ_ONE_BY_ONE,
-        "AnswerTooLargeError",
+        "ResponseTooLargeError",
     ),
     "a gzip bomb of annotations": (
         Answer(body=squeezed((SHAPE, 10_000_000)), headers=GZIP),
         "client.job_annotations(1)",
-        "AnswerTooLargeError",
+        "ResponseTooLargeError",
     ),
     "a gzip bomb in an error": (
         Answer(403, body=squeezed((b"\0", 640 * 2**20)), headers=GZIP),
@@ -157,7 +157,7 @@ ATTACKS = {
     "30 MB of empty lists for a page of labels": (
         Answer(body=b'{"count":1,"next":null,"results":[[]' + b",[]" * 10_000_000 + b"]}"),
         "client.labels(1)",
-        "AnswerTooLargeError",
+        "ResponseTooLargeError",
     ),
     "20 MB of wrong values in a list": (
         Answer(body=b'{"chunk_size":1,"size":1,"frames":[0' + b",0" * 10_000_000 + b"]}"),
@@ -193,7 +193,7 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize(("answer", "attack", "outcome"), ATTACKS.values(), ids=ATTACKS)
-def test_memory_is_bounded_and_the_error_is_named(answer, attack, outcome):
+def test_limits_memory_and_names_the_limit(answer, attack, outcome):
     with scripted_server(answer) as server:
         script = textwrap.dedent(CHILD).replace("{attack}", attack)
         child = subprocess.run(
@@ -201,13 +201,13 @@ def test_memory_is_bounded_and_the_error_is_named(answer, attack, outcome):
         )
     found, megabytes = json.loads(child.stdout or '["' + child.stderr[-300:].replace('"', "'") + '", 0]')
     assert found == outcome
-    assert megabytes < MOST_MEGABYTES
+    assert megabytes < MAX_MEGABYTES
 
 
 # --- depth and size ---
 
 
-def test_brackets_in_texts_are_no_nesting():
+def test_ignores_brackets_in_strings():
     texts = ["[" * 300, '\\"[' * 300, '"' * 99 + "[" * 99, "]" * 300, "\\", '\\"', "[{" * 99 + "\\"]
     shapes = [
         {"id": i, "label_id": 1, "frame": 0, "type": "points", "points": [1, 2], "text": text}
@@ -215,30 +215,30 @@ def test_brackets_in_texts_are_no_nesting():
     ]  # several blocks
     body = json.dumps({"version": 0, "tags": [], "shapes": shapes, "tracks": []}).encode()
     with scripted_server(Answer(body=body)) as server:
-        assert [shape for _, shape in client_of(server).each_job_annotation(1)] == shapes
+        assert [shape for _, shape in client_of(server).iter_job_annotations(1)] == shapes
 
 
 @pytest.mark.parametrize("fill", [b'"]",', b'"\\"]",', b'"\\\\","]",'], ids=["plain", "quoted", "escaped"])
-def test_brackets_in_texts_do_not_hide_nesting(fill):
+def test_detects_nesting_next_to_brackets_in_strings(fill):
     deep = (b"[" + fill) * 100 + b"1" + b"]" * 100
     with (
         scripted_server(Answer(body=annotations(b'{"id":1,"points":' + deep + b"}"))) as server,
         too_large("/api/jobs/1/annotations is not read: more than 64 brackets"),
     ):
-        list(client_of(server).each_job_annotation(1))
+        list(client_of(server).iter_job_annotations(1))
 
 
-def test_the_deepest_annotation_of_cvat_is_read():
+def test_reads_the_deepest_annotation_of_cvat():
     attributes = [{"spec_id": 1, "value": "a"}]
     shapes = [{"frame": 1, "type": "points", "attributes": attributes, "points": [1.0, 2.0]}]
     element = {"id": 2, "label_id": 2, "frame": 1, "shapes": shapes}
     track = {"id": 1, "label_id": 1, "frame": 1, "shapes": [], "elements": [element]}
     body = json.dumps({"version": 0, "tags": [], "shapes": [], "tracks": [track]}).encode()
     with scripted_server(Answer(body=body)) as server:
-        assert list(client_of(server).each_job_annotation(1)) == [("tracks", track)]
+        assert list(client_of(server).iter_job_annotations(1)) == [("tracks", track)]
 
 
-def test_an_encoding_that_was_not_asked_for_is_refused():
+def test_refuses_an_encoding_that_was_not_requested():
     with (
         scripted_server(Answer(body=b"{}", headers={**JSON, "Content-Encoding": "gzip, gzip"})) as server,
         pytest.raises(InvalidResponseError, match="'gzip, gzip', which was not asked for"),
@@ -250,7 +250,7 @@ def test_an_encoding_that_was_not_asked_for_is_refused():
 
 
 @pytest.mark.parametrize("depth", [200, 1000, 100_000])
-def test_an_error_of_deep_json_keeps_its_meaning(depth):
+def test_keeps_the_status_of_an_error_with_deep_json(depth):
     body = b'{"a":' * depth + b"1" + b"}" * depth
     with scripted_server(Answer(404, body)) as server, pytest.raises(NotFoundError):
         client_of(server).json("GET", "/api/tasks/1")
@@ -263,7 +263,7 @@ def test_an_error_of_deep_json_keeps_its_meaning(depth):
 
 
 @pytest.mark.parametrize("status", [200, 500])
-def test_a_write_whose_answer_breaks_off_may_have_been_carried_out(status):
+def test_treats_an_interrupted_write_as_possibly_executed(status):
     with (
         scripted_server(Answer(status, b'{"tags": [', claimed_length=100)) as server,
         pytest.raises(TransportError) as error,
@@ -281,7 +281,7 @@ def page(numbers, following="http://x/?page=2"):
     return Answer(body=json.dumps({"count": 1, "next": following, "results": results}).encode())
 
 
-def test_the_same_page_again_and_again():
+def test_refuses_a_list_that_repeats_a_page():
     with (
         scripted_server(page([1, 2])) as server,
         pytest.raises(InvalidResponseError, match="GET /api/labels answered with the same page twice"),
@@ -290,8 +290,8 @@ def test_the_same_page_again_and_again():
     assert len(server.requests) == 2
 
 
-def test_pages_that_are_all_new(monkeypatch):
-    monkeypatch.setattr("prefect_cvat.cvat.client.MOST_PAGES", 5)
+def test_refuses_a_list_with_too_many_pages(monkeypatch):
+    monkeypatch.setattr("prefect_cvat.cvat.connection.MAX_PAGES", 5)
     with (
         scripted_server(*(page([number]) for number in range(9))) as server,
         too_large("GET /api/labels answered with 5 pages, and a next one"),
@@ -354,7 +354,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/vnd.cvat+json\r\n"
     ids=["status line", "headers", "body", "body without a length", "parts", "error"],
 )
 @pytest.mark.parametrize("method", ["GET", "PATCH"])
-def test_an_answer_of_some_bytes_a_second_ends(monkeypatch, begin, piece, method):
+def test_stops_a_slow_response(monkeypatch, begin, piece, method):
     monkeypatch.setattr("prefect_cvat.http.slow_responses.WINDOW_SECONDS", 0.5)
     with trickling(begin, piece, 0.05) as server:
         started = time.monotonic()
@@ -365,8 +365,8 @@ def test_an_answer_of_some_bytes_a_second_ends(monkeypatch, begin, piece, method
     assert is_transient(error.value)
 
 
-def test_an_answer_of_many_bytes_that_has_no_end_ends(monkeypatch):
-    monkeypatch.setattr("prefect_cvat.http.slow_responses.MOST_SECONDS", 0.5)
+def test_stops_an_endless_response(monkeypatch):
+    monkeypatch.setattr("prefect_cvat.http.slow_responses.MAX_SECONDS", 0.5)
     with (
         trickling(HEAD, b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, 0.01) as server,
         pytest.raises(exceptions.PrefectCvatError),
@@ -379,7 +379,7 @@ def test_an_answer_of_many_bytes_that_has_no_end_ends(monkeypatch):
         client_of(server).task(1)
 
 
-def test_an_answer_that_takes_long_to_begin_and_then_comes_at_once_is_read(monkeypatch):
+def test_reads_a_late_response(monkeypatch):
     monkeypatch.setattr("prefect_cvat.http.slow_responses.WINDOW_SECONDS", 0.5)
     slow = Answer(parts=lambda: (time.sleep(1), b'{"version": "2.73.0"}')[1:])
     with scripted_server(slow) as server:
@@ -395,8 +395,8 @@ def plan_of(frames=2, chunk_type="imageset"):
     return SimpleNamespace(task=task, chunk_place=places.place)
 
 
-def test_a_chunk_without_end_leaves_no_file(monkeypatch, tmp_path):
-    monkeypatch.setattr("prefect_cvat.media.chunk_download.MOST_CHUNK_BYTES", 2**22)
+def test_removes_the_file_of_an_endless_chunk(monkeypatch, tmp_path):
+    monkeypatch.setattr("prefect_cvat.media.chunk_download.MAX_CHUNK_BYTES", 2**22)
     with scripted_server(Answer(parts=endless)) as server, too_large("/api/tasks/1/data.* more than 4194304"):
         fetch_chunk(client_of(server), plan_of(), 0, tmp_path)
     assert list(tmp_path.iterdir()) == []

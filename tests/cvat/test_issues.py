@@ -13,7 +13,7 @@ from prefect_cvat.cvat.issues import MARK, list_issues
 from prefect_cvat.http.retry_policy import RetryPolicy
 from prefect_cvat.records.record_reader import read_run, recorded_runs
 from prefect_cvat.reporting.markdown_report import escape, render_markdown
-from prefect_cvat.runs import review_issues as issues_module
+from prefect_cvat.runs import review_issues
 from prefect_cvat.sandbox.api.reply import forbidden
 from prefect_cvat.sandbox.tasks import issues as sandbox_issues
 from prefect_cvat.settings import Settings
@@ -46,7 +46,7 @@ TOUCHES = {
 
 @pytest.fixture(autouse=True)
 def _is_quick(monkeypatch):
-    monkeypatch.setattr(issues_module, "RETRY", RetryPolicy(first_delay=0.01))
+    monkeypatch.setattr(review_issues, "RETRY", RetryPolicy(first_delay=0.01))
     monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "0.5")
 
 
@@ -72,7 +72,7 @@ def issues(client, task_id):
     ]
 
 
-def test_issues_are_opened_where_the_doubt_is(client, task_id):
+def test_opens_issues_on_the_most_uncertain_frames(client, task_id):
     report = annotate_task(client, task_id, FUNCTION, open_issues=2)
     first, second = (job.id for job in client.jobs(task_id))
     assert issues(client, task_id) == [(first, 0, [0, 0, 64, 48]), (second, 5, [1, 2, 11, 12])]
@@ -86,7 +86,7 @@ def test_issues_are_opened_where_the_doubt_is(client, task_id):
     assert len(report.review) == 6
 
 
-def test_none_are_opened_unless_asked_for(client, task_id):
+def test_opens_no_issues_by_default(client, task_id):
     report = annotate_task(client, task_id, FUNCTION)
     assert issues(client, task_id) == []
     assert report.issues_opened == 0
@@ -94,12 +94,12 @@ def test_none_are_opened_unless_asked_for(client, task_id):
         annotate_task(client, task_id, FUNCTION, open_issues=-1)
 
 
-def test_they_need_no_frames_in_the_report(client, task_id):
+def test_opens_issues_without_frames_in_the_report(client, task_id):
     report = annotate_task(client, task_id, FUNCTION, open_issues=1, review_frames=0)
     assert (len(issues(client, task_id)), report.review) == (1, [])
 
 
-def test_no_frame_gets_a_second_one(client, task_id):
+def test_opens_one_issue_per_frame(client, task_id):
     annotate_task(client, task_id, FUNCTION, open_issues=2)
     report = annotate_task(client, task_id, FUNCTION, open_issues=3)
     assert [frame for _, frame, _ in issues(client, task_id)] == [0, 5, 4]
@@ -107,7 +107,7 @@ def test_no_frame_gets_a_second_one(client, task_id):
     assert "issues: 1 opened, 2 there already" in report.lines()
 
 
-def test_one_that_a_human_has_resolved_is_not_opened_anew(client, task_id):
+def test_does_not_reopen_resolved_issues(client, task_id):
     annotate_task(client, task_id, FUNCTION, open_issues=1)
     [issue] = list_issues(client, client.jobs(task_id)[0].id)
     client.json("PATCH", f"/api/issues/{issue.id}", body={"resolved": True})
@@ -116,7 +116,7 @@ def test_one_that_a_human_has_resolved_is_not_opened_anew(client, task_id):
     assert len(issues(client, task_id)) == 1
 
 
-def test_issues_of_humans_do_not_count_and_stay_as_they_are(client, sdk, task_id):
+def test_keeps_manual_issues_and_does_not_count_them(client, sdk, task_id):
     from cvat_sdk import models
 
     job = client.jobs(task_id)[0].id
@@ -131,7 +131,7 @@ def test_issues_of_humans_do_not_count_and_stay_as_they_are(client, sdk, task_id
     assert client.json("GET", f"/api/issues/{human.id}") == before
 
 
-def test_those_of_more_than_one_page_are_all_seen(client, task_id):
+def test_reads_all_pages_of_issues(client, task_id):
     job = client.jobs(task_id)[1].id
     for number in range(105):
         body = {"job": job, "frame": 3, "position": [1, 2], "message": f"{MARK}{number}"}
@@ -139,7 +139,7 @@ def test_those_of_more_than_one_page_are_all_seen(client, task_id):
     assert [issue.messages for issue in list_issues(client, job)] == [(f"{MARK}{n}",) for n in range(105)]
 
 
-def test_a_run_whose_issues_are_refused_has_not_failed_and_says_so(client, task_id):
+def test_reports_refused_issues_without_failing(client, task_id):
     def refuse(*_):
         raise forbidden()
 
@@ -170,7 +170,7 @@ def test_a_run_whose_issues_are_refused_has_not_failed_and_says_so(client, task_
     ],
     ids=lambda fault: "-".join(map(str, fault.values())),
 )
-def test_a_request_whose_fate_is_unknown_opens_one_issue(client, task_id, faults, fault):
+def test_opens_one_issue_if_a_request_has_an_unknown_result(client, task_id, faults, fault):
     faults.set([{**OPENS, "fault": fault, "times": 3}])
     report = annotate_task(client, task_id, FUNCTION, open_issues=2)
     arrives = fault["kind"] in ("truncate", "late_commit") or fault.get("when") == "after"
@@ -182,7 +182,7 @@ def test_a_request_whose_fate_is_unknown_opens_one_issue(client, task_id, faults
     assert issues(client, task_id) == []
 
 
-def test_of_two_that_arrived_the_first_stays_and_is_known(client, task_id, faults, monkeypatch):
+def test_keeps_the_first_of_two_equal_issues(client, task_id, faults, monkeypatch):
     """The first request is committed after the issues were read back, and before the second one."""
     sent = []
     send = Client.json
@@ -204,8 +204,8 @@ def test_of_two_that_arrived_the_first_stays_and_is_known(client, task_id, fault
     assert report.issues_opened == 1
 
 
-def test_an_issue_that_was_given_up_is_opened_by_the_next_run(client, task_id, faults, monkeypatch):
-    monkeypatch.setattr(issues_module, "ATTEMPTS", 1)
+def test_next_run_opens_an_issue_that_failed(client, task_id, faults, monkeypatch):
+    monkeypatch.setattr(review_issues, "ATTEMPTS", 1)
     faults.set([{**OPENS, "fault": {"kind": "status", "status": 504}, "times": 1}])
     report = annotate_task(client, task_id, FUNCTION, open_issues=2)
     assert "504" in report.issues_failed
@@ -217,7 +217,7 @@ def test_an_issue_that_was_given_up_is_opened_by_the_next_run(client, task_id, f
 
 
 @pytest.mark.parametrize("touch", [None, *TOUCHES], ids=str)
-def test_one_that_an_earlier_run_has_doubled_goes_unless_somebody_has_touched_it(client, task_id, touch):
+def test_removes_untouched_duplicates_of_earlier_runs(client, task_id, touch):
     annotate_task(client, task_id, FUNCTION, open_issues=1)
     job = client.jobs(task_id)[0].id
     [first] = list_issues(client, job)
@@ -238,7 +238,7 @@ def test_one_that_an_earlier_run_has_doubled_goes_unless_somebody_has_touched_it
 # --- undoing a run ---
 
 
-def test_undoing_a_run_removes_its_issues_and_no_others(client, task_id):
+def test_undo_removes_only_issues_of_its_run(client, task_id):
     before = annotate_task(client, task_id, FUNCTION, open_issues=1)
     job = client.jobs(task_id)[1].id
     body = {"job": job, "frame": 3, "position": [1, 2], "message": f"{MARK}is what I mean"}
@@ -262,7 +262,7 @@ def test_undoing_a_run_removes_its_issues_and_no_others(client, task_id):
 
 
 @pytest.mark.parametrize("touch", TOUCHES)
-def test_an_issue_that_somebody_has_touched_stays(client, task_id, touch):
+def test_undo_keeps_issues_that_were_changed(client, task_id, touch):
     run = annotate_task(client, task_id, FUNCTION, open_issues=2)
     [issue] = list_issues(client, client.jobs(task_id)[1].id)
     TOUCHES[touch](client, issue.id)
@@ -273,7 +273,7 @@ def test_an_issue_that_somebody_has_touched_stays(client, task_id, touch):
 
 
 @with_each_unknown_fate
-def test_undoing_goes_on_where_the_fate_of_a_request_is_unknown(client, task_id, faults, fault):
+def test_undo_continues_after_a_request_with_an_unknown_result(client, task_id, faults, fault):
     run = annotate_task(client, task_id, FUNCTION, open_issues=2)
     faults.set([{"methods": ["DELETE"], "path": "/api/issues/", "fault": fault, "times": 3}])
     assert undo_run(client, run.run).issues_removed == 2
@@ -289,15 +289,14 @@ def records_of(run):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_the_issues_of_a_run_that_was_killed_are_known_whether_or_not_the_last_one_arrived(
-    client, task_id, faults, monkeypatch, when
-):
-    def killed(*_):
-        raise KeyboardInterrupt
+def test_undo_knows_the_issues_of_a_killed_run(client, task_id, faults, monkeypatch, when):
+    class Killed(RetryPolicy):
+        def delay(self, *_):
+            raise KeyboardInterrupt
 
     faults.set([{**OPENS, "fault": {"kind": "status", "status": 504, "when": when}, "after": 1, "times": 1}])
     with monkeypatch.context() as patch:
-        patch.setattr(issues_module, "RETRY", SimpleNamespace(delay=killed))
+        patch.setattr(review_issues, "RETRY", Killed())
         with pytest.raises(KeyboardInterrupt):
             annotate_task(client, task_id, FUNCTION, open_issues=2)
     run = recorded_runs()[0].run
@@ -311,7 +310,7 @@ def test_the_issues_of_a_run_that_was_killed_are_known_whether_or_not_the_last_o
     assert len(issues(client, task_id)) == 1 - arrived
 
 
-def test_a_record_may_end_anywhere(client, task_id):
+def test_reads_records_that_end_anywhere(client, task_id):
     """What was sent and not recorded as arrived is known; what the record does not say at all is left alone."""
     run = annotate_task(client, task_id, FUNCTION, open_issues=2).run
     file = records_of(run)
@@ -327,7 +326,7 @@ def test_a_record_may_end_anywhere(client, task_id):
     assert (done.removed, done.issues_removed, len(issues(client, task_id))) == (5, 0, 2)
 
 
-def test_tracks_that_break_get_issues_too(client, video_task):
+def test_opens_issues_for_broken_tracks(client, video_task):
     task_id = video_task(clip(range(12)))
     spec = DetectionFunctionSpec(labels=[label_spec("car", 7)])
 
@@ -351,7 +350,7 @@ def detect(context, image):
 """
 
 
-def test_the_command_line_opens_issues_and_says_what_to_look_at(client, sandbox, task_id, tmp_path):
+def test_command_line_opens_issues_and_lists_frames_to_review(client, sandbox, task_id, tmp_path):
     (tmp_path / "cars.py").write_text(FILE)
     command = [
         *(sys.executable, "-m", "prefect_cvat", "--server-host", sandbox.url),

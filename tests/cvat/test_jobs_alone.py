@@ -33,7 +33,7 @@ from prefect_cvat.auto_annotation import (
     rectangle,
     tag,
 )
-from prefect_cvat.cvat.honeypots import check_has_no_honeypots
+from prefect_cvat.cvat.honeypot_check import check_has_no_honeypots
 from prefect_cvat.cvat.issues import list_issues
 from prefect_cvat.evaluation import evaluate_task
 from prefect_cvat.exceptions import (
@@ -203,7 +203,7 @@ def track(client, task_id, jobs):
 
 @pytest.mark.parametrize("places", [(1,), (0, 2), (1, 2)], ids=["one job", "two apart", "two in a row"])
 @pytest.mark.parametrize("work", [annotate, track])
-def test_the_same_is_written_as_by_who_may_see_the_task(client, annotator, assign, task_id, places, work):
+def test_writes_the_same_as_users_who_may_see_the_task(client, annotator, assign, task_id, places, work):
     jobs = assign(task_id, *places)
     all_jobs = [job.id for job in client.jobs(task_id)]
     of_owner = work(client, task_id, jobs)
@@ -222,7 +222,7 @@ def test_the_same_is_written_as_by_who_may_see_the_task(client, annotator, assig
     assert [item.url for item in report.review] == [item.url for item in of_owner.review]
 
 
-def test_each_frame_is_looked_at_once_with_its_own_picture(client, annotator, assign):
+def test_detects_each_frame_once_with_its_own_image(client, annotator, assign):
     task_id = numbered(client, segment_size=8, overlap=3)
     jobs = assign(task_id, 0, 1)
     function = Numbers()
@@ -230,7 +230,7 @@ def test_each_frame_is_looked_at_once_with_its_own_picture(client, annotator, as
     assert function.seen == [(f"{number:03}.png", number) for number in range(13)]
 
 
-def test_frames_that_are_deleted_or_not_asked_for_are_left_out(client, annotator, assign):
+def test_skips_deleted_and_unselected_frames(client, annotator, assign):
     task_id = numbered(client, segment_size=7)
     client.json("PATCH", f"/api/tasks/{task_id}/data/meta", body={"deleted_frames": [2, 9]})
     [job] = assign(task_id, 1)
@@ -248,7 +248,7 @@ def test_frames_that_are_deleted_or_not_asked_for_are_left_out(client, annotator
     assert report.left_out == {"deleted": 1, "not selected": 1}
 
 
-def test_detections_are_kept_for_the_next_run(client, annotator, assign):
+def test_caches_detections_for_the_next_run(client, annotator, assign):
     task_id = numbered(client, segment_size=8, overlap=3)
     jobs = assign(task_id, 0, 1)
 
@@ -259,9 +259,7 @@ def test_detections_are_kept_for_the_next_run(client, annotator, assign):
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward", "both"])
-def test_shapes_are_followed_in_the_jobs_as_by_who_may_see_the_task(
-    client, annotator, assign, video_task, direction
-):
+def test_tracks_shapes_as_users_who_may_see_the_task(client, annotator, assign, video_task, direction):
     task_id = video_task(clip(range(24)), segment_size=9)
     jobs = assign(task_id, 0, 1)
     label = client.labels(task_id)[0].id
@@ -283,7 +281,7 @@ def test_shapes_are_followed_in_the_jobs_as_by_who_may_see_the_task(
     assert expected[0] > 0
 
 
-def test_boxes_are_refined_in_the_job(client, annotator, assign):
+def test_refines_boxes_in_the_job(client, annotator, assign):
     task_id = numbered(client, segment_size=7)
     [job] = assign(task_id, 1)
     annotate(annotator, task_id, [job])
@@ -292,7 +290,7 @@ def test_boxes_are_refined_in_the_job(client, annotator, assign):
     assert {shape["type"] for shape in client.job_annotations(job).shapes} == {"mask"}
 
 
-def test_jobs_are_evaluated_and_exported_as_by_who_may_see_the_task(client, annotator, assign, tmp_path):
+def test_evaluates_and_exports_as_users_who_may_see_the_task(client, annotator, assign, tmp_path):
     task_id = numbered(client, segment_size=8, overlap=3)
     jobs = assign(task_id, 0, 1)
     label = client.labels(task_id)[0].id
@@ -320,7 +318,7 @@ def test_jobs_are_evaluated_and_exported_as_by_who_may_see_the_task(client, anno
     assert (found.frames, found.labels) == (13, {"car": 13})
 
 
-def test_issues_are_opened_and_pictures_drawn_in_the_job(client, annotator, assign):
+def test_opens_issues_and_draws_images_in_the_job(client, annotator, assign):
     task_id = numbered(client, segment_size=7)
     [job] = assign(task_id, 1)
     report = annotate_task(
@@ -336,7 +334,7 @@ def test_issues_are_opened_and_pictures_drawn_in_the_job(client, annotator, assi
 # --- what is refused ---
 
 
-def test_without_jobs_the_error_names_those_that_may_be_seen(client, annotator, assign):
+def test_names_the_visible_jobs_if_none_is_given(client, annotator, assign):
     task_id = numbered(client, 6, segment_size=2)
     with pytest.raises(PermissionDeniedError, match="permission"):
         annotate_task(annotator, task_id, Numbers())
@@ -348,7 +346,7 @@ def test_without_jobs_the_error_names_those_that_may_be_seen(client, annotator, 
         annotate_task(annotator, task_id, Numbers())
 
 
-def test_jobs_that_are_not_ones_of_the_task_are_refused(client, annotator, assign, make_task):
+def test_refuses_jobs_of_other_tasks(client, annotator, assign, make_task):
     task_id, other = make_task(4, segment_size=2), make_task(4, segment_size=2)
     [job] = assign(task_id, 0)
     [stranger] = assign(other, 0)
@@ -361,7 +359,7 @@ def test_jobs_that_are_not_ones_of_the_task_are_refused(client, annotator, assig
         annotate_task(annotator, task_id, Numbers(), jobs=[job, 999999])
 
 
-def test_a_ground_truth_job_is_refused(client, annotator, assign, make_task):
+def test_refuses_a_ground_truth_job(client, annotator, assign, make_task):
     task_id = make_task(4)
     body = {"type": "ground_truth", "task_id": task_id, "frame_selection_method": "manual", "frames": [1]}
     client.json("POST", "/api/jobs", body=body)
@@ -389,9 +387,7 @@ def pool(client):
 
 
 @pytest.mark.parametrize("work", [annotate, track])
-def test_jobs_whose_honeypots_are_not_told_are_refused_and_nothing_is_written(
-    client, annotator, assign, pool, work
-):
+def test_refuses_jobs_with_hidden_honeypots_and_writes_nothing(client, annotator, assign, pool, work):
     jobs = assign(pool, 0, 1)
     with pytest.raises(
         UnsupportedTaskError, match=rf"task {pool} has a pool of ground-truth frames, and CVAT"
@@ -400,7 +396,7 @@ def test_jobs_whose_honeypots_are_not_told_are_refused_and_nothing_is_written(
     assert all(not any(items) for items in written(client, jobs).values())
 
 
-def test_who_may_see_a_task_with_a_pool_works_on_its_jobs_without_their_honeypots(client, pool):
+def test_skips_honeypots_for_users_who_may_see_the_task(client, pool):
     [job, *_] = client.jobs(pool)
     report = annotate_task(
         client, pool, SimpleNamespace(spec=Numbers.spec, detect=lambda *_: []), jobs=[job.id]
@@ -409,7 +405,7 @@ def test_who_may_see_a_task_with_a_pool_works_on_its_jobs_without_their_honeypot
     assert report.frames == 5
 
 
-def test_what_cannot_be_found_out_is_refused(client, annotator, assign, make_task, monkeypatch):
+def test_refuses_jobs_if_honeypots_are_unknown(client, annotator, assign, make_task, monkeypatch):
     task_id = make_task(4, segment_size=2)
     [number] = assign(task_id, 0)
     token = annotator.json("POST", "/api/auth/access_tokens", body={"name": "reads", "read_only": True})
@@ -427,7 +423,7 @@ def test_what_cannot_be_found_out_is_refused(client, annotator, assign, make_tas
     assert deleted == [(number, {"tags": [], "shapes": [], "tracks": [{"id": 1}]})]
 
 
-def test_a_server_that_fails_is_asked_for_honeypots_again(client, annotator, assign, sandbox, make_task):
+def test_retries_the_honeypot_check(client, annotator, assign, sandbox, make_task):
     task_id = make_task(4, segment_size=2)
     [number] = assign(task_id, 0)
     sandbox.faults.set(
@@ -447,7 +443,7 @@ def test_a_server_that_fails_is_asked_for_honeypots_again(client, annotator, ass
     assert client.job_annotations(number).tracks == []
 
 
-def test_meta_that_contradicts_the_job_is_not_believed(client, annotator, assign, make_task, monkeypatch):
+def test_refuses_meta_that_contradicts_the_job(client, annotator, assign, make_task, monkeypatch):
     task_id = make_task(4, segment_size=2)
     [number] = assign(task_id, 0)
     meta = annotator.job_meta(number)
@@ -461,7 +457,7 @@ def test_meta_that_contradicts_the_job_is_not_believed(client, annotator, assign
 # --- for undo ---
 
 
-def test_jobs_are_found_by_their_numbers_by_who_may_see_them_alone(client, annotator, assign, make_task):
+def test_finds_jobs_by_id_without_access_to_the_task(client, annotator, assign, make_task):
     task_id = make_task(6, segment_size=2)
     jobs = assign(task_id, 0, 2)
     of_owner, of_annotator = read_jobs(client, task_id, [*jobs, 999999]), read_jobs(annotator, task_id, jobs)
@@ -478,7 +474,7 @@ def test_jobs_are_found_by_their_numbers_by_who_may_see_them_alone(client, annot
 
 @pytest.mark.parametrize("by", ["the annotator", "who may see the task"])
 @pytest.mark.parametrize("of", ["the annotator", "who may see the task"])
-def test_what_was_written_to_jobs_alone_is_undone(client, annotator, assign, of, by):
+def test_undo_works_without_access_to_the_task(client, annotator, assign, of, by):
     task_id = numbered(client, 6, segment_size=2)
     jobs = assign(task_id, 0)
     who = {"the annotator": annotator, "who may see the task": client}
@@ -487,9 +483,7 @@ def test_what_was_written_to_jobs_alone_is_undone(client, annotator, assign, of,
     assert not any(any(items) for items in written(client, jobs).values())
 
 
-def test_a_run_on_jobs_alone_is_not_undone_on_jobs_that_were_made_anew(
-    client, annotator, assign, monkeypatch
-):
+def test_undo_refuses_jobs_that_were_recreated(client, annotator, assign, monkeypatch):
     task_id = numbered(client, 6, segment_size=2)
     jobs = assign(task_id, 0)
     report = annotate(annotator, task_id, jobs)
@@ -509,7 +503,7 @@ def test_a_run_on_jobs_alone_is_not_undone_on_jobs_that_were_made_anew(
 # --- organizations, and the command line ---
 
 
-def test_the_organization_of_a_job_is_compared_too(sandbox, client, annotator, assign):
+def test_checks_the_organization_of_a_job(sandbox, client, annotator, assign):
     slug = f"org-of-jobs-{next(NUMBERS)}"
     number = client.json("POST", "/api/organizations", body={"slug": slug})["id"]
     with Client(sandbox.url, organization=slug) as inside:
@@ -536,7 +530,7 @@ class create:
 """
 
 
-def test_the_command_line_works_on_jobs_alone(sandbox, client, annotator, assign, tmp_path):
+def test_command_line_works_without_access_to_the_task(sandbox, client, annotator, assign, tmp_path):
     task_id = numbered(client, 6, segment_size=2)
     jobs = assign(task_id, 0, 2)
     file = tmp_path / "boxes.py"

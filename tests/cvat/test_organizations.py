@@ -100,9 +100,7 @@ WORK = {
 
 
 @pytest.mark.parametrize("work", WORK)
-def test_another_organization_than_the_tasks_is_an_error_that_names_both(
-    client, connect, lab, other, task_id, tmp_path, work
-):
+def test_names_both_organizations_in_the_error(client, connect, lab, other, task_id, tmp_path, work):
     with pytest.raises(
         OrganizationError,
         match=rf"^task {task_id} is in the organization '{lab}', not in '{other}'; name '{lab}', or none",
@@ -112,20 +110,20 @@ def test_another_organization_than_the_tasks_is_an_error_that_names_both(
 
 
 @pytest.mark.parametrize("work", WORK)
-def test_an_organization_that_does_not_exist_is_said_to_be_none(connect, task_id, tmp_path, work):
+def test_reports_an_unknown_organization(connect, task_id, tmp_path, work):
     with pytest.raises(OrganizationError, match=r"^there is no organization 'nosuch' on http") as error:
         WORK[work](connect("nosuch"), task_id, tmp_path / "dataset")
     assert not isinstance(error.value, NotFoundError)  # which is taken for a task that is gone
 
 
-def test_the_personal_workspace_has_no_task_of_an_organization(connect, lab, task_id):
+def test_refuses_a_task_of_an_organization_in_the_personal_workspace(connect, lab, task_id):
     with pytest.raises(
         OrganizationError, match=rf"task {task_id} is in the organization '{lab}', not in the personal"
     ):
         annotate_task(connect(""), task_id, Boxes())
 
 
-def test_a_task_of_no_organization_is_not_in_one(client, connect, make_task, lab):
+def test_refuses_a_personal_task_in_an_organization(client, connect, make_task, lab):
     own = make_task(2)
     with pytest.raises(
         OrganizationError, match=rf"task {own} is in no organization, not in '{lab}'; name none"
@@ -134,7 +132,7 @@ def test_a_task_of_no_organization_is_not_in_one(client, connect, make_task, lab
     assert annotate_task(connect(""), own, Boxes()).added == 2
 
 
-def test_an_organization_that_the_user_is_not_in_is_named(sandbox, client, connect, lab, task_id):
+def test_names_an_organization_without_the_user(sandbox, client, connect, lab, task_id):
     account = {"username": f"guest-{task_id}", "password1": "p", "password2": "p"}
     guest = Client(sandbox.url, organization=lab)
     guest._transport.json("POST", "/api/auth/register", body=account, anonymous=True)
@@ -149,9 +147,7 @@ def test_an_organization_that_the_user_is_not_in_is_named(sandbox, client, conne
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["its organization is named", "none is named"])
-def test_a_task_of_an_organization_is_worked_on_whether_it_is_named_or_not(
-    connect, lab, task_id, tmp_path, named
-):
+def test_annotates_a_task_with_or_without_naming_its_organization(connect, lab, task_id, tmp_path, named):
     in_it = connect(lab if named else None)
     report = annotate_task(in_it, task_id, Boxes())
     assert (report.frames, report.added) == (6, 6)
@@ -162,9 +158,7 @@ def test_a_task_of_an_organization_is_worked_on_whether_it_is_named_or_not(
     assert report.added > 0
 
 
-def test_undoing_in_another_organization_says_so_and_counts_nothing_as_gone(
-    client, connect, lab, other, task_id
-):
+def test_undo_refuses_another_organization(client, connect, lab, other, task_id):
     report = annotate_task(client, task_id, Boxes())
     with pytest.raises(OrganizationError, match=rf"'{lab}', not in '{other}'"):
         undo_run(connect(other), report.run)
@@ -175,25 +169,25 @@ def test_undoing_in_another_organization_says_so_and_counts_nothing_as_gone(
 
 
 @pytest.mark.parametrize("hidden", ["all", "one", "the last"])
-def test_a_list_of_jobs_that_does_not_cover_the_task_is_not_believed(client, make_task, monkeypatch, hidden):
+def test_refuses_an_incomplete_list_of_jobs(client, make_task, monkeypatch, hidden):
     task_id = make_task(6, segment_size=2)
-    listed = Client.each
+    listed = Client.iter_list
 
-    def each(self, model, path, params):
+    def iter_list(self, model, path, params):
         found = list(listed(self, model, path, params))
         if path == "/api/jobs":
             found.sort(key=lambda job: job.id)
             found = {"all": [], "one": [found[0], found[2]], "the last": found[:2]}[hidden]
         yield from found
 
-    monkeypatch.setattr(Client, "each", each)
+    monkeypatch.setattr(Client, "iter_list", iter_list)
     with pytest.raises(InvalidResponseError, match=rf"task {task_id} says that it has 3 jobs"):
         annotate_task(client, task_id, Boxes())
     with pytest.raises(InvalidResponseError, match=r"lists (none|2) of them"):
         client.jobs(task_id)
 
 
-def test_jobs_of_a_server_that_does_not_count_them_must_hold_all_frames(sandbox):
+def test_requires_jobs_for_all_frames_without_a_job_count(sandbox):
     task = {"id": 5, "name": "five", "size": 9, "data_chunk_size": 3, "data_original_chunk_type": "imageset"}
     job = {"id": 1, "task_id": 5, "start_frame": 0, "stop_frame": 5}
     answers = [
@@ -208,7 +202,7 @@ def test_jobs_of_a_server_that_does_not_count_them_must_hold_all_frames(sandbox)
         client.jobs(5)
 
 
-def test_a_job_that_is_deleted_between_two_requests_is_no_contradiction():
+def test_accepts_a_job_deleted_between_two_requests():
     def task(count):
         return {"id": 5, "name": "five", "size": 3, "data_chunk_size": 3, "jobs": {"count": count}}
 
@@ -218,7 +212,7 @@ def test_a_job_that_is_deleted_between_two_requests_is_no_contradiction():
         assert [job.id for job in client.jobs(5)] == [1]
 
 
-def test_jobs_of_every_type_cover_a_task_with_a_pool_of_ground_truth(client):
+def test_counts_ground_truth_jobs_of_a_task_with_a_pool(client):
     task = client.create_task("a pool", [label_spec("car", None)], segment_size=5)
     client.upload_images(
         task.id,
@@ -234,7 +228,7 @@ def test_jobs_of_every_type_cover_a_task_with_a_pool_of_ground_truth(client):
     assert {job.type for job in client.jobs(task.id)} == {"annotation", "ground_truth"}
 
 
-def test_a_task_without_data_has_no_jobs(client):
+def test_accepts_a_task_without_data_and_jobs(client):
     assert client.jobs(client.create_task("empty", []).id) == []
 
 
@@ -248,7 +242,7 @@ def project_id(connect, lab):
     return connect(lab).json("POST", "/api/projects", body=body)["id"]
 
 
-def test_a_project_of_another_organization_is_not_one_without_tasks(connect, lab, other, project_id):
+def test_refuses_a_project_of_another_organization(connect, lab, other, project_id):
     with pytest.raises(
         OrganizationError,
         match=rf"^project {project_id} is in the organization '{lab}', not in '{other}'",
@@ -257,7 +251,7 @@ def test_a_project_of_another_organization_is_not_one_without_tasks(connect, lab
     assert list(find_tasks(connect(lab), TaskSelection(), project_id)) == []
 
 
-def test_a_project_that_does_not_exist_is_said_to_be_none(connect, lab):
+def test_reports_an_unknown_project(connect, lab):
     with pytest.raises(NotFoundError, match=r"^there is no project 987654 on http"):
         list(find_tasks(connect(lab), TaskSelection(), 987654))
 
@@ -276,7 +270,7 @@ class create:
 
 @pytest.mark.parametrize("command", ["annotate", "track"])
 @pytest.mark.parametrize("which", ["other", "nosuch"])
-def test_the_command_line_says_which_organization_and_ends_with_1(
+def test_command_line_names_the_organization_and_exits_with_1(
     sandbox, lab, other, task_id, tmp_path, command, which
 ):
     file = tmp_path / "boxes.py"
@@ -301,6 +295,6 @@ def test_the_command_line_says_which_organization_and_ends_with_1(
     assert "Traceback" not in done.stderr
 
 
-def test_the_error_is_one_of_this_package_and_a_value_error():
+def test_organization_error_is_a_value_error():
     assert issubclass(OrganizationError, PrefectCvatError)
     assert issubclass(OrganizationError, ValueError)

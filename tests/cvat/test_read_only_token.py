@@ -67,7 +67,7 @@ def task_id(client, make_task):
     ],
     ids=["annotate", "track", "follow", "refine"],
 )
-def test_a_read_only_token_is_told_before_any_image_is_fetched(client, reader, task_id, work, monkeypatch):
+def test_reports_a_read_only_token_before_downloading(client, reader, task_id, work, monkeypatch):
     without_chunks(monkeypatch)
     before = client.task_annotations(task_id)
     with pytest.raises(ReadOnlyTokenError, match=f"the access token for {client.url} is read-only") as error:
@@ -77,7 +77,7 @@ def test_a_read_only_token_is_told_before_any_image_is_fetched(client, reader, t
     assert client.task_annotations(task_id) == before
 
 
-def test_a_read_only_token_undoes_nothing_and_may_say_what_would_be_undone(client, reader, task_id):
+def test_read_only_token_allows_only_a_dry_run_of_undo(client, reader, task_id):
     run = annotate_task(client, task_id, DETECTOR).run
     with pytest.raises(ReadOnlyTokenError):
         undo_run(reader, run)
@@ -85,12 +85,12 @@ def test_a_read_only_token_undoes_nothing_and_may_say_what_would_be_undone(clien
     assert undo_run(client, run).removed == 2
 
 
-def test_a_dry_run_needs_no_token_that_may_write(reader, task_id, capsys):
+def test_dry_run_works_with_a_read_only_token(reader, task_id, capsys):
     execute(AnnotateRun(reader, task_id, DETECTOR, Options()), {}, RunReportOptions(dry_run=True))
     assert "2 frames" in capsys.readouterr().out
 
 
-def test_a_token_that_may_write_is_asked_about_once(client, sandbox, task_id, monkeypatch):
+def test_checks_a_token_once(client, sandbox, task_id, monkeypatch):
     asked = []
     original = Transport.json
 
@@ -105,12 +105,12 @@ def test_a_token_that_may_write_is_asked_about_once(client, sandbox, task_id, mo
     assert asked.count("/api/auth/access_tokens/self") == 1
 
 
-def test_who_logs_in_with_a_password_is_not_asked(client, task_id, monkeypatch):
+def test_does_not_check_tokens_after_a_login(client, task_id, monkeypatch):
     monkeypatch.setattr(Transport, "json", lambda *_, **__: pytest.fail("it asked"))
     client.check_may_write()
 
 
-def test_a_server_that_has_no_access_tokens_of_its_own_is_not_asked_twice_what_it_does_not_know():
+def test_accepts_servers_without_access_tokens():
     no_route = Answer(404, b"<h1>Not Found</h1>", {"Content-Type": "text/html"})
     with scripted_server(no_route) as server:
         client = Client(server.url, access_token="x")
@@ -120,6 +120,6 @@ def test_a_server_that_has_no_access_tokens_of_its_own_is_not_asked_twice_what_i
 
 
 @pytest.mark.parametrize("body", [b"[]", b"{}", b'{"read_only": "perhaps"}', b""], ids=repr)
-def test_what_cvat_would_not_say_of_a_token_is_called_so(body):
+def test_refuses_an_invalid_response_about_a_token(body):
     with scripted_server(Answer(body=body)) as server, pytest.raises(InvalidResponseError):
         Client(server.url, access_token="x").check_may_write()

@@ -46,7 +46,7 @@ def of_project(client, project_id):
     return [webhook for webhook in list_webhooks(client) if webhook.project_id == project_id]
 
 
-def test_a_webhook_of_a_project_is_created_and_its_receiver_pinged(client, project_id, target):
+def test_creates_a_project_webhook_and_pings_it(client, project_id, target):
     done = register_webhook(client, target, SECRET, project_id=project_id)
     assert done.action == "created"
     assert done.unknown == ()
@@ -60,7 +60,7 @@ def test_a_webhook_of_a_project_is_created_and_its_receiver_pinged(client, proje
     assert last == "the receiver has answered a ping with 200"
 
 
-def test_registering_again_changes_nothing(client, project_id, target):
+def test_registering_twice_changes_nothing(client, project_id, target):
     before = register_webhook(client, target, SECRET, project_id=project_id)
     again = register_webhook(client, target, SECRET, project_id=project_id)
     assert again.action == "unchanged"
@@ -78,7 +78,7 @@ def test_registering_again_changes_nothing(client, project_id, target):
         ({"verify_tls": False}, {}),
     ],
 )
-def test_what_differs_is_brought_into_line(settings, change, client, project_id, target):
+def test_updates_a_different_webhook(settings, change, client, project_id, target):
     before = register_webhook(client, target, SECRET, project_id=project_id).webhook
     if change:
         client.json("PATCH", f"/api/webhooks/{before.id}", body=change)
@@ -91,7 +91,7 @@ def test_what_differs_is_brought_into_line(settings, change, client, project_id,
     assert webhook.events == set(settings.get("events", set(EVENTS) - {"create:project"}))
 
 
-def test_webhooks_with_other_targets_and_of_other_projects_stay_as_they_are(client, project_id, target):
+def test_keeps_other_webhooks(client, project_id, target):
     other = client.json("POST", "/api/projects", body={"name": "another", "labels": []})["id"]
     mine = {"target_url": f"{target}/mine", "type": "project", "project_id": project_id}
     mine = client.json("POST", "/api/webhooks", body={**mine, "events": ["update:job"]})["id"]
@@ -101,7 +101,7 @@ def test_webhooks_with_other_targets_and_of_other_projects_stay_as_they_are(clie
     assert len(of_project(client, other)) == 1
 
 
-def test_a_webhook_of_an_organization(client, organization, target):
+def test_creates_an_organization_webhook(client, organization, target):
     done = register_webhook(client, target, SECRET, organization=organization)
     assert (done.action, done.webhook.type, done.webhook.project_id) == ("created", "organization", None)
     assert done.webhook.events == set(EVENTS)
@@ -110,7 +110,7 @@ def test_a_webhook_of_an_organization(client, organization, target):
     assert [webhook.id for webhook in list_webhooks(client, organization=organization)] == [done.webhook.id]
 
 
-def test_where_no_receiver_answers_the_webhook_stands_and_it_is_said_what_to_do(client, project_id):
+def test_explains_what_to_do_if_the_receiver_does_not_respond(client, project_id):
     done = register_webhook(client, "http://127.0.0.1:9/webhooks", SECRET, project_id=project_id)
     assert done.action == "created"
     assert not done.ping.succeeded
@@ -126,14 +126,14 @@ def test_where_no_receiver_answers_the_webhook_stands_and_it_is_said_what_to_do(
         (503, "no receiver has answered"),
     ],
 )
-def test_what_another_answer_to_the_ping_means_is_told(status, words, client, project_id):
+def test_explains_the_response_to_a_ping(status, words, client, project_id):
     with scripted_server(Answer(status, b"", {})) as server:
         done = register_webhook(client, f"{server.url}/webhooks", SECRET, project_id=project_id)
     assert done.ping.status_code == status
     assert re.search(words, done.lines()[-1])
 
 
-def test_the_ping_carries_a_signature(client, project_id):
+def test_signs_the_ping(client, project_id):
     with scripted_server(Answer(200, b"", {})) as server:
         done = register_webhook(client, f"{server.url}/webhooks", SECRET, project_id=project_id)
         assert ping_webhook(client, done.webhook.id).succeeded
@@ -141,13 +141,13 @@ def test_the_ping_carries_a_signature(client, project_id):
     assert all(headers["X-Signature-256"].startswith("sha256=") for _, _, headers in server.requests)
 
 
-def test_the_server_tells_which_events_it_knows(client):
+def test_lists_the_events_of_the_server(client):
     assert READY_EVENT in known_events(client, "project")
     assert "create:project" not in known_events(client, "project")
     assert set(EVENTS) <= known_events(client, "organization")
 
 
-def test_on_a_server_before_2_73_the_sensor_is_recommended():
+def test_recommends_the_schedule_before_cvat_2_73():
     keys = ["create:task", "update:task", "delete:task", "update:job", "update:project", "delete:project"]
     webhook = {
         "id": 3,
@@ -172,7 +172,7 @@ def test_on_a_server_before_2_73_the_sensor_is_recommended():
     assert "schedule the flow `find new tasks`" in done.lines()[1]
 
 
-def test_the_list_is_read_to_its_end():
+def test_lists_all_pages_of_webhooks():
     def page(number, following):
         results = [{"id": number, "target_url": "http://127.0.0.1/", "type": "project"}]
         body = {"count": 2, "next": following, "previous": None, "results": results}
@@ -185,19 +185,19 @@ def test_the_list_is_read_to_its_end():
 
 
 @pytest.mark.parametrize("places", [{}, {"project_id": 1, "organization": "org"}])
-def test_a_webhook_has_one_place(places, client):
+def test_requires_a_project_or_an_organization(places, client):
     with pytest.raises(ValueError, match="of a project or of an organization"):
         register_webhook(client, "http://127.0.0.1:9/", SECRET, **places)
 
 
 @pytest.mark.parametrize("secret", ["", "x" * 65])
-def test_a_secret_that_cvat_would_not_take_is_refused_without_being_shown(secret, client):
+def test_refuses_invalid_secrets_without_showing_them(secret, client):
     with pytest.raises(ValueError, match="1 to 64 characters") as error:
         register_webhook(client, "http://127.0.0.1:9/", SecretStr(secret), project_id=1)
     assert "xxx" not in str(error.value)
 
 
-def test_whoever_may_not_manage_webhooks_is_told_so(sandbox, client, project_id, target):
+def test_reports_missing_permission_for_webhooks(sandbox, client, project_id, target):
     name = f"stranger-{uuid4().hex[:8]}"
     body = {"username": name, "email": f"{name}@example.com", "first_name": "", "last_name": ""}
     body |= {"password1": "correct-horse-7", "password2": "correct-horse-7"}
@@ -208,7 +208,7 @@ def test_whoever_may_not_manage_webhooks_is_told_so(sandbox, client, project_id,
             register_webhook(stranger, target, SECRET, project_id=project_id)
 
 
-def test_what_cvat_would_not_answer_is_named():
+def test_refuses_invalid_webhook_responses():
     quick = RetryPolicy(give_up_after=0.0)
     with (
         scripted_server(Answer(body=b'{"events": [1]}')) as cvat,

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from docs.pages import Page
-from prefect_cvat.cli.main import app
+from prefect_cvat import cli
+from prefect_cvat.cli.app import COMMANDS
 from prefect_cvat.sandbox import Sandbox
 
 ROOT = Path(__file__).parents[2]
@@ -17,13 +18,13 @@ pytestmark = pytest.mark.filterwarnings("default")
 
 
 @pytest.fixture
-def restored_commands():
-    commands = list(app.registered_commands)
-    yield
-    app.registered_commands[:] = commands
+def shapes_command(monkeypatch, tmp_path):
+    """The command that the page adds: its module is written to the folder of the page's shell."""
+    monkeypatch.setitem(COMMANDS, "shapes", "Count the shapes of a task.")
+    monkeypatch.setattr(cli, "__path__", [*cli.__path__, str(tmp_path / "here")])
 
 
-@pytest.mark.usefixtures("prefect_server", "restored_commands")
+@pytest.mark.usefixtures("prefect_server", "shapes_command")
 def test_examples_run(shell):
     with Sandbox() as server:
         instead = {"127.0.0.1:8080": server.url.removeprefix("http://")}

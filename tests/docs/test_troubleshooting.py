@@ -159,7 +159,7 @@ def a_page_answers(given):
 def a_page_answers_for_a_chunk(given):
     with scripted_server(Answer(headers=HTML, body=b"<html><title>Sign in</title></html>")) as server:
         client = Client(server.url, access_token="x", retry=RetryPolicy(give_up_after=0))
-        client.chunk(1, 0, io.BytesIO(), problem_of=lambda file: problem_of_chunk(file, "imageset", 1))
+        client.chunk(1, 0, io.BytesIO(), validate=lambda file: problem_of_chunk(file, "imageset", 1))
 
 
 @cause

@@ -81,7 +81,7 @@ def shared(monkeypatch):
 
 @as_root
 @pytest.mark.parametrize("jobs", [None, [7, 8]])
-def test_users_of_a_group_share_a_cache_folder_and_its_locks(shared, jobs):
+def test_group_members_share_cache_folder_and_locks(shared, jobs):
     shared.mkdir()
     os.chown(shared, ALICE, GROUP)
     shared.chmod(0o2770)
@@ -101,7 +101,7 @@ def test_users_of_a_group_share_a_cache_folder_and_its_locks(shared, jobs):
 
 @as_root
 @pytest.mark.parametrize("mode", [0o755, 0o700], ids=oct)
-def test_in_a_folder_that_its_user_does_not_share_another_one_is_told_what_to_do(shared, mode):
+def test_explains_how_to_share_a_private_folder(shared, mode):
     shared.mkdir()
     os.chown(shared, ALICE, ALICE)
     shared.chmod(mode)
@@ -115,7 +115,7 @@ def test_in_a_folder_that_its_user_does_not_share_another_one_is_told_what_to_do
 
 
 @as_root
-def test_locks_of_an_earlier_version_that_only_their_user_can_open_are_told_of(shared):
+def test_reports_private_locks_of_an_earlier_version(shared):
     shared.mkdir()
     os.chown(shared, ALICE, GROUP)
     shared.chmod(0o2770)
@@ -127,7 +127,7 @@ def test_locks_of_an_earlier_version_that_only_their_user_can_open_are_told_of(s
     assert "chmod -R g+rwX" in refused
 
 
-def test_a_folder_that_is_made_is_for_its_user_only(tmp_path, monkeypatch):
+def test_creates_private_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_CACHE_DIR", str(tmp_path / "new" / "cache"))
     before = os.umask(0)
     try:
@@ -142,7 +142,7 @@ def test_a_folder_that_is_made_is_for_its_user_only(tmp_path, monkeypatch):
     assert {mode for path, mode in modes.items() if path.is_file()} == {0o600}
 
 
-def test_where_locks_cannot_be_kept_the_error_says_what_to_do(tmp_path, monkeypatch):
+def test_explains_what_to_do_if_locks_cannot_be_created(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("PREFECT_CVAT_CACHE_DIR", str(tmp_path / "file"))
     with (

@@ -5,10 +5,10 @@ import os
 import pytest
 
 from prefect_cvat.exceptions import StorageError
-from prefect_cvat.files.output_file import check_can_be_written, write_text
+from prefect_cvat.files.output_file import check_writable, write_text
 
 
-def test_what_can_be_written_is_let_through_and_left_alone(tmp_path, monkeypatch):
+def test_checking_a_writable_file_does_not_change_it(tmp_path, monkeypatch):
     there = tmp_path / "there.json"
     there.write_text("of before")
     link = tmp_path / "link.json"
@@ -21,24 +21,24 @@ def test_what_can_be_written_is_let_through_and_left_alone(tmp_path, monkeypatch
         type(tmp_path)("relative.json"),
         type(tmp_path)("/dev/null"),
     ):
-        check_can_be_written(file)
+        check_writable(file)
     assert there.read_text() == "of before"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.json", "there.json"]
 
 
-def test_a_pipe_is_not_opened_by_looking(tmp_path):
+def test_checking_does_not_open_a_pipe(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    check_can_be_written(pipe)  # would wait for a reader for ever
+    check_writable(pipe)  # would wait for a reader for ever
 
 
-def test_a_link_into_a_folder_that_does_not_exist(tmp_path):
+def test_refuses_a_link_into_a_missing_folder(tmp_path):
     link = tmp_path / "link.json"
     link.symlink_to(tmp_path / "no" / "such.json")
     with pytest.raises(StorageError, match="there is no folder"):
-        check_can_be_written(link)
+        check_writable(link)
 
 
-def test_what_cannot_be_written_at_the_end_is_an_error_of_ours(tmp_path):
+def test_raises_storage_error_if_writing_fails(tmp_path):
     with pytest.raises(StorageError, match=r"such.json' cannot be written: No such file"):
         write_text(tmp_path / "no" / "such.json", "{}")

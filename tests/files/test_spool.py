@@ -12,7 +12,7 @@ import filelock
 import pytest
 
 from prefect_cvat.files import spool
-from prefect_cvat.files.spool import remove_left_spools, spool_folder
+from prefect_cvat.files.spool import remove_stale_spools, spool_folder
 
 HOLD = """
 import time
@@ -66,19 +66,19 @@ def wait_for_spool(folder, process):
         time.sleep(0.02)
 
 
-def test_a_spool_is_for_its_user_only_and_removed_at_the_end(temporary):
+def test_spool_folder_is_private_and_removed_at_the_end(temporary):
     with spool_folder() as folder:
         (folder / "0.zip").write_bytes(b"content")
         assert folder.stat().st_mode & 0o777 == 0o700
         assert spools(temporary) == [folder]
-        assert remove_left_spools() == 0
+        assert remove_stale_spools() == 0
     assert not spools(temporary)
     with pytest.raises(ZeroDivisionError), spool_folder():
         _ = 1 / 0
     assert not spools(temporary)
 
 
-def test_what_a_killed_process_has_left_is_removed_by_the_next_one(temporary):
+def test_removes_folders_of_killed_processes(temporary):
     killed = subprocess.Popen([sys.executable, "-c", HOLD], stdout=subprocess.PIPE, text=True)
     living = subprocess.Popen([sys.executable, "-c", HOLD], stdout=subprocess.PIPE, text=True)
     with killed, living:
@@ -90,11 +90,11 @@ def test_what_a_killed_process_has_left_is_removed_by_the_next_one(temporary):
             assert sorted(map(str, spools(temporary))) == sorted([kept, str(mine)])
         living.kill()
         living.wait()
-    assert remove_left_spools() == 1
+    assert remove_stale_spools() == 1
     assert not spools(temporary)
 
 
-def test_what_others_have_there_is_left_alone(temporary):
+def test_keeps_files_and_folders_of_others(temporary):
     for name in ("prefect-cvat-spool-without-a-lock", "prefect-cvat-demo-1", "another"):
         (temporary / name).mkdir()
         (temporary / name / "file").touch()
@@ -103,14 +103,14 @@ def test_what_others_have_there_is_left_alone(temporary):
     os.utime(empty, (0, 0))
     (new := temporary / "prefect-cvat-spool-new").mkdir()
     (temporary / "prefect-cvat-spool-link").symlink_to(temporary / "another")
-    assert remove_left_spools() == 1
+    assert remove_stale_spools() == 1
     assert not empty.exists()
     assert new.exists()
     assert (temporary / "another" / "file").exists()
     assert len(list(temporary.iterdir())) == 5
 
 
-def test_a_command_that_is_told_to_end_leaves_no_spool(temporary, tmp_path, sandbox, make_task):
+def test_command_removes_its_folder_on_sigterm(temporary, tmp_path, sandbox, make_task):
     file = tmp_path / "slow.py"
     file.write_text(SLOW)
     task_id = make_task(frames=40)
@@ -129,7 +129,7 @@ def test_a_command_that_is_told_to_end_leaves_no_spool(temporary, tmp_path, sand
 
 
 @pytest.mark.filterwarnings("default")
-def test_a_flow_run_that_is_told_to_end_leaves_no_spool(temporary, prefect_server, sandbox, make_task):
+def test_flow_run_removes_its_folder_on_sigterm(temporary, prefect_server, sandbox, make_task):
     from prefect.settings import PREFECT_API_URL
     from pydantic import SecretStr
 
@@ -158,7 +158,7 @@ def test_a_flow_run_that_is_told_to_end_leaves_no_spool(temporary, prefect_serve
     assert not spools(temporary)
 
 
-def test_where_there_is_no_room_the_error_says_what_to_do(monkeypatch):
+def test_explains_what_to_do_if_no_folder_can_be_created(monkeypatch):
     def full(**_):
         raise OSError(28, "No space left on device")
 
@@ -167,7 +167,7 @@ def test_where_there_is_no_room_the_error_says_what_to_do(monkeypatch):
         pass
 
 
-def test_a_new_folder_that_another_process_takes_for_a_left_one_is_made_again(temporary, monkeypatch):
+def test_creates_another_folder_if_a_process_removes_a_new_one(temporary, monkeypatch):
     taken = []
     make = tempfile.mkdtemp
 

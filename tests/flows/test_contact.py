@@ -17,8 +17,8 @@ from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.exceptions import ReadOnlyTokenError, UnreachableError
 from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.annotate_task import annotate_task
-from prefect_cvat.http import transport
-from prefect_cvat.http.first_contact import CONTACT_SECONDS
+from prefect_cvat.http import request_sender
+from prefect_cvat.http.reachability import REACHABILITY_TIMEOUT
 from prefect_cvat.tasks.task_options import RETRY_NETWORK_ERRORS
 from served_chunks import without_chunks
 
@@ -69,13 +69,13 @@ def warnings_are_logged():
 def contacts(monkeypatch):
     """The addresses that clients have not been told that they answer."""
     made = []
-    original = transport.make_contact
+    original = request_sender.check_reachable
 
-    def make_contact(session, url, **options):
+    def check_reachable(session, url, **options):
         made.append(url)
         original(session, url, **options)
 
-    monkeypatch.setattr(transport, "make_contact", make_contact)
+    monkeypatch.setattr(request_sender, "check_reachable", check_reachable)
     return made
 
 
@@ -105,7 +105,7 @@ def test_wrong_address_fails_within_ten_seconds(annotate, log_in):
     started = time.monotonic()
     with warnings_are_logged(), pytest.raises(UnreachableError, match="Connection refused"):
         annotate(1, CvatCredentials.load("wrong"), function=FUNCTION)
-    assert time.monotonic() - started < CONTACT_SECONDS + 5
+    assert time.monotonic() - started < REACHABILITY_TIMEOUT + 5
     run = last_flow_run()
     assert run.state_name == "Failed"
     assert url in run.state.message

@@ -198,13 +198,13 @@ def _command(arguments: list[str], folder: str, runs: str, pipe: Any) -> None:
     sys.argv = ["prefect-cvat", *arguments]
     from prefect_cvat.cli.main import main
     from prefect_cvat.cvat import client
+    from prefect_cvat.http import retry_policy
     from prefect_cvat.http import slow_responses as paced_connections
-    from prefect_cvat.http import transport
 
     # what waits for minutes with a user waits for seconds here
     paced_connections.WINDOW_SECONDS = SLOWEST
     client.Client.__init__.__kwdefaults__["timeout"] = (SLOWEST, SLOWEST)
-    transport.RetryPolicy.__init__.__kwdefaults__["give_up_after"] = GIVE_UP_AFTER
+    retry_policy.RetryPolicy.__init__.__kwdefaults__["give_up_after"] = GIVE_UP_AFTER
     code = 0
     try:
         main()

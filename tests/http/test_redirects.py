@@ -29,7 +29,7 @@ def netrc(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 @pytest.mark.usefixtures("netrc")
-def test_nothing_is_sent_to_another_host(status):
+def test_follows_no_redirect_to_another_host(status):
     with scripted_server() as other, scripted_server(to(f"{other.url}/elsewhere", status)) as server:
         client = client_of(server, organization="lab")
         with pytest.raises(RedirectError, match=f"is redirected to '{other.url}/elsewhere'") as error:
@@ -37,7 +37,7 @@ def test_nothing_is_sent_to_another_host(status):
         with pytest.raises(RedirectError):
             client.chunk(1, 0, io.BytesIO())
         with pytest.raises(RedirectError):
-            list(client.each_job_annotation(1))
+            list(client.iter_job_annotations(1))
         with pytest.raises(RedirectError):
             client.create_job_annotations(1, {})
     assert other.requests == []
@@ -67,7 +67,7 @@ def test_nothing_is_sent_to_another_host(status):
     ],
     ids=lambda value: value[:30],
 )  # fmt: skip
-def test_a_redirect_is_refused_at_once_and_says_where_to(location, message):
+def test_names_the_target_of_a_redirect(location, message):
     answer = to("")
     with scripted_server(answer) as server:
         host = server.url.removeprefix("http://")
@@ -80,14 +80,14 @@ def test_a_redirect_is_refused_at_once_and_says_where_to(location, message):
 
 
 @pytest.mark.parametrize("status", [300, 302, 304, 399])
-def test_a_3xx_without_an_address_is_no_answer_either(status):
+def test_refuses_a_redirect_without_location(status):
     with scripted_server(Answer(status, b"", {})) as server:
         with pytest.raises(RedirectError, match=f"is redirected to nowhere.*HTTP {status}"):
             client_of(server).create_job_annotations(1, {})
         assert len(server.requests) == 1
 
 
-def test_a_server_that_redirects_to_https_says_so_before_it_gets_any_credentials():
+def test_reports_a_redirect_to_https_before_sending_credentials():
     moved = to("https://cvat.example.com/api/server/about", 308)
     told = "redirects to https://cvat.example.com; if that is your server, give that address .*--server-host"
     with scripted_server(contact=moved) as server:
@@ -98,13 +98,13 @@ def test_a_server_that_redirects_to_https_says_so_before_it_gets_any_credentials
         assert server.requests == []
 
 
-def test_a_server_that_lets_in_who_has_a_token_may_send_others_to_a_log_in_page():
+def test_accepts_a_redirect_of_anonymous_requests_to_a_login_page():
     log_in = to("https://sso.example.com/authorize?next=/api/server/about")
     with scripted_server(Answer(body=b'{"version": "2.73.0"}'), contact=log_in) as server:
         assert client_of(server).server_version() == "2.73.0"
 
 
-def test_a_server_that_redirects_from_https_is_not_asked_without_encryption():
+def test_does_not_suggest_an_unencrypted_address():
     import requests
 
     from prefect_cvat.http.redirects import redirect_error

@@ -13,7 +13,7 @@ LONG_AGO = "Wed, 21 Oct 2015 07:28:00 GMT"
 
 
 @pytest.mark.parametrize("asked", ["0", "000", LONG_AGO, "-5", "1e400", "soon", ""], ids=repr)
-def test_a_server_that_asks_for_no_wait_gets_no_storm_of_requests(asked):
+def test_waits_although_retry_after_is_zero_or_invalid(asked):
     policy = RetryPolicy(give_up_after=2.0, first_delay=0.01)
     with scripted_server(Answer(429, b"", {"Retry-After": asked})) as server:
         client = Client(server.url, access_token="x", retry=policy)
@@ -26,7 +26,7 @@ def test_a_server_that_asks_for_no_wait_gets_no_storm_of_requests(asked):
 
 
 @pytest.mark.parametrize("asked", ["3600", "9" * 400, "9" * 5000, "Fri, 31 Dec 9999 23:59:59 GMT"], ids=len)
-def test_a_server_that_asks_for_more_than_there_is_is_not_waited_for(asked):
+def test_gives_up_if_retry_after_exceeds_the_limit(asked):
     started = time.monotonic()
     policy = RetryPolicy(give_up_after=0.2, first_delay=0.05)
     with (
@@ -41,9 +41,7 @@ def test_a_server_that_asks_for_more_than_there_is_is_not_waited_for(asked):
     (1, None, 0.375, 0.5), (1, 0.0, 0.375, 0.5), (3, 0.0, 1.5, 2.0), (50, 0.0, 15.0, 20.0), (1, 7.0, 7.0, 7.0),
     (10_000, None, 15.0, 20.0),
 ])  # fmt: skip
-def test_the_longer_of_what_the_server_asks_for_and_what_the_policy_says_is_waited(
-    attempt, asked, least, most
-):
+def test_waits_for_the_longer_of_policy_and_retry_after(attempt, asked, least, most):
     assert least <= RetryPolicy().delay(attempt, asked) <= most
 
 
@@ -51,7 +49,7 @@ FAILS = Answer(500, b"<title>Server Error (500)</title>", {"Content-Type": "text
 
 
 @pytest.mark.parametrize("answers", [[FAILS], [Answer(502, b""), FAILS]], ids=["at once", "after a restart"])
-def test_a_read_that_is_answered_500_again_and_again_is_given_up_before_one_that_no_cvat_answers(answers):
+def test_gives_up_a_read_sooner_after_consecutive_500s(answers):
     policy = RetryPolicy(give_up_after=60, give_up_after_500=0.3, first_delay=0.02)
     started = time.monotonic()
     with scripted_server(*answers) as server:
@@ -61,13 +59,13 @@ def test_a_read_that_is_answered_500_again_and_again_is_given_up_before_one_that
     assert time.monotonic() - started < 5
 
 
-def test_a_500_in_between_does_not_shorten_the_wait_for_a_server_that_is_away():
+def test_counts_only_consecutive_500s():
     policy = RetryPolicy(give_up_after=60, give_up_after_500=0.1, first_delay=0.06, longest_delay=0.06)
     away, there = Answer(502, b""), Answer(body=b'{"version": "2.73.0"}')
     with scripted_server(FAILS, away, FAILS, away, FAILS, away, FAILS, there) as server:
         assert Client(server.url, access_token="x", retry=policy).server_version() == "2.73.0"
 
 
-def test_a_lasting_500_is_waited_for_some_30_seconds_and_all_else_five_minutes():
+def test_default_policy_gives_up_after_five_minutes_or_30_seconds_of_500():
     assert RetryPolicy().give_up_after_500 == 30
     assert RetryPolicy().give_up_after == 300

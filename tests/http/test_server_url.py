@@ -43,7 +43,7 @@ from prefect_cvat.tasks.concurrency_limits import job_limit, server_limit, task_
         ("10.0.0.7:65535", "https://10.0.0.7:65535"),
     ],
 )
-def test_addresses_are_completed(written, expected):
+def test_completes_addresses(written, expected):
     assert normalize_url(written) == expected
 
 
@@ -93,7 +93,7 @@ def test_addresses_are_completed(written, expected):
         ("https://cvat.example.com/cvat:8080", "'cvat:8080' is no path"),
     ],
 )
-def test_what_is_no_address_is_refused_with_what_is_wrong_and_what_one_is_like(written, why):
+def test_refuses_invalid_addresses_with_an_example(written, why):
     with pytest.raises(ValueError, match="is not the address of a CVAT server") as caught:
         normalize_url(written)
     assert why in str(caught.value)
@@ -113,14 +113,14 @@ def test_what_is_no_address_is_refused_with_what_is_wrong_and_what_one_is_like(w
         "https://cvat.example.com/user:secret@",
     ],
 )
-def test_a_password_in_an_address_is_refused_and_not_shown(written):
+def test_refuses_credentials_in_addresses_without_showing_them(written):
     with pytest.raises(ValueError, match="must not contain a user or password") as caught:
         Client(written)
     assert "sec" not in str(caught.value)
 
 
 @pytest.mark.parametrize("written", ["https://cvat.example.com/?key=secret", "cvat.example.com#secret"])
-def test_what_follows_an_address_is_refused_and_not_shown(written):
+def test_refuses_query_and_fragment_without_showing_them(written):
     with pytest.raises(ValueError, match="a query or a fragment follows it") as caught:
         normalize_url(written)
     assert "secret" not in str(caught.value)
@@ -129,7 +129,7 @@ def test_what_follows_an_address_is_refused_and_not_shown(written):
 @given(st.text(alphabet="htps:/.[]@?#%-_ a1é\\\n", max_size=30).map("https://a".__add__) | st.text())
 @example("https://[fe80::1%25eth0]")
 @example("https://a//api")
-def test_what_comes_out_is_an_address_and_is_not_changed_again(written):
+def test_normalizing_twice_changes_nothing(written):
     try:
         url = normalize_url(written)
     except ValueError:
@@ -193,7 +193,7 @@ def test_what_comes_out_is_an_address_and_is_not_changed_again(written):
         ("xn--bcher-kva.example", ["bücher.example", "https://BÜCHER.example", "xn--bcher-kva.example"]),
     ],
 )
-def test_one_server_is_one_server_however_its_address_is_written(expected, spellings):
+def test_spellings_of_a_server_have_one_identity(expected, spellings):
     assert {spelling: server_identity(spelling) for spelling in spellings} == dict.fromkeys(
         spellings, expected
     )
@@ -213,7 +213,7 @@ def test_one_server_is_one_server_however_its_address_is_written(expected, spell
         ("127.0.0.1.example.com", "127.0.0.1"),
     ],
 )
-def test_two_servers_are_two(one, other):
+def test_different_servers_have_different_identities(one, other):
     assert server_identity(one) != server_identity(other)
     assert server_slug(one) != server_slug(other)
 
@@ -245,7 +245,7 @@ IDENTITY = st.builds(
     st.sampled_from(["", "/", "//", "/api", "/api/", "//api//"]),
     st.sampled_from(["localhost", "127.0.0.1", "127.0.1.1", "[::1]"]),
 )
-def test_spellings_do_not_change_an_identity(
+def test_spelling_does_not_change_the_identity(
     identity, scheme, user, is_upper, has_dot, default_port, end, loopback
 ):
     assert server_identity(identity) == identity
@@ -265,7 +265,7 @@ def test_spellings_do_not_change_an_identity(
 @example("a-b.example", "a.b-example")
 @example("example.com/cvat", "example.com.cvat")
 @example("example.com/a_b", "example.com/a/b")
-def test_a_slug_names_one_server_only(one, other):
+def test_slugs_are_unique(one, other):
     assert (server_slug(one) == server_slug(other)) == (one == other)
     assert re.fullmatch(r"[a-z0-9-]+", server_slug(one))
 
@@ -279,18 +279,18 @@ def test_a_slug_names_one_server_only(one, other):
         ("https://example.com/cvat", "example-com-cvat-[0-9a-f]{8}"),
     ],
 )
-def test_a_slug_can_be_read(url, expected):
+def test_slugs_are_readable(url, expected):
     assert re.fullmatch(expected, server_slug(url))
 
 
 @pytest.mark.parametrize("written", ["", "ftp://cvat.example.com", "https://user:secret@", "host:port"])
-def test_what_is_no_address_has_no_identity(written):
+def test_refuses_an_identity_for_invalid_addresses(written):
     with pytest.raises(ValueError, match="is not the address of a CVAT server") as caught:
         server_identity(written)
     assert "secret" not in str(caught.value)
 
 
-def test_names_in_prefect_are_the_same_for_one_server():
+def test_names_in_prefect_do_not_depend_on_the_spelling():
     one, other = "http://127.0.0.1:8080", "https://LOCALHOST:8080/api/"
     assert server_limit(one) == server_limit(other) == "prefect-cvat-server-localhost-8080"
     assert task_limit(one, 7) == task_limit(other, 7)

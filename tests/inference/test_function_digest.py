@@ -136,7 +136,7 @@ print(fingerprint(create(model=torch.nn.Sequential(Layer(), torch.nn.Linear(2, 2
 
 
 def test_the_code_of_a_model_of_ones_own_counts_in_a_built_in_function(tmp_path):
-    def told(size):
+    def describe_error(size):
         (tmp_path / "own_layer.py").write_text(
             f"import torch\nclass Layer(torch.nn.Module):\n    def forward(self, images): return {size}\n"
         )
@@ -145,7 +145,7 @@ def test_the_code_of_a_model_of_ones_own_counts_in_a_built_in_function(tmp_path)
         )
         return done.stdout
 
-    first = told("5")
+    first = describe_error("5")
     assert len(first.strip()) == 64
-    assert told("5") == first
-    assert told("images * 6") != first
+    assert describe_error("5") == first
+    assert describe_error("images * 6") != first

@@ -14,32 +14,32 @@ from prefect_cvat.auto_annotation import BadFunctionError, mask, polygon
 from prefect_cvat.inference.geometry_checks import check_geometry
 from prefect_cvat.masks import encode_mask
 from prefect_cvat.messages.bounded_text import (
-    MOST_CHARACTERS,
+    MAX_MESSAGE_LENGTH,
     ShortenedError,
-    bounded,
+    describe_error,
     one_line,
-    shortened,
-    told,
+    shorten,
+    shorten_error,
 )
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=()), max_size=3000))
-def test_whatever_it_is_it_is_short_and_can_be_printed(text):
-    result = bounded(text)
-    assert len(result) <= MOST_CHARACTERS
+def test_shortened_text_is_short_and_printable(text):
+    result = shorten(text)
+    assert len(result) <= MAX_MESSAGE_LENGTH
     assert result.replace("\n", "").isprintable()
     result.encode("utf-8")
     assert one_line(text).isprintable()
 
 
-def test_what_is_short_and_printable_stays_as_it_is():
+def test_keeps_short_printable_text():
     text = "label 'Straßenbahn' is not in the task\n  - 人"
-    assert bounded(text) == text
+    assert shorten(text) == text
 
 
-def test_the_beginning_and_the_end_stay():
+def test_keeps_begin_and_end():
     assert one_line(f"job 3:  {'x' * 10**6}\nrun it again", 40) == "job 3: xxxxxxxxxxxxxxxxxx ... n it again"
-    assert bounded("\x1b[31mred\x07") == r"\x1b[31mred\x07"
+    assert shorten("\x1b[31mred\x07") == r"\x1b[31mred\x07"
 
 
 ERRORS = [
@@ -50,7 +50,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize("error", ERRORS)
-def test_every_error_of_ours_is_bounded_and_survives_pickling(error):
+def test_errors_are_short_and_survive_pickling(error):
     text = "\x1b" + "no " * 10**5
     match error.__name__:
         case "IncompleteRunError":
@@ -59,12 +59,12 @@ def test_every_error_of_ours_is_bounded_and_survives_pickling(error):
             made = error(text, status=400, method="GET", path="/")
         case _:
             made = error(text)
-    assert len(str(made)) <= MOST_CHARACTERS
+    assert len(str(made)) <= MAX_MESSAGE_LENGTH
     assert str(made).startswith(r"\x1bno no")
     assert str(pickle.loads(pickle.dumps(made))) == str(made)
 
 
-def test_an_error_that_says_too_much_is_stood_for_by_another():
+def test_replaces_errors_with_long_messages():
     class SilentError(Exception):
         def __str__(self):
             raise ValueError
@@ -75,11 +75,11 @@ def test_an_error_that_says_too_much_is_stood_for_by_another():
     chained.__cause__ = ValueError("x" * 10**6)
     group = ExceptionGroup("short", [ValueError("x" * 10**6)])
     for error in (ValueError("x" * 10**6), ValueError("\x1b[31m"), SilentError(), noted, chained, group):
-        assert isinstance(shortened(error), ShortenedError)
-        assert len(str(shortened(error))) <= MOST_CHARACTERS
-    assert told(SilentError()) == "SilentError: (its message cannot be had: ValueError)"
+        assert isinstance(shorten_error(error), ShortenedError)
+        assert len(str(shorten_error(error))) <= MAX_MESSAGE_LENGTH
+    assert describe_error(SilentError()) == "SilentError: (its message cannot be had: ValueError)"
     plain = ValueError("short")
-    assert shortened(plain) is plain
+    assert shorten_error(plain) is plain
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_an_error_that_says_too_much_is_stood_for_by_another():
     ],
     ids=["an array", "an array of an array", "truth values", "lists"],
 )
-def test_a_mask_given_as_pixels_is_told_what_to_use(pixels):
+def test_explains_how_to_encode_a_bitmap(pixels):
     tracemalloc.start()
     with pytest.raises(BadFunctionError, match=r"encode_mask\(array\)") as error:
         mask(0, pixels)
@@ -102,19 +102,19 @@ def test_a_mask_given_as_pixels_is_told_what_to_use(pixels):
     assert len(str(error.value)) < 200
 
 
-def test_a_mask_given_as_pixels_that_look_like_run_lengths_is_told_what_to_use():
+def test_explains_how_to_encode_a_bitmap_that_looks_like_run_lengths():
     flat = mask(0, np.ones((30, 40)).ravel())
     with pytest.raises(BadFunctionError, match=r"sum up to 1196, .* 1 pixel; .*encode_mask\(array\)"):
         check_geometry(flat)
 
 
-def test_a_mask_given_as_it_should_be_is_taken():
+def test_accepts_encoded_masks():
     points = encode_mask(np.ones((30, 40), bool))
     assert mask(0, np.asarray(points)).points == points
     assert mask(0, tuple(points)).points == points
 
 
-def test_of_many_wrong_numbers_the_first_is_told():
+def test_reports_the_first_of_many_invalid_numbers():
     with pytest.raises(pydantic.ValidationError) as error:
         polygon(0, ["a"] * 10_000)
     assert error.value.error_count() == 1

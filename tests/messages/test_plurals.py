@@ -2,7 +2,7 @@
 
 import pytest
 
-from prefect_cvat.messages.plurals import counted, listed, tally
+from prefect_cvat.messages.plurals import format_counts, pluralize, quoted_list
 
 
 @pytest.mark.parametrize(
@@ -17,16 +17,16 @@ from prefect_cvat.messages.plurals import counted, listed, tally
         ((3, "entry", "entries"), "3 entries"),
     ],
 )
-def test_nouns_go_with_their_numbers(args, expected):
-    assert counted(*args) == expected
+def test_pluralizes_nouns(args, expected):
+    assert pluralize(*args) == expected
 
 
-def test_names_that_there_is_no_room_for_are_counted():
-    assert listed(["a", "b"]) == "'a', 'b'"
-    assert listed(["a", "b", "c", "d"], most=2) == "'a', 'b' and 2 more"
+def test_counts_names_beyond_the_maximum():
+    assert quoted_list(["a", "b"]) == "'a', 'b'"
+    assert quoted_list(["a", "b", "c", "d"], most=2) == "'a', 'b' and 2 more"
 
 
-def test_the_most_frequent_labels_are_named_first_and_the_others_counted_together():
-    assert tally({}) == "none"
-    assert tally({"car": 1, "bus": 1, "person": 3}) == "3 person, 1 bus, 1 car"
-    assert tally({"car": 1, "bus": 1, "person": 3}, most=1) == "3 person, 2 of 2 other labels"
+def test_formats_counts_in_descending_order():
+    assert format_counts({}) == "none"
+    assert format_counts({"car": 1, "bus": 1, "person": 3}) == "3 person, 1 bus, 1 car"
+    assert format_counts({"car": 1, "bus": 1, "person": 3}, most=1) == "3 person, 2 of 2 other labels"

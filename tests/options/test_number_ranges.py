@@ -10,7 +10,7 @@ NUMBERS = st.lists(st.integers(-20, 60), max_size=30)
 
 
 @given(NUMBERS)
-def test_they_are_the_numbers_in_order_each_once(numbers):
+def test_iterates_over_sorted_unique_numbers(numbers):
     ranges = NumberRanges.of(numbers)
     assert list(ranges) == sorted(set(numbers))
     assert len(ranges) == len(set(numbers))
@@ -19,20 +19,20 @@ def test_they_are_the_numbers_in_order_each_once(numbers):
 
 
 @given(NUMBERS, st.integers(0, 50))
-def test_those_outside_of_a_task(numbers, size):
+def test_finds_numbers_outside_a_task(numbers, size):
     outside = NumberRanges.of(numbers).outside(size)
     assert list(outside) == [number for number in sorted(set(numbers)) if not 0 <= number < size]
 
 
 @given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 9)), min_size=1, max_size=8))
-def test_what_is_described_is_read_as_the_same(parts):
+def test_parses_its_own_description(parts):
     text = ",".join(f"{first}-{first + more}" if more else f"{first}" for first, more in parts)
     ranges = NumberRanges.parse(text)
     assert set(ranges) == {n for first, more in parts for n in range(first, first + more + 1)}
     assert NumberRanges.parse(ranges.describe(most=100)) == ranges
 
 
-def test_a_billion_numbers_are_two():
+def test_holds_a_billion_numbers():
     ranges = NumberRanges.parse("0-999999999")
     assert (len(ranges), 999_999_999 in ranges, 10**9 in ranges) == (10**9, True, False)
     assert ranges.outside(4).describe() == "4-999999999"
@@ -52,10 +52,10 @@ def test_a_billion_numbers_are_two():
         ("0-" + "9" * 5000, "is too large"),
     ],
 )
-def test_what_is_no_range_is_refused(text, message):
+def test_refuses_invalid_ranges(text, message):
     with pytest.raises(ValueError, match=message):
         NumberRanges.parse(text)
 
 
-def test_of_many_ranges_the_first_are_described():
+def test_describes_the_first_of_many_ranges():
     assert NumberRanges.of(range(0, 40, 2)).describe() == "0, 2, 4, 6, 8, 10, 12, 14, ..."

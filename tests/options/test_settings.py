@@ -10,19 +10,19 @@ from prefect_cvat.exceptions import FunctionLoadError
 from prefect_cvat.settings import Settings
 
 
-def test_a_variable_is_read_when_it_is_needed(monkeypatch, tmp_path):
+def test_reads_variables_when_needed(monkeypatch, tmp_path):
     monkeypatch.setenv("PREFECT_CVAT_CACHE_DIR", str(tmp_path))
     assert Settings().cache_dir == tmp_path
     monkeypatch.setenv("PREFECT_CVAT_CACHE_DIR", "")  # as good as unset
     assert Settings().cache_dir != Path()
 
 
-def test_prefixes_are_separated_by_commas(monkeypatch):
+def test_splits_prefixes_at_commas(monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", " our_functions , vision.models,")
     assert Settings().function_modules == ("our_functions", "vision.models")
 
 
-def test_a_secret_is_not_shown(monkeypatch):
+def test_does_not_show_secrets(monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_WEBHOOK_SECRET", "correct-horse-battery")
     assert "correct-horse" not in repr(Settings())
     secret = Settings().webhook_secret
@@ -30,19 +30,19 @@ def test_a_secret_is_not_shown(monkeypatch):
     assert secret.get_secret_value() == "correct-horse-battery"
 
 
-def test_a_value_that_cannot_be_is_refused(monkeypatch):
+def test_refuses_invalid_values(monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_WEBHOOK_MAX_BYTES", "many")
     with pytest.raises(ValidationError, match="webhook_max_bytes"):
         Settings()
 
 
 @pytest.mark.parametrize("name", ["functions/my_function.py", "/tmp/f.py", "f.py", "..\\f"])
-def test_a_path_is_no_name_of_a_function_and_the_error_names_the_setting(name):
+def test_refuses_paths_as_function_names(name):
     with pytest.raises(FunctionLoadError, match="is a path; .*PREFECT_CVAT_FUNCTION_MODULES"):
         load_function(name)
 
 
-def test_a_module_must_be_under_a_prefix_that_the_setting_allows(monkeypatch):
+def test_loads_only_modules_under_allowed_prefixes(monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
     assert load_function("flow_functions.one_box").version == "1"
     for other in ("flow_functions_of_others.x", "os.path"):

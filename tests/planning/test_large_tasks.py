@@ -17,7 +17,7 @@ from prefect_cvat import Client
 from prefect_cvat.cvat.data_meta import read_meta_json
 from prefect_cvat.cvat.job_index import JobIndex
 from prefect_cvat.evaluation.by_frame import AnnotationsByFrame
-from prefect_cvat.exceptions import AnswerTooLargeError
+from prefect_cvat.exceptions import ResponseTooLargeError
 from prefect_cvat.export.found import read_from_server
 from prefect_cvat.files.lines_by_frame import LinesByFrame
 from prefect_cvat.frame_table import FrameMeta, FrameTable
@@ -179,7 +179,7 @@ def test_meta_that_is_cut_short_or_goes_on_is_no_meta(at):
 def test_lines_come_back_from_disk_by_their_frames(entries, most_bytes):
     entries = [(frame, line.hex().encode()) for frame, line in entries]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("prefect_cvat.files.lines_by_frame.MOST_BYTES", most_bytes)
+        patch.setattr("prefect_cvat.files.lines_by_frame.MAX_BYTES", most_bytes)
         lines = LinesByFrame()
         for frame, line in entries:
             lines.add(frame, line)
@@ -209,7 +209,7 @@ def test_refine_does_not_hold_the_shapes_of_a_task(monkeypatch):
                 yield "shapes", {**shape, "id": frame * 10 + i, "frame": frame, "points": [i, 0, i + 5, 9]}
 
     run = RefineRun.__new__(RefineRun)
-    run.client = SimpleNamespace(each_job_annotation=shapes)
+    run.client = SimpleNamespace(iter_job_annotations=shapes)
     run.refining = SimpleNamespace(shape_types=None, sources=None, labels=None, to="mask")
     run._names, run._defaults, run._kinds, run._labels, run._doubled = {1: label.name}, {}, set(), set(), {}
     tracemalloc.start()
@@ -263,7 +263,7 @@ def test_a_frame_with_too_many_shapes_is_not_compared_and_is_named():
         for _ in range(20_000 + (frame == 4)):
             shapes.add({"frame": frame, "label_id": 1, "type": "rectangle", "points": [0.0, 0.0, 1.0, 1.0]})
     assert len(shapes.of(3)) == 20_000
-    with pytest.raises(AnswerTooLargeError, match=r"frame 4 has 20001 annotations .* at most 20000"):
+    with pytest.raises(ResponseTooLargeError, match=r"frame 4 has 20001 annotations .* at most 20000"):
         shapes.of(4)
 
 

@@ -55,10 +55,10 @@ def boxes(frames):
 def asked(monkeypatch):
     """The jobs that are read and the chunks that are fetched."""
     requests = []
-    read, fetch = Client.each_job_annotation, Client.chunk
+    read, fetch = Client.iter_job_annotations, Client.chunk
     monkeypatch.setattr(
         Client,
-        "each_job_annotation",
+        "iter_job_annotations",
         lambda self, job: requests.append(("job", job)) or read(self, job),
     )
     monkeypatch.setattr(

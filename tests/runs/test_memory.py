@@ -56,7 +56,7 @@ def measure(n):
         state.removed += len(body["shapes"])
 
     client = SimpleNamespace(
-        each_job_annotation=standing, create_job_annotations=create, delete_job_annotations=delete,
+        iter_job_annotations=standing, create_job_annotations=create, delete_job_annotations=delete,
         job=lambda _: SimpleNamespace(updated_date=(state.removed, state.last)),
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -107,7 +107,7 @@ def measure(n):
                        "outside": False, "rotation": 0.0, "attributes": []} for frame in range(0, length, 10)]
             yield "tracks", {"id": number, "frame": 0, "label_id": 1, "source": "manual", "shapes": shapes}
 
-    existing = ExistingAnnotations(SimpleNamespace(each_job_annotation=tracks), plan, 0.5)
+    existing = ExistingAnnotations(SimpleNamespace(iter_job_annotations=tracks), plan, 0.5)
     batch = SimpleNamespace(frames=frames[5000:5010])
     existing.read(batch)
     found = existing.take(batch)

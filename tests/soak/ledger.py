@@ -68,19 +68,19 @@ class Ledger:
 
     def take(self, event: Event) -> None:
         """Take what happened next."""
-        is_human = event.actor == self.human
+        is_manual = event.actor == self.human
         for kind, item in event.items:
             key = (kind, item["id"])
             here = self.jobs[event.job]
             if event.action != "insert":
                 old = here.pop(key)
-                if is_human:
+                if is_manual:
                     self._taken_by_human(event, old)
                 else:
                     (self.own_deleted if old.by == event.actor else self.others_deleted)[event.actor] += 1
             if event.action != "delete":
                 content = self.task.told(event.job, kind, item)
-                new = Standing(kind, item, event.actor, content, event.at if is_human else -inf)
+                new = Standing(kind, item, event.actor, content, event.at if is_manual else -inf)
                 self._add(event.job, key, new)
                 self.inserted[event.actor] += 1
 

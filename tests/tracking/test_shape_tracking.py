@@ -422,11 +422,11 @@ def test_human_work_that_is_no_seed_is_untouched(world):
     }  # fmt: skip
     here.place(here.shape(4, row=30, label="person"), here.shape(3, source="auto", x=1), **others)
     here.place(here.shape(8, row=30, label="person"), job=1)
-    before = [list(here.client.each_job_annotation(job.id)) for job in here.jobs]
+    before = [list(here.client.iter_job_annotations(job.id)) for job in here.jobs]
     here.place(here.shape(3))
     here.run(labels=["car"])
     for job, old in zip(here.jobs, before, strict=True):
-        now = list(here.client.each_job_annotation(job.id))
+        now = list(here.client.iter_job_annotations(job.id))
         assert [item for item in now if item in old] == old
         assert [kind for kind, item in now if (kind, item) not in old] == ["tracks"]
 
@@ -730,7 +730,7 @@ def test_a_run_that_is_killed_anywhere_and_run_again_ends_as_one(world, monkeypa
 def same(one, other):
     """Whether the same stands in two tasks; ids and label ids differ."""
 
-    def told(world):
+    def describe_error(world):
         names = {label.id: name for name, label in world.labels.items()}
         values = {a.id: a.name for label in world.labels.values() for a in label.attributes}
 
@@ -748,11 +748,11 @@ def same(one, other):
             return [plain(each) for each in item] if isinstance(item, list) else item
 
         return [
-            sorted(repr((kind, plain(item))) for kind, item in world.client.each_job_annotation(job.id))
+            sorted(repr((kind, plain(item))) for kind, item in world.client.iter_job_annotations(job.id))
             for job in world.jobs
         ]
 
-    return told(one) == told(other)
+    return describe_error(one) == describe_error(other)
 
 
 @pytest.mark.parametrize(

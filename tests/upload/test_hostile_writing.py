@@ -210,7 +210,7 @@ def test_undo_of_a_record_from_the_future_ends(client, make_task, monkeypatch):
     for path in (Settings().runs_dir / report.run).glob("*.jsonl"):
         os.utime(path, (time.time() + 3600,) * 2)
     reads = []
-    read = Client.each_job_annotation
+    read = Client.iter_job_annotations
 
     def count(self, job_id):
         reads.append(1)
@@ -218,7 +218,7 @@ def test_undo_of_a_record_from_the_future_ends(client, make_task, monkeypatch):
             raise AssertionError("reads without end")
         return read(self, job_id)
 
-    monkeypatch.setattr(Client, "each_job_annotation", count)
+    monkeypatch.setattr(Client, "iter_job_annotations", count)
     assert undo_run(client, report.run).gone == 1
 
 
@@ -345,7 +345,7 @@ def test_a_run_that_is_stopped_while_it_waits_for_another_does_not_storm(client,
     [job] = client.jobs(task_id)
     run = AnnotateRun(client, task_id, boxes(1), Options(use_cache=False))
     reads, done = [], []
-    read, verify = Client.each_job_annotation, JobWriter.verify
+    read, verify = Client.iter_job_annotations, JobWriter.verify
 
     def double(self, **kw):
         if not done:
@@ -362,7 +362,7 @@ def test_a_run_that_is_stopped_while_it_waits_for_another_does_not_storm(client,
         return read(self, job_id)
 
     monkeypatch.setattr(JobWriter, "verify", double)
-    monkeypatch.setattr(Client, "each_job_annotation", count)
+    monkeypatch.setattr(Client, "iter_job_annotations", count)
     with ThreadSubmitter() as threads, pytest.raises(PrefectCvatError):
         run_pipeline(run, threads)
     assert len(reads) < 12
@@ -437,7 +437,7 @@ def test_the_last_stage_called_again_removes_no_originals_without_replacement(
 
 
 def test_an_issue_that_reads_do_not_show_yet_is_opened_once(client, make_task, faults, monkeypatch):
-    from prefect_cvat.cvat import issues
+    from prefect_cvat.runs import review_issues as issues
 
     monkeypatch.setenv("PREFECT_CVAT_STALE_READ_SECONDS", "2")
     monkeypatch.setattr(issues, "RETRY", RetryPolicy(first_delay=0.05))
@@ -624,7 +624,7 @@ def test_only_the_jobs_that_somebody_has_doubled_are_read_again(client, make_tas
     jobs = client.jobs(task_id)
     finish = Run.finish_upload
     reads = []
-    read = Client.each_job_annotation
+    read = Client.iter_job_annotations
 
     def double(self):
         copies = [
@@ -635,7 +635,7 @@ def test_only_the_jobs_that_somebody_has_doubled_are_read_again(client, make_tas
         finish(self)
 
     monkeypatch.setattr(Run, "finish_upload", double)
-    monkeypatch.setattr(Client, "each_job_annotation", lambda *a: reads.append(1) or read(*a))
+    monkeypatch.setattr(Client, "iter_job_annotations", lambda *a: reads.append(1) or read(*a))
     with pytest.raises(IncompleteRunError):
         annotate_task(client, task_id, boxes(1), use_cache=False)
     print("reads at the end", len(reads))

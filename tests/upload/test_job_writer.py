@@ -173,7 +173,7 @@ def test_what_verify_could_not_do_finish_does(scene, monkeypatch):
     writer = scene.writer(existing="replace_auto")
     writer.write(0, [scene.rect(1)], range(4))
     with monkeypatch.context() as patched:
-        patched.setattr(Client, "each_job_annotation", fails)
+        patched.setattr(Client, "iter_job_annotations", fails)
         with pytest.raises(ServerError):
             writer.verify()
     writer.finish()

@@ -68,7 +68,7 @@ def scene(client, make_task):
     car = client.labels(task_id)[0].id
 
     def stored():
-        return [item for job in jobs for item in client.each_job_annotation(job.id)]
+        return [item for job in jobs for item in client.iter_job_annotations(job.id)]
 
     def place(x=1.0, job=jobs[0], **fields):
         shape = {"type": "rectangle", "frame": job.start_frame, "label_id": car, "source": "manual",

@@ -338,7 +338,7 @@ def test_a_correction_between_the_reading_of_a_job_and_the_removal_stays(client,
         for i in range(100)
     ]
     stored = client.create_job_annotations(job.id, {"shapes": old}).shapes
-    read = type(client).each_job_annotation
+    read = type(client).iter_job_annotations
     to_correct = stored[-3:]
     corrected = []
     deleted = []
@@ -355,7 +355,7 @@ def test_a_correction_between_the_reading_of_a_job_and_the_removal_stays(client,
             correct(client, job.id, shape, points=[0, 0, 30, 30])
 
     delete = type(client).delete_job_annotations
-    monkeypatch.setattr(type(client), "each_job_annotation", read_and_correct)
+    monkeypatch.setattr(type(client), "iter_job_annotations", read_and_correct)
     monkeypatch.setattr(
         type(client), "delete_job_annotations", lambda *args: deleted.append(args) or delete(*args)
     )

@@ -15,7 +15,7 @@ from prefect_cvat.files.lines_by_frame import FRAMES_OF_GROUP, LinesByFrame
 from prefect_cvat.frames import Frame
 from prefect_cvat.geometry.iou import Region
 from prefect_cvat.geometry.keyframes import interpolate
-from prefect_cvat.models import Job, is_human
+from prefect_cvat.models import Job, is_manual
 from prefect_cvat.options.existing import ExistingSource
 from prefect_cvat.planning.plan import Batch, Plan
 
@@ -42,7 +42,7 @@ class ExistingOnFrame:
     def add(self, job_id: int, annotation: Mapping[str, Any]) -> None:
         """Take a tag or a shape of a job."""
         self._by_job[job_id].add(annotation)
-        if is_human(annotation):
+        if is_manual(annotation):
             self._manual.add(annotation)
 
     def include(self, annotation: Mapping[str, Any]) -> bool:
@@ -142,7 +142,7 @@ class _JobAnnotations:
         self._lines = LinesByFrame()
         self._tracks = LinesByFrame()
         self._part_length = max(FRAMES_OF_GROUP, -(-(self._last + 1 - self._first) // PARTS))
-        for kind, annotation in client.each_job_annotation(job.id):
+        for kind, annotation in client.iter_job_annotations(job.id):
             if not source.includes(annotation):
                 continue
             if kind == "tracks":

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from prefect_cvat.exceptions import BadFunctionError
-from prefect_cvat.messages.bounded_text import one_line, shortened, told
+from prefect_cvat.messages.bounded_text import describe_error, one_line, shorten_error
 from prefect_cvat.termination import Terminated
 
 __all__ = [
@@ -63,16 +63,16 @@ def call_function(
         place = _user_place(error.__traceback__)
         raise BadFunctionError(
             f"{where}: {one_line(error)}" + (f" ({place})" if place else "")
-        ) from shortened(error)
+        ) from shorten_error(error)
     except BaseException as error:
         if not is_of_function(error):
             raise
         if check_input is not None:
             check_input()
         place = where_raised(error) if _user_place(error.__traceback__) else place_of(method)
-        raise BadFunctionError(f"{failed}: {told(error)}" + (f" ({place})" if place else "")) from shortened(
-            error
-        )
+        raise BadFunctionError(
+            f"{failed}: {describe_error(error)}" + (f" ({place})" if place else "")
+        ) from shorten_error(error)
 
 
 def preprocess_image(
@@ -157,10 +157,10 @@ def read_spec(function: Any, kind: str) -> Any:
         if not is_of_function(error):
             raise
         failure = error
-    text = one_line(failure) if isinstance(failure, BadFunctionError) else told(failure)
+    text = one_line(failure) if isinstance(failure, BadFunctionError) else describe_error(failure)
     raise BadFunctionError(
         f"the spec of {type(function).__name__!r} cannot be had: {text} ({where_raised(failure)})"
-    ) from shortened(failure)
+    ) from shorten_error(failure)
 
 
 def read_labels(function: Any) -> list[Any]:

@@ -18,7 +18,7 @@ from typing import Any
 from prefect_cvat.auto_annotation.function_calls import is_of_function, place_of, read_spec, where_raised
 from prefect_cvat.auto_annotation.secret_text import SecretReference
 from prefect_cvat.exceptions import BadFunctionError, FunctionLoadError, PrefectCvatError
-from prefect_cvat.messages.bounded_text import one_line, shortened, told
+from prefect_cvat.messages.bounded_text import describe_error, one_line, shorten_error
 from prefect_cvat.settings import Settings
 
 __all__ = [
@@ -158,7 +158,7 @@ def load_function_file(path: Path | str, parameters: Mapping[str, Any] | None = 
     try:
         spec.loader.exec_module(module)
     except BaseException as error:
-        raise _load_error(f"{str(path)!r} cannot be run", error) from shortened(error)
+        raise _load_error(f"{str(path)!r} cannot be run", error) from shorten_error(error)
     return _make(module, str(path), parameters)
 
 
@@ -232,14 +232,14 @@ def _import(name: str) -> ModuleType:
     except PrefectCvatError:
         raise
     except BaseException as error:
-        raise _load_error(f"module {name!r} cannot be imported", error) from shortened(error)
+        raise _load_error(f"module {name!r} cannot be imported", error) from shorten_error(error)
 
 
 def _load_error(what: str, error: BaseException) -> FunctionLoadError:
     """What to raise in place of an error of a function that is being made, be it that of `sys.exit`."""
     if not is_of_function(error):
         raise error
-    return FunctionLoadError(f"{what}: {told(error)} ({where_raised(error)})")
+    return FunctionLoadError(f"{what}: {describe_error(error)} ({where_raised(error)})")
 
 
 def _make(module: ModuleType, name: str, parameters: Mapping[str, Any] | None) -> Any:
@@ -261,7 +261,7 @@ def _make(module: ModuleType, name: str, parameters: Mapping[str, Any] | None) -
         except PrefectCvatError:
             raise
         except BaseException as error:
-            raise _load_error(f"function {name!r} cannot be made", error) from shortened(error)
+            raise _load_error(f"function {name!r} cannot be made", error) from shorten_error(error)
     elif parameters:
         raise FunctionLoadError(f"function {name!r} takes no parameters: its module has no create")
     if read_spec(function, "an auto-annotation function") is None:

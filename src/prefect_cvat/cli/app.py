@@ -13,8 +13,8 @@ from prefect_cvat.cli.debug import debug_option, shows_tracebacks
 from prefect_cvat.cli.server import Server
 from prefect_cvat.cli.streams import escape_what_cannot_be_shown, open_what_is_closed
 from prefect_cvat.exceptions import PrefectCvatError
-from prefect_cvat.messages.bounded_text import bounded
-from prefect_cvat.termination import Terminated, end_in_order_on_sigterm
+from prefect_cvat.messages.bounded_text import shorten
+from prefect_cvat.termination import Terminated, exit_cleanly_on_sigterm
 
 __all__ = ["COMMANDS", "app", "run"]
 
@@ -62,7 +62,7 @@ class _Commands(click.Group):
         try:
             return super().invoke(ctx)
         except click.UsageError as error:
-            raise click.UsageError(bounded(error.format_message()), error.ctx) from None
+            raise click.UsageError(shorten(error.format_message()), error.ctx) from None
         except KeyboardInterrupt as interruption:
             _say("interrupted; run it again to complete it", interruption)
             raise click.exceptions.Exit(130) from None
@@ -122,7 +122,7 @@ def run() -> None:
     """Run the command line; see `main`."""
     open_what_is_closed()
     escape_what_cannot_be_shown()
-    end_in_order_on_sigterm()
+    exit_cleanly_on_sigterm()
     try:
         app(prog_name="prefect-cvat")
     except PrefectCvatError as error:
@@ -134,7 +134,7 @@ def run() -> None:
 def _fail(error: Exception, code: int) -> None:
     if shows_tracebacks():
         raise error
-    _say(f"error: {bounded(str(error))}", error)
+    _say(f"error: {shorten(str(error))}", error)
     sys.exit(code)
 
 
@@ -146,4 +146,4 @@ def _say(message: str, error: BaseException) -> None:
 
 def _say_notes(error: BaseException) -> None:
     for note in getattr(error, "__notes__", ()):
-        click.echo(bounded(note), err=True)
+        click.echo(shorten(note), err=True)

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from rich.console import Console
 
 from prefect_cvat.exceptions import StorageError
-from prefect_cvat.messages.bounded_text import bounded
+from prefect_cvat.messages.bounded_text import shorten
 
 __all__ = [
     "keep_stdout_for_json",
@@ -71,7 +71,7 @@ def print_lines(lines: Iterable[str], report: BaseModel, as_json: bool) -> None:
         stdout.write_line(report.model_dump_json(indent=2))
     else:
         for line in lines:
-            stdout.print(bounded(line), markup=False)
+            stdout.print(shorten(line), markup=False)
 
 
 def keep_stdout_for_json(is_wanted: bool) -> None:

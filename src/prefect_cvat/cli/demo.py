@@ -43,9 +43,9 @@ def demo(output: _Demo) -> None:
 def _table(report: RunReport) -> Table:
     from rich.table import Table
 
-    from prefect_cvat.messages.plurals import counted
+    from prefect_cvat.messages.plurals import pluralize
 
-    table = Table(title=f"task {report.task_id}: {counted(report.frames, 'frame')}")
+    table = Table(title=f"task {report.task_id}: {pluralize(report.frames, 'frame')}")
     table.add_column("label")
     table.add_column("found", justify="right")
     for name, count in sorted(report.labels.items(), key=lambda item: (-item[1], item[0])):

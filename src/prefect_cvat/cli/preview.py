@@ -55,7 +55,7 @@ def preview(
     from prefect_cvat.files.output_file import write_text
     from prefect_cvat.files.spool import spool_folder
     from prefect_cvat.inference.detector import Detector
-    from prefect_cvat.messages.plurals import counted
+    from prefect_cvat.messages.plurals import pluralize
     from prefect_cvat.reporting import preview as previewing
 
     detector = Detector(
@@ -69,7 +69,9 @@ def preview(
             most = FRAMES_SHOWN if options.frames is None else None
             with given_server().connect() as client:
                 opened = previewing.open_task_frames(client, previewed.task, options.selection, folder, most)
-        page, done = previewing.preview(detector, opened, title=f"Preview of {counted(len(opened), 'image')}")
+        page, done = previewing.preview(
+            detector, opened, title=f"Preview of {pluralize(len(opened), 'image')}"
+        )
     write_text(output, page)
     for name, count in sorted(done.labels.items(), key=lambda item: (-item[1], item[0])):
         stdout.print(f"{count} {name}", markup=False)

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from prefect_cvat.exceptions import StorageError
-from prefect_cvat.files.output_file import check_can_be_written
+from prefect_cvat.files.output_file import check_writable
 from prefect_cvat.options.model import OnCommandLine, OptionModel
 
 __all__ = ["DryRunOptions", "JsonOption", "OutputFile", "RunReportOptions", "check_output_file"]
@@ -26,7 +26,7 @@ def check_output_file(file: Path | None) -> Path | None:
     if file is None:
         return None
     try:
-        check_can_be_written(file)
+        check_writable(file)
     except StorageError as error:
         raise ValueError(str(error)) from None
     return file.resolve()

@@ -12,7 +12,7 @@ from pydantic import Field, RootModel
 from prefect_cvat.cli.command import command, command_group
 from prefect_cvat.cli.console import print_lines, stdout
 from prefect_cvat.cli.report_options import DryRunOptions, JsonOption
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.options.model import OnCommandLine
 from prefect_cvat.records.run_list import ListedRun, list_runs, prune_runs
 
@@ -79,7 +79,7 @@ def _remove_left_limits(as_json: bool) -> None:
     with prefect_server():
         removed = remove_unused_limits()
     if removed and not as_json:
-        stdout.print(f"{counted(removed, 'limit')} of killed runs removed from the Prefect server")
+        stdout.print(f"{pluralize(removed, 'limit')} of killed runs removed from the Prefect server")
 
 
 def _line(run: ListedRun) -> str:

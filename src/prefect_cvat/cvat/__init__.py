@@ -1,1 +1,1 @@
-"""The CVAT server: its client, lists, annotations, webhooks and issues."""
+"""The CVAT server: client, tasks, annotations, webhooks and issues."""

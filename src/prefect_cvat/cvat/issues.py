@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from hashlib import blake2b
 from typing import Any
 
@@ -17,29 +16,38 @@ from prefect_cvat.exceptions import (
 )
 from prefect_cvat.http.retry_policy import ATTEMPTS, RetryPolicy
 
-__all__ = ["MARK", "Issue", "delete_issue", "list_issues"]
+__all__ = [
+    "MARK",
+    "RETRY",
+    "UNKNOWN_FATE",
+    "Issue",
+    "delete_issue",
+    "has_unknown_fate",
+    "issue_identity",
+    "list_issues",
+]
 
 MARK = "prefect-cvat: "
-"""What the message of our issues begins with: how they are known again."""
+"""The begin of the message of each issue of ours, by which they are recognized."""
 
 RETRY = RetryPolicy()
-"""How long is waited before a request whose fate is unknown is looked into, and sent again."""
+"""Waits between attempts at a request when it is unknown whether the server has executed it."""
 
 UNKNOWN_FATE = (TransportError, ServerError, InvalidResponseError)
-"""The errors after which an issue may be there. After 429 it is not: that is a refusal."""
+"""The errors after which the server may have executed a request. 429 is a refusal."""
 
 
 class Issue(BaseModel):
-    """An issue: a place on a frame that somebody is to look at.
+    """An issue: a place on a frame for somebody to look at.
 
     Attributes:
-        id: Its number.
+        id: Its id.
         frame: The frame.
-        job: The job that it is in.
-        position: Where on the frame: left, top, right, bottom, if it is ours.
-        resolved: Whether somebody has said that it is done.
-        assignee: Whom it has been given to.
-        messages: What people and runs have said on it, what it is about first.
+        job: The id of its job.
+        position: Its place in pixels; of ours left, top, right, bottom.
+        resolved: Whether it is resolved.
+        assignee: The user that it is assigned to.
+        messages: Its comments, oldest first.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -54,17 +62,17 @@ class Issue(BaseModel):
 
     @property
     def is_ours(self) -> bool:
-        """Whether a run has opened it, this one or another."""
+        """Whether any run has opened it."""
         return bool(self.messages) and self.messages[0].startswith(MARK)
 
     @property
     def is_untouched(self) -> bool:
-        """Whether it is as it was opened: nobody has replied, resolved it, or given it to somebody."""
+        """Whether nobody has replied to it, resolved it or assigned it."""
         return not self.resolved and self.assignee is None and len(self.messages) == 1
 
     @property
     def identity(self) -> bytes:
-        """A digest of what it is about; equal for what was sent and what is read back."""
+        """A digest of frame and message, equal before and after it was sent."""
         return issue_identity(self.frame, self.messages[0] if self.messages else "")
 
 
@@ -77,9 +85,11 @@ class _Comment(BaseModel):
 
 
 def list_issues(client: Client, job_id: int) -> list[Issue]:
-    """All issues of a job with what was said on them, in the order in which they were opened."""
-    issues = sorted(client.each(Issue, "/api/issues", {"job_id": job_id}), key=lambda issue: issue.id)
-    comments = sorted(client.each(_Comment, "/api/comments", {"job_id": job_id}), key=lambda item: item.id)
+    """All issues of a job with their comments, oldest first."""
+    issues = sorted(client.iter_list(Issue, "/api/issues", {"job_id": job_id}), key=lambda issue: issue.id)
+    comments = sorted(
+        client.iter_list(_Comment, "/api/comments", {"job_id": job_id}), key=lambda item: item.id
+    )
     messages: dict[int, list[str]] = {issue.id: [] for issue in issues}
     for comment in comments:
         messages.setdefault(comment.issue, []).append(comment.message)
@@ -87,19 +97,20 @@ def list_issues(client: Client, job_id: int) -> list[Issue]:
 
 
 def delete_issue(client: Client, issue_id: int) -> None:
-    """Delete an issue with what was said on it. One that is gone is no error, so this can be tried again."""
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            client.json("DELETE", f"/api/issues/{issue_id}")
-        except NotFoundError:
-            return
-        except UNKNOWN_FATE:
-            if attempt == ATTEMPTS:
-                raise
-            time.sleep(RETRY.delay(attempt, None))
-        else:
-            return
+    """Delete an issue with its comments. It is no error if there is none: this is safe to repeat."""
+    try:
+        RETRY.retrying(retry_on=has_unknown_fate, max_attempts=ATTEMPTS)(
+            client.json, "DELETE", f"/api/issues/{issue_id}"
+        )
+    except NotFoundError:
+        return
+
+
+def has_unknown_fate(error: BaseException) -> bool:
+    """Whether an error leaves it unknown if the server has executed the request."""
+    return isinstance(error, UNKNOWN_FATE)
 
 
 def issue_identity(frame: int, message: str) -> bytes:
+    """A digest by which an issue that was sent is recognized among those that are read."""
     return blake2b(f"issue {frame} {message}".encode(), digest_size=12).digest()

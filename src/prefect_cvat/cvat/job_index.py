@@ -1,4 +1,4 @@
-"""Which jobs have frames of a range, found without a look at each job."""
+"""Finds the jobs of a range of frames without going through all jobs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["JobIndex"]
 
 
 class JobIndex:
-    """Jobs of a task, to be looked for by their frames. Jobs may overlap.
+    """Jobs of a task, searchable by frame. Jobs may overlap.
 
     Args:
         jobs: The jobs.
@@ -25,7 +25,7 @@ class JobIndex:
         self._reached = list(accumulate((job.stop_frame for _, job in self._jobs), max))
 
     def between(self, first: int, last: int) -> list[Job]:
-        """The jobs that have one of the frames from the first to the last, in the order of all jobs."""
+        """The jobs with a frame between `first` and `last` (inclusive), in the original order."""
         begin, end = bisect_left(self._reached, first), bisect_right(self._starts, last)
         found = [(place, job) for place, job in self._jobs[begin:end] if job.stop_frame >= first]
         return [job for _, job in sorted(found, key=lambda item: item[0])]

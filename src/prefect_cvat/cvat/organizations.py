@@ -1,7 +1,7 @@
-"""The organization that a client was told to work in, against the one that a thing is in.
+"""Checks that objects are in the organization that a client works in.
 
-CVAT 2.73 answers for what is asked for by its id whatever `X-Organization` says, but narrows lists by it: in
-another organization than its own, a task is found and has no jobs and no labels.
+CVAT 2.73 ignores `X-Organization` when an object is requested by its id, but filters lists by it: in another
+organization, a task is found, and has neither jobs nor labels.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from collections.abc import Callable, Mapping
 
 from prefect_cvat.exceptions import OrganizationError
 
-__all__ = ["NamedOrganization"]
+__all__ = ["SelectedOrganization"]
 
 
-class NamedOrganization:
-    """The organization that was named.
+class SelectedOrganization:
+    """The organization that a client works in.
 
     Args:
-        slug: Its short name; `""` for the personal workspace, None if none was named.
-        list_visible: Asks the server for the organizations that the user may see: short names by ids.
+        slug: Its short name; `""` for the personal workspace, None for no check.
+        list_visible: Returns the organizations that the user may see: short names by ids.
     """
 
     def __init__(self, slug: str | None, list_visible: Callable[[], Mapping[int, str]]) -> None:
@@ -29,14 +29,14 @@ class NamedOrganization:
         self._visible: Mapping[int, str] | None = None
 
     def check(self, what: str, organization: int | None) -> None:
-        """Refuse what is in another organization.
+        """Check that an object is in this organization.
 
         Args:
-            what: What it is, such as `task 12`.
-            organization: The number of the organization that it is in, if it is in one.
+            what: The object, such as `task 12`.
+            organization: The id of its organization; None if it is in none.
 
         Raises:
-            OrganizationError: It is not in the organization that was named.
+            OrganizationError: It is in another one.
         """
         if self._slug is None or (self._slug == "" and organization is None):
             return

@@ -1,4 +1,4 @@
-"""What tells a task from another one of its number, on a CVAT that was set up anew."""
+"""Recognizes whether a task is still the same after a CVAT server was reinstalled."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from datetime import datetime
 
 from pydantic import BaseModel, ConfigDict
 
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import Job, Task
 
 __all__ = ["TaskIdentity"]
 
 
 class TaskIdentity(BaseModel):
-    """What tells a task from another one that has the same number on a CVAT that was set up anew.
+    """Distinguishes a task from another one with the same id on a reinstalled CVAT server.
 
     Attributes:
-        created: When it was made; None for who may see only jobs of it.
-        size: How many frames it has; None likewise.
-        media: When its media were last changed, `chunks_updated_date`; None likewise.
-        jobs: When each of some jobs was made.
+        created: When the task was created; None for users who may see only its jobs.
+        size: Number of frames; None likewise.
+        media: When the media last changed, `chunks_updated_date`; None likewise.
+        jobs: When some of its jobs were created, by id.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -32,12 +32,12 @@ class TaskIdentity(BaseModel):
 
     @classmethod
     def of(cls, task: Task, media: datetime | None, jobs: Sequence[Job]) -> TaskIdentity:
-        """That of a task, as the server tells it.
+        """The identity of a task on the server.
 
         Args:
             task: The task.
-            media: When its media were last changed, if that is known.
-            jobs: Jobs of it; one is enough.
+            media: When its media last changed, if known.
+            jobs: Some of its jobs; one is enough.
         """
         is_seen = task.created_date is not None
         return cls(
@@ -48,7 +48,7 @@ class TaskIdentity(BaseModel):
         )
 
     def differences(self, now: TaskIdentity) -> list[str]:
-        """In what a task differs today, in words; what is not known on one of both sides says nothing."""
+        """Describe how a task differs now. Fields that are unknown on either side do not count."""
         dates = [("it was created", self.created, now.created), ("its media changed", self.media, now.media)]
         dates += [
             (f"its job {job} was created", created, now.jobs.get(job)) for job, created in self.jobs.items()
@@ -59,5 +59,5 @@ class TaskIdentity(BaseModel):
             if then is not None and today is not None and then != today
         ]
         if self.size is not None and now.size is not None and self.size != now.size:
-            differences.append(f"it has {counted(now.size, 'frame')}, not {self.size}")
+            differences.append(f"it has {pluralize(now.size, 'frame')}, not {self.size}")
         return differences

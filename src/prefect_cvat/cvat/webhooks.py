@@ -1,4 +1,4 @@
-"""CVAT's webhooks: which there are, registering one, and trying whether its receiver answers."""
+"""CVAT's webhooks: listing and registering them, and pinging their receivers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.cvat.response_models import parse_answer
+from prefect_cvat.cvat.response_parsing import parse_response
 
 __all__ = [
     "EVENTS",
@@ -24,8 +24,8 @@ __all__ = [
 ]
 
 READY_EVENT = "completed:request[create:task]"
-"""The data of a task are there, or could not be processed. CVAT 2.73 and newer send it; `create:task` comes
-before the data."""
+"""Sent when the data of a task have been processed, or could not be. CVAT 2.73 and newer send it;
+`create:task` comes before the data."""
 
 EVENTS = (
     READY_EVENT,
@@ -39,16 +39,16 @@ EVENTS = (
     "update:project",
     "delete:project",
 )
-"""What the receiver makes events of. A project's webhook cannot have `create:project`."""
+"""Events that the receiver handles. A project's webhook cannot have `create:project`."""
 
 MAX_SECRET = 64
-"""Characters that CVAT 2.73 takes for a secret."""
+"""Maximum length of a secret in CVAT 2.73."""
 
 DESCRIPTION = "prefect-cvat"
 
 
 class Webhook(BaseModel):
-    """A webhook. The server never tells its secret."""
+    """A webhook, without its secret: the server never sends that."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -62,11 +62,11 @@ class Webhook(BaseModel):
 
 
 class Ping(BaseModel):
-    """What came of trying a webhook.
+    """The result of a ping.
 
     Attributes:
-        status_code: What the receiver answered; 502 and 504 are CVAT's words for no answer.
-        response: The receiver's words, or CVAT's.
+        status_code: The status of the receiver's response; CVAT reports 502 or 504 if there was none.
+        response: The body of the response, or CVAT's error.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -76,7 +76,7 @@ class Ping(BaseModel):
 
     @property
     def succeeded(self) -> bool:
-        """Whether the receiver answered, and took the signature."""
+        """Whether the receiver responded and accepted the signature."""
         return self.status_code is not None and 200 <= self.status_code < 300
 
 
@@ -90,7 +90,7 @@ class _Events(BaseModel):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Registration:
-    """What registering a webhook has done.
+    """The result of registering a webhook.
 
     Attributes:
         webhook: As it is now.
@@ -105,7 +105,7 @@ class Registration:
     ping: Ping
 
     def lines(self) -> list[str]:
-        """The same in words, with what is left to do."""
+        """Describe the result, and what is left to do."""
         webhook = self.webhook
         where = "the organization" if webhook.project_id is None else f"project {webhook.project_id}"
         lines = [
@@ -153,10 +153,10 @@ def register_webhook(
     events: Collection[str] = EVENTS,
     verify_tls: bool = True,
 ) -> Registration:
-    """Have the server send a project's, or an organization's, events to a receiver. May be done again.
+    """Make the server send the events of a project or an organization to a receiver. Safe to repeat.
 
-    A webhook of the project with the same target is brought into line. Its secret is sent in any case:
-    the server never tells the one it has.
+    An existing webhook with the same target is updated. The secret is always sent, as the server never shows
+    the present one.
 
     Args:
         client: A client whose user may manage webhooks there.
@@ -194,14 +194,14 @@ def register_webhook(
     if same:
         before = min(same, key=lambda webhook: webhook.id)
         answer = client.json("PATCH", f"/api/webhooks/{before.id}", body=settings)
-        webhook = parse_answer(Webhook, answer, f"webhook {before.id}")
+        webhook = parse_response(Webhook, answer, f"webhook {before.id}")
         action = "unchanged" if webhook == before else "updated"
     else:
         settings |= {"type": kind, "description": DESCRIPTION}
         if project_id is not None:
             settings["project_id"] = project_id
         answer = client.json("POST", "/api/webhooks", params=params, body=settings)
-        webhook = parse_answer(Webhook, answer, "the new webhook")
+        webhook = parse_response(Webhook, answer, "the new webhook")
         action = "created"
     return Registration(
         webhook=webhook,
@@ -217,15 +217,17 @@ def register_webhook(
 
 def list_webhooks(client: Client, *, organization: str | None = None) -> list[Webhook]:
     """The webhooks that the user may see, or those of one organization."""
-    return list(client.each(Webhook, "/api/webhooks", {} if organization is None else {"org": organization}))
+    return list(
+        client.iter_list(Webhook, "/api/webhooks", {} if organization is None else {"org": organization})
+    )
 
 
 def known_events(client: Client, kind: Literal["organization", "project"]) -> set[str]:
-    """The names of the events that webhooks of a project, or an organization, can have on this server."""
+    """The events that webhooks of a project or an organization can have on this server."""
     answer = client.json("GET", "/api/webhooks/events", params={"type": kind})
-    return {event.key for event in parse_answer(_Events, answer, "webhooks/events").events}
+    return {event.key for event in parse_response(_Events, answer, "webhooks/events").events}
 
 
 def ping_webhook(client: Client, webhook_id: int) -> Ping:
-    """Have the server send a ping to a webhook's receiver, and wait for what comes of it."""
-    return parse_answer(Ping, client.json("POST", f"/api/webhooks/{webhook_id}/ping"), "a ping")
+    """Make the server ping the receiver of a webhook, and return the result."""
+    return parse_response(Ping, client.json("POST", f"/api/webhooks/{webhook_id}/ping"), "a ping")

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic_core import from_json, to_json
 
-from prefect_cvat.exceptions import AnswerTooLargeError, StorageError
+from prefect_cvat.exceptions import ResponseTooLargeError, StorageError
 from prefect_cvat.geometry.coco import has_outline
 from prefect_cvat.messages.argument_names import argument
 
@@ -84,7 +84,7 @@ class AnnotationsByFrame:
         """The annotations on a frame, in the order in which they were added.
 
         Raises:
-            AnswerTooLargeError: There are more of them than are compared.
+            ResponseTooLargeError: There are more of them than are compared.
             StorageError: The disk does not give them back.
         """
         begin, end = self._places(frame)
@@ -94,7 +94,7 @@ class AnnotationsByFrame:
         starts = np.frombuffer(self._starts, np.uint64)[places].tolist()
         lengths = np.frombuffer(self._lengths, np.uint32)[places].tolist()
         if end - begin > MAX_ON_FRAME or sum(lengths) > MAX_BYTES_ON_FRAME:
-            raise AnswerTooLargeError(
+            raise ResponseTooLargeError(
                 f"frame {frame} has {end - begin} annotations of {sum(lengths)} bytes; at most {MAX_ON_FRAME}"
                 f" of {MAX_BYTES_ON_FRAME} bytes are compared on a frame; leave this frame out with"
                 f" {argument('frames')}"

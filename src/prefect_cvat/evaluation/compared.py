@@ -53,7 +53,7 @@ class ComparedShapes:
         """Evaluate them in each of the ways that there are shapes for.
 
         Raises:
-            AnswerTooLargeError: There are more shapes on a frame than are compared.
+            ResponseTooLargeError: There are more shapes on a frame than are compared.
             InvalidResponseError: A shape is none.
             StorageError: The disk does not give them back.
         """

@@ -86,7 +86,7 @@ def match_all(
         most_ranked: How many predictions of a label on an image average precision looks at.
 
     Raises:
-        AnswerTooLargeError: More of them overlap than are compared.
+        ResponseTooLargeError: More of them overlap than are compared.
     """
     scores = np.array([item["score"] for item in data.predictions], dtype=np.float64)
     is_truth = ~np.array([item["ignore"] for item in data.truth], dtype=bool)

@@ -126,7 +126,7 @@ def evaluate(
     with the mean of these for others.
 
     Raises:
-        AnswerTooLargeError: More of the predictions and objects overlap than are compared.
+        ResponseTooLargeError: More of the predictions and objects overlap than are compared.
         ValueError: The data are not in COCO's format, or a prediction is of an image or a category that the
             truth does not have; or a threshold is out of range.
     """
@@ -164,7 +164,7 @@ class Evaluator:
         """Add some images, as `evaluate` takes them: each once, in ascending order of their ids.
 
         Raises:
-            AnswerTooLargeError: More of the predictions and objects overlap than are compared.
+            ResponseTooLargeError: More of the predictions and objects overlap than are compared.
             ValueError: They are not in COCO's format, or do not go together.
         """
         data = read_dataset(truth, predictions, self._iou_type)

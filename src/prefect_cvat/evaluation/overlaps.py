@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prefect_cvat.evaluation.dataset import Dataset
-from prefect_cvat.exceptions import AnswerTooLargeError
+from prefect_cvat.exceptions import ResponseTooLargeError
 
 __all__ = ["Overlaps", "find_overlaps"]
 
@@ -126,7 +126,7 @@ def find_overlaps(
         threshold: The least similarity, 0 to 1.
 
     Raises:
-        AnswerTooLargeError: There are too many.
+        ResponseTooLargeError: There are too many.
     """
     threshold = min(threshold, 1 - 1e-10)
     columns: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]] = []
@@ -145,7 +145,7 @@ def find_overlaps(
             columns.append((own[start + rows], theirs[of_truth], similarity[rows, of_truth]))
             count += len(rows)
             if count > most:
-                raise AnswerTooLargeError(
+                raise ResponseTooLargeError(
                     f"more than {most} pairs of a prediction and an object overlap, on image"
                     f" {truth[0]['image_id']} and others; are there doubled ones?"
                 )

@@ -16,7 +16,7 @@ from prefect_cvat.exceptions import NothingToEvaluateError
 from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.frames import Frame, FrameDetections
 from prefect_cvat.media.chunk_download import chunk_type
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.label_mapping import LabelMapping
 from prefect_cvat.planning.plan import Batch, Plan, TaskInfo, make_plan
@@ -82,7 +82,7 @@ def read_left_by_runs(client: Client, info: TaskInfo, frames: Sequence[Frame]) -
     if not found:
         pool = " Runs leave out the frames of a ground-truth pool." * (info.validation.mode == "gt_pool")
         raise NothingToEvaluateError(
-            f"no run has left anything on the {counted(len(frames), 'frame')} of task {info.task.id} that"
+            f"no run has left anything on the {pluralize(len(frames), 'frame')} of task {info.task.id} that"
             f" count (annotations of source 'auto').{pool} Annotate them first, or evaluate a function"
         )
     return Predictions("what runs left", found)

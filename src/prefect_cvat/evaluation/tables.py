@@ -10,7 +10,7 @@ from prefect_cvat.evaluation.dataset import IouType
 from prefect_cvat.evaluation.metrics import Evaluation
 from prefect_cvat.evaluation.tags import TagEvaluation
 from prefect_cvat.evaluation.task import TaskEvaluation
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.reporting.markdown_report import escape
 
 __all__ = [
@@ -83,7 +83,7 @@ def confusion_rows(evaluation: Evaluation) -> list[Row]:
 def headline(evaluation: TaskEvaluation) -> str:
     """What was held against what."""
     return (
-        f"{evaluation.predictions} against {evaluation.truth}: {counted(evaluation.frames, 'frame')}"
+        f"{evaluation.predictions} against {evaluation.truth}: {pluralize(evaluation.frames, 'frame')}"
         f" in {evaluation.seconds:.1f} s"
     )
 
@@ -93,9 +93,11 @@ def notes(evaluation: TaskEvaluation) -> list[str]:
     lines = [f"not counted: {what} ({count})" for what, count in evaluation.left_out.items()]
     if evaluation.failed_frames:
         listed = ", ".join(map(str, sorted(evaluation.failed_frames)[:10]))
-        lines.append(f"not counted: {counted(len(evaluation.failed_frames), 'frame')} that failed ({listed})")
+        lines.append(
+            f"not counted: {pluralize(len(evaluation.failed_frames), 'frame')} that failed ({listed})"
+        )
     if evaluation.frames_from_cache:
-        frames = counted(evaluation.frames_from_cache, "frame was", "frames were")
+        frames = pluralize(evaluation.frames_from_cache, "frame was", "frames were")
         lines.append(f"{frames} detected in an earlier run")
     for found in evaluation.shapes.values():
         lines.append(
@@ -133,7 +135,7 @@ def render_markdown(evaluation: TaskEvaluation) -> str:
 
 
 def _tags_heading(tags: TagEvaluation) -> str:
-    return f"Tags: all right on {tags.accuracy:.1%} of {counted(tags.frames, 'frame')}"
+    return f"Tags: all right on {tags.accuracy:.1%} of {pluralize(tags.frames, 'frame')}"
 
 
 def _counts(counts: Counts) -> Row:

@@ -19,7 +19,7 @@ from prefect_cvat.evaluation.tags import TagEvaluation, evaluate_tags
 from prefect_cvat.evaluation.truth import Truth, TruthSource, read_truth
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.messages.argument_names import argument
-from prefect_cvat.messages.plurals import listed
+from prefect_cvat.messages.plurals import quoted_list
 from prefect_cvat.models import Label
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.plan import TaskInfo, read_task
@@ -183,8 +183,8 @@ def _check_labels(info: TaskInfo, human: Truth, found: Predictions) -> None:
         names = {label.id: label.name for label in info.labels}
         finds = sorted(names[i] for i in set(found.labels.values()))
         raise BadFunctionError(
-            f"the labels do not match: {human.name} is of {listed(sorted(names[i] for i in annotated))},"
-            f" but {found.name} finds {listed(finds) or 'nothing that the task has a label for'}."
+            f"the labels do not match: {human.name} is of {quoted_list(sorted(names[i] for i in annotated))},"
+            f" but {found.name} finds {quoted_list(finds) or 'nothing that the task has a label for'}."
             f" Map its labels with {argument('label_map')}"
         )
 

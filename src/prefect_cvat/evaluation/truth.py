@@ -12,7 +12,7 @@ from prefect_cvat.evaluation.by_frame import OnFrames
 from prefect_cvat.exceptions import InvalidResponseError, NothingToEvaluateError, PermissionDeniedError
 from prefect_cvat.frames import Frame
 from prefect_cvat.geometry.keyframes import interpolate
-from prefect_cvat.messages.plurals import counted, listed
+from prefect_cvat.messages.plurals import pluralize, quoted_list
 from prefect_cvat.models import Label
 from prefect_cvat.options.selection import Selection
 from prefect_cvat.planning.plan import TaskInfo, make_plan, read_task
@@ -115,12 +115,12 @@ def read_annotations(client: Client, info: TaskInfo) -> Iterator[AnnotatedPart]:
         InvalidResponseError: One has a label that the task does not have; when it is gone through.
     """
     if not info.through_jobs:
-        yield _with_known_labels(client.each_task_annotation(info.task.id), info), range(info.meta.size)
+        yield _with_known_labels(client.iter_task_annotations(info.task.id), info), range(info.meta.size)
         return
     reached = -1
     for job in sorted(info.jobs, key=lambda job: job.start_frame):
         own = range(max(job.start_frame, reached + 1), job.stop_frame + 1)
-        yield _with_known_labels(client.each_job_annotation(job.id), info), own
+        yield _with_known_labels(client.iter_job_annotations(job.id), info), own
         reached = max(reached, job.stop_frame)
 
 
@@ -192,7 +192,8 @@ def _of_task(
 ) -> Truth:
     if not found:
         raise NothingToEvaluateError(
-            f"there is nothing to evaluate against: {name} is nothing on the {counted(len(frames), 'frame')}"
+            f"there is nothing to evaluate against: {name} is nothing on the"
+            f" {pluralize(len(frames), 'frame')}"
             " that could count; annotate some frames by hand, or name another truth"
         )
     compared = tagged = frames
@@ -222,7 +223,7 @@ def _from_ground_truth_job(client: Client, info: TaskInfo, selection: Selection)
         numbers = {number for number in numbers if number in selection.frames}
     frames = info.frames_of(sorted(numbers))
     try:
-        parts = [(client.each_job_annotation(job.id), range(info.meta.size))]
+        parts = [(client.iter_job_annotations(job.id), range(info.meta.size))]
         found = put_on_frames(parts, frames)
     except PermissionDeniedError as error:
         raise PermissionDeniedError(
@@ -238,7 +239,7 @@ def _from_ground_truth_job(client: Client, info: TaskInfo, selection: Selection)
     if not found:
         raise NothingToEvaluateError(
             f"there is nothing to evaluate against: {name} has no human annotations on its"
-            f" {counted(len(frames), 'frame')}"
+            f" {pluralize(len(frames), 'frame')}"
         )
     return Truth(name, found, frames, frames if len(found.tags) else frames[:0], {})
 
@@ -325,8 +326,8 @@ class _Relabeler:
         if self._unknown and not found:
             raise NothingToEvaluateError(
                 f"the labels do not match: what humans annotated in task {truth_task_id} is of"
-                f" {listed(list(self._unknown))}, and task {info.task.id} has"
-                f" {listed([label.name for label in info.labels])}"
+                f" {quoted_list(list(self._unknown))}, and task {info.task.id} has"
+                f" {quoted_list([label.name for label in info.labels])}"
             )
         return {
             f"annotations of label {name!r} of task {truth_task_id}": count

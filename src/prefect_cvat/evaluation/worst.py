@@ -22,7 +22,7 @@ from prefect_cvat.frames import ChunkBatch, Frame, Quality
 from prefect_cvat.media.chunk_download import fetch_chunk
 from prefect_cvat.media.frame_reader import open_frames
 from prefect_cvat.media.image_decoding import decode_pixels
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.planning.plan import Plan
 from prefect_cvat.reporting.frame_svg import AnnotatedFrame, render_figure, render_frame
 
@@ -65,7 +65,7 @@ class FrameOutcomes:
     def summary(self) -> dict[str, str]:
         """How many there are of each outcome, in words; objects that were found count once."""
         return {
-            outcome: counted(count, outcome) if outcome in _NOUNS else f"{count} {outcome}"
+            outcome: pluralize(count, outcome) if outcome in _NOUNS else f"{count} {outcome}"
             for outcome in OUTCOMES
             if (count := self.counts[outcome]) and outcome != "truth"
         }

@@ -16,7 +16,7 @@ from prefect_cvat.export.content import Annotation, PackFile
 from prefect_cvat.export.images import ImageFolder
 from prefect_cvat.frames import ChunkBatch, ChunkFile
 from prefect_cvat.media.chunk_download import fetch_chunk
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.number_set import NumberSet
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.plan import Batch, Plan
@@ -129,7 +129,7 @@ def read_from_server(
     if is_empty:
         who = "no run has left anything" if left_by_runs else "there are no annotations"
         raise NothingToExportError(
-            f"{who} on the {counted(len(plan.frames), 'frame')} of task {task};"
+            f"{who} on the {pluralize(len(plan.frames), 'frame')} of task {task};"
             " annotate them first, or give a function"
         )
     if images is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 
 __all__ = ["ExportReport"]
 
@@ -66,16 +66,16 @@ class ExportReport(BaseModel):
         """The report for a terminal."""
         count = sum(self.labels.values())
         if self.format == "coco":
-            written = counted(count, "annotation")
+            written = pluralize(count, "annotation")
         else:
-            written = counted(count, "outline") if self.outlines else counted(count, "box", "boxes")
+            written = pluralize(count, "outline") if self.outlines else pluralize(count, "box", "boxes")
         lines = [
             f"task {self.task_id} ({self.task_name!r}) at {self.url}: {self.source}",
-            f"{counted(self.frames, 'frame')} in {self.seconds:.1f} s,"
+            f"{pluralize(self.frames, 'frame')} in {self.seconds:.1f} s,"
             f" {self.empty_frames} of them without annotations",
         ]
         if self.frames_from_cache:
-            of_them = counted(self.frames_from_cache, "of them was", "of them were")
+            of_them = pluralize(self.frames_from_cache, "of them was", "of them were")
             lines.append(f"{of_them} detected in an earlier run")
         lines.append(written)
         by_count = sorted(self.labels.items(), key=lambda item: (-item[1], item[0]))
@@ -84,7 +84,7 @@ class ExportReport(BaseModel):
         lines += [f"approximated: {how} ({count})" for how, count in self.approximated.items()]
         lines += [f"failed: frame {number}: {why}" for number, why in self.failed_frames.items()]
         if (more := self.failed - len(self.failed_frames)) > 0:
-            lines.append(f"failed: {counted(more, 'more frame')}")
+            lines.append(f"failed: {pluralize(more, 'more frame')}")
         lines += [f"renamed: {name!r} is {file!r}" for name, file in self.renamed[:MOST_NAMES]]
         if (more := max(self.renamed_frames, len(self.renamed)) - MOST_NAMES) > 0:
             lines.append(f"renamed: {more} more")

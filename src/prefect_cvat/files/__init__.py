@@ -1,1 +1,1 @@
-"""Files and folders on this machine: spools, permissions, output."""
+"""Files and folders: temporary folders, permissions, output files."""

@@ -1,7 +1,7 @@
-"""Who may read and write what lies in the folders of this package: whoever may read and write the folder.
+"""Gives files the permissions of their folder.
 
-A folder that is made here is for its user only. One that somebody has made for a group (`chmod 2770`, say)
-is shared by that group with all that is in it, whatever the umask of whoever writes a file.
+Folders that are created here are private to their user. In a folder that was created for a group, for example
+with `chmod 2770`, files are shared with that group, independent of the umask.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-__all__ = ["create_file", "follow_folder", "make_folder"]
+__all__ = ["apply_folder_permissions", "create_file", "make_folder"]
 
 
 def make_folder(folder: Path, *, within: Path) -> None:
-    """Make a folder, if there is none.
+    """Create a folder if it does not exist.
 
     Args:
         folder: The folder.
-        within: The outermost folder that is ours, `folder` itself or one above it. It is made for its user
-            only; those in it get its permissions.
+        within: The outermost folder of ours, `folder` itself or one above it. It is created private to its
+            user; folders in it get its permissions.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: It cannot be created.
     """
     within.parent.mkdir(parents=True, exist_ok=True)
     within.mkdir(mode=0o700, exist_ok=True)
@@ -35,16 +35,16 @@ def make_folder(folder: Path, *, within: Path) -> None:
 
 
 def create_file(path: Path) -> None:
-    """Make an empty file with the permissions of its folder, if there is none.
+    """Create an empty file with the permissions of its folder if it does not exist.
 
     Raises:
-        OSError: It cannot be made.
+        OSError: It cannot be created.
     """
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-        follow_folder(path)
+        apply_folder_permissions(path)
 
 
-def follow_folder(path: Path) -> None:
-    """Give a file of ours the permissions of the folder that it is in, without that of executing it."""
+def apply_folder_permissions(path: Path) -> None:
+    """Give a file the permissions of its folder, except execution."""
     path.chmod(path.parent.stat().st_mode & 0o666)

@@ -1,4 +1,4 @@
-"""Lines about frames, kept on disk until they are needed: a task may have millions of shapes."""
+"""Stores lines of text by frame on disk: a task may have millions of shapes."""
 
 from __future__ import annotations
 
@@ -12,17 +12,16 @@ from prefect_cvat.exceptions import StorageError
 __all__ = ["FRAMES_OF_GROUP", "LinesByFrame"]
 
 FRAMES_OF_GROUP = 64
-"""The lines of so many frames are read from disk together."""
+"""How many frames are read from disk at a time."""
 
-MOST_BYTES = 4 * 2**20
-"""How many bytes wait in memory to be written."""
+MAX_BYTES = 4 * 2**20
+"""Maximum number of bytes in memory before they are written to disk."""
 
 
 class LinesByFrame:
-    """Lines, each about a frame. In memory are those of a few frames, and 16 bytes a group of frames.
+    """Lines of text by frame. Only a few frames, and 16 bytes per group of frames, are in memory.
 
-    The file has no name: it is gone with this object, or with the process, however that ends. Not to be used
-    from several threads at a time.
+    The file has no name, so it disappears with this object or the process. Not thread-safe.
     """
 
     def __init__(self) -> None:
@@ -35,10 +34,10 @@ class LinesByFrame:
         self._has_lines = bytearray()
 
     def add(self, frame: int, line: bytes) -> None:
-        """Add a line, which has no line break in it.
+        """Add a line without line breaks.
 
         Raises:
-            StorageError: The disk does not take what waits to be written.
+            StorageError: It cannot be written to disk.
         """
         if frame >= len(self._has_lines):
             self._has_lines.extend(bytes(frame + 1 - len(self._has_lines)))
@@ -46,22 +45,22 @@ class LinesByFrame:
         entry = b"%d %b\n" % (frame, line)
         self._waiting.setdefault(frame // FRAMES_OF_GROUP, bytearray()).extend(entry)
         self._waiting_bytes += len(entry)
-        if self._waiting_bytes > MOST_BYTES:
+        if self._waiting_bytes > MAX_BYTES:
             self._write()
 
     def has(self, frame: int) -> bool:
-        """Whether there is a line about a frame."""
+        """Whether a frame has lines."""
         return frame < len(self._has_lines) and bool(self._has_lines[frame])
 
     def frames(self) -> Iterator[int]:
-        """The frames that there are lines about, in ascending order."""
+        """The frames that have lines, in ascending order."""
         return (frame for frame, has_lines in enumerate(self._has_lines) if has_lines)
 
     def of(self, frame: int) -> list[bytes]:
-        """The lines about a frame, in the order in which they were added.
+        """The lines of a frame, in the order in which they were added.
 
         Raises:
-            StorageError: The disk does not give them back.
+            StorageError: They cannot be written to disk.
         """
         if not self.has(frame):
             return []
@@ -69,7 +68,7 @@ class LinesByFrame:
         if self._waiting:
             self._write()
         if self._read is None or self._read[0] != group:
-            self._read = None  # not two of them at a time
+            self._read = None  # frees the memory of the last group
             self._read = (group, self._group(group))
         return self._read[1].get(frame, [])
 

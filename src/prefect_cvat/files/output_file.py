@@ -1,4 +1,4 @@
-"""Files that commands write at their end, and checks before a run begins that they can be written."""
+"""Writes output files of commands, and checks before a run that they can be written."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 from prefect_cvat.exceptions import StorageError
 
-__all__ = ["check_can_be_written", "write_text"]
+__all__ = ["check_writable", "write_text"]
 
 
-def check_can_be_written(file: Path) -> None:
-    """Check that a file can be written. Nothing is left by that, and what is there already stays as it is.
+def check_writable(file: Path) -> None:
+    """Check that a file can be written, without changing or creating it.
 
     Raises:
-        StorageError: It cannot; the message says why.
+        StorageError: It cannot be written; the message says why.
     """
     try:
         why = _why_not(file.resolve())
@@ -35,7 +35,7 @@ def _why_not(place: Path) -> str:
         return f"{str(folder)!r} is not a folder"
     if place.is_file():
         place.open("ab").close()
-    elif place.exists():  # a device or a pipe: opening it would do something
+    elif place.exists():  # a device or a pipe: opening it would have effects
         return "" if os.access(place, os.W_OK) else "permission denied"
     else:
         tempfile.TemporaryFile(dir=folder).close()
@@ -43,10 +43,10 @@ def _why_not(place: Path) -> str:
 
 
 def write_text(file: Path, text: str) -> None:
-    """Write a file of text, in UTF-8.
+    """Write text to a file in UTF-8.
 
     Raises:
-        StorageError: The disk does not take it.
+        StorageError: It cannot be written.
     """
     try:
         file.write_text(text, encoding="utf-8")

@@ -1,7 +1,7 @@
-"""Folders for what is on its way, and removing those that killed processes have left.
+"""Temporary folders, and removal of those that killed processes have left behind.
 
-A folder is locked as long as its process lives. One whose lock is free was left behind by a process that was
-killed, or by a machine that went down.
+A folder is locked as long as its process lives. If the lock is free, the process was killed or the machine
+went down.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ import filelock
 
 from prefect_cvat.exceptions import StorageError
 
-__all__ = ["remove_left_spools", "spool_folder"]
+__all__ = ["remove_stale_spools", "spool_folder"]
 
 PREFIX = "prefect-cvat-spool-"
 LOCK = ".lock"
 
 UNLOCKED_SECONDS = 3600.0
-"""After this time an empty folder without a lock is one whose process died before it had made the lock."""
+"""Seconds after which an empty folder without a lock file is stale: its process died before creating it."""
 
-MOST_ATTEMPTS = 20
-"""How often a new folder may be taken for one that was left, between its making and its lock."""
+MAX_ATTEMPTS = 20
+"""How often another process may remove a new folder as stale before it is locked."""
 
 
 @contextmanager
 def spool_folder() -> Iterator[Path]:
-    """A folder that only this user can read, removed afterwards.
+    """Create a folder that only this user can read, and remove it at the end.
 
-    Those that killed processes have left are removed before.
+    Stale folders are removed first.
 
     Raises:
-        StorageError: There is no room for it.
+        StorageError: It cannot be created.
     """
-    remove_left_spools()
+    remove_stale_spools()
     try:
         folder, lock = _make_locked_folder()
     except OSError as error:
@@ -55,8 +55,8 @@ def spool_folder() -> Iterator[Path]:
 
 
 def _make_locked_folder() -> tuple[Path, filelock.BaseFileLock]:
-    """Make a folder and lock it, before another process takes it for one that was left."""
-    for attempt in range(1, MOST_ATTEMPTS + 1):
+    """Create a folder and lock it; start again if another process removes it as stale."""
+    for attempt in range(1, MAX_ATTEMPTS + 1):
         folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         lock = filelock.FileLock(folder / LOCK, thread_local=False)
         try:
@@ -65,21 +65,21 @@ def _make_locked_folder() -> tuple[Path, filelock.BaseFileLock]:
                 return folder, lock
             lock.release()
         except (filelock.Timeout, FileNotFoundError):
-            if attempt == MOST_ATTEMPTS:
+            if attempt == MAX_ATTEMPTS:
                 raise
     raise FileNotFoundError(f"{folder} was removed by another process")
 
 
-def remove_left_spools() -> int:
-    """Remove the folders of this user that killed processes have left; return how many that were."""
-    return sum(map(_remove_if_left, Path(tempfile.gettempdir()).glob(f"{PREFIX}*")))
+def remove_stale_spools() -> int:
+    """Remove the folders of killed processes of this user; return their number."""
+    return sum(map(_remove_if_stale, Path(tempfile.gettempdir()).glob(f"{PREFIX}*")))
 
 
-def _remove_if_left(folder: Path) -> bool:
+def _remove_if_stale(folder: Path) -> bool:
     try:
         found = folder.lstat()
         if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
-            return False  # a link, too, would be of another user: nobody else may write in ours
+            return False  # also a symbolic link of another user
         if not (folder / LOCK).exists():
             if time.time() - found.st_mtime > UNLOCKED_SECONDS:
                 folder.rmdir()  # fails unless it is empty

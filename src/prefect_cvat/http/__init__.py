@@ -1,1 +1,1 @@
-"""HTTP to a server: address, transport, retries, bounds, errors."""
+"""HTTP to a server: addresses, requests, retries, limits, errors."""

@@ -1,4 +1,4 @@
-"""Why no answer came, in words that one can act upon."""
+"""Errors for requests without a response, with the cause and how to fix it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from urllib3.exceptions import (
 )
 
 from prefect_cvat.exceptions import RequestTimeoutError, TlsError, TransportError
-from prefect_cvat.http.slow_responses import SlowAnswerError
+from prefect_cvat.http.slow_responses import SlowResponseError
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.bounded_text import one_line
 
-__all__ = ["reason_of", "transport_error"]
+__all__ = ["failure_reason", "transport_error"]
 
-MOST_OF_A_REASON = 300
-"""How many characters of a reason are shown: some libraries put all that a server has sent into it."""
+MAX_REASON_LENGTH = 300
+"""Maximum length of a reason: some libraries put everything that a server has sent into it."""
 
 _UNREACHABLE = (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ENETDOWN)
 
 
 def transport_error(error: requests.RequestException, method: str, url: str, path: str) -> TransportError:
-    """Make one of our errors of one of requests', which may be very long and wrap others."""
+    """Convert an error of `requests`, which may be long and wrap others."""
     where = f"{method} {url}{path}"
     was_sent = not _is_without_connection(error)
     match error:
@@ -44,8 +44,8 @@ def transport_error(error: requests.RequestException, method: str, url: str, pat
             return TransportError(f"{where}: {_innermost(error)}", was_sent=was_sent)
 
 
-def reason_of(error: requests.RequestException) -> str:
-    """Why a server could not be reached: its name, its port, the way to it, or the time that it took."""
+def failure_reason(error: requests.RequestException) -> str:
+    """Why a server could not be reached: name, port, network or time-out."""
     for cause in _causes(error):
         match cause:
             case socket.gaierror():
@@ -57,7 +57,7 @@ def reason_of(error: requests.RequestException) -> str:
             case OSError(errno=number) if number in _UNREACHABLE:
                 return f"it cannot be reached from this network ({cause.strerror})"
             case http.client.BadStatusLine():
-                return f"it does not speak HTTP, but answers {one_line(cause, MOST_OF_A_REASON)}"
+                return f"it does not speak HTTP, but answers {one_line(cause, MAX_REASON_LENGTH)}"
             case ConnectTimeoutError():
                 return "timed out: it does not take a connection"
             case ReadTimeoutError():
@@ -66,7 +66,7 @@ def reason_of(error: requests.RequestException) -> str:
 
 
 def _causes(error: BaseException) -> list[BaseException]:
-    """An error and all that it wraps, from the inside out: requests and urllib3 do it in several ways."""
+    """An error and all errors that it wraps, innermost first."""
     found: list[BaseException] = []
     waiting: list[object] = [error]
     while waiting:
@@ -78,18 +78,18 @@ def _causes(error: BaseException) -> list[BaseException]:
 
 
 def _is_without_connection(error: requests.RequestException) -> bool:
-    """Whether a request failed without a connection: it was refused, or the host is not known."""
+    """Whether a request failed before there was a connection: refused, or unknown host."""
     if isinstance(error, requests.ConnectTimeout):
         return True
     reason = error.args[0] if error.args else None
-    # urllib3 wraps what has failed before it sent anything in an error of its own
+    # urllib3 raises this if a request failed before anything was sent
     return isinstance(reason, MaxRetryError) and isinstance(reason.reason, NewConnectionError)
 
 
 def _innermost(error: BaseException) -> str:
-    """The innermost message: requests and urllib3 wrap one another."""
+    """The message of the innermost error."""
     for cause in _causes(error):
-        if isinstance(cause, SlowAnswerError):
+        if isinstance(cause, SlowResponseError):
             return str(cause)
     inner: object = error
     while isinstance(inner, BaseException):
@@ -97,4 +97,4 @@ def _innermost(error: BaseException) -> str:
         if not isinstance(reason, BaseException):
             break
         inner = reason
-    return one_line(str(inner) or type(inner).__name__, MOST_OF_A_REASON)
+    return one_line(str(inner) or type(inner).__name__, MAX_REASON_LENGTH)

@@ -1,6 +1,6 @@
-"""The server's error answers, read into one clear message.
+"""Converts error responses of the server to exceptions with one clear message.
 
-CVAT 2.73 tells what is wrong in at least five forms: `{"detail": ...}`, fields (nested, by position),
+CVAT 2.73 describes errors in at least five forms: `{"detail": ...}`, fields (nested, by position),
 a list of strings, one string, and pages or plain text that are not CVAT's own.
 """
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import requests
 from pydantic_core import from_json
+from urllib3 import Retry
 
 from prefect_cvat.exceptions import (
     ApiError,
@@ -23,12 +24,12 @@ from prefect_cvat.exceptions import (
 from prefect_cvat.http.response_bodies import read_error_text
 from prefect_cvat.messages.bounded_text import one_line
 
-__all__ = ["api_error"]
+__all__ = ["api_error", "retry_after"]
 
-MOST_OF_A_BODY = 600
-"""How much of what a server says is told."""
+MAX_DETAIL_LENGTH = 600
+"""Maximum length of the server's description in a message."""
 _PAGE_OF_CVAT = "Server Error (500)"
-"""The title of the page that CVAT 2.73 itself answers when it fails; nginx's say `500 Internal ...`."""
+"""The title of the page that CVAT 2.73 sends when it fails itself; nginx's is `500 Internal ...`."""
 
 _ERROR_CLASSES: dict[int, type[ApiError]] = {
     401: AuthenticationError,
@@ -39,10 +40,10 @@ _ERROR_CLASSES: dict[int, type[ApiError]] = {
 
 
 def api_error(response: requests.Response, method: str, path: str) -> ApiError:
-    """Make an error of the server's answer, whichever of its forms the body has.
+    """Make an exception from an error response.
 
     Raises:
-        requests.RequestException: The body broke off.
+        requests.RequestException: The connection broke within the body.
     """
     status = response.status_code
     is_html = "html" in response.headers.get("Content-Type", "")
@@ -64,11 +65,21 @@ def api_error(response: requests.Response, method: str, path: str) -> ApiError:
         detail=detail,
         request_id=request_id,
         is_html=is_html,
+        retry_after=retry_after(response),
     )
 
 
+def retry_after(response: requests.Response) -> float | None:
+    """Seconds that the server asks to wait; None without a valid `Retry-After`."""
+    value = response.headers.get("Retry-After")
+    try:
+        return None if value is None else float(Retry().parse_retry_after(value))
+    except Exception:  # urllib3 has an error of its own for an invalid header
+        return None
+
+
 def _error_detail(response: requests.Response) -> str:
-    """One line of the five forms of error bodies: detail, fields, list, string, page."""
+    """The body as one line."""
     text = read_error_text(response).strip()
     if not text:
         return ""
@@ -76,12 +87,12 @@ def _error_detail(response: requests.Response) -> str:
         body = from_json(text)  # refuses what is nested more than 200 deep
     except ValueError:
         if "<" not in text[:100]:
-            return one_line(text, MOST_OF_A_BODY)
+            return one_line(text, MAX_DETAIL_LENGTH)
         title = text.partition("<title>")[2].partition("</title>")[0].strip()
         if title == _PAGE_OF_CVAT:
             return f"{title}, CVAT's own page; the reason is in the log of its server"
         return f"{title} (a page, not CVAT's API: a proxy or a wrong path)" if title else "a page of HTML"
-    return one_line("; ".join(_flatten(body)), MOST_OF_A_BODY)
+    return one_line("; ".join(_flatten(body)), MAX_DETAIL_LENGTH)
 
 
 def _flatten(body: Any, where: str = "") -> list[str]:

@@ -1,7 +1,7 @@
-"""Redirects, of which none is followed: CVAT 2.73 gives none on the routes that are used here.
+"""Redirects are not followed: CVAT 2.73 sends none on the routes that are used here.
 
-A redirect would take the organization, and what `.netrc` holds for that host, to wherever the answer says,
-and writes would fail on the way that reads have taken. So the address that it leads to is told instead.
+Following one would send the organization, and credentials from `.netrc`, to another host; and while reads
+would be redirected, writes would fail. The error names the address to use instead.
 """
 
 from __future__ import annotations
@@ -13,34 +13,34 @@ import requests
 from prefect_cvat.exceptions import RedirectError
 from prefect_cvat.http.server_url import normalize_url
 
-__all__ = ["DirectSession", "moved_to", "redirect_error"]
+__all__ = ["DirectSession", "redirect_error", "redirected_server"]
 
 
 MAX_LOCATION = 300
-"""Characters of the address of a redirect that are looked at: it may be as long as the server likes."""
+"""Maximum length of a `Location` that is parsed."""
 
 
 class DirectSession(requests.Session):
-    """A session that does not even look where a redirect leads to.
+    """A session that ignores redirects.
 
-    With `allow_redirects=False` requests still reads all of the answer, and `.netrc` for the other host.
+    With `allow_redirects=False`, requests still reads the whole body, and `.netrc` for the other host.
     """
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002 (requests has it)
-        """No redirect leads anywhere."""
+        """Return None, as if there were no redirect."""
         return None
 
 
 def redirect_error(response: requests.Response, method: str, server: str, path: str) -> RedirectError:
-    """The error for an answer that sends the client elsewhere.
+    """Make an exception for a redirect.
 
     Args:
-        response: The answer, of any status from 300 to 399.
+        response: A response with a status from 300 to 399.
         method: The method of the request.
-        server: The address of the server that was asked.
-        path: The path that it was asked for.
+        server: The address of the server.
+        path: The requested path.
     """
-    address = moved_to(response, server, path)
+    address = redirected_server(response, server, path)
     location = response.headers.get("Location")
     if address is None:
         where = "nowhere" if location is None else ascii(location[:MAX_LOCATION])
@@ -61,8 +61,8 @@ def redirect_error(response: requests.Response, method: str, server: str, path: 
     )
 
 
-def moved_to(response: requests.Response, server: str, path: str) -> str | None:
-    """The address of the server to which the same path is redirected; None for any other answer."""
+def redirected_server(response: requests.Response, server: str, path: str) -> str | None:
+    """The address of the server to which the same path is redirected; None for other responses."""
     location = response.headers.get("Location")
     if location is None or len(location) > MAX_LOCATION or not response.is_redirect:
         return None

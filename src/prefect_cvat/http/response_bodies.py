@@ -1,4 +1,4 @@
-"""The bodies of a server's answers, read within bounds: one may be endless, or unpack to anything."""
+"""Reads bodies of responses within limits: one may be endless, or expand without bounds."""
 
 from __future__ import annotations
 
@@ -7,45 +7,45 @@ from typing import IO
 
 import requests
 
-from prefect_cvat.exceptions import AnswerTooLargeError, InvalidResponseError, StorageError
+from prefect_cvat.exceptions import InvalidResponseError, ResponseTooLargeError, StorageError
 
 __all__ = ["read_body", "read_error_text", "write_body"]
 
-MOST_ERROR_BYTES = 2**16
-"""Maximum number of bytes that are read of the body of an error."""
+MAX_ERROR_BYTES = 2**16
+"""Maximum number of bytes that are read of an error's body."""
 
-MOST_EXPANSION = 200
-"""How many times its compressed size a body may have: JSON of annotations has 5 to 30 times."""
+MAX_EXPANSION = 200
+"""Maximum ratio of a body to its compressed size: JSON of annotations has 5 to 30."""
 
 SMALL_BYTES = 2**22
-"""Bodies of up to so many bytes are not checked against `MOST_EXPANSION`."""
+"""Bodies up to this size in bytes are not checked for `MAX_EXPANSION`."""
 
 _PART_BYTES = 2**16
 _ENCODINGS = ("", "identity", "gzip", "x-gzip", "deflate")
 
 
-def read_body(response: requests.Response, most_bytes: int) -> bytes:
-    """Read the body of an answer into memory.
+def read_body(response: requests.Response, max_bytes: int) -> bytes:
+    """Read a body into memory.
 
     Raises:
-        AnswerTooLargeError: It is longer, or it is compressed further than any that CVAT sends.
-        InvalidResponseError: It is compressed in a way that was not asked for.
-        requests.RequestException: It broke off.
+        ResponseTooLargeError: It is larger, or expands more than any body that CVAT sends.
+        InvalidResponseError: It has an encoding that was not requested.
+        requests.RequestException: The connection broke within the body.
     """
-    return b"".join(_parts(response, most_bytes))
+    return b"".join(_parts(response, max_bytes))
 
 
-def write_body(response: requests.Response, file: IO[bytes], most_bytes: int) -> None:
-    """Write the body of an answer to a file, in place of what is in there.
+def write_body(response: requests.Response, file: IO[bytes], max_bytes: int) -> None:
+    """Write a body to a file, in place of its content.
 
     Raises:
-        StorageError: The disk does not take it.
+        StorageError: The file cannot be written.
         And what `read_body` raises.
     """
     if file.tell():  # this is not the first attempt
         file.seek(0)
         file.truncate()
-    for part in _parts(response, most_bytes):
+    for part in _parts(response, max_bytes):
         try:
             file.write(part)
         except OSError as error:
@@ -57,21 +57,21 @@ def write_body(response: requests.Response, file: IO[bytes], most_bytes: int) ->
 
 
 def read_error_text(response: requests.Response) -> str:
-    """Read the beginning of the body of an error; what is more than `MOST_ERROR_BYTES` is not read.
+    """Read the body of an error, up to `MAX_ERROR_BYTES`.
 
     Raises:
-        requests.RequestException: It broke off.
+        requests.RequestException: The connection broke within the body.
     """
     begin = b""
     if response.headers.get("Content-Encoding", "").strip().lower() in _ENCODINGS:
         for part in response.iter_content(_PART_BYTES):
             begin += part
-            if len(begin) >= MOST_ERROR_BYTES:
+            if len(begin) >= MAX_ERROR_BYTES:
                 break
-    return begin[:MOST_ERROR_BYTES].decode(errors="replace")
+    return begin[:MAX_ERROR_BYTES].decode(errors="replace")
 
 
-def _parts(response: requests.Response, most_bytes: int) -> Iterator[bytes]:
+def _parts(response: requests.Response, max_bytes: int) -> Iterator[bytes]:
     where = f"the answer to {response.request.method} {response.url}"
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in _ENCODINGS:
@@ -79,10 +79,10 @@ def _parts(response: requests.Response, most_bytes: int) -> Iterator[bytes]:
     length = 0
     for part in response.iter_content(_PART_BYTES):
         length += len(part)
-        if length > most_bytes:
-            raise AnswerTooLargeError(f"{where} has more than {most_bytes} bytes; they are not read")
-        if length > SMALL_BYTES and length > MOST_EXPANSION * response.raw.tell():
-            raise AnswerTooLargeError(
-                f"{where} unpacks to more than {MOST_EXPANSION} times its size; it is not read any further"
+        if length > max_bytes:
+            raise ResponseTooLargeError(f"{where} has more than {max_bytes} bytes; they are not read")
+        if length > SMALL_BYTES and length > MAX_EXPANSION * response.raw.tell():
+            raise ResponseTooLargeError(
+                f"{where} unpacks to more than {MAX_EXPANSION} times its size; it is not read any further"
             )
         yield part

@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 import random
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import requests
-from urllib3 import Retry
+if TYPE_CHECKING:
+    from tenacity import RetryCallState, Retrying
 
-__all__ = ["ATTEMPTS", "RetryPolicy", "retry_after"]
-
+__all__ = ["ATTEMPTS", "RetryPolicy"]
 
 ATTEMPTS = 8
-"""How often a write is tried whose fate is unknown each time."""
+"""Maximum attempts at a request when each time it is unknown whether the server executed it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
     """When a request is sent again.
 
-    Requests that only read, and log-ins, are sent again after a connection error, a time-out, 429, 500,
-    502, 503 and 504, and where what came for a chunk is not one. Requests that write are sent again after
-    429 alone: that one says that nothing was done.
+    Reads and log-ins are sent again after a connection error, a time-out, 429, 500, 502, 503 and 504, and
+    after an unusable body. Writes are sent again after 429 only: then nothing was done.
 
     Attributes:
-        give_up_after: Seconds from the first attempt after which no further one is made.
-        give_up_after_500: The same for 500 alone, again and again: CVAT itself fails over this request. That
-            passes when its database restarts, and stays where data are damaged.
+        give_up_after: Seconds from the first attempt after which there is no further one.
+        give_up_after_500: The same for consecutive answers of status 500: CVAT itself fails on this request.
+            That passes when its database restarts, and stays when data are damaged.
         first_delay: Seconds before the second attempt; each further wait is twice as long.
-        longest_delay: Seconds that a wait grows to. A longer `Retry-After` of the server takes precedence.
+        longest_delay: Maximum seconds between two attempts, unless the server asks for more by `Retry-After`.
     """
 
     give_up_after: float = 300.0
@@ -39,17 +40,70 @@ class RetryPolicy:
     def delay(self, attempt: int, retry_after: float | None = None) -> float:
         """Seconds to wait after the given attempt (1 is the first), with up to 25 % of jitter.
 
-        The server may ask for a longer wait, never for a shorter one: `Retry-After: 0` would be a storm.
+        `Retry-After` can make the wait longer, but not shorter: `Retry-After: 0` would flood the server.
         """
         delay = min(self.longest_delay, self.first_delay * 2.0 ** min(attempt - 1, 16))
         delay *= random.uniform(0.75, 1.0)  # noqa: S311 (spreads clients, guards nothing)
         return max(delay, retry_after or 0.0)
 
+    def retrying(
+        self,
+        *,
+        retry_on: Callable[[BaseException], bool],
+        on_retry: Callable[[str], object] | None = None,
+        give_up_after: float | None = None,
+        max_attempts: int | None = None,
+    ) -> Retrying:
+        """Make a caller that repeats a function while it fails; the last error is raised.
 
-def retry_after(response: requests.Response) -> float | None:
-    """Seconds that the server asks to wait, or None where it says nothing that can be read."""
-    value = response.headers.get("Retry-After")
-    try:
-        return None if value is None else float(Retry().parse_retry_after(value))
-    except Exception:  # urllib3 has an error of its own for it; a garbled header is no header
-        return None
+        Args:
+            retry_on: Whether to repeat after an error. Its attribute `retry_after` is honoured.
+            on_retry: Called before each further attempt with a line that has the error and the wait.
+            give_up_after: Seconds, in place of the policy's.
+            max_attempts: Limits the attempts in place of the time.
+        """
+        import tenacity  # here, as it takes up to 0.1 s
+
+        def wait(state: RetryCallState) -> float:
+            return self.delay(state.attempt_number, getattr(_error(state), "retry_after", None))
+
+        def announce(state: RetryCallState) -> None:
+            if on_retry is not None:
+                number, seconds = state.attempt_number + 1, state.upcoming_sleep
+                on_retry(f"{_error(state)}; attempt {number} follows in {seconds:.1f} s")
+
+        seconds = self.give_up_after if give_up_after is None else give_up_after
+        return tenacity.Retrying(
+            retry=tenacity.retry_if_exception(retry_on),
+            wait=wait,
+            stop=tenacity.stop_after_attempt(max_attempts)
+            if max_attempts is not None
+            else _StopInTime(seconds, self.give_up_after_500),
+            before_sleep=announce,
+            sleep=time.sleep,
+            reraise=True,
+        )
+
+
+class _StopInTime:
+    """Stops when the next attempt would come too late. Used for one request."""
+
+    def __init__(self, give_up_after: float, give_up_after_500: float) -> None:
+        self._give_up_after = give_up_after
+        self._give_up_after_500 = give_up_after_500
+        self._failing_since: float | None = None  # with 500 and nothing else
+
+    def __call__(self, state: RetryCallState) -> bool:
+        now = state.seconds_since_start or 0.0
+        if getattr(_error(state), "status", None) != 500:
+            self._failing_since = None
+        elif self._failing_since is None:
+            self._failing_since = now
+        next_attempt = now + state.upcoming_sleep
+        if self._failing_since is not None and next_attempt - self._failing_since > self._give_up_after_500:
+            return True
+        return next_attempt > self._give_up_after
+
+
+def _error(state: RetryCallState) -> BaseException | None:
+    return None if state.outcome is None else state.outcome.exception()

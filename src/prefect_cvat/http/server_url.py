@@ -1,4 +1,4 @@
-"""The address of a CVAT server, as people write it."""
+"""Normalizes addresses of CVAT servers."""
 
 from __future__ import annotations
 

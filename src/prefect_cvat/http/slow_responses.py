@@ -1,8 +1,7 @@
-"""Connections that give up on a server which answers, but so slowly that the answer never ends.
+"""Connections that fail if a response comes too slowly.
 
-The time-out of a socket begins anew with each byte that comes, and so it does not end an answer of one
-byte a second. Here the bytes are counted where they come in: status line, headers, body, and the lines
-between the parts of a body.
+The time-out of a socket starts again with each byte, so it does not end a response of one byte a second. Here
+all bytes are counted: status line, headers, body, and the lines between the parts of a chunked body.
 """
 
 from __future__ import annotations
@@ -17,35 +16,35 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, ProxyManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-__all__ = ["PacedAdapter", "SlowAnswerError"]
+__all__ = ["MinimumSpeedAdapter", "SlowResponseError"]
 
 WINDOW_SECONDS = 60.0
-"""How long an answer may take for `LEAST_BYTES`, on top of the time-out of its socket: it may pause once."""
+"""Maximum seconds for `MIN_BYTES`, in addition to the time-out of the socket: a response may pause once."""
 
-LEAST_BYTES = 10_000
-"""The fewest bytes of an answer within that time, unless it ends before: some 75 to 170 bytes a second."""
+MIN_BYTES = 10_000
+"""Minimum bytes in that time, unless the response ends before: some 75 to 170 bytes a second."""
 
-MOST_SECONDS = 7200.0
-"""The most seconds that an answer may take as a whole, from its first byte on."""
+MAX_SECONDS = 7200.0
+"""Maximum seconds for a whole response, from its first byte on."""
 
-MOST_LINE_BYTES = 2**16
-"""The longest line that is read: of headers, and of the lengths of chunked bodies."""
-
-
-class SlowAnswerError(TimeoutError):
-    """An answer comes too slowly. urllib3 takes it for a time-out of the socket."""
+MAX_LINE_BYTES = 2**16
+"""Maximum length of a line in bytes: of headers, and of the lengths in chunked bodies."""
 
 
-class PacedAdapter(HTTPAdapter):
-    """Makes requests over paced connections."""
+class SlowResponseError(TimeoutError):
+    """A response comes too slowly. urllib3 handles it as a time-out of the socket."""
+
+
+class MinimumSpeedAdapter(HTTPAdapter):
+    """Makes requests over connections with a minimum speed."""
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        """Make the pools of connections."""
+        """Create the connection pools."""
         super().init_poolmanager(*args, **options)
         self.poolmanager.pool_classes_by_scheme = _POOLS
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> ProxyManager:
-        """The pools of connections by way of a proxy."""
+        """Create the connection pools for a proxy."""
         manager: ProxyManager = super().proxy_manager_for(proxy, **options)
         if not proxy.lower().startswith("socks"):  # these connect in a way of their own
             manager.pool_classes_by_scheme = _POOLS
@@ -53,7 +52,7 @@ class PacedAdapter(HTTPAdapter):
 
 
 class _PacedReader(io.RawIOBase):
-    """What comes from a socket, as long as it comes fast enough."""
+    """Reads from a socket as long as data come fast enough."""
 
     def __init__(self, source: io.RawIOBase, window: float) -> None:
         self._source = source
@@ -71,13 +70,13 @@ class _PacedReader(io.RawIOBase):
             self._begin = self._window_begin = now
         self._received += length or 0
         if now - self._window_begin >= self._window:
-            if self._received < LEAST_BYTES:
-                raise SlowAnswerError(
+            if self._received < MIN_BYTES:
+                raise SlowResponseError(
                     f"the answer comes too slowly: {self._received} bytes in {now - self._window_begin:.0f} s"
                 )
             self._window_begin, self._received = now, 0
-        if now - self._begin >= MOST_SECONDS:
-            raise SlowAnswerError(f"the answer has no end after {MOST_SECONDS:.0f} s")
+        if now - self._begin >= MAX_SECONDS:
+            raise SlowResponseError(f"the answer has no end after {MAX_SECONDS:.0f} s")
         return length
 
     def close(self) -> None:
@@ -87,7 +86,7 @@ class _PacedReader(io.RawIOBase):
 
 class _LineReader(io.BufferedReader):
     def readline(self, size: int | None = -1) -> bytes:
-        return super().readline(MOST_LINE_BYTES + 1 if size is None or size < 0 else size)
+        return super().readline(MAX_LINE_BYTES + 1 if size is None or size < 0 else size)
 
 
 class _PacedResponse(HTTPResponse):

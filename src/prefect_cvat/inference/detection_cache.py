@@ -21,7 +21,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import PydanticSerializationError
 
-from prefect_cvat.files.folder_permissions import follow_folder, make_folder
+from prefect_cvat.files.folder_permissions import apply_folder_permissions, make_folder
 from prefect_cvat.frames import FrameDetections
 from prefect_cvat.messages.bounded_text import one_line
 from prefect_cvat.models import LabeledImageRequest, LabeledShapeRequest
@@ -129,7 +129,7 @@ class DetectionCache:
                 try:
                     file.write(hashlib.sha256(content).digest() + content)
                     file.close()
-                    follow_folder(Path(file.name))
+                    apply_folder_permissions(Path(file.name))
                     Path(file.name).replace(path)
                 except BaseException:
                     Path(file.name).unlink(missing_ok=True)

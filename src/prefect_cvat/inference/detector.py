@@ -21,7 +21,7 @@ from prefect_cvat.frames import Frame, FrameDetections
 from prefect_cvat.inference.output_checks import OutputChecker
 from prefect_cvat.media.image_decoding import decode_pixels, decoding_bytes
 from prefect_cvat.messages.argument_names import argument
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.planning.label_mapping import LabelMapping
 
 __all__ = ["DetectionContext", "Detector"]
@@ -224,7 +224,7 @@ class Detector:
         outputs = call_function(call, method, frames, f"function failed on {frames}", check_images)
         if len(outputs) != len(group):
             raise BadFunctionError(
-                f"detect_batch returned results for {counted(len(outputs), 'image')}"
+                f"detect_batch returned results for {pluralize(len(outputs), 'image')}"
                 f" where {len(group)} were given"
             )
         return outputs

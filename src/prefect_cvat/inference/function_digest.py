@@ -27,7 +27,7 @@ import numpy as np
 
 from prefect_cvat.auto_annotation.function_calls import is_installed
 from prefect_cvat.inference.imported_code import ReachedCode, UntellableError, code_parts, imports
-from prefect_cvat.messages.bounded_text import one_line, told
+from prefect_cvat.messages.bounded_text import describe_error, one_line
 
 __all__ = ["Fingerprint", "fingerprint", "take_fingerprint"]
 
@@ -71,7 +71,7 @@ def take_fingerprint(function: Any) -> Fingerprint:
     except UntellableError as error:
         return _none(str(error))
     except Exception as error:  # of an object that does not want to be looked at
-        return _none(f"something that cannot be looked at ({told(error)})")
+        return _none(f"something that cannot be looked at ({describe_error(error)})")
     return Fingerprint(digest.hexdigest())
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from prefect_cvat.exceptions import BadFunctionError
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import ShapeType, SubLabeledShapeRequest
 
 __all__ = ["check_geometry", "within_rounding"]
@@ -115,6 +115,6 @@ def _check_mask(points: Sequence[float]) -> None:
     if min(runs) < 0 or sum(runs) != area:
         raise BadFunctionError(
             f"function output mask whose run lengths sum up to {sum(runs):.0f},"
-            f" but whose box has {counted(int(area), 'pixel')}; make its points with"
+            f" but whose box has {pluralize(int(area), 'pixel')}; make its points with"
             " prefect_cvat.masks.encode_mask(array)"
         )

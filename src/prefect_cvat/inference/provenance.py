@@ -14,7 +14,7 @@ from pydantic_core import to_jsonable_python
 
 from prefect_cvat.auto_annotation.function_calls import read_attribute
 from prefect_cvat.inference.function_digest import fingerprint
-from prefect_cvat.messages.bounded_text import encodable
+from prefect_cvat.messages.bounded_text import escape_unencodable
 from prefect_cvat.options.run_options import Options
 
 __all__ = ["Provenance", "function_version", "model_names", "name_of"]
@@ -101,7 +101,7 @@ def name_of(function: Any) -> str:
 def function_version(function: Any) -> str | None:
     """The version that a function tells, or else its fingerprint; None where there is neither."""
     told = read_attribute(function, "version")
-    return encodable(str(told)) if isinstance(told, str | int) else fingerprint(function)
+    return escape_unencodable(str(told)) if isinstance(told, str | int) else fingerprint(function)
 
 
 def model_names(name: str, function: Any) -> tuple[str, ...]:
@@ -110,9 +110,9 @@ def model_names(name: str, function: Any) -> tuple[str, ...]:
     They are the same in all runs of a version, wherever a file with a function lies: otherwise what a run
     has written would not be known again by the next one.
     """
-    short = encodable(PurePath(name).stem if name.endswith(".py") else name)
+    short = escape_unencodable(PurePath(name).stem if name.endswith(".py") else name)
     told = read_attribute(function, "version")
-    return (encodable(f"{short} {told}"), short) if isinstance(told, str | int) else (short,)
+    return (escape_unencodable(f"{short} {told}"), short) if isinstance(told, str | int) else (short,)
 
 
 def without_secrets(parameters: Mapping[str, str]) -> dict[str, str]:

@@ -29,7 +29,7 @@ from prefect_cvat.geometry.clipping import Clipping, clip_point, clip_shape
 from prefect_cvat.inference.geometry_checks import check_geometry, within_rounding
 from prefect_cvat.masks import decode_mask, encode_mask, mask_to_polygons, polygon_to_mask
 from prefect_cvat.media.image_decoding import decode_pixels
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import LabeledShapeRequest, ShapeType, enum_value
 from prefect_cvat.options.refine_options import PROMPTING_TYPES
 
@@ -135,13 +135,13 @@ class ShapeRefiner:
         if shape_type not in PROMPTING_TYPES:
             return f"{shape_type} (only rectangle and points can be prompts)"
         if self._min_neg_points:
-            return f"it needs {counted(self._min_neg_points, 'negative point')}, and shapes give none"
+            return f"it needs {pluralize(self._min_neg_points, 'negative point')}, and shapes give none"
         if shape_type == "points" and self._min_boxes:
             return "it needs a bounding box, and points give none"
         most = 1 if shape_type == "rectangle" else len(shape["points"]) // 2
         if most < self._min_pos_points:
             gives = f"{shape_type} gives" if shape_type == "rectangle" else "points of this number give"
-            return f"it needs {counted(self._min_pos_points, 'positive point')}, and {gives} {most}"
+            return f"it needs {pluralize(self._min_pos_points, 'positive point')}, and {gives} {most}"
         return None
 
     def refine(

@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from prefect_cvat.cvat.client import MOST_CHUNK_BYTES, Client
+from prefect_cvat.cvat.chunk_requests import MAX_CHUNK_BYTES
+from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import PrefectCvatError, StorageError, UnsupportedTaskError
 from prefect_cvat.frames import ChunkFile, ChunkType, Quality
 from prefect_cvat.media.chunk_checks import problem_of_chunk
@@ -66,7 +67,7 @@ def fetch_chunk(
     """Download a chunk into a folder, from the task or from one of its jobs.
 
     Raises:
-        AnswerTooLargeError: It has more bytes than a chunk of so many frames.
+        ResponseTooLargeError: It has more bytes than a chunk of so many frames.
         UnsupportedTaskError: Chunks of this quality cannot be used, see `chunk_type`.
         StorageError: The disk does not take it.
         TransportError: What came was no chunk, or not the whole of one, each time it was asked for.
@@ -81,8 +82,8 @@ def fetch_chunk(
                 place.index,
                 file,
                 quality=quality,
-                most_bytes=min(MAX_FRAME_BYTES * (place.length + 1), MOST_CHUNK_BYTES),
-                problem_of=lambda file: problem_of_chunk(file, kind, place.length),
+                max_bytes=min(MAX_FRAME_BYTES * (place.length + 1), MAX_CHUNK_BYTES),
+                validate=lambda file: problem_of_chunk(file, kind, place.length),
             )
     except BaseException as error:
         path.unlink(missing_ok=True)

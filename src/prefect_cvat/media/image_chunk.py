@@ -16,7 +16,7 @@ import PIL.Image
 
 from prefect_cvat.exceptions import MediaError
 from prefect_cvat.media.image_decoding import check_memory, decoding_bytes, open_image
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 
 if TYPE_CHECKING:
     from prefect_cvat.frames import ChunkFile, Frame
@@ -51,7 +51,7 @@ class ZipChunk:
         self._members = [member for member in self._archive.infolist() if not member.is_dir()]
         if len(self._members) != chunk.length:
             self.close()
-            held = counted(len(self._members), "image")
+            held = pluralize(len(self._members), "image")
             raise MediaError(f"{chunk} holds {held} where {chunk.length} were expected")
         self._file.most = MAX_FRAME_BYTES
 

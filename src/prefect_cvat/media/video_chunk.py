@@ -19,7 +19,7 @@ import PIL.Image
 from prefect_cvat.exceptions import MediaError
 from prefect_cvat.media.image_decoding import check_memory
 from prefect_cvat.media.mp4_index import check_mp4_index
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 
 if TYPE_CHECKING:
     from prefect_cvat.frames import ChunkFile, Frame
@@ -151,13 +151,13 @@ class VideoChunk:
             if packet.size == 0 or packet.is_discard:
                 continue
             if packet.pts is None or packet.is_corrupt:
-                raise MediaError(f"{chunk} is broken or was cut short after {counted(len(times), 'frame')}")
+                raise MediaError(f"{chunk} is broken or was cut short after {pluralize(len(times), 'frame')}")
             times.append(packet.pts)
             if packet.is_keyframe:
                 keyframes.append((packet.pts, packet.pts if packet.dts is None else packet.dts))
         if len(times) != chunk.length:
             raise MediaError(
-                f"{chunk} holds {counted(len(times), 'frame')} where {chunk.length} were expected"
+                f"{chunk} holds {pluralize(len(times), 'frame')} where {chunk.length} were expected"
             )
         return sorted(times), sorted(keyframes)
 

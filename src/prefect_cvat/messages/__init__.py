@@ -1,1 +1,1 @@
-"""The words of messages: plurals, suggestions, bounded text, names of arguments."""
+"""Text of messages: plurals, suggestions, shortening, names of arguments."""

@@ -1,27 +1,35 @@
-"""Text from functions and servers, made fit to be shown: of bounded length, without control characters."""
+"""Prepares text of functions and servers for messages: limits its length, escapes control characters."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-__all__ = ["MOST_CHARACTERS", "ShortenedError", "bounded", "encodable", "one_line", "shortened", "told"]
+__all__ = [
+    "MAX_MESSAGE_LENGTH",
+    "ShortenedError",
+    "describe_error",
+    "escape_unencodable",
+    "one_line",
+    "shorten",
+    "shorten_error",
+]
 
-MOST_CHARACTERS = 1000
-"""How long a message is at the most."""
+MAX_MESSAGE_LENGTH = 1000
+"""Maximum length of a message in characters."""
 
-MOST_OF_OTHERS = 500
-"""How much of that a text from a function or a server takes."""
+MAX_EXCERPT_LENGTH = 500
+"""Maximum length of text from a function or a server within a message."""
 
 
 class ShortenedError(Exception):
     """Replaces an error of a function or a library whose message is too long or has control characters."""
 
 
-def bounded(text: str, most: int = MOST_CHARACTERS) -> str:
+def shorten(text: str, most: int = MAX_MESSAGE_LENGTH) -> str:
     r"""Shorten text in its middle, and escape what cannot be printed, except newlines.
 
     Example:
-        `bounded("\x1b[31mred")` is `r"\x1b[31mred"`.
+        `shorten("\x1b[31mred")` is `r"\x1b[31mred"`.
     """
     printable = "".join(
         letter if letter.isprintable() or letter == "\n" else letter.encode("unicode_escape").decode()
@@ -30,19 +38,19 @@ def bounded(text: str, most: int = MOST_CHARACTERS) -> str:
     return _cut(printable, most)
 
 
-def encodable(text: str) -> str:
-    """Escape what UTF-8, and so JSON, cannot hold, such as bytes of a file's name that are no text."""
+def escape_unencodable(text: str) -> str:
+    """Escape what UTF-8 and JSON cannot encode, such as bytes in file names that are not text."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def one_line(text: object, most: int = MOST_OF_OTHERS) -> str:
-    """The text of something as one line, which may stand within a message."""
-    # folding white space makes it shorter, so take more than is kept; but not all of 13 MB
-    return bounded(" ".join(_cut(str(text), 4 * most).split()), most)
+def one_line(text: object, most: int = MAX_EXCERPT_LENGTH) -> str:
+    """Convert an object to one line of text."""
+    # folding white space shortens the text, so cut it later; but do not fold all of 13 MB
+    return shorten(" ".join(_cut(str(text), 4 * most).split()), most)
 
 
-def told(error: BaseException, most: int = MOST_OF_OTHERS) -> str:
-    """The type of an error and what it says, in one line."""
+def describe_error(error: BaseException, most: int = MAX_EXCERPT_LENGTH) -> str:
+    """The type and the message of an error in one line."""
     name = type(error).__name__
     try:
         text = str(error)
@@ -51,8 +59,8 @@ def told(error: BaseException, most: int = MOST_OF_OTHERS) -> str:
     return one_line(f"{name}: {text}" if text else name, most)
 
 
-def shortened(error: BaseException) -> BaseException:
-    """The error; or a `ShortenedError` with its traceback, where it or one of its causes says too much."""
+def shorten_error(error: BaseException) -> BaseException:
+    """Return the error, or a `ShortenedError` in its place if a message is too long or unprintable."""
     length = 0
     for each in _chain(error):
         try:
@@ -60,8 +68,8 @@ def shortened(error: BaseException) -> BaseException:
         except Exception:  # `__str__` may fail; the `ShortenedError` says so
             texts = ["\0"]
         length += sum(map(len, texts))
-        if length > MOST_CHARACTERS or not all(text.replace("\n", "").isprintable() for text in texts):
-            return ShortenedError(told(error)).with_traceback(error.__traceback__)
+        if length > MAX_MESSAGE_LENGTH or not all(text.replace("\n", "").isprintable() for text in texts):
+            return ShortenedError(describe_error(error)).with_traceback(error.__traceback__)
     return error
 
 

@@ -1,47 +1,47 @@
-"""Things in words: how many there are, and which."""
+"""Counts and lists in words."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-__all__ = ["counted", "listed", "tally"]
+__all__ = ["format_counts", "pluralize", "quoted_list"]
 
 
-def counted(number: int, noun: str, plural: str | None = None) -> str:
-    """Say how many there are: `1 frame`, `2 frames`, `0 boxes`.
+def pluralize(number: int, noun: str, plural: str | None = None) -> str:
+    """A count with its noun: `1 frame`, `2 frames`, `0 boxes`.
 
     Args:
-        number: How many.
-        noun: What it is, if it is one.
-        plural: What they are, if they are several; by default the noun with an `s`.
+        number: The count.
+        noun: The noun in the singular.
+        plural: The noun in the plural; by default with an `s`.
     """
     if number == 1:
         return f"1 {noun}"
     return f"{number} {plural or f'{noun}s'}"
 
 
-def listed(names: Sequence[str], most: int = 8) -> str:
-    """Say which there are, in quotes, and of how many more there is no room to say it.
+def quoted_list(names: Sequence[str], most: int = 8) -> str:
+    """Names in quotes, such as `'car', 'bus' and 3 more`.
 
     Args:
         names: The names.
-        most: How many are named.
+        most: Maximum number of names.
     """
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(map(repr, names[:most])) + more
 
 
-def tally(counts: Mapping[str, int], most: int | None = None) -> str:
-    """Say how many there are of each label or reason, the most frequent first: `3 car, 1 person`; or `none`.
+def format_counts(counts: Mapping[str, int], most: int | None = None) -> str:
+    """Counts by label or reason, the most frequent first: `3 car, 1 person`; or `none`.
 
     Args:
-        counts: How many, by label or reason.
-        most: How many labels are named; the others are counted together. None names all.
+        counts: The counts by label or reason.
+        most: Maximum number of labels; the others are added up. None for all.
     """
     if not counts:
         return "none"
     most_first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     named = [f"{count} {name}" for name, count in most_first[:most]]
     if rest := most_first[len(named) :]:
-        named.append(f"{sum(count for _, count in rest)} of {counted(len(rest), 'other label')}")
+        named.append(f"{sum(count for _, count in rest)} of {pluralize(len(rest), 'other label')}")
     return ", ".join(named)

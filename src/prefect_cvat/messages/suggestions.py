@@ -1,4 +1,4 @@
-"""Names that somebody may have meant."""
+"""Suggestions for misspelled names."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Iterable
 __all__ = ["did_you_mean"]
 
 CUTOFF = 0.82
-"""The least ratio of `difflib` that is close: 'mouse' and 'house', which are different things, have 0.8."""
+"""Minimum ratio of `difflib` for a suggestion: 'mouse' and 'house', which are different things, have 0.8."""
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """The end of a message that names what is close to a name: `; did you mean 'car'?`, or nothing.
+    """Suggest a similar name as the end of a message: `; did you mean 'car'?`, or nothing.
 
-    Case, spaces, hyphens and underscores do not count.
+    Case, spaces, hyphens and underscores are ignored.
     """
     by_key = {_key(other): other for other in names}
     close = difflib.get_close_matches(_key(name), by_key, n=1, cutoff=CUTOFF)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.models import is_human
+from prefect_cvat.models import is_manual
 from prefect_cvat.planning.plan import LeftOut, Plan
 
 __all__ = ["leave_out_annotated", "shown_frames", "shown_ranges"]
@@ -25,8 +25,8 @@ def leave_out_annotated(client: Client, plan: Plan) -> Plan:
     for job in plan.jobs:
         first = job.start_frame
         is_empty = bytearray(b"\1") * (job.stop_frame + 1 - first)
-        for _, annotation in client.each_job_annotation(job.id):
-            of_human = is_human(annotation)
+        for _, annotation in client.iter_job_annotations(job.id):
+            of_human = is_manual(annotation)
             for begin, end in shown_ranges(annotation, job.stop_frame):
                 begin, end = max(begin, first), min(end, job.stop_frame + 1)
                 length = max(0, end - begin)

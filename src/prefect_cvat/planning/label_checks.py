@@ -11,7 +11,7 @@ from typing import Any
 
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.messages.argument_names import argument
-from prefect_cvat.messages.plurals import listed
+from prefect_cvat.messages.plurals import quoted_list
 from prefect_cvat.messages.suggestions import did_you_mean
 from prefect_cvat.models import Attribute, Label, enum_value
 
@@ -123,13 +123,15 @@ class Misfits:
         for target, names in sources.items():
             if len(names) > 1:
                 self.refuse(
-                    f"{where} is a skeleton with multiple elements with same sublabel: {listed(names)} go to"
+                    f"{where} is a skeleton with multiple elements with same sublabel:"
+                    f" {quoted_list(names)} go to"
                     f" {target!r}"
                 )
         if missing := [target for target, names in sources.items() if not names]:
             self.refuse(
                 f"{where} is a skeleton with fewer elements than expected"
-                f" ({len(sources) - len(missing)} vs {len(sources)}): the function has no {listed(missing)};"
+                f" ({len(sources) - len(missing)} vs {len(sources)}): the function has no"
+                f" {quoted_list(missing)};"
                 f" map its sublabels, or drop the label, with {argument('label_map')}"
             )
 

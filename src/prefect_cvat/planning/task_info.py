@@ -11,13 +11,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 
-from prefect_cvat.cvat.client import Client, check_annotatable
-from prefect_cvat.cvat.honeypots import check_has_no_honeypots
+from prefect_cvat.cvat.client import Client
+from prefect_cvat.cvat.honeypot_check import check_has_no_honeypots
 from prefect_cvat.cvat.task_identity import TaskIdentity
+from prefect_cvat.cvat.task_requests import check_annotatable
 from prefect_cvat.exceptions import InvalidResponseError, PermissionDeniedError
 from prefect_cvat.frame_table import FrameMeta, FrameTable
 from prefect_cvat.messages.argument_names import argument
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import DataMeta, Job, Label, Task, ValidationLayout
 from prefect_cvat.planning.chunk_locations import ChunkPlaces, JobChunks, TaskChunks
 from prefect_cvat.planning.planned_frames import PlannedFrames
@@ -250,7 +251,7 @@ def _meta_of(task: Task, jobs: Sequence[Job], metas: Sequence[DataMeta]) -> Data
         length = job.stop_frame - job.start_frame + 1
         if meta.size != length or len(meta.frames) != (1 if is_video else length):
             raise InvalidResponseError(
-                f"job {job.id} has {counted(length, 'frame')}, but its data/meta speaks of {meta.size}"
+                f"job {job.id} has {pluralize(length, 'frame')}, but its data/meta speaks of {meta.size}"
                 f" and describes {len(meta.frames)}"
             )
         if not is_video:

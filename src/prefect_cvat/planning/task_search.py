@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from prefect_cvat.cvat.client import Client, check_annotatable
+from prefect_cvat.cvat.client import Client
+from prefect_cvat.cvat.task_requests import check_annotatable
 from prefect_cvat.exceptions import (
     InvalidResponseError,
     NoDataError,
@@ -19,7 +20,7 @@ from prefect_cvat.exceptions import (
     PermissionDeniedError,
     UnsupportedTaskError,
 )
-from prefect_cvat.messages.bounded_text import bounded
+from prefect_cvat.messages.bounded_text import shorten
 from prefect_cvat.models import Job, Task
 from prefect_cvat.planning.annotated_frames import shown_frames
 from prefect_cvat.planning.plan import Plan, make_plan, read_task
@@ -165,7 +166,7 @@ def _find_tasks(
             ):
                 continue
         except _OF_ONE_TASK as error:
-            tell(bounded(f"task {task.id}: {error}"))
+            tell(shorten(f"task {task.id}: {error}"))
             continue
         if not jobs:
             continue
@@ -175,7 +176,7 @@ def _find_tasks(
 def has_unannotated_frames(client: Client, plan: Plan, job: Job) -> bool:
     """Whether a job has frames to annotate on which nothing is."""
     open_frames = {frame.number for frame in plan.frames_between(job.start_frame, job.stop_frame)}
-    for _, annotation in client.each_job_annotation(job.id):
+    for _, annotation in client.iter_job_annotations(job.id):
         if not open_frames:
             break
         open_frames -= shown_frames(annotation, job.stop_frame)

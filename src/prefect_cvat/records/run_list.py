@@ -14,8 +14,8 @@ import filelock
 from pydantic import BaseModel, ConfigDict
 
 from prefect_cvat.exceptions import RunNotFoundError, StorageError
-from prefect_cvat.files.spool import remove_left_spools
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.files.spool import remove_stale_spools
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.records.record_reader import RecordedRun, read_run, recorded_runs
 from prefect_cvat.records.record_writer import ISSUES
 from prefect_cvat.records.run_lock import held_since, locks_folder, no_lock_is_removed, taken_job, taken_task
@@ -82,9 +82,11 @@ class Pruned(BaseModel):
     def lines(self) -> list[str]:
         """As plain lines."""
         removed = "would be removed" if self.dry_run else "removed"
-        lines = [f"{counted(len(self.runs), 'record')} of runs, {counted(self.locks, 'lock file')} {removed}"]
+        lines = [
+            f"{pluralize(len(self.runs), 'record')} of runs, {pluralize(self.locks, 'lock file')} {removed}"
+        ]
         if self.spools:
-            lines.append(f"{counted(self.spools, 'folder')} of killed runs {removed}")
+            lines.append(f"{pluralize(self.spools, 'folder')} of killed runs {removed}")
         if self.runs:
             lines.append("these runs can no longer be undone" + (" then" if self.dry_run else ""))
         return lines
@@ -126,7 +128,7 @@ def prune_runs(older_than: timedelta, *, dry_run: bool = False) -> Pruned:
         locks = _remove_locks(before, dry_run=dry_run)
     except OSError as error:
         raise StorageError(f"old runs cannot be removed: {error}") from error
-    spools = 0 if dry_run else remove_left_spools()
+    spools = 0 if dry_run else remove_stale_spools()
     return Pruned(runs=sorted(folder.name for folder in runs), locks=locks, spools=spools, dry_run=dry_run)
 
 

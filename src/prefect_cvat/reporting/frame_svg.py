@@ -15,7 +15,7 @@ import PIL.Image
 
 from prefect_cvat.frames import Frame
 from prefect_cvat.masks import decode_mask
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 
 __all__ = ["AnnotatedFrame", "Colors", "Palette", "render_figure", "render_frame"]
 
@@ -73,7 +73,7 @@ def render_figure(annotated: AnnotatedFrame, labels: Mapping[int, str], colors: 
     return (
         f"<figure>{_svg(annotated, labels, colors, WIDTH)}"
         f"<figcaption>{_escape(str(frame))} · {frame.width}x{frame.height} ·"
-        f" {counted(len(annotated.shapes), 'shape')} {tags}</figcaption>"
+        f" {pluralize(len(annotated.shapes), 'shape')} {tags}</figcaption>"
         "</figure>"
     )
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.review.score_histogram import SCORE_BINS
 from prefect_cvat.runs.report import RunReport
 
@@ -72,11 +72,11 @@ def escape(text: str) -> str:
 
 def _outcome(report: RunReport, outcome: Outcome, error: str | None) -> list[str]:
     done = (
-        f"**{outcome.capitalize()}**: {counted(report.frames, 'frame')} in {report.seconds:.1f} s"
+        f"**{outcome.capitalize()}**: {pluralize(report.frames, 'frame')} in {report.seconds:.1f} s"
         f" ({report.frames_per_second:.1f} frames per second) by {escape(report.function)}."
     )
     if report.frames_from_cache:
-        of_them = counted(report.frames_from_cache, "of them was", "of them were")
+        of_them = pluralize(report.frames_from_cache, "of them was", "of them were")
         done += f" {of_them} detected in an earlier run."
     if report.not_kept:
         done += f" Detections are not kept for later runs: {escape(report.not_kept)}."
@@ -88,7 +88,7 @@ def _outcome(report: RunReport, outcome: Outcome, error: str | None) -> list[str
     if outcome != "completed" and report.added:
         is_or_are = "is" if report.added == 1 else "are"
         parts.append(
-            f"{counted(report.added, 'annotation')} that this run has added {is_or_are} on the server."
+            f"{pluralize(report.added, 'annotation')} that this run has added {is_or_are} on the server."
             " Running it again completes it, and adds nothing twice."
         )
     elif outcome != "completed" and not report.unsettled:

@@ -13,7 +13,7 @@ from prefect_cvat.cvat.client import Client
 from prefect_cvat.cvat.job_index import JobIndex
 from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.geometry.keyframes import interpolate
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import Job, Label, Sublabel
 from prefect_cvat.options.selection import Selection
 from prefect_cvat.planning.plan import Plan
@@ -90,7 +90,7 @@ def draw_task_frames(client: Client, plan: Plan, how_many: int = 4) -> list[Pict
     for job in jobs:
         of_job = [n for n in chosen if job.start_frame <= n <= job.stop_frame and n not in found]
         if of_job:
-            annotations = client.each_job_annotation(job.id)
+            annotations = client.iter_job_annotations(job.id)
             found |= annotations_on(annotations, of_job, names, most=MOST_ANNOTATIONS)
     if not found:
         return []
@@ -148,7 +148,7 @@ def _choose_frames(client: Client, plan: Plan, jobs: Sequence[Job], how_many: in
     """From each of `how_many` parts of the frames of some jobs the one that has most of a machine."""
     counts: Counter[int] = Counter()
     for job in jobs:
-        for _, annotation in client.each_job_annotation(job.id):
+        for _, annotation in client.iter_job_annotations(job.id):
             if annotation.get("source") in ("auto", "semi-auto"):
                 counts.update(frames_of(annotation))
     index = JobIndex(jobs)
@@ -170,10 +170,10 @@ def _picture(annotated: AnnotatedFrame, count: int, names: Mapping[int, str]) ->
         width = width * 3 // 4
     while len((svg := draw(shapes)).encode()) > MOST_BYTES:
         shapes = shapes[: len(shapes) // 2]
-    description = f"{annotated.frame}: {counted(count, 'annotation')}"
+    description = f"{annotated.frame}: {pluralize(count, 'annotation')}"
     if annotated.tags:
         tags = [names[tag["label_id"]] for tag in annotated.tags]
         description += f"; tags: {', '.join(tags[:MOST_TAGS])}{', ...' if len(tags) > MOST_TAGS else ''}"
     if len(shapes) + len(annotated.tags) < count:
-        description += f"; {counted(len(shapes), 'shape is', 'shapes are')} drawn"
+        description += f"; {pluralize(len(shapes), 'shape is', 'shapes are')} drawn"
     return Picture(description, svg)

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from prefect_cvat.exceptions import StorageError
 from prefect_cvat.geometry.iou import BoundingBox
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import Job
 from prefect_cvat.review.uncertainty import Doubt, find_doubts
 
@@ -239,8 +239,8 @@ class _Run:
         if summary.has_failed:
             reasons.append("not annotated: the function failed")
         elif summary.is_empty:
-            reasons.append(f"nothing found, as on {self._empty} of {counted(self._frames, 'frame')}")
-        shapes = counted(summary.count, summary.noun)
+            reasons.append(f"nothing found, as on {self._empty} of {pluralize(self._frames, 'frame')}")
+        shapes = pluralize(summary.count, summary.noun)
         if summary.unsure:
             reasons.append(f"{summary.unsure} of {shapes} below {UNSURE}")
         elif summary.least_score < 1:

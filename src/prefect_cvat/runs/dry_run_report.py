@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-from prefect_cvat.messages.plurals import counted, listed, tally
+from prefect_cvat.messages.plurals import format_counts, pluralize, quoted_list
 
 __all__ = ["AnnotateDryRun", "DryRun", "FollowDryRun", "RefineDryRun", "Trial"]
 
@@ -79,15 +79,16 @@ class Trial(BaseModel):
 
     def lines(self) -> list[str]:
         """The trial as lines for a terminal."""
-        by_label = f" ({tally(self.labels, MOST_LINES)})" if self.labels else ""
+        by_label = f" ({format_counts(self.labels, MOST_LINES)})" if self.labels else ""
         as_what = " in tracks" * self.are_put_to_tracks
         lines = [
-            f"tried on {counted(self.frames, 'frame')}: {counted(sum(self.labels.values()), 'annotation')}"
+            f"tried on {pluralize(self.frames, 'frame')}:"
+            f" {pluralize(sum(self.labels.values()), 'annotation')}"
             f" would be written{as_what}{by_label}, {self.fetch_seconds:.2f} s to fetch,"
             f" {self.detect_seconds:.2f} s to detect"
         ]
         if self.unmatched:
-            unmatched = tally(self.unmatched, MOST_LINES)
+            unmatched = format_counts(self.unmatched, MOST_LINES)
             lines.append(f"of what was found, dropped, no such label in the task: {unmatched}")
         reasons = {
             "below their threshold": self.below_threshold,
@@ -96,7 +97,7 @@ class Trial(BaseModel):
             "annotated already": self.overlapping_existing,
         }
         if left_out := {why: count for why, count in reasons.items() if count}:
-            lines.append(f"of what was found, left out: {tally(left_out)}")
+            lines.append(f"of what was found, left out: {format_counts(left_out)}")
         failed = list(self.failed_frames.items())
         lines += [f"frame {frame} failed: {why}" for frame, why in failed[:MOST_LINES]]
         if len(failed) > MOST_LINES:
@@ -129,13 +130,13 @@ class AnnotateDryRun(DryRun):
         """The dry run as lines for a terminal."""
         jobs = ", ".join(map(str, self.jobs)) or "none"
         lines = [
-            f"task {self.task_id} ({self.task_name!r}): {counted(self.size, 'frame')},"
+            f"task {self.task_id} ({self.task_name!r}): {pluralize(self.size, 'frame')},"
             f" {self.frames} to annotate",
-            f"{counted(self.chunks, 'chunk')} of up to {counted(self.chunk_size, 'frame')} to fetch",
-            f"{counted(len(self.jobs), 'job')} to write: {jobs}",
+            f"{pluralize(self.chunks, 'chunk')} of up to {pluralize(self.chunk_size, 'frame')} to fetch",
+            f"{pluralize(len(self.jobs), 'job')} to write: {jobs}",
         ]
         lines += [
-            f"left out, {why}: {counted(count, 'frame')} ({self.left_out_ranges[why]})"
+            f"left out, {why}: {pluralize(count, 'frame')} ({self.left_out_ranges[why]})"
             for why, count in self.left_out.items()
         ]
         lines += self._label_lines()
@@ -146,7 +147,7 @@ class AnnotateDryRun(DryRun):
             )
         if self.trial is None:
             return [*lines, f"nothing to do: {self.nothing_to_do}; {NOTHING_UPLOADED}"]
-        batches = counted(self.batches, "batch", "batches")
+        batches = pluralize(self.batches, "batch", "batches")
         estimate = f"estimated time: {_duration(self.seconds)}, in about {batches}; {NOTHING_UPLOADED}"
         return [*lines, *self.trial.lines(), estimate]
 
@@ -155,10 +156,10 @@ class AnnotateDryRun(DryRun):
         dropped = [own for own, name in self.labels.items() if name is None]
         lines = [f"label {own!r} -> {name!r}" for own, name in matched[:MOST_LINES]]
         if len(matched) > MOST_LINES:
-            lines.append(f"and {counted(len(matched) - MOST_LINES, 'more label')} of the task")
+            lines.append(f"and {pluralize(len(matched) - MOST_LINES, 'more label')} of the task")
         if dropped:
-            are_dropped = counted(len(dropped), "label is dropped", "labels are dropped")
-            lines.append(f"{are_dropped}: {listed(dropped, MOST_LINES)}")
+            are_dropped = pluralize(len(dropped), "label is dropped", "labels are dropped")
+            lines.append(f"{are_dropped}: {quoted_list(dropped, MOST_LINES)}")
         return lines
 
 
@@ -180,13 +181,13 @@ class RefineDryRun(DryRun):
         if self.nothing_to_do:
             return [f"nothing to do: {self.nothing_to_do}", NOTHING_UPLOADED]
         lines = [
-            f"task {self.task_id} ({self.task_name!r}): {counted(sum(self.shapes.values()), 'shape')}"
-            f" ({tally(self.shapes, MOST_LINES)}) on {counted(self.frames, 'frame')} to refine",
+            f"task {self.task_id} ({self.task_name!r}): {pluralize(sum(self.shapes.values()), 'shape')}"
+            f" ({format_counts(self.shapes, MOST_LINES)}) on {pluralize(self.frames, 'frame')} to refine",
             f"each becomes a {self.to}{'; the originals stay' if self.keep_originals else ''}",
-            f"{counted(self.chunks, 'chunk')} of up to {counted(self.chunk_size, 'frame')} to fetch",
-            f"{counted(len(self.jobs), 'job')} to write: {', '.join(map(str, self.jobs))}",
+            f"{pluralize(self.chunks, 'chunk')} of up to {pluralize(self.chunk_size, 'frame')} to fetch",
+            f"{pluralize(len(self.jobs), 'job')} to write: {', '.join(map(str, self.jobs))}",
         ]
-        lines += [f"left out, {why}: {counted(count, 'frame')}" for why, count in self.left_out.items()]
+        lines += [f"left out, {why}: {pluralize(count, 'frame')}" for why, count in self.left_out.items()]
         return [*lines, NOTHING_UPLOADED]
 
 
@@ -209,13 +210,13 @@ class FollowDryRun(DryRun):
         """The dry run as lines for a terminal."""
         if self.nothing_to_do:
             return [f"nothing to do: {self.nothing_to_do}", NOTHING_UPLOADED]
-        shapes = counted(sum(self.shapes.values()), "shape")
+        shapes = pluralize(sum(self.shapes.values()), "shape")
         lines = [f"task {self.task_id} ({self.task_name!r}): {shapes} to follow"]
-        lines += [f"left out, {why}: {counted(n, 'shape')}" for why, n in self.shapes_left_out.items()]
+        lines += [f"left out, {why}: {pluralize(n, 'shape')}" for why, n in self.shapes_left_out.items()]
         if self.first_frame is not None:
             lines.append(
                 f"over frames {self.first_frame}-{self.last_frame} at the most,"
-                f" {counted(self.chunks, 'chunk')} to fetch"
+                f" {pluralize(self.chunks, 'chunk')} to fetch"
             )
         return [*lines, NOTHING_UPLOADED]
 

@@ -110,7 +110,7 @@ class FollowRun(Run):
         with self._timed("plan"):
             reader = SeedReader(plan, self.follow, self.types)
             for job in plan.jobs:
-                reader.read(job.id, self.client.each_job_annotation(job.id))
+                reader.read(job.id, self.client.iter_job_annotations(job.id))
             objects = reader.objects()
         self.report.nothing_to_do = self.report.nothing_to_do or reader.why_nothing()
         self._objects = [each for each in objects if not each.is_carried]

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
 from prefect_cvat.exceptions import BadFunctionError, IncompleteRunError, MediaError, UploadError
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.planning.plan import Plan
 from prefect_cvat.runs.progress import Progress
 from prefect_cvat.runs.report import RunReport
@@ -136,7 +136,7 @@ def _check_something_worked(run: Run) -> None:
     if failed and len(run.failed) == len(run.plan.frames):
         frame = min(failed)
         raise BadFunctionError(
-            f"the function failed on all of {counted(len(run.failed), 'frame')}, on frame {frame} with:"
+            f"the function failed on all of {pluralize(len(run.failed), 'frame')}, on frame {frame} with:"
             f" {failed[frame]}"
         )
 

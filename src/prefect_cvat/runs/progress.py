@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import Any, Protocol
 
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 
 __all__ = ["LoggedProgress", "Progress", "ReporterProgress", "TqdmProgress", "progress_on"]
 
@@ -89,13 +89,13 @@ class LoggedProgress:
     def start(self, total: int) -> None:
         """Log the number of frames."""
         self._total = total
-        self._log(f"{counted(total, 'frame')} to process")
+        self._log(f"{pluralize(total, 'frame')} to process")
 
     def advance(self, frames: int) -> None:
         """Log the number of frames done, if another tenth is done."""
         before, self._done = self._done, self._done + frames
         if self._done * 10 // self._total > before * 10 // self._total:
-            self._log(f"{self._done} of {counted(self._total, 'frame is', 'frames are')} done")
+            self._log(f"{self._done} of {pluralize(self._total, 'frame is', 'frames are')} done")
 
     def finish(self) -> None:
         """Log nothing; the report follows."""

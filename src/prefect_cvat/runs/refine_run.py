@@ -27,7 +27,7 @@ from prefect_cvat.geometry.clipping import Clipping
 from prefect_cvat.inference.shape_refiner import ShapeRefiner
 from prefect_cvat.media.frame_reader import OpenChunk, open_frames
 from prefect_cvat.messages.argument_names import argument
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.messages.suggestions import did_you_mean
 from prefect_cvat.options.existing import Existing
 from prefect_cvat.options.refine_options import PROMPTING_TYPES, RefineOptions
@@ -101,7 +101,7 @@ class RefineRun(Run):
         if not jobs and not self._doubled:
             self.report.nothing_to_do = (
                 f"task {plan.task.id} ({plan.task.name!r}) has no {self.refining.describe()}"
-                f" on the {counted(len(plan.frames), 'frame')} to look at, so there is nothing to refine"
+                f" on the {pluralize(len(plan.frames), 'frame')} to look at, so there is nothing to refine"
             )
         plan = replace(
             plan,
@@ -211,7 +211,7 @@ class RefineRun(Run):
         jobs: set[int] = set()
         for job in plan.jobs:
             results = bytearray()
-            for kind, shape in self.client.each_job_annotation(job.id):
+            for kind, shape in self.client.iter_job_annotations(job.id):
                 if kind != "shapes" or not is_chosen(shape):
                     continue
                 if self._is_original(shape):

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from prefect_cvat.geometry.clipping import Clipping
 from prefect_cvat.inference.provenance import Provenance
-from prefect_cvat.messages.bounded_text import MOST_CHARACTERS, one_line
-from prefect_cvat.messages.plurals import counted, tally
+from prefect_cvat.messages.bounded_text import MAX_MESSAGE_LENGTH, one_line
+from prefect_cvat.messages.plurals import format_counts, pluralize
 from prefect_cvat.review.frame_ranking import FrameReview
 
 __all__ = ["MOST_FAILED", "RunReport"]
@@ -188,16 +188,16 @@ class RunReport(BaseModel):
             f"task {self.task_id} ({self.task_name!r}) at {self.url}",
             *([f"run {self.run}"] * bool(self.run)),
             *([f"nothing to do: {self.nothing_to_do}"] * bool(self.nothing_to_do)),
-            f"{counted(self.frames, 'frame')} in {self.seconds:.1f} s"
+            f"{pluralize(self.frames, 'frame')} in {self.seconds:.1f} s"
             f" ({self.frames_per_second:.1f} frames per second)",
         ]
         if self.frames_from_cache:
-            of_them = counted(self.frames_from_cache, "of them was", "of them were")
+            of_them = pluralize(self.frames_from_cache, "of them was", "of them were")
             lines.append(f"{of_them} detected in an earlier run")
         if self.not_kept:
             lines.append(f"detections are not kept for later runs: {self.not_kept}")
         lines += [
-            f"annotations: {tally(self.labels)}",
+            f"annotations: {format_counts(self.labels)}",
             f"written: {self.added} added, {self.already_there} already there, {self.removed} removed",
         ]
         if self.changed:
@@ -207,19 +207,19 @@ class RunReport(BaseModel):
         if self.tracks:
             length = self.track_frames / sum(self.tracks.values())
             lines.append(
-                f"tracks: {tally(self.tracks)}; {length:.1f} frames long on average,"
-                f" {counted(self.keyframes, 'keyframe')}"
+                f"tracks: {format_counts(self.tracks)}; {length:.1f} frames long on average,"
+                f" {pluralize(self.keyframes, 'keyframe')}"
             )
         if self.seeds:
-            lines.append(f"followed: {counted(self.seeds, 'shape')}, lost {counted(self.lost, 'time')}")
+            lines.append(f"followed: {pluralize(self.seeds, 'shape')}, lost {pluralize(self.lost, 'time')}")
         if self.seeds_left_out:
-            lines.append(f"not followed: {tally(self.seeds_left_out)}")
+            lines.append(f"not followed: {format_counts(self.seeds_left_out)}")
         if self.refined or self.not_refined:
-            stay = counted(
+            stay = pluralize(
                 self.not_refined, "stays, nothing was found for it", "stay, nothing was found for them"
             )
             lines.append(
-                f"refined: {counted(self.refined, 'shape')}" + (f"; {stay}" if self.not_refined else "")
+                f"refined: {pluralize(self.refined, 'shape')}" + (f"; {stay}" if self.not_refined else "")
             )
         changes = {
             "cut at the edge": self.clipped,
@@ -230,16 +230,16 @@ class RunReport(BaseModel):
             "in no track": self.untracked,
         }
         if any(changes.values()):
-            lines.append(f"shapes: {tally({name: n for name, n in changes.items() if n})}")
+            lines.append(f"shapes: {format_counts({name: n for name, n in changes.items() if n})}")
         if self.overlapping_existing:
             lines.append(f"left out, annotated {self._by_whom}already: {self.overlapping_existing}")
         if self.unmatched:
-            lines.append(f"dropped, no such label in the task: {tally(self.unmatched, MOST_DROPPED)}")
+            lines.append(f"dropped, no such label in the task: {format_counts(self.unmatched, MOST_DROPPED)}")
         if self.left_out:
-            lines.append(f"frames left out: {tally(self.left_out)}")
+            lines.append(f"frames left out: {format_counts(self.left_out)}")
         lines += [f"frame {frame} failed: {error}" for frame, error in sorted(self.failed_frames.items())]
         if more := self.failed_untold:
-            lines.append(f"{counted(more, 'more frame')} failed")
+            lines.append(f"{pluralize(more, 'more frame')} failed")
         lines += [
             f"look first at frame {item.frame}, {item.expected_work:.2f} corrections expected"
             f" ({'; '.join(item.reasons)}): {item.url}"
@@ -250,4 +250,4 @@ class RunReport(BaseModel):
             lines.append(f"issues: {self.issues_opened} opened{there}")
         if self.issues_failed:
             lines.append(f"issues that were not opened: {self.issues_failed}")
-        return [one_line(line, MOST_CHARACTERS) for line in lines]
+        return [one_line(line, MAX_MESSAGE_LENGTH) for line in lines]

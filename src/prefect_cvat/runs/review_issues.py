@@ -23,10 +23,11 @@ from prefect_cvat.cvat.issues import (
     UNKNOWN_FATE,
     Issue,
     delete_issue,
+    has_unknown_fate,
     issue_identity,
     list_issues,
 )
-from prefect_cvat.cvat.response_models import parse_answer
+from prefect_cvat.cvat.response_parsing import parse_response
 from prefect_cvat.exceptions import (
     PrefectCvatError,
 )
@@ -97,6 +98,7 @@ class _JobIssues:
         self._sent: set[bytes] = set()
         self._opened: set[int] = set()
         self._has_doubt = False
+        self._unknown_until: float | None = None  # when the request before has arrived, or never will
 
     @property
     def opened(self) -> int:
@@ -111,21 +113,13 @@ class _JobIssues:
         """
         if self._has_ours_on(frame):
             return False
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                self._send(frame, position, message)
-            except UNKNOWN_FATE as error:
-                self._has_doubt = True
-                logger.warning("job %d: %s; looking for the issue (attempt %d)", self._job_id, error, attempt)
-                settings = Settings()
-                seconds = seconds_at_work(error, settings.late_commit_seconds)
-                until = 0.0 if seconds is None else seconds + settings.stale_read_seconds
-                if self._has_arrived(frame, until, RETRY.delay(attempt, None)):
-                    break
-                if attempt == ATTEMPTS:
-                    raise
-            else:
-                break
+        try:
+            RETRY.retrying(retry_on=has_unknown_fate, max_attempts=ATTEMPTS)(
+                self._send_unless_arrived, frame, position, message
+            )
+        except UNKNOWN_FATE:
+            if not self._has_arrived(frame):
+                raise
         return True
 
     def finish(self) -> None:
@@ -138,16 +132,33 @@ class _JobIssues:
             self._opened.discard(issue.id)
         self._record.settled()
 
-    def _has_arrived(self, frame: int, seconds: float, delay: float) -> bool:
+    def _send_unless_arrived(self, frame: int, position: Sequence[float], message: str) -> None:
+        if self._unknown_until is not None and self._has_arrived(frame):
+            return
+        try:
+            self._send(frame, position, message)
+        except UNKNOWN_FATE as error:
+            self._has_doubt = True
+            settings = Settings()
+            seconds = seconds_at_work(error, settings.late_commit_seconds)
+            self._unknown_until = time.monotonic()
+            if seconds is not None:
+                self._unknown_until += seconds + settings.stale_read_seconds
+            logger.warning("job %d: %s; looking for the issue", self._job_id, error)
+            raise
+        self._unknown_until = None
+
+    def _has_arrived(self, frame: int) -> bool:
         """Look for an issue until it is there, or until the server cannot be at it any more."""
-        until = time.monotonic() + seconds
+        until, self._unknown_until = self._unknown_until or 0.0, None
+        delay = 0.5
         while True:
-            time.sleep(delay)
             is_last = time.monotonic() >= until
             self._read_back()
             if is_last or self._has_ours_on(frame):
                 return self._has_ours_on(frame)
-            delay = min(2 * delay, LONGEST_PAUSE, max(until - time.monotonic(), 0.0))
+            time.sleep(min(delay, max(until - time.monotonic(), 0.0)))
+            delay = min(2 * delay, LONGEST_PAUSE)
 
     def _has_ours_on(self, frame: int) -> bool:
         return any(issue.frame == frame and issue.is_ours for issue in self._there)
@@ -159,7 +170,7 @@ class _JobIssues:
         self._sent.add(identity)
         body = {"job": self._job_id, "frame": frame, "position": list(position), "message": message}
         answer = self._client.json("POST", "/api/issues", body=body)
-        self._remember_opened(parse_answer(Issue, answer, "a new issue").id, identity)
+        self._remember_opened(parse_response(Issue, answer, "a new issue").id, identity)
 
     def _read_back(self) -> None:
         """Read the job's issues; what has arrived of those that were sent is ours."""

@@ -31,7 +31,7 @@ from prefect_cvat.media.chunk_download import chunk_type, fetch_chunk
 from prefect_cvat.media.frame_reader import OpenChunk
 from prefect_cvat.media.spooled_chunks import SpooledChunks
 from prefect_cvat.messages.argument_names import argument
-from prefect_cvat.messages.bounded_text import bounded, encodable
+from prefect_cvat.messages.bounded_text import escape_unencodable, shorten
 from prefect_cvat.number_set import NumberSet
 from prefect_cvat.options.existing import Existing
 from prefect_cvat.options.run_options import Options
@@ -95,7 +95,7 @@ class Run(ABC):
         self.task_id = task_id
         self.options = options
         self._function = function
-        name = encodable(function_name or name_of(function))
+        name = escape_unencodable(function_name or name_of(function))
         self.provenance = Provenance.of(name, options)
         self.report = RunReport(
             run=str(uuid.uuid4()),
@@ -506,7 +506,7 @@ class Run(ABC):
         except PrefectCvatError as error:
             where = f"task {self.task_id}, {batch}: "
             if error.args and not str(error.args[0]).startswith(where):
-                error.args = (bounded(f"{where}{error.args[0]}"), *error.args[1:])
+                error.args = (shorten(f"{where}{error.args[0]}"), *error.args[1:])
             raise
 
     @contextmanager

@@ -19,7 +19,7 @@ from pydantic_core import to_json
 
 from prefect_cvat.annotations.duplicates import attribute_defaults, identity
 from prefect_cvat.geometry.clipping import is_empty
-from prefect_cvat.messages.plurals import listed
+from prefect_cvat.messages.plurals import quoted_list
 from prefect_cvat.messages.suggestions import did_you_mean
 from prefect_cvat.models import Label
 from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
@@ -134,7 +134,7 @@ class SeedReader:
 
         Args:
             job_id: The job.
-            annotations: As `Client.each_job_annotation` yields them.
+            annotations: As `Client.iter_job_annotations` yields them.
         """
         here: dict[bytes, list[SeedShape]] = {}
         tracks: set[bytes] = set()
@@ -203,7 +203,8 @@ class SeedReader:
         known = {label.name for label in labels}
         if strangers := sorted(set(names or ()) - known):
             raise ValueError(
-                f"task {self._task_id} has no label {listed(strangers)}; it has {listed(sorted(known))}"
+                f"task {self._task_id} has no label {quoted_list(strangers)};"
+                f" it has {quoted_list(sorted(known))}"
                 f"{did_you_mean(strangers[0], known)}"
             )
         return {label.id: label for label in labels if names is None or label.name in names}

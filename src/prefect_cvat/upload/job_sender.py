@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from prefect_cvat.annotations.request_bodies import Standing, each_annotation
 from prefect_cvat.exceptions import ApiError, PrefectCvatError, RunStoppedError, UploadError
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import LabeledData
 from prefect_cvat.records.annotation_index import Stored
 from prefect_cvat.records.record_writer import JobRecord
@@ -169,7 +169,7 @@ class JobSender:
         """Remove what was stored otherwise than it was sent."""
         sent = write.identities.copy()
         message = (
-            f"job {self._job_id}: {counted(sent.total(), 'annotation was', 'annotations were')} sent,"
+            f"job {self._job_id}: {pluralize(sent.total(), 'annotation was', 'annotations were')} sent,"
             f" the server says that it stored {arrived.total()},"
             f" of which {(arrived & sent).total()} are as they were sent"
         )

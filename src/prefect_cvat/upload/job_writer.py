@@ -35,8 +35,8 @@ from typing import Any
 from prefect_cvat.annotations.duplicates import AttributeDefaults
 from prefect_cvat.annotations.request_bodies import Standing
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.http.retry_policy import ATTEMPTS
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.http.retry_policy import ATTEMPTS, RetryPolicy
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import Job
 from prefect_cvat.options.existing import Existing
 from prefect_cvat.planning.annotated_frames import shown_frames
@@ -67,7 +67,7 @@ def job_requests(client: Client, job_id: int) -> JobRequests:
         most_annotations=JobWriter.most_annotations,
         most_bytes=JobWriter.most_bytes,
         attempts=ATTEMPTS,
-        retry_delay=JobWriter.retry_delay,
+        retry=RetryPolicy(first_delay=JobWriter.retry_delay, longest_delay=30.0),
         late_commit_seconds=Settings().late_commit_seconds,
     )
 
@@ -275,7 +275,7 @@ class JobWriter:
         for _ in range(ROUNDS):
             if not result.absent:
                 break
-            missing = counted(len(result.absent), "annotation is", "annotations are")
+            missing = pluralize(len(result.absent), "annotation is", "annotations are")
             logger.warning("job %d: %s missing, and sent again", self.job.id, missing)
             self._sender.send_all(self._account.lost(result.absent))
             result = self._look_for_missing()

@@ -15,7 +15,7 @@ from prefect_cvat.cvat.client import Client
 from prefect_cvat.cvat.issues import Issue, delete_issue, list_issues
 from prefect_cvat.cvat.task_identity import TaskIdentity
 from prefect_cvat.http.server_url import server_identity
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import Job
 from prefect_cvat.planning.task_info import read_jobs
 from prefect_cvat.records.annotation_index import AnnotationIds
@@ -73,7 +73,7 @@ class UndoReport(BaseModel):
                 f"issues: {self.issues_removed} {removed}, {self.issues_touched} touched since and kept"
             )
         if self.removed and self.not_brought_back:
-            lost = counted(self.not_brought_back, "annotation")
+            lost = pluralize(self.not_brought_back, "annotation")
             lines.append(f"what the run had removed is not brought back: {lost}")
         return lines
 
@@ -124,7 +124,7 @@ def undo_run(client: Client, run: str | Path, *, dry_run: bool = False) -> UndoR
     pickers = {job_id: _Picker(job, defaults, of_others) for job_id, job in recorded.jobs.items()}
     if dry_run:
         for job in jobs:
-            pickers[job.id].pick(client.each_job_annotation(job.id), 0)
+            pickers[job.id].pick(client.iter_job_annotations(job.id), 0)
             _issues_to_go(client, job, pickers[job.id])
     else:
         _remove(client, task.id, jobs, pickers, seen_after=recorded.written + Settings().stale_read_seconds)

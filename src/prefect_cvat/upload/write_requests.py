@@ -18,7 +18,8 @@ from prefect_cvat.exceptions import (
     TooManyRequestsError,
     TransportError,
 )
-from prefect_cvat.messages.plurals import counted
+from prefect_cvat.http.retry_policy import RetryPolicy
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import LabeledData
 from prefect_cvat.records.annotation_index import AnnotationIds
 from prefect_cvat.records.record_writer import AnnotationId
@@ -77,7 +78,7 @@ class JobRequests:
         most_annotations: The most annotations of one request.
         most_bytes: The most bytes of one request. Where a proxy on the way takes fewer, they are halved.
         attempts: How often a deletion is tried if its outcome is unknown each time.
-        retry_delay: Seconds to wait before the second attempt; doubled each time, up to 30.
+        retry: How long to wait between attempts.
         late_commit_seconds: See `seconds_at_work`.
     """
 
@@ -89,7 +90,7 @@ class JobRequests:
         most_annotations: int,
         most_bytes: int,
         attempts: int,
-        retry_delay: float,
+        retry: RetryPolicy,
         late_commit_seconds: float,
     ) -> None:
         self._client = client
@@ -97,12 +98,12 @@ class JobRequests:
         self._most_annotations = most_annotations
         self._most_bytes = most_bytes
         self._attempts = attempts
-        self._retry_delay = retry_delay
+        self._retry = retry
         self._late_commit_seconds = late_commit_seconds
 
     def read(self) -> Iterator[Standing]:
         """All that the job holds, one after the other."""
-        return self._client.each_job_annotation(self._job_id)
+        return self._client.iter_job_annotations(self._job_id)
 
     def written_at(self) -> object:
         """What changes with each write to the job; much cheaper than reading it."""
@@ -129,7 +130,7 @@ class JobRequests:
 
     def retry_delay(self, attempt: int) -> float:
         """Seconds to wait after the given attempt (1 is the first)."""
-        return min(30.0, self._retry_delay * 2.0 ** (attempt - 1))
+        return self._retry.delay(attempt)
 
     def each_change(self, until: float, first_delay: float, pause: Pause) -> Iterator[bool]:
         """Wait until somebody writes to the job: yield whenever that may have happened, and at the end.
@@ -199,7 +200,7 @@ class JobRequests:
                 if busy == BUSY_LOOKS:
                     raise JobBusyError(
                         f"job {self._job_id}: somebody keeps writing to it, so what was to go stays (at least"
-                        f" {counted(len(picked), 'annotation')}); run it again when nobody works on it"
+                        f" {pluralize(len(picked), 'annotation')}); run it again when nobody works on it"
                     )
                 pause(self.retry_delay(busy) / 4)
                 continue

@@ -14,8 +14,8 @@ import pytest
 
 from prefect_cvat import Client
 from prefect_cvat.exceptions import RequestTimeoutError, TransportError, UnreachableError
-from prefect_cvat.http import first_contact
-from prefect_cvat.http.first_contact import CONTACT_SECONDS
+from prefect_cvat.http import reachability
+from prefect_cvat.http.reachability import REACHABILITY_TIMEOUT
 from prefect_cvat.http.retry_policy import RetryPolicy
 from scripted_server import Answer, scripted_server
 
@@ -95,32 +95,32 @@ def time_of_failure(url, **options):
     return str(error.value), time.monotonic() - started
 
 
-def test_a_port_on_which_nothing_listens_shows_within_ten_seconds(caplog):
+def test_reports_a_closed_port_within_ten_seconds(caplog):
     message, seconds = time_of_failure(fresh(f"127.0.0.1:{free_port()}"))
     assert "Connection refused: nothing listens on this port" in message
     assert "--server-port" in message
-    assert 2 < seconds < CONTACT_SECONDS + 2
+    assert 2 < seconds < REACHABILITY_TIMEOUT + 2
     told = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert [f"attempt {2 + i} follows" in record.getMessage() for i, record in enumerate(told)] == [True] * 4
     assert f"({len(told) + 1} attempts in" in message
 
 
-def test_a_name_that_there_is_not_shows_within_ten_seconds():
+def test_reports_an_unknown_host_within_ten_seconds():
     message, seconds = time_of_failure(fresh("no-such-host.invalid"))
     assert "its name cannot be looked up in DNS" in message
-    assert seconds < CONTACT_SECONDS + 2
+    assert seconds < REACHABILITY_TIMEOUT + 2
 
 
-def test_a_name_server_that_does_not_answer_shows_within_ten_seconds(monkeypatch):
+def test_reports_a_silent_dns_server_within_ten_seconds(monkeypatch):
     looked_up = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: looked_up.wait(40) and [])
     message, seconds = time_of_failure(fresh("cvat.example.com"))
     looked_up.set()
     assert "timed out: no answer in 10 s" in message
-    assert seconds < CONTACT_SECONDS + 2
+    assert seconds < REACHABILITY_TIMEOUT + 2
 
 
-def test_a_network_that_there_is_no_way_to_is_called_so(monkeypatch):
+def test_reports_an_unreachable_network(monkeypatch):
     def unreachable(*_args, **_options):
         raise OSError(113, "No route to host")
 
@@ -129,7 +129,7 @@ def test_a_network_that_there_is_no_way_to_is_called_so(monkeypatch):
     assert "it cannot be reached from this network (No route to host)" in message
 
 
-def test_a_host_that_takes_no_connection_shows_within_ten_seconds():
+def test_reports_a_host_that_accepts_no_connection_within_ten_seconds():
     # of a full queue of connections no more are taken, as by a firewall that drops them
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         address = full.getsockname()
@@ -144,7 +144,7 @@ def test_a_host_that_takes_no_connection_shows_within_ten_seconds():
             waiting.close()
     # on a busy machine the bound on the whole may be reached before that on the connection
     assert re.search("timed out: (it does not take a connection|no answer in 10 s)", message)
-    assert 5 < seconds < CONTACT_SECONDS + 2
+    assert 5 < seconds < REACHABILITY_TIMEOUT + 2
 
 
 @pytest.mark.parametrize(
@@ -157,16 +157,16 @@ def test_a_host_that_takes_no_connection_shows_within_ten_seconds():
     ],
     ids=["silent", "byte by byte", "closing", "another protocol"],
 )
-def test_what_is_no_web_server_shows_within_ten_seconds(serve, reason):
+def test_reports_a_server_without_http_within_ten_seconds(serve, reason):
     with listener(serve) as host:
         message, seconds = time_of_failure(fresh(host))
     assert reason in message
     assert message.isprintable()
     assert len(message) < 1000
-    assert seconds < CONTACT_SECONDS + 2
+    assert seconds < REACHABILITY_TIMEOUT + 2
 
 
-def test_a_password_is_not_sent_to_a_server_that_does_not_answer_yet():
+def test_sends_no_password_to_a_server_that_does_not_respond():
     seen = []
 
     def read(connection, _ended):
@@ -183,20 +183,20 @@ def test_a_password_is_not_sent_to_a_server_that_does_not_answer_yet():
         assert secret not in request
 
 
-def test_any_answer_is_a_contact_and_then_the_server_is_waited_for(monkeypatch):
+def test_retries_for_as_long_as_the_policy_says_after_any_response(monkeypatch):
     """A server that has answered may be away for longer than a first contact: as long as the policy says."""
-    monkeypatch.setattr(first_contact, "CONTACT_SECONDS", 1.0)
+    monkeypatch.setattr(reachability, "REACHABILITY_TIMEOUT", 1.0)
     patience = RetryPolicy(give_up_after=300.0, first_delay=0.01, longest_delay=0.05)
     starting = Answer(503, b"<title>starting</title>", {"Content-Type": "text/html"})
     resets = [Answer(reset=True)] * 40
     with scripted_server(*resets, Answer(body=b'{"version": "2"}'), contact=starting) as server:
         started = time.monotonic()
         assert Client(server.url, access_token="x", retry=patience).server_version() == "2"
-        assert time.monotonic() - started > first_contact.CONTACT_SECONDS
+        assert time.monotonic() - started > reachability.REACHABILITY_TIMEOUT
         assert len(server.requests) == 41
 
 
-def test_another_client_of_the_process_and_one_that_was_told_do_not_begin_anew():
+def test_checks_a_server_once_per_process():
     short = RetryPolicy(give_up_after=0.3, first_delay=0.1)
     with scripted_server(Answer(body=b'{"version": "2"}')) as server:
         Client(server.url, access_token="x").server_version()
@@ -204,31 +204,31 @@ def test_another_client_of_the_process_and_one_that_was_told_do_not_begin_anew()
         known.task(1)
     assert not isinstance(error.value, UnreachableError)
     url = fresh(f"127.0.0.1:{free_port()}")
-    with Client(url, retry=short, has_answered=True) as told, pytest.raises(TransportError) as error:
+    with Client(url, retry=short, assume_reachable=True) as told, pytest.raises(TransportError) as error:
         told.server_version()
     assert not isinstance(error.value, UnreachableError)
 
 
-def test_a_time_out_of_a_server_that_has_answered_is_one_as_before():
+def test_reports_a_timeout_of_a_reachable_server():
     with listener(silent) as host:
         client = Client(
-            fresh(host), timeout=(0.2, 0.2), retry=RetryPolicy(give_up_after=0), has_answered=True
+            fresh(host), timeout=(0.2, 0.2), retry=RetryPolicy(give_up_after=0), assume_reachable=True
         )
         with pytest.raises(RequestTimeoutError, match="no answer in time"):
             client.task(1)
 
 
-def test_the_error_comes_back_from_other_machines():
+def test_unreachable_error_survives_pickling():
     error = pickle.loads(pickle.dumps(UnreachableError("no server answers")))
     assert (str(error), error.was_sent) == ("no server answers", False)
 
 
-def test_who_wants_to_be_told_is_told_of_each_further_attempt_and_the_log_is_not(caplog):
+def test_calls_on_retry_in_place_of_logging(caplog):
     told = []
     faults = [Answer(502, b"", {"Content-Type": "text/html"}), Answer(429, b"", {})]
     quick = RetryPolicy(first_delay=0.01)
     with scripted_server(*faults, Answer(body=b'{"version": "2"}')) as server:
-        Client(server.url, access_token="x", retry=quick, tell=told.append).server_version()
+        Client(server.url, access_token="x", retry=quick, on_retry=told.append).server_version()
     assert len(told) == 2
     assert "502" in told[0]
     assert "attempt 2 follows in 0.0 s" in told[0]

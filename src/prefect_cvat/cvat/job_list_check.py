@@ -1,4 +1,4 @@
-"""What a list of jobs says, against what the task itself says of them."""
+"""Compares a list of jobs with the counts of its task."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 
 from prefect_cvat.models import Job, Task
 
-__all__ = ["problem_of_jobs"]
+__all__ = ["job_list_error"]
 
 
-def problem_of_jobs(task: Task, jobs: Sequence[Job]) -> str | None:
-    """Why a list of jobs cannot be all jobs of a task, or None: CVAT leaves out what it takes for hidden.
+def job_list_error(task: Task, jobs: Sequence[Job]) -> str | None:
+    """Why a list of jobs is incomplete, or None: CVAT leaves out jobs that the user may not see.
 
     Each frame of a task is in an annotation job, those of a ground-truth pool in the ground-truth job.
     """

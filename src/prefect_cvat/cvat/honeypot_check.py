@@ -1,15 +1,14 @@
-"""Whether a job may have honeypots of which its annotator is not told.
+"""Checks whether a job may have honeypots that its annotator cannot see.
 
-In a task with a pool of ground truth, CVAT puts copies of frames of the pool into each job, to measure its
-annotator by them. Which frames these are is told to who may see the task, and nothing that an annotator may
-read says whether there are any. What says it is a refusal: CVAT 2.73 takes no tracks in such a task, and
-says so before it looks at the track (`JobAnnotation.create`: `_validate_input_annotations`, then `_create`).
-So a track is offered that no task takes, because its label does not exist: nothing is written either way.
+In a task with a pool of ground truth, CVAT puts copies of its frames into each job, to measure the annotator.
+Only users who may see the task can list these honeypots; annotators cannot even read whether there are any.
+But CVAT 2.73 refuses tracks in such a task, before it validates them (`JobAnnotation.create`:
+`_validate_input_annotations`, then `_create`). So this sends a track with a label that does not exist: it is
+refused in any case, and the error says whether there is a pool.
 """
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from prefect_cvat.cvat.client import Client
@@ -25,23 +24,23 @@ from prefect_cvat.models import Job
 __all__ = ["check_has_no_honeypots"]
 
 NO_LABEL = 0
-"""CVAT counts labels from 1."""
+"""An id that no label has: CVAT starts at 1."""
 
 ATTEMPTS = 5
 
 RETRY = RetryPolicy()
-"""How long is waited before the question is asked again. It can be: it changes nothing."""
+"""Waits between attempts. The request may be repeated, as it changes nothing."""
 
 
 def check_has_no_honeypots(client: Client, job: Job) -> None:
-    """Refuse a job of which it is not sure that all of its frames may be written to.
+    """Refuse a job that may have honeypots.
 
     Args:
         client: The server.
-        job: An annotation job of images, which this user may see, and not its task.
+        job: An annotation job of images whose task this user may not see.
 
     Raises:
-        UnsupportedTaskError: Its task has a pool of ground truth, or that cannot be found out.
+        UnsupportedTaskError: Its task has a pool of ground truth, or it is unknown whether it has.
     """
     refusal = _refusal_of_track(client, job)
     if isinstance(refusal, BadRequestError):
@@ -65,16 +64,16 @@ def _refusal_of_track(client: Client, job: Job) -> BadRequestError | PermissionD
     frame = job.start_frame
     shape: dict[str, Any] = {"type": "rectangle", "frame": frame, "points": [0, 0, 1, 1], "outside": False}
     track = {"frame": frame, "label_id": NO_LABEL, "shapes": [shape]}
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            written = client.create_job_annotations(job.id, {"tags": [], "shapes": [], "tracks": [track]})
-        except (BadRequestError, PermissionDeniedError) as error:
-            return error
-        except Exception as error:
-            if attempt == ATTEMPTS or not is_transient(error):
-                raise
-            time.sleep(RETRY.delay(attempt, None))
-        else:
-            client.delete_job_annotations(job.id, {"tags": [], "shapes": [], "tracks": written.tracks})
-            return None
-    raise AssertionError("unreachable")
+    retrying = RETRY.retrying(retry_on=_is_transient, max_attempts=ATTEMPTS)
+    try:
+        written = retrying(
+            client.create_job_annotations, job.id, {"tags": [], "shapes": [], "tracks": [track]}
+        )
+    except (BadRequestError, PermissionDeniedError) as error:
+        return error
+    client.delete_job_annotations(job.id, {"tags": [], "shapes": [], "tracks": written.tracks})
+    return None
+
+
+def _is_transient(error: BaseException) -> bool:
+    return not isinstance(error, BadRequestError | PermissionDeniedError) and is_transient(error)

@@ -1,0 +1,83 @@
+"""Reads and writes annotations. A job is the unit of writing."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from prefect_cvat.cvat.annotation_checks import annotation_error
+from prefect_cvat.cvat.annotation_stream import MAX_FILE_BYTES, has_id, stream_annotations
+from prefect_cvat.cvat.connection import Connection
+from prefect_cvat.cvat.response_parsing import invalid_response, parse_annotations
+from prefect_cvat.exceptions import InvalidResponseError
+from prefect_cvat.http.json_limits import MAX_JSON_BYTES, MAX_LIST_BYTES
+from prefect_cvat.models import LabeledData
+
+__all__ = ["AnnotationRequests"]
+
+
+class AnnotationRequests(Connection):
+    """Reads and writes annotations."""
+
+    def task_annotations(self, task_id: int) -> LabeledData:
+        """All annotations of a task. Annotations in several jobs are there once."""
+        path = f"/api/tasks/{task_id}/annotations"
+        answer = self._transport.json("GET", path, max_bytes=MAX_LIST_BYTES)
+        return parse_annotations(answer, path)
+
+    def iter_task_annotations(self, task_id: int) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the annotations of a task one by one, as `iter_job_annotations` does."""
+        yield from self._iter_annotations(f"/api/tasks/{task_id}/annotations")
+
+    def job_annotations(self, job_id: int) -> LabeledData:
+        """All annotations of a job."""
+        path = f"/api/jobs/{job_id}/annotations"
+        answer = self._transport.json("GET", path, max_bytes=MAX_LIST_BYTES)
+        return parse_annotations(answer, path)
+
+    def iter_job_annotations(self, job_id: int) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the annotations of a job one by one, each with its kind: `tags`, `shapes` or `tracks`.
+
+        The response is first downloaded to disk: a job may have millions of annotations.
+        """
+        yield from self._iter_annotations(f"/api/jobs/{job_id}/annotations")
+
+    def _iter_annotations(self, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        with tempfile.SpooledTemporaryFile(max_size=2**20) as file:
+            self._transport.download(path, file, max_bytes=MAX_FILE_BYTES)
+            for kind, annotation in stream_annotations(file, path):
+                if (problem := annotation_error(kind, annotation)) is not None:
+                    raise invalid_response(path, problem)
+                yield kind, annotation
+
+    def create_job_annotations(self, job_id: int, body: bytes | Mapping[str, Any]) -> LabeledData:
+        """Add annotations to a job, all of them or none; return them with their ids.
+
+        CVAT does not recognize a repeated request, and executes a request although its client is gone. So
+        after a time-out, read the job before sending again. This method repeats a request only after 429.
+        """
+        stored = self._patch_annotations(job_id, "create", body)
+        if not all(has_id(each) for kind in (stored.tags, stored.shapes, stored.tracks) for each in kind):
+            raise InvalidResponseError(
+                f"the server's answer to create annotations of job {job_id} is not what CVAT sends: one has"
+                " no id"
+            )
+        return stored
+
+    def delete_job_annotations(self, job_id: int, body: bytes | Mapping[str, Any]) -> None:
+        """Delete annotations from a job, given as the server sent them, with their ids."""
+        self._patch_annotations(job_id, "delete", body)
+
+    def _patch_annotations(self, job_id: int, action: str, body: bytes | Mapping[str, Any]) -> LabeledData:
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        answer = self._transport.json(
+            "PATCH",
+            f"/api/jobs/{job_id}/annotations",
+            params={"action": action},
+            body=content,
+            # the response repeats the request, with ids and default values
+            max_bytes=min(MAX_JSON_BYTES + 8 * len(content), MAX_LIST_BYTES),
+        )
+        return parse_annotations(answer, f"{action} annotations of job {job_id}")

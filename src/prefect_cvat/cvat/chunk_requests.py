@@ -1,0 +1,80 @@
+"""Downloads of chunks, the files in which CVAT serves frames."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import IO
+
+from prefect_cvat.cvat.connection import Connection
+from prefect_cvat.frames import Quality
+from prefect_cvat.http.request_sender import BodyValidator
+
+__all__ = ["MAX_CHUNK_BYTES", "ChunkRequests"]
+
+MAX_CHUNK_BYTES = 2**31
+"""Maximum size of a chunk in bytes, unless a lower limit follows from its frames."""
+
+
+class ChunkRequests(Connection):
+    """Downloads chunks of tasks and jobs to files."""
+
+    def chunk(
+        self,
+        task_id: int,
+        number: int,
+        file: IO[bytes],
+        *,
+        quality: Quality = "original",
+        max_bytes: int = MAX_CHUNK_BYTES,
+        validate: BodyValidator | None = None,
+    ) -> None:
+        """Download a chunk of a task to a file: a zip of images, or a video.
+
+        While a chunk is not ready, the server responds 429 with `Retry-After`, and this waits.
+
+        Args:
+            task_id: The task.
+            number: The chunk; its first frame is `number * data_chunk_size`.
+            file: Written from its beginning.
+            quality: `original` or `compressed`.
+            max_bytes: Maximum size of the chunk in bytes.
+            validate: Returns what is wrong with the file, or None. A file with a fault is downloaded again.
+
+        Raises:
+            ResponseTooLargeError: The chunk is larger.
+            StorageError: The file cannot be written.
+            TransportError: No response came, or none that `validate` accepts.
+        """
+        params: dict[str, str | int] = {"type": "chunk", "number": number, "quality": quality}
+        self._chunk(f"/api/tasks/{task_id}/data", file, params, max_bytes, validate)
+
+    def job_chunk(
+        self,
+        job_id: int,
+        index: int,
+        file: IO[bytes],
+        *,
+        quality: Quality = "original",
+        max_bytes: int = MAX_CHUNK_BYTES,
+        validate: BodyValidator | None = None,
+    ) -> None:
+        """Download a chunk of a job, as `chunk` does. Chunk 0 begins at the first frame of the job."""
+        params: dict[str, str | int] = {"type": "chunk", "index": index, "quality": quality}
+        self._chunk(f"/api/jobs/{job_id}/data", file, params, max_bytes, validate)
+
+    def _chunk(
+        self,
+        path: str,
+        file: IO[bytes],
+        params: Mapping[str, str | int],
+        max_bytes: int,
+        validate: BodyValidator | None,
+    ) -> None:
+        self._transport.download(
+            path,
+            file,
+            params=params,
+            headers={"Accept": "*/*"},
+            max_bytes=max_bytes,
+            validate=validate,
+        )
