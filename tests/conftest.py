@@ -28,7 +28,7 @@ from pydantic import SecretStr
 from pictures import picture
 from prefect_cvat import Client
 from prefect_cvat.auto_annotation import label_spec
-from pure_tests import SERVERS, TESTS, is_pure_module
+from pure_tests import NOT_PURE_FIXTURES, TESTS, is_pure_module
 
 if TYPE_CHECKING:  # Prefect and the sandbox take seconds to import; `make check` needs neither
     from prefect_cvat.credentials import CvatCredentials
@@ -51,7 +51,7 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the pure tests."""
     for item in items:
-        if is_pure_module(item.path) and not SERVERS & set(getattr(item, "fixturenames", ())):
+        if is_pure_module(item.path) and not NOT_PURE_FIXTURES & set(getattr(item, "fixturenames", ())):
             item.add_marker("pure")
 
 

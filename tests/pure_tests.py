@@ -1,7 +1,7 @@
 """Which tests are pure: they need no server, no process, no network, no Prefect and no model. `make check` runs them.
 
 Nobody marks them by hand: a test is pure if neither its module nor the support modules that this imports import
-anything of `NOT_PURE`, and none of its fixtures is one of `SERVERS`.
+anything of `NOT_PURE`, and none of its fixtures is one of `NOT_PURE_FIXTURES`.
 """
 
 import ast
@@ -11,8 +11,8 @@ from pathlib import Path
 
 TESTS = Path(__file__).parent
 
-SERVERS = {"sandbox", "server", "prefect_server", "wheels"}
-"""Fixtures that start a server or a process."""
+NOT_PURE_FIXTURES = {"prefect_server", "sandbox", "server", "test_data", "wheels"}
+"""Fixtures that start a server or a process, and the photographs that models annotate."""
 
 NOT_PURE = {
     "cvat_sdk",
