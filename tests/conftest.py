@@ -16,9 +16,12 @@ os.environ.update(
     PREFECT_CVAT_STALE_READ_SECONDS="0.3",
 )
 
+import shutil
 import socket
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -31,8 +34,11 @@ from prefect_cvat.auto_annotation import label_spec
 from pure_tests import NOT_PURE_FIXTURES, TESTS, is_pure_module
 
 if TYPE_CHECKING:  # Prefect and the sandbox take seconds to import; `make check` needs neither
+    from docs.shell import Shell
+    from moving_blocks import World
     from prefect_cvat.credentials import CvatCredentials
     from prefect_cvat.sandbox import Sandbox
+    from prefect_cvat.sandbox.faults.active_faults import Faults
 
 MakeTask = Callable[..., int]
 MakeVideoTask = Callable[..., int]
@@ -115,6 +121,22 @@ def client(sandbox: "Sandbox") -> Iterator[Client]:
 
 
 @pytest.fixture
+def faults(sandbox: "Sandbox") -> "Iterator[Faults]":
+    """The faults of the sandbox; there are none any more after the test."""
+    yield sandbox.faults
+    sandbox.faults.clear()
+    sandbox.faults.wait()
+
+
+@pytest.fixture
+def world(client: Client) -> "Callable[..., World]":
+    """Create a task of blocks that move."""
+    from moving_blocks import create_world
+
+    return partial(create_world, client)
+
+
+@pytest.fixture
 def credentials(prefect_server: None, sandbox: "Sandbox") -> "CvatCredentials":
     """A log-in to the sandbox, saved as the block `cvat-credentials/test`."""
     from prefect_cvat.credentials import CvatCredentials
@@ -168,3 +190,43 @@ def video_task(sdk: Any, tmp_path: Path) -> MakeVideoTask:
         return sdk.tasks.create_from_data(spec, [path], data_params=parameters).id
 
     return make
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel of this project, and return its folder."""
+    root = TESTS.parent
+    source = tmp_path_factory.mktemp("source")
+    for name in ("src", "flows", "tasks", "deployments", "functions"):
+        shutil.copytree(root / name, source / name)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(root / name, source)
+    folder = tmp_path_factory.mktemp("wheels")
+    options = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder))
+    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(source)], check=True)
+    return folder
+
+
+@pytest.fixture
+def shell(tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> "Iterator[Shell]":
+    """A shell in an empty current folder."""
+    from docs.shell import Shell
+
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PREFECT_CVAT_CACHE_DIR", str(tmp_path / "cache"))
+    with Shell(tmp_path, wheels) as shell:
+        yield shell
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """A function that returns a free port."""
+
+    def find() -> int:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            return free.getsockname()[1]
+
+    return find

@@ -33,13 +33,6 @@ def _is_quick(monkeypatch):
 
 
 @pytest.fixture
-def faults(sandbox):
-    yield sandbox.faults
-    sandbox.faults.clear()
-    sandbox.faults.wait()
-
-
-@pytest.fixture
 def scene(client, make_task, tmp_path_factory):
     """A job of four frames, its label `car`, and what makes writers for it."""
     task_id = make_task(4)
