@@ -4,7 +4,8 @@
 # All set up .venv when it is missing or pyproject.toml has changed; after that they need no network.
 
 PYTHON ?= python3
-VENV := .venv
+# `make test PYTHON=python3.13` has an environment of its own, .venv-python3.13
+VENV := .venv$(if $(filter command line,$(origin PYTHON)),-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 WHEEL := build/wheel
 SOURCES := src/prefect_cvat flows tasks deployments functions
