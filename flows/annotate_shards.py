@@ -37,7 +37,7 @@ from prefect_cvat.options.existing import ExistingOptions
 from prefect_cvat.options.frame_options import FrameOptions
 from prefect_cvat.options.labels import LabelOptions
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.planning.annotated_frames import leave_out_annotated
+from prefect_cvat.planning.annotated_frames import exclude_annotated
 from prefect_cvat.planning.plan import Plan, make_plan, read_task
 from prefect_cvat.records.record_writer import RecordHeader, RunRecord
 from prefect_cvat.runs.report import RunReport
@@ -132,7 +132,7 @@ def annotate_shards(
         version = load_function_key(chosen, client.url)
         plan = make_plan(read_task(client, task_id, options.selection), options.selection)
         if options.selection.unannotated:
-            plan = leave_out_annotated(client, plan)
+            plan = exclude_annotated(client, plan)
         media = plan.info.meta.chunks_updated_date
         key = run_key(client.url, task_id, media, version, "annotate", options)
         add_tags([task_tag(client.url, task_id), chosen.function, key])
@@ -244,6 +244,6 @@ def _empty_report(plan: Plan, url: str, function: str) -> RunReport:
         url=url,
         function=function,
         started=datetime.now(UTC),
-        left_out={why.value: len(frames) for why, frames in plan.left_out.items()},
+        left_out={why.value: len(frames) for why, frames in plan.excluded.items()},
         nothing_to_do=plan.why_nothing,
     )

@@ -68,7 +68,7 @@ def run_on_task(
     function.check_secrets()
     started = time.perf_counter()
     is_child_run = flow_run.parent_flow_run_id is not None  # its parent has reached the CVAT server already
-    with named_as_in_form(), credentials.get_client(has_answered=is_child_run) as client:
+    with named_as_in_form(), credentials.get_client(assume_reachable=is_child_run) as client:
         client.check_may_write()
         add_tags([task_tag(client.url, task_id), function.function])
         with (

@@ -28,7 +28,7 @@ from prefect_cvat.auto_annotation.function_calls import read_attribute
 from prefect_cvat.auto_annotation.loading import find_function, takes_parameter
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.http.server_url import server_identity
-from prefect_cvat.inference.imported_code import ReachedCode, UntellableError
+from prefect_cvat.inference.imported_code import ReachedCode, UnknownCodeError
 from prefect_cvat.options.existing import ExistingSource
 from prefect_cvat.options.frame_options import read_jobs
 from prefect_cvat.options.run_options import Options
@@ -67,7 +67,7 @@ def function_key(function: CvatFunction, loaded: Any, warn: Callable[[str], obje
     if not isinstance(version, str | int):
         try:
             version = _code_of(function)
-        except UntellableError as error:
+        except UnknownCodeError as error:
             version = str(uuid.uuid4())
             if warn is not None:
                 warn(

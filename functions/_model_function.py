@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from prefect_cvat.auto_annotation import DetectionAnnotation, DetectionFunctionContext, DetectionFunctionSpec
 from prefect_cvat.auto_annotation.functions._inference import Batches, choose_device
-from prefect_cvat.inference.imported_code import ReachedCode, UntellableError
+from prefect_cvat.inference.imported_code import ReachedCode, UnknownCodeError
 
 __all__ = ["Item", "ModelFunction", "to_float32"]
 
@@ -108,7 +108,7 @@ class ModelFunction(abc.ABC):
         try:
             for module in self._loaded_model().modules():
                 reached.add_own(type(module).__module__)
-        except UntellableError as error:
+        except UnknownCodeError as error:
             raise AttributeError(f"the model has a layer that reaches {error}") from error
         return reached.lines()
 

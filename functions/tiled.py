@@ -118,7 +118,7 @@ class TiledFunction:
         Raises:
             AttributeError: That function has no version.
         """
-        settings = (self.function.version, self.tile, self.overlap, self.iou)  # type: ignore[attr-defined]
+        settings = (self.function.version, self.tile, self.overlap, self.iou)
         return hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
 
     def close(self) -> None:

@@ -65,7 +65,7 @@ def annotate_shard(shard: Shard) -> RunReport:
     credentials = cast("CvatCredentials", CvatCredentials.load_from_ref(shard.credentials))
     function = CvatFunction.model_validate_json(shard.function)
     with (
-        credentials.get_client(has_answered=True) as client,  # when the flow run planned the shards
+        credentials.get_client(assume_reachable=True) as client,  # when the flow run planned the shards
         task_slots(client.url, shard.task_id, shard.options.selection.jobs),
         loaded_function(function, client.url) as loaded,
         ThreadSubmitter() as threads,

@@ -20,7 +20,7 @@ from prefect_cvat.auto_annotation.secret_text import SecretReference, SecretText
 from prefect_cvat.exceptions import FunctionLoadError
 from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.function_block import CvatFunction
-from prefect_cvat.inference.function_digest import fingerprint
+from prefect_cvat.inference.function_digest import digest_of
 from prefect_cvat.secret_parameters import with_secrets
 from prefect_cvat.settings import Settings
 
@@ -81,12 +81,12 @@ def test_digest_uses_name_of_block_not_the_secret():
         def __init__(self, name):
             self.api_key = with_secrets({"api_key": SecretReference(name)})["api_key"]
 
-    digest = fingerprint(Model("model-key"))
+    digest = digest_of(Model("model-key")).digest
     Secret(value="another key").save("model-key", overwrite=True)
     assert digest is not None
-    assert fingerprint(Model("model-key")) == digest
+    assert digest_of(Model("model-key")).digest == digest
     Secret(value=KEY).save("another-key", overwrite=True)
-    assert fingerprint(Model("another-key")) != digest
+    assert digest_of(Model("another-key")).digest != digest
 
 
 def test_secret_text_has_no_readable_repr():

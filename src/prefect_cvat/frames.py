@@ -1,4 +1,4 @@
-"""Frames, chunks on disk, and what was found on a frame: what media and inference hand to each other."""
+"""Frames, chunks on disk and detections: the data between `media` and `inference`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Quality = Literal["original", "compressed"]
 """The quality of images, in CVAT's words."""
 
 ChunkType = Literal["imageset", "video"]
-"""What a chunk is: a zip file of images, or an mp4. The words are CVAT's."""
+"""The type of a chunk, in CVAT's words: a zip file of images, or an mp4."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +47,10 @@ class ChunkFile:
 
     Attributes:
         number: The chunk's number in the task.
-        path: Where its bytes are.
+        path: The file.
         first_frame: The relative number of its first frame.
-        length: How many frames it must hold, deleted ones included.
-        type: What it is.
+        length: Its number of frames, deleted ones included.
+        type: Its type.
     """
 
     number: int
@@ -64,15 +64,14 @@ class ChunkFile:
 
 
 class ChunkBatch:
-    """What was fetched for a batch, until it has been used.
+    """The chunks of a batch on disk.
 
-    Prefect keeps parameters and results alive long after their last use. A box is what it keeps; the
-    chunks themselves lie on disk, where batches may share them, and whoever has made use of them empties the
-    box.
+    Prefect keeps parameters and results long after their last use: this object is emptied when its chunks
+    are no longer needed.
 
     Attributes:
         chunks: The chunks.
-        known: What was found on other frames of the batch in an earlier run; their chunks are not fetched.
+        known: Detections of an earlier run on other frames of the batch; their chunks are not fetched.
     """
 
     __slots__ = ("chunks", "known")
@@ -82,16 +81,16 @@ class ChunkBatch:
         self.known = tuple(known)
 
     def empty(self) -> None:
-        """Let go of what is in it; the chunks stay on disk."""
+        """Drop its content; the chunks stay on disk."""
         self.chunks = ()
         self.known = ()
 
 
 class FrameDetections:
-    """What a function found on one frame, in the function's own labels.
+    """The detections of a function on one frame, in the function's labels.
 
-    A plain object on purpose: Prefect walks through lists, dicts, dataclasses and models that are
-    passed between Prefect tasks, at a price of milliseconds per thousand shapes.
+    Not a dataclass: Prefect traverses lists, dicts, dataclasses and models that are passed between Prefect
+    tasks, which takes milliseconds per thousand shapes.
     """
 
     __slots__ = ("error", "frame", "shapes", "tags")

@@ -79,12 +79,13 @@ class Settings(BaseSettings):
         default=2**20, ge=1024, description="The most bytes that a webhook may have; larger ones are refused."
     )
     max_image_bytes: int = Field(
-        default=176 * 2**20,
+        default=192 * 2**20,
         ge=2**22,
         description=(
-            "The most memory in bytes that decoding one image, or one frame of a video, may take; larger ones"
-            " are refused. The default is enough for a JPEG of 46 megapixels, for one that is progressive of"
-            " 18, and for WEBP of 11. Raise it where your images are larger and the machine has more."
+            "Maximum memory in bytes for decoding one image, its file included, or one frame of a video;"
+            " larger ones are refused. The default is enough for a JPEG of 46 megapixels and 16 MiB, for one"
+            " that is progressive of 19 megapixels, and for WEBP of 12. Raise it where your images are larger"
+            " and the machine has more memory."
         ),
     )
     dask_address: str | None = Field(

@@ -696,3 +696,16 @@ def test_the_command_is_wrong_if_it_would_overwrite(sandbox, make_task, tmp_path
     assert "is not empty; nothing is overwritten" in done.stderr
     assert "Traceback" not in done.stderr
     assert files_in(tmp_path) == ["full/precious"]
+
+
+def test_copies_images_that_are_too_large_to_be_decoded(client, make_task, tmp_path, monkeypatch):
+    monkeypatch.setenv("PREFECT_CVAT_MAX_IMAGE_BYTES", str(2**22))
+    task_id = make_task(2, size=(1600, 1200))
+    [job] = client.jobs(task_id)
+    [label, _] = client.labels(task_id)
+    shape = {"label_id": label.id, "frame": 0, "type": "rectangle", "points": [1, 1, 9, 9]}
+    client.create_job_annotations(job.id, {"version": 0, "tags": [], "shapes": [shape], "tracks": []})
+    done = export_task(client, task_id, folder=tmp_path / "copied")
+    for number in range(2):
+        copied = done.folder / "images" / f"{number:04}.png"
+        assert copied.read_bytes() == picture(1600, 1200, seed=number)

@@ -23,6 +23,7 @@ import os, sys
 sys.path[:0] = {path!r}
 import filelock
 import prefect_cvat.records.run_lock
+import prefect_cvat.runs.annotate_task  # imports what is loaded at first use
 from prefect_cvat.inference.detection_cache import DetectionCache
 from prefect_cvat.exceptions import PrefectCvatError
 from prefect_cvat.frames import FrameDetections

@@ -41,7 +41,7 @@ import sys
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.flows.annotate_task import annotate_task
 
-annotate_task(int(sys.argv[1]), CvatCredentials.load("test"), "flow_functions.slow_box")
+annotate_task(int(sys.argv[1]), CvatCredentials.load("test"), function="flow_functions.slow_box")
 """
 
 
@@ -61,7 +61,7 @@ def spools(folder):
 def wait_for_spool(folder, process):
     deadline = time.monotonic() + 90
     while not any((found / "jobs").exists() for found in spools(folder)):
-        assert process.poll() is None, "it has ended before it had a spool"
+        assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
 

@@ -10,7 +10,7 @@ from prefect_cvat.auto_annotation import TrackableShape
 from prefect_cvat.auto_annotation.loading import load_function
 from prefect_cvat.exceptions import FunctionLoadError
 from prefect_cvat.frames import Frame
-from prefect_cvat.inference.shape_tracker import Seed, ShapeContext, ShapeTracker, TrackingContext
+from prefect_cvat.inference.shape_tracker import ShapeContext, ShapeTracker, SourceShape, TrackingContext
 from prefect_cvat.masks import decode_mask, encode_mask
 from sam2_models import write_tiny_sam2
 
@@ -54,9 +54,9 @@ def a_mask():
 
 
 SEEDS = [
-    Seed("box", "rectangle", BOX),
-    Seed("mask", "mask", a_mask()),
-    Seed("polygon", "polygon", [50, 20, 120, 20, 120, 110, 50, 110]),
+    SourceShape("box", "rectangle", BOX),
+    SourceShape("mask", "mask", a_mask()),
+    SourceShape("polygon", "polygon", [50, 20, 120, 20, 120, 110, 50, 110]),
 ]
 
 

@@ -22,6 +22,7 @@ from hostile.json_answers import hostile_json
 from hostile.names import hostile_names
 from hostile.outputs import OUTPUTS
 from hostile.play import Outcome, Stage
+from hostile.tasks import large_tasks
 from hostile.videos import hostile_videos
 from prefect_cvat import Client
 from prefect_cvat.sandbox import Sandbox
@@ -50,7 +51,7 @@ def all_inputs() -> list[HostileInput]:
         for command, step in OTHER_COMMANDS.items()
         for each in [each for each in answers if _is_met(each, command)][::step]
     ]
-    return [*answers, *others, *outputs]
+    return [*answers, *others, *outputs, *large_tasks()]
 
 
 def _is_met(hostile: HostileInput, command: str) -> bool:

@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from clips import SIZE, clip
 from hostile import followed, outputs, prompted
-from pictures import picture
+from hostile.tasks import MANY_SHAPES, prepare_many_shapes, upload_task
 from prefect_cvat import Client, annotate_task, refine_task, track_task, undo_run
 from prefect_cvat.auto_annotation import label_spec
 
-__all__ = ["COMMANDS", "FRAMES", "Scene", "make_scene"]
+__all__ = ["COMMANDS", "Scene", "make_scene"]
 
-FRAMES = 6
 HUMAN = [1.0, 1.0, 12.0, 12.0]
 
 
@@ -103,16 +101,15 @@ COMMANDS = {
 }
 
 
-def make_scene(client: Client, command: str, *, of_video: bool) -> Scene:
-    """A task of images or of a video, with a rectangle on its first frame."""
-    task = client.create_task("a task", [label_spec("car", None)])
-    if of_video:
-        client.upload_images(task.id, {"clip.mp4": clip(range(FRAMES), size=SIZE)}, chunk_size=2)
-    else:
-        client.upload_images(task.id, {f"{i}.png": picture(seed=i) for i in range(FRAMES)}, chunk_size=2)
-    [label] = client.labels(task.id)
-    [job] = client.jobs(task.id)
+def make_scene(client: Client, command: str, *, task: str) -> Scene:
+    """A task of some kind, see `tasks.py`, with a rectangle on its first frame."""
+    created = client.create_task("a task", [label_spec("car", None)])
+    upload_task(client, created.id, task)
+    [label] = client.labels(created.id)
+    [job] = client.jobs(created.id)
     shape = {"label_id": label.id, "frame": 0, "type": "rectangle", "points": HUMAN, "source": "manual"}
     body = {"version": 0, "tags": [], "shapes": [shape], "tracks": []}
     human = client.create_job_annotations(job.id, body).shapes[0]["id"]
-    return Scene(task.id, human, COMMANDS[command].prepare(client, task.id))
+    if task in MANY_SHAPES:
+        return Scene(created.id, human, prepare_many_shapes(client, created.id, task))
+    return Scene(created.id, human, COMMANDS[command].prepare(client, created.id))

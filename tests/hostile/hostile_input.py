@@ -17,14 +17,14 @@ class HostileInput:
 
     Attributes:
         name: What it is, in a few words.
-        kind: `chunk`, `video`, `json`, `header`, `name` or `output`.
+        kind: `chunk`, `video`, `json`, `header`, `name`, `output`, `large image` or `many shapes`.
         route: A regular expression for `METHOD /path`; answers of these requests are attacked.
         attack: What is done to them.
         times: How many answers are attacked; None for all of them.
         output: What the function returns: a name of `outputs.py`, or of what else the command takes. By default
             it finds a box on each frame, or whatever is right there.
         command: What is run: a name of `commands.py`.
-        of_video: Whether the task is one of a video.
+        task: What the task is made of: a kind of `tasks.py`.
     """
 
     name: str
@@ -34,4 +34,4 @@ class HostileInput:
     times: int | None = None
     output: str = "one_box"
     command: str = "annotate"
-    of_video: bool = False
+    task: str = "images"

@@ -76,7 +76,7 @@ class Stage:
     def play(self, hostile: HostileInput) -> Outcome:
         """Run a command on a task under attack, then do the same once more without it."""
         outcome = Outcome(hostile)
-        scene = make_scene(self.client, hostile.command, of_video=hostile.of_video)
+        scene = make_scene(self.client, hostile.command, task=hostile.task)
         with tempfile.TemporaryDirectory(prefix="hostile-") as folder:
             self.attacker.play(hostile)
             try:
@@ -167,15 +167,15 @@ class Stage:
         return dict(sorted(found.items()))
 
     def _annotations_before(self, hostile: HostileInput) -> dict[str, int]:
-        return self._undisturbed(hostile.command, hostile.of_video)[0]
+        return self._undisturbed(hostile.command, hostile.task)[0]
 
     def _annotations_after(self, hostile: HostileInput) -> dict[str, int]:
-        return self._undisturbed(hostile.command, hostile.of_video)[1]
+        return self._undisturbed(hostile.command, hostile.task)[1]
 
     @cache  # noqa: B019 (a stage lives as long as the process)
-    def _undisturbed(self, command: str, of_video: bool) -> tuple[dict[str, int], dict[str, int]]:
+    def _undisturbed(self, command: str, task: str) -> tuple[dict[str, int], dict[str, int]]:
         """What is in a task before a command, and after it, when nothing is attacked."""
-        scene = make_scene(self.client, command, of_video=of_video)
+        scene = make_scene(self.client, command, task=task)
         before = self._annotations(scene)
         COMMANDS[command].again(self.client, scene)
         return before, self._annotations(scene)

@@ -65,6 +65,6 @@ def _changed(change: Change) -> Callable[[Reply], Reply]:
 def hostile_videos() -> list[HostileInput]:
     """Each for all chunks of a task of a video."""
     return [
-        HostileInput(name, "video", CHUNK, _changed(change), of_video=True)
+        HostileInput(name, "video", CHUNK, _changed(change), task="video")
         for name, change in _CHANGES.items()
     ]

@@ -11,11 +11,11 @@ import pytest
 import torch
 
 from prefect_cvat import Client
-from prefect_cvat.inference.function_digest import fingerprint
+from prefect_cvat.inference.function_digest import digest_of
 
 SCRIPT = """
 import json, sys
-from prefect_cvat.inference.function_digest import fingerprint
+from prefect_cvat.inference.function_digest import digest_of
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
 
 THRESHOLD = 0.5
@@ -30,11 +30,15 @@ class Function:
     def detect(self, context, image):
         return [rectangle(1, [0, 0, self.size, self.size], score=THRESHOLD)] if helper("a") else []
 
-print(fingerprint(Function(3)))
+print(digest_of(Function(3)).digest)
 """
 
 
-def fingerprint_of_script(source, seed=0):
+def digest(function):
+    return digest_of(function).digest
+
+
+def digest_of_script(source, seed=0):
     done = subprocess.run(
         [sys.executable, "-c", source],
         capture_output=True,
@@ -46,7 +50,7 @@ def fingerprint_of_script(source, seed=0):
 
 
 def test_the_same_in_every_process():
-    first, second = (fingerprint_of_script(SCRIPT, seed) for seed in (1, 2))
+    first, second = (digest_of_script(SCRIPT, seed) for seed in (1, 2))
     assert first == second
     assert len(first) == 64
 
@@ -63,36 +67,36 @@ def test_the_same_in_every_process():
 )
 def test_another_one_when_code_constants_or_state_change(old, new):
     assert old in SCRIPT
-    assert fingerprint_of_script(SCRIPT) != fingerprint_of_script(SCRIPT.replace(old, new))
+    assert digest_of_script(SCRIPT) != digest_of_script(SCRIPT.replace(old, new))
 
 
 def test_a_version_is_taken_at_its_word():
     def function(version, **state):
         return SimpleNamespace(version=version, **state)
 
-    assert fingerprint(function("1", open_file=sys.stdin)) == fingerprint(function("1"))
-    assert fingerprint(function("1")) != fingerprint(function("2"))
+    assert digest(function("1", open_file=sys.stdin)) == digest(function("1"))
+    assert digest(function("1")) != digest(function("2"))
 
 
 def test_weights_count():
     torch.manual_seed(0)
     model = torch.nn.Linear(3, 2)
-    before = fingerprint(SimpleNamespace(model=model, array=np.arange(3), lock=threading.Lock()))
-    assert before == fingerprint(SimpleNamespace(model=model, array=np.arange(3), lock=threading.Lock()))
-    assert before != fingerprint(SimpleNamespace(model=model, array=np.arange(4), lock=threading.Lock()))
+    before = digest(SimpleNamespace(model=model, array=np.arange(3), lock=threading.Lock()))
+    assert before == digest(SimpleNamespace(model=model, array=np.arange(3), lock=threading.Lock()))
+    assert before != digest(SimpleNamespace(model=model, array=np.arange(4), lock=threading.Lock()))
     with torch.no_grad():
         model.weight[0, 0] += 1e-3
-    assert before != fingerprint(SimpleNamespace(model=model, array=np.arange(3), lock=threading.Lock()))
+    assert before != digest(SimpleNamespace(model=model, array=np.arange(3), lock=threading.Lock()))
 
 
 def test_half_precision_and_cycles_are_no_obstacle():
     thing = SimpleNamespace(weights=torch.zeros(3, dtype=torch.bfloat16))
     thing.itself = thing
-    assert fingerprint(thing) is not None
+    assert digest(thing) is not None
 
 
 def test_what_cannot_be_looked_through_has_none():
-    assert fingerprint(SimpleNamespace(session=iter([1]))) is None
+    assert digest(SimpleNamespace(session=iter([1]))) is None
 
 
 def test_a_module_is_looked_through(tmp_path):
@@ -107,10 +111,10 @@ def test_a_module_is_looked_through(tmp_path):
             return [] if SIZE else None
     """
     path.write_text(textwrap.dedent(source))
-    first, again = fingerprint(load_function_file(path)), fingerprint(load_function_file(path))
+    first, again = digest(load_function_file(path)), digest(load_function_file(path))
     assert first == again is not None
     path.write_text(textwrap.dedent(source.replace("SIZE = 3", "SIZE = 4 ")))
-    assert fingerprint(load_function_file(path)) != first
+    assert digest(load_function_file(path)) != first
 
 
 def test_a_function_that_holds_a_client_has_none(sandbox):
@@ -120,7 +124,7 @@ def test_a_function_that_holds_a_client_has_none(sandbox):
             return client
 
         client.json("GET", "/api/server/about")  # opens a connection
-        assert fingerprint(SimpleNamespace(spec=None, detect=detect)) is None
+        assert digest(SimpleNamespace(spec=None, detect=detect)) is None
 
 
 OWN_MODEL = """
@@ -129,9 +133,9 @@ import torch
 sys.path.insert(0, sys.argv[1])
 from own_layer import Layer
 from prefect_cvat.auto_annotation.functions.torchvision_detection import create
-from prefect_cvat.inference.function_digest import fingerprint
+from prefect_cvat.inference.function_digest import digest_of
 torch.manual_seed(0)
-print(fingerprint(create(model=torch.nn.Sequential(Layer(), torch.nn.Linear(2, 2)), label_map={1: "car"})))
+print(digest_of(create(model=torch.nn.Sequential(Layer(), torch.nn.Linear(2, 2)), label_map={1: "car"})).digest)
 """
 
 

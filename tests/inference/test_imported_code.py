@@ -18,8 +18,8 @@ spec = DetectionFunctionSpec(labels=[label_spec("car", 1)])
 LOAD = """
 import json, sys
 from prefect_cvat.auto_annotation.loading import load_function_file
-from prefect_cvat.inference.function_digest import take_fingerprint
-found = take_fingerprint(load_function_file(sys.argv[1]))
+from prefect_cvat.inference.function_digest import digest_of
+found = digest_of(load_function_file(sys.argv[1]))
 print(json.dumps([found.digest, found.why_none]))
 """
 
@@ -241,5 +241,5 @@ def test_more_code_than_can_be_looked_through(folder, monkeypatch):
 
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setattr(reached_code, "MOST_BYTES", 10)
-    with pytest.raises(reached_code.UntellableError, match=r"more code than .* \(at module package"):
+    with pytest.raises(reached_code.UnknownCodeError, match=r"more code than .* \(at module package"):
         reached_code.ReachedCode().add("package.sub")

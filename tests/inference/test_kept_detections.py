@@ -73,4 +73,4 @@ def test_what_was_dropped_and_cannot_be_kept_does_no_harm(client, task_id, stran
     for added, images in ((1, 1), (0, 2)):
         report = annotate_task(client, task_id, function, allow_unmatched_labels=True)
         assert (report.added, report.unmatched, function.images) == (added, {"boat": 1}, images)
-    assert "detections cannot be kept: " in caplog.text
+    assert "detections cannot be cached: " in caplog.text

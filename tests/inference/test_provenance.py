@@ -130,7 +130,7 @@ def test_what_was_told_before_there_were_all_of_these_options_can_still_be_read(
         Provenance.model_validate_json(before.replace('"existing"', '"colour"'))
 
 
-def test_a_function_without_a_version_is_known_by_its_fingerprint(client, make_task):
+def test_a_function_without_a_version_is_identified_by_its_digest(client, make_task):
     def detect(context, image):
         return [rectangle(0, [1, 1, 5, 5])]
 

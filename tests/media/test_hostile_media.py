@@ -100,6 +100,26 @@ def test_a_hostile_zip_is_named_and_takes_little_memory(tmp_path, data):
         tracemalloc.stop()
 
 
+def test_refuses_a_file_by_its_size_before_reading_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("PREFECT_CVAT_MAX_IMAGE_BYTES", str(2**22))
+    chunk = as_chunk(tmp_path, zipped(picture() + bytes(2**24), picture()))
+    tracemalloc.start()
+    try:
+        with pytest.raises(MediaError, match="frame 0 .* of memory .* for its file.*MAX_IMAGE_BYTES"):
+            look_at_all(chunk)
+        assert tracemalloc.get_traced_memory()[1] < 2**21
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("image_format", ["WEBP", "AVIF"])
+def test_counts_the_copy_that_a_library_makes_of_the_file(tmp_path, monkeypatch, image_format):
+    monkeypatch.setenv("PREFECT_CVAT_MAX_IMAGE_BYTES", str(2**23))
+    data = picture(image_format=image_format) + bytes(5 * 2**20)
+    with pytest.raises(MediaError, match="frame 0 .* of memory .* for its file"):
+        look_at_all(as_chunk(tmp_path, zipped(data, data)))
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=8))
 def test_a_zip_with_some_bytes_changed_is_read_or_named(tmp_path_factory, changes):
@@ -244,7 +264,7 @@ def test_images_and_videos_whose_decoding_takes_too_much_memory_are_refused(tmp_
     size = (1600, 1200)
     data = clip(range(2), size=size) if type == "video" else zipped(picture(*size), picture(*size))
     chunk = as_chunk(tmp_path, data, type)
-    wanted = "frame 0 .*1600x1200 pixels, .* more than 4194304 .*raise PREFECT_CVAT_MAX_IMAGE_BYTES"
+    wanted = "frame 0 .*1600x1200 pixels.* more than 4194304 .*raise PREFECT_CVAT_MAX_IMAGE_BYTES"
     with pytest.raises(MediaError, match=wanted):
         look_at_all(chunk, size)
     monkeypatch.setenv("PREFECT_CVAT_MAX_IMAGE_BYTES", str(2**25))

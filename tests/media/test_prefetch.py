@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from prefect_cvat.media.prefetch import read_ahead
+from prefect_cvat.media.prefetch import prefetch
 
 
 def count(to, made, ended=None, fail_at=None):
@@ -35,14 +35,14 @@ def settled(made):
 )
 def test_no_more_is_made_ahead_than_may_wait_and_one(most_items, most_bytes, made_ahead):
     made = []
-    ahead = read_ahead(count(50, made), lambda _: 10, most_items=most_items, most_bytes=most_bytes)
+    ahead = prefetch(count(50, made), lambda _: 10, most_items=most_items, most_bytes=most_bytes)
     assert next(ahead) == 0
     assert settled(made) == 1 + made_ahead + 1
     assert list(ahead) == list(range(1, 50))
 
 
 def test_what_goes_wrong_is_raised_after_what_went_well():
-    ahead = read_ahead(count(9, [], fail_at=3), lambda _: 1, most_items=9, most_bytes=9)
+    ahead = prefetch(count(9, [], fail_at=3), lambda _: 1, most_items=9, most_bytes=9)
     assert [next(ahead), next(ahead), next(ahead)] == [0, 1, 2]
     with pytest.raises(OSError, match="oh no"):
         next(ahead)
@@ -51,7 +51,7 @@ def test_what_goes_wrong_is_raised_after_what_went_well():
 @pytest.mark.parametrize("taken", [1, 3])
 def test_closing_ends_the_thread_and_closes_the_generator_in_it(taken):
     ended = []
-    ahead = read_ahead(count(10**9, [], ended), lambda _: 1, most_items=2, most_bytes=2)
+    ahead = prefetch(count(10**9, [], ended), lambda _: 1, most_items=2, most_bytes=2)
     for _ in range(taken):
         next(ahead)
     ahead.close()
@@ -60,6 +60,6 @@ def test_closing_ends_the_thread_and_closes_the_generator_in_it(taken):
 
 
 def test_what_was_never_begun_needs_no_thread():
-    ahead = read_ahead(count(3, []), lambda _: 1, most_items=2, most_bytes=2)
+    ahead = prefetch(count(3, []), lambda _: 1, most_items=2, most_bytes=2)
     ahead.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "read-ahead"]

@@ -134,7 +134,7 @@ def test_a_function_that_takes_several_images_and_fails_on_one(client, video_tas
 
     assert numbers_found(client, task_id) == {i: i for i in range(12) if i != 7}
     assert list(report.failed_frames) == [7]
-    assert not threads_that_read_ahead()
+    assert not prefetching_threads()
 
 
 def test_a_function_that_fails_ends_the_reading(client, video_task):
@@ -145,7 +145,7 @@ def test_a_function_that_fails_ends_the_reading(client, video_task):
 
     with pytest.raises(ValueError, match="frame 0 .*oh no"):
         annotate_task(client, task_id, SimpleNamespace(spec=SPEC, detect=detect))
-    assert not threads_that_read_ahead()
+    assert not prefetching_threads()
 
 
 def test_real_frames_are_those_that_the_server_shows(client, sdk, video_task, test_data):
@@ -329,23 +329,23 @@ def test_a_bad_chunk_is_named_and_leaves_the_task_as_it_was(client, video_task, 
 
     assert str(error.value).startswith(f"task {task_id}, batch 1 (frames 4-7): ")
     assert client.job_annotations(job.id) == before
-    assert not threads_that_read_ahead()
+    assert not prefetching_threads()
 
 
 # --- reading ahead and backwards ---
 
 
-def threads_that_read_ahead():
-    return [thread for thread in threading.enumerate() if thread.name == "read-ahead"]
+def prefetching_threads():
+    return [thread for thread in threading.enumerate() if thread.name == "prefetch"]
 
 
 def test_closing_early_ends_the_thread_and_deletes_nothing_that_is_in_use(tmp_path):
     chunk = written_chunk(tmp_path, clip(range(100)), 100)
     opened = open_frames(ChunkBatch([chunk]), frames_of(range(100)))
     assert number_on(next(opened)[1]) == 0
-    assert threads_that_read_ahead()
+    assert prefetching_threads()
     opened.close()
-    assert not threads_that_read_ahead()
+    assert not prefetching_threads()
 
 
 def test_frames_are_decoded_ahead_within_a_number_of_bytes(tmp_path, monkeypatch):

@@ -12,7 +12,7 @@ from prefect_cvat.evaluation import evaluate_task
 from prefect_cvat.exceptions import TransportError
 from prefect_cvat.http.transport import Transport
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.planning.annotated_frames import leave_out_annotated, shown_frames
+from prefect_cvat.planning.annotated_frames import exclude_annotated, shown_frames
 from prefect_cvat.planning.plan import make_plan, read_task
 from prefect_cvat.upload.job_writer import JobWriter
 
@@ -146,10 +146,10 @@ def test_where_jobs_overlap_a_frame_that_one_job_has_not_got_is_annotated(client
     # frame 2 as a run left it that was killed between both jobs; on frame 3 a human was at work
     machine, drawn = shape_on(2, label, "auto"), shape_on(3, label)
     client.create_job_annotations(first.id, {"shapes": [machine, drawn]})
-    plan = leave_out_annotated(client, make_plan(read_task(client, task_id)))
+    plan = exclude_annotated(client, make_plan(read_task(client, task_id)))
     assert [frame.number for frame in plan.frames] == [0, 1, 2, 4, 5]
     client.create_job_annotations(second.id, {"shapes": [machine]})
-    plan = leave_out_annotated(client, make_plan(read_task(client, task_id)))
+    plan = exclude_annotated(client, make_plan(read_task(client, task_id)))
     assert [frame.number for frame in plan.frames] == [0, 1, 4, 5]
 
 

@@ -2,7 +2,7 @@ import pytest
 
 from prefect_cvat.models import DataMeta, FrameMeta, Job, Task, ValidationLayout
 from prefect_cvat.options.selection import Selection
-from prefect_cvat.planning.plan import LeftOut, TaskInfo, make_plan
+from prefect_cvat.planning.plan import ExclusionReason, TaskInfo, make_plan
 
 
 def task_info(size=10, chunk_size=4, jobs=None, deleted=(), validation=None):
@@ -45,7 +45,7 @@ def test_ground_truth_pool_and_honeypots_are_left_out_and_their_job_is_not_writt
     layout = ValidationLayout(mode="gt_pool", validation_frames=[8, 9], honeypot_frames=[2, 5])
     plan = make_plan(task_info(jobs=jobs, validation=layout))
     assert [frame.number for frame in plan.frames] == [0, 1, 3, 4, 6, 7]
-    assert plan.left_out == {LeftOut.HONEYPOT: (2, 5), LeftOut.GROUND_TRUTH: (8, 9)}
+    assert plan.excluded == {ExclusionReason.HONEYPOT: (2, 5), ExclusionReason.GROUND_TRUTH: (8, 9)}
     assert [job.id for job in plan.jobs] == [1, 2]
 
 
@@ -61,10 +61,10 @@ def test_frames_in_no_job_deleted_or_not_selected_are_left_out_for_that_reason()
     jobs = [job(1, 0, 3), job(2, 3, 6)]
     plan = make_plan(task_info(jobs=jobs, deleted=[1]), Selection(jobs=[2]))
     assert [frame.number for frame in plan.frames] == [3, 4, 5, 6]
-    assert plan.left_out == {
-        LeftOut.NOT_SELECTED: (0, 2),
-        LeftOut.DELETED: (1,),
-        LeftOut.NO_JOB: (7, 8, 9),
+    assert plan.excluded == {
+        ExclusionReason.NOT_SELECTED: (0, 2),
+        ExclusionReason.DELETED: (1,),
+        ExclusionReason.NO_JOB: (7, 8, 9),
     }
 
 

@@ -17,7 +17,13 @@ from prefect_cvat.frames import Frame
 from prefect_cvat.masks import encode_mask
 from prefect_cvat.options.selection import Selection
 from prefect_cvat.planning.plan import make_plan, read_task
-from prefect_cvat.reporting.frame_svg import AnnotatedFrame, render_frame
+from prefect_cvat.reporting.frame_svg import (
+    AnnotatedFrame,
+    Palette,
+    render_figure,
+    render_frame,
+    shrink_image,
+)
 from prefect_cvat.reporting.task_pictures import (
     MOST_ANNOTATIONS,
     MOST_BYTES,
@@ -93,8 +99,8 @@ SHAPES = {
 @pytest.mark.parametrize("shape_type", SHAPES)
 def test_a_shape_of_each_type_is_drawn_with_its_label_and_score(shape_type):
     shape = {"type": shape_type, "label_id": 1, "score": 0.5, **SHAPES[shape_type]}
-    image = PIL.Image.new("RGB", (64, 48), "navy")
-    frame = AnnotatedFrame(Frame(3, "a.png", 64, 48), image, [], [shape])
+    jpeg = shrink_image(PIL.Image.new("RGB", (64, 48), "navy"), "a frame")
+    frame = AnnotatedFrame(Frame(3, "a.png", 64, 48), jpeg, [], [shape])
     svg = render_frame(frame, {1: "car", 2: "wheel"}, width=320)
     root = ET.fromstring(svg)
     assert (root.get("width"), root.get("height"), root.get("viewBox")) == ("320", "240", "0 0 64 48")
@@ -106,7 +112,9 @@ def test_a_shape_of_each_type_is_drawn_with_its_label_and_score(shape_type):
 
 @pytest.mark.parametrize(("size", "expected"), [((2000, 1000), (640, 320)), ((500, 2000), (160, 640))])
 def test_the_longer_side_is_as_long_as_was_asked_for(size, expected):
-    frame = AnnotatedFrame(Frame(0, "a.png", *size), PIL.Image.new("RGB", size), [], [])
+    frame = AnnotatedFrame(
+        Frame(0, "a.png", *size), shrink_image(PIL.Image.new("RGB", size), "a frame"), [], []
+    )
     svg = render_frame(frame, {}, width=640)
     root = ET.fromstring(svg)
     assert (int(root.get("width")), int(root.get("height"))) == image_in(svg).size == expected
@@ -115,7 +123,8 @@ def test_the_longer_side_is_as_long_as_was_asked_for(size, expected):
 def test_names_from_the_server_cannot_break_out_of_the_picture():
     hostile = '"/><script>alert(1)</script>&\x00\x1b\ud800\uffff'
     shape = {"type": "rectangle", "label_id": 1, "points": [1, 1, 9, 9]}
-    frame = AnnotatedFrame(Frame(0, hostile, 64, 48), PIL.Image.new("RGB", (64, 48)), [], [shape])
+    jpeg = shrink_image(PIL.Image.new("RGB", (64, 48)), "a frame")
+    frame = AnnotatedFrame(Frame(0, hostile, 64, 48), jpeg, [], [shape])
     svg = render_frame(frame, {1: hostile})
     root = ET.fromstring(svg)
     assert root.find(f".//{SVG}script") is None
@@ -247,3 +256,20 @@ def test_a_picture_stays_small_whatever_is_on_it(client):
     assert 0 < shown < MOST_ANNOTATIONS
     assert picture.description == f"frame 0 (0000.jpg): 400 annotations; {shown} shapes are drawn"
     assert max(image_in(picture.svg).size) <= 640
+
+
+def test_draws_at_most_a_thousand_shapes_of_a_frame():
+    box = {"type": "rectangle", "label_id": 1, "points": [1, 1, 9, 9]}
+    jpeg = shrink_image(PIL.Image.new("RGB", (64, 48)), "a frame")
+    frame = AnnotatedFrame(Frame(0, "a.png", 64, 48), jpeg, [], [box] * 16_000)
+    svg = render_frame(frame, {1: "car"})
+    assert len(ET.fromstring(svg).findall(f"{SVG}g")) == 1000
+    assert len(texts(svg)) == 300
+    assert "16000 shapes, 1000 of them drawn" in render_figure(frame, {1: "car"}, Palette(["car"]))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "RGBA", "P", "1", "CMYK", "I;16", "LA"])
+def test_shrinks_images_of_each_mode(mode):
+    jpeg = shrink_image(PIL.Image.new(mode, (4000, 1000)), "a frame", 400)
+    with PIL.Image.open(io.BytesIO(jpeg)) as image:
+        assert (image.size, image.mode, image.format) == ((400, 100), "RGB", "JPEG")

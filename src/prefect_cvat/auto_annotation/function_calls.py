@@ -1,4 +1,4 @@
-"""Calling the code of functions: whatever it raises becomes one error, with file and line."""
+"""Calling the code of functions: any exception becomes a `BadFunctionError` with file and line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ __all__ = [
     "is_installed",
     "is_of_function",
     "place_of",
-    "preprocess_image",
     "read_attribute",
     "read_labels",
     "read_spec",
@@ -33,7 +32,7 @@ __all__ = [
 _STDLIB = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib")})
 
 MOST_ON_AN_IMAGE = 100_000
-"""The most results for one image; more are taken for an endless loop."""
+"""Maximum number of results for one image; more are taken for an endless loop."""
 
 Result = TypeVar("Result")
 
@@ -50,12 +49,12 @@ def call_function(
     Args:
         call: Calls it.
         method: The method, to name its file and line.
-        where: What it was called for, such as the frame.
-        failed: What to say if it fails.
-        check_input: Raises if what the method was given is to blame.
+        where: The frame or the shape of this call, for errors.
+        failed: The beginning of the error if the call fails.
+        check_input: Raises if the input of the method is broken.
 
     Raises:
-        BadFunctionError: It failed, be it by `sys.exit`.
+        BadFunctionError: It failed, also by `sys.exit`.
     """
     try:
         return call()
@@ -75,30 +74,8 @@ def call_function(
         ) from shorten_error(error)
 
 
-def preprocess_image(
-    function: Any, context: Any, image: Any, where: str, check_input: Callable[[], object]
-) -> Any:
-    """What a function makes of an image before it looks at shapes on it; the image if it makes nothing.
-
-    Args:
-        function: A tracking or interaction function.
-        context: What it is told.
-        image: The image.
-        where: Which frame it is, for messages.
-        check_input: Raises if the image is broken.
-
-    Raises:
-        BadFunctionError: It failed.
-    """
-    method = getattr(function, "preprocess_image", None)
-    if method is None:
-        return image
-    what = f"{where}: preprocess_image"
-    return call_function(lambda: method(context, image), method, what, f"{what} failed", check_input)
-
-
 def is_of_function(error: BaseException) -> bool:
-    """Whether an error says something about the function that was called, and not that the run is to end."""
+    """Whether an error comes from the function, and is not a request to end the run."""
     if isinstance(error, Terminated):
         return False
     if isinstance(error, Exception | SystemExit | GeneratorExit) or type(error) is BaseException:
@@ -107,20 +84,20 @@ def is_of_function(error: BaseException) -> bool:
         return all(map(is_of_function, error.exceptions))
     if isinstance(error, KeyboardInterrupt):  # that of a user comes in the main thread
         return threading.current_thread() is not threading.main_thread()
-    # how Prefect and asyncio cancel what is at work
+    # Prefect and asyncio cancel by exceptions of their own
     return type(error).__module__.partition(".")[0] not in ("asyncio", "prefect", "anyio", "builtins")
 
 
 def as_list(output: Any, expected: str) -> list[Any]:
-    """The results that a function returned for an image, also those of a generator.
+    """The results that a function returned or generated for an image.
 
     Raises:
         BadFunctionError: It is no sequence, or has no end.
     """
-    # a model of pydantic can be iterated over, and is one annotation
+    # a model of pydantic is iterable, but is one annotation
     if isinstance(output, str | bytes | Mapping | BaseModel) or not isinstance(output, Iterable):
         if inspect.iscoroutine(output):
-            output.close()  # else Python warns that nobody has waited for it
+            output.close()  # else Python warns that it was never awaited
         raise BadFunctionError(
             f"function output an object of type {type(output).__name__!r} (expected {expected})"
         )
@@ -140,7 +117,7 @@ def read_spec(function: Any, kind: str) -> Any:
         kind: What it should be, such as `a detection function`.
 
     Raises:
-        BadFunctionError: It is a class and not an object of it, or to ask for its spec fails.
+        BadFunctionError: It is a class and not an object of it, or reading its spec fails.
     """
     if isinstance(function, type):
         raise BadFunctionError(
@@ -196,10 +173,10 @@ def read_labels(function: Any) -> list[Any]:
 
 
 def read_attribute(function: Any, name: str) -> Any:
-    """What a function may tell of itself, such as its `version`; None where it does not.
+    """An optional attribute of a function, such as its `version`; None if it has none.
 
     Raises:
-        BadFunctionError: To ask for it fails.
+        BadFunctionError: Reading it fails.
     """
     return call_function(
         lambda: getattr(function, name, None),
@@ -221,14 +198,14 @@ def close_function(function: Any) -> None:
 
 
 def where_raised(error: BaseException) -> str:
-    """Where the user's own code failed, or else where the error comes from: file, line and function."""
-    if isinstance(error, SyntaxError) and error.filename:  # code that was not run is in no traceback
+    """File, line and function where the user's code failed, or else where the error was raised."""
+    if isinstance(error, SyntaxError) and error.filename:  # a traceback contains only code that ran
         return f"{error.filename}, line {error.lineno}"
     return _user_place(error.__traceback__) or _last_place(error.__traceback__)
 
 
 def place_of(thing: object) -> str:
-    """The file and the line in which a function, a method or a class stands, as far as that is known."""
+    """File and line of a function, a method or a class; empty if unknown."""
     thing = inspect.unwrap(thing) if callable(thing) else thing
     if not inspect.isroutine(thing) and not isinstance(thing, type) and not inspect.ismodule(thing):
         thing = type(thing)

@@ -22,7 +22,7 @@ from prefect_cvat.models import PatchedLabelRequest
 from prefect_cvat.options.selection import Selection
 from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.planning.plan import read_task
-from prefect_cvat.reporting.frame_svg import AnnotatedFrame
+from prefect_cvat.reporting.frame_svg import AnnotatedFrame, shrink_image
 from prefect_cvat.reporting.html_report import Section, render_page
 from prefect_cvat.reporting.preview import open_task_frames
 from prefect_cvat.reporting.task_pictures import annotations_on, label_names
@@ -136,10 +136,12 @@ def draw_task(
     found = annotations_on(each_annotation(client.task_annotations(task_id)), numbers, names)
     with tempfile.TemporaryDirectory() as folder:
         opened = open_task_frames(client, task_id, Selection(frames=numbers), Path(folder))
-    return [
-        AnnotatedFrame(frame, image, found[frame.number].tags, found[frame.number].shapes)
-        for frame, image in opened
-    ], names
+        return [
+            AnnotatedFrame(
+                frame, shrink_image(image, frame), found[frame.number].tags, found[frame.number].shapes
+            )
+            for frame, image in opened
+        ], names
 
 
 def coco_labels() -> list[PatchedLabelRequest]:

@@ -55,23 +55,19 @@ def preview(
     from prefect_cvat.files.output_file import write_text
     from prefect_cvat.files.spool import spool_folder
     from prefect_cvat.inference.detector import Detector
-    from prefect_cvat.messages.plurals import pluralize
     from prefect_cvat.reporting import preview as previewing
 
     detector = Detector(
         loaded, conf_threshold=options.conf_threshold, conv_mask_to_poly=options.conv_mask_to_poly
     )
     output = previewed.output or Path("preview.html")
-    with spool_folder() as folder:
-        if previewed.task is None:
-            opened = previewing.open_image_files(list(images))
-        else:
-            most = FRAMES_SHOWN if options.frames is None else None
-            with given_server().connect() as client:
-                opened = previewing.open_task_frames(client, previewed.task, options.selection, folder, most)
-        page, done = previewing.preview(
-            detector, opened, title=f"Preview of {pluralize(len(opened), 'image')}"
-        )
+    if previewed.task is None:
+        page, done = previewing.preview(detector, previewing.open_image_files(list(images)))
+    else:
+        most = FRAMES_SHOWN if options.frames is None else None
+        with spool_folder() as folder, given_server().connect() as client:
+            opened = previewing.open_task_frames(client, previewed.task, options.selection, folder, most)
+            page, done = previewing.preview(detector, opened)
     write_text(output, page)
     for name, count in sorted(done.labels.items(), key=lambda item: (-item[1], item[0])):
         stdout.print(f"{count} {name}", markup=False)

@@ -5,7 +5,7 @@ All IoUs of a frame with thousands of shapes would take gigabytes; hardly any of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,11 @@ from prefect_cvat.exceptions import ResponseTooLargeError
 
 __all__ = ["Overlaps", "find_overlaps"]
 
-_MOST_AT_ONCE = 1_000_000
+_MOST_AT_ONCE = 250_000
 """How many IoUs are in memory at a time."""
+
+_ROWS_AT_ONCE = 50_000
+"""Number of pairs that are Python objects at a time: these take several times the memory of an array."""
 
 _MOST_OVERLAPS = 1_000_000
 """Maximum number of pairs that overlap, and ten more for each prediction."""
@@ -80,15 +83,8 @@ class Overlaps:
         is_crowd: NDArray[np.bool_],
     ) -> None:
         taken: set[int] = set()
-        truth = self.truth[places]
         last, best, best_similarity, best_counts = -1, -1, 0.0, False
-        for prediction, place, similarity, ignored in zip(
-            self.prediction[places].tolist(),
-            truth.tolist(),
-            self.similarity[places].tolist(),
-            is_ignored[truth].tolist(),
-            strict=True,
-        ):
+        for prediction, place, similarity, ignored in self._rows(places, is_ignored):
             if prediction != last:
                 if best >= 0:
                     found[last] = best
@@ -101,6 +97,21 @@ class Overlaps:
                 best, best_similarity, best_counts = place, similarity, not ignored
         if best >= 0:
             found[last] = best
+
+    def _rows(
+        self, places: NDArray[np.int64], is_ignored: NDArray[np.bool_]
+    ) -> Iterator[tuple[int, int, float, bool]]:
+        """Prediction, object, similarity and whether the object is ignored, of some pairs."""
+        for start in range(0, len(places), _ROWS_AT_ONCE):
+            block = places[start : start + _ROWS_AT_ONCE]
+            truth = self.truth[block]
+            yield from zip(
+                self.prediction[block].tolist(),
+                truth.tolist(),
+                self.similarity[block].tolist(),
+                is_ignored[truth].tolist(),
+                strict=True,
+            )
 
     def similarity_of(self, truth_of: NDArray[np.int64]) -> NDArray[np.float64]:
         """For each prediction its similarity with the object that it was given, or 0."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefect_cvat.annotations.label_remapping import Annotations
+from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.evaluation.by_frame import OnFrames
 from prefect_cvat.evaluation.truth import put_on_frames, read_annotations
@@ -51,7 +52,7 @@ def find(
     client: Client,
     info: TaskInfo,
     frames: Sequence[Frame],
-    function: Any,
+    function: DetectionFunction,
     options: Options,
     *,
     function_name: str | None = None,
@@ -100,7 +101,7 @@ class ReadingRun(AnnotateRun):
         client: Client,
         info: TaskInfo,
         frames: Sequence[Frame],
-        function: Any,
+        function: DetectionFunction,
         options: Options,
         *,
         function_name: str | None,
@@ -120,7 +121,7 @@ class ReadingRun(AnnotateRun):
     def plan_task(self) -> Plan:
         """Take the frames as they are: also those of a ground-truth pool, where nothing may be written."""
         chunk_type(self._info.task, self.options.quality)
-        self._plan = Plan(info=self._info, frames=self._frames, jobs=(), left_out={})
+        self._plan = Plan(info=self._info, frames=self._frames, jobs=(), excluded={})
         return self._plan
 
     def validate_spec(self) -> LabelMapping:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.evaluation.by_frame import AnnotationsByFrame, OnFrames
 from prefect_cvat.evaluation.compared import ComparedShapes
@@ -75,7 +75,7 @@ class TaskEvaluation(BaseModel):
 def evaluate_task(
     client: Client,
     task_id: int,
-    function: Any | None = None,
+    function: DetectionFunction | None = None,
     *,
     function_name: str | None = None,
     truth: TruthSource = "manual",

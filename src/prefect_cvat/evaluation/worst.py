@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import PIL.Image
 
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.evaluation.dataset import IouType
@@ -21,10 +20,15 @@ from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.frames import ChunkBatch, Frame, Quality
 from prefect_cvat.media.chunk_download import fetch_chunk
 from prefect_cvat.media.frame_reader import open_frames
-from prefect_cvat.media.image_decoding import decode_pixels
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.planning.plan import Plan
-from prefect_cvat.reporting.frame_svg import AnnotatedFrame, render_figure, render_frame
+from prefect_cvat.reporting.frame_svg import (
+    MAX_SHAPES,
+    AnnotatedFrame,
+    render_figure,
+    render_frame,
+    shrink_image,
+)
 
 __all__ = ["OUTCOMES", "DrawnFrame", "FrameOutcomes", "find_worst_frames", "open_frames_of"]
 
@@ -49,7 +53,7 @@ class FrameOutcomes:
 
     Attributes:
         frame: The frame's number.
-        shapes: CVAT's shapes, each with one of `OUTCOMES` and what is written at it.
+        shapes: CVAT's shapes, each with its outcome and its caption; up to `MAX_SHAPES` of each outcome.
         counts: How many there are of each outcome.
     """
 
@@ -71,9 +75,10 @@ class FrameOutcomes:
         }
 
     def add(self, outcome: str, text: str, shape: Mapping[str, Any]) -> None:
-        """Add a shape."""
-        self.shapes.append((outcome, text, shape))
+        """Add a shape; of each outcome only as many are held as are drawn."""
         self.counts[outcome] += 1
+        if self.counts[outcome] <= MAX_SHAPES:
+            self.shapes.append((outcome, text, shape))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +87,13 @@ class DrawnFrame:
 
     Attributes:
         frame: The frame.
-        image: Its image.
+        jpeg: Its image, made small by `shrink_image`.
         outcomes: What became of the shapes.
         url: Where the frame is in CVAT.
     """
 
     frame: Frame
-    image: PIL.Image.Image
+    jpeg: bytes
     outcomes: FrameOutcomes
     url: str
 
@@ -109,16 +114,19 @@ class DrawnFrame:
     def _labeled(self) -> tuple[AnnotatedFrame, dict[int, str], dict[str, str]]:
         """The frame for who draws labels: each text is a label of its own, with the color of its outcome."""
         numbers: dict[tuple[str, str], int] = {}
+        found = self.outcomes.shapes
+        if len(found) > MAX_SHAPES:  # not all are drawn, but mistakes are
+            found = sorted(found, key=lambda each: each[0] in ("truth", "found"))
         shapes = [
             {**shape, "label_id": numbers.setdefault((outcome, text), len(numbers))}
-            for outcome, text, shape in self.outcomes.shapes
+            for outcome, text, shape in found
         ]
         tags = [
             {"label_id": numbers.setdefault((outcome, text), len(numbers))}
             for outcome, text in self.outcomes.summary().items()
         ]
         return (
-            AnnotatedFrame(self.frame, self.image, tags, shapes),
+            AnnotatedFrame(self.frame, self.jpeg, tags, shapes),
             {number: text for (_, text), number in numbers.items()},
             {text: OUTCOMES[outcome] for outcome, text in numbers},
         )
@@ -151,20 +159,21 @@ def open_frames_of(
     info = evaluation.info
     by_number = {item.frame: item for item in worst}
     frames = info.frames_of(frame.number for frame in evaluation.counted if frame.number in by_number)
-    plan = Plan(info=info, frames=frames, jobs=(), left_out={})
+    plan = Plan(info=info, frames=frames, jobs=(), excluded={})
     drawn = {}
     with spool_folder() as folder:
         for number, of_chunk in plan.chunks():
             chunk = fetch_chunk(client, plan, number, folder, quality)
             with closing(open_frames(ChunkBatch([chunk]), of_chunk)) as opened:
                 for frame, image in opened:
-                    decode_pixels(image, frame)
+                    jpeg = shrink_image(image, frame)
+                    del image  # else it would be held while the next one is opened
                     job = next(
                         (job for job in info.jobs if job.start_frame <= frame.number <= job.stop_frame), None
                     )
                     place = "" if job is None else f"/jobs/{job.id}?frame={frame.number}"
                     url = f"{client.url}/tasks/{evaluation.task_id}{place}"
-                    drawn[frame.number] = DrawnFrame(frame, image, by_number[frame.number], url)
+                    drawn[frame.number] = DrawnFrame(frame, jpeg, by_number[frame.number], url)
             chunk.path.unlink()
     return [drawn[item.frame] for item in worst]
 

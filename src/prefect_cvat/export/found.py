@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.evaluation.predictions import ReadingRun
 from prefect_cvat.evaluation.truth import each_on_frames, read_annotations
@@ -54,7 +55,7 @@ class Found:
 def find_by_function(
     client: Client,
     plan: Plan,
-    function: Any,
+    function: DetectionFunction,
     options: Options,
     *,
     function_name: str | None,

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from prefect_cvat.export.names import FileNames
 from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
-from prefect_cvat.media.frame_reader import open_frames, read_stored_images
-from prefect_cvat.media.image_chunk import read_image
+from prefect_cvat.media.frame_reader import open_frames
+from prefect_cvat.media.image_chunk import ZipChunk, check_size
+from prefect_cvat.media.image_decoding import open_image
 
 __all__ = ["ImageFolder"]
 
@@ -46,9 +47,15 @@ class ImageFolder:
                 for frame, image in opened:
                     image.save(self._path(frame), format="JPEG", quality=JPEG_QUALITY)
             return
-        for frame, data in read_stored_images(chunk, frames):
-            self._names.fit_to(frame, read_image(data, frame).format)
-            self._path(frame).write_bytes(data)
+        copied = self._folder / "being-copied"  # an image gets its name once its format is known
+        with ZipChunk(chunk) as opened:
+            for frame in frames:
+                with copied.open("wb") as file:
+                    opened.copy(frame, file)
+                with open_image(copied, frame, to_decode=False) as image:
+                    check_size(image, frame)
+                    self._names.fit_to(frame, image.format)
+                copied.replace(self._path(frame))
 
     def remove(self, frame: Frame) -> None:
         """Remove the image of a frame, if there is one."""

@@ -8,8 +8,8 @@ from collections.abc import Callable
 from enum import StrEnum
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
+from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import NothingToExportError
 from prefect_cvat.export.coco import write_coco
@@ -55,7 +55,7 @@ class DatasetFormat(StrEnum):
 def export_task(
     client: Client,
     task_id: int,
-    function: Any | None = None,
+    function: DetectionFunction | None = None,
     *,
     folder: Path | str,
     format: DatasetFormat | str = DatasetFormat.COCO,
@@ -186,7 +186,7 @@ def _plan(client: Client, task_id: int, options: Options, images: bool) -> Plan:
         chunk_type(info.task, options.quality)  # if they are of no use, say so now
     plan = make_plan(info, options.selection)
     if not plan.frames:
-        why = ", ".join(f"{reason.value} ({len(frames)})" for reason, frames in plan.left_out.items())
+        why = ", ".join(f"{reason.value} ({len(frames)})" for reason, frames in plan.excluded.items())
         raise NothingToExportError(
             f"task {task_id} ({info.task.name!r}) has no frames to export; all are left out: {why}"
         )
@@ -194,5 +194,5 @@ def _plan(client: Client, task_id: int, options: Options, images: bool) -> Plan:
 
 
 def _left_out(plan: Plan, found: Found, written: Written) -> dict[str, int]:
-    reasons = Counter({f"frames: {reason.value}": len(frames) for reason, frames in plan.left_out.items()})
+    reasons = Counter({f"frames: {reason.value}": len(frames) for reason, frames in plan.excluded.items()})
     return dict(reasons + Counter(found.left_out) + written.left_out)

@@ -1,4 +1,4 @@
-"""Whether the attribute values that a function returned fit its own spec."""
+"""Checks of attribute values that a function returned against its spec."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["AttributeCheck", "AttributeChecks", "attribute_checks", "check_attri
 
 @dataclass(frozen=True, slots=True)
 class AttributeCheck:
-    """What values of one attribute may be."""
+    """The values that one attribute may have."""
 
     name: str
     is_suitable: Callable[[str], bool]
@@ -41,11 +41,11 @@ def check_attribute_values(
     targets: Mapping[int, int | None],
     what: str,
 ) -> None:
-    """Check attribute values, but for those of attributes that the task does not have.
+    """Check attribute values, except those of attributes that the task does not have.
 
     Args:
-        values: What the function returned.
-        checks: Those of the label or sublabel.
+        values: The values that the function returned.
+        checks: The checks of the label or sublabel.
         targets: From its attribute ids to those of the task; None where the task has no such attribute.
         what: `tag`, `shape` or `shape element`, for messages.
 

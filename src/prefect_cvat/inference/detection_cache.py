@@ -1,8 +1,8 @@
-"""Detections kept between runs, so that a run that died goes on where it was.
+"""Detections cached between runs, so that a run that was interrupted can continue.
 
-An entry holds what a function found on the selected frames of one chunk. Its name is a digest of all
-that the finding depends on: the media, the function, its settings. It begins with a digest of its own
-content: an entry that was cut short or changed is thrown away and made again.
+An entry holds the detections on the selected frames of one chunk. Its name is a digest of the media, the
+function and its settings. It begins with a digest of its content: an entry that is truncated or changed is
+deleted and made again.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ __all__ = ["DetectionCache", "KeptDetections", "cache_folder"]
 logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
-"""Changes when entries of before can no longer be read or would mean something else."""
+"""Changes when older entries can no longer be read or would have another meaning."""
 
 DEFAULT_SIZE_LIMIT = 2 * 2**30
-"""Bytes that the cache may take before the entries that were not used for longest are deleted."""
+"""Maximum size of the cache in bytes; beyond it, the least recently used entries are deleted."""
 
 MOST_BYTES_OF_ENTRY = 256 * 2**20
-"""How many bytes of JSON are read of an entry at the most."""
+"""Maximum size in bytes of the JSON of an entry."""
 
 
 class _Entry(BaseModel):
@@ -53,7 +53,7 @@ _SHAPES = TypeAdapter(list[LabeledShapeRequest])
 
 
 def cache_folder() -> Path:
-    """Where detections are kept: `PREFECT_CVAT_CACHE_DIR`, or else the user's cache folder."""
+    """The folder of cached detections: `PREFECT_CVAT_CACHE_DIR`, or the user's cache folder."""
     return Settings().cache_dir
 
 
@@ -61,8 +61,8 @@ class DetectionCache:
     """Detections on disk.
 
     Args:
-        folder: Where they lie; made when it is first needed.
-        size_limit: Bytes that they may take.
+        folder: The folder; made when it is first needed.
+        size_limit: Maximum size in bytes.
     """
 
     def __init__(self, folder: Path | None = None, *, size_limit: int = DEFAULT_SIZE_LIMIT) -> None:
@@ -72,18 +72,18 @@ class DetectionCache:
 
     @staticmethod
     def key(**parts: object) -> str:
-        """The name of an entry: a digest of all that its content depends on."""
+        """The name of an entry: a digest of everything that its detections depend on."""
         text = json.dumps({"schema": SCHEMA_VERSION, **parts}, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def get(
         self, key: str, check: Callable[[FrameDetections], FrameDetections] = lambda found: found
     ) -> list[FrameDetections] | None:
-        """What is kept under a key, or None. An entry that cannot be used is deleted.
+        """The detections under a key, or None. An entry that cannot be used is deleted.
 
         Args:
             key: The name of the entry.
-            check: Gives what may be used of detections, or raises a ValueError where they may not be used.
+            check: Returns detections that may be used, or raises a ValueError.
         """
         path = self._path(key)
         try:
@@ -94,20 +94,20 @@ class DetectionCache:
             found = [check(item) for item in _read(data)]
         except (ValueError, zlib.error) as error:
             logger.warning(
-                "the kept detections %s cannot be used; they are made again: %s", path, str(error)[:200]
+                "the cached detections %s cannot be used; they are made again: %s", path, str(error)[:200]
             )
             with contextlib.suppress(OSError):  # in a shared folder it may be another user's
                 path.unlink(missing_ok=True)
             return None
         with contextlib.suppress(OSError):
-            os.utime(path)  # used now: what is used least goes first
+            os.utime(path)  # marks it as used
         return found
 
     def put(self, key: str, found: Sequence[FrameDetections]) -> None:
-        """Keep detections. Where the disk does not take them, they are not kept, and that is logged.
+        """Store detections. If that fails, a warning is logged.
 
-        Neither are those with values that would not come back as they are: what the task has no place for
-        was not checked.
+        Detections with values that JSON would change are not stored either: values without a label or
+        attribute in the task were not checked.
         """
         try:
             entries = [
@@ -119,7 +119,7 @@ class DetectionCache:
                 for item in found
             ]
         except PydanticSerializationError as error:
-            logger.warning("detections cannot be kept: %s", one_line(str(error)))
+            logger.warning("detections cannot be cached: %s", one_line(str(error)))
             return
         content = zlib.compress(json.dumps(entries, separators=(",", ":")).encode(), 1)
         path = self._path(key)
@@ -135,7 +135,7 @@ class DetectionCache:
                     Path(file.name).unlink(missing_ok=True)
                     raise
         except OSError as error:
-            logger.warning("detections cannot be kept in %s: %s", self.folder, error)
+            logger.warning("detections cannot be cached in %s: %s", self.folder, error)
             return
         self._written_since_pruning += len(content)
         if self._written_since_pruning > self.size_limit // 20:
@@ -143,18 +143,18 @@ class DetectionCache:
             self.prune()
 
     def entries(self) -> Iterator[tuple[Path, os.stat_result]]:
-        """The files of the cache, and their sizes and times."""
+        """The files of the cache, with their sizes and times."""
         for path in self.folder.glob("*/*"):
             with contextlib.suppress(OSError):
                 yield path, path.stat()
 
     def size(self) -> tuple[int, int]:
-        """How many entries there are, and how many bytes they take."""
+        """The number of entries, and their size in bytes."""
         sizes = [stat.st_size for _, stat in self.entries()]
         return len(sizes), sum(sizes)
 
     def prune(self) -> None:
-        """Delete the entries that were not used for longest, until the size limit is kept."""
+        """Delete the least recently used entries beyond the size limit."""
         by_age = sorted(self.entries(), key=lambda entry: entry[1].st_mtime)
         total = sum(stat.st_size for _, stat in by_age)
         for path, stat in by_age:
@@ -164,7 +164,7 @@ class DetectionCache:
             total -= stat.st_size
 
     def clear(self) -> int:
-        """Delete all entries; return how many there were."""
+        """Delete all entries and return their number."""
         count = 0
         for path, _ in self.entries():
             path.unlink(missing_ok=True)
@@ -194,13 +194,13 @@ def _read(data: bytes) -> list[FrameDetections]:
 
 
 class KeptDetections:
-    """The part of a cache that one function, with the same settings, has left for one task.
+    """The cached detections of one function with one set of settings on one task.
 
     Args:
         cache: The cache.
-        check: Gives what may be used of detections, or raises a ValueError where they may not be used.
-        refresh: Find nothing, so that all is made anew and kept.
-        parts: All but chunk and frames that a detection depends on.
+        check: Returns detections that may be used, or raises a ValueError.
+        refresh: Ignore existing entries, so that they are made again.
+        parts: Everything besides chunk and frames that a detection depends on.
     """
 
     def __init__(
@@ -217,14 +217,14 @@ class KeptDetections:
         self._parts = parts
 
     def get(self, chunk: int, frames: Sequence[int]) -> list[FrameDetections] | None:
-        """What was found on these frames of a chunk, or None."""
+        """The cached detections on these frames of a chunk, or None."""
         if self._refresh:
             return None
         found = self._cache.get(self._key(chunk, frames), self._check)
         return found if found is not None and [item.frame for item in found] == list(frames) else None
 
     def put(self, chunk: int, found: Sequence[FrameDetections]) -> None:
-        """Keep what was found on frames of a chunk, unless one of them failed."""
+        """Store the detections on frames of a chunk, unless the function failed on one of them."""
         if all(item.error is None for item in found):
             self._cache.put(self._key(chunk, [item.frame for item in found]), found)
 

@@ -10,14 +10,14 @@ import PIL.Image
 
 from prefect_cvat.auto_annotation.function_calls import (
     as_list,
-    call_function,
     place_of,
     read_attribute,
     read_labels,
 )
-from prefect_cvat.auto_annotation.interface import DetectionFunctionContext
+from prefect_cvat.auto_annotation.interface import DetectionFunction, DetectionFunctionContext
 from prefect_cvat.exceptions import BadFunctionError, PrefectCvatError
 from prefect_cvat.frames import Frame, FrameDetections
+from prefect_cvat.inference.image_calls import call_on_images
 from prefect_cvat.inference.output_checks import OutputChecker
 from prefect_cvat.media.image_decoding import decode_pixels, decoding_bytes
 from prefect_cvat.messages.argument_names import argument
@@ -27,16 +27,16 @@ from prefect_cvat.planning.label_mapping import LabelMapping
 __all__ = ["DetectionContext", "Detector"]
 
 IMAGES_PER_CALL = 8
-"""How many images `detect_batch` gets at once, unless the function has a `batch_size` of its own."""
+"""Number of images for a call of `detect_batch`, unless the function has a `batch_size`."""
 
 _EXPECTED = "a sequence of tags and shapes"
 
 BYTES_PER_CALL = 64 * 2**20
-"""How many bytes of images it gets at once at the most, and how many are decoded ahead: 16 megapixels."""
+"""Maximum size in bytes of the images of a call, and of those decoded in advance: 16 megapixels."""
 
 
 class DetectionContext(DetectionFunctionContext):
-    """What the function is told about a frame."""
+    """The frame and the settings of the run, for the function."""
 
     __slots__ = ("_conf_threshold", "_conv_mask_to_poly", "_frame_name")
 
@@ -54,7 +54,7 @@ class DetectionContext(DetectionFunctionContext):
 
     @property
     def conf_threshold(self) -> float | None:
-        """The least score to return, or None."""
+        """Confidence threshold, or None."""
         return self._conf_threshold
 
     @property
@@ -68,10 +68,10 @@ class Detector:
 
     Args:
         function: The function.
-        conf_threshold: The least score, 0 to 1; None leaves it to the function.
-        conv_mask_to_poly: Whether masks must come as polygons.
+        conf_threshold: Confidence threshold, 0 to 1; None for the function's own.
+        conv_mask_to_poly: Whether masks must be returned as polygons.
         on_frame_error: `fail` ends the run when the function fails on a frame or a frame cannot be
-            read; `skip` leaves that frame without annotations and reports it.
+            read; `skip` reports that frame and annotates the others.
 
     Attributes:
         labels: The labels of the function's spec.
@@ -82,7 +82,7 @@ class Detector:
 
     def __init__(
         self,
-        function: Any,
+        function: DetectionFunction,
         *,
         conf_threshold: float | None = None,
         conv_mask_to_poly: bool = False,
@@ -106,9 +106,9 @@ class Detector:
         self._reads_pixels = False
 
     def fit_to(self, mapping: LabelMapping) -> None:
-        """Check what the function finds as what goes to the labels of a task.
+        """Check detections against the labels of a task too.
 
-        It is found and kept all the same, whatever the task has no place for.
+        Detections without a label in the task are returned and cached all the same.
         """
         self._checker = OutputChecker(self.labels, mapping, conv_mask_to_poly=self.conv_mask_to_poly)
 
@@ -116,18 +116,18 @@ class Detector:
         """Run the function on frames, several at a time where it can take them.
 
         Raises:
-            BadFunctionError: The function failed, or returned something that it must not.
+            BadFunctionError: The function failed, or its output is invalid.
             MediaError: A frame is broken.
         """
-        for group in _groups(self._decoded_ahead(opened), self._images_per_call()):
+        for group in _groups(self._decode_in_advance(opened), self._images_per_call()):
             yield from self._detect_group(group)
             del group  # else its pixels would be held while the next ones are decoded
 
-    def check_kept(self, found: FrameDetections) -> FrameDetections:
-        """Check what was kept of an earlier run, whose labels may have gone elsewhere, as if returned now.
+    def check_cached(self, found: FrameDetections) -> FrameDetections:
+        """Check cached detections, which may have been made with another label mapping.
 
         Raises:
-            BadFunctionError: This function cannot have found it, or it does not fit the task.
+            BadFunctionError: They do not fit the function or the task.
         """
         return self._checker.check(found.frame, [*found.tags, *found.shapes])
 
@@ -142,12 +142,12 @@ class Detector:
             )
         return max(1, IMAGES_PER_CALL if wanted is None else wanted)
 
-    def _decoded_ahead(
+    def _decode_in_advance(
         self, opened: Iterable[tuple[Frame, PIL.Image.Image]]
     ) -> Iterator[tuple[Frame, PIL.Image.Image]]:
-        """Decode in another thread, up to two calls ahead, once the function is known to look at pixels.
+        """Decode images for two calls in advance, in another thread, once the function has read pixels.
 
-        Frames of a video come decoded, by a thread that has run ahead already: they are passed on.
+        Frames of a video are decoded already.
         """
         frames = iter(opened)
         while not self._reads_pixels:
@@ -159,6 +159,7 @@ class Detector:
             yield frame, image
             # Pillow empties `tile` when it decodes
             self._reads_pixels = is_lazy and not getattr(image, "tile", None)
+            del frame, image  # else it would be held while the next one is opened
         ahead = 2 * self._images_per_call()
         with ThreadPoolExecutor(1, thread_name_prefix="decode") as decoder:
             waiting: list[tuple[int, Any]] = []
@@ -168,7 +169,7 @@ class Detector:
                     len(waiting) >= ahead or sum(size for size, _ in waiting) + needed > BYTES_PER_CALL
                 ):
                     yield self._wait(*waiting.pop(0)[1])
-                if needed > BYTES_PER_CALL:  # beside those that the function has there is no room for it
+                if needed > BYTES_PER_CALL:  # too large to be in memory beside the images of a call
                     yield frame, image
                 else:
                     waiting.append((needed, (frame, image, decoder.submit(decode_pixels, image, frame))))
@@ -191,7 +192,7 @@ class Detector:
                 raise
             if len(group) == 1:
                 return [FrameDetections(group[0][0].number, [], [], error=str(error))]
-        # one of several failed: find out which
+        # find the one that failed
         return [detections for item in group for detections in self._detect_group([item])]
 
     def _call(self, group: Sequence[tuple[Frame, PIL.Image.Image]]) -> Sequence[object]:
@@ -206,22 +207,16 @@ class Detector:
         images = [image for _, image in group]
         frames = ", ".join(str(frame) for frame, _ in group)
 
-        def check_images() -> None:
-            for frame, image in group:  # is it the function, or is it the image?
-                decode_pixels(image, frame)
+        detect_batch = getattr(self.function, "detect_batch", None)
 
         def call() -> list[list[Any]]:
-            if not hasattr(self.function, "detect_batch"):
+            if detect_batch is None:
                 return [as_list(self.function.detect(contexts[0], images[0]), _EXPECTED)]
-            return [
-                as_list(output, _EXPECTED)
-                for output in as_list(
-                    self.function.detect_batch(contexts, images), "a sequence of results for each image"
-                )
-            ]
+            outputs = as_list(detect_batch(contexts, images), "a sequence of results for each image")
+            return [as_list(output, _EXPECTED) for output in outputs]
 
-        method = getattr(self.function, "detect_batch", None) or self.function.detect
-        outputs = call_function(call, method, frames, f"function failed on {frames}", check_images)
+        method = detect_batch or self.function.detect
+        outputs = call_on_images(call, method, frames, f"function failed on {frames}", group)
         if len(outputs) != len(group):
             raise BadFunctionError(
                 f"detect_batch returned results for {pluralize(len(outputs), 'image')}"
@@ -239,7 +234,7 @@ class Detector:
 def _groups(
     frames: Iterator[tuple[Frame, PIL.Image.Image]], most: int
 ) -> Iterator[list[tuple[Frame, PIL.Image.Image]]]:
-    """Groups of at most so many images, and at most so many bytes unless it is one image alone."""
+    """Groups of at most `most` images and `BYTES_PER_CALL` bytes; a larger image is a group by itself."""
     group: list[tuple[Frame, PIL.Image.Image]] = []
     held = 0
     for frame, image in frames:
@@ -249,8 +244,8 @@ def _groups(
             group, held = [], 0
         group.append((frame, image))
         held += size
-        del frame, image  # the group is all that holds them
-        if len(group) == most or held > BYTES_PER_CALL:  # not one more is opened before
+        del frame, image  # only the group may hold them
+        if len(group) == most or held > BYTES_PER_CALL:  # before the next image is opened
             yield group
             group, held = [], 0
     if group:

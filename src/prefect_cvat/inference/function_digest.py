@@ -1,9 +1,8 @@
-"""A digest of what a function is: its code, its parameters, its weights.
+"""A digest of a function: its code, its parameters, its weights.
 
-Detections are kept between runs under this digest. A function that tells its `version` is taken at its
-word. Of any other one the code and the state are looked through, and so is all other code that it reaches
-(`imported_code.py`). Where that cannot be done (a session of another runtime, say), there is no digest, and
-nothing is kept.
+Detections are cached under this digest. The digest of a function with a `version` is made of that version.
+For other functions, the code and the state are read, and all code that they reach (`imported_code.py`). Where
+that is impossible (a session of another runtime, for example), there is no digest, and nothing is cached.
 """
 
 from __future__ import annotations
@@ -26,10 +25,15 @@ from typing import Any
 import numpy as np
 
 from prefect_cvat.auto_annotation.function_calls import is_installed
-from prefect_cvat.inference.imported_code import ReachedCode, UntellableError, code_parts, imports
+from prefect_cvat.inference.imported_code import (
+    ReachedCode,
+    UnknownCodeError,
+    code_parts,
+    imports,
+)
 from prefect_cvat.messages.bounded_text import describe_error, one_line
 
-__all__ = ["Fingerprint", "fingerprint", "take_fingerprint"]
+__all__ = ["FunctionDigest", "digest_of"]
 
 _TYPE_HINTS = (types.UnionType, types.GenericAlias, typing.TypeVar, typing.ParamSpec, typing.NewType)
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, re.Pattern, pathlib.PurePath, type(...))
@@ -38,24 +42,19 @@ _IGNORED = (logging.Logger, type(threading.Lock()), type(threading.RLock()), thr
 
 
 @dataclass(frozen=True)
-class Fingerprint:
-    """What two functions share only if they find the same on the same image.
+class FunctionDigest:
+    """A digest that two functions share only if they find the same on the same image.
 
     Attributes:
         digest: 64 hexadecimal digits; None if none can be made.
-        why_none: Why there is none, in words; empty if there is one.
+        why_none: Why there is no digest; empty if there is one.
     """
 
     digest: str | None
     why_none: str = ""
 
 
-def fingerprint(function: Any) -> str | None:
-    """The digest of `take_fingerprint` alone."""
-    return take_fingerprint(function).digest
-
-
-def take_fingerprint(function: Any) -> Fingerprint:
+def digest_of(function: object) -> FunctionDigest:
     """Make a digest of a function.
 
     Args:
@@ -68,15 +67,15 @@ def take_fingerprint(function: Any) -> Fingerprint:
             _feed(digest, f"{type(function).__module__}.{type(function).__qualname__} version {version}")
         else:
             _Walk(digest).take(function)
-    except UntellableError as error:
+    except UnknownCodeError as error:
         return _none(str(error))
-    except Exception as error:  # of an object that does not want to be looked at
-        return _none(f"something that cannot be looked at ({describe_error(error)})")
-    return Fingerprint(digest.hexdigest())
+    except Exception as error:  # an object may raise anything when it is inspected
+        return _none(f"something that cannot be inspected ({describe_error(error)})")
+    return FunctionDigest(digest.hexdigest())
 
 
-def _none(what: str) -> Fingerprint:
-    return Fingerprint(
+def _none(what: str) -> FunctionDigest:
+    return FunctionDigest(
         None,
         f"the function holds or reaches {one_line(what)}, which cannot be compared between runs; give it a"
         " `version`",
@@ -90,15 +89,15 @@ def _feed(digest: Any, text: str | bytes) -> None:
 
 
 class _Walk:
-    """Goes through an object, and feeds a digest with all that makes it behave as it does."""
+    """Traverses an object, and feeds a digest with everything that determines its behavior."""
 
     def __init__(self, digest: Any) -> None:
         self._digest = digest
-        self._seen: dict[int, tuple[int, Any]] = {}  # holds the objects: ids of dead ones are used again
+        self._seen: dict[int, tuple[int, Any]] = {}  # holds the objects, since ids of deleted ones are reused
         self._reached = ReachedCode()
 
-    def take(self, function: Any) -> None:
-        """Feed the digest with a function, and with all code that it reaches."""
+    def take(self, function: object) -> None:
+        """Feed the digest with a function and all code that it reaches."""
         self.visit(function)
         for line in self._reached.lines():
             _feed(self._digest, line)
@@ -162,17 +161,17 @@ class _Walk:
 
     def _visit_set(self, value: Set[Any]) -> None:
         if strange := next((each for each in value if not isinstance(each, (*_PLAIN, tuple, Enum))), None):
-            raise UntellableError(f"a set of {type(strange).__qualname__}")  # has no order of its own
+            raise UnknownCodeError(f"a set of {type(strange).__qualname__}")  # sets have no order
         _feed(self._digest, repr(sorted(map(repr, value))))
 
     def _visit_array(self, array: np.ndarray[Any, Any]) -> None:
         if array.dtype == object:
-            raise UntellableError("an array of objects")
+            raise UnknownCodeError("an array of objects")
         _feed(self._digest, f"{array.dtype} {array.shape}")
         self._digest.update(np.ascontiguousarray(array).tobytes())
 
     def _visit_torch(self, value: Any) -> bool:
-        """Tensors and modules of torch, where it is in use; tells whether it was one of them."""
+        """Visit a tensor or module of torch; False if the value is neither."""
         torch = sys.modules.get("torch")
         if torch is None:
             return False
@@ -189,24 +188,24 @@ class _Walk:
         return True
 
     def _visit_model(self, model: Any) -> None:
-        """A module of torch, its code, its settings and its weights."""
+        """Visit a module of torch: its code, its settings and its weights."""
         _feed(self._digest, repr(model))
         for module in model.modules():
             self._visit_class(type(module))
             is_own = not _is_library(type(module).__module__)
             for name, value in vars(module).items():
-                # what begins with _ is torch's, or a cache; of a library's modules only numbers and words
+                # names with _ are torch's, or caches; of a library's modules only plain values count
                 if not name.startswith("_") and name != "training" and (is_own or isinstance(value, _PLAIN)):
                     self._visit_all(name, value)
         self._visit_all(*(item for pair in model.state_dict().items() for item in pair))
 
     def _visit_state(self, value: Any) -> None:
-        """Any other object: its class, and what it holds."""
+        """Visit any other object: its class and its attributes."""
         self._visit_class(type(value))
         state = getattr(value, "__dict__", None)
         slots = [name for name in _slots(type(value)) if not name.startswith("__")]
         if state is None and not slots:
-            raise UntellableError(f"an object of type {type(value).__module__}.{type(value).__qualname__}")
+            raise UnknownCodeError(f"an object of type {type(value).__module__}.{type(value).__qualname__}")
         self.visit(dict(state or {}))
         for name in slots:
             self._visit_all(name, getattr(value, name, None))
@@ -252,7 +251,7 @@ class _Walk:
                 self.visit(cell.cell_contents)
 
     def _visit_code(self, code: types.CodeType, names: Mapping[str, Any]) -> None:
-        """What a function does, and what it finds under the global names that it speaks of."""
+        """Visit the code of a function, and the globals that it names."""
         for part in code_parts(code):
             _feed(self._digest, part)
         for module in imports(code, str(names.get("__package__") or "")):
@@ -267,7 +266,7 @@ class _Walk:
                 self._visit_named(names[name], code.co_names)
 
     def _visit_named(self, value: Any, names: tuple[str, ...], within: tuple[str, ...] = ()) -> None:
-        """What a name stands for; of a module of the user's own, what it has under one of the names."""
+        """Visit the value of a global name; of a user's module, its members with one of the names."""
         if not isinstance(value, types.ModuleType):
             self.visit(value)
             return
@@ -284,7 +283,7 @@ class _Walk:
 
 
 def _is_library(module_name: str | None) -> bool:
-    """Whether a module is installed or part of Python: known by its name, not looked through."""
+    """Whether a module is installed or part of Python: its name stands for its code."""
     if (module_name or "").partition(".")[0] == "prefect_cvat":  # also where it is installed for development
         return True
     module = sys.modules.get(module_name or "")
@@ -297,8 +296,8 @@ def _is_library(module_name: str | None) -> bool:
 def _pairs_of(mapping: Mapping[Any, Any]) -> list[tuple[Any, Any]]:
     try:
         return list(mapping.items())
-    except NotImplementedError:  # such as that of urllib3's pools: only who looks for a key gets one
-        raise UntellableError(f"a mapping of type {type(mapping).__qualname__}") from None
+    except NotImplementedError:  # such as the pools of urllib3, which cannot be listed
+        raise UnknownCodeError(f"a mapping of type {type(mapping).__qualname__}") from None
 
 
 def _slots(cls: type) -> list[str]:

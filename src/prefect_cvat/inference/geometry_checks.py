@@ -40,7 +40,7 @@ _COUNTS: dict[ShapeType, Callable[[int], bool]] = {
 
 
 def check_geometry(shape: AnyShape) -> AnyShape:
-    """Check that a shape's numbers are those of a shape of its type, on whatever image.
+    """Check that the numbers of a shape are valid for its type, on an image of any size.
 
     Returns:
         The shape, or a copy of it where its rotation was of less than 0 or of 360 degrees or more, or its

@@ -21,10 +21,10 @@ from typing import Any
 
 from prefect_cvat.auto_annotation.function_calls import is_installed
 
-__all__ = ["ReachedCode", "UntellableError", "code_parts", "imports"]
+__all__ = ["ReachedCode", "UnknownCodeError", "code_parts", "imports"]
 
 MOST_BYTES = 30_000_000
-"""How much code is looked through at the most: some seconds."""
+"""Maximum amount of code that is read: some seconds."""
 
 _FRAMEWORKS = {
     # the names that one imports, by the name of the distribution where that is another one
@@ -72,8 +72,8 @@ _EXAMINED: weakref.WeakKeyDictionary[types.ModuleType, tuple[str, tuple[str, ...
 )
 
 
-class UntellableError(Exception):
-    """It cannot be told what some code does; the message says why."""
+class UnknownCodeError(Exception):
+    """It cannot be determined what some code does; the message says why."""
 
 
 class ReachedCode:
@@ -93,7 +93,7 @@ class ReachedCode:
             spec: Where it comes from, if that is known.
 
         Raises:
-            UntellableError: It cannot be told what it does.
+            UnknownCodeError: It cannot be determined what it does.
         """
         waiting = [(name, spec)]
         while waiting:
@@ -114,10 +114,10 @@ class ReachedCode:
         """Add a module as `add` does, unless it counts by its version.
 
         Raises:
-            UntellableError: It cannot be told what it does, or where it comes from.
+            UnknownCodeError: It cannot be determined what it does, or where it comes from.
         """
         if name == "__main__":
-            raise UntellableError("code that was typed in or is run as a script")
+            raise UnknownCodeError("code that was typed in or is run as a script")
         if not _known_by_version(name, _find(name)):
             self.add(name)
 
@@ -137,7 +137,7 @@ class ReachedCode:
         size = _size(spec)
         self._bytes_left -= size
         if self._bytes_left < 0:
-            raise UntellableError(f"more code than can be looked through (at module {name})")
+            raise UnknownCodeError(f"more code than can be read (at module {name})")
         found = _examine(name, spec)
         if module is not None:
             _EXAMINED[module] = found
@@ -156,7 +156,7 @@ def imports(code: types.CodeType, package: str) -> Iterator[str]:
     """The modules that code imports, by their full names; of nested functions only where asked for them.
 
     Raises:
-        UntellableError: It imports something by a name that is only known when it runs.
+        UnknownCodeError: It imports something by a name that is only known when it runs.
     """
     _check_tellable(code)
     if _IMPORT_NAME not in code.co_code[::2]:
@@ -210,7 +210,7 @@ def _check_tellable(code: types.CodeType) -> None:
         }
     if found:
         where = f"{Path(code.co_filename).name}, line {code.co_firstlineno}"
-        raise UntellableError(f"code that is chosen only when it runs ({min(found)} in {where})")
+        raise UnknownCodeError(f"code that is chosen only when it runs ({min(found)} in {where})")
 
 
 def _parents(name: str) -> Iterator[str]:
@@ -297,7 +297,7 @@ def _examine(name: str, spec: ModuleSpec) -> tuple[str, tuple[str, ...]]:
         if code is None:  # compiled to machine code
             digest.update(Path(spec.origin).read_bytes())
     except (OSError, ImportError, SyntaxError, ValueError) as error:
-        raise UntellableError(f"module {name}, which cannot be read ({type(error).__name__})") from error
+        raise UnknownCodeError(f"module {name}, which cannot be read ({type(error).__name__})") from error
     if code is not None:
         package = name if spec.submodule_search_locations is not None else name.rpartition(".")[0]
         for each in _nested(code):

@@ -1,4 +1,4 @@
-"""What a function returned, held against its spec, the task's labels, and what CVAT can store.
+"""Checks of the output of a function against its spec, the task's labels, and what CVAT can store.
 
 What the SDK checks is checked first, in its order (cvat_sdk 2.80, `_AnnotationMapper` in
 auto_annotation/driver.py), for its messages are what users search for: one annotation after the other, each
@@ -47,7 +47,7 @@ class OutputChecker:
     Args:
         spec_labels: The labels of the function's spec.
         mapping: Where they go in a task. Without it there is no task to fit, and the spec alone counts.
-        conv_mask_to_poly: Whether the function was told to return polygons instead of masks.
+        conv_mask_to_poly: Whether the function must return polygons instead of masks.
     """
 
     def __init__(

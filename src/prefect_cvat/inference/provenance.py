@@ -1,4 +1,4 @@
-"""What made annotations: which function, in which version, with which settings."""
+"""The origin of annotations: the function, its version and its settings."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import PurePath
 from types import ModuleType
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from pydantic_core import to_jsonable_python
 
 from prefect_cvat.auto_annotation.function_calls import read_attribute
-from prefect_cvat.inference.function_digest import fingerprint
+from prefect_cvat.auto_annotation.interface import AutoAnnotationFunction
+from prefect_cvat.inference.function_digest import FunctionDigest
 from prefect_cvat.messages.bounded_text import escape_unencodable
 from prefect_cvat.options.run_options import Options
 
@@ -26,25 +26,25 @@ _LOGIN_IN_URL = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
 
 class Provenance(BaseModel):
-    """What made the annotations of a run.
+    """The origin of the annotations of a run.
 
     Attributes:
         function: The name of the function.
         function_version: Its `version`, or else a digest of its code, its parameters and its weights; None
-            where it can be told neither way.
-        function_parameters: What it was made with, as `type:value`, such as `float:0.3`; None where it was
-            given as an object. Passwords and the like are hidden.
-        conf_threshold: The least score; None left it to the function.
-        label_thresholds: The least score of single labels, by the function's label names.
-        labels: Which label of the task each label of the function became; None for those that were dropped.
-        conv_mask_to_poly: Whether masks became polygons.
-        quality: Of which images it was found: `original` or `compressed`.
-        existing: What became of the annotations that were there.
-        unannotated: Whether only frames without annotations were looked at.
-        skip_existing_iou: From which overlap on with existing annotations it was left out; None leaves
-            nothing out.
-        skip_existing_source: Whose annotations counted: `manual`, `auto` or `all`.
-        options: How objects were tracked, followed or refined: the options of that kind of run, by name.
+            where there is neither.
+        function_parameters: Its parameters as `type:value`, such as `float:0.3`; None for a function that was
+            passed as an object. Passwords and other secrets are hidden.
+        conf_threshold: Confidence threshold; None for the function's own.
+        label_thresholds: Confidence thresholds of single labels, by the function's label names.
+        labels: The task's label for each label of the function; None for dropped labels.
+        conv_mask_to_poly: Whether masks were converted to polygons.
+        quality: The quality of the images: `original` or `compressed`.
+        existing: How existing annotations were treated: `keep`, `clear` or `replace_auto`.
+        unannotated: Whether only frames without annotations were annotated.
+        skip_existing_iou: Minimum IoU with an existing annotation from which a detection was dropped; None
+            drops none.
+        skip_existing_source: The existing annotations that count for it: `manual`, `auto` or `all`.
+        options: The options of a tracking or refining run, by name.
         prefect_cvat: The version of prefect-cvat.
     """
 
@@ -67,7 +67,7 @@ class Provenance(BaseModel):
 
     @classmethod
     def of(cls, function_name: str, options: Options) -> Provenance:
-        """What is known of a run before it has begun."""
+        """The provenance of a run that has not begun."""
         return cls(
             function=function_name,
             conf_threshold=options.conf_threshold,
@@ -81,7 +81,7 @@ class Provenance(BaseModel):
         )
 
     def take_options(self, options: object) -> None:
-        """Note the options of a kind of run.
+        """Set the options of a kind of run.
 
         Args:
             options: A dataclass, such as `TrackOptions`.
@@ -89,34 +89,33 @@ class Provenance(BaseModel):
         self.options = to_jsonable_python(options)
 
     def take_parameters(self, parameters: Mapping[str, str] | None) -> None:
-        """Note what the function was made with, without what is secret in it."""
+        """Set the parameters of the function, without their secrets."""
         self.function_parameters = None if parameters is None else without_secrets(parameters)
 
 
-def name_of(function: Any) -> str:
-    """What to call a function that was given no name: that of its module or its class."""
+def name_of(function: AutoAnnotationFunction | ModuleType) -> str:
+    """The name of a function without a given name: that of its module or its class."""
     return function.__name__ if isinstance(function, ModuleType) else type(function).__name__
 
 
-def function_version(function: Any) -> str | None:
-    """The version that a function tells, or else its fingerprint; None where there is neither."""
-    told = read_attribute(function, "version")
-    return escape_unencodable(str(told)) if isinstance(told, str | int) else fingerprint(function)
+def function_version(function: AutoAnnotationFunction, digest: FunctionDigest) -> str | None:
+    """The `version` of a function, or else its digest; None where there is neither."""
+    version = read_attribute(function, "version")
+    return escape_unencodable(str(version)) if isinstance(version, str | int) else digest.digest
 
 
-def model_names(name: str, function: Any) -> tuple[str, ...]:
-    """What to write of a function into an attribute, the best first: with its version, if it tells one.
+def model_names(name: str, function: AutoAnnotationFunction) -> tuple[str, ...]:
+    """The names of a function for an attribute, the best first: with its version, if it has one.
 
-    They are the same in all runs of a version, wherever a file with a function lies: otherwise what a run
-    has written would not be known again by the next one.
+    They do not depend on the folder of the function: a run must recognize what an earlier run has written.
     """
     short = escape_unencodable(PurePath(name).stem if name.endswith(".py") else name)
-    told = read_attribute(function, "version")
-    return (escape_unencodable(f"{short} {told}"), short) if isinstance(told, str | int) else (short,)
+    version = read_attribute(function, "version")
+    return (escape_unencodable(f"{short} {version}"), short) if isinstance(version, str | int) else (short,)
 
 
 def without_secrets(parameters: Mapping[str, str]) -> dict[str, str]:
-    """Parameters with what their names, or an address with a log-in, give away as secret hidden."""
+    """Hide parameters with the names of secrets, and log-ins in addresses."""
     return {
         name: value
         if value.startswith("secret:")  # the name of a block

@@ -1,8 +1,7 @@
-"""Running an interaction function in bulk: shapes that are there prompt for masks or polygons."""
+"""Running an interaction function with existing shapes as prompts, for masks or polygons."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -13,77 +12,39 @@ from pydantic import ValidationError
 
 from prefect_cvat.auto_annotation.function_calls import (
     as_list,
-    call_function,
     place_of,
-    preprocess_image,
     read_spec,
 )
 from prefect_cvat.auto_annotation.interface import (
-    InteractionFunctionContext,
-    InteractionPrompts,
+    InteractionFunction,
     InteractionResultAttributes,
 )
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.frames import Frame
-from prefect_cvat.geometry.clipping import Clipping, clip_point, clip_shape
+from prefect_cvat.geometry.clipping import Clipping, clip_shape
 from prefect_cvat.inference.geometry_checks import check_geometry, within_rounding
+from prefect_cvat.inference.image_calls import call_on_images, preprocess_image
+from prefect_cvat.inference.prompts import InteractionContext, Prompts, prompts_of
 from prefect_cvat.masks import decode_mask, encode_mask, mask_to_polygons, polygon_to_mask
-from prefect_cvat.media.image_decoding import decode_pixels
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import LabeledShapeRequest, ShapeType, enum_value
 from prefect_cvat.options.refine_options import PROMPTING_TYPES
 
-__all__ = ["InteractionContext", "Prompts", "ShapeRefiner"]
-
-
-Point = tuple[float, float]
-
-
-class InteractionContext(InteractionFunctionContext):
-    """What the function is told about the run."""
-
-    __slots__ = ()
-
-
-class Prompts(InteractionPrompts):
-    """What a shape points at, in pixels."""
-
-    __slots__ = ("_bounding_box", "_pos_points")
-
-    def __init__(
-        self, pos_points: Sequence[Point] = (), bounding_box: tuple[Point, Point] | None = None
-    ) -> None:
-        self._pos_points = tuple(pos_points)
-        self._bounding_box = bounding_box
-
-    @property
-    def pos_points(self) -> Sequence[Point]:
-        """Points on the object, as (x, y)."""
-        return self._pos_points
-
-    @property
-    def neg_points(self) -> Sequence[Point]:
-        """Nothing: no shape says where an object is not."""
-        return ()
-
-    @property
-    def bounding_box(self) -> tuple[Point, Point] | None:
-        """A box around the object, upper left and lower right corner as (x, y), or None."""
-        return self._bounding_box
+__all__ = ["ShapeRefiner"]
 
 
 class ShapeRefiner:
-    """An interaction function with what its results are to become.
+    """An interaction function, and the type of its results.
 
     A rectangle prompts with a bounding box, and with its centre as a positive point where the function
     needs one or takes no boxes; of a turned rectangle, the box is the one around it. Points prompt with
     positive points.
 
     Args:
-        function: The function; one for the SDK's interface will do as well.
+        function: The function, for this interface or that of the SDK.
         to: `mask` or `polygon`, into which results of other types are converted; None leaves them as
             the function returns them.
-        tolerance: How far a polygon may be from the outline of its mask, in pixels.
+        tolerance: Maximum distance of a polygon from the outline of its mask, in pixels.
 
     Raises:
         BadFunctionError: It is not an interaction function.
@@ -91,7 +52,11 @@ class ShapeRefiner:
     """
 
     def __init__(
-        self, function: Any, to: Literal["mask", "polygon"] | None = None, *, tolerance: float = 1.0
+        self,
+        function: InteractionFunction[Any],
+        to: Literal["mask", "polygon"] | None = None,
+        *,
+        tolerance: float = 1.0,
     ) -> None:
         if to not in (None, "mask", "polygon"):
             raise ValueError(f"to must be 'mask', 'polygon' or None, not {to!r}")
@@ -159,7 +124,7 @@ class ShapeRefiner:
             frame: Which frame it is.
             image: Its image.
             shapes: The server's JSON objects on this frame.
-            clippings: Counts what is done to results at the edges of the image.
+            clippings: Counts the results that were clipped at the edges of the image.
 
         Returns:
             Each of the shapes, in order, with what was found for it, to be sent to the server: of the same
@@ -169,36 +134,35 @@ class ShapeRefiner:
             parts gives several polygons.
 
         Raises:
-            BadFunctionError: The function failed, returned what it must not, or cannot be prompted by
-                these shapes.
+            BadFunctionError: The function failed, its output is invalid, or it cannot be prompted by these
+                shapes.
             MediaError: The image is broken.
         """
         self.check(shapes)
         refined: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
         preprocessed: list[Any] = []  # none or one
         for shape in shapes:
-            prompts = self._prompts(shape, image.size)
+            prompts = prompts_of(
+                shape,
+                image.size,
+                min_pos_points=self._min_pos_points,
+                takes_boxes=self._min_boxes is not None,
+            )
             if prompts is None:
                 refined.append((shape, []))
                 continue
             what = f"{frame}: {enum_value(shape['type'])} {shape.get('id', 'without id')}"
             if not preprocessed:
-                preprocessed.append(self._preprocess(frame, image))
-            found = call_function(
+                preprocessed.append(preprocess_image(self.function, self._context, frame, image))
+            found = call_on_images(
                 partial(self._find, preprocessed[0], prompts, shape, image.size, clippings),
                 self.function.detect,
                 what,
                 f"{what}: function failed",
-                lambda: decode_pixels(image, frame),  # is it the function, or is it the image?
+                [(frame, image)],
             )
             refined.append((shape, found))
         return refined
-
-    def _preprocess(self, frame: Frame, image: PIL.Image.Image) -> Any:
-        # a failure may be that of the function, or of the image
-        return preprocess_image(
-            self.function, self._context, image, str(frame), lambda: decode_pixels(image, frame)
-        )
 
     def _find(
         self,
@@ -216,26 +180,6 @@ class ShapeRefiner:
             if clippings is not None and clipping is not None:
                 clippings[clipping] += 1
         return found
-
-    def _prompts(self, shape: Mapping[str, Any], size: tuple[int, int]) -> Prompts | None:
-        """What a shape prompts with, inside the image; None if that is less than the function needs."""
-        width, height = size
-        xs, ys = shape["points"][0::2], shape["points"][1::2]
-        if shape["type"] == "points":
-            inside = [
-                (float(x), float(y))
-                for x, y in zip(xs, ys, strict=True)
-                if 0 <= x <= width and 0 <= y <= height
-            ]
-            return Prompts(inside) if len(inside) >= max(1, self._min_pos_points) else None
-        left, top, right, bottom = _box_around(shape)
-        left, top = clip_point(left, top, width, height)
-        right, bottom = clip_point(right, bottom, width, height)
-        if right <= left or bottom <= top:
-            return None
-        needs_point = self._min_pos_points > 0 or self._min_boxes is None
-        centre = [((left + right) / 2, (top + bottom) / 2)] if needs_point else []
-        return Prompts(centre, None if self._min_boxes is None else ((left, top), (right, bottom)))
 
     def _bodies(
         self, output: Any, original: Mapping[str, Any], size: tuple[int, int]
@@ -302,18 +246,8 @@ class ShapeRefiner:
                 yield "mask", encode_mask(bitmap)
 
 
-def _box_around(rectangle: Mapping[str, Any]) -> tuple[float, float, float, float]:
-    x1, y1, x2, y2 = rectangle["points"]
-    angle = math.radians(rectangle.get("rotation") or 0.0)
-    sine, cosine = abs(math.sin(angle)), abs(math.cos(angle))
-    width, height = abs(x2 - x1), abs(y2 - y1)
-    reach_x, reach_y = (width * cosine + height * sine) / 2, (width * sine + height * cosine) / 2
-    x, y = (x1 + x2) / 2, (y1 + y2) / 2
-    return x - reach_x, y - reach_y, x + reach_x, y + reach_y
-
-
 def _checked(output: Any) -> LabeledShapeRequest:
-    """What the function returned as a shape of ours, held against what CVAT can store."""
+    """What the function returned as a shape of ours, checked against what CVAT can store."""
     if not (hasattr(output, "type") and hasattr(output, "points")):
         raise BadFunctionError(
             f"function output an object of type {type(output).__name__!r} (expected 'InteractionResultShape')"

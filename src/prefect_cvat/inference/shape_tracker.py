@@ -10,9 +10,10 @@ from typing import Any
 import PIL.Image
 from pydantic import ValidationError
 
-from prefect_cvat.auto_annotation.function_calls import call_function, place_of, preprocess_image, read_spec
+from prefect_cvat.auto_annotation.function_calls import call_function, place_of, read_spec
 from prefect_cvat.auto_annotation.interface import (
     TrackableShape,
+    TrackingFunction,
     TrackingFunctionContext,
     TrackingFunctionShapeContext,
 )
@@ -20,20 +21,20 @@ from prefect_cvat.exceptions import BadFunctionError, UnsupportedTaskError
 from prefect_cvat.frames import Frame
 from prefect_cvat.geometry.clipping import Clipping, clip_shape
 from prefect_cvat.inference.geometry_checks import check_geometry
-from prefect_cvat.media.image_decoding import decode_pixels
+from prefect_cvat.inference.image_calls import call_on_images, preprocess_image
 from prefect_cvat.models import LabeledShapeRequest, ShapeType, enum_value
 
-__all__ = ["Seed", "ShapeContext", "ShapeTracker", "TrackingContext"]
+__all__ = ["ShapeContext", "ShapeTracker", "SourceShape", "TrackingContext"]
 
 
 class TrackingContext(TrackingFunctionContext):
-    """What the function is told about the run."""
+    """The run, for the function."""
 
     __slots__ = ()
 
 
 class ShapeContext(TrackingFunctionShapeContext):
-    """What the function is told about a shape."""
+    """A shape, for the function."""
 
     __slots__ = ("_original_shape_type",)
 
@@ -42,20 +43,20 @@ class ShapeContext(TrackingFunctionShapeContext):
 
     @property
     def original_shape_type(self) -> str:
-        """The type of the shape that was taken up."""
+        """The type of the source shape."""
         return self._original_shape_type
 
 
 @dataclass(frozen=True, slots=True)
-class Seed:
-    """A shape to follow from a frame on.
+class SourceShape:
+    """A shape to track from a frame on.
 
     Attributes:
-        key: Whose shape it is; a seed with the key of a shape that is being followed takes its place.
+        key: Identifies the object; it replaces a tracked shape with the same key.
         type: One of `ShapeType`.
         points: As in `LabeledShapeRequest`.
-        rotation: Degrees. The interface has no place for it: a function sees the shape as if it were not
-            turned, and what comes back is meant to be turned alike. A turned shape is not cut at the edge.
+        rotation: Degrees. The interface has no rotation: the function gets the shape unrotated, and its
+            result is rotated by as much. A rotated shape is not clipped at the edge of the image.
     """
 
     key: Hashable
@@ -65,29 +66,28 @@ class Seed:
 
 
 @dataclass(slots=True)
-class _Followed:
-    seed: Seed
+class _Tracked:
+    source: SourceShape
     context: ShapeContext
     state: Any
 
 
 class ShapeTracker:
-    """A tracking function with the shapes that it follows.
+    """A tracking function with the shapes that it tracks.
 
-    The frames are given in the order in which shapes are to be followed: ascending or descending, with
-    or without gaps.
+    Frames are passed in the order of tracking: ascending or descending, with or without gaps.
 
     Args:
-        function: The function; one for the SDK's interface will do as well.
+        function: The function, for this interface or that of the SDK.
 
     Attributes:
-        clippings: What became of the shapes that the function returned, at the edges of their images.
+        clippings: How often shapes were clipped at the edges of their images.
 
     Raises:
         BadFunctionError: It is not a tracking function.
     """
 
-    def __init__(self, function: Any) -> None:
+    def __init__(self, function: TrackingFunction[Any, Any]) -> None:
         name = type(function).__name__
         spec = read_spec(function, "a tracking function")
         types = getattr(spec, "supported_shape_types", None)
@@ -105,16 +105,16 @@ class ShapeTracker:
         self.clippings: Counter[Clipping] = Counter()
         self.supported_shape_types = frozenset(map(enum_value, types))
         self._context = TrackingContext()
-        self._followed: dict[Hashable, _Followed] = {}
+        self._tracked: dict[Hashable, _Tracked] = {}
         self._size: tuple[int, int] | None = None
 
     @property
     def active(self) -> list[Hashable]:
-        """The keys of the shapes that are being followed, in the order in which they were taken up."""
-        return list(self._followed)
+        """The keys of the tracked shapes, in the order of their source shapes."""
+        return list(self._tracked)
 
     def check_types(self, types: Iterable[str]) -> None:
-        """Check that the function can follow shapes of these types, before any frame is fetched.
+        """Check that the function can track shapes of these types, before any frame is fetched.
 
         Raises:
             BadFunctionError: It cannot; the message names the types.
@@ -122,106 +122,98 @@ class ShapeTracker:
         wanted = {enum_value(shape_type) for shape_type in types}
         if unsupported := sorted(wanted - self.supported_shape_types):
             raise BadFunctionError(
-                f"{type(self.function).__name__!r} cannot follow shapes of type {', '.join(unsupported)};"
-                f" it can follow {', '.join(sorted(self.supported_shape_types)) or 'none'}"
+                f"{type(self.function).__name__!r} cannot track shapes of type {', '.join(unsupported)};"
+                f" it can track {', '.join(sorted(self.supported_shape_types)) or 'none'}"
             )
 
     def drop(self, keys: Iterable[Hashable]) -> None:
-        """Follow these shapes no further. Keys of shapes that are lost already do no harm."""
+        """Stop tracking these shapes. Keys of lost shapes are ignored."""
         for key in keys:
-            self._followed.pop(key, None)
+            self._tracked.pop(key, None)
 
     def advance(
-        self, frame: Frame, image: PIL.Image.Image, seeds: Sequence[Seed] = ()
+        self, frame: Frame, image: PIL.Image.Image, sources: Sequence[SourceShape] = ()
     ) -> list[tuple[Hashable, TrackableShape]]:
-        """Find the shapes that are being followed on the next frame, and take up new ones there.
+        """Track all shapes to the next frame, and begin to track new ones there.
 
-        A shape that has a seed on this frame is not looked for: the seed says where it is. What is found
-        nowhere, or only outside of the image, or is empty, is lost, and followed no further. Of what the edge
-        cuts into several parts the largest is followed. The image is not decoded
-        when there is nothing to do.
+        A shape with a source shape on this frame is not tracked to it. A shape that is not found, or that is
+        empty or outside of the image, is lost and no longer tracked. Of a shape that the edge of the image
+        cuts into several parts, the largest is tracked. The image is not decoded if there are no shapes.
 
         Args:
-            frame: Which frame it is, for messages.
+            frame: The frame.
             image: Its image.
-            seeds: The shapes to follow from here on, of different keys.
+            sources: The shapes to track from this frame on, with different keys.
 
         Returns:
-            Key and shape of all that was found, the seeds not among them; `active` tells afterwards what
-            is still followed.
+            Key and shape of all tracked shapes that were found, without the source shapes.
 
         Raises:
-            BadFunctionError: The function failed, or returned what it must not; or a seed is of a type
-                that it does not support.
-            UnsupportedTaskError: The image has another size than the one before it, and there are shapes
-                to find on it. They are lost: called again, this goes on with the seeds alone.
+            BadFunctionError: The function failed, its output is invalid, or it does not support the type
+                of a source shape.
+            UnsupportedTaskError: The image has another size than the one before, and shapes are tracked.
+                They are lost; a second call begins with the source shapes.
             MediaError: The image is broken.
         """
-        self.check_types(seed.type for seed in seeds)
-        if len({seed.key for seed in seeds}) < len(seeds):
-            raise ValueError(f"{frame}: there are several seeds with the same key")
-        self.drop(seed.key for seed in seeds)
+        self.check_types(source.type for source in sources)
+        if len({source.key for source in sources}) < len(sources):
+            raise ValueError(f"{frame}: there are several source shapes with the same key")
+        self.drop(source.key for source in sources)
         self._check_size(frame, image)
-        if not self._followed and not seeds:
+        if not self._tracked and not sources:
             return []
-        preprocessed = self._preprocess(frame, image)
+        preprocessed = preprocess_image(self.function, self._context, frame, image)
         found = []
-        for key, followed in list(self._followed.items()):
-            shape = self._track(frame, image, preprocessed, followed)
+        for key, tracked in list(self._tracked.items()):
+            shape = self._track(frame, image, preprocessed, tracked)
             if shape is None:
-                del self._followed[key]
+                del self._tracked[key]
             else:
                 found.append((key, shape))
-        for seed in seeds:
-            self._take_up(frame, image, preprocessed, seed)
+        for source in sources:
+            self._begin(frame, image, preprocessed, source)
         return found
 
     def _check_size(self, frame: Frame, image: PIL.Image.Image) -> None:
         size, self._size = self._size, image.size
-        if self._followed and size != image.size:
-            self._followed.clear()
+        if self._tracked and size != image.size:
+            self._tracked.clear()
             assert size is not None
             raise UnsupportedTaskError(
                 f"{frame} is {image.width}x{image.height} pixels, but the frame before it"
-                f" {size[0]}x{size[1]}: shapes can only be followed over frames of one size"
+                f" {size[0]}x{size[1]}: shapes can only be tracked over frames of one size"
             )
 
-    def _preprocess(self, frame: Frame, image: PIL.Image.Image) -> Any:
-        # a failure may be that of the function, or of the image
-        return preprocess_image(
-            self.function, self._context, image, str(frame), lambda: decode_pixels(image, frame)
-        )
-
-    def _take_up(self, frame: Frame, image: PIL.Image.Image, preprocessed: Any, seed: Seed) -> None:
-        context = ShapeContext(enum_value(seed.type))
-        shape = TrackableShape(type=context.original_shape_type, points=list(seed.points))
-        what = f"{frame}: init_tracking_state of {_describe(seed)}"
-        state = call_function(
+    def _begin(self, frame: Frame, image: PIL.Image.Image, preprocessed: Any, source: SourceShape) -> None:
+        context = ShapeContext(enum_value(source.type))
+        shape = TrackableShape(type=context.original_shape_type, points=list(source.points))
+        what = f"{frame}: init_tracking_state of {_describe(source)}"
+        state = call_on_images(
             lambda: self.function.init_tracking_state(context, preprocessed, shape),
             self.function.init_tracking_state,
             what,
             f"{what} failed",
-            lambda: decode_pixels(image, frame),
+            [(frame, image)],
         )
-        self._followed[seed.key] = _Followed(seed, context, state)
+        self._tracked[source.key] = _Tracked(source, context, state)
 
     def _track(
-        self, frame: Frame, image: PIL.Image.Image, preprocessed: Any, followed: _Followed
+        self, frame: Frame, image: PIL.Image.Image, preprocessed: Any, tracked: _Tracked
     ) -> TrackableShape | None:
-        what = f"{frame}: track of {_describe(followed.seed)}"
-        output = call_function(
-            lambda: self.function.track(followed.context, preprocessed, followed.state),
+        what = f"{frame}: track of {_describe(tracked.source)}"
+        output = call_on_images(
+            lambda: self.function.track(tracked.context, preprocessed, tracked.state),
             self.function.track,
             what,
             f"{what} failed",
-            lambda: decode_pixels(image, frame),
+            [(frame, image)],
         )
         if output is None:
             return None
-        shape, clipping = call_function(  # what it has returned is the function's code, too
-            lambda: _inside(output, followed.seed, image.size),
+        shape, clipping = call_function(  # reading the output runs code of the function, too
+            lambda: _inside(output, tracked.source, image.size),
             self.function.track,
-            f"{frame}: {_describe(followed.seed)}",
+            f"{frame}: {_describe(tracked.source)}",
             f"{what} returned what cannot be read",
         )
         if clipping is not None:
@@ -229,22 +221,24 @@ class ShapeTracker:
         return shape
 
 
-def _describe(seed: Seed) -> str:
-    return f"{enum_value(seed.type)} {seed.key!r}"
+def _describe(source: SourceShape) -> str:
+    return f"{enum_value(source.type)} {source.key!r}"
 
 
-def _inside(output: Any, seed: Seed, size: tuple[int, int]) -> tuple[TrackableShape | None, Clipping | None]:
-    """What the function returned as a shape of ours within the image; None if nothing of it is inside."""
+def _inside(
+    output: Any, source: SourceShape, size: tuple[int, int]
+) -> tuple[TrackableShape | None, Clipping | None]:
+    """The output of the function, clipped to the image; None if it is outside."""
     if not (hasattr(output, "type") and hasattr(output, "points")):
         raise BadFunctionError(
             f"function output an object of type {type(output).__name__!r} (expected 'TrackableShape' or None)"
         )
-    shape_type, expected = enum_value(output.type), enum_value(seed.type)
+    shape_type, expected = enum_value(output.type), enum_value(source.type)
     if shape_type != expected:
         raise BadFunctionError(f"function output shape of type {shape_type!r} (expected {expected!r})")
     try:
         shape = LabeledShapeRequest(
-            type=ShapeType(expected), label_id=0, frame=0, points=output.points, rotation=seed.rotation
+            type=ShapeType(expected), label_id=0, frame=0, points=output.points, rotation=source.rotation
         )
     except ValidationError as error:
         problem = error.errors()[0]

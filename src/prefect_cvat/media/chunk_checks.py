@@ -1,4 +1,4 @@
-"""Whether what came for a chunk is one, as a whole: by its form alone, without unpacking anything."""
+"""Checks that a downloaded file is a complete chunk, by its structure alone: nothing is unpacked."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _MOST_BOXES = 10_000
 
 
 def problem_of_chunk(file: IO[bytes], kind: ChunkType, length: int) -> str | None:
-    """Why what came cannot be a chunk, or not the whole of it; None if it can.
+    """Describe why a file is not a complete chunk; None if it may be one.
 
     Args:
-        file: What came.
-        kind: What it must be: a zip file of images, or an mp4.
-        length: How many frames it must hold.
+        file: The file.
+        kind: The expected type: a zip file of images, or an mp4.
+        length: The expected number of frames.
     """
     size = file.seek(0, os.SEEK_END)
     file.seek(0)

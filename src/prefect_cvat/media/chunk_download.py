@@ -1,4 +1,4 @@
-"""The chunks of a task: of what type they are, and how one gets to disk."""
+"""Downloading chunks of a task to disk."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ _SUFFIXES: dict[ChunkType, str] = {"imageset": ".zip", "video": ".mp4"}
 
 
 def chunk_type(task: Task, quality: Quality = "original") -> ChunkType:
-    """Of what type a task's chunks are. Ask before you fetch one: it may be of no use here.
+    """The type of a task's chunks, checked: chunks of some types cannot be used.
 
     Args:
         task: A task that has data.
         quality: `original` or `compressed`.
 
     Raises:
-        UnsupportedTaskError: They are of an unknown type, or they are videos that are compressed, or there
-            is no PyAV to decode them with.
+        UnsupportedTaskError: The type is unknown, or the chunks are compressed videos, or they are videos and
+            PyAV is not installed.
     """
     name = f"task {task.id} ({task.name!r})"
     is_original = quality == "original"
@@ -67,10 +67,10 @@ def fetch_chunk(
     """Download a chunk into a folder, from the task or from one of its jobs.
 
     Raises:
-        ResponseTooLargeError: It has more bytes than a chunk of so many frames.
+        ResponseTooLargeError: It has more bytes than a chunk of its number of frames may have.
         UnsupportedTaskError: Chunks of this quality cannot be used, see `chunk_type`.
-        StorageError: The disk does not take it.
-        TransportError: What came was no chunk, or not the whole of one, each time it was asked for.
+        StorageError: It cannot be written to the folder.
+        TransportError: The server sent something else, or only a part, at each attempt.
     """
     kind = chunk_type(plan.task, quality)
     place = plan.chunk_place(number)

@@ -1,39 +1,38 @@
 """Chunks on disk, opened frame by frame: zip files of images (`image_chunk.py`) or videos (`video_chunk.py`).
 
-Images are opened lazily, so that a function that does not look at the pixels does not pay for decoding
-them. Videos cannot be: they are decoded in another thread, ahead of who looks at them.
+Images are opened without decoding them: a function that does not read the pixels does not pay for them.
+Videos are decoded in another thread, some frames in advance.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager
+from operator import attrgetter
 
 import PIL.Image
 
 from prefect_cvat.exceptions import MediaError
 from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
 from prefect_cvat.media.image_chunk import ZipChunk
-from prefect_cvat.media.prefetch import read_ahead
+from prefect_cvat.media.image_decoding import MIN_BYTES_PER_PIXEL
+from prefect_cvat.media.prefetch import prefetch
 from prefect_cvat.media.video_chunk import VideoChunk
 
-__all__ = ["OpenChunk", "open_chunk", "open_frames", "open_frames_reversed", "read_stored_images"]
+__all__ = ["OpenChunk", "open_chunk", "open_frames", "open_frames_reversed"]
 
 
 OpenedFrames = Generator[tuple["Frame", PIL.Image.Image], None, None]
 
 FRAMES_AHEAD = 32
-"""How many frames of a video are decoded ahead at the most."""
+"""Maximum number of frames of a video that are decoded in advance."""
 
 BYTES_AHEAD = 48 * 2**20
-"""How many bytes they may have: six frames of Full HD. One waits however large it is."""
+"""Maximum size of these frames in bytes: six frames of Full HD. One frame may be larger than that."""
 
 REVERSED_BYTES = 96 * 2**20
-"""How many bytes of frames are held at the most when a video is read backwards."""
-
-BYTES_PER_PIXEL = 4
-"""What Pillow keeps of a pixel of RGB."""
-
+"""Maximum size in bytes of the decoded frames when a video is read backwards."""
 
 OpenChunk = Callable[[ChunkFile], AbstractContextManager[ZipChunk | VideoChunk]]
 
@@ -42,73 +41,59 @@ def open_chunk(chunk: ChunkFile) -> ZipChunk | VideoChunk:
     """Open a chunk.
 
     Raises:
-        MediaError: It is not what the server said it is.
+        MediaError: It is not a chunk of the type and length that the task says.
     """
     return VideoChunk(chunk) if chunk.type == "video" else ZipChunk(chunk)
 
 
 def open_frames(
-    box: ChunkBatch, frames: Sequence[Frame], *, open_chunk: OpenChunk = open_chunk
+    batch: ChunkBatch, frames: Sequence[Frame], *, open_chunk: OpenChunk = open_chunk
 ) -> OpenedFrames:
-    """Open frames of a box one after the other.
+    """Open frames of a batch one after the other.
 
     Images of a zip are decoded when their pixels are first used. Videos are decoded by another thread,
-    at most `FRAMES_AHEAD` frames and `BYTES_AHEAD` bytes ahead; it ends when the generator is closed.
+    at most `FRAMES_AHEAD` frames and `BYTES_AHEAD` bytes in advance; the thread ends when the generator is
+    closed.
 
     Args:
-        box: The chunks that hold the frames.
+        batch: The chunks that hold the frames.
         frames: Frames in ascending order.
-        open_chunk: Opens a chunk, or has it open already.
+        open_chunk: Opens a chunk; it may return one that is open already.
 
     Raises:
-        MediaError: A chunk is not what the server said it is, or a frame cannot be opened.
+        MediaError: A chunk is not of the type and length that the task says, or a frame cannot be opened.
     """
-    opened = _forwards(_by_chunk(box.chunks, frames), open_chunk)
-    if not _has_video(box):
+    opened = _forwards(_by_chunk(batch.chunks, frames), open_chunk)
+    if not _has_video(batch):
         return opened
-    return read_ahead(opened, _bytes_of, most_items=FRAMES_AHEAD, most_bytes=BYTES_AHEAD)
+    return prefetch(opened, _bytes_of, most_items=FRAMES_AHEAD, most_bytes=BYTES_AHEAD)
 
 
 def open_frames_reversed(
-    box: ChunkBatch,
+    batch: ChunkBatch,
     frames: Sequence[Frame],
     *,
     most_bytes: int = REVERSED_BYTES,
     open_chunk: OpenChunk = open_chunk,
 ) -> OpenedFrames:
-    """Open frames of a box like `open_frames`, but the last one first.
+    """Open frames of a batch like `open_frames`, but the last one first.
 
     A video is decoded in blocks of frames, the last block first; each block is decoded from the keyframe
-    before it. Half of the bytes are for the block, half for what waits to be taken.
+    before it. Half of the bytes are for the block, half for the frames that wait for the caller.
 
     Args:
-        box: The chunks that hold the frames.
+        batch: The chunks that hold the frames.
         frames: Frames in ascending order.
-        most_bytes: How many bytes of decoded frames of a video may be held, at least two frames.
-        open_chunk: Opens a chunk, or has it open already.
+        most_bytes: Maximum size in bytes of the decoded frames of a video; two frames are always held.
+        open_chunk: Opens a chunk; it may return one that is open already.
 
     Raises:
-        MediaError: A chunk is not what the server said it is, or a frame cannot be opened.
+        MediaError: A chunk is not of the type and length that the task says, or a frame cannot be opened.
     """
-    opened = _backwards(_by_chunk(box.chunks, frames), open_chunk, most_bytes // 2)
-    if not _has_video(box):
+    opened = _backwards(_by_chunk(batch.chunks, frames), open_chunk, most_bytes // 2)
+    if not _has_video(batch):
         return opened
-    return read_ahead(opened, _bytes_of, most_items=FRAMES_AHEAD, most_bytes=most_bytes // 2)
-
-
-def read_stored_images(chunk: ChunkFile, frames: Sequence[Frame]) -> Iterator[tuple[Frame, bytes]]:
-    """Read images of a zip chunk as they are stored, one after the other: nothing is lost by encoding again.
-
-    Args:
-        chunk: A chunk of type `imageset`.
-        frames: Frames of this chunk.
-
-    Raises:
-        MediaError: The chunk is not what the server said it is, or an image cannot be read.
-    """
-    with ZipChunk(chunk) as opened:
-        for frame in frames:
-            yield frame, opened.read(frame)
+    return prefetch(opened, _bytes_of, most_items=FRAMES_AHEAD, most_bytes=most_bytes // 2)
 
 
 def _forwards(parts: Sequence[tuple[ChunkFile, Sequence[Frame]]], open_chunk: OpenChunk) -> OpenedFrames:
@@ -121,7 +106,7 @@ def _backwards(
     parts: Sequence[tuple[ChunkFile, Sequence[Frame]]], open_chunk: OpenChunk, most_bytes: int
 ) -> OpenedFrames:
     for chunk, frames in reversed(parts):
-        largest = max(BYTES_PER_PIXEL * frame.width * frame.height for frame in frames)
+        largest = max(MIN_BYTES_PER_PIXEL * frame.width * frame.height for frame in frames)
         # an image of a zip is not decoded by being opened: there is nothing to gain from several
         size = max(1, most_bytes // largest) if chunk.type == "video" else 1
         with open_chunk(chunk) as opened:
@@ -134,24 +119,24 @@ def _backwards(
 def _by_chunk(
     chunks: Sequence[ChunkFile], frames: Sequence[Frame]
 ) -> list[tuple[ChunkFile, Sequence[Frame]]]:
-    """The chunks that hold frames, each with its own."""
+    """The chunks that hold frames, each with its frames."""
     parts: list[tuple[ChunkFile, Sequence[Frame]]] = []
     start = 0
     for chunk in chunks:
-        stop = start
-        while stop < len(frames) and 0 <= frames[stop].number - chunk.first_frame < chunk.length:
-            stop += 1
-        if stop > start:
-            parts.append((chunk, frames[start:stop]))
-        start = stop
+        if start < len(frames) and frames[start].number >= chunk.first_frame:
+            end = chunk.first_frame + chunk.length
+            stop = bisect_left(frames, end, lo=start, key=attrgetter("number"))
+            if stop > start:
+                parts.append((chunk, frames[start:stop]))
+            start = stop
     if start < len(frames):
         raise MediaError(f"{frames[start]} is in none of the chunks that were fetched")
     return parts
 
 
-def _has_video(box: ChunkBatch) -> bool:
-    return any(chunk.type == "video" for chunk in box.chunks)
+def _has_video(batch: ChunkBatch) -> bool:
+    return any(chunk.type == "video" for chunk in batch.chunks)
 
 
 def _bytes_of(opened: tuple[Frame, PIL.Image.Image]) -> int:
-    return BYTES_PER_PIXEL * opened[1].width * opened[1].height
+    return MIN_BYTES_PER_PIXEL * opened[1].width * opened[1].height

@@ -1,7 +1,7 @@
 """Chunks that are zip files of images.
 
-What comes from the server is not trusted: the number of images, their bytes and their pixels are held
-against limits and against what the task's meta says.
+The server is not trusted: the number of images, their sizes in bytes and in pixels are checked against limits
+and against the task's meta.
 """
 
 from __future__ import annotations
@@ -9,22 +9,32 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import IO, TYPE_CHECKING, Self
 
 import PIL.Image
 
 from prefect_cvat.exceptions import MediaError
-from prefect_cvat.media.image_decoding import check_memory, decoding_bytes, open_image
+from prefect_cvat.media.image_decoding import (
+    MIN_BYTES_PER_PIXEL,
+    check_memory,
+    decoding_bytes,
+    open_image,
+    opening_bytes,
+)
 from prefect_cvat.messages.plurals import pluralize
 
 if TYPE_CHECKING:
     from prefect_cvat.frames import ChunkFile, Frame
 
-__all__ = ["MAX_ENTRY_BYTES", "MAX_FRAME_BYTES", "ZipChunk", "read_image"]
+__all__ = ["MAX_ENTRY_BYTES", "MAX_FRAME_BYTES", "ZipChunk", "check_size", "read_image"]
 
 MAX_FRAME_BYTES = 256 * 2**20
-"""The most bytes that one stored image may have."""
+"""Maximum size in bytes of one stored image."""
+
+_PIECE_BYTES = 2**20
+"""Number of bytes that are copied at a time."""
 
 MAX_ENTRY_BYTES = 1024
 """Maximum size in bytes of the directory of a zip file for each image. CVAT's names are short."""
@@ -34,7 +44,7 @@ class ZipChunk:
     """A zip file of images, opened.
 
     Raises:
-        MediaError: It is not a zip file, or holds more or fewer images than it must.
+        MediaError: It is not a zip file, or holds more or fewer images than the chunk has frames.
     """
 
     def __init__(self, chunk: ChunkFile) -> None:
@@ -44,7 +54,7 @@ class ZipChunk:
             # the directory becomes objects of ten times its size, so it is bounded before it is read
             self._file = _BoundedFile(chunk.path, 2**17 + MAX_ENTRY_BYTES * chunk.length)
             self._archive = zipfile.ZipFile(self._file)
-        except Exception as error:  # zipfile lets out struct.error, UnicodeDecodeError and others
+        except Exception as error:  # zipfile also raises struct.error, UnicodeDecodeError and others
             self._close_file()
             raise MediaError(f"{chunk} is not a readable zip file: {error}") from error
         # CVAT 2.73: members are stored in the order of the frames, under their positions as names
@@ -58,21 +68,57 @@ class ZipChunk:
     def images(self, frames: Sequence[Frame]) -> Iterator[tuple[Frame, PIL.Image.Image]]:
         """Open images, one after the other, without decoding them."""
         for frame in frames:
-            yield frame, read_image(self.read(frame), frame)
+            yield frame, read_image(self._read(frame), frame)
 
-    def read(self, frame: Frame) -> bytes:
-        """Read an image as it is stored."""
-        member = self._members[frame.number - self._chunk.first_frame]
+    def copy(self, frame: Frame, file: IO[bytes]) -> None:
+        """Copy an image as it is stored to a file, of any size that CVAT may store.
+
+        Raises:
+            MediaError: It cannot be read.
+            OSError: It cannot be written.
+        """
+        with self._open_member(frame) as stored:
+            while True:
+                with self._errors_of(frame):
+                    piece = stored.read(_PIECE_BYTES)
+                if not piece:
+                    return
+                file.write(piece)
+
+    def _read(self, frame: Frame) -> bytes:
+        """Read an image as it is stored, unless that, or decoding it, would take too much memory."""
+        size = self._member(frame).file_size
+        with self._open_member(frame) as stored, self._errors_of(frame):
+            opening = opening_bytes(stored.read(12), size)
+        # the task says how many pixels it has, and one with more or fewer is refused
+        pixels = frame.width * frame.height
+        check_memory(frame, (frame.width, frame.height), MIN_BYTES_PER_PIXEL * pixels, max(size, opening))
+        with self._errors_of(frame):
+            return self._archive.read(self._member(frame))
+
+    def _member(self, frame: Frame) -> zipfile.ZipInfo:
+        return self._members[frame.number - self._chunk.first_frame]
+
+    def _open_member(self, frame: Frame) -> IO[bytes]:
+        member = self._member(frame)
         name = f"{frame} in chunk {self._chunk.number}"
         if member.file_size > MAX_FRAME_BYTES:
             raise MediaError(f"{name} has {member.file_size} bytes; more than {MAX_FRAME_BYTES} are not read")
         if member.compress_type != zipfile.ZIP_STORED:
-            # some kilobytes can become gigabytes, and images hardly ever become smaller
+            # a compressed file can expand a thousandfold, and images hardly compress
             raise MediaError(f"{name} is compressed within the zip file; CVAT stores images as they are")
+        with self._errors_of(frame):
+            return self._archive.open(member)
+
+    @contextmanager
+    def _errors_of(self, frame: Frame) -> Iterator[None]:
+        """Raise errors of zipfile as `MediaError` with the name of the frame."""
         try:
-            return self._archive.read(member)
-        except Exception as error:  # as above
-            raise MediaError(f"{name} cannot be read: {error}") from error
+            yield
+        except MediaError:
+            raise
+        except Exception as error:  # zipfile also raises struct.error, UnicodeDecodeError and others
+            raise MediaError(f"{frame} in chunk {self._chunk.number} cannot be read: {error}") from error
 
     def close(self) -> None:
         """Close the file."""
@@ -96,7 +142,7 @@ class ZipChunk:
 
 
 class _BoundedFile(io.FileIO):
-    """A file of which no more than so many bytes are read at a time."""
+    """A file that refuses to read more than a number of bytes at a time."""
 
     def __init__(self, path: object, most: int) -> None:
         super().__init__(str(path))
@@ -113,16 +159,26 @@ class _BoundedFile(io.FileIO):
 
 
 def read_image(data: bytes, frame: Frame) -> PIL.Image.Image:
-    """Open an image and hold its size against the task's meta, without decoding it.
+    """Open an image and compare its size with the one in the task's meta, without decoding it.
 
     Raises:
-        MediaError: It is not an image, is too large, or has another size than the meta says.
+        MediaError: It is not an image, would take too much memory, or has another size than the meta says.
     """
     image = open_image(io.BytesIO(data), frame)
-    check_memory(len(data) + decoding_bytes(image), image.size, frame)
+    file_bytes = max(len(data), opening_bytes(data[:12], len(data)))
+    check_memory(frame, image.size, decoding_bytes(image), file_bytes)
+    check_size(image, frame)
+    return image
+
+
+def check_size(image: PIL.Image.Image, frame: Frame) -> None:
+    """Compare the size of an image with the one in the task's meta.
+
+    Raises:
+        MediaError: They differ.
+    """
     width, height = image.size
     if (width, height) != (frame.width, frame.height):
         raise MediaError(
             f"{frame} is {width}x{height} pixels, but the task says {frame.width}x{frame.height}"
         )
-    return image

@@ -1,7 +1,8 @@
-"""Image files that are not trusted: which formats are read, and how much memory they may take."""
+"""Opening and decoding untrusted image files: the formats that are read, and the memory they may take."""
 
 from __future__ import annotations
 
+import os
 import warnings
 from pathlib import Path
 from typing import IO
@@ -11,7 +12,15 @@ import PIL.Image
 from prefect_cvat.exceptions import MediaError
 from prefect_cvat.settings import Settings
 
-__all__ = ["IMAGE_FORMATS", "check_memory", "decode_pixels", "decoding_bytes", "open_image"]
+__all__ = [
+    "IMAGE_FORMATS",
+    "MIN_BYTES_PER_PIXEL",
+    "check_memory",
+    "decode_pixels",
+    "decoding_bytes",
+    "open_image",
+    "opening_bytes",
+]
 
 IMAGE_FORMATS = (
     *("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"),
@@ -23,70 +32,105 @@ Pillow itself would open any file by its content, and some by starting a program
 """
 
 _BYTES_PER_PIXEL = {"JPEG": 4, "PNG": 4, "BMP": 4, "PPM": 4, "TGA": 4, "WEBP": 16, "AVIF": 10, "JPEG2000": 20}
-"""What decoding takes at its peak, with all that the libraries hold, measured with Pillow 12."""
+"""Peak memory of decoding in bytes per pixel, with what the libraries allocate; measured with Pillow 12."""
 
-_OF_OTHERS = 8
-"""TIFF may hold all of an image in one strip, and GIF puts its frames together."""
+_BYTES_PER_PIXEL_OTHERS = 8
+"""For other formats: TIFF may hold an image in one strip, and GIF composes its frames."""
 
-_OF_PROGRESSIVE_JPEG = 10
+_BYTES_PER_PIXEL_PROGRESSIVE = 10
 """libjpeg keeps the coefficients of three channels, two bytes each, until the last scan."""
 
-_NEVER_TOO_MUCH = 2**22
-"""What the setting cannot be below: it is not looked up for smaller images."""
+MIN_BYTES_PER_PIXEL = 4
+"""Bytes that Pillow stores for a pixel of RGB."""
+
+_MIN_LIMIT = 2**22
+"""The minimum of the setting in bytes: for smaller images it need not be read."""
 
 
-def open_image(source: Path | IO[bytes], what: object) -> PIL.Image.Image:
+def open_image(source: Path | IO[bytes], what: object, *, to_decode: bool = True) -> PIL.Image.Image:
     """Open an image without decoding it.
 
     Args:
         source: The file.
         what: Names it in errors.
+        to_decode: Whether its pixels will be decoded; otherwise it may be of any size.
 
     Raises:
-        MediaError: It is not an image of a format that is read, or decoding it would take too much memory.
+        MediaError: It is not an image of a format that is read, or it would take too much memory.
     """
     try:
+        check_memory(what, file_bytes=_opening_bytes_of(source))
         with warnings.catch_warnings():
-            # we bound the pixels ourselves; Pillow's own alarm is below our largest frames
+            # memory is bounded below; Pillow warns of images that are smaller than that bound
             warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
             image = PIL.Image.open(source, formats=IMAGE_FORMATS)  # noqa: TID251 (this is the place)
-    except Exception as error:  # what Pillow raises on broken headers depends on the format
+    except MediaError:
+        raise
+    except Exception as error:  # the type of the error depends on the format
         raise MediaError(
             f"{what} is not an image that can be opened (formats: {', '.join(IMAGE_FORMATS)}): {error}"
         ) from error
-    try:
-        check_memory(decoding_bytes(image), image.size, f"{what} ({image.format}, {image.mode})")
-    except MediaError:
-        image.close()
-        raise
+    if to_decode:
+        try:
+            check_memory(f"{what} ({image.format}, {image.mode})", image.size, decoding_bytes(image))
+        except MediaError:
+            image.close()
+            raise
     return image
 
 
+def opening_bytes(begin: bytes, size: int) -> int:
+    """Bytes of memory that opening an image file takes, before anything is decoded.
+
+    Pillow 12 reads a WEBP or AVIF file whole, and its library copies it; of other files it reads the header.
+
+    Args:
+        begin: The first 12 bytes of the file.
+        size: The size of the file in bytes.
+    """
+    is_read_whole = begin[8:12] == b"WEBP" or begin[4:8] == b"ftyp"
+    return 2 * size if is_read_whole else 0
+
+
+def _opening_bytes_of(source: Path | IO[bytes]) -> int:
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            return _opening_bytes_of(file)
+    begin = source.read(12)
+    size = source.seek(0, os.SEEK_END)
+    source.seek(0)
+    return opening_bytes(begin, size)
+
+
 def decoding_bytes(image: PIL.Image.Image) -> int:
-    """How many bytes of memory decoding an image takes at the most."""
+    """Upper bound of the memory in bytes that decoding an image takes."""
     width, height = image.size
-    per_pixel = _BYTES_PER_PIXEL.get(image.format or "BMP", _OF_OTHERS)
+    per_pixel = _BYTES_PER_PIXEL.get(image.format or "BMP", _BYTES_PER_PIXEL_OTHERS)
     if image.format == "JPEG" and image.info.get("progressive"):
-        per_pixel = _OF_PROGRESSIVE_JPEG
+        per_pixel = _BYTES_PER_PIXEL_PROGRESSIVE
     return per_pixel * width * height
 
 
-def check_memory(needed: int, size: tuple[int, int], what: object) -> None:
+def check_memory(
+    what: object, size: tuple[int, int] | None = None, pixel_bytes: int = 0, file_bytes: int = 0
+) -> None:
     """Refuse an image that would take too much memory.
 
     Args:
-        needed: How many bytes decoding it takes.
-        size: Its width and height in pixels.
         what: Names it in the error.
+        size: Its width and height in pixels, where they are known.
+        pixel_bytes: Bytes of memory that decoding takes.
+        file_bytes: Bytes of memory that its file takes.
 
     Raises:
         MediaError: It takes more than the setting allows.
     """
-    if needed > _NEVER_TOO_MUCH and needed > (most := Settings().max_image_bytes):
-        width, height = size
+    needed = pixel_bytes + file_bytes
+    if needed > _MIN_LIMIT and needed > (most := Settings().max_image_bytes):
+        pixels = "" if size is None else f" of {size[0]}x{size[1]} pixels"
         raise MediaError(
-            f"{what} has {width}x{height} pixels, which take up to {needed} bytes to decode; more than {most}"
-            " are not taken: raise PREFECT_CVAT_MAX_IMAGE_BYTES where there is that much memory"
+            f"{what}{pixels} takes up to {needed} bytes of memory ({file_bytes} of them for its file); more"
+            f" than {most} are refused: raise PREFECT_CVAT_MAX_IMAGE_BYTES where there is that much memory"
         )
 
 
@@ -98,5 +142,5 @@ def decode_pixels(image: PIL.Image.Image, what: object) -> None:
     """
     try:
         image.load()
-    except Exception as error:  # as above
+    except Exception as error:  # the type of the error depends on the format
         raise MediaError(f"{what} is broken: {error}") from error

@@ -1,8 +1,8 @@
-"""How many entries the index of an mp4 has, read before FFmpeg makes that index.
+"""The number of entries in the index of an mp4, read before FFmpeg builds that index.
 
-An mp4 can say in 20 bytes that it has a thousand million samples. FFmpeg takes 24 bytes of memory for each,
-before it reads the first (seen with FFmpeg 8: 2.8 GB of memory for a file of 5 kB). ISO/IEC 14496-12 says
-where the counts are.
+An mp4 can declare a thousand million samples in 20 bytes. FFmpeg allocates 24 bytes for each before it reads
+the first (measured with FFmpeg 8: 2.8 GB of memory for a file of 5 kB). The places of the counts are
+specified in ISO/IEC 14496-12.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from pathlib import Path
 __all__ = ["check_mp4_index"]
 
 MOST_ENTRIES = 1_000_000
-"""How many entries an index may have. A chunk of CVAT has some dozens."""
+"""Maximum number of entries in an index. A chunk of CVAT has some dozens."""
 
 MOST_BYTES = 64 * 2**20
-"""How many bytes of an mp4 may be something else than pictures."""
+"""Maximum size in bytes of an mp4 without its pictures."""
 
 _COUNTS = re.compile(rb"stsz|stz2|trun|elst|cmov")
 _OFFSETS = {b"stsz": 8, b"stz2": 8, b"trun": 4, b"elst": 4}
@@ -29,7 +29,7 @@ def check_mp4_index(path: Path) -> None:
     """Refuse an mp4 whose index would be large.
 
     Raises:
-        ValueError: It would be; the message says why.
+        ValueError: It would be large; the message gives its size.
         OSError: The file cannot be read.
     """
     samples = edits = 0
@@ -51,7 +51,7 @@ def check_mp4_index(path: Path) -> None:
 
 
 def _boxes_without_pictures(path: Path) -> Iterator[bytes]:
-    """The boxes of a file one after the other, but for those that hold the pictures."""
+    """The boxes of a file one after the other, except those with the pictures."""
     left = MOST_BYTES
     with path.open("rb") as file:
         while len(header := file.read(8)) == 8:

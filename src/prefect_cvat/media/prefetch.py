@@ -1,4 +1,4 @@
-"""Reading ahead in another thread, within a number of items and of bytes."""
+"""Prefetching: a generator runs in another thread, within a number of items and of bytes."""
 
 from __future__ import annotations
 
@@ -7,38 +7,38 @@ from collections import deque
 from collections.abc import Callable, Generator
 from typing import Generic, TypeVar
 
-__all__ = ["read_ahead"]
+__all__ = ["prefetch"]
 
 Item = TypeVar("Item")
 
 
-def read_ahead(
+def prefetch(
     items: Generator[Item, None, None],
     bytes_of: Callable[[Item], int],
     *,
     most_items: int,
     most_bytes: int,
 ) -> Generator[Item, None, None]:
-    """Run a generator in a thread of its own, ahead of whoever takes what it yields.
+    """Run a generator in its own thread, in advance of its consumer.
 
-    At most so many items, of so many bytes in all, are waiting to be taken (but always one, however
-    large), and one more that has no room yet. Closing the result ends the thread and closes the generator
-    in it; that waits for the item that is being made.
+    The queue holds at most `most_items` items of `most_bytes` bytes in all, but always one of any size; the
+    generator may have made one more. Closing the result closes the generator and ends the thread, after the
+    item that is being made.
 
     Args:
-        items: What to run; it is only used in the thread.
+        items: The generator; it is only used in the thread.
         bytes_of: The size of an item.
-        most_items: How many may wait.
-        most_bytes: How many bytes they may have.
+        most_items: Maximum number of items in the queue.
+        most_bytes: Maximum size in bytes of the items in the queue.
 
     Raises:
-        Exception: What the generator raises, when all that it yielded before has been taken.
+        Exception: An error of the generator, once all items before it were consumed.
     """
     reader = _Reader(items, bytes_of, most_items, most_bytes)
     reader.start()
     try:
         while reader.has_more():
-            yield reader.take()  # not kept in a variable: it would live until the next one is there
+            yield reader.take()  # no variable: it would keep the item until the next one is there
     finally:
         reader.stop()
 
@@ -51,7 +51,7 @@ class _Reader(threading.Thread, Generic[Item]):
         most_items: int,
         most_bytes: int,
     ) -> None:
-        super().__init__(name="read-ahead", daemon=True)
+        super().__init__(name="prefetch", daemon=True)
         self._items = items
         self._bytes_of = bytes_of
         self._most_items = most_items
@@ -79,7 +79,7 @@ class _Reader(threading.Thread, Generic[Item]):
                 self._changed.notify_all()
 
     def _put(self, item: Item, size: int) -> bool:
-        """Add an item when there is room; False when no more are wanted."""
+        """Add an item when there is room; False if the consumer has stopped."""
         with self._changed:
             while self._waiting and not self._is_stopped and not self._has_room(size):
                 self._changed.wait()
@@ -97,7 +97,7 @@ class _Reader(threading.Thread, Generic[Item]):
         """Wait for an item; False when there are no more.
 
         Raises:
-            Exception: What ended the generator.
+            Exception: The error that ended the generator.
         """
         with self._changed:
             while not self._waiting and not self._is_done:
@@ -107,7 +107,7 @@ class _Reader(threading.Thread, Generic[Item]):
             return bool(self._waiting)
 
     def take(self) -> Item:
-        """The first of the items that are there."""
+        """Remove and return the first item of the queue."""
         with self._changed:
             item, size = self._waiting.popleft()
             self._bytes -= size

@@ -1,7 +1,7 @@
-"""The chunks of a run on disk: each is fetched once, and stays until the last batch that needs it is done.
+"""The chunks of a run on disk: each is fetched once, and deleted after the last batch that needs it.
 
-The one that was read last stays open: the next batch may go on in it. The directory of a large zip and the
-index of a large video are not read again for each batch, nor is a video decoded again from its keyframe.
+The chunk that was read last stays open, since the next batch may continue in it: the directory of a large zip
+and the index of a large video are read once, and a video is not decoded again from its keyframe.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ class SpooledChunks:
         self._open: tuple[ChunkFile, ZipChunk | VideoChunk] | None = None
 
     def need(self, batch: int, numbers: Iterable[int]) -> None:
-        """Say which chunks a batch still needs; those that no batch needs any more are deleted.
+        """Set the chunks that a batch still needs; chunks that no batch needs are deleted.
 
         Args:
             batch: The number of the batch.
-            numbers: The numbers of its chunks; none when it is done.
+            numbers: The numbers of its chunks; empty when the batch is done.
         """
         needed = set(numbers)
         with self._lock:
@@ -53,9 +53,9 @@ class SpooledChunks:
                         chunk.file.path.unlink(missing_ok=True)
 
     def get(self, batch: int, number: int) -> ChunkFile:
-        """A chunk that a batch needs; it is fetched unless it is there.
+        """A chunk that a batch needs; it is fetched if it is not on disk.
 
-        One that could not be fetched is fetched again for whoever asks next.
+        After a failure, the next call fetches it again.
 
         Args:
             batch: The number of the batch.
@@ -74,7 +74,7 @@ class SpooledChunks:
 
     @contextmanager
     def open(self, chunk: ChunkFile) -> Iterator[ZipChunk | VideoChunk]:
-        """Open a chunk, as `open_chunk` does, unless it was read last and is still open."""
+        """Open a chunk like `open_chunk`; one that was read last is still open."""
         with self._lock:
             if self._open is not None and self._open[0] != chunk:
                 self._close()
@@ -90,7 +90,7 @@ class SpooledChunks:
             self._open = (chunk, opened)
 
     def close(self) -> None:
-        """Close the chunk that is open; those on disk stay."""
+        """Close the open chunk; the files on disk stay."""
         with self._lock:
             self._close()
 
@@ -108,8 +108,8 @@ class _Spooled:
 
     Attributes:
         batches: The numbers of the batches that need it.
-        fetching: Held by who fetches it: others wait.
-        file: The chunk, once it is there.
+        fetching: Held during the download; other threads wait for it.
+        file: The chunk, once it was fetched.
     """
 
     __slots__ = ("batches", "fetching", "file")

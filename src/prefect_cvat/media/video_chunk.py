@@ -1,9 +1,9 @@
 """Video chunks, decoded with PyAV (the extra `video`, imported only where there is a video).
 
-CVAT 2.73 makes an mp4 of the frames of a chunk: steps, `start_frame` and rotation have been dealt with,
-so the pictures in the order of their times are the frames, one after the other, and stand upright.
-Pictures are told apart by their times and not by counting what the decoder puts out: one that cannot be
-decoded is missed, and does not shift those that follow.
+CVAT 2.73 encodes the frames of a chunk as an mp4, after it has applied steps, `start_frame` and rotation.
+So its pictures, in the order of their times, are the frames of the chunk, upright. Pictures are identified
+by their times, and not by their position in the decoder's output: a picture that cannot be decoded does not
+shift the following ones.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 __all__ = ["VideoChunk", "import_pyav"]
 
 MOST_DECODER_THREADS = 8
-"""Each holds a picture of its own: of the largest that CVAT writes (9.4 million pixels) all hold 113 MB."""
+"""Each holds a picture: eight of the largest that CVAT writes (9.4 million pixels) take 113 MB."""
 
 _BYTES_PER_PIXEL = 16
-"""What a frame takes: pictures that the decoder refers to, the one that is converted, and it as an image."""
+"""Memory of a frame: the reference pictures of the decoder, the converted picture, and the image."""
 
 BLOCK = 64
-"""Encoders fill sides up to a multiple of so many pixels."""
+"""Encoders pad width and height to a multiple of this number of pixels."""
 
 _TURNS = {
     90: PIL.Image.Transpose.ROTATE_90,
@@ -61,7 +61,7 @@ class VideoChunk:
         chunk: The file.
 
     Raises:
-        MediaError: It is not a video, PyAV cannot decode it, or it holds more or fewer frames than it must.
+        MediaError: It is not a video, PyAV cannot decode it, or its number of frames is wrong.
     """
 
     def __init__(self, chunk: ChunkFile) -> None:
@@ -83,8 +83,8 @@ class VideoChunk:
     def images(self, frames: Sequence[Frame]) -> Iterator[tuple[Frame, PIL.Image.Image]]:
         """Decode frames, one after the other.
 
-        What lies between the keyframe before the first and the last frame is decoded, or, where frames follow
-        those of the call before, what lies between; only the frames asked for are made images.
+        Decoding begins at the keyframe before the first frame, or where the call before has ended. Only the
+        wanted frames are converted to images.
 
         Args:
             frames: Frames of this chunk in ascending order.
@@ -98,7 +98,7 @@ class VideoChunk:
         with self._named():
             self._check_size(self._stream.width, self._stream.height, frames[0], is_upright=False)
             self._bound_pixels(frames)
-            if not self._comes_to(times[0]):
+            if not self._reaches(times[0]):
                 self._seek(times[0])
                 self._pictures = self._container.decode(self._stream)
             for frame, time in zip(frames, times, strict=True):
@@ -135,14 +135,14 @@ class VideoChunk:
         return stream
 
     def _bound_pixels(self, frames: Sequence[Frame]) -> None:
-        """Have the decoder refuse larger pictures, which a stream can begin to hold at any time."""
+        """Have the decoder refuse larger pictures: the size can change within a stream."""
         largest = max((frame.width + BLOCK) * (frame.height + BLOCK) for frame in frames)
         self._stream.codec_context.options = {"max_pixels": str(largest)}
 
     def _index(self) -> tuple[list[int], list[tuple[int, int]]]:
-        """When each picture is shown; and where keyframes are, as times of showing and of decoding.
+        """The presentation time of each picture, and presentation and decoding time of each keyframe.
 
-        Nothing is decoded for that. All are in the stream's own units of time.
+        Nothing is decoded. Times are in the time base of the stream.
         """
         chunk = self._chunk
         times: list[int] = []
@@ -165,8 +165,8 @@ class VideoChunk:
         """The first picture from this time on; None if there is none."""
         return next((each for each in self._pictures if each.pts is not None and each.pts >= time), None)
 
-    def _comes_to(self, time: int) -> bool:
-        """Whether the decoder comes to the picture of this time anyway, without a keyframe on the way."""
+    def _reaches(self, time: int) -> bool:
+        """Whether the decoder reaches this picture without passing a keyframe."""
         at = self._at
         return at is not None and at < time and not any(at < shown <= time for shown, _ in self._keyframes)
 
@@ -191,7 +191,7 @@ class VideoChunk:
         return image.transpose(_TURNS[turn]) if turn in _TURNS else image
 
     def _check_size(self, width: int, height: int, frame: Frame, *, is_upright: bool = True) -> None:
-        check_memory(_BYTES_PER_PIXEL * width * height, (width, height), f"{frame} in {self._chunk}")
+        check_memory(f"{frame} in {self._chunk}", (width, height), _BYTES_PER_PIXEL * width * height)
         # CVAT 2.73: the encoder needs even sides; a frame with an odd one is stretched by a pixel
         expected = (frame.width + frame.width % 2, frame.height + frame.height % 2)
         if (width, height) in (expected, (frame.width, frame.height)):
@@ -205,7 +205,7 @@ class VideoChunk:
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Make errors of PyAV ours, with the name of the chunk."""
+        """Raise errors of PyAV as `MediaError` with the name of the chunk."""
         try:
             yield
         except MediaError:

@@ -17,7 +17,7 @@ class Selection:
     Attributes:
         frames: Relative frame numbers; None for all.
         jobs: Ids of annotation jobs; None for all.
-        unannotated: Whether only frames without annotations are wanted; `leave_out_annotated` finds them.
+        unannotated: Whether only frames without annotations are wanted; `exclude_annotated` finds them.
     """
 
     frames: Collection[int] | None = None

@@ -7,12 +7,12 @@ from typing import Any
 
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.models import is_manual
-from prefect_cvat.planning.plan import LeftOut, Plan
+from prefect_cvat.planning.plan import ExclusionReason, Plan
 
-__all__ = ["leave_out_annotated", "shown_frames", "shown_ranges"]
+__all__ = ["exclude_annotated", "shown_frames", "shown_ranges"]
 
 
-def leave_out_annotated(client: Client, plan: Plan) -> Plan:
+def exclude_annotated(client: Client, plan: Plan) -> Plan:
     """Leave the frames out of a plan that are annotated: those that have a tag, a shape, or a track.
 
     All jobs of the plan are read for that, and no others. Where jobs overlap, a frame counts as annotated
@@ -21,7 +21,7 @@ def leave_out_annotated(client: Client, plan: Plan) -> Plan:
     """
     size = plan.info.meta.size
     is_empty_in_a_job = bytearray(size)
-    is_by_humans = bytearray(size)
+    is_by_human = bytearray(size)
     for job in plan.jobs:
         first = job.start_frame
         is_empty = bytearray(b"\1") * (job.stop_frame + 1 - first)
@@ -32,11 +32,11 @@ def leave_out_annotated(client: Client, plan: Plan) -> Plan:
                 length = max(0, end - begin)
                 is_empty[begin - first : begin - first + length] = bytes(length)
                 if of_human:
-                    is_by_humans[begin : begin + length] = b"\1" * length
+                    is_by_human[begin : begin + length] = b"\1" * length
         for number in plan.frames_between(first, job.stop_frame).numbers:
             is_empty_in_a_job[number] |= is_empty[number - first]
     return plan.without(
-        lambda number: is_by_humans[number] or not is_empty_in_a_job[number], LeftOut.ANNOTATED
+        lambda number: is_by_human[number] or not is_empty_in_a_job[number], ExclusionReason.ANNOTATED
     )
 
 

@@ -13,16 +13,16 @@ ChunkPart: TypeAlias = tuple[int, Sequence[Frame]]
 """The number of a chunk, and wanted frames of it: all of them, or a part if they are many."""
 
 BATCH_SECONDS = 2.0
-"""How much detection a batch should hold: enough to make the cost of a Prefect task run small."""
+"""Seconds of detection in a batch: enough to make the cost of a Prefect task run small."""
 
 FRAMES_OF_BATCH = 150
-"""How many frames a batch has at the most, as long as there are not many batches."""
+"""Maximum number of frames in a batch, while a run has fewer than `BATCHES` batches."""
 
 BATCHES = 100
-"""From so many batches on, they become larger: each costs four Prefect task runs."""
+"""In a run of more batches than this, batches are larger: each costs four Prefect task runs."""
 
 MOST_FRAMES = 1000
-"""How many frames a batch has at the most in any case, since the detections of some batches are in memory.
+"""Maximum number of frames in any batch, since the detections of several batches are in memory.
 
 A task of a million frames has 1,000 batches then, 4,000 Prefect task runs. Measured, these take some four
 minutes of the Prefect server's processor, in a run of hours, and 60 MB of its database; batches of 150 would
@@ -30,14 +30,14 @@ take seven times as much.
 """
 
 MOST_ANNOTATIONS = 20_000
-"""How many annotations a batch should have at the most, for the same reason. Each takes about 2 kB."""
+"""Maximum number of annotations expected in a batch, for the same reason. Each takes about 2 kB."""
 
 
 class BatchSize:
-    """How many frames a batch should have at the most, by how long the batches before took.
+    """The maximum number of frames in a batch, adapted to the duration of the batches before.
 
     Args:
-        fixed: That many, however long they take.
+        fixed: A fixed number of frames; None adapts it.
     """
 
     def __init__(self, fixed: int | None = None) -> None:
@@ -46,12 +46,12 @@ class BatchSize:
         self._annotations_per_frame = 0.0
 
     def learn(self, seconds: float, frames: int, annotations: int = 0) -> None:
-        """Take in how a batch went; what was learned before counts half; the maximum of annotations stays.
+        """Learn from a batch: a moving average of its duration, and the maximum of its annotations.
 
         Args:
-            seconds: How long its detection took.
-            frames: How many frames it had.
-            annotations: How many annotations were found on them.
+            seconds: Duration of its detection.
+            frames: Its number of frames.
+            annotations: The number of annotations found on them.
         """
         now = seconds / frames
         before = self._seconds_per_frame
@@ -59,7 +59,7 @@ class BatchSize:
         self._annotations_per_frame = max(self._annotations_per_frame, annotations / frames)
 
     def most(self, total: int) -> int:
-        """How many frames that is, of so many that the run has in all."""
+        """The maximum number of frames in a batch of a run of `total` frames."""
         if self._fixed is not None:
             return self._fixed
         if self._seconds_per_frame is None:
@@ -70,7 +70,7 @@ class BatchSize:
 
 
 class PartQueue:
-    """Parts of chunks that are still to be taken; they are made when they are looked at.
+    """The parts of chunks that are in no batch yet, made one at a time.
 
     Args:
         parts: The parts.
@@ -79,21 +79,21 @@ class PartQueue:
     def __init__(self, parts: Iterable[ChunkPart]) -> None:
         self._parts = iter(parts)
         self.first = next(self._parts, None)
-        """The next one; None at the end."""
+        """The next part; None at the end."""
 
     def take(self) -> ChunkPart:
-        """Take the next one off."""
+        """Remove and return the next part."""
         assert self.first is not None
         taken, self.first = self.first, next(self._parts, None)
         return taken
 
 
 def take_parts(parts: PartQueue, most: int) -> list[ChunkPart]:
-    """Take the first parts off, one at the least, as long as they have no more than so many frames.
+    """Remove and return the first parts: one, and more up to a number of frames.
 
     Args:
-        parts: The parts; what is taken is gone from them.
-        most: The most frames.
+        parts: The parts.
+        most: Maximum number of frames, except for a single part.
     """
     taken = [parts.take()]
     frames = len(taken[0][1])

@@ -1,4 +1,4 @@
-"""Where the chunks of a task come from: the task, or its jobs, whose chunks begin with the job."""
+"""Locations of chunks: chunks of the task, or of its jobs, whose first chunk begins with the job."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["ChunkPlace", "ChunkPlaces", "JobChunks", "TaskChunks"]
 
 @dataclass(frozen=True, slots=True)
 class ChunkPlace:
-    """Which chunk to ask the server for.
+    """A chunk, as the server addresses it.
 
     Attributes:
         first_frame: The relative number of its first frame.
-        length: How many frames it holds, deleted ones included.
+        length: Its number of frames, deleted ones included.
         index: Its number in the task, or, if a job is named, in the job.
         job: The job to ask; None for the task.
     """
@@ -37,7 +37,7 @@ class ChunkPlaces(Protocol):
         ...
 
     def place(self, number: int) -> ChunkPlace:
-        """What a chunk is, by its number."""
+        """The location of a chunk, by its number."""
         ...
 
 
@@ -45,8 +45,8 @@ class TaskChunks:
     """The chunks of a task: they run across the borders of its jobs.
 
     Args:
-        size: How many frames the task has.
-        chunk_size: How many frames a chunk has; the last one may be short.
+        size: Number of frames in the task.
+        chunk_size: Number of frames in a chunk; the last one may have fewer.
     """
 
     def __init__(self, size: int, chunk_size: int) -> None:
@@ -58,7 +58,7 @@ class TaskChunks:
         return frame // self._chunk_size
 
     def place(self, number: int) -> ChunkPlace:
-        """What a chunk is, by its number."""
+        """The location of a chunk, by its number."""
         first = number * self._chunk_size
         return ChunkPlace(first, min(self._chunk_size, self._size - first), number)
 
@@ -68,13 +68,13 @@ class JobChunks:
 
     Args:
         jobs: The jobs.
-        chunk_size: How many frames a chunk has; the last one of each job may be short.
+        chunk_size: Number of frames in a chunk; the last one of each job may have fewer.
     """
 
     def __init__(self, jobs: Iterable[Job], chunk_size: int) -> None:
         self._chunk_size = chunk_size
         self._begins: list[int] = []
-        """The first frame of each job that is taken from it, in ascending order."""
+        """The first frame that is fetched from each job, in ascending order."""
         self._jobs: list[Job] = []
         """The same jobs."""
         self._numbers: list[int] = []
@@ -96,7 +96,7 @@ class JobChunks:
         return self._numbers[place] + (frame - self._jobs[place].start_frame) // self._chunk_size
 
     def place(self, number: int) -> ChunkPlace:
-        """What a chunk is, by its number."""
+        """The location of a chunk, by its number."""
         place = bisect_right(self._numbers, number) - 1
         job, index = self._jobs[place], number - self._numbers[place]
         first = job.start_frame + index * self._chunk_size

@@ -10,6 +10,7 @@ from numbers import Real
 from typing import Any
 
 from prefect_cvat.auto_annotation.function_calls import read_attribute
+from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.models import enum_value
 from prefect_cvat.planning.label_mapping import LabelMapping
@@ -33,15 +34,15 @@ class ScoreThresholds:
 
 
 def score_thresholds(
-    function: Any,
+    function: DetectionFunction,
     mapping: LabelMapping,
     *,
     conf_threshold: float | None = None,
     label_thresholds: Mapping[str, float] | None = None,
 ) -> ScoreThresholds:
-    """Decide what a function is to be asked for, and what is left out of its answers.
+    """Choose the confidence threshold for the function, and the thresholds that filter its detections.
 
-    A function is asked for one score, whatever the label. So it is asked for the least that any label wants,
+    A function takes one threshold for all labels. So it gets the lowest threshold of any label,
     and what is below the thresholds of the other labels is left out of its answers. Labels without a
     threshold of their own have `conf_threshold`, or else that of the function, as it tells it in
     `score_threshold`. Of a function that does not tell, thresholds below its own have an effect only if all
@@ -97,8 +98,8 @@ def _is_tag(label: Any) -> bool:
     return enum_value(getattr(label, "type", None)) == "tag"
 
 
-def _own_threshold(function: Any) -> float | None:
-    """The least score of a function that is asked for none, if it tells."""
+def _own_threshold(function: DetectionFunction) -> float | None:
+    """The `score_threshold` of a function, or None."""
     threshold = read_attribute(function, "score_threshold")
     if isinstance(threshold, int | float) and math.isfinite(threshold):
         return float(threshold)

@@ -1,4 +1,4 @@
-"""What of a function's labels does not fit a task: collected, and told all at once.
+"""Checks of a function's labels against a task; all problems are reported at once.
 
 Where the SDK has a message, this one contains it, and what the SDK would tell is told first (cvat_sdk
 2.80, auto_annotation/driver.py): its words are what users search for.
@@ -18,7 +18,7 @@ from prefect_cvat.models import Attribute, Label, enum_value
 __all__ = ["Misfits", "output_type"]
 
 MOST_LINES = 10
-"""How many problems a message lists; the rest is counted."""
+"""Maximum number of problems that a message lists; of the others it gives the number."""
 
 
 class Misfits:
@@ -40,7 +40,7 @@ class Misfits:
         """Note what the task has no place for.
 
         Args:
-            what: What it is, such as `label 'boat'`.
+            what: The label or attribute, such as `label 'boat'`.
             wanted: The name that was looked for in the task.
             name: Its name in the function.
             names: The names that the task has there.
@@ -49,7 +49,7 @@ class Misfits:
         self.drop(what, f"{what} is not in dataset{renamed}{did_you_mean(wanted, names)}")
 
     def drop(self, what: str, problem: str) -> None:
-        """Note what is left out where that is allowed, and otherwise a problem."""
+        """Add an unmatched label, or a problem where unmatched labels are not allowed."""
         self.unmatched.append(what)
         self._problems.append((problem, True))
 

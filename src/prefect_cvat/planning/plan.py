@@ -1,4 +1,4 @@
-"""What a run will do: which frames, in which chunks, written to which jobs, and what is left out."""
+"""The plan of a run: its frames, their chunks, the jobs to write to, and the excluded frames."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from prefect_cvat.planning.chunk_locations import ChunkPlace
 from prefect_cvat.planning.planned_frames import PlannedFrames
 from prefect_cvat.planning.task_info import TaskInfo, read_task_info
 
-__all__ = ["Batch", "LeftOut", "Plan", "TaskInfo", "make_plan", "read_task"]
+__all__ = ["Batch", "ExclusionReason", "Plan", "TaskInfo", "make_plan", "read_task"]
 
 
-class LeftOut(StrEnum):
-    """Why a frame is not annotated."""
+class ExclusionReason(StrEnum):
+    """Why a frame is excluded from a run."""
 
     NOT_SELECTED = "not selected"
     DELETED = "deleted"
@@ -36,22 +36,21 @@ class LeftOut(StrEnum):
 
 
 PART_FRAMES = 75
-"""How many consecutive frames of a chunk are taken at a time where it has more.
+"""Maximum number of frames in a part of a chunk.
 
-Such a task was created with a chunk size of its own: CVAT 2.73 chooses 36 for videos, 2 to 72 for images.
+Only chunks of a size that a user has chosen are larger: CVAT 2.73 chooses 36 for videos, 2 to 72 for images.
 """
 
-_CODES = {why: code for code, why in enumerate(LeftOut, start=1)}
+_CODES = {why: code for code, why in enumerate(ExclusionReason, start=1)}
 
 _UNKNOWN = 255
-"""Frames outside of the jobs, where the user may see only these jobs: neither planned nor left out."""
+"""Frames outside of the jobs, where the user may see only these jobs: neither planned nor excluded."""
 
 
 class Batch:
-    """Consecutive selected frames, and the chunks that they lie in; other batches may have frames there, too.
+    """Consecutive selected frames and their chunks, which may also have frames of other batches.
 
-    A plain object on purpose: Prefect walks through dataclasses and containers that are passed between
-    Prefect tasks.
+    Not a dataclass: Prefect traverses dataclasses and containers that are passed between Prefect tasks.
 
     Attributes:
         index: The batch's number in the run.
@@ -79,13 +78,13 @@ class Plan:
         info: The task as the server describes it.
         frames: The frames to annotate, in ascending order.
         jobs: The annotation jobs to write to.
-        left_out: The frames that are not annotated, by reason.
+        excluded: The other frames of the task, by reason.
     """
 
     info: TaskInfo
     frames: PlannedFrames
     jobs: tuple[Job, ...]
-    left_out: dict[LeftOut, tuple[int, ...]]
+    excluded: dict[ExclusionReason, tuple[int, ...]]
 
     @cached_property
     def _job_index(self) -> JobIndex:
@@ -98,22 +97,22 @@ class Plan:
 
     @property
     def chunk_size(self) -> int:
-        """How many frames a chunk holds."""
+        """Number of frames in a chunk."""
         return self.info.meta.chunk_size
 
     @property
     def size(self) -> int:
-        """How many frames the task has, as far as this user may know: those of the jobs alone, maybe."""
+        """Number of frames in the task; in its jobs, where the user may see only these."""
         if self.info.through_jobs:
-            return len(self.frames) + sum(map(len, self.left_out.values()))
+            return len(self.frames) + sum(map(len, self.excluded.values()))
         return self.info.meta.size
 
     @property
     def why_nothing(self) -> str:
-        """Why there is nothing to do; empty if there is."""
+        """Why the plan has no frames; empty if it has some."""
         if self.frames:
             return ""
-        why = ", ".join(f"{len(frames)} {why.value}" for why, frames in self.left_out.items())
+        why = ", ".join(f"{len(frames)} {why.value}" for why, frames in self.excluded.items())
         return f"no frame of task {self.task.id} is left to look at" + (f" (left out: {why})" if why else "")
 
     def chunks(self) -> Iterator[tuple[int, PlannedFrames]]:
@@ -121,9 +120,9 @@ class Plan:
         return self.frames.by(self.chunk_number)
 
     def part_of(self, frame: int) -> tuple[int, int]:
-        """The number of the chunk that a frame is taken from, and that of the frame's part of the chunk.
+        """The number of a frame's chunk, and the number of its part of the chunk.
 
-        Parts begin where they do whatever frames are selected: what is known of one is known to all runs.
+        Parts do not depend on the selected frames, so cached detections of a part fit all runs.
         """
         chunk = self.chunk_number(frame)
         if self.chunk_size <= PART_FRAMES:
@@ -135,68 +134,68 @@ class Plan:
         return ((chunk, frames) for (chunk, _), frames in self.frames.by(self.part_of))
 
     def numbers_with(self, frame: int) -> list[int]:
-        """The numbers of the selected frames of the part of a chunk that a frame lies in."""
+        """The selected frames in the same part of a chunk as a frame."""
         part = self.part_of(frame)
         near = self.frames.between(frame - PART_FRAMES, frame + PART_FRAMES)
         return [number for number in near.numbers if self.part_of(number) == part]
 
     def numbers_in(self, chunk: int) -> list[int]:
-        """The numbers of the selected frames that are taken from a chunk."""
+        """The selected frames that are fetched from a chunk."""
         place = self.chunk_place(chunk)
         frames = self.frames.between(place.first_frame, place.first_frame + place.length - 1)
         return [number for number in frames.numbers if self.chunk_number(number) == chunk]
 
     def count_chunks(self) -> int:
-        """How many chunks hold selected frames."""
+        """Number of chunks with selected frames."""
         return sum(1 for _ in self.chunks())
 
     def chunk_number(self, frame: int) -> int:
-        """The number of the chunk that a frame is taken from."""
+        """The number of the chunk that a frame is fetched from."""
         return self.info.chunk_places.number_of(frame)
 
     def chunk_place(self, number: int) -> ChunkPlace:
-        """Where a chunk comes from, and which frames it holds."""
+        """The location of a chunk, and its frames."""
         return self.info.chunk_places.place(number)
 
     def frames_between(self, first: int, last: int) -> PlannedFrames:
-        """The frames to annotate of a range of frames."""
+        """The frames to annotate from the first to the last number."""
         return self.frames.between(first, last)
 
     def jobs_between(self, first: int, last: int) -> list[Job]:
-        """The jobs that frames of this range are written to; where jobs overlap, a frame has several."""
+        """The jobs with frames from the first to the last number; jobs may overlap."""
         return self._job_index.between(first, last)
 
-    def without(self, is_left_out: Callable[[int], object], why: LeftOut) -> Plan:
-        """The plan with some of its frames left out for another reason, and jobs that have no others.
+    def without(self, is_excluded: Callable[[int], object], why: ExclusionReason) -> Plan:
+        """The plan with more frames excluded, and without the jobs that have no frames left.
 
         Args:
-            is_left_out: Tells of the number of a frame whether it is one of these.
+            is_excluded: Whether to exclude the frame with a number.
             why: The reason.
         """
-        left_out = tuple(filter(is_left_out, self.frames.numbers))
-        if not left_out:
+        excluded = tuple(filter(is_excluded, self.frames.numbers))
+        if not excluded:
             return self
-        frames = self.frames.where(lambda number: not is_left_out(number))
+        frames = self.frames.where(lambda number: not is_excluded(number))
         return replace(
             self,
             frames=frames,
             jobs=_jobs_with(frames, self.jobs),
-            left_out={**self.left_out, why: left_out},
+            excluded={**self.excluded, why: excluded},
         )
 
 
 def read_task(client: Client, task_id: int, selection: Selection | None = None) -> TaskInfo:
-    """Ask the server for all that a plan needs.
+    """Read a task from the server, with all that a plan needs.
 
     Args:
         client: The server.
         task_id: The task.
-        selection: What is to be worked on. Who is assigned jobs of a task, and may not see the task, is told
-            of the jobs that it names.
+        selection: The frames and jobs of the run. A user who may only see some jobs of the task must name
+            jobs here.
 
     Raises:
         PermissionDeniedError: This user may see neither the task nor the jobs, or names no jobs.
-        UnsupportedTaskError: The task is 3D or audio, or has honeypots of which this user is not told.
+        UnsupportedTaskError: The task is 3D or audio, or has honeypots that this user may not see.
         NoDataError: The task has no data yet.
         OrganizationError: The task is not in the organization that the client works in.
         ValueError: A job is not one of the task that can be annotated.
@@ -207,9 +206,9 @@ def read_task(client: Client, task_id: int, selection: Selection | None = None) 
 def make_plan(info: TaskInfo, selection: Selection | None = None) -> Plan:
     """Decide which frames to annotate and which jobs to write to.
 
-    Frames of a ground-truth pool and honeypots are left out: writing there would change what
-    annotators are measured by. A separate ground-truth job (mode `gt`) is not written to, but its
-    frames are also part of annotation jobs, and are annotated there.
+    Frames of a ground-truth pool and honeypots are excluded, since annotators are measured by them. A
+    separate ground-truth job (mode `gt`) is not written to, but its frames are also in annotation jobs, and
+    are annotated there.
 
     Raises:
         ValueError: The selection names a frame or a job that the task does not have.
@@ -219,7 +218,7 @@ def make_plan(info: TaskInfo, selection: Selection | None = None) -> Plan:
     jobs = _select_jobs(info.task, annotation_jobs, selection.jobs)
     size = info.meta.size
     selected = selection.frames
-    end = inf if info.through_jobs else size  # of frames after the jobs one does not know
+    end = inf if info.through_jobs else size  # the number of frames after the jobs is unknown
     if selected is not None and (strangers := NumberRanges.of(selected).outside(end)):
         raise ValueError(
             f"task {info.task.id} has the frames 0-{size - 1}; it has no frame {strangers.describe()}"
@@ -227,26 +226,26 @@ def make_plan(info: TaskInfo, selection: Selection | None = None) -> Plan:
     in_any_job = _is_in(annotation_jobs, size)
     pool = info.validation.mode == "gt_pool"
     reasons = np.zeros(size, np.uint8)
-    # each of these overrules those before it
+    # a later reason replaces an earlier one
     if selected is not None:
         is_selected = np.zeros(size, np.bool_)
         is_selected[[frame for frame in selected if frame < size]] = True
-        reasons[~is_selected] = _CODES[LeftOut.NOT_SELECTED]
-    reasons[~_is_in(jobs, size)] = _CODES[LeftOut.NOT_SELECTED]
-    reasons[~in_any_job] = _CODES[LeftOut.NO_JOB]
+        reasons[~is_selected] = _CODES[ExclusionReason.NOT_SELECTED]
+    reasons[~_is_in(jobs, size)] = _CODES[ExclusionReason.NOT_SELECTED]
+    reasons[~in_any_job] = _CODES[ExclusionReason.NO_JOB]
     if pool:
-        reasons[list(info.validation.honeypot_frames or ())] = _CODES[LeftOut.HONEYPOT]
-        reasons[list(info.validation.validation_frames or ())] = _CODES[LeftOut.GROUND_TRUTH]
-    reasons[info.meta.deleted_frames] = _CODES[LeftOut.DELETED]
+        reasons[list(info.validation.honeypot_frames or ())] = _CODES[ExclusionReason.HONEYPOT]
+        reasons[list(info.validation.validation_frames or ())] = _CODES[ExclusionReason.GROUND_TRUTH]
+    reasons[info.meta.deleted_frames] = _CODES[ExclusionReason.DELETED]
     if info.through_jobs:
         reasons[~in_any_job] = _UNKNOWN
     frames = info.frames_of(np.flatnonzero(reasons == 0))
-    left_out = {why: tuple(np.flatnonzero(reasons == code).tolist()) for why, code in _CODES.items()}
+    excluded = {why: tuple(np.flatnonzero(reasons == code).tolist()) for why, code in _CODES.items()}
     return Plan(
         info=info,
         frames=frames,
         jobs=_jobs_with(frames, jobs),
-        left_out=dict(sorted((item for item in left_out.items() if item[1]), key=lambda item: item[1][0])),
+        excluded=dict(sorted((item for item in excluded.items() if item[1]), key=lambda item: item[1][0])),
     )
 
 
@@ -267,7 +266,7 @@ def _jobs_with(frames: PlannedFrames, jobs: Iterable[Job]) -> tuple[Job, ...]:
 
 
 def _is_in(jobs: Iterable[Job], size: int) -> npt.NDArray[np.bool_]:
-    """For each frame of a task whether it is in one of the jobs."""
+    """For each frame of a task, whether one of the jobs has it."""
     is_in = np.zeros(size, np.bool_)
     for job in jobs:
         is_in[job.start_frame : job.stop_frame + 1] = True

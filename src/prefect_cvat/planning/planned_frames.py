@@ -1,4 +1,4 @@
-"""The frames of a plan, held as numbers: a million `Frame` objects would take 200 MB."""
+"""The frames of a plan, stored as numbers: a million `Frame` objects would take 200 MB."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from prefect_cvat.frames import Frame
 
 __all__ = ["PlannedFrames"]
 
-Group = TypeVar("Group")
+Group = TypeVar("Group", int, tuple[int, int])
 
 
 class PlannedFrames(Sequence[Frame]):
-    """Frames of a task in ascending order; each is made when it is asked for.
+    """Frames of a task in ascending order; a `Frame` is made when it is read.
 
     Args:
         table: Names and sizes: one entry for each frame of the task, or one for all frames of a video.
@@ -56,29 +56,29 @@ class PlannedFrames(Sequence[Frame]):
         return isinstance(frame, Frame) and self.has(frame.number) and self._frame(frame.number) == frame
 
     def has(self, number: int) -> bool:
-        """Whether the frame with a number is one of them."""
+        """Whether the frame with this number is one of them."""
         index = bisect_left(self.numbers, number)
         return index < len(self.numbers) and self.numbers[index] == number
 
     def between(self, first: int, last: int) -> PlannedFrames:
-        """Those with numbers from the first to the last."""
+        """The frames from the first to the last number."""
         return self[bisect_left(self.numbers, first) : bisect_right(self.numbers, last)]
 
     def count_between(self, first: int, last: int) -> int:
-        """How many have numbers from the first to the last."""
+        """The number of frames from the first to the last number."""
         return bisect_right(self.numbers, last) - bisect_left(self.numbers, first)
 
     def where(self, keep: Callable[[int], object]) -> PlannedFrames:
-        """Those whose numbers are to be kept."""
+        """The frames whose numbers a predicate accepts."""
         return PlannedFrames(self._table, array("I", filter(keep, self.numbers)))
 
     def by(
         self, group_of: Callable[[int], Group], *, is_backward: bool = False
     ) -> Iterator[tuple[Group, PlannedFrames]]:
-        """The frames of one group after the other; frames of a group follow one another.
+        """The frames group by group.
 
         Args:
-            group_of: The group of the frame with a number. Groups ascend with the frames.
+            group_of: The group of a frame by its number; it must not descend from frame to frame.
             is_backward: Whether the last group comes first.
         """
         length = len(self.numbers)
@@ -86,17 +86,10 @@ class PlannedFrames(Sequence[Frame]):
         while place < length:
             at = length - 1 - place if is_backward else place
             group = group_of(self.numbers[at])
-            begin, end = self._ends_of(group, at, group_of)
+            begin = bisect_left(self.numbers, group, hi=at, key=group_of)
+            end = bisect_right(self.numbers, group, lo=at, key=group_of)
             yield group, self[begin:end]
             place += end - begin
-
-    def _ends_of(self, group: Group, at: int, group_of: Callable[[int], Group]) -> tuple[int, int]:
-        begin, end = at, at + 1
-        while begin and group_of(self.numbers[begin - 1]) == group:
-            begin -= 1
-        while end < len(self.numbers) and group_of(self.numbers[end]) == group:
-            end += 1
-        return begin, end
 
     def _frame(self, number: int) -> Frame:
         meta = self._table[0 if self._is_of_video else number]

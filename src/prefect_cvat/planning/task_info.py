@@ -59,7 +59,7 @@ class TaskInfo:
         return PlannedFrames(self.meta.frames, numbers)
 
     def identity(self, jobs: Sequence[Job]) -> TaskIdentity:
-        """What tells it and some of its jobs from others of their numbers on a server set up anew."""
+        """Identifies the task and some jobs, also after a server with the same numbers was set up anew."""
         return TaskIdentity.of(self.task, self.meta.chunks_updated_date, jobs)
 
     def page(self, server: str) -> str:
@@ -76,7 +76,7 @@ class JobsOfTask:
         task: The task.
         jobs: The jobs.
         labels: The labels of the task.
-        identity: What tells the task from one that has its number on a server that was set up anew.
+        identity: Identifies the task, also after a server with the same numbers was set up anew.
     """
 
     task: Task
@@ -91,11 +91,11 @@ def read_task_info(client: Client, task_id: int, jobs: Collection[int] | None = 
     Args:
         client: The server.
         task_id: The task.
-        jobs: The jobs that are to be worked on; None for all. Who may not see the task is told of these.
+        jobs: The jobs of the run; None for all. A user who may not see the task must name them.
 
     Raises:
         PermissionDeniedError: This user may see neither the task nor the jobs, or names no jobs.
-        UnsupportedTaskError: The task is 3D or audio, or has honeypots of which this user is not told.
+        UnsupportedTaskError: The task is 3D or audio, or has honeypots that this user may not see.
         NoDataError: The task has no data yet.
         OrganizationError: The task is not in the organization that the client works in.
         ValueError: A job is not one of the task that can be annotated.
@@ -224,7 +224,7 @@ def _check_ranges(jobs: Iterable[Job]) -> None:
 
 
 def _task_of(jobs: Sequence[Job]) -> Task:
-    """A task, as far as its jobs tell of it."""
+    """A task, made of what its jobs contain."""
     job = jobs[0]
     return Task(
         id=job.task_id,
@@ -242,7 +242,7 @@ def _task_of(jobs: Sequence[Job]) -> Task:
 
 
 def _meta_of(task: Task, jobs: Sequence[Job], metas: Sequence[DataMeta]) -> DataMeta:
-    """The media of a task, as far as those of its jobs tell of them. What they do not tell has no name."""
+    """The media of a task, made of those of its jobs; other frames have no name."""
     is_video = task.mode == "interpolation"
     size = task.size or 0
     tables: list[FrameTable | None] = [None] * size

@@ -136,7 +136,7 @@ def find_tasks(
         selection: Which tasks.
         project_id: The project that they are in.
         all_tasks: All that the user may see, in place of those of a project.
-        tell: Is told of tasks that cannot be annotated, and why.
+        tell: Called with a message for each task that cannot be annotated.
 
     Raises:
         ValueError: Neither a project nor `all_tasks` is given, or both.
@@ -184,7 +184,7 @@ def has_unannotated_frames(client: Client, plan: Plan, job: Job) -> bool:
 
 
 def _filters(selection: TaskSelection, project_id: int | None) -> dict[str, Any]:
-    """The query of CVAT's list of tasks; what it has no simple filter for, as JSON logic."""
+    """The query for CVAT's list of tasks; conditions without a simple filter are JSON logic."""
     filters: dict[str, Any] = {}
     if project_id is not None:
         filters["project_id"] = project_id

@@ -15,12 +15,19 @@ import PIL.Image
 
 from prefect_cvat.frames import Frame
 from prefect_cvat.masks import decode_mask
+from prefect_cvat.media.image_decoding import decode_pixels, open_image
 from prefect_cvat.messages.plurals import pluralize
 
-__all__ = ["AnnotatedFrame", "Colors", "Palette", "render_figure", "render_frame"]
+__all__ = ["AnnotatedFrame", "Colors", "Palette", "render_figure", "render_frame", "shrink_image"]
 
 WIDTH = 960
 """Pixels that a frame is scaled down to, so that the file stays small."""
+
+MAX_SHAPES = 1_000
+"""How many shapes of a frame are drawn at the most; more could not be distinguished."""
+
+MAX_CAPTIONS = 300
+"""How many of them get a caption at the most: each is placed beside all others."""
 
 
 @dataclass(frozen=True)
@@ -28,10 +35,16 @@ class AnnotatedFrame:
     """A frame, its picture, and the server's annotations on it.
 
     A shape with a `track`, a number, is drawn with it.
+
+    Attributes:
+        frame: The frame.
+        jpeg: Its image, made small by `shrink_image`.
+        tags: Its tags.
+        shapes: Its shapes.
     """
 
     frame: Frame
-    image: PIL.Image.Image
+    jpeg: bytes
     tags: Sequence[Mapping[str, Any]]
     shapes: Sequence[Mapping[str, Any]]
 
@@ -70,10 +83,11 @@ def render_figure(annotated: AnnotatedFrame, labels: Mapping[int, str], colors: 
         f'<span style="--c:{colors[labels[tag["label_id"]]]}">{_escape(labels[tag["label_id"]])}</span>'
         for tag in annotated.tags
     )
+    more = f", {MAX_SHAPES} of them drawn" if len(annotated.shapes) > MAX_SHAPES else ""
     return (
         f"<figure>{_svg(annotated, labels, colors, WIDTH)}"
         f"<figcaption>{_escape(str(frame))} · {frame.width}x{frame.height} ·"
-        f" {pluralize(len(annotated.shapes), 'shape')} {tags}</figcaption>"
+        f" {pluralize(len(annotated.shapes), 'shape')}{more} {tags}</figcaption>"
         "</figure>"
     )
 
@@ -83,12 +97,14 @@ def _svg(annotated: AnnotatedFrame, labels: Mapping[int, str], colors: Colors, w
     longer = max(frame.width, frame.height)
     unit = longer / 100  # a hundredth of the picture, for line and letter sizes
     taken: list[tuple[float, float]] = []  # corners that have a label already
-    drawn = "".join(_shape(shape, labels, colors, frame, unit, taken) for shape in annotated.shapes)
+    drawn = "".join(
+        _shape(shape, labels, colors, frame, unit, taken) for shape in annotated.shapes[:MAX_SHAPES]
+    )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {frame.width} {frame.height}"'
         f' width="{frame.width * width / longer:.0f}" height="{frame.height * width / longer:.0f}" role="img"'
         f' aria-label="{_escape(frame.name)}" font-family="system-ui, sans-serif" font-weight="600">'
-        f'<image href="{_data_uri(annotated.image, width)}" width="{frame.width}" height="{frame.height}"/>'
+        f'<image href="{_data_uri(annotated.jpeg, width)}" width="{frame.width}" height="{frame.height}"/>'
         f"{drawn}</svg>"
     )
 
@@ -129,7 +145,7 @@ def _shape(
             drawn = _dots(points, color, unit)
         case _:
             drawn = _dots(points, color, unit)
-    if not name:
+    if not name or len(taken) >= MAX_CAPTIONS:
         return f"<g>{drawn}</g>"
     corner_x, corner_y = _corner(shape["type"], points)
     score = shape.get("score")
@@ -172,15 +188,16 @@ def _dots(points: Sequence[float], color: str, unit: float) -> str:
 
 def _mask(points: Sequence[float], frame: Frame, color: str) -> str:
     left, top, right, bottom = (int(number) for number in points[-4:])
+    width, height = right - left + 1, bottom - top + 1
+    step = max(1, max(width, height) // WIDTH)
     bitmap = decode_mask(points, image_width=frame.width, image_height=frame.height)
-    picture = np.zeros((bottom - top + 1, right - left + 1, 4), np.uint8)
-    picture[bitmap[top : bottom + 1, left : right + 1]] = [
-        *(int(color[i : i + 2], 16) for i in (1, 3, 5)),
-        115,
-    ]
-    href = _as_uri(PIL.Image.fromarray(picture, "RGBA"), "PNG")
+    bitmap = bitmap[top : bottom + 1 : step, left : right + 1 : step]
+    picture = np.zeros((*bitmap.shape, 4), np.uint8)
+    picture[bitmap] = [*(int(color[i : i + 2], 16) for i in (1, 3, 5)), 115]
+    href = _as_uri(_encode(PIL.Image.fromarray(picture, "RGBA"), "PNG"), "png")
     return (
-        f'<image href="{href}" x="{left}" y="{top}" width="{right - left + 1}" height="{bottom - top + 1}"/>'
+        f'<image href="{href}" x="{left}" y="{top}" width="{width}" height="{height}"'
+        ' preserveAspectRatio="none"/>'
     )
 
 
@@ -188,16 +205,56 @@ def _numbers(points: Sequence[float]) -> str:
     return " ".join(f"{number:.1f}" for number in points)
 
 
-def _data_uri(image: PIL.Image.Image, width: int) -> str:
-    smaller = image.convert("RGB")
-    smaller.thumbnail((width, width))
-    return _as_uri(smaller, "JPEG")
+def shrink_image(image: PIL.Image.Image, what: object, width: int = WIDTH) -> bytes:
+    """Make an image small enough for a page, so that the image itself need not be held until it is drawn.
+
+    Args:
+        image: The image; it is decoded, and no other copy of its size is made.
+        what: Names it in errors.
+        width: Pixels that the longer side has at the most.
+
+    Returns:
+        A JPEG.
+
+    Raises:
+        MediaError: The image is broken.
+    """
+    decode_pixels(image, what)
+    return _encode(_shrunk(image, width), "JPEG")
 
 
-def _as_uri(image: PIL.Image.Image, image_format: str) -> str:
+def _shrunk(image: PIL.Image.Image, width: int) -> PIL.Image.Image:
+    longer = max(image.size)
+    if image.mode not in ("RGB", "L", "CMYK"):  # Pillow would convert all of it, or cannot average its pixels
+        if longer > 4 * width:
+            image = image.resize(_scaled(image.size, 4 * width / longer), PIL.Image.Resampling.NEAREST)
+        image = image.convert("RGB")
+    if longer > width:
+        image = image.resize(
+            _scaled(image.size, width / max(image.size)), PIL.Image.Resampling.BICUBIC, reducing_gap=2.0
+        )
+    return image.convert("RGB")
+
+
+def _scaled(size: tuple[int, int], scale: float) -> tuple[int, int]:
+    return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+
+
+def _data_uri(jpeg: bytes, width: int) -> str:
+    with open_image(io.BytesIO(jpeg), "a page's image") as image:
+        if max(image.size) > width:
+            jpeg = shrink_image(image, "a page's image", width)
+    return _as_uri(jpeg, "jpeg")
+
+
+def _encode(image: PIL.Image.Image, image_format: str) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, image_format, quality=85)
-    return f"data:image/{image_format.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return buffer.getvalue()
+
+
+def _as_uri(data: bytes, image_format: str) -> str:
+    return f"data:image/{image_format};base64,{base64.b64encode(data).decode()}"
 
 
 def _escape(text: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,11 +19,12 @@ from prefect_cvat.inference.detector import Detector
 from prefect_cvat.media.chunk_download import fetch_chunk
 from prefect_cvat.media.frame_reader import open_frames
 from prefect_cvat.media.image_decoding import decode_pixels, open_image
+from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import Label
 from prefect_cvat.options.selection import Selection
 from prefect_cvat.planning.label_mapping import build_mapping
 from prefect_cvat.planning.plan import make_plan, read_task
-from prefect_cvat.reporting.frame_svg import AnnotatedFrame
+from prefect_cvat.reporting.frame_svg import AnnotatedFrame, shrink_image
 from prefect_cvat.reporting.html_report import render_report
 from prefect_cvat.runs.report import RunReport
 
@@ -32,13 +33,14 @@ __all__ = ["open_image_files", "open_task_frames", "preview"]
 OpenedFrame = tuple[Frame, PIL.Image.Image]
 
 
-def preview(detector: Detector, frames: Sequence[OpenedFrame], *, title: str) -> tuple[str, RunReport]:
+def preview(detector: Detector, opened: Iterable[OpenedFrame]) -> tuple[str, RunReport]:
     """Run a function on images and draw what it finds, in its own labels.
+
+    An image is held until the function has seen it; what is drawn of it is a small JPEG.
 
     Args:
         detector: The function and its settings.
-        frames: The images.
-        title: What the page is called.
+        opened: The images.
 
     Returns:
         The page, as HTML that needs no other file, and a report.
@@ -48,8 +50,19 @@ def preview(detector: Detector, frames: Sequence[OpenedFrame], *, title: str) ->
     detector.fit_to(mapping)
     least = detector.conf_threshold or 0.0
     remapper = LabelRemapper(mapping, thresholds=dict.fromkeys(mapping.names, least))
+    frames: dict[int, Frame] = {}
+    jpegs: dict[int, bytes] = {}
+
+    def shrunk() -> Iterator[OpenedFrame]:
+        for frame, image in opened:
+            frames[frame.number] = frame
+            jpegs[frame.number] = shrink_image(image, frame)
+            yield frame, image
+            del image  # else it would be held while the next one is opened
+
     started = perf_counter()
-    found = remapper.remap(detector.detect(frames), {frame.number: frame for frame, _ in frames})
+    found = remapper.remap(detector.detect(shrunk()), frames)
+    title = f"Preview of {pluralize(len(frames), 'image')}"
     report = RunReport(
         task_id=0,
         task_name=title,
@@ -65,37 +78,40 @@ def preview(detector: Detector, frames: Sequence[OpenedFrame], *, title: str) ->
     drawn = [
         AnnotatedFrame(
             frame,
-            image,
-            [tag for tag in found.tags if tag["frame"] == frame.number],
-            [shape for shape in found.shapes if shape["frame"] == frame.number],
+            jpegs[number],
+            [tag for tag in found.tags if tag["frame"] == number],
+            [shape for shape in found.shapes if shape["frame"] == number],
         )
-        for frame, image in frames
+        for number, frame in frames.items()
     ]
     names = {owner.id: owner.name for label in labels for owner in (label, *label.sublabels)}
     return render_report(report, drawn, names, title=title), report
 
 
-def open_image_files(paths: Sequence[Path]) -> list[OpenedFrame]:
-    """Open image files, turned upright as CVAT does it.
+def open_image_files(paths: Sequence[Path]) -> Iterator[OpenedFrame]:
+    """Open image files one after the other, turned upright as CVAT does it.
 
     Raises:
-        MediaError: A file is missing or is not an image; it is named.
+        MediaError: A file is missing or is not an image; it is named. All are looked at before the first is
+            decoded.
     """
-    frames = []
-    for number, path in enumerate(paths):
-        name = repr(str(path))
-        with open_image(path, name) as image:
-            decode_pixels(image, name)
-            upright = PIL.ImageOps.exif_transpose(image)
-            upright.load()
-        frames.append((Frame(number, path.name, upright.width, upright.height), upright))
-    return frames
+    for path in paths:
+        open_image(path, repr(str(path))).close()
+    return (_open_upright(number, path) for number, path in enumerate(paths))
+
+
+def _open_upright(number: int, path: Path) -> OpenedFrame:
+    name = repr(str(path))
+    with open_image(path, name) as image:
+        decode_pixels(image, name)
+        PIL.ImageOps.exif_transpose(image, in_place=True)
+        return Frame(number, path.name, image.width, image.height), image
 
 
 def open_task_frames(
     client: Client, task_id: int, selection: Selection, folder: Path, most: int | None = None
-) -> list[OpenedFrame]:
-    """Fetch frames of a task into a folder and open them.
+) -> Iterator[OpenedFrame]:
+    """Fetch frames of a task into a folder and open them, one after the other.
 
     Args:
         client: A client that is logged in.
@@ -109,17 +125,15 @@ def open_task_frames(
         ValueError: The task has no such frame.
     """
     plan = make_plan(read_task(client, task_id, selection), selection)
-    opened: list[OpenedFrame] = []
+    left = len(plan.frames) if most is None else most
     for number, in_chunk in plan.chunks():
-        frames = in_chunk if most is None else in_chunk[: most - len(opened)]
-        if not frames:
-            break
-        box = ChunkBatch([fetch_chunk(client, plan, number, folder)])
-        with closing(open_frames(box, frames)) as images:
-            for frame, image in images:
-                decode_pixels(image, frame)
-                opened.append((frame, image))
-    return opened
+        if not (frames := in_chunk[:left]):
+            return
+        left -= len(frames)
+        chunk = fetch_chunk(client, plan, number, folder)
+        with closing(open_frames(ChunkBatch([chunk]), frames)) as opened:
+            yield from opened
+        chunk.path.unlink()
 
 
 def _own_labels(spec_labels: Sequence[Any]) -> list[Label]:

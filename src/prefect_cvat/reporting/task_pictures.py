@@ -12,12 +12,13 @@ from prefect_cvat.annotations.request_bodies import frames_of
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.cvat.job_index import JobIndex
 from prefect_cvat.files.spool import spool_folder
+from prefect_cvat.frames import Frame
 from prefect_cvat.geometry.keyframes import interpolate
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import Job, Label, Sublabel
 from prefect_cvat.options.selection import Selection
 from prefect_cvat.planning.plan import Plan
-from prefect_cvat.reporting.frame_svg import AnnotatedFrame, render_frame
+from prefect_cvat.reporting.frame_svg import AnnotatedFrame, render_frame, shrink_image
 from prefect_cvat.reporting.preview import open_task_frames
 
 __all__ = ["OnFrame", "Picture", "annotations_on", "draw_task_frames", "label_names"]
@@ -97,12 +98,11 @@ def draw_task_frames(client: Client, plan: Plan, how_many: int = 4) -> list[Pict
     with spool_folder() as folder:
         seen = [job.id for job in plan.info.jobs] if plan.info.through_jobs else None
         selection = Selection(frames=chosen, jobs=seen)
-        opened = open_task_frames(client, plan.task.id, selection, folder)
-    return [
-        _picture(AnnotatedFrame(frame, image, here.tags, here.shapes), here.count, names)
-        for frame, image in opened
-        if (here := found[frame.number]).count
-    ]
+        return [
+            _picture(frame, shrink_image(image, frame, WIDTH), found[frame.number], names)
+            for frame, image in open_task_frames(client, plan.task.id, selection, folder)
+            if found[frame.number].count
+        ]
 
 
 def annotations_on(
@@ -159,9 +159,10 @@ def _choose_frames(client: Client, plan: Plan, jobs: Sequence[Job], how_many: in
     return [number for number in best if counts[number]]
 
 
-def _picture(annotated: AnnotatedFrame, count: int, names: Mapping[int, str]) -> Picture:
+def _picture(frame: Frame, jpeg: bytes, on_frame: OnFrame, names: Mapping[int, str]) -> Picture:
     """Draw a frame: its image smaller, and fewer shapes, until that is small enough."""
-    width, shapes = WIDTH, annotated.shapes
+    annotated = AnnotatedFrame(frame, jpeg, on_frame.tags, on_frame.shapes)
+    width, shapes, count = WIDTH, on_frame.shapes, on_frame.count
 
     def draw(shapes: Sequence[Mapping[str, Any]]) -> str:
         return render_frame(replace(annotated, shapes=shapes), names, width=width)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import closing
 from itertools import groupby
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from prefect_cvat.annotations.existing_annotations import ExistingAnnotations
 from prefect_cvat.annotations.label_remapping import Annotations, LabelRemapper
+from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.frames import ChunkBatch, Frame, FrameDetections
 from prefect_cvat.http.server_url import server_identity
 from prefect_cvat.inference.detection_cache import DetectionCache, KeptDetections
 from prefect_cvat.inference.detector import Detector
-from prefect_cvat.inference.function_digest import take_fingerprint
 from prefect_cvat.inference.provenance import model_names
 from prefect_cvat.media.frame_reader import OpenChunk, open_frames
 from prefect_cvat.messages.bounded_text import one_line
@@ -48,7 +48,7 @@ class AnnotateRun(Run):
         self,
         client: Client,
         task_id: int,
-        function: Any,
+        function: DetectionFunction,
         options: Options,
         *,
         function_name: str | None = None,
@@ -111,18 +111,17 @@ class AnnotateRun(Run):
         self.report.unmatched_labels = [one_line(label) for label in mapping.unmatched]
         self.provenance.labels = mapping.by_name()
         if self.options.use_cache:
-            taken = take_fingerprint(self.detector.function)
-            self.report.not_kept = taken.why_none
-        if self.options.use_cache and taken.digest is not None:
+            self.report.not_kept = self._function_digest.why_none
+        if self.options.use_cache and self._function_digest.digest is not None:
             self._kept = KeptDetections(
                 DetectionCache(),
-                self.detector.check_kept,
+                self.detector.check_cached,
                 refresh=self.options.refresh_cache,
                 server=server_identity(self.client.url),
                 task=self.task_id,
                 media=info.meta.chunks_updated_date,
                 quality=self.options.quality,
-                function=taken.digest,
+                function=self._function_digest.digest,
                 conf_threshold=thresholds.asked,
                 conv_mask_to_poly=self.options.conv_mask_to_poly,
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Unpack
 
+from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.options.existing import Existing
 from prefect_cvat.options.keywords import AnnotateKeywords, documented
@@ -20,7 +21,7 @@ __all__ = ["annotate_task"]
 def annotate_task(
     client: Client,
     task_id: int,
-    function: Any,
+    function: DetectionFunction,
     *,
     pbar: Any = None,
     clear_existing: bool = False,

@@ -55,7 +55,7 @@ def dry_run(run: Run) -> AnnotateDryRun | RefineDryRun | FollowDryRun:
         skip_existing_iou=run.options.skip_existing_iou,
         skip_existing_source=str(run.options.skip_existing_source),
         left_out_ranges={
-            why.value: NumberRanges.of(frames).describe() for why, frames in plan.left_out.items()
+            why.value: NumberRanges.of(frames).describe() for why, frames in plan.excluded.items()
         },
     )
     if plan.frames:
@@ -74,7 +74,7 @@ def _describe(run: Run, plan: Plan) -> dict[str, Any]:
         "chunks": plan.count_chunks(),
         "chunk_size": plan.chunk_size,
         "jobs": [job.id for job in plan.jobs],
-        "left_out": {why.value: len(frames) for why, frames in plan.left_out.items()},
+        "left_out": {why.value: len(frames) for why, frames in plan.excluded.items()},
         "nothing_to_do": run.report.nothing_to_do,
     }
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from prefect_cvat.annotations.label_remapping import Annotations
+from prefect_cvat.auto_annotation.interface import TrackingFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
 from prefect_cvat.inference.shape_tracker import ShapeTracker
@@ -65,7 +66,7 @@ class FollowRun(Run):
         self,
         client: Client,
         task_id: int,
-        function: Any,
+        function: TrackingFunction[Any, Any],
         options: Options,
         follow: ShapeTrackingOptions,
         *,

@@ -19,6 +19,7 @@ from pydantic_core import from_json, to_json
 
 from prefect_cvat.annotations.duplicates import attribute_defaults, identity
 from prefect_cvat.annotations.label_remapping import Annotations
+from prefect_cvat.auto_annotation.interface import InteractionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.files.lines_by_frame import LinesByFrame
@@ -66,7 +67,7 @@ class RefineRun(Run):
         self,
         client: Client,
         task_id: int,
-        function: Any,
+        function: InteractionFunction[Any],
         options: Options,
         refining: RefineOptions | None = None,
         *,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Unpack
 
+from prefect_cvat.auto_annotation.interface import InteractionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.options.keywords import RefineKeywords, documented
 from prefect_cvat.options.refine_options import RefineOptions
@@ -20,7 +21,7 @@ __all__ = ["refine_task"]
 def refine_task(
     client: Client,
     task_id: int,
-    function: Any,
+    function: InteractionFunction[Any],
     *,
     pbar: Any = None,
     **options: Unpack[RefineKeywords],

@@ -15,6 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from functools import cached_property
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -22,10 +23,12 @@ from typing import Any, ClassVar
 
 from prefect_cvat.annotations.duplicates import attribute_defaults
 from prefect_cvat.annotations.label_remapping import Annotations
+from prefect_cvat.auto_annotation.interface import AutoAnnotationFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import BadFunctionError, PrefectCvatError, RunStoppedError, StorageError
 from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
+from prefect_cvat.inference.function_digest import FunctionDigest, digest_of
 from prefect_cvat.inference.provenance import Provenance, function_version, name_of
 from prefect_cvat.media.chunk_download import chunk_type, fetch_chunk
 from prefect_cvat.media.frame_reader import OpenChunk
@@ -35,7 +38,7 @@ from prefect_cvat.messages.bounded_text import escape_unencodable, shorten
 from prefect_cvat.number_set import NumberSet
 from prefect_cvat.options.existing import Existing
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.planning.annotated_frames import leave_out_annotated
+from prefect_cvat.planning.annotated_frames import exclude_annotated
 from prefect_cvat.planning.batch_size import BatchSize, ChunkPart, PartQueue, take_parts
 from prefect_cvat.planning.plan import Batch, Plan, make_plan, read_task
 from prefect_cvat.records.record_writer import RecordHeader, RunRecord, checked_run_id
@@ -81,7 +84,7 @@ class Run(ABC):
         self,
         client: Client,
         task_id: int,
-        function: Any,
+        function: AutoAnnotationFunction,
         options: Options,
         *,
         function_name: str | None = None,
@@ -123,6 +126,10 @@ class Run(ABC):
         self._report_lock = threading.Lock()
         self._batch_size = BatchSize(options.batch_size)
         self._is_stopped = threading.Event()
+
+    @cached_property
+    def _function_digest(self) -> FunctionDigest:
+        return digest_of(self._function)
 
     @property
     def plan(self) -> Plan:
@@ -167,11 +174,11 @@ class Run(ABC):
             chunk_type(info.task, self.options.quality)  # if they are of no use, say so now
             plan = make_plan(info, self.options.selection)
             if self.options.selection.unannotated:
-                plan = leave_out_annotated(self.client, plan)
-            self.provenance.function_version = function_version(self._function)
+                plan = exclude_annotated(self.client, plan)
+            self.provenance.function_version = function_version(self._function, self._function_digest)
         self.report.task_name = info.task.name
         self.report.url = info.page(self.client.url)
-        self.report.left_out = {why.value: len(frames) for why, frames in plan.left_out.items()}
+        self.report.left_out = {why.value: len(frames) for why, frames in plan.excluded.items()}
         self.report.nothing_to_do = plan.why_nothing
         self._plan = plan
         return plan

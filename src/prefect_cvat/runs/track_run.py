@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from prefect_cvat.annotations.label_remapping import Annotations
 from prefect_cvat.annotations.request_bodies import kind_of
+from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import UnsupportedTaskError
 from prefect_cvat.options.run_options import Options
@@ -41,7 +42,7 @@ class TrackRun(AnnotateRun):
         self,
         client: Client,
         task_id: int,
-        function: Any,
+        function: DetectionFunction,
         options: Options,
         tracking: TrackOptions,
         *,

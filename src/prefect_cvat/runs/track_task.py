@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+from typing import Any, Unpack, cast
 
 from prefect_cvat.auto_annotation.function_calls import read_spec
+from prefect_cvat.auto_annotation.interface import DetectionFunction, TrackingFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.options.keywords import TrackKeywords, documented
 from prefect_cvat.options.run_options import Options
@@ -23,7 +24,7 @@ __all__ = ["track_task"]
 def track_task(
     client: Client,
     task_id: int,
-    function: Any,
+    function: DetectionFunction | TrackingFunction[Any, Any],
     *,
     pbar: Any = None,
     track_options: TrackOptions | None = None,
@@ -63,7 +64,7 @@ def track_task(
 def new_track_run(
     client: Client,
     task_id: int,
-    function: Any,
+    function: DetectionFunction | TrackingFunction[Any, Any],
     options: Options,
     track_options: TrackOptions | None = None,
     shape_tracking_options: ShapeTrackingOptions | None = None,
@@ -75,11 +76,16 @@ def new_track_run(
         return FollowRun(
             client,
             task_id,
-            function,
+            cast("TrackingFunction[Any, Any]", function),
             options,
             shape_tracking_options or ShapeTrackingOptions(),
             function_name=function_name,
         )
     return TrackRun(
-        client, task_id, function, options, track_options or TrackOptions(), function_name=function_name
+        client,
+        task_id,
+        cast("DetectionFunction", function),
+        options,
+        track_options or TrackOptions(),
+        function_name=function_name,
     )

@@ -9,8 +9,9 @@ from typing import Any
 
 import PIL.Image
 
+from prefect_cvat.auto_annotation.interface import TrackingFunction
 from prefect_cvat.frames import Frame
-from prefect_cvat.inference.shape_tracker import Seed, ShapeTracker
+from prefect_cvat.inference.shape_tracker import ShapeTracker, SourceShape
 from prefect_cvat.planning.planned_frames import PlannedFrames
 from prefect_cvat.tracking.followed_tracks import FoundShape
 from prefect_cvat.tracking.source_shapes import FollowedObject
@@ -44,7 +45,7 @@ class Way:
 
     def __init__(
         self,
-        function: Any,
+        function: TrackingFunction[Any, Any],
         frames: PlannedFrames,
         seeds: Collection[tuple[FollowedObject, int]],
         *,
@@ -79,7 +80,9 @@ class Way:
         seeds = []
         for each, index in beginning:
             shape = each.seeds[index].shape
-            seeds.append(Seed(each.number, shape["type"], shape["points"], shape.get("rotation") or 0.0))
+            seeds.append(
+                SourceShape(each.number, shape["type"], shape["points"], shape.get("rotation") or 0.0)
+            )
         found = self._tracker.advance(frame, image, seeds)
         self.lost += len(before.difference(self._tracker.active))
         result: list[FoundShape] = [(*self._seed_of[key], shape.points) for key, shape in found]
