@@ -55,7 +55,7 @@ def test_closing_ends_the_thread_and_closes_the_generator_in_it(taken):
     for _ in range(taken):
         next(ahead)
     ahead.close()
-    assert ended == ["read-ahead"]
+    assert ended == ["prefetch"]
     assert not [thread for thread in threading.enumerate() if thread.name == "read-ahead"]
 
 
