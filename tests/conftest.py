@@ -16,23 +16,65 @@ os.environ.update(
     PREFECT_CVAT_STALE_READ_SECONDS="0.3",
 )
 
+import shutil
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
-from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-from prefect.testing.utilities import prefect_test_harness
 from pydantic import SecretStr
 
 from pictures import picture
 from prefect_cvat import Client
 from prefect_cvat.auto_annotation import label_spec
-from prefect_cvat.credentials import CvatCredentials
-from prefect_cvat.sandbox import Sandbox
+from pure_tests import NOT_PURE_FIXTURES, TESTS, is_pure_module
+
+if TYPE_CHECKING:  # Prefect and the sandbox take seconds to import; `make check` needs neither
+    from docs.shell import Shell
+    from moving_blocks import World
+    from prefect_cvat.credentials import CvatCredentials
+    from prefect_cvat.sandbox import Sandbox
+    from prefect_cvat.sandbox.faults.active_faults import Faults
 
 MakeTask = Callable[..., int]
 MakeVideoTask = Callable[..., int]
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no other module where only the pure tests are wanted."""
+    is_module = collection_path.suffix == ".py" and collection_path.is_relative_to(TESTS)
+    return (
+        True
+        if is_module and config.option.markexpr == "pure" and not is_pure_module(collection_path)
+        else None
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the pure tests."""
+    for item in items:
+        if is_pure_module(item.path) and not NOT_PURE_FIXTURES & set(getattr(item, "fixturenames", ())):
+            item.add_marker("pure")
+
+
+@pytest.fixture(autouse=True)
+def _no_server_in_pure_tests(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a pure test that connects or starts a process: `tests/pure_tests.py` is to know why it is not pure."""
+    if request.node.get_closest_marker("pure") is None:
+        yield
+        return
+
+    def refuse(*_: Any, **__: Any) -> NoReturn:
+        pytest.fail("a pure test connects or starts a process; add the reason to tests/pure_tests.py")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(socket.socket, "connect", refuse)
+        patch.setattr(subprocess.Popen, "__init__", refuse)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +88,9 @@ def test_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def sandbox() -> Iterator[Sandbox]:
+def sandbox() -> "Iterator[Sandbox]":
+    from prefect_cvat.sandbox import Sandbox
+
     with Sandbox() as server:
         yield server
 
@@ -54,6 +98,9 @@ def sandbox() -> Iterator[Sandbox]:
 @pytest.fixture(scope="session")
 def prefect_server() -> Iterator[None]:
     """A Prefect server for all tests of a session: it takes some 15 seconds to start."""
+    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    from prefect.testing.utilities import prefect_test_harness
+
     with (
         pytest.MonkeyPatch.context() as patch,
         temporary_settings(
@@ -67,15 +114,33 @@ def prefect_server() -> Iterator[None]:
 
 
 @pytest.fixture
-def client(sandbox: Sandbox) -> Iterator[Client]:
+def client(sandbox: "Sandbox") -> Iterator[Client]:
     with Client(sandbox.url) as client:
         client.login((sandbox.user, sandbox.password))
         yield client
 
 
 @pytest.fixture
-def credentials(prefect_server: None, sandbox: Sandbox) -> CvatCredentials:
+def faults(sandbox: "Sandbox") -> "Iterator[Faults]":
+    """The faults of the sandbox; there are none any more after the test."""
+    yield sandbox.faults
+    sandbox.faults.clear()
+    sandbox.faults.wait()
+
+
+@pytest.fixture
+def world(client: Client) -> "Callable[..., World]":
+    """Create a task of blocks that move."""
+    from moving_blocks import create_world
+
+    return partial(create_world, client)
+
+
+@pytest.fixture
+def credentials(prefect_server: None, sandbox: "Sandbox") -> "CvatCredentials":
     """A log-in to the sandbox, saved as the block `cvat-credentials/test`."""
+    from prefect_cvat.credentials import CvatCredentials
+
     CvatCredentials(url=sandbox.url, username=sandbox.user, password=SecretStr(sandbox.password)).save(
         "test", overwrite=True
     )
@@ -104,7 +169,7 @@ def make_task(client: Client) -> MakeTask:
 
 
 @pytest.fixture(scope="session")
-def sdk(sandbox: Sandbox) -> Iterator[Any]:
+def sdk(sandbox: "Sandbox") -> Iterator[Any]:
     """The official client, logged in to the sandbox."""
     from cvat_sdk import make_client
 
@@ -125,3 +190,43 @@ def video_task(sdk: Any, tmp_path: Path) -> MakeVideoTask:
         return sdk.tasks.create_from_data(spec, [path], data_params=parameters).id
 
     return make
+
+
+@pytest.fixture(scope="session")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the wheel of this project, and return its folder."""
+    root = TESTS.parent
+    source = tmp_path_factory.mktemp("source")
+    for name in ("src", "flows", "tasks", "deployments", "functions"):
+        shutil.copytree(root / name, source / name)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(root / name, source)
+    folder = tmp_path_factory.mktemp("wheels")
+    options = ("--quiet", "--no-deps", "--no-build-isolation", "--no-index", "--wheel-dir", str(folder))
+    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(source)], check=True)
+    return folder
+
+
+@pytest.fixture
+def shell(tmp_path: Path, wheels: Path, monkeypatch: pytest.MonkeyPatch) -> "Iterator[Shell]":
+    """A shell in an empty current folder."""
+    from docs.shell import Shell
+
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("PREFECT_CVAT_CACHE_DIR", str(tmp_path / "cache"))
+    with Shell(tmp_path, wheels) as shell:
+        yield shell
+
+
+@pytest.fixture
+def free_port() -> Callable[[], int]:
+    """A function that returns a free port."""
+
+    def find() -> int:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            return free.getsockname()[1]
+
+    return find

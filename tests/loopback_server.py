@@ -12,6 +12,8 @@ import requests
 
 from prefect_cvat.http import reachability
 
+_NOT_SENT_ON = {"accept-encoding", "connection", "content-length", "host"}
+
 
 class LoopbackHandler(BaseHTTPRequestHandler):
     """Answers requests over connections that stay open, and logs nothing."""
@@ -23,13 +25,14 @@ class LoopbackHandler(BaseHTTPRequestHandler):
 
     def forward(self, url: str) -> requests.Response:
         """Send the request on to another server, and return what that answers."""
-        headers = {name: value for name, value in self.headers.items() if name != "Host"}
+        headers = {name: value for name, value in self.headers.items() if name.lower() not in _NOT_SENT_ON}
+        headers["Accept-Encoding"] = "identity"
         return requests.request(
             self.command,
             url + self.path,
             data=self.read_body(),
             headers=headers,
-            timeout=30,
+            timeout=60,
             allow_redirects=False,
         )
 

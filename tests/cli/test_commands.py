@@ -1,15 +1,13 @@
 """The command line, as a process of its own."""
 
 import json
-import os
 import pathlib
 import re
-import subprocess
-import sys
 
 import pytest
 
 from clips import clip
+from command_line import run_command
 
 FUNCTION = """
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
@@ -26,13 +24,9 @@ create = Boxes
 
 
 def run(*arguments, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "prefect_cvat", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "COLUMNS": "200", **environment},
-    )
+    done = run_command(*arguments, **environment)
+    done.stdout, done.stderr = done.stdout.decode(), done.stderr.decode()
+    return done
 
 
 @pytest.fixture
@@ -101,14 +95,15 @@ def test_failures_are_one_clear_line(server, arguments, code, message):
     assert "Traceback" not in done.stderr
 
 
-def test_a_wrong_password_and_no_credentials(sandbox):
+def test_a_wrong_password_and_no_credentials(sandbox, function_file):
     done = run(
-        "--server-host", sandbox.url, "--auth", "admin:nope", "annotate", 1, "--function", "nanodet_detection"
+        *("--server-host", sandbox.url, "--auth", "admin:nope"),
+        *("annotate", 1, "--function-file", function_file),
     )
     assert done.returncode == 1
     assert "refused to log in user 'admin'" in done.stderr
     assert "nope" not in done.stderr
-    done = run("--server-host", sandbox.url, "annotate", 1, "--function", "nanodet_detection")
+    done = run("--server-host", sandbox.url, "annotate", 1, "--function-file", function_file)
     assert done.returncode == 2
     assert "no credentials" in done.stderr
 

@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from command_line import run_command
 from prefect_cvat.auto_annotation import label_spec
 
 BOXES = """
@@ -46,6 +47,8 @@ def command(*arguments):
 
 
 def run(*arguments, memory=None, timeout=120, **environment):
+    if memory is None and not environment:
+        return run_command(*arguments, timeout=timeout)
     limited = ["bash", "-c", f'ulimit -v {memory} && exec "$@"', "-"] if memory else []
     return subprocess.run(
         [*limited, *command(*arguments)],

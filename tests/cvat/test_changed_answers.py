@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from changing_proxy import changing_proxy
+from changing_proxy import change_bodies, changing_proxy
 from prefect_cvat import Client, annotate_task, refine_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
 from prefect_cvat.exceptions import InvalidResponseError, PrefectCvatError
@@ -77,7 +77,7 @@ def hostile(sandbox, client, make_task):
         return told.change(body)
 
     with (
-        changing_proxy(sandbox.url, change) as url,
+        changing_proxy(sandbox.url, change_bodies(change)) as url,
         Client(url, retry=RetryPolicy(give_up_after=1)) as client,
     ):
         client.login((sandbox.user, sandbox.password))

@@ -51,13 +51,6 @@ def _is_quick(monkeypatch):
 
 
 @pytest.fixture
-def faults(sandbox):
-    yield sandbox.faults
-    sandbox.faults.clear()
-    sandbox.faults.wait()
-
-
-@pytest.fixture
 def task_id(make_task):
     """Six frames in two jobs; in the order of the report they are 0 (0.83), 5 (0.5), 4 (0.4), and so on."""
     return make_task(6, segment_size=3)

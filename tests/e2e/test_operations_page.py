@@ -8,7 +8,6 @@ import httpx
 import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from docs.conftest import free_port, shell, wheels  # noqa: F401 (fixtures)
 from docs.pages import Page
 from docs.shell import Printed, Shell
 from pictures import picture
@@ -30,7 +29,7 @@ def sandbox():
 
 
 @pytest.fixture
-def prefect_address(tmp_path, free_port, monkeypatch):  # noqa: F811
+def prefect_address(tmp_path, free_port, monkeypatch):
     """Where the Prefect server that the page starts is to be; its home is empty."""
     port = free_port()
     address = f"127.0.0.1:{port}"
@@ -52,7 +51,7 @@ def project(client):
     return project
 
 
-def test_the_page_runs(sandbox, client, project, prefect_address, shell, free_port, monkeypatch):  # noqa: F811
+def test_the_page_runs(sandbox, client, project, prefect_address, shell, free_port, monkeypatch):
     start = Shell._start
 
     def start_and_wait(self: Shell, words: list[str]) -> Printed:

@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -631,15 +630,14 @@ create = Boxes
 """
 
 
-def run(sandbox, *arguments, **options):
+def run(sandbox, *arguments, start=("-m", "prefect_cvat")):
     server = ["--server-host", sandbox.url, "--auth", f"{sandbox.user}:{sandbox.password}"]
     return subprocess.run(
-        [sys.executable, "-m", "prefect_cvat", *server, "export", *map(str, arguments)],
+        [sys.executable, *start, *server, "export", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=120,
         env={**os.environ, "COLUMNS": "200"},
-        **options,
     )
 
 
@@ -669,14 +667,19 @@ def test_command_refuses_conflicting_options(tmp_path):
         assert message in " ".join(done.output.split())
 
 
-def test_command_fails_with_one_line_when_the_disk_is_full(sandbox, client, make_task, tmp_path):
-    def small_disk():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+SMALL_DISK = """
+import resource
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+from prefect_cvat.cli.main import main
+main()
+"""
 
+
+def test_the_command_fails_with_one_line_when_the_disk_is_full(sandbox, client, make_task, tmp_path):
     task_id = make_task(1)
     car = labels_of(client, task_id)["car"]
     draw(client, task_id, [box(0, car, (i / 10, 0, 50, 40)) for i in range(200)])
-    done = run(sandbox, task_id, "--no-images", "--to", tmp_path / "set", preexec_fn=small_disk)
+    done = run(sandbox, task_id, "--no-images", "--to", tmp_path / "set", start=("-c", SMALL_DISK))
     assert done.returncode == 1, done.stderr
     assert "error: the dataset cannot be written to" in done.stderr
     assert "Traceback" not in done.stderr

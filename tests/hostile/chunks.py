@@ -15,7 +15,8 @@ from functools import cache
 import numpy as np
 import PIL.Image
 
-from hostile.hostile_input import HTML, HostileInput, Reply
+from changing_proxy import HTML, Reply
+from hostile.hostile_input import HostileInput
 
 CHUNK = r"GET /api/(tasks|jobs)/\d+/data\?.*type=chunk"
 SIZE = (64, 48)

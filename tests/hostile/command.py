@@ -12,7 +12,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 
+from changing_proxy import changing_proxy
 from hostile import followed, prompted
+from hostile.attacker import Attacker
 from hostile.chunks import hostile_chunks
 from hostile.headers import hostile_headers
 from hostile.hostile_input import HostileInput
@@ -20,7 +22,6 @@ from hostile.json_answers import hostile_json
 from hostile.names import hostile_names
 from hostile.outputs import OUTPUTS
 from hostile.play import Outcome, Stage
-from hostile.server import hostile_server
 from hostile.tasks import large_tasks
 from hostile.videos import hostile_videos
 from prefect_cvat import Client
@@ -71,10 +72,11 @@ def play_all(inputs: Iterable[HostileInput], workers: int = 3) -> Iterator[Outco
         def play(hostile: HostileInput) -> Outcome:
             if not hasattr(local, "stage"):
                 sandbox = stack.enter_context(Sandbox())
-                server = stack.enter_context(hostile_server(sandbox.url))
-                client = stack.enter_context(Client(server.url))  # a run can be undone where it was
+                attacker = Attacker()
+                url = stack.enter_context(changing_proxy(sandbox.url, attacker.change))
+                client = stack.enter_context(Client(url))  # a run can be undone where it was
                 client.login((sandbox.user, sandbox.password))
-                local.stage = Stage(sandbox, server, client)
+                local.stage = Stage(sandbox, url, attacker, client)
             return local.stage.play(hostile)
 
         with ThreadPoolExecutor(workers) as pool:

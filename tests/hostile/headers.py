@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from hostile.hostile_input import HTML, HostileInput, Reply
+from changing_proxy import HTML, Reply
+from hostile.hostile_input import HostileInput
 
 ANY = r"^GET /api/"
 WRITE = r"^PATCH "

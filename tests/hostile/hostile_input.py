@@ -2,34 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
-JSON = "application/vnd.cvat+json"
-HTML = "text/html"
-
-
-@dataclass(frozen=True)
-class Reply:
-    """An answer of the server, as it goes out.
-
-    Attributes:
-        status: Its status.
-        headers: Its headers, without `Content-Length`.
-        body: Its bytes.
-        raw: What is sent in place of all that, piece by piece, until the other side hangs up.
-    """
-
-    status: int = 200
-    headers: tuple[tuple[str, str], ...] = (("Content-Type", JSON),)
-    body: bytes = b""
-    raw: Callable[[], Iterator[bytes]] | None = None
-
-    def with_header(self, name: str, value: str) -> Reply:
-        """The same with a header set."""
-        kept = tuple(header for header in self.headers if header[0].lower() != name.lower())
-        return replace(self, headers=(*kept, (name, value)))
-
+from changing_proxy import Reply
 
 Attack = Callable[[Reply], Reply]
 """Makes another answer of the true one."""

@@ -10,7 +10,8 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from hostile.hostile_input import HostileInput, Reply
+from changing_proxy import Reply
+from hostile.hostile_input import HostileInput
 
 ROUTES = {
     "task": r"GET /api/tasks/\d+(\?|$)",

@@ -6,7 +6,8 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from hostile.hostile_input import HostileInput, Reply
+from changing_proxy import Reply
+from hostile.hostile_input import HostileInput
 from hostile.json_answers import ROUTES
 
 NAMES = {

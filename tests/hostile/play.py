@@ -16,9 +16,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from hostile.attacker import Attacker
 from hostile.commands import COMMANDS, Scene, make_scene
 from hostile.hostile_input import HostileInput
-from hostile.server import HostileServer
 from prefect_cvat import Client
 from prefect_cvat.sandbox import Sandbox
 
@@ -65,11 +65,12 @@ class Outcome:
 
 
 class Stage:
-    """A sandbox, the hostile server before it, and a client that is not attacked."""
+    """A sandbox, the address of the proxy that attacks its answers, and a client that is not attacked."""
 
-    def __init__(self, sandbox: Sandbox, server: HostileServer, client: Client) -> None:
+    def __init__(self, sandbox: Sandbox, url: str, attacker: Attacker, client: Client) -> None:
         self.sandbox = sandbox
-        self.server = server
+        self.url = url
+        self.attacker = attacker
         self.client = client
 
     def play(self, hostile: HostileInput) -> Outcome:
@@ -77,12 +78,12 @@ class Stage:
         outcome = Outcome(hostile)
         scene = make_scene(self.client, hostile.command, task=hostile.task)
         with tempfile.TemporaryDirectory(prefix="hostile-") as folder:
-            self.server.play(hostile)
+            self.attacker.play(hostile)
             try:
                 self._run(outcome, scene, Path(folder))
             finally:
-                outcome.attacked = self.server.attacked
-                self.server.play(None)
+                outcome.attacked = self.attacker.attacked
+                self.attacker.play(None)
             self._judge_process(outcome)
             if outcome.exit_code != 0 and any((Path(folder) / DATASET).glob("*")):
                 outcome.problems["half-written"] = "there is a dataset of an export that failed"
@@ -93,7 +94,7 @@ class Stage:
         started = time.monotonic()
         command = COMMANDS[outcome.input.command]
         arguments = [
-            *("--server-host", self.server.url, "--auth", f"{self.sandbox.user}:{self.sandbox.password}"),
+            *("--server-host", self.url, "--auth", f"{self.sandbox.user}:{self.sandbox.password}"),
             *command.arguments(scene, folder),
         ]
         if command.module is not None:

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from changing_proxy import Reply
 from clips import SIZE, clip
 from hostile.chunks import CHUNK
-from hostile.hostile_input import HostileInput, Reply
+from hostile.hostile_input import HostileInput
 
 Change = Callable[[bytes], bytes]
 

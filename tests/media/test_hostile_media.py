@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from changing_proxy import changing_proxy
+from changing_proxy import change_bodies, changing_proxy
 from clips import clip
 from pictures import picture
 from prefect_cvat import Client, annotate_task
@@ -148,7 +148,7 @@ def test_a_run_that_meets_a_hostile_chunk_leaves_nothing(sandbox, client, make_t
     def change(_method, path, body):
         return broken if "type=chunk" in path and "number=2" in path else body
 
-    with changing_proxy(sandbox.url, change) as url, Client(url) as through_proxy:
+    with changing_proxy(sandbox.url, change_bodies(change)) as url, Client(url) as through_proxy:
         through_proxy.login((sandbox.user, sandbox.password))
         with pytest.raises(MediaError, match="frame 4 "):
             annotate_task(through_proxy, task_id, boxes(), batch_size=2)

@@ -6,15 +6,16 @@ import zipfile
 
 import pytest
 
+from changing_proxy import changing_proxy
 from clips import clip
+from damaged_chunks import damage_chunks, empty_body, half_without_length, no_content, sign_in_page
 from prefect_cvat import Client, annotate_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
 from prefect_cvat.exceptions import TransportError, is_transient
 from prefect_cvat.http.retry_policy import RetryPolicy
 from prefect_cvat.media.chunk_checks import problem_of_chunk
-from spoiling_proxy import a_page, cut_short, no_content, nothing, spoiling_proxy
 
-SPOILS = pytest.mark.parametrize("spoil", [a_page, no_content, nothing, cut_short])
+DAMAGED = pytest.mark.parametrize("damage", [sign_in_page, no_content, empty_body, half_without_length])
 
 
 class Boxes:
@@ -42,16 +43,16 @@ def task_id(request, make_task, video_task):
     return make_task(6) if request.param == "images" else video_task(clip(range(6)))
 
 
-@SPOILS
-def test_what_is_not_a_chunk_is_asked_for_again(sandbox, client, task_id, spoil):
-    with spoiling_proxy(sandbox.url, spoil, {"0", "1"}, times=2) as url:
+@DAMAGED
+def test_what_is_not_a_chunk_is_asked_for_again(sandbox, client, task_id, damage):
+    with changing_proxy(sandbox.url, damage_chunks(damage, {"0", "1"}, times=2)) as url:
         annotate_task(client_of(sandbox, url), task_id, Boxes(), batch_size=2)
     assert frames_annotated(client, task_id) == list(range(6))
 
 
-@SPOILS
-def test_what_is_never_a_chunk_ends_the_run_and_what_was_written_stays(sandbox, client, task_id, spoil):
-    with spoiling_proxy(sandbox.url, spoil, {"1"}, times=10**6) as url:
+@DAMAGED
+def test_what_is_never_a_chunk_ends_the_run_and_what_was_written_stays(sandbox, client, task_id, damage):
+    with changing_proxy(sandbox.url, damage_chunks(damage, {"1"}, times=10**6)) as url:
         impatient = client_of(sandbox, url, give_up_after=0.3)
         with pytest.raises(
             TransportError, match=rf"/api/tasks/{task_id}/data was answered with 20[04]"

@@ -226,7 +226,7 @@ def bytes_each(code, n):
         pytest.param(JOB, 100_000, 100, id="annotations of a job"),
         pytest.param(REFINED, 100_000, 100, id="refined shapes of a job"),
         pytest.param(TRACKS, 400_000, 50, id="keyframes of tracks of a job"),
-        pytest.param(NAMES, 500_000, 150, id="names of files"),
+        pytest.param(NAMES, 150_000, 150, id="names of files"),
         pytest.param(ENDED_TRACKS, 100_000, 100, id="tracks that have ended"),
         pytest.param(SOURCE_SHAPES, 60_000, 300, id="source shapes of tracks"),
         pytest.param(RECORD, 200_000, 160, id="record of a run"),

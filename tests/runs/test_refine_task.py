@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from clips import SIZE, clip, number_on
+from ellipses import TOO_WIDE, Ellipses
 from prefect_cvat import refine_task
 from prefect_cvat.auto_annotation import (
     BadFunctionError,
@@ -36,46 +37,12 @@ from prefect_cvat.upload.job_writer import JobWriter
 from served_chunks import with_chunks, without_chunks
 
 WIDTH, HEIGHT = 64, 48
-TOO_WIDE = 40
-"""Boxes of so many pixels are too much for the function of these tests: it finds nothing."""
-
-
-class Ellipses:
-    """Fills the ellipse in the box, or a disc around each point; cut in two parts where that is asked for."""
-
-    spec = InteractionFunctionSpec(min_pos_points=0, min_bounding_boxes=0)
-
-    def __init__(self, parts=1):
-        self.parts = parts
-        self.asked = []
-
-    def detect(self, context, image, prompts):
-        rows, columns = np.mgrid[: image.height, : image.width] + 0.5
-        bitmap = np.zeros(rows.shape, dtype=bool)
-        boxes = [prompts.bounding_box] if prompts.bounding_box else []
-        boxes += [((x - 3, y - 3), (x + 3, y + 3)) for x, y in prompts.pos_points]
-        self.asked.append(boxes)
-        for (x1, y1), (x2, y2) in boxes:
-            if x2 - x1 >= TOO_WIDE:
-                return []
-            x, y = (2 * columns - x1 - x2) / (x2 - x1), (2 * rows - y1 - y2) / (y2 - y1)
-            bitmap |= x**2 + y**2 <= 1
-            if self.parts == 2:
-                bitmap[:, int((x1 + x2) / 2) - 1 : int((x1 + x2) / 2) + 1] = False
-        return [InteractionResultShape(type="mask", points=encode_mask(bitmap))]
 
 
 @pytest.fixture(autouse=True)
 def _is_quick(monkeypatch):
     monkeypatch.setattr(JobWriter, "retry_delay", 0.01)
     monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "0.4")
-
-
-@pytest.fixture
-def faults(sandbox):
-    yield sandbox.faults
-    sandbox.faults.clear()
-    sandbox.faults.wait()
 
 
 def label_ids(client, task_id):
@@ -646,7 +613,7 @@ def test_when_all_is_done_there_is_nothing_left_to_do(client, make_task):
 
 SLOW = """
 import sys, time
-from test_refine_task import Ellipses
+from ellipses import Ellipses
 from prefect_cvat import Client, refine_task
 
 class Slow(Ellipses):

@@ -1,6 +1,5 @@
 """Tracking functions on whole tasks, over real HTTP: shapes become tracks, exactly once."""
 
-import io
 import random
 import re
 import tracemalloc
@@ -10,18 +9,16 @@ from types import SimpleNamespace
 
 import cvat_sdk.auto_annotation as sdk_interface
 import numpy as np
-import PIL.Image
-import PIL.ImageDraw
 import pytest
 
 from clips import clip, number_on
+from moving_blocks import BLUE, GREEN, RED, Blocks, World, box, png
 from prefect_cvat.auto_annotation import (
     BadFunctionError,
     DetectionFunctionSpec,
     TrackableShape,
     TrackingFunctionSpec,
     label_spec,
-    select_attribute_spec,
 )
 from prefect_cvat.exceptions import IncompleteRunError, StorageError, UnsupportedTaskError
 from prefect_cvat.files.lines_by_frame import LinesByFrame
@@ -29,44 +26,12 @@ from prefect_cvat.geometry.interpolation import interpolate
 from prefect_cvat.http.transport import Transport
 from prefect_cvat.models import Job, Label
 from prefect_cvat.options.existing import Existing
-from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
-from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.runs.track_shapes_run import PlannedTrackShapesRun, TrackShapesRun
+from prefect_cvat.runs.track_shapes_run import PlannedTrackShapesRun
 from prefect_cvat.tracking.shape_tracks import ShapeTracks
 from prefect_cvat.tracking.source_shapes import COPY, SourceShapes
 from prefect_cvat.upload.job_writer import JobWriter
 from served_chunks import with_chunks
-
-RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
-SIDE = 8
-
-
-class Blocks:
-    """Follows blocks of one colour; one that cannot be seen is lost."""
-
-    spec = TrackingFunctionSpec(supported_shape_types={"rectangle", "polygon"})
-
-    def __init__(self):
-        self.preprocessed = 0
-
-    def preprocess_image(self, context, image):
-        self.preprocessed += 1
-        return np.asarray(image.convert("RGB"))
-
-    def init_tracking_state(self, context, pixels, shape):
-        xs, ys = shape.points[::2], shape.points[1::2]
-        colour = pixels[int(min(ys) + max(ys)) // 2, int(min(xs) + max(xs)) // 2]
-        return SimpleNamespace(colour=colour, dx=0, type=shape.type)
-
-    def track(self, context, pixels, state):
-        rows, columns = np.nonzero((pixels == state.colour).all(axis=2))
-        if not len(rows):
-            return None
-        left, top, right, bottom = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
-        box = [float(left), float(top), float(right), float(bottom)]
-        polygon = [box[0], box[1], box[2], box[1], box[2], box[3]]
-        return TrackableShape(type=state.type, points=box if state.type == "rectangle" else polygon)
 
 
 class Numbers:
@@ -93,100 +58,11 @@ def _is_quick(monkeypatch):
 
 
 @pytest.fixture
-def faults(sandbox):
-    yield sandbox.faults
-    sandbox.faults.clear()
-    sandbox.faults.wait()
-
-
-@pytest.fixture
 def downloads(monkeypatch):
     """The numbers of the chunks that are fetched."""
     numbers = []
     with_chunks(monkeypatch, lambda params, data: numbers.append(params["number"]))
     return numbers
-
-
-def box(x, y=10):
-    return [float(x), float(y), float(x + SIDE), float(y + SIDE)]
-
-
-def png(blocks, size=(64, 48)):
-    image = PIL.Image.new("RGB", size, (40, 40, 40))
-    draw = PIL.ImageDraw.Draw(image)
-    for colour, (x, y) in blocks:
-        draw.rectangle([x, y, x + SIDE - 1, y + SIDE - 1], fill=colour)
-    buffer = io.BytesIO()
-    image.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-@pytest.fixture
-def world(client):
-    """Make a task of pictures of blocks that move two pixels a frame, and what places shapes in it.
-
-    `seen` says for each colour the frames that it is not hidden on; red is in row 10, green in row 20,
-    blue in row 30.
-    """
-
-    def make(frames=12, *, hidden=(), chunk_size=2, **fields):
-        labels = [
-            label_spec(
-                "car",
-                None,
-                attributes=[
-                    select_attribute_spec("colour", None, ["red", "blue"], default_value="red"),
-                    select_attribute_spec("turn", None, ["l", "r"], default_value="l", mutable=True),
-                ],
-            ),
-            label_spec("person", None),
-        ]
-        task = client.create_task("blocks", labels, **fields)
-        images = {}
-        for frame in range(frames):
-            blocks = [
-                (colour, (2 * frame, row))
-                for colour, row in ((RED, 10), (GREEN, 20), (BLUE, 30))
-                if (colour, frame) not in hidden
-            ]
-            images[f"{frame:04}.png"] = png(blocks, (100, 48))
-        client.upload_images(task.id, images, chunk_size=chunk_size)
-        return World(client, task.id)
-
-    return make
-
-
-class World:
-    def __init__(self, client, task_id):
-        self.client, self.task_id = client, task_id
-        self.jobs = client.jobs(task_id)
-        self.labels = {label.name: label for label in client.labels(task_id)}
-
-    def shape(self, frame, *, row=10, label="car", x=None, **fields):
-        return {"type": "rectangle", "frame": frame, "label_id": self.labels[label].id, "source": "manual",
-                "points": box(2 * frame if x is None else x, row), **fields}  # fmt: skip
-
-    def place(self, *shapes, job=0, **others):
-        return self.client.create_job_annotations(self.jobs[job].id, {"shapes": shapes, **others})
-
-    def stored(self, job=0):
-        return self.client.job_annotations(self.jobs[job].id)
-
-    def tracks(self, job=0):
-        return self.stored(job).tracks
-
-    def shapes(self, job=0):
-        return self.stored(job).shapes
-
-    def run(self, function=None, *, options=None, submitter=None, **follow):
-        options = Options(**(options or {"batch_size": 2}))
-        run = TrackShapesRun(
-            self.client, self.task_id, function or Blocks(), options, ShapeTrackingOptions(**follow)
-        )
-        if submitter is not None:
-            return run_pipeline(run, submitter)
-        with ThreadSubmitter() as threads:
-            return run_pipeline(run, threads)
 
 
 def visible(track, frames):

@@ -32,8 +32,7 @@ from prefect_cvat.settings import Settings
 from prefect_cvat.upload import annotation_files
 from prefect_cvat.upload.job_writer import JobWriter
 from scripted_server import Answer, scripted_server
-from tracking.test_shape_tracking import world  # noqa: F401
-from upload.test_whose_work import (
+from task_annotations import (
     CREATES,
     READS,
     Masks,
@@ -48,13 +47,6 @@ from upload.test_whose_work import (
 @pytest.fixture(autouse=True)
 def _is_quick(monkeypatch):
     monkeypatch.setattr(JobWriter, "retry_delay", 0.01)
-
-
-@pytest.fixture
-def faults(sandbox):
-    yield sandbox.faults
-    sandbox.faults.clear()
-    sandbox.faults.wait()
 
 
 class Retrying(ThreadSubmitter):
@@ -533,7 +525,7 @@ def test_each_deletion_is_carried_out_and_not_answered(client, make_task, faults
 
 
 @pytest.mark.parametrize("direction", ["forward", "both"])
-def test_annotate_follow_annotate(client, world, direction):  # noqa: F811
+def test_annotate_follow_annotate(client, world, direction):
     here = world(6)
     places = {frame: [2.0 * frame, 10.0, 2.0 * frame + 8, 18.0] for frame in (0, 2, 4)}
     spec = DetectionFunctionSpec(labels=[label_spec("car", 1)])
@@ -595,10 +587,10 @@ def test_a_write_that_is_stored_and_answered_as_if_less_were_is_undone(client, m
     assert annotations(client, task_id) == []
 
 
-def test_follow_called_again_keeps_the_seeds_of_tracks_that_are_missing(client, world, faults, monkeypatch):  # noqa: F811
+def test_follow_called_again_keeps_the_seeds_of_tracks_that_are_missing(client, world, faults, monkeypatch):
+    from moving_blocks import Blocks
     from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
     from prefect_cvat.runs.track_shapes_run import TrackShapesRun
-    from tracking.test_shape_tracking import Blocks
 
     here = world(6)
     here.place(here.shape(0))

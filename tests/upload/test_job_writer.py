@@ -33,13 +33,6 @@ def _is_quick(monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "0.5")
 
 
-@pytest.fixture
-def faults(sandbox):
-    yield sandbox.faults
-    sandbox.faults.clear()
-    sandbox.faults.wait()
-
-
 class ShapeWriter(JobWriter):
     """A writer of annotations that are not serialized yet."""
 

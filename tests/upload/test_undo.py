@@ -38,13 +38,6 @@ def runs_dir(monkeypatch, tmp_path):
     return tmp_path / "runs"
 
 
-@pytest.fixture
-def faults(sandbox):
-    yield sandbox.faults
-    sandbox.faults.clear()
-    sandbox.faults.wait()
-
-
 class Boxes:
     """Finds two cars and a tag on each frame, a little to the right for a higher offset."""
 

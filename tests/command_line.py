@@ -1,0 +1,105 @@
+"""`prefect-cvat` in a process of its own, forked from one that has imported it and PyTorch: imports take seconds.
+
+What a new interpreter makes of its environment (encodings, memory, closed files) is to be tested with `python -m`.
+"""
+
+import atexit
+import contextlib
+import json
+import os
+import selectors
+import subprocess
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import NoReturn
+
+
+def run_command(
+    *arguments: object, timeout: float = 120, **environment: str
+) -> subprocess.CompletedProcess[bytes]:
+    """Run `prefect-cvat` with these arguments; the result has what it printed."""
+    words = [str(argument) for argument in arguments]
+    with tempfile.TemporaryDirectory() as folder:
+        request = {
+            "words": words,
+            "env": {**os.environ, "COLUMNS": "200", **environment},
+            "current_folder": str(Path.cwd()),
+            "folder": folder,
+        }
+        server = _server()
+        server.stdin.write(json.dumps(request).encode() + b"\n")
+        server.stdin.flush()
+        with selectors.DefaultSelector() as selector:
+            selector.register(server.stdout, selectors.EVENT_READ)
+            if not selector.select(timeout):
+                _stop(server)
+                raise subprocess.TimeoutExpired(words, timeout)
+        code = int(server.stdout.readline())
+        printed = [Path(folder, name).read_bytes() for name in ("stdout", "stderr")]
+    return subprocess.CompletedProcess(words, code, *printed)
+
+
+@cache
+def _server() -> subprocess.Popen[bytes]:
+    """Start the process that forks."""
+    server = subprocess.Popen(
+        [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
+    atexit.register(_stop, server)
+    return server
+
+
+def _stop(server: subprocess.Popen[bytes]) -> None:
+    """End it and what it has forked."""
+    _server.cache_clear()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(server.pid, 9)
+    server.wait()
+
+
+def _serve() -> None:
+    """Fork for each request, and tell the exit code."""
+    import torch  # noqa: F401
+
+    import prefect_cvat.cli.main
+    import prefect_cvat.cli.run_output
+    import prefect_cvat.http.transport  # noqa: F401
+
+    for line in sys.stdin:
+        request = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            _run(**request)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+
+
+def _run(words: list[str], env: dict[str, str], current_folder: str, folder: str) -> NoReturn:
+    """Be `prefect-cvat`."""
+    from prefect_cvat.cli.main import main
+
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(current_folder)
+    sys.path[:0] = filter(None, env.get("PYTHONPATH", "").split(os.pathsep))
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(f"{folder}/{name}", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), number)
+    sys.argv = ["prefect-cvat", *words]
+    code = 0
+    try:
+        main()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    sys.path.pop(0)  # the folder of tests hides nothing that the command imports
+    _serve()
