@@ -4,7 +4,7 @@ import pytest
 
 from prefect_cvat.exceptions import ServerError
 from prefect_cvat.flows.annotate_task import annotate_task
-from prefect_cvat.flows.parameters import RunSettings
+from prefect_cvat.flows.parameters import ExecutionSettings
 from prefect_cvat.planning.plan import PART_FRAMES
 from served_chunks import with_chunks
 
@@ -29,7 +29,7 @@ def test_a_chunk_is_fetched_once_for_its_batches_also_where_fetching_is_tried_ag
 
     with_chunks(monkeypatch, fail_at_first)
     report = annotate_task(
-        task_id, credentials, "flow_functions.numbered", settings=RunSettings(batch_size=1)
+        task_id, credentials, "flow_functions.numbered", execution=ExecutionSettings(batch_size=1)
     )
     assert downloads[: failures + 2] == [0] * (1 + failures) + [1]
     assert downloads[failures + 2 :] == [0, 1], "for the pictures in Prefect, once the run is over"
