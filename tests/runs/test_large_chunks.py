@@ -13,7 +13,6 @@ from prefect_cvat.export.task import export_task
 from prefect_cvat.frames import ChunkFile, Frame
 from prefect_cvat.media.spooled_chunks import SpooledChunks
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.options.selection import Selection
 from prefect_cvat.planning.plan import PART_FRAMES
 from prefect_cvat.runs.annotate_run import AnnotateRun
 from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
@@ -119,14 +118,14 @@ def test_what_is_known_of_a_part_is_known_whatever_other_frames_are_selected(cli
     task_id = make_task(330, chunk_size=330, size=(60, 12))
     annotate(client, task_id, Counting())
     function = Counting()
-    report, _ = annotate(client, task_id, function, selection=Selection(frames=range(PART_FRAMES, 170)))
+    report, _ = annotate(client, task_id, function, frames=range(PART_FRAMES, 170))
     assert report.frames_from_cache == PART_FRAMES
     assert function.seen == list(range(2 * PART_FRAMES, 170))
 
 
 def test_images_of_a_large_chunk_are_exported_once(client, make_task, downloads, tmp_path):
     task_id = make_task(250, chunk_size=250, size=(60, 12))
-    annotate(client, task_id, Counting(), selection=Selection(frames=range(150)))
+    annotate(client, task_id, Counting(), frames=range(150))
     export_task(client, task_id, Counting(), folder=tmp_path / "out")
     assert downloads == [0, 0]
     assert len(list((tmp_path / "out").rglob("*.png"))) == 250
