@@ -1,4 +1,4 @@
-"""How much memory runs take on a task of many frames and annotations, each in a process of its own.
+"""How much memory and time runs take on a task of many frames and annotations, each in its own process.
 
     python benchmarks/memory.py annotate replace_auto --frames 20000 --per-frame 30
 
@@ -64,7 +64,8 @@ def main() -> None:
         else:
             print(
                 f"{kind}: {result['frames']} frames, {result['annotations']} annotations:"
-                f" {result['seconds']:.0f} s, {result['peak_mib']:.0f} MiB at the most,"
+                f" {result['seconds']:.0f} s ({result['cpu_seconds']:.1f} s of the processor),"
+                f" {result['peak_mib']:.0f} MiB at the most,"
                 f" {result['imported_mib']:.0f} of them before",
                 flush=True,
             )
@@ -132,8 +133,8 @@ def run(url: str, kind: str, arguments: argparse.Namespace, folder: str, answer:
         rectangle,
     )
     from prefect_cvat.export import export_task
-    from prefect_cvat.options.follow_options import FollowOptions
     from prefect_cvat.options.run_options import Options
+    from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
     from prefect_cvat.options.track_options import TrackOptions
     from prefect_cvat.upload.undo import undo_run
 
@@ -182,6 +183,7 @@ def run(url: str, kind: str, arguments: argparse.Namespace, folder: str, answer:
 
     imported = peak_mib()
     started = time.perf_counter()
+    used_before = time.process_time()
     count = 0
     with Client(url, access_token="none") as client:
         if kind in ("annotate", "skip_existing", "replace_auto", "refined", "failing"):
@@ -204,8 +206,8 @@ def run(url: str, kind: str, arguments: argparse.Namespace, folder: str, answer:
             report = refine_task(client, 1, Triangles(), to="polygon")
             count = report.refined
         elif kind == "follow":
-            report = track_task(client, 1, Stay(), following=FollowOptions())
-            count = report.seeds
+            report = track_task(client, 1, Stay(), following=ShapeTrackingOptions())
+            count = report.source_shapes
         elif kind in ("export", "export_yolo"):
             form = "yolo" if kind == "export_yolo" else "coco"
             done = export_task(
@@ -220,6 +222,7 @@ def run(url: str, kind: str, arguments: argparse.Namespace, folder: str, answer:
             "frames": arguments.frames,
             "annotations": count,
             "seconds": time.perf_counter() - started,
+            "cpu_seconds": time.process_time() - used_before,
             "imported_mib": imported,
             "peak_mib": peak_mib(),
         }

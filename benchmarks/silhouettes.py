@@ -1,4 +1,4 @@
-"""How true boxes are, and smoothed ones: against the silhouettes of persons that walk alone.
+"""How true boxes are: against the silhouettes of persons that walk alone.
 
 The camera of the clip stands still, so that what differs from the median of its frames are the persons. This
 knows nothing of any detector. Compared are silhouettes that NanoDet's box overlaps with by 0.7 or more, which
@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 from tracking_quality import FRAMES, VIDEO, detect_persons
 
-from prefect_cvat.geometry.keyframes import interpolate
+from prefect_cvat.geometry.interpolation import interpolate
 from prefect_cvat.models import Job
 from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.tracking.association import Associator
@@ -87,18 +87,17 @@ def main() -> None:
     exactly = assemble(alone, TrackOptions(min_length=1))
     keyframes = sum(not shape["outside"] for track in exactly for shape in track["shapes"])
     print(f"the silhouettes themselves: {keyframes / len(pairs):.2f} keyframes a box at 2 pixels")
-    for smoothing in (0, 1, 2, 3, 4, 5, 6, 8):
-        tracks = assemble(seen, TrackOptions(min_length=1, tolerance=0, smoothing=smoothing))
-        boxes = []
-        for frame, _, shape, box in pairs:
-            shown = [each["points"] for track in tracks if (each := interpolate(track, frame))]
-            # The one of the same track is the one that is nearest to where it was detected.
-            boxes.append((max(shown, key=lambda each: overlap(each, shape["points"])), box))
-        widths = np.array([[one[2] - one[0], other[2] - other[0]] for one, other in boxes])
-        print(
-            f"smoothing {smoothing}: overlap {np.mean([overlap(*pair) for pair in boxes]):.3f},"
-            f" correlation of widths {np.corrcoef(widths.T)[0, 1]:.2f}"
-        )
+    tracks = assemble(seen, TrackOptions(min_length=1, tolerance=0))
+    boxes = []
+    for frame, _, shape, box in pairs:
+        shown = [each["points"] for track in tracks if (each := interpolate(track, frame))]
+        # The one of the same track is the one that is nearest to where it was detected.
+        boxes.append((max(shown, key=lambda each: overlap(each, shape["points"])), box))
+    widths = np.array([[one[2] - one[0], other[2] - other[0]] for one, other in boxes])
+    print(
+        f"overlap {np.mean([overlap(*pair) for pair in boxes]):.3f},"
+        f" correlation of widths {np.corrcoef(widths.T)[0, 1]:.2f}"
+    )
 
 
 if __name__ == "__main__":

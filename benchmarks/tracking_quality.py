@@ -25,7 +25,7 @@ from scipy.optimize import linear_sum_assignment
 
 from prefect_cvat.auto_annotation import DetectionFunctionContext
 from prefect_cvat.auto_annotation.functions import nanodet_detection
-from prefect_cvat.geometry.keyframes import interpolate
+from prefect_cvat.geometry.interpolation import interpolate
 from prefect_cvat.models import Job
 from prefect_cvat.options.track_options import Tracker, TrackOptions
 from prefect_cvat.tracking.association import Associator
@@ -187,10 +187,6 @@ def main() -> None:
         ("sort", replace(default, tracker=Tracker.SORT)),
         ("ocsort", replace(default, tracker=Tracker.OCSORT)),
         *((f"tolerance {tolerance}", replace(default, tolerance=tolerance)) for tolerance in (0.5, 4, 8, 12)),
-        *(
-            (f"smoothing {frames}", replace(default, smoothing=frames))
-            for frames in (1, 2, 3, 4, 5, 6, 8, 12)
-        ),
     ):
         quality = measure(found, options, reference)
         print(

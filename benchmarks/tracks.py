@@ -56,9 +56,9 @@ def scene(frames: int, objects: int, seed: int = 0) -> Iterator[list[tuple[int, 
         yield shapes
 
 
-def run(frames: int, objects: int, job_length: int, smoothing: int) -> tuple[int, int, int, float]:
+def run(frames: int, objects: int, job_length: int) -> tuple[int, int, int, float]:
     """Boxes, tracks, keyframes and seconds, but for those that the scene takes."""
-    options = TrackOptions(smoothing=smoothing)
+    options = TrackOptions()
     starts = range(0, frames, job_length)
     jobs = [
         Job(id=start, task_id=1, start_frame=start, stop_frame=min(start + job_length, frames) - 1)
@@ -86,19 +86,18 @@ def main() -> None:
     parser.add_argument("--frames", type=int, nargs="+", default=[1000, 20000])
     parser.add_argument("--objects", type=int, default=30)
     parser.add_argument("--job", type=int, default=JOB)
-    parser.add_argument("--smoothing", type=int, default=0)
     parser.add_argument("--no-memory", action="store_true")
     arguments = parser.parse_args()
-    run(50, 3, JOB, arguments.smoothing)  # imports
+    run(50, 3, JOB)  # imports
     for frames in arguments.frames:
-        boxes, tracks, keyframes, seconds = run(frames, arguments.objects, arguments.job, arguments.smoothing)
+        boxes, tracks, keyframes, seconds = run(frames, arguments.objects, arguments.job)
         line = (
             f"{frames} frames: {boxes} boxes, {tracks} parts of tracks,"
             f" {keyframes / boxes:.3f} keyframes a box, {1000 * seconds / frames:.2f} ms a frame"
         )
         if not arguments.no_memory:
             tracemalloc.start()
-            run(frames, arguments.objects, arguments.job, arguments.smoothing)
+            run(frames, arguments.objects, arguments.job)
             line += f", peak {tracemalloc.get_traced_memory()[1] / 2**20:.2f} MiB"
             tracemalloc.stop()
         print(line, flush=True)

@@ -15,7 +15,7 @@ from prefect_cvat.evaluation import TaskEvaluation
 from prefect_cvat.evaluation import evaluate_task as evaluate
 from prefect_cvat.evaluation.plots import plot_precision_recall
 from prefect_cvat.evaluation.tables import WAYS, headline, plain_lines, render_markdown, shape_rows
-from prefect_cvat.evaluation.worst import DrawnFrame, find_worst_frames, open_frames_of
+from prefect_cvat.evaluation.worst_frames import DrawnFrame, find_worst_frames, open_frames_of
 from prefect_cvat.flows.parameters import (
     ExecutionSettings,
     TaskId,

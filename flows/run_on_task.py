@@ -76,7 +76,7 @@ def run_on_task(
             loaded_function(function, client.url, warn=logger.warning) as loaded,
         ):
             run = new_run(client, loaded)
-            run.identify(str(flow_run.id), function.function_parameters)
+            run.set_metadata(str(flow_run.id), function.function_parameters)
             version = function_key(function, loaded)
 
             def add_key_tags(plan: Plan) -> None:
@@ -89,7 +89,8 @@ def run_on_task(
                 report = run_pipeline(
                     run, PrefectSubmitter(), ArtifactProgress(run.report, logger), on_planned=add_key_tags
                 )
-            publish_report(report, pictures=draw_frames(client, run.plan))
+            pictures = [] if run.planned is None else draw_frames(client, run.planned.plan)
+            publish_report(report, pictures=pictures)
     for line in report.lines():
         logger.info(line)
     return report
@@ -101,7 +102,7 @@ def _failure_reported(run: Run, started: float) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        report_failure(run.complete(time.perf_counter() - started), error)
+        report_failure(run.finish_report(time.perf_counter() - started), error)
         # the server may still commit a write; the next run, on another machine, cannot know that
         time.sleep(run.seconds_until_settled)
         raise

@@ -32,8 +32,8 @@ from prefect_cvat.exceptions import PrefectCvatError
 from prefect_cvat.messages.bounded_text import describe_error
 from prefect_cvat.planning.plan import Plan
 from prefect_cvat.reporting.markdown_report import Outcome, escape, render_markdown, task_link
-from prefect_cvat.reporting.plots import plot_scores
-from prefect_cvat.reporting.task_pictures import Picture, draw_task_frames
+from prefect_cvat.reporting.sample_frames import Drawing, draw_sample_frames
+from prefect_cvat.reporting.score_plot import plot_scores
 from prefect_cvat.runs.progress import LoggedProgress
 from prefect_cvat.runs.report import RunReport
 
@@ -125,7 +125,7 @@ def publish_report(
     *,
     outcome: Outcome = "completed",
     error: str | None = None,
-    pictures: Sequence[Picture] = (),
+    pictures: Sequence[Drawing] = (),
 ) -> None:
     """Publish the report of a run as artifacts of the current flow run.
 
@@ -153,14 +153,14 @@ def publish_report(
             create_image_artifact(uri, f"frame-{number}-{task}", f"{link}: {escape(picture.description)}")
 
 
-def draw_frames(client: Client, plan: Plan, how_many: int = 4) -> list[Picture]:
-    """Draw a few frames of a task with the annotations that CVAT has now, see `draw_task_frames`.
+def draw_frames(client: Client, plan: Plan, how_many: int = 4) -> list[Drawing]:
+    """Draw a few frames of a task with the annotations that CVAT has now, see `draw_sample_frames`.
 
     Returns:
         The pictures; none, after a warning, if CVAT does not send the images or annotations.
     """
     try:
-        return draw_task_frames(client, plan, how_many)
+        return draw_sample_frames(client, plan, how_many)
     except PrefectCvatError as error:
         get_run_logger().warning("no frames of task %s can be drawn: %s", plan.task.id, error)
         return []

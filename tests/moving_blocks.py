@@ -15,8 +15,8 @@ from prefect_cvat.auto_annotation import (
 )
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
-from prefect_cvat.runs.follow_run import FollowRun
 from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
+from prefect_cvat.runs.track_shapes_run import TrackShapesRun
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 SIDE = 8
@@ -89,7 +89,7 @@ class World:
 
     def run(self, function=None, *, options=None, submitter=None, **follow):
         options = Options(**(options or {"batch_size": 2}))
-        run = FollowRun(
+        run = TrackShapesRun(
             self.client, self.task_id, function or Blocks(), options, ShapeTrackingOptions(**follow)
         )
         if submitter is not None:

@@ -1,4 +1,4 @@
-"""Attribute values: how CVAT writes them, and which ones fit an attribute."""
+"""Attribute values in CVAT's format, and their validation."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ __all__ = [
     "number_attribute_values",
 ]
 
-MOST_LISTED = 10
-"""How many allowed values are listed at the most."""
+MAX_LISTED = 10
+"""Maximum number of allowed values that a message lists."""
 
 
 class _AttributeSpec(Protocol):
@@ -30,12 +30,12 @@ def number_attribute_values(min_value: int, max_value: int, /, step: int = 1) ->
     """Make the `values` of an attribute with `input_type="number"`.
 
     Args:
-        min_value: The least value.
-        max_value: The greatest value, `min_value` and a whole number of steps.
-        step: The distance of two values, 1 or more.
+        min_value: The minimum.
+        max_value: The maximum, which is `min_value` plus a multiple of `step`.
+        step: The difference between two values, at least 1.
 
     Raises:
-        ValueError: These do not fit together.
+        ValueError: The arguments are inconsistent.
     """
     if min_value > max_value:
         raise ValueError(f"min_value must be less than or equal to max_value ({min_value}, {max_value})")
@@ -61,13 +61,13 @@ def attribute_vals_from_dict(
 
 
 def attribute_value_validator(spec: _AttributeSpec) -> Callable[[str], bool]:
-    """Return a test that says whether a string is a value that fits an attribute.
+    """Make a predicate for valid values of an attribute.
 
     Args:
         spec: An attribute as in `models.AttributeRequest`.
 
     Raises:
-        ValueError: The attribute's own `values` do not suit its `input_type`.
+        ValueError: The `values` of the attribute are invalid for its `input_type`.
     """
     match models.InputTypeEnum(models.enum_value(spec.input_type)):
         case models.InputTypeEnum.CHECKBOX:
@@ -83,10 +83,10 @@ def attribute_value_validator(spec: _AttributeSpec) -> Callable[[str], bool]:
 
 
 def allowed_values(spec: _AttributeSpec) -> str:
-    """Say which values fit an attribute, such as `a whole number from 0 to 6 in steps of 2`.
+    """Describe the valid values of an attribute, such as `a whole number from 0 to 6 in steps of 2`.
 
     Args:
-        spec: An attribute whose `values` suit its `input_type`.
+        spec: An attribute whose `values` are valid for its `input_type`.
     """
     match models.InputTypeEnum(models.enum_value(spec.input_type)):
         case models.InputTypeEnum.CHECKBOX:
@@ -97,11 +97,11 @@ def allowed_values(spec: _AttributeSpec) -> str:
             low, high, step = spec.values
             return f"a whole number from {low} to {high}" + (f" in steps of {step}" if step != "1" else "")
         case models.InputTypeEnum.RADIO | models.InputTypeEnum.SELECT:
-            return f"one of {quoted_list(spec.values, MOST_LISTED)}"
+            return f"one of {quoted_list(spec.values, MAX_LISTED)}"
 
 
 def _is_text(value: str) -> bool:
-    """Whether a database takes it: PostgreSQL takes neither NUL nor halves of surrogate pairs."""
+    """Whether PostgreSQL can store the text: it accepts neither NUL nor unpaired surrogates."""
     return "\0" not in value and not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 

@@ -1,8 +1,8 @@
-"""Masks as CVAT writes them, and as polygons.
+"""Encodes and decodes masks in CVAT's format, and converts them to and from polygons.
 
-CVAT stores a mask as the `points` of a shape: run lengths of the pixels in a box, row by row,
-background first and then in turn, followed by the box `x1, y1, x2, y2`, whose last column and row
-belong to it.
+CVAT stores a mask in the `points` of a shape: run lengths of the pixels in a box, row by row, alternating
+between background and mask and beginning with background, followed by the box `x1, y1, x2, y2`. The last
+column x2 and the last row y2 belong to the box.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = ["decode_mask", "encode_mask", "mask_to_polygons", "polygon_to_mask"]
 
 _SPECK = 0.01
-"""Outlines around less than this, in square pixels, may have less than three points that differ."""
+"""Square pixels. Outlines with a smaller area may have fewer than three different points."""
 
 
 def encode_mask(
@@ -27,9 +27,12 @@ def encode_mask(
 
     Args:
         bitmap: Booleans `[H, W]`, of the whole image or of a part of it.
-        bbox: What to encode of it, `[x1, y1, x2, y2]` in the bitmap's pixels, widened to whole ones.
-            None: the smallest box with all pixels of the mask, or one pixel if there are none.
-        offset: Where the bitmap's upper left pixel is in the image, as `(x, y)`.
+        bbox: The part of the bitmap to encode, `[x1, y1, x2, y2]` in pixels, extended to whole pixels.
+            None takes the smallest box with all pixels of the mask, or one pixel if the mask is empty.
+        offset: The position of the bitmap's upper left pixel in the image, as `(x, y)`.
+
+    Returns:
+        The run lengths and the box.
 
     Raises:
         ValueError: The bitmap is not two-dimensional or not boolean, or the box is empty or not
@@ -45,7 +48,7 @@ def encode_mask(
     if not (0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height):
         raise ValueError(f"bbox {bbox!r} is empty or not within a bitmap of {width}x{height} pixels")
     pixels = bitmap[y1:y2, x1:x2].ravel()
-    # The first run is background, be it of length 0.
+    # The first run is background, and may have length 0.
     starts = [0, 0] if pixels[0] else [0]
     changes = np.flatnonzero(pixels[1:] != pixels[:-1]) + 1
     runs: list[float] = np.diff(np.concatenate([starts, changes, [pixels.size]])).tolist()
@@ -65,7 +68,7 @@ def decode_mask(encoded: Sequence[float], /, *, image_width: int, image_height: 
         Booleans `[image_height, image_width]`.
 
     Raises:
-        ValueError: These are not the points of a mask, or not of one on an image of this size.
+        ValueError: These are not the points of a mask, or the mask is not within the image.
     """
     if len(encoded) < 5:
         raise ValueError(f"an encoded mask has 5 numbers or more, not {len(encoded)}")
@@ -84,7 +87,7 @@ def decode_mask(encoded: Sequence[float], /, *, image_width: int, image_height: 
             f" which is empty or not within an image of {image_width}x{image_height} pixels"
         )
     width, height = x2 - x1 + 1, y2 - y1 + 1
-    # As Python's numbers: hostile run lengths could overflow to the right sum.
+    # Python integers: malicious run lengths could overflow to the correct sum.
     if runs.min() < 0 or sum(runs.tolist()) != width * height:
         raise ValueError(f"the run lengths of an encoded mask do not fill its box of {width}x{height} pixels")
     mask = np.zeros((image_height, image_width), dtype=np.bool_)
@@ -103,31 +106,31 @@ def mask_to_polygons(
 ) -> list[list[float]]:
     """Find the outlines of a mask.
 
-    A mask of several parts gives several polygons. Holes are filled: CVAT's polygons cannot have
-    any; a part inside a hole is a polygon of its own. Specks of less than a hundredth of a pixel,
-    which only probabilities can have, are left out.
+    A mask of several parts gives several polygons. Holes are filled, because polygons in CVAT have no holes;
+    a part inside a hole is a separate polygon. Parts of less than 0.01 square pixels, which only
+    probabilities can have, are left out.
 
     Args:
-        mask: `[H, W]`, booleans or probabilities; of probabilities the outline goes between pixels.
-        tolerance: How far a polygon may be from the outline, in pixels. 0 keeps all its points.
-        level: The least probability that belongs to the mask.
-        offset: Where the upper left corner of `mask` is in the image, as `(x, y)`.
+        mask: `[H, W]`, booleans or probabilities. The outline of probabilities has subpixel accuracy.
+        tolerance: The maximum distance of a polygon from the outline, in pixels. 0 keeps all points.
+        level: The minimum probability of a pixel of the mask.
+        offset: The position of the upper left corner of `mask` in the image, as `(x, y)`.
 
     Returns:
-        Polygons `[x1, y1, x2, y2, x3, y3, ...]`, each of three points or more, in pixels from the
-        corner of the image: the outline of a mask that is full goes from 0 to its width and height.
+        Polygons `[x1, y1, x2, y2, x3, y3, ...]` of at least three points, in pixels from the corner of the
+        image: the outline of a full mask extends from 0 to its width and height.
 
     Raises:
         ValueError: `mask` is not two-dimensional, or `tolerance` is negative.
     """
-    from skimage.measure import approximate_polygon, find_contours  # takes a second; few need it
+    from skimage.measure import approximate_polygon, find_contours  # slow to import
 
     values = np.asarray(mask)
     if values.ndim != 2:
         raise ValueError(f"mask must have 2 dimensions, not {values.ndim}")
     if tolerance < 0:
         raise ValueError(f"tolerance must be 0 or more, not {tolerance}")
-    # With a margin of background, outlines are closed also where the mask touches the border.
+    # A margin of background closes the outlines where the mask touches the border.
     padded = np.pad(values.astype(np.float32, copy=False), 1)
     polygons = []
     outlines = find_contours(padded, math.nextafter(level, -math.inf))  # type: ignore[no-untyped-call]
@@ -144,7 +147,7 @@ def mask_to_polygons(
 
 
 def polygon_to_mask(points: Sequence[float], /, *, image_width: int, image_height: int) -> NDArray[np.bool_]:
-    """Fill a polygon: the mask holds the pixels whose centres lie within.
+    """Rasterize a polygon: the mask contains the pixels whose centers are inside.
 
     Args:
         points: `[x1, y1, x2, y2, x3, y3, ...]` in pixels from the corner of the image.
@@ -154,7 +157,7 @@ def polygon_to_mask(points: Sequence[float], /, *, image_width: int, image_heigh
     Returns:
         Booleans `[image_height, image_width]`.
     """
-    from skimage.draw import polygon  # takes a second; few need it
+    from skimage.draw import polygon  # slow to import
 
     mask = np.zeros((image_height, image_width), dtype=np.bool_)
     corners = np.asarray(points, dtype=np.float64).reshape(-1, 2) - 0.5
@@ -178,6 +181,6 @@ def _whole_pixels(bbox: Sequence[float]) -> tuple[int, int, int, int]:
 
 
 def _area(outline: NDArray[np.float64]) -> float:
-    """Return the area within an outline: negative around a hole, where find_contours turns the other way."""
+    """The signed area of an outline, negative for a hole (find_contours reverses its direction)."""
     y, x = (outline - outline[0]).T
     return float(np.dot(x[:-1], y[1:]) - np.dot(y[:-1], x[1:])) / 2

@@ -1,4 +1,4 @@
-"""What humans have annotated already is not annotated a second time, if that is asked for."""
+"""`skip_existing_iou`: detections that are annotated already are left out."""
 
 import io
 from types import SimpleNamespace
@@ -24,15 +24,13 @@ from prefect_cvat.auto_annotation import (
     tag,
 )
 from prefect_cvat.auto_annotation.functions import nanodet_detection
-from prefect_cvat.frames import Frame
-from prefect_cvat.geometry.iou import Region
 from prefect_cvat.masks import encode_mask, polygon_to_mask
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.reporting.markdown_report import render_markdown
 from prefect_cvat.runs.annotate_run import AnnotateRun
 from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.runs.track_run import TrackRun
+from prefect_cvat.runs.track_detections_run import TrackDetectionsRun
 
 SPEC = DetectionFunctionSpec(labels=[label_spec("car", 7), label_spec("person", 8)])
 BOX = [10, 10, 30, 30]
@@ -61,50 +59,12 @@ def by_machine(client, task_id):
     return [shape for shape in shapes(client, task_id) if shape["source"] == "auto"]
 
 
-def region(kind, coordinates, **fields):
-    return Region({"type": kind, "points": coordinates, **fields}, Frame(0, "f.png", 64, 48))
-
-
 def diamond_as_mask():
     bitmap = polygon_to_mask([20, 10, 30, 20, 20, 30, 10, 20], image_width=64, image_height=48)
     return encode_mask(bitmap)
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "expected"),
-    [
-        (("rectangle", BOX), ("rectangle", BOX), 1),
-        (("rectangle", BOX), ("rectangle", [10, 10, 30, 20]), 0.5),
-        (("rectangle", BOX), ("rectangle", [30, 10, 50, 30]), 0),
-        # an empty mask says that its box is a pixel
-        (("mask", [1, 0, 0, 0, 0]), ("rectangle", [0, 0, 2, 1]), 0),
-        # outlines are compared as such: half of the box is the diamond
-        (("polygon", [20, 10, 30, 20, 20, 30, 10, 20]), ("polygon", [10, 10, 30, 10, 30, 30, 10, 30]), 0.5),
-        # (pixels at the edge may be of one and not of the other)
-        (("mask", diamond_as_mask()), ("polygon", [20, 10, 30, 20, 20, 30, 10, 20]), 0.95),
-        (("ellipse", [20, 20, 30, 10]), ("polygon", [10, 10, 30, 10, 30, 30, 10, 30]), 0.785),
-        # but an upright box only says how far an object reaches
-        (("mask", diamond_as_mask()), ("rectangle", BOX), 1),
-        (("ellipse", [20, 20, 30, 10]), ("rectangle", BOX), 1),
-        # points and lines cover nothing
-        (("points", [20, 20]), ("rectangle", BOX), 0),
-        (("polyline", [10, 10, 30, 30]), ("polyline", [10, 10, 30, 30]), 0),
-    ],
-)
-def test_shapes_are_compared_by_what_they_cover(one, other, expected):
-    assert region(*one).iou(region(*other)) == pytest.approx(expected, abs=0.06)
-    assert region(*other).iou(region(*one)) == pytest.approx(expected, abs=0.06)
-
-
-def test_turned_rectangles_are_compared_as_they_are_turned():
-    flat, upright = region("rectangle", [10, 20, 50, 30]), region("rectangle", [25, 5, 35, 45])
-    turned = region("rectangle", [10, 20, 50, 30], rotation=90)
-    assert turned.iou(upright) == pytest.approx(1)
-    assert turned.iou(flat) == pytest.approx(100 / 700)
-    assert turned.iou(region("rectangle", [25, 5, 35, 45], rotation=180)) > 0.9
-
-
-def test_what_a_human_has_drawn_is_not_added_and_all_else_is(client, make_task):
+def test_skips_detections_that_are_annotated_manually(client, make_task):
     task_id = make_task(2)
     ids = label_ids(client, task_id)
     [job] = client.jobs(task_id)
@@ -134,7 +94,7 @@ def test_what_a_human_has_drawn_is_not_added_and_all_else_is(client, make_task):
     assert report.model_dump()["overlapping_existing"] == 3
 
 
-def test_a_run_that_is_done_again_adds_nothing_and_keeps_what_it_has_added(client, make_task):
+def test_second_run_adds_nothing(client, make_task):
     task_id = make_task(3)
     ids = label_ids(client, task_id)
     client.create_job_annotations(client.jobs(task_id)[0].id, {"shapes": [human(ids["car"])]})
@@ -147,7 +107,7 @@ def test_a_run_that_is_done_again_adds_nothing_and_keeps_what_it_has_added(clien
     assert shapes(client, task_id) == before
 
 
-def test_replacing_leaves_human_work_and_corrections_and_takes_doubles_away(client, make_task):
+def test_replace_auto_keeps_manual_annotations_and_skips_duplicates(client, make_task):
     task_id = make_task(1)
     ids = label_ids(client, task_id)
     [job] = client.jobs(task_id)
@@ -168,7 +128,7 @@ def test_replacing_leaves_human_work_and_corrections_and_takes_doubles_away(clie
     assert "written: 1 added, 0 already there, 1 removed" in report.lines()
 
 
-def test_human_tracks_count_where_they_are_on_each_frame(client, make_task):
+def test_manual_tracks_are_interpolated(client, make_task):
     task_id = make_task(5)
     ids = label_ids(client, task_id)
     keyframes = [
@@ -184,9 +144,7 @@ def test_human_tracks_count_where_they_are_on_each_frame(client, make_task):
     assert report.overlapping_existing == 1
 
 
-def test_each_job_is_read_once_for_it_and_what_one_job_has_counts_where_jobs_overlap(
-    client, make_task, monkeypatch
-):
+def test_each_job_is_read_once_also_where_jobs_overlap(client, make_task, monkeypatch):
     task_id = make_task(6, segment_size=4, overlap=2)
     ids = label_ids(client, task_id)
     first, second = client.jobs(task_id)
@@ -211,7 +169,7 @@ def test_each_job_is_read_once_for_it_and_what_one_job_has_counts_where_jobs_ove
     assert report.overlapping_existing == 1
 
 
-def test_skeletons_are_compared_by_their_boxes_and_points_and_lines_are_added(client, make_task):
+def test_skeletons_are_compared_by_bounding_box_and_points_are_added(client, make_task):
     labels = [
         skeleton_label_spec("pose", None, [keypoint_spec("head", None), keypoint_spec("foot", None)]),
         label_spec("car", None),
@@ -259,18 +217,18 @@ def test_skeletons_are_compared_by_their_boxes_and_points_and_lines_are_added(cl
         ({"skip_existing_iou": 0.6, "clear_existing": True}, "or 'replace_auto'"),
     ],
 )
-def test_what_makes_no_sense_is_refused(client, make_task, options, message):
+def test_invalid_options_are_refused(client, make_task, options, message):
     with pytest.raises(ValueError, match=message):
         annotate_task(client, make_task(1), finds(), **options)
 
 
 @pytest.mark.parametrize("options", [{"skip_existing_iou": 0.6}, {"frames": "unannotated"}], ids=str)
-def test_a_run_that_tracks_does_not_take_it(client, options):
+def test_track_run_refuses_skip_existing_and_unannotated(client, options):
     with pytest.raises(ValueError, match="only runs that annotate with shapes"):
-        TrackRun(client, 1, finds(), Options(**options), TrackOptions())
+        TrackDetectionsRun(client, 1, finds(), Options(**options), TrackOptions())
 
 
-def test_a_person_that_a_human_has_drawn_on_a_photograph_is_left_out(client):
+def test_skips_a_person_annotated_manually_on_a_photograph(client):
     photos = {
         "astronaut.png": skimage.data.astronaut(),
         "motorcycle.png": skimage.data.stereo_motorcycle()[0],
@@ -297,13 +255,13 @@ def test_a_person_that_a_human_has_drawn_on_a_photograph_is_left_out(client):
     added = {(shape["frame"], shape["label_id"]) for shape in by_machine(client, task.id)}
     assert (0, ids["person"]) not in added
     assert (1, ids["motorcycle"]) in added
-    assert not any("nothing found" in reason for frame in report.review for reason in frame.reasons)
+    assert not any("nothing detected" in reason for frame in report.review for reason in frame.reasons)
     all_of_it = annotate_task(client, task.id, function, allow_unmatched_labels=True)
     assert (all_of_it.added, all_of_it.already_there) == (1, report.added)
 
 
 @pytest.mark.parametrize(("source", "added"), [("manual", 1), ("auto", 1), ("all", 0)])
-def test_whose_annotations_count_can_be_chosen(client, make_task, source, added):
+def test_skip_existing_source_selects_annotations_to_compare_with(client, make_task, source, added):
     task_id = make_task(1)
     [job] = client.jobs(task_id)
     label = client.labels(task_id)[0].id
@@ -323,7 +281,7 @@ def test_whose_annotations_count_can_be_chosen(client, make_task, source, added)
     assert again.added == 0
 
 
-def test_what_machines_have_made_cannot_be_left_room_for_and_replaced(client):
+def test_skip_existing_source_auto_conflicts_with_replace_auto(client):
     with pytest.raises(
         ValueError, match="skip_existing_source='auto' leaves room for annotations of source auto"
     ):

@@ -28,7 +28,7 @@ def remapped(pack_at):
     return LabelRemapper(mapping).remap(detections(), FRAMES, pack_at)
 
 
-def test_what_is_packed_comes_out_as_it_went_in():
+def test_packs_return_what_was_packed():
     as_they_were = remapped(None)
     packed = remapped(1)
     [*packs] = packed.packs()
@@ -39,7 +39,7 @@ def test_what_is_packed_comes_out_as_it_went_in():
 
 
 @pytest.mark.parametrize(("pack_at", "sizes", "left"), [(1, [4, 4, 4, 4], 0), (5, [8, 8], 0), (9, [12], 4)])
-def test_packs_are_whole_frames_and_hold_at_least_so_many(pack_at, sizes, left):
+def test_packs_have_whole_frames_and_a_minimum_size(pack_at, sizes, left):
     annotations = remapped(pack_at)
     packs = list(annotations.packs())
     assert [len(pack) for pack in packs] == sizes
@@ -50,18 +50,18 @@ def test_packs_are_whole_frames_and_hold_at_least_so_many(pack_at, sizes, left):
     assert sum(len(pack) for pack in annotations.packs()) == 16
 
 
-def test_nothing_makes_no_pack():
+def test_no_annotations_make_no_pack():
     annotations = Annotations()
     annotations.pack()
     assert list(annotations.packs()) == []
 
 
-def test_packs_may_be_read_again_for_a_stage_that_is_tried_again():
+def test_packs_can_be_read_again_on_retry():
     annotations = remapped(5)
     assert list(annotations.packs()) == list(annotations.packs()) != []
 
 
-def test_what_is_emptied_keeps_its_counts():
+def test_empty_keeps_the_counts():
     annotations = remapped(9)
     annotations.empty()
     assert (list(annotations.packs()), annotations.tags, annotations.shapes) == ([], [], [])

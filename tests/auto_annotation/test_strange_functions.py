@@ -384,7 +384,7 @@ def test_a_numpy_mask_of_a_frame_that_is_skipped_is_a_short_entry(client, make_t
         )
     )
     report = annotate_task(client, make_task(2), function, on_frame_error="skip", use_cache=False)
-    [entry] = report.failed_frames.values()
+    [entry] = report.frame_errors.values()
     assert len(entry) <= 1000
     assert "strange.py, line 8" in entry
     assert np.prod([len(line) <= 1000 for line in report.lines()])

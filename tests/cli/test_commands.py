@@ -160,7 +160,7 @@ def test_dropped_labels_are_one_short_line(server, make_task, tmp_path):
     assert done.returncode == 0, done.stderr
     assert [line for line in done.stdout.splitlines() if "kind" in line] == [
         f"78 labels are dropped: {', '.join(repr(f'kind {i}') for i in range(2, 12))} and 68 more",
-        "of what was found, dropped, no such label in the task:"
+        "dropped, no such label in the task:"
         f" {', '.join(f'1 kind {i}' for i in range(10, 20))}, 68 of 68 other labels",
     ]
     done = run(*arguments)
@@ -232,7 +232,7 @@ def test_label_map_thresholds_and_skipped_frames(server, make_task, client, tmp_
     report = json.loads(done.stdout)
     assert report["labels"] == {"car": 2}
     assert report["below_threshold"] == 2
-    assert "OSError: no" in report["failed_frames"]["1"]
+    assert "OSError: no" in report["frame_errors"]["1"]
 
 
 def test_previews_image_files_and_frames_of_a_task(server, make_task, client, function_file, tmp_path):
@@ -437,7 +437,7 @@ def test_compressed_videos_are_refused(server, video_task, reading_file):
 
 def test_tracks_what_a_function_finds(server, video_task, client, reading_file):
     task_id = video_task(clip(range(60, 68)))
-    options = ["--step", "2", "--min-length", "1", "--smoothing", "0", "--tolerance", "0.5"]
+    options = ["--step", "2", "--min-length", "1", "--tolerance", "0.5"]
     would = run(*server, "track", task_id, "--function-file", reading_file, "--dry-run", *options)
     assert would.returncode == 0, would.stderr
     assert "8 frames, 4 to annotate" in would.stdout
@@ -458,8 +458,8 @@ def test_follows_shapes_that_somebody_has_drawn(server, video_task, client):
     options = ["--function", "optical_flow_tracking", "--direction", "both", "--label", "car"]
     would = run(*server, "track", task_id, *options, "--dry-run")
     assert would.returncode == 0, would.stderr
-    assert would.stdout.splitlines()[0].endswith(": 1 shape to follow")
-    assert "over frames 0-5 at the most, 2 chunks to fetch" in would.stdout
+    assert would.stdout.splitlines()[0].endswith(": 1 shape to track")
+    assert "on frames 0-5 at most, 2 chunks to fetch" in would.stdout
     assert client.job_annotations(job.id).tracks == []
     done = run(*server, "track", task_id, *options)
     assert done.returncode == 0, done.stderr

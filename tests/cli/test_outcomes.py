@@ -466,7 +466,7 @@ def test_dry_runs_of_tracking_and_refining_as_json(server, video_task, make_task
     [
         (["refine"], "has no rectangle or points on the 3 frames"),
         (["refine", "--source", "manual", "--label", "car"], "of label 'car' of source manual"),
-        (["track"], "has no shapes to follow of a source other than 'auto'"),
+        (["track"], "has no shapes to track of a source other than 'auto'"),
         (["track", "--label", "person", "--direction", "backward"], "and label 'person'"),
         (["annotate", "--frames", "unannotated"], "nothing to do: "),
     ],

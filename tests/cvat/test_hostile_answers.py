@@ -28,7 +28,7 @@ from prefect_cvat.exceptions import (
 from prefect_cvat.http.retry_policy import RetryPolicy
 from prefect_cvat.media.chunk_download import fetch_chunk
 from prefect_cvat.planning.chunk_locations import TaskChunks
-from prefect_cvat.upload.write_requests import UNKNOWN_FATE
+from prefect_cvat.upload.job_requests import UNKNOWN_OUTCOME
 from scripted_server import HTML, JSON, Answer, scripted_server
 
 ONCE = RetryPolicy(give_up_after=0)
@@ -254,7 +254,7 @@ def test_keeps_the_status_of_an_error_with_deep_json(depth):
     body = b'{"a":' * depth + b"1" + b"}" * depth
     with scripted_server(Answer(404, body)) as server, pytest.raises(NotFoundError):
         client_of(server).json("GET", "/api/tasks/1")
-    with scripted_server(Answer(500, body)) as server, pytest.raises(UNKNOWN_FATE) as error:
+    with scripted_server(Answer(500, body)) as server, pytest.raises(UNKNOWN_OUTCOME) as error:
         client_of(server).create_job_annotations(1, {})
     assert isinstance(error.value, ServerError)
     assert len(str(error.value)) < 1000

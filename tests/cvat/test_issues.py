@@ -71,8 +71,8 @@ def test_opens_issues_on_the_most_uncertain_frames(client, task_id):
     assert issues(client, task_id) == [(first, 0, [0, 0, 64, 48]), (second, 5, [1, 2, 11, 12])]
     messages = [issue.messages for job in (first, second) for issue in list_issues(client, job)]
     assert messages == [
-        (f"{MARK}nothing found, as on 1 of 6 frames (expected corrections: 0.83)",),
-        (f"{MARK}1 shape, the least score 0.50 (expected corrections: 0.50)",),
+        (f"{MARK}nothing detected, as on 1 of 6 frames (expected corrections: 0.83)",),
+        (f"{MARK}1 shape, lowest score 0.50 (expected corrections: 0.50)",),
     ]
     assert (report.issues_opened, report.issues_already_there, report.issues_failed) == (2, 0, "")
     assert "issues: 2 opened" in report.lines()
@@ -353,7 +353,7 @@ def test_command_line_opens_issues_and_lists_frames_to_review(client, sandbox, t
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     first = client.jobs(task_id)[0].id
     told = [line for line in done.stdout.splitlines() if line.startswith("look first")]
-    assert [line.partition("(1 shape, the least score 0.60): ")[2] for line in told] == [
+    assert [line.partition("(1 shape, lowest score 0.60): ")[2] for line in told] == [
         f"{sandbox.url}/tasks/{task_id}/jobs/{first}?frame={frame}" for frame in range(3)
     ]
     assert "issues: 2 opened\n" in done.stdout

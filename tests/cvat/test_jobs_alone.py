@@ -49,7 +49,7 @@ from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.selection import Selection
 from prefect_cvat.planning.plan import make_plan, read_task
 from prefect_cvat.planning.task_info import read_jobs
-from prefect_cvat.reporting.task_pictures import draw_task_frames
+from prefect_cvat.reporting.sample_frames import draw_sample_frames
 
 NUMBERS = itertools.count()
 LABELS = [label_spec("car", None), label_spec("any", None)]
@@ -265,7 +265,7 @@ def test_tracks_shapes_as_users_who_may_see_the_task(client, annotator, assign, 
     label = client.labels(task_id)[0].id
     shape = {"type": "rectangle", "frame": 6, "label_id": label, "points": [5, 5, 30, 30]}
 
-    follow = ShapeTrackingOptions(direction=direction, keep_seeds=False)
+    follow = ShapeTrackingOptions(direction=direction, keep_source_shapes=False)
 
     def work(who):
         all_jobs = [job.id for job in client.jobs(task_id)]
@@ -328,7 +328,7 @@ def test_opens_issues_and_draws_images_in_the_job(client, annotator, assign):
     assert len(list_issues(client, job)) == 2
     selection = Selection(jobs=[job])
     plan = make_plan(read_task(annotator, task_id, selection), selection)
-    assert len(draw_task_frames(annotator, plan, 2)) == 2
+    assert len(draw_sample_frames(annotator, plan, 2)) == 2
 
 
 # --- what is refused ---

@@ -19,9 +19,9 @@ from prefect_cvat.auto_annotation import (
 )
 from prefect_cvat.auto_annotation.loading import load_function
 from prefect_cvat.evaluation import evaluate_task
-from prefect_cvat.evaluation.page import render_evaluation
+from prefect_cvat.evaluation.html_report import render_evaluation
 from prefect_cvat.evaluation.tables import plain_lines, render_markdown
-from prefect_cvat.evaluation.worst import find_worst_frames, open_frames_of
+from prefect_cvat.evaluation.worst_frames import find_worst_frames, open_frames_of
 from prefect_cvat.exceptions import (
     BadFunctionError,
     MediaError,
@@ -454,7 +454,7 @@ def test_frames_that_fail_may_be_skipped_and_do_not_count(client, make_task):
     with pytest.raises(BadFunctionError, match="too dark"):
         evaluate_task(client, task_id, Picky())
     result = evaluate_task(client, task_id, Picky(), options=Options(on_frame_error="skip"))
-    assert (result.frames, result.shapes["bbox"].truth, list(result.failed_frames)) == (1, 1, [1])
+    assert (result.frames, result.shapes["bbox"].truth, list(result.frame_errors)) == (1, 1, [1])
 
 
 def test_deleted_frames_do_not_count(client, make_task):

@@ -47,9 +47,9 @@ from prefect_cvat.exceptions import (
     StorageError,
 )
 from prefect_cvat.export import export_task
-from prefect_cvat.export.folder import LOCK
-from prefect_cvat.export.images import ImageFolder
-from prefect_cvat.export.names import FileNames
+from prefect_cvat.export.file_names import FileNames
+from prefect_cvat.export.image_folder import ImageFolder
+from prefect_cvat.export.output_folder import LOCK
 from prefect_cvat.frames import ChunkFile, Frame
 from prefect_cvat.masks import encode_mask
 from prefect_cvat.models import AttributeValRequest
@@ -160,7 +160,7 @@ def photographs(sandbox, test_data):
         return create_task(client, test_data, truth, specs, chunk_size=2)[0]
 
 
-def test_what_nanodet_finds_on_photographs_is_what_a_run_writes_and_only_reading_is_asked_for(
+def test_exports_what_annotate_task_writes_with_get_requests_only(
     photographs, sandbox, client, test_data, tmp_path
 ):
     function = load_function("nanodet_detection", {})
@@ -182,7 +182,7 @@ def test_what_nanodet_finds_on_photographs_is_what_a_run_writes_and_only_reading
     run = annotate_task(client, photographs, function, conf_threshold=0.4, label_thresholds={"person": 0.6})
     assert run.frames_from_cache == 4
     assert coco.labels == yolo.labels == run.labels
-    assert coco.left_out == {"shapes below their threshold": run.below_threshold}
+    assert coco.left_out == {"shapes below the score threshold": run.below_threshold}
 
     written = client.task_annotations(photographs).shapes
     names = {label.id: label.name for label in client.labels(photographs)}
@@ -223,7 +223,7 @@ def test_what_nanodet_finds_on_photographs_is_what_a_run_writes_and_only_reading
             assert path.read_bytes() == (test_data / "coco-photos" / "images" / path.name).read_bytes()
 
 
-def test_yolo_has_a_file_for_each_image_and_the_labels_in_the_order_of_the_task(client, make_task, tmp_path):
+def test_yolo_has_a_file_for_each_image_and_classes_in_the_order_of_the_task(client, make_task, tmp_path):
     task_id = make_task(3)
     function = Boxes()
     done = export_task(client, task_id, function, folder=tmp_path / "set", format="yolo")
@@ -246,7 +246,7 @@ def test_yolo_has_a_file_for_each_image_and_the_labels_in_the_order_of_the_task(
     assert done.lines()[2] == "4 boxes"
 
 
-def test_each_kind_of_shape_is_what_it_was_in_coco(client, everything_task, tmp_path):
+def test_coco_has_each_type_of_shape(client, everything_task, tmp_path):
     task_id = everything_task()
     done = export_task(client, task_id, Everything(), folder=tmp_path / "set")
     dataset = read_by_pycocotools(tmp_path / "set")
@@ -267,7 +267,7 @@ def test_each_kind_of_shape_is_what_it_was_in_coco(client, everything_task, tmp_
     assert done.labels == {"car": 4, "bird": 1}
 
 
-def test_outlines_make_all_of_a_yolo_dataset_outlines_and_what_it_has_no_place_for_is_counted(
+def test_yolo_writes_outlines_if_any_shape_has_one_and_counts_unsupported_shapes(
     client, everything_task, tmp_path
 ):
     task_id = everything_task()
@@ -291,7 +291,7 @@ def test_outlines_make_all_of_a_yolo_dataset_outlines_and_what_it_has_no_place_f
     assert done.outlines
 
 
-def test_masks_that_yolo_cannot_hold_as_they_are_are_counted(client, make_task, tmp_path):
+def test_yolo_counts_approximated_masks(client, make_task, tmp_path):
     two = np.zeros(SIZE[::-1], dtype=bool)
     two[5:15, 5:15] = two[25:35, 5:15] = True
     line = np.zeros(SIZE[::-1], dtype=bool)
@@ -307,8 +307,8 @@ def test_masks_that_yolo_cannot_hold_as_they_are_are_counted(client, make_task, 
     [(_, _, detections)] = read_by_supervision(tmp_path / "set")
     assert sorted(detections.xyxy.round(1).tolist()) == [[5, 5, 14, 14], [5, 25, 14, 34], [10, 40, 30, 41]]
     assert done.labels == {"cell": 2}
-    assert done.approximated == {"masks of several parts, each of them an object": 1}
-    assert done.left_out == {"shapes outside their image": 1}
+    assert done.approximated == {"masks of several parts, each written as an object": 1}
+    assert done.left_out == {"shapes outside the image": 1}
 
 
 @pytest.mark.parametrize("format", ["coco", "yolo"])
@@ -321,7 +321,7 @@ def test_empty_shapes_are_not_exported(client, make_task, tmp_path, format):
     assert (done.labels, done.left_out) == ({"cell": 1}, {"empty shapes": 2})
 
 
-def test_any_mask_can_be_written_as_outlines(client, make_task, tmp_path):
+def test_yolo_writes_any_mask_as_outlines(client, make_task, tmp_path):
     """Noise, of which not all holes can be joined to their outlines."""
     random = np.random.default_rng(0)
     task_id = make_task(1, labels=[label_spec("cell", None)])
@@ -340,7 +340,7 @@ def test_any_mask_can_be_written_as_outlines(client, make_task, tmp_path):
     assert masks[np.logical_or.reduce(bitmaps)].mean() > 0.99
 
 
-def test_without_a_function_what_is_in_the_task_is_exported_tracks_and_all(client, make_task, tmp_path):
+def test_exports_existing_annotations_with_tracks(client, make_task, tmp_path):
     task_id = make_task(5)
     car = labels_of(client, task_id)["car"]
     track = {
@@ -366,7 +366,7 @@ def test_without_a_function_what_is_in_the_task_is_exported_tracks_and_all(clien
     ]
     assert everything.left_out == {"frames: not selected": 1}
     assert everything.empty_frames == 1
-    assert everything.source == "what is in it"
+    assert everything.source == "all annotations"
 
     left = export_task(client, task_id, folder=tmp_path / "left", left_by_runs=True, images=False)
     [item] = read_by_pycocotools(tmp_path / "left").loadAnns([1])
@@ -375,7 +375,7 @@ def test_without_a_function_what_is_in_the_task_is_exported_tracks_and_all(clien
     assert files_in(tmp_path / "left") == ["annotations.json"]
 
 
-def test_frames_of_a_video_are_written_as_jpeg_by_their_numbers(client, video_task, tmp_path):
+def test_frames_of_a_video_are_written_as_numbered_jpegs(client, video_task, tmp_path):
     pytest.importorskip("av", reason="PyAV, which videos need, is not installed")
     task_id = video_task(clip(range(6)))
     options = Options(frames=[1, 2, 5])
@@ -398,7 +398,7 @@ def test_frames_of_a_video_are_written_as_jpeg_by_their_numbers(client, video_ta
         assert widths == {"frame_000001.jpg": 2, "frame_000002.jpg": 3, "frame_000005.jpg": 6}
 
 
-def test_what_has_been_found_is_not_detected_again_and_other_frames_are(client, make_task, tmp_path):
+def test_cached_detections_are_used(client, make_task, tmp_path):
     task_id = make_task(4)
     function = Boxes()
     annotate_task(client, task_id, function)
@@ -410,7 +410,7 @@ def test_what_has_been_found_is_not_detected_again_and_other_frames_are(client, 
     assert files_in(tmp_path / "set" / "images") == ["0000.png", "0002.png", "0003.png"]
 
 
-def test_frames_on_which_the_function_failed_are_not_in_the_dataset(client, make_task, tmp_path):
+def test_failed_frames_are_not_in_the_dataset(client, make_task, tmp_path):
     class Failing(Boxes):
         version = "failing"
 
@@ -428,7 +428,7 @@ def test_frames_on_which_the_function_failed_are_not_in_the_dataset(client, make
     assert files_in(tmp_path / "set" / "images") == ["0000.png", "0001.png", "0003.png"]
     assert files_in(tmp_path / "set" / "labels") == ["0000.txt", "0001.txt", "0003.txt"]
     assert done.frames == 3
-    assert "no idea" in done.failed_frames[2]
+    assert "no idea" in done.frame_errors[2]
 
 
 HOSTILE = {
@@ -448,7 +448,7 @@ HOSTILE = {
 }
 
 
-def test_names_of_files_stay_within_their_folder_and_differ_also_without_suffix():
+def test_file_names_are_within_the_folder_and_unique_without_suffix():
     frames = [Frame(number, name, 8, 8) for number, name in enumerate(HOSTILE)]
     names = FileNames(frames, of_video=False)
     assert [names.image(frame) for frame in frames] == list(HOSTILE.values())
@@ -472,7 +472,7 @@ def test_images_with_hostile_names_or_wrong_suffixes_are_stored_safely(tmp_path)
         assert (folder / name).read_bytes() == picture(image_format=kind)
 
 
-def test_a_folder_with_something_in_it_is_left_alone(client, make_task, tmp_path):
+def test_folder_that_is_not_empty_is_refused(client, make_task, tmp_path):
     task_id = make_task(1)
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "precious").write_text("work")
@@ -488,7 +488,7 @@ def test_a_folder_with_something_in_it_is_left_alone(client, make_task, tmp_path
     assert files_in(tmp_path / "empty") == ["annotations.json", "images/0000.png"]
 
 
-def test_an_export_that_is_interrupted_leaves_nothing(client, make_task, tmp_path):
+def test_interrupted_export_leaves_nothing(client, make_task, tmp_path):
     class Interrupted(Boxes):
         version = None
 
@@ -540,9 +540,7 @@ def hidden_in(folder):
     return {path for path in folder.iterdir() if path.name.startswith(".")}
 
 
-def test_what_a_killed_export_has_left_goes_with_the_next_one_to_the_same_place(
-    client, sandbox, make_task, tmp_path
-):
+def test_next_export_removes_what_a_killed_one_left(client, sandbox, make_task, tmp_path):
     task_id = make_task(2)
     with at_work(sandbox, task_id, tmp_path / "set") as process:
         process.send_signal(signal.SIGKILL)
@@ -556,7 +554,7 @@ def test_what_a_killed_export_has_left_goes_with_the_next_one_to_the_same_place(
     assert (tmp_path / "set" / "annotations.json").is_file()
 
 
-def test_nothing_is_removed_that_is_being_written_or_is_not_ours(client, sandbox, make_task, tmp_path):
+def test_export_removes_no_folder_that_is_locked_or_foreign(client, sandbox, make_task, tmp_path):
     task_id = make_task(2)
     elsewhere = tmp_path / "elsewhere"
     for folder in (tmp_path / ".set.mine", tmp_path / ".set.with_lock", elsewhere):
@@ -576,16 +574,16 @@ def test_nothing_is_removed_that_is_being_written_or_is_not_ours(client, sandbox
         assert set(was_there) <= set(files_in(tmp_path))
 
 
-def test_bad_input_is_refused_in_words(client, make_task, tmp_path):
+def test_invalid_arguments_are_refused(client, make_task, tmp_path):
     task_id = make_task(2)
     target = tmp_path / "set"
     with pytest.raises(ValueError, match="must be one of 'coco', 'yolo', not 'voc'"):
         export_task(client, task_id, folder=target, format="voc")
-    with pytest.raises(ValueError, match="exclude each other"):
+    with pytest.raises(ValueError, match="leave out the function, or left_by_runs"):
         export_task(client, task_id, Boxes(), folder=target, left_by_runs=True)
     with pytest.raises(NothingToExportError, match="there are no annotations on the 2 frames"):
         export_task(client, task_id, folder=target)
-    with pytest.raises(NothingToExportError, match="no run has left anything"):
+    with pytest.raises(NothingToExportError, match="there are no automatic annotations"):
         export_task(client, task_id, folder=target, left_by_runs=True)
     with pytest.raises(BadFunctionError, match="does not fit task"):
         export_task(client, task_id, Everything(), folder=target)
@@ -602,7 +600,7 @@ def test_bad_input_is_refused_in_words(client, make_task, tmp_path):
 
 
 @pytest.mark.parametrize("format", ["coco", "yolo"])
-def test_a_mask_of_the_server_that_is_none_is_named(client, make_task, tmp_path, format):
+def test_error_names_an_invalid_mask(client, make_task, tmp_path, format):
     task_id = make_task(1, labels=[label_spec("cell", None)])
     draw(
         client,
@@ -614,7 +612,7 @@ def test_a_mask_of_the_server_that_is_none_is_named(client, make_task, tmp_path,
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_library_shows_before_anything_is_asked_for(client, tmp_path, monkeypatch):
+def test_missing_library_fails_before_any_request(client, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "supervision.dataset.formats.yolo", None)
     with pytest.raises(MissingLibraryError, match=r"pip install 'prefect-cvat\[export\]'"):
         export_task(client, 10**9, folder=tmp_path / "set", format="yolo")
@@ -643,7 +641,7 @@ def run(sandbox, *arguments, start=("-m", "prefect_cvat")):
     )
 
 
-def test_the_command_says_what_it_wrote(sandbox, make_task, tmp_path):
+def test_command_prints_the_report(sandbox, make_task, tmp_path):
     (tmp_path / "boxes.py").write_text(FUNCTION)
     task_id = make_task(3)
     done = run(
@@ -653,12 +651,12 @@ def test_the_command_says_what_it_wrote(sandbox, make_task, tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert f"written as yolo to {tmp_path / 'set'}" in done.stdout
-    assert "left out: shapes below their threshold (2)" in done.stdout
+    assert "left out: shapes below the score threshold (2)" in done.stdout
     assert len(read_by_supervision(tmp_path / "set")) == 2
     assert json.loads((tmp_path / "report.json").read_text())["labels"] == {"car": 2}
 
 
-def test_options_that_do_not_go_together_are_refused(tmp_path):
+def test_command_refuses_conflicting_options(tmp_path):
     cases = [
         (["--function", "nanodet_detection", "--left-by-run"], "give a function or --left-by-run"),
         (["--conf-threshold", "0.5"], "go with a function; name one"),
@@ -677,7 +675,7 @@ main()
 """
 
 
-def test_the_command_fails_with_one_line_when_the_disk_is_full(sandbox, client, make_task, tmp_path):
+def test_command_fails_with_one_line_when_the_disk_is_full(sandbox, client, make_task, tmp_path):
     task_id = make_task(1)
     car = labels_of(client, task_id)["car"]
     draw(client, task_id, [box(0, car, (i / 10, 0, 50, 40)) for i in range(200)])
@@ -688,7 +686,7 @@ def test_the_command_fails_with_one_line_when_the_disk_is_full(sandbox, client, 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_is_wrong_if_it_would_overwrite(sandbox, make_task, tmp_path):
+def test_command_refuses_to_overwrite(sandbox, make_task, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "precious").write_text("work")
     done = run(sandbox, make_task(1), "--to", tmp_path / "full")

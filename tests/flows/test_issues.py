@@ -31,7 +31,7 @@ def issues(client, task_id):
 
 def review_table(task_id):
     """The rows of the table of frames in the last report that Prefect shows of a task, and what follows it."""
-    _, _, rest = Artifact.get(f"report-task-{task_id}").data.partition("## Look at these first\n\n")
+    _, _, rest = Artifact.get(f"report-task-{task_id}").data.partition("## Frames to review first\n\n")
     table, _, rest = rest.partition("\n\n")
     return table.splitlines()[2:], rest.partition("\n\n")[0]
 
@@ -53,9 +53,9 @@ def test_opens_issues_and_reports_frames_to_review(credentials, client, make_tas
     assert [item.frame for item in report.review] == [0, 5, 4]
     rows, told = review_table(task_id)
     assert rows == [
-        row(client, task_id, first, 0, "0.83", "nothing found\\, as on 1 of 6 frames"),
-        row(client, task_id, second, 5, "0.25", "1 shape\\, the least score 0\\.75"),
-        row(client, task_id, second, 4, "0.20", "1 shape\\, the least score 0\\.80"),
+        row(client, task_id, first, 0, "0.83", "nothing detected\\, as on 1 of 6 frames"),
+        row(client, task_id, second, 5, "0.25", "1 shape\\, lowest score 0\\.75"),
+        row(client, task_id, second, 4, "0.20", "1 shape\\, lowest score 0\\.80"),
     ]
     assert told == "Issues opened in CVAT: 2."
 
@@ -63,7 +63,7 @@ def test_opens_issues_and_reports_frames_to_review(credentials, client, make_tas
 
     assert (again.issues_opened, again.issues_already_there) == (0, 2)
     assert issues(client, task_id) == [(first, 0), (second, 5)]
-    assert review_table(task_id) == (rows, "Issues opened in CVAT: 0; 2 were there already.")
+    assert review_table(task_id) == (rows, "Issues opened in CVAT: 0; 2 existed already.")
 
     done = undo_run(client, report.run)
     assert (done.removed, done.issues_removed, issues(client, task_id)) == (5, 2, [])
@@ -90,7 +90,7 @@ def test_shards_open_issues_on_most_uncertain_frames_of_the_task(credentials, cl
     rows, told = review_table(task_id)
     assert len(rows) == 5
     assert rows[:2] == [
-        row(client, task_id, first, 0, "0.67", "nothing found\\, as on 1 of 3 frames"),
+        row(client, task_id, first, 0, "0.67", "nothing detected\\, as on 1 of 3 frames"),
         row(client, task_id, last, 11, "0.55", "1 of 1 shape below 0\\.5"),
     ]
     assert told == "Issues opened in CVAT: 3."

@@ -39,7 +39,7 @@ def last_state():
     ("run", "function", "why"),
     [
         (refine_task, "grabcut_interaction", "has no rectangle or points on the 3 frames"),
-        (track_task, "optical_flow_tracking", "has no shapes to follow"),
+        (track_task, "optical_flow_tracking", "has no shapes to track"),
     ],
     ids=["refine", "follow"],
 )

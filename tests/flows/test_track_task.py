@@ -16,7 +16,7 @@ pytestmark = [
 def test_tracks_do_not_depend_on_order_of_batches(credentials, client, video_task, monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
     task_id = video_task(clip(range(60, 84)), segment_size=10)
-    tracking = TrackOptions(min_length=1, fill_gap=0, smoothing=0)
+    tracking = TrackOptions(min_length=1, fill_gap=0)
     report = track_task(
         task_id,
         credentials,

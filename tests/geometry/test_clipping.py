@@ -1,4 +1,4 @@
-"""Cutting shapes at the edges of their image: nothing outside, nothing lost inside, outlines stay simple."""
+"""Clipping of shapes at the image edges."""
 
 from itertools import combinations, pairwise
 
@@ -62,7 +62,7 @@ CUBOID = [-5, 5, -5, 25, 15, 5, 15, 25, 25, 8, 25, 28, 5, 8, 5, 28]
     ],
     ids=lambda value: value.type.value if hasattr(value, "type") else "",
 )
-def test_shapes_are_cut_put_in_order_or_dropped(shape, expected, clipping):
+def test_shapes_are_clipped_reordered_or_dropped(shape, expected, clipping):
     parts, done = clip_shape(shape, WIDTH, HEIGHT)
     assert (list(parts), done) == (expected, clipping)
 
@@ -70,14 +70,14 @@ def test_shapes_are_cut_put_in_order_or_dropped(shape, expected, clipping):
 # --- polylines ---
 
 
-def test_a_polyline_ends_where_it_crosses_the_edge():
+def test_clips_polyline_at_image_edge():
     [part], clipping = clip_shape(polyline(1, [20.5, 100, 300, 90]), 200, 150)
     assert part == pytest.approx([20.5, 100, 200, 100 - 10 * (200 - 20.5) / (300 - 20.5)])
     assert part[3] == pytest.approx(93.6, abs=0.05)
     assert clipping is Clipping.CUT
 
 
-def test_a_polyline_that_comes_back_becomes_two_the_longer_one_first():
+def test_clips_polyline_to_parts_longest_first():
     parts, _ = clip_shape(polyline(1, [90, 10, 110, 10, 110, 20, 50, 20, 50, 30]), WIDTH, HEIGHT)
     assert parts == [[100, 20, 50, 20, 50, 30], [90, 10, 100, 10]]
 
@@ -88,7 +88,7 @@ lines = st.lists(
 
 
 @given(lines)
-def test_all_of_a_polyline_that_is_inside_is_kept_and_nothing_else(line):
+def test_clipped_polyline_is_the_part_inside(line):
     parts, _ = clip_shape(polyline(1, [number for point in line for number in point]), WIDTH, HEIGHT)
     for part in parts:
         assert_inside(part)
@@ -106,14 +106,14 @@ def test_all_of_a_polyline_that_is_inside_is_kept_and_nothing_else(line):
 # --- polygons ---
 
 
-def test_a_polygon_that_the_edge_cuts_apart_becomes_several_the_largest_first():
+def test_clips_polygon_to_parts_largest_first():
     comb = [-10, 0, 40, 0, 40, 10, -5, 10, -5, 20, 60, 20, 60, 30, -10, 30]
     parts, clipping = clip_shape(polygon(1, comb), WIDTH, HEIGHT)
     assert [area(part) for part in parts] == [600, 400]
     assert clipping is Clipping.CUT
 
 
-def test_parts_that_only_an_outline_on_the_edge_connects_are_several():
+def test_parts_connected_only_along_the_edge_are_separate():
     towers = [0, -10, 70, -10, 70, 20, 50, 20, 50, 0, 20, 0, 20, 10, 0, 10]
     parts, _ = clip_shape(polygon(1, towers), WIDTH, HEIGHT)
     assert [area(part) for part in parts] == [400, 200]
@@ -147,7 +147,7 @@ def simple_polygons(draw):
 
 
 @given(simple_polygons(), st.booleans())
-def test_parts_of_a_simple_polygon_are_simple_and_cover_what_is_inside_once(corners, is_reversed):
+def test_parts_of_a_simple_polygon_are_simple_and_cover_the_part_inside(corners, is_reversed):
     if is_reversed:
         corners = corners[::-1]
     whole_polygon = [number for corner in corners for number in corner]
@@ -163,7 +163,7 @@ def test_parts_of_a_simple_polygon_are_simple_and_cover_what_is_inside_once(corn
 
 @given(st.lists(st.tuples(coordinates, coordinates), min_size=3, max_size=8))
 @example([(0, 0), (100, 50), (-50, -25)])
-def test_what_crosses_itself_is_cut_as_well(corners):
+def test_polygon_that_crosses_itself_is_clipped(corners):
     parts, _ = clip_shape(polygon(1, [number for corner in corners for number in corner]), WIDTH, HEIGHT)
     for part in parts:
         assert len(part) >= 6
@@ -171,7 +171,7 @@ def test_what_crosses_itself_is_cut_as_well(corners):
 
 
 @given(st.tuples(coordinates, coordinates, coordinates, coordinates))
-def test_the_area_of_a_cut_box_is_that_of_the_intersection(box):
+def test_area_of_a_clipped_rectangle_is_that_of_the_intersection(box):
     x1, y1, x2, y2 = box
     parts, clipping = clip_shape(rectangle(1, box), WIDTH, HEIGHT)
     width = min(max(x1, x2), WIDTH) - max(min(x1, x2), 0)
@@ -190,7 +190,7 @@ def test_the_area_of_a_cut_box_is_that_of_the_intersection(box):
 # --- masks ---
 
 
-def test_masks_that_reach_outside_are_cut():
+def test_clips_mask_at_image_edge():
     bitmap = np.zeros((60, 60), bool)
     bitmap[10:50, 10:50] = True
     encoded = encode_mask(bitmap)
@@ -203,7 +203,7 @@ def test_masks_that_reach_outside_are_cut():
     assert clip_shape(mask(1, [*encoded[:-4], 70, 70, 109, 109]), 60, 60) == ((), Clipping.OUTSIDE)
 
 
-# --- what the tests measure with ---
+# --- measurements ---
 
 
 def assert_inside(numbers):

@@ -51,7 +51,7 @@ def ellipse(height=1080, width=1920):
 
 
 @given(bitmaps)
-def test_decoding_gives_back_what_was_encoded(bitmap):
+def test_decoding_inverts_encoding(bitmap):
     height, width = bitmap.shape
     decoded = decode_mask(encode_mask(bitmap), image_width=width, image_height=height)
     assert decoded.dtype == np.bool_
@@ -120,7 +120,7 @@ def test_silhouette(horse):
         (np.zeros((0, 3), bool), None, "3x0"),
     ],
 )
-def test_what_cannot_be_encoded(bitmap, bbox, message):
+def test_invalid_bitmap_or_bbox_is_refused(bitmap, bbox, message):
     with pytest.raises(ValueError, match=message):
         encode_mask(bitmap, bbox)
 
@@ -141,7 +141,7 @@ def test_what_cannot_be_encoded(bitmap, bbox, message):
         ([2.0**62, 2.0**62, 2.0**62, 2.0**62, 4, 0, 0, 1, 1], (2, 2), "do not fill"),
     ],
 )
-def test_what_cannot_be_decoded(encoded, size, message):
+def test_invalid_encoded_mask_is_refused(encoded, size, message):
     width, height = size
     with pytest.raises(ValueError, match=message):
         decode_mask(encoded, image_width=width, image_height=height)
@@ -178,7 +178,7 @@ def test_polygon_of_a_silhouette(horse):
     assert len(polygon) < 150
 
 
-def test_corners_are_counted_from_the_corner_of_the_image():
+def test_polygon_coordinates_begin_at_the_image_corner():
     mask = np.zeros((6, 8), bool)
     mask[2:5, 3:7] = True
     (polygon,) = mask_to_polygons(mask, tolerance=0)
@@ -188,13 +188,13 @@ def test_corners_are_counted_from_the_corner_of_the_image():
     assert np.reshape(moved, (-1, 2)) == pytest.approx(np.reshape(polygon, (-1, 2)) + np.array([10, 20]))
 
 
-def test_full_mask_reaches_the_borders_and_not_beyond():
+def test_polygon_of_a_full_mask_is_the_image_border():
     (polygon,) = mask_to_polygons(np.ones((4, 6), bool), tolerance=0)
     x, y = np.reshape(polygon, (-1, 2)).T
     assert (x.min(), x.max(), y.min(), y.max()) == (0, 6, 0, 4)
 
 
-def test_holes_are_filled_and_parts_are_polygons_of_their_own():
+def test_holes_are_filled_and_each_part_is_a_polygon():
     mask = np.zeros((60, 60), bool)
     mask[5:45, 5:45] = True
     mask[15:35, 15:35] = False  # a hole
@@ -253,11 +253,11 @@ def test_every_part_of_a_mask_has_a_polygon(bitmap):
     assert len(mask_to_polygons(bitmap)) == parts
 
 
-def test_no_pixels_no_polygons():
+def test_empty_mask_has_no_polygons():
     assert mask_to_polygons(np.zeros((5, 5), bool)) == []
 
 
-def test_what_has_no_outline():
+def test_invalid_mask_or_tolerance_is_refused():
     with pytest.raises(ValueError, match="2 dimensions, not 1"):
         mask_to_polygons(np.zeros(5, bool))
     with pytest.raises(ValueError, match="tolerance must be 0 or more, not -1"):

@@ -44,7 +44,7 @@ FULL = encode_mask(np.ones((6, 8), bool), offset=(10, 10))
 COMB = [50, 10, 80, 10, 80, 40, 50, 40, 50, 30, 70, 30, 70, 20, 50, 20]
 """The edge at x = 64 cuts it into two teeth."""
 
-PLAIN = TrackOptions(smoothing=0, fill_gap=0, min_length=1, max_gap=3, step=1)
+PLAIN = TrackOptions(fill_gap=0, min_length=1, max_gap=3, step=1)
 
 
 def detector(*shapes, labels=None):
@@ -136,7 +136,7 @@ def test_an_empty_shape_is_not_followed(client, make_task, kind, found):
     place(client, task_id, kind, found)
     place(client, task_id, kind, FULL if kind == "mask" else [5, 5, 20, 20])
     report = track_task(client, task_id, tracker(kind, *[FULL if kind == "mask" else [5, 5, 20, 20]] * 2))
-    assert (report.seeds, report.seeds_left_out) == (1, {"empty": 1})
+    assert (report.source_shapes, report.source_shapes_left_out) == (1, {"empty": 1})
     assert [shape["points"] for shape in shapes_of(client, task_id)] == [found]
 
 
@@ -362,7 +362,7 @@ def test_corners_are_put_in_order_and_that_is_not_a_cut(client, make_task):
     assert [shape["points"] for shape in shapes_of(client, task_id)] == [[10, 10, 30, 20]]
     assert counts(report) == (0, 1, 0, 0)
     assert "shapes: 1 with corners put in order" in report.lines()
-    assert "| corners put in order | 1 |" in render_markdown(report)
+    assert "| corners reordered | 1 |" in render_markdown(report)
     task_id = make_task(2)
     place(client, task_id)
     report = track_task(client, task_id, tracker("rectangle", [30, 20, 10, 10]))

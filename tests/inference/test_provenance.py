@@ -2,7 +2,6 @@
 
 import json
 import sys
-from dataclasses import fields
 from types import SimpleNamespace
 
 import numpy as np
@@ -31,9 +30,9 @@ from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.run_attributes import RunAttributes
 from prefect_cvat.records.record_reader import read_run
 from prefect_cvat.runs.annotate_run import AnnotateRun
-from prefect_cvat.runs.follow_run import FollowRun
 from prefect_cvat.runs.refine_run import RefineRun
-from prefect_cvat.runs.track_run import TrackRun
+from prefect_cvat.runs.track_detections_run import TrackDetectionsRun
+from prefect_cvat.runs.track_shapes_run import TrackShapesRun
 
 
 class Finder:
@@ -101,10 +100,10 @@ def test_how_objects_were_tracked_followed_or_refined_is_told(client, make_task)
 
     task_id = make_task(1)
     tracking = TrackOptions(step=2, tracker="sort")
-    told, is_read_back = provenance_of(TrackRun(client, task_id, Finder(), Options(), tracking))
+    told, is_read_back = provenance_of(TrackDetectionsRun(client, task_id, Finder(), Options(), tracking))
     assert is_read_back
     assert (told["step"], told["tracker"], told["tolerance"]) == (2, "sort", 2.0)
-    assert told.keys() == {field.name for field in fields(TrackOptions)}
+    assert told.keys() == TrackOptions.model_fields.keys()
 
     refining = RefineOptions(shape_types={"points"}, to="polygon")
     told, is_read_back = provenance_of(
@@ -115,7 +114,7 @@ def test_how_objects_were_tracked_followed_or_refined_is_told(client, make_task)
 
     follow = ShapeTrackingOptions(labels=("car",), direction="both")
     function = load_function("optical_flow_tracking")
-    told, is_read_back = provenance_of(FollowRun(client, task_id, function, Options(), follow))
+    told, is_read_back = provenance_of(TrackShapesRun(client, task_id, function, Options(), follow))
     assert is_read_back
     assert (told["labels"], told["direction"], told["until"]) == (["car"], "both", None)
 
@@ -163,7 +162,7 @@ def test_parameters_are_told_without_what_is_secret():
 def test_an_id_that_is_no_name_of_a_folder_is_refused(client, make_task, run_id):
     run = AnnotateRun(client, make_task(1), Finder(), Options())
     with pytest.raises(ValueError, match="letters, digits"):
-        run.identify(run_id)
+        run.set_metadata(run_id)
 
 
 # --- in attributes ---
@@ -287,7 +286,7 @@ def test_followed_shapes_are_recorded_and_undone(client, video_task):
     client.create_job_annotations(job.id, {"shapes": [seed]})
     function = load_function("optical_flow_tracking")
     report = track_task(
-        client, task_id, function, shape_tracking_options=ShapeTrackingOptions(keep_seeds=True)
+        client, task_id, function, shape_tracking_options=ShapeTrackingOptions(keep_source_shapes=True)
     )
     assert report.added == 1
     assert undo_run(client, report.run).removed == 1

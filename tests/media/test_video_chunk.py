@@ -133,7 +133,7 @@ def test_a_function_that_takes_several_images_and_fails_on_one(client, video_tas
     report = annotate_task(client, task_id, function, on_frame_error="skip")
 
     assert numbers_found(client, task_id) == {i: i for i in range(12) if i != 7}
-    assert list(report.failed_frames) == [7]
+    assert list(report.frame_errors) == [7]
     assert not prefetching_threads()
 
 

@@ -100,7 +100,7 @@ def test_a_task_that_is_annotated_is_left_alone(client, make_task):
 
 def test_a_run_that_broke_off_goes_on_with_the_frames_it_has_not_reached(client, make_task, monkeypatch):
     task_id = make_task(6)
-    monkeypatch.setattr("prefect_cvat.http.retry_policy.ATTEMPTS", 1)
+    monkeypatch.setattr("prefect_cvat.upload.job_writer.ATTEMPTS", 1)
     original = Transport.json
     writes = []
 

@@ -18,17 +18,19 @@ from prefect_cvat.cvat.data_meta import read_meta_json
 from prefect_cvat.cvat.job_index import JobIndex
 from prefect_cvat.evaluation.by_frame import AnnotationsByFrame
 from prefect_cvat.exceptions import ResponseTooLargeError
-from prefect_cvat.export.found import read_from_server
+from prefect_cvat.export.annotation_source import read_from_server
 from prefect_cvat.files.lines_by_frame import LinesByFrame
 from prefect_cvat.frame_table import FrameMeta, FrameTable
 from prefect_cvat.models import DataMeta, Job, Label, Task, ValidationLayout
+from prefect_cvat.options.refine_options import RefineOptions
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.selection import Selection
 from prefect_cvat.planning.batch_size import MOST_FRAMES, BatchSize
 from prefect_cvat.planning.plan import PART_FRAMES, Plan, make_plan
 from prefect_cvat.planning.planned_frames import PlannedFrames
 from prefect_cvat.planning.task_info import TaskInfo
-from prefect_cvat.runs.refine_run import RefineRun
+from prefect_cvat.runs.original_shapes import OriginalShapes
+from prefect_cvat.runs.refine_run import SOURCES
 from scripted_server import Answer, scripted_server
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -208,18 +210,19 @@ def test_refine_does_not_hold_the_shapes_of_a_task(monkeypatch):
             for i in range(10):
                 yield "shapes", {**shape, "id": frame * 10 + i, "frame": frame, "points": [i, 0, i + 5, 9]}
 
-    run = RefineRun.__new__(RefineRun)
-    run.client = SimpleNamespace(iter_job_annotations=shapes)
-    run.refining = SimpleNamespace(shape_types=None, sources=None, labels=None, to="mask")
-    run._names, run._defaults, run._kinds, run._labels, run._doubled = {1: label.name}, {}, set(), set(), {}
+    plan = make_plan(info)
+    plan = SimpleNamespace(
+        info=SimpleNamespace(labels=[label]), task=plan.task, jobs=plan.jobs, frames=plan.frames
+    )
     tracemalloc.start()
     try:
-        jobs = run._read_originals(make_plan(info))
-        assert sum(run.counts().values()) == 100_000
+        originals = OriginalShapes(plan, RefineOptions(), SOURCES)
+        originals.read(SimpleNamespace(iter_job_annotations=shapes))
+        assert originals.counts() == {"car": 100_000}
         assert tracemalloc.get_traced_memory()[1] < 15e6
     finally:
         tracemalloc.stop()
-    assert jobs == set(range(1, 11))
+    assert originals.jobs == set(range(1, 11))
 
 
 @pytest.mark.parametrize("left_by_runs", [False, True])
@@ -241,7 +244,7 @@ def test_export_does_not_hold_the_annotations_of_a_task(tmp_path, left_by_runs):
                 scratch=tmp_path,
                 progress=None,
             )
-            count = sum(len(pack) for pack in found.packs)
+            count = sum(len(batch) for batch in found.batches)
             peak = tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

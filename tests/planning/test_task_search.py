@@ -157,20 +157,20 @@ def test_reports_of_shards_add_up():
                 frames=3, labels={"car": 2}, added=2, scores={"car": [1, 1]}, left_out={"not selected": 9}
             ),
             report(
-                frames=4, labels={"car": 1, "cat": 1}, added=1, scores={"car": [0, 1]}, failed_frames={5: "x"}
+                frames=4, labels={"car": 1, "cat": 1}, added=1, scores={"car": [0, 1]}, frame_errors={5: "x"}
             ),
         ],
         review_frames=0,
     )
     assert (merged.frames, merged.added, merged.labels) == (7, 3, {"car": 3, "cat": 1})
-    assert (merged.scores, merged.failed_frames) == ({"car": [1, 2]}, {5: "x"})
+    assert (merged.scores, merged.frame_errors) == ({"car": [1, 2]}, {5: "x"})
     assert merged.left_out == {"deleted": 2}
 
 
 def test_what_to_look_at_first_is_put_in_one_order():
     def report(*works):
         review = [
-            FrameReview(frame=frame, job_id=1, url="u", expected_work=work, reasons=["r"])
+            FrameReview(frame=frame, job_id=1, url="u", expected_corrections=work, reasons=["r"])
             for frame, work in works
         ]
         return RunReport(
@@ -179,7 +179,7 @@ def test_what_to_look_at_first_is_put_in_one_order():
 
     def first(*reports, most):
         merged = merge_reports(report(), reports, most)
-        return [(item.frame, item.expected_work) for item in merged.review]
+        return [(item.frame, item.expected_corrections) for item in merged.review]
 
     shards = report((4, 2.0), (3, 0.5)), report((4, 1.5), (9, 0.7))
     assert first(*shards, most=2) == [(4, 2.0), (9, 0.7)]

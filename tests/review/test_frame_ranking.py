@@ -1,4 +1,4 @@
-"""Which frames a report says to look at first, and why."""
+"""Ranking of frames for review by expected corrections."""
 
 import importlib.util
 import random
@@ -25,14 +25,14 @@ from prefect_cvat.frames import Frame
 from prefect_cvat.models import Job
 from prefect_cvat.reporting.markdown_report import render_markdown
 from prefect_cvat.review.frame_ranking import (
-    IN_MEMORY,
+    MAX_BYTES_IN_MEMORY,
     FrameSummaries,
     FrameSummary,
     rank_frames,
     summarize_shapes,
 )
-from prefect_cvat.review.track_uncertainty import SeenTrack, TrackSummaries
-from prefect_cvat.review.uncertainty import Doubt, find_doubts
+from prefect_cvat.review.track_uncertainty import TrackSummaries, TrackSummary
+from prefect_cvat.review.uncertainty import Uncertainty, measure_uncertainty
 from prefect_cvat.runs.report import RunReport
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "review.py"
@@ -49,8 +49,8 @@ def box(left=0, top=0, right=10, bottom=10, *, score=1.0, label=1, **fields):
     return shape | fields
 
 
-def rank(summaries, most=100):
-    return rank_frames(summaries, labels=NAMES, jobs=JOBS, url="http://cvat/tasks/5", most=most)
+def rank(summaries, max_frames=100):
+    return rank_frames(summaries, labels=NAMES, jobs=JOBS, url="http://cvat/tasks/5", max_frames=max_frames)
 
 
 def ranked(*frames):
@@ -59,54 +59,53 @@ def ranked(*frames):
 
 
 def detector(detect, spec=SPEC):
-    """A function that finds on a frame, told by its name, what `detect` says."""
+    """A function that detects on a frame what `detect` returns for the number in its file name."""
     return SimpleNamespace(
         spec=spec, detect=lambda context, image: detect(int(context.frame_name.split(".")[0]))
     )
 
 
-# --- what counts, and how much ---
+# --- expected corrections of shapes ---
 
 
-def test_shapes_count_by_what_their_scores_lack():
+def test_shapes_add_1_minus_their_score():
     [first, second] = ranked(
         [box(score=0.9)], [box(score=0.4), box(20, 0, 30, 10, score=0.8)], [box()], [box(score=1.0)]
     )
-    assert (first.frame, first.expected_work) == (1, 0.8)
+    assert (first.frame, first.expected_corrections) == (1, 0.8)
     assert first.reasons == ["1 of 2 shapes below 0.5"]
     assert first.box == (0, 0, 10, 10)
-    assert (second.frame, second.expected_work) == (0, 0.1)
-    assert second.reasons == ["1 shape, the least score 0.90"]
+    assert (second.frame, second.expected_corrections) == (0, 0.1)
+    assert second.reasons == ["1 shape, lowest score 0.90"]
 
 
-def test_of_two_shapes_on_one_object_the_less_sure_one_must_go():
+def test_overlapping_shape_with_lower_score_adds_its_iou():
     [item] = ranked([box(score=0.6, label=2), box(0, 0, 10, 8, score=0.9), box(50, 0, 60, 10)])
-    assert item.expected_work == pytest.approx(0.8 + 0.1)
-    assert item.reasons == ["3 shapes, the least score 0.60", "1 overlapping: truck/car IoU 0.80"]
+    assert item.expected_corrections == pytest.approx(0.8 + 0.1)
+    assert item.reasons == ["3 shapes, lowest score 0.60", "1 overlapping: truck/car IoU 0.80"]
     assert item.box == (0, 0, 10, 10)
 
 
 @pytest.mark.parametrize(
-    ("second", "overlap"),
+    ("second", "iou"),
     [
-        pytest.param(box(0, 0, 10, 5), 0.5, id="by half"),
-        pytest.param(box(0, 0, 10, 4.9), 0, id="by less"),
-        pytest.param(box(20, 0, 30, 10), 0, id="elsewhere"),
-        pytest.param({**box(), "type": "polygon", "points": [0, 0, 10, 0, 10, 10]}, 0, id="of another type"),
+        pytest.param(box(0, 0, 10, 5), 0.5, id="IoU 0.5"),
+        pytest.param(box(0, 0, 10, 4.9), 0, id="IoU below 0.5"),
+        pytest.param(box(20, 0, 30, 10), 0, id="no intersection"),
+        pytest.param({**box(), "type": "polygon", "points": [0, 0, 10, 0, 10, 10]}, 0, id="another type"),
     ],
 )
-def test_what_counts_as_the_same_object(second, overlap):
-    doubts = find_doubts([box(), second])
-    assert [doubt.overlap for doubt in doubts] == [0, overlap]
+def test_shapes_of_one_type_overlap_from_an_iou_of_0_5(second, iou):
+    assert [each.iou for each in measure_uncertainty([box(), second])] == [0, iou]
 
 
-def test_points_and_lines_on_one_another_are_no_pair():
+def test_points_and_polylines_do_not_overlap():
     line = {"type": "polyline", "label_id": 1, "points": [0, 0, 9, 9], "score": 1.0}
     dot = {"type": "points", "label_id": 1, "points": [3, 3], "score": 1.0}
     assert ranked([line, line, dot, dot]) == []
 
 
-def test_overlaps_of_many_shapes_are_those_that_a_loop_finds():
+def test_overlaps_of_many_shapes_equal_those_of_a_loop():
     rng = random.Random(4)
     shapes = []
     for _ in range(600):
@@ -123,41 +122,43 @@ def test_overlaps_of_many_shapes_are_those_that_a_loop_finds():
         common = max(across, 0) * max(down, 0)
         return common / ((a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - common)
 
-    def surer(index, other):
+    def has_higher_score(index, other):
         return (shapes[other]["score"], -other) > (shapes[index]["score"], -index)
 
     expected = []
     for index, shape in enumerate(shapes):
-        best = max((iou(shape, shapes[other]) for other in range(600) if surer(index, other)), default=0)
+        best = max(
+            (iou(shape, shapes[other]) for other in range(600) if has_higher_score(index, other)), default=0
+        )
         expected.append(best if best >= 0.5 else 0)
-    assert [doubt.overlap for doubt in find_doubts(shapes)] == pytest.approx(expected)
+    assert [each.iou for each in measure_uncertainty(shapes)] == pytest.approx(expected)
     assert sum(map(bool, expected)) > 50
 
 
-def test_a_label_of_less_than_one_shape_in_a_hundred_is_rare():
+def test_label_of_less_than_1_percent_of_shapes_is_rare():
     frames = [[box(0, 0, 10, 10), box(20, 0, 30, 10)] for _ in range(60)]
     frames[7] = [box(), box(20, 0, 30, 10, label=3)]
     [item] = ranked(*frames)
-    assert (item.frame, item.expected_work, item.reasons) == (7, 0.5, ["rare label: dog"])
-    assert ranked(*frames[:50]) == []  # one in a hundred is not less
+    assert (item.frame, item.expected_corrections, item.reasons) == (7, 0.5, ["rare label: dog"])
+    assert ranked(*frames[:50]) == []  # exactly 1 %
 
 
-def test_a_frame_with_nothing_counts_by_how_many_have_something():
+def test_empty_frame_adds_the_fraction_of_frames_with_detections():
     [item] = ranked([box()], [box()], [], [box()])
-    assert (item.frame, item.expected_work) == (2, 0.75)
-    assert item.reasons == ["nothing found, as on 1 of 4 frames"]
+    assert (item.frame, item.expected_corrections) == (2, 0.75)
+    assert item.reasons == ["nothing detected, as on 1 of 4 frames"]
     assert item.box is None
     assert ranked([], []) == []
 
 
-def test_frames_with_the_same_work_keep_their_order_and_are_cut_off_at_the_most():
+def test_frames_with_equal_expected_corrections_ascend():
     summaries = [summarize_shapes(frame, [box(score=0.5)]) for frame in (60, 3, 46)]
     assert [item.frame for item in rank(summaries)] == [3, 46, 60]
-    assert [item.frame for item in rank(summaries, most=2)] == [3, 46]
-    assert rank(summaries, most=0) == []
+    assert [item.frame for item in rank(summaries, max_frames=2)] == [3, 46]
+    assert rank(summaries, max_frames=0) == []
 
 
-def test_the_link_leads_to_the_first_job_of_the_frame():
+def test_url_opens_the_first_job_of_the_frame():
     items = rank([summarize_shapes(frame, [box(score=0.5)]) for frame in (46, 60)])
     assert [(item.job_id, item.url) for item in items] == [
         (10, "http://cvat/tasks/5/jobs/10?frame=46"),
@@ -175,44 +176,44 @@ def summarize_tracks(tracks, frames):
     return list(summaries.each(frames))
 
 
-def seen(first, last, boxes=(20, 20, 30, 30), score=1.0, **fields):
-    doubts = [(frame, Doubt(1, score, boxes, **fields)) for frame in range(first, last + 1)]
-    track = SeenTrack(*doubts[0])
-    for frame, doubt in doubts:
-        track.add(frame, doubt)
+def track_summary(first, last, boxes=(20, 20, 30, 30), score=1.0, **fields):
+    detections = [(frame, Uncertainty(1, score, boxes, **fields)) for frame in range(first, last + 1)]
+    track = TrackSummary(*detections[0])
+    for frame, detection in detections:
+        track.add(frame, detection)
     return track
 
 
 @pytest.mark.parametrize(
     ("track", "frames"),
     [
-        pytest.param(seen(0, 9), [], id="all frames"),
-        pytest.param(seen(0, 5), [5], id="ends early"),
-        pytest.param(seen(3, 9), [3], id="begins late"),
-        pytest.param(seen(3, 5), [3, 5], id="both"),
-        pytest.param(seen(3, 5, (0, 20, 10, 30)), [], id="at the left edge"),
-        pytest.param(seen(3, 5, (90, 20, 99, 30)), [], id="at the right edge"),
-        pytest.param(seen(3, 5, (20, 70, 30, 79)), [], id="at the lower edge"),
+        pytest.param(track_summary(0, 9), [], id="all frames"),
+        pytest.param(track_summary(0, 5), [5], id="ends early"),
+        pytest.param(track_summary(3, 9), [3], id="begins late"),
+        pytest.param(track_summary(3, 5), [3, 5], id="both"),
+        pytest.param(track_summary(3, 5, (0, 20, 10, 30)), [], id="at the left edge"),
+        pytest.param(track_summary(3, 5, (90, 20, 99, 30)), [], id="at the right edge"),
+        pytest.param(track_summary(3, 5, (20, 70, 30, 79)), [], id="at the lower edge"),
     ],
 )
-def test_a_track_that_begins_or_ends_inside_is_broken(track, frames):
+def test_track_that_begins_or_ends_inside_the_image_adds_1(track, frames):
     of_task = {number: Frame(number, "", 100, 80) for number in range(10)}
     items = rank(summarize_tracks([track], of_task))
     assert [item.frame for item in items] == frames
-    assert all(item.expected_work == 1 and item.box == (20, 20, 30, 30) for item in items)
+    assert all(item.expected_corrections == 1 and item.box == (20, 20, 30, 30) for item in items)
 
 
-def test_a_track_counts_once_by_its_mean_score_or_its_overlap():
+def test_track_adds_its_uncertainty_once():
     of_task = {number: Frame(number, "", 100, 80) for number in range(10)}
-    overlapping = seen(0, 9, score=0.9)
-    overlapping.add(9, Doubt(1, 0.9, (1, 1, 5, 5), 0.7, 2))
-    items = rank(summarize_tracks([seen(0, 9, score=0.2), overlapping], of_task))
-    assert [(item.frame, item.expected_work) for item in items] == [(0, 0.8), (9, 0.7)]
+    overlapping = track_summary(0, 9, score=0.9)
+    overlapping.add(9, Uncertainty(1, 0.9, (1, 1, 5, 5), 0.7, 2))
+    items = rank(summarize_tracks([track_summary(0, 9, score=0.2), overlapping], of_task))
+    assert [(item.frame, item.expected_corrections) for item in items] == [(0, 0.8), (9, 0.7)]
     assert items[0].reasons == ["1 of 1 track below 0.5"]
-    assert items[1].reasons == ["1 track, the least score 0.90", "1 overlapping: car/truck IoU 0.70"]
+    assert items[1].reasons == ["1 track, lowest score 0.90", "1 overlapping: car/truck IoU 0.70"]
 
 
-def test_a_run_that_makes_tracks_reports_where_they_break(client, video_task):
+def test_track_task_reports_where_tracks_break(client, video_task):
     task_id = video_task(clip(range(24)), segment_size=10)
 
     def detect(context, image):
@@ -220,10 +221,10 @@ def test_a_run_that_makes_tracks_reports_where_they_break(client, video_task):
         return [] if 10 <= number <= 15 else [rectangle(7, [20, 20, 44, 40])]
 
     spec = DetectionFunctionSpec(labels=[label_spec("car", 7)])
-    tracking = TrackOptions(smoothing=0, fill_gap=0, min_length=1, max_gap=2)
+    tracking = TrackOptions(fill_gap=0, min_length=1, max_gap=2)
     report = track_task(client, task_id, SimpleNamespace(spec=spec, detect=detect), track_options=tracking)
     assert report.tracks == {"car": 2}
-    assert [(item.frame, item.expected_work, item.reasons) for item in report.review] == [
+    assert [(item.frame, item.expected_corrections, item.reasons) for item in report.review] == [
         (9, 1.0, ["track ends here: car"]),
         (16, 1.0, ["track begins here: car"]),
     ]
@@ -232,7 +233,7 @@ def test_a_run_that_makes_tracks_reports_where_they_break(client, video_task):
 
 
 class LosesOnFrame:
-    """Follows a rectangle in place until a frame."""
+    """Tracks a rectangle that stays in place, and loses it on a frame."""
 
     spec = TrackingFunctionSpec(supported_shape_types={"rectangle"})
 
@@ -249,16 +250,16 @@ class LosesOnFrame:
         return None if number == self.frame else state
 
 
-def test_a_run_that_follows_shapes_reports_where_they_were_lost(client, video_task):
+def test_track_task_reports_where_source_shapes_were_lost(client, video_task):
     task_id = video_task(clip(range(12)))
     [job] = client.jobs(task_id)
     [label] = client.labels(task_id)
-    seed = box(20, 20, 40, 40, label=label.id, frame=1, source="manual")
-    client.create_job_annotations(job.id, {"shapes": [seed], "tags": [], "tracks": []})
+    source_shape = box(20, 20, 40, 40, label=label.id, frame=1, source="manual")
+    client.create_job_annotations(job.id, {"shapes": [source_shape], "tags": [], "tracks": []})
     report = track_task(client, task_id, LosesOnFrame(8))
-    assert (report.seeds, report.lost) == (1, 1)
+    assert (report.source_shapes, report.lost) == (1, 1)
     [item] = report.review
-    assert (item.frame, item.expected_work, item.reasons) == (7, 1.0, ["track ends here: car"])
+    assert (item.frame, item.expected_corrections, item.reasons) == (7, 1.0, ["track ends here: car"])
     assert item.box == (20, 20, 40, 40)
 
 
@@ -266,7 +267,7 @@ def test_a_run_that_follows_shapes_reports_where_they_were_lost(client, video_ta
 
 
 def findings(number):
-    """More and more doubtful from frame to frame, but for frame 4, on which there is nothing."""
+    """Scores that decrease from frame to frame; nothing on frame 4."""
     if number == 4:
         return []
     return [
@@ -277,12 +278,12 @@ def findings(number):
 
 
 @pytest.mark.parametrize("batch_size", [1, 100])
-def test_the_order_does_not_depend_on_batches_and_is_the_same_from_the_cache(client, make_task, batch_size):
+def test_ranking_is_independent_of_batch_size_and_cache(client, make_task, batch_size):
     task_id = make_task(6, segment_size=3)
     function = detector(findings)
     function.version = str(batch_size)
     report = annotate_task(client, task_id, function, batch_size=batch_size)
-    assert [(item.frame, item.expected_work) for item in report.review] == [
+    assert [(item.frame, item.expected_corrections) for item in report.review] == [
         (4, 0.83), (5, 0.65), (3, 0.35), (2, 0.25), (1, 0.15), (0, 0.05),
     ]  # fmt: skip
     again = annotate_task(client, task_id, function, batch_size=2)
@@ -290,7 +291,7 @@ def test_the_order_does_not_depend_on_batches_and_is_the_same_from_the_cache(cli
     assert again.review == report.review
 
 
-def test_as_many_frames_are_reported_as_are_asked_for(client, make_task):
+def test_review_frames_limits_the_number_of_frames(client, make_task):
     task_id = make_task(6)
     assert len(annotate_task(client, task_id, detector(findings), review_frames=2).review) == 2
     assert annotate_task(client, task_id, detector(findings), review_frames=0).review == []
@@ -298,7 +299,7 @@ def test_as_many_frames_are_reported_as_are_asked_for(client, make_task):
         annotate_task(client, task_id, detector(findings), review_frames=-1)
 
 
-def test_a_frame_on_which_the_function_fails_comes_first(client, make_task):
+def test_failed_frame_is_ranked_first(client, make_task):
     def detect(number):
         if number == 2:
             raise ZeroDivisionError("no")
@@ -306,11 +307,11 @@ def test_a_frame_on_which_the_function_fails_comes_first(client, make_task):
 
     report = annotate_task(client, make_task(4), detector(detect), on_frame_error="skip")
     assert report.review[0].frame == 2
-    assert report.review[0].expected_work == 2.0
+    assert report.review[0].expected_corrections == 2.0
     assert report.review[0].reasons == ["not annotated: the function failed"]
 
 
-def test_what_a_failed_run_has_taken_back_is_not_to_be_looked_at(client, make_task):
+def test_failed_run_without_annotations_has_no_review(client, make_task):
     from prefect_cvat.options.run_options import Options
     from prefect_cvat.runs.annotate_run import AnnotateRun
     from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
@@ -322,25 +323,25 @@ def test_what_a_failed_run_has_taken_back_is_not_to_be_looked_at(client, make_ta
     with ThreadSubmitter() as threads, pytest.raises(BadFunctionError):
         run_pipeline(run, threads)
     assert run.report.frames == 3
-    assert run.complete(1.0).review == []
+    assert run.finish_report(1.0).review == []
 
 
-def test_the_report_says_in_lines_and_in_markdown_what_to_look_at(client, make_task):
+def test_report_lists_frames_in_lines_and_in_markdown(client, make_task):
     report = annotate_task(client, make_task(6, segment_size=3), detector(findings))
     [first, *others] = [line for line in report.lines() if line.startswith("look first at frame")]
     assert first == (
-        "look first at frame 4, 0.83 corrections expected (nothing found, as on 1 of 6 frames):"
+        "look first at frame 4, 0.83 corrections expected (nothing detected, as on 1 of 6 frames):"
         f" {report.review[0].url}"
     )
     assert len(others) == 4
     html = MarkdownIt("commonmark").enable("table").render(render_markdown(report))
-    assert "<h2>Look at these first</h2>" in html
+    assert "<h2>Frames to review first</h2>" in html
     for item in report.review:
         assert f'<td><a href="{item.url}">{item.frame}</a></td>' in html
     assert RunReport.model_validate_json(report.model_dump_json()) == report
 
 
-def test_a_summary_is_small_whatever_the_number_of_shapes():
+def test_size_of_a_summary_is_independent_of_the_number_of_shapes():
     few = summarize_shapes(0, [box(20 * n, 0, 20 * n + 10, 10, score=0.5) for n in range(3)])
     many = summarize_shapes(0, [box(20 * n, 0, 20 * n + 10, 10, score=0.5) for n in range(3000)])
     assert isinstance(many, FrameSummary)
@@ -350,10 +351,10 @@ def test_a_summary_is_small_whatever_the_number_of_shapes():
     ]
 
 
-# --- whether it is of use ---
+# --- photographs ---
 
 
-def test_photographs_with_mistakes_come_first(client, test_data):
+def test_photographs_with_mistakes_are_ranked_first(client, test_data):
     spec = importlib.util.spec_from_file_location("benchmark_review", SCRIPT)
     benchmark = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(benchmark)
@@ -367,19 +368,20 @@ def test_photographs_with_mistakes_come_first(client, test_data):
     assert benchmark.share_on_first(order[::-1], mistakes, 0.25) < 0.25
 
 
-def test_summaries_on_disk_are_ranked_as_those_in_memory():
+def test_summaries_on_disk_give_the_same_ranking():
     shapes = [box(n, 0, n + 10, 10, score=0.3 + 0.01 * n, label=1 + n % 3) for n in range(60)]
     summaries = [
-        summarize_shapes(n % 900, shapes[n % 7 : 5 + n % 9], tags=n % 2) for n in range(IN_MEMORY // 100)
+        summarize_shapes(n % 900, shapes[n % 7 : 5 + n % 9], tags=n % 2)
+        for n in range(MAX_BYTES_IN_MEMORY // 100)
     ]
     kept = FrameSummaries(summaries[:5])
     kept.extend(summaries[5:])
-    assert kept._file.tell() > IN_MEMORY
+    assert kept._file.tell() > MAX_BYTES_IN_MEMORY
     assert list(kept) == summaries
-    assert rank(kept, most=30) == rank(summaries, most=30)
+    assert rank(kept, max_frames=30) == rank(summaries, max_frames=30)
 
 
-def test_where_the_disk_is_full_it_is_said(monkeypatch):
+def test_full_disk_is_a_storage_error(monkeypatch):
     kept = FrameSummaries()
 
     def full(_):

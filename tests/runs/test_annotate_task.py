@@ -246,8 +246,8 @@ def test_frames_that_fail_may_be_skipped_and_are_reported(client, make_task):
     task_id = make_task(5)
     report = annotate_task(client, task_id, a_function(on_frame_3(raises)), on_frame_error="skip")
     assert [shape["frame"] for shape in annotations_of(client, task_id)[1]] == [0, 1, 2, 4]
-    assert list(report.failed_frames) == [3]
-    assert "ZeroDivisionError: oh no" in report.failed_frames[3]
+    assert list(report.frame_errors) == [3]
+    assert "ZeroDivisionError: oh no" in report.frame_errors[3]
 
 
 def test_thresholds_leave_out_what_scores_lower(client, make_task):

@@ -52,7 +52,7 @@ class Watching(ThreadSubmitter):
         future = super().submit(stage, run, *args)
         if stage == "detect_batch":
             future.add_done_callback(
-                lambda _: self.on_disk.append(sorted(path.name for path in run._spool.iterdir()))
+                lambda _: self.on_disk.append(sorted(path.name for path in run.folder.iterdir()))
             )
         return future
 

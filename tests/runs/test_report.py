@@ -16,7 +16,7 @@ from prefect_cvat import annotate_task, track_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, polygon, rectangle, tag
 from prefect_cvat.inference.provenance import Provenance
 from prefect_cvat.reporting.markdown_report import render_markdown
-from prefect_cvat.reporting.plots import plot_scores
+from prefect_cvat.reporting.score_plot import plot_scores
 from prefect_cvat.review.score_histogram import SCORE_BINS, score_bin
 from prefect_cvat.runs.report import RunReport
 
@@ -101,20 +101,20 @@ def test_of_tracks_the_scores_of_the_detections_are_counted(client, video_task):
 # --- as Markdown ---
 
 
-def test_an_empty_report_has_no_tables():
+def test_empty_report_has_no_tables():
     assert render_markdown(report()) == (
         "# [Task 42](<https://cvat.example.com/tasks/42>), streets\n\n"
         "**Completed**: 0 frames in 0.0 s (0.0 frames per second) by nanodet\\_detection.\n"
     )
 
 
-def test_what_made_the_annotations_is_told_but_for_what_was_not_asked_for():
+def test_provenance_lists_only_options_that_are_set():
     usual = render_markdown(report(run="7", provenance=Provenance(function="finder")))
     assert provenance_rows(usual) == {
         "run": "7",
         "function": "finder",
         "images": "original",
-        "what was there": "keep",
+        "existing annotations": "keep",
         "prefect\\-cvat": version("prefect-cvat").replace(".", "\\."),
     }
     made_by = Provenance(
@@ -127,12 +127,12 @@ def test_what_made_the_annotations_is_told_but_for_what_was_not_asked_for():
     )
     asked = provenance_rows(render_markdown(report(run="7", provenance=made_by)))
     assert asked.items() - provenance_rows(usual).items() == {
-        ("masks", "became polygons"),
+        ("masks", "converted to polygons"),
         ("images", "compressed"),
-        ("its option step", "2"),
+        ("option step", "2"),
         ("frames", "only those without annotations"),
-        ("left out from this IoU with existing annotations", "0\\.6"),
-        ("existing annotations that count", "manual"),
+        ("minimum IoU with existing annotations to be left out", "0\\.6"),
+        ("existing annotations compared with", "manual"),
     }
 
 
@@ -149,7 +149,7 @@ def test_nouns_go_with_their_numbers():
         tracks={"car": 1},
         track_frames=3,
         keyframes=1,
-        seeds=1,
+        source_shapes=1,
         lost=1,
         refined=1,
         not_refined=1,
@@ -160,7 +160,7 @@ def test_nouns_go_with_their_numbers():
         "annotations: none",
         "written: 0 added, 0 already there, 0 removed",
         "tracks: 1 car; 3.0 frames long on average, 1 keyframe",
-        "followed: 1 shape, lost 1 time",
+        "tracked: 1 shape, lost 1 time",
         "refined: 1 shape; 1 stays, nothing was found for it",
     ]
 
@@ -185,7 +185,7 @@ def test_a_full_report_has_all_that_happened():
             unmatched={"zebra": 7},
             unmatched_labels=["zebra", "giraffe"],
             left_out={"deleted": 8},
-            failed_frames={17: "the model said no", 3: "so it did"},
+            frame_errors={17: "the model said no", 3: "so it did"},
             stage_seconds={"plan": 0.25, "detect": 9.5},
         )
     )
@@ -198,20 +198,20 @@ def test_a_full_report_has_all_that_happened():
     }
     assert "25 frames in 10.0 s (2.5 frames per second)" in text
     assert "5 of them were detected in an earlier run" in text
-    assert "no label for: zebra, giraffe." in text
+    assert "Labels of the function that the task does not have: zebra, giraffe." in text
     assert rows == {
         "Annotations": [("person", "9", "2"), ("car", "3", "0"), ("**all**", "12", "2")],
-        "On the server": [("added", "10"), ("there already", "2"), ("removed", "1")],
-        "Tracks": [("frames that one is long on average", "15.0"), ("keyframes of all", "11")],
+        "On the server": [("added", "10"), ("already present", "2"), ("removed", "1")],
+        "Tracks": [("mean length in frames", "15.0"), ("keyframes", "11")],
         "Shapes": [
-            ("cut at the edge of their image", "4"),
-            ("left out: outside their image", "5"),
-            ("left out: below their threshold", "6"),
+            ("clipped at the edge of the image", "4"),
+            ("left out: outside the image", "5"),
+            ("left out: below the score threshold", "6"),
             ("left out: the task has no label zebra", "7"),
         ],
         "Frames left out": [("deleted", "8")],
         "Failed frames": [("3", "so it did"), ("17", "the model said no")],
-        "Time": [("plan", "0.2"), ("detect", "9.5"), ("**the run**, in which stages overlap", "10.0")],
+        "Time": [("plan", "0.2"), ("detect", "9.5"), ("**the run** (stages overlap)", "10.0")],
         "Scores": [
             ("0.50 to 0.55", "4", "█" * 30),
             ("0.55 to 0.60", "0", ""),
@@ -222,31 +222,31 @@ def test_a_full_report_has_all_that_happened():
 
 
 @pytest.mark.parametrize("outcome", ["failed", "cancelled"])
-def test_a_run_that_broke_off_says_first_why_and_what_is_there_and_what_to_do(outcome):
+def test_incomplete_run_begins_with_error_state_and_remedy(outcome):
     text = render_markdown(report(frames=4, labels={"car": 9}, added=9), outcome, "the disk is full")
     head, _ = text.split("## Annotations")
     assert head.splitlines()[2].startswith(f"**{outcome.capitalize()}**: 4 frames")
     assert "> the disk is full" in head
-    assert "9 annotations that this run has added are on the server" in head
-    assert "Running it again completes it" in head
+    assert "9 annotations added by this run are on the server" in head
+    assert "Run it again to complete it" in head
 
     one = render_markdown(report(frames=1, labels={"car": 1}, added=1), outcome)
     assert ": 1 frame in" in one
-    assert "1 annotation that this run has added is on the server" in one
+    assert "1 annotation added by this run is on the server" in one
 
     nothing = render_markdown(report(frames=4, labels={"car": 9}), outcome)
-    assert "Nothing that this run has added is on the server" in nothing
+    assert "No annotations of this run are on the server" in nothing
 
 
-def test_long_lists_are_cut_and_say_so():
+def test_long_lists_are_truncated():
     text = render_markdown(
         report(
-            failed_frames=dict.fromkeys(range(1000), "broken"),
+            frame_errors=dict.fromkeys(range(1000), "broken"),
             unmatched_labels=[f"label {number}" for number in range(79)],
         )
     )
     assert text.count("| broken |") == 20
-    assert "1000 frames have failed in all" in text
+    assert "1000 frames failed in total" in text
     assert "label 19 and 59 more" in text
     assert "label 20" not in text
 
@@ -259,7 +259,7 @@ def test_no_name_and_no_error_acts_as_markdown_or_html():
             labels={HOSTILE: 1},
             unmatched={HOSTILE: 1},
             unmatched_labels=[HOSTILE],
-            failed_frames={1: HOSTILE},
+            frame_errors={1: HOSTILE},
             left_out={HOSTILE: 1},
         ),
         "failed",

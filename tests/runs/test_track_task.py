@@ -8,12 +8,12 @@ from clips import clip, number_on, numbered_picture
 from prefect_cvat import TrackOptions, track_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle, tag
 from prefect_cvat.exceptions import BadFunctionError, UnsupportedTaskError
-from prefect_cvat.geometry.keyframes import interpolate
+from prefect_cvat.geometry.interpolation import interpolate
 from prefect_cvat.upload import job_writer as upload
 
 SPEC = DetectionFunctionSpec(labels=[label_spec("car", 7)])
 FRAMES = 24
-PLAIN = TrackOptions(smoothing=0, fill_gap=0, min_length=1, max_gap=3)
+PLAIN = TrackOptions(fill_gap=0, min_length=1, max_gap=3)
 
 
 def box(number):
@@ -110,7 +110,7 @@ def test_other_options_replace_what_a_run_has_made_and_keep_what_a_human_has(cli
 
 def test_only_every_nth_frame_is_looked_at(client, task_id):
     calls = []
-    options = TrackOptions(step=3, tolerance=0.5, smoothing=0, min_length=1, fill_gap=0)
+    options = TrackOptions(step=3, tolerance=0.5, min_length=1, fill_gap=0)
     report = track_task(client, task_id, driver(calls=calls), track_options=options)
     assert calls == list(range(0, FRAMES, 3))
     assert report.frames == 8
@@ -122,7 +122,7 @@ def test_only_every_nth_frame_is_looked_at(client, task_id):
 
 def test_what_is_found_too_seldom_is_left_out(client, video_task):
     task_id = video_task(clip(range(FRAMES)))
-    options = TrackOptions(min_length=5, max_gap=2, fill_gap=0, smoothing=0)
+    options = TrackOptions(min_length=5, max_gap=2, fill_gap=0)
     report = track_task(client, task_id, driver(gone=[3, 4, 5, 6]), track_options=options)
     [[track]] = tracks(client, task_id).values()
     assert sorted(shown(track, 0, 23)) == list(range(7, 24))
@@ -182,7 +182,7 @@ def test_a_bad_function_leaves_nothing_behind(client, video_task):
         return [rectangle(7, [(number // 2 % 2) * 80, 20, (number // 2 % 2) * 80 + 40, 50])]
 
     function = SimpleNamespace(spec=SPEC, detect=detect)
-    options = TrackOptions(max_gap=1, min_length=1, fill_gap=0, smoothing=0)
+    options = TrackOptions(max_gap=1, min_length=1, fill_gap=0)
     with pytest.raises(BadFunctionError, match="frame 20"):
         track_task(client, task_id, function, batch_size=4, track_options=options)
     assert list(tracks(client, task_id).values()) == [[]]

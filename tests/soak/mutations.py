@@ -15,13 +15,14 @@ from prefect_cvat.records import run_lock
 from prefect_cvat.records.record_writer import JobRecord
 from prefect_cvat.records.run_lock import RunLock
 from prefect_cvat.runs import run
+from prefect_cvat.runs.job_uploads import JobUploads
 from prefect_cvat.runs.report import RunReport
-from prefect_cvat.tracking.followed_tracks import FollowedTracks
+from prefect_cvat.tracking.shape_tracks import ShapeTracks
 from prefect_cvat.upload import job_sender, replacement, undo
-from prefect_cvat.upload.job_ledger import JobAccount
+from prefect_cvat.upload.job_ledger import JobLedger
+from prefect_cvat.upload.job_requests import JobRequests
 from prefect_cvat.upload.job_writer import JobWriter
 from prefect_cvat.upload.replacement import Replacement
-from prefect_cvat.upload.write_requests import JobRequests
 
 Json = dict[str, Any]
 
@@ -73,19 +74,19 @@ def _all_sources_are_auto() -> None:
 
 def _what_is_equal_is_taken_back() -> None:
     def own(self: Any) -> Callable[[str, Json], bool]:
-        before = {**self.replaceable(), **self.kept()}
-        told = {self.identity(body) for _, body in self._bodies}
+        before = self.baseline.all()
+        told = set(self._bodies.identities())
         return lambda kind, a: (kind, a["id"]) not in before and self.identity(a) in told
 
-    JobAccount.own = own  # type: ignore[method-assign, assignment]
-    JobAccount.may_have_added = property(lambda _: True)  # type: ignore[assignment, method-assign]
+    JobLedger.own_annotations = own  # type: ignore[method-assign, assignment]
+    JobLedger.may_have_added = property(lambda _: True)  # type: ignore[assignment, method-assign]
 
 
 def _baselines_are_taken_late() -> None:
     def write(self: Any, job_id: int, part: object, annotations: Any, frames: Any = ()) -> None:
-        self._writers[job_id].write(part, annotations, frames)
+        self.writers[job_id].write(part, annotations, frames)
 
-    run.Run._write = write  # type: ignore[method-assign]
+    JobUploads.write = write  # type: ignore[method-assign]
 
 
 def _what_was_changed_is_replaced() -> None:
@@ -93,25 +94,25 @@ def _what_was_changed_is_replaced() -> None:
 
 
 def _replacements_are_not_looked_for() -> None:
-    verified, look = Replacement.verified, Replacement.look
+    verified, select = Replacement.verified, Replacement.select
 
-    def looked(self: Any, standing: Any, most: int, **known: Any) -> Any:
-        return look(self, standing, most, **known)._replace(gone=0)
+    def selected(self: Any, on_server: Any, most: int, **known: Any) -> Any:
+        return select(self, on_server, most, **known)._replace(gone=0)
 
     Replacement.verified = lambda self, _missing, doubled: verified(self, (), doubled)  # type: ignore[method-assign, misc]
-    Replacement.look = looked  # type: ignore[method-assign]
+    Replacement.select = selected  # type: ignore[method-assign]
 
 
 def _missing_is_overlooked() -> None:
-    compare = JobAccount.compare
+    compare = JobLedger.compare
 
-    def blind(self: Any, standing: Any) -> Any:
-        result = compare(self, standing)
+    def blind(self: Any, on_server: Any) -> Any:
+        result = compare(self, on_server)
         result.absent.clear()
         result.unseen = 0
         return result
 
-    JobAccount.compare = blind  # type: ignore[method-assign]
+    JobLedger.compare = blind  # type: ignore[method-assign]
 
 
 def _doubled_of_before_stays() -> None:
@@ -143,9 +144,9 @@ def _undoing_takes_what_is_equal() -> None:
     undo._Look.is_ours = lambda self, _, told: told in self._job.added.values()  # type: ignore[method-assign]
 
 
-def _seeds_go_first() -> None:
-    packs = FollowedTracks.packs
-    FollowedTracks.packs = lambda self, *, with_seeds: packs(self, with_seeds=not with_seeds)  # type: ignore[method-assign, assignment]
+def _source_shapes_go_first() -> None:
+    packs = ShapeTracks.packs
+    ShapeTracks.packs = lambda self, *, with_sources: packs(self, with_sources=not with_sources)  # type: ignore[method-assign, assignment]
 
 
 def _incomplete_is_green() -> None:
@@ -153,7 +154,7 @@ def _incomplete_is_green() -> None:
 
 
 def _nothing_is_unknown() -> None:
-    job_sender.seconds_at_work = lambda *_: None  # type: ignore[assignment]
+    job_sender.seconds_until_certain = lambda *_: None  # type: ignore[assignment]
 
 
 MUTATIONS: dict[str, Mutation] = {
@@ -252,8 +253,8 @@ MUTATIONS: dict[str, Mutation] = {
     "what-is-sent-is-not-recorded": Mutation(
         _put(JobRecord, "sending", lambda *_: None), ("1/43", "1/149", "1/114")
     ),
-    "seeds-go-first": Mutation(
-        _seeds_go_first,
+    "source-shapes-go-first": Mutation(
+        _source_shapes_go_first,
         (
             "1/178",
             "1/52",

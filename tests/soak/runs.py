@@ -153,7 +153,7 @@ def _carry_out(told: Told, client: Client) -> dict[str, Any]:
                 client, told.task, made, shape_tracking_options=following, batch_size=told.batch_size
             )
         case "track":
-            tracking = TrackOptions(min_length=1, max_gap=1, fill_gap=0, smoothing=0, tolerance=0.5)
+            tracking = TrackOptions(min_length=1, max_gap=1, fill_gap=0, tolerance=0.5)
             report = track_task(
                 client,
                 told.task,

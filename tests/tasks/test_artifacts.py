@@ -31,7 +31,7 @@ from prefect_cvat.cli.demo_run import create_demo_task
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.http.retry_policy import RetryPolicy
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.reporting.task_pictures import Picture
+from prefect_cvat.reporting.sample_frames import Drawing
 from prefect_cvat.runs.annotate_run import AnnotateRun
 from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.runs.report import RunReport
@@ -71,11 +71,11 @@ def run_flow(client, task_id, function, batch_size=1, cancel_after=None):
         with ThreadSubmitter() as threads:
             report = run_pipeline(run, threads, progress)
     except BaseException as error:
-        partial = run.complete(time.perf_counter() - started)
+        partial = run.finish_report(time.perf_counter() - started)
         outcome = "failed" if isinstance(error, Exception) else "cancelled"
         publish_report(partial, outcome=outcome, error=str(error))
         raise
-    publish_report(report, pictures=draw_frames(client, run.plan))
+    publish_report(report, pictures=draw_frames(client, run.planned.plan))
     return report
 
 
@@ -251,7 +251,7 @@ def test_report_of_failed_run_names_error_and_says_nothing_is_left(client, make_
     head = found[f"report-task-{task_id}"].data.split("##")[0]
     assert "**Failed**: " in head
     assert "\\<b\\>has gone\\<\\/b\\>" in head
-    assert "Nothing that this run has added is on the server" in head
+    assert "No annotations of this run are on the server" in head
     assert found[f"progress-task-{task_id}"].data < 100
 
 
@@ -263,7 +263,7 @@ def test_report_of_cancelled_run_counts_annotations_on_the_server(client, make_t
     head = found[f"report-task-{task_id}"].data.split("##")[0]
     shapes = [shape for job in client.jobs(task_id) for shape in client.job_annotations(job.id).shapes]
     assert "**Cancelled**: " in head
-    assert f"{len(shapes)} annotations that this run has added are on the server" in head
+    assert f"{len(shapes)} annotations added by this run are on the server" in head
     assert 6 <= len(shapes) < 24
     assert found[f"progress-task-{task_id}"].data == 25
 
@@ -278,7 +278,7 @@ def test_warns_if_frames_cannot_be_drawn(client, make_task, sandbox):
             run_pipeline(run, threads)
         sandbox.faults.set([rule], seed=1)
         try:
-            return draw_frames(impatient, run.plan)
+            return draw_frames(impatient, run.planned.plan)
         finally:
             sandbox.faults.clear()
 
@@ -414,7 +414,7 @@ def test_refused_report_is_logged_without_its_content(monkeypatch):
         report = RunReport(
             task_id=5, task_name="t", url="http://c/tasks/5", function="f", started=datetime.now(UTC)
         )
-        publish_report(report, pictures=[Picture("a frame", "<svg>" + "x" * 5000 + "</svg>")])
+        publish_report(report, pictures=[Drawing("a frame", "<svg>" + "x" * 5000 + "</svg>")])
 
     with between_us_and_prefect() as mode, all_that_is_logged() as lines:
         mode.status = 422

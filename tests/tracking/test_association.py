@@ -6,7 +6,6 @@ import tracemalloc
 
 import pytest
 
-from prefect_cvat.geometry.iou import bounding_box
 from prefect_cvat.options.track_options import Tracker, TrackOptions
 from prefect_cvat.tracking.association import Associator
 
@@ -76,28 +75,6 @@ def test_what_moves_fast_is_expected_further_on():
     for frame in range(6):
         [first] = numbers(associator.update(frame, [box(30 * frame)]))
     assert numbers(associator.update(8, [box(240)])) == [first]
-
-
-@pytest.mark.parametrize(
-    ("shape", "expected"),
-    [
-        ({"type": "rectangle", "points": [10, 20, 30, 60]}, (10, 20, 30, 60)),
-        ({"type": "rectangle", "points": [10, 20, 30, 60], "rotation": 90}, (0, 30, 40, 50)),
-        ({"type": "ellipse", "points": [50, 50, 70, 40]}, (30, 40, 70, 60)),
-        ({"type": "ellipse", "points": [50, 50, 70, 40], "rotation": 90}, (40, 30, 60, 70)),
-        ({"type": "mask", "points": [0, 6, 5, 7, 6, 9]}, (5, 7, 7, 10)),
-        ({"type": "polyline", "points": [5, 1, 0, 8, 3, 3]}, (0, 1, 5, 8)),
-        (
-            {"type": "skeleton", "elements": [
-                {"points": [1, 2]}, {"points": [5, 6]}, {"points": [0, 0], "outside": True}
-            ]},
-            (1, 2, 5, 6),
-        ),
-        ({"type": "skeleton", "elements": [{"points": [1, 2], "outside": True}]}, (1, 2, 1, 2)),
-    ],
-)  # fmt: skip
-def test_boxes_around_shapes(shape, expected):
-    assert bounding_box(shape) == pytest.approx(expected)
 
 
 @TRACKERS

@@ -21,14 +21,15 @@ from prefect_cvat.auto_annotation import (
     label_spec,
 )
 from prefect_cvat.exceptions import IncompleteRunError, StorageError, UnsupportedTaskError
-from prefect_cvat.geometry.keyframes import interpolate
+from prefect_cvat.files.lines_by_frame import LinesByFrame
+from prefect_cvat.geometry.interpolation import interpolate
 from prefect_cvat.http.transport import Transport
 from prefect_cvat.models import Job, Label
 from prefect_cvat.options.existing import Existing
 from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
-from prefect_cvat.runs.follow_run import FollowRun
-from prefect_cvat.tracking.followed_tracks import FollowedTracks
-from prefect_cvat.tracking.source_shapes import FollowedObject, SeedShape
+from prefect_cvat.runs.track_shapes_run import PlannedTrackShapesRun
+from prefect_cvat.tracking.shape_tracks import ShapeTracks
+from prefect_cvat.tracking.source_shapes import COPY, SourceShapes
 from prefect_cvat.upload.job_writer import JobWriter
 from served_chunks import with_chunks
 
@@ -100,10 +101,10 @@ def test_a_shape_is_carried_to_the_end_and_becomes_a_track(world):
     assert visible(track, 12) == list(range(3, 12))
     for frame in range(3, 12):
         assert interpolate(track, frame)["points"] == box(2 * frame)
-    assert (report.seeds, report.tracks, report.lost, report.frames) == (1, {"car": 1}, 0, 9)
+    assert (report.source_shapes, report.tracks, report.lost, report.frames) == (1, {"car": 1}, 0, 9)
     assert (report.labels, report.keyframes, report.track_frames) == ({"car": 8}, 2, 9)
     assert (report.added, report.removed) == (1, 1)
-    assert "followed: 1 shape, lost 0 times" in report.lines()
+    assert "tracked: 1 shape, lost 0 times" in report.lines()
 
 
 @pytest.mark.parametrize(
@@ -148,7 +149,7 @@ def test_until(world, downloads, direction, until, frames):
     [track] = here.tracks()
     assert visible(track, 12) == list(frames)
     assert keyframes(track)[-1] == (frames[-1] + 1, True)
-    assert report.seeds_left_out == {f"behind frame {until}": 1}
+    assert report.source_shapes_left_out == {f"behind frame {until}": 1}
     assert len(here.shapes()) == 1
     assert sorted(downloads) == sorted({frame // 2 for frame in frames})
 
@@ -209,7 +210,7 @@ def test_shapes_of_a_group_are_keyframes_of_one_object(world, direction):
     assert [item["value"] for item in last["attributes"]] == ["r"]
     assert [item["value"] for item in interpolate(track, 3)["attributes"]] == ["l"]
     assert here.shapes() == []
-    assert (report.seeds, report.tracks) == (2, {"car": 1})
+    assert (report.source_shapes, report.tracks) == (2, {"car": 1})
 
 
 def test_a_group_with_several_on_a_frame_holds_objects_of_their_own(world):
@@ -275,8 +276,8 @@ def test_types_that_the_function_cannot_follow_are_counted_and_stay(world):
     here = world()
     here.place(here.shape(3), here.shape(3, row=20, type="ellipse"), here.shape(4, row=20, type="ellipse"))
     report = here.run()
-    assert report.seeds_left_out == {"ellipse, which the function cannot follow": 2}
-    assert "not followed: 2 ellipse, which the function cannot follow" in report.lines()
+    assert report.source_shapes_left_out == {"ellipse, which the function cannot track": 2}
+    assert "not tracked: 2 ellipse, which the function cannot track" in report.lines()
     assert [shape["type"] for shape in here.shapes()] == ["ellipse"] * 2
 
 
@@ -350,9 +351,9 @@ def test_what_cannot_be_followed_is_said_before_anything_is_fetched(world, downl
 @pytest.mark.parametrize(
     ("follow", "message"),
     [
-        ({"labels": ["person"]}, "no shapes to follow .* and label 'person'"),
-        ({"sources": ["file"]}, "no shapes to follow of source file"),
-        ({"until": 2}, "no shapes to follow .*; left out: 1 behind frame 2"),
+        ({"labels": ["person"]}, "no shapes to track .* and label 'person'"),
+        ({"sources": ["file"]}, "no shapes to track of source file"),
+        ({"until": 2}, "no shapes to track .*; left out: 1 behind frame 2"),
     ],
 )
 def test_nothing_to_follow_is_said_and_nothing_is_fetched(world, downloads, follow, message):
@@ -470,7 +471,7 @@ def test_a_shape_that_two_jobs_hold_is_followed_once_and_removed_from_both(world
             assert [f for f in visible(track, 20) if f <= job.stop_frame] == frames
             assert max(shape["frame"] for shape in track["shapes"]) <= job.stop_frame
             assert all(interpolate(track, frame)["points"] == box(2 * frame) for frame in frames)
-    assert (report.seeds, report.tracks, report.removed) == (1, {"car": 1}, 2)
+    assert (report.source_shapes, report.tracks, report.removed) == (1, {"car": 1}, 2)
     [whole] = here.client._transport.json("GET", f"/api/tasks/{here.task_id}/annotations")["tracks"]
     assert visible(whole, 20) == list(range(first, last + 1))
 
@@ -655,9 +656,13 @@ def test_writes_that_fail_do_not_double_or_lose_anything(world, faults, fault):
 @pytest.fixture
 def broken_off(world, monkeypatch):
     """A task whose run broke off when the tracks stood, and before the seeds were removed."""
+
+    def fail(_):
+        raise StorageError("broken")
+
     here = complicated(world)
     with monkeypatch.context() as broken:
-        broken.setattr(FollowRun, "_remove", lambda *_: (_ for _ in ()).throw(StorageError("broken")))
+        broken.setattr(PlannedTrackShapesRun, "_remove_source_shapes", fail)
         with pytest.raises(StorageError):
             here.run()
     return here
@@ -668,15 +673,17 @@ def test_a_run_that_broke_off_before_the_seeds_were_removed_only_removes_them(wo
     undisturbed.run()
     report = broken_off.run()
     assert same(broken_off, undisturbed)
-    assert report.seeds == 1  # the one that was lost at once
-    assert report.seeds_left_out["in a track already"] == 4
+    assert report.source_shapes == 1  # the one that was lost at once
+    assert report.source_shapes_left_out["in a track already"] == 4
     assert report.added == 0
 
 
-@pytest.mark.parametrize("keep_seeds", [False, True])
-def test_tracks_that_a_run_has_doubled_before_it_broke_off_are_made_single(world, broken_off, keep_seeds):
+@pytest.mark.parametrize("keep_source_shapes", [False, True])
+def test_tracks_that_a_run_has_doubled_before_it_broke_off_are_made_single(
+    world, broken_off, keep_source_shapes
+):
     undisturbed = complicated(world)
-    undisturbed.run(keep_seeds=keep_seeds)
+    undisturbed.run(keep_source_shapes=keep_source_shapes)
     for index in range(3):
         tracks = [
             {name: value for name, value in track.items() if name != "id"}
@@ -685,19 +692,19 @@ def test_tracks_that_a_run_has_doubled_before_it_broke_off_are_made_single(world
         for shape in (shape for track in tracks for shape in track["shapes"]):
             shape.pop("id", None)
         broken_off.place(job=index, tracks=tracks)
-    broken_off.run(keep_seeds=keep_seeds)
+    broken_off.run(keep_source_shapes=keep_source_shapes)
     assert same(broken_off, undisturbed)
 
 
 def test_seeds_may_stay_and_running_again_adds_nothing(world, downloads):
     here = complicated(world)
     before = here.stored()
-    report = here.run(keep_seeds=True)
+    report = here.run(keep_source_shapes=True)
     assert report.removed == 0
     assert here.shapes() == before.shapes
     here_before = [here.stored(index) for index in range(3)]
     downloads.clear()
-    again = here.run(keep_seeds=True, labels=["person"])
+    again = here.run(keep_source_shapes=True, labels=["person"])
     assert (again.added, again.frames, downloads) == (0, 0, [])
     assert [here.stored(index) for index in range(3)] == here_before
 
@@ -725,7 +732,7 @@ def test_a_seed_that_somebody_changed_in_the_meantime_stays(world):
 
 
 class Twice:
-    """Carries out each stage that may be tried again a second time."""
+    """Runs each stage that may be tried again a second time."""
 
     def submit(self, stage, run, *args):
         result = getattr(run, stage)(*args)
@@ -849,34 +856,32 @@ def test_memory_does_not_grow_with_what_was_found_backwards(tmp_path):
         jobs = [
             Job(id=n, task_id=1, start_frame=50 * n, stop_frame=50 * n + 49) for n in range(last // 50 + 1)
         ]
-        objects = []
-        for number in range(5):
-            shape = {
-                "id": number,
-                "frame": last,
-                "type": "rectangle",
-                "label_id": 1,
-                "points": [0.0, 0.0, 9.0, 9.0],
-            }
-            seeds = (SeedShape(shape, [(jobs[-1].id, number)]),)
-            objects.append(FollowedObject(number, Label(id=1, name="car"), seeds))
+        copies = np.zeros(5, COPY)
+        copies["digest"] = copies["id"] = range(5)
+        copies["job"], copies["frame"], copies["label"] = jobs[-1].id, last, 1
+        sources = SourceShapes(copies, LinesByFrame(), {1: Label(id=1, name="car")})
+        shape = {"type": "rectangle", "label_id": 1, "rotation": 0.0, "attributes": []}
         rng = np.random.default_rng(1)
         tracemalloc.reset_peak()
         before = tracemalloc.get_traced_memory()[0]
-        tracks = FollowedTracks(jobs, objects, last_frame=last, tolerance=0.5, folder=folder)
+        tracks = ShapeTracks(jobs, sources, last_frame=last, tolerance=0.5, folder=folder)
         for start in reversed(range(0, last, 50)):
-            tracks.hold(
+            tracks.keep_backward(
                 [
                     {
                         "frame": frame,
-                        "found": [(number, 0, rng.uniform(0, 9, 4).tolist()) for number in range(5)],
+                        "shapes": [
+                            (number, False, {**shape, "points": rng.uniform(0, 9, 4).tolist()})
+                            for number in range(5)
+                        ],
                     }
                     for frame in range(start, start + 50)
                 ]
             )
-        tracks.add([{"frame": last, "found": []}])
+        drawn = {**shape, "points": [0.0, 0.0, 9.0, 9.0]}
+        tracks.add([{"frame": last, "shapes": [(number, True, drawn) for number in range(5)]}])
         tracks.finish()
-        assert sum(len(pack) for _, _, pack in tracks.packs(with_seeds=False)) == 5 * (last // 50)
+        assert sum(len(pack) for _, _, pack in tracks.packs(with_sources=False)) == 5 * (last // 50)
         assert tracks.keyframes > 4 * last
         return tracemalloc.get_traced_memory()[1] - before
 
@@ -917,5 +922,5 @@ def test_tracks_that_two_runs_have_left_twice_are_made_single_also_if_nothing_is
     ]
     scene.place(tracks=[copy])
     report = scene.run()
-    assert (report.removed, report.seeds) == (1, 0)
+    assert (report.removed, report.source_shapes) == (1, 0)
     assert scene.tracks() == [track]

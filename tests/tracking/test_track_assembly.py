@@ -4,14 +4,13 @@ import math
 import random
 import tracemalloc
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prefect_cvat.annotations.duplicates import attribute_defaults, identity
+from prefect_cvat.annotations.content_digest import attribute_defaults, content_digest
 from prefect_cvat.auto_annotation import keypoint_spec, label_spec, select_attribute_spec, skeleton_label_spec
-from prefect_cvat.geometry.keyframes import interpolate
+from prefect_cvat.geometry.interpolation import interpolate
 from prefect_cvat.models import Job, Label
 from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.tracking.track_assembly import TrackAssembler
@@ -351,7 +350,6 @@ def test_what_cannot_be_is_refused(second, message):
     [
         ({"step": 0}, "step must be 1 or more, not 0"),
         ({"min_length": 1.5}, "min_length must be a valid integer, not 1.5"),
-        ({"smoothing": -1}, "smoothing must be 0 or more, not -1"),
         ({"tolerance": -1}, "tolerance must be 0 or more, not -1"),
         ({"tolerance": math.nan}, "tolerance must be a finite number, not nan"),
         ({"min_iou": 1.1}, "min_iou must be less than or equal to 1, not 1.1"),
@@ -365,93 +363,13 @@ def test_options_out_of_range_are_refused(fields, message):
         TrackOptions(**fields)
 
 
-# --- smoothing -----------------------------------------------------------------------------------
-
-
-def test_smoothing_takes_jitter_away_but_leaves_even_motion_where_it_is_also_at_the_ends():
-    rng = random.Random(3)
-    even = {frame: (3 * frame, 50, 3 * frame + 30, 110) for frame in range(60)}
-    seen = {frame: rectangle(*(value + rng.gauss(0, 3) for value in box)) for frame, box in even.items()}
-    [(_, rough)] = assemble(seen, jobs=[job(1, 0, 59)])
-    [(_, smooth)] = assemble(seen, jobs=[job(1, 0, 59)], smoothing=8)
-    assert len(rough["shapes"]) > 40
-    assert len(smooth["shapes"]) < 15
-
-    def error(track):
-        return np.sqrt(np.mean([np.subtract(interpolate(track, f)["points"], even[f]) ** 2 for f in even]))
-
-    assert error(smooth) < 0.6 * error(rough)
-    seen = {frame: rectangle(*box) for frame, box in even.items()}
-    [(_, exactly)] = assemble(seen, jobs=[job(1, 0, 59)], smoothing=8)
-    assert keyframes(exactly) == [(0, False), (59, False)]
-    assert exactly["shapes"][-1]["points"] == pytest.approx(even[59])
-
-
-def test_nothing_is_smoothed_across_a_gap_that_is_outside():
-    frames = [frame for frame in range(30) if not 10 <= frame < 16]
-    seen = {frame: rectangle(0 if frame < 10 else 100, 0, 200, 10) for frame in frames}
-    [(_, track)] = assemble(seen, jobs=[job(1, 0, 29)], frames=range(30), fill_gap=5, smoothing=10)
-    assert {interpolate(track, frame)["points"][0] for frame in seen} == {0, 100}
-    [(_, track)] = assemble(seen, jobs=[job(1, 0, 29)], frames=range(30), fill_gap=6, smoothing=10)
-    assert 0 < interpolate(track, 9)["points"][0] < 100
-
-
-def test_what_a_human_drew_stays_exactly_as_it_is():
+def test_exact_shapes_become_unchanged_keyframes():
     seen = {frame: rectangle(frame % 2, 0, 10, 10) for frame in range(20)}
     seen[8] = rectangle(5.25, 1, 10, 10, rotation=3.0, drawn=True)
-    [(_, track)] = assemble(seen, jobs=[job(1, 0, 19)], smoothing=10, tolerance=50)
+    [(_, track)] = assemble(seen, jobs=[job(1, 0, 19)], tolerance=50)
     assert keyframes(track) == [(0, False), (8, False), (19, False)]
     assert track["shapes"][1]["points"] == [5.25, 1, 10, 10]
     assert track["shapes"][1]["rotation"] == 3.0
-
-
-def test_smoothed_rotation_goes_the_short_way_round():
-    seen = {frame: rectangle(rotation=(357, 3)[frame % 2]) for frame in range(20)}
-    [(_, track)] = assemble(seen, jobs=[job(1, 0, 19)], smoothing=6)
-    for frame in range(20):
-        assert abs((interpolate(track, frame)["rotation"] + 180) % 360 - 180) <= 3
-
-
-@pytest.mark.parametrize("kind", ["rectangle", "ellipse"])
-def test_smoothed_boxes_stay_in_the_picture_and_are_never_turned_inside_out(kind):
-    """Wide, then narrow at the edge: lines through the edges would go on beyond it, and cross."""
-    boxes = [(0, 9, 50, 5)] * 5 + [(99.5, 9, 100, 5)] * 3
-    seen = {frame: rectangle(*box, type=kind) for frame, box in enumerate(boxes)}
-    [(_, track)] = assemble(seen, jobs=[job(1, 0, 7)], smoothing=10, tolerance=0)
-    for frame in range(8):
-        left, top, right, bottom = interpolate(track, frame)["points"]
-        assert 0 <= left < right <= 100
-        assert (top, bottom) == (9, 5)
-
-
-def test_what_is_not_interpolated_is_not_smoothed():
-    seen = {frame: rectangle(0, 0, frame**2, 0, 9, 9, type="polygon") for frame in range(9)}
-    [(_, track)] = assemble(seen, jobs=[job(1, 0, 8)], smoothing=10)
-    assert [shape["points"] for shape in track["shapes"]] == [seen[frame]["points"] for frame in range(9)]
-
-
-def test_an_element_is_smoothed_while_it_is_seen_and_stays_where_it_was_last():
-    seen = {
-        frame: skeleton(frame, (frame % 2, 0), (0, 0) if frame < 6 else (50, 50), outside=6 <= frame < 8)
-        for frame in range(16)
-    }
-    [(_, track)] = assemble(seen, jobs=[job(1, 0, 15)], smoothing=8, tolerance=0.5)
-    first, second = track["elements"]
-    assert all(0 < shape["points"][0] < 1 for shape in first["shapes"])
-    points = {shape["frame"]: shape["points"] for shape in second["shapes"]}
-    assert (points[0], points[6], points[8]) == ([0, 0], [0, 0], [50, 50])
-
-
-def test_smoothing_keeps_jobs_open_until_its_frames_are_known():
-    assembler = TrackAssembler([job(1, 0, 4), job(2, 5, 30)], TrackOptions(min_length=1, smoothing=3), LABELS)
-    for frame in range(7):
-        assembler.add(frame, [(0, rectangle(frame, 0, frame + 9, 9))])
-        assert assembler.open_jobs == {1, 2}
-        assert assembler.take() == []
-    assembler.add(7, [(0, rectangle(7, 0, 16, 9))])
-    assert assembler.open_jobs == {2}
-    [(number, track)] = assembler.take()
-    assert (number, keyframes(track)) == (1, [(0, False), (4, False)])
 
 
 # --- properties ----------------------------------------------------------------------------------
@@ -486,7 +404,6 @@ def scenes(draw):
         max_gap=draw(st.integers(4, 12)),
         fill_gap=draw(st.integers(0, 6)),
         tolerance=draw(st.sampled_from([0.0, 1.0, 2.0, 5.0])),
-        smoothing=draw(st.sampled_from([0, 0, 1, 4, 9])),
     )
     return looked_at, jobs, seen, options
 
@@ -511,33 +428,6 @@ def sightings(looked_at, seen, options):
     ]
 
 
-def smoothed(stretch, reach):
-    """The same stretch, all of it at once: a line through each frame's neighbours, none of them behind a drawn one."""
-    runs = [[]]
-    for frame, shape in stretch:
-        if shape["drawn"]:
-            runs += [[(frame, shape)], []]
-        else:
-            runs[-1].append((frame, shape))
-    angles = np.unwrap([shape["rotation"] for _, shape in stretch], period=360)
-    turns = dict(zip((frame for frame, _ in stretch), angles, strict=True))
-    result = []
-    for run in runs:
-        rows = {frame: np.array([*shape["points"], turns[frame]]) for frame, shape in run}
-        for frame, shape in run:
-            near = [each for each in rows if abs(each - frame) <= reach]
-            if len(near) > 1 and not shape["drawn"]:
-                times, values = np.array(near) - frame, np.array([rows[each] for each in near])
-                root = (1 - (np.abs(times) / (reach + 1)) ** 3) ** 1.5
-                line = np.linalg.lstsq(np.stack([root, root * times], 1), root[:, None] * values, rcond=None)
-                *points, turn = np.clip(line[0][0], values.min(0), values.max(0))
-                sides = [np.subtract(each[2:], each[:2]) for each in (points, shape["points"])]
-                if (sides[0] * sides[1] >= 0).all():
-                    shape = {**shape, "points": points, "rotation": turn % 360}
-            result.append((frame, shape))
-    return result
-
-
 @settings(max_examples=300, deadline=None)
 @given(scenes())
 def test_interpolating_gives_back_what_was_found_where_it_was_found(scene):
@@ -556,8 +446,7 @@ def test_interpolating_gives_back_what_was_found_where_it_was_found(scene):
                     if (job_id, track["attributes"][0]["value"]) == (each.id, str(number))
                     and visible_frames(track, each) == visible
                 ]
-                smooth = [smoothed(stretch, options.smoothing) for stretch in stretches]
-                for frame, shape in (seen for stretch in smooth for seen in stretch):
+                for frame, shape in (each for stretch in stretches for each in stretch):
                     tolerance = 0 if shape["drawn"] else options.tolerance
                     assert frame not in own or close(interpolate(track, frame), shape, tolerance)
     assert len(found) == len(wanted)
@@ -653,9 +542,9 @@ def test_a_server_gives_back_what_it_was_given_and_joins_the_parts(client, make_
         own = [track for number, track in parts if number == each.id]
         answer = client.create_job_annotations(each.id, {"tracks": own})
         stored = client.job_annotations(each.id)
-        expected = sorted(identity(track, defaults) for track in own)
-        assert sorted(identity(track, defaults) for track in answer.tracks) == expected
-        assert sorted(identity(track, defaults) for track in stored.tracks) == expected
+        expected = sorted(content_digest(track, defaults) for track in own)
+        assert sorted(content_digest(track, defaults) for track in answer.tracks) == expected
+        assert sorted(content_digest(track, defaults) for track in stored.tracks) == expected
         for track in stored.tracks:
             assert {"id", "frame", "label_id", "group", "source", "shapes", "attributes", "elements"} == set(
                 track
@@ -674,11 +563,10 @@ def test_a_server_gives_back_what_it_was_given_and_joins_the_parts(client, make_
     assert [interpolate(track, 28) for track in whole] == [None] * 4
 
 
-@pytest.mark.parametrize("smoothing", [0, 10])
-def test_memory_does_not_grow_with_the_frames(smoothing):
+def test_memory_does_not_grow_with_the_frames():
     """Five objects at a time, each there for 100 frames, with so much jitter that all are keyframes."""
     jobs = [job(number, 100 * number, 100 * number + 99) for number in range(20)]
-    assembler = TrackAssembler(jobs, TrackOptions(tolerance=0.5, smoothing=smoothing), LABELS)
+    assembler = TrackAssembler(jobs, TrackOptions(tolerance=0.5), LABELS)
     rng = random.Random(1)
 
     def run(first, last):

@@ -27,9 +27,9 @@ from prefect_cvat.options.run_options import Options
 from prefect_cvat.records.run_lock import only_run_on
 from prefect_cvat.runs.annotate_run import AnnotateRun
 from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.runs.run import Run
+from prefect_cvat.runs.planned_run import PlannedRun
 from prefect_cvat.settings import Settings
-from prefect_cvat.upload import job_logs as job_files
+from prefect_cvat.upload import annotation_files
 from prefect_cvat.upload.job_writer import JobWriter
 from scripted_server import Answer, scripted_server
 from task_annotations import (
@@ -151,7 +151,8 @@ def test_the_last_stage_called_again_after_sending_again_has_failed(client, make
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(JobWriter, "verify", then_fail)
-        patch.setattr(AnnotateRun, "finish_upload", _again_without(patch, AnnotateRun.finish_upload, create))
+        again = _again_without(patch, PlannedRun.finish_upload, create)
+        patch.setattr(PlannedRun, "finish_upload", again)
         report = retried(client, task_id, boxes())
     assert per_frame(client, task_id) == dict.fromkeys(range(4), 5)
     assert (report.added, report.missing) == (20, 0)
@@ -235,7 +236,7 @@ def test_a_disk_that_is_full_once_while_it_is_noted_what_is_there(client, make_t
     task_id = make_task(2)
     annotate_task(client, task_id, boxes(), use_cache=False)
     failed = _fails_once(
-        monkeypatch, job_files, "_append", when=lambda path, data: data and path.name.endswith(name)
+        monkeypatch, annotation_files, "_append", when=lambda path, data: data and path.name.endswith(name)
     )
     retried(client, task_id, boxes())
     assert failed
@@ -251,7 +252,10 @@ def test_a_disk_that_is_full_once_when_the_answer_comes(client, make_task, monke
         failed = _fails_once(monkeypatch, JobRecord, "added")
     else:
         failed = _fails_once(
-            monkeypatch, job_files, "_append", when=lambda path, data: data and path.name.endswith("-added")
+            monkeypatch,
+            annotation_files,
+            "_append",
+            when=lambda path, data: data and path.name.endswith("-added"),
         )
     retried(client, task_id, boxes())
     assert failed
@@ -361,20 +365,20 @@ def test_a_run_that_is_stopped_while_it_waits_for_another_does_not_storm(client,
 
 
 def test_refine_that_is_stopped_while_it_waits_removes_nothing(client, make_task, faults, monkeypatch):
-    from prefect_cvat.runs.refine_run import RefineRun
+    from prefect_cvat.runs.refine_run import PlannedRefineRun, RefineRun
 
     monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "4")
     task_id = make_task(2)
     annotate_task(client, task_id, boxes(2), use_cache=False)
     run = RefineRun(client, task_id, Masks(), Options())
     faults.set([{**CREATES, "fault": {"kind": "late_commit", "answer": 504, "delay": 0.1}, "times": 1}])
-    finish = RefineRun.finish_upload
+    finish = PlannedRefineRun.finish_upload
 
     def stopped(self):
-        threading.Timer(0.3, self.stop).start()
+        threading.Timer(0.3, run.stop).start()
         finish(self)
 
-    monkeypatch.setattr(RefineRun, "finish_upload", stopped)
+    monkeypatch.setattr(PlannedRefineRun, "finish_upload", stopped)
     with ThreadSubmitter() as threads, pytest.raises(PrefectCvatError):
         run_pipeline(run, threads)
     assert sum(item["type"] == "rectangle" for _, item in annotations(client, task_id)) == 4
@@ -388,12 +392,12 @@ def test_a_run_has_its_task_before_it_plans(client, make_task, monkeypatch, unan
     run = AnnotateRun(client, task_id, boxes(3), options)
     plan, refused = AnnotateRun.plan_task, []
 
-    def other_first(self):
+    def other_first(self, workspace):
         if self is run:
             with pytest.raises(RunInProgressError) as raised:
                 annotate_task(client, task_id, boxes(2, version="2"), use_cache=False)
             refused.append(raised.value)
-        return plan(self)
+        return plan(self, workspace)
 
     monkeypatch.setattr(AnnotateRun, "plan_task", other_first)
     with ThreadSubmitter() as threads:
@@ -410,7 +414,7 @@ def test_the_last_stage_called_again_removes_no_originals_without_replacement(
     for frame in range(4):
         draw(client, task_id, frame, source="auto")
     faults.set([{**CREATES, "fault": {"kind": "store_part", "share": 0}, "times": 1}])
-    finish, calls = Run.finish_upload, []
+    finish, calls = PlannedRun.finish_upload, []
 
     def then_fail(self):
         calls.append(1)
@@ -418,7 +422,7 @@ def test_the_last_stage_called_again_removes_no_originals_without_replacement(
             faults.set([{**CREATES, "fault": {"kind": "status", "status": 500}, "times": 8}])
         finish(self)
 
-    monkeypatch.setattr(Run, "finish_upload", then_fail)
+    monkeypatch.setattr(PlannedRun, "finish_upload", then_fail)
     try:
         retried(client, task_id, boxes(), existing=existing, batch_size=4)
     except IncompleteRunError as error:
@@ -553,15 +557,15 @@ def test_what_has_arrived_late_is_not_wanted_twice(client, make_task, faults, mo
         ]
     )
     time.sleep(1)
-    finish = Run.finish_upload
+    finish = PlannedRun.finish_upload
 
     def twice(self):
         finish(self)
         time.sleep(1.5)
-        for writer in self._writers.values():
+        for writer in self.uploads.writers.values():
             writer.verify(anew=True)
 
-    monkeypatch.setattr(Run, "finish_upload", twice)
+    monkeypatch.setattr(PlannedRun, "finish_upload", twice)
     report = annotate_task(client, task_id, boxes(), use_cache=False)
     faults.clear()
     assert (report.added, per_frame(client, task_id)) == (15, dict.fromkeys(range(3), 5))
@@ -586,7 +590,7 @@ def test_a_write_that_is_stored_and_answered_as_if_less_were_is_undone(client, m
 def test_follow_called_again_keeps_the_seeds_of_tracks_that_are_missing(client, world, faults, monkeypatch):
     from moving_blocks import Blocks
     from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
-    from prefect_cvat.runs.follow_run import FollowRun
+    from prefect_cvat.runs.track_shapes_run import TrackShapesRun
 
     here = world(6)
     here.place(here.shape(0))
@@ -601,7 +605,7 @@ def test_follow_called_again_keeps_the_seeds_of_tracks_that_are_missing(client, 
         return create(self, job_id, body)
 
     monkeypatch.setattr(Client, "create_job_annotations", fail_again)
-    run = FollowRun(client, here.task_id, Blocks(), Options(), ShapeTrackingOptions())
+    run = TrackShapesRun(client, here.task_id, Blocks(), Options(), ShapeTrackingOptions())
     with Retrying() as threads:
         try:
             run_pipeline(run, threads)
@@ -614,7 +618,7 @@ def test_only_the_jobs_that_somebody_has_doubled_are_read_again(client, make_tas
     monkeypatch.setenv("PREFECT_CVAT_STALE_READ_SECONDS", "2")
     task_id = make_task(20, segment_size=1, chunk_size=20)
     jobs = client.jobs(task_id)
-    finish = Run.finish_upload
+    finish = PlannedRun.finish_upload
     reads = []
     read = Client.iter_job_annotations
 
@@ -626,7 +630,7 @@ def test_only_the_jobs_that_somebody_has_doubled_are_read_again(client, make_tas
         reads.clear()
         finish(self)
 
-    monkeypatch.setattr(Run, "finish_upload", double)
+    monkeypatch.setattr(PlannedRun, "finish_upload", double)
     monkeypatch.setattr(Client, "iter_job_annotations", lambda *a: reads.append(1) or read(*a))
     with pytest.raises(IncompleteRunError):
         annotate_task(client, task_id, boxes(1), use_cache=False)

@@ -1,21 +1,26 @@
-"""The account of a job on its own: whatever becomes of what is sent, in the end each stands there once."""
+"""The ledger of a job without a server: each annotation is stored once, whatever happens to a request."""
 
+import json
 import tempfile
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 
-from hypothesis import given
+import pytest
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prefect_cvat.upload.job_ledger import JobAccount
+from prefect_cvat.annotations.request_bodies import serialize
+from prefect_cvat.exceptions import StorageError
+from prefect_cvat.upload import annotation_files
+from prefect_cvat.upload.job_ledger import JobLedger
 
 
 class Job:
-    """What a server holds, and what it has yet to carry out."""
+    """What a server holds, and what it is still to execute."""
 
     def __init__(self, xs):
-        self.standing = []
+        self.on_server = []
         self.late = []
         self.next_id = 1
         self.store([shape(x) for x in xs])
@@ -23,134 +28,164 @@ class Job:
     def store(self, shapes):
         stored = [("shapes", {**each, "id": self.next_id + i}) for i, each in enumerate(shapes)]
         self.next_id += len(stored)
-        self.standing += stored
+        self.on_server += stored
         return stored
 
     def remove(self, ids):
-        self.standing = [item for item in self.standing if item[1]["id"] not in ids]
+        self.on_server = [item for item in self.on_server if item[1]["id"] not in ids]
 
     def xs(self):
-        return Counter(shape["points"][0] for _, shape in self.standing)
+        return Counter(shape["points"][0] for _, shape in self.on_server)
 
 
 def shape(x, source="auto"):
     return {"type": "rectangle", "frame": 0, "label_id": 1, "source": source, "points": [x, 0, 9, 9]}
 
 
+def new_shape(x):
+    return serialize(shape(x))
+
+
+def body_of(annotation):
+    return json.loads(annotation.body.json)
+
+
 @contextmanager
-def account_of(job, **options):
+def ledger_of(job, **options):
     with tempfile.TemporaryDirectory() as folder:
-        account = JobAccount(Path(folder), 1, ["auto"], {}, **options)
-        account.take_baseline(job.standing, lambda _: False)
-        yield account
+        ledger = JobLedger(Path(folder), 1, ["auto"], {}, **options)
+        ledger.read_baseline(job.on_server, lambda _: False)
+        yield ledger
 
 
-def send_all(account, job, waiting, fates):
-    """Send two at a time until nothing waits; what `fates` says becomes of each request."""
-    while waiting:
-        part = waiting[:2]
-        write = account.pending_write(part, waiting)
-        shapes = [each for _, each in part]
+def send_all(ledger, job, unsent, fates):
+    """Send two at a time until nothing is left; `fates` says what happens to each request."""
+    while unsent:
+        part = unsent[:2]
+        request = ledger.pending_request(part, unsent)
+        shapes = [body_of(each) for each in part]
         match next(fates, "answered"):
             case "answered":
-                account.note_added(account.stored(job.store(shapes)))
-                del waiting[: len(part)]
+                ledger.note_added(ledger.stored(job.store(shapes)))
+                del unsent[: len(part)]
                 continue
             case "stored":
                 job.store(shapes)
             case "late":
                 job.late += shapes
-        arrived = account.find_arrived(job.standing, write)
-        account.note_added(arrived)
-        account.take_arrived(arrived, write)
-        if len(arrived) < len(part):
-            account.give_up(write)
+        created = ledger.find_created(job.on_server, request)
+        ledger.note_added(created)
+        ledger.note_created(created, request)
+        if len(created) < len(part):
+            ledger.abandon(request)
 
 
 XS = st.lists(st.integers(1, 3), max_size=5)
 FATES = st.lists(st.sampled_from(["answered", "stored", "lost", "late"]), max_size=8)
 
 
+@settings(deadline=None)  # they write files
 @given(before=XS, parts=st.lists(XS, min_size=1, max_size=3), fates=FATES, data=st.data())
-def test_in_the_end_as_many_stand_there_as_are_wanted(before, parts, fates, data):
+def test_resending_what_is_absent_leaves_each_wanted_annotation_once(before, parts, fates, data):
     job = Job(before)
-    with account_of(job) as account:
+    with ledger_of(job) as ledger:
         remaining = iter(fates)
         for number, xs in enumerate(parts):
-            waiting = account.waiting(number, map(shape, xs))
-            send_all(account, job, waiting, remaining)
-            account.done(number)
+            unsent = ledger.unsent(number, map(new_shape, xs))
+            send_all(ledger, job, unsent, remaining)
+            ledger.finish_part(number)
         job.store(job.late)
-        ids = [each["id"] for _, each in job.standing]
+        ids = [each["id"] for _, each in job.on_server]
         lost = data.draw(st.sets(st.sampled_from(ids))) if ids else set()
         job.remove(lost)
 
         wanted = Counter(x for xs in parts for x in xs)
-        result = account.compare(reversed(job.standing))  # in any order
-        missing = account.lost(result.absent)
-        assert Counter(each["points"][0] for _, each in missing) == wanted - job.xs()
-        account.note_added(account.stored(job.store([each for _, each in missing])))
-        result = account.compare(job.standing)
+        result = ledger.compare(reversed(job.on_server))  # in any order
+        missing = [body_of(each) for each in ledger.resend(result.absent)]
+        assert Counter(each["points"][0] for each in missing) == wanted - job.xs()
+        ledger.note_added(ledger.stored(job.store(missing)))
+        result = ledger.compare(job.on_server)
         assert result.absent == []
         # what comes after all may be another run's: it is told, and settled by the next run
         assert result.doubled_by_others <= len(job.late)
         assert result.added + result.already_there == wanted.total()
-        job.remove({number for _, number, _ in (*result.surplus, *result.doubled_before)})
+        job.remove({number for _, number, _ in (*result.surplus, *result.duplicates_before)})
 
         not_wanted = Counter(
             each["points"][0]
-            for _, each in job.standing
+            for _, each in job.on_server
             if each["id"] <= len(before) and each["points"][0] not in wanted
         )
         assert job.xs() >= wanted + not_wanted
         assert (job.xs() - wanted - not_wanted).total() == result.doubled_by_others
 
 
+@settings(deadline=None)  # they write files
 @given(before=XS, xs=XS, fates=FATES, others=XS)
-def test_what_is_the_own_work_of_a_run_is_what_the_server_gave_ids_to(before, xs, fates, others):
+def test_own_annotations_are_those_that_requests_of_the_run_created(before, xs, fates, others):
     job = Job(before)
-    with account_of(job) as account:
+    with ledger_of(job) as ledger:
         between = job.store([shape(x) for x in others])  # of another run, after the baseline
-        account.newest["shapes"] = job.next_id - 1
-        send_all(account, job, account.waiting("all", map(shape, xs)), iter(fates))
+        ledger.newest["shapes"] = job.next_id - 1
+        send_all(ledger, job, ledger.unsent("all", map(new_shape, xs)), iter(fates))
         job.store(job.late)
-        is_own = account.own()
-        own = {each["id"] for kind, each in job.standing if is_own(kind, each)}
+        is_own = ledger.own_annotations()
+        own = {each["id"] for kind, each in job.on_server if is_own(kind, each)}
         assert own == set(range(len(before) + len(between) + 1, job.next_id))
 
 
-def test_what_somebody_has_changed_is_not_own_work_any_more():
+def test_annotation_that_somebody_changed_is_not_own_annotation():
     job = Job([])
-    with account_of(job) as account:
-        send_all(account, job, account.waiting("all", [shape(1), shape(2)]), iter(()))
-        job.standing[0][1]["points"] = [5, 5, 6, 6]
-        is_own = account.own()
-        assert [is_own(kind, each) for kind, each in job.standing] == [False, True]
-        assert account.compare(job.standing).absent == []
+    with ledger_of(job) as ledger:
+        send_all(ledger, job, ledger.unsent("all", [new_shape(1), new_shape(2)]), iter(()))
+        job.on_server[0][1]["points"] = [5, 5, 6, 6]
+        is_own = ledger.own_annotations()
+        assert [is_own(kind, each) for kind, each in job.on_server] == [False, True]
+        assert ledger.compare(job.on_server).absent == []
 
 
-def test_what_is_of_another_source_is_neither_taken_nor_counted():
+def test_ignores_equal_annotations_of_other_sources():
     job = Job([])
     job.store([shape(1, source="manual")])
-    with account_of(job) as account:
-        waiting = account.waiting("all", [shape(1)])
-        assert len(waiting) == 1
+    with ledger_of(job) as ledger:
+        unsent = ledger.unsent("all", [new_shape(1)])
+        assert len(unsent) == 1
         job.store([shape(1, source="semi-auto")])
-        assert account.find_arrived(job.standing, account.pending_write(waiting, waiting)) == []
-        assert account.reused == 0
+        assert ledger.find_created(job.on_server, ledger.pending_request(unsent, unsent)) == []
+        assert ledger.reused == 0
 
 
-def test_what_a_machine_has_refined_stands_for_what_it_was_made_of():
+def test_refined_mask_stands_for_the_detection_it_was_made_of():
     mask = {"type": "mask", "frame": 0, "label_id": 1, "source": "auto", "points": [0, 4, 1, 1, 2, 2]}
     job = Job([])
     job.store([mask, {**mask, "source": "manual", "frame": 1}, {**mask, "label_id": 2}])
     box = {"type": "rectangle", "frame": 0, "label_id": 1, "source": "auto", "points": [0, 0, 4, 4]}
-    with account_of(job, recognizes_refined=True) as account:
+    with ledger_of(job, recognizes_refined=True) as ledger:
         detected = [box, {**box, "frame": 1}, {**box, "label_id": 2}, {**box, "points": [0, 0, 4, 5]}]
-        waiting = account.waiting("all", detected)
+        unsent = [body_of(each) for each in ledger.unsent("all", map(serialize, detected))]
         # a human's mask is not of a machine, and one mask stands for one box
-        assert [each for _, each in waiting] == [detected[1], detected[3]]
-        account.note_added(account.stored(job.store([each for _, each in waiting])))
+        assert unsent == [detected[1], detected[3]]
+        ledger.note_added(ledger.stored(job.store(unsent)))
         job.remove({1})
-        result = account.compare(job.standing)
-        assert [each for _, each in account.lost(result.absent)] == [box]
+        result = ledger.compare(job.on_server)
+        assert [body_of(each) for each in ledger.resend(result.absent)] == [box]
+
+
+def test_refined_mask_stands_for_its_detection_after_the_disk_was_full_once(monkeypatch):
+    mask = {"type": "mask", "frame": 0, "label_id": 1, "source": "auto", "points": [0, 4, 1, 1, 2, 2]}
+    job = Job([])
+    job.store([mask])
+    box = {"type": "rectangle", "frame": 0, "label_id": 1, "source": "auto", "points": [0, 0, 4, 4]}
+    append, failures = annotation_files._append, []
+
+    def fail_once(path, data):
+        if path.name.endswith("-reused") and not failures:
+            failures.append(path)
+            raise StorageError("the disk is full")
+        append(path, data)
+
+    monkeypatch.setattr(annotation_files, "_append", fail_once)
+    with ledger_of(job, recognizes_refined=True) as ledger:
+        with pytest.raises(StorageError):
+            ledger.unsent("all", [serialize(box)])
+        assert ledger.unsent("all", [serialize(box)]) == []

@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from prefect_cvat import Client, annotate_task
-from prefect_cvat.annotations.duplicates import attribute_defaults
+from prefect_cvat.annotations.content_digest import attribute_defaults
+from prefect_cvat.annotations.request_bodies import serialize
 from prefect_cvat.auto_annotation import (
     DetectionFunctionSpec,
     keypoint_spec,
@@ -32,6 +33,13 @@ def _is_quick(monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "0.5")
 
 
+class ShapeWriter(JobWriter):
+    """A writer of annotations that are not serialized yet."""
+
+    def write(self, part, annotations, frames=()):
+        super().write(part, map(serialize, annotations), frames)
+
+
 @pytest.fixture
 def scene(client, make_task, tmp_path_factory):
     """A job of four frames, its label `car`, and what makes writers for it."""
@@ -44,7 +52,7 @@ def scene(client, make_task, tmp_path_factory):
                 "points": [x, 1.0, x + 5.0, 9.0], "score": 0.5, **fields}  # fmt: skip
 
     def writer(by=client, existing="keep"):
-        return JobWriter(by, job, tmp_path_factory.mktemp("writer"), existing=Existing(existing))
+        return ShapeWriter(by, job, tmp_path_factory.mktemp("writer"), existing=Existing(existing))
 
     def place(*shapes, **others):
         return client.create_job_annotations(job.id, {"shapes": shapes, **others})
@@ -87,7 +95,7 @@ def run(writer, shapes, frames=range(4)):
     ids=lambda fault: "-".join(str(value) for value in fault.values()),
 )
 @pytest.mark.parametrize("times", [1, 3])
-def test_each_annotation_is_there_once_whatever_happens_to_the_write(scene, faults, fault, times):
+def test_stores_each_annotation_once_after_failed_write(scene, faults, fault, times):
     if fault["kind"] == "expire_token":
         times = 1  # a client logs in once more, not for ever
     faults.set([{**WRITES, "fault": fault, "times": times}])
@@ -99,7 +107,7 @@ def test_each_annotation_is_there_once_whatever_happens_to_the_write(scene, faul
     assert writer.added == 4
 
 
-def test_a_write_is_not_sent_again_as_long_as_the_server_may_be_at_it(scene, faults):
+def test_waits_for_late_commit_before_resending(scene, faults):
     faults.set([{**WRITES, "fault": {**LATE, "delay": 0.4}, "times": 1}])
     writer = scene.writer()
     writer.write(0, [scene.rect(1)], [0])
@@ -108,9 +116,7 @@ def test_a_write_is_not_sent_again_as_long_as_the_server_may_be_at_it(scene, fau
     assert scene.xs() == [1]
 
 
-def test_a_write_that_is_committed_after_it_was_given_up_is_told_and_settled_by_the_next_run(
-    scene, faults, monkeypatch
-):
+def test_reports_duplicates_of_too_late_commit_and_next_run_removes_them(scene, faults, monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "0.05")
     monkeypatch.setenv("PREFECT_CVAT_STALE_READ_SECONDS", "0.05")
     faults.set([{**WRITES, "fault": LATE, "times": 1}])
@@ -128,7 +134,7 @@ def test_a_write_that_is_committed_after_it_was_given_up_is_told_and_settled_by_
 @pytest.mark.parametrize(
     "fault", [{"kind": "status", "status": 504, "when": "after"}, {"kind": "reset", "when": "before"}, LATE]
 )
-def test_a_removal_whose_fate_is_unknown_is_tried_again(scene, faults, fault):
+def test_retries_removal_of_unknown_outcome(scene, faults, fault):
     scene.place(scene.rect(7), scene.rect(8, source="manual"))
     faults.set([{**WRITES, "actions": ["delete"], "fault": fault, "times": 2}])
     writer = scene.writer(existing="replace_auto")
@@ -138,7 +144,7 @@ def test_a_removal_whose_fate_is_unknown_is_tried_again(scene, faults, fault):
     assert writer.removed == 1
 
 
-def test_a_part_that_failed_may_be_written_again_after_another_one(scene, faults, monkeypatch):
+def test_writes_failed_part_again_after_another_part(scene, faults, monkeypatch):
     monkeypatch.setattr(upload, "ATTEMPTS", 1)
     faults.set([{**WRITES, "fault": {"kind": "status", "status": 504, "when": "before"}, "times": 1}])
     writer = scene.writer()
@@ -150,7 +156,7 @@ def test_a_part_that_failed_may_be_written_again_after_another_one(scene, faults
     assert writer.added == 2
 
 
-def test_a_part_that_is_done_is_not_written_again_also_when_its_job_has_been_verified(scene):
+def test_does_not_write_complete_part_again_after_verification(scene):
     writer = scene.writer()
     writer.write(0, [scene.rect(1)], [0])
     writer.verify()
@@ -158,7 +164,7 @@ def test_a_part_that_is_done_is_not_written_again_also_when_its_job_has_been_ver
     assert scene.xs() == [1]
 
 
-def test_what_verify_could_not_do_finish_does(scene, monkeypatch):
+def test_finish_completes_failed_verification(scene, monkeypatch):
     def fails(self, job_id):
         raise ServerError("500", status=500, method="GET", path="/")
 
@@ -176,7 +182,7 @@ def test_what_verify_could_not_do_finish_does(scene, monkeypatch):
 # --- the run before this one ---
 
 
-def test_equal_duplicates_are_counted(scene):
+def test_writes_equal_annotations_as_often_as_given(scene):
     scene.place(scene.rect(1), scene.rect(1, source="manual"))
     writer = scene.writer()
     run(writer, [scene.rect(1), scene.rect(1), scene.rect(1)])
@@ -185,7 +191,7 @@ def test_equal_duplicates_are_counted(scene):
 
 
 @pytest.mark.parametrize("existing", list(Existing))
-def test_what_a_run_doubled_that_was_killed_is_made_single(scene, existing):
+def test_removes_duplicates_of_killed_run(scene, existing):
     scene.place(scene.rect(1), scene.rect(2))
     first = scene.stored().shapes
     scene.place(scene.rect(1), scene.rect(2))
@@ -193,7 +199,7 @@ def test_what_a_run_doubled_that_was_killed_is_made_single(scene, existing):
     assert scene.stored().shapes == first
 
 
-def test_equal_annotations_that_others_add_meanwhile_are_left_alone_and_told(scene):
+def test_keeps_and_reports_equal_annotations_of_others(scene):
     tag = {"frame": 2, "label_id": scene.car, "source": "auto"}
     scene.place(scene.rect(1), scene.rect(1, source="manual"), scene.rect(4), tags=[tag])
     writer = scene.writer()
@@ -208,7 +214,7 @@ def test_equal_annotations_that_others_add_meanwhile_are_left_alone_and_told(sce
     assert len(scene.stored().tags) == 2
 
 
-def test_what_an_earlier_run_doubled_goes_last_and_not_if_somebody_corrects_it(client, scene):
+def test_removes_duplicates_at_end_unless_corrected(client, scene):
     scene.place(*[scene.rect(1)] * 4)
     writer = scene.writer()
     writer.write(0, [scene.rect(1)], [0])
@@ -223,7 +229,7 @@ def test_what_an_earlier_run_doubled_goes_last_and_not_if_somebody_corrects_it(c
     assert [shape["source"] for shape in left] == ["auto", "manual"]
 
 
-def test_a_run_waits_before_it_begins_for_what_a_killed_run_has_sent(client, scene, monkeypatch):
+def test_waits_for_write_of_killed_run_before_start(client, scene, monkeypatch):
     with only_run_on(client.url, scene.task_id) as lock:
         lock.sending(scene.job.id)  # and is killed before the answer
     with only_run_on(client.url, scene.task_id) as lock:
@@ -251,7 +257,7 @@ def correct(client, scene, x, **changes):
 
 
 @pytest.mark.parametrize("how", ["finish", "undo"])
-def test_what_somebody_has_corrected_in_the_meantime_is_left_alone(client, scene, how):
+def test_keeps_annotation_corrected_during_run(client, scene, how):
     writer = scene.writer()
     writer.write(0, [scene.rect(1), scene.rect(2)], [0])
     correct(client, scene, 2, points=[30, 1, 40, 9])
@@ -263,7 +269,7 @@ def test_what_somebody_has_corrected_in_the_meantime_is_left_alone(client, scene
     assert scene.xs() == ([1, 30] if how == "finish" else [30])
 
 
-def test_a_correction_between_the_last_two_looks_is_not_removed(client, scene):
+def test_keeps_annotation_corrected_between_last_two_readings(client, scene):
     scene.place(scene.rect(7), scene.rect(8))
     writer = scene.writer(existing="replace_auto")
     writer.write(0, [scene.rect(1)], range(4))
@@ -274,7 +280,7 @@ def test_a_correction_between_the_last_two_looks_is_not_removed(client, scene):
 
 
 @pytest.mark.parametrize("existing", ["clear", "replace_auto"])
-def test_what_has_no_replacement_stays(scene, existing):
+def test_keeps_annotations_on_frames_that_were_not_written(scene, existing):
     def track(*frames):
         shapes = [{"type": "rectangle", "frame": f, "points": [1, 2, 3, 4], "outside": False} for f in frames]
         if frames[-1] < 3:  # seen no further
@@ -289,7 +295,7 @@ def test_what_has_no_replacement_stays(scene, existing):
     assert [track["frame"] for track in scene.stored().tracks] == [1]
 
 
-def test_frames_on_which_the_function_fails_keep_what_they_have(client, scene):
+def test_keeps_annotations_on_failed_frames(client, scene):
     scene.place(scene.rect(7, 0), scene.rect(8, 3))
 
     def detect(context, image):
@@ -305,7 +311,7 @@ def test_frames_on_which_the_function_fails_keep_what_they_have(client, scene):
 # --- undo ---
 
 
-def test_undo_removes_what_the_run_added_and_nothing_else(scene):
+def test_undo_removes_only_annotations_of_the_run(scene):
     scene.place(scene.rect(1), scene.rect(5), scene.rect(2, source="manual"))
     before = scene.stored()
     writer = scene.writer(existing="clear")
@@ -315,7 +321,7 @@ def test_undo_removes_what_the_run_added_and_nothing_else(scene):
 
 
 @pytest.mark.parametrize("is_verified", [False, True])
-def test_undo_leaves_what_others_wrote_between_the_writes_of_the_run(scene, is_verified):
+def test_undo_keeps_annotations_of_others(scene, is_verified):
     tag = {"frame": 0, "label_id": scene.car, "source": "auto"}
     writer = scene.writer()
     for part in range(3):
@@ -328,7 +334,7 @@ def test_undo_leaves_what_others_wrote_between_the_writes_of_the_run(scene, is_v
     assert sorted(tag["frame"] for tag in scene.stored().tags) == [0, 0, 0, 1, 2, 3]
 
 
-def test_undo_leaves_what_somebody_has_corrected_after_the_job_was_verified(client, scene):
+def test_undo_keeps_annotation_corrected_after_verification(client, scene):
     writer = scene.writer()
     writer.write(0, [scene.rect(1), scene.rect(2)], [0])
     writer.verify()
@@ -337,21 +343,21 @@ def test_undo_leaves_what_somebody_has_corrected_after_the_job_was_verified(clie
     assert scene.xs() == [30]
 
 
-def test_undo_does_not_take_the_ids_of_one_kind_for_those_of_another(scene):
+def test_undo_distinguishes_equal_ids_of_tags_and_shapes(scene):
     """Each kind is numbered on its own by CVAT, so the same number may stand for a shape and a tag."""
     writer = scene.writer()
     writer.write(0, [scene.rect(x) for x in range(3)], [0])
     writer.verify()
     scene.place(tags=[{"frame": 1, "label_id": scene.car, "source": "auto"}])
     [tag] = scene.stored().tags
-    writer._account.note_added([("shapes", tag["id"], b"nothing like")])
+    writer._ledger.note_added([("shapes", tag["id"], b"nothing like")])
     writer.undo()
     assert scene.xs() == []
     assert scene.stored().tags == [tag]
 
 
 @pytest.mark.parametrize("late_commit_seconds", [0.05, 0.5], ids=["given up", "waited for"])
-def test_undo_also_removes_what_is_committed_late(scene, faults, monkeypatch, late_commit_seconds):
+def test_undo_removes_annotations_of_late_commit(scene, faults, monkeypatch, late_commit_seconds):
     monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", str(late_commit_seconds))
     monkeypatch.setenv("PREFECT_CVAT_STALE_READ_SECONDS", "0.05")
     faults.set([{**WRITES, "fault": LATE, "times": 1}])
@@ -363,12 +369,10 @@ def test_undo_also_removes_what_is_committed_late(scene, faults, monkeypatch, la
     assert scene.xs() == []
 
 
-def test_undo_does_not_take_what_is_older_than_a_write_of_unknown_fate_for_its_own(
-    scene, faults, monkeypatch
-):
+def test_undo_keeps_equal_annotation_older_than_write_of_unknown_outcome(scene, faults, monkeypatch):
     monkeypatch.setattr(upload, "ATTEMPTS", 1)
     writer = scene.writer()
-    writer.begin()
+    writer.read_baseline()
     writer.write(0, [scene.rect(1)], [0])
     scene.place(scene.rect(2))  # another run's, from before the write
     writer.write(1, [scene.rect(3)], [0])
@@ -398,18 +402,19 @@ class BehindProxy(Client):
 
 
 @pytest.mark.parametrize("refusal", [{"status": 413}, {"status": 400, "is_html": True}])
-def test_what_a_proxy_finds_too_large_is_halved_until_it_passes(sandbox, scene, monkeypatch, refusal):
+def test_halves_requests_that_proxy_refuses(sandbox, scene, monkeypatch, refusal):
     monkeypatch.setattr(BehindProxy, "refusal", refusal)
     scene.place(*(scene.rect(x) for x in range(20, 30)))
     with BehindProxy(sandbox.url) as client:
         client.login((sandbox.user, sandbox.password))
         client.passed = []
-        run(scene.writer(client, "replace_auto"), [scene.rect(x) for x in range(16)])
-        assert Counter(client.passed) == {"create": 2, "delete": 3}
-    assert scene.xs() == list(range(16))
+        run(scene.writer(client, "replace_auto"), [scene.rect(x) for x in range(30, 46)])
+        assert client.passed.count("create") == 2
+        assert 2 <= client.passed.count("delete") <= 5  # it depends on the digits of the ids
+    assert scene.xs() == list(range(30, 46))
 
 
-def test_one_annotation_that_no_proxy_lets_through_is_an_error(sandbox, scene, monkeypatch):
+def test_raises_if_proxy_refuses_single_annotation(sandbox, scene, monkeypatch):
     monkeypatch.setattr(BehindProxy, "limit", 10)
     with BehindProxy(sandbox.url) as client:
         client.login((sandbox.user, sandbox.password))
@@ -426,9 +431,7 @@ class Dropping(Client):
 
 
 @pytest.mark.parametrize("is_ambiguous", [False, True])
-def test_a_server_that_stores_less_than_it_was_sent_is_an_error_and_nothing_is_left(
-    sandbox, scene, faults, is_ambiguous
-):
+def test_raises_and_removes_all_if_server_stores_less(sandbox, scene, faults, is_ambiguous):
     if is_ambiguous:
         fault = {"kind": "reset", "when": "after"}
         faults.set([{**WRITES, "actions": ["delete"], "fault": fault, "times": 2}])
@@ -440,12 +443,12 @@ def test_a_server_that_stores_less_than_it_was_sent_is_an_error_and_nothing_is_l
     assert scene.xs() == []
 
 
-def test_large_parts_go_in_several_requests(scene, faults, monkeypatch):
+def test_divides_large_part_into_requests(scene, faults, monkeypatch):
     faults.set([{**WRITES, "fault": {"kind": "latency", "seconds": 0}}])
     monkeypatch.setattr(JobWriter, "most_annotations", 4)
     run(scene.writer(), [scene.rect(x) for x in range(10)])
     assert len(faults.log()) == 3
-    monkeypatch.setattr(JobWriter, "most_bytes", 2500)
+    monkeypatch.setattr(JobWriter, "most_bytes", 600)
     polygons = [scene.rect(0, type="polygon", points=[float(x), 1, 2, 3] * 25) for x in range(20, 25)]
     run(scene.writer(), polygons)
     assert len(faults.log()) == 3 + 5
@@ -453,7 +456,7 @@ def test_large_parts_go_in_several_requests(scene, faults, monkeypatch):
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_skeletons_and_tags_are_recognized(client, make_task, faults, tmp_path_factory, when):
+def test_recognizes_skeletons_and_tags_of_lost_write(client, make_task, faults, tmp_path_factory, when):
     task_id = make_task(
         2,
         labels=[
@@ -475,11 +478,11 @@ def test_skeletons_and_tags_are_recognized(client, make_task, faults, tmp_path_f
     faults.set([{**WRITES, "fault": {"kind": "reset", "when": when}, "times": 1}])
     for added in (3, 0):
         folder = tmp_path_factory.mktemp("writer")
-        writer = JobWriter(client, job, folder, defaults=attribute_defaults((tag_label, body)))
+        writer = ShapeWriter(client, job, folder, defaults=attribute_defaults((tag_label, body)))
         run(writer, annotations)
         assert writer.added == added
         stored = client.job_annotations(job.id)
         assert (len(stored.tags), len(stored.shapes)) == (2, 1)
-    writer = JobWriter(client, job, tmp_path_factory.mktemp("writer"), existing=Existing.CLEAR)
+    writer = ShapeWriter(client, job, tmp_path_factory.mktemp("writer"), existing=Existing.CLEAR)
     run(writer, [])
     assert client.job_annotations(job.id) == type(stored)()

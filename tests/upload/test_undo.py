@@ -79,7 +79,7 @@ def counts(done):
     return done.removed, done.changed, done.gone
 
 
-def test_what_a_run_has_added_goes_and_all_else_stays(client, scene):
+def test_removes_only_annotations_of_the_run(client, scene):
     scene.place()
     annotate_task(client, scene.id, Boxes(20), use_cache=False)
     before = scene.stored()
@@ -90,13 +90,13 @@ def test_what_a_run_has_added_goes_and_all_else_stays(client, scene):
     assert scene.stored() == before
 
 
-def test_undoing_twice_finds_nothing_the_second_time(client, scene):
+def test_second_undo_removes_nothing(client, scene):
     run = annotate_task(client, scene.id, Boxes())
     undo_run(client, run.run)
     assert counts(undo_run(client, run.run)) == (0, 0, run.added)
 
 
-def test_a_dry_run_counts_and_removes_nothing(client, scene):
+def test_dry_run_counts_and_removes_nothing(client, scene):
     run = annotate_task(client, scene.id, Boxes())
     before = scene.stored()
     done = undo_run(client, run.run, dry_run=True)
@@ -117,7 +117,7 @@ def test_a_dry_run_counts_and_removes_nothing(client, scene):
     ],
     ids=["moved", "source", "occluded", "touched"],
 )
-def test_what_a_human_has_changed_stays(client, scene, change):
+def test_keeps_annotations_that_somebody_changed(client, scene, change):
     run = annotate_task(client, scene.id, Boxes())
     shape = next(item for kind, item in scene.stored() if kind == "shapes")
     scene.change(shape, **change)
@@ -126,14 +126,14 @@ def test_what_a_human_has_changed_stays(client, scene, change):
     assert {name: left[name] for name in change} == change
 
 
-def test_what_somebody_has_deleted_is_counted_as_gone(client, scene):
+def test_counts_deleted_annotations_as_gone(client, scene):
     run = annotate_task(client, scene.id, Boxes())
     shape = next(item for kind, item in scene.stored() if kind == "shapes")
     client.delete_job_annotations(scene.jobs[0].id, {"shapes": [shape], "tags": [], "tracks": []})
     assert counts(undo_run(client, run.run)) == (run.added - 1, 0, 1)
 
 
-def test_what_a_run_found_there_already_is_not_its_own(client, scene):
+def test_keeps_annotations_present_before_the_run(client, scene):
     first = annotate_task(client, scene.id, Boxes(), jobs=[scene.jobs[0].id])
     second = annotate_task(client, scene.id, Boxes())
     assert (first.added, second.added, second.already_there) == (9, 9, 9)
@@ -142,7 +142,7 @@ def test_what_a_run_found_there_already_is_not_its_own(client, scene):
     assert scene.stored() == []
 
 
-def test_what_the_run_replaced_is_not_brought_back_and_that_is_said(client, scene):
+def test_report_says_that_replaced_annotations_are_not_brought_back(client, scene):
     scene.place(30.0)
     run = annotate_task(client, scene.id, Boxes(), existing="clear")
     assert run.removed == 1
@@ -152,7 +152,7 @@ def test_what_the_run_replaced_is_not_brought_back_and_that_is_said(client, scen
     assert scene.stored() == []
 
 
-def test_a_run_is_known_by_the_first_eight_characters_of_its_id_and_by_its_report(client, scene, tmp_path):
+def test_finds_run_by_id_prefix_and_by_report(client, scene, tmp_path):
     run = annotate_task(client, scene.id, Boxes())
     assert undo_run(client, run.run[:8], dry_run=True).run == run.run
     file = tmp_path / "report.json"
@@ -161,14 +161,14 @@ def test_a_run_is_known_by_the_first_eight_characters_of_its_id_and_by_its_repor
 
 
 @pytest.mark.parametrize("run", ["0123456", "nonsense-nonsense", "../../../etc"])
-def test_what_is_no_run_is_refused(client, scene, run):
+def test_refuses_unknown_run(client, scene, run):
     annotate_task(client, scene.id, Boxes())
     with pytest.raises((RunNotFoundError, ValueError)):
         undo_run(client, run)
     assert len(scene.stored()) == 18
 
 
-def test_a_run_on_another_server_is_refused(client, scene, runs_dir):
+def test_refuses_run_on_other_server(client, scene, runs_dir):
     run = annotate_task(client, scene.id, Boxes())
     [file] = runs_dir.glob("*/*.jsonl")
     file.write_text(file.read_text().replace(client.url, "https://cvat.example.com"))
@@ -176,14 +176,14 @@ def test_a_run_on_another_server_is_refused(client, scene, runs_dir):
         undo_run(client, run.run)
 
 
-def test_a_run_that_is_going_on_is_not_undone(client, scene):
+def test_refuses_run_in_progress(client, scene):
     run = annotate_task(client, scene.id, Boxes())
     with only_run_on(client.url, scene.id), pytest.raises(RunInProgressError):
         undo_run(client, run.run)
     assert len(scene.stored()) == 18
 
 
-def test_a_run_that_adds_nothing_leaves_no_record(client, scene, runs_dir):
+def test_run_without_annotations_has_no_record(client, scene, runs_dir):
     annotate_task(client, scene.id, Boxes())
     annotate_task(client, scene.id, Boxes())
     assert len(recorded_runs()) == len(list(runs_dir.iterdir())) == 1
@@ -194,7 +194,7 @@ def test_a_run_that_adds_nothing_leaves_no_record(client, scene, runs_dir):
 
 @with_each_unknown_fate
 @pytest.mark.parametrize("requests", [CREATES, DELETES], ids=["of the run", "of undoing it"])
-def test_a_request_whose_fate_is_unknown_changes_nothing(client, scene, faults, fault, requests):
+def test_removes_annotations_of_request_with_unknown_outcome(client, scene, faults, fault, requests):
     scene.place()
     before = scene.stored()
     faults.set([{**requests, "fault": fault, "times": 3}])
@@ -206,7 +206,7 @@ def test_a_request_whose_fate_is_unknown_changes_nothing(client, scene, faults, 
     assert scene.stored() == before
 
 
-def test_undoing_that_failed_goes_on_when_it_is_tried_again(client, scene, faults, monkeypatch):
+def test_retry_completes_failed_undo(client, scene, faults, monkeypatch):
     monkeypatch.setattr(upload, "ATTEMPTS", 1)
     run = annotate_task(client, scene.id, Boxes())
     faults.set([{**DELETES, "fault": {"kind": "status", "status": 504, "when": "after"}, "times": 1}])
@@ -217,9 +217,7 @@ def test_undoing_that_failed_goes_on_when_it_is_tried_again(client, scene, fault
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_a_run_that_gave_up_is_undone_whether_or_not_its_last_request_arrived(
-    client, scene, faults, monkeypatch, when
-):
+def test_undoes_failed_run_with_or_without_last_request(client, scene, faults, monkeypatch, when):
     scene.place()
     annotate_task(client, scene.id, Boxes(20))
     before = scene.stored()
@@ -235,9 +233,7 @@ def test_a_run_that_gave_up_is_undone_whether_or_not_its_last_request_arrived(
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-def test_what_another_run_completed_is_not_taken_for_that_of_the_run_that_failed(
-    client, scene, faults, monkeypatch, when
-):
+def test_keeps_annotations_of_run_that_completed_a_failed_one(client, scene, faults, monkeypatch, when):
     monkeypatch.setattr(upload, "ATTEMPTS", 1)
     faults.set([{**CREATES, "fault": {"kind": "status", "status": 504, "when": when}, "times": 1}])
     with contextlib.suppress(PrefectCvatError):
@@ -255,9 +251,7 @@ def copy_of(shape):
     return {name: shape[name] for name in ("type", "frame", "label_id", "source", "points", "score")}
 
 
-def test_an_equal_annotation_of_before_is_not_taken_for_one_that_never_arrived(
-    client, scene, faults, monkeypatch
-):
+def test_keeps_equal_annotation_older_than_lost_request(client, scene, faults, monkeypatch):
     class Twice(Boxes):
         def detect(self, context, image):
             return super().detect(context, image)[:1] * 2
@@ -274,7 +268,7 @@ def test_an_equal_annotation_of_before_is_not_taken_for_one_that_never_arrived(
     assert len(scene.stored()) == 2
 
 
-def test_an_equal_annotation_that_somebody_adds_later_is_not_of_a_run_that_ended_well(client, scene, faults):
+def test_keeps_equal_annotation_added_after_successful_run(client, scene, faults):
     faults.set([{**CREATES, "fault": {"kind": "status", "status": 504}, "times": 1}])
     run = annotate_task(client, scene.id, Boxes())
     shape = next(item for kind, item in scene.stored() if kind == "shapes")
@@ -284,7 +278,7 @@ def test_an_equal_annotation_that_somebody_adds_later_is_not_of_a_run_that_ended
     assert left["id"] > shape["id"]
 
 
-def test_a_request_that_arrives_after_it_was_given_up_is_undone_too(client, scene, faults, monkeypatch):
+def test_removes_annotations_of_late_request(client, scene, faults, monkeypatch):
     """The first request is committed after the job was read back, and before the second one."""
     sent = []
     create = Client.create_job_annotations
@@ -304,7 +298,7 @@ def test_a_request_that_arrives_after_it_was_given_up_is_undone_too(client, scen
     assert scene.stored() == []
 
 
-def test_a_function_that_breaks_its_contract_leaves_nothing_to_undo(client, scene, runs_dir):
+def test_nothing_to_undo_after_bad_function_error(client, scene, runs_dir):
     class Breaks(Boxes):
         def detect(self, context, image):
             if context.frame_name == "0005.png":
@@ -317,7 +311,7 @@ def test_a_function_that_breaks_its_contract_leaves_nothing_to_undo(client, scen
     assert counts(undo_run(client, header.run)) == (0, 0, 0)
 
 
-def test_a_record_may_end_anywhere(client, scene, runs_dir):
+def test_reads_record_truncated_anywhere(client, scene, runs_dir):
     """Whatever line the run was killed at, nothing of it is left, but for lines of which nothing was sent yet."""
     run = annotate_task(client, scene.id, Boxes(), batch_size=2)
     [file] = runs_dir.glob("*/*.jsonl")
@@ -333,7 +327,7 @@ def test_a_record_may_end_anywhere(client, scene, runs_dir):
         read_run(run.run)
 
 
-def test_where_nothing_can_be_recorded_nothing_is_written(client, scene, runs_dir):
+def test_writes_nothing_if_record_cannot_be_written(client, scene, runs_dir):
     runs_dir.write_text("no folder")
     with pytest.raises(StorageError, match="PREFECT_CVAT_RUNS_DIR"):
         annotate_task(client, scene.id, Boxes())

@@ -242,7 +242,7 @@ def test_a_correction_that_is_made_while_a_job_is_being_cleared_stays(client, ma
 
     def delete_and_correct(self, job_id, body):
         delete(self, job_id, body)
-        calls.append(len(body["shapes"]))
+        calls.append(len(json.loads(body)["shapes"]))
         if len(calls) == 2:
             correct(client, job.id, last, points=[0, 0, 30, 30])  # its source stays as it was
 
@@ -384,7 +384,7 @@ def test_a_run_that_ends_before_the_fate_of_a_write_is_known_says_so(client, mak
     run = AnnotateRun(client, task_id, boxes(before=interrupt), Options(batch_size=2, use_cache=False))
     with ThreadSubmitter() as threads, pytest.raises(RunStoppedError):
         run_pipeline(run, threads)
-    report = run.complete(1.0)
+    report = run.finish_report(1.0)
     assert report.unsettled == 10
     assert "not complete: 10 sent, and perhaps still to arrive; run it again" in report.lines()
     done = annotate_task(client, task_id, boxes(), use_cache=False)  # waits for it
@@ -416,8 +416,8 @@ def test_what_is_remembered_of_jobs_is_on_disk(client, make_task):
 
     def look(number):
         time.sleep(0.02)  # what has been detected is being written by then
-        if run._has_baseline:
-            sizes.append(sum(_held(writer._account) for writer in run._writers.values()))
+        if run.planned.uploads.has_baseline:
+            sizes.append(sum(_held(writer._ledger) for writer in run.planned.uploads.writers.values()))
 
     run.detector.function.detect = boxes(before=look).detect
     with ThreadSubmitter() as threads:
@@ -426,8 +426,8 @@ def test_what_is_remembered_of_jobs_is_on_disk(client, make_task):
     assert max(sizes) < 40 * 250 / 2
 
 
-def _held(account):
-    return len(account._reusable or ())
+def _held(ledger):
+    return len(ledger.baseline._reusable or ())
 
 
 @pytest.mark.parametrize("existing", ["clear", "replace_auto"])
@@ -442,7 +442,7 @@ def test_of_a_track_that_is_missing_all_frames_keep_what_they_have(client, make_
         version="still",
     )
     faults.set([{**CREATES, "fault": {"kind": "store_part", "share": 0}}])
-    tracking = TrackOptions(smoothing=0, min_length=1)
+    tracking = TrackOptions(min_length=1)
     with pytest.raises(IncompleteRunError) as raised:
         track_task(client, task_id, still, track_options=tracking, existing=existing)
     faults.clear()
@@ -499,4 +499,4 @@ def test_a_run_whose_function_fails_on_all_frames_is_not_done_although_it_skips_
         on_frame_error="skip",
         use_cache=False,
     )
-    assert (some.added, sorted(some.failed_frames)) == (5, [1, 2])
+    assert (some.added, sorted(some.frame_errors)) == (5, [1, 2])

@@ -1,4 +1,4 @@
-"""Existing annotations of a task that a run need not add a second time."""
+"""Finds detections that are annotated already, so that a run does not add them again."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pydantic_core import from_json, to_json
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.files.lines_by_frame import FRAMES_OF_GROUP, LinesByFrame
 from prefect_cvat.frames import Frame
-from prefect_cvat.geometry.iou import Region
-from prefect_cvat.geometry.keyframes import interpolate
+from prefect_cvat.geometry.interpolation import interpolate
+from prefect_cvat.geometry.iou import ComparableShape
 from prefect_cvat.models import Job, is_manual
 from prefect_cvat.options.existing import ExistingSource
 from prefect_cvat.planning.plan import Batch, Plan
@@ -30,9 +30,9 @@ class ExistingOnFrame:
 
     Args:
         frame: The frame.
-        min_iou: From which intersection over union on two shapes of a label are the same object.
-        jobs: The ids of the jobs that have the frame. What a machine has made counts if all of them hold it:
-            a run that was killed may have written a frame to one and not yet to the next.
+        min_iou: The minimum IoU from which two shapes with the same label are the same object.
+        jobs: The ids of the jobs that contain the frame. An automatic annotation is compared only if all
+            of them have it: a killed run may have written a frame to one job and not to the other.
     """
 
     def __init__(self, frame: Frame, min_iou: float, jobs: Iterable[int]) -> None:
@@ -40,31 +40,31 @@ class ExistingOnFrame:
         self._by_job = {job_id: _Annotations(frame, min_iou) for job_id in jobs}
 
     def add(self, job_id: int, annotation: Mapping[str, Any]) -> None:
-        """Take a tag or a shape of a job."""
+        """Add a tag or a shape of a job."""
         self._by_job[job_id].add(annotation)
         if is_manual(annotation):
             self._manual.add(annotation)
 
     def include(self, annotation: Mapping[str, Any]) -> bool:
-        """Whether a tag or a shape that was found is among them: of the same label, and in the same place."""
+        """Whether there is a tag with the same label, or a shape with the same label and enough IoU."""
         return self._manual.include(annotation) or all(
             of_job.include(annotation) for of_job in self._by_job.values()
         )
 
 
 class _Annotations:
-    """Some annotations on a frame, to be looked for in a place."""
+    """Annotations on a frame, by label."""
 
     def __init__(self, frame: Frame, min_iou: float) -> None:
         self._frame = frame
         self._min_iou = min_iou
         self._tags: set[int] = set()
-        self._regions: dict[int, list[Region]] = {}
+        self._shapes: dict[int, list[ComparableShape]] = {}
 
     def add(self, annotation: Mapping[str, Any]) -> None:
         label_id = annotation["label_id"]
         if "type" in annotation:
-            self._regions.setdefault(label_id, []).append(Region(annotation, self._frame))
+            self._shapes.setdefault(label_id, []).append(ComparableShape(annotation, self._frame))
         else:
             self._tags.add(label_id)
 
@@ -72,25 +72,24 @@ class _Annotations:
         label_id = annotation["label_id"]
         if "type" not in annotation:
             return label_id in self._tags
-        regions = self._regions.get(label_id)
-        if not regions:
+        shapes = self._shapes.get(label_id)
+        if not shapes:
             return False
-        found = Region(annotation, self._frame)
-        return any(found.iou(region) >= self._min_iou for region in regions)
+        shape = ComparableShape(annotation, self._frame)
+        return any(shape.iou(other) >= self._min_iou for other in shapes)
 
 
 class ExistingAnnotations:
-    """The existing annotations in the jobs of a plan. May be used from several threads.
+    """The existing annotations in the jobs of a plan. It can be used by several threads.
 
-    Each job is read once, when the first batch with frames of it comes, and let go of when the batch is taken
-    that has the last of them. Until then it lies on disk; tracks are interpolated on the frames of a batch
-    only.
+    Each job is read once, for the first batch with frames of it, and released after the last such batch.
+    Until then its annotations are on disk. Tracks are interpolated only on the frames of a batch.
 
     Args:
         client: The server.
         plan: The frames to annotate, and the jobs.
-        min_iou: From which intersection over union on two shapes of a label are the same object.
-        source: Whose annotations count.
+        min_iou: The minimum IoU from which two shapes with the same label are the same object.
+        source: Which existing annotations to compare with: manual, automatic, or all.
     """
 
     def __init__(
@@ -108,14 +107,18 @@ class ExistingAnnotations:
         self._jobs: dict[int, _JobAnnotations] = {}
 
     def read(self, batch: Batch) -> None:
-        """Ask the server for the jobs of a batch, those that have not been read yet."""
+        """Read the annotations of the jobs of a batch that have not been read yet.
+
+        Raises:
+            PrefectCvatError: A request to the server failed.
+        """
         with self._lock:
             for job in self._plan.jobs_between(batch.frames[0].number, batch.frames[-1].number):
                 if job.id not in self._jobs:
                     self._jobs[job.id] = _JobAnnotations(self._client, self._plan, job, self._source)
 
     def take(self, batch: Batch) -> dict[int, ExistingOnFrame]:
-        """What is on the frames of a batch that was read, by frame. It is gone then."""
+        """The existing annotations on the frames of a batch that was read, by frame; they are released."""
         jobs = self._plan.jobs_between(batch.frames[0].number, batch.frames[-1].number)
         on_frames = {
             frame.number: ExistingOnFrame(
@@ -137,7 +140,7 @@ class _JobAnnotations:
     def __init__(self, client: Client, plan: Plan, job: Job, source: ExistingSource) -> None:
         self._job_id = job.id
         self._first, self._last = job.start_frame, job.stop_frame
-        self._awaited = plan.frames.count_between(self._first, self._last)
+        self._frame_count = plan.frames.count_between(self._first, self._last)
         self._taken: dict[int, int] = {}
         self._lines = LinesByFrame()
         self._tracks = LinesByFrame()
@@ -163,8 +166,8 @@ class _JobAnnotations:
                     if (shape := interpolate(track, number)) is not None:
                         on_frames[number].add(self._job_id, shape)
         if numbers:
-            self._taken[numbers[0]] = len(numbers)  # a batch may be taken again
-        if sum(self._taken.values()) == self._awaited:
+            self._taken[numbers[0]] = len(numbers)  # a batch may be taken again on a retry
+        if sum(self._taken.values()) == self._frame_count:
             self._tracks = LinesByFrame()
             self._lines = LinesByFrame()
 

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from operator import itemgetter
 from typing import Any
 
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from prefect_cvat.annotations.existing_annotations import ExistingOnFrame
+from prefect_cvat.annotations.request_bodies import SerializedAnnotation, serialize
 from prefect_cvat.frames import Frame, FrameDetections
 from prefect_cvat.geometry.clipping import Clipping, clip_point, clip_shape
 from prefect_cvat.models import (
@@ -62,20 +63,26 @@ class Annotations:
         self.unmatched: Counter[str] = Counter()
         self.errors: dict[int, str] = {}
         self.summaries: list[FrameSummary] = []
-        self._packs: list[bytes] = []
+        self._packs: list[list[SerializedAnnotation]] = []
 
     def pack(self, at_least: int = 1) -> None:
         """Hold the tags and shapes, if there are so many, as JSON: that takes a fraction of the memory."""
         if len(self.tags) + len(self.shapes) >= at_least:
             # by frame, so that what is on one frame can be written in one request
-            self._packs.append(to_json(sorted([*self.tags, *self.shapes], key=itemgetter("frame"))))
+            self._packs.append(
+                [serialize(each) for each in sorted([*self.tags, *self.shapes], key=itemgetter("frame"))]
+            )
             self.tags = []
             self.shapes = []
 
     def packs(self) -> Iterator[list[dict[str, Any]]]:
         """The tags and shapes that have been packed, one pack after the other."""
         for pack in self._packs:
-            yield from_json(pack)
+            yield [from_json(annotation.json) for annotation in pack]
+
+    def serialized_packs(self) -> Iterator[list[SerializedAnnotation]]:
+        """The same packs as JSON, as they are sent."""
+        yield from self._packs
 
     def empty(self) -> None:
         """Let go of the tags and shapes, once they are written; the counts stay."""

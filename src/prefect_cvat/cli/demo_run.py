@@ -17,15 +17,15 @@ from prefect_cvat.annotations.request_bodies import each_annotation
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.files.output_file import write_text
 from prefect_cvat.media.image_decoding import open_image
+from prefect_cvat.media.task_frames import read_task_frames
 from prefect_cvat.media.video_chunk import import_pyav
 from prefect_cvat.models import PatchedLabelRequest
 from prefect_cvat.options.selection import Selection
 from prefect_cvat.options.track_options import TrackOptions
-from prefect_cvat.planning.plan import read_task
+from prefect_cvat.planning.plan import make_plan, read_task
 from prefect_cvat.reporting.frame_svg import AnnotatedFrame, shrink_image
 from prefect_cvat.reporting.html_report import Section, render_page
-from prefect_cvat.reporting.preview import open_task_frames
-from prefect_cvat.reporting.task_pictures import annotations_on, label_names
+from prefect_cvat.reporting.sample_frames import annotations_on, label_names
 from prefect_cvat.sandbox import Sandbox
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def run_demo(report_path: Path, say: Callable[[str], None]) -> tuple[RunReport, 
             photographs: RunReport = annotate_task(task_id, stored, function="nanodet_detection")
             clip_id = create_demo_clip(client)
             say(f"task {clip_id} with a video of {CLIP_FRAMES} frames")
-            tracking = TrackOptions(smoothing=6, tolerance=4)  # the camera moves smoothly, the boxes do not
+            tracking = TrackOptions(tolerance=8)  # the camera moves smoothly, the boxes do not
             clip: RunReport = track_task(
                 clip_id, stored, function="nanodet_detection", track_options=tracking
             )
@@ -135,12 +135,12 @@ def draw_task(
     numbers = range(info.meta.size) if numbers is None else numbers
     found = annotations_on(each_annotation(client.task_annotations(task_id)), numbers, names)
     with tempfile.TemporaryDirectory() as folder:
-        opened = open_task_frames(client, task_id, Selection(frames=numbers), Path(folder))
+        plan = make_plan(info, Selection(frames=numbers))
         return [
             AnnotatedFrame(
                 frame, shrink_image(image, frame), found[frame.number].tags, found[frame.number].shapes
             )
-            for frame, image in opened
+            for frame, image in read_task_frames(client, plan, Path(folder))
         ], names
 
 

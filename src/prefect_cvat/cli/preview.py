@@ -55,6 +55,8 @@ def preview(
     from prefect_cvat.files.output_file import write_text
     from prefect_cvat.files.spool import spool_folder
     from prefect_cvat.inference.detector import Detector
+    from prefect_cvat.media.task_frames import read_task_frames
+    from prefect_cvat.planning.plan import make_plan, read_task
     from prefect_cvat.reporting import preview as previewing
 
     detector = Detector(
@@ -66,7 +68,8 @@ def preview(
     else:
         most = FRAMES_SHOWN if options.frames is None else None
         with spool_folder() as folder, given_server().connect() as client:
-            opened = previewing.open_task_frames(client, previewed.task, options.selection, folder, most)
+            plan = make_plan(read_task(client, previewed.task, options.selection), options.selection)
+            opened = read_task_frames(client, plan, folder, max_frames=most)
             page, done = previewing.preview(detector, opened)
     write_text(output, page)
     for name, count in sorted(done.labels.items(), key=lambda item: (-item[1], item[0])):

@@ -46,7 +46,7 @@ def execute(run: Run, parameters: Mapping[str, str], output: RunReportOptions) -
             if output.report is not None:
                 write_text(output.report, would.model_dump_json(indent=2))
         return
-    run.identify(function_parameters=dict(parameters))
+    run.set_metadata(function_parameters=dict(parameters))
     try:
         with ThreadSubmitter() as threads, progress_bar("Annotating") as progress:
             report = run_pipeline(run, threads, progress)
@@ -82,7 +82,7 @@ def _print_report(report: RunReport, file: Path | None, as_json: bool) -> None:
 
 def _note_what_is_there(run: Run, error: BaseException) -> None:
     """Add to an error what its run has left on the server; to Ctrl-C and SIGTERM also that it is nothing."""
-    report = run.complete(0.0)
+    report = run.finish_report(0.0)
     undo = undo_command(report)
     if undo is not None or isinstance(error, KeyboardInterrupt | Terminated):
         error.add_note(what_is_left(report))

@@ -1,4 +1,4 @@
-"""How good a function's output is: held against what humans have annotated."""
+"""Evaluates the annotations of a function or of runs on manual annotations as ground truth."""
 
 from prefect_cvat.evaluation.metrics import Evaluation, LabelEvaluation, evaluate
 from prefect_cvat.evaluation.task import TaskEvaluation, evaluate_task

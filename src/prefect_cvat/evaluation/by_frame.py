@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic_core import from_json, to_json
 
 from prefect_cvat.exceptions import ResponseTooLargeError, StorageError
-from prefect_cvat.geometry.coco import has_outline
+from prefect_cvat.geometry.outlines import has_outline
 from prefect_cvat.messages.argument_names import argument
 
 __all__ = ["MAX_BYTES_ON_FRAME", "MAX_ON_FRAME", "AnnotationsByFrame", "OnFrames"]

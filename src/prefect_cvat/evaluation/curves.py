@@ -1,4 +1,4 @@
-"""How precision and recall go with the score from which on a prediction counts."""
+"""Precision and recall as functions of the score threshold."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pydantic import BaseModel, ConfigDict, computed_field
 __all__ = ["Counts", "ScoreCurve"]
 
 AROUND = 0.4
-"""How far around a threshold `steady_threshold` looks, in standard deviations of the scores of the right."""
+"""Half of the window of `steady_threshold`, in standard deviations of the scores of true positives."""
 
 STEPS = 15
-"""In how many steps to each side it does."""
+"""Number of steps in half of this window."""
 
 
 class Counts(BaseModel):
-    """How many objects were found, and how many predictions there were.
+    """Numbers of objects and predictions.
 
     Attributes:
-        truth: How many objects there are.
-        true_positives: How many of them were found.
-        false_positives: How many predictions are of none of them.
+        truth: The number of ground-truth objects.
+        true_positives: The number of objects that were detected.
+        false_positives: The number of predictions that match no object.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -36,19 +36,19 @@ class Counts(BaseModel):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def false_negatives(self) -> int:
-        """How many objects were missed."""
+        """The number of objects that were missed."""
         return self.truth - self.true_positives
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def precision(self) -> float | None:
-        """The part of the predictions that is right; None if there are no predictions."""
+        """The fraction of predictions that are right; None without predictions."""
         return _ratio(self.true_positives, self.true_positives + self.false_positives)
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def recall(self) -> float | None:
-        """The part of the objects that was found; None if there are no objects."""
+        """The fraction of objects that were detected; None without objects."""
         return _ratio(self.true_positives, self.truth)
 
     @computed_field  # type: ignore[prop-decorator]
@@ -60,7 +60,7 @@ class Counts(BaseModel):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoreCurve:
-    """What counts at each threshold. A prediction counts if its score is not below the threshold.
+    """True and false positives at each score threshold. Predictions below the threshold are ignored.
 
     Attributes:
         truth: How many objects there are.
@@ -107,7 +107,7 @@ class ScoreCurve:
         return 2 * self.true_positives / (self.truth + self.true_positives + self.false_positives)
 
     def at(self, threshold: float) -> Counts:
-        """What counts at a threshold."""
+        """The counts at a threshold."""
         found, wrong = self._at(np.array([threshold]))
         return Counts(truth=int(self.truth), true_positives=int(found[0]), false_positives=int(wrong[0]))
 

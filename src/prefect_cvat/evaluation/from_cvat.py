@@ -10,7 +10,8 @@ from prefect_cvat.evaluation.dataset import IouType
 from prefect_cvat.exceptions import InvalidResponseError
 from prefect_cvat.frames import Frame
 from prefect_cvat.geometry.clipping import is_empty
-from prefect_cvat.geometry.coco import WITH_AREA, box_of, has_outline, keypoints_of, segmentation_of
+from prefect_cvat.geometry.coco_format import box_of, keypoints_of, segmentation_of
+from prefect_cvat.geometry.outlines import WITH_AREA, has_outline
 from prefect_cvat.models import Label
 
 __all__ = ["Comparison", "compare_in_coco", "outlined_labels"]

@@ -1,55 +1,53 @@
-"""The figures of an evaluation as pictures."""
+"""Plots of an evaluation: precision-recall curve, score thresholds, confusion matrix."""
 
 from __future__ import annotations
 
-import io
-import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from prefect_cvat.evaluation.curves import ScoreCurve
 from prefect_cvat.evaluation.metrics import Evaluation
+from prefect_cvat.reporting.figures import new_figure, png_of, shorten, show_as_plain_text
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["plot_confusion", "plot_precision_recall", "plot_thresholds"]
 
 DPI = 110
-MOST_CURVES = 8
-"""How many labels have a curve of their own: those with most objects."""
+MAX_CURVES = 8
+"""Maximum number of labels with a curve of their own: those with most objects."""
 
-MOST_CONFUSED = 20
-"""How many labels the picture of confusions has: those with most objects; all others are one."""
+MAX_CONFUSED = 20
+"""Maximum number of labels in the confusion matrix: those with most objects. All others are one row."""
 
 
 def plot_precision_recall(evaluation: Evaluation) -> bytes:
-    """Draw precision over recall, of all labels together and of those with most objects.
+    """Plot the precision-recall curves of all labels together and of the labels with most objects.
 
     Returns:
         A PNG.
     """
-    figure, axes = _new_figure(6.4, 4.2)
+    figure, axes = new_figure(6.4, 4.2, DPI)
     by_label = sorted(evaluation.by_label.items(), key=lambda item: (-item[1].truth, item[0]))
-    for name, measured in by_label[:MOST_CURVES] if len(by_label) > 1 else ():
+    for name, measured in by_label[:MAX_CURVES] if len(by_label) > 1 else ():
         if measured.truth:
-            axes.plot(measured.curve.recall, measured.curve.precision, linewidth=1.2, label=_short(name))
+            axes.plot(measured.curve.recall, measured.curve.precision, linewidth=1.2, label=shorten(name))
     axes.plot(evaluation.curve.recall, evaluation.curve.precision, "k", linewidth=2.2, label="all labels")
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.01))
     axes.grid(alpha=0.3)
-    _legend(figure)
-    return _png(figure)
+    _add_legend(figure)
+    return png_of(figure)
 
 
 def plot_thresholds(evaluation: Evaluation) -> bytes:
-    """Draw precision, recall and F1 of all labels together over the score threshold.
+    """Plot precision, recall and F1 of all labels together by score threshold.
 
     Returns:
         A PNG.
     """
-    figure, axes = _new_figure(6.4, 4.2)
+    figure, axes = new_figure(6.4, 4.2, DPI)
     curve = evaluation.curve
     for name, values in (("precision", curve.precision), ("recall", curve.recall), ("F1", curve.f1)):
         axes.step(*_from_right(curve, values), where="pre", label=name)
@@ -57,23 +55,23 @@ def plot_thresholds(evaluation: Evaluation) -> bytes:
         axes.axvline(evaluation.best_threshold, color="k", linestyle=":", linewidth=1, label="best F1")
     if evaluation.score_threshold:
         axes.axvline(
-            evaluation.score_threshold, color="k", linestyle="--", linewidth=1, label="the threshold"
+            evaluation.score_threshold, color="k", linestyle="--", linewidth=1, label="score threshold"
         )
     axes.set(xlabel="score threshold", xlim=(0, 1.01), ylim=(0, 1.01))
     axes.grid(alpha=0.3)
-    _legend(figure)
-    return _png(figure)
+    _add_legend(figure)
+    return png_of(figure)
 
 
 def plot_confusion(evaluation: Evaluation) -> bytes:
-    """Draw what was taken for what: rows are the truth, columns are what was predicted.
+    """Plot the confusion matrix: rows are ground truth, columns are predictions.
 
     Returns:
         A PNG.
     """
     counts, names = _most_frequent(evaluation)
     inches = 2.6 + 0.36 * len(names)
-    figure, axes = _new_figure(inches, inches - 0.6)
+    figure, axes = new_figure(inches, inches - 0.6, DPI)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     for row, column in zip(*np.nonzero(counts), strict=True):
@@ -90,48 +88,27 @@ def plot_confusion(evaluation: Evaluation) -> bytes:
     axes.set_xticks(places, [*names, "(missed)"], rotation=90, fontsize=8, parse_math=False)
     axes.set_yticks(places, [*names, "(nothing)"], fontsize=8, parse_math=False)
     axes.set(xlabel="predicted", ylabel="truth")
-    return _png(figure)
+    return png_of(figure)
 
 
 def _most_frequent(evaluation: Evaluation) -> tuple[np.ndarray, list[str]]:
-    """The confusions of the labels with most objects; the others are put together."""
+    """The confusion matrix of the labels with most objects, with all others merged."""
     counts = np.array(evaluation.confusion.counts)
     labels = list(evaluation.confusion.labels)
-    if len(labels) <= MOST_CONFUSED:
-        return counts, [_short(name) for name in labels]
+    if len(labels) <= MAX_CONFUSED:
+        return counts, [shorten(name) for name in labels]
     order = np.argsort(-(counts[:-1].sum(axis=1)), kind="stable")
-    kept, others = order[: MOST_CONFUSED - 1], order[MOST_CONFUSED - 1 :]
+    kept, others = order[: MAX_CONFUSED - 1], order[MAX_CONFUSED - 1 :]
     groups = [*([place] for place in kept), list(others), [len(labels)]]
     merged = np.array([[counts[np.ix_(rows, columns)].sum() for columns in groups] for rows in groups])
-    return merged, [*(_short(labels[place]) for place in kept), f"{len(others)} others"]
+    return merged, [*(shorten(labels[place]) for place in kept), f"{len(others)} others"]
 
 
 def _from_right(curve: ScoreCurve, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Scores and values in ascending order, from 0 on: below the least score nothing changes."""
+    """Scores and values in ascending order, beginning at 0: below the lowest score, values are constant."""
     scores, ascending = curve.scores[::-1], values[::-1]
     return np.append(0.0, scores), np.append(ascending[:1] if scores.size else 0.0, ascending)
 
 
-def _new_figure(width: float, height: float) -> tuple[Figure, Axes]:
-    from matplotlib.figure import Figure  # slow to import; no pyplot: that is not for several threads
-
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-    return figure, figure.add_subplot()
-
-
-def _legend(figure: Figure) -> None:
-    legend = figure.legend(loc="outside right upper", frameon=False, fontsize=8)
-    for text in legend.get_texts():
-        text.set_parse_math(False)  # a name with dollar signs is no formula
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # of names in scripts that the font has not
-        figure.savefig(buffer, format="png")
-    return buffer.getvalue()
-
-
-def _short(name: str, most: int = 24) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"
+def _add_legend(figure: Figure) -> None:
+    show_as_plain_text(figure.legend(loc="outside right upper", frameon=False, fontsize=8))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,9 +21,10 @@ from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.label_mapping import LabelMapping
 from prefect_cvat.planning.plan import Batch, Plan, TaskInfo, make_plan
-from prefect_cvat.runs.annotate_run import AnnotateRun
+from prefect_cvat.runs.annotate_run import AnnotateRun, PlannedAnnotateRun
 from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.runs.progress import Progress
+from prefect_cvat.runs.run_context import Workspace
 
 __all__ = ["Predictions", "ReadingRun", "find", "read_left_by_runs"]
 
@@ -37,14 +38,14 @@ class Predictions:
         annotations: What was found, with the labels of the task.
         labels: What could have been found: ids of labels of the task, by the function's names for them; None
             if that is not known.
-        failed_frames: What went wrong on frames that were skipped, by frame.
+        frame_errors: What went wrong on frames that were skipped, by frame.
         frames_from_cache: Of how many frames the detections were kept from an earlier run.
     """
 
     name: str
     annotations: OnFrames
     labels: dict[str, int] | None = None
-    failed_frames: dict[int, str] | None = None
+    frame_errors: dict[int, str] | None = None
     frames_from_cache: int = 0
 
 
@@ -69,7 +70,7 @@ def find(
     run = _FindingRun(client, info, frames, function, options, function_name=function_name)
     with ThreadSubmitter() as threads:
         report = run_pipeline(run, threads, progress)
-    failed = {**dict.fromkeys(run.failed, "what went wrong is told of others"), **report.failed_frames}
+    failed = {**dict.fromkeys(run.failed_frames, "what went wrong is told of others"), **report.frame_errors}
     return Predictions(report.function, run.found, run.labels, failed, report.frames_from_cache)
 
 
@@ -93,7 +94,7 @@ class ReadingRun(AnnotateRun):
     """A run that writes nothing to the server: `keep` gets what would have been written.
 
     Attributes:
-        labels: Ids of labels of the task by the function's names for them, once `validate_spec` was called.
+        labels: Ids of labels of the task by the function's names for them, once the function was validated.
     """
 
     def __init__(
@@ -109,58 +110,70 @@ class ReadingRun(AnnotateRun):
         # it has no jobs in which a frame could be looked at, and opening issues would be writing
         options = options.changed(review_frames=0, open_issues=0)
         super().__init__(client, info.task.id, function, options, function_name=function_name)
-        self._info = info
-        self._frames = info.frames_of(frame.number for frame in frames)
-        self._whole = make_plan(info)
+        self.info = info
         self.labels: dict[str, int] = {}
+        self._frames = info.frames_of(frame.number for frame in frames)
 
     @abstractmethod
     def keep(self, annotations: Sequence[dict[str, Any]]) -> None:
         """Take tags and shapes, in the order of the frames."""
 
-    def plan_task(self) -> Plan:
+    @contextmanager
+    def reserve_task(self) -> Iterator[Workspace]:
+        """Make a temporary folder, without a lock on the task."""
+        with spool_folder() as folder:
+            yield Workspace(folder)
+
+    def _read_plan(self) -> Plan:
         """Take the frames as they are: also those of a ground-truth pool, where nothing may be written."""
-        chunk_type(self._info.task, self.options.quality)
-        self._plan = Plan(info=self._info, frames=self._frames, jobs=(), excluded={})
-        return self._plan
+        chunk_type(self.info.task, self.options.quality)
+        return Plan(info=self.info, frames=self._frames, jobs=(), excluded={})
+
+    def _plan(self, workspace: Workspace) -> PlannedReadingRun:
+        return PlannedReadingRun(self, self._read_plan(), workspace)
+
+
+class PlannedReadingRun(PlannedAnnotateRun):
+    """The stages of a run that writes nothing.
+
+    Args:
+        run: The run.
+        plan: What to do.
+        workspace: Its folder.
+    """
+
+    def __init__(self, run: ReadingRun, plan: Plan, workspace: Workspace) -> None:
+        super().__init__(run.context, plan, workspace, run.detector)
+        self._run = run
+        self._whole = make_plan(run.info)
 
     def validate_spec(self) -> LabelMapping:
         """Match the function's labels with the task's."""
         mapping = super().validate_spec()
-        self.labels = {
+        self._run.labels = {
             mapping.names[label_id]: target.id
             for label_id, target in mapping.targets.items()
             if target is not None
         }
         return mapping
 
-    def _recall(self, chunk: int, frames: Sequence[int]) -> Sequence[FrameDetections] | None:
-        """What is known of these frames; or of all of their part, which is what other runs look at."""
-        kept = super()._recall(chunk, frames)
-        if kept is None and (kept := super()._recall(chunk, self._whole.numbers_with(frames[0]))) is not None:
-            wanted = set(frames)
-            kept = [item for item in kept if item.frame in wanted]
-        return kept if kept is not None and len(kept) == len(frames) else None
-
     def upload_batch(self, batch: Batch, annotations: Annotations, _after: object = None) -> int:
         """Keep the annotations of a batch."""
-        with self._named(batch):
+        with self.context.working_on(batch):
             for pack in annotations.packs():
-                self.keep(pack)
+                self._run.keep(pack)
         annotations.empty()
         self._count(annotations)
         return annotations.frames
 
-    @contextmanager
-    def hold(self) -> Iterator[None]:
-        """No right to the task: who only reads is in nobody's way."""
-        yield
-
-    @contextmanager
-    def spool(self) -> Iterator[None]:
-        """A folder for the chunks on their way."""
-        with spool_folder() as self._spool, closing(self._chunks):
-            yield
+    def _read_kept(self, chunk: int, frames: Sequence[int]) -> Sequence[FrameDetections] | None:
+        """The detections kept of these frames; or of all of their part, which is what other runs look at."""
+        kept = super()._read_kept(chunk, frames)
+        if kept is None:
+            kept = super()._read_kept(chunk, self._whole.numbers_with(frames[0]))
+            wanted = set(frames)
+            kept = None if kept is None else [item for item in kept if item.frame in wanted]
+        return kept if kept is not None and len(kept) == len(frames) else None
 
 
 class _FindingRun(ReadingRun):

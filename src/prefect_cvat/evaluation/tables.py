@@ -1,4 +1,4 @@
-"""An evaluation as tables: plain lines, Markdown, and rows for whoever draws them otherwise."""
+"""An evaluation as tables: rows, plain lines, and Markdown."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ __all__ = [
 ]
 
 WAYS: Mapping[IouType, str] = {"bbox": "Boxes", "segm": "Masks", "keypoints": "Keypoints"}
-"""What each way of comparing shapes is called."""
+"""The heading for each way of comparing shapes."""
 
-MOST_CONFUSED = 20
-"""How many labels a table of confusions has at the most: those that occur most."""
+MAX_CONFUSIONS = 20
+"""Maximum number of rows of a table of confusions: the most frequent ones."""
 
 Row = dict[str, str | int]
 """A row of a table, by column."""
 
 _TEXTS = frozenset({"label", "is", "taken for"})
-"""The columns that are no numbers."""
+"""The columns with text."""
 
 
 def shape_rows(evaluation: Evaluation) -> list[Row]:
-    """A row for all labels, then one for each that has objects or false alarms, most objects first."""
+    """A row for all labels, then one for each label with objects or false positives, most objects first."""
     with_any = [
         (name, measured)
         for name, measured in evaluation.by_label.items()
@@ -68,7 +68,7 @@ def tag_rows(evaluation: TagEvaluation) -> list[Row]:
 
 
 def confusion_rows(evaluation: Evaluation) -> list[Row]:
-    """A row for each pair of a label and what it was taken for, those that are most frequent first."""
+    """A row for each pair of a true and a predicted label that were confused, most frequent first."""
     confusion = evaluation.confusion
     pairs = [
         (count, label, other)
@@ -77,11 +77,11 @@ def confusion_rows(evaluation: Evaluation) -> list[Row]:
         if count and label != other
     ]
     pairs.sort(key=lambda pair: (-pair[0], pair[1:]))
-    return [{"is": label, "taken for": other, "times": n} for n, label, other in pairs[:MOST_CONFUSED]]
+    return [{"is": label, "taken for": other, "times": n} for n, label, other in pairs[:MAX_CONFUSIONS]]
 
 
 def headline(evaluation: TaskEvaluation) -> str:
-    """What was held against what."""
+    """What was evaluated on what, on how many frames."""
     return (
         f"{evaluation.predictions} against {evaluation.truth}: {pluralize(evaluation.frames, 'frame')}"
         f" in {evaluation.seconds:.1f} s"
@@ -89,12 +89,12 @@ def headline(evaluation: TaskEvaluation) -> str:
 
 
 def notes(evaluation: TaskEvaluation) -> list[str]:
-    """What one must know to read the figures."""
+    """Notes about what was not evaluated, and how matches were counted."""
     lines = [f"not counted: {what} ({count})" for what, count in evaluation.left_out.items()]
-    if evaluation.failed_frames:
-        listed = ", ".join(map(str, sorted(evaluation.failed_frames)[:10]))
+    if evaluation.frame_errors:
+        listed = ", ".join(map(str, sorted(evaluation.frame_errors)[:10]))
         lines.append(
-            f"not counted: {pluralize(len(evaluation.failed_frames), 'frame')} that failed ({listed})"
+            f"not counted: {pluralize(len(evaluation.frame_errors), 'frame')} that failed ({listed})"
         )
     if evaluation.frames_from_cache:
         frames = pluralize(evaluation.frames_from_cache, "frame was", "frames were")
@@ -121,7 +121,7 @@ def plain_lines(evaluation: TaskEvaluation) -> list[str]:
 
 
 def render_markdown(evaluation: TaskEvaluation) -> str:
-    """The evaluation as Markdown, with tables as GitHub has them; no name in it acts as Markdown."""
+    """The evaluation as Markdown, with GitHub's tables. Names are escaped."""
     name = f", {escape(evaluation.task_name)}" if evaluation.task_name else ""
     parts = [f"# [Task {evaluation.task_id}{name}](<{evaluation.url}>)", escape(headline(evaluation))]
     for way, found in evaluation.shapes.items():
@@ -155,7 +155,7 @@ def _part(value: float | None) -> str:
 
 
 def aligned(rows: Sequence[Row]) -> list[str]:
-    """A table as plain lines: columns below each other, numbers to the right."""
+    """A table as plain lines with aligned columns, numbers to the right."""
     if not rows:
         return []
     cells = [list(rows[0]), *([str(value) for value in row.values()] for row in rows)]

@@ -1,4 +1,4 @@
-"""Tags held against the truth."""
+"""Evaluates tags."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["TagEvaluation", "evaluate_tags"]
 
 
 class TagEvaluation(BaseModel):
-    """How good predicted tags are.
+    """The evaluation of predicted tags.
 
     Attributes:
-        frames: How many frames were looked at.
-        accuracy: On what part of them the tags are exactly those of the truth.
-        by_label: By label, of those that occur: on how many frames it is, and was found.
+        frames: The number of frames.
+        accuracy: The fraction of frames on which the predicted tags equal the ground truth.
+        by_label: The numbers of frames with a tag in ground truth and prediction, by label.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -31,12 +31,12 @@ class TagEvaluation(BaseModel):
 def evaluate_tags(
     truth: Mapping[int, Collection[str]], predicted: Mapping[int, Collection[str]], frames: Collection[int]
 ) -> TagEvaluation:
-    """Hold predicted tags against the truth.
+    """Evaluate predicted tags.
 
     Args:
-        truth: The names of the labels that humans put on frames, by frame; none where a frame is missing.
-        predicted: Those that were found.
-        frames: The frames to look at, at least one.
+        truth: The label names of ground-truth tags, by frame. A frame that is missing has no tags.
+        predicted: The label names of predicted tags, by frame.
+        frames: The frames to evaluate, at least one.
     """
     pairs = Counter(
         (frozenset(truth.get(frame, ())), frozenset(predicted.get(frame, ()))) for frame in frames

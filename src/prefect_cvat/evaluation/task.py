@@ -42,7 +42,7 @@ class TaskEvaluation(BaseModel):
         frames: How many frames count.
         frames_from_cache: Of how many of them the detections were kept from an earlier run.
         left_out: How many frames or annotations do not count, by reason.
-        failed_frames: What went wrong on frames that were skipped, by frame. They do not count.
+        frame_errors: What went wrong on frames that were skipped, by frame. They do not count.
         shapes: The evaluation of boxes (`bbox`), masks (`segm`) and skeletons (`keypoints`), those of them
             that there are.
         tags: The evaluation of tags, if there are any.
@@ -63,7 +63,7 @@ class TaskEvaluation(BaseModel):
     frames: int
     frames_from_cache: int
     left_out: dict[str, int]
-    failed_frames: dict[int, str]
+    frame_errors: dict[int, str]
     shapes: dict[IouType, Evaluation]
     tags: TagEvaluation | None
     counted: PlannedFrames = Field(exclude=True, repr=False)
@@ -149,7 +149,7 @@ def evaluate_task(
         else find(client, info, counted, function, options, function_name=function_name, progress=progress)
     )
     _check_labels(info, human, found)
-    failed = found.failed_frames or {}
+    failed = found.frame_errors or {}
     wanted = None if found.labels is None else frozenset(found.labels.values())
     with_shapes = human.frames.where(lambda number: number not in failed)
     with_tags = human.tag_frames.where(lambda number: number not in failed)
@@ -165,7 +165,7 @@ def evaluate_task(
         frames=len(counted) - len(failed),
         frames_from_cache=found.frames_from_cache,
         left_out={**human.left_out, **_left_out(human.annotations, info.labels, wanted)},
-        failed_frames=failed,
+        frame_errors=failed,
         shapes=compared.evaluate(iou_threshold=iou_threshold, score_threshold=score_threshold),
         tags=_evaluate_tags(info.labels, human.annotations.tags, found.annotations.tags, wanted, with_tags),
         counted=counted.where(lambda number: number not in failed),

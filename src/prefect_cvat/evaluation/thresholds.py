@@ -1,4 +1,4 @@
-"""Score thresholds that follow from an evaluation, for `label_thresholds` of later runs."""
+"""Chooses score thresholds from an evaluation, for `label_thresholds` of later runs."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from prefect_cvat.files.output_file import write_text
 __all__ = ["best_thresholds", "choose_thresholds", "write_thresholds"]
 
 PRIOR_OBJECTS = 60
-"""As if each label had so many more objects, found as well as those of all labels are: what is best for a few
-objects is a matter of chance."""
+"""Prior objects with the scores of all labels that are added to each label, so that the threshold of a label
+with few objects does not depend on chance."""
 
 
 def choose_thresholds(evaluation: TaskEvaluation, *, precision: float | None = None) -> dict[str, float]:
     """Choose a score threshold for each label that the function can find.
 
-    The function should have been run with a low `conf_threshold`: what it did not return cannot be chosen.
+    The function should have been run with a low `conf_threshold`: thresholds below it cannot be chosen.
 
     Args:
         evaluation: The evaluation.
-        precision: The precision to reach; None goes for an F1 that is high, and will be on other images.
+        precision: The precision to reach; None optimizes F1 on other images.
 
     Returns:
         Thresholds by the function's own label names (by the task's, where runs have left what was evaluated),

@@ -11,7 +11,7 @@ from prefect_cvat.cvat.client import Client
 from prefect_cvat.evaluation.by_frame import OnFrames
 from prefect_cvat.exceptions import InvalidResponseError, NothingToEvaluateError, PermissionDeniedError
 from prefect_cvat.frames import Frame
-from prefect_cvat.geometry.keyframes import interpolate
+from prefect_cvat.geometry.interpolation import interpolate
 from prefect_cvat.messages.plurals import pluralize, quoted_list
 from prefect_cvat.models import Label
 from prefect_cvat.options.selection import Selection

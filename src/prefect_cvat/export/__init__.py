@@ -1,4 +1,4 @@
-"""What was found on a task, or is there already, as a dataset in COCO's or YOLO's format."""
+"""Exports a function's detections on a task, or its annotations, as a dataset in COCO or YOLO format."""
 
 from prefect_cvat.export.report import ExportReport
 from prefect_cvat.export.task import DatasetFormat, export_task

@@ -1,7 +1,7 @@
-"""A dataset in COCO's format: `annotations.json`, as pycocotools and CVAT read it.
+"""Writes a dataset in COCO's format: `annotations.json`, as pycocotools and CVAT read it.
 
-Beyond COCO's own fields, annotations have their `score` and, as those that CVAT writes, their `attributes`;
-images have the number of their `frame`.
+In addition to COCO's fields, annotations have their `score` and, as in CVAT's own exports, their
+`attributes`; images have the number of their `frame`.
 """
 
 from __future__ import annotations
@@ -12,41 +12,42 @@ from typing import Any, BinaryIO
 
 from pydantic_core import to_json
 
-from prefect_cvat.export.content import Annotation, Content, Written, readable
+from prefect_cvat.export.dataset import Annotation, Dataset, WriteSummary, unreadable_as_error
 from prefect_cvat.frames import Frame
 from prefect_cvat.geometry.clipping import is_empty
-from prefect_cvat.geometry.coco import WITH_AREA, box_of, has_outline, keypoints_of, segmentation_of
+from prefect_cvat.geometry.coco_format import box_of, keypoints_of, segmentation_of
+from prefect_cvat.geometry.outlines import WITH_AREA, has_outline
 from prefect_cvat.models import Attribute, InputTypeEnum, Label
 
 __all__ = ["write_coco"]
 
 
-def write_coco(folder: Path, content: Content) -> Written:
+def write_coco(folder: Path, dataset: Dataset) -> WriteSummary:
     """Write `annotations.json`, one annotation after the other.
 
-    Ids of images and annotations begin at 1; categories have theirs in the order of the task's labels. Shapes
-    of which only a box is known have an empty `segmentation`; masks are compressed run lengths, each an
-    object of its own (`iscrowd` 0), all others polygons. Skeletons have `keypoints`.
+    Ids begin at 1. Categories are in the order of the task's labels. The `segmentation` is empty for shapes
+    of which only the box is known, compressed run lengths for masks (with `iscrowd` 0), a polygon for others.
+    Skeletons have `keypoints`.
 
     Args:
-        folder: Where to write it.
-        content: What to write.
+        folder: The folder of the dataset.
+        dataset: The dataset.
 
     Returns:
-        What became of it.
+        What was written and left out.
 
     Raises:
-        InvalidResponseError: A shape is none.
-        OSError: The disk does not take it.
+        InvalidResponseError: The server returned an invalid shape.
+        OSError: The file cannot be written.
     """
-    written = Written()
+    written = WriteSummary()
     with (folder / "annotations.json").open("wb") as file:
         file.write(b'{"info": {}, "licenses": [],\n"categories": ')
-        _write_list(file, (_category(number, label) for number, label in enumerate(content.labels, 1)))
+        _write_list(file, (_category(number, label) for number, label in enumerate(dataset.labels, 1)))
         file.write(b',\n"images": ')
-        _write_list(file, (_image(frame, content.names.image(frame)) for frame in content.frames))
+        _write_list(file, (_image(frame, dataset.names.image(frame)) for frame in dataset.frames))
         file.write(b',\n"annotations": ')
-        _write_list(file, _annotations(content, written))
+        _write_list(file, _annotations(dataset, written))
         file.write(b"}\n")
     return written
 
@@ -76,11 +77,11 @@ def _image(frame: Frame, name: str) -> dict[str, Any]:
     }
 
 
-def _annotations(content: Content, written: Written) -> Iterator[dict[str, Any]]:
-    frames = content.frames.by_number
-    categories = {label.id: (number, label) for number, label in enumerate(content.labels, 1)}
+def _annotations(dataset: Dataset, written: WriteSummary) -> Iterator[dict[str, Any]]:
+    frames = dataset.frames.by_number
+    categories = {label.id: (number, label) for number, label in enumerate(dataset.labels, 1)}
     count = 0
-    for item in content.annotations():
+    for item in dataset.annotations():
         number, label = categories[item["label_id"]]
         frame = frames[item["frame"]]
         shape = _shape(item, label, frame)
@@ -102,16 +103,18 @@ def _annotations(content: Content, written: Written) -> Iterator[dict[str, Any]]
 
 
 def _shape(item: Annotation, label: Label, frame: Frame) -> dict[str, Any] | None:
-    """The fields that say where an object is; None if it is empty or COCO has no place for it."""
+    """COCO's fields for the geometry of an object; None if it is empty or has no equivalent in COCO."""
     kind = item.get("type")
     if kind == "skeleton":
-        with readable(item, frame):
-            found = keypoints_of(item, [sublabel.id for sublabel in label.sublabels])
-        box = found["bbox"]
-        return {**found, "area": box[2] * box[3], "segmentation": []} if found["num_keypoints"] else None
+        with unreadable_as_error(item, frame):
+            keypoints = keypoints_of(item, [sublabel.id for sublabel in label.sublabels])
+        box = keypoints["bbox"]
+        if not keypoints["num_keypoints"]:
+            return None
+        return {**keypoints, "area": box[2] * box[3], "segmentation": []}
     if kind not in WITH_AREA or is_empty(kind, item["points"]):
         return None
-    with readable(item, frame):
+    with unreadable_as_error(item, frame):
         box = box_of(item)
         if not has_outline(item):
             return {"bbox": box, "area": box[2] * box[3], "segmentation": []}
@@ -142,6 +145,6 @@ def _value(text: str, input_type: InputTypeEnum) -> bool | float | str:
     if input_type is InputTypeEnum.NUMBER:
         try:
             return float(text)
-        except ValueError:  # CVAT does not hold numbers against their attribute
+        except ValueError:  # CVAT does not validate numbers
             return text
     return text

@@ -1,4 +1,4 @@
-"""What an export did."""
+"""The report of an export."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from prefect_cvat.messages.plurals import pluralize
 
 __all__ = ["ExportReport"]
 
-MOST_NAMES = 5
-"""How many of the names that were changed are told in lines."""
+MAX_NAMES = 5
+"""Maximum number of renamed files that `lines` lists."""
 
 
 class ExportReport(BaseModel):
-    """What an export did.
+    """The report of an export.
 
     Attributes:
-        task_id: The task.
+        task_id: The id of the task.
         task_name: Its name.
         url: Its address in CVAT.
-        source: What was exported: the name of a function, or what is in the task.
+        source: What was exported: detections of a function, or annotations of the task.
         format: `coco` or `yolo`.
-        folder: Where the dataset is.
-        seconds: How long it took.
-        frames: How many frames the dataset has.
-        frames_from_cache: Of how many of them the detections were kept from an earlier run.
-        images: Whether their images are there too.
-        empty_frames: How many of them have no annotation.
-        labels: How many annotations of each label there are.
-        outlines: Whether there are outlines among them. In YOLO's format all are outlines then, else boxes.
-        left_out: How many frames or annotations are not in the dataset, by reason.
-        approximated: How many annotations are not quite what was found, by how.
-        renamed: Names of frames that could not be the names of their files, and what these are called: of
-            the first 1,000.
-        renamed_frames: How many frames that are, all together.
-        failed: How many frames were skipped because the function failed on them. They are not in the dataset.
-        failed_frames: What went wrong on the first 1,000 of them, by frame.
+        folder: The folder of the dataset.
+        seconds: The duration of the export.
+        frames: The number of frames in the dataset.
+        frames_from_cache: The number of frames whose detections came from the cache.
+        images: Whether the dataset contains the images.
+        empty_frames: The number of frames without annotations.
+        labels: The number of annotations by label.
+        outlines: Whether some annotations have outlines. If so, all are outlines in YOLO's format.
+        left_out: The number of frames or annotations that are not in the dataset, by reason.
+        approximated: The number of annotations that the format cannot represent exactly, by reason.
+        renamed: Names of frames that could not be used as file names, each with the file name: the first
+            1,000.
+        renamed_frames: The number of all such names.
+        frames_failed: The number of frames on which the function failed. These frames are not in the dataset.
+        frame_errors: Errors on the first 1,000 of them, by frame.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -59,11 +59,11 @@ class ExportReport(BaseModel):
     approximated: dict[str, int] = Field(default_factory=dict)
     renamed: list[tuple[str, str]] = Field(default_factory=list)
     renamed_frames: int = 0
-    failed: int = 0
-    failed_frames: dict[int, str] = Field(default_factory=dict)
+    frames_failed: int = 0
+    frame_errors: dict[int, str] = Field(default_factory=dict)
 
     def lines(self) -> list[str]:
-        """The report for a terminal."""
+        """The report as lines for a terminal."""
         count = sum(self.labels.values())
         if self.format == "coco":
             written = pluralize(count, "annotation")
@@ -82,11 +82,11 @@ class ExportReport(BaseModel):
         lines += [f"  {count} {name}" for name, count in by_count]
         lines += [f"left out: {what} ({count})" for what, count in self.left_out.items()]
         lines += [f"approximated: {how} ({count})" for how, count in self.approximated.items()]
-        lines += [f"failed: frame {number}: {why}" for number, why in self.failed_frames.items()]
-        if (more := self.failed - len(self.failed_frames)) > 0:
+        lines += [f"failed: frame {number}: {why}" for number, why in self.frame_errors.items()]
+        if (more := self.frames_failed - len(self.frame_errors)) > 0:
             lines.append(f"failed: {pluralize(more, 'more frame')}")
-        lines += [f"renamed: {name!r} is {file!r}" for name, file in self.renamed[:MOST_NAMES]]
-        if (more := max(self.renamed_frames, len(self.renamed)) - MOST_NAMES) > 0:
+        lines += [f"renamed: {name!r} is {file!r}" for name, file in self.renamed[:MAX_NAMES]]
+        if (more := max(self.renamed_frames, len(self.renamed)) - MAX_NAMES) > 0:
             lines.append(f"renamed: {more} more")
         lines.append(
             f"written as {self.format} to {self.folder}" + (", without images" if not self.images else "")

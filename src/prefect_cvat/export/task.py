@@ -1,4 +1,4 @@
-"""Exporting a task, with what a function finds on it or with what is there already."""
+"""Exports a task as a dataset, with detections of a function or with its existing annotations."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import NothingToExportError
+from prefect_cvat.export.annotation_source import SourceAnnotations, detect_annotations, read_from_server
 from prefect_cvat.export.coco import write_coco
-from prefect_cvat.export.content import Content, Written
-from prefect_cvat.export.folder import written_whole
-from prefect_cvat.export.found import Found, find_by_function, read_from_server
-from prefect_cvat.export.images import ImageFolder
-from prefect_cvat.export.names import FileNames
+from prefect_cvat.export.dataset import Dataset, WriteSummary
+from prefect_cvat.export.file_names import FileNames
+from prefect_cvat.export.image_folder import ImageFolder
+from prefect_cvat.export.output_folder import atomic_folder
 from prefect_cvat.export.report import ExportReport
 from prefect_cvat.export.yolo import import_supervision, write_yolo
 from prefect_cvat.files.spool import spool_folder
@@ -28,28 +28,28 @@ from prefect_cvat.runs.progress import Progress
 
 __all__ = ["DatasetFormat", "export_task"]
 
-MOST_RENAMED = 1000
-"""How many of the names that were changed are told in the report."""
+MAX_RENAMED = 1000
+"""Maximum number of changed names in the report."""
 
 
 class DatasetFormat(StrEnum):
-    """What a dataset is like.
+    """The format of a dataset.
 
     Attributes:
         COCO: One file `annotations.json`.
-        YOLO: `data.yaml` and a text file for each image, as Ultralytics has them.
+        YOLO: `data.yaml` and a text file for each image, as Ultralytics reads them.
     """
 
     COCO = "coco"
     YOLO = "yolo"
 
-    def write(self, folder: Path, content: Content) -> Written:
-        """Write a dataset, except its images."""
-        writers: dict[DatasetFormat, Callable[[Path, Content], Written]] = {
+    def write(self, folder: Path, dataset: Dataset) -> WriteSummary:
+        """Write everything but the images of a dataset."""
+        writers: dict[DatasetFormat, Callable[[Path, Dataset], WriteSummary]] = {
             DatasetFormat.COCO: write_coco,
             DatasetFormat.YOLO: write_yolo,
         }
-        return writers[self](folder, content)
+        return writers[self](folder, dataset)
 
 
 def export_task(
@@ -65,11 +65,11 @@ def export_task(
     options: Options | None = None,
     progress: Progress | None = None,
 ) -> ExportReport:
-    """Write what a function finds on a task, or what is in it, as a dataset to train with.
+    """Write a function's detections on a task, or its existing annotations, as a dataset for training.
 
-    Nothing is written to the server. The frames are those that a run would annotate; the function's output
-    is what such a run would write (labels mapped, thresholds applied, cut at the edges), and what one with
-    the same settings has found before is not detected again. The folder appears when all of it is there.
+    Nothing is written to the server. The frames and annotations are those that `annotate_task` would write
+    (labels mapped, thresholds applied, shapes clipped). Cached detections of a run with the same settings
+    are used. The folder is created only when the dataset is complete.
 
     Example:
         ```python
@@ -91,39 +91,42 @@ def export_task(
 
     Args:
         client: The server, logged in.
-        task_id: The task.
-        function: A detection function; None exports what is in the task.
-        folder: Where the dataset goes. It does not exist, or is empty.
+        task_id: The id of the task.
+        function: A detection function; None exports the existing annotations.
+        folder: The folder of the dataset. It does not exist or is empty.
         format: `coco` or `yolo` (extra `export`).
-        images: Whether to write the images too.
-        left_by_runs: Of what is in the task, take only what runs have left (source `auto`).
-        function_name: What to call the function.
-        options: How the function is run, and which frames are looked at. What is for writing does not count.
-        progress: Is told how many frames are done.
+        images: Whether to write the images, too.
+        left_by_runs: Export automatic annotations (source `auto`) only; not with a function.
+        function_name: The name of the function in the report; None takes the name of its type.
+        options: The options of the run, with the selection of frames. Options about writing are ignored.
+        progress: Receives the progress.
+
+    Returns:
+        What was exported and left out.
 
     Raises:
-        NothingToExportError: There are no frames, or nothing is in the task.
-        BadFunctionError: The function does not fit the task, or broke its contract.
+        NothingToExportError: There are no frames, or no annotations.
+        BadFunctionError: The function does not fit the task, failed, or returned something invalid.
         MissingLibraryError: The extra `export` is not installed.
-        StorageError: The disk does not take the dataset.
-        PrefectCvatError: Something else failed.
-        ValueError: An argument is out of its range, or the folder is not empty.
+        StorageError: The dataset cannot be written.
+        PrefectCvatError: A request to the server failed.
+        ValueError: An argument is invalid, or the folder is not empty.
     """
     started = time.perf_counter()
     if function is not None and left_by_runs:
-        raise ValueError("a function and left_by_runs exclude each other")
+        raise ValueError("left_by_runs exports existing annotations; leave out the function, or left_by_runs")
     format = _read_format(format)
     if format is DatasetFormat.YOLO:
-        import_supervision()  # so that a missing library shows at once
+        import_supervision()  # fails at once if it is missing
     options = options or Options()
     folder = Path(folder).resolve()
-    with written_whole(folder) as part, spool_folder() as scratch:
+    with atomic_folder(folder) as part, spool_folder() as scratch:
         plan = _plan(client, task_id, options, images)
         of_video = plan.task.mode == "interpolation"
         names = FileNames(plan.frames, of_video=of_video)
         image_folder = ImageFolder(part / "images", names) if images else None
         if function is None:
-            found = read_from_server(
+            annotations = read_from_server(
                 client,
                 plan,
                 options,
@@ -133,7 +136,7 @@ def export_task(
                 progress=progress,
             )
         else:
-            found = find_by_function(
+            annotations = detect_annotations(
                 client,
                 plan,
                 function,
@@ -143,32 +146,32 @@ def export_task(
                 scratch=scratch,
                 progress=progress,
             )
-        frames = plan.frames.where(lambda number: number not in found.failed)
-        if image_folder is not None:  # an image without its objects would teach that there are none
-            for number in found.failed:
+        frames = plan.frames.where(lambda number: number not in annotations.failed)
+        if image_folder is not None:  # an image without its objects would be a false negative in training
+            for number in annotations.failed:
                 image_folder.remove(plan.frames.by_number[number])
-        content = Content(plan.info.labels, frames, names, found.packs)
-        written = format.write(part, content)
+        dataset = Dataset(plan.info.labels, frames, names, annotations.batches)
+        written = format.write(part, dataset)
     return ExportReport(
         task_id=task_id,
         task_name=plan.task.name,
         url=plan.info.page(client.url),
-        source=found.source,
+        source=annotations.source,
         format=format.value,
         folder=folder,
         seconds=time.perf_counter() - started,
         frames=len(frames),
-        frames_from_cache=found.frames_from_cache,
+        frames_from_cache=annotations.frames_from_cache,
         images=images,
         empty_frames=len(frames) - len(written.frames),
         labels=dict(written.labels),
         outlines=written.outlines,
-        left_out=_left_out(plan, found, written),
+        left_out=_left_out(plan, annotations, written),
         approximated=dict(written.approximated),
-        renamed=[] if of_video else list(islice(names.changed(frames), MOST_RENAMED)),
+        renamed=[] if of_video else list(islice(names.changed(frames), MAX_RENAMED)),
         renamed_frames=0 if of_video else sum(1 for _ in names.changed(frames)),
-        failed=len(found.failed),
-        failed_frames=found.failed_frames,
+        frames_failed=len(annotations.failed),
+        frame_errors=annotations.frame_errors,
     )
 
 
@@ -183,7 +186,7 @@ def _read_format(name: DatasetFormat | str) -> DatasetFormat:
 def _plan(client: Client, task_id: int, options: Options, images: bool) -> Plan:
     info = read_task(client, task_id, options.selection)
     if images:
-        chunk_type(info.task, options.quality)  # if they are of no use, say so now
+        chunk_type(info.task, options.quality)  # fails at once if the chunks cannot be used
     plan = make_plan(info, options.selection)
     if not plan.frames:
         why = ", ".join(f"{reason.value} ({len(frames)})" for reason, frames in plan.excluded.items())
@@ -193,6 +196,6 @@ def _plan(client: Client, task_id: int, options: Options, images: bool) -> Plan:
     return plan
 
 
-def _left_out(plan: Plan, found: Found, written: Written) -> dict[str, int]:
+def _left_out(plan: Plan, annotations: SourceAnnotations, written: WriteSummary) -> dict[str, int]:
     reasons = Counter({f"frames: {reason.value}": len(frames) for reason, frames in plan.excluded.items()})
-    return dict(reasons + Counter(found.left_out) + written.left_out)
+    return dict(reasons + Counter(annotations.left_out) + written.left_out)

@@ -1,7 +1,10 @@
-"""Cutting shapes at the edges of their image.
+"""Clips shapes at the edges of their image.
 
-CVAT stores whatever coordinates it gets. A model may well point a little outside the image; what is
-outside cannot be seen or corrected by anybody.
+CVAT stores coordinates outside the image, too. Models often return coordinates slightly outside, and nobody
+can see or correct that part of a shape.
+
+Polygons are not clipped with shapely: its result depends on valid input, and about one in eight outlines that
+`cv2.findContours` makes of a mask touches itself (docs/architecture.md has the measurements).
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from operator import itemgetter
 
 import numpy as np
 
-from prefect_cvat.geometry.coco import corners_of
+from prefect_cvat.geometry.outlines import corners_of
 from prefect_cvat.masks import decode_mask, encode_mask
 from prefect_cvat.models import LabeledShapeRequest, ShapeType
 
@@ -23,14 +26,14 @@ __all__ = ["Clipping", "clip_point", "clip_shape", "is_empty"]
 Point = tuple[float, float]
 
 _TOLERANCE = 1e-6
-"""Pixels. What is narrower than this has no area."""
+"""Pixels. A polygon narrower than this has no area."""
 
 
 class Clipping(StrEnum):
-    """What was done to a shape at the edges of its image."""
+    """How a shape was changed, or why it was dropped."""
 
-    REORDERED = "corners put in order"
-    CUT = "cut at the edge"
+    REORDERED = "corners reordered"
+    CUT = "clipped at the edge"
     OUTSIDE = "outside the image"
     EMPTY = "empty"
 
@@ -38,28 +41,28 @@ class Clipping(StrEnum):
 def clip_shape(
     shape: LabeledShapeRequest, width: int, height: int
 ) -> tuple[Sequence[list[float]], Clipping | None]:
-    """Cut a shape at the edges of its image.
+    """Clip a shape at the edges of its image.
 
-    Rectangles, polygons, polylines and masks are cut; sets of points lose those that are outside. Turned
-    rectangles, ellipses and cuboids cannot be cut: they stay, unless they lie outside altogether. (CVAT's
-    own page does not move these either, `fitPoints` in cvat-core.) Of rectangles and ellipses the corners
-    are put in order. The keypoints of a skeleton are not looked at: it is returned as it is.
+    Rectangles, polygons, polylines and masks are clipped. Points outside the image are removed. Rotated
+    rectangles, ellipses and cuboids cannot be clipped: they are kept unless they are completely outside.
+    (CVAT's user interface does not move these either: `fitPoints` in cvat-core.) The corners of rectangles
+    and ellipses are reordered if necessary. Skeletons are returned unchanged.
 
-    A polygon or polyline that the edge cuts apart becomes several, since CVAT's have one outline each and
-    joining the parts along the edge would make an outline that overlaps itself. A simple polygon (one
-    that does not cross itself) gives simple polygons.
+    A polygon or polyline that the edge cuts into parts becomes several shapes: a polygon of CVAT has one
+    outline, and parts joined along the edge would make an outline that overlaps itself. A simple polygon
+    (one that does not cross itself) gives simple polygons.
 
     Args:
         shape: A shape whose geometry has been checked.
-        width: Pixels of the image.
-        height: Pixels of the image.
+        width: The width of the image, in pixels.
+        height: The height of the image, in pixels.
 
     Returns:
-        The points of each of its parts, the largest part first: none if it is outside or empty, one
-        unless it was cut apart; and what was done, None for nothing.
+        The points of each part, the largest part first (no part if the shape is outside or empty), and how
+        the shape was changed (None if it is unchanged).
     """
     points = shape.points
-    if shape.type is ShapeType.RECTANGLE and not shape.rotation:  # nearly all shapes: keep this short
+    if shape.type is ShapeType.RECTANGLE and not shape.rotation:  # the fast path: nearly all shapes
         x1, y1, x2, y2 = points
         if 0 <= x1 < x2 <= width and 0 <= y1 < y2 <= height:
             return (points,), None
@@ -94,16 +97,16 @@ def clip_shape(
 
 
 def clip_point(x: float, y: float, width: int, height: int) -> Point:
-    """The point of the image that is nearest to a point."""
+    """The nearest point within the image, in pixels."""
     return min(max(x, 0.0), float(width)), min(max(y, 0.0), float(height))
 
 
 def is_empty(shape_type: str, points: Sequence[float]) -> bool:
-    """Whether there is nothing of a shape to be seen: a box without area, a mask without a pixel.
+    """Whether a shape is invisible, such as a rectangle without area or a mask without pixels.
 
     Args:
         shape_type: One of `ShapeType`, but not `skeleton`. Sets of points are never empty.
-        points: As in `LabeledShapeRequest`. Too few for the type are not empty, but wrong.
+        points: As in `LabeledShapeRequest`. A shape with too few points is invalid, not empty.
     """
     if shape_type == ShapeType.MASK:
         return len(points) > 4 and not any(points[1:-4:2])
@@ -149,7 +152,7 @@ def _clip_mask(points: list[float], width: int, height: int) -> tuple[Sequence[l
 def _keep_if_inside(
     shape: LabeledShapeRequest, width: int, height: int
 ) -> tuple[Sequence[list[float]], Clipping | None]:
-    """A turned rectangle or an ellipse with its corners in order, if any of it is inside."""
+    """A rotated rectangle or an ellipse with its corners in order, or nothing if it is outside."""
     is_ellipse = shape.type is ShapeType.ELLIPSE
     a, b, c, d = shape.points
     ordered = [a, b, a + abs(c - a), b - abs(d - b)] if is_ellipse else _in_order(shape.points)
@@ -182,7 +185,7 @@ def _cut_polyline(line: Sequence[Point], width: int, height: int) -> list[list[P
 
 
 def _visible_span(start: Point, end: Point, width: int, height: int) -> tuple[float, float]:
-    """From where to where along a line, 0 to 1, it is inside the image (Liang and Barsky, 1984)."""
+    """The part of a line that is inside the image, as fractions from 0 to 1 (Liang and Barsky, 1984)."""
     first, last = 0.0, 1.0
     for begin, step, edge in (
         (start[0], end[0] - start[0], width),
@@ -209,17 +212,17 @@ def _cut_polygon(polygon: list[Point], width: int, height: int) -> list[list[Poi
 
 
 def _cut_at_line(polygon: list[Point], axis: int, edge: float, sign: int) -> list[list[Point]]:
-    """The parts of a polygon on the one side of a line.
+    """The parts of a polygon on one side of a line.
 
-    The outline is cut into the runs of corners that are on this side. Along the line, a simple polygon
-    is left and entered in turn. So the first place where an outline leaves this side is joined to the
-    first where it comes back, the second to the second, and so on, and no two of these joints overlap.
+    The outline is split into runs of corners on this side. Along the line, the outline of a simple polygon
+    alternately enters and leaves this side. So the first exit is connected to the first entry, the second to
+    the second, and so on, and no two of these connections overlap.
 
     Args:
         polygon: Its corners.
-        axis: 0 for a line x = edge, 1 for a line y = edge.
-        edge: Where the line is.
-        sign: 1 for the side where coordinates are greater, -1 for the other.
+        axis: 0 for the line x = edge, 1 for the line y = edge.
+        edge: The position of the line, in pixels.
+        sign: 1 to keep the side with greater coordinates, -1 to keep the other side.
     """
     distances = [sign * (corner[axis] - edge) for corner in polygon]
     if min(distances) >= 0:
@@ -241,22 +244,22 @@ def _cut_at_line(polygon: list[Point], axis: int, edge: float, sign: int) -> lis
     along = itemgetter(1 - axis)
     leaving = sorted(range(len(runs)), key=lambda run: along(runs[run][-1]))
     entering = sorted(range(len(runs)), key=lambda run: along(runs[run][0]))
-    following = dict(zip(leaving, entering, strict=True))
+    next_run = dict(zip(leaving, entering, strict=True))
     parts = []
-    while following:
-        first, run = following.popitem()
+    while next_run:
+        first, run = next_run.popitem()
         while run != first:
             runs[first] += runs[run]
-            run = following.pop(run)
+            run = next_run.pop(run)
         parts.append(runs[first])
     return parts
 
 
 def _crossing(one: Point, other: Point, axis: int, edge: float) -> Point:
-    """Where the line between two points crosses an edge; the same whichever of the two comes first."""
+    """The intersection of the line between two points with an edge. The order of the points is irrelevant."""
     (x1, y1), (x2, y2) = sorted((one, other), key=lambda point: abs(point[axis] - edge))
-    part = (edge - (x1, y1)[axis]) / ((x2, y2)[axis] - (x1, y1)[axis])
-    return (edge, y1 + part * (y2 - y1)) if axis == 0 else (x1 + part * (x2 - x1), edge)
+    fraction = (edge - (x1, y1)[axis]) / ((x2, y2)[axis] - (x1, y1)[axis])
+    return (edge, y1 + fraction * (y2 - y1)) if axis == 0 else (x1 + fraction * (x2 - x1), edge)
 
 
 def _area(polygon: Sequence[Point]) -> float:
@@ -268,7 +271,7 @@ def _area(polygon: Sequence[Point]) -> float:
 
 
 def _has_area(polygon: Sequence[Point]) -> bool:
-    """Whether the corners do not all lie on one line; areas of an outline that crosses itself cancel out."""
+    """Whether the corners are not all on one line; areas of an outline that crosses itself cancel out."""
     if len(polygon) < 3:
         return False
     third = len(polygon) // 3

@@ -1,63 +1,86 @@
-"""How much of an image two shapes have in common."""
+"""Intersection over union (IoU) of boxes and of shapes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from math import cos, radians, sin
-from typing import Any, TypeAlias
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prefect_cvat.exceptions import InvalidResponseError
 from prefect_cvat.frames import Frame
+from prefect_cvat.geometry.boxes import WITHOUT_AREA, area, bounding_box, common_box
 from prefect_cvat.geometry.clipping import is_empty
-from prefect_cvat.geometry.coco import has_outline, segmentation_of
+from prefect_cvat.geometry.coco_format import segmentation_of
+from prefect_cvat.geometry.outlines import has_outline
 
-__all__ = ["BoundingBox", "Region", "area", "bounding_box", "common_box"]
+__all__ = ["ComparableShape", "box_iou"]
 
-Shape = Mapping[str, Any]
-
-BoundingBox: TypeAlias = tuple[float, float, float, float]
-"""Left, top, right, bottom, in pixels."""
-
-_WITHOUT_AREA = frozenset({"points", "polyline"})
+_SMALLEST_UNION = 1e-9
+"""Square pixels. Avoids a division by zero for two boxes without area."""
 
 
-class Region:
-    """What a shape covers of its frame, to be compared with other shapes of this frame.
-
-    Where both have an outline (polygons, masks, ellipses, turned rectangles), these are compared pixel by
-    pixel. An upright rectangle, a cuboid or a skeleton only says how far an object reaches; where one of the
-    two is such, the boxes around both are compared. (A human's box around a person has little in common with
-    the mask of that person, but much with the box around the mask.)
+def box_iou(boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Compute the IoU of each box with each other box, as `torchvision.ops.box_iou` does.
 
     Args:
-        shape: The shape, as the server's JSON object. Of a skeleton the elements count that are not outside.
+        boxes: `[N, 4]`: left, top, right, bottom, in pixels.
+        others: `[M, 4]`, likewise.
+
+    Returns:
+        `[N, M]`, from 0 to 1; 0 for boxes without area.
+    """
+    left, top, right, bottom = boxes.T[..., None]
+    other_left, other_top, other_right, other_bottom = np.ascontiguousarray(others.T)
+    common = np.minimum(right, other_right) - np.maximum(left, other_left)
+    common.clip(0, out=common)
+    common *= (np.minimum(bottom, other_bottom) - np.maximum(top, other_top)).clip(0)
+    union = (right - left) * (bottom - top) - common
+    union += (other_right - other_left) * (other_bottom - other_top)
+    iou: NDArray[np.float64] = common / np.maximum(union, _SMALLEST_UNION, out=union)
+    return iou
+
+
+class ComparableShape:
+    """A shape prepared for computing its IoU with other shapes of the same frame.
+
+    Two shapes whose outlines are known (polygons, masks, ellipses, rotated rectangles) are compared pixel by
+    pixel. Of an upright rectangle, a cuboid or a skeleton only the extent is known: if either of the two is
+    one of these, their bounding boxes are compared. (The box around a person has a low IoU with the mask of
+    that person, but a high one with the bounding box of the mask.)
+
+    Args:
+        shape: The shape, as the server's JSON object. Elements of a skeleton that are outside are ignored.
         frame: Its frame.
 
     Raises:
-        InvalidResponseError: The shape is none.
+        InvalidResponseError: The shape cannot be read.
     """
 
     __slots__ = ("_box", "_frame", "_run_lengths", "_shape")
 
-    def __init__(self, shape: Shape, frame: Frame) -> None:
+    def __init__(self, shape: Mapping[str, Any], frame: Frame) -> None:
         self._shape = shape
         self._frame = frame
         self._run_lengths: Any = None
         self._box = (0.0, 0.0, 0.0, 0.0)
         kind = shape["type"]
-        if kind in _WITHOUT_AREA or (kind == "skeleton" and not shape.get("elements")):
+        if kind in WITHOUT_AREA or (kind == "skeleton" and not shape.get("elements")):
             return
-        if kind == "mask" and is_empty(kind, shape["points"]):  # its box is of one pixel
+        if kind == "mask" and is_empty(kind, shape["points"]):  # its box has one pixel
             return
         try:
             self._box = bounding_box(shape)
         except (ValueError, IndexError) as error:
             raise self._unreadable(error) from None
 
-    def iou(self, other: Region) -> float:
-        """Intersection over union, 0 to 1; 0 with what has no area, such as points and polylines."""
+    def iou(self, other: ComparableShape) -> float:
+        """The IoU, from 0 to 1. It is 0 for shapes without area, such as points and polylines.
+
+        Raises:
+            InvalidResponseError: A shape cannot be read.
+        """
         common = area(common_box(self._box, other._box))
         if not common:
             return 0.0
@@ -68,68 +91,22 @@ class Region:
         return common / (area(self._box) + area(other._box) - common)
 
     def _encoded(self) -> Any:
+        """COCO's compressed run lengths of the shape."""
         if self._run_lengths is None:
             from faster_coco_eval import mask
 
             try:
-                found = segmentation_of(self._shape, self._frame)
+                segmentation = segmentation_of(self._shape, self._frame)
             except (ValueError, IndexError) as error:
                 raise self._unreadable(error) from None
-            is_mask = isinstance(found, dict)
+            is_encoded = isinstance(segmentation, dict)
             self._run_lengths = (
-                found if is_mask else mask.frPyObjects(found, self._frame.height, self._frame.width)[0]
+                segmentation
+                if is_encoded
+                else mask.frPyObjects(segmentation, self._frame.height, self._frame.width)[0]
             )
         return self._run_lengths
 
     def _unreadable(self, error: Exception) -> InvalidResponseError:
         name = f"{self._shape['type']} {self._shape.get('id', '')}"
         return InvalidResponseError(f"the {name} on {self._frame} cannot be read: {error}")
-
-
-def common_box(one: tuple[float, ...], other: tuple[float, ...]) -> tuple[float, ...]:
-    """What two boxes have in common; its sides are negative where that is nothing."""
-    return max(one[0], other[0]), max(one[1], other[1]), min(one[2], other[2]), min(one[3], other[3])
-
-
-def area(box: tuple[float, ...]) -> float:
-    """How large a box is, in square pixels; 0 if its sides are negative."""
-    return max(0.0, box[2] - box[0]) * max(0.0, box[3] - box[1])
-
-
-def bounding_box(shape: Mapping[str, Any]) -> BoundingBox:
-    """The box around a shape, in pixels: left, top, right, bottom.
-
-    Of a skeleton it is that around the elements that are not outside, or around all if all are.
-    """
-    points: Sequence[float] = shape.get("points") or ()
-    kind = shape["type"]
-    if kind == "mask":
-        left, top, right, bottom = points[-4:]
-        return left, top, right + 1, bottom + 1
-    if kind == "skeleton":
-        elements = shape["elements"]
-        shown = [element for element in elements if not element.get("outside")] or elements
-        points = [number for element in shown for number in element["points"]]
-    if kind == "ellipse":
-        center_x, center_y, right, top = points
-        half_width, half_height = right - center_x, center_y - top
-        turn = radians(shape.get("rotation") or 0.0)
-        reach_x = float(np.hypot(half_width * cos(turn), half_height * sin(turn)))
-        reach_y = float(np.hypot(half_width * sin(turn), half_height * cos(turn)))
-        return center_x - reach_x, center_y - reach_y, center_x + reach_x, center_y + reach_y
-    xs, ys = points[::2], points[1::2]
-    left, top, right, bottom = min(xs), min(ys), max(xs), max(ys)
-    if kind == "rectangle" and shape.get("rotation"):
-        turn = radians(shape["rotation"])
-        width, height = right - left, bottom - top
-        return box_around(
-            (left + right) / 2,
-            (top + bottom) / 2,
-            width * abs(cos(turn)) + height * abs(sin(turn)),
-            width * abs(sin(turn)) + height * abs(cos(turn)),
-        )
-    return left, top, right, bottom
-
-
-def box_around(x: float, y: float, width: float, height: float) -> BoundingBox:
-    return x - width / 2, y - height / 2, x + width / 2, y + height / 2

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from prefect_cvat.attributes import MOST_LISTED, allowed_values, attribute_value_validator
+from prefect_cvat.attributes import MAX_LISTED, allowed_values, attribute_value_validator
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.models import AttributeValRequest
 
@@ -57,10 +57,10 @@ def check_attribute_values(
         check = checks.get(value.spec_id)
         if check is None:
             known = [f"{spec_id} ({check.name!r})" for spec_id, check in checks.items()]
-            more = f", ... ({len(known)} in all)" if len(known) > MOST_LISTED else ""
+            more = f", ... ({len(known)} in all)" if len(known) > MAX_LISTED else ""
             raise BadFunctionError(
                 f"function output attribute with unknown ID ({value.spec_id}) on a {what};"
-                f" its label has the attributes {', '.join(known[:MOST_LISTED]) or '(none)'}{more}"
+                f" its label has the attributes {', '.join(known[:MAX_LISTED]) or '(none)'}{more}"
             )
         target = targets[value.spec_id]
         if target is None:

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, FailFast, Field
 
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.models.enums import InputTypeEnum, LabelType, ShapeType, SourceEnum, enum_value
-from prefect_cvat.plain_values import attribute_string, flat_numbers
+from prefect_cvat.value_conversion import attribute_string, flat_numbers
 
 __all__ = [
     "AttributeRequest",

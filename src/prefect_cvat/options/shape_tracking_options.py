@@ -50,7 +50,7 @@ class ShapeTrackingOptions(OptionModel):
             )
         ),
     ] = None
-    keep_seeds: Annotated[
+    keep_source_shapes: Annotated[
         bool,
         Field(
             title="Keep source shapes",

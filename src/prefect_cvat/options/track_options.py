@@ -71,25 +71,11 @@ class TrackOptions(OptionModel):
         Field(
             ge=0,
             description=(
-                "By how many pixels interpolated coordinates may differ from detected (or smoothed) ones;"
+                "By how many pixels interpolated coordinates may differ from detected ones;"
                 " where they would differ by more, there is a keyframe."
             ),
         ),
     ] = 2.0
-    smoothing: Annotated[
-        int,
-        Field(
-            ge=0,
-            strict=True,
-            description=(
-                "Over how many frames before and after a detection its coordinates are smoothed; 0 leaves"
-                " them as detected. It removes the jitter of a detector, so there are fewer keyframes, and"
-                " also movements that are as quick, such as strides. Less than the step has no effect. Only"
-                " what CVAT interpolates is smoothed: rectangles, ellipses, cuboids, skeletons, single"
-                " points."
-            ),
-        ),
-    ] = 0
     tracker: Annotated[Tracker, Field(description="The tracking algorithm.")] = Tracker.BYTETRACK
     high_confidence: Annotated[
         float,

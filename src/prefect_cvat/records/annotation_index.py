@@ -17,9 +17,9 @@ import numpy.typing as npt
 from prefect_cvat.number_set import NumberSet
 from prefect_cvat.records.record_writer import ISSUES, AnnotationId
 
-__all__ = ["AnnotationIds", "IdentityIndex", "Stored", "StoredIndex", "StoredMap", "StoredRecords"]
+__all__ = ["AnnotationIds", "IdentityIndex", "StoredAnnotation", "StoredIndex", "StoredMap", "StoredRecords"]
 
-Stored: TypeAlias = tuple[str, int, bytes]
+StoredAnnotation: TypeAlias = tuple[str, int, bytes]
 """An annotation on the server: its kind, its id, its identity."""
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class StoredRecords:
         self.data = data
 
     @staticmethod
-    def pack(annotations: Iterable[Stored]) -> bytes:
+    def pack(annotations: Iterable[StoredAnnotation]) -> bytes:
         """The records of annotations."""
         return b"".join(
             _RECORD.pack(_CODES[kind], number, identity) for kind, number, identity in annotations
@@ -50,7 +50,7 @@ class StoredRecords:
     def __len__(self) -> int:
         return len(self.data) // _RECORD.size
 
-    def __iter__(self) -> Iterator[Stored]:
+    def __iter__(self) -> Iterator[StoredAnnotation]:
         for code, number, identity in _RECORD.iter_unpack(self.data):
             yield _KINDS[code], number, identity
 
@@ -74,12 +74,12 @@ class StoredMap:
     It is put in order when something is looked for: note much, then look for much.
     """
 
-    def __init__(self, annotations: Iterable[Stored] = ()) -> None:
+    def __init__(self, annotations: Iterable[StoredAnnotation] = ()) -> None:
         self._data = bytearray()
         self._index: StoredIndex | None = None
         self.update(annotations)
 
-    def update(self, annotations: Iterable[Stored]) -> None:
+    def update(self, annotations: Iterable[StoredAnnotation]) -> None:
         """Note annotations; of those with the same id, the last one counts."""
         self._data += StoredRecords.pack(annotations)
         self._index = None
@@ -93,8 +93,13 @@ class StoredMap:
     def index(self) -> StoredIndex:
         """All that was noted, in order."""
         if self._index is None:
-            self._index = StoredIndex(StoredRecords(bytes(self._data)))
+            self._index = StoredIndex(self.records)
         return self._index
+
+    @property
+    def records(self) -> StoredRecords:
+        """All that was noted, in the order in which that was."""
+        return StoredRecords(bytes(self._data))
 
     def __bool__(self) -> bool:
         return bool(self._data)
@@ -128,6 +133,8 @@ class StoredIndex(Mapping[AnnotationId, bytes]):
     def place(self, key: AnnotationId) -> int:
         """The place of an annotation among all, from 0 on; -1 if it is not there."""
         begin, end = self._ends[key[0]]
+        if begin == end:
+            return -1
         place = bisect_left(self._ids, key[1], begin, end)
         return place if place < end and self._ids[place] == key[1] else -1
 
@@ -202,18 +209,15 @@ class IdentityIndex:
     def __len__(self) -> int:
         return len(self._ids)
 
-    def find(self, identity: bytes, skip: int = 0) -> AnnotationId | None:
-        """The first of those with an identity that is not taken yet, after so many others of them."""
+    def pop(self, identity: bytes) -> AnnotationId | None:
+        """The next of the annotations with an identity, each of them once; None if there are no more."""
         if (first := self._place(identity)) < 0:
             return None
-        place = first + self._taken[first] + skip
+        place = first + self._taken[first]
         if place >= len(self._ids) or (self._firsts[place], self._rests[place]) != _IDENTITY.unpack(identity):
             return None
+        self._taken[first] += 1
         return _KINDS[self._kinds[place]], self._ids[place]
-
-    def take(self, identity: bytes, count: int) -> None:
-        """Say that so many of those with an identity are taken."""
-        self._taken[self._place(identity)] += count
 
 
 def _rows(records: Sequence[StoredRecords], but: Collection[AnnotationId]) -> Rows:

@@ -18,7 +18,13 @@ from prefect_cvat.files.spool import remove_stale_spools
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.records.record_reader import RecordedRun, read_run, recorded_runs
 from prefect_cvat.records.record_writer import ISSUES
-from prefect_cvat.records.run_lock import held_since, locks_folder, no_lock_is_removed, taken_job, taken_task
+from prefect_cvat.records.run_lock import (
+    guard_lock_files,
+    held_since,
+    hold_job_lock,
+    hold_task_lock,
+    locks_folder,
+)
 from prefect_cvat.settings import Settings
 
 __all__ = ["LEAST_AGE", "ListedRun", "Pruned", "RunState", "list_runs", "prune_runs"]
@@ -43,7 +49,7 @@ class ListedRun(BaseModel):
         run: Its id.
         task_id: The task.
         server: The address of the CVAT server.
-        kind: `annotate`, `track`, `follow` or `refine`; None for a run of an earlier version.
+        kind: `annotate`, `track`, `track_shapes` or `refine`; None for a run of an earlier version.
         function: The name of its function.
         started: When it began.
         added: How many annotations it has added and not removed again itself.
@@ -177,7 +183,7 @@ def _remove_locks(before: float, *, dry_run: bool) -> int:
     if not folder.is_dir():
         return 0
     count = 0
-    with no_lock_is_removed(folder):
+    with guard_lock_files(folder):
         for lock in _older(folder.glob("*.lock"), before):
             try:
                 with _taken(lock):
@@ -201,4 +207,4 @@ def _older(files: Iterable[Path], before: float) -> list[Path]:
 
 def _taken(lock: Path) -> AbstractContextManager[object]:
     is_of_job = "-" in lock.stem
-    return taken_job(lock) if is_of_job else taken_task(lock, shared=False)
+    return hold_job_lock(lock) if is_of_job else hold_task_lock(lock, shared=False)

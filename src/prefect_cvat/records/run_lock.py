@@ -30,12 +30,12 @@ from prefect_cvat.inference.detection_cache import cache_folder
 
 __all__ = [
     "RunLock",
+    "guard_lock_files",
     "held_since",
+    "hold_job_lock",
+    "hold_task_lock",
     "locks_folder",
-    "no_lock_is_removed",
     "only_run_on",
-    "taken_job",
-    "taken_task",
 ]
 
 GUARD = "guard"
@@ -123,15 +123,15 @@ def only_run_on(url: str, task_id: int, jobs: Collection[int] | None = None) -> 
     with ExitStack() as locks:
         try:
             make_folder(folder, within=cache_folder())
-            with no_lock_is_removed(folder):
+            with guard_lock_files(folder):
                 try:
-                    locks.enter_context(taken_task(folder / f"{name}.lock", shared=jobs is not None))
+                    locks.enter_context(hold_task_lock(folder / f"{name}.lock", shared=jobs is not None))
                 except filelock.Timeout:
                     holders = [task_note, *folder.glob(f"{name}-*.txt")] if jobs is None else [task_note]
                     raise _in_progress(f"task {task_id} on {url}", holders) from None
                 for job, note in job_notes.items():
                     try:
-                        locks.enter_context(taken_job(folder / f"{name}-{job}.lock"))
+                        locks.enter_context(hold_job_lock(folder / f"{name}-{job}.lock"))
                     except filelock.Timeout:
                         raise _in_progress(f"job {job} of task {task_id} on {url}", [note]) from None
             since = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
@@ -150,7 +150,7 @@ def locks_folder() -> Path:
 
 
 @contextlib.contextmanager
-def no_lock_is_removed(folder: Path) -> Iterator[None]:
+def guard_lock_files(folder: Path) -> Iterator[None]:
     """Be the only process that takes locks or removes them: one that has been removed keeps nobody out.
 
     Raises:
@@ -162,7 +162,7 @@ def no_lock_is_removed(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def taken_task(path: Path, *, shared: bool) -> Iterator[None]:
+def hold_task_lock(path: Path, *, shared: bool) -> Iterator[None]:
     """Hold the lock of a task, alone or together with others that share it.
 
     Raises:
@@ -184,8 +184,8 @@ def taken_task(path: Path, *, shared: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def taken_job(path: Path) -> Iterator[None]:
-    """Hold the lock of a job, see `taken_task`."""
+def hold_job_lock(path: Path) -> Iterator[None]:
+    """Hold the lock of a job, see `hold_task_lock`."""
     create_file(path)
     with filelock.FileLock(path).acquire(timeout=0):
         yield
@@ -202,9 +202,9 @@ def held_since(url: str, task_id: int, jobs: Iterable[int]) -> float | None:
     if not task.exists():
         return None
     try:
-        with no_lock_is_removed(folder):
-            if _is_free(taken_task(task, shared=True)):
-                held = [lock for lock in of_jobs if lock.exists() and not _is_free(taken_job(lock))]
+        with guard_lock_files(folder):
+            if _is_free(hold_task_lock(task, shared=True)):
+                held = [lock for lock in of_jobs if lock.exists() and not _is_free(hold_job_lock(lock))]
             else:
                 held = [task]
         notes = [lock.with_suffix(".txt") for lock in held]

@@ -1,4 +1,4 @@
-"""One frame with its annotations, as an SVG: for the reports, and for Prefect's pages."""
+"""Draws one frame with its annotations as an SVG, for HTML reports and for artifacts in Prefect."""
 
 from __future__ import annotations
 
@@ -21,26 +21,24 @@ from prefect_cvat.messages.plurals import pluralize
 __all__ = ["AnnotatedFrame", "Colors", "Palette", "render_figure", "render_frame", "shrink_image"]
 
 WIDTH = 960
-"""Pixels that a frame is scaled down to, so that the file stays small."""
+"""Pixels of the longer side of the image in an HTML report; larger images are scaled down."""
 
 MAX_SHAPES = 1_000
-"""How many shapes of a frame are drawn at the most; more could not be distinguished."""
+"""Maximum number of shapes drawn on a frame. More of them could not be distinguished."""
 
 MAX_CAPTIONS = 300
-"""How many of them get a caption at the most: each is placed beside all others."""
+"""Maximum number of captions on a frame: each is placed next to all others."""
 
 
 @dataclass(frozen=True)
 class AnnotatedFrame:
-    """A frame, its picture, and the server's annotations on it.
-
-    A shape with a `track`, a number, is drawn with it.
+    """A frame, its image, and the annotations on it as the server's JSON objects.
 
     Attributes:
         frame: The frame.
         jpeg: Its image, made small by `shrink_image`.
-        tags: Its tags.
-        shapes: Its shapes.
+        tags: The tags.
+        shapes: The shapes. If a shape has a `track`, a number, its caption contains it.
     """
 
     frame: Frame
@@ -56,20 +54,20 @@ def render_frame(
     width: int = WIDTH,
     colors: Colors | None = None,
 ) -> str:
-    """Draw a frame as an SVG that needs no other file.
+    """Draw a frame as a self-contained SVG.
 
     Args:
         annotated: The frame.
-        labels: The names of labels and sublabels by id. They get their colors in this order, so that they
-            have the same ones on all frames of a task.
-        width: Pixels that the longer side has: of the drawing, and of the image in it at the most.
-        colors: Their colors, if they are to have others.
+        labels: The names of labels and sublabels by id. Colors are assigned in this order, so that a label
+            has the same color on all frames of a task.
+        width: Pixels of the longer side of the drawing. A larger image is scaled down to it.
+        colors: The colors of labels by name; None assigns them.
     """
     return _svg(annotated, labels, colors or Palette(labels.values()), width)
 
 
 class Colors(Protocol):
-    """A color, such as `#e0457b`, for each name of a label."""
+    """A color such as `#e0457b` for each name of a label."""
 
     def __getitem__(self, name: str, /) -> str:
         """The color of a label."""
@@ -77,7 +75,7 @@ class Colors(Protocol):
 
 
 def render_figure(annotated: AnnotatedFrame, labels: Mapping[int, str], colors: Colors) -> str:
-    """Draw a frame with its annotations; shapes of a label without a name get no caption."""
+    """Draw a frame as an HTML figure with its tags. Shapes of a label with an empty name have no caption."""
     frame = annotated.frame
     tags = "".join(
         f'<span style="--c:{colors[labels[tag["label_id"]]]}">{_escape(labels[tag["label_id"]])}</span>'
@@ -95,10 +93,10 @@ def render_figure(annotated: AnnotatedFrame, labels: Mapping[int, str], colors: 
 def _svg(annotated: AnnotatedFrame, labels: Mapping[int, str], colors: Colors, width: int) -> str:
     frame = annotated.frame
     longer = max(frame.width, frame.height)
-    unit = longer / 100  # a hundredth of the picture, for line and letter sizes
-    taken: list[tuple[float, float]] = []  # corners that have a label already
+    unit = longer / 100  # line widths and font sizes are relative to the image
+    captions: list[tuple[float, float]] = []  # the corners of the captions so far
     drawn = "".join(
-        _shape(shape, labels, colors, frame, unit, taken) for shape in annotated.shapes[:MAX_SHAPES]
+        _shape(shape, labels, colors, frame, unit, captions) for shape in annotated.shapes[:MAX_SHAPES]
     )
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {frame.width} {frame.height}"'
@@ -115,7 +113,7 @@ def _shape(
     colors: Colors,
     frame: Frame,
     unit: float,
-    taken: list[tuple[float, float]],
+    captions: list[tuple[float, float]],
 ) -> str:
     name = labels[shape["label_id"]]
     color = colors[name]
@@ -125,19 +123,16 @@ def _shape(
     match shape["type"]:
         case "rectangle":
             x1, y1, x2, y2 = points
-            turn = (
-                f' transform="rotate({shape["rotation"]} {(x1 + x2) / 2} {(y1 + y2) / 2})"'
-                if shape.get("rotation")
-                else ""
-            )
-            drawn = f'<rect x="{x1}" y="{y1}" width="{x2 - x1}" height="{y2 - y1}" {style}{turn}/>'
+            rotate = _rotate(shape, (x1 + x2) / 2, (y1 + y2) / 2)
+            drawn = f'<rect x="{x1}" y="{y1}" width="{x2 - x1}" height="{y2 - y1}" {style}{rotate}/>'
         case "polygon":
             drawn = f'<polygon points="{_numbers(points)}" {style}/>'
         case "polyline":
             drawn = f'<polyline points="{_numbers(points)}" fill="none" {line}/>'
         case "ellipse":
             cx, cy, right, top = points
-            drawn = f'<ellipse cx="{cx}" cy="{cy}" rx="{abs(right - cx)}" ry="{abs(cy - top)}" {style}/>'
+            radii = f'rx="{abs(right - cx)}" ry="{abs(cy - top)}"'
+            drawn = f'<ellipse cx="{cx}" cy="{cy}" {radii} {style}{_rotate(shape, cx, cy)}/>'
         case "mask":
             drawn = _mask(points, frame, color)
         case "skeleton":
@@ -145,7 +140,7 @@ def _shape(
             drawn = _dots(points, color, unit)
         case _:
             drawn = _dots(points, color, unit)
-    if not name or len(taken) >= MAX_CAPTIONS:
+    if not name or len(captions) >= MAX_CAPTIONS:
         return f"<g>{drawn}</g>"
     corner_x, corner_y = _corner(shape["type"], points)
     score = shape.get("score")
@@ -155,9 +150,9 @@ def _shape(
     y = max(corner_y, size * 1.3)
     width = 0.64 * size * (len(html.unescape(text)) + 1)
     x = max(0.0, min(corner_x, frame.width - width))
-    while any(abs(x - other_x) < width and abs(y - other_y) < size * 1.2 for other_x, other_y in taken):
+    while any(abs(x - other_x) < width and abs(y - other_y) < size * 1.2 for other_x, other_y in captions):
         y += size * 1.3
-    taken.append((x, y))
+    captions.append((x, y))
     return (
         f"<g>{drawn}"
         f'<rect x="{x:.1f}" y="{y - size * 1.3:.1f}" width="{width:.1f}" height="{size * 1.3:.1f}"'
@@ -167,8 +162,13 @@ def _shape(
     )
 
 
+def _rotate(shape: Mapping[str, Any], x: float, y: float) -> str:
+    """The attribute that rotates a shape around (x, y), if it is rotated."""
+    return f' transform="rotate({shape["rotation"]} {x} {y})"' if shape.get("rotation") else ""
+
+
 def _corner(shape_type: str, points: Sequence[float]) -> tuple[float, float]:
-    """The upper left corner of a shape, where its label goes."""
+    """The upper left corner of a shape, where its caption is."""
     match shape_type:
         case "mask":
             return points[-4], points[-3]
@@ -192,9 +192,9 @@ def _mask(points: Sequence[float], frame: Frame, color: str) -> str:
     step = max(1, max(width, height) // WIDTH)
     bitmap = decode_mask(points, image_width=frame.width, image_height=frame.height)
     bitmap = bitmap[top : bottom + 1 : step, left : right + 1 : step]
-    picture = np.zeros((*bitmap.shape, 4), np.uint8)
-    picture[bitmap] = [*(int(color[i : i + 2], 16) for i in (1, 3, 5)), 115]
-    href = _as_uri(_encode(PIL.Image.fromarray(picture, "RGBA"), "PNG"), "png")
+    pixels = np.zeros((*bitmap.shape, 4), np.uint8)
+    pixels[bitmap] = [*(int(color[i : i + 2], 16) for i in (1, 3, 5)), 115]
+    href = _as_uri(_encode(PIL.Image.fromarray(pixels, "RGBA"), "PNG"), "png")
     return (
         f'<image href="{href}" x="{left}" y="{top}" width="{width}" height="{height}"'
         ' preserveAspectRatio="none"/>'
@@ -206,12 +206,12 @@ def _numbers(points: Sequence[float]) -> str:
 
 
 def shrink_image(image: PIL.Image.Image, what: object, width: int = WIDTH) -> bytes:
-    """Make an image small enough for a page, so that the image itself need not be held until it is drawn.
+    """Scale an image down for a page, so that the image itself need not be held until it is drawn.
 
     Args:
         image: The image; it is decoded, and no other copy of its size is made.
         what: Names it in errors.
-        width: Pixels that the longer side has at the most.
+        width: Maximum number of pixels of the longer side.
 
     Returns:
         A JPEG.
@@ -258,12 +258,12 @@ def _as_uri(data: bytes, image_format: str) -> str:
 
 
 def _escape(text: str) -> str:
-    """Text for HTML and SVG; XML takes no control characters at all."""
+    """Escape text for HTML and SVG. XML allows no control characters."""
     return html.escape("".join(char if char.isprintable() else " " for char in text))
 
 
 class Palette:
-    """A color for each label; hues a golden angle apart never come close."""
+    """Assigns a color to each label. Hues differ by the golden angle, so that no two are close."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._order = {name: i for i, name in enumerate(names)}

@@ -1,4 +1,4 @@
-"""A run's report as Markdown, as Prefect's pages show it."""
+"""The report of a run as Markdown, for artifacts in Prefect."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["Outcome", "escape", "render_markdown", "task_link"]
 Outcome = Literal["completed", "failed", "cancelled"]
 """How a run ended."""
 
-MOST_LISTED = 20
-"""How many failed frames, and how many labels without a place in the task, are listed."""
+MAX_LISTED = 20
+"""Maximum number of failed frames, and of unmatched labels, that are listed."""
 
-BAR = 30
-"""Characters of the longest bar."""
+BAR_LENGTH = 30
+"""Characters of the longest bar of the score histogram."""
 
 _PUNCTUATION = re.compile(r"([!-/:-@\[-`{-~])")
 
@@ -27,29 +27,28 @@ Row = tuple[object, ...]
 
 
 def render_markdown(report: RunReport, outcome: Outcome = "completed", error: str | None = None) -> str:
-    """Put a report as Markdown, with tables as GitHub has them.
+    """Render a report as Markdown with GitHub's tables. Empty sections are left out.
 
     Args:
-        report: What the run did; of one that did not complete, what it did until then.
-        outcome: How it ended.
-        error: What went wrong.
+        report: The report of the run, also if it did not complete.
+        outcome: How the run ended.
+        error: The message of the error, if it failed.
 
     Returns:
-        Markdown in which no name and no error acts as Markdown or HTML; nothing empty stands in it. (Pages
-        that make links of all addresses make them of those in names, too.)
+        Markdown. Names and errors are escaped. (A page that turns all URLs into links does so in names, too.)
     """
     parts = [
         f"# {task_link(report)}",
         *_outcome(report, outcome, error),
         *_table("Annotations", ("label", "annotations", "tracks"), _label_rows(report)),
         *_unmatched(report.unmatched_labels),
-        *_table("Look at these first", ("frame", "expected corrections", "why"), _review_rows(report)),
+        *_table("Frames to review first", ("frame", "expected corrections", "reasons"), _review_rows(report)),
         *_issues(report),
         *_table("On the server", ("", "annotations"), _server_rows(report)),
         *_table("Tracks", ("", ""), _track_rows(report)),
         *_table("Shapes", ("", "shapes"), _shape_rows(report)),
-        *_table("Shapes not followed", ("why", "shapes"), _count_rows(report.seeds_left_out)),
-        *_table("Frames left out", ("why", "frames"), _count_rows(report.left_out)),
+        *_table("Shapes not tracked", ("reason", "shapes"), _count_rows(report.source_shapes_left_out)),
+        *_table("Frames left out", ("reason", "frames"), _count_rows(report.left_out)),
         *_table("Failed frames", ("frame", "error"), _failed_rows(report)),
         *_table("Time", ("stage", "seconds"), _time_rows(report)),
         *_table("Provenance", ("", ""), _provenance_rows(report)),
@@ -59,14 +58,14 @@ def render_markdown(report: RunReport, outcome: Outcome = "completed", error: st
 
 
 def task_link(report: RunReport) -> str:
-    """The task of a report, with a link to it, and its name."""
-    # Prefect 3.9 shows backslashes in the text of a link, so the name stands behind it
+    """A link to the task of a report, and its name."""
+    # Prefect 3.9 shows backslashes in the text of a link, so the name follows the link
     name = f", {escape(report.task_name)}" if report.task_name else ""
     return f"[Task {report.task_id}](<{report.url}>){name}"
 
 
 def escape(text: str) -> str:
-    """Put plain text so that Markdown shows it as it is, in one line."""
+    """Escape plain text so that Markdown shows it unchanged, on one line."""
     return _PUNCTUATION.sub(r"\\\1", " ".join(text.split()))
 
 
@@ -79,7 +78,7 @@ def _outcome(report: RunReport, outcome: Outcome, error: str | None) -> list[str
         of_them = pluralize(report.frames_from_cache, "of them was", "of them were")
         done += f" {of_them} detected in an earlier run."
     if report.not_kept:
-        done += f" Detections are not kept for later runs: {escape(report.not_kept)}."
+        done += f" Detections are not cached: {escape(report.not_kept)}."
     parts = [done]
     if report.nothing_to_do:
         parts.append(f"Nothing to do: {escape(report.nothing_to_do)}.")
@@ -88,13 +87,13 @@ def _outcome(report: RunReport, outcome: Outcome, error: str | None) -> list[str
     if outcome != "completed" and report.added:
         is_or_are = "is" if report.added == 1 else "are"
         parts.append(
-            f"{pluralize(report.added, 'annotation')} that this run has added {is_or_are} on the server."
-            " Running it again completes it, and adds nothing twice."
+            f"{pluralize(report.added, 'annotation')} added by this run {is_or_are} on the server."
+            " Run it again to complete it; nothing is added twice."
         )
     elif outcome != "completed" and not report.unsettled:
-        parts.append("Nothing that this run has added is on the server. It can be run again.")
+        parts.append("No annotations of this run are on the server. It can be run again.")
     elif outcome != "completed":
-        parts.append("It is not known whether what was sent has arrived. Run it again.")
+        parts.append("It is unknown whether the annotations that were sent are on the server. Run it again.")
     return parts
 
 
@@ -111,16 +110,16 @@ def _label_rows(report: RunReport) -> list[Row]:
 def _unmatched(labels: Sequence[str]) -> list[str]:
     if not labels:
         return []
-    listed = ", ".join(escape(name) for name in labels[:MOST_LISTED])
-    more = f" and {len(labels) - MOST_LISTED} more" if len(labels) > MOST_LISTED else ""
-    return [f"What the function also finds, and the task has no label for: {listed}{more}."]
+    listed = ", ".join(escape(name) for name in labels[:MAX_LISTED])
+    more = f" and {len(labels) - MAX_LISTED} more" if len(labels) > MAX_LISTED else ""
+    return [f"Labels of the function that the task does not have: {listed}{more}."]
 
 
 def _review_rows(report: RunReport) -> list[Row]:
     return [
         (
             f"[{item.frame}](<{item.url}>)",
-            f"{item.expected_work:.2f}",
+            f"{item.expected_corrections:.2f}",
             escape("; ".join(item.reasons)),
         )
         for item in report.review
@@ -130,47 +129,47 @@ def _review_rows(report: RunReport) -> list[Row]:
 def _issues(report: RunReport) -> list[str]:
     parts = []
     if report.issues_opened or report.issues_already_there:
-        there = f"; {report.issues_already_there} were there already" if report.issues_already_there else ""
-        parts.append(f"Issues opened in CVAT: {report.issues_opened}{there}.")
+        existing = f"; {report.issues_already_there} existed already" if report.issues_already_there else ""
+        parts.append(f"Issues opened in CVAT: {report.issues_opened}{existing}.")
     if report.issues_failed:
-        parts.append(f"Issues that were not opened: {escape(report.issues_failed)}")
+        parts.append(f"Issues not opened: {escape(report.issues_failed)}")
     return parts
 
 
 def _server_rows(report: RunReport) -> list[Row]:
     return _present(
         ("added", report.added),
-        ("there already", report.already_there),
+        ("already present", report.already_there),
         ("removed", report.removed),
-        ("not removed: drawn or changed by somebody meanwhile", report.changed),
-        ("not removed: what takes their place is missing", report.not_replaced),
-        ("**missing**, though sent again", report.missing),
-        ("**there twice**: another run has added the same", report.doubled_by_others),
-        ("**sent, and perhaps still to arrive**", report.unsettled),
+        ("not removed: drawn or changed by somebody during the run", report.changed),
+        ("not removed: their replacements are missing", report.not_replaced),
+        ("**missing** after a second attempt", report.missing),
+        ("**duplicated**: another run added the same", report.doubled_by_others),
+        ("**sent, with unknown result**", report.unsettled),
     )
 
 
 def _track_rows(report: RunReport) -> list[Row]:
     count = sum(report.tracks.values())
     return _present(
-        ("frames that one is long on average", report.track_frames / count if count else 0),
-        ("keyframes of all", report.keyframes),
-        ("shapes that were followed", report.seeds),
-        ("times that one was lost", report.lost),
+        ("mean length in frames", report.track_frames / count if count else 0),
+        ("keyframes", report.keyframes),
+        ("source shapes tracked", report.source_shapes),
+        ("times lost", report.lost),
     )
 
 
 def _shape_rows(report: RunReport) -> list[Row]:
     return _present(
         ("refined", report.refined),
-        ("not refined: nothing was found for them", report.not_refined),
-        ("cut at the edge of their image", report.clipped),
-        ("corners put in order", report.reordered),
-        ("left out: outside their image", report.outside),
+        ("not refined: the function found nothing", report.not_refined),
+        ("clipped at the edge of the image", report.clipped),
+        ("corners reordered", report.reordered),
+        ("left out: outside the image", report.outside),
         ("left out: empty", report.empty_shapes),
-        ("left out: below their threshold", report.below_threshold),
+        ("left out: below the score threshold", report.below_threshold),
         ("left out: annotated already", report.overlapping_existing),
-        ("left out: in no track", report.untracked),
+        ("left out: not in a track", report.untracked),
         *(
             (f"left out: the task has no label {escape(name)}", count)
             for name, count in _most_first(report.unmatched)
@@ -183,42 +182,44 @@ def _count_rows(counts: Mapping[str, int]) -> list[Row]:
 
 
 def _failed_rows(report: RunReport) -> list[Row]:
-    failed = report.failed_frames
-    rows: list[Row] = [(str(frame), escape(failed[frame])) for frame in sorted(failed)[:MOST_LISTED]]
-    if (count := max(report.failed, len(failed))) > MOST_LISTED:
-        rows.append(("...", f"{count} frames have failed in all"))
+    failed = report.frame_errors
+    rows: list[Row] = [(str(frame), escape(failed[frame])) for frame in sorted(failed)[:MAX_LISTED]]
+    if (count := max(report.frames_failed, len(failed))) > MAX_LISTED:
+        rows.append(("...", f"{count} frames failed in total"))
     return rows
 
 
 def _time_rows(report: RunReport) -> list[Row]:
     rows: list[Row] = [(escape(stage), seconds) for stage, seconds in report.stage_seconds.items()]
-    return [*rows, ("**the run**, in which stages overlap", report.seconds)] if rows else []
+    return [*rows, ("**the run** (stages overlap)", report.seconds)] if rows else []
 
 
 def _provenance_rows(report: RunReport) -> list[Row]:
     made_by = report.provenance
     if made_by is None:
         return []
-    told: dict[str, object] = {
+    fields: dict[str, object] = {
         "run": report.run,
         "function": made_by.function,
-        "its version": made_by.function_version,
-        **{f"its parameter {name}": value for name, value in (made_by.function_parameters or {}).items()},
-        "least score": made_by.conf_threshold,
-        **{f"least score of {name}": value for name, value in made_by.label_thresholds.items()},
+        "function version": made_by.function_version,
+        **{
+            f"function parameter {name}": value for name, value in (made_by.function_parameters or {}).items()
+        },
+        "confidence threshold": made_by.conf_threshold,
+        **{f"confidence threshold of {name}": value for name, value in made_by.label_thresholds.items()},
         **{f"label {name}": target or "dropped" for name, target in made_by.labels.items() if target != name},
-        "masks": "became polygons" if made_by.conv_mask_to_poly else None,
+        "masks": "converted to polygons" if made_by.conv_mask_to_poly else None,
         "images": made_by.quality,
-        **{f"its option {name}": value for name, value in made_by.options.items()},
+        **{f"option {name}": value for name, value in made_by.options.items()},
         "frames": "only those without annotations" if made_by.unannotated else None,
-        "what was there": made_by.existing,
-        "left out from this IoU with existing annotations": made_by.skip_existing_iou,
-        "existing annotations that count": made_by.skip_existing_source
+        "existing annotations": made_by.existing,
+        "minimum IoU with existing annotations to be left out": made_by.skip_existing_iou,
+        "existing annotations compared with": made_by.skip_existing_source
         if made_by.skip_existing_iou
         else None,
         "prefect-cvat": made_by.prefect_cvat,
     }
-    return [(escape(name), escape(str(value))) for name, value in told.items() if value not in (None, "")]
+    return [(escape(name), escape(str(value))) for name, value in fields.items() if value not in (None, "")]
 
 
 def _score_rows(report: RunReport) -> list[Row]:
@@ -230,7 +231,7 @@ def _score_rows(report: RunReport) -> list[Row]:
         (
             f"{number / SCORE_BINS:.2f} to {(number + 1) / SCORE_BINS:.2f}",
             counts[number],
-            "█" * round(BAR * counts[number] / max(counts)),
+            "█" * round(BAR_LENGTH * counts[number] / max(counts)),
         )
         for number in range(seen[0], seen[-1] + 1)
     ]
@@ -238,7 +239,7 @@ def _score_rows(report: RunReport) -> list[Row]:
 
 
 def _present(*rows: tuple[str, int | float]) -> list[Row]:
-    """The rows that say something."""
+    """The rows with a number other than 0."""
     return [row for row in rows if row[1]]
 
 
@@ -247,7 +248,7 @@ def _most_first(counts: Mapping[str, int]) -> list[tuple[str, int]]:
 
 
 def _table(heading: str, columns: Sequence[str], rows: Sequence[Row]) -> list[str]:
-    """A table under a heading, numbers to the right; nothing if it has no rows."""
+    """A table under a heading, with numbers aligned to the right; nothing if it has no rows."""
     if not rows:
         return []
     is_number = [isinstance(cell, int | float) for cell in rows[0]]

@@ -1,9 +1,8 @@
-"""Looking before writing: what a function finds on a few images."""
+"""Runs a function on a few images and draws its detections, without a task to write to."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from time import perf_counter
@@ -13,43 +12,41 @@ import PIL.Image
 import PIL.ImageOps
 
 from prefect_cvat.annotations.label_remapping import LabelRemapper
-from prefect_cvat.cvat.client import Client
-from prefect_cvat.frames import ChunkBatch, Frame
+from prefect_cvat.frames import Frame
 from prefect_cvat.inference.detector import Detector
-from prefect_cvat.media.chunk_download import fetch_chunk
-from prefect_cvat.media.frame_reader import open_frames
 from prefect_cvat.media.image_decoding import decode_pixels, open_image
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import Label
-from prefect_cvat.options.selection import Selection
 from prefect_cvat.planning.label_mapping import build_mapping
-from prefect_cvat.planning.plan import make_plan, read_task
 from prefect_cvat.reporting.frame_svg import AnnotatedFrame, shrink_image
 from prefect_cvat.reporting.html_report import render_report
 from prefect_cvat.runs.report import RunReport
 
-__all__ = ["open_image_files", "open_task_frames", "preview"]
+__all__ = ["open_image_files", "preview"]
 
 OpenedFrame = tuple[Frame, PIL.Image.Image]
 
 
 def preview(detector: Detector, opened: Iterable[OpenedFrame]) -> tuple[str, RunReport]:
-    """Run a function on images and draw what it finds, in its own labels.
+    """Run a function on images and draw its detections, with the function's own labels.
 
     An image is held until the function has seen it; what is drawn of it is a small JPEG.
 
     Args:
-        detector: The function and its settings.
-        opened: The images.
+        detector: The function with its settings.
+        opened: The images: files (`open_image_files`) or frames of a task (`media.task_frames`).
 
     Returns:
-        The page, as HTML that needs no other file, and a report.
+        A self-contained HTML page, and the report that it shows.
+
+    Raises:
+        BadFunctionError: The function failed, or returned something invalid.
     """
-    labels = _own_labels(detector.labels)
+    labels = _labels_of_function(detector.labels)
     mapping = build_mapping(detector.labels, labels, conv_mask_to_poly=detector.conv_mask_to_poly)
     detector.fit_to(mapping)
-    least = detector.conf_threshold or 0.0
-    remapper = LabelRemapper(mapping, thresholds=dict.fromkeys(mapping.names, least))
+    threshold = detector.conf_threshold or 0.0
+    remapper = LabelRemapper(mapping, thresholds=dict.fromkeys(mapping.names, threshold))
     frames: dict[int, Frame] = {}
     jpegs: dict[int, bytes] = {}
 
@@ -72,7 +69,7 @@ def preview(detector: Detector, opened: Iterable[OpenedFrame]) -> tuple[str, Run
         seconds=perf_counter() - started,
         frames=found.frames,
         labels=dict(found.labels),
-        failed_frames=found.errors,
+        frame_errors=found.errors,
     )
     report.count_clippings(found.clippings)
     drawn = [
@@ -89,11 +86,11 @@ def preview(detector: Detector, opened: Iterable[OpenedFrame]) -> tuple[str, Run
 
 
 def open_image_files(paths: Sequence[Path]) -> Iterator[OpenedFrame]:
-    """Open image files one after the other, turned upright as CVAT does it.
+    """Open image files one after the other, rotated by their EXIF orientation as CVAT does.
 
     Raises:
-        MediaError: A file is missing or is not an image; it is named. All are looked at before the first is
-            decoded.
+        MediaError: A file is missing or is not an image. The message names the file. All are checked before
+            the first is decoded.
     """
     for path in paths:
         open_image(path, repr(str(path))).close()
@@ -108,36 +105,8 @@ def _open_upright(number: int, path: Path) -> OpenedFrame:
         return Frame(number, path.name, image.width, image.height), image
 
 
-def open_task_frames(
-    client: Client, task_id: int, selection: Selection, folder: Path, most: int | None = None
-) -> Iterator[OpenedFrame]:
-    """Fetch frames of a task into a folder and open them, one after the other.
-
-    Args:
-        client: A client that is logged in.
-        task_id: The task.
-        selection: Which of its frames.
-        folder: Where the chunks go.
-        most: How many of these frames, the first ones; None for all.
-
-    Raises:
-        MediaError: A frame is broken.
-        ValueError: The task has no such frame.
-    """
-    plan = make_plan(read_task(client, task_id, selection), selection)
-    left = len(plan.frames) if most is None else most
-    for number, in_chunk in plan.chunks():
-        if not (frames := in_chunk[:left]):
-            return
-        left -= len(frames)
-        chunk = fetch_chunk(client, plan, number, folder)
-        with closing(open_frames(ChunkBatch([chunk]), frames)) as opened:
-            yield from opened
-        chunk.path.unlink()
-
-
-def _own_labels(spec_labels: Sequence[Any]) -> list[Label]:
-    """The labels of a function as if a task had them; sublabels get ids that differ from the labels'."""
+def _labels_of_function(spec_labels: Sequence[Any]) -> list[Label]:
+    """The labels of a spec as labels of a task. Sublabels get ids of their own."""
     labels = []
     next_id = 1 + max((label.id for label in spec_labels), default=0)
     for label in spec_labels:

@@ -1,1 +1,1 @@
-"""What a human should look at first."""
+"""Ranks frames for review by a human: uncertain shapes and tracks, expected corrections."""

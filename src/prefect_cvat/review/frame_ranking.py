@@ -1,15 +1,15 @@
-"""Which frames a human should look at first: those with the most corrections to be expected.
+"""Ranks frames for review by the number of corrections that a human is expected to make.
 
-The expected work of a frame is a number of corrections, a sum of what a run knows without knowing the truth:
+The expected corrections of a frame are estimated without ground truth, as a sum:
 
-- A shape counts by how doubtful it is, from 0 to 1 (`uncertainty.py`). What has no score counts nothing.
-- A shape of a rare label counts `RARE_WORK` more: fewer than one in a hundred of the shapes have that label.
-- Of a track the same counts, once, by its mean score. Where one begins or ends inside the image, and not on
-  the first or last frame, its object was lost or taken for another: one correction.
-- A frame on which nothing was found counts as much as the share of frames on which something was.
-- A frame on which the function failed counts as many corrections as a frame has shapes on average.
+- Each shape adds its uncertainty, 0 to 1 (`review/uncertainty.py`). A shape without a score adds 0.
+- A shape of a rare label adds `RARE_CORRECTIONS` more. A label is rare if less than 1 % of shapes have it.
+- A track adds its uncertainty once, by its mean score. If it begins or ends inside the image, and not on the
+  first or last frame, its object was probably lost or confused with another one: this adds 1.
+- A frame without any detection adds the fraction of frames that have detections.
+- A frame on which the function failed adds the mean number of shapes per frame.
 
-Scores of detectors are rarely calibrated: the number is good for an order of frames, and not as a forecast.
+Scores of detectors are rarely calibrated, so the number is useful for ranking, not as a forecast.
 """
 
 from __future__ import annotations
@@ -26,36 +26,37 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from prefect_cvat.exceptions import StorageError
-from prefect_cvat.geometry.iou import BoundingBox
+from prefect_cvat.geometry.boxes import BoundingBox
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import Job
-from prefect_cvat.review.uncertainty import Doubt, find_doubts
+from prefect_cvat.review.uncertainty import Uncertainty, measure_uncertainty
 
 __all__ = ["FrameReview", "FrameSummaries", "FrameSummary", "rank_frames", "summarize_shapes"]
 
-UNSURE = 0.5
-"""Below this score, reasons speak of a shape as unsure."""
+LOW_SCORE = 0.5
+"""Shapes with a score below this are counted in the reasons."""
 
-RARE_SHARE = 0.01
-"""A label is rare that fewer than this share of all shapes have."""
+RARE_FRACTION = 0.01
+"""A label is rare if fewer than this fraction of all shapes have it."""
 
-RARE_WORK = 0.5
-"""Corrections that are expected of a shape for its label being rare."""
+RARE_CORRECTIONS = 0.5
+"""Expected corrections of a shape because its label is rare."""
 
-IN_MEMORY = 1 << 17
-"""Up to how many bytes the summaries of a run are held in memory: those of some 500 frames."""
+MAX_BYTES_IN_MEMORY = 1 << 17
+"""Maximum bytes of summaries in memory, those of about 500 frames. More are kept on disk."""
 
 
 class FrameReview(BaseModel):
-    """A frame that should be looked at.
+    """A frame to review.
 
     Attributes:
         frame: Its number.
-        job_id: The first job that it is in.
+        job_id: The first job that contains it.
         url: Its address in CVAT.
-        expected_work: How many corrections are expected on it.
-        reasons: Why.
-        box: Where the most doubtful shape is: left, top, right, bottom. None if it is about the whole frame.
+        expected_corrections: The expected number of corrections.
+        reasons: Why corrections are expected.
+        box: The bounding box of the most uncertain shape: left, top, right, bottom, in pixels. None if the
+            reasons concern the whole frame.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -63,94 +64,108 @@ class FrameReview(BaseModel):
     frame: int
     job_id: int
     url: str
-    expected_work: float
+    expected_corrections: float
     reasons: list[str]
     box: BoundingBox | None = None
 
 
 @dataclass(slots=True)
 class FrameSummary:
-    """What is remembered of a frame until all are known: some numbers, and no shapes.
+    """What is kept of a frame until all frames are known: a few numbers, no shapes.
 
     Attributes:
         frame: Its number.
-        noun: What is counted on it: shapes, or the tracks that are first seen on it.
-        tags: How many tags it has.
-        has_failed: Whether the function has failed on it.
+        noun: What is counted: `shape`, or `track` for the tracks that are judged by this frame.
+        tags: The number of its tags.
+        has_failed: Whether the function failed on it.
+        expected_corrections: The part of the expected corrections that is known from this frame alone.
+        labels: Ids of labels and how many shapes or tracks have them.
+        low_scores: The number of shapes or tracks with a score below `LOW_SCORE`.
+        min_score: The lowest score.
+        overlaps: The number of shapes or tracks that may be the same object as another one.
+        closest: The one of these with the highest IoU.
+        breaks: `begins` or `ends` and the label id, for each track that begins or ends inside the image.
+        box: The bounding box of the most uncertain shape or track, in pixels.
     """
 
     frame: int
     noun: str = "shape"
     tags: int = 0
     has_failed: bool = False
-    work: float = 0.0
+    expected_corrections: float = 0.0
     labels: tuple[tuple[int, int], ...] = ()
-    unsure: int = 0
-    least_score: float = 1.0
+    low_scores: int = 0
+    min_score: float = 1.0
     overlaps: int = 0
-    closest: Doubt | None = None
+    closest: Uncertainty | None = None
     breaks: list[tuple[str, int]] = field(default_factory=list)
     box: BoundingBox | None = None
-    _box_work: float = 0.0
+    _box_corrections: float = 0.0
 
     @property
     def count(self) -> int:
-        """How many shapes, or tracks, it has."""
+        """The number of its shapes or tracks."""
         return sum(count for _, count in self.labels)
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was found on it."""
+        """Whether nothing was detected on it."""
         return not (self.labels or self.tags or self.breaks or self.has_failed)
 
-    def add_doubts(self, doubts: Sequence[Doubt]) -> None:
-        """Take in its shapes, or tracks."""
-        self.labels = tuple(
-            sorted((Counter(dict(self.labels)) + Counter(d.label_id for d in doubts)).items())
-        )
-        for doubt in doubts:
-            self.work += doubt.work
-            self.unsure += doubt.score < UNSURE
-            self.least_score = min(self.least_score, doubt.score)
-            if doubt.overlap:
+    def add(self, uncertainties: Sequence[Uncertainty]) -> None:
+        """Add shapes or tracks."""
+        counts = Counter(dict(self.labels)) + Counter(each.label_id for each in uncertainties)
+        self.labels = tuple(sorted(counts.items()))
+        for each in uncertainties:
+            self.low_scores += each.score < LOW_SCORE
+            self.min_score = min(self.min_score, each.score)
+            if each.iou:
                 self.overlaps += 1
-                if self.closest is None or doubt.overlap > self.closest.overlap:
-                    self.closest = doubt
-            self._point_at(doubt.box, doubt.work)
+                if self.closest is None or each.iou > self.closest.iou:
+                    self.closest = each
+            self._add_corrections(each.value, each.box)
 
     def add_break(self, how: str, label_id: int, box: BoundingBox) -> None:
-        """Take in that a track begins, or ends, where it should not."""
-        self.breaks.append((how, label_id))
-        self.work += 1.0
-        self._point_at(box, 1.0)
+        """Add a track that begins or ends on this frame, inside the image.
 
-    def _point_at(self, box: BoundingBox, work: float) -> None:
-        if work > self._box_work:
-            self.box, self._box_work = box, work
+        Args:
+            how: `begins` or `ends`.
+            label_id: The label of the track.
+            box: The bounding box of its object, in pixels.
+        """
+        self.breaks.append((how, label_id))
+        self._add_corrections(1.0, box)
+
+    def _add_corrections(self, corrections: float, box: BoundingBox) -> None:
+        self.expected_corrections += corrections
+        if corrections > self._box_corrections:
+            self.box, self._box_corrections = box, corrections
 
 
 class FrameSummaries:
-    """The summaries of all frames of a run: on disk if they are many, because a run keeps them to its end.
+    """The summaries of all frames of a run, on disk if there are many: they are needed until the run ends.
 
-    May be gone through several times, but not by several at a time.
+    They can be iterated several times, but by one iterator at a time.
     """
 
     def __init__(self, summaries: Iterable[FrameSummary] = ()) -> None:
-        self._file = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY)  # noqa: SIM115 (goes with this object)
+        self._file = tempfile.SpooledTemporaryFile(max_size=MAX_BYTES_IN_MEMORY)  # noqa: SIM115 (goes with this object)
         weakref.finalize(self, self._file.close)
         self.extend(summaries)
 
     def extend(self, summaries: Iterable[FrameSummary]) -> None:
-        """Add some.
+        """Add summaries.
 
         Raises:
-            StorageError: The disk does not take them.
+            StorageError: They cannot be written to disk.
         """
         try:
             self._file.seek(0, os.SEEK_END)
             self._file.writelines(_SUMMARY.dump_json(summary) + b"\n" for summary in summaries)
         except OSError as error:
-            raise StorageError(f"what is known of the frames cannot be kept: {error}") from error
+            raise StorageError(
+                f"the summaries of frames for the review cannot be written to disk: {error}"
+            ) from error
 
     def __iter__(self) -> Iterator[FrameSummary]:
         self._file.seek(0)
@@ -161,9 +176,15 @@ _SUMMARY: TypeAdapter[FrameSummary] = TypeAdapter(FrameSummary)
 
 
 def summarize_shapes(frame: int, shapes: Sequence[Mapping[str, Any]], tags: int = 0) -> FrameSummary:
-    """Sum up the shapes of a frame, given as the server's JSON objects."""
+    """Summarize a frame.
+
+    Args:
+        frame: Its number.
+        shapes: All of its shapes, as the server's JSON objects.
+        tags: The number of its tags.
+    """
     summary = FrameSummary(frame, tags=tags)
-    summary.add_doubts(find_doubts(shapes))
+    summary.add(measure_uncertainty(shapes))
     return summary
 
 
@@ -173,34 +194,37 @@ def rank_frames(
     labels: Mapping[int, str],
     jobs: Sequence[Job],
     url: str,
-    most: int,
+    max_frames: int,
 ) -> list[FrameReview]:
-    """The frames with the most expected work, in this order; of those with the same, the earlier first.
+    """Rank frames by expected corrections, most first; frames with equally many in ascending order.
 
     Args:
-        summaries: What is known of all the frames of a run.
+        summaries: The summaries of all frames of a run.
         labels: The names of the task's labels, by id.
-        jobs: The jobs that were written to.
+        jobs: The jobs that the run wrote to.
         url: The task's address in CVAT.
-        most: How many frames at the most. Those without expected work are none of them.
+        max_frames: The maximum number of frames. Frames without expected corrections are left out.
     """
     run = _Run(summaries, labels)
     first = nsmallest(
-        most,
-        ((-run.work(summary), summary.frame, index, summary) for index, summary in enumerate(summaries)),
+        max_frames,
+        (
+            (-run.expected_corrections(summary), summary.frame, index, summary)
+            for index, summary in enumerate(summaries)
+        ),
     )
     reviews = []
-    for negative_work, frame, _, summary in first:
-        if not negative_work:
+    for negative_corrections, frame, _, summary in first:
+        if not negative_corrections:
             break
         job_id = next(job.id for job in jobs if job.start_frame <= frame <= job.stop_frame)
         reviews.append(
             FrameReview(
                 frame=frame,
                 job_id=job_id,
-                # the number that CVAT's job page takes is the task's own, not one that begins with the job
+                # CVAT's job page takes the frame's number in the task, not in the job
                 url=f"{url}/jobs/{job_id}?frame={frame}",
-                expected_work=-negative_work,
+                expected_corrections=-negative_corrections,
                 reasons=run.reasons(summary),
                 box=None if summary.box is None else _rounded(summary.box),
             )
@@ -209,7 +233,7 @@ def rank_frames(
 
 
 class _Run:
-    """What only all frames together tell: which labels are rare, how many shapes a frame has."""
+    """What is known from all frames together: which labels are rare, the mean number of shapes per frame."""
 
     def __init__(self, summaries: Iterable[FrameSummary], names: Mapping[int, str]) -> None:
         self._names = names
@@ -220,34 +244,35 @@ class _Run:
             self._frames += 1
             self._empty += summary.is_empty
             done += not summary.has_failed
-        self._rare = {label for label, count in counts.items() if count < RARE_SHARE * counts.total()}
-        self._filled_share = 1 - self._empty / done if done else 0.0
+        self._rare = {label for label, count in counts.items() if count < RARE_FRACTION * counts.total()}
+        self._nonempty_fraction = 1 - self._empty / done if done else 0.0
         self._mean_count = counts.total() / done if done else 0.0
 
-    def work(self, summary: FrameSummary) -> float:
-        """The expected work, as precise as it is shown, so that what looks equal is ordered by frame."""
-        work = summary.work + RARE_WORK * sum(n for label, n in summary.labels if label in self._rare)
+    def expected_corrections(self, summary: FrameSummary) -> float:
+        """The expected corrections, rounded as they are shown, so that equal numbers are ordered by frame."""
+        rare_shapes = sum(count for label, count in summary.labels if label in self._rare)
+        corrections = summary.expected_corrections + RARE_CORRECTIONS * rare_shapes
         if summary.has_failed:
-            work += max(1.0, self._mean_count)
+            corrections += max(1.0, self._mean_count)
         elif summary.is_empty:
-            work += self._filled_share
-        return round(work, 2)
+            corrections += self._nonempty_fraction
+        return round(corrections, 2)
 
     def reasons(self, summary: FrameSummary) -> list[str]:
-        """Why there is work."""
+        """Why corrections are expected."""
         reasons = []
         if summary.has_failed:
             reasons.append("not annotated: the function failed")
         elif summary.is_empty:
-            reasons.append(f"nothing found, as on {self._empty} of {pluralize(self._frames, 'frame')}")
+            reasons.append(f"nothing detected, as on {self._empty} of {pluralize(self._frames, 'frame')}")
         shapes = pluralize(summary.count, summary.noun)
-        if summary.unsure:
-            reasons.append(f"{summary.unsure} of {shapes} below {UNSURE}")
-        elif summary.least_score < 1:
-            reasons.append(f"{shapes}, the least score {summary.least_score:.2f}")
+        if summary.low_scores:
+            reasons.append(f"{summary.low_scores} of {shapes} below {LOW_SCORE}")
+        elif summary.min_score < 1:
+            reasons.append(f"{shapes}, lowest score {summary.min_score:.2f}")
         if summary.closest is not None:
             pair = f"{self._name(summary.closest.label_id)}/{self._name(summary.closest.other_label_id)}"
-            reasons.append(f"{summary.overlaps} overlapping: {pair} IoU {summary.closest.overlap:.2f}")
+            reasons.append(f"{summary.overlaps} overlapping: {pair} IoU {summary.closest.iou:.2f}")
         if rare := [self._name(label) for label, _ in summary.labels if label in self._rare]:
             reasons.append(f"rare label: {', '.join(rare)}")
         for how in sorted({how for how, _ in summary.breaks}):

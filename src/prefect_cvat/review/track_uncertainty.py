@@ -1,4 +1,4 @@
-"""Which frames of a video to look at first: where tracks are doubtful, and where they break off."""
+"""Summaries of the tracks of a video for review: uncertain tracks, and tracks that begin or end inside."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from pydantic_core import from_json, to_json
 
 from prefect_cvat.files.lines_by_frame import LinesByFrame
 from prefect_cvat.frames import Frame
-from prefect_cvat.geometry.iou import BoundingBox
+from prefect_cvat.geometry.boxes import BoundingBox
 from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.review.frame_ranking import FrameSummary
-from prefect_cvat.review.uncertainty import Doubt
+from prefect_cvat.review.uncertainty import Uncertainty
 
-__all__ = ["SeenTrack", "SeenTracks", "TrackEnd", "TrackSummaries"]
+__all__ = ["TrackCollector", "TrackEnd", "TrackSummaries", "TrackSummary"]
 
 EDGE = 0.02
-"""What comes so close to an edge, as a share of the image's side, may be leaving the image."""
+"""An object this close to the edge may be leaving the image; a fraction of the image's width or height."""
 
 
 class TrackEnd(NamedTuple):
-    """Where a track begins or ends.
+    """The beginning or the end of a track.
 
     Attributes:
-        frame: The first, or the last, frame that its object was found on.
+        frame: The first or the last frame on which its object was detected.
         how: `begins` or `ends`.
         label_id: Its label.
-        box: Where the object was.
+        box: The bounding box of the object on that frame, in pixels.
     """
 
     frame: int
@@ -37,50 +37,63 @@ class TrackEnd(NamedTuple):
     box: BoundingBox
 
 
-class SeenTrack:
-    """An object of which detections were found: where, and how sure the function was of them.
+class TrackSummary:
+    """The frames, boxes and scores of the detections of a track.
 
     Args:
-        frame: The first frame that it is on.
-        doubt: What was found of it there.
+        frame: The first frame.
+        detection: Its detection there; it is not added yet.
 
     Attributes:
         label_id: Its label.
-        detections: How often it was found.
-        first: The first frame that it was found on.
-        last: The last one.
+        detections: The number of its detections.
+        first: The first frame with a detection.
+        last: The last frame with a detection.
     """
 
-    __slots__ = ("_first_box", "_last_box", "_overlap", "_scores", "detections", "first", "label_id", "last")
+    __slots__ = (
+        "_first_box",
+        "_last_box",
+        "_most_overlapping",
+        "_score_sum",
+        "detections",
+        "first",
+        "label_id",
+        "last",
+    )
 
-    def __init__(self, frame: int, doubt: Doubt) -> None:
-        self.label_id = doubt.label_id
+    def __init__(self, frame: int, detection: Uncertainty) -> None:
+        self.label_id = detection.label_id
         self.detections = 0
         self.first = frame
         self.last = frame
-        self._first_box = doubt.box
-        self._last_box = doubt.box
-        self._scores = 0.0
-        self._overlap: tuple[int, Doubt] = frame, doubt  # where it overlaps most with a surer one
+        self._first_box = detection.box
+        self._last_box = detection.box
+        self._score_sum = 0.0
+        self._most_overlapping: tuple[int, Uncertainty] = frame, detection
 
-    def add(self, frame: int, doubt: Doubt) -> None:
-        """Take in what was found of it on a frame, also on the first."""
+    def add(self, frame: int, detection: Uncertainty) -> None:
+        """Add a detection. Frames ascend, beginning with the first one."""
         self.last = frame
         self.detections += 1
-        self._last_box = doubt.box
-        self._scores += doubt.score
-        if doubt.overlap > self._overlap[1].overlap:
-            self._overlap = frame, doubt
+        self._last_box = detection.box
+        self._score_sum += detection.score
+        if detection.iou > self._most_overlapping[1].iou:
+            self._most_overlapping = frame, detection
 
     @property
-    def doubt(self) -> tuple[int, Doubt]:
-        """How doubtful it is as a whole, and the frame to judge it by."""
-        frame, doubt = self._overlap
-        return frame, doubt._replace(score=min(self._scores / self.detections, 1.0))
+    def uncertainty(self) -> tuple[int, Uncertainty]:
+        """The frame to review the track on, and how uncertain the track is.
+
+        It is the frame with the highest IoU with another detection, or else the first one; the score is the
+        mean of all scores.
+        """
+        frame, detection = self._most_overlapping
+        return frame, detection._replace(score=min(self._score_sum / self.detections, 1.0))
 
     @property
     def ends(self) -> tuple[TrackEnd, TrackEnd]:
-        """Where it begins and where it ends."""
+        """The beginning and the end."""
         return (
             TrackEnd(self.first, "begins", self.label_id, self._first_box),
             TrackEnd(self.last, "ends", self.label_id, self._last_box),
@@ -88,62 +101,61 @@ class SeenTrack:
 
 
 class TrackSummaries:
-    """What is to be judged of tracks, by frame; on disk until the run has come to its end."""
+    """Summaries of tracks by frame, on disk until the run ends."""
 
     def __init__(self) -> None:
         self._lines = LinesByFrame()
 
-    def add(self, track: SeenTrack) -> None:
-        """Take in a track: how doubtful it is, and where it begins and ends."""
-        frame, doubt = track.doubt
-        self._lines.add(frame, to_json(doubt))
+    def add(self, track: TrackSummary) -> None:
+        """Add a track: its uncertainty, its beginning and its end."""
+        frame, uncertainty = track.uncertainty
+        self._lines.add(frame, to_json(uncertainty))
         for end in track.ends:
             self.add_end(end)
 
     def add_end(self, end: TrackEnd) -> None:
-        """Take in where a track begins or ends."""
+        """Add the beginning or the end of a track."""
         self._lines.add(end.frame, to_json(end))
 
     def each(self, frames: Mapping[int, Frame]) -> Iterator[FrameSummary]:
-        """Sum up the tracks by the frames that they are to be judged by; other frames are left out.
+        """Summarize tracks by the frames to review them on. Frames without such a track are left out.
 
-        Ends count that are none of the object: inside the image, and not where the frames end.
+        Of the ends, only those inside the image and not on the first or last frame are added.
 
         Args:
-            frames: The frames that were looked at, by number.
+            frames: The frames that the run processed, by number.
         """
         outermost = {"begins": min(frames, default=0), "ends": max(frames, default=0)}
         for number in self._lines.frames():
-            told = [from_json(line) for line in self._lines.of(number)]
-            ends, doubts = [], []
-            for each in told:
-                if each[1] in outermost:
-                    frame_number, how, label_id, box = each
+            ends, uncertainties = [], []
+            for item in map(from_json, self._lines.of(number)):
+                if item[1] in outermost:
+                    frame_number, how, label_id, box = item
                     ends.append(TrackEnd(frame_number, how, label_id, _box(box)))
                 else:
-                    label_id, score, box, overlap, other = each
-                    doubts.append(Doubt(label_id, score, _box(box), overlap, other))
+                    label_id, score, box, iou, other_label_id = item
+                    uncertainties.append(Uncertainty(label_id, score, _box(box), iou, other_label_id))
             summary = FrameSummary(number, noun="track")
-            summary.add_doubts(doubts)
+            summary.add(uncertainties)
             frame = frames[number]
             for end in ends:
                 if number != outermost[end.how] and not _is_at_edge(end.box, frame.width, frame.height):
                     summary.add_break(end.how, end.label_id, end.box)
-            if doubts or summary.breaks:
+            if uncertainties or summary.breaks:
                 yield summary
 
 
-class SeenTracks:
-    """The objects of a run that tracks: in memory are those that may yet be seen again.
+class TrackCollector:
+    """Collects the detections of tracks. Only tracks that may continue are in memory.
 
     Args:
-        options: How long a track must be, and after which gap an object is another one.
+        options: The minimum length of a track, and the maximum gap between its detections.
 
     Attributes:
-        labels: How many tracks of each label there are, by id.
-        frames: How many frames they are long, all together.
-        untracked: How many detections belong to objects that were found too seldom.
-        summaries: What is to be judged of the tracks.
+        labels: The number of tracks of each label, by label id.
+        frames: The sum of the lengths of all tracks, in frames.
+        untracked: The number of detections of tracks that were too short.
+        summaries: The summaries of the tracks.
     """
 
     def __init__(self, options: TrackOptions) -> None:
@@ -152,18 +164,18 @@ class SeenTracks:
         self.untracked = 0
         self.summaries = TrackSummaries()
         self._options = options
-        self._open: dict[int, SeenTrack] = {}
+        self._open: dict[int, TrackSummary] = {}
 
-    def add(self, frame: int, found: Iterable[tuple[int, Doubt]]) -> None:
-        """Take what was found on the next frame: the numbers of objects, and how doubtful they are."""
+    def add(self, frame: int, detections: Iterable[tuple[int, Uncertainty]]) -> None:
+        """Add the detections of the next frame, each with the number of its track."""
         for number, track in list(self._open.items()):
             if frame - track.last > self._options.max_gap:
                 self._end(number)
-        for number, doubt in found:
-            self._open.setdefault(number, SeenTrack(frame, doubt)).add(frame, doubt)
+        for number, detection in detections:
+            self._open.setdefault(number, TrackSummary(frame, detection)).add(frame, detection)
 
     def finish(self) -> None:
-        """Say that there are no more frames."""
+        """End all tracks: there are no more frames."""
         for number in list(self._open):
             self._end(number)
 
@@ -183,7 +195,7 @@ def _box(numbers: Iterable[float]) -> BoundingBox:
 
 
 def _is_at_edge(box: BoundingBox, width: int, height: int) -> bool:
-    """Whether what is in a box may be leaving, or coming into, an image of this size."""
+    """Whether an object with this box may be leaving or entering an image of this size."""
     left, top, right, bottom = box
-    across, down = EDGE * width, EDGE * height
-    return left <= across or top <= down or right >= width - across or bottom >= height - down
+    margin_x, margin_y = EDGE * width, EDGE * height
+    return left <= margin_x or top <= margin_y or right >= width - margin_x or bottom >= height - margin_y

@@ -1,8 +1,8 @@
-"""How doubtful the shapes of a frame are.
+"""How uncertain the shapes of a frame are.
 
-The doubt of a shape is from 0 to 1: `1 - score`; or, if it is more, how much it overlaps with a shape that
-is surer (intersection over union of their boxes, from `LEAST_OVERLAP` on). Such a pair is one object found
-twice, or with two labels, so one of them must go.
+The uncertainty of a shape is a number from 0 to 1: `1 - score`, or its IoU (of bounding boxes) with a shape
+of higher score if that is greater and at least `MIN_IOU`. Two shapes with such an IoU are usually one object
+that was detected twice, or with two labels, so that one of them must be removed.
 """
 
 from __future__ import annotations
@@ -12,80 +12,79 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from prefect_cvat.geometry.iou import BoundingBox, bounding_box
+from prefect_cvat.geometry.boxes import WITHOUT_AREA, BoundingBox, bounding_box
+from prefect_cvat.geometry.iou import box_iou
 
-__all__ = ["Doubt", "find_doubts"]
+__all__ = ["Uncertainty", "measure_uncertainty"]
 
-LEAST_OVERLAP = 0.5
-"""From which intersection over union on two shapes are taken for one object."""
+MIN_IOU = 0.5
+"""The minimum IoU from which two shapes may be the same object."""
 
-ROWS = 256
-"""How many boxes are held against the others at a time, which bounds the memory that this takes."""
-
-_WITHOUT_AREA = frozenset({"points", "polyline"})
+MAX_ROWS = 256
+"""How many boxes are compared with all others at a time, to bound memory."""
 
 
-class Doubt(NamedTuple):
-    """A shape or a track that may have to be corrected.
+class Uncertainty(NamedTuple):
+    """How uncertain a shape or a track is.
 
     Attributes:
         label_id: Its label.
-        score: How sure the function is of it.
-        box: Where it is.
-        overlap: Its intersection over union with a surer one; 0 if there is none that is taken for the same.
-        other_label_id: The label of that one.
+        score: Its score, 0 to 1.
+        box: Its bounding box.
+        iou: The highest IoU with a shape of higher score; 0 if none is at least `MIN_IOU`.
+        other_label_id: The label of that shape.
     """
 
     label_id: int
     score: float
     box: BoundingBox
-    overlap: float = 0.0
+    iou: float = 0.0
     other_label_id: int = 0
 
     @property
-    def work(self) -> float:
-        """How likely it is to be corrected."""
-        return max(1.0 - self.score, self.overlap)
+    def value(self) -> float:
+        """The uncertainty, 0 to 1."""
+        return max(1.0 - self.score, self.iou)
 
 
-def find_doubts(shapes: Sequence[Mapping[str, Any]]) -> list[Doubt]:
-    """How doubtful the shapes of a frame are, given as the server's JSON objects.
+def measure_uncertainty(shapes: Sequence[Mapping[str, Any]]) -> list[Uncertainty]:
+    """Measure how uncertain each shape of a frame is.
 
-    A shape overlaps with those of its type that have a higher score, or the same and come before it. Types
-    do not mix: a function may find a box and a mask of each object.
+    A shape is compared with shapes of its own type that have a higher score, or the same score and come
+    earlier in the list. Types are compared separately because a function may return a box and a mask of each
+    object.
+
+    Args:
+        shapes: All shapes of the frame, as the server's JSON objects.
     """
     boxes = [bounding_box(shape) for shape in shapes]
     overlaps = _find_overlaps(shapes, boxes)
-    doubts = []
+    found = []
     for index, (shape, box) in enumerate(zip(shapes, boxes, strict=True)):
-        overlap, other = overlaps.get(index, (0.0, index))
-        doubts.append(Doubt(shape["label_id"], shape["score"], box, overlap, shapes[other]["label_id"]))
-    return doubts
+        iou, other = overlaps.get(index, (0.0, index))
+        found.append(Uncertainty(shape["label_id"], shape["score"], box, iou, shapes[other]["label_id"]))
+    return found
 
 
 def _find_overlaps(
     shapes: Sequence[Mapping[str, Any]], boxes: Sequence[BoundingBox]
 ) -> dict[int, tuple[float, int]]:
-    """By index of a shape, how much it overlaps with a surer one, and the index of that one."""
-    with_area = [index for index, shape in enumerate(shapes) if shape["type"] not in _WITHOUT_AREA]
+    """The highest IoU with a shape of higher score and the index of that shape, by the index of a shape."""
+    with_area = [index for index, shape in enumerate(shapes) if shape["type"] not in WITHOUT_AREA]
     with_area.sort(key=lambda index: -shapes[index]["score"])
     if len(with_area) < 2:
         return {}
-    kinds = sorted({shapes[index]["type"] for index in with_area})
-    kind = np.array([kinds.index(shapes[index]["type"]) for index in with_area])
-    left, top, right, bottom = np.array([boxes[index] for index in with_area], dtype=np.float64).T
-    area = (right - left) * (bottom - top)
+    types = sorted({shapes[index]["type"] for index in with_area})
+    type_number = np.array([types.index(shapes[index]["type"]) for index in with_area])
+    coordinates = np.array([boxes[index] for index in with_area], dtype=np.float64)
     found: dict[int, tuple[float, int]] = {}
-    for start in range(0, len(with_area), ROWS):
-        end = min(start + ROWS, len(with_area))
+    for start in range(0, len(with_area), MAX_ROWS):
+        end = min(start + MAX_ROWS, len(with_area))
         rows = np.arange(start, end)[:, None]
-        common = np.minimum(right[rows], right[:end]) - np.maximum(left[rows], left[:end])
-        common.clip(0, out=common)
-        common *= (np.minimum(bottom[rows], bottom[:end]) - np.maximum(top[rows], top[:end])).clip(0)
-        common *= (kind[rows] == kind[:end]) & (np.arange(end) < rows)
-        iou = common / np.maximum(area[rows] + area[:end] - common, 1e-9)
+        iou = box_iou(coordinates[start:end], coordinates[:end])
+        iou *= (type_number[rows] == type_number[:end]) & (np.arange(end) < rows)
         best = iou.argmax(axis=1)
-        for row in np.flatnonzero(iou.max(axis=1) >= LEAST_OVERLAP).tolist():
+        for row in np.flatnonzero(iou.max(axis=1) >= MIN_IOU).tolist():
             column = int(best[row])
             found[with_area[start + row]] = (float(iou[row, column]), with_area[column])
     return found

@@ -1,8 +1,9 @@
-"""Finding out what a run would do, without writing anything."""
+"""Dry run: plans a run and tries its function on one chunk, without writing anything."""
 
 from __future__ import annotations
 
 from contextlib import closing
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -14,41 +15,51 @@ from prefect_cvat.media.frame_reader import open_frames
 from prefect_cvat.number_ranges import NumberRanges
 from prefect_cvat.planning.batch_size import BatchSize
 from prefect_cvat.planning.plan import PART_FRAMES, Batch, Plan
-from prefect_cvat.runs.annotate_run import AnnotateRun
-from prefect_cvat.runs.dry_run_report import AnnotateDryRun, FollowDryRun, RefineDryRun, Trial
-from prefect_cvat.runs.follow_run import FollowRun
-from prefect_cvat.runs.refine_run import RefineRun
-from prefect_cvat.runs.run import BatchDetections, Run
-from prefect_cvat.runs.track_run import TrackRun
+from prefect_cvat.runs.annotate_run import PlannedAnnotateRun
+from prefect_cvat.runs.dry_run_report import AnnotateDryRun, RefineDryRun, TrackShapesDryRun, Trial
+from prefect_cvat.runs.planned_run import BatchDetections, PlannedRun
+from prefect_cvat.runs.refine_run import PlannedRefineRun, RefineRun
+from prefect_cvat.runs.run import Run
+from prefect_cvat.runs.run_context import Workspace
+from prefect_cvat.runs.track_detections_run import PlannedTrackDetectionsRun
+from prefect_cvat.runs.track_shapes_run import PlannedTrackShapesRun
 
 __all__ = ["dry_run"]
 
 
-def dry_run(run: Run) -> AnnotateDryRun | RefineDryRun | FollowDryRun:
+def dry_run(run: Run) -> AnnotateDryRun | RefineDryRun | TrackShapesDryRun:
     """Find out what a run would do; a detection function is tried on one chunk. Nothing is written.
 
     Raises:
         BadFunctionError: The function does not fit the task.
         PrefectCvatError: The task cannot be read.
-        ValueError: The task lacks what the run is to look at.
+        ValueError: The options select frames or jobs that the task does not have.
     """
-    plan = run.plan_task()
-    spec = run.validate_spec()
+    with spool_folder() as folder:
+        planned = run.plan_task(Workspace(folder))
+        return _dry_run(run, planned, folder)
+
+
+def _dry_run(
+    run: Run, planned: PlannedRun[Any], folder: Path
+) -> AnnotateDryRun | RefineDryRun | TrackShapesDryRun:
+    plan = planned.plan
+    spec = planned.validate_spec()
     common = _describe(run, plan)
-    if isinstance(run, RefineRun):
+    if isinstance(run, RefineRun) and isinstance(planned, PlannedRefineRun):
         refining = run.refining
         return RefineDryRun(
-            **common, shapes=dict(run.counts()), to=refining.to, keep_originals=refining.keep_originals
+            **common, shapes=dict(planned.counts()), to=refining.to, keep_originals=refining.keep_originals
         )
-    if isinstance(run, FollowRun):
-        return FollowDryRun(
+    if isinstance(planned, PlannedTrackShapesRun):
+        return TrackShapesDryRun(
             **common,
-            shapes=dict(run.counts()),
-            shapes_left_out=run.report.seeds_left_out,
+            shapes=dict(planned.counts()),
+            shapes_left_out=run.report.source_shapes_left_out,
             first_frame=plan.frames[0].number if plan.frames else None,
             last_frame=plan.frames[-1].number if plan.frames else None,
         )
-    assert isinstance(run, AnnotateRun)
+    assert isinstance(planned, PlannedAnnotateRun)
     found = AnnotateDryRun(
         **common,
         labels=spec.by_name(),
@@ -59,7 +70,7 @@ def dry_run(run: Run) -> AnnotateDryRun | RefineDryRun | FollowDryRun:
         },
     )
     if plan.frames:
-        _try(run, plan, found)
+        found.trial, found.seconds, found.batches = _try(planned, folder)
     return found
 
 
@@ -79,20 +90,24 @@ def _describe(run: Run, plan: Plan) -> dict[str, Any]:
     }
 
 
-def _try(run: AnnotateRun, plan: Plan, found: AnnotateDryRun) -> None:
-    """Fetch a chunk, run the function on it or a part of it, and estimate how long a run would take."""
+def _try(run: PlannedAnnotateRun, folder: Path) -> tuple[Trial, float, int]:
+    """Download a chunk and run the function on it, or on a part of it if it is large.
+
+    Returns:
+        What was detected, and an estimate of the seconds and the batches of the whole run.
+    """
+    plan = run.plan
     number, frames = next(plan.parts())
     batch = Batch(0, [number], frames)
-    with spool_folder() as folder:
-        started = perf_counter()
-        box = ChunkBatch([fetch_chunk(run.client, plan, number, folder, run.options.quality)])
-        fetched = perf_counter()
-        with closing(open_frames(box, frames)) as opened:
-            detections = list(run.detector.detect(opened))
-        detected = perf_counter()
+    started = perf_counter()
+    chunks = ChunkBatch([fetch_chunk(run.client, plan, number, folder, run.options.quality)])
+    fetched = perf_counter()
+    with closing(open_frames(chunks, frames)) as opened:
+        detections = list(run.detector.detect(opened))
+    detected = perf_counter()
     run.read_existing(batch)
     annotations = run.remap_labels(batch, BatchDetections(detections))
-    found.trial = Trial(
+    trial = Trial(
         frames=annotations.frames,
         labels=dict(annotations.labels),
         unmatched=dict(annotations.unmatched),
@@ -100,15 +115,15 @@ def _try(run: AnnotateRun, plan: Plan, found: AnnotateDryRun) -> None:
         outside=annotations.clippings[Clipping.OUTSIDE],
         empty=annotations.clippings[Clipping.EMPTY],
         overlapping_existing=annotations.overlapping_existing,
-        failed_frames=annotations.errors,
-        are_put_to_tracks=isinstance(run, TrackRun),
+        frame_errors=annotations.errors,
+        are_put_to_tracks=isinstance(run, PlannedTrackDetectionsRun),
         fetch_seconds=fetched - started,
         detect_seconds=detected - fetched,
     )
-    detect_seconds = (detected - fetched) * len(plan.frames) / len(frames)
-    found.seconds = max((fetched - started) * found.chunks, detect_seconds)
+    detect_seconds = trial.detect_seconds * len(plan.frames) / len(frames)
+    seconds = max(trial.fetch_seconds * plan.count_chunks(), detect_seconds)
     size = BatchSize(run.options.batch_size)
-    size.learn(detected - fetched, len(frames))
-    found.batches = -(
-        -len(plan.frames) // max(size.most(len(plan.frames)), min(plan.chunk_size, PART_FRAMES))
-    )
+    size.learn(trial.detect_seconds, len(frames))
+    chunk_frames = min(plan.chunk_size, PART_FRAMES)
+    batches = -(-len(plan.frames) // max(size.most(len(plan.frames)), chunk_frames))
+    return trial, seconds, batches

@@ -1,4 +1,4 @@
-"""What a run would do: as lines for a terminal, or as JSON."""
+"""The report of a dry run, as lines for a terminal or as JSON."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from pydantic import BaseModel, ConfigDict
 
 from prefect_cvat.messages.plurals import format_counts, pluralize, quoted_list
 
-__all__ = ["AnnotateDryRun", "DryRun", "FollowDryRun", "RefineDryRun", "Trial"]
+__all__ = ["AnnotateDryRun", "DryRun", "RefineDryRun", "TrackShapesDryRun", "Trial"]
 
-MOST_LINES = 10
-"""How many labels are listed, and how many failed frames."""
+MAX_LISTED = 10
+"""Maximum number of labels, and of failed frames, that are listed."""
 
 NOTHING_UPLOADED = "nothing was uploaded"
 
@@ -18,17 +18,17 @@ class DryRun(BaseModel):
     """What a run would do.
 
     Attributes:
-        task_id: The task.
+        task_id: The id of the task.
         task_name: Its name.
         url: Its address in CVAT.
         function: The name of the function.
-        size: How many frames the task has.
-        frames: How many of them would be looked at.
-        chunks: How many chunks these are in.
-        chunk_size: How many frames a chunk has at the most.
-        jobs: The numbers of the jobs that would be written to.
-        left_out: How many frames would be left out, by reason.
-        nothing_to_do: Why the run would do nothing; empty where it would do something.
+        size: The number of frames of the task.
+        frames: The number of frames that the run would process.
+        chunks: The number of chunks with these frames.
+        chunk_size: The maximum number of frames in a chunk.
+        jobs: The ids of the jobs that the run would write to.
+        left_out: The number of frames that would be left out, by reason.
+        nothing_to_do: Why the run would do nothing; empty if it would do something.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -47,20 +47,20 @@ class DryRun(BaseModel):
 
 
 class Trial(BaseModel):
-    """What a run would write of one chunk.
+    """The annotations that a run would write for one chunk. Counts are numbers of annotations.
 
     Attributes:
-        frames: How many frames were looked at.
-        labels: How many annotations of each label of the task would be written.
-        unmatched: How many would be dropped because the task has no such label, by the function's label.
-        below_threshold: How many have a score below their threshold.
-        outside: How many have nothing inside their image.
-        empty: How many have no area, no pixel or no visible keypoint.
-        overlapping_existing: How many are annotated already.
-        failed_frames: What went wrong on frames that would be skipped, by frame.
-        are_put_to_tracks: Whether they would be written as parts of tracks.
-        fetch_seconds: How long the chunk took to download.
-        detect_seconds: How long the function took.
+        frames: The number of frames in the chunk.
+        labels: Annotations that would be written, by label of the task.
+        unmatched: Annotations dropped because the task has no such label, by label of the function.
+        below_threshold: Annotations with a score below the threshold.
+        outside: Shapes completely outside the image.
+        empty: Shapes without area, pixels or visible keypoints.
+        overlapping_existing: Annotations that the task has already.
+        frame_errors: Errors on frames that would be skipped, by frame.
+        are_put_to_tracks: Whether the shapes would become tracks.
+        fetch_seconds: The duration of the download of the chunk.
+        detect_seconds: The duration of the detection.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -72,36 +72,36 @@ class Trial(BaseModel):
     outside: int
     empty: int
     overlapping_existing: int
-    failed_frames: dict[int, str]
+    frame_errors: dict[int, str]
     are_put_to_tracks: bool
     fetch_seconds: float
     detect_seconds: float
 
     def lines(self) -> list[str]:
         """The trial as lines for a terminal."""
-        by_label = f" ({format_counts(self.labels, MOST_LINES)})" if self.labels else ""
-        as_what = " in tracks" * self.are_put_to_tracks
+        by_label = f" ({format_counts(self.labels, MAX_LISTED)})" if self.labels else ""
+        in_tracks = " in tracks" * self.are_put_to_tracks
         lines = [
             f"tried on {pluralize(self.frames, 'frame')}:"
             f" {pluralize(sum(self.labels.values()), 'annotation')}"
-            f" would be written{as_what}{by_label}, {self.fetch_seconds:.2f} s to fetch,"
+            f" would be written{in_tracks}{by_label}, {self.fetch_seconds:.2f} s to fetch,"
             f" {self.detect_seconds:.2f} s to detect"
         ]
         if self.unmatched:
-            unmatched = format_counts(self.unmatched, MOST_LINES)
-            lines.append(f"of what was found, dropped, no such label in the task: {unmatched}")
+            unmatched = format_counts(self.unmatched, MAX_LISTED)
+            lines.append(f"dropped, no such label in the task: {unmatched}")
         reasons = {
-            "below their threshold": self.below_threshold,
+            "below the score threshold": self.below_threshold,
             "outside the image": self.outside,
             "empty": self.empty,
             "annotated already": self.overlapping_existing,
         }
         if left_out := {why: count for why, count in reasons.items() if count}:
-            lines.append(f"of what was found, left out: {format_counts(left_out)}")
-        failed = list(self.failed_frames.items())
-        lines += [f"frame {frame} failed: {why}" for frame, why in failed[:MOST_LINES]]
-        if len(failed) > MOST_LINES:
-            lines.append(f"{len(failed) - MOST_LINES} more frames failed")
+            lines.append(f"left out: {format_counts(left_out)}")
+        failed = list(self.frame_errors.items())
+        lines += [f"frame {frame} failed: {why}" for frame, why in failed[:MAX_LISTED]]
+        if len(failed) > MAX_LISTED:
+            lines.append(f"{len(failed) - MAX_LISTED} more frames failed")
         return lines
 
 
@@ -109,13 +109,13 @@ class AnnotateDryRun(DryRun):
     """What a run of a detection function would do.
 
     Attributes:
-        labels: Which label of the task each of the function's becomes; None for those that are dropped.
-        skip_existing_iou: From which overlap on with existing annotations something is left out.
-        skip_existing_source: Whose annotations count for that.
-        left_out_ranges: Which frames are left out, by reason, as text.
-        trial: What it would write of the first chunk; None where there is nothing to do.
-        seconds: About how long the run would take.
-        batches: In about how many batches.
+        labels: The label of the task for each label of the function; None if it is dropped.
+        skip_existing_iou: The minimum IoU with existing annotations from which annotations are left out.
+        skip_existing_source: The existing annotations to compare with: `manual`, `auto` or `all`.
+        left_out_ranges: The frames that are left out, by reason, as text.
+        trial: What the run would write for the first chunk; None if there is nothing to do.
+        seconds: The estimated duration of the run.
+        batches: The estimated number of batches.
     """
 
     labels: dict[str, str | None]
@@ -154,12 +154,12 @@ class AnnotateDryRun(DryRun):
     def _label_lines(self) -> list[str]:
         matched = [(own, name) for own, name in self.labels.items() if name is not None]
         dropped = [own for own, name in self.labels.items() if name is None]
-        lines = [f"label {own!r} -> {name!r}" for own, name in matched[:MOST_LINES]]
-        if len(matched) > MOST_LINES:
-            lines.append(f"and {pluralize(len(matched) - MOST_LINES, 'more label')} of the task")
+        lines = [f"label {own!r} -> {name!r}" for own, name in matched[:MAX_LISTED]]
+        if len(matched) > MAX_LISTED:
+            lines.append(f"and {pluralize(len(matched) - MAX_LISTED, 'more label')} of the task")
         if dropped:
             are_dropped = pluralize(len(dropped), "label is dropped", "labels are dropped")
-            lines.append(f"{are_dropped}: {quoted_list(dropped, MOST_LINES)}")
+            lines.append(f"{are_dropped}: {quoted_list(dropped, MAX_LISTED)}")
         return lines
 
 
@@ -167,9 +167,9 @@ class RefineDryRun(DryRun):
     """What a run of an interaction function would do.
 
     Attributes:
-        shapes: How many shapes would be refined, by label.
-        to: What each becomes.
-        keep_originals: Whether they stay as well.
+        shapes: The number of shapes to refine, by label.
+        to: The type of the refined shapes.
+        keep_originals: Whether the originals stay.
     """
 
     shapes: dict[str, int]
@@ -182,7 +182,7 @@ class RefineDryRun(DryRun):
             return [f"nothing to do: {self.nothing_to_do}", NOTHING_UPLOADED]
         lines = [
             f"task {self.task_id} ({self.task_name!r}): {pluralize(sum(self.shapes.values()), 'shape')}"
-            f" ({format_counts(self.shapes, MOST_LINES)}) on {pluralize(self.frames, 'frame')} to refine",
+            f" ({format_counts(self.shapes, MAX_LISTED)}) on {pluralize(self.frames, 'frame')} to refine",
             f"each becomes a {self.to}{'; the originals stay' if self.keep_originals else ''}",
             f"{pluralize(self.chunks, 'chunk')} of up to {pluralize(self.chunk_size, 'frame')} to fetch",
             f"{pluralize(len(self.jobs), 'job')} to write: {', '.join(map(str, self.jobs))}",
@@ -191,14 +191,14 @@ class RefineDryRun(DryRun):
         return [*lines, NOTHING_UPLOADED]
 
 
-class FollowDryRun(DryRun):
+class TrackShapesDryRun(DryRun):
     """What a run of a tracking function would do.
 
     Attributes:
-        shapes: How many shapes would be followed, by label.
-        shapes_left_out: How many that were asked for would not be, by reason.
-        first_frame: The first frame that they may be followed over; None where there is nothing to do.
-        last_frame: The last one.
+        shapes: The number of shapes to track, by label.
+        shapes_left_out: The number of shapes that cannot be tracked, by reason.
+        first_frame: The first frame to track on; None if there is nothing to do.
+        last_frame: The last frame to track on.
     """
 
     shapes: dict[str, int]
@@ -211,11 +211,11 @@ class FollowDryRun(DryRun):
         if self.nothing_to_do:
             return [f"nothing to do: {self.nothing_to_do}", NOTHING_UPLOADED]
         shapes = pluralize(sum(self.shapes.values()), "shape")
-        lines = [f"task {self.task_id} ({self.task_name!r}): {shapes} to follow"]
+        lines = [f"task {self.task_id} ({self.task_name!r}): {shapes} to track"]
         lines += [f"left out, {why}: {pluralize(n, 'shape')}" for why, n in self.shapes_left_out.items()]
         if self.first_frame is not None:
             lines.append(
-                f"over frames {self.first_frame}-{self.last_frame} at the most,"
+                f"on frames {self.first_frame}-{self.last_frame} at most,"
                 f" {pluralize(self.chunks, 'chunk')} to fetch"
             )
         return [*lines, NOTHING_UPLOADED]

@@ -1,7 +1,7 @@
-"""The way of the data, composed once: plan, then for each batch fetch, detect, remap, upload.
+"""The order of the stages of a run: plan, then for each batch fetch, detect, remap, upload.
 
-The stages are methods of a `Run`. `run_pipeline` puts them together over anything that submits them
-and returns futures: threads for scripts (`ThreadSubmitter`), Prefect tasks in the flow.
+The stages are methods of `Run` and `PlannedRun`. `run_pipeline` submits them to anything that returns
+futures: threads in scripts (`ThreadSubmitter`), Prefect tasks in flows.
 """
 
 from __future__ import annotations
@@ -9,13 +9,15 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from typing import Any, Protocol
 
 from prefect_cvat.exceptions import BadFunctionError, IncompleteRunError, MediaError, UploadError
 from prefect_cvat.messages.plurals import pluralize
-from prefect_cvat.planning.plan import Plan
+from prefect_cvat.planning.plan import Batch, Plan
+from prefect_cvat.runs.planned_run import PlannedRun
 from prefect_cvat.runs.progress import Progress
 from prefect_cvat.runs.report import RunReport
 from prefect_cvat.runs.run import Run
@@ -24,12 +26,18 @@ __all__ = ["Submitter", "ThreadSubmitter", "run_pipeline"]
 
 logger = logging.getLogger(__name__)
 
+STAGES = ("fetch_batch", "detect_batch", "remap_labels", "upload_batch")
+"""The stages of a batch. Each gets the batch and, except the first, the result of the stage before.
+
+A stage of `PlannedRun.in_order` also gets its own result for the batch before.
+"""
+
 
 class Submitter(Protocol):
-    """Something that carries out stages and returns futures; arguments may be futures of its own."""
+    """Runs stages and returns futures; arguments may be futures of its own."""
 
-    def submit(self, stage: str, run: Run, *args: Any) -> Any:
-        """Carry out a stage, given by the name of a method of `Run`."""
+    def submit(self, stage: str, run: Any, *args: Any) -> Any:
+        """Run a stage, given by the name of a method of `Run` or `PlannedRun`."""
         ...
 
 
@@ -38,51 +46,51 @@ def run_pipeline(
     submitter: Submitter,
     progress: Progress | None = None,
     *,
-    on_planned: Callable[[Plan], object] | None = None,
+    on_planned: Callable[[Plan], object] = lambda _: None,
 ) -> RunReport:
     """Annotate a task.
 
-    At most `window` batches are on their way at a time, whatever the size of the task: fetching runs
-    ahead of detection, and uploading follows it.
+    At most `window` batches are in flight at a time, whatever the size of the task: chunks are fetched
+    before the function needs them, and uploading follows detection.
 
-    When the function breaks its contract, when an image is broken, or when the server stores something
-    else than it was sent, all that the run has written is removed again. When the network or the
-    server fails for good, or somebody cancels the run, what has been written stays, and running again
-    completes it. Either way no stage of a batch is begun any more; those that are at work come to their end.
+    When the function breaks its contract, when an image is broken, or when the server stores other
+    annotations than were sent, all that the run has written is removed again. When the network or the
+    server fails permanently, or the run is cancelled, what has been written stays, and running again
+    completes it. In both cases no further stage of a batch is started; stages that are running complete.
 
     Args:
         run: The run.
-        submitter: Runs its stages.
+        submitter: Runs the stages.
         progress: Shows how many frames are done.
-        on_planned: Called with the plan once the function is validated, before anything is downloaded.
+        on_planned: Called with the plan, when the function was validated against it.
 
     Raises:
-        IncompleteRunError: The run has come to its end, and not all is on the server as it should be.
+        IncompleteRunError: The run has completed, and not all annotations are on the server as they should
+            be.
         PrefectCvatError: The run failed.
     """
     started = time.perf_counter()
     run.client.check_may_write()
-    with run.hold():
-        plan: Plan = submitter.submit("plan_task", run).result()
-        submitter.submit("validate_spec", run).result()
-        if on_planned is not None:
-            on_planned(plan)
+    with run.reserve_task() as workspace:
+        planned: PlannedRun[Any] = submitter.submit("plan_task", run, workspace).result()
+        submitter.submit("validate_spec", planned).result()
+        on_planned(planned.plan)
         if progress is not None:
-            progress.start(len(plan.frames))
+            progress.start(len(planned.plan.frames))
         try:
-            with run.spool():
+            with closing(planned):
                 try:
-                    _annotate(run, plan, submitter, progress)
-                    _check_something_worked(run)
-                    _finish(run, submitter)
-                    run.open_issues()
+                    _annotate(run, planned, submitter, progress)
+                    _check_function_worked(run, planned.plan)
+                    _finish(run, planned, submitter)
+                    planned.open_issues()
                 except (BadFunctionError, MediaError, UploadError):
-                    run.undo_upload()
+                    planned.undo_upload()
                     raise
         finally:
             if progress is not None:
                 progress.finish()
-    report = run.complete(time.perf_counter() - started)
+    report = run.finish_report(time.perf_counter() - started)
     if report.open_ends:
         raise IncompleteRunError(
             f"task {report.task_id}: the run is not complete: {'; '.join(report.open_ends)}. Run it again"
@@ -92,58 +100,68 @@ def run_pipeline(
     return report
 
 
-def _annotate(run: Run, plan: Plan, submitter: Submitter, progress: Progress | None) -> None:
-    """Put all batches through their stages."""
-    in_flight: deque[tuple[Any, ...]] = deque()
+def _annotate(run: Run, planned: PlannedRun[Any], submitter: Submitter, progress: Progress | None) -> None:
+    """Run all stages of all batches."""
+    in_flight: deque[list[Any]] = deque()
     before: dict[str, Any] = {}
-
-    def submit(stage: str, *args: Any) -> Any:
-        in_order = stage in run.in_order
-        future = submitter.submit(stage, run, *args, *([before[stage]] if in_order and before else []))
-        if in_order:
-            after[stage] = future
-        return future
-
     try:
-        for batch in run.batches(plan):
+        for batch in planned.batches():
             if len(in_flight) == run.options.window:
                 _await(in_flight.popleft(), progress)
-            after: dict[str, Any] = {}
-            box = submit("fetch_batch", batch)
-            found = submit("detect_batch", batch, box)
-            annotations = submit("remap_labels", batch, found)
-            done = submit("upload_batch", batch, annotations)
-            in_flight.append((box, found, annotations, done))
-            before = after
+            before = _submit_batch(planned, batch, submitter, before)
+            in_flight.append(list(before.values()))
         while in_flight:
             _await(in_flight.popleft(), progress)
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
-            logger.warning("task %d: interrupted; what is on its way comes to its end first", run.task_id)
+            logger.warning("task %d: interrupted; waiting for the batches in flight", run.task_id)
         run.stop()
         for futures in in_flight:
             _settle(futures)
         raise
 
 
-def _check_something_worked(run: Run) -> None:
-    """Check that the function has not failed on each of the frames, although such frames are skipped.
+def _submit_batch(
+    planned: PlannedRun[Any], batch: Batch, submitter: Submitter, before: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Submit the stages of a batch.
+
+    Args:
+        planned: The run.
+        batch: The batch.
+        submitter: Runs the stages.
+        before: The futures of the batch before, by stage.
+
+    Returns:
+        The futures of the batch, by stage.
+    """
+    futures: dict[str, Any] = {}
+    result: Sequence[Any] = ()
+    for stage in STAGES:
+        after = [before[stage]] if stage in planned.in_order and before else []
+        futures[stage] = submitter.submit(stage, planned, batch, *result, *after)
+        result = [futures[stage]]
+    return futures
+
+
+def _check_function_worked(run: Run, plan: Plan) -> None:
+    """Check that the function has not failed on every frame, although frames on which it fails are skipped.
 
     Raises:
         BadFunctionError: The function has failed on all frames.
     """
-    failed = run.report.failed_frames
-    if failed and len(run.failed) == len(run.plan.frames):
-        frame = min(failed)
+    errors = run.report.frame_errors
+    if errors and len(run.failed_frames) == len(plan.frames):
+        frame = min(errors)
         raise BadFunctionError(
-            f"the function failed on all of {pluralize(len(run.failed), 'frame')}, on frame {frame} with:"
-            f" {failed[frame]}"
+            f"the function failed on all of {pluralize(len(plan.frames), 'frame')}, on frame {frame} with:"
+            f" {errors[frame]}"
         )
 
 
-def _finish(run: Run, submitter: Submitter) -> None:
-    """Verify and replace. Whoever interrupts that waits until nothing is written any more."""
-    future = submitter.submit("finish_upload", run)
+def _finish(run: Run, planned: PlannedRun[Any], submitter: Submitter) -> None:
+    """Verify and replace. An interruption waits until nothing is written any more."""
+    future = submitter.submit("finish_upload", planned)
     try:
         future.result()
     except BaseException:
@@ -152,8 +170,8 @@ def _finish(run: Run, submitter: Submitter) -> None:
         raise
 
 
-def _await(futures: tuple[Any, ...], progress: Progress | None) -> None:
-    """Wait for a batch. Asking each stage in turn brings up the error of the first that failed."""
+def _await(futures: Iterable[Any], progress: Progress | None) -> None:
+    """Wait for a batch. Asking each stage in turn raises the error of the first stage that failed."""
     frames = 0
     for future in futures:
         frames = future.result()
@@ -161,8 +179,8 @@ def _await(futures: tuple[Any, ...], progress: Progress | None) -> None:
         progress.advance(frames)
 
 
-def _settle(futures: tuple[Any, ...]) -> None:
-    """Let a batch that is on its way come to its end: nothing may be written behind our back."""
+def _settle(futures: Sequence[Any]) -> None:
+    """Wait until a batch in flight has ended: nothing may be written after the run has returned."""
     for future in futures:
         if isinstance(future, Future):
             future.cancel()
@@ -174,13 +192,13 @@ def _settle(futures: tuple[Any, ...]) -> None:
 
 
 class ThreadSubmitter:
-    """Carries out stages in threads of this process: one for each stage, so that the stages overlap."""
+    """Runs stages in threads of this process: one for each stage, so that the stages overlap."""
 
     def __init__(self) -> None:
         self._executors: dict[str, ThreadPoolExecutor] = {}
 
-    def submit(self, stage: str, run: Run, *args: Any) -> Future[Any]:
-        """Carry out a stage; futures among the arguments are waited for in the stage's own thread."""
+    def submit(self, stage: str, run: Any, *args: Any) -> Future[Any]:
+        """Run a stage; futures among the arguments are waited for in the stage's own thread."""
         executor = self._executors.get(stage)
         if executor is None:
             executor = self._executors[stage] = ThreadPoolExecutor(1, thread_name_prefix=stage)

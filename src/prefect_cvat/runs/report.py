@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from itertools import islice
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from prefect_cvat.geometry.clipping import Clipping
 from prefect_cvat.inference.provenance import Provenance
@@ -47,7 +47,7 @@ class RunReport(BaseModel):
         labels: How many annotations of each label the run produced.
         scores: How the scores of these are distributed, by label: how many are in each of `SCORE_BINS` ranges
             from 0 to 1. Tags have no score, nor has what a function gave none; they are in no range. Runs
-            that do not detect (that follow or refine shapes) count no scores.
+            that do not detect (that track or refine shapes) count no scores.
         added: How many annotations of this run are on the server; one on a frame that two jobs share counts
             twice.
         already_there: How many of those that it was to write were there before, equal and of source `auto`,
@@ -71,14 +71,14 @@ class RunReport(BaseModel):
         tracks: How many tracks of each label there are; one that goes through several jobs counts once.
         track_frames: How many frames they are long, all together, gaps included.
         keyframes: How many keyframes they have on which they can be seen.
-        seeds: How many shapes were followed over the frames.
-        lost: How often one of them was lost before the last frame that it was to be followed to.
-        seeds_left_out: How many shapes that were asked for were not followed, by reason.
+        source_shapes: How many shapes were tracked over the frames.
+        lost: How often one of them was lost before the last frame that it was to be tracked to.
+        source_shapes_left_out: How many shapes that were asked for were not tracked, by reason.
         untracked: How many shapes belong to no track: their objects were found too seldom.
         refined: How many shapes an interaction function has found something for.
         not_refined: How many it has found nothing for; these stay as they were.
-        failed: How many frames were skipped because the function failed on them.
-        failed_frames: What went wrong on the first `MOST_FAILED` of them, by frame.
+        frames_failed: How many frames were skipped because the function failed on them.
+        frame_errors: What went wrong on the first `MOST_FAILED` of them, by frame.
         review: The frames to look at first, those with the most corrections to be expected.
         issues_opened: On how many frames an issue was opened in CVAT.
         issues_already_there: On how many there was one of an earlier run.
@@ -87,7 +87,7 @@ class RunReport(BaseModel):
         stage_seconds: How long each stage worked, in all; stages overlap.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", validate_by_name=True, validate_by_alias=True)
 
     run: str = ""
     task_id: int
@@ -123,14 +123,18 @@ class RunReport(BaseModel):
     tracks: dict[str, int] = Field(default_factory=dict)
     track_frames: int = 0
     keyframes: int = 0
-    seeds: int = 0
+    source_shapes: int = Field(default=0, validation_alias=AliasChoices("source_shapes", "seeds"))
     lost: int = 0
-    seeds_left_out: dict[str, int] = Field(default_factory=dict)
+    source_shapes_left_out: dict[str, int] = Field(
+        default_factory=dict, validation_alias=AliasChoices("source_shapes_left_out", "seeds_left_out")
+    )
     untracked: int = 0
     refined: int = 0
     not_refined: int = 0
-    failed: int = 0
-    failed_frames: dict[int, str] = Field(default_factory=dict)
+    frames_failed: int = Field(default=0, validation_alias=AliasChoices("frames_failed", "failed"))
+    frame_errors: dict[int, str] = Field(
+        default_factory=dict, validation_alias=AliasChoices("frame_errors", "failed_frames")
+    )
     review: list[FrameReview] = Field(default_factory=list)
     issues_opened: int = 0
     issues_already_there: int = 0
@@ -152,13 +156,13 @@ class RunReport(BaseModel):
     @property
     def failed_untold(self) -> int:
         """How many frames failed of which it is not told what went wrong."""
-        return max(0, self.failed - len(self.failed_frames))
+        return max(0, self.frames_failed - len(self.frame_errors))
 
     def count_failed(self, errors: Mapping[int, str]) -> None:
         """Add what went wrong on frames that were skipped."""
-        self.failed += len(errors)
-        room = max(0, MOST_FAILED - len(self.failed_frames))
-        self.failed_frames.update(islice(errors.items(), room))
+        self.frames_failed += len(errors)
+        room = max(0, MOST_FAILED - len(self.frame_errors))
+        self.frame_errors.update(islice(errors.items(), room))
 
     @property
     def frames_per_second(self) -> float:
@@ -210,10 +214,12 @@ class RunReport(BaseModel):
                 f"tracks: {format_counts(self.tracks)}; {length:.1f} frames long on average,"
                 f" {pluralize(self.keyframes, 'keyframe')}"
             )
-        if self.seeds:
-            lines.append(f"followed: {pluralize(self.seeds, 'shape')}, lost {pluralize(self.lost, 'time')}")
-        if self.seeds_left_out:
-            lines.append(f"not followed: {format_counts(self.seeds_left_out)}")
+        if self.source_shapes:
+            lines.append(
+                f"tracked: {pluralize(self.source_shapes, 'shape')}, lost {pluralize(self.lost, 'time')}"
+            )
+        if self.source_shapes_left_out:
+            lines.append(f"not tracked: {format_counts(self.source_shapes_left_out)}")
         if self.refined or self.not_refined:
             stay = pluralize(
                 self.not_refined, "stays, nothing was found for it", "stay, nothing was found for them"
@@ -237,11 +243,11 @@ class RunReport(BaseModel):
             lines.append(f"dropped, no such label in the task: {format_counts(self.unmatched, MOST_DROPPED)}")
         if self.left_out:
             lines.append(f"frames left out: {format_counts(self.left_out)}")
-        lines += [f"frame {frame} failed: {error}" for frame, error in sorted(self.failed_frames.items())]
+        lines += [f"frame {frame} failed: {error}" for frame, error in sorted(self.frame_errors.items())]
         if more := self.failed_untold:
             lines.append(f"{pluralize(more, 'more frame')} failed")
         lines += [
-            f"look first at frame {item.frame}, {item.expected_work:.2f} corrections expected"
+            f"look first at frame {item.frame}, {item.expected_corrections:.2f} corrections expected"
             f" ({'; '.join(item.reasons)}): {item.url}"
             for item in self.review[:MOST_REVIEW_LINES]
         ]

@@ -37,7 +37,7 @@ from prefect_cvat.records.record_writer import ISSUES, JobRecord, RunRecord
 from prefect_cvat.review.frame_ranking import FrameReview
 from prefect_cvat.runs.report import RunReport
 from prefect_cvat.settings import Settings
-from prefect_cvat.upload.write_requests import LONGEST_PAUSE, seconds_at_work
+from prefect_cvat.upload.job_requests import LONGEST_PAUSE, seconds_until_certain
 
 __all__ = ["open_issues"]
 
@@ -140,7 +140,7 @@ class _JobIssues:
         except UNKNOWN_FATE as error:
             self._has_doubt = True
             settings = Settings()
-            seconds = seconds_at_work(error, settings.late_commit_seconds)
+            seconds = seconds_until_certain(error, settings.late_commit_seconds)
             self._unknown_until = time.monotonic()
             if seconds is not None:
                 self._unknown_until += seconds + settings.stale_read_seconds
@@ -197,7 +197,7 @@ def _doubled(issues: Iterable[Issue]) -> list[Issue]:
 
 
 def _message(review: FrameReview) -> str:
-    return f"{MARK}{'; '.join(review.reasons)} (expected corrections: {review.expected_work:.2f})"
+    return f"{MARK}{'; '.join(review.reasons)} (expected corrections: {review.expected_corrections:.2f})"
 
 
 @contextmanager

@@ -15,7 +15,7 @@ _NUMBERS = (
     *("frames", "frames_from_cache", "batches", "added", "already_there", "removed"),
     *("changed", "not_replaced", "missing", "doubled_by_others", "unsettled"),
     *("clipped", "reordered", "outside", "empty_shapes", "below_threshold", "overlapping_existing"),
-    "failed",
+    "frames_failed",
 )
 _COUNTS = ("labels", "unmatched", "stage_seconds")
 
@@ -49,8 +49,8 @@ def make_shards(plan: Plan, jobs: Collection[int] | None, max_frames: int) -> li
 def merge_reports(whole: RunReport, reports: Iterable[RunReport], review_frames: int) -> RunReport:
     """Merge the reports of the shards of a task.
 
-    A frame that two jobs share counts once for each. The frames to review are ranked by expected work over
-    the whole task, but a label counts as rare by its frequency in the shard.
+    A frame that two jobs share counts once for each. The frames to review are ranked by expected
+    corrections over the whole task, but a label counts as rare by its frequency in the shard.
 
     Args:
         whole: A report with what is known of the whole task: its name, left-out frames, start time.
@@ -67,17 +67,17 @@ def merge_reports(whole: RunReport, reports: Iterable[RunReport], review_frames:
             setattr(merged, name, getattr(merged, name) + getattr(report, name))
         for name in _COUNTS:
             setattr(merged, name, dict(Counter(getattr(merged, name)) + Counter(getattr(report, name))))
-        failed = sorted({**merged.failed_frames, **report.failed_frames}.items())
-        merged.failed_frames = dict(failed[:MOST_FAILED])
+        failed = sorted({**merged.frame_errors, **report.frame_errors}.items())
+        merged.frame_errors = dict(failed[:MOST_FAILED])
         for label, counts in report.scores.items():
             before = merged.scores.get(label, [0] * len(counts))
             merged.scores[label] = [one + other for one, other in zip(before, counts, strict=True)]
     # a frame that two jobs share may be in two shards
-    first = sorted((item for report in parts for item in report.review), key=_most_work_first)
+    first = sorted((item for report in parts for item in report.review), key=_most_corrections_first)
     by_frame = {item.frame: item for item in reversed(first)}
-    merged.review = sorted(by_frame.values(), key=_most_work_first)[:review_frames]
+    merged.review = sorted(by_frame.values(), key=_most_corrections_first)[:review_frames]
     return merged
 
 
-def _most_work_first(item: FrameReview) -> tuple[float, int, int]:
-    return -item.expected_work, item.frame, item.job_id
+def _most_corrections_first(item: FrameReview) -> tuple[float, int, int]:
+    return -item.expected_corrections, item.frame, item.job_id

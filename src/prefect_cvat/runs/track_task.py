@@ -11,11 +11,11 @@ from prefect_cvat.options.keywords import TrackKeywords, documented
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.options.track_options import TrackOptions
-from prefect_cvat.runs.follow_run import FollowRun
 from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.runs.progress import progress_on
 from prefect_cvat.runs.report import RunReport
-from prefect_cvat.runs.track_run import TrackRun
+from prefect_cvat.runs.track_detections_run import TrackDetectionsRun
+from prefect_cvat.runs.track_shapes_run import TrackShapesRun
 
 __all__ = ["track_task"]
 
@@ -34,7 +34,7 @@ def track_task(
     """Make tracks in a task, in this process and without a Prefect server.
 
     With a detection function, objects are found on frame after frame, told apart, and written as tracks.
-    With a tracking function, shapes that somebody has drawn are followed, and become tracks.
+    With a tracking function, shapes that somebody has drawn are tracked, and become tracks.
 
     Args:
         client: The server, logged in.
@@ -70,10 +70,10 @@ def new_track_run(
     shape_tracking_options: ShapeTrackingOptions | None = None,
     *,
     function_name: str | None = None,
-) -> TrackRun | FollowRun:
+) -> TrackDetectionsRun | TrackShapesRun:
     """The run that makes tracks with a function, by the kind that the function is of."""
     if hasattr(read_spec(function, "a function that makes tracks"), "supported_shape_types"):
-        return FollowRun(
+        return TrackShapesRun(
             client,
             task_id,
             cast("TrackingFunction[Any, Any]", function),
@@ -81,7 +81,7 @@ def new_track_run(
             shape_tracking_options or ShapeTrackingOptions(),
             function_name=function_name,
         )
-    return TrackRun(
+    return TrackDetectionsRun(
         client,
         task_id,
         cast("DetectionFunction", function),

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from prefect_cvat.exceptions import MissingLibraryError
-from prefect_cvat.geometry.iou import BoundingBox, bounding_box, box_around
+from prefect_cvat.geometry.boxes import BoundingBox, bounding_box, box_around
 from prefect_cvat.options.track_options import Tracker, TrackOptions
 
 if TYPE_CHECKING:

@@ -1,281 +1,249 @@
-"""Which shapes of a task are followed, and which of them are the same object.
+"""The source shapes of a run that tracks existing shapes, and which of them are keyframes of one object.
 
-A shape that is followed is a *seed*. Where jobs overlap, CVAT keeps it once in each of them, with different
-ids; what says the same is one seed. Seeds of one nonzero group, label and type on different frames of a job
-are keyframes of one object. Where a frame has several of these, the group says that they belong together
-and not that they are the same, and each is an object of its own.
+A shape that is tracked over the frames is a *source shape*. Where jobs overlap, CVAT keeps a copy of it in
+each of them, with different ids; copies are one source shape. Source shapes of one nonzero group, label and
+type on different frames of a job are keyframes of one object. Where a frame has several of these, the group
+says that they belong together and not that they are the same, and each is an object of its own.
+
+A task may have 100,000 of them. Their contents are on disk, by frame; numbers about them are in arrays.
 """
 
 from __future__ import annotations
 
-import math
+import threading
+from array import array
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from hashlib import blake2b
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from pydantic_core import to_json
+import numpy as np
+import numpy.typing as npt
+from pydantic_core import from_json
 
-from prefect_cvat.annotations.duplicates import attribute_defaults, identity
-from prefect_cvat.geometry.clipping import is_empty
-from prefect_cvat.messages.plurals import quoted_list
-from prefect_cvat.messages.suggestions import did_you_mean
+from prefect_cvat.files.lines_by_frame import LinesByFrame
 from prefect_cvat.models import Label
-from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
-from prefect_cvat.planning.plan import Plan
-from prefect_cvat.records.annotation_index import Stored
-from prefect_cvat.tracking.track import Attributes
 
-__all__ = ["FollowedObject", "SeedReader", "SeedShape"]
+__all__ = ["COPY", "SourceShape", "SourceShapes"]
 
+COPY = np.dtype(
+    [
+        ("digest", "<u8"),
+        ("digest_rest", "<u4"),
+        ("job", "<i8"),
+        ("id", "<i8"),
+        ("frame", "<u4"),
+        ("label", "<i8"),
+        ("group", "<i8"),
+        ("type", "u1"),
+        ("is_auto", "?"),
+        ("is_in_track", "?"),
+    ]
+)
+"""A copy of a shape in a job. `is_in_track`: it is a keyframe of a track that an earlier run has written."""
 
-@dataclass(slots=True)
-class SeedShape:
-    """A shape that is followed.
-
-    Attributes:
-        shape: The shape as the server told it; its `id` is that of the first of the originals.
-        originals: The ids of the jobs that have it, each with the id that it has there.
-        carried_in: The jobs in which it is a keyframe of a track that an earlier run has written.
-    """
-
-    shape: dict[str, Any]
-    originals: list[tuple[int, int]] = field(default_factory=list)
-    carried_in: set[int] = field(default_factory=set)
-
-    @property
-    def frame(self) -> int:
-        """The frame that it is on."""
-        number: int = self.shape["frame"]
-        return number
-
-    @property
-    def is_carried(self) -> bool:
-        """Whether each of the originals is in a track of its job."""
-        return self.carried_in.issuperset(job_id for job_id, _ in self.originals)
+Numbers = npt.NDArray[Any]
 
 
 @dataclass(frozen=True, slots=True)
-class FollowedObject:
-    """What is followed: one seed, or several that are keyframes of the same object.
+class SourceShape:
+    """A source shape with its content.
 
     Attributes:
-        number: Tells it from all others: the id of its first seed.
-        label: Its label.
-        seeds: Its seeds, in ascending order of their frames.
+        index: Its index among all source shapes.
+        object: The index of its object.
+        shape: The server's JSON object; its `id` is that of the first copy.
     """
 
-    number: int
-    label: Label
-    seeds: tuple[SeedShape, ...]
-
-    @property
-    def source(self) -> str:
-        """The source of its track: what a human has had a hand in is never `auto`."""
-        return "auto" if all(_is_auto(seed.shape) for seed in self.seeds) else "semi-auto"
-
-    @property
-    def group(self) -> int:
-        """The group of all of its seeds; 0 for none."""
-        group: int = self.seeds[0].shape.get("group") or 0
-        return group
-
-    @property
-    def job_ids(self) -> set[int]:
-        """The jobs that have a seed of it."""
-        return {job_id for seed in self.seeds for job_id, _ in seed.originals}
-
-    @property
-    def is_carried(self) -> bool:
-        """Whether an earlier run has written its tracks, and may have removed other seeds of it already."""
-        return all(seed.is_carried for seed in self.seeds)
+    index: int
+    object: int
+    shape: dict[str, Any]
 
 
-class SeedReader:
-    """Picks out of what jobs hold what is to be followed.
+class SourceShapes:
+    """Source shapes and their objects, some 100 bytes each. May be used from several threads.
+
+    Objects have indices in the order of their first frames; the source shapes of an object have consecutive
+    indices, in ascending order of their frames.
 
     Args:
-        plan: What lies on other frames than the plan's is not looked at.
-        options: What is followed.
-        types: The types of shapes that the function can follow.
-
-    Attributes:
-        left_out: How many shapes that were asked for are not followed, by reason.
-        doubled: Tracks that runs like this one have made and their jobs hold more than once, with the ids of
-            the jobs: all but one.
-
-    Raises:
-        ValueError: The options name a label or a frame that the task does not have.
+        copies: All copies of the shapes, as rows of `COPY`.
+        contents: On the frame of each: its row among the copies, and the server's JSON object.
+        labels: The labels of the task, by id.
     """
 
-    def __init__(self, plan: Plan, options: ShapeTrackingOptions, types: Collection[str]) -> None:
-        info = plan.info
-        size = info.meta.size
-        end = math.inf if info.through_jobs else size
-        if options.until is not None and not 0 <= options.until < end:
-            raise ValueError(
-                f"task {info.task.id} has the frames 0-{size - 1}; it has no frame {options.until}"
-            )
-        self.left_out: Counter[str] = Counter()
-        self.doubled: list[tuple[int, Stored]] = []
-        self._task_id = info.task.id
-        self._options = options
-        self._types = frozenset(types) - {"skeleton"}  # the interface has no place for its elements
-        self._frames = plan.frames
-        self._labels = self._wanted(info.labels)
-        self._defaults = attribute_defaults(info.labels)
-        self._mutable = Attributes(info.labels).defaults
-        self._seeds: dict[bytes, SeedShape] = {}
-        self._passed_over: set[bytes] = set()
+    def __init__(self, copies: Numbers, contents: LinesByFrame, labels: Mapping[int, Label]) -> None:
+        self._contents = contents
+        self._contents_lock = threading.Lock()
+        self._labels = labels
+        by_digest = np.lexsort((copies["digest_rest"], copies["digest"]))  # equal ones stay in their order
+        digests = copies[["digest", "digest_rest"]][by_digest]
+        starts = np.flatnonzero(np.r_[len(copies) > 0, digests[1:] != digests[:-1]][: len(copies)])
+        ends = np.r_[starts[1:], len(copies)].astype(np.int64)
+        first = copies[by_digest[starts]]
+        objects = _objects(copies, by_digest, starts)
+        order = np.lexsort((by_digest[starts], first["frame"], objects))
+        is_first = np.r_[len(order) > 0, objects[order][1:] != objects[order][:-1]][: len(order)]
+        # the objects in the order of their first frames, each with the source shapes it has
+        run = np.cumsum(is_first) - 1
+        heads = order[is_first]
+        rank = np.empty(len(heads), np.int64)
+        rank[np.lexsort((first["id"][heads], first["frame"][heads]))] = np.arange(len(heads))
+        order = order[np.argsort(rank[run], kind="stable")]
 
-    def read(self, job_id: int, annotations: Iterable[tuple[str, Mapping[str, Any]]]) -> None:
-        """Take what a job holds: kinds and annotations, shapes before tracks.
+        self._rows = by_digest[starts][order].astype(np.uint32)
+        self.frames: Numbers = copies["frame"][self._rows]
+        self._label_ids = copies["label"][self._rows]
+        self._groups = copies["group"][self._rows]
+        self._is_auto = copies["is_auto"][self._rows]
+        self.objects: Numbers = np.sort(rank[run]).astype(np.uint32)
+        object_starts = np.flatnonzero(np.r_[len(order) > 0, np.diff(self.objects) > 0][: len(order)])
+        self._object_starts = np.r_[object_starts, len(order)].astype(np.uint32)
+        lengths = (ends - starts)[order]
+        self._copy_starts = np.r_[0, np.cumsum(lengths)].astype(np.uint32)
+        within = np.arange(len(copies)) - np.repeat(self._copy_starts[:-1].astype(np.int64), lengths)
+        copy_rows = by_digest[np.repeat(starts[order], lengths) + within]
+        self._copy_jobs = copies["job"][copy_rows]
+        self._copy_ids = copies["id"][copy_rows]
+        is_in_tracks = _all_of(copies["is_in_track"][copy_rows], self._copy_starts[:-1])
+        self.is_in_track: Numbers = _all_of(is_in_tracks, self._object_starts[:-1])
+        """By object: whether an earlier run has written its tracks, and may have removed source shapes."""
+        self._by_frame = np.argsort(self.frames, kind="stable").astype(np.uint32)
+        self._sorted_frames = self.frames[self._by_frame]
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    @property
+    def object_count(self) -> int:
+        """How many objects there are."""
+        return len(self._object_starts) - 1
+
+    def on_frame(self, frame: int) -> list[SourceShape]:
+        """The source shapes on a frame, in the order of their objects.
+
+        Raises:
+            StorageError: The disk fails.
+        """
+        begin, end = np.searchsorted(self._sorted_frames, np.array([frame, frame + 1], np.uint32))
+        wanted = self._by_frame[begin:end].tolist()
+        if not wanted:
+            return []
+        with self._contents_lock:
+            lines = self._contents.of(frame)
+        shapes = dict(map(from_json, lines))
+        return [SourceShape(i, int(self.objects[i]), shapes[int(self._rows[i])]) for i in wanted]
+
+    def each(self, chosen: Numbers) -> Iterator[SourceShape]:
+        """The source shapes of some objects, frame by frame.
 
         Args:
-            job_id: The job.
-            annotations: As `Client.iter_job_annotations` yields them.
+            chosen: For each object, whether it is one of them.
         """
-        here: dict[bytes, list[SeedShape]] = {}
-        tracks: set[bytes] = set()
-        for kind, annotation in annotations:
-            if kind == "shapes" and (seed := self._seed(annotation)) is not None:
-                seed.originals.append((job_id, annotation["id"]))
-                here.setdefault(self._place(annotation), []).append(seed)
-            elif kind == "tracks" and (source := annotation.get("source")) in ("auto", "semi-auto"):
-                if (digest := identity(annotation, self._defaults)) in tracks and self._may_be_result(
-                    annotation
-                ):
-                    self.doubled.append((job_id, (kind, annotation["id"], digest)))
-                tracks.add(digest)
-                for shape in _keyframes(annotation):
-                    for carried in here.get(self._place(shape), ()):
-                        # a machine's own track says nothing about what a human drew in the same place
-                        if source == "semi-auto" or _is_auto(carried.shape):
-                            carried.carried_in.add(job_id)
+        for frame in np.unique(self.frames[chosen[self.objects]]).tolist():
+            yield from (source for source in self.on_frame(frame) if chosen[source.object])
 
-    def objects(self) -> list[FollowedObject]:
-        """What is to be followed, in the order of the first frames."""
-        alone = [[seed] for seed in self._seeds.values() if not seed.shape.get("group")]
-        for seeds in self._groups():
-            is_one = len({seed.frame for seed in seeds}) == len(seeds)
-            alone += [seeds] if is_one else [[seed] for seed in seeds]
-        objects = []
-        for seeds in alone:
-            seeds.sort(key=lambda seed: seed.frame)
-            first = seeds[0].shape
-            objects.append(FollowedObject(first["id"], self._labels[first["label_id"]], tuple(seeds)))
-        return sorted(objects, key=lambda each: (each.seeds[0].frame, each.number))
+    def copies_of(self, index: int) -> list[tuple[int, int]]:
+        """The jobs that have a copy of a source shape, each with the id of the copy."""
+        part = slice(int(self._copy_starts[index]), int(self._copy_starts[index + 1]))
+        return list(zip(self._copy_jobs[part].tolist(), self._copy_ids[part].tolist(), strict=True))
 
-    def why_nothing(self) -> str:
-        """Why there is nothing to follow, nor anything to put in order; empty if there is."""
-        if self._seeds or self.doubled:
-            return ""
-        sources = self._options.sources
-        which = "of a source other than 'auto'" if sources is None else f"of source {' or '.join(sources)}"
-        if self._options.labels is not None:
-            which += f" and label {' or '.join(map(repr, self._options.labels))}"
-        text = f"task {self._task_id} has no shapes to follow {which}, on the frames and in the jobs selected"
-        if self.left_out:
-            left_out = ", ".join(f"{count} {why}" for why, count in self.left_out.items())
-            text += f"; left out: {left_out}"
-        return text
+    def counts(self, *, in_tracks: bool) -> Counter[str]:
+        """How many source shapes there are, by label.
 
-    def _groups(self) -> Iterable[list[SeedShape]]:
-        """The seeds of each group, label and type.
-
-        Groups are numbered anew in each job: jobs have one in common only if they share a seed of it.
+        Args:
+            in_tracks: Of the objects whose tracks an earlier run has written, or of all others.
         """
-        of_job: dict[tuple[int, int, int, str], list[SeedShape]] = {}
-        for seed in self._seeds.values():
-            if group := seed.shape.get("group"):
-                kind = group, seed.shape["label_id"], seed.shape["type"]
-                parts = [of_job.setdefault((job_id, *kind), []) for job_id, _ in seed.originals]
-                parts[0].append(seed)
-                for part in parts[1:]:
-                    if part is not parts[0]:
-                        parts[0] += part
-                        of_job |= {key: parts[0] for key, other in of_job.items() if other is part}
-        return {id(seeds): seeds for seeds in of_job.values()}.values()
+        labels = self._label_ids[self.is_in_track[self.objects] == in_tracks]
+        ids, counts = np.unique(labels, return_counts=True)
+        return Counter(
+            {self._labels[i].name: count for i, count in zip(ids.tolist(), counts.tolist(), strict=True)}
+        )
 
-    def _wanted(self, labels: Sequence[Label]) -> dict[int, Label]:
-        names = self._options.labels
-        known = {label.name for label in labels}
-        if strangers := sorted(set(names or ()) - known):
-            raise ValueError(
-                f"task {self._task_id} has no label {quoted_list(strangers)};"
-                f" it has {quoted_list(sorted(known))}"
-                f"{did_you_mean(strangers[0], known)}"
-            )
-        return {label.id: label for label in labels if names is None or label.name in names}
+    def is_first(self, index: int) -> bool:
+        """Whether a source shape is the first one of its object."""
+        return int(self._object_starts[self.objects[index]]) == index
 
-    def _seed(self, shape: Mapping[str, Any]) -> SeedShape | None:
-        """The seed that a shape is, or is another copy of; None if it is not to be followed."""
-        sources = self._options.sources
-        source = shape.get("source") or "manual"
-        if source not in sources if sources is not None else source == "auto":
-            return None
-        frame = shape["frame"]
-        if shape["label_id"] not in self._labels or not self._frames.has(frame):
-            return None
-        digest = identity(shape, self._defaults)
-        if (why := self._why_not(shape)) is not None:
-            if digest not in self._passed_over:
-                self._passed_over.add(digest)
-                self.left_out[why] += 1
-            return None
-        seed = self._seeds.get(digest)
-        if seed is None:
-            seed = self._seeds[digest] = SeedShape(dict(shape))
-        return seed
+    def frames_to_track_from(self, *, first_only: bool) -> Numbers:
+        """The frames with source shapes of objects that are in no track yet, ascending.
 
-    def _may_be_result(self, track: Mapping[str, Any]) -> bool:
-        """Whether a track may have been made by a run like this one: of what was drawn it is `semi-auto`."""
-        sources = self._options.sources
-        is_of_source = track["source"] == "semi-auto" or (sources is not None and "auto" in sources)
-        return is_of_source and track["label_id"] in self._labels
+        Args:
+            first_only: Only the first source shape of each object counts.
+        """
+        is_wanted = ~self.is_in_track[self.objects]
+        if first_only:
+            is_first = np.zeros(len(self), np.bool_)
+            is_first[self._object_starts[:-1]] = True
+            is_wanted &= is_first
+        return np.unique(self.frames[is_wanted])
 
-    def _why_not(self, shape: Mapping[str, Any]) -> str | None:
-        if shape["type"] not in self._types:
-            return f"{shape['type']}, which the function cannot follow"
-        if is_empty(shape["type"], shape["points"]):
-            return "empty"
-        until, frame = self._options.until, shape["frame"]
-        if until is not None and (frame < until if self._options.direction == "backward" else frame > until):
-            return f"behind frame {until}"
-        return None
+    def number(self, number: int) -> int:
+        """What names an object in messages: the id of its first source shape."""
+        return int(self._copy_ids[self._copy_starts[self._object_starts[number]]])
 
-    def _place(self, shape: Mapping[str, Any]) -> bytes:
-        """A digest of what a seed and the keyframe that it has become have in common."""
-        defaults = self._mutable.get(shape["label_id"], {})
-        values = {key: value for key, value in _values(shape).items() if key in defaults}
-        content = [
-            *(shape["frame"], shape["label_id"], shape["type"], shape.get("group") or 0),
-            [round(float(number), 3) for number in shape.get("points") or ()],
-            round(float(shape.get("rotation") or 0.0), 3),
-            *(bool(shape.get("occluded")), shape.get("z_order") or 0),
-            sorted({**defaults, **values}.items()),
-        ]
-        return blake2b(to_json(content), digest_size=12).digest()
+    def last_frame(self, number: int) -> int:
+        """The frame of the last source shape of an object."""
+        return int(self.frames[self._object_starts[number + 1] - 1])
+
+    def label(self, number: int) -> Label:
+        """The label of an object."""
+        return self._labels[int(self._label_ids[self._object_starts[number]])]
+
+    def group(self, number: int) -> int:
+        """The group of all source shapes of an object; 0 for none."""
+        return int(self._groups[self._object_starts[number]])
+
+    def source(self, number: int) -> str:
+        """The source of the track of an object: `auto` only if no human made any of its source shapes."""
+        part = slice(self._object_starts[number], self._object_starts[number + 1])
+        return "auto" if self._is_auto[part].all() else "semi-auto"
+
+    def job_ids(self, number: int) -> set[int]:
+        """The jobs that have a source shape of an object."""
+        first, last = self._object_starts[number], self._object_starts[number + 1]
+        return set(self._copy_jobs[self._copy_starts[first] : self._copy_starts[last]].tolist())
 
 
-def _keyframes(track: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The keyframes of a track that can be seen, as shapes."""
-    attributes: dict[int, str] = {}
-    for shape in sorted(track["shapes"], key=lambda shape: int(shape["frame"])):
-        attributes |= _values(shape)  # CVAT 2.73: what a keyframe leaves out is as on the one before
-        if not shape.get("outside"):
-            yield {
-                **shape,
-                "label_id": track["label_id"],
-                "group": track.get("group"),
-                "attributes": [{"spec_id": key, "value": value} for key, value in attributes.items()],
-            }
+def _all_of(flags: Numbers, starts: Numbers) -> Numbers:
+    """Whether all flags of each part are set; parts begin at `starts`."""
+    return np.logical_and.reduceat(flags, starts.astype(np.int64)) if len(starts) else flags
 
 
-def _values(owner: Mapping[str, Any]) -> dict[int, str]:
-    return {item["spec_id"]: item["value"] for item in owner.get("attributes") or ()}
+def _objects(copies: Numbers, by_digest: Numbers, starts: Numbers) -> Numbers:
+    """A number for each source shape, the same for those that are keyframes of one object.
 
+    Groups are numbered anew in each job: groups of two jobs are the same only if the jobs share a source
+    shape of it.
 
-def _is_auto(shape: Mapping[str, Any]) -> bool:
-    return shape.get("source") == "auto"
+    Args:
+        copies: All copies.
+        by_digest: Rows of the copies, those of a source shape next to one another.
+        starts: For each source shape, the place in `by_digest` where its rows begin.
+    """
+    count = len(starts)
+    shape_of = np.repeat(np.arange(count), np.diff(np.r_[starts, len(copies)].astype(np.int64)))
+    is_grouped = copies["group"][by_digest] != 0
+    if not is_grouped.any():
+        return np.arange(count)
+    keys = copies[["job", "group", "label", "type"]][by_digest[is_grouped]]
+    distinct, key_of = np.unique(keys, return_inverse=True)
+    parents = array("q", range(len(distinct)))
+
+    def root(key: int) -> int:
+        while parents[key] != key:
+            parents[key] = key = parents[parents[key]]
+        return key
+
+    grouped = shape_of[is_grouped]
+    for place in np.flatnonzero(grouped[1:] == grouped[:-1]).tolist():  # copies of one source shape
+        parents[root(int(key_of[place]))] = root(int(key_of[place + 1]))
+    roots = np.fromiter(map(root, range(len(distinct))), np.int64, len(distinct))
+    objects = np.arange(count)
+    objects[grouped] = count + roots[key_of]
+    # where a frame has several of a group, each source shape of it is an object of its own
+    frames = copies["frame"][by_digest[starts]]
+    order = np.lexsort((frames, objects))
+    is_twice = (np.diff(objects[order]) == 0) & (np.diff(frames[order].astype(np.int64)) == 0)
+    separate = np.isin(objects, objects[order[1:][is_twice]])
+    objects[separate] = np.flatnonzero(separate)
+    return objects

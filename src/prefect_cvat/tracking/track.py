@@ -4,22 +4,20 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Any
 
-from prefect_cvat.geometry.keyframes import (
+from prefect_cvat.geometry.interpolation import is_interpolated, shortest_rotation
+from prefect_cvat.geometry.keyframe_picker import (
     KeyframePicker,
     Observation,
     State,
-    between,
-    is_interpolated,
-    short_way,
-    turn_tolerance,
+    interpolate_observations,
+    rotation_tolerance,
 )
 from prefect_cvat.models import Job, Label, Sublabel
 from prefect_cvat.options.track_options import TrackOptions
-from prefect_cvat.tracking.smoothing import Smoother
 
 __all__ = ["Attributes", "Track"]
 
@@ -84,21 +82,18 @@ class Track:
         number: Names it in messages.
         shape: The first shape of it.
         attributes: Which attributes may change.
-        options: Tolerance and smoothing.
+        options: The tolerance of interpolation.
     """
 
     def __init__(
         self, number: int, shape: Mapping[str, Any], attributes: Attributes, options: TrackOptions
     ) -> None:
-        self.last: Observation  # as it was detected
+        self.last: Observation
         self.is_lost = True
-        self.settled = -1  # of the frames up to this one, all is in the parts
         self._number = number
         self._key = _key(shape)
         self._attributes = attributes
         self._tolerance = options.tolerance
-        self._smoother = Smoother(options.smoothing, options.tolerance)
-        self._placed: Observation | None = None  # the last one that is in the parts, since it came into sight
         self._length = 0
         self._parts: dict[int, _Part] = {}
         self._waiting: list[tuple[int, dict[str, Any]]] = []
@@ -115,22 +110,18 @@ class Track:
         Args:
             frame: The frame.
             shape: What it is like there.
-            jobs: Those that frames behind `settled` lie in.
+            jobs: Those that frames after the last one lie in.
             is_exact: Whether the shape stays as it is.
         """
-        self.last = self._observe(frame, shape, None if self.is_lost else self.last, is_exact)
-        if self.is_lost:
-            self.is_lost = False
-            self.settled = frame - 1
-        self._place(self._smoother.add(self.last, is_exact), jobs)
+        before = None if self.is_lost else self.last
+        self.last = self._observe(frame, shape, before, is_exact)
+        self.is_lost = False
+        self._add_to_parts(before, self.last, jobs)
 
-    def lose(self, jobs: Sequence[Job]) -> None:
+    def lose(self) -> None:
         """Go out of sight after the frame that it was seen on last."""
-        self._place(self._smoother.end(), jobs)
-        if self._placed is not None:
-            for part in self._parts.values():
-                part.close(self._placed)
-        self._placed = None
+        for part in self._parts.values():
+            part.close(self.last)
         self.is_lost = True
 
     def take(self, frame: int | None, min_length: int) -> list[tuple[int, dict[str, Any]]]:
@@ -139,8 +130,7 @@ class Track:
         Nothing while the track is shorter than `min_length`.
         """
         for job_id, part in list(self._parts.items()):
-            reach = frame if self.is_lost else self.settled
-            if frame is None or reach is None or part.job.stop_frame <= reach:
+            if frame is None or part.job.stop_frame <= (frame if self.is_lost else self.last.frame):
                 part.end()
                 del self._parts[job_id]
                 if any(not states[0][0] for states in part.states):
@@ -150,21 +140,19 @@ class Track:
         waiting, self._waiting = self._waiting, []
         return waiting
 
-    def _place(self, observations: Iterable[Observation], jobs: Sequence[Job]) -> None:
-        for following in observations:
-            before, self._placed, self.settled = self._placed, following, following.frame
-            for job in jobs:
-                if before is None:
-                    if job.start_frame <= following.frame <= job.stop_frame:
-                        self._part(job).add(following)
-                elif job.start_frame <= following.frame and job.stop_frame > before.frame:
-                    add = self._part(job).add
-                    if before.frame < job.start_frame < following.frame:
-                        add(between(before, following, job.start_frame))
-                    if following.frame <= job.stop_frame:
-                        add(following)
-                    elif max(before.frame, job.start_frame) < job.stop_frame:
-                        add(between(before, following, job.stop_frame))
+    def _add_to_parts(self, before: Observation | None, new: Observation, jobs: Sequence[Job]) -> None:
+        for job in jobs:
+            if before is None:
+                if job.start_frame <= new.frame <= job.stop_frame:
+                    self._part(job).add(new)
+            elif job.start_frame <= new.frame and job.stop_frame > before.frame:
+                add = self._part(job).add
+                if before.frame < job.start_frame < new.frame:
+                    add(interpolate_observations(before, new, job.start_frame))
+                if new.frame <= job.stop_frame:
+                    add(new)
+                elif max(before.frame, job.start_frame) < job.stop_frame:
+                    add(interpolate_observations(before, new, job.stop_frame))
 
     def _part(self, job: Job) -> _Part:
         if job.id not in self._parts:
@@ -194,8 +182,8 @@ class Track:
             tolerances += [inf if is_hidden else self._tolerance] * len(own)
         rotation = turned = float(shape.get("rotation") or 0.0)
         if before is not None:
-            turned = before.values[-1] + short_way(rotation - before.values[-1])
-        tolerances.append(turn_tolerance(points, self._tolerance))
+            turned = before.values[-1] + shortest_rotation(rotation - before.values[-1])
+        tolerances.append(rotation_tolerance(points, self._tolerance))
         if before is not None and states == before.states:
             states = before.states  # one object for all of them
         return Observation(

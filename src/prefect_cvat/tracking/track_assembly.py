@@ -25,8 +25,6 @@ class TrackAssembler:
     - It ends with a keyframe that is `outside` on the frame after the last one that the object was seen on,
       unless the job ends there. So does the part of it before a gap of more than `fill_gap` frames.
     - Between frames that were looked at one after the other there is no gap, however far they are apart.
-    - Coordinates are smoothed over time where the options say so, before keyframes are chosen and before the
-      track is split into parts, and never across a gap that is outside.
     - Attributes that may change stand on every keyframe, with their defaults where nothing is said; of those
       that may not, the track gets the value that was found most often until its part was complete.
 
@@ -55,8 +53,8 @@ class TrackAssembler:
         Args:
             frame: The number of the frame.
             items: Track numbers and shapes, as the server's JSON objects.
-            exact: The numbers of those whose shapes stay exactly as they are, on keyframes: what a human has
-                drawn. Nothing is smoothed across them.
+            exact: The numbers of the tracks whose shapes become keyframes as they are: those that a human
+                has drawn.
 
         Raises:
             ValueError: The frames do not ascend, a number is there twice, or a track changes its label, its
@@ -72,7 +70,7 @@ class TrackAssembler:
             self._see(frame, number, shape, number in exact)
         for track in self._tracks.values():
             if frame - track.last.frame > self._options.fill_gap and not track.is_lost:
-                track.lose(self._jobs)
+                track.lose()
             for job_id, part in track.take(frame, self._options.min_length):
                 self._complete.append((job_id, part))
         self._frame = frame
@@ -93,14 +91,14 @@ class TrackAssembler:
     def open_jobs(self) -> set[int]:
         """The ids of the jobs that may yet get more than has become complete."""
         reach = min(
-            (track.settled for track in self._tracks.values() if not track.is_lost), default=self._frame
+            (track.last.frame for track in self._tracks.values() if not track.is_lost), default=self._frame
         )
         reach = min(reach, self._frame) + 1
         jobs = {job.id for job in (*self._ahead, *self._jobs) if job.stop_frame >= reach}
         return jobs.union(*(track.job_ids for track in self._tracks.values()))
 
     def _move_on(self, frame: int) -> None:
-        settled = [track.settled for track in self._tracks.values() if not track.is_lost]
+        settled = [track.last.frame for track in self._tracks.values() if not track.is_lost]
         while self._ahead and self._ahead[-1].start_frame <= frame:
             self._jobs.append(self._ahead.pop())
         self._jobs = [job for job in self._jobs if job.stop_frame > min([frame - 1, *settled])]
@@ -116,11 +114,11 @@ class TrackAssembler:
             and track.last.frame < self._frame
             and frame - track.last.frame - 1 > self._options.fill_gap
         ):
-            track.lose(self._jobs)
+            track.lose()
         track.see(frame, shape, self._jobs, is_exact)
 
     def _close(self, number: int) -> None:
         track = self._tracks.pop(number)
         if not track.is_lost:
-            track.lose(self._jobs)
+            track.lose()
         self._complete += track.take(None, self._options.min_length)

@@ -1,44 +1,55 @@
-"""What of a job's annotations was there before a run, what the run has added, and what is missing or doubled.
+"""What a run knows of the annotations of one job: present before it, added by it, still to be sent.
 
-Knows no server. It is shown what is to be written, and, as often as the job is read, what the job holds.
+Knows no server: it is given the annotations to write, and the content of the job each time that is read.
 
-What the server has given an id to is known by that id. Its content (`duplicates.py`) identifies one
-only before the run has written anything, to recognize what an earlier run has left, and of a request whose
-fate is unknown: then it must be newer than all that was known when the request was sent.
+Once the server has returned an id for an annotation, the annotation is known by that id. It is recognized by
+its content (`annotations/content_digest.py`) in two cases only: before the run has written anything, to find
+what an earlier run has written; and after a request whose outcome is unknown, among annotations with higher
+ids than all that were known when the request was sent.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from itertools import compress, islice
-from operator import not_
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prefect_cvat.annotations.duplicates import AttributeDefaults, identity
-from prefect_cvat.annotations.request_bodies import Standing
-from prefect_cvat.records.annotation_index import AnnotationIds, IdentityIndex, Stored, StoredIndex
+from pydantic_core import from_json
+
+from prefect_cvat.annotations.content_digest import AttributeDefaults, content_digest
+from prefect_cvat.annotations.request_bodies import SerializedAnnotation, ServerAnnotation
+from prefect_cvat.exceptions import StorageError
+from prefect_cvat.records.annotation_index import (
+    AnnotationIds,
+    IdentityIndex,
+    StoredAnnotation,
+    StoredIndex,
+)
 from prefect_cvat.records.record_writer import AnnotationId
-from prefect_cvat.upload.comparison import Comparison, GivenUp, PendingWrite, Waiting, compare
-from prefect_cvat.upload.job_logs import AnnotationLog, BodyLog
-from prefect_cvat.upload.refined_shapes import RefinedShapes, refined_shapes
+from prefect_cvat.upload.annotation_files import NewAnnotation, NewAnnotationFile, StoredAnnotationFile
+from prefect_cvat.upload.baseline import Baseline
+from prefect_cvat.upload.job_comparison import Comparison, compare
+from prefect_cvat.upload.pending_requests import AbandonedRequests, PendingRequest
 
-__all__ = ["JobAccount"]
-
-PART = 10_000
-"""How many annotations of a job are noted at a time."""
+__all__ = ["JobLedger"]
 
 
-class JobAccount:
-    """Keeps account of one job. What is known of it lies on disk, and is in memory only while it is at work.
+class JobLedger:
+    """What a run knows of the annotations of one job. It lies in files, and is read when it is needed.
 
     Args:
-        folder: Where its files lie.
-        job_id: The job; its files are called by it.
+        folder: The folder for its files.
+        job_id: The id of the job; the names of the files begin with it.
         sources: The sources of what the run writes.
-        defaults: The attribute values that the server fills in by itself.
-        recognizes_refined: Whether one that was refined from a detection (`refined_shapes.py`) replaces it.
+        defaults: The attribute values that the server fills in.
+        recognizes_refined: Whether a shape that was refined from a detection (`refined_shapes.py`) stands for
+            it.
+
+    Attributes:
+        newest: The highest known id of each kind of annotation.
+        baseline: What the job held before the run.
+        to_resend: Annotations that are missing in the job and are to be sent again.
     """
 
     def __init__(
@@ -51,282 +62,193 @@ class JobAccount:
         recognizes_refined: bool = False,
     ) -> None:
         self.newest: dict[str, int] = {"tags": 0, "shapes": 0, "tracks": 0}
-        self.has_baseline = False
+        self.baseline = Baseline(folder, job_id, defaults, recognizes_refined=recognizes_refined)
+        self.to_resend: list[NewAnnotation] = []
         self._sources = frozenset(sources)
         self._defaults = defaults
-        self._replaceable = AnnotationLog(folder / f"{job_id}-replaceable")
-        self._kept = AnnotationLog(folder / f"{job_id}-kept")
-        self._added = AnnotationLog(folder / f"{job_id}-added")
-        self._reused = AnnotationLog(folder / f"{job_id}-reused")
-        self._lost = AnnotationLog(folder / f"{job_id}-lost")
-        self._found = AnnotationLog(folder / f"{job_id}-found")
-        self._bodies = BodyLog(folder / f"{job_id}-bodies")
-        self._refined = RefinedShapes(folder / f"{job_id}-refined") if recognizes_refined else None
-        self._reusable: IdentityIndex | None = None
-        self._waiting: dict[object, list[Waiting]] = {}
-        self.sent_again: list[Waiting] = []
-        self._given_up: list[PendingWrite] = []
+        self._added = StoredAnnotationFile(folder / f"{job_id}-added")
+        self._reused = StoredAnnotationFile(folder / f"{job_id}-reused")
+        self._lost = StoredAnnotationFile(folder / f"{job_id}-lost")
+        self._found = StoredAnnotationFile(folder / f"{job_id}-found")
+        self._bodies = NewAnnotationFile(folder / f"{job_id}-bodies")
+        self._unsent: dict[object, list[NewAnnotation]] = {}
+        self._abandoned: list[PendingRequest] = []
 
     def identity(self, annotation: Mapping[str, Any]) -> bytes:
-        """What an annotation of the job says, in short."""
-        return identity(annotation, self._defaults)
-
-    # --- before the first write ---
-
-    def take_baseline(
-        self, standing: Iterable[Standing], is_replaceable: Callable[[Mapping[str, Any]], bool]
-    ) -> None:
-        """Remember all that the job holds before the run writes to the task.
-
-        Args:
-            standing: All that the job holds.
-            is_replaceable: Tells what the run is to replace.
-        """
-        for log in (self._replaceable, self._kept, self._refined):
-            if log is not None:
-                log.clear()  # a reading before may have failed
-        standing = iter(standing)
-        while part := list(islice(standing, PART)):
-            told = [(*each, self.identity(each[1])) for each in part]
-            is_to_go = [is_replaceable(annotation) for _, annotation in part]
-            stored = [(kind, annotation["id"], digest) for kind, annotation, digest in told]
-            self._replaceable.extend(compress(stored, is_to_go))
-            self._kept.extend(compress(stored, map(not_, is_to_go)))
-            if self._refined is not None:
-                self._refined.extend(
-                    (digest, shape)
-                    for kind, annotation, digest in told
-                    for shape in refined_shapes(kind, annotation)
-                )
-            for kind, number, _ in stored:
-                self.newest[kind] = max(self.newest[kind], number)
-        self.has_baseline = True
-
-    def replaceable(self) -> StoredIndex:
-        """What was there before the run and is to be replaced."""
-        return StoredIndex(self._replaceable.records)
-
-    def kept(self) -> StoredIndex:
-        """What was there before the run and is not to be replaced."""
-        return StoredIndex(self._kept.records)
+        """The digest of the content of an annotation of the job."""
+        return content_digest(annotation, self._defaults)
 
     # --- writing ---
 
-    def waiting(self, part: object, annotations: Iterable[dict[str, Any]]) -> list[Waiting]:
-        """What of a part of the work is yet to be sent; the same list whenever the same part is named."""
-        if part not in self._waiting:
-            wanted = list(annotations)
-            self._waiting[part] = self._not_there_yet(wanted) if wanted else []
-        return self._waiting[part]
-
-    def _not_there_yet(self, annotations: Sequence[dict[str, Any]]) -> list[Waiting]:
-        reusable = self._load_reusable()
-        new: list[Waiting] = []
-        bodies: list[Waiting] = []
-        reused: list[Stored] = []
-        used: Counter[bytes] = Counter()
-        for annotation in annotations:
-            digest = self.identity(annotation)
-            if (found := reusable.find(digest, used[digest])) is not None:
-                reused.append((*found, digest))
-                bodies.append((digest, annotation))
-                used[digest] += 1
-            else:
-                new.append((digest, annotation))
-        if self._refined is not None:
-            new = self._not_refined(new, reused, bodies)
-        self._bodies.extend([*bodies, *new])
-        self._reused.extend(reused)
-        for digest, count in used.items():  # only now: had the disk failed, this would be done again
-            reusable.take(digest, count)
-        return new
-
-    def _not_refined(self, new: list[Waiting], reused: list[Stored], bodies: list[Waiting]) -> list[Waiting]:
-        """Leave out for what something is there that a machine has made of it."""
-        assert self._refined is not None
-        equal = {stored[:2] for stored in reused}
-        left: list[Waiting] = []
-        for digest, annotation in new:
-            if (refined := self._refined.take(annotation, equal)) is None:
-                left.append((digest, annotation))
-            else:
-                reused.append(refined)
-                # to be sent if what was made of it is gone, and once more if it then is gone itself
-                bodies += ((refined[2], annotation), (digest, annotation))
-        return left
-
-    def _load_reusable(self) -> IdentityIndex:
-        if self._reusable is None:
-            self._reusable = IdentityIndex(
-                self._replaceable.records, self._kept.records, but=_ids(self._reused)
-            )
-        return self._reusable
+    def read_baseline(
+        self, on_server: Iterable[ServerAnnotation], is_replaceable: Callable[[Mapping[str, Any]], bool]
+    ) -> None:
+        """Note all that the job holds before the run writes to the task, see `Baseline.read`."""
+        self.baseline.read(on_server, is_replaceable)
+        self.newest = dict(self.baseline.newest)
 
     @property
     def reused(self) -> int:
-        """How many of the annotations to write were there before the run."""
+        """The number of annotations to write that were present before the run."""
         return len(self._reused)
 
-    def done(self, part: object) -> None:
-        """Forget a part of which nothing waits any longer."""
-        del self._waiting[part]
+    def unsent(self, part: object, annotations: Iterable[SerializedAnnotation]) -> list[NewAnnotation]:
+        """What of a part of the work is still to be sent; the same list for each call with the same part."""
+        if part not in self._unsent:
+            wanted = [NewAnnotation(self.identity(from_json(body.json)), body) for body in annotations]
+            self._unsent[part] = self._without_present(wanted) if wanted else []
+        return self._unsent[part]
 
-    def rest(self) -> None:
-        """Keep as little in memory as may be, until there is more to write."""
-        self._reusable = None
-        if self._refined is not None:
-            self._refined.rest()
+    def finish_part(self, part: object) -> None:
+        """Forget a part of the work that has been sent."""
+        del self._unsent[part]
 
-    def pending_write(self, part: Sequence[Waiting], waiting: list[Waiting]) -> PendingWrite:
-        """A request that is about to be sent: nothing is known of its fate until it is answered."""
-        return PendingWrite(Counter(digest for digest, _ in part), waiting, dict(self.newest))
+    def _without_present(self, wanted: Sequence[NewAnnotation]) -> list[NewAnnotation]:
+        """Those annotations for which the job held nothing before the run."""
+        match = self.baseline.match(wanted, lambda: _ids(self._reused))
+        try:
+            self._bodies.extend([*match.bodies, *((each.identity, each) for each in match.new)])
+            self._reused.extend(match.reused)
+        except StorageError:
+            self.baseline.withdraw_match()
+            raise
+        self.baseline.confirm_match()
+        return match.new
 
-    def stored(self, standing: Iterable[Standing]) -> list[Stored]:
-        """What the server says that it has stored."""
-        return [(kind, annotation["id"], self.identity(annotation)) for kind, annotation in standing]
+    # --- requests and what they create ---
 
-    def note_added(self, added: Sequence[Stored]) -> None:
-        """Remember the ids that the server has given to what the run has added."""
+    def pending_request(self, part: Sequence[NewAnnotation], unsent: list[NewAnnotation]) -> PendingRequest:
+        """A request that is about to be sent: its outcome is unknown until it is answered."""
+        return PendingRequest(Counter(each.identity for each in part), unsent, dict(self.newest))
+
+    def stored(self, on_server: Iterable[ServerAnnotation]) -> list[StoredAnnotation]:
+        """Kinds, ids and identities of annotations that the server has returned."""
+        return [(kind, annotation["id"], self.identity(annotation)) for kind, annotation in on_server]
+
+    def note_added(self, added: Sequence[StoredAnnotation]) -> None:
+        """Note the ids that the server has given to annotations of the run."""
         self._added.extend(added)
-        for kind, number, _ in added:
-            self.newest[kind] = max(self.newest[kind], number)
+        for kind, annotation_id, _ in added:
+            self.newest[kind] = max(self.newest[kind], annotation_id)
 
-    def find_arrived(self, standing: Iterable[Standing], write: PendingWrite) -> list[Stored]:
-        """Find what a request has brought whose fate is unknown.
+    def find_created(
+        self, on_server: Iterable[ServerAnnotation], request: PendingRequest
+    ) -> list[StoredAnnotation]:
+        """Find the annotations that a request of unknown outcome has created.
 
         Args:
-            standing: All that the job holds.
-            write: The request.
+            on_server: All annotations of the job.
+            request: The request.
         """
-        left = write.identities.copy()
-        arrived: list[Stored] = []
-        for kind, annotation in standing:
-            digest = self._identity_of_ours(annotation) if write.is_newer((kind, annotation["id"])) else None
-            if digest is not None and left[digest] > 0:
-                left[digest] -= 1
-                arrived.append((kind, annotation["id"], digest))
-        return arrived
+        remaining = request.identities.copy()
+        created: list[StoredAnnotation] = []
+        for kind, annotation in on_server:
+            key = (kind, annotation["id"])
+            digest = self._identity_of_ours(annotation) if request.is_newer(key) else None
+            if digest is not None and remaining[digest] > 0:
+                remaining[digest] -= 1
+                created.append((*key, digest))
+        return created
 
-    def take_arrived(self, arrived: Sequence[Stored], write: PendingWrite) -> None:
-        """What a request has brought, by what it says, waits no longer."""
-        self._found.extend(arrived)
-        found = Counter(digest for _, _, digest in arrived)
-        still_waiting: list[Waiting] = []
-        for digest, annotation in write.waiting:
-            if found[digest] > 0:
-                found[digest] -= 1
+    def note_created(self, created: Sequence[StoredAnnotation], request: PendingRequest) -> None:
+        """Note what a request has created, and take it from the annotations to send."""
+        self._found.extend(created)
+        counts = Counter(digest for _, _, digest in created)
+        unsent: list[NewAnnotation] = []
+        for annotation in request.unsent:
+            if counts[annotation.identity] > 0:
+                counts[annotation.identity] -= 1
             else:
-                still_waiting.append((digest, annotation))
-        write.waiting[:] = still_waiting
+                unsent.append(annotation)
+        request.unsent[:] = unsent
 
-    def give_up(self, write: PendingWrite) -> None:
-        """Take a request for lost; if it is carried out after all, what it brings is the run's own."""
-        self._given_up.append(write)
+    def abandon(self, request: PendingRequest) -> None:
+        """Wait no longer for a request; if it is executed after all, what it creates is the run's own."""
+        self._abandoned.append(request)
 
     def _identity_of_ours(self, annotation: Mapping[str, Any]) -> bytes | None:
-        """What an annotation says, if it is of a source that the run writes."""
+        """The identity of an annotation, if its source is one that the run writes."""
         return self.identity(annotation) if annotation.get("source") in self._sources else None
 
-    # --- when all of the job is written ---
+    # --- verifying, when the job is written ---
 
     @property
     def wants_anything(self) -> bool:
-        """Whether the run wants anything to be in the job, or may have brought anything there."""
-        return bool(len(self._added) or len(self._reused) or self._given_up)
+        """Whether the run wants any annotation in the job, or may have created one."""
+        return bool(len(self._added) or len(self._reused) or self._abandoned)
 
     def wanted(self, absent: Iterable[AnnotationId]) -> StoredIndex:
-        """By which ids the job holds what the run wants, but for those that are absent."""
+        """The annotations in the job that the run wants there, without those that are absent."""
         lost = _ids(self._lost)
         lost.update(absent)
         return StoredIndex(self._added.records, self._reused.records, but=lost)
 
-    def compare(self, standing: Iterable[Standing]) -> Comparison:
+    def compare(self, on_server: Iterable[ServerAnnotation]) -> Comparison:
         """Compare what the job holds with what the run wants it to hold.
 
         Args:
-            standing: All that the job holds.
+            on_server: All annotations of the job.
         """
         lost = _ids(self._lost)
+        found = _ids(self._found)
         added, reused = self._added.records, self._reused.records
         return compare(
-            standing,
+            on_server,
             added=StoredIndex(added, but=lost),
             reused=StoredIndex(reused, but=lost),
             wanted=IdentityIndex(added, reused, but=lost),
-            lost=_without(lost, self._found),
-            before=StoredIndex(self._replaceable.records, self._kept.records),
+            lost=AnnotationIds(key for key in lost if key not in found),
+            before=self.baseline.all(),
             identity=self._identity_of_ours,
         )
 
-    def lost(self, absent: Sequence[Stored]) -> list[Waiting]:
-        """Take annotations for lost; return them to be sent again.
-
-        Args:
-            absent: As `compare` has told them.
-        """
-        waiting = [*self.sent_again, *self.bodies(absent)]
+    def resend(self, absent: Sequence[StoredAnnotation]) -> list[NewAnnotation]:
+        """Take absent annotations for lost, and add their bodies to the list of what is to be sent again."""
+        to_resend = [*self.to_resend, *self.bodies(absent)]
         self._lost.extend(absent)
-        self.sent_again[:] = waiting
-        return self.sent_again
+        self.to_resend[:] = to_resend
+        return self.to_resend
 
-    def exchange(self, comparison: Comparison) -> None:
-        """Take what is there in the place of something else for wanted; that is too much if it is seen again.
+    def accept_substitutes(self, comparison: Comparison) -> None:
+        """Note that equal annotations have taken the place of wanted ones that the job holds no more."""
+        self._lost.extend(comparison.replaced_ids)
+        self._reused.extend(comparison.substitutes)
 
-        Args:
-            comparison: What `compare` has shown.
-        """
-        self._lost.extend(comparison.exchanged)
-        self._reused.extend(comparison.stands_in)
-
-    def bodies(self, wanted: Iterable[Stored]) -> Iterable[Waiting]:
-        """Annotations that the run wants, as they are sent; each with its own identity.
-
-        Args:
-            wanted: Which annotations: ids by which they were known, and what they said.
-        """
-        left = Counter(digest for _, _, digest in wanted)
-        missing = left.total()
-        for digest, annotation in self._bodies if missing else ():
-            if left[digest] > 0:
-                left[digest] -= 1
-                missing -= 1
-                yield self.identity(annotation), annotation
-            if not missing:
-                return
+    def bodies(self, wanted: Iterable[StoredAnnotation]) -> Iterator[NewAnnotation]:
+        """The bodies of annotations that the run wants in the job."""
+        return self._bodies.find(digest for _, _, digest in wanted)
 
     # --- undoing ---
 
     @property
     def may_have_added(self) -> bool:
-        """Whether the run can have added anything, also by what has not been heard of since."""
-        return bool(len(self._added) or self._given_up)
+        """Whether the run may have added anything, by a request of unknown outcome too."""
+        return bool(len(self._added) or self._abandoned)
 
     def added_ids(self) -> AnnotationIds:
-        """The ids that the server has given to what the run has added."""
+        """The ids that the server has given to annotations of the run."""
         return _ids(self._added)
 
-    def own(self) -> Callable[[str, Mapping[str, Any]], bool]:
-        """What tells what the run has added and nobody has changed; to be asked about a job once."""
-        added = StoredIndex(self._added.records)
-        given_up = GivenUp(self._given_up)
+    def own_annotations(self) -> Callable[[str, Mapping[str, Any]], bool]:
+        """A function that tells which annotations the run has added and nobody has changed since.
 
-        def is_ours(kind: str, annotation: Mapping[str, Any]) -> bool:
+        It counts what it has recognized, so it is used for one reading of the job.
+        """
+        added = StoredIndex(self._added.records)
+        abandoned = AbandonedRequests(self._abandoned)
+
+        def is_own(kind: str, annotation: Mapping[str, Any]) -> bool:
             key = (kind, annotation["id"])
             known: bytes | None = added.get(key)
             if known is not None:
                 return known == self.identity(annotation)
-            if not given_up.may_bring(key):
+            if not abandoned.may_have_created(key):
                 return False
             digest = self._identity_of_ours(annotation)
-            return digest is not None and given_up.bring(key, digest)
+            return digest is not None and abandoned.take_created(key, digest)
 
-        return is_ours
-
-
-def _ids(log: Iterable[Stored]) -> AnnotationIds:
-    return AnnotationIds((kind, number) for kind, number, _ in log)
+        return is_own
 
 
-def _without(ids: AnnotationIds, log: Iterable[Stored]) -> AnnotationIds:
-    found = _ids(log)
-    return AnnotationIds(key for key in ids if key not in found)
+def _ids(annotations: Iterable[StoredAnnotation]) -> AnnotationIds:
+    return AnnotationIds((kind, annotation_id) for kind, annotation_id, _ in annotations)

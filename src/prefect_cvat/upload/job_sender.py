@@ -9,16 +9,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import NoReturn
 
-from prefect_cvat.annotations.request_bodies import Standing, each_annotation
+from prefect_cvat.annotations.request_bodies import ServerAnnotation, each_annotation
 from prefect_cvat.exceptions import ApiError, PrefectCvatError, RunStoppedError, UploadError
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import LabeledData
-from prefect_cvat.records.annotation_index import Stored
+from prefect_cvat.records.annotation_index import StoredAnnotation
 from prefect_cvat.records.record_writer import JobRecord
 from prefect_cvat.records.run_lock import RunLock
-from prefect_cvat.upload.comparison import PendingWrite, Waiting
-from prefect_cvat.upload.job_ledger import JobAccount
-from prefect_cvat.upload.write_requests import UNKNOWN_FATE, JobRequests, seconds_at_work
+from prefect_cvat.upload.annotation_files import NewAnnotation
+from prefect_cvat.upload.job_ledger import JobLedger
+from prefect_cvat.upload.job_requests import UNKNOWN_OUTCOME, JobRequests, seconds_until_certain
+from prefect_cvat.upload.pending_requests import PendingRequest
 
 __all__ = ["JobSender"]
 
@@ -26,30 +27,31 @@ logger = logging.getLogger(__name__)
 
 
 class JobSender:
-    """Sends annotations to a job, and takes them back; knows of what it has sent whether it has arrived.
+    """Sends annotations to a job, and removes them again; finds out the outcome of each request.
 
     Args:
-        job_id: The job.
-        requests: The requests to it.
-        account: What is known of it.
-        record: Where it is written down what is added.
-        lock: Is told when a write is under way.
-        stopped: Set when the run is to stop: then nothing is waited for any longer.
-        attempts: How often a write is tried whose fate is unknown each time.
-        late_commit_seconds: How long the server may still be at a write that it has not answered.
+        job_id: The id of the job.
+        requests: The requests to the job.
+        ledger: What is known of the annotations of the job.
+        record: The record of what the run adds to the job.
+        lock: The lock of the task; it is told which jobs have a request under way.
+        stopped: Set when the run is to stop: then it no longer waits for anything.
+        attempts: Maximum number of attempts of a request whose outcome is unknown each time.
+        late_commit_seconds: How long the server may still be executing a request that it has not answered.
         stale_read_seconds: How long reads may be behind writes.
 
     Attributes:
-        added: How many annotations have arrived.
-        sure_after: The time (`time.monotonic`) after which nothing can arrive any more of writes of unknown
-            fate that have been found: what was found may have been equal annotations of somebody else.
+        added: The number of annotations that the server has stored.
+        settled_at: The time (`time.monotonic`) by which the server has executed all requests of unknown
+            outcome or never will, also those whose annotations have been found: these may be equal ones of
+            somebody else.
     """
 
     def __init__(
         self,
         job_id: int,
         requests: JobRequests,
-        account: JobAccount,
+        ledger: JobLedger,
         record: JobRecord,
         *,
         lock: RunLock | None,
@@ -59,10 +61,10 @@ class JobSender:
         stale_read_seconds: float,
     ) -> None:
         self.added = 0
-        self.sure_after = 0.0
+        self.settled_at = 0.0
         self._job_id = job_id
         self._requests = requests
-        self._account = account
+        self._ledger = ledger
         self._record = record
         self._lock = lock
         self._stopped = stopped
@@ -70,26 +72,26 @@ class JobSender:
         self._late_commit_seconds = late_commit_seconds
         self._stale_read_seconds = stale_read_seconds
         self._last_write = 0.0
-        self._pending: list[PendingWrite] = []
+        self._pending: list[PendingRequest] = []
 
     @property
     def unsettled(self) -> int:
-        """How many annotations have been sent of which it is not known whether they are there, or will be."""
-        return sum(write.identities.total() for write in self._pending)
+        """The number of annotations that were sent, and of which it is unknown whether they are stored."""
+        return sum(request.identities.total() for request in self._pending)
 
     @property
     def seconds_until_settled(self) -> float:
-        """Seconds until every write of unknown fate has been executed, or never will be."""
-        until = max((write.until for write in self._pending), default=0.0)
+        """The time until every request has been executed or never will be, in seconds."""
+        until = max((request.until for request in self._pending), default=0.0)
         return max(0.0, until - time.monotonic())
 
     @property
     def seen_after(self) -> float:
-        """The time (`time.monotonic`) after which reads show all that has been written."""
+        """The time (`time.monotonic`) from which reads show all that has been written."""
         return self._last_write + self._stale_read_seconds
 
-    def go_on(self) -> None:
-        """Wait for what must be waited for, although the run has been stopped."""
+    def continue_after_stop(self) -> None:
+        """Wait for the server again, although the run has been stopped."""
         self._stopped = threading.Event()
 
     def pause(self, seconds: float) -> None:
@@ -101,80 +103,85 @@ class JobSender:
         if self._stopped.wait(seconds):
             raise RunStoppedError(f"job {self._job_id}: the run was stopped while it waited for the server")
 
-    def send_all(self, waiting: list[Waiting]) -> None:
-        """Send what waits, until nothing waits any longer.
+    def send_all(self, unsent: list[NewAnnotation]) -> None:
+        """Send annotations; what is stored is taken from the list.
 
         Raises:
             UploadError: The server stored something else than was sent.
             PrefectCvatError: The server refused, or did not answer for good.
         """
-        while waiting:
-            self._send(waiting)
+        while unsent:
+            self._send(unsent)
 
-    def _send(self, waiting: list[Waiting]) -> None:
-        """Send of what waits as much as one request takes; what has arrived waits no longer."""
+    def _send(self, unsent: list[NewAnnotation]) -> None:
+        """Send as many annotations as one request takes; what is stored is taken from the list."""
         for attempt in range(1, self._attempts + 1):
-            part = self._requests.first_of(waiting)
-            write = self._account.pending_write(part, waiting)
-            self._record.sending((digest for digest, _ in part), write.after)
+            part = self._requests.next_part(unsent)
+            request = self._ledger.pending_request(part, unsent)
+            self._record.sending((each.identity for each in part), request.newest)
             if self._lock is not None:
                 self._lock.sending(self._job_id)
-            self._pending.append(write)  # until all that has arrived is noted
+            self._pending.append(request)  # until what it has created is noted
             try:
                 answer = self._create(part)
-            except UNKNOWN_FATE as error:
+            except UNKNOWN_OUTCOME as error:
                 delay = self._requests.retry_delay(attempt)
-                seconds = seconds_at_work(error, self._late_commit_seconds)
+                seconds = seconds_until_certain(error, self._late_commit_seconds)
                 if seconds is not None:
                     logger.warning(
-                        "job %d: %s; looking what is there (attempt %d)", self._job_id, error, attempt
+                        "job %d: %s; reading the job to see what was stored (attempt %d)",
+                        self._job_id,
+                        error,
+                        attempt,
                     )
-                    write.until = time.monotonic() + seconds + self._stale_read_seconds
+                    request.until = time.monotonic() + seconds + self._stale_read_seconds
                     if self.settle(delay):
                         return
                 if seconds is None:
-                    self._pending.remove(write)
+                    self._pending.remove(request)
                     self._note_settled()
                 if attempt == self._attempts:
                     raise
                 if seconds is None:
                     self.pause(delay)
-            except ApiError as error:  # a refusal: nothing was done
-                self._pending.remove(write)
+            except ApiError as error:  # a refusal: nothing was executed
+                self._pending.remove(request)
                 self._note_settled()
-                self._requests.make_smaller(part, error)
+                self._requests.make_smaller([each.body for each in part], error)
             else:
-                self._take_answer(write, answer)
-                del waiting[: len(part)]
-                self._pending.remove(write)
+                self._take_answer(request, answer)
+                del unsent[: len(part)]
+                self._pending.remove(request)
                 self._note_settled()
                 return
 
-    def _create(self, part: Sequence[Waiting]) -> LabeledData:
+    def _create(self, part: Sequence[NewAnnotation]) -> LabeledData:
         try:
             return self._requests.create(part)
         finally:
             self._last_write = time.monotonic()
 
-    def _take_answer(self, write: PendingWrite, answer: LabeledData) -> None:
-        """Note what has arrived, and compare it with what was sent: CVAT may drop things silently."""
-        stored = self._account.stored(each_annotation(answer))
+    def _take_answer(self, request: PendingRequest, answer: LabeledData) -> None:
+        """Note what was stored, and compare it with what was sent: CVAT may drop annotations silently."""
+        stored = self._ledger.stored(each_annotation(answer))
         self.note_added(stored)
-        arrived = Counter(digest for _, _, digest in stored)
-        if arrived != write.identities:
-            self._pending.remove(write)
-            self._refuse(write, arrived, stored)
+        created = Counter(digest for _, _, digest in stored)
+        if created != request.identities:
+            self._pending.remove(request)
+            self._refuse(request, created, stored)
 
-    def _refuse(self, write: PendingWrite, arrived: Counter[bytes], stored: Sequence[Stored]) -> NoReturn:
-        """Remove what was stored otherwise than it was sent."""
-        sent = write.identities.copy()
+    def _refuse(
+        self, request: PendingRequest, created: Counter[bytes], stored: Sequence[StoredAnnotation]
+    ) -> NoReturn:
+        """Remove what was not stored as it was sent."""
+        sent = request.identities.copy()
         message = (
             f"job {self._job_id}: {pluralize(sent.total(), 'annotation was', 'annotations were')} sent,"
-            f" the server says that it stored {arrived.total()},"
-            f" of which {(arrived & sent).total()} are as they were sent"
+            f" the server says that it stored {created.total()},"
+            f" of which {(created & sent).total()} are as they were sent"
         )
-        write.identities -= arrived
-        self._account.give_up(write)  # it may have stored more than it says
+        request.identities -= created
+        self._ledger.abandon(request)  # it may have stored more than it says
         try:
             self.remove_own(stored)
         except PrefectCvatError as error:
@@ -182,65 +189,69 @@ class JobSender:
         raise UploadError(f"{message}; these have been removed again")
 
     def settle(self, first_delay: float) -> bool:
-        """Find out about all writes of unknown fate; return whether the last one has arrived as a whole."""
-        has_arrived = True
+        """Find out the outcome of all pending requests; return whether the last one was executed."""
+        is_complete = True
         while self._pending:
-            write = self._pending[0]
-            arrived = self._await_arrival(write, first_delay)
-            has_arrived = len(arrived) == write.identities.total()
-            self.note_added(arrived)
-            self._account.take_arrived(arrived, write)
-            self.sure_after = max(self.sure_after, write.until)
-            if not has_arrived:
-                write.identities -= Counter(digest for _, _, digest in arrived)
-                self._account.give_up(write)
+            request = self._pending[0]
+            created = self._await_result(request, first_delay)
+            is_complete = len(created) == request.identities.total()
+            self.note_added(created)
+            self._ledger.note_created(created, request)
+            self.settled_at = max(self.settled_at, request.until)
+            if not is_complete:
+                request.identities -= Counter(digest for _, _, digest in created)
+                self._ledger.abandon(request)
             del self._pending[0]
         self._note_settled()
-        return has_arrived
+        return is_complete
 
-    def _await_arrival(self, write: PendingWrite, first_delay: float) -> list[Stored]:
-        """Look at the job until all of a write is there, or until the server cannot be at it any more."""
-        arrived: list[Stored] = []
-        for is_last in self._requests.each_change(write.until, first_delay, self.pause):
+    def _await_result(self, request: PendingRequest, first_delay: float) -> list[StoredAnnotation]:
+        """Read the job until a request was executed, or until the server can no longer be executing it."""
+        created: list[StoredAnnotation] = []
+        for is_last in self._requests.each_change(request.until, first_delay, self.pause):
             try:
-                arrived = self._account.find_arrived(self._requests.read(), write)
-            except UNKNOWN_FATE:
+                created = self._ledger.find_created(self._requests.read(), request)
+            except UNKNOWN_OUTCOME:
                 if is_last:
                     raise
-            if len(arrived) == write.identities.total():
+            if len(created) == request.identities.total():
                 break
-        return arrived
+        return created
 
-    def note_added(self, added: Sequence[Stored]) -> None:
-        """Record what has arrived, and remember its ids."""
+    def note_added(self, added: Sequence[StoredAnnotation]) -> None:
+        """Record what was stored, and note its ids."""
         self._record.added(added)
-        self._account.note_added(added)
+        self._ledger.note_added(added)
         self.added += len(added)
 
     def _note_settled(self) -> None:
-        """Nothing is under way any more; what was sent has arrived, or never will."""
+        """Tell the lock that no request is under way, if that is so."""
         if self._lock is not None and not self._pending:
             self._lock.settled(self._job_id)
 
-    def remove_own(self, only: Sequence[Stored] | None = None) -> None:
-        """Remove what the run has added and nobody has changed. What is not there is looked for again.
+    def remove_own(self, only: Sequence[StoredAnnotation] | None = None) -> None:
+        """Remove what the run has added and nobody has changed. What reads do not show yet is waited for.
 
         Args:
-            only: Some of it; None for all.
+            only: The annotations to remove; None for all.
+
+        Raises:
+            JobBusyError: Something is left, because somebody keeps writing to the job.
+            PrefectCvatError: The server refused, or did not answer for good.
         """
         chosen = None if only is None else {(kind, number): digest for kind, number, digest in only}
-        unseen = self._account.added_ids() if chosen is None else set(chosen)
+        unseen = self._ledger.added_ids() if chosen is None else set(chosen)
 
-        def pick(standing: Iterator[Standing], most: int) -> Sequence[Standing]:
-            is_own = self._account.own()
-            picked: list[Standing] = []
-            for kind, annotation in standing:
+        def pick(on_server: Iterator[ServerAnnotation], most: int) -> Sequence[ServerAnnotation]:
+            is_own = self._ledger.own_annotations()
+            picked: list[ServerAnnotation] = []
+            for kind, annotation in on_server:
                 key = (kind, annotation["id"])
                 unseen.discard(key)
                 if chosen is None:
                     is_to_go = is_own(kind, annotation)
                 else:
-                    is_to_go = chosen.get(key) == self._account.identity(annotation)
+                    is_to_go = chosen.get(key) == self._ledger.identity(annotation)
                 if is_to_go and len(picked) < most:
                     picked.append((kind, annotation))
             return picked
@@ -248,7 +259,7 @@ class JobSender:
         while True:
             is_last = time.monotonic() >= self.seen_after
             for part in self._requests.remove(pick, self.pause):
-                self._record.removed((kind, annotation["id"]) for kind, annotation in part)
+                self._record.removed(part)
             if is_last or not unseen:
                 return
             self.pause(min(0.5, max(0.0, self.seen_after - time.monotonic())))

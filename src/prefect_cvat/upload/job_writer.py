@@ -1,27 +1,4 @@
-"""Writing annotations to jobs, each exactly once.
-
-CVAT 2.73 has no idempotency key, no version to compare and no lock, and it carries out a request whose
-client has gone. What can be relied on: annotations have ids, the ids of what is new are higher,
-and a job can be read back. CVAT executes a request whole or not at all; that it did is still read back at the
-end. So:
-
-- Before the first write to a task, all that its jobs hold is remembered (the *baseline*).
-- An annotation that is in the baseline, equal and of source `auto`, is not written again. This alone
-  lets a run that died be completed by running it again, from any machine, without a journal.
-- After a write whose fate is unknown (time-out, reset, 502-504), the job is looked at until what was sent
-  is there, or until the server cannot be at it any more; only then is it sent again.
-- When all is written, each job is read once more. What is missing by then is looked for again, for as long as
-  reads may be behind, and then sent again. What is missing after that is reported.
-- What is to be replaced, and what an earlier run has doubled, is removed at the end of the run, when all
-  replacements are known to be there. On frames that the run leaves out, or failed on, or on which anything is
-  missing, nothing is removed; nor is anything that is not in the baseline, or has been changed since.
-- What a run removes of what has been added since the baseline has an id that the server gave to the run, or
-  has come with a write of unknown fate and is newer than all that was known when that was sent.
-
-What is assumed: that a server has carried out a request `late_commit_seconds` after its client gave it up, or
-never does (settings.py). Two runs at a time on a task are kept apart on one machine (run_lock.py) and by
-Prefect's limits; where they are not, each leaves the other's work alone and reports what is there twice.
-"""
+"""Writing annotations to one job, each exactly once: the order of the steps (see the package docstring)."""
 
 from __future__ import annotations
 
@@ -32,23 +9,25 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from prefect_cvat.annotations.duplicates import AttributeDefaults
-from prefect_cvat.annotations.request_bodies import Standing
+from pydantic_core import from_json
+
+from prefect_cvat.annotations.content_digest import AttributeDefaults
+from prefect_cvat.annotations.request_bodies import SerializedAnnotation, ServerAnnotation
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.http.retry_policy import ATTEMPTS, RetryPolicy
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import Job
 from prefect_cvat.options.existing import Existing
 from prefect_cvat.planning.annotated_frames import shown_frames
-from prefect_cvat.records.annotation_index import AnnotationIds, Stored
+from prefect_cvat.records.annotation_index import AnnotationIds, StoredAnnotation
 from prefect_cvat.records.record_writer import JobRecord
 from prefect_cvat.records.run_lock import RunLock
 from prefect_cvat.settings import Settings
-from prefect_cvat.upload.comparison import Comparison
-from prefect_cvat.upload.job_ledger import JobAccount
+from prefect_cvat.upload.job_comparison import Comparison
+from prefect_cvat.upload.job_ledger import JobLedger
+from prefect_cvat.upload.job_requests import JobRequests
 from prefect_cvat.upload.job_sender import JobSender
 from prefect_cvat.upload.replacement import Replacement
-from prefect_cvat.upload.write_requests import JobRequests
 
 __all__ = ["JobWriter", "job_requests"]
 
@@ -56,11 +35,11 @@ logger = logging.getLogger(__name__)
 
 
 ROUNDS = 3
-"""How often what is missing is sent again."""
+"""Maximum number of times that missing annotations are sent again."""
 
 
 def job_requests(client: Client, job_id: int) -> JobRequests:
-    """What writes to a job as `JobWriter` does, for who knows by himself what is to be removed."""
+    """The requests to a job, as `JobWriter` makes them."""
     return JobRequests(
         client,
         job_id,
@@ -73,39 +52,41 @@ def job_requests(client: Client, job_id: int) -> JobRequests:
 
 
 class JobWriter:
-    """Writes the annotations of one job. May be used from several threads; it writes one thing at a time.
+    """Writes the annotations of one job. Threads may share it; only one of them writes at a time.
 
     Args:
         client: The server.
         job: The job.
-        folder: Where it keeps what it must remember; to be removed when the run is over.
-        existing: What becomes of what the job holds before the run.
-        sources: The sources of what is written. What is of another source is never taken for the run's own.
-        defaults: The attribute values that the server fills in by itself.
-        record: Where it is written down what is added.
-        lock: Is told when a write is under way.
-        stopped: Set when the run is to stop: then nothing is waited for any longer.
+        folder: The folder for its files; to be removed when the run is over.
+        existing: Which annotations from before the run are to be replaced.
+        sources: The sources of what is written. The run never takes annotations of other sources for its own.
+        defaults: The attribute values that the server fills in.
+        record: The record of what the run adds to the job.
+        lock: The lock of the task; it is told which jobs have a request under way.
+        stopped: Set when the run is to stop: then it no longer waits for anything.
         recognizes_refined: Whether a mask or a track that a machine has made of a detection stands for it.
         deleted_frames: The deleted frames of the task.
 
     Attributes:
-        added: How many annotations of this run the job holds.
-        already_there: How many of those that were to be written it held already.
-        removed: How many it held before the run and does no longer.
-        changed: How many stay that were to be replaced, because somebody has drawn or changed them meanwhile.
-        not_replaced: How many stay because what takes their place is missing.
-        missing: How many of those that were written it does not hold.
-        doubled_by_others: How many others have added to it meanwhile that are equal to some of this run.
+        added: The number of annotations of this run that the job holds.
+        already_there: The number of annotations to write that the job held before.
+        removed: The number of annotations from before the run that were removed.
+        changed: The number of annotations that stay although they were to be replaced, because somebody has
+            drawn or changed them since the run began.
+        not_replaced: The number of annotations that stay because what replaces them is missing.
+        missing: The number of written annotations that the job does not hold.
+        doubled_by_others: The number of annotations that others have added since the run began, and that are
+            equal to some of this run.
     """
 
     most_annotations = 2000
-    """The most annotations of one request: about a second of work for the server."""
+    """Maximum number of annotations in a request: about a second of work for the server."""
 
     most_bytes = 8 * 2**20
-    """The most bytes of one request. Where a proxy on the way takes fewer, they are halved."""
+    """Maximum size of a request in bytes; halved when a proxy refuses it."""
 
     retry_delay = 1.0
-    """Seconds to wait before the second attempt of a write; doubled each time, up to 30."""
+    """The time before the second attempt of a request in seconds; doubled each time, up to 30."""
 
     def __init__(
         self,
@@ -134,13 +115,13 @@ class JobWriter:
         self._requests = job_requests(client, job.id)
         defaults = defaults or {}
         self._existing = existing
-        self._account = JobAccount(folder, job.id, sources, defaults, recognizes_refined=recognizes_refined)
+        self._ledger = JobLedger(folder, job.id, sources, defaults, recognizes_refined=recognizes_refined)
         self._replacement = Replacement(existing, defaults, job.stop_frame, deleted_frames)
         self._record = record or JobRecord(job.id)
         self._sender = JobSender(
             job.id,
             self._requests,
-            self._account,
+            self._ledger,
             self._record,
             lock=lock,
             stopped=stopped or threading.Event(),
@@ -155,32 +136,35 @@ class JobWriter:
 
     @property
     def unsettled(self) -> int:
-        """How many annotations have been sent of which it is not known whether they are there, or will be."""
+        """The number of annotations that were sent, and of which it is unknown whether they are stored."""
         return self._sender.unsettled
 
     @property
     def seconds_until_settled(self) -> float:
-        """Seconds until every write of unknown fate has been executed, or never will be."""
+        """The time until every request has been executed or never will be, in seconds."""
         return self._sender.seconds_until_settled
 
     @property
-    def sure_after(self) -> float:
-        """The time (`time.monotonic`) after which nothing of this run can arrive any more."""
-        return self._sender.sure_after
+    def settled_at(self) -> float:
+        """The time (`time.monotonic`) by which the server has executed all requests, or never will."""
+        return self._sender.settled_at
 
-    def begin(self) -> None:
-        """Remember all that the job holds. To be called of all jobs before anything is written to any."""
+    def read_baseline(self) -> None:
+        """Note all that the job holds. To be called for all jobs of a run before it writes to any of them."""
         with self._lock:
-            self._begin()
+            self._read_baseline()
 
-    def write(self, part: object, annotations: Iterable[dict[str, Any]], frames: Iterable[int] = ()) -> None:
+    def write(
+        self, part: object, annotations: Iterable[SerializedAnnotation], frames: Iterable[int] = ()
+    ) -> None:
         """Add annotations to the job.
 
         Args:
-            part: Names this part of the work. Calling again with the same part, after an error,
-                goes on where it stopped; when it is done, this does nothing.
-            annotations: Tags (those without a `type`) and shapes, as the server's JSON objects.
-            frames: Frames of which everything is written with this part: what was on these may be replaced.
+            part: A name of this part of the work. Another call with the same part after an error continues
+                where the first one stopped; a part that is complete is not written again.
+            annotations: Tags, shapes and tracks.
+            frames: Frames of which everything is written after this part: what was on these before the run
+                may be replaced.
 
         Raises:
             UploadError: The server stored something else than was sent.
@@ -189,86 +173,79 @@ class JobWriter:
         with self._lock:
             if part in self._done:
                 return
-            self._begin()
+            self._read_baseline()
             self._sender.settle(0.0)
-            waiting = self._account.waiting(part, annotations)
+            unsent = self._ledger.unsent(part, annotations)
             self._is_verified = False
-            self._sender.send_all(waiting)
-            self._account.done(part)
+            self._sender.send_all(unsent)
+            self._ledger.finish_part(part)
             self._done.add(part)
             self._replacement.cover(frames)
-            self.added, self.already_there = self._sender.added, self._account.reused
+            self.added, self.already_there = self._sender.added, self._ledger.reused
 
     def replace(self, originals: Iterable[Mapping[str, Any]]) -> None:
-        """Remove these at the end, when what takes their place is there, if nobody has changed them since.
+        """Remove originals at the end, when what replaces them is there, unless somebody has changed them.
 
         Args:
-            originals: Annotations of the job, as the server told them.
+            originals: Annotations of the job, as the server returned them.
         """
         with self._lock:
-            self._replacement.take_originals(originals)
+            self._replacement.add_originals(originals)
 
-    def make_single(self, doubled: Iterable[Stored]) -> None:
-        """Remove these at the end, before all others: equal ones are there that stay.
+    def remove_duplicates(self, duplicates: Iterable[StoredAnnotation]) -> None:
+        """Remove duplicates at the end, before all originals. Equal annotations stay.
 
         Args:
-            doubled: Annotations of the job.
+            duplicates: Annotations of the job.
         """
         with self._lock:
-            self._replacement.take_doubled(doubled)
+            self._replacement.add_duplicates(duplicates)
 
-    def rest(self) -> None:
-        """Keep as little in memory as may be: nothing is written to the job for some time."""
+    def free_memory(self) -> None:
+        """Keep as little in memory as possible until there is more to write."""
         with self._lock:
-            self._account.rest()
+            self._ledger.baseline.free_memory()
 
     def verify(self, *, anew: bool = False) -> None:
-        """Read the job once all of it is written, send again what is missing, remove what came twice.
+        """Read the job when all of it is written, send again what is missing, and remove what is doubled.
 
         Args:
-            anew: Whether to read it also if it has been read since the last write.
+            anew: Whether to read it again even if it has been verified since the last write.
         """
         with self._lock:
             if anew or not self._is_verified:
                 self._verify()
 
     def finish(self) -> None:
-        """Verify the job; then remove what was to be replaced."""
+        """Verify the job; then remove what is to be replaced."""
         with self._lock:
             for _ in range(ROUNDS):
                 if not self._is_verified:
                     self._verify()
                 if not self._replacement.is_needed or self._remove_replaced():
                     return
-                self._is_verified = False  # something of the run was there, and has gone
+                self._is_verified = False  # an annotation of the run is gone
 
     def undo(self) -> None:
-        """Remove what this run has added to the job, but for what somebody has changed since."""
+        """Remove what this run has added to the job, unless somebody has changed it."""
         with self._lock:
-            self._sender.go_on()  # the run has been stopped; this is to be done all the same
+            self._sender.continue_after_stop()  # also in a run that was stopped
             self._sender.settle(0.0)
-            if self._account.may_have_added:
+            if self._ledger.may_have_added:
                 self._sender.remove_own()
             self.added = 0
             self._record.settled()
 
-    # --- writing ---
-
-    def _read(self) -> Iterator[Standing]:
-        return self._requests.read()
-
-    def _begin(self) -> None:
-        if not self._account.has_baseline:
-            self._account.take_baseline(self._read(), self._existing.removes)
-
-    # --- when all is written ---
+    def _read_baseline(self) -> None:
+        if not self._ledger.baseline.is_known:
+            self._ledger.read_baseline(self._requests.read(), self._existing.removes)
 
     def _verify(self) -> None:
-        self._begin()
+        self._read_baseline()
         self._sender.settle(0.0)
-        self._account.rest()
-        self._sender.send_all(self._account.sent_again)  # what an attempt before this one could not send
-        if not self._account.wants_anything:
+        self._ledger.baseline.free_memory()
+        self._sender.send_all(self._ledger.to_resend)  # what an earlier attempt could not send
+        if not self._ledger.wants_anything:
             self._is_verified = True
             return
         result = self._look_for_missing()
@@ -277,50 +254,54 @@ class JobWriter:
                 break
             missing = pluralize(len(result.absent), "annotation is", "annotations are")
             logger.warning("job %d: %s missing, and sent again", self.job.id, missing)
-            self._sender.send_all(self._account.lost(result.absent))
+            self._sender.send_all(self._ledger.resend(result.absent))
             result = self._look_for_missing()
-        self._sender.note_added(result.arrived)
-        self._account.exchange(result)
+        self._sender.note_added(result.created)
+        self._ledger.accept_substitutes(result)
         if result.surplus:
             self._sender.remove_own(result.surplus)
         self.added, self.already_there = result.added, result.already_there
         self.missing = len(result.absent)
         self.doubled_by_others = result.doubled_by_others
         self._absent = AnnotationIds((kind, number) for kind, number, _ in result.absent)
-        bodies = self._account.bodies(result.absent)
-        last_frame = self.job.stop_frame
-        missing_frames = {frame for _, body in bodies for frame in shown_frames(body, last_frame)}
-        self._replacement.verified(missing_frames, result.doubled_before)
-        if not self.doubled_by_others:  # else it may be what was given up: `undo` looks for that
+        missing_frames = {
+            frame
+            for annotation in self._ledger.bodies(result.absent)
+            for frame in shown_frames(from_json(annotation.body.json), self.job.stop_frame)
+        }
+        self._replacement.verified(missing_frames, result.duplicates_before)
+        if not self.doubled_by_others:  # else they may come from an abandoned request; `undo` looks for them
             self._record.settled()
         self._is_verified = True
 
     def _look_for_missing(self) -> Comparison:
-        """Compare the job with what was written to it, until nothing is missing, or surely is."""
+        """Compare the job with what was written to it, until nothing is missing, or reads must show it."""
         until, delay = self._sender.seen_after, 0.25
         while True:
             is_last = time.monotonic() >= until
-            result = self._account.compare(self._read())
+            result = self._ledger.compare(self._requests.read())
             if not result.unseen or is_last:
                 return result
             self._sender.pause(min(delay, max(0.0, until - time.monotonic())))
             delay *= 2
 
     def _remove_replaced(self) -> bool:
-        """Remove what was to be replaced; False if something is not there any more that takes its place."""
-        account = self._account
-        replaceable, kept = account.replaceable(), account.kept()
-        wanted = account.wanted(self._absent)
+        """Remove what is to be replaced; False if something that replaces it is gone."""
+        ledger = self._ledger
+        replaceable, kept = ledger.baseline.replaceable(), ledger.baseline.kept()
+        wanted = ledger.wanted(self._absent)
         is_all_there = True
 
-        def pick(standing: Iterator[Standing], most: int) -> Sequence[Standing]:
+        def pick(on_server: Iterator[ServerAnnotation], most: int) -> Sequence[ServerAnnotation]:
             nonlocal is_all_there
-            looked = self._replacement.look(standing, most, replaceable=replaceable, kept=kept, wanted=wanted)
-            is_all_there = not looked.gone
-            self.changed, self.not_replaced = looked.changed, looked.not_replaced
+            removal = self._replacement.select(
+                on_server, most, replaceable=replaceable, kept=kept, wanted=wanted
+            )
+            is_all_there = not removal.gone
+            self.changed, self.not_replaced = removal.changed, removal.not_replaced
             if is_all_there:
-                return looked.to_go
-            self.not_replaced += len(looked.to_go)
+                return removal.to_remove
+            self.not_replaced += len(removal.to_remove)
             return ()
 
         for part in self._requests.remove(pick, self._sender.pause):

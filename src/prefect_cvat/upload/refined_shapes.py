@@ -1,131 +1,166 @@
-"""Shapes that a machine has made of what a machine has detected: they stand for the same objects."""
+"""Shapes that a machine has made of a detection: each stands for the same object as the detection."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic_core import from_json, to_json
 
+from prefect_cvat.annotations.request_bodies import SerializedAnnotation
 from prefect_cvat.files.lines_by_frame import LinesByFrame
-from prefect_cvat.geometry.iou import BoundingBox, area, bounding_box, common_box
-from prefect_cvat.records.annotation_index import Stored
+from prefect_cvat.geometry.boxes import BoundingBox, area, bounding_box, common_box
+from prefect_cvat.records.annotation_index import StoredAnnotation
 from prefect_cvat.records.record_writer import AnnotationId
-from prefect_cvat.upload.job_logs import BodyLog
+from prefect_cvat.upload.annotation_files import LineFile
 
-__all__ = ["RefinedShapes", "refined_shapes"]
+__all__ = ["RefinedShapes"]
 
 MIN_PART_INSIDE = 0.5
-"""How much of a refined shape lies in the detection that it was made of, at the least, by their boxes."""
-
-
-def refined_shapes(kind: str, annotation: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The shapes of an annotation that may have been made of a detection: where they are, their type."""
-    if annotation.get("source") != "auto":
-        return
-    is_track = kind == "tracks"
-    for shape in annotation["shapes"] if is_track else [annotation]:
-        if is_track and not shape.get("outside") and shape["type"] != "skeleton":
-            shape_type = ""
-        elif not is_track and shape.get("type") in ("mask", "polygon"):
-            shape_type = shape["type"]
-        else:
-            continue
-        yield {
-            "stored": (kind, annotation["id"]),
-            "place": (shape["frame"], annotation["label_id"]),
-            "type": shape_type,
-            "box": bounding_box(shape),
-        }
+"""The minimum part of the box of a refined shape that lies in the box of the detection it was made of."""
 
 
 class RefinedShapes:
     """Masks, polygons and keyframes of tracks of source `auto` that may have been made of a detection.
 
-    `refine` makes them of boxes and points, a tracking function of any shape. They are known by what these
-    leave as it is: frame, label, and about the place. Each stands for one detection.
+    `refine` makes them of boxes and points, a tracking function of any shape. They are recognized by what
+    these leave as it is: the frame, the label, and roughly the place. Each stands for one detection.
 
     Args:
-        path: The file in which they wait until they are needed.
+        path: The file in which they lie until they are needed.
     """
 
     def __init__(self, path: Path) -> None:
-        self._log = BodyLog(path)
+        self._file = LineFile(path)
+        self._lines: list[bytes] = []
         self._by_frame: LinesByFrame | None = None
-        self._here: tuple[int, list[_Refined]] = (-1, [])  # those on one frame
-        self._is_taken = bytearray()
+        self._current: tuple[int, list[_Refined]] = (-1, [])  # a frame, and the shapes on it
+        self._is_claimed = bytearray()
+        self._unconfirmed: list[int] = []
 
-    def extend(self, shapes: Iterable[tuple[bytes, dict[str, Any]]]) -> None:
-        """Note what `refined_shapes` tells of the job, each after the identity of its annotation."""
-        self._log.extend(shapes)
+    def add(self, stored: StoredAnnotation, annotation: Mapping[str, Any]) -> None:
+        """Add the shapes of an annotation that may have been made of a detection."""
+        kind, annotation_id, digest = stored
+        self._lines += (
+            to_json(
+                (
+                    *(shape["frame"], annotation["label_id"], shape_type, bounding_box(shape)),
+                    *(kind, annotation_id, digest.hex()),
+                )
+            )
+            for shape_type, shape in _refined_shapes(kind, annotation)
+        )
+
+    def write(self) -> None:
+        """Write to the file what was added.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
+        self._file.extend(self._lines)
+        self._lines = []
 
     def clear(self) -> None:
-        """Forget all that was noted."""
-        self._log.clear()
-        self._is_taken.clear()
-        self.rest()
+        """Remove all shapes."""
+        self._file.clear()
+        self._lines = []
+        self._is_claimed.clear()
+        self.free_memory()
 
-    def take(self, detection: Mapping[str, Any], known: Container[AnnotationId]) -> Stored | None:
-        """The annotation that stands for a detection, if there is one; it stands for no other one then.
+    def free_memory(self) -> None:
+        """Keep nothing in memory until it is needed again."""
+        self._by_frame = None
+        self._current = (-1, [])
+
+    def claim(
+        self, detection: SerializedAnnotation, equal: Container[AnnotationId]
+    ) -> StoredAnnotation | None:
+        """The annotation that was made of a detection, or None; it stands for no other detection then.
 
         Args:
             detection: What was detected, as it would be sent.
-            known: Annotations that say what this run has detected, and so were not made of anything else.
+            equal: Annotations that are equal to a detection of this run, so they were not made of another.
         """
-        if detection.get("type") in (None, "skeleton"):
+        on_frame = self._on_frame(detection.frame)
+        if not on_frame:
             return None
-        box = bounding_box(detection)
+        shape = from_json(detection.json)
+        if shape.get("type") in (None, "skeleton"):
+            return None
+        box = bounding_box(shape)
         best: _Refined | None = None
-        most = 0.0
-        for each in self._on_frame(detection["frame"]):
-            if each.label_id != detection["label_id"] or self._is_taken[each.number]:
+        best_iou = 0.0
+        for each in on_frame:
+            if each.label_id != shape["label_id"] or self._is_claimed[each.number]:
                 continue
             common = area(common_box(box, each.box))
-            overlap = common / (area(box) + area(each.box) - common) if common else 0.0
+            iou = common / (area(box) + area(each.box) - common) if common else 0.0
             if (
-                overlap > most
+                iou > best_iou
                 and common >= MIN_PART_INSIDE * area(each.box)
-                and each.type != detection["type"]
-                and each.stored[:2] not in known
+                and each.type != shape["type"]
+                and each.stored[:2] not in equal
             ):
-                best, most = each, overlap
+                best, best_iou = each, iou
         if best is None:
             return None
-        self._is_taken[best.number] = 1
+        self._is_claimed[best.number] = 1
+        self._unconfirmed.append(best.number)
         return best.stored
 
-    def rest(self) -> None:
-        """Keep nothing in memory until it is needed again."""
-        self._by_frame = None
-        self._here = (-1, [])
+    def confirm_claims(self) -> None:
+        """Keep the claims since the last call."""
+        self._unconfirmed = []
+
+    def withdraw_claims(self) -> None:
+        """Take back the claims since the last call of `confirm_claims`."""
+        for number in self._unconfirmed:
+            self._is_claimed[number] = 0
+        self._unconfirmed = []
 
     def _on_frame(self, frame: int) -> list[_Refined]:
         if self._by_frame is None:
             self._by_frame = self._load()
-        if self._here[0] != frame:
-            refined = []
-            for line in self._by_frame.of(frame):
-                number, identity, (kind, annotation_id), label_id, shape_type, box = from_json(line)
-                stored = kind, annotation_id, bytes.fromhex(identity)
-                refined.append(_Refined(number, stored, label_id, shape_type, tuple(box)))
-            self._here = frame, refined
-        return self._here[1]
+        if self._current[0] != frame:
+            self._current = frame, [_Refined.parse(line) for line in self._by_frame.of(frame)]
+        return self._current[1]
 
     def _load(self) -> LinesByFrame:
         by_frame = LinesByFrame()
         count = 0
-        for count, (identity, body) in enumerate(self._log, 1):
-            frame, label_id = body["place"]
-            line = (count - 1, identity.hex(), body["stored"], label_id, body["type"], body["box"])
-            by_frame.add(frame, to_json(line))
-        self._is_taken.extend(bytes(count - len(self._is_taken)))
+        for count, line in enumerate(self._file, 1):
+            by_frame.add(int(line[1 : line.index(b",")]), b"%d %b" % (count - 1, line))
+        self._is_claimed.extend(bytes(count - len(self._is_claimed)))
         return by_frame
 
 
 class _Refined(NamedTuple):
     number: int
-    stored: Stored
     label_id: int
     type: str  # empty for a track
     box: BoundingBox
+    stored: StoredAnnotation
+
+    @classmethod
+    def parse(cls, entry: bytes) -> _Refined:
+        number, line = entry.split(b" ", 1)
+        _, label_id, shape_type, box, kind, annotation_id, digest = from_json(line)
+        return cls(
+            int(number), label_id, shape_type, tuple(box), (kind, annotation_id, bytes.fromhex(digest))
+        )
+
+
+def _refined_shapes(kind: str, annotation: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """The shapes of an annotation that may have been made of a detection, each after its type.
+
+    The type is empty for a keyframe of a track.
+    """
+    if annotation.get("source") != "auto":
+        return
+    if kind == "tracks":
+        for shape in annotation["shapes"]:
+            if not shape.get("outside") and shape["type"] != "skeleton":
+                yield "", shape
+    elif annotation.get("type") in ("mask", "polygon"):
+        yield annotation["type"], annotation

@@ -1,8 +1,11 @@
-"""What is to go from a job at the end of a run, when what takes its place is known to be on the server.
+"""What is removed from a job at the end of a run, when all that replaces it is known to be on the server.
 
-That is what `existing` says, but only what was there before the run, on frames of which everything that was
-written is there; what an earlier run has left doubled; and originals, the shapes that were refined or
-followed. What somebody has changed since stays.
+- What `existing` says (`replace_auto` or `clear`), if it was present before the run and nothing is missing on
+  its frames
+- Duplicates that an earlier run has left
+- Originals: shapes that were refined or tracked
+
+What somebody has changed since the run has read it stays.
 """
 
 from __future__ import annotations
@@ -10,42 +13,42 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from prefect_cvat.annotations.duplicates import AttributeDefaults, identity
-from prefect_cvat.annotations.request_bodies import Standing, frames_of, kind_of
+from prefect_cvat.annotations.content_digest import AttributeDefaults, content_digest
+from prefect_cvat.annotations.request_bodies import ServerAnnotation, frames_of, kind_of
 from prefect_cvat.number_set import NumberSet
 from prefect_cvat.options.existing import Existing
 from prefect_cvat.planning.annotated_frames import shown_ranges
-from prefect_cvat.records.annotation_index import Stored, StoredIndex, StoredMap
+from prefect_cvat.records.annotation_index import StoredAnnotation, StoredIndex, StoredMap
 from prefect_cvat.records.record_writer import AnnotationId
 
-__all__ = ["Looked", "Replacement"]
+__all__ = ["Removal", "Replacement"]
 
 
-class Looked(NamedTuple):
-    """What a look at the job has shown.
+class Removal(NamedTuple):
+    """What is to be removed, according to one reading of the job.
 
     Attributes:
-        to_go: What is still to go, in the order in which it is to go, as much as was asked for.
-        changed: How many annotations stay that `existing` would have removed, because somebody has drawn or
-            changed them since the run began.
-        not_replaced: How many stay because what takes their place is missing.
-        gone: By how many ids the job held what the run wants, and does no longer.
+        to_remove: The annotations to remove, in this order, at most as many as were asked for.
+        changed: The number of annotations that stay although `existing` says otherwise, because somebody has
+            drawn or changed them since the run began.
+        not_replaced: The number of annotations that stay because what replaces them is missing.
+        gone: The number of wanted annotations that the job held and no longer holds.
     """
 
-    to_go: list[Standing]
+    to_remove: list[ServerAnnotation]
     changed: int
     not_replaced: int
     gone: int
 
 
 class Replacement:
-    """What is to go from one job.
+    """What is to be removed from one job.
 
     Args:
-        existing: What becomes of what was there before the run.
-        defaults: The attribute values that the server fills in by itself.
+        existing: Which annotations from before the run are to be replaced.
+        defaults: The attribute values that the server fills in.
         last_frame: The last frame of the job: CVAT shows a track until it is outside, or to the end.
-        deleted_frames: The deleted frames of the task, on which nobody sees a track.
+        deleted_frames: The deleted frames of the task: it does not matter that a track is on them.
     """
 
     def __init__(
@@ -62,95 +65,99 @@ class Replacement:
         self._frames = NumberSet()
         self._missing = NumberSet()
         self._originals = StoredMap()
-        self._doubled = StoredMap()
-        self._doubled_before = StoredMap()
+        self._duplicates = StoredMap()
+        self._duplicates_before = StoredMap()
 
     @property
     def is_needed(self) -> bool:
-        """Whether anything may have to go."""
-        return bool(self._originals or self._doubled or self._doubled_before or self._frames)
+        """Whether anything may have to be removed."""
+        return bool(self._originals or self._duplicates or self._duplicates_before or self._frames)
 
     def cover(self, frames: Iterable[int]) -> None:
-        """Everything is written on these frames: what was there before may go."""
+        """Note frames of which everything is written, so that what was present before may be removed."""
         if self._existing is not Existing.KEEP:
             self._frames.update(frames)
 
-    def take_originals(self, originals: Iterable[Mapping[str, Any]]) -> None:
-        """Name what is to go whatever `existing` says, as the server told it."""
+    def add_originals(self, originals: Iterable[Mapping[str, Any]]) -> None:
+        """Add originals, as the server returned them; they are removed even if `existing` is `keep`."""
         self._originals.update(
-            (kind_of(annotation), annotation["id"], identity(annotation, self._defaults))
+            (kind_of(annotation), annotation["id"], content_digest(annotation, self._defaults))
             for annotation in originals
         )
 
-    def take_doubled(self, doubled: Iterable[Stored]) -> None:
-        """Name what an earlier run has left too often."""
-        self._doubled.update(doubled)
+    def add_duplicates(self, duplicates: Iterable[StoredAnnotation]) -> None:
+        """Add duplicates that an earlier run has left."""
+        self._duplicates.update(duplicates)
 
-    def verified(self, missing_frames: Iterable[int], doubled: Iterable[Stored]) -> None:
-        """Take what a verification of the job has shown.
+    def verified(self, missing_frames: Iterable[int], duplicates: Iterable[StoredAnnotation]) -> None:
+        """Note the result of a verification of the job.
 
         Args:
-            missing_frames: Frames on which something is missing that was written: nothing goes from these.
-            doubled: What an earlier run has left there too often.
+            missing_frames: Frames on which an annotation is missing: nothing is removed from these.
+            duplicates: Duplicates that an earlier run has left.
         """
         self._missing = NumberSet(missing_frames)
-        self._doubled_before = StoredMap(doubled)
+        self._duplicates_before = StoredMap(duplicates)
 
     def clear(self) -> None:
-        """What was named is gone, or stays for good."""
+        """Forget originals and duplicates: they are removed, or stay for good."""
         self._originals.clear()
-        self._doubled.clear()
-        self._doubled_before.clear()
+        self._duplicates.clear()
+        self._duplicates_before.clear()
 
-    def look(
+    def select(
         self,
-        standing: Iterable[Standing],
+        on_server: Iterable[ServerAnnotation],
         most: int,
         *,
         replaceable: Mapping[AnnotationId, bytes],
         kept: Collection[AnnotationId],
         wanted: StoredIndex,
-    ) -> Looked:
-        """Look through the job for what is still to go.
+    ) -> Removal:
+        """Choose what is to be removed now.
 
         Args:
-            standing: All that the job holds.
-            most: How much is taken at a time.
-            replaceable: What was there before the run and is to be replaced, by what it said then.
-            kept: What was there before the run and is not to be replaced.
-            wanted: By which ids the job holds what the run wants.
+            on_server: All annotations of the job.
+            most: Maximum number of annotations to choose.
+            replaceable: The ids and identities of what was present before the run and is to be replaced.
+            kept: The ids of what was present before the run and is not to be replaced.
+            wanted: The annotations in the job that the run wants there.
         """
-        first: list[Standing] = []
-        last: list[Standing] = []
+        first: list[ServerAnnotation] = []
+        last: list[ServerAnnotation] = []
         changed = not_replaced = 0
         originals = self._originals.index
-        doubled, doubled_before = self._doubled.index, self._doubled_before.index
+        named = StoredIndex(  # where two have the same id, the last one counts
+            self._duplicates.records, self._duplicates_before.records, self._originals.records
+        )
         is_seen = bytearray(len(wanted))
-        for kind, annotation in standing:
+        for kind, annotation in on_server:
             key = (kind, annotation["id"])
             if (place := wanted.place(key)) >= 0 and not is_seen[place]:
                 is_seen[place] = 1
                 continue
-            named = originals.get(key) or doubled_before.get(key) or doubled.get(key)
-            digest = named or replaceable.get(key)
+            named_digest = named.get(key)
+            digest = named_digest or replaceable.get(key)
             if digest is None:
                 is_new = key not in kept
                 changed += is_new and self._existing.removes(annotation) and self._is_covered(annotation)
                 continue
-            if named is None and not self._is_covered(annotation):
+            if named_digest is None and not self._is_covered(annotation):
                 continue
-            if digest != identity(annotation, self._defaults):
+            if digest != content_digest(annotation, self._defaults):
                 changed += 1
             elif self._missing and self._is_shown_on_missing(annotation):
                 not_replaced += 1
             else:
-                pile = last if key in originals else first
-                if len(pile) < most:
-                    pile.append((kind, annotation))
-        # originals last: once they are gone, no later run would look for what the job holds doubled
-        return Looked([*first, *last][:most], changed, not_replaced, is_seen.count(0))
+                chosen = last if key in originals else first
+                if len(chosen) < most:
+                    chosen.append((kind, annotation))
+        # originals last: once they are gone, no later run looks for duplicates of what was made of them
+        return Removal([*first, *last][:most], changed, not_replaced, is_seen.count(0))
 
     def _is_covered(self, annotation: Mapping[str, Any]) -> bool:
+        if "shapes" not in annotation:
+            return annotation["frame"] in self._frames
         return all(frame in self._frames for frame in frames_of(annotation)) and all(
             frame in self._frames or frame in self._deleted for frame in self._shown(annotation)
         )

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from prefect_cvat.annotations.duplicates import AttributeDefaults, attribute_defaults, identity
-from prefect_cvat.annotations.request_bodies import Standing
+from prefect_cvat.annotations.content_digest import AttributeDefaults, attribute_defaults, content_digest
+from prefect_cvat.annotations.request_bodies import ServerAnnotation
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.cvat.issues import Issue, delete_issue, list_issues
 from prefect_cvat.cvat.task_identity import TaskIdentity
@@ -219,19 +219,19 @@ class _Picker:
         self._look = _Look(job, of_others)
         self._issues = _Look(job, of_others)
 
-    def pick(self, standing: Iterable[Standing], most: int) -> list[Standing]:
+    def pick(self, on_server: Iterable[ServerAnnotation], most: int) -> list[ServerAnnotation]:
         """Pick, of all that the job holds, what is to be removed, as much as the number says."""
         self._look = look = _Look(self._job, self._of_others)
-        picked: list[Standing] = []
-        for kind, annotation in standing:
+        picked: list[ServerAnnotation] = []
+        for kind, annotation in on_server:
             key = (kind, annotation["id"])
-            if look.is_ours(key, identity(annotation, self._defaults).hex()) and len(picked) < most:
+            if look.is_ours(key, content_digest(annotation, self._defaults).hex()) and len(picked) < most:
                 picked.append((kind, annotation))
         return picked
 
-    def removed(self, part: Iterable[Standing]) -> None:
+    def removed(self, part: Iterable[AnnotationId]) -> None:
         """Note what was removed."""
-        self._removed.update((kind, annotation["id"]) for kind, annotation in part)
+        self._removed.update(part)
 
     @property
     def gone(self) -> int:

@@ -2,7 +2,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pictures import picture
-from prefect_cvat.annotations.duplicates import attribute_defaults, identity
+from prefect_cvat.annotations.content_digest import attribute_defaults, content_digest
 from prefect_cvat.auto_annotation import keypoint_spec, label_spec, select_attribute_spec, skeleton_label_spec
 from prefect_cvat.models import Label
 
@@ -17,9 +17,9 @@ SHAPE = {
 }
 
 
-def test_order_of_attributes_ids_and_unknown_fields_do_not_count():
+def test_digest_ignores_order_of_attributes_ids_and_unknown_fields():
     other = {**SHAPE, "attributes": SHAPE["attributes"][::-1], "id": 99, "elements": [], "group": 0, "new": 1}
-    assert identity(SHAPE, {}) == identity(other, {})
+    assert content_digest(SHAPE, {}) == content_digest(other, {})
 
 
 @given(
@@ -40,11 +40,11 @@ def test_order_of_attributes_ids_and_unknown_fields_do_not_count():
         ]
     )
 )
-def test_everything_else_does(change):
-    assert identity(SHAPE, {}) != identity({**SHAPE, change[0]: change[1]}, {})
+def test_digest_depends_on_every_other_field(change):
+    assert content_digest(SHAPE, {}) != content_digest({**SHAPE, change[0]: change[1]}, {})
 
 
-def test_what_the_server_gives_back_is_what_was_sent(client):
+def test_digest_of_a_stored_annotation_equals_that_of_the_request(client):
     """Defaults of attributes, the order of elements, numbers as floats: all of it comes from a server."""
     labels = [
         label_spec(
@@ -69,12 +69,12 @@ def test_what_the_server_gives_back_is_what_was_sent(client):
     ]  # fmt: skip
     answer = client.create_job_annotations(job.id, {"shapes": sent})
     stored = client.job_annotations(job.id)
-    expected = sorted(identity(shape, defaults) for shape in sent)
-    assert sorted(identity(shape, defaults) for shape in answer.shapes) == expected
-    assert sorted(identity(shape, defaults) for shape in stored.shapes) == expected
+    expected = sorted(content_digest(shape, defaults) for shape in sent)
+    assert sorted(content_digest(shape, defaults) for shape in answer.shapes) == expected
+    assert sorted(content_digest(shape, defaults) for shape in stored.shapes) == expected
 
 
-def test_defaults_are_those_of_labels_and_sublabels():
+def test_attribute_defaults_of_labels_and_sublabels():
     label = Label.model_validate(
         {
             "id": 1,
@@ -113,7 +113,7 @@ def with_keyframe(index, **change):
     return {**TRACK, "shapes": shapes}
 
 
-def test_what_the_server_adds_to_a_track_does_not_count():
+def test_digest_of_a_track_ignores_what_the_server_adds():
     """A keyframe's missing attribute is read back as that of the one before, the track's as the default."""
     read_back = {
         "id": 15,
@@ -127,7 +127,7 @@ def test_what_the_server_adds_to_a_track_does_not_count():
         ],
     }  # fmt: skip
     sent = {**TRACK, "attributes": []}
-    assert identity(sent, TRACK_DEFAULTS) == identity(read_back, TRACK_DEFAULTS)
+    assert content_digest(sent, TRACK_DEFAULTS) == content_digest(read_back, TRACK_DEFAULTS)
 
 
 @given(
@@ -151,11 +151,11 @@ def test_what_the_server_adds_to_a_track_does_not_count():
         ]
     )
 )
-def test_everything_else_about_a_track_does(other):
-    assert identity(TRACK, TRACK_DEFAULTS) != identity(other, TRACK_DEFAULTS)
+def test_digest_of_a_track_depends_on_every_other_field(other):
+    assert content_digest(TRACK, TRACK_DEFAULTS) != content_digest(other, TRACK_DEFAULTS)
 
 
-def test_tracks_that_the_server_gives_back_are_those_that_were_sent(client):
+def test_digest_of_a_stored_track_equals_that_of_the_request(client):
     labels = [
         label_spec(
             "car",
@@ -189,7 +189,7 @@ def test_tracks_that_the_server_gives_back_are_those_that_were_sent(client):
     ]  # fmt: skip
     answer = client.create_job_annotations(job.id, {"tracks": sent})
     stored = client.job_annotations(job.id)
-    expected = sorted(identity(track, defaults) for track in sent)
-    assert sorted(identity(track, defaults) for track in answer.tracks) == expected
-    assert sorted(identity(track, defaults) for track in stored.tracks) == expected
+    expected = sorted(content_digest(track, defaults) for track in sent)
+    assert sorted(content_digest(track, defaults) for track in answer.tracks) == expected
+    assert sorted(content_digest(track, defaults) for track in stored.tracks) == expected
     assert len(set(expected)) == 2

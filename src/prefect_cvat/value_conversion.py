@@ -1,4 +1,4 @@
-"""Coordinates and attribute values, however a model has them, in the form that CVAT wants."""
+"""Converts coordinates and attribute values of models (numpy, tensors, nested lists) to CVAT's format."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ __all__ = ["attribute_string", "flat_numbers"]
 
 
 def attribute_string(value: Any) -> Any:
-    """Put the value of an attribute as CVAT has it: `true`, `false`, `120`, or any other text.
+    """Convert an attribute value to CVAT's format: `true`, `false`, `120`, or any other text.
 
     Args:
-        value: A string, a boolean, a number (also numpy's), or a tensor of one of these.
+        value: A string, a boolean, a number (also of numpy), or a tensor with one of these.
 
     Returns:
-        A string; what is none of these stays as it is, for pydantic to refuse.
+        A string. Any other value is returned unchanged, and fails in pydantic's validation.
     """
     if isinstance(value, str):
         return value
@@ -29,17 +29,16 @@ def attribute_string(value: Any) -> Any:
 
 
 def flat_numbers(value: Any) -> Any:
-    """Take coordinates out of lists, tuples, numpy arrays and tensors, also nested ones.
-
-    Points may be `[[x, y], ...]`, `(N, 1, 2)` as OpenCV's contours are, or `(1, 4)`.
+    """Flatten coordinates in lists, tuples, numpy arrays and tensors, also nested ones.
 
     Args:
-        value: Coordinates. A picture (a bitmap, more than two numbers in each of several rows) is none.
+        value: Coordinates, such as `[[x, y], ...]`, `[N, 1, 2]` (a contour of OpenCV) or `[1, 4]`. A bitmap,
+            with several rows of more than two numbers, is not flattened.
 
     Returns:
-        A flat list; what is no list of coordinates stays as it is, for pydantic to refuse.
+        A flat list. Any other value is returned unchanged, and fails in pydantic's validation.
     """
-    if type(value) is list and value and type(value[0]) is float:  # nearly always: keep this short
+    if type(value) is list and value and type(value[0]) is float:  # the fast path: nearly always
         return value
     if isinstance(value, str | bytes):
         return value

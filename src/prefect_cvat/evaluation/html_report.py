@@ -1,4 +1,4 @@
-"""An evaluation as one HTML file: figures, tables, plots, and the worst frames drawn."""
+"""An evaluation as an HTML page: key figures, tables, plots, and the frames with most mistakes."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from prefect_cvat.evaluation.tables import (
     tag_rows,
 )
 from prefect_cvat.evaluation.task import TaskEvaluation
-from prefect_cvat.evaluation.worst import OUTCOMES, DrawnFrame
-from prefect_cvat.reporting.html_report import wrap_page
+from prefect_cvat.evaluation.worst_frames import OUTCOMES, DrawnFrame
+from prefect_cvat.reporting.html_page import render_key_figures, wrap_page
 
 __all__ = ["render_evaluation"]
 
 
 def render_evaluation(evaluation: TaskEvaluation, worst: Iterable[DrawnFrame] = ()) -> str:
-    """Draw an evaluation.
+    """Render an evaluation.
 
     Args:
         evaluation: The evaluation.
-        worst: Frames to show, see `open_frames_of`.
+        worst: The frames to draw, see `open_frames_of`.
 
     Returns:
-        HTML that needs no other file.
+        A self-contained HTML page.
     """
     name = f"Task {evaluation.task_id}, {evaluation.task_name}"
     return wrap_page(
@@ -46,7 +46,7 @@ def render_evaluation(evaluation: TaskEvaluation, worst: Iterable[DrawnFrame] = 
             tags=_tags(evaluation),
             worst=_worst("".join(frame.figure() for frame in worst)),
         ),
-        title=f"How good: {evaluation.predictions}",
+        title=f"Evaluation of {evaluation.predictions}",
     )
 
 
@@ -60,18 +60,15 @@ def _shapes(way: IouType, found: Evaluation) -> str:
         ("F1", found.f1),
     ]
     plots = [
-        ("Precision over recall", plot_precision_recall(found)),
-        ("Over the score threshold, all labels together", plot_thresholds(found)),
-        *([] if way == "keypoints" else [("What was taken for what", plot_confusion(found))]),
+        ("Precision-recall curve", plot_precision_recall(found)),
+        ("Precision, recall and F1 by score threshold, all labels", plot_thresholds(found)),
+        *([] if way == "keypoints" else [("Confusion matrix", plot_confusion(found))]),
     ]
     confusions = confusion_rows(found)
     return (
         f"<h2>{WAYS[way]}</h2>"
-        '<div class="numbers">'
-        + "".join(
-            f"<div><b>{'-' if value is None else f'{value:.3f}'}</b>{name}</div>" for name, value in figures
-        )
-        + f"</div>{_table(shape_rows(found))}"
+        + render_key_figures((name, "-" if value is None else f"{value:.3f}") for name, value in figures)
+        + _table(shape_rows(found))
         + '<div class="plots">'
         + "".join(
             f'<figure><img alt="{caption}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'
@@ -79,7 +76,7 @@ def _shapes(way: IouType, found: Evaluation) -> str:
             for caption, png in plots
         )
         + "</div>"
-        + (f"<h3>Taken for others</h3>{_table(confusions)}" if confusions else "")
+        + (f"<h3>Most frequent confusions</h3>{_table(confusions)}" if confusions else "")
     )
 
 
@@ -88,8 +85,9 @@ def _tags(evaluation: TaskEvaluation) -> str:
     if tags is None:
         return ""
     return (
-        f'<h2>Tags</h2><div class="numbers"><div><b>{tags.accuracy:.3f}</b>accuracy</div>'
-        f"<div><b>{tags.frames}</b>frames</div></div>{_table(tag_rows(tags))}"
+        "<h2>Tags</h2>"
+        + render_key_figures([("accuracy", f"{tags.accuracy:.3f}"), ("frames", str(tags.frames))])
+        + _table(tag_rows(tags))
     )
 
 

@@ -1,11 +1,10 @@
-"""The frames with most mistakes, drawn: the truth, what was found, what was missed, false alarms."""
+"""Finds and draws the frames with most mistakes: matches, missed objects, false alarms, wrong labels."""
 
 from __future__ import annotations
 
 import html
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,9 +16,8 @@ from prefect_cvat.evaluation.from_cvat import Comparison
 from prefect_cvat.evaluation.matching import Matches
 from prefect_cvat.evaluation.task import TaskEvaluation
 from prefect_cvat.files.spool import spool_folder
-from prefect_cvat.frames import ChunkBatch, Frame, Quality
-from prefect_cvat.media.chunk_download import fetch_chunk
-from prefect_cvat.media.frame_reader import open_frames
+from prefect_cvat.frames import Frame, Quality
+from prefect_cvat.media.task_frames import read_task_frames
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.planning.plan import Plan
 from prefect_cvat.reporting.frame_svg import (
@@ -39,22 +37,23 @@ OUTCOMES = {
     "false alarm": "#ffb02e",
     "wrong label": "#d08bff",
 }
-"""What a drawn shape is, and its color."""
+"""The outcomes of shapes, and the colors in which they are drawn."""
 
 _NOUNS = frozenset({"false alarm", "wrong label"})
 
 _DRAWN: tuple[IouType, ...] = ("bbox", "keypoints")
-"""Every shape that is compared is in one of these; masks are also in the first."""
+"""Every compared shape is in one of these; shapes with masks are also compared by boxes."""
 
 
 @dataclass(slots=True)
 class FrameOutcomes:
-    """What became of the shapes on a frame.
+    """The outcomes of the shapes on a frame.
 
     Attributes:
         frame: The frame's number.
-        shapes: CVAT's shapes, each with its outcome and its caption; up to `MAX_SHAPES` of each outcome.
-        counts: How many there are of each outcome.
+        shapes: One of `OUTCOMES`, the caption, and the shape as the server's JSON object, for up to
+            `MAX_SHAPES` shapes of each outcome.
+        counts: The number of shapes by outcome.
     """
 
     frame: int
@@ -63,11 +62,11 @@ class FrameOutcomes:
 
     @property
     def mistakes(self) -> int:
-        """How many objects were missed, and predictions wrong."""
+        """The number of missed objects and wrong predictions."""
         return self.counts["missed"] + self.counts["false alarm"] + self.counts["wrong label"]
 
     def summary(self) -> dict[str, str]:
-        """How many there are of each outcome, in words; objects that were found count once."""
+        """The number of shapes of each outcome in words. A matched object counts once."""
         return {
             outcome: pluralize(count, outcome) if outcome in _NOUNS else f"{count} {outcome}"
             for outcome in OUTCOMES
@@ -75,7 +74,7 @@ class FrameOutcomes:
         }
 
     def add(self, outcome: str, text: str, shape: Mapping[str, Any]) -> None:
-        """Add a shape; of each outcome only as many are held as are drawn."""
+        """Count a shape, and keep it if no more than `MAX_SHAPES` have this outcome."""
         self.counts[outcome] += 1
         if self.counts[outcome] <= MAX_SHAPES:
             self.shapes.append((outcome, text, shape))
@@ -83,13 +82,13 @@ class FrameOutcomes:
 
 @dataclass(frozen=True, slots=True)
 class DrawnFrame:
-    """A frame, its image, and what became of the shapes on it.
+    """A frame, its image, and the outcomes of its shapes.
 
     Attributes:
         frame: The frame.
         jpeg: Its image, made small by `shrink_image`.
-        outcomes: What became of the shapes.
-        url: Where the frame is in CVAT.
+        outcomes: The outcomes of its shapes.
+        url: The address of the frame in CVAT.
     """
 
     frame: Frame
@@ -99,20 +98,20 @@ class DrawnFrame:
 
     @property
     def description(self) -> str:
-        """How many mistakes there are."""
+        """The frame and the numbers of its mistakes."""
         return f"{self.frame}: {', '.join(self.outcomes.summary().values())}"
 
     def figure(self) -> str:
-        """The frame as an HTML figure that is a link to CVAT."""
+        """The frame as an HTML figure that links to CVAT."""
         return f'<a href="{html.escape(self.url)}">{render_figure(*self._labeled())}</a>'
 
     def svg(self, width: int) -> str:
-        """The frame as an SVG whose longer side has so many pixels."""
+        """The frame as an SVG whose longer side has `width` pixels."""
         annotated, labels, colors = self._labeled()
         return render_frame(annotated, labels, width=width, colors=colors)
 
     def _labeled(self) -> tuple[AnnotatedFrame, dict[int, str], dict[str, str]]:
-        """The frame for who draws labels: each text is a label of its own, with the color of its outcome."""
+        """The frame with each caption as a label of its own, in the color of its outcome."""
         numbers: dict[tuple[str, str], int] = {}
         found = self.outcomes.shapes
         if len(found) > MAX_SHAPES:  # not all are drawn, but mistakes are
@@ -133,7 +132,7 @@ class DrawnFrame:
 
 
 def find_worst_frames(evaluation: TaskEvaluation, most: int = 12) -> list[FrameOutcomes]:
-    """The frames with most mistakes, those with the most first; none without mistakes."""
+    """The frames with most mistakes, most first, without frames that have none."""
     mistakes: Counter[int] = Counter()
     for way in _DRAWN:
         if way in evaluation.shapes:
@@ -150,11 +149,11 @@ def find_worst_frames(evaluation: TaskEvaluation, most: int = 12) -> list[FrameO
 def open_frames_of(
     client: Client, evaluation: TaskEvaluation, worst: Sequence[FrameOutcomes], quality: Quality = "original"
 ) -> list[DrawnFrame]:
-    """Fetch the images of frames, to be drawn with what became of the shapes on them.
+    """Download the images of frames, to draw them with the outcomes of their shapes.
 
     Raises:
-        MediaError: A frame is broken.
-        PrefectCvatError: The server does not give it.
+        MediaError: An image cannot be decoded.
+        PrefectCvatError: A request to the server failed.
     """
     info = evaluation.info
     by_number = {item.frame: item for item in worst}
@@ -162,19 +161,13 @@ def open_frames_of(
     plan = Plan(info=info, frames=frames, jobs=(), excluded={})
     drawn = {}
     with spool_folder() as folder:
-        for number, of_chunk in plan.chunks():
-            chunk = fetch_chunk(client, plan, number, folder, quality)
-            with closing(open_frames(ChunkBatch([chunk]), of_chunk)) as opened:
-                for frame, image in opened:
-                    jpeg = shrink_image(image, frame)
-                    del image  # else it would be held while the next one is opened
-                    job = next(
-                        (job for job in info.jobs if job.start_frame <= frame.number <= job.stop_frame), None
-                    )
-                    place = "" if job is None else f"/jobs/{job.id}?frame={frame.number}"
-                    url = f"{client.url}/tasks/{evaluation.task_id}{place}"
-                    drawn[frame.number] = DrawnFrame(frame, jpeg, by_number[frame.number], url)
-            chunk.path.unlink()
+        for frame, image in read_task_frames(client, plan, folder, quality=quality):
+            job = next((job for job in info.jobs if job.start_frame <= frame.number <= job.stop_frame), None)
+            path = "" if job is None else f"/jobs/{job.id}?frame={frame.number}"
+            url = f"{client.url}/tasks/{evaluation.task_id}{path}"
+            jpeg = shrink_image(image, frame)
+            del image  # else it would be held while the next one is opened
+            drawn[frame.number] = DrawnFrame(frame, jpeg, by_number[frame.number], url)
     return [drawn[item.frame] for item in worst]
 
 

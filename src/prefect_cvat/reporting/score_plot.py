@@ -1,12 +1,11 @@
-"""Figures of a run as pictures."""
+"""Plots how the scores of a run are distributed."""
 
 from __future__ import annotations
 
-import io
-import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from prefect_cvat.reporting.figures import new_figure, png_of, shorten, show_as_plain_text
 from prefect_cvat.review.score_histogram import SCORE_BINS
 
 if TYPE_CHECKING:
@@ -15,28 +14,26 @@ if TYPE_CHECKING:
 __all__ = ["plot_scores"]
 
 SIZE = 6.4, 3.2
-"""Inches, across and down."""
+"""Width and height in inches."""
 
 DPI = 100
 
-MOST_LABELS = 7
-"""How many labels have a color of their own; all others share one."""
+MAX_LABELS = 7
+"""Maximum number of labels with a color of their own. All others share one."""
 
 
 def plot_scores(scores: Mapping[str, Sequence[int]]) -> bytes:
-    """Draw how scores are distributed, as stacked bars.
+    """Plot a histogram of scores, with a stacked bar for each bin.
 
     Args:
-        scores: How many scores are in each range from 0 to 1, by label, as `RunReport.scores`.
+        scores: The number of scores in each bin from 0 to 1, by label, as in `RunReport.scores`.
 
     Returns:
         A PNG of 640x320 pixels.
     """
-    from matplotlib.figure import Figure  # slow, and only needed here
-    from matplotlib.ticker import MaxNLocator
+    from matplotlib.ticker import MaxNLocator  # slow to import
 
-    figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = new_figure(*SIZE, DPI)
     edges = [number / SCORE_BINS for number in range(SCORE_BINS)]
     bottom = [0] * SCORE_BINS
     names: list[str] = []
@@ -48,7 +45,7 @@ def plot_scores(scores: Mapping[str, Sequence[int]]) -> bytes:
             width=1 / SCORE_BINS,
             bottom=bottom,
             align="edge",
-            color="#999" if len(names) == MOST_LABELS else f"C{len(names)}",
+            color="#999" if len(names) == MAX_LABELS else f"C{len(names)}",
             edgecolor="white",
             linewidth=0.5,
         )
@@ -61,24 +58,16 @@ def plot_scores(scores: Mapping[str, Sequence[int]]) -> bytes:
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)
     legend = figure.legend(handles, ["-"] * len(names), loc="outside right upper", frameon=False)
+    show_as_plain_text(legend)
     for text, name in zip(legend.get_texts(), names, strict=True):
-        text.set_parse_math(False)  # a name with dollar signs is no formula
-        text.set_text(_short(name))
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing")  # of names in scripts that the font has not
-        figure.savefig(buffer, format="png")
-    return buffer.getvalue()
+        text.set_text(shorten(name))
+    return png_of(figure)
 
 
 def _most_first(scores: Mapping[str, Sequence[int]]) -> list[tuple[str, Sequence[int]]]:
-    """The labels with most scores, each with its counts, and all others as one."""
+    """The labels with most scores, each with its counts; all others together are the last one."""
     labels = sorted(scores.items(), key=lambda item: (-sum(item[1]), item[0]))
-    if len(labels) <= MOST_LABELS:
+    if len(labels) <= MAX_LABELS:
         return labels
-    others = [sum(counts) for counts in zip(*(counts for _, counts in labels[MOST_LABELS:]), strict=True)]
-    return [*labels[:MOST_LABELS], (f"{len(labels) - MOST_LABELS} others", others)]
-
-
-def _short(name: str, most: int = 24) -> str:
-    return name if len(name) <= most else f"{name[: most - 1]}…"
+    others = [sum(counts) for counts in zip(*(counts for _, counts in labels[MAX_LABELS:]), strict=True)]
+    return [*labels[:MAX_LABELS], (f"{len(labels) - MAX_LABELS} others", others)]

@@ -1,4 +1,4 @@
-"""A run that puts what a detection function finds on the frames of a task together to tracks."""
+"""A run that associates what a detection function finds on the frames of a task to tracks."""
 
 from __future__ import annotations
 
@@ -7,36 +7,33 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 from prefect_cvat.annotations.label_remapping import Annotations
-from prefect_cvat.annotations.request_bodies import kind_of
+from prefect_cvat.annotations.request_bodies import kind_of, serialize
 from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import UnsupportedTaskError
+from prefect_cvat.inference.detector import Detector
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.planning.plan import Batch, Plan, TaskInfo
 from prefect_cvat.review.frame_ranking import FrameSummaries
-from prefect_cvat.review.track_uncertainty import SeenTracks
-from prefect_cvat.review.uncertainty import find_doubts
-from prefect_cvat.runs.annotate_run import AnnotateRun
+from prefect_cvat.review.track_uncertainty import TrackCollector
+from prefect_cvat.review.uncertainty import measure_uncertainty
+from prefect_cvat.runs.annotate_run import AnnotateRun, PlannedAnnotateRun
+from prefect_cvat.runs.run_context import RunContext, Workspace
 from prefect_cvat.tracking.association import Associator, import_trackers
 from prefect_cvat.tracking.track_assembly import TrackAssembler
 
-__all__ = ["TrackRun", "check_takes_tracks"]
+__all__ = ["TrackDetectionsRun", "check_takes_tracks"]
 
 
-class TrackRun(AnnotateRun):
+class TrackDetectionsRun(AnnotateRun):
     """A run of a detection function on a task that writes tracks instead of shapes.
 
-    Tags are written as they are. Objects are told apart over the whole task, also where it is cut into
+    Tags are written as they are. Detections are associated over the whole task, also where it is cut into
     jobs; a track is written as soon as it has ended.
     """
 
-    kind = "track"
-    in_order: ClassVar[frozenset[str]] = frozenset({"upload_batch"})
-    reviews_shapes: ClassVar[bool] = False
-    keeps_parts: ClassVar[bool] = False
     leaves_out_annotated: ClassVar[bool] = False
-    recognizes_refined: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -51,59 +48,82 @@ class TrackRun(AnnotateRun):
         super().__init__(client, task_id, function, options, function_name=function_name)
         self.tracking = tracking
         self.provenance.take_options(tracking)
+
+    def _plan(self, workspace: Workspace) -> PlannedTrackDetectionsRun:
+        import_trackers()  # a missing library should be noticed now
+        plan = self._read_plan()
+        check_takes_tracks(plan.info)
+        plan = replace(plan, frames=plan.frames[:: self.tracking.step])
+        return PlannedTrackDetectionsRun(self.context, plan, workspace, self.detector, self.tracking)
+
+
+class PlannedTrackDetectionsRun(PlannedAnnotateRun):
+    """The stages of a run that makes tracks of detections.
+
+    Args:
+        context: Server, options, report.
+        plan: What to do.
+        workspace: Folder and lock.
+        detector: The function.
+        tracking: How detections become tracks.
+
+    Raises:
+        MissingLibraryError: The library for association is missing.
+    """
+
+    kind: ClassVar[str] = "track"
+    in_order: ClassVar[frozenset[str]] = frozenset({"upload_batch"})
+    recognizes_refined: ClassVar[bool] = False
+    reviews_shapes: ClassVar[bool] = False
+    keeps_parts: ClassVar[bool] = False
+
+    def __init__(
+        self,
+        context: RunContext,
+        plan: Plan,
+        workspace: Workspace,
+        detector: Detector,
+        tracking: TrackOptions,
+    ) -> None:
+        super().__init__(context, plan, workspace, detector)
         self._associator = Associator(tracking)
-        self._assembler: TrackAssembler | None = None
+        self._assembler = TrackAssembler(plan.jobs, tracking, plan.info.labels)
         self._associated: set[int] = set()
         self._is_assembled = False
         self._to_write: list[tuple[object, int, list[dict[str, Any]]]] = []
-        self._seen = SeenTracks(tracking)
-
-    def plan_task(self) -> Plan:
-        """Ask the server about the task, and decide what to do.
-
-        Raises:
-            UnsupportedTaskError: The task takes no tracks.
-            MissingLibraryError: The library that tells objects apart is missing.
-        """
-        import_trackers()  # if it is missing, say so now
-        plan = super().plan_task()
-        check_takes_tracks(plan.info)
-        self._assembler = TrackAssembler(plan.jobs, self.tracking, plan.info.labels)
-        self._plan = replace(plan, frames=plan.frames[:: self.tracking.step])
-        return self._plan
+        self._collector = TrackCollector(tracking)
 
     def upload_batch(self, batch: Batch, annotations: Annotations, _after: object = None) -> int:
-        """Go on with the tracks, and write those that have ended; return how many frames that were."""
-        with self._named(batch):
-            with self._timed("associate"):
+        """Continue the tracks, and write those that have ended; return the number of frames."""
+        with self.context.working_on(batch):
+            with self.context.timing("associate"):
                 self._associate(batch, annotations)
-            with self._timed("upload"):
+            with self.context.timing("upload"):
                 self._write_waiting()
         self._count(annotations)
         return annotations.frames
 
     def finish_upload(self) -> None:
-        """End all tracks and write them; remove what has been replaced."""
-        assert self._assembler is not None
+        """End all tracks and write them; then remove what was replaced."""
         if not self._is_assembled:
             self._assembler.finish()
             self._take("the end")
             self._is_assembled = True
             self._report_tracks()
-        with self._timed("upload"):
+        with self.context.timing("upload"):
             self._write_waiting()
+            # a track covers all frames of a job, unless only some of them were selected
+            selected = self.options.selection.frames
+            failed = self.context.failed_frames
             for job in self.plan.jobs:
-                # a track speaks for all frames of a job, unless only some of them were asked for
-                wanted = self.options.selection.frames
                 frames = range(job.start_frame, job.stop_frame + 1)
-                covered = (n for n in frames if (wanted is None or n in wanted) and n not in self.failed)
-                self._write(job.id, "covered", (), covered)
+                covered = (n for n in frames if (selected is None or n in selected) and n not in failed)
+                self.uploads.write(job.id, "covered", (), covered)
         super().finish_upload()
 
     def _associate(self, batch: Batch, annotations: Annotations) -> None:
-        assert self._assembler is not None
         if batch.index in self._associated:
-            return  # the stage is being tried again
+            return  # the stage is being retried
         shapes: dict[int, list[dict[str, Any]]] = {}
         tags: list[dict[str, Any]] = []
         for pack in annotations.packs():
@@ -117,8 +137,9 @@ class TrackRun(AnnotateRun):
             if frame.number in annotations.errors:
                 continue
             items = self._associator.update(frame.number, shapes.get(frame.number, ()))
-            doubts = find_doubts([shape for _, shape in items])
-            self._seen.add(frame.number, zip((number for number, _ in items), doubts, strict=True))
+            uncertainties = measure_uncertainty([shape for _, shape in items])
+            numbers = (number for number, _ in items)
+            self._collector.add(frame.number, zip(numbers, uncertainties, strict=True))
             self._assembler.add(frame.number, items)
         for job in self.plan.jobs:
             if of_job := [tag for tag in tags if job.start_frame <= tag["frame"] <= job.stop_frame]:
@@ -127,8 +148,7 @@ class TrackRun(AnnotateRun):
         self._associated.add(batch.index)
 
     def _take(self, part: object) -> None:
-        """Put the tracks that have ended to what is to be written."""
-        assert self._assembler is not None
+        """Queue the tracks that have ended for writing."""
         by_job: dict[int, list[dict[str, Any]]] = {}
         for job_id, track in self._assembler.take():
             by_job.setdefault(job_id, []).append(track)
@@ -136,20 +156,20 @@ class TrackRun(AnnotateRun):
         self._to_write += [(("tracks", part), job_id, tracks) for job_id, tracks in by_job.items()]
 
     def _write_waiting(self) -> None:
-        """Write what waits. What fails waits on, and is taken up where it broke off."""
+        """Write what is queued. What fails stays in the queue, and is continued where it failed."""
         while self._to_write:
             part, job_id, annotations = self._to_write[0]
-            self._write(job_id, part, annotations)
+            self.uploads.write(job_id, part, map(serialize, annotations))
             del self._to_write[0]
 
     def _report_tracks(self) -> None:
-        seen = self._seen
-        seen.finish()
+        collector = self._collector
+        collector.finish()
         names = {label.id: label.name for label in self.plan.info.labels}
-        self.report.tracks = {names[label_id]: count for label_id, count in seen.labels.items()}
-        self.report.track_frames = seen.frames
-        self.report.untracked = seen.untracked
-        self._summaries = FrameSummaries(seen.summaries.each(self.plan.frames.by_number))
+        self.report.tracks = {names[label_id]: count for label_id, count in collector.labels.items()}
+        self.report.track_frames = collector.frames
+        self.report.untracked = collector.untracked
+        self.context.summaries = FrameSummaries(collector.summaries.each(self.plan.frames.by_number))
 
 
 def check_takes_tracks(info: TaskInfo) -> None:

@@ -1,7 +1,7 @@
-"""When two annotations are the same one, told twice.
+"""Digests of annotations, to recognize an annotation that was sent in what the server has stored.
 
-CVAT numbers what it stores, but a client that lost the answer has no number to ask for. What an
-annotation says is all there is to know it by.
+CVAT returns the ids of stored annotations in its response. If the response is lost, an annotation can only be
+recognized by its content.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from pydantic_core import to_json
 
 from prefect_cvat.models import Label, Sublabel
 
-__all__ = ["AttributeDefaults", "attribute_defaults", "identity"]
+__all__ = ["AttributeDefaults", "attribute_defaults", "content_digest"]
 
 AttributeDefaults = Mapping[int, Mapping[int, str]]
 """The default attribute values by label (or sublabel) id and attribute id."""
 
 
 def attribute_defaults(labels: tuple[Label, ...]) -> dict[int, dict[int, str]]:
-    """The attribute values that CVAT fills in by itself (on reading, not in the answer to a write)."""
+    """The default attribute values, which CVAT adds on reading but not in the response to a write."""
     owners: list[Sublabel] = [owner for label in labels for owner in (label, *label.sublabels)]
     return {
         owner.id: {attribute.id: attribute.default_value or "" for attribute in owner.attributes}
@@ -30,11 +30,18 @@ def attribute_defaults(labels: tuple[Label, ...]) -> dict[int, dict[int, str]]:
     }
 
 
-def identity(annotation: Mapping[str, Any], defaults: AttributeDefaults) -> bytes:
-    """A digest of all that a tag, a shape or a track says, equal for what was sent and what is read back.
+def content_digest(annotation: Mapping[str, Any], defaults: AttributeDefaults) -> bytes:
+    """The digest of an annotation's content, equal for the annotation as sent and as stored by the server.
 
-    A track is known by its `shapes`. Coordinates count to a thousandth of a pixel, scores to a millionth;
-    ids do not count, nor does what the server adds by itself.
+    Coordinates are rounded to 0.001 pixels, scores to 0.000001. Ids and fields that the server adds are
+    ignored.
+
+    Args:
+        annotation: A tag, a shape or a track (which has `shapes`), as a JSON object.
+        defaults: The default attribute values, see `attribute_defaults`.
+
+    Returns:
+        12 bytes.
     """
     content = _track_content if "shapes" in annotation else _content
     return blake2b(to_json(content(annotation, defaults)), digest_size=12).digest()
@@ -55,7 +62,7 @@ def _content(annotation: Mapping[str, Any], defaults: AttributeDefaults) -> list
     if annotation.get("type") is None:  # a tag
         return content
     content += (*_geometry(annotation), round(float(annotation.get("score", 1.0)), 6))
-    # CVAT gives the elements of a skeleton in any order, and may write or leave out their source
+    # CVAT returns the elements of a skeleton in any order, with or without their source
     elements = [
         _content({**element, "source": None}, defaults) for element in annotation.get("elements") or ()
     ]
@@ -65,12 +72,12 @@ def _content(annotation: Mapping[str, Any], defaults: AttributeDefaults) -> list
 
 
 def _track_content(track: Mapping[str, Any], defaults: AttributeDefaults) -> list[Any]:
-    """What a track or an element of one says.
+    """The content of a track or of one of its elements.
 
-    Its own `frame` is that of its first keyframe, and says nothing more; its keyframes have no score.
+    Its own `frame` is the frame of its first keyframe. Keyframes have no score.
     """
-    # CVAT 2.73 takes an attribute that a keyframe leaves out from the one before, and only for the
-    # first from the defaults. Those that cannot change stand on the track, all others on keyframes.
+    # CVAT 2.73 copies an attribute that a keyframe does not have from the previous keyframe, and on the first
+    # one from the defaults. Immutable attributes are fields of the track, all others of its keyframes.
     attributes = {**defaults.get(track["label_id"], {}), **_values(track)}
     shapes: list[Any] = []
     for shape in sorted(track["shapes"], key=lambda shape: int(shape["frame"])):

@@ -1,4 +1,4 @@
-"""Frames of a task with what is on the server, as SVGs: over real HTTP."""
+"""Drawing of sample frames of a task with the annotations that the server has on them."""
 
 import base64
 import io
@@ -24,11 +24,11 @@ from prefect_cvat.reporting.frame_svg import (
     render_frame,
     shrink_image,
 )
-from prefect_cvat.reporting.task_pictures import (
-    MOST_ANNOTATIONS,
-    MOST_BYTES,
+from prefect_cvat.reporting.sample_frames import (
+    MAX_ANNOTATIONS,
+    MAX_BYTES,
     annotations_on,
-    draw_task_frames,
+    draw_sample_frames,
 )
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -36,7 +36,7 @@ SPEC = DetectionFunctionSpec(labels=[label_spec("car", 7), label_spec("person", 
 
 
 def image_in(svg):
-    """The picture in an SVG."""
+    """The image in an SVG."""
     href = ET.fromstring(svg).find(f"{SVG}image").get("href")
     head, data = href.split(",", 1)
     assert head == "data:image/jpeg;base64"
@@ -48,7 +48,7 @@ def texts(svg):
 
 
 def boxes(frames):
-    """A function that finds so many cars on a frame, by the frame's name."""
+    """A function that detects the given number of cars on each frame."""
 
     def detect(context, image):
         number = int(context.frame_name.split(".")[0])
@@ -59,7 +59,7 @@ def boxes(frames):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """The jobs that are read and the chunks that are fetched."""
+    """Records the jobs that are read and the chunks that are downloaded."""
     requests = []
     read, fetch = Client.iter_job_annotations, Client.chunk
     monkeypatch.setattr(
@@ -78,7 +78,7 @@ def asked(monkeypatch):
 
 
 def drawn(client, task_id, selection=None, **more):
-    pictures = draw_task_frames(client, make_plan(read_task(client, task_id), selection), **more)
+    pictures = draw_sample_frames(client, make_plan(read_task(client, task_id), selection), **more)
     return [int(picture.description.split()[1]) for picture in pictures], pictures
 
 
@@ -97,7 +97,7 @@ SHAPES = {
 
 
 @pytest.mark.parametrize("shape_type", SHAPES)
-def test_a_shape_of_each_type_is_drawn_with_its_label_and_score(shape_type):
+def test_draws_each_type_of_shape_with_label_and_score(shape_type):
     shape = {"type": shape_type, "label_id": 1, "score": 0.5, **SHAPES[shape_type]}
     jpeg = shrink_image(PIL.Image.new("RGB", (64, 48), "navy"), "a frame")
     frame = AnnotatedFrame(Frame(3, "a.png", 64, 48), jpeg, [], [shape])
@@ -110,8 +110,16 @@ def test_a_shape_of_each_type_is_drawn_with_its_label_and_score(shape_type):
     assert image_in(svg).size == (64, 48)
 
 
+def test_ellipse_is_drawn_with_its_rotation():
+    shape = {"type": "ellipse", "label_id": 1, "points": [30, 20, 50, 10], "rotation": 30}
+    jpeg = shrink_image(PIL.Image.new("RGB", (64, 48)), "a frame")
+    frame = AnnotatedFrame(Frame(0, "a.png", 64, 48), jpeg, [], [shape])
+    ellipse = ET.fromstring(render_frame(frame, {1: "car"})).find(f".//{SVG}ellipse")
+    assert ellipse.get("transform") == "rotate(30 30 20)"
+
+
 @pytest.mark.parametrize(("size", "expected"), [((2000, 1000), (640, 320)), ((500, 2000), (160, 640))])
-def test_the_longer_side_is_as_long_as_was_asked_for(size, expected):
+def test_width_is_the_length_of_the_longer_side(size, expected):
     frame = AnnotatedFrame(
         Frame(0, "a.png", *size), shrink_image(PIL.Image.new("RGB", size), "a frame"), [], []
     )
@@ -120,7 +128,7 @@ def test_the_longer_side_is_as_long_as_was_asked_for(size, expected):
     assert (int(root.get("width")), int(root.get("height"))) == image_in(svg).size == expected
 
 
-def test_names_from_the_server_cannot_break_out_of_the_picture():
+def test_names_from_the_server_are_escaped():
     hostile = '"/><script>alert(1)</script>&\x00\x1b\ud800\uffff'
     shape = {"type": "rectangle", "label_id": 1, "points": [1, 1, 9, 9]}
     jpeg = shrink_image(PIL.Image.new("RGB", (64, 48)), "a frame")
@@ -132,10 +140,10 @@ def test_names_from_the_server_cannot_break_out_of_the_picture():
     assert root.get("aria-label") == texts(svg)[0]
 
 
-# --- what is on some frames ---
+# --- annotations on some frames ---
 
 
-def test_tracks_are_shown_where_they_are_between_their_keyframes():
+def test_tracks_are_interpolated_between_keyframes():
     keyframe = {"type": "rectangle", "outside": False, "rotation": 0}
     track = {
         "label_id": 1,
@@ -159,19 +167,19 @@ def test_tracks_are_shown_where_they_are_between_their_keyframes():
     }
 
 
-def test_no_more_is_held_than_may_be_and_labels_that_are_not_known_are_left_out():
+def test_annotations_beyond_the_limit_and_of_unknown_labels_are_skipped():
     shapes = (
         ("shapes", {"type": "points", "frame": n % 2, "label_id": n % 2, "points": [0, 0]})
         for n in range(1000)
     )
-    found = annotations_on(shapes, [0, 1], [1], most=7)
+    found = annotations_on(shapes, [0, 1], [1], limit=7)
     assert [(on.count, len(on.shapes)) for on in found.values()] == [(0, 0), (500, 7)]
 
 
-# --- of a task ---
+# --- frames of a task ---
 
 
-def test_of_each_quarter_the_frame_with_most_is_drawn(client, make_task, asked):
+def test_draws_the_frame_with_most_annotations_of_each_quarter(client, make_task, asked):
     task_id = make_task(16, segment_size=4)
     annotate_task(client, task_id, boxes({1: 2, 2: 3, 3: 1, 4: 1, 12: 1, 14: 5, 15: 2}))
     asked.clear()
@@ -182,24 +190,24 @@ def test_of_each_quarter_the_frame_with_most_is_drawn(client, make_task, asked):
     assert [number for what, number in asked if what == "chunk"] == [1, 2, 7]
 
 
-def test_of_many_jobs_only_so_many_are_read_and_from_all_over_the_task(client, make_task, asked):
+def test_reads_at_most_max_frames_jobs_across_the_task(client, make_task, asked):
     task_id = make_task(18, segment_size=2, chunk_size=1)
     annotate_task(client, task_id, boxes(dict.fromkeys(range(18), 1)))
     asked.clear()
-    numbers, _ = drawn(client, task_id, how_many=3)
+    numbers, _ = drawn(client, task_id, max_frames=3)
     jobs = [job.id for job in client.jobs(task_id)]
     assert {number for what, number in asked if what == "job"} == {jobs[0], jobs[3], jobs[6]}
     assert numbers == [0, 6, 12]
     assert len([what for what, _ in asked if what == "chunk"]) == 3
 
 
-def test_frames_that_were_not_to_be_annotated_are_not_drawn(client, make_task):
+def test_draws_only_frames_of_the_plan(client, make_task):
     task_id = make_task(8)
     annotate_task(client, task_id, boxes({0: 5, 1: 1, 6: 1}))
     assert drawn(client, task_id, Selection(frames=[1, 2, 3]))[0] == [1]
 
 
-def test_what_a_human_drew_is_shown_beside_but_not_alone(client, make_task, asked):
+def test_manual_annotations_are_drawn_only_beside_automatic_ones(client, make_task, asked):
     task_id = make_task(8)
     [job], car = client.jobs(task_id), client.labels(task_id)[0].id
     human = {"type": "rectangle", "label_id": car, "source": "manual", "points": [1, 1, 9, 9]}
@@ -212,15 +220,15 @@ def test_what_a_human_drew_is_shown_beside_but_not_alone(client, make_task, aske
     assert sorted(texts(picture.svg)) == ["car 0.75", "car 1.00"]
 
 
-def test_a_frame_that_two_jobs_share_has_each_shape_once(client, make_task):
+def test_frame_of_two_jobs_has_each_shape_once(client, make_task):
     task_id = make_task(6, segment_size=4, overlap=2)
     annotate_task(client, task_id, boxes({2: 1, 3: 3}))
-    numbers, pictures = drawn(client, task_id, how_many=1)
+    numbers, pictures = drawn(client, task_id, max_frames=1)
     assert numbers == [3]
     assert texts(pictures[0].svg) == ["car 0.75"] * 3
 
 
-def test_tags_are_named(client, make_task):
+def test_description_lists_tags(client, make_task):
     task_id = make_task(1)
     function = SimpleNamespace(spec=SPEC, detect=lambda context, image: [tag(8)])
     annotate_task(client, task_id, function)
@@ -228,7 +236,7 @@ def test_tags_are_named(client, make_task):
     assert picture.description == "frame 0 (0000.png): 1 annotation; tags: person"
 
 
-def test_tracks_in_a_video_are_drawn_on_the_right_frames(client, video_task):
+def test_tracks_of_a_video_are_drawn_on_their_frames(client, video_task):
     pytest.importorskip("av", reason="PyAV, which videos need, is not installed")
     spec = DetectionFunctionSpec(labels=[label_spec("car", 7)])
     function = SimpleNamespace(spec=spec, detect=lambda context, image: [rectangle(7, [10, 10, 40, 40])])
@@ -240,7 +248,7 @@ def test_tracks_in_a_video_are_drawn_on_the_right_frames(client, video_task):
     assert [texts(picture.svg) for picture in pictures] == [["car #1"]] * 4
 
 
-def test_a_picture_stays_small_whatever_is_on_it(client):
+def test_size_of_a_drawing_is_bounded(client):
     noise = np.random.default_rng(0).integers(0, 255, (1500, 2000, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     PIL.Image.fromarray(noise).save(buffer, "JPEG", quality=95)
@@ -251,9 +259,9 @@ def test_a_picture_stays_small_whatever_is_on_it(client):
     masks = [mask(8, encode_mask(bitmap, [0, 0, 50, 40])) for bitmap in bitmaps]
     annotate_task(client, task.id, SimpleNamespace(spec=SPEC, detect=lambda context, image: masks))
     [_], [picture] = drawn(client, task.id)
-    assert MOST_BYTES / 3 < len(picture.svg.encode()) <= MOST_BYTES
+    assert MAX_BYTES / 3 < len(picture.svg.encode()) <= MAX_BYTES
     shown = len(texts(picture.svg))
-    assert 0 < shown < MOST_ANNOTATIONS
+    assert 0 < shown < MAX_ANNOTATIONS
     assert picture.description == f"frame 0 (0000.jpg): 400 annotations; {shown} shapes are drawn"
     assert max(image_in(picture.svg).size) <= 640
 

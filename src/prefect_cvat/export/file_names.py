@@ -1,7 +1,7 @@
-"""What the files of frames are called in a dataset.
+"""The file names of frames in a dataset.
 
-Names in CVAT are as hostile as whoever made the task: they may point out of the folder, or be the same for
-several frames. They stay as they are where that can be.
+Frame names in CVAT are untrusted input: they may lead out of the folder, or several frames may have the same.
+They are kept unchanged if possible.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from prefect_cvat.frames import Frame
 
 __all__ = ["FileNames"]
 
-_MOST_BYTES = 200
-"""How long one part of a name may be. File systems take 255 bytes, and something may be added."""
+_MAX_BYTES = 200
+"""Maximum bytes of one part of a path. File systems allow 255, and a suffix may be added."""
 
 _FORBIDDEN = re.compile(r'[<>:"|?*\x00-\x1f\x7f]')
-"""What file systems do not take in a name."""
+"""Characters that some file systems do not allow."""
 
 
 class FileNames:
-    """The file names of frames: relative, within the folder, and different also without their suffixes.
+    """The file names of frames: relative, within the folder, and unique even without suffixes.
 
-    Those of images are the names that they have in the task, folders included, as far as that is possible;
-    frames of videos, which all have the name of the video, are called `frame_000000.jpg` by their numbers.
+    Images keep the names that they have in the task, with folders, if possible. Frames of a video, which all
+    have the name of the video, are named by their numbers: `frame_000000.jpg`.
 
     Args:
         frames: The frames.
@@ -53,19 +53,19 @@ class FileNames:
         return stem + suffix
 
     def text(self, frame: Frame) -> str:
-        """The name of a text file that belongs to it."""
+        """The name of the text file for a frame's image."""
         return f"{self._parts(frame)[0]}.txt"
 
     def fit_to(self, frame: Frame, image_format: str | None) -> None:
-        """Give an image the suffix of what it is, if it has another: readers go by it."""
+        """Correct the suffix of an image to match its format: readers rely on the suffix."""
         known = PIL.Image.registered_extensions()
-        is_so = image_format in ("JPEG", "MPO")  # a JPEG file of several pictures
-        image_format = "JPEG" if is_so else image_format
+        is_jpeg = image_format in ("JPEG", "MPO")  # MPO: a JPEG file with several images
+        image_format = "JPEG" if is_jpeg else image_format
         if image_format is not None and known.get(self._parts(frame)[1].lower()) != image_format:
-            self._suffixes[frame.number] = ".jpg" if is_so else f".{image_format.lower()}"
+            self._suffixes[frame.number] = ".jpg" if is_jpeg else f".{image_format.lower()}"
 
     def changed(self, frames: Iterable[Frame]) -> Iterator[tuple[str, str]]:
-        """The names that could not stay: what they are in the task, and here."""
+        """The names that were changed: the name in the task, and the file name."""
         for frame in frames:
             if (name := self.image(frame)) != frame.name:
                 yield frame.name, name
@@ -116,7 +116,7 @@ def _safe(frame: Frame) -> str:
 def _safe_part(part: str) -> str:
     part = _FORBIDDEN.sub("_", part.encode(errors="replace").decode()).strip(" .")
     suffix = _image_suffix(part)
-    stem = part.removesuffix(suffix).encode()[:_MOST_BYTES].decode(errors="ignore")
+    stem = part.removesuffix(suffix).encode()[:_MAX_BYTES].decode(errors="ignore")
     return stem + suffix
 
 

@@ -1,4 +1,4 @@
-"""The images of a dataset, taken out of chunks."""
+"""Writes the images of a dataset from chunks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from prefect_cvat.export.names import FileNames
+from prefect_cvat.export.file_names import FileNames
 from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
 from prefect_cvat.media.frame_reader import open_frames
 from prefect_cvat.media.image_chunk import ZipChunk, check_size
@@ -15,15 +15,15 @@ from prefect_cvat.media.image_decoding import open_image
 __all__ = ["ImageFolder"]
 
 JPEG_QUALITY = 95
-"""How well frames of a video are encoded again, on Pillow's scale."""
+"""The JPEG quality of video frames, on Pillow's scale (0 to 95)."""
 
 
 class ImageFolder:
     """A folder of images.
 
     Args:
-        folder: It; made if need be.
-        names: What the images are called.
+        folder: The folder; it is created.
+        names: The file names of the images.
     """
 
     def __init__(self, folder: Path, names: FileNames) -> None:
@@ -32,15 +32,15 @@ class ImageFolder:
         folder.mkdir()
 
     def save(self, chunk: ChunkFile, frames: Sequence[Frame]) -> None:
-        """Write the images of a chunk: as they are stored, or frames of a video as JPEG.
+        """Write images of a chunk: unchanged from a zip, as JPEG from a video.
 
         Args:
             chunk: The chunk.
-            frames: Which of its frames.
+            frames: The frames of this chunk to write.
 
         Raises:
-            MediaError: One is broken, or is not what the task says.
-            OSError: The disk does not take them.
+            MediaError: An image cannot be read, or does not have the size that the task says.
+            OSError: An image cannot be written.
         """
         if chunk.type == "video":
             with closing(open_frames(ChunkBatch([chunk]), frames)) as opened:
@@ -58,7 +58,7 @@ class ImageFolder:
                 copied.replace(self._path(frame))
 
     def remove(self, frame: Frame) -> None:
-        """Remove the image of a frame, if there is one."""
+        """Remove the image of a frame, if it exists."""
         (self._folder / self._names.image(frame)).unlink(missing_ok=True)
 
     def _path(self, frame: Frame) -> Path:

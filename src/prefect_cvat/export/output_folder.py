@@ -1,7 +1,7 @@
-"""The folder of a dataset: it is there when all of it is.
+"""Writes the folder of a dataset completely or not at all.
 
-Until then it lies in a hidden folder beside its place, with a lock that its process holds. What a process has
-left there that was killed is removed by the next export to the same place.
+Until it is complete, the dataset is in a hidden folder in the same parent folder, with a lock file that the
+process holds. If a process was killed, the next export to the same folder removes what it left.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ import filelock
 
 from prefect_cvat.exceptions import PrefectCvatError, StorageError
 
-__all__ = ["check_free", "written_whole"]
+__all__ = ["atomic_folder", "check_output_folder"]
 
 LOCK = "prefect-cvat.lock"
-"""Lies beside a dataset that is being written; it is held as long as its process lives."""
+"""The lock file in the hidden folder. The process that writes the dataset holds the lock."""
 
 
-def check_free(folder: Path) -> None:
-    """See to it that nothing is overwritten.
+def check_output_folder(folder: Path) -> None:
+    """Check that a folder does not exist or is empty.
 
     Raises:
-        StorageError: The place cannot be looked at.
-        ValueError: There is something at this place already.
+        StorageError: The folder cannot be read.
+        ValueError: It is not empty, or is not a folder.
     """
     try:
         if folder.is_dir() and not any(folder.iterdir()):
@@ -43,33 +43,33 @@ def check_free(folder: Path) -> None:
 
 
 @contextmanager
-def written_whole(folder: Path) -> Iterator[Path]:
-    """A new folder to write to; when the block ends, it is moved to where it belongs, and else removed.
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Give a new folder to write to. It is renamed to `folder` if the block succeeds, and removed otherwise.
 
     Args:
-        folder: Where it belongs. It does not exist, or is empty.
+        folder: The final folder. It does not exist or is empty.
 
     Raises:
-        ValueError: There is something at this place already.
-        StorageError: The disk does not take it.
+        ValueError: `folder` is not empty, or is not a folder.
+        StorageError: The folder cannot be written.
     """
-    check_free(folder)
+    check_output_folder(folder)
     temporary: Path | None = None
     lock: filelock.BaseFileLock | None = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(folder)
-        # beside its place, so that moving it there is a renaming, which happens whole or not at all
+        # in the same file system, so that it can be renamed atomically
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         lock = _lock(temporary)
-        # one in it, because that of mkdtemp is for this user only
+        # a subfolder, because the folder of mkdtemp is accessible to this user only
         part = temporary / folder.name
         part.mkdir()
         yield part
         if folder.is_dir():
             folder.rmdir()
         part.rename(folder)
-    except PrefectCvatError:  # some are errors of the operating system too
+    except PrefectCvatError:  # some are also OSErrors
         raise
     except OSError as error:
         raise StorageError(f"the dataset cannot be written to {str(folder)!r}: {error}") from error
@@ -81,31 +81,35 @@ def written_whole(folder: Path) -> Iterator[Path]:
 
 
 def _lock(hidden: Path) -> filelock.BaseFileLock:
-    """Say that a folder is being written to. Only then may the dataset's own folder be made in it."""
+    """Lock the hidden folder. The dataset's subfolder is created only when the lock is held."""
     lock = filelock.FileLock(hidden / LOCK)
     try:
         lock.acquire(timeout=0)
-    except (OSError, NotImplementedError):  # a file system without locks: there, leftovers are not known
+    except (
+        OSError,
+        NotImplementedError,
+    ):  # without locks, leftovers cannot be recognized
         (hidden / LOCK).unlink(missing_ok=True)
     return lock
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove what processes have left that were killed while they wrote to the same place."""
+    """Remove the hidden folders of killed processes that wrote to the same folder."""
     for hidden in folder.parent.iterdir():
         if hidden.name.startswith(f".{folder.name}.") and _is_leftover(hidden, folder.name):
             shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _is_leftover(hidden: Path, name: str) -> bool:
-    """Whether a folder is one of ours, and the process is gone that wrote to it.
+    """Whether a folder is a hidden folder of an export whose process has ended.
 
-    The dataset's own folder is made when the lock is held: where both are, and nobody holds it, he is gone.
+    The dataset's subfolder is created when the lock is held. So if both exist and the lock is free, the
+    process has ended.
     """
     try:
         if hidden.is_symlink() or {path.name for path in hidden.iterdir()} != {LOCK, name}:
             return False
         with filelock.FileLock(hidden / LOCK).acquire(timeout=0):
             return True
-    except (OSError, NotImplementedError):  # held, no folder, of another user, or there are no locks
+    except (OSError, NotImplementedError):  # locked, not a folder, owned by another user, or no locks
         return False

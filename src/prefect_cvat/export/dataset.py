@@ -1,4 +1,4 @@
-"""What a dataset is made of, and what became of it."""
+"""The content of a dataset, its annotations on disk, and a summary of what was written."""
 
 from __future__ import annotations
 
@@ -12,52 +12,52 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from prefect_cvat.exceptions import InvalidResponseError
-from prefect_cvat.export.names import FileNames
+from prefect_cvat.export.file_names import FileNames
 from prefect_cvat.frames import Frame
 from prefect_cvat.geometry.clipping import is_empty
-from prefect_cvat.geometry.coco import WITH_AREA
+from prefect_cvat.geometry.outlines import WITH_AREA
 from prefect_cvat.models import Label
 from prefect_cvat.number_set import NumberSet
 from prefect_cvat.planning.planned_frames import PlannedFrames
 
-__all__ = ["Content", "PackFile", "Written", "readable"]
+__all__ = ["AnnotationFile", "Dataset", "WriteSummary", "unreadable_as_error"]
 
 Annotation = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
-    """What a dataset is made of.
+class Dataset:
+    """The content of a dataset.
 
     Attributes:
-        labels: The labels of the task, in its order.
+        labels: The labels of the task, in the order of the task.
         frames: The frames.
-        names: What their files are called.
-        packs: Tags and shapes on these frames, as the server's JSON objects, a part of them at a time. May be
-            gone through several times.
+        names: The file names of the frames.
+        batches: The tags and shapes on these frames, as the server's JSON objects, in lists that fit in
+            memory. They can be iterated several times.
     """
 
     labels: Sequence[Label]
     frames: PlannedFrames
     names: FileNames
-    packs: Iterable[Sequence[Annotation]]
+    batches: Iterable[Sequence[Annotation]]
 
     def annotations(self) -> Iterator[Annotation]:
-        """The tags and shapes, one after the other."""
-        for pack in self.packs:
-            yield from pack
+        """Iterate over all tags and shapes."""
+        for batch in self.batches:
+            yield from batch
 
 
 @dataclass(slots=True)
-class Written:
-    """What became of it.
+class WriteSummary:
+    """What was written, and what was not.
 
     Attributes:
-        labels: How many annotations of each label were written.
-        frames: The frames that they are on.
-        outlines: Whether there are outlines among them.
-        left_out: How many are empty or of a kind that the format has no place for.
-        approximated: How many are not quite what they were, by how.
+        labels: The number of annotations written, by label.
+        frames: The numbers of the frames with annotations.
+        outlines: Whether some annotations have outlines.
+        left_out: The number of annotations that are empty or not supported by the format, by reason.
+        approximated: The number of annotations that the format cannot represent exactly, by reason.
     """
 
     labels: Counter[str] = field(default_factory=Counter)
@@ -67,12 +67,12 @@ class Written:
     approximated: Counter[str] = field(default_factory=Counter)
 
     def add(self, label: str, frame: int) -> None:
-        """Count an annotation."""
+        """Count an annotation that was written."""
         self.labels[label] += 1
         self.frames.add(frame)
 
     def leave_out(self, annotation: Annotation) -> None:
-        """Count an annotation that is empty, or that the format has no place for."""
+        """Count an annotation that is empty or not supported by the format."""
         kind = annotation.get("type")
         if kind in WITH_AREA and is_empty(kind, annotation["points"]):
             self.left_out["empty shapes"] += 1
@@ -80,21 +80,21 @@ class Written:
             self.left_out["tags" if kind is None else f"shapes of type {kind}"] += 1
 
 
-class PackFile:
-    """Packs of annotations in a file: in memory, those of a large task would take gigabytes.
+class AnnotationFile:
+    """Annotations in a temporary file: in memory, those of a large task would take gigabytes.
 
     Args:
-        path: The file; it is made.
+        path: The file; it is created.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         path.touch(exist_ok=False)
 
-    def append(self, pack: Sequence[Annotation]) -> None:
-        """Add a pack."""
+    def append(self, batch: Sequence[Annotation]) -> None:
+        """Append a list of annotations. Iteration returns the same lists."""
         with self._path.open("ab") as file:
-            file.write(to_json(pack) + b"\n")
+            file.write(to_json(batch) + b"\n")
 
     def __iter__(self) -> Iterator[list[Annotation]]:
         with self._path.open("rb") as file:
@@ -103,8 +103,8 @@ class PackFile:
 
 
 @contextmanager
-def readable(shape: Annotation, frame: Frame) -> Iterator[None]:
-    """Say which shape it is that cannot be read."""
+def unreadable_as_error(shape: Annotation, frame: Frame) -> Iterator[None]:
+    """Raise an `InvalidResponseError` that names the shape if it cannot be read."""
     try:
         yield
     except (ValueError, IndexError) as error:

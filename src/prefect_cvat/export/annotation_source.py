@@ -1,0 +1,222 @@
+"""The annotations of a dataset: detections of a function, or existing annotations of the task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from prefect_cvat.auto_annotation.interface import DetectionFunction
+from prefect_cvat.cvat.client import Client
+from prefect_cvat.evaluation.predictions import PlannedReadingRun, ReadingRun
+from prefect_cvat.evaluation.truth import each_on_frames, read_annotations
+from prefect_cvat.exceptions import NothingToExportError
+from prefect_cvat.export.dataset import Annotation, AnnotationFile
+from prefect_cvat.export.image_folder import ImageFolder
+from prefect_cvat.frames import ChunkBatch, ChunkFile
+from prefect_cvat.media.chunk_download import fetch_chunk
+from prefect_cvat.messages.plurals import pluralize
+from prefect_cvat.number_set import NumberSet
+from prefect_cvat.options.run_options import Options
+from prefect_cvat.planning.plan import Batch, Plan
+from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
+from prefect_cvat.runs.progress import Progress
+from prefect_cvat.runs.report import RunReport
+from prefect_cvat.runs.run_context import Workspace
+
+__all__ = ["SourceAnnotations", "detect_annotations", "read_from_server"]
+
+BATCH_SIZE = 1000
+"""Number of annotations in memory at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceAnnotations:
+    """The annotations to export.
+
+    Attributes:
+        source: A description of where they come from, for the report.
+        batches: Tags and shapes, in lists that fit in memory.
+        left_out: The number of annotations that are left out, by reason.
+        failed: The frames that were skipped because the function failed on them.
+        frame_errors: Errors on the first of them, by frame.
+        frames_from_cache: The number of frames whose detections came from the cache.
+    """
+
+    source: str
+    batches: Iterable[Sequence[Annotation]]
+    left_out: dict[str, int] = field(default_factory=dict)
+    failed: NumberSet = field(default_factory=NumberSet)
+    frame_errors: dict[int, str] = field(default_factory=dict)
+    frames_from_cache: int = 0
+
+
+def detect_annotations(
+    client: Client,
+    plan: Plan,
+    function: DetectionFunction,
+    options: Options,
+    *,
+    function_name: str | None,
+    images: ImageFolder | None,
+    scratch: Path,
+    progress: Progress | None,
+) -> SourceAnnotations:
+    """Run a function as `annotate_task` does, and keep the annotations instead of uploading them.
+
+    Args:
+        client: The server.
+        plan: The frames.
+        function: The detection function.
+        options: The options of the run.
+        function_name: The name of the function in reports; None takes the name of its type.
+        images: The folder for the images; None writes none.
+        scratch: A folder for temporary files.
+        progress: Receives the progress.
+
+    Raises:
+        BadFunctionError: The function does not fit the task, failed, or returned something invalid.
+        PrefectCvatError: Reading from the server or writing to disk failed.
+    """
+    batches = AnnotationFile(scratch / "annotations.jsonl")
+    run = _ExportRun(
+        client,
+        plan.info,
+        plan.frames,
+        function,
+        options,
+        function_name=function_name,
+        batches=batches,
+        images=images,
+    )
+    with ThreadSubmitter() as threads:
+        report = run_pipeline(run, threads, progress)
+    return SourceAnnotations(
+        f"detections of {report.function}",
+        batches,
+        _left_out(report),
+        run.failed_frames,
+        report.frame_errors,
+        report.frames_from_cache,
+    )
+
+
+def read_from_server(
+    client: Client,
+    plan: Plan,
+    options: Options,
+    *,
+    left_by_runs: bool,
+    images: ImageFolder | None,
+    scratch: Path,
+    progress: Progress | None,
+) -> SourceAnnotations:
+    """Read the existing annotations of the task.
+
+    Args:
+        client: The server.
+        plan: The frames.
+        options: The options; only the quality of the images is used.
+        left_by_runs: Whether to read automatic annotations (source `auto`) only.
+        images: The folder for the images; None writes none.
+        scratch: A folder for temporary files.
+        progress: Receives the progress.
+
+    Raises:
+        NothingToExportError: There are no such annotations.
+        PrefectCvatError: Reading from the server or writing to disk failed.
+    """
+    task = plan.task.id
+    batches = AnnotationFile(scratch / "annotations.jsonl")
+    parts = read_annotations(client, plan.info)
+    by_machine = True if left_by_runs else None
+    wanted = (each for _, each in each_on_frames(parts, plan.frames, by_machine=by_machine))
+    is_empty = True
+    while batch := list(islice(wanted, BATCH_SIZE)):
+        batches.append(batch)
+        is_empty = False
+    if is_empty:
+        what = "automatic annotations" if left_by_runs else "annotations"
+        raise NothingToExportError(
+            f"there are no {what} on the {pluralize(len(plan.frames), 'frame')} of task {task};"
+            " annotate them first, or give a function"
+        )
+    if images is not None:
+        _save_images(client, plan, options, images, scratch, progress)
+    return SourceAnnotations("automatic annotations" if left_by_runs else "all annotations", batches)
+
+
+def _save_images(
+    client: Client,
+    plan: Plan,
+    options: Options,
+    images: ImageFolder,
+    scratch: Path,
+    progress: Progress | None,
+) -> None:
+    if progress is not None:
+        progress.start(len(plan.frames))
+    for number, frames in plan.chunks():
+        chunk = fetch_chunk(client, plan, number, scratch, options.quality)
+        images.save(chunk, frames)
+        chunk.path.unlink()
+        if progress is not None:
+            progress.advance(len(frames))
+    if progress is not None:
+        progress.finish()
+
+
+def _left_out(report: RunReport) -> dict[str, int]:
+    reasons = {
+        "shapes below the score threshold": report.below_threshold,
+        "shapes outside the image": report.outside,
+        "empty shapes": report.empty_shapes,
+        **{
+            f"annotations of label {name!r}, which the task does not have": count
+            for name, count in report.unmatched.items()
+        },
+    }
+    return {reason: count for reason, count in reasons.items() if count}
+
+
+class _ExportRun(ReadingRun):
+    """A run that writes annotations to a file, and the images of its chunks to a folder."""
+
+    def __init__(self, *args: Any, batches: AnnotationFile, images: ImageFolder | None, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._packs = batches
+        self._images = images
+
+    def keep(self, annotations: Sequence[dict[str, Any]]) -> None:
+        """Write tags and shapes to the file."""
+        self._packs.append(annotations)
+
+    def _plan(self, workspace: Workspace) -> PlannedReadingRun:
+        plan = self._read_plan()
+        if self._images is None:
+            return PlannedReadingRun(self, plan, workspace)
+        return _PlannedExportRun(self, plan, workspace, self._images)
+
+
+class _PlannedExportRun(PlannedReadingRun):
+    """The stages of a run that exports images."""
+
+    def __init__(self, run: _ExportRun, plan: Plan, workspace: Workspace, images: ImageFolder) -> None:
+        super().__init__(run, plan, workspace)
+        self._images = images
+
+    def fetch_batch(self, batch: Batch) -> ChunkBatch:
+        """Download the chunks of a batch, also those of which all detections are kept, for their images."""
+        chunks = super().fetch_batch(batch)
+        with self.context.working_on(batch):
+            for number in batch.chunks:
+                self._chunks.get(batch.index, number)
+        return chunks
+
+    def _fetch(self, number: int) -> ChunkFile:
+        chunk = super()._fetch(number)
+        numbers = self.plan.numbers_in(number)
+        self._images.save(chunk, [self.plan.frames.by_number[each] for each in numbers])
+        return chunk

@@ -1,0 +1,113 @@
+"""The shapes of a task that a run is to refine, read job by job and kept on disk."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+from pydantic_core import from_json, to_json
+
+from prefect_cvat.annotations.content_digest import attribute_defaults, content_digest
+from prefect_cvat.cvat.client import Client
+from prefect_cvat.files.lines_by_frame import LinesByFrame
+from prefect_cvat.messages.suggestions import did_you_mean
+from prefect_cvat.options.refine_options import PROMPTING_TYPES, RefineOptions
+from prefect_cvat.planning.plan import Plan
+from prefect_cvat.records.annotation_index import StoredRecords
+
+__all__ = ["Copies", "OriginalShapes"]
+
+Copies: TypeAlias = list[tuple[int, dict[str, Any]]]
+"""A shape as each job holds it: the job's id, and the server's JSON object."""
+
+
+class OriginalShapes:
+    """The shapes to refine, and duplicate results of earlier runs.
+
+    Args:
+        plan: The jobs and frames.
+        options: Which shapes are refined.
+        sources: The sources that results have.
+
+    Attributes:
+        jobs: The ids of the jobs that hold shapes to refine.
+        kinds: The types of the shapes, each with how many coordinates it has.
+        labels: The ids of the labels of the shapes.
+        doubled: Results of earlier runs that a job holds more than once, by job. When the shapes that they
+            were made of are gone, no run would look for them again.
+        defaults: The default values of attributes, by label.
+        names: The names of the labels of the task, by id.
+
+    Raises:
+        ValueError: The task lacks a label that the options name.
+    """
+
+    def __init__(self, plan: Plan, options: RefineOptions, sources: frozenset[str]) -> None:
+        self.jobs: set[int] = set()
+        self.kinds: set[tuple[str, int]] = set()
+        self.labels: set[int] = set()
+        self.doubled: dict[int, StoredRecords] = {}
+        self.defaults = attribute_defaults(plan.info.labels)
+        self.names = {label.id: label.name for label in plan.info.labels}
+        self._plan = plan
+        self._options = options
+        self._sources = sources
+        self._is_selected = self._filter()
+        self._lines = LinesByFrame()
+
+    def read(self, client: Client) -> None:
+        """Read the shapes of all jobs, one shape at a time."""
+        for job in self._plan.jobs:
+            results = bytearray()
+            for kind, shape in client.iter_job_annotations(job.id):
+                if kind != "shapes" or not self._is_selected(shape):
+                    continue
+                if self._is_original(shape):
+                    self.jobs.add(job.id)
+                    self.kinds.add((shape["type"], len(shape["points"])))
+                    self.labels.add(shape["label_id"])
+                    self._lines.add(shape["frame"], to_json([job.id, shape]))
+                elif shape["type"] == self._options.to and shape.get("source") in self._sources:
+                    results += StoredRecords.pack([(kind, shape["id"], content_digest(shape, self.defaults))])
+            if doubled := StoredRecords(bytes(results)).doubled():
+                self.doubled[job.id] = doubled
+
+    def has(self, frame: int) -> bool:
+        """Whether a frame has shapes to refine."""
+        return self._lines.has(frame)
+
+    def on_frame(self, frame: int) -> dict[bytes, Copies]:
+        """The shapes to refine on a frame, by their identity."""
+        shapes: dict[bytes, Copies] = {}
+        for line in self._lines.of(frame):
+            job_id, shape = from_json(line)
+            shapes.setdefault(content_digest(shape, self.defaults), []).append((job_id, shape))
+        return shapes
+
+    def counts(self) -> Counter[str]:
+        """How many shapes there are to refine, by label; copies in several jobs count once."""
+        return Counter(
+            self.names[copies[0][1]["label_id"]]
+            for frame in self._lines.frames()
+            for copies in self.on_frame(frame).values()
+        )
+
+    def _is_original(self, shape: Mapping[str, Any]) -> bool:
+        options = self._options
+        types = PROMPTING_TYPES if options.shape_types is None else options.shape_types
+        is_of_source = options.sources is None or (shape.get("source") or "manual") in options.sources
+        return shape["type"] in types and is_of_source
+
+    def _filter(self) -> Callable[[Mapping[str, Any]], bool]:
+        """Whether a shape is on a frame, and of a label, of this run."""
+        wanted = self._options.labels
+        task, names = self._plan.task, set(self.names.values())
+        for name in wanted or ():
+            if name not in names:
+                raise ValueError(
+                    f"task {task.id} ({task.name!r}) has no label {name!r}{did_you_mean(name, names)}"
+                )
+        labels = {i for i, name in self.names.items() if wanted is None or name in wanted}
+        frames = self._plan.frames
+        return lambda shape: frames.has(shape["frame"]) and shape["label_id"] in labels

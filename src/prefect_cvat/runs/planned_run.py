@@ -1,0 +1,293 @@
+"""A run that has a plan: its stages, from fetching a batch to verifying what was written."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+from prefect_cvat.annotations.content_digest import attribute_defaults
+from prefect_cvat.annotations.label_remapping import Annotations
+from prefect_cvat.exceptions import BadFunctionError
+from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
+from prefect_cvat.media.chunk_download import fetch_chunk
+from prefect_cvat.media.frame_reader import OpenChunk
+from prefect_cvat.media.spooled_chunks import SpooledChunks
+from prefect_cvat.options.existing import Existing
+from prefect_cvat.planning.batch_size import BatchSize, ChunkPart, PartQueue, take_parts
+from prefect_cvat.planning.plan import Batch, Plan
+from prefect_cvat.records.record_writer import RecordHeader, RunRecord
+from prefect_cvat.review.frame_ranking import FrameReview, FrameSummaries, rank_frames
+from prefect_cvat.runs.job_uploads import JobUploads, make_folder
+from prefect_cvat.runs.review_issues import open_issues
+from prefect_cvat.runs.run_context import RunContext, Workspace
+from prefect_cvat.upload.job_writer import JobWriter
+
+__all__ = ["BatchDetections", "PlannedRun"]
+
+logger = logging.getLogger(__name__)
+
+Results = TypeVar("Results", bound=Annotations)
+
+
+class PlannedRun(ABC, Generic[Results]):
+    """The stages of a run. Opaque to Prefect, as `Run` is.
+
+    Args:
+        context: Server, options, report.
+        plan: What to do.
+        workspace: Folder and lock.
+
+    Attributes:
+        kind: `annotate`, `track`, `track_shapes` or `refine`.
+        in_order: The stages that must get the batches one after the other. Their last argument is what the
+            stage returned for the batch before.
+        sources: The sources of the annotations that a run of this kind writes.
+        recognizes_refined: Whether a mask or a track that a machine has made of an annotation of the run
+            counts as that annotation.
+        waits_for_late_writes: Whether the run waits, before it verifies, until no write can arrive any more:
+            its originals are removed at its end, so that a later run would not find duplicates of results.
+    """
+
+    kind: ClassVar[str] = "annotate"
+    in_order: ClassVar[frozenset[str]] = frozenset()
+    sources: ClassVar[frozenset[str]] = frozenset({"auto"})
+    recognizes_refined: ClassVar[bool] = False
+    waits_for_late_writes: ClassVar[bool] = False
+
+    def __init__(self, context: RunContext, plan: Plan, workspace: Workspace) -> None:
+        self.context = context
+        self.client = context.client
+        self.options = context.options
+        self.report = context.report
+        self.plan = plan
+        self.folder = workspace.folder
+        self._record = RunRecord(self._describe)
+        self.uploads = JobUploads(plan, self._make_writers(workspace), context.pause)
+        self._chunks = SpooledChunks(self._fetch)
+        self._download_slots = threading.Semaphore(self.options.downloads)
+        self._detect_lock = threading.Lock()
+        self._bad_function: str | None = None  # how it has broken its contract: it is not called again
+        self._batch_size = BatchSize(self.options.batch_size)
+
+    def close(self) -> None:
+        """Close the chunk that is open."""
+        self._chunks.close()
+
+    # --- the stages ---
+
+    @abstractmethod
+    def validate_spec(self) -> Any:
+        """Validate the function against the task, before anything is downloaded.
+
+        Raises:
+            BadFunctionError: The function does not fit the task.
+        """
+
+    def batches(self) -> Iterator[Batch]:
+        """Cut the frames into batches of chunks or parts, sized by how fast detection turns out to be."""
+        parts = PartQueue(self.plan.parts())
+        index = 0
+        while parts.first is not None:
+            taken = take_parts(parts, self._batch_size.most(len(self.plan.frames)))
+            batch = Batch(index, [chunk for chunk, _ in taken], [f for _, frames in taken for f in frames])
+            self._reserve_chunks(batch, parts.first)
+            yield batch
+            index += 1
+
+    def fetch_batch(self, batch: Batch) -> ChunkBatch:
+        """Download the chunks of a batch to disk, except those whose detections are kept already.
+
+        Raises:
+            StorageError: The disk is full, or fails.
+        """
+        chunks: dict[int, ChunkFile] = {}
+        known: list[Any] = []
+        with self.context.working_on(batch):
+            numbers = (frame.number for frame in batch.frames)
+            for (chunk, _), frames in groupby(numbers, self.plan.part_of):
+                kept = self._read_kept(chunk, list(frames))
+                if kept is not None:
+                    known += kept
+                elif chunk not in chunks:
+                    chunks[chunk] = self._chunks_of(batch).get(batch.index, chunk)
+        return ChunkBatch(list(chunks.values()), known)
+
+    def detect_batch(self, batch: Batch, chunks: ChunkBatch, _after: object = None) -> BatchDetections:
+        """Run the function on the frames of a batch, and empty its chunks."""
+        known = {item.frame for item in chunks.known}
+        frames = [frame for frame in batch.frames if frame.number not in known]
+        found: list[Any] = []
+        if frames:
+            with (
+                self._detect_lock,
+                self.context.working_on(batch),
+                self.context.timing("detect") as elapsed,
+            ):
+                if self._bad_function is not None:
+                    raise BadFunctionError(self._bad_function)
+                try:
+                    found = self._run_function(batch, frames, chunks, self._chunks_of(batch).open)
+                except BadFunctionError as error:
+                    self._bad_function = str(error)
+                    raise
+                self._batch_size.learn(elapsed(), len(frames), sum(map(self._count_found, found)))
+        with self.context.updating_report() as report:
+            report.frames_from_cache += len(chunks.known)
+        everything = sorted([*chunks.known, *found], key=attrgetter("frame"))
+        chunks.empty()
+        self._chunks_of(batch).need(batch.index, ())
+        return BatchDetections(everything)
+
+    @abstractmethod
+    def remap_labels(self, batch: Batch, detections: BatchDetections) -> Results:
+        """Make annotations of the task of what was found, and empty the detections."""
+
+    def upload_batch(self, batch: Batch, annotations: Results, _after: object = None) -> int:
+        """Write the annotations of a batch to its jobs, and empty them; return the number of frames."""
+        first, last = batch.frames[0].number, batch.frames[-1].number
+        frames = [frame.number for frame in batch.frames if frame.number not in annotations.errors]
+        with self.context.working_on(batch), self.context.timing("upload"):
+            for number, pack in enumerate(annotations.serialized_packs()):
+                for job in self.plan.jobs_between(pack[0].frame, pack[-1].frame):
+                    items = [item for item in pack if job.start_frame <= item.frame <= job.stop_frame]
+                    self.uploads.write(job.id, (batch.index, number), items)
+                    if job.stop_frame < pack[-1].frame:  # frames ascend: the batch has no more for it
+                        self.uploads.writers[job.id].free_memory()
+            for job in self.plan.jobs_between(first, last):
+                self.uploads.write(job.id, batch.index, (), frames)
+            annotations.empty()  # after this, a retry of the stage must not write again
+            self.uploads.release_memory_of_complete_jobs(batch)
+        self._count(annotations)
+        return annotations.frames
+
+    def finish_upload(self) -> None:
+        """Verify that each annotation is in its job once; then remove what was replaced."""
+        with self.context.timing("upload"):
+            self.uploads.verify(after_late_writes=self.waits_for_late_writes)
+            self.uploads.finish()
+
+    def open_issues(self) -> None:
+        """Open issues on the frames with the highest uncertainty, if that is asked for."""
+        if self.options.open_issues:
+            reviews = self._rank_frames()[: self.options.open_issues]
+            open_issues(self.client, reviews, self.plan.info, self._record, self.report)
+
+    def undo_upload(self) -> None:
+        """Remove what this run has written so far, unless it has begun to remove what that replaces."""
+        self.context.summaries = FrameSummaries()
+        if self.uploads.have_removed:
+            logger.warning(
+                "task %d: what the run has added stays, since what it replaces is gone", self.context.task_id
+            )
+        else:
+            self.uploads.undo()
+
+    def update_report(self) -> None:
+        """Set in the report what is on the server, and which frames to look at first."""
+        self.uploads.update(self.report)
+        self.report.review = self._rank_frames()[: self.options.review_frames]
+
+    # --- what a kind of run fills in ---
+
+    @abstractmethod
+    def _run_function(
+        self, batch: Batch, frames: Sequence[Frame], chunks: ChunkBatch, open_chunk: OpenChunk
+    ) -> list[Any]:
+        """Run the function on frames of a batch; what it returns for a frame has its `frame`."""
+
+    def _count_found(self, _found: Any) -> int:
+        """How many annotations were found on a frame, as far as they are held in memory."""
+        return 0
+
+    def _read_kept(self, _chunk: int, _frames: Sequence[int]) -> Sequence[Any] | None:
+        """The detections that an earlier run has kept of frames of a chunk, or None."""
+        return None
+
+    def _chunks_of(self, _batch: Batch) -> SpooledChunks:
+        """The chunks that a batch shares with others."""
+        return self._chunks
+
+    def _count(self, annotations: Results) -> None:
+        """Add the annotations of a batch to the report."""
+        self.context.count(annotations)
+
+    # --- parts of stages ---
+
+    def _fetch(self, number: int) -> ChunkFile:
+        return self._fetch_to(self.folder, number)
+
+    def _fetch_to(self, folder: Path, number: int) -> ChunkFile:
+        with self._download_slots, self.context.timing("fetch"):
+            self.context.pause()  # raises if the run was stopped while this waited for its slot
+            return fetch_chunk(self.client, self.plan, number, folder, self.options.quality)
+
+    def _reserve_chunks(self, batch: Batch, following: ChunkPart | None) -> None:
+        """Keep the chunks of a batch until it is done, and the next chunk until its batch is made."""
+        chunks = self._chunks_of(batch)
+        chunks.need(batch.index, batch.chunks)
+        chunks.need(batch.index + 1, () if following is None else [following[0]])
+
+    def _make_writers(self, workspace: Workspace) -> dict[int, JobWriter]:
+        folder = make_folder(workspace.folder, "jobs")
+        defaults = attribute_defaults(self.plan.info.labels)
+        return {
+            job.id: JobWriter(
+                self.client,
+                job,
+                folder,
+                existing=self.options.existing,
+                sources=self.sources,
+                defaults=defaults,
+                record=self._record.of_job(job.id),
+                lock=workspace.lock,
+                stopped=self.context.stopped,
+                recognizes_refined=self.recognizes_refined and self.options.existing is Existing.KEEP,
+                deleted_frames=self.plan.info.meta.deleted_frames,
+            )
+            for job in self.plan.jobs
+        }
+
+    def _describe(self) -> RecordHeader:
+        return RecordHeader(
+            run=self.report.run,
+            kind=self.kind,
+            server=self.client.url,
+            task_id=self.context.task_id,
+            task=self.plan.info.identity(self.plan.jobs),
+            started=self.report.started,
+            provenance=self.context.provenance,
+        )
+
+    def _rank_frames(self) -> list[FrameReview]:
+        """The frames to look at first, as many as are needed."""
+        return rank_frames(
+            self.context.summaries,
+            labels={label.id: label.name for label in self.plan.info.labels},
+            jobs=self.plan.jobs,
+            url=f"{self.client.url}/tasks/{self.context.task_id}",
+            max_frames=self.options.frames_to_rank,
+        )
+
+
+class BatchDetections:
+    """The detections of a batch, until they are used.
+
+    Plain, so that Prefect does not walk through it; emptied, because Prefect keeps it.
+    """
+
+    __slots__ = ("_frames",)
+
+    def __init__(self, frames: Iterable[Any]) -> None:
+        self._frames = deque(frames)
+
+    def taken(self) -> Iterator[Any]:
+        """The detections of one frame after the other; each is released."""
+        while self._frames:
+            yield self._frames.popleft()

@@ -1,0 +1,153 @@
+"""What all stages of a run share: server, options, report, and whether the run is to stop."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+
+from prefect_cvat.annotations.label_remapping import Annotations
+from prefect_cvat.auto_annotation.interface import AutoAnnotationFunction
+from prefect_cvat.cvat.client import Client
+from prefect_cvat.exceptions import PrefectCvatError, RunStoppedError
+from prefect_cvat.inference.function_digest import FunctionDigest, digest_of
+from prefect_cvat.inference.provenance import Provenance
+from prefect_cvat.messages.bounded_text import shorten
+from prefect_cvat.number_set import NumberSet
+from prefect_cvat.options.run_options import Options
+from prefect_cvat.planning.plan import Batch
+from prefect_cvat.records.run_lock import RunLock
+from prefect_cvat.review.frame_ranking import FrameSummaries
+from prefect_cvat.review.score_histogram import SCORE_BINS
+from prefect_cvat.runs.report import RunReport
+
+__all__ = ["RunContext", "Workspace"]
+
+
+class Workspace:
+    """What a run has for itself while it goes on.
+
+    Attributes:
+        folder: A folder for temporary files.
+        lock: The lock on the task; None for a run that writes nothing.
+    """
+
+    def __init__(self, folder: Path, lock: RunLock | None = None) -> None:
+        self.folder = folder
+        self.lock = lock
+
+
+class RunContext:
+    """Server, options, report and stop flag of a run. May be used from several threads.
+
+    Args:
+        client: The server.
+        task_id: The task.
+        function: The function.
+        options: How the run is done.
+        function_name: Names the function in the report.
+
+    Attributes:
+        provenance: What makes the annotations.
+        report: What the run has done so far.
+        failed_frames: The frames that were skipped because the function failed on them.
+        summaries: What decides which frames to look at first.
+        stopped: Set when the run is to stop.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        task_id: int,
+        function: AutoAnnotationFunction,
+        options: Options,
+        function_name: str,
+    ) -> None:
+        self.client = client
+        self.task_id = task_id
+        self.options = options
+        self.provenance = Provenance.of(function_name, options)
+        self.report = RunReport(
+            run=str(uuid.uuid4()),
+            task_id=task_id,
+            task_name="",
+            url=f"{client.url}/tasks/{task_id}",
+            function=function_name,
+            started=datetime.now(UTC),
+            provenance=self.provenance,
+        )
+        self.failed_frames = NumberSet()
+        self.summaries = FrameSummaries()
+        self.stopped = threading.Event()
+        self._function = function
+        self._lock = threading.Lock()
+
+    @cached_property
+    def function_digest(self) -> FunctionDigest:
+        """The digest of the function, made once."""
+        return digest_of(self._function)
+
+    @contextmanager
+    def updating_report(self) -> Iterator[RunReport]:
+        """The report, while no other thread changes it."""
+        with self._lock:
+            yield self.report
+
+    def count(self, annotations: Annotations) -> None:
+        """Add the annotations of a batch to the report."""
+        with self.updating_report() as report:
+            report.frames += annotations.frames
+            report.batches += 1
+            report.labels = dict(Counter(report.labels) + annotations.labels)
+            for (label, number), count in annotations.scores.items():
+                report.scores.setdefault(label, [0] * SCORE_BINS)[number] += count
+            report.count_clippings(annotations.clippings)
+            report.below_threshold += annotations.below_threshold
+            report.overlapping_existing += annotations.overlapping_existing
+            report.unmatched = dict(Counter(report.unmatched) + annotations.unmatched)
+            report.count_failed(annotations.errors)
+            self.failed_frames.update(annotations.errors)
+            self.summaries.extend(annotations.summaries)
+
+    def pause(self, seconds: float = 0.0) -> None:
+        """Wait.
+
+        Raises:
+            RunStoppedError: The run is to stop.
+        """
+        if self.stopped.wait(seconds):
+            raise RunStoppedError(f"task {self.task_id}: the run was stopped while it waited for the server")
+
+    @contextmanager
+    def timing(self, stage: str) -> Iterator[Callable[[], float]]:
+        """Add the time that something takes to a stage in the report; yields the seconds until now."""
+        started = time.perf_counter()
+        try:
+            yield lambda: time.perf_counter() - started
+        finally:
+            with self.updating_report() as report:
+                seconds = time.perf_counter() - started
+                report.stage_seconds[stage] = report.stage_seconds.get(stage, 0.0) + seconds
+
+    @contextmanager
+    def working_on(self, batch: Batch) -> Iterator[None]:
+        """Name the task and the batch in errors of this package.
+
+        Raises:
+            RunStoppedError: The run is to stop.
+        """
+        if self.stopped.is_set():
+            raise RunStoppedError(f"task {self.task_id}: the run was stopped before {batch} was done")
+        try:
+            yield
+        except PrefectCvatError as error:
+            where = f"task {self.task_id}, {batch}: "
+            if error.args and not str(error.args[0]).startswith(where):
+                error.args = (shorten(f"{where}{error.args[0]}"), *error.args[1:])
+            raise

@@ -1,0 +1,337 @@
+"""A run that tracks existing shapes over the frames of a task with a tracking function."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from itertools import islice
+from typing import Any, ClassVar
+
+import numpy as np
+
+from prefect_cvat.annotations.label_remapping import Annotations
+from prefect_cvat.annotations.request_bodies import serialize
+from prefect_cvat.auto_annotation.interface import TrackingFunction
+from prefect_cvat.cvat.client import Client
+from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
+from prefect_cvat.inference.shape_tracker import ShapeTracker
+from prefect_cvat.media.frame_reader import OpenChunk, open_frames, open_frames_reversed
+from prefect_cvat.media.spooled_chunks import SpooledChunks
+from prefect_cvat.messages.argument_names import argument
+from prefect_cvat.number_set import NumberSet
+from prefect_cvat.options.existing import Existing
+from prefect_cvat.options.run_options import Options
+from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
+from prefect_cvat.planning.batch_size import PartQueue, take_parts
+from prefect_cvat.planning.plan import Batch, Plan
+from prefect_cvat.records.annotation_index import StoredAnnotation
+from prefect_cvat.review.frame_ranking import FrameSummaries
+from prefect_cvat.runs.job_uploads import make_folder
+from prefect_cvat.runs.planned_run import BatchDetections, PlannedRun
+from prefect_cvat.runs.run import Run
+from prefect_cvat.runs.run_context import RunContext, Workspace
+from prefect_cvat.runs.track_detections_run import check_takes_tracks
+from prefect_cvat.tracking.shape_tracking_pass import ShapesOnFrame, TrackingPass
+from prefect_cvat.tracking.shape_tracks import ShapeTracks
+from prefect_cvat.tracking.source_shape_reader import SourceShapeReader
+from prefect_cvat.tracking.source_shapes import SourceShapes
+
+__all__ = ["PlannedTrackShapesRun", "TrackShapesRun"]
+
+REMOVED_TOGETHER = 1000
+"""How many source shapes are read back from disk at a time, to be removed."""
+
+
+class TrackShapesRun(Run):
+    """A run of a tracking function on a task: existing shapes are tracked, and become tracks.
+
+    Args:
+        client: The server.
+        task_id: The task.
+        function: The tracking function.
+        options: How the run is done. Existing annotations are kept; a frame that fails ends the run.
+        tracking: Which shapes are tracked, and how far.
+        function_name: Names the function in the report.
+
+    Raises:
+        BadFunctionError: It is not a tracking function.
+        ValueError: The options ask for what such a run does not do.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        task_id: int,
+        function: TrackingFunction[Any, Any],
+        options: Options,
+        tracking: ShapeTrackingOptions,
+        *,
+        function_name: str | None = None,
+    ) -> None:
+        super().__init__(client, task_id, function, options, function_name=function_name)
+        if options.existing is not Existing.KEEP:
+            raise ValueError(
+                f"tracking shapes keeps existing annotations; {argument('existing', options.existing)} is not"
+                " possible"
+            )
+        if options.on_frame_error != "fail":
+            raise ValueError(
+                "shapes cannot be tracked over a frame that is skipped: leave"
+                f" {argument('on_frame_error', options.on_frame_error)} out"
+            )
+        self.tracking = tracking
+        self._tracking_function = function
+        self.provenance.take_options(tracking)
+        self.types = ShapeTracker(function).supported_shape_types
+
+    def _plan(self, workspace: Workspace) -> PlannedTrackShapesRun:
+        plan = self._read_plan()
+        check_takes_tracks(plan.info)
+        reader = SourceShapeReader(plan, self.tracking, self.types)
+        for job in plan.jobs:
+            reader.read(job.id, self.client.iter_job_annotations(job.id))
+        sources = reader.source_shapes()
+        counts = sources.counts(in_tracks=False)
+        self.report.nothing_to_do = self.report.nothing_to_do or reader.why_nothing()
+        self.report.source_shapes = counts.total()
+        self.report.source_shapes_left_out = dict(reader.left_out())
+        if in_tracks := sources.counts(in_tracks=True).total():
+            self.report.source_shapes_left_out["in a track already"] = in_tracks
+        passes = self._make_passes(plan, sources) if counts else []
+        numbers = [frame.number for each in passes for frame in (each.frames[0], each.frames[-1])]
+        frames = plan.frames_between(min(numbers), max(numbers)) if numbers else plan.frames[:0]
+        return PlannedTrackShapesRun(
+            self.context,
+            replace(plan, frames=frames),
+            workspace,
+            tracking=self.tracking,
+            types=self.types,
+            sources=sources,
+            passes=passes,
+            doubled=reader.doubled,
+        )
+
+    def _make_passes(self, plan: Plan, sources: SourceShapes) -> list[TrackingPass]:
+        """The passes over the frames, each from its first source shape to the end."""
+        direction, until = self.tracking.direction, self.tracking.until
+        passes = []
+        if direction != "forward":
+            # both: an object is tracked from each source shape to the next, and backward from the first
+            first_only = direction == "both"
+            last = int(sources.frames_to_track_from(first_only=first_only)[-1])
+            passes.append(
+                TrackingPass(
+                    self._tracking_function,
+                    plan.frames_between(0 if until is None else until, last),
+                    sources,
+                    is_backward=True,
+                    first_only=first_only,
+                    returns_sources=direction == "backward",
+                )
+            )
+        if direction != "backward":
+            first = int(sources.frames_to_track_from(first_only=True)[0])
+            frames = plan.frames_between(first, plan.info.meta.size - 1 if until is None else until)
+            passes.append(TrackingPass(self._tracking_function, frames, sources, is_backward=False))
+        return passes
+
+
+class PlannedTrackShapesRun(PlannedRun[Annotations]):
+    """The stages of a run that tracks existing shapes.
+
+    The backward pass comes first, then the forward pass; what both have found is joined. A shape that is lost
+    is tracked no further; one that is found on no other frame makes no track and stays. Frames that are not
+    selected, and deleted frames, are skipped: shapes on them are not tracked, and tracks pass over them in
+    straight lines.
+
+    All tracks are written at the end. Then the source shapes are removed, unless they are to stay or somebody
+    has changed them.
+
+    Args:
+        context: Server, options, report.
+        plan: What to do.
+        workspace: Folder and lock.
+        tracking: Which shapes are tracked, and how far.
+        types: The types of shapes that the function can track.
+        sources: The source shapes.
+        passes: The passes over the frames.
+        doubled: Tracks of earlier runs that their jobs hold more than once, with the ids of the jobs.
+    """
+
+    kind: ClassVar[str] = "track_shapes"
+    in_order: ClassVar[frozenset[str]] = frozenset({"detect_batch", "upload_batch"})
+    sources: ClassVar[frozenset[str]] = frozenset({"auto", "semi-auto"})
+    waits_for_late_writes: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        context: RunContext,
+        plan: Plan,
+        workspace: Workspace,
+        *,
+        tracking: ShapeTrackingOptions,
+        types: frozenset[str],
+        sources: SourceShapes,
+        passes: Sequence[TrackingPass],
+        doubled: Sequence[tuple[int, StoredAnnotation]],
+    ) -> None:
+        super().__init__(context, plan, workspace)
+        self._tracking = tracking
+        self._types = types
+        self._source_shapes = sources
+        self._passes = passes
+        self._pass_of: dict[int, TrackingPass] = {}  # by the index of the batch
+        self._doubled = doubled
+        self._backward_folder = make_folder(self.folder, "backward")
+        self._backward_chunks = SpooledChunks(self._fetch_backward)
+        self._tracks = ShapeTracks(
+            plan.jobs,
+            sources,
+            last_frame=plan.info.meta.size - 1,
+            tolerance=tracking.tolerance,
+            folder=make_folder(self.folder, "tracks"),
+        )
+        self._assembled: set[int] = set()
+        self._seen_frames = NumberSet()
+        self._is_finished = False
+
+    def close(self) -> None:
+        """Close the chunks that are open."""
+        super().close()
+        self._backward_chunks.close()
+
+    # --- the stages ---
+
+    def validate_spec(self) -> frozenset[str]:
+        """The types of shapes that the function can track; the plan has no others."""
+        return self._types
+
+    def counts(self) -> Counter[str]:
+        """How many shapes there are to track, by label; copies in several jobs count once."""
+        return self._source_shapes.counts(in_tracks=False)
+
+    def batches(self) -> Iterator[Batch]:
+        """Cut the frames into batches of chunks or parts: all of the backward pass, then of the forward pass.
+
+        Those over which no shape is tracked are left out, as far as that is known by then.
+        """
+        index = 0
+        for each in self._passes:
+            parts = PartQueue(each.parts(self.plan.part_of))
+            while parts.first is not None:
+                if not each.needs(parts.first[1]):
+                    parts.take()
+                    continue
+                taken = take_parts(parts, self._batch_size.most(len(self.plan.frames)))
+                taken.sort(key=lambda part: part[1][0].number)
+                numbers = [chunk for chunk, _ in taken]
+                batch = Batch(index, numbers, [frame for _, of_part in taken for frame in of_part])
+                self._pass_of[index] = each
+                self._reserve_chunks(batch, parts.first)
+                yield batch
+                index += 1
+            self._chunks_on(each).need(index, ())  # the part that was reserved may have been left out
+
+    def remap_labels(self, batch: Batch, detections: BatchDetections) -> Annotations:
+        """Count the shapes that were found, and keep them as JSON until tracks are made of them."""
+        result = Annotations()
+        with self.context.working_on(batch), self.context.timing("remap"):
+            for item in detections.taken():
+                result.shapes.append({"frame": item.frame, "shapes": item.shapes})
+                result.labels.update(
+                    self._source_shapes.label(index).name
+                    for index, is_source, _ in item.shapes
+                    if not is_source
+                )
+            result.pack()
+        return result
+
+    def upload_batch(self, batch: Batch, annotations: Annotations, _after: object = None) -> int:
+        """Continue the tracks; return the number of frames that are new. Nothing is written yet."""
+        if batch.index in self._assembled:
+            return annotations.frames
+        with self.context.working_on(batch), self.context.timing("assemble"):
+            items = [item for pack in annotations.packs() for item in pack]
+            if self._pass_of[batch.index].is_backward:
+                self._tracks.keep_backward(items)
+            else:
+                self._tracks.add(items)
+        annotations.empty()
+        before = len(self._seen_frames)
+        self._seen_frames.update(frame.number for frame in batch.frames)
+        annotations.frames = len(self._seen_frames) - before
+        self._assembled.add(batch.index)
+        self._count(annotations)
+        return annotations.frames
+
+    def finish_upload(self) -> None:
+        """Write the tracks; when all of them are on the server, remove the source shapes.
+
+        The parts of a track in jobs that have one of its source shapes are written when all other parts are
+        known to be there. So a source shape that is a keyframe of a track in its own job shows that all of
+        the track is there. After a run that was killed, the next run needs to know that: it may find only
+        some of the source shapes, and must not track these again.
+        """
+        tracks = self._tracks
+        if not self._is_finished:
+            with self.context.timing("assemble"):
+                tracks.finish()
+            self._is_finished = True
+            self.report.tracks = tracks.labels()
+            self.report.keyframes = tracks.keyframes
+            self.report.track_frames = tracks.frames
+            self.report.lost = sum(each.lost for each in self._passes)
+            for each in self._passes:
+                self.report.count_clippings(each.clippings)
+            self.context.summaries = FrameSummaries(tracks.lost.each(self.plan.frames.by_number))
+        with self.context.timing("upload"):
+            for with_sources in (False, True):
+                for job_id, number, pack in tracks.packs(with_sources=with_sources):
+                    self.uploads.write(job_id, (with_sources, number), map(serialize, pack))
+                self.uploads.verify(after_late_writes=True)
+                if self.uploads.are_missing:
+                    return  # the report says so; a source shape in a track would mean that all of it is there
+            for job_id, stored in self._doubled:
+                self.uploads.writers[job_id].remove_duplicates([stored])
+            self.uploads.finish()
+            if not self._tracking.keep_source_shapes:
+                self._remove_source_shapes()
+
+    # --- parts of stages ---
+
+    def _run_function(
+        self, batch: Batch, frames: Sequence[Frame], chunks: ChunkBatch, open_chunk: OpenChunk
+    ) -> list[ShapesOnFrame]:
+        each = self._pass_of[batch.index]
+        opener = open_frames_reversed if each.is_backward else open_frames
+        with closing(opener(chunks, frames, open_chunk=open_chunk)) as opened:
+            found = [each.track(frame, image) for frame, image in opened]
+        each.update_needs()
+        return found
+
+    def _chunks_of(self, batch: Batch) -> SpooledChunks:
+        return self._chunks_on(self._pass_of[batch.index])
+
+    def _chunks_on(self, each: TrackingPass) -> SpooledChunks:
+        return self._backward_chunks if each.is_backward else self._chunks
+
+    def _fetch_backward(self, number: int) -> ChunkFile:
+        # the forward pass may have the same chunk at the same time
+        return self._fetch_to(self._backward_folder, number)
+
+    def _remove_source_shapes(self) -> None:
+        """Remove the source shapes that have become tracks, unless somebody has changed them."""
+        sources = self._source_shapes
+        changed: set[int] = set()
+        shapes = sources.each(np.asarray(sources.is_in_track | self._tracks.is_written))
+        while some := list(islice(shapes, REMOVED_TOGETHER)):
+            by_job: dict[int, list[dict[str, Any]]] = {}
+            for source in some:
+                for job_id, shape_id in sources.copies_of(source.index):
+                    by_job.setdefault(job_id, []).append({**source.shape, "id": shape_id})
+            for job_id, originals in by_job.items():
+                self.uploads.writers[job_id].replace(originals)
+            changed |= by_job.keys()
+        self.uploads.finish(changed)

@@ -1,0 +1,135 @@
+"""Tracking source shapes over the frames of a task in one direction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from math import inf
+from typing import Any
+
+import numpy as np
+import PIL.Image
+
+from prefect_cvat.auto_annotation.interface import TrackingFunction
+from prefect_cvat.frames import Frame
+from prefect_cvat.inference.shape_tracker import ShapeTracker, SourceShape
+from prefect_cvat.planning.planned_frames import PlannedFrames
+from prefect_cvat.tracking.source_shapes import SourceShapes
+
+__all__ = ["ShapesOnFrame", "TrackedShape", "TrackingPass"]
+
+TrackedShape = tuple[int, bool, dict[str, Any]]
+"""The index of an object, whether this is a source shape, and the shape."""
+
+
+class ShapesOnFrame:
+    """The shapes that a pass has found on a frame. Plain, as `BatchDetections` is."""
+
+    __slots__ = ("frame", "shapes")
+
+    def __init__(self, frame: int, shapes: list[TrackedShape]) -> None:
+        self.frame = frame
+        self.shapes = shapes
+
+
+class TrackingPass:
+    """A pass over the frames, forward or backward.
+
+    Args:
+        function: The tracking function.
+        frames: The frames from the first source shape of the pass on, in ascending order.
+        sources: The source shapes. Those of objects that are in a track already are not tracked.
+        is_backward: Whether the last frame comes first.
+        first_only: Track each object from its first source shape only.
+        returns_sources: Return source shapes together with what was found.
+
+    Attributes:
+        lost: How many shapes have been lost.
+        clippings: How many shapes that were found were cut, outside or empty.
+    """
+
+    def __init__(
+        self,
+        function: TrackingFunction[Any, Any],
+        frames: PlannedFrames,
+        sources: SourceShapes,
+        *,
+        is_backward: bool,
+        first_only: bool = False,
+        returns_sources: bool = True,
+    ) -> None:
+        self.is_backward = is_backward
+        self.frames = frames
+        self.lost = 0
+        self._tracker = ShapeTracker(function)
+        self.clippings = self._tracker.clippings
+        self._sources = sources
+        self._first_only = first_only
+        self._returns_sources = returns_sources
+        self._active: dict[Hashable, tuple[int, dict[str, Any]]] = {}
+        starts = sources.frames_to_track_from(first_only=first_only)
+        self._starts = np.sort(-starts.astype(np.int64) if is_backward else starts.astype(np.int64))
+        self._position = -inf
+        self._needed_from: float = self._starts[0]
+
+    def parts(self, part_of: Callable[[int], tuple[int, int]]) -> Iterator[tuple[int, PlannedFrames]]:
+        """The parts of chunks in the order of the pass, each with the number of its chunk.
+
+        Args:
+            part_of: The number of the chunk that a frame is taken from, and that of its part.
+        """
+        parts = self.frames.by(part_of, is_backward=self.is_backward)
+        return ((chunk, frames) for (chunk, _), frames in parts)
+
+    def track(self, frame: Frame, image: PIL.Image.Image) -> ShapesOnFrame:
+        """Track all active shapes to the next frame, and start with the source shapes there."""
+        starting: dict[Hashable, tuple[int, dict[str, Any]]] = {}
+        for source in self._sources.on_frame(frame.number):
+            if self._sources.is_in_track[source.object]:
+                continue
+            if not self._first_only or self._sources.is_first(source.index):
+                starting[self._sources.number(source.object)] = source.object, source.shape
+        new = [
+            SourceShape(number, shape["type"], shape["points"], shape.get("rotation") or 0.0)
+            for number, (_, shape) in starting.items()
+        ]
+        before = set(self._tracker.active)
+        found = self._tracker.advance(frame, image, new)
+        active = set(self._tracker.active)
+        self.lost += len(before - active)
+        shapes: list[TrackedShape] = []
+        for key, shape in found:
+            index, source_shape = self._active[key]
+            shapes.append((index, False, _shape(source_shape, shape.points)))
+        if self._returns_sources:
+            shapes += [(index, True, _shape(shape, shape["points"])) for index, shape in starting.values()]
+        self._active = {key: value for key, value in self._active.items() if key in active} | starting
+        self._position = self._order(frame.number)
+        return ShapesOnFrame(frame.number, shapes)
+
+    def update_needs(self) -> None:
+        """Tell `needs`, which another thread calls, how far this pass is."""
+        if self._tracker.active:
+            self._needed_from = -inf
+        else:
+            place = int(np.searchsorted(self._starts, self._position, side="right"))
+            self._needed_from = self._starts[place] if place < len(self._starts) else inf
+
+    def needs(self, frames: Sequence[Frame]) -> bool:
+        """Whether a shape may have to be tracked over frames that come next."""
+        return max(self._order(frames[0].number), self._order(frames[-1].number)) >= self._needed_from
+
+    def _order(self, frame: int) -> int:
+        return -frame if self.is_backward else frame
+
+
+def _shape(source: dict[str, Any], points: Sequence[float]) -> dict[str, Any]:
+    """A source shape at another place."""
+    return {
+        "type": source["type"],
+        "label_id": source["label_id"],
+        "points": points,
+        "rotation": source.get("rotation") or 0.0,
+        "occluded": source.get("occluded"),
+        "z_order": source.get("z_order"),
+        "attributes": source.get("attributes") or [],
+    }

@@ -1,0 +1,155 @@
+"""Files about the annotations of one job: what is known of a job lies on disk, not in memory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from prefect_cvat.annotations.request_bodies import SerializedAnnotation
+from prefect_cvat.exceptions import StorageError
+from prefect_cvat.records.annotation_index import StoredAnnotation, StoredRecords
+
+__all__ = ["LineFile", "NewAnnotation", "NewAnnotationFile", "StoredAnnotationFile"]
+
+
+class NewAnnotation(NamedTuple):
+    """An annotation that the run adds to a job.
+
+    Attributes:
+        identity: The digest of its content (`annotations/content_digest.py`).
+        body: What is sent.
+    """
+
+    identity: bytes
+    body: SerializedAnnotation
+
+
+class StoredAnnotationFile:
+    """Kinds, ids and identities of annotations on the server, in the order in which they were added.
+
+    Args:
+        path: The file; it is created with the first annotation.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._length = 0
+
+    def __len__(self) -> int:
+        return self._length
+
+    def extend(self, annotations: Iterable[StoredAnnotation]) -> None:
+        """Add annotations, all of them or none.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
+        records = StoredRecords(StoredRecords.pack(annotations))
+        _append(self._path, records.data)
+        self._length += len(records)
+
+    def clear(self) -> None:
+        """Remove all annotations."""
+        self._path.unlink(missing_ok=True)
+        self._length = 0
+
+    @property
+    def records(self) -> StoredRecords:
+        """All annotations, read into memory."""
+        return StoredRecords(self._path.read_bytes() if self._length else b"")
+
+    def __iter__(self) -> Iterator[StoredAnnotation]:
+        return iter(self.records)
+
+
+class LineFile:
+    """Lines of bytes, in the order in which they were added.
+
+    Args:
+        path: The file; it is created with the first line.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def extend(self, lines: Iterable[bytes]) -> None:
+        """Add lines, all of them or none. There is no line break in them.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
+        _append(self._path, b"".join(line + b"\n" for line in lines))
+
+    def clear(self) -> None:
+        """Remove all lines."""
+        self._path.unlink(missing_ok=True)
+
+    def __iter__(self) -> Iterator[bytes]:
+        if self._path.exists():
+            with self._path.open("rb") as lines:
+                for line in lines:
+                    yield line[:-1]
+
+
+class NewAnnotationFile:
+    """Annotations as they are sent, each with the identity of the stored annotation that stands for it.
+
+    That is its own identity, or that of a shape that was refined from it (`refined_shapes.py`).
+
+    Args:
+        path: The file; it is created with the first annotation.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lines = LineFile(path)
+
+    def extend(self, annotations: Iterable[tuple[bytes, NewAnnotation]]) -> None:
+        """Add annotations, each after the identity of the stored annotation that stands for it.
+
+        Raises:
+            StorageError: The file cannot be written.
+        """
+        self._lines.extend(
+            b"%b %b %b %d %b"
+            % (stored.hex().encode(), own.hex().encode(), body.kind.encode(), body.frame, body.json)
+            for stored, (own, body) in annotations
+        )
+
+    def find(self, identities: Iterable[bytes]) -> Iterator[NewAnnotation]:
+        """The annotations for which stored annotations of these identities stand, each of them once."""
+        counts: dict[bytes, int] = {}
+        for identity in identities:
+            key = identity.hex().encode()
+            counts[key] = counts.get(key, 0) + 1
+        for line in self._lines if counts else ():
+            stored, own, kind, frame, json = line.split(b" ", 4)
+            if stored not in counts:
+                continue
+            yield NewAnnotation(
+                bytes.fromhex(own.decode()), SerializedAnnotation(kind.decode(), int(frame), json)
+            )
+            counts[stored] -= 1
+            if not counts[stored]:
+                del counts[stored]
+                if not counts:
+                    return
+
+    def identities(self) -> Iterator[bytes]:
+        """The identities of all annotations."""
+        return (bytes.fromhex(line.split(b" ", 2)[1].decode()) for line in self._lines)
+
+
+def _append(path: Path, data: bytes) -> None:
+    if not data:
+        return
+    before = path.stat().st_size if path.exists() else 0
+    try:
+        with path.open("ab") as file:
+            file.write(data)
+    except OSError as error:
+        with contextlib.suppress(OSError):  # half a record cannot be read
+            os.truncate(path, before)
+        raise StorageError(f"the annotations of a job cannot be written to {path}: {error}") from error

@@ -1,0 +1,156 @@
+"""What a job held before a run, and which of the annotations to write it held already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from prefect_cvat.annotations.content_digest import AttributeDefaults, content_digest
+from prefect_cvat.annotations.request_bodies import ServerAnnotation
+from prefect_cvat.records.annotation_index import IdentityIndex, StoredAnnotation, StoredIndex
+from prefect_cvat.records.record_writer import AnnotationId
+from prefect_cvat.upload.annotation_files import NewAnnotation, StoredAnnotationFile
+from prefect_cvat.upload.refined_shapes import RefinedShapes
+
+__all__ = ["Baseline", "Match"]
+
+BLOCK = 1000
+"""The number of annotations of a job that are written to a file together."""
+
+
+class Match(NamedTuple):
+    """Annotations to write, compared with the baseline.
+
+    Attributes:
+        new: Those for which the job held nothing.
+        reused: The annotations of the job that stand for the others.
+        bodies: The others, each after the identity of the annotation that stands for it.
+    """
+
+    new: list[NewAnnotation]
+    reused: list[StoredAnnotation]
+    bodies: list[tuple[bytes, NewAnnotation]]
+
+
+class Baseline:
+    """What a job held before a run, in files.
+
+    Args:
+        folder: The folder for the files.
+        job_id: The id of the job; the names of the files begin with it.
+        defaults: The attribute values that the server fills in.
+        recognizes_refined: Whether a shape that was refined from a detection (`refined_shapes.py`) stands for
+            it.
+
+    Attributes:
+        is_known: Whether the job has been read.
+        newest: The highest id of each kind of annotation.
+    """
+
+    def __init__(
+        self, folder: Path, job_id: int, defaults: AttributeDefaults, *, recognizes_refined: bool
+    ) -> None:
+        self.is_known = False
+        self.newest: dict[str, int] = {"tags": 0, "shapes": 0, "tracks": 0}
+        self._defaults = defaults
+        self._replaceable = StoredAnnotationFile(folder / f"{job_id}-replaceable")
+        self._kept = StoredAnnotationFile(folder / f"{job_id}-kept")
+        self._refined = RefinedShapes(folder / f"{job_id}-refined") if recognizes_refined else None
+        self._reusable: IdentityIndex | None = None
+
+    def read(
+        self, on_server: Iterable[ServerAnnotation], is_replaceable: Callable[[Mapping[str, Any]], bool]
+    ) -> None:
+        """Note all that the job holds.
+
+        Args:
+            on_server: All annotations of the job.
+            is_replaceable: Whether the run is to replace an annotation.
+
+        Raises:
+            StorageError: The files cannot be written.
+        """
+        for file in (self._replaceable, self._kept, self._refined):
+            if file is not None:
+                file.clear()  # an earlier reading may have failed
+        on_server = iter(on_server)
+        while block := list(islice(on_server, BLOCK)):
+            replaceable: list[StoredAnnotation] = []
+            kept: list[StoredAnnotation] = []
+            for kind, annotation in block:
+                stored = kind, annotation["id"], content_digest(annotation, self._defaults)
+                (replaceable if is_replaceable(annotation) else kept).append(stored)
+                self.newest[kind] = max(self.newest[kind], annotation["id"])
+                if self._refined is not None:
+                    self._refined.add(stored, annotation)
+            self._replaceable.extend(replaceable)
+            self._kept.extend(kept)
+            if self._refined is not None:
+                self._refined.write()
+        self.is_known = True
+
+    def all(self) -> StoredIndex:
+        """All that was present before the run."""
+        return StoredIndex(self._replaceable.records, self._kept.records)
+
+    def replaceable(self) -> StoredIndex:
+        """What was present before the run and is to be replaced."""
+        return StoredIndex(self._replaceable.records)
+
+    def kept(self) -> StoredIndex:
+        """What was present before the run and is not to be replaced."""
+        return StoredIndex(self._kept.records)
+
+    def match(
+        self, annotations: Sequence[NewAnnotation], reused_ids: Callable[[], Collection[AnnotationId]]
+    ) -> Match:
+        """Find out which annotations the job held before the run; each of those stands for one.
+
+        Args:
+            annotations: What is to be written.
+            reused_ids: The annotations of the baseline that stand for others already.
+        """
+        if self._reusable is None:
+            self._reusable = IdentityIndex(self._replaceable.records, self._kept.records, but=reused_ids())
+        match = Match([], [], [])
+        for annotation in annotations:
+            digest = annotation.identity
+            if (found := self._reusable.pop(digest)) is None:
+                match.new.append(annotation)
+            else:
+                match.reused.append((*found, digest))
+                match.bodies.append((digest, annotation))
+        return match if self._refined is None else _with_refined(match, self._refined)
+
+    def confirm_match(self) -> None:
+        """The last match has been noted: `reused_ids` has its annotations."""
+        if self._refined is not None:
+            self._refined.confirm_claims()
+
+    def withdraw_match(self) -> None:
+        """The last match could not be noted, and is to be made again."""
+        self._reusable = None
+        if self._refined is not None:
+            self._refined.withdraw_claims()
+
+    def free_memory(self) -> None:
+        """Keep as little in memory as possible until there is more to write."""
+        self._reusable = None
+        if self._refined is not None:
+            self._refined.free_memory()
+
+
+def _with_refined(match: Match, refined_shapes: RefinedShapes) -> Match:
+    """The same match, where shapes that were refined from annotations stand for these."""
+    equal = {(kind, annotation_id) for kind, annotation_id, _ in match.reused}
+    result = Match([], match.reused, match.bodies)
+    for annotation in match.new:
+        if (refined := refined_shapes.claim(annotation.body, equal)) is None:
+            result.new.append(annotation)
+        else:
+            result.reused.append(refined)
+            # to be sent if the refined shape is gone by the end, and again if it then is gone itself
+            result.bodies.extend(((refined[2], annotation), (annotation.identity, annotation)))
+    return result
