@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
+from hypothesis import HealthCheck, settings
 from pydantic import SecretStr
 
 from pictures import picture
@@ -39,6 +40,10 @@ if TYPE_CHECKING:  # Prefect and the sandbox take seconds to import; `make check
     from prefect_cvat.credentials import CvatCredentials
     from prefect_cvat.sandbox import Sandbox
     from prefect_cvat.sandbox.faults.active_faults import Faults
+
+# on a busy machine one example may take long; pytest-timeout ends what hangs
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 MakeTask = Callable[..., int]
 MakeVideoTask = Callable[..., int]

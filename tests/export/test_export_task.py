@@ -675,7 +675,7 @@ main()
 """
 
 
-def test_the_command_fails_with_one_line_when_the_disk_is_full(sandbox, client, make_task, tmp_path):
+def test_command_fails_with_one_line_when_the_disk_is_full(sandbox, client, make_task, tmp_path):
     task_id = make_task(1)
     car = labels_of(client, task_id)["car"]
     draw(client, task_id, [box(0, car, (i / 10, 0, 50, 40)) for i in range(200)])

@@ -13,7 +13,6 @@ from prefect_cvat.exceptions import RunStoppedError
 from prefect_cvat.flows.fan_out import block_document_id
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.options.selection import Selection
 from prefect_cvat.tasks import annotate_shard as shard_module
 from prefect_cvat.tasks.annotate_shard import Shard, _FlowRunWatch, annotate_shard
 
@@ -37,7 +36,7 @@ def shard(credentials, client, make_task, monkeypatch):
         task_id,
         block_document_id(credentials),
         function.model_dump_json(include=set(CvatFunction.model_fields)),
-        Options(selection=Selection(jobs=jobs), batch_size=1, use_cache=False),
+        Options(jobs=jobs, batch_size=1, use_cache=False),
     )
 
 

@@ -36,6 +36,14 @@ _TYPES = ("str", "LabelMapEntry")
 """Parts of the place of an error that are no labels, but types that the value might have been of."""
 
 
+def _refuse_booleans(value: Any) -> Any:
+    """Refuse True and False as thresholds, which pydantic would take as 1 and 0."""
+    for name, threshold in value.items() if isinstance(value, Mapping) else ():
+        if isinstance(threshold, bool):
+            raise ValueError(f"that of label {name!r} must be a number between 0 and 1, not {threshold}")
+    return value
+
+
 class LabelOptions(OptionModel):
     """Which labels of the function are written, and from which confidence on."""
 
@@ -50,6 +58,7 @@ class LabelOptions(OptionModel):
     ] = None
     label_thresholds: Annotated[
         Mapping[str, Threshold] | None,
+        BeforeValidator(_refuse_booleans),
         BeforeValidator(_none_if_empty),
         OnCommandLine(metavar="JSON|FILE"),
         Field(
