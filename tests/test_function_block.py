@@ -39,7 +39,7 @@ def test_loads_its_function():
 def test_validates_parameters_at_creation():
     with pytest.raises(ValueError, match="type"):
         CvatFunction(function="tiled", function_parameters={"score_threshold": "0.3"})
-    with pytest.raises(ValueError, match="less than or equal to 1"):
+    with pytest.raises(ValueError, match="between 0 and 1"):
         CvatFunction(function="tiled", conf_threshold=1.5)
 
 

@@ -169,15 +169,15 @@ def test_a_value_out_of_bounds_is_named_as_it_was_given():
     from prefect_cvat.messages.argument_names import arguments_as_options, arguments_as_titles
 
     def message():
-        with pytest.raises(ValueError, match="less than or equal to 1") as raised:
+        with pytest.raises(ValueError, match="between 0 and 1") as raised:
             Options(conf_threshold=1.5)
         return str(raised.value)
 
-    assert message() == "conf_threshold must be less than or equal to 1, not 1.5"
+    assert message() == "conf_threshold must be None or a number between 0 and 1, not 1.5"
     with arguments_as_options({}):
-        assert message() == "--conf-threshold must be less than or equal to 1, not 1.5"
+        assert message() == "--conf-threshold must be None or a number between 0 and 1, not 1.5"
         with arguments_as_titles(Options.titles()):
-            assert message() == "'Confidence threshold' must be less than or equal to 1, not 1.5"
+            assert message() == "'Confidence threshold' must be None or a number between 0 and 1, not 1.5"
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,8 @@ def _refuse_booleans(value: Any) -> Any:
     """Refuse True and False as thresholds, which pydantic would take as 1 and 0."""
     for name, threshold in value.items() if isinstance(value, Mapping) else ():
         if isinstance(threshold, bool):
-            raise ValueError(f"that of label {name!r} must be a number between 0 and 1, not {threshold}")
+            message = f"that of label {name!r} must be a number between 0 and 1, not {threshold}"
+            raise ValueError(message)  # noqa: TRY004 (pydantic passes a TypeError through)
     return value
 
 

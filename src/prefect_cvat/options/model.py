@@ -112,7 +112,9 @@ def _describe(error: Any) -> str:
     if error["type"] == "extra_forbidden" and not inner:
         return f"there is no option {name!r}"
     where = "".join(f"[{part!r}]" for part in inner)
-    if error["type"] == "greater_than_equal":
+    if name == "conf_threshold" and error["type"] in ("greater_than_equal", "less_than_equal"):
+        what = "must be None or a number between 0 and 1"  # the words of the CVAT SDK
+    elif error["type"] == "greater_than_equal":
         what = f"must be {error['ctx']['ge']:g} or more"
     else:
         what = error["msg"].replace("Input should be", "must be").replace("Input should", "must")
