@@ -19,6 +19,7 @@ from sybil.parsers.markdown.lexers import RawFencedCodeBlockLexer
 
 from docs.shell import Printed, Shell, starts_server
 from prefect_cvat.cli.app import COMMANDS
+from prefect_cvat.runs.planned_run import PlannedRun
 from prefect_cvat.runs.run import Run
 
 INFO = re.compile(r'(?P<language>\S*)(?: title="(?P<title>[^"]+)")?\n')
@@ -122,7 +123,7 @@ def _check_names(drawing: str) -> None:
     stages = re.findall(r"\b[a-z]+_[a-z]+\b", drawing)
     assert commands or stages, f"nothing in this drawing can be checked:\n{drawing}"
     unknown = set(commands) - set(COMMANDS)
-    unknown |= {stage for stage in stages if not hasattr(Run, stage)}
+    unknown |= {stage for stage in stages if not (hasattr(Run, stage) or hasattr(PlannedRun, stage))}
     assert not unknown, f"there is no {', '.join(sorted(unknown))}, which a drawing shows"
 
 

@@ -178,8 +178,10 @@ def test_missing_deployment_error_names_the_commands(credentials, project):
 
 
 def test_form_describes_every_parameter():
-    parameters = annotate_project.parameters.properties
-    assert all(parameter.get("description") for parameter in parameters.values())
+    parameters, definitions = annotate_project.parameters.properties, annotate_project.parameters.definitions
+    for name, parameter in parameters.items():  # a group says what it is about itself
+        group = definitions.get(parameter.get("$ref", "").rpartition("/")[2], {})
+        assert parameter.get("description") or group.get("description"), name
     for name in ("TaskSelection", "FanOut"):
         fields = annotate_project.parameters.definitions[name]["properties"]
         assert all(field.get("description") for field in fields.values())
