@@ -72,7 +72,7 @@ def test_run_that_skips_all_frames_fails(credentials, client, run, kind):
     task = client.create_task("cursed", [label_spec("car", None)])
     client.upload_images(task.id, {"cursed.png": picture()})
     with pytest.raises(kind, match="the function failed on all of 1 frame, on frame 0 with: .*cursed"):
-        run(task.id, credentials, function=FUNCTION, settings=SKIP)
+        run(task.id, credentials, function=FUNCTION, execution=SKIP)
     state = last_state()
     assert state.is_failed()
     assert "the function failed on all of 1 frame" in state.message

@@ -42,7 +42,7 @@ class Task:
     labels: Mapping[int, str]
     specs: Mapping[int, str]
 
-    def describe_error(self, job_id: int, kind: str, item: Json) -> Content:
+    def content(self, job_id: int, kind: str, item: Json) -> Content:
         """What a stored annotation says."""
         label = self.labels[item["label_id"]]
         values = tuple(sorted((self.specs[a["spec_id"]], a["value"]) for a in item["attributes"]))

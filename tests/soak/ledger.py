@@ -64,7 +64,7 @@ class Ledger:
         self.jobs: dict[int, dict[Key, Standing]] = {job.id: {} for job in task.jobs}
         for job_id, items in before.items():
             for (kind, number), item in items.items():
-                self._add(job_id, (kind, number), Standing(kind, item, PLACED, task.told(job_id, kind, item)))
+                self._add(job_id, (kind, number), Standing(kind, item, PLACED, task.content(job_id, kind, item)))
 
     def take(self, event: Event) -> None:
         """Take what happened next."""
@@ -79,7 +79,7 @@ class Ledger:
                 else:
                     (self.own_deleted if old.by == event.actor else self.others_deleted)[event.actor] += 1
             if event.action != "delete":
-                content = self.task.told(event.job, kind, item)
+                content = self.task.content(event.job, kind, item)
                 new = Standing(kind, item, event.actor, content, event.at if is_manual else -inf)
                 self._add(event.job, key, new)
                 self.inserted[event.actor] += 1
