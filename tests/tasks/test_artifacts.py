@@ -170,7 +170,7 @@ def test_run_publishes_progress_report_link_and_pictures(client, make_task, sand
 
     assert "8 of 8 frames are done" in lines()
     assert not [line for line in lines() if "base64" in line or len(line) > 2000]
-    token = client._transport._session.auth._token.get_secret_value()
+    token = client._transport._auth._token.get_secret_value()
     assert not [line for line in lines() if token in line]
 
 
