@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import random
 import tempfile
 import time
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-from plan import CHUNK_SIZE, peak_mib, serve, write_answers
+from simulated_server import CHUNK_SIZE, peak_mib, serve, simulated_server, write_answers
 
 
 def main() -> None:
@@ -28,24 +27,11 @@ def main() -> None:
     parser.add_argument("--shapes", type=int, default=600_000, help="how many shapes each side has")
     parser.add_argument("--json", action="store_true", help="print JSON")
     arguments = parser.parse_args()
-    spawn = multiprocessing.get_context("spawn")  # a fork would begin with the memory of its parent
-    ours, theirs = spawn.Pipe()
     with tempfile.TemporaryDirectory(prefix="prefect-cvat-evaluation-") as folder:
         write_answers(Path(folder), arguments.frames, arguments.frames, CHUNK_SIZE)
         write_annotations(Path(folder), arguments.frames, arguments.shapes)
-        server = spawn.Process(target=serve, args=(folder, theirs), daemon=True)
-        server.start()
-        try:
-            port = ours.recv()
-            child = spawn.Process(target=evaluate, args=(f"http://127.0.0.1:{port}", theirs))
-            child.start()
-            while child.is_alive() and not ours.poll(1):
-                pass
-            result = ours.recv() if ours.poll() else None
-            child.join()
-        finally:
-            server.kill()
-            server.join()
+        with simulated_server(serve, folder) as measure:
+            result = measure(evaluate)
     if arguments.json:
         print(json.dumps(result))
     else:

@@ -11,7 +11,7 @@ jobs, and tells it again; everything goes over HTTP. The kinds of runs:
 - `replace_auto`: the same, where the task holds as many of source `auto`, which go
 - `track`: so many objects on each frame become tracks, `--keyframes` frames long each
 - `refine`: the task holds so many rectangles on each frame, which become polygons
-- `follow`: the same rectangles are source shapes of tracks
+- `track_shapes`: the same rectangles are source shapes of tracks
 - `failing`: the function fails on every frame but the first
 - `export`, `export_yolo`: what is in the task becomes a dataset, without images
 - `undo`: what `annotate` has added is taken back
@@ -22,7 +22,6 @@ from __future__ import annotations
 import argparse
 import io
 import json
-import multiprocessing
 import os
 import re
 import tempfile
@@ -35,12 +34,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from plan import peak_mib, write_answers
+from simulated_server import peak_mib, simulated_server, write_answers
 
 CHUNK_SIZE = 500
 WIDTH, HEIGHT = 64, 48
 KINDS = (
-    *("annotate", "skip_existing", "refined", "replace_auto", "track", "refine", "follow", "failing"),
+    *("annotate", "skip_existing", "refined", "replace_auto", "track", "refine", "track_shapes", "failing"),
     *("export", "export_yolo", "undo"),
 )
 
@@ -73,42 +72,12 @@ def main() -> None:
 
 def measure(kind: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Do one run in a process of its own, and return what it took."""
-    spawn = multiprocessing.get_context("spawn")  # a fork would begin with the memory of its parent
-    ours, theirs = spawn.Pipe()
     with tempfile.TemporaryDirectory(prefix="prefect-cvat-memory-") as folder:
         write_answers(Path(folder), arguments.frames, arguments.job_frames or arguments.frames, CHUNK_SIZE)
-        server = spawn.Process(target=serve, args=(folder, kind, arguments, theirs), daemon=True)
-        server.start()
-        try:
-            url = f"http://127.0.0.1:{ours.recv()}"
+        with simulated_server(serve, folder, kind, arguments) as run_in_process:
             if kind == "undo":
-                _in_process(spawn, url, "annotate", arguments, folder, ours, theirs)
-            return _in_process(spawn, url, kind, arguments, folder, ours, theirs)
-        finally:
-            server.kill()
-            server.join()
-
-
-def _in_process(
-    spawn: Any,
-    url: str,
-    kind: str,
-    arguments: argparse.Namespace,
-    folder: str,
-    ours: Connection,
-    theirs: Connection,
-) -> dict[str, Any]:
-    process = spawn.Process(target=run, args=(url, kind, arguments, folder, theirs))
-    process.start()
-    while not ours.poll(1):
-        if not process.is_alive() and not ours.poll():
-            raise SystemExit(f"the run {kind!r} has failed")
-    result: dict[str, Any] = ours.recv()
-    process.join()
-    return result
-
-
-# --- the runs ---
+                run_in_process(run, "annotate", arguments, folder)
+            return run_in_process(run, kind, arguments, folder)
 
 
 def run(url: str, kind: str, arguments: argparse.Namespace, folder: str, answer: Connection) -> None:
@@ -199,14 +168,14 @@ def run(url: str, kind: str, arguments: argparse.Namespace, folder: str, answer:
             (Path(folder) / "run").write_text(report.run)
         elif kind == "track":
             report = track_task(
-                client, 1, Boxes(), use_cache=False, tracking=TrackOptions(max_gap=2, min_length=1)
+                client, 1, Boxes(), use_cache=False, track_options=TrackOptions(max_gap=2, min_length=1)
             )
             count = sum(report.tracks.values())
         elif kind == "refine":
             report = refine_task(client, 1, Triangles(), to="polygon")
             count = report.refined
-        elif kind == "follow":
-            report = track_task(client, 1, Stay(), following=ShapeTrackingOptions())
+        elif kind == "track_shapes":
+            report = track_task(client, 1, Stay(), shape_tracking_options=ShapeTrackingOptions())
             count = report.source_shapes
         elif kind in ("export", "export_yolo"):
             form = "yolo" if kind == "export_yolo" else "coco"
@@ -267,7 +236,7 @@ def held_before(kind: str, job: Job, arguments: argparse.Namespace) -> Iterator[
                 {"frame": keyframes[0], "label_id": 1, "group": 0, "source": "manual", "attributes": []}
                 | {"shapes": shapes, "elements": []},
             )
-    if kind not in ("replace_auto", "refine", "follow", "export", "export_yolo", "refined"):
+    if kind not in ("replace_auto", "refine", "track_shapes", "export", "export_yolo", "refined"):
         return
     for frame in range(job.first, job.last + 1):
         for number in range(arguments.per_frame):

@@ -1,4 +1,4 @@
-"""Predictions held against the truth, both in COCO's format.
+"""Compares predictions with the ground truth, both in COCO's format.
 
 IoUs are computed by faster-coco-eval, part by part; average precision follows from them as in pycocotools,
 which the tests compare it with. Precision, recall and the confusion matrix follow at one threshold.
@@ -136,7 +136,7 @@ def evaluate(
 
 
 class Evaluator:
-    """Predictions held against the truth, one part of the images after the other.
+    """Compares predictions with the ground truth, one part of the images at a time.
 
     What is kept of a part are a few numbers for each object and prediction, some 50 bytes.
 

@@ -37,7 +37,7 @@ class TaskEvaluation(BaseModel):
         task_name: Its name.
         url: Its address in CVAT.
         predictions: What was evaluated: the name of a function, or what runs left.
-        truth: What it was held against.
+        truth: The manual annotations that it was compared with.
         seconds: How long that took.
         frames: How many frames count.
         frames_from_cache: Of how many of them the detections were kept from an earlier run.

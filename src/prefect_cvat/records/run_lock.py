@@ -4,7 +4,7 @@ A run that was given jobs holds these, so that several runs may share a large ta
 task, with all its jobs.
 
 Beside the locks lie notes about their holders, which say who has them; and one for each job to which a write
-is under way of which it is not known whether it has been carried out. A run that is killed in such a moment
+is under way whose outcome is not known. A run that is killed in such a moment
 leaves that note, and the next run waits until the server must have carried the write out.
 """
 
@@ -79,7 +79,7 @@ class RunLock:
             raise _no_notes(self._folder, error) from error
 
     def settled(self, job_id: int) -> None:
-        """What was sent to the job has been carried out, or never will be."""
+        """What was sent to the job is committed, or never will be."""
         self._note(job_id).unlink(missing_ok=True)
 
     def wait_for_earlier_write(
@@ -88,7 +88,7 @@ class RunLock:
         """Wait until nothing can arrive any more that a run before has sent.
 
         Args:
-            late_commit_seconds: After how many seconds a server has carried out a write, or never will.
+            late_commit_seconds: Seconds after which a server has committed a write, or never will.
             pause: Waits for so many seconds; may raise if the run is to stop.
         """
         if self.earlier_write is not None:

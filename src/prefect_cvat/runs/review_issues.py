@@ -1,6 +1,6 @@
 """Opens issues in CVAT on the frames to review first, each once.
 
-A server may carry out a request whose client has given up , one that opens an issue as well. So:
+A server may complete a request whose client has given up, also a request that opens an issue. So:
 
 - After a request whose fate is unknown the job's issues are read until it is there, or until the server
   cannot be at it any more; only then it is sent again.
