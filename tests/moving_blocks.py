@@ -13,6 +13,7 @@ from prefect_cvat.auto_annotation import (
     label_spec,
     select_attribute_spec,
 )
+from prefect_cvat.geometry.interpolation import interpolate
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
@@ -125,3 +126,13 @@ def create_world(client, frames=12, *, hidden=(), chunk_size=2, **fields):
         images[f"{frame:04}.png"] = png(blocks, (100, 48))
     client.upload_images(task.id, images, chunk_size=chunk_size)
     return World(client, task.id)
+
+
+def visible(track, frames):
+    """The frames that a track is visible on, of the first so many."""
+    return [frame for frame in range(frames) if interpolate(track, frame) is not None]
+
+
+def keyframes(track):
+    """The frames of the keyframes of a track, and whether it is outside there."""
+    return [(shape["frame"], shape["outside"]) for shape in track["shapes"]]

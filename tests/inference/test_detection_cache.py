@@ -176,7 +176,7 @@ annotate_task(client, int(sys.argv[3]), Slow(), batch_size=2)
 """
 
 
-def test_a_run_that_was_killed_is_completed_by_running_it_again(sandbox, client, make_task, tmp_path):
+def test_killed_run_is_completed_by_the_next_run(sandbox, client, make_task, tmp_path):
     task_id = make_task(20, segment_size=7)
     log = tmp_path / "log"
     command = [sys.executable, "-c", SLOW, sandbox.url, sandbox.user, str(task_id), str(log)]

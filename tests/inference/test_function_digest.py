@@ -140,7 +140,7 @@ print(digest_of(create(model=torch.nn.Sequential(Layer(), torch.nn.Linear(2, 2))
 
 
 def test_the_code_of_a_model_of_ones_own_counts_in_a_built_in_function(tmp_path):
-    def describe_error(size):
+    def printed_digest(size):
         (tmp_path / "own_layer.py").write_text(
             f"import torch\nclass Layer(torch.nn.Module):\n    def forward(self, images): return {size}\n"
         )
@@ -149,7 +149,7 @@ def test_the_code_of_a_model_of_ones_own_counts_in_a_built_in_function(tmp_path)
         )
         return done.stdout
 
-    first = describe_error("5")
+    first = printed_digest("5")
     assert len(first.strip()) == 64
-    assert describe_error("5") == first
-    assert describe_error("images * 6") != first
+    assert printed_digest("5") == first
+    assert printed_digest("images * 6") != first

@@ -65,7 +65,7 @@ def test_writes_shapes_and_tags_with_the_tasks_labels_and_the_score(client, make
     assert report.added == 15
 
 
-def test_running_twice_adds_nothing_the_second_time(client, make_task):
+def test_second_run_adds_nothing(client, make_task):
     task_id = make_task(4)
     annotate_task(client, task_id, a_function(one_car))
     report = annotate_task(client, task_id, a_function(one_car))
@@ -76,7 +76,7 @@ def test_running_twice_adds_nothing_the_second_time(client, make_task):
 @pytest.mark.parametrize(
     ("existing", "left"), [("keep", {"manual", "auto"}), ("replace_auto", {"manual"}), ("clear", set())]
 )
-def test_what_becomes_of_what_was_there(client, make_task, existing, left):
+def test_existing_options(client, make_task, existing, left):
     task_id = make_task(2)
     [job] = client.jobs(task_id)
     label = client.labels(task_id)[0].id
@@ -103,7 +103,7 @@ def test_what_becomes_of_what_was_there(client, make_task, existing, left):
     assert report.removed == 2 - len(kept) + (existing == "clear")
 
 
-def test_frames_and_jobs_narrow_the_run(client, make_task):
+def test_frames_and_jobs_select_source_shapes(client, make_task):
     task_id = make_task(6, segment_size=2)
     jobs = client.jobs(task_id)
     report = annotate_task(
@@ -113,7 +113,7 @@ def test_frames_and_jobs_narrow_the_run(client, make_task):
     assert report.left_out == {"not selected": 4}
 
 
-def test_deleted_frames_are_left_out(client, make_task):
+def test_skips_deleted_frames(client, make_task):
     task_id = make_task(4)
     client._transport.json("PATCH", f"/api/tasks/{task_id}/data/meta", body={"deleted_frames": [1]})
     report = annotate_task(client, task_id, a_function(one_car))
@@ -204,7 +204,7 @@ def test_labels_that_the_task_lacks_are_all_named_before_anything_is_fetched(cli
     assert "label_map" in str(error.value)
 
 
-def test_unmatched_labels_may_be_dropped_and_are_counted(client, make_task):
+def test_drops_and_counts_unmatched_labels(client, make_task):
     task_id = make_task(2)
     spec = DetectionFunctionSpec(labels=[label_spec("boat", 7), label_spec("person", 8)])
 
@@ -216,7 +216,7 @@ def test_unmatched_labels_may_be_dropped_and_are_counted(client, make_task):
     assert report.labels == {"person": 2}
 
 
-def test_shapes_are_cut_at_the_edge_and_what_is_outside_is_dropped_and_counted(client, make_task):
+def test_clips_shapes_and_counts_those_outside(client, make_task):
     task_id = make_task(1)
 
     def detect(context, image):
@@ -250,7 +250,7 @@ def test_frames_that_fail_may_be_skipped_and_are_reported(client, make_task):
     assert "ZeroDivisionError: oh no" in report.frame_errors[3]
 
 
-def test_thresholds_leave_out_what_scores_lower(client, make_task):
+def test_thresholds_drop_lower_scores(client, make_task):
     task_id = make_task(1)
 
     def detect(context, image):
@@ -282,7 +282,7 @@ def test_options_out_of_their_range_are_refused(client, make_task, options, mess
         annotate_task(client, make_task(2), a_function(one_car), **options)
 
 
-def test_what_is_not_a_detection_function_is_called_so(client, make_task):
+def test_refuses_functions_that_do_not_detect(client, make_task):
     from prefect_cvat.auto_annotation import TrackingFunctionSpec
 
     tracking = SimpleNamespace(spec=TrackingFunctionSpec(supported_shape_types=["rectangle"]))
@@ -312,7 +312,7 @@ def test_progress_is_shown_on_a_tqdm_bar(client, make_task, capsys):
     assert (bar.n, bar.total) == (4, 4)
 
 
-def test_progress_is_told_to_a_reporter_of_the_sdk(client, make_task):
+def test_reports_progress_to_reporter_of_the_sdk(client, make_task):
     from cvat_sdk.core.progress import ProgressReporter
 
     class Reporter(ProgressReporter):

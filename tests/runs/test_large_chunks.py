@@ -114,7 +114,7 @@ def test_a_run_that_failed_goes_on_at_the_part_of_the_chunk_where_it_was(client,
     assert downloads == [0, 0]
 
 
-def test_what_is_known_of_a_part_is_known_whatever_other_frames_are_selected(client, make_task, downloads):
+def test_cached_part_is_found_with_other_frame_selection(client, make_task, downloads):
     task_id = make_task(330, chunk_size=330, size=(60, 12))
     annotate(client, task_id, Counting())
     function = Counting()

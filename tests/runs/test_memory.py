@@ -240,7 +240,7 @@ NUMBERS = st.integers(-300, 300) | st.sampled_from([2**63 - 1, -(2**63) + 1, 10*
 
 
 @given(st.lists(st.tuples(st.booleans(), NUMBERS)))
-def test_a_set_of_numbers_holds_what_a_set_holds(changes):
+def test_number_set_behaves_like_a_set(changes):
     numbers, expected = NumberSet(), set()
     for is_to_go, number in changes:
         for each in (numbers, expected):
@@ -257,7 +257,7 @@ STORED = st.lists(
 
 
 @given(STORED, STORED, st.data())
-def test_an_index_of_annotations_tells_what_a_dictionary_tells(one, other, data):
+def test_annotation_index_behaves_like_a_dictionary(one, other, data):
     keys = [stored[:2] for stored in (*one, *other)]
     but = AnnotationIds(data.draw(st.lists(st.sampled_from(keys))) if keys else ())
     records = [StoredRecords(StoredRecords.pack(each)) for each in (one, other)]
@@ -275,7 +275,7 @@ def test_an_index_of_annotations_tells_what_a_dictionary_tells(one, other, data)
 
 
 @given(STORED)
-def test_annotations_are_found_by_what_they_say_and_those_that_say_it_again_are_doubled(stored):
+def test_finds_annotations_by_content_and_duplicates(stored):
     index = IdentityIndex(StoredRecords(StoredRecords.pack(stored)))
     for told in (letter * 12 for letter in (b"a", b"b", b"c", b"d")):
         order = ["tags", "shapes", "tracks"].index
@@ -293,7 +293,7 @@ def test_annotations_are_found_by_what_they_say_and_those_that_say_it_again_are_
     st.integers(0, 40),
     st.integers(1, 20),
 )
-def test_a_part_of_a_track_shows_what_the_track_shows(frames, outside, begin, length):
+def test_part_of_a_track_shows_the_same_as_the_track(frames, outside, begin, length):
     shapes = [
         {"type": "rectangle", "frame": frame, "points": [frame**2, 0.0, 9.0, 9.0], "rotation": 0.0}
         | {"outside": frame in outside}

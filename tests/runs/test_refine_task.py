@@ -126,7 +126,7 @@ def iou(one, other):
     return (one & other).sum() / (one | other).sum()
 
 
-def test_what_is_found_keeps_what_its_original_says_and_takes_its_place(client, make_task):
+def test_result_keeps_attributes_of_its_original(client, make_task):
     task_id = make_task(
         4, labels=[label_spec("car", None, attributes=[checkbox_attribute_spec("parked", None)])]
     )
@@ -157,7 +157,7 @@ def test_what_is_found_keeps_what_its_original_says_and_takes_its_place(client, 
     assert "refined: 3 shapes" in report.lines()
 
 
-def test_nothing_is_fetched_but_the_chunks_of_frames_with_such_shapes(client, make_task, monkeypatch):
+def test_fetches_only_chunks_with_originals(client, make_task, monkeypatch):
     task_id = make_task(8)
     [job] = client.jobs(task_id)
     car = label_ids(client, task_id)["car"]
@@ -168,7 +168,7 @@ def test_nothing_is_fetched_but_the_chunks_of_frames_with_such_shapes(client, ma
     assert chunks == [2]
 
 
-def test_only_what_is_asked_for_is_refined(client, make_task):
+def test_options_select_originals(client, make_task):
     task_id = make_task(6, segment_size=3)
     jobs = client.jobs(task_id)
     ids = label_ids(client, task_id)
@@ -224,7 +224,7 @@ def test_tracks_and_tags_and_other_shapes_stay(client, make_task):
     assert after.shapes[:1] == before.shapes
 
 
-def test_where_nothing_is_found_the_original_stays_and_is_counted(client, make_task):
+def test_keeps_and_counts_originals_without_result(client, make_task):
     task_id = make_task(2)
     [job] = client.jobs(task_id)
     car = label_ids(client, task_id)["car"]
@@ -278,7 +278,7 @@ def test_a_shape_that_two_jobs_share_is_asked_for_once_and_replaced_in_both(clie
     assert (report.refined, report.added, report.removed, report.labels) == (3, 4, 4, {"car": 3})
 
 
-def test_honeypots_and_deleted_frames_are_left_alone(client, make_task):
+def test_skips_honeypots_and_deleted_frames(client, make_task):
     task_id = make_task(4)
     [job] = client.jobs(task_id)
     car = label_ids(client, task_id)["car"]
@@ -374,7 +374,7 @@ def test_options_out_of_their_range_are_said(client, make_task, options, message
         refine_task(client, task_id, Ellipses(), **options)
 
 
-def test_what_is_not_an_interaction_function_or_would_replace_more_is_refused(client, make_task):
+def test_refuses_other_functions_and_other_existing_options(client, make_task):
     detection = type("Boxes", (), {"spec": DetectionFunctionSpec(labels=[]), "detect": None})()
     with pytest.raises(BadFunctionError, match="'Boxes' is not an interaction function"):
         refine_task(client, make_task(1), detection)
@@ -407,7 +407,7 @@ class FailsOn(Ellipses):
     ],
     ids=["raises", "points", "none"],
 )
-def test_a_bad_function_leaves_the_task_as_it_was(client, make_task, how, message):
+def test_bad_output_leaves_task_unchanged(client, make_task, how, message):
     task_id = make_task(6)
     [job] = client.jobs(task_id)
     car = label_ids(client, task_id)["car"]
@@ -430,7 +430,7 @@ def test_a_broken_image_leaves_the_task_as_it_was(client, make_task, monkeypatch
     assert client.job_annotations(job.id) == before
 
 
-def test_what_somebody_changes_meanwhile_is_not_removed(client, make_task):
+def test_keeps_originals_changed_meanwhile(client, make_task):
     task_id = make_task(4)
     [job] = client.jobs(task_id)
     car = label_ids(client, task_id)["car"]
@@ -536,7 +536,7 @@ def test_wherever_it_breaks_off_a_second_run_ends_like_one_that_was_not_disturbe
     assert broken >= 4
 
 
-def test_what_an_earlier_run_doubled_goes_before_the_originals(client, make_task, faults, monkeypatch):
+def test_removes_duplicates_of_earlier_run_before_originals(client, make_task, faults, monkeypatch):
     """No run after that would find out that it stands there twice."""
     task_id = make_task(2)
     [job] = client.jobs(task_id)
@@ -565,7 +565,7 @@ def test_what_an_earlier_run_doubled_goes_before_the_originals(client, make_task
     ],
     ids=lambda fault: fault["kind"],
 )
-def test_one_run_gets_through_faults_and_doubles_nothing(client, make_task, faults, monkeypatch, fault):
+def test_faults_cause_no_duplicates(client, make_task, faults, monkeypatch, fault):
     wanted = undisturbed(client, make_task)
     monkeypatch.setattr(JobWriter, "most_annotations", 2)
     task_id = crowded(client, make_task)
@@ -588,7 +588,7 @@ def test_one_run_gets_through_faults_and_doubles_nothing(client, make_task, faul
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_nothing_to_refine_is_said(client, make_task, options, message):
+def test_reports_nothing_to_refine(client, make_task, options, message):
     task_id = make_task(2)
     [job] = client.jobs(task_id)
     place(client, job, box(label_ids(client, task_id)["car"]))
@@ -599,7 +599,7 @@ def test_nothing_to_refine_is_said(client, make_task, options, message):
     assert client.job_annotations(job.id) == before
 
 
-def test_when_all_is_done_there_is_nothing_left_to_do(client, make_task):
+def test_second_run_has_nothing_to_refine(client, make_task):
     task_id = make_task(2)
     [job] = client.jobs(task_id)
     place(client, job, box(label_ids(client, task_id)["car"]))
@@ -629,7 +629,7 @@ refine_task(client, int(sys.argv[3]), Slow(), batch_size=1)
 """
 
 
-def test_a_run_that_was_killed_is_completed_by_running_it_again(sandbox, client, make_task, tmp_path):
+def test_killed_run_is_completed_by_the_next_run(sandbox, client, make_task, tmp_path):
     task_id = make_task(16, segment_size=6)
     car = label_ids(client, task_id)["car"]
     for job in client.jobs(task_id):
@@ -658,9 +658,7 @@ def test_a_run_that_was_killed_is_completed_by_running_it_again(sandbox, client,
     assert report.already_there == between.count("mask")
 
 
-def test_what_two_runs_have_left_twice_is_made_single_by_the_next_also_if_nothing_is_left_to_refine(
-    client, make_task
-):
+def test_removes_duplicates_of_two_runs_without_originals(client, make_task):
     task_id = make_task(2)
     [job] = client.jobs(task_id)
     place(client, job, box(label_ids(client, task_id)["car"]))

@@ -53,7 +53,7 @@ def test_a_score_of_1_is_in_the_last_range():
     assert score_bin(1.0) == SCORE_BINS - 1
 
 
-def test_the_scores_of_what_was_written_are_counted_by_label_over_all_batches(client, make_task):
+def test_counts_scores_by_label_over_all_batches(client, make_task):
     def detect(context, image):
         return [
             rectangle(7, [1, 2, 11, 12], score=0.5),
@@ -76,7 +76,7 @@ def test_the_scores_of_what_was_written_are_counted_by_label_over_all_batches(cl
     assert RunReport.model_validate_json(done.model_dump_json()) == done
 
 
-def test_a_second_run_reports_the_scores_of_what_it_finds_there_already(client, make_task):
+def test_second_run_reports_scores_of_existing_results(client, make_task):
     task_id = make_task(2)
     function = SimpleNamespace(
         spec=SPEC, detect=lambda context, image: [rectangle(8, [1, 2, 11, 12], score=0.8)]
@@ -87,7 +87,7 @@ def test_a_second_run_reports_the_scores_of_what_it_finds_there_already(client, 
     assert first.scores == second.scores == {"person": in_bins({16: 2})}
 
 
-def test_of_tracks_the_scores_of_the_detections_are_counted(client, video_task):
+def test_counts_scores_of_detections_of_tracks(client, video_task):
     pytest.importorskip("av", reason="PyAV, which videos need, is not installed")
     function = SimpleNamespace(
         spec=DetectionFunctionSpec(labels=[label_spec("car", 7)]),

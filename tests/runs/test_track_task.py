@@ -78,7 +78,7 @@ def test_it_is_outside_where_it_is_not_seen(client, video_task):
     assert sorted(shown(track, 0, 23)) == [*range(2, 9), *range(11, 20)]
 
 
-def test_running_it_again_adds_nothing_and_detects_nothing(client, task_id):
+def test_second_run_detects_and_adds_nothing(client, task_id):
     track_task(client, task_id, driver(), track_options=PLAIN)
     before = tracks(client, task_id)
     calls = []
@@ -87,7 +87,7 @@ def test_running_it_again_adds_nothing_and_detects_nothing(client, task_id):
     assert tracks(client, task_id) == before
 
 
-def test_other_options_replace_what_a_run_has_made_and_keep_what_a_human_has(client, task_id):
+def test_other_options_replace_tracks_of_runs_and_keep_manual_ones(client, task_id):
     track_task(client, task_id, driver(), track_options=PLAIN)
     job = client.jobs(task_id)[0]
     label = client.labels(task_id)[0]
@@ -120,7 +120,7 @@ def test_only_every_nth_frame_is_looked_at(client, task_id):
         assert all(points[n] == pytest.approx(box(n), abs=0.5) for n in points)
 
 
-def test_what_is_found_too_seldom_is_left_out(client, video_task):
+def test_drops_objects_found_too_seldom(client, video_task):
     task_id = video_task(clip(range(FRAMES)))
     options = TrackOptions(min_length=5, max_gap=2, fill_gap=0)
     report = track_task(client, task_id, driver(gone=[3, 4, 5, 6]), track_options=options)
@@ -156,9 +156,7 @@ def test_frames_and_jobs_can_be_chosen(client, task_id):
     ],
     ids=str,
 )
-def test_tracks_are_written_once_whatever_happens_to_the_answers(
-    client, sandbox, task_id, fault, monkeypatch
-):
+def test_writes_tracks_once_if_responses_are_lost(client, sandbox, task_id, fault, monkeypatch):
     monkeypatch.setattr(upload.JobWriter, "retry_delay", 0.01)
     monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "0.1")
     rule = {"methods": ["PATCH"], "path": "/annotations$", "fault": fault, "times": 2}
@@ -171,7 +169,7 @@ def test_tracks_are_written_once_whatever_happens_to_the_answers(
     assert report.added == 4
 
 
-def test_a_bad_function_leaves_nothing_behind(client, video_task):
+def test_bad_function_leaves_nothing_in_the_task(client, video_task):
     task_id = video_task(clip(range(FRAMES)))
 
     def detect(context, image):

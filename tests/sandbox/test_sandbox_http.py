@@ -106,13 +106,13 @@ def test_tasks_of_organization_are_listed_only_there(http: Http) -> None:
     http.json("POST", "/api/organizations", {"slug": "lab"}, status=201)
     inside = http.json("POST", "/api/tasks", {"name": "inside"}, status=201, X_Organization="lab")["id"]
 
-    def quoted_list(**headers: str) -> list[int]:
+    def listed(**headers: str) -> list[int]:
         found = http.json("GET", "/api/tasks?page_size=all", **headers)
         return [item["id"] for item in found["results"]]
 
-    assert quoted_list(X_Organization="lab") == [inside]
-    assert inside not in quoted_list(X_Organization="")
-    assert inside in quoted_list()
+    assert listed(X_Organization="lab") == [inside]
+    assert inside not in listed(X_Organization="")
+    assert inside in listed()
     assert http.send("GET", "/api/tasks", X_Organization="none").status == 404
     assert http.send("GET", "/api/tasks?org=other", X_Organization="lab").status == 400
 

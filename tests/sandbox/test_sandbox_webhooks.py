@@ -81,7 +81,7 @@ def deliveries(http: Http, webhook: dict[str, Any]) -> list[dict[str, Any]]:
     return list(reversed(found))
 
 
-def describe_error(receiver: Receiver, event: str) -> list[dict[str, Any]]:
+def received(receiver: Receiver, event: str) -> list[dict[str, Any]]:
     return [one.body for one in receiver.wait_for_events(event) if one.event == event]
 
 
@@ -128,7 +128,7 @@ def test_sends_event_for_failed_data_creation(
     broken.write_bytes(b"no image")
     with pytest.raises(BackgroundRequestException):
         make_task(client, project, [broken])
-    [body] = describe_error(receiver, "completed:request[create:task]")
+    [body] = received(receiver, "completed:request[create:task]")
     assert body["request"]["status"] == "failed"
     assert "broken.png" in body["request"]["message"]
 
@@ -146,7 +146,7 @@ def test_sends_event_for_data_creation_of_killed_server(
             # As a server leaves it that was killed meanwhile.
             db.execute("UPDATE request SET status = 'started' WHERE task_id = ?", (task.id,))
     with Sandbox(tmp_path):
-        [body] = describe_error(receiver, "completed:request[create:task]")
+        [body] = received(receiver, "completed:request[create:task]")
     assert body["request"]["status"] == "failed"
     assert body["request"]["operation"]["task_id"] == task.id
 

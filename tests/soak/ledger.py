@@ -64,7 +64,9 @@ class Ledger:
         self.jobs: dict[int, dict[Key, Standing]] = {job.id: {} for job in task.jobs}
         for job_id, items in before.items():
             for (kind, number), item in items.items():
-                self._add(job_id, (kind, number), Standing(kind, item, PLACED, task.content(job_id, kind, item)))
+                self._add(
+                    job_id, (kind, number), Standing(kind, item, PLACED, task.content(job_id, kind, item))
+                )
 
     def take(self, event: Event) -> None:
         """Take what happened next."""

@@ -51,7 +51,7 @@ def test_labels_and_types_never_mix_and_numbers_are_unique_among_them(tracker):
     assert numbers(associator.update(1, shapes[::-1])) == first[::-1]
 
 
-def test_an_object_comes_back_within_max_gap_frames_whatever_the_step():
+def test_object_returns_within_maximum_gap_at_any_step():
     for step in (1, 5):
         for gap, is_same in ((20, True), (25, False)):
             associator = Associator(TrackOptions(step=step, max_gap=20))
@@ -69,7 +69,7 @@ def test_a_detection_of_low_score_continues_a_track_but_begins_none():
     assert numbers(associator.update(2, [box(1, score=0.2), box(300, score=0.2)])) == [first]
 
 
-def test_what_moves_fast_is_expected_further_on():
+def test_expects_fast_objects_further_on():
     """30 pixels a frame at a width of 40: on every other frame boxes would not touch where they were."""
     associator = Associator(TrackOptions(min_iou=0.1))
     for frame in range(6):
@@ -78,7 +78,7 @@ def test_what_moves_fast_is_expected_further_on():
 
 
 @TRACKERS
-def test_points_can_be_followed_though_they_have_no_area(tracker):
+def test_tracks_points_without_area(tracker):
     associator = Associator(TrackOptions(tracker=tracker))
     found = [
         associator.update(frame, [box(0) | {"type": "points", "points": [3 * frame, 7]}])
@@ -127,7 +127,7 @@ def test_frames_must_ascend():
         associator.update(3, [])
 
 
-def test_without_the_library_it_says_what_to_install(monkeypatch):
+def test_names_missing_library(monkeypatch):
     monkeypatch.setitem(sys.modules, "trackers", None)
     with pytest.raises(ImportError, match=r"pip install 'prefect-cvat\[video\]'"):
         Associator(TrackOptions())
@@ -156,7 +156,7 @@ def test_memory_does_not_grow_with_the_frames(tracker):
 
 
 @TRACKERS
-def test_what_sets_out_between_two_looks_is_found_again_where_frames_are_left_out(tracker):
+def test_finds_objects_again_after_skipped_frames(tracker):
     """Half as far again as it is wide, and nothing was known of its motion."""
     for step, is_same in ((1, False), (5, True)):
         associator = Associator(TrackOptions(tracker=tracker, step=step))

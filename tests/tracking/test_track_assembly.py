@@ -104,7 +104,7 @@ def visible_frames(track, job):
     }
 
 
-def test_what_moves_evenly_needs_two_keyframes_and_one_that_is_outside():
+def test_even_motion_needs_two_keyframes_and_one_outside():
     seen = {frame: rectangle(frame, 0, frame + 10, 10) for frame in range(20)}
     [(job_id, track)] = assemble(seen, jobs=[job(7, 0, 99)])
     assert job_id == 7
@@ -144,7 +144,7 @@ def test_gaps(back, expected):
     assert keyframes(track) == expected
 
 
-def test_after_max_gap_a_number_begins_another_track():
+def test_starts_new_track_after_maximum_gap():
     seen = {0: rectangle(), 1: rectangle(), 10: rectangle(), 11: rectangle()}
     tracks = assemble(seen, jobs=[job(1, 0, 99)], frames=range(20), fill_gap=3, max_gap=8)
     assert [keyframes(track) for _, track in tracks] == [
@@ -172,14 +172,14 @@ def test_between_frames_that_were_looked_at_a_part_begins_and_ends_with_interpol
     assert tracks[2]["shapes"][0]["points"] == pytest.approx([5, 0, 15, 10])
 
 
-def test_a_job_that_no_frame_was_looked_at_in_still_gets_what_passes_through_it():
+def test_job_without_processed_frames_gets_passing_tracks():
     seen = {frame: rectangle(frame, 0, frame + 10, 10) for frame in (0, 10)}
     tracks = dict(assemble(seen, jobs=[job(1, 0, 3), job(2, 4, 4), job(3, 5, 20)], step=10))
     assert keyframes(tracks[2]) == [(4, False)]
     assert tracks[2]["shapes"][0]["points"] == pytest.approx([4, 0, 14, 10])
 
 
-def test_where_the_track_ends_before_the_end_of_the_job_nothing_is_claimed_there():
+def test_track_is_outside_after_its_end():
     seen = {0: rectangle(), 5: rectangle()}
     [(_, track)] = assemble(seen, jobs=[job(1, 0, 7)], frames=(0, 5), step=5)
     assert keyframes(track) == [(0, False), (5, False), (6, True)]
@@ -237,7 +237,7 @@ def test_rotation_goes_the_short_way_round():
     assert interpolate(track, 6)["rotation"] == pytest.approx(2)
 
 
-def test_what_keeps_turning_has_keyframes_less_than_half_a_turn_apart():
+def test_turning_object_has_keyframes_within_half_a_turn():
     seen = {frame: rectangle(rotation=(10 * frame) % 360) for frame in range(100)}
     [(_, track)] = assemble(seen, jobs=[job(1, 0, 99)])
     assert [frame for frame, _ in keyframes(track)] == [0, 17, 34, 51, 68, 85, 99]
@@ -281,7 +281,7 @@ def test_an_element_that_is_outside_stays_where_it_was():
         ("mask", [0, 4, 1, 1, 2, 2]),
     ],
 )
-def test_what_cvat_does_not_draw_straight_lines_for_has_a_keyframe_on_each_frame(kind, points):
+def test_types_without_interpolation_have_a_keyframe_on_each_frame(kind, points):
     seen = {frame: rectangle(*points, type=kind) for frame in range(0, 10, 2)}
     seen[4]["points"] = [*points, 1, 1]
     jobs = [job(1, 0, 4), job(2, 5, 20)]
@@ -338,7 +338,7 @@ def test_a_job_is_open_while_a_track_may_come_back_after_it():
         ((1, [(0, rectangle(label_id=2))]), "cannot become a rectangle of label 2"),
     ],
 )
-def test_what_cannot_be_is_refused(second, message):
+def test_refuses_impossible_options(second, message):
     assembler = TrackAssembler([job(1, 0, 9)], TrackOptions(), LABELS)
     assembler.add(0, [(0, rectangle())])
     with pytest.raises(ValueError, match=message):
@@ -358,7 +358,7 @@ def test_what_cannot_be_is_refused(second, message):
         ({"tracker": "deepsort"}, "tracker must be 'bytetrack', 'ocsort' or 'sort', not 'deepsort'"),
     ],
 )
-def test_options_out_of_range_are_refused(fields, message):
+def test_refuses_options_out_of_range(fields, message):
     with pytest.raises(ValueError, match=message):
         TrackOptions(**fields)
 
@@ -430,7 +430,7 @@ def sightings(looked_at, seen, options):
 
 @settings(max_examples=300, deadline=None)
 @given(scenes())
-def test_interpolating_gives_back_what_was_found_where_it_was_found(scene):
+def test_interpolation_returns_the_detections(scene):
     looked_at, jobs, seen, options = scene
     found = assemble(seen, jobs=jobs, frames=looked_at, options=options)
     wanted = []
@@ -507,7 +507,7 @@ def test_smooth_motion_needs_a_keyframe_for_a_quarter_of_the_boxes_at_most(
 # --- against a server ----------------------------------------------------------------------------
 
 
-def test_a_server_gives_back_what_it_was_given_and_joins_the_parts(client, make_task):
+def test_server_joins_the_parts_of_a_track(client, make_task):
     labels = [
         label_spec(
             "car",

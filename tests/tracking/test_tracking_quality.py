@@ -41,7 +41,7 @@ def detections():
 
 
 @pytest.mark.parametrize("tracker", list(Tracker))
-def test_six_persons_that_hide_one_another_are_mostly_kept_apart(benchmark, detections, tracker):
+def test_persons_that_hide_one_another_are_mostly_separated(benchmark, detections, tracker):
     """Measured with ByteTrack: 8 tracks, 5 switches, MOTA 0.61, IDF1 0.72 (see benchmarks/README.md)."""
     quality = benchmark.measure(detections, TrackOptions(tracker=tracker), benchmark.read_reference())
     assert len(quality.lengths) <= 11
@@ -51,9 +51,7 @@ def test_six_persons_that_hide_one_another_are_mostly_kept_apart(benchmark, dete
 
 
 @pytest.mark.parametrize(("step", "mota", "idf1"), [(2, 0.55, 0.6), (4, 0.55, 0.6), (6, 0.4, 0.45)])
-def test_persons_are_still_told_apart_with_several_frames_between_looks(
-    benchmark, detections, step, mota, idf1
-):
+def test_persons_are_separated_with_a_step_of_several_frames(benchmark, detections, step, mota, idf1):
     """Measured: MOTA 0.66, 0.68, 0.57; with plain overlaps, without growing boxes, 0.64, 0.25, 0.19."""
     quality = benchmark.measure(detections, TrackOptions(step=step), benchmark.read_reference())
     assert quality.mota >= mota

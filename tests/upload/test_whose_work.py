@@ -41,7 +41,7 @@ def as_from_another_machine(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("frame", [0, 12, 39], ids=lambda frame: f"begins at {frame}")
-def test_a_run_that_fails_takes_back_nothing_of_another_run(client, make_task, monkeypatch, tmp_path, frame):
+def test_failed_run_removes_nothing_of_another_run(client, make_task, monkeypatch, tmp_path, frame):
     task_id = make_task(40, segment_size=11, chunk_size=5)
 
     def other(number):
@@ -144,7 +144,7 @@ def test_two_spellings_of_one_server_do_not_let_two_runs_on_a_task(client, sandb
     assert len(refused) == 4
 
 
-def test_undo_of_a_run_on_a_server_that_was_set_up_anew_removes_nothing(client, sandbox, make_task):
+def test_undo_removes_nothing_on_a_server_set_up_anew(client, sandbox, make_task):
     task_id = make_task(4)
     report = annotate_task(client, task_id, boxes())
     there = annotations(client, task_id)
@@ -158,7 +158,7 @@ def test_undo_of_a_run_on_a_server_that_was_set_up_anew_removes_nothing(client, 
 
 
 @pytest.mark.parametrize("to", ["mask", "polygon"])
-def test_what_a_machine_has_refined_is_not_annotated_once_more(client, make_task, monkeypatch, tmp_path, to):
+def test_does_not_annotate_refined_shapes_again(client, make_task, monkeypatch, tmp_path, to):
     task_id = make_task(8)
     first = annotate_task(client, task_id, boxes(5))
     refine_task(client, task_id, Masks(), to=to)
@@ -310,7 +310,7 @@ def test_a_correction_between_the_reading_of_a_job_and_the_removal_stays(client,
     assert (report.removed, report.changed) == (97, 3)
 
 
-def test_clear_leaves_what_is_drawn_or_corrected_after_the_run_has_begun_to_write(client, make_task):
+def test_clear_keeps_annotations_made_after_the_first_write(client, make_task):
     task_id = make_task(12, segment_size=4, chunk_size=2)
     old = [draw(client, task_id, frame) for frame in range(12)]
     drawn = []
@@ -392,7 +392,7 @@ def test_a_run_that_ends_before_the_fate_of_a_write_is_known_says_so(client, mak
     assert per_frame(client, task_id) == dict.fromkeys(range(6), 5)
 
 
-def test_what_is_remembered_of_jobs_is_on_disk(client, make_task):
+def test_state_of_jobs_is_on_disk(client, make_task):
     """Of 40 jobs with 250 annotations each, no more is in memory than one of them takes."""
     from prefect_cvat.options.run_options import Options
     from prefect_cvat.runs.annotate_run import AnnotateRun
@@ -431,7 +431,7 @@ def _held(ledger):
 
 
 @pytest.mark.parametrize("existing", ["clear", "replace_auto"])
-def test_of_a_track_that_is_missing_all_frames_keep_what_they_have(client, make_task, faults, existing):
+def test_missing_track_keeps_annotations_of_all_its_frames(client, make_task, faults, existing):
     from prefect_cvat import TrackOptions, track_task
 
     task_id = make_task(8)
@@ -451,9 +451,7 @@ def test_of_a_track_that_is_missing_all_frames_keep_what_they_have(client, make_
     assert track_task(client, task_id, still, track_options=tracking, existing=existing).removed == 8
 
 
-def test_undo_right_after_a_run_looks_again_for_what_reads_do_not_show_yet(
-    client, make_task, faults, monkeypatch
-):
+def test_undo_reads_again_while_reads_are_stale(client, make_task, faults, monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_STALE_READ_SECONDS", "3")
     task_id = make_task(4)
     faults.set([{**READS, "fault": {"kind": "stale_read", "seconds": 1}}])
@@ -465,7 +463,7 @@ def test_undo_right_after_a_run_looks_again_for_what_reads_do_not_show_yet(
     assert annotations(client, task_id) == []
 
 
-def test_a_run_that_fails_looks_again_for_what_reads_do_not_show_yet(client, make_task, faults, monkeypatch):
+def test_failed_run_reads_again_while_reads_are_stale(client, make_task, faults, monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_STALE_READ_SECONDS", "3")
     task_id = make_task(4, chunk_size=1)
 

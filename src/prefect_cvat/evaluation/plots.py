@@ -8,7 +8,7 @@ import numpy as np
 
 from prefect_cvat.evaluation.curves import ScoreCurve
 from prefect_cvat.evaluation.metrics import Evaluation
-from prefect_cvat.reporting.figures import new_figure, png_of, shorten, show_as_plain_text
+from prefect_cvat.reporting.figures import new_figure, png_of, short_label, show_as_plain_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,7 +33,7 @@ def plot_precision_recall(evaluation: Evaluation) -> bytes:
     by_label = sorted(evaluation.by_label.items(), key=lambda item: (-item[1].truth, item[0]))
     for name, measured in by_label[:MAX_CURVES] if len(by_label) > 1 else ():
         if measured.truth:
-            axes.plot(measured.curve.recall, measured.curve.precision, linewidth=1.2, label=shorten(name))
+            axes.plot(measured.curve.recall, measured.curve.precision, linewidth=1.2, label=short_label(name))
     axes.plot(evaluation.curve.recall, evaluation.curve.precision, "k", linewidth=2.2, label="all labels")
     axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1.01), ylim=(0, 1.01))
     axes.grid(alpha=0.3)
@@ -96,12 +96,12 @@ def _most_frequent(evaluation: Evaluation) -> tuple[np.ndarray, list[str]]:
     counts = np.array(evaluation.confusion.counts)
     labels = list(evaluation.confusion.labels)
     if len(labels) <= MAX_CONFUSED:
-        return counts, [shorten(name) for name in labels]
+        return counts, [short_label(name) for name in labels]
     order = np.argsort(-(counts[:-1].sum(axis=1)), kind="stable")
     kept, others = order[: MAX_CONFUSED - 1], order[MAX_CONFUSED - 1 :]
     groups = [*([place] for place in kept), list(others), [len(labels)]]
     merged = np.array([[counts[np.ix_(rows, columns)].sum() for columns in groups] for rows in groups])
-    return merged, [*(shorten(labels[place]) for place in kept), f"{len(others)} others"]
+    return merged, [*(short_label(labels[place]) for place in kept), f"{len(others)} others"]
 
 
 def _from_right(curve: ScoreCurve, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.legend import Legend
 
-__all__ = ["new_figure", "png_of", "shorten", "show_as_plain_text"]
+__all__ = ["new_figure", "png_of", "short_label", "show_as_plain_text"]
 
 
 def new_figure(width: float, height: float, dpi: int) -> tuple[Figure, Axes]:
@@ -28,7 +28,7 @@ def show_as_plain_text(legend: Legend) -> None:
         text.set_parse_math(False)
 
 
-def shorten(name: str, max_length: int = 24) -> str:
+def short_label(name: str, max_length: int = 24) -> str:
     """The name of a label, cut to `max_length` characters."""
     return name if len(name) <= max_length else f"{name[: max_length - 1]}…"
 

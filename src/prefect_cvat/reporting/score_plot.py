@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from prefect_cvat.reporting.figures import new_figure, png_of, shorten, show_as_plain_text
+from prefect_cvat.reporting.figures import new_figure, png_of, short_label, show_as_plain_text
 from prefect_cvat.review.score_histogram import SCORE_BINS
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def plot_scores(scores: Mapping[str, Sequence[int]]) -> bytes:
     legend = figure.legend(handles, ["-"] * len(names), loc="outside right upper", frameon=False)
     show_as_plain_text(legend)
     for text, name in zip(legend.get_texts(), names, strict=True):
-        text.set_text(shorten(name))
+        text.set_text(short_label(name))
     return png_of(figure)
 
 
