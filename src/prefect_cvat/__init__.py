@@ -1,4 +1,8 @@
-"""Auto-annotation of CVAT tasks with machine-learning models, orchestrated by Prefect."""
+"""Auto-annotation of CVAT tasks with machine-learning models, orchestrated by Prefect.
+
+The public names are these, and those of `prefect_cvat.auto_annotation`, `.evaluation`, `.flows`, `.sandbox` and
+`.settings`. Other modules may change.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +10,41 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prefect_cvat import models
+    from prefect_cvat import exceptions, models
+    from prefect_cvat.credentials import CvatCredentials
     from prefect_cvat.cvat.client import Client
+    from prefect_cvat.evaluation.task import TaskEvaluation, evaluate_task
     from prefect_cvat.exceptions import PrefectCvatError
+    from prefect_cvat.export.report import ExportReport
+    from prefect_cvat.export.task import export_task
+    from prefect_cvat.function_block import CvatFunction
+    from prefect_cvat.options.refine_options import RefineOptions
+    from prefect_cvat.options.run_options import Options
     from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
     from prefect_cvat.options.track_options import TrackOptions
     from prefect_cvat.runs.annotate_task import annotate_task
     from prefect_cvat.runs.refine_task import refine_task
+    from prefect_cvat.runs.report import RunReport
     from prefect_cvat.runs.track_task import track_task
-    from prefect_cvat.upload.undo import undo_run
+    from prefect_cvat.upload.undo import UndoReport, undo_run
 
 __all__ = [
     "Client",
+    "CvatCredentials",
+    "CvatFunction",
+    "ExportReport",
+    "Options",
     "PrefectCvatError",
+    "RefineOptions",
+    "RunReport",
     "ShapeTrackingOptions",
+    "TaskEvaluation",
     "TrackOptions",
+    "UndoReport",
     "annotate_task",
+    "evaluate_task",
+    "exceptions",
+    "export_task",
     "models",
     "refine_task",
     "track_task",
@@ -29,12 +52,22 @@ __all__ = [
 ]
 
 # Loaded at first use: `import prefect_cvat` takes milliseconds.
-_LAZY = {
+_MODULES = {
     "Client": "prefect_cvat.cvat.client",
-    "ShapeTrackingOptions": "prefect_cvat.options.shape_tracking_options",
+    "CvatCredentials": "prefect_cvat.credentials",
+    "CvatFunction": "prefect_cvat.function_block",
+    "ExportReport": "prefect_cvat.export.report",
+    "Options": "prefect_cvat.options.run_options",
     "PrefectCvatError": "prefect_cvat.exceptions",
+    "RefineOptions": "prefect_cvat.options.refine_options",
+    "RunReport": "prefect_cvat.runs.report",
+    "ShapeTrackingOptions": "prefect_cvat.options.shape_tracking_options",
+    "TaskEvaluation": "prefect_cvat.evaluation.task",
     "TrackOptions": "prefect_cvat.options.track_options",
+    "UndoReport": "prefect_cvat.upload.undo",
     "annotate_task": "prefect_cvat.runs.annotate_task",
+    "evaluate_task": "prefect_cvat.evaluation.task",
+    "export_task": "prefect_cvat.export.task",
     "refine_task": "prefect_cvat.runs.refine_task",
     "track_task": "prefect_cvat.runs.track_task",
     "undo_run": "prefect_cvat.upload.undo",
@@ -42,8 +75,12 @@ _LAZY = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "models":
-        return import_module("prefect_cvat.models")
-    if name not in _LAZY:
+    if name in ("exceptions", "models"):
+        return import_module(f"prefect_cvat.{name}")
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_LAZY[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
