@@ -76,7 +76,7 @@ def run_on_task(
             loaded_function(function, client.url, warn=logger.warning) as loaded,
         ):
             run = new_run(client, loaded)
-            run.set_metadata(str(flow_run.id), function.function_parameters)
+            run.set_metadata(str(flow_run.id), function.function_parameters or {})
             version = function_key(function, loaded)
 
             def add_key_tags(plan: Plan) -> None:

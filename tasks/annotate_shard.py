@@ -71,7 +71,7 @@ def annotate_shard(shard: Shard) -> RunReport:
         ThreadSubmitter() as threads,
     ):
         run = AnnotateRun(client, shard.task_id, loaded, shard.options, function_name=function.function)
-        run.set_metadata(str(flow_run.id), function.function_parameters)
+        run.set_metadata(str(flow_run.id), function.function_parameters or {})
         with _stopped_with_flow_run(run.stop):
             return run_pipeline(run, threads)
 
