@@ -31,9 +31,9 @@ import numpy as np
 
 from prefect_cvat.auto_annotation.loading import load_function
 from prefect_cvat.evaluation import Evaluation, evaluate
-from prefect_cvat.evaluation.dataset import IouType
-from prefect_cvat.evaluation.from_cvat import compare_in_coco
-from prefect_cvat.evaluation.tables import aligned, shape_rows
+from prefect_cvat.evaluation.inputs.coco_conversion import compare_in_coco
+from prefect_cvat.evaluation.inputs.coco_dataset import IouType
+from prefect_cvat.evaluation.report.tables import aligned, shape_rows
 from prefect_cvat.evaluation.thresholds import best_thresholds
 from prefect_cvat.frames import Frame
 from prefect_cvat.inference.detector import DetectionContext

@@ -46,7 +46,7 @@ def evaluate(url: str, answer: Connection) -> None:
     """Evaluate what runs have left, and send what it took."""
     from prefect_cvat.cvat.client import Client
     from prefect_cvat.evaluation import evaluate_task
-    from prefect_cvat.evaluation.worst_frames import find_worst_frames
+    from prefect_cvat.evaluation.report.worst_frames import find_worst_frames
 
     imported = peak_mib()
     started, cpu_started = time.perf_counter(), time.process_time()

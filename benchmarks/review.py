@@ -18,7 +18,7 @@ from prefect_cvat import Client, annotate_task
 from prefect_cvat.auto_annotation import label_spec
 from prefect_cvat.auto_annotation.functions import nanodet_detection
 from prefect_cvat.evaluation import evaluate_task
-from prefect_cvat.evaluation.worst_frames import find_worst_frames
+from prefect_cvat.evaluation.report.worst_frames import find_worst_frames
 from prefect_cvat.sandbox import Sandbox
 
 

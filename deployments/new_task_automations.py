@@ -20,7 +20,7 @@ from prefect_cvat.deployments.block_references import credentials_reference
 from prefect_cvat.deployments.prefect_yaml import TAG
 from prefect_cvat.deployments.scope import Scope
 from prefect_cvat.events.cvat_events import READY
-from prefect_cvat.http.server_slug import server_slug
+from prefect_cvat.http.server_url import server_slug
 
 __all__ = [
     "NEW_TASKS",

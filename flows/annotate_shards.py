@@ -40,7 +40,7 @@ from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.annotated_frames import exclude_annotated
 from prefect_cvat.planning.plan import Plan, make_plan, read_task
 from prefect_cvat.records.record_writer import RecordHeader, RunRecord
-from prefect_cvat.runs.report import RunReport
+from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.runs.review_issues import open_issues
 from prefect_cvat.runs.shards import make_shards, merge_reports
 from prefect_cvat.settings import Settings

@@ -21,7 +21,7 @@ from prefect_cvat.options.existing import ExistingOptions
 from prefect_cvat.options.frame_options import FrameOptions
 from prefect_cvat.options.labels import LabelOptions
 from prefect_cvat.runs.annotate_run import AnnotateRun
-from prefect_cvat.runs.report import RunReport
+from prefect_cvat.runs.reports.run_report import RunReport
 
 __all__ = ["annotate_task"]
 

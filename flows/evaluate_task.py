@@ -13,9 +13,9 @@ from prefect.runtime import flow_run
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.evaluation import TaskEvaluation
 from prefect_cvat.evaluation import evaluate_task as evaluate
-from prefect_cvat.evaluation.plots import plot_precision_recall
-from prefect_cvat.evaluation.tables import WAYS, headline, plain_lines, render_markdown, shape_rows
-from prefect_cvat.evaluation.worst_frames import DrawnFrame, find_worst_frames, open_frames_of
+from prefect_cvat.evaluation.report.plots import plot_precision_recall
+from prefect_cvat.evaluation.report.tables import WAYS, headline, plain_lines, render_markdown, shape_rows
+from prefect_cvat.evaluation.report.worst_frames import DrawnFrame, find_worst_frames, open_frames_of
 from prefect_cvat.flows.parameters import (
     ExecutionSettings,
     TaskId,
@@ -31,7 +31,7 @@ from prefect_cvat.options.evaluation_options import EvaluationOptions
 from prefect_cvat.options.frame_options import FrameOptions
 from prefect_cvat.options.labels import LabelOptions
 from prefect_cvat.reporting.markdown_report import escape
-from prefect_cvat.runs.report import RunReport
+from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.tasks.artifacts import ArtifactProgress, data_uri, warn_if_refused
 from prefect_cvat.tasks.concurrency_limits import server_slot
 from prefect_cvat.tasks.device_slots import loaded_function

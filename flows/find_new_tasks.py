@@ -20,7 +20,7 @@ from prefect_cvat.cvat.client import Client
 from prefect_cvat.events.cvat_events import TaskState, task_ready
 from prefect_cvat.events.send_events import emit_events
 from prefect_cvat.exceptions import InvalidResponseError
-from prefect_cvat.http.server_slug import server_slug, slug
+from prefect_cvat.http.server_url import server_slug, slug
 from prefect_cvat.planning.task_search import check_project_is_visible, check_scope
 
 __all__ = ["find_new_tasks"]

@@ -17,7 +17,7 @@ from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.frame_options import FrameOptions
 from prefect_cvat.options.refine_options import RefineOptions
 from prefect_cvat.runs.refine_run import RefineRun
-from prefect_cvat.runs.report import RunReport
+from prefect_cvat.runs.reports.run_report import RunReport
 
 __all__ = ["refine_task"]
 

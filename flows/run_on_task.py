@@ -23,10 +23,10 @@ from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.plan import Plan
 from prefect_cvat.reporting.markdown_report import Outcome
-from prefect_cvat.runs.left_behind import what_is_left
-from prefect_cvat.runs.pipeline import run_pipeline
-from prefect_cvat.runs.report import RunReport
-from prefect_cvat.runs.run import Run
+from prefect_cvat.runs.execution.pipeline import run_pipeline
+from prefect_cvat.runs.execution.run import Run
+from prefect_cvat.runs.reports.failed_run import what_is_left
+from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
 from prefect_cvat.tasks.device_slots import loaded_function
 from prefect_cvat.tasks.stages import PrefectSubmitter

@@ -22,7 +22,7 @@ from prefect_cvat.options.frame_options import FrameOptions
 from prefect_cvat.options.labels import LabelOptions
 from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.options.track_options import TrackOptions
-from prefect_cvat.runs.report import RunReport
+from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.runs.track_task import new_track_run
 
 __all__ = ["track_task"]

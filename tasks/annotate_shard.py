@@ -21,8 +21,8 @@ from prefect_cvat.exceptions import RunStoppedError
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.runs.annotate_run import AnnotateRun
-from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.runs.report import RunReport
+from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
+from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.tasks.device_slots import loaded_function
 from prefect_cvat.tasks.task_options import RETRY_NETWORK_ERRORS, shorten_errors
 from prefect_cvat.tasks.task_slots import task_slots

@@ -34,8 +34,8 @@ from prefect_cvat.planning.plan import Plan
 from prefect_cvat.reporting.markdown_report import Outcome, escape, render_markdown, task_link
 from prefect_cvat.reporting.sample_frames import Drawing, draw_sample_frames
 from prefect_cvat.reporting.score_plot import plot_scores
-from prefect_cvat.runs.progress import LoggedProgress
-from prefect_cvat.runs.report import RunReport
+from prefect_cvat.runs.execution.progress import LoggedProgress
+from prefect_cvat.runs.reports.run_report import RunReport
 
 __all__ = ["ArtifactProgress", "data_uri", "draw_frames", "publish_report", "warn_if_refused"]
 

@@ -28,7 +28,7 @@ from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
-from prefect_cvat.http.server_slug import server_slug
+from prefect_cvat.http.server_url import server_slug
 
 __all__ = [
     "DEFAULT_RUNS_PER_SERVER",

@@ -13,9 +13,9 @@ from prefect import Task, task
 from prefect_cvat.annotations.label_remapping import Annotations
 from prefect_cvat.frames import ChunkBatch
 from prefect_cvat.planning.plan import Batch
-from prefect_cvat.runs.planned_run import BatchDetections, PlannedRun
-from prefect_cvat.runs.run import Run
-from prefect_cvat.runs.run_context import Workspace
+from prefect_cvat.runs.execution.planned_run import BatchDetections, PlannedRun
+from prefect_cvat.runs.execution.run import Run
+from prefect_cvat.runs.execution.run_context import Workspace
 from prefect_cvat.tasks.task_options import NO_RETRIES, RETRY_NETWORK_ERRORS, shorten_errors
 
 __all__ = [

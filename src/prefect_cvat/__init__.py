@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from prefect_cvat import exceptions, models
     from prefect_cvat.credentials import CvatCredentials
     from prefect_cvat.cvat.client import Client
-    from prefect_cvat.evaluation.task import TaskEvaluation, evaluate_task
+    from prefect_cvat.evaluation.task_evaluation import TaskEvaluation, evaluate_task
     from prefect_cvat.exceptions import PrefectCvatError
     from prefect_cvat.export.report import ExportReport
     from prefect_cvat.export.task import export_task
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from prefect_cvat.options.track_options import TrackOptions
     from prefect_cvat.runs.annotate_task import annotate_task
     from prefect_cvat.runs.refine_task import refine_task
-    from prefect_cvat.runs.report import RunReport
+    from prefect_cvat.runs.reports.run_report import RunReport
     from prefect_cvat.runs.track_task import track_task
     from prefect_cvat.upload.undo import UndoReport, undo_run
 
@@ -60,13 +60,13 @@ _MODULES = {
     "Options": "prefect_cvat.options.run_options",
     "PrefectCvatError": "prefect_cvat.exceptions",
     "RefineOptions": "prefect_cvat.options.refine_options",
-    "RunReport": "prefect_cvat.runs.report",
+    "RunReport": "prefect_cvat.runs.reports.run_report",
     "ShapeTrackingOptions": "prefect_cvat.options.shape_tracking_options",
-    "TaskEvaluation": "prefect_cvat.evaluation.task",
+    "TaskEvaluation": "prefect_cvat.evaluation.task_evaluation",
     "TrackOptions": "prefect_cvat.options.track_options",
     "UndoReport": "prefect_cvat.upload.undo",
     "annotate_task": "prefect_cvat.runs.annotate_task",
-    "evaluate_task": "prefect_cvat.evaluation.task",
+    "evaluate_task": "prefect_cvat.evaluation.task_evaluation",
     "export_task": "prefect_cvat.export.task",
     "refine_task": "prefect_cvat.runs.refine_task",
     "track_task": "prefect_cvat.runs.track_task",

@@ -45,7 +45,7 @@ from typing import TYPE_CHECKING, Any
 from prefect_cvat.messages.bounded_text import shorten
 
 if TYPE_CHECKING:
-    from prefect_cvat.runs.report import RunReport
+    from prefect_cvat.runs.reports.run_report import RunReport
 
 __all__ = [
     "ApiError",

@@ -29,7 +29,7 @@ from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.reporting.markdown_report import render_markdown
 from prefect_cvat.runs.annotate_run import AnnotateRun
-from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
+from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.runs.track_detections_run import TrackDetectionsRun
 
 SPEC = DetectionFunctionSpec(labels=[label_spec("car", 7), label_spec("person", 8)])

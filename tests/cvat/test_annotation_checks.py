@@ -1,6 +1,6 @@
 import pytest
 
-from prefect_cvat.cvat.annotation_checks import annotation_error
+from prefect_cvat.cvat.response_checks.annotation_checks import annotation_error
 
 TAG = {"id": 1, "label_id": 2, "frame": 3}
 SHAPE = {**TAG, "type": "rectangle", "points": [1, 2.5, 3, 4], "elements": []}

@@ -33,8 +33,8 @@ from prefect_cvat.auto_annotation import (
     rectangle,
     tag,
 )
-from prefect_cvat.cvat.honeypot_check import check_has_no_honeypots
 from prefect_cvat.cvat.issues import list_issues
+from prefect_cvat.cvat.response_checks.honeypot_check import check_has_no_honeypots
 from prefect_cvat.evaluation import evaluate_task
 from prefect_cvat.exceptions import (
     InvalidResponseError,
@@ -45,8 +45,8 @@ from prefect_cvat.exceptions import (
 )
 from prefect_cvat.export import export_task
 from prefect_cvat.masks import encode_mask
+from prefect_cvat.options.frame_options import Selection
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.options.selection import Selection
 from prefect_cvat.planning.plan import make_plan, read_task
 from prefect_cvat.planning.task_info import read_jobs
 from prefect_cvat.reporting.sample_frames import draw_sample_frames

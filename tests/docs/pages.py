@@ -19,8 +19,8 @@ from sybil.parsers.markdown.lexers import RawFencedCodeBlockLexer
 
 from docs.shell import Printed, Shell, starts_server
 from prefect_cvat.cli.app import COMMANDS
-from prefect_cvat.runs.planned_run import PlannedRun
-from prefect_cvat.runs.run import Run
+from prefect_cvat.runs.execution.planned_run import PlannedRun
+from prefect_cvat.runs.execution.run import Run
 
 INFO = re.compile(r'(?P<language>\S*)(?: title="(?P<title>[^"]+)")?\n')
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from prefect_cvat import annotate_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
-from prefect_cvat.runs.pipeline import ThreadSubmitter
+from prefect_cvat.runs.execution.pipeline import ThreadSubmitter
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "architecture.md").read_text(encoding="utf-8")

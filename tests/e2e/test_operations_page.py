@@ -13,7 +13,7 @@ from docs.shell import Printed, Shell
 from pictures import picture
 from prefect_cvat.deployments.prefect_yaml import PREFECT_YAML
 from prefect_cvat.function_block import CvatFunction
-from prefect_cvat.http.server_slug import server_slug
+from prefect_cvat.http.server_url import server_slug
 from prefect_cvat.sandbox import Sandbox
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"

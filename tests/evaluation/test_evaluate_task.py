@@ -19,9 +19,9 @@ from prefect_cvat.auto_annotation import (
 )
 from prefect_cvat.auto_annotation.loading import load_function
 from prefect_cvat.evaluation import evaluate_task
-from prefect_cvat.evaluation.html_report import render_evaluation
-from prefect_cvat.evaluation.tables import plain_lines, render_markdown
-from prefect_cvat.evaluation.worst_frames import find_worst_frames, open_frames_of
+from prefect_cvat.evaluation.report.html_report import render_evaluation
+from prefect_cvat.evaluation.report.tables import plain_lines, render_markdown
+from prefect_cvat.evaluation.report.worst_frames import find_worst_frames, open_frames_of
 from prefect_cvat.exceptions import (
     BadFunctionError,
     MediaError,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from coco_photos import evaluate_by_pycocotools, half_right, nanodet_predictions, read_coco
 from prefect_cvat.evaluation import evaluate
 from prefect_cvat.evaluation.curves import ScoreCurve
-from prefect_cvat.evaluation.dataset import COCO_DEVIATIONS
+from prefect_cvat.evaluation.inputs.coco_dataset import COCO_DEVIATIONS
 from prefect_cvat.evaluation.overlaps import Overlaps
 
 EXACT = {"abs": 1e-6}

@@ -16,7 +16,7 @@ from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.events.cvat_events import TaskState
 from prefect_cvat.flows import find_new_tasks as module
 from prefect_cvat.flows.find_new_tasks import _find_new, _Seen, find_new_tasks
-from prefect_cvat.http.server_slug import server_slug
+from prefect_cvat.http.server_url import server_slug
 from prefect_cvat.sandbox import Sandbox
 
 pytestmark = [

@@ -9,11 +9,11 @@ import pytest
 from pydantic_core import to_jsonable_python
 
 import prefect_cvat
-from prefect_cvat.cli.annotate import annotate
-from prefect_cvat.cli.evaluate import evaluate
-from prefect_cvat.cli.export import export
-from prefect_cvat.cli.refine import refine
-from prefect_cvat.cli.track import track
+from prefect_cvat.cli.commands.annotate import annotate
+from prefect_cvat.cli.commands.evaluate import evaluate
+from prefect_cvat.cli.commands.export import export
+from prefect_cvat.cli.commands.refine import refine
+from prefect_cvat.cli.commands.track import track
 from prefect_cvat.options import keywords
 from prefect_cvat.options.annotation_options import AnnotationOptions
 from prefect_cvat.options.evaluation_options import EvaluationOptions

@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 from prefect_cvat import Client
 from prefect_cvat.cvat.data_meta import read_meta_json
 from prefect_cvat.cvat.job_index import JobIndex
-from prefect_cvat.evaluation.by_frame import AnnotationsByFrame
+from prefect_cvat.evaluation.inputs.annotations_by_frame import AnnotationsByFrame
 from prefect_cvat.exceptions import ResponseTooLargeError
 from prefect_cvat.export.annotation_source import read_from_server
 from prefect_cvat.files.lines_by_frame import LinesByFrame
 from prefect_cvat.frame_table import FrameMeta, FrameTable
 from prefect_cvat.models import DataMeta, Job, Label, Task, ValidationLayout
+from prefect_cvat.options.frame_options import Selection
 from prefect_cvat.options.refine_options import RefineOptions
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.options.selection import Selection
 from prefect_cvat.planning.batch_size import MOST_FRAMES, BatchSize
 from prefect_cvat.planning.plan import PART_FRAMES, Plan, make_plan
 from prefect_cvat.planning.planned_frames import PlannedFrames

@@ -1,7 +1,7 @@
 import pytest
 
 from prefect_cvat.models import DataMeta, FrameMeta, Job, Task, ValidationLayout
-from prefect_cvat.options.selection import Selection
+from prefect_cvat.options.frame_options import Selection
 from prefect_cvat.planning.plan import ExclusionReason, TaskInfo, make_plan
 
 

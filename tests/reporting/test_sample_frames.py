@@ -15,7 +15,7 @@ from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, mask
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.frames import Frame
 from prefect_cvat.masks import encode_mask
-from prefect_cvat.options.selection import Selection
+from prefect_cvat.options.frame_options import Selection
 from prefect_cvat.planning.plan import make_plan, read_task
 from prefect_cvat.reporting.frame_svg import (
     AnnotatedFrame,

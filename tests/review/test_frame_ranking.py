@@ -33,7 +33,7 @@ from prefect_cvat.review.frame_ranking import (
 )
 from prefect_cvat.review.track_uncertainty import TrackSummaries, TrackSummary
 from prefect_cvat.review.uncertainty import Uncertainty, measure_uncertainty
-from prefect_cvat.runs.report import RunReport
+from prefect_cvat.runs.reports.run_report import RunReport
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "review.py"
 SPEC = DetectionFunctionSpec(labels=[label_spec("car", 7), label_spec("person", 8)])
@@ -314,7 +314,7 @@ def test_failed_frame_is_ranked_first(client, make_task):
 def test_failed_run_without_annotations_has_no_review(client, make_task):
     from prefect_cvat.options.run_options import Options
     from prefect_cvat.runs.annotate_run import AnnotateRun
-    from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
+    from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
 
     def detect(number):
         return [rectangle(7 if number < 3 else 99, [1, 2, 11, 12], score=0.5)]

@@ -15,7 +15,7 @@ from prefect_cvat.media.spooled_chunks import SpooledChunks
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.plan import PART_FRAMES
 from prefect_cvat.runs.annotate_run import AnnotateRun
-from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
+from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
 from served_chunks import with_chunks
 
 

@@ -18,7 +18,7 @@ from prefect_cvat.records.annotation_index import (
     StoredMap,
     StoredRecords,
 )
-from prefect_cvat.runs.report import MOST_FAILED, RunReport
+from prefect_cvat.runs.reports.run_report import MOST_FAILED, RunReport
 
 MEASURE = """
 import re, tempfile

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from types import SimpleNamespace
 
+import matplotlib.font_manager  # noqa: F401 (its first import starts a process that finds the fonts)
 import numpy as np
 import PIL.Image
 import pytest
@@ -18,7 +19,7 @@ from prefect_cvat.inference.provenance import Provenance
 from prefect_cvat.reporting.markdown_report import render_markdown
 from prefect_cvat.reporting.score_plot import plot_scores
 from prefect_cvat.review.score_histogram import SCORE_BINS, score_bin
-from prefect_cvat.runs.report import RunReport
+from prefect_cvat.runs.reports.run_report import RunReport
 
 SPEC = DetectionFunctionSpec(labels=[label_spec("car", 7), label_spec("person", 8)])
 HOSTILE = "<img src=x onerror=alert(1)> | **b** [a](javascript:b) `c` _d_ \\| www.e.com &lt;\n# f"

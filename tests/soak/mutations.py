@@ -14,9 +14,9 @@ from typing import Any
 from prefect_cvat.records import run_lock
 from prefect_cvat.records.record_writer import JobRecord
 from prefect_cvat.records.run_lock import RunLock
-from prefect_cvat.runs import run
-from prefect_cvat.runs.job_uploads import JobUploads
-from prefect_cvat.runs.report import RunReport
+from prefect_cvat.runs.execution import run
+from prefect_cvat.runs.execution.job_uploads import JobUploads
+from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.tracking.shape_tracks import ShapeTracks
 from prefect_cvat.upload import job_sender, replacement, undo
 from prefect_cvat.upload.job_ledger import JobLedger

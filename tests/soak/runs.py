@@ -16,7 +16,7 @@ from prefect_cvat import Client, TrackOptions, annotate_task, track_task, undo_r
 from prefect_cvat.exceptions import PrefectCvatError, is_transient
 from prefect_cvat.http.retry_policy import RetryPolicy
 from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
-from prefect_cvat.runs import pipeline
+from prefect_cvat.runs.execution import pipeline
 from prefect_cvat.runs.refine_task import refine_task
 from prefect_cvat.upload import job_writer as upload
 from soak.functions import function

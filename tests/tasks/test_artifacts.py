@@ -33,8 +33,8 @@ from prefect_cvat.http.retry_policy import RetryPolicy
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.reporting.sample_frames import Drawing
 from prefect_cvat.runs.annotate_run import AnnotateRun
-from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.runs.report import RunReport
+from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
+from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.tasks import artifacts
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
 

@@ -26,8 +26,8 @@ from prefect_cvat.http.retry_policy import RetryPolicy
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.records.run_lock import only_run_on
 from prefect_cvat.runs.annotate_run import AnnotateRun
-from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.runs.planned_run import PlannedRun
+from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
+from prefect_cvat.runs.execution.planned_run import PlannedRun
 from prefect_cvat.settings import Settings
 from prefect_cvat.upload import annotation_files
 from prefect_cvat.upload.job_writer import JobWriter

@@ -379,7 +379,7 @@ def test_a_run_that_ends_before_the_fate_of_a_write_is_known_says_so(client, mak
     faults.set([{**CREATES, "fault": fault, "times": 1}])
     from prefect_cvat.options.run_options import Options
     from prefect_cvat.runs.annotate_run import AnnotateRun
-    from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
+    from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
 
     run = AnnotateRun(client, task_id, boxes(before=interrupt), Options(batch_size=2, use_cache=False))
     with ThreadSubmitter() as threads, pytest.raises(RunStoppedError):
@@ -396,7 +396,7 @@ def test_state_of_jobs_is_on_disk(client, make_task):
     """Of 40 jobs with 250 annotations each, no more is in memory than one of them takes."""
     from prefect_cvat.options.run_options import Options
     from prefect_cvat.runs.annotate_run import AnnotateRun
-    from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
+    from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
 
     task_id = make_task(40, segment_size=1, chunk_size=8)
     car = label_id(client, task_id)

@@ -49,7 +49,7 @@ class _Commands(click.Group):
         """A command; its module is imported."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(f"prefect_cvat.cli.{cmd_name}"), cmd_name)
+        command: click.Command = getattr(import_module(f"prefect_cvat.cli.commands.{cmd_name}"), cmd_name)
         return command
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -20,7 +20,7 @@ from prefect_cvat.media.image_decoding import open_image
 from prefect_cvat.media.task_frames import read_task_frames
 from prefect_cvat.media.video_chunk import import_pyav
 from prefect_cvat.models import PatchedLabelRequest
-from prefect_cvat.options.selection import Selection
+from prefect_cvat.options.frame_options import Selection
 from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.planning.plan import make_plan, read_task
 from prefect_cvat.reporting.frame_svg import AnnotatedFrame, shrink_image
@@ -29,7 +29,7 @@ from prefect_cvat.reporting.sample_frames import annotations_on, label_names
 from prefect_cvat.sandbox import Sandbox
 
 if TYPE_CHECKING:
-    from prefect_cvat.runs.report import RunReport
+    from prefect_cvat.runs.reports.run_report import RunReport
 
 __all__ = ["run_demo"]
 

@@ -15,11 +15,11 @@ from prefect_cvat.cli.report_options import RunReportOptions
 from prefect_cvat.exceptions import IncompleteRunError, StorageError
 from prefect_cvat.files.output_file import write_text
 from prefect_cvat.runs.dry_run import dry_run
-from prefect_cvat.runs.left_behind import undo_command, what_is_left
-from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.runs.progress import LoggedProgress, Progress, TqdmProgress
-from prefect_cvat.runs.report import RunReport
-from prefect_cvat.runs.run import Run
+from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
+from prefect_cvat.runs.execution.progress import LoggedProgress, Progress, TqdmProgress
+from prefect_cvat.runs.execution.run import Run
+from prefect_cvat.runs.reports.failed_run import undo_command, what_is_left
+from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.termination import Terminated
 
 __all__ = ["execute", "progress_bar"]

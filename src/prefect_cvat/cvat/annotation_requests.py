@@ -7,10 +7,10 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from prefect_cvat.cvat.annotation_checks import annotation_error
 from prefect_cvat.cvat.annotation_stream import MAX_FILE_BYTES, has_id, stream_annotations
 from prefect_cvat.cvat.connection import Connection
-from prefect_cvat.cvat.response_parsing import invalid_response, parse_annotations
+from prefect_cvat.cvat.response_checks.annotation_checks import annotation_error
+from prefect_cvat.cvat.response_checks.response_parsing import invalid_response, parse_annotations
 from prefect_cvat.exceptions import InvalidResponseError
 from prefect_cvat.http.json_limits import MAX_JSON_BYTES, MAX_LIST_BYTES
 from prefect_cvat.models import LabeledData

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
-from prefect_cvat.cvat.response_parsing import invalid_response
+from prefect_cvat.cvat.response_checks.response_parsing import invalid_response
 from prefect_cvat.exceptions import InvalidResponseError, ResponseTooLargeError
 from prefect_cvat.http.json_stream import ItemLimits, JsonListReader
 

@@ -9,7 +9,7 @@ from typing import Any, Self, TypeVar
 from pydantic import BaseModel, SecretStr
 
 from prefect_cvat.cvat.organizations import SelectedOrganization
-from prefect_cvat.cvat.response_parsing import parse_response
+from prefect_cvat.cvat.response_checks.response_parsing import parse_response
 from prefect_cvat.exceptions import (
     InvalidResponseError,
     NotFoundError,

@@ -8,8 +8,8 @@ from pydantic import BaseModel
 
 from prefect_cvat.cvat.connection import Connection
 from prefect_cvat.cvat.data_meta import read_meta_json
-from prefect_cvat.cvat.job_list_check import job_list_error
-from prefect_cvat.cvat.response_parsing import invalid_response, parse_response
+from prefect_cvat.cvat.response_checks.job_list_check import job_list_error
+from prefect_cvat.cvat.response_checks.response_parsing import invalid_response, parse_response
 from prefect_cvat.exceptions import InvalidResponseError, NoDataError, NotFoundError, UnsupportedTaskError
 from prefect_cvat.http.json_limits import MAX_LIST_BYTES
 from prefect_cvat.models import DataMeta, Job, Label, Task, ValidationLayout

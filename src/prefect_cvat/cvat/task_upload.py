@@ -10,7 +10,7 @@ from urllib.parse import quote
 from pydantic import BaseModel
 
 from prefect_cvat.cvat.connection import Connection
-from prefect_cvat.cvat.response_parsing import parse_response
+from prefect_cvat.cvat.response_checks.response_parsing import parse_response
 from prefect_cvat.exceptions import MediaError, RequestTimeoutError
 from prefect_cvat.models import PatchedLabelRequest, Task
 

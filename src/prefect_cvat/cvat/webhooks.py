@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, SecretStr
 
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.cvat.response_parsing import parse_response
+from prefect_cvat.cvat.response_checks.response_parsing import parse_response
 
 __all__ = [
     "EVENTS",

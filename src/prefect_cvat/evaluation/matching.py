@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from prefect_cvat.evaluation.dataset import Dataset
+from prefect_cvat.evaluation.inputs.coco_dataset import Dataset
 from prefect_cvat.evaluation.overlaps import Overlaps, find_overlaps
 
 __all__ = ["AP_THRESHOLDS", "Matches", "Ranked", "match_all"]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from prefect_cvat.evaluation.curves import Counts, ScoreCurve
-from prefect_cvat.evaluation.dataset import IouType, read_dataset
+from prefect_cvat.evaluation.inputs.coco_dataset import IouType, read_dataset
 from prefect_cvat.evaluation.matching import Matches, Ranked, match_all
 from prefect_cvat.evaluation.precision import precision_at_recalls
 from prefect_cvat.messages.argument_names import argument

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prefect_cvat.evaluation.dataset import Dataset
+from prefect_cvat.evaluation.inputs.coco_dataset import Dataset
 from prefect_cvat.exceptions import ResponseTooLargeError
 
 __all__ = ["Overlaps", "find_overlaps"]

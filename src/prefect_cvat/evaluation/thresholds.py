@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from prefect_cvat.evaluation.metrics import Evaluation
-from prefect_cvat.evaluation.task import TaskEvaluation
+from prefect_cvat.evaluation.task_evaluation import TaskEvaluation
 from prefect_cvat.exceptions import NothingToEvaluateError
 from prefect_cvat.files.output_file import write_text
 

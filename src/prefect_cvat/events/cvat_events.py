@@ -15,8 +15,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from prefect.events import Event, RelatedResource
 from pydantic import BaseModel, ConfigDict, Field
 
-from prefect_cvat.http.server_slug import server_slug
-from prefect_cvat.http.server_url import server_identity
+from prefect_cvat.http.server_url import server_identity, server_slug
 
 __all__ = [
     "FAILED",

@@ -10,8 +10,8 @@ from typing import Any
 
 from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.evaluation.predictions import PlannedReadingRun, ReadingRun
-from prefect_cvat.evaluation.truth import each_on_frames, read_annotations
+from prefect_cvat.evaluation.inputs.ground_truth import each_on_frames, read_annotations
+from prefect_cvat.evaluation.inputs.predictions import PlannedReadingRun, ReadingRun
 from prefect_cvat.exceptions import NothingToExportError
 from prefect_cvat.export.dataset import Annotation, AnnotationFile
 from prefect_cvat.export.image_folder import ImageFolder
@@ -21,10 +21,10 @@ from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.number_set import NumberSet
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.plan import Batch, Plan
-from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.runs.progress import Progress
-from prefect_cvat.runs.report import RunReport
-from prefect_cvat.runs.run_context import Workspace
+from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
+from prefect_cvat.runs.execution.progress import Progress
+from prefect_cvat.runs.execution.run_context import Workspace
+from prefect_cvat.runs.reports.run_report import RunReport
 
 __all__ = ["SourceAnnotations", "detect_annotations", "read_from_server"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import socket
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
@@ -9,7 +10,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
-__all__ = ["normalize_url", "server_identity"]
+__all__ = ["normalize_url", "server_identity", "server_slug", "slug"]
 
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 _HOST_AND_PORT = re.compile(r"(\[.*\]|[^:\[\]]*)(?::(.*))?", re.DOTALL)
@@ -130,3 +131,19 @@ def _refused(address: str, why: str) -> ValueError:
         f"{address!r} is not the address of a CVAT server: {why}. One is like 'https://cvat.example.com' or"
         " 'localhost:8080'"
     )
+
+
+def server_slug(server: str) -> str:
+    """A server as part of a name, such as `cvat-example-com`; the same for all spellings of its URL."""
+    return slug(server_identity(server))
+
+
+def slug(text: str) -> str:
+    """A text as part of a name, in lower case letters, digits and dashes; different texts differ.
+
+    Dashes in the text are doubled. If it has other characters, such as those of a path, a digest is appended.
+    """
+    if re.fullmatch(r"[a-z0-9.:-]+", text):
+        return re.sub(r"[.:]", "-", text.replace("-", "--"))
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"{re.sub(r'[^a-z0-9]+', '-', text.lower()).strip('-')}-{digest}"

@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema
 
 from prefect_cvat.number_ranges import NumberRanges
 from prefect_cvat.options.model import OnCommandLine, OptionModel
-from prefect_cvat.options.selection import Selection
 
-__all__ = ["MOST_JOBS", "FrameOptions", "read_frames", "read_jobs"]
+__all__ = ["MOST_JOBS", "FrameOptions", "Selection", "read_frames", "read_jobs"]
 
 MOST_JOBS = 10_000
 """How many jobs can be named: a lock is taken on each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which frames of a task to annotate; by default all that can be.
+
+    Attributes:
+        frames: Relative frame numbers; None for all.
+        jobs: Ids of annotation jobs; None for all.
+        unannotated: Whether only frames without annotations are wanted; `exclude_annotated` finds them.
+    """
+
+    frames: Collection[int] | None = None
+    jobs: Collection[int] | None = None
+    unannotated: bool = False
+
+    def __post_init__(self) -> None:
+        if self.frames is not None:
+            object.__setattr__(self, "frames", NumberRanges.of(self.frames))
 
 
 def read_frames(value: Any) -> NumberRanges | Literal["unannotated"] | None:

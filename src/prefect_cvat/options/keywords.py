@@ -13,7 +13,7 @@ from typing import Any, Literal, TypedDict, TypeVar, cast, get_type_hints
 from prefect_cvat.messages.suggestions import did_you_mean
 from prefect_cvat.models import SourceEnum
 from prefect_cvat.options.existing import Existing, ExistingSource
-from prefect_cvat.options.label_map import LabelMap
+from prefect_cvat.options.labels import LabelMap
 from prefect_cvat.options.model import OptionModel
 from prefect_cvat.options.refine_options import PromptingType
 

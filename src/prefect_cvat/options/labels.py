@@ -5,14 +5,37 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
-from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from prefect_cvat.options.label_map import LabelMap
 from prefect_cvat.options.model import OnCommandLine, OptionModel
 
-__all__ = ["LabelOptions", "Threshold"]
+__all__ = ["LabelMap", "LabelMapEntry", "LabelOptions", "Threshold"]
 
 Threshold = Annotated[float, Field(ge=0, le=1)]
+
+
+class LabelMapEntry(BaseModel):
+    """Where one label (or sublabel) of the function goes.
+
+    Attributes:
+        name: The label of the task; None drops what the function finds of this label.
+        sublabels: The same for its keypoints, by name; None: each to the one of the same name.
+        attributes: From attribute names of the function to those of the task; None drops the
+            attribute. Without it, each goes to the one of the same name.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str | None
+    sublabels: dict[str, str | LabelMapEntry | None] | None = Field(default=None)
+    attributes: dict[str, str | None] | None = Field(default=None)
+
+
+LabelMap = Mapping[str, str | LabelMapEntry | None]
+"""From label names of the function to label names of the task; None drops a label.
+
+Labels that it does not name go to the task's label of the same name.
+"""
 
 
 def _none_if_empty(value: Any) -> Any:

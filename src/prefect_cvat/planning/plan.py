@@ -16,7 +16,7 @@ from prefect_cvat.cvat.job_index import JobIndex
 from prefect_cvat.frames import Frame
 from prefect_cvat.models import Job, Task
 from prefect_cvat.number_ranges import NumberRanges
-from prefect_cvat.options.selection import Selection
+from prefect_cvat.options.frame_options import Selection
 from prefect_cvat.planning.chunk_locations import ChunkPlace
 from prefect_cvat.planning.planned_frames import PlannedFrames
 from prefect_cvat.planning.task_info import TaskInfo, read_task_info

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.cvat.honeypot_check import check_has_no_honeypots
+from prefect_cvat.cvat.response_checks.honeypot_check import check_has_no_honeypots
 from prefect_cvat.cvat.task_identity import TaskIdentity
 from prefect_cvat.cvat.task_requests import check_annotatable
 from prefect_cvat.exceptions import InvalidResponseError, PermissionDeniedError

@@ -24,9 +24,9 @@ from prefect_cvat.planning.confidence_thresholds import ScoreThresholds, score_t
 from prefect_cvat.planning.label_mapping import LabelMapping, build_mapping
 from prefect_cvat.planning.plan import Batch, Plan
 from prefect_cvat.planning.run_attributes import RunAttributes
-from prefect_cvat.runs.planned_run import BatchDetections, PlannedRun
-from prefect_cvat.runs.run import Run
-from prefect_cvat.runs.run_context import RunContext, Workspace
+from prefect_cvat.runs.execution.planned_run import BatchDetections, PlannedRun
+from prefect_cvat.runs.execution.run import Run
+from prefect_cvat.runs.execution.run_context import RunContext, Workspace
 
 __all__ = ["AnnotateRun", "PlannedAnnotateRun"]
 

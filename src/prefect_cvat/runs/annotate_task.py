@@ -10,9 +10,9 @@ from prefect_cvat.options.existing import Existing
 from prefect_cvat.options.keywords import AnnotateKeywords, documented
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.runs.annotate_run import AnnotateRun
-from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.runs.progress import progress_on
-from prefect_cvat.runs.report import RunReport
+from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
+from prefect_cvat.runs.execution.progress import progress_on
+from prefect_cvat.runs.reports.run_report import RunReport
 
 __all__ = ["annotate_task"]
 

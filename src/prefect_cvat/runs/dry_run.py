@@ -16,11 +16,11 @@ from prefect_cvat.number_ranges import NumberRanges
 from prefect_cvat.planning.batch_size import BatchSize
 from prefect_cvat.planning.plan import PART_FRAMES, Batch, Plan
 from prefect_cvat.runs.annotate_run import PlannedAnnotateRun
-from prefect_cvat.runs.dry_run_report import AnnotateDryRun, RefineDryRun, TrackShapesDryRun, Trial
-from prefect_cvat.runs.planned_run import BatchDetections, PlannedRun
+from prefect_cvat.runs.execution.planned_run import BatchDetections, PlannedRun
+from prefect_cvat.runs.execution.run import Run
+from prefect_cvat.runs.execution.run_context import Workspace
 from prefect_cvat.runs.refine_run import PlannedRefineRun, RefineRun
-from prefect_cvat.runs.run import Run
-from prefect_cvat.runs.run_context import Workspace
+from prefect_cvat.runs.reports.dry_run_report import AnnotateDryRun, RefineDryRun, TrackShapesDryRun, Trial
 from prefect_cvat.runs.track_detections_run import PlannedTrackDetectionsRun
 from prefect_cvat.runs.track_shapes_run import PlannedTrackShapesRun
 

@@ -33,10 +33,10 @@ from prefect_cvat.options.existing import Existing
 from prefect_cvat.options.refine_options import RefineOptions
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.plan import Batch, Plan
+from prefect_cvat.runs.execution.planned_run import BatchDetections, PlannedRun
+from prefect_cvat.runs.execution.run import Run
+from prefect_cvat.runs.execution.run_context import RunContext, Workspace
 from prefect_cvat.runs.original_shapes import Copies, OriginalShapes
-from prefect_cvat.runs.planned_run import BatchDetections, PlannedRun
-from prefect_cvat.runs.run import Run
-from prefect_cvat.runs.run_context import RunContext, Workspace
 
 __all__ = ["PlannedRefineRun", "RefineRun"]
 

@@ -9,10 +9,10 @@ from prefect_cvat.cvat.client import Client
 from prefect_cvat.options.keywords import RefineKeywords, documented
 from prefect_cvat.options.refine_options import RefineOptions
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.runs.progress import progress_on
+from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
+from prefect_cvat.runs.execution.progress import progress_on
 from prefect_cvat.runs.refine_run import RefineRun
-from prefect_cvat.runs.report import RunReport
+from prefect_cvat.runs.reports.run_report import RunReport
 
 __all__ = ["refine_task"]
 

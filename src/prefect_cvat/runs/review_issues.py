@@ -27,7 +27,7 @@ from prefect_cvat.cvat.issues import (
     issue_identity,
     list_issues,
 )
-from prefect_cvat.cvat.response_parsing import parse_response
+from prefect_cvat.cvat.response_checks.response_parsing import parse_response
 from prefect_cvat.exceptions import (
     PrefectCvatError,
 )
@@ -35,7 +35,7 @@ from prefect_cvat.http.retry_policy import ATTEMPTS
 from prefect_cvat.planning.plan import TaskInfo
 from prefect_cvat.records.record_writer import ISSUES, JobRecord, RunRecord
 from prefect_cvat.review.frame_ranking import FrameReview
-from prefect_cvat.runs.report import RunReport
+from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.settings import Settings
 from prefect_cvat.upload.job_requests import LONGEST_PAUSE, seconds_until_certain
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 
 from prefect_cvat.planning.plan import Plan
 from prefect_cvat.review.frame_ranking import FrameReview
-from prefect_cvat.runs.report import MOST_FAILED, RunReport
+from prefect_cvat.runs.reports.run_report import MOST_FAILED, RunReport
 
 __all__ = ["make_shards", "merge_reports"]
 

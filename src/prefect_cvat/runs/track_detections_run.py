@@ -19,7 +19,7 @@ from prefect_cvat.review.frame_ranking import FrameSummaries
 from prefect_cvat.review.track_uncertainty import TrackCollector
 from prefect_cvat.review.uncertainty import measure_uncertainty
 from prefect_cvat.runs.annotate_run import AnnotateRun, PlannedAnnotateRun
-from prefect_cvat.runs.run_context import RunContext, Workspace
+from prefect_cvat.runs.execution.run_context import RunContext, Workspace
 from prefect_cvat.tracking.association import Associator, import_trackers
 from prefect_cvat.tracking.track_assembly import TrackAssembler
 

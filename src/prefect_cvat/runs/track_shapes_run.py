@@ -28,10 +28,10 @@ from prefect_cvat.planning.batch_size import PartQueue, take_parts
 from prefect_cvat.planning.plan import Batch, Plan
 from prefect_cvat.records.annotation_index import StoredAnnotation
 from prefect_cvat.review.frame_ranking import FrameSummaries
-from prefect_cvat.runs.job_uploads import make_folder
-from prefect_cvat.runs.planned_run import BatchDetections, PlannedRun
-from prefect_cvat.runs.run import Run
-from prefect_cvat.runs.run_context import RunContext, Workspace
+from prefect_cvat.runs.execution.job_uploads import make_folder
+from prefect_cvat.runs.execution.planned_run import BatchDetections, PlannedRun
+from prefect_cvat.runs.execution.run import Run
+from prefect_cvat.runs.execution.run_context import RunContext, Workspace
 from prefect_cvat.runs.track_detections_run import check_takes_tracks
 from prefect_cvat.tracking.shape_tracking_pass import ShapesOnFrame, TrackingPass
 from prefect_cvat.tracking.shape_tracks import ShapeTracks

@@ -34,7 +34,7 @@ from prefect_cvat.auto_annotation import label_spec
 from prefect_cvat.cvat.webhooks import register_webhook
 from prefect_cvat.deployments.webhooks import endpoint
 from prefect_cvat.deployments.webhooks.event_relay import EventRelay
-from prefect_cvat.http.server_slug import server_slug
+from prefect_cvat.http.server_url import server_slug
 from prefect_cvat.sandbox import Sandbox
 from scripted_server import HTML, Answer, scripted_server
 

@@ -15,7 +15,7 @@ from prefect_cvat.options.model import OptionModel
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from prefect_cvat.runs.report import RunReport
+    from prefect_cvat.runs.reports.run_report import RunReport
 
 __all__ = ["demo"]
 

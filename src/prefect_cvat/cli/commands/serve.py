@@ -7,9 +7,9 @@ from typing import Annotated
 from pydantic import Field
 
 from prefect_cvat.cli.command import Only, command
+from prefect_cvat.cli.commands.setup import ScopeOptions
 from prefect_cvat.cli.console import stdout
 from prefect_cvat.cli.function_choice import FunctionChoice
-from prefect_cvat.cli.setup import ScopeOptions
 from prefect_cvat.options.labels import LabelOptions
 from prefect_cvat.options.model import OnCommandLine
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.evaluation.dataset import IouType
-from prefect_cvat.evaluation.from_cvat import Comparison
+from prefect_cvat.evaluation.inputs.coco_conversion import Comparison
+from prefect_cvat.evaluation.inputs.coco_dataset import IouType
 from prefect_cvat.evaluation.matching import Matches
-from prefect_cvat.evaluation.task import TaskEvaluation
+from prefect_cvat.evaluation.task_evaluation import TaskEvaluation
 from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.frames import Frame, Quality
 from prefect_cvat.media.task_frames import read_task_frames

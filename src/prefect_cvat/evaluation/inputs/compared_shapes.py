@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from prefect_cvat.evaluation.by_frame import AnnotationsByFrame
-from prefect_cvat.evaluation.dataset import IouType
-from prefect_cvat.evaluation.from_cvat import Comparison, compare_in_coco, outlined_labels
+from prefect_cvat.evaluation.inputs.annotations_by_frame import AnnotationsByFrame
+from prefect_cvat.evaluation.inputs.coco_conversion import Comparison, compare_in_coco, outlined_labels
+from prefect_cvat.evaluation.inputs.coco_dataset import IouType
 from prefect_cvat.evaluation.metrics import Evaluation, Evaluator
 from prefect_cvat.frames import Frame
 from prefect_cvat.models import Label

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from prefect_cvat.evaluation.dataset import IouType
+from prefect_cvat.evaluation.inputs.coco_dataset import IouType
 from prefect_cvat.exceptions import InvalidResponseError
 from prefect_cvat.frames import Frame
 from prefect_cvat.geometry.clipping import is_empty

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.evaluation.by_frame import OnFrames
+from prefect_cvat.evaluation.inputs.annotations_by_frame import OnFrames
 from prefect_cvat.exceptions import InvalidResponseError, NothingToEvaluateError, PermissionDeniedError
 from prefect_cvat.frames import Frame
 from prefect_cvat.geometry.interpolation import interpolate
 from prefect_cvat.messages.plurals import pluralize, quoted_list
 from prefect_cvat.models import Label
-from prefect_cvat.options.selection import Selection
+from prefect_cvat.options.frame_options import Selection
 from prefect_cvat.planning.plan import TaskInfo, make_plan, read_task
 from prefect_cvat.planning.planned_frames import PlannedFrames
 

@@ -23,9 +23,9 @@ from prefect_cvat.planning.annotated_frames import exclude_annotated
 from prefect_cvat.planning.plan import Plan, make_plan, read_task
 from prefect_cvat.records.record_writer import checked_run_id
 from prefect_cvat.records.run_lock import only_run_on
-from prefect_cvat.runs.planned_run import PlannedRun
-from prefect_cvat.runs.report import RunReport
-from prefect_cvat.runs.run_context import RunContext, Workspace
+from prefect_cvat.runs.execution.planned_run import PlannedRun
+from prefect_cvat.runs.execution.run_context import RunContext, Workspace
+from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.settings import Settings
 
 __all__ = ["Run"]

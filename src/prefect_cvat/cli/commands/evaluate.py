@@ -19,7 +19,7 @@ from prefect_cvat.options.model import OnCommandLine
 from prefect_cvat.options.run_options import Options
 
 if TYPE_CHECKING:
-    from prefect_cvat.evaluation.truth import TruthSource
+    from prefect_cvat.evaluation.inputs.ground_truth import TruthSource
 
 __all__ = ["evaluate"]
 
@@ -113,10 +113,10 @@ def evaluate(
     loaded = function.load() if function.is_made else None
     from prefect_cvat.cli.run_output import progress_bar
     from prefect_cvat.evaluation import evaluate_task
-    from prefect_cvat.evaluation.html_report import render_evaluation
-    from prefect_cvat.evaluation.tables import plain_lines
+    from prefect_cvat.evaluation.report.html_report import render_evaluation
+    from prefect_cvat.evaluation.report.tables import plain_lines
+    from prefect_cvat.evaluation.report.worst_frames import find_worst_frames, open_frames_of
     from prefect_cvat.evaluation.thresholds import choose_thresholds, write_thresholds
-    from prefect_cvat.evaluation.worst_frames import find_worst_frames, open_frames_of
     from prefect_cvat.files.output_file import write_text
 
     with given_server().connect() as client:

@@ -24,9 +24,9 @@ from prefect_cvat.planning.batch_size import BatchSize, ChunkPart, PartQueue, ta
 from prefect_cvat.planning.plan import Batch, Plan
 from prefect_cvat.records.record_writer import RecordHeader, RunRecord
 from prefect_cvat.review.frame_ranking import FrameReview, FrameSummaries, rank_frames
-from prefect_cvat.runs.job_uploads import JobUploads, make_folder
+from prefect_cvat.runs.execution.job_uploads import JobUploads, make_folder
+from prefect_cvat.runs.execution.run_context import RunContext, Workspace
 from prefect_cvat.runs.review_issues import open_issues
-from prefect_cvat.runs.run_context import RunContext, Workspace
 from prefect_cvat.upload.job_writer import JobWriter
 
 __all__ = ["BatchDetections", "PlannedRun"]

@@ -17,10 +17,10 @@ from typing import Any, Protocol
 from prefect_cvat.exceptions import BadFunctionError, IncompleteRunError, MediaError, UploadError
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.planning.plan import Batch, Plan
-from prefect_cvat.runs.planned_run import PlannedRun
-from prefect_cvat.runs.progress import Progress
-from prefect_cvat.runs.report import RunReport
-from prefect_cvat.runs.run import Run
+from prefect_cvat.runs.execution.planned_run import PlannedRun
+from prefect_cvat.runs.execution.progress import Progress
+from prefect_cvat.runs.execution.run import Run
+from prefect_cvat.runs.reports.run_report import RunReport
 
 __all__ = ["Submitter", "ThreadSubmitter", "run_pipeline"]
 

@@ -9,8 +9,8 @@ import click
 from pydantic import Field, model_validator
 
 from prefect_cvat.cli.command import TaskId, Without, command
+from prefect_cvat.cli.commands.evaluate import NOT_WRITTEN
 from prefect_cvat.cli.console import keep_stdout_for_json, print_lines
-from prefect_cvat.cli.evaluate import NOT_WRITTEN
 from prefect_cvat.cli.function_choice import FunctionChoice
 from prefect_cvat.cli.report_options import JsonOption, check_output_file
 from prefect_cvat.cli.server import given_server

@@ -11,7 +11,7 @@ from pathlib import Path
 from prefect_cvat.annotations.request_bodies import SerializedAnnotation
 from prefect_cvat.exceptions import PrefectCvatError, StorageError
 from prefect_cvat.planning.plan import Batch, Plan
-from prefect_cvat.runs.report import RunReport
+from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.settings import Settings
 from prefect_cvat.upload.job_writer import JobWriter
 

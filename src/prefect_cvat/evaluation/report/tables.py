@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from prefect_cvat.evaluation.curves import Counts
-from prefect_cvat.evaluation.dataset import IouType
+from prefect_cvat.evaluation.inputs.coco_dataset import IouType
 from prefect_cvat.evaluation.metrics import Evaluation
-from prefect_cvat.evaluation.tags import TagEvaluation
-from prefect_cvat.evaluation.task import TaskEvaluation
+from prefect_cvat.evaluation.tag_metrics import TagEvaluation
+from prefect_cvat.evaluation.task_evaluation import TaskEvaluation
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.reporting.markdown_report import escape
 

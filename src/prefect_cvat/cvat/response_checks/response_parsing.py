@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from prefect_cvat.cvat.annotation_checks import annotation_error
+from prefect_cvat.cvat.response_checks.annotation_checks import annotation_error
 from prefect_cvat.exceptions import InvalidResponseError
 from prefect_cvat.models import LabeledData
 

@@ -11,8 +11,8 @@ from typing import Any
 from prefect_cvat.annotations.label_remapping import Annotations
 from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.evaluation.by_frame import OnFrames
-from prefect_cvat.evaluation.truth import put_on_frames, read_annotations
+from prefect_cvat.evaluation.inputs.annotations_by_frame import OnFrames
+from prefect_cvat.evaluation.inputs.ground_truth import put_on_frames, read_annotations
 from prefect_cvat.exceptions import NothingToEvaluateError
 from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.frames import Frame, FrameDetections
@@ -22,9 +22,9 @@ from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.label_mapping import LabelMapping
 from prefect_cvat.planning.plan import Batch, Plan, TaskInfo, make_plan
 from prefect_cvat.runs.annotate_run import AnnotateRun, PlannedAnnotateRun
-from prefect_cvat.runs.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.runs.progress import Progress
-from prefect_cvat.runs.run_context import Workspace
+from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
+from prefect_cvat.runs.execution.progress import Progress
+from prefect_cvat.runs.execution.run_context import Workspace
 
 __all__ = ["Predictions", "ReadingRun", "find", "read_left_by_runs"]
 

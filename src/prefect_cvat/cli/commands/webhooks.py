@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from prefect_cvat.cli.command import command
-from prefect_cvat.cli.setup import CredentialsOption
+from prefect_cvat.cli.commands.setup import CredentialsOption
 from prefect_cvat.options.model import OnCommandLine
 
 __all__ = ["webhooks"]

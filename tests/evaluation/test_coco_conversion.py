@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from prefect_cvat.evaluation import evaluate
-from prefect_cvat.evaluation.from_cvat import compare_in_coco
-from prefect_cvat.evaluation.tags import evaluate_tags
+from prefect_cvat.evaluation.inputs.coco_conversion import compare_in_coco
+from prefect_cvat.evaluation.tag_metrics import evaluate_tags
 from prefect_cvat.exceptions import InvalidResponseError
 from prefect_cvat.frames import Frame
 from prefect_cvat.masks import encode_mask

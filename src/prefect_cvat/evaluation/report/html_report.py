@@ -7,10 +7,10 @@ import html
 from collections.abc import Iterable, Sequence
 from string import Template
 
-from prefect_cvat.evaluation.dataset import IouType
+from prefect_cvat.evaluation.inputs.coco_dataset import IouType
 from prefect_cvat.evaluation.metrics import Evaluation
-from prefect_cvat.evaluation.plots import plot_confusion, plot_precision_recall, plot_thresholds
-from prefect_cvat.evaluation.tables import (
+from prefect_cvat.evaluation.report.plots import plot_confusion, plot_precision_recall, plot_thresholds
+from prefect_cvat.evaluation.report.tables import (
     WAYS,
     Row,
     confusion_rows,
@@ -19,8 +19,8 @@ from prefect_cvat.evaluation.tables import (
     shape_rows,
     tag_rows,
 )
-from prefect_cvat.evaluation.task import TaskEvaluation
-from prefect_cvat.evaluation.worst_frames import OUTCOMES, DrawnFrame
+from prefect_cvat.evaluation.report.worst_frames import OUTCOMES, DrawnFrame
+from prefect_cvat.evaluation.task_evaluation import TaskEvaluation
 from prefect_cvat.reporting.html_page import render_key_figures, wrap_page
 
 __all__ = ["render_evaluation"]

@@ -10,13 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.evaluation.by_frame import AnnotationsByFrame, OnFrames
-from prefect_cvat.evaluation.compared import ComparedShapes
-from prefect_cvat.evaluation.dataset import IouType
+from prefect_cvat.evaluation.inputs.annotations_by_frame import AnnotationsByFrame, OnFrames
+from prefect_cvat.evaluation.inputs.coco_dataset import IouType
+from prefect_cvat.evaluation.inputs.compared_shapes import ComparedShapes
+from prefect_cvat.evaluation.inputs.ground_truth import Truth, TruthSource, read_truth
+from prefect_cvat.evaluation.inputs.predictions import Predictions, find, read_left_by_runs
 from prefect_cvat.evaluation.metrics import Evaluation
-from prefect_cvat.evaluation.predictions import Predictions, find, read_left_by_runs
-from prefect_cvat.evaluation.tags import TagEvaluation, evaluate_tags
-from prefect_cvat.evaluation.truth import Truth, TruthSource, read_truth
+from prefect_cvat.evaluation.tag_metrics import TagEvaluation, evaluate_tags
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.plurals import quoted_list
@@ -24,7 +24,7 @@ from prefect_cvat.models import Label
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.plan import TaskInfo, read_task
 from prefect_cvat.planning.planned_frames import PlannedFrames
-from prefect_cvat.runs.progress import Progress
+from prefect_cvat.runs.execution.progress import Progress
 
 __all__ = ["TaskEvaluation", "evaluate_task"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prefect_cvat.runs.report import RunReport
+from prefect_cvat.runs.reports.run_report import RunReport
 
 __all__ = ["undo_command", "what_is_left"]
 

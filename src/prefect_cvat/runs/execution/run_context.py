@@ -25,7 +25,7 @@ from prefect_cvat.planning.plan import Batch
 from prefect_cvat.records.run_lock import RunLock
 from prefect_cvat.review.frame_ranking import FrameSummaries
 from prefect_cvat.review.score_histogram import SCORE_BINS
-from prefect_cvat.runs.report import RunReport
+from prefect_cvat.runs.reports.run_report import RunReport
 
 __all__ = ["RunContext", "Workspace"]
 
