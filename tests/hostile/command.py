@@ -83,6 +83,20 @@ def play_all(inputs: Iterable[HostileInput], workers: int = 3) -> Iterator[Outco
             yield from pool.map(play, inputs)
 
 
+def play_kind(kind: str, every: int) -> tuple[list[tuple[str, dict[str, str]]], list[str]]:
+    """Play every n-th input of a kind.
+
+    Returns:
+        The inputs with problems, by name, and the names of inputs of which nothing was attacked.
+    """
+    inputs = [each for each in all_inputs() if each.kind == kind][::every]
+    outcomes = list(play_all(inputs))
+    return (
+        [(outcome.input.name, outcome.problems) for outcome in outcomes if outcome.problems],
+        [outcome.input.name for outcome in outcomes if outcome.input.route and not outcome.attacked],
+    )
+
+
 def summary(outcomes: list[Outcome]) -> list[str]:
     """A table in Markdown: the inputs of each kind, how they ended, and what should not have been."""
     lines = [
