@@ -23,8 +23,9 @@ behind writes (both in `settings.py`).
    there, or until the server can no longer be executing the request (`pending_requests.py`). Only then send
    again. An annotation counts as created by the request if its digest is equal and its id is higher than
    all that were known when the request was sent.
-5. *Verify.* When all is written, read each job again (`job_comparison.py`). Annotations that are missing
-   are looked for until reads must show them, then sent again, then reported as missing.
+5. *Verify.* When all is written, read each job again (`job_verification.py`, `job_comparison.py`).
+   Annotations that are missing are looked for until reads must show them, then sent again, then reported as
+   missing.
 6. *Replace.* Now that all new annotations are known to be there, remove what they replace
    (`replacement.py`). Nothing is removed on frames that were left out, failed, or miss an annotation; nor
    anything that was added after the baseline, or changed since.

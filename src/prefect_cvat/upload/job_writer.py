@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import threading
-import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,6 @@ from prefect_cvat.annotations.content_digest import AttributeDefaults
 from prefect_cvat.annotations.request_bodies import SerializedAnnotation, ServerAnnotation
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.http.retry_policy import ATTEMPTS, RetryPolicy
-from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import Job
 from prefect_cvat.options.existing import Existing
 from prefect_cvat.planning.annotated_frames import shown_frames
@@ -23,19 +20,13 @@ from prefect_cvat.records.annotation_index import AnnotationIds, StoredAnnotatio
 from prefect_cvat.records.record_writer import JobRecord
 from prefect_cvat.records.run_lock import RunLock
 from prefect_cvat.settings import Settings
-from prefect_cvat.upload.job_comparison import Comparison
 from prefect_cvat.upload.job_ledger import JobLedger
 from prefect_cvat.upload.job_requests import JobRequests
 from prefect_cvat.upload.job_sender import JobSender
+from prefect_cvat.upload.job_verification import ROUNDS, JobVerification
 from prefect_cvat.upload.replacement import Replacement
 
 __all__ = ["JobWriter", "job_requests"]
-
-logger = logging.getLogger(__name__)
-
-
-ROUNDS = 3
-"""Maximum number of times that missing annotations are sent again."""
 
 
 def job_requests(client: Client, job_id: int) -> JobRequests:
@@ -129,6 +120,7 @@ class JobWriter:
             late_commit_seconds=settings.late_commit_seconds,
             stale_read_seconds=settings.stale_read_seconds,
         )
+        self._verification = JobVerification(job.id, self._requests, self._ledger, self._sender)
         self._lock = threading.Lock()
         self._done: set[object] = set()
         self._absent = AnnotationIds()
@@ -245,45 +237,24 @@ class JobWriter:
         self._sender.settle(0.0)
         self._ledger.baseline.free_memory()
         self._sender.send_all(self._ledger.to_resend)  # what an earlier attempt could not send
-        if not self._ledger.wants_anything:
-            self._is_verified = True
-            return
-        result = self._look_for_missing()
-        for _ in range(ROUNDS):
-            if not result.absent:
-                break
-            missing = pluralize(len(result.absent), "annotation is", "annotations are")
-            logger.warning("job %d: %s missing, and sent again", self.job.id, missing)
-            self._sender.send_all(self._ledger.resend(result.absent))
-            result = self._look_for_missing()
-        self._sender.note_added(result.created)
-        self._ledger.accept_substitutes(result)
-        if result.surplus:
-            self._sender.remove_own(result.surplus)
-        self.added, self.already_there = result.added, result.already_there
-        self.missing = len(result.absent)
-        self.doubled_by_others = result.doubled_by_others
-        self._absent = AnnotationIds((kind, number) for kind, number, _ in result.absent)
-        missing_frames = {
-            frame
-            for annotation in self._ledger.bodies(result.absent)
-            for frame in shown_frames(from_json(annotation.body.json), self.job.stop_frame)
-        }
-        self._replacement.verified(missing_frames, result.duplicates_before)
-        if not self.doubled_by_others:  # else they may come from an abandoned request; `undo` looks for them
-            self._record.settled()
+        if self._ledger.wants_anything:
+            verified = self._verification.verify()
+            self.added, self.already_there = verified.added, verified.already_there
+            self.missing = len(verified.absent)
+            self.doubled_by_others = verified.doubled_by_others
+            self._absent = AnnotationIds((kind, number) for kind, number, _ in verified.absent)
+            self._replacement.verified(self._shown_frames(verified.absent), verified.duplicates_before)
+            if not self.doubled_by_others:  # else an abandoned request may have created them: for `undo`
+                self._record.settled()
         self._is_verified = True
 
-    def _look_for_missing(self) -> Comparison:
-        """Compare the job with what was written to it, until nothing is missing, or reads must show it."""
-        until, delay = self._sender.seen_after, 0.25
-        while True:
-            is_last = time.monotonic() >= until
-            result = self._ledger.compare(self._requests.read())
-            if not result.unseen or is_last:
-                return result
-            self._sender.pause(min(delay, max(0.0, until - time.monotonic())))
-            delay *= 2
+    def _shown_frames(self, annotations: Iterable[StoredAnnotation]) -> set[int]:
+        """The frames that show annotations of this run."""
+        return {
+            frame
+            for annotation in self._ledger.bodies(annotations)
+            for frame in shown_frames(from_json(annotation.body.json), self.job.stop_frame)
+        }
 
     def _remove_replaced(self) -> bool:
         """Remove what is to be replaced; False if something that replaces it is gone."""

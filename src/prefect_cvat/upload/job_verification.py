@@ -1,0 +1,67 @@
+"""Comparing a job with all that was written to it, and mending the differences."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from prefect_cvat.messages.plurals import pluralize
+from prefect_cvat.upload.job_comparison import Comparison
+from prefect_cvat.upload.job_ledger import JobLedger
+from prefect_cvat.upload.job_requests import JobRequests
+from prefect_cvat.upload.job_sender import JobSender
+
+__all__ = ["ROUNDS", "JobVerification"]
+
+logger = logging.getLogger(__name__)
+
+ROUNDS = 3
+"""Maximum number of times that missing annotations are sent again."""
+
+
+class JobVerification:
+    """Compares a job with all that was written to it: sends missing annotations again, removes doubled ones.
+
+    Args:
+        job_id: The id of the job.
+        requests: The requests to the job.
+        ledger: What is known of the annotations of the job.
+        sender: Sends and removes annotations.
+    """
+
+    def __init__(self, job_id: int, requests: JobRequests, ledger: JobLedger, sender: JobSender) -> None:
+        self._job_id = job_id
+        self._requests = requests
+        self._ledger = ledger
+        self._sender = sender
+
+    def verify(self) -> Comparison:
+        """Verify the job; return the last comparison, whose absent annotations stay missing.
+
+        Raises:
+            PrefectCvatError: The server refused, or did not answer for good.
+        """
+        result = self._look_for_missing()
+        for _ in range(ROUNDS):
+            if not result.absent:
+                break
+            missing = pluralize(len(result.absent), "annotation is", "annotations are")
+            logger.warning("job %d: %s missing, and sent again", self._job_id, missing)
+            self._sender.send_all(self._ledger.resend(result.absent))
+            result = self._look_for_missing()
+        self._sender.note_added(result.created)
+        self._ledger.accept_substitutes(result)
+        if result.surplus:
+            self._sender.remove_own(result.surplus)
+        return result
+
+    def _look_for_missing(self) -> Comparison:
+        """Compare the job with what was written to it, until nothing is missing, or reads must show it."""
+        until, delay = self._sender.seen_after, 0.25
+        while True:
+            is_last = time.monotonic() >= until
+            result = self._ledger.compare(self._requests.read())
+            if not result.unseen or is_last:
+                return result
+            self._sender.pause(min(delay, max(0.0, until - time.monotonic())))
+            delay *= 2
