@@ -115,6 +115,8 @@ class JobSender:
 
     def _send(self, unsent: list[NewAnnotation]) -> None:
         """Send as many annotations as one request takes; what is stored is taken from the list."""
+        # Not `RetryPolicy.retrying`, here and in `JobRequests.remove`: it waits, and repeats a call. Here the
+        # job is read in place of the wait, and what it holds determines the next request, if one is needed.
         for attempt in range(1, self._attempts + 1):
             part = self._requests.next_part(unsent)
             request = self._ledger.pending_request(part, unsent)
