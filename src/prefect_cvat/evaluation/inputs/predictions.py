@@ -12,7 +12,7 @@ from prefect_cvat.annotations.label_remapping import Annotations
 from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.evaluation.inputs.annotations_by_frame import OnFrames
-from prefect_cvat.evaluation.inputs.ground_truth import put_on_frames, read_annotations
+from prefect_cvat.evaluation.inputs.task_annotations import put_on_frames, read_annotations
 from prefect_cvat.exceptions import NothingToEvaluateError
 from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.frames import Frame, FrameDetections

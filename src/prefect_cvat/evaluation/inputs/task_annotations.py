@@ -1,0 +1,99 @@
+"""The annotations of a task: read from the server, and put on frames."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from prefect_cvat.cvat.client import Client
+from prefect_cvat.evaluation.inputs.annotations_by_frame import OnFrames
+from prefect_cvat.exceptions import InvalidResponseError
+from prefect_cvat.frames import Frame
+from prefect_cvat.geometry.interpolation import interpolate
+from prefect_cvat.planning.plan import TaskInfo
+
+__all__ = ["AnnotatedPart", "each_on_frames", "put_on_frames", "read_annotations"]
+
+AnnotatedPart: TypeAlias = tuple[Iterable[tuple[str, dict[str, Any]]], range]
+"""Annotations, each with the name of its kind, and the frames of which they tell."""
+
+
+def read_annotations(client: Client, info: TaskInfo) -> Iterator[AnnotatedPart]:
+    """All annotations of a task, or, where only jobs of it may be seen, of these; not held in memory.
+
+    A frame that two jobs share is read from the first of them.
+
+    Raises:
+        InvalidResponseError: One has a label that the task does not have; when it is gone through.
+    """
+    if not info.through_jobs:
+        yield _with_known_labels(client.iter_task_annotations(info.task.id), info), range(info.meta.size)
+        return
+    reached = -1
+    for job in sorted(info.jobs, key=lambda job: job.start_frame):
+        own = range(max(job.start_frame, reached + 1), job.stop_frame + 1)
+        yield _with_known_labels(client.iter_job_annotations(job.id), info), own
+        reached = max(reached, job.stop_frame)
+
+
+def _with_known_labels(
+    annotations: Iterable[tuple[str, dict[str, Any]]], info: TaskInfo
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    known = {label.id for label in info.labels}
+    for kind, annotation in annotations:
+        if annotation["label_id"] not in known:
+            raise InvalidResponseError(
+                f"task {info.task.id}: annotation {annotation.get('id')} has the label"
+                f" {annotation['label_id']}, which was not among the task's labels; run it again if the"
+                " label is new"
+            )
+        yield kind, annotation
+
+
+def put_on_frames(
+    parts: Iterable[AnnotatedPart],
+    frames: Sequence[Frame],
+    *,
+    by_machine: bool = False,
+    change: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None,
+) -> OnFrames:
+    """What humans, or machines, annotated on some frames; tracks are interpolated as CVAT shows them.
+
+    Args:
+        parts: The annotations.
+        frames: The frames.
+        by_machine: Whether to take what is of machines.
+        change: Makes another annotation of each, or None to leave it out.
+
+    Raises:
+        StorageError: The disk does not take them.
+    """
+    found = OnFrames()
+    for kind, annotation in each_on_frames(parts, frames, by_machine=by_machine):
+        changed = annotation if change is None else change(annotation)
+        if changed is not None:
+            (found.tags if kind == "tags" else found.shapes).add(changed)
+    return found
+
+
+def each_on_frames(
+    parts: Iterable[AnnotatedPart], frames: Sequence[Frame], *, by_machine: bool | None
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The same one by one, each with `tags` or `shapes`; of humans and machines if `by_machine` is None."""
+    for part, frames_of_part in parts:
+        ascending = [frame.number for frame in frames if frame.number in frames_of_part]
+        numbers = frozenset(ascending)
+        for kind, annotation in part:
+            if by_machine is not None and not _is_wanted(annotation, by_machine):
+                continue
+            if kind != "tracks":
+                if annotation["frame"] in numbers:
+                    yield kind, annotation
+                continue
+            for number in ascending:
+                if (shape := interpolate(annotation, number)) is not None:
+                    yield "shapes", shape
+
+
+def _is_wanted(annotation: Mapping[str, Any], by_machine: bool) -> bool:
+    return (annotation.get("source") == "auto") == by_machine
