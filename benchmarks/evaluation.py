@@ -132,7 +132,7 @@ def measure_thresholds(truth: dict[str, Any], files: Sequence[Path], function: A
         seen = evaluate(*part(truth, predictions, images[:half]))
         rest = evaluate(*part(truth, predictions, images[half:]))
         default = dict.fromkeys(rest.by_label, function.score_threshold)
-        of_all = seen.curve.steady_threshold()
+        of_all = seen.curve.smoothed_best_threshold()
         chosen = dict.fromkeys(rest.by_label, of_all) | best_thresholds(seen)
         for name in ("all", *frequent):
             labels = [name] if name in frequent else list(rest.by_label)

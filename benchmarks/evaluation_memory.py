@@ -46,14 +46,14 @@ def evaluate(url: str, answer: Connection) -> None:
     """Evaluate what runs have left, and send what it took."""
     from prefect_cvat.cvat.client import Client
     from prefect_cvat.evaluation import evaluate_task
-    from prefect_cvat.evaluation.report.worst_frames import find_worst_frames
+    from prefect_cvat.evaluation.report.worst_frames import rank_worst_frames
 
     imported = peak_mib()
     started, cpu_started = time.perf_counter(), time.process_time()
     with Client(url, access_token="none") as client:
         done = evaluate_task(client, 1)
     boxes = done.shapes["bbox"]
-    worst = find_worst_frames(done)
+    worst = rank_worst_frames(done)
     answer.send(
         {
             "frames": done.frames,

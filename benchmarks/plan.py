@@ -59,7 +59,7 @@ def plan(url: str, answer: Connection) -> None:
     batches = largest = 0
     parts = PartQueue(made.parts())
     while parts.first is not None:
-        taken = take_parts(parts, size.most(len(made.frames)))
+        taken = take_parts(parts, size.max_frames(len(made.frames)))
         batch = Batch(batches, [number for number, _ in taken], [f for _, frames in taken for f in frames])
         for number in batch.chunks:
             made.chunk_place(number)

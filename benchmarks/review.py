@@ -18,7 +18,7 @@ from prefect_cvat import Client, annotate_task
 from prefect_cvat.auto_annotation import label_spec
 from prefect_cvat.auto_annotation.functions import nanodet_detection
 from prefect_cvat.evaluation import evaluate_task
-from prefect_cvat.evaluation.report.worst_frames import find_worst_frames
+from prefect_cvat.evaluation.report.worst_frames import rank_worst_frames
 from prefect_cvat.sandbox import Sandbox
 
 
@@ -63,7 +63,7 @@ def measure(
     order = [item.frame for item in report.review]
     order += [frame for frame in range(size) if frame not in order]
     evaluation = evaluate_task(client, task_id, all_frames=True)
-    mistakes = Counter({item.frame: item.mistakes for item in find_worst_frames(evaluation, most=size)})
+    mistakes = Counter({item.frame: item.mistakes for item in rank_worst_frames(evaluation, max_frames=size)})
     found = Counter(s["frame"] for s in client.task_annotations(task_id).shapes if s["source"] == "auto")
     return order, mistakes, found
 

@@ -22,8 +22,8 @@ from tracking_quality import FRAMES, VIDEO, detect_persons
 from prefect_cvat.geometry.interpolation import interpolate
 from prefect_cvat.models import Job
 from prefect_cvat.options.track_options import TrackOptions
-from prefect_cvat.tracking.association import Associator
-from prefect_cvat.tracking.track_assembly import TrackAssembler
+from prefect_cvat.tracking.association import DetectionAssociator
+from prefect_cvat.tracking.track_assembly import TrackBuilder
 
 DIFFERENCE = 28
 """By how much a pixel differs from the background in one of its colours."""
@@ -56,7 +56,7 @@ def overlap(one: Sequence[float], other: Sequence[float]) -> float:
 
 
 def assemble(seen: dict[int, list[tuple[int, Any]]], options: TrackOptions) -> list[dict[str, Any]]:
-    assembler = TrackAssembler([Job(id=1, task_id=1, start_frame=0, stop_frame=FRAMES - 1)], options, [])
+    assembler = TrackBuilder([Job(id=1, task_id=1, start_frame=0, stop_frame=FRAMES - 1)], options, [])
     for frame in range(FRAMES):
         assembler.add(frame, seen.get(frame, []))
     assembler.finish()
@@ -68,7 +68,7 @@ def main() -> None:
     parser.add_argument("--video", type=Path, default=VIDEO)
     arguments = parser.parse_args()
     truth = silhouettes(arguments.video)
-    associator = Associator(TrackOptions())
+    associator = DetectionAssociator(TrackOptions())
     seen = {
         frame: associator.update(frame, shapes)
         for frame, shapes in enumerate(detect_persons(arguments.video, 0.4))

@@ -28,8 +28,8 @@ from prefect_cvat.auto_annotation.functions import nanodet_detection
 from prefect_cvat.geometry.interpolation import interpolate
 from prefect_cvat.models import Job
 from prefect_cvat.options.track_options import Tracker, TrackOptions
-from prefect_cvat.tracking.association import Associator
-from prefect_cvat.tracking.track_assembly import TrackAssembler
+from prefect_cvat.tracking.association import DetectionAssociator
+from prefect_cvat.tracking.track_assembly import TrackBuilder
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "tests" / "data" / "pedestrians-60.txt"
@@ -100,9 +100,9 @@ def read_reference(path: Path = REFERENCE) -> Boxes:
 
 def measure(found: Sequence[Shapes], options: TrackOptions, reference: Boxes) -> Quality:
     """Make tracks of what was found on every n-th frame and hold all frames of them against the reference."""
-    associator = Associator(options)
+    associator = DetectionAssociator(options)
     job = Job(id=1, task_id=1, start_frame=0, stop_frame=len(found) - 1)
-    assembler = TrackAssembler([job], options, [])
+    assembler = TrackBuilder([job], options, [])
     boxes = 0
     for frame in range(0, len(found), options.step):
         items = associator.update(frame, found[frame])

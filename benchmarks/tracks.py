@@ -18,8 +18,8 @@ from typing import Any
 
 from prefect_cvat.models import Job
 from prefect_cvat.options.track_options import TrackOptions
-from prefect_cvat.tracking.association import Associator
-from prefect_cvat.tracking.track_assembly import TrackAssembler
+from prefect_cvat.tracking.association import DetectionAssociator
+from prefect_cvat.tracking.track_assembly import TrackBuilder
 
 JOB = 1000
 """Frames of a job."""
@@ -64,7 +64,7 @@ def run(frames: int, objects: int, job_length: int) -> tuple[int, int, int, floa
         Job(id=start, task_id=1, start_frame=start, stop_frame=min(start + job_length, frames) - 1)
         for start in starts
     ]
-    associator, assembler = Associator(options), TrackAssembler(jobs, options, [])
+    associator, assembler = DetectionAssociator(options), TrackBuilder(jobs, options, [])
     boxes = tracks = keyframes = 0
     seconds = 0.0
     for frame, seen in enumerate(scene(frames, objects)):

@@ -121,7 +121,9 @@ def annotate_project(
     try:
         with credentials.get_client() as client:
             client.check_may_write()
-            found = find_tasks(client, tasks, project_id, all_tasks=all_tasks, tell=report.left_out.append)
+            found = find_tasks(
+                client, tasks, project_id, all_tasks=all_tasks, on_skipped=report.left_out.append
+            )
             planned = _planned_runs(client.url, found, fan_out.shard_frames, key_of, report, tasks)
             if fan_out.deployment is None:
                 finished = _run_here(planned, shared)

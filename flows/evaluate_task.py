@@ -14,8 +14,8 @@ from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.evaluation import TaskEvaluation
 from prefect_cvat.evaluation import evaluate_task as evaluate
 from prefect_cvat.evaluation.report.plots import plot_precision_recall
-from prefect_cvat.evaluation.report.tables import WAYS, headline, plain_lines, render_markdown, shape_rows
-from prefect_cvat.evaluation.report.worst_frames import DrawnFrame, find_worst_frames, open_frames_of
+from prefect_cvat.evaluation.report.tables import HEADINGS, headline, plain_lines, render_markdown, shape_rows
+from prefect_cvat.evaluation.report.worst_frames import DrawnFrame, fetch_worst_frames, rank_worst_frames
 from prefect_cvat.flows.parameters import (
     ExecutionSettings,
     TaskId,
@@ -130,7 +130,7 @@ def evaluate_task(
                 score_threshold=evaluation.score_threshold,
                 progress=ArtifactProgress(started, logger),
             )
-        worst = open_frames_of(client, done, find_worst_frames(done, MAX_FRAMES), options.quality)
+        worst = fetch_worst_frames(client, done, rank_worst_frames(done, MAX_FRAMES), options.quality)
     _publish(done, worst)
     for line in plain_lines(done):
         logger.info(line)
@@ -150,14 +150,16 @@ def _publish(done: TaskEvaluation, worst: Sequence[DrawnFrame]) -> None:
 
 def _publish_all(done: TaskEvaluation, worst: Sequence[DrawnFrame]) -> None:
     task = f"task-{done.task_id}"
-    said = escape(headline(done))
-    create_markdown_artifact(render_markdown(done), f"evaluation-{task}", said)
-    for way, found in done.shapes.items():
-        name = WAYS[way].lower()
-        create_table_artifact(shape_rows(found), f"evaluation-{name}-{task}", f"{WAYS[way]} of {said}")
-        uri = data_uri("image/png", plot_precision_recall(found))
+    description = escape(headline(done))
+    create_markdown_artifact(render_markdown(done), f"evaluation-{task}", description)
+    for iou_type, result in done.shapes.items():
+        name = HEADINGS[iou_type].lower()
+        create_table_artifact(
+            shape_rows(result), f"evaluation-{name}-{task}", f"{HEADINGS[iou_type]} of {description}"
+        )
+        uri = data_uri("image/png", plot_precision_recall(result))
         create_image_artifact(
-            uri, f"precision-recall-{name}-{task}", f"Precision over recall, {name} of {said}"
+            uri, f"precision-recall-{name}-{task}", f"Precision over recall, {name} of {description}"
         )
     for number, frame in enumerate(worst, 1):
         drawings = (frame.svg(width).encode() for width in WIDTHS)

@@ -25,7 +25,7 @@ from prefect_cvat.planning.plan import Plan
 from prefect_cvat.reporting.markdown_report import Outcome
 from prefect_cvat.runs.execution.pipeline import run_pipeline
 from prefect_cvat.runs.execution.run import Run
-from prefect_cvat.runs.reports.failed_run import what_is_left
+from prefect_cvat.runs.reports.failed_run import describe_remaining
 from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
 from prefect_cvat.tasks.device_slots import loaded_function
@@ -119,7 +119,7 @@ def report_failure(report: RunReport, error: BaseException) -> None:
     publish_report(report, outcome=outcome, error=reason)
     ending = "was cancelled" if outcome == "cancelled" else "failed"
     get_run_logger().warning(
-        "the run %s after %s: %s", ending, pluralize(report.frames, "frame"), what_is_left(report)
+        "the run %s after %s: %s", ending, pluralize(report.frames, "frame"), describe_remaining(report)
     )
 
 

@@ -26,10 +26,10 @@ Array: TypeAlias = NDArray[np.floating[Any]]
 _LEVELS = 4
 """How often images are halved to find motion: 21 pixels of a window see about 170 pixels of motion."""
 
-_MOST_RETURN_ERROR = 1.0
+_MAX_FORWARD_BACKWARD_ERROR = 1.0
 """How far from its start a point may end, in pixels, that is followed forward and back again."""
 
-_MOST_SCALE = 1.18
+_MAX_SCALE = 1.18
 """An object that grows or shrinks by more than this from one image to the next is another one."""
 
 _FEWEST = 6
@@ -98,7 +98,7 @@ def flow(before: Picture, after: Picture, points: Array, window: int) -> tuple[A
     there, found, _ = cv2.calcOpticalFlowPyrLK(one, other, start, None, **settings)
     back, found_back, _ = cv2.calcOpticalFlowPyrLK(other, one, there, None, **settings)
     error = np.linalg.norm((back - start).reshape(-1, 2), axis=1)
-    good = (found.ravel() == 1) & (found_back.ravel() == 1) & (error < _MOST_RETURN_ERROR)
+    good = (found.ravel() == 1) & (found_back.ravel() == 1) & (error < _MAX_FORWARD_BACKWARD_ERROR)
     return there.reshape(-1, 2).astype(np.float64) + np.array([left, top]), good
 
 
@@ -116,7 +116,7 @@ def fit_similarity(start: Array, end: Array, *, turns: bool) -> Array | None:
     if matrix is None or inliers.sum() < _FEWEST or inliers.mean() < 0.25:
         return None
     scale = math.hypot(matrix[0, 0], matrix[1, 0])
-    if not 1 / _MOST_SCALE < scale < _MOST_SCALE:
+    if not 1 / _MAX_SCALE < scale < _MAX_SCALE:
         return None
     belief = float(inliers.mean())
     scale **= belief

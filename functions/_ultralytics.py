@@ -22,7 +22,7 @@ from prefect_cvat.auto_annotation.functions._shapes import whole_pixels
 
 __all__ = ["import_ultralytics", "make_predictor", "mask_in_box", "quiet"]
 
-_MOST_OBJECTS = 300
+_MAX_OBJECTS = 300
 """The greatest number of objects on an image: ultralytics' own default."""
 
 _WHILE_IMPORTING = {"YOLO_OFFLINE": "true", "YOLO_VERBOSE": "false", "YOLO_AUTOINSTALL": "false"}
@@ -112,7 +112,7 @@ def make_predictor(
                 "mode": "predict",
                 "iou": iou,
                 "imgsz": image_size,
-                "max_det": _MOST_OBJECTS,
+                "max_det": _MAX_OBJECTS,
                 "device": device,
                 "rect": True,
                 "save": False,

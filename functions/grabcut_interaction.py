@@ -28,7 +28,7 @@ __all__ = ["GrabCutFunction", "create"]
 
 Box = tuple[float, float, float, float]
 
-_LONGEST_SIDE = 200
+_MAX_SIDE = 200
 """Larger parts of an image are made this small, in pixels: it is quicker, and textures matter less."""
 
 _CORE = 0.45
@@ -40,7 +40,7 @@ _CORNERS = 1.3
 _POINT = 0.02
 """How far around a point its answer goes, as part of the smaller side of what is looked at."""
 
-_LEAST_PART = 0.2
+_MIN_AREA_FRACTION = 0.2
 """The least part of an object in pieces, against its largest one."""
 
 _LARGEST_HOLE = 0.05
@@ -83,7 +83,7 @@ class GrabCutFunction:
         if right - left < 2 or bottom - top < 2:
             return []
         part = pp_image[top:bottom, left:right]
-        scale = min(1.0, _LONGEST_SIDE / max(part.shape[:2]))
+        scale = min(1.0, _MAX_SIDE / max(part.shape[:2]))
         size = max(2, round(part.shape[1] * scale)), max(2, round(part.shape[0] * scale))
         cv2 = import_extra("cv2", "video")
         small = cv2.resize(part, size, interpolation=cv2.INTER_AREA) if scale < 1 else part
@@ -184,13 +184,13 @@ def _guess(
     half = np.maximum((corners[1] - corners[0]) / 2, 0.5)
     middle = corners.mean(axis=0)
     # 0 in the middle of the box, 1 on the ellipse in it, 2 in its corners
-    way = ((x - middle[0]) / half[0]) ** 2 + ((y - middle[1]) / half[1]) ** 2
+    distance = ((x - middle[0]) / half[0]) ** 2 + ((y - middle[1]) / half[1]) ** 2
     guess = np.full((height, width), cv2.GC_BGD, dtype=np.uint8)
     inside = _inside(size, corners)
     guess[inside] = cv2.GC_PR_BGD
-    guess[inside & (way < _CORNERS)] = cv2.GC_PR_FGD
+    guess[inside & (distance < _CORNERS)] = cv2.GC_PR_FGD
     if is_box and not len(points[0]):
-        guess[way < _CORE] = cv2.GC_FGD
+        guess[distance < _CORE] = cv2.GC_FGD
     radius = max(1.0, _POINT * min(size))
     for places, answer in zip(points, (cv2.GC_FGD, cv2.GC_BGD), strict=True):
         for place in places:
@@ -214,16 +214,20 @@ def _tidied(found: NDArray[np.bool_], guess: NDArray[np.uint8]) -> NDArray[np.bo
     count, parts, statistics, _ = cv2.connectedComponentsWithStats(found.astype(np.uint8), connectivity=8)
     areas = statistics[:, cv2.CC_STAT_AREA]
     if count > 1:
-        least = _LEAST_PART * areas[1:].max()
+        min_area = _MIN_AREA_FRACTION * areas[1:].max()
         with_sure = set(np.unique(parts[sure & found]).tolist())
         kept = [
-            part for part in range(1, count) if areas[part] >= least and (part in with_sure or not with_sure)
+            part
+            for part in range(1, count)
+            if areas[part] >= min_area and (part in with_sure or not with_sure)
         ]
         found = np.isin(parts, kept or [1 + int(areas[1:].argmax())])
     count, holes, statistics, _ = cv2.connectedComponentsWithStats((~found).astype(np.uint8), connectivity=4)
     edge = {*holes[0], *holes[-1], *holes[:, 0], *holes[:, -1]}
-    most = _LARGEST_HOLE * found.sum()
+    max_area = _LARGEST_HOLE * found.sum()
     small = [
-        hole for hole in range(1, count) if hole not in edge and statistics[hole, cv2.CC_STAT_AREA] <= most
+        hole
+        for hole in range(1, count)
+        if hole not in edge and statistics[hole, cv2.CC_STAT_AREA] <= max_area
     ]
     return np.asarray(found | (np.isin(holes, small) & (guess != cv2.GC_BGD)), dtype=np.bool_)

@@ -30,7 +30,7 @@ from prefect_cvat.auto_annotation.functions._optical_flow import (
 __all__ = ["OpticalFlowFunction", "create"]
 
 _LARGEST_WINDOW = 21
-_MOST_CORNERS = 40
+_MAX_CORNERS = 40
 
 _CERTAIN = 0.5
 """Where flow leads to nothing that is so much alike, the object may as well have gone on as before."""
@@ -59,14 +59,14 @@ class OpticalFlowFunction:
 
     def init_tracking_state(
         self, context: TrackingFunctionShapeContext, pp_image: Picture, shape: TrackableShape
-    ) -> _Followed:
+    ) -> _TrackingState:
         """Take up a shape."""
         if context.original_shape_type in ("points", "polyline"):
-            return _FollowedPoints(pp_image, shape, self)
-        return _FollowedArea(pp_image, shape, self)
+            return _PointsState(pp_image, shape, self)
+        return _AreaState(pp_image, shape, self)
 
     def track(
-        self, context: TrackingFunctionShapeContext, pp_image: Picture, state: _Followed
+        self, context: TrackingFunctionShapeContext, pp_image: Picture, state: _TrackingState
     ) -> TrackableShape | None:
         """Find a shape again; None if it is lost."""
         points = state.advance(pp_image)
@@ -105,7 +105,7 @@ def create(*, min_similarity: float = 0.25, patience: int = 2) -> OpticalFlowFun
     return OpticalFlowFunction(min_similarity=min_similarity, patience=patience)
 
 
-class _Followed(abc.ABC):
+class _TrackingState(abc.ABC):
     """A shape that is followed."""
 
     @abc.abstractmethod
@@ -113,7 +113,7 @@ class _Followed(abc.ABC):
         """Find it on the next image: its points `[N, 2]` there, or None."""
 
 
-class _FollowedArea(_Followed):
+class _AreaState(_TrackingState):
     """A rectangle, ellipse or polygon: its motion since its first image, and what it looks like."""
 
     def __init__(self, picture: Picture, shape: TrackableShape, settings: OpticalFlowFunction) -> None:
@@ -204,7 +204,7 @@ class _FollowedArea(_Followed):
         part = self._picture.levels[0][y1:y2, x1:x2]
         if self._turns or min(part.shape) < 8:  # a polygon's box may hold other things
             return np.zeros((0, 2))
-        found = import_opencv().goodFeaturesToTrack(part, _MOST_CORNERS, 0.05, 4)
+        found = import_opencv().goodFeaturesToTrack(part, _MAX_CORNERS, 0.05, 4)
         corners: Array = np.zeros((0, 2)) if found is None else found.reshape(-1, 2).astype(np.float64)
         corners += (x1, y1)
         return corners
@@ -225,7 +225,7 @@ class _FollowedArea(_Followed):
         return likeness, motion, seen
 
 
-class _FollowedPoints(_Followed):
+class _PointsState(_TrackingState):
     """Points that move one by one; what cannot be found moves with the others."""
 
     _RADIUS = 4.0

@@ -38,7 +38,7 @@ class _Features:
 
 
 @dataclass
-class _Followed:
+class _TrackingState:
     """An object: what the model remembers of it, and how many images it has seen."""
 
     session: Any
@@ -79,7 +79,7 @@ class Sam2TrackingFunction:
     @torch.inference_mode()
     def init_tracking_state(
         self, context: TrackingFunctionShapeContext, pp_image: _Features, shape: TrackableShape
-    ) -> _Followed:
+    ) -> _TrackingState:
         """Show the model the object."""
         width, height = pp_image.size
         session = self._processor.init_video_session(inference_device=self._device, dtype=self._model.dtype)
@@ -93,11 +93,11 @@ class Sam2TrackingFunction:
                 prompt["input_masks"] = decode_mask(shape.points, image_width=width, image_height=height)
         self._processor.add_inputs_to_inference_session(session, frame_idx=0, obj_ids=_OBJECT, **prompt)
         self._look(session, 0, pp_image)
-        return _Followed(session)
+        return _TrackingState(session)
 
     @torch.inference_mode()
     def track(
-        self, context: TrackingFunctionShapeContext, pp_image: _Features, state: _Followed
+        self, context: TrackingFunctionShapeContext, pp_image: _Features, state: _TrackingState
     ) -> TrackableShape | None:
         """Find the object again; None if the model does not see it."""
         outputs = self._look(state.session, state.images, pp_image)

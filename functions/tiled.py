@@ -138,7 +138,7 @@ class TiledFunction:
         checker = OutputChecker(self.spec.labels, conv_mask_to_poly=context.conv_mask_to_poly)
         detections = [checker.check(0, output) for output in outputs]
         found = [
-            _Found.on_tile(shape, place, (image.width, image.height))
+            _TileDetection.on_tile(shape, place, (image.width, image.height))
             for place, on_tile in zip(places, detections, strict=True)
             for shape in on_tile.shapes
         ]
@@ -171,7 +171,7 @@ class TiledFunction:
             raise BadFunctionError(f"detect_batch returned {len(outputs)} results for {len(images)} images")
         return outputs
 
-    def _merged(self, found: Sequence[_Found]) -> list[LabeledShapeRequest]:
+    def _merged(self, found: Sequence[_TileDetection]) -> list[LabeledShapeRequest]:
         if not found:
             return []
         boxes = torch.tensor([each.box for each in found], dtype=torch.float32)
@@ -185,7 +185,7 @@ class TiledFunction:
 
 
 @dataclass(frozen=True)
-class _Found:
+class _TileDetection:
     """A shape in pixels of the image."""
 
     shape: LabeledShapeRequest
@@ -194,7 +194,7 @@ class _Found:
     """Whether it touches an edge of its tile at which the image goes on."""
 
     @classmethod
-    def on_tile(cls, shape: LabeledShapeRequest, tile: Box, size: tuple[int, int]) -> _Found:
+    def on_tile(cls, shape: LabeledShapeRequest, tile: Box, size: tuple[int, int]) -> _TileDetection:
         left, top, right, bottom = tile
         width, height = size
         moved = _moved(shape, int(left), int(top))

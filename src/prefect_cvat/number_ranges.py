@@ -57,13 +57,13 @@ class NumberRanges(Collection[int]):
                 parts.append(range(max(part.start, int(stop)), part.stop))
         return NumberRanges(parts)
 
-    def describe(self, most: int = 8) -> str:
-        """The numbers as text, such as `0-3, 7, 9`, with at most `most` ranges."""
+    def describe(self, max_ranges: int = 8) -> str:
+        """The numbers as text, such as `0-3, 7, 9`, with at most `max_ranges` ranges."""
         shown = [
             str(part.start) if part.stop == part.start + 1 else f"{part.start}-{part.stop - 1}"
-            for part in self._ranges[:most]
+            for part in self._ranges[:max_ranges]
         ]
-        return ", ".join(shown) + (", ..." if len(self._ranges) > most else "")
+        return ", ".join(shown) + (", ..." if len(self._ranges) > max_ranges else "")
 
     def __contains__(self, number: object) -> bool:
         if not isinstance(number, int):

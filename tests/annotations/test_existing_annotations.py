@@ -55,7 +55,7 @@ def shapes(client, task_id):
     return [shape for job in client.jobs(task_id) for shape in client.job_annotations(job.id).shapes]
 
 
-def by_machine(client, task_id):
+def automatic(client, task_id):
     return [shape for shape in shapes(client, task_id) if shape["source"] == "auto"]
 
 
@@ -82,7 +82,7 @@ def test_skips_detections_that_are_annotated_manually(client, make_task):
         tag(7),
     )
     report = annotate_task(client, task_id, function, skip_existing_iou=0.6)
-    found = sorted((s["frame"], s["label_id"], s["points"][0]) for s in by_machine(client, task_id))
+    found = sorted((s["frame"], s["label_id"], s["points"][0]) for s in automatic(client, task_id))
     car, person = ids["car"], ids["person"]
     assert found == sorted([(0, car, 40), (0, person, 11), (1, car, 10), (1, car, 40)])
     [tag_0, tag_1] = sorted(client.job_annotations(job.id).tags, key=lambda found: found["frame"])
@@ -140,7 +140,7 @@ def test_manual_tracks_are_interpolated(client, make_task):
     report = annotate_task(
         client, task_id, finds(rectangle(7, [20, 10, 40, 30], score=0.9)), skip_existing_iou=0.9
     )
-    assert [shape["frame"] for shape in by_machine(client, task_id)] == [0, 2, 3, 4]
+    assert [shape["frame"] for shape in automatic(client, task_id)] == [0, 2, 3, 4]
     assert report.overlapping_existing == 1
 
 
@@ -204,7 +204,7 @@ def test_skeletons_are_compared_by_bounding_box_and_points_are_added(client, mak
     )
     report = annotate_task(client, task_id, function, skip_existing_iou=0.6)
     assert report.overlapping_existing == 1
-    kinds = sorted(shape["type"] for shape in by_machine(client, task_id))
+    kinds = sorted(shape["type"] for shape in automatic(client, task_id))
     assert kinds == ["ellipse", "mask", "points", "polygon", "polyline"]
 
 
@@ -252,7 +252,7 @@ def test_skips_a_person_annotated_manually_on_a_photograph(client):
     with ThreadSubmitter() as threads:
         report = run_pipeline(run, threads)
     assert report.overlapping_existing == 1
-    added = {(shape["frame"], shape["label_id"]) for shape in by_machine(client, task.id)}
+    added = {(shape["frame"], shape["label_id"]) for shape in automatic(client, task.id)}
     assert (0, ids["person"]) not in added
     assert (1, ids["motorcycle"]) in added
     assert not any("nothing detected" in reason for frame in report.review for reason in frame.reasons)

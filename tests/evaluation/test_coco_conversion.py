@@ -92,7 +92,7 @@ def test_a_turned_rectangle_is_not_the_box_around_it():
         compared["segm"].truth, compared["segm"].predictions, iou_type="segm", iou_threshold=0.9
     )
     assert (result.true_positives, result.false_positives) == (1, 1)
-    assert result.matches.truth_of.tolist() == [0, -1]
+    assert result.matches.object_of.tolist() == [0, -1]
 
 
 def test_masks_are_compared_of_labels_that_have_outlines_on_both_sides():

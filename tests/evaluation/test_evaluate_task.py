@@ -21,7 +21,7 @@ from prefect_cvat.auto_annotation.loading import load_function
 from prefect_cvat.evaluation import evaluate_task
 from prefect_cvat.evaluation.report.html_report import render_evaluation
 from prefect_cvat.evaluation.report.tables import plain_lines, render_markdown
-from prefect_cvat.evaluation.report.worst_frames import find_worst_frames, open_frames_of
+from prefect_cvat.evaluation.report.worst_frames import fetch_worst_frames, rank_worst_frames
 from prefect_cvat.exceptions import (
     BadFunctionError,
     MediaError,
@@ -150,7 +150,7 @@ def test_masks_that_a_run_left_are_as_good_as_pycocotools_says(client, test_data
     result = evaluate_task(client, task_id)
     assert result.shapes["segm"].ap == pytest.approx(reference.stats[0], abs=1e-6)
     assert set(result.shapes) == {"bbox", "segm"}
-    page = render_evaluation(result, open_frames_of(client, result, find_worst_frames(result, 2)))
+    page = render_evaluation(result, fetch_worst_frames(client, result, rank_worst_frames(result, 2)))
     assert "<h2>Boxes</h2>" in page
     assert "<h2>Masks</h2>" in page
 
@@ -187,7 +187,7 @@ def test_skeletons_that_a_run_left_are_evaluated_by_their_keypoints(client, test
     assert set(result.shapes) == {"keypoints"}
     assert result.shapes["keypoints"].truth == len(drawn)
     assert 0.1 < result.shapes["keypoints"].ap < 0.9
-    page = render_evaluation(result, open_frames_of(client, result, find_worst_frames(result, 2)))
+    page = render_evaluation(result, fetch_worst_frames(client, result, rank_worst_frames(result, 2)))
     assert "<h2>Keypoints</h2>" in page
     assert "<circle" in page
 
@@ -196,12 +196,12 @@ def test_the_frames_with_most_mistakes_are_drawn_on_a_page_that_needs_no_other_f
     result = evaluate_task(
         client, photographs, load_function("nanodet_detection", {}), options=LOW, score_threshold=0.35
     )
-    worst = find_worst_frames(result, most=3)
+    worst = rank_worst_frames(result, most=3)
     assert [item.mistakes for item in worst] == sorted((item.mistakes for item in worst), reverse=True)
-    [matched] = [item for item in find_worst_frames(result, most=99) if item.frame == worst[0].frame]
+    [matched] = [item for item in rank_worst_frames(result, most=99) if item.frame == worst[0].frame]
     assert matched.counts["truth"] == matched.counts["found"]
 
-    page = render_evaluation(result, open_frames_of(client, result, worst))
+    page = render_evaluation(result, fetch_worst_frames(client, result, worst))
     assert page.count("<svg") == 3
     assert page.count("data:image/png") == 3  # the plots
     assert f"/tasks/{photographs}/jobs/" in page
@@ -302,7 +302,7 @@ def test_the_truth_may_be_in_another_task_with_frames_and_labels_of_the_same_nam
     their = labels_of(client, other.id)
     draw(client, other.id, [manual(2, their["car"]), manual(0, their["bus"]), manual(3, their["car"])])
     result = evaluate_task(client, task_id, Boxes(), truth="task", truth_task_id=other.id)
-    assert [frame.number for frame in result.counted] == [1]
+    assert [frame.number for frame in result.evaluated_frames] == [1]
     assert result.shapes["bbox"].ap == 1
     assert result.left_out == {
         f"annotations of label 'bus' of task {other.id}": 1,
@@ -320,7 +320,7 @@ def test_frames_of_videos_are_matched_by_their_numbers_in_the_video(client, vide
     function = Boxes()
     options = Options(allow_unmatched_labels=True)
     result = evaluate_task(client, third, function, truth="task", truth_task_id=every, options=options)
-    assert [frame.number for frame in result.counted] == [1, 2]
+    assert [frame.number for frame in result.evaluated_frames] == [1, 2]
     assert result.shapes["bbox"].ap == 1
 
 
@@ -358,7 +358,7 @@ def test_tracks_count_on_each_frame_that_they_are_on(client, make_task):
     }  # fmt: skip
     draw(client, task_id, tracks=[track])
     result = evaluate_task(client, task_id, Boxes())
-    assert [frame.number for frame in result.counted] == [0, 1, 2]
+    assert [frame.number for frame in result.evaluated_frames] == [0, 1, 2]
     assert result.shapes["bbox"].true_positives == 1  # in the middle of the way
 
 
@@ -399,7 +399,7 @@ def test_labels_that_do_not_match_are_said(client, make_task):
     with pytest.raises(BadFunctionError, match="label 'person' is not in dataset"):
         evaluate_task(client, task_id, Boxes())
     options = Options(allow_unmatched_labels=True)
-    with pytest.raises(BadFunctionError, match=r"is of 'boat', but Boxes finds 'car'"):
+    with pytest.raises(BadFunctionError, match=r"has 'boat', but Boxes predicts 'car'"):
         evaluate_task(client, task_id, Boxes(), options=options)
     boat = Options(allow_unmatched_labels=True, label_map={"car": "boat"})
     assert evaluate_task(client, task_id, Boxes(), options=boat).shapes["bbox"].ap == 1

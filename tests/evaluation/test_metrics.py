@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from coco_photos import evaluate_by_pycocotools, half_right, nanodet_predictions, read_coco
 from prefect_cvat.evaluation import evaluate
 from prefect_cvat.evaluation.curves import ScoreCurve
-from prefect_cvat.evaluation.inputs.coco_dataset import COCO_DEVIATIONS
+from prefect_cvat.evaluation.inputs.coco_dataset import COCO_SIGMAS
 from prefect_cvat.evaluation.overlaps import Overlaps
 
 EXACT = {"abs": 1e-6}
@@ -165,7 +165,7 @@ def test_deviations_of_keypoints_are_those_of_pycocotools(test_data):
     from pycocotools.cocoeval import Params
 
     names = read_coco(test_data, "person_keypoints")["categories"][0]["keypoints"]
-    assert [COCO_DEVIATIONS[name] for name in names] == pytest.approx(Params("keypoints").kpt_oks_sigmas)
+    assert [COCO_SIGMAS[name] for name in names] == pytest.approx(Params("keypoints").kpt_oks_sigmas)
 
 
 def test_nothing_found_and_nothing_there():
@@ -224,18 +224,18 @@ def test_a_truth_or_a_threshold_that_cannot_be_is_refused():
 )
 def test_a_curve_counts_as_counting_does(scores, threshold):
     values = [score / 10 for score, _ in scores]
-    right = [is_right for _, is_right in scores]
+    right = [is_correct for _, is_correct in scores]
     truth = sum(right) + 2
     counts = ScoreCurve.of(values, right, truth).at(threshold / 10)
-    passing = [is_right for value, is_right in zip(values, right, strict=True) if value >= threshold / 10]
+    passing = [is_correct for value, is_correct in zip(values, right, strict=True) if value >= threshold / 10]
     assert (counts.true_positives, counts.false_positives) == (sum(passing), len(passing) - sum(passing))
 
 
 def test_the_threshold_for_a_precision_is_the_lowest_that_reaches_it():
     curve = ScoreCurve.of([0.9, 0.8, 0.6, 0.4, 0.2], [True, False, True, True, False], 4)
-    assert curve.threshold_for_precision(0.75) == pytest.approx(0.3)
-    assert curve.threshold_for_precision(0.9) == pytest.approx(0.85)
-    assert ScoreCurve.of([0.9], [False], 4).threshold_for_precision(0.1) is None
+    assert curve.threshold_at_precision(0.75) == pytest.approx(0.3)
+    assert curve.threshold_at_precision(0.9) == pytest.approx(0.85)
+    assert ScoreCurve.of([0.9], [False], 4).threshold_at_precision(0.1) is None
     assert ScoreCurve.of([], [], 4).best_threshold() is None
 
 
@@ -248,7 +248,7 @@ def test_a_steady_threshold_is_nearer_to_what_is_best_in_general():
     general = curve_of(100_000, 1)
     samples = [curve_of(100, seed) for seed in range(2, 52)]
     best = np.array([curve.best_threshold() for curve in samples])
-    steady = np.array([curve.steady_threshold() for curve in samples])
+    steady = np.array([curve.smoothed_best_threshold() for curve in samples])
     distances = [np.abs(some - general.best_threshold()).mean() for some in (best, steady)]
     assert distances[1] < 0.8 * distances[0]
     f1 = [np.mean([general.at(threshold).f1 for threshold in some]) for some in (best, steady)]
@@ -260,17 +260,19 @@ def test_a_steady_threshold_goes_with_the_scale_of_the_scores():
     scores = np.concatenate([random.normal(0.6, 0.1, 200), random.normal(0.4, 0.1, 200)])
     curve = ScoreCurve.of(scores, np.arange(400) < 200, 200)
     smaller = ScoreCurve.of(scores / 10, np.arange(400) < 200, 200)
-    assert smaller.steady_threshold() == pytest.approx(curve.steady_threshold() / 10, abs=0.0002)
+    assert smaller.smoothed_best_threshold() == pytest.approx(
+        curve.smoothed_best_threshold() / 10, abs=0.0002
+    )
 
 
 def test_of_thresholds_that_are_equally_steady_it_is_the_middle():
     curve = ScoreCurve.of([0.9, 0.8, 0.2, 0.1], [True, True, False, False], 2)
-    assert curve.steady_threshold() == pytest.approx(0.5, abs=0.01)
-    assert ScoreCurve.of([0.9], [True], 1).steady_threshold() == pytest.approx(
+    assert curve.smoothed_best_threshold() == pytest.approx(0.5, abs=0.01)
+    assert ScoreCurve.of([0.9], [True], 1).smoothed_best_threshold() == pytest.approx(
         0.45
     )  # one score has no spread
-    assert ScoreCurve.of([0.9], [False], 1).steady_threshold() is None
-    assert ScoreCurve.of([], [], 4).steady_threshold() is None
+    assert ScoreCurve.of([0.9], [False], 1).smoothed_best_threshold() is None
+    assert ScoreCurve.of([], [], 4).smoothed_best_threshold() is None
 
 
 def test_the_object_that_is_most_similar_is_taken_and_only_once():

@@ -87,7 +87,7 @@ def test_thresholds_of_a_few_photographs_lift_f1_on_others(test_data):
         images = np.random.default_rng(number).permutation([image["id"] for image in truth["images"]])
         seen, others = (evaluate(*on_images(truth, predictions, part)) for part in (images[:6], images[6:]))
         chosen = best_thresholds(seen)
-        of_all = seen.curve.steady_threshold()
+        of_all = seen.curve.smoothed_best_threshold()
         before, after = (
             sum_f1(others, {name: thresholds.get(name, default) for name in others.by_label})
             for thresholds, default in (({}, 0.4), (chosen, of_all))

@@ -10,7 +10,7 @@ import pytest
 
 from prefect_cvat.exceptions import StorageError
 from prefect_cvat.inference.detection_cache import DetectionCache
-from prefect_cvat.records.run_lock import only_run_on
+from prefect_cvat.records.run_lock import exclusive_run
 
 as_root = pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can be several users"
@@ -36,7 +36,7 @@ os.setuid({user})
 cache = DetectionCache()
 print("found" if cache.get("ab" * 32) is not None else "not found", flush=True)
 try:
-    with prefect_cvat.records.run_lock.only_run_on("http://cvat.example.com", 1, {jobs!r}) as lock:
+    with prefect_cvat.records.run_lock.exclusive_run("http://cvat.example.com", 1, {jobs!r}) as lock:
         if lock.earlier_write is not None:
             lock.wait_for_earlier_write(0)
         lock.sending(7)
@@ -132,7 +132,7 @@ def test_creates_private_folders(tmp_path, monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_CACHE_DIR", str(tmp_path / "new" / "cache"))
     before = os.umask(0)
     try:
-        with only_run_on("http://cvat.example.com", 1, [7]) as lock:
+        with exclusive_run("http://cvat.example.com", 1, [7]) as lock:
             lock.sending(7)
             DetectionCache().put("ab" * 32, [])
             modes = {path: path.stat().st_mode & 0o777 for path in (tmp_path / "new" / "cache").rglob("*")}
@@ -148,6 +148,6 @@ def test_explains_what_to_do_if_locks_cannot_be_created(tmp_path, monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_CACHE_DIR", str(tmp_path / "file"))
     with (
         pytest.raises(StorageError, match="the locks of runs cannot be kept in"),
-        only_run_on("http://cvat.example.com", 1),
+        exclusive_run("http://cvat.example.com", 1),
     ):
         pass

@@ -11,7 +11,7 @@ from prefect_cvat.auto_annotation.functions import optical_flow_tracking
 from prefect_cvat.auto_annotation.loading import load_function
 from prefect_cvat.exceptions import FunctionLoadError
 from prefect_cvat.frames import Frame
-from prefect_cvat.inference.shape_tracker import ShapeTracker, SourceShape
+from prefect_cvat.inference.shape_tracker import ShapeToTrack, ShapeTracker
 from prefect_cvat.masks import polygon_to_mask
 
 pytest.importorskip("cv2", reason="OpenCV, the extra `video`, is not installed")
@@ -53,7 +53,7 @@ def film(photo, motion):
 def follow(frames, shape_type, points, **parameters):
     """Where the shape should be, and where it was found, on each frame after the first."""
     tracker = ShapeTracker(optical_flow_tracking.create(**parameters))
-    seeds = [SourceShape("shape", shape_type, points)]
+    seeds = [ShapeToTrack("shape", shape_type, points)]
     start = np.asarray(points, dtype=float).reshape(-1, 2)
     first = None
     for frame, matrix, image in frames:
@@ -186,7 +186,7 @@ def test_pedestrians_are_followed_for_dozens_of_frames(video, pedestrian):
     first, box, last, expected = pedestrian
     step = 1 if last > first else -1
     tracker = ShapeTracker(optical_flow_tracking.create())
-    seeds = [SourceShape("pedestrian", "rectangle", box)]
+    seeds = [ShapeToTrack("pedestrian", "rectangle", box)]
     for number in range(first, last + step, step):
         found = tracker.advance(Frame(number, f"{number}", 768, 576), video[number], seeds)
         seeds = []
@@ -229,7 +229,7 @@ def test_strange_shapes_do_no_harm(shape_type, points):
 def test_tiny_images_do_no_harm():
     tracker = ShapeTracker(optical_flow_tracking.create())
     image = PIL.Image.new("RGB", (3, 2))
-    tracker.advance(Frame(0, "a", 3, 2), image, [SourceShape("a", "rectangle", [0, 0, 3, 2])])
+    tracker.advance(Frame(0, "a", 3, 2), image, [ShapeToTrack("a", "rectangle", [0, 0, 3, 2])])
     tracker.advance(Frame(1, "b", 3, 2), image)
 
 

@@ -10,7 +10,7 @@ from prefect_cvat.auto_annotation import TrackableShape
 from prefect_cvat.auto_annotation.loading import load_function
 from prefect_cvat.exceptions import FunctionLoadError
 from prefect_cvat.frames import Frame
-from prefect_cvat.inference.shape_tracker import ShapeContext, ShapeTracker, SourceShape, TrackingContext
+from prefect_cvat.inference.shape_tracker import ShapeContext, ShapeToTrack, ShapeTracker, TrackingContext
 from prefect_cvat.masks import decode_mask, encode_mask
 from sam2_models import write_tiny_sam2
 
@@ -54,9 +54,9 @@ def a_mask():
 
 
 SEEDS = [
-    SourceShape("box", "rectangle", BOX),
-    SourceShape("mask", "mask", a_mask()),
-    SourceShape("polygon", "polygon", [50, 20, 120, 20, 120, 110, 50, 110]),
+    ShapeToTrack("box", "rectangle", BOX),
+    ShapeToTrack("mask", "mask", a_mask()),
+    ShapeToTrack("polygon", "polygon", [50, 20, 120, 20, 120, 110, 50, 110]),
 ]
 
 

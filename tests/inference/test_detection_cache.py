@@ -13,7 +13,7 @@ from prefect_cvat import Client, annotate_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
 from prefect_cvat.exceptions import RunInProgressError
 from prefect_cvat.inference.detection_cache import DetectionCache
-from prefect_cvat.records.run_lock import only_run_on
+from prefect_cvat.records.run_lock import exclusive_run
 from served_chunks import with_chunks
 
 
@@ -147,7 +147,7 @@ def test_the_cache_keeps_its_size(tmp_path):
 def test_only_one_run_at_a_time(client, make_task):
     task_id = make_task(2)
     with (
-        only_run_on(client.url, task_id),
+        exclusive_run(client.url, task_id),
         pytest.raises(
             RunInProgressError, match=rf"another run is annotating task {task_id} .*process {os.getpid()}"
         ),

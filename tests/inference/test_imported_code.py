@@ -216,7 +216,7 @@ def test_what_cannot_be_told_has_no_digest_and_says_why(folder, body, why):
 def test_a_framework_counts_by_its_version_and_is_not_read(folder, monkeypatch):
     from prefect_cvat.inference import imported_code as reached_code
 
-    monkeypatch.setattr(reached_code, "MOST_BYTES", 0)
+    monkeypatch.setattr(reached_code, "MAX_BYTES", 0)
     reached = reached_code.ReachedCode()
     for module in ("torch.nn.functional", "PIL.Image", "json", "numpy"):
         reached.add(module)
@@ -240,6 +240,6 @@ def test_more_code_than_can_be_looked_through(folder, monkeypatch):
     from prefect_cvat.inference import imported_code as reached_code
 
     monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setattr(reached_code, "MOST_BYTES", 10)
+    monkeypatch.setattr(reached_code, "MAX_BYTES", 10)
     with pytest.raises(reached_code.UnknownCodeError, match=r"more code than .* \(at module package"):
         reached_code.ReachedCode().add("package.sub")

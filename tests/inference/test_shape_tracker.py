@@ -14,7 +14,7 @@ from pictures import picture
 from prefect_cvat.auto_annotation import BadFunctionError, TrackableShape, TrackingFunctionSpec
 from prefect_cvat.exceptions import MediaError, UnsupportedTaskError
 from prefect_cvat.frames import Frame
-from prefect_cvat.inference.shape_tracker import ShapeTracker, SourceShape
+from prefect_cvat.inference.shape_tracker import ShapeToTrack, ShapeTracker
 from prefect_cvat.masks import encode_mask
 from prefect_cvat.media.image_chunk import read_image
 
@@ -62,8 +62,8 @@ class Shift:
 @pytest.mark.parametrize("lib", [None, sdk], ids=["ours", "sdk"])
 def test_shapes_are_followed_from_frame_to_frame(lib):
     tracker = ShapeTracker(Shift(lib))
-    assert tracker.advance(frame(0), image(), [SourceShape("a", "rectangle", [0, 10, 20, 30])]) == []
-    found = tracker.advance(frame(1), image(), [SourceShape("b", "points", [5, 5])])
+    assert tracker.advance(frame(0), image(), [ShapeToTrack("a", "rectangle", [0, 10, 20, 30])]) == []
+    found = tracker.advance(frame(1), image(), [ShapeToTrack("b", "points", [5, 5])])
     assert found == [("a", TrackableShape(type="rectangle", points=[10, 10, 30, 30]))]
     found = dict(tracker.advance(frame(2), image()))
     assert found["a"].points == [20, 10, 40, 30]
@@ -76,8 +76,8 @@ def test_an_image_is_preprocessed_once_for_all_shapes_and_only_if_there_are_any(
     tracker = ShapeTracker(function)
     tracker.advance(frame(0), image())
     assert function.calls == []
-    tracker.advance(frame(1), image(), [SourceShape(i, "points", [i, i]) for i in range(3)])
-    tracker.advance(frame(2), image(), [SourceShape(9, "points", [1, 1])])
+    tracker.advance(frame(1), image(), [ShapeToTrack(i, "points", [i, i]) for i in range(3)])
+    tracker.advance(frame(2), image(), [ShapeToTrack(9, "points", [1, 1])])
     assert function.calls.count("preprocess") == 2
     assert function.calls.count("track") == 3
 
@@ -106,7 +106,7 @@ def test_a_function_without_preprocess_image_gets_the_image_itself():
     seen = []
     tracker = ShapeTracker(Plain())
     first, second = image(), image()
-    tracker.advance(frame(0), first, [SourceShape(1, "rectangle", [0, 0, 5, 5])])
+    tracker.advance(frame(0), first, [ShapeToTrack(1, "rectangle", [0, 0, 5, 5])])
     assert tracker.advance(frame(1), second) == []
     assert seen[0] is first
     assert seen[1] is second
@@ -115,8 +115,8 @@ def test_a_function_without_preprocess_image_gets_the_image_itself():
 def test_a_seed_of_a_shape_that_is_followed_takes_its_place():
     function = Shift()
     tracker = ShapeTracker(function)
-    tracker.advance(frame(0), image(), [SourceShape("a", "rectangle", [0, 0, 10, 10])])
-    assert tracker.advance(frame(1), image(), [SourceShape("a", "rectangle", [50, 0, 60, 10])]) == []
+    tracker.advance(frame(0), image(), [ShapeToTrack("a", "rectangle", [0, 0, 10, 10])])
+    assert tracker.advance(frame(1), image(), [ShapeToTrack("a", "rectangle", [50, 0, 60, 10])]) == []
     assert "track" not in function.calls
     [(_, shape)] = tracker.advance(frame(2), image())
     assert shape.points == [60, 0, 70, 10]
@@ -125,7 +125,7 @@ def test_a_seed_of_a_shape_that_is_followed_takes_its_place():
 def test_what_is_lost_is_followed_no_further():
     function = Shift(lose_at=2)
     tracker = ShapeTracker(function)
-    tracker.advance(frame(0), image(), [SourceShape("a", "points", [1, 1])])
+    tracker.advance(frame(0), image(), [ShapeToTrack("a", "points", [1, 1])])
     assert tracker.active == ["a"]
     assert len(tracker.advance(frame(1), image())) == 1
     assert tracker.advance(frame(2), image()) == []
@@ -137,7 +137,7 @@ def test_what_is_lost_is_followed_no_further():
 
 def test_shapes_are_cut_at_the_edge_and_lost_beyond_it():
     tracker = ShapeTracker(Shift())
-    tracker.advance(frame(0), image(), [SourceShape("a", "rectangle", [65, 0, 85, 10])])
+    tracker.advance(frame(0), image(), [ShapeToTrack("a", "rectangle", [65, 0, 85, 10])])
     ends = []
     for number in range(1, 6):
         ends += [shape.points for _, shape in tracker.advance(frame(number), image())]
@@ -147,31 +147,31 @@ def test_shapes_are_cut_at_the_edge_and_lost_beyond_it():
 
 def test_a_turned_rectangle_is_not_cut():
     tracker = ShapeTracker(Shift())
-    tracker.advance(frame(0), image(), [SourceShape("a", "rectangle", [75, 0, 95, 10], rotation=30)])
+    tracker.advance(frame(0), image(), [ShapeToTrack("a", "rectangle", [75, 0, 95, 10], rotation=30)])
     [(_, shape)] = tracker.advance(frame(1), image())
     assert shape.points == [85, 0, 105, 10]
 
 
 def test_dropped_shapes_are_followed_no_further():
     tracker = ShapeTracker(Shift())
-    tracker.advance(frame(0), image(), [SourceShape(key, "points", [1, 1]) for key in "abc"])
+    tracker.advance(frame(0), image(), [ShapeToTrack(key, "points", [1, 1]) for key in "abc"])
     tracker.drop(["b", "unknown"])
     assert [key for key, _ in tracker.advance(frame(1), image())] == ["a", "c"]
 
 
 def test_two_seeds_with_the_same_key_are_refused():
     with pytest.raises(ValueError, match=r"frame 0 \(0000.png\): .* same key"):
-        ShapeTracker(Shift()).advance(frame(0), image(), [SourceShape("a", "points", [1, 1])] * 2)
+        ShapeTracker(Shift()).advance(frame(0), image(), [ShapeToTrack("a", "points", [1, 1])] * 2)
 
 
 def test_images_of_another_size_end_what_was_followed():
     tracker = ShapeTracker(Shift())
     tracker.advance(frame(0), image(40, 40))  # nothing is followed: it does no harm
-    tracker.advance(frame(1), image(), [SourceShape("a", "points", [1, 1])])
+    tracker.advance(frame(1), image(), [ShapeToTrack("a", "points", [1, 1])])
     with pytest.raises(UnsupportedTaskError, match=r"frame 2 .* is 101x50 pixels, .* before it 100x50"):
         tracker.advance(frame(2, WIDTH + 1), image(WIDTH + 1))
     assert tracker.active == []
-    assert tracker.advance(frame(3), image(), [SourceShape("a", "points", [1, 1])]) == []
+    assert tracker.advance(frame(3), image(), [ShapeToTrack("a", "points", [1, 1])]) == []
     assert len(tracker.advance(frame(4), image())) == 1
 
 
@@ -207,7 +207,7 @@ def test_types_that_the_function_does_not_support_are_refused():
     ):
         tracker.check_types(["points", "rectangle", "ellipse"])
     with pytest.raises(BadFunctionError, match="cannot track shapes of type mask"):
-        tracker.advance(frame(0), image(), [SourceShape("a", "mask", [0, 1, 0, 0, 0, 0])])
+        tracker.advance(frame(0), image(), [ShapeToTrack("a", "mask", [0, 1, 0, 0, 0, 0])])
 
 
 def returning(output):
@@ -243,7 +243,7 @@ def a_shape(type="rectangle", points=(0, 0, 1, 1)):
 )
 def test_what_breaks_the_contract_names_frame_and_shape(output, message):
     tracker = ShapeTracker(returning(output))
-    tracker.advance(frame(3), image(), [SourceShape("a", "rectangle", [0, 0, 5, 5])])
+    tracker.advance(frame(3), image(), [ShapeToTrack("a", "rectangle", [0, 0, 5, 5])])
     with pytest.raises(BadFunctionError, match=rf"frame 4 \(0004.png\).*rectangle 'a'.*{message}"):
         tracker.advance(frame(4), image())
 
@@ -254,20 +254,20 @@ def test_a_failing_init_names_frame_and_shape():
     with pytest.raises(
         BadFunctionError, match="frame 0 .*init_tracking_state of mask 7 failed: ZeroDivision"
     ):
-        ShapeTracker(function).advance(frame(0), image(), [SourceShape(7, "mask", [0, 1, 0, 0, 0, 0])])
+        ShapeTracker(function).advance(frame(0), image(), [ShapeToTrack(7, "mask", [0, 1, 0, 0, 0, 0])])
 
 
 def test_a_broken_image_is_not_the_functions_fault():
     function = returning(None)
     function.preprocess_image = lambda context, image: np.asarray(image)
     with pytest.raises(MediaError, match="frame 0 .* is broken"):
-        ShapeTracker(function).advance(frame(0), broken_image(), [SourceShape(1, "rectangle", [0, 0, 5, 5])])
+        ShapeTracker(function).advance(frame(0), broken_image(), [ShapeToTrack(1, "rectangle", [0, 0, 5, 5])])
 
 
 def test_masks_may_be_arrays_and_are_cut():
     bitmap = np.ones((10, 10), dtype=bool)
     tracker = ShapeTracker(returning(a_shape("mask", np.array(encode_mask(bitmap, offset=(95, 0))))))
-    tracker.advance(frame(0), image(), [SourceShape("a", "mask", encode_mask(bitmap))])
+    tracker.advance(frame(0), image(), [ShapeToTrack("a", "mask", encode_mask(bitmap))])
     [(_, shape)] = tracker.advance(frame(1), image())
     assert shape.points == [0, 50, 95, 0, 99, 9]
 
@@ -276,7 +276,7 @@ def test_objects_with_locks_can_be_states():
     function = returning(a_shape())
     function.init_tracking_state = lambda *_: threading.Lock()
     tracker = ShapeTracker(function)
-    tracker.advance(frame(0), image(), [SourceShape("a", "rectangle", [0, 0, 5, 5])])
+    tracker.advance(frame(0), image(), [ShapeToTrack("a", "rectangle", [0, 0, 5, 5])])
     assert tracker.advance(frame(1), image())
 
 
@@ -285,7 +285,7 @@ def test_objects_with_locks_can_be_states():
 )
 def test_rectangles_that_come_back_lie_inside(points):
     tracker = ShapeTracker(returning(a_shape(points=points)))
-    tracker.advance(frame(0), image(), [SourceShape("a", "rectangle", [0, 0, 5, 5])])
+    tracker.advance(frame(0), image(), [ShapeToTrack("a", "rectangle", [0, 0, 5, 5])])
     for _, shape in tracker.advance(frame(1), image()):
         x1, y1, x2, y2 = shape.points
         assert 0 <= x1 < x2 <= WIDTH

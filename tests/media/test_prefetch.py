@@ -30,19 +30,19 @@ def settled(made):
 
 
 @pytest.mark.parametrize(
-    ("most_items", "most_bytes", "made_ahead"),
+    ("max_items", "max_bytes", "made_ahead"),
     [(3, 1000, 3), (100, 40, 4), (100, 49, 4), (5, 50, 5), (100, 1, 1)],
 )
-def test_no_more_is_made_ahead_than_may_wait_and_one(most_items, most_bytes, made_ahead):
+def test_no_more_is_made_ahead_than_may_wait_and_one(max_items, max_bytes, made_ahead):
     made = []
-    ahead = prefetch(count(50, made), lambda _: 10, most_items=most_items, most_bytes=most_bytes)
+    ahead = prefetch(count(50, made), lambda _: 10, max_items=max_items, max_bytes=max_bytes)
     assert next(ahead) == 0
     assert settled(made) == 1 + made_ahead + 1
     assert list(ahead) == list(range(1, 50))
 
 
 def test_what_goes_wrong_is_raised_after_what_went_well():
-    ahead = prefetch(count(9, [], fail_at=3), lambda _: 1, most_items=9, most_bytes=9)
+    ahead = prefetch(count(9, [], fail_at=3), lambda _: 1, max_items=9, max_bytes=9)
     assert [next(ahead), next(ahead), next(ahead)] == [0, 1, 2]
     with pytest.raises(OSError, match="oh no"):
         next(ahead)
@@ -51,7 +51,7 @@ def test_what_goes_wrong_is_raised_after_what_went_well():
 @pytest.mark.parametrize("taken", [1, 3])
 def test_closing_ends_the_thread_and_closes_the_generator_in_it(taken):
     ended = []
-    ahead = prefetch(count(10**9, [], ended), lambda _: 1, most_items=2, most_bytes=2)
+    ahead = prefetch(count(10**9, [], ended), lambda _: 1, max_items=2, max_bytes=2)
     for _ in range(taken):
         next(ahead)
     ahead.close()
@@ -60,6 +60,6 @@ def test_closing_ends_the_thread_and_closes_the_generator_in_it(taken):
 
 
 def test_what_was_never_begun_needs_no_thread():
-    ahead = prefetch(count(3, []), lambda _: 1, most_items=2, most_bytes=2)
+    ahead = prefetch(count(3, []), lambda _: 1, max_items=2, max_bytes=2)
     ahead.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "read-ahead"]

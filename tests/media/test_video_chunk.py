@@ -387,7 +387,7 @@ def test_reversed_reading_gives_the_same_frames_from_the_last_to_the_first(
     box, frames = ChunkBatch(chunks), frames_of(range(3, 60, every))
     with closing(open_frames(box, frames)) as opened:
         forwards = [(frame, image.tobytes()) for frame, image in opened]
-    with closing(open_frames_reversed(box, frames, most_bytes=frames_held * 160 * 64 * 4)) as opened:
+    with closing(open_frames_reversed(box, frames, max_bytes=frames_held * 160 * 64 * 4)) as opened:
         backwards = [(frame, image.tobytes()) for frame, image in opened]
     assert [frame for frame, _ in forwards] == frames
     assert backwards == forwards[::-1]
@@ -409,7 +409,7 @@ def test_reversed_reading_holds_no_more_than_it_may(tmp_path, monkeypatch):
     gc.collect()
     gc.freeze()  # else each of the collections below goes through all objects of the process
     try:
-        with closing(open_frames_reversed(box, frames_of(range(60)), most_bytes=limit)) as opened:
+        with closing(open_frames_reversed(box, frames_of(range(60)), max_bytes=limit)) as opened:
             for _ in opened:
                 time.sleep(0.005)
                 gc.collect()

@@ -23,10 +23,10 @@ def test_pluralizes_nouns(args, expected):
 
 def test_counts_names_beyond_the_maximum():
     assert quoted_list(["a", "b"]) == "'a', 'b'"
-    assert quoted_list(["a", "b", "c", "d"], most=2) == "'a', 'b' and 2 more"
+    assert quoted_list(["a", "b", "c", "d"], max_names=2) == "'a', 'b' and 2 more"
 
 
 def test_formats_counts_in_descending_order():
     assert format_counts({}) == "none"
     assert format_counts({"car": 1, "bus": 1, "person": 3}) == "3 person, 1 bus, 1 car"
-    assert format_counts({"car": 1, "bus": 1, "person": 3}, most=1) == "3 person, 2 of 2 other labels"
+    assert format_counts({"car": 1, "bus": 1, "person": 3}, max_names=1) == "3 person, 2 of 2 other labels"

@@ -29,7 +29,7 @@ def test_parses_its_own_description(parts):
     text = ",".join(f"{first}-{first + more}" if more else f"{first}" for first, more in parts)
     ranges = NumberRanges.parse(text)
     assert set(ranges) == {n for first, more in parts for n in range(first, first + more + 1)}
-    assert NumberRanges.parse(ranges.describe(most=100)) == ranges
+    assert NumberRanges.parse(ranges.describe(max_ranges=100)) == ranges
 
 
 def test_holds_a_billion_numbers():

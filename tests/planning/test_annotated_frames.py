@@ -123,7 +123,7 @@ def test_a_run_that_broke_off_goes_on_with_the_frames_it_has_not_reached(client,
 
 def test_what_is_on_one_frame_is_written_in_one_request(client, make_task, monkeypatch):
     task_id = make_task(4, chunk_size=4)
-    monkeypatch.setattr(JobWriter, "most_annotations", 5)
+    monkeypatch.setattr(JobWriter, "max_annotations", 5)
     sent = []
     original = type(client).create_job_annotations
 

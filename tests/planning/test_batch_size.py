@@ -9,10 +9,10 @@ from prefect_cvat.planning.batch_size import BatchSize, PartQueue, take_parts
 
 
 def test_the_first_batch_is_one_part_of_a_chunk_and_a_size_that_is_fixed_stays():
-    assert BatchSize().most(10_000) == 1
+    assert BatchSize().max_frames(10_000) == 1
     fixed = BatchSize(7)
     fixed.learn(seconds=0.001, frames=1)
-    assert fixed.most(10_000) == 7
+    assert fixed.max_frames(10_000) == 7
 
 
 @pytest.mark.parametrize(
@@ -23,14 +23,14 @@ def test_the_first_batch_is_one_part_of_a_chunk_and_a_size_that_is_fixed_stays()
 def test_a_batch_is_about_two_seconds_of_detection(seconds_per_frame, total, most):
     size = BatchSize()
     size.learn(seconds_per_frame * 4, 4)
-    assert size.most(total) == most
+    assert size.max_frames(total) == most
 
 
 def test_what_was_learned_last_counts_half():
     size = BatchSize()
     size.learn(0.1, 1)
     size.learn(0.3, 1)
-    assert size.most(100) == 10
+    assert size.max_frames(100) == 10
 
 
 @given(lengths=st.lists(st.integers(1, 5), min_size=1, max_size=20), most=st.integers(0, 12))

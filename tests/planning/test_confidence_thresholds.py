@@ -52,7 +52,7 @@ def function(labels=LABELS, **fields):
 def test_a_function_is_asked_for_the_least_that_any_label_wants(own, conf, by_label, asked, kept):
     chosen = function() if own is None else function(score_threshold=own)
     found = score_thresholds(chosen, mapping(), conf_threshold=conf, label_thresholds=by_label)
-    assert found.asked == asked
+    assert found.requested == asked
     assert {"car": found.by_label[7], "person": found.by_label[8]} == kept
 
 
@@ -68,7 +68,7 @@ def test_what_is_no_threshold_is_refused(threshold):
 def test_functions_that_find_tags_are_asked_as_before():
     labels = [label_spec("car", 7, type="tag"), *LABELS[1:]]
     found = score_thresholds(function(labels, score_threshold=0.5), mapping(), label_thresholds={"car": 0.1})
-    assert found.asked is None
+    assert found.requested is None
 
 
 def test_a_function_on_tiles_tells_the_threshold_of_its_function():

@@ -25,7 +25,7 @@ from prefect_cvat.models import DataMeta, Job, Label, Task, ValidationLayout
 from prefect_cvat.options.frame_options import Selection
 from prefect_cvat.options.refine_options import RefineOptions
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.planning.batch_size import MOST_FRAMES, BatchSize
+from prefect_cvat.planning.batch_size import MAX_FRAMES, BatchSize
 from prefect_cvat.planning.plan import PART_FRAMES, Plan, make_plan
 from prefect_cvat.planning.planned_frames import PlannedFrames
 from prefect_cvat.planning.task_info import TaskInfo
@@ -53,8 +53,8 @@ def test_a_million_images_are_planned_in_bounded_memory_and_cut_into_bounded_bat
     assert result["frames"] == 1_000_000
     assert result["peak_mib"] < 300
     assert result["cpu_seconds"] < 30, "some 5 s alone on a machine; the bound leaves room for a busy one"
-    assert result["largest_batch"] <= MOST_FRAMES
-    assert result["batches"] == pytest.approx(1_000_000 / MOST_FRAMES, rel=0.1)
+    assert result["largest_batch"] <= MAX_FRAMES
+    assert result["batches"] == pytest.approx(1_000_000 / MAX_FRAMES, rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -112,14 +112,14 @@ def task_info(size, chunk_size=36, job_frames=1000, through_jobs=False, labels=(
 def test_a_batch_has_a_bounded_number_of_frames_however_large_the_task(total):
     size = BatchSize()
     size.learn(seconds=0.001, frames=100)
-    assert size.most(total) <= 1000
+    assert size.max_frames(total) <= 1000
 
 
 def test_a_batch_has_fewer_frames_where_there_is_much_on_them():
     size = BatchSize()
     size.learn(seconds=0.001, frames=10, annotations=10 * 500)
     size.learn(seconds=0.001, frames=10, annotations=0)
-    assert size.most(1_000_000) == 40
+    assert size.max_frames(1_000_000) == 40
 
 
 @given(
@@ -178,10 +178,10 @@ def test_meta_that_is_cut_short_or_goes_on_is_no_meta(at):
 
 
 @given(st.lists(st.tuples(st.integers(0, 300), st.binary(max_size=8)), max_size=40), st.integers(1, 60))
-def test_lines_come_back_from_disk_by_their_frames(entries, most_bytes):
+def test_lines_come_back_from_disk_by_their_frames(entries, max_bytes):
     entries = [(frame, line.hex().encode()) for frame, line in entries]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("prefect_cvat.files.lines_by_frame.MAX_BYTES", most_bytes)
+        patch.setattr("prefect_cvat.files.lines_by_frame.MAX_BYTES", max_bytes)
         lines = LinesByFrame()
         for frame, line in entries:
             lines.add(frame, line)

@@ -101,7 +101,7 @@ def test_what_cannot_be_annotated_is_told(client, names):
     client.create_task("empty", [])
     told = []
     empty = TaskSelection(name_pattern="empty")
-    assert list(find_tasks(client, empty, all_tasks=True, tell=told.append)) == []
+    assert list(find_tasks(client, empty, all_tasks=True, on_skipped=told.append)) == []
     assert "('empty') has no data yet" in told[-1]
 
 

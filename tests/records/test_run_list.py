@@ -17,7 +17,7 @@ from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rect
 from prefect_cvat.cli.app import app
 from prefect_cvat.exceptions import RunInProgressError, RunNotFoundError
 from prefect_cvat.records.run_list import list_runs, prune_runs
-from prefect_cvat.records.run_lock import locks_folder, only_run_on
+from prefect_cvat.records.run_lock import exclusive_run, locks_folder
 from prefect_cvat.upload.undo import undo_run
 
 YEAR = timedelta(days=365)
@@ -134,18 +134,18 @@ def test_old_records_and_locks_are_removed_and_undo_says_so(client, make_task, f
 @pytest.mark.parametrize("jobs", [None, [7, 8]])
 def test_locks_that_a_run_has_stay_and_go_on_keeping_others_out(folders, jobs):
     url = "http://cvat.example.com"
-    with only_run_on(url, 1, jobs):
+    with exclusive_run(url, 1, jobs):
         age(folders / "cache" / "locks", 400)
         held = sorted(locks_folder().iterdir())
         assert prune_runs(YEAR).locks == 0
         assert sorted(locks_folder().iterdir()) == held
         with pytest.raises(RunInProgressError):
-            only_run_on(url, 1, jobs).__enter__()
+            exclusive_run(url, 1, jobs).__enter__()
     age(folders / "cache" / "locks", 400)
     assert prune_runs(YEAR).locks == (1 if jobs is None else 3)
     assert [path.name for path in locks_folder().iterdir()] == ["guard"]
-    with only_run_on(url, 1, jobs), pytest.raises(RunInProgressError):
-        only_run_on(url, 1).__enter__()
+    with exclusive_run(url, 1, jobs), pytest.raises(RunInProgressError):
+        exclusive_run(url, 1).__enter__()
 
 
 def test_notes_of_killed_runs_go_too(folders):
@@ -184,7 +184,7 @@ def test_runs_never_share_a_task_while_locks_are_removed(folders):
         until = time.monotonic() + 4
         while time.monotonic() < until:
             try:
-                with only_run_on(url, 1):
+                with exclusive_run(url, 1):
                     at_work.append(1)
                     together.append(len(at_work))
                     time.sleep(0.001)
@@ -193,7 +193,7 @@ def test_runs_never_share_a_task_while_locks_are_removed(folders):
             except RunInProgressError:
                 pass
 
-    with only_run_on(url, 1):
+    with exclusive_run(url, 1):
         pass
     runs = [threading.Thread(target=run) for _ in range(3)]
     pruner = threading.Thread(target=prune)

@@ -9,7 +9,7 @@ import uuid
 import pytest
 
 from prefect_cvat.exceptions import RunInProgressError
-from prefect_cvat.records.run_lock import only_run_on
+from prefect_cvat.records.run_lock import exclusive_run
 
 HOLD = """
 import time
@@ -32,7 +32,7 @@ def is_free(url, jobs):
 
     def begin():
         try:
-            with only_run_on(url, 1, jobs):
+            with exclusive_run(url, 1, jobs):
                 outcome.append(True)
         except RunInProgressError:
             outcome.append(False)
@@ -44,19 +44,19 @@ def is_free(url, jobs):
 
 
 def test_a_run_on_the_task_has_all_of_its_jobs(url):
-    with only_run_on(url, 1):
+    with exclusive_run(url, 1):
         assert not is_free(url, None)
         assert not is_free(url, [7])
     assert is_free(url, None)
 
 
 def test_runs_on_different_jobs_go_on_side_by_side(url):
-    with only_run_on(url, 1, [7, 8]), only_run_on(url, 1, [9]):
+    with exclusive_run(url, 1, [7, 8]), exclusive_run(url, 1, [9]):
         assert is_free(url, [10])
         assert not is_free(url, [6, 8])
         assert not is_free(url, None)
         with pytest.raises(RunInProgressError, match=r"job 8 of task 1 on .* \(process \d+ on .* since"):
-            only_run_on(url, 1, [8]).__enter__()
+            exclusive_run(url, 1, [8]).__enter__()
     assert is_free(url, None)
 
 
@@ -73,22 +73,22 @@ def test_whoever_follows_a_run_that_was_killed_while_it_wrote_waits(url, killed,
     process.wait()
     process.stdout.close()
     if stranger is not None:
-        with only_run_on(url, 1, stranger) as lock:
+        with exclusive_run(url, 1, stranger) as lock:
             assert lock.earlier_write is None
-    with only_run_on(url, 1, heir) as lock:
+    with exclusive_run(url, 1, heir) as lock:
         started = time.monotonic()
         assert lock.earlier_write is not None
         lock.wait_for_earlier_write(0.3 + time.time() - lock.earlier_write)
         assert 0.2 < time.monotonic() - started < 2
-    with only_run_on(url, 1) as lock:
+    with exclusive_run(url, 1) as lock:
         assert lock.earlier_write is None
 
 
 def test_a_run_of_which_all_is_known_leaves_nothing_to_wait_for(url):
-    with only_run_on(url, 1) as lock:
+    with exclusive_run(url, 1) as lock:
         lock.sending(7)
         lock.settled(7)
-    with only_run_on(url, 1) as lock:
+    with exclusive_run(url, 1) as lock:
         assert lock.earlier_write is None
 
 
@@ -101,7 +101,7 @@ def test_a_run_of_which_all_is_known_leaves_nothing_to_wait_for(url):
     ],
 )
 def test_one_server_is_one_server_however_its_address_is_written(one, other):
-    with only_run_on(one, 1):
+    with exclusive_run(one, 1):
         assert not is_free(other, None)
         assert not is_free(other, [7])
     assert is_free(other, None)

@@ -18,7 +18,7 @@ from prefect_cvat.records.annotation_index import (
     StoredMap,
     StoredRecords,
 )
-from prefect_cvat.runs.reports.run_report import MOST_FAILED, RunReport
+from prefect_cvat.runs.reports.run_report import MAX_FRAME_ERRORS, RunReport
 
 MEASURE = """
 import re, tempfile
@@ -259,11 +259,11 @@ STORED = st.lists(
 @given(STORED, STORED, st.data())
 def test_annotation_index_behaves_like_a_dictionary(one, other, data):
     keys = [stored[:2] for stored in (*one, *other)]
-    but = AnnotationIds(data.draw(st.lists(st.sampled_from(keys))) if keys else ())
+    exclude = AnnotationIds(data.draw(st.lists(st.sampled_from(keys))) if keys else ())
     records = [StoredRecords(StoredRecords.pack(each)) for each in (one, other)]
-    left = [stored for stored in (*one, *other) if stored[:2] not in but]
+    left = [stored for stored in (*one, *other) if stored[:2] not in exclude]
     expected = {(kind, number): told for kind, number, told in left}
-    index = StoredIndex(*records, but=but)
+    index = StoredIndex(*records, exclude=exclude)
     assert dict(index) == expected
     assert (len(index), index.total) == (len(expected), len(left))
     assert all(index.get(key) == expected.get(key) and (key in index) == (key in expected) for key in keys)
@@ -283,8 +283,8 @@ def test_finds_annotations_by_content_and_duplicates(stored):
         assert (told in index) == bool(expected)
         found = [index.pop(told) for _ in range(len(expected) + 1)]
         assert [key and (order(key[0]), key[1]) for key in found] == [*expected, None]
-    doubled = [each for at, each in enumerate(stored) if each[2] in [told for _, _, told in stored[:at]]]
-    assert list(StoredRecords(StoredRecords.pack(stored)).doubled()) == doubled
+    duplicates = [each for at, each in enumerate(stored) if each[2] in [told for _, _, told in stored[:at]]]
+    assert list(StoredRecords(StoredRecords.pack(stored)).duplicates()) == duplicates
 
 
 @given(
@@ -307,8 +307,8 @@ def test_part_of_a_track_shows_the_same_as_the_track(frames, outside, begin, len
 
 def test_a_report_tells_of_the_first_failed_frames_and_counts_the_others():
     report = RunReport(task_id=1, task_name="", url="", function="", started=datetime.now(UTC))
-    for first in range(0, MOST_FAILED + 500, 100):
+    for first in range(0, MAX_FRAME_ERRORS + 500, 100):
         report.count_failed(dict.fromkeys(range(first, first + 100), "no idea"))
-    assert list(report.frame_errors) == list(range(MOST_FAILED))
-    assert report.frames_failed == MOST_FAILED + 500
+    assert list(report.frame_errors) == list(range(MAX_FRAME_ERRORS))
+    assert report.frames_failed == MAX_FRAME_ERRORS + 500
     assert "500 more frames failed" in report.lines()

@@ -514,7 +514,7 @@ def test_wherever_it_breaks_off_a_second_run_ends_like_one_that_was_not_disturbe
 ):
     wanted = undisturbed(client, make_task)
     monkeypatch.setattr(upload, "ATTEMPTS", 1)
-    monkeypatch.setattr(JobWriter, "most_annotations", 2)
+    monkeypatch.setattr(JobWriter, "max_annotations", 2)
     broken = 0
     for after in range(20):
         task_id = crowded(client, make_task)
@@ -545,7 +545,7 @@ def test_removes_duplicates_of_earlier_run_before_originals(client, make_task, f
     [_, mask] = shapes_of(client, task_id)
     place(client, job, {name: value for name, value in mask.items() if name != "id"})
     monkeypatch.setattr(upload, "ATTEMPTS", 1)
-    monkeypatch.setattr(JobWriter, "most_annotations", 1)
+    monkeypatch.setattr(JobWriter, "max_annotations", 1)
     fault = {"kind": "status", "status": 504, "when": "before"}
     rule = {"methods": ["PATCH"], "actions": ["delete"], "path": "/annotations$", "fault": fault}
     faults.set([{**rule, "after": 1, "times": 1}])
@@ -567,7 +567,7 @@ def test_removes_duplicates_of_earlier_run_before_originals(client, make_task, f
 )
 def test_faults_cause_no_duplicates(client, make_task, faults, monkeypatch, fault):
     wanted = undisturbed(client, make_task)
-    monkeypatch.setattr(JobWriter, "most_annotations", 2)
+    monkeypatch.setattr(JobWriter, "max_annotations", 2)
     task_id = crowded(client, make_task)
     faults.set([{"methods": ["PATCH"], "path": "/annotations$", "fault": fault, "probability": 0.5}], seed=3)
     refine_task(client, task_id, Ellipses(), batch_size=1)

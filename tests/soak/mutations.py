@@ -17,7 +17,7 @@ from prefect_cvat.records.run_lock import RunLock
 from prefect_cvat.runs.execution import run
 from prefect_cvat.runs.execution.job_uploads import JobUploads
 from prefect_cvat.runs.reports.run_report import RunReport
-from prefect_cvat.tracking.shape_tracks import ShapeTracks
+from prefect_cvat.tracking.shape_tracks import TrackMerger
 from prefect_cvat.upload import job_sender, replacement, undo
 from prefect_cvat.upload.job_ledger import JobLedger
 from prefect_cvat.upload.job_requests import JobRequests
@@ -121,14 +121,14 @@ def _doubled_of_before_stays() -> None:
 
 
 def _there_is_no_lock() -> None:
-    only_run_on = run_lock.only_run_on
+    exclusive_run = run_lock.exclusive_run
 
     @contextlib.contextmanager
     def no_lock(url: str, task_id: int, jobs: Any = None) -> Iterator[RunLock]:
-        with only_run_on(f"{url}/{os.getpid()}", task_id, jobs) as lock:
+        with exclusive_run(f"{url}/{os.getpid()}", task_id, jobs) as lock:
             yield lock
 
-    run.only_run_on = undo.only_run_on = no_lock  # type: ignore[attr-defined]
+    run.exclusive_run = undo.exclusive_run = no_lock  # type: ignore[attr-defined]
 
 
 def _undoing_takes_what_was_changed() -> None:
@@ -145,8 +145,8 @@ def _undoing_takes_what_is_equal() -> None:
 
 
 def _source_shapes_go_first() -> None:
-    packs = ShapeTracks.packs
-    ShapeTracks.packs = lambda self, *, with_sources: packs(self, with_sources=not with_sources)  # type: ignore[method-assign, assignment]
+    packs = TrackMerger.packs
+    TrackMerger.packs = lambda self, *, with_sources: packs(self, with_sources=not with_sources)  # type: ignore[method-assign, assignment]
 
 
 def _incomplete_is_green() -> None:

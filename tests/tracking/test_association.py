@@ -7,7 +7,7 @@ import tracemalloc
 import pytest
 
 from prefect_cvat.options.track_options import Tracker, TrackOptions
-from prefect_cvat.tracking.association import Associator
+from prefect_cvat.tracking.association import DetectionAssociator
 
 TRACKERS = pytest.mark.parametrize("tracker", list(Tracker))
 
@@ -29,7 +29,7 @@ def numbers(found):
 @TRACKERS
 @pytest.mark.parametrize("step", [1, 3])
 def test_each_detection_has_the_number_of_its_object_from_the_first_one_on(tracker, step):
-    associator = Associator(TrackOptions(tracker=tracker, step=step))
+    associator = DetectionAssociator(TrackOptions(tracker=tracker, step=step))
     by_object = {}
     for frame in range(0, 60, step):
         shapes = [box(4 * frame, 100 * index, name=index) for index in range(5)]
@@ -44,7 +44,7 @@ def test_each_detection_has_the_number_of_its_object_from_the_first_one_on(track
 
 @TRACKERS
 def test_labels_and_types_never_mix_and_numbers_are_unique_among_them(tracker):
-    associator = Associator(TrackOptions(tracker=tracker))
+    associator = DetectionAssociator(TrackOptions(tracker=tracker))
     shapes = [box(0), box(0, label_id=2), box(0, type="polygon"), box(0, label_id=2, type="polygon")]
     first = numbers(associator.update(0, shapes))
     assert len(set(first)) == 4
@@ -54,7 +54,7 @@ def test_labels_and_types_never_mix_and_numbers_are_unique_among_them(tracker):
 def test_object_returns_within_maximum_gap_at_any_step():
     for step in (1, 5):
         for gap, is_same in ((20, True), (25, False)):
-            associator = Associator(TrackOptions(step=step, max_gap=20))
+            associator = DetectionAssociator(TrackOptions(step=step, max_gap=20))
             [first] = numbers(associator.update(0, [box(0)]))
             for frame in range(step, gap, step):
                 assert associator.update(frame, []) == []
@@ -63,7 +63,7 @@ def test_object_returns_within_maximum_gap_at_any_step():
 
 
 def test_a_detection_of_low_score_continues_a_track_but_begins_none():
-    associator = Associator(TrackOptions(high_confidence=0.6, activation=0.7))
+    associator = DetectionAssociator(TrackOptions(high_confidence=0.6, activation=0.7))
     assert associator.update(0, [box(0, score=0.4), box(200, score=0.65)]) == []
     [first] = numbers(associator.update(1, [box(0, score=0.7)]))
     assert numbers(associator.update(2, [box(1, score=0.2), box(300, score=0.2)])) == [first]
@@ -71,7 +71,7 @@ def test_a_detection_of_low_score_continues_a_track_but_begins_none():
 
 def test_expects_fast_objects_further_on():
     """30 pixels a frame at a width of 40: on every other frame boxes would not touch where they were."""
-    associator = Associator(TrackOptions(min_iou=0.1))
+    associator = DetectionAssociator(TrackOptions(min_iou=0.1))
     for frame in range(6):
         [first] = numbers(associator.update(frame, [box(30 * frame)]))
     assert numbers(associator.update(8, [box(240)])) == [first]
@@ -79,7 +79,7 @@ def test_expects_fast_objects_further_on():
 
 @TRACKERS
 def test_tracks_points_without_area(tracker):
-    associator = Associator(TrackOptions(tracker=tracker))
+    associator = DetectionAssociator(TrackOptions(tracker=tracker))
     found = [
         associator.update(frame, [box(0) | {"type": "points", "points": [3 * frame, 7]}])
         for frame in range(9)
@@ -89,7 +89,7 @@ def test_tracks_points_without_area(tracker):
 
 @TRACKERS
 def test_equal_boxes_are_two_objects(tracker):
-    associator = Associator(TrackOptions(tracker=tracker))
+    associator = DetectionAssociator(TrackOptions(tracker=tracker))
     assert sorted(numbers(associator.update(0, [box(0), box(0)]))) == [1, 2]
     assert sorted(numbers(associator.update(1, [box(0), box(0)]))) == [1, 2]
 
@@ -98,7 +98,7 @@ def test_equal_boxes_are_two_objects(tracker):
 def test_the_same_input_gives_the_same_numbers(tracker):
     def run():
         rng = random.Random(3)
-        associator = Associator(TrackOptions(tracker=tracker))
+        associator = DetectionAssociator(TrackOptions(tracker=tracker))
         return [
             numbers(
                 associator.update(
@@ -121,7 +121,7 @@ def test_the_same_input_gives_the_same_numbers(tracker):
 
 
 def test_frames_must_ascend():
-    associator = Associator(TrackOptions())
+    associator = DetectionAssociator(TrackOptions())
     associator.update(3, [])
     with pytest.raises(ValueError, match="frame 3 comes after frame 3"):
         associator.update(3, [])
@@ -130,12 +130,12 @@ def test_frames_must_ascend():
 def test_names_missing_library(monkeypatch):
     monkeypatch.setitem(sys.modules, "trackers", None)
     with pytest.raises(ImportError, match=r"pip install 'prefect-cvat\[video\]'"):
-        Associator(TrackOptions())
+        DetectionAssociator(TrackOptions())
 
 
 @TRACKERS
 def test_memory_does_not_grow_with_the_frames(tracker):
-    associator = Associator(TrackOptions(tracker=tracker))
+    associator = DetectionAssociator(TrackOptions(tracker=tracker))
 
     def run(frames):
         for frame in frames:
@@ -159,6 +159,6 @@ def test_memory_does_not_grow_with_the_frames(tracker):
 def test_finds_objects_again_after_skipped_frames(tracker):
     """Half as far again as it is wide, and nothing was known of its motion."""
     for step, is_same in ((1, False), (5, True)):
-        associator = Associator(TrackOptions(tracker=tracker, step=step))
+        associator = DetectionAssociator(TrackOptions(tracker=tracker, step=step))
         [first] = numbers(associator.update(0, [box(0)]))
         assert (numbers(associator.update(step, [box(60)])) == [first]) == is_same, step

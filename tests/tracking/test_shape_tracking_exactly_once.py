@@ -28,7 +28,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("direction", ["forward", "both"])
 def test_killed_run_is_completed_by_the_next(world, monkeypatch, direction):
-    monkeypatch.setattr(JobWriter, "most_annotations", 1)  # many requests, after each of which it may end
+    monkeypatch.setattr(JobWriter, "max_annotations", 1)  # many requests, after each of which it may end
     undisturbed = complicated(world)
     undisturbed.run(direction=direction)
     original = Transport.json

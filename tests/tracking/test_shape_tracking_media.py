@@ -16,7 +16,7 @@ from prefect_cvat.auto_annotation import (
 from prefect_cvat.files.lines_by_frame import LinesByFrame
 from prefect_cvat.geometry.interpolation import interpolate
 from prefect_cvat.models import Job, Label
-from prefect_cvat.tracking.shape_tracks import ShapeTracks
+from prefect_cvat.tracking.shape_tracks import TrackMerger
 from prefect_cvat.tracking.source_shapes import COPY, SourceShapes
 
 
@@ -141,9 +141,9 @@ def test_memory_of_backward_pass_is_bounded(tmp_path):
         rng = np.random.default_rng(1)
         tracemalloc.reset_peak()
         before = tracemalloc.get_traced_memory()[0]
-        tracks = ShapeTracks(jobs, sources, last_frame=last, tolerance=0.5, folder=folder)
+        tracks = TrackMerger(jobs, sources, last_frame=last, tolerance=0.5, folder=folder)
         for start in reversed(range(0, last, 50)):
-            tracks.keep_backward(
+            tracks.add_backward(
                 [
                     {
                         "frame": frame,

@@ -13,7 +13,7 @@ from prefect_cvat.auto_annotation import keypoint_spec, label_spec, select_attri
 from prefect_cvat.geometry.interpolation import interpolate
 from prefect_cvat.models import Job, Label
 from prefect_cvat.options.track_options import TrackOptions
-from prefect_cvat.tracking.track_assembly import TrackAssembler
+from prefect_cvat.tracking.track_assembly import TrackBuilder
 
 LABELS = [
     Label.model_validate(
@@ -81,7 +81,7 @@ def skeleton(frame, a, b, **second):
 
 def assemble(seen, *, jobs, frames=None, options=None, **fields):
     """The tracks by job of `{frame: [(number, shape), ...]}`; a shape alone is one of track 0."""
-    assembler = TrackAssembler(jobs, options or TrackOptions(min_length=1, **fields), LABELS)
+    assembler = TrackBuilder(jobs, options or TrackOptions(min_length=1, **fields), LABELS)
     for frame in frames or sorted(seen):
         items = seen.get(frame, [])
         items = [(0, items)] if isinstance(items, dict) else items
@@ -299,7 +299,7 @@ def test_a_single_point_moves_in_straight_lines():
 
 
 def test_a_track_may_be_taken_as_soon_as_its_job_is_over():
-    assembler = TrackAssembler([job(1, 0, 4), job(2, 5, 9)], TrackOptions(min_length=1), LABELS)
+    assembler = TrackBuilder([job(1, 0, 4), job(2, 5, 9)], TrackOptions(min_length=1), LABELS)
     for frame in range(5):
         assert assembler.open_jobs == {1, 2}
         assert assembler.take() == []
@@ -312,7 +312,7 @@ def test_a_track_may_be_taken_as_soon_as_its_job_is_over():
 
 
 def test_a_job_is_open_while_a_track_may_come_back_after_it():
-    assembler = TrackAssembler([job(1, 0, 4), job(2, 5, 5), job(3, 6, 99)], TrackOptions(fill_gap=5), LABELS)
+    assembler = TrackBuilder([job(1, 0, 4), job(2, 5, 5), job(3, 6, 99)], TrackOptions(fill_gap=5), LABELS)
     for frame in range(4):
         assembler.add(frame, [(0, rectangle())])
     for frame in range(4, 8):
@@ -339,7 +339,7 @@ def test_a_job_is_open_while_a_track_may_come_back_after_it():
     ],
 )
 def test_refuses_impossible_options(second, message):
-    assembler = TrackAssembler([job(1, 0, 9)], TrackOptions(), LABELS)
+    assembler = TrackBuilder([job(1, 0, 9)], TrackOptions(), LABELS)
     assembler.add(0, [(0, rectangle())])
     with pytest.raises(ValueError, match=message):
         assembler.add(*second)
@@ -473,7 +473,7 @@ def close(one, other, tolerance):
 @given(scenes(), st.lists(st.booleans(), min_size=1))
 def test_it_is_the_same_whenever_it_is_taken(scene, takes):
     looked_at, jobs, seen, options = scene
-    assembler = TrackAssembler(jobs, options, LABELS)
+    assembler = TrackBuilder(jobs, options, LABELS)
     taken = []
     for index, frame in enumerate(looked_at):
         assembler.add(frame, seen[frame], exact(seen[frame]))
@@ -524,7 +524,7 @@ def test_server_joins_the_parts_of_a_track(client, make_task):
     jobs = client.jobs(task_id)
     assert [(each.start_frame, each.stop_frame) for each in jobs] == [(0, 11), (10, 21), (20, 29)]
     turn = next(attribute.id for attribute in car.attributes if attribute.mutable)
-    assembler = TrackAssembler(jobs, TrackOptions(step=3, fill_gap=3), [car, body])
+    assembler = TrackBuilder(jobs, TrackOptions(step=3, fill_gap=3), [car, body])
     for frame in range(0, 30, 3):
         attributes = [{"spec_id": turn, "value": "r"}] if frame == 9 else []
         items = [(0, rectangle(frame, 0, frame + 20, 9, label_id=car.id, attributes=attributes))]
@@ -566,7 +566,7 @@ def test_server_joins_the_parts_of_a_track(client, make_task):
 def test_memory_does_not_grow_with_the_frames():
     """Five objects at a time, each there for 100 frames, with so much jitter that all are keyframes."""
     jobs = [job(number, 100 * number, 100 * number + 99) for number in range(20)]
-    assembler = TrackAssembler(jobs, TrackOptions(tolerance=0.5), LABELS)
+    assembler = TrackBuilder(jobs, TrackOptions(tolerance=0.5), LABELS)
     rng = random.Random(1)
 
     def run(first, last):

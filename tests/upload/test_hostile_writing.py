@@ -24,7 +24,7 @@ from prefect_cvat.exceptions import (
 )
 from prefect_cvat.http.retry_policy import RetryPolicy
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.records.run_lock import only_run_on
+from prefect_cvat.records.run_lock import exclusive_run
 from prefect_cvat.runs.annotate_run import AnnotateRun
 from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.runs.execution.planned_run import PlannedRun
@@ -310,7 +310,7 @@ def test_ctrl_c_while_things_are_removed_does_not_let_another_run_on_the_task(cl
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         time.sleep(0.5)
         try:
-            with only_run_on(client.url, task_id):
+            with exclusive_run(client.url, task_id):
                 lock.append("free")
         except RunInProgressError:
             lock.append("held")
@@ -512,7 +512,7 @@ def test_ids_that_are_none(client, make_task, monkeypatch, bad):
 
 @pytest.mark.parametrize("when", [504, 500])
 def test_each_deletion_is_carried_out_and_not_answered(client, make_task, faults, monkeypatch, when):
-    monkeypatch.setattr(JobWriter, "most_annotations", 2)
+    monkeypatch.setattr(JobWriter, "max_annotations", 2)
     monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "0.2")
     task_id = make_task(2)
     for frame in range(2):

@@ -19,7 +19,7 @@ from prefect_cvat.auto_annotation import (
 )
 from prefect_cvat.exceptions import BadRequestError, ServerError, TransportError, UploadError
 from prefect_cvat.options.existing import Existing
-from prefect_cvat.records.run_lock import only_run_on
+from prefect_cvat.records.run_lock import exclusive_run
 from prefect_cvat.upload import job_writer as upload
 from prefect_cvat.upload.job_writer import JobWriter
 
@@ -230,16 +230,16 @@ def test_removes_duplicates_at_end_unless_corrected(client, scene):
 
 
 def test_waits_for_write_of_killed_run_before_start(client, scene, monkeypatch):
-    with only_run_on(client.url, scene.task_id) as lock:
+    with exclusive_run(client.url, scene.task_id) as lock:
         lock.sending(scene.job.id)  # and is killed before the answer
-    with only_run_on(client.url, scene.task_id) as lock:
+    with exclusive_run(client.url, scene.task_id) as lock:
         late = threading.Timer(0.2, scene.place, [scene.rect(1)])
         late.start()
         lock.wait_for_earlier_write(0.5)
         run(scene.writer(), [scene.rect(1)])
         assert scene.xs() == [1]
         late.join()
-    with only_run_on(client.url, scene.task_id) as lock:
+    with exclusive_run(client.url, scene.task_id) as lock:
         assert lock.earlier_write is None
 
 
@@ -445,10 +445,10 @@ def test_raises_and_removes_all_if_server_stores_less(sandbox, scene, faults, is
 
 def test_divides_large_part_into_requests(scene, faults, monkeypatch):
     faults.set([{**WRITES, "fault": {"kind": "latency", "seconds": 0}}])
-    monkeypatch.setattr(JobWriter, "most_annotations", 4)
+    monkeypatch.setattr(JobWriter, "max_annotations", 4)
     run(scene.writer(), [scene.rect(x) for x in range(10)])
     assert len(faults.log()) == 3
-    monkeypatch.setattr(JobWriter, "most_bytes", 600)
+    monkeypatch.setattr(JobWriter, "max_bytes", 600)
     polygons = [scene.rect(0, type="polygon", points=[float(x), 1, 2, 3] * 25) for x in range(20, 25)]
     run(scene.writer(), polygons)
     assert len(faults.log()) == 3 + 5

@@ -16,7 +16,7 @@ from prefect_cvat.exceptions import (
     StorageError,
 )
 from prefect_cvat.records.record_reader import read_run, recorded_runs
-from prefect_cvat.records.run_lock import only_run_on
+from prefect_cvat.records.run_lock import exclusive_run
 from prefect_cvat.upload import job_writer as upload
 from prefect_cvat.upload.job_writer import JobWriter
 from unknown_fates import with_each_unknown_fate
@@ -178,7 +178,7 @@ def test_refuses_run_on_other_server(client, scene, runs_dir):
 
 def test_refuses_run_in_progress(client, scene):
     run = annotate_task(client, scene.id, Boxes())
-    with only_run_on(client.url, scene.id), pytest.raises(RunInProgressError):
+    with exclusive_run(client.url, scene.id), pytest.raises(RunInProgressError):
         undo_run(client, run.run)
     assert len(scene.stored()) == 18
 

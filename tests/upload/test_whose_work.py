@@ -222,7 +222,7 @@ def test_reads_that_lag_behind(client, make_task, faults, monkeypatch, existing)
 
 
 def test_a_correction_that_is_made_while_a_job_is_being_cleared_stays(client, make_task, monkeypatch):
-    monkeypatch.setattr(JobWriter, "most_annotations", 20)
+    monkeypatch.setattr(JobWriter, "max_annotations", 20)
     task_id = make_task(2)
     [job] = client.jobs(task_id)
     car = label_id(client, task_id)
@@ -257,7 +257,7 @@ def test_a_correction_that_is_made_while_a_job_is_being_cleared_stays(client, ma
 
 
 def test_a_correction_between_the_reading_of_a_job_and_the_removal_stays(client, make_task, monkeypatch):
-    monkeypatch.setattr(JobWriter, "most_annotations", 20)
+    monkeypatch.setattr(JobWriter, "max_annotations", 20)
     task_id = make_task(2)
     [job] = client.jobs(task_id)
     car = label_id(client, task_id)

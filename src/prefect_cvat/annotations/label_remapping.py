@@ -100,7 +100,7 @@ class LabelRemapper:
             left out.
         summarize: Whether to sum up each frame, to say which of them to look at first.
         run_attributes: The attributes that are filled in beside those of the function.
-        keep_parts: Whether a polygon or polyline that the edge of the image cuts apart becomes several
+        keep_all_parts: Whether a polygon or polyline that the edge of the image cuts apart becomes several
             shapes. Otherwise it becomes the largest part, as for a track, which has one shape on a frame.
     """
 
@@ -111,12 +111,12 @@ class LabelRemapper:
         thresholds: Mapping[int, float] | None = None,
         summarize: bool = False,
         run_attributes: RunAttributes | None = None,
-        keep_parts: bool = True,
+        keep_all_parts: bool = True,
     ) -> None:
         self._mapping = mapping
         self._summarize = summarize
         self._run_attributes = run_attributes
-        self._keep_parts = keep_parts
+        self._all_parts = keep_all_parts
         self._thresholds = thresholds or {}
 
     def remap(
@@ -190,7 +190,7 @@ class LabelRemapper:
         if shape.type is ShapeType.SKELETON:
             elements, clipping = self._elements(shape, frame, target)
             parts = parts if elements else ()
-        if clipping is not None and not self._keep_parts:
+        if clipping is not None and not self._all_parts:
             parts = parts[:1]
         written = 0
         for points in parts:

@@ -87,7 +87,7 @@ def json_size(annotation: Mapping[str, Any]) -> int:
     return size
 
 
-def request_length(annotations: Sequence[SerializedAnnotation], most: int, most_bytes: int) -> int:
+def request_length(annotations: Sequence[SerializedAnnotation], max_annotations: int, max_bytes: int) -> int:
     """The number of annotations, from the first on, that go into one request; at least one.
 
     The annotations of a frame go together, unless these alone are too many: the server executes a request as
@@ -95,8 +95,8 @@ def request_length(annotations: Sequence[SerializedAnnotation], most: int, most_
 
     Args:
         annotations: The annotations to send, at least one.
-        most: Maximum number of annotations in a request.
-        most_bytes: Maximum size of the JSON of a request in bytes.
+        max_annotations: Maximum number of annotations in a request.
+        max_bytes: Maximum size of the JSON of a request in bytes.
     """
     size = 0
     whole_frames = 0
@@ -104,6 +104,6 @@ def request_length(annotations: Sequence[SerializedAnnotation], most: int, most_
         if length and annotation.frame != annotations[length - 1].frame:
             whole_frames = length
         size += len(annotation.json)
-        if length == most or (size > most_bytes and length):
+        if length == max_annotations or (size > max_bytes and length):
             return whole_frames or length
     return len(annotations)

@@ -31,7 +31,7 @@ __all__ = [
 
 _STDLIB = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib")})
 
-MOST_ON_AN_IMAGE = 100_000
+MAX_ANNOTATIONS_PER_IMAGE = 100_000
 """Maximum number of results for one image; more are taken for an endless loop."""
 
 Result = TypeVar("Result")
@@ -103,8 +103,10 @@ def as_list(output: Any, expected: str) -> list[Any]:
         )
     found: list[Any] = []
     for item in output:
-        if len(found) == MOST_ON_AN_IMAGE:
-            raise BadFunctionError(f"function output more than {MOST_ON_AN_IMAGE:,} results for an image")
+        if len(found) == MAX_ANNOTATIONS_PER_IMAGE:
+            raise BadFunctionError(
+                f"function output more than {MAX_ANNOTATIONS_PER_IMAGE:,} results for an image"
+            )
         found.append(item)
     return found
 

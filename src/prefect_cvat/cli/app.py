@@ -11,7 +11,7 @@ import click
 
 from prefect_cvat.cli.debug import debug_option, shows_tracebacks
 from prefect_cvat.cli.server import Server
-from prefect_cvat.cli.streams import escape_what_cannot_be_shown, open_what_is_closed
+from prefect_cvat.cli.streams import escape_unprintable, reopen_closed_streams
 from prefect_cvat.exceptions import PrefectCvatError
 from prefect_cvat.messages.bounded_text import shorten
 from prefect_cvat.termination import Terminated, exit_cleanly_on_sigterm
@@ -64,10 +64,10 @@ class _Commands(click.Group):
         except click.UsageError as error:
             raise click.UsageError(shorten(error.format_message()), error.ctx) from None
         except KeyboardInterrupt as interruption:
-            _say("interrupted; run it again to complete it", interruption)
+            _print_error("interrupted; run it again to complete it", interruption)
             raise click.exceptions.Exit(130) from None
         except (Terminated, BrokenPipeError) as end:  # the former has said so itself
-            _say_notes(end)
+            _print_notes(end)
             raise
 
 
@@ -120,8 +120,8 @@ app.params.append(debug_option())
 
 def run() -> None:
     """Run the command line; see `main`."""
-    open_what_is_closed()
-    escape_what_cannot_be_shown()
+    reopen_closed_streams()
+    escape_unprintable()
     exit_cleanly_on_sigterm()
     try:
         app(prog_name="prefect-cvat")
@@ -134,16 +134,16 @@ def run() -> None:
 def _fail(error: Exception, code: int) -> None:
     if shows_tracebacks():
         raise error
-    _say(f"error: {shorten(str(error))}", error)
+    _print_error(f"error: {shorten(str(error))}", error)
     sys.exit(code)
 
 
-def _say(message: str, error: BaseException) -> None:
+def _print_error(message: str, error: BaseException) -> None:
     """Say how a command ended, and what is noted about that."""
     click.secho(message, fg="red", err=True)
-    _say_notes(error)
+    _print_notes(error)
 
 
-def _say_notes(error: BaseException) -> None:
+def _print_notes(error: BaseException) -> None:
     for note in getattr(error, "__notes__", ()):
         click.echo(shorten(note), err=True)

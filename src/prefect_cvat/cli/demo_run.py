@@ -45,12 +45,12 @@ CLIP_SIZE = 640, 400
 """Pixels of the video, across and down."""
 
 
-def run_demo(report_path: Path, say: Callable[[str], None]) -> tuple[RunReport, RunReport]:
+def run_demo(report_path: Path, echo: Callable[[str], None]) -> tuple[RunReport, RunReport]:
     """Annotate photographs and a video in a sandbox with NanoDet, and write what was found as a page.
 
     Args:
         report_path: Where to write the page.
-        say: Is told what happens.
+        echo: Is told what happens.
 
     Returns:
         What the two runs did.
@@ -64,16 +64,16 @@ def run_demo(report_path: Path, say: Callable[[str], None]) -> tuple[RunReport, 
 
         with Sandbox() as server, Client(server.url) as client:
             client.login((server.user, server.password))
-            say(f"sandbox at {server.url} (it is not CVAT, but speaks like it)")
+            echo(f"sandbox at {server.url} (it is not CVAT, but speaks like it)")
             task_id = create_demo_task(client)
-            say(f"task {task_id} with {len(PHOTOS)} photographs; Prefect starts, which takes a while ...")
+            echo(f"task {task_id} with {len(PHOTOS)} photographs; Prefect starts, which takes a while ...")
             CvatCredentials(url=server.url, username=server.user, password=SecretStr(server.password)).save(
                 "demo", overwrite=True
             )
             stored = cast("CvatCredentials", CvatCredentials.load("demo"))
             photographs: RunReport = annotate_task(task_id, stored, function="nanodet_detection")
             clip_id = create_demo_clip(client)
-            say(f"task {clip_id} with a video of {CLIP_FRAMES} frames")
+            echo(f"task {clip_id} with a video of {CLIP_FRAMES} frames")
             tracking = TrackOptions(tolerance=8)  # the camera moves smoothly, the boxes do not
             clip: RunReport = track_task(
                 clip_id, stored, function="nanodet_detection", track_options=tracking

@@ -18,7 +18,7 @@ from prefect_cvat.runs.dry_run import dry_run
 from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.runs.execution.progress import LoggedProgress, Progress, TqdmProgress
 from prefect_cvat.runs.execution.run import Run
-from prefect_cvat.runs.reports.failed_run import undo_command, what_is_left
+from prefect_cvat.runs.reports.failed_run import describe_remaining, undo_command
 from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.termination import Terminated
 
@@ -54,7 +54,7 @@ def execute(run: Run, parameters: Mapping[str, str], output: RunReportOptions) -
         _print_report(error.report, output.report, output.as_json)
         raise
     except BaseException as error:
-        _note_what_is_there(run, error)
+        _note_remaining(run, error)
         raise
     _print_report(report, output.report, output.as_json)
 
@@ -80,12 +80,12 @@ def _print_report(report: RunReport, file: Path | None, as_json: bool) -> None:
             write_text(file, report.model_dump_json(indent=2))
 
 
-def _note_what_is_there(run: Run, error: BaseException) -> None:
+def _note_remaining(run: Run, error: BaseException) -> None:
     """Add to an error what its run has left on the server; to Ctrl-C and SIGTERM also that it is nothing."""
     report = run.finish_report(0.0)
     undo = undo_command(report)
     if undo is not None or isinstance(error, KeyboardInterrupt | Terminated):
-        error.add_note(what_is_left(report))
+        error.add_note(describe_remaining(report))
     if undo is not None:
         error.add_note(undo)
 

@@ -8,10 +8,10 @@ import json
 import os
 import sys
 
-__all__ = ["escape_what_cannot_be_shown", "open_what_is_closed"]
+__all__ = ["escape_unprintable", "reopen_closed_streams"]
 
 
-def open_what_is_closed() -> None:
+def reopen_closed_streams() -> None:
     """Open stdin, stdout and stderr where the process was started without them.
 
     Else the next files that are opened, such as a lock, would take their places, and get what is printed.
@@ -23,7 +23,7 @@ def open_what_is_closed() -> None:
     sys.stderr = sys.stderr or os.fdopen(2, "w", encoding="utf-8", closefd=False)
 
 
-def escape_what_cannot_be_shown() -> None:
+def escape_unprintable() -> None:
     """Print characters that the terminal's encoding lacks as escapes of JSON."""
     codecs.register_error("json_escapes", _escape)
     if isinstance(sys.stdout, io.TextIOWrapper):

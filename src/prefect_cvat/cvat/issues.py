@@ -19,10 +19,10 @@ from prefect_cvat.http.retry_policy import ATTEMPTS, RetryPolicy
 __all__ = [
     "MARK",
     "RETRY",
-    "UNKNOWN_FATE",
+    "UNKNOWN_OUTCOME",
     "Issue",
     "delete_issue",
-    "has_unknown_fate",
+    "has_unknown_outcome",
     "issue_identity",
     "list_issues",
 ]
@@ -33,7 +33,7 @@ MARK = "prefect-cvat: "
 RETRY = RetryPolicy()
 """Waits between attempts at a request when it is unknown whether the server has executed it."""
 
-UNKNOWN_FATE = (TransportError, ServerError, InvalidResponseError)
+UNKNOWN_OUTCOME = (TransportError, ServerError, InvalidResponseError)
 """The errors after which the server may have executed a request. 429 is a refusal."""
 
 
@@ -99,16 +99,16 @@ def list_issues(client: Client, job_id: int) -> list[Issue]:
 def delete_issue(client: Client, issue_id: int) -> None:
     """Delete an issue with its comments. It is no error if there is none: this is safe to repeat."""
     try:
-        RETRY.retrying(retry_on=has_unknown_fate, max_attempts=ATTEMPTS)(
+        RETRY.retrying(retry_on=has_unknown_outcome, max_attempts=ATTEMPTS)(
             client.json, "DELETE", f"/api/issues/{issue_id}"
         )
     except NotFoundError:
         return
 
 
-def has_unknown_fate(error: BaseException) -> bool:
+def has_unknown_outcome(error: BaseException) -> bool:
     """Whether an error leaves it unknown if the server has executed the request."""
-    return isinstance(error, UNKNOWN_FATE)
+    return isinstance(error, UNKNOWN_OUTCOME)
 
 
 def issue_identity(frame: int, message: str) -> bytes:

@@ -44,14 +44,14 @@ class SelectedOrganization:
         if self._slug != "" and organization is not None and visible.get(organization) == self._slug:
             return
         if organization is None:
-            found, mend = "no organization", "name none"
+            found, remedy = "no organization", "name none"
         elif organization in visible:
             name = visible[organization]
-            found, mend = f"the organization {name!r}", f"name {name!r}, or none"
+            found, remedy = f"the organization {name!r}", f"name {name!r}, or none"
         else:
-            found, mend = f"the organization number {organization}", "name that one, or none"
+            found, remedy = f"the organization number {organization}", "name that one, or none"
         named = "the personal workspace" if self._slug == "" else repr(self._slug)
-        raise OrganizationError(f"{what} is in {found}, not in {named}; {mend} (organization, --org)")
+        raise OrganizationError(f"{what} is in {found}, not in {named}; {remedy} (organization, --org)")
 
     def _look_up(self) -> Mapping[int, str]:
         with self._lock:

@@ -11,10 +11,10 @@ from pydantic import BaseModel, ConfigDict, computed_field
 
 __all__ = ["Counts", "ScoreCurve"]
 
-AROUND = 0.4
-"""Half of the window of `steady_threshold`, in standard deviations of the scores of true positives."""
+WINDOW = 0.4
+"""Half of the window of `smoothed_best_threshold`, in standard deviations of the scores of true positives."""
 
-STEPS = 15
+WINDOW_STEPS = 15
 """Number of steps in half of this window."""
 
 
@@ -75,16 +75,16 @@ class ScoreCurve:
     false_positives: NDArray[np.float64]
 
     @classmethod
-    def of(cls, scores: ArrayLike, is_right: ArrayLike, truth: int) -> Self:
+    def of(cls, scores: ArrayLike, is_correct: ArrayLike, truth: int) -> Self:
         """Make the curve of predictions.
 
         Args:
             scores: Their scores, in any order.
-            is_right: For each whether it is of an object.
+            is_correct: For each whether it is of an object.
             truth: How many objects there are.
         """
         values = np.asarray(scores, dtype=np.float64)
-        right = np.asarray(is_right, dtype=bool)
+        right = np.asarray(is_correct, dtype=bool)
         order = np.argsort(-values, kind="stable")
         values, right = values[order], right[order]
         ends = np.flatnonzero(np.append(values[1:] != values[:-1], values.size > 0))  # of equal scores
@@ -135,7 +135,7 @@ class ScoreCurve:
             return None
         return self._between(int(np.argmax(self.f1)))
 
-    def steady_threshold(self) -> float | None:
+    def smoothed_best_threshold(self) -> float | None:
         """The threshold with the highest F1, when what counts is averaged over the thresholds around it.
 
         A peak that hangs on a few scores is a matter of chance: on other images they are a little higher or
@@ -149,18 +149,18 @@ class ScoreCurve:
             return None
         right = np.diff(self.true_positives, prepend=0.0)
         mean = np.average(self.scores, weights=right)
-        step = AROUND * float(np.sqrt(np.average((self.scores - mean) ** 2, weights=right))) / STEPS
+        step = WINDOW * float(np.sqrt(np.average((self.scores - mean) ** 2, weights=right))) / WINDOW_STEPS
         if step < 1e-6:  # one score alone
             return self.best_threshold()
-        thresholds = np.arange(-STEPS * step, self.scores[0] + STEPS * step, step)
-        window = np.full(2 * STEPS + 1, 1 / (2 * STEPS + 1))
+        thresholds = np.arange(-WINDOW_STEPS * step, self.scores[0] + WINDOW_STEPS * step, step)
+        window = np.full(2 * WINDOW_STEPS + 1, 1 / (2 * WINDOW_STEPS + 1))
         found, wrong = (np.convolve(counts, window, mode="valid") for counts in self._at(thresholds))
         f1 = 2 * found / (self.truth + found + wrong)
         best = np.flatnonzero(np.isclose(f1, f1.max(), rtol=1e-9))
         start = np.flatnonzero(np.diff(best, prepend=-2) > 1)[-1]
-        return float(thresholds[STEPS + best[start:]].mean())
+        return float(thresholds[WINDOW_STEPS + best[start:]].mean())
 
-    def threshold_for_precision(self, wanted: float) -> float | None:
+    def threshold_at_precision(self, wanted: float) -> float | None:
         """The lowest threshold with at least this precision, hence with the highest recall that goes with it.
 
         Returns:

@@ -24,27 +24,27 @@ class Matches:
     """Which prediction is of which object.
 
     Attributes:
-        truth_of: For each prediction the place of its object in the truth, or -1.
+        object_of: For each prediction the place of its object in the truth, or -1.
         similarity: For each prediction its IoU (or OKS) with that object, or 0.
         is_ignored: For each prediction whether it counts neither as right nor as wrong.
-        mistaken_for: For each prediction the place of an object of another label that it lies on; -1 for
+        confused_with: For each prediction the place of an object of another label that it lies on; -1 for
             none, and for predictions that have an object of their own or do not count.
         counts: For each prediction whether its score is not below the threshold.
         image: For each prediction the id of its image.
-        is_found: For each object of the truth whether a prediction that counts has it.
-        is_truth: For each object of the truth whether it counts.
-        truth_image: For each object of the truth the id of its image.
+        is_detected: For each object of the truth whether a prediction that counts has it.
+        is_evaluated: For each object of the truth whether it counts.
+        object_image: For each object of the truth the id of its image.
     """
 
-    truth_of: NDArray[np.int64]
+    object_of: NDArray[np.int64]
     similarity: NDArray[np.float64]
     is_ignored: NDArray[np.bool_]
-    mistaken_for: NDArray[np.int64]
+    confused_with: NDArray[np.int64]
     counts: NDArray[np.bool_]
     image: NDArray[Any]
-    is_found: NDArray[np.bool_]
-    is_truth: NDArray[np.bool_]
-    truth_image: NDArray[Any]
+    is_detected: NDArray[np.bool_]
+    is_evaluated: NDArray[np.bool_]
+    object_image: NDArray[Any]
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
@@ -52,10 +52,10 @@ class Matches:
         columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(cls)}
         first = 0
         for place, part in enumerate(parts):
-            for name in ("truth_of", "mistaken_for"):
+            for name in ("object_of", "confused_with"):
                 own = columns[name][place]
                 columns[name][place] = np.where(own >= 0, own + first, -1)
-            first += len(part.is_truth)
+            first += len(part.is_evaluated)
         return cls(**{name: np.concatenate(column) for name, column in columns.items()})
 
 
@@ -65,56 +65,58 @@ class Ranked:
 
     Attributes:
         place: The place of each.
-        is_right: For each a bit for each of `AP_THRESHOLDS`: whether it has an object.
+        is_correct: For each a bit for each of `AP_THRESHOLDS`: whether it has an object.
         is_ignored: For each a bit for each of these: whether it does not count, because its object does not.
     """
 
     place: NDArray[np.int64]
-    is_right: NDArray[np.uint16]
+    is_correct: NDArray[np.uint16]
     is_ignored: NDArray[np.uint16]
 
 
 def match_all(
-    data: Dataset, iou_threshold: float, score_threshold: float, most_ranked: int
+    data: Dataset, iou_threshold: float, score_threshold: float, max_detections: int
 ) -> tuple[Matches, Ranked]:
     """Match all predictions: with objects of their label first, what is left then across labels.
 
     Args:
         data: Truth and predictions.
         iou_threshold: The least similarity.
-        score_threshold: The least score that counts for `mistaken_for`, `counts` and `is_found`.
-        most_ranked: How many predictions of a label on an image average precision looks at.
+        score_threshold: The least score that counts for `confused_with`, `counts` and `is_detected`.
+        max_detections: How many predictions of a label on an image average precision looks at.
 
     Raises:
         ResponseTooLargeError: More of them overlap than are compared.
     """
     scores = np.array([item["score"] for item in data.predictions], dtype=np.float64)
-    is_truth = ~np.array([item["ignore"] for item in data.truth], dtype=bool)
+    is_evaluated = ~np.array([item["ignore"] for item in data.truth], dtype=bool)
     is_crowd = np.array([item["iscrowd"] for item in data.truth], dtype=bool)
     found, rank = _by_pair(data.predictions), np.zeros(len(scores), np.int64)
     for places in found.values():
         places.sort(key=lambda place: -data.predictions[place]["score"])
         rank[places] = np.arange(len(places))
     overlaps = find_overlaps(data, found, _by_pair(data.truth), min(iou_threshold, AP_THRESHOLDS[0]))
-    taken = overlaps.match(iou_threshold, ~is_truth, is_crowd)
-    is_ignored = (taken >= 0) & ~is_truth[taken] if len(is_truth) else np.zeros(len(scores), bool)
-    truth_of = np.where(is_ignored, -1, taken)
+    taken = overlaps.match(iou_threshold, ~is_evaluated, is_crowd)
+    is_ignored = (taken >= 0) & ~is_evaluated[taken] if len(is_evaluated) else np.zeros(len(scores), bool)
+    object_of = np.where(is_ignored, -1, taken)
     counts = scores >= score_threshold
-    is_found = np.zeros(len(is_truth), dtype=bool)
-    is_found[truth_of[counts & (truth_of >= 0)]] = True
-    is_wrong = counts & ~is_ignored & (truth_of < 0)
+    is_detected = np.zeros(len(is_evaluated), dtype=bool)
+    is_detected[object_of[counts & (object_of >= 0)]] = True
+    is_false_positive = counts & ~is_ignored & (object_of < 0)
     matches = Matches(
-        truth_of=truth_of,
-        similarity=np.where(truth_of >= 0, overlaps.similarity_of(truth_of), 0.0),
+        object_of=object_of,
+        similarity=np.where(object_of >= 0, overlaps.similarity_of(object_of), 0.0),
         is_ignored=is_ignored,
-        mistaken_for=_match_across_labels(data, scores, is_wrong, is_truth & ~is_found, iou_threshold),
+        confused_with=_match_across_labels(
+            data, scores, is_false_positive, is_evaluated & ~is_detected, iou_threshold
+        ),
         counts=counts,
         image=np.array([item["image_id"] for item in data.predictions]),
-        is_found=is_found,
-        is_truth=is_truth,
-        truth_image=np.array([item["image_id"] for item in data.truth]),
+        is_detected=is_detected,
+        is_evaluated=is_evaluated,
+        object_image=np.array([item["image_id"] for item in data.truth]),
     )
-    return matches, _rank(matches, overlaps, rank, is_crowd, most_ranked)
+    return matches, _rank(matches, overlaps, rank, is_crowd, max_detections)
 
 
 def _rank(
@@ -122,31 +124,31 @@ def _rank(
     overlaps: Overlaps,
     rank: NDArray[np.int64],
     is_crowd: NDArray[np.bool_],
-    most_ranked: int,
+    max_detections: int,
 ) -> Ranked:
     right, ignored = np.zeros(len(rank), np.uint16), np.zeros(len(rank), np.uint16)
     for bit, threshold in enumerate(AP_THRESHOLDS):
-        taken = overlaps.match(threshold, ~matches.is_truth, is_crowd)
+        taken = overlaps.match(threshold, ~matches.is_evaluated, is_crowd)
         has_object = taken >= 0
         right[has_object] |= np.uint16(1 << bit)
-        if not matches.is_truth.all():
-            ignored[has_object & ~matches.is_truth[taken]] |= np.uint16(1 << bit)
+        if not matches.is_evaluated.all():
+            ignored[has_object & ~matches.is_evaluated[taken]] |= np.uint16(1 << bit)
     order = np.lexsort((rank, matches.image))
-    order = order[rank[order] < most_ranked]
+    order = order[rank[order] < max_detections]
     return Ranked(order, right[order] & ~ignored[order], ignored[order])
 
 
 def _match_across_labels(
     data: Dataset,
     scores: NDArray[np.float64],
-    is_wrong: NDArray[np.bool_],
+    is_false_positive: NDArray[np.bool_],
     is_missed: NDArray[np.bool_],
     iou_threshold: float,
 ) -> NDArray[np.int64]:
     """Put what was predicted wrongly together with what was missed, for the confusion matrix."""
     if data.iou_type == "keypoints":  # the keypoints of different labels cannot be compared
         return np.full(len(scores), -1)
-    wrong = _by_image(data.predictions, is_wrong)
+    wrong = _by_image(data.predictions, is_false_positive)
     for places in wrong.values():
         places.sort(key=lambda place: -scores[place])
     none = np.zeros(len(is_missed), dtype=bool)

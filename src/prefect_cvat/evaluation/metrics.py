@@ -176,7 +176,7 @@ class Evaluator:
             _Columns(
                 scores=np.array([item["score"] for item in data.predictions], dtype=np.float64),
                 label=np.array([places[item["category_id"]] for item in data.predictions], dtype=np.int32),
-                truth_label=np.array([places[item["category_id"]] for item in data.truth], dtype=np.int32),
+                object_label=np.array([places[item["category_id"]] for item in data.truth], dtype=np.int32),
                 ranked=ranked,
             )
         )
@@ -191,18 +191,18 @@ class Evaluator:
         scores, ranked = columns.scores, columns.ranked
         by_label, precisions = {}, []
         for place, name in enumerate(self._categories.values()):
-            is_own = is_scored & (columns.label == place)
-            objects = int(np.count_nonzero(matches.is_truth & (columns.truth_label == place)))
+            is_match = is_scored & (columns.label == place)
+            objects = int(np.count_nonzero(matches.is_evaluated & (columns.object_label == place)))
             own = columns.label[ranked.place] == place
             precision = precision_at_recalls(
-                scores[ranked.place[own]], ranked.is_right[own], ranked.is_ignored[own], objects
+                scores[ranked.place[own]], ranked.is_correct[own], ranked.is_ignored[own], objects
             )
             precisions.append(precision)
-            if objects or is_own.any():
-                curve = ScoreCurve.of(scores[is_own], matches.truth_of[is_own] >= 0, objects)
+            if objects or is_match.any():
+                curve = ScoreCurve.of(scores[is_match], matches.object_of[is_match] >= 0, objects)
                 by_label[name] = LabelEvaluation(**_measured(curve, precision, score_threshold))
         overall = ScoreCurve.of(
-            scores[is_scored], matches.truth_of[is_scored] >= 0, int(np.count_nonzero(matches.is_truth))
+            scores[is_scored], matches.object_of[is_scored] >= 0, int(np.count_nonzero(matches.is_evaluated))
         )
         everything = np.stack(precisions, axis=-1) if precisions else np.full((10, 101, 1), -1.0)
         return Evaluation(
@@ -222,7 +222,7 @@ class _Columns:
 
     scores: NDArray[np.float64]
     label: NDArray[np.int32]
-    truth_label: NDArray[np.int32]
+    object_label: NDArray[np.int32]
     ranked: Ranked
 
     @classmethod
@@ -231,12 +231,12 @@ class _Columns:
         return cls(
             scores=np.concatenate([part.scores for part in parts]),
             label=np.concatenate([part.label for part in parts]),
-            truth_label=np.concatenate([part.truth_label for part in parts]),
+            object_label=np.concatenate([part.object_label for part in parts]),
             ranked=Ranked(
                 np.concatenate(
                     [part.ranked.place + first for part, first in zip(parts, firsts, strict=True)]
                 ),
-                np.concatenate([part.ranked.is_right for part in parts]),
+                np.concatenate([part.ranked.is_correct for part in parts]),
                 np.concatenate([part.ranked.is_ignored for part in parts]),
             ),
         )
@@ -267,15 +267,15 @@ def _mean(precision: NDArray[np.float64]) -> float | None:
 def _confusion(names: Sequence[str], columns: _Columns, matches: Matches) -> Confusion:
     is_scored = matches.counts & ~matches.is_ignored
     predicted = columns.label[is_scored]
-    own = np.where(matches.truth_of >= 0, matches.truth_of, matches.mistaken_for)[is_scored]
-    is_covered = np.zeros(len(columns.truth_label), dtype=bool)
+    own = np.where(matches.object_of >= 0, matches.object_of, matches.confused_with)[is_scored]
+    is_covered = np.zeros(len(columns.object_label), dtype=bool)
     is_covered[own[own >= 0]] = True
-    missed = columns.truth_label[matches.is_truth & ~is_covered]
-    occurring = np.union1d(columns.truth_label[matches.is_truth], predicted)
+    missed = columns.object_label[matches.is_evaluated & ~is_covered]
+    occurring = np.union1d(columns.object_label[matches.is_evaluated], predicted)
     nothing = len(occurring)
     counts = np.zeros((nothing + 1, nothing + 1), dtype=np.int64)
     rows = np.full(len(own), nothing)
-    rows[own >= 0] = np.searchsorted(occurring, columns.truth_label[own[own >= 0]])
+    rows[own >= 0] = np.searchsorted(occurring, columns.object_label[own[own >= 0]])
     np.add.at(counts, (rows, np.searchsorted(occurring, predicted)), 1)
     counts[:nothing, nothing] += np.bincount(np.searchsorted(occurring, missed), minlength=nothing)
     return Confusion(

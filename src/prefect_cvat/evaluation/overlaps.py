@@ -17,13 +17,13 @@ from prefect_cvat.exceptions import ResponseTooLargeError
 
 __all__ = ["Overlaps", "find_overlaps"]
 
-_MOST_AT_ONCE = 250_000
+_MAX_IOUS_AT_ONCE = 250_000
 """How many IoUs are in memory at a time."""
 
 _ROWS_AT_ONCE = 50_000
 """Number of pairs that are Python objects at a time: these take several times the memory of an array."""
 
-_MOST_OVERLAPS = 1_000_000
+_MAX_OVERLAPS = 1_000_000
 """Maximum number of pairs that overlap, and ten more for each prediction."""
 
 
@@ -67,8 +67,8 @@ class Overlaps:
         places = np.flatnonzero(self.similarity >= min(threshold, 1 - 1e-10))
         prediction, truth = self.prediction[places], self.truth[places]
         _, of_prediction, times = np.unique(prediction, return_inverse=True, return_counts=True)
-        _, of_truth, times_taken = np.unique(truth, return_inverse=True, return_counts=True)
-        is_alone = (times[of_prediction] == 1) & (times_taken[of_truth] == 1)
+        _, of_truth, object_counts = np.unique(truth, return_inverse=True, return_counts=True)
+        is_alone = (times[of_prediction] == 1) & (object_counts[of_truth] == 1)
         found[prediction[is_alone]] = truth[is_alone]
         if not is_alone.all():
             left = ~is_alone
@@ -113,11 +113,11 @@ class Overlaps:
                 strict=True,
             )
 
-    def similarity_of(self, truth_of: NDArray[np.int64]) -> NDArray[np.float64]:
+    def similarity_of(self, object_of: NDArray[np.int64]) -> NDArray[np.float64]:
         """For each prediction its similarity with the object that it was given, or 0."""
         similarity = np.zeros(self.predictions)
-        is_own = truth_of[self.prediction] == self.truth
-        similarity[self.prediction[is_own]] = self.similarity[is_own]
+        is_match = object_of[self.prediction] == self.truth
+        similarity[self.prediction[is_match]] = self.similarity[is_match]
         return similarity
 
 
@@ -141,12 +141,12 @@ def find_overlaps(
     """
     threshold = min(threshold, 1 - 1e-10)
     columns: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]] = []
-    count, most = 0, _MOST_OVERLAPS + 10 * len(data.predictions)
+    count, max_pairs = 0, _MAX_OVERLAPS + 10 * len(data.predictions)
     for key, places in predictions.items():
         candidates = objects.get(key)
         if not candidates:
             continue
-        size = max(1, _MOST_AT_ONCE // len(candidates))
+        size = max(1, _MAX_IOUS_AT_ONCE // len(candidates))
         own, theirs = np.array(places), np.array(candidates)
         truth = [data.truth[place] for place in candidates]
         for start in range(0, len(places), size):
@@ -155,9 +155,9 @@ def find_overlaps(
             rows, of_truth = np.nonzero(similarity >= threshold)
             columns.append((own[start + rows], theirs[of_truth], similarity[rows, of_truth]))
             count += len(rows)
-            if count > most:
+            if count > max_pairs:
                 raise ResponseTooLargeError(
-                    f"more than {most} pairs of a prediction and an object overlap, on image"
+                    f"more than {max_pairs} pairs of a prediction and an object overlap, on image"
                     f" {truth[0]['image_id']} and others; are there doubled ones?"
                 )
     if not columns:
@@ -171,7 +171,7 @@ def _similarity(
 ) -> NDArray[np.float64]:
     """IoU or OKS, `[predictions, objects]`."""
     if data.iou_type == "keypoints":
-        return _keypoint_similarity(predictions, truth, data.deviations[truth[0]["category_id"]])
+        return _keypoint_similarity(predictions, truth, data.sigmas[truth[0]["category_id"]])
     from faster_coco_eval import mask  # imports OpenCV where there is one
 
     shape = "bbox" if data.iou_type == "bbox" else "rle"
@@ -187,13 +187,13 @@ def _similarity(
 def _keypoint_similarity(
     predictions: Sequence[Mapping[str, Any]],
     truth: Sequence[Mapping[str, Any]],
-    deviations: Sequence[float],
+    sigmas: Sequence[float],
 ) -> NDArray[np.float64]:
     """OKS as in pycocotools 2.0.11 (`COCOeval.computeOks`)."""
     similarity = np.zeros((len(predictions), len(truth)))
-    if not deviations:
+    if not sigmas:
         return similarity
-    variances = (2 * np.array(deviations)) ** 2
+    variances = (2 * np.array(sigmas)) ** 2
     found = np.array([item["keypoints"] for item in predictions], dtype=np.float64)
     xs, ys = found[:, 0::3], found[:, 1::3]
     for column, item in enumerate(truth):

@@ -14,7 +14,7 @@ _RECALLS = np.linspace(0, 1, 101)
 
 def precision_at_recalls(
     scores: NDArray[np.float64],
-    is_right: NDArray[np.uint16],
+    is_correct: NDArray[np.uint16],
     is_ignored: NDArray[np.uint16],
     objects: int,
 ) -> NDArray[np.float64]:
@@ -22,7 +22,7 @@ def precision_at_recalls(
 
     Args:
         scores: The scores of the predictions, in the order of their images.
-        is_right: For each a bit for each of `AP_THRESHOLDS`: whether it has an object.
+        is_correct: For each a bit for each of `AP_THRESHOLDS`: whether it has an object.
         is_ignored: For each a bit for each of these: whether it does not count.
         objects: How many objects there are.
 
@@ -33,9 +33,9 @@ def precision_at_recalls(
     if not objects:
         return precision
     order = np.argsort(-scores, kind="stable")
-    is_right, is_ignored = is_right[order], is_ignored[order]
+    is_correct, is_ignored = is_correct[order], is_ignored[order]
     for bit in range(len(AP_THRESHOLDS)):
-        right = np.cumsum(is_right >> bit & 1, dtype=np.float64)
+        right = np.cumsum(is_correct >> bit & 1, dtype=np.float64)
         all_of_them = np.cumsum(~is_ignored >> bit & 1, dtype=np.float64)
         reached = right / np.maximum(all_of_them, 1)
         reached = np.maximum.accumulate(reached[::-1])[::-1]

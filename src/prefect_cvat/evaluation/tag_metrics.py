@@ -44,15 +44,22 @@ def evaluate_tags(
     names = sorted({name for pair in pairs for tags in pair for name in tags})
     return TagEvaluation(
         frames=pairs.total(),
-        accuracy=sum(count for (drawn, found), count in pairs.items() if drawn == found) / pairs.total(),
+        accuracy=sum(
+            count for (true_tags, predicted_tags), count in pairs.items() if true_tags == predicted_tags
+        )
+        / pairs.total(),
         by_label={
             name: Counts(
-                truth=sum(count for (drawn, _), count in pairs.items() if name in drawn),
+                truth=sum(count for (true_tags, _), count in pairs.items() if name in true_tags),
                 true_positives=sum(
-                    count for (drawn, found), count in pairs.items() if name in drawn and name in found
+                    count
+                    for (true_tags, predicted_tags), count in pairs.items()
+                    if name in true_tags and name in predicted_tags
                 ),
                 false_positives=sum(
-                    count for (drawn, found), count in pairs.items() if name not in drawn and name in found
+                    count
+                    for (true_tags, predicted_tags), count in pairs.items()
+                    if name not in true_tags and name in predicted_tags
                 ),
             )
             for name in names

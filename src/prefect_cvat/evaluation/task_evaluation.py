@@ -10,11 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.evaluation.inputs.annotations_by_frame import AnnotationsByFrame, OnFrames
+from prefect_cvat.evaluation.inputs.annotations_by_frame import AnnotationsByFrame, FrameAnnotations
 from prefect_cvat.evaluation.inputs.coco_dataset import IouType
 from prefect_cvat.evaluation.inputs.compared_shapes import ComparedShapes
-from prefect_cvat.evaluation.inputs.ground_truth import Truth, TruthSource, read_truth
-from prefect_cvat.evaluation.inputs.predictions import Predictions, find, read_left_by_runs
+from prefect_cvat.evaluation.inputs.ground_truth import GroundTruth, GroundTruthSource, read_ground_truth
+from prefect_cvat.evaluation.inputs.predictions import Predictions, detect_on_frames, read_run_annotations
 from prefect_cvat.evaluation.metrics import Evaluation
 from prefect_cvat.evaluation.tag_metrics import TagEvaluation, evaluate_tags
 from prefect_cvat.exceptions import BadFunctionError
@@ -46,7 +46,7 @@ class TaskEvaluation(BaseModel):
         shapes: The evaluation of boxes (`bbox`), masks (`segm`) and skeletons (`keypoints`), those of them
             that there are.
         tags: The evaluation of tags, if there are any.
-        counted: The frames that count.
+        evaluated_frames: The frames that count.
         info: What the server says of the task.
         compared: The shapes that were compared.
         function_labels: Ids of labels of the task by the function's names for them; None if not known.
@@ -66,7 +66,7 @@ class TaskEvaluation(BaseModel):
     frame_errors: dict[int, str]
     shapes: dict[IouType, Evaluation]
     tags: TagEvaluation | None
-    counted: PlannedFrames = Field(exclude=True, repr=False)
+    evaluated_frames: PlannedFrames = Field(exclude=True, repr=False)
     info: TaskInfo = Field(exclude=True, repr=False)
     compared: ComparedShapes = Field(exclude=True, repr=False)
     function_labels: dict[str, int] | None = Field(exclude=True, repr=False)
@@ -78,7 +78,7 @@ def evaluate_task(
     function: DetectionFunction | None = None,
     *,
     function_name: str | None = None,
-    truth: TruthSource = "manual",
+    truth: GroundTruthSource = "manual",
     truth_task_id: int | None = None,
     all_frames: bool = False,
     options: Options | None = None,
@@ -133,7 +133,7 @@ def evaluate_task(
     if options.selection.unannotated:
         raise ValueError("frames that nobody has annotated cannot be evaluated; name others, or none for all")
     info = read_task(client, task_id, options.selection)
-    human = read_truth(
+    ground_truth = read_ground_truth(
         client,
         info,
         truth,
@@ -142,76 +142,85 @@ def evaluate_task(
         all_frames=all_frames,
         ignore_case=options.ignore_case,
     )
-    counted = info.frames_of(np.union1d(human.frames.numbers, human.tag_frames.numbers))
-    found = (
-        read_left_by_runs(client, info, counted)
-        if function is None
-        else find(client, info, counted, function, options, function_name=function_name, progress=progress)
+    evaluated_frames = info.frames_of(
+        np.union1d(ground_truth.frames.numbers, ground_truth.tag_frames.numbers)
     )
-    _check_labels(info, human, found)
-    failed = found.frame_errors or {}
-    wanted = None if found.labels is None else frozenset(found.labels.values())
-    with_shapes = human.frames.where(lambda number: number not in failed)
-    with_tags = human.tag_frames.where(lambda number: number not in failed)
+    predictions = (
+        read_run_annotations(client, info, evaluated_frames)
+        if function is None
+        else detect_on_frames(
+            client, info, evaluated_frames, function, options, function_name=function_name, progress=progress
+        )
+    )
+    _check_labels(info, ground_truth, predictions)
+    failed = predictions.frame_errors or {}
+    wanted = None if predictions.labels is None else frozenset(predictions.labels.values())
+    with_shapes = ground_truth.frames.where(lambda number: number not in failed)
+    with_tags = ground_truth.tag_frames.where(lambda number: number not in failed)
     compared = ComparedShapes(
-        with_shapes, info.labels, human.annotations.shapes, found.annotations.shapes, wanted
+        with_shapes, info.labels, ground_truth.annotations.shapes, predictions.annotations.shapes, wanted
     )
     return TaskEvaluation(
         task_id=task_id,
         task_name=info.task.name,
         url=info.page(client.url),
-        predictions=found.name,
-        truth=human.name,
-        frames=len(counted) - len(failed),
-        frames_from_cache=found.frames_from_cache,
-        left_out={**human.left_out, **_left_out(human.annotations, info.labels, wanted)},
+        predictions=predictions.name,
+        truth=ground_truth.name,
+        frames=len(evaluated_frames) - len(failed),
+        frames_from_cache=predictions.frames_from_cache,
+        left_out={**ground_truth.left_out, **_left_out(ground_truth.annotations, info.labels, wanted)},
         frame_errors=failed,
         shapes=compared.evaluate(iou_threshold=iou_threshold, score_threshold=score_threshold),
-        tags=_evaluate_tags(info.labels, human.annotations.tags, found.annotations.tags, wanted, with_tags),
-        counted=counted.where(lambda number: number not in failed),
+        tags=_evaluate_tags(
+            info.labels, ground_truth.annotations.tags, predictions.annotations.tags, wanted, with_tags
+        ),
+        evaluated_frames=evaluated_frames.where(lambda number: number not in failed),
         info=info,
         compared=compared,
-        function_labels=found.labels,
+        function_labels=predictions.labels,
         seconds=time.perf_counter() - started,
     )
 
 
-def _check_labels(info: TaskInfo, human: Truth, found: Predictions) -> None:
+def _check_labels(info: TaskInfo, ground_truth: GroundTruth, predictions: Predictions) -> None:
     """Say so if nothing of the truth can have been found: the figures would be zeros that mean nothing."""
-    annotated = set(human.annotations.labels)
-    if found.labels is not None and annotated.isdisjoint(found.labels.values()):
+    annotated = set(ground_truth.annotations.labels)
+    if predictions.labels is not None and annotated.isdisjoint(predictions.labels.values()):
         names = {label.id: label.name for label in info.labels}
-        finds = sorted(names[i] for i in set(found.labels.values()))
+        predicted_names = sorted(names[i] for i in set(predictions.labels.values()))
+        true_names = quoted_list(sorted(names[i] for i in annotated))
         raise BadFunctionError(
-            f"the labels do not match: {human.name} is of {quoted_list(sorted(names[i] for i in annotated))},"
-            f" but {found.name} finds {quoted_list(finds) or 'nothing that the task has a label for'}."
+            f"the labels do not match: {ground_truth.name} has {true_names}, but {predictions.name} predicts"
+            f" {quoted_list(predicted_names) or 'no label of the task'}."
             f" Map its labels with {argument('label_map')}"
         )
 
 
-def _left_out(drawn: OnFrames, labels: Sequence[Label], wanted: Collection[int] | None) -> dict[str, int]:
+def _left_out(
+    truth: FrameAnnotations, labels: Sequence[Label], wanted: Collection[int] | None
+) -> dict[str, int]:
     """How many annotations of the truth are of labels that the function does not know."""
     names = {label.id: label.name for label in labels}
     return {
         f"annotations of label {names[label_id]!r}, which it does not find": count
-        for label_id, count in drawn.labels.items()
+        for label_id, count in truth.labels.items()
         if wanted is not None and label_id not in wanted
     }
 
 
 def _evaluate_tags(
     labels: Sequence[Label],
-    drawn: AnnotationsByFrame,
-    found: AnnotationsByFrame,
+    truth: AnnotationsByFrame,
+    predictions: AnnotationsByFrame,
     wanted: Collection[int] | None,
     frames: PlannedFrames,
 ) -> TagEvaluation | None:
-    kept = drawn.labels.keys() if wanted is None else drawn.labels.keys() & wanted
-    if not len(frames) or not (kept or found.labels):
+    label_ids = truth.labels.keys() if wanted is None else truth.labels.keys() & wanted
+    if not len(frames) or not (label_ids or predictions.labels):
         return None
     names = {label.id: label.name for label in labels}
-    own = {label_id: names[label_id] for label_id in kept}
-    return evaluate_tags(_by_frame(drawn, own, frames), _by_frame(found, names, frames), frames.numbers)
+    own = {label_id: names[label_id] for label_id in label_ids}
+    return evaluate_tags(_by_frame(truth, own, frames), _by_frame(predictions, names, frames), frames.numbers)
 
 
 def _by_frame(

@@ -81,7 +81,7 @@ def write_thresholds(thresholds: dict[str, float], file: Path) -> None:
 def _threshold(evaluation: Evaluation, label: str | None, precision: float | None) -> float | None:
     curve = evaluation.curve if label is None else evaluation.by_label[label].curve
     if precision is not None:
-        return curve.threshold_for_precision(precision)
+        return curve.threshold_at_precision(precision)
     if label is not None:
         curve = curve.with_prior(evaluation.curve, PRIOR_OBJECTS)
-    return curve.steady_threshold()
+    return curve.smoothed_best_threshold()

@@ -10,8 +10,8 @@ from typing import Any
 
 from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.evaluation.inputs.predictions import PlannedReadingRun, ReadingRun
-from prefect_cvat.evaluation.inputs.task_annotations import each_on_frames, read_annotations
+from prefect_cvat.evaluation.inputs.task_annotations import annotations_on_frames, read_annotations
+from prefect_cvat.evaluation.inputs.predictions import PlannedReadOnlyRun, ReadOnlyRun
 from prefect_cvat.exceptions import NothingToExportError
 from prefect_cvat.export.dataset import Annotation, AnnotationFile
 from prefect_cvat.export.image_folder import ImageFolder
@@ -131,8 +131,8 @@ def read_from_server(
     task = plan.task.id
     batches = AnnotationFile(scratch / "annotations.jsonl")
     parts = read_annotations(client, plan.info)
-    by_machine = True if left_by_runs else None
-    wanted = (each for _, each in each_on_frames(parts, plan.frames, by_machine=by_machine))
+    automatic = True if left_by_runs else None
+    wanted = (each for _, each in annotations_on_frames(parts, plan.frames, automatic=automatic))
     is_empty = True
     while batch := list(islice(wanted, BATCH_SIZE)):
         batches.append(batch)
@@ -181,7 +181,7 @@ def _left_out(report: RunReport) -> dict[str, int]:
     return {reason: count for reason, count in reasons.items() if count}
 
 
-class _ExportRun(ReadingRun):
+class _ExportRun(ReadOnlyRun):
     """A run that writes annotations to a file, and the images of its chunks to a folder."""
 
     def __init__(self, *args: Any, batches: AnnotationFile, images: ImageFolder | None, **named: Any) -> None:
@@ -193,14 +193,14 @@ class _ExportRun(ReadingRun):
         """Write tags and shapes to the file."""
         self._packs.append(annotations)
 
-    def _plan(self, workspace: Workspace) -> PlannedReadingRun:
+    def _plan(self, workspace: Workspace) -> PlannedReadOnlyRun:
         plan = self._read_plan()
         if self._images is None:
-            return PlannedReadingRun(self, plan, workspace)
+            return PlannedReadOnlyRun(self, plan, workspace)
         return _PlannedExportRun(self, plan, workspace, self._images)
 
 
-class _PlannedExportRun(PlannedReadingRun):
+class _PlannedExportRun(PlannedReadOnlyRun):
     """The stages of a run that exports images."""
 
     def __init__(self, run: _ExportRun, plan: Plan, workspace: Workspace, images: ImageFolder) -> None:

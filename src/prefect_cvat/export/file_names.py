@@ -45,7 +45,7 @@ class FileNames:
         self._stems: dict[int, str] = {}
         self._suffixes: dict[int, str] = {}
         if not of_video:
-            self._tell_apart(frames)
+            self._make_unique(frames)
 
     def image(self, frame: Frame) -> str:
         """The name of a frame's image."""
@@ -74,7 +74,7 @@ class FileNames:
         stem, suffix = _split(f"frame_{frame.number:06}.jpg" if self._of_video else _safe(frame))
         return self._stems.get(frame.number, stem), self._suffixes.get(frame.number, suffix)
 
-    def _tell_apart(self, frames: Sequence[Frame]) -> None:
+    def _make_unique(self, frames: Sequence[Frame]) -> None:
         """Give other stems to frames whose stems an earlier one has."""
         digests = array("Q", (_digest(self._parts(frame)[0]) for frame in frames))
         in_order = np.argsort(np.frombuffer(digests, dtype=np.uint64), kind="stable")

@@ -44,17 +44,17 @@ def redirect_error(response: requests.Response, method: str, server: str, path: 
     location = response.headers.get("Location")
     if address is None:
         where = "nowhere" if location is None else ascii(location[:MAX_LOCATION])
-        said = f"{method} {server}{path} is redirected to {where}, which CVAT itself never does"
+        problem = f"{method} {server}{path} is redirected to {where}, which CVAT itself never does"
     elif address == server:
-        said = f"{server} redirects to itself; the proxy in front of CVAT is set up wrongly"
+        problem = f"{server} redirects to itself; the proxy in front of CVAT is set up wrongly"
     elif server.startswith("https:") and address.startswith("http:"):
-        said = f"{server} redirects to {address}, where nothing is encrypted; have that changed"
+        problem = f"{server} redirects to {address}, where nothing is encrypted; have that changed"
     else:
-        said = (
+        problem = (
             f"{server} redirects to {address}; if that is your server, give that address (url, --server-host)"
         )
     return RedirectError(
-        f"{said} (HTTP {response.status_code}; redirects are not followed: credentials would go along)",
+        f"{problem} (HTTP {response.status_code}; redirects are not followed: credentials would go along)",
         status=response.status_code,
         method=method,
         path=path,

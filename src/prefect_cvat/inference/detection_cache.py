@@ -27,7 +27,7 @@ from prefect_cvat.messages.bounded_text import one_line
 from prefect_cvat.models import LabeledImageRequest, LabeledShapeRequest
 from prefect_cvat.settings import Settings
 
-__all__ = ["DetectionCache", "KeptDetections", "cache_folder"]
+__all__ = ["CachedDetections", "DetectionCache", "cache_folder"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ SCHEMA_VERSION = 1
 DEFAULT_SIZE_LIMIT = 2 * 2**30
 """Maximum size of the cache in bytes; beyond it, the least recently used entries are deleted."""
 
-MOST_BYTES_OF_ENTRY = 256 * 2**20
+MAX_ENTRY_BYTES = 256 * 2**20
 """Maximum size in bytes of the JSON of an entry."""
 
 
@@ -189,11 +189,11 @@ def _read(data: bytes) -> list[FrameDetections]:
     if hashlib.sha256(content).digest() != digest:
         raise ValueError("they were cut short or changed")
     decompressor = zlib.decompressobj()
-    entries = _ENTRIES.validate_json(decompressor.decompress(content, MOST_BYTES_OF_ENTRY))
+    entries = _ENTRIES.validate_json(decompressor.decompress(content, MAX_ENTRY_BYTES))
     return [FrameDetections(entry.frame, entry.tags, entry.shapes) for entry in entries]
 
 
-class KeptDetections:
+class CachedDetections:
     """The cached detections of one function with one set of settings on one task.
 
     Args:

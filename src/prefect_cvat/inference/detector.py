@@ -232,21 +232,21 @@ class Detector:
 
 
 def _groups(
-    frames: Iterator[tuple[Frame, PIL.Image.Image]], most: int
+    frames: Iterator[tuple[Frame, PIL.Image.Image]], max_images: int
 ) -> Iterator[list[tuple[Frame, PIL.Image.Image]]]:
-    """Groups of at most `most` images and `BYTES_PER_CALL` bytes; a larger image is a group by itself."""
+    """Groups of up to `max_images` images and `BYTES_PER_CALL` bytes; a larger image is its own group."""
     group: list[tuple[Frame, PIL.Image.Image]] = []
-    held = 0
+    group_bytes = 0
     for frame, image in frames:
         size = 4 * frame.width * frame.height
-        if group and held + size > BYTES_PER_CALL:
+        if group and group_bytes + size > BYTES_PER_CALL:
             yield group
-            group, held = [], 0
+            group, group_bytes = [], 0
         group.append((frame, image))
-        held += size
+        group_bytes += size
         del frame, image  # only the group may hold them
-        if len(group) == most or held > BYTES_PER_CALL:  # before the next image is opened
+        if len(group) == max_images or group_bytes > BYTES_PER_CALL:  # before the next image is opened
             yield group
-            group, held = [], 0
+            group, group_bytes = [], 0
     if group:
         yield group

@@ -24,7 +24,7 @@ _FARTHEST = 1e9
 _SCORE_ERROR = 1e-6
 """How far beyond 0 and 1 rounding takes a score of 32 bits; its steps there are of 1.2e-7."""
 
-_MOST_MASK_PIXELS = 1e9
+_MAX_MASK_PIXELS = 1e9
 """Pixels of a mask's box; no image that is read has so many."""
 
 _COUNTS: dict[ShapeType, Callable[[int], bool]] = {
@@ -110,7 +110,7 @@ def _check_mask(points: Sequence[float]) -> None:
     if right < left or bottom < top:
         raise BadFunctionError(f"function output mask with an empty box ({left}, {top}, {right}, {bottom})")
     area = (right - left + 1) * (bottom - top + 1)
-    if area > _MOST_MASK_PIXELS:
+    if area > _MAX_MASK_PIXELS:
         raise BadFunctionError(f"function output mask with a box of {area:g} pixels, which no image has")
     if min(runs) < 0 or sum(runs) != area:
         raise BadFunctionError(

@@ -23,7 +23,7 @@ from prefect_cvat.auto_annotation.function_calls import is_installed
 
 __all__ = ["ReachedCode", "UnknownCodeError", "code_parts", "imports"]
 
-MOST_BYTES = 30_000_000
+MAX_BYTES = 30_000_000
 """Maximum amount of code that is read: some seconds."""
 
 _FRAMEWORKS = {
@@ -83,7 +83,7 @@ class ReachedCode:
         self._seen: set[str] = set()
         self._versions: set[str] = set()
         self._contents: dict[str, str] = {}
-        self._bytes_left = MOST_BYTES
+        self._bytes_left = MAX_BYTES
 
     def add(self, name: str, spec: ModuleSpec | None = None) -> None:
         """Add a module, and all that it reaches.
@@ -101,7 +101,7 @@ class ReachedCode:
             if name in self._seen or name == "__main__":
                 continue
             self._seen.add(name)
-            spec = spec or _find(name)
+            spec = spec or _find_spec(name)
             if known_version := _known_by_version(name, spec):
                 self._versions.add(known_version)
             elif spec is None:
@@ -118,7 +118,7 @@ class ReachedCode:
         """
         if name == "__main__":
             raise UnknownCodeError("code that was typed in or is run as a script")
-        if not _known_by_version(name, _find(name)):
+        if not _known_by_version(name, _find_spec(name)):
             self.add(name)
 
     def lines(self) -> list[str]:
@@ -158,7 +158,7 @@ def imports(code: types.CodeType, package: str) -> Iterator[str]:
     Raises:
         UnknownCodeError: It imports something by a name that is only known when it runs.
     """
-    _check_tellable(code)
+    _check_static(code)
     if _IMPORT_NAME not in code.co_code[::2]:
         return
     before: list[Any] = []
@@ -191,14 +191,14 @@ def _resolve(name: str, package: str) -> str:
 
 def _submodule(package: str, name: str) -> str | None:
     """The full name of what is imported from a package, if it is a module and not something in it."""
-    spec = _find(package)
+    spec = _find_spec(package)
     if spec is None or spec.submodule_search_locations is None or _known_by_version(package, spec):
         return None
     full = f"{package}.{name}"
-    return full if _find(full) is not None else None
+    return full if _find_spec(full) is not None else None
 
 
-def _check_tellable(code: types.CodeType) -> None:
+def _check_static(code: types.CodeType) -> None:
     names = set(code.co_names)
     found = names & _BY_NAME_AT_RUN_TIME
     if names & _BUILTINS_THAT_RUN_TEXT:
@@ -218,7 +218,7 @@ def _parents(name: str) -> Iterator[str]:
         yield name
 
 
-def _find(name: str) -> ModuleSpec | None:
+def _find_spec(name: str) -> ModuleSpec | None:
     """Where a module comes from, without importing anything."""
     if (module := sys.modules.get(name)) is not None:
         spec: ModuleSpec | None = getattr(module, "__spec__", None)
@@ -231,7 +231,7 @@ def _find(name: str) -> ModuleSpec | None:
     parent = name.rpartition(".")[0]
     if not parent:
         return _ask_finders(name)
-    of_parent = _find(parent)
+    of_parent = _find_spec(parent)
     if of_parent is None or of_parent.submodule_search_locations is None:
         return None
     return PathFinder.find_spec(name, of_parent.submodule_search_locations)

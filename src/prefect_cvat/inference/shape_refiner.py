@@ -103,10 +103,10 @@ class ShapeRefiner:
             return f"it needs {pluralize(self._min_neg_points, 'negative point')}, and shapes give none"
         if shape_type == "points" and self._min_boxes:
             return "it needs a bounding box, and points give none"
-        most = 1 if shape_type == "rectangle" else len(shape["points"]) // 2
-        if most < self._min_pos_points:
+        count = 1 if shape_type == "rectangle" else len(shape["points"]) // 2
+        if count < self._min_pos_points:
             gives = f"{shape_type} gives" if shape_type == "rectangle" else "points of this number give"
-            return f"it needs {pluralize(self._min_pos_points, 'positive point')}, and {gives} {most}"
+            return f"it needs {pluralize(self._min_pos_points, 'positive point')}, and {gives} {count}"
         return None
 
     def refine(
@@ -155,7 +155,7 @@ class ShapeRefiner:
             if not preprocessed:
                 preprocessed.append(preprocess_image(self.function, self._context, frame, image))
             found = call_on_images(
-                partial(self._find, preprocessed[0], prompts, shape, image.size, clippings),
+                partial(self._detect, preprocessed[0], prompts, shape, image.size, clippings),
                 self.function.detect,
                 what,
                 f"{what}: function failed",
@@ -164,7 +164,7 @@ class ShapeRefiner:
             refined.append((shape, found))
         return refined
 
-    def _find(
+    def _detect(
         self,
         preprocessed: Any,
         prompts: Prompts,

@@ -24,7 +24,7 @@ from prefect_cvat.inference.geometry_checks import check_geometry
 from prefect_cvat.inference.image_calls import call_on_images, preprocess_image
 from prefect_cvat.models import LabeledShapeRequest, ShapeType, enum_value
 
-__all__ = ["ShapeContext", "ShapeTracker", "SourceShape", "TrackingContext"]
+__all__ = ["ShapeContext", "ShapeToTrack", "ShapeTracker", "TrackingContext"]
 
 
 class TrackingContext(TrackingFunctionContext):
@@ -48,7 +48,7 @@ class ShapeContext(TrackingFunctionShapeContext):
 
 
 @dataclass(frozen=True, slots=True)
-class SourceShape:
+class ShapeToTrack:
     """A shape to track from a frame on.
 
     Attributes:
@@ -67,7 +67,7 @@ class SourceShape:
 
 @dataclass(slots=True)
 class _Tracked:
-    source: SourceShape
+    source: ShapeToTrack
     context: ShapeContext
     state: Any
 
@@ -132,7 +132,7 @@ class ShapeTracker:
             self._tracked.pop(key, None)
 
     def advance(
-        self, frame: Frame, image: PIL.Image.Image, sources: Sequence[SourceShape] = ()
+        self, frame: Frame, image: PIL.Image.Image, sources: Sequence[ShapeToTrack] = ()
     ) -> list[tuple[Hashable, TrackableShape]]:
         """Track all shapes to the next frame, and begin to track new ones there.
 
@@ -184,7 +184,7 @@ class ShapeTracker:
                 f" {size[0]}x{size[1]}: shapes can only be tracked over frames of one size"
             )
 
-    def _begin(self, frame: Frame, image: PIL.Image.Image, preprocessed: Any, source: SourceShape) -> None:
+    def _begin(self, frame: Frame, image: PIL.Image.Image, preprocessed: Any, source: ShapeToTrack) -> None:
         context = ShapeContext(enum_value(source.type))
         shape = TrackableShape(type=context.original_shape_type, points=list(source.points))
         what = f"{frame}: init_tracking_state of {_describe(source)}"
@@ -221,12 +221,12 @@ class ShapeTracker:
         return shape
 
 
-def _describe(source: SourceShape) -> str:
+def _describe(source: ShapeToTrack) -> str:
     return f"{enum_value(source.type)} {source.key!r}"
 
 
 def _inside(
-    output: Any, source: SourceShape, size: tuple[int, int]
+    output: Any, source: ShapeToTrack, size: tuple[int, int]
 ) -> tuple[TrackableShape | None, Clipping | None]:
     """The output of the function, clipped to the image; None if it is outside."""
     if not (hasattr(output, "type") and hasattr(output, "points")):

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 __all__ = ["problem_of_chunk"]
 
-_MOST_DIRECTORY_BYTES = 2**16
+_MAX_DIRECTORY_BYTES = 2**16
 """Maximum size in bytes of the directory of a zip file, besides those for each image."""
 
-_MOST_BOXES = 10_000
+_MAX_BOXES = 10_000
 
 
 def problem_of_chunk(file: IO[bytes], kind: ChunkType, length: int) -> str | None:
@@ -48,7 +48,7 @@ def _problem_of_zip(file: IO[bytes], begin: bytes, size: int, length: int) -> st
     directory_size, directory_start = struct.unpack_from("<LL", tail, at + 12)
     if directory_start + directory_size > size - len(tail) + at:
         return f"it is a zip file of {size} bytes whose directory lies elsewhere"
-    if directory_size > _MOST_DIRECTORY_BYTES + MAX_ENTRY_BYTES * length:
+    if directory_size > _MAX_DIRECTORY_BYTES + MAX_ENTRY_BYTES * length:
         return f"it is a zip file whose directory has {directory_size} bytes, for {length} images"
     return None
 
@@ -59,8 +59,8 @@ def _problem_of_mp4(file: IO[bytes], begin: bytes, size: int) -> str | None:
     start, has_index, boxes = 0, False, 0
     while start < size:
         boxes += 1
-        if boxes > _MOST_BOXES:
-            return f"it is an mp4 of more than {_MOST_BOXES} boxes"
+        if boxes > _MAX_BOXES:
+            return f"it is an mp4 of more than {_MAX_BOXES} boxes"
         file.seek(start)
         header = file.read(16)
         if len(header) < 8:

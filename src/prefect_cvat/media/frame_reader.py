@@ -66,14 +66,14 @@ def open_frames(
     opened = _forwards(_by_chunk(batch.chunks, frames), open_chunk)
     if not _has_video(batch):
         return opened
-    return prefetch(opened, _bytes_of, most_items=FRAMES_AHEAD, most_bytes=BYTES_AHEAD)
+    return prefetch(opened, _bytes_of, max_items=FRAMES_AHEAD, max_bytes=BYTES_AHEAD)
 
 
 def open_frames_reversed(
     batch: ChunkBatch,
     frames: Sequence[Frame],
     *,
-    most_bytes: int = REVERSED_BYTES,
+    max_bytes: int = REVERSED_BYTES,
     open_chunk: OpenChunk = open_chunk,
 ) -> OpenedFrames:
     """Open frames of a batch like `open_frames`, but the last one first.
@@ -84,16 +84,16 @@ def open_frames_reversed(
     Args:
         batch: The chunks that hold the frames.
         frames: Frames in ascending order.
-        most_bytes: Maximum size in bytes of the decoded frames of a video; two frames are always held.
+        max_bytes: Maximum size in bytes of the decoded frames of a video; two frames are always held.
         open_chunk: Opens a chunk; it may return one that is open already.
 
     Raises:
         MediaError: A chunk is not of the type and length that the task says, or a frame cannot be opened.
     """
-    opened = _backwards(_by_chunk(batch.chunks, frames), open_chunk, most_bytes // 2)
+    opened = _backwards(_by_chunk(batch.chunks, frames), open_chunk, max_bytes // 2)
     if not _has_video(batch):
         return opened
-    return prefetch(opened, _bytes_of, most_items=FRAMES_AHEAD, most_bytes=most_bytes // 2)
+    return prefetch(opened, _bytes_of, max_items=FRAMES_AHEAD, max_bytes=max_bytes // 2)
 
 
 def _forwards(parts: Sequence[tuple[ChunkFile, Sequence[Frame]]], open_chunk: OpenChunk) -> OpenedFrames:
@@ -103,12 +103,12 @@ def _forwards(parts: Sequence[tuple[ChunkFile, Sequence[Frame]]], open_chunk: Op
 
 
 def _backwards(
-    parts: Sequence[tuple[ChunkFile, Sequence[Frame]]], open_chunk: OpenChunk, most_bytes: int
+    parts: Sequence[tuple[ChunkFile, Sequence[Frame]]], open_chunk: OpenChunk, max_bytes: int
 ) -> OpenedFrames:
     for chunk, frames in reversed(parts):
         largest = max(MIN_BYTES_PER_PIXEL * frame.width * frame.height for frame in frames)
         # an image of a zip is not decoded by being opened: there is nothing to gain from several
-        size = max(1, most_bytes // largest) if chunk.type == "video" else 1
+        size = max(1, max_bytes // largest) if chunk.type == "video" else 1
         with open_chunk(chunk) as opened:
             for stop in range(len(frames), 0, -size):
                 block = list(opened.images(frames[max(0, stop - size) : stop]))

@@ -63,7 +63,7 @@ class ZipChunk:
             self.close()
             held = pluralize(len(self._members), "image")
             raise MediaError(f"{chunk} holds {held} where {chunk.length} were expected")
-        self._file.most = MAX_FRAME_BYTES
+        self._file.max_bytes = MAX_FRAME_BYTES
 
     def images(self, frames: Sequence[Frame]) -> Iterator[tuple[Frame, PIL.Image.Image]]:
         """Open images, one after the other, without decoding them."""
@@ -144,16 +144,16 @@ class ZipChunk:
 class _BoundedFile(io.FileIO):
     """A file that refuses to read more than a number of bytes at a time."""
 
-    def __init__(self, path: object, most: int) -> None:
+    def __init__(self, path: object, max_bytes: int) -> None:
         super().__init__(str(path))
-        self.most = most
+        self.max_bytes = max_bytes
 
     def read(self, size: int | None = -1, /) -> bytes:
-        wanted = self.most + 1 if size is None or size < 0 else size
-        if wanted > self.most + 1:
+        wanted = self.max_bytes + 1 if size is None or size < 0 else size
+        if wanted > self.max_bytes + 1:
             raise zipfile.BadZipFile(f"a part of it has {wanted} bytes; more than {self.most} are not read")
         data = super().read(wanted) or b""
-        if len(data) > self.most:
+        if len(data) > self.max_bytes:
             raise zipfile.BadZipFile(f"a part of it has more than {self.most} bytes")
         return data
 

@@ -126,11 +126,11 @@ def check_memory(
         MediaError: It takes more than the setting allows.
     """
     needed = pixel_bytes + file_bytes
-    if needed > _MIN_LIMIT and needed > (most := Settings().max_image_bytes):
+    if needed > _MIN_LIMIT and needed > (max_bytes := Settings().max_image_bytes):
         pixels = "" if size is None else f" of {size[0]}x{size[1]} pixels"
         raise MediaError(
             f"{what}{pixels} takes up to {needed} bytes of memory ({file_bytes} of them for its file); more"
-            f" than {most} are refused: raise PREFECT_CVAT_MAX_IMAGE_BYTES where there is that much memory"
+            f" than {max_bytes} are refused: raise PREFECT_CVAT_MAX_IMAGE_BYTES if there is that much memory"
         )
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 __all__ = ["check_mp4_index"]
 
-MOST_ENTRIES = 1_000_000
+MAX_ENTRIES = 1_000_000
 """Maximum number of entries in an index. A chunk of CVAT has some dozens."""
 
-MOST_BYTES = 64 * 2**20
+MAX_BYTES = 64 * 2**20
 """Maximum size in bytes of an mp4 without its pictures."""
 
 _COUNTS = re.compile(rb"stsz|stz2|trun|elst|cmov")
@@ -46,13 +46,13 @@ def check_mp4_index(path: Path) -> None:
             else:
                 samples += count
     # FFmpeg repeats the index for each part that is shown
-    if (entries := samples * max(1, edits)) > MOST_ENTRIES:
-        raise ValueError(f"its index has {entries} entries; more than {MOST_ENTRIES} are not read")
+    if (entries := samples * max(1, edits)) > MAX_ENTRIES:
+        raise ValueError(f"its index has {entries} entries; more than {MAX_ENTRIES} are not read")
 
 
 def _boxes_without_pictures(path: Path) -> Iterator[bytes]:
     """The boxes of a file one after the other, except those with the pictures."""
-    left = MOST_BYTES
+    left = MAX_BYTES
     with path.open("rb") as file:
         while len(header := file.read(8)) == 8:
             size, name = struct.unpack(">I4s", header)
@@ -68,5 +68,5 @@ def _boxes_without_pictures(path: Path) -> Iterator[bytes]:
             content = file.read(min(max(0, size - begin), left + 1) if size else left + 1)
             left -= len(content) + begin
             if left < 0:
-                raise ValueError(f"its index has more than {MOST_BYTES} bytes")
+                raise ValueError(f"its index has more than {MAX_BYTES} bytes")
             yield content

@@ -16,25 +16,25 @@ def prefetch(
     items: Generator[Item, None, None],
     bytes_of: Callable[[Item], int],
     *,
-    most_items: int,
-    most_bytes: int,
+    max_items: int,
+    max_bytes: int,
 ) -> Generator[Item, None, None]:
     """Run a generator in its own thread, in advance of its consumer.
 
-    The queue holds at most `most_items` items of `most_bytes` bytes in all, but always one of any size; the
+    The queue holds at most `max_items` items of `max_bytes` bytes in all, but always one of any size; the
     generator may have made one more. Closing the result closes the generator and ends the thread, after the
     item that is being made.
 
     Args:
         items: The generator; it is only used in the thread.
         bytes_of: The size of an item.
-        most_items: Maximum number of items in the queue.
-        most_bytes: Maximum size in bytes of the items in the queue.
+        max_items: Maximum number of items in the queue.
+        max_bytes: Maximum size in bytes of the items in the queue.
 
     Raises:
         Exception: An error of the generator, once all items before it were consumed.
     """
-    reader = _Reader(items, bytes_of, most_items, most_bytes)
+    reader = _Reader(items, bytes_of, max_items, max_bytes)
     reader.start()
     try:
         while reader.has_more():
@@ -48,14 +48,14 @@ class _Reader(threading.Thread, Generic[Item]):
         self,
         items: Generator[Item, None, None],
         bytes_of: Callable[[Item], int],
-        most_items: int,
-        most_bytes: int,
+        max_items: int,
+        max_bytes: int,
     ) -> None:
         super().__init__(name="prefetch", daemon=True)
         self._items = items
         self._bytes_of = bytes_of
-        self._most_items = most_items
-        self._most_bytes = most_bytes
+        self._max_items = max_items
+        self._max_bytes = max_bytes
         self._changed = threading.Condition()
         self._waiting: deque[tuple[Item, int]] = deque()
         self._bytes = 0
@@ -91,7 +91,7 @@ class _Reader(threading.Thread, Generic[Item]):
             return True
 
     def _has_room(self, size: int) -> bool:
-        return len(self._waiting) < self._most_items and self._bytes + size <= self._most_bytes
+        return len(self._waiting) < self._max_items and self._bytes + size <= self._max_bytes
 
     def has_more(self) -> bool:
         """Wait for an item; False when there are no more.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["VideoChunk", "import_pyav"]
 
-MOST_DECODER_THREADS = 8
+MAX_DECODER_THREADS = 8
 """Each holds a picture: eight of the largest that CVAT writes (9.4 million pixels) take 113 MB."""
 
 _BYTES_PER_PIXEL = 16
@@ -131,7 +131,7 @@ class VideoChunk:
         if stream.codec_context is None:
             raise MediaError(f"{self._chunk} is encoded in a way that the installed PyAV cannot decode")
         stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = min(os.cpu_count() or 1, MOST_DECODER_THREADS)
+        stream.codec_context.thread_count = min(os.cpu_count() or 1, MAX_DECODER_THREADS)
         return stream
 
     def _bound_pixels(self, frames: Sequence[Frame]) -> None:

@@ -25,7 +25,7 @@ class ShortenedError(Exception):
     """Replaces an error of a function or a library whose message is too long or has control characters."""
 
 
-def shorten(text: str, most: int = MAX_MESSAGE_LENGTH) -> str:
+def shorten(text: str, max_length: int = MAX_MESSAGE_LENGTH) -> str:
     r"""Shorten text in its middle, and escape what cannot be printed, except newlines.
 
     Example:
@@ -33,9 +33,9 @@ def shorten(text: str, most: int = MAX_MESSAGE_LENGTH) -> str:
     """
     printable = "".join(
         letter if letter.isprintable() or letter == "\n" else letter.encode("unicode_escape").decode()
-        for letter in _cut(text, most)
+        for letter in _cut(text, max_length)
     )
-    return _cut(printable, most)
+    return _cut(printable, max_length)
 
 
 def escape_unencodable(text: str) -> str:
@@ -43,20 +43,20 @@ def escape_unencodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def one_line(text: object, most: int = MAX_EXCERPT_LENGTH) -> str:
+def one_line(text: object, max_length: int = MAX_EXCERPT_LENGTH) -> str:
     """Convert an object to one line of text."""
     # folding white space shortens the text, so cut it later; but do not fold all of 13 MB
-    return shorten(" ".join(_cut(str(text), 4 * most).split()), most)
+    return shorten(" ".join(_cut(str(text), 4 * max_length).split()), max_length)
 
 
-def describe_error(error: BaseException, most: int = MAX_EXCERPT_LENGTH) -> str:
+def describe_error(error: BaseException, max_length: int = MAX_EXCERPT_LENGTH) -> str:
     """The type and the message of an error in one line."""
     name = type(error).__name__
     try:
         text = str(error)
     except Exception as another:  # the `__str__` of an error class may fail
         text = f"(its message cannot be had: {type(another).__name__})"
-    return one_line(f"{name}: {text}" if text else name, most)
+    return one_line(f"{name}: {text}" if text else name, max_length)
 
 
 def shorten_error(error: BaseException) -> BaseException:
@@ -84,8 +84,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
-def _cut(text: str, most: int) -> str:
-    if len(text) <= most:
+def _cut(text: str, max_length: int) -> str:
+    if len(text) <= max_length:
         return text
-    end = most // 4
-    return f"{text[: most - end - 5]} ... {text[-end:]}"
+    end = max_length // 4
+    return f"{text[: max_length - end - 5]} ... {text[-end:]}"

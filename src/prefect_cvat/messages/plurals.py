@@ -20,28 +20,28 @@ def pluralize(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number} {plural or f'{noun}s'}"
 
 
-def quoted_list(names: Sequence[str], most: int = 8) -> str:
+def quoted_list(names: Sequence[str], max_names: int = 8) -> str:
     """Names in quotes, such as `'car', 'bus' and 3 more`.
 
     Args:
         names: The names.
-        most: Maximum number of names.
+        max_names: Maximum number of names.
     """
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(map(repr, names[:most])) + more
+    more = f" and {len(names) - max_names} more" if len(names) > max_names else ""
+    return ", ".join(map(repr, names[:max_names])) + more
 
 
-def format_counts(counts: Mapping[str, int], most: int | None = None) -> str:
+def format_counts(counts: Mapping[str, int], max_names: int | None = None) -> str:
     """Counts by label or reason, the most frequent first: `3 car, 1 person`; or `none`.
 
     Args:
         counts: The counts by label or reason.
-        most: Maximum number of labels; the others are added up. None for all.
+        max_names: Maximum number of labels; the others are added up. None for all.
     """
     if not counts:
         return "none"
     most_first = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    named = [f"{count} {name}" for name, count in most_first[:most]]
+    named = [f"{count} {name}" for name, count in most_first[:max_names]]
     if rest := most_first[len(named) :]:
         named.append(f"{sum(count for _, count in rest)} of {pluralize(len(rest), 'other label')}")
     return ", ".join(named)

@@ -107,7 +107,7 @@ class ExistingOptions(ReplacementOptions):
     ] = ExistingSource.MANUAL
 
     @model_validator(mode="after")
-    def _check_that_they_go_together(self) -> Self:
+    def _check_combination(self) -> Self:
         source, existing = self.skip_existing_source, self.existing
         if self.skip_existing_iou is None:
             if source is not ExistingSource.MANUAL:

@@ -11,9 +11,9 @@ from pydantic import Field, PlainSerializer, PlainValidator, WithJsonSchema
 from prefect_cvat.number_ranges import NumberRanges
 from prefect_cvat.options.model import OnCommandLine, OptionModel
 
-__all__ = ["MOST_JOBS", "FrameOptions", "Selection", "read_frames", "read_jobs"]
+__all__ = ["MAX_JOBS", "FrameOptions", "Selection", "read_frames", "read_jobs"]
 
-MOST_JOBS = 10_000
+MAX_JOBS = 10_000
 """How many jobs can be named: a lock is taken on each."""
 
 
@@ -46,27 +46,27 @@ def read_frames(value: Any) -> NumberRanges | Literal["unannotated"] | None:
         return None
     if value == "unannotated":
         return "unannotated"
-    return _read_numbers(value, least=0)
+    return _read_numbers(value, minimum=0)
 
 
 def read_jobs(value: Any) -> tuple[int, ...] | None:
     """Read ids of jobs: numbers, or text such as `12,13`; None, or an empty text, for all.
 
     Raises:
-        ValueError: It is neither, or there are more than `MOST_JOBS`.
+        ValueError: It is neither, or there are more than `MAX_JOBS`.
     """
     if value is None or value == "":
         return None
-    jobs = _read_numbers(value, least=1)
-    if len(jobs) > MOST_JOBS:
+    jobs = _read_numbers(value, minimum=1)
+    if len(jobs) > MAX_JOBS:
         raise ValueError(
-            f"{jobs.describe()} names {len(jobs)} jobs; name {MOST_JOBS} at the most, or leave the option out"
+            f"{jobs.describe()} names {len(jobs)} jobs; name {MAX_JOBS} at the most, or leave the option out"
             " for all"
         )
     return tuple(jobs)
 
 
-def _read_numbers(value: Any, least: int) -> NumberRanges:
+def _read_numbers(value: Any, minimum: int) -> NumberRanges:
     if isinstance(value, str):
         numbers = NumberRanges.parse(value)
     elif isinstance(value, Collection) and (
@@ -75,8 +75,8 @@ def _read_numbers(value: Any, least: int) -> NumberRanges:
         numbers = NumberRanges.of(value)
     else:
         raise ValueError(f"must be numbers, or text such as 0-99,200, not {value!r}")
-    if (first := next(iter(numbers), least)) < least:
-        raise ValueError(f"must be {least} or more, not {first}")
+    if (first := next(iter(numbers), minimum)) < minimum:
+        raise ValueError(f"must be {minimum} or more, not {first}")
     return numbers
 
 

@@ -121,6 +121,6 @@ def _describe(error: Any) -> str:
     return f"{argument(str(name))}{where} {what}, not {_short(error['input'])}"
 
 
-def _short(value: object, most: int = 60) -> str:
+def _short(value: object, max_length: int = 60) -> str:
     text = repr(value)
-    return text if len(text) <= most else f"{text[:most]}..."
+    return text if len(text) <= max_length else f"{text[:max_length]}..."

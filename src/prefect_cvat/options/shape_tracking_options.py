@@ -69,7 +69,7 @@ class ShapeTrackingOptions(OptionModel):
     ] = 2.0
 
     @model_validator(mode="after")
-    def _check_that_they_go_together(self) -> Self:
+    def _check_combination(self) -> Self:
         if self.until is not None and self.direction == "both":
             raise ValueError(
                 f"{argument('until')} needs one direction: track forward and backward in two runs"

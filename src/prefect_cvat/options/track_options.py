@@ -112,7 +112,7 @@ class TrackOptions(OptionModel):
     ] = 0.2
 
     @model_validator(mode="after")
-    def _check_that_they_go_together(self) -> Self:
+    def _check_combination(self) -> Self:
         if self.max_gap < self.step:
             raise ValueError(
                 f"{argument('max_gap', self.max_gap)} must not be less than {argument('step', self.step)}:"

@@ -21,22 +21,22 @@ def exclude_annotated(client: Client, plan: Plan) -> Plan:
     """
     size = plan.info.meta.size
     is_empty_in_a_job = bytearray(size)
-    is_by_human = bytearray(size)
+    has_manual = bytearray(size)
     for job in plan.jobs:
         first = job.start_frame
         is_empty = bytearray(b"\1") * (job.stop_frame + 1 - first)
         for _, annotation in client.iter_job_annotations(job.id):
-            of_human = is_manual(annotation)
+            manual = is_manual(annotation)
             for begin, end in shown_ranges(annotation, job.stop_frame):
                 begin, end = max(begin, first), min(end, job.stop_frame + 1)
                 length = max(0, end - begin)
                 is_empty[begin - first : begin - first + length] = bytes(length)
-                if of_human:
-                    is_by_human[begin : begin + length] = b"\1" * length
+                if manual:
+                    has_manual[begin : begin + length] = b"\1" * length
         for number in plan.frames_between(first, job.stop_frame).numbers:
             is_empty_in_a_job[number] |= is_empty[number - first]
     return plan.without(
-        lambda number: is_by_human[number] or not is_empty_in_a_job[number], ExclusionReason.ANNOTATED
+        lambda number: has_manual[number] or not is_empty_in_a_job[number], ExclusionReason.ANNOTATED
     )
 
 

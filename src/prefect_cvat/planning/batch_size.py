@@ -21,7 +21,7 @@ FRAMES_OF_BATCH = 150
 BATCHES = 100
 """In a run of more batches than this, batches are larger: each costs four Prefect task runs."""
 
-MOST_FRAMES = 1000
+MAX_FRAMES = 1000
 """Maximum number of frames in any batch, since the detections of several batches are in memory.
 
 A task of a million frames has 1,000 batches then, 4,000 Prefect task runs. Measured, these take some four
@@ -29,7 +29,7 @@ minutes of the Prefect server's processor, in a run of hours, and 60 MB of its d
 take seven times as much.
 """
 
-MOST_ANNOTATIONS = 20_000
+MAX_ANNOTATIONS = 20_000
 """Maximum number of annotations expected in a batch, for the same reason. Each takes about 2 kB."""
 
 
@@ -58,15 +58,15 @@ class BatchSize:
         self._seconds_per_frame = now if before is None else 0.5 * (before + now)
         self._annotations_per_frame = max(self._annotations_per_frame, annotations / frames)
 
-    def most(self, total: int) -> int:
+    def max_frames(self, total: int) -> int:
         """The maximum number of frames in a batch of a run of `total` frames."""
         if self._fixed is not None:
             return self._fixed
         if self._seconds_per_frame is None:
             return 1  # one part, to see how long it takes
         in_time = int(BATCH_SECONDS / max(self._seconds_per_frame, 1e-4))
-        in_memory = int(MOST_ANNOTATIONS / max(self._annotations_per_frame, 1e-4))
-        return min(max(min(in_time, FRAMES_OF_BATCH), total // BATCHES), MOST_FRAMES, in_memory)
+        in_memory = int(MAX_ANNOTATIONS / max(self._annotations_per_frame, 1e-4))
+        return min(max(min(in_time, FRAMES_OF_BATCH), total // BATCHES), MAX_FRAMES, in_memory)
 
 
 class PartQueue:
@@ -88,16 +88,16 @@ class PartQueue:
         return taken
 
 
-def take_parts(parts: PartQueue, most: int) -> list[ChunkPart]:
+def take_parts(parts: PartQueue, max_frames: int) -> list[ChunkPart]:
     """Remove and return the first parts: one, and more up to a number of frames.
 
     Args:
         parts: The parts.
-        most: Maximum number of frames, except for a single part.
+        max_frames: Maximum number of frames, except for a single part.
     """
     taken = [parts.take()]
     frames = len(taken[0][1])
-    while parts.first is not None and frames + len(parts.first[1]) <= most:
+    while parts.first is not None and frames + len(parts.first[1]) <= max_frames:
         taken.append(parts.take())
         frames += len(taken[-1][1])
     return taken

@@ -25,11 +25,11 @@ class ScoreThresholds:
     """From which scores on what a function finds is wanted.
 
     Attributes:
-        asked: The least score that the function is asked for; None leaves it to the function.
+        requested: The least score that the function is asked for; None leaves it to the function.
         by_label: The least score of each label, by the function's label ids.
     """
 
-    asked: float | None
+    requested: float | None
     by_label: dict[int, float]
 
 
@@ -70,16 +70,18 @@ def score_thresholds(
                 f"{argument('label_thresholds')}: that of label {name!r} must be a number between 0 and 1,"
                 f" not {threshold!r}"
             )
-    least = conf_threshold
-    asked = conf_threshold
+    threshold_of_unlisted = conf_threshold
+    requested = conf_threshold
     mapped = [mapping.names[label_id] for label_id, target in mapping.targets.items() if target is not None]
     wanted = [own[name] for name in mapped if name in own]
     if wanted and not any(_is_tag(label) for label in function.spec.labels):
-        least = _own_threshold(function) if least is None else least
-        if least is not None:
-            asked = min(wanted) if min(wanted) < least else conf_threshold
+        threshold_of_unlisted = (
+            _own_threshold(function) if threshold_of_unlisted is None else threshold_of_unlisted
+        )
+        if threshold_of_unlisted is not None:
+            requested = min(wanted) if min(wanted) < threshold_of_unlisted else conf_threshold
         elif len(wanted) == len(mapped):
-            asked = min(wanted)
+            requested = min(wanted)
         else:
             logger.info(
                 "%s does not tell its own score_threshold: %s below it have no effect. Give %s, or a"
@@ -88,9 +90,9 @@ def score_thresholds(
                 argument("label_thresholds"),
                 argument("conf_threshold"),
             )
-    default = 0.0 if least is None else least
+    default = 0.0 if threshold_of_unlisted is None else threshold_of_unlisted
     return ScoreThresholds(
-        asked, {label_id: own.get(name, default) for label_id, name in mapping.names.items()}
+        requested, {label_id: own.get(name, default) for label_id, name in mapping.names.items()}
     )
 
 

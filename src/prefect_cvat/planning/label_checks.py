@@ -17,7 +17,7 @@ from prefect_cvat.models import Attribute, Label, enum_value
 
 __all__ = ["Misfits", "output_type"]
 
-MOST_LINES = 10
+MAX_LINES = 10
 """Maximum number of problems that a message lists; of the others it gives the number."""
 
 
@@ -62,7 +62,7 @@ class Misfits:
         problems = [text for text, may_drop in self._problems if not (may_drop and allow_unmatched_labels)]
         if not problems:
             return
-        mend = (
+        remedy = (
             f" Map them with {argument('label_map')}, or pass {argument('allow_unmatched_labels', True)} to"
             " drop them."
             if self.unmatched and not allow_unmatched_labels
@@ -70,11 +70,11 @@ class Misfits:
         )
         start = f"the function does not fit {task_name}"
         if len(problems) == 1:
-            raise BadFunctionError(f"{start}: {problems[0]}.{mend}")
-        lines = [f"{start} in {len(problems)} points:", *(f"  - {text}" for text in problems[:MOST_LINES])]
-        if len(problems) > MOST_LINES:
-            lines.append(f"  and {len(problems) - MOST_LINES} more")
-        raise BadFunctionError("\n".join([*lines, *([mend.strip()] * bool(mend))]))
+            raise BadFunctionError(f"{start}: {problems[0]}.{remedy}")
+        lines = [f"{start} in {len(problems)} points:", *(f"  - {text}" for text in problems[:MAX_LINES])]
+        if len(problems) > MAX_LINES:
+            lines.append(f"  and {len(problems) - MAX_LINES} more")
+        raise BadFunctionError("\n".join([*lines, *([remedy.strip()] * bool(remedy))]))
 
     # --- comparing the two ---
 

@@ -136,8 +136,8 @@ class Plan:
     def numbers_with(self, frame: int) -> list[int]:
         """The selected frames in the same part of a chunk as a frame."""
         part = self.part_of(frame)
-        near = self.frames.between(frame - PART_FRAMES, frame + PART_FRAMES)
-        return [number for number in near.numbers if self.part_of(number) == part]
+        nearby = self.frames.between(frame - PART_FRAMES, frame + PART_FRAMES)
+        return [number for number in nearby.numbers if self.part_of(number) == part]
 
     def numbers_in(self, chunk: int) -> list[int]:
         """The selected frames that are fetched from a chunk."""
@@ -273,6 +273,6 @@ def _is_in(jobs: Iterable[Job], size: int) -> npt.NDArray[np.bool_]:
     return is_in
 
 
-def _enumerate(numbers: Sequence[int], most: int = 10) -> str:
-    text = ", ".join(map(str, numbers[:most]))
-    return f"{text}, ... ({len(numbers)} in all)" if len(numbers) > most else text
+def _enumerate(numbers: Sequence[int], max_numbers: int = 10) -> str:
+    text = ", ".join(map(str, numbers[:max_numbers]))
+    return f"{text}, ... ({len(numbers)} in all)" if len(numbers) > max_numbers else text

@@ -30,27 +30,29 @@ class RunAttributes:
         owners: list[Sublabel] = [owner for label in labels for owner in (label, *label.sublabels)]
         for owner in owners:
             for attribute in owner.attributes:
-                if attribute.name == score and (put := _score_writer(attribute)) is not None:
-                    self._scores[owner.id] = attribute.id, put
+                if attribute.name == score and (format_score := _score_writer(attribute)) is not None:
+                    self._scores[owner.id] = attribute.id, format_score
                 elif attribute.name == model and (name := _model_value(attribute, model_names)) is not None:
                     self._models[owner.id] = attribute.id, name
 
-    def values(self, label_id: int, score: float | None, but: Container[int | None]) -> list[dict[str, Any]]:
+    def values(
+        self, label_id: int, score: float | None, exclude: Container[int | None]
+    ) -> list[dict[str, Any]]:
         """The values for an annotation, as the server's JSON objects.
 
         Args:
             label_id: Its label (or sublabel) in the task.
             score: Its score; None if it has none.
-            but: The ids of attributes that the function fills itself.
+            exclude: The ids of attributes that the function fills itself.
         """
         found = []
         if score is not None and label_id in self._scores:
-            attribute_id, put = self._scores[label_id]
-            found.append({"spec_id": attribute_id, "value": put(score)})
+            attribute_id, format_score = self._scores[label_id]
+            found.append({"spec_id": attribute_id, "value": format_score(score)})
         if label_id in self._models:
             attribute_id, name = self._models[label_id]
             found.append({"spec_id": attribute_id, "value": name})
-        return [value for value in found if value["spec_id"] not in but]
+        return [value for value in found if value["spec_id"] not in exclude]
 
 
 def _model_value(attribute: Attribute, names: Sequence[str]) -> str | None:
@@ -83,10 +85,10 @@ def _number_writer(values: Sequence[str]) -> Callable[[float], str] | None:
     if not (low <= high and step > 0):
         return None
     scale = 1 if high <= 1 else 100
-    most = floor((high - low) / step + 1e-9)
+    max_steps = floor((high - low) / step + 1e-9)
 
-    def put(score: float) -> str:
+    def format_score(score: float) -> str:
         steps = round((scale * score - low) / step)
-        return f"{low + step * max(0, min(steps, most)):.10g}"
+        return f"{low + step * max(0, min(steps, max_steps)):.10g}"
 
-    return put
+    return format_score

@@ -35,7 +35,7 @@ __all__ = [
 ]
 
 
-_OF_ONE_TASK = (NoDataError, UnsupportedTaskError, NotFoundError, PermissionDeniedError, InvalidResponseError)
+_TASK_ERRORS = (NoDataError, UnsupportedTaskError, NotFoundError, PermissionDeniedError, InvalidResponseError)
 """What may be wrong with a task, or come of its being deleted meanwhile, and says nothing of the others."""
 
 
@@ -127,7 +127,7 @@ def find_tasks(
     project_id: int | None = None,
     *,
     all_tasks: bool = False,
-    tell: Callable[[str], object] = lambda _: None,
+    on_skipped: Callable[[str], object] = lambda _: None,
 ) -> Iterator[FoundTask]:
     """The tasks that a selection says and that can be annotated, oldest first.
 
@@ -136,7 +136,7 @@ def find_tasks(
         selection: Which tasks.
         project_id: The project that they are in.
         all_tasks: All that the user may see, in place of those of a project.
-        tell: Called with a message for each task that cannot be annotated.
+        on_skipped: Called with a message for each task that cannot be annotated.
 
     Raises:
         ValueError: Neither a project nor `all_tasks` is given, or both.
@@ -145,11 +145,11 @@ def find_tasks(
         PermissionDeniedError: The user may not see it.
     """
     check_scope(project_id, all_tasks)
-    return _find_tasks(client, selection, project_id, tell)
+    return _find_tasks(client, selection, project_id, on_skipped)
 
 
 def _find_tasks(
-    client: Client, selection: TaskSelection, project_id: int | None, tell: Callable[[str], object]
+    client: Client, selection: TaskSelection, project_id: int | None, on_skipped: Callable[[str], object]
 ) -> Iterator[FoundTask]:
     tasks = client.tasks(**_filters(selection, project_id))
     if not tasks and project_id is not None:
@@ -165,8 +165,8 @@ def _find_tasks(
                 has_unannotated_frames(client, plan, job) for job in jobs
             ):
                 continue
-        except _OF_ONE_TASK as error:
-            tell(shorten(f"task {task.id}: {error}"))
+        except _TASK_ERRORS as error:
+            on_skipped(shorten(f"task {task.id}: {error}"))
             continue
         if not jobs:
             continue

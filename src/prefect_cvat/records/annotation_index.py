@@ -54,7 +54,7 @@ class StoredRecords:
         for code, number, identity in _RECORD.iter_unpack(self.data):
             yield _KINDS[code], number, identity
 
-    def doubled(self) -> StoredRecords:
+    def duplicates(self) -> StoredRecords:
         """Those that say what one before them says."""
         rows = self.rows
         order = np.lexsort((rows["rest"], rows["first"]))  # equal ones stay in their order
@@ -110,13 +110,13 @@ class StoredIndex(Mapping[AnnotationId, bytes]):
 
     Args:
         records: The annotations; of those with the same id, the last one counts.
-        but: Ids that are left out.
+        exclude: Ids that are left out.
     """
 
     __slots__ = ("_counts", "_ends", "_firsts", "_ids", "_rests")
 
-    def __init__(self, *records: StoredRecords, but: Collection[AnnotationId] = ()) -> None:
-        rows = _rows(records, but)
+    def __init__(self, *records: StoredRecords, exclude: Collection[AnnotationId] = ()) -> None:
+        rows = _rows(records, exclude)
         rows = rows[np.lexsort((rows["id"], rows["kind"]))]  # those with the same id stay in their order
         is_last = np.ones(len(rows), dtype=bool)
         is_last[:-1] = (rows["id"][1:] != rows["id"][:-1]) | (rows["kind"][1:] != rows["kind"][:-1])
@@ -181,13 +181,13 @@ class IdentityIndex:
 
     Args:
         records: The annotations.
-        but: Ids that are left out.
+        exclude: Ids that are left out.
     """
 
     __slots__ = ("_firsts", "_ids", "_kinds", "_rests", "_taken")
 
-    def __init__(self, *records: StoredRecords, but: Collection[AnnotationId] = ()) -> None:
-        rows = _rows(records, but)
+    def __init__(self, *records: StoredRecords, exclude: Collection[AnnotationId] = ()) -> None:
+        rows = _rows(records, exclude)
         rows = rows[np.lexsort((rows["id"], rows["kind"], rows["rest"], rows["first"]))]
         self._firsts = array("Q", np.ascontiguousarray(rows["first"]).tobytes())
         self._rests = array("I", np.ascontiguousarray(rows["rest"]).tobytes())
@@ -220,11 +220,11 @@ class IdentityIndex:
         return _KINDS[self._kinds[place]], self._ids[place]
 
 
-def _rows(records: Sequence[StoredRecords], but: Collection[AnnotationId]) -> Rows:
+def _rows(records: Sequence[StoredRecords], exclude: Collection[AnnotationId]) -> Rows:
     rows: Rows = np.concatenate([each.rows for each in records])
-    if but:
+    if exclude:
         keys = ((kind, number) for each in records for kind, number, _ in each)
-        rows = rows[np.fromiter((key not in but for key in keys), dtype=bool, count=len(rows))]
+        rows = rows[np.fromiter((key not in exclude for key in keys), dtype=bool, count=len(rows))]
     return rows
 
 

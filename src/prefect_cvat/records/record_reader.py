@@ -214,11 +214,11 @@ def read_run(run: str) -> RecordedRun:
         in_file: dict[int, RecordedJob] = {}
         for line in lines:
             try:
-                told = _Line.model_validate_json(line)
+                record = _Line.model_validate_json(line)
             except ValidationError:
                 logger.warning("%s: a line was cut short", path)
                 continue
-            in_file.setdefault(told.job, RecordedJob()).take(told)
+            in_file.setdefault(record.job, RecordedJob()).take(record)
         for job_id, job in in_file.items():
             if job_id in jobs:
                 jobs[job_id].merge(job)
@@ -260,10 +260,10 @@ def _read_header(path: Path, line: bytes) -> RecordHeader | None:
 def _format_of(line: bytes) -> object:
     """The format that the first line of a record tells, or None."""
     try:
-        told = from_json(line)
+        record = from_json(line)
     except ValueError:
         return None
-    return told.get("format") if isinstance(told, dict) else None
+    return record.get("format") if isinstance(record, dict) else None
 
 
 def _run_of_report(path: Path) -> str:

@@ -20,16 +20,16 @@ from prefect_cvat.records.record_reader import RecordedRun, read_run, recorded_r
 from prefect_cvat.records.record_writer import ISSUES
 from prefect_cvat.records.run_lock import (
     guard_lock_files,
-    held_since,
-    hold_job_lock,
-    hold_task_lock,
+    lock_job,
+    lock_task,
+    locked_since,
     locks_folder,
 )
 from prefect_cvat.settings import Settings
 
-__all__ = ["LEAST_AGE", "ListedRun", "Pruned", "RunState", "list_runs", "prune_runs"]
+__all__ = ["MIN_AGE", "ListedRun", "Pruned", "RunState", "list_runs", "prune_runs"]
 
-LEAST_AGE = timedelta(hours=1)
+MIN_AGE = timedelta(hours=1)
 """What is younger is not removed: a run of another machine may be at work that shares the folder."""
 
 
@@ -117,12 +117,12 @@ def prune_runs(older_than: timedelta, *, dry_run: bool = False) -> Pruned:
         dry_run: Count only, and remove nothing.
 
     Raises:
-        ValueError: That is less than `LEAST_AGE`.
+        ValueError: That is less than `MIN_AGE`.
         StorageError: Something cannot be removed.
     """
-    if older_than < LEAST_AGE:
+    if older_than < MIN_AGE:
         raise ValueError(
-            f"what is less than {LEAST_AGE} old is not removed ({older_than} was asked for): a run of another"
+            f"what is less than {MIN_AGE} old is not removed ({older_than} was asked for): a run of another"
             " machine that shares the folder may be at work"
         )
     before = time.time() - older_than.total_seconds()
@@ -160,7 +160,7 @@ def _list(recorded: RecordedRun) -> ListedRun:
 
 def _is_running(recorded: RecordedRun) -> bool:
     """Whether a run has had the task or a job since before the last write to the record: it is this one."""
-    since = held_since(recorded.header.server, recorded.header.task_id, recorded.jobs)
+    since = locked_since(recorded.header.server, recorded.header.task_id, recorded.jobs)
     return since is not None and since <= recorded.written
 
 
@@ -207,4 +207,4 @@ def _older(files: Iterable[Path], before: float) -> list[Path]:
 
 def _taken(lock: Path) -> AbstractContextManager[object]:
     is_of_job = "-" in lock.stem
-    return hold_job_lock(lock) if is_of_job else hold_task_lock(lock, shared=False)
+    return lock_job(lock) if is_of_job else lock_task(lock, shared=False)

@@ -30,12 +30,12 @@ from prefect_cvat.inference.detection_cache import cache_folder
 
 __all__ = [
     "RunLock",
+    "exclusive_run",
     "guard_lock_files",
-    "held_since",
-    "hold_job_lock",
-    "hold_task_lock",
+    "lock_job",
+    "lock_task",
+    "locked_since",
     "locks_folder",
-    "only_run_on",
 ]
 
 GUARD = "guard"
@@ -104,7 +104,7 @@ class RunLock:
 
 
 @contextlib.contextmanager
-def only_run_on(url: str, task_id: int, jobs: Collection[int] | None = None) -> Iterator[RunLock]:
+def exclusive_run(url: str, task_id: int, jobs: Collection[int] | None = None) -> Iterator[RunLock]:
     """Be the only run of this machine on a task, or on jobs of it; the locks end with the process.
 
     Args:
@@ -125,13 +125,13 @@ def only_run_on(url: str, task_id: int, jobs: Collection[int] | None = None) -> 
             make_folder(folder, within=cache_folder())
             with guard_lock_files(folder):
                 try:
-                    locks.enter_context(hold_task_lock(folder / f"{name}.lock", shared=jobs is not None))
+                    locks.enter_context(lock_task(folder / f"{name}.lock", shared=jobs is not None))
                 except filelock.Timeout:
                     holders = [task_note, *folder.glob(f"{name}-*.txt")] if jobs is None else [task_note]
                     raise _in_progress(f"task {task_id} on {url}", holders) from None
                 for job, note in job_notes.items():
                     try:
-                        locks.enter_context(hold_job_lock(folder / f"{name}-{job}.lock"))
+                        locks.enter_context(lock_job(folder / f"{name}-{job}.lock"))
                     except filelock.Timeout:
                         raise _in_progress(f"job {job} of task {task_id} on {url}", [note]) from None
             since = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
@@ -162,7 +162,7 @@ def guard_lock_files(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def hold_task_lock(path: Path, *, shared: bool) -> Iterator[None]:
+def lock_task(path: Path, *, shared: bool) -> Iterator[None]:
     """Hold the lock of a task, alone or together with others that share it.
 
     Raises:
@@ -184,14 +184,14 @@ def hold_task_lock(path: Path, *, shared: bool) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def hold_job_lock(path: Path) -> Iterator[None]:
-    """Hold the lock of a job, see `hold_task_lock`."""
+def lock_job(path: Path) -> Iterator[None]:
+    """Hold the lock of a job, see `lock_task`."""
     create_file(path)
     with filelock.FileLock(path).acquire(timeout=0):
         yield
 
 
-def held_since(url: str, task_id: int, jobs: Iterable[int]) -> float | None:
+def locked_since(url: str, task_id: int, jobs: Iterable[int]) -> float | None:
     """Since when (`time.time`) a run of this machine has a task, or one of some jobs of it; None if none has.
 
     Raises:
@@ -203,8 +203,8 @@ def held_since(url: str, task_id: int, jobs: Iterable[int]) -> float | None:
         return None
     try:
         with guard_lock_files(folder):
-            if _is_free(hold_task_lock(task, shared=True)):
-                held = [lock for lock in of_jobs if lock.exists() and not _is_free(hold_job_lock(lock))]
+            if _is_free(lock_task(task, shared=True)):
+                held = [lock for lock in of_jobs if lock.exists() and not _is_free(lock_job(lock))]
             else:
                 held = [task]
         notes = [lock.with_suffix(".txt") for lock in held]

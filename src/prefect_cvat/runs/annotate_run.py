@@ -14,7 +14,7 @@ from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.frames import ChunkBatch, Frame, FrameDetections
 from prefect_cvat.http.server_url import server_identity
-from prefect_cvat.inference.detection_cache import DetectionCache, KeptDetections
+from prefect_cvat.inference.detection_cache import CachedDetections, DetectionCache
 from prefect_cvat.inference.detector import Detector
 from prefect_cvat.inference.provenance import model_names
 from prefect_cvat.media.frame_reader import OpenChunk, open_frames
@@ -71,17 +71,17 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
 
     Attributes:
         reviews_shapes: Whether shapes are what is to be reviewed, each on its frame.
-        keeps_parts: Whether a shape that the edge of its image cuts apart becomes several.
+        keeps_all_parts: Whether a shape that the edge of its image cuts apart becomes several.
     """
 
     recognizes_refined: ClassVar[bool] = True
     reviews_shapes: ClassVar[bool] = True
-    keeps_parts: ClassVar[bool] = True
+    keeps_all_parts: ClassVar[bool] = True
 
     def __init__(self, context: RunContext, plan: Plan, workspace: Workspace, detector: Detector) -> None:
         super().__init__(context, plan, workspace)
         self.detector = detector
-        self._kept: KeptDetections | None = None
+        self._cached: CachedDetections | None = None
         self._existing: ExistingAnnotations | None = None
         if self.options.skip_existing_iou is not None:
             self._existing = ExistingAnnotations(
@@ -95,16 +95,16 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
             BadFunctionError: They do not match.
         """
         mapping = self._mapping
-        asked = self._thresholds.asked
+        requested = self._thresholds.requested
         self.detector.fit_to(mapping)
-        self.detector.conf_threshold = asked
+        self.detector.conf_threshold = requested
         self.report.unmatched_labels = [one_line(label) for label in mapping.unmatched]
         self.context.provenance.labels = mapping.by_name()
         if self.options.use_cache:
             digest = self.context.function_digest
             self.report.not_kept = digest.why_none
             if digest.digest is not None:
-                self._kept = KeptDetections(
+                self._cached = CachedDetections(
                     DetectionCache(),
                     self.detector.check_cached,
                     refresh=self.options.refresh_cache,
@@ -113,7 +113,7 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
                     media=self.plan.info.meta.chunks_updated_date,
                     quality=self.options.quality,
                     function=digest.digest,
-                    conf_threshold=asked,
+                    conf_threshold=requested,
                     conv_mask_to_poly=self.options.conv_mask_to_poly,
                 )
         return mapping
@@ -172,7 +172,7 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
                 model=self.options.model_attribute,
                 model_names=model_names(self.report.function, self.detector.function),
             ),
-            keep_parts=self.keeps_parts,
+            keep_all_parts=self.keeps_all_parts,
         )
 
     def _run_function(
@@ -180,13 +180,13 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
     ) -> list[FrameDetections]:
         with closing(open_frames(chunks, frames, open_chunk=open_chunk)) as opened:
             found = list(self.detector.detect(opened))
-        if self._kept is not None:
+        if self._cached is not None:
             for (chunk, _), of_part in groupby(found, lambda item: self.plan.part_of(item.frame)):
-                self._kept.put(chunk, list(of_part))
+                self._cached.put(chunk, list(of_part))
         return found
 
     def _count_found(self, found: FrameDetections) -> int:
         return len(found.tags) + len(found.shapes)
 
-    def _read_kept(self, chunk: int, frames: Sequence[int]) -> Sequence[FrameDetections] | None:
-        return None if self._kept is None else self._kept.get(chunk, frames)
+    def _read_cached(self, chunk: int, frames: Sequence[int]) -> Sequence[FrameDetections] | None:
+        return None if self._cached is None else self._cached.get(chunk, frames)

@@ -125,5 +125,5 @@ def _try(run: PlannedAnnotateRun, folder: Path) -> tuple[Trial, float, int]:
     size = BatchSize(run.options.batch_size)
     size.learn(trial.detect_seconds, len(frames))
     chunk_frames = min(plan.chunk_size, PART_FRAMES)
-    batches = -(-len(plan.frames) // max(size.most(len(plan.frames)), chunk_frames))
+    batches = -(-len(plan.frames) // max(size.max_frames(len(plan.frames)), chunk_frames))
     return trial, seconds, batches

@@ -34,7 +34,7 @@ class OriginalShapes:
         jobs: The ids of the jobs that hold shapes to refine.
         kinds: The types of the shapes, each with how many coordinates it has.
         labels: The ids of the labels of the shapes.
-        doubled: Results of earlier runs that a job holds more than once, by job. When the shapes that they
+        duplicates: Results of earlier runs that a job holds more than once, by job. When the shapes that they
             were made of are gone, no run would look for them again.
         defaults: The default values of attributes, by label.
         names: The names of the labels of the task, by id.
@@ -47,7 +47,7 @@ class OriginalShapes:
         self.jobs: set[int] = set()
         self.kinds: set[tuple[str, int]] = set()
         self.labels: set[int] = set()
-        self.doubled: dict[int, StoredRecords] = {}
+        self.duplicates: dict[int, StoredRecords] = {}
         self.defaults = attribute_defaults(plan.info.labels)
         self.names = {label.id: label.name for label in plan.info.labels}
         self._plan = plan
@@ -70,8 +70,8 @@ class OriginalShapes:
                     self._lines.add(shape["frame"], to_json([job.id, shape]))
                 elif shape["type"] == self._options.to and shape.get("source") in self._sources:
                     results += StoredRecords.pack([(kind, shape["id"], content_digest(shape, self.defaults))])
-            if doubled := StoredRecords(bytes(results)).doubled():
-                self.doubled[job.id] = doubled
+            if duplicates := StoredRecords(bytes(results)).duplicates():
+                self.duplicates[job.id] = duplicates
 
     def has(self, frame: int) -> bool:
         """Whether a frame has shapes to refine."""

@@ -83,12 +83,12 @@ class RefineRun(Run):
         plan = self._read_plan()
         originals = OriginalShapes(plan, self.refining, SOURCES)
         originals.read(self.client)
-        if not originals.jobs and not originals.doubled:
+        if not originals.jobs and not originals.duplicates:
             self.report.nothing_to_do = (
                 f"task {plan.task.id} ({plan.task.name!r}) has no {self.refining.describe()}"
                 f" on the {pluralize(len(plan.frames), 'frame')} to look at, so there is nothing to refine"
             )
-        jobs = originals.jobs | originals.doubled.keys()
+        jobs = originals.jobs | originals.duplicates.keys()
         plan = replace(
             plan,
             frames=plan.frames.where(originals.has),
@@ -172,8 +172,8 @@ class PlannedRefineRun(PlannedRun["_Refinements"]):
 
     def finish_upload(self) -> None:
         """Verify that each result is in its job once; then remove originals and duplicates."""
-        for job_id, doubled in self._originals.doubled.items():
-            self.uploads.writers[job_id].remove_duplicates(doubled)
+        for job_id, duplicates in self._originals.duplicates.items():
+            self.uploads.writers[job_id].remove_duplicates(duplicates)
         super().finish_upload()
 
     def _run_function(

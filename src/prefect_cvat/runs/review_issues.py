@@ -20,10 +20,10 @@ from prefect_cvat.cvat.client import Client
 from prefect_cvat.cvat.issues import (
     MARK,
     RETRY,
-    UNKNOWN_FATE,
+    UNKNOWN_OUTCOME,
     Issue,
     delete_issue,
-    has_unknown_fate,
+    has_unknown_outcome,
     issue_identity,
     list_issues,
 )
@@ -63,7 +63,7 @@ def open_issues(
     started = time.perf_counter()
     sizes = info.meta.frames  # of a video one, which holds for all frames
     jobs: dict[int, _JobIssues] = {}
-    with _failure_told(report):
+    with _failure_reported(report):
         for review in reviews:
             job_id = review.job_id
             if job_id not in jobs:
@@ -74,7 +74,7 @@ def open_issues(
             is_new = jobs[job_id].open(review.frame, position, _message(review))
             report.issues_already_there += not is_new
     for job in jobs.values():
-        with _failure_told(report):
+        with _failure_reported(report):
             job.finish()
     report.issues_opened = sum(job.opened for job in jobs.values())
     report.stage_seconds["issues"] = time.perf_counter() - started
@@ -114,10 +114,10 @@ class _JobIssues:
         if self._has_ours_on(frame):
             return False
         try:
-            RETRY.retrying(retry_on=has_unknown_fate, max_attempts=ATTEMPTS)(
+            RETRY.retrying(retry_on=has_unknown_outcome, max_attempts=ATTEMPTS)(
                 self._send_unless_arrived, frame, position, message
             )
-        except UNKNOWN_FATE:
+        except UNKNOWN_OUTCOME:
             if not self._has_arrived(frame):
                 raise
         return True
@@ -126,7 +126,7 @@ class _JobIssues:
         """Of equal issues leave the first, of those that were there before or that this run has opened."""
         if self._has_doubt:
             self._read_back()
-        for issue in _doubled(issue for issue in self._there if issue.id in self._before | self._opened):
+        for issue in _duplicates(issue for issue in self._there if issue.id in self._before | self._opened):
             delete_issue(self._client, issue.id)
             self._record.removed([(ISSUES, issue.id)])
             self._opened.discard(issue.id)
@@ -137,7 +137,7 @@ class _JobIssues:
             return
         try:
             self._send(frame, position, message)
-        except UNKNOWN_FATE as error:
+        except UNKNOWN_OUTCOME as error:
             self._has_doubt = True
             settings = Settings()
             seconds = seconds_until_certain(error, settings.late_commit_seconds)
@@ -184,16 +184,16 @@ class _JobIssues:
         self._opened.add(issue_id)
 
 
-def _doubled(issues: Iterable[Issue]) -> list[Issue]:
+def _duplicates(issues: Iterable[Issue]) -> list[Issue]:
     """Those of ours that say what an earlier one says, and that nobody has touched; all unresolved."""
     seen: set[bytes] = set()
-    doubled = []
+    duplicates = []
     for issue in issues:
         if issue.is_ours and not issue.resolved:
             if issue.identity in seen and issue.is_untouched:
-                doubled.append(issue)
+                duplicates.append(issue)
             seen.add(issue.identity)
-    return doubled
+    return duplicates
 
 
 def _message(review: FrameReview) -> str:
@@ -201,7 +201,7 @@ def _message(review: FrameReview) -> str:
 
 
 @contextmanager
-def _failure_told(report: RunReport) -> Iterator[None]:
+def _failure_reported(report: RunReport) -> Iterator[None]:
     """Let the report say what was refused first."""
     try:
         yield

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 
 from prefect_cvat.planning.plan import Plan
 from prefect_cvat.review.frame_ranking import FrameReview
-from prefect_cvat.runs.reports.run_report import MOST_FAILED, RunReport
+from prefect_cvat.runs.reports.run_report import MAX_FRAME_ERRORS, RunReport
 
 __all__ = ["make_shards", "merge_reports"]
 
@@ -68,7 +68,7 @@ def merge_reports(whole: RunReport, reports: Iterable[RunReport], review_frames:
         for name in _COUNTS:
             setattr(merged, name, dict(Counter(getattr(merged, name)) + Counter(getattr(report, name))))
         failed = sorted({**merged.frame_errors, **report.frame_errors}.items())
-        merged.frame_errors = dict(failed[:MOST_FAILED])
+        merged.frame_errors = dict(failed[:MAX_FRAME_ERRORS])
         for label, counts in report.scores.items():
             before = merged.scores.get(label, [0] * len(counts))
             merged.scores[label] = [one + other for one, other in zip(before, counts, strict=True)]

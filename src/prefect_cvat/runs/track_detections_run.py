@@ -20,8 +20,8 @@ from prefect_cvat.review.track_uncertainty import TrackCollector
 from prefect_cvat.review.uncertainty import measure_uncertainty
 from prefect_cvat.runs.annotate_run import AnnotateRun, PlannedAnnotateRun
 from prefect_cvat.runs.execution.run_context import RunContext, Workspace
-from prefect_cvat.tracking.association import Associator, import_trackers
-from prefect_cvat.tracking.track_assembly import TrackAssembler
+from prefect_cvat.tracking.association import DetectionAssociator, import_trackers
+from prefect_cvat.tracking.track_assembly import TrackBuilder
 
 __all__ = ["TrackDetectionsRun", "check_takes_tracks"]
 
@@ -75,7 +75,7 @@ class PlannedTrackDetectionsRun(PlannedAnnotateRun):
     in_order: ClassVar[frozenset[str]] = frozenset({"upload_batch"})
     recognizes_refined: ClassVar[bool] = False
     reviews_shapes: ClassVar[bool] = False
-    keeps_parts: ClassVar[bool] = False
+    keeps_all_parts: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -86,8 +86,8 @@ class PlannedTrackDetectionsRun(PlannedAnnotateRun):
         tracking: TrackOptions,
     ) -> None:
         super().__init__(context, plan, workspace, detector)
-        self._associator = Associator(tracking)
-        self._assembler = TrackAssembler(plan.jobs, tracking, plan.info.labels)
+        self._associator = DetectionAssociator(tracking)
+        self._assembler = TrackBuilder(plan.jobs, tracking, plan.info.labels)
         self._associated: set[int] = set()
         self._is_assembled = False
         self._to_write: list[tuple[object, int, list[dict[str, Any]]]] = []

@@ -33,14 +33,14 @@ from prefect_cvat.runs.execution.planned_run import BatchDetections, PlannedRun
 from prefect_cvat.runs.execution.run import Run
 from prefect_cvat.runs.execution.run_context import RunContext, Workspace
 from prefect_cvat.runs.track_detections_run import check_takes_tracks
-from prefect_cvat.tracking.shape_tracking_pass import ShapesOnFrame, TrackingPass
-from prefect_cvat.tracking.shape_tracks import ShapeTracks
+from prefect_cvat.tracking.shape_tracking_pass import TrackedShapes, TrackingPass
+from prefect_cvat.tracking.shape_tracks import TrackMerger
 from prefect_cvat.tracking.source_shape_reader import SourceShapeReader
 from prefect_cvat.tracking.source_shapes import SourceShapes
 
 __all__ = ["PlannedTrackShapesRun", "TrackShapesRun"]
 
-REMOVED_TOGETHER = 1000
+REMOVAL_BATCH = 1000
 """How many source shapes are read back from disk at a time, to be removed."""
 
 
@@ -110,7 +110,7 @@ class TrackShapesRun(Run):
             types=self.types,
             sources=sources,
             passes=passes,
-            doubled=reader.doubled,
+            duplicates=reader.duplicates,
         )
 
     def _make_passes(self, plan: Plan, sources: SourceShapes) -> list[TrackingPass]:
@@ -157,7 +157,7 @@ class PlannedTrackShapesRun(PlannedRun[Annotations]):
         types: The types of shapes that the function can track.
         sources: The source shapes.
         passes: The passes over the frames.
-        doubled: Tracks of earlier runs that their jobs hold more than once, with the ids of the jobs.
+        duplicates: Tracks of earlier runs that their jobs hold more than once, with the ids of the jobs.
     """
 
     kind: ClassVar[str] = "track_shapes"
@@ -175,7 +175,7 @@ class PlannedTrackShapesRun(PlannedRun[Annotations]):
         types: frozenset[str],
         sources: SourceShapes,
         passes: Sequence[TrackingPass],
-        doubled: Sequence[tuple[int, StoredAnnotation]],
+        duplicates: Sequence[tuple[int, StoredAnnotation]],
     ) -> None:
         super().__init__(context, plan, workspace)
         self._tracking = tracking
@@ -183,10 +183,10 @@ class PlannedTrackShapesRun(PlannedRun[Annotations]):
         self._source_shapes = sources
         self._passes = passes
         self._pass_of: dict[int, TrackingPass] = {}  # by the index of the batch
-        self._doubled = doubled
+        self._duplicates = duplicates
         self._backward_folder = make_folder(self.folder, "backward")
         self._backward_chunks = SpooledChunks(self._fetch_backward)
-        self._tracks = ShapeTracks(
+        self._tracks = TrackMerger(
             plan.jobs,
             sources,
             last_frame=plan.info.meta.size - 1,
@@ -194,7 +194,7 @@ class PlannedTrackShapesRun(PlannedRun[Annotations]):
             folder=make_folder(self.folder, "tracks"),
         )
         self._assembled: set[int] = set()
-        self._seen_frames = NumberSet()
+        self._tracked_frames = NumberSet()
         self._is_finished = False
 
     def close(self) -> None:
@@ -224,7 +224,7 @@ class PlannedTrackShapesRun(PlannedRun[Annotations]):
                 if not each.needs(parts.first[1]):
                     parts.take()
                     continue
-                taken = take_parts(parts, self._batch_size.most(len(self.plan.frames)))
+                taken = take_parts(parts, self._batch_size.max_frames(len(self.plan.frames)))
                 taken.sort(key=lambda part: part[1][0].number)
                 numbers = [chunk for chunk, _ in taken]
                 batch = Batch(index, numbers, [frame for _, of_part in taken for frame in of_part])
@@ -255,13 +255,13 @@ class PlannedTrackShapesRun(PlannedRun[Annotations]):
         with self.context.working_on(batch), self.context.timing("assemble"):
             items = [item for pack in annotations.packs() for item in pack]
             if self._pass_of[batch.index].is_backward:
-                self._tracks.keep_backward(items)
+                self._tracks.add_backward(items)
             else:
                 self._tracks.add(items)
         annotations.empty()
-        before = len(self._seen_frames)
-        self._seen_frames.update(frame.number for frame in batch.frames)
-        annotations.frames = len(self._seen_frames) - before
+        before = len(self._tracked_frames)
+        self._tracked_frames.update(frame.number for frame in batch.frames)
+        annotations.frames = len(self._tracked_frames) - before
         self._assembled.add(batch.index)
         self._count(annotations)
         return annotations.frames
@@ -293,7 +293,7 @@ class PlannedTrackShapesRun(PlannedRun[Annotations]):
                 self.uploads.verify(after_late_writes=True)
                 if self.uploads.are_missing:
                     return  # the report says so; a source shape in a track would mean that all of it is there
-            for job_id, stored in self._doubled:
+            for job_id, stored in self._duplicates:
                 self.uploads.writers[job_id].remove_duplicates([stored])
             self.uploads.finish()
             if not self._tracking.keep_source_shapes:
@@ -303,7 +303,7 @@ class PlannedTrackShapesRun(PlannedRun[Annotations]):
 
     def _run_function(
         self, batch: Batch, frames: Sequence[Frame], chunks: ChunkBatch, open_chunk: OpenChunk
-    ) -> list[ShapesOnFrame]:
+    ) -> list[TrackedShapes]:
         each = self._pass_of[batch.index]
         opener = open_frames_reversed if each.is_backward else open_frames
         with closing(opener(chunks, frames, open_chunk=open_chunk)) as opened:
@@ -326,7 +326,7 @@ class PlannedTrackShapesRun(PlannedRun[Annotations]):
         sources = self._source_shapes
         changed: set[int] = set()
         shapes = sources.each(np.asarray(sources.is_in_track | self._tracks.is_written))
-        while some := list(islice(shapes, REMOVED_TOGETHER)):
+        while some := list(islice(shapes, REMOVAL_BATCH)):
             by_job: dict[int, list[dict[str, Any]]] = {}
             for source in some:
                 for job_id, shape_id in sources.copies_of(source.index):

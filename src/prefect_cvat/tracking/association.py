@@ -18,23 +18,23 @@ from prefect_cvat.options.track_options import Tracker, TrackOptions
 if TYPE_CHECKING:
     from trackers.core.base import BaseTracker
 
-__all__ = ["Associator", "import_trackers"]
+__all__ = ["DetectionAssociator", "import_trackers"]
 
-LEAST_SIDE = 16.0
+MIN_SIDE = 16.0
 """Pixels that a box has each way at the least: points and lines have no area that could overlap."""
 
 GROWTH = 0.2
 """For each frame that is left out between two looks, by how much of its size a box is grown on each side."""
 
-MOST_GROWTH = 1.0
+MAX_GROWTH = 1.0
 """By how much of its size a box is grown on each side at the most."""
 
 
-class Associator:
+class DetectionAssociator:
     """Finds out which detections are of the same object, from their boxes and scores; labels never mix.
 
     A detection that an object begins with belongs to it at once: how long a track must be is for
-    `TrackAssembler` to say. With a `step` of more than one, boxes are grown before their overlap is taken
+    `TrackBuilder` to say. With a `step` of more than one, boxes are grown before their overlap is taken
     (buffered intersection over union, Yang et al. 2023), the more the larger the step: what turns or stops
     between two looks is not where it was expected. What has too low a score to begin or to continue a track
     belongs to none.
@@ -121,7 +121,7 @@ def import_trackers() -> ModuleType:
 def _association_box(shape: Mapping[str, Any]) -> BoundingBox:
     left, top, right, bottom = bounding_box(shape)
     return box_around(
-        (left + right) / 2, (top + bottom) / 2, max(right - left, LEAST_SIDE), max(bottom - top, LEAST_SIDE)
+        (left + right) / 2, (top + bottom) / 2, max(right - left, MIN_SIDE), max(bottom - top, MIN_SIDE)
     )
 
 
@@ -142,7 +142,7 @@ def _new_tracker(options: TrackOptions) -> BaseTracker:
         "frame_rate": 1.0,
         "minimum_consecutive_frames": 1,
         "minimum_iou_threshold": options.min_iou,
-        "iou": trackers.BIoU(min(GROWTH * (options.step - 1), MOST_GROWTH)),
+        "iou": trackers.BIoU(min(GROWTH * (options.step - 1), MAX_GROWTH)),
     }
     match options.tracker:
         case Tracker.BYTETRACK:

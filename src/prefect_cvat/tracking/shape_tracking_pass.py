@@ -11,17 +11,17 @@ import PIL.Image
 
 from prefect_cvat.auto_annotation.interface import TrackingFunction
 from prefect_cvat.frames import Frame
-from prefect_cvat.inference.shape_tracker import ShapeTracker, SourceShape
+from prefect_cvat.inference.shape_tracker import ShapeToTrack, ShapeTracker
 from prefect_cvat.planning.planned_frames import PlannedFrames
 from prefect_cvat.tracking.source_shapes import SourceShapes
 
-__all__ = ["ShapesOnFrame", "TrackedShape", "TrackingPass"]
+__all__ = ["TrackedShape", "TrackedShapes", "TrackingPass"]
 
 TrackedShape = tuple[int, bool, dict[str, Any]]
 """The index of an object, whether this is a source shape, and the shape."""
 
 
-class ShapesOnFrame:
+class TrackedShapes:
     """The shapes that a pass has found on a frame. Plain, as `BatchDetections` is."""
 
     __slots__ = ("frame", "shapes")
@@ -80,7 +80,7 @@ class TrackingPass:
         parts = self.frames.by(part_of, is_backward=self.is_backward)
         return ((chunk, frames) for (chunk, _), frames in parts)
 
-    def track(self, frame: Frame, image: PIL.Image.Image) -> ShapesOnFrame:
+    def track(self, frame: Frame, image: PIL.Image.Image) -> TrackedShapes:
         """Track all active shapes to the next frame, and start with the source shapes there."""
         starting: dict[Hashable, tuple[int, dict[str, Any]]] = {}
         for source in self._sources.on_frame(frame.number):
@@ -89,7 +89,7 @@ class TrackingPass:
             if not self._first_only or self._sources.is_first(source.index):
                 starting[self._sources.number(source.object)] = source.object, source.shape
         new = [
-            SourceShape(number, shape["type"], shape["points"], shape.get("rotation") or 0.0)
+            ShapeToTrack(number, shape["type"], shape["points"], shape.get("rotation") or 0.0)
             for number, (_, shape) in starting.items()
         ]
         before = set(self._tracker.active)
@@ -104,7 +104,7 @@ class TrackingPass:
             shapes += [(index, True, _shape(shape, shape["points"])) for index, shape in starting.values()]
         self._active = {key: value for key, value in self._active.items() if key in active} | starting
         self._position = self._order(frame.number)
-        return ShapesOnFrame(frame.number, shapes)
+        return TrackedShapes(frame.number, shapes)
 
     def update_needs(self) -> None:
         """Tell `needs`, which another thread calls, how far this pass is."""

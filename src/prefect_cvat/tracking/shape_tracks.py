@@ -23,18 +23,18 @@ from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.review.track_uncertainty import TrackEnd, TrackSummaries
 from prefect_cvat.tracking.shape_tracking_pass import TrackedShape
 from prefect_cvat.tracking.source_shapes import SourceShapes
-from prefect_cvat.tracking.track_assembly import TrackAssembler
+from prefect_cvat.tracking.track_assembly import TrackBuilder
 
-__all__ = ["FrameItem", "ShapeTracks"]
+__all__ = ["TrackMerger", "TrackedShapesJson"]
 
-FrameItem: TypeAlias = dict[str, Any]
+TrackedShapesJson: TypeAlias = dict[str, Any]
 """The shapes that a pass has found on a frame: `frame`, and `shapes`, a list of `TrackedShape`, as JSON."""
 
 PACK_BYTES = 4 * 2**20
 """About how many bytes of tracks are read back at a time."""
 
 
-class ShapeTracks:
+class TrackMerger:
     """Makes tracks of the shapes that were found, with the source shapes as keyframes.
 
     What was found backward is kept on disk, and read again, the last first, as the frames ascend. So are the
@@ -73,14 +73,14 @@ class ShapeTracks:
         # an object that is lost may come back with its next source shape, however far that is
         self._options = TrackOptions(min_length=1, max_gap=last_frame + 1, fill_gap=0, tolerance=tolerance)
         self._labels: Counter[str] = Counter()
-        self._objects: dict[int, _Object] = {}
+        self._objects: dict[int, _ActiveObject] = {}
         self._visible: set[int] = set()
         self._backward: list[Path] = []
         self._earlier = self._read_backward()
-        self._next_earlier: FrameItem | None = None
+        self._next_earlier: TrackedShapesJson | None = None
         self._is_merging = False
 
-    def keep_backward(self, items: Sequence[FrameItem]) -> None:
+    def add_backward(self, items: Sequence[TrackedShapesJson]) -> None:
         """Keep what was found on some frames backward, which lie before those of the call before.
 
         Args:
@@ -90,7 +90,7 @@ class ShapeTracks:
         _append(path, to_json(items))
         self._backward.append(path)
 
-    def add(self, items: Iterable[FrameItem]) -> None:
+    def add(self, items: Iterable[TrackedShapesJson]) -> None:
         """Take what was found on the next frames forward, in ascending order."""
         for item in items:
             self._catch_up(item["frame"])
@@ -140,7 +140,7 @@ class ShapeTracks:
             self._see(item["frame"], item["shapes"])
             self._next_earlier = next(self._earlier, None)
 
-    def _read_backward(self) -> Iterator[FrameItem]:
+    def _read_backward(self) -> Iterator[TrackedShapesJson]:
         for path in reversed(self._backward):
             yield from from_json(path.read_bytes())
 
@@ -155,7 +155,7 @@ class ShapeTracks:
                 drawn.add(index)
                 shapes[index] = shape
             else:
-                each.has_been_found = True
+                each.is_tracked = True
                 if index not in drawn:
                     shapes[index] = shape
         for index in sorted(self._visible | shapes.keys()):
@@ -165,7 +165,7 @@ class ShapeTracks:
                 if index not in self._visible and index not in drawn:
                     self.lost.add_end(TrackEnd(frame, "begins", each.label_id, box))
                 each.see(frame, box)
-            elif each.has_been_found and each.box is not None:
+            elif each.is_tracked and each.box is not None:
                 self.lost.add_end(TrackEnd(each.last, "ends", each.label_id, each.box))
             each.assembler.add(frame, [(index, shapes[index])] if index in shapes else [], drawn)
             if index in shapes:
@@ -177,24 +177,24 @@ class ShapeTracks:
                 self._visible.discard(index)
                 self._keep(each)
 
-    def _new_object(self, index: int) -> _Object:
+    def _new_object(self, index: int) -> _ActiveObject:
         label = self._sources.label(index)
-        return _Object(index, label.id, TrackAssembler(self._jobs, self._options, [label]))
+        return _ActiveObject(index, label.id, TrackBuilder(self._jobs, self._options, [label]))
 
-    def _end(self, each: _Object) -> None:
+    def _end(self, each: _ActiveObject) -> None:
         each.assembler.finish()
         self._keep(each)
-        self.frames += each.length if each.has_been_found else 0
+        self.frames += each.length if each.is_tracked else 0
         self._visible.discard(each.index)
         del self._objects[each.index]
 
-    def _keep(self, each: _Object) -> None:
+    def _keep(self, each: _ActiveObject) -> None:
         """Write the complete parts of a track to disk, once its object was found on another frame."""
         for job_id, track in each.assembler.take():
             track["source"] = self._sources.source(each.index)
             track["group"] = self._sources.group(each.index)
             each.waiting.append((job_id, track))
-        if not each.has_been_found or not each.waiting:
+        if not each.is_tracked or not each.waiting:
             return
         if not self.is_written[each.index]:
             self.is_written[each.index] = True
@@ -209,17 +209,17 @@ class ShapeTracks:
         return self._folder / f"tracks-{job_id}-{'with' if with_sources else 'without'}-sources.jsonl"
 
 
-class _Object:
+class _ActiveObject:
     """An object that is visible, or has another source shape to come."""
 
-    __slots__ = ("assembler", "box", "first", "has_been_found", "index", "label_id", "last", "waiting")
+    __slots__ = ("assembler", "box", "first", "index", "is_tracked", "label_id", "last", "waiting")
 
-    def __init__(self, index: int, label_id: int, assembler: TrackAssembler) -> None:
+    def __init__(self, index: int, label_id: int, assembler: TrackBuilder) -> None:
         self.index = index
         self.label_id = label_id
         self.assembler = assembler
         self.box: BoundingBox | None = None
-        self.has_been_found = False
+        self.is_tracked = False
         self.first: int | None = None
         self.last = 0
         self.waiting: list[tuple[int, dict[str, Any]]] = []

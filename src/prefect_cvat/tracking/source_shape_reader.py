@@ -23,7 +23,7 @@ from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.planning.plan import Plan
 from prefect_cvat.records.annotation_index import StoredAnnotation
 from prefect_cvat.tracking.source_shapes import COPY, SourceShapes
-from prefect_cvat.tracking.track import Attributes
+from prefect_cvat.tracking.track import MutableAttributes
 
 __all__ = ["SourceShapeReader"]
 
@@ -40,8 +40,7 @@ class SourceShapeReader:
         types: The types of shapes that the function can track.
 
     Attributes:
-        doubled: Tracks of earlier runs that their jobs hold more than once, all but one, with the ids of the
-            jobs.
+        duplicates: Ids of jobs, each with a track of an earlier run that duplicates another track of the job.
 
     Raises:
         ValueError: The options name a label or a frame that the task does not have.
@@ -55,14 +54,14 @@ class SourceShapeReader:
             raise ValueError(
                 f"task {info.task.id} has the frames 0-{size - 1}; it has no frame {options.until}"
             )
-        self.doubled: list[tuple[int, StoredAnnotation]] = []
+        self.duplicates: list[tuple[int, StoredAnnotation]] = []
         self._task_id = info.task.id
         self._options = options
         self._types = sorted(set(types) - {"skeleton"})  # the interface has no place for its elements
         self._frames = plan.frames
         self._labels = self._wanted(info.labels)
         self._defaults = attribute_defaults(info.labels)
-        self._mutable = Attributes(info.labels).defaults
+        self._mutable = MutableAttributes(info.labels).defaults
         self._copies = bytearray()
         self._contents = LinesByFrame()
         self._reasons: list[str] = []
@@ -87,7 +86,7 @@ class SourceShapeReader:
             elif kind == "tracks" and (source := annotation.get("source")) in ("auto", "semi-auto"):
                 digest = content_digest(annotation, self._defaults)
                 if digest in tracks and self._may_be_result(annotation):
-                    self.doubled.append((job_id, (kind, annotation["id"], digest)))
+                    self.duplicates.append((job_id, (kind, annotation["id"], digest)))
                 tracks.add(digest)
                 if places:
                     in_tracks[source].extend(map(self._place, _keyframes(annotation)))
@@ -110,7 +109,7 @@ class SourceShapeReader:
 
     def why_nothing(self) -> str:
         """Why there is nothing to track, and no duplicate track to remove; empty if there is."""
-        if self._copies or self.doubled:
+        if self._copies or self.duplicates:
             return ""
         sources = self._options.sources
         which = "of a source other than 'auto'" if sources is None else f"of source {' or '.join(sources)}"

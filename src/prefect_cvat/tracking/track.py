@@ -19,13 +19,13 @@ from prefect_cvat.geometry.keyframe_picker import (
 from prefect_cvat.models import Job, Label, Sublabel
 from prefect_cvat.options.track_options import TrackOptions
 
-__all__ = ["Attributes", "Track"]
+__all__ = ["MutableAttributes", "OpenTrack"]
 
-MOST_VALUES = 100
+MAX_VALUES = 100
 """How many different values of an attribute are counted, so that free text cannot fill the memory."""
 
 
-class Attributes:
+class MutableAttributes:
     """Which attributes may change, with their defaults, by the id of the label or sublabel.
 
     Args:
@@ -44,7 +44,7 @@ class Attributes:
         }
 
 
-class _Part(KeyframePicker):
+class _JobKeyframes(KeyframePicker):
     """The keyframes of a track in a job."""
 
     __slots__ = ("_numbers", "frames", "job", "states")
@@ -75,7 +75,7 @@ class _Part(KeyframePicker):
         self._numbers.append(array("d", (*keyframe.values[:-1], keyframe.rotation)).tobytes())
 
 
-class Track:
+class OpenTrack:
     """What is known of one track: where it was seen last, and its keyframes in the jobs that it is in.
 
     Args:
@@ -86,7 +86,7 @@ class Track:
     """
 
     def __init__(
-        self, number: int, shape: Mapping[str, Any], attributes: Attributes, options: TrackOptions
+        self, number: int, shape: Mapping[str, Any], attributes: MutableAttributes, options: TrackOptions
     ) -> None:
         self.last: Observation
         self.is_lost = True
@@ -95,7 +95,7 @@ class Track:
         self._attributes = attributes
         self._tolerance = options.tolerance
         self._length = 0
-        self._parts: dict[int, _Part] = {}
+        self._parts: dict[int, _JobKeyframes] = {}
         self._waiting: list[tuple[int, dict[str, Any]]] = []
         self._votes: dict[tuple[int, int], Counter[str]] = {}
 
@@ -154,9 +154,9 @@ class Track:
                 elif max(before.frame, job.start_frame) < job.stop_frame:
                     add(interpolate_observations(before, new, job.stop_frame))
 
-    def _part(self, job: Job) -> _Part:
+    def _part(self, job: Job) -> _JobKeyframes:
         if job.id not in self._parts:
-            self._parts[job.id] = _Part(job)
+            self._parts[job.id] = _JobKeyframes(job)
         return self._parts[job.id]
 
     def _observe(
@@ -205,7 +205,7 @@ class Track:
                 changing[spec_id] = value
             else:
                 votes = self._votes.setdefault((label_id, spec_id), Counter())
-                if value in votes or len(votes) < MOST_VALUES:
+                if value in votes or len(votes) < MAX_VALUES:
                     votes[value] += 1
         return (
             bool(owner.get("outside")),
@@ -214,7 +214,7 @@ class Track:
             tuple(changing.items()),
         )
 
-    def _render(self, part: _Part) -> dict[str, Any]:
+    def _render(self, part: _JobKeyframes) -> dict[str, Any]:
         shape_type, label_id, layout = self._key
         track = self._track(part, label_id)
         element_tracks = [self._track(part, element[0]) for element in layout]
@@ -234,7 +234,7 @@ class Track:
         track["elements"] = element_tracks
         return track
 
-    def _track(self, part: _Part, label_id: int) -> dict[str, Any]:
+    def _track(self, part: _JobKeyframes, label_id: int) -> dict[str, Any]:
         return {
             "frame": part.frames[0],
             "label_id": label_id,

@@ -12,12 +12,12 @@ from typing import Any
 
 from prefect_cvat.models import Job, Label
 from prefect_cvat.options.track_options import TrackOptions
-from prefect_cvat.tracking.track import Attributes, Track
+from prefect_cvat.tracking.track import MutableAttributes, OpenTrack
 
-__all__ = ["TrackAssembler"]
+__all__ = ["TrackBuilder"]
 
 
-class TrackAssembler:
+class TrackBuilder:
     """Makes CVAT's tracks of what was found on frame after frame. What is complete can be taken at any time.
 
     - A part begins with a keyframe on the first frame of the track in its job. Where the track comes in from
@@ -38,10 +38,10 @@ class TrackAssembler:
 
     def __init__(self, jobs: Sequence[Job], options: TrackOptions, labels: Sequence[Label]) -> None:
         self._options = options
-        self._attributes = Attributes(labels)
+        self._attributes = MutableAttributes(labels)
         self._ahead = sorted(jobs, key=lambda job: (job.start_frame, job.id), reverse=True)
         self._jobs: list[Job] = []  # those that frames may yet lie in, of those that have begun
-        self._tracks: dict[int, Track] = {}
+        self._tracks: dict[int, OpenTrack] = {}
         self._frame = -1
         self._complete: list[tuple[int, dict[str, Any]]] = []
 
@@ -106,7 +106,7 @@ class TrackAssembler:
     def _see(self, frame: int, number: int, shape: Mapping[str, Any], is_exact: bool) -> None:
         track = self._tracks.get(number)
         if track is None:
-            track = self._tracks[number] = Track(number, shape, self._attributes, self._options)
+            track = self._tracks[number] = OpenTrack(number, shape, self._attributes, self._options)
         elif track.last.frame == frame:
             raise ValueError(f"track {number} is on frame {frame} twice")
         elif (

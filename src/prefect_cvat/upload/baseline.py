@@ -113,7 +113,9 @@ class Baseline:
             reused_ids: The annotations of the baseline that stand for others already.
         """
         if self._reusable is None:
-            self._reusable = IdentityIndex(self._replaceable.records, self._kept.records, but=reused_ids())
+            self._reusable = IdentityIndex(
+                self._replaceable.records, self._kept.records, exclude=reused_ids()
+            )
         match = Match([], [], [])
         for annotation in annotations:
             digest = annotation.identity

@@ -181,7 +181,7 @@ class JobLedger:
         """The annotations in the job that the run wants there, without those that are absent."""
         lost = _ids(self._lost)
         lost.update(absent)
-        return StoredIndex(self._added.records, self._reused.records, but=lost)
+        return StoredIndex(self._added.records, self._reused.records, exclude=lost)
 
     def compare(self, on_server: Iterable[ServerAnnotation]) -> Comparison:
         """Compare what the job holds with what the run wants it to hold.
@@ -194,9 +194,9 @@ class JobLedger:
         added, reused = self._added.records, self._reused.records
         return compare(
             on_server,
-            added=StoredIndex(added, but=lost),
-            reused=StoredIndex(reused, but=lost),
-            wanted=IdentityIndex(added, reused, but=lost),
+            added=StoredIndex(added, exclude=lost),
+            reused=StoredIndex(reused, exclude=lost),
+            wanted=IdentityIndex(added, reused, exclude=lost),
             lost=AnnotationIds(key for key in lost if key not in found),
             before=self.baseline.all(),
             identity=self._identity_of_ours,

@@ -81,8 +81,8 @@ class JobRequests:
     Args:
         client: The server.
         job_id: The job.
-        most_annotations: Maximum number of annotations in a request.
-        most_bytes: Maximum size of a request in bytes; halved when a proxy refuses it.
+        max_annotations: Maximum number of annotations in a request.
+        max_bytes: Maximum size of a request in bytes; halved when a proxy refuses it.
         attempts: Maximum number of attempts of a deletion whose outcome is unknown each time.
         retry: How long to wait between attempts.
         late_commit_seconds: See `seconds_until_certain`.
@@ -93,16 +93,16 @@ class JobRequests:
         client: Client,
         job_id: int,
         *,
-        most_annotations: int,
-        most_bytes: int,
+        max_annotations: int,
+        max_bytes: int,
         attempts: int,
         retry: RetryPolicy,
         late_commit_seconds: float,
     ) -> None:
         self._client = client
         self._job_id = job_id
-        self._most_annotations = most_annotations
-        self._most_bytes = most_bytes
+        self._max_annotations = max_annotations
+        self._max_bytes = max_bytes
         self._attempts = attempts
         self._retry = retry
         self._late_commit_seconds = late_commit_seconds
@@ -117,8 +117,8 @@ class JobRequests:
 
     def next_part(self, annotations: Sequence[NewAnnotation]) -> Sequence[NewAnnotation]:
         """The annotations that go into the next request: as many as it takes, from the first on."""
-        bodies = [annotation.body for annotation in annotations[: self._most_annotations + 1]]
-        return annotations[: request_length(bodies, self._most_annotations, self._most_bytes)]
+        bodies = [annotation.body for annotation in annotations[: self._max_annotations + 1]]
+        return annotations[: request_length(bodies, self._max_annotations, self._max_bytes)]
 
     def create(self, part: Sequence[NewAnnotation]) -> LabeledData:
         """Add annotations in one request, once; return them as they are stored."""
@@ -133,7 +133,7 @@ class JobRequests:
         is_too_large = error.status == 413 or (error.status == 400 and error.is_html)
         if not is_too_large or len(part) == 1:
             raise error
-        self._most_bytes = sum(len(annotation.json) for annotation in part) // 2
+        self._max_bytes = sum(len(annotation.json) for annotation in part) // 2
 
     def retry_delay(self, attempt: int) -> float:
         """The time to wait after an attempt in seconds; 1 is the first."""
@@ -187,7 +187,7 @@ class JobRequests:
             JobBusyError: Something is left, because somebody keeps writing to the job.
             PrefectCvatError: The server refused, or did not answer for good.
         """
-        most = self._most_annotations
+        max_count = self._max_annotations
         unanswered: list[AnnotationId] = []
         gone = AnnotationIds()
         attempt, busy = 1, 0
@@ -195,7 +195,7 @@ class JobRequests:
             before = self.updated_date()
             started = time.monotonic()
             still_there: set[AnnotationId] = set()
-            picked = pick(self._read_without(gone, set(unanswered), still_there), most)
+            picked = pick(self._read_without(gone, set(unanswered), still_there), max_count)
             seconds = time.monotonic() - started
             if done := [key for key in unanswered if key not in still_there]:
                 gone.update(done)
@@ -214,7 +214,7 @@ class JobRequests:
                 pause(self.retry_delay(busy) / 4)
                 continue
             bodies = [serialize(annotation) for _, annotation in picked]
-            bodies = bodies[: request_length(bodies, most, self._most_bytes)]
+            bodies = bodies[: request_length(bodies, max_count, self._max_bytes)]
             ids = [(kind, annotation["id"]) for kind, annotation in picked[: len(bodies)]]
             started = time.monotonic()
             try:
@@ -231,10 +231,10 @@ class JobRequests:
                 attempt, busy = 1, 0
                 gone.update(ids)
                 yield ids
-                if len(ids) == len(picked) < most:
+                if len(ids) == len(picked) < max_count:
                     return
                 if time.monotonic() - started < seconds:
-                    most = min(2 * most, MAX_GROWTH * self._most_annotations)
+                    max_count = min(2 * max_count, MAX_GROWTH * self._max_annotations)
 
     def _read_without(
         self, gone: AnnotationIds, unanswered: set[AnnotationId], still_there: set[AnnotationId]

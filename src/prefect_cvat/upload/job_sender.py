@@ -244,7 +244,7 @@ class JobSender:
         chosen = None if only is None else {(kind, number): digest for kind, number, digest in only}
         unseen = self._ledger.added_ids() if chosen is None else set(chosen)
 
-        def pick(on_server: Iterator[ServerAnnotation], most: int) -> Sequence[ServerAnnotation]:
+        def pick(on_server: Iterator[ServerAnnotation], max_count: int) -> Sequence[ServerAnnotation]:
             is_own = self._ledger.own_annotations()
             picked: list[ServerAnnotation] = []
             for kind, annotation in on_server:
@@ -254,7 +254,7 @@ class JobSender:
                     is_to_go = is_own(kind, annotation)
                 else:
                     is_to_go = chosen.get(key) == self._ledger.identity(annotation)
-                if is_to_go and len(picked) < most:
+                if is_to_go and len(picked) < max_count:
                     picked.append((kind, annotation))
             return picked
 

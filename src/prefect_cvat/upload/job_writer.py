@@ -34,8 +34,8 @@ def job_requests(client: Client, job_id: int) -> JobRequests:
     return JobRequests(
         client,
         job_id,
-        most_annotations=JobWriter.most_annotations,
-        most_bytes=JobWriter.most_bytes,
+        max_annotations=JobWriter.max_annotations,
+        max_bytes=JobWriter.max_bytes,
         attempts=ATTEMPTS,
         retry=RetryPolicy(first_delay=JobWriter.retry_delay, longest_delay=30.0),
         late_commit_seconds=Settings().late_commit_seconds,
@@ -70,10 +70,10 @@ class JobWriter:
             equal to some of this run.
     """
 
-    most_annotations = 2000
+    max_annotations = 2000
     """Maximum number of annotations in a request: about a second of work for the server."""
 
-    most_bytes = 8 * 2**20
+    max_bytes = 8 * 2**20
     """Maximum size of a request in bytes; halved when a proxy refuses it."""
 
     retry_delay = 1.0
@@ -263,10 +263,10 @@ class JobWriter:
         wanted = ledger.wanted(self._absent)
         is_all_there = True
 
-        def pick(on_server: Iterator[ServerAnnotation], most: int) -> Sequence[ServerAnnotation]:
+        def pick(on_server: Iterator[ServerAnnotation], max_count: int) -> Sequence[ServerAnnotation]:
             nonlocal is_all_there
             removal = self._replacement.select(
-                on_server, most, replaceable=replaceable, kept=kept, wanted=wanted
+                on_server, max_count, replaceable=replaceable, kept=kept, wanted=wanted
             )
             is_all_there = not removal.gone
             self.changed, self.not_replaced = removal.changed, removal.not_replaced

@@ -108,7 +108,7 @@ class Replacement:
     def select(
         self,
         on_server: Iterable[ServerAnnotation],
-        most: int,
+        max_count: int,
         *,
         replaceable: Mapping[AnnotationId, bytes],
         kept: Collection[AnnotationId],
@@ -118,7 +118,7 @@ class Replacement:
 
         Args:
             on_server: All annotations of the job.
-            most: Maximum number of annotations to choose.
+            max_count: Maximum number of annotations to choose.
             replaceable: The ids and identities of what was present before the run and is to be replaced.
             kept: The ids of what was present before the run and is not to be replaced.
             wanted: The annotations in the job that the run wants there.
@@ -150,10 +150,10 @@ class Replacement:
                 not_replaced += 1
             else:
                 chosen = last if key in originals else first
-                if len(chosen) < most:
+                if len(chosen) < max_count:
                     chosen.append((kind, annotation))
         # originals last: once they are gone, no later run looks for duplicates of what was made of them
-        return Removal([*first, *last][:most], changed, not_replaced, is_seen.count(0))
+        return Removal([*first, *last][:max_count], changed, not_replaced, is_seen.count(0))
 
     def _is_covered(self, annotation: Mapping[str, Any]) -> bool:
         if "shapes" not in annotation:

@@ -21,7 +21,7 @@ from prefect_cvat.planning.task_info import read_jobs
 from prefect_cvat.records.annotation_index import AnnotationIds
 from prefect_cvat.records.record_reader import RecordedJob, RecordedRun, find_run, read_run, recorded_runs
 from prefect_cvat.records.record_writer import ISSUES, AnnotationId, RecordHeader
-from prefect_cvat.records.run_lock import only_run_on
+from prefect_cvat.records.run_lock import exclusive_run
 from prefect_cvat.settings import Settings
 from prefect_cvat.upload.job_writer import job_requests
 
@@ -160,7 +160,7 @@ def _remove(
         pickers: What picks, by the ids of the jobs.
         seen_after: The time (`time.time`) after which reads show all that the run has written.
     """
-    with only_run_on(client.url, task_id) as lock:
+    with exclusive_run(client.url, task_id) as lock:
         lock.wait_for_earlier_write(Settings().late_commit_seconds)
         to_look_at = list(jobs)
         until = time.monotonic() + min(Settings().stale_read_seconds, seen_after - time.time())
@@ -219,13 +219,16 @@ class _Picker:
         self._look = _Look(job, of_others)
         self._issues = _Look(job, of_others)
 
-    def pick(self, on_server: Iterable[ServerAnnotation], most: int) -> list[ServerAnnotation]:
+    def pick(self, on_server: Iterable[ServerAnnotation], max_count: int) -> list[ServerAnnotation]:
         """Pick, of all that the job holds, what is to be removed, as much as the number says."""
         self._look = look = _Look(self._job, self._of_others)
         picked: list[ServerAnnotation] = []
         for kind, annotation in on_server:
             key = (kind, annotation["id"])
-            if look.is_ours(key, content_digest(annotation, self._defaults).hex()) and len(picked) < most:
+            if (
+                look.is_ours(key, content_digest(annotation, self._defaults).hex())
+                and len(picked) < max_count
+            ):
                 picked.append((kind, annotation))
         return picked
 

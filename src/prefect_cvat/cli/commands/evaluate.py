@@ -19,7 +19,7 @@ from prefect_cvat.options.model import OnCommandLine
 from prefect_cvat.options.run_options import Options
 
 if TYPE_CHECKING:
-    from prefect_cvat.evaluation.inputs.ground_truth import TruthSource
+    from prefect_cvat.evaluation.inputs.ground_truth import GroundTruthSource
 
 __all__ = ["evaluate"]
 
@@ -48,7 +48,7 @@ class _Evaluated(EvaluationOptions):
     ] = "manual"
 
     @property
-    def truth_source(self) -> tuple[TruthSource, int | None]:
+    def truth_source(self) -> tuple[GroundTruthSource, int | None]:
         """Where the truth is, and in which other task."""
         match self.truth.partition(":"):
             case ("manual", "", _):
@@ -80,7 +80,7 @@ class _Output(JsonOption):
     ] = None
 
     @model_validator(mode="after")
-    def _check_that_they_go_together(self) -> Self:
+    def _check_combination(self) -> Self:
         if self.precision is not None and self.thresholds is None:
             raise ValueError("--precision goes with --thresholds")
         return self
@@ -115,7 +115,7 @@ def evaluate(
     from prefect_cvat.evaluation import evaluate_task
     from prefect_cvat.evaluation.report.html_report import render_evaluation
     from prefect_cvat.evaluation.report.tables import plain_lines
-    from prefect_cvat.evaluation.report.worst_frames import find_worst_frames, open_frames_of
+    from prefect_cvat.evaluation.report.worst_frames import fetch_worst_frames, rank_worst_frames
     from prefect_cvat.evaluation.thresholds import choose_thresholds, write_thresholds
     from prefect_cvat.files.output_file import write_text
 
@@ -138,7 +138,7 @@ def evaluate(
         if output.thresholds is not None:
             write_thresholds(choose_thresholds(done, precision=output.precision), output.thresholds)
         if output.report is not None:
-            worst = open_frames_of(client, done, find_worst_frames(done), options.quality)
+            worst = fetch_worst_frames(client, done, rank_worst_frames(done), options.quality)
             write_text(output.report, render_evaluation(done, worst))
     for what, file in (("drawn in", output.report), ("thresholds written to", output.thresholds)):
         if file is not None:

@@ -66,10 +66,10 @@ def preview(
     if previewed.task is None:
         page, done = previewing.preview(detector, previewing.open_image_files(list(images)))
     else:
-        most = FRAMES_SHOWN if options.frames is None else None
+        max_frames = FRAMES_SHOWN if options.frames is None else None
         with spool_folder() as folder, given_server().connect() as client:
             plan = make_plan(read_task(client, previewed.task, options.selection), options.selection)
-            opened = read_task_frames(client, plan, folder, max_frames=most)
+            opened = read_task_frames(client, plan, folder, max_frames=max_frames)
             page, done = previewing.preview(detector, opened)
     write_text(output, page)
     for name, count in sorted(done.labels.items(), key=lambda item: (-item[1], item[0])):

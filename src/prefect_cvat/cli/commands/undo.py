@@ -15,7 +15,7 @@ from prefect_cvat.options.model import OnCommandLine
 
 __all__ = ["undo"]
 
-MOST_LISTED = 20
+MAX_LISTED = 20
 
 
 class _Undo(DryRunOptions):
@@ -57,7 +57,7 @@ def undo(
 def _list_runs() -> None:
     from prefect_cvat.records.record_reader import recorded_runs
 
-    for header in recorded_runs()[:MOST_LISTED]:
+    for header in recorded_runs()[:MAX_LISTED]:
         stdout.print(
             f"{header.run}  {header.started:%Y-%m-%d %H:%M} UTC  {header.provenance.function}"
             f"  {header.server}/tasks/{header.task_id}",

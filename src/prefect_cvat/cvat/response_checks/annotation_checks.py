@@ -73,7 +73,7 @@ class _Track(_TrackElement):
 _LENGTHS = {"rectangle": 4, "ellipse": 4, "cuboid": 16}
 """The number of coordinates of a shape of this type."""
 
-_LEAST_LENGTHS = {"polygon": 6, "polyline": 4, "points": 2, "mask": 5}
+_MIN_LENGTHS = {"polygon": 6, "polyline": 4, "points": 2, "mask": 5}
 """The minimum number of coordinates; a mask has run lengths and a bounding box."""
 
 _plain_fields = itemgetter(
@@ -140,8 +140,8 @@ def _points_error(shape: Mapping[str, Any]) -> str | None:
     wanted = _LENGTHS.get(shape_type)
     if wanted is not None and length != wanted:
         return f"shapes.points: a {shape_type} has {wanted} numbers, not {length}"
-    if length < (least := _LEAST_LENGTHS.get(shape_type, 0)):
-        return f"shapes.points: a {shape_type} has at least {least} numbers, not {length}"
+    if length < (min_length := _MIN_LENGTHS.get(shape_type, 0)):
+        return f"shapes.points: a {shape_type} has at least {min_length} numbers, not {length}"
     for element in shape.get("elements") or ():
         if (problem := _points_error(element)) is not None:
             return problem

@@ -19,7 +19,7 @@ from prefect_cvat.exceptions import ResponseTooLargeError, StorageError
 from prefect_cvat.geometry.outlines import has_outline
 from prefect_cvat.messages.argument_names import argument
 
-__all__ = ["MAX_BYTES_ON_FRAME", "MAX_ON_FRAME", "AnnotationsByFrame", "OnFrames"]
+__all__ = ["MAX_BYTES_ON_FRAME", "MAX_ON_FRAME", "AnnotationsByFrame", "FrameAnnotations"]
 
 MAX_ON_FRAME = 20_000
 """Maximum number of annotations on one frame that are compared, on each side."""
@@ -27,7 +27,7 @@ MAX_ON_FRAME = 20_000
 MAX_BYTES_ON_FRAME = 12 * 2**20
 """Maximum size of these annotations as JSON, in bytes; as objects they take about six times as much."""
 
-_WAITING_BYTES = 2**20
+_BUFFER_BYTES = 2**20
 
 
 class AnnotationsByFrame:
@@ -61,7 +61,7 @@ class AnnotationsByFrame:
         content = to_json(annotation)
         try:
             if self._file is None:
-                self._file = tempfile.TemporaryFile(buffering=_WAITING_BYTES)  # noqa: SIM115 (goes with this object)
+                self._file = tempfile.TemporaryFile(buffering=_BUFFER_BYTES)  # noqa: SIM115 (goes with this object)
                 weakref.finalize(self, self._file.close)
             self._file.write(content)
         except OSError as error:
@@ -132,7 +132,7 @@ class AnnotationsByFrame:
 
 
 @dataclass(frozen=True, slots=True)
-class OnFrames:
+class FrameAnnotations:
     """Tags and shapes, tracks among them as the shapes that they have on each frame."""
 
     tags: AnnotationsByFrame = field(default_factory=AnnotationsByFrame)

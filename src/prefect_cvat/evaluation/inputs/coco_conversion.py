@@ -18,10 +18,10 @@ __all__ = ["Comparison", "compare_in_coco", "outlined_labels"]
 
 Shape = Mapping[str, Any]
 
-_SIZE_OF_BOX = 0.53
+_AREA_PER_BOX_AREA = 0.53
 """What part of its box an object fills that is known by its keypoints only, as for CrowdPose."""
 
-_FAR = -1e6
+_ABSENT = -1e6
 """Where keypoints are that were not found: near none."""
 
 
@@ -69,17 +69,17 @@ def compare_in_coco(
     Raises:
         InvalidResponseError: A shape is none.
     """
-    maker = _Maker({frame.number: frame for frame in frames}, labels)
+    converter = _CocoConverter({frame.number: frame for frame in frames}, labels)
     if outlined is None:
         outlined = outlined_labels([(truth, predicted)])
     comparisons: dict[IouType, Comparison] = {
-        "bbox": maker.compare("bbox", truth, predicted),
-        "segm": maker.compare("segm", _of(outlined, truth), _of(outlined, predicted)),
-        "keypoints": maker.compare("keypoints", truth, predicted),
+        "bbox": converter.compare("bbox", truth, predicted),
+        "segm": converter.compare("segm", _of(outlined, truth), _of(outlined, predicted)),
+        "keypoints": converter.compare("keypoints", truth, predicted),
     }
     return {
-        way: comparison
-        for way, comparison in comparisons.items()
+        iou_type: comparison
+        for iou_type, comparison in comparisons.items()
         if comparison.truth_shapes or comparison.predicted_shapes
     }
 
@@ -109,7 +109,7 @@ def _of(labels: Collection[int], shapes: Iterable[Shape]) -> list[Shape]:
     return [shape for shape in shapes if shape["label_id"] in labels and shape["type"] != "cuboid"]
 
 
-class _Maker:
+class _CocoConverter:
     def __init__(self, frames: Mapping[int, Frame], labels: Sequence[Label]) -> None:
         self._frames = frames
         self._sublabels = {label.id: [sublabel.id for sublabel in label.sublabels] for label in labels}
@@ -122,42 +122,42 @@ class _Maker:
             for label in labels
         ]
 
-    def compare(self, way: IouType, truth: Sequence[Shape], predicted: Sequence[Shape]) -> Comparison:
+    def compare(self, iou_type: IouType, truth: Sequence[Shape], predicted: Sequence[Shape]) -> Comparison:
         """The shapes that can be compared in a way, each as COCO has it."""
         annotations: list[dict[str, Any]] = []
         comparison = Comparison(
             {"images": self._images, "categories": self._categories, "annotations": annotations}
         )
-        for number, shape in enumerate((shape for shape in truth if _suits(shape, way)), 1):
-            annotations.append({"id": number, "iscrowd": 0, **self._annotation(shape, way)})
+        for number, shape in enumerate((shape for shape in truth if _is_comparable(shape, iou_type)), 1):
+            annotations.append({"id": number, "iscrowd": 0, **self._annotation(shape, iou_type)})
             comparison.truth_shapes.append(shape)
         for shape in predicted:
-            if _suits(shape, way):
+            if _is_comparable(shape, iou_type):
                 score = float(shape.get("score", 1.0))
-                comparison.predictions.append({**self._annotation(shape, way), "score": score})
+                comparison.predictions.append({**self._annotation(shape, iou_type), "score": score})
                 comparison.predicted_shapes.append(shape)
         return comparison
 
-    def _annotation(self, shape: Shape, way: IouType) -> dict[str, Any]:
+    def _annotation(self, shape: Shape, iou_type: IouType) -> dict[str, Any]:
         frame = self._frames[shape["frame"]]
         own = {"image_id": frame.number, "category_id": shape["label_id"]}
         try:
-            if way == "keypoints":
+            if iou_type == "keypoints":
                 return {**own, **self._keypoints(shape)}
             box = box_of(shape)
             own |= {"bbox": box, "area": box[2] * box[3]}
-            return {**own, "segmentation": segmentation_of(shape, frame)} if way == "segm" else own
+            return {**own, "segmentation": segmentation_of(shape, frame)} if iou_type == "segm" else own
         except (ValueError, IndexError) as error:
             raise InvalidResponseError(
                 f"the {shape['type']} {shape.get('id', '')} on {frame} cannot be read: {error}"
             ) from None
 
     def _keypoints(self, skeleton: Shape) -> dict[str, Any]:
-        found = keypoints_of(skeleton, self._sublabels[skeleton["label_id"]], absent=_FAR)
-        return {**found, "area": _SIZE_OF_BOX * found["bbox"][2] * found["bbox"][3]}
+        found = keypoints_of(skeleton, self._sublabels[skeleton["label_id"]], absent=_ABSENT)
+        return {**found, "area": _AREA_PER_BOX_AREA * found["bbox"][2] * found["bbox"][3]}
 
 
-def _suits(shape: Shape, way: IouType) -> bool:
-    if way == "keypoints":
+def _is_comparable(shape: Shape, iou_type: IouType) -> bool:
+    if iou_type == "keypoints":
         return bool(shape["type"] == "skeleton")
     return shape["type"] in WITH_AREA and not is_empty(shape["type"], shape["points"])

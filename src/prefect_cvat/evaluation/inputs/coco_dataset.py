@@ -12,19 +12,19 @@ __all__ = ["Dataset", "IouType", "read_dataset"]
 IouType = Literal["bbox", "segm", "keypoints"]
 """What is compared: boxes, masks or keypoints. The words are pycocotools'."""
 
-_SIDES = (0.25, 0.35, 0.79, 0.72, 0.62, 1.07, 0.87, 0.89)
+_SIGMAS = (0.25, 0.35, 0.79, 0.72, 0.62, 1.07, 0.87, 0.89)
 _PARTS = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
-COCO_DEVIATIONS = {
+COCO_SIGMAS = {
     "nose": 0.026,
     **{
         f"{side}_{part}": deviation / 10
-        for part, deviation in zip(_PARTS, _SIDES, strict=True)
+        for part, deviation in zip(_PARTS, _SIGMAS, strict=True)
         for side in ("left", "right")
     },
 }
 """How far humans are apart about keypoints, in parts of the object's size: pycocotools' `kpt_oks_sigmas`."""
 
-OTHER_DEVIATION = sum(COCO_DEVIATIONS.values()) / len(COCO_DEVIATIONS)
+DEFAULT_SIGMA = sum(COCO_SIGMAS.values()) / len(COCO_SIGMAS)
 """The same for keypoints that COCO does not have."""
 
 
@@ -37,14 +37,14 @@ class Dataset:
         categories: Names by id.
         truth: Objects.
         predictions: Predictions.
-        deviations: The deviations of the keypoints of each category, by its id.
+        sigmas: The deviations of the keypoints of each category, by its id.
     """
 
     iou_type: IouType
     categories: dict[int, str]
     truth: list[dict[str, Any]]
     predictions: list[dict[str, Any]]
-    deviations: dict[int, tuple[float, ...]]
+    sigmas: dict[int, tuple[float, ...]]
 
 
 def read_dataset(
@@ -64,8 +64,8 @@ def read_dataset(
     categories = {category["id"]: str(category["name"]) for category in truth["categories"]}
     if len(set(categories.values())) < len(categories):
         raise ValueError("two categories of the truth have the same name")
-    deviations = {category["id"]: _deviations(category) for category in truth["categories"]}
-    reader = _Reader(iou_type, images, categories, deviations)
+    sigmas = {category["id"]: _sigmas(category) for category in truth["categories"]}
+    reader = _Reader(iou_type, images, categories, sigmas)
     objects = [
         reader.read(item, f"annotation {place} of the truth")
         for place, item in enumerate(truth["annotations"])
@@ -76,12 +76,12 @@ def read_dataset(
         categories=categories,
         truth=objects,
         predictions=found,
-        deviations=deviations,
+        sigmas=sigmas,
     )
 
 
-def _deviations(category: Mapping[str, Any]) -> tuple[float, ...]:
-    return tuple(COCO_DEVIATIONS.get(name, OTHER_DEVIATION) for name in category.get("keypoints") or ())
+def _sigmas(category: Mapping[str, Any]) -> tuple[float, ...]:
+    return tuple(COCO_SIGMAS.get(name, DEFAULT_SIGMA) for name in category.get("keypoints") or ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class _Reader:
     iou_type: IouType
     images: Mapping[int, Any]
     categories: Mapping[int, str]
-    deviations: Mapping[int, tuple[float, ...]]
+    sigmas: Mapping[int, tuple[float, ...]]
 
     def read(self, item: Mapping[str, Any], name: str, *, scored: bool = False) -> dict[str, Any]:
         """One annotation with what is looked at."""
@@ -139,7 +139,7 @@ class _Reader:
 
     def _keypoints(self, item: Mapping[str, Any], category: int, name: str) -> dict[str, Any]:
         keypoints = list(item["keypoints"])
-        wanted = 3 * len(self.deviations[category])
+        wanted = 3 * len(self.sigmas[category])
         if len(keypoints) != wanted or not all(map(math.isfinite, keypoints)):
             raise ValueError(
                 f"{name} has {len(keypoints)} finite numbers for keypoints; category"

@@ -18,7 +18,7 @@ __all__ = ["ComparedShapes"]
 _SHAPES_AT_ONCE = 2000
 """How many shapes are compared at a time, or those of one frame."""
 
-_WAYS: tuple[IouType, ...] = ("bbox", "segm", "keypoints")
+IOU_TYPES: tuple[IouType, ...] = ("bbox", "segm", "keypoints")
 
 Shapes = list[dict[str, Any]]
 
@@ -29,8 +29,8 @@ class ComparedShapes:
     Args:
         frames: These frames.
         labels: The labels of the task.
-        drawn: The shapes that humans drew.
-        found: Those that were found.
+        truth: The shapes that humans drew.
+        predicted: Those that were found.
         wanted: The labels whose shapes of humans count; None for all.
     """
 
@@ -38,14 +38,14 @@ class ComparedShapes:
         self,
         frames: PlannedFrames,
         labels: Sequence[Label],
-        drawn: AnnotationsByFrame,
-        found: AnnotationsByFrame,
+        truth: AnnotationsByFrame,
+        predicted: AnnotationsByFrame,
         wanted: Collection[int] | None,
     ) -> None:
         self._frames = frames
         self._labels = labels
-        self._drawn = drawn
-        self._found = found
+        self._truth = truth
+        self._predicted = predicted
         self._wanted = wanted
         self._outlined: set[int] | None = None
 
@@ -58,14 +58,15 @@ class ComparedShapes:
             StorageError: The disk does not give them back.
         """
         evaluators = {
-            way: Evaluator(way, iou_threshold=iou_threshold, score_threshold=score_threshold) for way in _WAYS
+            iou_type: Evaluator(iou_type, iou_threshold=iou_threshold, score_threshold=score_threshold)
+            for iou_type in IOU_TYPES
         }
-        ways: set[IouType] = set()
-        for frames, drawn, found in self._parts():
-            for way, comparison in self._compare(frames, drawn, found).items():
-                evaluators[way].add(comparison.truth, comparison.predictions)
-                ways.add(way)
-        return {way: evaluators[way].result() for way in _WAYS if way in ways}
+        iou_types: set[IouType] = set()
+        for frames, truth, predicted in self._parts():
+            for iou_type, comparison in self._compare(frames, truth, predicted).items():
+                evaluators[iou_type].add(comparison.truth, comparison.predictions)
+                iou_types.add(iou_type)
+        return {iou_type: evaluators[iou_type].result() for iou_type in IOU_TYPES if iou_type in iou_types}
 
     def on(self, number: int) -> dict[IouType, Comparison]:
         """The shapes on a frame, by the ways in which they are compared.
@@ -75,30 +76,32 @@ class ComparedShapes:
         """
         return self._compare([self._frames.by_number[number]], *self._shapes_on(number))
 
-    def _compare(self, frames: Sequence[Frame], drawn: Shapes, found: Shapes) -> dict[IouType, Comparison]:
+    def _compare(
+        self, frames: Sequence[Frame], truth: Shapes, predicted: Shapes
+    ) -> dict[IouType, Comparison]:
         if self._outlined is None:
-            has_outlines = self._drawn.outlined & self._found.outlined  # else one pass is enough
+            has_outlines = self._truth.outlined & self._predicted.outlined  # else one pass is enough
             parts = ((own, theirs) for _, own, theirs in self._parts()) if has_outlines else ()
             self._outlined = outlined_labels(parts)
-        return compare_in_coco(frames, self._labels, drawn, found, self._outlined)
+        return compare_in_coco(frames, self._labels, truth, predicted, self._outlined)
 
     def _parts(self) -> Iterator[tuple[list[Frame], Shapes, Shapes]]:
         frames: list[Frame] = []
-        drawn: Shapes = []
-        found: Shapes = []
+        truth: Shapes = []
+        predicted: Shapes = []
         for frame in self._frames:
             own, theirs = self._shapes_on(frame.number)
-            if frames and len(drawn) + len(found) + len(own) + len(theirs) > _SHAPES_AT_ONCE:
-                yield frames, drawn, found
-                frames, drawn, found = [], [], []
+            if frames and len(truth) + len(predicted) + len(own) + len(theirs) > _SHAPES_AT_ONCE:
+                yield frames, truth, predicted
+                frames, truth, predicted = [], [], []
             frames.append(frame)
-            drawn += own
-            found += theirs
+            truth += own
+            predicted += theirs
         if frames:
-            yield frames, drawn, found
+            yield frames, truth, predicted
 
     def _shapes_on(self, number: int) -> tuple[Shapes, Shapes]:
-        drawn = self._drawn.of(number)
+        truth = self._truth.of(number)
         if self._wanted is not None:
-            drawn = [shape for shape in drawn if shape["label_id"] in self._wanted]
-        return drawn, self._found.of(number)
+            truth = [shape for shape in truth if shape["label_id"] in self._wanted]
+        return truth, self._predicted.of(number)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.evaluation.inputs.annotations_by_frame import OnFrames
-from prefect_cvat.evaluation.inputs.task_annotations import put_on_frames, read_annotations
+from prefect_cvat.evaluation.inputs.annotations_by_frame import FrameAnnotations
+from prefect_cvat.evaluation.inputs.task_annotations import collect_annotations, read_annotations
 from prefect_cvat.evaluation.inputs.truth_task import Relabeler, matching_frames
 from prefect_cvat.exceptions import NothingToEvaluateError, PermissionDeniedError
 from prefect_cvat.frames import Frame
@@ -16,14 +16,14 @@ from prefect_cvat.options.frame_options import Selection
 from prefect_cvat.planning.plan import TaskInfo, make_plan, read_task
 from prefect_cvat.planning.planned_frames import PlannedFrames
 
-__all__ = ["Truth", "TruthSource", "read_truth"]
+__all__ = ["GroundTruth", "GroundTruthSource", "read_ground_truth"]
 
-TruthSource = Literal["manual", "ground_truth", "task"]
+GroundTruthSource = Literal["manual", "ground_truth", "task"]
 """Where the truth is: what humans drew in the task, its ground-truth job, or another task."""
 
 
 @dataclass(frozen=True, slots=True)
-class Truth:
+class GroundTruth:
     """What humans have annotated.
 
     Attributes:
@@ -35,22 +35,22 @@ class Truth:
     """
 
     name: str
-    annotations: OnFrames
+    annotations: FrameAnnotations
     frames: PlannedFrames
     tag_frames: PlannedFrames
     left_out: dict[str, int]
 
 
-def read_truth(
+def read_ground_truth(
     client: Client,
     info: TaskInfo,
-    source: TruthSource = "manual",
+    source: GroundTruthSource = "manual",
     *,
     truth_task_id: int | None = None,
     selection: Selection | None = None,
     all_frames: bool = False,
     ignore_case: bool = False,
-) -> Truth:
+) -> GroundTruth:
     """Read what humans have annotated: everything but what is of source `auto`.
 
     Which frames count: all of a ground-truth job; of a task those on which a human has annotated something
@@ -80,13 +80,13 @@ def read_truth(
         return _from_ground_truth_job(client, info, selection or Selection())
     if truth_task_id is None:
         name = f"what humans annotated in task {info.task.id}"
-        return _of_task(name, put_on_frames(read_annotations(client, info), own), own, all_frames, {})
+        return _of_task(name, collect_annotations(read_annotations(client, info), own), own, all_frames, {})
     name = f"what humans annotated in task {truth_task_id}"
     other = read_task(client, truth_task_id)
     numbers = matching_frames(own, info, make_plan(other).frames, other)
     there = [Frame(number, frame.name, frame.width, frame.height) for number, frame in numbers.items()]
     relabel = Relabeler(other.labels, info.labels, numbers, ignore_case)
-    found = put_on_frames(read_annotations(client, other), there, change=relabel)
+    found = collect_annotations(read_annotations(client, other), there, change=relabel)
     left_out = relabel.left_out(truth_task_id, info, found)
     if missing := len(own) - len(numbers):
         left_out["frames that the other task does not have"] = missing
@@ -95,8 +95,8 @@ def read_truth(
 
 
 def _of_task(
-    name: str, found: OnFrames, frames: PlannedFrames, all_frames: bool, left_out: dict[str, int]
-) -> Truth:
+    name: str, found: FrameAnnotations, frames: PlannedFrames, all_frames: bool, left_out: dict[str, int]
+) -> GroundTruth:
     if not found:
         raise NothingToEvaluateError(
             f"there is nothing to evaluate against: {name} is nothing on the"
@@ -109,10 +109,10 @@ def _of_task(
         seen = frames.where(lambda number: found.shapes.has(number) or found.tags.has(number))
         if unseen := len(frames) - len(seen):
             left_out = {**left_out, "frames that no human has annotated": unseen}
-    return Truth(name, found, compared, tagged, left_out)
+    return GroundTruth(name, found, compared, tagged, left_out)
 
 
-def _from_ground_truth_job(client: Client, info: TaskInfo, selection: Selection) -> Truth:
+def _from_ground_truth_job(client: Client, info: TaskInfo, selection: Selection) -> GroundTruth:
     task = info.task
     if selection.jobs is not None:
         raise ValueError("the truth of a ground-truth job cannot be narrowed to annotation jobs")
@@ -131,7 +131,7 @@ def _from_ground_truth_job(client: Client, info: TaskInfo, selection: Selection)
     frames = info.frames_of(sorted(numbers))
     try:
         parts = [(client.iter_job_annotations(job.id), range(info.meta.size))]
-        found = put_on_frames(parts, frames)
+        found = collect_annotations(parts, frames)
     except PermissionDeniedError as error:
         raise PermissionDeniedError(
             f"this user may not read the ground-truth job {job.id} of task {task.id}; ask its owner to be"
@@ -148,4 +148,4 @@ def _from_ground_truth_job(client: Client, info: TaskInfo, selection: Selection)
             f"there is nothing to evaluate against: {name} has no human annotations on its"
             f" {pluralize(len(frames), 'frame')}"
         )
-    return Truth(name, found, frames, frames if len(found.tags) else frames[:0], {})
+    return GroundTruth(name, found, frames, frames if len(found.tags) else frames[:0], {})

@@ -11,8 +11,8 @@ from typing import Any
 from prefect_cvat.annotations.label_remapping import Annotations
 from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.evaluation.inputs.annotations_by_frame import OnFrames
-from prefect_cvat.evaluation.inputs.task_annotations import put_on_frames, read_annotations
+from prefect_cvat.evaluation.inputs.annotations_by_frame import FrameAnnotations
+from prefect_cvat.evaluation.inputs.task_annotations import collect_annotations, read_annotations
 from prefect_cvat.exceptions import NothingToEvaluateError
 from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.frames import Frame, FrameDetections
@@ -26,7 +26,7 @@ from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.runs.execution.progress import Progress
 from prefect_cvat.runs.execution.run_context import Workspace
 
-__all__ = ["Predictions", "ReadingRun", "find", "read_left_by_runs"]
+__all__ = ["Predictions", "ReadOnlyRun", "detect_on_frames", "read_run_annotations"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +43,13 @@ class Predictions:
     """
 
     name: str
-    annotations: OnFrames
+    annotations: FrameAnnotations
     labels: dict[str, int] | None = None
     frame_errors: dict[int, str] | None = None
     frames_from_cache: int = 0
 
 
-def find(
+def detect_on_frames(
     client: Client,
     info: TaskInfo,
     frames: Sequence[Frame],
@@ -67,20 +67,20 @@ def find(
         BadFunctionError: The function does not fit the task, or broke its contract.
         PrefectCvatError: Something else failed.
     """
-    run = _FindingRun(client, info, frames, function, options, function_name=function_name)
+    run = _PredictionRun(client, info, frames, function, options, function_name=function_name)
     with ThreadSubmitter() as threads:
         report = run_pipeline(run, threads, progress)
     failed = {**dict.fromkeys(run.failed_frames, "what went wrong is told of others"), **report.frame_errors}
     return Predictions(report.function, run.found, run.labels, failed, report.frames_from_cache)
 
 
-def read_left_by_runs(client: Client, info: TaskInfo, frames: Sequence[Frame]) -> Predictions:
+def read_run_annotations(client: Client, info: TaskInfo, frames: Sequence[Frame]) -> Predictions:
     """What runs have left on frames: all that is of source `auto`.
 
     Raises:
         NothingToEvaluateError: There is nothing of that kind.
     """
-    found = put_on_frames(read_annotations(client, info), frames, by_machine=True)
+    found = collect_annotations(read_annotations(client, info), frames, automatic=True)
     if not found:
         pool = " Runs leave out the frames of a ground-truth pool." * (info.validation.mode == "gt_pool")
         raise NothingToEvaluateError(
@@ -90,7 +90,7 @@ def read_left_by_runs(client: Client, info: TaskInfo, frames: Sequence[Frame]) -
     return Predictions("what runs left", found)
 
 
-class ReadingRun(AnnotateRun):
+class ReadOnlyRun(AnnotateRun):
     """A run that writes nothing to the server: `keep` gets what would have been written.
 
     Attributes:
@@ -129,11 +129,11 @@ class ReadingRun(AnnotateRun):
         chunk_type(self.info.task, self.options.quality)
         return Plan(info=self.info, frames=self._frames, jobs=(), excluded={})
 
-    def _plan(self, workspace: Workspace) -> PlannedReadingRun:
-        return PlannedReadingRun(self, self._read_plan(), workspace)
+    def _plan(self, workspace: Workspace) -> PlannedReadOnlyRun:
+        return PlannedReadOnlyRun(self, self._read_plan(), workspace)
 
 
-class PlannedReadingRun(PlannedAnnotateRun):
+class PlannedReadOnlyRun(PlannedAnnotateRun):
     """The stages of a run that writes nothing.
 
     Args:
@@ -142,7 +142,7 @@ class PlannedReadingRun(PlannedAnnotateRun):
         workspace: Its folder.
     """
 
-    def __init__(self, run: ReadingRun, plan: Plan, workspace: Workspace) -> None:
+    def __init__(self, run: ReadOnlyRun, plan: Plan, workspace: Workspace) -> None:
         super().__init__(run.context, plan, workspace, run.detector)
         self._run = run
         self._whole = make_plan(run.info)
@@ -166,22 +166,22 @@ class PlannedReadingRun(PlannedAnnotateRun):
         self._count(annotations)
         return annotations.frames
 
-    def _read_kept(self, chunk: int, frames: Sequence[int]) -> Sequence[FrameDetections] | None:
+    def _read_cached(self, chunk: int, frames: Sequence[int]) -> Sequence[FrameDetections] | None:
         """The detections kept of these frames; or of all of their part, which is what other runs look at."""
-        kept = super()._read_kept(chunk, frames)
-        if kept is None:
-            kept = super()._read_kept(chunk, self._whole.numbers_with(frames[0]))
+        cached = super()._read_cached(chunk, frames)
+        if cached is None:
+            cached = super()._read_cached(chunk, self._whole.numbers_with(frames[0]))
             wanted = set(frames)
-            kept = None if kept is None else [item for item in kept if item.frame in wanted]
-        return kept if kept is not None and len(kept) == len(frames) else None
+            cached = None if cached is None else [item for item in cached if item.frame in wanted]
+        return cached if cached is not None and len(cached) == len(frames) else None
 
 
-class _FindingRun(ReadingRun):
+class _PredictionRun(ReadOnlyRun):
     """A run that keeps what it finds on disk."""
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
-        self.found = OnFrames()
+        self.found = FrameAnnotations()
 
     def keep(self, annotations: Sequence[dict[str, Any]]) -> None:
         """Keep tags and shapes."""

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.evaluation.inputs.annotations_by_frame import OnFrames
+from prefect_cvat.evaluation.inputs.annotations_by_frame import FrameAnnotations
 from prefect_cvat.exceptions import InvalidResponseError
 from prefect_cvat.frames import Frame
 from prefect_cvat.geometry.interpolation import interpolate
 from prefect_cvat.planning.plan import TaskInfo
 
-__all__ = ["AnnotatedPart", "each_on_frames", "put_on_frames", "read_annotations"]
+__all__ = ["AnnotatedPart", "annotations_on_frames", "collect_annotations", "read_annotations"]
 
 AnnotatedPart: TypeAlias = tuple[Iterable[tuple[str, dict[str, Any]]], range]
 """Annotations, each with the name of its kind, and the frames of which they tell."""
@@ -50,41 +50,41 @@ def _with_known_labels(
         yield kind, annotation
 
 
-def put_on_frames(
+def collect_annotations(
     parts: Iterable[AnnotatedPart],
     frames: Sequence[Frame],
     *,
-    by_machine: bool = False,
+    automatic: bool = False,
     change: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None,
-) -> OnFrames:
+) -> FrameAnnotations:
     """What humans, or machines, annotated on some frames; tracks are interpolated as CVAT shows them.
 
     Args:
         parts: The annotations.
         frames: The frames.
-        by_machine: Whether to take what is of machines.
+        automatic: Whether to take what is of machines.
         change: Makes another annotation of each, or None to leave it out.
 
     Raises:
         StorageError: The disk does not take them.
     """
-    found = OnFrames()
-    for kind, annotation in each_on_frames(parts, frames, by_machine=by_machine):
+    found = FrameAnnotations()
+    for kind, annotation in annotations_on_frames(parts, frames, automatic=automatic):
         changed = annotation if change is None else change(annotation)
         if changed is not None:
             (found.tags if kind == "tags" else found.shapes).add(changed)
     return found
 
 
-def each_on_frames(
-    parts: Iterable[AnnotatedPart], frames: Sequence[Frame], *, by_machine: bool | None
+def annotations_on_frames(
+    parts: Iterable[AnnotatedPart], frames: Sequence[Frame], *, automatic: bool | None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The same one by one, each with `tags` or `shapes`; of humans and machines if `by_machine` is None."""
+    """The same one by one, each with `tags` or `shapes`; of humans and machines if `automatic` is None."""
     for part, frames_of_part in parts:
         ascending = [frame.number for frame in frames if frame.number in frames_of_part]
         numbers = frozenset(ascending)
         for kind, annotation in part:
-            if by_machine is not None and not _is_wanted(annotation, by_machine):
+            if automatic is not None and not _is_wanted(annotation, automatic):
                 continue
             if kind != "tracks":
                 if annotation["frame"] in numbers:
@@ -95,5 +95,5 @@ def each_on_frames(
                     yield "shapes", shape
 
 
-def _is_wanted(annotation: Mapping[str, Any], by_machine: bool) -> bool:
-    return (annotation.get("source") == "auto") == by_machine
+def _is_wanted(annotation: Mapping[str, Any], automatic: bool) -> bool:
+    return (annotation.get("source") == "auto") == automatic

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
-from prefect_cvat.evaluation.inputs.annotations_by_frame import OnFrames
+from prefect_cvat.evaluation.inputs.annotations_by_frame import FrameAnnotations
 from prefect_cvat.exceptions import NothingToEvaluateError
 from prefect_cvat.frames import Frame
 from prefect_cvat.messages.plurals import quoted_list
@@ -110,7 +110,7 @@ class Relabeler:
         frame = self._frames[item["frame"]].number
         return {**item, "label_id": target, "elements": elements, "frame": frame}
 
-    def left_out(self, truth_task_id: int, info: TaskInfo, found: OnFrames) -> dict[str, int]:
+    def left_out(self, truth_task_id: int, info: TaskInfo, found: FrameAnnotations) -> dict[str, int]:
         """How many there are no labels for.
 
         Raises:

@@ -11,7 +11,7 @@ from prefect_cvat.evaluation.inputs.coco_dataset import IouType
 from prefect_cvat.evaluation.metrics import Evaluation
 from prefect_cvat.evaluation.report.plots import plot_confusion, plot_precision_recall, plot_thresholds
 from prefect_cvat.evaluation.report.tables import (
-    WAYS,
+    HEADINGS,
     Row,
     confusion_rows,
     headline,
@@ -31,7 +31,7 @@ def render_evaluation(evaluation: TaskEvaluation, worst: Iterable[DrawnFrame] = 
 
     Args:
         evaluation: The evaluation.
-        worst: The frames to draw, see `open_frames_of`.
+        worst: The frames to draw, see `fetch_worst_frames`.
 
     Returns:
         A self-contained HTML page.
@@ -42,7 +42,7 @@ def render_evaluation(evaluation: TaskEvaluation, worst: Iterable[DrawnFrame] = 
             task=f'<a href="{html.escape(evaluation.url)}">{html.escape(name)}</a>',
             headline=html.escape(headline(evaluation)),
             notes="".join(f"<li>{html.escape(note)}</li>" for note in notes(evaluation)),
-            shapes="".join(_shapes(way, found) for way, found in evaluation.shapes.items()),
+            shapes="".join(_shapes(iou_type, result) for iou_type, result in evaluation.shapes.items()),
             tags=_tags(evaluation),
             worst=_worst("".join(frame.figure() for frame in worst)),
         ),
@@ -50,25 +50,25 @@ def render_evaluation(evaluation: TaskEvaluation, worst: Iterable[DrawnFrame] = 
     )
 
 
-def _shapes(way: IouType, found: Evaluation) -> str:
+def _shapes(iou_type: IouType, result: Evaluation) -> str:
     figures = [
-        ("AP", found.ap),
-        ("AP50", found.ap50),
-        ("AP75", found.ap75),
-        ("precision", found.precision),
-        ("recall", found.recall),
-        ("F1", found.f1),
+        ("AP", result.ap),
+        ("AP50", result.ap50),
+        ("AP75", result.ap75),
+        ("precision", result.precision),
+        ("recall", result.recall),
+        ("F1", result.f1),
     ]
     plots = [
-        ("Precision-recall curve", plot_precision_recall(found)),
-        ("Precision, recall and F1 by score threshold, all labels", plot_thresholds(found)),
-        *([] if way == "keypoints" else [("Confusion matrix", plot_confusion(found))]),
+        ("Precision-recall curve", plot_precision_recall(result)),
+        ("Precision, recall and F1 by score threshold, all labels", plot_thresholds(result)),
+        *([] if iou_type == "keypoints" else [("Confusion matrix", plot_confusion(result))]),
     ]
-    confusions = confusion_rows(found)
+    confusions = confusion_rows(result)
     return (
-        f"<h2>{WAYS[way]}</h2>"
+        f"<h2>{HEADINGS[iou_type]}</h2>"
         + render_key_figures((name, "-" if value is None else f"{value:.3f}") for name, value in figures)
-        + _table(shape_rows(found))
+        + _table(shape_rows(result))
         + '<div class="plots">'
         + "".join(
             f'<figure><img alt="{caption}" src="data:image/png;base64,{base64.b64encode(png).decode()}">'

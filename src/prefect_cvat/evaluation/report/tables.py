@@ -14,7 +14,7 @@ from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.reporting.markdown_report import escape
 
 __all__ = [
-    "WAYS",
+    "HEADINGS",
     "Row",
     "aligned",
     "confusion_rows",
@@ -26,7 +26,7 @@ __all__ = [
     "tag_rows",
 ]
 
-WAYS: Mapping[IouType, str] = {"bbox": "Boxes", "segm": "Masks", "keypoints": "Keypoints"}
+HEADINGS: Mapping[IouType, str] = {"bbox": "Boxes", "segm": "Masks", "keypoints": "Keypoints"}
 """The heading for each way of comparing shapes."""
 
 MAX_CONFUSIONS = 20
@@ -51,12 +51,12 @@ def shape_rows(evaluation: Evaluation) -> list[Row]:
     return [
         {
             "label": name,
-            "AP": _part(measured.ap),
-            "AP50": _part(measured.ap50),
-            "AP75": _part(measured.ap75),
+            "AP": _decimal(measured.ap),
+            "AP50": _decimal(measured.ap50),
+            "AP75": _decimal(measured.ap75),
             **_counts(measured),
-            "best F1": _part(measured.best_f1),
-            "at score": _part(measured.best_threshold),
+            "best F1": _decimal(measured.best_f1),
+            "at score": _decimal(measured.best_threshold),
         }
         for name, measured in rows
     ]
@@ -99,11 +99,11 @@ def notes(evaluation: TaskEvaluation) -> list[str]:
     if evaluation.frames_from_cache:
         frames = pluralize(evaluation.frames_from_cache, "frame was", "frames were")
         lines.append(f"{frames} detected in an earlier run")
-    for found in evaluation.shapes.values():
+    for result in evaluation.shapes.values():
         lines.append(
-            f"found means: {'OKS' if found.iou_type == 'keypoints' else 'IoU'} of at least"
-            f" {found.iou_threshold:g}, of {WAYS[found.iou_type].lower()}"
-            + (f", and a score of at least {found.score_threshold:g}" if found.score_threshold else "")
+            f"found means: {'OKS' if result.iou_type == 'keypoints' else 'IoU'} of at least"
+            f" {result.iou_threshold:g}, of {HEADINGS[result.iou_type].lower()}"
+            + (f", and a score of at least {result.score_threshold:g}" if result.score_threshold else "")
         )
     return lines
 
@@ -111,10 +111,10 @@ def notes(evaluation: TaskEvaluation) -> list[str]:
 def plain_lines(evaluation: TaskEvaluation) -> list[str]:
     """The evaluation as plain lines, for a terminal or a log."""
     lines = [f"task {evaluation.task_id} ({evaluation.task_name!r}): {headline(evaluation)}"]
-    for way, found in evaluation.shapes.items():
-        lines += ["", WAYS[way], *aligned(shape_rows(found))]
-        if confusions := confusion_rows(found):
-            lines += ["", f"{WAYS[way]} taken for others", *aligned(confusions)]
+    for iou_type, result in evaluation.shapes.items():
+        lines += ["", HEADINGS[iou_type], *aligned(shape_rows(result))]
+        if confusions := confusion_rows(result):
+            lines += ["", f"{HEADINGS[iou_type]} taken for others", *aligned(confusions)]
     if evaluation.tags is not None:
         lines += ["", _tags_heading(evaluation.tags), *aligned(tag_rows(evaluation.tags))]
     return [*lines, "", *notes(evaluation)]
@@ -124,10 +124,10 @@ def render_markdown(evaluation: TaskEvaluation) -> str:
     """The evaluation as Markdown, with GitHub's tables. Names are escaped."""
     name = f", {escape(evaluation.task_name)}" if evaluation.task_name else ""
     parts = [f"# [Task {evaluation.task_id}{name}](<{evaluation.url}>)", escape(headline(evaluation))]
-    for way, found in evaluation.shapes.items():
-        parts += [f"## {WAYS[way]}", _markdown_table(shape_rows(found))]
-        if confusions := confusion_rows(found):
-            parts += [f"### {WAYS[way]} taken for others", _markdown_table(confusions)]
+    for iou_type, result in evaluation.shapes.items():
+        parts += [f"## {HEADINGS[iou_type]}", _markdown_table(shape_rows(result))]
+        if confusions := confusion_rows(result):
+            parts += [f"### {HEADINGS[iou_type]} taken for others", _markdown_table(confusions)]
     if evaluation.tags is not None:
         parts += [f"## {_tags_heading(evaluation.tags)}", _markdown_table(tag_rows(evaluation.tags))]
     parts.append("\n".join(f"- {escape(note)}" for note in notes(evaluation)))
@@ -144,13 +144,13 @@ def _counts(counts: Counts) -> Row:
         "found": counts.true_positives,
         "missed": counts.false_negatives,
         "false alarms": counts.false_positives,
-        "precision": _part(counts.precision),
-        "recall": _part(counts.recall),
-        "F1": _part(counts.f1),
+        "precision": _decimal(counts.precision),
+        "recall": _decimal(counts.recall),
+        "F1": _decimal(counts.f1),
     }
 
 
-def _part(value: float | None) -> str:
+def _decimal(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
 
 

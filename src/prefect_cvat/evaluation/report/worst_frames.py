@@ -28,7 +28,7 @@ from prefect_cvat.reporting.frame_svg import (
     shrink_image,
 )
 
-__all__ = ["OUTCOMES", "DrawnFrame", "FrameOutcomes", "find_worst_frames", "open_frames_of"]
+__all__ = ["OUTCOMES", "DrawnFrame", "FrameOutcomes", "fetch_worst_frames", "rank_worst_frames"]
 
 OUTCOMES = {
     "truth": "#aab4c2",
@@ -131,22 +131,22 @@ class DrawnFrame:
         )
 
 
-def find_worst_frames(evaluation: TaskEvaluation, most: int = 12) -> list[FrameOutcomes]:
+def rank_worst_frames(evaluation: TaskEvaluation, max_frames: int = 12) -> list[FrameOutcomes]:
     """The frames with most mistakes, most first, without frames that have none."""
     mistakes: Counter[int] = Counter()
-    for way in _DRAWN:
-        if way in evaluation.shapes:
-            matches = evaluation.shapes[way].matches
-            is_missed = matches.is_truth & ~matches.is_found
-            is_wrong = matches.counts & ~matches.is_ignored & (matches.truth_of < 0)
-            for frames in (matches.truth_image[is_missed], matches.image[is_wrong]):
+    for iou_type in _DRAWN:
+        if iou_type in evaluation.shapes:
+            matches = evaluation.shapes[iou_type].matches
+            is_missed = matches.is_evaluated & ~matches.is_detected
+            is_false_positive = matches.counts & ~matches.is_ignored & (matches.object_of < 0)
+            for frames in (matches.object_image[is_missed], matches.image[is_false_positive]):
                 for frame, count in zip(*np.unique(frames, return_counts=True), strict=True):
                     mistakes[int(frame)] += int(count)
-    worst = sorted(mistakes, key=lambda frame: (-mistakes[frame], frame))[:most]
+    worst = sorted(mistakes, key=lambda frame: (-mistakes[frame], frame))[:max_frames]
     return [_outcomes(evaluation, frame) for frame in worst]
 
 
-def open_frames_of(
+def fetch_worst_frames(
     client: Client, evaluation: TaskEvaluation, worst: Sequence[FrameOutcomes], quality: Quality = "original"
 ) -> list[DrawnFrame]:
     """Download the images of frames, to draw them with the outcomes of their shapes.
@@ -157,7 +157,9 @@ def open_frames_of(
     """
     info = evaluation.info
     by_number = {item.frame: item for item in worst}
-    frames = info.frames_of(frame.number for frame in evaluation.counted if frame.number in by_number)
+    frames = info.frames_of(
+        frame.number for frame in evaluation.evaluated_frames if frame.number in by_number
+    )
     plan = Plan(info=info, frames=frames, jobs=(), excluded={})
     drawn = {}
     with spool_folder() as folder:
@@ -174,9 +176,9 @@ def open_frames_of(
 def _outcomes(evaluation: TaskEvaluation, frame: int) -> FrameOutcomes:
     outcomes = FrameOutcomes(frame)
     compared = evaluation.compared.on(frame)
-    for way in _DRAWN:
-        if way in compared:
-            _add_outcomes(evaluation, evaluation.shapes[way].matches, compared[way], outcomes)
+    for iou_type in _DRAWN:
+        if iou_type in compared:
+            _add_outcomes(evaluation, evaluation.shapes[iou_type].matches, compared[iou_type], outcomes)
     return outcomes
 
 
@@ -184,22 +186,22 @@ def _add_outcomes(
     evaluation: TaskEvaluation, matches: Matches, compared: Comparison, outcomes: FrameOutcomes
 ) -> None:
     names = {label.id: label.name for label in evaluation.info.labels}
-    places = np.flatnonzero(matches.truth_image == outcomes.frame).tolist()
+    places = np.flatnonzero(matches.object_image == outcomes.frame).tolist()
     truth_labels = {}
     for place, shape in zip(places, compared.truth_shapes, strict=True):
         truth_labels[place] = names[shape["label_id"]]
-        if matches.is_truth[place]:
-            is_found = matches.is_found[place]
-            text = "" if is_found else f"missed: {truth_labels[place]}"
+        if matches.is_evaluated[place]:
+            is_detected = matches.is_detected[place]
+            text = "" if is_detected else f"missed: {truth_labels[place]}"
             without_score = {key: value for key, value in shape.items() if key != "score"}
-            outcomes.add("truth" if is_found else "missed", text, without_score)
+            outcomes.add("truth" if is_detected else "missed", text, without_score)
     places = np.flatnonzero(matches.image == outcomes.frame).tolist()
     for place, shape in zip(places, compared.predicted_shapes, strict=True):
         if not matches.counts[place] or matches.is_ignored[place]:
             continue
         name = names[shape["label_id"]]
-        other = int(matches.mistaken_for[place])
-        if matches.truth_of[place] >= 0:
+        other = int(matches.confused_with[place])
+        if matches.object_of[place] >= 0:
             outcome, text = "found", name
         elif other >= 0:
             outcome, text = "wrong label", f"{name}, is {truth_labels[other]}"

@@ -103,12 +103,12 @@ class JobUploads:
         until = time.monotonic() + Settings().stale_read_seconds
         delay = 0.5
         waited_for = [writer for writer in writers if writer.doubled_by_others]
-        while (doubled := [w for w in waited_for if w.doubled_by_others]) and time.monotonic() < until:
+        while (duplicates := [w for w in waited_for if w.doubled_by_others]) and time.monotonic() < until:
             self._pause(min(delay, max(0.0, until - time.monotonic())))
             delay *= 2
-            for writer in doubled:
+            for writer in duplicates:
                 writer.verify(anew=True)
-        if waited_for and not doubled:
+        if waited_for and not duplicates:
             for writer in writers:  # the other run may have removed annotations from any job
                 writer.verify(anew=True)
 

@@ -95,7 +95,7 @@ class PlannedRun(ABC, Generic[Results]):
         parts = PartQueue(self.plan.parts())
         index = 0
         while parts.first is not None:
-            taken = take_parts(parts, self._batch_size.most(len(self.plan.frames)))
+            taken = take_parts(parts, self._batch_size.max_frames(len(self.plan.frames)))
             batch = Batch(index, [chunk for chunk, _ in taken], [f for _, frames in taken for f in frames])
             self._reserve_chunks(batch, parts.first)
             yield batch
@@ -112,9 +112,9 @@ class PlannedRun(ABC, Generic[Results]):
         with self.context.working_on(batch):
             numbers = (frame.number for frame in batch.frames)
             for (chunk, _), frames in groupby(numbers, self.plan.part_of):
-                kept = self._read_kept(chunk, list(frames))
-                if kept is not None:
-                    known += kept
+                cached = self._read_cached(chunk, list(frames))
+                if cached is not None:
+                    known += cached
                 elif chunk not in chunks:
                     chunks[chunk] = self._chunks_of(batch).get(batch.index, chunk)
         return ChunkBatch(list(chunks.values()), known)
@@ -206,7 +206,7 @@ class PlannedRun(ABC, Generic[Results]):
         """How many annotations were found on a frame, as far as they are held in memory."""
         return 0
 
-    def _read_kept(self, _chunk: int, _frames: Sequence[int]) -> Sequence[Any] | None:
+    def _read_cached(self, _chunk: int, _frames: Sequence[int]) -> Sequence[Any] | None:
         """The detections that an earlier run has kept of frames of a chunk, or None."""
         return None
 

@@ -22,7 +22,7 @@ from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.annotated_frames import exclude_annotated
 from prefect_cvat.planning.plan import Plan, make_plan, read_task
 from prefect_cvat.records.record_writer import checked_run_id
-from prefect_cvat.records.run_lock import only_run_on
+from prefect_cvat.records.run_lock import exclusive_run
 from prefect_cvat.runs.execution.planned_run import PlannedRun
 from prefect_cvat.runs.execution.run_context import RunContext, Workspace
 from prefect_cvat.runs.reports.run_report import RunReport
@@ -106,7 +106,7 @@ class Run(ABC):
             RunStoppedError: The run is to stop.
             StorageError: There is no room for the folder.
         """
-        with only_run_on(self.client.url, self.task_id, self.options.selection.jobs) as lock:
+        with exclusive_run(self.client.url, self.task_id, self.options.selection.jobs) as lock:
             lock.wait_for_earlier_write(Settings().late_commit_seconds, self.context.pause)
             with spool_folder() as folder:
                 yield Workspace(folder, lock)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from prefect_cvat.runs.reports.run_report import RunReport
 
-__all__ = ["undo_command", "what_is_left"]
+__all__ = ["describe_remaining", "undo_command"]
 
 
-def what_is_left(report: RunReport) -> str:
+def describe_remaining(report: RunReport) -> str:
     """What is on the server of a run that did not complete, and how to go on."""
     if report.added:
         return (

@@ -14,16 +14,16 @@ from prefect_cvat.messages.bounded_text import MAX_MESSAGE_LENGTH, one_line
 from prefect_cvat.messages.plurals import format_counts, pluralize
 from prefect_cvat.review.frame_ranking import FrameReview
 
-__all__ = ["MOST_FAILED", "RunReport"]
+__all__ = ["MAX_FRAME_ERRORS", "RunReport"]
 
 
-MOST_REVIEW_LINES = 5
+MAX_REVIEW_LINES = 5
 """How many of the frames to look at first are told in lines."""
 
-MOST_FAILED = 1000
+MAX_FRAME_ERRORS = 1000
 """Of how many of the frames that the function failed on it is told what went wrong."""
 
-MOST_DROPPED = 5
+MAX_UNMATCHED_LABELS = 5
 """How many of the labels that the task does not have are told in lines; of the others, how many."""
 
 
@@ -78,7 +78,7 @@ class RunReport(BaseModel):
         refined: How many shapes an interaction function has found something for.
         not_refined: How many it has found nothing for; these stay as they were.
         frames_failed: How many frames were skipped because the function failed on them.
-        frame_errors: What went wrong on the first `MOST_FAILED` of them, by frame.
+        frame_errors: What went wrong on the first `MAX_FRAME_ERRORS` of them, by frame.
         review: The frames to look at first, those with the most corrections to be expected.
         issues_opened: On how many frames an issue was opened in CVAT.
         issues_already_there: On how many there was one of an earlier run.
@@ -154,14 +154,14 @@ class RunReport(BaseModel):
         return [f"{count} {what}" for what, count in ends.items() if count]
 
     @property
-    def failed_untold(self) -> int:
+    def failed_without_error(self) -> int:
         """How many frames failed of which it is not told what went wrong."""
         return max(0, self.frames_failed - len(self.frame_errors))
 
     def count_failed(self, errors: Mapping[int, str]) -> None:
         """Add what went wrong on frames that were skipped."""
         self.frames_failed += len(errors)
-        room = max(0, MOST_FAILED - len(self.frame_errors))
+        room = max(0, MAX_FRAME_ERRORS - len(self.frame_errors))
         self.frame_errors.update(islice(errors.items(), room))
 
     @property
@@ -240,16 +240,18 @@ class RunReport(BaseModel):
         if self.overlapping_existing:
             lines.append(f"left out, annotated {self._by_whom}already: {self.overlapping_existing}")
         if self.unmatched:
-            lines.append(f"dropped, no such label in the task: {format_counts(self.unmatched, MOST_DROPPED)}")
+            lines.append(
+                f"dropped, no such label in the task: {format_counts(self.unmatched, MAX_UNMATCHED_LABELS)}"
+            )
         if self.left_out:
             lines.append(f"frames left out: {format_counts(self.left_out)}")
         lines += [f"frame {frame} failed: {error}" for frame, error in sorted(self.frame_errors.items())]
-        if more := self.failed_untold:
+        if more := self.failed_without_error:
             lines.append(f"{pluralize(more, 'more frame')} failed")
         lines += [
             f"look first at frame {item.frame}, {item.expected_corrections:.2f} corrections expected"
             f" ({'; '.join(item.reasons)}): {item.url}"
-            for item in self.review[:MOST_REVIEW_LINES]
+            for item in self.review[:MAX_REVIEW_LINES]
         ]
         if self.issues_opened or self.issues_already_there:
             there = f", {self.issues_already_there} there already" if self.issues_already_there else ""
