@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from prefect_cvat.sandbox.server import serve
+from prefect_cvat.sandbox.slowness.figures import LIKE, Slowness
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -16,9 +17,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--data", help="folder for the database and the media (default: a temporary folder)")
     parser.add_argument("--user", default="admin")
     parser.add_argument("--password", default="admin")
+    parser.add_argument("--like", metavar="NAME", help=f"as slow as a real server: {', '.join(LIKE)}")
+    parser.add_argument(
+        "--slow",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="how slow it is, one figure at a time, such as round_trip_seconds=0.1; may be repeated",
+    )
     chosen = parser.parse_args(arguments)
     try:
-        serve(chosen.host, chosen.port, chosen.data, chosen.user, chosen.password)
+        slowness = Slowness.parse(chosen.like, chosen.slow)
+        serve(chosen.host, chosen.port, chosen.data, chosen.user, chosen.password, slowness)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -15,6 +15,7 @@ from prefect_cvat.sandbox.api.reply import common_headers
 from prefect_cvat.sandbox.endpoint import Endpoint
 from prefect_cvat.sandbox.media import background_requests, chunk_routes, metadata, uploads, validation_layout
 from prefect_cvat.sandbox.pages import task_pages
+from prefect_cvat.sandbox.slowness.slow_server import SlowServer
 from prefect_cvat.sandbox.state import State
 from prefect_cvat.sandbox.storage.database import Database
 from prefect_cvat.sandbox.tasks import issues, jobs, labels, projects, tasks
@@ -35,7 +36,9 @@ _NOT_FOUND = """
 """
 
 
-def open_state(folder: Path, user: str, password: str, webhook_retry_seconds: Sequence[float]) -> State:
+def open_state(
+    folder: Path, user: str, password: str, webhook_retry_seconds: Sequence[float], slow: SlowServer
+) -> State:
     """Open or create the state in a folder, and make sure that the admin can log in."""
     folder.mkdir(parents=True, exist_ok=True)
     database = Database(folder / "sandbox.sqlite3")
@@ -43,7 +46,7 @@ def open_state(folder: Path, user: str, password: str, webhook_retry_seconds: Se
         background_requests.fail_unfinished(db)
         users.ensure_admin(db, user, password)
     sender = WebhookSender(database, webhook_retry_seconds)
-    return State(folder=folder, database=database, worker=Worker(), sender=sender)
+    return State(folder=folder, database=database, worker=Worker(), sender=sender, slow=slow)
 
 
 def close_state(state: State) -> None:

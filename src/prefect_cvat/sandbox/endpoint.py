@@ -57,13 +57,19 @@ class Endpoint:
             base_url=f"{request.url.scheme}://{request.headers.get('host', request.url.netloc)}",
             fault=scope.get(SCOPE_KEY, NO_FAULT),
         )
+        slow = call.state.slow
         if request.headers.get("content-type", "").startswith("multipart/form-data"):
             async with request.form(max_files=200_000, max_fields=10_000) as form:
+                await slow.work(requests=1)
                 reply = await run_in_threadpool(self._answer, dataclasses.replace(call, form=form))
         else:
             body = await request.body()
+            await slow.work(requests=1, written=_shapes(call, body))
             reply = await run_in_threadpool(self._answer, dataclasses.replace(call, body=body))
+        await slow.wait(reply.delay)
         response = await run_in_threadpool(_render, reply, call)
+        read = _shapes(call, reply.content or b"") if call.method == "GET" else 0
+        await slow.work(read=read, sent_bytes=len(response.body))
         await response(scope, receive, send)
 
     def _answer(self, call: Call) -> Reply:
@@ -94,6 +100,12 @@ class Endpoint:
                 requested_workspace(call, db)
         reply = handler(call)
         return _browsable(reply) if media_type == "text/html" and reply.content is None else reply
+
+
+def _shapes(call: Call, body: bytes) -> int:
+    """The number of shapes in a body: each of them, and each part of them, has its frame."""
+    is_annotations = call.path.rstrip("/").endswith("/annotations")
+    return body.count(b'"frame"') if is_annotations and call.state.slow.slowness.is_slow else 0
 
 
 def _names_organization(call: Call) -> bool:

@@ -13,10 +13,15 @@ from typing import Self
 import uvicorn
 
 from prefect_cvat.sandbox.app import close_state, create_app, open_state
+from prefect_cvat.sandbox.control import ControlMiddleware
 from prefect_cvat.sandbox.faults.active_faults import Faults
 from prefect_cvat.sandbox.faults.breakable_connection import BreakableProtocol
 from prefect_cvat.sandbox.faults.middleware import FaultMiddleware
 from prefect_cvat.sandbox.loopback import is_loopback
+from prefect_cvat.sandbox.request_counts import CountingMiddleware, RequestCounts
+from prefect_cvat.sandbox.slowness.figures import Slowness
+from prefect_cvat.sandbox.slowness.link import SlowLink
+from prefect_cvat.sandbox.slowness.slow_server import SlowServer
 from prefect_cvat.sandbox.webhook_delivery.delivery_queue import RETRY_SECONDS
 
 _WARNING = """
@@ -24,6 +29,7 @@ _WARNING = """
 This is the prefect-cvat sandbox: an embedded server with a part of CVAT's API,
 for demos and tests on this machine. Do not store anything in it that you need.
 """
+_FAST = Slowness()
 
 
 class Sandbox:
@@ -37,9 +43,11 @@ class Sandbox:
         password: Password of the admin.
         webhook_retry_seconds: Seconds to wait before the second attempt of a delivery, the third, and so
             on. The default is CVAT's: 5 seconds, then longer, up to one day.
+        slowness: How slow it is. May be changed at any time.
 
     Attributes:
         faults: The faults to inject. Rules may be set before `start` and stay after `stop`.
+        requests: The number of requests to the API so far.
 
     Raises:
         ValueError: The host is not a loopback address. The sandbox must not be reachable from a network.
@@ -58,11 +66,14 @@ class Sandbox:
         user: str = "admin",
         password: str = "admin",  # noqa: S107 - holds no secrets
         webhook_retry_seconds: Sequence[float] = RETRY_SECONDS,
+        slowness: Slowness = _FAST,
     ) -> None:
         _check_loopback(host)
         self.user = user
         self.password = password
         self.faults = Faults()
+        self.requests = RequestCounts()
+        self._slow = SlowServer(slowness)
         self._data = None if data is None else Path(data)
         self._host = host
         self._port = port
@@ -82,21 +93,38 @@ class Sandbox:
         host = f"[{self._host}]" if ":" in self._host else self._host
         return f"http://{host}:{self._port}"
 
+    @property
+    def slowness(self) -> Slowness:
+        """How slow it is."""
+        return self._slow.slowness
+
+    @slowness.setter
+    def slowness(self, slowness: Slowness) -> None:
+        self._slow.set(slowness)
+
+    def forget_chunks(self) -> None:
+        """Forget the chunks that are made, so that each is made again when it is asked for."""
+        self._state.forget_chunks()
+
     def start(self) -> None:
         """Start the server. Returns once it accepts requests."""
         if self._thread is not None:
             raise RuntimeError("the sandbox is already running")
         listener = _listen(self._host, self._port)
         try:
-            self._state = open_state(self._folder(), self.user, self.password, self._webhook_retry_seconds)
+            self._slow = SlowServer(self.slowness)
+            self._state = open_state(
+                self._folder(), self.user, self.password, self._webhook_retry_seconds, self._slow
+            )
         except BaseException:
             listener.close()
             self._clean_up()
             raise
         self._port = listener.getsockname()[1]
         self._app = FaultMiddleware(create_app(self._state), self._state, self.faults)
+        api = CountingMiddleware(SlowLink(self._app, self._slow), self.requests)
         config = uvicorn.Config(
-            self._app,
+            ControlMiddleware(api, self._state, self.faults, self.requests),
             http=BreakableProtocol,
             # uvloop's transports hide the socket, which a TCP reset needs.
             loop="asyncio",
@@ -122,6 +150,7 @@ class Sandbox:
         if self._thread is None:
             return
         self._app.end()
+        self._slow.end()
         self._state.sender.close()
         self._server.should_exit = True
         self._thread.join()
@@ -159,6 +188,7 @@ def serve(
     data: str | Path | None = None,
     user: str = "admin",
     password: str = "admin",  # noqa: S107 - holds no secrets
+    slowness: Slowness = _FAST,
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 
@@ -170,6 +200,7 @@ def serve(
         data: Folder for the database and the media; None for a temporary folder that is deleted at the end.
         user: Name of the admin.
         password: Password of the admin.
+        slowness: How slow it is.
 
     Raises:
         ValueError: The host is not a loopback address.
@@ -182,7 +213,7 @@ def serve(
 
     previous = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        with Sandbox(data, host, port, user, password) as server:
+        with Sandbox(data, host, port, user, password, slowness=slowness) as server:
             print(_WARNING, file=sys.stderr, flush=True)
             print(f"ready {server.url}", flush=True)
             ended.wait()

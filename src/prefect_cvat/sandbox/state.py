@@ -1,8 +1,10 @@
 """The state that all handlers share."""
 
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from prefect_cvat.sandbox.slowness.slow_server import SlowServer
 from prefect_cvat.sandbox.storage.database import Database
 from prefect_cvat.sandbox.webhook_delivery.webhook_sender import WebhookSender
 from prefect_cvat.sandbox.worker import Worker
@@ -16,6 +18,7 @@ class State:
     database: Database
     worker: Worker
     sender: WebhookSender
+    slow: SlowServer
 
     def uploads(self, task_id: int) -> Path:
         """Folder of the files that are being uploaded for a task."""
@@ -28,3 +31,9 @@ class State:
     def chunks(self, data_id: int) -> Path:
         """Folder of the chunks that were already built."""
         return self.folder / "data" / str(data_id) / "chunks"
+
+    def forget_chunks(self) -> None:
+        """Delete all chunks that were already built, so that they are made again when they are asked for."""
+        for folder in self.folder.glob("data/*/chunks"):
+            shutil.rmtree(folder)
+        self.slow.forget_chunks()

@@ -23,6 +23,16 @@ class _Sandbox(OptionModel):
     ] = None
     user: Annotated[str, Field(description="Name of its user.")] = "admin"
     password: Annotated[str, Field(description="Password of its user.")] = "admin"  # noqa: S105
+    like: Annotated[
+        str | None,
+        OnCommandLine(metavar="NAME"),
+        Field(description="As slow as a real server: cvat-2.73. By default it is as fast as it can be."),
+    ] = None
+    slow: Annotated[
+        tuple[str, ...],
+        OnCommandLine(metavar="NAME=VALUE"),
+        Field(description="How slow it is, one figure at a time, such as round_trip_seconds=0.1."),
+    ] = ()
 
 
 @command
@@ -32,7 +42,15 @@ def sandbox(server: _Sandbox) -> None:
     \b
     Example:
       prefect-cvat sandbox --port 8080 --data ./sandbox
+      prefect-cvat sandbox --like cvat-2.73 --slow round_trip_seconds=0.1
     """  # noqa: D301 (\b keeps click from joining the lines)
-    from prefect_cvat.sandbox import serve
+    from prefect_cvat.sandbox import Slowness, serve
 
-    serve(data=server.data, host=server.host, port=server.port, user=server.user, password=server.password)
+    serve(
+        data=server.data,
+        host=server.host,
+        port=server.port,
+        user=server.user,
+        password=server.password,
+        slowness=Slowness.parse(server.like, server.slow),
+    )

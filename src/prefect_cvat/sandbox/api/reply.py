@@ -26,7 +26,7 @@ _SERVER_ERROR = """
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """A response: a JSON body, or bytes with their media type."""
+    """A response: a JSON body, or bytes with their media type; `delay` seconds after it is known."""
 
     status: int = 200
     json: Any = None
@@ -34,6 +34,7 @@ class Reply:
     media_type: str | None = VND_JSON
     headers: Mapping[str, str] = field(default_factory=dict)
     cookies: tuple[str, ...] = ()
+    delay: float = 0
 
 
 NO_CONTENT = Reply(status=204, content=b"", media_type=None)

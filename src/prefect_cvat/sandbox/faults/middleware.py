@@ -15,7 +15,6 @@ from prefect_cvat.sandbox.accounts.authentication import expire_token, has_expir
 from prefect_cvat.sandbox.api.handler_fault import SCOPE_KEY, HandlerFault
 from prefect_cvat.sandbox.faults.active_faults import Faults, Injected
 from prefect_cvat.sandbox.faults.breakable_connection import Connection, connection_of
-from prefect_cvat.sandbox.faults.control_api import PREFIX, create_faults_app
 from prefect_cvat.sandbox.faults.kinds import (
     Bandwidth,
     Corrupt,
@@ -68,7 +67,6 @@ class FaultMiddleware:
         self._app = app
         self._state = state
         self._faults = faults
-        self._api = create_faults_app(faults)
         self._ending = asyncio.Event()
         self._late: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -78,8 +76,6 @@ class FaultMiddleware:
         self._state.database.keep_snapshots_for(self._faults.longest_stale_read)
         if scope["type"] == "lifespan":
             await self._handle_lifespan(receive, send)
-        elif scope["path"].startswith(PREFIX):
-            await self._api(scope, receive, send)
         elif not self._faults.active or not scope["path"].startswith("/api/"):
             await self._app(scope, receive, send)
         else:

@@ -1,10 +1,12 @@
 """Routes of the data of tasks and jobs: chunks, frames and previews, also as byte ranges."""
 
+import dataclasses
 import re
 import zipfile
 import zlib
 from collections.abc import Sequence
 from io import BytesIO
+from pathlib import Path
 
 from prefect_cvat.sandbox.accounts import permissions
 from prefect_cvat.sandbox.api.call import Call
@@ -12,6 +14,7 @@ from prefect_cvat.sandbox.api.reply import HTML, ApiError, Reply, bad_request, s
 from prefect_cvat.sandbox.media import images
 from prefect_cvat.sandbox.media.image_chunks import (
     cached_chunk,
+    count_pixels,
     frame_files,
     image_chunk,
     row_quality,
@@ -163,8 +166,23 @@ def _chunk(
         return image_chunk(members, quality=100 if encoding is None and recoded else encoding)
 
     suffix, media_type = (".mp4", "video/mp4") if is_mp4 else (".zip", "application/zip")
-    content = cached_chunk(call.state.chunks(task["data_id"]), f"{name}-{quality}{suffix}", make)
-    return _ranged(call, content, media_type, updated)
+    path = call.state.chunks(task["data_id"]) / f"{name}-{quality}{suffix}"
+    delay = _chunk_delay(call, task, known, path)
+    slowness = call.state.slow.slowness
+    if delay > slowness.chunk_timeout_seconds:
+        headers = {"Retry-After": str(slowness.chunk_retry_after_seconds)}
+        timeout = slowness.chunk_timeout_seconds
+        return Reply(status=429, content=b"", media_type=None, headers=headers, delay=timeout)
+    return dataclasses.replace(_ranged(call, cached_chunk(path, make), media_type, updated), delay=delay)
+
+
+def _chunk_delay(call: Call, task: Row, frames: Sequence[int], path: Path) -> float:
+    """Seconds until a chunk is made."""
+    if not call.state.slow.slowness.is_slow:
+        return 0
+    with call.state.database.read() as db:
+        pixels = count_pixels(db, task, frames)
+    return call.state.slow.chunk_delay(path, frames=len(frames), megapixels=pixels / 1e6)
 
 
 def _frame(call: Call, task: Row, number: int) -> Reply:

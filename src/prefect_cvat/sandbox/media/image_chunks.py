@@ -71,16 +71,28 @@ def single_frame(frame: FrameFile, *, quality: int | None) -> tuple[bytes, str]:
     return content, _TYPES.get(extension.lower(), "application/octet-stream")
 
 
-def cached_chunk(folder: Path, name: str, make: Callable[[], bytes]) -> bytes:
+def count_pixels(db: Connection, task: Row, frames: Sequence[int]) -> int:
+    """Count the pixels of frames of a task; the one frame of a video stands for all."""
+    if task["mode"] == "interpolation":
+        row = db.execute("SELECT width, height FROM frame WHERE data_id = ?", (task["data_id"],)).fetchone()
+        return len(frames) * int(row["width"] * row["height"])
+    rows = db.execute(
+        "SELECT number, width * height AS pixels FROM frame WHERE data_id = ? AND number BETWEEN ? AND ?",
+        (task["data_id"], min(frames), max(frames)),
+    )
+    asked = set(frames)
+    return sum(row["pixels"] for row in rows if row["number"] in asked)
+
+
+def cached_chunk(path: Path, make: Callable[[], bytes]) -> bytes:
     """Read a chunk from disk, or make and store it. Two requests may make it at the same time."""
-    path = folder / name
     try:
         return path.read_bytes()
     except FileNotFoundError:
         pass
     content = make()
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{secrets.token_hex(8)}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{secrets.token_hex(8)}")
     temporary.write_bytes(content)
     temporary.replace(path)
     return content

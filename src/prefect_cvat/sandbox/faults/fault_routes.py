@@ -3,7 +3,6 @@
 from typing import Any
 
 from pydantic import ValidationError
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -11,11 +10,9 @@ from starlette.routing import Route
 from prefect_cvat.sandbox.faults.active_faults import Faults
 from prefect_cvat.sandbox.faults.rules import FaultPlan
 
-PREFIX = "/sandbox/"
 
-
-def create_faults_app(faults: Faults) -> Starlette:
-    """The ASGI application of /sandbox/faults and /sandbox/pending."""
+def fault_routes(faults: Faults) -> list[Route]:
+    """The routes of /sandbox/faults and /sandbox/pending."""
 
     async def read(_request: Request) -> Response:
         return JSONResponse(_state(faults))
@@ -35,14 +32,12 @@ def create_faults_app(faults: Faults) -> Starlette:
     async def pending(_request: Request) -> Response:
         return JSONResponse({"pending": faults.pending})
 
-    return Starlette(
-        routes=[
-            Route(f"{PREFIX}faults", read, methods=["GET"]),
-            Route(f"{PREFIX}faults", replace, methods=["PUT"]),
-            Route(f"{PREFIX}faults", clear, methods=["DELETE"]),
-            Route(f"{PREFIX}pending", pending, methods=["GET"]),
-        ]
-    )
+    return [
+        Route("/sandbox/faults", read, methods=["GET"]),
+        Route("/sandbox/faults", replace, methods=["PUT"]),
+        Route("/sandbox/faults", clear, methods=["DELETE"]),
+        Route("/sandbox/pending", pending, methods=["GET"]),
+    ]
 
 
 def _state(faults: Faults) -> dict[str, Any]:

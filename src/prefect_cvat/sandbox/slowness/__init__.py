@@ -1,0 +1,1 @@
+"""How slow the sandbox is: chunks to make, a cost for each request and shape, the link to the client."""
