@@ -46,13 +46,13 @@ def log_in(url: str) -> Client:
     return client
 
 
-def photo(width: int, height: int, seed: int) -> bytes:
+def photo(width: int, height: int, seed: int, quality: int = 85) -> bytes:
     """A JPEG of smooth noise: compresses and decodes about as a photograph does."""
     random = np.random.default_rng(seed)
     small = random.integers(0, 255, (height // 8, width // 8, 3), dtype=np.uint8)
     image = PIL.Image.fromarray(small).resize((width, height), PIL.Image.Resampling.BICUBIC)
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=85)
+    image.save(buffer, "JPEG", quality=quality)
     return buffer.getvalue()
 
 
@@ -63,6 +63,7 @@ def make_task(
     labels: list[Any],
     size: tuple[int, int] = (768, 576),
     chunk_size: int = 36,
+    quality: int = 85,
     **fields: Any,
 ) -> int:
     """Create a task of pictures (some tens of different ones, in turn); return its number."""
@@ -71,7 +72,7 @@ def make_task(
         [label_spec(label, None) if isinstance(label, str) else label for label in labels],
         **fields,
     )
-    photos = [photo(*size, seed=i) for i in range(min(frames, 30))]
+    photos = [photo(*size, seed=i, quality=quality) for i in range(min(frames, 30))]
     images = {f"{i:06}.jpg": photos[i % len(photos)] for i in range(frames)}
     client.upload_images(task.id, images, chunk_size=chunk_size)
     return task.id
