@@ -245,7 +245,7 @@ class LabelRemapper:
             if (attribute_id := target.attributes[value.spec_id]) is not None
         ]
         if self._run_attributes is not None:
-            found += self._run_attributes.values(target.id, score, but=target.attributes.values())
+            found += self._run_attributes.values(target.id, score, exclude=target.attributes.values())
         return found
 
     def _target(self, label_id: int, result: Annotations) -> LabelTarget | None:

@@ -10,8 +10,8 @@ from typing import Any
 
 from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.evaluation.inputs.task_annotations import annotations_on_frames, read_annotations
 from prefect_cvat.evaluation.inputs.predictions import PlannedReadOnlyRun, ReadOnlyRun
+from prefect_cvat.evaluation.inputs.task_annotations import annotations_on_frames, read_annotations
 from prefect_cvat.exceptions import NothingToExportError
 from prefect_cvat.export.dataset import Annotation, AnnotationFile
 from prefect_cvat.export.image_folder import ImageFolder
