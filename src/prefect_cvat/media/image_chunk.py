@@ -151,7 +151,9 @@ class _BoundedFile(io.FileIO):
     def read(self, size: int | None = -1, /) -> bytes:
         wanted = self.max_bytes + 1 if size is None or size < 0 else size
         if wanted > self.max_bytes + 1:
-            raise zipfile.BadZipFile(f"a part of it has {wanted} bytes; more than {self.max_bytes} are not read")
+            raise zipfile.BadZipFile(
+                f"a part of it has {wanted} bytes; more than {self.max_bytes} are not read"
+            )
         data = super().read(wanted) or b""
         if len(data) > self.max_bytes:
             raise zipfile.BadZipFile(f"a part of it has more than {self.max_bytes} bytes")
