@@ -146,3 +146,10 @@ def test_values_that_an_option_does_not_take_are_refused(annotate, more, message
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_options_of_the_server_after_the_command_are_refused_with_where_they_belong():
+    done = run("-m", "prefect_cvat", "annotate", "1", "--auth", "anna:secret")
+    assert done.returncode == 2
+    assert "--auth comes before the command: prefect-cvat --auth ... annotate ..." in done.stderr
+    assert "secret" not in done.stderr

@@ -61,6 +61,15 @@ class _Commands(click.Group):
         """Run a command; say how to go on when somebody interrupts it."""
         try:
             return super().invoke(ctx)
+        except click.NoSuchOption as error:
+            of_app = {name for parameter in self.params for name in parameter.opts}
+            if error.option_name in of_app and error.ctx is not None and error.ctx.command is not self:
+                raise click.UsageError(
+                    f"{error.option_name} comes before the command: prefect-cvat {error.option_name} ..."
+                    f" {error.ctx.info_name} ...",
+                    error.ctx,
+                ) from None
+            raise
         except click.UsageError as error:
             raise click.UsageError(shorten(error.format_message()), error.ctx) from None
         except KeyboardInterrupt as interruption:
