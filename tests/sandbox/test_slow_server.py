@@ -167,6 +167,20 @@ def test_all_connections_share_the_bandwidth(server, http, chunked_task, at_once
     assert took >= 0.9 * 4 * size / server.slowness.bytes_per_second
 
 
+def test_an_answer_that_nobody_waits_for_leaves_the_link_to_others(server, http, chunked_task):
+    size = len(chunk(http, chunked_task, 0).data)
+    server.slowness = Slowness(bytes_per_second=max(1000, size / 20))
+    with pytest.raises(urllib3.exceptions.HTTPError):
+        urllib3.request(
+            "GET",
+            f"{server.url}/api/tasks/{chunked_task}/data?type=chunk&number=0&quality=original",
+            headers=urllib3.make_headers(basic_auth=f"{server.user}:{server.password}"),
+            timeout=1,
+            retries=False,
+        )
+    assert seconds(lambda: http.json("GET", "/api/server/about")) < 10
+
+
 def test_bodies_of_requests_take_their_time_on_the_link(server, http, chunked_task, label_id):
     body = rectangles(label_id, 200)
     server.slowness = Slowness(bytes_per_second=20_000, server_processes=1)
@@ -222,6 +236,12 @@ def test_slowness_is_set_and_requests_are_counted_over_http(server, http, chunke
     }
     assert server.requests.total == 3
     assert http.send("DELETE", "/sandbox/chunks").status == 204
+
+
+def test_a_changed_copy_is_slow():
+    fast = Slowness()
+    assert not fast.is_slow
+    assert fast.model_copy(update={"round_trip_seconds": 1}).is_slow
 
 
 def test_options_are_read_from_text():

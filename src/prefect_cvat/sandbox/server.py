@@ -13,9 +13,9 @@ from typing import Self
 import uvicorn
 
 from prefect_cvat.sandbox.app import close_state, create_app, open_state
+from prefect_cvat.sandbox.breakable_connection import BreakableProtocol
 from prefect_cvat.sandbox.control import ControlMiddleware
 from prefect_cvat.sandbox.faults.active_faults import Faults
-from prefect_cvat.sandbox.faults.breakable_connection import BreakableProtocol
 from prefect_cvat.sandbox.faults.middleware import FaultMiddleware
 from prefect_cvat.sandbox.loopback import is_loopback
 from prefect_cvat.sandbox.request_counts import CountingMiddleware, RequestCounts

@@ -13,8 +13,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prefect_cvat.sandbox.accounts.authentication import expire_token, has_expiring_credentials
 from prefect_cvat.sandbox.api.handler_fault import SCOPE_KEY, HandlerFault
+from prefect_cvat.sandbox.breakable_connection import Connection, connection_of
 from prefect_cvat.sandbox.faults.active_faults import Faults, Injected
-from prefect_cvat.sandbox.faults.breakable_connection import Connection, connection_of
 from prefect_cvat.sandbox.faults.kinds import (
     Bandwidth,
     Corrupt,

@@ -1,7 +1,6 @@
 """How slow the sandbox is, as numbers; and the numbers of a real CVAT."""
 
 from collections.abc import Iterable
-from functools import cached_property
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -56,7 +55,7 @@ class Slowness(BaseModel):
     round_trip_seconds: Seconds = 0
     bytes_per_second: Annotated[float, Field(ge=1000, allow_inf_nan=False)] | None = None
 
-    @cached_property
+    @property
     def is_slow(self) -> bool:
         """Whether anything takes time."""
         return self != Slowness(

@@ -2,6 +2,7 @@
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from prefect_cvat.sandbox.breakable_connection import connection_of
 from prefect_cvat.sandbox.slowness.slow_server import SlowServer
 
 _PIECES_PER_SECOND = 100
@@ -26,6 +27,7 @@ class SlowLink:
         if scope["type"] != "http" or not scope["path"].startswith("/api/") or not slowness.is_slow:
             await self._app(scope, receive, send)
             return
+        connection = connection_of(scope)
         one_way = slowness.round_trip_seconds / 2
         rate = slowness.bytes_per_second
 
@@ -45,7 +47,8 @@ class SlowLink:
             size = max(_SMALLEST_PIECE, int(rate / _PIECES_PER_SECOND))
             for start in range(0, len(body), size):
                 piece = body[start : start + size]
-                await self._server.send_to_client(len(piece))
+                if not connection.closed:
+                    await self._server.send_to_client(len(piece))
                 is_last = start + size >= len(body)
                 more = not is_last or message.get("more_body", False)
                 await send({**message, "body": piece, "more_body": more})
