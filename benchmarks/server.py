@@ -6,7 +6,7 @@ bare fetch of the same chunks, four at a time, is the base. `again` is our secon
     python benchmarks/server.py [--rows NAME ...] [--quick] [--rounds 2] [--out FILE] [--plot FILE]
     python benchmarks/server.py --draw benchmarks/server.json --plot docs/images/benchmark-server.png
 
-All rows take about 12 minutes a round on two quiet cores, `--quick` 3 minutes.
+TIMES
 """
 
 from __future__ import annotations
