@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from docs.pages import Page
-from prefect_cvat import cli
+from prefect_cvat.cli import commands
 from prefect_cvat.cli.app import COMMANDS
 from prefect_cvat.sandbox import Sandbox
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.filterwarnings("default")
 def shapes_command(monkeypatch, tmp_path):
     """The command that the page adds: its module is written to the folder of the page's shell."""
     monkeypatch.setitem(COMMANDS, "shapes", "Count the shapes of a task.")
-    monkeypatch.setattr(cli, "__path__", [*cli.__path__, str(tmp_path / "here")])
+    monkeypatch.setattr(commands, "__path__", [*commands.__path__, str(tmp_path / "here")])
 
 
 @pytest.mark.usefixtures("prefect_server", "shapes_command")
