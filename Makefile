@@ -9,9 +9,13 @@ VENV := .venv$(if $(filter command line,$(origin PYTHON)),-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 WHEEL := build/wheel
 SOURCES := src/prefect_cvat flows tasks deployments functions
-# most of what tests do is waiting for servers; each process has its own Prefect server
-TWO_AT_A_TIME := --numprocesses 2 --dist loadfile
-THREE_AT_A_TIME := --numprocesses 3 --dist loadfile
+# most of what tests do is waiting for servers; each process has its own Prefect server.
+# files in their order: xdist would keep those with few tests for the end, and these take longest
+BY_FILE := --dist loadfile --no-loadscope-reorder
+TWO_AT_A_TIME := --numprocesses 2 $(BY_FILE)
+THREE_AT_A_TIME := --numprocesses 3 $(BY_FILE)
+# modules are compiled once, not in each of the processes that tests start
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: demo check test lint types pure pytest docs wheel e2e workers soak hostile clean
 

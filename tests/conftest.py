@@ -14,6 +14,8 @@ os.environ.update(
     # the faults of the sandbox are over sooner than those of a real server
     PREFECT_CVAT_LATE_COMMIT_SECONDS="1",
     PREFECT_CVAT_STALE_READ_SECONDS="0.3",
+    # several processes run tests at once: threads of one that wait for their turn take the others' time
+    OMP_NUM_THREADS="1",
 )
 
 import shutil
@@ -101,21 +103,15 @@ def sandbox() -> "Iterator[Sandbox]":
 
 
 @pytest.fixture(scope="session")
-def prefect_server() -> Iterator[None]:
-    """A Prefect server for all tests of a session: it takes some 15 seconds to start."""
-    from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
-    from prefect.testing.utilities import prefect_test_harness
+def prefect_server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """A Prefect server for all tests of a session."""
+    from prefect_test_server import prefect_test_server
 
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        temporary_settings(
-            {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}  # its thread takes a second at the end of each flow run
-        ),
-    ):
-        # else events can be read up to five seconds after they were taken
-        patch.setenv("PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL", "0.1")
-        with prefect_test_harness(server_startup_timeout=180):
-            yield
+    databases = request.config.cache.mkdir("prefect-databases")
+    with prefect_test_server(tmp_path_factory.mktemp("prefect"), databases):
+        yield
 
 
 @pytest.fixture
