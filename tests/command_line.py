@@ -1,34 +1,75 @@
-"""`prefect-cvat` in a process of its own, forked from one that has imported it and PyTorch: imports take seconds.
+"""`prefect-cvat` or Python code in a process of its own, forked from one that has imported PyTorch: that takes seconds.
 
 What a new interpreter makes of its environment (encodings, memory, closed files) is to be tested with `python -m`.
 """
 
 import atexit
 import contextlib
+import importlib
 import json
 import os
 import selectors
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import NoReturn
+
+PYTORCH = ("torch", "torchvision")
 
 
 def run_command(
     *arguments: object, timeout: float = 120, **environment: str
 ) -> subprocess.CompletedProcess[bytes]:
     """Run `prefect-cvat` with these arguments; the result has what it printed."""
-    words = [str(argument) for argument in arguments]
+    return _run_forked("prefect-cvat", arguments, timeout, environment)
+
+
+def run_command_text(
+    *arguments: object, timeout: float = 120, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run `prefect-cvat` with these arguments; the result has what it printed, as text."""
+    return _as_text(_run_forked("prefect-cvat", arguments, timeout, environment))
+
+
+def run_code(
+    code: str,
+    *arguments: object,
+    imported: tuple[str, ...] = PYTORCH,
+    timeout: float = 120,
+    **environment: str,
+) -> subprocess.CompletedProcess[str]:
+    """Run Python code as `python -c` does, in a process forked from one that has imported these modules.
+
+    The result has what it printed, as text.
+    """
+    return _as_text(_run_forked("-c", arguments, timeout, environment, code, imported))
+
+
+def _as_text(done: subprocess.CompletedProcess[bytes]) -> subprocess.CompletedProcess[str]:
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def _run_forked(
+    name: str,
+    arguments: Iterable[object],
+    timeout: float,
+    environment: dict[str, str],
+    code: str | None = None,
+    imported: tuple[str, ...] = PYTORCH,
+) -> subprocess.CompletedProcess[bytes]:
+    words = [name, *map(str, arguments)]
     with tempfile.TemporaryDirectory() as folder:
         request = {
             "words": words,
+            "code": code,
             "env": {**os.environ, "COLUMNS": "200", **environment},
             "current_folder": str(Path.cwd()),
             "folder": folder,
         }
-        server = _server()
+        server = _server(imported)
         server.stdin.write(json.dumps(request).encode() + b"\n")
         server.stdin.flush()
         with selectors.DefaultSelector() as selector:
@@ -36,16 +77,19 @@ def run_command(
             if not selector.select(timeout):
                 _stop(server)
                 raise subprocess.TimeoutExpired(words, timeout)
-        code = int(server.stdout.readline())
+        exit_code = int(server.stdout.readline())
         printed = [Path(folder, name).read_bytes() for name in ("stdout", "stderr")]
-    return subprocess.CompletedProcess(words, code, *printed)
+    return subprocess.CompletedProcess(words, exit_code, *printed)
 
 
 @cache
-def _server() -> subprocess.Popen[bytes]:
+def _server(imported: tuple[str, ...]) -> subprocess.Popen[bytes]:
     """Start the process that forks."""
     server = subprocess.Popen(
-        [sys.executable, __file__], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+        [sys.executable, __file__, *imported],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
     )
     atexit.register(_stop, server)
     return server
@@ -60,8 +104,9 @@ def _stop(server: subprocess.Popen[bytes]) -> None:
 
 
 def _serve() -> None:
-    """Fork for each request, and tell the exit code."""
-    import torch  # noqa: F401
+    """Import the modules that the arguments name, fork for each request, and print the exit code."""
+    for name in sys.argv[1:]:
+        importlib.import_module(name)
 
     import prefect_cvat.cli.main
     import prefect_cvat.cli.run_output
@@ -75,8 +120,10 @@ def _serve() -> None:
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 
 
-def _run(words: list[str], env: dict[str, str], current_folder: str, folder: str) -> NoReturn:
-    """Be `prefect-cvat`."""
+def _run(
+    words: list[str], code: str | None, env: dict[str, str], current_folder: str, folder: str
+) -> NoReturn:
+    """Be `prefect-cvat`, or the interpreter of code."""
     from prefect_cvat.cli.main import main
 
     os.environ.clear()
@@ -86,18 +133,21 @@ def _run(words: list[str], env: dict[str, str], current_folder: str, folder: str
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     for number, name in ((1, "stdout"), (2, "stderr")):
         os.dup2(os.open(f"{folder}/{name}", os.O_CREAT | os.O_WRONLY | os.O_APPEND, 0o600), number)
-    sys.argv = ["prefect-cvat", *words]
-    code = 0
+    sys.argv = words
+    status = 0
     try:
-        main()
+        if code is None:
+            main()
+        else:
+            exec(compile(code, "<string>", "exec"), {"__name__": "__main__"})
     except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        status = end.code if isinstance(end.code, int) else int(end.code is not None)
     except BaseException:
         sys.excepthook(*sys.exc_info())
-        code = 1
+        status = 1
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)
+    os._exit(status)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from command_line import run_command_text
 from prefect_cvat import annotate_task, refine_task, track_task
 from prefect_cvat.auto_annotation import BadFunctionError, label_spec, text_attribute_spec
 from prefect_cvat.auto_annotation.loading import load_function_file
@@ -22,17 +23,6 @@ from prefect_cvat.auto_annotation import *
 from prefect_cvat import models
 spec = DetectionFunctionSpec(labels=[label_spec("car", 1)])
 """
-
-
-def run(*arguments, cwd=None, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "prefect_cvat", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=cwd,
-        env={**os.environ, "COLUMNS": "200", **environment},
-    )
 
 
 @pytest.fixture
@@ -302,7 +292,7 @@ def test_what_an_interaction_function_raises_is_told_with_its_place(client, make
 
 def test_on_the_terminal_a_mask_as_pixels_is_one_line(server, make_task, write):
     path = write(DETECTION["a mask as pixels"][0])
-    done = run(*server, "annotate", make_task(2), "--function-file", path, "--no-cache")
+    done = run_command_text(*server, "annotate", make_task(2), "--function-file", path, "--no-cache")
     assert done.returncode == 1
     assert len(done.stdout + done.stderr) < 1100
     [line] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
@@ -321,12 +311,12 @@ def test_a_function_that_prints_leaves_the_json_alone(server, make_task, write):
             return []
         """
     )
-    done = run(*server, "annotate", make_task(1), "--function-file", path, "--json")
+    done = run_command_text(*server, "annotate", make_task(1), "--function-file", path, "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["frames"] == 1
     for text in ("loaded", "detected 0000.png", "by another program", "by a library"):
         assert text in done.stderr
-    plain = run(*server, "annotate", make_task(1), "--function-file", path)
+    plain = run_command_text(*server, "annotate", make_task(1), "--function-file", path)
     assert "detected 0000.png" in plain.stdout
 
 
@@ -341,25 +331,18 @@ def test_a_function_that_goes_to_another_folder_takes_nothing_along(server, make
         """
     )
     task_id = make_task(4)
+    # folders are relative to where a process starts: it is not forked
+    start = {"cwd": tmp_path, "capture_output": True, "text": True, "timeout": 120}
     relative = {"PREFECT_CVAT_CACHE_DIR": "cache", "PREFECT_CVAT_RUNS_DIR": "runs"}
-    arguments = [
-        *server,
-        "annotate",
-        task_id,
-        "--function-file",
-        "strange.py",
-        "--report",
-        "report.json",
-        "--batch-size",
-        2,
-    ]
-    done = run(*arguments, "--json", cwd=tmp_path, **relative)
+    command = [sys.executable, "-m", "prefect_cvat", *server, "annotate", str(task_id), "--json"]
+    command += ["--function-file", "strange.py", "--report", "report.json", "--batch-size", "2"]
+    done = subprocess.run(command, env={**os.environ, **relative}, **start)
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["added"] == 4
     assert list((tmp_path / "runs" / report["run"]).glob("*.jsonl"))
     assert not (Path(tmp_path) / "elsewhere" / "cache").exists()
-    again = json.loads(run(*arguments, "--json", cwd=tmp_path, **relative).stdout)
+    again = json.loads(subprocess.run(command, env={**os.environ, **relative}, **start).stdout)
     assert again["frames_from_cache"] == 4
     assert path.exists()
 

@@ -2,26 +2,15 @@
 
 import io
 import logging
-import os
 import socket
-import subprocess
 import sys
 import time
 
 import pytest
 
+from command_line import run_command_text
 from prefect_cvat.cli import run_output
 from scripted_server import Answer, scripted_server
-
-
-def run(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "prefect_cvat", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "COLUMNS": "200"},
-    )
 
 
 @pytest.fixture
@@ -41,7 +30,7 @@ def test_a_wrong_port_is_told_from_the_second_attempt_on_and_ends_the_command_so
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     started = time.monotonic()
-    done = run(
+    done = run_command_text(
         "--server-host", "127.0.0.1", "--server-port", port, "--access-token", "secret-token-value",
         "annotate", 1, "--function-file", function_file,
     )  # fmt: skip
@@ -63,7 +52,7 @@ def test_a_server_that_fails_for_a_while_is_told_of_on_stderr(function_file):
     away = Answer(502, b"<title>502 Bad Gateway</title>", {"Content-Type": "text/html"})
     gone = Answer(404, b'{"detail": "No Task matches the given query."}')
     with scripted_server(away, gone) as server:
-        done = run(
+        done = run_command_text(
             "--server-host",
             server.url,
             "--access-token",
@@ -82,7 +71,7 @@ def test_a_server_that_fails_for_a_while_is_told_of_on_stderr(function_file):
 def test_a_server_that_redirects_to_https_is_told_with_the_address_to_give(function_file):
     moved = Answer(308, b"", {"Location": "https://cvat.example.com/api/server/about"})
     with scripted_server(contact=moved) as server:
-        done = run(
+        done = run_command_text(
             "--server-host", server.url, "--auth", "alice:hunter2",
             "annotate", 1, "--function-file", function_file,
         )  # fmt: skip

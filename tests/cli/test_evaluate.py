@@ -1,12 +1,10 @@
 """The subcommand `evaluate`, as a process of its own."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
+from command_line import run_command_text
 from prefect_cvat.sandbox.accounts import permissions
 from prefect_cvat.sandbox.api.reply import forbidden
 
@@ -20,16 +18,6 @@ class Boxes:
 
 create = Boxes
 """
-
-
-def run(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "prefect_cvat", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "COLUMNS": "200"},
-    )
 
 
 @pytest.fixture
@@ -62,7 +50,9 @@ def test_prints_tables_and_writes_a_page_and_thresholds_that_annotate_takes(
     server, function, drawn_task, client, tmp_path
 ):
     page, thresholds = tmp_path / "page.html", tmp_path / "thresholds.json"
-    done = run(*server, "evaluate", drawn_task, *function, "--report", page, "--thresholds", thresholds)
+    done = run_command_text(
+        *server, "evaluate", drawn_task, *function, "--report", page, "--thresholds", thresholds
+    )
     assert done.returncode == 0, done.stderr
     rows = {line.split()[0]: line.split()[1:8] for line in done.stdout.splitlines() if line.startswith("  ")}
     assert rows["car"] == ["1.000", "1.000", "1.000", "2", "2", "0", "0"]
@@ -73,13 +63,15 @@ def test_prints_tables_and_writes_a_page_and_thresholds_that_annotate_takes(
     assert json.loads(thresholds.read_text()) == {"car": halfway, "person": halfway}
 
     options = ["--label-thresholds", thresholds, "--existing", "clear"]
-    assert run(*server, "annotate", drawn_task, *function, *options).returncode == 0
+    assert run_command_text(*server, "annotate", drawn_task, *function, *options).returncode == 0
     assert {shape["score"] for shape in client.task_annotations(drawn_task).shapes} == {0.8}
 
 
 def test_prints_what_runs_left_as_json(server, function, drawn_task):
-    assert run(*server, "annotate", drawn_task, *function).returncode == 0
-    done = run(*server, "evaluate", drawn_task, "--left-by-run", "--json", "--iou-threshold", "0.9")
+    assert run_command_text(*server, "annotate", drawn_task, *function).returncode == 0
+    done = run_command_text(
+        *server, "evaluate", drawn_task, "--left-by-run", "--json", "--iou-threshold", "0.9"
+    )
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
     assert said["predictions"] == "what runs left"
@@ -116,7 +108,7 @@ def test_what_is_missing_or_does_not_match_is_one_clear_line(
         ([drawn_task, *function, "--precision", "0.9"], 2, "--precision goes with --thresholds"),
     ]
     for arguments, code, message in cases:
-        done = run(*server, "evaluate", *arguments)
+        done = run_command_text(*server, "evaluate", *arguments)
         assert done.returncode == code, (arguments, done.stderr)
         assert message in " ".join(done.stderr.split())
         assert "Traceback" not in done.stderr

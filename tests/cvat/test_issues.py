@@ -1,12 +1,11 @@
 """Issues that a run opens on the frames it is least sure of: once, and only its own."""
 
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
 
 from clips import clip, number_on
+from command_line import run_command_text
 from prefect_cvat import Client, TrackOptions, annotate_task, track_task, undo_run
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
 from prefect_cvat.cvat.issues import MARK, list_issues
@@ -345,12 +344,10 @@ def detect(context, image):
 
 def test_command_line_opens_issues_and_lists_frames_to_review(client, sandbox, task_id, tmp_path):
     (tmp_path / "cars.py").write_text(FILE)
-    command = [
-        *(sys.executable, "-m", "prefect_cvat", "--server-host", sandbox.url),
-        *("--auth", f"{sandbox.user}:{sandbox.password}", "annotate", str(task_id)),
-        *("--function-file", str(tmp_path / "cars.py"), "--open-issues", "2", "--review-frames", "3"),
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    server = ["--server-host", sandbox.url, "--auth", f"{sandbox.user}:{sandbox.password}"]
+    options = ["--function-file", tmp_path / "cars.py", "--open-issues", 2, "--review-frames", 3]
+    done = run_command_text(*server, "annotate", task_id, *options)
+    assert done.returncode == 0, done.stderr
     first = client.jobs(task_id)[0].id
     told = [line for line in done.stdout.splitlines() if line.startswith("look first")]
     assert [line.partition("(1 shape, lowest score 0.60): ")[2] for line in told] == [
@@ -360,8 +357,8 @@ def test_command_line_opens_issues_and_lists_frames_to_review(client, sandbox, t
     assert [(job, frame) for job, frame, _ in issues(client, task_id)] == [(first, 0), (first, 1)]
 
     [undo] = [line for line in done.stdout.splitlines() if line.startswith("to undo it: ")]
-    command[7:] = ["undo", undo.split()[-1]]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    done = run_command_text(*server, "undo", undo.split()[-1])
+    assert done.returncode == 0, done.stderr
     assert "6 removed, 0 changed since and kept, 0 gone already\n" in done.stdout
     assert "issues: 2 removed, 0 touched since and kept\n" in done.stdout
     assert issues(client, task_id) == []

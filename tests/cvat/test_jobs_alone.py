@@ -3,9 +3,6 @@
 import io
 import itertools
 import json
-import os
-import subprocess
-import sys
 from datetime import timedelta
 from types import SimpleNamespace
 
@@ -13,6 +10,7 @@ import numpy as np
 import pytest
 
 from clips import clip, number_on, numbered_picture
+from command_line import run_command_text
 from pictures import picture
 from prefect_cvat import (
     Client,
@@ -537,15 +535,9 @@ def test_command_line_works_without_access_to_the_task(sandbox, client, annotato
     file.write_text(FUNCTION)
 
     def run(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "prefect_cvat", "--server-host", sandbox.url]
-            + ["--auth", f"{annotator.user().username}:p", "annotate", str(task_id)]
-            + ["--function-file", str(file), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=120,
-            env={**os.environ, "COLUMNS": "300"},
-        )
+        server = ["--server-host", sandbox.url, "--auth", f"{annotator.user().username}:p"]
+        annotate = ["annotate", task_id, "--function-file", file]
+        return run_command_text(*server, *annotate, *arguments, COLUMNS="300")
 
     refused = run()
     assert (refused.returncode, refused.stdout) == (1, "")

@@ -2,12 +2,10 @@
 
 import itertools
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 
+from command_line import run_command_text
 from pictures import picture
 from prefect_cvat import Client, annotate_task, refine_task, track_task, undo_run
 from prefect_cvat.auto_annotation import (
@@ -276,15 +274,8 @@ def test_command_line_names_the_organization_and_exits_with_1(
     file = tmp_path / "boxes.py"
     file.write_text(FUNCTION)
     slug = other if which == "other" else "nosuch"
-    done = subprocess.run(
-        [sys.executable, "-m", "prefect_cvat", "--server-host", sandbox.url]
-        + ["--auth", f"{sandbox.user}:{sandbox.password}", "--org", slug]
-        + [command, str(task_id), "--function-file", str(file)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "COLUMNS": "300"},
-    )
+    server = ["--server-host", sandbox.url, "--auth", f"{sandbox.user}:{sandbox.password}", "--org", slug]
+    done = run_command_text(*server, command, task_id, "--function-file", file, COLUMNS="300")
     assert done.returncode == 1, done.stdout
     said = " ".join(done.stderr.split())
     if which == "other":

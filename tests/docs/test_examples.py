@@ -1,14 +1,12 @@
 """The examples in help texts and docstrings run, on a task with fewer labels than the detector."""
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from command_line import run_command_text
 from ordinary_tasks import create_clip, create_photograph
 from prefect_cvat.cli.app import app
 
@@ -39,22 +37,11 @@ def test_there_are_examples():
 
 
 @pytest.mark.parametrize("example", list(examples_of_help()))
-def test_example_of_help_text_runs(example, sandbox, client, tmp_path):
+def test_example_of_help_text_runs(example, sandbox, client, tmp_path, monkeypatch):
     make = create_clip if " track " in example else create_photograph
     instead = {SERVER: sandbox.url, "alice": f"{sandbox.user}:{sandbox.password}", "123": str(make(client))}
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "prefect_cvat",
-            *(instead.get(word, word) for word in shlex.split(example)[1:]),
-        ],
-        cwd=tmp_path,
-        env={**os.environ, "COLUMNS": "200"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    monkeypatch.chdir(tmp_path)
+    done = run_command_text(*(instead.get(word, word) for word in shlex.split(example)[1:]))
     assert done.returncode == 0, done.stderr
 
 

@@ -19,6 +19,7 @@ from pycocotools.coco import COCO
 
 from clips import clip, number_on, reader
 from coco_photos import create_task, read_coco
+from command_line import run_code, run_command_text
 from pictures import picture
 from prefect_cvat.auto_annotation import (
     DetectionFunctionSpec,
@@ -630,15 +631,16 @@ create = Boxes
 """
 
 
-def run(sandbox, *arguments, start=("-m", "prefect_cvat")):
-    server = ["--server-host", sandbox.url, "--auth", f"{sandbox.user}:{sandbox.password}"]
-    return subprocess.run(
-        [sys.executable, *start, *server, "export", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "COLUMNS": "200"},
-    )
+def run(sandbox, *arguments, code=None):
+    words = [
+        "--server-host",
+        sandbox.url,
+        "--auth",
+        f"{sandbox.user}:{sandbox.password}",
+        "export",
+        *arguments,
+    ]
+    return run_command_text(*words) if code is None else run_code(code, *words)
 
 
 def test_command_prints_the_report(sandbox, make_task, tmp_path):
@@ -679,7 +681,7 @@ def test_command_fails_with_one_line_when_the_disk_is_full(sandbox, client, make
     task_id = make_task(1)
     car = labels_of(client, task_id)["car"]
     draw(client, task_id, [box(0, car, (i / 10, 0, 50, 40)) for i in range(200)])
-    done = run(sandbox, task_id, "--no-images", "--to", tmp_path / "set", start=("-c", SMALL_DISK))
+    done = run(sandbox, task_id, "--no-images", "--to", tmp_path / "set", code=SMALL_DISK)
     assert done.returncode == 1, done.stderr
     assert "error: the dataset cannot be written to" in done.stderr
     assert "Traceback" not in done.stderr

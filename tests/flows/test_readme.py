@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from command_line import run_command_text
 from ordinary_tasks import create_clip, create_photograph
 from prefect_cvat.auto_annotation import label_spec
 
@@ -129,7 +130,7 @@ def test_the_code_runs(sandbox, task):
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_the_commands_run(sandbox, task, clip, boxes, tmp_path, command):
+def test_the_commands_run(sandbox, task, clip, boxes, tmp_path, monkeypatch, command):
     task_id, token, _ = task
     if " track " in command:
         task_id = clip
@@ -147,14 +148,8 @@ def test_the_commands_run(sandbox, task, clip, boxes, tmp_path, command):
     )
     arguments = shlex.split(command)[1:]
     arguments = [{"cvat.example.com": sandbox.url, "123": str(task_id)}.get(word, word) for word in arguments]
-    done = subprocess.run(
-        [sys.executable, "-m", "prefect_cvat", *arguments],
-        cwd=tmp_path,
-        env={**os.environ, "CVAT_ACCESS_TOKEN": token},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    monkeypatch.chdir(tmp_path)
+    done = run_command_text(*arguments, CVAT_ACCESS_TOKEN=token)
     assert done.returncode == 0, done.stderr
     assert done.stdout
 

@@ -2,13 +2,13 @@
 
 import json
 import os
-import subprocess
 import sys
 from datetime import UTC, datetime
 
 import pytest
 from pydantic_core import to_jsonable_python
 
+from command_line import run_code
 from prefect_cvat.flows.parameters import (
     ExecutionSettings,
     choose_function,
@@ -112,13 +112,8 @@ def version_in_a_process_of_its_own(folder):
         "print(function_key(function, function.get_function(), warn=print))"
     )
     path = os.pathsep.join((str(folder), *sys.path))
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        env={**os.environ, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_code(code, imported=("prefect.flows", "torch"), PYTHONPATH=path)
+    assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from command_line import run_code
 from prefect_cvat import Client
 from prefect_cvat.inference.function_digest import digest_of
 
@@ -144,9 +145,8 @@ def test_the_code_of_a_model_of_ones_own_counts_in_a_built_in_function(tmp_path)
         (tmp_path / "own_layer.py").write_text(
             f"import torch\nclass Layer(torch.nn.Module):\n    def forward(self, images): return {size}\n"
         )
-        done = subprocess.run(
-            [sys.executable, "-c", OWN_MODEL, str(tmp_path)], capture_output=True, text=True, check=True
-        )
+        done = run_code(OWN_MODEL, tmp_path)
+        assert done.returncode == 0, done.stderr
         return done.stdout
 
     first = printed_digest("5")

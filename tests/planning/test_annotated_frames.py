@@ -1,11 +1,10 @@
 """Only frames without annotations are annotated, if that is asked for; and frames are never half-annotated."""
 
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import pytest
 
+from command_line import run_command_text
 from prefect_cvat import annotate_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle, tag
 from prefect_cvat.evaluation import evaluate_task
@@ -177,8 +176,7 @@ def test_the_command_line_takes_both(sandbox, client, make_task):
     annotate = ["annotate", str(task_id), "--function", "nanodet_detection", "--allow-unmatched-labels"]
 
     def run(*arguments):
-        command = [sys.executable, "-m", "prefect_cvat", *server, *arguments]
-        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+        return run_command_text(*server, *arguments)
 
     would = run(*annotate, "--frames", "unannotated", "--skip-existing-iou", "0.6", "--dry-run")
     assert would.returncode == 0, would.stderr
