@@ -191,15 +191,15 @@ class Evaluator:
         scores, ranked = columns.scores, columns.ranked
         by_label, precisions = {}, []
         for place, name in enumerate(self._categories.values()):
-            is_match = is_scored & (columns.label == place)
+            is_of_label = is_scored & (columns.label == place)
             objects = int(np.count_nonzero(matches.is_evaluated & (columns.object_label == place)))
             own = columns.label[ranked.place] == place
             precision = precision_at_recalls(
                 scores[ranked.place[own]], ranked.is_correct[own], ranked.is_ignored[own], objects
             )
             precisions.append(precision)
-            if objects or is_match.any():
-                curve = ScoreCurve.of(scores[is_match], matches.object_of[is_match] >= 0, objects)
+            if objects or is_of_label.any():
+                curve = ScoreCurve.of(scores[is_of_label], matches.object_of[is_of_label] >= 0, objects)
                 by_label[name] = LabelEvaluation(**_measured(curve, precision, score_threshold))
         overall = ScoreCurve.of(
             scores[is_scored], matches.object_of[is_scored] >= 0, int(np.count_nonzero(matches.is_evaluated))
