@@ -151,8 +151,8 @@ def test_locks_that_a_run_has_stay_and_go_on_keeping_others_out(folders, jobs):
 def test_notes_of_killed_runs_go_too(folders):
     hold = """
 import os
-from prefect_cvat.records.run_lock import only_run_on
-with only_run_on("http://cvat.example.com", 1, [7]) as lock:
+from prefect_cvat.records.run_lock import exclusive_run
+with exclusive_run("http://cvat.example.com", 1, [7]) as lock:
     lock.sending(7)
     os.kill(os.getpid(), 9)
 """

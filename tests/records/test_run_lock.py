@@ -13,8 +13,8 @@ from prefect_cvat.records.run_lock import exclusive_run
 
 HOLD = """
 import time
-from prefect_cvat.records.run_lock import only_run_on
-with only_run_on({url!r}, 1, {jobs!r}) as lock:
+from prefect_cvat.records.run_lock import exclusive_run
+with exclusive_run({url!r}, 1, {jobs!r}) as lock:
     lock.sending(7)
     print("held", flush=True)
     time.sleep(60)

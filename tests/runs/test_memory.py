@@ -168,7 +168,7 @@ from prefect_cvat.models import Job, Label
 from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.planning.planned_frames import PlannedFrames
 from prefect_cvat.tracking.shape_tracking_pass import TrackingPass
-from prefect_cvat.tracking.shape_tracks import ShapeTracks
+from prefect_cvat.tracking.shape_tracks import TrackMerger
 from prefect_cvat.tracking.source_shape_reader import SourceShapeReader
 
 class StaysForAFrame:
@@ -195,7 +195,7 @@ def measure(n):
     image = Image.new("RGB", (800, 800))
     with tempfile.TemporaryDirectory() as folder:
         jobs = [Job(id=1, task_id=1, start_frame=0, stop_frame=last)]
-        tracks = ShapeTracks(jobs, sources, last_frame=last, tolerance=2.0, folder=Path(folder))
+        tracks = TrackMerger(jobs, sources, last_frame=last, tolerance=2.0, folder=Path(folder))
         for frame in frames:
             found = only.track(frame, image)
             tracks.add([{"frame": found.frame, "shapes": found.shapes}])
