@@ -57,7 +57,7 @@ def test_prints_tables_and_writes_a_page_and_thresholds_that_annotate_takes(
     rows = {line.split()[0]: line.split()[1:8] for line in done.stdout.splitlines() if line.startswith("  ")}
     assert rows["car"] == ["1.000", "1.000", "1.000", "2", "2", "0", "0"]
     assert rows["person"] == ["-", "-", "-", "0", "0", "0", "2"]
-    assert "not counted: frames that no human has annotated (1)" in done.stdout
+    assert "not evaluated: frames without manual annotations (1)" in done.stdout
     assert "<svg" in page.read_text()
     halfway = pytest.approx(0.55)  # between what is right and what is wrong
     assert json.loads(thresholds.read_text()) == {"car": halfway, "person": halfway}
@@ -74,7 +74,7 @@ def test_prints_what_runs_left_as_json(server, function, drawn_task):
     )
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
-    assert said["predictions"] == "what runs left"
+    assert said["predictions"] == "automatic annotations"
     assert said["shapes"]["bbox"]["by_label"]["car"]["ap"] == 1
     assert said["shapes"]["bbox"]["iou_threshold"] == 0.9
 
@@ -95,10 +95,10 @@ def test_what_is_missing_or_does_not_match_is_one_clear_line(
     monkeypatch.setattr(permissions, "job_of", job_that_one_may_read)
     empty = make_task(1)
     cases = [
-        ([empty, *function], 1, "there is nothing to evaluate against: what humans annotated in task"),
+        ([empty, *function], 1, "there is no ground truth: the manual annotations of task"),
         ([drawn_task, *function, "--truth", "ground-truth"], 1, "may not read the ground-truth job"),
         ([empty, *function, "--truth", "ground-truth"], 1, "has no ground-truth job"),
-        ([drawn_task, *function, "--truth", f"task:{empty}"], 1, "there is nothing to evaluate against"),
+        ([drawn_task, *function, "--truth", f"task:{empty}"], 1, "there is no ground truth"),
         ([drawn_task, "--function", "nanodet_detection"], 1, "the function does not fit task"),
         ([drawn_task, "--left-by-run"], 1, "no run has left anything on the 2 frames"),
         ([drawn_task], 2, "give a function, or --left-by-run"),

@@ -349,7 +349,7 @@ def test_command_line_opens_issues_and_lists_frames_to_review(client, sandbox, t
     done = run_command_text(*server, "annotate", task_id, *options)
     assert done.returncode == 0, done.stderr
     first = client.jobs(task_id)[0].id
-    told = [line for line in done.stdout.splitlines() if line.startswith("look first")]
+    told = [line for line in done.stdout.splitlines() if line.startswith("review frame")]
     assert [line.partition("(1 shape, lowest score 0.60): ")[2] for line in told] == [
         f"{sandbox.url}/tasks/{task_id}/jobs/{first}?frame={frame}" for frame in range(3)
     ]

@@ -224,7 +224,7 @@ def test_tables_say_how_good_each_label_is(photographs, client):
     ]
     markdown = render_markdown(result)
     assert f"| person | {person.ap:.3f} |" in markdown
-    assert "| is | taken for | times |" in markdown
+    assert "| true label | predicted label | count |" in markdown
 
 
 def test_frames_that_no_human_has_annotated_count_only_if_they_were_looked_at(client, make_task):
@@ -411,7 +411,7 @@ def test_labels_that_do_not_match_are_said(client, make_task):
 
 def test_nothing_to_evaluate_or_to_evaluate_against_is_said(client, make_task):
     task_id = make_task(2)
-    with pytest.raises(NothingToEvaluateError, match="there is nothing to evaluate against: what humans"):
+    with pytest.raises(NothingToEvaluateError, match="there is no ground truth: the manual"):
         evaluate_task(client, task_id, Boxes())
     with pytest.raises(NothingToEvaluateError, match="has no ground-truth job"):
         evaluate_task(client, task_id, Boxes(), truth="ground_truth")

@@ -147,7 +147,7 @@ def test_explains_what_to_do_if_locks_cannot_be_created(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("PREFECT_CVAT_CACHE_DIR", str(tmp_path / "file"))
     with (
-        pytest.raises(StorageError, match="the locks of runs cannot be kept in"),
+        pytest.raises(StorageError, match="the locks of runs cannot be written in"),
         exclusive_run("http://cvat.example.com", 1),
     ):
         pass

@@ -79,7 +79,7 @@ def test_evaluates_function_and_publishes_artifacts(credentials, client, correct
     task = f"task-{corrected_task}"
     assert f"| person | {person.ap:.3f} |" in found[f"evaluation-{task}"].data
     rows = json.loads(found[f"evaluation-boxes-{task}"].data)
-    assert [row["missed"] for row in rows if row["label"] == "person"] == [8]
+    assert [row["FN"] for row in rows if row["label"] == "person"] == [8]
     curve = found[f"precision-recall-boxes-{task}"].data.removeprefix("data:image/png;base64,")
     assert PIL.Image.open(io.BytesIO(base64.b64decode(curve))).width > 500
     worst = found[f"worst-frame-1-{task}"].data.removeprefix("data:image/svg+xml;base64,")

@@ -361,7 +361,7 @@ def test_corners_are_put_in_order_and_that_is_not_a_cut(client, make_task):
     report = annotate_task(client, task_id, detector(lambda: rectangle(7, [30, 20, 10, 10])))
     assert [shape["points"] for shape in shapes_of(client, task_id)] == [[10, 10, 30, 20]]
     assert counts(report) == (0, 1, 0, 0)
-    assert "shapes: 1 with corners put in order" in report.lines()
+    assert "shapes: 1 with corners reordered" in report.lines()
     assert "| corners reordered | 1 |" in render_markdown(report)
     task_id = make_task(2)
     place(client, task_id)

@@ -328,9 +328,9 @@ def test_failed_run_without_annotations_has_no_review(client, make_task):
 
 def test_report_lists_frames_in_lines_and_in_markdown(client, make_task):
     report = annotate_task(client, make_task(6, segment_size=3), detector(findings))
-    [first, *others] = [line for line in report.lines() if line.startswith("look first at frame")]
+    [first, *others] = [line for line in report.lines() if line.startswith("review frame")]
     assert first == (
-        "look first at frame 4, 0.83 corrections expected (nothing detected, as on 1 of 6 frames):"
+        "review frame 4 first, 0.83 corrections expected (nothing detected, as on 1 of 6 frames):"
         f" {report.review[0].url}"
     )
     assert len(others) == 4

@@ -234,7 +234,7 @@ def test_keeps_and_counts_originals_without_result(client, make_task):
     assert [item for item in left if item[0] == "rectangle"] == [("rectangle", 2), ("rectangle", -30)]
     assert len(left) == 3
     assert (report.refined, report.not_refined, report.removed) == (1, 2, 1)
-    assert "refined: 1 shape; 2 stay, nothing was found for them" in report.lines()
+    assert "refined: 1 shape; 2 stay, without a result" in report.lines()
 
 
 def test_originals_may_be_kept(client, make_task):

@@ -162,7 +162,7 @@ def test_nouns_go_with_their_numbers():
         "written: 0 added, 0 already there, 0 removed",
         "tracks: 1 car; 3.0 frames long on average, 1 keyframe",
         "tracked: 1 shape, lost 1 time",
-        "refined: 1 shape; 1 stays, nothing was found for it",
+        "refined: 1 shape; 1 stays, without a result",
     ]
 
 

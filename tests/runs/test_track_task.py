@@ -188,7 +188,7 @@ def test_bad_function_leaves_nothing_in_the_task(client, video_task):
 
 def test_a_task_with_a_pool_of_ground_truth_is_refused_before_anything_is_fetched(client, make_pool_task):
     calls = []
-    with pytest.raises(UnsupportedTaskError, match="pool of ground-truth frames"):
+    with pytest.raises(UnsupportedTaskError, match="has a ground-truth pool"):
         track_task(client, make_pool_task(), driver(calls=calls))
     assert calls == []
 

@@ -123,7 +123,7 @@ def test_the_same_input_gives_the_same_numbers(tracker):
 def test_frames_must_ascend():
     associator = DetectionAssociator(TrackOptions())
     associator.update(3, [])
-    with pytest.raises(ValueError, match="frame 3 comes after frame 3"):
+    with pytest.raises(ValueError, match="frame 3 follows frame 3"):
         associator.update(3, [])
 
 

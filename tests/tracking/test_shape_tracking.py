@@ -81,7 +81,7 @@ def test_until(world, downloads, direction, until, frames):
     [track] = here.tracks()
     assert visible(track, 12) == list(frames)
     assert keyframes(track)[-1] == (frames[-1] + 1, True)
-    assert report.source_shapes_left_out == {f"behind frame {until}": 1}
+    assert report.source_shapes_left_out == {f"beyond frame {until}": 1}
     assert len(here.shapes()) == 1
     assert sorted(downloads) == sorted({frame // 2 for frame in frames})
 

@@ -112,7 +112,7 @@ def test_refuses_what_cannot_be_tracked_before_fetching(world, downloads, follow
     [
         ({"labels": ["person"]}, "no shapes to track .* and label 'person'"),
         ({"sources": ["file"]}, "no shapes to track of source file"),
-        ({"until": 2}, "no shapes to track .*; left out: 1 behind frame 2"),
+        ({"until": 2}, "no shapes to track .*; left out: 1 beyond frame 2"),
     ],
 )
 def test_reports_nothing_to_track_and_fetches_nothing(world, downloads, follow, message):
@@ -170,7 +170,7 @@ def test_refuses_task_with_ground_truth_pool(sdk, client, tmp_path, downloads):
         },
     )  # fmt: skip
     downloads.clear()
-    with pytest.raises(UnsupportedTaskError, match="pool of ground-truth frames"):
+    with pytest.raises(UnsupportedTaskError, match="has a ground-truth pool"):
         World(client, task.id).run()
     assert downloads == []
 

@@ -291,7 +291,7 @@ def test_removes_annotations_of_late_request(client, scene, faults, monkeypatch)
 
     monkeypatch.setattr(Client, "create_job_annotations", create_twice)
     faults.set([{**CREATES, "fault": {"kind": "status", "status": 504}, "times": 1}])
-    with pytest.raises(IncompleteRunError, match="3 there twice") as raised:
+    with pytest.raises(IncompleteRunError, match="3 duplicated") as raised:
         annotate_task(client, scene.id, Boxes(), frames=[0])
     assert (len(scene.stored()), raised.value.report.added) == (6, 3)
     assert undo_run(client, raised.value.report.run).removed == 6

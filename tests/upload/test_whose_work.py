@@ -326,7 +326,7 @@ def test_clear_keeps_annotations_made_after_the_first_write(client, make_task):
     left = {item["id"] for _, item in annotations(client, task_id) if item["source"] == "manual"}
     assert left == {*drawn, *(old[i][1]["id"] for i in (1, 5, 11))}
     assert (report.removed, report.changed) == (9, 6)
-    assert "not removed, drawn or changed by somebody meanwhile: 6" in report.lines()
+    assert "not removed, drawn or changed by somebody during the run: 6" in report.lines()
 
 
 @pytest.mark.parametrize("delay", [0.1, 0.7, 1.3])
@@ -386,7 +386,7 @@ def test_a_run_that_ends_before_the_fate_of_a_write_is_known_says_so(client, mak
         run_pipeline(run, threads)
     report = run.finish_report(1.0)
     assert report.unsettled == 10
-    assert "not complete: 10 sent, and perhaps still to arrive; run it again" in report.lines()
+    assert "not complete: 10 sent, with unknown result; run it again" in report.lines()
     done = annotate_task(client, task_id, boxes(), use_cache=False)  # waits for it
     assert (done.added, done.already_there) == (20, 10)
     assert per_frame(client, task_id) == dict.fromkeys(range(6), 5)

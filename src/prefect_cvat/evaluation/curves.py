@@ -12,19 +12,19 @@ from pydantic import BaseModel, ConfigDict, computed_field
 __all__ = ["Counts", "ScoreCurve"]
 
 WINDOW = 0.4
-"""Half of the window of `smoothed_best_threshold`, in standard deviations of the scores of true positives."""
+"""Half-width of the smoothing window, in standard deviations of the scores of true positives."""
 
 WINDOW_STEPS = 15
-"""Number of steps in half of this window."""
+"""Number of thresholds sampled in half of the window."""
 
 
 class Counts(BaseModel):
-    """Numbers of objects and predictions.
+    """Counts of ground-truth objects and predictions at one threshold.
 
     Attributes:
-        truth: The number of ground-truth objects.
-        true_positives: The number of objects that were detected.
-        false_positives: The number of predictions that match no object.
+        truth: Number of ground-truth objects.
+        true_positives: Number of predictions that match an object.
+        false_positives: Number of predictions that match no object.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -36,25 +36,25 @@ class Counts(BaseModel):
     @computed_field  # type: ignore[prop-decorator]
     @property
     def false_negatives(self) -> int:
-        """The number of objects that were missed."""
+        """Number of objects without a matching prediction."""
         return self.truth - self.true_positives
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def precision(self) -> float | None:
-        """The fraction of predictions that are right; None without predictions."""
+        """True positives per prediction, 0 to 1; None without predictions."""
         return _ratio(self.true_positives, self.true_positives + self.false_positives)
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def recall(self) -> float | None:
-        """The fraction of objects that were detected; None without objects."""
+        """True positives per ground-truth object, 0 to 1; None without objects."""
         return _ratio(self.true_positives, self.truth)
 
     @computed_field  # type: ignore[prop-decorator]
     @property
     def f1(self) -> float | None:
-        """The harmonic mean of precision and recall; None if there are neither objects nor predictions."""
+        """Harmonic mean of precision and recall, 0 to 1; None without objects and predictions."""
         return _ratio(2 * self.true_positives, self.truth + self.true_positives + self.false_positives)
 
 
@@ -63,10 +63,10 @@ class ScoreCurve:
     """True and false positives at each score threshold. Predictions below the threshold are ignored.
 
     Attributes:
-        truth: How many objects there are.
-        scores: The scores that occur, in descending order, each once.
-        true_positives: For each of them how many objects are found with it as the threshold.
-        false_positives: For each of them how many predictions are of none.
+        truth: Number of ground-truth objects.
+        scores: `[T]`: the distinct scores, in descending order.
+        true_positives: `[T]`: number of true positives with each score as the threshold.
+        false_positives: `[T]`: number of false positives with each score as the threshold.
     """
 
     truth: float
@@ -76,34 +76,34 @@ class ScoreCurve:
 
     @classmethod
     def of(cls, scores: ArrayLike, is_correct: ArrayLike, truth: int) -> Self:
-        """Make the curve of predictions.
+        """Compute the curve from scored predictions.
 
         Args:
-            scores: Their scores, in any order.
-            is_correct: For each whether it is of an object.
-            truth: How many objects there are.
+            scores: `[N]`: scores of the predictions, in any order.
+            is_correct: `[N]`: whether each prediction matches an object.
+            truth: Number of ground-truth objects.
         """
         values = np.asarray(scores, dtype=np.float64)
         right = np.asarray(is_correct, dtype=bool)
         order = np.argsort(-values, kind="stable")
         values, right = values[order], right[order]
-        ends = np.flatnonzero(np.append(values[1:] != values[:-1], values.size > 0))  # of equal scores
+        ends = np.flatnonzero(np.append(values[1:] != values[:-1], values.size > 0))  # last of equal scores
         found, wrong = np.cumsum(right, dtype=np.float64), np.cumsum(~right, dtype=np.float64)
         return cls(truth, values[ends], found[ends], wrong[ends])
 
     @property
     def precision(self) -> NDArray[np.float64]:
-        """The precision with each of the scores as the threshold."""
+        """`[T]`: precision with each score as the threshold."""
         return self.true_positives / (self.true_positives + self.false_positives)
 
     @property
     def recall(self) -> NDArray[np.float64]:
-        """The recall with each of the scores as the threshold; zeros if there are no objects."""
+        """`[T]`: recall with each score as the threshold; zeros if there are no objects."""
         return self.true_positives / max(self.truth, 1)
 
     @property
     def f1(self) -> NDArray[np.float64]:
-        """Their harmonic mean with each of the scores as the threshold."""
+        """`[T]`: F1 with each score as the threshold."""
         return 2 * self.true_positives / (self.truth + self.true_positives + self.false_positives)
 
     def at(self, threshold: float) -> Counts:
@@ -112,11 +112,11 @@ class ScoreCurve:
         return Counts(truth=int(self.truth), true_positives=int(found[0]), false_positives=int(wrong[0]))
 
     def with_prior(self, prior: Self, objects: float) -> Self:
-        """The curve with a number of objects, and what was predicted of them, added that are like others.
+        """Add a prior: the counts of another curve, scaled to a number of objects.
 
         Args:
-            prior: What these others are: all labels together, for one that has few objects of its own.
-            objects: How many are added.
+            prior: The other curve, such as that of all labels together for a label with few objects.
+            objects: Number of objects that the prior counts as.
         """
         weight = objects / max(prior.truth, 1)
         scores = np.unique(np.concatenate([self.scores, prior.scores]))[::-1]
@@ -130,27 +130,26 @@ class ScoreCurve:
         )
 
     def best_threshold(self) -> float | None:
-        """The threshold with the highest F1, the highest of several; None if nothing is right at any."""
+        """The threshold with the highest F1, the highest of ties; None without true positives."""
         if not self.true_positives.any():
             return None
         return self._between(int(np.argmax(self.f1)))
 
     def smoothed_best_threshold(self) -> float | None:
-        """The threshold with the highest F1, when what counts is averaged over the thresholds around it.
+        """The threshold with the highest F1 after smoothing the counts over a window of thresholds.
 
-        A peak that hangs on a few scores is a matter of chance: on other images they are a little higher or
-        lower. Below the lowest score everything counts, as at it.
+        Smoothing avoids a peak that depends on a few scores, which will differ on other images.
 
         Returns:
-            The middle of the thresholds that are equally good; of several such ranges the highest. None if
-            nothing is right at any.
+            The middle of the range of best thresholds, of several such ranges the highest; None without true
+            positives.
         """
         if not self.true_positives.any():
             return None
         right = np.diff(self.true_positives, prepend=0.0)
         mean = np.average(self.scores, weights=right)
         step = WINDOW * float(np.sqrt(np.average((self.scores - mean) ** 2, weights=right))) / WINDOW_STEPS
-        if step < 1e-6:  # one score alone
+        if step < 1e-6:  # all true positives have one score
             return self.best_threshold()
         thresholds = np.arange(-WINDOW_STEPS * step, self.scores[0] + WINDOW_STEPS * step, step)
         window = np.full(2 * WINDOW_STEPS + 1, 1 / (2 * WINDOW_STEPS + 1))
@@ -161,10 +160,10 @@ class ScoreCurve:
         return float(thresholds[WINDOW_STEPS + best[start:]].mean())
 
     def threshold_at_precision(self, wanted: float) -> float | None:
-        """The lowest threshold with at least this precision, hence with the highest recall that goes with it.
+        """The lowest threshold with at least this precision, and so with the highest recall at it.
 
         Returns:
-            None if there is no such threshold.
+            None if no threshold reaches the precision.
         """
         good = np.flatnonzero((self.precision >= wanted) & (self.true_positives > 0))
         return self._between(int(good[-1])) if good.size else None
@@ -174,7 +173,7 @@ class ScoreCurve:
         return np.append(0.0, self.true_positives)[places], np.append(0.0, self.false_positives)[places]
 
     def _between(self, place: int) -> float:
-        """A threshold that a score passes and the next lower one does not: halfway, for scores to come."""
+        """The midpoint between a score and the next lower one."""
         below = self.scores[place + 1] if place + 1 < self.scores.size else 0.0
         halfway = float((self.scores[place] + below) / 2)
         return halfway if halfway > below else float(self.scores[place])

@@ -1,4 +1,4 @@
-"""Which prediction is of which object: greedily, the highest score first, as COCO does it."""
+"""Matches predictions with ground-truth objects as COCO does: greedily, highest score first."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ AP_THRESHOLDS = np.linspace(0.5, 0.95, 10)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Matches:
-    """Which prediction is of which object.
+    """Matches of N predictions with M ground-truth objects.
 
     Attributes:
-        object_of: For each prediction the place of its object in the truth, or -1.
-        similarity: For each prediction its IoU (or OKS) with that object, or 0.
-        is_ignored: For each prediction whether it counts neither as right nor as wrong.
-        confused_with: For each prediction the place of an object of another label that it lies on; -1 for
-            none, and for predictions that have an object of their own or do not count.
-        counts: For each prediction whether its score is not below the threshold.
-        image: For each prediction the id of its image.
-        is_detected: For each object of the truth whether a prediction that counts has it.
-        is_evaluated: For each object of the truth whether it counts.
-        object_image: For each object of the truth the id of its image.
+        object_of: `[N]`: index of the matched object of the same label; -1 for none.
+        similarity: `[N]`: IoU (or OKS) with the matched object; 0 for none.
+        is_ignored: `[N]`: whether the prediction matches an ignored object; then it is neither a true nor a
+            false positive.
+        confused_with: `[N]`: index of a matched object of another label; -1 for none, for true positives,
+            and for predictions below the score threshold.
+        counts: `[N]`: whether the score reaches the score threshold.
+        image: `[N]`: image id of the prediction.
+        is_detected: `[M]`: whether a prediction above the score threshold matches the object.
+        is_evaluated: `[M]`: False for ignored objects.
+        object_image: `[M]`: image id of the object.
     """
 
     object_of: NDArray[np.int64]
@@ -48,7 +49,7 @@ class Matches:
 
     @classmethod
     def joined(cls, parts: Sequence[Self]) -> Self:
-        """The matches of several parts of a data set; the places are those in all of it."""
+        """Concatenate the matches of parts of a data set; indices become those in the whole data set."""
         columns = {field.name: [getattr(part, field.name) for part in parts] for field in fields(cls)}
         first = 0
         for place, part in enumerate(parts):
@@ -61,12 +62,12 @@ class Matches:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranked:
-    """What average precision is made of: predictions in the order of their images, then of their scores.
+    """Predictions for average precision, ordered by image, then by descending score.
 
     Attributes:
-        place: The place of each.
-        is_correct: For each a bit for each of `AP_THRESHOLDS`: whether it has an object.
-        is_ignored: For each a bit for each of these: whether it does not count, because its object does not.
+        place: `[N]`: index of the prediction.
+        is_correct: `[N]`: bit i is set if the prediction matches an object at `AP_THRESHOLDS[i]`.
+        is_ignored: `[N]`: bit i is set if it matches an ignored object at that threshold.
     """
 
     place: NDArray[np.int64]
@@ -77,16 +78,16 @@ class Ranked:
 def match_all(
     data: Dataset, iou_threshold: float, score_threshold: float, max_detections: int
 ) -> tuple[Matches, Ranked]:
-    """Match all predictions: with objects of their label first, what is left then across labels.
+    """Match all predictions: first with objects of the same label, then the remaining ones across labels.
 
     Args:
-        data: Truth and predictions.
-        iou_threshold: The least similarity.
-        score_threshold: The least score that counts for `confused_with`, `counts` and `is_detected`.
-        max_detections: How many predictions of a label on an image average precision looks at.
+        data: Ground truth and predictions.
+        iou_threshold: Minimum IoU (or OKS) of a match.
+        score_threshold: Minimum score for `confused_with`, `counts` and `is_detected`.
+        max_detections: Maximum number of predictions per label and image for average precision.
 
     Raises:
-        ResponseTooLargeError: More of them overlap than are compared.
+        ResponseTooLargeError: Too many pairs overlap.
     """
     scores = np.array([item["score"] for item in data.predictions], dtype=np.float64)
     is_evaluated = ~np.array([item["ignore"] for item in data.truth], dtype=bool)
@@ -145,7 +146,7 @@ def _match_across_labels(
     is_missed: NDArray[np.bool_],
     iou_threshold: float,
 ) -> NDArray[np.int64]:
-    """Put what was predicted wrongly together with what was missed, for the confusion matrix."""
+    """Match false positives with missed objects of other labels, for the confusion matrix."""
     if data.iou_type == "keypoints":  # the keypoints of different labels cannot be compared
         return np.full(len(scores), -1)
     wrong = _by_image(data.predictions, is_false_positive)
@@ -157,7 +158,7 @@ def _match_across_labels(
 
 
 def _by_pair(items: Sequence[Mapping[str, Any]]) -> dict[tuple[int, int], list[int]]:
-    """The places of annotations by image and category."""
+    """The indices of annotations by image and category."""
     places = defaultdict(list)
     for place, item in enumerate(items):
         places[item["image_id"], item["category_id"]].append(place)

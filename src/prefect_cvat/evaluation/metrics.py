@@ -1,7 +1,7 @@
 """Compares predictions with the ground truth, both in COCO's format.
 
-IoUs are computed by faster-coco-eval, part by part; average precision follows from them as in pycocotools,
-which the tests compare it with. Precision, recall and the confusion matrix follow at one threshold.
+faster-coco-eval computes the IoUs, part by part. Average precision equals that of pycocotools (the tests
+compare them). Precision, recall and the confusion matrix are for one score threshold.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from prefect_cvat.messages.argument_names import argument
 __all__ = ["Confusion", "Evaluation", "Evaluator", "LabelEvaluation", "evaluate"]
 
 DETECTIONS = {"bbox": 100, "segm": 100, "keypoints": 20}
-"""How many predictions of a label on an image COCO looks at for its average precision."""
+"""Maximum number of predictions per label and image for average precision (COCO's `maxDets`)."""
 
 
 class Confusion(BaseModel):
-    """What was taken for what.
+    """The confusion matrix.
 
     Attributes:
-        labels: The labels that occur.
-        counts: A row for each label of the truth, and one for what is no object; in it a column for each
-            label that was predicted, and one for what was missed.
+        labels: The L labels that occur.
+        counts: `[L + 1, L + 1]`: a row for each true label, then one for background; a column for each
+            predicted label, then one for missed objects.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -53,33 +53,33 @@ class _Measured(Counts):
 
 
 class LabelEvaluation(_Measured):
-    """How good the predictions of a label are.
+    """The metrics of one label.
 
     Attributes:
-        truth: How many objects there are.
-        true_positives: How many of them were found, at the IoU and score thresholds.
-        false_positives: How many predictions are of none.
-        ap: COCO's average precision, over IoU thresholds from 0.5 to 0.95; None if there are no objects.
-        ap50: The same at IoU 0.5.
-        ap75: The same at IoU 0.75.
-        best_threshold: The score threshold with the highest F1; None if nothing is right at any.
-        best_f1: The F1 that it gives.
-        curve: What counts at each score threshold.
+        truth: Number of ground-truth objects.
+        true_positives: Number of matched predictions at the IoU and score thresholds.
+        false_positives: Number of predictions that match no object.
+        ap: COCO's average precision, the mean over IoU thresholds from 0.5 to 0.95; None without objects.
+        ap50: Average precision at IoU 0.5.
+        ap75: Average precision at IoU 0.75.
+        best_threshold: The score threshold with the highest F1; None without true positives.
+        best_f1: The F1 at that threshold.
+        curve: True and false positives by score threshold.
     """
 
 
 class Evaluation(_Measured):
-    """How good predictions are. The counts are those of all labels together; the rest is as by label.
+    """The metrics of all labels together, and of each label.
 
     Attributes:
         iou_type: What was compared: `bbox`, `segm` or `keypoints`.
-        iou_threshold: The least IoU (or OKS) of a prediction with its object, for all but `ap` and `ap75`.
-        score_threshold: The least score that counts, for all but average precision and curves.
-        ap: COCO's average precision, the mean over the labels that have objects; None if there are none.
-        by_label: The same by label, of those that have objects or predictions.
-        confusion: What was taken for what. Predictions get objects of their own label first; what is left
-            on both sides is then put together across labels.
-        matches: Which prediction is of which object.
+        iou_threshold: Minimum IoU (or OKS) of a match; average precision has its own thresholds.
+        score_threshold: Minimum score; average precision and curves use all scores.
+        ap: COCO's mean average precision over the labels with objects; None without objects.
+        by_label: The metrics of each label with objects or predictions.
+        confusion: The confusion matrix: predictions are first matched with objects of the same label; the
+            remaining ones across labels.
+        matches: The matches of predictions with objects.
     """
 
     iou_type: IouType
@@ -98,7 +98,7 @@ def evaluate(
     iou_threshold: float = 0.5,
     score_threshold: float = 0.0,
 ) -> Evaluation:
-    """Hold predictions against the truth.
+    """Evaluate predictions on ground truth.
 
     Example:
         ```python
@@ -114,21 +114,19 @@ def evaluate(
 
     Args:
         truth: A data set in COCO's format, as in `instances.json`: `images`, `categories`, `annotations`.
-        predictions: A list of results in COCO's format: `image_id`, `category_id`, `score`, and `bbox`,
-            `segmentation` (polygons or RLE) or `keypoints`. Neither is changed.
+        predictions: Results in COCO's format: `image_id`, `category_id`, `score`, and `bbox`,
+            `segmentation` (polygons or RLE) or `keypoints`.
         iou_type: Compare boxes, masks or keypoints.
-        iou_threshold: The least IoU (of keypoints: OKS) of a prediction with its object, above 0 to 1;
-            average precision has its own.
-        score_threshold: The least score of a prediction that counts, 0 to 1; average precision and curves
-            look at all.
+        iou_threshold: Minimum IoU (for keypoints: OKS) of a match, greater than 0, at most 1; average
+            precision has its own thresholds.
+        score_threshold: Minimum score of a prediction, 0 to 1; average precision and curves use all scores.
 
-    Keypoints are compared by OKS with COCO's deviations for the keypoints that COCO has, by their names, and
-    with the mean of these for others.
+    OKS uses COCO's sigmas for keypoints with the names of COCO's, and their mean for all others.
 
     Raises:
-        ResponseTooLargeError: More of the predictions and objects overlap than are compared.
-        ValueError: The data are not in COCO's format, or a prediction is of an image or a category that the
-            truth does not have; or a threshold is out of range.
+        ResponseTooLargeError: Too many pairs of predictions and objects overlap.
+        ValueError: The data are not in COCO's format, a prediction has an unknown image or category, or a
+            threshold is out of range.
     """
     evaluator = Evaluator(iou_type, iou_threshold=iou_threshold, score_threshold=score_threshold)
     evaluator.add(truth, predictions)
@@ -138,10 +136,12 @@ def evaluate(
 class Evaluator:
     """Compares predictions with the ground truth, one part of the images at a time.
 
-    What is kept of a part are a few numbers for each object and prediction, some 50 bytes.
+    About 50 bytes are kept for each object and prediction.
 
     Args:
-        iou_type: As `evaluate` has it, and so are the others.
+        iou_type: See `evaluate`.
+        iou_threshold: See `evaluate`.
+        score_threshold: See `evaluate`.
 
     Raises:
         ValueError: A threshold is out of range.
@@ -161,11 +161,11 @@ class Evaluator:
         self._matches: list[Matches] = []
 
     def add(self, truth: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]]) -> None:
-        """Add some images, as `evaluate` takes them: each once, in ascending order of their ids.
+        """Add images with their annotations, each image once, in ascending order of image ids.
 
         Raises:
-            ResponseTooLargeError: More of the predictions and objects overlap than are compared.
-            ValueError: They are not in COCO's format, or do not go together.
+            ResponseTooLargeError: Too many pairs of predictions and objects overlap.
+            ValueError: The data are not in COCO's format, or a prediction has an unknown image or category.
         """
         data = read_dataset(truth, predictions, self._iou_type)
         self._categories = data.categories
@@ -182,7 +182,7 @@ class Evaluator:
         )
 
     def result(self) -> Evaluation:
-        """How good the predictions are, when all images have been added."""
+        """Compute the metrics, after all images have been added."""
         iou_threshold, score_threshold = self._thresholds
         matches = Matches.joined(self._matches)
         columns = _Columns.joined(self._columns)
@@ -218,7 +218,7 @@ class Evaluator:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Columns:
-    """What is kept of predictions and objects: scores, and places of labels among all labels."""
+    """Columns of predictions and objects: scores, and indices of labels."""
 
     scores: NDArray[np.float64]
     label: NDArray[np.int32]
@@ -259,7 +259,7 @@ def _measured(curve: ScoreCurve, precision: NDArray[np.float64], score_threshold
 
 
 def _mean(precision: NDArray[np.float64]) -> float | None:
-    """The mean as pycocotools takes it: -1 stands for labels without objects."""
+    """The mean as in pycocotools, without labels that have no objects (-1)."""
     known = precision[precision > -1]
     return float(known.mean()) if known.size else None
 

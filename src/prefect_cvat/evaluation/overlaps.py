@@ -1,6 +1,6 @@
-"""Predictions and objects that are alike: pairs whose IoU (or OKS) is not below a threshold.
+"""Pairs of predictions and objects whose IoU (or OKS) reaches a threshold, as a sparse matrix.
 
-All IoUs of a frame with thousands of shapes would take gigabytes; hardly any of them are above zero.
+The dense IoU matrix of a frame with thousands of shapes would take gigabytes, and is almost all zeros.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from prefect_cvat.exceptions import ResponseTooLargeError
 __all__ = ["Overlaps", "find_overlaps"]
 
 _MAX_IOUS_AT_ONCE = 250_000
-"""How many IoUs are in memory at a time."""
+"""Maximum number of IoUs in memory at a time."""
 
 _ROWS_AT_ONCE = 50_000
-"""Number of pairs that are Python objects at a time: these take several times the memory of an array."""
+"""Number of pairs that are converted to Python objects at a time, to bound memory."""
 
 _MAX_OVERLAPS = 1_000_000
-"""Maximum number of pairs that overlap, and ten more for each prediction."""
+"""Maximum number of overlapping pairs; plus ten for each prediction."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Overlaps:
-    """Pairs of a prediction and an object.
+    """P pairs of a prediction and an object.
 
-    Those of a prediction follow one another, ascending by object; of predictions that may have the same
-    object, that with the highest score comes first.
+    Pairs are grouped by prediction and ascend by object. Predictions that compete for an object are in
+    descending order of score.
 
     Attributes:
-        prediction: The place of the prediction of each pair.
-        truth: The place of its object.
-        similarity: Their IoU, or OKS.
-        predictions: How many predictions there are in all.
+        prediction: `[P]`: index of the prediction.
+        truth: `[P]`: index of the object.
+        similarity: `[P]`: IoU or OKS, 0 to 1.
+        predictions: Number of all predictions, N.
     """
 
     prediction: NDArray[np.int64]
@@ -49,19 +49,19 @@ class Overlaps:
     def match(
         self, threshold: float, is_ignored: NDArray[np.bool_], is_crowd: NDArray[np.bool_]
     ) -> NDArray[np.int64]:
-        """Give each prediction the object that it is most similar to, of those that are left.
+        """Match each prediction with the most similar object that is still unmatched.
 
-        The rules are those of pycocotools 2.0.11 (`COCOeval.evaluateImg`). Objects that are ignored are taken
-        only where no other is similar enough; a crowd may be taken any number of times. Of objects that are
-        equally similar the last one is taken.
+        The rules are those of pycocotools 2.0.11 (`COCOeval.evaluateImg`): an ignored object is matched only
+        if no other object reaches the threshold; a crowd can be matched several times; of equally similar
+        objects, the last one is matched.
 
         Args:
-            threshold: The least similarity, 0 to 1.
-            is_ignored: For each object whether it does not count.
-            is_crowd: For each object whether it stands for many; these are ignored, too.
+            threshold: Minimum IoU or OKS, 0 to 1.
+            is_ignored: `[M]`: whether the object is ignored.
+            is_crowd: `[M]`: whether the object is a crowd; crowds are also ignored.
 
         Returns:
-            For each prediction the place of its object, or -1.
+            `[N]`: index of the matched object; -1 for none.
         """
         found = np.full(self.predictions, -1)
         places = np.flatnonzero(self.similarity >= min(threshold, 1 - 1e-10))
@@ -101,7 +101,7 @@ class Overlaps:
     def _rows(
         self, places: NDArray[np.int64], is_ignored: NDArray[np.bool_]
     ) -> Iterator[tuple[int, int, float, bool]]:
-        """Prediction, object, similarity and whether the object is ignored, of some pairs."""
+        """Iterate over pairs: prediction, object, similarity, and whether the object is ignored."""
         for start in range(0, len(places), _ROWS_AT_ONCE):
             block = places[start : start + _ROWS_AT_ONCE]
             truth = self.truth[block]
@@ -114,7 +114,7 @@ class Overlaps:
             )
 
     def similarity_of(self, object_of: NDArray[np.int64]) -> NDArray[np.float64]:
-        """For each prediction its similarity with the object that it was given, or 0."""
+        """`[N]`: the similarity of each prediction with its matched object; 0 for none."""
         similarity = np.zeros(self.predictions)
         is_match = object_of[self.prediction] == self.truth
         similarity[self.prediction[is_match]] = self.similarity[is_match]
@@ -127,17 +127,16 @@ def find_overlaps(
     objects: Mapping[Any, Sequence[int]],
     threshold: float,
 ) -> Overlaps:
-    """Find predictions and objects that are alike.
+    """Find pairs of a prediction and an object whose IoU (or OKS) reaches a threshold.
 
     Args:
-        data: Truth and predictions.
-        predictions: The places of predictions by what they have in common with objects, such as their image;
-            in descending order of score.
-        objects: The places of objects by the same.
-        threshold: The least similarity, 0 to 1.
+        data: Ground truth and predictions.
+        predictions: Indices of predictions by group, such as their image, in descending order of score.
+        objects: Indices of objects by the same groups. Only pairs within a group are compared.
+        threshold: Minimum IoU or OKS, 0 to 1.
 
     Raises:
-        ResponseTooLargeError: There are too many.
+        ResponseTooLargeError: There are too many pairs.
     """
     threshold = min(threshold, 1 - 1e-10)
     columns: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]] = []
@@ -158,7 +157,7 @@ def find_overlaps(
             if count > max_pairs:
                 raise ResponseTooLargeError(
                     f"more than {max_pairs} pairs of a prediction and an object overlap, on image"
-                    f" {truth[0]['image_id']} and others; are there doubled ones?"
+                    f" {truth[0]['image_id']} and others; check for duplicates"
                 )
     if not columns:
         return Overlaps(np.zeros(0, int), np.zeros(0, int), np.zeros(0), len(data.predictions))
@@ -169,7 +168,7 @@ def find_overlaps(
 def _similarity(
     data: Dataset, predictions: Sequence[Mapping[str, Any]], truth: Sequence[Mapping[str, Any]]
 ) -> NDArray[np.float64]:
-    """IoU or OKS, `[predictions, objects]`."""
+    """`[N, M]`: IoU or OKS of each prediction with each object."""
     if data.iou_type == "keypoints":
         return _keypoint_similarity(predictions, truth, data.sigmas[truth[0]["category_id"]])
     from faster_coco_eval import mask  # imports OpenCV where there is one
@@ -189,7 +188,7 @@ def _keypoint_similarity(
     truth: Sequence[Mapping[str, Any]],
     sigmas: Sequence[float],
 ) -> NDArray[np.float64]:
-    """OKS as in pycocotools 2.0.11 (`COCOeval.computeOks`)."""
+    """`[N, M]`: OKS as in pycocotools 2.0.11 (`COCOeval.computeOks`)."""
     similarity = np.zeros((len(predictions), len(truth)))
     if not sigmas:
         return similarity
@@ -201,7 +200,7 @@ def _keypoint_similarity(
         is_seen = keypoints[2::3] > 0
         if is_seen.any():
             dx, dy = xs - keypoints[0::3], ys - keypoints[1::3]
-        else:  # what is near an object without keypoints is ignored: how far it is from twice its box
+        else:  # an object without keypoints is ignored; its distance is that from twice its box
             left, top, width, height = item["bbox"]
             dx = np.maximum(0, left - width - xs) + np.maximum(0, xs - left - 2 * width)
             dy = np.maximum(0, top - height - ys) + np.maximum(0, ys - top - 2 * height)

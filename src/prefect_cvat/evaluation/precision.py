@@ -1,4 +1,4 @@
-"""COCO's average precision, from what was found of the objects of one label."""
+"""COCO's interpolated precision of the predictions of one label."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ def precision_at_recalls(
     is_ignored: NDArray[np.uint16],
     objects: int,
 ) -> NDArray[np.float64]:
-    """The precision at each of COCO's recalls, as pycocotools 2.0.11 (`COCOeval.accumulate`) has it.
+    """The precision at each of COCO's recall thresholds, as in pycocotools 2.0.11 (`COCOeval.accumulate`).
 
     Args:
-        scores: The scores of the predictions, in the order of their images.
-        is_correct: For each a bit for each of `AP_THRESHOLDS`: whether it has an object.
-        is_ignored: For each a bit for each of these: whether it does not count.
-        objects: How many objects there are.
+        scores: `[N]`: scores of the predictions, in the order of their images.
+        is_correct: `[N]`: bit i is set if the prediction matches an object at `AP_THRESHOLDS[i]`.
+        is_ignored: `[N]`: bit i is set if it is ignored at that threshold.
+        objects: Number of ground-truth objects.
 
     Returns:
-        `[10 IoU thresholds, 101 recalls]`; -1 everywhere if there are no objects.
+        `[10, 101]`: IoU thresholds by recall thresholds; -1 if there are no objects.
     """
     precision = np.full((len(AP_THRESHOLDS), len(_RECALLS)), 0.0 if objects else -1.0)
     if not objects:

@@ -1,4 +1,4 @@
-"""Evaluating a function, or what runs have left, on a task."""
+"""Evaluates a function, or the automatic annotations of a task, on ground truth."""
 
 from __future__ import annotations
 
@@ -30,26 +30,25 @@ __all__ = ["TaskEvaluation", "evaluate_task"]
 
 
 class TaskEvaluation(BaseModel):
-    """How good annotations of a task are.
+    """The evaluation of a task.
 
     Attributes:
-        task_id: The task.
-        task_name: Its name.
-        url: Its address in CVAT.
-        predictions: What was evaluated: the name of a function, or what runs left.
-        truth: The manual annotations that it was compared with.
-        seconds: How long that took.
-        frames: How many frames count.
-        frames_from_cache: Of how many of them the detections were kept from an earlier run.
-        left_out: How many frames or annotations do not count, by reason.
-        frame_errors: What went wrong on frames that were skipped, by frame. They do not count.
-        shapes: The evaluation of boxes (`bbox`), masks (`segm`) and skeletons (`keypoints`), those of them
-            that there are.
-        tags: The evaluation of tags, if there are any.
-        evaluated_frames: The frames that count.
-        info: What the server says of the task.
-        compared: The shapes that were compared.
-        function_labels: Ids of labels of the task by the function's names for them; None if not known.
+        task_id: Id of the task.
+        task_name: Name of the task.
+        url: Address of the task in CVAT.
+        predictions: What was evaluated: the name of a function, or `automatic annotations`.
+        truth: Description of the ground truth.
+        seconds: Duration in seconds.
+        frames: Number of evaluated frames.
+        frames_from_cache: Number of frames whose detections came from the cache.
+        left_out: Number of frames or annotations that were not evaluated, by reason.
+        frame_errors: Errors on frames that the function failed on, by frame. These frames are not evaluated.
+        shapes: The metrics of boxes (`bbox`), masks (`segm`) and skeletons (`keypoints`), if there are any.
+        tags: The metrics of tags, if there are any.
+        evaluated_frames: The evaluated frames.
+        info: The task as the server describes it.
+        compared: The compared shapes.
+        function_labels: Ids of the task's labels by the function's label names; None without a function.
     """
 
     model_config = ConfigDict(frozen=True, arbitrary_types_allowed=True)
@@ -86,12 +85,12 @@ def evaluate_task(
     score_threshold: float = 0.0,
     progress: Progress | None = None,
 ) -> TaskEvaluation:
-    """Hold what a function finds, or what runs have left, against what humans have annotated.
+    """Evaluate a function, or the automatic annotations of a task, on manual annotations.
 
-    Nothing is written to the server. Which frames count: all of a ground-truth job; else those on which a
-    human has annotated something, because a frame of a task that is annotated in part may simply not have
-    been looked at. On these frames, everything that was found and is not in the truth is a false alarm, also
-    of a label that no human has used: `label_map` drops such a label.
+    Nothing is written to the server. With a ground-truth job, all of its frames are evaluated. Otherwise the
+    frames with manual annotations are: in a partly annotated task, a frame without annotations may not have
+    been annotated yet. A detection without a matching manual annotation is a false positive, also if no
+    manual annotation has its label; `label_map` can drop such a label.
 
     Example:
         ```python
@@ -108,30 +107,30 @@ def evaluate_task(
 
     Args:
         client: The server, logged in.
-        task_id: The task.
-        function: A detection function; None evaluates what runs have left (all of source `auto`).
-        function_name: What to call the function.
-        truth: `manual`: what humans annotated in the task (all that is not of source `auto`);
-            `ground_truth`: its ground-truth job; `task`: what humans annotated in another task.
-        truth_task_id: The other task, with the same images: frames are matched by name, those of videos also
-            by their numbers in the video.
-        all_frames: Count frames of a task also where no human has annotated anything: they were looked at.
-        options: How the function is run, and which frames are looked at. What is for writing does not count.
-        iou_threshold: The least IoU (or OKS) of a prediction with its object, except for average precision.
-        score_threshold: The least score that counts, except for average precision and curves.
-        progress: Is told how many frames are done.
+        task_id: Id of the task.
+        function: A detection function; None evaluates the automatic annotations (source `auto`).
+        function_name: The name of the function in the result.
+        truth: `manual`: the manual annotations of the task (all that are not of source `auto`);
+            `ground_truth`: its ground-truth job; `task`: the manual annotations of another task.
+        truth_task_id: Id of the other task. It has the same images: frames are matched by name, frames of
+            videos also by their numbers in the video.
+        all_frames: Evaluate frames without manual annotations too: they have been checked and are empty.
+        options: The options of the run and the selection of frames. Options about writing are ignored.
+        iou_threshold: Minimum IoU (or OKS) of a match; average precision has its own thresholds.
+        score_threshold: Minimum score; average precision and curves use all scores.
+        progress: Receives the progress.
 
     Raises:
-        NothingToEvaluateError: There is nothing to evaluate, or nothing to hold it against.
-        PermissionDeniedError: This user may not read the task, or its ground-truth job.
-        BadFunctionError: The function does not fit the task, or finds none of the labels of the truth.
-        PrefectCvatError: Something else failed.
-        ValueError: An argument is out of its range.
+        NothingToEvaluateError: There are no annotations to evaluate, or no ground truth.
+        PermissionDeniedError: The user may not read the task or its ground-truth job.
+        BadFunctionError: The function does not fit the task, or has none of the labels of the ground truth.
+        PrefectCvatError: A request to the server failed.
+        ValueError: An argument is out of range.
     """
     started = time.perf_counter()
     options = options or Options()
     if options.selection.unannotated:
-        raise ValueError("frames that nobody has annotated cannot be evaluated; name others, or none for all")
+        raise ValueError("unannotated frames have no ground truth; select other frames, or none for all")
     info = read_task(client, task_id, options.selection)
     ground_truth = read_ground_truth(
         client,
@@ -183,7 +182,7 @@ def evaluate_task(
 
 
 def _check_labels(info: TaskInfo, ground_truth: GroundTruth, predictions: Predictions) -> None:
-    """Say so if nothing of the truth can have been found: the figures would be zeros that mean nothing."""
+    """Check that the function has a label of the ground truth; otherwise all metrics would be 0."""
     annotated = set(ground_truth.annotations.labels)
     if predictions.labels is not None and annotated.isdisjoint(predictions.labels.values()):
         names = {label.id: label.name for label in info.labels}
@@ -199,10 +198,10 @@ def _check_labels(info: TaskInfo, ground_truth: GroundTruth, predictions: Predic
 def _left_out(
     truth: FrameAnnotations, labels: Sequence[Label], wanted: Collection[int] | None
 ) -> dict[str, int]:
-    """How many annotations of the truth are of labels that the function does not know."""
+    """Count the ground-truth annotations of labels that the function does not have."""
     names = {label.id: label.name for label in labels}
     return {
-        f"annotations of label {names[label_id]!r}, which it does not find": count
+        f"annotations of label {names[label_id]!r}, which the function does not have": count
         for label_id, count in truth.labels.items()
         if wanted is not None and label_id not in wanted
     }

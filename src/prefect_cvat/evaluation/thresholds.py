@@ -27,22 +27,21 @@ def choose_thresholds(evaluation: TaskEvaluation, *, precision: float | None = N
         precision: The precision to reach; None optimizes F1 on other images.
 
     Returns:
-        Thresholds by the function's own label names (by the task's, where runs have left what was evaluated),
-        as `label_thresholds` takes them. Labels that neither humans nor the function used get that of all
-        labels together.
+        Thresholds for `label_thresholds`, by the function's label names (by the task's if automatic
+        annotations were evaluated). Labels without objects and detections get the threshold of all labels.
 
     Raises:
-        NothingToEvaluateError: There are no scores to choose among.
+        NothingToEvaluateError: There are no true positives.
     """
     chosen: dict[str, float] = {}
     overall: float | None = None
-    for found in evaluation.shapes.values():  # masks after boxes: where there are both, they say more
+    for found in evaluation.shapes.values():  # masks come after boxes and replace their thresholds
         if (of_all := _threshold(found, None, precision)) is not None:
             overall = of_all if overall is None else overall
             chosen |= best_thresholds(found, precision=precision)
     if overall is None:
         raise NothingToEvaluateError(
-            f"no thresholds can be chosen: nothing that {evaluation.predictions} found is right"
+            f"no thresholds can be chosen: {evaluation.predictions} has no true positives"
         )
     if evaluation.function_labels is None:
         return chosen
@@ -51,15 +50,16 @@ def choose_thresholds(evaluation: TaskEvaluation, *, precision: float | None = N
 
 
 def best_thresholds(evaluation: Evaluation, *, precision: float | None = None) -> dict[str, float]:
-    """The threshold of each label. For F1, the fewer objects it has, the nearer it is to that of all labels.
+    """Choose a threshold for each label.
 
-    It is not the one that gives these very images the highest F1 (`best_threshold`), which would be a matter
-    of chance, but one around which F1 is high: what is chosen on some images should serve on others.
+    The threshold for F1 is that of a smoothed curve (`ScoreCurve.smoothed_best_threshold`), with the curve of
+    all labels as a prior: the threshold with the highest F1 on these images (`best_threshold`) would overfit
+    to labels with few objects.
 
     Args:
         evaluation: The evaluation.
-        precision: The precision to reach with the highest recall; 1.0 stands where no threshold does. None
-            goes for the highest F1.
+        precision: The precision to reach with the highest recall; a label that does not reach it gets 1.0.
+            None maximizes F1.
     """
     thresholds = {}
     for name in evaluation.by_label:

@@ -1,1 +1,1 @@
-"""Records of runs on this machine, and the lock on a task."""
+"""The records of runs on this machine, and the locks on tasks and jobs."""

@@ -1,6 +1,6 @@
-"""What annotations said, found by their ids or by what they said: some bytes each, sorted.
+"""Sorted arrays of annotation ids and content digests, 20 to 50 bytes per annotation.
 
-A job may hold all annotations of a large task, and dictionaries take hundreds of bytes for each.
+A job may have all annotations of a large task; a dict would take hundreds of bytes for each.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from prefect_cvat.records.record_writer import ISSUES, AnnotationId
 __all__ = ["AnnotationIds", "IdentityIndex", "StoredAnnotation", "StoredIndex", "StoredMap", "StoredRecords"]
 
 StoredAnnotation: TypeAlias = tuple[str, int, bytes]
-"""An annotation on the server: its kind, its id, its identity."""
+"""An annotation on the server: kind, id, and identity (the digest of its content)."""
 
 if TYPE_CHECKING:
     Rows: TypeAlias = npt.NDArray[np.void]
@@ -29,20 +29,20 @@ _KINDS = ("tags", "shapes", "tracks", ISSUES)
 _CODES = {kind: code for code, kind in enumerate(_KINDS)}
 _RECORD = struct.Struct("<Bq12s")
 _ROW = np.dtype([("kind", "u1"), ("id", "<i8"), ("first", "<u8"), ("rest", "<u4")])
-"""The same record; the identity as two numbers, to be sorted by."""
+"""The same record as a NumPy type; the identity is split into two integers for sorting."""
 
 _IDENTITY = struct.Struct("<QI")
 
 
 class StoredRecords:
-    """Annotations in the order in which they were noted, 21 bytes each."""
+    """Annotations in the order in which they were added, 21 bytes each."""
 
     def __init__(self, data: bytes = b"") -> None:
         self.data = data
 
     @staticmethod
     def pack(annotations: Iterable[StoredAnnotation]) -> bytes:
-        """The records of annotations."""
+        """Pack annotations as records of 21 bytes."""
         return b"".join(
             _RECORD.pack(_CODES[kind], number, identity) for kind, number, identity in annotations
         )
@@ -55,23 +55,23 @@ class StoredRecords:
             yield _KINDS[code], number, identity
 
     def duplicates(self) -> StoredRecords:
-        """Those that say what one before them says."""
+        """The annotations whose content equals that of an earlier one."""
         rows = self.rows
-        order = np.lexsort((rows["rest"], rows["first"]))  # equal ones stay in their order
+        order = np.lexsort((rows["rest"], rows["first"]))  # a stable order of equal identities
         firsts, rests = rows["first"][order], rows["rest"][order]
         is_doubled = (firsts[1:] == firsts[:-1]) & (rests[1:] == rests[:-1])
         return StoredRecords(rows[np.sort(order[1:][is_doubled])].tobytes())
 
     @property
     def rows(self) -> Rows:
-        """The same as an array."""
+        """The records as a structured array."""
         return np.frombuffer(self.data, dtype=_ROW)
 
 
 class StoredMap:
-    """Identities by ids that are noted one after the other, some 50 bytes each.
+    """A map from ids to identities, about 50 bytes each.
 
-    It is put in order when something is looked for: note much, then look for much.
+    It is sorted at the first lookup after an update, so updates and lookups should not alternate.
     """
 
     def __init__(self, annotations: Iterable[StoredAnnotation] = ()) -> None:
@@ -80,25 +80,25 @@ class StoredMap:
         self.update(annotations)
 
     def update(self, annotations: Iterable[StoredAnnotation]) -> None:
-        """Note annotations; of those with the same id, the last one counts."""
+        """Add annotations; a later one replaces an earlier one with the same id."""
         self._data += StoredRecords.pack(annotations)
         self._index = None
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Remove all annotations."""
         self._data.clear()
         self._index = None
 
     @property
     def index(self) -> StoredIndex:
-        """All that was noted, in order."""
+        """The annotations as a sorted index."""
         if self._index is None:
             self._index = StoredIndex(self.records)
         return self._index
 
     @property
     def records(self) -> StoredRecords:
-        """All that was noted, in the order in which that was."""
+        """The annotations, in the order in which they were added."""
         return StoredRecords(bytes(self._data))
 
     def __bool__(self) -> bool:
@@ -109,15 +109,15 @@ class StoredIndex(Mapping[AnnotationId, bytes]):
     """The identities of annotations by their ids, 24 bytes each.
 
     Args:
-        records: The annotations; of those with the same id, the last one counts.
-        exclude: Ids that are left out.
+        records: The annotations; a later one replaces an earlier one with the same id.
+        exclude: Ids to leave out.
     """
 
     __slots__ = ("_counts", "_ends", "_firsts", "_ids", "_rests")
 
     def __init__(self, *records: StoredRecords, exclude: Collection[AnnotationId] = ()) -> None:
         rows = _rows(records, exclude)
-        rows = rows[np.lexsort((rows["id"], rows["kind"]))]  # those with the same id stay in their order
+        rows = rows[np.lexsort((rows["id"], rows["kind"]))]  # a stable order of equal ids
         is_last = np.ones(len(rows), dtype=bool)
         is_last[:-1] = (rows["id"][1:] != rows["id"][:-1]) | (rows["kind"][1:] != rows["kind"][:-1])
         ends = np.flatnonzero(is_last)
@@ -131,7 +131,7 @@ class StoredIndex(Mapping[AnnotationId, bytes]):
         self._counts = array("I", counts.astype(np.uint32).tobytes())
 
     def place(self, key: AnnotationId) -> int:
-        """The place of an annotation among all, from 0 on; -1 if it is not there."""
+        """The index of an annotation, from 0; -1 if it is not contained."""
         begin, end = self._ends[key[0]]
         if begin == end:
             return -1
@@ -139,21 +139,21 @@ class StoredIndex(Mapping[AnnotationId, bytes]):
         return place if place < end and self._ids[place] == key[1] else -1
 
     def key_at(self, place: int) -> AnnotationId:
-        """The id of the annotation at a place."""
+        """The id of the annotation at an index."""
         kind = next(kind for kind, (begin, end) in self._ends.items() if begin <= place < end)
         return kind, self._ids[place]
 
     def identity_at(self, place: int) -> bytes:
-        """The identity of the annotation at a place."""
+        """The identity of the annotation at an index."""
         return _IDENTITY.pack(self._firsts[place], self._rests[place])
 
     def count_at(self, place: int) -> int:
-        """How often the annotation at a place was noted."""
+        """How often the annotation at an index was added."""
         return self._counts[place]
 
     @property
     def total(self) -> int:
-        """How many annotations were noted, those with the same id too."""
+        """The number of added annotations, including those with the same id."""
         return sum(self._counts)
 
     def __getitem__(self, key: AnnotationId) -> bytes:
@@ -162,7 +162,7 @@ class StoredIndex(Mapping[AnnotationId, bytes]):
         return self.identity_at(place)
 
     def get(self, key: AnnotationId, default: Any = None) -> Any:
-        """The identity of an annotation, or the default; most that are asked for are not there."""
+        """The identity of an annotation, or the default; fast for missing ids."""
         return default if (place := self.place(key)) < 0 else self.identity_at(place)
 
     def __contains__(self, key: object) -> bool:
@@ -177,11 +177,11 @@ class StoredIndex(Mapping[AnnotationId, bytes]):
 
 
 class IdentityIndex:
-    """The ids of annotations by their identities, 25 bytes each; of equal ones by kind and id.
+    """The ids of annotations by their identities, 25 bytes each; equal ones are ordered by kind and id.
 
     Args:
         records: The annotations.
-        exclude: Ids that are left out.
+        exclude: Ids to leave out.
     """
 
     __slots__ = ("_firsts", "_ids", "_kinds", "_rests", "_taken")
@@ -193,10 +193,12 @@ class IdentityIndex:
         self._rests = array("I", np.ascontiguousarray(rows["rest"]).tobytes())
         self._ids = array("q", np.ascontiguousarray(rows["id"]).tobytes())
         self._kinds = rows["kind"].tobytes()
-        self._taken = array("I", bytes(4 * len(rows)))  # at the first of equal ones: how many are taken
+        self._taken = array(
+            "I", bytes(4 * len(rows))
+        )  # at the first of equal identities: how many have been popped
 
     def _place(self, identity: bytes) -> int:
-        """Where the first of those with an identity is; -1 if there is none."""
+        """The index of the first annotation with an identity; -1 if there is none."""
         first, rest = _IDENTITY.unpack(identity)
         begin = bisect_left(self._firsts, first)
         end = bisect_right(self._firsts, first, begin)
@@ -210,7 +212,7 @@ class IdentityIndex:
         return len(self._ids)
 
     def pop(self, identity: bytes) -> AnnotationId | None:
-        """The next of the annotations with an identity, each of them once; None if there are no more."""
+        """Remove and return the next annotation with an identity; None if there are no more."""
         if (first := self._place(identity)) < 0:
             return None
         place = first + self._taken[first]
@@ -229,7 +231,7 @@ def _rows(records: Sequence[StoredRecords], exclude: Collection[AnnotationId]) -
 
 
 class AnnotationIds(MutableSet[AnnotationId]):
-    """Ids of annotations of every kind.
+    """A set of ids of annotations of all kinds.
 
     Args:
         ids: The ids.
@@ -242,16 +244,16 @@ class AnnotationIds(MutableSet[AnnotationId]):
         self.update(ids)
 
     def add(self, key: AnnotationId) -> None:
-        """Take in an id."""
+        """Add an id."""
         self._by_kind.setdefault(key[0], NumberSet()).add(key[1])
 
     def discard(self, key: AnnotationId) -> None:
-        """Take out an id, if it is in it."""
+        """Remove an id, if it is contained."""
         if key[0] in self._by_kind:
             self._by_kind[key[0]].discard(key[1])
 
     def update(self, ids: Iterable[AnnotationId]) -> None:
-        """Take in ids."""
+        """Add ids."""
         for key in ids:
             self.add(key)
 

@@ -1,4 +1,4 @@
-"""What runs have added, read from their records (`records/record_writer.py` says what these are like)."""
+"""Reads the records of runs; see `records/record_writer.py` for the format."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ __all__ = ["RecordedJob", "RecordedRun", "find_run", "read_run", "recorded_runs"
 logger = logging.getLogger(__name__)
 
 SHORTEST_PREFIX = 8
-"""How many characters of a run's id name it at the least."""
+"""Minimum length of an abbreviated run id."""
 
 
 class RecordedAnnotations(Mapping[AnnotationId, str]):
-    """What a run has added to a job: identities by kind and id, some 50 bytes each."""
+    """The annotations that a run has added to a job: identities by kind and id, about 50 bytes each."""
 
     def __init__(self) -> None:
         self._ids = AnnotationIds()
         self._identities = StoredMap()
 
     def take(self, kind: str, pairs: Iterable[tuple[int, str]]) -> list[str]:
-        """Take in ids and identities; return the identities of those that were not there."""
+        """Add ids with identities; return the identities of new ids."""
         new = [pair for pair in dict(reversed(list(pairs))).items() if (kind, pair[0]) not in self._ids]
         self._identities.update((kind, number, bytes.fromhex(identity)) for number, identity in new)
         self._ids.update((kind, number) for number, _ in new)
         return [identity for _, identity in new]
 
     def remove(self, kind: str, numbers: Iterable[int]) -> None:
-        """Take out ids, those that are there."""
+        """Remove ids, if they are contained."""
         for number in numbers:
             self._ids.discard((kind, number))
 
     def merge(self, other: RecordedAnnotations) -> None:
-        """Take in others."""
+        """Add the annotations of another process."""
         self._identities.update((*key, other._identities.index[key]) for key in other)
         self._ids.update(other)
 
@@ -67,14 +67,14 @@ class RecordedAnnotations(Mapping[AnnotationId, str]):
 
 @dataclass
 class RecordedJob:
-    """What a run has left in a job, as far as its record knows.
+    """The effects of a run on a job, according to its record.
 
     Attributes:
-        added: What it has added and not removed again: the identity by kind and id.
-        unsettled: The identities of what it has sent and may have arrived.
-        after: The highest ids that were known before any of that was sent, by kind.
-        may_have_issues: Whether the run has opened issues in the job, or has tried to.
-        replaced: How many it has removed that were there before.
+        added: Annotations that the run has added and not removed again: identities by kind and id.
+        unsettled: Identities of annotations in requests of unknown outcome.
+        after: The highest known ids before these requests, by kind.
+        may_have_issues: Whether the run has tried to open issues in the job.
+        replaced: Number of existing annotations that the run has removed.
     """
 
     added: RecordedAnnotations = field(default_factory=RecordedAnnotations)
@@ -84,7 +84,7 @@ class RecordedJob:
     may_have_issues: bool = False
 
     def take(self, line: _Line) -> None:
-        """Take what a line says."""
+        """Apply a line of the record."""
         if line.sent:
             self.may_have_issues |= ISSUES in line.after
             self._know(line.after, is_first=not self.is_unsettled)
@@ -103,15 +103,15 @@ class RecordedJob:
 
     @property
     def is_unsettled(self) -> bool:
-        """Whether anything may have arrived of which that is not known."""
+        """Whether the outcome of a request is unknown."""
         return bool(self.unsettled)
 
     def merge(self, other: RecordedJob) -> None:
-        """Take what another process of the run has left."""
+        """Add the effects of another process of the run."""
         self.added.merge(other.added)
         if other.is_unsettled:
             self._know(other.after, is_first=not self.is_unsettled)
-        self.unsettled += other.unsettled  # of both, those above zero
+        self.unsettled += other.unsettled  # keeps positive counts
         self.may_have_issues |= other.may_have_issues
         self.replaced += other.replaced
 
@@ -123,12 +123,12 @@ class RecordedJob:
 
 @dataclass(frozen=True)
 class RecordedRun:
-    """A run and what it has left in each job.
+    """The record of a run.
 
     Attributes:
-        header: The run.
-        jobs: What it has left, by the ids of the jobs.
-        written: The time (`time.time`) of the last write to its record.
+        header: The header.
+        jobs: The effects of the run, by job id.
+        written: The time (`time.time`) of the last write to the record.
     """
 
     header: RecordHeader
@@ -154,17 +154,17 @@ class _Line(BaseModel):
 
 
 def find_run(run: str | Path) -> str:
-    """The id of a recorded run.
+    """Find the full id of a recorded run.
 
     Args:
-        run: The id, the first eight characters of it or more, or the file of a report.
+        run: The id, at least its first eight characters, or the path of the run's report.
 
     Raises:
-        RunNotFoundError: There is no record of such a run.
-        ValueError: It could be several, or the file is no report.
+        RunNotFoundError: There is no record of the run.
+        ValueError: Several runs match, or the file is not a report.
     """
     path = Path(run)
-    with suppress(OSError):  # what cannot be a file, such as a name that is too long
+    with suppress(OSError):  # not a valid path, such as a name that is too long
         if path.is_file():
             run = _run_of_report(path)
     name = str(run)
@@ -174,16 +174,16 @@ def find_run(run: str | Path) -> str:
         return name
     if len(name) < SHORTEST_PREFIX:
         raise ValueError(
-            f"{name!r} is too short for a run: give {SHORTEST_PREFIX} characters of its id or more"
+            f"{name!r} is too short for a run id: give at least {SHORTEST_PREFIX} characters of it"
         )
     matching = sorted(other for other in names if other.startswith(name))
     if len(matching) > 1:
-        raise ValueError(f"{name!r} may be any of {len(matching)} runs: {', '.join(matching[:5])}")
+        raise ValueError(f"{name!r} matches {len(matching)} runs: {', '.join(matching[:5])}")
     if not matching:
         raise RunNotFoundError(
-            f"there is no record of a run {name!r} in {folder}. Either the run has added nothing, or"
-            " `prefect-cvat runs prune` has removed its record, or that is on the machine where it ran"
-            " (PREFECT_CVAT_RUNS_DIR may be on storage that they share)"
+            f"there is no record of a run {name!r} in {folder}. The run has added nothing, its record has"
+            " been removed with `prefect-cvat runs prune`, or its record is on the machine where it ran (set"
+            " PREFECT_CVAT_RUNS_DIR to shared storage)"
         )
     return matching[0]
 
@@ -192,8 +192,8 @@ def read_run(run: str) -> RecordedRun:
     """Read the record of a run.
 
     Raises:
-        RunNotFoundError: It says nothing.
-        StorageError: It cannot be read.
+        RunNotFoundError: The record is empty.
+        StorageError: The record cannot be read.
     """
     header: RecordHeader | None = None
     jobs: dict[int, RecordedJob] = {}
@@ -208,7 +208,7 @@ def read_run(run: str) -> RecordedRun:
             )
         of_file = _read_header(path, first)
         if of_file is None:
-            continue  # cut short, so nothing was sent
+            continue  # truncated before anything was sent
         header = header or of_file
         written = max(written, path.stat().st_mtime)
         in_file: dict[int, RecordedJob] = {}
@@ -216,7 +216,7 @@ def read_run(run: str) -> RecordedRun:
             try:
                 record = _Line.model_validate_json(line)
             except ValidationError:
-                logger.warning("%s: a line was cut short", path)
+                logger.warning("%s: a line is truncated", path)
                 continue
             in_file.setdefault(record.job, RecordedJob()).take(record)
         for job_id, job in in_file.items():
@@ -230,7 +230,7 @@ def read_run(run: str) -> RecordedRun:
 
 
 def recorded_runs() -> list[RecordHeader]:
-    """The runs of which there is a record, the newest first."""
+    """The headers of all records, newest first."""
     headers: dict[str, RecordHeader] = {}
     for path in Settings().runs_dir.glob("*/*.jsonl"):
         if path.parent.name not in headers and (header := _read_header(path, next(_read_lines(path), b""))):
@@ -248,17 +248,17 @@ def _read_lines(path: Path) -> Iterator[bytes]:
 
 def _read_header(path: Path, line: bytes) -> RecordHeader | None:
     if (number := _format_of(line)) not in (None, FORMAT):
-        logger.info("%s is of format %s, and is passed over", path, number)
+        logger.info("%s has format %s and is skipped", path, number)
         return None
     try:
         return RecordHeader.model_validate_json(line)
     except ValidationError:
-        logger.warning("%s does not begin as the record of a run does", path)
+        logger.warning("%s does not begin with the header of a record", path)
         return None
 
 
 def _format_of(line: bytes) -> object:
-    """The format that the first line of a record tells, or None."""
+    """The format in the first line of a record, or None."""
     try:
         record = from_json(line)
     except ValueError:
@@ -267,7 +267,7 @@ def _format_of(line: bytes) -> object:
 
 
 def _run_of_report(path: Path) -> str:
-    """The id of the run that a report is about; also that of a record."""
+    """The run id in the file of a report or a record."""
     try:
         run = from_json(next(_read_lines(path), b"") if path.suffix == ".jsonl" else path.read_bytes())["run"]
     except (OSError, ValueError, TypeError, KeyError):

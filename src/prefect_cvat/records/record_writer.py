@@ -1,21 +1,21 @@
-"""What runs have added to a server, on disk: the records that `undo` goes by.
+"""Writes the records of runs, which `undo` reads: the annotations and issues that a run has added.
 
-The record of a run is a folder with its id for a name. Each process of the run (a shard of it, or a second
-attempt) writes a file of JSON lines there. The first line says which run it is, and what made its
-annotations; each other line is about one job, and about annotations or issues in it::
+The record of a run is a folder named by the run id. Each process of the run (a shard, or a second attempt)
+writes a file of JSON lines. The first line is the header: the run and the provenance of its annotations. Each
+other line concerns one job, and annotations or issues in it::
 
     {"job":7,"after":{"shapes":120},"sent":["4f0c...","91ab..."]}
     {"job":7,"added":{"shapes":[[121,"4f0c..."],[122,"91ab..."]]}}
     {"job":7,"after":{"issues":30},"sent":["c27e..."]}
     {"job":7,"added":{"issues":[[31,"c27e..."]]}}
 
-What is about to be sent is written down before, by its identities, and once more with its ids when it has
-arrived. So a record is never behind the server, wherever its run may break off: what was sent, and is not
-known to have arrived, is known by what it says and by an id above all that were known before (`after`).
+The identities are written before a request is sent (`sent`), and the ids after the server has answered
+(`added`). So the record is complete wherever the run is interrupted: an annotation of a request of unknown
+outcome is recognized by its identity and by an id higher than all known before (`after`).
 
-Lines with `removed`, `replaced` and `settled` say what was taken away, and that nothing can arrive any more.
+`removed` and `replaced` record deletions; `settled` says that no request can be executed any more.
 
-A line that was cut short says nothing. Then nothing was sent yet, or `sent` stands without its `added`.
+A truncated line is ignored: either nothing had been sent, or `sent` has no matching `added`.
 """
 
 from __future__ import annotations
@@ -48,19 +48,19 @@ __all__ = [
 ]
 
 FORMAT = 2
-"""Changes when files of before can no longer be read."""
+"""Incremented when older records can no longer be read."""
 
 _RUN_ID = re.compile(r"[0-9A-Za-z][0-9A-Za-z_-]*")
 
 ISSUES = "issues"
-"""The kind that issues have in a record."""
+"""The kind of issues in a record."""
 
 AnnotationId: TypeAlias = tuple[str, int]
-"""`tags`, `shapes` or `tracks` (or `ISSUES`), and the server's id, which is unique among these only."""
+"""A kind (`tags`, `shapes`, `tracks` or `ISSUES`), and the server's id, which is unique within the kind."""
 
 
 class RecordHeader(BaseModel):
-    """The first line of a record: the run, its kind, its task, and what made its annotations."""
+    """The first line of a record: the run, its kind, its task, and the provenance of its annotations."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -75,11 +75,11 @@ class RecordHeader(BaseModel):
 
 
 class JobRecord:
-    """Writes down what a run does to a job.
+    """Records what a run does to a job.
 
     Args:
-        job_id: The job.
-        append: Takes a line; without it, nothing is kept.
+        job_id: The id of the job.
+        append: Appends a line to the record; None records nothing.
     """
 
     def __init__(self, job_id: int, append: Callable[[dict[str, Any]], None] | None = None) -> None:
@@ -88,17 +88,17 @@ class JobRecord:
         self._is_unsettled = False
 
     def sending(self, identities: Iterable[bytes], after: Mapping[str, int]) -> None:
-        """Annotations, or an issue, are about to be sent.
+        """Record annotations, or an issue, before they are sent.
 
         Args:
-            identities: What they say.
-            after: The highest id of each kind that is known by now: what arrives has a higher one.
+            identities: The identities of the annotations or the issue.
+            after: The highest known id of each kind; new annotations get higher ids.
         """
         self._write(after=dict(after), sent=[identity.hex() for identity in identities])
         self._is_unsettled = True
 
     def added(self, added: Iterable[tuple[str, int, bytes]]) -> None:
-        """Annotations, or an issue, have arrived: kinds, ids, identities as they are stored."""
+        """Record annotations, or an issue, that the server has stored: kinds, ids and identities."""
         by_kind: dict[str, list[tuple[int, str]]] = {}
         for kind, annotation_id, identity in added:
             by_kind.setdefault(kind, []).append((annotation_id, identity.hex()))
@@ -106,13 +106,13 @@ class JobRecord:
             self._write(added=by_kind)
 
     def settled(self) -> None:
-        """Nothing that was sent can arrive any more."""
+        """Record that no request can be executed any more."""
         if self._is_unsettled:
             self._write(settled=True)
             self._is_unsettled = False
 
     def removed(self, removed: Iterable[AnnotationId]) -> None:
-        """The run has removed again what it had added."""
+        """Record that the run has removed annotations that it had added."""
         by_kind: dict[str, list[int]] = {}
         for kind, annotation_id in removed:
             by_kind.setdefault(kind, []).append(annotation_id)
@@ -120,7 +120,7 @@ class JobRecord:
             self._write(removed=by_kind)
 
     def replaced(self, count: int) -> None:
-        """The run has removed so many that were there before it."""
+        """Record the number of existing annotations that the run has removed."""
         self._write(replaced=count)
 
     def _write(self, **what: object) -> None:
@@ -129,10 +129,10 @@ class JobRecord:
 
 
 class RunRecord:
-    """The record that a process writes of a run. There is a file once there is something to write down.
+    """The record of a run that this process writes. The file is created with the first line.
 
     Args:
-        header: Tells the first line, when it is to be written.
+        header: Returns the first line.
     """
 
     def __init__(self, header: Callable[[], RecordHeader]) -> None:
@@ -141,14 +141,14 @@ class RunRecord:
         self._lock = threading.Lock()
 
     def of_job(self, job_id: int) -> JobRecord:
-        """The part of it that is about a job."""
+        """The record of one job."""
         return JobRecord(job_id, self.append)
 
     def append(self, line: Mapping[str, Any]) -> None:
-        """Write a line down.
+        """Append a line.
 
         Raises:
-            StorageError: The disk does not take it.
+            StorageError: It cannot be written to disk.
         """
         with self._lock:
             try:
@@ -157,10 +157,10 @@ class RunRecord:
                 with self._path.open("ab") as file:
                     file.write(to_json(line) + b"\n")
             except OSError as error:
-                self._path = None  # a line that was cut short stays the last one of its file
+                self._path = None  # a truncated line must be the last of its file
                 raise StorageError(
-                    f"what the run writes cannot be recorded in {Settings().runs_dir}: {error}; set"
-                    " PREFECT_CVAT_RUNS_DIR to a folder that can be written"
+                    f"the run cannot be recorded in {Settings().runs_dir}: {error}; set"
+                    " PREFECT_CVAT_RUNS_DIR to a writable folder"
                 ) from error
 
     def _new_file(self) -> Path:
@@ -174,11 +174,11 @@ class RunRecord:
 
 
 def checked_run_id(run: str) -> str:
-    """Return the id of a run, if it may be the name of a folder.
+    """Return a run id if it is a valid folder name.
 
     Raises:
-        ValueError: It may not.
+        ValueError: It is not.
     """
     if not _RUN_ID.fullmatch(run):
-        raise ValueError(f"the id of a run has letters, digits, '-' and '_' only, not {run!r}")
+        raise ValueError(f"a run id has only letters, digits, '-' and '_', not {run!r}")
     return run

@@ -1,4 +1,4 @@
-"""The runs that are recorded on this machine, and removing what old ones have left."""
+"""Lists the runs recorded on this machine, and removes old records and locks."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ from prefect_cvat.settings import Settings
 __all__ = ["MIN_AGE", "ListedRun", "Pruned", "RunState", "list_runs", "prune_runs"]
 
 MIN_AGE = timedelta(hours=1)
-"""What is younger is not removed: a run of another machine may be at work that shares the folder."""
+"""Minimum age of removed files: a run on another machine may share the folder."""
 
 
 class RunState(StrEnum):
-    """What has become of a run, as far as this machine knows."""
+    """The state of a run, as far as this machine knows."""
 
     RUNNING = "running"
     INTERRUPTED = "interrupted"
-    """It broke off while it was writing: what it had sent last may have arrived or not."""
+    """It ended during a request, whose outcome is unknown."""
     ENDED = "ended"
 
 
 class ListedRun(BaseModel):
-    """A run of which there is a record.
+    """A recorded run.
 
     Attributes:
-        run: Its id.
-        task_id: The task.
+        run: The run id.
+        task_id: The id of the task.
         server: The address of the CVAT server.
         kind: `annotate`, `track`, `track_shapes` or `refine`; None for a run of an earlier version.
-        function: The name of its function.
-        started: When it began.
-        added: How many annotations it has added and not removed again itself.
-        state: What has become of it.
+        function: The name of the function.
+        started: The start time.
+        added: The number of annotations that it has added and not removed again.
+        state: Its state.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -69,13 +69,13 @@ class ListedRun(BaseModel):
 
 
 class Pruned(BaseModel):
-    """What was removed, or would be.
+    """What `prune_runs` has removed, or would remove.
 
     Attributes:
-        runs: The ids of the runs whose records those were; they cannot be undone any more.
-        locks: How many files of locks, and of notes about their holders.
-        spools: How many folders that killed runs have left.
-        dry_run: Whether nothing was removed in fact.
+        runs: The ids of the runs whose records were removed; they cannot be undone any more.
+        locks: The number of removed lock files and notes.
+        spools: The number of removed folders of killed runs.
+        dry_run: Whether nothing was removed.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -86,7 +86,7 @@ class Pruned(BaseModel):
     dry_run: bool
 
     def lines(self) -> list[str]:
-        """As plain lines."""
+        """The result as lines for a terminal."""
         removed = "would be removed" if self.dry_run else "removed"
         lines = [
             f"{pluralize(len(self.runs), 'record')} of runs, {pluralize(self.locks, 'lock file')} {removed}"
@@ -99,26 +99,26 @@ class Pruned(BaseModel):
 
 
 def list_runs() -> list[ListedRun]:
-    """The runs that are recorded, the newest first.
+    """List the recorded runs, newest first.
 
     Raises:
-        StorageError: A record, or a lock, cannot be read.
+        StorageError: A record or a lock cannot be read.
     """
     return [_list(read_run(header.run)) for header in recorded_runs()]
 
 
 def prune_runs(older_than: timedelta, *, dry_run: bool = False) -> Pruned:
-    """Remove the records of old runs, locks that no run has, and what killed runs have left.
+    """Remove old records of runs, unused locks, and temporary folders of killed runs.
 
-    A run whose record is gone cannot be undone any more.
+    A run without a record cannot be undone.
 
     Args:
-        older_than: For how long nothing must have been written to a record or a lock.
-        dry_run: Count only, and remove nothing.
+        older_than: Minimum time since the last write to a record or a lock.
+        dry_run: Count what would be removed, but remove nothing.
 
     Raises:
-        ValueError: That is less than `MIN_AGE`.
-        StorageError: Something cannot be removed.
+        ValueError: `older_than` is less than `MIN_AGE`.
+        StorageError: A file cannot be removed.
     """
     if older_than < MIN_AGE:
         raise ValueError(
@@ -159,13 +159,13 @@ def _list(recorded: RecordedRun) -> ListedRun:
 
 
 def _is_running(recorded: RecordedRun) -> bool:
-    """Whether a run has had the task or a job since before the last write to the record: it is this one."""
+    """Whether the current lock on the task or a job is older than the last write to this record."""
     since = locked_since(recorded.header.server, recorded.header.task_id, recorded.jobs)
     return since is not None and since <= recorded.written
 
 
 def _old_records(before: float) -> Iterator[Path]:
-    """The folders of records to which nothing was written since, whatever version has written them."""
+    """The folders of records without a write since `before`, of any version."""
     for folder in sorted(Settings().runs_dir.glob("*/")):
         times = [file.stat().st_mtime for file in folder.glob("*.jsonl")]
         if times and max(times) < before:
@@ -173,12 +173,12 @@ def _old_records(before: float) -> Iterator[Path]:
                 if _is_running(read_run(folder.name)):
                     continue
             except (RunNotFoundError, StorageError, ValueError):
-                pass  # it cannot be read, so no run of this version writes to it
+                pass  # unreadable, so not of a running run of this version
             yield folder
 
 
 def _remove_locks(before: float, *, dry_run: bool) -> int:
-    """Remove old locks that nobody has, and old notes; return how many files those are."""
+    """Remove old locks that are free, and old notes; return the number of files."""
     folder = locks_folder()
     if not folder.is_dir():
         return 0
@@ -187,7 +187,7 @@ def _remove_locks(before: float, *, dry_run: bool) -> int:
         for lock in _older(folder.glob("*.lock"), before):
             try:
                 with _taken(lock):
-                    note = lock.with_suffix(".txt")  # of a holder that was killed
+                    note = lock.with_suffix(".txt")  # left by a killed holder
                     for file in [note, lock] if note.exists() else [lock]:
                         count += 1
                         if not dry_run:

@@ -1,11 +1,11 @@
-"""One run at a time on a job: CVAT adds up what two of them write.
+"""Locks that allow one run at a time on a job: two runs would both add their annotations.
 
-A run that was given jobs holds these, so that several runs may share a large task; any other run holds the
-task, with all its jobs.
+A run on selected jobs locks these jobs, so that several runs can share a large task. Any other run locks the
+task, which includes its jobs.
 
-Beside the locks lie notes about their holders, which say who has them; and one for each job to which a write
-is under way whose outcome is not known. A run that is killed in such a moment
-leaves that note, and the next run waits until the server must have carried the write out.
+Next to each lock is a note that names its holder. A second note marks a job with a write in progress. If a
+run is killed during the write, this note remains, and the next run waits until the server has executed the
+write or never will.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ __all__ = [
 ]
 
 GUARD = "guard"
-"""The lock that is held while others are taken, or removed."""
+"""The lock that is held while other locks are acquired or removed."""
 
 
 class RunLock:
-    """The right to be the only run on a task, or on jobs of it.
+    """The acquired locks of a run, and its notes about writes in progress.
 
     Args:
-        folder: Where the notes lie.
-        name: What the notes about the task begin with.
-        jobs: The jobs that the run was given; None for any.
+        folder: The folder of the notes.
+        name: The prefix of the names of the task's notes.
+        jobs: The ids of the selected jobs; None for all.
 
     Attributes:
-        earlier_write: The time (`time.time`) of the last write of a run before, if it is not known whether
-            the server has carried it out; None if it is known of all.
+        earlier_write: The time (`time.time`) of the last write of unknown outcome of an earlier run; None if
+            there is none.
     """
 
     def __init__(self, folder: Path, name: str, jobs: Collection[int] | None) -> None:
@@ -66,10 +66,10 @@ class RunLock:
         self.earlier_write = max((note.stat().st_mtime for note in self._open), default=None)
 
     def sending(self, job_id: int) -> None:
-        """A write to a job is about to be sent.
+        """Note that a write to a job is about to be sent.
 
         Raises:
-            StorageError: The disk does not take the note.
+            StorageError: The note cannot be written to disk.
         """
         note = self._note(job_id)
         try:
@@ -79,17 +79,17 @@ class RunLock:
             raise _no_notes(self._folder, error) from error
 
     def settled(self, job_id: int) -> None:
-        """What was sent to the job is committed, or never will be."""
+        """Note that all writes to a job have been executed or never will be."""
         self._note(job_id).unlink(missing_ok=True)
 
     def wait_for_earlier_write(
         self, late_commit_seconds: float, pause: Callable[[float], None] = time.sleep
     ) -> None:
-        """Wait until nothing can arrive any more that a run before has sent.
+        """Wait until the server can no longer execute a write of an earlier run.
 
         Args:
-            late_commit_seconds: Seconds after which a server has committed a write, or never will.
-            pause: Waits for so many seconds; may raise if the run is to stop.
+            late_commit_seconds: Seconds after which a server has executed a write, or never will.
+            pause: Waits for a number of seconds; may raise if the run is to stop.
         """
         if self.earlier_write is not None:
             # the clock of shared storage may be ahead of this one
@@ -105,17 +105,16 @@ class RunLock:
 
 @contextlib.contextmanager
 def exclusive_run(url: str, task_id: int, jobs: Collection[int] | None = None) -> Iterator[RunLock]:
-    """Be the only run of this machine on a task, or on jobs of it; the locks end with the process.
+    """Acquire the lock of a task, or of jobs of it. Locks are released when the process ends.
 
     Args:
-        url: The server.
-        task_id: The task.
-        jobs: The jobs that the run was given; None for a run that may write to any.
+        url: The address of the server.
+        task_id: The id of the task.
+        jobs: The ids of the selected jobs; None locks the whole task.
 
     Raises:
-        RunInProgressError: Another run has the task or one of the jobs; the message says which process,
-            since when.
-        StorageError: The locks cannot be kept, or belong to another user who does not share them.
+        RunInProgressError: Another run holds the lock; the message names its process and start time.
+        StorageError: The lock files cannot be written, or belong to another user who does not share them.
     """
     folder, name = locks_folder(), _name(url, task_id)
     task_note = folder / f"{name}.txt"
@@ -145,13 +144,13 @@ def exclusive_run(url: str, task_id: int, jobs: Collection[int] | None = None) -
 
 
 def locks_folder() -> Path:
-    """Where the locks lie, and the notes about their holders."""
+    """The folder of the locks and notes."""
     return cache_folder() / "locks"
 
 
 @contextlib.contextmanager
 def guard_lock_files(folder: Path) -> Iterator[None]:
-    """Be the only process that takes locks or removes them: one that has been removed keeps nobody out.
+    """Be the only process that acquires or removes locks: a removed lock file locks nothing.
 
     Raises:
         OSError: The folder cannot be written.
@@ -163,15 +162,15 @@ def guard_lock_files(folder: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def lock_task(path: Path, *, shared: bool) -> Iterator[None]:
-    """Hold the lock of a task, alone or together with others that share it.
+    """Hold the lock of a task, exclusive or shared.
 
     Raises:
-        filelock.Timeout: Others have it.
+        filelock.Timeout: Another run holds it.
         OSError: It cannot be opened.
     """
     create_file(path)
     try:
-        # an instance for each run: those of one process must not share what they hold
+        # not a singleton: runs in one process must not share a lock
         lock = filelock.ReadWriteLock(path, is_singleton=False)
         with contextlib.closing(lock):
             (lock.acquire_read if shared else lock.acquire_write)(timeout=0, blocking=False)
@@ -192,7 +191,7 @@ def lock_job(path: Path) -> Iterator[None]:
 
 
 def locked_since(url: str, task_id: int, jobs: Iterable[int]) -> float | None:
-    """Since when (`time.time`) a run of this machine has a task, or one of some jobs of it; None if none has.
+    """The time (`time.time`) since which a run holds a task or one of some jobs; None if no run does.
 
     Raises:
         StorageError: The locks cannot be read.
@@ -222,12 +221,12 @@ def _is_free(lock: AbstractContextManager[object]) -> bool:
 
 
 def _name(url: str, task_id: int) -> str:
-    """What the names of the files about a task begin with."""
+    """The prefix of the file names of a task."""
     return hashlib.sha256(f"{server_identity(url)} {task_id}".encode()).hexdigest()[:24]
 
 
 def _write_note(note: Path, text: str) -> None:
-    note.unlink(missing_ok=True)  # one that another user has left, and that only this user may write to
+    note.unlink(missing_ok=True)  # it may be left by another user and not be writable
     create_file(note)
     note.write_text(text)
 
@@ -237,12 +236,12 @@ def _no_notes(folder: Path, error: OSError) -> StorageError:
         return StorageError(
             f"the locks of runs in {folder} belong to another user, who does not share them: {error}. To"
             f" share them with a group, that user runs `chmod -R g+rwX {folder.parent}`; or set"
-            " PREFECT_CVAT_CACHE_DIR to a folder of your own: then only a Prefect server keeps your runs and"
-            " theirs on one task apart"
+            " PREFECT_CVAT_CACHE_DIR to a folder of your own, then only a Prefect server can prevent two runs"
+            " on one task"
         )
     return StorageError(
-        f"the locks of runs cannot be kept in {folder}: {error}; set PREFECT_CVAT_CACHE_DIR to a folder that"
-        " can be written"
+        f"the locks of runs cannot be written in {folder}: {error}; set PREFECT_CVAT_CACHE_DIR to a writable"
+        " folder"
     )
 
 

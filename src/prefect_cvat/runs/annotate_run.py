@@ -1,4 +1,4 @@
-"""A run that annotates the frames of a task with what a detection function finds."""
+"""A run that writes the detections of a function to a task."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from prefect_cvat.runs.execution.run_context import RunContext, Workspace
 __all__ = ["AnnotateRun", "PlannedAnnotateRun"]
 
 PACK = 1500
-"""About how many annotations are written in one request."""
+"""Approximate number of annotations in a request."""
 
 
 class AnnotateRun(Run):
@@ -65,13 +65,13 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
 
     Args:
         context: Server, options, report.
-        plan: What to do.
+        plan: The plan of the run.
         workspace: Folder and lock.
         detector: The function.
 
     Attributes:
-        reviews_shapes: Whether shapes are what is to be reviewed, each on its frame.
-        keeps_all_parts: Whether a shape that the edge of its image cuts apart becomes several.
+        reviews_shapes: Whether frames are ranked for review by their shapes.
+        keeps_all_parts: Whether a shape that is clipped into several parts becomes several shapes.
     """
 
     recognizes_refined: ClassVar[bool] = True
@@ -119,12 +119,12 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
         return mapping
 
     def fetch_batch(self, batch: Batch) -> ChunkBatch:
-        """Download the chunks of a batch, and existing annotations that it must not overlap."""
+        """Download the chunks of a batch, and read existing annotations if overlaps are left out."""
         self.read_existing(batch)
         return super().fetch_batch(batch)
 
     def read_existing(self, batch: Batch) -> None:
-        """Read the existing annotations on the frames of a batch, if what overlaps them is left out."""
+        """Read the existing annotations on the frames of a batch, if overlaps with them are left out."""
         if self._existing is not None:
             with self.context.working_on(batch), self.context.timing("fetch"):
                 self._existing.read(batch)
@@ -167,7 +167,7 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
             summarize=self.reviews_shapes and self.options.frames_to_rank > 0,
             run_attributes=RunAttributes(
                 self.plan.info.labels,
-                # on a track, a value that changes with each frame would make each a keyframe
+                # a value that changes on each frame would make each frame of a track a keyframe
                 score=self.options.score_attribute if self.reviews_shapes else None,
                 model=self.options.model_attribute,
                 model_names=model_names(self.report.function, self.detector.function),

@@ -1,4 +1,4 @@
-"""Running an auto-annotation function on a task, from a script."""
+"""Runs a detection function on a task."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def annotate_task(
 ) -> RunReport:
     """Annotate a task with a detection function, in this process and without a Prefect server.
 
-    Images are fetched, looked at and annotated in batches that overlap, so the memory that this takes
-    does not grow with the task. Running it again after a failure completes what is missing.
+    Batches of frames are downloaded, processed and uploaded concurrently, so memory does not grow with the
+    task. After a failure, run it again to complete it.
 
     Args:
         client: The server, logged in.
         task_id: The task.
         function: A detection function: an object or a module with `spec` and `detect`.
         pbar: Shows the progress: a tqdm bar, or a progress reporter as the CVAT SDK has them.
-        clear_existing: Replace what the task has already; short for `existing="clear"`.
+        clear_existing: Replace existing annotations; short for `existing="clear"`.
         options: The options of a run, as `Options` defines them.
 
     Returns:
-        What was done.
+        The report of the run.
 
     Raises:
         BadFunctionError: The function does not fit the task or broke its contract. Nothing of the run

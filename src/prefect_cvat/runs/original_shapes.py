@@ -1,4 +1,4 @@
-"""The shapes of a task that a run is to refine, read job by job and kept on disk."""
+"""The shapes to refine, read job by job and stored on disk."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from prefect_cvat.records.annotation_index import StoredRecords
 __all__ = ["Copies", "OriginalShapes"]
 
 Copies: TypeAlias = list[tuple[int, dict[str, Any]]]
-"""A shape as each job holds it: the job's id, and the server's JSON object."""
+"""The copies of a shape in overlapping jobs: job id, and the server's JSON object."""
 
 
 class OriginalShapes:
@@ -31,13 +31,13 @@ class OriginalShapes:
         sources: The sources that results have.
 
     Attributes:
-        jobs: The ids of the jobs that hold shapes to refine.
-        kinds: The types of the shapes, each with how many coordinates it has.
-        labels: The ids of the labels of the shapes.
-        duplicates: Results of earlier runs that a job holds more than once, by job. When the shapes that they
-            were made of are gone, no run would look for them again.
-        defaults: The default values of attributes, by label.
-        names: The names of the labels of the task, by id.
+        jobs: The ids of jobs with shapes to refine.
+        kinds: The types of the shapes, each with its number of coordinates.
+        labels: The label ids of the shapes.
+        duplicates: Duplicate results of earlier runs, by job id. They are removed now, because no later run
+            would find them once their originals are removed.
+        defaults: The default attribute values by label id.
+        names: The names of the task's labels by id.
 
     Raises:
         ValueError: The task lacks a label that the options name.
@@ -78,7 +78,7 @@ class OriginalShapes:
         return self._lines.has(frame)
 
     def on_frame(self, frame: int) -> dict[bytes, Copies]:
-        """The shapes to refine on a frame, by their identity."""
+        """The shapes to refine on a frame, by identity."""
         shapes: dict[bytes, Copies] = {}
         for line in self._lines.of(frame):
             job_id, shape = from_json(line)
@@ -86,7 +86,7 @@ class OriginalShapes:
         return shapes
 
     def counts(self) -> Counter[str]:
-        """How many shapes there are to refine, by label; copies in several jobs count once."""
+        """Number of shapes to refine by label name; copies in several jobs count once."""
         return Counter(
             self.names[copies[0][1]["label_id"]]
             for frame in self._lines.frames()
@@ -100,7 +100,7 @@ class OriginalShapes:
         return shape["type"] in types and is_of_source
 
     def _filter(self) -> Callable[[Mapping[str, Any]], bool]:
-        """Whether a shape is on a frame, and of a label, of this run."""
+        """Make a predicate: whether a shape has a frame and a label of this run."""
         wanted = self._options.labels
         task, names = self._plan.task, set(self.names.values())
         for name in wanted or ():

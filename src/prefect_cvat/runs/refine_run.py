@@ -1,9 +1,8 @@
 """A run that turns the rectangles and points of a task into masks or polygons, with an interaction function.
 
-The run must survive being killed between any two requests. Results are written first; a later run recognizes
-them by their identity. The shapes that they replace are removed at the very end, job by job. Where these are
-gone, the results are in the job; where they are left, they are refined again. Equal results are kept once, so
-that the outcome is the same wherever a run was interrupted.
+The run can be killed between any two requests. Results are written first, and their originals are removed at
+the end, job by job. So if an original is gone, its results are in the job; otherwise a later run refines it
+again, recognizes existing results by their identity, and writes equal results only once.
 """
 
 from __future__ import annotations
@@ -41,19 +40,18 @@ from prefect_cvat.runs.original_shapes import Copies, OriginalShapes
 __all__ = ["PlannedRefineRun", "RefineRun"]
 
 PACK = 200
-"""About how many results are written in one request; a mask takes some thousand bytes."""
+"""Approximate number of results in a request; a mask takes some thousand bytes."""
 
 SOURCES = frozenset({"auto", "semi-auto"})
-"""The sources that results have."""
+"""The sources of results."""
 
 Json = dict[str, Any]
 
 
 class RefineRun(Run):
-    """A run of an interaction function on shapes of a task. Tracks, and shapes of other types, stay.
+    """A run of an interaction function on shapes of a task. Tracks and shapes of other types are unchanged.
 
-    Where jobs overlap, each of them holds a copy of a shape; the function is called once for equal copies,
-    and each job gets the results for its own.
+    The function is called once for the copies of a shape in overlapping jobs; each job gets the results.
 
     Raises:
         BadFunctionError: It is not an interaction function.
@@ -72,7 +70,7 @@ class RefineRun(Run):
     ) -> None:
         if options.existing is not Existing.KEEP:
             raise ValueError(
-                f"refining replaces what it refines: {argument('existing', options.existing)} is too much"
+                f"refining removes originals only; {argument('existing', options.existing)} is invalid"
             )
         super().__init__(client, task_id, function, options, function_name=function_name)
         self.refining = refining or RefineOptions()
@@ -86,7 +84,7 @@ class RefineRun(Run):
         if not originals.jobs and not originals.duplicates:
             self.report.nothing_to_do = (
                 f"task {plan.task.id} ({plan.task.name!r}) has no {self.refining.describe()}"
-                f" on the {pluralize(len(plan.frames), 'frame')} to look at, so there is nothing to refine"
+                f" on the {pluralize(len(plan.frames), 'frame')} of the run, so there is nothing to refine"
             )
         jobs = originals.jobs | originals.duplicates.keys()
         plan = replace(
@@ -147,7 +145,7 @@ class PlannedRefineRun(PlannedRun["_Refinements"]):
             )
 
     def counts(self) -> Counter[str]:
-        """How many shapes there are to refine, by label; copies in several jobs count once."""
+        """Number of shapes to refine by label name; copies in several jobs count once."""
         return self._originals.counts()
 
     def remap_labels(self, batch: Batch, detections: BatchDetections) -> _Refinements:
@@ -220,7 +218,7 @@ class _Refined:
     Attributes:
         frame: The number of the frame.
         shapes: The JSON.
-        clippings: How many results were cut at the edge of the image, outside or empty.
+        clippings: Number of results that were clipped, outside the image, or empty.
     """
 
     __slots__ = ("clippings", "frame", "shapes")
@@ -235,9 +233,9 @@ class _Refinements(Annotations):
     """The results to write for a batch, job by job.
 
     Attributes:
-        refined: How many shapes have results.
-        not_refined: How many have none.
-        parts: Ids of jobs, each with results and the originals that these replace, as JSON.
+        refined: Number of shapes with results.
+        not_refined: Number of shapes without results.
+        parts: Job ids, each with results and their originals as JSON.
     """
 
     __slots__ = ("_open", "not_refined", "parts", "refined")

@@ -1,4 +1,4 @@
-"""Running an interaction function on the shapes of a task, from a script."""
+"""Runs an interaction function on the shapes of a task."""
 
 from __future__ import annotations
 
@@ -28,11 +28,10 @@ def refine_task(
 ) -> RunReport:
     """Turn rectangles and points of a task into masks or polygons, with an interaction function.
 
-    What is found keeps label, attributes, group, order and occlusion of its original, and takes its place:
-    the original is removed at the very end, and only if nobody has changed it since. It stays where nothing
-    was found. Tracks are left alone, and so are frames that CVAT measures annotators by. Running it again
-    after a failure completes what is missing. What is found has the source `auto` where its original
-    has it, else `semi-auto`.
+    A result keeps the label, attributes, group, z-order and occlusion of its original. It has source `auto`
+    if the original has, otherwise `semi-auto`. Originals are removed at the end of the run, unless somebody
+    has changed them or they have no result. Tracks, ground-truth frames and honeypots are not changed. After
+    a failure, run it again to complete it.
 
     Args:
         client: The server, logged in.
@@ -42,7 +41,7 @@ def refine_task(
         options: The options of a run, as `RefineOptions` and `Options` define them.
 
     Returns:
-        What was done; where there is nothing to refine, its `nothing_to_do` says so.
+        The report; `nothing_to_do` says why if there is nothing to refine.
 
     Raises:
         BadFunctionError: The function does not fit the shapes or the task, or broke its contract. Nothing of

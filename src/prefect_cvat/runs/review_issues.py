@@ -1,12 +1,12 @@
 """Opens issues in CVAT on the frames to review first, each once.
 
-A server may complete a request whose client has given up, also a request that opens an issue. So:
+A server may execute a request after the client has given it up. So:
 
-- After a request whose fate is unknown the job's issues are read until it is there, or until the server
-  cannot be at it any more; only then it is sent again.
-- At the end they are read once more. Of equal issues that were there before, or that this run has opened,
-  the first is left; the others are deleted, but for those that somebody has touched.
-- It is recorded what is sent and what has arrived, as it is of annotations (`record_writer.py`), for `undo`.
+- After a request of unknown outcome, the job's issues are read until the issue exists, or until the server
+  can no longer be executing the request. Only then is the request sent again.
+- At the end, the issues are read once more. Of equal issues, the first is kept and the others are deleted,
+  unless somebody has changed them.
+- Requests and opened issues are recorded for `undo`, like annotations (`record_writer.py`).
 """
 
 from __future__ import annotations
@@ -47,21 +47,19 @@ logger = logging.getLogger(__name__)
 def open_issues(
     client: Client, reviews: Iterable[FrameReview], info: TaskInfo, record: RunRecord, report: RunReport
 ) -> None:
-    """Open an issue on each of some frames, but for those that have one of ours already.
+    """Open an issue on each frame to review, unless the frame has one of an earlier run.
 
-    One that a human has resolved is not opened anew: what it asked for is done. Issues of others are left
-    alone, and do not count.
+    A resolved issue of an earlier run also counts, so it is not opened again. Issues of users are ignored.
 
     Args:
         client: The server.
-        reviews: The frames.
+        reviews: The frames to review.
         info: The task, with the sizes of its frames.
-        record: Where it is written down what is opened.
-        report: Told how many were opened, and why no further ones were, where the server refuses: that is
-            no reason for the run to fail.
+        record: The record of the run.
+        report: Receives the number of opened issues, and the first error. An error does not fail the run.
     """
     started = time.perf_counter()
-    sizes = info.meta.frames  # of a video one, which holds for all frames
+    sizes = info.meta.frames  # one entry for all frames of a video
     jobs: dict[int, _JobIssues] = {}
     with _failure_reported(report):
         for review in reviews:
@@ -69,7 +67,7 @@ def open_issues(
             if job_id not in jobs:
                 jobs[job_id] = _JobIssues(client, job_id, record.of_job(job_id))
             size = sizes[min(review.frame, len(sizes) - 1)]
-            # CVAT's pages draw four numbers as a rectangle
+            # CVAT draws four numbers as a rectangle
             position = review.box or (0.0, 0.0, size.width, size.height)
             is_new = jobs[job_id].open(review.frame, position, _message(review))
             report.issues_already_there += not is_new
@@ -85,8 +83,8 @@ class _JobIssues:
 
     Args:
         client: The server.
-        job_id: The job.
-        record: Where it is written down what is opened.
+        job_id: The id of the job.
+        record: The record of the job.
     """
 
     def __init__(self, client: Client, job_id: int, record: JobRecord) -> None:
@@ -97,19 +95,19 @@ class _JobIssues:
         self._before = {issue.id for issue in self._there}
         self._sent: set[bytes] = set()
         self._opened: set[int] = set()
-        self._has_doubt = False
-        self._unknown_until: float | None = None  # when the request before has arrived, or never will
+        self._has_unknown_outcome = False
+        self._unknown_until: float | None = None  # when the last request has been executed or never will be
 
     @property
     def opened(self) -> int:
-        """How many issues of this run there are."""
+        """Number of issues opened by this run."""
         return len(self._opened)
 
     def open(self, frame: int, position: Sequence[float], message: str) -> bool:
         """Open an issue, unless its frame has one of ours; return whether it was opened.
 
         Raises:
-            PrefectCvatError: The server refused, or did not answer for good.
+            PrefectCvatError: The server refused, or all attempts failed.
         """
         if self._has_ours_on(frame):
             return False
@@ -123,8 +121,8 @@ class _JobIssues:
         return True
 
     def finish(self) -> None:
-        """Of equal issues leave the first, of those that were there before or that this run has opened."""
-        if self._has_doubt:
+        """Delete duplicates of issues that existed before or were opened by this run."""
+        if self._has_unknown_outcome:
             self._read_back()
         for issue in _duplicates(issue for issue in self._there if issue.id in self._before | self._opened):
             delete_issue(self._client, issue.id)
@@ -138,18 +136,18 @@ class _JobIssues:
         try:
             self._send(frame, position, message)
         except UNKNOWN_OUTCOME as error:
-            self._has_doubt = True
+            self._has_unknown_outcome = True
             settings = Settings()
             seconds = seconds_until_certain(error, settings.late_commit_seconds)
             self._unknown_until = time.monotonic()
             if seconds is not None:
                 self._unknown_until += seconds + settings.stale_read_seconds
-            logger.warning("job %d: %s; looking for the issue", self._job_id, error)
+            logger.warning("job %d: %s; reading the issues to see whether it was opened", self._job_id, error)
             raise
         self._unknown_until = None
 
     def _has_arrived(self, frame: int) -> bool:
-        """Look for an issue until it is there, or until the server cannot be at it any more."""
+        """Read the issues until one is on the frame, or the server cannot be executing the request."""
         until, self._unknown_until = self._unknown_until or 0.0, None
         delay = 0.5
         while True:
@@ -173,7 +171,7 @@ class _JobIssues:
         self._remember_opened(parse_response(Issue, answer, "a new issue").id, identity)
 
     def _read_back(self) -> None:
-        """Read the job's issues; what has arrived of those that were sent is ours."""
+        """Read the issues of the job; record new ones that equal a sent one."""
         self._there = list_issues(self._client, self._job_id)
         for issue in self._there:
             if issue.id not in self._before | self._opened and issue.identity in self._sent:
@@ -185,7 +183,7 @@ class _JobIssues:
 
 
 def _duplicates(issues: Iterable[Issue]) -> list[Issue]:
-    """Those of ours that say what an earlier one says, and that nobody has touched; all unresolved."""
+    """Unresolved issues of ours that equal an earlier one and that nobody has changed."""
     seen: set[bytes] = set()
     duplicates = []
     for issue in issues:
@@ -202,7 +200,7 @@ def _message(review: FrameReview) -> str:
 
 @contextmanager
 def _failure_reported(report: RunReport) -> Iterator[None]:
-    """Let the report say what was refused first."""
+    """Put the first error into the report."""
     try:
         yield
     except PrefectCvatError as error:

@@ -1,4 +1,4 @@
-"""A run that associates what a detection function finds on the frames of a task to tracks."""
+"""A run that associates detections to tracks."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ __all__ = ["TrackDetectionsRun", "check_takes_tracks"]
 class TrackDetectionsRun(AnnotateRun):
     """A run of a detection function on a task that writes tracks instead of shapes.
 
-    Tags are written as they are. Detections are associated over the whole task, also where it is cut into
-    jobs; a track is written as soon as it has ended.
+    Tags are written unchanged. Detections are associated across the borders of jobs. A track is written when
+    it has ended.
     """
 
     leaves_out_annotated: ClassVar[bool] = False
@@ -50,7 +50,7 @@ class TrackDetectionsRun(AnnotateRun):
         self.provenance.take_options(tracking)
 
     def _plan(self, workspace: Workspace) -> PlannedTrackDetectionsRun:
-        import_trackers()  # a missing library should be noticed now
+        import_trackers()  # fails at once if the library is missing
         plan = self._read_plan()
         check_takes_tracks(plan.info)
         plan = replace(plan, frames=plan.frames[:: self.tracking.step])
@@ -58,17 +58,17 @@ class TrackDetectionsRun(AnnotateRun):
 
 
 class PlannedTrackDetectionsRun(PlannedAnnotateRun):
-    """The stages of a run that makes tracks of detections.
+    """The stages of a run that associates detections to tracks.
 
     Args:
         context: Server, options, report.
-        plan: What to do.
+        plan: The plan of the run.
         workspace: Folder and lock.
         detector: The function.
         tracking: How detections become tracks.
 
     Raises:
-        MissingLibraryError: The library for association is missing.
+        MissingLibraryError: The library `trackers` is not installed.
     """
 
     kind: ClassVar[str] = "track"
@@ -94,7 +94,7 @@ class PlannedTrackDetectionsRun(PlannedAnnotateRun):
         self._collector = TrackCollector(tracking)
 
     def upload_batch(self, batch: Batch, annotations: Annotations, _after: object = None) -> int:
-        """Continue the tracks, and write those that have ended; return the number of frames."""
+        """Extend the tracks, and upload those that have ended; return the number of frames."""
         with self.context.working_on(batch):
             with self.context.timing("associate"):
                 self._associate(batch, annotations)
@@ -104,7 +104,7 @@ class PlannedTrackDetectionsRun(PlannedAnnotateRun):
         return annotations.frames
 
     def finish_upload(self) -> None:
-        """End all tracks and write them; then remove what was replaced."""
+        """End all tracks and upload them; then remove replaced annotations."""
         if not self._is_assembled:
             self._assembler.finish()
             self._take("the end")
@@ -156,7 +156,7 @@ class PlannedTrackDetectionsRun(PlannedAnnotateRun):
         self._to_write += [(("tracks", part), job_id, tracks) for job_id, tracks in by_job.items()]
 
     def _write_waiting(self) -> None:
-        """Write what is queued. What fails stays in the queue, and is continued where it failed."""
+        """Upload the queue. After a failure, the rest stays in the queue."""
         while self._to_write:
             part, job_id, annotations = self._to_write[0]
             self.uploads.write(job_id, part, map(serialize, annotations))
@@ -173,7 +173,7 @@ class PlannedTrackDetectionsRun(PlannedAnnotateRun):
 
 
 def check_takes_tracks(info: TaskInfo) -> None:
-    """Check that a task takes tracks.
+    """Check that a task supports tracks.
 
     Raises:
         UnsupportedTaskError: It does not.
@@ -181,7 +181,7 @@ def check_takes_tracks(info: TaskInfo) -> None:
     if info.validation.mode == "gt_pool":
         # CVAT 2.73 answers 400 to every track in such a task
         raise UnsupportedTaskError(
-            f"task {info.task.id} ({info.task.name!r}) has a pool of ground-truth frames, and CVAT takes no"
+            f"task {info.task.id} ({info.task.name!r}) has a ground-truth pool, and CVAT does not support"
             " tracks in such tasks; annotate it with shapes instead"
         )
 

@@ -41,7 +41,7 @@ from prefect_cvat.tracking.source_shapes import SourceShapes
 __all__ = ["PlannedTrackShapesRun", "TrackShapesRun"]
 
 REMOVAL_BATCH = 1000
-"""How many source shapes are read back from disk at a time, to be removed."""
+"""Number of source shapes to remove that are read from disk at a time."""
 
 
 class TrackShapesRun(Run):
@@ -57,7 +57,7 @@ class TrackShapesRun(Run):
 
     Raises:
         BadFunctionError: It is not a tracking function.
-        ValueError: The options ask for what such a run does not do.
+        ValueError: An option is not supported by this kind of run.
     """
 
     def __init__(
@@ -141,23 +141,22 @@ class TrackShapesRun(Run):
 class PlannedTrackShapesRun(PlannedRun[Annotations]):
     """The stages of a run that tracks existing shapes.
 
-    The backward pass comes first, then the forward pass; what both have found is joined. A shape that is lost
-    is tracked no further; one that is found on no other frame makes no track and stays. Frames that are not
-    selected, and deleted frames, are skipped: shapes on them are not tracked, and tracks pass over them in
-    straight lines.
+    The backward pass is followed by the forward pass, and their results are merged. A lost shape is not
+    tracked further; a shape that is tracked to no frame makes no track and stays. Deleted frames and frames
+    that are not selected are skipped: shapes on them are not tracked, and tracks are interpolated over them.
 
-    All tracks are written at the end. Then the source shapes are removed, unless they are to stay or somebody
-    has changed them.
+    All tracks are written at the end. Then the source shapes are removed, unless they are to be kept or
+    somebody has changed them.
 
     Args:
         context: Server, options, report.
-        plan: What to do.
+        plan: The plan of the run.
         workspace: Folder and lock.
         tracking: Which shapes are tracked, and how far.
         types: The types of shapes that the function can track.
         sources: The source shapes.
         passes: The passes over the frames.
-        duplicates: Tracks of earlier runs that their jobs hold more than once, with the ids of the jobs.
+        duplicates: Ids of jobs, each with a duplicate track of an earlier run.
     """
 
     kind: ClassVar[str] = "track_shapes"
@@ -205,17 +204,17 @@ class PlannedTrackShapesRun(PlannedRun[Annotations]):
     # --- the stages ---
 
     def validate_spec(self) -> frozenset[str]:
-        """The types of shapes that the function can track; the plan has no others."""
+        """Return the types of shapes that the function can track; others are left out already."""
         return self._types
 
     def counts(self) -> Counter[str]:
-        """How many shapes there are to track, by label; copies in several jobs count once."""
+        """Number of shapes to track by label name; copies in several jobs count once."""
         return self._source_shapes.counts(in_tracks=False)
 
     def batches(self) -> Iterator[Batch]:
-        """Cut the frames into batches of chunks or parts: all of the backward pass, then of the forward pass.
+        """Split the frames into batches of chunks or parts, first of the backward pass, then of the forward.
 
-        Those over which no shape is tracked are left out, as far as that is known by then.
+        Batches without shapes to track are left out, as far as known at that time.
         """
         index = 0
         for each in self._passes:
@@ -235,7 +234,7 @@ class PlannedTrackShapesRun(PlannedRun[Annotations]):
             self._chunks_on(each).need(index, ())  # the part that was reserved may have been left out
 
     def remap_labels(self, batch: Batch, detections: BatchDetections) -> Annotations:
-        """Count the shapes that were found, and keep them as JSON until tracks are made of them."""
+        """Count the tracked shapes, and convert them to JSON."""
         result = Annotations()
         with self.context.working_on(batch), self.context.timing("remap"):
             for item in detections.taken():
@@ -249,7 +248,7 @@ class PlannedTrackShapesRun(PlannedRun[Annotations]):
         return result
 
     def upload_batch(self, batch: Batch, annotations: Annotations, _after: object = None) -> int:
-        """Continue the tracks; return the number of frames that are new. Nothing is written yet."""
+        """Extend the tracks; return the number of new frames. Nothing is uploaded yet."""
         if batch.index in self._assembled:
             return annotations.frames
         with self.context.working_on(batch), self.context.timing("assemble"):
@@ -267,12 +266,11 @@ class PlannedTrackShapesRun(PlannedRun[Annotations]):
         return annotations.frames
 
     def finish_upload(self) -> None:
-        """Write the tracks; when all of them are on the server, remove the source shapes.
+        """Upload the tracks, then remove the source shapes.
 
-        The parts of a track in jobs that have one of its source shapes are written when all other parts are
-        known to be there. So a source shape that is a keyframe of a track in its own job shows that all of
-        the track is there. After a run that was killed, the next run needs to know that: it may find only
-        some of the source shapes, and must not track these again.
+        The parts of a track in jobs with one of its source shapes are uploaded after all its other parts. So
+        if a source shape is a keyframe of a track in its own job, the track is complete. The run after a
+        killed run uses this to not track the remaining source shapes again.
         """
         tracks = self._tracks
         if not self._is_finished:

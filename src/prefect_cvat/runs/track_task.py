@@ -1,4 +1,4 @@
-"""Making tracks in a task with a detection or a tracking function, from a script."""
+"""Makes tracks in a task with a detection function or a tracking function."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def track_task(
 ) -> RunReport:
     """Make tracks in a task, in this process and without a Prefect server.
 
-    With a detection function, objects are found on frame after frame, told apart, and written as tracks.
-    With a tracking function, shapes that somebody has drawn are tracked, and become tracks.
+    With a detection function, detections are associated to tracks. With a tracking function, existing shapes
+    are tracked over the frames.
 
     Args:
         client: The server, logged in.
@@ -46,7 +46,7 @@ def track_task(
         options: The options of a run, as `Options` defines them.
 
     Returns:
-        What was done.
+        The report of the run.
 
     Raises:
         BadFunctionError: The function does not fit the task or broke its contract. Nothing of the run
@@ -71,7 +71,7 @@ def new_track_run(
     *,
     function_name: str | None = None,
 ) -> TrackDetectionsRun | TrackShapesRun:
-    """The run that makes tracks with a function, by the kind that the function is of."""
+    """Make the run for a detection function or a tracking function."""
     if hasattr(read_spec(function, "a function that makes tracks"), "supported_shape_types"):
         return TrackShapesRun(
             client,

@@ -1,1 +1,1 @@
-"""Detections and tracked shapes to tracks."""
+"""Makes CVAT tracks of detections and of tracked shapes."""

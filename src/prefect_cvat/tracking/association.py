@@ -1,4 +1,4 @@
-"""Telling objects apart from frame to frame: which detections are of one and the same."""
+"""Associates detections to tracks with a tracking algorithm of the library `trackers`."""
 
 from __future__ import annotations
 
@@ -21,26 +21,25 @@ if TYPE_CHECKING:
 __all__ = ["DetectionAssociator", "import_trackers"]
 
 MIN_SIDE = 16.0
-"""Pixels that a box has each way at the least: points and lines have no area that could overlap."""
+"""Minimum width and height of a box in pixels: points and lines have no area of their own."""
 
 GROWTH = 0.2
-"""For each frame that is left out between two looks, by how much of its size a box is grown on each side."""
+"""Growth of a box on each side per skipped frame, as a fraction of its width or height."""
 
 MAX_GROWTH = 1.0
-"""By how much of its size a box is grown on each side at the most."""
+"""Maximum growth of a box on each side, as a fraction of its width or height."""
 
 
 class DetectionAssociator:
-    """Finds out which detections are of the same object, from their boxes and scores; labels never mix.
+    """Associates detections to tracks by their boxes and scores, separately for each label and shape type.
 
-    A detection that an object begins with belongs to it at once: how long a track must be is for
-    `TrackBuilder` to say. With a `step` of more than one, boxes are grown before their overlap is taken
-    (buffered intersection over union, Yang et al. 2023), the more the larger the step: what turns or stops
-    between two looks is not where it was expected. What has too low a score to begin or to continue a track
-    belongs to none.
+    The first detection of an object starts its track; `TrackBuilder` drops tracks that are too short. With a
+    `step` of more than one, boxes are grown before their IoU is computed (buffered IoU, Yang et al. 2023), in
+    proportion to the skipped frames, since motion between distant frames is harder to predict. Detections
+    with scores too low to start or continue a track are dropped.
 
     Args:
-        options: Step, gaps, thresholds and the way to tell objects apart.
+        options: Tracking algorithm, step, maximum gap and thresholds.
 
     Raises:
         ImportError: The library is not installed.
@@ -51,23 +50,23 @@ class DetectionAssociator:
         self._numbers = count(1)
         self._trackers: dict[tuple[int, str], BaseTracker] = {}
         self._frame = -1
-        _new_tracker(options)  # so that a missing library shows at once
+        _new_tracker(options)  # fails at once if the library is missing
 
     def update(self, frame: int, shapes: Sequence[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
-        """Give the detections of the next frame their track numbers.
+        """Associate the detections of the next frame.
 
         Args:
-            frame: The frame's number. What moved since the last one is expected that much further.
-            shapes: All shapes found on it, as the server's JSON objects.
+            frame: The frame's number; positions are predicted for the difference to the last frame.
+            shapes: All shapes detected on the frame, as the server's JSON objects.
 
         Returns:
-            Track numbers and shapes, in the order of the shapes, without those that belong to no track.
+            Track numbers and shapes, in the order of the shapes, without shapes that belong to no track.
 
         Raises:
             ValueError: The frames do not ascend.
         """
         if frame <= self._frame:
-            raise ValueError(f"frame {frame} comes after frame {self._frame}; they must ascend")
+            raise ValueError(f"frame {frame} follows frame {self._frame}; frames must ascend")
         self._frame = frame
         groups: dict[tuple[int, str], list[int]] = {key: [] for key in self._trackers}
         for index, shape in enumerate(shapes):
@@ -89,14 +88,14 @@ class DetectionAssociator:
             confidence=np.array([shape.get("score", 1.0) for shape in shapes], dtype=np.float64),
             data={"index": np.arange(len(shapes))},
         )
-        # A second for each frame, see _new_tracker.
+        # one second per frame, see _new_tracker
         tracked = tracker.update(detections, timestamp=float(self._frame))
         ids = [] if tracked.tracker_id is None else tracked.tracker_id.tolist()
         numbers = dict(zip(tracked.data["index"].tolist(), ids, strict=True)) if ids else {}
         free = [index for index in range(len(shapes)) if numbers.get(index, -1) < 0]
         for tracklet in tracker.tracks:
             if tracklet.tracker_id < 0:
-                # The library numbers an object when it sees it again, and would leave out where it was first.
+                # the library assigns an id at the second detection, which would lose the first one
                 tracklet.tracker_id = next(self._numbers)
                 first = _nearest(tracklet.get_state_bbox(), boxes, free)
                 free.remove(first)
@@ -105,10 +104,10 @@ class DetectionAssociator:
 
 
 def import_trackers() -> ModuleType:
-    """Import the library that tells objects apart.
+    """Import the library with the tracking algorithms.
 
     Raises:
-        MissingLibraryError: It is not installed; the message says how to do so.
+        MissingLibraryError: It is not installed; the message says how to install it.
     """
     try:
         return importlib.import_module("trackers")
@@ -131,10 +130,10 @@ def _nearest(box: npt.NDArray[Any], boxes: npt.NDArray[np.float64], indices: Seq
 
 
 def _new_tracker(options: TrackOptions) -> BaseTracker:
-    """A tracker that is told the frame's number as the time, so that a frame takes a second.
+    """Create a tracker that gets frame numbers as timestamps in seconds.
 
-    It then expects objects further on the more frames lie between two looks, and forgets them after `max_gap`
-    frames however many of these are looked at. `lost_track_buffer` is in thirtieths of a second.
+    So it predicts motion for the true distance between frames, and drops tracks after `max_gap` frames,
+    whatever the step. `lost_track_buffer` is in units of 1/30 s.
     """
     trackers = import_trackers()
     shared = {

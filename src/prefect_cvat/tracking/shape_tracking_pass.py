@@ -1,4 +1,4 @@
-"""Tracking source shapes over the frames of a task in one direction."""
+"""Tracks source shapes over the frames of a task in one direction."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from prefect_cvat.tracking.source_shapes import SourceShapes
 __all__ = ["TrackedShape", "TrackedShapes", "TrackingPass"]
 
 TrackedShape = tuple[int, bool, dict[str, Any]]
-"""The index of an object, whether this is a source shape, and the shape."""
+"""The index of an object, whether the shape is a source shape, and the shape as a JSON object."""
 
 
 class TrackedShapes:
-    """The shapes that a pass has found on a frame. Plain, as `BatchDetections` is."""
+    """The tracked shapes on a frame. Not a dataclass, which Prefect would traverse."""
 
     __slots__ = ("frame", "shapes")
 
@@ -36,15 +36,15 @@ class TrackingPass:
 
     Args:
         function: The tracking function.
-        frames: The frames from the first source shape of the pass on, in ascending order.
-        sources: The source shapes. Those of objects that are in a track already are not tracked.
-        is_backward: Whether the last frame comes first.
+        frames: The frames of the pass, in ascending order.
+        sources: The source shapes. Objects with a track of an earlier run are not tracked.
+        is_backward: Track in descending order of frames.
         first_only: Track each object from its first source shape only.
-        returns_sources: Return source shapes together with what was found.
+        returns_sources: Return source shapes in addition to tracked shapes.
 
     Attributes:
-        lost: How many shapes have been lost.
-        clippings: How many shapes that were found were cut, outside or empty.
+        lost: Number of lost shapes.
+        clippings: Number of tracked shapes that were clipped, outside the image, or empty.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class TrackingPass:
         return ((chunk, frames) for (chunk, _), frames in parts)
 
     def track(self, frame: Frame, image: PIL.Image.Image) -> TrackedShapes:
-        """Track all active shapes to the next frame, and start with the source shapes there."""
+        """Track all active shapes to the next frame, and start to track the source shapes on it."""
         starting: dict[Hashable, tuple[int, dict[str, Any]]] = {}
         for source in self._sources.on_frame(frame.number):
             if self._sources.is_in_track[source.object]:
@@ -107,7 +107,7 @@ class TrackingPass:
         return TrackedShapes(frame.number, shapes)
 
     def update_needs(self) -> None:
-        """Tell `needs`, which another thread calls, how far this pass is."""
+        """Update the position that `needs` uses from another thread."""
         if self._tracker.active:
             self._needed_from = -inf
         else:
@@ -115,7 +115,7 @@ class TrackingPass:
             self._needed_from = self._starts[place] if place < len(self._starts) else inf
 
     def needs(self, frames: Sequence[Frame]) -> bool:
-        """Whether a shape may have to be tracked over frames that come next."""
+        """Whether a shape may have to be tracked over the next frames."""
         return max(self._order(frames[0].number), self._order(frames[-1].number)) >= self._needed_from
 
     def _order(self, frame: int) -> int:
@@ -123,7 +123,7 @@ class TrackingPass:
 
 
 def _shape(source: dict[str, Any], points: Sequence[float]) -> dict[str, Any]:
-    """A source shape at another place."""
+    """A copy of a source shape with other points."""
     return {
         "type": source["type"],
         "label_id": source["label_id"],

@@ -1,6 +1,6 @@
-"""From shapes that were tracked to CVAT's tracks, which wait on disk until all of them are complete.
+"""Merges forward and backward tracking into CVAT tracks, on disk until all of them are complete.
 
-A run that was killed can be recognized because no track is written before: see
+No track is uploaded before that, so that an interrupted run can be recognized: see
 `PlannedTrackShapesRun.finish_upload`.
 """
 
@@ -28,30 +28,31 @@ from prefect_cvat.tracking.track_assembly import TrackBuilder
 __all__ = ["TrackMerger", "TrackedShapesJson"]
 
 TrackedShapesJson: TypeAlias = dict[str, Any]
-"""The shapes that a pass has found on a frame: `frame`, and `shapes`, a list of `TrackedShape`, as JSON."""
+"""The tracked shapes on a frame as JSON: `frame`, and `shapes`, a list of `TrackedShape`."""
 
 PACK_BYTES = 4 * 2**20
-"""About how many bytes of tracks are read back at a time."""
+"""Approximate number of bytes of tracks that are read from disk at a time."""
 
 
 class TrackMerger:
-    """Makes tracks of the shapes that were found, with the source shapes as keyframes.
+    """Makes tracks of tracked shapes, with the source shapes as keyframes.
 
-    What was found backward is kept on disk, and read again, the last first, as the frames ascend. So are the
-    tracks. In memory are the objects that are visible, or have another source shape to come.
+    Shapes of the backward pass, and complete tracks, are on disk. The backward pass is read in ascending
+    order of frames while the forward pass adds its shapes. In memory are objects that are visible or have a
+    later source shape.
 
     Args:
         jobs: The jobs to write to.
         sources: The source shapes.
         last_frame: The last frame of the task.
-        tolerance: Pixels by which interpolation may be off.
+        tolerance: Maximum error of interpolation, in pixels.
         folder: A folder for temporary files.
 
     Attributes:
         is_written: For each object, whether it has become a track.
-        keyframes: How many visible keyframes the tracks have.
-        frames: How many frames long they are, all together, gaps included.
-        lost: Where an object was lost, in either direction.
+        keyframes: Number of visible keyframes of all tracks.
+        frames: Total length of all tracks in frames, gaps included.
+        lost: The frames on which objects were lost, in either direction.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class TrackMerger:
         self._jobs = jobs
         self._sources = sources
         self._folder = folder
-        # an object that is lost may come back with its next source shape, however far that is
+        # a lost object may reappear with its next source shape, at any distance
         self._options = TrackOptions(min_length=1, max_gap=last_frame + 1, fill_gap=0, tolerance=tolerance)
         self._labels: Counter[str] = Counter()
         self._objects: dict[int, _ActiveObject] = {}
@@ -81,17 +82,17 @@ class TrackMerger:
         self._is_merging = False
 
     def add_backward(self, items: Sequence[TrackedShapesJson]) -> None:
-        """Keep what was found on some frames backward, which lie before those of the call before.
+        """Store shapes of the backward pass, on frames before those of the previous call.
 
         Args:
-            items: In ascending order of their frames.
+            items: The shapes, in ascending order of their frames.
         """
         path = self._folder / f"backward-{len(self._backward)}.json"
         _append(path, to_json(items))
         self._backward.append(path)
 
     def add(self, items: Iterable[TrackedShapesJson]) -> None:
-        """Take what was found on the next frames forward, in ascending order."""
+        """Add shapes of the forward pass, in ascending order of their frames."""
         for item in items:
             self._catch_up(item["frame"])
             shapes = item["shapes"]
@@ -107,10 +108,10 @@ class TrackMerger:
             self._end(each)
 
     def packs(self, *, with_sources: bool) -> Iterator[tuple[int, int, list[dict[str, Any]]]]:
-        """The tracks, some at a time: the id of their job, the number of the pack in it, and tracks.
+        """Iterate over the tracks in packs: job id, number of the pack within the job, and tracks.
 
         Args:
-            with_sources: Those in jobs that have a source shape of the same object, or all others.
+            with_sources: Tracks in jobs that have a source shape of the object, or all other tracks.
         """
         for job in self._jobs:
             path = self._path(job.id, with_sources)
@@ -128,11 +129,11 @@ class TrackMerger:
                 yield job.id, number, pack
 
     def labels(self) -> dict[str, int]:
-        """How many tracks of each label there are."""
+        """Number of tracks by label name."""
         return dict(self._labels)
 
     def _catch_up(self, frame: int | None) -> None:
-        """Take what was found backward before a frame; None for all of it."""
+        """Add shapes of the backward pass before a frame; all of them if it is None."""
         if not self._is_merging:
             self._is_merging = True
             self._next_earlier = next(self._earlier, None)
@@ -189,7 +190,7 @@ class TrackMerger:
         del self._objects[each.index]
 
     def _keep(self, each: _ActiveObject) -> None:
-        """Write the complete parts of a track to disk, once its object was found on another frame."""
+        """Write complete parts of a track to disk, if the object was tracked to any frame."""
         for job_id, track in each.assembler.take():
             track["source"] = self._sources.source(each.index)
             track["group"] = self._sources.group(each.index)
@@ -210,7 +211,7 @@ class TrackMerger:
 
 
 class _ActiveObject:
-    """An object that is visible, or has another source shape to come."""
+    """An object that is visible or has a later source shape."""
 
     __slots__ = ("assembler", "box", "first", "index", "is_tracked", "label_id", "last", "waiting")
 

@@ -1,4 +1,4 @@
-"""Reading the shapes of jobs that are source shapes of tracks."""
+"""Reads the source shapes of a tracking run from its jobs."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _LEFT_OUT = np.dtype([("digest", "<u8"), ("digest_rest", "<u4"), ("reason", "<u4
 
 
 class SourceShapeReader:
-    """Reads the shapes of jobs that are to be tracked.
+    """Reads the shapes to track from the jobs of a task.
 
     Args:
-        plan: Shapes on frames that are not in the plan are ignored.
+        plan: The plan of the run. Shapes on other frames are ignored.
         options: Which shapes are tracked.
         types: The types of shapes that the function can track.
 
@@ -57,7 +57,7 @@ class SourceShapeReader:
         self.duplicates: list[tuple[int, StoredAnnotation]] = []
         self._task_id = info.task.id
         self._options = options
-        self._types = sorted(set(types) - {"skeleton"})  # the interface has no place for its elements
+        self._types = sorted(set(types) - {"skeleton"})  # the tracking interface has no elements
         self._frames = plan.frames
         self._labels = self._wanted(info.labels)
         self._defaults = attribute_defaults(info.labels)
@@ -91,24 +91,24 @@ class SourceShapeReader:
                 if places:
                     in_tracks[source].extend(map(self._place, _keyframes(annotation)))
         if places:
-            # a track that a machine made of its own shapes says nothing about a shape that a human drew there
+            # an automatic track does not prove that a manual shape there has been tracked
             copies = np.frombuffer(self._copies, COPY, offset=first)  # a view
             copies["is_in_track"] = np.isin(places, in_tracks["semi-auto"]) | (
                 copies["is_auto"] & np.isin(places, in_tracks["auto"])
             )
 
     def source_shapes(self) -> SourceShapes:
-        """All source shapes that were read."""
+        """The source shapes read so far."""
         return SourceShapes(np.frombuffer(self._copies, COPY), self._contents, self._labels)
 
     def left_out(self) -> Counter[str]:
-        """How many of the selected shapes are not tracked, by reason; copies count once."""
+        """Number of selected shapes that are not tracked, by reason; copies in several jobs count once."""
         reasons = np.unique(np.frombuffer(self._left_out, _LEFT_OUT))["reason"]
         counts = np.bincount(reasons, minlength=len(self._reasons)).tolist()
         return Counter(dict(zip(self._reasons, counts, strict=True)))
 
     def why_nothing(self) -> str:
-        """Why there is nothing to track, and no duplicate track to remove; empty if there is."""
+        """Why there is nothing to track and no duplicate to remove; empty if there is something."""
         if self._copies or self.duplicates:
             return ""
         sources = self._options.sources
@@ -132,7 +132,7 @@ class SourceShapeReader:
         return {label.id: label for label in labels if names is None or label.name in names}
 
     def _read_shape(self, job_id: int, shape: Mapping[str, Any]) -> bool:
-        """Note a shape; whether it is to be tracked."""
+        """Add a shape; return whether it will be tracked."""
         sources = self._options.sources
         source = shape.get("source") or "manual"
         if source not in sources if sources is not None else source == "auto":
@@ -168,17 +168,17 @@ class SourceShapeReader:
             return "empty"
         until, frame = self._options.until, shape["frame"]
         if until is not None and (frame < until if self._options.direction == "backward" else frame > until):
-            return f"behind frame {until}"
+            return f"beyond frame {until}"
         return None
 
     def _may_be_result(self, track: Mapping[str, Any]) -> bool:
-        """Whether a run like this one may have made a track: of shapes of humans it is `semi-auto`."""
+        """Whether a run with these options may have made a track; of manual shapes it is `semi-auto`."""
         sources = self._options.sources
         is_of_source = track["source"] == "semi-auto" or (sources is not None and "auto" in sources)
         return is_of_source and track["label_id"] in self._labels
 
     def _place(self, shape: Mapping[str, Any]) -> int:
-        """A digest of what a source shape and the keyframe that it has become have in common."""
+        """A digest that a source shape shares with the keyframe that was made of it."""
         defaults = self._mutable.get(shape["label_id"], {})
         values = {key: value for key, value in _values(shape).items() if key in defaults}
         content = [
@@ -195,7 +195,7 @@ def _keyframes(track: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     """The visible keyframes of a track, as shapes."""
     attributes: dict[int, str] = {}
     for shape in sorted(track["shapes"], key=lambda shape: int(shape["frame"])):
-        attributes |= _values(shape)  # CVAT 2.73: what a keyframe leaves out is as on the one before
+        attributes |= _values(shape)  # CVAT 2.73: a missing attribute has its value of the previous keyframe
         if not shape.get("outside"):
             yield {
                 **shape,

@@ -1,11 +1,11 @@
-"""The source shapes of a run that tracks existing shapes, and which of them are keyframes of one object.
+"""The source shapes of a tracking run, grouped into objects.
 
-A shape that is tracked over the frames is a *source shape*. Where jobs overlap, CVAT keeps a copy of it in
-each of them, with different ids; copies are one source shape. Source shapes of one nonzero group, label and
-type on different frames of a job are keyframes of one object. Where a frame has several of these, the group
-says that they belong together and not that they are the same, and each is an object of its own.
+A shape to track is a *source shape*. Overlapping jobs each have a copy of it, with different ids; copies are
+one source shape. Source shapes of the same nonzero group, label and type on different frames of a job are
+keyframes of one object. If a frame has several shapes of a group, the group does not identify an object, and
+each of its shapes is an object of its own.
 
-A task may have 100,000 of them. Their contents are on disk, by frame; numbers about them are in arrays.
+A task may have 100,000 source shapes. Their contents are on disk, by frame; their numbers are in arrays.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ COPY = np.dtype(
         ("is_in_track", "?"),
     ]
 )
-"""A copy of a shape in a job. `is_in_track`: it is a keyframe of a track that an earlier run has written."""
+"""A copy of a shape in a job. `is_in_track`: it is a keyframe of a track of an earlier run."""
 
 Numbers = npt.NDArray[Any]
 
@@ -61,14 +61,14 @@ class SourceShape:
 
 
 class SourceShapes:
-    """Source shapes and their objects, some 100 bytes each. May be used from several threads.
+    """Source shapes and their objects, about 100 bytes each. Thread-safe.
 
     Objects have indices in the order of their first frames; the source shapes of an object have consecutive
     indices, in ascending order of their frames.
 
     Args:
         copies: All copies of the shapes, as rows of `COPY`.
-        contents: On the frame of each: its row among the copies, and the server's JSON object.
+        contents: By frame: the row of each copy, and the server's JSON object.
         labels: The labels of the task, by id.
     """
 
@@ -76,7 +76,7 @@ class SourceShapes:
         self._contents = contents
         self._contents_lock = threading.Lock()
         self._labels = labels
-        by_digest = np.lexsort((copies["digest_rest"], copies["digest"]))  # equal ones stay in their order
+        by_digest = np.lexsort((copies["digest_rest"], copies["digest"]))  # a stable order of equal digests
         digests = copies[["digest", "digest_rest"]][by_digest]
         starts = np.flatnonzero(np.r_[len(copies) > 0, digests[1:] != digests[:-1]][: len(copies)])
         ends = np.r_[starts[1:], len(copies)].astype(np.int64)
@@ -84,7 +84,7 @@ class SourceShapes:
         objects = _objects(copies, by_digest, starts)
         order = np.lexsort((by_digest[starts], first["frame"], objects))
         is_first = np.r_[len(order) > 0, objects[order][1:] != objects[order][:-1]][: len(order)]
-        # the objects in the order of their first frames, each with the source shapes it has
+        # order objects by their first frames
         run = np.cumsum(is_first) - 1
         heads = order[is_first]
         rank = np.empty(len(heads), np.int64)
@@ -107,7 +107,7 @@ class SourceShapes:
         self._copy_ids = copies["id"][copy_rows]
         is_in_tracks = _all_of(copies["is_in_track"][copy_rows], self._copy_starts[:-1])
         self.is_in_track: Numbers = _all_of(is_in_tracks, self._object_starts[:-1])
-        """By object: whether an earlier run has written its tracks, and may have removed source shapes."""
+        """`[objects]`: whether an earlier run has written the track, and may have removed source shapes."""
         self._by_frame = np.argsort(self.frames, kind="stable").astype(np.uint32)
         self._sorted_frames = self.frames[self._by_frame]
 
@@ -116,14 +116,14 @@ class SourceShapes:
 
     @property
     def object_count(self) -> int:
-        """How many objects there are."""
+        """Number of objects."""
         return len(self._object_starts) - 1
 
     def on_frame(self, frame: int) -> list[SourceShape]:
         """The source shapes on a frame, in the order of their objects.
 
         Raises:
-            StorageError: The disk fails.
+            StorageError: The shapes cannot be read from disk.
         """
         begin, end = np.searchsorted(self._sorted_frames, np.array([frame, frame + 1], np.uint32))
         wanted = self._by_frame[begin:end].tolist()
@@ -135,24 +135,24 @@ class SourceShapes:
         return [SourceShape(i, int(self.objects[i]), shapes[int(self._rows[i])]) for i in wanted]
 
     def each(self, chosen: Numbers) -> Iterator[SourceShape]:
-        """The source shapes of some objects, frame by frame.
+        """The source shapes of selected objects, in ascending order of frames.
 
         Args:
-            chosen: For each object, whether it is one of them.
+            chosen: `[objects]`: whether the object is selected.
         """
         for frame in np.unique(self.frames[chosen[self.objects]]).tolist():
             yield from (source for source in self.on_frame(frame) if chosen[source.object])
 
     def copies_of(self, index: int) -> list[tuple[int, int]]:
-        """The jobs that have a copy of a source shape, each with the id of the copy."""
+        """The copies of a source shape: pairs of job id and shape id."""
         part = slice(int(self._copy_starts[index]), int(self._copy_starts[index + 1]))
         return list(zip(self._copy_jobs[part].tolist(), self._copy_ids[part].tolist(), strict=True))
 
     def counts(self, *, in_tracks: bool) -> Counter[str]:
-        """How many source shapes there are, by label.
+        """Number of source shapes by label name.
 
         Args:
-            in_tracks: Of the objects whose tracks an earlier run has written, or of all others.
+            in_tracks: Count objects with tracks of an earlier run, or all others.
         """
         labels = self._label_ids[self.is_in_track[self.objects] == in_tracks]
         ids, counts = np.unique(labels, return_counts=True)
@@ -161,14 +161,14 @@ class SourceShapes:
         )
 
     def is_first(self, index: int) -> bool:
-        """Whether a source shape is the first one of its object."""
+        """Whether a source shape is the first of its object."""
         return int(self._object_starts[self.objects[index]]) == index
 
     def frames_to_track_from(self, *, first_only: bool) -> Numbers:
-        """The frames with source shapes of objects that are in no track yet, ascending.
+        """The frames with source shapes of objects without a track, ascending.
 
         Args:
-            first_only: Only the first source shape of each object counts.
+            first_only: Consider only the first source shape of each object.
         """
         is_wanted = ~self.is_in_track[self.objects]
         if first_only:
@@ -178,7 +178,7 @@ class SourceShapes:
         return np.unique(self.frames[is_wanted])
 
     def number(self, number: int) -> int:
-        """What names an object in messages: the id of its first source shape."""
+        """The number of an object in messages: the id of its first source shape."""
         return int(self._copy_ids[self._copy_starts[self._object_starts[number]]])
 
     def last_frame(self, number: int) -> int:
@@ -194,31 +194,30 @@ class SourceShapes:
         return int(self._groups[self._object_starts[number]])
 
     def source(self, number: int) -> str:
-        """The source of the track of an object: `auto` only if no human made any of its source shapes."""
+        """The source of the track of an object: `auto` if all of its source shapes are."""
         part = slice(self._object_starts[number], self._object_starts[number + 1])
         return "auto" if self._is_auto[part].all() else "semi-auto"
 
     def job_ids(self, number: int) -> set[int]:
-        """The jobs that have a source shape of an object."""
+        """The ids of jobs with a source shape of an object."""
         first, last = self._object_starts[number], self._object_starts[number + 1]
         return set(self._copy_jobs[self._copy_starts[first] : self._copy_starts[last]].tolist())
 
 
 def _all_of(flags: Numbers, starts: Numbers) -> Numbers:
-    """Whether all flags of each part are set; parts begin at `starts`."""
+    """Whether all flags are set, for each segment that begins at one of `starts`."""
     return np.logical_and.reduceat(flags, starts.astype(np.int64)) if len(starts) else flags
 
 
 def _objects(copies: Numbers, by_digest: Numbers, starts: Numbers) -> Numbers:
-    """A number for each source shape, the same for those that are keyframes of one object.
+    """The object number of each source shape.
 
-    Groups are numbered anew in each job: groups of two jobs are the same only if the jobs share a source
-    shape of it.
+    Group numbers are local to a job: groups of two jobs are one object only if they share a source shape.
 
     Args:
         copies: All copies.
-        by_digest: Rows of the copies, those of a source shape next to one another.
-        starts: For each source shape, the place in `by_digest` where its rows begin.
+        by_digest: Rows of the copies, grouped by source shape.
+        starts: For each source shape, the index in `by_digest` of its first row.
     """
     count = len(starts)
     shape_of = np.repeat(np.arange(count), np.diff(np.r_[starts, len(copies)].astype(np.int64)))
@@ -240,7 +239,7 @@ def _objects(copies: Numbers, by_digest: Numbers, starts: Numbers) -> Numbers:
     roots = np.fromiter(map(root, range(len(distinct))), np.int64, len(distinct))
     objects = np.arange(count)
     objects[grouped] = count + roots[key_of]
-    # where a frame has several of a group, each source shape of it is an object of its own
+    # a group with several shapes on one frame does not identify an object
     frames = copies["frame"][by_digest[starts]]
     order = np.lexsort((frames, objects))
     is_twice = (np.diff(objects[order]) == 0) & (np.diff(frames[order].astype(np.int64)) == 0)

@@ -1,4 +1,4 @@
-"""One track while it is being seen: its keyframes in each of the jobs that it passes through."""
+"""A track under construction: its keyframes in each of its jobs."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from prefect_cvat.options.track_options import TrackOptions
 __all__ = ["MutableAttributes", "OpenTrack"]
 
 MAX_VALUES = 100
-"""How many different values of an attribute are counted, so that free text cannot fill the memory."""
+"""Maximum number of distinct values counted per attribute, to bound memory with free text."""
 
 
 class MutableAttributes:
-    """Which attributes may change, with their defaults, by the id of the label or sublabel.
+    """The defaults of mutable attributes, by label (or sublabel) id and attribute id.
 
     Args:
         labels: The labels of the task.
@@ -57,7 +57,7 @@ class _JobKeyframes(KeyframePicker):
         self._numbers: list[bytes] = []
 
     def close(self, last: Observation) -> None:
-        """Let the object go out of sight after where it was seen last."""
+        """End with an `outside` keyframe after the last observation, if it is inside the job."""
         self.end()
         if last.frame < self.job.stop_frame and not last.states[0][0]:
             self.frames.append(last.frame + 1)
@@ -65,7 +65,7 @@ class _JobKeyframes(KeyframePicker):
             self._numbers.append(self._numbers[-1])
 
     def numbers(self, index: int) -> list[float]:
-        """Of a keyframe, the coordinates and last the rotation."""
+        """The coordinates of a keyframe in pixels, then its rotation in degrees."""
         return array("d", self._numbers[index]).tolist()
 
     def keep(self, keyframe: Observation) -> None:
@@ -76,12 +76,12 @@ class _JobKeyframes(KeyframePicker):
 
 
 class OpenTrack:
-    """What is known of one track: where it was seen last, and its keyframes in the jobs that it is in.
+    """A track that may continue: its last observation, and its keyframes in open jobs.
 
     Args:
-        number: Names it in messages.
-        shape: The first shape of it.
-        attributes: Which attributes may change.
+        number: The number of the track, for messages.
+        shape: Its first shape, as the server's JSON object.
+        attributes: The mutable attributes of the task's labels.
         options: The tolerance of interpolation.
     """
 
@@ -101,17 +101,17 @@ class OpenTrack:
 
     @property
     def job_ids(self) -> set[int]:
-        """The jobs that it has something for that nobody has taken."""
+        """The ids of jobs with keyframes that have not been taken yet."""
         return {*self._parts, *(job_id for job_id, _ in self._waiting)}
 
     def see(self, frame: int, shape: Mapping[str, Any], jobs: Sequence[Job], is_exact: bool) -> None:
-        """Come into sight, or be seen again.
+        """Add an observation.
 
         Args:
-            frame: The frame.
-            shape: What it is like there.
-            jobs: Those that frames after the last one lie in.
-            is_exact: Whether the shape stays as it is.
+            frame: The number of the frame.
+            shape: The shape, as the server's JSON object.
+            jobs: The jobs that contain frames after the last observation.
+            is_exact: Whether the shape must become a keyframe.
         """
         before = None if self.is_lost else self.last
         self.last = self._observe(frame, shape, before, is_exact)
@@ -119,15 +119,17 @@ class OpenTrack:
         self._add_to_parts(before, self.last, jobs)
 
     def lose(self) -> None:
-        """Go out of sight after the frame that it was seen on last."""
+        """End visibility after the last observation."""
         for part in self._parts.values():
             part.close(self.last)
         self.is_lost = True
 
     def take(self, frame: int | None, min_length: int) -> list[tuple[int, dict[str, Any]]]:
-        """The parts that nothing can come to any more after this frame; after None, to none of them.
+        """Return complete parts as pairs of job id and track; none while the track is too short.
 
-        Nothing while the track is shorter than `min_length`.
+        Args:
+            frame: The last processed frame; None if there are no more frames.
+            min_length: Minimum number of observations of a track.
         """
         for job_id, part in list(self._parts.items()):
             if frame is None or part.job.stop_frame <= (frame if self.is_lost else self.last.frame):
@@ -176,7 +178,9 @@ class OpenTrack:
         for index, owner in enumerate(elements or owners):
             own: Sequence[float] = owner["points"]
             is_hidden = bool(elements) and states[index + 1][0]
-            if is_hidden and before is not None:  # where it is says nothing: keep it from jumping about
+            if (
+                is_hidden and before is not None
+            ):  # the position of a hidden element is meaningless: keep the last one
                 own = before.values[len(points) : len(points) + len(own)]
             points += own
             tolerances += [inf if is_hidden else self._tolerance] * len(own)
@@ -185,7 +189,7 @@ class OpenTrack:
             turned = before.values[-1] + shortest_rotation(rotation - before.values[-1])
         tolerances.append(rotation_tolerance(points, self._tolerance))
         if before is not None and states == before.states:
-            states = before.states  # one object for all of them
+            states = before.states  # share one object
         return Observation(
             frame,
             (*points, turned),
@@ -267,7 +271,7 @@ def _elements(shape: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 
 
 def _key(shape: Mapping[str, Any]) -> tuple[str, int, tuple[tuple[int, str, int], ...]]:
-    """What does not change: type and label; of each element label, type and count of numbers."""
+    """The constant properties: type and label; label, type and number of coordinates of each element."""
     return (
         shape["type"],
         shape["label_id"],

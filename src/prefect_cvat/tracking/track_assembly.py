@@ -1,8 +1,8 @@
-"""From what is found frame after frame to CVAT's tracks, a part for each job.
+"""Makes CVAT tracks of associated shapes, one track in each job.
 
-CVAT keeps a track by its keyframes and interpolates between. A track ends with a keyframe that is
-`outside`, and without one it goes on to the end of its job. Each job has its own part of a track; CVAT
-joins the parts again when it reads the task.
+CVAT stores the keyframes of a track and interpolates between them. A track ends with a keyframe that is
+`outside`, or else at the end of its job. Each job has its own part of a track; CVAT joins the parts when it
+reads the task.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ __all__ = ["TrackBuilder"]
 
 
 class TrackBuilder:
-    """Makes CVAT's tracks of what was found on frame after frame. What is complete can be taken at any time.
+    """Builds CVAT tracks from shapes frame by frame. Complete tracks can be taken at any time.
 
-    - A part begins with a keyframe on the first frame of the track in its job. Where the track comes in from
-      before, that is the job's first frame, interpolated if nothing was found there.
-    - It ends with a keyframe that is `outside` on the frame after the last one that the object was seen on,
-      unless the job ends there. So does the part of it before a gap of more than `fill_gap` frames.
-    - Between frames that were looked at one after the other there is no gap, however far they are apart.
-    - Attributes that may change stand on every keyframe, with their defaults where nothing is said; of those
-      that may not, the track gets the value that was found most often until its part was complete.
+    - The part in a job begins with a keyframe on the first frame of the track in the job. If the track began
+      in an earlier job, that is the job's first frame, interpolated if there is no shape on it.
+    - It ends with an `outside` keyframe on the frame after the last shape, unless the job ends there. A gap
+      of more than `fill_gap` frames is also preceded by an `outside` keyframe.
+    - Consecutive processed frames have no gap between them, whatever the step.
+    - Mutable attributes are set on every keyframe, missing ones to their defaults. An immutable attribute
+      gets its most frequent value so far.
 
-    Memory is that of the keyframes of tracks that have not ended, in jobs that have not.
+    Memory holds the keyframes of open tracks in open jobs.
 
     Args:
         jobs: The jobs to write to. They may overlap.
-        options: What tracks are to be like.
+        options: Minimum length, gaps and tolerance of tracks.
         labels: The labels of the task.
     """
 
@@ -40,7 +40,7 @@ class TrackBuilder:
         self._options = options
         self._attributes = MutableAttributes(labels)
         self._ahead = sorted(jobs, key=lambda job: (job.start_frame, job.id), reverse=True)
-        self._jobs: list[Job] = []  # those that frames may yet lie in, of those that have begun
+        self._jobs: list[Job] = []  # jobs that have begun and may get more frames
         self._tracks: dict[int, OpenTrack] = {}
         self._frame = -1
         self._complete: list[tuple[int, dict[str, Any]]] = []
@@ -48,20 +48,19 @@ class TrackBuilder:
     def add(
         self, frame: int, items: Iterable[tuple[int, Mapping[str, Any]]], exact: Collection[int] = ()
     ) -> None:
-        """Take what was found on the next frame that was looked at, which may be nothing.
+        """Add the shapes of the next processed frame.
 
         Args:
             frame: The number of the frame.
-            items: Track numbers and shapes, as the server's JSON objects.
-            exact: The numbers of the tracks whose shapes become keyframes as they are: those that a human
-                has drawn.
+            items: Track numbers and shapes, as the server's JSON objects; may be empty.
+            exact: Numbers of the tracks whose shapes must become keyframes, such as manual shapes.
 
         Raises:
-            ValueError: The frames do not ascend, a number is there twice, or a track changes its label, its
-                type or, as a skeleton, its elements.
+            ValueError: The frames do not ascend, a track has two shapes, or a track changes its label, its
+                type or its skeleton elements.
         """
         if frame <= self._frame:
-            raise ValueError(f"frame {frame} comes after frame {self._frame}; they must ascend")
+            raise ValueError(f"frame {frame} follows frame {self._frame}; frames must ascend")
         for number, track in list(self._tracks.items()):
             if frame - track.last.frame > self._options.max_gap:
                 self._close(number)
@@ -76,20 +75,20 @@ class TrackBuilder:
         self._frame = frame
 
     def finish(self) -> None:
-        """Say that there are no more frames. All that is left is complete then."""
+        """End all tracks: there are no more frames."""
         for number in list(self._tracks):
             self._close(number)
         self._ahead.clear()
         self._jobs.clear()
 
     def take(self) -> list[tuple[int, dict[str, Any]]]:
-        """What has become complete since the last call: job ids and tracks, as the server's JSON objects."""
+        """Return tracks completed since the last call: job ids, and tracks as the server's JSON objects."""
         complete, self._complete = self._complete, []
         return complete
 
     @property
     def open_jobs(self) -> set[int]:
-        """The ids of the jobs that may yet get more than has become complete."""
+        """The ids of jobs that may get more tracks."""
         reach = min(
             (track.last.frame for track in self._tracks.values() if not track.is_lost), default=self._frame
         )

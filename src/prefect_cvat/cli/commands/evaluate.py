@@ -34,7 +34,7 @@ NOT_WRITTEN = (
 
 class _Evaluated(EvaluationOptions):
     left_by_run: Annotated[
-        bool, Field(description="Evaluate what runs have left in the task (source auto).")
+        bool, Field(description="Evaluate the automatic annotations of the task (source auto).")
     ] = False
     truth: Annotated[
         str,
@@ -49,7 +49,7 @@ class _Evaluated(EvaluationOptions):
 
     @property
     def truth_source(self) -> tuple[GroundTruthSource, int | None]:
-        """Where the truth is, and in which other task."""
+        """The source of the ground truth, and the id of the other task, if any."""
         match self.truth.partition(":"):
             case ("manual", "", _):
                 return "manual", None
@@ -94,9 +94,10 @@ def evaluate(
     options: Annotated[Options, Without("jobs", *NOT_WRITTEN)],
     output: _Output,
 ) -> None:
-    """Evaluate a function, or what runs have left, on manual annotations. Nothing is written to the server.
+    """Evaluate a function, or the automatic annotations of a task, on manual annotations.
 
-    All frames of a ground-truth job count; of a task those on which a human has annotated something.
+    Nothing is written to the server. All frames of a ground-truth job are evaluated; of a task, the frames
+    with manual annotations.
 
     \b
     Example:

@@ -1,1 +1,1 @@
-"""What is compared: ground truth and predictions, read and converted to COCO's format."""
+"""Reads ground truth and predictions, and converts them to COCO's format."""

@@ -1,4 +1,4 @@
-"""Tags or shapes of a task, kept on disk, and read frame by frame: a task may have millions."""
+"""Tags and shapes of a task on disk, read frame by frame: a task may have millions."""
 
 from __future__ import annotations
 
@@ -22,23 +22,22 @@ from prefect_cvat.messages.argument_names import argument
 __all__ = ["MAX_BYTES_ON_FRAME", "MAX_ON_FRAME", "AnnotationsByFrame", "FrameAnnotations"]
 
 MAX_ON_FRAME = 20_000
-"""Maximum number of annotations on one frame that are compared, on each side."""
+"""Maximum number of ground-truth annotations, and of predictions, on one frame."""
 
 MAX_BYTES_ON_FRAME = 12 * 2**20
-"""Maximum size of these annotations as JSON, in bytes; as objects they take about six times as much."""
+"""Maximum size of these annotations as JSON, in bytes; objects take about six times as much memory."""
 
 _BUFFER_BYTES = 2**20
 
 
 class AnnotationsByFrame:
-    """Tags or shapes, as the server's JSON objects. In memory are 16 bytes of each.
+    """Tags or shapes, as the server's JSON objects, in a temporary file; 16 bytes of each are in memory.
 
-    The file has no name: it is gone with this object, or with the process, however that ends. Not to be used
-    from several threads at a time.
+    The file has no name, so it is deleted with this object or with the process. Not thread-safe.
 
     Attributes:
-        labels: How many annotations there are of each label, by its id.
-        outlined: The labels of which there are shapes with outlines.
+        labels: Number of annotations by label id.
+        outlined: Ids of labels that have shapes with outlines.
     """
 
     def __init__(self) -> None:
@@ -56,16 +55,16 @@ class AnnotationsByFrame:
         """Add a tag or a shape.
 
         Raises:
-            StorageError: The disk does not take it.
+            StorageError: It cannot be written to disk.
         """
         content = to_json(annotation)
         try:
             if self._file is None:
-                self._file = tempfile.TemporaryFile(buffering=_BUFFER_BYTES)  # noqa: SIM115 (goes with this object)
+                self._file = tempfile.TemporaryFile(buffering=_BUFFER_BYTES)  # noqa: SIM115 (closed with this object)
                 weakref.finalize(self, self._file.close)
             self._file.write(content)
         except OSError as error:
-            raise StorageError(f"the annotations to be compared cannot be kept on disk: {error}") from error
+            raise StorageError(f"the annotations to compare cannot be written to disk: {error}") from error
         self.labels[annotation["label_id"]] += 1
         if "type" in annotation and has_outline(annotation):
             self.outlined.add(annotation["label_id"])
@@ -84,8 +83,8 @@ class AnnotationsByFrame:
         """The annotations on a frame, in the order in which they were added.
 
         Raises:
-            ResponseTooLargeError: There are more of them than are compared.
-            StorageError: The disk does not give them back.
+            ResponseTooLargeError: There are more than `MAX_ON_FRAME` or `MAX_BYTES_ON_FRAME`.
+            StorageError: They cannot be read from disk.
         """
         begin, end = self._places(frame)
         if begin == end:
@@ -95,20 +94,20 @@ class AnnotationsByFrame:
         lengths = np.frombuffer(self._lengths, np.uint32)[places].tolist()
         if end - begin > MAX_ON_FRAME or sum(lengths) > MAX_BYTES_ON_FRAME:
             raise ResponseTooLargeError(
-                f"frame {frame} has {end - begin} annotations of {sum(lengths)} bytes; at most {MAX_ON_FRAME}"
-                f" of {MAX_BYTES_ON_FRAME} bytes are compared on a frame; leave this frame out with"
+                f"frame {frame} has {end - begin} annotations of {sum(lengths)} bytes; the"
+                f" maximum is {MAX_ON_FRAME} of {MAX_BYTES_ON_FRAME} bytes; leave the frame out with"
                 f" {argument('frames')}"
             )
         try:
             return [from_json(content) for content in self._read(starts, lengths)]
         except OSError as error:
-            raise StorageError(f"the annotations to be compared cannot be read from disk: {error}") from error
+            raise StorageError(f"the annotations to compare cannot be read from disk: {error}") from error
 
     def _read(self, starts: list[int], lengths: list[int]) -> Iterator[bytes]:
         assert self._file is not None
         self._file.flush()
         number = self._file.fileno()
-        if starts[-1] + lengths[-1] - starts[0] == sum(lengths):  # mostly they lie one after the other
+        if starts[-1] + lengths[-1] - starts[0] == sum(lengths):  # usually contiguous
             together = memoryview(os.pread(number, sum(lengths), starts[0]))
             first = starts[0]
             for start, length in zip(starts, lengths, strict=True):
@@ -123,7 +122,7 @@ class AnnotationsByFrame:
         return int(begin), int(end)
 
     def _sorted(self) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-        """The frames of the annotations in ascending order, and the places of these annotations."""
+        """The frames of the annotations in ascending order, and the indices of the annotations."""
         if self._order is None:
             frames = np.array(self._frames, np.uint32)
             order = np.argsort(frames, kind="stable")
@@ -133,7 +132,7 @@ class AnnotationsByFrame:
 
 @dataclass(frozen=True, slots=True)
 class FrameAnnotations:
-    """Tags and shapes, tracks among them as the shapes that they have on each frame."""
+    """Tags and shapes by frame; tracks are shapes on each of their frames."""
 
     tags: AnnotationsByFrame = field(default_factory=AnnotationsByFrame)
     shapes: AnnotationsByFrame = field(default_factory=AnnotationsByFrame)
@@ -143,5 +142,5 @@ class FrameAnnotations:
 
     @property
     def labels(self) -> Counter[int]:
-        """How many annotations there are of each label, by its id: first those of shapes."""
+        """Number of annotations by label id."""
         return self.shapes.labels + self.tags.labels

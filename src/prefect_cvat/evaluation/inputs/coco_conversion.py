@@ -1,4 +1,4 @@
-"""CVAT's shapes in COCO's format, truth and predictions side by side."""
+"""Converts CVAT's shapes of ground truth and predictions to COCO's format."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ __all__ = ["Comparison", "compare_in_coco", "outlined_labels"]
 Shape = Mapping[str, Any]
 
 _AREA_PER_BOX_AREA = 0.53
-"""What part of its box an object fills that is known by its keypoints only, as for CrowdPose."""
+"""Area of an object with keypoints only, as a fraction of its box: the value of CrowdPose."""
 
 _ABSENT = -1e6
-"""Where keypoints are that were not found: near none."""
+"""Coordinate of missing keypoints in pixels, so far away that their similarity is 0."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Comparison:
-    """Truth and predictions in COCO's format. Images are frames, categories are labels, with CVAT's ids.
+    """Ground truth and predictions in COCO's format, with CVAT's ids of frames and labels.
 
     Attributes:
-        truth: The truth, as in `instances.json`.
-        predictions: A list of COCO's results.
-        truth_shapes: CVAT's shapes, one for each of the truth's `annotations`.
-        predicted_shapes: CVAT's shapes, one for each of the `predictions`.
+        truth: The ground truth, as in `instances.json`.
+        predictions: The predictions, as COCO's results.
+        truth_shapes: CVAT's shape for each annotation of `truth`.
+        predicted_shapes: CVAT's shape for each of the `predictions`.
     """
 
     truth: dict[str, Any]
@@ -49,25 +49,27 @@ def compare_in_coco(
     predicted: Sequence[Shape],
     outlined: Collection[int] | None = None,
 ) -> dict[IouType, Comparison]:
-    """Put shapes into COCO's format, in each of the ways in which they can be compared.
+    """Convert shapes to COCO's format for each IoU type.
 
-    Boxes (`bbox`) are those around whatever has an area. Masks (`segm`) are made of labels that have outlines
-    (polygons, masks, ellipses, turned rectangles) on both sides, if any has; labels that were drawn one way
-    and found the other are compared by their boxes only. Skeletons are compared by their `keypoints` only,
-    polylines and points not at all, nor what is empty.
+    - `bbox`: the bounding boxes of all shapes with an area.
+    - `segm`: the masks of labels whose ground truth and predictions have outlines (polygons, masks, ellipses,
+      rotated rectangles). A label with outlines in only one of them is compared by boxes only.
+    - `keypoints`: skeletons.
+
+    Polylines, points and empty shapes are not compared.
 
     Args:
-        frames: The frames that count; all shapes are on one of these.
+        frames: The evaluated frames, with all frames of the shapes.
         labels: The labels of the task.
-        truth: The shapes that humans drew, as the server's JSON objects.
-        predicted: Those that were found.
-        outlined: The labels that masks are made of; None if these shapes are all that there are.
+        truth: The ground-truth shapes, as the server's JSON objects.
+        predicted: The predicted shapes.
+        outlined: Ids of the labels to compare by masks; None determines them from these shapes.
 
     Returns:
-        The ways that there are shapes for.
+        The IoU types with shapes.
 
     Raises:
-        InvalidResponseError: A shape is none.
+        InvalidResponseError: A shape is invalid.
     """
     converter = _CocoConverter({frame.number: frame for frame in frames}, labels)
     if outlined is None:
@@ -85,24 +87,24 @@ def compare_in_coco(
 
 
 def outlined_labels(parts: Iterable[tuple[Iterable[Shape], Iterable[Shape]]]) -> set[int]:
-    """The labels that masks are made of.
+    """The ids of labels to compare by masks, see `compare_in_coco`.
 
     Args:
-        parts: The shapes that humans drew, and those that were found; all of them, a part at a time.
+        parts: Ground-truth and predicted shapes, in parts.
     """
-    found: set[int] = set()
-    found_outlined: set[int] = set()
-    drawn_outlined: set[int] = set()
-    for drawn_part, found_part in parts:
-        for shape in found_part:
+    predicted: set[int] = set()
+    predicted_outlined: set[int] = set()
+    true_outlined: set[int] = set()
+    for true_shapes, predicted_shapes in parts:
+        for shape in predicted_shapes:
             if shape["type"] in WITH_AREA:
-                found.add(shape["label_id"])
+                predicted.add(shape["label_id"])
             if has_outline(shape):
-                found_outlined.add(shape["label_id"])
-        drawn_outlined.update(shape["label_id"] for shape in drawn_part if has_outline(shape))
-    if not drawn_outlined & found_outlined:
+                predicted_outlined.add(shape["label_id"])
+        true_outlined.update(shape["label_id"] for shape in true_shapes if has_outline(shape))
+    if not true_outlined & predicted_outlined:
         return set()
-    return drawn_outlined - (found - found_outlined)
+    return true_outlined - (predicted - predicted_outlined)
 
 
 def _of(labels: Collection[int], shapes: Iterable[Shape]) -> list[Shape]:
@@ -123,7 +125,7 @@ class _CocoConverter:
         ]
 
     def compare(self, iou_type: IouType, truth: Sequence[Shape], predicted: Sequence[Shape]) -> Comparison:
-        """The shapes that can be compared in a way, each as COCO has it."""
+        """Convert the shapes that can be compared by an IoU type."""
         annotations: list[dict[str, Any]] = []
         comparison = Comparison(
             {"images": self._images, "categories": self._categories, "annotations": annotations}
@@ -153,8 +155,8 @@ class _CocoConverter:
             ) from None
 
     def _keypoints(self, skeleton: Shape) -> dict[str, Any]:
-        found = keypoints_of(skeleton, self._sublabels[skeleton["label_id"]], absent=_ABSENT)
-        return {**found, "area": _AREA_PER_BOX_AREA * found["bbox"][2] * found["bbox"][3]}
+        converted = keypoints_of(skeleton, self._sublabels[skeleton["label_id"]], absent=_ABSENT)
+        return {**converted, "area": _AREA_PER_BOX_AREA * converted["bbox"][2] * converted["bbox"][3]}
 
 
 def _is_comparable(shape: Shape, iou_type: IouType) -> bool:

@@ -1,4 +1,4 @@
-"""Truth and predictions in COCO's format: read, checked, and made alike."""
+"""Reads and validates ground truth and predictions in COCO's format."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal
 __all__ = ["Dataset", "IouType", "read_dataset"]
 
 IouType = Literal["bbox", "segm", "keypoints"]
-"""What is compared: boxes, masks or keypoints. The words are pycocotools'."""
+"""What is compared: boxes, masks or keypoints, as in pycocotools."""
 
 _SIGMAS = (0.25, 0.35, 0.79, 0.72, 0.62, 1.07, 0.87, 0.89)
 _PARTS = ("eye", "ear", "shoulder", "elbow", "wrist", "hip", "knee", "ankle")
@@ -22,22 +22,25 @@ COCO_SIGMAS = {
         for side in ("left", "right")
     },
 }
-"""How far humans are apart about keypoints, in parts of the object's size: pycocotools' `kpt_oks_sigmas`."""
+"""OKS sigmas by keypoint name: the standard deviation of human annotators, relative to the object's scale.
+
+These are the `kpt_oks_sigmas` of pycocotools.
+"""
 
 DEFAULT_SIGMA = sum(COCO_SIGMAS.values()) / len(COCO_SIGMAS)
-"""The same for keypoints that COCO does not have."""
+"""The sigma of keypoints that COCO does not have."""
 
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """Truth and predictions, checked and made alike.
+    """Validated ground truth and predictions.
 
     Attributes:
         iou_type: What is compared.
-        categories: Names by id.
-        truth: Objects.
+        categories: Names of categories by id.
+        truth: Ground-truth objects.
         predictions: Predictions.
-        sigmas: The deviations of the keypoints of each category, by its id.
+        sigmas: The OKS sigmas of the keypoints of each category, by category id.
     """
 
     iou_type: IouType
@@ -50,10 +53,11 @@ class Dataset:
 def read_dataset(
     truth: Mapping[str, Any], predictions: Sequence[Mapping[str, Any]], iou_type: IouType
 ) -> Dataset:
-    """Read truth and predictions in COCO's format. What comes in is not changed.
+    """Read ground truth and predictions in COCO's format. The arguments are not changed.
 
     Raises:
-        ValueError: They are not in COCO's format, or do not go together; the message names the place.
+        ValueError: They are not in COCO's format, or a prediction has an unknown image or category. The
+            message names the item.
     """
     if iou_type not in ("bbox", "segm", "keypoints"):
         raise ValueError(f"iou_type must be 'bbox', 'segm' or 'keypoints', not {iou_type!r}")
@@ -92,7 +96,7 @@ class _Reader:
     sigmas: Mapping[int, tuple[float, ...]]
 
     def read(self, item: Mapping[str, Any], name: str, *, scored: bool = False) -> dict[str, Any]:
-        """One annotation with what is looked at."""
+        """The fields of one annotation that are compared."""
         try:
             image, category = item["image_id"], item["category_id"]
             if image not in self.images:
@@ -118,7 +122,7 @@ class _Reader:
 
     def _segm(self, item: Mapping[str, Any], _category: int, name: str) -> dict[str, Any]:
         segmentation = item.get("segmentation")
-        if segmentation is None:  # as pycocotools does, a box is the mask that it encloses
+        if segmentation is None:  # as in pycocotools, a box is a rectangular mask
             left, top, width, height = self._bbox(item, _category, name)["bbox"]
             right, bottom = left + width, top + height
             segmentation = [[left, top, left, bottom, right, bottom, right, top]]
@@ -127,7 +131,7 @@ class _Reader:
         return {"rle": self._run_lengths(segmentation, self.images[item["image_id"]])}
 
     def _run_lengths(self, segmentation: Any, image: Mapping[str, Any]) -> Any:
-        """Polygons, or run lengths, as compressed run lengths."""
+        """Convert polygons or RLE to compressed RLE."""
         from faster_coco_eval import mask  # imports OpenCV where there is one
 
         size = image["height"], image["width"]

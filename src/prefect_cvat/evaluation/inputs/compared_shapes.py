@@ -1,4 +1,4 @@
-"""The shapes that are compared, on disk: taken up a few frames at a time."""
+"""Compares ground-truth and predicted shapes that are on disk, some frames at a time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from prefect_cvat.planning.planned_frames import PlannedFrames
 __all__ = ["ComparedShapes"]
 
 _SHAPES_AT_ONCE = 2000
-"""How many shapes are compared at a time, or those of one frame."""
+"""Maximum number of shapes compared at a time, unless one frame has more."""
 
 IOU_TYPES: tuple[IouType, ...] = ("bbox", "segm", "keypoints")
 
@@ -24,14 +24,14 @@ Shapes = list[dict[str, Any]]
 
 
 class ComparedShapes:
-    """What humans drew and what was found, on the frames that count.
+    """Ground-truth and predicted shapes on the evaluated frames.
 
     Args:
-        frames: These frames.
+        frames: The evaluated frames.
         labels: The labels of the task.
-        truth: The shapes that humans drew.
-        predicted: Those that were found.
-        wanted: The labels whose shapes of humans count; None for all.
+        truth: The ground-truth shapes.
+        predicted: The predicted shapes.
+        wanted: Ids of the labels whose ground truth is evaluated; None for all.
     """
 
     def __init__(
@@ -50,12 +50,12 @@ class ComparedShapes:
         self._outlined: set[int] | None = None
 
     def evaluate(self, *, iou_threshold: float, score_threshold: float) -> dict[IouType, Evaluation]:
-        """Evaluate them in each of the ways that there are shapes for.
+        """Compute the metrics for each IoU type with shapes.
 
         Raises:
-            ResponseTooLargeError: There are more shapes on a frame than are compared.
-            InvalidResponseError: A shape is none.
-            StorageError: The disk does not give them back.
+            ResponseTooLargeError: A frame has too many shapes.
+            InvalidResponseError: A shape is invalid.
+            StorageError: The shapes cannot be read from disk.
         """
         evaluators = {
             iou_type: Evaluator(iou_type, iou_threshold=iou_threshold, score_threshold=score_threshold)
@@ -69,10 +69,10 @@ class ComparedShapes:
         return {iou_type: evaluators[iou_type].result() for iou_type in IOU_TYPES if iou_type in iou_types}
 
     def on(self, number: int) -> dict[IouType, Comparison]:
-        """The shapes on a frame, by the ways in which they are compared.
+        """The shapes on a frame, by IoU type.
 
         Raises:
-            StorageError: The disk does not give them back.
+            StorageError: The shapes cannot be read from disk.
         """
         return self._compare([self._frames.by_number[number]], *self._shapes_on(number))
 

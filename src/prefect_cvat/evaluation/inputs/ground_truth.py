@@ -1,4 +1,4 @@
-"""The ground truth: what humans have annotated, and the frames on which it counts."""
+"""Reads the ground truth: manual annotations, and the frames to evaluate."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from prefect_cvat.planning.planned_frames import PlannedFrames
 __all__ = ["GroundTruth", "GroundTruthSource", "read_ground_truth"]
 
 GroundTruthSource = Literal["manual", "ground_truth", "task"]
-"""Where the truth is: what humans drew in the task, its ground-truth job, or another task."""
+"""The manual annotations of the task, its ground-truth job, or the manual annotations of another task."""
 
 
 @dataclass(frozen=True, slots=True)
 class GroundTruth:
-    """What humans have annotated.
+    """Ground-truth annotations.
 
     Attributes:
-        name: What it is called, such as `the ground-truth job 12`.
-        annotations: The annotations, on frames of the task that is evaluated and with its labels.
-        frames: The frames whose shapes count.
-        tag_frames: The frames whose tags count.
-        left_out: How many annotations or frames do not count, by reason.
+        name: A description, such as `the ground-truth job 12 of task 3`.
+        annotations: The annotations, with frames and labels of the evaluated task.
+        frames: The frames on which shapes are evaluated.
+        tag_frames: The frames on which tags are evaluated.
+        left_out: Number of annotations or frames that are not evaluated, by reason.
     """
 
     name: str
@@ -51,37 +51,38 @@ def read_ground_truth(
     all_frames: bool = False,
     ignore_case: bool = False,
 ) -> GroundTruth:
-    """Read what humans have annotated: everything but what is of source `auto`.
+    """Read manual annotations, that is, all that are not of source `auto`.
 
-    Which frames count: all of a ground-truth job; of a task those on which a human has annotated something
-    (shapes count where there are human shapes, tags where there are human tags), because CVAT does not tell
-    a frame that nobody has looked at from one that has nothing on it. Deleted frames never count.
+    All frames of a ground-truth job are evaluated. Of a task, shapes are evaluated on frames with manual
+    shapes, and tags on frames with manual tags: CVAT does not distinguish frames that have not been annotated
+    yet from frames without objects. Deleted frames are never evaluated.
 
     Args:
         client: The server.
-        info: The task that is evaluated.
+        info: The evaluated task.
         source: `manual`, `ground_truth` or `task`.
-        truth_task_id: The other task. Its frames are matched by their names, those of videos also by their
-            numbers in the video; its labels by theirs.
-        selection: Which frames of the task may count; None for all. Jobs go with annotation jobs only.
-        all_frames: Count frames of a task also where no human has annotated anything: they were looked at.
-        ignore_case: Match labels of another task without regard to upper and lower case.
+        truth_task_id: Id of the other task. Frames and labels are matched by name, frames of videos also by
+            their numbers in the video.
+        selection: The frames of the task to evaluate; None for all. Jobs can be selected only without a
+            ground-truth job.
+        all_frames: Evaluate frames without manual annotations too.
+        ignore_case: Ignore case when labels of another task are matched.
 
     Raises:
-        NothingToEvaluateError: No human has annotated anything there, or there is no such job, or the tasks
+        NothingToEvaluateError: There are no manual annotations, there is no ground-truth job, or the tasks
             have no frame in common.
-        PermissionDeniedError: This user may not read it.
-        ValueError: The arguments do not go together, or the selection names what the task does not have.
+        PermissionDeniedError: The user may not read the annotations.
+        ValueError: The arguments contradict each other, or the task does not have a selected frame or job.
     """
     if (source == "task") != (truth_task_id is not None):
-        raise ValueError("truth_task_id goes with the truth of another task, and with no other")
+        raise ValueError("truth_task_id is required with truth='task', and not allowed otherwise")
     own = make_plan(info, selection).frames
     if source == "ground_truth":
         return _from_ground_truth_job(client, info, selection or Selection())
     if truth_task_id is None:
-        name = f"what humans annotated in task {info.task.id}"
+        name = f"the manual annotations of task {info.task.id}"
         return _of_task(name, collect_annotations(read_annotations(client, info), own), own, all_frames, {})
-    name = f"what humans annotated in task {truth_task_id}"
+    name = f"the manual annotations of task {truth_task_id}"
     other = read_task(client, truth_task_id)
     numbers = matching_frames(own, info, make_plan(other).frames, other)
     there = [Frame(number, frame.name, frame.width, frame.height) for number, frame in numbers.items()]
@@ -99,28 +100,27 @@ def _of_task(
 ) -> GroundTruth:
     if not found:
         raise NothingToEvaluateError(
-            f"there is nothing to evaluate against: {name} is nothing on the"
-            f" {pluralize(len(frames), 'frame')}"
-            " that could count; annotate some frames by hand, or name another truth"
+            f"there is no ground truth: {name} contain nothing on the {pluralize(len(frames), 'frame')} to"
+            " evaluate; annotate some frames manually, or choose another truth"
         )
     compared = tagged = frames
     if not all_frames:
         compared, tagged = frames.where(found.shapes.has), frames.where(found.tags.has)
         seen = frames.where(lambda number: found.shapes.has(number) or found.tags.has(number))
         if unseen := len(frames) - len(seen):
-            left_out = {**left_out, "frames that no human has annotated": unseen}
+            left_out = {**left_out, "frames without manual annotations": unseen}
     return GroundTruth(name, found, compared, tagged, left_out)
 
 
 def _from_ground_truth_job(client: Client, info: TaskInfo, selection: Selection) -> GroundTruth:
     task = info.task
     if selection.jobs is not None:
-        raise ValueError("the truth of a ground-truth job cannot be narrowed to annotation jobs")
+        raise ValueError("jobs cannot be selected with a ground-truth job: its frames are evaluated")
     jobs = [job for job in info.jobs if job.type == "ground_truth"]
     if not jobs:
         raise NothingToEvaluateError(
-            f"task {task.id} ({task.name!r}) has no ground-truth job, or none that this user may see; create"
-            " one, or evaluate against what humans annotated in the task itself"
+            f"task {task.id} ({task.name!r}) has no ground-truth job, or the user may not see it; create"
+            " one, or evaluate on the manual annotations of the task"
         )
     job = jobs[0]
     layout = info.validation
@@ -134,8 +134,8 @@ def _from_ground_truth_job(client: Client, info: TaskInfo, selection: Selection)
         found = collect_annotations(parts, frames)
     except PermissionDeniedError as error:
         raise PermissionDeniedError(
-            f"this user may not read the ground-truth job {job.id} of task {task.id}; ask its owner to be"
-            " given access, or evaluate against what humans annotated in the task itself",
+            f"this user may not read the ground-truth job {job.id} of task {task.id}; ask its owner for"
+            " access, or evaluate on the manual annotations of the task",
             status=error.status,
             method=error.method,
             path=error.path,
@@ -145,7 +145,7 @@ def _from_ground_truth_job(client: Client, info: TaskInfo, selection: Selection)
     name = f"the ground-truth job {job.id} of task {task.id}"
     if not found:
         raise NothingToEvaluateError(
-            f"there is nothing to evaluate against: {name} has no human annotations on its"
+            f"there is no ground truth: {name} has no manual annotations on its"
             f" {pluralize(len(frames), 'frame')}"
         )
     return GroundTruth(name, found, frames, frames if len(found.tags) else frames[:0], {})

@@ -1,4 +1,7 @@
-"""What a function finds on frames of a task, and what runs have left on them. Nothing is written."""
+"""Predictions to evaluate: detections of a function, or the automatic annotations of a task.
+
+Nothing is written to the server.
+"""
 
 from __future__ import annotations
 
@@ -31,15 +34,14 @@ __all__ = ["Predictions", "ReadOnlyRun", "detect_on_frames", "read_run_annotatio
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
-    """What was found on the frames of a task.
+    """Predictions on frames of a task.
 
     Attributes:
-        name: What has found it.
-        annotations: What was found, with the labels of the task.
-        labels: What could have been found: ids of labels of the task, by the function's names for them; None
-            if that is not known.
-        frame_errors: What went wrong on frames that were skipped, by frame.
-        frames_from_cache: Of how many frames the detections were kept from an earlier run.
+        name: The name of the function, or `automatic annotations`.
+        annotations: The predictions, with labels of the task.
+        labels: Ids of the task's labels by the function's label names; None without a function.
+        frame_errors: Errors on frames that the function failed on, by frame.
+        frames_from_cache: Number of frames whose detections came from the cache.
     """
 
     name: str
@@ -59,9 +61,9 @@ def detect_on_frames(
     function_name: str | None = None,
     progress: Progress | None = None,
 ) -> Predictions:
-    """Run a function on frames of a task, as a run that annotates does, but upload nothing.
+    """Run a function on frames of a task as `annotate_task` does, but upload nothing.
 
-    What such a run, with the same settings, found on the same frames of a chunk is not detected again.
+    Cached detections of a run with the same settings are used.
 
     Raises:
         BadFunctionError: The function does not fit the task, or broke its contract.
@@ -70,31 +72,34 @@ def detect_on_frames(
     run = _PredictionRun(client, info, frames, function, options, function_name=function_name)
     with ThreadSubmitter() as threads:
         report = run_pipeline(run, threads, progress)
-    failed = {**dict.fromkeys(run.failed_frames, "what went wrong is told of others"), **report.frame_errors}
+    failed = {
+        **dict.fromkeys(run.failed_frames, "failed; only the first errors are recorded"),
+        **report.frame_errors,
+    }
     return Predictions(report.function, run.found, run.labels, failed, report.frames_from_cache)
 
 
 def read_run_annotations(client: Client, info: TaskInfo, frames: Sequence[Frame]) -> Predictions:
-    """What runs have left on frames: all that is of source `auto`.
+    """Read the automatic annotations (source `auto`) on frames.
 
     Raises:
-        NothingToEvaluateError: There is nothing of that kind.
+        NothingToEvaluateError: There are none.
     """
     found = collect_annotations(read_annotations(client, info), frames, automatic=True)
     if not found:
         pool = " Runs leave out the frames of a ground-truth pool." * (info.validation.mode == "gt_pool")
         raise NothingToEvaluateError(
-            f"no run has left anything on the {pluralize(len(frames), 'frame')} of task {info.task.id} that"
-            f" count (annotations of source 'auto').{pool} Annotate them first, or evaluate a function"
+            f"task {info.task.id} has no automatic annotations (source 'auto') on the"
+            f" {pluralize(len(frames), 'frame')} to evaluate.{pool} Annotate them, or evaluate a function"
         )
-    return Predictions("what runs left", found)
+    return Predictions("automatic annotations", found)
 
 
 class ReadOnlyRun(AnnotateRun):
-    """A run that writes nothing to the server: `keep` gets what would have been written.
+    """A run that writes nothing to the server: `keep` receives the annotations instead.
 
     Attributes:
-        labels: Ids of labels of the task by the function's names for them, once the function was validated.
+        labels: Ids of the task's labels by the function's label names, once the function is validated.
     """
 
     def __init__(
@@ -107,7 +112,7 @@ class ReadOnlyRun(AnnotateRun):
         *,
         function_name: str | None,
     ) -> None:
-        # it has no jobs in which a frame could be looked at, and opening issues would be writing
+        # there are no jobs to link to, and opening issues would write to the server
         options = options.changed(review_frames=0, open_issues=0)
         super().__init__(client, info.task.id, function, options, function_name=function_name)
         self.info = info
@@ -116,7 +121,7 @@ class ReadOnlyRun(AnnotateRun):
 
     @abstractmethod
     def keep(self, annotations: Sequence[dict[str, Any]]) -> None:
-        """Take tags and shapes, in the order of the frames."""
+        """Receive tags and shapes, in the order of the frames."""
 
     @contextmanager
     def reserve_task(self) -> Iterator[Workspace]:
@@ -125,7 +130,7 @@ class ReadOnlyRun(AnnotateRun):
             yield Workspace(folder)
 
     def _read_plan(self) -> Plan:
-        """Take the frames as they are: also those of a ground-truth pool, where nothing may be written."""
+        """Plan all given frames, including those of a ground-truth pool, to which runs do not write."""
         chunk_type(self.info.task, self.options.quality)
         return Plan(info=self.info, frames=self._frames, jobs=(), excluded={})
 
@@ -138,8 +143,8 @@ class PlannedReadOnlyRun(PlannedAnnotateRun):
 
     Args:
         run: The run.
-        plan: What to do.
-        workspace: Its folder.
+        plan: The plan of the run.
+        workspace: The folder for temporary files.
     """
 
     def __init__(self, run: ReadOnlyRun, plan: Plan, workspace: Workspace) -> None:
@@ -158,7 +163,7 @@ class PlannedReadOnlyRun(PlannedAnnotateRun):
         return mapping
 
     def upload_batch(self, batch: Batch, annotations: Annotations, _after: object = None) -> int:
-        """Keep the annotations of a batch."""
+        """Pass the annotations of a batch to `ReadOnlyRun.keep`."""
         with self.context.working_on(batch):
             for pack in annotations.packs():
                 self._run.keep(pack)
@@ -167,7 +172,7 @@ class PlannedReadOnlyRun(PlannedAnnotateRun):
         return annotations.frames
 
     def _read_cached(self, chunk: int, frames: Sequence[int]) -> Sequence[FrameDetections] | None:
-        """The detections kept of these frames; or of all of their part, which is what other runs look at."""
+        """The cached detections of these frames, or of their whole part of the chunk."""
         cached = super()._read_cached(chunk, frames)
         if cached is None:
             cached = super()._read_cached(chunk, self._whole.numbers_with(frames[0]))
@@ -177,13 +182,13 @@ class PlannedReadOnlyRun(PlannedAnnotateRun):
 
 
 class _PredictionRun(ReadOnlyRun):
-    """A run that keeps what it finds on disk."""
+    """A run that stores its detections on disk."""
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
         self.found = FrameAnnotations()
 
     def keep(self, annotations: Sequence[dict[str, Any]]) -> None:
-        """Keep tags and shapes."""
+        """Store tags and shapes."""
         for item in annotations:
             (self.found.shapes if "type" in item else self.found.tags).add(item)

@@ -1,4 +1,4 @@
-"""The annotations of a task: read from the server, and put on frames."""
+"""Reads the annotations of a task frame by frame, with tracks interpolated."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from prefect_cvat.planning.plan import TaskInfo
 __all__ = ["AnnotatedPart", "annotations_on_frames", "collect_annotations", "read_annotations"]
 
 AnnotatedPart: TypeAlias = tuple[Iterable[tuple[str, dict[str, Any]]], range]
-"""Annotations, each with the name of its kind, and the frames of which they tell."""
+"""Annotations, each with its kind (`tags`, `shapes` or `tracks`), and the frames that they cover."""
 
 
 def read_annotations(client: Client, info: TaskInfo) -> Iterator[AnnotatedPart]:
-    """All annotations of a task, or, where only jobs of it may be seen, of these; not held in memory.
+    """Stream the annotations of a task, or of its visible jobs if the user may not see the task.
 
     A frame that two jobs share is read from the first of them.
 
     Raises:
-        InvalidResponseError: One has a label that the task does not have; when it is gone through.
+        InvalidResponseError: While iterating: an annotation has a label that the task does not have.
     """
     if not info.through_jobs:
         yield _with_known_labels(client.iter_task_annotations(info.task.id), info), range(info.meta.size)
@@ -44,8 +44,8 @@ def _with_known_labels(
         if annotation["label_id"] not in known:
             raise InvalidResponseError(
                 f"task {info.task.id}: annotation {annotation.get('id')} has the label"
-                f" {annotation['label_id']}, which was not among the task's labels; run it again if the"
-                " label is new"
+                f" {annotation['label_id']}, which the task did not have when it was read; run it again if"
+                " the label is new"
             )
         yield kind, annotation
 
@@ -57,16 +57,16 @@ def collect_annotations(
     automatic: bool = False,
     change: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None,
 ) -> FrameAnnotations:
-    """What humans, or machines, annotated on some frames; tracks are interpolated as CVAT shows them.
+    """Collect the manual, or the automatic, annotations on frames. Tracks are interpolated as in CVAT.
 
     Args:
         parts: The annotations.
         frames: The frames.
-        automatic: Whether to take what is of machines.
-        change: Makes another annotation of each, or None to leave it out.
+        automatic: Collect annotations of source `auto` instead of manual ones.
+        change: Converts each annotation; None as its result drops the annotation.
 
     Raises:
-        StorageError: The disk does not take them.
+        StorageError: The annotations cannot be written to disk.
     """
     found = FrameAnnotations()
     for kind, annotation in annotations_on_frames(parts, frames, automatic=automatic):
@@ -79,7 +79,7 @@ def collect_annotations(
 def annotations_on_frames(
     parts: Iterable[AnnotatedPart], frames: Sequence[Frame], *, automatic: bool | None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The same one by one, each with `tags` or `shapes`; of humans and machines if `automatic` is None."""
+    """Iterate over annotations as `collect_annotations` does; all of them if `automatic` is None."""
     for part, frames_of_part in parts:
         ascending = [frame.number for frame in frames if frame.number in frames_of_part]
         numbers = frozenset(ascending)

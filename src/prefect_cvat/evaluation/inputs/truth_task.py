@@ -1,4 +1,4 @@
-"""Another task as the truth: which of its frames and labels are those of the evaluated task."""
+"""Another task as ground truth: its frames and labels are matched with those of the evaluated task."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Relabeler", "matching_frames"]
 def matching_frames(
     own: Sequence[Frame], info: TaskInfo, theirs: Sequence[Frame], other: TaskInfo
 ) -> dict[int, Frame]:
-    """Frames of the evaluated task by the numbers that they have in the other one.
+    """Match frames of the evaluated task with those of another one; return them by their numbers there.
 
     Frames are matched by their names; those of videos also by their numbers in the video.
 
@@ -43,7 +43,7 @@ def matching_frames(
         if (twin.width, twin.height) != (frame.width, frame.height):
             raise ValueError(
                 f"{frame} has {frame.width}x{frame.height} pixels in {here}, but {twin.width}x{twin.height}"
-                f" in {there}; the truth must be of the same images"
+                f" in {there}; the ground truth must have the same images"
             )
         matching[twin.number] = frame
     if not matching:
@@ -68,7 +68,7 @@ def _by_key(frames: Sequence[Frame], info: TaskInfo, name: str) -> Mapping[Hasha
 
 
 class Relabeler:
-    """Makes annotations of another task those of the evaluated one: their labels and their frames.
+    """Converts labels and frames of annotations of another task to those of the evaluated one.
 
     Args:
         theirs: The labels of the other task.
@@ -111,14 +111,14 @@ class Relabeler:
         return {**item, "label_id": target, "elements": elements, "frame": frame}
 
     def left_out(self, truth_task_id: int, info: TaskInfo, found: FrameAnnotations) -> dict[str, int]:
-        """How many there are no labels for.
+        """Number of annotations without a label in the evaluated task, by reason.
 
         Raises:
-            NothingToEvaluateError: All of them.
+            NothingToEvaluateError: No annotation has a label in the evaluated task.
         """
         if self._unknown and not found:
             raise NothingToEvaluateError(
-                f"the labels do not match: what humans annotated in task {truth_task_id} is of"
+                f"the labels do not match: the manual annotations of task {truth_task_id} have"
                 f" {quoted_list(list(self._unknown))}, and task {info.task.id} has"
                 f" {quoted_list([label.name for label in info.labels])}"
             )

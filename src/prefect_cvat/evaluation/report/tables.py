@@ -27,7 +27,7 @@ __all__ = [
 ]
 
 HEADINGS: Mapping[IouType, str] = {"bbox": "Boxes", "segm": "Masks", "keypoints": "Keypoints"}
-"""The heading for each way of comparing shapes."""
+"""The heading of each IoU type."""
 
 MAX_CONFUSIONS = 20
 """Maximum number of rows of a table of confusions: the most frequent ones."""
@@ -35,7 +35,7 @@ MAX_CONFUSIONS = 20
 Row = dict[str, str | int]
 """A row of a table, by column."""
 
-_TEXTS = frozenset({"label", "is", "taken for"})
+_TEXTS = frozenset({"label", "true label", "predicted label"})
 """The columns with text."""
 
 
@@ -77,33 +77,36 @@ def confusion_rows(evaluation: Evaluation) -> list[Row]:
         if count and label != other
     ]
     pairs.sort(key=lambda pair: (-pair[0], pair[1:]))
-    return [{"is": label, "taken for": other, "times": n} for n, label, other in pairs[:MAX_CONFUSIONS]]
+    return [
+        {"true label": label, "predicted label": other, "count": n}
+        for n, label, other in pairs[:MAX_CONFUSIONS]
+    ]
 
 
 def headline(evaluation: TaskEvaluation) -> str:
-    """What was evaluated on what, on how many frames."""
+    """The predictions, the ground truth, the number of frames and the duration."""
     return (
-        f"{evaluation.predictions} against {evaluation.truth}: {pluralize(evaluation.frames, 'frame')}"
+        f"{evaluation.predictions} on {evaluation.truth}: {pluralize(evaluation.frames, 'frame')}"
         f" in {evaluation.seconds:.1f} s"
     )
 
 
 def notes(evaluation: TaskEvaluation) -> list[str]:
-    """Notes about what was not evaluated, and how matches were counted."""
-    lines = [f"not counted: {what} ({count})" for what, count in evaluation.left_out.items()]
+    """Notes about what was not evaluated, and about the thresholds of a match."""
+    lines = [f"not evaluated: {what} ({count})" for what, count in evaluation.left_out.items()]
     if evaluation.frame_errors:
         listed = ", ".join(map(str, sorted(evaluation.frame_errors)[:10]))
         lines.append(
-            f"not counted: {pluralize(len(evaluation.frame_errors), 'frame')} that failed ({listed})"
+            f"not evaluated: {pluralize(len(evaluation.frame_errors), 'frame')} that failed ({listed})"
         )
     if evaluation.frames_from_cache:
         frames = pluralize(evaluation.frames_from_cache, "frame was", "frames were")
         lines.append(f"{frames} detected in an earlier run")
     for result in evaluation.shapes.values():
         lines.append(
-            f"found means: {'OKS' if result.iou_type == 'keypoints' else 'IoU'} of at least"
-            f" {result.iou_threshold:g}, of {HEADINGS[result.iou_type].lower()}"
-            + (f", and a score of at least {result.score_threshold:g}" if result.score_threshold else "")
+            f"match of {HEADINGS[result.iou_type].lower()}:"
+            f" {'OKS' if result.iou_type == 'keypoints' else 'IoU'} of at least {result.iou_threshold:g}"
+            + (f" and score of at least {result.score_threshold:g}" if result.score_threshold else "")
         )
     return lines
 
@@ -114,7 +117,7 @@ def plain_lines(evaluation: TaskEvaluation) -> list[str]:
     for iou_type, result in evaluation.shapes.items():
         lines += ["", HEADINGS[iou_type], *aligned(shape_rows(result))]
         if confusions := confusion_rows(result):
-            lines += ["", f"{HEADINGS[iou_type]} taken for others", *aligned(confusions)]
+            lines += ["", f"{HEADINGS[iou_type]}: confused labels", *aligned(confusions)]
     if evaluation.tags is not None:
         lines += ["", _tags_heading(evaluation.tags), *aligned(tag_rows(evaluation.tags))]
     return [*lines, "", *notes(evaluation)]
@@ -127,7 +130,7 @@ def render_markdown(evaluation: TaskEvaluation) -> str:
     for iou_type, result in evaluation.shapes.items():
         parts += [f"## {HEADINGS[iou_type]}", _markdown_table(shape_rows(result))]
         if confusions := confusion_rows(result):
-            parts += [f"### {HEADINGS[iou_type]} taken for others", _markdown_table(confusions)]
+            parts += [f"### {HEADINGS[iou_type]}: confused labels", _markdown_table(confusions)]
     if evaluation.tags is not None:
         parts += [f"## {_tags_heading(evaluation.tags)}", _markdown_table(tag_rows(evaluation.tags))]
     parts.append("\n".join(f"- {escape(note)}" for note in notes(evaluation)))
@@ -135,15 +138,15 @@ def render_markdown(evaluation: TaskEvaluation) -> str:
 
 
 def _tags_heading(tags: TagEvaluation) -> str:
-    return f"Tags: all right on {tags.accuracy:.1%} of {pluralize(tags.frames, 'frame')}"
+    return f"Tags: exact match on {tags.accuracy:.1%} of {pluralize(tags.frames, 'frame')}"
 
 
 def _counts(counts: Counts) -> Row:
     return {
-        "truth": counts.truth,
-        "found": counts.true_positives,
-        "missed": counts.false_negatives,
-        "false alarms": counts.false_positives,
+        "objects": counts.truth,
+        "TP": counts.true_positives,
+        "FN": counts.false_negatives,
+        "FP": counts.false_positives,
         "precision": _decimal(counts.precision),
         "recall": _decimal(counts.recall),
         "F1": _decimal(counts.f1),

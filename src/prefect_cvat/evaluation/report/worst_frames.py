@@ -1,4 +1,4 @@
-"""Finds and draws the frames with most mistakes: matches, missed objects, false alarms, wrong labels."""
+"""Ranks frames by their number of mistakes, and draws matches, missed objects and false positives."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def fetch_worst_frames(
             path = "" if job is None else f"/jobs/{job.id}?frame={frame.number}"
             url = f"{client.url}/tasks/{evaluation.task_id}{path}"
             jpeg = shrink_image(image, frame)
-            del image  # else it would be held while the next one is opened
+            del image  # so that only one image is in memory
             drawn[frame.number] = DrawnFrame(frame, jpeg, by_number[frame.number], url)
     return [drawn[item.frame] for item in worst]
 

@@ -1,4 +1,4 @@
-"""What a run did."""
+"""The report of a run."""
 
 from __future__ import annotations
 
@@ -18,73 +18,69 @@ __all__ = ["MAX_FRAME_ERRORS", "RunReport"]
 
 
 MAX_REVIEW_LINES = 5
-"""How many of the frames to look at first are told in lines."""
+"""Maximum number of frames to review that `lines` lists."""
 
 MAX_FRAME_ERRORS = 1000
-"""Of how many of the frames that the function failed on it is told what went wrong."""
+"""Maximum number of errors on frames in a report."""
 
 MAX_UNMATCHED_LABELS = 5
-"""How many of the labels that the task does not have are told in lines; of the others, how many."""
+"""Maximum number of unmatched labels that `lines` lists."""
 
 
 class RunReport(BaseModel):
-    """What a run did.
+    """The report of a run. Counts are numbers of annotations unless stated otherwise.
 
     Attributes:
-        run: The id of the run, by which it can be undone: that of the flow run, if it is one. Empty for what
-            writes nothing.
-        task_id: The task.
-        task_name: Its name.
-        url: Its address in CVAT.
-        function: The name of the function.
-        provenance: What made the annotations: the function, its version, how it was used.
-        started: When the run began.
-        seconds: How long it took.
-        frames: How many frames were annotated.
-        frames_from_cache: Of how many of them the detections were kept from an earlier run.
-        not_kept: Why no detections were kept for later runs, where that was asked for; empty if they were.
-        batches: How many batches they came in.
-        labels: How many annotations of each label the run produced.
-        scores: How the scores of these are distributed, by label: how many are in each of `SCORE_BINS` ranges
-            from 0 to 1. Tags have no score, nor has what a function gave none; they are in no range. Runs
-            that do not detect (that track or refine shapes) count no scores.
-        added: How many annotations of this run are on the server; one on a frame that two jobs share counts
-            twice.
-        already_there: How many of those that it was to write were there before, equal and of source `auto`,
-            or refined by a machine since.
-        removed: How many were removed: replaced, or there twice.
-        changed: How many were not removed that were to be, because somebody has drawn or changed them while
-            the run went on.
-        not_replaced: How many were not removed because what takes their place is missing.
-        missing: How many were written and are not on the server, also after they had been sent again.
-        doubled_by_others: How many another run has added meanwhile that are equal to some of this run.
-        unsettled: How many were sent of which it is not known whether they are on the server, or will be.
-        clipped: How many shapes were cut at the edge of their image.
-        reordered: How many had their corners the wrong way round, and were not cut.
-        outside: How many shapes had nothing inside their image, and were left out.
-        empty_shapes: How many had no area, no pixel or no visible keypoint, and were left out.
-        below_threshold: How many had a score below their threshold, and were left out.
-        overlapping_existing: How many tags and shapes were left out because the same is annotated already.
-        unmatched: How many were left out because the task has no such label, by the function's label.
-        unmatched_labels: What the function can find and the task has no place for.
-        left_out: How many frames were not annotated, by reason.
-        tracks: How many tracks of each label there are; one that goes through several jobs counts once.
-        track_frames: How many frames they are long, all together, gaps included.
-        keyframes: How many keyframes they have on which they can be seen.
-        source_shapes: How many shapes were tracked over the frames.
-        lost: How often one of them was lost before the last frame that it was to be tracked to.
-        source_shapes_left_out: How many shapes that were asked for were not tracked, by reason.
-        untracked: How many shapes belong to no track: their objects were found too seldom.
-        refined: How many shapes an interaction function has found something for.
-        not_refined: How many it has found nothing for; these stay as they were.
-        frames_failed: How many frames were skipped because the function failed on them.
-        frame_errors: What went wrong on the first `MAX_FRAME_ERRORS` of them, by frame.
-        review: The frames to look at first, those with the most corrections to be expected.
-        issues_opened: On how many frames an issue was opened in CVAT.
-        issues_already_there: On how many there was one of an earlier run.
-        issues_failed: Why no further issues were opened, where the server refused one.
-        nothing_to_do: Why the run had nothing to do; empty where it had something.
-        stage_seconds: How long each stage worked, in all; stages overlap.
+        run: Run id for `undo`: the id of the flow run, if there is one. Empty for a run that writes nothing.
+        task_id: Id of the task.
+        task_name: Name of the task.
+        url: Address of the task in CVAT.
+        function: Name of the function.
+        provenance: The function, its version and its settings.
+        started: Start time.
+        seconds: Duration in seconds.
+        frames: Number of processed frames.
+        frames_from_cache: Number of frames whose detections came from the cache.
+        not_kept: Why detections were not cached, if the cache is enabled; empty if they were.
+        batches: Number of batches.
+        labels: Annotations that the run produced, by label of the task.
+        scores: Histogram of scores by label, with `SCORE_BINS` bins from 0 to 1. Tags, and shapes without a
+            score, are in no bin. Runs that track or refine shapes have no histogram.
+        added: Annotations of this run on the server. An annotation on a frame of two jobs counts twice.
+        already_there: Annotations that existed before the run: equal and of source `auto`, or refined from
+            an equal one.
+        removed: Removed annotations: replaced ones and duplicates.
+        changed: Annotations that were not removed, because somebody drew or changed them during the run.
+        not_replaced: Annotations that were not removed, because their replacements are missing.
+        missing: Annotations that are not on the server although they were sent again.
+        doubled_by_others: Annotations of another run that are equal to annotations of this run.
+        unsettled: Annotations in requests of unknown outcome.
+        clipped: Shapes clipped at the edge of the image.
+        reordered: Shapes whose corners were reordered and that were not clipped.
+        outside: Shapes left out because they were completely outside the image.
+        empty_shapes: Shapes left out because they had no area, pixels or visible keypoints.
+        below_threshold: Annotations left out because of a score below the threshold.
+        overlapping_existing: Tags and shapes left out because they overlap existing annotations.
+        unmatched: Annotations left out because the task has no such label, by label of the function.
+        unmatched_labels: Labels and attributes of the function that the task does not have.
+        left_out: Number of frames left out, by reason.
+        tracks: Number of tracks by label. A track in several jobs counts once.
+        track_frames: Total length of the tracks in frames, gaps included.
+        keyframes: Number of visible keyframes of the tracks.
+        source_shapes: Number of tracked source shapes.
+        lost: How often an object was lost before the last frame to track to.
+        source_shapes_left_out: Number of selected shapes that were not tracked, by reason.
+        untracked: Shapes in no track, because their tracks would be too short.
+        refined: Number of shapes with a result of the interaction function.
+        not_refined: Number of shapes without a result; they stay unchanged.
+        frames_failed: Number of frames skipped because the function failed on them.
+        frame_errors: Errors on the first `MAX_FRAME_ERRORS` of these frames, by frame.
+        review: The frames to review first, by expected corrections.
+        issues_opened: Number of frames on which an issue was opened in CVAT.
+        issues_already_there: Number of frames that had an issue of an earlier run.
+        issues_failed: The error that ended the opening of issues; empty if there was none.
+        nothing_to_do: Why the run had nothing to do; empty if it had.
+        stage_seconds: Total time of each stage in seconds; stages overlap.
     """
 
     model_config = ConfigDict(extra="forbid", validate_by_name=True, validate_by_alias=True)
@@ -144,22 +140,22 @@ class RunReport(BaseModel):
 
     @property
     def open_ends(self) -> list[str]:
-        """What is not on the server as it should be, in words; running again completes it."""
+        """Descriptions of annotations that are not on the server as they should be."""
         ends = {
             "not on the server, though sent again": self.missing,
             "not removed, since what takes their place is missing": self.not_replaced,
-            "sent, and perhaps still to arrive": self.unsettled,
-            "there twice, since another run has added the same": self.doubled_by_others,
+            "sent, with unknown result": self.unsettled,
+            "duplicated, since another run has added the same": self.doubled_by_others,
         }
         return [f"{count} {what}" for what, count in ends.items() if count]
 
     @property
     def failed_without_error(self) -> int:
-        """How many frames failed of which it is not told what went wrong."""
+        """Number of failed frames without an entry in `frame_errors`."""
         return max(0, self.frames_failed - len(self.frame_errors))
 
     def count_failed(self, errors: Mapping[int, str]) -> None:
-        """Add what went wrong on frames that were skipped."""
+        """Add errors on skipped frames."""
         self.frames_failed += len(errors)
         room = max(0, MAX_FRAME_ERRORS - len(self.frame_errors))
         self.frame_errors.update(islice(errors.items(), room))
@@ -176,11 +172,11 @@ class RunReport(BaseModel):
 
     @property
     def without_score(self) -> int:
-        """How many of the annotations in `labels` have no score."""
+        """Number of annotations in `labels` without a score."""
         return sum(self.labels.values()) - sum(sum(counts) for counts in self.scores.values())
 
     def count_clippings(self, counts: Mapping[Clipping, int]) -> None:
-        """Add what became of shapes at the edges of their images."""
+        """Add counts of clipped and dropped shapes."""
         self.clipped += counts.get(Clipping.CUT, 0)
         self.reordered += counts.get(Clipping.REORDERED, 0)
         self.outside += counts.get(Clipping.OUTSIDE, 0)
@@ -199,13 +195,13 @@ class RunReport(BaseModel):
             of_them = pluralize(self.frames_from_cache, "of them was", "of them were")
             lines.append(f"{of_them} detected in an earlier run")
         if self.not_kept:
-            lines.append(f"detections are not kept for later runs: {self.not_kept}")
+            lines.append(f"detections are not cached: {self.not_kept}")
         lines += [
             f"annotations: {format_counts(self.labels)}",
             f"written: {self.added} added, {self.already_there} already there, {self.removed} removed",
         ]
         if self.changed:
-            lines.append(f"not removed, drawn or changed by somebody meanwhile: {self.changed}")
+            lines.append(f"not removed, drawn or changed by somebody during the run: {self.changed}")
         if self.open_ends:
             lines.append(f"not complete: {'; '.join(self.open_ends)}; run it again")
         if self.tracks:
@@ -221,15 +217,13 @@ class RunReport(BaseModel):
         if self.source_shapes_left_out:
             lines.append(f"not tracked: {format_counts(self.source_shapes_left_out)}")
         if self.refined or self.not_refined:
-            stay = pluralize(
-                self.not_refined, "stays, nothing was found for it", "stay, nothing was found for them"
-            )
+            stay = pluralize(self.not_refined, "stays, without a result", "stay, without a result")
             lines.append(
                 f"refined: {pluralize(self.refined, 'shape')}" + (f"; {stay}" if self.not_refined else "")
             )
         changes = {
-            "cut at the edge": self.clipped,
-            "with corners put in order": self.reordered,
+            "clipped at the edge": self.clipped,
+            "with corners reordered": self.reordered,
             "outside the image": self.outside,
             "empty": self.empty_shapes,
             "below their threshold": self.below_threshold,
@@ -249,7 +243,7 @@ class RunReport(BaseModel):
         if more := self.failed_without_error:
             lines.append(f"{pluralize(more, 'more frame')} failed")
         lines += [
-            f"look first at frame {item.frame}, {item.expected_corrections:.2f} corrections expected"
+            f"review frame {item.frame} first, {item.expected_corrections:.2f} corrections expected"
             f" ({'; '.join(item.reasons)}): {item.url}"
             for item in self.review[:MAX_REVIEW_LINES]
         ]
