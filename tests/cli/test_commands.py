@@ -185,13 +185,13 @@ def test_dropped_labels_are_one_short_line(server, make_task, tmp_path):
         ),
         (
             ["--label-thresholds", '{"lorry": 0.5}'],
-            "--label-thresholds speaks of label 'lorry', which the function does not have",
+            "--label-thresholds names label 'lorry', which the function does not have",
         ),
         (
             ["--label-thresholds", '{"car": true}'],
             "--label-thresholds: that of label 'car' must be a number between 0 and 1, not True",
         ),
-        (["--label-map", '{"lorry": "car"}'], "--label-map speaks of label 'lorry', which the function"),
+        (["--label-map", '{"lorry": "car"}'], "--label-map names label 'lorry', which the function"),
     ],
 )
 def test_messages_speak_of_options(server, make_task, function_file, arguments, message):

@@ -444,9 +444,7 @@ def test_refuses_meta_that_contradicts_the_job(client, annotator, assign, make_t
     [number] = assign(task_id, 0)
     meta = annotator.job_meta(number)
     monkeypatch.setattr(Client, "job_meta", lambda *_: meta.model_copy(update={"size": 9}))
-    with pytest.raises(
-        InvalidResponseError, match=rf"job {number} has 2 frames, but its data/meta speaks of 9"
-    ):
+    with pytest.raises(InvalidResponseError, match=rf"job {number} has 2 frames, but its data/meta has 9"):
         read_task(annotator, task_id, Selection(jobs=[number]))
 
 

@@ -147,7 +147,7 @@ def test_failed_task_does_not_stop_others(credentials, client, project):
 def test_fails_without_project_or_all_tasks(credentials, client, project):
     project_id, add = project
     task_id = add("a task")
-    with pytest.raises(ValueError, match="no project is given; set project_id .* or all_tasks=True"):
+    with pytest.raises(ValueError, match="no project is given; set project_id.* or all_tasks=True"):
         annotate_project(credentials, function=FUNCTION, fan_out=HERE)
     with pytest.raises(ValueError, match=f"project_id={project_id} and all_tasks=True contradict each other"):
         annotate_project(credentials, project_id, all_tasks=True, function=FUNCTION, fan_out=HERE)

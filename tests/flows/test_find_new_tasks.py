@@ -147,7 +147,7 @@ def test_each_user_has_a_variable_for_all_tasks(prefect_server):
 
 def test_fails_without_project_and_all_tasks(credentials, project_id, new_task):
     new_task()
-    with pytest.raises(ValueError, match="no project is given; set project_id .* or all_tasks=True"):
+    with pytest.raises(ValueError, match="no project is given; set project_id.* or all_tasks=True"):
         find_new_tasks(credentials)
     with pytest.raises(ValueError, match="contradict each other"):
         find_new_tasks(credentials, project_id, all_tasks=True)

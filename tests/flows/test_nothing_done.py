@@ -59,7 +59,7 @@ def test_run_on_annotated_task_completes(credentials, make_task, run):
     assert run(task_id, credentials, function=FUNCTION, frames=unannotated).nothing_to_do == ""
     report = run(task_id, credentials, function=FUNCTION, frames=unannotated)
     assert (report.frames, report.added) == (0, 0)
-    assert report.nothing_to_do == f"no frame of task {task_id} is left to look at (left out: 3 annotated)"
+    assert report.nothing_to_do == f"task {task_id} has no frame to process (left out: 3 annotated)"
     assert last_state().is_completed()
 
 

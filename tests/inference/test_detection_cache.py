@@ -108,7 +108,7 @@ def test_a_corrupt_entry_is_made_again(client, make_task, caplog):
     again = Counting()
     annotate_task(client, task_id, again)
     assert len(again.seen) == 2
-    assert "cannot be used; they are made again" in caplog.text
+    assert "are invalid and are made again" in caplog.text
     assert len(points(client, task_id)) == 4
 
 

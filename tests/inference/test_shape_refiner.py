@@ -264,7 +264,7 @@ def test_an_empty_result_is_not_refined(outputs, to):
         ("mask", "an object of type 'str'"),
         ([3], "an object of type 'list'"),
         (result("mask", [0, 5, 0, 0, 1, 1]), "run lengths sum up to 5"),
-        (result("mask", [0.5, 0.5, 0, 0, 0, 0]), "not whole"),
+        (result("mask", [0.5, 0.5, 0, 0, 0, 0]), "not integers"),
         (result("polygon", [1, 1, 2, 2]), "polygon with 4 numbers"),
         (result("polygon", [1, 1, 2, 2, 3, float("inf")]), "not finite"),
         (result("skeleton", []), "skeleton"),

@@ -136,7 +136,7 @@ def test_sublabels_and_attributes_may_be_renamed_and_dropped():
 
 
 def test_a_map_that_speaks_of_what_is_not_there_is_refused():
-    with pytest.raises(BadFunctionError, match="label_map speaks of label 'Cars'.*did you mean 'car'"):
+    with pytest.raises(BadFunctionError, match="label_map names label 'Cars'.*did you mean 'car'"):
         build_mapping([label_spec("car", 1)], [task_label("car", 10)], label_map={"Cars": "car"})
     with pytest.raises(BadFunctionError, match="label 'car' is not in dataset as 'lorry', which label_map"):
         build_mapping([label_spec("car", 1)], [task_label("car", 10)], label_map={"car": "lorry"})
@@ -195,7 +195,7 @@ def test_on_the_command_line_messages_speak_of_its_options():
     with pytest.raises(BadFunctionError) as error, arguments_as_options({}):
         build_mapping(spec, labels, label_map={"dog": "person"})
     text = str(error.value)
-    assert "--label-map speaks of label 'dog'" in text
+    assert "--label-map names label 'dog'" in text
     assert "Map them with --label-map, or pass --allow-unmatched-labels to drop them." in text
     assert "label_map" not in text
     with pytest.raises(BadFunctionError, match="pass allow_unmatched_labels=True to drop them"):

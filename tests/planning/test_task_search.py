@@ -58,7 +58,7 @@ def test_tasks_are_found_by_name_status_time_and_assignee(client, make_task, nam
 
 def test_a_missing_project_is_not_taken_for_all_projects(client, make_task):
     make_task(1)
-    with pytest.raises(ValueError, match=r"no project is given; set project_id .* or all_tasks=True"):
+    with pytest.raises(ValueError, match=r"no project is given; set project_id.* or all_tasks=True"):
         find_tasks(client, TaskSelection())
     with pytest.raises(ValueError, match="project_id=1 and all_tasks=True contradict each other"):
         find_tasks(client, TaskSelection(), 1, all_tasks=True)

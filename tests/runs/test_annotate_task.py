@@ -268,7 +268,7 @@ def test_thresholds_drop_lower_scores(client, make_task):
     ("options", "message"),
     [
         ({"conf_threshold": 1.5}, "conf_threshold must be"),
-        ({"label_thresholds": {"boat": 0.5}}, "label_thresholds speaks of label 'boat'"),
+        ({"label_thresholds": {"boat": 0.5}}, "label_thresholds names label 'boat'"),
         ({"frames": [0, 77]}, "has no frame 77"),
         ({"jobs": [987654]}, "has no job 987654"),
         ({"existing": "drop"}, "existing must be 'keep', 'clear' or 'replace_auto', not 'drop'"),

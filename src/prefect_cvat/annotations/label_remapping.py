@@ -1,4 +1,4 @@
-"""From what a function found to what is sent to the server: the task's labels, inside the image."""
+"""Converts detections of a function to annotations of the task, clipped to the image."""
 
 from __future__ import annotations
 
@@ -29,21 +29,22 @@ __all__ = ["Annotations", "LabelRemapper"]
 
 
 class Annotations:
-    """What is to be written for a batch, as the server's JSON objects. Plain, as `FrameDetections` is.
+    """The annotations to write for a batch, as the server's JSON objects.
+
+    Not a dataclass, which Prefect would traverse.
 
     Attributes:
         tags: Tags, in the order of the frames.
         shapes: Shapes, in the order of the frames.
-        frames: How many frames they are of.
-        labels: How many annotations of each label of the task there are.
-        scores: How many of them have a score, by label and range of scores (see `score_bin`).
-        clippings: What became of shapes at the edges of their images: how many were cut or put in order, and
-            how many are left out because they were outside or empty.
-        below_threshold: How many had a score below the threshold of their label, and are left out.
-        overlapping_existing: How many are left out because the same is annotated already.
-        unmatched: How many are left out because the task has no place for their label, by label.
-        errors: What went wrong, by frame, where that was to be skipped.
-        summaries: What is remembered of the frames, to say which of them to look at first.
+        frames: Number of processed frames.
+        labels: Number of annotations by label of the task.
+        scores: Number of annotations by label and score bin (see `score_bin`).
+        clippings: Number of shapes that were clipped, reordered, outside the image, or empty.
+        below_threshold: Number of annotations left out because of a score below the threshold.
+        overlapping_existing: Number of annotations left out because they overlap existing ones.
+        unmatched: Number of annotations left out because the task has no such label, by label.
+        errors: Errors on skipped frames, by frame.
+        summaries: Summaries of the frames for the review.
     """
 
     __slots__ = (
@@ -66,9 +67,9 @@ class Annotations:
         self._packs: list[list[SerializedAnnotation]] = []
 
     def pack(self, at_least: int = 1) -> None:
-        """Hold the tags and shapes, if there are so many, as JSON: that takes a fraction of the memory."""
+        """Serialize the tags and shapes, if there are at least this many: JSON takes less memory."""
         if len(self.tags) + len(self.shapes) >= at_least:
-            # by frame, so that what is on one frame can be written in one request
+            # by frame, so that annotations of a frame can be written in one request
             self._packs.append(
                 [serialize(each) for each in sorted([*self.tags, *self.shapes], key=itemgetter("frame"))]
             )
@@ -76,32 +77,31 @@ class Annotations:
             self.shapes = []
 
     def packs(self) -> Iterator[list[dict[str, Any]]]:
-        """The tags and shapes that have been packed, one pack after the other."""
+        """Iterate over the serialized tags and shapes, pack by pack."""
         for pack in self._packs:
             yield [from_json(annotation.json) for annotation in pack]
 
     def serialized_packs(self) -> Iterator[list[SerializedAnnotation]]:
-        """The same packs as JSON, as they are sent."""
+        """Iterate over the packs as JSON, as they are sent."""
         yield from self._packs
 
     def empty(self) -> None:
-        """Let go of the tags and shapes, once they are written; the counts stay."""
+        """Release the tags and shapes; the counts stay."""
         self._packs = []
         self.tags = []
         self.shapes = []
 
 
 class LabelRemapper:
-    """Puts what a function found into the labels of the task.
+    """Maps detections to the labels of the task.
 
     Args:
-        mapping: From the function's labels to the task's.
-        thresholds: The least score of each label, by the function's label ids; what carries a lower one is
-            left out.
-        summarize: Whether to sum up each frame, to say which of them to look at first.
-        run_attributes: The attributes that are filled in beside those of the function.
-        keep_all_parts: Whether a polygon or polyline that the edge of the image cuts apart becomes several
-            shapes. Otherwise it becomes the largest part, as for a track, which has one shape on a frame.
+        mapping: The label mapping.
+        thresholds: Minimum score of each label, 0 to 1, by the function's label ids.
+        summarize: Whether to summarize each frame for the review.
+        run_attributes: Attributes for score and model; None writes none.
+        keep_all_parts: Whether a polygon or polyline that is clipped into several parts becomes several
+            shapes. If not, only the largest part is kept: a track has one shape on a frame.
     """
 
     def __init__(
@@ -126,13 +126,13 @@ class LabelRemapper:
         pack_at: int | None = None,
         existing: Mapping[int, ExistingOnFrame] | None = None,
     ) -> Annotations:
-        """Put detections into the task's labels.
+        """Convert detections to annotations of the task.
 
         Args:
-            detections: What the function found on some frames, checked against this mapping.
-            frames: These frames, by number.
-            pack_at: Pack what has been put, whenever it is so much.
-            existing: The existing annotations on these frames, if what overlaps with them is to be left out.
+            detections: Detections on frames, checked against this mapping.
+            frames: The frames by number.
+            pack_at: Serialize annotations whenever there are this many; None does not serialize.
+            existing: The existing annotations on these frames, if overlaps with them are left out.
         """
         result = Annotations()
         for found in detections:
@@ -148,7 +148,7 @@ class LabelRemapper:
             for shape in found.shapes:
                 self._add_shape(shape, frame, result, there)
             if self._summarize:
-                # something was found on a frame also where all of it was annotated already
+                # a frame whose detections all overlap existing annotations is not empty
                 others = len(result.tags) - tags_before + result.overlapping_existing - overlapping_before
                 summary = summarize_shapes(found.frame, result.shapes[shapes_before:], others)
                 summary.has_failed = found.error is not None
@@ -212,7 +212,7 @@ class LabelRemapper:
     def _elements(
         self, skeleton: LabeledShapeRequest, frame: Frame, target: LabelTarget
     ) -> tuple[list[dict[str, Any]], Clipping | None]:
-        """The keypoints, those outside the image as `outside`; none if none can be seen."""
+        """The keypoints, `outside` if they are outside the image; none if no keypoint is visible."""
         elements: list[dict[str, Any]] = []
         seen = beyond = 0
         for element in skeleton.elements:

@@ -1,1 +1,1 @@
-"""Functions on images: detection, tracking and refining shapes, output checks, kept detections."""
+"""Runs functions on images: detection, shape tracking, shape refinement, output checks, detection cache."""

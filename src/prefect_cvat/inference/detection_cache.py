@@ -94,7 +94,7 @@ class DetectionCache:
             found = [check(item) for item in _read(data)]
         except (ValueError, zlib.error) as error:
             logger.warning(
-                "the cached detections %s cannot be used; they are made again: %s", path, str(error)[:200]
+                "the cached detections %s are invalid and are made again: %s", path, str(error)[:200]
             )
             with contextlib.suppress(OSError):  # in a shared folder it may be another user's
                 path.unlink(missing_ok=True)
@@ -183,11 +183,11 @@ def _read(data: bytes) -> list[FrameDetections]:
     """The detections of an entry.
 
     Raises:
-        ValueError, zlib.error: It is broken.
+        ValueError, zlib.error: The entry is invalid.
     """
     digest, content = data[:32], data[32:]
     if hashlib.sha256(content).digest() != digest:
-        raise ValueError("they were cut short or changed")
+        raise ValueError("they are truncated or changed")
     decompressor = zlib.decompressobj()
     entries = _ENTRIES.validate_json(decompressor.decompress(content, MAX_ENTRY_BYTES))
     return [FrameDetections(entry.frame, entry.tags, entry.shapes) for entry in entries]

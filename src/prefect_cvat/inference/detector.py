@@ -121,7 +121,7 @@ class Detector:
         """
         for group in _groups(self._decode_in_advance(opened), self._images_per_call()):
             yield from self._detect_group(group)
-            del group  # else its pixels would be held while the next ones are decoded
+            del group  # free its pixels before the next ones are decoded
 
     def check_cached(self, found: FrameDetections) -> FrameDetections:
         """Check cached detections, which may have been made with another label mapping.
@@ -159,7 +159,7 @@ class Detector:
             yield frame, image
             # Pillow empties `tile` when it decodes
             self._reads_pixels = is_lazy and not getattr(image, "tile", None)
-            del frame, image  # else it would be held while the next one is opened
+            del frame, image  # free it before the next one is opened
         ahead = 2 * self._images_per_call()
         with ThreadPoolExecutor(1, thread_name_prefix="decode") as decoder:
             waiting: list[tuple[int, Any]] = []
@@ -192,7 +192,7 @@ class Detector:
                 raise
             if len(group) == 1:
                 return [FrameDetections(group[0][0].number, [], [], error=str(error))]
-        # find the one that failed
+        # find the frame that failed
         return [detections for item in group for detections in self._detect_group([item])]
 
     def _call(self, group: Sequence[tuple[Frame, PIL.Image.Image]]) -> Sequence[object]:

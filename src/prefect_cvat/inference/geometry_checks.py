@@ -1,7 +1,7 @@
-"""Whether the numbers of a shape are those of a shape of its type, such as CVAT can store.
+"""Validates the coordinates of shapes.
 
-CVAT 2.73 stores much that it should refuse, such as mask run lengths that do not fill their box, or
-coordinates of 1e308.
+CVAT 2.73 accepts invalid shapes, such as masks whose run lengths do not fill their box, or coordinates of
+1e308.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ __all__ = ["check_geometry", "within_rounding"]
 AnyShape = TypeVar("AnyShape", bound=SubLabeledShapeRequest)
 
 _FARTHEST = 1e9
-"""Numbers beyond this, in pixels, come from a calculation gone wrong. CVAT would store them."""
+"""Maximum absolute coordinate in pixels; greater ones come from a numerical error."""
 
 _SCORE_ERROR = 1e-6
-"""How far beyond 0 and 1 rounding takes a score of 32 bits; its steps there are of 1.2e-7."""
+"""Maximum rounding error of a 32-bit score; its resolution at 1 is 1.2e-7."""
 
 _MAX_MASK_PIXELS = 1e9
-"""Pixels of a mask's box; no image that is read has so many."""
+"""Maximum number of pixels of a mask's box."""
 
 _COUNTS: dict[ShapeType, Callable[[int], bool]] = {
     ShapeType.RECTANGLE: lambda n: n == 4,
@@ -40,14 +40,14 @@ _COUNTS: dict[ShapeType, Callable[[int], bool]] = {
 
 
 def check_geometry(shape: AnyShape) -> AnyShape:
-    """Check that the numbers of a shape are valid for its type, on an image of any size.
+    """Check that coordinates, rotation and score of a shape are valid, for an image of any size.
 
     Returns:
-        The shape, or a copy of it where its rotation was of less than 0 or of 360 degrees or more, or its
-        score beyond 0 or 1 by no more than rounding.
+        The shape, or a copy with the rotation reduced to [0, 360) degrees and the score clipped to [0, 1] if
+        it was off by rounding only.
 
     Raises:
-        BadFunctionError: They are not; the message says why.
+        BadFunctionError: The shape is invalid; the message says why.
     """
     points = shape.points
     is_enough = _COUNTS.get(shape.type)
@@ -57,7 +57,7 @@ def check_geometry(shape: AnyShape) -> AnyShape:
         )
     if not is_enough(len(points)):
         raise BadFunctionError(f"function output {shape.type.value} with {len(points)} numbers in its points")
-    # the sum of all is quicker to have than a look at each, and hardly ever so large; NaN compares false
+    # fast path: the sum bounds each coordinate; NaN compares false
     if not sum(map(abs, points)) <= _FARTHEST:
         _check_coordinates(shape.type.value, points)
     if shape.type is ShapeType.MASK:
@@ -69,7 +69,7 @@ def check_geometry(shape: AnyShape) -> AnyShape:
 
 
 def within_rounding(score: float) -> float | None:
-    """A score from 0 to 1, of which one of 32 bits may be off by rounding; None if it is off by more."""
+    """Clip a score to [0, 1] if it is off by rounding only; None if it is off by more."""
     if not -_SCORE_ERROR <= score <= 1 + _SCORE_ERROR:
         return None
     return min(max(score, 0.0), 1.0)
@@ -80,7 +80,7 @@ def _within_a_turn(shape: SubLabeledShapeRequest) -> float:
         raise BadFunctionError(
             f"function output {shape.type.value} with rotation {shape.rotation} (expected degrees)"
         )
-    return shape.rotation % 360 % 360  # of a tiny negative angle the first leaves 360
+    return shape.rotation % 360 % 360  # a tiny negative angle gives 360 after the first modulo
 
 
 def _within_0_to_1(shape: SubLabeledShapeRequest) -> float | None:
@@ -100,18 +100,18 @@ def _check_coordinates(name: str, points: Sequence[float]) -> None:
         raise BadFunctionError(f"function output {name} with coordinates that are not finite: {shown}")
     farthest = max(points, key=abs)
     if abs(farthest) > _FARTHEST:
-        raise BadFunctionError(f"function output {name} with a coordinate that no image has ({farthest:g})")
+        raise BadFunctionError(f"function output {name} with a coordinate out of range ({farthest:g})")
 
 
 def _check_mask(points: Sequence[float]) -> None:
     if any(not number.is_integer() for number in points):
-        raise BadFunctionError("function output mask with numbers that are not whole")
+        raise BadFunctionError("function output mask with numbers that are not integers")
     *runs, left, top, right, bottom = points
     if right < left or bottom < top:
         raise BadFunctionError(f"function output mask with an empty box ({left}, {top}, {right}, {bottom})")
     area = (right - left + 1) * (bottom - top + 1)
     if area > _MAX_MASK_PIXELS:
-        raise BadFunctionError(f"function output mask with a box of {area:g} pixels, which no image has")
+        raise BadFunctionError(f"function output mask with a box of {area:g} pixels, which is too large")
     if min(runs) < 0 or sum(runs) != area:
         raise BadFunctionError(
             f"function output mask whose run lengths sum up to {sum(runs):.0f},"

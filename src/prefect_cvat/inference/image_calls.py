@@ -1,4 +1,4 @@
-"""Calling a function with images: where an image is broken, the image is blamed and not the function."""
+"""Calls functions with images. If a call fails on a broken image, the error names the image."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def call_on_images(
     failed: str,
     opened: Sequence[tuple[Frame, PIL.Image.Image]],
 ) -> Result:
-    """Call a method of a function that looks at images.
+    """Call a method of a function with images.
 
     Args:
         call: Calls the method.
         method: The method; errors name its file and line.
-        where: The frames or the shape of this call, for errors.
+        where: The frames or the shape of the call, for errors.
         failed: The beginning of the error if the call fails.
         opened: The images that the method gets; they may not be decoded yet.
 

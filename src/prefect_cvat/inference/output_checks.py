@@ -1,10 +1,9 @@
 """Checks of the output of a function against its spec, the task's labels, and what CVAT can store.
 
-What the SDK checks is checked first, in its order (cvat_sdk 2.80, `_AnnotationMapper` in
-auto_annotation/driver.py), for its messages are what users search for: one annotation after the other, each
-as what goes to the task's label, and nothing but its label of what the task has no place for. Then, over all
-of a frame, comes what only we check. CVAT 2.73 stores much that it should refuse, such as skeleton elements
-on another frame, which make the whole task unreadable.
+The checks of the SDK come first, in its order (cvat_sdk 2.80, `_AnnotationMapper` in
+auto_annotation/driver.py), so that users can search for its messages. Of annotations without a label in the
+task, only the label id is checked. Our own checks follow, for all annotations of a frame: CVAT 2.73 accepts
+invalid annotations, such as skeleton elements on another frame, which make the whole task unreadable.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ __all__ = ["OutputChecker"]
 
 @dataclass(frozen=True, slots=True)
 class _LabelChecks:
-    """What annotations of one label may be; of one without target, anything."""
+    """The checks for annotations of one label; none if it has no label in the task."""
 
     name: str
     target: LabelTarget | None
@@ -46,7 +45,7 @@ class OutputChecker:
 
     Args:
         spec_labels: The labels of the function's spec.
-        mapping: Where they go in a task. Without it there is no task to fit, and the spec alone counts.
+        mapping: The label mapping to a task; None checks against the spec only.
         conv_mask_to_poly: Whether the function must return polygons instead of masks.
     """
 
@@ -75,12 +74,12 @@ class OutputChecker:
         """Check what the function returned for a frame.
 
         Returns:
-            The same annotations as objects of ours, also where the function made those of the SDK. What the
-            task has no place for is among them, unchecked: another task, or label map, may have one, and
-            then it has to be checked again.
+            The annotations as our own objects, also if the function returned those of the SDK. Annotations
+            without a label in the task are included unchecked: they are cached, and checked again when they
+            are used with another task or label map.
 
         Raises:
-            BadFunctionError: The function broke its contract; the message says how.
+            BadFunctionError: The output is invalid; the message says why.
         """
         if isinstance(annotations, str | bytes) or not isinstance(annotations, Iterable):
             raise BadFunctionError(
@@ -100,16 +99,16 @@ class OutputChecker:
                     found.tags.append(own)
                 else:
                     found.shapes.append(own if target is None else _storable(own, target))
-        except (AttributeError, TypeError) as error:  # put into one of its lists after it was made
+        except (AttributeError, TypeError) as error:  # invalid values added to a list after validation
             raise BadFunctionError(
-                f"function output {type(own).__name__} with something else than it may hold: {error}"
+                f"function output {type(own).__name__} with an invalid value: {error}"
             ) from error
         return found
 
-    # --- what the SDK checks, in its order ---
+    # --- the checks of the SDK, in its order ---
 
     def _check(self, annotation: LabeledImageRequest | LabeledShapeRequest) -> LabelTarget | None:
-        """Check an annotation, and say where it goes; None if the task has no place for it."""
+        """Check an annotation; return its target label, or None if the task does not have it."""
         what = "tag" if isinstance(annotation, LabeledImageRequest) else "shape"
         _check_unset(annotation, what)
         label = self._labels.get(annotation.label_id)
@@ -183,11 +182,11 @@ def _check_unset(annotation: LabeledImageRequest | SubLabeledShapeRequest, what:
         raise BadFunctionError(f"function output {what} with unexpected frame number ({annotation.frame})")
 
 
-# --- what only we check ---
+# --- our own checks ---
 
 
 def _storable(shape: LabeledShapeRequest, target: LabelTarget) -> LabeledShapeRequest:
-    """The shape as CVAT can store it; its keypoints that the task has no place for as they are."""
+    """Check the geometry of a shape; keypoints without a sublabel in the task are not checked."""
     shape = check_geometry(shape)
     if shape.type is not ShapeType.SKELETON:
         return shape
@@ -201,11 +200,11 @@ def _storable(shape: LabeledShapeRequest, target: LabelTarget) -> LabeledShapeRe
     return shape.model_copy(update={"elements": elements})
 
 
-# --- functions and tasks brought into one form ---
+# --- conversion ---
 
 
 def _own_target(label: Any, conv_mask_to_poly: bool) -> LabelTarget:
-    """A label of a spec as if a task had the same, and did not ask for all of its keypoints."""
+    """A label of a spec as its own target, without required keypoints."""
     return LabelTarget(
         id=label.id,
         name=label.name,
@@ -224,10 +223,10 @@ def _own_attributes(owner: Any) -> dict[int, int | None]:
 
 
 def _own(annotation: object) -> LabeledImageRequest | LabeledShapeRequest:
-    """The annotation as an object of ours, or the error that the SDK would give."""
+    """Convert an annotation to our own object, or raise the error of the SDK."""
     if isinstance(annotation, LabeledShapeRequest | LabeledImageRequest):
         return annotation
-    # objects of cvat_sdk.models, which need not be installed here: known by the names of their classes
+    # objects of cvat_sdk.models, recognized by class name, since the SDK may not be installed
     class_name = type(annotation).__name__
     try:
         for model in (LabeledShapeRequest, LabeledImageRequest):

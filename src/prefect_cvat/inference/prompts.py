@@ -1,4 +1,4 @@
-"""The prompts that an existing shape gives to an interaction function."""
+"""Converts existing shapes to prompts for an interaction function."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Prompts(InteractionPrompts):
 
     @property
     def neg_points(self) -> Sequence[Point]:
-        """None: a shape does not say where its object is not."""
+        """Empty: shapes give no negative points."""
         return ()
 
     @property
@@ -55,7 +55,7 @@ def prompts_of(
     Args:
         shape: A rectangle or points, as the server's JSON object.
         size: Width and height of the image in pixels.
-        min_pos_points: How many positive points the function needs at least.
+        min_pos_points: Minimum number of positive points of the function.
         takes_boxes: Whether the function takes bounding boxes.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Running an interaction function with existing shapes as prompts, for masks or polygons."""
+"""Runs an interaction function with existing shapes as prompts."""
 
 from __future__ import annotations
 
@@ -36,9 +36,8 @@ __all__ = ["ShapeRefiner"]
 class ShapeRefiner:
     """An interaction function, and the type of its results.
 
-    A rectangle prompts with a bounding box, and with its centre as a positive point where the function
-    needs one or takes no boxes; of a turned rectangle, the box is the one around it. Points prompt with
-    positive points.
+    A rectangle gives a bounding box (around it, if it is rotated), and its centre as a positive point if the
+    function needs one or takes no boxes. Points give positive points.
 
     Args:
         function: The function, for this interface or that of the SDK.
@@ -116,22 +115,21 @@ class ShapeRefiner:
         shapes: Sequence[dict[str, Any]],
         clippings: Counter[Clipping] | None = None,
     ) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
-        """Find the objects that shapes of a frame point at.
+        """Run the function with the shapes of a frame as prompts.
 
-        The image is preprocessed once for all shapes, and not decoded where there are none.
+        The image is preprocessed once for all shapes, and not decoded if there are none.
 
         Args:
-            frame: Which frame it is.
+            frame: The frame.
             image: Its image.
             shapes: The server's JSON objects on this frame.
             clippings: Counts the results that were clipped at the edges of the image.
 
         Returns:
-            Each of the shapes, in order, with what was found for it, to be sent to the server: of the same
-            frame, label, attributes, group, order and occlusion; with the function's confidence as
-            `score`, or else the score of the original; of source `auto` if the original is, or else
-            `semi-auto`. Nothing where nothing was found, or nothing inside the image. One mask of several
-            parts gives several polygons.
+            Each shape, in order, with its results as bodies for the server: the same frame, label,
+            attributes, group, z-order and occlusion; the function's confidence as `score`, or else the
+            score of the original; source `auto` if the original has it, otherwise `semi-auto`. The list is
+            empty if there is no result inside the image. A mask with several parts gives several polygons.
 
         Raises:
             BadFunctionError: The function failed, its output is invalid, or it cannot be prompted by these
@@ -187,10 +185,10 @@ class ShapeRefiner:
         shape = _checked(output)
         parts, clipping = clip_shape(shape, *size)
         if parts and self.to == "mask" and shape.type is ShapeType.POLYGON:
-            parts = [shape.points]  # filled, it is cut as well, and stays one mask
+            parts = [shape.points]  # rasterizing clips it, and keeps one mask
         converted = [result for points in parts for result in self._converted(shape.type, points, size)]
         if parts and not converted:
-            clipping = Clipping.EMPTY  # a polygon may go between the centres of pixels
+            clipping = Clipping.EMPTY  # a polygon may contain no pixel centre
         if not converted:
             return [], clipping
         score = _confidence(output.attributes if hasattr(output, "attributes") else ())
@@ -247,7 +245,7 @@ class ShapeRefiner:
 
 
 def _checked(output: Any) -> LabeledShapeRequest:
-    """What the function returned as a shape of ours, checked against what CVAT can store."""
+    """Convert a result to our own shape, with validated geometry."""
     if not (hasattr(output, "type") and hasattr(output, "points")):
         raise BadFunctionError(
             f"function output an object of type {type(output).__name__!r} (expected 'InteractionResultShape')"
@@ -259,7 +257,7 @@ def _checked(output: Any) -> LabeledShapeRequest:
         where = ".".join(map(str, problem["loc"]))
         raise BadFunctionError(f"function output shape with bad {where}: {problem['msg']}") from error
     if shape.type is ShapeType.SKELETON:
-        raise BadFunctionError("function output a skeleton, which an interaction cannot find")
+        raise BadFunctionError("function output a skeleton, which interaction functions do not support")
     return check_geometry(shape)
 
 

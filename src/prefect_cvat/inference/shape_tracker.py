@@ -1,4 +1,4 @@
-"""Running a tracking function on the frames of a task, one after the other."""
+"""Runs a tracking function frame by frame."""
 
 from __future__ import annotations
 
@@ -49,14 +49,14 @@ class ShapeContext(TrackingFunctionShapeContext):
 
 @dataclass(frozen=True, slots=True)
 class ShapeToTrack:
-    """A shape to track from a frame on.
+    """A shape to track, beginning with its frame.
 
     Attributes:
         key: Identifies the object; it replaces a tracked shape with the same key.
         type: One of `ShapeType`.
         points: As in `LabeledShapeRequest`.
-        rotation: Degrees. The interface has no rotation: the function gets the shape unrotated, and its
-            result is rotated by as much. A rotated shape is not clipped at the edge of the image.
+        rotation: Degrees. The interface has no rotation: the function gets the unrotated shape, and its
+            result gets the same rotation. A rotated shape is not clipped at the edge of the image.
     """
 
     key: Hashable
@@ -81,7 +81,7 @@ class ShapeTracker:
         function: The function, for this interface or that of the SDK.
 
     Attributes:
-        clippings: How often shapes were clipped at the edges of their images.
+        clippings: Number of clipped, outside and empty shapes.
 
     Raises:
         BadFunctionError: It is not a tracking function.
@@ -214,7 +214,7 @@ class ShapeTracker:
             lambda: _inside(output, tracked.source, image.size),
             self.function.track,
             f"{frame}: {_describe(tracked.source)}",
-            f"{what} returned what cannot be read",
+            f"{what} returned an invalid object",
         )
         if clipping is not None:
             self.clippings[clipping] += 1

@@ -13,11 +13,11 @@ __all__ = ["AnnotationOptions"]
 _AttributeName = Annotated[
     str | None, BeforeValidator(lambda name: name or None), OnCommandLine(metavar="NAME")
 ]
-"""The name of an attribute; an empty one, as a form or a command line gives it, is none."""
+"""The name of an attribute; an empty name, from a form or the command line, means None."""
 
 
 class AnnotationOptions(OptionModel):
-    """What the annotations are like that are written."""
+    """Options for the written annotations."""
 
     group: ClassVar[str] = "Annotations that are written"
 

@@ -12,13 +12,13 @@ __all__ = ["EvaluationOptions"]
 
 
 class EvaluationOptions(OptionModel):
-    """Which frames count, and what counts as found."""
+    """Options for the evaluated frames and the thresholds of a match."""
 
     group: ClassVar[str] = "Evaluation"
 
     all_frames: Annotated[
         bool,
-        Field(description="Count frames also where no human has annotated anything: they were looked at."),
+        Field(description="Evaluate frames without manual annotations too: they have been checked."),
     ] = False
     iou_threshold: Annotated[
         float,
@@ -26,9 +26,7 @@ class EvaluationOptions(OptionModel):
             gt=0,
             le=1,
             title="Minimum IoU",
-            description=(
-                "Minimum IoU (or OKS) of a prediction with its object; average precision has its own."
-            ),
+            description=("Minimum IoU (or OKS) of a match; average precision has its own thresholds."),
         ),
     ] = 0.5
     score_threshold: Annotated[
@@ -37,6 +35,6 @@ class EvaluationOptions(OptionModel):
             ge=0,
             le=1,
             title="Minimum score",
-            description=("Minimum score of a prediction that counts; average precision and curves take all."),
+            description="Minimum score of a prediction; average precision and curves use all scores.",
         ),
     ] = 0.0

@@ -12,7 +12,7 @@ __all__ = ["DeviceOption", "ExecutionOptions", "FetchOptions", "ReviewOptions"]
 
 
 class DeviceOption(OptionModel):
-    """Where the model of the function runs."""
+    """The device of the function's model."""
 
     group: ClassVar[str] = "Function"
 
@@ -28,7 +28,7 @@ class DeviceOption(OptionModel):
 
 
 class FetchOptions(OptionModel):
-    """How images are fetched."""
+    """Options for downloading images."""
 
     group: ClassVar[str] = "Execution"
 
@@ -42,11 +42,13 @@ class FetchOptions(OptionModel):
             ),
         ),
     ] = None
-    downloads: Annotated[int, Field(ge=1, le=16, description="How many chunks are downloaded at a time.")] = 1
+    downloads: Annotated[
+        int, Field(ge=1, le=16, description="Maximum number of concurrent chunk downloads.")
+    ] = 1
 
 
 class ExecutionOptions(FetchOptions):
-    """How a detection function is run."""
+    """Options for running a detection function."""
 
     on_frame_error: Annotated[
         Literal["fail", "skip"],
@@ -57,16 +59,14 @@ class ExecutionOptions(FetchOptions):
         OnCommandLine("--cache/--no-cache"),
         Field(
             title="Cache",
-            description="Keep detections between runs, so that nothing is detected twice.",
+            description="Cache detections, so that later runs with the same settings do not detect again.",
         ),
     ] = True
-    refresh_cache: Annotated[
-        bool, Field(description="Detect again what is in the cache, and replace it there.")
-    ] = False
+    refresh_cache: Annotated[bool, Field(description="Ignore cached detections, and replace them.")] = False
 
 
 class ReviewOptions(OptionModel):
-    """Which frames are proposed for review."""
+    """Options for the review of frames."""
 
     group: ClassVar[str] = "Review"
 
@@ -75,15 +75,13 @@ class ReviewOptions(OptionModel):
         Field(
             ge=0,
             title="Frames to review",
-            description="How many frames to report that should be reviewed first; 0 for none.",
+            description="Number of frames to review first that the report lists; 0 for none.",
         ),
     ] = 20
     open_issues: Annotated[
         int,
         Field(
             ge=0,
-            description=(
-                "On how many of these frames an issue is opened in CVAT; no frame gets a second one."
-            ),
+            description=("Number of these frames on which an issue is opened in CVAT, one for each frame."),
         ),
     ] = 0

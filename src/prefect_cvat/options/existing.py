@@ -15,13 +15,12 @@ __all__ = ["Existing", "ExistingOptions", "ExistingSource", "ReplacementOptions"
 
 
 class Existing(StrEnum):
-    """What is done with existing annotations.
+    """The treatment of existing annotations.
 
     Attributes:
-        KEEP: They stay.
-        CLEAR: They are removed, whoever made them, once their replacement is on the server. Those on frames
-            that the run leaves out stay.
-        REPLACE_AUTO: As CLEAR, but only those of source `auto`; manual annotations stay.
+        KEEP: Existing annotations are kept.
+        CLEAR: All are removed once their replacements are on the server, except on frames that are left out.
+        REPLACE_AUTO: As CLEAR, but only annotations of source `auto`; manual annotations are kept.
     """
 
     KEEP = "keep"
@@ -40,11 +39,11 @@ class Existing(StrEnum):
 
 
 class ExistingSource(StrEnum):
-    """Which existing annotations count, where a run leaves out what is annotated already.
+    """The existing annotations that new ones are compared with, to leave out what is annotated already.
 
     Attributes:
-        MANUAL: What humans have drawn, imported or corrected: all that is not of source `auto`.
-        AUTO: What functions have made.
+        MANUAL: Manual annotations: drawn, imported or corrected by users, that is, not of source `auto`.
+        AUTO: Annotations of source `auto`.
         ALL: Both.
     """
 
@@ -53,7 +52,7 @@ class ExistingSource(StrEnum):
     ALL = "all"
 
     def includes(self, annotation: Mapping[str, Any]) -> bool:
-        """Whether an annotation counts."""
+        """Whether an annotation is compared with."""
         is_auto = annotation.get("source") == "auto"
         match self:
             case ExistingSource.MANUAL:
@@ -65,7 +64,7 @@ class ExistingSource(StrEnum):
 
 
 class ReplacementOptions(OptionModel):
-    """What is done with existing annotations."""
+    """Options for existing annotations."""
 
     group: ClassVar[str] = "Existing annotations"
 
@@ -74,15 +73,15 @@ class ReplacementOptions(OptionModel):
         Field(
             title="Existing annotations",
             description=(
-                "What is done with the annotations that the task has: keep them, clear them, or replace those"
-                " of source auto. None is removed before its replacement is on the server."
+                "Keep the existing annotations of the task, clear them, or replace those of source auto. They"
+                " are removed when their replacements are on the server."
             ),
         ),
     ] = Existing.KEEP
 
 
 class ExistingOptions(ReplacementOptions):
-    """What is done with existing annotations, and which new ones they make superfluous."""
+    """Options for existing annotations, and for leaving out what is annotated already."""
 
     skip_existing_iou: Annotated[
         Annotated[float, Field(gt=0, le=1)] | None,

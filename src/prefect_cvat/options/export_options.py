@@ -12,7 +12,7 @@ __all__ = ["ExportOptions"]
 
 
 class ExportOptions(OptionModel):
-    """What the dataset is made of, and its format."""
+    """Options for the content and the format of the dataset."""
 
     group: ClassVar[str] = "Dataset"
 
@@ -25,5 +25,5 @@ class ExportOptions(OptionModel):
     left_by_runs: Annotated[
         bool,
         OnCommandLine("--left-by-run"),
-        Field(description="Of what is in the task, take only what runs have left (source auto)."),
+        Field(description="Export only the automatic annotations of the task (source auto)."),
     ] = False

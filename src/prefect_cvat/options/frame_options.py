@@ -14,17 +14,17 @@ from prefect_cvat.options.model import OnCommandLine, OptionModel
 __all__ = ["MAX_JOBS", "FrameOptions", "Selection", "read_frames", "read_jobs"]
 
 MAX_JOBS = 10_000
-"""How many jobs can be named: a lock is taken on each."""
+"""Maximum number of selected jobs: each is locked."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Which frames of a task to annotate; by default all that can be.
+    """The frames of a task to process; by default all.
 
     Attributes:
         frames: Relative frame numbers; None for all.
         jobs: Ids of annotation jobs; None for all.
-        unannotated: Whether only frames without annotations are wanted; `exclude_annotated` finds them.
+        unannotated: Select only frames without annotations; see `exclude_annotated`.
     """
 
     frames: Collection[int] | None = None
@@ -60,8 +60,7 @@ def read_jobs(value: Any) -> tuple[int, ...] | None:
     jobs = _read_numbers(value, minimum=1)
     if len(jobs) > MAX_JOBS:
         raise ValueError(
-            f"{jobs.describe()} names {len(jobs)} jobs; name {MAX_JOBS} at the most, or leave the option out"
-            " for all"
+            f"{jobs.describe()} has {len(jobs)} jobs; select at most {MAX_JOBS}, or omit the option for all"
         )
     return tuple(jobs)
 
@@ -94,7 +93,7 @@ _TEXT_IN_JSON = PlainSerializer(_as_text, when_used="json")
 
 
 class FrameOptions(OptionModel):
-    """Which frames and jobs, and which images of them."""
+    """Options for frames, jobs and the quality of images."""
 
     group: ClassVar[str] = "Frames"
 
@@ -106,8 +105,8 @@ class FrameOptions(OptionModel):
         OnCommandLine(metavar="RANGES|unannotated"),
         Field(
             description=(
-                "Numbers of the frames in the task, from 0 on, such as 0-99,150; or unannotated, for those"
-                " without any annotation; by default all."
+                "Frame numbers in the task, from 0, such as 0-99,150; or unannotated, for frames without"
+                " annotations; by default all."
             )
         ),
     ] = None
@@ -117,7 +116,7 @@ class FrameOptions(OptionModel):
         _TEXT_IN_JSON,
         _NUMBERS_IN_FORM,
         OnCommandLine(metavar="IDS"),
-        Field(description="Ids of the jobs whose frames are taken, such as 12,13; by default all jobs."),
+        Field(description="Ids of the jobs to process, such as 12,13; by default all jobs."),
     ] = None
     quality: Annotated[
         Literal["original", "compressed"],
@@ -131,7 +130,7 @@ class FrameOptions(OptionModel):
 
     @property
     def selection(self) -> Selection:
-        """The frames and jobs, as a plan takes them."""
+        """The selection for a plan."""
         if isinstance(self.frames, str):
             return Selection(jobs=self.jobs, unannotated=True)
         return Selection(frames=self.frames, jobs=self.jobs)

@@ -20,13 +20,13 @@ from prefect_cvat.options.refine_options import PromptingType
 __all__ = ["AnnotateKeywords", "RefineKeywords", "TrackKeywords", "documented"]
 
 SDK_ORDER = ("allow_unmatched_labels", "conf_threshold", "conv_mask_to_poly")
-"""The options that `cvat_sdk` has too, in its order."""
+"""The options that `cvat_sdk` also has, in its order."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 class FetchKeywords(TypedDict, total=False):
-    """Which frames are fetched, and how."""
+    """Options for frames and downloads."""
 
     frames: Collection[int] | str | None
     jobs: Collection[int] | str | None
@@ -73,13 +73,13 @@ class RefineKeywords(FetchKeywords, total=False):
 
 
 def documented(keywords: type[Any], *models: type[OptionModel]) -> Callable[[F], F]:
-    """Give a function with `**options: Unpack[...]` the signature and the docstring that they stand for.
+    """Expand `**options: Unpack[...]` in the signature and the docstring of a function.
 
-    So `help()` shows the name, the type, the default and the description of each option.
+    So `help()` shows name, type, default and description of each option.
 
     Args:
-        keywords: The TypedDict of its keywords.
-        models: The models that define them.
+        keywords: The TypedDict of the options.
+        models: The models that define the options.
     """
     hints = get_type_hints(keywords)
     fields = {name: field for model in models for name, field in model.model_fields.items() if name in hints}

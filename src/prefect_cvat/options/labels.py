@@ -1,4 +1,4 @@
-"""Options for the labels of a function: where they go, and from which confidence on they count."""
+"""Options for the labels of a function: label mapping and confidence thresholds."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ Threshold = Annotated[float, Field(ge=0, le=1)]
 
 
 class LabelMapEntry(BaseModel):
-    """Where one label (or sublabel) of the function goes.
+    """The mapping of one label (or sublabel) of the function.
 
     Attributes:
-        name: The label of the task; None drops what the function finds of this label.
-        sublabels: The same for its keypoints, by name; None: each to the one of the same name.
-        attributes: From attribute names of the function to those of the task; None drops the
-            attribute. Without it, each goes to the one of the same name.
+        name: The label of the task; None drops the label.
+        sublabels: The mapping of its sublabels, by name; None maps equal names.
+        attributes: Attribute names of the task by those of the function; None as a value drops the
+            attribute. None maps equal names.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -32,14 +32,14 @@ class LabelMapEntry(BaseModel):
 
 
 LabelMap = Mapping[str, str | LabelMapEntry | None]
-"""From label names of the function to label names of the task; None drops a label.
+"""Label names of the task by label names of the function; None drops a label.
 
-Labels that it does not name go to the task's label of the same name.
+Other labels are mapped to the label of the same name.
 """
 
 
 def _none_if_empty(value: Any) -> Any:
-    """A mapping that was emptied in the form is one that was not given."""
+    """An empty mapping, from the form, means None."""
     return value or None
 
 
@@ -56,7 +56,7 @@ def _read_label_map(value: Any) -> LabelMap | None:
 
 
 _TYPES = ("str", "LabelMapEntry")
-"""Parts of the place of an error that are no labels, but types that the value might have been of."""
+"""Parts of an error's location that are types of the union, not labels."""
 
 
 def _refuse_booleans(value: Any) -> Any:
@@ -69,7 +69,7 @@ def _refuse_booleans(value: Any) -> Any:
 
 
 class LabelOptions(OptionModel):
-    """Which labels of the function are written, and from which confidence on."""
+    """Options for label mapping and confidence thresholds."""
 
     group: ClassVar[str] = "Labels"
 
@@ -87,7 +87,7 @@ class LabelOptions(OptionModel):
         OnCommandLine(metavar="JSON|FILE"),
         Field(
             description=(
-                'Minimum confidence of single labels of the function, such as {"person": 0.7}; it may be'
+                'Minimum confidence by label of the function, such as {"person": 0.7}; it may be'
                 " below the confidence threshold."
             ),
         ),
@@ -98,14 +98,12 @@ class LabelOptions(OptionModel):
         OnCommandLine(metavar="JSON|FILE"),
         Field(
             description=(
-                "From labels of the function to labels of the task, where the names differ, such as"
+                "Labels of the task by labels of the function, for different names, such as"
                 ' {"truck": "car", "dog": null}; null drops a label.'
             ),
         ),
     ] = None
-    ignore_case: Annotated[
-        bool, Field(description="Match label names without regard to upper and lower case.")
-    ] = False
+    ignore_case: Annotated[bool, Field(description="Ignore case when label names are matched.")] = False
     allow_unmatched_labels: Annotated[
         bool,
         Field(description="Drop labels of the function that the task does not have, instead of failing."),

@@ -1,4 +1,4 @@
-"""The base of all models of options: what describes an option, and how its errors read."""
+"""The base class of option models, and the messages of validation errors."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ __all__ = ["OnCommandLine", "OptionModel", "list_or_none"]
 
 @dataclass(frozen=True)
 class OnCommandLine:
-    """How the command line writes an option, where this does not follow from its name and type.
+    """The flag of an option on the command line, if it does not follow from its name and type.
 
     Attributes:
-        flag: The option, such as `--label`; by default the name with dashes. `--cache/--no-cache` for one
-            that is switched off by its second name.
-        metavar: What its value is called in the help, such as `RANGES`.
+        flag: The flag, such as `--label`, or `--cache/--no-cache`; by default the name with dashes.
+        metavar: The name of its value in the help, such as `RANGES`.
     """
 
     flag: str | None = None
@@ -29,7 +28,7 @@ class OnCommandLine:
 
     @classmethod
     def of(cls, field: FieldInfo) -> OnCommandLine:
-        """How an option is written."""
+        """The flag of a field."""
         return next((note for note in reversed(field.metadata) if isinstance(note, cls)), cls())
 
 
@@ -40,8 +39,8 @@ class OptionModel(BaseModel):
         group: The heading of the group in the help and in the documentation.
 
     Raises:
-        ValueError: A value is out of range, or two of them do not go together. The message names the options
-            as they were given.
+        ValueError: A value is out of range, or two options contradict each other. The message names the
+            options as the user gave them.
     """
 
     model_config = ConfigDict(
@@ -61,12 +60,12 @@ class OptionModel(BaseModel):
 
     @classmethod
     def from_keywords(cls, keywords: Mapping[str, object]) -> Self:
-        """Take the options of this model from keyword arguments that may have others too."""
+        """Make a model from keyword arguments; unknown ones are ignored."""
         return cls(**{name: value for name, value in keywords.items() if name in cls.model_fields})
 
     @classmethod
     def of(cls, *models: BaseModel) -> Self:
-        """Take the options of this model from others that have them; the rest have their defaults."""
+        """Make a model from fields of other models; missing fields have their defaults."""
         values: dict[str, Any] = {}
         for model in models:
             shared = cls.model_fields.keys() & type(model).model_fields.keys()
@@ -74,12 +73,12 @@ class OptionModel(BaseModel):
         return cls(**values)
 
     def changed(self, **values: Any) -> Self:
-        """A copy with other values, which are validated."""
+        """A copy with validated changes."""
         return type(self)(**{**{name: getattr(self, name) for name in type(self).model_fields}, **values})
 
     @classmethod
     def titles(cls) -> dict[str, str]:
-        """What the form calls the options, by name."""
+        """The titles of the options in the form, by name."""
         return {name: field.title or _title(name) for name, field in cls.model_fields.items()}
 
     @classmethod
@@ -97,7 +96,7 @@ def _title(name: str) -> str:
 
 
 def list_or_none(values: Any) -> Any:
-    """Take several values of any collection, or a single text; an empty one, as a form gives it, is None."""
+    """Convert a collection or a single text to a list; an empty value, from a form, means None."""
     if not values:
         return None
     return [values] if isinstance(values, str) else list(values)

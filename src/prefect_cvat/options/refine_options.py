@@ -15,11 +15,11 @@ __all__ = ["PROMPTING_TYPES", "PromptingType", "RefineOptions"]
 PromptingType = Literal["rectangle", "points"]
 
 PROMPTING_TYPES: tuple[PromptingType, ...] = get_args(PromptingType)
-"""The types of shapes that prompts can be made of."""
+"""The types of shapes that can be prompts."""
 
 
 class RefineOptions(OptionModel):
-    """Which shapes are refined, and into what.
+    """Options for refining shapes.
 
     Raises:
         ValueError: A value is out of range.
@@ -49,17 +49,17 @@ class RefineOptions(OptionModel):
         Literal["mask", "polygon"],
         Field(
             title="Result",
-            description="What the shapes become; a mask of several parts gives several polygons.",
+            description="Type of the results; a mask with several parts gives several polygons.",
         ),
     ] = "mask"
-    keep_originals: Annotated[bool, Field(description="Add what is found, and remove nothing.")] = False
+    keep_originals: Annotated[bool, Field(description="Keep the originals.")] = False
     tolerance: Annotated[
         float,
-        Field(ge=0, description="By how many pixels a polygon may differ from the outline of its mask."),
+        Field(ge=0, description="Maximum distance of a polygon from the outline of its mask, in pixels."),
     ] = 1.0
 
     def describe(self) -> str:
-        """What is refined, such as `rectangle or points of source manual`."""
+        """A description of the selected shapes, such as `rectangle or points of source manual`."""
         text = " or ".join(PROMPTING_TYPES if self.shape_types is None else self.shape_types)
         if self.labels is not None:
             text += f" of label {' or '.join(map(repr, self.labels))}"

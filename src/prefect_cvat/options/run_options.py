@@ -17,7 +17,7 @@ __all__ = ["Options"]
 class Options(
     ReviewOptions, ExecutionOptions, FrameOptions, ExistingOptions, AnnotationOptions, LabelOptions
 ):
-    """How a run is executed: all groups of options.
+    """The options of a run: all groups.
 
     Attributes:
         window: How many batches are in work at a time; not an option of users.
@@ -32,5 +32,5 @@ class Options(
 
     @property
     def frames_to_rank(self) -> int:
-        """How many of the frames that should be reviewed first are needed."""
+        """The number of frames to rank for review."""
         return max(self.review_frames, self.open_issues)

@@ -14,14 +14,14 @@ from prefect_cvat.options.model import OnCommandLine, OptionModel, list_or_none
 __all__ = ["Direction", "ShapeTrackingOptions"]
 
 Direction = Literal["forward", "backward", "both"]
-"""Where shapes are tracked to: frames of higher numbers, of lower ones, or both."""
+"""Track to frames with higher numbers, lower numbers, or both."""
 
 
 class ShapeTrackingOptions(OptionModel):
-    """Which shapes are tracked, and how far. All frames are frames of the task.
+    """Options for tracking existing shapes. Frame numbers are those of the task.
 
     Raises:
-        ValueError: A value is out of range, or two of them do not go together.
+        ValueError: A value is out of range, or two options contradict each other.
     """
 
     group: ClassVar[str] = "Tracks, with a tracking function"
@@ -40,13 +40,13 @@ class ShapeTrackingOptions(OptionModel):
             description="Sources of the shapes that are tracked, as CVAT names them; by default all but auto."
         ),
     ] = None
-    direction: Annotated[Direction, Field(description="Direction in which they are tracked.")] = "forward"
+    direction: Annotated[Direction, Field(description="Direction of tracking.")] = "forward"
     until: Annotated[
         Annotated[int, Field(ge=0)] | None,
         Field(
             description=(
-                "Last frame to track to in this direction; by default the last (or first) of all. Shapes"
-                " behind it are not tracked."
+                "Last frame to track to; by default the last (or first) frame of the task. Shapes beyond it"
+                " are not tracked."
             )
         ),
     ] = None
@@ -54,7 +54,7 @@ class ShapeTrackingOptions(OptionModel):
         bool,
         Field(
             title="Keep source shapes",
-            description="Keep the source shapes beside the tracks that they have become.",
+            description="Keep the source shapes in addition to the tracks.",
         ),
     ] = False
     tolerance: Annotated[
@@ -62,8 +62,8 @@ class ShapeTrackingOptions(OptionModel):
         Field(
             ge=0,
             description=(
-                "By how many pixels interpolated coordinates may differ from tracked ones; where they would"
-                " differ by more, there is a keyframe."
+                "Maximum error of interpolated coordinates, in pixels; more keyframes are written where it"
+                " would be exceeded."
             ),
         ),
     ] = 2.0

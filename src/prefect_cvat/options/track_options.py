@@ -22,13 +22,12 @@ class Tracker(StrEnum):
 
 
 class TrackOptions(OptionModel):
-    """How detections become tracks. All frames are frames of the task.
+    """Options for associating detections to tracks. Gaps and lengths are in frames of the task.
 
-    The thresholds are those that ByteTrack was published with. A function whose scores are low may need
-    lower ones.
+    The default thresholds are those of the ByteTrack paper; a function with low scores may need lower ones.
 
     Raises:
-        ValueError: A value is out of range, or two of them do not go together.
+        ValueError: A value is out of range, or two options contradict each other.
     """
 
     group: ClassVar[str] = "Tracks, with a detection function"
@@ -71,8 +70,8 @@ class TrackOptions(OptionModel):
         Field(
             ge=0,
             description=(
-                "By how many pixels interpolated coordinates may differ from detected ones;"
-                " where they would differ by more, there is a keyframe."
+                "Maximum error of interpolated coordinates, in pixels; more keyframes are written where it"
+                " would be exceeded."
             ),
         ),
     ] = 2.0
@@ -105,8 +104,8 @@ class TrackOptions(OptionModel):
             le=1,
             title="Minimum IoU",
             description=(
-                "Minimum IoU of a detection with the expected place of its object. Where frames are left out,"
-                " both boxes are grown first."
+                "Minimum IoU of a detection with the predicted box of its track. If frames are skipped, both"
+                " boxes are grown first."
             ),
         ),
     ] = 0.2
@@ -116,6 +115,6 @@ class TrackOptions(OptionModel):
         if self.max_gap < self.step:
             raise ValueError(
                 f"{argument('max_gap', self.max_gap)} must not be less than {argument('step', self.step)}:"
-                " each object would be lost before the next frame is looked at"
+                " each track would end before the next processed frame"
             )
         return self

@@ -1,1 +1,1 @@
-"""What a run will do: the task, its frames, chunks and batches; labels and thresholds."""
+"""Plans a run: the task, its frames, chunks and batches; label mapping and thresholds."""

@@ -1,4 +1,4 @@
-"""Which frames of a task are annotated already."""
+"""Finds the frames of a task that are annotated already."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ __all__ = ["exclude_annotated", "shown_frames", "shown_ranges"]
 
 
 def exclude_annotated(client: Client, plan: Plan) -> Plan:
-    """Leave the frames out of a plan that are annotated: those that have a tag, a shape, or a track.
+    """Exclude frames with a tag, a shape or a track from a plan.
 
-    All jobs of the plan are read for that, and no others. Where jobs overlap, a frame counts as annotated
-    when a human has annotated it in one of them, or when something is on it in each: a run that was killed
-    may have written a frame to one job and not yet to the next.
+    Only the jobs of the plan are read. A frame of several jobs counts as annotated if it has a manual
+    annotation in one of them, or any annotation in each: a killed run may have written it to one job only.
     """
     size = plan.info.meta.size
     is_empty_in_a_job = bytearray(size)
@@ -41,18 +40,18 @@ def exclude_annotated(client: Client, plan: Plan) -> Plan:
 
 
 def shown_frames(annotation: Mapping[str, Any], last_frame: int) -> set[int]:
-    """The frames that a tag, a shape or a track can be seen on.
+    """The frames on which a tag, a shape or a track is visible.
 
     Args:
-        annotation: As the server's JSON object.
-        last_frame: The last frame of its job: CVAT shows a track until it is outside, or to the end.
+        annotation: The annotation, as the server's JSON object.
+        last_frame: The last frame of its job. A track is visible until it is outside, or to this frame.
     """
     ranges = shown_ranges(annotation, last_frame)
     return {frame for begin, end in ranges for frame in range(begin, min(end, last_frame + 1))}
 
 
 def shown_ranges(annotation: Mapping[str, Any], last_frame: int) -> Iterator[tuple[int, int]]:
-    """The same frames as ranges, which may overlap: the first frame, and the one after the last."""
+    """The visible frames as ranges [first, end), which may overlap."""
     if "shapes" not in annotation:
         yield annotation["frame"], annotation["frame"] + 1
         return

@@ -1,4 +1,4 @@
-"""How large batches are: chunks, or parts of large ones, as many as two seconds of detection take."""
+"""Sizes batches: whole chunks, or parts of large chunks, for about two seconds of detection."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from prefect_cvat.frames import Frame
 __all__ = ["BatchSize", "ChunkPart", "PartQueue", "take_parts"]
 
 ChunkPart: TypeAlias = tuple[int, Sequence[Frame]]
-"""The number of a chunk, and wanted frames of it: all of them, or a part if they are many."""
+"""The number of a chunk, and selected frames of it: all, or a part of a large chunk."""
 
 BATCH_SECONDS = 2.0
 """Seconds of detection in a batch: enough to make the cost of a Prefect task run small."""
@@ -63,7 +63,7 @@ class BatchSize:
         if self._fixed is not None:
             return self._fixed
         if self._seconds_per_frame is None:
-            return 1  # one part, to see how long it takes
+            return 1  # a single part, to measure
         in_time = int(BATCH_SECONDS / max(self._seconds_per_frame, 1e-4))
         in_memory = int(MAX_ANNOTATIONS / max(self._annotations_per_frame, 1e-4))
         return min(max(min(in_time, FRAMES_OF_BATCH), total // BATCHES), MAX_FRAMES, in_memory)

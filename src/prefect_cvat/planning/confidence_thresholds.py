@@ -1,4 +1,4 @@
-"""The least scores of single labels, and what a function has to be asked for so that they hold."""
+"""Confidence thresholds of labels, and the threshold to pass to the function."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class ScoreThresholds:
-    """From which scores on what a function finds is wanted.
+    """The confidence thresholds of a run.
 
     Attributes:
-        requested: The least score that the function is asked for; None leaves it to the function.
-        by_label: The least score of each label, by the function's label ids.
+        requested: The threshold passed to the function, 0 to 1; None for the function's own.
+        by_label: The threshold of each label, 0 to 1, by the function's label ids.
     """
 
     requested: float | None
@@ -42,29 +42,28 @@ def score_thresholds(
 ) -> ScoreThresholds:
     """Choose the confidence threshold for the function, and the thresholds that filter its detections.
 
-    A function takes one threshold for all labels. So it gets the lowest threshold of any label,
-    and what is below the thresholds of the other labels is left out of its answers. Labels without a
-    threshold of their own have `conf_threshold`, or else that of the function, as it tells it in
-    `score_threshold`. Of a function that does not tell, thresholds below its own have an effect only if all
-    labels that are mapped have one. Tags have no score to leave them out by: a function that finds tags is
-    asked as if no label had a threshold.
+    A function takes one threshold for all labels. It gets the lowest threshold of all labels, and its
+    detections are filtered by the thresholds of their labels. Labels without a threshold use
+    `conf_threshold`, or else the function's `score_threshold`. If the function has no `score_threshold`,
+    label thresholds below its own default take effect only if all mapped labels have a threshold. Tags have
+    no score and cannot be filtered, so label thresholds do not change the threshold of a function with tags.
 
     Args:
         function: A detection function.
-        mapping: Where its labels go.
-        conf_threshold: The least score of labels without one of their own; None leaves it to the function.
-        label_thresholds: The least scores of single labels, by the function's label names.
+        mapping: The label mapping.
+        conf_threshold: The threshold of labels without their own; None for the function's own.
+        label_thresholds: Thresholds of labels, by the function's label names.
 
     Raises:
-        ValueError: A threshold is no number from 0 to 1, or for a label that the function does not have.
+        ValueError: A threshold is not a number from 0 to 1, or the function does not have its label.
     """
     own = dict(label_thresholds or {})
     for name, threshold in own.items():
         if name not in mapping.names.values():
             raise ValueError(
-                f"{argument('label_thresholds')} speaks of label {name!r}, which the function does not have"
+                f"{argument('label_thresholds')} names label {name!r}, which the function does not have"
             )
-        # JSON has truth values, which Python takes for 1 and 0
+        # JSON booleans would pass as 1 and 0
         if isinstance(threshold, bool) or not isinstance(threshold, Real) or not 0 <= threshold <= 1:
             raise ValueError(
                 f"{argument('label_thresholds')}: that of label {name!r} must be a number between 0 and 1,"
@@ -84,7 +83,7 @@ def score_thresholds(
             requested = min(wanted)
         else:
             logger.info(
-                "%s does not tell its own score_threshold: %s below it have no effect. Give %s, or a"
+                "%s has no attribute score_threshold: %s below its own have no effect. Set %s, or a"
                 " threshold for each of its labels",
                 type(function).__name__,
                 argument("label_thresholds"),

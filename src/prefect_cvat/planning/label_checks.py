@@ -1,7 +1,7 @@
 """Checks of a function's labels against a task; all problems are reported at once.
 
-Where the SDK has a message, this one contains it, and what the SDK would tell is told first (cvat_sdk
-2.80, auto_annotation/driver.py): its words are what users search for.
+Where the SDK has a message for a problem (cvat_sdk 2.80, auto_annotation/driver.py), this message contains
+it, and the problem comes first, so that users can search for it.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from prefect_cvat.models import Attribute, Label, enum_value
 __all__ = ["Misfits", "output_type"]
 
 MAX_LINES = 10
-"""Maximum number of problems that a message lists; of the others it gives the number."""
+"""Maximum number of problems that a message lists."""
 
 
 class Misfits:
-    """What does not fit, in the order in which it was found.
+    """Mismatches between the labels of a function and a task.
 
     Attributes:
-        unmatched: What the function can find and the task has no place for, such as `label 'boat'`.
+        unmatched: Labels and attributes of the function that the task does not have, such as `label 'boat'`.
     """
 
     def __init__(self) -> None:
@@ -33,11 +33,11 @@ class Misfits:
         self._problems: list[tuple[str, bool]] = []
 
     def refuse(self, problem: str) -> None:
-        """Note what is wrong in any case."""
+        """Add a problem that cannot be ignored."""
         self._problems.append((problem, False))
 
     def miss(self, what: str, wanted: str, name: str, names: Sequence[str]) -> None:
-        """Note what the task has no place for.
+        """Add a label or attribute that the task does not have.
 
         Args:
             what: The label or attribute, such as `label 'boat'`.
@@ -54,10 +54,10 @@ class Misfits:
         self._problems.append((problem, True))
 
     def raise_if_any(self, task_name: str, *, allow_unmatched_labels: bool) -> None:
-        """Tell what does not fit.
+        """Raise an error with all problems.
 
         Raises:
-            BadFunctionError: Something does not.
+            BadFunctionError: There is a problem.
         """
         problems = [text for text, may_drop in self._problems if not (may_drop and allow_unmatched_labels)]
         if not problems:
@@ -79,14 +79,14 @@ class Misfits:
     # --- comparing the two ---
 
     def check_type(self, where: str, label_type: str, task_label: Label) -> None:
-        """Check that annotations of a type go to a label of the task."""
+        """Check that a label of the task accepts annotations of a type."""
         if label_type != "any" and task_label.type not in ("any", label_type):
             self.refuse(
                 f"{where} has type {label_type!r} in the function, but {task_label.type!r} in the dataset"
             )
 
     def check_attribute(self, where: str, attribute: Any, task_attribute: Attribute) -> bool:
-        """Check that an attribute takes the same values on both sides, and say whether."""
+        """Check that an attribute has the same values in function and task; return whether it has."""
         input_type, task_type = enum_value(attribute.input_type), task_attribute.input_type.value
         if input_type != task_type:
             self.refuse(
@@ -108,14 +108,14 @@ class Misfits:
     def check_keypoints(
         self, where: str, task_keypoints: Sequence[str], mapped: Iterable[tuple[str, str]]
     ) -> None:
-        """Check that a skeleton gets each keypoint that the task's label has, once.
+        """Check that each keypoint of the task's label is mapped exactly once.
 
-        The SDK finds that out on the first skeleton that a function returns.
+        (The SDK checks this on the first skeleton that the function returns.)
 
         Args:
             where: The label of the function.
             task_keypoints: The sublabels of the task's label.
-            mapped: Sublabels of the function, each with that of the task where it goes.
+            mapped: Pairs of a sublabel of the function and one of the task.
         """
         sources: dict[str, list[str]] = {name: [] for name in task_keypoints}
         for name, target in mapped:
@@ -137,6 +137,6 @@ class Misfits:
 
 
 def output_type(label: Any, conv_mask_to_poly: bool) -> str:
-    """The type of what a function returns for a label of its spec; `any` where it does not say."""
+    """The type of annotations that a function returns for a label of its spec; `any` if not specified."""
     label_type = enum_value(getattr(label, "type", None) or "any")
     return "polygon" if conv_mask_to_poly and label_type == "mask" else label_type

@@ -1,7 +1,6 @@
-"""From a function's labels to a task's labels.
+"""Maps a function's labels to a task's labels.
 
-The mapping is built and checked completely before the first image is fetched; all that does not fit
-is told at once.
+The mapping is built and checked before the first image is fetched. One error lists all mismatches.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ __all__ = ["LabelMapping", "LabelTarget", "SublabelTarget", "build_mapping"]
 
 @dataclass(frozen=True, slots=True)
 class SublabelTarget:
-    """Where a sublabel goes: the task's sublabel, and its attributes by the function's attribute ids."""
+    """A sublabel of the task, and its attribute ids by attribute ids of the function."""
 
     id: int
     name: str
@@ -30,15 +29,15 @@ class SublabelTarget:
 
 @dataclass(frozen=True, slots=True)
 class LabelTarget:
-    """Where a label goes.
+    """The task's label for a label of the function.
 
     Attributes:
-        id: The task's label.
+        id: Id of the task's label.
         name: Its name.
-        type: The type that annotations of it must have, or `any`.
-        attributes: From attribute ids of the function to those of the task; None drops the attribute.
-        sublabels: The same for keypoints.
-        sublabel_ids: All sublabels that the task's label has: a skeleton must have each.
+        type: The required type of its annotations, or `any`.
+        attributes: Attribute ids of the task by those of the function; None drops the attribute.
+        sublabels: The task's sublabels by sublabel ids of the function; None drops the keypoint.
+        sublabel_ids: Ids of all sublabels of the task's label: a skeleton must have each of them.
     """
 
     id: int
@@ -51,12 +50,12 @@ class LabelTarget:
 
 @dataclass(frozen=True, slots=True)
 class LabelMapping:
-    """From label ids of the function to labels of the task.
+    """The mapping of a function's labels to a task's labels.
 
     Attributes:
-        targets: By label id of the function; None drops what is found of that label.
-        names: The function's own label names, by id.
-        unmatched: What the function can find and the task has no place for, such as `label 'boat'`.
+        targets: Labels of the task by label id of the function; None drops detections of that label.
+        names: The function's label names by id.
+        unmatched: Labels and attributes that the task does not have, such as `label 'boat'`.
     """
 
     targets: dict[int, LabelTarget | None]
@@ -64,7 +63,7 @@ class LabelMapping:
     unmatched: tuple[str, ...] = ()
 
     def by_name(self) -> dict[str, str | None]:
-        """The names of the task's labels, by those of the function's; None for what is dropped."""
+        """Label names of the task by label names of the function; None for dropped labels."""
         return {
             self.names[label_id]: None if target is None else target.name
             for label_id, target in self.targets.items()
@@ -86,14 +85,14 @@ def build_mapping(
     Args:
         spec_labels: The labels of the function's spec.
         task_labels: The labels of the task.
-        label_map: Where labels go whose names differ; several may go to one.
-        allow_unmatched_labels: Drop what the task has no place for, instead of refusing.
-        conv_mask_to_poly: The function returns polygons where its spec says masks.
-        ignore_case: Match names without regard to upper and lower case.
-        task_name: What to call the task in messages.
+        label_map: Labels of the task by labels of the function, for different names; several may map to one.
+        allow_unmatched_labels: Drop labels that the task does not have, instead of failing.
+        conv_mask_to_poly: The function returns polygons for labels of type mask.
+        ignore_case: Ignore case when names are matched.
+        task_name: The name of the task in messages.
 
     Raises:
-        BadFunctionError: Labels, sublabels or attributes do not match; it names all of them.
+        BadFunctionError: Labels, sublabels or attributes do not match; the message lists all of them.
     """
     misfits = Misfits()
     names = _Names(ignore_case)
@@ -101,7 +100,7 @@ def build_mapping(
     spec_names = [label.name for label in spec_labels]
     for name in names.missing(entries, spec_names):
         misfits.refuse(
-            f"{argument('label_map')} speaks of label {name!r}, which the function does not have"
+            f"{argument('label_map')} names label {name!r}, which the function does not have"
             f"{did_you_mean(name, spec_names)}"
         )
     by_name = {task_label.name: task_label for task_label in task_labels}
@@ -135,7 +134,7 @@ def _label_target(
 ) -> LabelTarget | None:
     where = f"label {label.name!r}"
     label_type = output_type(label, conv_mask_to_poly)
-    # in the order in which the SDK looks at them: attributes, sublabels, the type
+    # in the order of the SDK: attributes, sublabels, type
     attributes = _attributes(label, task_label, entry, names, where, misfits)
     spec_sublabels = getattr(label, "sublabels", None) or []
     if label_type == "skeleton" and not task_label.sublabels:
@@ -174,9 +173,7 @@ def _sublabels(
     by_name = {sublabel.name: sublabel for sublabel in task_label.sublabels}
     entries = {name: _entry(target) for name, target in ((entry and entry.sublabels) or {}).items()}
     for name in names.missing(entries, [sublabel.name for sublabel in spec_sublabels]):
-        misfits.refuse(
-            f"{argument('label_map')} speaks of sublabel {name!r} of {where}, which it does not have"
-        )
+        misfits.refuse(f"{argument('label_map')} names sublabel {name!r} of {where}, which it does not have")
     targets: dict[int, SublabelTarget | None] = {}
     for sublabel in spec_sublabels:
         targets[sublabel.id] = None
@@ -209,9 +206,7 @@ def _attributes(
     spec_attributes = getattr(owner, "attributes", None) or []
     renamed = (entry and entry.attributes) or {}
     for name in names.missing(renamed, [attribute.name for attribute in spec_attributes]):
-        misfits.refuse(
-            f"{argument('label_map')} speaks of attribute {name!r} of {where}, which it does not have"
-        )
+        misfits.refuse(f"{argument('label_map')} names attribute {name!r} of {where}, which it does not have")
     targets: dict[int, int | None] = {}
     for attribute in spec_attributes:
         targets[attribute.id] = None
@@ -229,13 +224,13 @@ def _attributes(
 
 
 class _Names:
-    """How names are compared."""
+    """Compares names, with or without case."""
 
     def __init__(self, ignore_case: bool) -> None:
         self._key: Callable[[str], str] = str.casefold if ignore_case else str
 
     def find(self, name: str, items: Mapping[str, Any]) -> Any:
-        """The item of this name: exactly this one if there is, else one that compares equal."""
+        """The item with exactly this name, or else one whose name is equal except for case."""
         if name in items:
             return items[name]
         return next((item for other, item in items.items() if self._key(other) == self._key(name)), None)

@@ -72,7 +72,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a run will do.
+    """The plan of a run.
 
     Attributes:
         info: The task as the server describes it.
@@ -113,7 +113,7 @@ class Plan:
         if self.frames:
             return ""
         why = ", ".join(f"{len(frames)} {why.value}" for why, frames in self.excluded.items())
-        return f"no frame of task {self.task.id} is left to look at" + (f" (left out: {why})" if why else "")
+        return f"task {self.task.id} has no frame to process" + (f" (left out: {why})" if why else "")
 
     def chunks(self) -> Iterator[tuple[int, PlannedFrames]]:
         """The chunks that hold selected frames, each with these frames, in ascending order."""

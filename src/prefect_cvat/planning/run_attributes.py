@@ -1,4 +1,4 @@
-"""Attributes of a task's labels in which a run says how sure it is of an annotation, and what found it."""
+"""Writes the score and the model of each annotation into attributes of the task's labels."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["RunAttributes"]
 
 
 class RunAttributes:
-    """What a run writes into attributes of given names, where labels of the task have them.
+    """Attributes for score and model, where the labels of the task have them.
 
     Args:
         labels: The labels of the task.
-        score: The name of the attributes for scores, of type text or number; None for none.
-        model: The name of those for the model, of type text, or select or radio with its name among the
-            values; None for none.
-        model_names: What may be written of the model, the best first.
+        score: Name of the attribute for the score, of type text or number; None writes no score.
+        model: Name of the attribute for the model, of type text, or of type select or radio with the model
+            among its values; None writes no model.
+        model_names: Names of the model, the preferred one first.
     """
 
     def __init__(
@@ -38,12 +38,12 @@ class RunAttributes:
     def values(
         self, label_id: int, score: float | None, exclude: Container[int | None]
     ) -> list[dict[str, Any]]:
-        """The values for an annotation, as the server's JSON objects.
+        """The attribute values for an annotation, as the server's JSON objects.
 
         Args:
             label_id: Its label (or sublabel) in the task.
             score: Its score; None if it has none.
-            exclude: The ids of attributes that the function fills itself.
+            exclude: Ids of attributes that the function sets itself.
         """
         found = []
         if score is not None and label_id in self._scores:
@@ -66,7 +66,7 @@ def _model_value(attribute: Attribute, names: Sequence[str]) -> str | None:
 
 
 def _score_writer(attribute: Attribute) -> Callable[[float], str] | None:
-    """How a score is put into an attribute; None if it cannot be."""
+    """The format of a score for an attribute; None if its type is not suitable."""
     match attribute.input_type:
         case InputTypeEnum.TEXT:
             return "{:.2f}".format
@@ -77,7 +77,7 @@ def _score_writer(attribute: Attribute) -> Callable[[float], str] | None:
 
 
 def _number_writer(values: Sequence[str]) -> Callable[[float], str] | None:
-    """The nearest number that the attribute can have; as percent where it goes beyond 1."""
+    """Formats a score as the nearest valid number, in percent if the maximum is greater than 1."""
     try:
         low, high, step = map(float, values)
     except ValueError:

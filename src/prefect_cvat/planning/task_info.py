@@ -1,7 +1,7 @@
-"""All that the server says about a task: asked of the task, or of jobs by whom these alone are shown.
+"""Reads all information about a task that a plan needs, from the task or from its jobs.
 
-CVAT 2.73 answers 403 for a task, its meta, its chunks and its labels to who is assigned jobs of it and not
-the task; all of that is there for each of the jobs.
+A user who is assigned only jobs of a task may not see the task: CVAT 2.73 answers 403 for its meta, chunks
+and labels. The same information is available for each of the jobs.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ __all__ = ["JobsOfTask", "TaskInfo", "read_jobs", "read_task_info"]
 
 @dataclass(frozen=True, kw_only=True)
 class TaskInfo:
-    """All that the server says about a task that a plan needs.
+    """The information about a task that a plan needs.
 
     Attributes:
         task: The task.
         meta: Its media.
-        jobs: Its jobs, of every type.
+        jobs: Its jobs, of all types.
         labels: Its labels.
-        validation: Which of its frames are there to check the annotators.
-        through_jobs: Whether only these jobs were asked, because this user may not see the task. Then no more
-            is known of the task: its size is that up to the last of the jobs.
+        validation: Its ground-truth frames and honeypots.
+        through_jobs: Whether the information was read from these jobs, because the user may not see the
+            task. Then the size of the task ends with the last of these jobs.
     """
 
     task: Task
@@ -49,34 +49,34 @@ class TaskInfo:
 
     @cached_property
     def chunk_places(self) -> ChunkPlaces:
-        """Where its chunks come from."""
+        """The locations of its chunks."""
         if self.through_jobs:
             return JobChunks(self.jobs, self.meta.chunk_size)
         return TaskChunks(self.meta.size, self.meta.chunk_size)
 
     def frames_of(self, numbers: Iterable[int]) -> PlannedFrames:
-        """Frames of the task by their numbers, which ascend."""
+        """Frames of the task by ascending numbers."""
         return PlannedFrames(self.meta.frames, numbers)
 
     def identity(self, jobs: Sequence[Job]) -> TaskIdentity:
-        """Identifies the task and some jobs, also after a server with the same numbers was set up anew."""
+        """Identify the task and jobs, even if another server instance uses the same ids."""
         return TaskIdentity.of(self.task, self.meta.chunks_updated_date, jobs)
 
     def page(self, server: str) -> str:
-        """The address in CVAT of what this user may see of it: the task, or the first of the jobs."""
+        """The address of the task in CVAT; of its first job if the user may not see the task."""
         page = f"{server}/tasks/{self.task.id}"
         return f"{page}/jobs/{self.jobs[0].id}" if self.through_jobs else page
 
 
 @dataclass(frozen=True, slots=True)
 class JobsOfTask:
-    """Some jobs of a task, with what is needed to read and change what is in them.
+    """Jobs of a task, with the information needed to read and change their annotations.
 
     Attributes:
         task: The task.
         jobs: The jobs.
         labels: The labels of the task.
-        identity: Identifies the task, also after a server with the same numbers was set up anew.
+        identity: Identifies the task, even if another server instance uses the same ids.
     """
 
     task: Task
@@ -86,7 +86,7 @@ class JobsOfTask:
 
 
 def read_task_info(client: Client, task_id: int, jobs: Collection[int] | None = None) -> TaskInfo:
-    """Ask the server for all that a plan needs.
+    """Read the information that a plan needs.
 
     Args:
         client: The server.
@@ -106,7 +106,7 @@ def read_task_info(client: Client, task_id: int, jobs: Collection[int] | None = 
         if not jobs:
             raise _with_visible_jobs(client, task_id, error) from None
         return _read_through_jobs(client, task_id, jobs)
-    with ThreadPoolExecutor(4, thread_name_prefix="plan") as pool:  # a far server takes its time for each
+    with ThreadPoolExecutor(4, thread_name_prefix="plan") as pool:  # hides latency
         meta_answer = pool.submit(client.meta, task_id)
         all_jobs = pool.submit(client.jobs, task)
         labels = pool.submit(client.labels, task_id)
@@ -114,7 +114,7 @@ def read_task_info(client: Client, task_id: int, jobs: Collection[int] | None = 
     meta = meta_answer.result()
     if meta.size != task.size or len(meta.frames) not in (1, meta.size):
         raise InvalidResponseError(
-            f"task {task_id} has {task.size} frames, but its data/meta speaks of {meta.size}"
+            f"task {task_id} has {task.size} frames, but its data/meta has {meta.size}"
             f" and describes {len(meta.frames)}"
         )
     info = TaskInfo(
@@ -129,15 +129,15 @@ def read_task_info(client: Client, task_id: int, jobs: Collection[int] | None = 
 
 
 def read_jobs(client: Client, task_id: int, wanted: Collection[int]) -> JobsOfTask:
-    """Find jobs of a task that are known by their numbers, also for who may see these and not the task.
+    """Read jobs of a task by id, also if the user may see only these jobs.
 
     Args:
         client: The server.
         task_id: The task.
-        wanted: The numbers of the jobs. Those that the task no longer has are not among the result.
+        wanted: The ids of the jobs. Jobs that no longer exist are left out.
 
     Raises:
-        NotFoundError: There is no such task, or, for who may not see it, no such job.
+        NotFoundError: The task does not exist, or, if the user may not see it, one of the jobs.
         OrganizationError: The task is not in the organization that the client works in.
         PermissionDeniedError: This user may see neither the task nor the jobs.
     """
@@ -183,10 +183,10 @@ def _read_through_jobs(client: Client, task_id: int, wanted: Collection[int]) ->
 
 
 def _check_frames(info: TaskInfo) -> None:
-    """Check that what the server says of frames is about frames that the task has.
+    """Check that all frame numbers are within the task.
 
     Raises:
-        InvalidResponseError: It is not.
+        InvalidResponseError: One is not.
     """
     size, validation = info.meta.size, info.validation
     _check_ranges(info.jobs)
@@ -201,7 +201,7 @@ def _check_frames(info: TaskInfo) -> None:
     for name, number in last.items():
         if number >= size:
             raise InvalidResponseError(
-                f"task {info.task.id} has the frames 0-{size - 1}, but its {name} speaks of frame {number}"
+                f"task {info.task.id} has the frames 0-{size - 1}, but its {name} has frame {number}"
             )
 
 
@@ -224,7 +224,7 @@ def _check_ranges(jobs: Iterable[Job]) -> None:
 
 
 def _task_of(jobs: Sequence[Job]) -> Task:
-    """A task, made of what its jobs contain."""
+    """A task, made of the fields of its jobs."""
     job = jobs[0]
     return Task(
         id=job.task_id,
@@ -242,7 +242,7 @@ def _task_of(jobs: Sequence[Job]) -> Task:
 
 
 def _meta_of(task: Task, jobs: Sequence[Job], metas: Sequence[DataMeta]) -> DataMeta:
-    """The media of a task, made of those of its jobs; other frames have no name."""
+    """The media of a task, made of those of its jobs; frames of other jobs have no name."""
     is_video = task.mode == "interpolation"
     size = task.size or 0
     tables: list[FrameTable | None] = [None] * size
@@ -251,7 +251,7 @@ def _meta_of(task: Task, jobs: Sequence[Job], metas: Sequence[DataMeta]) -> Data
         length = job.stop_frame - job.start_frame + 1
         if meta.size != length or len(meta.frames) != (1 if is_video else length):
             raise InvalidResponseError(
-                f"job {job.id} has {pluralize(length, 'frame')}, but its data/meta speaks of {meta.size}"
+                f"job {job.id} has {pluralize(length, 'frame')}, but its data/meta has {meta.size}"
                 f" and describes {len(meta.frames)}"
             )
         if not is_video:
@@ -277,7 +277,7 @@ def _meta_of(task: Task, jobs: Sequence[Job], metas: Sequence[DataMeta]) -> Data
 
 
 def _with_visible_jobs(client: Client, task_id: int, error: PermissionDeniedError) -> PermissionDeniedError:
-    """The same error, with the jobs that the user may see, who may not know that they can be named."""
+    """The error, with a hint to select the jobs that the user may see."""
     try:
         jobs = [job.id for job in client.visible_jobs(task_id) if job.type == "annotation"]
     except PermissionDeniedError:

@@ -1,4 +1,4 @@
-"""Which tasks of a server are to be annotated."""
+"""Searches the tasks of a server to annotate."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ __all__ = [
 
 
 _TASK_ERRORS = (NoDataError, UnsupportedTaskError, NotFoundError, PermissionDeniedError, InvalidResponseError)
-"""What may be wrong with a task, or come of its being deleted meanwhile, and says nothing of the others."""
+"""Errors that concern only one task, such as a task that was deleted meanwhile."""
 
 
 class TaskSelection(BaseModel):
-    """Which tasks. All that is said must be true of a task; what is left empty does not matter."""
+    """Selects tasks. A task must fulfil all conditions that are set."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -50,10 +50,10 @@ class TaskSelection(BaseModel):
     statuses: list[Literal["annotation", "validation", "completed"]] = Field(
         default_factory=list, description="The task is in one of these."
     )
-    assignee: str | None = Field(default=None, description="The user name of whom the task is assigned to.")
+    assignee: str | None = Field(default=None, description="User name of the task's assignee.")
     updated_since: datetime | None = Field(default=None, description="The task was changed after this time.")
     updated_within_days: float | None = Field(
-        default=None, gt=0, description="The task was changed in the last so many days."
+        default=None, gt=0, description="The task was changed within this number of days."
     )
     job_stages: list[Literal["annotation", "validation", "acceptance"]] = Field(
         default_factory=list,
@@ -65,25 +65,25 @@ class TaskSelection(BaseModel):
     )
     with_unannotated_frames: bool = Field(
         default=False,
-        description="The task has frames without annotations. All of its jobs are read for that.",
+        description="The task has frames without annotations. All of its jobs are read to check this.",
     )
     without_finished_run: bool = Field(
         default=True,
         description=(
-            "No run has annotated the task as this one would: with the same function in the same version,"
-            " the same settings, the same media."
+            "No completed run has annotated the task with the same function, version and settings on the same"
+            " media."
         ),
     )
 
 
 @dataclass(frozen=True)
 class FoundTask:
-    """A task that is to be annotated.
+    """A task to annotate.
 
     Attributes:
         task: The task.
         plan: What a run on it would do.
-        jobs: The numbers of the jobs that are to be annotated; None for all.
+        jobs: The ids of the jobs to annotate; None for all.
     """
 
     task: Task
@@ -92,15 +92,14 @@ class FoundTask:
 
 
 def check_scope(project_id: int | None, all_tasks: bool) -> None:
-    """Make sure that it is said where tasks are looked for: a missing number must not mean all projects.
+    """Check that either a project or `all_tasks` is given: a missing id must not select all projects.
 
     Raises:
         ValueError: Neither is given, or both.
     """
     if project_id is None and not all_tasks:
         raise ValueError(
-            "no project is given; set project_id to the number of one, or all_tasks=True for all tasks that"
-            " the user may see"
+            "no project is given; set project_id, or all_tasks=True for all tasks that the user may see"
         )
     if project_id is not None and all_tasks:
         raise ValueError(
@@ -110,7 +109,7 @@ def check_scope(project_id: int | None, all_tasks: bool) -> None:
 
 
 def check_project_is_visible(client: Client, project_id: int) -> None:
-    """Make sure that a project is there for this user, who may see only some of its tasks.
+    """Check that a project exists, for a user who may see only some of its tasks.
 
     Raises:
         NotFoundError: There is no such project.
@@ -129,13 +128,13 @@ def find_tasks(
     all_tasks: bool = False,
     on_skipped: Callable[[str], object] = lambda _: None,
 ) -> Iterator[FoundTask]:
-    """The tasks that a selection says and that can be annotated, oldest first.
+    """Find the selected tasks that can be annotated, oldest first.
 
     Args:
         client: The server.
         selection: Which tasks.
-        project_id: The project that they are in.
-        all_tasks: All that the user may see, in place of those of a project.
+        project_id: The id of their project.
+        all_tasks: Search all tasks that the user may see, instead of a project.
         on_skipped: Called with a message for each task that cannot be annotated.
 
     Raises:
@@ -174,7 +173,7 @@ def _find_tasks(
 
 
 def has_unannotated_frames(client: Client, plan: Plan, job: Job) -> bool:
-    """Whether a job has frames to annotate on which nothing is."""
+    """Whether a job has frames to annotate without annotations."""
     open_frames = {frame.number for frame in plan.frames_between(job.start_frame, job.stop_frame)}
     for _, annotation in client.iter_job_annotations(job.id):
         if not open_frames:

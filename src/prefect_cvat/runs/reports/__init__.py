@@ -1,1 +1,1 @@
-"""What a run did, or would do."""
+"""The reports of runs and dry runs."""

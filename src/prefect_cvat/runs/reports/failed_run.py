@@ -15,8 +15,10 @@ def describe_remaining(report: RunReport) -> str:
             " it, nothing is added twice"
         )
     if report.unsettled:
-        return f"{report.unsettled} annotations were sent to task {report.task_id} with unknown result; run"
-            " it again"
+        return (
+            f"{report.unsettled} annotations were sent to task {report.task_id} with unknown result; run it"
+            " again"
+        )
     return f"it has left nothing in task {report.task_id}"
 
 
