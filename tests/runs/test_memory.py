@@ -202,7 +202,7 @@ def measure(n):
         tracks.finish()
         assert tracks.labels() == {"car": n}
         assert sum(len(pack) for _, _, pack in tracks.packs(with_sources=True)) == n
-        removed = sum(len(sources.copies_of(each.index)) for each in sources.each(tracks.is_written))
+        removed = sum(len(ids) for part in sources.copies_by_job(tracks.is_written) for ids in part.values())
     assert removed == n
     return n
 """

@@ -6,16 +6,14 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from itertools import islice
+from functools import partial
 from typing import Any, ClassVar
-
-import numpy as np
 
 from prefect_cvat.annotations.label_remapping import Annotations
 from prefect_cvat.annotations.request_bodies import serialize
 from prefect_cvat.auto_annotation.interface import TrackingFunction
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
+from prefect_cvat.frames import ChunkBatch, Frame
 from prefect_cvat.inference.shape_tracker import ShapeTracker
 from prefect_cvat.media.frame_reader import OpenChunk, open_frames, open_frames_reversed
 from prefect_cvat.media.spooled_chunks import SpooledChunks
@@ -33,15 +31,12 @@ from prefect_cvat.runs.execution.planned_run import BatchDetections, PlannedRun
 from prefect_cvat.runs.execution.run import Run
 from prefect_cvat.runs.execution.run_context import RunContext, Workspace
 from prefect_cvat.runs.track_detections_run import check_takes_tracks
-from prefect_cvat.tracking.shape_tracking_pass import TrackedShapes, TrackingPass
+from prefect_cvat.tracking.shape_tracking_pass import TrackedShapes, TrackingPass, tracking_passes
 from prefect_cvat.tracking.shape_tracks import TrackMerger
 from prefect_cvat.tracking.source_shape_reader import SourceShapeReader
 from prefect_cvat.tracking.source_shapes import SourceShapes
 
 __all__ = ["PlannedTrackShapesRun", "TrackShapesRun"]
-
-REMOVAL_BATCH = 1000
-"""Number of source shapes to remove that are read from disk at a time."""
 
 
 class TrackShapesRun(Run):
@@ -99,7 +94,7 @@ class TrackShapesRun(Run):
         self.report.source_shapes_left_out = dict(reader.left_out())
         if in_tracks := sources.counts(in_tracks=True).total():
             self.report.source_shapes_left_out["in a track already"] = in_tracks
-        passes = self._make_passes(plan, sources) if counts else []
+        passes = tracking_passes(self._tracking_function, plan, sources, self.tracking) if counts else []
         numbers = [frame.number for each in passes for frame in (each.frames[0], each.frames[-1])]
         frames = plan.frames_between(min(numbers), max(numbers)) if numbers else plan.frames[:0]
         return PlannedTrackShapesRun(
@@ -112,30 +107,6 @@ class TrackShapesRun(Run):
             passes=passes,
             duplicates=reader.duplicates,
         )
-
-    def _make_passes(self, plan: Plan, sources: SourceShapes) -> list[TrackingPass]:
-        """The passes over the frames, each from its first source shape to the end."""
-        direction, until = self.tracking.direction, self.tracking.until
-        passes = []
-        if direction != "forward":
-            # both: an object is tracked from each source shape to the next, and backward from the first
-            first_only = direction == "both"
-            last = int(sources.frames_to_track_from(first_only=first_only)[-1])
-            passes.append(
-                TrackingPass(
-                    self._tracking_function,
-                    plan.frames_between(0 if until is None else until, last),
-                    sources,
-                    is_backward=True,
-                    first_only=first_only,
-                    returns_sources=direction == "backward",
-                )
-            )
-        if direction != "backward":
-            first = int(sources.frames_to_track_from(first_only=True)[0])
-            frames = plan.frames_between(first, plan.info.meta.size - 1 if until is None else until)
-            passes.append(TrackingPass(self._tracking_function, frames, sources, is_backward=False))
-        return passes
 
 
 class PlannedTrackShapesRun(PlannedRun[Annotations]):
@@ -183,8 +154,9 @@ class PlannedTrackShapesRun(PlannedRun[Annotations]):
         self._passes = passes
         self._pass_of: dict[int, TrackingPass] = {}  # by the index of the batch
         self._duplicates = duplicates
-        self._backward_folder = make_folder(self.folder, "backward")
-        self._backward_chunks = SpooledChunks(self._fetch_backward)
+        # in a folder of their own: the forward pass may have the same chunks at the same time
+        backward_folder = make_folder(self.folder, "backward")
+        self._backward_chunks = SpooledChunks(partial(self._fetch_to, backward_folder))
         self._tracks = TrackMerger(
             plan.jobs,
             sources,
@@ -315,20 +287,11 @@ class PlannedTrackShapesRun(PlannedRun[Annotations]):
     def _chunks_on(self, each: TrackingPass) -> SpooledChunks:
         return self._backward_chunks if each.is_backward else self._chunks
 
-    def _fetch_backward(self, number: int) -> ChunkFile:
-        # the forward pass may have the same chunk at the same time
-        return self._fetch_to(self._backward_folder, number)
-
     def _remove_source_shapes(self) -> None:
         """Remove the source shapes that have become tracks, unless somebody has changed them."""
         sources = self._source_shapes
         changed: set[int] = set()
-        shapes = sources.each(np.asarray(sources.is_in_track | self._tracks.is_written))
-        while some := list(islice(shapes, REMOVAL_BATCH)):
-            by_job: dict[int, list[dict[str, Any]]] = {}
-            for source in some:
-                for job_id, shape_id in sources.copies_of(source.index):
-                    by_job.setdefault(job_id, []).append({**source.shape, "id": shape_id})
+        for by_job in sources.copies_by_job(sources.is_in_track | self._tracks.is_written):
             for job_id, originals in by_job.items():
                 self.uploads.writers[job_id].replace(originals)
             changed |= by_job.keys()

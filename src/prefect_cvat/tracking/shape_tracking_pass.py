@@ -12,10 +12,12 @@ import PIL.Image
 from prefect_cvat.auto_annotation.interface import TrackingFunction
 from prefect_cvat.frames import Frame
 from prefect_cvat.inference.shape_tracker import ShapeToTrack, ShapeTracker
+from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
+from prefect_cvat.planning.plan import Plan
 from prefect_cvat.planning.planned_frames import PlannedFrames
 from prefect_cvat.tracking.source_shapes import SourceShapes
 
-__all__ = ["TrackedShape", "TrackedShapes", "TrackingPass"]
+__all__ = ["TrackedShape", "TrackedShapes", "TrackingPass", "tracking_passes"]
 
 TrackedShape = tuple[int, bool, dict[str, Any]]
 """The index of an object, whether the shape is a source shape, and the shape as a JSON object."""
@@ -120,6 +122,40 @@ class TrackingPass:
 
     def _order(self, frame: int) -> int:
         return -frame if self.is_backward else frame
+
+
+def tracking_passes(
+    function: TrackingFunction[Any, Any], plan: Plan, sources: SourceShapes, options: ShapeTrackingOptions
+) -> list[TrackingPass]:
+    """The passes over the frames, each from its first source shape to the end; backward comes first.
+
+    Args:
+        function: The tracking function.
+        plan: Which frames are selected.
+        sources: The source shapes; one of them at least is in no track.
+        options: Whether shapes are tracked forward, backward or both, and how far.
+    """
+    direction, until = options.direction, options.until
+    passes = []
+    if direction != "forward":
+        # both: an object is tracked from each source shape to the next, and backward from the first
+        first_only = direction == "both"
+        last = int(sources.frames_to_track_from(first_only=first_only)[-1])
+        passes.append(
+            TrackingPass(
+                function,
+                plan.frames_between(0 if until is None else until, last),
+                sources,
+                is_backward=True,
+                first_only=first_only,
+                returns_sources=direction == "backward",
+            )
+        )
+    if direction != "backward":
+        first = int(sources.frames_to_track_from(first_only=True)[0])
+        frames = plan.frames_between(first, plan.info.meta.size - 1 if until is None else until)
+        passes.append(TrackingPass(function, frames, sources, is_backward=False))
+    return passes
 
 
 def _shape(source: dict[str, Any], points: Sequence[float]) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,9 @@ COPY = np.dtype(
     ]
 )
 """A copy of a shape in a job. `is_in_track`: it is a keyframe of a track of an earlier run."""
+
+READ_TOGETHER = 1000
+"""How many source shapes are read back from disk at a time."""
 
 Numbers = npt.NDArray[Any]
 
@@ -143,10 +147,24 @@ class SourceShapes:
         for frame in np.unique(self.frames[chosen[self.objects]]).tolist():
             yield from (source for source in self.on_frame(frame) if chosen[source.object])
 
-    def copies_of(self, index: int) -> list[tuple[int, int]]:
-        """The copies of a source shape: pairs of job id and shape id."""
-        part = slice(int(self._copy_starts[index]), int(self._copy_starts[index + 1]))
-        return list(zip(self._copy_jobs[part].tolist(), self._copy_ids[part].tolist(), strict=True))
+    def copies_by_job(self, chosen: Numbers) -> Iterator[dict[int, list[dict[str, Any]]]]:
+        """The copies of source shapes of some objects, as the server returned them, by the job that has them.
+
+        Args:
+            chosen: For each object, whether it is one of them.
+
+        Yields:
+            The copies of the next `READ_TOGETHER` source shapes.
+        """
+        shapes = self.each(chosen)
+        while some := list(islice(shapes, READ_TOGETHER)):
+            by_job: dict[int, list[dict[str, Any]]] = {}
+            for source in some:
+                part = slice(int(self._copy_starts[source.index]), int(self._copy_starts[source.index + 1]))
+                jobs, ids = self._copy_jobs[part].tolist(), self._copy_ids[part].tolist()
+                for job_id, shape_id in zip(jobs, ids, strict=True):
+                    by_job.setdefault(job_id, []).append({**source.shape, "id": shape_id})
+            yield by_job
 
     def counts(self, *, in_tracks: bool) -> Counter[str]:
         """Number of source shapes by label name.
