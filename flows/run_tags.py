@@ -28,7 +28,8 @@ from prefect_cvat.auto_annotation.function_calls import read_attribute
 from prefect_cvat.auto_annotation.loading import find_function, takes_parameter
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.http.server_url import server_identity
-from prefect_cvat.inference.imported_code import ReachedCode, UnknownCodeError
+from prefect_cvat.inference.function_digest.bytecode import UnknownCodeError
+from prefect_cvat.inference.function_digest.imported_code import ReachedCode
 from prefect_cvat.options.existing import ExistingSource
 from prefect_cvat.options.frame_options import read_jobs
 from prefect_cvat.options.run_options import Options

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from prefect_cvat.auto_annotation import DetectionAnnotation, DetectionFunctionContext, DetectionFunctionSpec
 from prefect_cvat.auto_annotation.functions._inference import Batches, choose_device
-from prefect_cvat.inference.imported_code import ReachedCode, UnknownCodeError
+from prefect_cvat.inference.function_digest.bytecode import UnknownCodeError
+from prefect_cvat.inference.function_digest.imported_code import ReachedCode
 
 __all__ = ["Item", "ModelFunction", "to_float32"]
 

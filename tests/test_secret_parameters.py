@@ -20,7 +20,7 @@ from prefect_cvat.auto_annotation.secret_text import SecretReference, SecretText
 from prefect_cvat.exceptions import FunctionLoadError
 from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.function_block import CvatFunction
-from prefect_cvat.inference.function_digest import digest_of
+from prefect_cvat.inference.function_digest.digest import digest_of
 from prefect_cvat.secret_parameters import with_secrets
 from prefect_cvat.settings import Settings
 

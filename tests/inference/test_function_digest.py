@@ -12,11 +12,11 @@ import torch
 
 from command_line import run_code
 from prefect_cvat import Client
-from prefect_cvat.inference.function_digest import digest_of
+from prefect_cvat.inference.function_digest.digest import digest_of
 
 SCRIPT = """
 import json, sys
-from prefect_cvat.inference.function_digest import digest_of
+from prefect_cvat.inference.function_digest.digest import digest_of
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
 
 THRESHOLD = 0.5
@@ -134,7 +134,7 @@ import torch
 sys.path.insert(0, sys.argv[1])
 from own_layer import Layer
 from prefect_cvat.auto_annotation.functions.torchvision_detection import create
-from prefect_cvat.inference.function_digest import digest_of
+from prefect_cvat.inference.function_digest.digest import digest_of
 torch.manual_seed(0)
 print(digest_of(create(model=torch.nn.Sequential(Layer(), torch.nn.Linear(2, 2)), label_map={1: "car"})).digest)
 """

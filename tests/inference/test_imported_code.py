@@ -18,7 +18,7 @@ spec = DetectionFunctionSpec(labels=[label_spec("car", 1)])
 LOAD = """
 import json, sys
 from prefect_cvat.auto_annotation.loading import load_function_file
-from prefect_cvat.inference.function_digest import digest_of
+from prefect_cvat.inference.function_digest.digest import digest_of
 found = digest_of(load_function_file(sys.argv[1]))
 print(json.dumps([found.digest, found.why_none]))
 """
@@ -214,7 +214,7 @@ def test_what_cannot_be_told_has_no_digest_and_says_why(folder, body, why):
 
 
 def test_a_framework_counts_by_its_version_and_is_not_read(folder, monkeypatch):
-    from prefect_cvat.inference import imported_code as reached_code
+    from prefect_cvat.inference.function_digest import imported_code as reached_code
 
     monkeypatch.setattr(reached_code, "MAX_BYTES", 0)
     reached = reached_code.ReachedCode()
@@ -226,7 +226,7 @@ def test_a_framework_counts_by_its_version_and_is_not_read(folder, monkeypatch):
 
 
 def test_nothing_is_imported_to_look_at_it(folder, monkeypatch):
-    from prefect_cvat.inference.imported_code import ReachedCode
+    from prefect_cvat.inference.function_digest.imported_code import ReachedCode
 
     monkeypatch.syspath_prepend(str(folder))
     write(folder / "loud.py", "import package.sub\nraise SystemExit('was run')\n")
@@ -237,9 +237,10 @@ def test_nothing_is_imported_to_look_at_it(folder, monkeypatch):
 
 
 def test_more_code_than_can_be_looked_through(folder, monkeypatch):
-    from prefect_cvat.inference import imported_code as reached_code
+    from prefect_cvat.inference.function_digest import imported_code as reached_code
+    from prefect_cvat.inference.function_digest.bytecode import UnknownCodeError
 
     monkeypatch.syspath_prepend(str(folder))
     monkeypatch.setattr(reached_code, "MAX_BYTES", 10)
-    with pytest.raises(reached_code.UnknownCodeError, match=r"more code than .* \(at module package"):
+    with pytest.raises(UnknownCodeError, match=r"more code than .* \(at module package"):
         reached_code.ReachedCode().add("package.sub")

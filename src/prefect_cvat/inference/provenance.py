@@ -13,7 +13,7 @@ from pydantic_core import to_jsonable_python
 
 from prefect_cvat.auto_annotation.function_calls import read_attribute
 from prefect_cvat.auto_annotation.interface import AutoAnnotationFunction
-from prefect_cvat.inference.function_digest import FunctionDigest
+from prefect_cvat.inference.function_digest.digest import FunctionDigest
 from prefect_cvat.messages.bounded_text import escape_unencodable
 from prefect_cvat.options.run_options import Options
 

@@ -16,7 +16,7 @@ from prefect_cvat.annotations.label_remapping import Annotations
 from prefect_cvat.auto_annotation.interface import AutoAnnotationFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import PrefectCvatError, RunStoppedError
-from prefect_cvat.inference.function_digest import FunctionDigest, digest_of
+from prefect_cvat.inference.function_digest.digest import FunctionDigest, digest_of
 from prefect_cvat.inference.provenance import Provenance
 from prefect_cvat.messages.bounded_text import shorten
 from prefect_cvat.number_set import NumberSet

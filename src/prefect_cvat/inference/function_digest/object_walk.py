@@ -1,15 +1,9 @@
-"""A digest of a function: its code, its parameters, its weights.
-
-Detections are cached under this digest. The digest of a function with a `version` is made of that version.
-For other functions, the code and the state are read, and all code that they reach (`imported_code.py`). Where
-that is impossible (a session of another runtime, for example), there is no digest, and nothing is cached.
-"""
+"""Going through a function and all that it holds: whatever determines its behavior."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
-import hashlib
 import logging
 import pathlib
 import re
@@ -18,22 +12,16 @@ import threading
 import types
 import typing
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 import numpy as np
 
 from prefect_cvat.auto_annotation.function_calls import is_installed
-from prefect_cvat.inference.imported_code import (
-    ReachedCode,
-    UnknownCodeError,
-    code_parts,
-    imports,
-)
-from prefect_cvat.messages.bounded_text import describe_error, one_line
+from prefect_cvat.inference.function_digest.bytecode import UnknownCodeError, code_parts, imports
+from prefect_cvat.inference.function_digest.imported_code import ReachedCode
 
-__all__ = ["FunctionDigest", "digest_of"]
+__all__ = ["ObjectWalk", "feed"]
 
 _TYPE_HINTS = (types.UnionType, types.GenericAlias, typing.TypeVar, typing.ParamSpec, typing.NewType)
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, re.Pattern, pathlib.PurePath, type(...))
@@ -41,54 +29,14 @@ _DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType)
 _IGNORED = (logging.Logger, type(threading.Lock()), type(threading.RLock()), threading.local)
 
 
-@dataclass(frozen=True)
-class FunctionDigest:
-    """A digest that two functions share only if they find the same on the same image.
-
-    Attributes:
-        digest: 64 hexadecimal digits; None if none can be made.
-        why_none: Why there is no digest; empty if there is one.
-    """
-
-    digest: str | None
-    why_none: str = ""
-
-
-def digest_of(function: object) -> FunctionDigest:
-    """Make a digest of a function.
-
-    Args:
-        function: An auto-annotation function: an object or a module.
-    """
-    digest = hashlib.sha256()
-    try:
-        version = getattr(function, "version", None)
-        if isinstance(version, str | int):
-            _feed(digest, f"{type(function).__module__}.{type(function).__qualname__} version {version}")
-        else:
-            _Walk(digest).take(function)
-    except UnknownCodeError as error:
-        return _none(str(error))
-    except Exception as error:  # an object may raise anything when it is inspected
-        return _none(f"something that cannot be inspected ({describe_error(error)})")
-    return FunctionDigest(digest.hexdigest())
-
-
-def _none(what: str) -> FunctionDigest:
-    return FunctionDigest(
-        None,
-        f"the function holds or reaches {one_line(what)}, which cannot be compared between runs; give it a"
-        " `version`",
-    )
-
-
-def _feed(digest: Any, text: str | bytes) -> None:
+def feed(digest: Any, text: str | bytes) -> None:
+    """Add a text to a digest, with its length before it."""
     data = text.encode() if isinstance(text, str) else text
     digest.update(len(data).to_bytes(8, "big"))
     digest.update(data)
 
 
-class _Walk:
+class ObjectWalk:
     """Traverses an object, and feeds a digest with everything that determines its behavior."""
 
     def __init__(self, digest: Any) -> None:
@@ -100,15 +48,16 @@ class _Walk:
         """Feed the digest with a function and all code that it reaches."""
         self.visit(function)
         for line in self._reached.lines():
-            _feed(self._digest, line)
+            feed(self._digest, line)
 
     def visit(self, value: Any) -> None:
+        """Feed the digest with an object and all that it holds; objects that were visited, by number only."""
         if isinstance(value, _PLAIN):
-            _feed(self._digest, f"{type(value).__name__} {value!r}")
+            feed(self._digest, f"{type(value).__name__} {value!r}")
         elif isinstance(value, _IGNORED):
             pass
         elif id(value) in self._seen:
-            _feed(self._digest, f"again {self._seen[id(value)][0]}")
+            feed(self._digest, f"again {self._seen[id(value)][0]}")
         else:
             self._seen[id(value)] = len(self._seen), value
             self._visit_object(value)
@@ -132,22 +81,22 @@ class _Walk:
             case type():
                 self._visit_class(value)
             case types.BuiltinFunctionType():
-                _feed(self._digest, value.__qualname__)
+                feed(self._digest, value.__qualname__)
                 if value.__module__ is None:  # a method of an object
                     self.visit(value.__self__)
                 self._reach(value.__module__)
             case Enum():
-                _feed(self._digest, repr(value))
+                feed(self._digest, repr(value))
                 self._visit_class(type(value))
             case Mapping():
-                _feed(self._digest, f"{len(value)} pairs")
+                feed(self._digest, f"{len(value)} pairs")
                 self._visit_all(*(item for pair in _pairs_of(value) for item in pair))
             case _ if isinstance(value, _TYPE_HINTS) or type(value).__module__ == "typing":
-                _feed(self._digest, repr(value))
+                feed(self._digest, repr(value))
             case set() | frozenset():
                 self._visit_set(value)
             case list() | tuple():
-                _feed(self._digest, f"{len(value)} items")
+                feed(self._digest, f"{len(value)} items")
                 self._visit_all(*value)
             case np.ndarray() | np.generic():
                 self._visit_array(np.asarray(value))
@@ -162,12 +111,12 @@ class _Walk:
     def _visit_set(self, value: Set[Any]) -> None:
         if strange := next((each for each in value if not isinstance(each, (*_PLAIN, tuple, Enum))), None):
             raise UnknownCodeError(f"a set of {type(strange).__qualname__}")  # sets have no order
-        _feed(self._digest, repr(sorted(map(repr, value))))
+        feed(self._digest, repr(sorted(map(repr, value))))
 
     def _visit_array(self, array: np.ndarray[Any, Any]) -> None:
         if array.dtype == object:
             raise UnknownCodeError("an array of objects")
-        _feed(self._digest, f"{array.dtype} {array.shape}")
+        feed(self._digest, f"{array.dtype} {array.shape}")
         self._digest.update(np.ascontiguousarray(array).tobytes())
 
     def _visit_torch(self, value: Any) -> bool:
@@ -176,20 +125,20 @@ class _Walk:
         if torch is None:
             return False
         if isinstance(value, torch.Tensor):
-            _feed(self._digest, f"{value.dtype} {tuple(value.shape)}")
+            feed(self._digest, f"{value.dtype} {tuple(value.shape)}")
             data = value.detach().cpu().contiguous().flatten().view(torch.uint8)
             self._digest.update(data.numpy())
         elif isinstance(value, torch.nn.Module):
             self._visit_model(value)
         elif isinstance(value, torch.device | torch.dtype):
-            _feed(self._digest, repr(value))
+            feed(self._digest, repr(value))
         else:
             return False
         return True
 
     def _visit_model(self, model: Any) -> None:
         """Visit a module of torch: its code, its settings and its weights."""
-        _feed(self._digest, repr(model))
+        feed(self._digest, repr(model))
         for module in model.modules():
             self._visit_class(type(module))
             is_own = not _is_library(type(module).__module__)
@@ -214,14 +163,14 @@ class _Walk:
         if type(cls) is not type:
             self.visit(type(cls))
         for base in cls.__mro__:
-            _feed(self._digest, f"{base.__module__}.{base.__qualname__}")
+            feed(self._digest, f"{base.__module__}.{base.__qualname__}")
             if _is_library(base.__module__):
                 self._reach(base.__module__)
             else:
                 self._visit_members(vars(base))
 
     def _visit_module(self, module: types.ModuleType) -> None:
-        _feed(self._digest, module.__name__)
+        feed(self._digest, module.__name__)
         self._reach(module.__name__, getattr(module, "__spec__", None))
         if not _is_library(module.__name__):
             self._visit_members(vars(module))
@@ -230,7 +179,7 @@ class _Walk:
         for name, member in sorted(members.items()):
             is_special = name.startswith("__") and name.endswith("__")
             if not is_special or isinstance(member, types.FunctionType | classmethod | staticmethod):
-                _feed(self._digest, name)
+                feed(self._digest, name)
                 if isinstance(member, _DESCRIPTORS) or name == "_abc_impl":
                     continue
                 if isinstance(member, types.ModuleType):
@@ -239,7 +188,7 @@ class _Walk:
                     self.visit(member)
 
     def _visit_function(self, function: types.FunctionType) -> None:
-        _feed(self._digest, f"{function.__module__}.{function.__qualname__}")
+        feed(self._digest, f"{function.__module__}.{function.__qualname__}")
         names = function.__globals__
         self._reach(str(names.get("__name__", function.__module__)), names.get("__spec__"))
         if _is_library(function.__module__):
@@ -253,7 +202,7 @@ class _Walk:
     def _visit_code(self, code: types.CodeType, names: Mapping[str, Any]) -> None:
         """Visit the code of a function, and the globals that it names."""
         for part in code_parts(code):
-            _feed(self._digest, part)
+            feed(self._digest, part)
         for module in imports(code, str(names.get("__package__") or "")):
             self._reach(module)
         for constant in code.co_consts:
