@@ -7,7 +7,7 @@ Automations match the labels of a resource, not the payload. So each value of th
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Annotated
 from uuid import NAMESPACE_URL, UUID, uuid5
@@ -59,15 +59,21 @@ class _JobsSummary(_State):
     count: int
 
 
-class TaskState(_State):
-    """The fields of a task, of a webhook or the API, that an event has."""
-
+class _ObjectState(_State):
     id: Id
-    name: str = ""
-    project_id: Id | None = None
-    project_name: str | None = None
     organization: Id | None = None
     assignee: _User | None = None
+
+
+class _StateInProject(_ObjectState):
+    project_id: Id | None = None
+    project_name: str | None = None
+
+
+class TaskState(_StateInProject):
+    """The fields of a task, of a webhook or the API, that an event has."""
+
+    name: str = ""
     status: str = ""
     created_date: str = ""
     size: int | None = None
@@ -79,28 +85,20 @@ class TaskState(_State):
         return bool(self.size) and (self.jobs is None or self.jobs.count > 0)
 
 
-class JobState(_State):
+class JobState(_StateInProject):
     """The fields of a job that an event has."""
 
-    id: Id
     task_id: Id
     task_name: str | None = None
-    project_id: Id | None = None
-    project_name: str | None = None
-    organization: Id | None = None
-    assignee: _User | None = None
     type: str = ""
     stage: str = ""
     state: str = ""
 
 
-class ProjectState(_State):
+class ProjectState(_ObjectState):
     """The fields of a project that an event has."""
 
-    id: Id
     name: str = ""
-    organization: Id | None = None
-    assignee: _User | None = None
     status: str = ""
 
 
@@ -133,81 +131,48 @@ def task_event(
         occurred: When it happened, or was received.
         further: Further values of the payload.
     """
-    return _event(
-        name,
-        task_resource_id(server, task.id),
-        task.name,
-        _payload(
-            task_id=task.id,
-            task_name=task.name,
-            project_id=task.project_id,
-            organization=task.organization,
-            assignee=task.assignee,
-            status=task.status,
-            server=server,
-            **further,
-        ),
-        related=_related(server, task),
-        event_id=event_id,
-        occurred=occurred,
-    )
+    payload = {
+        "task_id": task.id,
+        "task_name": task.name,
+        "project_id": task.project_id,
+        "status": task.status,
+        **further,
+    }
+    resource = _labels(task_resource_id(server, task.id), task.name)
+    return _event(name, task, server, resource, payload, event_id=event_id, occurred=occurred)
 
 
 def job_event(
     name: str, job: JobState, server: str, *, event_id: UUID, occurred: datetime, **further: str
 ) -> Event:
     """An event about a job; see `task_event` for the arguments."""
-    task = RelatedResource(
-        {
-            "prefect.resource.id": task_resource_id(server, job.task_id),
-            "prefect.resource.role": "task",
-            **({"prefect.resource.name": job.task_name[:MAX_TEXT]} if job.task_name else {}),
-        }
-    )
-    return _event(
-        name,
-        f"cvat.job.{server_slug(server)}.{job.id}",
-        f"job {job.id}",
-        _payload(
-            job_id=job.id,
-            task_id=job.task_id,
-            task_name=job.task_name,
-            project_id=job.project_id,
-            organization=job.organization,
-            assignee=job.assignee,
-            type=job.type,
-            stage=job.stage,
-            state=job.state,
-            server=server,
-            **further,
-        ),
-        related=[task, *_related(server, job)],
-        event_id=event_id,
-        occurred=occurred,
-    )
+    payload = {
+        "job_id": job.id,
+        "task_id": job.task_id,
+        "task_name": job.task_name,
+        "project_id": job.project_id,
+        "type": job.type,
+        "stage": job.stage,
+        "state": job.state,
+        **further,
+    }
+    resource = _labels(f"cvat.job.{server_slug(server)}.{job.id}", f"job {job.id}")
+    task = _related("task", task_resource_id(server, job.task_id), job.task_name)
+    return _event(name, job, server, resource, payload, task, event_id=event_id, occurred=occurred)
 
 
 def project_event(
     name: str, project: ProjectState, server: str, *, event_id: UUID, occurred: datetime, **further: str
 ) -> Event:
     """An event about a project; see `task_event` for the arguments."""
-    return _event(
-        name,
-        f"cvat.project.{server_slug(server)}.{project.id}",
-        project.name,
-        _payload(
-            project_id=project.id,
-            project_name=project.name,
-            organization=project.organization,
-            assignee=project.assignee,
-            status=project.status,
-            server=server,
-            **further,
-        ),
-        related=_related(server, project),
-        event_id=event_id,
-        occurred=occurred,
-    )
+    payload = {
+        "project_id": project.id,
+        "project_name": project.name,
+        "status": project.status,
+        **further,
+    }
+    resource = _labels(_project_resource_id(server, project.id), project.name)
+    return _event(name, project, server, resource, payload, event_id=event_id, occurred=occurred)
 
 
 def task_resource_id(server: str, task_id: int) -> str:
@@ -220,35 +185,43 @@ def deterministic_id(server: str, what: str) -> UUID:
     return uuid5(NAMESPACE_URL, f"{server_identity(server)}/{what}")
 
 
+def _project_resource_id(server: str, project_id: int) -> str:
+    return f"cvat.project.{server_slug(server)}.{project_id}"
+
+
 def _event(
     name: str,
-    resource_id: str,
-    resource_name: str,
-    payload: Mapping[str, str | int],
-    *,
-    related: list[RelatedResource],
+    state: _ObjectState,
+    server: str,
+    resource: Mapping[str, str],
+    values: Mapping[str, str | int | None],
+    *related: RelatedResource,
     event_id: UUID,
     occurred: datetime,
 ) -> Event:
-    labels = {"prefect.resource.id": resource_id}
-    if resource_name:
-        labels["prefect.resource.name"] = resource_name[:MAX_TEXT]
-    labels |= {f"cvat.{key}": str(value) for key, value in payload.items()}
+    """An event about an object; its project and its organization are related to it, too."""
+    payload = _known(
+        {
+            **values,
+            "organization": state.organization,
+            "assignee": state.assignee and state.assignee.username,
+            "server": server,
+        }
+    )
     return Event.model_validate(
         {
             "id": event_id,
             "event": name,
-            "resource": labels,
-            "related": related,
-            "payload": dict(payload),
+            "resource": {**resource, **{f"cvat.{key}": str(value) for key, value in payload.items()}},
+            "related": [*related, *_owners(server, state)],
+            "payload": payload,
             "occurred": occurred,
         }
     )
 
 
-def _payload(*, assignee: _User | None, **values: str | int | None) -> dict[str, str | int]:
+def _known(values: Mapping[str, str | int | None]) -> dict[str, str | int]:
     """The values that are known, without None: a template would render it as a text."""
-    values["assignee"] = None if assignee is None else assignee.username
     return {
         key: value[:MAX_TEXT] if isinstance(value, str) else value
         for key, value in values.items()
@@ -256,23 +229,18 @@ def _payload(*, assignee: _User | None, **values: str | int | None) -> dict[str,
     }
 
 
-def _related(server: str, state: TaskState | JobState | ProjectState) -> list[RelatedResource]:
-    related = []
-    if not isinstance(state, ProjectState) and state.project_id is not None:
-        labels = {
-            "prefect.resource.id": f"cvat.project.{server_slug(server)}.{state.project_id}",
-            "prefect.resource.role": "project",
-        }
-        if state.project_name:
-            labels["prefect.resource.name"] = state.project_name[:MAX_TEXT]
-        related.append(RelatedResource(labels))
+def _labels(resource_id: str, name: str | None) -> dict[str, str]:
+    named = {"prefect.resource.name": name[:MAX_TEXT]} if name else {}
+    return {"prefect.resource.id": resource_id, **named}
+
+
+def _related(role: str, resource_id: str, name: str | None = None) -> RelatedResource:
+    return RelatedResource({**_labels(resource_id, name), "prefect.resource.role": role})
+
+
+def _owners(server: str, state: _ObjectState) -> Iterator[RelatedResource]:
+    """The project and the organization of an object."""
+    if isinstance(state, _StateInProject) and state.project_id is not None:
+        yield _related("project", _project_resource_id(server, state.project_id), state.project_name)
     if state.organization is not None:
-        related.append(
-            RelatedResource(
-                {
-                    "prefect.resource.id": f"cvat.organization.{server_slug(server)}.{state.organization}",
-                    "prefect.resource.role": "organization",
-                }
-            )
-        )
-    return related
+        yield _related("organization", f"cvat.organization.{server_slug(server)}.{state.organization}")
