@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, TypeAlias
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from prefect.events import Event, RelatedResource
@@ -45,6 +45,9 @@ drops it."""
 
 Id = Annotated[int, Field(ge=1)]
 """The id of an object in CVAT."""
+
+Values: TypeAlias = Mapping[str, str | int | None]
+"""Values of a payload; None for an unknown one."""
 
 
 class _State(BaseModel):
@@ -131,7 +134,7 @@ def task_event(
         occurred: When it happened, or was received.
         further: Further values of the payload.
     """
-    payload = {
+    payload: Values = {
         "task_id": task.id,
         "task_name": task.name,
         "project_id": task.project_id,
@@ -146,7 +149,7 @@ def job_event(
     name: str, job: JobState, server: str, *, event_id: UUID, occurred: datetime, **further: str
 ) -> Event:
     """An event about a job; see `task_event` for the arguments."""
-    payload = {
+    payload: Values = {
         "job_id": job.id,
         "task_id": job.task_id,
         "task_name": job.task_name,
@@ -165,7 +168,7 @@ def project_event(
     name: str, project: ProjectState, server: str, *, event_id: UUID, occurred: datetime, **further: str
 ) -> Event:
     """An event about a project; see `task_event` for the arguments."""
-    payload = {
+    payload: Values = {
         "project_id": project.id,
         "project_name": project.name,
         "status": project.status,
@@ -194,7 +197,7 @@ def _event(
     state: _ObjectState,
     server: str,
     resource: Mapping[str, str],
-    values: Mapping[str, str | int | None],
+    values: Values,
     *related: RelatedResource,
     event_id: UUID,
     occurred: datetime,
@@ -204,7 +207,7 @@ def _event(
         {
             **values,
             "organization": state.organization,
-            "assignee": state.assignee and state.assignee.username,
+            "assignee": None if state.assignee is None else state.assignee.username,
             "server": server,
         }
     )
@@ -220,7 +223,7 @@ def _event(
     )
 
 
-def _known(values: Mapping[str, str | int | None]) -> dict[str, str | int]:
+def _known(values: Values) -> dict[str, str | int]:
     """The values that are known, without None: a template would render it as a text."""
     return {
         key: value[:MAX_TEXT] if isinstance(value, str) else value
