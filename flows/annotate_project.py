@@ -50,17 +50,17 @@ def _name_run() -> str:
 def annotate_project(
     credentials: CvatCredentials,
     project_id: Annotated[int, Field(ge=1)] | None = None,
-    tasks: TaskSelection = TaskSelection(),  # noqa: B008 (frozen; the form shows its fields)
+    tasks: TaskSelection = TaskSelection(),
     all_tasks: bool = False,
     function: str = DETECTION_FUNCTION,
     function_parameters: dict[str, str] | None = None,
     function_block: CvatFunction | None = None,
-    labels: LabelOptions = LabelOptions(),  # noqa: B008 (frozen; the form shows its fields)
-    annotations: AnnotationOptions = AnnotationOptions(),  # noqa: B008
-    existing_annotations: ExistingOptions = ExistingOptions(),  # noqa: B008
-    execution: ExecutionSettings = ExecutionSettings(),  # noqa: B008
-    review: ReviewOptions = ReviewOptions(),  # noqa: B008
-    fan_out: FanOut = FanOut(),  # noqa: B008
+    labels: LabelOptions = LabelOptions(),
+    annotations: AnnotationOptions = AnnotationOptions(),
+    existing_annotations: ExistingOptions = ExistingOptions(),
+    execution: ExecutionSettings = ExecutionSettings(),
+    review: ReviewOptions = ReviewOptions(),
+    fan_out: FanOut = FanOut(),
 ) -> ProjectReport:
     """Annotate all tasks of a CVAT project that match, each by a run of the flow `annotate task`.
 
@@ -89,14 +89,7 @@ def annotate_project(
         RunsFailedError: Runs on tasks did not complete.
     """
     check_scope(project_id, all_tasks)
-    chosen = choose_function(
-        function_block,
-        function,
-        function_parameters,
-        device=execution.device,
-        labels=labels,
-        annotations=annotations,
-    )
+    chosen = choose_function(function_block, function, function_parameters, execution, labels, annotations)
     shared: dict[str, Any] = {
         "credentials": credentials,
         "function": function,

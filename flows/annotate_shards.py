@@ -88,12 +88,12 @@ def annotate_shards(
     function: str = DETECTION_FUNCTION,
     function_parameters: dict[str, str] | None = None,
     function_block: CvatFunction | None = None,
-    labels: LabelOptions = LabelOptions(),  # noqa: B008 (frozen; the form shows its fields)
-    annotations: AnnotationOptions = AnnotationOptions(),  # noqa: B008
-    existing_annotations: ExistingOptions = ExistingOptions(),  # noqa: B008
-    frames: FrameOptions = FrameOptions(),  # noqa: B008
-    execution: ExecutionSettings = ExecutionSettings(),  # noqa: B008
-    review: ReviewOptions = ReviewOptions(),  # noqa: B008
+    labels: LabelOptions = LabelOptions(),
+    annotations: AnnotationOptions = AnnotationOptions(),
+    existing_annotations: ExistingOptions = ExistingOptions(),
+    frames: FrameOptions = FrameOptions(),
+    execution: ExecutionSettings = ExecutionSettings(),
+    review: ReviewOptions = ReviewOptions(),
 ) -> RunReport:
     """Annotate a large CVAT task in pieces of whole jobs, each a Prefect task that may run anywhere.
 
@@ -117,14 +117,7 @@ def annotate_shards(
     Returns:
         What was done.
     """
-    chosen = choose_function(
-        function_block,
-        function,
-        function_parameters,
-        device=execution.device,
-        labels=labels,
-        annotations=annotations,
-    )
+    chosen = choose_function(function_block, function, function_parameters, execution, labels, annotations)
     document = block_document_id(credentials)
     options = make_options(chosen, existing_annotations, frames, execution, review)
     with named_as_in_form(), credentials.get_client() as client:

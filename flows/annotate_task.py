@@ -33,12 +33,12 @@ def annotate_task(
     function: str = DETECTION_FUNCTION,
     function_parameters: dict[str, str] | None = None,
     function_block: CvatFunction | None = None,
-    labels: LabelOptions = LabelOptions(),  # noqa: B008 (frozen; the form shows its fields)
-    annotations: AnnotationOptions = AnnotationOptions(),  # noqa: B008
-    existing_annotations: ExistingOptions = ExistingOptions(),  # noqa: B008
-    frames: FrameOptions = FrameOptions(),  # noqa: B008
-    execution: ExecutionSettings = ExecutionSettings(),  # noqa: B008
-    review: ReviewOptions = ReviewOptions(),  # noqa: B008
+    labels: LabelOptions = LabelOptions(),
+    annotations: AnnotationOptions = AnnotationOptions(),
+    existing_annotations: ExistingOptions = ExistingOptions(),
+    frames: FrameOptions = FrameOptions(),
+    execution: ExecutionSettings = ExecutionSettings(),
+    review: ReviewOptions = ReviewOptions(),
 ) -> RunReport:
     """Annotate a CVAT task with a detection function.
 
@@ -58,14 +58,7 @@ def annotate_task(
     Returns:
         What was done.
     """
-    chosen = choose_function(
-        function_block,
-        function,
-        function_parameters,
-        device=execution.device,
-        labels=labels,
-        annotations=annotations,
-    )
+    chosen = choose_function(function_block, function, function_parameters, execution, labels, annotations)
     options = make_options(chosen, existing_annotations, frames, execution, review)
     return run_on_task(
         credentials,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Literal
 
 from prefect import flow, get_run_logger
 from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
@@ -13,6 +12,7 @@ from prefect.runtime import flow_run
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.evaluation import TaskEvaluation
 from prefect_cvat.evaluation import evaluate_task as evaluate
+from prefect_cvat.evaluation.inputs.ground_truth import GroundTruthSource
 from prefect_cvat.evaluation.report.plots import plot_precision_recall
 from prefect_cvat.evaluation.report.tables import HEADINGS, headline, plain_lines, render_markdown, shape_rows
 from prefect_cvat.evaluation.report.worst_frames import DrawnFrame, fetch_worst_frames, rank_worst_frames
@@ -63,13 +63,13 @@ def evaluate_task(
     function: str = "",
     function_parameters: dict[str, str] | None = None,
     function_block: CvatFunction | None = None,
-    truth: Literal["manual", "ground_truth", "task"] = "manual",
+    truth: GroundTruthSource = "manual",
     truth_task_id: TaskId | None = None,
-    evaluation: EvaluationOptions = EvaluationOptions(),  # noqa: B008 (frozen; the form shows its fields)
-    labels: LabelOptions = LabelOptions(),  # noqa: B008
-    annotations: AnnotationOptions = AnnotationOptions(),  # noqa: B008
-    frames: FrameOptions = FrameOptions(),  # noqa: B008
-    execution: ExecutionSettings = ExecutionSettings(),  # noqa: B008
+    evaluation: EvaluationOptions = EvaluationOptions(),
+    labels: LabelOptions = LabelOptions(),
+    annotations: AnnotationOptions = AnnotationOptions(),
+    frames: FrameOptions = FrameOptions(),
+    execution: ExecutionSettings = ExecutionSettings(),
 ) -> TaskEvaluation:
     """Evaluate a function, or what runs have left, on manual annotations; change nothing.
 
@@ -94,12 +94,7 @@ def evaluate_task(
     chosen = None
     if function or function_block is not None:
         chosen = choose_function(
-            function_block,
-            function,
-            function_parameters,
-            device=execution.device,
-            labels=labels,
-            annotations=annotations,
+            function_block, function, function_parameters, execution, labels, annotations
         )
     options = make_options(labels if chosen is None else chosen, frames, execution)
     name = chosen.function if chosen else None

@@ -1,4 +1,8 @@
-"""What the flows have in common: the function that a run uses, its options, and its name."""
+"""What the flows have in common: the function that a run uses, its options, and its name.
+
+The help texts of the form are in the docstring of each flow: Prefect 3.9 reads them there, and ignores the
+description of an annotated type.
+"""
 
 from __future__ import annotations
 
@@ -56,8 +60,7 @@ def choose_function(
     block: CvatFunction | None,
     function: str,
     function_parameters: dict[str, str] | None = None,
-    *,
-    device: str | None = None,
+    execution: DeviceOption = DeviceOption(),
     labels: LabelOptions | None = None,
     annotations: AnnotationOptions | None = None,
 ) -> CvatFunction:
@@ -68,10 +71,11 @@ def choose_function(
             set the rest, and a form cannot take it away.)
         function: The name of a function.
         function_parameters: Its parameters.
-        device: Where the model runs.
+        execution: Where the model runs.
         labels: Which of its labels are written, and from which confidence on.
         annotations: What the annotations are like that are written.
     """
+    device = execution.device
     if block is not None:
         return block if device is None else block.model_copy(update={"device": device})
     options = Options.of(*filter(None, (labels, annotations)))

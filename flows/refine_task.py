@@ -31,9 +31,9 @@ def refine_task(
     function: str = INTERACTION_FUNCTION,
     function_parameters: dict[str, str] | None = None,
     function_block: CvatFunction | None = None,
-    refine_options: RefineOptions = RefineOptions(),  # noqa: B008 (frozen; the form shows its fields)
-    frames: FrameOptions = FrameOptions(),  # noqa: B008
-    execution: FetchSettings = FetchSettings(),  # noqa: B008
+    refine_options: RefineOptions = RefineOptions(),
+    frames: FrameOptions = FrameOptions(),
+    execution: FetchSettings = FetchSettings(),
 ) -> RunReport:
     """Turn rectangles and points of a CVAT task into masks or polygons, with an interaction function.
 
@@ -50,7 +50,7 @@ def refine_task(
     Returns:
         What was done.
     """
-    chosen = choose_function(function_block, function, function_parameters, device=execution.device)
+    chosen = choose_function(function_block, function, function_parameters, execution)
     options = make_options(frames, execution)
     return run_on_task(
         credentials,

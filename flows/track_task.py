@@ -35,14 +35,14 @@ def track_task(
     function: str = DETECTION_FUNCTION,
     function_parameters: dict[str, str] | None = None,
     function_block: CvatFunction | None = None,
-    track_options: TrackOptions = TrackOptions(),  # noqa: B008 (frozen; the form shows its fields)
-    shape_tracking_options: ShapeTrackingOptions = ShapeTrackingOptions(),  # noqa: B008
-    labels: LabelOptions = LabelOptions(),  # noqa: B008
-    annotations: AnnotationOptions = AnnotationOptions(),  # noqa: B008
-    existing_annotations: ReplacementOptions = ReplacementOptions(),  # noqa: B008
-    frames: FrameOptions = FrameOptions(),  # noqa: B008
-    execution: ExecutionSettings = ExecutionSettings(),  # noqa: B008
-    review: ReviewOptions = ReviewOptions(),  # noqa: B008
+    track_options: TrackOptions = TrackOptions(),
+    shape_tracking_options: ShapeTrackingOptions = ShapeTrackingOptions(),
+    labels: LabelOptions = LabelOptions(),
+    annotations: AnnotationOptions = AnnotationOptions(),
+    existing_annotations: ReplacementOptions = ReplacementOptions(),
+    frames: FrameOptions = FrameOptions(),
+    execution: ExecutionSettings = ExecutionSettings(),
+    review: ReviewOptions = ReviewOptions(),
 ) -> RunReport:
     """Make tracks in a CVAT task, of what a detection function finds or of shapes that somebody has drawn.
 
@@ -64,14 +64,7 @@ def track_task(
     Returns:
         What was done.
     """
-    chosen = choose_function(
-        function_block,
-        function,
-        function_parameters,
-        device=execution.device,
-        labels=labels,
-        annotations=annotations,
-    )
+    chosen = choose_function(function_block, function, function_parameters, execution, labels, annotations)
     options = make_options(chosen, existing_annotations, frames, execution, review)
     return run_on_task(
         credentials,

@@ -9,6 +9,7 @@ from prefect.testing.standard_test_suites.blocks import BlockStandardTestSuite
 from prefect_cvat.exceptions import FunctionLoadError
 from prefect_cvat.flows.parameters import choose_function
 from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.options.execution_options import DeviceOption
 from prefect_cvat.options.labels import LabelOptions
 
 
@@ -51,7 +52,7 @@ def test_does_not_load_functions_that_are_not_allowed():
 def test_function_block_replaces_other_parameters_except_device():
     block = CvatFunction(function="torchvision_detection", conf_threshold=0.4)
     assert choose_function(block, "nanodet_detection", labels=LabelOptions(ignore_case=True)) is block
-    on_a_device = choose_function(block, "nanodet_detection", device="cuda:1")
+    on_a_device = choose_function(block, "nanodet_detection", execution=DeviceOption(device="cuda:1"))
     assert (on_a_device.function, on_a_device.device) == ("torchvision_detection", "cuda:1")
     assert on_a_device.conf_threshold == 0.4
     described = choose_function(None, "tiled", labels=LabelOptions(ignore_case=True, conf_threshold=0.5))
