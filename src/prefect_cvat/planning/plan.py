@@ -11,7 +11,6 @@ from math import inf
 import numpy as np
 import numpy.typing as npt
 
-from prefect_cvat.cvat.client import Client
 from prefect_cvat.cvat.job_index import JobIndex
 from prefect_cvat.frames import Frame
 from prefect_cvat.models import Job, Task
@@ -19,7 +18,7 @@ from prefect_cvat.number_ranges import NumberRanges
 from prefect_cvat.options.frame_options import Selection
 from prefect_cvat.planning.chunk_locations import ChunkPlace
 from prefect_cvat.planning.planned_frames import PlannedFrames
-from prefect_cvat.planning.task_info import TaskInfo, read_task_info
+from prefect_cvat.planning.task_info import TaskInfo, read_task
 
 __all__ = ["Batch", "ExclusionReason", "Plan", "TaskInfo", "make_plan", "read_task"]
 
@@ -182,25 +181,6 @@ class Plan:
             jobs=_jobs_with(frames, self.jobs),
             excluded={**self.excluded, why: excluded},
         )
-
-
-def read_task(client: Client, task_id: int, selection: Selection | None = None) -> TaskInfo:
-    """Read a task from the server, with all that a plan needs.
-
-    Args:
-        client: The server.
-        task_id: The task.
-        selection: The frames and jobs of the run. A user who may only see some jobs of the task must name
-            jobs here.
-
-    Raises:
-        PermissionDeniedError: This user may see neither the task nor the jobs, or names no jobs.
-        UnsupportedTaskError: The task is 3D or audio, or has honeypots that this user may not see.
-        NoDataError: The task has no data yet.
-        OrganizationError: The task is not in the organization that the client works in.
-        ValueError: A job is not one of the task that can be annotated.
-    """
-    return read_task_info(client, task_id, None if selection is None else selection.jobs)
 
 
 def make_plan(info: TaskInfo, selection: Selection | None = None) -> Plan:

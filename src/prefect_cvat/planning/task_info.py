@@ -20,10 +20,11 @@ from prefect_cvat.frame_table import FrameMeta, FrameTable
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import DataMeta, Job, Label, Task, ValidationLayout
+from prefect_cvat.options.frame_options import Selection
 from prefect_cvat.planning.chunk_locations import ChunkPlaces, JobChunks, TaskChunks
 from prefect_cvat.planning.planned_frames import PlannedFrames
 
-__all__ = ["JobsOfTask", "TaskInfo", "read_jobs", "read_task_info"]
+__all__ = ["JobsOfTask", "TaskInfo", "read_jobs", "read_task"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,13 +86,14 @@ class JobsOfTask:
     identity: TaskIdentity
 
 
-def read_task_info(client: Client, task_id: int, jobs: Collection[int] | None = None) -> TaskInfo:
-    """Read the information that a plan needs.
+def read_task(client: Client, task_id: int, selection: Selection | None = None) -> TaskInfo:
+    """Read the information about a task that a plan needs.
 
     Args:
         client: The server.
         task_id: The task.
-        jobs: The jobs of the run; None for all. A user who may not see the task must name them.
+        selection: The frames and jobs of the run. A user who may only see some jobs of the task must name
+            jobs here.
 
     Raises:
         PermissionDeniedError: This user may see neither the task nor the jobs, or names no jobs.
@@ -100,6 +102,7 @@ def read_task_info(client: Client, task_id: int, jobs: Collection[int] | None = 
         OrganizationError: The task is not in the organization that the client works in.
         ValueError: A job is not one of the task that can be annotated.
     """
+    jobs = None if selection is None else selection.jobs
     try:
         task = client.annotatable_task(task_id)
     except PermissionDeniedError as error:
