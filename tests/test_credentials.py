@@ -90,7 +90,7 @@ def test_secret_fields_have_no_defaults():
     ],
     ids=["token", "password", "password, token left empty", "token, user and password left empty"],
 )
-def test_accepts_one_way_to_log_in_and_shows_no_secret(given):
+def test_accepts_one_kind_of_login_and_shows_no_secret(given):
     block = CvatCredentials(url=ADDRESS, **given)
     for text in (repr(block), str(block), block.model_dump_json(), f"{block.model_dump()}"):
         assert SECRET not in text
@@ -120,7 +120,7 @@ def test_accepts_one_way_to_log_in_and_shows_no_secret(given):
         ({"access_token": "t", "url": "ftp://cvat.example.com"}, "not the address of a CVAT server"),
     ],
 )
-def test_refuses_other_ways_to_log_in_without_showing_the_secret(given, message):
+def test_refuses_several_kinds_of_login_without_showing_the_secret(given, message):
     with pytest.raises(ValidationError, match=message) as error:
         CvatCredentials(**{"url": ADDRESS, **given})
     assert SECRET not in str(error.value)

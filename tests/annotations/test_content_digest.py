@@ -113,7 +113,7 @@ def with_keyframe(index, **change):
     return {**TRACK, "shapes": shapes}
 
 
-def test_digest_of_a_track_ignores_what_the_server_adds():
+def test_digest_of_a_track_ignores_fields_of_the_server():
     """A keyframe's missing attribute is read back as that of the one before, the track's as the default."""
     read_back = {
         "id": 15,

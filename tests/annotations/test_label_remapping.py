@@ -28,7 +28,7 @@ def remapped(pack_at):
     return LabelRemapper(mapping).remap(detections(), FRAMES, pack_at)
 
 
-def test_packs_return_what_was_packed():
+def test_packs_return_their_annotations():
     as_they_were = remapped(None)
     packed = remapped(1)
     [*packs] = packed.packs()

@@ -51,7 +51,7 @@ def test_a_module_is_loaded_with_its_parameters(package):
         ("my_functions.boxes", {"size": 1, "x": 2}, FunctionLoadError, "unexpected keyword argument 'x'"),
     ],
 )
-def test_what_cannot_be_loaded_says_why(package, module, parameters, error, message):
+def test_load_errors_contain_the_reason(package, module, parameters, error, message):
     with pytest.raises(error, match=message):
         load_function_module(module, parameters)
 

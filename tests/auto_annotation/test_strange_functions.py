@@ -88,7 +88,7 @@ DETECTION = {
 
 
 @pytest.mark.parametrize("case", DETECTION)
-def test_what_a_detection_function_raises_is_told_with_its_place(client, make_task, write, case):
+def test_error_of_a_detection_function_is_reported_with_its_line(client, make_task, write, case):
     source, message, line = DETECTION[case]
     path = write(source)
     task_id = make_task(3)
@@ -114,7 +114,7 @@ NO_RESULTS = {
 
 
 @pytest.mark.parametrize("case", NO_RESULTS)
-def test_what_is_no_sequence_of_annotations_is_named(client, make_task, write, case):
+def test_invalid_output_type_is_named(client, make_task, write, case):
     source, name = NO_RESULTS[case]
     function = load_function_file(write(f"def detect(c, i):\n    {source}"))
     with pytest.raises(BadFunctionError, match=rf"frame 0 .* of type {name} \(expected a sequence of tags"):
@@ -140,7 +140,7 @@ def test_results_may_come_by_and_by(client, make_task, write):
     assert annotate_task(client, make_task(2), function).added == 4
 
 
-def test_a_function_that_broke_its_contract_is_called_no_more(client, make_task, write, tmp_path):
+def test_function_is_not_called_after_a_contract_error(client, make_task, write, tmp_path):
     calls = tmp_path / "calls"
     function = load_function_file(
         write(f"def detect(c, i):\n    os.system('printf x >> {calls}')\n    raise ValueError")
@@ -175,7 +175,7 @@ SPECS = {
 
 
 @pytest.mark.parametrize("case", SPECS)
-def test_what_is_wrong_with_a_function_itself_is_told_with_its_place(client, make_task, write, case):
+def test_invalid_function_is_reported_with_its_line(client, make_task, write, case):
     source, message, line = SPECS[case]
     path = write(f"{source}\ncreate = F")
     with pytest.raises(BadFunctionError) as error:
@@ -209,13 +209,13 @@ def test_a_class_in_place_of_an_object(client, make_task, write, use):
         ("def f(:", r"cannot be run: SyntaxError: .*strange.py, line 7"),
     ],
 )
-def test_what_fails_on_loading_is_told_with_its_place(write, source, message):
+def test_load_error_is_reported_with_its_line(write, source, message):
     with pytest.raises(FunctionLoadError, match=message) as error:
         load_function_file(write(source))
     assert len(str(error.value)) <= 1000
 
 
-def test_a_syntax_error_in_a_module_next_to_the_function_is_told_with_its_file(write):
+def test_syntax_error_in_an_imported_module_is_reported_with_its_file(write):
     path = write("import broken_neighbour\nversion = '1'")
     neighbour = path.with_name("broken_neighbour.py")
     neighbour.write_text("x = 1\ndef f(:\n")
@@ -240,7 +240,7 @@ def track(context, image, state):
 
 @pytest.mark.parametrize("place", ["PREPROCESS", "INIT", "TRACK"])
 @pytest.mark.parametrize("what", ["sys.exit(4)", "raise KeyboardInterrupt", "raise ValueError('x' * 10**7)"])
-def test_what_a_tracking_function_raises_is_told_with_its_place(client, make_task, write, place, what):
+def test_error_of_a_tracking_function_is_reported_with_its_line(client, make_task, write, place, what):
     task_id = make_task(3)
     [job] = client.jobs(task_id)
     [label, *_] = client.labels(task_id)
@@ -256,7 +256,7 @@ def test_what_a_tracking_function_raises_is_told_with_its_place(client, make_tas
     assert len(str(error.value)) <= 1000
 
 
-def test_a_tracked_shape_that_cannot_be_read_is_told_with_its_place(client, make_task, write):
+def test_unreadable_tracked_shape_is_reported_with_its_line(client, make_task, write):
     task_id = make_task(3)
     [job] = client.jobs(task_id)
     [label, *_] = client.labels(task_id)
@@ -274,7 +274,7 @@ def test_a_tracked_shape_that_cannot_be_read_is_told_with_its_place(client, make
 @pytest.mark.parametrize(
     "what", ["sys.exit(4)", "raise KeyboardInterrupt", "yield 1 / 0", "raise ValueError('x' * 10**7)"]
 )
-def test_what_an_interaction_function_raises_is_told_with_its_place(client, make_task, write, what):
+def test_error_of_an_interaction_function_is_reported_with_its_line(client, make_task, write, what):
     task_id = make_task(1)
     [job] = client.jobs(task_id)
     [label, *_] = client.labels(task_id)
@@ -320,7 +320,9 @@ def test_a_function_that_prints_leaves_the_json_alone(server, make_task, write):
     assert "detected 0000.png" in plain.stdout
 
 
-def test_a_function_that_goes_to_another_folder_takes_nothing_along(server, make_task, write, tmp_path):
+def test_function_that_changes_the_current_folder_does_not_move_output_files(
+    server, make_task, write, tmp_path
+):
     path = write(
         """
         def detect(c, i):
@@ -374,7 +376,7 @@ def test_a_numpy_mask_of_a_frame_that_is_skipped_is_a_short_entry(client, make_t
 
 
 @pytest.mark.parametrize("text", ["a\\0b", "\\ud800"], ids=["NUL", "half a pair"])
-def test_text_that_no_database_takes_is_the_fault_of_the_function(client, make_task, write, text):
+def test_text_that_utf8_cannot_encode_is_a_function_error(client, make_task, write, text):
     text_label = label_spec("car", None, attributes=[text_attribute_spec("note", None)])
     task_id = make_task(1, labels=[text_label])
     path = write(

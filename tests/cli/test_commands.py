@@ -108,12 +108,12 @@ def test_a_wrong_password_and_no_credentials(sandbox, function_file):
     assert "no credentials" in done.stderr
 
 
-def test_lists_functions_and_tells_its_version():
+def test_lists_functions_and_prints_the_version():
     assert "nanodet_detection" in run("functions", "list").stdout.split()
     assert run("--version").stdout.startswith("prefect-cvat ")
 
 
-def test_a_dry_run_says_what_would_be_done_and_uploads_nothing(server, make_task, client, function_file):
+def test_dry_run_prints_the_plan_and_uploads_nothing(server, make_task, client, function_file):
     task_id = make_task(5, segment_size=3)
     client._transport.json("PATCH", f"/api/tasks/{task_id}/data/meta", body={"deleted_frames": [1]})
     done = run(*server, "annotate", task_id, "--function-file", function_file, "--dry-run")
@@ -135,9 +135,7 @@ MANY_LABELS = FUNCTION.replace(
 )
 
 
-def test_labels_that_do_not_fit_are_told_in_ten_lines_and_in_words_of_the_command_line(
-    server, make_task, tmp_path
-):
+def test_label_mismatches_are_ten_lines_in_terms_of_the_command_line(server, make_task, tmp_path):
     (tmp_path / "many.py").write_text(MANY_LABELS)
     done = run(*server, "annotate", make_task(1), "--function-file", tmp_path / "many.py")
     assert done.returncode == 1
@@ -269,7 +267,7 @@ def test_shows_the_labels_of_a_function():
     assert len(lines) == 80
 
 
-def test_shows_what_prompts_a_function_and_what_shapes_it_follows(tmp_path):
+def test_shows_prompts_and_tracked_shape_types_of_a_function(tmp_path):
     pytest.importorskip("cv2", reason="OpenCV, the extra `video`, is not installed")
     assert run("functions", "show", "grabcut_interaction").stdout.splitlines() == [
         "points on the object: taken",
@@ -322,7 +320,7 @@ def types_by_frame(client, task_id):
     return {shape["frame"]: shape["type"] for shape in client.job_annotations(job.id).shapes}
 
 
-def test_refines_what_is_asked_for(server, boxes, client, cutting_file, tmp_path):
+def test_refines_selected_shapes(server, boxes, client, cutting_file, tmp_path):
     done = run(
         *server, "refine", boxes, "--function-file", cutting_file, "--label", "car", "--label", "person",
         "--source", "manual", "--shape-type", "rectangle", "--to", "polygon", "--frames", "0-3", "--json",
@@ -340,7 +338,7 @@ def test_refines_what_is_asked_for(server, boxes, client, cutting_file, tmp_path
     assert types_by_frame(client, boxes) == {0: "polygon", 2: "mask", 4: "mask"}
 
 
-def test_a_dry_run_says_what_would_be_refined_and_does_nothing(server, boxes, client, cutting_file):
+def test_dry_run_prints_shapes_to_refine_and_writes_nothing(server, boxes, client, cutting_file):
     arguments = [*server, "refine", boxes, "--function-file", cutting_file, "--keep-originals"]
     done = run(*arguments, "--dry-run")
     assert done.returncode == 0, done.stderr
@@ -366,7 +364,7 @@ def test_a_dry_run_says_what_would_be_refined_and_does_nothing(server, boxes, cl
         (["--function", "nanodet_detection"], 2, "give one of --function"),
     ],
 )
-def test_what_cannot_be_refined_is_one_clear_line(server, boxes, cutting_file, arguments, code, message):
+def test_invalid_refinement_is_a_one_line_error(server, boxes, cutting_file, arguments, code, message):
     done = run(*server, "refine", boxes, "--function-file", cutting_file, *arguments)
     assert done.returncode == code, done.stderr
     assert message in " ".join(done.stderr.split())
@@ -435,7 +433,7 @@ def test_compressed_videos_are_refused(server, video_task, reading_file):
 # --- tracks ---
 
 
-def test_tracks_what_a_function_finds(server, video_task, client, reading_file):
+def test_tracks_detections_of_a_function(server, video_task, client, reading_file):
     task_id = video_task(clip(range(60, 68)))
     options = ["--step", "2", "--min-length", "1", "--tolerance", "0.5"]
     would = run(*server, "track", task_id, "--function-file", reading_file, "--dry-run", *options)
@@ -449,7 +447,7 @@ def test_tracks_what_a_function_finds(server, video_task, client, reading_file):
     assert len(client.job_annotations(job.id).tracks) == 1
 
 
-def test_follows_shapes_that_somebody_has_drawn(server, video_task, client):
+def test_tracks_manually_drawn_shapes(server, video_task, client):
     task_id = video_task(clip([7] * 6))
     [job], [car] = client.jobs(task_id), client.labels(task_id)
     seed = {"type": "rectangle", "frame": 2, "label_id": car.id, "source": "manual"}
@@ -480,7 +478,7 @@ def test_follows_shapes_that_somebody_has_drawn(server, video_task, client):
         ),
     ],
 )
-def test_what_cannot_be_tracked_is_one_clear_line(server, video_task, arguments, code, message):
+def test_invalid_tracking_is_a_one_line_error(server, video_task, arguments, code, message):
     task_id = video_task(clip(range(4)))
     done = run(*server, "track", str(task_id), *arguments)
     assert done.returncode == code, done.stderr
@@ -525,7 +523,7 @@ def test_an_edited_module_next_to_the_function_is_noticed(server, make_task, cli
     assert annotate("--existing", "replace_auto") == (0, {11})
 
 
-def test_a_function_of_which_nothing_can_be_kept_is_told_of(server, make_task, tmp_path):
+def test_function_that_cannot_be_cached_is_reported(server, make_task, tmp_path):
     task_id = make_task(1)
     function = tmp_path / "function.py"
     function.write_text(HELPED.replace("import helper", "").replace("helper.size()", 'eval("5")'))

@@ -25,7 +25,7 @@ def function_file(tmp_path):
     return path
 
 
-def test_a_wrong_port_is_told_from_the_second_attempt_on_and_ends_the_command_soon(function_file):
+def test_wrong_port_is_reported_from_the_second_attempt_on_and_ends_the_command_soon(function_file):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -48,7 +48,7 @@ def test_a_wrong_port_is_told_from_the_second_attempt_on_and_ends_the_command_so
     assert seconds < 40  # loading the libraries included
 
 
-def test_a_server_that_fails_for_a_while_is_told_of_on_stderr(function_file):
+def test_temporary_server_failure_is_reported_on_stderr(function_file):
     away = Answer(502, b"<title>502 Bad Gateway</title>", {"Content-Type": "text/html"})
     gone = Answer(404, b'{"detail": "No Task matches the given query."}')
     with scripted_server(away, gone) as server:
@@ -68,7 +68,7 @@ def test_a_server_that_fails_for_a_while_is_told_of_on_stderr(function_file):
     assert error.startswith("error: there is no task 1")
 
 
-def test_a_server_that_redirects_to_https_is_told_with_the_address_to_give(function_file):
+def test_redirect_to_https_is_reported_with_the_correct_address(function_file):
     moved = Answer(308, b"", {"Location": "https://cvat.example.com/api/server/about"})
     with scripted_server(contact=moved) as server:
         done = run_command_text(
@@ -82,7 +82,7 @@ def test_a_server_that_redirects_to_https_is_told_with_the_address_to_give(funct
     assert "--server-host" in line
 
 
-def test_a_line_that_is_told_leaves_the_bar_whole(monkeypatch):
+def test_log_lines_do_not_break_the_progress_bar(monkeypatch):
     class Terminal(io.StringIO):
         def isatty(self):
             return True

@@ -7,7 +7,7 @@ import pytest
 from cli.command_runs import ALLOW, BOXES, CUTS, FAILS, draw_a_car, run, shapes
 
 
-def test_a_dry_run_counts_what_would_be_written(server, make_task, client, function):
+def test_dry_run_counts_annotations(server, make_task, client, function):
     task_id = make_task(4, chunk_size=4)
     options = [*server, "annotate", task_id, *function(BOXES), ALLOW]
     would = run(*options, "--dry-run")
@@ -30,7 +30,7 @@ def test_a_dry_run_counts_what_would_be_written(server, make_task, client, funct
     ],
     ids=["mapped", "threshold", "existing"],
 )  # fmt: skip
-def test_a_dry_run_leaves_out_what_a_run_leaves_out(server, make_task, client, function, more, written, why):
+def test_dry_run_skips_the_same_annotations_as_a_run(server, make_task, client, function, more, written, why):
     task_id = make_task(4, chunk_size=4)
     [job], [car, _] = client.jobs(task_id), client.labels(task_id)
     drawn = {"type": "rectangle", "frame": 0, "label_id": car.id, "points": [0, 0, 9, 9], "source": "manual"}
@@ -61,7 +61,7 @@ def test_a_dry_run_as_json_is_the_plan(server, make_task, client, function):
     assert shapes(client, task_id) == []
 
 
-def test_a_dry_run_of_a_function_that_fails_says_so(server, make_task, function):
+def test_dry_run_reports_a_failing_function(server, make_task, function):
     task_id = make_task(2)
     done = run(*server, "annotate", task_id, *function(FAILS), ALLOW, "--dry-run", "--on-frame-error", "skip")
     assert done.returncode == 0, done.stderr

@@ -67,7 +67,7 @@ def test_prints_tables_and_writes_a_page_and_thresholds_that_annotate_takes(
     assert {shape["score"] for shape in client.task_annotations(drawn_task).shapes} == {0.8}
 
 
-def test_prints_what_runs_left_as_json(server, function, drawn_task):
+def test_prints_metrics_of_stored_annotations_as_json(server, function, drawn_task):
     assert run_command_text(*server, "annotate", drawn_task, *function).returncode == 0
     done = run_command_text(
         *server, "evaluate", drawn_task, "--left-by-run", "--json", "--iou-threshold", "0.9"
@@ -79,7 +79,7 @@ def test_prints_what_runs_left_as_json(server, function, drawn_task):
     assert said["shapes"]["bbox"]["iou_threshold"] == 0.9
 
 
-def test_what_is_missing_or_does_not_match_is_one_clear_line(
+def test_missing_or_unmatched_input_is_a_one_line_error(
     server, function, drawn_task, client, make_task, monkeypatch
 ):
     body = {"type": "ground_truth", "task_id": drawn_task, "frame_selection_method": "manual", "frames": [0]}

@@ -56,7 +56,7 @@ def test_help_imports_no_library_that_is_slow_to_import():
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_list_of_commands_says_what_the_commands_say(name):
+def test_list_of_commands_has_the_summaries_of_the_commands(name):
     summary = " ".join(app.get_command(None, name).help.partition("\n\n")[0].split())
     assert summary.startswith(COMMANDS[name].removesuffix("."))
 
@@ -113,7 +113,7 @@ def annotate(sandbox, make_task, tmp_path):
     ]
 
 
-def test_the_undo_command_is_on_stderr_where_nobody_reads_stdout(annotate):
+def test_undo_command_is_on_stderr_when_stdout_is_closed(annotate):
     process = subprocess.Popen([sys.executable, *annotate], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     process.stdout.close()
     err = process.stderr.read().decode()

@@ -35,7 +35,7 @@ def interrupted(arguments, when, by=signal.SIGINT):
     return process.returncode, out.decode(), err.decode()
 
 
-def test_ctrl_c_says_what_is_there_and_how_to_go_on(server, make_task, client, function):
+def test_ctrl_c_reports_written_annotations_and_how_to_continue(server, make_task, client, function):
     task_id = make_task(60)
     slow = function(SLOW)
     code, _, err = interrupted(
@@ -55,7 +55,9 @@ def test_ctrl_c_says_what_is_there_and_how_to_go_on(server, make_task, client, f
     assert shapes(client, task_id) == []
 
 
-def test_ctrl_c_before_anything_is_written_says_so(server, make_task, client, function, tmp_path):
+def test_ctrl_c_before_any_write_reports_that_nothing_is_written(
+    server, make_task, client, function, tmp_path
+):
     started = tmp_path / "started"
     waits = SLOW.replace("time.sleep(0.3)", f"open({str(started)!r}, 'w').close(); time.sleep(2)")
     task_id = make_task(2)
@@ -83,7 +85,7 @@ def test_ctrl_c_in_commands_that_only_read(server, make_task, client, function, 
     assert not (tmp_path / "dataset").exists()
 
 
-def test_sigterm_says_what_is_there_and_how_to_undo_it(server, make_task, client, function):
+def test_sigterm_reports_written_annotations_and_how_to_undo_them(server, make_task, client, function):
     task_id = make_task(60)
     code, _, err = interrupted(
         [*server, "annotate", task_id, *function(SLOW), ALLOW, "--batch-size", 2],
@@ -104,7 +106,7 @@ def test_sigterm_says_what_is_there_and_how_to_undo_it(server, make_task, client
     [["annotate", "--dry-run"], ["annotate", "--dry-run", "--on-frame-error", "skip"], ["preview"]],
     ids=" ".join,
 )
-def test_sigterm_within_a_function_ends_the_command_and_is_no_error_of_the_function(
+def test_sigterm_in_a_function_ends_the_command_without_a_function_error(
     server, make_task, function, tmp_path, words
 ):
     started = tmp_path / "started"

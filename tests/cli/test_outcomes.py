@@ -43,7 +43,7 @@ def test_a_run_that_skips_all_frames_has_failed(server, make_task, client, funct
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )  # fmt: skip
-def test_a_nightly_run_with_nothing_to_do_is_done_and_says_so(
+def test_nightly_run_with_nothing_to_do_succeeds_and_reports_it(
     server, make_task, client, function, words, why
 ):
     task_id = make_task(3)
@@ -104,7 +104,7 @@ def test_a_label_that_the_task_does_not_have_is_still_an_error(server, make_task
 @pytest.mark.parametrize(
     "words", [["annotate", "1"], ["export", "1", "--to", "x"], ["preview", "--task", "1"]]
 )
-def test_ranges_that_are_none_are_refused(words, frames, why, function):
+def test_invalid_ranges_are_refused(words, frames, why, function):
     host = ["--server-host", "http://127.0.0.1:1", "--auth", "a:b"]
     done = run(*host, *words, *function(BOXES), "--frames", frames, timeout=60)
     assert done.returncode == 2, done.stderr
@@ -116,9 +116,7 @@ def test_ranges_that_are_none_are_refused(words, frames, why, function):
     [["annotate"], ["annotate", "--dry-run"], ["track"], ["refine"], ["evaluate"], ["export"], ["preview"]],
     ids=" ".join,
 )
-def test_a_range_far_beyond_the_task_is_refused_and_takes_no_memory(
-    server, make_task, function, tmp_path, words
-):
+def test_range_far_beyond_the_task_is_refused_in_little_memory(server, make_task, function, tmp_path, words):
     task_id = make_task(4)
     name, *more = words
     chosen = function(CUTS if name == "refine" else BOXES)

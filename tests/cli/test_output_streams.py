@@ -42,7 +42,7 @@ def test_json_is_json_on_a_terminal_that_cannot_show_it(server, make_task, funct
         assert (told["trial"] if dry_run else told)["labels"] == {"人": 1, "😀": 1}
 
 
-def test_what_a_function_shows_is_escaped_too(function):
+def test_text_of_a_function_is_escaped(function):
     named = BOXES.replace('"car"', '"人"')
     path = function(named)
     done = run("functions", "show", "nanodet_detection", PYTHONIOENCODING="ascii")
@@ -57,7 +57,7 @@ def test_what_a_function_shows_is_escaped_too(function):
 
 
 @pytest.mark.parametrize("output", ["--json > /dev/full", "> /dev/full", "--json (closed)", "(closed)"])
-def test_output_that_cannot_be_written_is_an_error_that_says_how_to_undo(
+def test_unwritable_output_is_an_error_with_the_undo_command(
     server, make_task, client, function, tmp_path, output
 ):
     task_id = make_task(1)
@@ -90,7 +90,7 @@ def test_output_that_cannot_be_written_is_an_error_that_says_how_to_undo(
     [["cache", "show"], ["functions", "list"], ["functions", "show", "grabcut_interaction"]],
     ids=" ".join,
 )
-def test_what_is_listed_on_a_full_disk_is_an_error_without_a_traceback(words):
+def test_listing_to_a_full_disk_is_an_error_without_a_traceback(words):
     done = subprocess.run(
         ["bash", "-c", '"$@" > /dev/full', "-", *command(*words)], capture_output=True, timeout=60
     )

@@ -47,7 +47,7 @@ def test_a_file_that_cannot_be_written_is_found_before_anything_is_done(tmp_path
     assert not (tmp_path / "dataset").exists()
 
 
-def test_a_file_that_is_there_is_not_touched_by_looking(server, make_task, function, tmp_path):
+def test_existing_file_is_not_changed_by_the_check(server, make_task, function, tmp_path):
     report = tmp_path / "report.json"
     report.write_text("of before")
     done = run(*server, "annotate", 999_999, *function(BOXES), "--report", report)

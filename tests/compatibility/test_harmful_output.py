@@ -100,7 +100,7 @@ HARMFUL: dict[str, tuple[Callable[[Library], Any], str]] = {
 
 @pytest.mark.parametrize("pairing", [SDK_BY_US, BY_US], ids=str)
 @pytest.mark.parametrize(("bad", "message"), HARMFUL.values(), ids=HARMFUL)
-def test_what_would_do_harm_is_refused_by_us(run, pairing, bad, message):
+def test_harmful_output_is_refused(run, pairing, bad, message):
     with pytest.raises(OURS.error, match=f"function output .*{message}"):
         run(pairing, lambda lib: [*good(lib), bad(lib)])
 
@@ -116,7 +116,7 @@ OUT_OF_RANGE = {"rotation": 361.0, "score": 1.1}
     ],
     ids=str,
 )
-def test_what_is_out_of_range_is_refused(run, pairing, field):
+def test_out_of_range_values_are_refused(run, pairing, field):
     """The SDK's models refuse it with an error of their own, which is the function's fault as well."""
     with pytest.raises(pairing.run.error if pairing.run is OURS else ValueError, match=field):
         run(pairing, lambda lib: [*good(lib), car(lib, **{field: OUT_OF_RANGE[field]})])
@@ -135,12 +135,12 @@ ATTRIBUTE_MESSAGES = {
 
 
 @pytest.mark.parametrize(("given", "message"), ATTRIBUTE_MESSAGES.values(), ids=ATTRIBUTE_MESSAGES)
-def test_a_message_about_an_attribute_names_it_and_what_is_allowed(run, given, message):
+def test_attribute_error_names_attribute_and_allowed_values(run, given, message):
     with pytest.raises(OURS.error, match=message):
         run(BY_US, lambda lib: [car(lib, attributes=[value(lib, *given)])])
 
 
-def test_a_message_about_two_values_of_an_attribute_names_it(run):
+def test_duplicate_attribute_error_names_the_attribute(run):
     twice = [value(OURS, DOORS, "2"), value(OURS, DOORS, "4")]
     with pytest.raises(OURS.error, match=r"same ID \(31, on a shape\): 'doors' takes one value"):
         run(BY_US, lambda lib: [car(lib, attributes=twice)])
@@ -155,6 +155,6 @@ SMUGGLED = {
 
 @pytest.mark.parametrize("pairing", [SDK_BY_US, BY_US], ids=str)
 @pytest.mark.parametrize("bad", SMUGGLED.values(), ids=SMUGGLED)
-def test_what_is_put_into_lists_afterwards_is_looked_at_too(run, pairing, bad):
+def test_values_appended_to_lists_are_checked(run, pairing, bad):
     with pytest.raises(OURS.error, match="function output "):
         run(pairing, lambda lib: [*good(lib), bad(lib)])

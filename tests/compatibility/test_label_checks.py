@@ -113,9 +113,7 @@ def test_a_mask_is_refused_where_polygons_were_asked_for(
 
 
 @pytest.mark.parametrize("task_type", ["rectangle", "mask", "tag"])
-def test_what_the_sdk_says_of_types_that_only_the_task_knows_is_in_what_we_say(
-    annotate, task_of_type, task_type
-):
+def test_type_errors_contain_the_message_of_the_sdk(annotate, task_of_type, task_type):
     """The label of the function is of any type; that of the task is not."""
     makers: list[Callable[[Library], Any]] = [
         lambda lib: lib.cvataa.polygon(1, POLYGON),
@@ -233,7 +231,7 @@ SEVERAL_MISMATCHES: dict[str, Callable[[Library], list[Any]]] = {
     ids=[*MISMATCHES, *SEVERAL_MISMATCHES],
 )
 @pytest.mark.usefixtures("emptied")
-def test_what_the_sdk_says_of_labels_is_in_what_we_say(annotate, task_id, bad, allow_unmatched_labels):
+def test_label_errors_contain_the_message_of_the_sdk(annotate, task_id, bad, allow_unmatched_labels):
     """And where the SDK has nothing to say, we have nothing either, but of keypoints that are missing."""
     messages = []
     for pairing in (BY_SDK, SDK_BY_US, BY_US):
@@ -274,7 +272,7 @@ def test_the_order_of_select_values_does_not_matter(annotate, read, task_id, pai
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1])
 @pytest.mark.parametrize("pairing", [BY_SDK, BY_US], ids=str)
-def test_a_threshold_that_is_none_is_refused(annotate, task_id, pairing, threshold):
+def test_invalid_threshold_is_refused(annotate, task_id, pairing, threshold):
     function = SimpleNamespace(spec=spec(pairing.written), detect=lambda context, image: [])
     with pytest.raises(ValueError, match="conf_threshold must be None or a number between 0 and 1"):
         annotate(pairing.run, task_id, function, conf_threshold=threshold)

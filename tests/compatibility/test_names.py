@@ -25,7 +25,7 @@ def names() -> list[tuple[str, str]]:
     return [(name, item) for name in modules for item in public(importlib.import_module(f"cvat_sdk.{name}"))]
 
 
-def test_what_the_names_are_compared_for():
+def test_compared_names_contain_those_of_the_sdk():
     found = names()
     assert len(found) >= 40
     assert {("masks", "decode_mask"), ("attributes", "number_attribute_values")} < set(found)
@@ -85,7 +85,7 @@ BUILTINS = [
 
 
 @pytest.mark.parametrize("name", BUILTINS)
-def test_builtin_functions_take_what_the_sdks_take(name):
+def test_builtin_functions_have_the_parameters_of_the_sdk(name):
     theirs = importlib.import_module(f"cvat_sdk.auto_annotation.functions.{name}").create
     ours = importlib.import_module(f"prefect_cvat.auto_annotation.functions.{name}").create
     expected = list(inspect.signature(theirs).parameters.values())
@@ -168,7 +168,7 @@ def examples(models: ModuleType) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", examples(SDK.models))
-def test_models_are_made_the_same_way(name):
+def test_models_have_the_fields_of_the_sdk(name):
     theirs = examples(SDK.models)[name].to_dict()
     ours = examples(OURS.models)[name].model_dump(mode="json")
     assert theirs

@@ -229,7 +229,7 @@ def assert_alike(message_of) -> Callable[..., None]:
 
 @settings(max_examples=150, deadline=None)
 @given(output=outputs, conv_mask_to_poly=st.booleans())
-def test_of_several_faults_we_tell_the_one_that_the_sdk_tells(assert_alike, output, conv_mask_to_poly):
+def test_output_with_several_errors_gets_the_error_of_the_sdk(assert_alike, output, conv_mask_to_poly):
     assert_alike(output, conv_mask_to_poly=conv_mask_to_poly)
 
 
@@ -283,6 +283,6 @@ SEVERAL: dict[str, tuple[list[Fields], str]] = {
 
 
 @pytest.mark.parametrize(("output", "sdk"), SEVERAL.values(), ids=SEVERAL)
-def test_what_is_looked_at_first(assert_alike, message_of, output, sdk):
+def test_order_of_checks(assert_alike, message_of, output, sdk):
     said = assert_alike(output)
     assert sdk in said if sdk else said == message_of(BY_US, output) == ""

@@ -271,18 +271,18 @@ def assert_alike(run) -> Callable[..., None]:
 
 
 @pytest.mark.parametrize("bad", [bad for bad, _ in BAD_OUTPUT.values()], ids=BAD_OUTPUT)
-def test_what_the_sdk_says_of_output_is_in_what_we_say(assert_alike, bad):
+def test_output_errors_contain_the_message_of_the_sdk(assert_alike, bad):
     assert_alike(lambda lib: [bad(lib)])
 
 
 @pytest.mark.parametrize(("one", "other"), two_faults(CAR_FAULTS))
-def test_of_two_faults_of_a_shape_we_tell_the_one_that_the_sdk_tells(assert_alike, one, other):
+def test_shape_with_two_errors_gets_the_error_of_the_sdk(assert_alike, one, other):
     good_one = {"type": "rectangle", "label_id": CAR, "frame": 0, "points": [1, 2, 30, 40]}
     assert_alike(lambda lib: [lib.models.LabeledShapeRequest(**(good_one | one(lib) | other(lib)))])
 
 
 @pytest.mark.parametrize(("one", "other"), two_faults(HEAD_FAULTS))
-def test_of_two_faults_of_a_keypoint_we_tell_the_one_that_the_sdk_tells(assert_alike, one, other):
+def test_keypoint_with_two_errors_gets_the_error_of_the_sdk(assert_alike, one, other):
     def output(lib: Library) -> list[Any]:
         hand = lib.cvataa.keypoint(HAND, [7, 8])
         return [lib.cvataa.skeleton(BODY, [hand, element(lib, **(one(lib) | other(lib)))])]
@@ -290,6 +290,6 @@ def test_of_two_faults_of_a_keypoint_we_tell_the_one_that_the_sdk_tells(assert_a
     assert_alike(output)
 
 
-def test_of_a_mask_where_polygons_were_asked_for_we_tell_what_the_sdk_tells(assert_alike):
+def test_mask_instead_of_polygon_gets_the_error_of_the_sdk(assert_alike):
     for label in (BLOB, THING):
         assert_alike(lambda lib, of=label: [lib.cvataa.mask(of, MASK)], conv_mask_to_poly=True)

@@ -158,7 +158,7 @@ def test_unmatched_labels_are_dropped_as_in_the_sdk(annotate, new_task, read):
 
 
 @pytest.mark.parametrize("clear_existing", [False, True])
-def test_what_is_there_already_is_kept_or_cleared_as_in_the_sdk(annotate, new_task, read, clear_existing):
+def test_existing_annotations_are_kept_or_cleared_as_in_the_sdk(annotate, new_task, read, clear_existing):
     def first(context: Any, image: Any) -> Any:
         return [SDK.cvataa.tag(sdk_function.THING), SDK.cvataa.rectangle(sdk_function.THING, [1, 1, 3, 3])]
 

@@ -207,14 +207,14 @@ SEVERAL_FAULTS: dict[str, Callable[[Library], list[Any]]] = {
     [bad for bad, _ in BAD_SPECS.values()] + list(SEVERAL_FAULTS.values()),
     ids=[*BAD_SPECS, *SEVERAL_FAULTS],
 )
-def test_what_the_sdk_says_of_a_spec_is_in_what_we_say(written: Library, bad):
+def test_spec_errors_contain_the_message_of_the_sdk(written: Library, bad):
     # the SDK leaves the quotes out in one of its messages
     sdk = refusal(SDK, bad(SDK)).replace("label bus has", "label 'bus' has")
     assert_says_what_the_sdk_says(sdk, refusal(OURS, bad(written)))
 
 
 @in_both
-def test_ids_are_the_owners_own(lib: Library):
+def test_ids_are_scoped_to_their_owner(lib: Library):
     cvataa = lib.cvataa
     attribute = cvataa.text_attribute_spec("note", 1)
     keypoint = cvataa.keypoint_spec("head", 1, attributes=[attribute])

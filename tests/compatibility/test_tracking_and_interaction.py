@@ -42,7 +42,7 @@ class SdkPrompts(sdk.InteractionPrompts):
     bounding_box = ((150, 30), (300, 250))
 
 
-def test_optical_flow_takes_what_the_sdk_gives():
+def test_optical_flow_accepts_arguments_of_the_sdk():
     pytest.importorskip("cv2")
     from prefect_cvat.auto_annotation.functions import optical_flow_tracking
 
@@ -58,7 +58,7 @@ def test_optical_flow_takes_what_the_sdk_gives():
     assert found.points == pytest.approx([155, 30, 305, 250], abs=2)
 
 
-def test_grabcut_takes_what_the_sdk_gives():
+def test_grabcut_accepts_arguments_of_the_sdk():
     pytest.importorskip("cv2")
     from prefect_cvat.auto_annotation.functions import grabcut_interaction
 

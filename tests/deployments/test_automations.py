@@ -210,7 +210,7 @@ def test_warns_of_overlapping_automations(deployment):
     assert set_up(PROJECT)[1] == f"automation {everything!r} (not changed)"
 
 
-def test_disabled_automation_stays_disabled(deployment):
+def test_disabled_automation_is_kept_disabled(deployment):
     set_up(PROJECT)
     with get_client(sync_client=True) as prefect:
         prefect.pause_automation(automation(OF_PROJECT).id)

@@ -365,7 +365,7 @@ def code_that_fails(given):
 
 
 @pytest.mark.parametrize(("message", "reproduce"), list(zip(MESSAGES, CAUSES, strict=True)))
-def test_a_message_is_said_for_its_cause(message, reproduce, given):
+def test_each_message_occurs_for_its_cause(message, reproduce, given):
     with pytest.raises((PrefectCvatError, ValueError)) as caught:
         reproduce(given)
     pattern = ".*".join(map(re.escape, message.split("...")))

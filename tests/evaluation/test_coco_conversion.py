@@ -156,7 +156,7 @@ def test_frames_may_have_different_sizes():
     bitmap=arrays(bool, st.tuples(st.integers(1, 9), st.integers(1, 7))).filter(np.any),
     margins=st.tuples(*[st.integers(0, 3)] * 4),
 )
-def test_the_pixels_of_a_mask_stay_what_they_are(bitmap, margins):
+def test_mask_pixels_do_not_change(bitmap, margins):
     left, top, right, bottom = margins
     image = np.pad(bitmap, ((top, bottom), (left, right)))
     frame = Frame(0, "a.png", image.shape[1], image.shape[0])
@@ -175,7 +175,7 @@ def test_empty_shapes_are_not_compared(kind, points):
     assert compare_in_coco(FRAMES, LABELS, [shape(kind, points)], [shape(kind, points)]) == {}
 
 
-def test_a_mask_that_is_none_is_named():
+def test_invalid_mask_is_named():
     broken = shape("mask", [0, 3, 10, 20, 11, 21])
     with pytest.raises(InvalidResponseError, match=r"the mask 9 on frame 0 \(a.png\) cannot be read"):
         compare_in_coco(FRAMES, LABELS, [broken], [broken])

@@ -87,9 +87,7 @@ def photographs(sandbox, test_data):
     return task_id
 
 
-def test_nanodet_on_photographs_is_as_good_as_pycocotools_says_and_nothing_is_written(
-    photographs, client, test_data
-):
+def test_metrics_of_nanodet_equal_those_of_pycocotools_and_nothing_is_written(photographs, client, test_data):
     before = client.task_annotations(photographs)
     result = evaluate_task(client, photographs, load_function("nanodet_detection", {}), options=LOW)
     assert client.task_annotations(photographs) == before
@@ -107,7 +105,9 @@ def test_nanodet_on_photographs_is_as_good_as_pycocotools_says_and_nothing_is_wr
     assert result.tags is None
 
 
-def test_what_a_run_left_is_as_good_as_what_it_found_and_is_not_detected_again(photographs, client):
+def test_stored_annotations_have_the_metrics_of_the_detections_and_are_not_detected_again(
+    photographs, client
+):
     function = load_function("nanodet_detection", {})
     report = annotate_task(client, photographs, function, conf_threshold=0.05)
     left = evaluate_task(client, photographs)
@@ -117,7 +117,7 @@ def test_what_a_run_left_is_as_good_as_what_it_found_and_is_not_detected_again(p
     assert again.frames_from_cache == again.frames == 11
 
 
-def test_masks_that_a_run_left_are_as_good_as_pycocotools_says(client, test_data):
+def test_metrics_of_stored_masks_equal_those_of_pycocotools(client, test_data):
     from pycocotools import mask
 
     truth = read_coco(test_data, "instances")
@@ -227,7 +227,7 @@ def test_tables_say_how_good_each_label_is(photographs, client):
     assert "| true label | predicted label | count |" in markdown
 
 
-def test_frames_that_no_human_has_annotated_count_only_if_they_were_looked_at(client, make_task):
+def test_frames_without_manual_annotations_are_evaluated_only_with_all_frames(client, make_task):
     task_id = make_task(4)
     car = labels_of(client, task_id)["car"]
     draw(client, task_id, [manual(1, car), manual(3, car, source="auto")])
@@ -242,7 +242,7 @@ def test_frames_that_no_human_has_annotated_count_only_if_they_were_looked_at(cl
 
 
 @pytest.mark.parametrize("source", ["manual", "semi-auto", "file", "consensus"])
-def test_everything_but_what_machines_drew_is_of_humans(client, make_task, source):
+def test_all_annotations_but_automatic_ones_are_ground_truth(client, make_task, source):
     task_id = make_task(2)
     draw(client, task_id, [manual(0, labels_of(client, task_id)["car"], source=source)])
     assert evaluate_task(client, task_id, Boxes()).shapes["bbox"].ap == 1
@@ -393,7 +393,7 @@ def test_labels_that_the_function_does_not_find_do_not_count(client, make_task):
     assert result.left_out["annotations of label 'person', which it does not find"] == 1
 
 
-def test_labels_that_do_not_match_are_said(client, make_task):
+def test_unmatched_labels_are_reported(client, make_task):
     task_id = make_task(2, labels=[label_spec("boat", None), label_spec("car", None)])
     draw(client, task_id, [manual(0, labels_of(client, task_id)["boat"])])
     with pytest.raises(BadFunctionError, match="label 'person' is not in dataset"):
@@ -409,7 +409,7 @@ def test_labels_that_do_not_match_are_said(client, make_task):
         evaluate_task(client, task_id, Boxes(), truth="task", truth_task_id=other, options=options)
 
 
-def test_nothing_to_evaluate_or_to_evaluate_against_is_said(client, make_task):
+def test_missing_predictions_or_ground_truth_is_an_error(client, make_task):
     task_id = make_task(2)
     with pytest.raises(NothingToEvaluateError, match="there is no ground truth: the manual"):
         evaluate_task(client, task_id, Boxes())
@@ -423,7 +423,7 @@ def test_nothing_to_evaluate_or_to_evaluate_against_is_said(client, make_task):
         evaluate_task(client, task_id, Boxes(), truth="ground_truth")
 
 
-def test_a_ground_truth_job_that_one_may_not_read_is_said(client, make_task, monkeypatch):
+def test_unreadable_ground_truth_job_is_reported(client, make_task, monkeypatch):
     task_id = make_task(2)
     job = ground_truth_job(client, task_id, [0])
     job_of = permissions.job_of

@@ -34,7 +34,7 @@ def assert_equal(result, reference, truth):
     assert result.true_positives == right
 
 
-def test_nanodet_on_photographs_is_as_good_as_pycocotools_says(test_data):
+def test_metrics_of_nanodet_equal_those_of_pycocotools(test_data):
     truth = read_coco(test_data, "instances")
     predictions = nanodet_predictions(test_data, truth, 0.05)
     result = evaluate(truth, predictions)
@@ -52,7 +52,7 @@ def test_nanodet_on_photographs_is_as_good_as_pycocotools_says(test_data):
         ("person_keypoints", "keypoints"),
     ],
 )
-def test_boxes_masks_and_keypoints_are_as_good_as_pycocotools_says(test_data, name, iou_type):
+def test_metrics_of_boxes_masks_and_keypoints_equal_those_of_pycocotools(test_data, name, iou_type):
     truth = read_coco(test_data, name)
     predictions = half_right(truth, iou_type)
     before = deepcopy((truth, predictions))
@@ -62,7 +62,7 @@ def test_boxes_masks_and_keypoints_are_as_good_as_pycocotools_says(test_data, na
     assert (truth, predictions) == before
 
 
-def test_of_many_predictions_average_precision_looks_at_a_hundred_and_recall_at_all():
+def test_average_precision_uses_the_best_hundred_predictions_and_recall_uses_all():
     truth = coco([(1, 1, [0, 0, 10, 10])])
     right = {"image_id": 1, "category_id": 1, "bbox": [0, 0, 10, 10], "score": 0.1}
     wrong = {"image_id": 1, "category_id": 1, "bbox": [50, 50, 10, 10], "score": 0.9}
@@ -81,7 +81,7 @@ boxes = st.tuples(
     found=st.lists(st.tuples(boxes, st.sampled_from([0.2, 0.5, 0.5, 0.9])), min_size=1, max_size=8),
 )
 @settings(max_examples=60, deadline=None)
-def test_whatever_the_boxes_scores_and_crowds_pycocotools_says_the_same(objects, found):
+def test_metrics_of_random_boxes_scores_and_crowds_equal_those_of_pycocotools(objects, found):
     truth = coco([box for box, _ in objects])
     for item, (_, is_crowd) in zip(truth["annotations"], objects, strict=True):
         item["iscrowd"] = int(is_crowd)
@@ -97,7 +97,7 @@ def test_whatever_the_boxes_scores_and_crowds_pycocotools_says_the_same(objects,
         assert_equal(result, reference, truth)
 
 
-def test_counts_are_of_what_is_not_below_the_score_threshold():
+def test_predictions_below_the_score_threshold_are_not_counted():
     truth = coco([(1, 1, [0, 0, 10, 10]), (1, 1, [30, 0, 10, 10]), (2, 2, [0, 0, 10, 10])])
     predictions = [
         result(1, 1, [0, 0, 10, 10], 0.9),
@@ -116,7 +116,7 @@ def test_counts_are_of_what_is_not_below_the_score_threshold():
     assert everything.by_label["a"].best_f1 == pytest.approx(0.8)
 
 
-def test_what_was_taken_for_what():
+def test_confusion_matrix_counts_pairs_of_labels():
     truth = coco([(1, 1, [0, 0, 10, 10]), (1, 2, [30, 0, 10, 10]), (1, 1, [60, 0, 10, 10])])
     predictions = [
         result(1, 1, [0, 0, 10, 10], 0.9),
@@ -131,7 +131,7 @@ def test_what_was_taken_for_what():
     assert strict.counts == ((1, 0, 1), (0, 0, 1), (0, 0, 0))
 
 
-def test_predictions_in_a_crowd_are_neither_right_nor_wrong():
+def test_predictions_in_a_crowd_are_ignored():
     truth = coco([(1, 1, [0, 0, 50, 50]), (1, 1, [60, 0, 10, 10])])
     truth["annotations"][0]["iscrowd"] = 1
     predictions = [result(1, 1, [x, 0, 10, 10], 0.5) for x in (0, 20, 60, 90)]
@@ -139,7 +139,7 @@ def test_predictions_in_a_crowd_are_neither_right_nor_wrong():
     assert (done.truth, done.true_positives, done.false_positives) == (1, 1, 1)
 
 
-def test_masks_may_be_polygons_run_lengths_or_missing():
+def test_segmentations_may_be_polygons_rle_or_missing():
     truth = coco([(1, 1, [0, 0, 10, 10])])
     truth["annotations"][0]["segmentation"] = [[0, 0, 10, 0, 10, 10, 0, 10]]
     counts = [0, *[10, 70] * 10]
@@ -151,7 +151,7 @@ def test_masks_may_be_polygons_run_lengths_or_missing():
     assert evaluate(truth, [result(1, 1, [0, 0, 10, 10], 0.5)], iou_type="segm").ap == 1
 
 
-def test_keypoints_that_coco_does_not_have_can_be_compared():
+def test_keypoints_unknown_to_coco_can_be_compared():
     truth = coco([(1, 1, [0, 0, 40, 40])])
     truth["categories"] = [{"id": 1, "name": "bird", "keypoints": ["beak", "tail"]}]
     truth["annotations"][0] |= {"keypoints": [5, 5, 2, 35, 35, 2], "num_keypoints": 2}
@@ -161,14 +161,14 @@ def test_keypoints_that_coco_does_not_have_can_be_compared():
     assert evaluate(truth, [far], iou_type="keypoints").ap == 0
 
 
-def test_deviations_of_keypoints_are_those_of_pycocotools(test_data):
+def test_keypoint_sigmas_equal_those_of_pycocotools(test_data):
     from pycocotools.cocoeval import Params
 
     names = read_coco(test_data, "person_keypoints")["categories"][0]["keypoints"]
     assert [COCO_SIGMAS[name] for name in names] == pytest.approx(Params("keypoints").kpt_oks_sigmas)
 
 
-def test_nothing_found_and_nothing_there():
+def test_no_predictions_and_no_ground_truth():
     truth = coco([(1, 1, [0, 0, 10, 10])])
     nothing_found = evaluate(truth, [])
     assert (nothing_found.ap, nothing_found.recall, nothing_found.precision) == (0, 0, None)
@@ -195,14 +195,14 @@ def test_an_evaluation_is_json():
         ({"score": None}, "prediction 0 has no 'score'"),
     ],
 )
-def test_predictions_that_do_not_fit_are_named(change, message):
+def test_invalid_predictions_are_named(change, message):
     own = result(1, 1, [0, 0, 10, 10], 0.5) | change
     own = {key: value for key, value in own.items() if value is not None}
     with pytest.raises(ValueError, match=message):
         evaluate(coco([(1, 1, [0, 0, 10, 10])]), [own])
 
 
-def test_a_truth_or_a_threshold_that_cannot_be_is_refused():
+def test_invalid_ground_truth_or_threshold_is_refused():
     truth = coco([(1, 1, [0, 0, 10, 10])])
     with pytest.raises(ValueError, match="it has no 'categories'"):
         evaluate({"images": [], "annotations": []}, [])
@@ -222,7 +222,7 @@ def test_a_truth_or_a_threshold_that_cannot_be_is_refused():
     scores=st.lists(st.tuples(st.integers(0, 10), st.booleans()), max_size=20),
     threshold=st.integers(0, 10),
 )
-def test_a_curve_counts_as_counting_does(scores, threshold):
+def test_curve_has_the_counts_of_each_threshold(scores, threshold):
     values = [score / 10 for score, _ in scores]
     right = [is_correct for _, is_correct in scores]
     truth = sum(right) + 2
@@ -239,7 +239,7 @@ def test_the_threshold_for_a_precision_is_the_lowest_that_reaches_it():
     assert ScoreCurve.of([], [], 4).best_threshold() is None
 
 
-def test_a_steady_threshold_is_nearer_to_what_is_best_in_general():
+def test_smoothed_threshold_is_nearer_to_the_best_of_the_population():
     def curve_of(objects, seed):
         random = np.random.default_rng(seed)
         scores = np.concatenate([random.beta(3, 3, objects), random.beta(1.2, 6, 6 * objects)])
@@ -255,7 +255,7 @@ def test_a_steady_threshold_is_nearer_to_what_is_best_in_general():
     assert f1[1] > f1[0]
 
 
-def test_a_steady_threshold_goes_with_the_scale_of_the_scores():
+def test_smoothed_threshold_scales_with_the_scores():
     random = np.random.default_rng(0)
     scores = np.concatenate([random.normal(0.6, 0.1, 200), random.normal(0.4, 0.1, 200)])
     curve = ScoreCurve.of(scores, np.arange(400) < 200, 200)
@@ -265,7 +265,7 @@ def test_a_steady_threshold_goes_with_the_scale_of_the_scores():
     )
 
 
-def test_of_thresholds_that_are_equally_steady_it_is_the_middle():
+def test_middle_of_equally_good_thresholds_is_chosen():
     curve = ScoreCurve.of([0.9, 0.8, 0.2, 0.1], [True, True, False, False], 2)
     assert curve.smoothed_best_threshold() == pytest.approx(0.5, abs=0.01)
     assert ScoreCurve.of([0.9], [True], 1).smoothed_best_threshold() == pytest.approx(
@@ -275,7 +275,7 @@ def test_of_thresholds_that_are_equally_steady_it_is_the_middle():
     assert ScoreCurve.of([], [], 4).smoothed_best_threshold() is None
 
 
-def test_the_object_that_is_most_similar_is_taken_and_only_once():
+def test_most_similar_object_is_matched_and_only_once():
     similarity = np.array([[0.6, 0.8], [0.9, 0.7], [0.9, 0.9]])
     overlaps = Overlaps(*np.nonzero(similarity), similarity.ravel(), 3)
     nobody = {"is_ignored": np.zeros(2, bool), "is_crowd": np.zeros(2, bool)}

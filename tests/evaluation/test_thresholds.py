@@ -104,7 +104,7 @@ def on_images(truth, predictions, images):
     return {**truth, **part}, those(predictions, "image_id")
 
 
-def test_the_file_is_what_runs_take(client, cell_task, tmp_path):
+def test_threshold_file_can_be_given_to_runs(client, cell_task, tmp_path):
     label_map = {"white cell": "WBC"}
     done = evaluate_task(client, cell_task, StainedCells(), options=Options(label_map=label_map))
     file = tmp_path / "thresholds.json"
@@ -129,7 +129,7 @@ def sum_f1(evaluation, thresholds):
     return 2 * right / (truth + right + wrong)
 
 
-def test_a_precision_that_is_wanted_is_reached_where_it_can_be(client, cell_task):
+def test_requested_precision_is_reached_if_possible(client, cell_task):
     options = Options(label_map={"white cell": "WBC"})
     done = evaluate_task(client, cell_task, StainedCells(), options=options)
     white = done.shapes["bbox"].by_label["WBC"]
@@ -139,7 +139,7 @@ def test_a_precision_that_is_wanted_is_reached_where_it_can_be(client, cell_task
     assert choose_thresholds(done, precision=0.9999)["Platelets"] == 1
 
 
-def test_labels_with_few_objects_stay_near_the_threshold_of_all():
+def test_thresholds_of_labels_with_few_objects_are_near_the_overall_threshold():
     common = [(1, n, 0.6 if n % 2 else 0.5) for n in range(200)]
     rare = [(2, 0, 0.9)]
     truth, predictions = columns([*common, *rare])

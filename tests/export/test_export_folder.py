@@ -129,7 +129,7 @@ def hidden_in(folder):
     return {path for path in folder.iterdir() if path.name.startswith(".")}
 
 
-def test_next_export_removes_what_a_killed_one_left(client, sandbox, make_task, tmp_path):
+def test_next_export_removes_files_of_a_killed_export(client, sandbox, make_task, tmp_path):
     task_id = make_task(2)
     with at_work(sandbox, task_id, tmp_path / "set") as process:
         process.send_signal(signal.SIGKILL)

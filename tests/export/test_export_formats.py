@@ -28,7 +28,7 @@ from prefect_cvat.masks import encode_mask
 from prefect_cvat.options.run_options import Options
 
 
-def test_exports_what_annotate_task_writes_with_get_requests_only(
+def test_exports_the_annotations_of_annotate_task_with_get_requests_only(
     photographs, sandbox, client, test_data, tmp_path
 ):
     function = load_function("nanodet_detection", {})

@@ -56,7 +56,7 @@ def test_shards_leave_out_annotated_objects_and_frames(credentials, client, make
     assert (report.frames, report.added, report.left_out) == (4, 4, {"annotated": 2})
 
 
-def test_key_differs_by_what_is_left_out():
+def test_key_depends_on_skipped_frames_and_skip_existing_iou():
     function = choose_function(None, "nanodet_detection")
 
     def key(*, unannotated=False, iou=None):

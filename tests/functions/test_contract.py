@@ -36,7 +36,7 @@ def function(request):
 
 
 @pytest.mark.parametrize("conv_mask_to_poly", [False, True])
-def test_what_it_returns_can_be_uploaded(function, context, photos, conv_mask_to_poly):
+def test_output_can_be_uploaded(function, context, photos, conv_mask_to_poly):
     checker = OutputChecker(function.spec.labels, conv_mask_to_poly=conv_mask_to_poly)
     annotations = function.detect(context(0.0, conv_mask_to_poly=conv_mask_to_poly), photos[1])
     detections = checker.check(0, annotations)

@@ -122,7 +122,7 @@ def test_images_of_any_mode_are_taken(disc, mode):
         {"pos_points": [(5, 5)], "bounding_box": ((100, 100), (120, 120))},
     ],
 )
-def test_strange_prompts_do_no_harm(disc, prompts):
+def test_unusual_prompts_are_handled(disc, prompts):
     detect(disc[0], **prompts)
 
 
@@ -134,7 +134,7 @@ def test_prompts_outside_the_image_find_nothing(disc, prompts):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (7, 1)])
-def test_tiny_images_do_no_harm(size):
+def test_tiny_images_are_handled(size):
     detect(PIL.Image.new("RGB", size), bounding_box=((0, 0), size))
 
 
@@ -178,7 +178,7 @@ def test_numbers_out_of_range_are_refused(parameters):
         load_function("grabcut_interaction", parameters)
 
 
-def test_without_opencv_it_says_what_to_install(monkeypatch):
+def test_missing_opencv_error_names_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "cv2", None)
     with pytest.raises(FunctionLoadError, match=r'pip install "prefect-cvat\[video\]"'):
         load_function("grabcut_interaction")

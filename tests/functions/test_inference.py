@@ -16,14 +16,14 @@ from prefect_cvat.auto_annotation.functions._inference import (
 @pytest.mark.parametrize(
     ("cuda_devices", "has_mps", "expected"), [(2, True, "cuda:0"), (0, True, "mps"), (0, False, "cpu")]
 )
-def test_auto_takes_the_fastest_device_there_is(monkeypatch, cuda_devices, has_mps, expected):
+def test_auto_selects_the_fastest_device(monkeypatch, cuda_devices, has_mps, expected):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: cuda_devices)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: has_mps)
     assert str(choose_device("auto")) == expected
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "tpu", "", "cuda:x"])
-def test_device_that_is_not_there_is_named_with_those_that_are(device):
+def test_missing_device_error_names_available_devices(device):
     with pytest.raises(ValueError, match=f"device '{device}' cannot be used here; there are auto, .*cpu"):
         choose_device(device)
 
@@ -54,7 +54,7 @@ def test_deep_grey_image_is_scaled_by_its_greatest_value(mode, greatest):
     assert red.max() == 255
 
 
-def test_black_deep_image_stays_black():
+def test_black_16_bit_image_is_decoded_as_black():
     assert np.asarray(to_rgb(PIL.Image.new("I;16", (3, 2)))).max() == 0
 
 
@@ -107,7 +107,7 @@ OUT_OF_MEMORY = [
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
-def test_batch_is_halved_until_it_fits_and_stays_so(error):
+def test_batch_size_is_halved_until_it_fits_and_kept(error):
     device = Device(3, error)
     batches = Batches(8)
     assert batches.map(device, list(range(10))) == [2 * item for item in range(10)]

@@ -49,7 +49,7 @@ def test_finds_the_cup(function, context):
     assert cup.points == pytest.approx([145, 5, 425, 395], abs=15)
 
 
-def test_threshold_of_the_run_goes_before_that_of_the_function(function, context, astronaut):
+def test_threshold_of_the_run_overrides_that_of_the_function(function, context, astronaut):
     found = {
         threshold: function.detect(context(threshold), astronaut) for threshold in (None, 0.0, 0.2, 0.4, 0.99)
     }
@@ -71,7 +71,7 @@ def test_threshold_of_the_function_counts_where_the_run_sets_none(context, astro
     assert function.detect(context(), astronaut) == function.detect(context(0.2), astronaut)
 
 
-def test_batch_finds_on_each_image_what_it_finds_alone(function, context):
+def test_batch_detections_equal_single_image_detections(function, context):
     photos = [skimage.data.astronaut(), skimage.data.chelsea(), skimage.data.coffee(), skimage.data.horse()]
     images = [PIL.Image.fromarray(photo) for photo in photos]
     contexts = [context(), context(0.3), context(0.1), context()]
@@ -116,7 +116,7 @@ def test_weights_that_do_not_fit_are_refused(monkeypatch):
         load_model()
 
 
-def test_finds_what_the_reference_lists(function, context, data: Path):
+def test_detections_equal_the_reference(function, context, data: Path):
     reference = json.loads((data / "nanodet-coco/reference_detections.json").read_text())
     for file_name, expected in reference.items():
         with PIL.Image.open(data / "coco-photos/images" / file_name) as image:

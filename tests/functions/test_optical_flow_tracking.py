@@ -121,14 +121,14 @@ def test_an_ellipse_keeps_its_form():
     assert np.abs(found - truth).max() < 2
 
 
-def test_the_way_back_leads_to_where_it_began():
+def test_tracking_backwards_returns_to_the_first_box():
     frames = list(film("astronaut", {}))[:16]
     *_, (_, there) = follow(frames, "rectangle", BOX)
     *_, (_, back) = follow(frames[::-1], "rectangle", there.ravel())
     assert iou(np.reshape(BOX, (2, 2)), back) > 0.9
 
 
-def test_what_leaves_the_image_is_lost():
+def test_object_that_leaves_the_image_is_lost():
     followed = list(follow(film("astronaut", {"pan": (12, 0)}), "rectangle", BOX))
     gone = [truth[:, 0].max() < -30 for truth, _ in followed]
     assert any(gone)
@@ -136,7 +136,7 @@ def test_what_leaves_the_image_is_lost():
 
 
 @pytest.mark.parametrize(("shape_type", "points"), [("rectangle", BOX), ("points", [150, 100])])
-def test_what_is_hidden_is_lost_after_some_patience(shape_type, points):
+def test_hidden_object_is_lost_after_patience_frames(shape_type, points):
     def hidden_from_frame_5():
         for frame, matrix, image in film("astronaut", {"pan": (1, 0)}):
             if frame.number >= 5:
@@ -148,7 +148,7 @@ def test_what_is_hidden_is_lost_after_some_patience(shape_type, points):
     assert found == [number <= last for number in range(1, FRAMES + 1)]
 
 
-def test_an_object_before_a_background_that_stands_still_is_followed():
+def test_object_on_a_static_background_is_tracked():
     """Most of its box is background."""
     background = PIL.Image.fromarray(skimage.data.coffee()).resize((WIDTH, HEIGHT))
     thing = PIL.Image.fromarray(skimage.data.astronaut()).crop((150, 0, 300, 260)).resize((30, 60))
@@ -221,12 +221,12 @@ def _as_mode(image, mode):
         ("polyline", [0, 0, WIDTH, HEIGHT]),
     ],
 )
-def test_strange_shapes_do_no_harm(shape_type, points):
+def test_unusual_shapes_are_handled(shape_type, points):
     for _ in follow(list(film("astronaut", {}))[:4], shape_type, points):
         pass
 
 
-def test_tiny_images_do_no_harm():
+def test_tiny_images_are_handled():
     tracker = ShapeTracker(optical_flow_tracking.create())
     image = PIL.Image.new("RGB", (3, 2))
     tracker.advance(Frame(0, "a", 3, 2), image, [ShapeToTrack("a", "rectangle", [0, 0, 3, 2])])
@@ -239,7 +239,7 @@ def test_numbers_out_of_range_are_refused(parameters):
         load_function("optical_flow_tracking", parameters)
 
 
-def test_without_opencv_it_says_what_to_install(monkeypatch):
+def test_missing_opencv_error_names_what_to_install(monkeypatch):
     from prefect_cvat.auto_annotation.functions import _optical_flow
 
     monkeypatch.setitem(__import__("sys").modules, "cv2", None)

@@ -108,7 +108,7 @@ def test_the_weights_of_the_video_model_serve_as_well(tmp_path, image):
     assert len(refined) == 1
 
 
-def test_without_transformers_it_says_what_to_install(monkeypatch):
+def test_missing_transformers_error_names_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
     with pytest.raises(FunctionLoadError, match=r'pip install "prefect-cvat\[transformers\]"'):
         load_function("sam2_interaction")

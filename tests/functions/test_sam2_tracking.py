@@ -132,7 +132,7 @@ def test_a_box_is_shown_as_transformers_shows_it(function, folder, images):
     )
 
 
-def test_what_the_model_does_not_see_is_lost(folder, images):
+def test_object_invisible_to_the_model_is_lost(folder, images):
     function = load_function("sam2_tracking", {"model_id": str(folder), "device": "cpu"})
     found = track(function, images[:4], SEEDS)
     next(found)
@@ -178,7 +178,7 @@ def test_the_encoder_runs_once_an_image(function, images, monkeypatch):
     assert len(runs) == 3
 
 
-def test_without_transformers_it_says_what_to_install(monkeypatch):
+def test_missing_transformers_error_names_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "transformers", None)
     with pytest.raises(FunctionLoadError, match=r'pip install "prefect-cvat\[transformers\]"'):
         load_function("sam2_tracking")

@@ -92,7 +92,7 @@ def test_tiles_cover_the_image_and_overlap(size, tile, overlap):
     )
 )
 @settings(deadline=None, max_examples=30)
-def test_small_objects_are_found_once_wherever_they_are(places):
+def test_small_objects_are_found_once_at_any_position(places):
     # At most one in each field of 80 pixels, so that they do not touch.
     fields = {(column, row): (width, height) for column, row, width, height in places}
     boxes = [
@@ -116,13 +116,13 @@ def test_object_larger_than_a_tile_is_found_whole_and_its_pieces_are_not():
     assert found_boxes(found) == [(100, 50, 60, 900, 700), (200, 950, 60, 960, 70)]
 
 
-def test_object_of_another_label_within_a_large_one_stays():
+def test_object_of_another_label_within_a_large_one_is_kept():
     image = spots((1100, 820), (50, 60, 900, 700), (400, 300, 500, 400))
     found = tiled.create(SpotFunction(), tile=240).detect(CONTEXT, image)
     assert (200, 400, 300, 500, 400) in found_boxes(found)
 
 
-def test_image_not_larger_than_a_tile_is_looked_at_once():
+def test_image_not_larger_than_a_tile_is_detected_on_once():
     function = SpotFunction()
     tiled.create(function, tile=300).detect(CONTEXT, spots((300, 200), (5, 5, 40, 40)))
     assert function.sizes == [(300, 200)]

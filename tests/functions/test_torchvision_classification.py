@@ -27,7 +27,7 @@ def tags(function, annotations):
     return [names[annotation.label_id] for annotation in annotations]
 
 
-def test_finds_what_the_sdk_finds(classifier_name, context, photos):
+def test_detections_equal_those_of_the_sdk(classifier_name, context, photos):
     ours = torchvision_classification.create(classifier_name, device="cpu")
     theirs = sdk_torchvision_classification.create(classifier_name)
     for threshold in (None, 0.0, 0.99):
@@ -128,6 +128,6 @@ def test_model_that_returns_something_else_is_named(context, photos, returned, m
         function.detect(context(), photos[0])
 
 
-def test_top_k_of_none_is_refused():
+def test_top_k_of_zero_is_refused():
     with pytest.raises(ValueError, match="top_k must be 1 or more, not 0"):
         torchvision_classification.create(model=nn.Identity(), label_map=LABEL_MAP, top_k=0)

@@ -34,7 +34,7 @@ def fixed_model():
     )
 
 
-def test_finds_what_the_sdk_finds(detector_name, context, photos):
+def test_detections_equal_those_of_the_sdk(detector_name, context, photos):
     ours = torchvision_detection.create(detector_name, device="cpu")
     theirs = sdk_torchvision_detection.create(detector_name)
     for threshold in (0.0, 0.28):
@@ -131,7 +131,7 @@ def test_images_are_given_to_the_model_in_batches(fixed_model, context, photos):
     assert function.detect_batch([], []) == []
 
 
-def test_batch_finds_on_each_image_what_it_finds_alone(random_detector, context, photos):
+def test_batch_detections_equal_single_image_detections(random_detector, context, photos):
     function = torchvision_detection.create(
         model=random_detector, label_map=LABEL_MAP, device="cpu", batch_size=3
     )
@@ -183,7 +183,7 @@ def test_model_that_returns_something_else_is_named(context, photos):
         function.detect(context(), photos[0])
 
 
-def test_closed_function_says_so(fixed_model, context, photos):
+def test_closed_function_raises_an_error(fixed_model, context, photos):
     function = torchvision_detection.create(model=fixed_model, label_map=LABEL_MAP, device="cpu")
     function.close()
     function.close()
@@ -191,7 +191,7 @@ def test_closed_function_says_so(fixed_model, context, photos):
         function.detect(context(), photos[0])
 
 
-def test_version_tells_what_decides_about_the_results(context):
+def test_version_contains_everything_that_affects_results(context):
     def version(model=None, **options):
         if model is None:
             model = FixedModel([[0.0, 0.0, 1.0, 1.0]], [1], [1.0])

@@ -104,7 +104,7 @@ def test_masks_in_boxes_are_those_that_torchvision_pastes():
         assert y + height >= min(y2 - 1, 80)
 
 
-def test_mask_of_a_model_of_ones_own(context, photos):
+def test_mask_of_a_custom_model(context, photos):
     mask = disk(photos[0], 100, 200, 50)
     function = torchvision_instance_segmentation.create(
         model=FixedModel([mask]), label_map={1: "ball"}, device="cpu"

@@ -31,7 +31,7 @@ class FixedModel(nn.Module):
         return [dict(self.output) for _ in images]
 
 
-def test_finds_what_the_sdk_finds(keypoint_rcnn_name, context, photos):
+def test_detections_equal_those_of_the_sdk(keypoint_rcnn_name, context, photos):
     ours = torchvision_keypoint_detection.create(
         keypoint_rcnn_name, keypoint_threshold=-math.inf, device="cpu"
     )

@@ -318,7 +318,7 @@ def test_polygons_where_the_run_asks_for_them(family, context, small_photos):
 
 
 @pytest.mark.parametrize("family", DETECTORS + [mask2former] + ZERO_SHOT, ids=lambda family: family.__name__)
-def test_batch_finds_on_each_image_what_it_finds_alone(family, context, small_photos):
+def test_batch_detections_equal_single_image_detections(family, context, small_photos):
     function = make(family, batch_size=3)
     order = [small_photos[index] for index in (0, 2, 1)]
     together = function.detect_batch([context()] * 3, order)
@@ -329,7 +329,7 @@ def test_batch_finds_on_each_image_what_it_finds_alone(family, context, small_ph
 
 
 @pytest.mark.parametrize("family", [rt_detr, mask2former, grounding_dino], ids=lambda family: family.__name__)
-def test_threshold_of_the_run_goes_before_that_of_the_function(family, context, small_photos):
+def test_threshold_of_the_run_overrides_that_of_the_function(family, context, small_photos):
     found = make(family).detect(context(), small_photos[0])
     middle = sorted(shape.score for shape in found)[len(found) // 2]
     strict = make(family, score_threshold=middle - 1e-6, batch_size=3)
@@ -342,7 +342,7 @@ def test_threshold_of_the_run_goes_before_that_of_the_function(family, context, 
     assert len(all_of_it) == len(found)
 
 
-def test_labels_are_those_of_the_model_but_not_what_stands_for_nothing(context, small_photos):
+def test_labels_are_those_of_the_model_without_background_labels(context, small_photos):
     names = {0: "N/A", 1: "person", 2: "car", 3: "N/A"}
     numbers = {"person": 1, "car": 2}
     model_class, config, processor = detr({"id2label": names, "label2id": numbers})
@@ -380,7 +380,7 @@ def test_words_are_the_labels_and_count_as_their_best_token(context, small_photo
 
 
 @pytest.mark.parametrize("family", [rt_detr, mask2former, owlv2], ids=lambda family: family.__name__)
-def test_model_by_name_finds_what_the_object_finds(family, context, small_photos, tmp_path):
+def test_model_by_name_equals_model_object(family, context, small_photos, tmp_path):
     model, processor = model_and_processor(family)
     model.save_pretrained(tmp_path)
     processor.save_pretrained(tmp_path)
@@ -427,7 +427,7 @@ def test_version_depends_on_weights_and_settings_and_not_on_use(context, small_p
     assert len(versions | set(words)) == 7
 
 
-def test_closed_function_says_so(context, small_photos):
+def test_closed_function_raises_an_error(context, small_photos):
     function = make(detr)
     function.close()
     with pytest.raises(RuntimeError, match="the function is closed"):
@@ -462,7 +462,7 @@ def test_closed_function_says_so(context, small_photos):
         ),
     ],
 )
-def test_what_cannot_be_used_is_refused(arrange, error, message):
+def test_unusable_models_are_refused(arrange, error, message):
     with pytest.raises(error, match=message):
         arrange()
 

@@ -93,7 +93,7 @@ def predicted(build, task, image, **options):
 
 @pytest.mark.parametrize("task", HEADS)
 @pytest.mark.parametrize("conv_mask_to_poly", [False, True])
-def test_what_it_returns_can_be_uploaded(make, context, small_photos, task, conv_mask_to_poly):
+def test_output_can_be_uploaded(make, context, small_photos, task, conv_mask_to_poly):
     function = make(task)
     found = function.detect(context(conv_mask_to_poly=conv_mask_to_poly), small_photos[0])
     detections = OutputChecker(function.spec.labels, conv_mask_to_poly=conv_mask_to_poly).check(0, found)
@@ -165,7 +165,7 @@ def test_tags_are_the_best_classes(build, make, context, small_photos):
 
 
 @pytest.mark.parametrize("task", ["detect", "segment", "obb"])
-def test_batch_finds_on_each_image_what_it_finds_alone(make, context, small_photos, task):
+def test_batch_detections_equal_single_image_detections(make, context, small_photos, task):
     function = make(task, batch_size=3)
     order = [small_photos[index] for index in (0, 2, 1)]
     together = function.detect_batch([context()] * 3, order)
@@ -179,7 +179,7 @@ def test_batch_finds_on_each_image_what_it_finds_alone(make, context, small_phot
         np.testing.assert_allclose(found[0].points, expected[0].points, atol=0.05)
 
 
-def test_threshold_of_the_run_goes_before_that_of_the_function(make, context, small_photos):
+def test_threshold_of_the_run_overrides_that_of_the_function(make, context, small_photos):
     found = make("detect").detect(context(), small_photos[0])
     middle = sorted(shape.score for shape in found)[len(found) // 2]
     strict = make("detect", score_threshold=middle, batch_size=3)
@@ -204,7 +204,7 @@ def test_keypoints_have_the_names_that_one_gives_them(build, context, small_phot
         ultralytics_detection.create(yolo, keypoint_names=list("abcde"), **settings)
 
 
-def test_model_from_a_file_finds_what_the_object_finds(build, make, context, small_photos, tmp_path):
+def test_model_from_a_file_equals_model_object(build, make, context, small_photos, tmp_path):
     build("detect").save(tmp_path / "best.pt")
     from_file = ultralytics_detection.create(
         str(tmp_path / "best.pt"), score_threshold=0.0, image_size=64, device="cpu"
@@ -233,7 +233,7 @@ def test_version_depends_on_weights_and_settings_and_not_on_use(build, make, con
     assert len(versions) == 4
 
 
-def test_ultralytics_says_and_changes_nothing(
+def test_ultralytics_prints_and_changes_nothing(
     make, context, small_photos, capfd, caplog, monkeypatch, tmp_path
 ):
     monkeypatch.chdir(tmp_path)
@@ -262,7 +262,7 @@ assert dict(os.environ) == before
 """
 
 
-def test_import_calls_nobody_and_leaves_the_environment_alone(tmp_path):
+def test_import_makes_no_connection_and_keeps_the_environment(tmp_path):
     environment = os.environ | {"YOLO_CONFIG_DIR": str(tmp_path)}
     for name in ("PYTEST_CURRENT_TEST", "OMP_NUM_THREADS"):
         environment.pop(name, None)
@@ -291,7 +291,7 @@ def test_settings_out_of_range_are_refused(make, options, message):
         make("detect", **options)
 
 
-def test_what_is_no_model_is_refused():
+def test_invalid_models_are_refused():
     with pytest.raises(TypeError, match="model must be a file or a model of ultralytics, not Identity"):
         ultralytics_detection.create(torch.nn.Identity())
 

@@ -19,7 +19,7 @@ def process() -> Iterator[ProcessPoolExecutor]:
         yield pool
 
 
-def test_there_are_200_and_each_has_a_name_of_its_own():
+def test_there_are_200_inputs_with_unique_names():
     assert len(INPUTS) >= 200
     assert len({(each.kind, each.name) for each in INPUTS}) == len(INPUTS)
 

@@ -80,7 +80,7 @@ def test_a_second_run_by_another_spelling_of_the_address_detects_nothing(client,
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_what_changes_the_result_is_detected_anew(client, make_task, change):
+def test_changed_inputs_are_detected_again(client, make_task, change):
     task_id = make_task(4)
     annotate_task(client, task_id, Counting())
     function = change.pop("function", Counting())
@@ -89,7 +89,7 @@ def test_what_changes_the_result_is_detected_anew(client, make_task, change):
     assert function.seen == expected
 
 
-def test_what_does_not_change_the_result_is_not(client, make_task):
+def test_unchanged_inputs_are_read_from_the_cache(client, make_task):
     task_id = make_task(4)
     annotate_task(client, task_id, Counting())
     again = Counting()

@@ -96,11 +96,11 @@ def test_half_precision_and_cycles_are_no_obstacle():
     assert digest(thing) is not None
 
 
-def test_what_cannot_be_looked_through_has_none():
+def test_uninspectable_functions_have_no_digest():
     assert digest(SimpleNamespace(session=iter([1]))) is None
 
 
-def test_a_module_is_looked_through(tmp_path):
+def test_digest_contains_the_code_of_a_module(tmp_path):
     from prefect_cvat.auto_annotation.loading import load_function_file
 
     path = tmp_path / "function.py"
@@ -140,7 +140,7 @@ print(digest_of(create(model=torch.nn.Sequential(Layer(), torch.nn.Linear(2, 2))
 """
 
 
-def test_the_code_of_a_model_of_ones_own_counts_in_a_built_in_function(tmp_path):
+def test_digest_of_a_built_in_function_contains_the_code_of_a_custom_model(tmp_path):
     def printed_digest(size):
         (tmp_path / "own_layer.py").write_text(
             f"import torch\nclass Layer(torch.nn.Module):\n    def forward(self, images): return {size}\n"

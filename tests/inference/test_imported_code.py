@@ -200,7 +200,7 @@ def test_a_remark_in_a_helper_changes_nothing(folder):
     ],
     ids=["an import by a name", "text that is run", "in a helper"],
 )
-def test_what_cannot_be_told_has_no_digest_and_says_why(folder, body, why):
+def test_undeterminable_code_has_no_digest_and_a_reason(folder, body, why):
     write(
         folder / "package" / "chosen.py",
         "from importlib import import_module\ndef get(context): return import_module(context.frame_name)\n",
@@ -236,7 +236,7 @@ def test_nothing_is_imported_to_look_at_it(folder, monkeypatch):
     assert not {"loud", "package"} & set(sys.modules)
 
 
-def test_more_code_than_can_be_looked_through(folder, monkeypatch):
+def test_code_beyond_the_limit_has_no_digest(folder, monkeypatch):
     from prefect_cvat.inference.function_digest import imported_code as reached_code
     from prefect_cvat.inference.function_digest.bytecode import UnknownCodeError
 

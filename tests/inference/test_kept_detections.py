@@ -47,7 +47,7 @@ HARMFUL = {
 
 
 @pytest.mark.parametrize(("boat", "message"), HARMFUL.values(), ids=HARMFUL)
-def test_what_was_dropped_unchecked_is_refused_where_it_is_mapped(client, task_id, boat, message):
+def test_unchecked_unmapped_detections_are_refused_when_mapped(client, task_id, boat, message):
     report = annotate_task(client, task_id, CarsAndBoats(boat()), allow_unmatched_labels=True)
     assert (report.added, report.unmatched) == (1, {"boat": 1})
     again = CarsAndBoats(boat())
@@ -56,7 +56,7 @@ def test_what_was_dropped_unchecked_is_refused_where_it_is_mapped(client, task_i
     assert again.images == 1, "it is told as what the function returned now"
 
 
-def test_what_was_dropped_is_used_where_it_is_mapped(client, task_id):
+def test_cached_unmapped_detections_are_used_when_mapped(client, task_id):
     boat = rectangle(2, [1, 2, 30, 40], rotation=361.0, score=1 + 1e-8)
     annotate_task(client, task_id, CarsAndBoats(boat), allow_unmatched_labels=True)
     again = CarsAndBoats(boat)
@@ -66,7 +66,7 @@ def test_what_was_dropped_is_used_where_it_is_mapped(client, task_id):
 
 
 @pytest.mark.parametrize("strange", [object(), {"id": 5}, "x"], ids=["object", "dict", "str"])
-def test_what_was_dropped_and_cannot_be_kept_does_no_harm(client, task_id, strange, caplog):
+def test_uncacheable_unmapped_detections_are_ignored(client, task_id, strange, caplog):
     boat = rectangle(2, [1, 2, 30, 40], attributes=[])
     boat.attributes.append(strange)
     function = CarsAndBoats(boat)

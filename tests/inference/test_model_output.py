@@ -169,7 +169,7 @@ def test_a_polygon_that_the_edge_cuts_apart_becomes_several_shapes(client, make_
     assert (report.labels, report.added, counts(report)) == ({"car": 2}, 2, (1, 0, 0, 0))
 
 
-def test_in_a_track_it_stays_one_shape_the_largest_part(client, make_task):
+def test_clipped_shape_of_a_track_is_its_largest_part(client, make_task):
     wider = [50, 8, 80, 8, 80, 40, 50, 40, 50, 30, 70, 30, 70, 20, 50, 20]
     task_id = make_task(3)
     report = track_task(client, task_id, detector(lambda: polygon(7, wider)), track_options=PLAIN)
@@ -183,7 +183,7 @@ def test_in_a_track_it_stays_one_shape_the_largest_part(client, make_task):
     assert {(min(s["points"][1::2]), max(s["points"][1::2])) for s in track["shapes"]} == {(8, 20)}
 
 
-def test_refined_to_a_mask_it_stays_one_mask(client, make_task):
+def test_mask_refined_to_a_mask_is_one_mask(client, make_task):
     task_id = make_task(1)
     place(client, task_id)
     report = refine_task(client, task_id, refiner(("polygon", COMB, "0.5")))
@@ -291,7 +291,7 @@ def test_a_score_that_is_off_by_more_is_refused(client, make_task, score):
         annotate_task(client, make_task(1), detector(lambda: rectangle(7, [10, 10, 30, 20], score=score)))
 
 
-def test_what_a_function_returned_is_not_changed(client, make_task):
+def test_output_of_a_function_is_not_modified(client, make_task):
     mine = rectangle(7, [30, 20, 10, 10], rotation=-15, score=1.0000001192)
     before = mine.model_copy(deep=True)
     annotate_task(client, make_task(1), detector(lambda: mine))
@@ -351,7 +351,7 @@ def test_nested_points_of_each_type_are_flattened(client, make_task):
 @pytest.mark.parametrize(
     "given", [np.zeros((4, 5)), np.ones((4, 2), bool), [[1, 2], [3, 4, 5]], [["a", "b"], ["c", "d"]]]
 )
-def test_what_is_no_list_of_points_is_not_flattened(given):
+def test_invalid_points_are_not_flattened(given):
     with pytest.raises(ValueError, match="points"):
         polygon(7, given)
 
@@ -407,6 +407,6 @@ def test_attribute_values_become_the_strings_that_cvat_wants(client, make_task, 
 
 
 @pytest.mark.parametrize("given", [None, {}, [1]], ids=repr)
-def test_what_is_no_attribute_value_is_refused(given):
+def test_invalid_attribute_value_is_refused(given):
     with pytest.raises(ValueError, match="value"):
         AttributeValRequest(spec_id=1, value=given)

@@ -54,7 +54,7 @@ class Finder:
 # --- in the report and in the record ---
 
 
-def test_the_report_and_the_record_say_what_made_the_annotations(client, make_task):
+def test_report_and_record_contain_the_provenance(client, make_task):
     task_id = make_task(2, labels=[label_spec("vehicle", None), label_spec("day", None, type="tag")])
     report = annotate_task(
         client,
@@ -93,7 +93,7 @@ def test_the_report_and_the_record_say_what_made_the_annotations(client, make_ta
     assert f"run {report.run}" in report.lines()
 
 
-def test_how_objects_were_tracked_followed_or_refined_is_told(client, make_task):
+def test_provenance_contains_tracking_and_refinement_options(client, make_task):
     def provenance_of(run):
         told = run.provenance.model_dump_json()
         return json.loads(told)["options"], Provenance.model_validate_json(told) == run.provenance
@@ -119,7 +119,7 @@ def test_how_objects_were_tracked_followed_or_refined_is_told(client, make_task)
     assert (told["labels"], told["direction"], told["until"]) == (["car"], "both", None)
 
 
-def test_what_was_told_before_there_were_all_of_these_options_can_still_be_read():
+def test_provenance_without_newer_options_can_be_read():
     before = """{"function": "nanodet_detection", "function_version": "1", "function_parameters": null,
         "conf_threshold": 0.25, "label_thresholds": {}, "labels": {"car": "car"}, "existing": "keep",
         "prefect_cvat": "0.1.0"}"""
@@ -144,7 +144,7 @@ def test_a_module_is_called_by_its_name():
     assert name_of(Finder()) == "Finder"
 
 
-def test_parameters_are_told_without_what_is_secret():
+def test_provenance_contains_parameters_without_secrets():
     given = {
         "threshold": "float:0.3",
         "api_key": "str:abc",
@@ -227,7 +227,7 @@ def test_the_model_is_written_into_the_attribute_of_that_name(client, make_task,
         assert [item["value"] for item in annotation["attributes"]] == [value]
 
 
-def test_what_the_function_fills_itself_is_its_own(client, make_task):
+def test_attributes_filled_by_the_function_are_kept(client, make_task):
     labels = [
         label_spec("car", None, attributes=[text_attribute_spec("score", None)]),
         label_spec("day", None, type="tag"),
@@ -251,7 +251,7 @@ def test_attributes_may_have_other_names_or_be_left_alone(client, make_task):
     assert told == {"score": "", "model": "", "sure": "0.87"}
 
 
-def test_a_score_that_there_is_not_is_not_written(client, make_task):
+def test_missing_score_is_not_written(client, make_task):
     labels = [
         label_spec("car", None, attributes=[text_attribute_spec("score", None, default_value="?")]),
         label_spec("day", None, type="tag"),
@@ -265,7 +265,7 @@ def test_a_score_that_there_is_not_is_not_written(client, make_task):
 # --- all kinds of runs are recorded ---
 
 
-def test_tracks_are_recorded_and_undone_and_tell_their_model(client, make_task):
+def test_tracks_are_recorded_with_their_model_and_undone(client, make_task):
     attributes = [text_attribute_spec("score", None), text_attribute_spec("model", None)]
     labels = [label_spec("car", None, attributes=attributes), label_spec("day", None, type="tag")]
     task_id = make_task(6, labels=labels)
@@ -295,7 +295,7 @@ def test_followed_shapes_are_recorded_and_undone(client, video_task):
     assert len(left.shapes) == 1
 
 
-def test_refined_shapes_are_recorded_and_undone_and_what_they_replaced_is_counted(client, make_task):
+def test_refined_shapes_are_recorded_and_undone_and_replaced_shapes_counted(client, make_task):
     class Fills:
         spec = InteractionFunctionSpec(min_pos_points=0, min_bounding_boxes=0)
 

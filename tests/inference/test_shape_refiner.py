@@ -110,12 +110,12 @@ def test_a_rectangle_becomes_a_mask_that_keeps_everything_else(function):
     ("source", "expected"),
     [("manual", "semi-auto"), ("semi-auto", "semi-auto"), ("file", "semi-auto"), ("auto", "auto")],
 )
-def test_the_source_tells_whether_a_human_had_a_part_in_it(source, expected):
+def test_source_of_refined_shapes_depends_on_the_source_of_the_original(source, expected):
     [(_, [body])] = ShapeRefiner(Ellipses()).refine(FRAME, IMAGE, [box(source=source)])
     assert body["source"] == expected
 
 
-def test_the_score_of_the_original_stays_where_the_function_has_none():
+def test_score_of_the_original_is_kept_without_a_score_of_the_function():
     function = returning(result("rectangle", [1, 1, 5, 5]))
     [(_, [body])] = ShapeRefiner(function).refine(FRAME, IMAGE, [box(score=0.3)])
     assert body["score"] == 0.3
@@ -276,13 +276,13 @@ def test_an_empty_result_is_not_refined(outputs, to):
         (BadFunctionError("no weights"), "no weights"),
     ],
 )
-def test_what_breaks_the_contract_names_frame_and_shape(output, message):
+def test_contract_errors_name_frame_and_shape(output, message):
     with pytest.raises(BadFunctionError, match=rf"frame 4 \(d.png\): rectangle 17: .*{message}"):
         ShapeRefiner(returning(output)).refine(FRAME, IMAGE, [box()])
 
 
 @pytest.mark.parametrize("to", ["mask", "polygon"])
-def test_what_cannot_be_converted_is_refused(to):
+def test_inconvertible_results_are_refused(to):
     refiner = ShapeRefiner(returning(result("polyline", [1, 1, 9, 9])), to)
     with pytest.raises(BadFunctionError, match=f"'polyline', which cannot be made a {to}"):
         refiner.refine(FRAME, IMAGE, [box()])
@@ -304,12 +304,12 @@ def test_a_broken_image_is_not_the_functions_fault():
         (SimpleNamespace(spec=InteractionFunctionSpec(min_pos_points=1)), "it has no 'detect'"),
     ],
 )
-def test_what_is_no_interaction_function_is_refused(function, message):
+def test_other_functions_than_interaction_functions_are_refused(function, message):
     with pytest.raises(BadFunctionError, match=message):
         ShapeRefiner(function)
 
 
-def test_what_results_are_to_become_is_checked():
+def test_result_type_is_checked():
     with pytest.raises(ValueError, match="to must be"):
         ShapeRefiner(Ellipses(), "ellipse")
     with pytest.raises(ValueError, match="tolerance"):

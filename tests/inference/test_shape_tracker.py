@@ -71,7 +71,7 @@ def test_shapes_are_followed_from_frame_to_frame(lib):
     assert all(type(shape) is TrackableShape for shape in found.values())
 
 
-def test_an_image_is_preprocessed_once_for_all_shapes_and_only_if_there_are_any():
+def test_image_is_preprocessed_once_for_all_shapes_and_not_without_shapes():
     function = Shift()
     tracker = ShapeTracker(function)
     tracker.advance(frame(0), image())
@@ -112,7 +112,7 @@ def test_a_function_without_preprocess_image_gets_the_image_itself():
     assert seen[1] is second
 
 
-def test_a_seed_of_a_shape_that_is_followed_takes_its_place():
+def test_new_source_shape_replaces_the_tracked_shape():
     function = Shift()
     tracker = ShapeTracker(function)
     tracker.advance(frame(0), image(), [ShapeToTrack("a", "rectangle", [0, 0, 10, 10])])
@@ -122,7 +122,7 @@ def test_a_seed_of_a_shape_that_is_followed_takes_its_place():
     assert shape.points == [60, 0, 70, 10]
 
 
-def test_what_is_lost_is_followed_no_further():
+def test_lost_shapes_are_not_tracked_further():
     function = Shift(lose_at=2)
     tracker = ShapeTracker(function)
     tracker.advance(frame(0), image(), [ShapeToTrack("a", "points", [1, 1])])
@@ -164,7 +164,7 @@ def test_two_seeds_with_the_same_key_are_refused():
         ShapeTracker(Shift()).advance(frame(0), image(), [ShapeToTrack("a", "points", [1, 1])] * 2)
 
 
-def test_images_of_another_size_end_what_was_followed():
+def test_change_of_image_size_ends_tracks():
     tracker = ShapeTracker(Shift())
     tracker.advance(frame(0), image(40, 40))  # nothing is followed: it does no harm
     tracker.advance(frame(1), image(), [ShapeToTrack("a", "points", [1, 1])])
@@ -195,7 +195,7 @@ def without(name):
         ),
     ],
 )
-def test_what_is_no_tracking_function_is_refused(function, message):
+def test_other_functions_than_tracking_functions_are_refused(function, message):
     with pytest.raises(BadFunctionError, match=message):
         ShapeTracker(function)
 
@@ -241,7 +241,7 @@ def a_shape(type="rectangle", points=(0, 0, 1, 1)):
         (BadFunctionError("no weights"), "no weights"),
     ],
 )
-def test_what_breaks_the_contract_names_frame_and_shape(output, message):
+def test_contract_errors_name_frame_and_shape(output, message):
     tracker = ShapeTracker(returning(output))
     tracker.advance(frame(3), image(), [ShapeToTrack("a", "rectangle", [0, 0, 5, 5])])
     with pytest.raises(BadFunctionError, match=rf"frame 4 \(0004.png\).*rectangle 'a'.*{message}"):

@@ -44,14 +44,16 @@ def task_id(request, make_task, video_task):
 
 
 @DAMAGED
-def test_what_is_not_a_chunk_is_asked_for_again(sandbox, client, task_id, damage):
+def test_invalid_chunk_is_requested_again(sandbox, client, task_id, damage):
     with changing_proxy(sandbox.url, damage_chunks(damage, {"0", "1"}, times=2)) as url:
         annotate_task(client_of(sandbox, url), task_id, Boxes(), batch_size=2)
     assert frames_annotated(client, task_id) == list(range(6))
 
 
 @DAMAGED
-def test_what_is_never_a_chunk_ends_the_run_and_what_was_written_stays(sandbox, client, task_id, damage):
+def test_permanently_invalid_chunk_fails_the_run_and_keeps_written_annotations(
+    sandbox, client, task_id, damage
+):
     with changing_proxy(sandbox.url, damage_chunks(damage, {"1"}, times=10**6)) as url:
         impatient = client_of(sandbox, url, give_up_after=0.3)
         with pytest.raises(

@@ -33,7 +33,7 @@ def settled(made):
     ("max_items", "max_bytes", "made_ahead"),
     [(3, 1000, 3), (100, 40, 4), (100, 49, 4), (5, 50, 5), (100, 1, 1)],
 )
-def test_no_more_is_made_ahead_than_may_wait_and_one(max_items, max_bytes, made_ahead):
+def test_prefetch_is_bounded_by_its_capacity_plus_one(max_items, max_bytes, made_ahead):
     made = []
     ahead = prefetch(count(50, made), lambda _: 10, max_items=max_items, max_bytes=max_bytes)
     assert next(ahead) == 0
@@ -41,7 +41,7 @@ def test_no_more_is_made_ahead_than_may_wait_and_one(max_items, max_bytes, made_
     assert list(ahead) == list(range(1, 50))
 
 
-def test_what_goes_wrong_is_raised_after_what_went_well():
+def test_error_is_raised_after_the_items_before_it():
     ahead = prefetch(count(9, [], fail_at=3), lambda _: 1, max_items=9, max_bytes=9)
     assert [next(ahead), next(ahead), next(ahead)] == [0, 1, 2]
     with pytest.raises(OSError, match="oh no"):
@@ -59,7 +59,7 @@ def test_closing_ends_the_thread_and_closes_the_generator_in_it(taken):
     assert not [thread for thread in threading.enumerate() if thread.name == "read-ahead"]
 
 
-def test_what_was_never_begun_needs_no_thread():
+def test_unused_prefetch_starts_no_thread():
     ahead = prefetch(count(3, []), lambda _: 1, max_items=2, max_bytes=2)
     ahead.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "read-ahead"]

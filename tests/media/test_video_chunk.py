@@ -67,9 +67,7 @@ CLIPS = {
 
 
 @pytest.mark.parametrize(("encoding", "parameters", "expected"), CLIPS.values(), ids=CLIPS)
-def test_what_is_found_on_a_frame_is_written_to_this_frame(
-    client, video_task, encoding, parameters, expected
-):
+def test_detections_are_written_to_their_frames(client, video_task, encoding, parameters, expected):
     task_id = video_task(clip(range(30), **encoding), **parameters)
 
     report = annotate_task(client, task_id, reader())
@@ -95,7 +93,7 @@ def test_rotation_in_a_chunk_is_honoured(tmp_path):
         assert [(image.size, number_on(image)) for _, image in opened] == [((160, 64), i) for i in range(5)]
 
 
-def test_only_selected_frames_are_looked_at(client, video_task):
+def test_only_selected_frames_are_decoded(client, video_task):
     task_id = video_task(clip(range(20), bf=2))
     annotate_task(client, task_id, reader(), frames=[1, 3, 10, 19])
     assert numbers_found(client, task_id) == {1: 1, 3: 3, 10: 10, 19: 19}
@@ -229,7 +227,7 @@ def test_compressed_videos_are_refused_before_anything_is_fetched(client, video_
     assert not asked
 
 
-def test_what_was_kept_of_one_quality_is_not_used_for_the_other(client, video_task):
+def test_cached_detections_of_one_quality_are_not_used_for_the_other(client, video_task):
     task_id = video_task(clip(range(4)), use_zip_chunks=True)
     reports = [
         annotate_task(client, task_id, reader(version="1"), quality=quality)
@@ -393,7 +391,7 @@ def test_reversed_reading_gives_the_same_frames_from_the_last_to_the_first(
     assert backwards == forwards[::-1]
 
 
-def test_reversed_reading_holds_no_more_than_it_may(tmp_path, monkeypatch):
+def test_reversed_reading_uses_bounded_memory(tmp_path, monkeypatch):
     chunk = written_chunk(tmp_path, clip(range(60), g=10), 60)
     made = []
     original = VideoChunk._image

@@ -154,7 +154,7 @@ def test_keywords_have_the_types_of_the_models(function):
             assert hint == field or field in get_args(hint), name
 
 
-def test_an_argument_that_there_is_not_is_a_type_error():
+def test_unknown_argument_is_a_type_error():
     with pytest.raises(TypeError, match="no argument 'conf_treshold'; did you mean 'conf_threshold'?"):
         prefect_cvat.annotate_task(None, 1, None, conf_treshold=0.5)
 
@@ -214,7 +214,7 @@ def test_frames_are_read_from_text_and_from_numbers_and_survive_json(value, numb
     ],
     ids=str,
 )
-def test_what_an_option_does_not_take_is_one_line(values, message):
+def test_invalid_option_value_is_a_one_line_error(values, message):
     with pytest.raises(ValueError) as raised:  # noqa: PT011 (each has a message of its own)
         Options(**values)
     assert message in str(raised.value)

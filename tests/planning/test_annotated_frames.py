@@ -97,7 +97,7 @@ def test_a_task_that_is_annotated_is_left_alone(client, make_task):
     assert (report.frames, report.added, report.left_out) == (0, 0, {"annotated": 4})
 
 
-def test_a_run_that_broke_off_goes_on_with_the_frames_it_has_not_reached(client, make_task, monkeypatch):
+def test_interrupted_run_continues_with_the_remaining_frames(client, make_task, monkeypatch):
     task_id = make_task(6)
     monkeypatch.setattr("prefect_cvat.upload.job_writer.ATTEMPTS", 1)
     original = Transport.json
@@ -120,7 +120,7 @@ def test_a_run_that_broke_off_goes_on_with_the_frames_it_has_not_reached(client,
     assert on_frames(client, task_id, [1, 2, 11, 12]) == list(range(6))
 
 
-def test_what_is_on_one_frame_is_written_in_one_request(client, make_task, monkeypatch):
+def test_annotations_of_one_frame_are_written_in_one_request(client, make_task, monkeypatch):
     task_id = make_task(4, chunk_size=4)
     monkeypatch.setattr(JobWriter, "max_annotations", 5)
     sent = []
@@ -161,14 +161,14 @@ def test_only_the_jobs_that_are_written_to_count(client, make_task):
     assert report.left_out == {"not selected": 2}
 
 
-def test_what_cannot_leave_out_annotated_frames_says_so(client, make_task):
+def test_runs_that_cannot_skip_annotated_frames_refuse_the_option(client, make_task):
     with pytest.raises(ValueError, match="nobody has annotated cannot be evaluated"):
         evaluate_task(client, make_task(1), ONE_CAR, options=Options(frames="unannotated"))
     with pytest.raises(ValueError, match="frames: 'all' is neither a number nor a range"):
         annotate_task(client, 1, ONE_CAR, frames="all")
 
 
-def test_the_command_line_takes_both(sandbox, client, make_task):
+def test_command_line_has_both_options(sandbox, client, make_task):
     task_id = make_task(3)
     label = client.labels(task_id)[0].id
     client.create_job_annotations(client.jobs(task_id)[0].id, {"shapes": [shape_on(0, label)]})

@@ -8,7 +8,7 @@ from prefect_cvat.frames import Frame
 from prefect_cvat.planning.batch_size import BatchSize, PartQueue, take_parts
 
 
-def test_the_first_batch_is_one_part_of_a_chunk_and_a_size_that_is_fixed_stays():
+def test_first_batch_is_one_part_of_a_chunk_and_a_fixed_size_does_not_change():
     assert BatchSize().max_frames(10_000) == 1
     fixed = BatchSize(7)
     fixed.learn(seconds=0.001, frames=1)
@@ -26,7 +26,7 @@ def test_a_batch_is_about_two_seconds_of_detection(seconds_per_frame, total, mos
     assert size.max_frames(total) == most
 
 
-def test_what_was_learned_last_counts_half():
+def test_last_measurement_counts_half():
     size = BatchSize()
     size.learn(0.1, 1)
     size.learn(0.3, 1)

@@ -57,7 +57,7 @@ def test_a_function_is_asked_for_the_least_that_any_label_wants(own, conf, by_la
 
 
 @pytest.mark.parametrize("threshold", [True, False, "0.5", None, [0.5], float("nan"), -0.1, 1.1], ids=repr)
-def test_what_is_no_threshold_is_refused(threshold):
+def test_invalid_threshold_is_refused(threshold):
     message = r"label_thresholds: that of label 'car' must be a number between 0 and 1, not " + re.escape(
         repr(threshold)
     )
@@ -71,12 +71,12 @@ def test_functions_that_find_tags_are_asked_as_before():
     assert found.requested is None
 
 
-def test_a_function_on_tiles_tells_the_threshold_of_its_function():
+def test_tiled_function_has_the_threshold_of_its_function():
     assert tiled.create("nanodet_detection", score_threshold=0.3).score_threshold == 0.3
     assert nanodet_detection.create().score_threshold == 0.4
 
 
-def test_a_lower_threshold_finds_more_of_its_label_and_no_more_of_the_others(client, make_task):
+def test_lower_threshold_of_a_label_adds_detections_of_this_label_only(client, make_task):
     task_id = make_task(1)
     scores = (0.1, 0.3, 0.6)
     asked = []

@@ -41,7 +41,7 @@ def test_case_may_be_ignored_but_an_exact_match_goes_first():
     assert [mapping.targets[i].id for i in (1, 2)] == [11, 12]
 
 
-def test_all_that_does_not_match_is_told_at_once_with_suggestions():
+def test_all_mismatches_are_reported_at_once_with_suggestions():
     spec = [
         label_spec("persn", 1),
         label_spec("car", 2, attributes=[text_attribute_spec("colour", 1)]),
@@ -91,7 +91,7 @@ def test_types_must_be_compatible(function_type, task_type, conv, fits):
             build_mapping(spec, labels, conv_mask_to_poly=conv, allow_unmatched_labels=True)
 
 
-def test_attributes_must_be_alike():
+def test_attributes_must_match():
     spec = [label_spec("a", 1, attributes=[select_attribute_spec("size", 5, ["s", "l"])])]
 
     def labels(**attribute):
@@ -135,7 +135,7 @@ def test_sublabels_and_attributes_may_be_renamed_and_dropped():
         assert target.attributes == {1: 30, 2: None}
 
 
-def test_a_map_that_speaks_of_what_is_not_there_is_refused():
+def test_label_map_with_unknown_names_is_refused():
     with pytest.raises(BadFunctionError, match="label_map names label 'Cars'.*did you mean 'car'"):
         build_mapping([label_spec("car", 1)], [task_label("car", 10)], label_map={"Cars": "car"})
     with pytest.raises(BadFunctionError, match="label 'car' is not in dataset as 'lorry', which label_map"):
@@ -171,11 +171,11 @@ def test_a_skeleton_needs_keypoints_in_the_task():
         ("", ["car", " "], None),
     ],
 )
-def test_only_what_is_close_is_suggested(name, others, meant):
+def test_only_similar_names_are_suggested(name, others, meant):
     assert did_you_mean(name, others) == (f"; did you mean {meant!r}?" if meant else "")
 
 
-def test_ten_problems_are_told_and_the_others_counted():
+def test_ten_problems_are_listed_and_the_others_counted():
     spec = [label_spec(f"label {number}", number) for number in range(73)]
     with pytest.raises(BadFunctionError) as error:
         build_mapping(spec, [task_label("car", 10)], task_name="task 5")
@@ -239,7 +239,7 @@ def test_a_skeleton_that_lacks_a_keypoint_of_the_task_is_refused(allow_unmatched
     assert dropped.targets == {1: None}
 
 
-def test_keypoints_of_other_names_are_told_with_what_they_may_be_meant_for():
+def test_unknown_keypoints_are_reported_with_suggestions():
     with pytest.raises(BadFunctionError) as error:
         build_mapping(skeleton("left_eye", "nose"), task_skeleton("left eye", "nose"))
     assert "sublabel 'left_eye' of label 'body' is not in dataset; did you mean 'left eye'?" in str(

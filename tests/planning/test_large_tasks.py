@@ -115,7 +115,7 @@ def test_a_batch_has_a_bounded_number_of_frames_however_large_the_task(total):
     assert size.max_frames(total) <= 1000
 
 
-def test_a_batch_has_fewer_frames_where_there_is_much_on_them():
+def test_batches_of_frames_with_many_shapes_are_smaller():
     size = BatchSize()
     size.learn(seconds=0.001, frames=10, annotations=10 * 500)
     size.learn(seconds=0.001, frames=10, annotations=0)
@@ -127,7 +127,7 @@ def test_a_batch_has_fewer_frames_where_there_is_much_on_them():
     st.integers(0, 100),
     st.integers(0, 30),
 )
-def test_the_index_of_jobs_finds_what_a_look_at_each_job_finds(ranges, first, length):
+def test_job_index_finds_the_same_jobs_as_a_linear_search(ranges, first, length):
     jobs = [Job(id=i, task_id=1, start_frame=s, stop_frame=s + n) for i, (s, n) in enumerate(ranges)]
     last = first + length
     expected = [job for job in jobs if job.start_frame <= last and job.stop_frame >= first]
@@ -164,7 +164,7 @@ def test_meta_is_read_as_json_is(frames, others, indent):
 
 
 @pytest.mark.parametrize("at", range(1, 60, 7))
-def test_meta_that_is_cut_short_or_goes_on_is_no_meta(at):
+def test_truncated_or_trailing_meta_json_is_refused(at):
     text = b'{"size": 1, "frames": [{"name": "a", "width": 1, "height": 2}], "chunk_size": 12}'
     for wrong in (
         text[:at],

@@ -75,6 +75,6 @@ def test_jobs_of_a_range_of_frames():
 
 
 @pytest.mark.parametrize("selection", [Selection(frames=[10]), Selection(frames=[-1]), Selection(jobs=[5])])
-def test_what_the_task_does_not_have_cannot_be_selected(selection):
+def test_selection_of_missing_frames_or_jobs_is_refused(selection):
     with pytest.raises(ValueError, match="it has no"):
         make_plan(task_info(), selection)

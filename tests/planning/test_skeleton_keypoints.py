@@ -68,7 +68,7 @@ KINDS = {
 
 @pytest.mark.parametrize("allow_unmatched_labels", [False, True], ids=["", "allow_unmatched_labels"])
 @pytest.mark.parametrize("work", KINDS.values(), ids=KINDS)
-def test_a_keypoint_that_is_missing_is_told_before_anything_is_fetched(
+def test_missing_keypoint_is_an_error_before_chunks_are_fetched(
     client, task_id, chunks_asked_for, work, allow_unmatched_labels, tmp_path
 ):
     options = {"allow_unmatched_labels": allow_unmatched_labels}

@@ -64,7 +64,7 @@ def test_a_missing_project_is_not_taken_for_all_projects(client, make_task):
         find_tasks(client, TaskSelection(), 1, all_tasks=True)
 
 
-def test_a_project_without_tasks_has_none_and_one_that_is_not_there_is_an_error(client, sandbox):
+def test_empty_project_has_no_tasks_and_missing_project_is_an_error(client, sandbox):
     empty = client.json("POST", "/api/projects", body={"name": "empty", "labels": []})["id"]
     assert list(find_tasks(client, TaskSelection(), empty)) == []
     with pytest.raises(NotFoundError):
@@ -97,7 +97,7 @@ def test_only_jobs_that_match_are_annotated(client, make_task):
     assert jobs(job_states=["in progress"], job_stages=["validation"]) == []
 
 
-def test_what_cannot_be_annotated_is_told(client, names):
+def test_tasks_that_cannot_be_annotated_are_reported(client, names):
     client.create_task("empty", [])
     told = []
     empty = TaskSelection(name_pattern="empty")
@@ -167,7 +167,7 @@ def test_reports_of_shards_add_up():
     assert merged.left_out == {"deleted": 2}
 
 
-def test_what_to_look_at_first_is_put_in_one_order():
+def test_frames_to_review_of_several_tasks_are_in_one_order():
     def report(*works):
         review = [
             FrameReview(frame=frame, job_id=1, url="u", expected_corrections=work, reasons=["r"])

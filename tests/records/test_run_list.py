@@ -63,7 +63,7 @@ def age(folder, days):
         os.utime(path, (then, then))
 
 
-def test_runs_are_listed_with_what_they_are_and_have_added(client, make_task, sandbox):
+def test_runs_are_listed_with_their_kind_and_added_annotations(client, make_task, sandbox):
     task_id = make_task()
     annotated = annotate_task(client, task_id, Finds(), batch_size=2)
     tracked = track_task(client, task_id, Finds())
@@ -109,7 +109,7 @@ def test_a_run_that_was_killed_while_it_wrote_is_interrupted(client, make_task, 
     assert [run.state for run in list_runs()] == ["interrupted"]
 
 
-def test_old_records_and_locks_are_removed_and_undo_says_so(client, make_task, folders):
+def test_old_records_and_locks_are_removed_and_undo_reports_it(client, make_task, folders):
     old = annotate_task(client, make_task(), Finds())
     age(folders / "runs", 100)
     age(folders / "cache" / "locks", 100)
@@ -132,7 +132,7 @@ def test_old_records_and_locks_are_removed_and_undo_says_so(client, make_task, f
 
 
 @pytest.mark.parametrize("jobs", [None, [7, 8]])
-def test_locks_that_a_run_has_stay_and_go_on_keeping_others_out(folders, jobs):
+def test_locks_of_running_runs_are_kept_and_exclude_other_runs(folders, jobs):
     url = "http://cvat.example.com"
     with exclusive_run(url, 1, jobs):
         age(folders / "cache" / "locks", 400)
@@ -207,7 +207,7 @@ def test_runs_never_share_a_task_while_locks_are_removed(folders):
     assert len(done) > 10
 
 
-def test_a_running_run_and_what_is_not_a_record_stay(client, make_task, folders):
+def test_running_runs_and_other_files_are_kept(client, make_task, folders):
     function = Waits()
     running = threading.Thread(target=lambda: annotate_task(client, make_task(), function, batch_size=2))
     running.start()
@@ -241,7 +241,7 @@ def test_a_record_that_cannot_be_read_is_removed_when_it_is_old(folders):
     ("wanted", "said"),
     [("90", "is no age"), ("-1d", "is no age"), ("0d", "is not removed"), ("59m", "is no age")],
 )
-def test_an_age_that_is_none_or_too_low_is_refused(wanted, said):
+def test_invalid_or_too_low_age_is_refused(wanted, said):
     done = command("prune", f"--older-than={wanted}")
     assert done.exit_code != 0
     assert said in done.output or said in str(done.exception)

@@ -99,7 +99,7 @@ def test_batches_are_parts_of_large_chunks_and_each_chunk_is_fetched_once(
         assert all(len(names) <= 4 for names in submitter.on_disk), "two chunks at the most"
 
 
-def test_a_run_that_failed_goes_on_at_the_part_of_the_chunk_where_it_was(client, make_task, downloads):
+def test_failed_run_continues_at_its_part_of_the_chunk(client, make_task, downloads):
     task_id = make_task(330, chunk_size=330, size=(60, 12))
     with pytest.raises(BadFunctionError):
         annotate(client, task_id, Counting(fails_at=2 * PART_FRAMES + 10), batch_size=1)
@@ -161,7 +161,7 @@ class Disk:
         return sorted(path.name for path in self.folder.iterdir())
 
 
-def test_a_chunk_stays_until_the_last_batch_that_needs_it_is_done(tmp_path):
+def test_chunk_is_kept_until_its_last_batch_is_done(tmp_path):
     disk = Disk(tmp_path)
     chunks = SpooledChunks(disk)
     chunks.need(0, [7])
@@ -199,7 +199,7 @@ def test_batches_that_ask_at_the_same_time_get_one_download_and_a_failed_one_is_
     assert disk.written == [3]
 
 
-def test_a_chunk_stays_open_for_the_next_batch_until_none_needs_it(tmp_path):
+def test_chunk_is_kept_open_until_no_batch_needs_it(tmp_path):
     def zipped(number):
         path = tmp_path / f"{number}.zip"
         with zipfile.ZipFile(path, "w") as archive:

@@ -305,7 +305,7 @@ def test_part_of_a_track_shows_the_same_as_the_track(frames, outside, begin, len
         assert interpolate(part, number) == interpolate(track, number)
 
 
-def test_a_report_tells_of_the_first_failed_frames_and_counts_the_others():
+def test_report_lists_the_first_failed_frames_and_counts_the_others():
     report = RunReport(task_id=1, task_name="", url="", function="", started=datetime.now(UTC))
     for first in range(0, MAX_FRAME_ERRORS + 500, 100):
         report.count_failed(dict.fromkeys(range(first, first + 100), "no idea"))

@@ -157,7 +157,7 @@ def test_options_select_originals(client, make_task):
     assert report.labels == {"car": 2}
 
 
-def test_tracks_and_tags_and_other_shapes_stay(client, make_task):
+def test_tracks_tags_and_other_shapes_are_kept(client, make_task):
     task_id = make_task(2)
     [job] = client.jobs(task_id)
     car = label_ids(client, task_id)["car"]

@@ -75,7 +75,7 @@ def neutral(items, names):
     ids=lambda fault: f"{fault['kind']}-{fault.get('when', '')}",
 )
 @pytest.mark.parametrize("action", ["create", "delete"])
-def test_wherever_it_breaks_off_a_second_run_ends_like_one_that_was_not_disturbed(
+def test_second_run_after_any_interruption_equals_an_uninterrupted_run(
     client, make_task, faults, monkeypatch, fault, action
 ):
     wanted = undisturbed(client, make_task)

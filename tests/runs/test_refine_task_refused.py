@@ -66,7 +66,7 @@ def test_shapes_that_cannot_prompt_are_named_before_anything_is_fetched(client, 
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
-def test_options_out_of_their_range_are_said(client, make_task, options, message):
+def test_out_of_range_options_are_refused(client, make_task, options, message):
     task_id = make_task(2)
     [job] = client.jobs(task_id)
     place(client, job, box(label_ids(client, task_id)["car"]))
@@ -127,7 +127,7 @@ def test_a_broken_image_leaves_the_task_as_it_was(client, make_task, monkeypatch
     assert client.job_annotations(job.id) == before
 
 
-def test_keeps_originals_changed_meanwhile(client, make_task):
+def test_keeps_originals_changed_during_the_run(client, make_task):
     task_id = make_task(4)
     [job] = client.jobs(task_id)
     car = label_ids(client, task_id)["car"]

@@ -108,7 +108,7 @@ def test_other_options_replace_tracks_of_runs_and_keep_manual_ones(client, task_
     assert (report.added, report.already_there, report.removed) == (1, 3, 1)
 
 
-def test_only_every_nth_frame_is_looked_at(client, task_id):
+def test_only_every_nth_frame_is_processed(client, task_id):
     calls = []
     options = TrackOptions(step=3, tolerance=0.5, min_length=1, fill_gap=0)
     report = track_task(client, task_id, driver(calls=calls), track_options=options)

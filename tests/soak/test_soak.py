@@ -11,7 +11,7 @@ from soak.schedule import schedule
 NUMBERS = [*range(12)]
 
 
-def test_nothing_is_lost_doubled_or_harmed_under_faults_kills_machines_and_humans():
+def test_no_annotation_is_lost_duplicated_or_changed_under_faults_kills_and_concurrent_edits():
     keys = keys_of(1, NUMBERS)
     assert {schedule(key).kind for key in keys} == {"annotate", "track", "follow", "refine", "undo"}
     outcomes = list(soak(keys, workers=5))
@@ -30,7 +30,7 @@ def test_a_schedule_follows_from_its_key_alone():
 @pytest.mark.parametrize(
     "mutation", ["jobs-are-not-verified", "all-sources-are-auto", "missing-is-overlooked"]
 )
-def test_the_soak_notices_what_is_broken(mutation):
+def test_soak_detects_mutations(mutation):
     # kills and faults fall as the machine is quick or slow: one of these schedules notices
     assert any(
         outcome.problems

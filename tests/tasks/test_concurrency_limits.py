@@ -52,7 +52,7 @@ def test_creates_limit_once_and_changes_it_only_with_overwrite():
     assert slots(name)[1] == 2
 
 
-def test_run_takes_and_returns_slots():
+def test_run_acquires_and_releases_slots():
     with task_slots(URL, 7), server_slot(URL):
         assert slots(task_limit(URL, 7)) == (RUNS_ON_JOBS, RUNS_ON_JOBS)
         assert slots(server_limit(URL))[0] == 1

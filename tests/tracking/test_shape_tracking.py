@@ -104,7 +104,7 @@ def test_skips_chunks_between_lost_shape_and_next_source_shape(world, downloads)
     assert len(here.tracks()) == 2
 
 
-def test_shape_lost_on_first_frame_stays_a_shape(world):
+def test_shape_lost_on_first_frame_is_kept_as_a_shape(world):
     here = world(hidden={(RED, 6), (GREEN, 8)})
     here.place(here.shape(5), here.shape(5, row=20))
     before = here.shapes()
@@ -164,7 +164,7 @@ def test_other_label_in_group_is_another_object(world):
     assert here.run().tracks == {"car": 1, "person": 1}
 
 
-def test_shapes_after_last_frame_stay(world):
+def test_shapes_after_last_frame_are_kept(world):
     here = world()
     here.place(here.shape(3, group=4), here.shape(10, group=4))
     here.run(until=7)

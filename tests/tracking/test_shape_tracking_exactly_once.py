@@ -164,7 +164,7 @@ def test_keeps_source_shapes_on_request_and_adds_nothing_twice(world, downloads)
     assert [here.stored(index) for index in range(3)] == here_before
 
 
-def test_keeps_source_shape_changed_meanwhile(world):
+def test_keeps_source_shape_changed_during_the_run(world):
     here = world()
     here.place(here.shape(3), here.shape(3, row=20))
     changed = here.shapes()[0]

@@ -98,7 +98,7 @@ def test_restores_rotation(world):
         ({"until": 99}, "has the frames 0-11; it has no frame 99"),
     ],
 )
-def test_refuses_what_cannot_be_tracked_before_fetching(world, downloads, follow, message):
+def test_untrackable_shapes_are_refused_before_chunks_are_fetched(world, downloads, follow, message):
     here = world()
     here.place(here.shape(3))
     with pytest.raises(ValueError, match=message):

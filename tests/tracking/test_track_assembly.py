@@ -153,13 +153,13 @@ def test_starts_new_track_after_maximum_gap():
     ]
 
 
-def test_frames_that_nobody_looked_at_are_no_gap_but_the_end_is_right_after_the_last_sight():
+def test_unprocessed_frames_are_no_gap_and_a_track_ends_after_its_last_detection():
     seen = {frame: rectangle() for frame in range(0, 61, 20)}
     [(_, track)] = assemble(seen, jobs=[job(1, 0, 99)], frames=range(0, 100, 20), step=20, fill_gap=0)
     assert keyframes(track) == [(0, False), (60, False), (61, True)]
 
 
-def test_between_frames_that_were_looked_at_a_part_begins_and_ends_with_interpolated_keyframes():
+def test_parts_begin_and_end_with_interpolated_keyframes_between_processed_frames():
     """Jobs 0-4, 5-9 and 10-19, every 7th frame: the second job has frame 7 only, and goes on to its end."""
     seen = {frame: rectangle(frame, 0, frame + 10, 10) for frame in (0, 7, 14)}
     tracks = dict(assemble(seen, jobs=[job(1, 0, 4), job(2, 5, 9), job(3, 10, 19)], step=7))
@@ -229,7 +229,7 @@ def test_occlusion_makes_keyframes():
     ]  # fmt: skip
 
 
-def test_rotation_goes_the_short_way_round():
+def test_rotation_is_interpolated_along_the_shorter_arc():
     seen = {frame: rectangle(rotation=(350 + 2 * frame) % 360) for frame in range(11)}
     [(_, track)] = assemble(seen, jobs=[job(1, 0, 10)])
     assert keyframes(track) == [(0, False), (10, False)]
@@ -258,7 +258,7 @@ def test_skeletons_are_tracks_of_their_elements():
     assert [element["points"] for element in interpolate(track, 2)["elements"]] == [[2, 0], [0, 2]]
 
 
-def test_an_element_that_is_outside_stays_where_it_was():
+def test_element_outside_keeps_its_position():
     seen = {
         0: skeleton(0, (0, 0), (5, 5)),
         10: skeleton(10, (0, 0), (0, 0), outside=True),

@@ -104,7 +104,7 @@ def test_504_committed_late_and_reads_that_lag(client, make_task, faults, monkey
     assert (report.added, per_frame(client, task_id)) == (15, dict.fromkeys(range(3), 5))
 
 
-def test_each_keyframe_of_a_machines_track_stands_for_a_detection(client, make_task):
+def test_each_keyframe_of_an_automatic_track_matches_a_detection(client, make_task):
     task_id = make_task(4)
     [job] = client.jobs(task_id)
     shapes = [
@@ -117,7 +117,7 @@ def test_each_keyframe_of_a_machines_track_stands_for_a_detection(client, make_t
 
 
 @pytest.mark.parametrize("how", ["selected", "failed"])
-def test_a_track_that_shows_on_frames_that_are_left_out_stays(client, make_task, how):
+def test_track_visible_on_excluded_frames_is_kept(client, make_task, how):
     task_id = make_task(6)
     [job] = client.jobs(task_id)
     shape = {"type": "rectangle", "frame": 0, "points": [30, 30, 40, 40], "outside": False}
@@ -169,7 +169,7 @@ def _again_without(patch, method, verify):
     return finish
 
 
-def test_what_has_been_replaced_is_not_undone(client, make_task, monkeypatch):
+def test_replaced_annotations_are_not_undone(client, make_task, monkeypatch):
     task_id = make_task(4, segment_size=2)
     jobs = client.jobs(task_id)
     for frame in range(4):
@@ -232,7 +232,7 @@ def _fails_once(monkeypatch, target, name, when=lambda *_: True, partly=None):
 
 
 @pytest.mark.parametrize("name", ["bodies"])
-def test_a_disk_that_is_full_once_while_it_is_noted_what_is_there(client, make_task, monkeypatch, name):
+def test_disk_full_once_while_existing_annotations_are_recorded(client, make_task, monkeypatch, name):
     task_id = make_task(2)
     annotate_task(client, task_id, boxes(), use_cache=False)
     failed = _fails_once(
@@ -244,7 +244,7 @@ def test_a_disk_that_is_full_once_while_it_is_noted_what_is_there(client, make_t
 
 
 @pytest.mark.parametrize("where", ["record", "log"])
-def test_a_disk_that_is_full_once_when_the_answer_comes(client, make_task, monkeypatch, where):
+def test_disk_full_once_when_the_response_is_recorded(client, make_task, monkeypatch, where):
     from prefect_cvat.records.record_writer import JobRecord
 
     task_id = make_task(2)
@@ -262,7 +262,7 @@ def test_a_disk_that_is_full_once_when_the_answer_comes(client, make_task, monke
     assert per_frame(client, task_id) == dict.fromkeys(range(2), 5)
 
 
-def test_a_disk_that_takes_half_of_a_note(client, make_task, monkeypatch):
+def test_disk_full_after_half_of_a_record(client, make_task, monkeypatch):
     task_id = make_task(2)
     for frame in range(2):
         draw(client, task_id, frame)
@@ -298,7 +298,7 @@ def test_a_disk_that_takes_half_of_a_note(client, make_task, monkeypatch):
     assert per_frame(client, task_id) == dict.fromkeys(range(2), 6)
 
 
-def test_ctrl_c_while_things_are_removed_does_not_let_another_run_on_the_task(client, make_task, monkeypatch):
+def test_ctrl_c_during_removal_keeps_the_lock_of_the_task(client, make_task, monkeypatch):
     task_id = make_task(4, segment_size=2)
     for frame in range(4):
         draw(client, task_id, frame)
@@ -322,7 +322,7 @@ def test_ctrl_c_while_things_are_removed_does_not_let_another_run_on_the_task(cl
     assert set(lock) == {"held"}
 
 
-def test_what_a_machine_has_left_in_one_of_two_jobs_that_overlap(client, make_task):
+def test_automatic_annotations_in_one_of_two_overlapping_jobs(client, make_task):
     task_id = make_task(6, segment_size=4, overlap=2)
     _, second = client.jobs(task_id)
     annotate_task(client, task_id, boxes(), use_cache=False)
@@ -335,7 +335,7 @@ def test_what_a_machine_has_left_in_one_of_two_jobs_that_overlap(client, make_ta
     assert frames == dict.fromkeys(range(second.start_frame, second.stop_frame + 1), 5)
 
 
-def test_a_run_that_is_stopped_while_it_waits_for_another_does_not_storm(client, make_task, monkeypatch):
+def test_run_stopped_while_waiting_for_another_sends_few_requests(client, make_task, monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_STALE_READ_SECONDS", "2")
     task_id = make_task(2)
     [job] = client.jobs(task_id)
@@ -364,7 +364,7 @@ def test_a_run_that_is_stopped_while_it_waits_for_another_does_not_storm(client,
     assert len(reads) < 12
 
 
-def test_refine_that_is_stopped_while_it_waits_removes_nothing(client, make_task, faults, monkeypatch):
+def test_refine_run_stopped_while_waiting_removes_nothing(client, make_task, faults, monkeypatch):
     from prefect_cvat.runs.refine_run import PlannedRefineRun, RefineRun
 
     monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "4")
@@ -385,7 +385,7 @@ def test_refine_that_is_stopped_while_it_waits_removes_nothing(client, make_task
 
 
 @pytest.mark.parametrize("unannotated", [False, True])
-def test_a_run_has_its_task_before_it_plans(client, make_task, monkeypatch, unannotated):
+def test_run_locks_its_task_before_planning(client, make_task, monkeypatch, unannotated):
     """What another run does between plan and lock would not be in the plan."""
     task_id = make_task(2)
     options = Options(use_cache=False, frames="unannotated" if unannotated else None)
@@ -469,7 +469,7 @@ def unsure():
     return function
 
 
-def test_429_with_retry_after_0_is_no_storm():
+def test_429_with_retry_after_0_causes_few_requests():
     with scripted_server(Answer(429, headers={"Retry-After": "0"})) as server:
         client = Client(server.url, access_token="x", retry=RetryPolicy(give_up_after=1.0))
         with pytest.raises(PrefectCvatError):
@@ -487,7 +487,7 @@ def test_pages_without_end():
 
 
 @pytest.mark.parametrize("bad", ["7", None, 2**70, 1.5, "missing"], ids=str)
-def test_ids_that_are_none(client, make_task, monkeypatch, bad):
+def test_invalid_ids_are_refused(client, make_task, monkeypatch, bad):
     task_id = make_task(2)
     patch = Client._patch_annotations
 
@@ -511,7 +511,7 @@ def test_ids_that_are_none(client, make_task, monkeypatch, bad):
 
 
 @pytest.mark.parametrize("when", [504, 500])
-def test_each_deletion_is_carried_out_and_not_answered(client, make_task, faults, monkeypatch, when):
+def test_deletion_with_an_error_after_the_commit_is_completed(client, make_task, faults, monkeypatch, when):
     monkeypatch.setattr(JobWriter, "max_annotations", 2)
     monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "0.2")
     task_id = make_task(2)
@@ -545,7 +545,7 @@ def test_annotate_follow_annotate(client, world, direction):
     assert (report.added, report.already_there) == (0, 3)
 
 
-def test_what_has_arrived_late_is_not_wanted_twice(client, make_task, faults, monkeypatch):
+def test_late_committed_annotations_are_not_added_twice(client, make_task, faults, monkeypatch):
     """The same after one more verification."""
     monkeypatch.setenv("PREFECT_CVAT_STALE_READ_SECONDS", "3")
     monkeypatch.setattr(JobWriter, "retry_delay", 0.4)
@@ -572,7 +572,7 @@ def test_what_has_arrived_late_is_not_wanted_twice(client, make_task, faults, mo
 
 
 @pytest.mark.parametrize("told", [0, 3])
-def test_a_write_that_is_stored_and_answered_as_if_less_were_is_undone(client, make_task, monkeypatch, told):
+def test_write_with_an_incomplete_response_is_undone(client, make_task, monkeypatch, told):
     task_id = make_task(2)
     create = Client.create_job_annotations
 
@@ -587,7 +587,7 @@ def test_a_write_that_is_stored_and_answered_as_if_less_were_is_undone(client, m
     assert annotations(client, task_id) == []
 
 
-def test_follow_called_again_keeps_the_seeds_of_tracks_that_are_missing(client, world, faults, monkeypatch):
+def test_repeated_tracking_keeps_source_shapes_of_missing_tracks(client, world, faults, monkeypatch):
     from moving_blocks import Blocks
     from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
     from prefect_cvat.runs.track_shapes_run import TrackShapesRun
@@ -614,7 +614,7 @@ def test_follow_called_again_keeps_the_seeds_of_tracks_that_are_missing(client, 
     assert here.shapes() or here.tracks()
 
 
-def test_only_the_jobs_that_somebody_has_doubled_are_read_again(client, make_task, monkeypatch):
+def test_only_jobs_with_duplicates_are_read_again(client, make_task, monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_STALE_READ_SECONDS", "2")
     task_id = make_task(20, segment_size=1, chunk_size=20)
     jobs = client.jobs(task_id)

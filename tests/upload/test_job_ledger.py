@@ -86,7 +86,7 @@ FATES = st.lists(st.sampled_from(["answered", "stored", "lost", "late"]), max_si
 
 @settings(deadline=None)  # they write files
 @given(before=XS, parts=st.lists(XS, min_size=1, max_size=3), fates=FATES, data=st.data())
-def test_resending_what_is_absent_leaves_each_wanted_annotation_once(before, parts, fates, data):
+def test_resending_absent_annotations_stores_each_once(before, parts, fates, data):
     job = Job(before)
     with ledger_of(job) as ledger:
         remaining = iter(fates)
@@ -134,7 +134,7 @@ def test_own_annotations_are_those_that_requests_of_the_run_created(before, xs, 
         assert own == set(range(len(before) + len(between) + 1, job.next_id))
 
 
-def test_annotation_that_somebody_changed_is_not_own_annotation():
+def test_changed_annotation_is_not_own_annotation():
     job = Job([])
     with ledger_of(job) as ledger:
         send_all(ledger, job, ledger.unsent("all", [new_shape(1), new_shape(2)]), iter(()))
@@ -155,7 +155,7 @@ def test_ignores_equal_annotations_of_other_sources():
         assert ledger.reused == 0
 
 
-def test_refined_mask_stands_for_the_detection_it_was_made_of():
+def test_refined_mask_matches_its_detection():
     mask = {"type": "mask", "frame": 0, "label_id": 1, "source": "auto", "points": [0, 4, 1, 1, 2, 2]}
     job = Job([])
     job.store([mask, {**mask, "source": "manual", "frame": 1}, {**mask, "label_id": 2}])
@@ -171,7 +171,7 @@ def test_refined_mask_stands_for_the_detection_it_was_made_of():
         assert [body_of(each) for each in ledger.resend(result.absent)] == [box]
 
 
-def test_refined_mask_stands_for_its_detection_after_the_disk_was_full_once(monkeypatch):
+def test_refined_mask_matches_its_detection_after_the_disk_was_full_once(monkeypatch):
     mask = {"type": "mask", "frame": 0, "label_id": 1, "source": "auto", "points": [0, 4, 1, 1, 2, 2]}
     job = Job([])
     job.store([mask])

@@ -68,7 +68,7 @@ def with_another_picture(data):
     ],
     ids=["too few images", "other sizes", "truncated", "a page"],
 )
-def test_a_chunk_that_is_not_what_it_should_be(client, make_task, monkeypatch, change, message):
+def test_invalid_chunks_are_refused(client, make_task, monkeypatch, change, message):
     task_id = make_task(8)
     with monkeypatch.context() as patched:
         change_chunk(patched, 2, change)
@@ -80,7 +80,7 @@ def test_a_chunk_that_is_not_what_it_should_be(client, make_task, monkeypatch, c
     assert report.frames_from_cache >= 4
 
 
-def test_a_meta_that_contradicts_the_task(client, make_task, monkeypatch):
+def test_meta_that_contradicts_the_task_is_refused(client, make_task, monkeypatch):
     task_id = make_task(4)
     original = Client.meta
 
@@ -145,7 +145,7 @@ def test_chunks_that_take_long_to_prepare_are_waited_for(sandbox, client, make_t
     assert frames_annotated(client, task_id) == list(range(6))
 
 
-def test_a_server_that_stays_busy_ends_the_run_and_the_next_one_goes_on(sandbox, make_task, client):
+def test_permanently_busy_server_fails_the_run_and_the_next_run_continues(sandbox, make_task, client):
     from prefect_cvat import Client
     from prefect_cvat.http.retry_policy import RetryPolicy
 

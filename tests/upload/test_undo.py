@@ -117,7 +117,7 @@ def test_dry_run_counts_and_removes_nothing(client, scene):
     ],
     ids=["moved", "source", "occluded", "touched"],
 )
-def test_keeps_annotations_that_somebody_changed(client, scene, change):
+def test_changed_annotations_are_kept(client, scene, change):
     run = annotate_task(client, scene.id, Boxes())
     shape = next(item for kind, item in scene.stored() if kind == "shapes")
     scene.change(shape, **change)
@@ -142,7 +142,7 @@ def test_keeps_annotations_present_before_the_run(client, scene):
     assert scene.stored() == []
 
 
-def test_report_says_that_replaced_annotations_are_not_brought_back(client, scene):
+def test_report_states_that_replaced_annotations_are_not_restored(client, scene):
     scene.place(30.0)
     run = annotate_task(client, scene.id, Boxes(), existing="clear")
     assert run.removed == 1

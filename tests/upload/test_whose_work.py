@@ -221,7 +221,7 @@ def test_reads_that_lag_behind(client, make_task, faults, monkeypatch, existing)
     assert per_frame(client, task_id) == dict.fromkeys(range(12), 6 if existing == "keep" else 5)
 
 
-def test_a_correction_that_is_made_while_a_job_is_being_cleared_stays(client, make_task, monkeypatch):
+def test_correction_during_clearing_of_a_job_is_kept(client, make_task, monkeypatch):
     monkeypatch.setattr(JobWriter, "max_annotations", 20)
     task_id = make_task(2)
     [job] = client.jobs(task_id)
@@ -256,7 +256,7 @@ def test_a_correction_that_is_made_while_a_job_is_being_cleared_stays(client, ma
     assert len(annotations(client, task_id)) == 3
 
 
-def test_a_correction_between_the_reading_of_a_job_and_the_removal_stays(client, make_task, monkeypatch):
+def test_correction_between_reading_and_removal_is_kept(client, make_task, monkeypatch):
     monkeypatch.setattr(JobWriter, "max_annotations", 20)
     task_id = make_task(2)
     [job] = client.jobs(task_id)
@@ -331,9 +331,7 @@ def test_clear_keeps_annotations_made_after_the_first_write(client, make_task):
 
 @pytest.mark.parametrize("delay", [0.1, 0.7, 1.3])
 @pytest.mark.parametrize("answer", [504, "reset"])
-def test_a_write_that_is_committed_long_after_its_answer_is_there_once(
-    client, make_task, faults, monkeypatch, delay, answer
-):
+def test_late_committed_write_is_stored_once(client, make_task, faults, monkeypatch, delay, answer):
     monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "1.5")
     task_id = make_task(3)
     faults.set([{**CREATES, "fault": {"kind": "late_commit", "answer": answer, "delay": delay}, "times": 1}])
@@ -366,7 +364,7 @@ def test_a_connection_that_was_refused_is_not_waited_for(client, make_task, monk
     assert time.monotonic() - started < 10
 
 
-def test_a_run_that_ends_before_the_fate_of_a_write_is_known_says_so(client, make_task, faults, monkeypatch):
+def test_run_that_ends_with_an_unconfirmed_write_reports_it(client, make_task, faults, monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "1.2")
     task_id = make_task(6, chunk_size=2)
 
