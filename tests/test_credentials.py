@@ -1,4 +1,4 @@
-"""The block of credentials: what Prefect asks of a block, what it refuses, and that it tells no secret."""
+"""The credentials block: fields, validation, and hidden secrets."""
 
 import inspect
 import logging

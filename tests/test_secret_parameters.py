@@ -1,4 +1,4 @@
-"""Parameters of functions that are kept as secrets: used, and never told."""
+"""Secret parameters of functions are used and never printed."""
 
 import copy
 import io

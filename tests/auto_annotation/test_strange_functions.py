@@ -1,4 +1,4 @@
-"""Functions as strangers write them: what they do wrong is told in one line, with the place in their own code."""
+"""Invalid functions: each error is one line with the place in the function's code."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What the command line says of a server that is not there, or away for a while."""
+"""Messages of the command line about servers that are missing or temporarily unavailable."""
 
 import io
 import logging

@@ -1,4 +1,4 @@
-"""The help of the command line, how soon it is there, and what it imports."""
+"""The help of the command line: its content, its duration and its imports."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Every name that a function's author knows from the SDK is here, and is called in the same way."""
+"""Every public name of the SDK's auto_annotation exists here, with the same signature."""
 
 import importlib
 import inspect

@@ -1,4 +1,4 @@
-"""Of several faults in what a function returns, we tell the one that the SDK tells.
+"""Output with several errors: the error reported is the one that the SDK reports.
 
 Faults of one shape and of several, on labels of every kind: such that only the task has a type for, such
 that the task does not have, and skeletons with keypoints and attributes that the task does not have.

@@ -1,4 +1,4 @@
-"""Functions written for the SDK, unmodified: through us they annotate as through the SDK itself."""
+"""Unmodified functions written for the SDK give the same annotations here."""
 
 import functools
 import importlib

@@ -1,4 +1,4 @@
-"""Specs that break the rules are refused by both libraries, and what the SDK says is in what ours says."""
+"""Invalid specs are refused by both libraries, with the message of the SDK."""
 
 from collections.abc import Callable
 from typing import Any

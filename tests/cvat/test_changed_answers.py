@@ -1,4 +1,4 @@
-"""Answers that CVAT would not give: each ends the run with a named error, and nothing is half-written."""
+"""Responses that CVAT would not give: each ends the run with a named error, and nothing is written in part."""
 
 import contextlib
 import copy

@@ -1,4 +1,4 @@
-"""Servers whose answers are endless, unpack to anything, or are nested without end: bounded, and named."""
+"""Responses that are endless, unpack to huge sizes or are nested without end: memory is bounded, the error names them."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""Issues that a run opens on the frames it is least sure of: once, and only its own."""
+"""Issues that a run opens on the frames with the lowest scores: once, and only its own."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""Who is assigned jobs of a task, and may not see the task, works on the jobs: with the same result."""
+"""Users who are assigned jobs of a task but may not see the task get the same results."""
 
 import io
 import itertools

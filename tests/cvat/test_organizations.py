@@ -1,4 +1,4 @@
-"""A task is worked on in the organization that it belongs to, and "no jobs" is not believed."""
+"""A task is annotated in the organization that it belongs to."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""A read-only access token is told before any image is fetched, and whatever writes nothing goes on with it."""
+"""A read-only access token is refused before any image is fetched; runs that write nothing accept it."""
 
 from types import SimpleNamespace
 

@@ -62,7 +62,7 @@ def box_of(one):
     ],
     ids=lambda value: value["type"] if isinstance(value, dict) else "",
 )
-def test_the_box_around_a_shape(one, box):
+def test_bounding_box_of_a_shape(one, box):
     if one["type"] == "mask":
         one["points"] = [0, 4, 10, 20, 11, 21]
     assert box_of(one) == pytest.approx(box, abs=0.1)
@@ -84,7 +84,7 @@ def test_masks_polygons_and_ellipses_of_the_same_disc_agree():
             assert result.true_positives == 1
 
 
-def test_a_turned_rectangle_is_not_the_box_around_it():
+def test_rotated_rectangle_is_not_its_bounding_box():
     turned = shape("rectangle", [20, 30, 80, 50], rotation=45)
     upright = shape("polygon", [20, 30, 80, 30, 80, 50, 20, 50])
     compared = compare_in_coco(FRAMES, LABELS, [turned], [turned | {"score": 0.5}, upright | {"score": 0.9}])
@@ -123,7 +123,7 @@ def test_skeletons_are_compared_by_their_keypoints():
     assert evaluate(found.truth, found.predictions, iou_type="keypoints").ap == 1
 
 
-def test_keypoints_that_are_outside_do_not_count_and_are_not_near():
+def test_outside_keypoints_are_ignored():
     def bird(tail_outside):
         elements = [
             {"label_id": 31, "points": [10, 10]},
@@ -181,7 +181,7 @@ def test_invalid_mask_is_named():
         compare_in_coco(FRAMES, LABELS, [broken], [broken])
 
 
-def test_tags_are_right_where_they_are_the_same():
+def test_equal_tags_are_true_positives():
     truth = {0: ["night"], 1: ["night", "rain"], 2: [], 3: ["rain"]}
     predicted = {0: ["night"], 1: ["night"], 3: ["night"], 9: ["rain"]}
     result = evaluate_tags(truth, predicted, range(4))

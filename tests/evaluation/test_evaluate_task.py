@@ -1,4 +1,4 @@
-"""Evaluating functions and what runs have left, on tasks of a sandbox over HTTP."""
+"""Evaluation of functions and of stored annotations, on tasks of a sandbox over HTTP."""
 
 import re
 
@@ -155,7 +155,7 @@ def test_metrics_of_stored_masks_equal_those_of_pycocotools(client, test_data):
     assert "<h2>Masks</h2>" in page
 
 
-def test_skeletons_that_a_run_left_are_evaluated_by_their_keypoints(client, test_data):
+def test_stored_skeletons_are_evaluated_by_their_keypoints(client, test_data):
     truth = read_coco(test_data, "person_keypoints")
     [person] = truth["categories"]
     spec = skeleton_label_spec("person", None, [keypoint_spec(name, None) for name in person["keypoints"]])
@@ -192,7 +192,7 @@ def test_skeletons_that_a_run_left_are_evaluated_by_their_keypoints(client, test
     assert "<circle" in page
 
 
-def test_the_frames_with_most_mistakes_are_drawn_on_a_page_that_needs_no_other_file(photographs, client):
+def test_frames_with_most_errors_are_drawn_on_a_self_contained_page(photographs, client):
     result = evaluate_task(
         client, photographs, load_function("nanodet_detection", {}), options=LOW, score_threshold=0.35
     )
@@ -211,7 +211,7 @@ def test_the_frames_with_most_mistakes_are_drawn_on_a_page_that_needs_no_other_f
     assert not re.search(r'(src|href)="(?!data:|http://127)', page)
 
 
-def test_tables_say_how_good_each_label_is(photographs, client):
+def test_tables_have_the_metrics_of_each_label(photographs, client):
     result = evaluate_task(
         client, photographs, load_function("nanodet_detection", {}), options=LOW, score_threshold=0.35
     )
@@ -269,7 +269,7 @@ def test_a_ground_truth_job_counts_with_all_its_frames(client, make_task):
         evaluate_task(client, task_id, Boxes(), truth="ground_truth", options=options)
 
 
-def test_functions_are_evaluated_on_a_pool_of_ground_truth_where_runs_leave_nothing(client):
+def test_functions_are_evaluated_on_a_ground_truth_pool(client):
     task = client.create_task("a pool", [label_spec("car", None)], segment_size=5)
     client.upload_images(
         task.id,
@@ -293,7 +293,7 @@ def test_functions_are_evaluated_on_a_pool_of_ground_truth_where_runs_leave_noth
         evaluate_task(client, task.id, truth="ground_truth")
 
 
-def test_the_truth_may_be_in_another_task_with_frames_and_labels_of_the_same_names(client, make_task):
+def test_ground_truth_may_be_in_another_task_with_equal_names(client, make_task):
     task_id = make_task(4)
     other = client.create_task("reversed", [label_spec("bus", None), label_spec("car", None)])
     names = ["0003.png", "0002.png", "0001.png", "extra.png"]
@@ -344,7 +344,7 @@ def test_tasks_of_other_images_are_refused(client, make_task):
         evaluate_task(client, task_id, Boxes(), truth="task")
 
 
-def test_tracks_count_on_each_frame_that_they_are_on(client, make_task):
+def test_tracks_count_on_each_of_their_frames(client, make_task):
     task_id = make_task(5)
     car = labels_of(client, task_id)["car"]
     keyframe = {"type": "rectangle", "occluded": False, "z_order": 0, "rotation": 0.0, "attributes": []}

@@ -1,4 +1,4 @@
-"""Truth and predictions in COCO's format: what pycocotools says of them, we say."""
+"""Metrics equal those of pycocotools."""
 
 import json
 from copy import deepcopy

@@ -1,4 +1,4 @@
-"""Thresholds that follow from an evaluation, tried on photographs that they were not chosen on."""
+"""Thresholds chosen by an evaluation, tested on other photographs."""
 
 import json
 from xml.etree import ElementTree
@@ -173,7 +173,7 @@ def columns(objects):
     return truth, predictions
 
 
-def test_where_nothing_is_right_no_threshold_can_be_chosen(client, make_task, tmp_path):
+def test_labels_without_true_positives_get_no_threshold(client, make_task, tmp_path):
     class Nowhere:
         spec = DetectionFunctionSpec(labels=[label_spec("car", 1)])
 

@@ -1,4 +1,4 @@
-"""Whoever may read and write a folder of ours may read and write what lies in it, and nobody else."""
+"""Folders of this package and their files have the permissions of their parent folder."""
 
 import os
 import subprocess

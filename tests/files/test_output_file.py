@@ -1,4 +1,4 @@
-"""Files that are looked at before they are written."""
+"""Files that are checked before they are written."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What is on its way lies in a folder that goes with the process, however it ends."""
+"""Spool folders are removed with their process, however it ends."""
 
 import os
 import signal

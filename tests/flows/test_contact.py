@@ -1,4 +1,4 @@
-"""What a flow run says of a server that is not there, or away for a while, on a real Prefect server."""
+"""Messages of flow runs about servers that are missing or temporarily unavailable."""
 
 import logging
 import socket

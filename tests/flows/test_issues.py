@@ -1,4 +1,4 @@
-"""What flow runs tell people to look at first: the issues in CVAT, the table in Prefect, the report."""
+"""Frames to review after flow runs: issues in CVAT, a table in Prefect, the report."""
 
 import pytest
 from prefect.artifacts import Artifact

@@ -1,4 +1,4 @@
-"""Flows that have nothing to do are done and say so; those whose function fails everywhere are not done."""
+"""Flows that have nothing to do complete and report it; flows whose function fails on all frames fail."""
 
 import pytest
 

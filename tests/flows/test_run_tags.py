@@ -1,4 +1,4 @@
-"""The keys of runs: what tells two of them apart, and what does not."""
+"""Keys of runs: what they depend on."""
 
 import json
 import os

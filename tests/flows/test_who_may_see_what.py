@@ -1,4 +1,4 @@
-"""Flows with credentials that do not show their task: of another organization, or of an annotator."""
+"""Flows with credentials that cannot see their task: of another organization, or of an annotator."""
 
 import pytest
 from pydantic import SecretStr

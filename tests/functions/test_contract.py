@@ -1,4 +1,4 @@
-"""What holds for every built-in function that runs a model."""
+"""Properties of all built-in functions that run a model."""
 
 import pytest
 import torch

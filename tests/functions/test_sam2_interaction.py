@@ -1,4 +1,4 @@
-"""SAM 2 with random weights: what it gets, and what comes of its answers."""
+"""SAM 2 with random weights: its input and its output."""
 
 import numpy as np
 import PIL.Image

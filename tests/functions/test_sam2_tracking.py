@@ -1,4 +1,4 @@
-"""SAM 2 for video with random weights: its memory, and what comes of its answers."""
+"""SAM 2 for video with random weights: its memory and its output."""
 
 import numpy as np
 import PIL.Image

@@ -1,4 +1,4 @@
-"""The first contact with a server: a wrong address shows within ten seconds, a server that is away is waited for."""
+"""First contact with a server: a wrong address fails within ten seconds, an unavailable server is retried."""
 
 import logging
 import pickle

@@ -1,4 +1,4 @@
-"""Redirects: none is followed, whoever gives it, and the address that is to be used is told."""
+"""Redirects are not followed; the error names the address to use."""
 
 import io
 

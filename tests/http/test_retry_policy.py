@@ -1,4 +1,4 @@
-"""How long is waited before a request is sent again."""
+"""Delays before requests are sent again."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""The address of a server, as people write it."""
+"""Spellings of server addresses."""
 
 import re
 

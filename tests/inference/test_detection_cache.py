@@ -1,4 +1,4 @@
-"""A run that died, or was done before, is gone on with: what is known is not fetched or detected again."""
+"""Repeated and interrupted runs read cached detections."""
 
 import os
 import signal

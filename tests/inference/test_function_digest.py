@@ -1,4 +1,4 @@
-"""What counts as the same function: tried in several processes, since that is where it matters."""
+"""Which functions have the same digest, in several processes."""
 
 import subprocess
 import sys
@@ -71,7 +71,7 @@ def test_another_one_when_code_constants_or_state_change(old, new):
     assert digest_of_script(SCRIPT) != digest_of_script(SCRIPT.replace(old, new))
 
 
-def test_a_version_is_taken_at_its_word():
+def test_version_of_a_function_replaces_its_digest():
     def function(version, **state):
         return SimpleNamespace(version=version, **state)
 
@@ -90,7 +90,7 @@ def test_weights_count():
     assert before != digest(SimpleNamespace(model=model, array=np.arange(3), lock=threading.Lock()))
 
 
-def test_half_precision_and_cycles_are_no_obstacle():
+def test_half_precision_and_reference_cycles_have_a_digest():
     thing = SimpleNamespace(weights=torch.zeros(3, dtype=torch.bfloat16))
     thing.itself = thing
     assert digest(thing) is not None
@@ -118,7 +118,7 @@ def test_digest_contains_the_code_of_a_module(tmp_path):
     assert digest(load_function_file(path)) != first
 
 
-def test_a_function_that_holds_a_client_has_none(sandbox):
+def test_function_with_a_client_has_no_digest(sandbox):
     with Client(sandbox.url) as client:
 
         def detect(context, image):

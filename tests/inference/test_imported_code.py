@@ -1,4 +1,4 @@
-"""Which code of others counts as a part of a function: tried in several processes, since that is where it matters."""
+"""Which imported code is a part of the digest of a function, in several processes."""
 
 import json
 import os
@@ -180,7 +180,7 @@ def test_an_edited_helper_makes_another_function(folder, source):
     assert told_of(function, 1, PYTHONPATH=path)[0] not in (first, None)
 
 
-def test_a_remark_in_a_helper_changes_nothing(folder):
+def test_comment_in_a_helper_module_does_not_change_the_digest(folder):
     function = folder / "function.py"
     function.write_text(SPEC + textwrap.dedent(REACHING["a function of a module"]))
     first = told_of(function)[0]
@@ -213,7 +213,7 @@ def test_undeterminable_code_has_no_digest_and_a_reason(folder, body, why):
     assert told.endswith("give it a `version`")
 
 
-def test_a_framework_counts_by_its_version_and_is_not_read(folder, monkeypatch):
+def test_framework_is_represented_by_its_version(folder, monkeypatch):
     from prefect_cvat.inference.function_digest import imported_code as reached_code
 
     monkeypatch.setattr(reached_code, "MAX_BYTES", 0)
@@ -225,7 +225,7 @@ def test_a_framework_counts_by_its_version_and_is_not_read(folder, monkeypatch):
     assert not any("+" in line for line in reached.lines())
 
 
-def test_nothing_is_imported_to_look_at_it(folder, monkeypatch):
+def test_code_is_inspected_without_imports(folder, monkeypatch):
     from prefect_cvat.inference.function_digest.imported_code import ReachedCode
 
     monkeypatch.syspath_prepend(str(folder))

@@ -1,4 +1,4 @@
-"""Kept detections are used with whatever label map a later run has, and are checked again for that."""
+"""Cached detections are mapped by the label map of each run, and checked again."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What real models give, in every kind of run, over real HTTP: what is on the server, and what is counted."""
+"""Output of real models in every kind of run, over HTTP: what is stored and what is counted."""
 
 from types import SimpleNamespace
 
@@ -119,7 +119,7 @@ def test_detections_without_a_pixel_make_no_track(client, make_task):
     assert (report.tracks, counts(report)) == ({}, (0, 0, 0, 3))
 
 
-def test_a_followed_shape_of_which_nothing_is_left_is_lost(client, make_task):
+def test_tracked_shape_without_area_is_lost(client, make_task):
     task_id = make_task(4)
     place(client, task_id, "mask", FULL)
     report = track_task(client, task_id, tracker("mask", FULL, EMPTY, FULL))
@@ -131,7 +131,7 @@ def test_a_followed_shape_of_which_nothing_is_left_is_lost(client, make_task):
 
 
 @pytest.mark.parametrize(("kind", "found"), [("mask", EMPTY), ("rectangle", [5, 5, 5, 9])])
-def test_an_empty_shape_is_not_followed(client, make_task, kind, found):
+def test_empty_shape_is_not_tracked(client, make_task, kind, found):
     task_id = make_task(3)
     place(client, task_id, kind, found)
     place(client, task_id, kind, FULL if kind == "mask" else [5, 5, 20, 20])
@@ -156,7 +156,7 @@ def test_a_shape_is_not_refined_to_a_mask_without_a_pixel(client, make_task):
 # --- what leaves the image ---
 
 
-def test_a_polygon_that_the_edge_cuts_apart_becomes_several_shapes(client, make_task):
+def test_polygon_clipped_into_parts_becomes_several_shapes(client, make_task):
     task_id = make_task(1)
     report = annotate_task(client, task_id, detector(lambda: polygon(7, COMB, score=0.5)))
     corners = [
@@ -200,7 +200,7 @@ def test_refined_to_polygons_it_becomes_two(client, make_task):
     assert len(shapes_of(client, task_id)) == 2
 
 
-def test_polylines_are_cut_where_they_cross_the_edge(client, make_task):
+def test_polylines_are_clipped_at_the_edge(client, make_task):
     task_id = make_task(1)
     report = annotate_task(client, task_id, detector(lambda: polyline(7, [4, 40, 124, 20])))
     [shape] = shapes_of(client, task_id)
@@ -240,7 +240,7 @@ def test_keypoints_outside_the_image_are_outside(client, make_task):
     ],
     ids=["outside the image", "none is seen"],
 )
-def test_a_skeleton_of_which_nothing_is_seen_is_dropped(client, make_task, found, expected):
+def test_skeleton_without_visible_keypoints_is_dropped(client, make_task, found, expected):
     task_id = make_task(1, labels=body_label(None, None, None))
     report = annotate_task(client, task_id, detector(found, labels=BODY))
     assert shapes_of(client, task_id) == []
@@ -286,7 +286,7 @@ def test_the_score_of_a_keypoint_is_clamped_as_well(client, make_task):
 
 
 @pytest.mark.parametrize("score", [1.0001, -0.1, float("nan")])
-def test_a_score_that_is_off_by_more_is_refused(client, make_task, score):
+def test_score_out_of_range_beyond_rounding_is_refused(client, make_task, score):
     with pytest.raises(BadFunctionError, match=rf"rectangle with score {score} \(expected 0 to 1\)"):
         annotate_task(client, make_task(1), detector(lambda: rectangle(7, [10, 10, 30, 20], score=score)))
 
@@ -356,7 +356,7 @@ def test_invalid_points_are_not_flattened(given):
         polygon(7, given)
 
 
-def test_corners_are_put_in_order_and_that_is_not_a_cut(client, make_task):
+def test_corners_are_ordered_and_not_counted_as_clipped(client, make_task):
     task_id = make_task(1)
     report = annotate_task(client, task_id, detector(lambda: rectangle(7, [30, 20, 10, 10])))
     assert [shape["points"] for shape in shapes_of(client, task_id)] == [[10, 10, 30, 20]]
@@ -385,7 +385,7 @@ def test_corners_are_put_in_order_and_that_is_not_a_cut(client, make_task):
     ],
     ids=repr,
 )
-def test_attribute_values_become_the_strings_that_cvat_wants(client, make_task, given, stored):
+def test_attribute_values_become_strings_of_cvat(client, make_task, given, stored):
     attributes = [
         number_attribute_spec("speed", 1, ["0", "200", "10"]),
         checkbox_attribute_spec("parked", 2),

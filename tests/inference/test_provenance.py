@@ -1,4 +1,4 @@
-"""What made annotations is told: in the report, in the record, and in attributes that the task has for it."""
+"""The provenance of annotations is in the report, in the record, and in attributes of the task."""
 
 import json
 import sys
@@ -159,7 +159,7 @@ def test_provenance_contains_parameters_without_secrets():
 
 
 @pytest.mark.parametrize("run_id", ["", "../x", "a/b", ".hidden", "-x", "a b"])
-def test_an_id_that_is_no_name_of_a_folder_is_refused(client, make_task, run_id):
+def test_run_id_that_is_not_a_folder_name_is_refused(client, make_task, run_id):
     run = AnnotateRun(client, make_task(1), Finder(), Options())
     with pytest.raises(ValueError, match="letters, digits"):
         run.set_metadata(run_id)
@@ -198,7 +198,7 @@ def test_a_score_is_written_into_the_attribute_of_that_name(client, make_task, a
         ([], 0.5, None),
     ],
 )
-def test_a_number_is_one_that_the_attribute_can_have(values, score, written):
+def test_score_is_rounded_to_a_value_of_the_number_attribute(values, score, written):
     attribute = Attribute(id=9, name="score", input_type="number", values=values)
     label = Label(id=1, name="car", type="any", attributes=[attribute])
     attributes = RunAttributes([label], score="score", model=None, model_names=("m",))
@@ -278,7 +278,7 @@ def test_tracks_are_recorded_with_their_model_and_undone(client, make_task):
     assert not client.task_annotations(task_id).tracks
 
 
-def test_followed_shapes_are_recorded_and_undone(client, video_task):
+def test_tracked_shapes_are_recorded_and_undone(client, video_task):
     task_id = video_task(clip(range(4)))
     [job] = client.jobs(task_id)
     [car] = client.labels(task_id)

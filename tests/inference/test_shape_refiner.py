@@ -1,4 +1,4 @@
-"""ShapeRefiner: what an interaction function is prompted with, and what comes of what it returns."""
+"""ShapeRefiner: prompts of an interaction function, and its results."""
 
 from types import SimpleNamespace
 
@@ -87,7 +87,7 @@ def a_point(points=(20, 20), **fields):
     [Ellipses(), Ellipses(sdk, sdk_models.AttributeValRequest, min_pos_points=0, min_bounding_boxes=1)],
     ids=["ours", "sdk"],
 )
-def test_a_rectangle_becomes_a_mask_that_keeps_everything_else(function):
+def test_rectangle_becomes_a_mask_with_the_same_attributes(function):
     [(original, [body])] = ShapeRefiner(function).refine(FRAME, IMAGE, [box()])
     assert original == box()
     assert decode_mask(body.pop("points"), image_width=WIDTH, image_height=HEIGHT)[15, 20]
@@ -173,7 +173,7 @@ def test_shapes_outside_the_image_are_not_refined(shape):
         ({"min_pos_points": 1}, [box(type="ellipse")], "ellipse .only rectangle and points can be prompts"),
     ],
 )
-def test_shapes_that_cannot_prompt_are_refused_without_an_image(spec, shapes, message):
+def test_shapes_unusable_as_prompts_are_refused_without_decoding(spec, shapes, message):
     function = Ellipses(**spec)
     with pytest.raises(BadFunctionError, match=f"'Ellipses' cannot be prompted by these shapes: .*{message}"):
         ShapeRefiner(function).check(shapes)
@@ -234,7 +234,7 @@ def test_a_mask_of_two_parts_becomes_two_polygons():
 
 
 @pytest.mark.parametrize("to", [None, "mask", "polygon"])
-def test_results_are_cut_at_the_edge(to):
+def test_results_are_clipped_at_the_edge(to):
     bitmap = np.ones((10, 10), dtype=bool)
     function = returning(result("mask", encode_mask(bitmap, offset=(WIDTH - 5, HEIGHT - 5))))
     [(_, [body])] = ShapeRefiner(function, to).refine(FRAME, IMAGE, [box()])
@@ -288,7 +288,7 @@ def test_inconvertible_results_are_refused(to):
         refiner.refine(FRAME, IMAGE, [box()])
 
 
-def test_a_broken_image_is_not_the_functions_fault():
+def test_broken_image_is_a_media_error():
     broken = read_image(picture(WIDTH, HEIGHT)[:-200], FRAME)
     function = returning(result())
     function.preprocess_image = lambda context, image: np.asarray(image)

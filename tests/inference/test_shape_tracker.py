@@ -1,4 +1,4 @@
-"""ShapeTracker: what a tracking function is given, and what comes of what it returns."""
+"""ShapeTracker: input of a tracking function, and its results."""
 
 import threading
 from types import SimpleNamespace
@@ -60,7 +60,7 @@ class Shift:
 
 
 @pytest.mark.parametrize("lib", [None, sdk], ids=["ours", "sdk"])
-def test_shapes_are_followed_from_frame_to_frame(lib):
+def test_shapes_are_tracked_from_frame_to_frame(lib):
     tracker = ShapeTracker(Shift(lib))
     assert tracker.advance(frame(0), image(), [ShapeToTrack("a", "rectangle", [0, 10, 20, 30])]) == []
     found = tracker.advance(frame(1), image(), [ShapeToTrack("b", "points", [5, 5])])
@@ -135,7 +135,7 @@ def test_lost_shapes_are_not_tracked_further():
     assert function.calls == calls
 
 
-def test_shapes_are_cut_at_the_edge_and_lost_beyond_it():
+def test_shapes_are_clipped_at_the_edge_and_lost_outside():
     tracker = ShapeTracker(Shift())
     tracker.advance(frame(0), image(), [ShapeToTrack("a", "rectangle", [65, 0, 85, 10])])
     ends = []
@@ -145,21 +145,21 @@ def test_shapes_are_cut_at_the_edge_and_lost_beyond_it():
     assert tracker.active == []
 
 
-def test_a_turned_rectangle_is_not_cut():
+def test_rotated_rectangle_is_not_clipped():
     tracker = ShapeTracker(Shift())
     tracker.advance(frame(0), image(), [ShapeToTrack("a", "rectangle", [75, 0, 95, 10], rotation=30)])
     [(_, shape)] = tracker.advance(frame(1), image())
     assert shape.points == [85, 0, 105, 10]
 
 
-def test_dropped_shapes_are_followed_no_further():
+def test_dropped_shapes_are_not_tracked_further():
     tracker = ShapeTracker(Shift())
     tracker.advance(frame(0), image(), [ShapeToTrack(key, "points", [1, 1]) for key in "abc"])
     tracker.drop(["b", "unknown"])
     assert [key for key, _ in tracker.advance(frame(1), image())] == ["a", "c"]
 
 
-def test_two_seeds_with_the_same_key_are_refused():
+def test_two_source_shapes_with_the_same_key_are_refused():
     with pytest.raises(ValueError, match=r"frame 0 \(0000.png\): .* same key"):
         ShapeTracker(Shift()).advance(frame(0), image(), [ShapeToTrack("a", "points", [1, 1])] * 2)
 
@@ -257,14 +257,14 @@ def test_a_failing_init_names_frame_and_shape():
         ShapeTracker(function).advance(frame(0), image(), [ShapeToTrack(7, "mask", [0, 1, 0, 0, 0, 0])])
 
 
-def test_a_broken_image_is_not_the_functions_fault():
+def test_broken_image_is_a_media_error():
     function = returning(None)
     function.preprocess_image = lambda context, image: np.asarray(image)
     with pytest.raises(MediaError, match="frame 0 .* is broken"):
         ShapeTracker(function).advance(frame(0), broken_image(), [ShapeToTrack(1, "rectangle", [0, 0, 5, 5])])
 
 
-def test_masks_may_be_arrays_and_are_cut():
+def test_masks_may_be_arrays_and_are_clipped():
     bitmap = np.ones((10, 10), dtype=bool)
     tracker = ShapeTracker(returning(a_shape("mask", np.array(encode_mask(bitmap, offset=(95, 0))))))
     tracker.advance(frame(0), image(), [ShapeToTrack("a", "mask", encode_mask(bitmap))])
@@ -283,7 +283,7 @@ def test_objects_with_locks_can_be_states():
 @given(
     st.lists(st.floats(-200, 200, allow_nan=False), min_size=4, max_size=4),
 )
-def test_rectangles_that_come_back_lie_inside(points):
+def test_rectangles_that_return_are_inside_the_image(points):
     tracker = ShapeTracker(returning(a_shape(points=points)))
     tracker.advance(frame(0), image(), [ShapeToTrack("a", "rectangle", [0, 0, 5, 5])])
     for _, shape in tracker.advance(frame(1), image()):

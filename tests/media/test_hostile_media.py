@@ -1,4 +1,4 @@
-"""Chunks, images and videos that somebody has made to do harm: each is named, and none is executed."""
+"""Malicious chunks, images and videos are refused by name, and none is executed."""
 
 import contextlib
 import io
@@ -122,7 +122,7 @@ def test_counts_the_copy_that_a_library_makes_of_the_file(tmp_path, monkeypatch,
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=8))
-def test_a_zip_with_some_bytes_changed_is_read_or_named(tmp_path_factory, changes):
+def test_zip_with_changed_bytes_is_read_or_refused_by_name(tmp_path_factory, changes):
     data = bytearray(zipped(picture(), picture(seed=1, image_format="JPEG")))
     for at, value in changes:
         data[at % len(data)] = value
@@ -132,7 +132,7 @@ def test_a_zip_with_some_bytes_changed_is_read_or_named(tmp_path_factory, change
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=8))
-def test_a_video_with_some_bytes_changed_is_read_or_named(tmp_path_factory, changes):
+def test_video_with_changed_bytes_is_read_or_refused_by_name(tmp_path_factory, changes):
     data = bytearray(clip(range(2)))
     for at, value in changes:
         data[at % len(data)] = value
@@ -141,7 +141,7 @@ def test_a_video_with_some_bytes_changed_is_read_or_named(tmp_path_factory, chan
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
-def test_a_run_that_meets_a_hostile_chunk_leaves_nothing(sandbox, client, make_task, method):
+def test_hostile_chunk_leaves_no_annotations(sandbox, client, make_task, method):
     task_id = make_task(6)
     broken = spoilt(picture(), method)
 

@@ -1,4 +1,4 @@
-"""What comes for a chunk and is none is the network's fault: asked for again, and what was written stays."""
+"""Invalid chunks count as network errors: they are requested again, and written annotations are kept."""
 
 import io
 import struct
@@ -129,7 +129,7 @@ LARGE_BOX = box(b"ftyp") + box(b"moov") + struct.pack(">L4sQ", 1, b"mdat", 26) +
         ("video", b"<html><title>Sign in</title>", "not an mp4"),
     ],
 )
-def test_a_chunk_is_known_by_its_form(kind, data, problem):
+def test_chunk_is_recognized_by_its_signature(kind, data, problem):
     import re
 
     found = problem_of_chunk(io.BytesIO(data), kind, 2)

@@ -78,7 +78,7 @@ def test_detections_are_written_to_their_frames(client, video_task, encoding, pa
     assert sizes == {encoding.get("size", (160, 64))}
 
 
-def test_the_chunks_of_the_sandbox_stand_upright_like_cvats(client, video_task):
+def test_sandbox_chunks_are_rotated_upright_like_those_of_cvat(client, video_task):
     task_id = video_task(clip(range(6), turned=True))
     data = chunk_of(client, task_id, 0)
     with av.open(io.BytesIO(data)) as container:
@@ -99,7 +99,7 @@ def test_only_selected_frames_are_decoded(client, video_task):
     assert numbers_found(client, task_id) == {1: 1, 3: 3, 10: 10, 19: 19}
 
 
-def test_frames_that_two_jobs_share_are_written_to_both(client, video_task):
+def test_frames_in_two_jobs_are_written_to_both(client, video_task):
     task_id = video_task(clip(range(20)), segment_size=10)  # CVAT overlaps videos by 5 frames
     annotate_task(client, task_id, reader())
     by_job = {
@@ -216,7 +216,7 @@ def test_compressed_chunks_of_images_may_be_used(client, make_task, monkeypatch)
     assert {params["quality"] for params in asked} == {"compressed"}
 
 
-def test_compressed_videos_are_refused_before_anything_is_fetched(client, video_task, monkeypatch):
+def test_compressed_videos_are_refused_before_chunks_are_fetched(client, video_task, monkeypatch):
     task_id = video_task(clip(range(4)))
     asked = asked_for(monkeypatch)
     with pytest.raises(
@@ -242,7 +242,7 @@ def test_an_unknown_quality_is_refused(client, make_task):
 
 
 @pytest.mark.parametrize("use_zip_chunks", [False, True])
-def test_without_pyav_it_is_named_before_anything_is_fetched(client, video_task, monkeypatch, use_zip_chunks):
+def test_missing_pyav_is_named_before_chunks_are_fetched(client, video_task, monkeypatch, use_zip_chunks):
     task_id = video_task(clip(range(4)), use_zip_chunks=use_zip_chunks)
     if use_zip_chunks:
         chunk_of(
@@ -314,7 +314,7 @@ BAD_CHUNKS = {
 
 
 @pytest.mark.parametrize(("spoil", "message"), BAD_CHUNKS.values(), ids=BAD_CHUNKS)
-def test_a_bad_chunk_is_named_and_leaves_the_task_as_it_was(client, video_task, monkeypatch, spoil, message):
+def test_bad_chunk_is_named_and_the_task_is_unchanged(client, video_task, monkeypatch, spoil, message):
     task_id = video_task(clip(range(12)))
     [job] = client.jobs(task_id)
     label = client.labels(task_id)[0].id
@@ -449,7 +449,7 @@ def test_a_spec_may_have_more_labels_than_the_task(client, video_task):
 
 
 @pytest.mark.parametrize("encoding", [{"g": 250}, {"g": 20, "bf": 3}, {"g": 1}], ids=str)
-def test_frames_that_follow_those_that_were_read_are_decoded_without_going_back(tmp_path, encoding):
+def test_consecutive_frames_are_decoded_without_seeking(tmp_path, encoding):
     class Counting(VideoChunk):
         seeks = 0
 

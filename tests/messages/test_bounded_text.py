@@ -1,4 +1,4 @@
-"""Text of others is short and can be printed, wherever it comes up."""
+"""Text of servers and functions is shortened and printable in all messages."""
 
 import pickle
 import tracemalloc

@@ -1,4 +1,4 @@
-"""Things in words."""
+"""Counts with nouns."""
 
 import pytest
 

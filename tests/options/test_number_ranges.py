@@ -1,4 +1,4 @@
-"""Numbers that are held as ranges."""
+"""Numbers stored as ranges."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Only frames without annotations are annotated, if that is asked for; and frames are never half-annotated."""
+"""Runs on unannotated frames only; frames are written completely or not at all."""
 
 from types import SimpleNamespace
 
@@ -90,7 +90,7 @@ def test_frames_that_have_a_tag_a_shape_or_a_track_are_left_out_and_counted(clie
     assert (after.tags, after.tracks) == (before.tags, before.tracks)
 
 
-def test_a_task_that_is_annotated_is_left_alone(client, make_task):
+def test_annotated_task_is_not_changed(client, make_task):
     task_id = make_task(4)
     annotate_task(client, task_id, ONE_CAR, frames="unannotated")
     report = annotate_task(client, task_id, ONE_CAR, frames="unannotated")
@@ -138,7 +138,7 @@ def test_annotations_of_one_frame_are_written_in_one_request(client, make_task, 
     assert [len(part) for part in sent] == [3, 3, 3, 3]
 
 
-def test_where_jobs_overlap_a_frame_that_one_job_has_not_got_is_annotated(client, make_task):
+def test_overlapping_frame_missing_in_one_job_is_annotated(client, make_task):
     task_id = make_task(6, segment_size=4, overlap=2)
     label = client.labels(task_id)[0].id
     first, second = client.jobs(task_id)
@@ -152,7 +152,7 @@ def test_where_jobs_overlap_a_frame_that_one_job_has_not_got_is_annotated(client
     assert [frame.number for frame in plan.frames] == [0, 1, 4, 5]
 
 
-def test_only_the_jobs_that_are_written_to_count(client, make_task):
+def test_only_selected_jobs_count_as_annotated(client, make_task):
     task_id = make_task(4, segment_size=2)
     label = client.labels(task_id)[0].id
     first, second = client.jobs(task_id)

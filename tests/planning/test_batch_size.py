@@ -1,4 +1,4 @@
-"""How batches are cut."""
+"""Sizes of batches."""
 
 import pytest
 from hypothesis import given

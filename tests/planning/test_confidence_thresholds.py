@@ -1,4 +1,4 @@
-"""Thresholds of single labels, also below that of the function."""
+"""Confidence thresholds of single labels."""
 
 import re
 from types import SimpleNamespace
@@ -49,7 +49,7 @@ def function(labels=LABELS, **fields):
         (0.5, None, {"boat": 0.1}, None, {"car": 0.0, "person": 0.0}),
     ],
 )
-def test_a_function_is_asked_for_the_least_that_any_label_wants(own, conf, by_label, asked, kept):
+def test_function_gets_the_lowest_threshold_of_all_labels(own, conf, by_label, asked, kept):
     chosen = function() if own is None else function(score_threshold=own)
     found = score_thresholds(chosen, mapping(), conf_threshold=conf, label_thresholds=by_label)
     assert found.requested == asked
@@ -65,7 +65,7 @@ def test_invalid_threshold_is_refused(threshold):
         score_thresholds(function(), mapping(), label_thresholds={"car": threshold})
 
 
-def test_functions_that_find_tags_are_asked_as_before():
+def test_threshold_for_functions_with_tags_is_unchanged():
     labels = [label_spec("car", 7, type="tag"), *LABELS[1:]]
     found = score_thresholds(function(labels, score_threshold=0.5), mapping(), label_thresholds={"car": 0.1})
     assert found.requested is None

@@ -1,4 +1,4 @@
-"""Tasks of many frames and shapes: planning takes time and memory in proportion, and runs a bounded amount."""
+"""Tasks of many frames and shapes: planning takes linear time and bounded memory."""
 
 import io
 import json
@@ -270,7 +270,7 @@ def test_a_frame_with_too_many_shapes_is_not_compared_and_is_named():
         shapes.of(4)
 
 
-def test_selections_of_a_large_task_are_what_they_were():
+def test_selection_by_frames_and_jobs_of_a_large_task():
     info = task_info(1000, job_frames=100)
     plan = make_plan(info, Selection(frames=range(50, 950, 3), jobs=[2, 5]))
     expected = [n for n in range(50, 950, 3) if 100 <= n < 200 or 400 <= n < 500]

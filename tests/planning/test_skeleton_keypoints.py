@@ -1,4 +1,4 @@
-"""Whether the keypoints of a function are those of the task's skeletons is known before any image is."""
+"""Keypoints of a function are compared with the task's skeletons before images are fetched."""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,4 @@
-"""Which tasks are to be annotated, asked of the sandbox over HTTP; and the pieces of a large one."""
+"""Search for tasks to annotate, in the sandbox over HTTP; shards of large tasks."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -56,7 +56,7 @@ def test_tasks_are_found_by_name_status_time_and_assignee(client, make_task, nam
     assert names(assignee="nobody") == []
 
 
-def test_a_missing_project_is_not_taken_for_all_projects(client, make_task):
+def test_missing_project_does_not_select_all_projects(client, make_task):
     make_task(1)
     with pytest.raises(ValueError, match=r"no project is given; set project_id.* or all_tasks=True"):
         find_tasks(client, TaskSelection())
@@ -105,7 +105,7 @@ def test_tasks_that_cannot_be_annotated_are_reported(client, names):
     assert "('empty') has no data yet" in told[-1]
 
 
-def test_frames_without_annotations_count_but_not_those_that_are_left_out(client, make_task, names):
+def test_unannotated_frames_are_counted_without_excluded_ones(client, make_task, names):
     task_id = make_task(4)
     rename(client, task_id, "half")
     annotate_task(client, task_id, load_function_module("flow_functions.one_box"), frames=[0, 1])
@@ -136,7 +136,7 @@ def test_a_track_is_on_the_frames_between_its_keyframes(client, make_task):
     assert not has_unannotated_frames(client, plan, job)
 
 
-def test_shards_are_whole_jobs_of_about_so_many_frames(client, make_task):
+def test_shards_are_whole_jobs_of_about_shard_frames(client, make_task):
     task_id = make_task(9, segment_size=2)
     plan = make_plan(read_task(client, task_id))
     ids = [job.id for job in plan.jobs]

@@ -1,4 +1,4 @@
-"""Which runs are recorded, what has become of them, and removing what old ones have left."""
+"""The list of recorded runs, and removal of old records."""
 
 import json
 import os

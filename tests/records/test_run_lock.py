@@ -1,4 +1,4 @@
-"""The right to be the only run on a task, or on jobs of it, on this machine."""
+"""Locks: one run at a time on a task or its jobs, on this machine."""
 
 import subprocess
 import sys

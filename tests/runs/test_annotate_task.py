@@ -121,7 +121,7 @@ def test_skips_deleted_frames(client, make_task):
     assert report.left_out == {"deleted": 1}
 
 
-def test_a_frame_that_two_jobs_share_is_written_to_both(client, make_task):
+def test_frame_in_two_jobs_is_written_to_both(client, make_task):
     task_id = make_task(5, segment_size=3, overlap=1)
     annotate_task(client, task_id, a_function(one_car))
     frames = {
@@ -175,7 +175,7 @@ BAD_OUTPUT = {
 
 
 @pytest.mark.parametrize(("detect", "message"), BAD_OUTPUT.values(), ids=BAD_OUTPUT)
-def test_bad_output_is_named_and_leaves_the_task_as_it_was(client, make_task, detect, message):
+def test_bad_output_is_named_and_the_task_is_unchanged(client, make_task, detect, message):
     task_id = make_task(6)
     [job] = client.jobs(task_id)
     label = client.labels(task_id)[0].id
@@ -189,7 +189,7 @@ def test_bad_output_is_named_and_leaves_the_task_as_it_was(client, make_task, de
     assert client.job_annotations(job.id) == before
 
 
-def test_labels_that_the_task_lacks_are_all_named_before_anything_is_fetched(client, make_task, monkeypatch):
+def test_all_missing_labels_are_named_before_chunks_are_fetched(client, make_task, monkeypatch):
     task_id = make_task(2)
     spec = DetectionFunctionSpec(
         labels=[label_spec("Car", 0), label_spec("boat", 1), label_spec("person", 2)]
@@ -295,7 +295,7 @@ def test_refuses_functions_that_do_not_detect(client, make_task):
             annotate_task(client, make_task(1), function)
 
 
-def test_a_missing_task_is_an_error_of_ours(client):
+def test_missing_task_is_a_not_found_error(client):
     with pytest.raises(NotFoundError, match="no task 123456"):
         annotate_task(client, 123456, a_function(one_car))
     assert issubclass(NotFoundError, PrefectCvatError)

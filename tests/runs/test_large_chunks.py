@@ -182,7 +182,7 @@ def test_chunk_is_kept_until_its_last_batch_is_done(tmp_path):
     assert disk.written == [7, 8, 7]
 
 
-def test_batches_that_ask_at_the_same_time_get_one_download_and_a_failed_one_is_tried_again(tmp_path):
+def test_concurrent_batches_share_one_download_and_retry_a_failed_one(tmp_path):
     disk = Disk(tmp_path, failures=1)
     chunks = SpooledChunks(disk)
     start = Barrier(4)

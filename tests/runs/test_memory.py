@@ -1,4 +1,4 @@
-"""How much memory grows with a task, each measured in a process of its own: some bytes a frame or annotation."""
+"""Bytes of memory per frame or annotation, each measured in a process of its own."""
 
 import subprocess
 import sys

@@ -208,7 +208,7 @@ def test_polygons_one_for_each_part(client, make_task):
     assert (report.refined, report.labels, report.removed) == (1, {"car": 2}, 1)
 
 
-def test_a_shape_that_two_jobs_share_is_asked_for_once_and_replaced_in_both(client, make_task):
+def test_shape_in_two_jobs_is_prompted_once_and_replaced_in_both(client, make_task):
     task_id = make_task(5, segment_size=3, overlap=1)
     first, second = client.jobs(task_id)
     car = label_ids(client, task_id)["car"]

@@ -26,7 +26,7 @@ def _is_quick(monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "0.4")
 
 
-def test_labels_that_take_no_such_type_are_named_before_anything_is_fetched(client, make_task, monkeypatch):
+def test_labels_of_other_types_are_named_before_chunks_are_fetched(client, make_task, monkeypatch):
     task_id = make_task(
         2, labels=[label_spec("car", None, type="rectangle"), label_spec("dog", None, type="mask")]
     )
@@ -42,7 +42,7 @@ def test_labels_that_take_no_such_type_are_named_before_anything_is_fetched(clie
     assert refine_task(client, task_id, Ellipses(), labels=["dog"]).refined == 1
 
 
-def test_shapes_that_cannot_prompt_are_named_before_anything_is_fetched(client, make_task, monkeypatch):
+def test_shapes_unusable_as_prompts_are_named_before_chunks_are_fetched(client, make_task, monkeypatch):
     task_id = make_task(2)
     [job] = client.jobs(task_id)
     place(client, job, box(label_ids(client, task_id)["car"], type="points", points=[8, 8]))
@@ -115,7 +115,7 @@ def test_bad_output_leaves_task_unchanged(client, make_task, how, message):
     assert client.job_annotations(job.id) == before
 
 
-def test_a_broken_image_leaves_the_task_as_it_was(client, make_task, monkeypatch):
+def test_broken_image_leaves_the_task_unchanged(client, make_task, monkeypatch):
     task_id = make_task(4)
     [job] = client.jobs(task_id)
     place(client, job, *(box(label_ids(client, task_id)["car"], frame) for frame in range(4)))

@@ -142,7 +142,7 @@ def provenance_rows(text):
     return dict(line.strip("| \n").split(" | ") for line in table.splitlines()[2:])
 
 
-def test_nouns_go_with_their_numbers():
+def test_nouns_agree_with_their_numbers():
     lines = report(
         frames=1,
         frames_from_cache=1,
@@ -166,7 +166,7 @@ def test_nouns_go_with_their_numbers():
     ]
 
 
-def test_a_full_report_has_all_that_happened():
+def test_full_report_has_all_sections():
     text = render_markdown(
         report(
             seconds=10,
@@ -252,7 +252,7 @@ def test_long_lists_are_truncated():
     assert "label 20" not in text
 
 
-def test_no_name_and_no_error_acts_as_markdown_or_html():
+def test_names_and_errors_are_escaped_in_markdown_and_html():
     text = render_markdown(
         report(
             task_name=HOSTILE,

@@ -71,7 +71,7 @@ def test_each_job_gets_its_part_of_a_track(client, task_id, batch_size):
     assert report.labels == {"car": FRAMES}
 
 
-def test_it_is_outside_where_it_is_not_seen(client, video_task):
+def test_track_is_outside_where_the_object_is_not_detected(client, video_task):
     task_id = video_task(clip(range(FRAMES)))
     track_task(client, task_id, driver(gone=[0, 1, 9, 10, 20, 21, 22, 23]), track_options=PLAIN)
     [[track]] = tracks(client, task_id).values()
@@ -186,7 +186,7 @@ def test_bad_function_leaves_nothing_in_the_task(client, video_task):
     assert list(tracks(client, task_id).values()) == [[]]
 
 
-def test_a_task_with_a_pool_of_ground_truth_is_refused_before_anything_is_fetched(client, make_pool_task):
+def test_task_with_a_ground_truth_pool_is_refused_before_chunks_are_fetched(client, make_pool_task):
     calls = []
     with pytest.raises(UnsupportedTaskError, match="has a ground-truth pool"):
         track_task(client, make_pool_task(), driver(calls=calls))

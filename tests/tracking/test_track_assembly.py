@@ -125,7 +125,7 @@ def test_even_motion_needs_two_keyframes_and_one_outside():
     }  # fmt: skip
 
 
-def test_a_track_that_is_seen_to_the_end_of_its_job_is_not_closed():
+def test_track_detected_to_the_end_of_its_job_is_not_closed():
     [(_, track)] = assemble({frame: rectangle() for frame in range(10)}, jobs=[job(1, 0, 9)])
     assert keyframes(track) == [(0, False), (9, False)]
 
@@ -471,7 +471,7 @@ def close(one, other, tolerance):
 
 @settings(max_examples=100, deadline=None)
 @given(scenes(), st.lists(st.booleans(), min_size=1))
-def test_it_is_the_same_whenever_it_is_taken(scene, takes):
+def test_tracks_do_not_depend_on_when_they_are_taken(scene, takes):
     looked_at, jobs, seen, options = scene
     assembler = TrackBuilder(jobs, options, LABELS)
     taken = []
@@ -491,9 +491,7 @@ def test_it_is_the_same_whenever_it_is_taken(scene, takes):
 @given(
     st.floats(50, 300), st.floats(0, 6), st.floats(100, 400), st.floats(0, 6), st.lists(st.floats(-0.5, 0.5), min_size=200, max_size=200)
 )  # fmt: skip
-def test_smooth_motion_needs_a_keyframe_for_a_quarter_of_the_boxes_at_most(
-    width, phase, period, speed, noise
-):
+def test_smooth_motion_needs_keyframes_for_at_most_a_quarter_of_the_boxes(width, phase, period, speed, noise):
     def points(frame):
         left = 200 + speed * frame + 50 * math.sin(phase + 2 * math.pi * frame / period)
         top = 100 + 30 * math.cos(phase + 2 * math.pi * frame / period) + noise[frame]

@@ -140,7 +140,7 @@ def test_track_visible_on_excluded_frames_is_kept(client, make_task, how):
     assert len(client.job_annotations(job.id).tracks) == 1
 
 
-def test_the_last_stage_called_again_after_sending_again_has_failed(client, make_task, faults):
+def test_last_stage_is_retried_after_a_failed_resend(client, make_task, faults):
     task_id = make_task(4)
     faults.set([{**CREATES, "fault": {"kind": "store_part", "share": 0.5}, "times": 1}])
     create = JobWriter.verify
@@ -407,7 +407,7 @@ def test_run_locks_its_task_before_planning(client, make_task, monkeypatch, unan
 
 
 @pytest.mark.parametrize("existing", ["clear", "replace_auto"])
-def test_the_last_stage_called_again_removes_no_originals_without_replacement(
+def test_retried_last_stage_keeps_originals_without_replacement(
     client, make_task, faults, monkeypatch, existing
 ):
     task_id = make_task(4)
@@ -432,7 +432,7 @@ def test_the_last_stage_called_again_removes_no_originals_without_replacement(
     assert there
 
 
-def test_an_issue_that_reads_do_not_show_yet_is_opened_once(client, make_task, faults, monkeypatch):
+def test_issue_missing_from_stale_reads_is_opened_once(client, make_task, faults, monkeypatch):
     from prefect_cvat.runs import review_issues as issues
 
     monkeypatch.setenv("PREFECT_CVAT_STALE_READ_SECONDS", "2")

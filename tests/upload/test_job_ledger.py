@@ -122,7 +122,7 @@ def test_resending_absent_annotations_stores_each_once(before, parts, fates, dat
 
 @settings(deadline=None)  # they write files
 @given(before=XS, xs=XS, fates=FATES, others=XS)
-def test_own_annotations_are_those_that_requests_of_the_run_created(before, xs, fates, others):
+def test_annotations_created_by_requests_of_the_run_are_its_own(before, xs, fates, others):
     job = Job(before)
     with ledger_of(job) as ledger:
         between = job.store([shape(x) for x in others])  # of another run, after the baseline

@@ -127,7 +127,7 @@ def test_a_full_disk(client, make_task, monkeypatch):
     assert frames_annotated(client, task_id) == list(range(8))
 
 
-def test_chunks_that_take_long_to_prepare_are_waited_for(sandbox, client, make_task):
+def test_slowly_prepared_chunks_are_awaited(sandbox, client, make_task):
     task_id = make_task(6)
     rule = {
         "path": "/data$",

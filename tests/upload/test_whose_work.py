@@ -125,7 +125,7 @@ def test_two_runs_from_two_machines_one_of_which_fails(
     assert manual == (10 if existing == "keep" else 0)
 
 
-def test_two_spellings_of_one_server_do_not_let_two_runs_on_a_task(client, sandbox, make_task):
+def test_lock_is_the_same_for_two_spellings_of_a_server_address(client, sandbox, make_task):
     from prefect_cvat import Client
     from prefect_cvat.exceptions import RunInProgressError
 
@@ -175,9 +175,7 @@ def test_does_not_annotate_refined_shapes_again(client, make_task, monkeypatch, 
 
 @pytest.mark.parametrize("existing", ["keep", "clear", "replace_auto"])
 @pytest.mark.parametrize("times", [1, None], ids=["once", "always"])
-def test_a_server_that_stores_a_part_and_answers_that_it_stored_all(
-    client, make_task, faults, existing, times
-):
+def test_server_that_stores_a_part_of_writes_and_reports_all(client, make_task, faults, existing, times):
     task_id = make_task(12, segment_size=4)
     originals = [draw(client, task_id, frame, source="auto", x=50) for frame in range(12)]
     faults.set([{**CREATES, "fault": {"kind": "store_part", "share": 0.5}, "times": times}])
@@ -344,7 +342,7 @@ def test_late_committed_write_is_stored_once(client, make_task, faults, monkeypa
     assert (report.added, report.unsettled) == (15, 0)
 
 
-def test_a_connection_that_was_refused_is_not_waited_for(client, make_task, monkeypatch):
+def test_refused_connection_needs_no_wait_for_a_late_commit(client, make_task, monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "30")
     task_id = make_task(3)
     create = type(client).create_job_annotations
@@ -478,7 +476,7 @@ def test_failed_run_reads_again_while_reads_are_stale(client, make_task, faults,
     assert annotations(client, task_id) == []
 
 
-def test_a_run_whose_function_fails_on_all_frames_is_not_done_although_it_skips_them(client, make_task):
+def test_run_with_all_frames_skipped_after_errors_is_not_complete(client, make_task):
     task_id = make_task(3)
 
     def fail(_number):

@@ -1,4 +1,4 @@
-"""Strangers who open connections to the receiver of webhooks: webhooks that are signed get through."""
+"""Many open connections to the receiver of webhooks do not block signed webhooks."""
 
 import http.client
 import resource

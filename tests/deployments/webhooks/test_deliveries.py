@@ -1,4 +1,4 @@
-"""What is kept of deliveries, and for how long."""
+"""Which deliveries are stored, and for how long."""
 
 import os
 import sqlite3

@@ -1,4 +1,4 @@
-"""What the bodies of webhooks mean. The recorded ones are those of a CVAT 2.73."""
+"""Parsing of webhook bodies, recorded from CVAT 2.73."""
 
 import json
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What the receiver of webhooks takes from the Prefect server, and what it says where it is not there."""
+"""The webhook secret from the Prefect server, and the error without it."""
 
 import contextlib
 
