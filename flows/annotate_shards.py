@@ -97,8 +97,8 @@ def annotate_shards(
 ) -> RunReport:
     """Annotate a large CVAT task in pieces of whole jobs, each a Prefect task that may run anywhere.
 
-    The frames to look at first, and to open issues on, are those of the whole task. Which labels are rare,
-    one of the reasons to look at a frame, is judged within each piece.
+    Frames to review, and to open issues on, are ranked over the whole task. Whether a label is rare, one of
+    the reasons, is determined within each shard.
 
     Args:
         task_id: The number of the task in CVAT.

@@ -43,7 +43,7 @@ def find_new_tasks(
 ) -> list[int]:
     """Find tasks whose data have become ready since the last look, and emit `cvat.task.ready` once for each.
 
-    To be scheduled every few minutes, one run at a time. What has been seen is kept in a Prefect Variable.
+    To be scheduled every few minutes, one run at a time. Known tasks are stored in a Prefect variable.
 
     Args:
         credentials: The block that says how to log in to CVAT.

@@ -1,4 +1,4 @@
-"""What the flows have in common: the function that a run uses, its options, and its name.
+"""Parameters that the flows share: the function, its options, and the name of a run.
 
 The help texts of the form are in the docstring of each flow: Prefect 3.9 reads them there, and ignores the
 description of an annotated type.
@@ -43,11 +43,11 @@ TaskId = Annotated[int, Field(ge=1)]
 
 
 class ExecutionSettings(ExecutionOptions, DeviceOption):
-    """Where the model runs, how much is done at a time, and what is kept."""
+    """The device, batches and the cache."""
 
 
 class FetchSettings(FetchOptions, DeviceOption):
-    """Where the model runs, and how much is done at a time."""
+    """The device and batches."""
 
 
 def named_as_in_form() -> AbstractContextManager[None]:

@@ -1,4 +1,4 @@
-"""What every built-in function needs to run its model: a device, tensors of images, and batches."""
+"""Devices, image tensors and batches for the models of functions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the built-in functions that run a model share, whatever library it is from."""
+"""Common code of all functions with a model."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ class ModelFunction(abc.ABC):
 
     Args:
         model: The model.
-        score_threshold: The least score, where the run sets none.
+        score_threshold: Minimum score when the run sets no threshold.
         device: As for `choose_device`.
         batch_size: The greatest number of images that the model gets at once. None: 8 on an
             accelerator, 1 on a CPU, where more seldom gain anything.
-        half_precision: Whether the model computes in 16 bits where torch finds that safe (autocast).
+        half_precision: Whether to compute with 16 bits where autocast of torch considers it safe.
 
     Raises:
         ValueError: `score_threshold` is not between 0 and 1, there is no such device, or
@@ -71,7 +71,7 @@ class ModelFunction(abc.ABC):
 
     @property
     def device(self) -> str:
-        """Where the model runs, such as `cuda:0`."""
+        """The device of the model, such as `cuda:0`."""
         return str(self._device)
 
     @property
@@ -86,7 +86,7 @@ class ModelFunction(abc.ABC):
         Not of the device: what one machine has found and kept, or has finished, others need not do again.
 
         Raises:
-            AttributeError: It cannot be told what code of a layer does.
+            AttributeError: The code of a layer cannot be compared between runs.
         """
         described = [
             type(self).__qualname__,
@@ -114,7 +114,7 @@ class ModelFunction(abc.ABC):
         return reached.lines()
 
     def _settings(self) -> Sequence[object]:
-        """What else decides about the results."""
+        """Other settings that the results depend on."""
         return (self.score_threshold,)
 
     def detect(self, context: DetectionFunctionContext, image: PIL.Image.Image) -> list[DetectionAnnotation]:

@@ -1,4 +1,4 @@
-"""Motion of points between two images, and what a patch of an image looks like; on OpenCV.
+"""Optical flow of points between two images, and appearance models of image patches, with OpenCV.
 
 Coordinates are in pixels from the centre of the image's upper left pixel, as OpenCV counts; CVAT counts
 from that pixel's corner.
@@ -24,16 +24,16 @@ __all__ = ["Appearance", "Array", "Picture", "fit_similarity", "flow", "import_o
 Array: TypeAlias = NDArray[np.floating[Any]]
 
 _LEVELS = 4
-"""How often images are halved to find motion: 21 pixels of a window see about 170 pixels of motion."""
+"""Number of pyramid levels: a window of 21 pixels finds motions of up to about 170 pixels."""
 
 _MAX_FORWARD_BACKWARD_ERROR = 1.0
-"""How far from its start a point may end, in pixels, that is followed forward and back again."""
+"""Maximum forward-backward error of a tracked point, in pixels."""
 
 _MAX_SCALE = 1.18
-"""An object that grows or shrinks by more than this from one image to the next is another one."""
+"""Maximum change of scale between two images."""
 
 _FEWEST = 6
-"""The fewest points on which a motion is based."""
+"""Minimum number of points to fit a motion."""
 
 
 @cache
@@ -47,10 +47,10 @@ def import_opencv() -> ModuleType:
 
 
 class Picture:
-    """An image as it is used here: grey, and halved several times.
+    """A grey image pyramid.
 
     Attributes:
-        levels: Arrays `[H, W]` of bytes, each half as large as the one before.
+        levels: Arrays `[H, W]`, uint8, each half as large as the previous one.
     """
 
     def __init__(self, image: PIL.Image.Image) -> None:
@@ -66,26 +66,26 @@ class Picture:
         return width, height
 
     def holds(self, points: Array) -> NDArray[np.bool_]:
-        """Which of the points `[N, 2]` are inside, and not at the very edge."""
+        """`[N]`: which of the points `[N, 2]` are inside the image by at least one pixel."""
         inside = (points >= 1) & (points <= np.array(self.size) - 2)
         return np.logical_and.reduce(inside, axis=1)  # type: ignore[no-any-return]
 
 
 def flow(before: Picture, after: Picture, points: Array, window: int) -> tuple[Array, NDArray[np.bool_]]:
-    """Find where points went, by pyramidal Lucas-Kanade.
+    """Compute the optical flow of points with the pyramidal Lucas-Kanade method.
 
     Args:
-        before: The image on which the points are.
-        after: The image on which to find them.
-        points: `[N, 2]`.
-        window: Width and height of what is compared around a point, in pixels.
+        before: The image with the points.
+        after: The next image.
+        points: `[N, 2]`: x and y in pixels.
+        window: Side of the window around each point, in pixels.
 
     Returns:
-        `[N, 2]`, and for which of them the way back leads to where it began.
+        The points on the next image, `[N, 2]`, and which of them pass the forward-backward check, `[N]`.
     """
     if not len(points):
         return points, np.zeros(0, dtype=bool)
-    # Pyramids are made in each call: of no more than the surroundings.
+    # build pyramids of the surroundings only
     reach = window * 2 ** (_LEVELS - 1)
     left, top = np.maximum(points.min(axis=0) - reach, 0).astype(int)
     right, bottom = np.maximum(np.ceil(points.max(axis=0)).astype(int) + reach, (left + 2, top + 2))
@@ -103,12 +103,12 @@ def flow(before: Picture, after: Picture, points: Array, window: int) -> tuple[A
 
 
 def fit_similarity(start: Array, end: Array, *, turns: bool) -> Array | None:
-    """Fit shift, scale and, if it `turns`, rotation to the motion of points, of which many may be wrong.
+    """Fit translation, scale and, if `turns`, rotation to moved points robustly (RANSAC).
 
-    The more points disagree, the less is believed about scale and rotation.
+    Scale and rotation are damped by the fraction of inliers.
 
     Returns:
-        A matrix `[3, 3]`, or None if no plausible motion moves enough of the points.
+        A matrix `[3, 3]`; None if there are too few inliers or the scale changes too much.
     """
     if len(start) < _FEWEST:
         return None
@@ -132,34 +132,34 @@ def fit_similarity(start: Array, end: Array, *, turns: bool) -> Array | None:
 
 
 def moved(points: Array, motion: Array) -> Array:
-    """Move points `[N, 2]` by a matrix `[3, 3]`."""
+    """Transform points `[N, 2]` by a matrix `[3, 3]`."""
     return points @ motion[:2, :2].T + motion[:2, 2]
 
 
 class Appearance:
-    """What an object looks like: a small grey picture of it, on its first image and lately.
+    """The appearance of an object: small grey templates of its first and its recent images.
 
     Args:
         picture: The first image.
-        box: Around the object there, `x1, y1, x2, y2`.
-        outline: `[N, 2]`, if not all of the box is of the object; the middle of a box counts most.
+        box: The box of the object, `x1, y1, x2, y2`, in pixels.
+        outline: `[N, 2]`: the outline of the object; None weights the middle of the box most.
     """
 
     _LONGEST = 48
-    """The longer side of the small picture, in pixels."""
+    """Longer side of the templates, in pixels."""
 
     _OF_FIRST = 0.9
-    """What likeness with the first image counts, against likeness with how it looked lately."""
+    """Weight of the similarity with the first template; the rest is that with the recent one."""
 
     _LEARNT = 0.12
-    """How much of its new look is taken over from an image on which it is found with certainty."""
+    """Maximum learning rate of the recent template."""
 
     def __init__(self, picture: Picture, box: Sequence[float], outline: Array | None = None) -> None:
         x1, y1, x2, y2 = box
         width, height = max(x2 - x1, 1.0), max(y2 - y1, 1.0)
         shrink = min(1.0, self._LONGEST / max(width, height))
         self._size = max(8, round(width * shrink)), max(8, round(height * shrink))
-        # From the small picture's pixels to the first image.
+        # from template pixels to the first image
         self._to_first = np.eye(3)
         self._to_first[0, 0], self._to_first[1, 1] = width / self._size[0], height / self._size[1]
         self._to_first[:2, 2] = x1 + self._to_first[0, 0] / 2 - 0.5, y1 + self._to_first[1, 1] / 2 - 0.5
@@ -175,7 +175,7 @@ class Appearance:
         self._first = self._latest = self.look(picture, np.eye(3))
 
     def look(self, picture: Picture, motion: Array) -> Array:
-        """The small picture of what is where the object would be, if it had moved so since the first image.
+        """Sample the template at the object's position for a motion since the first image.
 
         Returns:
             `[h, w]`, of mean 0 and deviation 1; 0 where it has no structure.
@@ -195,13 +195,13 @@ class Appearance:
         return self._normalized(seen)
 
     def likeness(self, seen: Array) -> float:
-        """How much it looks like the object: at most 1; about 0 for anything else."""
+        """Similarity with the object (correlation): at most 1; about 0 for anything else."""
         lately = float((self._weights * seen * self._latest).sum())
         at_first = float((self._weights * seen * self._first).sum())
         return max(lately, self._OF_FIRST * at_first)
 
     def learn(self, seen: Array, likeness: float) -> None:
-        """Remember how it looks now; the less, the less it is like it."""
+        """Update the recent template; the rate decreases with the similarity."""
         part = self._LEARNT * min(max((likeness - 0.3) / 0.4, 0.0), 1.0)
         self._latest = self._normalized((1 - part) * self._latest + part * seen)
 

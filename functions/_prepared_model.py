@@ -18,7 +18,7 @@ Transforms: TypeAlias = Callable[[PIL.Image.Image], Tensor]
 """Makes the tensor that a model gets of an image."""
 
 NOT_AN_OBJECT = frozenset({"__background__", "no person", "N/A"})
-"""What torchvision's weights call class numbers that stand for no object."""
+"""The names of background classes in torchvision's weights."""
 
 
 @dataclass(frozen=True)

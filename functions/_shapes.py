@@ -67,10 +67,10 @@ class Keypoints:
 
     Args:
         names: In the model's order; their places in it are their ids.
-        hidden: How a keypoint is marked that is not seen.
+        hidden: How invisible keypoints are marked: `occluded` or `outside`.
 
     Raises:
-        ValueError: There are no names, or one is there twice, or `hidden` is something else.
+        ValueError: There are no names, two are equal, or `hidden` is invalid.
     """
 
     def __init__(self, names: Sequence[str], hidden: Literal["occluded", "outside"]) -> None:

@@ -1,4 +1,4 @@
-"""What the built-in functions that run torchvision's models share."""
+"""Common code of the functions with torchvision models."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from prefect_cvat.auto_annotation.functions._prepared_model import PreparedModel
 __all__ = ["Output", "TorchvisionFunction"]
 
 Output: TypeAlias = dict[str, Tensor]
-"""What a model found on one image: tensors whose first dimension counts the objects."""
+"""The output of a model for one image: tensors `[N, ...]` for N objects."""
 
 
 class TorchvisionFunction(ModelFunction):
@@ -41,9 +41,9 @@ class TorchvisionFunction(ModelFunction):
 
     _label_type: ClassVar[str]
     _outputs: ClassVar[tuple[str, ...]] = ("boxes", "labels", "scores")
-    """What the model must return for each image; it is brought to the CPU."""
+    """The required outputs for each image; they are copied to the CPU."""
     _optional_outputs: ClassVar[tuple[str, ...]] = ()
-    """What is brought to the CPU if the model returns it."""
+    """Optional outputs, copied to the CPU if the model returns them."""
 
     def __init__(self, prepared: PreparedModel, **settings: Any) -> None:
         super().__init__(prepared.model, **settings)

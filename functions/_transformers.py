@@ -1,4 +1,4 @@
-"""What kinds of models transformers has, how they are loaded, and what words they found."""
+"""Loads models of transformers, and reads the words of open-vocabulary detections."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Kind", "kind_of", "load", "word_scores"]
 
 
 class Kind(enum.Enum):
-    """What a model finds."""
+    """The output type of a model."""
 
     DETECTION = "object detection"
     SEGMENTATION = "segmentation"
@@ -26,7 +26,7 @@ class Kind(enum.Enum):
 
     @property
     def takes_words(self) -> bool:
-        """Whether the model is told what to look for."""
+        """Whether the model takes words as prompts."""
         return self in (Kind.WORDS, Kind.WORDS_IN_SENTENCE)
 
 
@@ -41,7 +41,7 @@ _UNSUPPORTED = ("OneFormer", "Videomt", "OmDetTurbo")
 
 
 def kind_of(model: Any) -> Kind:
-    """Tell what a model finds.
+    """Determine the output type of a model.
 
     Raises:
         TypeError: Nothing that can be annotated.
@@ -88,7 +88,7 @@ def _kind_and_auto_class(class_name: str) -> tuple[Kind, str] | None:
 def word_scores(logits: Tensor, input_ids: Tensor, tokenizer: Any, words: Mapping[int, str]) -> Tensor:
     """Return logits for words instead of tokens.
 
-    Grounding DINO scores each token of `a cat. a dog.`; a word counts as much as its best token.
+    Grounding DINO scores each token of `a cat. a dog.`; a word has the score of its best token.
 
     Args:
         logits: `[N, queries, T]`, -inf where there is no token.

@@ -1,4 +1,4 @@
-"""Finds the object in a box, or around points, by its colours; nothing is downloaded, no model is run.
+"""Segments the object in a box, or around points, by its colours, without a model or a download.
 
 GrabCut (Rother, Kolmogorov and Blake, 2004), of OpenCV, which is an extra:
 `pip install "prefect-cvat[video]"`.
@@ -29,26 +29,26 @@ __all__ = ["GrabCutFunction", "create"]
 Box = tuple[float, float, float, float]
 
 _MAX_SIDE = 200
-"""Larger parts of an image are made this small, in pixels: it is quicker, and textures matter less."""
+"""Maximum side of the processed image region in pixels; larger regions are scaled down."""
 
 _CORE = 0.45
-"""The middle of a box, as part of the squared way to its sides, that is surely of the object."""
+"""Points with at most this normalized squared distance from the centre of a box are certain foreground."""
 
 _CORNERS = 1.3
-"""Beyond this, in the same measure, the corners of a box are more likely not of the object."""
+"""Points beyond this normalized squared distance (in the corners of a box) are probable background."""
 
 _POINT = 0.02
-"""How far around a point its answer goes, as part of the smaller side of what is looked at."""
+"""Radius around a point with its label, as a fraction of the smaller side of the region."""
 
 _MIN_AREA_FRACTION = 0.2
-"""The least part of an object in pieces, against its largest one."""
+"""Minimum area of a part of an object, as a fraction of its largest part."""
 
 _LARGEST_HOLE = 0.05
-"""The largest hole that is filled, as part of the object."""
+"""Maximum area of a hole that is filled, as a fraction of the object."""
 
 
 class GrabCutFunction:
-    """Cuts objects out by their colours; see `create`."""
+    """Segments objects by their colours; see `create`."""
 
     def __init__(self, *, margin: float, reach: float, iterations: int) -> None:
         self.margin = margin
@@ -57,7 +57,7 @@ class GrabCutFunction:
 
     @property
     def spec(self) -> InteractionFunctionSpec:
-        """A box, points, or both."""
+        """The spec: prompts are a box, points, or both."""
         return InteractionFunctionSpec(min_pos_points=0, min_neg_points=0, min_bounding_boxes=0)
 
     def preprocess_image(
@@ -65,7 +65,7 @@ class GrabCutFunction:
         context: InteractionFunctionContext,  # noqa: ARG002 (the interface has it)
         image: PIL.Image.Image,
     ) -> NDArray[np.uint8]:
-        """The colours `[H, W, 3]`."""
+        """Convert an image to RGB, `[H, W, 3]`."""
         return np.asarray(to_rgb(image))
 
     def detect(
@@ -74,7 +74,7 @@ class GrabCutFunction:
         pp_image: NDArray[np.uint8],
         prompts: InteractionPrompts,
     ) -> list[InteractionResultShape]:
-        """Find the object: a mask, or nothing without prompts inside the image."""
+        """Segment the object; returns one mask, or nothing without prompts inside the image."""
         height, width = pp_image.shape[:2]
         box = self._box(prompts, width, height)
         if box is None:
@@ -87,7 +87,7 @@ class GrabCutFunction:
         size = max(2, round(part.shape[1] * scale)), max(2, round(part.shape[0] * scale))
         cv2 = import_extra("cv2", "video")
         small = cv2.resize(part, size, interpolation=cv2.INTER_AREA) if scale < 1 else part
-        # From the image's coordinates to those of the part.
+        # from image coordinates to region coordinates
         stretch = np.array([size[0] / part.shape[1], size[1] / part.shape[0]])
         corners = (np.reshape(box, (2, 2)) - (left, top)) * stretch
         points = [
@@ -105,7 +105,7 @@ class GrabCutFunction:
         return [InteractionResultShape(type="mask", points=encode_mask(found, offset=(left, top)))]
 
     def _box(self, prompts: InteractionPrompts, width: int, height: int) -> Box | None:
-        """Where the object is supposed to be: in the box, or not far from the points."""
+        """The box that contains the object: the prompt, or a box around the points."""
         if prompts.bounding_box is not None:
             (x1, y1), (x2, y2) = prompts.bounding_box
         elif prompts.pos_points:
@@ -128,7 +128,7 @@ class GrabCutFunction:
         try:
             pixels = np.ascontiguousarray(pixels)
             cv2.grabCut(pixels, cut, None, *models, self.iterations, cv2.GC_INIT_WITH_MASK)
-        except cv2.error:  # too few pixels of one side to tell its colours
+        except cv2.error:  # too few pixels of foreground or background
             return is_object
         return np.isin(cut, (cv2.GC_FGD, cv2.GC_PR_FGD))
 
@@ -136,21 +136,22 @@ class GrabCutFunction:
 def create(*, margin: float = 0.15, reach: float = 0.25, iterations: int = 5) -> GrabCutFunction:
     """Make an interaction function that takes a box, points, or both, and returns a mask.
 
-    It knows no objects, only colours: what is outside of the box, and alike inside, is background. The
-    middle of a box is taken to be of the object. It does well where an object stands out, and not much
-    better than the box where it does not. It does not say how sure it is.
+    GrabCut separates colours: pixels outside the box, and similar ones inside, are background; the middle of
+    the box is foreground. It works for objects whose colours differ from the background. Results have no
+    confidence.
 
     Example:
         `create(margin=0.3)`
 
     Args:
-        margin: How much around a box is looked at to learn about the background, as part of its sides.
-        reach: How far from points without a box the object may go, as part of the smaller side of the image.
-        iterations: How often colours are learnt and the object is cut out by them.
+        margin: Margin around a box from which background colours are learnt, as a fraction of its sides.
+        reach: Maximum distance of the object from points without a box, as a fraction of the image's
+            smaller side.
+        iterations: Number of iterations of GrabCut.
 
     Raises:
         FunctionLoadError: OpenCV is not installed.
-        ValueError: A number is out of its range.
+        ValueError: An argument is out of range.
     """
     if not 0 < margin <= 2:
         raise ValueError(f"margin must be more than 0 and at most 2, not {margin}")
@@ -163,7 +164,7 @@ def create(*, margin: float = 0.15, reach: float = 0.25, iterations: int = 5) ->
 
 
 def _around(box: Box, margin: float, width: int, height: int) -> tuple[int, int, int, int]:
-    """The part of the image to look at, in whole pixels."""
+    """The image region to process: left, top, right, bottom, in pixels."""
     x1, y1, x2, y2 = box
     dx, dy = max(6.0, margin * (x2 - x1)), max(6.0, margin * (y2 - y1))
     return (
@@ -177,7 +178,7 @@ def _around(box: Box, margin: float, width: int, height: int) -> tuple[int, int,
 def _guess(
     size: tuple[int, int], corners: NDArray[Any], points: Sequence[NDArray[Any]], *, is_box: bool
 ) -> NDArray[np.uint8]:
-    """What is what before colours are looked at, in OpenCV's numbers, `[H, W]`."""
+    """The initial mask for GrabCut, `[H, W]`, with OpenCV's labels (`GC_FGD` and so on)."""
     cv2 = import_extra("cv2", "video")
     width, height = size
     y, x = np.mgrid[:height, :width] + 0.5
@@ -199,7 +200,7 @@ def _guess(
 
 
 def _inside(size: tuple[int, ...], corners: NDArray[Any]) -> NDArray[np.bool_]:
-    """The pixels of a box: those that it covers by half, and one at least."""
+    """The pixels that a box covers by at least half; at least one."""
     (x1, y1), (x2, y2) = np.floor(corners + 0.5).astype(int)
     inside = np.zeros(size[::-1], dtype=np.bool_)
     x1, y1 = min(x1, size[0] - 1), min(y1, size[1] - 1)
@@ -208,7 +209,7 @@ def _inside(size: tuple[int, ...], corners: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def _tidied(found: NDArray[np.bool_], guess: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Without specks, and without what hangs together with nothing sure; small holes filled."""
+    """Remove small parts and parts without certain foreground, and fill small holes."""
     cv2 = import_extra("cv2", "video")
     sure = guess == cv2.GC_FGD
     count, parts, statistics, _ = cv2.connectedComponentsWithStats(found.astype(np.uint8), connectivity=8)

@@ -29,11 +29,11 @@ def create(
     names in COCO's list, from 0.
 
     Args:
-        score_threshold: The least score when the run sets no threshold.
+        score_threshold: Minimum score when the run sets no threshold.
         device: `auto` (CUDA, or else MPS, or else the CPU), `cpu`, `cuda`, `cuda:1`, `mps`.
         batch_size: The greatest number of images that the model gets at once. It is halved whenever
             the memory does not suffice.
-        half_precision: Whether to compute in 16 bits where torch finds that safe (autocast).
+        half_precision: Whether to compute with 16 bits where autocast of torch considers it safe.
 
     Raises:
         ValueError: There is no such device, or a number is out of its range.

@@ -1,4 +1,4 @@
-"""Follows shapes by the motion of the pixels in them; nothing is downloaded, no model is run.
+"""Tracks shapes by optical flow, without a model or a download.
 
 OpenCV is an extra: `pip install "prefect-cvat[video]"`.
 """
@@ -33,11 +33,11 @@ _LARGEST_WINDOW = 21
 _MAX_CORNERS = 40
 
 _CERTAIN = 0.5
-"""Where flow leads to nothing that is so much alike, the object may as well have gone on as before."""
+"""Minimum similarity of a position from flow; below it, constant motion is tried too."""
 
 
 class OpticalFlowFunction:
-    """Follows shapes by optical flow; see `create`."""
+    """Tracks shapes by optical flow; see `create`."""
 
     def __init__(self, *, min_similarity: float, patience: int) -> None:
         self.min_similarity = min_similarity
@@ -45,7 +45,7 @@ class OpticalFlowFunction:
 
     @property
     def spec(self) -> TrackingFunctionSpec:
-        """The types of shapes that can be followed."""
+        """The types of shapes that can be tracked."""
         types = {"rectangle", "polygon", "ellipse", "points", "polyline"}
         return TrackingFunctionSpec(supported_shape_types=types)
 
@@ -54,13 +54,13 @@ class OpticalFlowFunction:
         context: TrackingFunctionContext,  # noqa: ARG002 (the interface has it)
         image: PIL.Image.Image,
     ) -> Picture:
-        """Make an image grey, and smaller ones of it."""
+        """Convert an image to a grey image pyramid."""
         return Picture(image)
 
     def init_tracking_state(
         self, context: TrackingFunctionShapeContext, pp_image: Picture, shape: TrackableShape
     ) -> _TrackingState:
-        """Take up a shape."""
+        """Start to track a shape."""
         if context.original_shape_type in ("points", "polyline"):
             return _PointsState(pp_image, shape, self)
         return _AreaState(pp_image, shape, self)
@@ -68,7 +68,7 @@ class OpticalFlowFunction:
     def track(
         self, context: TrackingFunctionShapeContext, pp_image: Picture, state: _TrackingState
     ) -> TrackableShape | None:
-        """Find a shape again; None if it is lost."""
+        """Track a shape to the next image; None if it is lost."""
         points = state.advance(pp_image)
         if points is None:
             return None
@@ -78,24 +78,24 @@ class OpticalFlowFunction:
 def create(*, min_similarity: float = 0.25, patience: int = 2) -> OpticalFlowFunction:
     """Make a tracking function for rectangles, polygons, ellipses, points and polylines.
 
-    Rectangles, ellipses and polygons move as a whole, by the motion that most points in them share, or
-    that those share that do not move with what is around; which of the two is told by what the object
-    looked like. Polygons also turn. Points and polylines are moved point by point. An object is lost when
-    its pixels cannot be found again, or look like something else.
+    Rectangles, ellipses and polygons move as a whole, polygons also rotate. Two motions are fitted: that of
+    most points, and that of points which do not move with the background; the one with the more similar
+    appearance is used. Points and polylines move point by point. A shape is lost if its flow cannot be
+    computed or its appearance differs too much.
 
-    Objects that are hidden for long, or change their look quickly, need keyframes.
+    Objects that are occluded for long, or change their appearance quickly, need keyframes.
 
     Example:
         `create(patience=5)`
 
     Args:
-        min_similarity: The least likeness (correlation, 0 to 1) of what is found with the object as it
-            was, below which it does not count as found.
-        patience: On how many images in a row an area may be hidden; it is supposed to go on as before.
+        min_similarity: Minimum similarity with the object (correlation, 0 to 1); below it, the object is not
+            found.
+        patience: Maximum number of consecutive images on which an area is not found; its motion continues.
 
     Raises:
         FunctionLoadError: OpenCV is not installed.
-        ValueError: A number is out of its range.
+        ValueError: An argument is out of range.
     """
     if not 0 <= min_similarity <= 1:
         raise ValueError(f"min_similarity must be between 0 and 1, not {min_similarity}")
@@ -106,15 +106,15 @@ def create(*, min_similarity: float = 0.25, patience: int = 2) -> OpticalFlowFun
 
 
 class _TrackingState(abc.ABC):
-    """A shape that is followed."""
+    """A tracked shape."""
 
     @abc.abstractmethod
     def advance(self, picture: Picture) -> Array | None:
-        """Find it on the next image: its points `[N, 2]` there, or None."""
+        """Track it to the next image; return its points `[N, 2]`, or None if it is lost."""
 
 
 class _AreaState(_TrackingState):
-    """A rectangle, ellipse or polygon: its motion since its first image, and what it looks like."""
+    """A rectangle, ellipse or polygon: its motion since its first image, and its appearance."""
 
     def __init__(self, picture: Picture, shape: TrackableShape, settings: OpticalFlowFunction) -> None:
         self._settings = settings
@@ -135,7 +135,7 @@ class _AreaState(_TrackingState):
         self._hidden = 0
 
     def _points_inside(self, low: Array, high: Array) -> Array:
-        """A grid within the shape, within the ellipse in its box if it is none."""
+        """A grid of points within the polygon, or within the ellipse in the box of any other shape."""
         grid = _grid(low, high, 12)
         if self._turns:
             cv2 = import_opencv()
@@ -149,7 +149,7 @@ class _AreaState(_TrackingState):
         return in_ellipse
 
     def advance(self, picture: Picture) -> Array | None:
-        """Find it on the next image."""
+        """Track it to the next image."""
         found = [self._refined(picture, motion) for motion in self._motions_by_flow(picture)]
         if max((likeness for likeness, *_ in found), default=0.0) < _CERTAIN:
             found.append(self._refined(picture, _shift(self._speed) @ self._motion))
@@ -172,7 +172,7 @@ class _AreaState(_TrackingState):
         return moved(self._points, motion)
 
     def _motions_by_flow(self, picture: Picture) -> Iterator[Array]:
-        """Motions since the first image: that of most points, that of the foreground."""
+        """Candidate motions since the first image: that of most points, and that of the foreground."""
         corners = moved(self._corners, self._motion)
         low, high = corners.min(axis=0), corners.max(axis=0)
         size = float((high - low).min())
@@ -197,7 +197,7 @@ class _AreaState(_TrackingState):
                 yield step @ self._motion
 
     def _distinct_points(self, low: Array, high: Array) -> Array:
-        """Corners in the middle of the object as it was on the image before."""
+        """Corner features in the middle of the object on the previous image."""
         middle, half = (low + high) / 2, (high - low) * 0.35
         x1, y1 = np.maximum(middle - half, 0).astype(int)
         x2, y2 = np.maximum(middle + half, 0).astype(int)
@@ -210,7 +210,7 @@ class _AreaState(_TrackingState):
         return corners
 
     def _refined(self, picture: Picture, motion: Array) -> tuple[float, Array, Array]:
-        """Shift a little to where it looks most like the object: flow alone drifts away."""
+        """Shift to the nearby position with the most similar appearance, to correct drift."""
         seen = self._appearance.look(picture, motion)
         likeness = self._appearance.likeness(seen)
         extent = np.ptp(moved(self._corners, motion), axis=0)
@@ -226,10 +226,10 @@ class _AreaState(_TrackingState):
 
 
 class _PointsState(_TrackingState):
-    """Points that move one by one; what cannot be found moves with the others."""
+    """Points that move separately; points without flow move with the others."""
 
     _RADIUS = 4.0
-    """How far around a point its neighbours are that are asked along with it, in pixels."""
+    """Radius of the neighbours whose flow is computed with a point, in pixels."""
 
     def __init__(self, picture: Picture, shape: TrackableShape, settings: OpticalFlowFunction) -> None:
         self._settings = settings
@@ -237,7 +237,7 @@ class _PointsState(_TrackingState):
         self._points = np.asarray(shape.points, dtype=np.float64).reshape(-1, 2) - 0.5
 
     def advance(self, picture: Picture) -> Array | None:
-        """Find them on the next image."""
+        """Track them to the next image."""
         around = self._RADIUS * (_grid(np.array([-2.0, -2.0]), np.array([2.0, 2.0]), 3))
         asked = (self._points[:, None] + around).reshape(-1, 2)
         ends, good = flow(self._picture, picture, asked, _LARGEST_WINDOW)
@@ -266,7 +266,7 @@ class _PointsState(_TrackingState):
 
 
 def _grid(low: Array, high: Array, count: int) -> Array:
-    """Points `[count * count, 2]` in a box, evenly, none on its edge."""
+    """A regular grid of points `[count * count, 2]` inside a box."""
     x, y = (np.linspace(start, end, count + 2)[1:-1] for start, end in zip(low, high, strict=True))
     return np.stack(np.meshgrid(x, y), axis=-1).reshape(-1, 2)
 

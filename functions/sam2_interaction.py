@@ -29,7 +29,7 @@ __all__ = ["Sam2InteractionFunction", "create"]
 
 @dataclass(frozen=True)
 class _Embedded:
-    """What the model's encoder makes of an image."""
+    """The embedding of an image."""
 
     embeddings: list[Tensor]
     size: tuple[int, int]
@@ -50,7 +50,7 @@ class Sam2InteractionFunction:
 
     @property
     def device(self) -> str:
-        """Where the model runs, such as `cuda:0`."""
+        """The device of the model, such as `cuda:0`."""
         return str(self._device)
 
     @torch.inference_mode()

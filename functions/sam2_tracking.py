@@ -31,7 +31,7 @@ _OBJECT = 1
 
 @dataclass(frozen=True)
 class _Features:
-    """What the model's encoder makes of an image; sessions take it from their cache."""
+    """The embedding of an image, which sessions read from their cache."""
 
     cached: dict[str, Any]
     size: tuple[int, int]
@@ -39,7 +39,7 @@ class _Features:
 
 @dataclass
 class _TrackingState:
-    """An object: what the model remembers of it, and how many images it has seen."""
+    """A tracked object: its memory in the model, and the number of its images."""
 
     session: Any
     images: int = 1
@@ -61,7 +61,7 @@ class Sam2TrackingFunction:
 
     @property
     def device(self) -> str:
-        """Where the model runs, such as `cuda:0`."""
+        """The device of the model, such as `cuda:0`."""
         return str(self._device)
 
     @torch.inference_mode()

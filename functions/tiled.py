@@ -103,12 +103,12 @@ class TiledFunction:
 
     @property
     def device(self) -> str | None:
-        """Where that function runs, if it says so."""
+        """The device of the wrapped function, if it has one."""
         return getattr(self.function, "device", None)
 
     @property
     def score_threshold(self) -> float | None:
-        """The least score of that function when the run sets no threshold, if it tells."""
+        """The `score_threshold` of the wrapped function, if it has one."""
         return getattr(self.function, "score_threshold", None)
 
     @property
@@ -151,7 +151,7 @@ class TiledFunction:
             yield x, y, min(x + self.tile, image.width), min(y + self.tile, image.height)
 
     def _starts(self, size: int) -> list[int]:
-        """Where tiles start along a side: as few as suffice, at even distances."""
+        """The starts of tiles along a side, in pixels: the minimum number, evenly spaced."""
         room = size - self.tile
         if room <= 0:
             return [0]

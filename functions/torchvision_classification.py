@@ -105,13 +105,13 @@ def create(
             224x224 in the middle, normalized as ImageNet).
         label_map: The names of the classes by number. All classes of the model compete; one that is
             not in the map gives no tag.
-        score_threshold: The least probability when the run sets no threshold. By default the best
+        score_threshold: Minimum probability when the run sets no threshold. By default the best
             class is the tag, however sure the model is.
         top_k: The greatest number of tags of an image.
         device: `auto` (CUDA, or else MPS, or else the CPU), `cpu`, `cuda`, `cuda:1`, `mps`.
         batch_size: The greatest number of images that the model gets at once; by default 8, on a
             CPU 1. It is halved whenever the memory does not suffice.
-        half_precision: Whether to compute in 16 bits where torch finds that safe (autocast).
+        half_precision: Whether to compute with 16 bits where autocast of torch considers it safe.
         **model_options: For torchvision's function that makes the model.
 
     Raises:

@@ -70,13 +70,13 @@ def create(
             by name has names for all classes. Its numbers that stand for no object
             (`__background__`, `N/A`) do not become labels: `cvat_sdk` makes a label of
             `__background__`, which no task has, so that every run complains of it.
-        score_threshold: The least score when the run sets no threshold. `cvat_sdk` takes 0 here,
+        score_threshold: Minimum score when the run sets no threshold. `cvat_sdk` takes 0 here,
             which returns all that the model returns, mostly false alarms. Torchvision's models
             themselves return nothing below 0.05, unless `box_score_thresh` or `score_thresh` say so.
         device: `auto` (CUDA, or else MPS, or else the CPU), `cpu`, `cuda`, `cuda:1`, `mps`.
         batch_size: The greatest number of images that the model gets at once; by default 8, on a
             CPU 1. It is halved whenever the memory does not suffice.
-        half_precision: Whether to compute in 16 bits where torch finds that safe (autocast).
+        half_precision: Whether to compute with 16 bits where autocast of torch considers it safe.
         **model_options: For torchvision's function that makes the model.
 
     Raises:

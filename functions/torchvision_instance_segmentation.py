@@ -109,12 +109,12 @@ def create(
             it. By default what the weights need, or values from 0 to 1 for a model object.
         label_map: The names of the classes by number; objects of other classes are dropped. A model
             by name has names for all classes that stand for an object.
-        score_threshold: The least score when the run sets no threshold (`cvat_sdk`: 0).
+        score_threshold: Minimum score when the run sets no threshold (`cvat_sdk`: 0).
         tolerance: How far polygons may be from the outline of the mask, in pixels.
         device: `auto` (CUDA, or else MPS, or else the CPU), `cpu`, `cuda`, `cuda:1`, `mps`.
         batch_size: The greatest number of images that the model gets at once; by default 8, on a
             CPU 1. It is halved whenever the memory does not suffice.
-        half_precision: Whether to compute in 16 bits where torch finds that safe (autocast).
+        half_precision: Whether to compute with 16 bits where autocast of torch considers it safe.
         **model_options: For torchvision's function that makes the model.
 
     Raises:

@@ -123,16 +123,16 @@ def create(
         keypoint_names: The names of the keypoints, in the model's order. It may have more keypoints
             than there are names; the others are dropped. By default those of the weights; for a model
             object the 17 of COCO.
-        keypoint_threshold: The least of `keypoints_scores` of a keypoint that is seen. Torchvision's
+        keypoint_threshold: Minimum of `keypoints_scores` of a visible keypoint. Torchvision's
             are logits, not probabilities; Detectron draws them from 2 on. `-inf`: as `cvat_sdk`,
             which knows only the third number of `keypoints`, in torchvision always 1.
-        hidden: How a keypoint is marked that is not seen: `occluded`, at its supposed place, or
+        hidden: How invisible keypoints are marked: `occluded`, at their predicted position, or
             `outside` of the image.
-        score_threshold: The least score of a skeleton when the run sets no threshold (`cvat_sdk`: 0).
+        score_threshold: Minimum score of a skeleton when the run sets no threshold (`cvat_sdk`: 0).
         device: `auto` (CUDA, or else MPS, or else the CPU), `cpu`, `cuda`, `cuda:1`, `mps`.
         batch_size: The greatest number of images that the model gets at once; by default 8, on a
             CPU 1. It is halved whenever the memory does not suffice.
-        half_precision: Whether to compute in 16 bits where torch finds that safe (autocast).
+        half_precision: Whether to compute with 16 bits where autocast of torch considers it safe.
         **model_options: For torchvision's function that makes the model.
 
     Raises:

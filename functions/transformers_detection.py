@@ -39,7 +39,7 @@ class TransformersFunction(ModelFunction):
     Args:
         model: A `PreTrainedModel`. It is taken over.
         processor: Its image processor, or its processor of images and words.
-        kind: What the model finds.
+        kind: The output type of the model.
         classes: What of that is wanted; their names are the words that a zero-shot model looks for.
         tolerance: How far polygons may be from the outline of a mask, in pixels.
         **settings: Those of `ModelFunction`.
@@ -182,14 +182,14 @@ def create(
             By default it comes from where the model comes from.
         labels: The words for which a zero-shot model looks; they are the labels. Others have
             labels of their own.
-        score_threshold: The least score when the run sets no threshold. Zero-shot models are mostly
+        score_threshold: Minimum score when the run sets no threshold. Zero-shot models are mostly
             used with 0.1 to 0.3.
         tolerance: How far polygons may be from the outline of the mask, in pixels.
         device: `auto` (CUDA, or else MPS, or else the CPU), `cpu`, `cuda`, `cuda:1`, `mps`.
         batch_size: The greatest number of images that the model gets at once; by default 8, on a
             CPU 1. It is halved whenever the memory does not suffice. Only images of one size go
             together, since padding would change what is found.
-        half_precision: Whether to compute in 16 bits where torch finds that safe (autocast).
+        half_precision: Whether to compute with 16 bits where autocast of torch considers it safe.
         **from_pretrained: For `from_pretrained` of model and processor, such as `revision="..."`.
 
     Raises:

@@ -221,7 +221,7 @@ def create(
             A file is a pickle: loading it runs what its maker put there, so take it only from where
             you would take a program. A name such as `yolo11n.pt` that is no file is downloaded by
             ultralytics.
-        score_threshold: The least score when the run sets no threshold.
+        score_threshold: Minimum score when the run sets no threshold.
         iou: Of two boxes of a class that overlap by more than this, the one with the lesser score is
             dropped (intersection over union, 0 to 1). Models without non-maximum suppression ignore it.
         image_size: To what the longer side of an image is resized, or (height, width), in pixels; for
@@ -229,15 +229,15 @@ def create(
             default that for which the weights were made, or else 640 (for classification 224).
         keypoint_names: The names of a pose model's keypoints, in its order; further keypoints are
             dropped. By default COCO's if there are 17, or else `0`, `1`, ...
-        keypoint_threshold: The least confidence of a keypoint that is seen, 0 to 1.
-        hidden: How a keypoint is marked that is not seen: `occluded`, at its supposed place, or
+        keypoint_threshold: Minimum confidence of a visible keypoint, 0 to 1.
+        hidden: How invisible keypoints are marked: `occluded`, at their predicted position, or
             `outside` of the image.
         tolerance: How far polygons may be from the outline of the mask, in pixels.
         top_k: The greatest number of tags of an image.
         device: `auto` (CUDA, or else MPS, or else the CPU), `cpu`, `cuda`, `cuda:1`, `mps`.
         batch_size: The greatest number of images that the model gets at once; by default 8, on a
             CPU 1. It is halved whenever the memory does not suffice.
-        half_precision: Whether to compute in 16 bits where torch finds that safe (autocast).
+        half_precision: Whether to compute with 16 bits where autocast of torch considers it safe.
 
     Raises:
         FunctionLoadError: Ultralytics is not installed.

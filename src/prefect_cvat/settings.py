@@ -39,7 +39,7 @@ class Settings(BaseSettings):
     runs_dir: Path = Field(
         default_factory=lambda: Path(platformdirs.user_state_dir("prefect-cvat")) / "runs",
         description=(
-            "Where it is recorded what runs have added, which `prefect-cvat undo` goes by. On storage that"
+            "Folder of the records of runs, which `prefect-cvat undo` reads. On storage that"
             " several machines share, each of them can undo the runs of the others. With `annotate shards`"
             " each machine records its shards, and that of the flow run the issues."
         ),

@@ -29,5 +29,5 @@ def exit_cleanly_on_sigterm() -> None:
 def _end(_number: int, _frame: FrameType | None) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second SIGTERM ends the process at once
     # not by print: the signal may have interrupted another print
-    os.write(2, b"error: told to end (SIGTERM); run it again to complete it\n")
+    os.write(2, b"error: ended by SIGTERM; run it again to complete it\n")
     raise Terminated(SIGTERM_EXIT_CODE)

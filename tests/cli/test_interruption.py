@@ -94,7 +94,7 @@ def test_sigterm_reports_written_annotations_and_how_to_undo_them(server, make_t
     )
     assert code == 143, err
     there = len(shapes(client, task_id))
-    assert "told to end (SIGTERM)" in err
+    assert "ended by SIGTERM" in err
     assert f"{there} annotations that it has added are in task {task_id}" in err
     undo = re.search(r"to undo it: prefect-cvat --server-host \S+ undo (\S+)", err)
     assert run(*server, "undo", undo[1]).returncode == 0
@@ -116,7 +116,7 @@ def test_sigterm_in_a_function_ends_the_command_without_a_function_error(
     arguments = [*server, name, *where, *function(waits), *more]
     code, out, err = interrupted(arguments, started.exists, by=signal.SIGTERM)
     assert (code, out) == (143, ""), err
-    assert err.splitlines() == ["error: told to end (SIGTERM); run it again to complete it"]
+    assert err.splitlines() == ["error: ended by SIGTERM; run it again to complete it"]
 
 
 @pytest.mark.parametrize("where", ["def create():", "if True:"], ids=["made", "imported"])
@@ -126,4 +126,4 @@ def test_sigterm_while_a_function_is_loaded_ends_the_command(server, function, t
     arguments = [*server, "annotate", 1, *function(waits)]
     code, _, err = interrupted(arguments, started.exists, by=signal.SIGTERM)
     assert code == 143, err
-    assert err.splitlines() == ["error: told to end (SIGTERM); run it again to complete it"]
+    assert err.splitlines() == ["error: ended by SIGTERM; run it again to complete it"]

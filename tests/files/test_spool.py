@@ -123,7 +123,7 @@ def test_command_removes_its_folder_on_sigterm(temporary, tmp_path, sandbox, mak
         process.send_signal(signal.SIGTERM)
         _, errors = process.communicate(timeout=60)
     assert process.returncode == 143
-    assert "told to end (SIGTERM); run it again to complete it" in errors
+    assert "ended by SIGTERM; run it again to complete it" in errors
     assert "Traceback" not in errors
     assert not spools(temporary)
 

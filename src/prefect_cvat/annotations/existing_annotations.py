@@ -22,7 +22,7 @@ from prefect_cvat.planning.plan import Batch, Plan
 __all__ = ["ExistingAnnotations", "ExistingOnFrame"]
 
 PARTS = 64
-"""Into how many parts the tracks of a job are cut at the most: one at a time is read."""
+"""Maximum number of parts into which the tracks of a job are split: one is read at a time."""
 
 
 class ExistingOnFrame:
@@ -185,7 +185,7 @@ class _JobAnnotations:
 
 
 def _part(track: Mapping[str, Any], begin: int, end: int) -> dict[str, Any]:
-    """A track with those keyframes only that tell of the frames from `begin` to before `end`."""
+    """A track with only the keyframes that determine its frames from `begin` to before `end`."""
     frames = [shape["frame"] for shape in track["shapes"]]
     first = max(bisect_right(frames, begin) - 1, 0)
     shapes = track["shapes"][first : bisect_left(frames, end) + 1]

@@ -32,7 +32,7 @@ __all__ = [
 _STDLIB = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib")})
 
 MAX_ANNOTATIONS_PER_IMAGE = 100_000
-"""Maximum number of results for one image; more are taken for an endless loop."""
+"""Maximum number of results for one image; more indicate an endless loop."""
 
 Result = TypeVar("Result")
 

@@ -236,7 +236,7 @@ def _import(name: str) -> ModuleType:
 
 
 def _load_error(what: str, error: BaseException) -> FunctionLoadError:
-    """What to raise in place of an error of a function that is being made, be it that of `sys.exit`."""
+    """The error to raise for an error of a function factory, including `sys.exit`."""
     if not is_of_function(error):
         raise error
     return FunctionLoadError(f"{what}: {describe_error(error)} ({where_raised(error)})")
@@ -255,7 +255,7 @@ def _make(module: ModuleType, name: str, parameters: Mapping[str, Any] | None) -
                 f" its create is called as create{inspect.signature(create)}"
             ) from error
         except ValueError:
-            pass  # a signature that cannot be looked at; the call itself will tell
+            pass  # no signature; the call raises the error
         try:
             function = create(**parameters)
         except PrefectCvatError:

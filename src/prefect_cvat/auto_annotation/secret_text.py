@@ -9,7 +9,7 @@ __all__ = ["SecretReference", "SecretText"]
 
 @dataclass(frozen=True)
 class SecretReference:
-    """Where a secret is kept: in the Prefect block `secret/NAME`.
+    """A reference to a secret in the Prefect block `secret/NAME`.
 
     Attributes:
         name: The name of the block.

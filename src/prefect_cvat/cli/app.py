@@ -35,7 +35,7 @@ COMMANDS = {
     "sandbox": "Run a server on this machine that speaks like CVAT, to try things out.",
     "demo": "Annotate photographs and a video in a sandbox with NanoDet, through the Prefect flows.",
 }
-"""What each command does. Its module, of the same name, is imported when it runs."""
+"""The help text of each command. Its module, of the same name, is imported when it runs."""
 
 
 class _Commands(click.Group):

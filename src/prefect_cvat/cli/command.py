@@ -106,7 +106,7 @@ class _Kind:
 
     @classmethod
     def of(cls, annotation: Any, notes: Collection[Any]) -> _Kind:
-        """What click takes for values of a type; all but text is validated by it, and then by the model."""
+        """The click type for a type; click validates all but text, and the model validates again."""
         origin, inner = get_origin(annotation), get_args(annotation)
         if origin is Annotated:
             return cls.of(inner[0], [*notes, *inner[1:]])

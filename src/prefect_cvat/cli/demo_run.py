@@ -50,7 +50,7 @@ def run_demo(report_path: Path, echo: Callable[[str], None]) -> tuple[RunReport,
 
     Args:
         report_path: Where to write the page.
-        echo: Is told what happens.
+        echo: Prints a line of progress.
 
     Returns:
         What the two runs did.
@@ -64,7 +64,7 @@ def run_demo(report_path: Path, echo: Callable[[str], None]) -> tuple[RunReport,
 
         with Sandbox() as server, Client(server.url) as client:
             client.login((server.user, server.password))
-            echo(f"sandbox at {server.url} (it is not CVAT, but speaks like it)")
+            echo(f"sandbox at {server.url} (a simulation of CVAT)")
             task_id = create_demo_task(client)
             echo(f"task {task_id} with {len(PHOTOS)} photographs; Prefect starts, which takes a while ...")
             CvatCredentials(url=server.url, username=server.user, password=SecretStr(server.password)).save(

@@ -40,7 +40,7 @@ class _NamedFunction(OptionModel):
 
 # pydantic takes the fields of the last base first
 class FunctionChoice(DeviceOption, _NamedFunction):
-    """Which function, with which parameters, on which device."""
+    """The options of the function: name, parameters and device."""
 
     @property
     def is_made(self) -> bool:
@@ -54,7 +54,7 @@ class FunctionChoice(DeviceOption, _NamedFunction):
 
     @property
     def name(self) -> str:
-        """What to call the function."""
+        """The name of the function."""
         return self.function or self.function_module or str(self.function_file)
 
     @property

@@ -48,6 +48,6 @@ class DryRunOptions(JsonOption):
 
 
 class RunReportOptions(DryRunOptions):
-    """Where the report of a run goes."""
+    """The options for the output of a report."""
 
     report: Annotated[OutputFile, Field(description="Write the report as JSON to this file.")] = None

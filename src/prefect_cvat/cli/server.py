@@ -18,7 +18,7 @@ __all__ = ["Server", "given_server"]
 
 @dataclass
 class Server:
-    """How to reach the server."""
+    """The options for the connection to the server."""
 
     host: str
     port: int | None

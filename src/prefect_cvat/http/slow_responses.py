@@ -46,7 +46,7 @@ class MinimumSpeedAdapter(HTTPAdapter):
     def proxy_manager_for(self, proxy: str, **options: Any) -> ProxyManager:
         """Create the connection pools for a proxy."""
         manager: ProxyManager = super().proxy_manager_for(proxy, **options)
-        if not proxy.lower().startswith("socks"):  # these connect in a way of their own
+        if not proxy.lower().startswith("socks"):  # SOCKS proxies connect differently
             manager.pool_classes_by_scheme = _POOLS
         return manager
 

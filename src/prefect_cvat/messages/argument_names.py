@@ -1,4 +1,4 @@
-"""What a message calls an option: as it was given in Python, on the command line, or in Prefect's form."""
+"""Names of options in messages: as given in Python, on the command line, or in Prefect's form."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _titles: ContextVar[Mapping[str, str] | None] = ContextVar("titles", default=Non
 
 
 def argument(name: str, value: object = None) -> str:
-    """What to call an option in a message, alone or with the value that it has or should have.
+    """The name of an option for a message, optionally with a value.
 
     In Python `label_map` and `existing='keep'`; on the command line `--label-map` and `--existing keep`; in
     Prefect's form `'Label map'` and `'Existing annotations' keep`.

@@ -43,7 +43,7 @@ functions = command_group(
 
 
 def spec_lines(spec: Any) -> list[str]:
-    """What a function can do: its labels, the shapes that it tracks, or what prompts it."""
+    """The labels, tracked shape types or prompts of a function."""
     if hasattr(spec, "supported_shape_types"):
         return [f"follows shapes of type {', '.join(sorted(spec.supported_shape_types))}"]
     if hasattr(spec, "min_pos_points"):

@@ -20,7 +20,7 @@ from prefect_cvat.options.run_options import Options
 __all__ = ["preview"]
 
 FRAMES_SHOWN = 4
-"""How many frames of a task are shown where none are named."""
+"""Number of frames of a task to show by default."""
 
 
 class _Previewed(OptionModel):

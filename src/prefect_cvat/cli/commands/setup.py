@@ -18,7 +18,7 @@ __all__ = ["CredentialsOption", "ScopeOptions", "setup"]
 
 
 class CredentialsOption(OptionModel):
-    """Which block of credentials."""
+    """The option for the credentials block."""
 
     credentials: Annotated[
         str,
@@ -28,7 +28,7 @@ class CredentialsOption(OptionModel):
 
 
 class ScopeOptions(CredentialsOption):
-    """Which tasks are annotated unattended."""
+    """The options for tasks that are annotated automatically."""
 
     project: Annotated[
         Annotated[int, Field(ge=1)] | None,
