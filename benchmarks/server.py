@@ -6,7 +6,7 @@ bare fetch of the same chunks, four at a time, is the base. `again` is our secon
     python benchmarks/server.py [--rows NAME ...] [--quick] [--rounds 2] [--out FILE] [--plot FILE]
     python benchmarks/server.py --draw benchmarks/server.json --plot docs/images/benchmark-server.png
 
-`--quick` took 13 minutes on two cores with much other work (load 10 to 17); alone it takes a third of that.
+`--quick` took 13 minutes on two cores with much other work (load 10 to 17).
 """
 
 from __future__ import annotations

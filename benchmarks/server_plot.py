@@ -30,7 +30,7 @@ def draw(rows: list[dict[str, Any]]) -> plt.Figure:
                 bar = axes.barh(at, value, height=_HEIGHT, color=color, label=name)
                 axes.bar_label(bar, [form.format(value)], padding=2, fontsize=7)
     left.set_yticks(range(len(rows)), [row["title"] for row in rows])
-    left.invert_yaxis()
+    left.set_ylim(len(rows) - 0.5, -0.5)
     left.set(xlabel="seconds")
     right.set(xlabel="requests")
     for axes in (left, right):

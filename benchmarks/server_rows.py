@@ -81,7 +81,7 @@ ROWS = {
         title="180 frames of 1920x1080, first time", media=_FULL_HD, boxes=1, are_decoded=True, has_bare=True
     ),
     "1080p-made": Row(
-        title="the same, chunks made already",
+        title="180 frames of 1920x1080, chunks made",
         media=_FULL_HD,
         boxes=1,
         are_decoded=True,
