@@ -207,7 +207,7 @@ def test_frames_are_read_from_text_and_from_numbers_and_survive_json(value, numb
         ({"frames": [-1]}, "frames: must be 0 or more, not -1"),
         ({"frames": 7}, "frames: must be numbers, or text such as 0-99,200, not 7"),
         ({"jobs": [0]}, "jobs: must be 1 or more, not 0"),
-        ({"jobs": "1-99999"}, "names 99999 jobs; name 10000 at the most"),
+        ({"jobs": "1-99999"}, "has 99999 jobs; select at most 10000"),
         ({"label_map": {"car": {"nme": "x"}}}, "label_map: 'nme' of 'car'"),
         ({"existing": "replace"}, "existing must be 'keep', 'clear' or 'replace_auto', not 'replace'"),
         ({"no_such": 1}, "there is no option 'no_such'"),
