@@ -100,7 +100,7 @@ def test_missing_or_unmatched_input_is_a_one_line_error(
         ([empty, *function, "--truth", "ground-truth"], 1, "has no ground-truth job"),
         ([drawn_task, *function, "--truth", f"task:{empty}"], 1, "there is no ground truth"),
         ([drawn_task, "--function", "nanodet_detection"], 1, "the function does not fit task"),
-        ([drawn_task, "--left-by-run"], 1, "no run has left anything on the 2 frames"),
+        ([drawn_task, "--left-by-run"], 1, "has no automatic annotations (source 'auto') on the 2 frames"),
         ([drawn_task], 2, "give a function, or --left-by-run"),
         ([drawn_task, *function, "--left-by-run"], 2, "give a function, or --left-by-run"),
         ([drawn_task, *function, "--truth", "task"], 2, "is none of manual, ground-truth and task:ID"),

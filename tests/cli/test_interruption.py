@@ -46,8 +46,8 @@ def test_ctrl_c_reports_written_annotations_and_how_to_continue(server, make_tas
     there = len(shapes(client, task_id))
     assert 4 <= there < 60
     assert "interrupted" in err
-    assert f"{there} annotations that it has added are in task {task_id}" in err
-    assert "running it again completes it" in err
+    assert f"{there} annotations of this run are in task {task_id}" in err
+    assert "run it again to complete it" in err
     assert "Traceback" not in err
     undo = re.search(r"to undo it: prefect-cvat --server-host \S+ undo (\S+)", err)
     done = run(*server, "undo", undo[1])
@@ -95,7 +95,7 @@ def test_sigterm_reports_written_annotations_and_how_to_undo_them(server, make_t
     assert code == 143, err
     there = len(shapes(client, task_id))
     assert "ended by SIGTERM" in err
-    assert f"{there} annotations that it has added are in task {task_id}" in err
+    assert f"{there} annotations of this run are in task {task_id}" in err
     undo = re.search(r"to undo it: prefect-cvat --server-host \S+ undo (\S+)", err)
     assert run(*server, "undo", undo[1]).returncode == 0
     assert shapes(client, task_id) == []

@@ -66,7 +66,7 @@ def test_cancelled_run_stops_within_a_batch_and_reports(serve, client, task_id, 
     [report] = [artifact.data for artifact in artifacts if artifact.key == f"report-task-{task_id}"]
     assert "**Cancelled**" in report
     assert f"{len(left)} annotations" in report
-    assert f"{len(left)} annotations that it has added are in task {task_id}" in served.text()
+    assert f"{len(left)} annotations of this run are in task {task_id}" in served.text()
 
     run_id = start_run(task_id)
     with get_client(sync_client=True) as prefect:

@@ -162,7 +162,7 @@ def test_only_selected_jobs_count_as_annotated(client, make_task):
 
 
 def test_runs_that_cannot_skip_annotated_frames_refuse_the_option(client, make_task):
-    with pytest.raises(ValueError, match="nobody has annotated cannot be evaluated"):
+    with pytest.raises(ValueError, match="unannotated frames have no ground truth"):
         evaluate_task(client, make_task(1), ONE_CAR, options=Options(frames="unannotated"))
     with pytest.raises(ValueError, match="frames: 'all' is neither a number nor a range"):
         annotate_task(client, 1, ONE_CAR, frames="all")

@@ -126,7 +126,7 @@ def test_old_records_and_locks_are_removed_and_undo_reports_it(client, make_task
     assert json.loads(done.stdout) == {"runs": [old.run], "locks": 1, "spools": 0, "dry_run": False}
     assert [run.run for run in list_runs()] == [new.run]
     assert len(list(locks_folder().glob("*.lock"))) == locks - 1
-    with pytest.raises(RunNotFoundError, match="`prefect-cvat runs prune` has removed its record"):
+    with pytest.raises(RunNotFoundError, match="has been removed with `prefect-cvat runs prune`"):
         undo_run(client, old.run)
     assert undo_run(client, new.run).removed == 6
 

@@ -1,4 +1,4 @@
-"""Telling objects apart: the same numbers for the same objects, and no detection lost on the way."""
+"""Associating detections to tracks: the same numbers for the same objects, and no detection lost on the way."""
 
 import random
 import sys
