@@ -47,8 +47,10 @@ def validate_spec(run: PlannedRun[Any]) -> Any:
 @task(name="fetch batch", task_run_name="fetch {batch}", **RETRY_NETWORK_ERRORS)
 @shorten_errors
 def fetch_batch(run: PlannedRun[Any], batch: Batch) -> ChunkBatch:
-    """Download the chunks of a batch to files on disk."""
-    return run.fetch_batch(batch)
+    """Download the chunks of a batch to files on disk: all of them, so that Prefect retries this task."""
+    chunks = run.fetch_batch(batch)
+    run.wait_for_chunks(batch, chunks)
+    return chunks
 
 
 @task(name="detect batch", task_run_name="detect {batch}", **NO_RETRIES)

@@ -88,6 +88,14 @@ class Settings(BaseSettings):
             " and the machine has more memory."
         ),
     )
+    max_spool_bytes: int = Field(
+        default=2**29,
+        ge=0,
+        description=(
+            "Maximum size in bytes of the chunks that a run has on disk. The batch in work has all of its"
+            " chunks there, also if they alone are larger."
+        ),
+    )
     dask_address: str | None = Field(
         default=None,
         description=(

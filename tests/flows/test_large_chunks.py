@@ -24,14 +24,14 @@ def test_a_chunk_is_fetched_once_for_its_batches_also_where_fetching_is_tried_ag
 
     def fail_at_first(params, data):
         downloads.append(params["number"])
-        if len(downloads) <= failures:
+        if params["number"] == 0 and downloads.count(0) <= failures:
             raise ServerError("it is down", status=502, method="GET", path="/data")
 
     with_chunks(monkeypatch, fail_at_first)
     report = annotate_task(
         task_id, credentials, "flow_functions.numbered", execution=ExecutionSettings(batch_size=1)
     )
-    assert downloads[: failures + 2] == [0] * (1 + failures) + [1]
+    assert sorted(downloads[: failures + 2]) == [0] * (1 + failures) + [1]
     assert downloads[failures + 2 :] == [0, 1], "for the pictures in Prefect, once the run is over"
     assert report.batches == 4 + 2
     assert report.frames == report.added == 400

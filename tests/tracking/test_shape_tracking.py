@@ -43,8 +43,8 @@ def test_tracks_shape_to_the_last_frame(world):
     ("direction", "frames", "fetched"),
     [
         ("forward", range(5, 12), [2, 3, 4, 5]),
-        ("backward", range(6), [2, 1, 0]),
-        ("both", range(12), [2, 1, 0, 2, 3, 4, 5]),
+        ("backward", range(6), [0, 1, 2]),
+        ("both", range(12), [0, 1, 2, 3, 4, 5]),
     ],
 )
 def test_directions(world, downloads, direction, frames, fetched):
@@ -57,7 +57,8 @@ def test_directions(world, downloads, direction, frames, fetched):
     assert (5, False) in keyframes(track)
     for frame in frames:
         assert interpolate(track, frame)["points"] == box(2 * frame)
-    assert downloads == fetched
+    assert sorted(set(downloads)) == fetched
+    assert len(downloads) <= len(fetched) + 1, "both ways may share the chunk where they begin"
     assert report.frames == len(frames)
     assert function.preprocessed == len(frames) + (direction == "both")
 

@@ -7,6 +7,7 @@ from typing import IO
 
 from prefect_cvat.cvat.connection import Connection
 from prefect_cvat.frames import Quality
+from prefect_cvat.http.interruption import Interruption
 from prefect_cvat.http.request_sender import BodyValidator
 
 __all__ = ["MAX_CHUNK_BYTES", "ChunkRequests"]
@@ -27,6 +28,7 @@ class ChunkRequests(Connection):
         quality: Quality = "original",
         max_bytes: int = MAX_CHUNK_BYTES,
         validate: BodyValidator | None = None,
+        interruption: Interruption | None = None,
     ) -> None:
         """Download a chunk of a task to a file: a zip of images, or a video.
 
@@ -39,6 +41,7 @@ class ChunkRequests(Connection):
             quality: `original` or `compressed`.
             max_bytes: Maximum size of the chunk in bytes.
             validate: Returns what is wrong with the file, or None. A file with a fault is downloaded again.
+            interruption: Can end the download, and waits between the attempts.
 
         Raises:
             ResponseTooLargeError: The chunk is larger.
@@ -46,7 +49,7 @@ class ChunkRequests(Connection):
             TransportError: No response came, or none that `validate` accepts.
         """
         params: dict[str, str | int] = {"type": "chunk", "number": number, "quality": quality}
-        self._chunk(f"/api/tasks/{task_id}/data", file, params, max_bytes, validate)
+        self._chunk(f"/api/tasks/{task_id}/data", file, params, max_bytes, validate, interruption)
 
     def job_chunk(
         self,
@@ -57,10 +60,11 @@ class ChunkRequests(Connection):
         quality: Quality = "original",
         max_bytes: int = MAX_CHUNK_BYTES,
         validate: BodyValidator | None = None,
+        interruption: Interruption | None = None,
     ) -> None:
         """Download a chunk of a job, as `chunk` does. Chunk 0 begins at the first frame of the job."""
         params: dict[str, str | int] = {"type": "chunk", "index": index, "quality": quality}
-        self._chunk(f"/api/jobs/{job_id}/data", file, params, max_bytes, validate)
+        self._chunk(f"/api/jobs/{job_id}/data", file, params, max_bytes, validate, interruption)
 
     def _chunk(
         self,
@@ -69,6 +73,7 @@ class ChunkRequests(Connection):
         params: Mapping[str, str | int],
         max_bytes: int,
         validate: BodyValidator | None,
+        interruption: Interruption | None,
     ) -> None:
         self._transport.download(
             path,
@@ -77,4 +82,5 @@ class ChunkRequests(Connection):
             headers={"Accept": "*/*"},
             max_bytes=max_bytes,
             validate=validate,
+            interruption=interruption,
         )

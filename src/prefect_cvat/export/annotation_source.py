@@ -15,13 +15,14 @@ from prefect_cvat.evaluation.inputs.task_annotations import annotations_on_frame
 from prefect_cvat.exceptions import NothingToExportError
 from prefect_cvat.export.dataset import Annotation, AnnotationFile
 from prefect_cvat.export.image_folder import ImageFolder
-from prefect_cvat.frames import ChunkBatch, ChunkFile
+from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
 from prefect_cvat.media.chunk_download import fetch_chunk
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.number_set import NumberSet
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.plan import Batch, Plan
 from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
+from prefect_cvat.runs.execution.planned_run import BatchDetections
 from prefect_cvat.runs.execution.progress import Progress
 from prefect_cvat.runs.execution.run_context import Workspace
 from prefect_cvat.runs.reports.run_report import RunReport
@@ -207,16 +208,20 @@ class _PlannedExportRun(PlannedReadOnlyRun):
         super().__init__(run, plan, workspace)
         self._images = images
 
-    def fetch_batch(self, batch: Batch) -> ChunkBatch:
-        """Download the chunks of a batch, also those of which all detections are kept, for their images."""
-        chunks = super().fetch_batch(batch)
+    def detect_batch(self, batch: Batch, chunks: ChunkBatch, _after: object = None) -> BatchDetections:
+        """Run the function on the frames of a batch, when all of its images are in their folder."""
         with self.context.working_on(batch):
             for number in batch.chunks:
-                self._chunks.get(batch.index, number)
-        return chunks
+                self._chunks.get(number)
+        return super().detect_batch(batch, chunks, _after)
 
-    def _fetch(self, number: int) -> ChunkFile:
-        chunk = super()._fetch(number)
-        numbers = self.plan.numbers_in(number)
+    def _chunks_to_fetch(self, batch: Batch, _missing: Sequence[int]) -> Sequence[int]:
+        """Also the chunks of which all detections are kept, for their images."""
+        return batch.chunks
+
+    def _is_cached(self, _chunk: int, _frames: Sequence[Frame]) -> bool:
+        return False
+
+    def _use_chunk(self, chunk: ChunkFile) -> None:
+        numbers = self.plan.numbers_in(chunk.number)
         self._images.save(chunk, [self.plan.frames.by_number[each] for each in numbers])
-        return chunk

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -19,7 +20,7 @@ JPEG_QUALITY = 95
 
 
 class ImageFolder:
-    """A folder of images.
+    """A folder of images. May be used from several threads.
 
     Args:
         folder: The folder; it is created.
@@ -29,6 +30,7 @@ class ImageFolder:
     def __init__(self, folder: Path, names: FileNames) -> None:
         self._folder = folder
         self._names = names
+        self._lock = threading.Lock()
         folder.mkdir()
 
     def save(self, chunk: ChunkFile, frames: Sequence[Frame]) -> None:
@@ -42,6 +44,10 @@ class ImageFolder:
             MediaError: An image cannot be read, or does not have the size that the task says.
             OSError: An image cannot be written.
         """
+        with self._lock:
+            self._save(chunk, frames)
+
+    def _save(self, chunk: ChunkFile, frames: Sequence[Frame]) -> None:
         if chunk.type == "video":
             with closing(open_frames(ChunkBatch([chunk]), frames)) as opened:
                 for frame, image in opened:

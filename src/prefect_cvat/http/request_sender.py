@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,6 +21,7 @@ from prefect_cvat.exceptions import (
 )
 from prefect_cvat.http.connection_errors import transport_error
 from prefect_cvat.http.error_responses import api_error, retry_after
+from prefect_cvat.http.interruption import Interruption
 from prefect_cvat.http.json_limits import MAX_JSON_BYTES
 from prefect_cvat.http.reachability import check_reachable
 from prefect_cvat.http.redirects import redirect_error
@@ -94,6 +96,7 @@ class RequestSender:
         into: IO[bytes] | None = None,
         max_bytes: int = MAX_JSON_BYTES,
         validate: BodyValidator | None = None,
+        interruption: Interruption | None = None,
     ) -> tuple[requests.Response, bytes]:
         """Send a request, again and again as the retry policy says.
 
@@ -107,6 +110,7 @@ class RequestSender:
             into: A file for the body of the response; None to return the body.
             max_bytes: Maximum size of the body in bytes.
             validate: Returns what is wrong with the file, or None.
+            interruption: Can end the request, and waits between the attempts.
 
         Returns:
             The response, and its body unless that went into a file.
@@ -116,7 +120,8 @@ class RequestSender:
         options = {"params": params, "data": data, "headers": dict(headers or {})}
 
         def send(auth: AuthBase) -> tuple[requests.Response, bytes]:
-            return self._send_once(method, path, auth, into, max_bytes, validate, options)
+            with nullcontext() if interruption is None else interruption.watching():
+                return self._send_once(method, path, auth, into, max_bytes, validate, options)
 
         def attempt() -> tuple[requests.Response, bytes]:
             auth = NoAuth() if anonymous else self._auth
@@ -127,8 +132,13 @@ class RequestSender:
                     raise
             return send(self._auth)
 
+        may_repeat = _may_repeat_read if is_read else _may_repeat_write
+        if interruption is None:
+            return self._retry.retrying(retry_on=may_repeat, on_retry=self._on_retry)(attempt)
         return self._retry.retrying(
-            retry_on=_may_repeat_read if is_read else _may_repeat_write, on_retry=self._on_retry
+            retry_on=lambda error: not interruption.is_set and may_repeat(error),
+            on_retry=self._on_retry,
+            pause=interruption.pause,
         )(attempt)
 
     def _send_once(

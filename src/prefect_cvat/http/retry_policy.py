@@ -53,6 +53,7 @@ class RetryPolicy:
         on_retry: Callable[[str], object] | None = None,
         give_up_after: float | None = None,
         max_attempts: int | None = None,
+        pause: Callable[[float, BaseException | None], object] | None = None,
     ) -> Retrying:
         """Make a caller that repeats a function while it fails; the last error is raised.
 
@@ -61,16 +62,27 @@ class RetryPolicy:
             on_retry: Called before each further attempt with a line that has the error and the wait.
             give_up_after: Seconds, in place of the policy's.
             max_attempts: Limits the attempts in place of the time.
+            pause: Waits between two attempts, for seconds after an error; what it raises ends the attempts.
         """
         import tenacity  # here, as it takes up to 0.1 s
+
+        last_error: BaseException | None = None
 
         def wait(state: RetryCallState) -> float:
             return self.delay(state.attempt_number, getattr(_error(state), "retry_after", None))
 
         def announce(state: RetryCallState) -> None:
+            nonlocal last_error
+            last_error = _error(state)
             if on_retry is not None:
                 number, seconds = state.attempt_number + 1, state.upcoming_sleep
                 on_retry(f"{_error(state)}; attempt {number} follows in {seconds:.1f} s")
+
+        def sleep(seconds: float) -> None:
+            if pause is None:
+                time.sleep(seconds)
+            else:
+                pause(seconds, last_error)
 
         seconds = self.give_up_after if give_up_after is None else give_up_after
         return tenacity.Retrying(
@@ -80,7 +92,7 @@ class RetryPolicy:
             if max_attempts is not None
             else _StopInTime(seconds, self.give_up_after_500),
             before_sleep=announce,
-            sleep=time.sleep,
+            sleep=sleep,
             reraise=True,
         )
 

@@ -16,6 +16,8 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, ProxyManager
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from prefect_cvat.http.interruption import watch_socket
+
 __all__ = ["MinimumSpeedAdapter", "SlowResponseError"]
 
 WINDOW_SECONDS = 60.0
@@ -92,6 +94,7 @@ class _LineReader(io.BufferedReader):
 class _PacedResponse(HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
+        watch_socket(sock)
         window = WINDOW_SECONDS + (sock.gettimeout() or 0.0)
         self.fp = _LineReader(_PacedReader(self.fp.detach(), window), 2**16)
 

@@ -16,6 +16,7 @@ from prefect_cvat.exceptions import (
     InvalidResponseError,
     ResponseTooLargeError,
 )
+from prefect_cvat.http.interruption import Interruption
 from prefect_cvat.http.json_limits import MAX_JSON_BYTES, parse_json
 from prefect_cvat.http.request_sender import LOGIN_PATH, BodyValidator, RequestSender
 from prefect_cvat.http.session import TokenAuth
@@ -146,6 +147,7 @@ class Transport(RequestSender):
         params: Mapping[str, str | int] | None = None,
         headers: Mapping[str, str] | None = None,
         validate: BodyValidator | None = None,
+        interruption: Interruption | None = None,
     ) -> None:
         """Download to a file, and rewind it. Raises what `json` raises, and `StorageError`.
 
@@ -157,6 +159,7 @@ class Transport(RequestSender):
             headers: Further headers.
             validate: Returns what is wrong with the file, or None. A file with a fault is downloaded
                 again.
+            interruption: Can end the download, and waits between the attempts.
 
         Raises:
             StorageError: The file cannot be written.
@@ -169,6 +172,7 @@ class Transport(RequestSender):
             into=file,
             max_bytes=max_bytes,
             validate=validate,
+            interruption=interruption,
         )
         file.seek(0)
 

@@ -103,6 +103,10 @@ class DetectionCache:
             os.utime(path)  # marks it as used
         return found
 
+    def has(self, key: str) -> bool:
+        """Whether there is an entry, which may yet turn out to be unusable."""
+        return self._path(key).exists()
+
     def put(self, key: str, found: Sequence[FrameDetections]) -> None:
         """Store detections. If that fails, a warning is logged.
 
@@ -222,6 +226,10 @@ class CachedDetections:
             return None
         found = self._cache.get(self._key(chunk, frames), self._check)
         return found if found is not None and [item.frame for item in found] == list(frames) else None
+
+    def has(self, chunk: int, frames: Sequence[int]) -> bool:
+        """Whether there are cached detections on these frames of a chunk; they may yet be unusable."""
+        return not self._refresh and self._cache.has(self._key(chunk, frames))
 
     def put(self, chunk: int, found: Sequence[FrameDetections]) -> None:
         """Store the detections on frames of a chunk, unless the function failed on one of them."""

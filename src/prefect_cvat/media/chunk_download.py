@@ -9,14 +9,16 @@ from prefect_cvat.cvat.chunk_requests import MAX_CHUNK_BYTES
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import PrefectCvatError, StorageError, UnsupportedTaskError
 from prefect_cvat.frames import ChunkFile, ChunkType, Quality
+from prefect_cvat.http.interruption import Interruption
 from prefect_cvat.media.chunk_checks import problem_of_chunk
 from prefect_cvat.media.image_chunk import MAX_FRAME_BYTES
 from prefect_cvat.media.video_chunk import import_pyav
 from prefect_cvat.messages.argument_names import argument
+from prefect_cvat.messages.bounded_text import shorten
 from prefect_cvat.models import Task
 from prefect_cvat.planning.plan import Plan
 
-__all__ = ["chunk_type", "fetch_chunk"]
+__all__ = ["chunk_file", "chunk_type", "fetch_chunk"]
 
 _SUFFIXES: dict[ChunkType, str] = {"imageset": ".zip", "video": ".mp4"}
 
@@ -61,10 +63,32 @@ def chunk_type(task: Task, quality: Quality = "original") -> ChunkType:
     return "video"
 
 
+def chunk_file(plan: Plan, number: int, folder: Path, quality: Quality = "original") -> ChunkFile:
+    """What `fetch_chunk` returns, before the chunk is on disk. Raises `UnsupportedTaskError` as that does."""
+    kind = chunk_type(plan.task, quality)
+    place = plan.chunk_place(number)
+    path = folder / f"chunk-{number}{_SUFFIXES[kind]}"
+    return ChunkFile(number, path, place.first_frame, place.length, kind)
+
+
 def fetch_chunk(
-    client: Client, plan: Plan, number: int, folder: Path, quality: Quality = "original"
+    client: Client,
+    plan: Plan,
+    number: int,
+    folder: Path,
+    quality: Quality = "original",
+    *,
+    interruption: Interruption | None = None,
 ) -> ChunkFile:
     """Download a chunk into a folder, from the task or from one of its jobs.
+
+    Args:
+        client: The server.
+        plan: The plan of the run; it has the places of the chunks.
+        number: The number of the chunk.
+        folder: The folder.
+        quality: `original` or `compressed`.
+        interruption: Can end the download, and waits between the attempts.
 
     Raises:
         ResponseTooLargeError: It has more bytes than a chunk of its number of frames may have.
@@ -72,22 +96,24 @@ def fetch_chunk(
         StorageError: It cannot be written to the folder.
         TransportError: The server sent something else, or only a part, at each attempt.
     """
-    kind = chunk_type(plan.task, quality)
+    chunk = chunk_file(plan, number, folder, quality)
     place = plan.chunk_place(number)
-    path = folder / f"chunk-{number}{_SUFFIXES[kind]}"
     fetch = partial(client.chunk, plan.task.id) if place.job is None else partial(client.job_chunk, place.job)
     try:
-        with path.open("w+b", buffering=0) as file:
+        with chunk.path.open("w+b", buffering=0) as file:
             fetch(
                 place.index,
                 file,
                 quality=quality,
                 max_bytes=min(MAX_FRAME_BYTES * (place.length + 1), MAX_CHUNK_BYTES),
-                validate=lambda file: problem_of_chunk(file, kind, place.length),
+                validate=lambda file: problem_of_chunk(file, chunk.type, place.length),
+                interruption=interruption,
             )
     except BaseException as error:
-        path.unlink(missing_ok=True)
+        chunk.path.unlink(missing_ok=True)
         if isinstance(error, OSError) and not isinstance(error, PrefectCvatError):
-            raise StorageError(f"chunk {number} cannot be written to {folder}: {error}") from error
+            raise StorageError(f"{chunk} cannot be written to {folder}: {error}") from error
+        if isinstance(error, PrefectCvatError) and error.args:
+            error.args = (shorten(f"{chunk}: {error.args[0]}"), *error.args[1:])
         raise
-    return ChunkFile(number, path, place.first_frame, place.length, kind)
+    return chunk

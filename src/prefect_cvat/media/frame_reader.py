@@ -7,9 +7,11 @@ Videos are decoded in another thread, some frames in advance.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager
+from itertools import islice
 from operator import attrgetter
+from typing import Protocol, TypeAlias
 
 import PIL.Image
 
@@ -20,10 +22,13 @@ from prefect_cvat.media.image_decoding import MIN_BYTES_PER_PIXEL
 from prefect_cvat.media.prefetch import prefetch
 from prefect_cvat.media.video_chunk import VideoChunk
 
-__all__ = ["OpenChunk", "open_chunk", "open_frames", "open_frames_reversed"]
+__all__ = ["ChunkSource", "open_chunk", "open_frames", "open_frames_reversed"]
 
 
 OpenedFrames = Generator[tuple["Frame", PIL.Image.Image], None, None]
+
+_Part: TypeAlias = tuple[ChunkFile, Sequence[Frame]]
+"""A chunk, and frames that it holds."""
 
 FRAMES_AHEAD = 32
 """Maximum number of frames of a video that are decoded in advance."""
@@ -34,7 +39,21 @@ BYTES_AHEAD = 48 * 2**20
 REVERSED_BYTES = 96 * 2**20
 """Maximum size in bytes of the decoded frames when a video is read backwards."""
 
-OpenChunk = Callable[[ChunkFile], AbstractContextManager[ZipChunk | VideoChunk]]
+
+class ChunkSource(Protocol):
+    """Where chunks are opened. They may still be on their way."""
+
+    def wait(self, chunk: ChunkFile) -> None:
+        """Wait until a chunk is on disk; called by whoever uses the frames, before each chunk."""
+        ...
+
+    def open(self, chunk: ChunkFile) -> AbstractContextManager[ZipChunk | VideoChunk]:
+        """Open a chunk, or return one that is open; called by the thread that reads ahead, if any."""
+        ...
+
+    def give_up(self) -> None:
+        """Let `open` fail where it waits for a chunk, since no more frames are used."""
+        ...
 
 
 def open_chunk(chunk: ChunkFile) -> ZipChunk | VideoChunk:
@@ -46,8 +65,22 @@ def open_chunk(chunk: ChunkFile) -> ZipChunk | VideoChunk:
     return VideoChunk(chunk) if chunk.type == "video" else ZipChunk(chunk)
 
 
+class ChunksOnDisk:
+    """Chunks that are on disk already."""
+
+    def wait(self, chunk: ChunkFile) -> None:
+        """Do nothing."""
+
+    def open(self, chunk: ChunkFile) -> ZipChunk | VideoChunk:
+        """Open a chunk."""
+        return open_chunk(chunk)
+
+    def give_up(self) -> None:
+        """Do nothing."""
+
+
 def open_frames(
-    batch: ChunkBatch, frames: Sequence[Frame], *, open_chunk: OpenChunk = open_chunk
+    batch: ChunkBatch, frames: Sequence[Frame], *, source: ChunkSource | None = None
 ) -> OpenedFrames:
     """Open frames of a batch one after the other.
 
@@ -58,15 +91,17 @@ def open_frames(
     Args:
         batch: The chunks that hold the frames.
         frames: Frames in ascending order.
-        open_chunk: Opens a chunk; it may return one that is open already.
+        source: Opens the chunks; by default from disk.
 
     Raises:
         MediaError: A chunk is not of the type and length that the task says, or a frame cannot be opened.
     """
-    opened = _forwards(_by_chunk(batch.chunks, frames), open_chunk)
-    if not _has_video(batch):
-        return opened
-    return prefetch(opened, _bytes_of, max_items=FRAMES_AHEAD, max_bytes=BYTES_AHEAD)
+    source = source or ChunksOnDisk()
+    parts = _by_chunk(batch.chunks, frames)
+    opened = _forwards(parts, source)
+    if _has_video(batch):
+        opened = prefetch(opened, _bytes_of, max_items=FRAMES_AHEAD, max_bytes=BYTES_AHEAD)
+    return _as_they_arrive(opened, parts, source)
 
 
 def open_frames_reversed(
@@ -74,7 +109,7 @@ def open_frames_reversed(
     frames: Sequence[Frame],
     *,
     max_bytes: int = REVERSED_BYTES,
-    open_chunk: OpenChunk = open_chunk,
+    source: ChunkSource | None = None,
 ) -> OpenedFrames:
     """Open frames of a batch like `open_frames`, but the last one first.
 
@@ -85,42 +120,51 @@ def open_frames_reversed(
         batch: The chunks that hold the frames.
         frames: Frames in ascending order.
         max_bytes: Maximum size in bytes of the decoded frames of a video; two frames are always held.
-        open_chunk: Opens a chunk; it may return one that is open already.
+        source: Opens the chunks; by default from disk.
 
     Raises:
         MediaError: A chunk is not of the type and length that the task says, or a frame cannot be opened.
     """
-    opened = _backwards(_by_chunk(batch.chunks, frames), open_chunk, max_bytes // 2)
-    if not _has_video(batch):
-        return opened
-    return prefetch(opened, _bytes_of, max_items=FRAMES_AHEAD, max_bytes=max_bytes // 2)
+    source = source or ChunksOnDisk()
+    parts = _by_chunk(batch.chunks, frames)[::-1]
+    opened = _backwards(parts, source, max_bytes // 2)
+    if _has_video(batch):
+        opened = prefetch(opened, _bytes_of, max_items=FRAMES_AHEAD, max_bytes=max_bytes // 2)
+    return _as_they_arrive(opened, parts, source)
 
 
-def _forwards(parts: Sequence[tuple[ChunkFile, Sequence[Frame]]], open_chunk: OpenChunk) -> OpenedFrames:
+def _as_they_arrive(opened: OpenedFrames, parts: Sequence[_Part], source: ChunkSource) -> OpenedFrames:
+    try:
+        for chunk, frames in parts:
+            source.wait(chunk)
+            yield from islice(opened, len(frames))
+        yield from opened  # none is left, but the last chunk has yet to be closed
+    finally:
+        source.give_up()
+        opened.close()
+
+
+def _forwards(parts: Sequence[_Part], source: ChunkSource) -> OpenedFrames:
     for chunk, frames in parts:
-        with open_chunk(chunk) as opened:
+        with source.open(chunk) as opened:
             yield from opened.images(frames)
 
 
-def _backwards(
-    parts: Sequence[tuple[ChunkFile, Sequence[Frame]]], open_chunk: OpenChunk, max_bytes: int
-) -> OpenedFrames:
-    for chunk, frames in reversed(parts):
+def _backwards(parts: Sequence[_Part], source: ChunkSource, max_bytes: int) -> OpenedFrames:
+    for chunk, frames in parts:
         largest = max(MIN_BYTES_PER_PIXEL * frame.width * frame.height for frame in frames)
         # an image of a zip is not decoded by being opened: there is nothing to gain from several
         size = max(1, max_bytes // largest) if chunk.type == "video" else 1
-        with open_chunk(chunk) as opened:
+        with source.open(chunk) as opened:
             for stop in range(len(frames), 0, -size):
                 block = list(opened.images(frames[max(0, stop - size) : stop]))
                 while block:
                     yield block.pop()
 
 
-def _by_chunk(
-    chunks: Sequence[ChunkFile], frames: Sequence[Frame]
-) -> list[tuple[ChunkFile, Sequence[Frame]]]:
+def _by_chunk(chunks: Sequence[ChunkFile], frames: Sequence[Frame]) -> list[_Part]:
     """The chunks that hold frames, each with its frames."""
-    parts: list[tuple[ChunkFile, Sequence[Frame]]] = []
+    parts: list[_Part] = []
     start = 0
     for chunk in chunks:
         if start < len(frames) and frames[start].number >= chunk.first_frame:

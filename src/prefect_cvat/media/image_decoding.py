@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from functools import lru_cache
 from pathlib import Path
 from typing import IO
 
@@ -126,12 +127,21 @@ def check_memory(
         MediaError: It takes more than the setting allows.
     """
     needed = pixel_bytes + file_bytes
-    if needed > _MIN_LIMIT and needed > (max_bytes := Settings().max_image_bytes):
+    if needed <= _MIN_LIMIT:
+        return
+    max_bytes = _max_bytes(os.environ.get("PREFECT_CVAT_MAX_IMAGE_BYTES"))
+    if needed > max_bytes:
         pixels = "" if size is None else f" of {size[0]}x{size[1]} pixels"
         raise MediaError(
             f"{what}{pixels} takes up to {needed} bytes of memory ({file_bytes} of them for its file); more"
             f" than {max_bytes} are refused: raise PREFECT_CVAT_MAX_IMAGE_BYTES if there is that much memory"
         )
+
+
+@lru_cache
+def _max_bytes(_variable: str | None) -> int:
+    """The setting while the variable has a value: reading all settings takes longer than opening an image."""
+    return Settings().max_image_bytes
 
 
 def decode_pixels(image: PIL.Image.Image, what: object) -> None:

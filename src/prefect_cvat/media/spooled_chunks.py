@@ -1,120 +1,281 @@
 """The chunks of a run on disk: each is fetched once, and deleted after the last batch that needs it.
 
-The chunk that was read last stays open, since the next batch may continue in it: the directory of a large zip
-and the index of a large video are read once, and a video is not decoded again from its keyframe.
+Chunks are fetched by threads of their own, several at a time, in the order in which batches need them. They
+may be ahead of the batch in work by as many bytes as the disk has for them; the chunks of that batch itself
+are fetched in any case.
 """
 
 from __future__ import annotations
 
+import copy
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from math import inf
 
+from prefect_cvat.exceptions import RunStoppedError
 from prefect_cvat.frames import ChunkFile
-from prefect_cvat.media.frame_reader import open_chunk
+from prefect_cvat.media.download_limit import DownloadLimit
+from prefect_cvat.media.download_slots import MAX_PAUSED, DownloadSlots
 from prefect_cvat.media.image_chunk import ZipChunk
+from prefect_cvat.media.last_open_chunk import LastOpenChunk
 from prefect_cvat.media.video_chunk import VideoChunk
+from prefect_cvat.options.execution_options import MAX_DOWNLOADS
 
-__all__ = ["SpooledChunks"]
+__all__ = ["AHEAD", "BatchChunks", "SpooledChunks"]
+
+AHEAD = inf
+"""In place of the number of a batch: the chunks that come after all batches so far."""
+
+MAX_BYTES = 2**29
+"""Maximum size in bytes of the chunks on disk, unless the batch in work alone needs more."""
 
 
 class SpooledChunks:
     """Chunks on disk that batches share. May be used from several threads.
 
+    A batch first says which chunks it may need (`need`), so that these stay on disk, then which of them it
+    does need (`request`). No download begins before those of all batches before it have begun.
+
     Args:
-        fetch: Downloads the chunk with a number.
+        fetch: Downloads the chunk with a number. `slots` can end the download.
+        limit: How many are downloaded at a time; by default that is found out.
+        max_bytes: Maximum size in bytes of the chunks on disk, unless the first batch alone needs more.
+        count_pixels: The number of pixels of a chunk, by which its size is estimated.
     """
 
-    def __init__(self, fetch: Callable[[int], ChunkFile]) -> None:
+    def __init__(
+        self,
+        fetch: Callable[[int], ChunkFile],
+        limit: DownloadLimit | None = None,
+        *,
+        max_bytes: int = MAX_BYTES,
+        count_pixels: Callable[[int], int] = lambda _: 0,
+    ) -> None:
         self._fetch = fetch
-        self._lock = threading.Lock()
+        self._max_bytes = max_bytes
+        self._count_pixels = count_pixels
+        self._changed = threading.Condition(threading.RLock())
+        self.slots = DownloadSlots(limit or DownloadLimit(), self._changed, self._start)
+        self._threads = ThreadPoolExecutor(MAX_DOWNLOADS + MAX_PAUSED, thread_name_prefix="download")
         self._chunks: dict[int, _Spooled] = {}
-        self._open: tuple[ChunkFile, ZipChunk | VideoChunk] | None = None
+        self._waiting: dict[float, deque[int] | None] = {}  # by batch; None until it is requested
+        self._bytes = 0
+        self._bytes_per_pixel: float | None = None
+        self._last_open = LastOpenChunk()
 
-    def need(self, batch: int, numbers: Iterable[int]) -> None:
-        """Set the chunks that a batch still needs; chunks that no batch needs are deleted.
+    def need(self, batch: float, numbers: Iterable[int]) -> None:
+        """Set the chunks that a batch may still need; chunks that no batch needs are deleted.
 
         Args:
-            batch: The number of the batch.
+            batch: The number of the batch, or `AHEAD`.
             numbers: The numbers of its chunks; empty when the batch is done.
         """
-        needed = set(numbers)
-        with self._lock:
-            for number in needed:
-                self._of(number).batches.add(batch)
-            for number in self._chunks.keys() - needed:
-                chunk = self._chunks[number]
-                chunk.batches.discard(batch)
-                if not chunk.batches:
-                    del self._chunks[number]
-                    if chunk.file is not None:
-                        if self._open is not None and self._open[0] == chunk.file:
-                            self._close()
-                        chunk.file.path.unlink(missing_ok=True)
+        with self._changed:
+            self._set_needs(batch, set(numbers))
+            self._start()
 
-    def get(self, batch: int, number: int) -> ChunkFile:
-        """A chunk that a batch needs; it is fetched if it is not on disk.
-
-        After a failure, the next call fetches it again.
+    def request(self, batch: float, numbers: Iterable[int]) -> None:
+        """Begin to download the chunks that a batch needs, also those of which the download has failed.
 
         Args:
-            batch: The number of the batch.
+            batch: The number of the batch, or `AHEAD`.
+            numbers: The numbers of its chunks, in the order in which they will be read.
+        """
+        wanted = tuple(numbers)
+        with self._changed:
+            self._set_needs(batch, set(wanted))
+            if wanted:
+                self._waiting[batch] = deque(wanted)
+            if batch != AHEAD:
+                for number in wanted:
+                    self._chunks[number].error = None
+            self._start()
+
+    def get(self, number: int, *, has_given_up: Callable[[], bool] = lambda: False) -> ChunkFile:
+        """Wait for a chunk that was requested.
+
+        Args:
             number: The number of the chunk.
+            has_given_up: Whether the caller no longer waits for it, see `BatchChunks`.
 
         Raises:
             PrefectCvatError: It cannot be fetched.
+            RunStoppedError: The downloads have been ended.
         """
-        with self._lock:
-            chunk = self._of(number)
-            chunk.batches.add(batch)
-        with chunk.fetching:
-            if chunk.file is None:
-                chunk.file = self._fetch(number)
-            return chunk.file
+        with self._changed:
+            chunk = self._chunks[number]
+            self._changed.wait_for(lambda: chunk.is_done or self.slots.is_set or has_given_up())
+            if chunk.file is not None:
+                return chunk.file
+            if chunk.error is None or self.slots.is_set:
+                raise RunStoppedError(f"the run was stopped before chunk {number} was downloaded")
+            # a copy, since other batches get the same error, and each adds its own name to it
+            raise copy.copy(chunk.error) from chunk.error.__cause__
 
-    @contextmanager
-    def open(self, chunk: ChunkFile) -> Iterator[ZipChunk | VideoChunk]:
-        """Open a chunk like `open_chunk`; one that was read last is still open."""
-        with self._lock:
-            if self._open is not None and self._open[0] != chunk:
-                self._close()
-            kept, self._open = self._open, None
-        opened = open_chunk(chunk) if kept is None else kept[1]
-        try:
-            yield opened
-        except BaseException:
-            opened.close()
-            raise
-        with self._lock:
-            self._close()
-            self._open = (chunk, opened)
+    def of_batch(self, waiting: Callable[[], AbstractContextManager[object]] = nullcontext) -> BatchChunks:
+        """The chunks for the reader of a batch.
+
+        Args:
+            waiting: Entered while the reader waits for a chunk.
+        """
+        return BatchChunks(self, self._last_open, self._changed, waiting)
+
+    def stop(self) -> None:
+        """End all downloads; nothing of them stays on disk. Those who wait for a chunk get an error."""
+        self.slots.set()
+        with self._changed:
+            self._changed.notify_all()
 
     def close(self) -> None:
-        """Close the open chunk; the files on disk stay."""
-        with self._lock:
-            self._close()
+        """End all downloads and their threads, and close the chunk that is open; complete files stay."""
+        self.stop()
+        self._threads.shutdown()
+        self._last_open.close()
 
-    def _close(self) -> None:
-        if self._open is not None:
-            self._open[1].close()
-            self._open = None
+    def _set_needs(self, batch: float, needed: set[int]) -> None:
+        self._waiting.pop(batch, None)
+        if needed:
+            self._waiting[batch] = None
+        for number in needed:
+            self._chunks.setdefault(number, _Spooled(self._count_pixels(number))).batches.add(batch)
+        for number in self._chunks.keys() - needed:
+            chunk = self._chunks[number]
+            chunk.batches.discard(batch)
+            if not chunk.batches and not chunk.is_loading:
+                self._delete(number)
 
-    def _of(self, number: int) -> _Spooled:
-        return self._chunks.setdefault(number, _Spooled())
+    def _start(self) -> None:
+        """Start as many downloads as there are slots and bytes for."""
+        while self.slots.are_free and (number := self._next()) is not None:
+            chunk = self._chunks[number]
+            chunk.is_loading = True
+            chunk.size = self._expected(chunk)
+            self._bytes += chunk.size
+            self.slots.take()
+            self._threads.submit(self._download, number)
+
+    def _next(self) -> int | None:
+        """The number of the next chunk to download, if it may be."""
+        is_first = True
+        for batch in sorted(self._waiting):
+            numbers = self._waiting[batch]
+            if numbers is None:
+                return None
+            while numbers and self._chunks[numbers[0]].is_started:
+                numbers.popleft()
+            if numbers:
+                must = is_first and batch != AHEAD
+                size = self._expected(self._chunks[numbers[0]])
+                return numbers[0] if must or self._bytes + size <= self._max_bytes else None
+            is_first = False
+        return None
+
+    def _download(self, number: int) -> None:
+        chunk = self._chunks[number]
+        if self.slots.is_set:
+            return  # those who wait for it have been notified
+        self.slots.begin()
+        error: BaseException | None = None
+        file: ChunkFile | None = None
+        size = 0
+        try:
+            file = self._fetch(number)
+            size = file.path.stat().st_size
+        except BaseException as raised:
+            error = raised
+        with self._changed:
+            self._bytes += size - chunk.size
+            chunk.file, chunk.error, chunk.size, chunk.is_loading = file, error, size, False
+            if file is not None and chunk.pixels:
+                self._bytes_per_pixel = max(self._bytes_per_pixel or 0.0, size / chunk.pixels)
+            self.slots.leave(None if error else size, others_wait=self._next() is not None)
+            if not chunk.batches:
+                self._delete(number)
+            self._start()
+            self._changed.notify_all()
+
+    def _expected(self, chunk: _Spooled) -> int:
+        """The expected size of a chunk in bytes: a byte a pixel, until one has shown how many there are."""
+        return int(chunk.pixels * (1.0 if self._bytes_per_pixel is None else self._bytes_per_pixel))
+
+    def _delete(self, number: int) -> None:
+        chunk = self._chunks.pop(number)
+        self._bytes -= chunk.size
+        if chunk.file is not None:
+            self._last_open.close(chunk.file)
+            chunk.file.path.unlink(missing_ok=True)
+
+
+class BatchChunks:
+    """The chunks of a batch, for its reader: they are opened as they arrive.
+
+    Args:
+        chunks: The chunks of the run.
+        last_open: Opens them.
+        changed: Notified when a chunk arrives.
+        waiting: Entered while the reader waits for a chunk.
+    """
+
+    def __init__(
+        self,
+        chunks: SpooledChunks,
+        last_open: LastOpenChunk,
+        changed: threading.Condition,
+        waiting: Callable[[], AbstractContextManager[object]],
+    ) -> None:
+        self._chunks = chunks
+        self._last_open = last_open
+        self._changed = changed
+        self._waiting = waiting
+        self._has_given_up = False
+
+    def wait(self, chunk: ChunkFile) -> None:
+        """Wait until a chunk is on disk. Raises what `SpooledChunks.get` raises."""
+        with self._waiting():
+            self._chunks.get(chunk.number)
+
+    def open(self, chunk: ChunkFile) -> AbstractContextManager[ZipChunk | VideoChunk]:
+        """Open a chunk, once it is on disk. May be called by a thread that reads ahead."""
+        return self._last_open.open(self._chunks.get(chunk.number, has_given_up=lambda: self._has_given_up))
+
+    def give_up(self) -> None:
+        """Wait no more for chunks: `open` raises an error in a thread that reads ahead."""
+        with self._changed:
+            self._has_given_up = True
+            self._changed.notify_all()
 
 
 class _Spooled:
     """A chunk that is needed.
 
     Attributes:
+        pixels: Its number of pixels.
         batches: The numbers of the batches that need it.
-        fetching: Held during the download; other threads wait for it.
+        is_loading: Whether it is being downloaded.
         file: The chunk, once it was fetched.
+        error: Why it could not be fetched.
+        size: Its size in bytes, or the size that it is expected to have while it is being downloaded.
     """
 
-    __slots__ = ("batches", "fetching", "file")
+    __slots__ = ("batches", "error", "file", "is_loading", "pixels", "size")
 
-    def __init__(self) -> None:
-        self.batches: set[int] = set()
-        self.fetching = threading.Lock()
+    def __init__(self, pixels: int) -> None:
+        self.pixels = pixels
+        self.batches: set[float] = set()
+        self.is_loading = False
         self.file: ChunkFile | None = None
+        self.error: BaseException | None = None
+        self.size = 0
+
+    @property
+    def is_done(self) -> bool:
+        """Whether its download has ended."""
+        return self.file is not None or self.error is not None
+
+    @property
+    def is_started(self) -> bool:
+        """Whether its download has begun or ended."""
+        return self.is_loading or self.is_done

@@ -8,7 +8,10 @@ from pydantic import Field
 
 from prefect_cvat.options.model import OnCommandLine, OptionModel
 
-__all__ = ["DeviceOption", "ExecutionOptions", "FetchOptions", "ReviewOptions"]
+__all__ = ["MAX_DOWNLOADS", "DeviceOption", "ExecutionOptions", "FetchOptions", "ReviewOptions"]
+
+MAX_DOWNLOADS = 16
+"""Maximum number of downloads at a time."""
 
 
 class DeviceOption(OptionModel):
@@ -43,8 +46,15 @@ class FetchOptions(OptionModel):
         ),
     ] = None
     downloads: Annotated[
-        int, Field(ge=1, le=16, description="Maximum number of concurrent chunk downloads.")
-    ] = 1
+        Annotated[int, Field(ge=1, le=MAX_DOWNLOADS)] | None,
+        Field(
+            title="Downloads at a time",
+            description=(
+                "How many chunks are downloaded at a time; by default four, more where that is faster and"
+                " fewer where the CVAT server is slow."
+            ),
+        ),
+    ] = None
 
 
 class ExecutionOptions(FetchOptions):

@@ -35,7 +35,7 @@ class FetchKeywords(TypedDict, total=False):
     jobs: Collection[int] | str | None
     quality: Literal["original", "compressed"]
     batch_size: int | None
-    downloads: int
+    downloads: int | None
 
 
 class TrackKeywords(FetchKeywords, total=False):

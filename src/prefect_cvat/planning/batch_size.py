@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import TypeAlias
 
 from prefect_cvat.frames import Frame
@@ -78,14 +80,22 @@ class PartQueue:
 
     def __init__(self, parts: Iterable[ChunkPart]) -> None:
         self._parts = iter(parts)
-        self.first = next(self._parts, None)
+        self._next: deque[ChunkPart] = deque()
+
+    @property
+    def first(self) -> ChunkPart | None:
         """The next part; None at the end."""
+        return next(iter(self.peek(1)), None)
+
+    def peek(self, number: int) -> list[ChunkPart]:
+        """The next parts, at most so many."""
+        self._next.extend(islice(self._parts, max(0, number - len(self._next))))
+        return list(islice(self._next, number))
 
     def take(self) -> ChunkPart:
         """Remove and return the next part."""
         assert self.first is not None
-        taken, self.first = self.first, next(self._parts, None)
-        return taken
+        return self._next.popleft()
 
 
 def take_parts(parts: PartQueue, max_frames: int) -> list[ChunkPart]:

@@ -17,7 +17,7 @@ from prefect_cvat.http.server_url import server_identity
 from prefect_cvat.inference.detection_cache import CachedDetections, DetectionCache
 from prefect_cvat.inference.detector import Detector
 from prefect_cvat.inference.provenance import model_names
-from prefect_cvat.media.frame_reader import OpenChunk, open_frames
+from prefect_cvat.media.frame_reader import ChunkSource, open_frames
 from prefect_cvat.messages.bounded_text import one_line
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.confidence_thresholds import ScoreThresholds, score_thresholds
@@ -119,9 +119,10 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
         return mapping
 
     def fetch_batch(self, batch: Batch) -> ChunkBatch:
-        """Download the chunks of a batch, and read existing annotations if overlaps are left out."""
+        """Begin to download the chunks of a batch; read existing annotations that it must not overlap."""
+        chunks = super().fetch_batch(batch)
         self.read_existing(batch)
-        return super().fetch_batch(batch)
+        return chunks
 
     def read_existing(self, batch: Batch) -> None:
         """Read the existing annotations on the frames of a batch, if overlaps with them are left out."""
@@ -176,9 +177,9 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
         )
 
     def _run_function(
-        self, _batch: Batch, frames: Sequence[Frame], chunks: ChunkBatch, open_chunk: OpenChunk
+        self, _batch: Batch, frames: Sequence[Frame], chunks: ChunkBatch, source: ChunkSource
     ) -> list[FrameDetections]:
-        with closing(open_frames(chunks, frames, open_chunk=open_chunk)) as opened:
+        with closing(open_frames(chunks, frames, source=source)) as opened:
             found = list(self.detector.detect(opened))
         if self._cached is not None:
             for (chunk, _), of_part in groupby(found, lambda item: self.plan.part_of(item.frame)):
@@ -190,3 +191,6 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
 
     def _read_cached(self, chunk: int, frames: Sequence[int]) -> Sequence[FrameDetections] | None:
         return None if self._cached is None else self._cached.get(chunk, frames)
+
+    def _is_cached(self, chunk: int, frames: Sequence[Frame]) -> bool:
+        return self._cached is not None and self._cached.has(chunk, [frame.number for frame in frames])

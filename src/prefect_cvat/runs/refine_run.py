@@ -25,7 +25,7 @@ from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.frames import ChunkBatch, Frame
 from prefect_cvat.geometry.clipping import Clipping
 from prefect_cvat.inference.shape_refiner import ShapeRefiner
-from prefect_cvat.media.frame_reader import OpenChunk, open_frames
+from prefect_cvat.media.frame_reader import ChunkSource, open_frames
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.options.existing import Existing
@@ -175,9 +175,9 @@ class PlannedRefineRun(PlannedRun["_Refinements"]):
         super().finish_upload()
 
     def _run_function(
-        self, _batch: Batch, frames: Sequence[Frame], chunks: ChunkBatch, open_chunk: OpenChunk
+        self, _batch: Batch, frames: Sequence[Frame], chunks: ChunkBatch, source: ChunkSource
     ) -> list[_Refined]:
-        with closing(open_frames(chunks, frames, open_chunk=open_chunk)) as opened:
+        with closing(open_frames(chunks, frames, source=source)) as opened:
             return [self._refine(frame, image) for frame, image in opened]
 
     def _refine(self, frame: Frame, image: PIL.Image.Image) -> _Refined:

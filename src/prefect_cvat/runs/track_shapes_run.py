@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from functools import partial
 from typing import Any, ClassVar
 
 from prefect_cvat.annotations.label_remapping import Annotations
@@ -15,8 +14,8 @@ from prefect_cvat.auto_annotation.interface import TrackingFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.frames import ChunkBatch, Frame
 from prefect_cvat.inference.shape_tracker import ShapeTracker
-from prefect_cvat.media.frame_reader import OpenChunk, open_frames, open_frames_reversed
-from prefect_cvat.media.spooled_chunks import SpooledChunks
+from prefect_cvat.media.frame_reader import ChunkSource, open_frames, open_frames_reversed
+from prefect_cvat.media.spooled_chunks import AHEAD
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.number_set import NumberSet
 from prefect_cvat.options.existing import Existing
@@ -154,9 +153,6 @@ class PlannedTrackShapesRun(PlannedRun[Annotations]):
         self._passes = passes
         self._pass_of: dict[int, TrackingPass] = {}  # by the index of the batch
         self._duplicates = duplicates
-        # in a folder of their own: the forward pass may have the same chunks at the same time
-        backward_folder = make_folder(self.folder, "backward")
-        self._backward_chunks = SpooledChunks(partial(self._fetch_to, backward_folder))
         self._tracks = TrackMerger(
             plan.jobs,
             sources,
@@ -167,11 +163,6 @@ class PlannedTrackShapesRun(PlannedRun[Annotations]):
         self._assembled: set[int] = set()
         self._tracked_frames = NumberSet()
         self._is_finished = False
-
-    def close(self) -> None:
-        """Close the chunks that are open."""
-        super().close()
-        self._backward_chunks.close()
 
     # --- the stages ---
 
@@ -200,10 +191,11 @@ class PlannedTrackShapesRun(PlannedRun[Annotations]):
                 numbers = [chunk for chunk, _ in taken]
                 batch = Batch(index, numbers, [frame for _, of_part in taken for frame in of_part])
                 self._pass_of[index] = each
-                self._reserve_chunks(batch, parts.first)
+                following = [] if parts.first is None else [parts.first[0]]
+                self._chunks.reserve(batch, following, is_certain=False)
                 yield batch
                 index += 1
-            self._chunks_on(each).need(index, ())  # the part that was reserved may have been left out
+            self._chunks.need(AHEAD, ())  # the part that was reserved may have been left out
 
     def remap_labels(self, batch: Batch, detections: BatchDetections) -> Annotations:
         """Count the tracked shapes, and convert them to JSON."""
@@ -272,20 +264,17 @@ class PlannedTrackShapesRun(PlannedRun[Annotations]):
     # --- parts of stages ---
 
     def _run_function(
-        self, batch: Batch, frames: Sequence[Frame], chunks: ChunkBatch, open_chunk: OpenChunk
+        self, batch: Batch, frames: Sequence[Frame], chunks: ChunkBatch, source: ChunkSource
     ) -> list[TrackedShapes]:
         each = self._pass_of[batch.index]
         opener = open_frames_reversed if each.is_backward else open_frames
-        with closing(opener(chunks, frames, open_chunk=open_chunk)) as opened:
+        with closing(opener(chunks, frames, source=source)) as opened:
             found = [each.track(frame, image) for frame, image in opened]
         each.update_needs()
         return found
 
-    def _chunks_of(self, batch: Batch) -> SpooledChunks:
-        return self._chunks_on(self._pass_of[batch.index])
-
-    def _chunks_on(self, each: TrackingPass) -> SpooledChunks:
-        return self._backward_chunks if each.is_backward else self._chunks
+    def _chunks_to_fetch(self, batch: Batch, missing: Sequence[int]) -> Sequence[int]:
+        return missing[::-1] if self._pass_of[batch.index].is_backward else missing
 
     def _remove_source_shapes(self) -> None:
         """Remove the source shapes that have become tracks, unless somebody has changed them."""

@@ -105,11 +105,12 @@ def _annotate(run: Run, planned: PlannedRun[Any], submitter: Submitter, progress
     in_flight: deque[list[Any]] = deque()
     before: dict[str, Any] = {}
     try:
-        for batch in planned.batches():
-            if len(in_flight) == run.options.window:
-                _await(in_flight.popleft(), progress)
+        batches = planned.batches()
+        while (batch := next(batches, None)) is not None:
             before = _submit_batch(planned, batch, submitter, before)
             in_flight.append(list(before.values()))
+            if len(in_flight) == run.options.window:  # before the next batch is made: it may be larger then
+                _await(in_flight.popleft(), progress)
         while in_flight:
             _await(in_flight.popleft(), progress)
     except BaseException as error:

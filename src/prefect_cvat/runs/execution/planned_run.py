@@ -9,22 +9,21 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
-from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
 from prefect_cvat.annotations.content_digest import attribute_defaults
 from prefect_cvat.annotations.label_remapping import Annotations
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
-from prefect_cvat.media.chunk_download import fetch_chunk
-from prefect_cvat.media.frame_reader import OpenChunk
-from prefect_cvat.media.spooled_chunks import SpooledChunks
+from prefect_cvat.media.frame_reader import ChunkSource
+from prefect_cvat.options.execution_options import MAX_DOWNLOADS
 from prefect_cvat.options.existing import Existing
-from prefect_cvat.planning.batch_size import BatchSize, ChunkPart, PartQueue, take_parts
+from prefect_cvat.planning.batch_size import BatchSize, PartQueue, take_parts
 from prefect_cvat.planning.plan import Batch, Plan
 from prefect_cvat.records.record_writer import RecordHeader, RunRecord
 from prefect_cvat.review.frame_ranking import FrameReview, FrameSummaries, rank_frames
 from prefect_cvat.runs.execution.job_uploads import JobUploads, make_folder
+from prefect_cvat.runs.execution.run_chunks import RunChunks
 from prefect_cvat.runs.execution.run_context import RunContext, Workspace
 from prefect_cvat.runs.review_issues import open_issues
 from prefect_cvat.upload.job_writer import JobWriter
@@ -70,14 +69,17 @@ class PlannedRun(ABC, Generic[Results]):
         self.folder = workspace.folder
         self._record = RunRecord(self._describe)
         self.uploads = JobUploads(plan, self._make_writers(workspace), context.pause)
-        self._chunks = SpooledChunks(self._fetch)
-        self._download_slots = threading.Semaphore(self.options.downloads)
+        self._chunks = RunChunks(context, plan, self.folder, self._use_chunk)
         self._detect_lock = threading.Lock()
         self._bad_function: str | None = None  # how it has broken its contract: it is not called again
         self._batch_size = BatchSize(self.options.batch_size)
 
+    def stop(self) -> None:
+        """End the downloads."""
+        self._chunks.stop()
+
     def close(self) -> None:
-        """Close the chunk that is open."""
+        """End the downloads and their threads, and close the chunk that is open."""
         self._chunks.close()
 
     # --- the stages ---
@@ -97,17 +99,17 @@ class PlannedRun(ABC, Generic[Results]):
         while parts.first is not None:
             taken = take_parts(parts, self._batch_size.max_frames(len(self.plan.frames)))
             batch = Batch(index, [chunk for chunk, _ in taken], [f for _, frames in taken for f in frames])
-            self._reserve_chunks(batch, parts.first)
+            coming = parts.peek(MAX_DOWNLOADS)
+            self._chunks.reserve(batch, [chunk for chunk, of in coming if not self._is_cached(chunk, of)])
             yield batch
             index += 1
 
     def fetch_batch(self, batch: Batch) -> ChunkBatch:
-        """Download the chunks of a batch to disk, except those whose detections are kept already.
+        """Begin to download the chunks of a batch, except those whose detections are kept already.
 
-        Raises:
-            StorageError: The disk is full, or fails.
+        They are downloaded in the order of the batches. Detection begins with the first that is on disk.
         """
-        chunks: dict[int, ChunkFile] = {}
+        missing: dict[int, None] = {}
         known: list[Any] = []
         with self.context.working_on(batch):
             numbers = (frame.number for frame in batch.frames)
@@ -115,9 +117,20 @@ class PlannedRun(ABC, Generic[Results]):
                 cached = self._read_cached(chunk, list(frames))
                 if cached is not None:
                     known += cached
-                elif chunk not in chunks:
-                    chunks[chunk] = self._chunks_of(batch).get(batch.index, chunk)
-        return ChunkBatch(list(chunks.values()), known)
+                else:
+                    missing[chunk] = None
+            self._chunks.request(batch.index, self._chunks_to_fetch(batch, list(missing)))
+            return ChunkBatch([self._chunks.file(number) for number in missing], known)
+
+    def wait_for_chunks(self, batch: Batch, chunks: ChunkBatch) -> None:
+        """Wait until all chunks of a batch are on disk.
+
+        Raises:
+            PrefectCvatError: One of them cannot be downloaded. The next `fetch_batch` tries it again.
+        """
+        with self.context.working_on(batch):
+            for chunk in chunks.chunks:
+                self._chunks.get(chunk.number)
 
     def detect_batch(self, batch: Batch, chunks: ChunkBatch, _after: object = None) -> BatchDetections:
         """Run the function on the frames of a batch, and empty its chunks."""
@@ -128,21 +141,21 @@ class PlannedRun(ABC, Generic[Results]):
             with (
                 self._detect_lock,
                 self.context.working_on(batch),
-                self.context.timing("detect") as elapsed,
+                self.context.timing("detect") as watch,
             ):
                 if self._bad_function is not None:
                     raise BadFunctionError(self._bad_function)
                 try:
-                    found = self._run_function(batch, frames, chunks, self._chunks_of(batch).open)
+                    found = self._run_function(batch, frames, chunks, self._chunks.of_batch(watch.paused))
                 except BadFunctionError as error:
                     self._bad_function = str(error)
                     raise
-                self._batch_size.learn(elapsed(), len(frames), sum(map(self._count_found, found)))
+                self._batch_size.learn(watch.seconds, len(frames), sum(map(self._count_found, found)))
         with self.context.updating_report() as report:
             report.frames_from_cache += len(chunks.known)
         everything = sorted([*chunks.known, *found], key=attrgetter("frame"))
         chunks.empty()
-        self._chunks_of(batch).need(batch.index, ())
+        self._chunks.need(batch.index, ())
         return BatchDetections(everything)
 
     @abstractmethod
@@ -198,7 +211,7 @@ class PlannedRun(ABC, Generic[Results]):
 
     @abstractmethod
     def _run_function(
-        self, batch: Batch, frames: Sequence[Frame], chunks: ChunkBatch, open_chunk: OpenChunk
+        self, batch: Batch, frames: Sequence[Frame], chunks: ChunkBatch, source: ChunkSource
     ) -> list[Any]:
         """Run the function on frames of a batch; what it returns for a frame has its `frame`."""
 
@@ -210,29 +223,22 @@ class PlannedRun(ABC, Generic[Results]):
         """The detections that an earlier run has kept of frames of a chunk, or None."""
         return None
 
-    def _chunks_of(self, _batch: Batch) -> SpooledChunks:
-        """The chunks that a batch shares with others."""
-        return self._chunks
+    def _is_cached(self, _chunk: int, _frames: Sequence[Frame]) -> bool:
+        """Whether `_read_cached` will most likely find detections, so that no chunk is needed."""
+        return False
+
+    def _chunks_to_fetch(self, _batch: Batch, missing: Sequence[int]) -> Sequence[int]:
+        """Of the chunks of which detections are missing, those to download, in the order of reading."""
+        return missing
+
+    def _use_chunk(self, _chunk: ChunkFile) -> None:
+        """Use a chunk besides detection; called by the thread that has downloaded it."""
 
     def _count(self, annotations: Results) -> None:
         """Add the annotations of a batch to the report."""
         self.context.count(annotations)
 
     # --- parts of stages ---
-
-    def _fetch(self, number: int) -> ChunkFile:
-        return self._fetch_to(self.folder, number)
-
-    def _fetch_to(self, folder: Path, number: int) -> ChunkFile:
-        with self._download_slots, self.context.timing("fetch"):
-            self.context.pause()  # raises if the run was stopped while this waited for its slot
-            return fetch_chunk(self.client, self.plan, number, folder, self.options.quality)
-
-    def _reserve_chunks(self, batch: Batch, following: ChunkPart | None) -> None:
-        """Keep the chunks of a batch until it is done, and the next chunk until its batch is made."""
-        chunks = self._chunks_of(batch)
-        chunks.need(batch.index, batch.chunks)
-        chunks.need(batch.index + 1, () if following is None else [following[0]])
 
     def _make_writers(self, workspace: Workspace) -> dict[int, JobWriter]:
         folder = make_folder(workspace.folder, "jobs")

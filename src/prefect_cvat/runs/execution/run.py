@@ -125,9 +125,13 @@ class Run(ABC):
     def stop(self) -> None:
         """Start no further stage of a batch: stages that are running complete, all others raise.
 
+        Downloads end, and a stage that waits for one raises.
+
         What was written stays; running again completes it.
         """
         self.context.stopped.set()
+        if self.planned is not None:
+            self.planned.stop()
 
     @property
     def seconds_until_settled(self) -> float:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -25,6 +24,7 @@ from prefect_cvat.planning.plan import Batch
 from prefect_cvat.records.run_lock import RunLock
 from prefect_cvat.review.frame_ranking import FrameSummaries
 from prefect_cvat.review.score_histogram import SCORE_BINS
+from prefect_cvat.runs.execution.stage_clock import StageClock, Stopwatch
 from prefect_cvat.runs.reports.run_report import RunReport
 
 __all__ = ["RunContext", "Workspace"]
@@ -87,6 +87,7 @@ class RunContext:
         self.stopped = threading.Event()
         self._function = function
         self._lock = threading.Lock()
+        self._clock = StageClock(self.report.stage_seconds)
 
     @cached_property
     def function_digest(self) -> FunctionDigest:
@@ -124,16 +125,9 @@ class RunContext:
         if self.stopped.wait(seconds):
             raise RunStoppedError(f"task {self.task_id}: the run was stopped while it waited for the server")
 
-    @contextmanager
-    def timing(self, stage: str) -> Iterator[Callable[[], float]]:
-        """Add the time that something takes to a stage in the report; yields the seconds until now."""
-        started = time.perf_counter()
-        try:
-            yield lambda: time.perf_counter() - started
-        finally:
-            with self.updating_report() as report:
-                seconds = time.perf_counter() - started
-                report.stage_seconds[stage] = report.stage_seconds.get(stage, 0.0) + seconds
+    def timing(self, stage: str) -> AbstractContextManager[Stopwatch]:
+        """Add the time that something takes to a stage in the report, see `StageClock`."""
+        return self._clock.timing(stage)
 
     @contextmanager
     def working_on(self, batch: Batch) -> Iterator[None]:

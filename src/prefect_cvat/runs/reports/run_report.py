@@ -80,7 +80,7 @@ class RunReport(BaseModel):
         issues_already_there: Number of frames that had an issue of an earlier run.
         issues_failed: The error that ended the opening of issues; empty if there was none.
         nothing_to_do: Why the run had nothing to do; empty if it had.
-        stage_seconds: Total time of each stage in seconds; stages overlap.
+        stage_seconds: Time of each stage in seconds, without waiting for another stage; stages overlap.
     """
 
     model_config = ConfigDict(extra="forbid", validate_by_name=True, validate_by_alias=True)
