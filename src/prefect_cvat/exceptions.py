@@ -25,6 +25,7 @@ Each is a `PrefectCvatError` and also a matching builtin, so both `except Prefec
     ├── MediaError                  ValueError       a chunk or a frame that cannot be read
     ├── UploadError                 RuntimeError     the server stored something else than was sent
     ├── JobBusyError                RuntimeError     others keep writing to a job
+    ├── JobsChangedError            RuntimeError     the jobs of a task changed during a run
     ├── IncompleteRunError          RuntimeError     a run that could not do all of its work
     ├── RunInProgressError          RuntimeError     another run is annotating the task
     ├── RunsFailedError             RuntimeError     some of the runs that a run has started
@@ -56,6 +57,7 @@ __all__ = [
     "IncompleteRunError",
     "InvalidResponseError",
     "JobBusyError",
+    "JobsChangedError",
     "MediaError",
     "MissingLibraryError",
     "NoDataError",
@@ -233,6 +235,10 @@ class UploadError(PrefectCvatError, RuntimeError):
 
 class JobBusyError(PrefectCvatError, RuntimeError):
     """Others write to a job so often that nothing can be removed from it safely."""
+
+
+class JobsChangedError(PrefectCvatError, RuntimeError):
+    """The jobs of a task are not the same as when the run began. What the run has written stays."""
 
 
 class IncompleteRunError(PrefectCvatError, RuntimeError):

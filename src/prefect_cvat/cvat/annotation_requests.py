@@ -1,4 +1,4 @@
-"""Reads and writes annotations. A job is the unit of writing."""
+"""Reads and writes annotations, of jobs and of tasks."""
 
 from __future__ import annotations
 
@@ -27,9 +27,18 @@ class AnnotationRequests(Connection):
         answer = self._transport.json("GET", path, max_bytes=MAX_LIST_BYTES)
         return parse_annotations(answer, path)
 
-    def iter_task_annotations(self, task_id: int) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the annotations of a task one by one, as `iter_job_annotations` does."""
-        yield from self._iter_annotations(f"/api/tasks/{task_id}/annotations")
+    def iter_task_annotations(
+        self, task_id: int, *, max_bytes: int = MAX_FILE_BYTES, is_repeated_when_slow: bool = True
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield the annotations of a task one by one, as `iter_job_annotations` does.
+
+        Args:
+            task_id: The task.
+            max_bytes: Maximum size of the response in bytes.
+            is_repeated_when_slow: Whether to ask again after 504 and after a time-out.
+        """
+        path = f"/api/tasks/{task_id}/annotations"
+        yield from self._iter_annotations(path, max_bytes, is_repeated_when_slow=is_repeated_when_slow)
 
     def job_annotations(self, job_id: int) -> LabeledData:
         """All annotations of a job."""
@@ -44,9 +53,13 @@ class AnnotationRequests(Connection):
         """
         yield from self._iter_annotations(f"/api/jobs/{job_id}/annotations")
 
-    def _iter_annotations(self, path: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    def _iter_annotations(
+        self, path: str, max_bytes: int = MAX_FILE_BYTES, *, is_repeated_when_slow: bool = True
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
         with tempfile.SpooledTemporaryFile(max_size=2**20) as file:
-            self._transport.download(path, file, max_bytes=MAX_FILE_BYTES)
+            self._transport.download(
+                path, file, max_bytes=max_bytes, is_repeated_when_slow=is_repeated_when_slow
+            )
             for kind, annotation in stream_annotations(file, path):
                 if (problem := annotation_error(kind, annotation)) is not None:
                     raise invalid_response(path, problem)
@@ -58,26 +71,35 @@ class AnnotationRequests(Connection):
         CVAT does not recognize a repeated request, and executes a request although its client is gone. So
         after a time-out, read the job before sending again. This method repeats a request only after 429.
         """
-        stored = self._patch_annotations(job_id, "create", body)
-        if not all(has_id(each) for kind in (stored.tags, stored.shapes, stored.tracks) for each in kind):
-            raise InvalidResponseError(
-                f"the server's answer to create annotations of job {job_id} is not what CVAT sends: one has"
-                " no id"
-            )
-        return stored
+        return self._create_annotations(f"jobs/{job_id}", body)
+
+    def create_task_annotations(self, task_id: int, body: bytes | Mapping[str, Any]) -> LabeledData:
+        """Add annotations to the jobs of a task by their frames, as `create_job_annotations` does.
+
+        Annotations on frames that no job has are left out without an error (CVAT 2.73).
+        """
+        return self._create_annotations(f"tasks/{task_id}", body)
 
     def delete_job_annotations(self, job_id: int, body: bytes | Mapping[str, Any]) -> None:
         """Delete annotations from a job, given as the server sent them, with their ids."""
-        self._patch_annotations(job_id, "delete", body)
+        self._patch_annotations(f"jobs/{job_id}", "delete", body)
 
-    def _patch_annotations(self, job_id: int, action: str, body: bytes | Mapping[str, Any]) -> LabeledData:
+    def _create_annotations(self, owner: str, body: bytes | Mapping[str, Any]) -> LabeledData:
+        stored = self._patch_annotations(owner, "create", body)
+        if not all(has_id(each) for kind in (stored.tags, stored.shapes, stored.tracks) for each in kind):
+            raise InvalidResponseError(
+                f"the server's answer to create annotations of {owner} is not what CVAT sends: one has no id"
+            )
+        return stored
+
+    def _patch_annotations(self, owner: str, action: str, body: bytes | Mapping[str, Any]) -> LabeledData:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
         answer = self._transport.json(
             "PATCH",
-            f"/api/jobs/{job_id}/annotations",
+            f"/api/{owner}/annotations",
             params={"action": action},
             body=content,
             # the response repeats the request, with ids and default values
             max_bytes=min(MAX_JSON_BYTES + 8 * len(content), MAX_LIST_BYTES),
         )
-        return parse_annotations(answer, f"{action} annotations of job {job_id}")
+        return parse_annotations(answer, f"{action} annotations of {owner}")

@@ -15,6 +15,7 @@ from prefect_cvat.exceptions import (
     ApiError,
     AuthenticationError,
     OrganizationError,
+    RequestTimeoutError,
     TlsError,
     TooManyRequestsError,
     TransportError,
@@ -97,6 +98,7 @@ class RequestSender:
         max_bytes: int = MAX_JSON_BYTES,
         validate: BodyValidator | None = None,
         interruption: Interruption | None = None,
+        is_repeated_when_slow: bool = True,
     ) -> tuple[requests.Response, bytes]:
         """Send a request, again and again as the retry policy says.
 
@@ -111,6 +113,7 @@ class RequestSender:
             max_bytes: Maximum size of the body in bytes.
             validate: Returns what is wrong with the file, or None.
             interruption: Can end the request, and waits between the attempts.
+            is_repeated_when_slow: Whether a read is repeated after 504 and after a time-out.
 
         Returns:
             The response, and its body unless that went into a file.
@@ -133,6 +136,8 @@ class RequestSender:
             return send(self._auth)
 
         may_repeat = _may_repeat_read if is_read else _may_repeat_write
+        if is_read and not is_repeated_when_slow:
+            may_repeat = _may_repeat_quick_read
         if interruption is None:
             return self._retry.retrying(retry_on=may_repeat, on_retry=self._on_retry)(attempt)
         return self._retry.retrying(
@@ -212,6 +217,11 @@ def _may_repeat_read(error: BaseException) -> bool:
     if isinstance(error, TransportError):
         return not isinstance(error, TlsError)
     return isinstance(error, ApiError) and error.status in (429, 500, 502, 503, 504)
+
+
+def _may_repeat_quick_read(error: BaseException) -> bool:
+    is_slow = isinstance(error, RequestTimeoutError) or getattr(error, "status", None) == 504
+    return _may_repeat_read(error) and not is_slow
 
 
 def _may_repeat_write(error: BaseException) -> bool:

@@ -148,6 +148,7 @@ class Transport(RequestSender):
         headers: Mapping[str, str] | None = None,
         validate: BodyValidator | None = None,
         interruption: Interruption | None = None,
+        is_repeated_when_slow: bool = True,
     ) -> None:
         """Download to a file, and rewind it. Raises what `json` raises, and `StorageError`.
 
@@ -160,6 +161,7 @@ class Transport(RequestSender):
             validate: Returns what is wrong with the file, or None. A file with a fault is downloaded
                 again.
             interruption: Can end the download, and waits between the attempts.
+            is_repeated_when_slow: Whether to ask again after 504 and after a time-out.
 
         Raises:
             StorageError: The file cannot be written.
@@ -173,6 +175,7 @@ class Transport(RequestSender):
             max_bytes=max_bytes,
             validate=validate,
             interruption=interruption,
+            is_repeated_when_slow=is_repeated_when_slow,
         )
         file.seek(0)
 

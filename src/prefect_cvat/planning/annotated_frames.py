@@ -8,6 +8,7 @@ from typing import Any
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.models import is_manual
 from prefect_cvat.planning.plan import ExclusionReason, Plan
+from prefect_cvat.planning.whole_task import read_each_job
 
 __all__ = ["exclude_annotated", "shown_frames", "shown_ranges"]
 
@@ -21,10 +22,10 @@ def exclude_annotated(client: Client, plan: Plan) -> Plan:
     size = plan.info.meta.size
     is_empty_in_a_job = bytearray(size)
     has_manual = bytearray(size)
-    for job in plan.jobs:
+    for job, held in read_each_job(client, plan.info, plan.jobs):
         first = job.start_frame
         is_empty = bytearray(b"\1") * (job.stop_frame + 1 - first)
-        for _, annotation in client.iter_job_annotations(job.id):
+        for _, annotation in held:
             manual = is_manual(annotation)
             for begin, end in shown_ranges(annotation, job.stop_frame):
                 begin, end = max(begin, first), min(end, job.stop_frame + 1)

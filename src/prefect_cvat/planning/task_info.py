@@ -151,12 +151,14 @@ def read_jobs(client: Client, task_id: int, wanted: Collection[int]) -> JobsOfTa
             raise
         jobs = _read_each_job(client, task_id, wanted)
         task = _task_of(jobs)
-        labels = client.job_labels(jobs[0].id)
-        return JobsOfTask(task, tuple(jobs), tuple(labels), TaskIdentity.of(task, None, jobs))
-    all_jobs = client.jobs(task)
-    found = [job for job in all_jobs if job.id in wanted]
-    identity = TaskIdentity.of(task, client.meta(task_id).chunks_updated_date, all_jobs)
-    return JobsOfTask(task, tuple(found), tuple(client.labels(task_id)), identity)
+        of_task = tuple(client.job_labels(jobs[0].id))
+        return JobsOfTask(task, tuple(jobs), of_task, TaskIdentity.of(task, None, jobs))
+    with ThreadPoolExecutor(2, thread_name_prefix="plan") as pool:
+        meta, labels = pool.submit(client.meta, task_id), pool.submit(client.labels, task_id)
+        jobs = client.jobs(task)
+    identity = TaskIdentity.of(task, meta.result().chunks_updated_date, jobs)
+    found = tuple(job for job in jobs if job.id in wanted)
+    return JobsOfTask(task, found, tuple(labels.result()), identity)
 
 
 def _read_through_jobs(client: Client, task_id: int, wanted: Collection[int]) -> TaskInfo:

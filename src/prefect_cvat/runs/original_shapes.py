@@ -14,6 +14,7 @@ from prefect_cvat.files.lines_by_frame import LinesByFrame
 from prefect_cvat.messages.suggestions import did_you_mean
 from prefect_cvat.options.refine_options import PROMPTING_TYPES, RefineOptions
 from prefect_cvat.planning.plan import Plan
+from prefect_cvat.planning.whole_task import read_each_job
 from prefect_cvat.records.annotation_index import StoredRecords
 
 __all__ = ["Copies", "OriginalShapes"]
@@ -58,9 +59,9 @@ class OriginalShapes:
 
     def read(self, client: Client) -> None:
         """Read the shapes of all jobs, one shape at a time."""
-        for job in self._plan.jobs:
+        for job, held in read_each_job(client, self._plan.info, self._plan.jobs):
             results = bytearray()
-            for kind, shape in client.iter_job_annotations(job.id):
+            for kind, shape in held:
                 if kind != "shapes" or not self._is_selected(shape):
                     continue
                 if self._is_original(shape):

@@ -23,6 +23,7 @@ from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.planning.batch_size import PartQueue, take_parts
 from prefect_cvat.planning.plan import Batch, Plan
+from prefect_cvat.planning.whole_task import read_each_job
 from prefect_cvat.records.annotation_index import StoredAnnotation
 from prefect_cvat.review.frame_ranking import FrameSummaries
 from prefect_cvat.runs.execution.job_uploads import make_folder
@@ -84,8 +85,8 @@ class TrackShapesRun(Run):
         plan = self._read_plan()
         check_takes_tracks(plan.info)
         reader = SourceShapeReader(plan, self.tracking, self.types)
-        for job in plan.jobs:
-            reader.read(job.id, self.client.iter_job_annotations(job.id))
+        for job, held in read_each_job(self.client, plan.info, plan.jobs):
+            reader.read(job.id, held)
         sources = reader.source_shapes()
         counts = sources.counts(in_tracks=False)
         self.report.nothing_to_do = self.report.nothing_to_do or reader.why_nothing()

@@ -19,11 +19,13 @@ behind writes (both in `settings.py`).
 3. *Send.* Annotations go out in requests of about 2000, those of a frame together (`job_sender.py`,
    `job_requests.py`). Digests are written to the record of the run before a request, and ids after its
    answer.
+   They wait for others until there are so many (`upload_queue.py`), and those of several jobs go out in one
+   request about the task where that is the same (`task_sender.py`). For each job that is its own request.
 4. *Unknown outcome* (a time-out, a reset connection, 502 to 504): read the job until the annotations are
    there, or until the server can no longer be executing the request (`pending_requests.py`). Only then send
    again. An annotation counts as created by the request if its digest is equal and its id is higher than
    all that were known when the request was sent.
-5. *Verify.* When all is written, read each job again (`job_verification.py`, `job_comparison.py`).
+5. *Verify.* When all is written, read all jobs again (`job_verification.py`, `job_comparison.py`).
    Annotations that are missing are looked for until reads must show them, then sent again, then reported as
    missing.
 6. *Replace.* Now that all new annotations are known to be there, remove what they replace

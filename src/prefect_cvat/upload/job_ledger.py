@@ -49,6 +49,7 @@ class JobLedger:
     Attributes:
         newest: The highest known id of each kind of annotation.
         baseline: What the job held before the run.
+        unsent: Annotations that the job did not hold before the run, and that are still to be sent.
         to_resend: Annotations that are missing in the job and are to be sent again.
     """
 
@@ -63,6 +64,7 @@ class JobLedger:
     ) -> None:
         self.newest: dict[str, int] = {"tags": 0, "shapes": 0, "tracks": 0}
         self.baseline = Baseline(folder, job_id, defaults, recognizes_refined=recognizes_refined)
+        self.unsent: list[NewAnnotation] = []
         self.to_resend: list[NewAnnotation] = []
         self._sources = frozenset(sources)
         self._defaults = defaults
@@ -71,7 +73,6 @@ class JobLedger:
         self._lost = StoredAnnotationFile(folder / f"{job_id}-lost")
         self._found = StoredAnnotationFile(folder / f"{job_id}-found")
         self._bodies = NewAnnotationFile(folder / f"{job_id}-bodies")
-        self._unsent: dict[object, list[NewAnnotation]] = {}
         self._abandoned: list[PendingRequest] = []
 
     def identity(self, annotation: Mapping[str, Any]) -> bytes:
@@ -92,16 +93,16 @@ class JobLedger:
         """The number of annotations to write that were present before the run."""
         return len(self._reused)
 
-    def unsent(self, part: object, annotations: Iterable[SerializedAnnotation]) -> list[NewAnnotation]:
-        """What of a part of the work is still to be sent; the same list for each call with the same part."""
-        if part not in self._unsent:
-            wanted = [NewAnnotation(self.identity(from_json(body.json)), body) for body in annotations]
-            self._unsent[part] = self._without_present(wanted) if wanted else []
-        return self._unsent[part]
+    def want(self, annotations: Iterable[SerializedAnnotation]) -> list[NewAnnotation]:
+        """Take in annotations to write, all of them or none; return those that are to be sent.
 
-    def finish_part(self, part: object) -> None:
-        """Forget a part of the work that has been sent."""
-        del self._unsent[part]
+        Raises:
+            StorageError: They cannot be noted.
+        """
+        wanted = [NewAnnotation(self.identity(from_json(body.json)), body) for body in annotations]
+        new = self._without_present(wanted) if wanted else []
+        self.unsent += new
+        return new
 
     def _without_present(self, wanted: Sequence[NewAnnotation]) -> list[NewAnnotation]:
         """Those annotations for which the job held nothing before the run."""

@@ -30,7 +30,7 @@ from prefect_cvat.records.annotation_index import AnnotationIds
 from prefect_cvat.records.record_writer import AnnotationId
 from prefect_cvat.upload.annotation_files import NewAnnotation
 
-__all__ = ["UNKNOWN_OUTCOME", "JobRequests", "Pause", "seconds_until_certain"]
+__all__ = ["UNKNOWN_OUTCOME", "JobRequests", "Pause", "Pick", "seconds_until_certain"]
 
 logger = logging.getLogger(__name__)
 

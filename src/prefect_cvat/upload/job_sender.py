@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NoReturn
 
 from prefect_cvat.annotations.request_bodies import ServerAnnotation, each_annotation
@@ -42,6 +42,7 @@ class JobSender:
 
     Attributes:
         added: The number of annotations that the server has stored.
+        last_write: The time (`time.monotonic`) after the last request to add annotations; 0 before the first.
         settled_at: The time (`time.monotonic`) by which the server has executed all requests of unknown
             outcome or never will, also those whose annotations have been found: these may be equal ones of
             somebody else.
@@ -61,6 +62,7 @@ class JobSender:
         stale_read_seconds: float,
     ) -> None:
         self.added = 0
+        self.last_write = 0.0
         self.settled_at = 0.0
         self._job_id = job_id
         self._requests = requests
@@ -71,7 +73,6 @@ class JobSender:
         self._attempts = attempts
         self._late_commit_seconds = late_commit_seconds
         self._stale_read_seconds = stale_read_seconds
-        self._last_write = 0.0
         self._pending: list[PendingRequest] = []
 
     @property
@@ -88,7 +89,7 @@ class JobSender:
     @property
     def seen_after(self) -> float:
         """The time (`time.monotonic`) from which reads show all that has been written."""
-        return self._last_write + self._stale_read_seconds
+        return self.last_write + self._stale_read_seconds
 
     def continue_after_stop(self) -> None:
         """Wait for the server again, although the run has been stopped."""
@@ -103,14 +104,14 @@ class JobSender:
         if self._stopped.wait(seconds):
             raise RunStoppedError(f"job {self._job_id}: the run was stopped while it waited for the server")
 
-    def send_all(self, unsent: list[NewAnnotation]) -> None:
-        """Send annotations; what is stored is taken from the list.
+    def send_all(self, unsent: list[NewAnnotation], at_least: int = 1) -> None:
+        """Send annotations, as long as there are so many; what is stored is taken from the list.
 
         Raises:
             UploadError: The server stored something else than was sent.
             PrefectCvatError: The server refused, or did not answer for good.
         """
-        while unsent:
+        while len(unsent) >= at_least:
             self._send(unsent)
 
     def _send(self, unsent: list[NewAnnotation]) -> None:
@@ -119,58 +120,88 @@ class JobSender:
         # job is read in place of the wait, and what it holds determines the next request, if one is needed.
         for attempt in range(1, self._attempts + 1):
             part = self._requests.next_part(unsent)
-            request = self._ledger.pending_request(part, unsent)
-            self._record.sending((each.identity for each in part), request.newest)
-            if self._lock is not None:
-                self._lock.sending(self._job_id)
-            self._pending.append(request)  # until what it has created is noted
+            request = self.begin(part, unsent)
             try:
                 answer = self._create(part)
             except UNKNOWN_OUTCOME as error:
                 delay = self._requests.retry_delay(attempt)
                 seconds = seconds_until_certain(error, self._late_commit_seconds)
-                if seconds is not None:
+                if seconds is None:
+                    self.withdraw(request)
+                else:
                     logger.warning(
                         "job %d: %s; reading the job to see what was stored (attempt %d)",
                         self._job_id,
                         error,
                         attempt,
                     )
-                    request.until = time.monotonic() + seconds + self._stale_read_seconds
+                    self.note_unknown(request, seconds)
                     if self.settle(delay):
                         return
-                if seconds is None:
-                    self._pending.remove(request)
-                    self._note_settled()
                 if attempt == self._attempts:
                     raise
                 if seconds is None:
                     self.pause(delay)
             except ApiError as error:  # a refusal: nothing was executed
-                self._pending.remove(request)
-                self._note_settled()
+                self.withdraw(request)
                 self._requests.make_smaller([each.body for each in part], error)
             else:
-                self._take_answer(request, answer)
-                del unsent[: len(part)]
-                self._pending.remove(request)
-                self._note_settled()
+                self.accept(request, self.note_answer(each_annotation(answer)))
                 return
 
     def _create(self, part: Sequence[NewAnnotation]) -> LabeledData:
         try:
             return self._requests.create(part)
         finally:
-            self._last_write = time.monotonic()
+            self.last_write = time.monotonic()
 
-    def _take_answer(self, request: PendingRequest, answer: LabeledData) -> None:
-        """Note what was stored, and compare it with what was sent: CVAT may drop annotations silently."""
-        stored = self._ledger.stored(each_annotation(answer))
+    # --- one request, which may be about other jobs, too: `TaskSender` ---
+
+    def begin(self, part: Sequence[NewAnnotation], unsent: list[NewAnnotation]) -> PendingRequest:
+        """Note that a request is about to be sent.
+
+        Args:
+            part: The annotations of this job in the request: the first of those to send.
+            unsent: The annotations to send.
+
+        Returns:
+            The request. It is pending until `withdraw`, `settle` or `accept`.
+        """
+        request = self._ledger.pending_request(part, unsent)
+        self._record.sending((each.identity for each in part), request.newest)
+        if self._lock is not None:
+            self._lock.sending(self._job_id)
+        self._pending.append(request)
+        return request
+
+    def withdraw(self, request: PendingRequest) -> None:
+        """Note that the server has not executed a request, and never will."""
+        self._pending.remove(request)
+        self._note_settled()
+
+    def note_unknown(self, request: PendingRequest, seconds: float) -> None:
+        """Note that the outcome of a request is unknown, and for how long the server may be executing it."""
+        request.until = time.monotonic() + seconds + self._stale_read_seconds
+
+    def note_answer(self, answer: Iterable[ServerAnnotation]) -> list[StoredAnnotation]:
+        """Note the annotations of the job that the server has returned for a request."""
+        stored = self._ledger.stored(answer)
         self.note_added(stored)
+        return stored
+
+    def accept(self, request: PendingRequest, stored: Sequence[StoredAnnotation]) -> None:
+        """Take what was stored from what is to be sent; CVAT may leave annotations out without an error.
+
+        Raises:
+            UploadError: That is not what was sent. It has been removed.
+        """
         created = Counter(digest for _, _, digest in stored)
         if created != request.identities:
             self._pending.remove(request)
             self._refuse(request, created, stored)
+        del request.unsent[: len(stored)]
+        self._pending.remove(request)
+        self._note_settled()
 
     def _refuse(
         self, request: PendingRequest, created: Counter[bytes], stored: Sequence[StoredAnnotation]

@@ -4,19 +4,34 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Iterable
+from typing import NamedTuple
 
+from prefect_cvat.annotations.request_bodies import ServerAnnotation
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.upload.job_comparison import Comparison
 from prefect_cvat.upload.job_ledger import JobLedger
 from prefect_cvat.upload.job_requests import JobRequests
 from prefect_cvat.upload.job_sender import JobSender
 
-__all__ = ["ROUNDS", "JobVerification"]
+__all__ = ["ROUNDS", "EarlierReading", "JobVerification"]
 
 logger = logging.getLogger(__name__)
 
 ROUNDS = 3
 """Maximum number of times that missing annotations are sent again."""
+
+
+class EarlierReading(NamedTuple):
+    """What a job held at an earlier time.
+
+    Attributes:
+        annotations: All annotations of the job.
+        began: The time (`time.monotonic`) before the request that read them.
+    """
+
+    annotations: Iterable[ServerAnnotation]
+    began: float
 
 
 class JobVerification:
@@ -35,13 +50,16 @@ class JobVerification:
         self._ledger = ledger
         self._sender = sender
 
-    def verify(self) -> Comparison:
+    def verify(self, earlier: EarlierReading | None = None) -> Comparison:
         """Verify the job; return the last comparison, whose absent annotations stay missing.
+
+        Args:
+            earlier: What the job held. It is read again if something was sent since, or is missing.
 
         Raises:
             PrefectCvatError: The server refused, or did not answer for good.
         """
-        result = self._look_for_missing()
+        result = self._compare_with(earlier) or self._look_for_missing()
         for _ in range(ROUNDS):
             if not result.absent:
                 break
@@ -54,6 +72,12 @@ class JobVerification:
         if result.surplus:
             self._sender.remove_own(result.surplus)
         return result
+
+    def _compare_with(self, earlier: EarlierReading | None) -> Comparison | None:
+        if earlier is None or earlier.began <= self._sender.last_write:
+            return None
+        result = self._ledger.compare(earlier.annotations)
+        return None if result.unseen else result
 
     def _look_for_missing(self) -> Comparison:
         """Compare the job with what was written to it, until nothing is missing, or reads must show it."""

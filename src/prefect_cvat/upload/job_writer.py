@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
-from pydantic_core import from_json
 
 from prefect_cvat.annotations.content_digest import AttributeDefaults
 from prefect_cvat.annotations.request_bodies import SerializedAnnotation, ServerAnnotation
@@ -15,15 +13,16 @@ from prefect_cvat.cvat.client import Client
 from prefect_cvat.http.retry_policy import ATTEMPTS, RetryPolicy
 from prefect_cvat.models import Job
 from prefect_cvat.options.existing import Existing
-from prefect_cvat.planning.annotated_frames import shown_frames
-from prefect_cvat.records.annotation_index import AnnotationIds, StoredAnnotation
+from prefect_cvat.records.annotation_index import StoredAnnotation
 from prefect_cvat.records.record_writer import JobRecord
 from prefect_cvat.records.run_lock import RunLock
 from prefect_cvat.settings import Settings
+from prefect_cvat.upload.annotation_files import NewAnnotation
 from prefect_cvat.upload.job_ledger import JobLedger
+from prefect_cvat.upload.job_removal import JobRemoval
 from prefect_cvat.upload.job_requests import JobRequests
 from prefect_cvat.upload.job_sender import JobSender
-from prefect_cvat.upload.job_verification import ROUNDS, JobVerification
+from prefect_cvat.upload.job_verification import ROUNDS, EarlierReading, JobVerification
 from prefect_cvat.upload.replacement import Replacement
 
 __all__ = ["JobWriter", "job_requests"]
@@ -59,12 +58,10 @@ class JobWriter:
         deleted_frames: The deleted frames of the task.
 
     Attributes:
-        added: The number of annotations of this run that the job holds.
+        sender: Sends the annotations.
+        removal: Removes what they replace.
+        lock: Held while the job is written to.
         already_there: The number of annotations to write that the job held before.
-        removed: The number of annotations from before the run that were removed.
-        changed: The number of annotations that stay although they were to be replaced, because somebody has
-            drawn or changed them since the run began.
-        not_replaced: The number of annotations that stay because what replaces them is missing.
         missing: The number of written annotations that the job does not hold.
         doubled_by_others: The number of annotations that others have added since the run began, and that are
             equal to some of this run.
@@ -95,11 +92,7 @@ class JobWriter:
         deleted_frames: Collection[int] = (),
     ) -> None:
         self.job = job
-        self.added = 0
         self.already_there = 0
-        self.removed = 0
-        self.changed = 0
-        self.not_replaced = 0
         self.missing = 0
         self.doubled_by_others = 0
         settings = Settings()
@@ -109,7 +102,7 @@ class JobWriter:
         self._ledger = JobLedger(folder, job.id, sources, defaults, recognizes_refined=recognizes_refined)
         self._replacement = Replacement(existing, defaults, job.stop_frame, deleted_frames)
         self._record = record or JobRecord(job.id)
-        self._sender = JobSender(
+        self.sender = JobSender(
             job.id,
             self._requests,
             self._ledger,
@@ -120,31 +113,33 @@ class JobWriter:
             late_commit_seconds=settings.late_commit_seconds,
             stale_read_seconds=settings.stale_read_seconds,
         )
-        self._verification = JobVerification(job.id, self._requests, self._ledger, self._sender)
-        self._lock = threading.Lock()
+        self.removal = JobRemoval(
+            self._requests,
+            self._ledger,
+            self._replacement,
+            self._record,
+            last_frame=job.stop_frame,
+            pause=self.sender.pause,
+        )
+        self._verification = JobVerification(job.id, self._requests, self._ledger, self.sender)
+        self.lock = threading.Lock()
         self._done: set[object] = set()
-        self._absent = AnnotationIds()
         self._is_verified = False
+        self._added_seen: int | None = None  # at the last verification
 
     @property
-    def unsettled(self) -> int:
-        """The number of annotations that were sent, and of which it is unknown whether they are stored."""
-        return self._sender.unsettled
+    def added(self) -> int:
+        """The number of annotations of this run that the job holds."""
+        return self.sender.added if self._added_seen is None else self._added_seen
 
-    @property
-    def seconds_until_settled(self) -> float:
-        """The time until every request has been executed or never will be, in seconds."""
-        return self._sender.seconds_until_settled
+    def read_baseline(self, held: Iterable[ServerAnnotation] | None = None) -> None:
+        """Note all that the job holds. To be called for all jobs of a run before it writes to any of them.
 
-    @property
-    def settled_at(self) -> float:
-        """The time (`time.monotonic`) by which the server has executed all requests, or never will."""
-        return self._sender.settled_at
-
-    def read_baseline(self) -> None:
-        """Note all that the job holds. To be called for all jobs of a run before it writes to any of them."""
-        with self._lock:
-            self._read_baseline()
+        Args:
+            held: All annotations of the job, if it was read already.
+        """
+        with self.lock:
+            self._read_baseline(held)
 
     def write(
         self, part: object, annotations: Iterable[SerializedAnnotation], frames: Iterable[int] = ()
@@ -162,18 +157,48 @@ class JobWriter:
             UploadError: The server stored something else than was sent.
             PrefectCvatError: The server refused, or did not answer for good.
         """
-        with self._lock:
+        self.queue(part, annotations, frames)
+        self.send()
+
+    def queue(
+        self, part: object, annotations: Iterable[SerializedAnnotation], frames: Iterable[int] = ()
+    ) -> Sequence[NewAnnotation]:
+        """Take in annotations as `write` does, but do not send them yet.
+
+        Returns:
+            Those that are to be sent: the job did not hold them before the run.
+        """
+        with self.lock:
             if part in self._done:
-                return
+                return ()
             self._read_baseline()
-            self._sender.settle(0.0)
-            unsent = self._ledger.unsent(part, annotations)
+            new = self._ledger.want(annotations)
             self._is_verified = False
-            self._sender.send_all(unsent)
-            self._ledger.finish_part(part)
+            self._added_seen = None
             self._done.add(part)
             self._replacement.cover(frames)
-            self.added, self.already_there = self._sender.added, self._ledger.reused
+            self.already_there = self._ledger.reused
+            return new
+
+    @property
+    def unsent(self) -> list[NewAnnotation]:
+        """The annotations that are to be sent."""
+        return self._ledger.unsent
+
+    @property
+    def has_unsent_tracks(self) -> bool:
+        """Whether tracks are to be sent."""
+        return any(each.body.kind == "tracks" for each in self._ledger.unsent)
+
+    def send(self, at_least: int = 1) -> None:
+        """Send what is to be sent, as long as it is so many annotations.
+
+        Raises:
+            UploadError: The server stored something else than was sent.
+            PrefectCvatError: The server refused, or did not answer for good.
+        """
+        with self.lock:
+            self._send(at_least)
 
     def replace(self, originals: Iterable[Mapping[str, Any]]) -> None:
         """Remove originals at the end, when what replaces them is there, unless somebody has changed them.
@@ -181,7 +206,7 @@ class JobWriter:
         Args:
             originals: Annotations of the job, as the server returned them.
         """
-        with self._lock:
+        with self.lock:
             self._replacement.add_originals(originals)
 
     def remove_duplicates(self, duplicates: Iterable[StoredAnnotation]) -> None:
@@ -190,94 +215,76 @@ class JobWriter:
         Args:
             duplicates: Annotations of the job.
         """
-        with self._lock:
+        with self.lock:
             self._replacement.add_duplicates(duplicates)
 
     def free_memory(self) -> None:
         """Keep as little in memory as possible until there is more to write."""
-        with self._lock:
+        with self.lock:
             self._ledger.baseline.free_memory()
 
-    def verify(self, *, anew: bool = False) -> None:
+    def is_to_verify(self, *, anew: bool = False) -> bool:
+        """Whether `verify` would compare the job with what was written to it."""
+        return (anew or not self._is_verified) and (bool(self.unsent) or self._ledger.wants_anything)
+
+    def verify(self, earlier: EarlierReading | None = None, *, anew: bool = False) -> None:
         """Read the job when all of it is written, send again what is missing, and remove what is doubled.
 
         Args:
-            anew: Whether to read it again even if it has been verified since the last write.
+            earlier: What the job held. It is read again if something was sent since, or is missing.
+            anew: Whether to verify it again even if it has been verified since the last write.
         """
-        with self._lock:
+        with self.lock:
             if anew or not self._is_verified:
-                self._verify()
+                self._verify(earlier)
+
+    def is_finished(self, earlier: EarlierReading) -> bool:
+        """Whether `finish` would change nothing, according to what the job held."""
+        with self.lock:
+            is_current = self._is_verified and earlier.began > self.sender.last_write
+            return is_current and not self.removal.is_needed(earlier.annotations)
 
     def finish(self) -> None:
         """Verify the job; then remove what is to be replaced."""
-        with self._lock:
+        with self.lock:
             for _ in range(ROUNDS):
                 if not self._is_verified:
                     self._verify()
-                if not self._replacement.is_needed or self._remove_replaced():
+                if not self.removal.is_needed() or self.removal.remove():
                     return
                 self._is_verified = False  # an annotation of the run is gone
 
     def undo(self) -> None:
         """Remove what this run has added to the job, unless somebody has changed it."""
-        with self._lock:
-            self._sender.continue_after_stop()  # also in a run that was stopped
-            self._sender.settle(0.0)
+        with self.lock:
+            self.sender.continue_after_stop()  # also in a run that was stopped
+            self.sender.settle(0.0)
             if self._ledger.may_have_added:
-                self._sender.remove_own()
-            self.added = 0
+                self.sender.remove_own()
+            self._ledger.unsent.clear()
+            self._added_seen = 0
             self._record.settled()
 
-    def _read_baseline(self) -> None:
+    def _read_baseline(self, held: Iterable[ServerAnnotation] | None = None) -> None:
         if not self._ledger.baseline.is_known:
-            self._ledger.read_baseline(self._requests.read(), self._existing.removes)
+            held = self._requests.read() if held is None else held
+            self._ledger.read_baseline(held, self._existing.removes)
 
-    def _verify(self) -> None:
+    def _send(self, at_least: int = 1) -> None:
+        self.sender.settle(0.0)
+        self.sender.send_all(self._ledger.unsent, at_least)
+
+    def _verify(self, earlier: EarlierReading | None = None) -> None:
         self._read_baseline()
-        self._sender.settle(0.0)
+        self._send()
         self._ledger.baseline.free_memory()
-        self._sender.send_all(self._ledger.to_resend)  # what an earlier attempt could not send
+        self.sender.send_all(self._ledger.to_resend)  # what an earlier attempt could not send
         if self._ledger.wants_anything:
-            verified = self._verification.verify()
-            self.added, self.already_there = verified.added, verified.already_there
+            verified = self._verification.verify(earlier)
+            self._added_seen, self.already_there = verified.added, verified.already_there
             self.missing = len(verified.absent)
             self.doubled_by_others = verified.doubled_by_others
-            self._absent = AnnotationIds((kind, number) for kind, number, _ in verified.absent)
-            self._replacement.verified(self._shown_frames(verified.absent), verified.duplicates_before)
+            self.removal.note_verified(verified)
             if not self.doubled_by_others:  # else an abandoned request may have created them: for `undo`
                 self._record.settled()
         self._is_verified = True
-
-    def _shown_frames(self, annotations: Iterable[StoredAnnotation]) -> set[int]:
-        """The frames that show annotations of this run."""
-        return {
-            frame
-            for annotation in self._ledger.bodies(annotations)
-            for frame in shown_frames(from_json(annotation.body.json), self.job.stop_frame)
-        }
-
-    def _remove_replaced(self) -> bool:
-        """Remove what is to be replaced; False if something that replaces it is gone."""
-        ledger = self._ledger
-        replaceable, kept = ledger.baseline.replaceable(), ledger.baseline.kept()
-        wanted = ledger.wanted(self._absent)
-        is_all_there = True
-
-        def pick(on_server: Iterator[ServerAnnotation], max_count: int) -> Sequence[ServerAnnotation]:
-            nonlocal is_all_there
-            removal = self._replacement.select(
-                on_server, max_count, replaceable=replaceable, kept=kept, wanted=wanted
-            )
-            is_all_there = not removal.gone
-            self.changed, self.not_replaced = removal.changed, removal.not_replaced
-            if is_all_there:
-                return removal.to_remove
-            self.not_replaced += len(removal.to_remove)
-            return ()
-
-        for part in self._requests.remove(pick, self._sender.pause):
-            self.removed += len(part)
-            self._record.replaced(len(part))
-        if is_all_there:
-            self._replacement.clear()
-        return is_all_there

@@ -9,11 +9,18 @@ from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
 from prefect_cvat.annotations.request_bodies import SerializedAnnotation
-from prefect_cvat.exceptions import PrefectCvatError, StorageError
+from prefect_cvat.cvat.annotation_reading import AnnotationReading
+from prefect_cvat.cvat.client import Client
+from prefect_cvat.exceptions import ApiError, JobsChangedError, PrefectCvatError, StorageError
 from prefect_cvat.planning.plan import Batch, Plan
+from prefect_cvat.planning.whole_task import is_same_for_task
 from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.settings import Settings
+from prefect_cvat.upload.job_verification import EarlierReading
 from prefect_cvat.upload.job_writer import JobWriter
+from prefect_cvat.upload.parallel_jobs import for_each_job
+from prefect_cvat.upload.task_sender import TaskSender
+from prefect_cvat.upload.upload_queue import UploadQueue
 
 __all__ = ["JobUploads", "make_folder"]
 
@@ -23,17 +30,42 @@ logger = logging.getLogger(__name__)
 class JobUploads:
     """The writers of all jobs of a run. May be used from several threads.
 
+    Where that is the same (see `is_same_for_task`), all jobs are read in one request about the task, and
+    several are written to in one request. Else, and once the server has refused that, each job is read and
+    written to with requests of its own, several jobs at a time.
+
     Args:
+        client: The server.
         plan: The plan of the run.
         writers: A writer for each of its jobs, by the id of the job.
+        folder: A folder for what is read.
         pause: Waits for some seconds; raises `RunStoppedError` when the run is to stop.
     """
 
-    def __init__(self, plan: Plan, writers: dict[int, JobWriter], pause: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        client: Client,
+        plan: Plan,
+        writers: dict[int, JobWriter],
+        folder: Path,
+        pause: Callable[[float], None],
+    ) -> None:
         self.writers = writers
         self.has_baseline = False
+        self._client = client
         self._plan = plan
+        self._folder = folder
         self._pause = pause
+        self._is_whole = is_same_for_task(plan.info, plan.jobs)
+        task_sender = TaskSender(
+            client,
+            plan.task.id,
+            retry_delay=JobWriter.retry_delay,
+            late_commit_seconds=Settings().late_commit_seconds,
+        )
+        self._queue = UploadQueue(writers, task_sender if self._is_whole else None)
+        self._baseline: AnnotationReading | None = None
+        self._verification: AnnotationReading | None = None
         self._baseline_lock = threading.Lock()
         self._uploaded_lock = threading.Lock()
         self._uploaded: dict[int, dict[int, int]] = {}  # frames by batch, of jobs that are not complete yet
@@ -41,7 +73,7 @@ class JobUploads:
     @property
     def seconds_until_settled(self) -> float:
         """Seconds until the server must have committed all requests whose answers were lost."""
-        return max((writer.seconds_until_settled for writer in self.writers.values()), default=0.0)
+        return max((writer.sender.seconds_until_settled for writer in self.writers.values()), default=0.0)
 
     @property
     def are_missing(self) -> bool:
@@ -51,7 +83,7 @@ class JobUploads:
     @property
     def have_removed(self) -> bool:
         """Whether existing annotations have been removed."""
-        return any(writer.removed for writer in self.writers.values())
+        return any(writer.removal.removed for writer in self.writers.values())
 
     def write(
         self,
@@ -60,26 +92,40 @@ class JobUploads:
         annotations: Iterable[SerializedAnnotation],
         frames: Iterable[int] = (),
     ) -> None:
-        """Write to a job, see `JobWriter.write`. Before the first write, all jobs are read."""
-        with self._baseline_lock:
-            if not self.has_baseline:
-                for writer in self.writers.values():
-                    writer.read_baseline()
-                self.has_baseline = True
-        self.writers[job_id].write(part, annotations, frames)
+        """Write to a job, see `JobWriter.write`. Before the first write, all jobs are read.
 
-    def release_memory_of_complete_jobs(self, batch: Batch) -> None:
-        """Note that a batch is written; jobs of which all frames are written release their memory."""
+        What is written may wait some seconds until it is sent, for `send_complete` or `verify` at the latest.
+        """
+        self._read_baseline()
+        self._queue.add(job_id, self.writers[job_id].queue(part, annotations, frames))
+
+    def complete_batch(self, batch: Batch) -> None:
+        """Note that a batch is written. Jobs of which all frames are written are sent, and release memory."""
         numbers = [frame.number for frame in batch.frames]
+        complete: list[int] = []
         for job in self._plan.jobs_between(numbers[0], numbers[-1]):
             with self._uploaded_lock:
                 uploaded = self._uploaded.setdefault(job.id, {})
                 uploaded[batch.index] = sum(job.start_frame <= n <= job.stop_frame for n in numbers)
                 frames = self._plan.frames.count_between(job.start_frame, job.stop_frame)
-                is_complete = sum(uploaded.values()) == frames
-            if is_complete:
-                self.writers[job.id].free_memory()
-                self._uploaded[job.id] = {}
+                if sum(uploaded.values()) == frames:
+                    complete.append(job.id)
+        self._queue.send_complete(complete)
+        for job_id in complete:
+            self.writers[job_id].free_memory()
+            self._uploaded[job_id] = {}
+        if self._baseline is not None and self._has_sent:
+            self._baseline.close()
+            self._baseline = None
+
+    def send_rest(self) -> None:
+        """Send what still waits when the run has failed, unless sending has just failed."""
+        if self._queue.has_failed:
+            return
+        try:
+            self._queue.send_all()
+        except PrefectCvatError as error:
+            logger.warning("task %d: %s; the next run sends what was not sent", self._plan.task.id, error)
 
     def verify(self, *, after_late_writes: bool = False) -> None:
         """Verify all jobs, and once more those to which another run has added equal annotations meanwhile.
@@ -91,15 +137,15 @@ class JobUploads:
             after_late_writes: Wait until no write can arrive any more.
 
         Raises:
+            JobsChangedError: The task has other jobs than the plan.
             RunStoppedError: The run is to stop.
         """
+        self._queue.send_all()
         writers = self.writers.values()
         if after_late_writes:
-            settled_at = max((writer.settled_at for writer in writers), default=0.0)
+            settled_at = max((writer.sender.settled_at for writer in writers), default=0.0)
             self._pause(max(0.0, settled_at - time.monotonic()))
-        for writer in writers:
-            self._pause(0.0)
-            writer.verify()
+        self._verify_each()
         until = time.monotonic() + Settings().stale_read_seconds
         delay = 0.5
         waited_for = [writer for writer in writers if writer.doubled_by_others]
@@ -109,8 +155,7 @@ class JobUploads:
             for writer in duplicates:
                 writer.verify(anew=True)
         if waited_for and not duplicates:
-            for writer in writers:  # the other run may have removed annotations from any job
-                writer.verify(anew=True)
+            self._verify_each(anew=True)  # the other run may have removed annotations from any job
 
     def finish(self, job_ids: Collection[int] | None = None) -> None:
         """Remove the annotations that were replaced.
@@ -121,10 +166,20 @@ class JobUploads:
         Raises:
             RunStoppedError: The run is to stop.
         """
-        for job_id, writer in self.writers.items():
-            if job_ids is None or job_id in job_ids:
-                self._pause(0.0)
-                writer.finish()
+
+        def finish(writer: JobWriter) -> None:
+            self._pause(0.0)
+            writer.finish()
+
+        wanted = self.writers.keys() if job_ids is None else set(job_ids)
+        reading = self._verification
+        if reading is not None:
+            wanted -= {
+                job_id
+                for job_id, held in reading.each(wanted & set(reading.kept))
+                if self.writers[job_id].is_finished(EarlierReading(held, reading.began))
+            }
+        for_each_job(finish, [writer for job_id, writer in self.writers.items() if job_id in wanted])
 
     def undo(self) -> None:
         """Remove what was written, from every job, also if that fails for some.
@@ -132,26 +187,95 @@ class JobUploads:
         Raises:
             PrefectCvatError: It failed for a job.
         """
-        failures = []
-        for writer in self.writers.values():
-            try:
-                writer.undo()
-            except PrefectCvatError as error:
-                failures.append(error)
-        if failures:
-            raise failures[0]
+        for_each_job(JobWriter.undo, self.writers.values(), despite_errors=True)
 
     def update(self, report: RunReport) -> None:
         """Set the counts of the report that say what is on the server."""
         writers = self.writers.values()
         report.added = sum(writer.added for writer in writers)
         report.already_there = sum(writer.already_there for writer in writers)
-        report.removed = sum(writer.removed for writer in writers)
-        report.changed = sum(writer.changed for writer in writers)
-        report.not_replaced = sum(writer.not_replaced for writer in writers)
+        report.removed = sum(writer.removal.removed for writer in writers)
+        report.changed = sum(writer.removal.changed for writer in writers)
+        report.not_replaced = sum(writer.removal.not_replaced for writer in writers)
         report.missing = sum(writer.missing for writer in writers)
         report.doubled_by_others = sum(writer.doubled_by_others for writer in writers)
-        report.unsettled = sum(writer.unsettled for writer in writers)
+        report.unsettled = sum(writer.sender.unsettled for writer in writers)
+
+    def _read_baseline(self) -> None:
+        with self._baseline_lock:
+            if self.has_baseline:
+                return
+            self._baseline = reading = self._new_reading("baseline")
+            for job_id, held in reading.each():
+                self._pause(0.0)
+                self.writers[job_id].read_baseline(held)
+            self._is_whole = reading.is_whole
+            self.has_baseline = True
+
+    def _verify_each(self, *, anew: bool = False) -> None:
+        """Verify all jobs, by what was read before the run if nothing has been written since."""
+        to_verify = {job_id for job_id, writer in self.writers.items() if writer.is_to_verify(anew=anew)}
+        if not to_verify:
+            return
+        reading = self._baseline
+        if anew or reading is None or not self._is_unchanged(reading):
+            if self._is_whole:
+                self._check_jobs()
+            reading = self._new_reading("verification")
+        to_finish = {job_id for job_id, writer in self.writers.items() if writer.removal.is_needed()}
+        for job_id, held in reading.each(to_verify | to_finish):
+            self._pause(0.0)
+            if job_id in to_verify:
+                self.writers[job_id].verify(EarlierReading(held, reading.began), anew=anew)
+        self._is_whole = reading.is_whole
+        self._verification = reading
+
+    def _new_reading(self, name: str) -> AnnotationReading:
+        return AnnotationReading(
+            self._client, self._plan.task.id, self._plan.jobs, self._folder / name, is_whole=self._is_whole
+        )
+
+    def _is_unchanged(self, baseline: AnnotationReading) -> bool:
+        """Whether nobody has written to the task since before it was read: CVAT dates each write."""
+        before = self._plan.task.updated_date
+        if self._has_sent or before is None or not self.writers.keys() <= set(baseline.kept):
+            return False
+        try:
+            return self._client.task(self._plan.task.id).updated_date == before
+        except ApiError:
+            return False
+
+    @property
+    def _has_sent(self) -> bool:
+        return any(writer.sender.last_write for writer in self.writers.values())
+
+    def _check_jobs(self) -> None:
+        """Check that the task still has the jobs of the plan, with the same frames.
+
+        Raises:
+            JobsChangedError: It does not. What was written to the task may be in other jobs.
+        """
+        task = self._plan.task
+        now = {job.id: job for job in self._client.visible_jobs(task.id) if job.type == "annotation"}
+        for job in self._plan.jobs:
+            found = now.pop(job.id, None)
+            frames = f"frames {job.start_frame}-{job.stop_frame}"
+            if found is None:
+                change = f"job {job.id} ({frames}) is gone"
+            elif (found.start_frame, found.stop_frame) != (job.start_frame, job.stop_frame):
+                change = f"job {job.id} had {frames} and has {found.start_frame}-{found.stop_frame}"
+            else:
+                continue
+            raise JobsChangedError(_changed(task.id, change))
+        if now:
+            raise JobsChangedError(_changed(task.id, f"job {min(now)} is new"))
+
+
+def _changed(task_id: int, change: str) -> str:
+    return (
+        f"task {task_id}: its jobs have changed since the run began ({change}); what the run has written"
+        " stays. Run it again: it adds nothing twice"
+    )
 
 
 def make_folder(parent: Path, name: str) -> Path:

@@ -68,7 +68,9 @@ class PlannedRun(ABC, Generic[Results]):
         self.plan = plan
         self.folder = workspace.folder
         self._record = RunRecord(self._describe)
-        self.uploads = JobUploads(plan, self._make_writers(workspace), context.pause)
+        self.uploads = JobUploads(
+            self.client, plan, self._make_writers(workspace), workspace.folder, context.pause
+        )
         self._chunks = RunChunks(context, plan, self.folder, self._use_chunk)
         self._detect_lock = threading.Lock()
         self._bad_function: str | None = None  # how it has broken its contract: it is not called again
@@ -79,8 +81,9 @@ class PlannedRun(ABC, Generic[Results]):
         self._chunks.stop()
 
     def close(self) -> None:
-        """End the downloads and their threads, and close the chunk that is open."""
+        """End the downloads and their threads, close the chunk that is open, send what still waits."""
         self._chunks.close()
+        self.uploads.send_rest()
 
     # --- the stages ---
 
@@ -176,7 +179,7 @@ class PlannedRun(ABC, Generic[Results]):
             for job in self.plan.jobs_between(first, last):
                 self.uploads.write(job.id, batch.index, (), frames)
             annotations.empty()  # after this, a retry of the stage must not write again
-            self.uploads.release_memory_of_complete_jobs(batch)
+            self.uploads.complete_batch(batch)
         self._count(annotations)
         return annotations.frames
 
