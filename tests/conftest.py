@@ -130,6 +130,12 @@ def faults(sandbox: "Sandbox") -> "Iterator[Faults]":
 
 
 @pytest.fixture
+def sent_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let annotations not wait until there are enough for a request."""
+    monkeypatch.setattr("prefect_cvat.upload.upload_queue.FIRST_WAIT", 0.0)
+
+
+@pytest.fixture
 def world(client: Client) -> "Callable[..., World]":
     """Create a task of blocks that move."""
     from moving_blocks import create_world

@@ -97,6 +97,7 @@ def test_annotated_task_is_not_changed(client, make_task):
     assert (report.frames, report.added, report.left_out) == (0, 0, {"annotated": 4})
 
 
+@pytest.mark.usefixtures("sent_at_once")
 def test_interrupted_run_continues_with_the_remaining_frames(client, make_task, monkeypatch):
     task_id = make_task(6)
     monkeypatch.setattr("prefect_cvat.upload.job_writer.ATTEMPTS", 1)

@@ -69,7 +69,7 @@ def measure(n):
             writer.write(first, map(serialize, part), range(first // 10, first // 10 + 100))
         writer.write("covered", (), range(n // 5 + 1))
         writer.finish()
-    assert (writer.added, writer.removed) == (n, 2000), (writer.added, writer.removed)
+    assert (writer.added, writer.removal.removed) == (n, 2000), (writer.added, writer.removal.removed)
     return 2 * n
 """
 

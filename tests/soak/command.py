@@ -13,7 +13,7 @@ from typing import Any
 from prefect_cvat.sandbox import Sandbox
 from soak.mutations import MUTATIONS
 from soak.play import Outcome, Play
-from soak.schedule import schedule
+from soak.schedule import TASK_WAY, schedule
 
 
 def soak(
@@ -44,8 +44,8 @@ def soak(
             server.stop()
 
 
-def keys_of(seed: int, numbers: Iterable[int]) -> list[str]:
-    return [f"{seed}/{number}" for number in numbers]
+def keys_of(seed: int, numbers: Iterable[int], way: str = "") -> list[str]:
+    return [f"{seed}/{number}{way}" for number in numbers]
 
 
 def summary(outcomes: list[Outcome]) -> Mapping[str, Any]:
@@ -57,6 +57,8 @@ def summary(outcomes: list[Outcome]) -> Mapping[str, Any]:
         "runs": sum(outcome.runs for outcome in outcomes),
         "killed": sum(outcome.kills for outcome in outcomes),
         "runs that did not succeed": dict(sum((o.failures for o in outcomes), Counter[str]()).most_common()),
+        "writes to tasks": sum(outcome.task_writes for outcome in outcomes),
+        "writes to jobs": sum(outcome.job_writes for outcome in outcomes),
         "deeds of humans": sum(outcome.deeds for outcome in outcomes),
         "of these hit unknowably": sum(outcome.unknowable for outcome in outcomes),
         "faults": dict(sum((outcome.faults for outcome in outcomes), Counter[str]()).most_common()),
@@ -72,19 +74,23 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=6, help="most of them only wait")
     parser.add_argument("--only", type=int, help="play the schedule of this number alone, and show it")
     parser.add_argument(
+        "--whole-tasks", action="store_true", help="jobs do not overlap: several are written in one request"
+    )
+    parser.add_argument(
         "--break", dest="mutation", choices=list(MUTATIONS), default="", help="break the upload"
     )
     parser.add_argument("--mutations", action="store_true", help="see that each mutation is noticed")
     options = parser.parse_args()
     if options.mutations:
         return _show_mutations(options.workers)
+    way = TASK_WAY if options.whole_tasks else ""
     numbers = range(options.schedules) if options.only is None else [options.only]
     if options.only is not None:
-        print(schedule(f"{options.seed}/{options.only}"))
+        print(schedule(f"{options.seed}/{options.only}{way}"))
     started = time.monotonic()
     outcomes = []
     for outcome in soak(
-        keys_of(options.seed, numbers),
+        keys_of(options.seed, numbers, way),
         workers=options.workers,
         minutes=options.minutes,
         mutation=options.mutation,
@@ -99,7 +105,8 @@ def main() -> int:
 
 
 def _show(outcome: Outcome, mutation: str) -> None:
-    seed, number = outcome.key.split("/")
+    seed, number = outcome.key.removesuffix(TASK_WAY).split("/")
+    whole = " --whole-tasks" if outcome.key.endswith(TASK_WAY) else ""
     kind = schedule(outcome.key).kind
     print(
         f"FAILED {outcome.key} {kind} ({outcome.runs} runs, {outcome.kills} kills, {dict(outcome.failures)})"
@@ -107,7 +114,7 @@ def _show(outcome: Outcome, mutation: str) -> None:
     for problem in outcome.problems[:6]:
         print(f"    {problem}")
     broken = f" --break {mutation}" if mutation else ""
-    print(f"    again: python tests/soak/soak.py --seed {seed} --only {number}{broken}", flush=True)
+    print(f"    again: python tests/soak/soak.py --seed {seed} --only {number}{whole}{broken}", flush=True)
 
 
 def _show_mutations(workers: int) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from prefect_cvat.cvat.client import Client
 from prefect_cvat.records import run_lock
 from prefect_cvat.records.record_writer import JobRecord
 from prefect_cvat.records.run_lock import RunLock
@@ -18,9 +19,8 @@ from prefect_cvat.runs.execution import run
 from prefect_cvat.runs.execution.job_uploads import JobUploads
 from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.tracking.shape_tracks import TrackMerger
-from prefect_cvat.upload import job_sender, replacement, undo
+from prefect_cvat.upload import job_sender, replacement, task_sender, undo
 from prefect_cvat.upload.job_ledger import JobLedger
-from prefect_cvat.upload.job_requests import JobRequests
 from prefect_cvat.upload.job_writer import JobWriter
 from prefect_cvat.upload.replacement import Replacement
 
@@ -56,20 +56,25 @@ def _put(owner: Any, name: str, value: Any) -> Callable[[], None]:
 
 
 def _jobs_are_not_verified() -> None:
-    def verify(self: Any) -> None:
+    def verify(self: Any, _earlier: Any = None) -> None:
+        self._send()
         self._is_verified = True
 
     JobWriter._verify = verify  # type: ignore[method-assign]
 
 
 def _all_sources_are_auto() -> None:
-    original = JobRequests.read
+    originals = {name: getattr(Client, name) for name in ("iter_job_annotations", "iter_task_annotations")}
 
-    def read(self: Any) -> Iterator[tuple[str, Json]]:
-        for kind, annotation in original(self):
-            yield kind, {**annotation, "source": "auto"}
+    def reads(name: str) -> Callable[..., Iterator[tuple[str, Json]]]:
+        def read(*args: Any, **options: Any) -> Iterator[tuple[str, Json]]:
+            for kind, annotation in originals[name](*args, **options):
+                yield kind, {**annotation, "source": "auto"}
 
-    JobRequests.read = read  # type: ignore[method-assign]
+        return read
+
+    for name in originals:
+        setattr(Client, name, reads(name))
 
 
 def _what_is_equal_is_taken_back() -> None:
@@ -83,14 +88,11 @@ def _what_is_equal_is_taken_back() -> None:
 
 
 def _baselines_are_taken_late() -> None:
-    def write(self: Any, job_id: int, part: object, annotations: Any, frames: Any = ()) -> None:
-        self.writers[job_id].write(part, annotations, frames)
-
-    JobUploads.write = write  # type: ignore[method-assign]
+    JobUploads._read_baseline = lambda _: None  # type: ignore[method-assign]
 
 
 def _what_was_changed_is_replaced() -> None:
-    replacement.identity = lambda *_: _EqualToAll()  # type: ignore[assignment, return-value]
+    replacement.content_digest = lambda *_: _EqualToAll()  # type: ignore[assignment, return-value]
 
 
 def _replacements_are_not_looked_for() -> None:
@@ -154,7 +156,8 @@ def _incomplete_is_green() -> None:
 
 
 def _nothing_is_unknown() -> None:
-    job_sender.seconds_until_certain = lambda *_: None  # type: ignore[assignment]
+    for module in (job_sender, task_sender):
+        module.seconds_until_certain = lambda *_: None  # type: ignore[attr-defined]
 
 
 MUTATIONS: dict[str, Mutation] = {

@@ -35,6 +35,8 @@ class Outcome:
     Attributes:
         problems: What was wrong: nothing, if all is well.
         failures: How runs ended that did not succeed, by the class of the error.
+        task_writes: How many writes about the whole task came to the server, as long as there were faults.
+        job_writes: How many about one job.
         unknowable: How often a run deleted what a human had touched since it had looked; no protocol of CVAT could
             tell it.
     """
@@ -48,6 +50,8 @@ class Outcome:
     deeds: int = 0
     unknowable: int = 0
     seconds: float = 0.0
+    task_writes: int = 0
+    job_writes: int = 0
 
 
 class Play:
@@ -110,6 +114,10 @@ class Play:
         if self.server.faults.active:
             probe = len(self.schedule.rules)
             for entry in self.server.faults.log():
+                if entry.method == "PATCH" and entry.rule == probe:
+                    is_of_task = entry.path.startswith("/api/tasks/")
+                    self.outcome.task_writes += is_of_task
+                    self.outcome.job_writes += not is_of_task
                 if entry.rule != probe:
                     self.outcome.faults[f"{entry.fault} {entry.when}"] += 1
         self.server.faults.clear()
@@ -200,6 +208,7 @@ class Play:
             seconds=plan.seconds_per_frame,
             attempts=plan.attempts_of_a_write,
             stages_are_retried=plan.stages_are_retried,
+            is_sent_at_once=plan.is_sent_at_once,
             undo=undo,
             mutation=self.mutation,
         )

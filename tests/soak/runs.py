@@ -19,6 +19,7 @@ from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.runs.execution import pipeline
 from prefect_cvat.runs.refine_task import refine_task
 from prefect_cvat.upload import job_writer as upload
+from prefect_cvat.upload import upload_queue
 from soak.functions import function
 from soak.mutations import MUTATIONS
 from soak.schedule import LATE_COMMIT_SECONDS, READ_TIMEOUT, STALE_READ_SECONDS, Kill
@@ -62,6 +63,7 @@ class Told:
     seconds: float
     attempts: int
     stages_are_retried: bool
+    is_sent_at_once: bool
     undo: str = ""
     mutation: str = ""
 
@@ -123,6 +125,8 @@ def _run(told: Told, answer: Any) -> None:
     upload.JobWriter.retry_delay = 0.02
     upload.ATTEMPTS = told.attempts
     logging.getLogger("prefect_cvat").setLevel(logging.CRITICAL)
+    if told.is_sent_at_once:
+        upload_queue.FIRST_WAIT = 0.0
     if told.stages_are_retried:  # as Prefect does
         pipeline._call = _call_again
     MUTATIONS[told.mutation].take_out()

@@ -13,11 +13,13 @@ correct and delete.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 Json = dict[str, Any]
 RunKind = Literal["annotate", "track", "follow", "refine", "undo"]
+
+TASK_WAY = "@task"
 
 READ_TIMEOUT = 0.4
 LONGEST_DELAY = 0.6
@@ -97,6 +99,7 @@ class Schedule:
         selected: The frames that are asked for; None for all.
         lasts: Who makes a last run when all others have ended and nothing goes wrong any more: a runner of a
             third home if `third`.
+        is_sent_at_once: Whether annotations do not wait until there are enough for a request.
     """
 
     key: str
@@ -119,6 +122,7 @@ class Schedule:
     human: tuple[Deed, ...] = ()
     last: Literal["", "first", "third"] = ""
     deeds_from: Literal["start", "first write"] = "start"
+    is_sent_at_once: bool = True
 
     @property
     def lag(self) -> float:
@@ -127,7 +131,27 @@ class Schedule:
 
 
 def schedule(key: str) -> Schedule:
-    """The schedule of a key."""
+    """The schedule of a key.
+
+    A key that ends with `TASK_WAY` has the same schedule, but the jobs of its task do not overlap. So runs read
+    all of them in one request, and write to several in one.
+    """
+    seed = key.removesuffix(TASK_WAY)
+    drawn = _draw(seed)
+    if seed == key:
+        return drawn
+    rng = random.Random(key)
+    return replace(
+        drawn,
+        key=key,
+        layout=drawn.layout if drawn.layout == "gt" else "plain",
+        segment_size=rng.randint(1, max(1, drawn.frames // 2)),
+        overlap=0,
+        is_sent_at_once=rng.random() < 0.5,
+    )
+
+
+def _draw(key: str) -> Schedule:
     rng = random.Random(key)
     kind: RunKind = rng.choices(["annotate", "track", "follow", "refine", "undo"], [6, 2, 2, 2, 2])[0]
     layout = "plain"

@@ -145,9 +145,9 @@ def test_last_stage_is_retried_after_a_failed_resend(client, make_task, faults):
     faults.set([{**CREATES, "fault": {"kind": "store_part", "share": 0.5}, "times": 1}])
     create = JobWriter.verify
 
-    def then_fail(self, **kw):
+    def then_fail(self, *args, **kw):
         faults.set([{**CREATES, "fault": {"kind": "status", "status": 500, "when": "before"}, "times": 8}])
-        return create(self, **kw)
+        return create(self, *args, **kw)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(JobWriter, "verify", then_fail)
@@ -188,6 +188,7 @@ def test_replaced_annotations_are_not_undone(client, make_task, monkeypatch):
         answer = create(self, job_id, body)
         return answer.model_copy(update={"shapes": answer.shapes[1:]}) if done else answer
 
+    monkeypatch.setattr("prefect_cvat.upload.parallel_jobs.PARALLEL_REQUESTS", 1)
     monkeypatch.setattr(Client, "delete_job_annotations", delete_and_lose)
     monkeypatch.setattr(Client, "create_job_annotations", create_less)
     with pytest.raises(UploadError):
@@ -303,10 +304,11 @@ def test_ctrl_c_during_removal_keeps_the_lock_of_the_task(client, make_task, mon
     for frame in range(4):
         draw(client, task_id, frame)
     delete = Client.delete_job_annotations
-    lock = []
+    lock, interrupted = [], []
 
     def slow(self, job_id, body):
-        if not lock:
+        interrupted.append(job_id)
+        if len(interrupted) == 1:
             signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
         time.sleep(0.5)
         try:
@@ -343,7 +345,7 @@ def test_run_stopped_while_waiting_for_another_sends_few_requests(client, make_t
     reads, done = [], []
     read, verify = Client.iter_job_annotations, JobWriter.verify
 
-    def double(self, **kw):
+    def double(self, _earlier=None, **kw):  # it reads anew
         if not done:
             done.append(1)
             copies = [
@@ -491,8 +493,8 @@ def test_invalid_ids_are_refused(client, make_task, monkeypatch, bad):
     task_id = make_task(2)
     patch = Client._patch_annotations
 
-    def lie(self, job_id, action, body):
-        answer = patch(self, job_id, action, body)
+    def lie(self, owner, action, body):
+        answer = patch(self, owner, action, body)
         for shape in answer.shapes:
             if bad == "missing":
                 del shape["id"]
@@ -614,6 +616,7 @@ def test_repeated_tracking_keeps_source_shapes_of_missing_tracks(client, world, 
     assert here.shapes() or here.tracks()
 
 
+@pytest.mark.usefixtures("sent_at_once")
 def test_only_jobs_with_duplicates_are_read_again(client, make_task, monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_STALE_READ_SECONDS", "2")
     task_id = make_task(20, segment_size=1, chunk_size=20)

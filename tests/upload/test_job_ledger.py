@@ -90,10 +90,9 @@ def test_resending_absent_annotations_stores_each_once(before, parts, fates, dat
     job = Job(before)
     with ledger_of(job) as ledger:
         remaining = iter(fates)
-        for number, xs in enumerate(parts):
-            unsent = ledger.unsent(number, map(new_shape, xs))
-            send_all(ledger, job, unsent, remaining)
-            ledger.finish_part(number)
+        for xs in parts:
+            ledger.want(map(new_shape, xs))
+            send_all(ledger, job, ledger.unsent, remaining)
         job.store(job.late)
         ids = [each["id"] for _, each in job.on_server]
         lost = data.draw(st.sets(st.sampled_from(ids))) if ids else set()
@@ -127,7 +126,8 @@ def test_annotations_created_by_requests_of_the_run_are_its_own(before, xs, fate
     with ledger_of(job) as ledger:
         between = job.store([shape(x) for x in others])  # of another run, after the baseline
         ledger.newest["shapes"] = job.next_id - 1
-        send_all(ledger, job, ledger.unsent("all", map(new_shape, xs)), iter(fates))
+        ledger.want(map(new_shape, xs))
+        send_all(ledger, job, ledger.unsent, iter(fates))
         job.store(job.late)
         is_own = ledger.own_annotations()
         own = {each["id"] for kind, each in job.on_server if is_own(kind, each)}
@@ -137,7 +137,8 @@ def test_annotations_created_by_requests_of_the_run_are_its_own(before, xs, fate
 def test_changed_annotation_is_not_own_annotation():
     job = Job([])
     with ledger_of(job) as ledger:
-        send_all(ledger, job, ledger.unsent("all", [new_shape(1), new_shape(2)]), iter(()))
+        ledger.want([new_shape(1), new_shape(2)])
+        send_all(ledger, job, ledger.unsent, iter(()))
         job.on_server[0][1]["points"] = [5, 5, 6, 6]
         is_own = ledger.own_annotations()
         assert [is_own(kind, each) for kind, each in job.on_server] == [False, True]
@@ -148,7 +149,7 @@ def test_ignores_equal_annotations_of_other_sources():
     job = Job([])
     job.store([shape(1, source="manual")])
     with ledger_of(job) as ledger:
-        unsent = ledger.unsent("all", [new_shape(1)])
+        unsent = ledger.want([new_shape(1)])
         assert len(unsent) == 1
         job.store([shape(1, source="semi-auto")])
         assert ledger.find_created(job.on_server, ledger.pending_request(unsent, unsent)) == []
@@ -162,7 +163,7 @@ def test_refined_mask_matches_its_detection():
     box = {"type": "rectangle", "frame": 0, "label_id": 1, "source": "auto", "points": [0, 0, 4, 4]}
     with ledger_of(job, recognizes_refined=True) as ledger:
         detected = [box, {**box, "frame": 1}, {**box, "label_id": 2}, {**box, "points": [0, 0, 4, 5]}]
-        unsent = [body_of(each) for each in ledger.unsent("all", map(serialize, detected))]
+        unsent = [body_of(each) for each in ledger.want(map(serialize, detected))]
         # a human's mask is not of a machine, and one mask stands for one box
         assert unsent == [detected[1], detected[3]]
         ledger.note_added(ledger.stored(job.store(unsent)))
@@ -187,5 +188,5 @@ def test_refined_mask_matches_its_detection_after_the_disk_was_full_once(monkeyp
     monkeypatch.setattr(annotation_files, "_append", fail_once)
     with ledger_of(job, recognizes_refined=True) as ledger:
         with pytest.raises(StorageError):
-            ledger.unsent("all", [serialize(box)])
-        assert ledger.unsent("all", [serialize(box)]) == []
+            ledger.want([serialize(box)])
+        assert ledger.want([serialize(box)]) == []

@@ -141,7 +141,7 @@ def test_retries_removal_of_unknown_outcome(scene, faults, fault):
     run(writer, [scene.rect(1)])
     faults.wait()
     assert scene.xs() == [1, 8]
-    assert writer.removed == 1
+    assert writer.removal.removed == 1
 
 
 def test_writes_failed_part_again_after_another_part(scene, faults, monkeypatch):
@@ -393,12 +393,12 @@ class BehindProxy(Client):
     refusal = {"status": 413}
     passed: list
 
-    def _patch_annotations(self, job_id, action, body):
+    def _patch_annotations(self, owner, action, body):
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         if len(data) > self.limit:
             raise BadRequestError("too large", method="PATCH", path="", **self.refusal)
         self.passed.append(action)
-        return super()._patch_annotations(job_id, action, body)
+        return super()._patch_annotations(owner, action, body)
 
 
 @pytest.mark.parametrize("refusal", [{"status": 413}, {"status": 400, "is_html": True}])

@@ -70,7 +70,7 @@ def scene(client, make_task):
 
     def change(annotation, job=jobs[0], **fields):
         body = {"shapes": [{**annotation, **fields}], "tags": [], "tracks": []}
-        client._patch_annotations(job.id, "update", body)
+        client._patch_annotations(f"jobs/{job.id}", "update", body)
 
     return SimpleNamespace(id=task_id, jobs=jobs, stored=stored, place=place, change=change)
 
@@ -298,6 +298,7 @@ def test_removes_annotations_of_late_request(client, scene, faults, monkeypatch)
     assert scene.stored() == []
 
 
+@pytest.mark.usefixtures("sent_at_once")
 def test_nothing_to_undo_after_bad_function_error(client, scene, runs_dir):
     class Breaks(Boxes):
         def detect(self, context, image):

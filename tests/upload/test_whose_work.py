@@ -362,6 +362,7 @@ def test_refused_connection_needs_no_wait_for_a_late_commit(client, make_task, m
     assert time.monotonic() - started < 10
 
 
+@pytest.mark.usefixtures("sent_at_once")
 def test_run_that_ends_with_an_unconfirmed_write_reports_it(client, make_task, faults, monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "1.2")
     task_id = make_task(6, chunk_size=2)
