@@ -18,8 +18,8 @@ from typing import Any
 
 from prefect_cvat.models import Job
 from prefect_cvat.options.track_options import TrackOptions
-from prefect_cvat.tracking.association import DetectionAssociator
-from prefect_cvat.tracking.track_assembly import TrackBuilder
+from prefect_cvat.tracking.detection_association import DetectionAssociator
+from prefect_cvat.tracking.tracks_by_job import TrackBuilder
 
 JOB = 1000
 """Frames of a job."""

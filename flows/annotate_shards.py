@@ -19,7 +19,9 @@ from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import MissingLibraryError, RunsFailedError
 from prefect_cvat.flows.fan_out import block_document_id
-from prefect_cvat.flows.parameters import (
+from prefect_cvat.flows.run_on_task import report_failure
+from prefect_cvat.flows.run_tags import add_tags, load_function_key, run_key, task_tag
+from prefect_cvat.flows.shared_parameters import (
     DETECTION_FUNCTION,
     ExecutionSettings,
     TaskId,
@@ -28,14 +30,12 @@ from prefect_cvat.flows.parameters import (
     name_run,
     named_as_in_form,
 )
-from prefect_cvat.flows.run_on_task import report_failure
-from prefect_cvat.flows.run_tags import add_tags, load_function_key, run_key, task_tag
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.annotation_options import AnnotationOptions
 from prefect_cvat.options.execution_options import ReviewOptions
-from prefect_cvat.options.existing import ExistingOptions
+from prefect_cvat.options.existing_annotation_options import ExistingOptions
 from prefect_cvat.options.frame_options import FrameOptions
-from prefect_cvat.options.labels import LabelOptions
+from prefect_cvat.options.label_and_threshold_options import LabelOptions
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.annotated_frames import exclude_annotated
 from prefect_cvat.planning.plan import Plan, make_plan, read_task
@@ -46,7 +46,7 @@ from prefect_cvat.runs.shards import make_shards, merge_reports
 from prefect_cvat.settings import Settings
 from prefect_cvat.tasks.annotate_shard import Shard, annotate_shard
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
-from prefect_cvat.tasks.task_options import shorten_errors
+from prefect_cvat.tasks.prefect_task_options import shorten_errors
 
 __all__ = ["annotate_shards", "shard_task_runner"]
 

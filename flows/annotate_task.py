@@ -5,7 +5,8 @@ from __future__ import annotations
 from prefect import flow
 
 from prefect_cvat.credentials import CvatCredentials
-from prefect_cvat.flows.parameters import (
+from prefect_cvat.flows.run_on_task import run_on_task
+from prefect_cvat.flows.shared_parameters import (
     DETECTION_FUNCTION,
     ExecutionSettings,
     TaskId,
@@ -13,13 +14,12 @@ from prefect_cvat.flows.parameters import (
     make_options,
     name_run,
 )
-from prefect_cvat.flows.run_on_task import run_on_task
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.annotation_options import AnnotationOptions
 from prefect_cvat.options.execution_options import ReviewOptions
-from prefect_cvat.options.existing import ExistingOptions
+from prefect_cvat.options.existing_annotation_options import ExistingOptions
 from prefect_cvat.options.frame_options import FrameOptions
-from prefect_cvat.options.labels import LabelOptions
+from prefect_cvat.options.label_and_threshold_options import LabelOptions
 from prefect_cvat.runs.annotate_run import AnnotateRun
 from prefect_cvat.runs.reports.run_report import RunReport
 

@@ -16,7 +16,8 @@ from prefect_cvat.evaluation.inputs.ground_truth import GroundTruthSource
 from prefect_cvat.evaluation.report.plots import plot_precision_recall
 from prefect_cvat.evaluation.report.tables import HEADINGS, headline, plain_lines, render_markdown, shape_rows
 from prefect_cvat.evaluation.report.worst_frames import DrawnFrame, fetch_worst_frames, rank_worst_frames
-from prefect_cvat.flows.parameters import (
+from prefect_cvat.flows.run_tags import add_tags, task_tag
+from prefect_cvat.flows.shared_parameters import (
     ExecutionSettings,
     TaskId,
     choose_function,
@@ -24,13 +25,12 @@ from prefect_cvat.flows.parameters import (
     make_options,
     named_as_in_form,
 )
-from prefect_cvat.flows.run_tags import add_tags, task_tag
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.annotation_options import AnnotationOptions
 from prefect_cvat.options.evaluation_options import EvaluationOptions
 from prefect_cvat.options.frame_options import FrameOptions
-from prefect_cvat.options.labels import LabelOptions
-from prefect_cvat.reporting.markdown_report import escape
+from prefect_cvat.options.label_and_threshold_options import LabelOptions
+from prefect_cvat.rendering.run_report_markdown import escape
 from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.tasks.artifacts import ArtifactProgress, data_uri, warn_if_refused
 from prefect_cvat.tasks.concurrency_limits import server_slot

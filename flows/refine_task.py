@@ -5,14 +5,14 @@ from __future__ import annotations
 from prefect import flow
 
 from prefect_cvat.credentials import CvatCredentials
-from prefect_cvat.flows.parameters import (
+from prefect_cvat.flows.run_on_task import run_on_task
+from prefect_cvat.flows.shared_parameters import (
     FetchSettings,
     TaskId,
     choose_function,
     make_options,
     name_run,
 )
-from prefect_cvat.flows.run_on_task import run_on_task
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.frame_options import FrameOptions
 from prefect_cvat.options.refine_options import RefineOptions

@@ -30,7 +30,7 @@ from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.http.server_url import server_identity
 from prefect_cvat.inference.function_digest.bytecode import UnknownCodeError
 from prefect_cvat.inference.function_digest.imported_code import ReachedCode
-from prefect_cvat.options.existing import ExistingSource
+from prefect_cvat.options.existing_annotation_options import ExistingSource
 from prefect_cvat.options.frame_options import read_jobs
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.tasks.device_slots import loaded_function

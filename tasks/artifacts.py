@@ -31,9 +31,9 @@ from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import PrefectCvatError
 from prefect_cvat.messages.bounded_text import describe_error
 from prefect_cvat.planning.plan import Plan
-from prefect_cvat.reporting.markdown_report import Outcome, escape, render_markdown, task_link
-from prefect_cvat.reporting.sample_frames import Drawing, draw_sample_frames
-from prefect_cvat.reporting.score_plot import plot_scores
+from prefect_cvat.rendering.run_report_markdown import Outcome, escape, render_markdown, task_link
+from prefect_cvat.rendering.sample_frames import Drawing, draw_sample_frames
+from prefect_cvat.rendering.score_plot import plot_scores
 from prefect_cvat.runs.execution.progress import LoggedProgress
 from prefect_cvat.runs.reports.run_report import RunReport
 

@@ -16,7 +16,7 @@ from prefect_cvat.planning.plan import Batch
 from prefect_cvat.runs.execution.planned_run import BatchDetections, PlannedRun
 from prefect_cvat.runs.execution.run import Run
 from prefect_cvat.runs.execution.run_context import Workspace
-from prefect_cvat.tasks.task_options import NO_RETRIES, RETRY_NETWORK_ERRORS, shorten_errors
+from prefect_cvat.tasks.prefect_task_options import NO_RETRIES, RETRY_NETWORK_ERRORS, shorten_errors
 
 __all__ = [
     "PrefectSubmitter",

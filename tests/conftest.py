@@ -132,7 +132,7 @@ def faults(sandbox: "Sandbox") -> "Iterator[Faults]":
 @pytest.fixture
 def sent_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let annotations not wait until there are enough for a request."""
-    monkeypatch.setattr("prefect_cvat.upload.upload_queue.FIRST_WAIT", 0.0)
+    monkeypatch.setattr("prefect_cvat.upload.sending.upload_queue.FIRST_WAIT", 0.0)
 
 
 @pytest.fixture

@@ -16,8 +16,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from prefect_cvat.deployments.webhooks.deliveries import Deliveries, QueueFullError
-from prefect_cvat.deployments.webhooks.parse_webhook import Ignored, Ping, body_digest, read_webhook
+from prefect_cvat.deployments.webhooks.webhook_store import Deliveries, QueueFullError
+from prefect_cvat.deployments.webhooks.webhook_to_event import Ignored, Ping, body_digest, read_webhook
 from prefect_cvat.exceptions import InvalidResponseError, StorageError
 
 __all__ = ["WebhookEndpoint"]

@@ -14,7 +14,7 @@ from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, tempor
 from pydantic import ValidationError
 
 from prefect_cvat.credentials import CvatCredentials
-from prefect_cvat.deployments.webhooks.deliveries import Deliveries, Delivery
+from prefect_cvat.deployments.webhooks.webhook_store import Deliveries, Delivery
 from prefect_cvat.events.cvat_events import FAILED, READY, TaskState, task_failed, task_ready
 from prefect_cvat.events.send_events import check_accepted, request_body
 from prefect_cvat.exceptions import (

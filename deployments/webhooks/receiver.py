@@ -22,9 +22,9 @@ from pydantic import SecretStr
 
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.deployments.webhooks.connections import Connections
-from prefect_cvat.deployments.webhooks.deliveries import MAX_PENDING, Deliveries
 from prefect_cvat.deployments.webhooks.endpoint import WebhookEndpoint
 from prefect_cvat.deployments.webhooks.event_relay import CVAT_TIMEOUTS, EventRelay
+from prefect_cvat.deployments.webhooks.webhook_store import MAX_PENDING, Deliveries
 from prefect_cvat.exceptions import PrefectCvatError
 from prefect_cvat.inference.detection_cache import cache_folder
 from prefect_cvat.settings import Settings

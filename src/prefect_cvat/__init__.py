@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from prefect_cvat.cvat.client import Client
     from prefect_cvat.evaluation.task_evaluation import TaskEvaluation, evaluate_task
     from prefect_cvat.exceptions import PrefectCvatError
-    from prefect_cvat.export.report import ExportReport
+    from prefect_cvat.export.export_report import ExportReport
     from prefect_cvat.export.task import export_task
     from prefect_cvat.function_block import CvatFunction
     from prefect_cvat.options.refine_options import RefineOptions
@@ -56,7 +56,7 @@ _MODULES = {
     "Client": "prefect_cvat.cvat.client",
     "CvatCredentials": "prefect_cvat.credentials",
     "CvatFunction": "prefect_cvat.function_block",
-    "ExportReport": "prefect_cvat.export.report",
+    "ExportReport": "prefect_cvat.export.export_report",
     "Options": "prefect_cvat.options.run_options",
     "PrefectCvatError": "prefect_cvat.exceptions",
     "RefineOptions": "prefect_cvat.options.refine_options",

@@ -10,8 +10,8 @@ from pydantic import ConfigDict, Field, HttpUrl, field_validator
 from prefect_cvat.auto_annotation.loading import load_function, parse_parameters
 from prefect_cvat.options.annotation_options import AnnotationOptions
 from prefect_cvat.options.execution_options import DeviceOption
-from prefect_cvat.options.labels import LabelOptions
-from prefect_cvat.options.model import OptionModel
+from prefect_cvat.options.label_and_threshold_options import LabelOptions
+from prefect_cvat.options.option_model import OptionModel
 from prefect_cvat.secret_parameters import secrets_hidden, with_secrets
 
 __all__ = ["CvatFunction"]

@@ -27,7 +27,7 @@ from prefect_cvat.auto_annotation.functions import nanodet_detection
 from prefect_cvat.masks import encode_mask, polygon_to_mask
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.track_options import TrackOptions
-from prefect_cvat.reporting.markdown_report import render_markdown
+from prefect_cvat.rendering.run_report_markdown import render_markdown
 from prefect_cvat.runs.annotate_run import AnnotateRun
 from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.runs.track_detections_run import TrackDetectionsRun

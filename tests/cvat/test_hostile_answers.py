@@ -28,7 +28,7 @@ from prefect_cvat.exceptions import (
 from prefect_cvat.http.retry_policy import RetryPolicy
 from prefect_cvat.media.chunk_download import fetch_chunk
 from prefect_cvat.planning.chunk_locations import TaskChunks
-from prefect_cvat.upload.job_requests import UNKNOWN_OUTCOME
+from prefect_cvat.upload.sending.job_requests import UNKNOWN_OUTCOME
 from scripted_server import HTML, JSON, Answer, scripted_server
 
 ONCE = RetryPolicy(give_up_after=0)

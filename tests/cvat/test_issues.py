@@ -11,7 +11,7 @@ from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rect
 from prefect_cvat.cvat.issues import MARK, list_issues
 from prefect_cvat.http.retry_policy import RetryPolicy
 from prefect_cvat.records.record_reader import read_run, recorded_runs
-from prefect_cvat.reporting.markdown_report import escape, render_markdown
+from prefect_cvat.rendering.run_report_markdown import escape, render_markdown
 from prefect_cvat.runs import review_issues
 from prefect_cvat.sandbox.api.reply import forbidden
 from prefect_cvat.sandbox.tasks import issues as sandbox_issues

@@ -47,7 +47,7 @@ from prefect_cvat.options.frame_options import Selection
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.plan import make_plan, read_task
 from prefect_cvat.planning.task_info import read_jobs
-from prefect_cvat.reporting.sample_frames import draw_sample_frames
+from prefect_cvat.rendering.sample_frames import draw_sample_frames
 
 NUMBERS = itertools.count()
 LABELS = [label_spec("car", None), label_spec("any", None)]

@@ -11,7 +11,7 @@ import pytest
 from prefect_cvat.cli.demo_run import create_demo_task
 from prefect_cvat.options.execution_options import ExecutionOptions
 from prefect_cvat.options.frame_options import FrameOptions
-from prefect_cvat.options.labels import LabelOptions
+from prefect_cvat.options.label_and_threshold_options import LabelOptions
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright, which drives the browser, is missing"

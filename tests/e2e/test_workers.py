@@ -20,8 +20,8 @@ from prefect_cvat.deployments.prefect_yaml import PREFECT_YAML
 from prefect_cvat.flows.annotate_project import annotate_project
 from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.fan_out import FanOut
-from prefect_cvat.flows.parameters import ExecutionSettings
 from prefect_cvat.flows.run_tags import task_tag
+from prefect_cvat.flows.shared_parameters import ExecutionSettings
 from prefect_cvat.planning.task_search import TaskSelection
 
 FRAMES = 120

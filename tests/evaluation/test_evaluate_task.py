@@ -19,7 +19,7 @@ from prefect_cvat.auto_annotation import (
 )
 from prefect_cvat.auto_annotation.loading import load_function
 from prefect_cvat.evaluation import evaluate_task
-from prefect_cvat.evaluation.report.html_report import render_evaluation
+from prefect_cvat.evaluation.report.evaluation_page import render_evaluation
 from prefect_cvat.evaluation.report.tables import plain_lines, render_markdown
 from prefect_cvat.evaluation.report.worst_frames import fetch_worst_frames, rank_worst_frames
 from prefect_cvat.exceptions import (

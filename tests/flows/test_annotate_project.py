@@ -9,7 +9,7 @@ from pictures import picture
 from prefect_cvat.exceptions import NotFoundError, RunsFailedError
 from prefect_cvat.flows.annotate_project import annotate_project
 from prefect_cvat.flows.fan_out import FanOut
-from prefect_cvat.options.labels import LabelOptions
+from prefect_cvat.options.label_and_threshold_options import LabelOptions
 from prefect_cvat.planning import task_search
 from prefect_cvat.planning.task_search import TaskSelection
 

@@ -8,7 +8,7 @@ from prefect_cvat.cli.demo_run import create_demo_task
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.options.frame_options import FrameOptions
-from prefect_cvat.options.labels import LabelOptions
+from prefect_cvat.options.label_and_threshold_options import LabelOptions
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),

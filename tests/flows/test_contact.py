@@ -19,7 +19,7 @@ from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.http import request_sender
 from prefect_cvat.http.reachability import REACHABILITY_TIMEOUT
-from prefect_cvat.tasks.task_options import RETRY_NETWORK_ERRORS
+from prefect_cvat.tasks.prefect_task_options import RETRY_NETWORK_ERRORS
 from served_chunks import without_chunks
 
 pytestmark = [

@@ -16,7 +16,7 @@ from prefect_cvat.cli.demo_run import create_demo_task
 from prefect_cvat.exceptions import BadFunctionError, NothingToEvaluateError
 from prefect_cvat.flows.evaluate_task import evaluate_task
 from prefect_cvat.function_block import CvatFunction
-from prefect_cvat.options.labels import LabelOptions
+from prefect_cvat.options.label_and_threshold_options import LabelOptions
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),

@@ -4,9 +4,9 @@ import pytest
 
 from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.annotate_task import annotate_task
-from prefect_cvat.flows.parameters import choose_function, make_options
 from prefect_cvat.flows.run_tags import run_key
-from prefect_cvat.options.existing import ExistingOptions
+from prefect_cvat.flows.shared_parameters import choose_function, make_options
+from prefect_cvat.options.existing_annotation_options import ExistingOptions
 from prefect_cvat.options.frame_options import FrameOptions
 
 pytestmark = [

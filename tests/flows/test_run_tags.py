@@ -9,14 +9,14 @@ import pytest
 from pydantic_core import to_jsonable_python
 
 from command_line import run_code
-from prefect_cvat.flows.parameters import (
+from prefect_cvat.flows.run_tags import function_key, run_key, shard_key
+from prefect_cvat.flows.shared_parameters import (
     ExecutionSettings,
     choose_function,
     make_options,
 )
-from prefect_cvat.flows.run_tags import function_key, run_key, shard_key
 from prefect_cvat.function_block import CvatFunction
-from prefect_cvat.options.existing import ExistingOptions
+from prefect_cvat.options.existing_annotation_options import ExistingOptions
 from prefect_cvat.options.frame_options import FrameOptions
 
 MEDIA = datetime(2026, 11, 25, tzinfo=UTC)

@@ -4,7 +4,7 @@ import pytest
 
 from clips import clip
 from prefect_cvat import ShapeTrackingOptions, TrackOptions
-from prefect_cvat.flows.parameters import ExecutionSettings
+from prefect_cvat.flows.shared_parameters import ExecutionSettings
 from prefect_cvat.flows.track_task import track_task
 
 pytestmark = [

@@ -13,7 +13,7 @@ from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.flows.fan_out import FanOut
 from prefect_cvat.flows.find_new_tasks import find_new_tasks
 from prefect_cvat.options.frame_options import FrameOptions
-from prefect_cvat.options.labels import LabelOptions
+from prefect_cvat.options.label_and_threshold_options import LabelOptions
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),

@@ -36,7 +36,7 @@ from prefect_cvat.inference.shape_refiner import ShapeRefiner
 from prefect_cvat.masks import decode_mask, encode_mask
 from prefect_cvat.models import AttributeValRequest
 from prefect_cvat.options.track_options import TrackOptions
-from prefect_cvat.reporting.markdown_report import render_markdown
+from prefect_cvat.rendering.run_report_markdown import render_markdown
 
 WIDTH, HEIGHT = 64, 48
 EMPTY = encode_mask(np.zeros((HEIGHT, WIDTH), bool))

@@ -25,7 +25,7 @@ from prefect_cvat.exceptions import MediaError
 from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
 from prefect_cvat.media.frame_reader import open_frames
 from prefect_cvat.media.image_decoding import decode_pixels
-from prefect_cvat.reporting.preview import open_image_files
+from prefect_cvat.rendering.preview import open_image_files
 from prefect_cvat.sandbox.media.images import BrokenImageError, inspect
 
 EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 64 48\n%%EndComments\nshowpage\n%%EOF\n"

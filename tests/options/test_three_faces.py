@@ -14,14 +14,14 @@ from prefect_cvat.cli.commands.evaluate import evaluate
 from prefect_cvat.cli.commands.export import export
 from prefect_cvat.cli.commands.refine import refine
 from prefect_cvat.cli.commands.track import track
-from prefect_cvat.options import keywords
+from prefect_cvat.options import keyword_types as keywords
 from prefect_cvat.options.annotation_options import AnnotationOptions
 from prefect_cvat.options.evaluation_options import EvaluationOptions
 from prefect_cvat.options.execution_options import DeviceOption, ExecutionOptions, FetchOptions, ReviewOptions
-from prefect_cvat.options.existing import ExistingOptions, ReplacementOptions
+from prefect_cvat.options.existing_annotation_options import ExistingOptions, ReplacementOptions
 from prefect_cvat.options.export_options import ExportOptions
 from prefect_cvat.options.frame_options import FrameOptions
-from prefect_cvat.options.labels import LabelOptions
+from prefect_cvat.options.label_and_threshold_options import LabelOptions
 from prefect_cvat.options.refine_options import RefineOptions
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions

@@ -11,8 +11,8 @@ from prefect_cvat.auto_annotation import (
 from prefect_cvat.messages.argument_names import argument, arguments_as_options
 from prefect_cvat.messages.suggestions import did_you_mean
 from prefect_cvat.models import Attribute, Label, Sublabel
-from prefect_cvat.options.existing import Existing
-from prefect_cvat.options.labels import LabelMapEntry
+from prefect_cvat.options.existing_annotation_options import Existing
+from prefect_cvat.options.label_and_threshold_options import LabelMapEntry
 from prefect_cvat.planning.label_mapping import build_mapping
 
 

@@ -23,7 +23,7 @@ from prefect_cvat.auto_annotation import (
 from prefect_cvat.exceptions import BadFunctionError, StorageError
 from prefect_cvat.frames import Frame
 from prefect_cvat.models import Job
-from prefect_cvat.reporting.markdown_report import render_markdown
+from prefect_cvat.rendering.run_report_markdown import render_markdown
 from prefect_cvat.review.frame_ranking import (
     MAX_BYTES_IN_MEMORY,
     FrameSummaries,

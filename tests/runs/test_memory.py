@@ -35,7 +35,7 @@ def rectangle(number, frame, source="auto"):
 
 JOB = """
 import json
-from prefect_cvat.options.existing import Existing
+from prefect_cvat.options.existing_annotation_options import Existing
 from prefect_cvat.models import Job, LabeledData
 from prefect_cvat.annotations.request_bodies import serialize
 from prefect_cvat.upload.job_writer import JobWriter
@@ -168,7 +168,7 @@ from prefect_cvat.models import Job, Label
 from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.planning.planned_frames import PlannedFrames
 from prefect_cvat.tracking.shape_tracking_pass import TrackingPass
-from prefect_cvat.tracking.shape_tracks import TrackMerger
+from prefect_cvat.tracking.track_merger import TrackMerger
 from prefect_cvat.tracking.source_shape_reader import SourceShapeReader
 
 class StaysForAFrame:

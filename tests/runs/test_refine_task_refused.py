@@ -12,7 +12,7 @@ from prefect_cvat.auto_annotation import (
     label_spec,
 )
 from prefect_cvat.exceptions import MediaError
-from prefect_cvat.options.existing import Existing
+from prefect_cvat.options.existing_annotation_options import Existing
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.runs.refine_run import RefineRun
 from prefect_cvat.upload.job_writer import JobWriter

@@ -16,8 +16,8 @@ from clips import clip
 from prefect_cvat import annotate_task, track_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, polygon, rectangle, tag
 from prefect_cvat.inference.provenance import Provenance
-from prefect_cvat.reporting.markdown_report import render_markdown
-from prefect_cvat.reporting.score_plot import plot_scores
+from prefect_cvat.rendering.run_report_markdown import render_markdown
+from prefect_cvat.rendering.score_plot import plot_scores
 from prefect_cvat.review.score_histogram import SCORE_BINS, score_bin
 from prefect_cvat.runs.reports.run_report import RunReport
 

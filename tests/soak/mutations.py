@@ -18,11 +18,12 @@ from prefect_cvat.records.run_lock import RunLock
 from prefect_cvat.runs.execution import run
 from prefect_cvat.runs.execution.job_uploads import JobUploads
 from prefect_cvat.runs.reports.run_report import RunReport
-from prefect_cvat.tracking.shape_tracks import TrackMerger
-from prefect_cvat.upload import job_sender, replacement, task_sender, undo
+from prefect_cvat.tracking.track_merger import TrackMerger
+from prefect_cvat.upload import replacement, undo
 from prefect_cvat.upload.job_ledger import JobLedger
 from prefect_cvat.upload.job_writer import JobWriter
 from prefect_cvat.upload.replacement import Replacement
+from prefect_cvat.upload.sending import job_sender, task_sender
 
 Json = dict[str, Any]
 

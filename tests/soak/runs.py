@@ -19,7 +19,7 @@ from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.runs.execution import pipeline
 from prefect_cvat.runs.refine_task import refine_task
 from prefect_cvat.upload import job_writer as upload
-from prefect_cvat.upload import upload_queue
+from prefect_cvat.upload.sending import upload_queue
 from soak.functions import function
 from soak.mutations import MUTATIONS
 from soak.schedule import LATE_COMMIT_SECONDS, READ_TIMEOUT, STALE_READ_SECONDS, Kill

@@ -31,7 +31,7 @@ from prefect_cvat.cli.demo_run import create_demo_task
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.http.retry_policy import RetryPolicy
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.reporting.sample_frames import Drawing
+from prefect_cvat.rendering.sample_frames import Drawing
 from prefect_cvat.runs.annotate_run import AnnotateRun
 from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.runs.reports.run_report import RunReport

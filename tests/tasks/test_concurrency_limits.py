@@ -20,7 +20,7 @@ from prefect_cvat.tasks.concurrency_limits import (
     server_slot,
     task_limit,
 )
-from prefect_cvat.tasks.task_slots import RUNS_ON_JOBS, remove_unused_limits, task_slots
+from prefect_cvat.tasks.write_slots import RUNS_ON_JOBS, remove_unused_limits, task_slots
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.filterwarnings("default")]
 
@@ -165,7 +165,7 @@ def test_concurrent_runs_never_share_a_job():
 def test_removes_unused_limits_of_killed_run():
     hold = f"""
 import os, signal
-from prefect_cvat.tasks.task_slots import task_slots
+from prefect_cvat.tasks.write_slots import task_slots
 with task_slots({URL!r}, 26, [71]):
     os.kill(os.getpid(), signal.SIGKILL)
 """

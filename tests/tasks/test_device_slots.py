@@ -11,7 +11,7 @@ from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.tasks import concurrency_limits, device_slots
 from prefect_cvat.tasks.concurrency_limits import slots
 from prefect_cvat.tasks.device_slots import device_slot, loaded_function
-from prefect_cvat.tasks.task_slots import task_slots
+from prefect_cvat.tasks.write_slots import task_slots
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.filterwarnings("default")]
 

@@ -10,7 +10,7 @@ from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, LogFi
 
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.flows.annotate_task import annotate_task
-from prefect_cvat.tasks.task_options import RETRY_NETWORK_ERRORS, shorten_errors
+from prefect_cvat.tasks.prefect_task_options import RETRY_NETWORK_ERRORS, shorten_errors
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),

@@ -7,7 +7,7 @@ import tracemalloc
 import pytest
 
 from prefect_cvat.options.track_options import Tracker, TrackOptions
-from prefect_cvat.tracking.association import DetectionAssociator
+from prefect_cvat.tracking.detection_association import DetectionAssociator
 
 TRACKERS = pytest.mark.parametrize("tracker", list(Tracker))
 

@@ -16,8 +16,8 @@ from prefect_cvat.auto_annotation import (
 from prefect_cvat.files.lines_by_frame import LinesByFrame
 from prefect_cvat.geometry.interpolation import interpolate
 from prefect_cvat.models import Job, Label
-from prefect_cvat.tracking.shape_tracks import TrackMerger
 from prefect_cvat.tracking.source_shapes import COPY, SourceShapes
+from prefect_cvat.tracking.track_merger import TrackMerger
 
 
 class Numbers:

@@ -13,7 +13,7 @@ from prefect_cvat.auto_annotation import (
     label_spec,
 )
 from prefect_cvat.exceptions import UnsupportedTaskError
-from prefect_cvat.options.existing import Existing
+from prefect_cvat.options.existing_annotation_options import Existing
 from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 
 

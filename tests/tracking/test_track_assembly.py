@@ -13,7 +13,7 @@ from prefect_cvat.auto_annotation import keypoint_spec, label_spec, select_attri
 from prefect_cvat.geometry.interpolation import interpolate
 from prefect_cvat.models import Job, Label
 from prefect_cvat.options.track_options import TrackOptions
-from prefect_cvat.tracking.track_assembly import TrackBuilder
+from prefect_cvat.tracking.tracks_by_job import TrackBuilder
 
 LABELS = [
     Label.model_validate(

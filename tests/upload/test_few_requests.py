@@ -25,7 +25,7 @@ OF_TASK = "/api/tasks/[0-9]+/annotations$"
 def _is_quick(monkeypatch):
     monkeypatch.setattr(JobWriter, "retry_delay", 0.01)
     # on a busy machine annotations would be sent before there are enough for a request
-    monkeypatch.setattr("prefect_cvat.upload.upload_queue.FIRST_WAIT", 60.0)
+    monkeypatch.setattr("prefect_cvat.upload.sending.upload_queue.FIRST_WAIT", 60.0)
 
 
 class Boxes:

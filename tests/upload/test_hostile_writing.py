@@ -188,7 +188,7 @@ def test_replaced_annotations_are_not_undone(client, make_task, monkeypatch):
         answer = create(self, job_id, body)
         return answer.model_copy(update={"shapes": answer.shapes[1:]}) if done else answer
 
-    monkeypatch.setattr("prefect_cvat.upload.parallel_jobs.PARALLEL_REQUESTS", 1)
+    monkeypatch.setattr("prefect_cvat.upload.sending.parallel_jobs.PARALLEL_REQUESTS", 1)
     monkeypatch.setattr(Client, "delete_job_annotations", delete_and_lose)
     monkeypatch.setattr(Client, "create_job_annotations", create_less)
     with pytest.raises(UploadError):

@@ -18,7 +18,7 @@ from prefect_cvat.auto_annotation import (
     skeleton_label_spec,
 )
 from prefect_cvat.exceptions import BadRequestError, ServerError, TransportError, UploadError
-from prefect_cvat.options.existing import Existing
+from prefect_cvat.options.existing_annotation_options import Existing
 from prefect_cvat.records.run_lock import exclusive_run
 from prefect_cvat.upload import job_writer as upload
 from prefect_cvat.upload.job_writer import JobWriter

@@ -16,7 +16,7 @@ from prefect_cvat.frames import Frame
 from prefect_cvat.geometry.interpolation import interpolate
 from prefect_cvat.geometry.iou import ComparableShape
 from prefect_cvat.models import Job, is_manual
-from prefect_cvat.options.existing import ExistingSource
+from prefect_cvat.options.existing_annotation_options import ExistingSource
 from prefect_cvat.planning.plan import Batch, Plan
 
 __all__ = ["ExistingAnnotations", "ExistingOnFrame"]

@@ -23,9 +23,9 @@ from prefect_cvat.models import PatchedLabelRequest
 from prefect_cvat.options.frame_options import Selection
 from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.planning.plan import make_plan, read_task
-from prefect_cvat.reporting.frame_svg import AnnotatedFrame, shrink_image
-from prefect_cvat.reporting.html_report import Section, render_page
-from prefect_cvat.reporting.sample_frames import annotations_on, label_names
+from prefect_cvat.rendering.frame_svg import AnnotatedFrame, shrink_image
+from prefect_cvat.rendering.run_report_page import Section, render_page
+from prefect_cvat.rendering.sample_frames import annotations_on, label_names
 from prefect_cvat.sandbox import Sandbox
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 
 from prefect_cvat.exceptions import StorageError
 from prefect_cvat.files.output_file import check_writable
-from prefect_cvat.options.model import OnCommandLine, OptionModel
+from prefect_cvat.options.option_model import OnCommandLine, OptionModel
 
 __all__ = ["DryRunOptions", "JsonOption", "OutputFile", "RunReportOptions", "check_output_file"]
 

@@ -15,10 +15,10 @@ from prefect_cvat.exceptions import NothingToExportError
 from prefect_cvat.export.annotation_source import SourceAnnotations, detect_annotations, read_from_server
 from prefect_cvat.export.coco import write_coco
 from prefect_cvat.export.dataset import Dataset, WriteSummary
+from prefect_cvat.export.export_report import ExportReport
 from prefect_cvat.export.file_names import FileNames
 from prefect_cvat.export.image_folder import ImageFolder
 from prefect_cvat.export.output_folder import atomic_folder
-from prefect_cvat.export.report import ExportReport
 from prefect_cvat.export.yolo import import_supervision, write_yolo
 from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.media.chunk_download import chunk_type

@@ -6,7 +6,7 @@ are those of CVAT's API and of `cvat_sdk.models`, so code written for one reads 
 
 from prefect_cvat.frame_table import FrameMeta
 from prefect_cvat.models.enums import InputTypeEnum, LabelType, ShapeType, SourceEnum, enum_value
-from prefect_cvat.models.requests import (
+from prefect_cvat.models.function_output import (
     AttributeRequest,
     AttributeValRequest,
     LabeledImageRequest,

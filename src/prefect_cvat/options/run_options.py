@@ -6,9 +6,9 @@ from pydantic import Field
 
 from prefect_cvat.options.annotation_options import AnnotationOptions
 from prefect_cvat.options.execution_options import ExecutionOptions, ReviewOptions
-from prefect_cvat.options.existing import ExistingOptions
+from prefect_cvat.options.existing_annotation_options import ExistingOptions
 from prefect_cvat.options.frame_options import FrameOptions
-from prefect_cvat.options.labels import LabelOptions
+from prefect_cvat.options.label_and_threshold_options import LabelOptions
 
 __all__ = ["Options"]
 

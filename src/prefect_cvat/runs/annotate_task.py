@@ -6,8 +6,8 @@ from typing import Any, Unpack
 
 from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.options.existing import Existing
-from prefect_cvat.options.keywords import AnnotateKeywords, documented
+from prefect_cvat.options.existing_annotation_options import Existing
+from prefect_cvat.options.keyword_types import AnnotateKeywords, documented
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.runs.annotate_run import AnnotateRun
 from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline

@@ -28,7 +28,7 @@ from prefect_cvat.inference.shape_refiner import ShapeRefiner
 from prefect_cvat.media.frame_reader import ChunkSource, open_frames
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.plurals import pluralize
-from prefect_cvat.options.existing import Existing
+from prefect_cvat.options.existing_annotation_options import Existing
 from prefect_cvat.options.refine_options import RefineOptions
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.plan import Batch, Plan

@@ -6,7 +6,7 @@ from typing import Any, Unpack
 
 from prefect_cvat.auto_annotation.interface import InteractionFunction
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.options.keywords import RefineKeywords, documented
+from prefect_cvat.options.keyword_types import RefineKeywords, documented
 from prefect_cvat.options.refine_options import RefineOptions
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline

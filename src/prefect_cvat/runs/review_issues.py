@@ -37,7 +37,7 @@ from prefect_cvat.records.record_writer import ISSUES, JobRecord, RunRecord
 from prefect_cvat.review.frame_ranking import FrameReview
 from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.settings import Settings
-from prefect_cvat.upload.job_requests import LONGEST_PAUSE, seconds_until_certain
+from prefect_cvat.upload.sending.job_requests import LONGEST_PAUSE, seconds_until_certain
 
 __all__ = ["open_issues"]
 

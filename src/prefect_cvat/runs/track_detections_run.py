@@ -20,8 +20,8 @@ from prefect_cvat.review.track_uncertainty import TrackCollector
 from prefect_cvat.review.uncertainty import measure_uncertainty
 from prefect_cvat.runs.annotate_run import AnnotateRun, PlannedAnnotateRun
 from prefect_cvat.runs.execution.run_context import RunContext, Workspace
-from prefect_cvat.tracking.association import DetectionAssociator, import_trackers
-from prefect_cvat.tracking.track_assembly import TrackBuilder
+from prefect_cvat.tracking.detection_association import DetectionAssociator, import_trackers
+from prefect_cvat.tracking.tracks_by_job import TrackBuilder
 
 __all__ = ["TrackDetectionsRun", "check_takes_tracks"]
 

@@ -18,7 +18,7 @@ from prefect_cvat.media.frame_reader import ChunkSource, open_frames, open_frame
 from prefect_cvat.media.spooled_chunks import AHEAD
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.number_set import NumberSet
-from prefect_cvat.options.existing import Existing
+from prefect_cvat.options.existing_annotation_options import Existing
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.planning.batch_size import PartQueue, take_parts
@@ -32,9 +32,9 @@ from prefect_cvat.runs.execution.run import Run
 from prefect_cvat.runs.execution.run_context import RunContext, Workspace
 from prefect_cvat.runs.track_detections_run import check_takes_tracks
 from prefect_cvat.tracking.shape_tracking_pass import TrackedShapes, TrackingPass, tracking_passes
-from prefect_cvat.tracking.shape_tracks import TrackMerger
 from prefect_cvat.tracking.source_shape_reader import SourceShapeReader
 from prefect_cvat.tracking.source_shapes import SourceShapes
+from prefect_cvat.tracking.track_merger import TrackMerger
 
 __all__ = ["PlannedTrackShapesRun", "TrackShapesRun"]
 

@@ -7,7 +7,7 @@ from typing import Any, Unpack, cast
 from prefect_cvat.auto_annotation.function_calls import read_spec
 from prefect_cvat.auto_annotation.interface import DetectionFunction, TrackingFunction
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.options.keywords import TrackKeywords, documented
+from prefect_cvat.options.keyword_types import TrackKeywords, documented
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.options.track_options import TrackOptions

@@ -22,8 +22,8 @@ from prefect_cvat.models import Label
 from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.planning.plan import Plan
 from prefect_cvat.records.annotation_index import StoredAnnotation
+from prefect_cvat.tracking.open_track import MutableAttributes
 from prefect_cvat.tracking.source_shapes import COPY, SourceShapes
-from prefect_cvat.tracking.track import MutableAttributes
 
 __all__ = ["SourceShapeReader"]
 

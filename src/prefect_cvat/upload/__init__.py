@@ -16,15 +16,15 @@ behind writes (both in `settings.py`).
    (`baseline.py`).
 2. *Match.* An annotation of source `auto` that the baseline contains already is not written. So a run that
    was killed is completed by running it again, on any machine.
-3. *Send.* Annotations go out in requests of about 2000, those of a frame together (`job_sender.py`,
-   `job_requests.py`). Digests are written to the record of the run before a request, and ids after its
-   answer.
-   They wait for others until there are so many (`upload_queue.py`), and those of several jobs go out in one
-   request about the task where that is the same (`task_sender.py`). For each job that is its own request.
+3. *Send.* Annotations wait until there are about 2000 (`sending/upload_queue.py`); those of a frame go
+   together. One request is about one job (`sending/job_sender.py`, `sending/job_requests.py`) or, where that
+   is the same, about the task, with annotations of several jobs (`sending/task_sender.py`); for each job that
+   is a request of its own. Digests are written to the record of the run before a request, and ids after its
+   response.
 4. *Unknown outcome* (a time-out, a reset connection, 502 to 504): read the job until the annotations are
-   there, or until the server can no longer be executing the request (`pending_requests.py`). Only then send
-   again. An annotation counts as created by the request if its digest is equal and its id is higher than
-   all that were known when the request was sent.
+   there, or until the server can no longer be executing the request (`sending/unknown_outcomes.py`). Only
+   then send again. An annotation counts as created by the request if its digest is equal and its id is higher
+   than all that were known when the request was sent.
 5. *Verify.* When all is written, read all jobs again (`job_verification.py`, `job_comparison.py`).
    Annotations that are missing are looked for until reads must show them, then sent again, then reported as
    missing.

@@ -30,7 +30,7 @@ from prefect_cvat.records.record_writer import AnnotationId
 from prefect_cvat.upload.annotation_files import NewAnnotation, NewAnnotationFile, StoredAnnotationFile
 from prefect_cvat.upload.baseline import Baseline
 from prefect_cvat.upload.job_comparison import Comparison, compare
-from prefect_cvat.upload.pending_requests import AbandonedRequests, PendingRequest
+from prefect_cvat.upload.sending.unknown_outcomes import AbandonedRequests, PendingRequest
 
 __all__ = ["JobLedger"]
 

@@ -12,8 +12,8 @@ from prefect_cvat.records.annotation_index import AnnotationIds
 from prefect_cvat.records.record_writer import JobRecord
 from prefect_cvat.upload.job_comparison import Comparison
 from prefect_cvat.upload.job_ledger import JobLedger
-from prefect_cvat.upload.job_requests import JobRequests, Pause, Pick
 from prefect_cvat.upload.replacement import Replacement
+from prefect_cvat.upload.sending.job_requests import JobRequests, Pause, Pick
 
 __all__ = ["JobRemoval"]
 

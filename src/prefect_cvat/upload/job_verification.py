@@ -11,8 +11,8 @@ from prefect_cvat.annotations.request_bodies import ServerAnnotation
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.upload.job_comparison import Comparison
 from prefect_cvat.upload.job_ledger import JobLedger
-from prefect_cvat.upload.job_requests import JobRequests
-from prefect_cvat.upload.job_sender import JobSender
+from prefect_cvat.upload.sending.job_requests import JobRequests
+from prefect_cvat.upload.sending.job_sender import JobSender
 
 __all__ = ["ROUNDS", "EarlierReading", "JobVerification"]
 

@@ -12,7 +12,7 @@ from prefect_cvat.annotations.request_bodies import SerializedAnnotation, Server
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.http.retry_policy import ATTEMPTS, RetryPolicy
 from prefect_cvat.models import Job
-from prefect_cvat.options.existing import Existing
+from prefect_cvat.options.existing_annotation_options import Existing
 from prefect_cvat.records.annotation_index import StoredAnnotation
 from prefect_cvat.records.record_writer import JobRecord
 from prefect_cvat.records.run_lock import RunLock
@@ -20,10 +20,10 @@ from prefect_cvat.settings import Settings
 from prefect_cvat.upload.annotation_files import NewAnnotation
 from prefect_cvat.upload.job_ledger import JobLedger
 from prefect_cvat.upload.job_removal import JobRemoval
-from prefect_cvat.upload.job_requests import JobRequests
-from prefect_cvat.upload.job_sender import JobSender
 from prefect_cvat.upload.job_verification import ROUNDS, EarlierReading, JobVerification
 from prefect_cvat.upload.replacement import Replacement
+from prefect_cvat.upload.sending.job_requests import JobRequests
+from prefect_cvat.upload.sending.job_sender import JobSender
 
 __all__ = ["JobWriter", "job_requests"]
 

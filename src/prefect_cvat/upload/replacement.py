@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from prefect_cvat.annotations.content_digest import AttributeDefaults, content_digest
 from prefect_cvat.annotations.request_bodies import ServerAnnotation, frames_of, kind_of
 from prefect_cvat.number_set import NumberSet
-from prefect_cvat.options.existing import Existing
+from prefect_cvat.options.existing_annotation_options import Existing
 from prefect_cvat.planning.annotated_frames import shown_ranges
 from prefect_cvat.records.annotation_index import StoredAnnotation, StoredIndex, StoredMap
 from prefect_cvat.records.record_writer import AnnotationId

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from prefect_cvat.deployments.webhooks import deliveries as module
-from prefect_cvat.deployments.webhooks.deliveries import Deliveries, QueueFullError
+from prefect_cvat.deployments.webhooks import webhook_store as module
+from prefect_cvat.deployments.webhooks.webhook_store import Deliveries, QueueFullError
 from prefect_cvat.events.cvat_events import TaskState, task_ready
 from prefect_cvat.exceptions import StorageError
 

@@ -105,7 +105,7 @@ def test_answers_503_if_event_cannot_be_stored(prefect_server, start_receiver, d
 def test_answers_503_if_file_is_locked(prefect_server, start_receiver, deliver, tmp_path, monkeypatch):
     import sqlite3
 
-    from prefect_cvat.deployments.webhooks import deliveries
+    from prefect_cvat.deployments.webhooks import webhook_store as deliveries
 
     monkeypatch.setattr(deliveries, "BUSY_SECONDS", 0.1)
     receiver = start_receiver()

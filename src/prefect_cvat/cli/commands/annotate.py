@@ -12,8 +12,8 @@ from prefect_cvat.cli.console import keep_stdout_for_json
 from prefect_cvat.cli.function_choice import FunctionChoice
 from prefect_cvat.cli.report_options import RunReportOptions
 from prefect_cvat.cli.server import given_server
-from prefect_cvat.options.existing import Existing, ExistingOptions
-from prefect_cvat.options.model import OptionModel
+from prefect_cvat.options.existing_annotation_options import Existing, ExistingOptions
+from prefect_cvat.options.option_model import OptionModel
 from prefect_cvat.options.run_options import Options
 
 __all__ = ["annotate"]

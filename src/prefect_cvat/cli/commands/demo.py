@@ -10,7 +10,7 @@ from pydantic import Field
 from prefect_cvat.cli.command import command
 from prefect_cvat.cli.console import stdout
 from prefect_cvat.cli.report_options import OutputFile
-from prefect_cvat.options.model import OptionModel
+from prefect_cvat.options.option_model import OptionModel
 
 if TYPE_CHECKING:
     from rich.table import Table

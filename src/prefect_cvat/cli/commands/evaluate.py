@@ -14,8 +14,8 @@ from prefect_cvat.cli.report_options import JsonOption, OutputFile
 from prefect_cvat.cli.server import given_server
 from prefect_cvat.options.evaluation_options import EvaluationOptions
 from prefect_cvat.options.execution_options import ReviewOptions
-from prefect_cvat.options.existing import ExistingOptions
-from prefect_cvat.options.model import OnCommandLine
+from prefect_cvat.options.existing_annotation_options import ExistingOptions
+from prefect_cvat.options.option_model import OnCommandLine
 from prefect_cvat.options.run_options import Options
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def evaluate(
     loaded = function.load() if function.is_made else None
     from prefect_cvat.cli.run_output import progress_bar
     from prefect_cvat.evaluation import evaluate_task
-    from prefect_cvat.evaluation.report.html_report import render_evaluation
+    from prefect_cvat.evaluation.report.evaluation_page import render_evaluation
     from prefect_cvat.evaluation.report.tables import plain_lines
     from prefect_cvat.evaluation.report.worst_frames import fetch_worst_frames, rank_worst_frames
     from prefect_cvat.evaluation.thresholds import choose_thresholds, write_thresholds

@@ -14,7 +14,7 @@ from prefect_cvat.cli.console import stdout
 from prefect_cvat.cli.function_choice import FunctionChoice
 from prefect_cvat.cli.report_options import OutputFile
 from prefect_cvat.cli.server import given_server
-from prefect_cvat.options.model import OnCommandLine, OptionModel
+from prefect_cvat.options.option_model import OnCommandLine, OptionModel
 from prefect_cvat.options.run_options import Options
 
 __all__ = ["preview"]
@@ -57,7 +57,7 @@ def preview(
     from prefect_cvat.inference.detector import Detector
     from prefect_cvat.media.task_frames import read_task_frames
     from prefect_cvat.planning.plan import make_plan, read_task
-    from prefect_cvat.reporting import preview as previewing
+    from prefect_cvat.rendering import preview as previewing
 
     detector = Detector(
         loaded, conf_threshold=options.conf_threshold, conv_mask_to_poly=options.conv_mask_to_poly

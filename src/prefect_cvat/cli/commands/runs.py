@@ -13,7 +13,7 @@ from prefect_cvat.cli.command import command, command_group
 from prefect_cvat.cli.console import print_lines, stdout
 from prefect_cvat.cli.report_options import DryRunOptions, JsonOption
 from prefect_cvat.messages.plurals import pluralize
-from prefect_cvat.options.model import OnCommandLine
+from prefect_cvat.options.option_model import OnCommandLine
 from prefect_cvat.records.run_list import ListedRun, list_runs, prune_runs
 
 __all__ = ["runs"]
@@ -74,7 +74,7 @@ def _remove_left_limits(as_json: bool) -> None:
     if not PREFECT_API_URL.value():
         return
     from prefect_cvat.deployments.prefect_server import prefect_server
-    from prefect_cvat.tasks.task_slots import remove_unused_limits
+    from prefect_cvat.tasks.write_slots import remove_unused_limits
 
     with prefect_server():
         removed = remove_unused_limits()

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from prefect_cvat.cli.command import command
-from prefect_cvat.options.model import OnCommandLine, OptionModel
+from prefect_cvat.options.option_model import OnCommandLine, OptionModel
 
 __all__ = ["sandbox"]
 

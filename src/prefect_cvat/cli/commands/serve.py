@@ -10,8 +10,8 @@ from prefect_cvat.cli.command import Only, command
 from prefect_cvat.cli.commands.setup import ScopeOptions
 from prefect_cvat.cli.console import stdout
 from prefect_cvat.cli.function_choice import FunctionChoice
-from prefect_cvat.options.labels import LabelOptions
-from prefect_cvat.options.model import OnCommandLine
+from prefect_cvat.options.label_and_threshold_options import LabelOptions
+from prefect_cvat.options.option_model import OnCommandLine
 
 __all__ = ["serve"]
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from prefect_cvat.evaluation.curves import ScoreCurve
 from prefect_cvat.evaluation.metrics import Evaluation
-from prefect_cvat.reporting.figures import new_figure, png_of, short_label, show_as_plain_text
+from prefect_cvat.rendering.figures import new_figure, png_of, short_label, show_as_plain_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

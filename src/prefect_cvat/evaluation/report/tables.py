@@ -11,7 +11,7 @@ from prefect_cvat.evaluation.metrics import Evaluation
 from prefect_cvat.evaluation.tag_metrics import TagEvaluation
 from prefect_cvat.evaluation.task_evaluation import TaskEvaluation
 from prefect_cvat.messages.plurals import pluralize
-from prefect_cvat.reporting.markdown_report import escape
+from prefect_cvat.rendering.run_report_markdown import escape
 
 __all__ = [
     "HEADINGS",

@@ -20,7 +20,7 @@ from prefect_cvat.frames import Frame, Quality
 from prefect_cvat.media.task_frames import read_task_frames
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.planning.plan import Plan
-from prefect_cvat.reporting.frame_svg import (
+from prefect_cvat.rendering.frame_svg import (
     MAX_SHAPES,
     AnnotatedFrame,
     render_figure,

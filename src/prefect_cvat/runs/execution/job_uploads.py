@@ -18,9 +18,9 @@ from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.settings import Settings
 from prefect_cvat.upload.job_verification import EarlierReading
 from prefect_cvat.upload.job_writer import JobWriter
-from prefect_cvat.upload.parallel_jobs import for_each_job
-from prefect_cvat.upload.task_sender import TaskSender
-from prefect_cvat.upload.upload_queue import UploadQueue
+from prefect_cvat.upload.sending.parallel_jobs import for_each_job
+from prefect_cvat.upload.sending.task_sender import TaskSender
+from prefect_cvat.upload.sending.upload_queue import UploadQueue
 
 __all__ = ["JobUploads", "make_folder"]
 

@@ -17,7 +17,7 @@ from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
 from prefect_cvat.media.frame_reader import ChunkSource
 from prefect_cvat.options.execution_options import MAX_DOWNLOADS
-from prefect_cvat.options.existing import Existing
+from prefect_cvat.options.existing_annotation_options import Existing
 from prefect_cvat.planning.batch_size import BatchSize, PartQueue, take_parts
 from prefect_cvat.planning.plan import Batch, Plan
 from prefect_cvat.records.record_writer import RecordHeader, RunRecord

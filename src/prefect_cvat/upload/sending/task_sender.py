@@ -20,10 +20,10 @@ from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import ApiError
 from prefect_cvat.models import LabeledData
 from prefect_cvat.upload.annotation_files import NewAnnotation
-from prefect_cvat.upload.job_requests import UNKNOWN_OUTCOME, seconds_until_certain
 from prefect_cvat.upload.job_writer import JobWriter
-from prefect_cvat.upload.parallel_jobs import for_each_job
-from prefect_cvat.upload.pending_requests import PendingRequest
+from prefect_cvat.upload.sending.job_requests import UNKNOWN_OUTCOME, seconds_until_certain
+from prefect_cvat.upload.sending.parallel_jobs import for_each_job
+from prefect_cvat.upload.sending.unknown_outcomes import PendingRequest
 
 __all__ = ["TaskSender"]
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from prefect_cvat.models import Job, Label
 from prefect_cvat.options.track_options import TrackOptions
-from prefect_cvat.tracking.track import MutableAttributes, OpenTrack
+from prefect_cvat.tracking.open_track import MutableAttributes, OpenTrack
 
 __all__ = ["TrackBuilder"]
 

@@ -15,9 +15,9 @@ from typing import Any, Literal, TypedDict, TypeVar, cast, get_type_hints
 
 from prefect_cvat.messages.suggestions import did_you_mean
 from prefect_cvat.models import SourceEnum
-from prefect_cvat.options.existing import Existing, ExistingSource
-from prefect_cvat.options.labels import LabelMap
-from prefect_cvat.options.model import OptionModel
+from prefect_cvat.options.existing_annotation_options import Existing, ExistingSource
+from prefect_cvat.options.label_and_threshold_options import LabelMap
+from prefect_cvat.options.option_model import OptionModel
 from prefect_cvat.options.refine_options import PromptingType
 
 __all__ = ["AnnotateKeywords", "RefineKeywords", "TrackKeywords", "documented"]

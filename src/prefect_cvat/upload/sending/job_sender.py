@@ -18,8 +18,8 @@ from prefect_cvat.records.record_writer import JobRecord
 from prefect_cvat.records.run_lock import RunLock
 from prefect_cvat.upload.annotation_files import NewAnnotation
 from prefect_cvat.upload.job_ledger import JobLedger
-from prefect_cvat.upload.job_requests import UNKNOWN_OUTCOME, JobRequests, seconds_until_certain
-from prefect_cvat.upload.pending_requests import PendingRequest
+from prefect_cvat.upload.sending.job_requests import UNKNOWN_OUTCOME, JobRequests, seconds_until_certain
+from prefect_cvat.upload.sending.unknown_outcomes import PendingRequest
 
 __all__ = ["JobSender"]
 

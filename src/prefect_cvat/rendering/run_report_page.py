@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from string import Template
 
-from prefect_cvat.reporting.frame_svg import AnnotatedFrame, Palette, render_figure
-from prefect_cvat.reporting.html_page import render_key_figures, wrap_page
+from prefect_cvat.rendering.frame_svg import AnnotatedFrame, Palette, render_figure
+from prefect_cvat.rendering.html_page import render_key_figures, wrap_page
 from prefect_cvat.runs.reports.run_report import RunReport
 
 __all__ = ["Section", "render_page", "render_report"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from prefect_cvat.reporting.figures import new_figure, png_of, short_label, show_as_plain_text
+from prefect_cvat.rendering.figures import new_figure, png_of, short_label, show_as_plain_text
 from prefect_cvat.review.score_histogram import SCORE_BINS
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from prefect_cvat.media.image_decoding import decode_pixels, open_image
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import Label
 from prefect_cvat.planning.label_mapping import build_mapping
-from prefect_cvat.reporting.frame_svg import AnnotatedFrame, shrink_image
-from prefect_cvat.reporting.html_report import render_report
+from prefect_cvat.rendering.frame_svg import AnnotatedFrame, shrink_image
+from prefect_cvat.rendering.run_report_page import render_report
 from prefect_cvat.runs.reports.run_report import RunReport
 
 __all__ = ["open_image_files", "preview"]

@@ -21,7 +21,7 @@ from prefect_cvat.evaluation.report.tables import (
 )
 from prefect_cvat.evaluation.report.worst_frames import OUTCOMES, DrawnFrame
 from prefect_cvat.evaluation.task_evaluation import TaskEvaluation
-from prefect_cvat.reporting.html_page import render_key_figures, wrap_page
+from prefect_cvat.rendering.html_page import render_key_figures, wrap_page
 
 __all__ = ["render_evaluation"]
 

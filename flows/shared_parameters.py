@@ -18,7 +18,7 @@ from prefect_cvat.messages.argument_names import arguments_as_titles
 from prefect_cvat.options.annotation_options import AnnotationOptions
 from prefect_cvat.options.evaluation_options import EvaluationOptions
 from prefect_cvat.options.execution_options import DeviceOption, ExecutionOptions, FetchOptions
-from prefect_cvat.options.labels import LabelOptions
+from prefect_cvat.options.label_and_threshold_options import LabelOptions
 from prefect_cvat.options.refine_options import RefineOptions
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions

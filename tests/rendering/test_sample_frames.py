@@ -17,14 +17,14 @@ from prefect_cvat.frames import Frame
 from prefect_cvat.masks import encode_mask
 from prefect_cvat.options.frame_options import Selection
 from prefect_cvat.planning.plan import make_plan, read_task
-from prefect_cvat.reporting.frame_svg import (
+from prefect_cvat.rendering.frame_svg import (
     AnnotatedFrame,
     Palette,
     render_figure,
     render_frame,
     shrink_image,
 )
-from prefect_cvat.reporting.sample_frames import (
+from prefect_cvat.rendering.sample_frames import (
     MAX_ANNOTATIONS,
     MAX_BYTES,
     annotations_on,

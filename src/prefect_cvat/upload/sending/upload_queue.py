@@ -8,8 +8,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 from prefect_cvat.upload.annotation_files import NewAnnotation
 from prefect_cvat.upload.job_writer import JobWriter
-from prefect_cvat.upload.parallel_jobs import for_each_job
-from prefect_cvat.upload.task_sender import TaskSender
+from prefect_cvat.upload.sending.parallel_jobs import for_each_job
+from prefect_cvat.upload.sending.task_sender import TaskSender
 
 __all__ = ["UploadQueue"]
 

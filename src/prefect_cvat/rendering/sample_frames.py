@@ -18,7 +18,7 @@ from prefect_cvat.media.task_frames import read_task_frames
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import Job, Label, Sublabel
 from prefect_cvat.planning.plan import Plan
-from prefect_cvat.reporting.frame_svg import AnnotatedFrame, render_frame, shrink_image
+from prefect_cvat.rendering.frame_svg import AnnotatedFrame, render_frame, shrink_image
 
 __all__ = ["AnnotationsOnFrame", "Drawing", "annotations_on", "draw_sample_frames", "label_names"]
 
