@@ -150,15 +150,14 @@ def read_jobs(client: Client, task_id: int, wanted: Collection[int]) -> JobsOfTa
         if not wanted:
             raise
         jobs = _read_each_job(client, task_id, wanted)
-        task = _task_of(jobs)
-        of_task = tuple(client.job_labels(jobs[0].id))
+        task, of_task = _task_of(jobs), tuple(client.job_labels(jobs[0].id))
         return JobsOfTask(task, tuple(jobs), of_task, TaskIdentity.of(task, None, jobs))
     with ThreadPoolExecutor(2, thread_name_prefix="plan") as pool:
         meta, labels = pool.submit(client.meta, task_id), pool.submit(client.labels, task_id)
         jobs = client.jobs(task)
-    identity = TaskIdentity.of(task, meta.result().chunks_updated_date, jobs)
     found = tuple(job for job in jobs if job.id in wanted)
-    return JobsOfTask(task, found, tuple(labels.result()), identity)
+    date = meta.result().chunks_updated_date
+    return JobsOfTask(task, found, tuple(labels.result()), TaskIdentity.of(task, date, jobs))
 
 
 def _read_through_jobs(client: Client, task_id: int, wanted: Collection[int]) -> TaskInfo:

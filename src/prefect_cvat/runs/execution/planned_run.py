@@ -68,12 +68,11 @@ class PlannedRun(ABC, Generic[Results]):
         self.plan = plan
         self.folder = workspace.folder
         self._record = RunRecord(self._describe)
-        self.uploads = JobUploads(
-            self.client, plan, self._make_writers(workspace), workspace.folder, context.pause
-        )
+        writers = self._make_writers(workspace)
+        self.uploads = JobUploads(self.client, plan, writers, self.folder, context.pause)
         self._chunks = RunChunks(context, plan, self.folder, self._use_chunk)
         self._detect_lock = threading.Lock()
-        self._bad_function: str | None = None  # how it has broken its contract: it is not called again
+        self._bad_function: str | None = None  # how it has broken its contract: not called again
         self._batch_size = BatchSize(self.options.batch_size)
 
     def stop(self) -> None:
@@ -167,8 +166,8 @@ class PlannedRun(ABC, Generic[Results]):
 
     def upload_batch(self, batch: Batch, annotations: Results, _after: object = None) -> int:
         """Write the annotations of a batch to its jobs, and empty them; return the number of frames."""
-        first, last = batch.frames[0].number, batch.frames[-1].number
-        frames = [frame.number for frame in batch.frames if frame.number not in annotations.errors]
+        numbers = [frame.number for frame in batch.frames]
+        frames = [number for number in numbers if number not in annotations.errors]
         with self.context.working_on(batch), self.context.timing("upload"):
             for number, pack in enumerate(annotations.serialized_packs()):
                 for job in self.plan.jobs_between(pack[0].frame, pack[-1].frame):
@@ -176,9 +175,9 @@ class PlannedRun(ABC, Generic[Results]):
                     self.uploads.write(job.id, (batch.index, number), items)
                     if job.stop_frame < pack[-1].frame:  # frames ascend: the batch has no more for it
                         self.uploads.writers[job.id].free_memory()
-            for job in self.plan.jobs_between(first, last):
+            for job in self.plan.jobs_between(numbers[0], numbers[-1]):
                 self.uploads.write(job.id, batch.index, (), frames)
-            annotations.empty()  # after this, a retry of the stage must not write again
+            annotations.empty()  # a retry of the stage must not write again
             self.uploads.complete_batch(batch)
         self._count(annotations)
         return annotations.frames
