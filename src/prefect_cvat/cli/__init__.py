@@ -1,1 +1,1 @@
-"""The command `prefect-cvat`, one module a command."""
+"""The command `prefect-cvat`, with one module per subcommand."""

@@ -1,4 +1,4 @@
-"""The command line as a whole: its commands, the options before them, and how it ends."""
+"""The command line: its commands, the options before them, and its errors."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ __all__ = ["COMMANDS", "app", "run"]
 
 COMMANDS = {
     "annotate": "Annotate a task.",
-    "track": "Make tracks: of what a detection function finds, or of shapes that somebody has drawn.",
+    "track": "Create tracks from the detections of a function, or from shapes that somebody has drawn.",
     "refine": "Turn rectangles and points of a task into masks or polygons.",
-    "undo": "Remove what a run has added, except for what somebody has changed since.",
-    "evaluate": "Evaluate a function, or what runs have left, on manual annotations.",
-    "export": "Write what a function finds, or what is in the task, as a dataset.",
-    "preview": "Run a function on images and draw what it finds.",
-    "runs": "List the runs that are recorded on this machine, the newest first.",
-    "functions": "The functions that come with prefect-cvat.",
-    "cache": "Detections that are kept between runs.",
-    "setup": "Make what runs need on the Prefect server: blocks, limits, a work pool, automations.",
-    "serve": "Make the deployments, and execute their runs on this machine until interrupted.",
-    "webhooks": "Receive CVAT's webhooks, and emit them as events of Prefect, which start runs.",
-    "sandbox": "Run a server on this machine that speaks like CVAT, to try things out.",
+    "undo": "Delete what a run has added, except what somebody has changed since.",
+    "evaluate": "Evaluate a function, or the automatic annotations of a task, on manual annotations.",
+    "export": "Export detections of a function, or the annotations of a task, as a dataset.",
+    "preview": "Run a function on images and draw its detections.",
+    "runs": "List the runs recorded on this machine, newest first.",
+    "functions": "List and describe the built-in functions.",
+    "cache": "Show or clear the cache of detections.",
+    "setup": "Create what runs need on the Prefect server: blocks, limits, a work pool, automations.",
+    "serve": "Create the deployments, and execute their runs on this machine until interrupted.",
+    "webhooks": "Receive webhooks of CVAT, and send them to Prefect as events, which start runs.",
+    "sandbox": "Run a local server with a part of CVAT's API, to try prefect-cvat without CVAT.",
     "demo": "Annotate photographs and a video in a sandbox with NanoDet, through the Prefect flows.",
 }
 """The help text of each command. Its module, of the same name, is imported when it runs."""
 
 
 class _Commands(click.Group):
-    """The commands. click itself would end on Ctrl-C with exit code 1, and without a message."""
+    """The commands. By default click exits on Ctrl-C with code 1 and no message."""
 
     def list_commands(self, _ctx: click.Context) -> list[str]:
         """The names of the commands."""
@@ -53,12 +53,12 @@ class _Commands(click.Group):
         return command
 
     def format_commands(self, _ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write what the commands do, without importing them."""
+        """Write the summaries of the commands, without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; say how to go on when somebody interrupts it."""
+        """Run a command; if it is interrupted, say how to continue."""
         try:
             return super().invoke(ctx)
         except click.NoSuchOption as error:
@@ -75,7 +75,7 @@ class _Commands(click.Group):
         except KeyboardInterrupt as interruption:
             _print_error("interrupted; run it again to complete it", interruption)
             raise click.exceptions.Exit(130) from None
-        except (Terminated, BrokenPipeError) as end:  # the former has said so itself
+        except (Terminated, BrokenPipeError) as end:  # the signal handler has printed the message
             _print_notes(end)
             raise
 
@@ -94,7 +94,7 @@ def _print_version(context: click.Context, _: click.Parameter, is_wanted: bool) 
 @click.option(
     "--auth",
     metavar="USER[:PASS]",
-    help="User and password; without the password it is taken from PASS, or asked for.",
+    help="User and password. Without a password, PASS is used, or you are asked.",
 )
 @click.option("--access-token", envvar="CVAT_ACCESS_TOKEN", show_envvar=True, help="A personal access token.")
 @click.option("--organization", "--org", metavar="SLUG", help="Organization to work in.")

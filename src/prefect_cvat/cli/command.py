@@ -1,4 +1,4 @@
-"""Commands whose options are those of models: their types, bounds, defaults, descriptions and groups."""
+"""Commands with options from models: types, bounds, defaults, descriptions and groups."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TaskId = Annotated[int, click.Argument(["task_id"], type=TASK_ID)]
 
 
 class Without(frozenset[str]):
-    """Options of a model that a command does not have."""
+    """The options of a model that a command leaves out."""
 
     def __new__(cls, *names: str) -> Self:
         """Name the options."""
@@ -44,18 +44,18 @@ class Without(frozenset[str]):
 
 
 class Only(Without):
-    """The only options of a model that a command has."""
+    """The options of a model that a command has; it leaves out all others."""
 
 
 class Command(click.Command):
-    """A command that shows its options in groups, and takes `--debug` as the command before it does."""
+    """A command that shows its options in groups, and accepts `--debug`."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.params.append(debug_option(hidden=True))
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options, those of each group under its heading."""
+        """Write the options, with a heading for each group."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for option in self.get_params(ctx):
             if isinstance(option, click.Option) and (record := option.get_help_record(ctx)) is not None:
@@ -68,7 +68,7 @@ class Command(click.Command):
 
 
 def is_given(*options: str) -> bool:
-    """Whether one of these options of the command, or of the one before it, was typed."""
+    """Whether one of these options was given, for the command or for its parent."""
     context: click.Context | None = click.get_current_context()
     while context is not None:
         sources = map(context.get_parameter_source, options)
@@ -142,7 +142,7 @@ def _plain_type(annotation: type, notes: Collection[Any]) -> click.ParamType[Any
 
 
 class _Numbers(_ParamType):
-    """Numbers and ranges as text. The model reads them; an empty text would be none to it."""
+    """Numbers and ranges as text, parsed by the model. An empty text is refused here."""
 
     name = "ranges"
 
@@ -157,7 +157,7 @@ class _Numbers(_ParamType):
 
 
 class _JsonObject(_ParamType):
-    """A JSON object, given as such or as the name of a file."""
+    """A JSON object, as text or in a file."""
 
     name = "json|file"
 
@@ -180,10 +180,10 @@ JSON_OBJECT = _JsonObject()
 
 
 def command(function: Callable[..., None]) -> Command:
-    """Make a command of a function.
+    """Make a command from a function.
 
-    Its parameters that are annotated with a model become the options of the model, in groups; `Without` and
-    `Only` say which. Others are annotated with what click has for them. Two models may share an option.
+    For each parameter annotated with a model, the command has the options of the model, in groups; `Without`
+    and `Only` select them. Other parameters are annotated with the click parameter. Models may share options.
     """
     models: dict[str, tuple[type[OptionModel], list[str]]] = {}
     params: dict[str, click.Parameter] = {}
@@ -214,7 +214,7 @@ def command(function: Callable[..., None]) -> Command:
                 name: model(**{option: values[option] for option in options})
                 for name, (model, options) in models.items()
             }
-        except ValueError as error:  # it names the options as they are on the command line
+        except ValueError as error:  # the message has the names of the command line
             raise click.UsageError(str(error)) from None
         others = {name: values[name] for name in inspect.signature(function).parameters if name not in models}
         function(**given, **others)
@@ -229,12 +229,12 @@ def command(function: Callable[..., None]) -> Command:
 
 
 def command_group(name: str, itself: Command | str, **commands: Command) -> click.Group:
-    """A command that has commands, each by its name.
+    """A command with subcommands.
 
     Args:
         name: Its name.
-        itself: What it does by itself; or what it is about, where it does nothing.
-        commands: Its commands.
+        itself: The command that runs without a subcommand, or the help text if there is none.
+        commands: The subcommands by name.
     """
     if isinstance(itself, str):
         return _Group(name, help=itself, commands=commands, context_settings=HELP, no_args_is_help=True)
@@ -250,9 +250,9 @@ def command_group(name: str, itself: Command | str, **commands: Command) -> clic
 
 
 class _Group(Command, click.Group):
-    """A command with commands."""
+    """A command with subcommands."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the options, and then the commands."""
+        """Write the options, then the subcommands."""
         Command.format_options(self, ctx, formatter)
         self.format_commands(ctx, formatter)

@@ -25,20 +25,20 @@ __all__ = [
 
 
 class _Stdout(Console):
-    """Standard output; that it cannot be written is an error of this package's tree."""
+    """Standard output; if it cannot be written, a `StorageError` is raised."""
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print as `Console` does.
 
         Raises:
-            StorageError: The output takes nothing: the disk is full, or a function has closed it.
+            StorageError: The disk is full, or a function has closed the stream.
         """
         with _is_written():
             super().print(*objects, **options)
             self.file.flush()
 
     def on_broken_pipe(self) -> None:
-        """Let the command end, which may have something to say; rich would exit here."""
+        """Raise instead of exiting as rich does, so that the command can print its last messages."""
         raise
 
     def write_line(self, text: str) -> None:
@@ -52,12 +52,14 @@ class _Stdout(Console):
 def _is_written() -> Iterator[None]:
     try:
         yield
-    except BrokenPipeError:  # the reader has seen enough; click ends the command
+    except BrokenPipeError:  # the reader has closed the pipe; click ends the command
         raise
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         with suppress(OSError, ValueError), Path(os.devnull).open("wb") as nowhere:
-            os.dup2(nowhere.fileno(), stdout.file.fileno())  # else what is left would be written at the exit
+            os.dup2(
+                nowhere.fileno(), stdout.file.fileno()
+            )  # otherwise the buffer would be written at the exit
         raise StorageError(f"standard output cannot be written: {reason}") from error
 
 
@@ -75,7 +77,7 @@ def print_lines(lines: Iterable[str], report: BaseModel, as_json: bool) -> None:
 
 
 def keep_stdout_for_json(is_wanted: bool) -> None:
-    """For `--json`: until the command ends, what a function or a library prints goes to stderr."""
+    """For `--json`: redirect what functions or libraries print to stderr, until the command ends."""
     if is_wanted:
         click.get_current_context().with_resource(_stdout_apart())
 
@@ -83,7 +85,7 @@ def keep_stdout_for_json(is_wanted: bool) -> None:
 @contextmanager
 def _stdout_apart() -> Iterator[None]:
     sys.stdout.flush()
-    # a stream of its own, since a function may close what it takes for stdout
+    # a separate stream, since a function may close sys.stdout
     apart = os.fdopen(os.dup(2), "w", 1, encoding=sys.stderr.encoding, errors=sys.stderr.errors)
     real = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
     with apart, real:

@@ -1,4 +1,4 @@
-"""The option `--debug`, which is taken before a command and after it."""
+"""The option `--debug`, before or after a command."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def debug_option(*, hidden: bool = False) -> click.Option:
         expose_value=False,
         hidden=hidden,
         callback=_set_level,
-        help="Show what happens, and tracebacks; taken after the command too.",
+        help="Show log messages and tracebacks; also after the command.",
     )
 
 

@@ -37,7 +37,7 @@ PHOTOS = (
     *("astronaut", "camera", "chelsea", "coffee"),
     *("horse", "motorcycle_left", "motorcycle_right", "rocket"),
 )
-"""Photographs that scikit-image's wheel brings along, in the public domain or free to use."""
+"""Photographs in the wheel of scikit-image, in the public domain or free to use."""
 
 CLIP_FRAMES = 40
 
@@ -46,14 +46,14 @@ CLIP_SIZE = 640, 400
 
 
 def run_demo(report_path: Path, echo: Callable[[str], None]) -> tuple[RunReport, RunReport]:
-    """Annotate photographs and a video in a sandbox with NanoDet, and write what was found as a page.
+    """Annotate photographs and a video in a sandbox with NanoDet, and write a page with the results.
 
     Args:
-        report_path: Where to write the page.
+        report_path: The file of the page.
         echo: Prints a line of progress.
 
     Returns:
-        What the two runs did.
+        The reports of the two runs.
     """
     with tempfile.TemporaryDirectory(prefix="prefect-cvat-demo-", ignore_cleanup_errors=True) as folder:
         _configure_prefect(Path(folder))
@@ -129,7 +129,7 @@ def pan_over_photo(photo: bytes, frames: int) -> bytes:
 def draw_task(
     client: Client, task_id: int, numbers: Collection[int] | None = None
 ) -> tuple[list[AnnotatedFrame], dict[int, str]]:
-    """The frames of a task, all or some, with the annotations on them; and the names of its labels."""
+    """The frames of a task, all or some, with their annotations; and the names of its labels."""
     info = read_task(client, task_id)
     names = label_names(info.labels)
     numbers = range(info.meta.size) if numbers is None else numbers
@@ -155,7 +155,7 @@ def _photo(name: str) -> bytes:
     import skimage.data
 
     if name.startswith("motorcycle"):
-        # stereo_motorcycle() would also ask for a disparity map, which the wheel does not bring along
+        # stereo_motorcycle() also loads a disparity map, which is not in the wheel
         return (Path(skimage.data.__file__).parent / f"{name}.png").read_bytes()
     pixels = getattr(skimage.data, name)()
     if pixels.dtype == bool:
@@ -166,7 +166,7 @@ def _photo(name: str) -> bytes:
 
 
 def _configure_prefect(home: Path) -> None:
-    """A Prefect server of our own for this process, quiet, that leaves nothing behind."""
+    """Set up a temporary, quiet Prefect server for this process."""
     for name in list(os.environ):
         if name.startswith("PREFECT_") and not name.startswith("PREFECT_CVAT_"):
             del os.environ[name]

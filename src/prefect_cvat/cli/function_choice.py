@@ -19,12 +19,14 @@ class _NamedFunction(OptionModel):
     group: ClassVar[str] = DeviceOption.group
 
     function: Annotated[
-        str | None, OnCommandLine(metavar="NAME"), Field(description="A built-in, such as nanodet_detection.")
+        str | None,
+        OnCommandLine(metavar="NAME"),
+        Field(description="Built-in function, such as nanodet_detection."),
     ] = None
     function_module: Annotated[
         str | None,
         OnCommandLine(metavar="MODULE"),
-        Field(description="Name of a module to use as the function."),
+        Field(description="Module to use as the function."),
     ] = None
     function_file: Annotated[
         Path | None,
@@ -44,7 +46,7 @@ class FunctionChoice(DeviceOption, _NamedFunction):
 
     @property
     def is_made(self) -> bool:
-        """Whether a function is chosen."""
+        """Whether a function was chosen."""
         return self._count > 0
 
     @property
@@ -59,14 +61,14 @@ class FunctionChoice(DeviceOption, _NamedFunction):
 
     @property
     def parameters(self) -> dict[str, str]:
-        """The parameters of the function as they were given, as `type:value` by name."""
+        """The given parameters of the function, as `type:value` by name."""
         return dict(text.split("=", 1) for text in self.function_parameter)
 
     def load(self) -> Any:
         """Load the function.
 
         Raises:
-            BadParameter: None is chosen, or several are, or a parameter is not `name=type:value`.
+            BadParameter: Not exactly one function is chosen, or a parameter is not `name=type:value`.
             FunctionLoadError: There is no such function, or it cannot be made.
         """
         from prefect_cvat.auto_annotation import loading

@@ -1,4 +1,4 @@
-"""The command `prefect-cvat`. It has the words of cvat-cli where cvat-cli has them."""
+"""The command `prefect-cvat`. Options have the names of cvat-cli where it has them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ __all__ = ["main"]
 def main() -> None:
     """Run the command line.
 
-    Exits with 0 when done, 1 when it failed, 2 when it was called wrongly, 130 when it was interrupted, and
-    143 when it was terminated.
+    Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted, 143 terminated.
     """
-    try:  # from here on Ctrl-C ends it without a traceback, also while modules are imported
+    try:  # no traceback after Ctrl-C, even while modules are imported
         from prefect_cvat.cli.app import run
 
         run()

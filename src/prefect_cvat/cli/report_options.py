@@ -15,10 +15,10 @@ __all__ = ["DryRunOptions", "JsonOption", "OutputFile", "RunReportOptions", "che
 
 
 def check_output_file(file: Path | None) -> Path | None:
-    """Refuse a file that cannot be written, before anything is done.
+    """Check that a file can be written, before anything is done.
 
     Returns:
-        Its absolute path: a function may go to another folder.
+        Its absolute path: a function may change the working directory.
 
     Raises:
         ValueError: It cannot be written.
@@ -42,9 +42,9 @@ class JsonOption(OptionModel):
 
 
 class DryRunOptions(JsonOption):
-    """Whether anything is done."""
+    """Whether the command is a dry run."""
 
-    dry_run: Annotated[bool, Field(description="Say what would be done, and do nothing.")] = False
+    dry_run: Annotated[bool, Field(description="Show what would be done, and do nothing.")] = False
 
 
 class RunReportOptions(DryRunOptions):

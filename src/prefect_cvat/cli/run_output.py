@@ -1,4 +1,4 @@
-"""Running on a task in this process: its progress, its report, and what is said when it does not complete."""
+"""Executes a run in this process: its progress, its report, and notes on errors."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def execute(run: Run, parameters: Mapping[str, str], output: RunReportOptions) -
 
     Args:
         run: The run.
-        parameters: What its function was made with, as `type:value` by name.
+        parameters: The parameters of its function, as `type:value` by name.
         output: Where its report goes, and whether it is a dry run.
 
     Raises:
-        IncompleteRunError: Not all is on the server as it should be; the report has been printed.
-        KeyboardInterrupt: Somebody has interrupted it; notes say what is on the server, and how to go on.
-        PrefectCvatError: The run failed; notes say what it has left on the server, if anything.
+        IncompleteRunError: Annotations are missing or duplicated on the server; the report has been printed.
+        KeyboardInterrupt: It was interrupted; notes say what is on the server, and how to continue.
+        PrefectCvatError: The run failed; notes say what it has written to the server, if anything.
     """
     if output.dry_run:
         would = dry_run(run)
@@ -60,11 +60,11 @@ def execute(run: Run, parameters: Mapping[str, str], output: RunReportOptions) -
 
 
 def _print_report(report: RunReport, file: Path | None, as_json: bool) -> None:
-    """Print a report as lines or as JSON, and write it to a file if there is to be one.
+    """Print a report as lines or as JSON, and write it to the file of the options, if any.
 
     Raises:
-        StorageError: One of them cannot be written, the other one has been; a note says how to undo the run.
-        BrokenPipeError: Nobody reads the output; a note says how to undo the run.
+        StorageError: One of the two could not be written; a note says how to undo the run.
+        BrokenPipeError: Standard output is closed; a note says how to undo the run.
     """
     lines = report.lines()
     if (undo := undo_command(report)) is not None:
@@ -81,7 +81,7 @@ def _print_report(report: RunReport, file: Path | None, as_json: bool) -> None:
 
 
 def _note_remaining(run: Run, error: BaseException) -> None:
-    """Add to an error what its run has left on the server; to Ctrl-C and SIGTERM also that it is nothing."""
+    """Add to an error what its run has written; to Ctrl-C and SIGTERM also if that is nothing."""
     report = run.finish_report(0.0)
     undo = undo_command(report)
     if undo is not None or isinstance(error, KeyboardInterrupt | Terminated):
@@ -92,7 +92,7 @@ def _note_remaining(run: Run, error: BaseException) -> None:
 
 @contextmanager
 def progress_bar(title: str) -> Iterator[Progress]:
-    """A bar with a title on a terminal; elsewhere a line after each tenth of the frames."""
+    """A progress bar on a terminal; otherwise a line after each tenth of the frames."""
     if not sys.stderr.isatty():
         yield LoggedProgress(lambda line: stderr.print(line, markup=False))
         return

@@ -51,7 +51,7 @@ class Server:
             yield client
 
     def login(self) -> tuple[str, str] | None:
-        """The user and the password that were given; None where it is not by them that one logs in."""
+        """The given user and password; None if the login uses a token."""
         if self.auth is None:
             return None
         user, colon, password = self.auth.partition(":")
@@ -66,6 +66,6 @@ class Server:
 
 
 def given_server() -> Server:
-    """The server that the options before the command say."""
+    """The server of the options before the command."""
     server: Server = click.get_current_context().obj
     return server

@@ -1,4 +1,4 @@
-"""The standard streams of the process, made fit for what is printed."""
+"""Prepares the standard streams of the process for printing."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ __all__ = ["escape_unprintable", "reopen_closed_streams"]
 
 
 def reopen_closed_streams() -> None:
-    """Open stdin, stdout and stderr where the process was started without them.
+    """Open stdin, stdout and stderr if the process was started without them.
 
-    Else the next files that are opened, such as a lock, would take their places, and get what is printed.
+    Otherwise the next opened files, such as a lock, would get their numbers, and the output.
     """
     while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(number, True)
@@ -24,7 +24,7 @@ def reopen_closed_streams() -> None:
 
 
 def escape_unprintable() -> None:
-    """Print characters that the terminal's encoding lacks as escapes of JSON."""
+    """Print characters that the encoding of the terminal lacks as JSON escapes."""
     codecs.register_error("json_escapes", _escape)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="json_escapes")

@@ -1,4 +1,4 @@
-"""The command `cache`: detections that are kept between runs."""
+"""The command `cache`: the cache of detections."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["cache"]
 
 @command
 def show_cache() -> None:
-    """Show where detections are kept, and how many."""
+    """Show the folder of the cache, and its number of entries."""
     cache = DetectionCache()
     count, size = cache.size()
     stdout.print(
@@ -22,8 +22,8 @@ def show_cache() -> None:
 
 @command
 def clear_cache() -> None:
-    """Delete all detections that are kept."""
+    """Delete all cached detections."""
     stdout.print(f"{pluralize(DetectionCache().clear(), 'entry', 'entries')} deleted", markup=False)
 
 
-cache = command_group("cache", "Detections that are kept between runs.", show=show_cache, clear=clear_cache)
+cache = command_group("cache", "Show or clear the cache of detections.", show=show_cache, clear=clear_cache)

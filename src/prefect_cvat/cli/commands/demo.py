@@ -21,7 +21,9 @@ __all__ = ["demo"]
 
 
 class _Demo(OptionModel):
-    report: Annotated[OutputFile, Field(description="Where to write the page.")] = Path("demo-report.html")
+    report: Annotated[OutputFile, Field(description="The file to write the page to.")] = Path(
+        "demo-report.html"
+    )
 
 
 @command

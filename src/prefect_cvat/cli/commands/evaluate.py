@@ -29,7 +29,7 @@ NOT_WRITTEN = (
     *ExistingOptions.model_fields,
     *ReviewOptions.model_fields,
 )
-"""Options for what a run writes; evaluation and export write nothing to the server."""
+"""Options about writing; evaluation and export write nothing to the server."""
 
 
 class _Evaluated(EvaluationOptions):
@@ -71,7 +71,7 @@ class _Output(JsonOption):
     thresholds: Annotated[
         OutputFile,
         Field(
-            description="Write the score threshold of each label that is best by F1, for --label-thresholds."
+            description="Write the score threshold with the best F1 of each label, for --label-thresholds."
         ),
     ] = None
     precision: Annotated[
@@ -96,8 +96,8 @@ def evaluate(
 ) -> None:
     """Evaluate a function, or the automatic annotations of a task, on manual annotations.
 
-    Nothing is written to the server. All frames of a ground-truth job are evaluated; of a task, the frames
-    with manual annotations.
+    Nothing is written to the server. All frames of a ground-truth job are evaluated; of a task, those with
+    manual annotations.
 
     \b
     Example:

@@ -25,18 +25,18 @@ class _Exported(ExportOptions):
     to: Annotated[
         Path,
         OnCommandLine(metavar="FOLDER"),
-        Field(description="Where the dataset goes; new, or an empty folder."),
+        Field(description="The folder of the dataset; it is new or empty."),
     ]
     report: Annotated[
         Path | None,
         OnCommandLine(metavar="FILE"),
-        Field(description="Write the report as JSON to this file; it may lie in the folder."),
+        Field(description="Write the report as JSON to this file; it may be in the folder."),
     ] = None
 
     @model_validator(mode="after")
     def _check_report(self) -> Self:
         if self.report is not None and self.report.resolve().parent != self.to.resolve():
-            check_output_file(self.report)  # the folder of the dataset is made by the export
+            check_output_file(self.report)  # the export creates the folder of the dataset
         return self
 
 
@@ -48,10 +48,10 @@ def export(
     options: Annotated[Options, Without(*NOT_WRITTEN)],
     output: JsonOption,
 ) -> None:
-    """Write what a function finds, or what is in the task, as a dataset. Nothing is written to the server.
+    """Export detections of a function, or the annotations of a task, as a dataset.
 
-    Without a function, all annotations of the task are exported, or with --left-by-run those of runs. What
-    a run has found before, with the same function and settings, is not detected again.
+    Nothing is written to the server. Without a function, all annotations of the task are exported, or with
+    --left-by-run those of runs. Cached detections of a run with the same function and settings are used.
 
     \b
     Example:

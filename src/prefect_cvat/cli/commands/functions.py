@@ -26,7 +26,7 @@ def show_function(
     name: Annotated[str, click.Argument(["name"])],
     parameters: Annotated[FunctionChoice, Only("function_parameter")],
 ) -> None:
-    """Show the labels that a built-in function can find, the shapes that it tracks, or what prompts it.
+    """Show the labels of a built-in function, the shapes that it can track, or its prompts.
 
     \b
     Example:
@@ -38,7 +38,7 @@ def show_function(
 
 
 functions = command_group(
-    "functions", "The functions that come with prefect-cvat.", list=list_functions, show=show_function
+    "functions", "List and describe the built-in functions.", list=list_functions, show=show_function
 )
 
 

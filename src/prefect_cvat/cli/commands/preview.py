@@ -32,7 +32,7 @@ class _Previewed(OptionModel):
     output: Annotated[
         OutputFile,
         OnCommandLine("--output -o", metavar="FILE"),
-        Field(description="Where to write the page."),
+        Field(description="The file to write the page to."),
     ] = Path("preview.html")
 
 
@@ -43,7 +43,7 @@ def preview(
     function: FunctionChoice,
     options: Annotated[Options, Only("frames", "conf_threshold", "conv_mask_to_poly")],
 ) -> None:
-    """Run a function on images and draw what it finds. Nothing on a server is touched.
+    """Run a function on images and draw its detections. Nothing is written to a server.
 
     \b
     Example:

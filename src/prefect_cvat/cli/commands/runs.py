@@ -1,4 +1,4 @@
-"""The command `runs`: which runs are recorded, and removing what old ones have left."""
+"""The command `runs`: lists recorded runs, and deletes old records."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
 @command
 def list_recorded_runs(output: JsonOption) -> None:
-    """List the runs that are recorded on this machine, the newest first.
+    """List the runs recorded on this machine, newest first.
 
-    Each line has the id, when it began, its kind, its function, the task, how many annotations it has added,
-    and whether it is running, was interrupted, or has ended.
+    Each line has id, start time, kind, function, task, number of added annotations, and whether the run is
+    running, was interrupted, or has ended.
 
     \b
     Example:
@@ -43,16 +43,16 @@ class _Prune(DryRunOptions):
     older_than: Annotated[
         str,
         OnCommandLine(metavar="AGE"),
-        Field(description="Remove what is older than this: 12h, 90d, 8w."),
+        Field(description="The minimum age of what is deleted: 12h, 90d, 8w."),
     ]
 
 
 @command
 def prune(options: _Prune) -> None:
-    """Remove the records of old runs, lock files that no run has, and what killed runs have left.
+    """Delete records of old runs, unused lock files, and files of killed runs.
 
-    A run whose record was removed cannot be undone any more. Where PREFECT_API_URL is set, limits that killed
-    runs have left on the Prefect server are removed too.
+    A run without a record cannot be undone. If PREFECT_API_URL is set, limits of killed runs are also deleted
+    from the Prefect server.
 
     \b
     Example:
@@ -68,7 +68,7 @@ runs = command_group("runs", list_recorded_runs, prune=prune)
 
 
 def _remove_left_limits(as_json: bool) -> None:
-    """On the Prefect server, if one is set: Prefect would start one otherwise."""
+    """Delete limits of killed runs, if a Prefect server is set: Prefect would start one otherwise."""
     from prefect.settings import PREFECT_API_URL
 
     if not PREFECT_API_URL.value():

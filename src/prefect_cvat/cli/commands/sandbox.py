@@ -14,30 +14,32 @@ __all__ = ["sandbox"]
 
 
 class _Sandbox(OptionModel):
-    host: Annotated[str, Field(description="Address to listen on; a loopback one.")] = "127.0.0.1"
+    host: Annotated[str, Field(description="Address to listen on; it must be a loopback address.")] = (
+        "127.0.0.1"
+    )
     port: Annotated[int, Field(ge=0, le=65535, description="Port; 0 takes any free one.")] = 8080
     data: Annotated[
         Path | None,
         OnCommandLine(metavar="DIR"),
-        Field(description="Where to keep its data; by default a temporary folder."),
+        Field(description="Folder of its data; by default a temporary folder."),
     ] = None
     user: Annotated[str, Field(description="Name of its user.")] = "admin"
     password: Annotated[str, Field(description="Password of its user.")] = "admin"  # noqa: S105
     like: Annotated[
         str | None,
         OnCommandLine(metavar="NAME"),
-        Field(description="As slow as a real server: cvat-2.73. By default it is as fast as it can be."),
+        Field(description="Be as slow as a real server: cvat-2.73. By default it is not slowed down."),
     ] = None
     slow: Annotated[
         tuple[str, ...],
         OnCommandLine(metavar="NAME=VALUE"),
-        Field(description="How slow it is, one figure at a time, such as round_trip_seconds=0.1."),
+        Field(description="Set one delay, such as round_trip_seconds=0.1."),
     ] = ()
 
 
 @command
 def sandbox(server: _Sandbox) -> None:
-    """Run a server on this machine that speaks like CVAT, to try things out.
+    """Run a local server with a part of CVAT's API, to try prefect-cvat without CVAT.
 
     \b
     Example:

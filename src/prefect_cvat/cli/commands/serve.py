@@ -20,19 +20,19 @@ class _Serve(ScopeOptions):
     nightly: Annotated[
         str | None,
         OnCommandLine(metavar="CRON"),
-        Field(description="When the project is annotated; at first `0 2 * * *`, 2 a.m."),
+        Field(description="When the project is annotated; initially `0 2 * * *`, 2 a.m."),
     ] = None
     timezone: Annotated[
         str | None,
         OnCommandLine(metavar="NAME"),
-        Field(description="Timezone of CRON, such as Europe/Berlin; at first UTC."),
+        Field(description="Time zone of CRON, such as Europe/Berlin; initially UTC."),
     ] = None
     function_block: Annotated[
         str | None,
         OnCommandLine(metavar="NAME"),
-        Field(description="A block with a configured function, instead of a function."),
+        Field(description="Block with a configured function, instead of --function."),
     ] = None
-    limit: Annotated[int, Field(ge=2, description="Runs on this machine at a time.")] = 5
+    limit: Annotated[int, Field(ge=2, description="Maximum number of runs on this machine at a time.")] = 5
 
 
 @command
@@ -41,11 +41,11 @@ def serve(
     labels: Annotated[LabelOptions, Only("allow_unmatched_labels")],
     options: _Serve,
 ) -> None:
-    """Make the deployments, and execute their runs on this machine until interrupted.
+    """Create the deployments, and execute their runs on this machine until interrupted.
 
-    Without --project or --all-tasks nothing is made to run by itself, and what does so already stays as it
-    is. Runs are started in Prefect's UI, by schedule, or by what `prefect-cvat webhooks` hears of. The
-    project and the function are what they start from; the form of a run may say others.
+    Runs are started in Prefect's UI, by a schedule, or by webhooks (`prefect-cvat webhooks`). Schedules and
+    automations are created or changed only with --project or --all-tasks. Project and function are defaults,
+    which can be changed in the form of a run.
 
     \b
     Example:

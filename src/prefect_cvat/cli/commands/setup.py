@@ -1,4 +1,4 @@
-"""The command `setup`: what an unattended operation needs."""
+"""The command `setup`: creates what unattended runs need."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class CredentialsOption(OptionModel):
     credentials: Annotated[
         str,
         OnCommandLine(metavar="NAME"),
-        Field(description="The block that says how to log in to CVAT."),
+        Field(description="Block with the login to CVAT."),
     ] = "main"
 
 
@@ -33,38 +33,37 @@ class ScopeOptions(CredentialsOption):
     project: Annotated[
         Annotated[int, Field(ge=1)] | None,
         OnCommandLine(metavar="ID"),
-        Field(description="A project whose new tasks are annotated, and that `serve` annotates each night."),
+        Field(description="Project whose new tasks are annotated, and which `serve` annotates each night."),
     ] = None
     all_tasks: Annotated[
         bool,
-        Field(description="In place of a project: all tasks that the user may see, of any project or none."),
+        Field(description="Instead of a project: all tasks that the user may see."),
     ] = False
 
 
 class _Setup(ScopeOptions):
     runs_per_server: Annotated[
         Annotated[int, Field(ge=1)] | None,
-        Field(description="Runs on the CVAT server at a time; at first 4."),
+        Field(description="Maximum number of runs on the CVAT server at a time; initially 4."),
     ] = None
     work_pool: Annotated[
-        str, OnCommandLine(metavar="NAME"), Field(description="The work pool of processes.")
+        str, OnCommandLine(metavar="NAME"), Field(description="Name of the work pool (of type process).")
     ] = "cvat"
-    no_work_pool: Annotated[bool, Field(description="Make no work pool; `serve` needs none.")] = False
+    no_work_pool: Annotated[bool, Field(description="Create no work pool; `serve` needs none.")] = False
     webhook: Annotated[
         str | None,
         OnCommandLine(metavar="URL"),
-        Field(description="Where CVAT reaches `prefect-cvat webhooks`: register a webhook for it."),
+        Field(description="Register a webhook in CVAT; URL is where CVAT reaches `prefect-cvat webhooks`."),
     ] = None
 
 
 @command
 def setup(options: _Setup) -> None:
-    """Make what runs need on the Prefect server: blocks, limits, a work pool, automations.
+    """Create what runs need on the Prefect server: blocks, limits, a work pool, automations.
 
-    It says what it did, and may be run again: what is there is left, or brought into line; of the
-    automations for new tasks only that of the project that is named. A log-in is stored in the block, if one
-    is given; its secrets are encrypted by Prefect. One to another server goes into a block of its own, with
-    --credentials.
+    It can be run again: existing objects are kept or updated, and of the automations for new tasks only that
+    of the given project. A given login is stored in the block; Prefect encrypts its secrets. Store the login
+    to another server in another block with --credentials.
 
     \b
     Example:
@@ -87,10 +86,9 @@ def setup(options: _Setup) -> None:
 
 
 def _given_credentials() -> CvatCredentials | None:
-    """The log-in of the options before the subcommand, if there is one.
+    """The login of the options before the subcommand, or None.
 
-    A token that stands in the environment is for the server that is named, and none if none is: it is not
-    sent to the default address, where a stored log-in is meant.
+    A token in the environment is used only with a given server: it is not sent to the default address.
     """
     from prefect_cvat.credentials import CvatCredentials
 

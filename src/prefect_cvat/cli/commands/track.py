@@ -25,11 +25,10 @@ def track(
     options: Annotated[Options, Without("score_attribute", "skip_existing_iou", "skip_existing_source")],
     output: RunReportOptions,
 ) -> None:
-    """Make tracks: of what a detection function finds, or of shapes that somebody has drawn.
+    """Create tracks from the detections of a function, or from shapes that somebody has drawn.
 
-    A detection function (nanodet_detection) finds objects on frame after frame; its detections are
-    associated to tracks. A tracking function (optical_flow_tracking) tracks existing shapes. Some options are
-    for one of these two kinds of functions only.
+    The detections of a detection function (nanodet_detection) are associated to tracks. A tracking function
+    (optical_flow_tracking) tracks existing shapes. Some options apply to one of these kinds only.
 
     \b
     Example:

@@ -22,7 +22,7 @@ class _Undo(DryRunOptions):
     list_runs: Annotated[
         bool,
         OnCommandLine("--list"),
-        Field(description="List the runs that were recorded last, and do nothing."),
+        Field(description="List the last recorded runs, and delete nothing."),
     ] = False
 
 
@@ -31,10 +31,10 @@ def undo(
     run: Annotated[str | None, click.Argument(["run"], required=False)],
     options: _Undo,
 ) -> None:
-    """Remove what a run has added, except for what somebody has changed since.
+    """Delete what a run has added, except what somebody has changed since.
 
-    RUN is the id of the run, eight characters of it or more, or its report. What the run had removed itself
-    (with --existing clear, say) is not brought back. PREFECT_CVAT_RUNS_DIR says where runs are recorded.
+    RUN is the id of the run (at least eight characters) or its report. Annotations that the run has deleted,
+    such as with --existing clear, are not restored. Runs are recorded in PREFECT_CVAT_RUNS_DIR.
 
     \b
     Example:

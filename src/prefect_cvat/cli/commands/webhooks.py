@@ -21,16 +21,16 @@ class _Receiver(CredentialsOption):
     ignore_sender: Annotated[
         Sequence[str],
         OnCommandLine(metavar="NAME"),
-        Field(description="Ignore updates by this user, besides that of the credentials."),
+        Field(description="Ignore updates by this user, in addition to the user of the credentials."),
     ] = ()
 
 
 @command
 def webhooks(receiver: _Receiver) -> None:
-    """Receive CVAT's webhooks, and emit them as events of Prefect, which start runs.
+    """Receive webhooks of CVAT, and send them to Prefect as events, which start runs.
 
-    They are taken at /webhooks; /health tells how many wait for the Prefect server. The secret that they are
-    signed with is PREFECT_CVAT_WEBHOOK_SECRET, or else the Prefect block secret/cvat-webhook.
+    The receiver listens at /webhooks; /health shows how many events wait for the Prefect server. The secret
+    of the signatures is PREFECT_CVAT_WEBHOOK_SECRET, or else the Prefect block secret/cvat-webhook.
 
     \b
     Example:
