@@ -1,4 +1,4 @@
-"""The Prefect tasks, and what a run needs of the Prefect server: artifacts and slots of concurrency limits.
+"""The Prefect tasks, and the artifacts and slots of concurrency limits of a run.
 
 - `stages`: the stages of a run on a task (plan, validate, fetch, detect, remap, upload) as Prefect tasks.
 - `annotate_shard`: a Prefect task that runs all stages on some jobs of a task.

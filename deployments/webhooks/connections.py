@@ -1,8 +1,8 @@
 """Limits the connections to the webhook receiver, so that other clients cannot keep webhooks out.
 
 CVAT is not recognized before its signature is checked, and behind a proxy it may share its address with other
-clients. So no address is blocked. If there are too many connections, of one address or in all, the connection
-is closed that has waited longest for the rest of a request. A webhook arrives within milliseconds.
+clients. So no address is blocked. If there are too many connections, from one address or in total, the
+connection that has waited longest for the rest of a request is closed. A webhook arrives within milliseconds.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Auto-annotation functions: what their authors import, and, lazily, what runs one on a task."""
+"""Auto-annotation functions: the interface for their authors, and, lazily imported, the runs on a task."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
     "track_task",
 ]
 
-# A function's module imports this package: it must not load what runs functions.
+# Modules of functions import this package, so it must not import the runs.
 _LAZY = {
     "annotate_task": "prefect_cvat.runs.annotate_task",
     "refine_task": "prefect_cvat.runs.refine_task",

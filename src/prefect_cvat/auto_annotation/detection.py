@@ -42,8 +42,8 @@ class DetectionFunctionSpec:
 
     Attributes:
         labels: The labels, best made by `label_spec`, `skeleton_label_spec` and `keypoint_spec`.
-            Every label has an id of its own; so has, within its label, every sublabel, and, within
-            its label or sublabel, every attribute. Only labels of type `skeleton` have sublabels,
+            Ids are unique: of labels in the spec, of sublabels in their label, and of attributes in
+            their label or sublabel. Only labels of type `skeleton` have sublabels,
             and those are of type `points`.
 
     Raises:
@@ -86,7 +86,7 @@ class DetectionFunctionSpec:
 
 
 def _check_id(item: Any, kind: str, name: str, seen: set[int]) -> None:
-    """Check that a label, sublabel or attribute has an id, and that no other of its kind has it."""
+    """Check that a label, sublabel or attribute has a unique id."""
     item_id = getattr(item, "id", None)
     if item_id is None:
         raise BadFunctionError(f"{name} has no ID")
@@ -155,7 +155,7 @@ class DetectionFunction(AutoAnnotationFunction, Protocol):
         Returns:
             Tags and shapes, best made by `tag`, `rectangle`, `polygon`, ...: coordinates in pixels
             of `image`, `frame` 0, `label_id` and attribute `spec_id` from the spec, neither `id`
-            nor `source`, and `score` where it is known.
+            nor `source`, and `score` if known.
         """
         ...
 

@@ -1,7 +1,7 @@
-"""Short ways to make label specs and annotations.
+"""Factories for label specs and annotations.
 
-The first half makes the labels of a function's spec, the second what its `detect` returns. All
-take further fields of the model that they make as keyword arguments; shapes take `score`.
+The first half makes the labels of a function's spec, the second the annotations that `detect` returns. All
+accept further fields of their model as keyword arguments; shapes accept `score`.
 """
 
 from __future__ import annotations

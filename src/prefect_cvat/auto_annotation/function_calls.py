@@ -48,10 +48,10 @@ def call_function(
 
     Args:
         call: Calls it.
-        method: The method, to name its file and line.
+        method: The method, for its file and line.
         where: The frame or the shape of this call, for errors.
-        failed: The beginning of the error if the call fails.
-        check_input: Raises if the input of the method is broken.
+        failed: The beginning of the error message.
+        check_input: Raises if the input of the method is invalid.
 
     Raises:
         BadFunctionError: It failed, also by `sys.exit`.
@@ -82,9 +82,9 @@ def is_of_function(error: BaseException) -> bool:
         return True
     if isinstance(error, BaseExceptionGroup):
         return all(map(is_of_function, error.exceptions))
-    if isinstance(error, KeyboardInterrupt):  # that of a user comes in the main thread
+    if isinstance(error, KeyboardInterrupt):  # a user's Ctrl-C arrives in the main thread
         return threading.current_thread() is not threading.main_thread()
-    # Prefect and asyncio cancel by exceptions of their own
+    # exceptions by which Prefect and asyncio cancel
     return type(error).__module__.partition(".")[0] not in ("asyncio", "prefect", "anyio", "builtins")
 
 
@@ -92,12 +92,12 @@ def as_list(output: Any, expected: str) -> list[Any]:
     """The results that a function returned or generated for an image.
 
     Raises:
-        BadFunctionError: It is no sequence, or has no end.
+        BadFunctionError: It is not a sequence, or has too many results.
     """
-    # a model of pydantic is iterable, but is one annotation
+    # pydantic models are iterable, but are one annotation
     if isinstance(output, str | bytes | Mapping | BaseModel) or not isinstance(output, Iterable):
         if inspect.iscoroutine(output):
-            output.close()  # else Python warns that it was never awaited
+            output.close()  # otherwise Python warns that it was never awaited
         raise BadFunctionError(
             f"function output an object of type {type(output).__name__!r} (expected {expected})"
         )
@@ -119,7 +119,7 @@ def read_spec(function: Any, kind: str) -> Any:
         kind: What it should be, such as `a detection function`.
 
     Raises:
-        BadFunctionError: It is a class and not an object of it, or reading its spec fails.
+        BadFunctionError: It is a class instead of an object, or reading its spec fails.
     """
     if isinstance(function, type):
         raise BadFunctionError(
@@ -189,10 +189,10 @@ def read_attribute(function: Any, name: str) -> Any:
 
 
 def close_function(function: Any) -> None:
-    """Close a function, if it can be closed.
+    """Close a function, if it has a `close`.
 
     Raises:
-        BadFunctionError: That fails.
+        BadFunctionError: Closing it fails.
     """
     close = getattr(function, "close", None)
     if close is not None:
@@ -251,7 +251,7 @@ def _name(function: Any) -> str:
 
 
 def is_installed(file: str | None) -> bool:
-    """Whether a file is of Python itself or of an installed package."""
+    """Whether a file belongs to Python or an installed package."""
     if file is None:
         return False
     return file.startswith(_STDLIB) or not {"site-packages", "dist-packages"}.isdisjoint(Path(file).parts)

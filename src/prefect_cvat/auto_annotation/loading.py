@@ -1,4 +1,4 @@
-"""Finding and making auto-annotation functions: built-ins, modules, files."""
+"""Finds and creates auto-annotation functions: built-ins, modules, files."""
 
 from __future__ import annotations
 
@@ -50,14 +50,14 @@ def builtin_functions() -> list[str]:
 
 
 def load_function(name: str, parameters: Mapping[str, Any] | None = None) -> Any:
-    """Make a function by its name. What can be had so is an allow-list: this serves the Prefect UI too.
+    """Create a function by its name. Only functions on an allow-list: the Prefect UI uses this, too.
 
     Args:
         name: A name that `find_function` takes.
-        parameters: What to pass to its `create`.
+        parameters: The arguments of its `create`.
 
     Raises:
-        FunctionLoadError: There is no function of this name, it is not allowed, or it cannot be made.
+        FunctionLoadError: There is no function of this name, it is not allowed, or it cannot be created.
         BadFunctionError: It has no `spec`.
     """
     return _make(_import(find_function(name)), name, parameters)
@@ -109,7 +109,7 @@ def takes_parameter(name: str, parameter: str) -> bool:
         return False
     try:
         parameters = inspect.signature(create).parameters
-    except ValueError:  # a signature that cannot be looked at
+    except ValueError:  # it has no readable signature
         return False
     return parameter in parameters
 
@@ -119,11 +119,11 @@ def _is_allowed(module: str) -> bool:
 
 
 def load_function_module(module: str, parameters: Mapping[str, Any] | None = None) -> Any:
-    """Make the function that a module is or that its `create` makes.
+    """Load a module that is a function, or create one with its `create`.
 
     Args:
-        module: The module's name, as one imports it.
-        parameters: What to pass to its `create`.
+        module: The name of the module.
+        parameters: The arguments of its `create`.
 
     Raises:
         FunctionLoadError: The module cannot be imported, or the function cannot be made.
@@ -133,7 +133,7 @@ def load_function_module(module: str, parameters: Mapping[str, Any] | None = Non
 
 
 def load_function_file(path: Path | str, parameters: Mapping[str, Any] | None = None) -> Any:
-    """Make the function that a Python file is or that its `create` makes.
+    """Load a Python file that is a function, or create one with its `create`.
 
     Raises:
         FunctionLoadError: The file cannot be run, or the function cannot be made.
@@ -152,7 +152,7 @@ def load_function_file(path: Path | str, parameters: Mapping[str, Any] | None = 
     module = importlib.util.module_from_spec(spec)
     # dataclasses and pickle look for the module of a class here
     sys.modules[spec.name] = module
-    # as for a script: modules that lie next to it can be imported, but take no one else's place
+    # as for a script, modules next to it can be imported, but do not replace others
     if (folder := str(path.parent.absolute())) not in sys.path:
         sys.path.append(folder)
     try:
@@ -163,10 +163,10 @@ def load_function_file(path: Path | str, parameters: Mapping[str, Any] | None = 
 
 
 def parse_parameter(text: str) -> tuple[str, Any]:
-    """Read a parameter written as `name=type:value`, the type one of int, float, str, bool, json, secret.
+    """Parse a parameter `name=type:value`, with type int, float, str, bool, json or secret.
 
     Raises:
-        ValueError: It is not written so.
+        ValueError: It has another form.
     """
     name, equals, typed_value = text.partition("=")
     if not equals or not name:
@@ -177,12 +177,12 @@ def parse_parameter(text: str) -> tuple[str, Any]:
 
 
 def parse_parameters(parameters: Mapping[str, str]) -> dict[str, Any]:
-    """Read parameters whose values are written as `type:value`, see `parse_parameter`.
+    """Parse parameters with values `type:value`, see `parse_parameter`.
 
-    What is written as `secret:NAME` stays a reference, see `prefect_cvat.secret_parameters`.
+    `secret:NAME` stays a reference, see `prefect_cvat.secret_parameters`.
 
     Raises:
-        ValueError: One is not written so.
+        ValueError: A value has another form.
     """
     return {name: _parse_value(value, f"{name}={value}") for name, value in parameters.items()}
 

@@ -1,4 +1,4 @@
-"""Text that is secret, such as the key of an API, as a function gets it."""
+"""Secret text, such as an API key, as a function gets it."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ class SecretReference:
 
 
 class SecretText(str):
-    """A secret that can be used as any text, and that `repr` does not give away.
+    """A secret that can be used as a str, but is hidden by `repr`.
 
-    So it is neither in what is logged of an object that holds it, nor in the digest of a function: that has
-    the name of the block instead, and stays as it is when the secret is changed.
+    So it appears neither in logged objects nor in the digest of a function. The digest has the name of the
+    block instead, and does not change with the secret.
 
     Args:
         value: The secret.
-        reference: Where it is kept.
+        reference: Its Prefect block.
     """
 
     __slots__ = ("reference",)

@@ -40,8 +40,8 @@ class ChunkRequests(Connection):
             file: Written from its beginning.
             quality: `original` or `compressed`.
             max_bytes: Maximum size of the chunk in bytes.
-            validate: Returns what is wrong with the file, or None. A file with a fault is downloaded again.
-            interruption: Can end the download, and waits between the attempts.
+            validate: Returns why the file is invalid, or None. An invalid file is downloaded again.
+            interruption: Can interrupt the download, and waits between attempts.
 
         Raises:
             ResponseTooLargeError: The chunk is larger.

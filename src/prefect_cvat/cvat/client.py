@@ -1,4 +1,4 @@
-"""The CVAT server as far as auto-annotation needs it."""
+"""The client of a CVAT server, with the requests that auto-annotation needs."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Client(TaskRequests, ChunkRequests, AnnotationRequests, TaskUpload):
         timeout: Seconds to wait for a connection, and for the next bytes of a response.
         retry: When requests are sent again, see `RetryPolicy`. The first request of a process to a server is
             given up after ten seconds.
-        assume_reachable: Do not check first whether the server can be reached; another process has just done
-            so.
+        assume_reachable: Do not check first whether the server can be reached, for example because another
+            process has just done so.
         on_retry: Called with a line of text before a request is sent again; by default it is logged as a
             warning.
 

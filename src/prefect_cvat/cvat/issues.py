@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 MARK = "prefect-cvat: "
-"""The begin of the message of each issue of ours, by which they are recognized."""
+"""The prefix of the messages of our issues, which identifies them."""
 
 RETRY = RetryPolicy()
 """Waits between attempts at a request when it is unknown whether the server has executed it."""
@@ -62,7 +62,7 @@ class Issue(BaseModel):
 
     @property
     def is_ours(self) -> bool:
-        """Whether any run has opened it."""
+        """Whether a run has opened it."""
         return bool(self.messages) and self.messages[0].startswith(MARK)
 
     @property
@@ -72,7 +72,7 @@ class Issue(BaseModel):
 
     @property
     def identity(self) -> bytes:
-        """A digest of frame and message, equal before and after it was sent."""
+        """A digest of frame and message, the same before and after sending."""
         return issue_identity(self.frame, self.messages[0] if self.messages else "")
 
 
@@ -97,7 +97,7 @@ def list_issues(client: Client, job_id: int) -> list[Issue]:
 
 
 def delete_issue(client: Client, issue_id: int) -> None:
-    """Delete an issue with its comments. It is no error if there is none: this is safe to repeat."""
+    """Delete an issue with its comments. No error if it does not exist, so this is safe to repeat."""
     try:
         RETRY.retrying(retry_on=has_unknown_outcome, max_attempts=ATTEMPTS)(
             client.json, "DELETE", f"/api/issues/{issue_id}"
@@ -107,10 +107,10 @@ def delete_issue(client: Client, issue_id: int) -> None:
 
 
 def has_unknown_outcome(error: BaseException) -> bool:
-    """Whether an error leaves it unknown if the server has executed the request."""
+    """Whether the server may have executed the request despite this error."""
     return isinstance(error, UNKNOWN_OUTCOME)
 
 
 def issue_identity(frame: int, message: str) -> bytes:
-    """A digest by which an issue that was sent is recognized among those that are read."""
+    """A digest that identifies a sent issue among those on the server."""
     return blake2b(f"issue {frame} {message}".encode(), digest_size=12).digest()

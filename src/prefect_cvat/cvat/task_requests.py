@@ -110,7 +110,7 @@ class TaskRequests(Connection):
         """
         task = self.task(task) if isinstance(task, int) else task
         jobs = self.visible_jobs(task.id)
-        if job_list_error(task, jobs) is not None:  # a job may have been deleted between the two answers
+        if job_list_error(task, jobs) is not None:  # a job may have been deleted between the two requests
             task = self.task(task.id)
             jobs = self.visible_jobs(task.id)
             if (problem := job_list_error(task, jobs)) is not None:
@@ -130,11 +130,11 @@ class TaskRequests(Connection):
             return ValidationLayout()
         path = f"/api/tasks/{task_id}/validation_layout"
         layout = parse_response(ValidationLayout, answer, path)
-        if "mode" not in layout.model_fields_set:  # then honeypots would be written to
+        if "mode" not in layout.model_fields_set:  # otherwise honeypots would be annotated
             raise invalid_response(path, "mode: Field required")
         return layout
 
-    # --- jobs: all that an annotator may see who may not see the task ---
+    # --- jobs: for annotators who may not see the task ---
 
     def job(self, job_id: int) -> Job:
         """A job.

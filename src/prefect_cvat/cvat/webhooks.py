@@ -94,8 +94,8 @@ class Registration:
 
     Attributes:
         webhook: As it is now.
-        action: What was done to it. Where nothing was to change, the secret was sent nevertheless.
-        unknown: The events that were wanted and that this server does not know.
+        action: What was done to it. The secret is sent even if nothing else changes.
+        unknown: The requested events that this server does not know.
         ping: Whether the receiver answers.
     """
 
@@ -105,7 +105,7 @@ class Registration:
     ping: Ping
 
     def lines(self) -> list[str]:
-        """Describe the result, and what is left to do."""
+        """Describe the result and the remaining steps."""
         webhook = self.webhook
         where = "the organization" if webhook.project_id is None else f"project {webhook.project_id}"
         lines = [
@@ -161,10 +161,10 @@ def register_webhook(
     Args:
         client: A client whose user may manage webhooks there.
         target_url: Where the server reaches the receiver, such as `https://hooks.example.com/webhooks`.
-        secret: What deliveries are signed with; the receiver must have the same.
+        secret: The secret for signatures; the receiver must have the same.
         project_id: The project.
         organization: The short name of the organization, instead of a project.
-        events: Which events; those that the server does not know are left out.
+        events: The events; those that the server does not know are left out.
         verify_tls: Whether the server is to verify the receiver's certificate.
 
     Raises:

@@ -106,7 +106,7 @@ class ProjectState(_ObjectState):
 
 
 def task_ready(task: TaskState, server: str, occurred: datetime) -> Event:
-    """The event that a task has its data, with an id that depends on the task alone.
+    """The event that the data of a task are ready, with an id that depends on the task alone.
 
     Prefect 3.9 ignores an event whose id it has received within the last 30 minutes, so the webhook receiver
     and `find new tasks` do not start two runs. The id includes `created_date`, since the task ids of a
@@ -224,7 +224,7 @@ def _event(
 
 
 def _known(values: Values) -> dict[str, str | int]:
-    """The values that are known, without None: a template would render it as a text."""
+    """The known values, without None, which a template would render as text."""
     return {
         key: value[:MAX_TEXT] if isinstance(value, str) else value
         for key, value in values.items()

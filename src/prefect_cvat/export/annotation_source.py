@@ -216,7 +216,7 @@ class _PlannedExportRun(PlannedReadOnlyRun):
         return super().detect_batch(batch, chunks, _after)
 
     def _chunks_to_fetch(self, batch: Batch, _missing: Sequence[int]) -> Sequence[int]:
-        """Also the chunks of which all detections are kept, for their images."""
+        """Also chunks whose detections are all cached, for their images."""
         return batch.chunks
 
     def _is_cached(self, _chunk: int, _frames: Sequence[Frame]) -> bool:

@@ -1,4 +1,4 @@
-"""Requests that another thread can end, also while they wait for the first byte of a response."""
+"""Interrupts requests from another thread, even while they wait for the first byte of a response."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _of_thread = threading.local()
 
 
 class Interruption:
-    """Ends requests: those under way fail at once, and none is sent again. May be used from several threads.
+    """Interrupts requests: those in progress fail at once, and none is sent again. Thread-safe.
 
-    CVAT 2.73 answers after up to 50 s where it has yet to make a chunk: too long for a run that is to stop.
+    CVAT 2.73 may take 50 s to respond if it has to make a chunk: too long for a run that was stopped.
     """
 
     def __init__(self) -> None:
@@ -25,11 +25,11 @@ class Interruption:
 
     @property
     def is_set(self) -> bool:
-        """Whether the requests have been ended."""
+        """Whether the requests were interrupted."""
         return self._is_set.is_set()
 
     def set(self) -> None:
-        """End the requests under way, and all later ones."""
+        """Interrupt the requests in progress, and all later ones."""
         self._is_set.set()
         with self._lock:
             for connected in self._sockets.values():
@@ -39,14 +39,14 @@ class Interruption:
         """Wait between two attempts at a request, or until `set`.
 
         Args:
-            seconds: How long.
-            _error: What the last attempt has failed with, for subclasses.
+            seconds: The time to wait.
+            _error: The error of the last attempt, for subclasses.
         """
         self._is_set.wait(seconds)
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Watch a request of this thread. Afterwards its connection may serve others, and is left alone."""
+        """Watch a request of this thread. Later its connection may serve others, and is not shut down."""
         _of_thread.interruption = self
         try:
             yield
@@ -63,7 +63,7 @@ class Interruption:
 
 
 def watch_socket(connected: socket.socket) -> None:
-    """Let the interruption that watches this thread, if there is one, end what is read from a socket."""
+    """Register a socket with the interruption that watches this thread, if any."""
     interruption: Interruption | None = getattr(_of_thread, "interruption", None)
     if interruption is not None:
         interruption._watch(connected)
@@ -71,5 +71,5 @@ def watch_socket(connected: socket.socket) -> None:
 
 def _shut_down(connected: socket.socket) -> None:
     with suppress(OSError):  # the other end may have closed it
-        # not by the method of an SSLSocket, which would change it while another thread reads from it
+        # SSLSocket.shutdown would change the object while another thread reads from it
         socket.socket.shutdown(connected, socket.SHUT_RDWR)

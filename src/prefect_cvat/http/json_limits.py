@@ -1,6 +1,6 @@
 """Parses the JSON of a response after estimating the memory that its objects will take.
 
-A short text may stand for many objects: `[[],[],...` takes 30 times its length in memory.
+A short text may describe many objects: `[[],[],...` takes 30 times its length in memory.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ class ItemLimits:
     """How large the parts of an object may be.
 
     Attributes:
-        name: What an item is called in errors.
+        name: The name of an item in errors.
         max_bytes: Maximum size of an item in bytes.
         max_brackets: Maximum number of brackets in an item, opening and closing ones.
         max_commas: Maximum number of commas in an item.
@@ -77,7 +77,7 @@ class JsonListReader:
         self._rest = bytearray()
         self._key: str | None = None  # of the list that is being read
         self._is_first = True
-        self._pending = bytearray()  # the begin of an item whose end is not read yet
+        self._pending = bytearray()  # the beginning of an item whose end was not read yet
         self._pending_brackets = 0
         self._pending_commas = 0
 
@@ -207,7 +207,7 @@ def _find_brackets(text: bytes, depth: int, is_in_string: bool) -> tuple[_Array,
     """Find the brackets outside strings.
 
     Returns:
-        Their places, how many brackets are open after each, and whether the text ends within a string.
+        Their positions, the number of open brackets after each, and whether the text ends within a string.
     """
     if b"\\" in text:
         text = text.replace(b"\\\\", b"  ").replace(b'\\"', b"  ")

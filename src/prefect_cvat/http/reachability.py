@@ -105,8 +105,8 @@ class _NoResponseError(Exception):
 def _ask(session: requests.Session, url: str, seconds: float, **options: Any) -> requests.Response:
     """Send the request in a thread, and give up after some seconds.
 
-    The time-outs of `requests` do not cover all: looking up a name has none, a name may have many addresses,
-    and headers may come byte by byte.
+    The timeouts of `requests` are not enough: name lookup has none, a name may have many addresses, and
+    headers may arrive byte by byte.
 
     Raises:
         requests.RequestException: No response came.

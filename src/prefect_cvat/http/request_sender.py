@@ -73,7 +73,7 @@ class RequestSender:
         self._timeout = timeout
         if isinstance(verify, str) and not Path(verify).exists():
             raise TlsError(f"there is no CA bundle at {verify!r}, with which to verify {self.url}")
-        # read anew for each connection, and a function may go to another folder meanwhile
+        # read for each connection, and a function may change the working directory
         self._verify = str(Path(verify).absolute()) if isinstance(verify, str) else verify
         self._retry = retry or RetryPolicy()
         self._is_reachable = assume_reachable
@@ -100,7 +100,7 @@ class RequestSender:
         interruption: Interruption | None = None,
         is_repeated_when_slow: bool = True,
     ) -> tuple[requests.Response, bytes]:
-        """Send a request, again and again as the retry policy says.
+        """Send a request, and retry it according to the retry policy.
 
         Args:
             method: The HTTP method.
@@ -112,11 +112,11 @@ class RequestSender:
             into: A file for the body of the response; None to return the body.
             max_bytes: Maximum size of the body in bytes.
             validate: Returns what is wrong with the file, or None.
-            interruption: Can end the request, and waits between the attempts.
-            is_repeated_when_slow: Whether a read is repeated after 504 and after a time-out.
+            interruption: Can interrupt the request, and waits between attempts.
+            is_repeated_when_slow: Whether a read is repeated after 504 and after a timeout.
 
         Returns:
-            The response, and its body unless that went into a file.
+            The response, and its body unless that was written to a file.
         """
         self._check_reachable()
         is_read = method in ("GET", "HEAD", "OPTIONS") or path == LOGIN_PATH

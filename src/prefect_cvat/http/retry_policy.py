@@ -26,8 +26,8 @@ class RetryPolicy:
 
     Attributes:
         give_up_after: Seconds from the first attempt after which there is no further one.
-        give_up_after_500: The same for consecutive answers of status 500: CVAT itself fails on this request.
-            That passes when its database restarts, and stays when data are damaged.
+        give_up_after_500: The same for consecutive responses of status 500, with which CVAT itself fails: for
+            a short time while its database restarts, or permanently if data are damaged.
         first_delay: Seconds before the second attempt; each further wait is twice as long.
         longest_delay: Maximum seconds between two attempts, unless the server asks for more by `Retry-After`.
     """
@@ -62,7 +62,7 @@ class RetryPolicy:
             on_retry: Called before each further attempt with a line that has the error and the wait.
             give_up_after: Seconds, in place of the policy's.
             max_attempts: Limits the attempts in place of the time.
-            pause: Waits between two attempts, for seconds after an error; what it raises ends the attempts.
+            pause: Waits between two attempts; gets the seconds and the error. Its errors end the attempts.
         """
         import tenacity  # here, as it takes up to 0.1 s
 

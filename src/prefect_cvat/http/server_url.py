@@ -23,8 +23,8 @@ _DEFAULT_PORTS = ("80", "443")
 def normalize_url(url: str) -> str:
     """Complete the address of a server: `cvat.example.com` becomes `https://cvat.example.com`.
 
-    A server on this machine is taken to speak plain HTTP; any other one only if the address says so,
-    because a password must not go over the network in the clear by accident. A path is kept, for servers
+    Plain HTTP is assumed for a server on this machine; for others the address must say so, because a
+    password must not be sent unencrypted by accident. A path is kept, for servers
     that are not at the root of their host.
 
     Raises:
@@ -58,8 +58,8 @@ def normalize_url(url: str) -> str:
 def server_identity(url: str) -> str:
     """The same text for one server, however its address is written: `cvat.example.com`, `localhost:8080`.
 
-    For locks, caches, records and names, where two runs must see that they are on the same server; people are
-    shown what `normalize_url` gives. The text is an address itself, and its own identity.
+    For locks, caches, records and names, by which two runs recognize the same server; messages show the
+    result of `normalize_url`. The text is itself an address with the same identity.
 
     All names of this machine's loopback are `localhost`. The scheme, ports 80 and 443, letter case of the
     host, a dot at its end, a user with a password, and `/api` or slashes at the end do not count. A path
@@ -80,7 +80,7 @@ def server_identity(url: str) -> str:
 
 
 def _known_host(host: str) -> str:
-    """A host as it is written most often: addresses in their short form, loopback by its name."""
+    """The usual spelling of a host: short forms of addresses, `localhost` for loopback."""
     host = host.removesuffix(".")
     if host.startswith("["):
         long = IPv6Address(host[1:-1])
@@ -88,17 +88,17 @@ def _known_host(host: str) -> str:
         shown = f"[{address}]" if isinstance(address, IPv6Address) else str(address)
     else:
         try:
-            # takes what the system takes when it connects: 127.1, 0x7f000001
+            # accepts what the system accepts: 127.1, 0x7f000001
             address = IPv4Address(socket.inet_aton(host))
         except OSError:
             return host
         shown = str(address)
-    # who connects to 0.0.0.0 comes to this machine
+    # connections to 0.0.0.0 reach this machine
     return "localhost" if address.is_loopback or address.is_unspecified else shown
 
 
 def _split(authority: str, address: str) -> tuple[str, str | None]:
-    """The host, in lower case, and what is said to be the port."""
+    """The host in lower case, and the text of the port."""
     match = _HOST_AND_PORT.fullmatch(authority)
     if match is None or (authority.count(":") > 1 and not authority.startswith("[")):
         raise _refused(address, "an IPv6 address stands in brackets, as in '[::1]:8080'")
@@ -118,7 +118,7 @@ def _check_host(host: str, address: str) -> None:
 
 
 def _is_encodable(host: str) -> bool:
-    """Whether a name with other letters than those of ASCII can be put into these."""
+    """Whether a name with non-ASCII letters can be encoded in ASCII."""
     try:
         parse_url(f"https://{host}")
     except LocationParseError:

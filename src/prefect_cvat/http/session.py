@@ -61,7 +61,7 @@ def make_session(organization: str | None) -> requests.Session:
         {
             "User-Agent": f"prefect-cvat/{version('prefect-cvat')}",
             "Accept": "application/vnd.cvat+json",
-            "Accept-Encoding": "gzip, deflate",  # no encoding that would be unpacked without bounds
+            "Accept-Encoding": "gzip, deflate",  # no encoding that would be decompressed without limits
         }
     )
     if organization is not None:

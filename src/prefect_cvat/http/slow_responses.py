@@ -1,6 +1,6 @@
 """Connections that fail if a response comes too slowly.
 
-The time-out of a socket starts again with each byte, so it does not end a response of one byte a second. Here
+The timeout of a socket restarts with each byte, so a response of one byte per second never times out. Here
 all bytes are counted: status line, headers, body, and the lines between the parts of a chunked body.
 """
 

@@ -158,10 +158,9 @@ class Transport(RequestSender):
             max_bytes: Maximum size of the response in bytes.
             params: The query.
             headers: Further headers.
-            validate: Returns what is wrong with the file, or None. A file with a fault is downloaded
-                again.
-            interruption: Can end the download, and waits between the attempts.
-            is_repeated_when_slow: Whether to ask again after 504 and after a time-out.
+            validate: Returns why the file is invalid, or None. An invalid file is downloaded again.
+            interruption: Can interrupt the download, and waits between attempts.
+            is_repeated_when_slow: Whether to repeat the request after 504 and after a timeout.
 
         Raises:
             StorageError: The file cannot be written.
@@ -196,7 +195,7 @@ class Transport(RequestSender):
         self.send("POST", path, data=form.body, headers=headers)
 
     def _renew_credentials(self, refused: object) -> bool:
-        """Get a new token in place of an expired one; return False without a password."""
+        """Replace an expired token; return False without a password."""
         if self._password is None:
             return False
         with self._login_lock:

@@ -1,4 +1,4 @@
-"""Checks that a downloaded file is a complete chunk, by its structure alone: nothing is unpacked."""
+"""Checks that a downloaded file is a complete chunk, by its structure alone, without decompressing it."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ def chunk_type(task: Task, quality: Quality = "original") -> ChunkType:
 
 
 def chunk_file(plan: Plan, number: int, folder: Path, quality: Quality = "original") -> ChunkFile:
-    """What `fetch_chunk` returns, before the chunk is on disk. Raises `UnsupportedTaskError` as that does."""
+    """The result of `fetch_chunk`, before the chunk is on disk. Raises `UnsupportedTaskError`, too."""
     kind = chunk_type(plan.task, quality)
     place = plan.chunk_place(number)
     path = folder / f"chunk-{number}{_SUFFIXES[kind]}"
@@ -84,17 +84,17 @@ def fetch_chunk(
 
     Args:
         client: The server.
-        plan: The plan of the run; it has the places of the chunks.
+        plan: The plan of the run, with the positions of the chunks.
         number: The number of the chunk.
         folder: The folder.
         quality: `original` or `compressed`.
-        interruption: Can end the download, and waits between the attempts.
+        interruption: Can interrupt the download, and waits between attempts.
 
     Raises:
-        ResponseTooLargeError: It has more bytes than a chunk of its number of frames may have.
+        ResponseTooLargeError: It is too large for its number of frames.
         UnsupportedTaskError: Chunks of this quality cannot be used, see `chunk_type`.
         StorageError: It cannot be written to the folder.
-        TransportError: The server sent something else, or only a part, at each attempt.
+        TransportError: No attempt returned a complete chunk.
     """
     chunk = chunk_file(plan, number, folder, quality)
     place = plan.chunk_place(number)

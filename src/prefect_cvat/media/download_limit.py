@@ -1,4 +1,4 @@
-"""How many chunks are downloaded at a time, found out from how fast they come."""
+"""Adapts the number of parallel downloads of chunks to their throughput."""
 
 from __future__ import annotations
 
@@ -9,46 +9,45 @@ from prefect_cvat.options.execution_options import MAX_DOWNLOADS
 __all__ = ["DownloadLimit"]
 
 FIRST_DOWNLOADS = 4
-"""The number to start with, which is also that of cvat-sdk."""
+"""The initial number, as in cvat-sdk."""
 
 USEFUL_SHARE = 0.5
-"""One more download is kept if throughput grows by this share of what it would grow by on an idle link."""
+"""One more download is kept if throughput grows by this share of the growth on an idle link."""
 
 SLOW_SHARE = 0.5
-"""The number is halved if throughput falls to this share of what it was with the same number."""
+"""The number is halved if throughput falls to this share of the previous throughput with it."""
 
 ROUNDS_BETWEEN_TRIALS = 4
-"""After one more has not paid, or less was necessary, so many rounds pass before one more is tried again."""
+"""The number of rounds after a failed trial or a reduction before one more download is tried again."""
 
 
 class DownloadLimit:
-    """The maximum number of downloads at a time: a given one, or one that follows the server and the link.
+    """The maximum number of parallel downloads: fixed, or adapted to the server and the link.
 
-    As TCP's congestion control does, it grows by one and shrinks by half:
+    As in TCP's congestion control, it grows by one and shrinks by half:
 
-    - One more is tried after each round of downloads, and kept where throughput grows by at least half of
-      what it would grow by if nothing else limited it, as on a long link: from 4 to 5 by an eighth.
-    - It is halved where the server answers that it is asked for too much (429, 503, 504), once for all
-      downloads that began before, and where throughput falls to half of what it was.
+    - After each round of downloads one more is tried. It is kept if throughput grows by at least half of the
+      growth without any other limit, as on a long link: from 4 to 5 by an eighth.
+    - It is halved if the server is overloaded (429, 503, 504), once for all downloads that began before, and
+      if throughput falls to half.
 
-    A round is twice as many downloads as are allowed at a time. Those that began under another limit do not
-    count, and neither do those after which nothing waited to be downloaded: then not the limit was what held
-    them up.
+    A round is twice as many downloads as may run in parallel. Downloads that began under another limit do not
+    count, nor do those after which no chunk was waiting, because the limit did not slow them down.
 
-    Pure: the clock is the caller's. Not for several threads.
+    Pure: the caller passes the time. Not thread-safe.
 
     Args:
-        fixed: A fixed number; None finds it out.
+        fixed: A fixed number; None adapts it.
     """
 
     def __init__(self, fixed: int | None = None) -> None:
         self._is_fixed = fixed is not None
         self._number = FIRST_DOWNLOADS if fixed is None else fixed
         self._usual: float | None = None  # throughput with this number, in bytes a second
-        self._before_trial: float | None = None  # throughput with one less, while one more is tried
+        self._before_trial: float | None = None  # throughput with one less, during a trial
         self._rounds_to_wait = 0
         self._shrunk_at = -inf
-        # the round: when it began, what was downloaded since, and how many downloads do not count yet
+        # the round: its start, what was downloaded since, and the number of downloads that do not count yet
         self._began: float | None = None
         self._finished = self._bytes = self._skip = 0
 
@@ -58,12 +57,12 @@ class DownloadLimit:
         return self._number
 
     def finished(self, size: int, now: float, *, others_wait: bool) -> None:
-        """Learn from a download that is complete.
+        """Record a complete download.
 
         Args:
             size: Its size in bytes.
             now: The time in seconds.
-            others_wait: Whether another chunk waits for its place.
+            others_wait: Whether another chunk waits for a slot.
         """
         if self._is_fixed:
             return
@@ -80,10 +79,10 @@ class DownloadLimit:
                 self._end_round(self._bytes / (now - self._began))
 
     def refused(self, began: float, now: float) -> None:
-        """Learn that the server is asked for too much.
+        """Record a response of an overloaded server.
 
         Args:
-            began: When the request began that it has refused, in seconds.
+            began: The start of the refused request, in seconds.
             now: The time in seconds.
         """
         if not self._is_fixed and began >= self._shrunk_at:
@@ -121,7 +120,7 @@ class DownloadLimit:
         self._number = number
 
     def _begin_round(self, *, skip: int) -> None:
-        """Begin to measure with the next download that completes, after `skip` more."""
+        """Begin to measure with the next complete download, after skipping `skip`."""
         self._skip = skip
         self._began = None
         self._finished = self._bytes = 0

@@ -1,4 +1,4 @@
-"""Who may download: as many at a time as are allowed, and nobody while waiting to try again."""
+"""Slots of parallel downloads. A download that waits for its next attempt has no slot."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from prefect_cvat.media.download_limit import DownloadLimit
 __all__ = ["MAX_PAUSED", "DownloadSlots"]
 
 TOO_MUCH = (429, 503, 504)
-"""Status codes by which a server, or the proxy in front of it, says that it is asked for too much."""
+"""Status codes of an overloaded server or its proxy."""
 
 
 MAX_PAUSED = 4
-"""While so many downloads wait to be tried again, no other one starts: the server fails at everything."""
+"""While this many downloads wait for their next attempt, no other one starts: all requests fail."""
 
 
 class DownloadSlots(Interruption):
-    """Slots for downloads. A download whose next attempt has to wait gives its slot to another one.
+    """Slots for downloads. A download that waits for its next attempt gives its slot to another one.
 
     Args:
-        limit: How many there are.
+        limit: The number of slots.
         changed: Held and notified when a slot becomes free.
         start_others: Starts other downloads in free slots; called while `changed` is held.
     """
@@ -38,7 +38,7 @@ class DownloadSlots(Interruption):
         self._start_others = start_others
         self._taken = 0
         self._paused = 0
-        self._returning = 0  # of those that pause: whose wait is over, and which wait for a slot
+        self._returning = 0  # paused downloads that wait for a slot again
         self._began = threading.local()  # when the request of this thread began
 
     @property
@@ -55,14 +55,14 @@ class DownloadSlots(Interruption):
         self._taken += 1
 
     def begin(self) -> None:
-        """Note that a thread begins its request."""
+        """Record that this thread begins a request."""
         self._began.at = time.monotonic()
 
     def leave(self, size: int | None, *, others_wait: bool) -> None:
-        """Give a slot back, while `changed` is held.
+        """Return a slot, while `changed` is held.
 
         Args:
-            size: The size of what was downloaded in bytes; None if that failed.
+            size: The size of the downloaded file in bytes; None if the download failed.
             others_wait: Whether another download waits for a slot.
         """
         self._taken -= 1
@@ -73,7 +73,7 @@ class DownloadSlots(Interruption):
         """Wait before the next attempt, without a slot, and then for a slot.
 
         Raises:
-            RunStoppedError: The downloads have been ended.
+            RunStoppedError: The downloads were interrupted.
         """
         with self._changed:
             if isinstance(error, ApiError) and error.status in TOO_MUCH:

@@ -41,10 +41,10 @@ REVERSED_BYTES = 96 * 2**20
 
 
 class ChunkSource(Protocol):
-    """Where chunks are opened. They may still be on their way."""
+    """Opens chunks, which may still be downloading."""
 
     def wait(self, chunk: ChunkFile) -> None:
-        """Wait until a chunk is on disk; called by whoever uses the frames, before each chunk."""
+        """Wait until a chunk is on disk; called by the user of the frames, before each chunk."""
         ...
 
     def open(self, chunk: ChunkFile) -> AbstractContextManager[ZipChunk | VideoChunk]:
@@ -52,7 +52,7 @@ class ChunkSource(Protocol):
         ...
 
     def give_up(self) -> None:
-        """Let `open` fail where it waits for a chunk, since no more frames are used."""
+        """Make a waiting `open` fail, because no more frames are used."""
         ...
 
 
@@ -138,7 +138,7 @@ def _as_they_arrive(opened: OpenedFrames, parts: Sequence[_Part], source: ChunkS
         for chunk, frames in parts:
             source.wait(chunk)
             yield from islice(opened, len(frames))
-        yield from opened  # none is left, but the last chunk has yet to be closed
+        yield from opened  # no frame is left, but the last chunk is still open
     finally:
         source.give_up()
         opened.close()
@@ -153,7 +153,7 @@ def _forwards(parts: Sequence[_Part], source: ChunkSource) -> OpenedFrames:
 def _backwards(parts: Sequence[_Part], source: ChunkSource, max_bytes: int) -> OpenedFrames:
     for chunk, frames in parts:
         largest = max(MIN_BYTES_PER_PIXEL * frame.width * frame.height for frame in frames)
-        # an image of a zip is not decoded by being opened: there is nothing to gain from several
+        # opening an image of a zip does not decode it, so blocks would save nothing
         size = max(1, max_bytes // largest) if chunk.type == "video" else 1
         with source.open(chunk) as opened:
             for stop in range(len(frames), 0, -size):

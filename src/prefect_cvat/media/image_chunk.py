@@ -71,7 +71,7 @@ class ZipChunk:
             yield frame, read_image(self._read(frame), frame)
 
     def copy(self, frame: Frame, file: IO[bytes]) -> None:
-        """Copy an image as it is stored to a file, of any size that CVAT may store.
+        """Copy a stored image of any size to a file.
 
         Raises:
             MediaError: It cannot be read.
@@ -90,7 +90,7 @@ class ZipChunk:
         size = self._member(frame).file_size
         with self._open_member(frame) as stored, self._errors_of(frame):
             opening = opening_bytes(stored.read(12), size)
-        # the task says how many pixels it has, and one with more or fewer is refused
+        # the task states the size, and images of another size are refused
         pixels = frame.width * frame.height
         check_memory(frame, (frame.width, frame.height), MIN_BYTES_PER_PIXEL * pixels, max(size, opening))
         with self._errors_of(frame):

@@ -27,7 +27,7 @@ IMAGE_FORMATS = (
     *("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF"),
     *("AVIF", "JPEG2000", "PPM", "TGA"),
 )
-"""Pillow's names of the formats that are read: raster images that people upload to CVAT.
+"""Pillow's names of the accepted formats: raster images that people upload to CVAT.
 
 Pillow itself would open any file by its content, and some by starting a program: Ghostscript for EPS.
 """
@@ -53,7 +53,7 @@ def open_image(source: Path | IO[bytes], what: object, *, to_decode: bool = True
 
     Args:
         source: The file.
-        what: Names it in errors.
+        what: Its name in errors.
         to_decode: Whether its pixels will be decoded; otherwise it may be of any size.
 
     Raises:
@@ -62,7 +62,7 @@ def open_image(source: Path | IO[bytes], what: object, *, to_decode: bool = True
     try:
         check_memory(what, file_bytes=_opening_bytes_of(source))
         with warnings.catch_warnings():
-            # memory is bounded below; Pillow warns of images that are smaller than that bound
+            # memory is limited below; Pillow warns about images below that limit
             warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
             image = PIL.Image.open(source, formats=IMAGE_FORMATS)  # noqa: TID251 (this is the place)
     except MediaError:
@@ -118,8 +118,8 @@ def check_memory(
     """Refuse an image that would take too much memory.
 
     Args:
-        what: Names it in the error.
-        size: Its width and height in pixels, where they are known.
+        what: Its name in the error.
+        size: Its width and height in pixels, if known.
         pixel_bytes: Bytes of memory that decoding takes.
         file_bytes: Bytes of memory that its file takes.
 

@@ -1,4 +1,4 @@
-"""The chunk that was read last stays open, since the next batch may continue in it.
+"""Keeps the last read chunk open, because the next batch may continue in it.
 
 So the directory of a large zip and the index of a large video are read once, and a video is not decoded again
 from its keyframe.
@@ -46,7 +46,7 @@ class LastOpenChunk:
         """Close the open chunk.
 
         Args:
-            chunk: Only if it is this one; None for any.
+            chunk: Close only this one; None closes any.
         """
         with self._lock:
             if self._open is not None and chunk in (None, self._open[0]):

@@ -1,6 +1,6 @@
 """The number of entries in the index of an mp4, read before FFmpeg builds that index.
 
-An mp4 can declare a thousand million samples in 20 bytes. FFmpeg allocates 24 bytes for each before it reads
+An mp4 can declare a billion samples in 20 bytes. FFmpeg allocates 24 bytes for each before it reads
 the first (measured with FFmpeg 8: 2.8 GB of memory for a file of 5 kB). The places of the counts are
 specified in ISO/IEC 14496-12.
 """
@@ -34,7 +34,7 @@ def check_mp4_index(path: Path) -> None:
     """
     samples = edits = 0
     for data in _boxes_without_pictures(path):
-        # looked for anywhere: FFmpeg finds such boxes in places where they do not belong, too
+        # searched anywhere: FFmpeg also finds such boxes in wrong places
         for found in _COUNTS.finditer(data):
             name = found[0]
             if name == b"cmov":
@@ -63,7 +63,7 @@ def _boxes_without_pictures(path: Path) -> Iterator[bytes]:
             if name == b"mdat" and size:
                 file.seek(max(0, size - begin), 1)
                 continue
-            if name == b"mdat":  # it goes on to the end of the file
+            if name == b"mdat":  # it extends to the end of the file
                 return
             content = file.read(min(max(0, size - begin), left + 1) if size else left + 1)
             left -= len(content) + begin

@@ -38,7 +38,7 @@ def prefetch(
     reader.start()
     try:
         while reader.has_more():
-            yield reader.take()  # no variable: it would keep the item until the next one is there
+            yield reader.take()  # no variable: it would keep the item in memory until the next one
     finally:
         reader.stop()
 

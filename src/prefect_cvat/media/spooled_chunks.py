@@ -1,8 +1,7 @@
 """The chunks of a run on disk: each is fetched once, and deleted after the last batch that needs it.
 
-Chunks are fetched by threads of their own, several at a time, in the order in which batches need them. They
-may be ahead of the batch in work by as many bytes as the disk has for them; the chunks of that batch itself
-are fetched in any case.
+Separate threads fetch several chunks at a time, in the order in which batches need them. The size of the
+chunks on disk is limited, except for those of the current batch, which are always fetched.
 """
 
 from __future__ import annotations
@@ -27,23 +26,23 @@ from prefect_cvat.options.execution_options import MAX_DOWNLOADS
 __all__ = ["AHEAD", "BatchChunks", "SpooledChunks"]
 
 AHEAD = inf
-"""In place of the number of a batch: the chunks that come after all batches so far."""
+"""Stands in for a batch number: the chunks after the last batch so far."""
 
 MAX_BYTES = 2**29
-"""Maximum size in bytes of the chunks on disk, unless the batch in work alone needs more."""
+"""Maximum size in bytes of the chunks on disk, unless the current batch alone needs more."""
 
 
 class SpooledChunks:
     """Chunks on disk that batches share. May be used from several threads.
 
-    A batch first says which chunks it may need (`need`), so that these stay on disk, then which of them it
-    does need (`request`). No download begins before those of all batches before it have begun.
+    A batch first declares the chunks that it may need (`need`), so that these stay on disk, then requests
+    those that it does need (`request`). Downloads begin in the order of the batches.
 
     Args:
-        fetch: Downloads the chunk with a number. `slots` can end the download.
-        limit: How many are downloaded at a time; by default that is found out.
+        fetch: Downloads the chunk with a number. `slots` can interrupt it.
+        limit: The number of parallel downloads; adaptive by default.
         max_bytes: Maximum size in bytes of the chunks on disk, unless the first batch alone needs more.
-        count_pixels: The number of pixels of a chunk, by which its size is estimated.
+        count_pixels: Returns the number of pixels of a chunk, to estimate its size.
     """
 
     def __init__(
@@ -61,7 +60,7 @@ class SpooledChunks:
         self.slots = DownloadSlots(limit or DownloadLimit(), self._changed, self._start)
         self._threads = ThreadPoolExecutor(MAX_DOWNLOADS + MAX_PAUSED, thread_name_prefix="download")
         self._chunks: dict[int, _Spooled] = {}
-        self._waiting: dict[float, deque[int] | None] = {}  # by batch; None until it is requested
+        self._waiting: dict[float, deque[int] | None] = {}  # by batch; None before its request
         self._bytes = 0
         self._bytes_per_pixel: float | None = None
         self._last_open = LastOpenChunk()
@@ -78,7 +77,7 @@ class SpooledChunks:
             self._start()
 
     def request(self, batch: float, numbers: Iterable[int]) -> None:
-        """Begin to download the chunks that a batch needs, also those of which the download has failed.
+        """Start to download the chunks that a batch needs, including those whose download has failed.
 
         Args:
             batch: The number of the batch, or `AHEAD`.
@@ -103,7 +102,7 @@ class SpooledChunks:
 
         Raises:
             PrefectCvatError: It cannot be fetched.
-            RunStoppedError: The downloads have been ended.
+            RunStoppedError: The downloads were interrupted.
         """
         with self._changed:
             chunk = self._chunks[number]
@@ -112,7 +111,7 @@ class SpooledChunks:
                 return chunk.file
             if chunk.error is None or self.slots.is_set:
                 raise RunStoppedError(f"the run was stopped before chunk {number} was downloaded")
-            # a copy, since other batches get the same error, and each adds its own name to it
+            # a copy: other batches get the same error, and each adds its name
             raise copy.copy(chunk.error) from chunk.error.__cause__
 
     def of_batch(self, waiting: Callable[[], AbstractContextManager[object]] = nullcontext) -> BatchChunks:
@@ -124,13 +123,13 @@ class SpooledChunks:
         return BatchChunks(self, self._last_open, self._changed, waiting)
 
     def stop(self) -> None:
-        """End all downloads; nothing of them stays on disk. Those who wait for a chunk get an error."""
+        """Interrupt all downloads, and delete partial files. Threads that wait for a chunk get an error."""
         self.slots.set()
         with self._changed:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """End all downloads and their threads, and close the chunk that is open; complete files stay."""
+        """Interrupt all downloads, end their threads, and close the open chunk; complete files stay."""
         self.stop()
         self._threads.shutdown()
         self._last_open.close()
@@ -148,7 +147,7 @@ class SpooledChunks:
                 self._delete(number)
 
     def _start(self) -> None:
-        """Start as many downloads as there are slots and bytes for."""
+        """Start as many downloads as slots and disk limit allow."""
         while self.slots.are_free and (number := self._next()) is not None:
             chunk = self._chunks[number]
             chunk.is_loading = True
@@ -158,7 +157,7 @@ class SpooledChunks:
             self._threads.submit(self._download, number)
 
     def _next(self) -> int | None:
-        """The number of the next chunk to download, if it may be."""
+        """The number of the next chunk to download; None if none may start."""
         is_first = True
         for batch in sorted(self._waiting):
             numbers = self._waiting[batch]
@@ -198,7 +197,7 @@ class SpooledChunks:
             self._changed.notify_all()
 
     def _expected(self, chunk: _Spooled) -> int:
-        """The expected size of a chunk in bytes: a byte a pixel, until one has shown how many there are."""
+        """The expected size of a chunk in bytes: one byte per pixel until a chunk was downloaded."""
         return int(chunk.pixels * (1.0 if self._bytes_per_pixel is None else self._bytes_per_pixel))
 
     def _delete(self, number: int) -> None:
@@ -242,7 +241,7 @@ class BatchChunks:
         return self._last_open.open(self._chunks.get(chunk.number, has_given_up=lambda: self._has_given_up))
 
     def give_up(self) -> None:
-        """Wait no more for chunks: `open` raises an error in a thread that reads ahead."""
+        """Stop waiting for chunks: `open` raises an error in a thread that reads ahead."""
         with self._changed:
             self._has_given_up = True
             self._changed.notify_all()

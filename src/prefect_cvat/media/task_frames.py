@@ -33,7 +33,7 @@ def read_task_frames(
         plan: The frames.
         folder: The folder for the chunk that is being read; it is empty again at the end.
         quality: `original` or `compressed`.
-        max_frames: Read only so many frames, the first ones; None reads all.
+        max_frames: Read only the first so many frames; None reads all.
 
     Yields:
         Each frame with its decoded image, in ascending order.
@@ -54,6 +54,6 @@ def read_task_frames(
                 for frame, image in opened:
                     decode_pixels(image, frame)
                     yield frame, image
-                    del image  # else it would be held while the next one is opened
+                    del image  # otherwise it would stay in memory while the next one is opened
         finally:
             chunk.path.unlink(missing_ok=True)

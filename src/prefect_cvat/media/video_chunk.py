@@ -69,7 +69,7 @@ class VideoChunk:
         self._chunk = chunk
         with self._named():
             check_mp4_index(chunk.path)
-            # of any other format FFmpeg would open, as a playlist does, other files and addresses
+            # other formats, such as playlists, could make FFmpeg open other files and addresses
             self._container: Any = av.open(str(chunk.path), format="mp4")
             try:
                 self._stream = self._video_stream()
@@ -83,7 +83,7 @@ class VideoChunk:
     def images(self, frames: Sequence[Frame]) -> Iterator[tuple[Frame, PIL.Image.Image]]:
         """Decode frames, one after the other.
 
-        Decoding begins at the keyframe before the first frame, or where the call before has ended. Only the
+        Decoding begins at the keyframe before the first frame, or where the previous call ended. Only the
         wanted frames are converted to images.
 
         Args:
@@ -173,7 +173,7 @@ class VideoChunk:
     def _seek(self, time: int) -> None:
         """Go to a keyframe from which the picture of this time can be reached."""
         before = [decoded for shown, decoded in self._keyframes if shown <= time]
-        # going by the time of decoding never ends up behind the keyframe, also where pictures are reordered
+        # seeking by decoding time never ends after the keyframe, even if pictures are reordered
         self._container.seek(before[-1] if before else self._times[0], stream=self._stream)
 
     def _image(self, picture: Any, frame: Frame) -> PIL.Image.Image:
@@ -210,6 +210,6 @@ class VideoChunk:
             yield
         except MediaError:
             raise
-        except Exception as error:  # what PyAV raises depends on what is broken
+        except Exception as error:  # the type of the error depends on the fault
             reason = getattr(error, "strerror", None) or error
             raise MediaError(f"{self._chunk} is not a video that can be decoded: {reason}") from error

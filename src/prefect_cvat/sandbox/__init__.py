@@ -6,8 +6,8 @@ It can fail as networks and servers do. Set faults through `Sandbox.faults`, or 
 /sandbox/faults. `faults.rules.Rule` documents the fields of a rule.
 
 It can be as slow as a real server. Set `Sandbox.slowness`, or use GET and PUT of /sandbox/slowness. `LIKE`
-has the figures of CVAT 2.73. `Sandbox.forget_chunks`, or DELETE of /sandbox/chunks, makes it forget the
-chunks that it has made. It counts requests: `Sandbox.requests`, or GET and DELETE of /sandbox/requests.
+has the figures of CVAT 2.73. `Sandbox.forget_chunks`, or DELETE of /sandbox/chunks, deletes its cached
+chunks. It counts requests: `Sandbox.requests`, or GET and DELETE of /sandbox/requests.
 
 Examples:
     >>> with Sandbox() as server:

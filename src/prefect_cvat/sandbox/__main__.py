@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="how slow it is, one figure at a time, such as round_trip_seconds=0.1; may be repeated",
+        help="set one delay, such as round_trip_seconds=0.1; may be repeated",
     )
     chosen = parser.parse_args(arguments)
     try:

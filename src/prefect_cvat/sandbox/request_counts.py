@@ -1,4 +1,4 @@
-"""Counts the requests that the sandbox gets, so that clients can be compared."""
+"""Counts the requests to the sandbox, to compare clients."""
 
 import re
 import threading
@@ -32,7 +32,7 @@ class RequestCounts:
             return dict(self._counts.most_common())
 
     def clear(self) -> None:
-        """Begin again at 0."""
+        """Reset all counts to 0."""
         with self._lock:
             self._counts.clear()
 
@@ -46,11 +46,11 @@ class RequestCounts:
 
 
 class CountingMiddleware:
-    """Counts each request to /api/ when it comes.
+    """Counts each request to /api/ when it arrives.
 
     Args:
         app: The application.
-        counts: Where to count.
+        counts: The counts to update.
     """
 
     def __init__(self, app: ASGIApp, counts: RequestCounts) -> None:

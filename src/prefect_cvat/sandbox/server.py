@@ -103,7 +103,7 @@ class Sandbox:
         self._slow.set(slowness)
 
     def forget_chunks(self) -> None:
-        """Forget the chunks that are made, so that each is made again when it is asked for."""
+        """Delete all cached chunks, so that each is made again when it is requested."""
         self._state.forget_chunks()
 
     def start(self) -> None:

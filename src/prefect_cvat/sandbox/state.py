@@ -33,7 +33,7 @@ class State:
         return self.folder / "data" / str(data_id) / "chunks"
 
     def forget_chunks(self) -> None:
-        """Delete all chunks that were already built, so that they are made again when they are asked for."""
+        """Delete all cached chunks, so that each is made again when it is requested."""
         for folder in self.folder.glob("data/*/chunks"):
             shutil.rmtree(folder)
         self.slow.forget_chunks()

@@ -1,4 +1,4 @@
-"""Which projects, tasks and jobs a user may see, and the organization that a request names."""
+"""Which projects, tasks and jobs a user may see, and the organization of a request."""
 
 from dataclasses import dataclass
 
@@ -84,7 +84,7 @@ def workspace(call: Call, db: Connection) -> Workspace:
 
 
 def requested_workspace(call: Call, db: Connection) -> Workspace:
-    """The workspace that a request names, without a check of membership.
+    """The workspace of a request, without a check of membership.
 
     Requests for one object by its id are not limited to a workspace, but CVAT still refuses an unknown one.
 

@@ -1,1 +1,1 @@
-"""The annotations of jobs and tasks: checked, stored, merged across jobs."""
+"""Annotations of jobs and tasks: checking, storing, and merging them across jobs."""

@@ -1,1 +1,1 @@
-"""Images and videos: uploaded, made into frames, served as chunks."""
+"""Images and videos: uploads, conversion to frames, and chunks."""

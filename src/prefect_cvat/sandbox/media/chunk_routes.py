@@ -162,7 +162,7 @@ def _chunk(
         with call.state.database.read() as db:
             files = dict(zip(known, frame_files(call.state, db, task["data_id"], known), strict=True))
         members = [None if frame is None else files[frame] for frame in frames]
-        # CVAT builds the chunks of a ground truth job anew, so even original quality is encoded again.
+        # CVAT rebuilds the chunks of a ground truth job, so even original quality is encoded again.
         return image_chunk(members, quality=100 if encoding is None and recoded else encoding)
 
     suffix, media_type = (".mp4", "video/mp4") if is_mp4 else (".zip", "application/zip")

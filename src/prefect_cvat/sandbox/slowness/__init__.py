@@ -1,1 +1,1 @@
-"""How slow the sandbox is: chunks to make, a cost for each request and shape, the link to the client."""
+"""Slows the sandbox down: time per chunk, request and shape, and the link to the client."""

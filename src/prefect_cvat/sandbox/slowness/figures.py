@@ -1,4 +1,4 @@
-"""How slow the sandbox is, as numbers; and the numbers of a real CVAT."""
+"""The delays of the sandbox, and those measured on a real CVAT."""
 
 from collections.abc import Iterable
 from typing import Annotated, Self
@@ -10,28 +10,28 @@ Count = Annotated[int, Field(ge=1, le=1000)]
 
 
 class Slowness(BaseModel):
-    """How slow the sandbox is. The default is as fast as it can be. All of it is waiting: it takes no CPU.
+    """The delays of the sandbox; none by default. They are waiting times and take no CPU.
 
-    The costs of requests occupy a server process: requests that find none free wait in the order in which
-    they came. What the sandbox takes itself comes on top, a few milliseconds a request.
+    Times per request, shape and megabyte occupy a server process. If none is free, requests wait in the order
+    of their arrival. The sandbox itself takes a few milliseconds more per request.
 
     Attributes:
-        chunk_seconds_per_frame: Seconds to make a chunk that nobody has asked for yet, for each frame in it.
-        chunk_seconds_per_megapixel: The same, for each 1,000,000 pixels in it. The two are added.
-        chunk_workers: Number of chunks that are made at a time. The others wait in the order in which they
-            were asked for. A chunk is made also if its client has gone, and is kept for all later requests.
-        chunk_timeout_seconds: Seconds after which a request for a chunk that is not made yet is answered with
-            429 and an empty body.
-        chunk_retry_after_seconds: The header Retry-After of this answer.
-        seconds_per_request: Cost of each request to the API.
-        seconds_per_written_shape: Cost of each shape in the body of a write of annotations. Tags, keyframes
+        chunk_seconds_per_frame: Seconds per frame to make a chunk that is not cached.
+        chunk_seconds_per_megapixel: The same per 1,000,000 pixels. The two are added.
+        chunk_workers: Number of chunks that are made at a time. Others wait in the order of their requests. A
+            chunk is also made if its client has disconnected, and is cached.
+        chunk_timeout_seconds: Seconds after which a request for a chunk that is not ready gets 429 and an
+            empty body.
+        chunk_retry_after_seconds: The Retry-After header of this response.
+        seconds_per_request: Seconds per request to the API.
+        seconds_per_written_shape: Seconds per shape in the body of a write of annotations. Tags, keyframes
             and elements of skeletons count as shapes.
-        seconds_per_read_shape: Cost of each shape in the answer to a read of annotations.
-        seconds_per_sent_megabyte: Cost of each 1,000,000 bytes of an answer.
-        server_processes: Number of requests that are worked on at a time.
-        round_trip_seconds: Seconds that a request and its answer travel together. Connecting takes none.
-        bytes_per_second: Bytes of bodies that the link carries, in each direction. All connections share it.
-            None for no limit.
+        seconds_per_read_shape: Seconds per shape in the response to a read of annotations.
+        seconds_per_sent_megabyte: Seconds per 1,000,000 bytes of a response.
+        server_processes: Number of requests that are processed at a time.
+        round_trip_seconds: Round trip time of a request and its response. Connecting takes none.
+        bytes_per_second: Bandwidth of the link for bodies, in each direction, shared by all connections. None
+            for no limit.
 
     Examples:
         >>> Slowness(round_trip_seconds=0.1).is_slow
@@ -57,7 +57,7 @@ class Slowness(BaseModel):
 
     @property
     def is_slow(self) -> bool:
-        """Whether anything takes time."""
+        """Whether there is any delay."""
         return self != Slowness(
             chunk_workers=self.chunk_workers,
             chunk_timeout_seconds=self.chunk_timeout_seconds,
@@ -74,7 +74,7 @@ class Slowness(BaseModel):
             settings: Changes to it, each as `NAME=VALUE` with the name of an attribute.
 
         Raises:
-            ValueError: There is no such name, or a value is out of range.
+            ValueError: A name is unknown, or a value is out of range.
         """
         if like is not None and like not in LIKE:
             raise ValueError(f"like: expected {' or '.join(LIKE)}, got {like!r}")
@@ -94,18 +94,18 @@ class Slowness(BaseModel):
 
 LIKE = {
     "cvat-2.73": Slowness(
-        # A chunk of 36 frames of 1920x1080 takes about 1 s. How much of it is for each frame is estimated.
+        # A chunk of 36 frames of 1920x1080 takes about 1 s. The share per frame is estimated.
         chunk_seconds_per_frame=0.002,
         chunk_seconds_per_megapixel=0.0124,
         chunk_workers=2,
-        # 51 ms for reading an empty job alone, 38 to 47 ms each with 2 to 8 at a time: one process's worth.
+        # Reading an empty job takes 51 ms alone, and 38 to 47 ms each with 2 to 8 at a time: one process.
         seconds_per_request=0.045,
         server_processes=1,
         seconds_per_written_shape=0.0004,
         seconds_per_read_shape=0.0001,
-        # 0.4 s for a chunk of 13 MB that is made already.
+        # A cached chunk of 13 MB takes 0.4 s.
         seconds_per_sent_megabyte=0.03,
         round_trip_seconds=0.001,
     )
 }
-"""By name: `cvat-2.73` is CVAT 2.73 on a machine of two cores that the client runs on too."""
+"""By name: `cvat-2.73` is CVAT 2.73 on a machine with two cores, on which the client runs, too."""

@@ -1,4 +1,4 @@
-"""The ASGI middleware that is the link between the client and the server."""
+"""The ASGI middleware that simulates the link between client and server."""
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -10,11 +10,11 @@ _SMALLEST_PIECE = 4096
 
 
 class SlowLink:
-    """Delays requests to /api/ and their answers, with and without faults, by round trip and bandwidth.
+    """Delays requests to /api/ and their responses, including injected faults, by round trip and bandwidth.
 
     Args:
         app: The application.
-        server: Knows how long it takes.
+        server: Calculates the delays.
     """
 
     def __init__(self, app: ASGIApp, server: SlowServer) -> None:

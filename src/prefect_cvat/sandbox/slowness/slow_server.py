@@ -13,10 +13,10 @@ _CATCH_UP_SECONDS = 0.05
 
 
 class SlowServer:
-    """Knows how long each thing takes and who waits for what. Thread-safe.
+    """Calculates delays and queues requests. Thread-safe.
 
     Args:
-        slowness: How slow it is at first.
+        slowness: The initial delays.
     """
 
     def __init__(self, slowness: Slowness) -> None:
@@ -31,7 +31,7 @@ class SlowServer:
         return self._slowness
 
     def set(self, slowness: Slowness) -> None:
-        """Change how slow it is, for what is asked from now on."""
+        """Change the delays of later requests."""
         self._slowness = slowness
         self._processes = WaitingLine(slowness.server_processes)
         self._chunk_workers = WaitingLine(slowness.chunk_workers)
@@ -39,19 +39,19 @@ class SlowServer:
         self._from_client = WaitingLine(1, _CATCH_UP_SECONDS)
 
     def end(self) -> None:
-        """End all waiting now, for good."""
+        """End all waiting now and in the future."""
         self._ended.set()
 
     def chunk_delay(self, chunk: Path, *, frames: int, megapixels: float) -> float:
-        """Ask for a chunk.
+        """Request a chunk.
 
         Args:
-            chunk: The file in which it is kept once it is made.
-            frames: Number of its frames.
-            megapixels: Pixels of all its frames, in millions.
+            chunk: Its file in the cache.
+            frames: Its number of frames.
+            megapixels: The pixels of all its frames, in millions.
 
         Returns:
-            Seconds until it is made; 0 if it is.
+            Seconds until it is ready; 0 if it is cached.
         """
         slowness = self._slowness
         cost = frames * slowness.chunk_seconds_per_frame + megapixels * slowness.chunk_seconds_per_megapixel
@@ -63,7 +63,7 @@ class SlowServer:
             return max(0, self._made_at[chunk] - time.monotonic())
 
     def forget_chunks(self) -> None:
-        """Forget which chunks are made. Their files are the caller's to delete."""
+        """Forget which chunks are cached. The caller deletes their files."""
         with self._lock:
             self._made_at.clear()
 
@@ -80,11 +80,11 @@ class SlowServer:
             await self._wait_until(self._processes.join(cost))
 
     async def send_to_client(self, size: int) -> None:
-        """Wait as long as the link carries bytes of an answer."""
+        """Wait for the transfer of a response over the link."""
         await self._carry(self._to_client, size)
 
     async def receive_from_client(self, size: int) -> None:
-        """Wait as long as the link carries bytes of a request."""
+        """Wait for the transfer of a request over the link."""
         await self._carry(self._from_client, size)
 
     async def wait(self, seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""A line in which requests wait for one of several places, calculated in advance."""
+"""A first-in, first-out queue for several places, whose waiting times are calculated in advance."""
 
 import heapq
 import threading
@@ -6,11 +6,11 @@ import time
 
 
 class WaitingLine:
-    """Serves first those who come first, each for a known time. Thread-safe.
+    """A first-in, first-out queue of requests with known durations. Thread-safe.
 
     Args:
-        places: Number of those who are served at a time.
-        catch_up_seconds: How far the line may make up for waiting that took longer than it should.
+        places: Number of requests that are served at a time.
+        catch_up_seconds: The maximum time by which later waits are shortened if earlier ones took too long.
     """
 
     def __init__(self, places: int, catch_up_seconds: float = 0) -> None:
@@ -19,13 +19,13 @@ class WaitingLine:
         self._catch_up = catch_up_seconds
 
     def join(self, seconds: float) -> float:
-        """Join the line for a place.
+        """Queue for a place.
 
         Args:
-            seconds: How long the place is taken.
+            seconds: How long the request occupies the place.
 
         Returns:
-            When it becomes free again, on the clock of `time.monotonic`.
+            When the place becomes free again, on the clock of `time.monotonic`.
         """
         with self._lock:
             start = max(self._free_at[0], time.monotonic() - self._catch_up)

@@ -1,4 +1,4 @@
-"""How the frames of a task are split into jobs, also with honeypots."""
+"""How the frames of a task are split into jobs, with or without honeypots."""
 
 import json
 import random

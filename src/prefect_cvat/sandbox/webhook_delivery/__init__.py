@@ -1,1 +1,1 @@
-"""What webhooks are sent: events, the queue, the thread that sends."""
+"""Sending webhooks: their events, the queue, and the thread that sends them."""

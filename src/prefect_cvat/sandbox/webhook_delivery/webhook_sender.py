@@ -1,4 +1,4 @@
-"""The thread that sends queued webhook delivery_queue."""
+"""The thread that sends queued webhook deliveries."""
 
 import hashlib
 import hmac

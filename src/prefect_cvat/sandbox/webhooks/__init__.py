@@ -1,1 +1,1 @@
-"""The webhooks of CVAT's API: created, listed, changed, tried."""
+"""Webhooks of CVAT's API: creating, listing, changing and testing them."""
