@@ -1,7 +1,7 @@
 """The nightly schedule of the deployment `annotate-project`.
 
 `prefect deploy` and `prefect-cvat serve` create the same deployment, and the later one sets its parameters.
-So the schedule has parameters of its own, with its project and credentials. There is one schedule with the
+So the schedule has its own parameters, with project and credentials. There is one schedule with the
 slug `nightly`; it is changed only if a project or all tasks are given. If a nightly run starts twice, the
 second one comes from another schedule, created in Prefect's UI or in a copy of `prefect.yaml`.
 """

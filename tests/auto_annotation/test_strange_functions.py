@@ -168,7 +168,7 @@ SPECS = {
     ),
     "a version that raises": (
         "class F:\n    spec = spec\n    @property\n    def version(self):\n        return 1 / 0\n    def detect(self, c, i): ...",
-        "the version of 'F' cannot be had: ZeroDivisionError",
+        "the version of 'F' cannot be read: ZeroDivisionError",
         "1 / 0",
     ),
 }  # fmt: skip

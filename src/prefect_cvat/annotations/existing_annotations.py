@@ -180,7 +180,7 @@ class _JobAnnotations:
             start = self._first + part * self._part_length
             of_part = _part(track, start, start + self._part_length)
             if not all(shape["outside"] for shape in of_part["shapes"]):
-                # of a group of its own, so that it is read alone
+                # a separate group, so that it is read alone
                 self._tracks.add(part * FRAMES_OF_GROUP, to_json(of_part))
 
 

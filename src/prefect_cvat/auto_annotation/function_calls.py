@@ -138,7 +138,7 @@ def read_spec(function: Any, kind: str) -> Any:
         failure = error
     text = one_line(failure) if isinstance(failure, BadFunctionError) else describe_error(failure)
     raise BadFunctionError(
-        f"the spec of {type(function).__name__!r} cannot be had: {text} ({where_raised(failure)})"
+        f"the spec of {type(function).__name__!r} cannot be read: {text} ({where_raised(failure)})"
     ) from shorten_error(failure)
 
 
@@ -184,7 +184,7 @@ def read_attribute(function: Any, name: str) -> Any:
         lambda: getattr(function, name, None),
         function,
         name,
-        f"the {name} of {_name(function)} cannot be had",
+        f"the {name} of {_name(function)} cannot be read",
     )
 
 

@@ -30,12 +30,12 @@ class AnnotationRequests(Connection):
     def iter_task_annotations(
         self, task_id: int, *, max_bytes: int = MAX_FILE_BYTES, is_repeated_when_slow: bool = True
     ) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the annotations of a task one by one, as `iter_job_annotations` does.
+        """Yield the annotations of a task one at a time, as `iter_job_annotations` does.
 
         Args:
             task_id: The task.
             max_bytes: Maximum size of the response in bytes.
-            is_repeated_when_slow: Whether to ask again after 504 and after a time-out.
+            is_repeated_when_slow: Whether to repeat the request after 504 and after a timeout.
         """
         path = f"/api/tasks/{task_id}/annotations"
         yield from self._iter_annotations(path, max_bytes, is_repeated_when_slow=is_repeated_when_slow)
@@ -47,7 +47,7 @@ class AnnotationRequests(Connection):
         return parse_annotations(answer, path)
 
     def iter_job_annotations(self, job_id: int) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield the annotations of a job one by one, each with its kind: `tags`, `shapes` or `tracks`.
+        """Yield the annotations of a job one at a time, each with its kind: `tags`, `shapes` or `tracks`.
 
         The response is first downloaded to disk: a job may have millions of annotations.
         """

@@ -1,4 +1,4 @@
-"""Reads the annotations of a job one by one from a file: a job may have millions."""
+"""Reads the annotations of a job one at a time from a file: a job may have millions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _KINDS = ("tags", "shapes", "tracks")
 
 
 def stream_annotations(file: IO[bytes], what: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the annotations of a response one by one, each with its kind: `tags`, `shapes` or `tracks`.
+    """Yield the annotations of a response one at a time, each with its kind: `tags`, `shapes` or `tracks`.
 
     The file is read once, so the kinds come in its order: CVAT sends tags, then shapes, then tracks.
 

@@ -115,7 +115,7 @@ class Registration:
         if READY_EVENT in self.unknown:
             lines.append(
                 f"this server does not know {READY_EVENT}, which CVAT has since 2.73: schedule the flow"
-                " `find new tasks`, which looks for tasks that have become ready"
+                " `find new tasks`, which finds tasks that are ready"
             )
         elif self.unknown:
             lines.append(f"this server does not know {', '.join(self.unknown)}")

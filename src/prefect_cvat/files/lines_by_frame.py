@@ -84,7 +84,7 @@ class LinesByFrame:
                 self._end += len(entries)
             self._file.flush()
         except OSError as error:
-            raise StorageError(f"what is known of the frames cannot be kept on disk: {error}") from error
+            raise StorageError(f"temporary data cannot be stored on disk: {error}") from error
         self._waiting = {}
         self._waiting_bytes = 0
         self._read = None

@@ -44,8 +44,8 @@ def spool_folder() -> Iterator[Path]:
         folder, lock = _make_locked_folder()
     except OSError as error:
         raise StorageError(
-            f"no folder for files on their way can be made in {tempfile.gettempdir()}: {error}; make room"
-            " there, or set TMPDIR to another folder"
+            f"no temporary folder can be created in {tempfile.gettempdir()}: {error}; make room there, or set"
+            " TMPDIR to another folder"
         ) from error
     try:
         yield folder

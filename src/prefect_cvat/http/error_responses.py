@@ -74,7 +74,7 @@ def retry_after(response: requests.Response) -> float | None:
     value = response.headers.get("Retry-After")
     try:
         return None if value is None else float(Retry().parse_retry_after(value))
-    except Exception:  # urllib3 has an error of its own for an invalid header
+    except Exception:  # urllib3 raises its own error for an invalid header
         return None
 
 
@@ -84,7 +84,7 @@ def _error_detail(response: requests.Response) -> str:
     if not text:
         return ""
     try:
-        body = from_json(text)  # refuses what is nested more than 200 deep
+        body = from_json(text)  # refuses JSON nested more than 200 deep
     except ValueError:
         if "<" not in text[:100]:
             return one_line(text, MAX_DETAIL_LENGTH)

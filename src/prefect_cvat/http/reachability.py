@@ -1,7 +1,7 @@
 """Checks whether a server can be reached, before any credentials are sent to it.
 
-A wrong host or port must show soon, while a server that has responded before is worth waiting for. So the
-first request of a process to a server is CVAT's public `server/about`, without credentials, as in the
+A wrong host or port must be reported soon, but a server that has responded before is worth waiting for. So
+the first request of a process to a server is CVAT's public `server/about`, without credentials, as in the
 official SDK. A redirect to HTTPS shows before a password has gone over the network unencrypted.
 """
 
@@ -30,7 +30,7 @@ REACHABILITY_TIMEOUT = 10.0
 """Seconds to wait for a server that has not responded to this process before."""
 
 _answered: set[str] = set()
-"""The servers that have responded to this process: each run and each shard makes a client of its own."""
+"""The servers that have responded to this process: each run and each shard creates its own client."""
 
 
 def check_reachable(
@@ -125,7 +125,7 @@ def _ask(session: requests.Session, url: str, seconds: float, **options: Any) ->
 
     threading.Thread(target=ask, name="reachability check", daemon=True).start()
     try:
-        # the time-outs of the request come first: they give a better reason
+        # the timeouts of the request are shorter, and give a better reason
         return outcome.result(seconds + 0.5)
     except TimeoutError:
         raise requests.Timeout(f"timed out: no answer in {seconds:.0f} s") from None

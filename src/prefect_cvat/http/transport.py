@@ -38,7 +38,7 @@ class Transport(RequestSender):
         self._password: tuple[str, SecretStr] | None = None
 
     def use_access_token(self, token: SecretStr) -> None:
-        """Send a personal access token with each request from now on.
+        """Send a personal access token with all further requests.
 
         Raises:
             ValueError: It is not a token.
@@ -55,7 +55,7 @@ class Transport(RequestSender):
         return isinstance(self._auth, TokenAuth) and self._auth.scheme == "Bearer"
 
     def login(self, user: str, password: SecretStr) -> None:
-        """Exchange user (or e-mail address) and password for a token, and send that from now on.
+        """Exchange user (or e-mail address) and password for a token, which all further requests send.
 
         Raises:
             AuthenticationError: The user or the password is wrong.

@@ -140,7 +140,7 @@ def check_memory(
 
 @lru_cache
 def _max_bytes(_variable: str | None) -> int:
-    """The setting while the variable has a value: reading all settings takes longer than opening an image."""
+    """The setting, cached by the value of its variable: reading settings is slower than opening an image."""
     return Settings().max_image_bytes
 
 

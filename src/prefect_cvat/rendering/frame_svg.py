@@ -36,7 +36,7 @@ class AnnotatedFrame:
 
     Attributes:
         frame: The frame.
-        jpeg: Its image, made small by `shrink_image`.
+        jpeg: Its image, scaled down by `shrink_image`.
         tags: The tags.
         shapes: The shapes. If a shape has a `track`, a number, its caption contains it.
     """
@@ -206,11 +206,11 @@ def _numbers(points: Sequence[float]) -> str:
 
 
 def shrink_image(image: PIL.Image.Image, what: object, width: int = WIDTH) -> bytes:
-    """Scale an image down for a page, so that the image itself need not be held until it is drawn.
+    """Scale an image down for a page, so that the original need not stay in memory.
 
     Args:
         image: The image; it is decoded, and no other copy of its size is made.
-        what: Names it in errors.
+        what: Its name in errors.
         width: Maximum number of pixels of the longer side.
 
     Returns:

@@ -30,7 +30,7 @@ OpenedFrame = tuple[Frame, PIL.Image.Image]
 def preview(detector: Detector, opened: Iterable[OpenedFrame]) -> tuple[str, RunReport]:
     """Run a function on images and draw its detections, with the function's own labels.
 
-    An image is held until the function has seen it; what is drawn of it is a small JPEG.
+    An image is in memory until the function has processed it; a small JPEG of it is drawn.
 
     Args:
         detector: The function with its settings.
@@ -55,7 +55,7 @@ def preview(detector: Detector, opened: Iterable[OpenedFrame]) -> tuple[str, Run
             frames[frame.number] = frame
             jpegs[frame.number] = shrink_image(image, frame)
             yield frame, image
-            del image  # else it would be held while the next one is opened
+            del image  # otherwise it would stay in memory while the next one is opened
 
     started = perf_counter()
     found = remapper.remap(detector.detect(shrunk()), frames)
@@ -106,7 +106,7 @@ def _open_upright(number: int, path: Path) -> OpenedFrame:
 
 
 def _labels_of_function(spec_labels: Sequence[Any]) -> list[Label]:
-    """The labels of a spec as labels of a task. Sublabels get ids of their own."""
+    """The labels of a spec as labels of a task. Sublabels get their own ids."""
     labels = []
     next_id = 1 + max((label.id for label in spec_labels), default=0)
     for label in spec_labels:

@@ -19,7 +19,7 @@ SIZE = 6.4, 3.2
 DPI = 100
 
 MAX_LABELS = 7
-"""Maximum number of labels with a color of their own. All others share one."""
+"""Maximum number of labels with their own color. All others share one."""
 
 
 def plot_scores(scores: Mapping[str, Sequence[int]]) -> bytes:
