@@ -28,31 +28,31 @@ __all__ = ["PARALLEL_REQUESTS", "AnnotationReading", "is_task_refused"]
 logger = logging.getLogger(__name__)
 
 PARALLEL_REQUESTS = 4
-"""How many jobs are read, or written to, at a time."""
+"""Number of jobs that are read or written at a time."""
 
 MAX_TASK_BYTES = 2**30
 """Maximum size of the annotations of a task in one response, in bytes. Larger tasks are read job by job."""
 
 MAX_KEPT_BYTES = 2**28
-"""Size in bytes up to which the annotations stay on disk after they have been read once."""
+"""Maximum size in bytes of annotations that stay on disk after they were read."""
 
 LINE_ITEMS = 200
 """Maximum number of annotations that are parsed together."""
 
 Items = Iterator[tuple[str, dict[str, Any]]]
-"""Annotations, each after its kind, as `Client.iter_job_annotations` yields them."""
+"""Annotations, each with its kind, as from `Client.iter_job_annotations`."""
 
 
 def is_task_refused(error: Exception) -> bool:
-    """Whether a failed request about all annotations of a task may succeed as requests about its jobs.
+    """Whether requests for the jobs may succeed after a failed request for the annotations of the task.
 
-    The server, or a proxy before it, refuses it, takes too long for it, or sends more than is read.
+    The server or its proxy refused it, took too long, or sent too much.
     """
     return isinstance(error, ApiError | InvalidResponseError | RequestTimeoutError)
 
 
 class AnnotationReading:
-    """The annotations that jobs of a task hold at a time.
+    """The annotations of jobs of a task at one time.
 
     Tracks are always read from their job: in the annotations of a task, CVAT 2.73 ends each track after its
     job, by a keyframe that the job does not have.
@@ -61,14 +61,13 @@ class AnnotationReading:
         client: The server.
         task_id: The task.
         jobs: Jobs of the task.
-        folder: A folder for the files; it is made, and removed by `close`.
-        is_whole: Whether one request about the task may be made instead of one for each job. Then the jobs
-            do not overlap.
+        folder: A folder for the files; it is created, and removed by `close`.
+        is_whole: Whether one request for the task may replace those for its jobs, which then do not overlap.
 
     Attributes:
         began: The time (`time.monotonic`) before the first request.
-        is_whole: The same as the argument, but False once the server has refused the request about the task.
-        with_tracks: The ids of the jobs in which the response about the task has tracks.
+        is_whole: As the argument, but False after the server has refused the request for the task.
+        with_tracks: The ids of the jobs with tracks in the response for the task.
     """
 
     def __init__(
@@ -85,19 +84,19 @@ class AnnotationReading:
 
     @property
     def kept(self) -> Collection[int]:
-        """The ids of the jobs that can be gone through again without a request."""
+        """The ids of the jobs that can be iterated again without a request."""
         return self._kept
 
     def each(self, job_ids: Collection[int] | None = None) -> Iterator[tuple[int, Items]]:
-        """Go through jobs: yield the id of each, with its annotations.
+        """Iterate over jobs: yield the id of each, with its annotations.
 
         Args:
-            job_ids: The ids of the jobs; None for all. Jobs that are not `kept` are read, and all others are
-                kept no longer.
+            job_ids: The ids of the jobs; None for all. Those that are not `kept` are read; all other jobs
+                are no longer kept.
 
         Raises:
             StorageError: The annotations cannot be written to disk.
-            PrefectCvatError: The server refused, or did not answer for good.
+            PrefectCvatError: A request to the server failed.
         """
         jobs = [job for job in self._jobs if job_ids is None or job.id in job_ids]
         if all(job.id in self._kept for job in jobs):
@@ -114,7 +113,7 @@ class AnnotationReading:
         self._kept.clear()
 
     def _read_task(self) -> None:
-        """Read the task, and divide its annotations by job."""
+        """Read the task, and split its annotations by job."""
         jobs = sorted(self._jobs, key=lambda job: job.start_frame)
         starts = [job.start_frame for job in jobs]
         try:
@@ -134,7 +133,7 @@ class AnnotationReading:
             self.is_whole = False
 
     def _read_jobs(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Items]]:
-        """Go through the jobs; those that were not read with the task are read, several at a time."""
+        """Iterate over the jobs; those that were not read with the task are read, several at a time."""
         alone = iter([job for job in jobs if not self.is_whole or job.id in self.with_tracks])
         kept_bytes = 0
         with ThreadPoolExecutor(PARALLEL_REQUESTS, thread_name_prefix="read") as pool:
@@ -176,7 +175,7 @@ class AnnotationReading:
 
 
 class _HeldAnnotations:
-    """The annotations of one job in a file: lines of several each, which begin with their kind."""
+    """The annotations of one job in a file: lines with several annotations, which begin with their kind."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -208,7 +207,7 @@ class _HeldAnnotations:
 def _by_place(
     annotations: Iterable[tuple[str, dict[str, Any]]], starts: Sequence[int]
 ) -> Iterator[tuple[int, str, list[dict[str, Any]]]]:
-    """Put annotations together that follow each other, are of one kind and begin in one range of frames.
+    """Group consecutive annotations of the same kind that begin in the same range of frames.
 
     Args:
         annotations: The annotations.
