@@ -197,7 +197,7 @@ def test_keeps_the_first_of_two_equal_issues(client, task_id, faults, monkeypatc
 
 
 def test_next_run_opens_an_issue_that_failed(client, task_id, faults, monkeypatch):
-    monkeypatch.setattr(review_issues, "ATTEMPTS", 1)
+    monkeypatch.setattr(review_issues, "MAX_ATTEMPTS_OF_UNKNOWN_OUTCOME", 1)
     faults.set([{**OPENS, "fault": {"kind": "status", "status": 504}, "times": 1}])
     report = annotate_task(client, task_id, FUNCTION, open_issues=2)
     assert "504" in report.issues_failed

@@ -100,7 +100,7 @@ def test_annotated_task_is_not_changed(client, make_task):
 @pytest.mark.usefixtures("sent_at_once")
 def test_interrupted_run_continues_with_the_remaining_frames(client, make_task, monkeypatch):
     task_id = make_task(6)
-    monkeypatch.setattr("prefect_cvat.upload.job_writer.ATTEMPTS", 1)
+    monkeypatch.setattr("prefect_cvat.upload.job_writer.MAX_ATTEMPTS_OF_UNKNOWN_OUTCOME", 1)
     original = Transport.json
     writes = []
 

@@ -79,7 +79,7 @@ def test_second_run_after_any_interruption_equals_an_uninterrupted_run(
     client, make_task, faults, monkeypatch, fault, action
 ):
     wanted = undisturbed(client, make_task)
-    monkeypatch.setattr(upload, "ATTEMPTS", 1)
+    monkeypatch.setattr(upload, "MAX_ATTEMPTS_OF_UNKNOWN_OUTCOME", 1)
     monkeypatch.setattr(JobWriter, "max_annotations", 2)
     broken = 0
     for after in range(20):
@@ -110,7 +110,7 @@ def test_removes_duplicates_of_earlier_run_before_originals(client, make_task, f
     refine_task(client, task_id, Ellipses(), keep_originals=True)
     [_, mask] = shapes_of(client, task_id)
     place(client, job, {name: value for name, value in mask.items() if name != "id"})
-    monkeypatch.setattr(upload, "ATTEMPTS", 1)
+    monkeypatch.setattr(upload, "MAX_ATTEMPTS_OF_UNKNOWN_OUTCOME", 1)
     monkeypatch.setattr(JobWriter, "max_annotations", 1)
     fault = {"kind": "status", "status": 504, "when": "before"}
     rule = {"methods": ["PATCH"], "actions": ["delete"], "path": "/annotations$", "fault": fault}

@@ -123,7 +123,7 @@ def _run(told: Told, answer: Any) -> None:
         PREFECT_CVAT_STALE_READ_SECONDS=str(STALE_READ_SECONDS),
     )
     upload.JobWriter.retry_delay = 0.02
-    upload.ATTEMPTS = told.attempts
+    upload.MAX_ATTEMPTS_OF_UNKNOWN_OUTCOME = told.attempts
     logging.getLogger("prefect_cvat").setLevel(logging.CRITICAL)
     if told.is_sent_at_once:
         upload_queue.FIRST_WAIT = 0.0

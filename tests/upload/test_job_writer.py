@@ -145,7 +145,7 @@ def test_retries_removal_of_unknown_outcome(scene, faults, fault):
 
 
 def test_writes_failed_part_again_after_another_part(scene, faults, monkeypatch):
-    monkeypatch.setattr(upload, "ATTEMPTS", 1)
+    monkeypatch.setattr(upload, "MAX_ATTEMPTS_OF_UNKNOWN_OUTCOME", 1)
     faults.set([{**WRITES, "fault": {"kind": "status", "status": 504, "when": "before"}, "times": 1}])
     writer = scene.writer()
     with pytest.raises(ServerError):
@@ -370,7 +370,7 @@ def test_undo_removes_annotations_of_late_commit(scene, faults, monkeypatch, lat
 
 
 def test_undo_keeps_equal_annotation_older_than_write_of_unknown_outcome(scene, faults, monkeypatch):
-    monkeypatch.setattr(upload, "ATTEMPTS", 1)
+    monkeypatch.setattr(upload, "MAX_ATTEMPTS_OF_UNKNOWN_OUTCOME", 1)
     writer = scene.writer()
     writer.read_baseline()
     writer.write(0, [scene.rect(1)], [0])

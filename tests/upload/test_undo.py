@@ -207,7 +207,7 @@ def test_removes_annotations_of_request_with_unknown_outcome(client, scene, faul
 
 
 def test_retry_completes_failed_undo(client, scene, faults, monkeypatch):
-    monkeypatch.setattr(upload, "ATTEMPTS", 1)
+    monkeypatch.setattr(upload, "MAX_ATTEMPTS_OF_UNKNOWN_OUTCOME", 1)
     run = annotate_task(client, scene.id, Boxes())
     faults.set([{**DELETES, "fault": {"kind": "status", "status": 504, "when": "after"}, "times": 1}])
     with pytest.raises(ServerError):
@@ -221,7 +221,7 @@ def test_undoes_failed_run_with_or_without_last_request(client, scene, faults, m
     scene.place()
     annotate_task(client, scene.id, Boxes(20))
     before = scene.stored()
-    monkeypatch.setattr(upload, "ATTEMPTS", 1)
+    monkeypatch.setattr(upload, "MAX_ATTEMPTS_OF_UNKNOWN_OUTCOME", 1)
     faults.set(
         [{**CREATES, "after": 1, "fault": {"kind": "status", "status": 504, "when": when}, "times": 1}]
     )
@@ -234,7 +234,7 @@ def test_undoes_failed_run_with_or_without_last_request(client, scene, faults, m
 
 @pytest.mark.parametrize("when", ["before", "after"])
 def test_keeps_annotations_of_run_that_completed_a_failed_one(client, scene, faults, monkeypatch, when):
-    monkeypatch.setattr(upload, "ATTEMPTS", 1)
+    monkeypatch.setattr(upload, "MAX_ATTEMPTS_OF_UNKNOWN_OUTCOME", 1)
     faults.set([{**CREATES, "fault": {"kind": "status", "status": 504, "when": when}, "times": 1}])
     with contextlib.suppress(PrefectCvatError):
         annotate_task(client, scene.id, Boxes())
@@ -260,7 +260,7 @@ def test_keeps_equal_annotation_older_than_lost_request(client, scene, faults, m
     before = [copy_of(item) for kind, item in scene.stored() if kind == "shapes" and item["frame"] == 0]
     undo_run(client, run.run)
     client.create_job_annotations(scene.jobs[0].id, {"shapes": before})  # by some other program
-    monkeypatch.setattr(upload, "ATTEMPTS", 1)
+    monkeypatch.setattr(upload, "MAX_ATTEMPTS_OF_UNKNOWN_OUTCOME", 1)
     faults.set([{**CREATES, "fault": {"kind": "status", "status": 500}, "times": 1}])
     with pytest.raises(ServerError):
         annotate_task(client, scene.id, Twice(), frames=[0])

@@ -212,7 +212,13 @@ class LabelRemapper:
     def _elements(
         self, skeleton: LabeledShapeRequest, frame: Frame, target: LabelTarget
     ) -> tuple[list[dict[str, Any]], Clipping | None]:
-        """The keypoints, `outside` if they are outside the image; none if no keypoint is visible."""
+        """Convert the keypoints of a skeleton to the task's sublabels.
+
+        A keypoint outside the image is moved to its border and marked `outside`.
+
+        Returns:
+            The keypoints, none if no keypoint is visible; and what was clipped, or None.
+        """
         elements: list[dict[str, Any]] = []
         seen = beyond = 0
         for element in skeleton.elements:

@@ -14,7 +14,7 @@ from prefect_cvat.exceptions import (
     ServerError,
     TransportError,
 )
-from prefect_cvat.http.retry_policy import ATTEMPTS, RetryPolicy
+from prefect_cvat.http.retry_policy import MAX_ATTEMPTS_OF_UNKNOWN_OUTCOME, RetryPolicy
 
 __all__ = [
     "MARK",
@@ -99,7 +99,7 @@ def list_issues(client: Client, job_id: int) -> list[Issue]:
 def delete_issue(client: Client, issue_id: int) -> None:
     """Delete an issue with its comments. No error if it does not exist, so this is safe to repeat."""
     try:
-        RETRY.retrying(retry_on=has_unknown_outcome, max_attempts=ATTEMPTS)(
+        RETRY.retrying(retry_on=has_unknown_outcome, max_attempts=MAX_ATTEMPTS_OF_UNKNOWN_OUTCOME)(
             client.json, "DELETE", f"/api/issues/{issue_id}"
         )
     except NotFoundError:

@@ -11,24 +11,26 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tenacity import RetryCallState, Retrying
 
-__all__ = ["ATTEMPTS", "RetryPolicy"]
+__all__ = ["MAX_ATTEMPTS_OF_UNKNOWN_OUTCOME", "RetryPolicy"]
 
-ATTEMPTS = 8
-"""Maximum attempts at a request when each time it is unknown whether the server executed it."""
+MAX_ATTEMPTS_OF_UNKNOWN_OUTCOME = 8
+"""Maximum number of attempts at a write if it is unknown after each whether the server executed it.
+
+Before each further attempt the caller reads what the server has stored.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetryPolicy:
-    """When a request is sent again.
+    """How long to wait between attempts at a request, and when to give up.
 
-    Reads and log-ins are sent again after a connection error, a time-out, 429, 500, 502, 503 and 504, and
-    after an unusable body. Writes are sent again after 429 only: then nothing was done.
+    The caller decides which errors are worth another attempt: `request_sender.py`.
 
     Attributes:
         give_up_after: Seconds from the first attempt after which there is no further one.
         give_up_after_500: The same for consecutive responses of status 500, with which CVAT itself fails: for
             a short time while its database restarts, or permanently if data are damaged.
-        first_delay: Seconds before the second attempt; each further wait is twice as long.
+        first_delay: Seconds before the second attempt, less up to 25 %; each further wait is twice as long.
         longest_delay: Maximum seconds between two attempts, unless the server asks for more by `Retry-After`.
     """
 
@@ -55,7 +57,7 @@ class RetryPolicy:
         max_attempts: int | None = None,
         pause: Callable[[float, BaseException | None], object] | None = None,
     ) -> Retrying:
-        """Make a caller that repeats a function while it fails; the last error is raised.
+        """Make a caller that repeats one request while it fails, then raises the last error.
 
         Args:
             retry_on: Whether to repeat after an error. Its attribute `retry_after` is honoured.
@@ -98,7 +100,7 @@ class RetryPolicy:
 
 
 class _StopInTime:
-    """Stops when the next attempt would come too late. Used for one request."""
+    """Stops when the next attempt would come too late. For one request only."""
 
     def __init__(self, give_up_after: float, give_up_after_500: float) -> None:
         self._give_up_after = give_up_after

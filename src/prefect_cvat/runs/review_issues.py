@@ -31,7 +31,7 @@ from prefect_cvat.cvat.response_checks.response_parsing import parse_response
 from prefect_cvat.exceptions import (
     PrefectCvatError,
 )
-from prefect_cvat.http.retry_policy import ATTEMPTS
+from prefect_cvat.http.retry_policy import MAX_ATTEMPTS_OF_UNKNOWN_OUTCOME
 from prefect_cvat.planning.plan import TaskInfo
 from prefect_cvat.records.record_writer import ISSUES, JobRecord, RunRecord
 from prefect_cvat.review.frame_ranking import FrameReview
@@ -112,7 +112,7 @@ class _JobIssues:
         if self._has_ours_on(frame):
             return False
         try:
-            RETRY.retrying(retry_on=has_unknown_outcome, max_attempts=ATTEMPTS)(
+            RETRY.retrying(retry_on=has_unknown_outcome, max_attempts=MAX_ATTEMPTS_OF_UNKNOWN_OUTCOME)(
                 self._send_unless_arrived, frame, position, message
             )
         except UNKNOWN_OUTCOME:

@@ -10,7 +10,7 @@ from typing import Any
 from prefect_cvat.annotations.content_digest import AttributeDefaults
 from prefect_cvat.annotations.request_bodies import SerializedAnnotation, ServerAnnotation
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.http.retry_policy import ATTEMPTS, RetryPolicy
+from prefect_cvat.http.retry_policy import MAX_ATTEMPTS_OF_UNKNOWN_OUTCOME, RetryPolicy
 from prefect_cvat.models import Job
 from prefect_cvat.options.existing_annotation_options import Existing
 from prefect_cvat.records.annotation_index import StoredAnnotation
@@ -35,7 +35,7 @@ def job_requests(client: Client, job_id: int) -> JobRequests:
         job_id,
         max_annotations=JobWriter.max_annotations,
         max_bytes=JobWriter.max_bytes,
-        attempts=ATTEMPTS,
+        attempts=MAX_ATTEMPTS_OF_UNKNOWN_OUTCOME,
         retry=RetryPolicy(first_delay=JobWriter.retry_delay, longest_delay=30.0),
         late_commit_seconds=Settings().late_commit_seconds,
     )
@@ -109,7 +109,7 @@ class JobWriter:
             self._record,
             lock=lock,
             stopped=stopped or threading.Event(),
-            attempts=ATTEMPTS,
+            attempts=MAX_ATTEMPTS_OF_UNKNOWN_OUTCOME,
             late_commit_seconds=settings.late_commit_seconds,
             stale_read_seconds=settings.stale_read_seconds,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from typing import Any, Protocol
@@ -82,7 +82,7 @@ def run_pipeline(
                 try:
                     _annotate(run, planned, submitter, progress)
                     _check_function_worked(run, planned.plan)
-                    _finish(run, planned, submitter)
+                    _verify_and_replace(run, planned, submitter)
                     planned.open_issues()
                 except (BadFunctionError, MediaError, UploadError):
                     planned.undo_upload()
@@ -112,7 +112,7 @@ def _annotate(run: Run, planned: PlannedRun[Any], submitter: Submitter, progress
             if len(in_flight) == run.options.window:  # before the next batch is made: it may be larger then
                 _await(in_flight.popleft(), progress)
         while in_flight:
-            _await(in_flight.popleft(), progress)
+            _await(in_flight, progress)
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             logger.warning("task %d: interrupted; waiting for the batches in flight", run.task_id)
@@ -160,8 +160,11 @@ def _check_function_worked(run: Run, plan: Plan) -> None:
         )
 
 
-def _finish(run: Run, planned: PlannedRun[Any], submitter: Submitter) -> None:
-    """Verify and replace. An interruption waits until nothing is written any more."""
+def _verify_and_replace(run: Run, planned: PlannedRun[Any], submitter: Submitter) -> None:
+    """Verify the annotations that were added, then remove those that they replace.
+
+    After an interruption, wait for this stage to end: nothing may be written after the run.
+    """
     future = submitter.submit("finish_upload", planned)
     try:
         future.result()
@@ -171,17 +174,22 @@ def _finish(run: Run, planned: PlannedRun[Any], submitter: Submitter) -> None:
         raise
 
 
-def _await(futures: Iterable[Any], progress: Progress | None) -> None:
-    """Wait for a batch. Asking each stage in turn raises the error of the first stage that failed."""
+def _await(in_flight: deque[list[Any]], progress: Progress | None) -> None:
+    """Wait for the first batch, then take it off the queue: an interruption finds it there.
+
+    Asking each stage in turn raises the error of the first stage that failed. The last stage returns the
+    number of frames.
+    """
     frames = 0
-    for future in futures:
+    for future in in_flight[0]:
         frames = future.result()
+    in_flight.popleft()
     if progress is not None:
         progress.advance(frames)
 
 
 def _settle(futures: Sequence[Any]) -> None:
-    """Wait until a batch in flight has ended: nothing may be written after the run has returned."""
+    """Cancel stages that have not begun, and wait for the others: nothing may be written after the run."""
     for future in futures:
         if isinstance(future, Future):
             future.cancel()
