@@ -165,7 +165,8 @@ def test_each_job_is_read_once_also_where_jobs_overlap(client, make_task, monkey
     assert len(reads) == len(without)
     reads.clear()
     report = annotate_task(client, task_id, function, batch_size=1, skip_existing_iou=0.5, use_cache=False)
-    assert sorted(reads) == sorted([*without, first.id, second.id])
+    # once for the comparison, once before writing; nothing was sent, so nothing is read to verify it
+    assert sorted(reads) == sorted([first.id, second.id] * 2)
     assert report.overlapping_existing == 1
 
 

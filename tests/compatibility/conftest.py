@@ -76,6 +76,15 @@ def read(sdk_client: cvat_sdk.Client) -> Read:
     return read
 
 
+@pytest.fixture
+def emptied(our_client: Client, task_id: int) -> Iterator[None]:
+    """Remove all annotations from the task of a module afterwards."""
+    yield
+    [job] = our_client.jobs(task_id)
+    everything = our_client.job_annotations(job.id)
+    our_client.delete_job_annotations(job.id, {"tags": everything.tags, "shapes": everything.shapes})
+
+
 def _comparable(item: dict[str, Any], label: Any) -> dict[str, Any]:
     names = {attribute.id: attribute.name for attribute in label.attributes}
     sublabels = {sublabel.id: sublabel for sublabel in getattr(label, "sublabels", ())}

@@ -67,14 +67,6 @@ def run(annotate, read, task_id) -> Callable[..., None]:
     return run
 
 
-@pytest.fixture
-def emptied(our_client, task_id) -> Any:
-    yield
-    [job] = our_client.jobs(task_id)
-    everything = our_client.job_annotations(job.id)
-    our_client.delete_job_annotations(job.id, {"tags": everything.tags, "shapes": everything.shapes})
-
-
 @pytest.mark.usefixtures("emptied")
 @pytest.mark.parametrize("pairing", [BY_SDK, SDK_BY_US, BY_US], ids=str)
 def test_good_output_is_taken(run, read, task_id, pairing):

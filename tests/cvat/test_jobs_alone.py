@@ -387,7 +387,9 @@ def pool(client):
 @pytest.mark.parametrize("work", [annotate, track])
 def test_refuses_jobs_with_hidden_honeypots_and_writes_nothing(client, annotator, assign, pool, work):
     jobs = assign(pool, 0, 1)
-    with pytest.raises(UnsupportedTaskError, match=rf"task {pool} has a ground-truth pool, and CVAT"):
+    with pytest.raises(
+        UnsupportedTaskError, match=rf"task {pool} has a pool of ground-truth frames, and CVAT"
+    ):
         work(annotator, pool, jobs)
     assert all(not any(items) for items in written(client, jobs).values())
 

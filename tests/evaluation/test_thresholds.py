@@ -186,7 +186,7 @@ def test_labels_without_true_positives_get_no_threshold(client, make_task, tmp_p
     [job] = client.jobs(task_id)
     client.create_job_annotations(job.id, {"shapes": [shape], "tags": [], "tracks": []})
     done = evaluate_task(client, task_id, Nowhere())
-    with pytest.raises(NothingToEvaluateError, match="nothing that Nowhere found is right"):
+    with pytest.raises(NothingToEvaluateError, match="Nowhere has no true positives"):
         choose_thresholds(done)
     with pytest.raises(StorageError, match="cannot be written"):
         write_thresholds({"car": 0.5}, tmp_path / "missing" / "thresholds.json")

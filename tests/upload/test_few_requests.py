@@ -330,3 +330,18 @@ def test_annotations_of_people_who_write_meanwhile_stay(client, scene):
         task_id, function=Boxes(before=8, do=draw), batch_size=6, existing="clear", use_cache=False
     )
     assert Counter(scene.found(task_id).values()) == {3: 6, 4: 6}
+
+
+def test_annotations_are_sent_while_the_run_goes_on(client, scene, monkeypatch):
+    monkeypatch.setattr("prefect_cvat.upload.sending.upload_queue.FIRST_WAIT", 0.2)
+    seen = []
+    task_id = scene.make(12, chunk_size=1, segment_size=12)
+
+    class Slow(Boxes):
+        def detect(self, context, image):
+            time.sleep(0.1)
+            return super().detect(context, image)
+
+    function = Slow(before=11, do=lambda: seen.append(len(client.task_annotations(task_id).shapes)))
+    scene.annotate(task_id, function=function)
+    assert seen[0] > 0

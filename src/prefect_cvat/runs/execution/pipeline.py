@@ -110,7 +110,7 @@ def _annotate(run: Run, planned: PlannedRun[Any], submitter: Submitter, progress
             before = _submit_batch(planned, batch, submitter, before)
             in_flight.append(list(before.values()))
             if len(in_flight) == run.options.window:  # before the next batch is made: it may be larger then
-                _await(in_flight.popleft(), progress)
+                _await(in_flight, progress)
         while in_flight:
             _await(in_flight, progress)
     except BaseException as error:

@@ -87,6 +87,8 @@ class UploadQueue:
 
     def _send_full_requests(self) -> None:
         """Send as many requests as are full; what is left waits."""
+        if not self._is_full:
+            return
         while self._is_full and self._is_together:
             self._send_together()
         if self._is_full:
@@ -96,6 +98,7 @@ class UploadQueue:
             )
             if self._bytes >= JobWriter.max_bytes:
                 self._send_alone(self._waiting.values())
+        self._since = time.monotonic()
 
     @property
     def _is_full(self) -> bool:
@@ -114,5 +117,4 @@ class UploadQueue:
         unsent = [writer.unsent for writer in self._waiting.values()]
         self._count = sum(map(len, unsent))
         self._bytes = sum(len(each.body.json) for of_job in unsent for each in of_job)
-        self._since = time.monotonic()
         self.has_failed = False
