@@ -333,15 +333,15 @@ def test_annotations_of_people_who_write_meanwhile_stay(client, scene):
 
 
 def test_annotations_are_sent_while_the_run_goes_on(client, scene, monkeypatch):
-    monkeypatch.setattr("prefect_cvat.upload.sending.upload_queue.FIRST_WAIT", 0.2)
+    monkeypatch.setattr("prefect_cvat.upload.sending.upload_queue.FIRST_WAIT", 1.0)
     seen = []
-    task_id = scene.make(12, chunk_size=1, segment_size=12)
+    task_id = scene.make(24, segment_size=24)
 
     class Slow(Boxes):
         def detect(self, context, image):
             time.sleep(0.1)
             return super().detect(context, image)
 
-    function = Slow(before=11, do=lambda: seen.append(len(client.task_annotations(task_id).shapes)))
+    function = Slow(before=23, do=lambda: seen.append(len(client.task_annotations(task_id).shapes)))
     scene.annotate(task_id, function=function)
     assert seen[0] > 0
