@@ -212,7 +212,10 @@ def test_refine_does_not_hold_the_shapes_of_a_task(monkeypatch):
 
     plan = make_plan(info)
     plan = SimpleNamespace(
-        info=SimpleNamespace(labels=[label]), task=plan.task, jobs=plan.jobs, frames=plan.frames
+        info=SimpleNamespace(labels=[label], task=plan.task, jobs=plan.jobs, through_jobs=True),
+        task=plan.task,
+        jobs=plan.jobs,
+        frames=plan.frames,
     )
     tracemalloc.start()
     try:
@@ -266,7 +269,7 @@ def test_a_frame_with_too_many_shapes_is_not_compared_and_is_named():
         for _ in range(20_000 + (frame == 4)):
             shapes.add({"frame": frame, "label_id": 1, "type": "rectangle", "points": [0.0, 0.0, 1.0, 1.0]})
     assert len(shapes.of(3)) == 20_000
-    with pytest.raises(ResponseTooLargeError, match=r"frame 4 has 20001 annotations .* at most 20000"):
+    with pytest.raises(ResponseTooLargeError, match="frame 4 has 20001 annotations .* the maximum is 20000"):
         shapes.of(4)
 
 

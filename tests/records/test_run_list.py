@@ -80,6 +80,7 @@ def test_runs_are_listed_with_their_kind_and_added_annotations(client, make_task
     assert [run["run"] for run in json.loads(command("--json").stdout)] == [tracked.run, annotated.run]
 
 
+@pytest.mark.usefixtures("sent_at_once")
 @pytest.mark.parametrize("of_jobs", [False, True])
 def test_a_run_that_is_at_work_is_running_and_an_earlier_one_of_its_task_is_not(client, make_task, of_jobs):
     task_id = make_task(segment_size=6)
@@ -207,6 +208,7 @@ def test_runs_never_share_a_task_while_locks_are_removed(folders):
     assert len(done) > 10
 
 
+@pytest.mark.usefixtures("sent_at_once")
 def test_running_runs_and_other_files_are_kept(client, make_task, folders):
     function = Waits()
     running = threading.Thread(target=lambda: annotate_task(client, make_task(), function, batch_size=2))

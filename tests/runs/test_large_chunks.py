@@ -89,7 +89,7 @@ def test_batches_are_parts_of_large_chunks_and_each_chunk_is_fetched_once(
     assert function.seen == list(range(530))
     # what the last batch of a chunk has used is removed
     assert "chunk-0.zip" in submitter.on_disk[0]
-    assert submitter.on_disk[-1] == [".lock", "jobs"]
+    assert [name for name in submitter.on_disk[-1] if name.startswith("chunk")] == []
     if options.get("window") == 1:
         assert all(len(names) <= 4 for names in submitter.on_disk), "two chunks at the most"
 

@@ -84,7 +84,7 @@ def measure(n):
     with tempfile.TemporaryDirectory() as folder:
         ledger = JobLedger(Path(folder), 1, ["auto"], {}, recognizes_refined=True)
         ledger.read_baseline((("shapes", mask(number)) for number in range(n)), lambda _: False)
-        [left] = ledger.unsent("a part", map(serialize, [rectangle(5, 0), rectangle(400, 1)]))
+        [left] = ledger.want(map(serialize, [rectangle(5, 0), rectangle(400, 1)]))
         assert left.body.frame == 1
     return n
 """

@@ -137,6 +137,7 @@ def test_detection_begins_with_the_first_chunk_of_a_batch(client, make_task, fau
     assert times[3] - times[0] < 1.5
 
 
+@pytest.mark.usefixtures("sent_at_once")
 def test_the_first_batch_is_not_held_up_by_the_others(client, make_task, faults):
     task_id = make_task(12)
     faults.set([Rule(fault=Latency(seconds=3), **chunks(number)) for number in range(1, 6)])

@@ -150,7 +150,7 @@ def test_faults_cause_no_duplicates(client, make_task, faults, monkeypatch, faul
         ({"labels": ["person"]}, "has no rectangle or points of label 'person' on the 2 frames"),
         ({"sources": ["auto"]}, "has no rectangle or points of source auto on"),
         ({"shape_types": ["points"]}, "has no points on the 2 frames"),
-        ({"frames": [1]}, "has no rectangle or points on the 1 frame to"),
+        ({"frames": [1]}, "has no rectangle or points on the 1 frame of the run"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -181,6 +181,9 @@ SLOW = """
 import sys, time
 from ellipses import Ellipses
 from prefect_cvat import Client, refine_task
+from prefect_cvat.upload.sending import upload_queue
+
+upload_queue.FIRST_WAIT = 0.0
 
 class Slow(Ellipses):
     def detect(self, context, image, prompts):
