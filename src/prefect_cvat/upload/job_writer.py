@@ -52,7 +52,7 @@ class JobWriter:
         sources: The sources of what is written. The run never takes annotations of other sources for its own.
         defaults: The attribute values that the server fills in.
         record: The record of what the run adds to the job.
-        lock: The lock of the task; it is told which jobs have a request under way.
+        lock: The lock of the task; it records which jobs have a request in progress.
         stopped: Set when the run is to stop: then it no longer waits for anything.
         recognizes_refined: Whether a mask or a track that a machine has made of a detection stands for it.
         deleted_frames: The deleted frames of the task.

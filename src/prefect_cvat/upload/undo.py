@@ -259,11 +259,11 @@ class _Picker:
 
 
 class _Look:
-    """One look through what a job holds.
+    """Finds the annotations of the run among those of a job, in one reading.
 
     Attributes:
-        ours: What the run has added, and is as it was.
-        changed: What the run has added, and somebody has changed.
+        ours: Annotations that the run has added and nobody has changed.
+        changed: Annotations that the run has added and somebody has changed.
     """
 
     def __init__(self, job: RecordedJob, of_others: Collection[AnnotationId]) -> None:
@@ -273,17 +273,16 @@ class _Look:
         self._of_others = of_others
         self._unsettled = job.unsettled.copy()
 
-    def is_ours(self, key: AnnotationId, told: str) -> bool:
-        """Whether what has this id and says this is the run's, and as it was."""
+    def is_ours(self, key: AnnotationId, digest: str) -> bool:
+        """Whether the run has added the annotation with this id, and its digest has not changed."""
         kind, number = key
         recorded = self._job.added.get(key)
         if recorded is not None:
-            (self.ours if told == recorded else self.changed).add(key)
-            return told == recorded
-        is_ours = (
-            self._unsettled[told] > 0 and number > self._job.after.get(kind, 0) and key not in self._of_others
-        )
+            (self.ours if digest == recorded else self.changed).add(key)
+            return digest == recorded
+        is_new = number > self._job.after.get(kind, 0) and key not in self._of_others
+        is_ours = is_new and self._unsettled[digest] > 0
         if is_ours:
-            self._unsettled[told] -= 1
+            self._unsettled[digest] -= 1
             self.ours.add(key)
         return is_ours

@@ -34,7 +34,7 @@ class JobSender:
         requests: The requests to the job.
         ledger: What is known of the annotations of the job.
         record: The record of what the run adds to the job.
-        lock: The lock of the task; it is told which jobs have a request under way.
+        lock: The lock of the task; it records which jobs have a request in progress.
         stopped: Set when the run is to stop: then it no longer waits for anything.
         attempts: Maximum number of attempts of a request whose outcome is unknown each time.
         late_commit_seconds: How long the server may still be executing a request that it has not answered.
