@@ -21,6 +21,16 @@ from prefect_cvat.sandbox import Sandbox
 
 Found = TypeVar("Found")
 
+LONGEST_TEST = 600
+"""Seconds after which a test is ended. Prefect marks a run as crashed 90 s after its last heartbeat."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the tests of this folder more time than others have."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker(pytest.mark.timeout(LONGEST_TEST))
+
 
 @dataclass(frozen=True)
 class PrefectApi:
