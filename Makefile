@@ -57,11 +57,11 @@ pytest: $(VENV)/.installed-dev
 
 # on a real Prefect server: the form in a browser, new tasks by webhook, runs that die or are cancelled
 e2e: $(VENV)/.installed-dev
-	$(BIN)/pytest $(TWO_AT_A_TIME) tests/e2e --ignore tests/e2e/test_workers.py
+	$(BIN)/pytest $(TWO_AT_A_TIME) -o faulthandler_timeout=900 tests/e2e --ignore tests/e2e/test_workers.py
 
 # a task in shards on two workers, and on a Dask cluster; one worker of each is killed
 workers: $(VENV)/.installed-dev
-	$(BIN)/pytest tests/e2e/test_workers.py
+	$(BIN)/pytest -o faulthandler_timeout=900 tests/e2e/test_workers.py
 
 # runs of every kind under faults and kills, beside other machines and people, until 1,000 schedules are played or
 # twenty minutes are over; SEED=2 plays others. `soak.py --mutations` sees that it notices what is broken
