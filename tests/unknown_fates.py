@@ -1,4 +1,4 @@
-"""Faults of the sandbox after which a client does not know whether its request was carried out."""
+"""Faults of the sandbox after which a client does not know whether its request was executed."""
 
 import pytest
 

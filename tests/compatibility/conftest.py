@@ -9,7 +9,8 @@ import cvat_sdk
 import pytest
 from cvat_sdk.core.client import Config
 
-from compatibility.libraries import SDK, Library
+from compatibility.libraries import OURS, SDK, Library, Pairing, a_function
+from compatibility.outputs import labels, spec
 from pictures import picture
 from prefect_cvat import Client
 from prefect_cvat.sandbox import Sandbox
@@ -74,6 +75,27 @@ def read(sdk_client: cvat_sdk.Client) -> Read:
         return sorted(found, key=repr)
 
     return read
+
+
+@pytest.fixture(scope="module")
+def task_id(new_task) -> int:
+    return new_task(labels(OURS, with_ids=False), {"0.png": picture()})
+
+
+@pytest.fixture
+def run(annotate, read, task_id) -> Callable[..., None]:
+    """Run a function that returns this output; the task is empty before and, if the run fails, afterwards."""
+
+    def run(pairing: Pairing, output: Callable[[Library], Any], **options: Any) -> None:
+        function = a_function(spec(pairing.written), lambda context, image: output(pairing.written))
+        assert read(task_id) == []
+        try:
+            annotate(pairing.run, task_id, function, **options)
+        except Exception:
+            assert read(task_id) == []
+            raise
+
+    return run
 
 
 @pytest.fixture

@@ -98,7 +98,7 @@ def value(lib: Library, spec_id: int, text: str) -> Any:
     return lib.models.AttributeValRequest(spec_id=spec_id, value=text)
 
 
-def _with(shape: Any, **changes: Any) -> Any:
+def with_fields(shape: Any, **changes: Any) -> Any:
     for name, item in changes.items():
         getattr(shape, name).append(item)
     return shape

@@ -11,8 +11,6 @@ from compatibility.libraries import (
     OURS,
     SDK_BY_US,
     Library,
-    Pairing,
-    a_function,
 )
 from compatibility.outputs import (
     AREA,
@@ -24,37 +22,12 @@ from compatibility.outputs import (
     PARKED,
     POLYGON,
     SIDE,
-    _with,
     body,
     car,
     good,
-    labels,
-    spec,
     value,
+    with_fields,
 )
-from pictures import picture
-
-
-@pytest.fixture(scope="module")
-def task_id(new_task) -> int:
-    return new_task(labels(OURS, with_ids=False), {"0.png": picture()})
-
-
-@pytest.fixture
-def run(annotate, read, task_id) -> Callable[..., None]:
-    """Run what returns this; the task is empty before and, if that fails, afterwards."""
-
-    def run(pairing: Pairing, output: Callable[[Library], Any], **options: Any) -> None:
-        function = a_function(spec(pairing.written), lambda context, image: output(pairing.written))
-        assert read(task_id) == []
-        try:
-            annotate(pairing.run, task_id, function, **options)
-        except Exception:
-            assert read(task_id) == []
-            raise
-
-    return run
-
 
 NAN, INFINITE = float("nan"), float("inf")
 
@@ -147,9 +120,9 @@ def test_duplicate_attribute_error_names_the_attribute(run):
 
 
 SMUGGLED = {
-    "a word among points": lambda lib: _with(lib.cvataa.polygon(AREA, [*POLYGON, 1]), points="x"),
-    "a dict among attributes": lambda lib: _with(car(lib, attributes=[]), attributes={"id": DOORS}),
-    "a tuple among elements": lambda lib: _with(body(lib), elements=(HEAD, 1, 2)),
+    "a word among points": lambda lib: with_fields(lib.cvataa.polygon(AREA, [*POLYGON, 1]), points="x"),
+    "a dict among attributes": lambda lib: with_fields(car(lib, attributes=[]), attributes={"id": DOORS}),
+    "a tuple among elements": lambda lib: with_fields(body(lib), elements=(HEAD, 1, 2)),
 }
 
 

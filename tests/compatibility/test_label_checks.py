@@ -19,33 +19,10 @@ from compatibility.libraries import (
 from compatibility.outputs import (
     MASK,
     POLYGON,
-    labels,
     spec,
     value,
 )
 from pictures import picture
-
-
-@pytest.fixture(scope="module")
-def task_id(new_task) -> int:
-    return new_task(labels(OURS, with_ids=False), {"0.png": picture()})
-
-
-@pytest.fixture
-def run(annotate, read, task_id) -> Callable[..., None]:
-    """Run what returns this; the task is empty before and, if that fails, afterwards."""
-
-    def run(pairing: Pairing, output: Callable[[Library], Any], **options: Any) -> None:
-        function = a_function(spec(pairing.written), lambda context, image: output(pairing.written))
-        assert read(task_id) == []
-        try:
-            annotate(pairing.run, task_id, function, **options)
-        except Exception:
-            assert read(task_id) == []
-            raise
-
-    return run
-
 
 TYPES = ("any", "rectangle", "polygon", "mask", "tag")
 
@@ -69,7 +46,7 @@ def task_of_type(new_task) -> Callable[[str], int]:
 def test_label_types_are_compatible_in_the_same_cases(
     annotate, task_of_type, function_type, task_type, conv_mask_to_poly
 ):
-    """What becomes of the spec, and of each type of annotation, is the same whoever runs it."""
+    """The spec and each type of annotation are treated alike by both libraries."""
 
     def outcome(pairing: Pairing, annotation: Callable[[Library], list[Any]]) -> bool:
         label = pairing.written.cvataa.label_spec("x", 1, type=function_type)

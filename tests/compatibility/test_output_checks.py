@@ -15,8 +15,6 @@ from compatibility.libraries import (
     OURS,
     SDK_BY_US,
     Library,
-    Pairing,
-    a_function,
     assert_says_what_the_sdk_says,
 )
 from compatibility.outputs import (
@@ -39,32 +37,8 @@ from compatibility.outputs import (
     element,
     good,
     head,
-    labels,
-    spec,
     value,
 )
-from pictures import picture
-
-
-@pytest.fixture(scope="module")
-def task_id(new_task) -> int:
-    return new_task(labels(OURS, with_ids=False), {"0.png": picture()})
-
-
-@pytest.fixture
-def run(annotate, read, task_id) -> Callable[..., None]:
-    """Run what returns this; the task is empty before and, if that fails, afterwards."""
-
-    def run(pairing: Pairing, output: Callable[[Library], Any], **options: Any) -> None:
-        function = a_function(spec(pairing.written), lambda context, image: output(pairing.written))
-        assert read(task_id) == []
-        try:
-            annotate(pairing.run, task_id, function, **options)
-        except Exception:
-            assert read(task_id) == []
-            raise
-
-    return run
 
 
 @pytest.mark.usefixtures("emptied")

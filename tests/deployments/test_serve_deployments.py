@@ -93,7 +93,7 @@ def serve(*, scope=None, nightly=None, credentials="main", **options):
 
 
 def deployed():
-    """What the API says of the deployments, but for ids, dates and where runs are carried out."""
+    """The deployments as the API returns them, without ids, dates and where runs execute."""
     with get_client(sync_client=True) as prefect:
         flows = {flow.id: flow.name for flow in prefect.read_flows()}
         found = {}

@@ -1,4 +1,4 @@
-"""docs/operations.md: all of it is carried out, on the Prefect server that it starts, and with a sandbox."""
+"""docs/operations.md: every block runs, on the Prefect server that it starts, and with a sandbox."""
 
 import shutil
 import time

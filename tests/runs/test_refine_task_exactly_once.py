@@ -103,7 +103,7 @@ def test_second_run_after_any_interruption_equals_an_uninterrupted_run(
 
 
 def test_removes_duplicates_of_earlier_run_before_originals(client, make_task, faults, monkeypatch):
-    """No run after that would find out that it stands there twice."""
+    """No later run would notice that it exists twice."""
     task_id = make_task(2)
     [job] = client.jobs(task_id)
     place(client, job, box(label_ids(client, task_id)["car"]))

@@ -3,9 +3,9 @@
 A run may delete
 
 - what it has made itself, unless a human has corrected it;
-- what a machine has made and stands there too often: an equal one stays;
+- automatic annotations that exist more than once: an equal one stays;
 - what it is told to replace: it stood there before the first write of the run, no human has touched it since, and
-  what takes its place stands there now;
+  its replacement exists now;
 - what the run that is undone has made.
 
 Between its last reading of a job and the arrival of its request a run cannot know what a human does. A deletion
@@ -27,7 +27,7 @@ class Audit:
 
     Args:
         schedule: What was tried.
-        ledger: What stands there before the first event.
+        ledger: The annotations before the first event.
         undoes: By the user of a run that undoes others, the users of these.
 
     Attributes:
@@ -132,7 +132,7 @@ class Audit:
 
 
 def problems_of_the_end(schedule: Schedule, ledger: Ledger, *, is_undone: bool) -> list[str]:
-    """What is wrong with what stands there when all runs have ended, and the last one well."""
+    """Errors in the annotations after all runs have ended, the last one successfully."""
     problems = []
     for job in ledger.task.jobs:
         least, most = _machines(schedule, ledger, job.id, is_undone=is_undone)

@@ -1,7 +1,7 @@
 """What the server did, in the order in which it did it, and for whom.
 
 It stands where the sandbox writes to its database, so that no fault of the network hides anything from it. Each
-run logs in as a user of its own, by which it is known, also where a request of it is carried out after its end.
+run logs in as a user of its own, by which it is known, also if a request of it is executed after its end.
 """
 
 from __future__ import annotations

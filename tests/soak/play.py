@@ -124,7 +124,7 @@ class Play:
         self.server.faults.wait(30)
 
     def _writes(self) -> int:
-        """How many writes have come to the server, be they carried out by now or not."""
+        """The number of writes that the server has received, whether executed yet or not."""
         return sum(entry.method == "PATCH" for entry in self.server.faults.log())
 
     def _is_anything_written(self) -> bool:

@@ -25,7 +25,7 @@ class RunOf:
         is_bad: Whether its function breaks its contract.
         first: How many events there were when it began.
         last: How many there were when it ended.
-        is_followed: Whether something of a run before it was yet to be carried out when it began.
+        is_followed: Whether a request of an earlier run was not executed yet when it began.
     """
 
     user: str

@@ -125,7 +125,7 @@ class Scene:
         with self.server._state.database.read() as db:
             return {job.id: stored(db, job.id) for job in self.jobs}
 
-    # --- what stands there beforehand ---
+    # --- annotations before the first run ---
 
     def _place(self) -> None:
         rng = random.Random(f"{self.schedule.key}/place")

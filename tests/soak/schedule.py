@@ -2,8 +2,8 @@
 
 What no protocol of CVAT can settle without a word between the machines is kept out: that a run relies on what a
 run of another machine has written, which then fails by its own fault and takes that back. So where there are
-two machines and the function of one is bad, nothing is replaced, no write is of unknown fate, and what stands there is
-looked at after a last good run.
+two machines and the function of one is bad, nothing is replaced, no write is of unknown outcome, and every existing
+annotation is checked after a last good run.
 
 A schedule has one runner or two. A runner is what would be a machine: it has a home of its own (cache, locks,
 records) and its own spelling of the address, and starts runs until one succeeds. Beside them a human may draw,
@@ -79,7 +79,7 @@ class Deed:
     Attributes:
         pause: Seconds since what he did before.
         what: `draw`, `correct` or `delete`.
-        seed: Decides where, and on what of all that stands there then.
+        seed: Decides where, and on which of the annotations that exist then.
     """
 
     pause: float

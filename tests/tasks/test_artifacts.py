@@ -59,7 +59,7 @@ def cars(detect=lambda context: None):
     return SimpleNamespace(spec=SPEC, detect=detect_cars)
 
 
-@flow(name="carry out", persist_result=False)
+@flow(name="a run", persist_result=False)
 def run_flow(client, task_id, function, batch_size=1, cancel_after=None):
     """What the flows of this package do, as far as one sees it."""
     run = AnnotateRun(client, task_id, function, Options(batch_size=batch_size), function_name="a_function")

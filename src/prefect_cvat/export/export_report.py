@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from prefect_cvat.messages.plurals import pluralize
+from prefect_cvat.runs.reports.run_report import cached_frames
 
 __all__ = ["ExportReport"]
 
@@ -75,8 +76,7 @@ class ExportReport(BaseModel):
             f" {self.empty_frames} of them without annotations",
         ]
         if self.frames_from_cache:
-            of_them = pluralize(self.frames_from_cache, "of them was", "of them were")
-            lines.append(f"{of_them} detected in an earlier run")
+            lines.append(cached_frames(self.frames_from_cache))
         lines.append(written)
         by_count = sorted(self.labels.items(), key=lambda item: (-item[1], item[0]))
         lines += [f"  {count} {name}" for name, count in by_count]

@@ -8,7 +8,7 @@ from typing import Literal
 
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.review.score_histogram import SCORE_BINS
-from prefect_cvat.runs.reports.run_report import RunReport
+from prefect_cvat.runs.reports.run_report import RunReport, cached_frames
 
 __all__ = ["Outcome", "escape", "render_markdown", "task_link"]
 
@@ -75,8 +75,7 @@ def _outcome(report: RunReport, outcome: Outcome, error: str | None) -> list[str
         f" ({report.frames_per_second:.1f} frames per second) by {escape(report.function)}."
     )
     if report.frames_from_cache:
-        of_them = pluralize(report.frames_from_cache, "of them was", "of them were")
-        done += f" {of_them} detected in an earlier run."
+        done += f" {cached_frames(report.frames_from_cache)}."
     if report.not_kept:
         done += f" Detections are not cached: {escape(report.not_kept)}."
     parts = [done]

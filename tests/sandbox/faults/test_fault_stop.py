@@ -15,7 +15,7 @@ from sandbox.faults.faulty_sandbox import rule
 
 
 def test_stop_runs_late_commits_at_once(tmp_path: Path) -> None:
-    labels = [{"name": f"label {number}"} for number in range(4000)]  # takes a while to carry out
+    labels = [{"name": f"label {number}"} for number in range(4000)]  # takes a while to execute
     with Sandbox(tmp_path) as server:
         basic = (server.user, server.password)
         server.faults.set([rule("late_commit", methods=["POST"], delay=300)])

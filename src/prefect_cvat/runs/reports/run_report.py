@@ -14,7 +14,7 @@ from prefect_cvat.messages.bounded_text import MAX_MESSAGE_LENGTH, one_line
 from prefect_cvat.messages.plurals import format_counts, pluralize
 from prefect_cvat.review.frame_ranking import FrameReview
 
-__all__ = ["MAX_FRAME_ERRORS", "RunReport"]
+__all__ = ["MAX_FRAME_ERRORS", "RunReport", "cached_frames"]
 
 
 MAX_REVIEW_LINES = 5
@@ -192,8 +192,7 @@ class RunReport(BaseModel):
             f" ({self.frames_per_second:.1f} frames per second)",
         ]
         if self.frames_from_cache:
-            of_them = pluralize(self.frames_from_cache, "of them was", "of them were")
-            lines.append(f"{of_them} detected in an earlier run")
+            lines.append(cached_frames(self.frames_from_cache))
         if self.not_kept:
             lines.append(f"detections are not cached: {self.not_kept}")
         lines += [
@@ -253,3 +252,8 @@ class RunReport(BaseModel):
         if self.issues_failed:
             lines.append(f"issues that were not opened: {self.issues_failed}")
         return [one_line(line, MAX_MESSAGE_LENGTH) for line in lines]
+
+
+def cached_frames(count: int) -> str:
+    """The number of frames from the cache in words: `3 of them were detected in an earlier run`."""
+    return f"{pluralize(count, 'of them was', 'of them were')} detected in an earlier run"

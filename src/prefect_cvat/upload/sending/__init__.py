@@ -1,1 +1,1 @@
-"""Sending the annotations of a run: what is sent together, how, and what became of requests."""
+"""Sends the annotations of a run: grouping, requests, and requests of unknown outcome."""

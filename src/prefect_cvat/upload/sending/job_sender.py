@@ -1,4 +1,4 @@
-"""Sending annotations to a job, each once, whatever becomes of the requests."""
+"""Sends annotations to a job, each exactly once, also if the outcome of a request is unknown."""
 
 from __future__ import annotations
 
