@@ -16,6 +16,19 @@ def detect(context, image):
     return [rectangle(1, [0, 0, 9, 9], score=0.5), rectangle(2, [5, 5, 20, 20], score=0.9)]
 """
 
+FUNCTION = """
+from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
+
+class Boxes:
+    spec = DetectionFunctionSpec(labels=[label_spec("car", 1)])
+    def __init__(self, size: int = 5) -> None:
+        self.size = size
+    def detect(self, context, image):
+        return [rectangle(1, [0, 0, self.size, self.size], score=0.5)]
+
+create = Boxes
+"""
+
 FAILS = BOXES.replace("    return [", "    raise ZeroDivisionError('told to')\n    return [")
 
 SLOW = BOXES.replace("def detect", "import time\n\ndef detect").replace(

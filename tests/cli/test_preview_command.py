@@ -1,0 +1,45 @@
+"""The subcommand `preview`, as a process of its own."""
+
+import re
+
+from clips import clip
+from command_line import run_command_text as run
+
+
+def test_previews_image_files_and_frames_of_a_task(server, make_task, client, function_file, tmp_path):
+    from pictures import picture
+
+    (tmp_path / "a.png").write_bytes(picture())
+    page = tmp_path / "page.html"
+    options = ["--function-file", function_file, "-o", page]
+    done = run("preview", tmp_path / "a.png", *options)
+    assert done.returncode == 0, done.stderr
+    assert "1 car" in done.stdout
+    assert ">car 0.50<" in page.read_text()
+
+    task_id = make_task(3)
+    done = run(*server, "preview", "--task", task_id, "--frames", "0,2", *options)
+    assert done.returncode == 0, done.stderr
+    assert page.read_text().count("<figure>") == 2
+    assert all(not client.job_annotations(job.id).shapes for job in client.jobs(task_id))
+
+    for size, shown in ((3, 3), (4, 4), (7, 4)):  # without --frames
+        done = run(*server, "preview", "--task", make_task(size), *options)
+        assert done.returncode == 0, done.stderr
+        assert page.read_text().count("<figure>") == shown
+
+    (tmp_path / "b.png").write_bytes(b"broken")
+    done = run("preview", tmp_path / "a.png", tmp_path / "b.png", *options)
+    assert done.returncode == 1
+    assert f"{str(tmp_path / 'b.png')!r} is not an image" in done.stderr
+
+
+def test_a_preview_of_frames_of_a_video(server, video_task, reading_file, tmp_path):
+    page = tmp_path / "page.html"
+    done = run(
+        *server, "preview", "--task", video_task(clip(range(10))), "--frames", "1,7-8",
+        "--function-file", reading_file, "-o", page,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    captions = re.findall(r"<figcaption>(frame \d) .*?(\d) shape", page.read_text())
+    assert captions == [("frame 1", "1"), ("frame 7", "1"), ("frame 8", "1")]
