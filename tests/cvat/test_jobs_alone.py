@@ -1,138 +1,29 @@
 """Users who are assigned jobs of a task but may not see the task get the same results."""
 
-import io
-import itertools
 import json
-from datetime import timedelta
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from clips import clip, number_on, numbered_picture
+from clips import clip, number_on
 from command_line import run_command_text
-from pictures import picture
-from prefect_cvat import (
-    Client,
-    ShapeTrackingOptions,
-    TrackOptions,
-    annotate_task,
-    refine_task,
-    track_task,
-    undo_run,
-)
+from cvat.assigned_jobs import Numbers, annotate, clear, numbered, track, written
+from prefect_cvat import ShapeTrackingOptions, annotate_task, refine_task, track_task
 from prefect_cvat.auto_annotation import (
-    DetectionFunctionSpec,
     InteractionFunctionSpec,
     InteractionResultShape,
     TrackableShape,
     TrackingFunctionSpec,
-    label_spec,
-    rectangle,
-    tag,
 )
 from prefect_cvat.cvat.issues import list_issues
-from prefect_cvat.cvat.response_checks.honeypot_check import check_has_no_honeypots
 from prefect_cvat.evaluation import evaluate_task
-from prefect_cvat.exceptions import (
-    InvalidResponseError,
-    NotFoundError,
-    OrganizationError,
-    PermissionDeniedError,
-    UnsupportedTaskError,
-)
+from prefect_cvat.exceptions import PermissionDeniedError
 from prefect_cvat.export import export_task
 from prefect_cvat.masks import encode_mask
 from prefect_cvat.options.frame_options import Selection
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.plan import make_plan, read_task
-from prefect_cvat.planning.task_info import read_jobs
 from prefect_cvat.rendering.sample_frames import draw_sample_frames
-
-NUMBERS = itertools.count()
-LABELS = [label_spec("car", None), label_spec("any", None)]
-
-
-@pytest.fixture
-def annotator(sandbox):
-    """A user who may see nothing until a job is assigned."""
-    name = f"annotator{next(NUMBERS)}"
-    with Client(sandbox.url) as client:
-        body = {"username": name, "password1": "p", "password2": "p"}
-        client._transport.json("POST", "/api/auth/register", body=body, anonymous=True)
-        client.login((name, "p"))
-        yield client
-
-
-@pytest.fixture
-def assign(client, annotator):
-    """Assign jobs of a task, by their places; return their numbers."""
-
-    def assign(task_id, *places):
-        jobs = [client.jobs(task_id)[place] for place in places]
-        for job in jobs:
-            body = {"assignee": annotator.user().id}
-            client.json("PATCH", f"/api/jobs/{job.id}", body=body)
-        return [job.id for job in jobs]
-
-    return assign
-
-
-def numbered(client, count=20, **fields):
-    """A task of pictures whose numbers can be read."""
-    data = {
-        name: fields.pop(name) for name in ("frame_filter", "start_frame", "stop_frame") if name in fields
-    }
-    task = client.create_task("numbered", LABELS, **fields).id
-    images = {}
-    for number in range(count):
-        buffer = io.BytesIO()
-        numbered_picture(number).save(buffer, "PNG")
-        images[f"{number:03}.png"] = buffer.getvalue()
-    client.upload_images(task, images, chunk_size=3, **data)
-    return task
-
-
-class Numbers:
-    """Finds a car where the number on the picture says, and tags each frame."""
-
-    spec = DetectionFunctionSpec(labels=[label_spec("car", 1), label_spec("any", 2, type="tag")])
-    version = "1"
-
-    def __init__(self):
-        self.seen = []
-
-    def detect(self, context, image):
-        number = number_on(image)
-        self.seen.append((context.frame_name, number))
-        return [rectangle(1, [number, 5, number + 30, 40], score=0.75), tag(2)]
-
-
-def written(client, jobs):
-    """What jobs hold, without what differs between two runs on purpose: ids."""
-
-    def bare(item):
-        return {
-            key: [bare(part) for part in value] if key in ("shapes", "elements") else value
-            for key, value in item.items()
-            if key != "id"
-        }
-
-    result = {}
-    for job in jobs:
-        data = client.job_annotations(job)
-        result[job] = [
-            sorted(repr(sorted(bare(item).items())) for item in items)
-            for items in (data.tags, data.shapes, data.tracks)
-        ]
-    return result
-
-
-def clear(client, jobs):
-    for job in jobs:
-        data = client.job_annotations(job)
-        client.delete_job_annotations(job, data.model_dump())
-
 
 MEDIA = {
     "images": lambda client, make: numbered(client, segment_size=7),
@@ -180,23 +71,6 @@ class Circles:
         rows, columns = np.mgrid[: image.height, : image.width] + 0.5
         inside = ((columns - (x1 + x2) / 2) / (x2 - x1)) ** 2 + ((rows - (y1 + y2) / 2) / (y2 - y1)) ** 2
         return [InteractionResultShape(type="mask", points=encode_mask(inside <= 0.25))]
-
-
-def annotate(client, task_id, jobs):
-    return annotate_task(client, task_id, Numbers(), jobs=jobs, allow_unmatched_labels=True, use_cache=False)
-
-
-def track(client, task_id, jobs):
-    tracking = TrackOptions(min_length=1)
-    return track_task(
-        client,
-        task_id,
-        Numbers(),
-        jobs=jobs,
-        track_options=tracking,
-        allow_unmatched_labels=True,
-        use_cache=False,
-    )
 
 
 @pytest.mark.parametrize("places", [(1,), (0, 2), (1, 2)], ids=["one job", "two apart", "two in a row"])
@@ -327,193 +201,6 @@ def test_opens_issues_and_draws_images_in_the_job(client, annotator, assign):
     selection = Selection(jobs=[job])
     plan = make_plan(read_task(annotator, task_id, selection), selection)
     assert len(draw_sample_frames(annotator, plan, 2)) == 2
-
-
-# --- what is refused ---
-
-
-def test_names_the_visible_jobs_if_none_is_given(client, annotator, assign):
-    task_id = numbered(client, 6, segment_size=2)
-    with pytest.raises(PermissionDeniedError, match="permission"):
-        annotate_task(annotator, task_id, Numbers())
-    jobs = assign(task_id, 0, 2)
-    with pytest.raises(
-        PermissionDeniedError,
-        match=rf"may not see task {task_id} on .*, but jobs of it: {jobs[0]}, {jobs[1]}; name those",
-    ):
-        annotate_task(annotator, task_id, Numbers())
-
-
-def test_refuses_jobs_of_other_tasks(client, annotator, assign, make_task):
-    task_id, other = make_task(4, segment_size=2), make_task(4, segment_size=2)
-    [job] = assign(task_id, 0)
-    [stranger] = assign(other, 0)
-    unseen = client.jobs(task_id)[1].id
-    with pytest.raises(ValueError, match=rf"job {stranger} is one of task {other}, not of task {task_id}"):
-        annotate_task(annotator, task_id, Numbers(), jobs=[job, stranger])
-    with pytest.raises(PermissionDeniedError, match=f"/api/jobs/{unseen}"):
-        annotate_task(annotator, task_id, Numbers(), jobs=[job, unseen])
-    with pytest.raises(NotFoundError, match="there is no job 999999"):
-        annotate_task(annotator, task_id, Numbers(), jobs=[job, 999999])
-
-
-def test_refuses_a_ground_truth_job(client, annotator, assign, make_task):
-    task_id = make_task(4)
-    body = {"type": "ground_truth", "task_id": task_id, "frame_selection_method": "manual", "frames": [1]}
-    client.json("POST", "/api/jobs", body=body)
-    [job] = assign(task_id, 1)
-    with pytest.raises(ValueError, match=f"job {job} of task {task_id} is of type 'ground_truth'"):
-        annotate_task(annotator, task_id, Numbers(), jobs=[job])
-
-
-@pytest.fixture
-def pool(client):
-    """A task with a pool of ground truth, and two honeypots in each job."""
-    task = client.create_task("a pool", LABELS, segment_size=5)
-    client.upload_images(
-        task.id,
-        {f"{i:04}.png": picture(seed=i) for i in range(15)},
-        sorting_method="random",
-        validation_params={
-            "mode": "gt_pool",
-            "frame_selection_method": "random_uniform",
-            "frame_count": 5,
-            "frames_per_job_count": 2,
-        },
-    )
-    return task.id
-
-
-@pytest.mark.parametrize("work", [annotate, track])
-def test_refuses_jobs_with_hidden_honeypots_and_writes_nothing(client, annotator, assign, pool, work):
-    jobs = assign(pool, 0, 1)
-    with pytest.raises(
-        UnsupportedTaskError, match=rf"task {pool} has a pool of ground-truth frames, and CVAT"
-    ):
-        work(annotator, pool, jobs)
-    assert all(not any(items) for items in written(client, jobs).values())
-
-
-def test_skips_honeypots_for_users_who_may_see_the_task(client, pool):
-    [job, *_] = client.jobs(pool)
-    report = annotate_task(
-        client, pool, SimpleNamespace(spec=Numbers.spec, detect=lambda *_: []), jobs=[job.id]
-    )
-    assert report.left_out["honeypot"] == 4
-    assert report.frames == 5
-
-
-def test_refuses_jobs_if_honeypots_are_unknown(client, annotator, assign, make_task, monkeypatch):
-    task_id = make_task(4, segment_size=2)
-    [number] = assign(task_id, 0)
-    token = annotator.json("POST", "/api/auth/access_tokens", body={"name": "reads", "read_only": True})
-    with (
-        Client(client.url, access_token=token["value"]) as reader,
-        pytest.raises(UnsupportedTaskError, match=rf"whether job {number} .* has honeypots, .*403"),
-    ):
-        read_task(reader, task_id, Selection(jobs=[number]))
-    job = annotator.job(number)
-    monkeypatch.setattr(Client, "create_job_annotations", lambda *_: SimpleNamespace(tracks=[{"id": 1}]))
-    deleted = []
-    monkeypatch.setattr(Client, "delete_job_annotations", lambda _, job, body: deleted.append((job, body)))
-    with pytest.raises(UnsupportedTaskError, match="CVAT took what it cannot take"):
-        check_has_no_honeypots(annotator, job)
-    assert deleted == [(number, {"tags": [], "shapes": [], "tracks": [{"id": 1}]})]
-
-
-def test_retries_the_honeypot_check(client, annotator, assign, sandbox, make_task):
-    task_id = make_task(4, segment_size=2)
-    [number] = assign(task_id, 0)
-    sandbox.faults.set(
-        [
-            {
-                "methods": ["PATCH"],
-                "path": "/annotations$",
-                "fault": {"kind": "status", "status": 502},
-                "times": 2,
-            }
-        ]
-    )
-    try:
-        check_has_no_honeypots(annotator, annotator.job(number))
-    finally:
-        sandbox.faults.clear()
-    assert client.job_annotations(number).tracks == []
-
-
-def test_refuses_meta_that_contradicts_the_job(client, annotator, assign, make_task, monkeypatch):
-    task_id = make_task(4, segment_size=2)
-    [number] = assign(task_id, 0)
-    meta = annotator.job_meta(number)
-    monkeypatch.setattr(Client, "job_meta", lambda *_: meta.model_copy(update={"size": 9}))
-    with pytest.raises(InvalidResponseError, match=rf"job {number} has 2 frames, but its data/meta has 9"):
-        read_task(annotator, task_id, Selection(jobs=[number]))
-
-
-# --- for undo ---
-
-
-def test_finds_jobs_by_id_without_access_to_the_task(client, annotator, assign, make_task):
-    task_id = make_task(6, segment_size=2)
-    jobs = assign(task_id, 0, 2)
-    of_owner, of_annotator = read_jobs(client, task_id, [*jobs, 999999]), read_jobs(annotator, task_id, jobs)
-    assert [job.id for job in of_owner.jobs] == [job.id for job in of_annotator.jobs] == jobs
-    assert of_owner.labels == of_annotator.labels
-    assert (of_annotator.task.id, of_annotator.task.name) == (task_id, "a task")
-    assert of_annotator.identity.jobs == {job.id: job.created_date for job in of_annotator.jobs}
-    assert of_owner.identity.differences(of_annotator.identity) == []
-    assert of_owner.jobs == of_annotator.jobs
-    assert all(job.created_date for job in of_owner.jobs)
-    with pytest.raises(PermissionDeniedError):
-        read_jobs(annotator, task_id, [])
-
-
-@pytest.mark.parametrize("by", ["the annotator", "who may see the task"])
-@pytest.mark.parametrize("of", ["the annotator", "who may see the task"])
-def test_undo_works_without_access_to_the_task(client, annotator, assign, of, by):
-    task_id = numbered(client, 6, segment_size=2)
-    jobs = assign(task_id, 0)
-    who = {"the annotator": annotator, "who may see the task": client}
-    report = annotate(who[of], task_id, jobs)
-    assert undo_run(who[by], report.run).removed == report.added
-    assert not any(any(items) for items in written(client, jobs).values())
-
-
-def test_undo_refuses_jobs_that_were_recreated(client, annotator, assign, monkeypatch):
-    task_id = numbered(client, 6, segment_size=2)
-    jobs = assign(task_id, 0)
-    report = annotate(annotator, task_id, jobs)
-    read = Client.job
-
-    def made_anew(self, job_id):
-        job = read(self, job_id)
-        return job.model_copy(update={"created_date": job.created_date + timedelta(days=1)})
-
-    monkeypatch.setattr(Client, "job", made_anew)
-    with pytest.raises(
-        ValueError, match=rf"was on another task {task_id} .* its job {jobs[0]} was created at "
-    ):
-        undo_run(annotator, report.run)
-
-
-# --- organizations, and the command line ---
-
-
-def test_checks_the_organization_of_a_job(sandbox, client, annotator, assign):
-    slug = f"org-of-jobs-{next(NUMBERS)}"
-    number = client.json("POST", "/api/organizations", body={"slug": slug})["id"]
-    with Client(sandbox.url, organization=slug) as inside:
-        inside.login((sandbox.user, sandbox.password))
-        task_id = numbered(inside, 6, segment_size=2)
-    [job] = assign(task_id, 1)
-    with Client(sandbox.url, organization="") as personal:
-        personal.login((annotator.user().username, "p"))
-        with pytest.raises(
-            OrganizationError,
-            match=rf"job {job} is in the organization number {number}, not in the personal workspace",
-        ):
-            annotate(personal, task_id, [job])
-    assert annotate(annotator, task_id, [job]).added == 4
 
 
 FUNCTION = """
