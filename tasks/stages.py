@@ -11,9 +11,9 @@ from typing import Any
 from prefect import Task, task
 
 from prefect_cvat.annotations.label_remapping import Annotations
-from prefect_cvat.frames import ChunkBatch
+from prefect_cvat.frames import BatchDetections, ChunkBatch
 from prefect_cvat.planning.plan import Batch
-from prefect_cvat.runs.execution.planned_run import BatchDetections, PlannedRun
+from prefect_cvat.runs.execution.planned_run import PlannedRun
 from prefect_cvat.runs.execution.run import Run
 from prefect_cvat.runs.execution.run_context import Workspace
 from prefect_cvat.tasks.prefect_task_options import NO_RETRIES, RETRY_NETWORK_ERRORS, shorten_errors

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from prefect_cvat.models import (
     LabeledImageRequest,
     LabeledShapeRequest,
 )
 
-__all__ = ["ChunkBatch", "ChunkFile", "ChunkType", "Frame", "FrameDetections", "Quality"]
+__all__ = ["BatchDetections", "ChunkBatch", "ChunkFile", "ChunkType", "Frame", "FrameDetections", "Quality"]
 
 Quality = Literal["original", "compressed"]
 """The quality of images, in CVAT's words."""
@@ -51,6 +52,7 @@ class ChunkFile:
         first_frame: The relative number of its first frame.
         length: Its number of frames, deleted ones included.
         type: Its type.
+        max_image_bytes: Maximum memory for decoding one of its images, in bytes; None takes the setting.
     """
 
     number: int
@@ -58,6 +60,7 @@ class ChunkFile:
     first_frame: int
     length: int
     type: ChunkType = "imageset"
+    max_image_bytes: int | None = None
 
     def __str__(self) -> str:
         return f"chunk {self.number} (frames {self.first_frame}-{self.first_frame + self.length - 1})"
@@ -106,3 +109,20 @@ class FrameDetections:
         self.tags = tags
         self.shapes = shapes
         self.error = error
+
+
+class BatchDetections:
+    """The detections of a batch, until they are used.
+
+    Plain, so that Prefect does not walk through it; emptied, because Prefect keeps it.
+    """
+
+    __slots__ = ("_frames",)
+
+    def __init__(self, frames: Iterable[Any]) -> None:
+        self._frames = deque(frames)
+
+    def taken(self) -> Iterator[Any]:
+        """The detections of one frame after the other; each is released."""
+        while self._frames:
+            yield self._frames.popleft()

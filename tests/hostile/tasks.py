@@ -113,7 +113,7 @@ def large_tasks() -> list[HostileInput]:
     """Large images, one or several in a chunk, and very many shapes, on the commands that meet them."""
     largest, for_tracking = "JPEG of 45 megapixels", "JPEG of 33 megapixels"
     on = {f"{largest}, 1": ("annotate", "follow", "refine", "export", "evaluate", "preview")}
-    on |= {f"{for_tracking}, 1": ("track",)}  # it loads libraries of 75 MB
+    on |= {f"{for_tracking}, 1": ("track",)}  # it loads libraries of 75 MB, and refuses larger images
     on |= {f"{largest}, {LARGE_COUNT}": ("annotate", "follow", "refine", "preview")}
     on |= {f"{name}, {LARGE_COUNT}": ("annotate", "preview") for name in list(LARGE_IMAGES)[2:]}
     return [

@@ -15,14 +15,13 @@ from prefect_cvat.evaluation.inputs.task_annotations import annotations_on_frame
 from prefect_cvat.exceptions import NothingToExportError
 from prefect_cvat.export.dataset import Annotation, AnnotationFile
 from prefect_cvat.export.image_folder import ImageFolder
-from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
+from prefect_cvat.frames import BatchDetections, ChunkBatch, ChunkFile, Frame
 from prefect_cvat.media.chunk_download import fetch_chunk
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.number_set import NumberSet
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.plan import Batch, Plan
 from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.runs.execution.planned_run import BatchDetections
 from prefect_cvat.runs.execution.progress import Progress
 from prefect_cvat.runs.execution.run_context import Workspace
 from prefect_cvat.runs.reports.run_report import RunReport

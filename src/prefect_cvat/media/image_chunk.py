@@ -68,7 +68,7 @@ class ZipChunk:
     def images(self, frames: Sequence[Frame]) -> Iterator[tuple[Frame, PIL.Image.Image]]:
         """Open images, one after the other, without decoding them."""
         for frame in frames:
-            yield frame, read_image(self._read(frame), frame)
+            yield frame, read_image(self._read(frame), frame, max_bytes=self._chunk.max_image_bytes)
 
     def copy(self, frame: Frame, file: IO[bytes]) -> None:
         """Copy a stored image of any size to a file.
@@ -92,7 +92,13 @@ class ZipChunk:
             opening = opening_bytes(stored.read(12), size)
         # the task states the size, and images of another size are refused
         pixels = frame.width * frame.height
-        check_memory(frame, (frame.width, frame.height), MIN_BYTES_PER_PIXEL * pixels, max(size, opening))
+        check_memory(
+            frame,
+            (frame.width, frame.height),
+            MIN_BYTES_PER_PIXEL * pixels,
+            max(size, opening),
+            max_bytes=self._chunk.max_image_bytes,
+        )
         with self._errors_of(frame):
             return self._archive.read(self._member(frame))
 
@@ -160,15 +166,20 @@ class _BoundedFile(io.FileIO):
         return data
 
 
-def read_image(data: bytes, frame: Frame) -> PIL.Image.Image:
+def read_image(data: bytes, frame: Frame, *, max_bytes: int | None = None) -> PIL.Image.Image:
     """Open an image and compare its size with the one in the task's meta, without decoding it.
+
+    Args:
+        data: The file.
+        frame: The frame.
+        max_bytes: Maximum memory of the file and its decoding in bytes; None takes the setting.
 
     Raises:
         MediaError: It is not an image, would take too much memory, or has another size than the meta says.
     """
-    image = open_image(io.BytesIO(data), frame)
+    image = open_image(io.BytesIO(data), frame, max_bytes=max_bytes)
     file_bytes = max(len(data), opening_bytes(data[:12], len(data)))
-    check_memory(frame, image.size, decoding_bytes(image), file_bytes)
+    check_memory(frame, image.size, decoding_bytes(image), file_bytes, max_bytes=max_bytes)
     check_size(image, frame)
     return image
 

@@ -48,19 +48,22 @@ _MIN_LIMIT = 2**22
 """The minimum of the setting in bytes: for smaller images it need not be read."""
 
 
-def open_image(source: Path | IO[bytes], what: object, *, to_decode: bool = True) -> PIL.Image.Image:
+def open_image(
+    source: Path | IO[bytes], what: object, *, to_decode: bool = True, max_bytes: int | None = None
+) -> PIL.Image.Image:
     """Open an image without decoding it.
 
     Args:
         source: The file.
         what: Its name in errors.
         to_decode: Whether its pixels will be decoded; otherwise it may be of any size.
+        max_bytes: See `check_memory`.
 
     Raises:
         MediaError: It is not an image of a format that is read, or it would take too much memory.
     """
     try:
-        check_memory(what, file_bytes=_opening_bytes_of(source))
+        check_memory(what, file_bytes=_opening_bytes_of(source), max_bytes=max_bytes)
         with warnings.catch_warnings():
             # memory is limited below; Pillow warns about images below that limit
             warnings.simplefilter("ignore", PIL.Image.DecompressionBombWarning)
@@ -73,7 +76,12 @@ def open_image(source: Path | IO[bytes], what: object, *, to_decode: bool = True
         ) from error
     if to_decode:
         try:
-            check_memory(f"{what} ({image.format}, {image.mode})", image.size, decoding_bytes(image))
+            check_memory(
+                f"{what} ({image.format}, {image.mode})",
+                image.size,
+                decoding_bytes(image),
+                max_bytes=max_bytes,
+            )
         except MediaError:
             image.close()
             raise
@@ -113,7 +121,12 @@ def decoding_bytes(image: PIL.Image.Image) -> int:
 
 
 def check_memory(
-    what: object, size: tuple[int, int] | None = None, pixel_bytes: int = 0, file_bytes: int = 0
+    what: object,
+    size: tuple[int, int] | None = None,
+    pixel_bytes: int = 0,
+    file_bytes: int = 0,
+    *,
+    max_bytes: int | None = None,
 ) -> None:
     """Refuse an image that would take too much memory.
 
@@ -122,14 +135,16 @@ def check_memory(
         size: Its width and height in pixels, if known.
         pixel_bytes: Bytes of memory that decoding takes.
         file_bytes: Bytes of memory that its file takes.
+        max_bytes: Maximum of both together; None takes the setting.
 
     Raises:
-        MediaError: It takes more than the setting allows.
+        MediaError: It takes more.
     """
     needed = pixel_bytes + file_bytes
     if needed <= _MIN_LIMIT:
         return
-    max_bytes = _max_bytes(os.environ.get("PREFECT_CVAT_MAX_IMAGE_BYTES"))
+    if max_bytes is None:
+        max_bytes = _max_bytes(os.environ.get("PREFECT_CVAT_MAX_IMAGE_BYTES"))
     if needed > max_bytes:
         pixels = "" if size is None else f" of {size[0]}x{size[1]} pixels"
         raise MediaError(

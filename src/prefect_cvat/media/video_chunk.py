@@ -191,7 +191,12 @@ class VideoChunk:
         return image.transpose(_TURNS[turn]) if turn in _TURNS else image
 
     def _check_size(self, width: int, height: int, frame: Frame, *, is_upright: bool = True) -> None:
-        check_memory(f"{frame} in {self._chunk}", (width, height), _BYTES_PER_PIXEL * width * height)
+        check_memory(
+            f"{frame} in {self._chunk}",
+            (width, height),
+            _BYTES_PER_PIXEL * width * height,
+            max_bytes=self._chunk.max_image_bytes,
+        )
         # CVAT 2.73: the encoder needs even sides; a frame with an odd one is stretched by a pixel
         expected = (frame.width + frame.width % 2, frame.height + frame.height % 2)
         if (width, height) in (expected, (frame.width, frame.height)):

@@ -8,13 +8,20 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+import PIL.ExifTags
 import PIL.Image
 import PIL.ImageOps
 
 from prefect_cvat.annotations.label_remapping import LabelRemapper
+from prefect_cvat.exceptions import MediaError
 from prefect_cvat.frames import Frame
 from prefect_cvat.inference.detector import Detector
-from prefect_cvat.media.image_decoding import decode_pixels, open_image
+from prefect_cvat.media.image_decoding import (
+    MIN_BYTES_PER_PIXEL,
+    check_memory,
+    decode_pixels,
+    open_image,
+)
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import Label
 from prefect_cvat.planning.label_mapping import build_mapping
@@ -93,16 +100,30 @@ def open_image_files(paths: Sequence[Path]) -> Iterator[OpenedFrame]:
             the first is decoded.
     """
     for path in paths:
-        open_image(path, repr(str(path))).close()
+        _open(path).close()
     return (_open_upright(number, path) for number, path in enumerate(paths))
 
 
 def _open_upright(number: int, path: Path) -> OpenedFrame:
-    name = repr(str(path))
-    with open_image(path, name) as image:
-        decode_pixels(image, name)
+    with _open(path) as image:
+        decode_pixels(image, repr(str(path)))
         PIL.ImageOps.exif_transpose(image, in_place=True)
         return Frame(number, path.name, image.width, image.height), image
+
+
+def _open(path: Path) -> PIL.Image.Image:
+    """Open an image file, unless it would take too much memory; rotating it takes a copy."""
+    name = repr(str(path))
+    image = open_image(path, name)
+    try:
+        if image.getexif().get(PIL.ExifTags.Base.Orientation, 1) != 1:
+            check_memory(
+                f"{name} (rotated)", image.size, 2 * MIN_BYTES_PER_PIXEL * image.width * image.height
+            )
+    except MediaError:
+        image.close()
+        raise
+    return image
 
 
 def _labels_of_function(spec_labels: Sequence[Any]) -> list[Label]:

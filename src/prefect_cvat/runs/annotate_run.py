@@ -12,7 +12,7 @@ from prefect_cvat.annotations.existing_annotations import ExistingAnnotations
 from prefect_cvat.annotations.label_remapping import Annotations, LabelRemapper
 from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.frames import ChunkBatch, Frame, FrameDetections
+from prefect_cvat.frames import BatchDetections, ChunkBatch, Frame, FrameDetections
 from prefect_cvat.http.server_url import server_identity
 from prefect_cvat.inference.detection_cache import CachedDetections, DetectionCache
 from prefect_cvat.inference.detector import Detector
@@ -24,7 +24,7 @@ from prefect_cvat.planning.confidence_thresholds import ScoreThresholds, score_t
 from prefect_cvat.planning.label_mapping import LabelMapping, build_mapping
 from prefect_cvat.planning.plan import Batch, Plan
 from prefect_cvat.planning.run_attributes import RunAttributes
-from prefect_cvat.runs.execution.planned_run import BatchDetections, PlannedRun
+from prefect_cvat.runs.execution.planned_run import PlannedRun
 from prefect_cvat.runs.execution.run import Run
 from prefect_cvat.runs.execution.run_context import RunContext, Workspace
 

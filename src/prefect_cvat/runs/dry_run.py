@@ -8,7 +8,7 @@ from time import perf_counter
 from typing import Any
 
 from prefect_cvat.files.spool import spool_folder
-from prefect_cvat.frames import ChunkBatch
+from prefect_cvat.frames import BatchDetections, ChunkBatch
 from prefect_cvat.geometry.clipping import Clipping
 from prefect_cvat.media.chunk_download import fetch_chunk
 from prefect_cvat.media.frame_reader import open_frames
@@ -16,7 +16,7 @@ from prefect_cvat.number_ranges import NumberRanges
 from prefect_cvat.planning.batch_size import BatchSize
 from prefect_cvat.planning.plan import PART_FRAMES, Batch, Plan
 from prefect_cvat.runs.annotate_run import PlannedAnnotateRun
-from prefect_cvat.runs.execution.planned_run import BatchDetections, PlannedRun
+from prefect_cvat.runs.execution.planned_run import PlannedRun
 from prefect_cvat.runs.execution.run import Run
 from prefect_cvat.runs.execution.run_context import Workspace
 from prefect_cvat.runs.refine_run import PlannedRefineRun, RefineRun

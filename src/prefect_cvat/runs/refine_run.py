@@ -22,7 +22,7 @@ from prefect_cvat.annotations.request_bodies import serialize
 from prefect_cvat.auto_annotation.interface import InteractionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import BadFunctionError
-from prefect_cvat.frames import ChunkBatch, Frame
+from prefect_cvat.frames import BatchDetections, ChunkBatch, Frame
 from prefect_cvat.geometry.clipping import Clipping
 from prefect_cvat.inference.shape_refiner import ShapeRefiner
 from prefect_cvat.media.frame_reader import ChunkSource, open_frames
@@ -32,7 +32,7 @@ from prefect_cvat.options.existing_annotation_options import Existing
 from prefect_cvat.options.refine_options import RefineOptions
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.plan import Batch, Plan
-from prefect_cvat.runs.execution.planned_run import BatchDetections, PlannedRun
+from prefect_cvat.runs.execution.planned_run import PlannedRun
 from prefect_cvat.runs.execution.run import Run
 from prefect_cvat.runs.execution.run_context import RunContext, Workspace
 from prefect_cvat.runs.original_shapes import Copies, OriginalShapes

@@ -76,6 +76,7 @@ class PlannedTrackDetectionsRun(PlannedAnnotateRun):
     recognizes_refined: ClassVar[bool] = False
     reviews_shapes: ClassVar[bool] = False
     keeps_all_parts: ClassVar[bool] = False
+    default_image_bytes: ClassVar[int | None] = 128 * 2**20  # the tracking libraries take 75 MB
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from prefect_cvat.annotations.label_remapping import Annotations
 from prefect_cvat.annotations.request_bodies import serialize
 from prefect_cvat.auto_annotation.interface import TrackingFunction
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.frames import ChunkBatch, Frame
+from prefect_cvat.frames import BatchDetections, ChunkBatch, Frame
 from prefect_cvat.inference.shape_tracker import ShapeTracker
 from prefect_cvat.media.frame_reader import ChunkSource, open_frames, open_frames_reversed
 from prefect_cvat.media.spooled_chunks import AHEAD
@@ -27,7 +27,7 @@ from prefect_cvat.planning.whole_task import read_each_job
 from prefect_cvat.records.annotation_index import StoredAnnotation
 from prefect_cvat.review.frame_ranking import FrameSummaries
 from prefect_cvat.runs.execution.job_uploads import make_folder
-from prefect_cvat.runs.execution.planned_run import BatchDetections, PlannedRun
+from prefect_cvat.runs.execution.planned_run import PlannedRun
 from prefect_cvat.runs.execution.run import Run
 from prefect_cvat.runs.execution.run_context import RunContext, Workspace
 from prefect_cvat.runs.track_detections_run import check_takes_tracks

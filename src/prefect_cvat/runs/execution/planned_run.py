@@ -5,8 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from abc import ABC, abstractmethod
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from operator import attrgetter
 from typing import Any, ClassVar, Generic, TypeVar
@@ -14,7 +13,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 from prefect_cvat.annotations.content_digest import attribute_defaults
 from prefect_cvat.annotations.label_remapping import Annotations
 from prefect_cvat.exceptions import BadFunctionError
-from prefect_cvat.frames import ChunkBatch, ChunkFile, Frame
+from prefect_cvat.frames import BatchDetections, ChunkBatch, ChunkFile, Frame
 from prefect_cvat.media.frame_reader import ChunkSource
 from prefect_cvat.options.execution_options import MAX_DOWNLOADS
 from prefect_cvat.options.existing_annotation_options import Existing
@@ -28,7 +27,7 @@ from prefect_cvat.runs.execution.run_context import RunContext, Workspace
 from prefect_cvat.runs.review_issues import open_issues
 from prefect_cvat.upload.job_writer import JobWriter
 
-__all__ = ["BatchDetections", "PlannedRun"]
+__all__ = ["PlannedRun"]
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +51,7 @@ class PlannedRun(ABC, Generic[Results]):
             counts as that annotation.
         waits_for_late_writes: Whether the run waits, before it verifies, until no write can arrive any more:
             its originals are removed at its end, so that a later run would not find duplicates of results.
+        default_image_bytes: See `RunChunks`.
     """
 
     kind: ClassVar[str] = "annotate"
@@ -59,6 +59,7 @@ class PlannedRun(ABC, Generic[Results]):
     sources: ClassVar[frozenset[str]] = frozenset({"auto"})
     recognizes_refined: ClassVar[bool] = False
     waits_for_late_writes: ClassVar[bool] = False
+    default_image_bytes: ClassVar[int | None] = None
 
     def __init__(self, context: RunContext, plan: Plan, workspace: Workspace) -> None:
         self.context = context
@@ -70,7 +71,7 @@ class PlannedRun(ABC, Generic[Results]):
         self._record = RunRecord(self._describe)
         writers = self._make_writers(workspace)
         self.uploads = JobUploads(self.client, plan, writers, self.folder, context.pause)
-        self._chunks = RunChunks(context, plan, self.folder, self._use_chunk)
+        self._chunks = RunChunks(context, plan, self.folder, self._use_chunk, self.default_image_bytes)
         self._detect_lock = threading.Lock()
         self._bad_function: str | None = None  # how it has broken its contract: not called again
         self._batch_size = BatchSize(self.options.batch_size)
@@ -282,20 +283,3 @@ class PlannedRun(ABC, Generic[Results]):
             url=f"{self.client.url}/tasks/{self.context.task_id}",
             max_frames=self.options.frames_to_rank,
         )
-
-
-class BatchDetections:
-    """The detections of a batch, until they are used.
-
-    Plain, so that Prefect does not walk through it; emptied, because Prefect keeps it.
-    """
-
-    __slots__ = ("_frames",)
-
-    def __init__(self, frames: Iterable[Any]) -> None:
-        self._frames = deque(frames)
-
-    def taken(self) -> Iterator[Any]:
-        """The detections of one frame after the other; each is released."""
-        while self._frames:
-            yield self._frames.popleft()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from prefect_cvat.frames import ChunkFile
@@ -24,25 +25,36 @@ class RunChunks(SpooledChunks):
         plan: What to do.
         folder: The folder for the chunks.
         on_chunk: Called with each chunk that was downloaded, by the thread that has downloaded it.
+        default_image_bytes: Maximum memory for decoding an image, unless the user has set it, in bytes; None
+            takes the default of the setting.
     """
 
     def __init__(
-        self, context: RunContext, plan: Plan, folder: Path, on_chunk: Callable[[ChunkFile], object]
+        self,
+        context: RunContext,
+        plan: Plan,
+        folder: Path,
+        on_chunk: Callable[[ChunkFile], object],
+        default_image_bytes: int | None,
     ) -> None:
+        settings = Settings()
         super().__init__(
             self._download_chunk,
             DownloadLimit(context.options.downloads),
-            max_bytes=Settings().max_spool_bytes,
+            max_bytes=settings.max_spool_bytes,
             count_pixels=self._count_pixels_of,
         )
         self._context = context
         self._plan = plan
         self._folder = folder
         self._on_chunk = on_chunk
+        is_set = "max_image_bytes" in settings.model_fields_set
+        self._max_image_bytes = None if is_set else default_image_bytes
 
     def file(self, number: int) -> ChunkFile:
         """A chunk, also before it is on disk."""
-        return chunk_file(self._plan, number, self._folder, self._context.options.quality)
+        chunk = chunk_file(self._plan, number, self._folder, self._context.options.quality)
+        return replace(chunk, max_image_bytes=self._max_image_bytes)
 
     def reserve(self, batch: Batch, following: Iterable[int], *, is_certain: bool = True) -> None:
         """Keep the chunks of a batch until it is done, and chunks after it until the next batch is made.
@@ -58,7 +70,7 @@ class RunChunks(SpooledChunks):
 
     def _download_chunk(self, number: int) -> ChunkFile:
         with self._context.timing("fetch"):
-            chunk = fetch_chunk(
+            fetch_chunk(
                 self._context.client,
                 self._plan,
                 number,
@@ -66,6 +78,7 @@ class RunChunks(SpooledChunks):
                 self._context.options.quality,
                 interruption=self.slots,
             )
+        chunk = self.file(number)
         self._on_chunk(chunk)
         return chunk
 
