@@ -39,7 +39,7 @@ def test_track_refuses_larger_images_than_annotate_unless_the_limit_is_set(clien
     assert client.task_annotations(task_id).tracks == []
     assert annotate_task(client, task_id, FUNCTION).added == 1
     monkeypatch.setenv("PREFECT_CVAT_MAX_IMAGE_BYTES", str(192 * 2**20))
-    track_task(client, task_id, FUNCTION)
+    track_task(client, task_id, FUNCTION, min_length=1)
     assert len(client.task_annotations(task_id).tracks) == 1
 
 
