@@ -10,6 +10,7 @@ import pytest
 from prefect_cvat import annotate_task, track_task
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
 from prefect_cvat.exceptions import MediaError
+from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.rendering.preview import open_image_files
 
 LARGE = (7000, 5000)  # 140 MB decoded: more than 128 MiB, less than 192 MiB
@@ -39,7 +40,7 @@ def test_track_refuses_larger_images_than_annotate_unless_the_limit_is_set(clien
     assert client.task_annotations(task_id).tracks == []
     assert annotate_task(client, task_id, FUNCTION).added == 1
     monkeypatch.setenv("PREFECT_CVAT_MAX_IMAGE_BYTES", str(192 * 2**20))
-    track_task(client, task_id, FUNCTION, min_length=1)
+    track_task(client, task_id, FUNCTION, track_options=TrackOptions(min_length=1))
     assert len(client.task_annotations(task_id).tracks) == 1
 
 
