@@ -184,7 +184,7 @@ def run_ours(runner: str, url: str, task_id: int, module: str, **options: Any) -
 
     from prefect_cvat.credentials import CvatCredentials
     from prefect_cvat.flows.annotate_task import annotate_task as flow
-    from prefect_cvat.flows.shared_parameters import ExecutionSettings
+    from prefect_cvat.options.execution_options import ExecutionSettings
 
     CvatCredentials(url=url, username="admin", password=SecretStr("admin")).save("benchmark", overwrite=True)
     block = CvatCredentials.load("benchmark")

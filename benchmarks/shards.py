@@ -111,7 +111,7 @@ def carry_out(way: str, url: str, task_id: int, shards: int) -> dict[str, float]
     from prefect_cvat.credentials import CvatCredentials
     from prefect_cvat.flows.annotate_shards import annotate_shards
     from prefect_cvat.flows.annotate_task import annotate_task
-    from prefect_cvat.flows.shared_parameters import ExecutionSettings
+    from prefect_cvat.options.execution_options import ExecutionSettings
     from prefect_cvat.options.frame_options import FrameOptions
     from prefect_cvat.tasks.concurrency_limits import ensure_limit, server_limit
 

@@ -15,22 +15,17 @@ from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.exceptions import RunsFailedError
 from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.flows.fan_out import FanOut, FinishedRun, PlannedRun, run_all
+from prefect_cvat.flows.function_choice import DETECTION_FUNCTION, choose_function, chosen_name
 from prefect_cvat.flows.project_report import ProjectReport, publish_project_report
 from prefect_cvat.flows.run_tags import completed_jobs, load_function_key, run_key, shard_key, task_tag
-from prefect_cvat.flows.shared_parameters import (
-    DETECTION_FUNCTION,
-    ExecutionSettings,
-    choose_function,
-    chosen_name,
-    make_options,
-)
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.messages.bounded_text import one_line
 from prefect_cvat.options.annotation_options import AnnotationOptions
-from prefect_cvat.options.execution_options import ReviewOptions
+from prefect_cvat.options.execution_options import ExecutionSettings, ReviewOptions
 from prefect_cvat.options.existing_annotation_options import ExistingOptions
 from prefect_cvat.options.frame_options import FrameOptions
 from prefect_cvat.options.label_and_threshold_options import LabelOptions
+from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.task_search import FoundTask, TaskSelection, check_scope, find_tasks
 from prefect_cvat.runs.shards import make_shards
 
@@ -103,7 +98,7 @@ def annotate_project(
     }
     report = ProjectReport()
     version = load_function_key(chosen, credentials.url, warn=report.history_unknown.append)
-    options = make_options(chosen, existing_annotations, execution, review)
+    options = Options.of_form(chosen, existing_annotations, execution, review)
 
     def key_of(found: FoundTask) -> str:
         info = found.plan.info

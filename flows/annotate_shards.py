@@ -19,24 +19,17 @@ from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import MissingLibraryError, RunsFailedError
 from prefect_cvat.flows.fan_out import block_document_id
+from prefect_cvat.flows.function_choice import DETECTION_FUNCTION, TaskId, choose_function, name_run
 from prefect_cvat.flows.run_on_task import report_failure
 from prefect_cvat.flows.run_tags import add_tags, load_function_key, run_key, task_tag
-from prefect_cvat.flows.shared_parameters import (
-    DETECTION_FUNCTION,
-    ExecutionSettings,
-    TaskId,
-    choose_function,
-    make_options,
-    name_run,
-    named_as_in_form,
-)
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.annotation_options import AnnotationOptions
-from prefect_cvat.options.execution_options import ReviewOptions
+from prefect_cvat.options.execution_options import ExecutionSettings, ReviewOptions
 from prefect_cvat.options.existing_annotation_options import ExistingOptions
 from prefect_cvat.options.frame_options import FrameOptions
 from prefect_cvat.options.label_and_threshold_options import LabelOptions
 from prefect_cvat.options.run_options import Options
+from prefect_cvat.options.titles import named_as_in_form
 from prefect_cvat.planning.annotated_frames import exclude_annotated
 from prefect_cvat.planning.plan import Plan, make_plan, read_task
 from prefect_cvat.records.record_writer import RecordHeader, RunRecord
@@ -119,7 +112,7 @@ def annotate_shards(
     """
     chosen = choose_function(function_block, function, function_parameters, execution, labels, annotations)
     document = block_document_id(credentials)
-    options = make_options(chosen, existing_annotations, frames, execution, review)
+    options = Options.of_form(chosen, existing_annotations, frames, execution, review)
     with named_as_in_form(), credentials.get_client() as client:
         client.check_may_write()
         version = load_function_key(chosen, client.url)

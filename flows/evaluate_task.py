@@ -16,20 +16,16 @@ from prefect_cvat.evaluation.inputs.ground_truth import GroundTruthSource
 from prefect_cvat.evaluation.report.plots import plot_precision_recall
 from prefect_cvat.evaluation.report.tables import HEADINGS, headline, plain_lines, render_markdown, shape_rows
 from prefect_cvat.evaluation.report.worst_frames import DrawnFrame, fetch_worst_frames, rank_worst_frames
+from prefect_cvat.flows.function_choice import TaskId, choose_function, chosen_name
 from prefect_cvat.flows.run_tags import add_tags, task_tag
-from prefect_cvat.flows.shared_parameters import (
-    ExecutionSettings,
-    TaskId,
-    choose_function,
-    chosen_name,
-    make_options,
-    named_as_in_form,
-)
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.annotation_options import AnnotationOptions
 from prefect_cvat.options.evaluation_options import EvaluationOptions
+from prefect_cvat.options.execution_options import ExecutionSettings
 from prefect_cvat.options.frame_options import FrameOptions
 from prefect_cvat.options.label_and_threshold_options import LabelOptions
+from prefect_cvat.options.run_options import Options
+from prefect_cvat.options.titles import named_as_in_form
 from prefect_cvat.rendering.run_report_markdown import escape
 from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.tasks.artifacts import ArtifactProgress, data_uri, warn_if_refused
@@ -96,7 +92,7 @@ def evaluate_task(
         chosen = choose_function(
             function_block, function, function_parameters, execution, labels, annotations
         )
-    options = make_options(labels if chosen is None else chosen, frames, execution)
+    options = Options.of_form(labels if chosen is None else chosen, frames, execution)
     name = chosen.function if chosen else None
     with named_as_in_form(), credentials.get_client() as client:
         add_tags([task_tag(client.url, task_id), *([name] if name else [])])

@@ -5,17 +5,13 @@ from __future__ import annotations
 from prefect import flow
 
 from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.flows.function_choice import TaskId, choose_function, name_run
 from prefect_cvat.flows.run_on_task import run_on_task
-from prefect_cvat.flows.shared_parameters import (
-    FetchSettings,
-    TaskId,
-    choose_function,
-    make_options,
-    name_run,
-)
 from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.options.execution_options import FetchSettings
 from prefect_cvat.options.frame_options import FrameOptions
 from prefect_cvat.options.refine_options import RefineOptions
+from prefect_cvat.options.run_options import Options
 from prefect_cvat.runs.refine_run import RefineRun
 from prefect_cvat.runs.reports.run_report import RunReport
 
@@ -51,7 +47,7 @@ def refine_task(
         What was done.
     """
     chosen = choose_function(function_block, function, function_parameters, execution)
-    options = make_options(frames, execution)
+    options = Options.of_form(frames, execution)
     return run_on_task(
         credentials,
         task_id,

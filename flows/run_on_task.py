@@ -16,11 +16,11 @@ from prefect_cvat.auto_annotation.loading import find_function
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.flows.run_tags import add_tags, function_key, run_key, shard_key, task_tag
-from prefect_cvat.flows.shared_parameters import named_as_in_form
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.messages.bounded_text import shorten
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.options.run_options import Options
+from prefect_cvat.options.titles import named_as_in_form
 from prefect_cvat.planning.plan import Plan
 from prefect_cvat.rendering.run_report_markdown import Outcome
 from prefect_cvat.runs.execution.pipeline import run_pipeline

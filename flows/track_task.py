@@ -5,21 +5,15 @@ from __future__ import annotations
 from prefect import flow
 
 from prefect_cvat.credentials import CvatCredentials
+from prefect_cvat.flows.function_choice import DETECTION_FUNCTION, TaskId, choose_function, name_run
 from prefect_cvat.flows.run_on_task import run_on_task
-from prefect_cvat.flows.shared_parameters import (
-    DETECTION_FUNCTION,
-    ExecutionSettings,
-    TaskId,
-    choose_function,
-    make_options,
-    name_run,
-)
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.annotation_options import AnnotationOptions
-from prefect_cvat.options.execution_options import ReviewOptions
+from prefect_cvat.options.execution_options import ExecutionSettings, ReviewOptions
 from prefect_cvat.options.existing_annotation_options import ReplacementOptions
 from prefect_cvat.options.frame_options import FrameOptions
 from prefect_cvat.options.label_and_threshold_options import LabelOptions
+from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.runs.reports.run_report import RunReport
@@ -65,7 +59,7 @@ def track_task(
         What was done.
     """
     chosen = choose_function(function_block, function, function_parameters, execution, labels, annotations)
-    options = make_options(chosen, existing_annotations, frames, execution, review)
+    options = Options.of_form(chosen, existing_annotations, frames, execution, review)
     return run_on_task(
         credentials,
         task_id,

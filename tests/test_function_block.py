@@ -7,7 +7,7 @@ import pytest
 from prefect.testing.standard_test_suites.blocks import BlockStandardTestSuite
 
 from prefect_cvat.exceptions import FunctionLoadError
-from prefect_cvat.flows.shared_parameters import choose_function
+from prefect_cvat.flows.function_choice import choose_function
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.execution_options import DeviceOption
 from prefect_cvat.options.label_and_threshold_options import LabelOptions

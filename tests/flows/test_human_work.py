@@ -4,10 +4,11 @@ import pytest
 
 from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.annotate_task import annotate_task
+from prefect_cvat.flows.function_choice import choose_function
 from prefect_cvat.flows.run_tags import run_key
-from prefect_cvat.flows.shared_parameters import choose_function, make_options
 from prefect_cvat.options.existing_annotation_options import ExistingOptions
 from prefect_cvat.options.frame_options import FrameOptions
+from prefect_cvat.options.run_options import Options
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),
@@ -61,7 +62,7 @@ def test_key_depends_on_skipped_frames_and_skip_existing_iou():
 
     def key(*, unannotated=False, iou=None):
         frames = FrameOptions(frames="unannotated" if unannotated else None)
-        options = make_options(function, frames, ExistingOptions(skip_existing_iou=iou))
+        options = Options.of_form(function, frames, ExistingOptions(skip_existing_iou=iou))
         return run_key("https://cvat.example.com", 1, None, "1", "annotate", options)
 
     assert len({key(), key(unannotated=True), key(iou=0.5), key(iou=0.6)}) == 4

@@ -4,7 +4,7 @@ import pytest
 
 from prefect_cvat.exceptions import ServerError
 from prefect_cvat.flows.annotate_task import annotate_task
-from prefect_cvat.flows.shared_parameters import ExecutionSettings
+from prefect_cvat.options.execution_options import ExecutionSettings
 from prefect_cvat.planning.plan import PART_FRAMES
 from served_chunks import with_chunks
 

@@ -8,8 +8,8 @@ from prefect_cvat.exceptions import BadFunctionError, RunsFailedError
 from prefect_cvat.flows.annotate_shards import annotate_shards
 from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.flows.refine_task import refine_task
-from prefect_cvat.flows.shared_parameters import ExecutionSettings
 from prefect_cvat.flows.track_task import track_task
+from prefect_cvat.options.execution_options import ExecutionSettings
 from prefect_cvat.options.frame_options import FrameOptions
 
 pytestmark = [

@@ -9,22 +9,20 @@ import pytest
 from pydantic_core import to_jsonable_python
 
 from command_line import run_code
+from prefect_cvat.flows.function_choice import choose_function
 from prefect_cvat.flows.run_tags import function_key, run_key, shard_key
-from prefect_cvat.flows.shared_parameters import (
-    ExecutionSettings,
-    choose_function,
-    make_options,
-)
 from prefect_cvat.function_block import CvatFunction
+from prefect_cvat.options.execution_options import ExecutionSettings
 from prefect_cvat.options.existing_annotation_options import ExistingOptions
 from prefect_cvat.options.frame_options import FrameOptions
+from prefect_cvat.options.run_options import Options
 
 MEDIA = datetime(2026, 11, 25, tzinfo=UTC)
 
 
 def key(function=None, frames=None, execution=None, *, existing="keep", media=MEDIA, task_id=1):
     function = function or CvatFunction(function="nanodet_detection")
-    options = make_options(
+    options = Options.of_form(
         function,
         frames or FrameOptions(),
         execution or ExecutionSettings(),

@@ -4,8 +4,8 @@ import pytest
 
 from clips import clip
 from prefect_cvat import ShapeTrackingOptions, TrackOptions
-from prefect_cvat.flows.shared_parameters import ExecutionSettings
 from prefect_cvat.flows.track_task import track_task
+from prefect_cvat.options.execution_options import ExecutionSettings
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),

@@ -24,8 +24,8 @@ from prefect_cvat.models import (
     ShapeType,
     SubLabeledShapeRequest,
 )
-from prefect_cvat.planning.label_checks import output_type
 from prefect_cvat.planning.label_mapping import LabelMapping, LabelTarget, SublabelTarget
+from prefect_cvat.planning.label_mismatches import output_type
 
 __all__ = ["OutputChecker"]
 

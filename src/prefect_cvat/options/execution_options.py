@@ -8,7 +8,15 @@ from pydantic import Field
 
 from prefect_cvat.options.option_model import OnCommandLine, OptionModel
 
-__all__ = ["MAX_DOWNLOADS", "DeviceOption", "ExecutionOptions", "FetchOptions", "ReviewOptions"]
+__all__ = [
+    "MAX_DOWNLOADS",
+    "DeviceOption",
+    "ExecutionOptions",
+    "ExecutionSettings",
+    "FetchOptions",
+    "FetchSettings",
+    "ReviewOptions",
+]
 
 MAX_DOWNLOADS = 16
 """Maximum number of downloads at a time."""
@@ -73,6 +81,14 @@ class ExecutionOptions(FetchOptions):
         ),
     ] = True
     refresh_cache: Annotated[bool, Field(description="Ignore cached detections, and replace them.")] = False
+
+
+class ExecutionSettings(ExecutionOptions, DeviceOption):
+    """The device, batches and the cache."""
+
+
+class FetchSettings(FetchOptions, DeviceOption):
+    """The device and batches."""
 
 
 class ReviewOptions(OptionModel):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import BaseModel, Field
 
 from prefect_cvat.options.annotation_options import AnnotationOptions
 from prefect_cvat.options.execution_options import ExecutionOptions, ReviewOptions
@@ -24,6 +26,13 @@ class Options(
     """
 
     window: int = Field(default=4, ge=1, exclude=True)
+
+    @classmethod
+    def of_form(cls, *models: BaseModel) -> Self:
+        """Make options from the sections of a form; where several have an option, the last counts."""
+        options = cls.of(*models)
+        # a list that was emptied in the form is one that was not given
+        return options.changed(frames=options.frames or None, jobs=options.jobs or None)
 
     @property
     def leaves_out_annotated(self) -> bool:

@@ -13,7 +13,7 @@ from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.suggestions import did_you_mean
 from prefect_cvat.models import Label, Sublabel
 from prefect_cvat.options.label_and_threshold_options import LabelMap, LabelMapEntry
-from prefect_cvat.planning.label_checks import Misfits, output_type
+from prefect_cvat.planning.label_mismatches import LabelMismatches, output_type
 
 __all__ = ["LabelMapping", "LabelTarget", "SublabelTarget", "build_mapping"]
 
@@ -94,12 +94,12 @@ def build_mapping(
     Raises:
         BadFunctionError: Labels, sublabels or attributes do not match; the message lists all of them.
     """
-    misfits = Misfits()
+    mismatches = LabelMismatches()
     names = _Names(ignore_case)
     entries = {name: _entry(target) for name, target in (label_map or {}).items()}
     spec_names = [label.name for label in spec_labels]
     for name in names.missing(entries, spec_names):
-        misfits.refuse(
+        mismatches.refuse(
             f"{argument('label_map')} names label {name!r}, which the function does not have"
             f"{did_you_mean(name, spec_names)}"
         )
@@ -113,14 +113,14 @@ def build_mapping(
         wanted = label.name if entry is None else entry.name
         task_label = names.find(wanted, by_name)
         if task_label is None:
-            misfits.miss(f"label {label.name!r}", wanted, label.name, list(by_name))
+            mismatches.miss(f"label {label.name!r}", wanted, label.name, list(by_name))
         else:
-            targets[label.id] = _label_target(label, task_label, entry, names, conv_mask_to_poly, misfits)
-    misfits.raise_if_any(task_name, allow_unmatched_labels=allow_unmatched_labels)
+            targets[label.id] = _label_target(label, task_label, entry, names, conv_mask_to_poly, mismatches)
+    mismatches.raise_if_any(task_name, allow_unmatched_labels=allow_unmatched_labels)
     return LabelMapping(
         targets=targets,
         names={label.id: label.name for label in spec_labels},
-        unmatched=tuple(misfits.unmatched),
+        unmatched=tuple(mismatches.unmatched),
     )
 
 
@@ -130,24 +130,24 @@ def _label_target(
     entry: LabelMapEntry | None,
     names: _Names,
     conv_mask_to_poly: bool,
-    misfits: Misfits,
+    mismatches: LabelMismatches,
 ) -> LabelTarget | None:
     where = f"label {label.name!r}"
     label_type = output_type(label, conv_mask_to_poly)
     # in the order of the SDK: attributes, sublabels, type
-    attributes = _attributes(label, task_label, entry, names, where, misfits)
+    attributes = _attributes(label, task_label, entry, names, where, mismatches)
     spec_sublabels = getattr(label, "sublabels", None) or []
     if label_type == "skeleton" and not task_label.sublabels:
         first = "".join(
             f"sublabel {each.name!r} of {where} is not in dataset, where " for each in spec_sublabels[:1]
         )
-        misfits.drop(where, f"{first}label {task_label.name!r} has no sublabels")
-        misfits.check_type(where, label_type, task_label)
+        mismatches.drop(where, f"{first}label {task_label.name!r} has no sublabels")
+        mismatches.check_type(where, label_type, task_label)
         return None
-    sublabels = _sublabels(spec_sublabels, task_label, entry, names, where, misfits)
-    misfits.check_type(where, label_type, task_label)
+    sublabels = _sublabels(spec_sublabels, task_label, entry, names, where, mismatches)
+    mismatches.check_type(where, label_type, task_label)
     if label_type == "skeleton":
-        misfits.check_keypoints(
+        mismatches.check_keypoints(
             where,
             [sublabel.name for sublabel in task_label.sublabels],
             [(each.name, target.name) for each in spec_sublabels if (target := sublabels[each.id])],
@@ -168,12 +168,14 @@ def _sublabels(
     entry: LabelMapEntry | None,
     names: _Names,
     where: str,
-    misfits: Misfits,
+    mismatches: LabelMismatches,
 ) -> dict[int, SublabelTarget | None]:
     by_name = {sublabel.name: sublabel for sublabel in task_label.sublabels}
     entries = {name: _entry(target) for name, target in ((entry and entry.sublabels) or {}).items()}
     for name in names.missing(entries, [sublabel.name for sublabel in spec_sublabels]):
-        misfits.refuse(f"{argument('label_map')} names sublabel {name!r} of {where}, which it does not have")
+        mismatches.refuse(
+            f"{argument('label_map')} names sublabel {name!r} of {where}, which it does not have"
+        )
     targets: dict[int, SublabelTarget | None] = {}
     for sublabel in spec_sublabels:
         targets[sublabel.id] = None
@@ -184,12 +186,12 @@ def _sublabels(
         wanted = sublabel.name if sublabel_entry is None else sublabel_entry.name
         task_sublabel = names.find(wanted, by_name)
         if task_sublabel is None:
-            misfits.miss(what, wanted, sublabel.name, list(by_name))
+            mismatches.miss(what, wanted, sublabel.name, list(by_name))
         else:
             targets[sublabel.id] = SublabelTarget(
                 id=task_sublabel.id,
                 name=task_sublabel.name,
-                attributes=_attributes(sublabel, task_sublabel, sublabel_entry, names, what, misfits),
+                attributes=_attributes(sublabel, task_sublabel, sublabel_entry, names, what, mismatches),
             )
     return targets
 
@@ -200,13 +202,15 @@ def _attributes(
     entry: LabelMapEntry | None,
     names: _Names,
     where: str,
-    misfits: Misfits,
+    mismatches: LabelMismatches,
 ) -> dict[int, int | None]:
     by_name = {attribute.name: attribute for attribute in task_owner.attributes}
     spec_attributes = getattr(owner, "attributes", None) or []
     renamed = (entry and entry.attributes) or {}
     for name in names.missing(renamed, [attribute.name for attribute in spec_attributes]):
-        misfits.refuse(f"{argument('label_map')} names attribute {name!r} of {where}, which it does not have")
+        mismatches.refuse(
+            f"{argument('label_map')} names attribute {name!r} of {where}, which it does not have"
+        )
     targets: dict[int, int | None] = {}
     for attribute in spec_attributes:
         targets[attribute.id] = None
@@ -217,8 +221,8 @@ def _attributes(
         what = f"attribute {attribute.name!r} of {where}"
         task_attribute = names.find(wanted, by_name)
         if task_attribute is None:
-            misfits.miss(what, wanted, attribute.name, list(by_name))
-        elif misfits.check_attribute(what, attribute, task_attribute):
+            mismatches.miss(what, wanted, attribute.name, list(by_name))
+        elif mismatches.check_attribute(what, attribute, task_attribute):
             targets[attribute.id] = task_attribute.id
     return targets
 

@@ -15,13 +15,13 @@ from prefect_cvat.messages.plurals import quoted_list
 from prefect_cvat.messages.suggestions import did_you_mean
 from prefect_cvat.models import Attribute, Label, enum_value
 
-__all__ = ["Misfits", "output_type"]
+__all__ = ["LabelMismatches", "output_type"]
 
 MAX_LINES = 10
 """Maximum number of problems that a message lists."""
 
 
-class Misfits:
+class LabelMismatches:
     """Mismatches between the labels of a function and a task.
 
     Attributes:
