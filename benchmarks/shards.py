@@ -113,7 +113,7 @@ def carry_out(way: str, url: str, task_id: int, shards: int) -> dict[str, float]
     from prefect_cvat.flows.annotate_task import annotate_task
     from prefect_cvat.options.execution_options import ExecutionSettings
     from prefect_cvat.options.frame_options import FrameOptions
-    from prefect_cvat.tasks.concurrency_limits import ensure_limit, server_limit
+    from prefect_cvat.tasks.prefect_limits import ensure_limit, server_limit
 
     CvatCredentials(url=url, username="admin", password=SecretStr("admin")).save("benchmark", overwrite=True)
     block = CvatCredentials.load("benchmark")

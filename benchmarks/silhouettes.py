@@ -23,7 +23,7 @@ from prefect_cvat.geometry.interpolation import interpolate
 from prefect_cvat.models import Job
 from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.tracking.detection_association import DetectionAssociator
-from prefect_cvat.tracking.tracks_by_job import TrackBuilder
+from prefect_cvat.tracking.split_at_job_borders import TrackBuilder
 
 DIFFERENCE = 28
 """By how much a pixel differs from the background in one of its colours."""

@@ -29,7 +29,7 @@ from prefect_cvat.geometry.interpolation import interpolate
 from prefect_cvat.models import Job
 from prefect_cvat.options.track_options import Tracker, TrackOptions
 from prefect_cvat.tracking.detection_association import DetectionAssociator
-from prefect_cvat.tracking.tracks_by_job import TrackBuilder
+from prefect_cvat.tracking.split_at_job_borders import TrackBuilder
 
 ROOT = Path(__file__).parents[1]
 REFERENCE = ROOT / "tests" / "data" / "pedestrians-60.txt"

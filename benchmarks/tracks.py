@@ -19,7 +19,7 @@ from typing import Any
 from prefect_cvat.models import Job
 from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.tracking.detection_association import DetectionAssociator
-from prefect_cvat.tracking.tracks_by_job import TrackBuilder
+from prefect_cvat.tracking.split_at_job_borders import TrackBuilder
 
 JOB = 1000
 """Frames of a job."""

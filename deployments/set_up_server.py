@@ -30,13 +30,13 @@ from prefect_cvat.deployments.webhooks.webhook_secret import SECRET_BLOCK, load_
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.planning.task_search import check_project_is_visible
 from prefect_cvat.settings import Settings
-from prefect_cvat.tasks.concurrency_limits import (
+from prefect_cvat.tasks.prefect_limits import (
     DEFAULT_RUNS_PER_SERVER,
     device_limit,
     ensure_limit,
     server_limit,
 )
-from prefect_cvat.tasks.device_slots import local_devices
+from prefect_cvat.tasks.wait_for_device import local_devices
 
 __all__ = ["set_up", "set_up_limits"]
 

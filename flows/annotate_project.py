@@ -15,9 +15,9 @@ from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.exceptions import RunsFailedError
 from prefect_cvat.flows.annotate_task import annotate_task
 from prefect_cvat.flows.fan_out import FanOut, FinishedRun, PlannedRun, run_all
+from prefect_cvat.flows.flow_run_tags import completed_jobs, load_function_key, run_key, shard_key, task_tag
 from prefect_cvat.flows.function_choice import DETECTION_FUNCTION, choose_function, chosen_name
 from prefect_cvat.flows.project_report import ProjectReport, publish_project_report
-from prefect_cvat.flows.run_tags import completed_jobs, load_function_key, run_key, shard_key, task_tag
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.messages.bounded_text import one_line
 from prefect_cvat.options.annotation_options import AnnotationOptions

@@ -19,9 +19,9 @@ from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import MissingLibraryError, RunsFailedError
 from prefect_cvat.flows.fan_out import block_document_id
+from prefect_cvat.flows.flow_run_tags import add_tags, load_function_key, run_key, task_tag
 from prefect_cvat.flows.function_choice import DETECTION_FUNCTION, TaskId, choose_function, name_run
 from prefect_cvat.flows.run_on_task import report_failure
-from prefect_cvat.flows.run_tags import add_tags, load_function_key, run_key, task_tag
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.annotation_options import AnnotationOptions
 from prefect_cvat.options.execution_options import ExecutionSettings, ReviewOptions

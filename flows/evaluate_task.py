@@ -16,8 +16,8 @@ from prefect_cvat.evaluation.inputs.ground_truth import GroundTruthSource
 from prefect_cvat.evaluation.report.plots import plot_precision_recall
 from prefect_cvat.evaluation.report.tables import HEADINGS, headline, plain_lines, render_markdown, shape_rows
 from prefect_cvat.evaluation.report.worst_frames import DrawnFrame, fetch_worst_frames, rank_worst_frames
+from prefect_cvat.flows.flow_run_tags import add_tags, task_tag
 from prefect_cvat.flows.function_choice import TaskId, choose_function, chosen_name
-from prefect_cvat.flows.run_tags import add_tags, task_tag
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.annotation_options import AnnotationOptions
 from prefect_cvat.options.evaluation_options import EvaluationOptions
@@ -29,8 +29,8 @@ from prefect_cvat.options.titles import named_as_in_form
 from prefect_cvat.rendering.run_report_markdown import escape
 from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.tasks.artifacts import ArtifactProgress, data_uri, warn_if_refused
-from prefect_cvat.tasks.concurrency_limits import server_slot
-from prefect_cvat.tasks.device_slots import loaded_function
+from prefect_cvat.tasks.prefect_limits import server_slot
+from prefect_cvat.tasks.wait_for_device import loaded_function
 
 __all__ = ["evaluate_task"]
 

@@ -15,7 +15,7 @@ from prefect.runtime import flow_run
 from prefect_cvat.auto_annotation.loading import find_function
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.flows.run_tags import add_tags, function_key, run_key, shard_key, task_tag
+from prefect_cvat.flows.flow_run_tags import add_tags, function_key, run_key, shard_key, task_tag
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.messages.bounded_text import shorten
 from prefect_cvat.messages.plurals import pluralize
@@ -28,10 +28,10 @@ from prefect_cvat.runs.execution.run import Run
 from prefect_cvat.runs.reports.failed_run import describe_remaining
 from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.tasks.artifacts import ArtifactProgress, draw_frames, publish_report
-from prefect_cvat.tasks.device_slots import loaded_function
 from prefect_cvat.tasks.prefect_task_options import shorten_errors
 from prefect_cvat.tasks.stages import PrefectSubmitter
-from prefect_cvat.tasks.write_slots import task_slots
+from prefect_cvat.tasks.wait_for_device import loaded_function
+from prefect_cvat.tasks.wait_for_task import task_slots
 
 __all__ = ["report_failure", "run_on_task"]
 

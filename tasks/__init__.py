@@ -2,7 +2,7 @@
 
 - `stages`: the stages of a run on a task (plan, validate, fetch, detect, remap, upload) as Prefect tasks.
 - `annotate_shard`: a Prefect task that runs all stages on some jobs of a task.
-- `task_options`: retries and error messages of all of these.
+- `prefect_task_options`: retries and error messages of all of these.
 - `artifacts`: the progress bar, report and pictures of a run in Prefect's pages.
-- `concurrency_limits`, `device_slots`, `task_slots`: how many runs use a server, a GPU or a task at a time.
+- `prefect_limits`, `wait_for_device`, `wait_for_task`: how many runs use a server, a GPU or a task at a time.
 """

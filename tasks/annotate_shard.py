@@ -23,9 +23,9 @@ from prefect_cvat.options.run_options import Options
 from prefect_cvat.runs.annotate_run import AnnotateRun
 from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
 from prefect_cvat.runs.reports.run_report import RunReport
-from prefect_cvat.tasks.device_slots import loaded_function
 from prefect_cvat.tasks.prefect_task_options import RETRY_NETWORK_ERRORS, shorten_errors
-from prefect_cvat.tasks.write_slots import task_slots
+from prefect_cvat.tasks.wait_for_device import loaded_function
+from prefect_cvat.tasks.wait_for_task import task_slots
 
 __all__ = ["Shard", "annotate_shard"]
 

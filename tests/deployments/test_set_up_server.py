@@ -25,7 +25,7 @@ from prefect_cvat.deployments.webhooks.webhook_secret import SECRET_BLOCK, load_
 from prefect_cvat.exceptions import AuthenticationError, PermissionDeniedError, TransportError
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.sandbox import Sandbox
-from prefect_cvat.tasks.concurrency_limits import device_limit, ensure_limit, server_limit
+from prefect_cvat.tasks.prefect_limits import device_limit, ensure_limit, server_limit
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),

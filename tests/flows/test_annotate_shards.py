@@ -14,7 +14,7 @@ from prefect_cvat.auto_annotation.loading import load_function
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.exceptions import MissingLibraryError, RunsFailedError
 from prefect_cvat.flows.annotate_shards import annotate_shards, shard_task_runner
-from prefect_cvat.tasks.concurrency_limits import DEFAULT_RUNS_PER_SERVER, ensure_limit, server_limit
+from prefect_cvat.tasks.prefect_limits import DEFAULT_RUNS_PER_SERVER, ensure_limit, server_limit
 
 pytestmark = [
     pytest.mark.usefixtures("prefect_server"),

@@ -258,8 +258,8 @@ def test_without_any_run_there_is_nothing_to_list_and_nothing_to_remove():
 def test_limits_that_killed_runs_have_left_are_removed_from_the_prefect_server(prefect_server, monkeypatch):
     from prefect.settings import PREFECT_API_URL
 
-    from prefect_cvat.tasks import write_slots as task_slots
-    from prefect_cvat.tasks.concurrency_limits import ensure_limit, limit_ids
+    from prefect_cvat.tasks import wait_for_task as task_slots
+    from prefect_cvat.tasks.prefect_limits import ensure_limit, limit_ids
 
     name = "prefect-cvat-task-cvat-example-com-1"
     ensure_limit(name, 1000)

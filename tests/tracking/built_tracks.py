@@ -3,7 +3,7 @@
 from prefect_cvat.geometry.interpolation import interpolate
 from prefect_cvat.models import Job, Label
 from prefect_cvat.options.track_options import TrackOptions
-from prefect_cvat.tracking.tracks_by_job import TrackBuilder
+from prefect_cvat.tracking.split_at_job_borders import TrackBuilder
 
 LABELS = [
     Label.model_validate(

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from prefect_cvat.exceptions import MissingLibraryError
 from prefect_cvat.export.dataset import Annotation, Dataset, WriteSummary, unreadable_as_error
 from prefect_cvat.frames import Frame
-from prefect_cvat.geometry.clipping import clip_shape, is_empty
+from prefect_cvat.geometry.clip_to_image import clip_shape, is_empty
 from prefect_cvat.geometry.coco_format import box_of
 from prefect_cvat.geometry.outlines import WITH_AREA, corners_of, has_outline
 from prefect_cvat.masks import decode_mask, mask_to_polygons

@@ -25,7 +25,7 @@ from prefect_cvat.models import (
     SubLabeledShapeRequest,
 )
 from prefect_cvat.planning.label_mapping import LabelMapping, LabelTarget, SublabelTarget
-from prefect_cvat.planning.label_mismatches import output_type
+from prefect_cvat.planning.mismatch_messages import output_type
 
 __all__ = ["OutputChecker"]
 

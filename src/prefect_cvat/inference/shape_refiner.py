@@ -21,7 +21,7 @@ from prefect_cvat.auto_annotation.interface import (
 )
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.frames import Frame
-from prefect_cvat.geometry.clipping import Clipping, clip_shape
+from prefect_cvat.geometry.clip_to_image import Clipping, clip_shape
 from prefect_cvat.inference.geometry_checks import check_geometry, within_rounding
 from prefect_cvat.inference.image_calls import call_on_images, preprocess_image
 from prefect_cvat.inference.prompts import InteractionContext, Prompts, prompts_of

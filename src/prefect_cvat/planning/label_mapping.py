@@ -13,7 +13,7 @@ from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.suggestions import did_you_mean
 from prefect_cvat.models import Label, Sublabel
 from prefect_cvat.options.label_and_threshold_options import LabelMap, LabelMapEntry
-from prefect_cvat.planning.label_mismatches import LabelMismatches, output_type
+from prefect_cvat.planning.mismatch_messages import LabelMismatches, output_type
 
 __all__ = ["LabelMapping", "LabelTarget", "SublabelTarget", "build_mapping"]
 

@@ -23,7 +23,7 @@ from prefect_cvat.auto_annotation.interface import InteractionFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.frames import BatchDetections, ChunkBatch, Frame
-from prefect_cvat.geometry.clipping import Clipping
+from prefect_cvat.geometry.clip_to_image import Clipping
 from prefect_cvat.inference.shape_refiner import ShapeRefiner
 from prefect_cvat.media.frame_reader import ChunkSource, open_frames
 from prefect_cvat.messages.argument_names import argument

@@ -21,7 +21,7 @@ from prefect_cvat.review.uncertainty import measure_uncertainty
 from prefect_cvat.runs.annotate_run import AnnotateRun, PlannedAnnotateRun
 from prefect_cvat.runs.execution.run_context import RunContext, Workspace
 from prefect_cvat.tracking.detection_association import DetectionAssociator, import_trackers
-from prefect_cvat.tracking.tracks_by_job import TrackBuilder
+from prefect_cvat.tracking.split_at_job_borders import TrackBuilder
 
 __all__ = ["TrackDetectionsRun", "check_takes_tracks"]
 
@@ -76,6 +76,7 @@ class PlannedTrackDetectionsRun(PlannedAnnotateRun):
     recognizes_refined: ClassVar[bool] = False
     reviews_shapes: ClassVar[bool] = False
     keeps_all_parts: ClassVar[bool] = False
+    writes_each_batch: ClassVar[bool] = False
     default_image_bytes: ClassVar[int | None] = 128 * 2**20  # the tracking libraries take 75 MB
 
     def __init__(

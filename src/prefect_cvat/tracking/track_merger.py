@@ -23,7 +23,7 @@ from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.review.track_uncertainty import TrackEnd, TrackSummaries
 from prefect_cvat.tracking.shape_tracking_pass import TrackedShape
 from prefect_cvat.tracking.source_shapes import SourceShapes
-from prefect_cvat.tracking.tracks_by_job import TrackBuilder
+from prefect_cvat.tracking.split_at_job_borders import TrackBuilder
 
 __all__ = ["TrackMerger", "TrackedShapesJson"]
 

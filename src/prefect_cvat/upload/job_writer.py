@@ -19,8 +19,8 @@ from prefect_cvat.records.run_lock import RunLock
 from prefect_cvat.settings import Settings
 from prefect_cvat.upload.annotation_files import NewAnnotation
 from prefect_cvat.upload.job_ledger import JobLedger
-from prefect_cvat.upload.job_removal import JobRemoval
 from prefect_cvat.upload.job_verification import ROUNDS, EarlierReading, JobVerification
+from prefect_cvat.upload.removal_of_replaced import JobRemoval
 from prefect_cvat.upload.replacement import Replacement
 from prefect_cvat.upload.sending.job_requests import JobRequests
 from prefect_cvat.upload.sending.job_sender import JobSender

@@ -74,7 +74,7 @@ def _remove_left_limits(as_json: bool) -> None:
     if not PREFECT_API_URL.value():
         return
     from prefect_cvat.deployments.prefect_server import prefect_server
-    from prefect_cvat.tasks.write_slots import remove_unused_limits
+    from prefect_cvat.tasks.wait_for_task import remove_unused_limits
 
     with prefect_server():
         removed = remove_unused_limits()

@@ -6,14 +6,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from prefect_cvat.annotations.request_bodies import SerializedAnnotation
 from prefect_cvat.cvat.annotation_reading import AnnotationReading
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.exceptions import ApiError, JobsChangedError, PrefectCvatError, StorageError
+from prefect_cvat.exceptions import ApiError, PrefectCvatError, StorageError
 from prefect_cvat.planning.plan import Batch, Plan
 from prefect_cvat.planning.whole_task import is_same_for_task
+from prefect_cvat.runs.execution.job_changes import check_jobs
 from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.settings import Settings
 from prefect_cvat.upload.job_verification import EarlierReading
@@ -67,6 +69,8 @@ class JobUploads:
         self._baseline: AnnotationReading | None = None
         self._verification: AnnotationReading | None = None
         self._baseline_lock = threading.Lock()
+        self._ahead = ThreadPoolExecutor(1, thread_name_prefix="baseline")
+        self._is_read_ahead = False
         self._uploaded_lock = threading.Lock()
         self._uploaded: dict[int, dict[int, int]] = {}  # frames by batch, of jobs that are not complete yet
 
@@ -84,6 +88,13 @@ class JobUploads:
     def have_removed(self) -> bool:
         """Whether existing annotations have been removed."""
         return any(writer.removal.removed for writer in self.writers.values())
+
+    def read_ahead(self) -> None:
+        """Begin to read all jobs, as `write` does before the first write, which waits for it then."""
+        with self._uploaded_lock:
+            if not self._is_read_ahead:
+                self._is_read_ahead = True
+                self._ahead.submit(self._read_baseline)
 
     def write(
         self,
@@ -118,8 +129,9 @@ class JobUploads:
             self._baseline.close()
             self._baseline = None
 
-    def send_rest(self) -> None:
+    def close(self) -> None:
         """Send what still waits when the run has failed, unless sending has just failed."""
+        self._ahead.shutdown(cancel_futures=True)
         if self._queue.has_failed:
             return
         try:
@@ -220,7 +232,7 @@ class JobUploads:
         reading = self._baseline
         if anew or reading is None or not self._is_unchanged(reading):
             if self._is_whole:
-                self._check_jobs()
+                check_jobs(self._client, self._plan)
             reading = self._new_reading("verification")
         to_finish = {job_id for job_id, writer in self.writers.items() if writer.removal.is_needed()}
         for job_id, held in reading.each(to_verify | to_finish):
@@ -248,34 +260,6 @@ class JobUploads:
     @property
     def _has_sent(self) -> bool:
         return any(writer.sender.last_write for writer in self.writers.values())
-
-    def _check_jobs(self) -> None:
-        """Check that the task still has the jobs of the plan, with the same frames.
-
-        Raises:
-            JobsChangedError: It does not. What was written to the task may be in other jobs.
-        """
-        task = self._plan.task
-        now = {job.id: job for job in self._client.visible_jobs(task.id) if job.type == "annotation"}
-        for job in self._plan.jobs:
-            found = now.pop(job.id, None)
-            frames = f"frames {job.start_frame}-{job.stop_frame}"
-            if found is None:
-                change = f"job {job.id} ({frames}) is gone"
-            elif (found.start_frame, found.stop_frame) != (job.start_frame, job.stop_frame):
-                change = f"job {job.id} had {frames} and has {found.start_frame}-{found.stop_frame}"
-            else:
-                continue
-            raise JobsChangedError(_changed(task.id, change))
-        if now:
-            raise JobsChangedError(_changed(task.id, f"job {min(now)} is new"))
-
-
-def _changed(task_id: int, change: str) -> str:
-    return (
-        f"task {task_id}: its jobs have changed since the run began ({change}); what the run has written"
-        " stays. Run it again: it adds nothing twice"
-    )
 
 
 def make_folder(parent: Path, name: str) -> Path:

@@ -52,6 +52,7 @@ class PlannedRun(ABC, Generic[Results]):
         waits_for_late_writes: Whether the run waits, before it verifies, until no write can arrive any more:
             its originals are removed at its end, so that a later run would not find duplicates of results.
         default_image_bytes: See `RunChunks`.
+        writes_each_batch: Whether annotations are written batch by batch, and not when a track has ended.
     """
 
     kind: ClassVar[str] = "annotate"
@@ -60,6 +61,7 @@ class PlannedRun(ABC, Generic[Results]):
     recognizes_refined: ClassVar[bool] = False
     waits_for_late_writes: ClassVar[bool] = False
     default_image_bytes: ClassVar[int | None] = None
+    writes_each_batch: ClassVar[bool] = True
 
     def __init__(self, context: RunContext, plan: Plan, workspace: Workspace) -> None:
         self.context = context
@@ -83,7 +85,7 @@ class PlannedRun(ABC, Generic[Results]):
     def close(self) -> None:
         """End the downloads and their threads, close the chunk that is open, send what still waits."""
         self._chunks.close()
-        self.uploads.send_rest()
+        self.uploads.close()
 
     # --- the stages ---
 
@@ -122,6 +124,8 @@ class PlannedRun(ABC, Generic[Results]):
                     known += cached
                 else:
                     missing[chunk] = None
+            if known and self.writes_each_batch:  # known detections are written at once
+                self.uploads.read_ahead()
             self._chunks.request(batch.index, self._chunks_to_fetch(batch, list(missing)))
             return ChunkBatch([self._chunks.file(number) for number in missing], known)
 

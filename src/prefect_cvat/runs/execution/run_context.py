@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
@@ -23,7 +22,6 @@ from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.plan import Batch
 from prefect_cvat.records.run_lock import RunLock
 from prefect_cvat.review.frame_ranking import FrameSummaries
-from prefect_cvat.review.score_histogram import SCORE_BINS
 from prefect_cvat.runs.execution.stage_clock import StageClock, Stopwatch
 from prefect_cvat.runs.reports.run_report import RunReport
 
@@ -103,16 +101,7 @@ class RunContext:
     def count(self, annotations: Annotations) -> None:
         """Add the annotations of a batch to the report."""
         with self.updating_report() as report:
-            report.frames += annotations.frames
-            report.batches += 1
-            report.labels = dict(Counter(report.labels) + annotations.labels)
-            for (label, number), count in annotations.scores.items():
-                report.scores.setdefault(label, [0] * SCORE_BINS)[number] += count
-            report.count_clippings(annotations.clippings)
-            report.below_threshold += annotations.below_threshold
-            report.overlapping_existing += annotations.overlapping_existing
-            report.unmatched = dict(Counter(report.unmatched) + annotations.unmatched)
-            report.count_failed(annotations.errors)
+            report.count(annotations)
             self.failed_frames.update(annotations.errors)
             self.summaries.extend(annotations.summaries)
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from datetime import datetime
 from itertools import islice
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
-from prefect_cvat.geometry.clipping import Clipping
+from prefect_cvat.annotations.label_remapping import Annotations
+from prefect_cvat.geometry.clip_to_image import Clipping
 from prefect_cvat.inference.provenance import Provenance
 from prefect_cvat.messages.bounded_text import MAX_MESSAGE_LENGTH, one_line
 from prefect_cvat.messages.plurals import format_counts, pluralize
 from prefect_cvat.review.frame_ranking import FrameReview
+from prefect_cvat.review.score_histogram import SCORE_BINS
 
 __all__ = ["MAX_FRAME_ERRORS", "RunReport", "cached_frames"]
 
@@ -153,6 +156,19 @@ class RunReport(BaseModel):
     def failed_without_error(self) -> int:
         """Number of failed frames without an entry in `frame_errors`."""
         return max(0, self.frames_failed - len(self.frame_errors))
+
+    def count(self, annotations: Annotations) -> None:
+        """Add the annotations of a batch."""
+        self.frames += annotations.frames
+        self.batches += 1
+        self.labels = dict(Counter(self.labels) + annotations.labels)
+        for (label, number), count in annotations.scores.items():
+            self.scores.setdefault(label, [0] * SCORE_BINS)[number] += count
+        self.count_clippings(annotations.clippings)
+        self.below_threshold += annotations.below_threshold
+        self.overlapping_existing += annotations.overlapping_existing
+        self.unmatched = dict(Counter(self.unmatched) + annotations.unmatched)
+        self.count_failed(annotations.errors)
 
     def count_failed(self, errors: Mapping[int, str]) -> None:
         """Add errors on skipped frames."""

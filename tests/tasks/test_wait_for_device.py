@@ -8,10 +8,10 @@ from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 
 from flow_functions import counted_models
 from prefect_cvat.function_block import CvatFunction
-from prefect_cvat.tasks import concurrency_limits, device_slots
-from prefect_cvat.tasks.concurrency_limits import slots
-from prefect_cvat.tasks.device_slots import device_slot, loaded_function
-from prefect_cvat.tasks.write_slots import task_slots
+from prefect_cvat.tasks import prefect_limits, wait_for_device
+from prefect_cvat.tasks.prefect_limits import slots
+from prefect_cvat.tasks.wait_for_device import device_slot, loaded_function
+from prefect_cvat.tasks.wait_for_task import task_slots
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.filterwarnings("default")]
 
@@ -43,7 +43,7 @@ def test_workers_with_different_visible_gpus_do_not_wait(monkeypatch):
 
 def test_loads_function_on_free_device_and_closes_it(monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
-    monkeypatch.setattr(device_slots, "local_devices", lambda: ["cuda:0", "cuda:1"])
+    monkeypatch.setattr(wait_for_device, "local_devices", lambda: ["cuda:0", "cuda:1"])
     chosen = CvatFunction(function="flow_functions.on_device")
     with device_slot(["cuda:0"]):
         with loaded_function(chosen, URL) as function:
@@ -89,7 +89,7 @@ def test_missing_limit_is_an_error():
 
 def test_waiting_for_device_holds_no_model_and_no_server_slot(monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
-    monkeypatch.setattr(device_slots, "POLL_SECONDS", 0.1)
+    monkeypatch.setattr(wait_for_device, "POLL_SECONDS", 0.1)
     monkeypatch.setattr(counted_models, "DEVICE", "cuda:0")
     function = CvatFunction(function="flow_functions.counted_models")
     loaded_on = []
@@ -106,10 +106,8 @@ def test_waiting_for_device_holds_no_model_and_no_server_slot(monkeypatch):
         while (counted_models.made, counted_models.alive) != (1, 0):
             assert time.monotonic() < deadline, "the function was not loaded, or not closed"
             time.sleep(0.05)
-        concurrency_limits.ensure_limit(
-            concurrency_limits.server_limit(URL), concurrency_limits.DEFAULT_RUNS_PER_SERVER
-        )
-        with slots([concurrency_limits.server_limit(URL)], occupy=concurrency_limits.DEFAULT_RUNS_PER_SERVER):
+        prefect_limits.ensure_limit(prefect_limits.server_limit(URL), prefect_limits.DEFAULT_RUNS_PER_SERVER)
+        with slots([prefect_limits.server_limit(URL)], occupy=prefect_limits.DEFAULT_RUNS_PER_SERVER):
             assert loaded_on == []
     waiting.join(60)
     assert (loaded_on, counted_models.made, counted_models.alive) == (["cuda:0"], 2, 0)
@@ -118,7 +116,7 @@ def test_waiting_for_device_holds_no_model_and_no_server_slot(monkeypatch):
 @pytest.mark.parametrize("chosen", [{"device": "auto"}, {"function_parameters": {"device": "str:auto"}}])
 def test_auto_device_is_any_free_device(monkeypatch, chosen):
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
-    monkeypatch.setattr(device_slots, "local_devices", lambda: ["cuda:5"])
+    monkeypatch.setattr(wait_for_device, "local_devices", lambda: ["cuda:5"])
     function = CvatFunction(function="flow_functions.on_device", **chosen)
     with loaded_function(function, URL) as loaded:
         assert loaded.device == "cuda:5"
@@ -126,7 +124,7 @@ def test_auto_device_is_any_free_device(monkeypatch, chosen):
 
 def test_keeps_device_of_function_parameters(monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
-    monkeypatch.setattr(device_slots, "local_devices", lambda: ["cuda:0", "cuda:1"])
+    monkeypatch.setattr(wait_for_device, "local_devices", lambda: ["cuda:0", "cuda:1"])
     parameters = {"device": "str:cuda:1"}
     function = CvatFunction(function="flow_functions.on_device", function_parameters=parameters)
     with loaded_function(function, URL) as loaded:
@@ -134,7 +132,7 @@ def test_keeps_device_of_function_parameters(monkeypatch):
 
 
 def test_waiting_run_logs_the_limit(monkeypatch):
-    monkeypatch.setattr(concurrency_limits, "SECONDS_BETWEEN_WARNINGS", 0.5)
+    monkeypatch.setattr(prefect_limits, "SECONDS_BETWEEN_WARNINGS", 0.5)
     warnings = []
     with task_slots(URL, 3), pytest.raises(TimeoutError), task_slots(URL, 3, timeout=2, warn=warnings.append):
         pytest.fail("two runs had the task at a time")

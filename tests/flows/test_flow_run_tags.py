@@ -9,8 +9,8 @@ import pytest
 from pydantic_core import to_jsonable_python
 
 from command_line import run_code
+from prefect_cvat.flows.flow_run_tags import function_key, run_key, shard_key
 from prefect_cvat.flows.function_choice import choose_function
-from prefect_cvat.flows.run_tags import function_key, run_key, shard_key
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.execution_options import ExecutionSettings
 from prefect_cvat.options.existing_annotation_options import ExistingOptions
@@ -104,7 +104,7 @@ def helped(tmp_path, monkeypatch):
 
 def version_in_a_process_of_its_own(folder):
     code = (
-        "from prefect_cvat.flows.run_tags import function_key\n"
+        "from prefect_cvat.flows.flow_run_tags import function_key\n"
         "from prefect_cvat.function_block import CvatFunction\n"
         "function = CvatFunction(function='helped_function')\n"
         "print(function_key(function, function.get_function(), warn=print))"

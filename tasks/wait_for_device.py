@@ -13,7 +13,7 @@ from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect_cvat.auto_annotation.function_calls import close_function, read_attribute
 from prefect_cvat.auto_annotation.loading import parse_parameters, takes_parameter
 from prefect_cvat.function_block import CvatFunction
-from prefect_cvat.tasks.concurrency_limits import device_limit, ensure_limit, is_refused, server_slot, slots
+from prefect_cvat.tasks.prefect_limits import device_limit, ensure_limit, is_refused, server_slot, slots
 
 __all__ = ["device_slot", "loaded_function", "local_devices"]
 

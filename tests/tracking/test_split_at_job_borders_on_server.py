@@ -6,7 +6,7 @@ from prefect_cvat.annotations.content_digest import attribute_defaults, content_
 from prefect_cvat.auto_annotation import keypoint_spec, label_spec, select_attribute_spec, skeleton_label_spec
 from prefect_cvat.geometry.interpolation import interpolate
 from prefect_cvat.options.track_options import TrackOptions
-from prefect_cvat.tracking.tracks_by_job import TrackBuilder
+from prefect_cvat.tracking.split_at_job_borders import TrackBuilder
 from tracking.built_tracks import rectangle
 
 

@@ -33,7 +33,7 @@ from prefect_cvat.inference.function_digest.imported_code import ReachedCode
 from prefect_cvat.options.existing_annotation_options import ExistingSource
 from prefect_cvat.options.frame_options import read_jobs
 from prefect_cvat.options.run_options import Options
-from prefect_cvat.tasks.device_slots import loaded_function
+from prefect_cvat.tasks.wait_for_device import loaded_function
 
 __all__ = [
     "add_tags",

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from prefect_cvat.geometry.interpolation import interpolate
 from prefect_cvat.options.track_options import TrackOptions
-from prefect_cvat.tracking.tracks_by_job import TrackBuilder
+from prefect_cvat.tracking.split_at_job_borders import TrackBuilder
 from tracking.built_tracks import LABELS, assemble, exact, job, rectangle, visible_frames
 
 

@@ -18,7 +18,7 @@ from prefect.client.schemas.responses import GlobalConcurrencyLimitResponse
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.exceptions import ObjectNotFound
 
-from prefect_cvat.tasks.concurrency_limits import (
+from prefect_cvat.tasks.prefect_limits import (
     JOB_LIMITS,
     TASK_LIMITS,
     ensure_limit,

@@ -1,7 +1,7 @@
 """Prefect's global concurrency limits on runs: their names, and taking their slots.
 
-A run takes a slot of its CVAT server, of its device (`device_slots.py`), and of its task or jobs
-(`task_slots.py`). A limit is created with a default number of slots when a run first needs it;
+A run takes a slot of its CVAT server, of its device (`wait_for_device.py`), and of its task or jobs
+(`wait_for_task.py`). A limit is created with a default number of slots when a run first needs it;
 `prefect-cvat setup` creates those of servers and devices beforehand.
 
 A slot is held by a lease. A run that ends or is cancelled returns its slots. The slots of a killed run are

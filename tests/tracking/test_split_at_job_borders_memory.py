@@ -4,7 +4,7 @@ import random
 import tracemalloc
 
 from prefect_cvat.options.track_options import TrackOptions
-from prefect_cvat.tracking.tracks_by_job import TrackBuilder
+from prefect_cvat.tracking.split_at_job_borders import TrackBuilder
 from tracking.built_tracks import LABELS, job, rectangle
 
 

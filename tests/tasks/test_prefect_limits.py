@@ -11,8 +11,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 from prefect.settings import PREFECT_API_URL
 
-from prefect_cvat.tasks import concurrency_limits
-from prefect_cvat.tasks.concurrency_limits import (
+from prefect_cvat.tasks import prefect_limits
+from prefect_cvat.tasks.prefect_limits import (
     ensure_limit,
     job_limit,
     limit_ids,
@@ -20,7 +20,7 @@ from prefect_cvat.tasks.concurrency_limits import (
     server_slot,
     task_limit,
 )
-from prefect_cvat.tasks.write_slots import RUNS_ON_JOBS, remove_unused_limits, task_slots
+from prefect_cvat.tasks.wait_for_task import RUNS_ON_JOBS, remove_unused_limits, task_slots
 
 pytestmark = [pytest.mark.usefixtures("prefect_server"), pytest.mark.filterwarnings("default")]
 
@@ -120,7 +120,7 @@ def test_keeps_limit_while_another_run_uses_it():
 
 def test_recreates_limit_removed_before_taking(monkeypatch):
     """Prefect takes the slots of those limits that there are, and says nothing of the others."""
-    take = concurrency_limits.slots
+    take = prefect_limits.slots
     removed = []
 
     def remove_then_take(names, **options):
@@ -130,7 +130,7 @@ def test_recreates_limit_removed_before_taking(monkeypatch):
                 prefect.delete_global_concurrency_limit_by_name(names[-1])
         return take(names, **options)
 
-    monkeypatch.setattr(concurrency_limits, "slots", remove_then_take)
+    monkeypatch.setattr(prefect_limits, "slots", remove_then_take)
     with task_slots(URL, 24, [61, 62]):
         assert removed == [job_limit(URL, 62)]
         assert slots(job_limit(URL, 62)) == (1, 1)
@@ -165,7 +165,7 @@ def test_concurrent_runs_never_share_a_job():
 def test_removes_unused_limits_of_killed_run():
     hold = f"""
 import os, signal
-from prefect_cvat.tasks.write_slots import task_slots
+from prefect_cvat.tasks.wait_for_task import task_slots
 with task_slots({URL!r}, 26, [71]):
     os.kill(os.getpid(), signal.SIGKILL)
 """
