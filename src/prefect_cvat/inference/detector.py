@@ -19,7 +19,7 @@ from prefect_cvat.exceptions import BadFunctionError, PrefectCvatError
 from prefect_cvat.frames import Frame, FrameDetections
 from prefect_cvat.inference.image_calls import call_on_images
 from prefect_cvat.inference.output_checks import OutputChecker
-from prefect_cvat.media.image_decoding import decode_pixels, decoding_bytes
+from prefect_cvat.media.image_decoding import decode_pixels, decoding_bytes, usable_cores
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.planning.label_mapping import LabelMapping
@@ -145,7 +145,7 @@ class Detector:
     def _decode_in_advance(
         self, opened: Iterable[tuple[Frame, PIL.Image.Image]]
     ) -> Iterator[tuple[Frame, PIL.Image.Image]]:
-        """Decode images for two calls in advance, in another thread, once the function has read pixels.
+        """Decode images for two calls in advance, in other threads, once the function has read pixels.
 
         Frames of a video are decoded already.
         """
@@ -160,8 +160,9 @@ class Detector:
             # Pillow empties `tile` when it decodes
             self._reads_pixels = is_lazy and not getattr(image, "tile", None)
             del frame, image  # free it before the next one is opened
-        ahead = 2 * self._images_per_call()
-        with ThreadPoolExecutor(1, thread_name_prefix="decode") as decoder:
+        threads = usable_cores()
+        ahead = 2 * max(self._images_per_call(), threads)
+        with ThreadPoolExecutor(threads, thread_name_prefix="decode") as decoder:
             waiting: list[tuple[int, Any]] = []
             for frame, image in frames:
                 needed = decoding_bytes(image)

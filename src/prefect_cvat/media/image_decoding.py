@@ -21,6 +21,7 @@ __all__ = [
     "decoding_bytes",
     "open_image",
     "opening_bytes",
+    "usable_cores",
 ]
 
 IMAGE_FORMATS = (
@@ -46,6 +47,11 @@ MIN_BYTES_PER_PIXEL = 4
 
 _MIN_LIMIT = 2**22
 """The minimum of the setting in bytes: for smaller images it need not be read."""
+
+
+def usable_cores() -> int:
+    """Number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def open_image(

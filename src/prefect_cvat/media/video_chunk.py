@@ -8,7 +8,6 @@ shift the following ones.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType, TracebackType
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import PIL.Image
 
 from prefect_cvat.exceptions import MediaError
-from prefect_cvat.media.image_decoding import check_memory
+from prefect_cvat.media.image_decoding import check_memory, usable_cores
 from prefect_cvat.media.mp4_index import check_mp4_index
 from prefect_cvat.messages.plurals import pluralize
 
@@ -131,7 +130,7 @@ class VideoChunk:
         if stream.codec_context is None:
             raise MediaError(f"{self._chunk} is encoded in a way that the installed PyAV cannot decode")
         stream.thread_type = "AUTO"
-        stream.codec_context.thread_count = min(os.cpu_count() or 1, MAX_DECODER_THREADS)
+        stream.codec_context.thread_count = min(usable_cores(), MAX_DECODER_THREADS)
         return stream
 
     def _bound_pixels(self, frames: Sequence[Frame]) -> None:
