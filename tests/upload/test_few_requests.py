@@ -333,7 +333,7 @@ def test_annotations_of_people_who_write_meanwhile_stay(client, scene):
 
 
 def test_annotations_are_sent_while_the_run_goes_on(client, scene, monkeypatch):
-    monkeypatch.setattr("prefect_cvat.upload.sending.upload_queue.FIRST_WAIT", 1.0)
+    monkeypatch.setattr("prefect_cvat.upload.sending.upload_queue.FIRST_WAIT", 60.0)
     seen = []
     task_id = scene.make(24, segment_size=24)
 

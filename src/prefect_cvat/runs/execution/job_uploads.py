@@ -105,7 +105,7 @@ class JobUploads:
     ) -> None:
         """Write to a job, see `JobWriter.write`. Before the first write, all jobs are read.
 
-        What is written may wait some seconds until it is sent, for `send_complete` or `verify` at the latest.
+        What is written may wait some seconds until it is sent, for `verify` at the latest.
         """
         self._read_baseline()
         self._queue.add(job_id, self.writers[job_id].queue(part, annotations, frames))
@@ -121,7 +121,7 @@ class JobUploads:
                 frames = self._plan.frames.count_between(job.start_frame, job.stop_frame)
                 if sum(uploaded.values()) == frames:
                     complete.append(job.id)
-        self._queue.send_complete(complete)
+        self._queue.end_batch(complete)
         for job_id in complete:
             self.writers[job_id].free_memory()
             self._uploaded[job_id] = {}

@@ -14,17 +14,17 @@ from prefect_cvat.upload.sending.task_sender import TaskSender
 __all__ = ["UploadQueue"]
 
 FIRST_WAIT = 3.0
-"""How long annotations wait at first until there are enough for a request, in seconds; doubled each time."""
+"""Seconds after the first batch in which annotations wait for a full request; doubled each time."""
 
 LONGEST_WAIT = 10.0
-"""The same at the most, in seconds."""
+"""Maximum of these seconds."""
 
 
 class UploadQueue:
     """Annotations that wait until there are enough for a request. May be used from several threads.
 
-    They are sent when there are as many as one request takes, when their job is complete, or when they have
-    waited for some seconds.
+    They are sent when there are as many as one request takes, and at the end of a batch if their job is
+    complete, or some seconds after the last request of this kind; those of the first batch at once.
 
     Args:
         writers: The writers of the jobs by the ids of these.
@@ -42,11 +42,13 @@ class UploadQueue:
         self._waiting: dict[int, JobWriter] = {}
         self._count = 0
         self._bytes = 0
-        self._since = 0.0
+        # jobs that are written to one by one do not get a request for their first frames alone
+        first_wait = FIRST_WAIT if task_sender is None and len(writers) > 1 else 0.0
+        self._due_at = time.monotonic() + first_wait
         self._wait = FIRST_WAIT
 
     def add(self, job_id: int, new: Sequence[NewAnnotation]) -> None:
-        """Take in annotations that a job has to send, and send what is due.
+        """Take in annotations that a job has to send, and send those that fill a request.
 
         Raises:
             UploadError: The server stored something else than was sent.
@@ -54,23 +56,26 @@ class UploadQueue:
         """
         with self._lock:
             if new:
-                if not self._waiting:
-                    self._since = time.monotonic()
                 self._waiting[job_id] = self._writers[job_id]
                 self._count += len(new)
                 self._bytes += sum(len(each.body.json) for each in new)
-            if time.monotonic() - self._since > self._wait:
-                if self._waiting:
-                    self._wait = min(2 * self._wait, LONGEST_WAIT)
-                self.send_all()
-            else:
-                self._send_full_requests()
+            self._send_full_requests()
 
-    def send_complete(self, job_ids: Collection[int]) -> None:
-        """Send what waits of jobs to which nothing more will be written, if it goes to each job alone."""
+    def end_batch(self, complete_jobs: Collection[int]) -> None:
+        """Send what is due at the end of a batch. Raises what `add` raises.
+
+        Args:
+            complete_jobs: The ids of jobs to which nothing more will be written.
+        """
         with self._lock:
-            if not self._is_together:
-                self._send_alone([self._waiting[job_id] for job_id in job_ids if job_id in self._waiting])
+            if self._waiting and time.monotonic() > self._due_at:
+                self.send_all()
+                self._due_at = time.monotonic() + self._wait
+                self._wait = min(2 * self._wait, LONGEST_WAIT)
+            elif not self._is_together:
+                self._send_alone(
+                    [self._waiting[job_id] for job_id in complete_jobs if job_id in self._waiting]
+                )
 
     def send_all(self) -> None:
         """Send all that waits. Raises what `add` raises."""
@@ -98,7 +103,6 @@ class UploadQueue:
             )
             if self._bytes >= JobWriter.max_bytes:
                 self._send_alone(self._waiting.values())
-        self._since = time.monotonic()
 
     @property
     def _is_full(self) -> bool:
