@@ -13,7 +13,7 @@ SOURCES := src/prefect_cvat flows tasks deployments functions
 # files in their order: xdist would keep those with few tests for the end, and these take longest
 BY_FILE := --dist loadfile --no-loadscope-reorder
 TWO_AT_A_TIME := --numprocesses 2 $(BY_FILE)
-THREE_AT_A_TIME := --numprocesses 3 $(BY_FILE)
+FIVE_AT_A_TIME := --numprocesses 5 $(BY_FILE)
 # modules are compiled once, not in each of the processes that tests start
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -53,7 +53,7 @@ docs: wheel $(VENV)/.installed-docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
 pytest: $(VENV)/.installed-dev
-	$(BIN)/pytest $(THREE_AT_A_TIME)
+	$(BIN)/pytest $(FIVE_AT_A_TIME)
 
 # on a real Prefect server: the form in a browser, new tasks by webhook, runs that die or are cancelled
 e2e: $(VENV)/.installed-dev

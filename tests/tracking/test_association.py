@@ -3,6 +3,7 @@
 import random
 import sys
 import tracemalloc
+from itertools import pairwise
 
 import pytest
 
@@ -147,12 +148,14 @@ def test_memory_does_not_grow_with_the_frames(tracker):
     tracemalloc.start()
     try:
         run(range(300, 500))
-        before, _ = tracemalloc.get_traced_memory()
-        run(range(500, 1500))
-        after, _ = tracemalloc.get_traced_memory()
+        traced = [tracemalloc.get_traced_memory()[0]]
+        for start in (500, 1500, 2500):
+            run(range(start, start + 1000))
+            traced.append(tracemalloc.get_traced_memory()[0])
     finally:
         tracemalloc.stop()
-    assert after - before < 100_000
+    # other threads of the process may allocate in one of the three
+    assert min(after - before for before, after in pairwise(traced)) < 100_000
 
 
 @TRACKERS
