@@ -148,7 +148,7 @@ def test_report_states_that_replaced_annotations_are_not_restored(client, scene)
     assert run.removed == 1
     done = undo_run(client, run.run)
     assert (done.removed, done.not_brought_back) == (18, 1)
-    assert any("not brought back: 1 annotation" in line for line in done.lines())
+    assert any("not restored: 1 annotation" in line for line in done.lines())
     assert scene.stored() == []
 
 

@@ -1,4 +1,4 @@
-"""Files about the annotations of one job: what is known of a job lies on disk, not in memory."""
+"""Stores the annotations of one job in files, so that they do not take memory."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class NewAnnotation(NamedTuple):
 
     Attributes:
         identity: The digest of its content (`annotations/content_digest.py`).
-        body: What is sent.
+        body: The annotation as it is sent.
     """
 
     identity: bytes
@@ -28,10 +28,10 @@ class NewAnnotation(NamedTuple):
 
 
 class StoredAnnotationFile:
-    """Kinds, ids and identities of annotations on the server, in the order in which they were added.
+    """Kinds, ids and identities of annotations on the server, in insertion order.
 
     Args:
-        path: The file; it is created with the first annotation.
+        path: The file. The first annotation creates it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -42,7 +42,7 @@ class StoredAnnotationFile:
         return self._length
 
     def extend(self, annotations: Iterable[StoredAnnotation]) -> None:
-        """Add annotations, all of them or none.
+        """Add all annotations, or none if writing fails.
 
         Raises:
             StorageError: The file cannot be written.
@@ -66,17 +66,17 @@ class StoredAnnotationFile:
 
 
 class LineFile:
-    """Lines of bytes, in the order in which they were added.
+    """Lines of bytes, in insertion order.
 
     Args:
-        path: The file; it is created with the first line.
+        path: The file. The first line creates it.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
 
     def extend(self, lines: Iterable[bytes]) -> None:
-        """Add lines, all of them or none. There is no line break in them.
+        """Add all lines, or none if writing fails. Lines contain no line breaks.
 
         Raises:
             StorageError: The file cannot be written.
@@ -95,19 +95,19 @@ class LineFile:
 
 
 class NewAnnotationFile:
-    """Annotations as they are sent, each with the identity of the stored annotation that stands for it.
+    """Annotations as they are sent, each with the identity of the stored annotation that matches it.
 
-    That is its own identity, or that of a shape that was refined from it (`refined_shapes.py`).
+    This is its own identity, or the identity of a shape refined from it (`refined_shapes.py`).
 
     Args:
-        path: The file; it is created with the first annotation.
+        path: The file. The first annotation creates it.
     """
 
     def __init__(self, path: Path) -> None:
         self._lines = LineFile(path)
 
     def extend(self, annotations: Iterable[tuple[bytes, NewAnnotation]]) -> None:
-        """Add annotations, each after the identity of the stored annotation that stands for it.
+        """Add annotations, each after the identity of the stored annotation that matches it.
 
         Raises:
             StorageError: The file cannot be written.
@@ -119,7 +119,7 @@ class NewAnnotationFile:
         )
 
     def find(self, identities: Iterable[bytes]) -> Iterator[NewAnnotation]:
-        """The annotations for which stored annotations of these identities stand, each of them once."""
+        """The annotations matched by stored annotations with these identities, each of them once."""
         counts: dict[bytes, int] = {}
         for identity in identities:
             key = identity.hex().encode()

@@ -1,4 +1,4 @@
-"""What a job held before a run, and which of the annotations to write it held already."""
+"""The annotations of a job before a run, and which of the annotations to write are among them."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from prefect_cvat.upload.refined_shapes import RefinedShapes
 __all__ = ["Baseline", "Match"]
 
 BLOCK = 1000
-"""The number of annotations of a job that are written to a file together."""
+"""The number of annotations written to a file at a time."""
 
 
 class Match(NamedTuple):
     """Annotations to write, compared with the baseline.
 
     Attributes:
-        new: Those for which the job held nothing.
-        reused: The annotations of the job that stand for the others.
-        bodies: The others, each after the identity of the annotation that stands for it.
+        new: Annotations without a match in the job.
+        reused: The annotations of the job that match the others.
+        bodies: The others, each after the identity of its match.
     """
 
     new: list[NewAnnotation]
@@ -35,18 +35,18 @@ class Match(NamedTuple):
 
 
 class Baseline:
-    """What a job held before a run, in files.
+    """The annotations of a job before a run, in files.
 
     Args:
         folder: The folder for the files.
-        job_id: The id of the job; the names of the files begin with it.
+        job_id: The id of the job, which prefixes the names of the files.
         defaults: The attribute values that the server fills in.
-        recognizes_refined: Whether a shape that was refined from a detection (`refined_shapes.py`) stands for
-            it.
+        recognizes_refined: Whether a shape refined from a detection (`refined_shapes.py`) counts as the
+            detection.
 
     Attributes:
         is_known: Whether the job has been read.
-        newest: The highest id of each kind of annotation.
+        newest: The highest annotation id, by kind.
     """
 
     def __init__(
@@ -63,18 +63,18 @@ class Baseline:
     def read(
         self, on_server: Iterable[ServerAnnotation], is_replaceable: Callable[[Mapping[str, Any]], bool]
     ) -> None:
-        """Note all that the job holds.
+        """Store all annotations of the job.
 
         Args:
             on_server: All annotations of the job.
-            is_replaceable: Whether the run is to replace an annotation.
+            is_replaceable: Whether the run replaces an annotation.
 
         Raises:
             StorageError: The files cannot be written.
         """
         for file in (self._replaceable, self._kept, self._refined):
             if file is not None:
-                file.clear()  # an earlier reading may have failed
+                file.clear()  # an earlier attempt may have failed
         on_server = iter(on_server)
         while block := list(islice(on_server, BLOCK)):
             replaceable: list[StoredAnnotation] = []
@@ -92,25 +92,25 @@ class Baseline:
         self.is_known = True
 
     def all(self) -> StoredIndex:
-        """All that was present before the run."""
+        """All annotations present before the run."""
         return StoredIndex(self._replaceable.records, self._kept.records)
 
     def replaceable(self) -> StoredIndex:
-        """What was present before the run and is to be replaced."""
+        """The annotations present before the run that it replaces."""
         return StoredIndex(self._replaceable.records)
 
     def kept(self) -> StoredIndex:
-        """What was present before the run and is not to be replaced."""
+        """The annotations present before the run that it keeps."""
         return StoredIndex(self._kept.records)
 
     def match(
         self, annotations: Sequence[NewAnnotation], reused_ids: Callable[[], Collection[AnnotationId]]
     ) -> Match:
-        """Find out which annotations the job held before the run; each of those stands for one.
+        """Match annotations with those present before the run, each of which matches one at most.
 
         Args:
-            annotations: What is to be written.
-            reused_ids: The annotations of the baseline that stand for others already.
+            annotations: The annotations to write.
+            reused_ids: Returns the ids of annotations present before the run that already match others.
         """
         if self._reusable is None:
             self._reusable = IdentityIndex(
@@ -127,25 +127,25 @@ class Baseline:
         return match if self._refined is None else _with_refined(match, self._refined)
 
     def confirm_match(self) -> None:
-        """The last match has been noted: `reused_ids` has its annotations."""
+        """Keep the last match: `reused_ids` now includes its annotations."""
         if self._refined is not None:
             self._refined.confirm_claims()
 
     def withdraw_match(self) -> None:
-        """The last match could not be noted, and is to be made again."""
+        """Discard the last match, which could not be stored; the caller matches again."""
         self._reusable = None
         if self._refined is not None:
             self._refined.withdraw_claims()
 
     def free_memory(self) -> None:
-        """Keep as little in memory as possible until there is more to write."""
+        """Free memory until there is more to write."""
         self._reusable = None
         if self._refined is not None:
             self._refined.free_memory()
 
 
 def _with_refined(match: Match, refined_shapes: RefinedShapes) -> Match:
-    """The same match, where shapes that were refined from annotations stand for these."""
+    """The same match, where a shape refined from an annotation also matches the annotation."""
     equal = {(kind, annotation_id) for kind, annotation_id, _ in match.reused}
     result = Match([], match.reused, match.bodies)
     for annotation in match.new:
@@ -153,6 +153,6 @@ def _with_refined(match: Match, refined_shapes: RefinedShapes) -> Match:
             result.new.append(annotation)
         else:
             result.reused.append(refined)
-            # to be sent if the refined shape is gone by the end, and again if it then is gone itself
+            # sent if the refined shape is gone at the end, and again if the annotation is then gone too
             result.bodies.extend(((refined[2], annotation), (annotation.identity, annotation)))
     return result

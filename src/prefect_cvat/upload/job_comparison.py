@@ -1,4 +1,4 @@
-"""Comparing what a job holds with what a run wants it to hold. Knows neither a server nor files."""
+"""Compares the annotations of a job with those a run wants there; uses neither a server nor files."""
 
 from __future__ import annotations
 
@@ -16,21 +16,19 @@ __all__ = ["Comparison", "compare"]
 
 @dataclass
 class Comparison:
-    """What a job holds, compared with what a run wants it to hold.
+    """The annotations of a job, compared with those a run wants there.
 
     Attributes:
-        absent: The wanted annotations that the job does not hold, and nothing equal either.
-        unseen: The number of wanted annotations whose id the job does not hold, with or without something
-            equal.
-        created: Annotations of the run that it had taken for lost, and that take the place of unseen ones.
-        substitutes: Equal annotations, present before the run or of others, that take the place of unseen
-            ones.
-        replaced_ids: The unseen annotations whose place these two take.
-        duplicates_before: Annotations that were present before the run more often than they are wanted.
-        surplus: Annotations of the run that it had taken for lost, and that are not needed.
-        doubled_by_others: The number of annotations of others that are equal to some that the run has added.
-        added: The number of annotations that the run has added and the job holds.
-        already_there: The number of wanted annotations that the job holds and the run has not added.
+        absent: Wanted annotations that are not in the job, and have no equal there.
+        unseen: The number of wanted annotations whose ids are not in the job, with or without an equal.
+        created: Annotations of the run that it had considered lost, and that replace unseen ones.
+        substitutes: Equal annotations, present before the run or added by others, that replace unseen ones.
+        replaced_ids: The unseen annotations that `created` and `substitutes` replace.
+        duplicates_before: Annotations present before the run more often than they are wanted.
+        surplus: Annotations of the run that it had considered lost, and does not need.
+        doubled_by_others: The number of annotations added by others that equal annotations of the run.
+        added: The number of annotations in the job that the run has added.
+        already_there: The number of wanted annotations in the job that the run has not added.
     """
 
     absent: list[StoredAnnotation] = field(default_factory=list)
@@ -55,16 +53,16 @@ def compare(
     before: StoredIndex,
     identity: Callable[[Mapping[str, Any]], bytes | None],
 ) -> Comparison:
-    """Compare what a job holds with what a run wants it to hold.
+    """Compare the annotations of a job with those a run wants there.
 
     Args:
         on_server: All annotations of the job.
-        added: What the run has added and has not taken for lost.
-        reused: What was present before the run and is wanted by it: each as often as it was noted.
-        wanted: All of these by identity.
-        lost: The ids of annotations that the run has added and has taken for lost.
-        before: All that was present before the run.
-        identity: The identity of an annotation; None for one that the run cannot have made.
+        added: Annotations that the run has added and does not consider lost.
+        reused: Wanted annotations present before the run, each as often as it matched.
+        wanted: `added` and `reused`, by identity.
+        lost: The ids of annotations that the run has added and considers lost.
+        before: All annotations present before the run.
+        identity: Returns the identity of an annotation; None if the run cannot have created it.
     """
     result = Comparison()
     is_added_seen, is_reused_seen = bytearray(len(added)), bytearray(len(reused))
@@ -114,7 +112,7 @@ def compare(
 
 
 def _is_first(place: int, is_seen: bytearray) -> bool:
-    """Whether there is an annotation at a place that was not seen before; it has been seen then."""
+    """Whether an index is valid and not seen before; marks it as seen."""
     if place < 0 or is_seen[place]:
         return False
     is_seen[place] = 1

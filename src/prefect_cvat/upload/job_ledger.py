@@ -1,11 +1,12 @@
-"""What a run knows of the annotations of one job: present before it, added by it, still to be sent.
+"""Tracks the annotations of one job in a run: present before it, added by it, not yet sent.
 
-Knows no server: it is given the annotations to write, and the content of the job each time that is read.
+It makes no requests: callers pass the annotations to write, and the annotations of the job each time they
+read it.
 
-Once the server has returned an id for an annotation, the annotation is known by that id. It is recognized by
-its content (`annotations/content_digest.py`) in two cases only: before the run has written anything, to find
-what an earlier run has written; and after a request whose outcome is unknown, among annotations with higher
-ids than all that were known when the request was sent.
+Once the server has returned the id of an annotation, that id identifies it. The content
+(`annotations/content_digest.py`) identifies it in two cases only: before the run writes anything, to find the
+annotations of an earlier run; and after a request of unknown outcome, among annotations with higher ids than
+all ids known when the request was sent.
 """
 
 from __future__ import annotations
@@ -36,21 +37,21 @@ __all__ = ["JobLedger"]
 
 
 class JobLedger:
-    """What a run knows of the annotations of one job. It lies in files, and is read when it is needed.
+    """The annotations of one job, as far as a run knows, in files that are read when needed.
 
     Args:
         folder: The folder for its files.
-        job_id: The id of the job; the names of the files begin with it.
-        sources: The sources of what the run writes.
+        job_id: The id of the job, which prefixes the names of the files.
+        sources: The sources of the annotations that the run writes.
         defaults: The attribute values that the server fills in.
-        recognizes_refined: Whether a shape that was refined from a detection (`refined_shapes.py`) stands for
-            it.
+        recognizes_refined: Whether a shape refined from a detection (`refined_shapes.py`) counts as the
+            detection.
 
     Attributes:
-        newest: The highest known id of each kind of annotation.
-        baseline: What the job held before the run.
-        unsent: Annotations that the job did not hold before the run, and that are still to be sent.
-        to_resend: Annotations that are missing in the job and are to be sent again.
+        newest: The highest known annotation id, by kind.
+        baseline: The annotations of the job before the run.
+        unsent: Annotations that were not in the job before the run, and have not been sent.
+        to_resend: Annotations missing in the job, to send again.
     """
 
     def __init__(
@@ -84,20 +85,20 @@ class JobLedger:
     def read_baseline(
         self, on_server: Iterable[ServerAnnotation], is_replaceable: Callable[[Mapping[str, Any]], bool]
     ) -> None:
-        """Note all that the job holds before the run writes to the task, see `Baseline.read`."""
+        """Store all annotations of the job before the run writes to the task, see `Baseline.read`."""
         self.baseline.read(on_server, is_replaceable)
         self.newest = dict(self.baseline.newest)
 
     @property
     def reused(self) -> int:
-        """The number of annotations to write that were present before the run."""
+        """The number of wanted annotations that were present before the run."""
         return len(self._reused)
 
     def want(self, annotations: Iterable[SerializedAnnotation]) -> list[NewAnnotation]:
-        """Take in annotations to write, all of them or none; return those that are to be sent.
+        """Accept all annotations to write, or none on an error; return those to send.
 
         Raises:
-            StorageError: They cannot be noted.
+            StorageError: The files cannot be written.
         """
         wanted = [NewAnnotation(self.identity(from_json(body.json)), body) for body in annotations]
         new = self._without_present(wanted) if wanted else []
@@ -105,7 +106,7 @@ class JobLedger:
         return new
 
     def _without_present(self, wanted: Sequence[NewAnnotation]) -> list[NewAnnotation]:
-        """Those annotations for which the job held nothing before the run."""
+        """The annotations without a match in the job before the run."""
         match = self.baseline.match(wanted, lambda: _ids(self._reused))
         try:
             self._bodies.extend([*match.bodies, *((each.identity, each) for each in match.new)])
@@ -119,15 +120,15 @@ class JobLedger:
     # --- requests and what they create ---
 
     def pending_request(self, part: Sequence[NewAnnotation], unsent: list[NewAnnotation]) -> PendingRequest:
-        """A request that is about to be sent: its outcome is unknown until it is answered."""
+        """A request about to be sent: its outcome is unknown until the server answers."""
         return PendingRequest(Counter(each.identity for each in part), unsent, dict(self.newest))
 
     def stored(self, on_server: Iterable[ServerAnnotation]) -> list[StoredAnnotation]:
-        """Kinds, ids and identities of annotations that the server has returned."""
+        """The kinds, ids and identities of annotations that the server has returned."""
         return [(kind, annotation["id"], self.identity(annotation)) for kind, annotation in on_server]
 
     def note_added(self, added: Sequence[StoredAnnotation]) -> None:
-        """Note the ids that the server has given to annotations of the run."""
+        """Store the ids that the server has given to annotations of the run."""
         self._added.extend(added)
         for kind, annotation_id, _ in added:
             self.newest[kind] = max(self.newest[kind], annotation_id)
@@ -152,7 +153,7 @@ class JobLedger:
         return created
 
     def note_created(self, created: Sequence[StoredAnnotation], request: PendingRequest) -> None:
-        """Note what a request has created, and take it from the annotations to send."""
+        """Store what a request has created, and remove it from the annotations to send."""
         self._found.extend(created)
         counts = Counter(digest for _, _, digest in created)
         unsent: list[NewAnnotation] = []
@@ -164,14 +165,14 @@ class JobLedger:
         request.unsent[:] = unsent
 
     def abandon(self, request: PendingRequest) -> None:
-        """Wait no longer for a request; if it is executed after all, what it creates is the run's own."""
+        """Stop waiting for a request; if it is executed after all, its annotations belong to the run."""
         self._abandoned.append(request)
 
     def _identity_of_ours(self, annotation: Mapping[str, Any]) -> bytes | None:
-        """The identity of an annotation, if its source is one that the run writes."""
+        """The identity of an annotation; None if the run does not write its source."""
         return self.identity(annotation) if annotation.get("source") in self._sources else None
 
-    # --- verifying, when the job is written ---
+    # --- verification, after the last write ---
 
     @property
     def wants_anything(self) -> bool:
@@ -179,13 +180,13 @@ class JobLedger:
         return bool(len(self._added) or len(self._reused) or self._abandoned)
 
     def wanted(self, absent: Iterable[AnnotationId]) -> StoredIndex:
-        """The annotations in the job that the run wants there, without those that are absent."""
+        """The annotations that the run wants in the job, without the absent ones."""
         lost = _ids(self._lost)
         lost.update(absent)
         return StoredIndex(self._added.records, self._reused.records, exclude=lost)
 
     def compare(self, on_server: Iterable[ServerAnnotation]) -> Comparison:
-        """Compare what the job holds with what the run wants it to hold.
+        """Compare the annotations of the job with those the run wants there.
 
         Args:
             on_server: All annotations of the job.
@@ -204,14 +205,14 @@ class JobLedger:
         )
 
     def resend(self, absent: Sequence[StoredAnnotation]) -> list[NewAnnotation]:
-        """Take absent annotations for lost, and add their bodies to the list of what is to be sent again."""
+        """Consider absent annotations lost, and add their bodies to `to_resend`; return that list."""
         to_resend = [*self.to_resend, *self.bodies(absent)]
         self._lost.extend(absent)
         self.to_resend[:] = to_resend
         return self.to_resend
 
     def accept_substitutes(self, comparison: Comparison) -> None:
-        """Note that equal annotations have taken the place of wanted ones that the job holds no more."""
+        """Accept equal annotations in place of wanted ones that are no longer in the job."""
         self._lost.extend(comparison.replaced_ids)
         self._reused.extend(comparison.substitutes)
 
@@ -219,11 +220,11 @@ class JobLedger:
         """The bodies of annotations that the run wants in the job."""
         return self._bodies.find(digest for _, _, digest in wanted)
 
-    # --- undoing ---
+    # --- undo ---
 
     @property
     def may_have_added(self) -> bool:
-        """Whether the run may have added anything, by a request of unknown outcome too."""
+        """Whether the run may have added anything, including by a request of unknown outcome."""
         return bool(len(self._added) or self._abandoned)
 
     def added_ids(self) -> AnnotationIds:
@@ -231,9 +232,9 @@ class JobLedger:
         return _ids(self._added)
 
     def own_annotations(self) -> Callable[[str, Mapping[str, Any]], bool]:
-        """A function that tells which annotations the run has added and nobody has changed since.
+        """A function that returns whether the run has added an annotation, and nobody has changed it since.
 
-        It counts what it has recognized, so it is used for one reading of the job.
+        It counts the annotations it recognizes, so each reading of the job needs a new one.
         """
         added = StoredIndex(self._added.records)
         abandoned = AbandonedRequests(self._abandoned)

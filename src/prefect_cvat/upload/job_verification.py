@@ -1,4 +1,4 @@
-"""Comparing a job with all that was written to it, and mending the differences."""
+"""Compares a job with the annotations written to it, and repairs differences."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROUNDS = 3
 
 
 class EarlierReading(NamedTuple):
-    """What a job held at an earlier time.
+    """The annotations of a job at an earlier time.
 
     Attributes:
         annotations: All annotations of the job.
@@ -35,12 +35,12 @@ class EarlierReading(NamedTuple):
 
 
 class JobVerification:
-    """Compares a job with all that was written to it: sends missing annotations again, removes doubled ones.
+    """Compares a job with the annotations written to it; sends missing ones again, removes duplicates.
 
     Args:
         job_id: The id of the job.
         requests: The requests to the job.
-        ledger: What is known of the annotations of the job.
+        ledger: The known annotations of the job.
         sender: Sends and removes annotations.
     """
 
@@ -51,13 +51,13 @@ class JobVerification:
         self._sender = sender
 
     def verify(self, earlier: EarlierReading | None = None) -> Comparison:
-        """Verify the job; return the last comparison, whose absent annotations stay missing.
+        """Verify the job; return the last comparison, whose absent annotations remain missing.
 
         Args:
-            earlier: What the job held. It is read again if something was sent since, or is missing.
+            earlier: An earlier reading of the job, used if nothing was sent since and nothing is missing.
 
         Raises:
-            PrefectCvatError: The server refused, or did not answer for good.
+            PrefectCvatError: The server refused a request, or did not answer after all attempts.
         """
         result = self._compare_with(earlier) or self._look_for_missing()
         for _ in range(ROUNDS):
@@ -80,7 +80,7 @@ class JobVerification:
         return None if result.unseen else result
 
     def _look_for_missing(self) -> Comparison:
-        """Compare the job with what was written to it, until nothing is missing, or reads must show it."""
+        """Compare the job with what was written, until nothing is missing or reads must show all writes."""
         until, delay = self._sender.seen_after, 0.25
         while True:
             is_last = time.monotonic() >= until

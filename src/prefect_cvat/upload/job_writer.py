@@ -1,4 +1,4 @@
-"""Writing annotations to one job, each exactly once: the order of the steps (see the package docstring)."""
+"""Writes annotations to one job, each exactly once, in the steps of the package docstring."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["JobWriter", "job_requests"]
 
 
 def job_requests(client: Client, job_id: int) -> JobRequests:
-    """The requests to a job, as `JobWriter` makes them."""
+    """The requests to a job, with the limits and attempts of `JobWriter`."""
     return JobRequests(
         client,
         job_id,
@@ -42,39 +42,38 @@ def job_requests(client: Client, job_id: int) -> JobRequests:
 
 
 class JobWriter:
-    """Writes the annotations of one job. Threads may share it; only one of them writes at a time.
+    """Writes the annotations of one job. Threads may share it; one writes at a time.
 
     Args:
         client: The server.
         job: The job.
-        folder: The folder for its files; to be removed when the run is over.
-        existing: Which annotations from before the run are to be replaced.
-        sources: The sources of what is written. The run never takes annotations of other sources for its own.
+        folder: The folder for its files; the caller removes it after the run.
+        existing: Which annotations from before the run it replaces.
+        sources: The sources of the written annotations. The run never claims annotations of other sources.
         defaults: The attribute values that the server fills in.
         record: The record of what the run adds to the job.
         lock: The lock of the task; it records which jobs have a request in progress.
-        stopped: Set when the run is to stop: then it no longer waits for anything.
-        recognizes_refined: Whether a mask or a track that a machine has made of a detection stands for it.
+        stopped: Set to stop the run, which then no longer waits for anything.
+        recognizes_refined: Whether a mask or track made from a detection by a model counts as it.
         deleted_frames: The deleted frames of the task.
 
     Attributes:
         sender: Sends the annotations.
         removal: Removes what they replace.
-        lock: Held while the job is written to.
-        already_there: The number of annotations to write that the job held before.
-        missing: The number of written annotations that the job does not hold.
-        doubled_by_others: The number of annotations that others have added since the run began, and that are
-            equal to some of this run.
+        lock: Held during writes to the job.
+        already_there: The number of annotations to write that were in the job before.
+        missing: The number of written annotations that are not in the job.
+        doubled_by_others: The number of annotations added by others since the run began that equal its own.
     """
 
     max_annotations = 2000
-    """Maximum number of annotations in a request: about a second of work for the server."""
+    """Maximum number of annotations in a request: the server needs about a second for them."""
 
     max_bytes = 8 * 2**20
     """Maximum size of a request in bytes; halved when a proxy refuses it."""
 
     retry_delay = 1.0
-    """The time before the second attempt of a request in seconds; doubled each time, up to 30."""
+    """Seconds before the second attempt of a request; doubled for each further one, up to 30."""
 
     def __init__(
         self,
@@ -129,14 +128,14 @@ class JobWriter:
 
     @property
     def added(self) -> int:
-        """The number of annotations of this run that the job holds."""
+        """The number of annotations of this run in the job."""
         return self.sender.added if self._added_seen is None else self._added_seen
 
     def read_baseline(self, held: Iterable[ServerAnnotation] | None = None) -> None:
-        """Note all that the job holds. To be called for all jobs of a run before it writes to any of them.
+        """Store all annotations of the job. Call this for all jobs of a run before it writes to any of them.
 
         Args:
-            held: All annotations of the job, if it was read already.
+            held: All annotations of the job, if the caller has read them.
         """
         with self.lock:
             self._read_baseline(held)
@@ -147,15 +146,14 @@ class JobWriter:
         """Add annotations to the job.
 
         Args:
-            part: A name of this part of the work. Another call with the same part after an error continues
-                where the first one stopped; a part that is complete is not written again.
+            part: A name for this part of the work. After an error, call again with the same part to continue
+                where the first call stopped; a complete part is not written again.
             annotations: Tags, shapes and tracks.
-            frames: Frames of which everything is written after this part: what was on these before the run
-                may be replaced.
+            frames: Frames completed by this part: the run may replace their existing annotations.
 
         Raises:
-            UploadError: The server stored something else than was sent.
-            PrefectCvatError: The server refused, or did not answer for good.
+            UploadError: The server stored something other than what was sent.
+            PrefectCvatError: The server refused a request, or did not answer after all attempts.
         """
         self.queue(part, annotations, frames)
         self.send()
@@ -163,10 +161,10 @@ class JobWriter:
     def queue(
         self, part: object, annotations: Iterable[SerializedAnnotation], frames: Iterable[int] = ()
     ) -> Sequence[NewAnnotation]:
-        """Take in annotations as `write` does, but do not send them yet.
+        """Accept annotations as `write` does, but do not send them yet.
 
         Returns:
-            Those that are to be sent: the job did not hold them before the run.
+            The annotations to send: they were not in the job before the run.
         """
         with self.lock:
             if part in self._done:
@@ -182,26 +180,26 @@ class JobWriter:
 
     @property
     def unsent(self) -> list[NewAnnotation]:
-        """The annotations that are to be sent."""
+        """The annotations not sent yet."""
         return self._ledger.unsent
 
     @property
     def has_unsent_tracks(self) -> bool:
-        """Whether tracks are to be sent."""
+        """Whether there are tracks to send."""
         return any(each.body.kind == "tracks" for each in self._ledger.unsent)
 
     def send(self, at_least: int = 1) -> None:
-        """Send what is to be sent, as long as it is so many annotations.
+        """Send the unsent annotations, while there are at least `at_least` of them.
 
         Raises:
-            UploadError: The server stored something else than was sent.
-            PrefectCvatError: The server refused, or did not answer for good.
+            UploadError: The server stored something other than what was sent.
+            PrefectCvatError: The server refused a request, or did not answer after all attempts.
         """
         with self.lock:
             self._send(at_least)
 
     def replace(self, originals: Iterable[Mapping[str, Any]]) -> None:
-        """Remove originals at the end, when what replaces them is there, unless somebody has changed them.
+        """Remove originals at the end, once the job has what replaces them, unless somebody has changed them.
 
         Args:
             originals: Annotations of the job, as the server returned them.
@@ -219,7 +217,7 @@ class JobWriter:
             self._replacement.add_duplicates(duplicates)
 
     def free_memory(self) -> None:
-        """Keep as little in memory as possible until there is more to write."""
+        """Free memory until there is more to write."""
         with self.lock:
             self._ledger.baseline.free_memory()
 
@@ -228,24 +226,24 @@ class JobWriter:
         return (anew or not self._is_verified) and (bool(self.unsent) or self._ledger.wants_anything)
 
     def verify(self, earlier: EarlierReading | None = None, *, anew: bool = False) -> None:
-        """Read the job when all of it is written, send again what is missing, and remove what is doubled.
+        """Read the job after all writes, send missing annotations again, and remove duplicates.
 
         Args:
-            earlier: What the job held. It is read again if something was sent since, or is missing.
-            anew: Whether to verify it again even if it has been verified since the last write.
+            earlier: An earlier reading of the job, used if nothing was sent since and nothing is missing.
+            anew: Verify again even if the job has been verified since the last write.
         """
         with self.lock:
             if anew or not self._is_verified:
                 self._verify(earlier)
 
     def is_finished(self, earlier: EarlierReading) -> bool:
-        """Whether `finish` would change nothing, according to what the job held."""
+        """Whether `finish` would change nothing, according to an earlier reading of the job."""
         with self.lock:
             is_current = self._is_verified and earlier.began > self.sender.last_write
             return is_current and not self.removal.is_needed(earlier.annotations)
 
     def finish(self) -> None:
-        """Verify the job; then remove what is to be replaced."""
+        """Verify the job, then remove what the run replaces."""
         with self.lock:
             for _ in range(ROUNDS):
                 if not self._is_verified:
@@ -278,13 +276,13 @@ class JobWriter:
         self._read_baseline()
         self._send()
         self._ledger.baseline.free_memory()
-        self.sender.send_all(self._ledger.to_resend)  # what an earlier attempt could not send
+        self.sender.send_all(self._ledger.to_resend)  # left by a failed attempt
         if self._ledger.wants_anything:
             verified = self._verification.verify(earlier)
             self._added_seen, self.already_there = verified.added, verified.already_there
             self.missing = len(verified.absent)
             self.doubled_by_others = verified.doubled_by_others
             self.removal.note_verified(verified)
-            if not self.doubled_by_others:  # else an abandoned request may have created them: for `undo`
+            if not self.doubled_by_others:  # else `undo` needs it: an abandoned request may have created them
                 self._record.settled()
         self._is_verified = True

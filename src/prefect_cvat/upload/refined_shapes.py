@@ -1,4 +1,4 @@
-"""Shapes that a machine has made of a detection: each stands for the same object as the detection."""
+"""Recognizes shapes that a model has made from detections: each is the same object as its detection."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from prefect_cvat.upload.annotation_files import LineFile
 __all__ = ["RefinedShapes"]
 
 MIN_PART_INSIDE = 0.5
-"""The minimum part of the box of a refined shape that lies in the box of the detection it was made of."""
+"""Minimum fraction of the box of a refined shape that lies inside the box of its detection."""
 
 
 class RefinedShapes:
-    """Masks, polygons and keyframes of tracks of source `auto` that may have been made of a detection.
+    """Masks, polygons and track keyframes of source `auto` that may have been made from detections.
 
-    `refine` makes them of boxes and points, a tracking function of any shape. They are recognized by what
-    these leave as it is: the frame, the label, and roughly the place. Each stands for one detection.
+    `refine` makes them from boxes and points, a tracking function from any shape. They are recognized by what
+    both preserve: the frame, the label, and roughly the position. Each matches one detection.
 
     Args:
-        path: The file in which they lie until they are needed.
+        path: The file that stores them until they are needed.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,7 +40,7 @@ class RefinedShapes:
         self._unconfirmed: list[int] = []
 
     def add(self, stored: StoredAnnotation, annotation: Mapping[str, Any]) -> None:
-        """Add the shapes of an annotation that may have been made of a detection."""
+        """Add the shapes of an annotation that may have been made from a detection."""
         kind, annotation_id, digest = stored
         self._lines += (
             to_json(
@@ -53,7 +53,7 @@ class RefinedShapes:
         )
 
     def write(self) -> None:
-        """Write to the file what was added.
+        """Write the added shapes to the file.
 
         Raises:
             StorageError: The file cannot be written.
@@ -69,18 +69,18 @@ class RefinedShapes:
         self.free_memory()
 
     def free_memory(self) -> None:
-        """Keep nothing in memory until it is needed again."""
+        """Free memory until the shapes are needed again."""
         self._by_frame = None
         self._current = (-1, [])
 
     def claim(
         self, detection: SerializedAnnotation, equal: Container[AnnotationId]
     ) -> StoredAnnotation | None:
-        """The annotation that was made of a detection, or None; it stands for no other detection then.
+        """Claim the annotation made from a detection, or None; no other detection can claim it.
 
         Args:
-            detection: What was detected, as it would be sent.
-            equal: Annotations that are equal to a detection of this run, so they were not made of another.
+            detection: The detection, as it would be sent.
+            equal: Annotations that equal a detection of this run, so they were not made from another.
         """
         on_frame = self._on_frame(detection.frame)
         if not on_frame:
@@ -110,11 +110,11 @@ class RefinedShapes:
         return best.stored
 
     def confirm_claims(self) -> None:
-        """Keep the claims since the last call."""
+        """Keep all claims made so far."""
         self._unconfirmed = []
 
     def withdraw_claims(self) -> None:
-        """Take back the claims since the last call of `confirm_claims`."""
+        """Withdraw the claims since the last call of `confirm_claims`."""
         for number in self._unconfirmed:
             self._is_claimed[number] = 0
         self._unconfirmed = []
@@ -152,7 +152,7 @@ class _Refined(NamedTuple):
 
 
 def _refined_shapes(kind: str, annotation: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """The shapes of an annotation that may have been made of a detection, each after its type.
+    """The shapes of an annotation that may have been made from a detection, each after its type.
 
     The type is empty for a keyframe of a track.
     """

@@ -1,4 +1,4 @@
-"""Removing from one job what the annotations of a run replace."""
+"""Removes the annotations that a run replaces from one job."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ __all__ = ["JobRemoval"]
 
 
 class JobRemoval:
-    """Removes from one job what the annotations of a run replace, once these are known to be there.
+    """Removes the annotations that a run replaces from one job, once the new ones are known to be there.
 
     Args:
         requests: The requests to the job.
-        ledger: What is known of the annotations of the job.
-        replacement: What is to be removed.
+        ledger: The known annotations of the job.
+        replacement: Chooses what to remove.
         record: The record of what the run does to the job.
         last_frame: The last frame of the job.
-        pause: Waits; may raise an error if the run is to stop.
+        pause: Waits a number of seconds; may raise to stop the run.
 
     Attributes:
-        removed: The number of annotations that were removed.
-        changed: The number of annotations that stay although they were to be replaced, because somebody has
+        removed: The number of removed annotations.
+        changed: The number of annotations that `existing` would remove but that stay, because somebody has
             drawn or changed them since the run began.
-        not_replaced: The number of annotations that stay because what replaces them is missing.
+        not_replaced: The number of annotations that stay because their replacements are missing.
     """
 
     def __init__(
@@ -56,10 +56,10 @@ class JobRemoval:
         self._last_frame = last_frame
         self._pause = pause
         self._absent = AnnotationIds()
-        self._is_any_gone = False  # of the annotations that the run wants in the job
+        self._is_any_gone = False  # any annotation that the run wants in the job
 
     def note_verified(self, verified: Comparison) -> None:
-        """Note the result of a verification of the job."""
+        """Use the result of a verification of the job."""
         self._absent = AnnotationIds((kind, number) for kind, number, _ in verified.absent)
         missing_frames = {
             frame
@@ -72,18 +72,18 @@ class JobRemoval:
         """Whether there may be anything to remove.
 
         Args:
-            held: All annotations of the job, if it was read after the last write to it.
+            held: All annotations of the job, if read after the last write to it.
         """
         if held is None or not self._replacement.is_needed:
             return self._replacement.is_needed
         return bool(self._picker()(iter(held), 1)) or self._is_any_gone
 
     def remove(self) -> bool:
-        """Remove what is to be replaced; False if something that replaces it is gone.
+        """Remove what the run replaces; return False if a replacement is gone.
 
         Raises:
-            JobBusyError: Something is left, because somebody keeps writing to the job.
-            PrefectCvatError: The server refused, or did not answer for good.
+            JobBusyError: Annotations are left, because somebody keeps writing to the job.
+            PrefectCvatError: The server refused a request, or did not answer after all attempts.
         """
         for part in self._requests.remove(self._picker(), self._pause):
             self.removed += len(part)
@@ -93,7 +93,7 @@ class JobRemoval:
         return not self._is_any_gone
 
     def _picker(self) -> Pick:
-        """What chooses the annotations to remove: nothing if an annotation of the run is gone."""
+        """Chooses the annotations to remove: none if an annotation of the run is gone."""
         baseline = self._ledger.baseline
         replaceable, kept = baseline.replaceable(), baseline.kept()
         wanted = self._ledger.wanted(self._absent)

@@ -1,11 +1,11 @@
-"""What is removed from a job at the end of a run, when all that replaces it is known to be on the server.
+"""Chooses what to remove from a job at the end of a run, once its replacements are known to be there.
 
-- What `existing` says (`replace_auto` or `clear`), if it was present before the run and nothing is missing on
-  its frames
-- Duplicates that an earlier run has left
+- Annotations that `existing` selects (`replace_auto` or `clear`), if present before the run and nothing is
+  missing on their frames
+- Duplicates left by an earlier run
 - Originals: shapes that were refined or tracked
 
-What somebody has changed since the run has read it stays.
+Annotations that somebody has changed since the run read them stay.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ __all__ = ["Removal", "Replacement"]
 
 
 class Removal(NamedTuple):
-    """What is to be removed, according to one reading of the job.
+    """What to remove, according to one reading of the job.
 
     Attributes:
-        to_remove: The annotations to remove, in this order, at most as many as were asked for.
-        changed: The number of annotations that stay although `existing` says otherwise, because somebody has
+        to_remove: The annotations to remove, in this order, at most `max_count`.
+        changed: The number of annotations that `existing` would remove but that stay, because somebody has
             drawn or changed them since the run began.
-        not_replaced: The number of annotations that stay because what replaces them is missing.
-        gone: The number of wanted annotations that the job held and no longer holds.
+        not_replaced: The number of annotations that stay because their replacements are missing.
+        gone: The number of wanted annotations that are no longer in the job.
     """
 
     to_remove: list[ServerAnnotation]
@@ -42,13 +42,13 @@ class Removal(NamedTuple):
 
 
 class Replacement:
-    """What is to be removed from one job.
+    """Chooses what to remove from one job.
 
     Args:
-        existing: Which annotations from before the run are to be replaced.
+        existing: Which annotations from before the run it replaces.
         defaults: The attribute values that the server fills in.
-        last_frame: The last frame of the job: CVAT shows a track until it is outside, or to the end.
-        deleted_frames: The deleted frames of the task: it does not matter that a track is on them.
+        last_frame: The last frame of the job: CVAT shows a track until it is outside or the job ends.
+        deleted_frames: The deleted frames of the task: a track may be on them and still be removed.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Replacement:
         return bool(self._originals or self._duplicates or self._duplicates_before or self._frames)
 
     def cover(self, frames: Iterable[int]) -> None:
-        """Note frames of which everything is written, so that what was present before may be removed."""
+        """Add completed frames: annotations present on them before the run may be removed."""
         if self._existing is not Existing.KEEP:
             self._frames.update(frames)
 
@@ -86,21 +86,21 @@ class Replacement:
         )
 
     def add_duplicates(self, duplicates: Iterable[StoredAnnotation]) -> None:
-        """Add duplicates that an earlier run has left."""
+        """Add duplicates left by an earlier run."""
         self._duplicates.update(duplicates)
 
     def verified(self, missing_frames: Iterable[int], duplicates: Iterable[StoredAnnotation]) -> None:
-        """Note the result of a verification of the job.
+        """Use the result of a verification of the job.
 
         Args:
-            missing_frames: Frames on which an annotation is missing: nothing is removed from these.
-            duplicates: Duplicates that an earlier run has left.
+            missing_frames: Frames with a missing annotation: nothing is removed from them.
+            duplicates: Duplicates left by an earlier run.
         """
         self._missing = NumberSet(missing_frames)
         self._duplicates_before = StoredMap(duplicates)
 
     def clear(self) -> None:
-        """Forget originals and duplicates: they are removed, or stay for good."""
+        """Forget originals and duplicates: they are removed, or stay."""
         self._originals.clear()
         self._duplicates.clear()
         self._duplicates_before.clear()
@@ -114,20 +114,20 @@ class Replacement:
         kept: Collection[AnnotationId],
         wanted: StoredIndex,
     ) -> Removal:
-        """Choose what is to be removed now.
+        """Choose what to remove now.
 
         Args:
             on_server: All annotations of the job.
             max_count: Maximum number of annotations to choose.
-            replaceable: The ids and identities of what was present before the run and is to be replaced.
-            kept: The ids of what was present before the run and is not to be replaced.
-            wanted: The annotations in the job that the run wants there.
+            replaceable: The ids and identities of annotations from before the run that it replaces.
+            kept: The ids of annotations from before the run that it keeps.
+            wanted: The annotations that the run wants in the job.
         """
         first: list[ServerAnnotation] = []
         last: list[ServerAnnotation] = []
         changed = not_replaced = 0
         originals = self._originals.index
-        named = StoredIndex(  # where two have the same id, the last one counts
+        named = StoredIndex(  # of those with the same id, the last one counts
             self._duplicates.records, self._duplicates_before.records, self._originals.records
         )
         is_seen = bytearray(len(wanted))
@@ -152,7 +152,7 @@ class Replacement:
                 chosen = last if key in originals else first
                 if len(chosen) < max_count:
                     chosen.append((kind, annotation))
-        # originals last: once they are gone, no later run looks for duplicates of what was made of them
+        # originals last: once they are gone, no later run looks for duplicates of their replacements
         return Removal([*first, *last][:max_count], changed, not_replaced, is_seen.count(0))
 
     def _is_covered(self, annotation: Mapping[str, Any]) -> bool:

@@ -1,4 +1,4 @@
-"""Taking back what a run has added, by its record."""
+"""Removes what a run has added, according to its record."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ __all__ = ["UndoReport", "undo_run"]
 
 
 class UndoReport(BaseModel):
-    """What undoing a run has done, or would do.
+    """What undoing a run has removed, or would remove.
 
     Attributes:
         run: The id of the run.
-        task_id: The task.
-        url: Its address in CVAT.
+        task_id: The id of the task.
+        url: The URL of the task.
         function: The name of the function of the run.
-        started: When the run began.
-        removed: How many annotations were removed.
-        changed: How many stay because somebody has changed them since.
-        gone: How many were gone already.
-        not_brought_back: How many the run had removed for others that it has added.
-        issues_removed: How many issues that the run had opened were removed.
-        issues_touched: How many stay because somebody has resolved them, replied, or given them to somebody.
-        dry_run: Whether nothing was removed in fact.
+        started: The start time of the run.
+        removed: Number of removed annotations.
+        changed: Number of annotations that stay because somebody has changed them since.
+        gone: Number of annotations that were gone already.
+        not_brought_back: Number of annotations that the run had replaced, and that are not restored.
+        issues_removed: Number of removed issues that the run had opened.
+        issues_touched: Number of issues that stay because somebody has resolved, answered or assigned them.
+        dry_run: Whether nothing was actually removed.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -74,30 +74,29 @@ class UndoReport(BaseModel):
             )
         if self.removed and self.not_brought_back:
             lost = pluralize(self.not_brought_back, "annotation")
-            lines.append(f"what the run had removed is not brought back: {lost}")
+            lines.append(f"replaced by the run and not restored: {lost}")
         return lines
 
 
 def undo_run(client: Client, run: str | Path, *, dry_run: bool = False) -> UndoReport:
-    """Remove the annotations and issues that a run has added, but for what somebody has changed since.
+    """Remove the annotations and issues that a run has added, except those somebody has changed since.
 
-    What the run has removed for them (`existing="clear"`, say, or shapes that became tracks) is not brought
-    back. Trying again after a failure goes on with what is left.
+    Annotations that the run has replaced (with `existing="clear"`, say, or shapes that became tracks) are not
+    restored. After a failure, call again to remove the rest.
 
     Args:
         client: The server, logged in.
-        run: The id of the run, the first eight characters of it or more, or the file of its report.
-        dry_run: Count only, and remove nothing.
+        run: The id of the run, at least its first eight characters, or the path of its report.
+        dry_run: Count the annotations and issues, but remove nothing.
 
     Returns:
-        What was removed, and what was not.
+        The numbers of annotations and issues that were removed, and that were not.
 
     Raises:
-        RunNotFoundError: There is no record of such a run.
+        RunNotFoundError: There is no record of the run.
         RunInProgressError: A run is annotating the task.
-        ValueError: The run was on another server, or on another task of this number, or it is not clear which
-            run is meant.
-        PrefectCvatError: The server refused, or did not answer for good.
+        ValueError: The run was on another server, or on another task with this id, or several runs match.
+        PrefectCvatError: The server refused a request, or did not answer after all attempts.
     """
     recorded = read_run(find_run(run))
     header = recorded.header
@@ -134,12 +133,12 @@ def undo_run(client: Client, run: str | Path, *, dry_run: bool = False) -> UndoR
 
 
 def _check_same_task(header: RecordHeader, now: TaskIdentity) -> None:
-    """Check that a task is the one that a run was on, and not another one that has its number now."""
+    """Check that a task is the one annotated by the run, not another one with the same id."""
     if differences := header.task.differences(now):
         raise ValueError(
-            f"run {header.run} was on another task {header.task_id} than the one on {header.server} today:"
-            f" {'; '.join(differences)}. CVAT was set up anew, or the media were changed; what lies there is"
-            " not of this run, and nothing was removed"
+            f"run {header.run} was on another task {header.task_id} than the one now on {header.server}:"
+            f" {'; '.join(differences)}. CVAT was reinstalled, or the media were changed; the annotations"
+            " there are not from this run, and nothing was removed"
         )
 
 
@@ -151,14 +150,14 @@ def _remove(
     *,
     seen_after: float,
 ) -> None:
-    """Remove what is picked.
+    """Remove the annotations and issues that the pickers pick.
 
     Args:
         client: The server.
-        task_id: The task.
+        task_id: The id of the task.
         jobs: The jobs.
-        pickers: What picks, by the ids of the jobs.
-        seen_after: The time (`time.time`) after which reads show all that the run has written.
+        pickers: The pickers, by job id.
+        seen_after: The time (`time.time`) after which reads show all writes of the run.
     """
     with exclusive_run(client.url, task_id) as lock:
         lock.wait_for_earlier_write(Settings().late_commit_seconds)
@@ -185,7 +184,7 @@ def _issues_to_go(client: Client, job: Job, picker: _Picker) -> list[Issue]:
 
 
 def _added_by_others(recorded: RecordedRun) -> Collection[AnnotationId]:
-    """What is known to be of other runs; nothing if it is known of all that this one has sent where it is."""
+    """Ids of annotations of other runs; empty if the outcomes of all requests of this run are known."""
     if not any(job.is_unsettled for job in recorded.jobs.values()):
         return ()
     this = recorded.header
@@ -200,9 +199,9 @@ def _added_by_others(recorded: RecordedRun) -> Collection[AnnotationId]:
 
 
 class _Picker:
-    """Picks what a run has added to a job and nobody has changed, and counts.
+    """Picks and counts what a run has added to a job and nobody has changed.
 
-    A job is looked through several times; what counts is what was removed, and the last look.
+    It may read a job several times; it counts what was removed, and what the last reading shows.
 
     Attributes:
         may_have_issues: Whether there may be issues to pick.
@@ -220,7 +219,7 @@ class _Picker:
         self._issues = _Look(job, of_others)
 
     def pick(self, on_server: Iterable[ServerAnnotation], max_count: int) -> list[ServerAnnotation]:
-        """Pick, of all that the job holds, what is to be removed, as much as the number says."""
+        """Pick at most `max_count` annotations to remove, from all annotations of the job."""
         self._look = look = _Look(self._job, self._of_others)
         picked: list[ServerAnnotation] = []
         for kind, annotation in on_server:
@@ -233,23 +232,23 @@ class _Picker:
         return picked
 
     def removed(self, part: Iterable[AnnotationId]) -> None:
-        """Note what was removed."""
+        """Count annotations as removed."""
         self._removed.update(part)
 
     @property
     def gone(self) -> int:
-        """How many the run has added that were not there any more at the last look."""
+        """The number of annotations of the run that the last reading no longer shows."""
         known = self._removed, self._look.ours, self._look.changed
         return sum(key[0] != ISSUES and not any(key in ids for ids in known) for key in self._job.added)
 
     def is_issue_to_go(self, issue: Issue) -> bool:
-        """Whether an issue of the job is to be removed. Each is shown once."""
+        """Whether to remove an issue of the job. Call this once for each issue."""
         return self._issues.is_ours(
             (ISSUES, issue.id), issue.identity.hex() if issue.is_untouched else "touched"
         )
 
     def add_to(self, report: UndoReport) -> None:
-        """Add to a report what was picked, what somebody has changed, and what was not seen."""
+        """Add to a report what was picked, changed by somebody, or not seen."""
         report.issues_removed += len(self._issues.ours)
         report.issues_touched += len(self._issues.changed)
         removed = self._look.ours if report.dry_run else self._removed
@@ -259,7 +258,7 @@ class _Picker:
 
 
 class _Look:
-    """Finds the annotations of the run among those of a job, in one reading.
+    """Finds the annotations of a run in one reading of a job.
 
     Attributes:
         ours: Annotations that the run has added and nobody has changed.
@@ -274,7 +273,7 @@ class _Look:
         self._unsettled = job.unsettled.copy()
 
     def is_ours(self, key: AnnotationId, digest: str) -> bool:
-        """Whether the run has added the annotation with this id, and its digest has not changed."""
+        """Whether the run has added the annotation with this id, and its digest is unchanged."""
         kind, number = key
         recorded = self._job.added.get(key)
         if recorded is not None:

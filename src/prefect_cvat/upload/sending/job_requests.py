@@ -1,4 +1,4 @@
-"""The requests that read a job, add annotations to it and delete them."""
+"""Requests that read a job, add annotations to it and delete them."""
 
 from __future__ import annotations
 
@@ -35,34 +35,33 @@ __all__ = ["UNKNOWN_OUTCOME", "JobRequests", "Pause", "Pick", "seconds_until_cer
 logger = logging.getLogger(__name__)
 
 UNKNOWN_OUTCOME = (TransportError, ServerError, TooManyRequestsError, InvalidResponseError)
-"""The errors after which the server may have executed a request, or may yet execute it."""
+"""Errors after which the server may have executed a request, or may still execute it."""
 
 LONGEST_PAUSE = 4.0
-"""Maximum time between two readings of a job while a request may still be executed, in seconds."""
+"""Maximum seconds between two readings of a job while a request may still be executed."""
 
 BUSY_READS = 10
-"""Maximum number of readings of a job to which somebody else writes, before nothing more is removed."""
+"""Maximum number of attempts to delete from a job while somebody else writes to it."""
 
 MAX_GROWTH = 10
-"""The maximum size of a deletion, as a multiple of the first: it grows while reading the job takes longer."""
+"""Maximum size of a deletion, relative to the first: it grows while reading the job takes longer."""
 
 Pause = Callable[[float], None]
-"""Waits for a number of seconds; may raise an error if the run is to stop."""
+"""Waits for a number of seconds; may raise to stop the run."""
 
 Pick = Callable[[Iterator[ServerAnnotation], int], Sequence[ServerAnnotation]]
-"""Chooses what to delete: gets all annotations of a job, and how many it may return."""
+"""Chooses annotations to delete, from all annotations of a job and the maximum number to return."""
 
 
 def seconds_until_certain(error: Exception, late_commit_seconds: float) -> float | None:
-    """How long the server may still be executing a write that has failed for the client, in seconds.
+    """How many seconds the server may still be executing a write that failed on the client.
 
     Args:
         error: The error, one of `UNKNOWN_OUTCOME`.
-        late_commit_seconds: The time after which a server has executed a request that it has not answered, or
-            never will.
+        late_commit_seconds: Seconds after which a server has executed an unanswered request, or never will.
 
     Returns:
-        None if the server has not begun; 0.0 if it has finished, with an unknown result.
+        Seconds; None if the server has not begun; 0.0 if it has finished, with an unknown result.
     """
     match error:
         case TooManyRequestsError():
@@ -70,9 +69,9 @@ def seconds_until_certain(error: Exception, late_commit_seconds: float) -> float
         case TransportError(was_sent=was_sent):
             return late_commit_seconds if was_sent else None
         case ServerError(status=500) | InvalidResponseError():
-            return 0.0  # CVAT itself has answered, though not as one would wish
+            return 0.0  # CVAT itself has answered, though with an error
         case _:
-            return late_commit_seconds  # a proxy has answered for it
+            return late_commit_seconds  # a proxy has answered
 
 
 class JobRequests:
@@ -83,8 +82,8 @@ class JobRequests:
         job_id: The job.
         max_annotations: Maximum number of annotations in a request.
         max_bytes: Maximum size of a request in bytes; halved when a proxy refuses it.
-        attempts: Maximum number of attempts of a deletion whose outcome is unknown each time.
-        retry: How long to wait between attempts.
+        attempts: Maximum number of consecutive attempts of unknown outcome for a deletion.
+        retry: The waits between attempts.
         late_commit_seconds: See `seconds_until_certain`.
     """
 
@@ -116,7 +115,7 @@ class JobRequests:
         return self._client.job(self._job_id).updated_date
 
     def next_part(self, annotations: Sequence[NewAnnotation]) -> Sequence[NewAnnotation]:
-        """The annotations that go into the next request: as many as it takes, from the first on."""
+        """The annotations of the next request: as many as fit, from the first on."""
         bodies = [annotation.body for annotation in annotations[: self._max_annotations + 1]]
         return annotations[: request_length(bodies, self._max_annotations, self._max_bytes)]
 
@@ -125,7 +124,7 @@ class JobRequests:
         return self._client.create_job_annotations(self._job_id, request_body(each.body for each in part))
 
     def make_smaller(self, part: Sequence[SerializedAnnotation], error: ApiError) -> None:
-        """Halve the size of the next requests, if a proxy has refused one because of its size.
+        """Halve the size of the next requests, if a proxy has refused one as too large.
 
         Raises:
             ApiError: It was refused for another reason, or has only one annotation.
@@ -136,22 +135,22 @@ class JobRequests:
         self._max_bytes = sum(len(annotation.json) for annotation in part) // 2
 
     def retry_delay(self, attempt: int) -> float:
-        """The time to wait after an attempt in seconds; 1 is the first."""
+        """Seconds to wait after an attempt; 1 is the first."""
         return self._retry.delay(attempt)
 
     def each_change(self, until: float, first_delay: float, pause: Pause) -> Iterator[bool]:
-        """Wait for writes to the job: yield after the first delay, after each write, and at the end.
+        """Wait for writes to the job; yield after the first delay, after each write, and at the end.
 
         Args:
             until: The time (`time.monotonic`) of the end.
             first_delay: The first delay in seconds.
-            pause: Waits.
+            pause: Waits for a number of seconds.
 
         Yields:
             Whether this is the last time.
 
         Raises:
-            PrefectCvatError: The server refused, or did not answer at the end.
+            PrefectCvatError: The server refused a request, or did not answer at the end.
         """
         delay = first_delay
         before: object = None
@@ -174,18 +173,18 @@ class JobRequests:
             delay = min(max(2 * delay, 0.05), LONGEST_PAUSE, max(until - time.monotonic(), 0.0))
 
     def remove(self, pick: Pick, pause: Pause) -> Iterator[Sequence[AnnotationId]]:
-        """Delete annotations. The job is read before each request, and must not have changed in between.
+        """Delete annotations. Read the job before each request; it must not change in between.
 
         Args:
             pick: Chooses what to delete.
-            pause: Waits.
+            pause: Waits for a number of seconds.
 
         Yields:
             The ids that each request has deleted.
 
         Raises:
-            JobBusyError: Something is left, because somebody keeps writing to the job.
-            PrefectCvatError: The server refused, or did not answer for good.
+            JobBusyError: Annotations are left, because somebody keeps writing to the job.
+            PrefectCvatError: The server refused a request, or did not answer after all attempts.
         """
         max_count = self._max_annotations
         unanswered: list[AnnotationId] = []
@@ -208,8 +207,9 @@ class JobRequests:
                 busy += 1
                 if busy == BUSY_READS:
                     raise JobBusyError(
-                        f"job {self._job_id}: somebody keeps writing to it, so what was to go stays (at least"
-                        f" {pluralize(len(picked), 'annotation')}); run it again when nobody works on it"
+                        f"job {self._job_id}: somebody keeps writing to it, so at least"
+                        f" {pluralize(len(picked), 'annotation')} cannot be deleted; run again when nobody"
+                        " works on the job"
                     )
                 pause(self.retry_delay(busy) / 4)
                 continue
@@ -239,9 +239,9 @@ class JobRequests:
     def _read_without(
         self, gone: AnnotationIds, unanswered: set[AnnotationId], still_there: set[AnnotationId]
     ) -> Iterator[ServerAnnotation]:
-        """All annotations of the job without those that have been deleted, since reads may be behind.
+        """All annotations of the job except deleted ones, which reads may still show.
 
-        Ids of an unanswered deletion that the job still holds are added to `still_there`.
+        Adds ids of an unanswered deletion that are still in the job to `still_there`.
         """
         for kind, annotation in self.read():
             key = (kind, annotation["id"])

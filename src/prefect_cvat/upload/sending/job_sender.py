@@ -1,4 +1,4 @@
-"""Sends annotations to a job, each exactly once, also if the outcome of a request is unknown."""
+"""Sends annotations to a job, each exactly once, even if the outcome of a request is unknown."""
 
 from __future__ import annotations
 
@@ -27,25 +27,25 @@ logger = logging.getLogger(__name__)
 
 
 class JobSender:
-    """Sends annotations to a job, and removes them again; finds out the outcome of each request.
+    """Sends annotations to a job, and removes them; finds out the outcome of each request.
 
     Args:
         job_id: The id of the job.
         requests: The requests to the job.
-        ledger: What is known of the annotations of the job.
+        ledger: The known annotations of the job.
         record: The record of what the run adds to the job.
         lock: The lock of the task; it records which jobs have a request in progress.
-        stopped: Set when the run is to stop: then it no longer waits for anything.
-        attempts: Maximum number of attempts of a request whose outcome is unknown each time.
-        late_commit_seconds: How long the server may still be executing a request that it has not answered.
-        stale_read_seconds: How long reads may be behind writes.
+        stopped: Set to stop the run, which then no longer waits for anything.
+        attempts: Maximum number of consecutive attempts of unknown outcome for a request.
+        late_commit_seconds: How long the server may still be executing an unanswered request.
+        stale_read_seconds: How far reads may be behind writes.
 
     Attributes:
         added: The number of annotations that the server has stored.
         last_write: The time (`time.monotonic`) after the last request to add annotations; 0 before the first.
         settled_at: The time (`time.monotonic`) by which the server has executed all requests of unknown
-            outcome or never will, also those whose annotations have been found: these may be equal ones of
-            somebody else.
+            outcome or never will, even those whose annotations were found: somebody else may have added
+            equal ones.
     """
 
     def __init__(
@@ -77,18 +77,18 @@ class JobSender:
 
     @property
     def unsettled(self) -> int:
-        """The number of annotations that were sent, and of which it is unknown whether they are stored."""
+        """The number of sent annotations that may or may not be stored."""
         return sum(request.identities.total() for request in self._pending)
 
     @property
     def seconds_until_settled(self) -> float:
-        """The time until every request has been executed or never will be, in seconds."""
+        """Seconds until every request has been executed or never will be."""
         until = max((request.until for request in self._pending), default=0.0)
         return max(0.0, until - time.monotonic())
 
     @property
     def seen_after(self) -> float:
-        """The time (`time.monotonic`) from which reads show all that has been written."""
+        """The time (`time.monotonic`) from which reads show all writes."""
         return self.last_write + self._stale_read_seconds
 
     def continue_after_stop(self) -> None:
@@ -99,25 +99,25 @@ class JobSender:
         """Wait.
 
         Raises:
-            RunStoppedError: The run is to stop.
+            RunStoppedError: The run was stopped.
         """
         if self._stopped.wait(seconds):
             raise RunStoppedError(f"job {self._job_id}: the run was stopped while it waited for the server")
 
     def send_all(self, unsent: list[NewAnnotation], at_least: int = 1) -> None:
-        """Send annotations, as long as there are so many; what is stored is taken from the list.
+        """Send annotations while there are at least `at_least`; remove the stored ones from the list.
 
         Raises:
-            UploadError: The server stored something else than was sent.
-            PrefectCvatError: The server refused, or did not answer for good.
+            UploadError: The server stored something other than what was sent.
+            PrefectCvatError: The server refused a request, or did not answer after all attempts.
         """
         while len(unsent) >= at_least:
             self._send(unsent)
 
     def _send(self, unsent: list[NewAnnotation]) -> None:
-        """Send as many annotations as one request takes; what is stored is taken from the list."""
-        # Not `RetryPolicy.retrying`, here and in `JobRequests.remove`: it waits, and repeats a call. Here the
-        # job is read in place of the wait, and what it holds determines the next request, if one is needed.
+        """Send as many annotations as fit in one request; remove the stored ones from the list."""
+        # `RetryPolicy.retrying` does not fit here and in `JobRequests.remove`: it waits, and repeats a call.
+        # Here reading the job replaces the wait, and its content determines the next request, if any.
         for attempt in range(1, self._attempts + 1):
             part = self._requests.next_part(unsent)
             request = self.begin(part, unsent)
@@ -155,13 +155,13 @@ class JobSender:
         finally:
             self.last_write = time.monotonic()
 
-    # --- one request, which may be about other jobs, too: `TaskSender` ---
+    # --- one request, which may include other jobs: `TaskSender` ---
 
     def begin(self, part: Sequence[NewAnnotation], unsent: list[NewAnnotation]) -> PendingRequest:
         """Note that a request is about to be sent.
 
         Args:
-            part: The annotations of this job in the request: the first of those to send.
+            part: The annotations of this job in the request: the first ones of `unsent`.
             unsent: The annotations to send.
 
         Returns:
@@ -180,7 +180,7 @@ class JobSender:
         self._note_settled()
 
     def note_unknown(self, request: PendingRequest, seconds: float) -> None:
-        """Note that the outcome of a request is unknown, and for how long the server may be executing it."""
+        """Note that the outcome of a request is unknown, and how long the server may be executing it."""
         request.until = time.monotonic() + seconds + self._stale_read_seconds
 
     def note_answer(self, answer: Iterable[ServerAnnotation]) -> list[StoredAnnotation]:
@@ -190,10 +190,10 @@ class JobSender:
         return stored
 
     def accept(self, request: PendingRequest, stored: Sequence[StoredAnnotation]) -> None:
-        """Take what was stored from what is to be sent; CVAT may leave annotations out without an error.
+        """Remove stored annotations from the unsent ones; CVAT may drop annotations without an error.
 
         Raises:
-            UploadError: That is not what was sent. It has been removed.
+            UploadError: The server stored something other than what was sent. It has been removed.
         """
         created = Counter(digest for _, _, digest in stored)
         if created != request.identities:
@@ -206,23 +206,22 @@ class JobSender:
     def _refuse(
         self, request: PendingRequest, created: Counter[bytes], stored: Sequence[StoredAnnotation]
     ) -> NoReturn:
-        """Remove what was not stored as it was sent."""
+        """Remove what was stored, since it is not what was sent."""
         sent = request.identities.copy()
         message = (
             f"job {self._job_id}: {pluralize(sent.total(), 'annotation was', 'annotations were')} sent,"
-            f" the server says that it stored {created.total()},"
-            f" of which {(created & sent).total()} are as they were sent"
+            f" the server reports {created.total()} stored, {(created & sent).total()} of them unchanged"
         )
         request.identities -= created
-        self._ledger.abandon(request)  # it may have stored more than it says
+        self._ledger.abandon(request)  # it may have stored more than it reports
         try:
             self.remove_own(stored)
         except PrefectCvatError as error:
-            raise UploadError(f"{message}; removing these again failed: {error}") from error
-        raise UploadError(f"{message}; these have been removed again")
+            raise UploadError(f"{message}; they cannot be removed: {error}") from error
+        raise UploadError(f"{message}; they have been removed")
 
     def settle(self, first_delay: float) -> bool:
-        """Find out the outcome of all pending requests; return whether the last one was executed."""
+        """Find out the outcomes of all pending requests; return whether the last one was executed."""
         is_complete = True
         while self._pending:
             request = self._pending[0]
@@ -239,7 +238,7 @@ class JobSender:
         return is_complete
 
     def _await_result(self, request: PendingRequest, first_delay: float) -> list[StoredAnnotation]:
-        """Read the job until a request was executed, or until the server can no longer be executing it."""
+        """Read the job until a request is executed, or the server can no longer be executing it."""
         created: list[StoredAnnotation] = []
         for is_last in self._requests.each_change(request.until, first_delay, self.pause):
             try:
@@ -252,25 +251,25 @@ class JobSender:
         return created
 
     def note_added(self, added: Sequence[StoredAnnotation]) -> None:
-        """Record what was stored, and note its ids."""
+        """Record stored annotations and their ids."""
         self._record.added(added)
         self._ledger.note_added(added)
         self.added += len(added)
 
     def _note_settled(self) -> None:
-        """Tell the lock that no request is under way, if that is so."""
+        """Tell the lock if no request is in progress."""
         if self._lock is not None and not self._pending:
             self._lock.settled(self._job_id)
 
     def remove_own(self, only: Sequence[StoredAnnotation] | None = None) -> None:
-        """Remove what the run has added and nobody has changed. What reads do not show yet is waited for.
+        """Remove what the run has added and nobody has changed; wait until reads show all of it.
 
         Args:
             only: The annotations to remove; None for all.
 
         Raises:
-            JobBusyError: Something is left, because somebody keeps writing to the job.
-            PrefectCvatError: The server refused, or did not answer for good.
+            JobBusyError: Annotations are left, because somebody keeps writing to the job.
+            PrefectCvatError: The server refused a request, or did not answer after all attempts.
         """
         chosen = None if only is None else {(kind, number): digest for kind, number, digest in only}
         unseen = self._ledger.added_ids() if chosen is None else set(chosen)

@@ -1,4 +1,4 @@
-"""Doing the same with several jobs at a time."""
+"""Processes several jobs at a time."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ __all__ = ["for_each_job"]
 def for_each_job(
     do: Callable[[JobWriter], object], writers: Iterable[JobWriter], *, despite_errors: bool = False
 ) -> None:
-    """Call a function for each of some jobs, `PARALLEL_REQUESTS` at a time; return when all calls have ended.
+    """Call a function for each job, `PARALLEL_REQUESTS` at a time; return when all calls have ended.
 
     Args:
         do: The function.
         writers: The jobs.
-        despite_errors: Whether further calls begin after one has failed.
+        despite_errors: Whether to begin further calls after one has failed.
 
     Raises:
         PrefectCvatError: The first error of a call.
@@ -32,7 +32,7 @@ def for_each_job(
         return
     errors: list[Exception] = []
     with ThreadPoolExecutor(PARALLEL_REQUESTS, thread_name_prefix="jobs") as pool:
-        # the context tells Prefect's loggers which run a thread belongs to
+        # Prefect's loggers find the run of a thread in its context
         futures = [pool.submit(copy_context().run, do, writer) for writer in writers]
         for future in futures:
             try:

@@ -1,4 +1,4 @@
-"""Sending tags and shapes to several jobs of a task in one request."""
+"""Sends tags and shapes to several jobs of a task in one request."""
 
 from __future__ import annotations
 
@@ -30,26 +30,25 @@ __all__ = ["TaskSender"]
 logger = logging.getLogger(__name__)
 
 MAX_FAILURES = 3
-"""After so many requests of unknown outcome, the jobs are written to one by one."""
+"""Number of requests of unknown outcome after which the jobs are written to one by one."""
 
 
 class TaskSender:
     """Sends tags and shapes to several jobs of a task in one request.
 
-    To each job this is a request of its own: it is in the ledger, the record and the lock of the job, and if
-    its outcome is unknown, the job is read to find that out. So a request may be sent about the task at one
-    time, and about a job at the next.
+    Each job treats this as a request of its own: it is in the ledger, the record and the lock of the job, and
+    if its outcome is unknown, the job is read to find it out. So a retry may write to the task or to a job.
 
-    Tracks are sent to their job: CVAT divides and changes those that it gets for a task.
+    Tracks are sent to their jobs: CVAT splits and changes tracks sent to a task.
 
     Args:
         client: The server.
-        task_id: The task.
-        retry_delay: The time before jobs are read after a request of unknown outcome, in seconds.
+        task_id: The id of the task.
+        retry_delay: Seconds before jobs are read after a request of unknown outcome.
         late_commit_seconds: See `seconds_until_certain`.
 
     Attributes:
-        is_usable: Whether requests about the task may still be sent: none was refused.
+        is_usable: Whether it may still send requests to the task: none was refused.
     """
 
     def __init__(
@@ -64,18 +63,18 @@ class TaskSender:
         self._lock = threading.Lock()
 
     def send(self, writers: Sequence[JobWriter]) -> Sequence[JobWriter]:
-        """Send what some jobs have to send, as much as one request takes.
+        """Send the unsent annotations of several jobs, as many as fit in one request.
 
         Args:
             writers: The jobs, in the order of their frames. They do not overlap.
 
         Returns:
-            The jobs that are to be written to one by one: the server refused the request, or it was not
-            certain at first what it has stored, or there are tracks.
+            The jobs to write to one by one: the server refused the request, its outcome was unknown at first,
+            or there are tracks.
 
         Raises:
-            UploadError: The server stored something else than was sent.
-            PrefectCvatError: The outcome for a job cannot be found out.
+            UploadError: The server stored something other than what was sent.
+            PrefectCvatError: The outcome for a job cannot be determined.
         """
         with self._lock, ExitStack() as locks:
             for writer in writers:
@@ -117,13 +116,13 @@ class TaskSender:
                 writer.sender.last_write = now
 
     def _withdraw(self, writers: Iterable[JobWriter], requests: Iterable[PendingRequest]) -> None:
-        for writer, request in zip(writers, requests, strict=False):  # not all may have begun
+        for writer, request in zip(writers, requests, strict=False):  # some may not have begun
             writer.sender.withdraw(request)
 
     def _find_out(
         self, writers: Sequence[JobWriter], requests: Sequence[PendingRequest], error: Exception
     ) -> None:
-        """Find out, job by job, what a request of unknown outcome has stored."""
+        """Find out what a request of unknown outcome has stored in each job."""
         self._failures += 1
         self.is_usable = self._failures < MAX_FAILURES
         seconds = seconds_until_certain(error, self._late_commit_seconds)
@@ -135,7 +134,7 @@ class TaskSender:
             writer.sender.note_unknown(request, seconds)
         first, *others = writers
         first.sender.settle(self._retry_delay)
-        # the request is executed as a whole: what the first job holds, the others hold by now
+        # the request is executed completely or not at all: once the first job has it, the others do
         for_each_job(lambda writer: writer.sender.settle(0.0), others)
 
     def _accept(
@@ -144,7 +143,7 @@ class TaskSender:
         requests: Sequence[PendingRequest],
         answer: Iterable[ServerAnnotation],
     ) -> None:
-        """Divide what was stored by job, and compare it with what was sent."""
+        """Group stored annotations by job, and compare them with those sent."""
         starts = [writer.job.start_frame for writer in writers]
         by_place: list[list[ServerAnnotation]] = [[] for _ in writers]
         for kind, annotation in answer:
@@ -156,7 +155,7 @@ class TaskSender:
 
 
 def _parts(writers: Sequence[JobWriter]) -> list[tuple[JobWriter, Sequence[NewAnnotation]]]:
-    """The jobs that the next request is about, each with what goes into the request."""
+    """The jobs of the next request, each with its annotations in the request."""
     max_count = JobWriter.max_annotations
     numbered = (
         (number, annotation.body) for number, writer in enumerate(writers) for annotation in writer.unsent

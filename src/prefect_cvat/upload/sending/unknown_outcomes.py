@@ -1,4 +1,4 @@
-"""Requests whose outcome is unknown: they may have been executed, or may yet be."""
+"""Requests of unknown outcome: they may have been executed, or may still be."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["AbandonedRequests", "PendingRequest"]
 
 @dataclass
 class PendingRequest:
-    """A request that adds annotations, and whose outcome is unknown.
+    """A request of unknown outcome that adds annotations.
 
     Attributes:
-        identities: The identities of its annotations, less those that have been found on the server.
-        unsent: The list of annotations to send that these were taken from.
-        newest: The highest known id of each kind when it was sent. What it creates has a higher one.
+        identities: The identities of its annotations, without those found on the server.
+        unsent: The list of annotations to send from which they were taken.
+        newest: The highest known id of each kind when it was sent. New annotations have higher ids.
         until: The time (`time.monotonic`) after which the server has executed it or never will.
     """
 
@@ -34,9 +34,9 @@ class PendingRequest:
 
 
 class AbandonedRequests:
-    """Requests that the run no longer waits for, and that may have created annotations all the same.
+    """Requests that the run no longer waits for, and that may still have created annotations.
 
-    It counts what it has recognized, so it is made anew for each reading of a job.
+    It counts the annotations it recognizes, so each reading of a job needs a new instance.
 
     Args:
         requests: The requests.
