@@ -64,9 +64,9 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
     """The stages of a run of a detection function.
 
     Args:
-        context: Server, options, report.
+        context: The server, options and report.
         plan: The plan of the run.
-        workspace: Folder and lock.
+        workspace: The folder and the lock.
         detector: The function.
 
     Attributes:
@@ -119,7 +119,7 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
         return mapping
 
     def fetch_batch(self, batch: Batch) -> ChunkBatch:
-        """Begin to download the chunks of a batch; read existing annotations that it must not overlap."""
+        """Start downloading the chunks of a batch; read existing annotations that it must not overlap."""
         chunks = super().fetch_batch(batch)
         self.read_existing(batch)
         return chunks
@@ -131,7 +131,7 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
                 self._existing.read(batch)
 
     def remap_labels(self, batch: Batch, detections: BatchDetections) -> Annotations:
-        """Map detections to the labels of the task, and empty them."""
+        """Map detections to the labels of the task, and release them."""
         with self.context.working_on(batch), self.context.timing("remap"):
             by_number = {frame.number: frame for frame in batch.frames}
             existing = None if self._existing is None else self._existing.take(batch)

@@ -34,9 +34,9 @@ def annotate_task(
 
     Args:
         client: The server, logged in.
-        task_id: The task.
+        task_id: The id of the task.
         function: A detection function: an object or a module with `spec` and `detect`.
-        pbar: Shows the progress: a tqdm bar, or a progress reporter as the CVAT SDK has them.
+        pbar: Shows the progress: a tqdm bar, or a progress reporter of the CVAT SDK.
         clear_existing: Replace existing annotations; short for `existing="clear"`.
         options: The options of a run, as `Options` defines them.
 
@@ -44,9 +44,9 @@ def annotate_task(
         The report of the run.
 
     Raises:
-        BadFunctionError: The function does not fit the task or broke its contract. Nothing of the run
-            is left on the server.
-        PrefectCvatError: Something else failed.
+        BadFunctionError: The function does not fit the task or broke its contract. The annotations of the
+            run are removed from the server.
+        PrefectCvatError: Any other failure.
         ValueError: An argument is out of its range.
     """
     if clear_existing:

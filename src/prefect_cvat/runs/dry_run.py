@@ -28,7 +28,7 @@ __all__ = ["dry_run"]
 
 
 def dry_run(run: Run) -> AnnotateDryRun | RefineDryRun | TrackShapesDryRun:
-    """Find out what a run would do; a detection function is tried on one chunk. Nothing is written.
+    """Find out what a run would do, without writing; try a detection function on one chunk.
 
     Raises:
         BadFunctionError: The function does not fit the task.
@@ -94,7 +94,7 @@ def _try(run: PlannedAnnotateRun, folder: Path) -> tuple[Trial, float, int]:
     """Download a chunk and run the function on it, or on a part of it if it is large.
 
     Returns:
-        What was detected, and an estimate of the seconds and the batches of the whole run.
+        The trial, and the estimated seconds and batches of the whole run.
     """
     plan = run.plan
     number, frames = next(plan.parts())

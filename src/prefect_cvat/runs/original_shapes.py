@@ -28,8 +28,8 @@ class OriginalShapes:
 
     Args:
         plan: The jobs and frames.
-        options: Which shapes are refined.
-        sources: The sources that results have.
+        options: Which shapes to refine.
+        sources: The sources of results.
 
     Attributes:
         jobs: The ids of jobs with shapes to refine.
@@ -101,7 +101,7 @@ class OriginalShapes:
         return shape["type"] in types and is_of_source
 
     def _filter(self) -> Callable[[Mapping[str, Any]], bool]:
-        """Make a predicate: whether a shape has a frame and a label of this run."""
+        """A predicate: whether a shape has a frame and a label of this run."""
         wanted = self._options.labels
         task, names = self._plan.task, set(self.names.values())
         for name in wanted or ():

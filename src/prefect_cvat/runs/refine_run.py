@@ -1,7 +1,7 @@
 """A run that turns the rectangles and points of a task into masks or polygons, with an interaction function.
 
-The run can be killed between any two requests. Results are written first, and their originals are removed at
-the end, job by job. So if an original is gone, its results are in the job; otherwise a later run refines it
+The run can be killed between any two requests. It writes results first, and removes their originals at the
+end, job by job. So if an original is gone, its results are in the job; otherwise a later run refines it
 again, recognizes existing results by their identity, and writes equal results only once.
 """
 
@@ -40,7 +40,7 @@ from prefect_cvat.runs.original_shapes import Copies, OriginalShapes
 __all__ = ["PlannedRefineRun", "RefineRun"]
 
 PACK = 200
-"""Approximate number of results in a request; a mask takes some thousand bytes."""
+"""Approximate number of results in a request; a mask takes several thousand bytes."""
 
 SOURCES = frozenset({"auto", "semi-auto"})
 """The sources of results."""
@@ -99,11 +99,11 @@ class PlannedRefineRun(PlannedRun["_Refinements"]):
     """The stages of a run that refines shapes.
 
     Args:
-        context: Server, options, report.
-        plan: What to do.
-        workspace: Folder and lock.
+        context: The server, options and report.
+        plan: The plan of the run.
+        workspace: The folder and the lock.
         refiner: The function.
-        refining: Which shapes are refined, and what they become.
+        refining: Which shapes to refine, and what they become.
         originals: The shapes to refine.
     """
 
@@ -129,7 +129,7 @@ class PlannedRefineRun(PlannedRun["_Refinements"]):
         """Validate the function against the shapes, and the new type against the labels of the task.
 
         Raises:
-            BadFunctionError: The function does not fit the shapes, or the labels do not take the new type.
+            BadFunctionError: The function does not fit the shapes, or the labels do not allow the new type.
         """
         kinds = self._originals.kinds
         self._refiner.check({"type": kind, "points": [0.0] * length} for kind, length in kinds)
@@ -149,7 +149,7 @@ class PlannedRefineRun(PlannedRun["_Refinements"]):
         return self._originals.counts()
 
     def remap_labels(self, batch: Batch, detections: BatchDetections) -> _Refinements:
-        """Assign to each job the results for its own shapes, and empty the detections."""
+        """Assign to each job the results for its own shapes, and release the detections."""
         result = _Refinements()
         with self.context.working_on(batch), self.context.timing("remap"):
             for found in detections.taken():
@@ -213,7 +213,7 @@ class PlannedRefineRun(PlannedRun["_Refinements"]):
 
 
 class _Refined:
-    """The results for the shapes on a frame, as JSON: each shape as the jobs hold it, with its results.
+    """The results for the shapes on a frame, as JSON: each shape as it is in the jobs, with its results.
 
     Attributes:
         frame: The number of the frame.
@@ -256,11 +256,11 @@ class _Refinements(Annotations):
             self.parts.append((job_id, to_json(self._open.pop(job_id))))
 
     def close(self) -> None:
-        """Convert all that was added to JSON."""
+        """Convert everything added to JSON."""
         self.parts += [(job_id, to_json(part)) for job_id, part in self._open.items()]
         self._open = {}
 
     def empty(self) -> None:
-        """Release what is written; the counts stay."""
+        """Release the written results; keep the counts."""
         super().empty()
         self.parts = []

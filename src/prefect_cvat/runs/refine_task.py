@@ -28,26 +28,26 @@ def refine_task(
 ) -> RunReport:
     """Turn rectangles and points of a task into masks or polygons, with an interaction function.
 
-    A result keeps the label, attributes, group, z-order and occlusion of its original. It has source `auto`
-    if the original has, otherwise `semi-auto`. Originals are removed at the end of the run, unless somebody
-    has changed them or they have no result. Tracks, ground-truth frames and honeypots are not changed. After
-    a failure, run it again to complete it.
+    A result keeps the label, attributes, group, z-order and occlusion of its original. Its source is `auto`
+    if that of the original is, otherwise `semi-auto`. Originals are removed at the end of the run, unless
+    somebody has changed them or they have no result. Tracks, ground-truth frames and honeypots are not
+    changed. After a failure, run it again to complete it.
 
     Args:
         client: The server, logged in.
-        task_id: The task.
+        task_id: The id of the task.
         function: An interaction function: an object or a module with `spec` and `detect`.
-        pbar: Shows the progress: a tqdm bar, or a progress reporter as the CVAT SDK has them.
+        pbar: Shows the progress: a tqdm bar, or a progress reporter of the CVAT SDK.
         options: The options of a run, as `RefineOptions` and `Options` define them.
 
     Returns:
         The report; `nothing_to_do` says why if there is nothing to refine.
 
     Raises:
-        BadFunctionError: The function does not fit the shapes or the task, or broke its contract. Nothing of
-            the run is left on the server.
-        PrefectCvatError: Something else failed.
-        ValueError: An argument is out of its range, or the task has no such label.
+        BadFunctionError: The function does not fit the shapes or the task, or broke its contract. The
+            annotations of the run are removed from the server.
+        PrefectCvatError: Any other failure.
+        ValueError: An argument is out of its range, or the task lacks a named label.
     """
     run = RefineRun(
         client,

@@ -1,6 +1,6 @@
 """Opens issues in CVAT on the frames to review first, each once.
 
-A server may execute a request after the client has given it up. So:
+A server may execute a request after the client has given up on it. So:
 
 - After a request of unknown outcome, the job's issues are read until the issue exists, or until the server
   can no longer be executing the request. Only then is the request sent again.
@@ -96,7 +96,9 @@ class _JobIssues:
         self._sent: set[bytes] = set()
         self._opened: set[int] = set()
         self._has_unknown_outcome = False
-        self._unknown_until: float | None = None  # when the last request has been executed or never will be
+        self._unknown_until: float | None = (
+            None  # by then the last request has been executed or never will be
+        )
 
     @property
     def opened(self) -> int:
@@ -104,10 +106,10 @@ class _JobIssues:
         return len(self._opened)
 
     def open(self, frame: int, position: Sequence[float], message: str) -> bool:
-        """Open an issue, unless its frame has one of ours; return whether it was opened.
+        """Open an issue, unless a run has opened one on the frame; return whether it was opened.
 
         Raises:
-            PrefectCvatError: The server refused, or all attempts failed.
+            PrefectCvatError: The server refused a request, or all attempts failed.
         """
         if self._has_ours_on(frame):
             return False
@@ -183,7 +185,7 @@ class _JobIssues:
 
 
 def _duplicates(issues: Iterable[Issue]) -> list[Issue]:
-    """Unresolved issues of ours that equal an earlier one and that nobody has changed."""
+    """Unresolved issues opened by runs that equal an earlier one and that nobody has changed."""
     seen: set[bytes] = set()
     duplicates = []
     for issue in issues:

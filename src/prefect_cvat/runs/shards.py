@@ -53,7 +53,7 @@ def merge_reports(whole: RunReport, reports: Iterable[RunReport], review_frames:
     corrections over the whole task, but a label counts as rare by its frequency in the shard.
 
     Args:
-        whole: A report with what is known of the whole task: its name, left-out frames, start time.
+        whole: A report on the whole task: its name, left-out frames, start time.
         reports: The reports of the shards; their numbers are summed.
         review_frames: The maximum number of frames to review.
     """

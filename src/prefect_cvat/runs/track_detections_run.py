@@ -29,8 +29,8 @@ __all__ = ["TrackDetectionsRun", "check_takes_tracks"]
 class TrackDetectionsRun(AnnotateRun):
     """A run of a detection function on a task that writes tracks instead of shapes.
 
-    Tags are written unchanged. Detections are associated across the borders of jobs. A track is written when
-    it has ended.
+    Tags are written unchanged. Detections are associated across the borders of jobs. A track is written
+    when it has ended.
     """
 
     leaves_out_annotated: ClassVar[bool] = False
@@ -61,9 +61,9 @@ class PlannedTrackDetectionsRun(PlannedAnnotateRun):
     """The stages of a run that associates detections to tracks.
 
     Args:
-        context: Server, options, report.
+        context: The server, options and report.
         plan: The plan of the run.
-        workspace: Folder and lock.
+        workspace: The folder and the lock.
         detector: The function.
         tracking: How detections become tracks.
 

@@ -40,19 +40,19 @@ __all__ = ["PlannedTrackShapesRun", "TrackShapesRun"]
 
 
 class TrackShapesRun(Run):
-    """A run of a tracking function on a task: existing shapes are tracked, and become tracks.
+    """A run of a tracking function on a task: it makes tracks from existing shapes.
 
     Args:
         client: The server.
-        task_id: The task.
+        task_id: The id of the task.
         function: The tracking function.
-        options: How the run is done. Existing annotations are kept; a frame that fails ends the run.
-        tracking: Which shapes are tracked, and how far.
-        function_name: Names the function in the report.
+        options: The options of the run. It must keep existing annotations, and fail on a frame error.
+        tracking: Which shapes to track, and how far.
+        function_name: The name of the function in the report.
 
     Raises:
         BadFunctionError: It is not a tracking function.
-        ValueError: An option is not supported by this kind of run.
+        ValueError: This kind of run does not support an option.
     """
 
     def __init__(
@@ -68,13 +68,13 @@ class TrackShapesRun(Run):
         super().__init__(client, task_id, function, options, function_name=function_name)
         if options.existing is not Existing.KEEP:
             raise ValueError(
-                f"tracking shapes keeps existing annotations; {argument('existing', options.existing)} is not"
-                " possible"
+                f"tracking shapes keeps existing annotations; {argument('existing', options.existing)} is"
+                " invalid"
             )
         if options.on_frame_error != "fail":
             raise ValueError(
-                "shapes cannot be tracked over a frame that is skipped: leave"
-                f" {argument('on_frame_error', options.on_frame_error)} out"
+                "shapes cannot be tracked over skipped frames; omit"
+                f" {argument('on_frame_error', options.on_frame_error)}"
             )
         self.tracking = tracking
         self._tracking_function = function
@@ -112,18 +112,18 @@ class TrackShapesRun(Run):
 class PlannedTrackShapesRun(PlannedRun[Annotations]):
     """The stages of a run that tracks existing shapes.
 
-    The backward pass is followed by the forward pass, and their results are merged. A lost shape is not
-    tracked further; a shape that is tracked to no frame makes no track and stays. Deleted frames and frames
-    that are not selected are skipped: shapes on them are not tracked, and tracks are interpolated over them.
+    The forward pass follows the backward pass, and their results are merged. A lost shape is not tracked
+    further; a shape that is not tracked to any other frame makes no track and stays. Deleted and unselected
+    frames are skipped: shapes on them are not tracked, and tracks are interpolated over them.
 
-    All tracks are written at the end. Then the source shapes are removed, unless they are to be kept or
+    All tracks are written at the end. Then the source shapes are removed, unless the options keep them or
     somebody has changed them.
 
     Args:
-        context: Server, options, report.
+        context: The server, options and report.
         plan: The plan of the run.
-        workspace: Folder and lock.
-        tracking: Which shapes are tracked, and how far.
+        workspace: The folder and the lock.
+        tracking: Which shapes to track, and how far.
         types: The types of shapes that the function can track.
         sources: The source shapes.
         passes: The passes over the frames.
@@ -176,9 +176,9 @@ class PlannedTrackShapesRun(PlannedRun[Annotations]):
         return self._source_shapes.counts(in_tracks=False)
 
     def batches(self) -> Iterator[Batch]:
-        """Split the frames into batches of chunks or parts, first of the backward pass, then of the forward.
+        """Split the frames into batches of chunks or parts: first the backward pass, then the forward pass.
 
-        Batches without shapes to track are left out, as far as known at that time.
+        Batches known to have no shapes to track are left out.
         """
         index = 0
         for each in self._passes:
@@ -196,7 +196,7 @@ class PlannedTrackShapesRun(PlannedRun[Annotations]):
                 self._chunks.reserve(batch, following, is_certain=False)
                 yield batch
                 index += 1
-            self._chunks.need(AHEAD, ())  # the part that was reserved may have been left out
+            self._chunks.need(AHEAD, ())  # the reserved part may have been left out
 
     def remap_labels(self, batch: Batch, detections: BatchDetections) -> Annotations:
         """Count the tracked shapes, and convert them to JSON."""
@@ -234,8 +234,8 @@ class PlannedTrackShapesRun(PlannedRun[Annotations]):
         """Upload the tracks, then remove the source shapes.
 
         The parts of a track in jobs with one of its source shapes are uploaded after all its other parts. So
-        if a source shape is a keyframe of a track in its own job, the track is complete. The run after a
-        killed run uses this to not track the remaining source shapes again.
+        if a source shape is a keyframe of a track in its own job, the track is complete. After a killed run,
+        the next run uses this to avoid tracking the remaining source shapes again.
         """
         tracks = self._tracks
         if not self._is_finished:
@@ -255,7 +255,7 @@ class PlannedTrackShapesRun(PlannedRun[Annotations]):
                     self.uploads.write(job_id, (with_sources, number), map(serialize, pack))
                 self.uploads.verify(after_late_writes=True)
                 if self.uploads.are_missing:
-                    return  # the report says so; a source shape in a track would mean that all of it is there
+                    return  # a source shape in a track must mean that the track is complete
             for job_id, stored in self._duplicates:
                 self.uploads.writers[job_id].remove_duplicates([stored])
             self.uploads.finish()

@@ -38,9 +38,9 @@ def track_task(
 
     Args:
         client: The server, logged in.
-        task_id: The task: a video, or images that follow one another.
+        task_id: The id of the task: a video, or consecutive images.
         function: A detection function or a tracking function.
-        pbar: Shows the progress: a tqdm bar, or a progress reporter as the CVAT SDK has them.
+        pbar: Shows the progress: a tqdm bar, or a progress reporter of the CVAT SDK.
         track_options: How the detections of a detection function become tracks.
         shape_tracking_options: Which shapes a tracking function tracks, and how far.
         options: The options of a run, as `Options` defines them.
@@ -49,10 +49,10 @@ def track_task(
         The report of the run.
 
     Raises:
-        BadFunctionError: The function does not fit the task or broke its contract. Nothing of the run
-            is left on the server.
-        UnsupportedTaskError: The task takes no tracks.
-        PrefectCvatError: Something else failed.
+        BadFunctionError: The function does not fit the task or broke its contract. The annotations of the
+            run are removed from the server.
+        UnsupportedTaskError: The task does not support tracks.
+        PrefectCvatError: Any other failure.
     """
     run = new_track_run(
         client, task_id, function, Options.from_keywords(options), track_options, shape_tracking_options

@@ -1,1 +1,1 @@
-"""What all kinds of runs share: planning, the pipeline of batches, and writing job by job."""
+"""The parts shared by all kinds of runs: planning, the pipeline of batches, and writing job by job."""

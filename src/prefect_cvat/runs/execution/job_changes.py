@@ -1,4 +1,4 @@
-"""Noticing that the jobs of a task are others than the plan has."""
+"""Detects changes to the jobs of a task since the plan."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def check_jobs(client: Client, plan: Plan) -> None:
     """Check that the task still has the jobs of the plan, with the same frames.
 
     Raises:
-        JobsChangedError: It does not. What was written to the task may be in other jobs.
+        JobsChangedError: It does not. Written annotations may be in other jobs.
     """
     now = {job.id: job for job in client.visible_jobs(plan.task.id) if job.type == "annotation"}
     for job in plan.jobs:
@@ -32,6 +32,6 @@ def check_jobs(client: Client, plan: Plan) -> None:
 
 def _changed(task_id: int, change: str) -> str:
     return (
-        f"task {task_id}: its jobs have changed since the run began ({change}); what the run has written"
-        " stays. Run it again: it adds nothing twice"
+        f"task {task_id}: its jobs have changed since the run began ({change}); written annotations"
+        " stay. Run it again: nothing is added twice"
     )

@@ -50,23 +50,22 @@ def run_pipeline(
 ) -> RunReport:
     """Annotate a task.
 
-    At most `window` batches are in flight at a time, whatever the size of the task: chunks are fetched
-    before the function needs them, and uploading follows detection.
+    At most `window` batches are in flight at a time, regardless of the size of the task: chunks are fetched
+    before the function needs them, and uploads follow detection.
 
-    When the function breaks its contract, when an image is broken, or when the server stores other
-    annotations than were sent, all that the run has written is removed again. When the network or the
-    server fails permanently, or the run is cancelled, what has been written stays, and running again
-    completes it. In both cases no further stage of a batch is started; stages that are running complete.
+    If the function breaks its contract, an image is broken, or the server stores annotations other than
+    those sent, the run removes everything it has written. If the network or the server fails permanently, or
+    the run is cancelled, written annotations stay, and running again completes it. In both cases no further
+    stage of a batch is started; running stages complete.
 
     Args:
         run: The run.
         submitter: Runs the stages.
         progress: Shows how many frames are done.
-        on_planned: Called with the plan, when the function was validated against it.
+        on_planned: Called with the plan, after the function was validated against it.
 
     Raises:
-        IncompleteRunError: The run has completed, and not all annotations are on the server as they should
-            be.
+        IncompleteRunError: The run has completed, but some annotations are missing or wrong on the server.
         PrefectCvatError: The run failed.
     """
     started = time.perf_counter()
@@ -109,7 +108,7 @@ def _annotate(run: Run, planned: PlannedRun[Any], submitter: Submitter, progress
         while (batch := next(batches, None)) is not None:
             before = _submit_batch(planned, batch, submitter, before)
             in_flight.append(list(before.values()))
-            if len(in_flight) == run.options.window:  # before the next batch is made: it may be larger then
+            if len(in_flight) == run.options.window:  # before making the next batch, which may then be larger
                 _await(in_flight, progress)
         while in_flight:
             _await(in_flight, progress)
@@ -146,7 +145,7 @@ def _submit_batch(
 
 
 def _check_function_worked(run: Run, plan: Plan) -> None:
-    """Check that the function has not failed on every frame, although frames on which it fails are skipped.
+    """Check that the function has not failed on every frame, if failed frames are skipped.
 
     Raises:
         BadFunctionError: The function has failed on all frames.
@@ -161,7 +160,7 @@ def _check_function_worked(run: Run, plan: Plan) -> None:
 
 
 def _verify_and_replace(run: Run, planned: PlannedRun[Any], submitter: Submitter) -> None:
-    """Verify the annotations that were added, then remove those that they replace.
+    """Verify the added annotations, then remove those that they replace.
 
     After an interruption, wait for this stage to end: nothing may be written after the run.
     """
@@ -175,9 +174,9 @@ def _verify_and_replace(run: Run, planned: PlannedRun[Any], submitter: Submitter
 
 
 def _await(in_flight: deque[list[Any]], progress: Progress | None) -> None:
-    """Wait for the first batch, then take it off the queue: an interruption finds it there.
+    """Wait for the first batch, then remove it from the queue: an interruption must find it there.
 
-    Asking each stage in turn raises the error of the first stage that failed. The last stage returns the
+    Awaiting each stage in turn raises the error of the first stage that failed. The last stage returns the
     number of frames.
     """
     frames = 0
@@ -207,7 +206,7 @@ class ThreadSubmitter:
         self._executors: dict[str, ThreadPoolExecutor] = {}
 
     def submit(self, stage: str, run: Any, *args: Any) -> Future[Any]:
-        """Run a stage; futures among the arguments are waited for in the stage's own thread."""
+        """Run a stage; its own thread waits for futures among the arguments."""
         executor = self._executors.get(stage)
         if executor is None:
             executor = self._executors[stage] = ThreadPoolExecutor(1, thread_name_prefix=stage)

@@ -19,16 +19,16 @@ class Progress(Protocol):
         ...
 
     def advance(self, frames: int) -> None:
-        """So many more frames are uploaded."""
+        """A number of further frames is uploaded."""
         ...
 
     def finish(self) -> None:
-        """The run has ended, also if it has failed."""
+        """The run has ended, whether or not it failed."""
         ...
 
 
 def progress_on(pbar: Any) -> Progress:
-    """Make a `Progress` of a tqdm bar or of a progress reporter of the CVAT SDK."""
+    """Make a `Progress` from a tqdm bar or a progress reporter of the CVAT SDK."""
     if hasattr(pbar, "task") and hasattr(pbar, "iter"):
         return ReporterProgress(pbar)
     return TqdmProgress(pbar)
@@ -52,7 +52,7 @@ class TqdmProgress:
         self._bar.update(frames)
 
     def finish(self) -> None:
-        """Draw the bar a last time; the caller closes it."""
+        """Redraw the bar; the caller closes it."""
         if hasattr(self._bar, "refresh"):
             self._bar.refresh()
 

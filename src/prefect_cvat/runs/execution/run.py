@@ -34,21 +34,21 @@ __all__ = ["Run"]
 class Run(ABC):
     """One run of a function on a task: its settings and its report.
 
-    Opaque on purpose: Prefect looks into dataclasses, models and containers, but not into this.
+    Not a dataclass, on purpose: Prefect would visit the contents of dataclasses, models and containers.
 
     Args:
         client: The server.
-        task_id: The task.
+        task_id: The id of the task.
         function: The function.
-        options: How the run is done.
-        function_name: Names the function in the report.
+        options: The options of the run.
+        function_name: The name of the function in the report.
 
     Attributes:
-        leaves_out_annotated: Whether such a run can leave out frames, and objects, that are annotated.
+        leaves_out_annotated: Whether this kind of run can leave out annotated frames and objects.
         planned: The run with its plan, once there is one.
 
     Raises:
-        ValueError: The options ask for what such a run does not do.
+        ValueError: This kind of run does not support an option.
     """
 
     leaves_out_annotated: ClassVar[bool] = False
@@ -64,8 +64,8 @@ class Run(ABC):
     ) -> None:
         if not self.leaves_out_annotated and options.leaves_out_annotated:
             raise ValueError(
-                "only runs that annotate with shapes can leave out what is annotated already; tracking and"
-                f" refining take neither unannotated frames alone nor {argument('skip_existing_iou')}"
+                "only runs that annotate with shapes can leave out annotated frames and objects; tracking and"
+                f" refining support neither selecting unannotated frames nor {argument('skip_existing_iou')}"
             )
         self.client = client
         self.task_id = task_id
@@ -82,14 +82,14 @@ class Run(ABC):
     def set_metadata(
         self, run_id: str | None = None, function_parameters: Mapping[str, str] | None = None
     ) -> None:
-        """Set the id and the parameters that the report and the run record name.
+        """Set the id and the parameters in the report and the run record.
 
         Args:
             run_id: The id of the run; by default a new UUID.
-            function_parameters: What the function was made with, as `type:value`; secrets are hidden.
+            function_parameters: The parameters of the function, as `type:value`; secrets are hidden.
 
         Raises:
-            ValueError: A run cannot have this id.
+            ValueError: The id is not valid.
         """
         if run_id is not None:
             self.report.run = checked_run_id(run_id)
@@ -99,12 +99,12 @@ class Run(ABC):
     def reserve_task(self) -> Iterator[Workspace]:
         """Lock the task and make a temporary folder.
 
-        It waits until no request of an earlier run can arrive any more.
+        Waits until no request of an earlier run can still arrive.
 
         Raises:
             RunInProgressError: Another run is annotating this task.
-            RunStoppedError: The run is to stop.
-            StorageError: There is no room for the folder.
+            RunStoppedError: The run was stopped.
+            StorageError: The folder cannot be created.
         """
         with exclusive_run(self.client.url, self.task_id, self.options.selection.jobs) as lock:
             lock.wait_for_earlier_write(Settings().late_commit_seconds, self.context.pause)
@@ -112,22 +112,22 @@ class Run(ABC):
                 yield Workspace(folder, lock)
 
     def plan_task(self, workspace: Workspace) -> PlannedRun[Any]:
-        """Read the task, and plan what to do.
+        """Read the task, and plan the run.
 
         Raises:
-            UnsupportedTaskError: The task does not take what the run makes.
-            ValueError: The task has no such label, frame or job.
+            UnsupportedTaskError: The task does not support the annotations of the run.
+            ValueError: The task lacks a selected label, frame or job.
         """
         with self.context.timing("plan"):
             self.planned = self._plan(workspace)
         return self.planned
 
     def stop(self) -> None:
-        """Start no further stage of a batch: stages that are running complete, all others raise.
+        """Start no further stage of a batch: running stages complete, all others raise.
 
         Downloads end, and a stage that waits for one raises.
 
-        What was written stays; running again completes it.
+        Written annotations stay; running again completes the run.
         """
         self.context.stopped.set()
         if self.planned is not None:
@@ -135,14 +135,14 @@ class Run(ABC):
 
     @property
     def seconds_until_settled(self) -> float:
-        """Seconds until the server must have committed all requests whose answers were lost."""
+        """Seconds until the server must have committed all unanswered requests."""
         return 0.0 if self.planned is None else self.planned.uploads.seconds_until_settled
 
     def finish_report(self, seconds: float) -> RunReport:
-        """Complete the report, of a run that has ended or failed.
+        """Complete the report of a run that has ended or failed.
 
         Args:
-            seconds: How long the run took.
+            seconds: The duration of the run in seconds.
         """
         if self.planned is not None:
             self.planned.update_report()
@@ -155,7 +155,7 @@ class Run(ABC):
     def _read_plan(self) -> Plan:
         """Read the task; plan which frames to annotate."""
         info = read_task(self.client, self.task_id, self.options.selection)
-        chunk_type(info.task, self.options.quality)  # an error about the media should come now
+        chunk_type(info.task, self.options.quality)  # raises errors about the media now
         plan = make_plan(info, self.options.selection)
         if self.options.selection.unannotated:
             plan = exclude_annotated(self.client, plan)

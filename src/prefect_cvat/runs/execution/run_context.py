@@ -1,4 +1,4 @@
-"""What all stages of a run share: server, options, report, and whether the run is to stop."""
+"""The state shared by all stages of a run: server, options, report, and whether to stop."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["RunContext", "Workspace"]
 
 
 class Workspace:
-    """What a run has for itself while it goes on.
+    """The resources of a run while it is in progress.
 
     Attributes:
         folder: A folder for temporary files.
@@ -46,17 +46,17 @@ class RunContext:
 
     Args:
         client: The server.
-        task_id: The task.
+        task_id: The id of the task.
         function: The function.
-        options: How the run is done.
-        function_name: Names the function in the report.
+        options: The options of the run.
+        function_name: The name of the function in the report.
 
     Attributes:
-        provenance: What makes the annotations.
-        report: What the run has done so far.
-        failed_frames: The frames that were skipped because the function failed on them.
-        summaries: What decides which frames to look at first.
-        stopped: Set when the run is to stop.
+        provenance: The provenance of the annotations.
+        report: The report of the run so far.
+        failed_frames: The frames skipped because the function failed on them.
+        summaries: The summaries that rank frames for review.
+        stopped: Set to stop the run.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class RunContext:
 
     @cached_property
     def function_digest(self) -> FunctionDigest:
-        """The digest of the function, made once."""
+        """The digest of the function, computed once."""
         return digest_of(self._function)
 
     @contextmanager
@@ -109,13 +109,13 @@ class RunContext:
         """Wait.
 
         Raises:
-            RunStoppedError: The run is to stop.
+            RunStoppedError: The run was stopped.
         """
         if self.stopped.wait(seconds):
             raise RunStoppedError(f"task {self.task_id}: the run was stopped while it waited for the server")
 
     def timing(self, stage: str) -> AbstractContextManager[Stopwatch]:
-        """Add the time that something takes to a stage in the report, see `StageClock`."""
+        """Add the duration of a `with` block to a stage in the report, see `StageClock`."""
         return self._clock.timing(stage)
 
     @contextmanager
@@ -123,10 +123,10 @@ class RunContext:
         """Name the task and the batch in errors of this package.
 
         Raises:
-            RunStoppedError: The run is to stop.
+            RunStoppedError: The run was stopped.
         """
         if self.stopped.is_set():
-            raise RunStoppedError(f"task {self.task_id}: the run was stopped before {batch} was done")
+            raise RunStoppedError(f"task {self.task_id}: the run was stopped before {batch} was finished")
         try:
             yield
         except PrefectCvatError as error:

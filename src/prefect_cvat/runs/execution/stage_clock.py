@@ -1,4 +1,4 @@
-"""How long the stages of a run work: a second in which several threads work on a stage counts once."""
+"""Measures how long the stages of a run work: time with several threads in a stage counts once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class StageClock:
 
     @contextmanager
     def timing(self, stage: str) -> Iterator[Stopwatch]:
-        """Time what one thread does in a stage."""
+        """Time the work of one thread in a stage."""
         watch = Stopwatch(self, stage)
         watch.start()
         try:
@@ -34,7 +34,7 @@ class StageClock:
             watch.stop()
 
     def enter(self, stage: str) -> None:
-        """Count one more thread that works on a stage."""
+        """Count one more thread in a stage."""
         with self._lock:
             working = self._working.get(stage, 0)
             if not working:
@@ -66,11 +66,11 @@ class Stopwatch:
 
     @property
     def seconds(self) -> float:
-        """The seconds until now."""
+        """Seconds so far."""
         return self._before + time.perf_counter() - self._began
 
     def start(self) -> None:
-        """Start, or go on."""
+        """Start, or resume."""
         self._clock.enter(self._stage)
         self._began = time.perf_counter()
 

@@ -19,8 +19,8 @@ class DryRun(BaseModel):
 
     Attributes:
         task_id: The id of the task.
-        task_name: Its name.
-        url: Its address in CVAT.
+        task_name: The name of the task.
+        url: The URL of the task.
         function: The name of the function.
         size: The number of frames of the task.
         frames: The number of frames that the run would process.
@@ -52,15 +52,15 @@ class Trial(BaseModel):
     Attributes:
         frames: The number of frames in the chunk.
         labels: Annotations that would be written, by label of the task.
-        unmatched: Annotations dropped because the task has no such label, by label of the function.
+        unmatched: Annotations dropped because the task lacks their label, by label of the function.
         below_threshold: Annotations with a score below the threshold.
         outside: Shapes completely outside the image.
         empty: Shapes without area, pixels or visible keypoints.
-        overlapping_existing: Annotations that the task has already.
+        overlapping_existing: Annotations left out because they overlap existing ones.
         frame_errors: Errors on frames that would be skipped, by frame.
         are_put_to_tracks: Whether the shapes would become tracks.
-        fetch_seconds: The duration of the download of the chunk.
-        detect_seconds: The duration of the detection.
+        fetch_seconds: The duration of the download of the chunk in seconds.
+        detect_seconds: The duration of the detection in seconds.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -110,11 +110,11 @@ class AnnotateDryRun(DryRun):
 
     Attributes:
         labels: The label of the task for each label of the function; None if it is dropped.
-        skip_existing_iou: The minimum IoU with existing annotations from which annotations are left out.
+        skip_existing_iou: The minimum IoU with existing annotations at which annotations are left out.
         skip_existing_source: The existing annotations to compare with: `manual`, `auto` or `all`.
         left_out_ranges: The frames that are left out, by reason, as text.
         trial: What the run would write for the first chunk; None if there is nothing to do.
-        seconds: The estimated duration of the run.
+        seconds: The estimated duration of the run in seconds.
         batches: The estimated number of batches.
     """
 

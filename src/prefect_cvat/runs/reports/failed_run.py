@@ -8,7 +8,7 @@ __all__ = ["describe_remaining", "undo_command"]
 
 
 def describe_remaining(report: RunReport) -> str:
-    """What an incomplete run has left on the server, and how to continue."""
+    """Describe what an incomplete run has left on the server, and how to continue."""
     if report.added:
         return (
             f"{report.added} annotations of this run are in task {report.task_id}; run it again to complete"

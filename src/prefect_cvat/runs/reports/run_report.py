@@ -37,18 +37,18 @@ class RunReport(BaseModel):
         run: Run id for `undo`: the id of the flow run, if there is one. Empty for a run that writes nothing.
         task_id: Id of the task.
         task_name: Name of the task.
-        url: Address of the task in CVAT.
+        url: URL of the task.
         function: Name of the function.
         provenance: The function, its version and its settings.
         started: Start time.
         seconds: Duration in seconds.
         frames: Number of processed frames.
         frames_from_cache: Number of frames whose detections came from the cache.
-        not_kept: Why detections were not cached, if the cache is enabled; empty if they were.
+        not_kept: Why detections were not cached although the cache is enabled; else empty.
         batches: Number of batches.
         labels: Annotations that the run produced, by label of the task.
-        scores: Histogram of scores by label, with `SCORE_BINS` bins from 0 to 1. Tags, and shapes without a
-            score, are in no bin. Runs that track or refine shapes have no histogram.
+        scores: Histogram of scores by label, with `SCORE_BINS` bins from 0 to 1, without tags and shapes that
+            have no score. Runs that track or refine shapes have no histogram.
         added: Annotations of this run on the server. An annotation on a frame of two jobs counts twice.
         already_there: Annotations that existed before the run: equal and of source `auto`, or refined from
             an equal one.
@@ -64,8 +64,8 @@ class RunReport(BaseModel):
         empty_shapes: Shapes left out because they had no area, pixels or visible keypoints.
         below_threshold: Annotations left out because of a score below the threshold.
         overlapping_existing: Tags and shapes left out because they overlap existing annotations.
-        unmatched: Annotations left out because the task has no such label, by label of the function.
-        unmatched_labels: Labels and attributes of the function that the task does not have.
+        unmatched: Annotations left out because the task lacks their label, by label of the function.
+        unmatched_labels: Labels and attributes of the function that the task lacks.
         left_out: Number of frames left out, by reason.
         tracks: Number of tracks by label. A track in several jobs counts once.
         track_frames: Total length of the tracks in frames, gaps included.
@@ -81,9 +81,9 @@ class RunReport(BaseModel):
         review: The frames to review first, by expected corrections.
         issues_opened: Number of frames on which an issue was opened in CVAT.
         issues_already_there: Number of frames that had an issue of an earlier run.
-        issues_failed: The error that ended the opening of issues; empty if there was none.
-        nothing_to_do: Why the run had nothing to do; empty if it had.
-        stage_seconds: Time of each stage in seconds, without waiting for another stage; stages overlap.
+        issues_failed: The error that stopped the opening of issues; empty if there was none.
+        nothing_to_do: Why the run had nothing to do; else empty.
+        stage_seconds: Seconds of each stage, without waits for other stages; stages overlap.
     """
 
     model_config = ConfigDict(extra="forbid", validate_by_name=True, validate_by_alias=True)
@@ -143,10 +143,10 @@ class RunReport(BaseModel):
 
     @property
     def open_ends(self) -> list[str]:
-        """Descriptions of annotations that are not on the server as they should be."""
+        """Descriptions of annotations that are wrong on the server."""
         ends = {
             "not on the server, though sent again": self.missing,
-            "not removed, since what takes their place is missing": self.not_replaced,
+            "not removed, since their replacements are missing": self.not_replaced,
             "sent, with unknown result": self.unsettled,
             "duplicated, since another run has added the same": self.doubled_by_others,
         }
