@@ -284,7 +284,7 @@ def page(numbers, following="http://x/?page=2"):
 def test_refuses_a_list_that_repeats_a_page():
     with (
         scripted_server(page([1, 2])) as server,
-        pytest.raises(InvalidResponseError, match="GET /api/labels answered with the same page twice"),
+        pytest.raises(InvalidResponseError, match="GET /api/labels returned the same page twice"),
     ):
         client_of(server).labels(1)
     assert len(server.requests) == 2
@@ -294,7 +294,7 @@ def test_refuses_a_list_with_too_many_pages(monkeypatch):
     monkeypatch.setattr("prefect_cvat.cvat.connection.MAX_PAGES", 5)
     with (
         scripted_server(*(page([number]) for number in range(9))) as server,
-        too_large("GET /api/labels answered with 5 pages, and a next one"),
+        too_large("GET /api/labels returned 5 pages and links to a next one"),
     ):
         client_of(server).labels(1)
     assert len(server.requests) == 5

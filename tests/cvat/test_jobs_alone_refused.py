@@ -96,14 +96,14 @@ def test_refuses_jobs_if_honeypots_are_unknown(client, annotator, assign, make_t
     token = annotator.json("POST", "/api/auth/access_tokens", body={"name": "reads", "read_only": True})
     with (
         Client(client.url, access_token=token["value"]) as reader,
-        pytest.raises(UnsupportedTaskError, match=rf"whether job {number} .* has honeypots, .*403"),
+        pytest.raises(UnsupportedTaskError, match=rf"job {number} .* may have honeypots, .*403"),
     ):
         read_task(reader, task_id, Selection(jobs=[number]))
     job = annotator.job(number)
     monkeypatch.setattr(Client, "create_job_annotations", lambda *_: SimpleNamespace(tracks=[{"id": 1}]))
     deleted = []
     monkeypatch.setattr(Client, "delete_job_annotations", lambda _, job, body: deleted.append((job, body)))
-    with pytest.raises(UnsupportedTaskError, match="CVAT took what it cannot take"):
+    with pytest.raises(UnsupportedTaskError, match="CVAT accepted an invalid track"):
         check_has_no_honeypots(annotator, job)
     assert deleted == [(number, {"tags": [], "shapes": [], "tracks": [{"id": 1}]})]
 

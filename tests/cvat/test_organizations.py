@@ -179,7 +179,7 @@ def test_refuses_an_incomplete_list_of_jobs(client, make_task, monkeypatch, hidd
         yield from found
 
     monkeypatch.setattr(Client, "iter_list", iter_list)
-    with pytest.raises(InvalidResponseError, match=rf"task {task_id} says that it has 3 jobs"):
+    with pytest.raises(InvalidResponseError, match=rf"task {task_id} has 3 jobs"):
         annotate_task(client, task_id, Boxes())
     with pytest.raises(InvalidResponseError, match=r"lists (none|2) of them"):
         client.jobs(task_id)
@@ -195,7 +195,7 @@ def test_requires_jobs_for_all_frames_without_a_job_count(sandbox):
     with (
         scripted_server(*answers) as server,
         Client(server.url, access_token="t") as client,
-        pytest.raises(InvalidResponseError, match="no job that it lists has frame 6"),
+        pytest.raises(InvalidResponseError, match="no listed job has frame 6"),
     ):
         client.jobs(5)
 

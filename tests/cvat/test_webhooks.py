@@ -186,7 +186,7 @@ def test_lists_all_pages_of_webhooks():
 
 @pytest.mark.parametrize("places", [{}, {"project_id": 1, "organization": "org"}])
 def test_requires_a_project_or_an_organization(places, client):
-    with pytest.raises(ValueError, match="of a project or of an organization"):
+    with pytest.raises(ValueError, match="to a project or to an organization"):
         register_webhook(client, "http://127.0.0.1:9/", SECRET, **places)
 
 

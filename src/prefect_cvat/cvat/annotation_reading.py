@@ -1,4 +1,4 @@
-"""Reads the annotations of several jobs of a task to disk: in one request about the task, or job by job."""
+"""Reads the annotations of several jobs of a task to disk: in one request for the task, or job by job."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ MAX_TASK_BYTES = 2**30
 """Maximum size of the annotations of a task in one response, in bytes. Larger tasks are read job by job."""
 
 MAX_KEPT_BYTES = 2**28
-"""Maximum size in bytes of annotations that stay on disk after they were read."""
+"""Maximum size in bytes of annotations kept on disk after reading."""
 
 LINE_ITEMS = 200
-"""Maximum number of annotations that are parsed together."""
+"""Maximum number of annotations parsed at a time."""
 
 Items = Iterator[tuple[str, dict[str, Any]]]
 """Annotations, each with its kind, as from `Client.iter_job_annotations`."""
@@ -55,18 +55,18 @@ class AnnotationReading:
     """The annotations of jobs of a task at one time.
 
     Tracks are always read from their job: in the annotations of a task, CVAT 2.73 ends each track after its
-    job, by a keyframe that the job does not have.
+    job, with a keyframe that the job does not have.
 
     Args:
         client: The server.
-        task_id: The task.
+        task_id: The id of the task.
         jobs: Jobs of the task.
-        folder: A folder for the files; it is created, and removed by `close`.
-        is_whole: Whether one request for the task may replace those for its jobs, which then do not overlap.
+        folder: The folder for the files; created here, and removed by `close`.
+        is_whole: Whether one request for the task may replace those for its jobs, which must not overlap.
 
     Attributes:
         began: The time (`time.monotonic`) before the first request.
-        is_whole: As the argument, but False after the server has refused the request for the task.
+        is_whole: The argument; False after the server has refused the request for the task.
         with_tracks: The ids of the jobs with tracks in the response for the task.
     """
 
@@ -91,8 +91,8 @@ class AnnotationReading:
         """Iterate over jobs: yield the id of each, with its annotations.
 
         Args:
-            job_ids: The ids of the jobs; None for all. Those that are not `kept` are read; all other jobs
-                are no longer kept.
+            job_ids: The ids of the jobs; None for all. Those not in `kept` are read; all other jobs are no
+                longer kept.
 
         Raises:
             StorageError: The annotations cannot be written to disk.
@@ -133,7 +133,7 @@ class AnnotationReading:
             self.is_whole = False
 
     def _read_jobs(self, jobs: Sequence[Job]) -> Iterator[tuple[int, Items]]:
-        """Iterate over the jobs; those that were not read with the task are read, several at a time."""
+        """Iterate over the jobs; read those not read with the task, several at a time."""
         alone = iter([job for job in jobs if not self.is_whole or job.id in self.with_tracks])
         kept_bytes = 0
         with ThreadPoolExecutor(PARALLEL_REQUESTS, thread_name_prefix="read") as pool:
@@ -171,11 +171,11 @@ class AnnotationReading:
         try:
             self._folder.mkdir()
         except OSError as error:
-            raise StorageError(f"no folder {self._folder} can be made: {error}") from error
+            raise StorageError(f"the folder {self._folder} cannot be created: {error}") from error
 
 
 class _HeldAnnotations:
-    """The annotations of one job in a file: lines with several annotations, which begin with their kind."""
+    """The annotations of one job in a file: each line has a kind and several annotations."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -214,7 +214,7 @@ def _by_place(
         starts: The first frame of each range, ascending.
 
     Yields:
-        The number of the range, from 0 on; the kind; the annotations.
+        The index of the range, from 0; the kind; the annotations.
     """
     together: list[dict[str, Any]] = []
     before: tuple[int, str] | None = None

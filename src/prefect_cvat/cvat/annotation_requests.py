@@ -22,7 +22,7 @@ class AnnotationRequests(Connection):
     """Reads and writes annotations."""
 
     def task_annotations(self, task_id: int) -> LabeledData:
-        """All annotations of a task. Annotations in several jobs are there once."""
+        """All annotations of a task. Annotations in several jobs appear once."""
         path = f"/api/tasks/{task_id}/annotations"
         answer = self._transport.json("GET", path, max_bytes=MAX_LIST_BYTES)
         return parse_annotations(answer, path)
@@ -33,7 +33,7 @@ class AnnotationRequests(Connection):
         """Yield the annotations of a task one at a time, as `iter_job_annotations` does.
 
         Args:
-            task_id: The task.
+            task_id: The id of the task.
             max_bytes: Maximum size of the response in bytes.
             is_repeated_when_slow: Whether to repeat the request after 504 and after a timeout.
         """
@@ -68,7 +68,7 @@ class AnnotationRequests(Connection):
     def create_job_annotations(self, job_id: int, body: bytes | Mapping[str, Any]) -> LabeledData:
         """Add annotations to a job, all of them or none; return them with their ids.
 
-        CVAT does not recognize a repeated request, and executes a request although its client is gone. So
+        CVAT does not recognize a repeated request, and executes a request even if its client is gone. So
         after a time-out, read the job before sending again. This method repeats a request only after 429.
         """
         return self._create_annotations(f"jobs/{job_id}", body)
@@ -76,12 +76,12 @@ class AnnotationRequests(Connection):
     def create_task_annotations(self, task_id: int, body: bytes | Mapping[str, Any]) -> LabeledData:
         """Add annotations to the jobs of a task by their frames, as `create_job_annotations` does.
 
-        Annotations on frames that no job has are left out without an error (CVAT 2.73).
+        CVAT 2.73 drops annotations on frames without a job, without an error.
         """
         return self._create_annotations(f"tasks/{task_id}", body)
 
     def delete_job_annotations(self, job_id: int, body: bytes | Mapping[str, Any]) -> None:
-        """Delete annotations from a job, given as the server sent them, with their ids."""
+        """Delete annotations from a job. The body has them as the server sent them, with their ids."""
         self._patch_annotations(f"jobs/{job_id}", "delete", body)
 
     def _create_annotations(self, owner: str, body: bytes | Mapping[str, Any]) -> LabeledData:
@@ -99,7 +99,7 @@ class AnnotationRequests(Connection):
             f"/api/{owner}/annotations",
             params={"action": action},
             body=content,
-            # the response repeats the request, with ids and default values
+            # the response is the request with ids and default values added
             max_bytes=min(MAX_JSON_BYTES + 8 * len(content), MAX_LIST_BYTES),
         )
         return parse_annotations(answer, f"{action} annotations of {owner}")

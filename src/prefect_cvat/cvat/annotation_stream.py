@@ -18,7 +18,7 @@ ANNOTATION_LIMITS = ItemLimits(
     name="annotation",
     max_bytes=24 * 2**20,  # a track of 80,000 keyframes
     max_brackets=2_000_000,
-    max_commas=2_000_000,  # each number of its points takes 32 bytes of memory, and as much again in checks
+    max_commas=2_000_000,  # each number of its points takes 32 bytes of memory, and 32 more in checks
     max_rest_bytes=2**16,
 )
 
@@ -36,7 +36,7 @@ def stream_annotations(file: IO[bytes], what: str) -> Iterator[tuple[str, dict[s
 
     Raises:
         ResponseTooLargeError: An annotation is too large or too deeply nested.
-        InvalidResponseError: It is not what CVAT sends.
+        InvalidResponseError: The body is not what CVAT sends.
     """
     reader = JsonListReader(file, _KINDS, ANNOTATION_LIMITS, skip_others=True)
     is_empty = True
@@ -52,7 +52,7 @@ def stream_annotations(file: IO[bytes], what: str) -> Iterator[tuple[str, dict[s
         raise
     except ValueError as error:
         raise invalid_response(what, str(error)) from None
-    # other JSON must not pass for a job without annotations
+    # other JSON must not be mistaken for a job without annotations
     if is_empty and not (isinstance(rest, dict) and all(rest.get(kind) == [] for kind in _KINDS)):
         raise invalid_response(what, "tags, shapes and tracks are not lists of annotations")
 

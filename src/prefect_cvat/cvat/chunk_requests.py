@@ -1,4 +1,4 @@
-"""Downloads of chunks, the files in which CVAT serves frames."""
+"""Downloads chunks, the files in which CVAT serves frames."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ class ChunkRequests(Connection):
     ) -> None:
         """Download a chunk of a task to a file: a zip of images, or a video.
 
-        While a chunk is not ready, the server responds 429 with `Retry-After`, and this waits.
+        While a chunk is not ready, the server responds with 429 and `Retry-After`, and this method waits.
 
         Args:
-            task_id: The task.
-            number: The chunk; its first frame is `number * data_chunk_size`.
-            file: Written from its beginning.
+            task_id: The id of the task.
+            number: The index of the chunk; its first frame is `number * data_chunk_size`.
+            file: The file, overwritten from its beginning.
             quality: `original` or `compressed`.
             max_bytes: Maximum size of the chunk in bytes.
-            validate: Returns why the file is invalid, or None. An invalid file is downloaded again.
-            interruption: Can interrupt the download, and waits between attempts.
+            validate: Returns why the file is invalid, or None. Invalid files are downloaded again.
+            interruption: Interrupts the download, and waits between attempts.
 
         Raises:
             ResponseTooLargeError: The chunk is larger.
             StorageError: The file cannot be written.
-            TransportError: No response came, or none that `validate` accepts.
+            TransportError: No response arrived, or none that `validate` accepts.
         """
         params: dict[str, str | int] = {"type": "chunk", "number": number, "quality": quality}
         self._chunk(f"/api/tasks/{task_id}/data", file, params, max_bytes, validate, interruption)

@@ -21,21 +21,21 @@ class Client(TaskRequests, ChunkRequests, AnnotationRequests, TaskUpload):
         ```
 
     Args:
-        url: The server's address; without a scheme HTTPS is used, on this machine HTTP.
+        url: The server's address. The default scheme is HTTPS, and HTTP on this machine.
         access_token: A personal access token, instead of `login`.
-        organization: The short name (slug) of the organization to work in; `""` is the personal workspace,
-            None everything that the user may see. Tasks of other organizations are refused.
+        organization: The short name (slug) of the organization to work in; `""` for the personal workspace,
+            None for everything that the user may see. Tasks of other organizations are refused.
         verify: Whether to verify the TLS certificate, or the path of a CA bundle.
         timeout: Seconds to wait for a connection, and for the next bytes of a response.
-        retry: When requests are sent again, see `RetryPolicy`. The first request of a process to a server is
-            given up after ten seconds.
+        retry: When to send requests again, see `RetryPolicy`. The first request of a process to a server
+            fails after ten seconds.
         assume_reachable: Do not check first whether the server can be reached, for example because another
             process has just done so.
-        on_retry: Called with a line of text before a request is sent again; by default it is logged as a
-            warning.
+        on_retry: Called with a line of text before a request is sent again; by default the line is logged as
+            a warning.
 
     Raises:
         ApiError: Raised by all methods when the server refuses a request.
-        TransportError: Raised by all methods when no response comes.
-        InvalidResponseError: Raised by all methods when a response is not one of CVAT's.
+        TransportError: Raised by all methods when no response arrives.
+        InvalidResponseError: Raised by all methods when a response is not what CVAT sends.
     """

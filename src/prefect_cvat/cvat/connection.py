@@ -26,14 +26,14 @@ __all__ = ["MAX_PAGES", "PAGE_SIZE", "Connection"]
 Model = TypeVar("Model", bound=BaseModel)
 
 PAGE_SIZE = 500
-"""Requested page size of lists; CVAT 2.73 gives no more."""
+"""Requested page size of lists, the maximum of CVAT 2.73."""
 
 MAX_PAGES = 400
-"""Maximum number of pages that are read of a list: 200,000 tasks or jobs."""
+"""Maximum number of pages read from a list: 200,000 tasks or jobs."""
 
 
 class Connection:
-    """What all requests of `Client` share."""
+    """The base class of the requests of `Client`."""
 
     def __init__(
         self,
@@ -114,12 +114,12 @@ class Connection:
             return
         try:
             answer = self._transport.json("GET", "/api/auth/access_tokens/self")
-        except NotFoundError:  # servers before 2.48 have no access tokens of their own
+        except NotFoundError:  # servers before 2.48 have no such route
             return
         if parse_response(_AccessToken, answer, "/api/auth/access_tokens/self").read_only:
             raise ReadOnlyTokenError(
-                f"the access token for {self.url} is read-only: nothing can be written with it; make one in"
-                " CVAT that is not, or log in with user and password"
+                f"the access token for {self.url} is read-only: it cannot write; create another one in CVAT,"
+                " or log in with user and password"
             )
         self._may_write = True
 
@@ -133,13 +133,13 @@ class Connection:
         params: Mapping[str, str | int] | None = None,
         body: Any = None,
     ) -> Any:
-        """Send a request for which there is no method here; return the parsed JSON of the response.
+        """Send a request that has no method of its own; return the parsed JSON of the response.
 
         Args:
             method: The HTTP method.
-            path: The path on the server, from `/api` on.
-            params: The query.
-            body: What to send as JSON.
+            path: The path on the server, starting with `/api`.
+            params: The query parameters.
+            body: The object to send as JSON.
         """
         return self._transport.json(method, path, params=params, body=body)
 
@@ -149,11 +149,11 @@ class Connection:
         Args:
             model: The model of an item.
             path: The path of the list, such as `/api/labels`.
-            params: Filters and order.
+            params: Filters and sort order.
 
         Raises:
             ResponseTooLargeError: The list has more than `MAX_PAGES` pages.
-            InvalidResponseError: The response is not a list of such items.
+            InvalidResponseError: The response is not a list of these items.
         """
         before: list[Any] = []
         for page in range(1, MAX_PAGES + 1):
@@ -161,22 +161,26 @@ class Connection:
             try:
                 answer = self._transport.json("GET", path, params=wanted)
             except PermissionDeniedError as error:
-                if self._transport.organization:  # CVAT 2.73: who is not in it gets 403 for every list
+                if (
+                    self._transport.organization
+                ):  # CVAT 2.73 answers 403 to every list request of a non-member
                     asked = f"; is this user in the organization {self._transport.organization!r}?"
                     error.args = (f"{error}{asked}",)
                 raise
             if not isinstance(answer, dict) or not isinstance(answer.get("results"), list):
-                raise InvalidResponseError(f"GET {path} did not answer with a list of results")
+                raise InvalidResponseError(f"GET {path} did not return a list of results")
             for item in answer["results"]:
                 yield parse_response(model, item, path)
             if not answer.get("next"):
                 return
             if not answer["results"]:
-                raise InvalidResponseError(f"GET {path} answered with an empty page, and a next one")
+                raise InvalidResponseError(f"GET {path} returned an empty page that links to a next one")
             if answer["results"] == before:
-                raise InvalidResponseError(f"GET {path} answered with the same page twice, and a next one")
+                raise InvalidResponseError(
+                    f"GET {path} returned the same page twice, with a link to a next one"
+                )
             before = answer["results"]
-        raise ResponseTooLargeError(f"GET {path} answered with {MAX_PAGES} pages, and a next one")
+        raise ResponseTooLargeError(f"GET {path} returned {MAX_PAGES} pages and links to a next one")
 
     def _get_by_id(self, what: str, number: int) -> Any:
         try:

@@ -1,4 +1,4 @@
-"""Reads `data/meta` of a task or a job in blocks: for a million frames it has about 100 MB."""
+"""Reads `data/meta` of a task or a job in blocks: it has about 100 MB for a million frames."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LIMITS = ItemLimits(
     max_bytes=1_000_000,
     max_brackets=1_000_000,
     max_commas=1_000_000,
-    max_rest_bytes=1_000_000,  # CVAT's has some 300
+    max_rest_bytes=1_000_000,  # CVAT's has about 300
 )
 
 
@@ -40,7 +40,7 @@ def read_meta_json(file: IO[bytes]) -> Any:
     for key, items in reader.items():
         if key == "frames":
             if len(frames) + len(items) > MAX_FRAMES:
-                raise ResponseTooLargeError(f"frames: more than {MAX_FRAMES} frames are not read")
+                raise ResponseTooLargeError(f"frames: there are more than {MAX_FRAMES} frames")
             for frame in items:
                 frames.append_object(frame)
         else:
@@ -55,7 +55,7 @@ def read_meta_json(file: IO[bytes]) -> Any:
 
 def _extend(numbers: list[int], items: list[Any], key: str) -> None:
     if len(numbers) + len(items) > MAX_FRAMES:
-        raise ResponseTooLargeError(f"{key}: more than {MAX_FRAMES} numbers are not read")
+        raise ResponseTooLargeError(f"{key}: there are more than {MAX_FRAMES} numbers")
     for number in items:
         if type(number) is not int:
             raise ValueError(f"{key}.{len(numbers)}: should be a number, not {type(number).__name__}")

@@ -1,4 +1,4 @@
-"""CVAT's issues: listing them, and deleting one."""
+"""Lists and deletes the issues of CVAT."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ __all__ = [
 ]
 
 MARK = "prefect-cvat: "
-"""The prefix of the messages of our issues, which identifies them."""
+"""Prefix of the messages of issues opened by runs, which identifies them."""
 
 RETRY = RetryPolicy()
-"""Waits between attempts at a request when it is unknown whether the server has executed it."""
+"""Waits between attempts of a request that the server may have executed."""
 
 UNKNOWN_OUTCOME = (TransportError, ServerError, InvalidResponseError)
-"""The errors after which the server may have executed a request. 429 is a refusal."""
+"""Errors after which the server may have executed a request. 429 is a refusal."""
 
 
 class Issue(BaseModel):
     """An issue: a place on a frame for somebody to look at.
 
     Attributes:
-        id: Its id.
+        id: The id.
         frame: The frame.
-        job: The id of its job.
-        position: Its place in pixels; of ours left, top, right, bottom.
+        job: The id of the job.
+        position: The position in pixels; left, top, right, bottom if a run has opened it.
         resolved: Whether it is resolved.
-        assignee: The user that it is assigned to.
-        messages: Its comments, oldest first.
+        assignee: The assigned user.
+        messages: The comments, oldest first.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -97,7 +97,7 @@ def list_issues(client: Client, job_id: int) -> list[Issue]:
 
 
 def delete_issue(client: Client, issue_id: int) -> None:
-    """Delete an issue with its comments. No error if it does not exist, so this is safe to repeat."""
+    """Delete an issue with its comments. Safe to repeat: no error if it does not exist."""
     try:
         RETRY.retrying(retry_on=has_unknown_outcome, max_attempts=MAX_ATTEMPTS_OF_UNKNOWN_OUTCOME)(
             client.json, "DELETE", f"/api/issues/{issue_id}"

@@ -1,4 +1,4 @@
-"""Finds the jobs of a range of frames without going through all jobs."""
+"""Finds the jobs of a range of frames without scanning all jobs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class JobIndex:
     def __init__(self, jobs: Sequence[Job]) -> None:
         self._jobs = sorted(enumerate(jobs), key=lambda item: item[1].start_frame)
         self._starts = [job.start_frame for _, job in self._jobs]
-        # ascending, also where a job lies within another one
+        # ascending, even if a job lies within another one
         self._reached = list(accumulate((job.stop_frame for _, job in self._jobs), max))
 
     def between(self, first: int, last: int) -> list[Job]:

@@ -1,7 +1,7 @@
 """Checks that objects are in the organization that a client works in.
 
 CVAT 2.73 ignores `X-Organization` when an object is requested by its id, but filters lists by it: in another
-organization, a task is found, and has neither jobs nor labels.
+organization, a task is found, but has neither jobs nor labels.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ class SelectedOrganization:
     """The organization that a client works in.
 
     Args:
-        slug: Its short name; `""` for the personal workspace, None for no check.
-        list_visible: Returns the organizations that the user may see: short names by ids.
+        slug: The short name; `""` for the personal workspace, None for no check.
+        list_visible: Returns the organizations that the user may see: short names by id.
     """
 
     def __init__(self, slug: str | None, list_visible: Callable[[], Mapping[int, str]]) -> None:
@@ -33,7 +33,7 @@ class SelectedOrganization:
 
         Args:
             what: The object, such as `task 12`.
-            organization: The id of its organization; None if it is in none.
+            organization: The id of its organization; None if it has none.
 
         Raises:
             OrganizationError: It is in another one.

@@ -17,10 +17,10 @@ class TaskIdentity(BaseModel):
     """Distinguishes a task from another one with the same id on a reinstalled CVAT server.
 
     Attributes:
-        created: When the task was created; None for users who may see only its jobs.
+        created: The creation time of the task; None for users who may see only its jobs.
         size: Number of frames; None likewise.
-        media: When the media last changed, `chunks_updated_date`; None likewise.
-        jobs: When some of its jobs were created, by id.
+        media: The time of the last change to the media, `chunks_updated_date`; None likewise.
+        jobs: The creation times of some of its jobs, by id.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -36,7 +36,7 @@ class TaskIdentity(BaseModel):
 
         Args:
             task: The task.
-            media: When its media last changed, if known.
+            media: The time of the last change to its media, if known.
             jobs: Some of its jobs; one is enough.
         """
         is_seen = task.created_date is not None
@@ -48,7 +48,7 @@ class TaskIdentity(BaseModel):
         )
 
     def differences(self, now: TaskIdentity) -> list[str]:
-        """Describe how a task differs now. Fields that are unknown on either side do not count."""
+        """Describe how a task differs now. Fields unknown on either side are ignored."""
         dates = [("it was created", self.created, now.created), ("its media changed", self.media, now.media)]
         dates += [
             (f"its job {job} was created", created, now.jobs.get(job)) for job, created in self.jobs.items()

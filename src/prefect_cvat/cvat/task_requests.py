@@ -1,4 +1,4 @@
-"""Requests about tasks and jobs: what they are, their labels, frames and validation frames."""
+"""Requests for tasks and jobs, their labels, frames and validation frames."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["TaskRequests", "check_annotatable"]
 
 
 def check_annotatable(task: Task) -> None:
-    """Check that a task has images, or a video, to annotate.
+    """Check that a task has images or a video to annotate.
 
     Raises:
         NoDataError: It has no data yet.
@@ -39,7 +39,7 @@ def check_annotatable(task: Task) -> None:
 
 
 class TaskRequests(Connection):
-    """Requests about tasks, and about jobs for users who may not see the task."""
+    """Requests for tasks, and for jobs of tasks that the user may not see."""
 
     # --- tasks ---
 
@@ -47,8 +47,8 @@ class TaskRequests(Connection):
         """A task.
 
         Raises:
-            NotFoundError: There is no such task.
-            OrganizationError: It is not in the organization that this client works in.
+            NotFoundError: The task does not exist.
+            OrganizationError: It is not in the organization of this client.
             PermissionDeniedError: This user may not see it.
         """
         task = parse_response(Task, self._get_by_id("task", task_id), f"/api/tasks/{task_id}")
@@ -57,7 +57,7 @@ class TaskRequests(Connection):
         return task
 
     def tasks(self, **filters: str | int) -> list[Task]:
-        """The tasks that the user may see, in the order of their ids.
+        """The tasks that the user may see, ordered by id.
 
         Args:
             filters: Filters of CVAT's list of tasks, such as `project_id`, `assignee`, or `filter` with
@@ -77,11 +77,11 @@ class TaskRequests(Connection):
         return task
 
     def check_project(self, project_id: int) -> None:
-        """Check that this user may see a project. CVAT lists no tasks of others.
+        """Check that this user may see a project: for other projects, CVAT lists no tasks.
 
         Raises:
-            NotFoundError: There is no such project.
-            OrganizationError: It is not in the organization that this client works in, which hides its tasks.
+            NotFoundError: The project does not exist.
+            OrganizationError: It is not in the organization of this client, which hides its tasks.
             PermissionDeniedError: This user may not see it.
         """
         answer = self._get_by_id("project", project_id)
@@ -99,14 +99,14 @@ class TaskRequests(Connection):
         return sorted(labels, key=lambda label: label.id)
 
     def jobs(self, task: Task | int) -> list[Job]:
-        """The jobs of a task of every type, in the order of their ids.
+        """All jobs of a task, of every type, ordered by id.
 
         Args:
-            task: The task, or its number.
+            task: The task, or its id.
 
         Raises:
             InvalidResponseError: The server lists fewer jobs than the task has.
-            OrganizationError: The task is not in the organization that this client works in.
+            OrganizationError: The task is not in the organization of this client.
         """
         task = self.task(task) if isinstance(task, int) else task
         jobs = self.visible_jobs(task.id)
@@ -118,7 +118,7 @@ class TaskRequests(Connection):
         return jobs
 
     def visible_jobs(self, task_id: int) -> list[Job]:
-        """The jobs of a task that this user may see, in the order of their ids."""
+        """The jobs of a task that this user may see, ordered by id."""
         jobs = self.iter_list(Job, "/api/jobs", {"task_id": task_id})
         return sorted(jobs, key=lambda job: job.id)
 
@@ -134,14 +134,14 @@ class TaskRequests(Connection):
             raise invalid_response(path, "mode: Field required")
         return layout
 
-    # --- jobs: for annotators who may not see the task ---
+    # --- jobs, for annotators who may not see the task ---
 
     def job(self, job_id: int) -> Job:
         """A job.
 
         Raises:
             NotFoundError: There is no such job.
-            OrganizationError: Its task is not in the organization that this client works in.
+            OrganizationError: Its task is not in the organization of this client.
             PermissionDeniedError: This user may not see it.
         """
         job = parse_response(Job, self._get_by_id("job", job_id), f"/api/jobs/{job_id}")
@@ -150,7 +150,7 @@ class TaskRequests(Connection):
         return job
 
     def job_meta(self, job_id: int) -> DataMeta:
-        """The media of a job; `start_frame` and `stop_frame` are numbers in the source."""
+        """The media of a job; `start_frame` and `stop_frame` are frame numbers in the source."""
         return self._meta(f"/api/jobs/{job_id}/data/meta")
 
     def job_labels(self, job_id: int) -> list[Label]:

@@ -24,7 +24,7 @@ class TaskUpload(Connection):
     """Creates tasks and uploads their images."""
 
     def create_task(self, name: str, labels: Sequence[PatchedLabelRequest], **fields: Any) -> Task:
-        """Create a task without data; `fields` are further fields of CVAT's, such as `segment_size`."""
+        """Create a task without data; `fields` are further CVAT fields, such as `segment_size`."""
         body = {
             "name": name,
             "labels": [label.model_dump(mode="json", exclude_none=True) for label in labels],
@@ -35,13 +35,13 @@ class TaskUpload(Connection):
     def upload_images(
         self, task_id: int, images: Mapping[str, bytes], *, timeout: float = 600.0, **fields: Any
     ) -> None:
-        """Upload the images, or one video, of a task and wait until the server has processed them.
+        """Upload the images or one video of a task, and wait until the server has processed them.
 
         Args:
-            task_id: A task without data.
-            images: The files' bytes by file name. The server sorts them by name.
+            task_id: The id of a task without data.
+            images: The content of the files, by file name. The server sorts them by name.
             timeout: Seconds to wait for the server.
-            fields: Further fields of CVAT's, such as `chunk_size`.
+            fields: Further CVAT fields, such as `chunk_size`.
 
         Raises:
             MediaError: The server could not process the images.
@@ -76,7 +76,7 @@ class TaskUpload(Connection):
 
 
 class _Request(BaseModel):
-    """CVAT's response when a worker does the rest: the id of the background request."""
+    """CVAT's response when a worker continues the upload: the id of the background request."""
 
     rq_id: str
 

@@ -1,4 +1,4 @@
-"""CVAT's webhooks: listing and registering them, and pinging their receivers."""
+"""Lists and registers webhooks of CVAT, and pings their receivers."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ __all__ = [
 ]
 
 READY_EVENT = "completed:request[create:task]"
-"""Sent when the data of a task have been processed, or could not be. CVAT 2.73 and newer send it;
-`create:task` comes before the data."""
+"""Sent when the data of a task were processed, or failed to be (CVAT 2.73 and newer); `create:task` comes
+before the data."""
 
 EVENTS = (
     READY_EVENT,
@@ -48,7 +48,7 @@ DESCRIPTION = "prefect-cvat"
 
 
 class Webhook(BaseModel):
-    """A webhook, without its secret: the server never sends that."""
+    """A webhook, without its secret, which the server never sends."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -93,10 +93,10 @@ class Registration:
     """The result of registering a webhook.
 
     Attributes:
-        webhook: As it is now.
-        action: What was done to it. The secret is sent even if nothing else changes.
+        webhook: The webhook as registered.
+        action: The change made. The secret is sent even if nothing else changes.
         unknown: The requested events that this server does not know.
-        ping: Whether the receiver answers.
+        ping: The result of a ping of the receiver.
     """
 
     webhook: Webhook
@@ -134,8 +134,8 @@ class Registration:
         if ping.status_code is None or ping.status_code >= 500:
             return (
                 f"no receiver has answered a ping ({ping.status_code}: {(ping.response or '')[:200]}): run"
-                f" `prefect-cvat webhooks` where the server reaches it by {url}; to addresses of private"
-                " networks CVAT sends nothing unless its administrator allows it"
+                f" `prefect-cvat webhooks` where the server reaches it at {url}; CVAT sends nothing to"
+                " addresses in private networks unless its administrator allows it"
             )
         return (
             f"the receiver has answered a ping with {ping.status_code};"
@@ -155,25 +155,26 @@ def register_webhook(
 ) -> Registration:
     """Make the server send the events of a project or an organization to a receiver. Safe to repeat.
 
-    An existing webhook with the same target is updated. The secret is always sent, as the server never shows
-    the present one.
+    An existing webhook with the same target is updated. The secret is always sent, since the server never
+    shows the current one.
 
     Args:
-        client: A client whose user may manage webhooks there.
-        target_url: Where the server reaches the receiver, such as `https://hooks.example.com/webhooks`.
-        secret: The secret for signatures; the receiver must have the same.
-        project_id: The project.
+        client: A client whose user may manage these webhooks.
+        target_url: The address at which the server reaches the receiver, such as
+            `https://hooks.example.com/webhooks`.
+        secret: The secret for signatures; the receiver must have the same one.
+        project_id: The id of the project.
         organization: The short name of the organization, instead of a project.
-        events: The events; those that the server does not know are left out.
-        verify_tls: Whether the server is to verify the receiver's certificate.
+        events: The events; those unknown to the server are left out.
+        verify_tls: Whether the server verifies the receiver's certificate.
 
     Raises:
-        ValueError: Neither or both of project and organization are given, or CVAT does not take the secret.
+        ValueError: Neither or both of project and organization are given, or CVAT does not accept the secret.
     """
     if (project_id is None) == (organization is None):
-        raise ValueError("a webhook is one of a project or of an organization; give one of them")
+        raise ValueError("a webhook belongs to a project or to an organization; give one of them")
     if not 1 <= len(secret.get_secret_value()) <= MAX_SECRET:
-        raise ValueError(f"CVAT takes secrets of 1 to {MAX_SECRET} characters; give another one")
+        raise ValueError(f"CVAT accepts secrets of 1 to {MAX_SECRET} characters; give another one")
     kind: Literal["organization", "project"] = "organization" if project_id is None else "project"
     params = {} if organization is None else {"org": organization}
     known = known_events(client, kind)

@@ -2,9 +2,9 @@
 
 In a task with a pool of ground truth, CVAT puts copies of its frames into each job, to measure the annotator.
 Only users who may see the task can list these honeypots; annotators cannot even read whether there are any.
-But CVAT 2.73 refuses tracks in such a task, before it validates them (`JobAnnotation.create`:
-`_validate_input_annotations`, then `_create`). So this sends a track with a label that does not exist: it is
-refused in any case, and the error says whether there is a pool.
+But CVAT 2.73 refuses tracks in these tasks before it validates them (`JobAnnotation.create`:
+`_validate_input_annotations`, then `_create`). So the check sends a track with a label that does not exist:
+CVAT always refuses it, and the error says whether there is a pool.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from prefect_cvat.models import Job
 __all__ = ["check_has_no_honeypots"]
 
 NO_LABEL = 0
-"""An id that no label has: CVAT starts at 1."""
+"""An id that no label has: ids in CVAT start at 1."""
 
 ATTEMPTS = 5
 
 RETRY = RetryPolicy()
-"""Waits between attempts. The request may be repeated, as it changes nothing."""
+"""Waits between attempts. The request is safe to repeat: it changes nothing."""
 
 
 def check_has_no_honeypots(client: Client, job: Job) -> None:
@@ -37,26 +37,24 @@ def check_has_no_honeypots(client: Client, job: Job) -> None:
 
     Args:
         client: The server.
-        job: An annotation job of images whose task this user may not see.
+        job: An annotation job of images, in a task that this user may not see.
 
     Raises:
-        UnsupportedTaskError: Its task has a pool of ground truth, or it is unknown whether it has.
+        UnsupportedTaskError: Its task has a pool of ground truth, or may have one.
     """
     refusal = _refusal_of_track(client, job)
     if isinstance(refusal, BadRequestError):
         if "gt_pool" in refusal.detail:
             raise UnsupportedTaskError(
-                f"task {job.task_id} has a pool of ground-truth frames, and CVAT does not tell who is"
-                f" assigned jobs alone which frames of job {job.id} are honeypots, which must not be"
-                " written to; have the task itself assigned to this user, or let somebody run this who may"
-                " see the task"
+                f"task {job.task_id} has a pool of ground-truth frames, and CVAT hides from this user which"
+                f" frames of job {job.id} are honeypots, which must not be annotated; assign the task itself"
+                " to this user, or run this as a user who may see the task"
             )
         if f"label_id `{NO_LABEL}` is invalid" in refusal.detail:
             return
     raise UnsupportedTaskError(
-        f"whether job {job.id} of task {job.task_id} has honeypots, which must not be written to, cannot be"
-        f" found out by who may not see the task ({refusal or 'CVAT took what it cannot take'}); let somebody"
-        " run this who may see it"
+        f"job {job.id} of task {job.task_id} may have honeypots, which must not be annotated"
+        f" ({refusal or 'CVAT accepted an invalid track'}); run this as a user who may see the task"
     )
 
 

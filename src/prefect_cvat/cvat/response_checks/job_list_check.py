@@ -12,23 +12,23 @@ __all__ = ["job_list_error"]
 def job_list_error(task: Task, jobs: Sequence[Job]) -> str | None:
     """Why a list of jobs is incomplete, or None: CVAT leaves out jobs that the user may not see.
 
-    Each frame of a task is in an annotation job, those of a ground-truth pool in the ground-truth job.
+    Each frame of a task is in an annotation job; frames of a ground-truth pool are in the ground-truth job.
     """
     if not task.size:
         return None
     listed = f"{len(jobs) or 'none'} of them"
     if task.jobs is not None and len(jobs) < task.jobs.count:
         return (
-            f"task {task.id} says that it has {task.jobs.count} jobs, but the server lists {listed} to this"
-            " user; is it one who may see them all?"
+            f"task {task.id} has {task.jobs.count} jobs, but the server lists {listed} for this user; may"
+            " this user see all of them?"
         )
     types = {"annotation", "ground_truth"} if task.validation_mode == "gt_pool" else {"annotation"}
     frame = _first_outside((job for job in jobs if job.type in types), task.size)
     if frame is None:
         return None
     return (
-        f"task {task.id} says that it has {task.size} frames, but no job that it lists has frame {frame};"
-        " does this user see all of its jobs?"
+        f"task {task.id} has {task.size} frames, but no listed job has frame {frame}; may this user see all"
+        " of its jobs?"
     )
 
 

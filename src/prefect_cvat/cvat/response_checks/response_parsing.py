@@ -1,4 +1,4 @@
-"""Parses responses to models; errors name the route and the field."""
+"""Parses responses into models; errors name the route and the field."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 def parse_response(model: type[Model], answer: object, what: str) -> Model:
-    """Parse a response to a model.
+    """Parse a response into a model.
 
     Args:
         model: The model.
@@ -24,7 +24,7 @@ def parse_response(model: type[Model], answer: object, what: str) -> Model:
         what: What was requested, for errors.
 
     Raises:
-        InvalidResponseError: It is not what CVAT sends.
+        InvalidResponseError: The response is not what CVAT sends.
     """
     try:
         return model.model_validate(answer)
@@ -37,14 +37,14 @@ def parse_response(model: type[Model], answer: object, what: str) -> Model:
 
 
 def parse_annotations(answer: object, what: str) -> LabeledData:
-    """Parse a response to annotations.
+    """Parse a response into annotations.
 
     Args:
         answer: The JSON of the response.
         what: What was requested, for errors.
 
     Raises:
-        InvalidResponseError: It is not what CVAT sends.
+        InvalidResponseError: The response is not what CVAT sends.
     """
     data = parse_response(LabeledData, answer, what)
     for kind, found in (("tags", data.tags), ("shapes", data.shapes), ("tracks", data.tracks)):
@@ -55,7 +55,7 @@ def parse_annotations(answer: object, what: str) -> LabeledData:
 
 
 def invalid_response(what: str, why: str) -> InvalidResponseError:
-    """Make an exception for a response that is not one of CVAT's.
+    """Make an exception for a response that is not what CVAT sends.
 
     Args:
         what: What was requested.
