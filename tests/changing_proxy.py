@@ -22,7 +22,7 @@ class Reply:
         status: Its status.
         headers: Its headers, without `Content-Length`.
         body: Its bytes.
-        raw: Bytes to send instead of all that, piece by piece, until the client closes the connection.
+        raw: Bytes to send instead, piece by piece, until the client closes the connection.
     """
 
     status: int = 200

@@ -1,4 +1,4 @@
-"""Small videos whose every frame says its number, and a function that reads it."""
+"""Small videos that show the number of each frame, and a function that reads it."""
 
 import io
 import struct
@@ -12,7 +12,7 @@ from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rect
 SIZE = (160, 64)
 BITS = 8
 SQUARE = 20
-"""Each bit of the number is a square of so many pixels at the top, white or black."""
+"""The side in pixels of the squares at the top that show the bits of the number, white or black."""
 
 
 def numbered_picture(number, size=SIZE):
@@ -25,7 +25,7 @@ def numbered_picture(number, size=SIZE):
 
 
 def number_on(image):
-    """The number on a picture; an error where a square is neither white nor black."""
+    """The number on a picture; an error if a square is neither white nor black."""
     grey = image.convert("L")
     number = 0
     for bit in range(BITS):

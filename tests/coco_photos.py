@@ -1,4 +1,4 @@
-"""Photographs of COCO with what is on them, as predictions and as CVAT tasks, and pycocotools' opinion."""
+"""Photographs of COCO with their objects, as predictions and as CVAT tasks, and the metrics of pycocotools."""
 
 import contextlib
 import io
@@ -63,7 +63,7 @@ def nanodet_predictions(test_data: Path, truth: dict[str, Any], threshold: float
 
 
 def half_right(truth: dict[str, Any], iou_type: str, seed: int = 1) -> list[dict[str, Any]]:
-    """Predictions made of the truth: moved a little, some of them twice, with scores that mean nothing."""
+    """Predictions made from the ground truth: slightly moved, some of them doubled, with random scores."""
     from pycocotools import mask
 
     random = np.random.default_rng(seed)

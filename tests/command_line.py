@@ -1,6 +1,6 @@
 """`prefect-cvat` or Python code in a process of its own, forked from one that has imported PyTorch: that takes seconds.
 
-What a new interpreter makes of its environment (encodings, memory, closed files) is to be tested with `python -m`.
+Test how a new interpreter handles its environment (encodings, memory, closed files) with `python -m`.
 """
 
 import atexit
@@ -96,7 +96,7 @@ def _server(imported: tuple[str, ...]) -> subprocess.Popen[bytes]:
 
 
 def _stop(server: subprocess.Popen[bytes]) -> None:
-    """End it and what it has forked."""
+    """End it and its child processes."""
     _server.cache_clear()
     with contextlib.suppress(ProcessLookupError):
         os.killpg(server.pid, 9)

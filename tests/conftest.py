@@ -11,7 +11,7 @@ os.environ.update(
     PREFECT_LOGGING_LEVEL="ERROR",
     PREFECT_CVAT_CACHE_DIR=tempfile.mkdtemp(prefix="prefect-cvat-cache-"),
     PREFECT_CVAT_RUNS_DIR=tempfile.mkdtemp(prefix="prefect-cvat-runs-"),
-    # the faults of the sandbox are over sooner than those of a real server
+    # faults of the sandbox end sooner than those of a real server
     PREFECT_CVAT_LATE_COMMIT_SECONDS="1",
     PREFECT_CVAT_STALE_READ_SECONDS="0.3",
     # several processes run tests at once: threads of one that wait for their turn take the others' time
@@ -123,7 +123,7 @@ def client(sandbox: "Sandbox") -> Iterator[Client]:
 
 @pytest.fixture
 def faults(sandbox: "Sandbox") -> "Iterator[Faults]":
-    """The faults of the sandbox; there are none any more after the test."""
+    """The faults of the sandbox, cleared after the test."""
     yield sandbox.faults
     sandbox.faults.clear()
     sandbox.faults.wait()

@@ -6,11 +6,11 @@ from prefect_cvat.auto_annotation import InteractionFunctionSpec, InteractionRes
 from prefect_cvat.masks import encode_mask
 
 TOO_WIDE = 40
-"""Boxes of so many pixels are too much for the function of these tests: it finds nothing."""
+"""Width in pixels from which the function of these tests finds nothing in a box."""
 
 
 class Ellipses:
-    """Fills the ellipse in the box, or a disc around each point; cut in two parts where that is asked for."""
+    """Fills the ellipse in the box, or a disc around each point; in two parts if requested."""
 
     spec = InteractionFunctionSpec(min_pos_points=0, min_bounding_boxes=0)
 

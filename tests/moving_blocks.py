@@ -129,7 +129,7 @@ def create_world(client, frames=12, *, hidden=(), chunk_size=2, **fields):
 
 
 def visible(track, frames):
-    """The frames that a track is visible on, of the first so many."""
+    """The frames on which a track is visible, among the first `frames`."""
     return [frame for frame in range(frames) if interpolate(track, frame) is not None]
 
 

@@ -1,4 +1,4 @@
-"""Tasks as people have them: two labels, far fewer than a detector knows, and shapes that somebody has drawn."""
+"""Typical tasks: two labels, far fewer than a detector has, and manual shapes."""
 
 import io
 
@@ -14,7 +14,7 @@ PERSON = [20.0, 10.0, 420.0, 500.0]
 
 
 def create_photograph(client: Client) -> int:
-    """Create a task with a photograph of a person, and boxes that somebody has drawn; return its number."""
+    """Create a task with a photograph of a person, and manual boxes; return its id."""
     task = client.create_task("photograph", [label_spec("person", None), label_spec("car", None)])
     client.upload_images(task.id, {"astronaut.png": _astronaut()})
     _draw(client, task.id)

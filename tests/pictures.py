@@ -7,7 +7,7 @@ import PIL.Image
 
 
 def picture(width: int = 64, height: int = 48, seed: int = 0, image_format: str = "PNG") -> bytes:
-    """The bytes of a small picture; each seed gives another one."""
+    """The bytes of a small picture, different for each seed."""
     pixels = np.random.default_rng(seed).integers(0, 255, (height, width, 3), dtype=np.uint8)
     buffer = io.BytesIO()
     PIL.Image.fromarray(pixels).save(buffer, image_format)

@@ -32,7 +32,7 @@ def prefect_test_server(folder: Path, databases: Path) -> Iterator[None]:
     empty = databases / f"{prefect.__version__}.db"
     with ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
-        # else events can be read up to five seconds after they were taken
+        # else events can be read up to five seconds after they were accepted
         patch.setenv("PREFECT_SERVER_SERVICES_EVENT_PERSISTER_FLUSH_INTERVAL", "0.1")
         patch.setattr("prefect.testing.utilities.mkdtemp", lambda: str(folder))
         # the thread of heartbeats takes a second at the end of each flow run

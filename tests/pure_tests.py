@@ -1,7 +1,7 @@
 """Which tests are pure: they need no server, no process, no network, no Prefect and no model. `make check` runs them.
 
-Nobody marks them by hand: a test is pure if neither its module nor the support modules that this imports import
-anything of `NOT_PURE`, and none of its fixtures is one of `NOT_PURE_FIXTURES`.
+They are not marked by hand: a test is pure if neither its module nor the support modules it imports import
+anything in `NOT_PURE`, and none of its fixtures is in `NOT_PURE_FIXTURES`.
 """
 
 import ast
@@ -25,7 +25,7 @@ NOT_PURE = {
     "subprocess",
     "torch",
     "torchvision",
-    "tracemalloc",  # what is traced takes ten times as long
+    "tracemalloc",  # tracing makes code ten times slower
     "transformers",
     "typer.testing",
     "prefect_cvat.deployments",

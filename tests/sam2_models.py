@@ -1,4 +1,4 @@
-"""A SAM 2 that is small and knows nothing: random weights, always the same, written to a folder."""
+"""A small untrained SAM 2: random weights, always the same, written to a folder."""
 
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ def write_tiny_sam2(folder: Path, *, video: bool) -> None:
         for name, weight in model.named_parameters():
             if weight.dim() > 1 and "layer_norm" not in name:
                 weight.normal_(0, 0.2)
-            if "pred_obj_score_head.proj_out" in name:  # it sees its object, whatever it looks at
+            if "pred_obj_score_head.proj_out" in name:  # it always sees its object
                 weight.fill_(5.0 if name.endswith("bias") else 0.0)
     model.save_pretrained(folder)
     processor.save_pretrained(folder)

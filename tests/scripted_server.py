@@ -1,4 +1,4 @@
-"""An HTTP server that answers as it is told: for what the sandbox has no reason to say."""
+"""An HTTP server with scripted responses, for those that the sandbox never sends."""
 
 from __future__ import annotations
 

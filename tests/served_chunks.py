@@ -1,4 +1,4 @@
-"""The chunks that the client fetches: watched, or changed after they came, as if the server had them so."""
+"""The chunks that the client fetches: watched, or changed after the download, as if by the server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Parameters = Mapping[str, Any]
 
 
 def with_chunks(monkeypatch: pytest.MonkeyPatch, change: Callable[[Parameters, bytes], bytes | None]) -> None:
-    """Give each chunk that comes, with what it was asked for by, to a function; what it returns is the chunk."""
+    """Pass each downloaded chunk and its request to a function, which returns the chunk to use."""
     original = Transport.download
 
     def download(self, path, file, *, params=None, **options):

@@ -20,7 +20,7 @@ READS = {"methods": ["GET"], "path": "/annotations$|/api/jobs/[0-9]+$"}
 
 
 def boxes(per_frame=5, before=None, version="1"):
-    """A function that finds so many cars on each frame; `before` is told each frame's number first."""
+    """A function that finds `per_frame` cars on each frame; `before` is called first with the frame number."""
 
     def detect(context, _image):
         number = int(context.frame_name[:4])

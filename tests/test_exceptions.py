@@ -13,7 +13,7 @@ ALL = [getattr(exceptions, name) for name in exceptions.__all__ if name != "is_t
 
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
-def test_an_error_comes_back_from_another_machine_as_it_was(kind):
+def test_error_survives_pickling(kind):
     if issubclass(kind, ApiError):
         error = kind("refused", status=404, method="GET", path="/api", detail="no", request_id="7")
     elif kind is IncompleteRunError:

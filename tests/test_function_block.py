@@ -1,4 +1,4 @@
-"""The block that holds a configured function, and what a flow makes of it."""
+"""The block with a configured function, and its use in a flow."""
 
 import socket
 from urllib.error import HTTPError, URLError

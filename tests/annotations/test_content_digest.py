@@ -45,7 +45,7 @@ def test_digest_depends_on_every_other_field(change):
 
 
 def test_digest_of_a_stored_annotation_equals_that_of_the_request(client):
-    """Defaults of attributes, the order of elements, numbers as floats: all of it comes from a server."""
+    """Defaults of attributes, the order of elements, numbers as floats: all of these come from a server."""
     labels = [
         label_spec(
             "car", None, attributes=[select_attribute_spec("size", None, ["s", "l"], default_value="s")]

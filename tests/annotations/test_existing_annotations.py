@@ -1,4 +1,4 @@
-"""`skip_existing_iou`: detections that are annotated already are left out."""
+"""`skip_existing_iou`: detections of annotated objects are left out."""
 
 import io
 from types import SimpleNamespace
@@ -144,7 +144,7 @@ def test_manual_tracks_are_interpolated(client, make_task):
     assert report.overlapping_existing == 1
 
 
-def test_each_job_is_read_once_also_where_jobs_overlap(client, make_task, monkeypatch):
+def test_each_job_is_read_once_even_if_jobs_overlap(client, make_task, monkeypatch):
     task_id = make_task(6, segment_size=4, overlap=2)
     ids = label_ids(client, task_id)
     first, second = client.jobs(task_id)

@@ -33,7 +33,7 @@ def test_serialized_annotation_is_one_line():
     [
         ([0, 0, 1, 1, 2], 10, 5),
         ([0, 0, 1, 1, 2], 4, 4),
-        ([0, 0, 1, 1, 2], 3, 2),  # frame 1 goes as a whole into the next request
+        ([0, 0, 1, 1, 2], 3, 2),  # frame 1 goes completely into the next request
         ([0, 0, 0, 0], 3, 3),  # a frame that is too large alone is divided
     ],
 )

@@ -56,7 +56,7 @@ def test_load_errors_contain_the_reason(package, module, parameters, error, mess
         load_function_module(module, parameters)
 
 
-def test_names_are_an_allow_list(package, monkeypatch):
+def test_only_listed_names_are_allowed(package, monkeypatch):
     assert "nanodet_detection" in builtin_functions()
     assert len(load_function("nanodet_detection", {"device": "cpu"}).spec.labels) == 80
     with pytest.raises(
@@ -82,11 +82,11 @@ def test_names_are_an_allow_list(package, monkeypatch):
         ('a=json:{"1": "person"}', ("a", {"1": "person"})),
     ],
 )
-def test_parameters_are_read(text, expected):
+def test_parameters_are_parsed(text, expected):
     assert parse_parameter(text) == expected
 
 
 @pytest.mark.parametrize("text", ["a", "a=3", "=int:3", "a=int:x", "a=bool:maybe", "a=list:3", "a=json:{"])
-def test_parameters_that_are_not_written_so_are_refused(text):
+def test_malformed_parameters_are_refused(text):
     with pytest.raises(ValueError, match="a|int:3"):
         parse_parameter(text)

@@ -127,13 +127,13 @@ def test_a_coroutine_is_named(client, make_task, write):
         annotate_task(client, make_task(1), function)
 
 
-def test_results_without_end_are_not_waited_for(client, make_task, write):
+def test_endless_results_are_refused(client, make_task, write):
     function = load_function_file(write("def detect(c, i):\n    while True:\n        yield tag(1)"))
     with pytest.raises(BadFunctionError, match="more than 100,000 results for an image"):
         annotate_task(client, make_task(1), function)
 
 
-def test_results_may_come_by_and_by(client, make_task, write):
+def test_results_may_be_a_generator(client, make_task, write):
     function = load_function_file(
         write("def detect(c, i):\n    yield rectangle(1, [0, 0, 5, 5])\n    yield rectangle(1, [0, 0, 6, 6])")
     )
@@ -185,7 +185,7 @@ def test_invalid_function_is_reported_with_its_line(client, make_task, write, ca
 
 
 @pytest.mark.parametrize("use", [annotate_task, refine_task, track_task])
-def test_a_class_in_place_of_an_object(client, make_task, write, use):
+def test_a_class_instead_of_an_object_is_refused(client, make_task, write, use):
     path = write("class F:\n    spec = spec\n    def detect(self, c, i): ...\ndef create(): return F")
     task_id = make_task(1)
     with pytest.raises(BadFunctionError, match=rf"'F' is not .* but a class \({path}, line 7\)"):
@@ -290,7 +290,7 @@ def test_error_of_an_interaction_function_is_reported_with_its_line(client, make
     assert len(str(error.value)) <= 1000
 
 
-def test_on_the_terminal_a_mask_as_pixels_is_one_line(server, make_task, write):
+def test_error_about_a_pixel_mask_is_one_line_on_the_terminal(server, make_task, write):
     path = write(DETECTION["a mask as pixels"][0])
     done = run_command_text(*server, "annotate", make_task(2), "--function-file", path, "--no-cache")
     assert done.returncode == 1
@@ -300,7 +300,7 @@ def test_on_the_terminal_a_mask_as_pixels_is_one_line(server, make_task, write):
     assert f"{path}, line 8" in line
 
 
-def test_a_function_that_prints_leaves_the_json_alone(server, make_task, write):
+def test_output_of_a_function_does_not_corrupt_the_json(server, make_task, write):
     path = write(
         """
         print("loaded")
@@ -362,7 +362,7 @@ def test_names_of_a_server_and_a_function_do_not_flood_the_terminal(client, make
     assert all(len(entry) <= 1000 and entry.isprintable() for entry in report.unmatched_labels)
 
 
-def test_a_numpy_mask_of_a_frame_that_is_skipped_is_a_short_entry(client, make_task, write):
+def test_a_numpy_mask_on_a_skipped_frame_is_a_short_entry(client, make_task, write):
     function = load_function_file(
         write(
             "def detect(c, i):\n    if c.frame_name == '0001.png': raise ValueError(str(list(range(10**6))))\n    return []"
@@ -388,7 +388,7 @@ def test_text_that_utf8_cannot_encode_is_a_function_error(client, make_task, wri
         annotate_task(client, task_id, load_function_file(path))
 
 
-def test_a_version_that_is_no_text_is_escaped(client, make_task, write):
+def test_unprintable_version_is_escaped(client, make_task, write):
     path = write('version = "\\ud800"\ndef detect(context, image): return []\n')
     report = annotate_task(client, make_task(1), load_function_file(path), allow_unmatched_labels=True)
     assert report.provenance.function_version == r"\ud800"

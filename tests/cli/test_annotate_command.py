@@ -154,7 +154,7 @@ def test_dropped_labels_are_one_short_line(server, make_task, tmp_path):
         (["--label-map", '{"lorry": "car"}'], "--label-map names label 'lorry', which the function"),
     ],
 )
-def test_messages_speak_of_options(server, make_task, function_file, arguments, message):
+def test_messages_name_command_line_options(server, make_task, function_file, arguments, message):
     done = run(*server, "annotate", make_task(1), "--function-file", function_file, *arguments)
     assert done.returncode in (1, 2)
     assert message in done.stderr

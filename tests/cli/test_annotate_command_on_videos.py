@@ -15,7 +15,7 @@ def test_a_dry_run_on_a_video(server, video_task, client, reading_file):
     assert client.job_annotations(job.id).shapes == []
 
 
-def test_the_quality_may_be_chosen(server, video_task, client, reading_file):
+def test_quality_can_be_selected(server, video_task, client, reading_file):
     task_id = video_task(clip(range(6)), use_zip_chunks=True)
     arguments = [*server, "annotate", task_id, "--function-file", reading_file, "--quality", "compressed"]
     done = run(*arguments)

@@ -25,7 +25,7 @@ def function_file(tmp_path):
     return path
 
 
-def test_wrong_port_is_reported_from_the_second_attempt_on_and_ends_the_command_soon(function_file):
+def test_wrong_port_is_reported_from_the_second_attempt_and_ends_the_command_soon(function_file):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

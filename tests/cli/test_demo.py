@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 
-def test_the_demo_finds_a_person_and_follows_a_motorcycle_and_draws_them(tmp_path):
+def test_demo_detects_a_person_tracks_a_motorcycle_and_draws_both(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "prefect_cvat", "demo", "--report", "page.html"],
         cwd=tmp_path,

@@ -46,7 +46,7 @@ def drawn_task(client, make_task):
     return task_id
 
 
-def test_prints_tables_and_writes_a_page_and_thresholds_that_annotate_takes(
+def test_prints_tables_and_writes_a_page_and_thresholds_for_annotate(
     server, function, drawn_task, client, tmp_path
 ):
     page, thresholds = tmp_path / "page.html", tmp_path / "thresholds.json"

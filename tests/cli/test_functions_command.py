@@ -13,7 +13,7 @@ def test_lists_functions_and_prints_the_version():
 
 
 @pytest.mark.parametrize("where", ["before", "after", "at the end"])
-def test_debug_is_taken_before_the_subcommand_and_after_it(where):
+def test_debug_is_accepted_before_and_after_the_subcommand(where):
     arguments = {
         "before": ["--debug", "functions", "show", "nosuch"],
         "after": ["functions", "--debug", "show", "nosuch"],
@@ -46,7 +46,7 @@ def test_shows_prompts_and_tracked_shape_types_of_a_function(tmp_path):
 
 
 @pytest.mark.parametrize("command", ["annotate", "track", "refine", "preview", "setup", "sandbox", "demo"])
-def test_the_help_shows_an_example_on_lines_of_its_own(command):
+def test_help_shows_the_example_on_separate_lines(command):
     done = run(command, "--help")
     assert re.search(r"^  Example:$", done.stdout, re.MULTILINE)
     assert r"\b" not in done.stdout

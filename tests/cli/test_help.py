@@ -141,14 +141,14 @@ def test_a_dry_run_writes_its_report(annotate, tmp_path):
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_values_that_an_option_does_not_take_are_refused(annotate, more, message):
+def test_invalid_option_values_are_refused(annotate, more, message):
     done = run(*annotate, *more)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_options_of_the_server_after_the_command_are_refused_with_where_they_belong():
+def test_server_options_after_the_command_are_refused_with_their_position():
     done = run("-m", "prefect_cvat", "annotate", "1", "--auth", "anna:secret")
     assert done.returncode == 2
     assert "--auth comes before the command: prefect-cvat --auth ... annotate ..." in done.stderr

@@ -70,7 +70,7 @@ def test_nightly_run_with_nothing_to_do_succeeds_and_reports_it(
     assert len(shapes(client, task_id)) == before
 
 
-def test_refining_twice_is_done_twice(server, make_task, client, function):
+def test_refining_twice_succeeds_twice(server, make_task, client, function):
     task_id = make_task(2)
     draw_a_car(client, task_id)
     words = [*server, "refine", task_id, *function(CUTS), "--json"]
@@ -83,7 +83,7 @@ def test_refining_twice_is_done_twice(server, make_task, client, function):
     assert (told[0]["nothing_to_do"], bool(told[1]["nothing_to_do"])) == ("", True)
 
 
-def test_a_label_that_the_task_does_not_have_is_still_an_error(server, make_task, function):
+def test_label_missing_in_the_task_is_still_an_error(server, make_task, function):
     done = run(*server, "refine", make_task(1), *function(CUTS), "--label", "lorry")
     assert done.returncode == 2
     assert b"has no label 'lorry'" in done.stderr
@@ -116,7 +116,9 @@ def test_invalid_ranges_are_refused(words, frames, why, function):
     [["annotate"], ["annotate", "--dry-run"], ["track"], ["refine"], ["evaluate"], ["export"], ["preview"]],
     ids=" ".join,
 )
-def test_range_far_beyond_the_task_is_refused_in_little_memory(server, make_task, function, tmp_path, words):
+def test_range_far_beyond_the_task_is_refused_with_little_memory(
+    server, make_task, function, tmp_path, words
+):
     task_id = make_task(4)
     name, *more = words
     chosen = function(CUTS if name == "refine" else BOXES)
@@ -130,7 +132,7 @@ def test_range_far_beyond_the_task_is_refused_in_little_memory(server, make_task
     assert time.monotonic() - started < 60
 
 
-def test_a_million_jobs_are_not_asked_for_one_by_one(server, make_task, function):
+def test_a_million_jobs_are_not_requested_one_by_one(server, make_task, function):
     done = run(*server, "annotate", make_task(1), *function(BOXES), "--jobs", "1-999999999", memory=6_000_000)
     assert done.returncode == 2, done.stderr
     assert b"1-999999999 has 999999999 jobs" in done.stderr
@@ -157,7 +159,7 @@ LONG = "a" * 3000
     ],
     ids=range(8),
 )
-def test_a_word_that_is_far_too_long_is_refused_in_a_short_line(server, function, words, said):
+def test_overlong_word_is_refused_in_a_short_line(server, function, words, said):
     file = function(BOXES)[1]
     words = [str(file) if word == "x.py" else word for word in words]
     if "export" not in words and "undo" not in words and "--function-file" not in words:
@@ -175,7 +177,7 @@ def test_a_word_that_is_far_too_long_is_refused_in_a_short_line(server, function
     ("number", "why"),
     [("0", b"0 is not in the range 1<=x<=2147483647"), ("9" * 30, b"9 is not in the range 1<=x<=2147483647")],
 )
-def test_a_number_that_no_task_has_is_refused_without_asking_the_server(number, why, function):
+def test_impossible_task_id_is_refused_without_a_request(number, why, function):
     host = ["--server-host", "http://127.0.0.1:1", "--auth", "a:b"]
     for words in (["annotate", number], ["preview", "--task", number]):
         done = run(*host, *words, *function(BOXES), timeout=60)
@@ -183,7 +185,7 @@ def test_a_number_that_no_task_has_is_refused_without_asking_the_server(number, 
         assert why in done.stderr
 
 
-def test_a_function_whose_file_name_is_no_text(server, make_task, client, tmp_path):
+def test_function_file_name_that_is_not_text(server, make_task, client, tmp_path):
     file = tmp_path / os.fsdecode(b"\xff.py")
     file.write_text(BOXES)
     task_id = make_task(1)

@@ -11,7 +11,7 @@ from prefect_cvat.auto_annotation import label_spec
 
 
 @pytest.mark.parametrize("encoding", ["cp1252", "ascii", "ascii:strict"])
-def test_a_label_that_the_terminal_cannot_show_is_escaped_and_the_run_is_done(
+def test_label_that_the_terminal_cannot_show_is_escaped_and_the_run_succeeds(
     server, make_task, client, function, encoding
 ):
     labels = [label_spec(name, None) for name in ("人", "😀", "é")]
@@ -99,7 +99,7 @@ def test_listing_to_a_full_disk_is_an_error_without_a_traceback(words):
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", "--json >&-", "--json 2>&-"])
-def test_a_run_that_is_started_without_standard_streams(server, make_task, client, function, closed):
+def test_run_without_standard_streams_succeeds(server, make_task, client, function, closed):
     task_id = make_task(1)
     printing = BOXES.replace("    return [", "    import os; os.write(2, b'x'); print('x')\n    return [")
     arguments = command(*server, "annotate", task_id, *function(printing), ALLOW)

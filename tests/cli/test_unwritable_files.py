@@ -33,7 +33,7 @@ def unwritable(tmp_path):
     ],
     ids=" ".join,
 )
-def test_a_file_that_cannot_be_written_is_found_before_anything_is_done(tmp_path, words, place):
+def test_unwritable_file_is_reported_before_the_run(tmp_path, words, place):
     file, why = unwritable(tmp_path)[place]
     meant = {"TASK": 1, "FILE": file, "FOLDER": tmp_path / "dataset"}
     # no server is needed to say so, and no function
@@ -60,7 +60,7 @@ def test_existing_file_is_not_changed_by_the_check(server, make_task, function, 
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith("tmp")] == []
 
 
-def test_a_folder_that_is_gone_by_the_end_does_not_hide_the_result(
+def test_folder_deleted_during_the_run_does_not_hide_the_result(
     server, make_task, client, tmp_path, function
 ):
     folder = tmp_path / "reports"
@@ -77,7 +77,7 @@ def test_a_folder_that_is_gone_by_the_end_does_not_hide_the_result(
     assert b"Traceback" not in done.stderr
 
 
-def test_the_report_of_an_export_may_lie_in_its_folder(server, make_task, function, tmp_path):
+def test_export_report_may_be_in_the_export_folder(server, make_task, function, tmp_path):
     folder = tmp_path / "dataset"
     done = run(
         *server, "export", make_task(1), *function(BOXES), ALLOW, "--to", folder,

@@ -78,10 +78,10 @@ _CODE = re.compile(
 
 
 def code_blocks(text: str) -> dict[str, str]:
-    """The code of the blocks by their names.
+    """The code of the blocks, by name.
 
     Raises:
-        ValueError: A block is not where it is looked for, is no Python, or there is code outside of all.
+        ValueError: A block is not at its place, is not Python, or there is code outside the blocks.
     """
     lines = text.splitlines()
     found: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""A function as authors write them for the SDK: nothing in here knows of prefect_cvat.
+"""A function as authors write them for the SDK: it does not use prefect_cvat.
 
 It makes every kind of annotation that the SDK can; what it makes depends on the image.
 """

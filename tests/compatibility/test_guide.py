@@ -58,7 +58,7 @@ def run(blocks: dict[str, str], sandbox: Sandbox, our_client: Client) -> Iterato
 
 @pytest.fixture
 def annotated(new_task, read) -> Callable[..., Any]:
-    """Make a task with these labels, let something be done to it, and return what is on it then."""
+    """Create a task with these labels, call a function on it, and return its annotations."""
 
     def annotated(
         labels: list[Any], act: Callable[[int], Any], images: dict[str, bytes] | None = None
@@ -89,7 +89,7 @@ def of_each_frame(found: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     return [tuple(sorted(item["label"] for item in found if item["frame"] == frame)) for frame in range(3)]
 
 
-def test_all_code_of_the_guide_is_in_the_blocks(blocks, guide):
+def test_blocks_contain_all_code_of_the_guide(blocks, guide):
     assert list(blocks) == [block.name for block in BLOCKS]
     outside = guide.read_text(encoding="utf-8")
     for code in blocks.values():
@@ -98,7 +98,7 @@ def test_all_code_of_the_guide_is_in_the_blocks(blocks, guide):
     assert re.findall(r".*cvat_sdk.*|.*\(.*=.*\).*", outside) == []
 
 
-def test_code_outside_of_the_blocks_is_noticed(guide):
+def test_code_outside_the_blocks_is_an_error(guide):
     text = guide.read_text(encoding="utf-8")
     with pytest.raises(ValueError, match="in no block: 'annotate_task"):
         code_blocks(text + "\nannotate_task(client, 1, function)\n")
@@ -295,7 +295,7 @@ def test_keypoint_detection(run, annotated):
 
 
 class Table:
-    """As much of a table of predictions as the guide's example uses."""
+    """The parts of a table of predictions that the guide's example uses."""
 
     def __init__(self, rows: list[dict[str, Any]]) -> None:
         self._rows = rows

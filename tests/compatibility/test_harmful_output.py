@@ -90,7 +90,7 @@ OUT_OF_RANGE = {"rotation": 361.0, "score": 1.1}
     ids=str,
 )
 def test_out_of_range_values_are_refused(run, pairing, field):
-    """The SDK's models refuse it with an error of their own, which is the function's fault as well."""
+    """The SDK's models refuse it with their own error, also caused by the function."""
     with pytest.raises(pairing.run.error if pairing.run is OURS else ValueError, match=field):
         run(pairing, lambda lib: [*good(lib), car(lib, **{field: OUT_OF_RANGE[field]})])
 

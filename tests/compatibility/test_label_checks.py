@@ -1,4 +1,4 @@
-"""Labels of a function that do not fit those of the task are refused by both libraries."""
+"""Both libraries refuse labels of a function that do not fit those of the task."""
 
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -76,9 +76,7 @@ def test_label_types_are_compatible_in_the_same_cases(
 @pytest.mark.parametrize("pairing", [BY_SDK, SDK_BY_US, BY_US], ids=str)
 @pytest.mark.parametrize("function_type", ["any", "mask"])
 @pytest.mark.parametrize("task_type", ["any", "polygon"])
-def test_a_mask_is_refused_where_polygons_were_asked_for(
-    annotate, task_of_type, pairing, function_type, task_type
-):
+def test_mask_is_refused_if_polygons_are_requested(annotate, task_of_type, pairing, function_type, task_type):
     cvataa = pairing.written.cvataa
     spec = cvataa.DetectionFunctionSpec(labels=[cvataa.label_spec("x", 1, type=function_type)])
     function = a_function(spec, lambda context, image: [cvataa.mask(1, MASK)])

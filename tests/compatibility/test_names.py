@@ -12,7 +12,7 @@ from compatibility.libraries import OURS, SDK, Library, in_both
 
 
 def public(module: ModuleType) -> list[str]:
-    """What a module defines itself, or says that it offers."""
+    """The names that a module defines or exports."""
     return getattr(module, "__all__", None) or [
         name
         for name, value in vars(module).items()
@@ -35,7 +35,7 @@ def test_compared_names_contain_those_of_the_sdk():
 
 
 @pytest.mark.parametrize(("module", "name"), names(), ids=lambda value: value)
-def test_name_exists_and_is_called_the_same(module, name):
+def test_name_exists_with_the_same_signature(module, name):
     theirs = getattr(importlib.import_module(f"cvat_sdk.{module}"), name)
     ours = getattr(importlib.import_module(f"prefect_cvat.{module}"), name)
     assert inspect.isclass(theirs) == inspect.isclass(ours)
@@ -127,7 +127,7 @@ def test_enums_have_the_values_of_the_sdks(name):
 
 
 def examples(models: ModuleType) -> dict[str, Any]:
-    """Each model as functions make it: by name, and what the SDK requires also by place."""
+    """Each model as functions create it: with keywords, and required arguments of the SDK by position too."""
     attribute = models.AttributeRequest("side", True, models.InputTypeEnum("select"), ["l", "r"], id=4)
     keypoint = models.SubLabeledShapeRequest(
         models.ShapeType("points"), 3, 0, points=[1.0, 2.0], occluded=True, outside=False
@@ -198,19 +198,19 @@ WRONG_CALLS = {
 
 @in_both
 @pytest.mark.parametrize("call", WRONG_CALLS.values(), ids=WRONG_CALLS)
-def test_models_refuse_the_same_calls(lib: Library, call):
+def test_models_refuse_the_same_arguments(lib: Library, call):
     with pytest.raises((TypeError, ValueError)):
         call(lib.models)
 
 
-def test_a_field_that_does_not_exist_is_refused_by_us_only():
+def test_only_our_models_refuse_unknown_fields():
     SDK.cvataa.rectangle(1, [1, 2, 3, 4], colour="red")
     with pytest.raises(ValueError, match="colour"):
         OURS.cvataa.rectangle(1, [1, 2, 3, 4], colour="red")
 
 
 @in_both
-def test_models_can_be_changed_after_they_were_made(lib: Library):
+def test_models_are_mutable(lib: Library):
     shape = lib.cvataa.rectangle(1, [1.0, 2.0, 3.0, 4.0])
     shape.points = [5.0, 6.0, 7.0, 8.0]
     shape.label_id = 2
@@ -221,7 +221,7 @@ def test_models_can_be_changed_after_they_were_made(lib: Library):
     assert [value.spec_id for value in shape.attributes] == [1, 2]
 
 
-def test_objects_of_the_sdk_may_stand_inside_of_ours():
+def test_our_models_accept_objects_of_the_sdk():
     models = SDK.models
     shape = OURS.cvataa.skeleton(
         1,

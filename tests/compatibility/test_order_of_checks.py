@@ -104,7 +104,7 @@ FAULTS: list[Fields] = [
     {"attributes": [(AGE, "true"), (AGE, "true")]},
 ]
 HARMFUL: list[Fields] = [{"points": [1.0]}, {"points": [float("inf")] * 6}]
-"""What the SDK does not look at."""
+"""The fields that the SDK does not check."""
 
 
 def keypoint(label_id: int, **fields: Any) -> Fields:
@@ -185,7 +185,7 @@ def task_id(new_task) -> int:
 
 @pytest.fixture(scope="module")
 def message_of(annotate, our_client, task_id) -> Callable[..., str]:
-    """What a library says of output; nothing where it finds no fault. The task is empty afterwards."""
+    """The error of a library for output; empty if it finds none. The task is empty afterwards."""
 
     def message_of(pairing: Pairing, output: list[Fields], **options: Any) -> str:
         lib = pairing.written
@@ -212,7 +212,7 @@ ONLY_OURS = "numbers in its points|not finite|skeleton without elements"
 
 @pytest.fixture(scope="module")
 def assert_alike(message_of) -> Callable[..., None]:
-    """What the SDK says, we say; and where it says nothing, we tell nothing but what only we check."""
+    """Our errors equal those of the SDK; if it has none, we report only our own checks."""
 
     def assert_alike(output: list[Fields], **options: Any) -> str:
         sdk = message_of(BY_SDK, output, **options)

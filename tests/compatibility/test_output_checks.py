@@ -1,4 +1,4 @@
-"""Output that breaks the rules is refused by both libraries, and nothing of it is stored on the server.
+"""Both libraries refuse invalid output, and store nothing of it on the server.
 
 What is written with the SDK is run by both; what is written with ours, by us.
 """
@@ -43,7 +43,7 @@ from compatibility.outputs import (
 
 @pytest.mark.usefixtures("emptied")
 @pytest.mark.parametrize("pairing", [BY_SDK, SDK_BY_US, BY_US], ids=str)
-def test_good_output_is_taken(run, read, task_id, pairing):
+def test_valid_output_is_accepted(run, read, task_id, pairing):
     run(pairing, good)
     found = read(task_id)
     assert [item["label"] for item in found if item["kind"] == "tag"] == ["scene", "thing"]
@@ -181,7 +181,7 @@ BAD_OUTPUT: dict[str, tuple[Callable[[Library], Any], str]] = {
 
 @pytest.mark.parametrize("pairing", [BY_SDK, SDK_BY_US, BY_US], ids=str)
 @pytest.mark.parametrize(("bad", "message"), BAD_OUTPUT.values(), ids=BAD_OUTPUT)
-def test_bad_output_is_refused(run, pairing, bad, message):
+def test_invalid_output_is_refused(run, pairing, bad, message):
     with pytest.raises(pairing.run.error, match=f"function output .*{message}"):
         run(pairing, lambda lib: [*good(lib), bad(lib)])
 
@@ -221,7 +221,7 @@ def two_faults(makers: dict[str, Callable[[Library], dict[str, Any]]]) -> list[A
 
 @pytest.fixture
 def assert_alike(run) -> Callable[..., None]:
-    """Both libraries refuse what this returns, and all that the SDK says is in what we say."""
+    """Both libraries refuse what this returns, and our message contains that of the SDK."""
 
     def assert_alike(output: Callable[[Library], Any], **options: Any) -> None:
         messages = []

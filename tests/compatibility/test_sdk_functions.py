@@ -24,7 +24,7 @@ FOLDER = Path(__file__).parent
 
 
 def task_labels(spec: Any) -> list[Any]:
-    """Labels for a task that a function with this spec fits: the same ones, with ids to come."""
+    """Labels of a task for a function with this spec: the same ones, without ids."""
     cvataa = OURS.cvataa
 
     def attributes(owner: Any) -> list[Any]:
@@ -51,7 +51,7 @@ def task_labels(spec: Any) -> list[Any]:
 
 @pytest.fixture
 def annotated(annotate, new_task, read) -> Callable[..., list[dict[str, Any]]]:
-    """What a library makes of a new task by a function."""
+    """The annotations that a library creates in a new task with a function."""
 
     def annotated(lib: Library, function: Any, images: Any = None, **options: Any) -> list[dict[str, Any]]:
         task_id = new_task(task_labels(function.spec), images)
@@ -80,13 +80,13 @@ FORMS: dict[str, Callable[[], Any]] = {
 
 
 @pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
-def test_every_kind_of_annotation_in_every_form_of_function(annotated, form):
+def test_every_annotation_type_in_every_form_of_function(annotated, form):
     expected = annotated(SDK, sdk_function)
     assert len(expected) == 3 * 12
     assert annotated(OURS, form()) == expected
 
 
-def test_what_the_comparison_sees(annotated):
+def test_comparison_covers_all_annotations(annotated):
     """So that nothing is equal only because it is missing on both sides."""
     found = annotated(OURS, sdk_function)
     of_frame_1 = [item for item in found if item["frame"] == 1]
@@ -139,7 +139,7 @@ def test_options_reach_the_function_as_in_the_sdk(annotate, new_task, read, opti
 
 
 def test_unmatched_labels_are_dropped_as_in_the_sdk(annotate, new_task, read):
-    """Of the labels some are missing, of others an attribute; of a keypoint too."""
+    """Some labels are missing; others, and a keypoint, lack an attribute."""
     labels = [label for label in task_labels(sdk_function.spec) if label.name not in ("land", "scene", "eye")]
     for label in labels:
         label.attributes = label.attributes[1:]
@@ -167,7 +167,7 @@ def test_existing_annotations_are_kept_or_cleared_as_in_the_sdk(annotate, new_ta
         annotate(SDK, tasks[lib.name], a_function(sdk_function.spec, first))
         annotate(lib, tasks[lib.name], sdk_function, clear_existing=clear_existing)
     expected = read(tasks["cvat_sdk"])
-    # a tag that is there already is not put there twice by us; the SDK does so
+    # we do not add an existing tag again; the SDK does
     repeated = (
         []
         if clear_existing
@@ -193,7 +193,7 @@ def test_a_function_file_with_create_and_parameters(annotated, new_task, read, a
 
 @pytest.mark.parametrize("lib", [SDK, OURS], ids=lambda lib: lib.name)
 def test_an_error_of_the_function_ends_the_run(annotated, lib):
-    """The SDK lets it through; we say on which frame it was, as the SDK's own error would be named."""
+    """The SDK does not catch it; we name the frame, as the SDK does in its own errors."""
 
     def detect(context: Any, image: Any) -> Any:
         raise SDK.error("I will not")
@@ -252,7 +252,7 @@ def use_random_weights(monkeypatch: pytest.MonkeyPatch) -> None:
         without_backbone = {"weights_backbone": None} if "rcnn" in name else {}
         state = torchvision.models.get_model(name, weights=None, **without_backbone).state_dict()
         for key in [key for key in state if key.endswith("cls_score.bias")]:
-            # classes that COCO has no name for would be unknown labels
+            # classes without a COCO name would be unknown labels
             state[key.replace("bias", "weight")] *= 0.05
             state[key][4:] = -20.0
         return state
@@ -297,7 +297,7 @@ def is_a_line(item: dict[str, Any]) -> bool:
 def test_the_sdks_own_functions(annotate, new_task, read, photos, sdk_builtin, module, options, types):
     function = sdk_builtin(module)
     labels = task_labels(function.spec)
-    if module == "torchvision_classification":  # of its thousand labels those that it finds
+    if module == "torchvision_classification":  # of its thousand labels, those it finds
         names = {label.id: label.name for label in function.spec.labels}
         images = [PIL.Image.open(io.BytesIO(photo)) for photo in photos.values()]
         found = {names[tag.label_id] for image in images for tag in function.detect(Context(), image)}

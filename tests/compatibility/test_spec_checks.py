@@ -9,7 +9,7 @@ from compatibility.libraries import OURS, SDK, Library, assert_says_what_the_sdk
 
 
 def labels(lib: Library, **changes: Any) -> list[Any]:
-    """The labels of a good spec; `changes` replace arguments of what is named before the dot."""
+    """The labels of a valid spec; `changes` replace arguments of the object named before the dot."""
     cvataa = lib.cvataa
     number = {"values": lib.attributes.number_attribute_values(0, 10, 5)} | changes.get("number", {})
     attributes = [
@@ -30,7 +30,7 @@ def labels(lib: Library, **changes: Any) -> list[Any]:
 
 
 @in_both
-def test_a_good_spec_is_taken(lib: Library):
+def test_valid_spec_is_accepted(lib: Library):
     spec = lib.cvataa.DetectionFunctionSpec(labels=labels(lib))
     assert [label.name for label in spec.labels] == ["car", "body"]
     with pytest.raises(AttributeError):
@@ -144,14 +144,14 @@ BAD_SPECS: dict[str, tuple[Callable[[Library], list[Any]], str]] = {
 
 @in_both
 @pytest.mark.parametrize(("bad", "message"), BAD_SPECS.values(), ids=BAD_SPECS)
-def test_a_bad_spec_is_refused(lib: Library, bad, message):
+def test_invalid_spec_is_refused(lib: Library, bad, message):
     wrong = bad(lib)
     with pytest.raises(lib.error, match=message):
         lib.cvataa.DetectionFunctionSpec(labels=wrong)
 
 
 @pytest.mark.parametrize(("bad", "message"), BAD_SPECS.values(), ids=BAD_SPECS)
-def test_our_spec_looks_at_labels_of_the_sdk_as_well(bad, message):
+def test_spec_validates_labels_of_the_sdk(bad, message):
     assert OURS.cvataa.DetectionFunctionSpec(labels=labels(SDK)).labels
     with pytest.raises(OURS.error, match=message):
         OURS.cvataa.DetectionFunctionSpec(labels=bad(SDK))
@@ -240,7 +240,7 @@ VALUES = {
 
 @in_both
 @pytest.mark.parametrize("input_type", VALUES)
-def test_attribute_values_that_fit(lib: Library, input_type):
+def test_valid_attribute_values(lib: Library, input_type):
     values, good, bad = VALUES[input_type]
     fits = lib.attributes.attribute_value_validator(lib.cvataa.attribute_spec("a", 1, input_type, values))
     assert [value for value in good + bad if fits(value)] == good
@@ -248,7 +248,7 @@ def test_attribute_values_that_fit(lib: Library, input_type):
 
 @in_both
 @pytest.mark.parametrize("arguments", [(3, 2), (0, 10, 0), (0, 10, -1), (0, 10, 3)], ids=str)
-def test_number_values_that_do_not_fit(lib: Library, arguments):
+def test_invalid_number_values(lib: Library, arguments):
     with pytest.raises(ValueError, match=r"min_value|step"):
         lib.attributes.number_attribute_values(*arguments)
 
@@ -285,13 +285,13 @@ def test_attribute_values_from_a_dict(lib: Library):
     ],
     ids=str,
 )
-def test_a_bad_interaction_spec_is_refused(lib: Library, fields):
+def test_invalid_interaction_spec_is_refused(lib: Library, fields):
     with pytest.raises((ValueError, TypeError)):
         lib.cvataa.InteractionFunctionSpec(**fields)
 
 
 @in_both
-def test_an_interaction_spec_is_taken(lib: Library):
+def test_valid_interaction_spec_is_accepted(lib: Library):
     spec = lib.cvataa.InteractionFunctionSpec(min_pos_points=0, min_neg_points=2, min_bounding_boxes=1)
     assert (spec.min_pos_points, spec.min_neg_points, spec.min_bounding_boxes) == (0, 2, 1)
     with pytest.raises(AttributeError):
@@ -299,7 +299,7 @@ def test_an_interaction_spec_is_taken(lib: Library):
 
 
 @in_both
-def test_results_of_interaction_carry_their_own_attributes_only(lib: Library):
+def test_interaction_results_have_only_their_own_attributes(lib: Library):
     def result(spec_id: int) -> Any:
         return lib.cvataa.InteractionResultShape(
             type="mask",
@@ -315,7 +315,7 @@ def test_results_of_interaction_carry_their_own_attributes_only(lib: Library):
 
 
 @in_both
-def test_a_tracking_spec_knows_the_shape_types(lib: Library):
+def test_tracking_spec_validates_shape_types(lib: Library):
     spec = lib.cvataa.TrackingFunctionSpec(supported_shape_types=["rectangle", "mask", "mask"])
     assert spec.supported_shape_types == {"rectangle", "mask"}
     with pytest.raises(ValueError, match="circle"):

@@ -1,4 +1,4 @@
-"""The built-in tracking and interaction functions are what the SDK takes for such functions."""
+"""The built-in tracking and interaction functions are valid functions for the SDK."""
 
 import importlib
 import inspect

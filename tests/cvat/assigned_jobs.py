@@ -1,4 +1,4 @@
-"""Tasks whose jobs are assigned, runs on these jobs, and what they write."""
+"""Tasks with assigned jobs, runs on these jobs, and their annotations."""
 
 import io
 import itertools
@@ -14,7 +14,7 @@ LABELS = [label_spec("car", None), label_spec("any", None)]
 
 
 def numbered(client, count=20, **fields):
-    """A task of pictures whose numbers can be read."""
+    """A task of pictures that show their numbers."""
     data = {
         name: fields.pop(name) for name in ("frame_filter", "start_frame", "stop_frame") if name in fields
     }

@@ -1,4 +1,4 @@
-"""Responses that CVAT would not give: each ends the run with a named error, and nothing is written in part."""
+"""Responses that CVAT would not send: each ends the run with a named error, and no partial write."""
 
 import contextlib
 import copy
@@ -59,7 +59,7 @@ def put(answer, path, value):
 
 @pytest.fixture
 def hostile(sandbox, client, make_task):
-    """Answer as the sandbox does, but for what a test has put into one route."""
+    """Answer as the sandbox does, except for one route that a test has changed."""
     task_id = make_task(4)
     [job] = client.jobs(task_id)
     label = client.labels(task_id)[0].id
@@ -152,7 +152,7 @@ def test_errors_name_route_and_field(hostile, route, field, value, message):
         annotate_task(hostile.client, hostile.task_id, boxes(), existing="replace_auto")
 
 
-# --- what is read back from disk ---
+# --- files read from disk ---
 
 
 class Counting:

@@ -280,7 +280,7 @@ def test_reads_shapes_next_to_a_track_without_keyframes():
     assert found == [("shapes", shape), ("tracks", track)]
 
 
-def test_streams_the_same_annotations_as_it_reads_at_once(client, make_task):
+def test_streams_the_same_annotations_as_a_single_read(client, make_task):
     task_id = make_task(2)
     [job] = client.jobs(task_id)
     label = client.labels(task_id)[0].id

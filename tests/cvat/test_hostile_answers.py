@@ -54,7 +54,7 @@ def annotations(shapes):
 
 
 def squeezed(*parts):
-    """Parts, each a text and how often it comes, under gzip."""
+    """Gzipped parts, each a text and its number of repetitions."""
     packed = io.BytesIO()
     with gzip.GzipFile(fileobj=packed, mode="wb") as file:
         for text, times in parts:
@@ -307,7 +307,7 @@ def test_refuses_a_list_with_too_many_pages(monkeypatch):
 
 @contextmanager
 def trickling(begin, piece, seconds):
-    """A server that answers with the same piece, again and again, for as long as somebody listens."""
+    """A server that sends the same piece again and again until the client disconnects."""
 
     def answer(connection):
         with connection:
@@ -386,7 +386,7 @@ def test_reads_a_late_response(monkeypatch):
         assert client_of(server, timeout=(1, 1.2)).server_version() == "2.73.0"
 
 
-# --- what is not a chunk ---
+# --- files that are not chunks ---
 
 
 def plan_of(frames=2, chunk_type="imageset"):

@@ -16,7 +16,7 @@ from prefect_cvat.runs import review_issues
 from prefect_cvat.sandbox.api.reply import forbidden
 from prefect_cvat.sandbox.tasks import issues as sandbox_issues
 from prefect_cvat.settings import Settings
-from unknown_fates import LATE, with_each_unknown_fate
+from unknown_outcomes import LATE, with_each_unknown_outcome
 
 SPEC = DetectionFunctionSpec(labels=[label_spec("car", 7)])
 
@@ -264,7 +264,7 @@ def test_undo_keeps_issues_that_were_changed(client, task_id, touch):
     assert [frame for _, frame, _ in issues(client, task_id)] == [5]
 
 
-@with_each_unknown_fate
+@with_each_unknown_outcome
 def test_undo_continues_after_a_request_with_an_unknown_result(client, task_id, faults, fault):
     run = annotate_task(client, task_id, FUNCTION, open_issues=2)
     faults.set([{"methods": ["DELETE"], "path": "/api/issues/", "fault": fault, "times": 3}])
@@ -275,7 +275,7 @@ def test_undo_continues_after_a_request_with_an_unknown_result(client, task_id, 
 
 
 def records_of(run):
-    """The file in which a run was recorded."""
+    """The file with the record of a run."""
     [file] = (Settings().runs_dir / run).glob("*.jsonl")
     return file
 
@@ -303,7 +303,7 @@ def test_undo_knows_the_issues_of_a_killed_run(client, task_id, faults, monkeypa
 
 
 def test_reads_records_that_end_anywhere(client, task_id):
-    """What was sent and not recorded as arrived is known; what the record does not say at all is left alone."""
+    """Undo finds issues that were sent but not recorded as created, and leaves unrecorded ones alone."""
     run = annotate_task(client, task_id, FUNCTION, open_issues=2).run
     file = records_of(run)
     lines = file.read_bytes().splitlines(keepends=True)

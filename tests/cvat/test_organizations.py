@@ -111,7 +111,7 @@ def test_names_both_organizations_in_the_error(client, connect, lab, other, task
 def test_reports_an_unknown_organization(connect, task_id, tmp_path, work):
     with pytest.raises(OrganizationError, match=r"^there is no organization 'nosuch' on http") as error:
         WORK[work](connect("nosuch"), task_id, tmp_path / "dataset")
-    assert not isinstance(error.value, NotFoundError)  # which is taken for a task that is gone
+    assert not isinstance(error.value, NotFoundError)  # which looks like a deleted task
 
 
 def test_refuses_a_task_of_an_organization_in_the_personal_workspace(connect, lab, task_id):

@@ -34,7 +34,7 @@ def credentials(sandbox: Sandbox) -> CvatCredentials:
 
 @pytest.fixture
 def start_receiver(credentials, tmp_path) -> Iterator[StartReceiver]:
-    """Start a receiver whose deliveries lie in the test's folder; each is stopped at the end."""
+    """Start receivers with deliveries in the test's folder; stop them at the end."""
     started = []
 
     def start(**options: Any) -> WebhookReceiver:
@@ -62,7 +62,7 @@ def secret() -> SecretStr:
 
 @pytest.fixture
 def sign() -> Sign:
-    """The value of the header with which CVAT signs a body."""
+    """The signature header that CVAT sends for a body."""
 
     def signature(content: bytes, secret: str = SECRET) -> str:
         return f"sha256={hmac.new(secret.encode(), content, hashlib.sha256).hexdigest()}"
@@ -96,12 +96,12 @@ def deliver(request, sign) -> Deliver:
 
 @pytest.fixture
 def events_of(prefect_server) -> EventsOf:
-    """The events that the Prefect server has of a resource, as soon as there are so many."""
+    """Wait for a number of events of a resource on the Prefect server, and return them."""
 
     def read(resource_id: str, count: int, *, seconds: float = 20.0) -> list[Event]:
         deadline = time.monotonic() + seconds
         while True:
-            # made anew each time: it looks at events until now
+            # a new filter each time: it ends at the current time
             wanted = EventFilter(any_resource=EventAnyResourceFilter(id=[resource_id]))
             with get_client(sync_client=True) as prefect:
                 found = prefect.read_events(wanted, limit=50).events
@@ -114,7 +114,7 @@ def events_of(prefect_server) -> EventsOf:
 
 @pytest.fixture
 def emitted(events_of) -> Callable[[WebhookReceiver], None]:
-    """Wait until nothing waits any more in a receiver."""
+    """Wait until a receiver has no pending events."""
 
     def wait(receiver: WebhookReceiver, *, seconds: float = 20.0) -> None:
         deadline = time.monotonic() + seconds

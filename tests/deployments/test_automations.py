@@ -1,4 +1,4 @@
-"""The automations, on a real Prefect server. That runs whose process died end as crashed: tests/e2e."""
+"""The automations, on a real Prefect server. tests/e2e tests that runs of dead processes end as crashed."""
 
 import time
 from datetime import UTC, datetime
@@ -31,7 +31,7 @@ OF_PROJECT = "prefect-cvat: annotate new tasks of project 7 at cvat.example.com"
 
 @pytest.fixture
 def deployment(credentials):
-    """The deployment that annotates one task, made anew; nobody carries out its runs."""
+    """A new deployment that annotates one task; no worker executes its runs."""
     credentials.save("automated", overwrite=True)
     (annotate_task,) = (each for each in make_deployments() if each.full_name == ANNOTATE_TASK)
     delete_deployment()
@@ -65,7 +65,7 @@ def emit_ready(task_id, project_id, url=URL):
 
 
 def runs_of(deployment_id, count):
-    """The parameters of the runs of a deployment, as soon as there are so many."""
+    """Wait for a number of runs of a deployment, and return their parameters."""
     wanted = DeploymentFilter(id=DeploymentFilterId(any_=[deployment_id]))
     deadline = time.monotonic() + 30
     while True:
@@ -91,7 +91,7 @@ def new_tasks():
     return {each.name: credentials_of(each)["$ref"]["block_document_slug"] for each in found}
 
 
-def test_a_task_that_is_ready_starts_a_run_with_its_number_and_the_block(deployment):
+def test_ready_task_starts_a_run_with_its_id_and_the_block(deployment):
     assert set_up(PROJECT) == [f"automation {OF_PROJECT!r} (created)"]
 
     emit_ready(1, project_id=8)

@@ -85,7 +85,7 @@ def deploy(file=PREFECT_YAML, *which):
 
 
 def serve(*, scope=None, nightly=None, credentials="main", **options):
-    """Make the deployments as `serve` does, without carrying out runs; gives what it says of schedules."""
+    """Create the deployments as `serve` does, without executing runs; return its output about schedules."""
     scope = scope or Scope()
     for deployment in make_deployments(credentials=credentials, scope=scope, **options):
         deployment.apply()
@@ -173,7 +173,7 @@ def test_prefect_deploy_and_serve_make_the_same_four_deployments(work_pool):
 
 
 def uncommented(text):
-    """What is in the file for a project and a run each night, as somebody would take it out of its comments."""
+    """The file with the lines for a project and a nightly run uncommented, as a user would do it."""
     before, _, after = text.partition("      # project_id: 7 #")
     text = f"{before}      project_id: 7 #{after}".replace("schedules: null", "schedules:")
     return re.sub(
@@ -181,7 +181,7 @@ def uncommented(text):
     )
 
 
-def test_the_nightly_run_is_the_same_from_an_edited_copy_and_from_options(work_pool, tmp_path):
+def test_nightly_run_is_the_same_from_prefect_yaml_and_from_options(work_pool, tmp_path):
     text = uncommented(PREFECT_YAML.read_text())
     for before, after in (
         ('"0 2 * * *"', '"30 1 * * 1-5"'),

@@ -131,7 +131,7 @@ def test_refuses_credentials_for_another_server(credentials):
 
 @pytest.fixture
 def stranger(client, sandbox):
-    """Credentials of a user who sees nothing of others."""
+    """Credentials of a user who cannot see objects of others."""
     name = f"stranger-{uuid4().hex[:6]}"
     client.json(
         "POST",

@@ -26,7 +26,7 @@ INFO = re.compile(r'(?P<language>\S*)(?: title="(?P<title>[^"]+)")?\n')
 
 
 class Page:
-    """A page whose blocks run in order, in one namespace and in the current folder.
+    """A page. Its blocks run in order, in one namespace and in the current folder.
 
     `python` is executed. `sh` has commands, which must succeed, or a server. `text` is the output of the block before,
     where `...` matches anything. The stages and commands in a `drawing` must exist. `toml`, `json` and `yaml` are parsed.

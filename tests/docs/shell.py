@@ -43,14 +43,14 @@ def starts_server(command: str) -> bool:
 class Shell:
     """Runs commands in the current folder, and stops running servers at its exit.
 
-    `prefect-cvat` runs in this process, where all is imported. It is a process of its own where it is a server, and
-    in a block that changes what processes find, by `pip` or `export`.
+    `prefect-cvat` runs in this process, where everything is imported. It runs in its own process if it is a server,
+    and in a block that changes the environment, by `pip` or `export`.
 
     `pip` installs into a virtual environment of this shell, which has the libraries of this one but not
-    prefect-cvat: that comes from its wheel, and no index is asked. Processes are then those that are installed there.
+    prefect-cvat: that comes from its wheel, without an index. Processes then run from that environment.
 
     Args:
-        folder: Where it keeps its environment and what servers print.
+        folder: The folder for its environment and the output of servers.
         wheels: A folder with the wheel of this project.
     """
 
@@ -129,7 +129,7 @@ class Shell:
             "PIP_NO_INDEX": "1",
             "PIP_NO_BUILD_ISOLATION": "0",  # pip takes it the wrong way round: do not isolate; setuptools is there
             "PIP_NO_DEPS": "1",  # they are all there, and to find that out takes pip many seconds
-            "PIP_IGNORE_INSTALLED": "1",  # what is installed where the tests run is not installed here
+            "PIP_IGNORE_INSTALLED": "1",  # libraries of the test environment are not installed here
         }
         command = [str(self._venv / "bin" / "python"), "-m", "pip", *arguments]
         return _finished(command, {**os.environ, **settings})
@@ -137,7 +137,7 @@ class Shell:
 
 @dataclass(frozen=True)
 class Printed:
-    """What commands print.
+    """The output of commands.
 
     Attributes:
         read: What it is until now.

@@ -19,7 +19,7 @@ class OneBox:
         return [rectangle(0, [0, 0, 9, 9])]
 
 
-def test_drawing_shows_the_stages_in_order(client, make_task, monkeypatch):
+def test_diagram_shows_the_stages_in_order(client, make_task, monkeypatch):
     stages = []
     submit = ThreadSubmitter.submit
 
@@ -36,7 +36,7 @@ def test_drawing_shows_the_stages_in_order(client, make_task, monkeypatch):
     assert shown == stages
 
 
-def test_picture_of_packages_is_what_its_script_draws():
+def test_package_diagram_matches_its_script():
     script = importlib.util.spec_from_file_location("package_layers", DOCS / "package_layers.py")
     package_layers = importlib.util.module_from_spec(script)
     script.loader.exec_module(package_layers)

@@ -315,7 +315,7 @@ def no_such_device(given):
     load_function("nanodet_detection", {"device": "cuda:99"})
 
 
-# --- what a function does ---
+# --- errors of functions ---
 
 
 def function(detect=lambda context, image: [], label="person", label_type="rectangle"):
@@ -372,7 +372,7 @@ def test_each_message_occurs_for_its_cause(message, reproduce, given):
     assert re.fullmatch(pattern, str(caught.value), re.DOTALL), str(caught.value)
 
 
-def test_nothing_of_a_function_that_is_wrong_is_left(client, make_task):
+def test_no_annotations_of_invalid_functions_remain(client, make_task):
     task_id = make_task(3)
 
     def detect(context, image):

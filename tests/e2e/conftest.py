@@ -48,7 +48,7 @@ class PrefectApi:
 
 
 class Process:
-    """A process with all that it starts, and what it writes."""
+    """A process with its child processes and their output."""
 
     def __init__(self, command: list[str], env: dict[str, str], log: Path) -> None:
         self.log = log
@@ -68,7 +68,7 @@ class Process:
         return self.log.read_text(errors="replace")
 
     def children(self) -> list[int]:
-        """The processes that it has started, those that they have started, and so on."""
+        """Its child processes, recursively."""
         started: dict[int, list[int]] = {}
         for line in subprocess.check_output(["ps", "-eo", "pid=,ppid="], text=True).splitlines():
             pid, parent = map(int, line.split())
@@ -81,7 +81,7 @@ class Process:
         return found
 
     def kill(self) -> None:
-        """End it and all that it has started at once, as when a machine loses power."""
+        """Kill it and its child processes immediately, as when a machine loses power."""
         if self.returncode is None:
             self._process.send_signal(signal.SIGSTOP)  # it is to start nothing more, and to report nothing
         for pid in [*self.children(), self.pid]:
@@ -138,7 +138,7 @@ def credentials(prefect_api: PrefectApi, sandbox: Sandbox) -> CvatCredentials:
 
 @pytest.fixture
 def start_process(prefect_api: PrefectApi, tmp_path: Path) -> Iterator[StartProcess]:
-    """Start `python -m ...` with the Prefect server; what is left of it at the end of the test is killed."""
+    """Start `python -m ...` with the Prefect server; kill the remaining processes after the test."""
     started: list[Process] = []
 
     def start(*arguments: str, **env: str) -> Process:

@@ -1,4 +1,4 @@
-"""Runs that somebody cancels."""
+"""Cancelled runs."""
 
 import time
 from pathlib import Path
@@ -46,7 +46,7 @@ def test_cancelled_run_stops_within_a_batch_and_reports(serve, client, task_id, 
     wait_for(lambda: frames_with_boxes(client, task_id), 120, "the first annotations", served)
 
     with get_client(sync_client=True) as prefect:
-        prefect.set_flow_run_state(run_id, Cancelling())  # what the button in Prefect's pages does
+        prefect.set_flow_run_state(run_id, Cancelling())  # as the button in Prefect's UI does
         at_that_time = len(frames_with_boxes(client, task_id))
         state = wait_for(
             lambda: (found := prefect.read_flow_run(run_id).state).is_final() and found, 40, "the end", served

@@ -1,4 +1,4 @@
-"""Runs whose process dies: they end as crashed, and the next run completes what they had begun."""
+"""Runs of dead processes: they end as crashed, and the next run completes them."""
 
 import io
 import os

@@ -41,7 +41,7 @@ def page() -> Iterator["playwright.Page"]:
 
 @pytest.fixture
 def save_screenshot(page, tmp_path):
-    """Save what the browser shows; set PREFECT_CVAT_SCREENSHOTS to a folder to keep it."""
+    """Save a screenshot; set PREFECT_CVAT_SCREENSHOTS to a folder to keep it."""
     folder = Path(os.environ.get("PREFECT_CVAT_SCREENSHOTS") or tmp_path)
 
     def save(name: str) -> None:

@@ -30,7 +30,7 @@ def sandbox():
 
 @pytest.fixture
 def prefect_address(tmp_path, free_port, monkeypatch):
-    """Where the Prefect server that the page starts is to be; its home is empty."""
+    """The address of the Prefect server that the page starts; its home is empty."""
     port = free_port()
     address = f"127.0.0.1:{port}"
     monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))

@@ -85,7 +85,7 @@ def test_new_task_starts_exactly_one_run(hooks, serve, project, client, wait_for
     assert all(200 <= delivery["status_code"] < 300 for delivery in deliveries if delivery["event"] != "ping")
     # CVAT may send the same again
     client._transport.json("POST", f"{path}/{ready['id']}/redelivery")
-    # a stranger says that another task is ready, which was there before the webhook
+    # a forged webhook for another task, created before the webhook
     forged = json.loads(json.dumps(ready["request"]))
     forged["request"]["operation"]["task_id"] = older_task_id
     body = json.dumps(forged).encode()
@@ -97,7 +97,7 @@ def test_new_task_starts_exactly_one_run(hooks, serve, project, client, wait_for
     assert len(runs_on(task_id)) == 1
     assert runs_on(older_task_id) == []
 
-    # the same body, signed with the secret, is taken: it was the signature that kept the stranger out
+    # the same body is accepted with a valid signature: only the signature was wrong
     secret = Secret.load("cvat-webhook").get()
     digest = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
     headers = {"X-Signature-256": f"sha256={digest}"}

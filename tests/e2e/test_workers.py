@@ -1,6 +1,6 @@
-"""A task in shards, on several workers: what one process writes, also when a worker is killed.
+"""A task in shards, on several workers: same result as one process, even if a worker is killed.
 
-`make workers` runs this; it takes some minutes, as a run that died is noticed after 90 s.
+`make workers` runs this; it takes some minutes, since a dead run is noticed after 90 s.
 """
 
 import os
@@ -65,7 +65,7 @@ def what_is_there(client, task_id):
 
 
 def all_have_begun(log):
-    """Whether a worker has runs, none of which is only starting: such a one is given up after ten minutes."""
+    """Whether a worker has runs, and none is still starting: those would time out after ten minutes."""
     return 0 < log.count("submitted to infrastructure") == log.count("Beginning subflow run")
 
 

@@ -95,7 +95,7 @@ def test_rotated_rectangle_is_not_its_bounding_box():
     assert result.matches.object_of.tolist() == [0, -1]
 
 
-def test_masks_are_compared_of_labels_that_have_outlines_on_both_sides():
+def test_masks_are_compared_if_a_label_has_outlines_on_both_sides():
     polygon = [10, 20, 30, 20, 30, 50]
     truth = [shape("polygon", polygon, 1), shape("polygon", polygon, 2)]
     boxes = [shape("rectangle", [10, 20, 30, 50], 1), shape("rectangle", [10, 20, 30, 50], 2)]
@@ -104,7 +104,7 @@ def test_masks_are_compared_of_labels_that_have_outlines_on_both_sides():
     assert [item["label_id"] for item in mixed["segm"].truth_shapes] == [2]
     assert len(mixed["bbox"].truth_shapes) == 2
     missed = compare_in_coco(FRAMES, LABELS, truth, [shape("polygon", polygon, 2)])
-    assert len(missed["segm"].truth_shapes) == 2  # nothing was found of label 1, in whatever form
+    assert len(missed["segm"].truth_shapes) == 2  # nothing was found of label 1, in any form
 
 
 def test_skeletons_are_compared_by_their_keypoints():

@@ -37,7 +37,7 @@ LOW = Options(conf_threshold=0.05)
 
 
 class Boxes:
-    """Finds a car in the same place on every frame, with a score that tells the frames apart."""
+    """Finds a car at the same position on every frame, with a different score on each."""
 
     spec = DetectionFunctionSpec(labels=[label_spec("car", 7), label_spec("person", 8)])
     version = "boxes"
@@ -113,7 +113,7 @@ def test_stored_annotations_have_the_metrics_of_the_detections_and_are_not_detec
     left = evaluate_task(client, photographs)
     again = evaluate_task(client, photographs, function, options=LOW)
     assert left.shapes["bbox"].ap == pytest.approx(again.shapes["bbox"].ap, abs=1e-6)
-    assert report.frames == 13  # also those that do not count
+    assert report.frames == 13  # including those that do not count
     assert again.frames_from_cache == again.frames == 11
 
 
@@ -242,7 +242,7 @@ def test_frames_without_manual_annotations_are_evaluated_only_with_all_frames(cl
 
 
 @pytest.mark.parametrize("source", ["manual", "semi-auto", "file", "consensus"])
-def test_all_annotations_but_automatic_ones_are_ground_truth(client, make_task, source):
+def test_all_annotations_except_automatic_ones_are_ground_truth(client, make_task, source):
     task_id = make_task(2)
     draw(client, task_id, [manual(0, labels_of(client, task_id)["car"], source=source)])
     assert evaluate_task(client, task_id, Boxes()).shapes["bbox"].ap == 1
@@ -324,7 +324,7 @@ def test_frames_of_videos_are_matched_by_their_numbers_in_the_video(client, vide
     assert result.shapes["bbox"].ap == 1
 
 
-def test_tasks_of_other_images_are_refused(client, make_task):
+def test_tasks_with_other_images_are_refused(client, make_task):
     task_id = make_task(2)
     car = labels_of(client, task_id)["car"]
     draw(client, task_id, [manual(0, car)])
@@ -362,7 +362,7 @@ def test_tracks_count_on_each_of_their_frames(client, make_task):
     assert result.shapes["bbox"].true_positives == 1  # in the middle of the way
 
 
-def test_tags_are_evaluated_on_the_frames_that_humans_have_tagged(client, make_task):
+def test_tags_are_evaluated_on_manually_tagged_frames(client, make_task):
     class Tags:
         spec = DetectionFunctionSpec(
             labels=[label_spec("car", 1, type="tag"), label_spec("person", 2, type="tag")]

@@ -239,7 +239,7 @@ def test_the_threshold_for_a_precision_is_the_lowest_that_reaches_it():
     assert ScoreCurve.of([], [], 4).best_threshold() is None
 
 
-def test_smoothed_threshold_is_nearer_to_the_best_of_the_population():
+def test_smoothed_threshold_is_closer_to_the_best_of_the_population():
     def curve_of(objects, seed):
         random = np.random.default_rng(seed)
         scores = np.concatenate([random.beta(3, 3, objects), random.beta(1.2, 6, 6 * objects)])

@@ -17,7 +17,7 @@ from prefect_cvat.options.run_options import Options
 
 
 class StainedCells:
-    """Finds what is dark in red light, as stain is: white cells are large, platelets are small.
+    """Finds areas that are dark in the red channel, as stain is: white cells are large, platelets are small.
 
     It finds much that is neither, such as the rims of red cells, with lower scores.
     """
@@ -59,7 +59,7 @@ def cell_task(client, test_data):
     return task.id
 
 
-def test_thresholds_chosen_on_half_of_the_photographs_lift_f1_on_the_other_half(client, cell_task):
+def test_thresholds_chosen_on_half_of_the_photographs_improve_f1_on_the_other_half(client, cell_task):
     def on_half(first, **options):
         return evaluate_task(
             client,
@@ -79,7 +79,7 @@ def test_thresholds_chosen_on_half_of_the_photographs_lift_f1_on_the_other_half(
         assert after.by_label[name].f1 > measured.f1
 
 
-def test_thresholds_of_a_few_photographs_lift_f1_on_others(test_data):
+def test_thresholds_of_a_few_photographs_improve_f1_on_others(test_data):
     truth = read_coco(test_data, "instances")
     predictions = nanodet_predictions(test_data, truth, 0.1)
     gains = []

@@ -1,4 +1,4 @@
-"""Functions whose results are exported, and readers of datasets."""
+"""Functions with exported results, and readers of datasets."""
 
 import contextlib
 import io

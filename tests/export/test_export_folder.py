@@ -114,7 +114,7 @@ with Client(url) as client:
 
 @contextlib.contextmanager
 def at_work(sandbox, task_id, folder):
-    """Another process that exports, has written a part, and goes no further."""
+    """Another exporting process that has written a part, and then hangs."""
     told = [sandbox.url, sandbox.user, sandbox.password, str(task_id), str(folder)]
     command = [sys.executable, "-c", WRITES_UNTIL_IT_IS_KILLED, *told]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

@@ -190,7 +190,7 @@ def test_empty_shapes_are_not_exported(client, make_task, tmp_path, format):
 
 
 def test_yolo_writes_any_mask_as_outlines(client, make_task, tmp_path):
-    """Noise, of which not all holes can be joined to their outlines."""
+    """Noise with holes that cannot all be joined to their outlines."""
     random = np.random.default_rng(0)
     task_id = make_task(1, labels=[label_spec("cell", None)])
     cell = labels_of(client, task_id)["cell"]

@@ -65,7 +65,7 @@ def test_frames_of_a_video_are_written_as_numbered_jpegs(client, video_task, tmp
     for again in (
         False,
         True,
-    ):  # the second time nothing is detected, and the chunks are fetched all the same
+    ):  # the second time nothing is detected, but the chunks are fetched again
         folder = tmp_path / f"set-{again}"
         done = export_task(client, task_id, reader(version="reader"), folder=folder, options=options)
         names = [f"images/frame_00000{number}.jpg" for number in (1, 2, 5)]

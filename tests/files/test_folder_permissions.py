@@ -74,7 +74,7 @@ def annotate(user, **options):
 @pytest.fixture
 def shared(monkeypatch):
     """The folder that both users have as their cache."""
-    with tempfile.TemporaryDirectory() as outer:  # those of pytest are for its user only
+    with tempfile.TemporaryDirectory() as outer:  # folders of pytest are for its user only
         Path(outer).chmod(0o755)
         monkeypatch.setenv("PREFECT_CVAT_CACHE_DIR", f"{outer}/cache")
         yield Path(outer) / "cache"

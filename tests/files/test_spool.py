@@ -1,4 +1,4 @@
-"""Spool folders are removed with their process, however it ends."""
+"""Spool folders are removed with their process, no matter how it ends."""
 
 import os
 import signal
@@ -173,7 +173,7 @@ def test_creates_another_folder_if_a_process_removes_a_new_one(temporary, monkey
 
     def make_and_lose(**options):
         folder = make(**options)
-        if len(taken) < 2:  # another process looks for what was left, and is quicker
+        if len(taken) < 2:  # another process removes stale folders first
             taken.append(filelock.FileLock(Path(folder, ".lock")))
             taken[-1].acquire(timeout=0)
         return folder

@@ -1,4 +1,4 @@
-"""Tells where it was made to run, and whether it was closed; finds nothing."""
+"""Reports its device, and whether it was closed; finds nothing."""
 
 from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec
 

@@ -10,7 +10,7 @@ class WithKey:
         self.api_key = api_key
 
     def detect(self, context, image):
-        assert f"Bearer {self.api_key}" == "Bearer 0123456789"  # of digits, which is text all the same
+        assert f"Bearer {self.api_key}" == "Bearer 0123456789"  # digits, but still text
         return [rectangle(0, [1, 2, 30, 40])]
 
 

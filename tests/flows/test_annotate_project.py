@@ -179,7 +179,7 @@ def test_missing_deployment_error_names_the_commands(credentials, project):
 
 def test_form_describes_every_parameter():
     parameters, definitions = annotate_project.parameters.properties, annotate_project.parameters.definitions
-    for name, parameter in parameters.items():  # a group says what it is about itself
+    for name, parameter in parameters.items():  # a group has its own description
         group = definitions.get(parameter.get("$ref", "").rpartition("/")[2], {})
         assert parameter.get("description") or group.get("description"), name
     for name in ("TaskSelection", "FanOut"):
@@ -187,7 +187,7 @@ def test_form_describes_every_parameter():
         assert all(field.get("description") for field in fields.values())
 
 
-def test_annotates_again_after_helper_module_was_edited(credentials, client, project, tmp_path, monkeypatch):
+def test_annotates_again_after_a_helper_module_changed(credentials, client, project, tmp_path, monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "with_a_helper")
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "with_a_helper.py").write_text(

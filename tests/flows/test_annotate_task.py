@@ -102,7 +102,7 @@ def test_errors_fail_the_run_without_retries(credentials, client):
 
 def test_form_describes_every_parameter():
     parameters, definitions = annotate_task.parameters.properties, annotate_task.parameters.definitions
-    for name, parameter in parameters.items():  # a group says what it is about itself
+    for name, parameter in parameters.items():  # a group has its own description
         group = definitions.get(parameter.get("$ref", "").rpartition("/")[2], {})
         parameter["description"] = parameter.get("description") or group.get("description")
         assert parameter["description"], name

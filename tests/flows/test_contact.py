@@ -67,7 +67,7 @@ def warnings_are_logged():
 
 @pytest.fixture
 def contacts(monkeypatch):
-    """The addresses that clients have not been told that they answer."""
+    """The addresses that clients do not yet know to be reachable."""
     made = []
     original = request_sender.check_reachable
 

@@ -26,7 +26,7 @@ pytestmark = [
 
 @pytest.fixture
 def corrected_task(client) -> int:
-    """The demo's photographs after NanoDet and a human, who has added a person to each and drawn no cats."""
+    """The demo's photographs annotated by NanoDet and a human, who has added a person to each, but no cats."""
     task_id = create_demo_task(client)
     labels = {label.name: label.id for label in client.labels(task_id)}
     annotate_task(client, task_id, nanodet_detection.create(), allow_unmatched_labels=True)
@@ -117,7 +117,7 @@ def test_missing_or_unmatched_input_fails_the_run(credentials, client, corrected
 
 def test_form_describes_every_parameter():
     parameters, definitions = evaluate_task.parameters.properties, evaluate_task.parameters.definitions
-    for name, parameter in parameters.items():  # a group says what it is about itself
+    for name, parameter in parameters.items():  # a group has its own description
         group = definitions.get(parameter.get("$ref", "").rpartition("/")[2], {})
         parameter["description"] = parameter.get("description") or group.get("description")
         assert parameter["description"], name

@@ -1,4 +1,4 @@
-"""Keys of runs: what they depend on."""
+"""What the keys of runs depend on."""
 
 import json
 import os

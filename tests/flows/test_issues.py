@@ -25,7 +25,7 @@ def _functions_are_allowed(monkeypatch):
 
 
 def issues(client, task_id):
-    """The jobs and frames of the issues of a task, job by job, those that were opened first before others."""
+    """The jobs and frames of the issues of a task, by job, in the order of opening."""
     return [(issue.job, issue.frame) for job in client.jobs(task_id) for issue in list_issues(client, job.id)]
 
 

@@ -1,4 +1,4 @@
-"""Flow runs on tasks of large chunks: Prefect tasks of several batches share what one of them has fetched."""
+"""Flow runs on tasks of large chunks: Prefect tasks of several batches share downloaded chunks."""
 
 import pytest
 
@@ -15,7 +15,7 @@ pytestmark = [
 
 
 @pytest.mark.parametrize("failures", [0, 2])
-def test_a_chunk_is_fetched_once_for_its_batches_also_where_fetching_is_tried_again(
+def test_chunk_is_fetched_once_for_its_batches_even_after_a_retry(
     credentials, client, make_task, monkeypatch, failures
 ):
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")

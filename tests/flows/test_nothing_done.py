@@ -1,4 +1,4 @@
-"""Flows that have nothing to do complete and report it; flows whose function fails on all frames fail."""
+"""Flows that have nothing to do complete and report it; flows fail if their function fails on all frames."""
 
 import pytest
 

@@ -55,7 +55,7 @@ def stranger(sandbox, prefect_server):
 
 @pytest.fixture
 def last_run(caplog):
-    """The state of the flow run that began last, and what was logged."""
+    """The state of the last flow run, and its log."""
 
     def look():
         from prefect.client.orchestration import get_client

@@ -40,7 +40,7 @@ def task(sandbox):
 
 @pytest.fixture
 def commands_of_make(tmp_path):
-    """What make would run, setting up included where there is something to do: `make test` would run this test."""
+    """The commands that make would run, with the setup if needed; really running `make test` would run this test."""
     for name in ("Makefile", "pyproject.toml"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / ".venv").symlink_to(sys.prefix)
@@ -62,7 +62,7 @@ def commands_of_make(tmp_path):
 
 @pytest.fixture
 def clip(task):
-    """A task of a video, and on its first frame boxes that somebody has drawn."""
+    """A video task with manual boxes on its first frame."""
     _, _, client = task
     return create_clip(client)
 

@@ -46,7 +46,7 @@ def test_boxes_become_polygons(credentials, client):
 
 def test_form_describes_every_parameter():
     parameters, definitions = refine_task.parameters.properties, refine_task.parameters.definitions
-    for name, parameter in parameters.items():  # a group says what it is about itself
+    for name, parameter in parameters.items():  # a group has its own description
         group = definitions.get(parameter.get("$ref", "").rpartition("/")[2], {})
         parameter["description"] = parameter.get("description") or group.get("description")
         assert parameter["description"], name

@@ -59,7 +59,7 @@ def test_tracks_source_shapes(credentials, client, video_task):
 
 def test_form_describes_every_parameter():
     parameters, definitions = track_task.parameters.properties, track_task.parameters.definitions
-    for name, parameter in parameters.items():  # a group says what it is about itself
+    for name, parameter in parameters.items():  # a group has its own description
         group = definitions.get(parameter.get("$ref", "").rpartition("/")[2], {})
         parameter["description"] = parameter.get("description") or group.get("description")
         assert parameter["description"], name

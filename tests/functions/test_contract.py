@@ -47,7 +47,7 @@ def test_output_can_be_uploaded(function, context, photos, conv_mask_to_poly):
 def test_version_is_the_same_before_and_after_use(function, context, photos):
     version = function.version
     function.detect(context(), photos[0])
-    vars(function).pop("version", None)  # forget what it computed
+    vars(function).pop("version", None)  # drop the cached result
     assert function.version == version
 
 

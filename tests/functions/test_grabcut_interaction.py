@@ -19,7 +19,7 @@ pytest.importorskip("cv2", reason="OpenCV, the extra `video`, is not installed")
 
 
 class MorePrompts(Prompts):
-    """With points that are not on the object, which no shape gives."""
+    """With points off the object, which no shape provides."""
 
     def __init__(self, pos_points=(), neg_points=(), bounding_box=None):
         super().__init__(pos_points, bounding_box)
@@ -75,13 +75,13 @@ def test_a_large_object_is_found_as_well(disc):
     assert found > 0.88
 
 
-def test_points_that_are_not_on_it_are_left_out(disc):
+def test_points_outside_the_object_are_left_out(disc):
     image, _ = disc
     mask = detect(image, bounding_box=BOX, neg_points=[(150, 110)])
     assert not mask[110, 150]
 
 
-def test_nothing_reaches_beyond_the_box(disc):
+def test_mask_stays_within_the_box(disc):
     mask = detect(disc[0], bounding_box=((120, 90), (160, 130)))
     rows, columns = np.nonzero(mask)
     assert (rows.min(), rows.max()) >= (90, 90)
@@ -102,7 +102,7 @@ def test_holes_are_filled(disc):
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "I;16", "CMYK"])
-def test_images_of_any_mode_are_taken(disc, mode):
+def test_images_of_any_mode_are_accepted(disc, mode):
     image = disc[0].convert("L") if mode == "I;16" else disc[0].convert(mode)
     if mode == "I;16":
         image = PIL.Image.fromarray(np.asarray(image, dtype=np.uint16) * 16)
@@ -138,11 +138,11 @@ def test_tiny_images_are_handled(size):
     detect(PIL.Image.new("RGB", size), bounding_box=((0, 0), size))
 
 
-def test_an_image_of_one_colour_gives_the_guess():
+def test_image_of_one_colour_returns_the_initial_guess():
     assert detect(PIL.Image.new("RGB", (100, 100)), bounding_box=((20, 20), (80, 80))).sum() > 1000
 
 
-def test_it_is_better_than_the_box_on_photographs(test_data):
+def test_masks_are_better_than_boxes_on_photographs(test_data):
     coco_module = pytest.importorskip("pycocotools.coco")
     with contextlib.redirect_stdout(io.StringIO()):
         coco = coco_module.COCO(str(test_data / "coco-photos" / "instances.json"))

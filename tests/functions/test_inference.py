@@ -130,14 +130,14 @@ def test_one_item_that_does_not_fit_is_an_error():
         Batches(4).map(Device(0, torch.OutOfMemoryError()), [1, 2])
 
 
-def test_other_errors_are_not_taken_for_lack_of_memory():
+def test_other_errors_are_not_mistaken_for_out_of_memory():
     device = Device(1, RuntimeError("The size of tensor a must match the size of tensor b"))
     with pytest.raises(RuntimeError, match="must match"):
         Batches(4).map(device, [1, 2, 3])
     assert device.batches == [3]
 
 
-def test_tensors_of_a_failed_attempt_are_let_go_before_the_next():
+def test_tensors_of_a_failed_attempt_are_released_before_the_next():
     import weakref
 
     attempts = []

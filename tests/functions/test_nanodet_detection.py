@@ -66,7 +66,7 @@ def test_threshold_of_zero_hides_nothing(function, context):
     assert 0 < max(scores) < 0.05
 
 
-def test_threshold_of_the_function_counts_where_the_run_sets_none(context, astronaut):
+def test_threshold_of_the_function_applies_if_the_run_sets_none(context, astronaut):
     function = nanodet_detection.create(score_threshold=0.2, device="cpu")
     assert function.detect(context(), astronaut) == function.detect(context(0.2), astronaut)
 

@@ -22,7 +22,7 @@ PHOTOS = {"astronaut": (skimage.data.astronaut, 190, 130), "coffee": (skimage.da
 
 
 def camera(number, x, y, *, pan=(2.3, 1.1), zoom=1.0, turn=0.0):
-    """From a frame's coordinates to the photograph's: what a camera sees that moves evenly around (x, y)."""
+    """Maps coordinates of a frame to the photograph, for a camera that moves steadily around (x, y)."""
     scale, angle = zoom**-number, math.radians(turn * number)
     centre = np.array([x, y]) + number * np.array(pan)
     matrix = np.eye(3)
@@ -51,7 +51,7 @@ def film(photo, motion):
 
 
 def follow(frames, shape_type, points, **parameters):
-    """Where the shape should be, and where it was found, on each frame after the first."""
+    """The true and the tracked position of the shape, on each frame after the first."""
     tracker = ShapeTracker(optical_flow_tracking.create(**parameters))
     seeds = [ShapeToTrack("shape", shape_type, points)]
     start = np.asarray(points, dtype=float).reshape(-1, 2)
@@ -89,7 +89,7 @@ BOX = [130, 80, 190, 160]
     ("photo", "motion"),
     [*(("astronaut", name) for name in MOTIONS), ("coffee", "pan"), ("coffee", "zoom out")],
 )
-def test_rectangles_are_followed(photo, motion):
+def test_rectangles_are_tracked(photo, motion):
     followed = list(follow(film(photo, MOTIONS[motion]), "rectangle", BOX))
     assert len(followed) == FRAMES
     inside = [(a, b) for a, b in followed if (a >= 0).all() and (a <= (WIDTH, HEIGHT)).all()]
@@ -98,7 +98,7 @@ def test_rectangles_are_followed(photo, motion):
 
 
 @pytest.mark.parametrize("motion", [*MOTIONS.values(), {"turn": 2}], ids=[*MOTIONS, "turn"])
-def test_polygons_are_followed_and_turn(motion):
+def test_polygons_are_tracked_and_rotated(motion):
     polygon = [130, 80, 190, 90, 200, 150, 160, 165, 120, 140]
     followed = list(follow(film("astronaut", motion), "polygon", polygon))
     inside = [(a, b) for a, b in followed if (a >= 0).all() and (a <= (WIDTH, HEIGHT)).all()]
@@ -108,14 +108,14 @@ def test_polygons_are_followed_and_turn(motion):
 
 @pytest.mark.parametrize("shape_type", ["points", "polyline"])
 @pytest.mark.parametrize("motion", [*MOTIONS.values(), {"turn": 2}], ids=[*MOTIONS, "turn"])
-def test_points_are_followed_one_by_one(motion, shape_type):
+def test_points_are_tracked_one_by_one(motion, shape_type):
     points = [140, 90, 185, 95, 180, 140, 150, 150]
     followed = list(follow(film("astronaut", motion), shape_type, points))[:20]
     errors = [np.inf if b is None else np.linalg.norm(a - b, axis=1).max() for a, b in followed]
     assert max(errors) < 6
 
 
-def test_an_ellipse_keeps_its_form():
+def test_tracked_ellipse_remains_an_ellipse():
     ellipse = [160, 120, 190, 80]
     (truth, found) = list(follow(film("astronaut", {"pan": (1, 0), "zoom": 1.01}), "ellipse", ellipse))[9]
     assert np.abs(found - truth).max() < 2
@@ -182,7 +182,7 @@ def video(test_data):
 
 
 @pytest.mark.parametrize("pedestrian", PEDESTRIANS.values(), ids=PEDESTRIANS)
-def test_pedestrians_are_followed_for_dozens_of_frames(video, pedestrian):
+def test_pedestrians_are_tracked_for_dozens_of_frames(video, pedestrian):
     first, box, last, expected = pedestrian
     step = 1 if last > first else -1
     tracker = ShapeTracker(optical_flow_tracking.create())
@@ -195,7 +195,7 @@ def test_pedestrians_are_followed_for_dozens_of_frames(video, pedestrian):
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "I;16"])
-def test_images_of_any_mode_are_taken(mode):
+def test_images_of_any_mode_are_accepted(mode):
     frames = [
         (frame, matrix, _as_mode(image, mode)) for frame, matrix, image in list(film("astronaut", {}))[:4]
     ]

@@ -72,7 +72,7 @@ def test_the_mask_is_that_of_the_model(function, folder, image):
     assert float(found.attributes[0].value) == pytest.approx(float(outputs.iou_scores.max()), abs=1e-3)
 
 
-def test_the_encoder_runs_once_an_image(function, image, monkeypatch):
+def test_encoder_runs_once_per_image(function, image, monkeypatch):
     runs = []
     encode = function._model.get_image_embeddings
     monkeypatch.setattr(
@@ -94,14 +94,14 @@ def test_without_prompts_nothing_is_found(function, image):
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P"])
-def test_images_of_any_mode_are_taken(function, image, mode):
+def test_images_of_any_mode_are_accepted(function, image, mode):
     refined = ShapeRefiner(function, "polygon").refine(
         Frame(0, "a", WIDTH, HEIGHT), image.convert(mode), [shape()]
     )
     assert all(body["type"] == "polygon" for _, bodies in refined for body in bodies)
 
 
-def test_the_weights_of_the_video_model_serve_as_well(tmp_path, image):
+def test_weights_of_the_video_model_work(tmp_path, image):
     write_tiny_sam2(tmp_path, video=True)
     function = load_function("sam2_interaction", {"model_id": str(tmp_path), "device": "cpu"})
     refined = ShapeRefiner(function).refine(Frame(0, "a", WIDTH, HEIGHT), image, [shape()])

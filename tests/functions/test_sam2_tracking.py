@@ -66,7 +66,7 @@ def track(function, images, seeds):
         yield dict(tracker.advance(Frame(number, "", WIDTH, HEIGHT), image, seeds if number == 0 else []))
 
 
-def test_shapes_come_back_in_their_own_type(function, images):
+def test_shapes_are_returned_in_their_own_type(function, images):
     _, *later = track(function, images[:4], SEEDS)
     assert all(found.keys() == {"box", "mask", "polygon"} for found in later)
     for found in later:
@@ -107,7 +107,7 @@ def test_the_masks_are_those_of_a_session_of_transformers(function, folder, imag
         assert (mask == expected[0, 0].numpy()).mean() > 0.995, number
 
 
-def test_a_box_is_shown_as_transformers_shows_it(function, folder, images):
+def test_box_prompt_is_encoded_as_in_transformers(function, folder, images):
     model = transformers.Sam2VideoModel.from_pretrained(folder)
     processor = transformers.Sam2VideoProcessor.from_pretrained(folder)
     session = processor.init_video_session(inference_device="cpu")
@@ -132,7 +132,7 @@ def test_a_box_is_shown_as_transformers_shows_it(function, folder, images):
     )
 
 
-def test_object_invisible_to_the_model_is_lost(folder, images):
+def test_object_not_seen_by_the_model_is_lost(folder, images):
     function = load_function("sam2_tracking", {"model_id": str(folder), "device": "cpu"})
     found = track(function, images[:4], SEEDS)
     next(found)
@@ -166,7 +166,7 @@ def test_memory_does_not_grow(function, images):
     assert not state.session.frames_tracked_per_obj[0]
 
 
-def test_the_encoder_runs_once_an_image(function, images, monkeypatch):
+def test_encoder_runs_once_per_image(function, images, monkeypatch):
     runs = []
     encode = function._model.get_image_features
     monkeypatch.setattr(

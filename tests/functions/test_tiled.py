@@ -184,7 +184,7 @@ def test_tags_are_those_of_the_whole_image():
     assert [each.label_id for each in found] == [100]
 
 
-def test_tags_of_tiles_do_not_count_where_the_whole_image_has_none():
+def test_tags_of_tiles_are_ignored():
     class Tags(SpotFunction):
         def detect(self, context, image):
             return [] if image.width > 240 else [tag(200)]
@@ -219,7 +219,7 @@ def test_settings_are_part_of_the_version():
     assert len(versions) == 4
 
 
-def test_function_without_a_version_makes_one_without():
+def test_tiled_function_has_no_version_if_the_function_has_none():
     class Unversioned:
         spec = SpotFunction.spec
 
@@ -253,6 +253,6 @@ def test_wrong_output_of_the_function_is_named():
         ({"function": "nanodet"}, FunctionLoadError, "nanodet"),
     ],
 )
-def test_arguments_that_do_not_fit(options, error, message):
+def test_invalid_arguments_are_refused(options, error, message):
     with pytest.raises(error, match=message):
         tiled.create(**({"function": SpotFunction()} | options))

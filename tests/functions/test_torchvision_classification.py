@@ -10,7 +10,7 @@ LABEL_MAP = {0: "cat", 1: "dog", 2: "bird"}
 
 
 class FixedModel(nn.Module):
-    """Gives the same probabilities to every image, and notes what it gets."""
+    """Returns the same probabilities for every image, and records its input."""
 
     def __init__(self, probabilities):
         super().__init__()
@@ -37,7 +37,7 @@ def test_detections_equal_those_of_the_sdk(classifier_name, context, photos):
     assert ours.detect(context(), photos[0])
 
 
-def test_labels_are_tags_and_classes_of_one_name_are_one_label(classifier_name):
+def test_labels_are_tags_and_classes_with_equal_names_are_one_label(classifier_name):
     function = torchvision_classification.create(classifier_name, device="cpu")
     assert [(label.id, label.name, label.type) for label in function.spec.labels] == [
         (0, "cat", "tag"),
@@ -48,7 +48,9 @@ def test_labels_are_tags_and_classes_of_one_name_are_one_label(classifier_name):
     ]
 
 
-def test_model_object_gets_images_as_imagenet_does(random_classifier, classifier_name, context, photos):
+def test_model_object_gets_images_normalized_as_for_imagenet(
+    random_classifier, classifier_name, context, photos
+):
     by_name = torchvision_classification.create(classifier_name, device="cpu", top_k=6)
     label_map = {0: "cat", 1: "dog", 2: "bird", 3: "crane", 4: "crane", 5: "fish"}
     by_object = torchvision_classification.create(
@@ -91,14 +93,14 @@ def test_best_class_that_is_not_in_the_map_gives_no_tag(context, photos):
     assert tags(function, function.detect(context(), photos[0])) == ["cat"]
 
 
-def test_one_tag_for_classes_of_one_name(context, photos):
+def test_one_tag_for_classes_with_equal_names(context, photos):
     function = torchvision_classification.create(
         model=FixedModel([0.3, 0.5, 0.2]), label_map={0: "a", 1: "a", 2: "b"}, top_k=3, device="cpu"
     )
     assert tags(function, function.detect(context(), photos[0])) == ["a", "b"]
 
 
-def test_images_of_one_size_are_one_batch_and_others_are_not(context, photos):
+def test_only_images_of_equal_size_form_a_batch(context, photos):
     def uncropped(image):
         return torch.zeros(3, image.height, image.width)
 

@@ -50,7 +50,7 @@ def test_detections_equal_those_of_the_sdk(detector_name, context, photos):
     assert 0 < len(ours.detect(context(0.28), photos[0])) < 20
 
 
-def test_model_by_name_has_the_labels_of_its_weights_that_stand_for_objects(detector_name):
+def test_model_by_name_has_the_object_labels_of_its_weights(detector_name):
     function = torchvision_detection.create(detector_name, "RANDOM", device="cpu")
     assert [(label.id, label.name, label.type) for label in function.spec.labels] == [
         (2, "person", "rectangle"),
@@ -108,7 +108,7 @@ def test_classes_not_in_the_map_are_dropped(fixed_model, context, photos):
     assert (found.label_id, found.points) == (2, [5, 6, 7, 8])
 
 
-def test_classes_of_one_name_are_one_label(fixed_model, context, photos):
+def test_classes_with_equal_names_are_one_label(fixed_model, context, photos):
     label_map = {3: "vehicle", 1: "person", 2: "vehicle"}
     function = torchvision_detection.create(model=fixed_model, label_map=label_map, device="cpu")
     assert sorted((label.id, label.name) for label in function.spec.labels) == [(1, "person"), (2, "vehicle")]
@@ -135,7 +135,7 @@ def test_batch_detections_equal_single_image_detections(random_detector, context
     function = torchvision_detection.create(
         model=random_detector, label_map=LABEL_MAP, device="cpu", batch_size=3
     )
-    # Of one size: an R-CNN pads the images of a batch to one size, which changes what it finds.
+    # Of one size: an R-CNN pads the images of a batch to one size, which changes its results.
     images = [photo.crop((100, 0, 400, 300)) for photo in photos]
     together = function.detect_batch([context(0.0)] * 3, images)
     for image, found in zip(images, together, strict=True):
@@ -248,6 +248,6 @@ def test_version_depends_on_the_settings_of_the_model(random_detector):
         ({"model_name": "fasterrcnn_resnet50_fpn", "weights_name": "COCO"}, ValueError, "'COCO'.*COCO_V1"),
     ],
 )
-def test_arguments_that_do_not_fit(arguments, error, message):
+def test_invalid_arguments_are_refused(arguments, error, message):
     with pytest.raises(error, match=message):
         torchvision_detection.create(**arguments)

@@ -86,7 +86,7 @@ def test_model_by_name_has_the_labels_of_its_weights(mask_rcnn_name):
     assert labels == [(number, name, "mask") for number, name in LABEL_MAP.items()]
 
 
-def test_masks_in_boxes_are_those_that_torchvision_pastes():
+def test_pasted_masks_equal_those_of_torchvision():
     generator = torch.Generator().manual_seed(0)
     small = torch.rand((40, 1, 28, 28), generator=generator)
     corners = torch.rand((40, 2, 2), generator=generator) * torch.tensor([140.0, 100.0]) - 10
@@ -128,7 +128,7 @@ def test_mask_ends_where_its_box_ends(context, photos):
     assert (decoded(shape, photos[0]) == expected).all()
 
 
-def test_polygons_where_the_run_asks_for_them(context, photos):
+def test_polygons_are_returned_if_the_run_requests_them(context, photos):
     ball = disk(photos[0], 100, 200, 50)
     ring = disk(photos[0], 400, 100, 60) & ~disk(photos[0], 400, 100, 30)
     two_parts = disk(photos[0], 300, 400, 20) | disk(photos[0], 450, 512, 40)

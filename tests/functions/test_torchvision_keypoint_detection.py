@@ -89,7 +89,7 @@ def test_more_names_than_keypoints_are_an_error(context, photos):
     ],
 )
 @pytest.mark.parametrize("hidden", ["occluded", "outside"])
-def test_keypoints_that_are_not_seen_are_marked(context, photos, scores, threshold, expected, hidden):
+def test_invisible_keypoints_are_marked(context, photos, scores, threshold, expected, hidden):
     function = torchvision_keypoint_detection.create(
         model=FixedModel(scores),
         keypoint_names=["a", "b", "c"],
@@ -152,7 +152,7 @@ def test_model_without_keypoints_is_named(random_detector, context, photos):
         ({"keypoint_names": ["a"], "hidden": "gone"}, "not 'gone'"),
     ],
 )
-def test_settings_that_do_not_fit(options, message):
+def test_invalid_settings_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         torchvision_keypoint_detection.create(model=FixedModel(), device="cpu", **options)
 

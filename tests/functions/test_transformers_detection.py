@@ -257,7 +257,7 @@ def small_photos(photos):
 
 
 @pytest.mark.parametrize("family", DETECTORS + [owlvit, owlv2], ids=lambda family: family.__name__)
-def test_rectangles_are_those_that_the_processor_makes_of_the_outputs(family, context, small_photos):
+def test_rectangles_equal_those_of_the_processor(family, context, small_photos):
     function = make(family)
     found = function.detect(context(), small_photos[0])
     model, processor = model_and_processor(family)
@@ -283,7 +283,7 @@ def test_rectangles_are_those_that_the_processor_makes_of_the_outputs(family, co
 
 
 @pytest.mark.parametrize("family", SEGMENTERS, ids=lambda family: family.__name__)
-def test_masks_are_those_that_the_processor_makes_of_the_outputs(family, context, small_photos):
+def test_masks_equal_those_of_the_processor(family, context, small_photos):
     function = make(family)
     found = function.detect(context(), small_photos[0])
     model, processor = model_and_processor(family)
@@ -308,7 +308,7 @@ def test_masks_are_those_that_the_processor_makes_of_the_outputs(family, context
 
 
 @pytest.mark.parametrize("family", SEGMENTERS, ids=lambda family: family.__name__)
-def test_polygons_where_the_run_asks_for_them(family, context, small_photos):
+def test_polygons_are_returned_if_the_run_requests_them(family, context, small_photos):
     function = make(family)
     found = function.detect(context(conv_mask_to_poly=True), small_photos[0])
     detections = OutputChecker(function.spec.labels, conv_mask_to_poly=True).check(0, found)
@@ -363,7 +363,7 @@ def test_labels_are_those_of_the_model_without_background_labels(context, small_
         assert {shape.label_id for shape in function.detect(context(), small_photos[0])} == expected
 
 
-def test_words_are_the_labels_and_count_as_their_best_token(context, small_photos):
+def test_words_are_labels_and_score_as_their_best_token(context, small_photos):
     function = make(grounding_dino, labels=["hen", "red cat"])
     assert [(label.id, label.name) for label in function.spec.labels] == [(0, "hen"), (1, "red cat")]
     found = function.detect(context(), small_photos[0])

@@ -137,7 +137,7 @@ def test_skeletons_are_those_of_ultralytics(build, make, context, small_photos):
     assert (names[0], names[-1], len(names)) == ("nose", "right_ankle", 17)
 
 
-def test_turned_rectangles_have_the_corners_of_ultralytics(build, make, context, small_photos):
+def test_rotated_rectangles_have_the_corners_of_ultralytics(build, make, context, small_photos):
     found = make("obb").detect(context(), small_photos[0])
     expected = predicted(build, "obb", small_photos[0]).obb.xyxyxyxy.numpy()
     assert len(found) == len(expected)
@@ -191,7 +191,7 @@ def test_threshold_of_the_run_overrides_that_of_the_function(make, context, smal
     assert none == []
 
 
-def test_keypoints_have_the_names_that_one_gives_them(build, context, small_photos):
+def test_keypoints_have_the_given_names(build, context, small_photos):
     yolo = build("pose", kpt_shape=(4, 2))
     settings = {"score_threshold": 0.0, "image_size": 64, "device": "cpu"}
     plain = ultralytics_detection.create(yolo, **settings)

@@ -1,4 +1,4 @@
-"""Hostile chunks: zip files and images that are broken, endless, or not what they say."""
+"""Hostile chunks: zip files and images that are broken, endless, or have false headers."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _field(offset: int, value: bytes, signature: bytes = b"PK\x01\x02") -> Chang
 
 @cache
 def _png_of(width: int, height: int, pixel_bytes: int = 0) -> bytes:
-    """A PNG that says that it has this size; its pixels are so many bytes of zeros, compressed."""
+    """A PNG with this size in its header, and a number of compressed zero bytes as pixels."""
 
     def part(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
@@ -95,7 +95,7 @@ def _png_of(width: int, height: int, pixel_bytes: int = 0) -> bytes:
 
 @cache
 def _png_with_text(size: int) -> bytes:
-    """A PNG of the right size with a compressed text that unpacks to so many bytes."""
+    """A PNG of the right size with a compressed text that unpacks to a number of bytes."""
     image = _image()
     text = b"comment\0\0" + zlib.compress(bytes(size), 9)
     part = struct.pack(">I", len(text)) + b"zTXt" + text + struct.pack(">I", zlib.crc32(b"zTXt" + text))

@@ -55,7 +55,7 @@ def all_inputs() -> list[HostileInput]:
 
 
 def _is_met(hostile: HostileInput, command: str) -> bool:
-    """Whether a command asks for what is attacked."""
+    """Whether a command requests the attacked resource."""
     if "PATCH" in hostile.route:
         return command not in ("export", "evaluate", "preview")
     return command != "undo" or hostile.kind not in ("chunk", "video")
@@ -74,7 +74,7 @@ def play_all(inputs: Iterable[HostileInput], workers: int = 3) -> Iterator[Outco
                 sandbox = stack.enter_context(Sandbox())
                 attacker = Attacker()
                 url = stack.enter_context(changing_proxy(sandbox.url, attacker.change))
-                client = stack.enter_context(Client(url))  # a run can be undone where it was
+                client = stack.enter_context(Client(url))  # undo must run against the server of the run
                 client.login((sandbox.user, sandbox.password))
                 local.stage = Stage(sandbox, url, attacker, client)
             return local.stage.play(hostile)
@@ -87,7 +87,7 @@ def play_kind(kind: str, every: int) -> tuple[list[tuple[str, dict[str, str]]], 
     """Play every n-th input of a kind.
 
     Returns:
-        The inputs with problems, by name, and the names of inputs of which nothing was attacked.
+        The inputs with problems, by name, and the names of inputs that attacked nothing.
     """
     inputs = [each for each in all_inputs() if each.kind == kind][::every]
     outcomes = list(play_all(inputs))
@@ -113,7 +113,7 @@ def summary(outcomes: list[Outcome]) -> list[str]:
 
 
 def main() -> int:
-    """Play what the arguments say; 1 if anything was wrong."""
+    """Play the inputs selected by the arguments; return 1 on problems."""
     parser = argparse.ArgumentParser(description="Annotate tasks under hostile inputs.")
     parser.add_argument("--workers", type=int, default=3)
     parser.add_argument("--only", default="", help="those with this in their name or kind")

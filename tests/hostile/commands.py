@@ -1,4 +1,4 @@
-"""The subcommands that are played: what each needs, how it is called, and what repairs what it left."""
+"""The played subcommands: their preparation, their arguments, and the repair of their results."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ HUMAN = [1.0, 1.0, 12.0, 12.0]
 
 @dataclass(frozen=True)
 class Scene:
-    """A task with what a human has drawn.
+    """A task with manual annotations.
 
     Attributes:
         task_id: The task.

@@ -10,7 +10,7 @@ from hostile.outputs import GOOD, OUTPUTS
 
 
 def _shape(type: Any = "rectangle", points: Any = GOOD) -> Any:
-    """A shape whose checks are passed by."""
+    """A shape that bypasses validation."""
     shape = cvataa.TrackableShape(type="rectangle", points=GOOD)
     object.__setattr__(shape, "type", type)
     object.__setattr__(shape, "points", points)

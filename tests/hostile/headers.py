@@ -1,4 +1,4 @@
-"""Hostile heads of answers: statuses, headers, redirects, and what is no HTTP at all."""
+"""Hostile response heads: statuses, headers, redirects, and bytes that are not HTTP."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _header(name: str, value: str) -> Callable[[Reply], Reply]:
     return lambda reply: reply.with_header(name, value)
 
 
-# attacked once: the run goes on when it is tried again
+# attacked once: the run continues after a retry
 _ONCE: dict[str, tuple[str, Callable[[Reply], Reply]]] = {
     "429 with Retry-After 0": (ANY, _status(429, ("Retry-After", "0"))),
     "429 with a date in the past": (ANY, _status(429, ("Retry-After", "Mon, 01 Jan 2001 00:00:00 GMT"))),

@@ -1,4 +1,4 @@
-"""Annotate tasks under hostile inputs, and count what came of it.
+"""Annotate tasks under hostile inputs, and count the outcomes.
 
 `python tests/hostile/hostile.py --only json --show` plays those with this in their kind or name, and shows what was
 printed.

@@ -19,7 +19,7 @@ GOOD = [5.0, 6.0, 25.0, 26.0]
 
 
 class Rude:
-    """Raises whatever one does with it."""
+    """Raises on every operation."""
 
     def __getattr__(self, name: str) -> Any:
         raise RuntimeError(f"no {name} here")
@@ -49,7 +49,7 @@ def _recurse() -> Any:
 
 
 def _fields(**fields: Any) -> Any:
-    """A rectangle whose checks are passed by: as from a library of one's own."""
+    """A rectangle that bypasses validation, as from a custom library."""
     shape = rectangle(0, GOOD)
     for name, value in fields.items():
         object.__setattr__(shape, name, value)
@@ -146,5 +146,5 @@ class _Function:
 
 
 def create(output: str = "one_box") -> _Function:
-    """A function that finds what the name says."""
+    """A function with the named output."""
     return _Function(output)

@@ -1,4 +1,4 @@
-"""Playing a hostile input: the command line in a process of its own, and what came of it."""
+"""Plays a hostile input: the command line in its own process, and the outcome."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ CONTEXT.set_forkserver_preload(
 
 @dataclass
 class Outcome:
-    """What came of a hostile input.
+    """The outcome of a hostile input.
 
     Attributes:
         exit_code: Of the command; negative for a signal, None if it did not end in time.
@@ -142,7 +142,7 @@ class Stage:
             if outcome.exit_code != 0 and left != before:
                 outcome.problems["half-written"] = f"a function that failed has left {left}"
             if outcome.exit_code == 0 and left != before:
-                return  # hostile only in its form: it was taken, as a whole
+                return  # hostile only in form: it was accepted completely
         if outcome.input.command in READING and left != before:
             outcome.problems["half-written"] = f"what only reads has left {left}"
         try:
@@ -155,7 +155,7 @@ class Stage:
             outcome.problems["half-written"] = f"after the next run there are {left}, not {wanted}"
 
     def _annotations(self, scene: Scene) -> dict[str, int]:
-        """What is in a task, counted: as what a human had drawn, or with source, kind and frame."""
+        """Counts of the annotations of a task: manual ones, or by source, kind and frame."""
         data = self.client.task_annotations(scene.task_id)
         found = Counter(
             "what a human had drawn"
@@ -182,7 +182,7 @@ class Stage:
 
 
 def _command(arguments: list[str], folder: str, runs: str, pipe: Any) -> None:
-    """The command line, with what it prints in a file."""
+    """The command line, with its output in a file."""
     os.environ.update(
         PREFECT_CVAT_CACHE_DIR=f"{folder}/cache",
         PREFECT_CVAT_RUNS_DIR=runs,

@@ -15,7 +15,7 @@ DISC = encode_mask(np.hypot(*(np.mgrid[:H, :W] - 8.0)) < 5)
 
 
 def _shape(type: str = "mask", points: Any = DISC, **fields: Any) -> Any:
-    """A shape whose checks are passed by."""
+    """A shape that bypasses validation."""
     shape = cvataa.InteractionResultShape(type="mask", points=DISC)
     for name, value in {"type": type, "points": points, **fields}.items():
         object.__setattr__(shape, name, value)
@@ -66,5 +66,5 @@ class _Function:
 
 
 def create(output: str = "one_box") -> _Function:
-    """A function that finds what the name says."""
+    """A function with the named output."""
     return _Function(output)

@@ -97,7 +97,7 @@ def upload_task(client: Client, task_id: int, kind: str) -> None:
 
 
 def prepare_many_shapes(client: Client, task_id: int, name: str) -> str | None:
-    """Draw very many shapes on the first frame, as a human and by a run; give the id of the run."""
+    """Draw very many shapes on the first frame, manually and by a run; return the id of the run."""
     [label] = client.labels(task_id)
     [job] = client.jobs(task_id)
     drawn = [MANY_SHAPES[name](number) for number in range(MANY)]

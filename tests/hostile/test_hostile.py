@@ -25,7 +25,7 @@ def test_there_are_200_inputs_with_unique_names():
 
 
 @pytest.mark.parametrize("kind", sorted({each.kind for each in INPUTS}))
-def test_hostile_inputs_are_refused_in_words_or_taken_whole(process, kind):
+def test_hostile_inputs_are_refused_with_a_message_or_accepted_completely(process, kind):
     problems, not_attacked = process.submit(play_kind, kind, EVERY).result()
     assert problems == []
     assert not_attacked == []

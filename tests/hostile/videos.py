@@ -1,4 +1,4 @@
-"""Hostile videos: what is no video, is broken, or not what the task says of it."""
+"""Hostile videos: not a video, broken, or inconsistent with the task."""
 
 from __future__ import annotations
 

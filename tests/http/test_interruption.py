@@ -1,4 +1,4 @@
-"""Downloads that another thread ends, whatever they wait for."""
+"""Downloads that another thread interrupts during any wait."""
 
 import io
 import threading
@@ -16,7 +16,7 @@ from prefect_cvat.http.transport import Transport
 
 @contextmanager
 def server(respond, began):
-    """Serve GET requests; `began` is set when one has come."""
+    """Serve GET requests; `began` is set when one arrives."""
 
     class Handler(LoopbackHandler):
         def answer(self):
@@ -69,7 +69,7 @@ def busy(_released):
 
 
 @pytest.mark.parametrize("respond", [silent, in_the_middle, busy])
-def test_a_download_ends_at_once_and_is_not_sent_again(released, respond):
+def test_interrupted_download_ends_immediately_and_is_not_retried(released, respond):
     began, lines = threading.Event(), []
     interruption = Interruption()
     with server(respond(released), began) as url:
@@ -88,7 +88,7 @@ def test_a_download_ends_at_once_and_is_not_sent_again(released, respond):
         released.set()
 
 
-def test_a_connection_that_serves_another_request_is_left_alone(released):
+def test_connection_of_another_request_stays_open(released):
     began, interruption = threading.Event(), Interruption()
 
     def respond(handler):
@@ -107,7 +107,7 @@ def test_a_connection_that_serves_another_request_is_left_alone(released):
         transport.close()
 
 
-def test_the_wait_between_attempts_may_end_the_download(released):
+def test_wait_between_attempts_can_be_interrupted(released):
     class Stopping(Interruption):
         def pause(self, seconds, error):
             assert seconds >= 60

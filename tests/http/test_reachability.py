@@ -19,7 +19,7 @@ from prefect_cvat.http.reachability import REACHABILITY_TIMEOUT
 from prefect_cvat.http.retry_policy import RetryPolicy
 from scripted_server import Answer, scripted_server
 
-# of the addresses that are told, a process knows those that have answered: each test has one of its own
+# a process remembers addresses that have answered, so each test has its own
 
 
 def fresh(host):
@@ -34,7 +34,7 @@ def free_port():
 
 @contextmanager
 def listener(serve):
-    """A port that takes connections, and does with each what it is told."""
+    """A port that accepts connections, and handles each with a function."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.settimeout(0.1)
         ended = threading.Event()
@@ -130,7 +130,7 @@ def test_reports_an_unreachable_network(monkeypatch):
 
 
 def test_reports_a_host_that_accepts_no_connection_within_ten_seconds():
-    # of a full queue of connections no more are taken, as by a firewall that drops them
+    # a full backlog accepts no connections, like a firewall that drops packets
     with socket.create_server(("127.0.0.1", 0), backlog=0) as full:
         address = full.getsockname()
         held = []
@@ -223,7 +223,7 @@ def test_unreachable_error_survives_pickling():
     assert (str(error), error.was_sent) == ("no server answers", False)
 
 
-def test_calls_on_retry_in_place_of_logging(caplog):
+def test_calls_on_retry_instead_of_logging(caplog):
     told = []
     faults = [Answer(502, b"", {"Content-Type": "text/html"}), Answer(429, b"", {})]
     quick = RetryPolicy(first_delay=0.01)

@@ -18,7 +18,7 @@ from served_chunks import with_chunks
 
 
 class Counting:
-    """A function that counts what it is shown."""
+    """A function that counts its images."""
 
     spec = DetectionFunctionSpec(labels=[label_spec("car", 1)])
 
@@ -55,7 +55,7 @@ def test_a_second_run_neither_fetches_nor_detects_nor_uploads(client, make_task,
     assert (report.frames, report.frames_from_cache, report.added) == (6, 6, 0)
 
 
-def test_a_second_run_by_another_spelling_of_the_address_detects_nothing(client, make_task, sandbox):
+def test_second_run_with_another_spelling_of_the_address_detects_nothing(client, make_task, sandbox):
     task_id = make_task(6)
     annotate_task(client, task_id, Counting())
     again = Counting()
@@ -100,7 +100,7 @@ def test_unchanged_inputs_are_read_from_the_cache(client, make_task):
     assert report.labels == {"person": 4}
 
 
-def test_a_corrupt_entry_is_made_again(client, make_task, caplog):
+def test_corrupt_entry_is_recreated(client, make_task, caplog):
     task_id = make_task(4)
     annotate_task(client, task_id, Counting())
     newest = max(DetectionCache().entries(), key=lambda entry: entry[1].st_mtime_ns)[0]
@@ -127,7 +127,7 @@ def test_a_function_that_cannot_be_compared_is_run_again(client, make_task):
     assert (report.added, report.already_there) == (0, 2)
 
 
-def test_the_cache_keeps_its_size(tmp_path):
+def test_cache_size_is_bounded(tmp_path):
     from prefect_cvat.frames import FrameDetections
 
     shapes = [rectangle(1, [i, i + 0.123, i + 5.5, i + 9.25], score=i / 1000) for i in range(1000)]

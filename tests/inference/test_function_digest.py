@@ -50,7 +50,7 @@ def digest_of_script(source, seed=0):
     return done.stdout.strip()
 
 
-def test_the_same_in_every_process():
+def test_digest_is_the_same_in_every_process():
     first, second = (digest_of_script(SCRIPT, seed) for seed in (1, 2))
     assert first == second
     assert len(first) == 64
@@ -66,7 +66,7 @@ def test_the_same_in_every_process():
         ("score=THRESHOLD", "score=1 - THRESHOLD"),
     ],
 )
-def test_another_one_when_code_constants_or_state_change(old, new):
+def test_digest_changes_with_code_constants_and_state(old, new):
     assert old in SCRIPT
     assert digest_of_script(SCRIPT) != digest_of_script(SCRIPT.replace(old, new))
 
@@ -79,7 +79,7 @@ def test_version_of_a_function_replaces_its_digest():
     assert digest(function("1")) != digest(function("2"))
 
 
-def test_weights_count():
+def test_digest_depends_on_weights():
     torch.manual_seed(0)
     model = torch.nn.Linear(3, 2)
     before = digest(SimpleNamespace(model=model, array=np.arange(3), lock=threading.Lock()))

@@ -169,7 +169,7 @@ def edit_helpers(folder, text):
 
 
 @pytest.mark.parametrize("source", REACHING.values(), ids=REACHING.keys())
-def test_an_edited_helper_makes_another_function(folder, source):
+def test_edited_helper_changes_the_digest(folder, source):
     function = folder / "function.py"
     function.write_text(SPEC + textwrap.dedent(source))
     path = os.pathsep.join((str(folder), str(folder / "site-packages")))

@@ -97,7 +97,7 @@ def counts(report):
     return report.clipped, report.reordered, report.outside, report.empty_shapes
 
 
-# --- what is empty ---
+# --- empty shapes ---
 
 
 def test_empty_masks_and_boxes_without_area_are_not_written_and_are_counted(client, make_task):
@@ -140,7 +140,7 @@ def test_empty_shape_is_not_tracked(client, make_task, kind, found):
     assert [shape["points"] for shape in shapes_of(client, task_id)] == [found]
 
 
-def test_a_shape_is_not_refined_to_a_mask_without_a_pixel(client, make_task):
+def test_mask_without_a_pixel_is_not_a_refined_shape(client, make_task):
     task_id = make_task(1)
     place(client, task_id)
     report = refine_task(client, task_id, refiner(("mask", EMPTY, "0.5"), ("mask", FULL, "0.5")))
@@ -193,7 +193,7 @@ def test_mask_refined_to_a_mask_is_one_mask(client, make_task):
     assert counts(report) == (1, 0, 0, 0)
 
 
-def test_refined_to_polygons_it_becomes_two(client, make_task):
+def test_mask_of_two_parts_is_refined_to_two_polygons(client, make_task):
     task_id = make_task(1)
     place(client, task_id)
     refine_task(client, task_id, refiner(("polygon", COMB, "0.5")), to="polygon")
@@ -247,7 +247,7 @@ def test_skeleton_without_visible_keypoints_is_dropped(client, make_task, found,
     assert (report.added, counts(report)) == (0, expected)
 
 
-# --- what is off by a little ---
+# --- values slightly out of range ---
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,7 @@ TRIANGLE = [[10.0, 10.0], [30.0, 10.0], [30.0, 20.0]]
 )
 def test_nested_points_are_flattened(given):
     flat = [number for corner in TRIANGLE for number in corner]
-    if not hasattr(given, "send"):  # a generator gives its numbers once
+    if not hasattr(given, "send"):  # a generator yields its numbers once
         assert polyline(7, given).points == points(7, given).points == flat
         [found] = refine_points(refiner(("polygon", given, "0.5")))
         assert found == flat

@@ -240,7 +240,7 @@ def test_attributes_filled_by_the_function_are_kept(client, make_task):
     assert [item["value"] for item in shape["attributes"]] == ["3 to 1"]
 
 
-def test_attributes_may_have_other_names_or_be_left_alone(client, make_task):
+def test_attributes_can_be_renamed_or_disabled(client, make_task):
     attributes = [text_attribute_spec(name, None) for name in ("score", "model", "sure")]
     labels = [label_spec("car", None, attributes=attributes), label_spec("day", None, type="tag")]
     task_id = make_task(1, labels=labels)

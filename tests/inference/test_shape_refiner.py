@@ -209,7 +209,7 @@ FULL = (0, 48, 10, 10, 17, 15)
 HOLED = encode_mask(np.pad(np.pad(np.zeros((4, 4), dtype=bool), 5, constant_values=True), 3))
 
 
-def test_masks_become_polygons_where_asked():
+def test_masks_become_polygons_on_request():
     refiner = ShapeRefiner(returning(result("mask", FULL)), "polygon")
     [(_, [body])] = refiner.refine(FRAME, IMAGE, [box()])
     assert body["type"] == "polygon"
@@ -218,7 +218,7 @@ def test_masks_become_polygons_where_asked():
     assert overlap.sum() >= 44
 
 
-def test_polygons_and_rectangles_become_masks_where_asked():
+def test_polygons_and_rectangles_become_masks_on_request():
     corners = [10, 10, 18, 10, 18, 16, 10, 16]
     function = returning(result("polygon", corners), result("rectangle", [10, 10, 18, 16]))
     [(_, bodies)] = ShapeRefiner(function, "mask").refine(FRAME, IMAGE, [box()])

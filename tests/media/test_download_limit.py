@@ -11,13 +11,13 @@ CHUNK = 1_000_000
 
 
 def simulate(seconds_for, chunks=400, limit=None, refuses=lambda running, now: False):
-    """Download chunks as fast as a limit lets; return the numbers at a time that it has had, and the seconds.
+    """Download chunks as fast as a limit allows; return its values over time, and the seconds.
 
     Args:
-        seconds_for: The seconds that a download takes when so many are under way.
-        chunks: How many.
+        seconds_for: The seconds of a download, by the number in progress.
+        chunks: The number of chunks.
         limit: The limit.
-        refuses: Whether the server refuses a request when so many are under way.
+        refuses: Whether the server refuses a request, by the number in progress.
     """
     limit = limit or DownloadLimit()
     now, waiting, running = 0.0, chunks, []
@@ -50,7 +50,7 @@ def test_begins_with_four_as_cvat_sdk_does():
 
 
 def test_grows_on_a_long_link():
-    # each download takes a second of waiting for the other end, however many there are
+    # each download waits one second for the server, regardless of their number
     numbers, seconds = simulate(lambda running, now: 1.0)
     assert usual(numbers) >= 12
     assert max(numbers) == MAX_DOWNLOADS
@@ -58,7 +58,7 @@ def test_grows_on_a_long_link():
     assert seconds < 0.55 * fixed
 
 
-def test_stays_where_more_do_not_make_it_faster():
+def test_does_not_grow_if_more_downloads_are_not_faster():
     # the link is full with three
     numbers, seconds = simulate(lambda running, now: max(0.3, 0.1 * running))
     assert usual(numbers) == 4
@@ -78,7 +78,7 @@ def test_halves_once_for_requests_that_are_refused_at_the_same_time():
     assert limit.number == 1
 
 
-def test_keeps_below_what_the_server_refuses():
+def test_stays_below_the_number_that_the_server_refuses():
     numbers, _ = simulate(lambda running, now: 0.5, refuses=lambda running, now: running > 6)
     assert usual(numbers) in (3, 4, 5, 6)
     assert max(numbers) <= 7
@@ -92,14 +92,14 @@ def test_grows_again_when_the_server_no_longer_refuses():
     assert numbers[-1] >= 8
 
 
-def test_halves_where_the_server_slows_down():
+def test_halves_if_the_server_slows_down():
     # from then on it does one thing after the other
     numbers, _ = simulate(lambda running, now: max(0.4, 0.1 * running) if now < 20 else running, chunks=600)
     assert numbers[0] == 4
     assert usual(numbers) in (1, 2)
 
 
-def test_downloads_after_which_nothing_waited_do_not_count():
+def test_ignores_downloads_that_nothing_waited_for():
     limit = DownloadLimit()
     for number in range(1000):
         limit.finished(CHUNK, float(number), others_wait=number % 8 != 0)
@@ -107,7 +107,7 @@ def test_downloads_after_which_nothing_waited_do_not_count():
 
 
 @pytest.mark.parametrize("number", [1, 4, 16])
-def test_a_given_number_stays(number):
+def test_given_number_is_fixed(number):
     limit = DownloadLimit(number)
     numbers, _ = simulate(lambda running, now: 1.0, limit=limit)
     assert set(numbers) == {number}
@@ -115,7 +115,7 @@ def test_a_given_number_stays(number):
     assert limit.number == number
 
 
-def test_the_clock_may_stand_still():
+def test_tolerates_a_clock_that_does_not_advance():
     limit = DownloadLimit()
     for _ in range(100):
         limit.finished(CHUNK, 7.0, others_wait=True)

@@ -41,14 +41,14 @@ def zipped(*members, method=zipfile.ZIP_STORED):
 
 
 def spoilt(data, method):
-    """Overwrite what the first member is made of; the directory still says how it is compressed."""
+    """Overwrite the data of the first member; the directory keeps its compression method."""
     compressed = bytearray(zipped(data, picture(seed=1), method=method))
     compressed[60:120] = b"\xff" * 60
     return bytes(compressed)
 
 
 def with_many_entries(count):
-    """Two images, and a directory that goes on for long."""
+    """Two images, and an overlong directory."""
     data = zipped(picture(), picture(seed=1))
     at = data.index(b"PK\x01\x02")
     entry = data[at : data.index(b"PK\x01\x02", at + 1)]
@@ -58,7 +58,7 @@ def with_many_entries(count):
 
 
 def bomb_of_png():
-    """A PNG that says that it has 40,000 by 40,000 pixels."""
+    """A PNG with 40,000 by 40,000 pixels in its header."""
     data = bytearray(picture())
     struct.pack_into(">II", data, 16, 40_000, 40_000)
     return bytes(data)
@@ -89,7 +89,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("data", HOSTILE.values(), ids=HOSTILE)
-def test_hostile_zip_is_refused_by_name_in_little_memory(tmp_path, data):
+def test_hostile_zip_is_refused_by_name_with_little_memory(tmp_path, data):
     box = as_chunk(tmp_path, data)
     tracemalloc.start()
     try:
@@ -166,7 +166,7 @@ def boxes():
 
 @pytest.fixture
 def ghostscript(tmp_path, monkeypatch):
-    """A program called gs that says that it was started."""
+    """A program called gs that reports its start."""
     folder = tmp_path / "bin"
     folder.mkdir()
     started = tmp_path / "started"
@@ -177,7 +177,7 @@ def ghostscript(tmp_path, monkeypatch):
     return started
 
 
-def test_no_image_starts_a_program(tmp_path, ghostscript):
+def test_images_start_no_program(tmp_path, ghostscript):
     path = tmp_path / "0.jpg"
     path.write_bytes(EPS)
     with pytest.raises(OSError, match=".*"), PIL.Image.open(path) as image:
@@ -202,7 +202,7 @@ def test_image_formats_of_cvat_are_read(tmp_path, image_format):
     look_at_all(as_chunk(tmp_path, zipped(*images)))
 
 
-def test_a_playlist_for_a_video_opens_no_other_file(tmp_path):
+def test_playlist_instead_of_a_video_opens_no_other_file(tmp_path):
     (tmp_path / "other.mp4").write_bytes(clip(range(2)))
     box = as_chunk(tmp_path, b"ffconcat version 1.0\nfile 'other.mp4'\n", "video")
     with pytest.raises(MediaError, match="chunk 0 .* is not a video that can be decoded"):
@@ -210,7 +210,7 @@ def test_a_playlist_for_a_video_opens_no_other_file(tmp_path):
 
 
 def with_counts(count):
-    """A small mp4 that says that it has so many frames."""
+    """A small mp4 with a false frame count."""
     data = bytearray(clip(range(2)))
     struct.pack_into(">III", data, data.index(b"stsz") + 4, 0, 1, count)
     struct.pack_into(">I", data, data.index(b"stsc") + 16, count)

@@ -68,7 +68,7 @@ def test_permanently_invalid_chunk_fails_the_run_and_keeps_written_annotations(
     assert frames_annotated(client, task_id) == list(range(6))
 
 
-def test_each_read_of_a_run_may_be_answered_500_once(sandbox, client, make_task):
+def test_run_survives_one_500_for_each_read(sandbox, client, make_task):
     task_id = make_task(6)
     sandbox.faults.set(
         [{"methods": ["GET"], "fault": {"kind": "status", "status": 500}, "times": 1, "per_path": True}],

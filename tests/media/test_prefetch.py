@@ -21,7 +21,7 @@ def count(to, made, ended=None, fail_at=None):
 
 
 def settled(made):
-    """How many were made, once no more are."""
+    """The number of items produced, once it stops growing."""
     before = -1
     while before != len(made):
         before = len(made)

@@ -69,7 +69,7 @@ def stays(condition, seconds=0.2):
         time.sleep(0.02)
 
 
-def test_a_chunk_stays_until_the_last_batch_that_needs_it_is_done(tmp_path):
+def test_chunk_is_kept_until_the_last_batch_that_needs_it_ends(tmp_path):
     disk = Disk(tmp_path)
     with closing(SpooledChunks(disk)) as chunks:
         chunks.need(0, [7])
@@ -93,7 +93,7 @@ def test_a_chunk_stays_until_the_last_batch_that_needs_it_is_done(tmp_path):
 
 
 @pytest.mark.parametrize("number", [1, 3, 16])
-def test_as_many_at_a_time_as_are_asked_for_and_in_order(tmp_path, number):
+def test_downloads_the_requested_number_at_a_time_in_order(tmp_path, number):
     disk = Disk(tmp_path, held=range(40))
     with closing(SpooledChunks(disk, DownloadLimit(number))) as chunks:
         for batch in range(4):
@@ -108,7 +108,7 @@ def test_as_many_at_a_time_as_are_asked_for_and_in_order(tmp_path, number):
     assert max(disk.at_a_time) == number
 
 
-def test_a_batch_waits_for_the_downloads_of_an_earlier_one_to_be_asked_for(tmp_path):
+def test_batch_waits_until_downloads_of_an_earlier_one_are_requested(tmp_path):
     disk = Disk(tmp_path)
     with closing(SpooledChunks(disk)) as chunks:
         chunks.need(0, [0, 1, 2])
@@ -120,7 +120,7 @@ def test_a_batch_waits_for_the_downloads_of_an_earlier_one_to_be_asked_for(tmp_p
         assert disk.began == [2, 3]
 
 
-def test_later_batches_wait_for_room_on_disk_and_the_first_one_does_not(tmp_path):
+def test_later_batches_wait_for_disk_space_but_not_the_first(tmp_path):
     disk = Disk(tmp_path, size=100)
     with closing(SpooledChunks(disk, max_bytes=250, count_pixels=lambda _: 100)) as chunks:
         chunks.request(0, range(4))
@@ -138,7 +138,7 @@ def test_later_batches_wait_for_room_on_disk_and_the_first_one_does_not(tmp_path
             chunks.get(number)
 
 
-def test_the_size_of_chunks_is_estimated_by_those_that_have_come(tmp_path):
+def test_chunk_size_is_estimated_from_downloaded_chunks(tmp_path):
     disk = Disk(tmp_path, size=10)
     with closing(SpooledChunks(disk, max_bytes=100, count_pixels=lambda _: 60)) as chunks:
         chunks.request(0, [0])
@@ -148,7 +148,7 @@ def test_the_size_of_chunks_is_estimated_by_those_that_have_come(tmp_path):
         assert disk.began[0] == 0
 
 
-def test_batches_get_one_download_and_one_that_failed_is_tried_again_when_it_is_requested_again(tmp_path):
+def test_batches_share_one_download_and_failed_ones_are_retried_on_request(tmp_path):
     disk = Disk(tmp_path, held=[3], failures=[3])
     with closing(SpooledChunks(disk)) as chunks:
         for batch in range(4):
@@ -165,7 +165,7 @@ def test_batches_get_one_download_and_one_that_failed_is_tried_again_when_it_is_
         assert disk.began == [3, 3]
 
 
-def test_others_go_on_while_one_fails(tmp_path):
+def test_other_downloads_continue_if_one_fails(tmp_path):
     disk = Disk(tmp_path, failures=[1])
     with closing(SpooledChunks(disk)) as chunks:
         chunks.request(0, range(6))
@@ -175,7 +175,7 @@ def test_others_go_on_while_one_fails(tmp_path):
             assert chunks.get(number).path.exists()
 
 
-def test_stop_ends_those_who_wait_and_starts_no_more(tmp_path):
+def test_stop_wakes_waiting_threads_and_starts_no_downloads(tmp_path):
     disk = Disk(tmp_path, held=[0, 1])
     chunks = SpooledChunks(disk, DownloadLimit(2))
     chunks.request(0, range(4))
@@ -191,7 +191,7 @@ def test_stop_ends_those_who_wait_and_starts_no_more(tmp_path):
     ender.join()
 
 
-def test_a_reader_that_gives_up_does_not_wait(tmp_path):
+def test_closed_reader_does_not_wait(tmp_path):
     disk = Disk(tmp_path, held=[0])
     with closing(SpooledChunks(disk)) as chunks:
         chunks.request(0, [0])

@@ -1,7 +1,7 @@
 """Video tasks, created by the official SDK in the sandbox, annotated over real HTTP.
 
-Each frame of the small clips shows its number in the source, and the function reads it: an annotation that
-lies on the wrong frame says so.
+Each frame of the small clips shows its number in the source, and the function reads it: an annotation
+on the wrong frame is detected.
 """
 
 import gc
@@ -87,7 +87,7 @@ def test_sandbox_chunks_are_rotated_upright_like_those_of_cvat(client, video_tas
     assert [number_on(p.to_image()) for p in pictures] == [0, 1, 2, 3]
 
 
-def test_rotation_in_a_chunk_is_honoured(tmp_path):
+def test_rotation_in_a_chunk_is_applied(tmp_path):
     chunk = written_chunk(tmp_path, clip(range(5), turned=True), 5)
     with closing(open_frames(ChunkBatch([chunk]), frames_of(range(5)))) as opened:
         assert [(image.size, number_on(image)) for _, image in opened] == [((160, 64), i) for i in range(5)]
@@ -135,7 +135,7 @@ def test_a_function_that_takes_several_images_and_fails_on_one(client, video_tas
     assert not prefetching_threads()
 
 
-def test_a_function_that_fails_ends_the_reading(client, video_task):
+def test_failed_function_stops_reading(client, video_task):
     task_id = video_task(clip(range(40)), chunk_size=40)
 
     def detect(context, image):
@@ -146,7 +146,7 @@ def test_a_function_that_fails_ends_the_reading(client, video_task):
     assert not prefetching_threads()
 
 
-def test_real_frames_are_those_that_the_server_shows(client, sdk, video_task, test_data):
+def test_frames_equal_those_shown_by_the_server(client, sdk, video_task, test_data):
     data = (test_data / "video" / "pedestrians.mp4").read_bytes()
     task_id = video_task(data, name="pedestrians.mp4", chunk_size=36)
     wanted = [0, 35, 36, 100, 149]
@@ -188,7 +188,7 @@ def test_people_are_found_in_a_real_video(client, sdk, test_data):
 
 
 def asked_for(monkeypatch):
-    """The parameters of each request for a chunk, as they come."""
+    """The parameters of each request for a chunk, in order."""
     asked = []
     with_chunks(monkeypatch, lambda params, data: asked.append(params))
     return asked
@@ -263,7 +263,7 @@ def test_missing_pyav_is_named_before_chunks_are_fetched(client, video_task, mon
 
 
 def broken_picture(data):
-    """Overwrite what one picture in the middle is made of."""
+    """Overwrite the data of a frame in the middle."""
     with av.open(io.BytesIO(data)) as container:
         packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
     victim = packets[2]
@@ -337,7 +337,7 @@ def prefetching_threads():
     return [thread for thread in threading.enumerate() if thread.name == "prefetch"]
 
 
-def test_closing_early_ends_the_thread_and_deletes_nothing_that_is_in_use(tmp_path):
+def test_closing_early_ends_the_thread_and_deletes_no_file_in_use(tmp_path):
     chunk = written_chunk(tmp_path, clip(range(100)), 100)
     opened = open_frames(ChunkBatch([chunk]), frames_of(range(100)))
     assert number_on(next(opened)[1]) == 0
@@ -346,7 +346,7 @@ def test_closing_early_ends_the_thread_and_deletes_nothing_that_is_in_use(tmp_pa
     assert not prefetching_threads()
 
 
-def test_frames_are_decoded_ahead_within_a_number_of_bytes(tmp_path, monkeypatch):
+def test_prefetched_frames_are_bounded_in_bytes(tmp_path, monkeypatch):
     chunk = written_chunk(tmp_path, clip(range(60)), 60)
     decoded = []
     original = VideoChunk._image
@@ -405,7 +405,7 @@ def test_reversed_reading_uses_bounded_memory(tmp_path, monkeypatch):
     most = 0
     box, limit = ChunkBatch([chunk]), 8 * 160 * 64 * 4
     gc.collect()
-    gc.freeze()  # else each of the collections below goes through all objects of the process
+    gc.freeze()  # else each collection below scans all objects of the process
     try:
         with closing(open_frames_reversed(box, frames_of(range(60)), max_bytes=limit)) as opened:
             for _ in opened:
@@ -418,7 +418,7 @@ def test_reversed_reading_uses_bounded_memory(tmp_path, monkeypatch):
     assert 4 <= most <= 8 + 1, "and the one that is looked at"
 
 
-def test_images_of_zips_may_be_read_backwards_too(tmp_path):
+def test_images_of_zips_can_be_read_backwards(tmp_path):
     path = tmp_path / "chunk-0.zip"
     with zipfile.ZipFile(path, "w") as archive:
         for number in range(7):

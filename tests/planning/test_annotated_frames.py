@@ -65,7 +65,7 @@ def on_frames(client, task_id, points):
     ],
     ids=["tag", "shape", "track to the end", "track that ends", "track with a gap", "skeleton"],
 )
-def test_frames_on_which_an_annotation_can_be_seen(annotation, frames):
+def test_visible_frames_of_an_annotation(annotation, frames):
     assert shown_frames(annotation, 9) == frames
 
 

@@ -1,4 +1,4 @@
-"""Which chunk a frame is taken from, of the task or of jobs of it."""
+"""Which chunk of the task or of its jobs provides a frame."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,7 +11,7 @@ def job(number, first, last):
     return Job(id=number, task_id=1, start_frame=first, stop_frame=last)
 
 
-def test_chunks_of_a_task_run_across_its_jobs():
+def test_chunks_of_a_task_span_jobs():
     chunks = TaskChunks(10, 4)
     assert [chunks.number_of(frame) for frame in (0, 3, 4, 9)] == [0, 0, 1, 2]
     assert chunks.place(2) == ChunkPlace(8, 2, 2)

@@ -39,10 +39,10 @@ def function(labels=LABELS, **fields):
         (0.5, None, {"car": 0.2}, 0.2, {"car": 0.2, "person": 0.5}),
         (0.5, 0.3, {"car": 0.2}, 0.2, {"car": 0.2, "person": 0.3}),
         (None, 0.3, {"car": 0.2}, 0.2, {"car": 0.2, "person": 0.3}),
-        # above: the function is asked as before, and what it found before is known
+        # above: the function gets the same threshold, so its detections are cached
         (0.5, None, {"car": 0.7}, None, {"car": 0.7, "person": 0.5}),
         (0.5, 0.3, {"car": 0.7, "person": 0.6}, 0.3, {"car": 0.7, "person": 0.6}),
-        # a function that does not tell
+        # a function without a threshold
         (None, None, {"car": 0.2}, None, {"car": 0.2, "person": 0.0}),
         (None, None, {"car": 0.2, "person": 0.4}, 0.2, {"car": 0.2, "person": 0.4}),
         # a label that is dropped does not matter
@@ -97,7 +97,7 @@ def test_lower_threshold_of_a_label_adds_detections_of_this_label_only(client, m
     lower = annotate_task(client, task_id, chosen, label_thresholds={"car": 0.2})
     assert lower.labels == {"car": 2, "person": 1}
     assert (lower.below_threshold, lower.added, lower.already_there) == (1, 1, 2)
-    assert asked == [None, 0.2]  # what was kept of the first run has no place in the second
+    assert asked == [None, 0.2]  # detections of the first run are not valid for the second
     again = annotate_task(client, task_id, chosen, label_thresholds={"car": 0.25, "person": 0.2})
     assert again.labels == {"car": 2, "person": 2}
     assert asked == [None, 0.2]

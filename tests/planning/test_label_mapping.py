@@ -25,7 +25,7 @@ def test_labels_match_by_name():
     assert mapping.targets[1].id == 11
 
 
-def test_several_labels_may_go_to_one_and_one_to_nothing():
+def test_several_labels_can_map_to_one_and_one_to_none():
     spec = [label_spec("car", 1), label_spec("truck", 2), label_spec("traffic light", 3)]
     mapping = build_mapping(
         spec,
@@ -35,7 +35,7 @@ def test_several_labels_may_go_to_one_and_one_to_nothing():
     assert [mapping.targets[i] and mapping.targets[i].id for i in (1, 2, 3)] == [10, 10, None]
 
 
-def test_case_may_be_ignored_but_an_exact_match_goes_first():
+def test_case_can_be_ignored_but_exact_matches_take_precedence():
     labels = [task_label("CAR", 10), task_label("car", 11), task_label("Dog", 12)]
     mapping = build_mapping([label_spec("car", 1), label_spec("dog", 2)], labels, ignore_case=True)
     assert [mapping.targets[i].id for i in (1, 2)] == [11, 12]
@@ -190,7 +190,7 @@ def test_ten_problems_are_listed_and_the_others_counted():
     assert len(build_mapping(spec, [], allow_unmatched_labels=True).unmatched) == 73
 
 
-def test_on_the_command_line_messages_speak_of_its_options():
+def test_command_line_messages_name_its_options():
     spec, labels = [label_spec("car", 1)], [task_label("person", 10)]
     with pytest.raises(BadFunctionError) as error, arguments_as_options({}):
         build_mapping(spec, labels, label_map={"dog": "person"})
@@ -224,7 +224,7 @@ def task_skeleton(*names):
 
 @pytest.mark.parametrize("allow_unmatched_labels", [False, True])
 def test_a_skeleton_that_lacks_a_keypoint_of_the_task_is_refused(allow_unmatched_labels):
-    """CVAT takes no skeleton without all of them, so each that the function finds would be refused."""
+    """CVAT refuses skeletons that lack any of them, so it would refuse all that the function finds."""
     with pytest.raises(BadFunctionError) as error:
         build_mapping(
             skeleton("head"),
@@ -252,12 +252,12 @@ def test_unknown_keypoints_are_reported_with_suggestions():
     assert [target.id for target in mapping.targets[1].sublabels.values()] == [20, 21]
 
 
-def test_more_keypoints_than_the_task_has_are_dropped_where_that_is_allowed():
+def test_surplus_keypoints_are_dropped_if_allowed():
     mapping = build_mapping(skeleton("head", "tail"), task_skeleton("head"), allow_unmatched_labels=True)
     assert mapping.targets[1].sublabels[1] is None
 
 
-def test_two_keypoints_that_go_to_the_same_one_are_refused():
+def test_two_keypoints_mapped_to_one_are_refused():
     label_map = {"body": {"name": "body", "sublabels": {"left": "eye", "right": "eye"}}}
     with pytest.raises(
         BadFunctionError, match="multiple elements with same sublabel: 'left', 'right' go to 'eye'"

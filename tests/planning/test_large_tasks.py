@@ -48,7 +48,7 @@ def measured(*arguments, benchmark="plan.py"):
 
 
 @pytest.mark.parametrize("chunk_size", [36, 10_000])
-def test_a_million_images_are_planned_in_bounded_memory_and_cut_into_bounded_batches(chunk_size):
+def test_a_million_images_are_planned_in_bounded_memory_and_batches(chunk_size):
     result = measured("--frames", 1_000_000, "--job-frames", 1000, "--chunk-size", chunk_size)
     assert result["frames"] == 1_000_000
     assert result["peak_mib"] < 300
@@ -109,7 +109,7 @@ def task_info(size, chunk_size=36, job_frames=1000, through_jobs=False, labels=(
 
 
 @pytest.mark.parametrize("total", [10_000, 1_000_000, 10_000_000])
-def test_a_batch_has_a_bounded_number_of_frames_however_large_the_task(total):
+def test_batch_size_does_not_depend_on_the_task_size(total):
     size = BatchSize()
     size.learn(seconds=0.001, frames=100)
     assert size.max_frames(total) <= 1000
@@ -154,7 +154,7 @@ def test_frames_are_grouped_by_their_chunks_forward_and_backward(numbers, size, 
     st.dictionaries(st.text(max_size=5), st.integers() | st.text() | st.lists(st.booleans()), max_size=4),
     st.sampled_from([None, 1]),
 )
-def test_meta_is_read_as_json_is(frames, others, indent):
+def test_streamed_meta_equals_parsed_json(frames, others, indent):
     objects = [{"name": name, "width": width, "height": height} for name, width, height in frames]
     text = json.dumps({**others, "frames": objects, "size": 3}, ensure_ascii=False, indent=indent)
     meta = read_meta_json(io.BytesIO(text.encode("utf-8", "surrogatepass")))
@@ -178,7 +178,7 @@ def test_truncated_or_trailing_meta_json_is_refused(at):
 
 
 @given(st.lists(st.tuples(st.integers(0, 300), st.binary(max_size=8)), max_size=40), st.integers(1, 60))
-def test_lines_come_back_from_disk_by_their_frames(entries, max_bytes):
+def test_lines_are_read_from_disk_by_frame(entries, max_bytes):
     entries = [(frame, line.hex().encode()) for frame, line in entries]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("prefect_cvat.files.lines_by_frame.MAX_BYTES", max_bytes)
@@ -193,7 +193,7 @@ def test_lines_come_back_from_disk_by_their_frames(entries, max_bytes):
 
 
 def test_refine_does_not_hold_the_shapes_of_a_task(monkeypatch):
-    """100,000 masks of 1 kB: 100 MB, of which some are in memory at a time."""
+    """100,000 masks of 1 kB: 100 MB, with few in memory at a time."""
     info = task_info(10_000)
     label = SimpleNamespace(id=1, name="car", type="any", attributes=[], sublabels=[])
     shape = {
@@ -288,7 +288,7 @@ def test_selection_by_frames_and_jobs_of_a_large_task():
     jobs_alone=st.booleans(),
     job_frames=st.integers(120, 1000),
 )
-def test_parts_are_of_one_chunk_bounded_and_the_same_whatever_is_selected(
+def test_parts_are_bounded_within_a_chunk_and_independent_of_the_selection(
     chunk_size, numbers, jobs_alone, job_frames
 ):
     info = task_info(1000, chunk_size, job_frames, through_jobs=jobs_alone)

@@ -25,7 +25,7 @@ def job(job_id, first, last, job_type="annotation"):
     return Job(id=job_id, task_id=1, start_frame=first, stop_frame=last, type=job_type)
 
 
-def test_all_frames_in_whole_chunks_the_last_one_short():
+def test_all_frames_are_in_whole_chunks_except_the_last():
     plan = make_plan(task_info())
     assert [(number, [f.number for f in frames]) for number, frames in plan.chunks()] == [
         (0, [0, 1, 2, 3]),
@@ -57,7 +57,7 @@ def test_a_separate_ground_truth_job_and_replicas_are_not_written():
     assert [job.id for job in plan.jobs] == [1]
 
 
-def test_frames_in_no_job_deleted_or_not_selected_are_left_out_for_that_reason():
+def test_frames_without_job_deleted_or_unselected_are_left_out_with_the_reason():
     jobs = [job(1, 0, 3), job(2, 3, 6)]
     plan = make_plan(task_info(jobs=jobs, deleted=[1]), Selection(jobs=[2]))
     assert [frame.number for frame in plan.frames] == [3, 4, 5, 6]

@@ -77,7 +77,7 @@ def test_missing_keypoint_is_an_error_before_chunks_are_fetched(
     assert not chunks_asked_for()
 
 
-def test_keypoints_that_match_are_written(client, task_id, chunks_asked_for):
+def test_matching_keypoints_are_written(client, task_id, chunks_asked_for):
     report = annotate_task(client, task_id, function_of("hand", "head"))
     assert chunks_asked_for()
     assert report.labels == {"body": 2}
@@ -86,7 +86,7 @@ def test_keypoints_that_match_are_written(client, task_id, chunks_asked_for):
     assert [len(body["elements"]) for body in bodies] == [2, 2]
 
 
-def test_keypoints_that_are_mapped_match(client, task_id):
+def test_mapped_keypoints_match(client, task_id):
     label_map = {"body": {"name": "body", "sublabels": {"wrist": "hand"}}}
     report = annotate_task(client, task_id, function_of("wrist", "head"), label_map=label_map)
     assert report.labels == {"body": 2}

@@ -17,14 +17,14 @@ from prefect_cvat.sandbox import Sandbox
 
 @pytest.fixture
 def sandbox():
-    """One with no tasks but those of the test: all that there are, are looked at."""
+    """A server with only the tasks of the test: the search reads all tasks."""
     with Sandbox() as server:
         yield server
 
 
 @pytest.fixture
 def names(client):
-    """Asks for tasks; gives their names."""
+    """Searches tasks; returns their names."""
 
     def ask(**selection):
         return [found.task.name for found in find_tasks(client, TaskSelection(**selection), all_tasks=True)]
@@ -167,7 +167,7 @@ def test_reports_of_shards_add_up():
     assert merged.left_out == {"deleted": 2}
 
 
-def test_frames_to_review_of_several_tasks_are_in_one_order():
+def test_frames_to_review_are_ranked_over_several_tasks():
     def report(*works):
         review = [
             FrameReview(frame=frame, job_id=1, url="u", expected_corrections=work, reasons=["r"])

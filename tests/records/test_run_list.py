@@ -82,7 +82,7 @@ def test_runs_are_listed_with_their_kind_and_added_annotations(client, make_task
 
 @pytest.mark.usefixtures("sent_at_once")
 @pytest.mark.parametrize("of_jobs", [False, True])
-def test_a_run_that_is_at_work_is_running_and_an_earlier_one_of_its_task_is_not(client, make_task, of_jobs):
+def test_only_the_current_run_on_a_task_is_running(client, make_task, of_jobs):
     task_id = make_task(segment_size=6)
     jobs = [job.id for job in client.jobs(task_id)] if of_jobs else None
     annotate_task(client, task_id, Finds(), frames=[0], jobs=jobs)
@@ -102,7 +102,7 @@ def test_a_run_that_is_at_work_is_running_and_an_earlier_one_of_its_task_is_not(
     assert [run.state for run in list_runs()] == ["ended", "ended"]
 
 
-def test_a_run_that_was_killed_while_it_wrote_is_interrupted(client, make_task, folders):
+def test_run_killed_during_a_write_is_interrupted(client, make_task, folders):
     report = annotate_task(client, make_task(), Finds())
     [file] = (folders / "runs" / report.run).iterdir()
     with file.open("a") as record:
@@ -149,7 +149,7 @@ def test_locks_of_running_runs_are_kept_and_exclude_other_runs(folders, jobs):
         exclusive_run(url, 1).__enter__()
 
 
-def test_notes_of_killed_runs_go_too(folders):
+def test_notes_of_killed_runs_are_removed(folders):
     hold = """
 import os
 from prefect_cvat.records.run_lock import exclusive_run
@@ -162,13 +162,13 @@ with exclusive_run("http://cvat.example.com", 1, [7]) as lock:
     age(folders / "cache" / "locks", 400)
     assert (
         prune_runs(YEAR, dry_run=True).locks == 4
-    )  # of the task and the job, who had it, what was under way
+    )  # of the task and the job: the holder, and the write in progress
     assert prune_runs(YEAR).locks == 4
     assert [path.name for path in locks_folder().iterdir()] == ["guard"]
 
 
 def test_runs_never_share_a_task_while_locks_are_removed(folders):
-    """A lock that is removed between being opened and being taken would keep nobody out."""
+    """A lock removed between opening and acquiring would exclude nobody."""
     url, at_work, together, done = "http://cvat.example.com", [], [], []
     ended = threading.Event()
 
@@ -255,7 +255,7 @@ def test_without_any_run_there_is_nothing_to_list_and_nothing_to_remove():
 
 
 @pytest.mark.filterwarnings("default")
-def test_limits_that_killed_runs_have_left_are_removed_from_the_prefect_server(prefect_server, monkeypatch):
+def test_limits_left_by_killed_runs_are_removed_from_the_prefect_server(prefect_server, monkeypatch):
     from prefect.settings import PREFECT_API_URL
 
     from prefect_cvat.tasks import wait_for_task as task_slots

@@ -43,14 +43,14 @@ def is_free(url, jobs):
     return outcome[0]
 
 
-def test_a_run_on_the_task_has_all_of_its_jobs(url):
+def test_run_on_a_task_locks_all_its_jobs(url):
     with exclusive_run(url, 1):
         assert not is_free(url, None)
         assert not is_free(url, [7])
     assert is_free(url, None)
 
 
-def test_runs_on_different_jobs_go_on_side_by_side(url):
+def test_runs_on_different_jobs_run_concurrently(url):
     with exclusive_run(url, 1, [7, 8]), exclusive_run(url, 1, [9]):
         assert is_free(url, [10])
         assert not is_free(url, [6, 8])
@@ -64,7 +64,7 @@ def test_runs_on_different_jobs_go_on_side_by_side(url):
     ("killed", "heir", "stranger"),
     [(None, None, None), (None, [7], [8]), ([7], [7, 8], [8]), ([7], None, None)],
 )
-def test_whoever_follows_a_run_that_was_killed_while_it_wrote_waits(url, killed, heir, stranger):
+def test_next_run_waits_for_the_write_of_a_killed_run(url, killed, heir, stranger):
     hold = HOLD.format(url=url, jobs=killed)
     process = subprocess.Popen([sys.executable, "-c", hold], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "held\n"
@@ -84,7 +84,7 @@ def test_whoever_follows_a_run_that_was_killed_while_it_wrote_waits(url, killed,
         assert lock.earlier_write is None
 
 
-def test_a_run_of_which_all_is_known_leaves_nothing_to_wait_for(url):
+def test_run_with_known_outcomes_leaves_no_wait(url):
     with exclusive_run(url, 1) as lock:
         lock.sending(7)
         lock.settled(7)
@@ -100,7 +100,7 @@ def test_a_run_of_which_all_is_known_leaves_nothing_to_wait_for(url):
         ("http://[::1]:8080", "localhost:8080/api"),
     ],
 )
-def test_one_server_is_one_server_however_its_address_is_written(one, other):
+def test_spellings_of_an_address_share_a_lock(one, other):
     with exclusive_run(one, 1):
         assert not is_free(other, None)
         assert not is_free(other, [7])

@@ -23,7 +23,7 @@ def shapes_of(client, task_id):
 
 
 def state(client, task_id):
-    """All that the jobs hold but for the ids, in an order of its own."""
+    """All annotations of the jobs without ids, in a canonical order."""
     found = []
     for number, job in enumerate(client.jobs(task_id)):
         data = client.job_annotations(job.id)

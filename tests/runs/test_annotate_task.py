@@ -1,4 +1,4 @@
-"""annotate_task against the sandbox, over real HTTP: what is written, and what bad input does."""
+"""annotate_task against the sandbox, over real HTTP: what it writes, and the effect of bad input."""
 
 from types import SimpleNamespace
 

@@ -14,7 +14,7 @@ from served_chunks import with_chunks
 
 
 class Counting:
-    """A function that finds a car as wide as the number of the frame, and counts what it is shown."""
+    """A function that finds a car as wide as the frame number, and counts its images."""
 
     spec = DetectionFunctionSpec(labels=[label_spec("car", 1)])
     version = "1"
@@ -32,7 +32,7 @@ class Counting:
 
 
 class Watching(ThreadSubmitter):
-    """Notes how many frames batches have, and which chunks lie on disk after each was detected."""
+    """Records the number of frames of batches, and the chunks on disk after the detection of each."""
 
     def __init__(self):
         super().__init__()
@@ -87,7 +87,7 @@ def test_batches_are_parts_of_large_chunks_and_each_chunk_is_fetched_once(
     assert sorted(downloads) == [0, 1, 2]
     assert widths(client, task_id) == expected(range(530))
     assert function.seen == list(range(530))
-    # what the last batch of a chunk has used is removed
+    # a chunk is removed after its last batch
     assert "chunk-0.zip" in submitter.on_disk[0]
     assert [name for name in submitter.on_disk[-1] if name.startswith("chunk")] == []
     if options.get("window") == 1:

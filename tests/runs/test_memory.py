@@ -209,7 +209,7 @@ def measure(n):
 
 
 def bytes_each(code, n):
-    """By how many bytes the memory of a process grows with each of so many, after some that come first."""
+    """The bytes of memory per item that a process needs for `n` items, after a warm-up."""
     run = "measure(20_000); before = peak_mib()\n"
     run += f"print(before, measure({n}), peak_mib())"
     done = subprocess.run(
@@ -232,7 +232,7 @@ def bytes_each(code, n):
         pytest.param(RECORD, 200_000, 160, id="record of a run"),
     ],
 )
-def test_memory_grows_by_some_bytes_each(code, n, most):
+def test_memory_grows_by_few_bytes_per_item(code, n, most):
     assert bytes_each(code, n) < most
 
 

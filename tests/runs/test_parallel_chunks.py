@@ -40,7 +40,7 @@ class Seeing:
 
 @pytest.fixture(scope="module")
 def sandbox():
-    """A sandbox of this module, whose end ends the answers that nobody waits for any more."""
+    """A sandbox for this module; its end aborts abandoned responses."""
     with Sandbox() as server:
         yield server
 
@@ -112,7 +112,9 @@ class AtATime:
 
 
 @pytest.mark.parametrize(("downloads", "expected_number"), [(1, 1), (3, 3), (None, 4)])
-def test_as_many_at_a_time_as_asked_for(client, make_task, faults, monkeypatch, downloads, expected_number):
+def test_downloads_the_requested_number_at_a_time(
+    client, make_task, faults, monkeypatch, downloads, expected_number
+):
     task_id = make_task(24)
     faults.set([Rule(fault=Latency(seconds=0.3), **chunks())])
     counted = AtATime(monkeypatch)
@@ -138,7 +140,7 @@ def test_detection_begins_with_the_first_chunk_of_a_batch(client, make_task, fau
 
 
 @pytest.mark.usefixtures("sent_at_once")
-def test_the_first_batch_is_not_held_up_by_the_others(client, make_task, faults):
+def test_other_batches_do_not_delay_the_first(client, make_task, faults):
     task_id = make_task(12)
     faults.set([Rule(fault=Latency(seconds=3), **chunks(number)) for number in range(1, 6)])
     written = []
@@ -151,7 +153,7 @@ def test_the_first_batch_is_not_held_up_by_the_others(client, make_task, faults)
     assert written[:2] == expected(range(2))
 
 
-def test_others_come_while_the_server_refuses_some(client, make_task, faults, monkeypatch):
+def test_other_chunks_arrive_while_the_server_refuses_some(client, make_task, faults, monkeypatch):
     task_id = make_task(16)
     faults.set([Rule(fault=Throttle(retry_after=4), times=1, **chunks(number)) for number in (1, 2)])
     counted = AtATime(monkeypatch)
@@ -163,9 +165,7 @@ def test_others_come_while_the_server_refuses_some(client, make_task, faults, mo
     assert annotations(client, task_id) == expected(range(16))
 
 
-def test_a_server_that_refuses_everything_is_not_asked_for_more_and_more(
-    client, make_task, faults, monkeypatch
-):
+def test_refusing_server_does_not_get_more_and_more_requests(client, make_task, faults, monkeypatch):
     task_id = make_task(24)
     faults.set([Rule(fault=Throttle(retry_after=3), times=1, per_path=True, **chunks())])
     counted = AtATime(monkeypatch)
@@ -175,7 +175,7 @@ def test_a_server_that_refuses_everything_is_not_asked_for_more_and_more(
     assert report.frames == 24
 
 
-def test_a_chunk_that_fails_for_good_ends_the_others_and_is_named(sandbox, client, make_task, faults):
+def test_permanently_failed_chunk_stops_the_others_and_is_named(sandbox, client, make_task, faults):
     task_id = make_task(24)
     faults.set(
         [
@@ -211,7 +211,7 @@ def test_a_chunk_that_cannot_be_written_is_named(client, make_task, monkeypatch)
 
 
 @pytest.mark.parametrize("wait", [Latency(seconds=60), Throttle(retry_after=60)], ids=["chunk", "retry"])
-def test_an_interruption_ends_what_is_waited_for(client, make_task, faults, wait):
+def test_interruption_ends_waits(client, make_task, faults, wait):
     task_id = make_task(24)
     faults.set([Rule(fault=wait, **chunks(number)) for number in range(2, 12)])
     timer = threading.Timer(2, lambda: os.kill(os.getpid(), signal.SIGINT))
@@ -261,7 +261,7 @@ def test_chunks_on_disk_are_bounded(client, make_task, monkeypatch):
     assert annotations(client, task_id) == expected(range(80))
 
 
-def test_refusing_for_good_is_an_error(sandbox, make_task, faults):
+def test_permanent_refusal_is_an_error(sandbox, make_task, faults):
     task_id = make_task(8)
     faults.set([Rule(fault=Throttle(retry_after=1), **chunks())])
     with Client(sandbox.url, retry=RetryPolicy(give_up_after=3)) as impatient:

@@ -1,4 +1,4 @@
-"""refine_task against the sandbox over HTTP: which shapes take the place of which."""
+"""refine_task against the sandbox over HTTP: which shapes replace which."""
 
 import contextlib
 import io
@@ -149,7 +149,7 @@ def test_options_select_originals(client, make_task):
         (frame, ids["car"], "rectangle", source) for frame in (4, 5) for source in ("manual", "file")
     }
     assert len(gone) == report.refined == report.removed == 4
-    # those of a file and of a hand become the same mask, and stand there once
+    # imported and manual shapes become the same mask, stored once
     assert [(shape["frame"], shape["type"]) for shape in new] in (
         [(4, "mask"), (5, "mask")],
         [(5, "mask"), (4, "mask")],
@@ -199,7 +199,7 @@ def test_originals_may_be_kept(client, make_task):
         assert [shape["type"] for shape in shapes_of(client, task_id)] == ["rectangle", "mask"]
 
 
-def test_polygons_one_for_each_part(client, make_task):
+def test_each_part_becomes_a_polygon(client, make_task):
     task_id = make_task(1)
     [job] = client.jobs(task_id)
     place(client, job, box(label_ids(client, task_id)["car"], group=3))

@@ -26,7 +26,7 @@ def _is_quick(monkeypatch):
 
 
 def crowded(client, make_task):
-    """A task with overlapping jobs, equal originals, some that share a result, and some that find nothing.
+    """A task with overlapping jobs, equal originals, some that share a result, and some without a result.
 
     Where two are removed at a time, those that share a result are parted.
     """

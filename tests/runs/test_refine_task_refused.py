@@ -1,4 +1,4 @@
-"""Options, functions and images that refine_task refuses: the task stays as it was."""
+"""Options, functions and images that refine_task refuses without changing the task."""
 
 import pytest
 

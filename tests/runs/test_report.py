@@ -37,7 +37,7 @@ def report(**fields):
 
 
 def in_bins(counts):
-    """Counts in all ranges, from those that are not zero."""
+    """Counts of all ranges, from the nonzero ones."""
     return [counts.get(number, 0) for number in range(SCORE_BINS)]
 
 

@@ -17,13 +17,13 @@ PLAIN = TrackOptions(fill_gap=0, min_length=1, max_gap=3)
 
 
 def box(number):
-    """Where the car is on a frame: it goes to the right, and turns back after frame 12."""
+    """The position of the car on a frame: it moves right, and turns back after frame 12."""
     x = 3 * min(number, 24 - number)
     return [x, 20, x + 40, 50]
 
 
 def driver(gone=(), calls=None):
-    """A function that finds the car on every frame, but for those where it is gone."""
+    """A function that finds the car on every frame except those where it is gone."""
 
     def detect(context, image):
         number = number_on(image)
@@ -36,7 +36,7 @@ def driver(gone=(), calls=None):
 
 @pytest.fixture
 def task_id(video_task):
-    """Four jobs; CVAT lets those of a video overlap by five frames."""
+    """Four jobs; CVAT makes jobs of a video overlap by five frames."""
     return video_task(clip(range(FRAMES)), segment_size=10)
 
 
@@ -104,7 +104,7 @@ def test_other_options_replace_tracks_of_runs_and_keep_manual_ones(client, task_
     ]
     [track] = [t for t in after.tracks if t["source"] == "auto"]
     assert 3 not in shown(track, 0, 9)
-    # the other jobs have what they had: equal, and so not written again
+    # the other jobs have equal tracks already, so they are not written again
     assert (report.added, report.already_there, report.removed) == (1, 3, 1)
 
 

@@ -93,7 +93,7 @@ def test_task_and_jobs_contain_their_organization(http: Http, in_lab: int) -> No
     assert http.json("GET", f"/api/jobs/{jobs_of(http, in_lab)[0]}")["organization"] == lab
 
 
-# --- who is assigned a job, and not its task ---
+# --- users who are assigned a job, but not its task ---
 
 
 class Annotator:
@@ -190,7 +190,7 @@ def test_read_only_token_cannot_write(annotator: Annotator) -> None:
     assert refused == FORBIDDEN
 
 
-# --- what a job of a task with a pool of ground truth tells ---
+# --- jobs of tasks with a pool of ground truth ---
 
 
 def track_of_no_label(frame: int) -> dict[str, Any]:

@@ -183,7 +183,7 @@ def test_read_only_token_gets_403_on_write(http: Http, task: Task, annotations: 
     assert http.json("GET", annotations[JOB])["shapes"] == []
 
 
-# What cvat-sdk 2.80 speaks of, and 2.73 does not
+# fields of cvat-sdk 2.80 that 2.73 does not have
 
 
 def test_field_names_are_those_of_cvat_2_73(http: Http, make_task: Callable[..., Task]) -> None:

@@ -243,7 +243,7 @@ def test_task_level_writes_with_pool_include_ground_truth_job(
     )
     layout = http.json("GET", f"/api/tasks/{made.id}/validation_layout")
     jobs = {job["type"]: job for job in http.json("GET", f"/api/jobs?task_id={made.id}")["results"]}
-    # 9 ordinary frames make 3 jobs with a honeypot each; the 3 validation frames come behind.
+    # 9 ordinary frames make 3 jobs with a honeypot each; the 3 validation frames follow.
     assert made.size == 15
     assert layout["validation_frames"] == [12, 13, 14]
     assert layout["honeypot_count"] == 3

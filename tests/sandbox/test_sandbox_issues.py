@@ -22,7 +22,7 @@ def jobs_of(task: Task) -> list[int]:
 
 @pytest.fixture
 def stranger(http: Http) -> str:
-    """The header by which somebody logs in who may see no task."""
+    """The login header of a user who may see no task."""
     user = {"username": "stranger", "password1": "Stranger-pass-1", "password2": "Stranger-pass-1"}
     http.send("POST", "/api/auth/register", user)
     login = {"username": user["username"], "password": user["password1"]}

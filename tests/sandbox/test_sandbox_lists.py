@@ -20,7 +20,7 @@ ROW = {"id": 7, "name": "night-7", "assignee": None, "updated_date": "2026-11-22
 
 @dataclass(frozen=True, kw_only=True)
 class Lists:
-    """A server with three tasks with data, of which one is in a project, and one task without."""
+    """A server with three tasks with data, one of them in a project, and one task without data."""
 
     http: Http
     project: int

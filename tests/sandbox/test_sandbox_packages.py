@@ -9,7 +9,7 @@ FOLDER = Path(prefect_cvat.sandbox.__file__).parent
 
 
 def test_has_no_type_checking_imports() -> None:
-    # import-linter does not look at these, so they could hide circular imports
+    # import-linter ignores these, so they could hide circular imports
     hidden = [
         path.relative_to(FOLDER).as_posix()
         for path in FOLDER.rglob("*.py")

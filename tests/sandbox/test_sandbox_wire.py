@@ -65,7 +65,7 @@ def outcomes(receiver: Receiver) -> Iterator[dict[str, list[str]]]:
         replay.prepare("/api/auth/register", {"username": "admin1", "password1": "a", "password2": "a"})
         for exchange in EXCHANGES:
             if exchange.number == "548" and HAS_PYAV:
-                # The recording gave this task a skeleton label on the side.
+                # The recording added a skeleton label to this task separately.
                 replay.give_skeleton(133, (518, 519, 520))
             possible = HAS_PYAV or not needs_pyav(exchange) or is_needed(exchange)
             if exchange.number not in SKIPPED and possible:
@@ -80,7 +80,7 @@ def outcomes(receiver: Receiver) -> Iterator[dict[str, list[str]]]:
 
 
 def is_needed(exchange: Exchange) -> bool:
-    """Whether later exchanges count on this one also where videos cannot be made: the tasks are listed."""
+    """Whether later exchanges depend on this one even without videos: the tasks are listed."""
     return exchange.request["method"] == "POST" and exchange.request["path"] == "/api/tasks"
 
 
@@ -111,5 +111,5 @@ def test_sends_webhook_bodies_of_cvat(outcomes: dict[str, list[str]], receiver: 
         assert list(ours.body) == list(theirs["body"])
         assert ours.headers["content-type"] == theirs["headers"]["Content-Type"]
         assert ours.headers["user-agent"].startswith("CVAT/2.73.0 ")
-        # The recording has taken the secret out of itself, and puts this in its place.
+        # The recording replaced the secret with this.
         assert ours.is_signed_with("<secret>")

@@ -1,4 +1,4 @@
-"""The benchmark on a slow sandbox runs, and says what it measured."""
+"""The benchmark on a slow sandbox runs, and reports its measurements."""
 
 import json
 import subprocess

@@ -94,7 +94,7 @@ def test_large_frames_take_longer(server, http, chunked_task):
     assert seconds(lambda: chunk(http, chunked_task, 0)) >= 40 * 3 * 0.008
 
 
-def test_chunk_that_is_not_made_in_time_is_429_and_comes_later(server, http, chunked_task):
+def test_chunk_not_made_in_time_is_429_and_available_later(server, http, chunked_task):
     server.forget_chunks()
     server.slowness = Slowness(
         chunk_seconds_per_frame=0.6, chunk_timeout_seconds=0.3, chunk_retry_after_seconds=2
@@ -110,7 +110,7 @@ def test_chunk_that_is_not_made_in_time_is_429_and_comes_later(server, http, chu
     assert time.monotonic() - start >= 1.8
 
 
-def test_chunk_is_made_while_nobody_waits_for_it(server, http, chunked_task):
+def test_chunk_is_made_even_if_no_client_waits(server, http, chunked_task):
     server.forget_chunks()
     server.slowness = Slowness(chunk_seconds_per_frame=0.3, chunk_timeout_seconds=0)
     assert chunk(http, chunked_task, 0).status == 429
@@ -141,7 +141,7 @@ def test_making_a_chunk_does_not_occupy_a_server_process(server, http, chunked_t
     waiting.join()
 
 
-def test_written_and_read_shapes_have_a_cost_each(server, http, chunked_task, label_id):
+def test_reading_and_writing_cost_time_per_shape(server, http, chunked_task, label_id):
     annotations = f"/api/tasks/{chunked_task}/annotations"
     http.send("DELETE", annotations)
     server.slowness = Slowness(seconds_per_written_shape=0.01, seconds_per_read_shape=0.005)
@@ -153,7 +153,7 @@ def test_written_and_read_shapes_have_a_cost_each(server, http, chunked_task, la
     assert 1.0 <= read < 0.9 * many
 
 
-def test_an_answer_takes_a_round_trip(server, http):
+def test_response_takes_a_round_trip(server, http):
     server.slowness = Slowness(round_trip_seconds=0.5)
     assert seconds(lambda: http.json("GET", "/api/jobs")) >= 0.5
 
@@ -167,7 +167,7 @@ def test_all_connections_share_the_bandwidth(server, http, chunked_task, at_once
     assert took >= 0.9 * 4 * size / server.slowness.bytes_per_second
 
 
-def test_an_answer_that_nobody_waits_for_leaves_the_link_to_others(server, http, chunked_task):
+def test_abandoned_response_frees_the_link(server, http, chunked_task):
     size = len(chunk(http, chunked_task, 0).data)
     server.slowness = Slowness(bytes_per_second=max(1000, size / 20))
     with pytest.raises(urllib3.exceptions.HTTPError):
@@ -181,14 +181,14 @@ def test_an_answer_that_nobody_waits_for_leaves_the_link_to_others(server, http,
     assert seconds(lambda: http.json("GET", "/api/server/about")) < 10
 
 
-def test_bodies_of_requests_take_their_time_on_the_link(server, http, chunked_task, label_id):
+def test_request_bodies_take_time_on_the_link(server, http, chunked_task, label_id):
     body = rectangles(label_id, 200)
     server.slowness = Slowness(bytes_per_second=20_000, server_processes=1)
     size = 200 * 80
     assert seconds(lambda: create(http, chunked_task, body)) >= size / 20_000
 
 
-def test_faults_happen_on_a_slow_server(server, http, chunked_task):
+def test_slow_server_injects_faults(server, http, chunked_task):
     server.slowness = Slowness(round_trip_seconds=0.3, bytes_per_second=1e6)
     server.faults.set(
         [
@@ -205,7 +205,7 @@ def test_faults_happen_on_a_slow_server(server, http, chunked_task):
     assert http.send("GET", "/api/jobs").status == 200
 
 
-def test_a_stopping_server_does_not_wait_for_the_slow(pictures):
+def test_stop_does_not_wait_for_slow_responses(pictures):
     with Sandbox(slowness=Slowness(seconds_per_request=600)) as slow:
 
         def ask() -> None:
@@ -238,13 +238,13 @@ def test_slowness_is_set_and_requests_are_counted_over_http(server, http, chunke
     assert http.send("DELETE", "/sandbox/chunks").status == 204
 
 
-def test_a_changed_copy_is_slow():
+def test_copy_with_changed_slowness_is_slow():
     fast = Slowness()
     assert not fast.is_slow
     assert fast.model_copy(update={"round_trip_seconds": 1}).is_slow
 
 
-def test_options_are_read_from_text():
+def test_options_are_parsed_from_text():
     slowness = Slowness.parse("cvat-2.73", ["round_trip_seconds=0.1", "bytes_per_second=1e7"])
     assert slowness == LIKE["cvat-2.73"].model_copy(
         update={"round_trip_seconds": 0.1, "bytes_per_second": 1e7}
@@ -260,7 +260,7 @@ def test_options_are_read_from_text():
         (None, ["round_trip_seconds=-1"], "slow: round_trip_seconds=-1: .*greater than or equal to 0"),
     ],
 )
-def test_options_that_make_no_sense_are_named(like, setting, message):
+def test_invalid_options_are_named(like, setting, message):
     with pytest.raises(ValueError, match=message):
         Slowness.parse(like, setting)
 

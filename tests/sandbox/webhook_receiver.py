@@ -57,18 +57,18 @@ class Receiver:
 
     @property
     def events(self) -> list[str]:
-        """What it was told, in order."""
+        """The received events, in order."""
         with self._more:
             return [received.event for received in self._received]
 
     def wait_for(self, count: int, seconds: float = 20) -> list[Received]:
-        """What it was sent, as soon as this is so many requests, or more."""
+        """Wait for at least `count` requests, and return all received so far."""
         with self._more:
             assert self._more.wait_for(lambda: len(self._received) >= count, seconds), self.events
             return list(self._received)
 
     def wait_for_events(self, *events: str, seconds: float = 20) -> list[Received]:
-        """What it was sent, as soon as each of these has come."""
+        """Wait for each of these events, and return all requests received."""
 
         def all_here() -> bool:
             return set(events) <= {received.event for received in self._received}

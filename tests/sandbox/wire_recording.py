@@ -43,7 +43,7 @@ class Exchange:
 
     @property
     def route(self) -> str:
-        """The path with all the numbers taken out."""
+        """The path without numbers."""
         return re.sub(r"(?<=/)\d+|(?<=_id%3D)\d+", "N", self.request["path"])
 
 
@@ -67,7 +67,7 @@ def load_received_webhooks() -> list[dict[str, Any]]:
 
 
 def body_of(content: bytes, content_type: str | None) -> Any:
-    """A body in the form in which the recording has it."""
+    """A body in the form of the recording."""
     if not content:
         return None
     if content_type == "application/vnd.cvat+json":
@@ -92,7 +92,7 @@ def body_of(content: bytes, content_type: str | None) -> Any:
 
 
 def comparable(body: Any, *, route: str, label_ids: dict[int, int] | None = None) -> Any:
-    """A body without what differs between two servers that behave the same.
+    """A body without values that differ between equal servers.
 
     Ids become a sign, dates too; addresses lose the host and the numbers. Ids of labels and attributes stay,
     mapped, so that it shows when an annotation comes back with another label. Where CVAT leaves an order
@@ -130,7 +130,7 @@ def _plain(value: Any, route: str, ids: dict[int, int], key: str = "") -> Any:
         if "frame" in plain and isinstance(plain.get("elements"), list) and "id" in plain:
             plain["elements"] = sorted(plain["elements"], key=_order)
         if "about" in route:
-            # The sandbox says of itself what it is; only the version is the same.
+            # The sandbox describes itself; only the version is the same.
             plain = {name: item if name == "version" else type(item) for name, item in plain.items()}
         if isinstance(plain.get("status"), str) and "/requests" in route:
             plain = _settled(plain)

@@ -69,7 +69,7 @@ class Replay:
         assert response.status == 201, response.data
 
     def give_skeleton(self, task_id: int, label_ids: tuple[int, int, int]) -> None:
-        """Adds a skeleton label, with two points, to a task, and knows its ids as those of the recording."""
+        """Adds a skeleton label with two points to a task, and maps its ids to those of the recording."""
         number = self._ids["tasks", task_id]
         labels = [
             {
@@ -337,7 +337,7 @@ def _clip(count: int, width: int, height: int) -> bytes:
 def _picture(name: str, size: tuple[int, int]) -> bytes:
     buffer = io.BytesIO()
     if name == "im_05.jpg":
-        # This one lies on its side and says so in its EXIF.
+        # This one is rotated, as its EXIF says.
         image = Image.new("RGB", (size[1], size[0]), "teal")
         exif = image.getexif()
         exif[0x0112] = 6

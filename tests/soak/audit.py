@@ -1,15 +1,15 @@
-"""Whether each single deletion of a run was right: by the journal of the server. Pure.
+"""Checks each deletion of a run against the journal of the server. Pure.
 
 A run may delete
 
-- what it has made itself, unless a human has corrected it;
+- its own annotations, unless a human has corrected them;
 - automatic annotations that exist more than once: an equal one stays;
-- what it is told to replace: it stood there before the first write of the run, no human has touched it since, and
-  its replacement exists now;
-- what the run that is undone has made.
+- annotations that its options replace: they existed before the first write of the run, no human has touched them
+  since, and their replacements exist now;
+- annotations of the run that it undoes.
 
-Between its last reading of a job and the arrival of its request a run cannot know what a human does. A deletion
-that hits what he touched within that time is counted, and is no fault.
+A run cannot know what a human does between its last reading of a job and the arrival of its request. A deletion of
+an annotation touched within that time is counted, but is not an error.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Audit:
 
     Attributes:
         problems: What was wrong.
-        unknowable: How often a run deleted what a human had touched since it had looked.
+        unknowable: Number of deletions of annotations that a human touched after the run's last reading.
     """
 
     def __init__(self, schedule: Schedule, ledger: Ledger, undoes: dict[str, list[str]]) -> None:
@@ -94,7 +94,7 @@ class Audit:
         if self._is_doubled(event.job, each):
             return ""
         if made := self._ledger.results(event.job, each):
-            # what the human has taken away meanwhile stood there once
+            # the human has deleted it since
             lacking = [
                 content
                 for job_id, content in made
@@ -120,7 +120,7 @@ class Audit:
         return each.by != "placed" and self._schedule.kind in ("follow", "refine")
 
     def _is_replaced(self, job_id: int, each: Standing, frames: set[int]) -> bool:
-        """Whether the runs of this schedule are told to replace it."""
+        """Whether the runs of this schedule replace it."""
         if not frames <= self._ledger.task.annotated[job_id]:
             return False
         match self._schedule.existing:
@@ -156,7 +156,7 @@ def problems_of_the_end(schedule: Schedule, ledger: Ledger, *, is_undone: bool) 
 def _machines(
     schedule: Schedule, ledger: Ledger, job_id: int, *, is_undone: bool
 ) -> tuple[dict[object, int], dict[object, int]]:
-    """How many of each content of machines must stand in a job at the least, and at the most."""
+    """The minimum and maximum number of each content of runs in a job."""
     if is_undone:
         return {}, {}
     least: dict[object, int] = dict(ledger.counts[job_id])

@@ -66,7 +66,7 @@ def summary(outcomes: list[Outcome]) -> Mapping[str, Any]:
 
 
 def main() -> int:
-    """Play what the arguments say; 1 if anything was wrong."""
+    """Play the schedules selected by the arguments; return 1 on problems."""
     parser = argparse.ArgumentParser(description="Try to make runs lose, double or harm annotations.")
     parser.add_argument("--schedules", type=int, default=100)
     parser.add_argument("--seed", type=int, default=1)

@@ -1,4 +1,4 @@
-"""What annotations say, in a form in which what was meant and what is stored can be compared. Pure."""
+"""The contents of annotations, in a form that allows comparing intended with stored ones. Pure."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Content: TypeAlias = Hashable
 
 @dataclass(frozen=True)
 class JobFrames:
-    """A job: its id, its type, and where it lies."""
+    """A job: its id, type and frames."""
 
     id: int
     type: str
@@ -25,14 +25,14 @@ class JobFrames:
 
 @dataclass(frozen=True)
 class Task:
-    """What the oracle is told about the task.
+    """What the oracle knows about the task.
 
     Attributes:
         names: The names of the frames.
-        annotated: By the id of the job, the frames that runs write to.
-        deleted: The deleted frames, on which nobody sees a track.
-        labels: The names of labels and sublabels by their ids.
-        specs: The names of attributes by their ids.
+        annotated: The frames that runs write to, by job id.
+        deleted: The deleted frames, on which tracks are not visible.
+        labels: The names of labels and sublabels, by id.
+        specs: The names of attributes, by id.
     """
 
     names: tuple[str, ...]
@@ -122,7 +122,7 @@ def _track(label: str, source: str, shown: Mapping[int, Iterable[float]]) -> Con
 
 
 def wanted(schedule: Schedule, task: Task, job: JobFrames) -> Iterator[tuple[frozenset[int], Content]]:
-    """What runs that detect want in a job: each with the frames that it speaks for."""
+    """The contents that detecting runs want in a job, each with the frames it covers."""
     frames = task.annotated[job.id]
     if schedule.kind in ("annotate", "undo"):
         for frame in frames:

@@ -1,4 +1,4 @@
-"""What the functions of the soak find, worked out from names and numbers alone.
+"""The detections of the functions of the soak, computed from names and numbers alone.
 
 The functions that runs are given are made of this (functions.py), and the oracle works out from it what must be
 on the server. So nothing of the code that is being tried has a say in what is right.
@@ -17,7 +17,7 @@ _CELLS = [(10.0, 10.0), (32.0, 10.0), (54.0, 10.0), (10.0, 36.0), (32.0, 36.0), 
 
 
 def detections(key: str, name: str) -> list[Json]:
-    """What is to be found on the image of this name; the same each time."""
+    """The detections on the image with this name; the same on each call."""
     rng = random.Random(f"{key}/{name}")
     found: list[Json] = []
     for _ in range(rng.randint(0, 4)):
@@ -41,7 +41,7 @@ def detections(key: str, name: str) -> list[Json]:
 
 @dataclass(frozen=True)
 class Mover:
-    """An object that detections are associated to: seen on each of its frames, and never near another one."""
+    """An object with one track: detected on each of its frames, and never near another one."""
 
     label: str
     x: float
@@ -56,7 +56,7 @@ class Mover:
 
 
 def movers(key: str, frames: int) -> list[Mover]:
-    """The objects of a task of so many frames."""
+    """The objects of a task with this number of frames."""
     rng = random.Random(f"{key}/movers")
     found = []
     for x, y in rng.sample(_CELLS, rng.randint(1, len(_CELLS))):
@@ -66,7 +66,7 @@ def movers(key: str, frames: int) -> list[Mover]:
 
 
 def detections_of_movers(key: str, frames: int, frame: int) -> list[Json]:
-    """What is to be found on a frame of a task whose objects are put together to tracks; also a tag at times."""
+    """The detections on a frame of a task with tracked objects, and sometimes a tag."""
     found: list[Json] = [
         {
             "kind": "rectangle",
@@ -84,12 +84,12 @@ def detections_of_movers(key: str, frames: int, frame: int) -> list[Json]:
 
 
 def reach(points: list[float]) -> int:
-    """Over how many frames a shape can be followed each way; 0 if it is not found on any other frame."""
+    """The number of frames over which a shape can be tracked in each direction; 0 if on none."""
     return (round(points[0] * 10) + round(points[1] * 10)) % 8
 
 
 def followed(points: list[float], frames: int) -> list[float] | None:
-    """Where a followed shape is so many frames behind (or before) the one it was drawn on; None if lost."""
+    """The tracked shape this many frames after (or before) the one it was drawn on; None if lost."""
     if abs(frames) > reach(points):
         return None
     return [value + (0.5 * frames if index % 2 == 0 else 0) for index, value in enumerate(points)]

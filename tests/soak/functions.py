@@ -28,7 +28,7 @@ from prefect_cvat.models import AttributeValRequest
 from soak.findings import Json, detections, detections_of_movers, followed, refined
 
 SHADE = 10
-"""The red of an image is the number of its frame, so many times."""
+"""The red of an image is a multiple of its frame number."""
 
 
 def labels() -> list[Any]:

@@ -1,7 +1,7 @@
-"""What the server did, in the order in which it did it, and for whom.
+"""Records what the server did, in order, and for which user.
 
-It stands where the sandbox writes to its database, so that no fault of the network hides anything from it. Each
-run logs in as a user of its own, by which it is known, also if a request of it is executed after its end.
+It hooks into the database writes of the sandbox, so that network faults hide nothing from it. Each run logs in as
+its own user, which identifies it even if the server executes a request after the end of the run.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Event:
     """Something that the server did.
 
     Attributes:
-        at: When; of a write within its transaction.
-        arrived: When the request came to the server.
-        actor: The user, or who acted on the database itself.
+        at: The time; of a write, within its transaction.
+        arrived: The time at which the request arrived.
+        actor: The user, or the actor on the database itself.
         action: `insert`, `delete` or `correct`, or `read` for the reading of a job.
         job: The id of the job.
         items: The annotations as they are (or, if deleted, were) stored, with their kinds.
@@ -59,7 +59,7 @@ class Journal:
         _journals[actor] = self
 
     def close(self) -> None:
-        """Take nothing any more."""
+        """Stop recording."""
         for actor in [actor for actor, journal in _journals.items() if journal is self]:
             del _journals[actor]
 
@@ -121,7 +121,7 @@ def _install() -> None:
         return inserted
 
     def noting_delete_one(db: Any, table: str, job_id: int, number: int) -> None:
-        # a fault keeps a part of what was just inserted from being stored, within the same transaction
+        # a fault drops a part of the inserted annotations, within the same transaction
         _forget_inserted(KINDS[table], number)
         delete_one(db, table, job_id, number)
 

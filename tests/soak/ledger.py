@@ -1,4 +1,4 @@
-"""What stands in the jobs at any moment, and whose it is, by the journal. Pure."""
+"""The annotations of the jobs at any time, and their owners, according to the journal. Pure."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from soak.journal import Event, Key
 from soak.schedule import Json, Schedule
 
 PLACED = "placed"
-"""Who made what stood there before all runs."""
+"""The owner of annotations from before all runs."""
 
 
 @dataclass
 class Standing:
-    """An annotation that stands in a job.
+    """An annotation in a job.
 
     Attributes:
         by: Who has made it.
@@ -36,14 +36,14 @@ class Ledger:
     """Follows the events.
 
     Attributes:
-        jobs: What stands in each job.
-        wanted: How many of each content runs that detect want in each job, with the frames they speak for.
-        versions: All that a run may turn into something else and that has ever stood there, by job: how often it
-            was left to the runs, and not taken away or changed by the human.
-        missed: By job, machines' contents of which the human has taken away or changed one, with the times.
-        inserted: How many annotations each actor has made.
-        own_deleted: How many of its own each has deleted again.
-        others_deleted: How many of others.
+        jobs: The annotations of each job.
+        wanted: The contents that detecting runs want in each job, with the frames they cover.
+        versions: Contents that a run may convert and that ever existed, by job: how often they were left to the
+            runs, not deleted or changed by the human.
+        missed: Contents of runs that the human has deleted or changed, with the times, by job.
+        inserted: Number of annotations that each actor has added.
+        own_deleted: Number of its own annotations that each has deleted.
+        others_deleted: Number of annotations of others that each has deleted.
     """
 
     def __init__(
@@ -87,11 +87,11 @@ class Ledger:
                 self.inserted[event.actor] += 1
 
     def contents(self, job_id: int) -> Counter[Content]:
-        """How many of each content stand in a job, of what no human has touched."""
+        """The number of each content in a job, without annotations that the human has touched."""
         return Counter(each.content for each in self.jobs[job_id].values() if each.touched == -inf)
 
     def lacking(self, job_id: int, frames: Iterable[int], since: float = -inf) -> Counter[Content]:
-        """What is wanted on frames of a job and does not stand there, but for what the human took since then."""
+        """The wanted annotations missing on frames of a job, except those deleted by the human since."""
         asked = set(frames)
         wants = Counter(content for on, content in self.wanted[job_id] if on & asked)
         lacking = wants - self.contents(job_id)
@@ -112,7 +112,7 @@ class Ledger:
             self.versions[job_id][standing.content] = (standing.item, True)
 
     def _taken_by_human(self, event: Event, old: Standing) -> None:
-        # what a human has corrected is there, as it should be
+        # annotations corrected by the human remain
         at = inf if event.action == "correct" else event.at
         self.missed[event.job][old.content] = max(at, self.missed[event.job].get(old.content, -inf))
         if old.content in self.versions[event.job] and not any(

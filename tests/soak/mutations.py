@@ -1,4 +1,4 @@
-"""Protections that can be taken out, one at a time, to see that the soak notices.
+"""Protections that can be removed, one at a time, to check that the soak detects it.
 
 Each is named after what is left of the run without it. It is taken out in the processes of the runs only.
 """
@@ -30,7 +30,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Mutation:
-    """A protection that is taken out.
+    """A removed protection.
 
     Attributes:
         take_out: Takes it out of this process.

@@ -1,4 +1,4 @@
-"""Playing a schedule on a sandbox, and holding what came of it against the oracle."""
+"""Plays a schedule on a sandbox, and compares the outcome with the oracle."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ LONGEST_WAIT_FOR_LOCK = 30.0
 
 @dataclass
 class Outcome:
-    """What came of a schedule.
+    """The outcome of a schedule.
 
     Attributes:
-        problems: What was wrong: nothing, if all is well.
-        failures: How runs ended that did not succeed, by the class of the error.
-        task_writes: How many writes about the whole task came to the server, as long as there were faults.
-        job_writes: How many about one job.
-        unknowable: How often a run deleted what a human had touched since it had looked; no protocol of CVAT could
-            tell it.
+        problems: The problems found; empty if there are none.
+        failures: Number of failed runs, by the class of the error.
+        task_writes: Number of writes to the whole task that the server received while there were faults.
+        job_writes: Number of writes to one job.
+        unknowable: Number of deletions of annotations that a human touched after the run's last reading, which no
+            protocol of CVAT can prevent.
     """
 
     key: str
@@ -110,7 +110,7 @@ class Play:
             self._quiet_down()
 
     def _quiet_down(self) -> None:
-        """Nothing goes wrong any more, and what was put off has happened."""
+        """Faults have ended, and delayed commits have happened."""
         if self.server.faults.active:
             probe = len(self.schedule.rules)
             for entry in self.server.faults.log():
@@ -132,7 +132,7 @@ class Play:
         return any(e.actor != human and e.action != "read" for e in list(self.scene.journal.events))
 
     def _work(self, runner: Runner) -> None:
-        """Start runs until one succeeds, as somebody would who sits at this machine."""
+        """Start runs until one succeeds, as a user of this machine would."""
         time.sleep(runner.delay)
         deadline = time.monotonic() + LONGEST_WAIT_FOR_LOCK
         number = 0
@@ -162,7 +162,7 @@ class Play:
         self.outcome.problems.append(f"undisturbed, it does not succeed: {ended.error} {ended.text}")
 
     def _undo(self, runner: Runner) -> None:
-        """Take back all that the runs of a machine have added."""
+        """Undo everything that the runs of a machine have added."""
         runs = self._home(runner) / "runs"
         names = sorted(path.name for path in runs.iterdir()) if runs.is_dir() else []
         for name in names:
@@ -227,7 +227,7 @@ class Play:
                 outcome.failures[ended.error] += 1
         return ended
 
-    # --- what came of it ---
+    # --- the outcome ---
 
     def _judge(self) -> None:
         scene, plan = self.scene, self.schedule

@@ -1,4 +1,4 @@
-"""Whether what a run says of itself is so. Pure."""
+"""Checks the report of a run. Pure."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ NOT_GREEN = ("missing", "not_replaced", "doubled_by_others", "unsettled")
 
 @dataclass
 class RunOf:
-    """A run, and where in the journal it lies.
+    """A run, and its place in the journal.
 
     Attributes:
-        user: Who it is in the journal.
+        user: Its user in the journal.
         is_bad: Whether its function breaks its contract.
-        first: How many events there were when it began.
-        last: How many there were when it ended.
-        is_followed: Whether a request of an earlier run was not executed yet when it began.
+        first: Number of events when it began.
+        last: Number of events when it ended.
+        is_followed: Whether a request of an earlier run had not been executed when it began.
     """
 
     user: str
@@ -47,7 +47,7 @@ class RunOf:
 
 
 def problems_of_reports(schedule: Schedule, ledger: Ledger, this: RunOf, runs: Sequence[RunOf]) -> list[str]:
-    """What is wrong with what a run says.
+    """The errors in the report of a run.
 
     Args:
         schedule: What was tried.
@@ -91,7 +91,7 @@ def _is_meddled_with(schedule: Schedule) -> bool:
 
 
 def _left_behind(ledger: Ledger, this: RunOf) -> Counter[int]:
-    """How many annotations of a run stand in which jobs."""
+    """The number of annotations of a run, by job."""
     return Counter(
         job_id
         for job_id, items in ledger.jobs.items()

@@ -44,7 +44,7 @@ CONTEXT.set_forkserver_preload(
 
 @dataclass(frozen=True)
 class Told:
-    """All that the process of a run is told."""
+    """The arguments of the process of a run."""
 
     kind: str
     url: str
@@ -75,8 +75,8 @@ class Ended:
     Attributes:
         state: `done`, `failed` (with one of our errors), `crashed` (with another one) or `killed`.
         error: The name of the class of the error.
-        text: What it says.
-        report: What the run says that it has done, if it says anything.
+        text: The message of the error.
+        report: The report of the run, if there is one.
     """
 
     state: str
@@ -89,9 +89,9 @@ def run(told: Told, kill: Kill | None, writes: Callable[[], int]) -> Ended:
     """Start a run and wait for its end.
 
     Args:
-        told: What it is to do.
-        kill: When it is killed; None for never.
-        writes: How many writes have come to the server since it began.
+        told: The arguments of the run.
+        kill: When to kill it; None for never.
+        writes: Returns the number of writes that the server has received since it began.
     """
     receiver, sender = CONTEXT.Pipe(duplex=False)
     process = CONTEXT.Process(target=_run, args=(told, sender))

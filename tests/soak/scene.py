@@ -1,6 +1,6 @@
-"""The task of a schedule, what stands in it beforehand, and the human who works on it meanwhile.
+"""The task of a schedule, its initial annotations, and the human who edits it during the runs.
 
-All of this goes to the database of the sandbox, past HTTP and so past all faults.
+All of this writes directly to the database of the sandbox, without HTTP and so without faults.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Scene:
         return f"{self.name}-human"
 
     def make(self) -> None:
-        """Make the task, and let human and machine work stand in it."""
+        """Create the task, with manual and automatic annotations."""
         plan = self.schedule
         fields: Json = {}
         if plan.segment_size:
@@ -109,7 +109,7 @@ class Scene:
         self.journal.keep(self.human)
 
     def new_user(self, name: str) -> str:
-        """Let somebody log in with the password of the administrator, and be known in the journal."""
+        """Create a user with the password of the administrator, known to the journal."""
         actor = f"{self.name}-{name}"
         with self.server._state.database.write() as db:
             db.execute(
@@ -121,7 +121,7 @@ class Scene:
         return actor
 
     def read(self) -> Held:
-        """All that stands in the jobs."""
+        """All annotations of the jobs."""
         with self.server._state.database.read() as db:
             return {job.id: stored(db, job.id) for job in self.jobs}
 
@@ -169,7 +169,7 @@ class Scene:
         shown = sorted(rng.sample(frames, min(len(frames), rng.randint(1, 3))))
         return {
             "frame": shown[0],
-            "label_id": self.label_ids["scene"],  # else it might pass for what was made of a detection
+            "label_id": self.label_ids["scene"],  # else it might look like a shape made from a detection
             "source": rng.choice(["manual", "auto"]),
             "shapes": [
                 {"type": "rectangle", "frame": frame, "points": [1, 2, 3 + frame, 9], "outside": False}
@@ -190,7 +190,7 @@ class Scene:
     # --- the human ---
 
     def work(self, is_seen: Callable[[], bool]) -> None:
-        """Do what the schedule says that the human does.
+        """Perform the actions of the human in the schedule.
 
         Args:
             is_seen: Whether a run has written something.
@@ -216,7 +216,7 @@ class Scene:
             if not there:
                 return
             key, item = rng.choice(there)
-            # as CVAT's update does it: the old one goes and the new one comes, with the same id
+            # as CVAT's update does: it deletes the old one and adds the new one with the same id
             with acting(""):
                 annotation_store.delete(db, job.id, validate_annotations(_body(key[0], item), new=False))
                 if deed.what == "correct":
@@ -226,7 +226,7 @@ class Scene:
                 note(deed.what, job.id, [(key[0], item)])
 
     def _corrected(self, rng: random.Random, kind: str, item: Json) -> Json:
-        """What a human makes of an annotation. It is his work then, and its source says so."""
+        """An annotation corrected by the human; its source becomes manual."""
         changed = {**item, "source": rng.choice(["manual", "semi-auto"])}
         if kind == "tags":
             names = {number: name for name, number in self.label_ids.items()}

@@ -1,13 +1,12 @@
-"""A schedule: all that its seed decides. Pure; it knows neither server nor upload.
+"""A schedule: everything that its seed decides. Pure; it uses neither server nor upload.
 
-What no protocol of CVAT can settle without a word between the machines is kept out: that a run relies on what a
-run of another machine has written, which then fails by its own fault and takes that back. So where there are
-two machines and the function of one is bad, nothing is replaced, no write is of unknown outcome, and every existing
-annotation is checked after a last good run.
+It excludes what no protocol of CVAT can resolve without communication between the machines: a run relies on
+annotations of a run on another machine, which then fails by its own fault and removes them. So with two machines
+and a bad function on one, nothing is replaced, no write has an unknown outcome, and every existing annotation is
+checked after a last good run.
 
-A schedule has one runner or two. A runner is what would be a machine: it has a home of its own (cache, locks,
-records) and its own spelling of the address, and starts runs until one succeeds. Beside them a human may draw,
-correct and delete.
+A schedule has one or two runners. A runner models a machine: it has its own home (cache, locks, records) and its
+own spelling of the address, and starts runs until one succeeds. A human may draw, correct and delete meanwhile.
 """
 
 from __future__ import annotations
@@ -23,13 +22,13 @@ TASK_WAY = "@task"
 
 READ_TIMEOUT = 0.4
 LONGEST_DELAY = 0.6
-"""Seconds until a commit comes after its client has given up; stands for the 60 s of a real server."""
+"""Seconds until a commit after its client has given up; models the 60 s of a real server."""
 LATE_COMMIT_SECONDS = 1.5
-"""What the runs are told about that. There is time to spare: many schedules share few cores."""
+"""The setting of the runs for it, with a margin: many schedules share few cores."""
 STALE_SECONDS = 0.3
-"""By how much reads lag at the most."""
+"""Maximum lag of reads in seconds."""
 STALE_READ_SECONDS = 0.8
-"""What the runs are told about that."""
+"""The setting of the runs for it, in seconds."""
 
 SPELLINGS = (
     "http://127.0.0.1:{port}",
@@ -42,7 +41,7 @@ SPELLINGS = (
 
 @dataclass(frozen=True)
 class Kill:
-    """When a process is to die: some seconds after so many writes were seen, or so many after its start."""
+    """When to kill a process: `seconds` after a number of writes, or after its start."""
 
     after: Literal["writes", "seconds"]
     writes: int
@@ -51,16 +50,16 @@ class Kill:
 
 @dataclass(frozen=True)
 class Runner:
-    """Who starts runs on the task.
+    """Starts runs on the task.
 
     Attributes:
-        name: Tells it from the other one.
-        home: Where its cache and records are.
-        spelling: How it writes the address of the server.
+        name: Distinguishes it from the other one.
+        home: The folder of its cache and records.
+        spelling: Its spelling of the address of the server.
         delay: Seconds until it begins.
-        kills: What happens to its first runs; None for nothing.
+        kills: When its first runs are killed; None for never.
         is_bad_at_first: Whether the function of its first run breaks its contract on the last frame.
-        most_runs: It gives up after so many, also without success.
+        most_runs: Maximum number of runs, with or without success.
     """
 
     name: str
@@ -74,12 +73,12 @@ class Runner:
 
 @dataclass(frozen=True)
 class Deed:
-    """Something that the human does.
+    """An action of the human.
 
     Attributes:
-        pause: Seconds since what he did before.
+        pause: Seconds since the previous action.
         what: `draw`, `correct` or `delete`.
-        seed: Decides where, and on which of the annotations that exist then.
+        seed: Determines the place, and the annotation among those that exist then.
     """
 
     pause: float
@@ -89,17 +88,17 @@ class Deed:
 
 @dataclass(frozen=True)
 class Schedule:
-    """What is tried.
+    """One scenario.
 
     Attributes:
         key: Its seed.
-        kind: The kind of run. `undo` annotates, and then takes that back.
-        layout: How the task is made: `plain`, with a ground-truth job (`gt`), with a pool of ground-truth frames
+        kind: The kind of run. `undo` annotates, and then undoes that.
+        layout: The layout of the task: `plain`, with a ground-truth job (`gt`), with a pool of ground-truth frames
             (`gt_pool`), or with two replicas of each job (`consensus`).
-        selected: The frames that are asked for; None for all.
-        lasts: Who makes a last run when all others have ended and nothing goes wrong any more: a runner of a
-            third home if `third`.
-        is_sent_at_once: Whether annotations do not wait until there are enough for a request.
+        selected: The selected frames; None for all.
+        last: Which runner makes a last run, after all others and all faults have ended: one with a third home if
+            `third`.
+        is_sent_at_once: Whether annotations are sent without waiting for a full request.
     """
 
     key: str
@@ -224,7 +223,7 @@ def _runners(rng: random.Random, kind: RunKind, existing: str) -> tuple[Runner, 
         delay=rng.choice([0, 0, 0, 0.1, 0.3, 0.6]),
         kills=(_kill(rng),) if rng.random() < 0.25 and kind != "undo" else (),
         is_bad_at_first=rng.random() < 0.35 and may_be_bad,
-        # a second run beside one that undoes would rely on what is being taken back
+        # a second run during an undo would rely on annotations being removed
         most_runs=min(rng.choice([1, 2]), 1 if kind == "undo" else 2),
     )
     return (first, second)
@@ -259,10 +258,10 @@ _READS: Json = {"methods": ["GET"], "path": "/annotations$"}
 
 
 def _rule(rng: random.Random, *, reads_only: bool, is_beside: bool) -> Json:
-    """A rule. Where a run takes back its own beside another one, no write is of unknown fate.
+    """A rule. If a run may remove its annotations during another run, no write has an unknown outcome.
 
-    Of a write whose fate is unknown a run knows no ids, and what is equal and newer it may take for its own. A broken
-    image or a broken answer makes a run take back its own too, so there are none beside a second machine.
+    A run does not know the ids of a write of unknown outcome, and may claim equal newer annotations as its own. A
+    broken image or answer also makes a run remove its annotations, so there are none with a second machine.
     """
     draw = rng.random()
     when = rng.choice(["before", "after"])
@@ -308,6 +307,6 @@ def _rule(rng: random.Random, *, reads_only: bool, is_beside: bool) -> Json:
         "fault": fault,
         "probability": rng.choice([0.2, 0.5, 1]),
         "after": rng.choice([0, 0, 1, 3]),
-        # what a run sends again may be stored in part each time
+        # each resent request may be stored partially
         "times": rng.randint(1, 4) * (2 if fault["kind"] == "store_part" else 1),
     }

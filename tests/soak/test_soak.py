@@ -22,7 +22,7 @@ def test_no_annotation_is_lost_duplicated_or_changed_under_faults_kills_and_conc
     assert sum(outcome.deeds for outcome in outcomes) > 0
 
 
-def test_a_schedule_follows_from_its_key_alone():
+def test_schedule_depends_only_on_its_key():
     assert schedule("1/7") == schedule("1/7")
     assert schedule("1/7") != schedule("1/8")
 

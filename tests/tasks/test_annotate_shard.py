@@ -26,7 +26,7 @@ FRAMES = 40
 
 @pytest.fixture
 def shard(credentials, client, make_task, monkeypatch):
-    """A shard whose detection takes much longer than the time between two checks."""
+    """A shard with a detection much longer than the time between two checks."""
     monkeypatch.setenv("PREFECT_CVAT_FUNCTION_MODULES", "flow_functions")
     monkeypatch.setattr(shard_module, "SECONDS_BETWEEN_CHECKS", 0.1)
     task_id = make_task(FRAMES, chunk_size=1)

@@ -80,7 +80,7 @@ def run_flow(client, task_id, function, batch_size=1, cancel_after=None):
 
 
 class Cancelling(ArtifactProgress):
-    """Cancels the run after so many frames, by an exception in the main thread, as a signal raises it."""
+    """Cancels the run after a number of frames, by an exception in the main thread, as a signal does."""
 
     frames_left = None
 
@@ -120,7 +120,7 @@ def content(artifact, media_type):
 
 @contextmanager
 def all_that_is_logged():
-    """Everything that Prefect's loggers and ours are told, whatever their level is in tests."""
+    """All log messages of Prefect and of this package, regardless of the level set in tests."""
     records = []
     handler = logging.Handler()
     handler.emit = records.append
@@ -294,7 +294,7 @@ def test_warns_if_frames_cannot_be_drawn(client, make_task, sandbox):
 
 @contextmanager
 def between_us_and_prefect():
-    """A server in front of Prefect's that answers 503 for artifacts, or nothing for a while, when it is told to."""
+    """A proxy of the Prefect server that can answer 503 for artifacts, or delay its answers."""
     api = PREFECT_API_URL.value()
     mode = SimpleNamespace(status=None, delay=0.0, asked=0)
 
@@ -375,7 +375,7 @@ def test_short_failure_of_prefect_server_does_not_delay_the_run(monkeypatch):
 
         failed = []
         flow_run_id = tell([fail, *[lambda: None] * 4, recover, lambda: None])
-    assert failed[0] - 1 == 5  # one attempt each, after that which has made the bar
+    assert failed[0] - 1 == 5  # one attempt each, after the one that created the bar
     assert artifacts_of(flow_run_id)["progress-task-5"].data == 70
     assert len([line for line in lines() if "the progress artifact could not be updated" in line]) == 1
 

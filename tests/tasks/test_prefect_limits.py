@@ -173,9 +173,7 @@ with task_slots({URL!r}, 26, [71]):
     subprocess.run([sys.executable, "-c", hold], env=environment, timeout=120)
     left = {task_limit(URL, 26), job_limit(URL, 71)}
     assert names_left() == left
-    assert (
-        remove_unused_limits(older_than=0) == 0
-    )  # its lease has not expired yet: nobody can know that it is dead
+    assert remove_unused_limits(older_than=0) == 0  # its lease has not expired yet, so it counts as alive
     with get_client(sync_client=True) as prefect:  # what Prefect does when the lease has expired
         for name in left:
             prefect.update_global_concurrency_limit(name, GlobalConcurrencyLimitUpdate(active_slots=0))

@@ -26,7 +26,7 @@ def detect(context, image):
 
 
 def told_by_prefect(flow_run_id):
-    """How the flow run's own state and those of its task runs read, how often each was tried, and the log."""
+    """The states of the flow run and its task runs as text, their attempts, and the log."""
     with get_client(sync_client=True) as prefect:
         runs = prefect.read_task_runs(
             flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[flow_run_id])),

@@ -29,7 +29,7 @@ def numbers(found):
 
 @TRACKERS
 @pytest.mark.parametrize("step", [1, 3])
-def test_each_detection_has_the_number_of_its_object_from_the_first_one_on(tracker, step):
+def test_each_detection_has_the_number_of_its_object_from_the_first(tracker, step):
     associator = DetectionAssociator(TrackOptions(tracker=tracker, step=step))
     by_object = {}
     for frame in range(0, 60, step):
@@ -63,14 +63,14 @@ def test_object_returns_within_maximum_gap_at_any_step():
             assert (first == second) == is_same, (step, gap)
 
 
-def test_a_detection_of_low_score_continues_a_track_but_begins_none():
+def test_low_score_detection_continues_a_track_but_begins_none():
     associator = DetectionAssociator(TrackOptions(high_confidence=0.6, activation=0.7))
     assert associator.update(0, [box(0, score=0.4), box(200, score=0.65)]) == []
     [first] = numbers(associator.update(1, [box(0, score=0.7)]))
     assert numbers(associator.update(2, [box(1, score=0.2), box(300, score=0.2)])) == [first]
 
 
-def test_expects_fast_objects_further_on():
+def test_predicts_the_motion_of_fast_objects():
     """30 pixels a frame at a width of 40: on every other frame boxes would not touch where they were."""
     associator = DetectionAssociator(TrackOptions(min_iou=0.1))
     for frame in range(6):

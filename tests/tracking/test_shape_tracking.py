@@ -152,7 +152,7 @@ def test_group_with_several_shapes_on_a_frame_gives_several_tracks(world):
 
 
 def test_same_group_number_in_other_job_is_another_object(world):
-    """CVAT numbers groups anew in each job."""
+    """CVAT numbers groups separately in each job."""
     here = world(24, segment_size=8, overlap=2)
     here.place(here.shape(3, group=4), job=0)
     here.place(here.shape(20, row=20, group=4), job=3)

@@ -1,4 +1,4 @@
-"""Tracks of source shapes are written exactly once, whatever fails."""
+"""Tracks of source shapes are written exactly once, despite any failure."""
 
 from collections import Counter
 from types import SimpleNamespace
@@ -13,7 +13,7 @@ from prefect_cvat.upload.job_writer import JobWriter
 
 
 def complicated(world):
-    """A task with all that may happen: overlaps, keyframes in several jobs, one that is lost at once."""
+    """A task with all cases: overlaps, keyframes in several jobs, a shape that is lost immediately."""
     here = world(24, segment_size=8, overlap=2, chunk_size=3, hidden={(RED, 15), (GREEN, 9), (GREEN, 8)})
     here.place(here.shape(2, group=1), here.shape(7, group=1), here.shape(7, row=20))
     here.place(here.shape(7, group=1), here.shape(7, row=20), here.shape(9, row=30, label="person"), job=1)
@@ -28,7 +28,7 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("direction", ["forward", "both"])
 def test_killed_run_is_completed_by_the_next(world, monkeypatch, direction):
-    monkeypatch.setattr(JobWriter, "max_annotations", 1)  # many requests, after each of which it may end
+    monkeypatch.setattr(JobWriter, "max_annotations", 1)  # many requests; the run may end after any of them
     undisturbed = complicated(world)
     undisturbed.run(direction=direction)
     original = Transport.json
@@ -62,7 +62,7 @@ def test_killed_run_is_completed_by_the_next(world, monkeypatch, direction):
 
 
 def same(one, other):
-    """Whether the same stands in two tasks; ids and label ids differ."""
+    """Whether two tasks have the same annotations; ids and label ids differ."""
 
     def contents(world):
         names = {label.id: name for name, label in world.labels.items()}
@@ -112,7 +112,7 @@ def test_failed_writes_lose_and_duplicate_nothing(world, faults, fault):
 
 @pytest.fixture
 def broken_off(world, monkeypatch):
-    """A task whose run broke off when the tracks stood, and before the seeds were removed."""
+    """A task with a run interrupted after the tracks were written, before the source shapes were removed."""
 
     def fail(_):
         raise StorageError("broken")
@@ -219,7 +219,7 @@ def test_keeps_source_shape_while_part_of_its_track_is_missing(world, faults):
         scene.run()
     faults.clear()
     assert [shape["id"] for shape in scene.shapes()] == [seed["id"]]
-    assert scene.tracks() == []  # a track there would say that all of it is there
+    assert scene.tracks() == []  # a track there would mean that it is complete
     scene.run()
     assert scene.shapes() == []
     assert [len(scene.tracks(job)) for job in range(3)] == [1, 1, 1]

@@ -21,7 +21,7 @@ from prefect_cvat.tracking.track_merger import TrackMerger
 
 
 class Numbers:
-    """Moves shapes to the right by as much as the number on the picture grows."""
+    """Moves shapes right by the increase of the number on the picture."""
 
     spec = TrackingFunctionSpec(supported_shape_types={"rectangle", "polygon", "points", "ellipse"})
 
@@ -126,7 +126,7 @@ def iou(one, other):
 
 
 def test_memory_of_backward_pass_is_bounded(tmp_path):
-    """Five objects with so much jitter that all that is found becomes keyframes."""
+    """Five objects with so much jitter that every shape becomes a keyframe."""
 
     def peak(last, folder):
         folder.mkdir()
@@ -169,4 +169,4 @@ def test_memory_of_backward_pass_is_bounded(tmp_path):
         long = peak(1600, tmp_path / "long")
     finally:
         tracemalloc.stop()
-    assert long < short + 500_000  # what was found on 1,400 frames more takes 2,000,000 in lists
+    assert long < short + 500_000  # the shapes of 1,400 more frames would take 2,000,000 in lists

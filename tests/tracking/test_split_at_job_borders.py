@@ -1,4 +1,4 @@
-"""Tracks as CVAT gets them: what interpolating them gives back, on which frames, in which jobs."""
+"""Tracks as CVAT gets them: their interpolation, their frames and their jobs."""
 
 import math
 
@@ -59,14 +59,14 @@ def test_starts_new_track_after_maximum_gap():
     ]
 
 
-def test_unprocessed_frames_are_no_gap_and_a_track_ends_after_its_last_detection():
+def test_unprocessed_frames_are_not_gaps_and_a_track_ends_after_its_last_detection():
     seen = {frame: rectangle() for frame in range(0, 61, 20)}
     [(_, track)] = assemble(seen, jobs=[job(1, 0, 99)], frames=range(0, 100, 20), step=20, fill_gap=0)
     assert keyframes(track) == [(0, False), (60, False), (61, True)]
 
 
 def test_parts_begin_and_end_with_interpolated_keyframes_between_processed_frames():
-    """Jobs 0-4, 5-9 and 10-19, every 7th frame: the second job has frame 7 only, and goes on to its end."""
+    """Jobs 0-4, 5-9 and 10-19, every 7th frame: the second job has frame 7 only, and the track extends to its end."""
     seen = {frame: rectangle(frame, 0, frame + 10, 10) for frame in (0, 7, 14)}
     tracks = dict(assemble(seen, jobs=[job(1, 0, 4), job(2, 5, 9), job(3, 10, 19)], step=7))
     assert {number: keyframes(track) for number, track in tracks.items()} == {
@@ -78,7 +78,7 @@ def test_parts_begin_and_end_with_interpolated_keyframes_between_processed_frame
     assert tracks[2]["shapes"][0]["points"] == pytest.approx([5, 0, 15, 10])
 
 
-def test_job_without_processed_frames_gets_passing_tracks():
+def test_tracks_pass_through_a_job_without_processed_frames():
     seen = {frame: rectangle(frame, 0, frame + 10, 10) for frame in (0, 10)}
     tracks = dict(assemble(seen, jobs=[job(1, 0, 3), job(2, 4, 4), job(3, 5, 20)], step=10))
     assert keyframes(tracks[2]) == [(4, False)]
@@ -112,7 +112,7 @@ def test_min_length_counts_over_the_whole_task():
     ]
 
 
-def test_changing_attributes_make_keyframes_and_the_others_are_voted_for():
+def test_mutable_attributes_make_keyframes_and_the_others_are_decided_by_vote():
     def shape(turn, colour):
         attributes = [{"spec_id": 11, "value": colour}]
         return rectangle(attributes=attributes + ([{"spec_id": 12, "value": turn}] if turn else []))
@@ -204,7 +204,7 @@ def test_a_single_point_moves_in_straight_lines():
     assert keyframes(track) == [(0, False), (9, False)]
 
 
-def test_a_track_may_be_taken_as_soon_as_its_job_is_over():
+def test_track_can_be_taken_as_soon_as_its_job_ends():
     assembler = TrackBuilder([job(1, 0, 4), job(2, 5, 9)], TrackOptions(min_length=1), LABELS)
     for frame in range(5):
         assert assembler.open_jobs == {1, 2}
@@ -217,7 +217,7 @@ def test_a_track_may_be_taken_as_soon_as_its_job_is_over():
     assert assembler.open_jobs == set()
 
 
-def test_a_job_is_open_while_a_track_may_come_back_after_it():
+def test_job_is_open_while_a_track_may_reappear_after_it():
     assembler = TrackBuilder([job(1, 0, 4), job(2, 5, 5), job(3, 6, 99)], TrackOptions(fill_gap=5), LABELS)
     for frame in range(4):
         assembler.add(frame, [(0, rectangle())])

@@ -9,7 +9,7 @@ from tracking.built_tracks import LABELS, job, rectangle
 
 
 def test_memory_does_not_grow_with_the_frames():
-    """Five objects at a time, each there for 100 frames, with so much jitter that all are keyframes."""
+    """Five objects at a time, each for 100 frames, with so much jitter that all shapes are keyframes."""
     jobs = [job(number, 100 * number, 100 * number + 99) for number in range(20)]
     assembler = TrackBuilder(jobs, TrackOptions(tolerance=0.5), LABELS)
     rng = random.Random(1)
@@ -36,4 +36,4 @@ def test_memory_does_not_grow_with_the_frames():
         late = peak(1450, 1850)
     finally:
         tracemalloc.stop()
-    assert late < 1.5 * early + 100_000  # to keep what was found in between would take 1,300,000 more
+    assert late < 1.5 * early + 100_000  # keeping the shapes in between would take 1,300,000 more

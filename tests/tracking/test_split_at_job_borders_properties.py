@@ -14,7 +14,7 @@ from tracking.built_tracks import LABELS, assemble, exact, job, rectangle, visib
 
 @st.composite
 def scenes(draw):
-    """Frames that are looked at, jobs that cover them and may overlap, objects that come and go, options."""
+    """Processed frames, jobs that cover them and may overlap, objects that appear and disappear, options."""
     step = draw(st.integers(1, 4))
     size = draw(st.integers(2, 50))
     looked_at = sorted(set(range(0, size, step)) - set(draw(st.lists(st.integers(1, size), max_size=4))))

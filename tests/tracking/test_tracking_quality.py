@@ -41,7 +41,7 @@ def detections():
 
 
 @pytest.mark.parametrize("tracker", list(Tracker))
-def test_persons_that_hide_one_another_are_mostly_separated(benchmark, detections, tracker):
+def test_persons_that_occlude_each_other_are_mostly_separated(benchmark, detections, tracker):
     """Measured with ByteTrack: 8 tracks, 5 switches, MOTA 0.61, IDF1 0.72 (see benchmarks/README.md)."""
     quality = benchmark.measure(detections, TrackOptions(tracker=tracker), benchmark.read_reference())
     assert len(quality.lengths) <= 11

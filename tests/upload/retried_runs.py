@@ -1,4 +1,4 @@
-"""Runs whose stages are called again after they raised."""
+"""Runs with stages that are retried after an error."""
 
 from types import SimpleNamespace
 

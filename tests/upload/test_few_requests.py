@@ -1,4 +1,4 @@
-"""How many requests a run makes, and what it does when the server refuses requests about the whole task."""
+"""The number of requests of a run, and its behavior if the server refuses requests for the whole task."""
 
 import re
 import threading
@@ -16,7 +16,7 @@ from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rect
 from prefect_cvat.exceptions import JobsChangedError, PrefectCvatError
 from prefect_cvat.http.retry_policy import RetryPolicy
 from prefect_cvat.upload.job_writer import JobWriter
-from unknown_fates import with_each_unknown_fate
+from unknown_outcomes import with_each_unknown_outcome
 
 OF_TASK = "/api/tasks/[0-9]+/annotations$"
 
@@ -159,12 +159,12 @@ def test_four_jobs_that_overlap_are_read_and_written_at_a_time(sandbox, scene):
     assert most == {"GET": 4, "PATCH": 4}
 
 
-def test_nothing_is_read_for_the_removal_from_jobs_that_held_nothing(scene):
+def test_removal_does_not_read_jobs_that_were_empty(scene):
     task_id = scene.make()
     _, routes = scene.annotate(task_id, existing="clear")
     assert of_jobs(routes, "GET") == 0
     report, routes = scene.annotate(task_id, function=Boxes(3), existing="clear", frames=range(2))
-    assert report.removed == 0  # what was there stands for what is found
+    assert report.removed == 0  # the existing annotations match the detections
     assert once_each(scene, task_id, 3, frames=10) is False
 
 
@@ -213,7 +213,7 @@ def refusing_proxy(url, method, status):
 
 @pytest.mark.parametrize("method", ["GET", "PATCH"])
 @pytest.mark.parametrize("status", [400, 403, 413])
-def test_asks_the_jobs_if_the_server_refuses_requests_about_the_task(sandbox, scene, method, status):
+def test_writes_to_jobs_if_the_server_refuses_requests_for_the_task(sandbox, scene, method, status):
     task_id = scene.make()
     with refusing_proxy(sandbox.url, method, status) as address, Client(address) as client:
         client.login((sandbox.user, sandbox.password))
@@ -231,9 +231,9 @@ def test_reads_jobs_if_the_annotations_of_the_task_are_too_large(scene, monkeypa
     assert of_jobs(routes, "GET") == 6
 
 
-@with_each_unknown_fate
+@with_each_unknown_outcome
 @pytest.mark.parametrize("times", [1, 5])
-def test_writes_each_annotation_once_if_the_fate_of_a_write_to_the_task_is_unknown(
+def test_writes_each_annotation_once_if_the_outcome_of_a_task_write_is_unknown(
     scene, faults, monkeypatch, fault, times
 ):
     monkeypatch.setattr(JobWriter, "max_annotations", 12)
@@ -246,7 +246,7 @@ def test_writes_each_annotation_once_if_the_fate_of_a_write_to_the_task_is_unkno
     assert once_each(scene, task_id, 3)
 
 
-def test_task_whose_write_is_stored_in_part_is_left_as_it_was(scene):
+def test_partially_stored_task_write_is_undone(scene):
     task_id = scene.make()
     lossy = {"methods": ["PATCH"], "path": OF_TASK, "fault": {"kind": "store_part", "share": 0.5}}
     report, _ = scene.annotate(task_id, {**lossy, "times": 1})
@@ -254,7 +254,7 @@ def test_task_whose_write_is_stored_in_part_is_left_as_it_was(scene):
     assert once_each(scene, task_id, 3)
 
 
-# --- what happens meanwhile ---
+# --- changes during a run ---
 
 
 def test_tracks_of_others_are_read_from_their_jobs(client, scene):
@@ -271,7 +271,7 @@ def test_tracks_of_others_are_read_from_their_jobs(client, scene):
     assert once_each(scene, task_id, 3)
 
 
-def test_jobs_may_be_completed_and_assigned_while_a_run_goes_on(client, scene):
+def test_jobs_can_be_completed_and_assigned_during_a_run(client, scene):
     task_id = scene.make()
     [job, *_] = client.jobs(task_id)
 
@@ -285,7 +285,7 @@ def test_jobs_may_be_completed_and_assigned_while_a_run_goes_on(client, scene):
 
 
 @pytest.mark.parametrize("change", ["shorter", "gone"])
-def test_jobs_that_change_while_a_run_goes_on_are_named(sandbox, client, scene, change):
+def test_jobs_changed_during_a_run_are_named(sandbox, client, scene, change):
     task_id = scene.make()
     [first, second, *_] = client.jobs(task_id)
 
@@ -307,7 +307,7 @@ def test_jobs_that_change_while_a_run_goes_on_are_named(sandbox, client, scene, 
 
 
 @pytest.mark.usefixtures("sent_at_once")
-def test_annotations_of_people_who_write_meanwhile_stay(client, scene):
+def test_annotations_added_by_others_during_a_run_stay(client, scene):
     task_id = scene.make()
     car = client.labels(task_id)[0].id
     drawn = []
@@ -332,7 +332,7 @@ def test_annotations_of_people_who_write_meanwhile_stay(client, scene):
     assert Counter(scene.found(task_id).values()) == {3: 6, 4: 6}
 
 
-def test_annotations_are_sent_while_the_run_goes_on(client, scene, monkeypatch):
+def test_annotations_are_sent_during_the_run(client, scene, monkeypatch):
     monkeypatch.setattr("prefect_cvat.upload.sending.upload_queue.FIRST_WAIT", 60.0)
     seen = []
     task_id = scene.make(24, segment_size=24)

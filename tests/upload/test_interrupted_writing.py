@@ -82,7 +82,7 @@ def test_run_stopped_while_waiting_for_another_sends_few_requests(client, make_t
     reads, done = [], []
     read, verify = Client.iter_job_annotations, JobWriter.verify
 
-    def double(self, _earlier=None, **kw):  # it reads anew
+    def double(self, _earlier=None, **kw):  # it reads again
         if not done:
             done.append(1)
             copies = [

@@ -1,4 +1,4 @@
-"""The ledger of a job without a server: each annotation is stored once, whatever happens to a request."""
+"""The ledger of a job without a server: each annotation is stored once, regardless of the fate of a request."""
 
 import json
 import tempfile
@@ -17,7 +17,7 @@ from prefect_cvat.upload.job_ledger import JobLedger
 
 
 class Job:
-    """What a server holds, and what it is still to execute."""
+    """The annotations of a server, and its pending requests."""
 
     def __init__(self, xs):
         self.on_server = []
@@ -105,7 +105,7 @@ def test_resending_absent_annotations_stores_each_once(before, parts, fates, dat
         ledger.note_added(ledger.stored(job.store(missing)))
         result = ledger.compare(job.on_server)
         assert result.absent == []
-        # what comes after all may be another run's: it is told, and settled by the next run
+        # late annotations may be another run's: reported, and resolved by the next run
         assert result.doubled_by_others <= len(job.late)
         assert result.added + result.already_there == wanted.total()
         job.remove({number for _, number, _ in (*result.surplus, *result.duplicates_before)})
@@ -164,7 +164,7 @@ def test_refined_mask_matches_its_detection():
     with ledger_of(job, recognizes_refined=True) as ledger:
         detected = [box, {**box, "frame": 1}, {**box, "label_id": 2}, {**box, "points": [0, 0, 4, 5]}]
         unsent = [body_of(each) for each in ledger.want(map(serialize, detected))]
-        # a human's mask is not of a machine, and one mask stands for one box
+        # a manual mask does not count, and one mask matches one box
         assert unsent == [detected[1], detected[3]]
         ledger.note_added(ledger.stored(job.store(unsent)))
         job.remove({1})

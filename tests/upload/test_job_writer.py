@@ -338,13 +338,15 @@ def test_undo_keeps_annotation_corrected_after_verification(client, scene):
     writer = scene.writer()
     writer.write(0, [scene.rect(1), scene.rect(2)], [0])
     writer.verify()
-    correct(client, scene, 2, points=[30, 1, 40, 9], source="auto")  # not all who correct set a source
+    correct(
+        client, scene, 2, points=[30, 1, 40, 9], source="auto"
+    )  # not every client sets a source when it corrects
     writer.undo()
     assert scene.xs() == [30]
 
 
 def test_undo_distinguishes_equal_ids_of_tags_and_shapes(scene):
-    """Each kind is numbered on its own by CVAT, so the same number may stand for a shape and a tag."""
+    """CVAT numbers each kind separately, so a shape and a tag may have the same id."""
     writer = scene.writer()
     writer.write(0, [scene.rect(x) for x in range(3)], [0])
     writer.verify()

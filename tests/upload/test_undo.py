@@ -1,4 +1,4 @@
-"""Undoing a run takes back exactly what it has added, whatever happened to the run, and nothing of anybody else."""
+"""Undo removes exactly the annotations that a run has added, even if it failed, and nothing else."""
 
 import contextlib
 from types import SimpleNamespace
@@ -19,7 +19,7 @@ from prefect_cvat.records.record_reader import read_run, recorded_runs
 from prefect_cvat.records.run_lock import exclusive_run
 from prefect_cvat.upload import job_writer as upload
 from prefect_cvat.upload.job_writer import JobWriter
-from unknown_fates import with_each_unknown_fate
+from unknown_outcomes import with_each_unknown_outcome
 
 WRITES = {"methods": ["PATCH"], "path": "/annotations$"}
 DELETES = {**WRITES, "actions": ["delete"]}
@@ -192,7 +192,7 @@ def test_run_without_annotations_has_no_record(client, scene, runs_dir):
 # --- when things go wrong ---
 
 
-@with_each_unknown_fate
+@with_each_unknown_outcome
 @pytest.mark.parametrize("requests", [CREATES, DELETES], ids=["of the run", "of undoing it"])
 def test_removes_annotations_of_request_with_unknown_outcome(client, scene, faults, fault, requests):
     scene.place()
@@ -313,7 +313,7 @@ def test_nothing_to_undo_after_bad_function_error(client, scene, runs_dir):
 
 
 def test_reads_record_truncated_anywhere(client, scene, runs_dir):
-    """Whatever line the run was killed at, nothing of it is left, but for lines of which nothing was sent yet."""
+    """Undo finds all annotations wherever the record is truncated after the last request."""
     run = annotate_task(client, scene.id, Boxes(), batch_size=2)
     [file] = runs_dir.glob("*/*.jsonl")
     whole = file.read_bytes()

@@ -14,7 +14,7 @@ from task_annotations import CREATES, READS, boxes, draw, per_frame
 pytestmark = pytest.mark.usefixtures("quick_retries")
 
 
-def test_500_after_the_commit_and_reads_that_lag(client, make_task, faults, monkeypatch):
+def test_500_after_the_commit_and_stale_reads(client, make_task, faults, monkeypatch):
     lag = 1.0
     monkeypatch.setenv("PREFECT_CVAT_STALE_READ_SECONDS", "3")
     monkeypatch.setattr(JobWriter, "retry_delay", 0.4)
@@ -31,7 +31,7 @@ def test_500_after_the_commit_and_reads_that_lag(client, make_task, faults, monk
     assert (report.added, per_frame(client, task_id)) == (15, dict.fromkeys(range(3), 5))
 
 
-def test_504_committed_late_and_reads_that_lag(client, make_task, faults, monkeypatch):
+def test_504_with_late_commit_and_stale_reads(client, make_task, faults, monkeypatch):
     monkeypatch.setenv("PREFECT_CVAT_STALE_READ_SECONDS", "3")
     monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "1")
     task_id = make_task(3, chunk_size=3)

@@ -43,7 +43,7 @@ def test_replaced_annotations_are_not_undone(client, make_task, monkeypatch):
     assert set(per_frame(client, task_id)) == {0, 1, 2, 3}
 
 
-def test_undo_of_a_record_from_the_future_ends(client, make_task, monkeypatch):
+def test_undo_of_a_record_from_the_future_does_not_hang(client, make_task, monkeypatch):
     task_id = make_task(2)
     report = annotate_task(client, task_id, boxes(1), use_cache=False)
     [job] = client.jobs(task_id)
@@ -71,7 +71,7 @@ def test_429_with_retry_after_0_causes_few_requests():
     assert len(server.requests) < 10
 
 
-def test_pages_without_end():
+def test_endless_pages():
     body = b'{"count": 0, "next": "http://x/?page=2", "results": []}'
     with scripted_server(*[Answer(200, body)] * 50, Answer(500, b"{}")) as server:
         client = Client(server.url, access_token="x", retry=RetryPolicy(give_up_after=0.0))

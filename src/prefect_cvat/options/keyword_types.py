@@ -2,8 +2,8 @@
 
 Type checkers read a TypedDict only where its fields are written out, so these cannot be derived from the
 models. The types are those that a caller may pass, which are wider than those of the models: a set of frames,
-a string for an enum. `tests/options/test_three_faces.py` compares names and types with the models. Defaults,
-bounds and descriptions come from the models (`documented`).
+a string for an enum. `tests/options/test_option_parity.py` compares names and types with the models.
+Defaults, bounds and descriptions come from the models (`documented`).
 """
 
 from __future__ import annotations

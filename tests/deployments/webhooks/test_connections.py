@@ -54,7 +54,7 @@ def seconds_until_closed(connection, *, most=10.0):
 
 
 def send_until_closed(connection, part, *, pause=0.0, most=10.0):
-    """Send the same again and again until the other side has closed; return what it has answered before."""
+    """Send the same bytes until the other side closes the connection; return its answer."""
     started = time.monotonic()
     answer = b""
     try:

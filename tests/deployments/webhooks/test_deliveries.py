@@ -144,7 +144,7 @@ def test_file_is_readable_by_its_user_only(path):
     try:
         kept = Deliveries(path)
         with sqlite3.connect(path) as database:
-            database.execute("PRAGMA journal_mode=WAL")  # nor what SQLite may put beside the file
+            database.execute("PRAGMA journal_mode=WAL")  # nor the files that SQLite may create beside it
         kept.add("a", EVENT)
         modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
         kept.close()

@@ -30,9 +30,7 @@ from webhook_bodies import (
 pytestmark = pytest.mark.filterwarnings("default")  # Prefect's own
 
 
-def test_a_task_that_is_ready_is_emitted_with_its_name_and_project(
-    deliver, sandbox, client, task_id, events_of
-):
+def test_ready_task_is_emitted_with_its_name_and_project(deliver, sandbox, client, task_id, events_of):
     answer = deliver(ready_body(task_id))
     assert (answer.status_code, answer.text) == (202, "cvat.task.ready")
     [event] = events_of(resource_id(sandbox, task_id), 1)
@@ -73,7 +71,7 @@ def test_invisible_task_is_sent_without_name(
     assert event.payload == {"task_id": task_id, "server": sandbox.url}
 
 
-def test_an_automation_starts_one_run_with_the_tasks_number(deliver, sandbox, task_id):
+def test_automation_starts_one_run_with_the_task_id(deliver, sandbox, task_id):
     @flow
     def annotate(task_id: int): ...
 
@@ -94,7 +92,7 @@ def test_an_automation_starts_one_run_with_the_tasks_number(deliver, sandbox, ta
     ).create()
     time.sleep(1)  # until the server's triggers know of it
 
-    # two webhooks, of the project and of the organization, tell of one task
+    # two webhooks, of the project and of the organization, report one task
     for webhook_id in (2, 3):
         assert deliver({**ready_body(task_id), "webhook_id": webhook_id}).status_code == 202
 
@@ -120,7 +118,7 @@ def test_a_ping_is_answered_and_logged_and_emits_nothing(deliver, receiver, capl
 
 @pytest.fixture
 def hooked(client, receiver, secret):
-    """A project whose webhook goes to the receiver."""
+    """A project with a webhook to the receiver."""
     project = client.json("POST", "/api/projects", body={"name": "hooked", "labels": [{"name": "car"}]})
     done = register_webhook(client, f"{receiver.url}/webhooks", secret, project_id=project["id"])
     assert done.ping.succeeded

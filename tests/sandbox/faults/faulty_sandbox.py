@@ -72,7 +72,7 @@ class Peer:
 
 
 def rule(kind: str, *, path: str = "", **fields: Any) -> dict[str, Any]:
-    """A rule with a fault: what is no field of a rule is one of the fault."""
+    """A rule with a fault: arguments that are not fields of a rule are fields of the fault."""
     own = {name: fields.pop(name) for name in Rule.model_fields if name in fields}
     return {"path": path, "fault": {"kind": kind, **fields}, **own}
 

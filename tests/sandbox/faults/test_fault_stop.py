@@ -1,4 +1,4 @@
-"""Stopping a sandbox with faults, and what it logs of broken connections."""
+"""Stopping a sandbox with faults, and its log of broken connections."""
 
 import logging
 import time
@@ -73,7 +73,7 @@ class Complaints(logging.Handler):
 
 @contextmanager
 def recorded_complaints() -> Iterator[Complaints]:
-    """Takes what goes to uvicorn's log once it is added there: uvicorn sets its handlers when it starts."""
+    """Captures uvicorn's log once added there: uvicorn sets its handlers when it starts."""
     complaints = Complaints()
     try:
         yield complaints

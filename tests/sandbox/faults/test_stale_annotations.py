@@ -99,7 +99,7 @@ def test_stale_read_lags_behind_several_writes(peer: Peer) -> None:
     assert len(peer.read()["shapes"]) == count
     assert len({shown for _, _, shown in seen}) > 2, "it is not only the first and the last state"
     for before, after, shown in seen:
-        # Writes that were answered so long before are seen; those that came later than that are not.
+        # Reads show writes answered before that time, and not later ones.
         least = max(number for moment, number in history if moment <= max(0, before - 0.5))
         most = 1 + max(number for moment, number in history if moment <= max(0, after - 0.49))
         assert least <= shown <= most, (before - start, shown)

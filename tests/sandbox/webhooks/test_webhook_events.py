@@ -78,7 +78,7 @@ def test_sends_event_for_data_creation_of_killed_server(
         make_webhook(http, receiver.url, project, "completed:request[create:task]")
         state = server._state
         with state.database.write() as db:
-            # As a server leaves it that was killed meanwhile.
+            # As a killed server leaves it.
             db.execute("UPDATE request SET status = 'started' WHERE task_id = ?", (task.id,))
     with Sandbox(tmp_path):
         [body] = received(receiver, "completed:request[create:task]")

@@ -1,4 +1,4 @@
-"""No run takes away what is not its own, and every run says what is really on the server."""
+"""No run removes annotations of others, and every run reports what is really on the server."""
 
 import json
 import subprocess
@@ -94,9 +94,7 @@ with Client(url) as client:
 
 
 @pytest.mark.parametrize("existing", ["keep", "clear"])
-def test_two_runs_from_two_machines_one_of_which_fails(
-    client, sandbox, make_task, monkeypatch, tmp_path, existing
-):
+def test_failed_run_on_another_machine(client, sandbox, make_task, monkeypatch, tmp_path, existing):
     task_id = make_task(40, segment_size=11, chunk_size=5)
     for frame in range(0, 40, 4):
         draw(client, task_id, frame)
@@ -144,7 +142,7 @@ def test_lock_is_the_same_for_two_spellings_of_a_server_address(client, sandbox,
     assert len(refused) == 4
 
 
-def test_undo_removes_nothing_on_a_server_set_up_anew(client, sandbox, make_task):
+def test_undo_removes_nothing_on_a_reinstalled_server(client, sandbox, make_task):
     task_id = make_task(4)
     report = annotate_task(client, task_id, boxes())
     there = annotations(client, task_id)
@@ -170,12 +168,12 @@ def test_does_not_annotate_refined_shapes_again(client, make_task, monkeypatch, 
     assert annotations(client, task_id) == there
 
 
-# --- nothing goes before its replacement is known to be there ---
+# --- nothing is removed before its replacement is known to exist ---
 
 
 @pytest.mark.parametrize("existing", ["keep", "clear", "replace_auto"])
 @pytest.mark.parametrize("times", [1, None], ids=["once", "always"])
-def test_server_that_stores_a_part_of_writes_and_reports_all(client, make_task, faults, existing, times):
+def test_server_that_stores_part_of_a_write_and_reports_all(client, make_task, faults, existing, times):
     task_id = make_task(12, segment_size=4)
     originals = [draw(client, task_id, frame, source="auto", x=50) for frame in range(12)]
     faults.set([{**CREATES, "fault": {"kind": "store_part", "share": 0.5}, "times": times}])
@@ -206,7 +204,7 @@ def test_server_that_stores_a_part_of_writes_and_reports_all(client, make_task, 
 
 
 @pytest.mark.parametrize("existing", ["keep", "clear", "replace_auto"])
-def test_reads_that_lag_behind(client, make_task, faults, monkeypatch, existing):
+def test_stale_reads(client, make_task, faults, monkeypatch, existing):
     monkeypatch.setenv("PREFECT_CVAT_STALE_READ_SECONDS", "2")
     task_id = make_task(12, segment_size=4)
     for frame in range(12):
@@ -242,7 +240,7 @@ def test_correction_during_clearing_of_a_job_is_kept(client, make_task, monkeypa
         delete(self, job_id, body)
         calls.append(len(json.loads(body)["shapes"]))
         if len(calls) == 2:
-            correct(client, job.id, last, points=[0, 0, 30, 30])  # its source stays as it was
+            correct(client, job.id, last, points=[0, 0, 30, 30])  # its source stays unchanged
 
     monkeypatch.setattr(type(client), "delete_job_annotations", delete_and_correct)
     report = annotate_task(client, task_id, boxes(1), existing="clear")
@@ -335,7 +333,7 @@ def test_late_committed_write_is_stored_once(client, make_task, faults, monkeypa
     faults.set([{**CREATES, "fault": {"kind": "late_commit", "answer": answer, "delay": delay}, "times": 1}])
     started = time.monotonic()
     report = annotate_task(client, task_id, boxes())
-    assert delay < time.monotonic() - started < delay + 2.5  # what is there is not waited for any longer
+    assert delay < time.monotonic() - started < delay + 2.5  # it does not wait for existing annotations
     assert per_frame(client, task_id) == dict.fromkeys(range(3), 5)
     faults.wait()
     assert per_frame(client, task_id) == dict.fromkeys(range(3), 5)
@@ -389,8 +387,8 @@ def test_run_that_ends_with_an_unconfirmed_write_reports_it(client, make_task, f
     assert per_frame(client, task_id) == dict.fromkeys(range(6), 5)
 
 
-def test_state_of_jobs_is_on_disk(client, make_task):
-    """Of 40 jobs with 250 annotations each, no more is in memory than one of them takes."""
+def test_job_state_is_on_disk(client, make_task):
+    """With 40 jobs of 250 annotations each, memory holds no more than one job."""
     from prefect_cvat.options.run_options import Options
     from prefect_cvat.runs.annotate_run import AnnotateRun
     from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline

@@ -3,9 +3,9 @@
 import pytest
 
 LATE = {"kind": "late_commit", "answer": 504, "delay": 0.2}
-"""The server answers 504, and carries out the request afterwards."""
+"""The server answers 504, and executes the request afterwards."""
 
-with_each_unknown_fate = pytest.mark.parametrize(
+with_each_unknown_outcome = pytest.mark.parametrize(
     "fault",
     [
         {"kind": "status", "status": 504, "when": "after"},

@@ -1,4 +1,4 @@
-"""The flows leave out what is annotated already, on a real Prefect server."""
+"""The flows leave out annotated frames and objects, on a real Prefect server."""
 
 import pytest
 
@@ -24,7 +24,7 @@ def _function_is_allowed(monkeypatch):
 
 
 def draw_what_the_function_finds(client, credentials, task_id):
-    """Have frame 0 annotated, and a human take what is there for their own."""
+    """Annotate frame 0, and make its annotations manual."""
     first = client.jobs(task_id)[0].id
     annotate_task(task_id, credentials, function=FUNCTION, frames=FrameOptions(frames=[0]))
     [found] = client.job_annotations(first).shapes

@@ -1,4 +1,4 @@
-"""Servers that lie, and what happens to a task, its labels or the disk in the middle of a run."""
+"""Wrong responses, and changes to a task, its labels or the disk during a run."""
 
 import io
 import pathlib
@@ -93,14 +93,14 @@ def test_meta_that_contradicts_the_task_is_refused(client, make_task, monkeypatc
         annotate_task(client, task_id, Boxes())
 
 
-def test_a_task_that_is_deleted_while_it_runs(client, make_task):
+def test_task_deleted_during_the_run(client, make_task):
     task_id = make_task(8)
     delete = lambda: client._transport.json("DELETE", f"/api/tasks/{task_id}")  # noqa: E731
     with pytest.raises(NotFoundError, match=rf"^task {task_id}, batch \d \(frames"):
         annotate_task(client, task_id, Boxes("0002.png", delete), batch_size=2)
 
 
-def test_a_label_that_is_deleted_while_it_runs(client, make_task):
+def test_label_deleted_during_the_run(client, make_task):
     task_id = make_task(8)
     car = client.labels(task_id)[0]
 

@@ -40,12 +40,12 @@ MEDIA = {
 
 @pytest.fixture(params=MEDIA)
 def task_id(request, client, video_task):
-    """Tasks of at least three jobs, whose chunks run across the borders of the jobs."""
+    """Tasks of at least three jobs, with chunks that span jobs."""
     return MEDIA[request.param](client, video_task)
 
 
 class Steps:
-    """Moves shapes to the right by as much as the number on the picture grows."""
+    """Moves shapes right by the increase of the number on the picture."""
 
     spec = TrackingFunctionSpec(supported_shape_types={"rectangle"})
 

@@ -165,7 +165,7 @@ def test_no_group_of_a_flow_repeats_an_option_of_another():
     assert set(seen) == set(Options.model_fields) - {"window"} | {"device"}
 
 
-def test_a_value_out_of_bounds_is_named_as_it_was_given():
+def test_out_of_range_value_is_named_as_given():
     from prefect_cvat.messages.argument_names import arguments_as_options, arguments_as_titles
 
     def message():

@@ -1,4 +1,4 @@
-"""What `import prefect_cvat` offers, and what it costs."""
+"""The names that `import prefect_cvat` provides, and the modules it loads."""
 
 import subprocess
 import sys
