@@ -241,7 +241,7 @@ def test_a_record_that_cannot_be_read_is_removed_when_it_is_old(folders):
 
 @pytest.mark.parametrize(
     ("wanted", "said"),
-    [("90", "is no age"), ("-1d", "is no age"), ("0d", "is not removed"), ("59m", "is no age")],
+    [("90", "is no age"), ("-1d", "is no age"), ("0d", "are not removed"), ("59m", "is no age")],
 )
 def test_invalid_or_too_low_age_is_refused(wanted, said):
     done = command("prune", f"--older-than={wanted}")

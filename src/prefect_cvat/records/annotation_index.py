@@ -35,7 +35,7 @@ _IDENTITY = struct.Struct("<QI")
 
 
 class StoredRecords:
-    """Annotations in the order in which they were added, 21 bytes each."""
+    """Annotations in insertion order, 21 bytes each."""
 
     def __init__(self, data: bytes = b"") -> None:
         self.data = data
@@ -98,7 +98,7 @@ class StoredMap:
 
     @property
     def records(self) -> StoredRecords:
-        """The annotations, in the order in which they were added."""
+        """The annotations, in insertion order."""
         return StoredRecords(bytes(self._data))
 
     def __bool__(self) -> bool:

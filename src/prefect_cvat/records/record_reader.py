@@ -70,7 +70,7 @@ class RecordedJob:
     """The effects of a run on a job, according to its record.
 
     Attributes:
-        added: Annotations that the run has added and not removed again: identities by kind and id.
+        added: Annotations that the run has added and not removed: identities by kind and id.
         unsettled: Identities of annotations in requests of unknown outcome.
         after: The highest known ids before these requests, by kind.
         may_have_issues: Whether the run has tried to open issues in the job.
@@ -103,7 +103,7 @@ class RecordedJob:
 
     @property
     def is_unsettled(self) -> bool:
-        """Whether the outcome of a request is unknown."""
+        """Whether a request has an unknown outcome."""
         return bool(self.unsettled)
 
     def merge(self, other: RecordedJob) -> None:

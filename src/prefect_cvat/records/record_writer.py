@@ -13,7 +13,7 @@ The identities are written before a request is sent (`sent`), and the ids after 
 (`added`). So the record is complete wherever the run is interrupted: an annotation of a request of unknown
 outcome is recognized by its identity and by an id higher than all known before (`after`).
 
-`removed` and `replaced` record deletions; `settled` says that no request can be executed any more.
+`removed` and `replaced` record deletions; `settled` means that no request can still be executed.
 
 A truncated line is ignored: either nothing had been sent, or `sent` has no matching `added`.
 """
@@ -106,7 +106,7 @@ class JobRecord:
             self._write(added=by_kind)
 
     def settled(self) -> None:
-        """Record that no request can be executed any more."""
+        """Record that no request can still be executed."""
         if self._is_unsettled:
             self._write(settled=True)
             self._is_unsettled = False
@@ -148,7 +148,7 @@ class RunRecord:
         """Append a line.
 
         Raises:
-            StorageError: It cannot be written to disk.
+            StorageError: The line cannot be written to disk.
         """
         with self._lock:
             try:
@@ -177,7 +177,7 @@ def checked_run_id(run: str) -> str:
     """Return a run id if it is a valid folder name.
 
     Raises:
-        ValueError: It is not.
+        ValueError: It is not a valid folder name.
     """
     if not _RUN_ID.fullmatch(run):
         raise ValueError(f"a run id has only letters, digits, '-' and '_', not {run!r}")

@@ -52,7 +52,7 @@ class ListedRun(BaseModel):
         kind: `annotate`, `track`, `track_shapes` or `refine`; None for a run of an earlier version.
         function: The name of the function.
         started: The start time.
-        added: The number of annotations that it has added and not removed again.
+        added: The number of annotations that it has added and not removed.
         state: Its state.
     """
 
@@ -72,7 +72,7 @@ class Pruned(BaseModel):
     """What `prune_runs` has removed, or would remove.
 
     Attributes:
-        runs: The ids of the runs whose records were removed; they cannot be undone any more.
+        runs: The ids of the runs whose records were removed; they can no longer be undone.
         locks: The number of removed lock files and notes.
         spools: The number of removed folders of killed runs.
         dry_run: Whether nothing was removed.
@@ -122,8 +122,8 @@ def prune_runs(older_than: timedelta, *, dry_run: bool = False) -> Pruned:
     """
     if older_than < MIN_AGE:
         raise ValueError(
-            f"what is less than {MIN_AGE} old is not removed ({older_than} was asked for): a run of another"
-            " machine that shares the folder may be at work"
+            f"files less than {MIN_AGE} old are not removed (requested: {older_than}): a run on another"
+            " machine may share the folder"
         )
     before = time.time() - older_than.total_seconds()
     try:

@@ -1,4 +1,4 @@
-"""Locks that allow one run at a time on a job: two runs would both add their annotations.
+"""Locks that allow one run at a time on a job: concurrent runs would add annotations twice.
 
 A run on selected jobs locks these jobs, so that several runs can share a large task. Any other run locks the
 task, which includes its jobs.
@@ -150,7 +150,7 @@ def locks_folder() -> Path:
 
 @contextlib.contextmanager
 def guard_lock_files(folder: Path) -> Iterator[None]:
-    """Be the only process that acquires or removes locks: a removed lock file locks nothing.
+    """Exclude other processes from acquiring and removing locks: a removed lock file locks nothing.
 
     Raises:
         OSError: The folder cannot be written.

@@ -181,7 +181,7 @@ def check_takes_tracks(info: TaskInfo) -> None:
         UnsupportedTaskError: It does not.
     """
     if info.validation.mode == "gt_pool":
-        # CVAT 2.73 answers 400 to every track in such a task
+        # CVAT 2.73 answers 400 to every track in these tasks
         raise UnsupportedTaskError(
             f"task {info.task.id} ({info.task.name!r}) has a ground-truth pool, and CVAT does not support"
             " tracks in such tasks; annotate it with shapes instead"

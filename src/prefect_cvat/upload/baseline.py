@@ -106,7 +106,7 @@ class Baseline:
     def match(
         self, annotations: Sequence[NewAnnotation], reused_ids: Callable[[], Collection[AnnotationId]]
     ) -> Match:
-        """Match annotations with those present before the run, each of which matches one at most.
+        """Match annotations with those present before the run; each of these matches one at most.
 
         Args:
             annotations: The annotations to write.
