@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from prefect_cvat.auto_annotation import DetectionAnnotation, DetectionFunctionContext, DetectionFunctionSpec
-from prefect_cvat.auto_annotation.functions._inference import Batches, choose_device
+from prefect_cvat.auto_annotation.functions._batches import Batches
+from prefect_cvat.auto_annotation.functions._inference import choose_device
 from prefect_cvat.inference.function_digest.bytecode import UnknownCodeError
 from prefect_cvat.inference.function_digest.imported_code import ReachedCode
 

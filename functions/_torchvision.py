@@ -21,9 +21,10 @@ from prefect_cvat.auto_annotation import (
     DetectionFunctionSpec,
     label_spec,
 )
-from prefect_cvat.auto_annotation.functions._inference import gather, to_rgb
+from prefect_cvat.auto_annotation.functions._inference import gather
 from prefect_cvat.auto_annotation.functions._model_function import Item, ModelFunction
 from prefect_cvat.auto_annotation.functions._prepared_model import PreparedModel, Transforms
+from prefect_cvat.auto_annotation.functions._rgb import to_rgb
 
 __all__ = ["Output", "TorchvisionFunction"]
 

@@ -21,7 +21,7 @@ from prefect_cvat.auto_annotation import (
     InteractionResultShape,
 )
 from prefect_cvat.auto_annotation.functions._extras import import_extra
-from prefect_cvat.auto_annotation.functions._inference import to_rgb
+from prefect_cvat.auto_annotation.functions._rgb import to_rgb
 from prefect_cvat.masks import encode_mask
 
 __all__ = ["GrabCutFunction", "create"]

@@ -8,8 +8,10 @@ from __future__ import annotations
 import PIL.Image
 from torch import Tensor
 
-from prefect_cvat.auto_annotation.functions._inference import image_to_tensor, to_rgb
-from prefect_cvat.auto_annotation.functions._prepared_model import Classes, PreparedModel
+from prefect_cvat.auto_annotation.functions._classes import Classes
+from prefect_cvat.auto_annotation.functions._inference import image_to_tensor
+from prefect_cvat.auto_annotation.functions._prepared_model import PreparedModel
+from prefect_cvat.auto_annotation.functions._rgb import to_rgb
 from prefect_cvat.auto_annotation.functions.nanodet_coco import INPUT_SIZE, load_categories, load_model
 from prefect_cvat.auto_annotation.functions.torchvision_detection import TorchvisionDetectionFunction
 

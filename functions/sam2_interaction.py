@@ -20,7 +20,8 @@ from prefect_cvat.auto_annotation import (
     InteractionResultAttributes,
     InteractionResultShape,
 )
-from prefect_cvat.auto_annotation.functions._inference import choose_device, to_rgb
+from prefect_cvat.auto_annotation.functions._inference import choose_device
+from prefect_cvat.auto_annotation.functions._rgb import to_rgb
 from prefect_cvat.auto_annotation.functions._sam2 import load_sam2, mask_at
 from prefect_cvat.masks import encode_mask
 

@@ -19,14 +19,14 @@ from prefect_cvat.auto_annotation import (
     label_spec,
     rectangle,
 )
+from prefect_cvat.auto_annotation.functions._classes import NOT_AN_OBJECT, Classes
 from prefect_cvat.auto_annotation.functions._extras import import_extra
-from prefect_cvat.auto_annotation.functions._inference import to_rgb
 from prefect_cvat.auto_annotation.functions._model_function import (
     Item,
     ModelFunction,
     to_float32,
 )
-from prefect_cvat.auto_annotation.functions._prepared_model import NOT_AN_OBJECT, Classes
+from prefect_cvat.auto_annotation.functions._rgb import to_rgb
 from prefect_cvat.auto_annotation.functions._shapes import mask_shapes
 from prefect_cvat.auto_annotation.functions._transformers import Kind, kind_of, load, word_scores
 

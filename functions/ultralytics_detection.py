@@ -28,9 +28,9 @@ from prefect_cvat.auto_annotation import (
     skeleton,
     tag,
 )
-from prefect_cvat.auto_annotation.functions._inference import to_rgb
+from prefect_cvat.auto_annotation.functions._classes import Classes
 from prefect_cvat.auto_annotation.functions._model_function import Item, ModelFunction
-from prefect_cvat.auto_annotation.functions._prepared_model import Classes
+from prefect_cvat.auto_annotation.functions._rgb import to_rgb
 from prefect_cvat.auto_annotation.functions._shapes import COCO_KEYPOINTS, Keypoints, mask_shapes
 from prefect_cvat.auto_annotation.functions._ultralytics import (
     import_ultralytics,

@@ -4,13 +4,9 @@ import pytest
 import skimage.data
 import torch
 
-from prefect_cvat.auto_annotation.functions._inference import (
-    Batches,
-    choose_device,
-    gather,
-    image_to_tensor,
-    to_rgb,
-)
+from prefect_cvat.auto_annotation.functions._batches import Batches
+from prefect_cvat.auto_annotation.functions._inference import choose_device, gather, image_to_tensor
+from prefect_cvat.auto_annotation.functions._rgb import to_rgb
 
 
 @pytest.mark.parametrize(
