@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ load a model. It is used if it is named.
 _PROVIDERS_OF_DEVICES = {"cpu": (_CPU,), "cuda": (_CUDA, _TENSORRT), "mps": (_CORE_ML,)}
 """By the device's name in torch, the providers that use it; the first of them by default."""
 
-_TOO_NEW = ("Opset", "Unsupported model IR version", "No Op registered", "is not a registered function/op")
+_TOO_NEW = ("Opset", "Unsupported model IR version", "No Op registered")
 _OUT_OF_MEMORY = ("Failed to allocate memory", "bad_alloc", "out of memory")
 
 
@@ -176,8 +177,8 @@ class Session:
             found = self._session.run(list(outputs), inputs)
         except Exception as error:
             if any(message in str(error) for message in _OUT_OF_MEMORY):
-                raise MemoryError(one_line(error)) from error
-            raise BadFunctionError(f"ONNX Runtime cannot run the model: {one_line(error)}") from error
+                raise MemoryError(_reason(error)) from error
+            raise BadFunctionError(f"ONNX Runtime cannot run the model: {_reason(error)}") from error
         return [
             each.astype(np.float32, copy=False) if np.issubdtype(each.dtype, np.floating) else each
             for each in found
@@ -197,8 +198,14 @@ def _tensor_info(node: Any) -> TensorInfo:
     return TensorInfo(node.name, shape, node.type.removeprefix("tensor(").removesuffix(")"))
 
 
+def _reason(error: Exception) -> str:
+    """What ONNX Runtime says, without its own file names and signatures."""
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from .*? failed: ?)?", "", str(error))
+    return one_line(re.sub(r"^/\S+:\d+ .*?\) (?=\w)", "", text))
+
+
 def _load_message(path: Path, error: Exception) -> str:
-    reason = one_line(error)
+    reason = _reason(error)
     if type(error).__name__ == "InvalidProtobuf" or "No graph was found" in reason:
         return f"{str(path)!r} is not an ONNX file, or not a complete one; export the model to ONNX first"
     version = _onnxruntime().__version__
