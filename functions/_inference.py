@@ -12,7 +12,7 @@ from torch import Tensor
 
 from prefect_cvat.auto_annotation.functions._rgb import to_rgb
 
-__all__ = ["choose_device", "gather", "image_to_tensor"]
+__all__ = ["choose_device", "gather", "image_to_bytes", "image_to_tensor"]
 
 
 def choose_device(device: str = "auto") -> torch.device:
@@ -41,10 +41,14 @@ def choose_device(device: str = "auto") -> torch.device:
     return chosen
 
 
+def image_to_bytes(image: PIL.Image.Image) -> Tensor:
+    """Return an image of any mode as a tensor `[3, H, W]` of bytes, RGB, 0 to 255."""
+    return torch.from_numpy(np.array(to_rgb(image))).permute(2, 0, 1).contiguous()
+
+
 def image_to_tensor(image: PIL.Image.Image) -> Tensor:
     """Return an image of any mode as a float tensor `[3, H, W]`, RGB, 0 to 1."""
-    pixels = torch.from_numpy(np.array(to_rgb(image)))
-    return pixels.permute(2, 0, 1).to(torch.float32, memory_format=torch.contiguous_format).div_(255)
+    return image_to_bytes(image).float().div_(255)
 
 
 def gather(tensors: Sequence[Tensor]) -> list[Tensor]:

@@ -9,9 +9,10 @@ from typing import Any, TypeAlias
 import PIL.Image
 import torchvision.models
 from torch import Tensor, nn
+from torchvision.transforms._presets import ObjectDetection
 
 from prefect_cvat.auto_annotation.functions._classes import NOT_AN_OBJECT, Classes
-from prefect_cvat.auto_annotation.functions._inference import image_to_tensor
+from prefect_cvat.auto_annotation.functions._inference import image_to_bytes, image_to_tensor
 
 __all__ = ["PreparedModel", "Transforms", "prepare_model"]
 
@@ -21,13 +22,21 @@ Transforms: TypeAlias = Callable[[PIL.Image.Image], Tensor]
 
 @dataclass(frozen=True)
 class PreparedModel:
-    """A model, and how to use it."""
+    """A model, and how to use it.
+
+    Attributes:
+        model: The model.
+        transforms: Makes the tensor of an image.
+        classes: Its classes.
+        meta: What torchvision says about its weights; empty for a model that was passed as an object.
+        takes_bytes: Whether the tensors are bytes, which the device divides by 255 for the model.
+    """
 
     model: nn.Module
     transforms: Transforms
     classes: Classes
     meta: Mapping[str, Any] = field(default_factory=dict)
-    """What torchvision says about its weights; empty for a model that was passed as an object."""
+    takes_bytes: bool = False
 
 
 def prepare_model(
@@ -56,7 +65,7 @@ def prepare_model(
             raise TypeError(f"only a model by name takes the options {', '.join(sorted(model_options))}")
         if names is None:
             raise ValueError('a model object needs label_map, which names its classes: {1: "person", ...}')
-        return PreparedModel(model, transforms or default_transforms, Classes(names))
+        return _prepared(model, transforms or default_transforms, Classes(names))
     if not isinstance(model_name, str):
         raise TypeError("model_name must be a string; pass a model object as model=...")
     weights_of_model = torchvision.models.get_model_weights(model_name)
@@ -71,4 +80,13 @@ def prepare_model(
             if name not in NOT_AN_OBJECT
         }
     loaded = torchvision.models.get_model(model_name, weights=weights, **model_options)
-    return PreparedModel(loaded, transforms or weights.transforms(), Classes(names), weights.meta)
+    return _prepared(loaded, transforms or weights.transforms(), Classes(names), weights.meta)
+
+
+def _prepared(
+    model: nn.Module, transforms: Transforms, classes: Classes, meta: Mapping[str, Any] | None = None
+) -> PreparedModel:
+    """Where the transforms only make floats of bytes, leave that to the device."""
+    takes_bytes = transforms is image_to_tensor or isinstance(transforms, ObjectDetection)
+    transforms = image_to_bytes if takes_bytes else transforms
+    return PreparedModel(model, transforms, classes, meta or {}, takes_bytes)

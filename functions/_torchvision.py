@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import inspect
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, TypeAlias
 
@@ -26,10 +27,43 @@ from prefect_cvat.auto_annotation.functions._model_function import Item, ModelFu
 from prefect_cvat.auto_annotation.functions._prepared_model import PreparedModel, Transforms
 from prefect_cvat.auto_annotation.functions._rgb import to_rgb
 
-__all__ = ["Output", "TorchvisionFunction"]
+__all__ = ["Found", "Input", "Output", "TorchvisionFunction"]
 
 Output: TypeAlias = dict[str, Tensor]
 """The output of a model for one image: tensors `[N, ...]` for N objects."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """A preprocessed image.
+
+    Attributes:
+        tensor: What the model gets: `[3, H, W]`.
+        size: Width and height of the image in pixels.
+    """
+
+    tensor: Tensor
+    size: tuple[int, int]
+
+    @property
+    def scale(self) -> tuple[float, float]:
+        """By which to multiply x and y, if the transforms changed the size of the image."""
+        return self.size[0] / self.tensor.shape[-1], self.size[1] / self.tensor.shape[-2]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the model found on an image, on the CPU.
+
+    Attributes:
+        output: The output of the model.
+        size: Width and height of the image in pixels.
+        scale: See `Input`.
+    """
+
+    output: Output
+    size: tuple[int, int]
+    scale: tuple[float, float]
 
 
 class TorchvisionFunction(ModelFunction):
@@ -50,6 +84,7 @@ class TorchvisionFunction(ModelFunction):
         super().__init__(prepared.model, **settings)
         self._classes = prepared.classes
         self._transforms = prepared.transforms
+        self._takes_bytes = prepared.takes_bytes
 
     @cached_property
     def spec(self) -> DetectionFunctionSpec:
@@ -69,9 +104,37 @@ class TorchvisionFunction(ModelFunction):
             sorted(self._classes.names.items()),
         )
 
-    @torch.inference_mode()
+    def preprocess_image(self, context: DetectionFunctionContext, image: PIL.Image.Image) -> Input:  # noqa: ARG002
+        """Make the tensor of an image of any mode; may be called in several threads at a time."""
+        tensor = self._transforms(to_rgb(image))
+        return Input(tensor.pin_memory() if self._device.type == "cuda" else tensor, image.size)
+
+    def infer_batch(
+        self,
+        contexts: Sequence[DetectionFunctionContext],  # noqa: ARG002 - part of the interface
+        inputs: Sequence[Input],
+    ) -> list[Found]:
+        """Run the model on inputs of any sizes.
+
+        Raises:
+            BadFunctionError: The model does not return what such a model should.
+            RuntimeError: The function is closed.
+            torch.OutOfMemoryError: Not even one image fits into the memory of the device.
+        """
+        return self._batches.map(self._infer_together, inputs)
+
+    def postprocess(self, context: DetectionFunctionContext, found: Found) -> list[DetectionAnnotation]:
+        """Make annotations of what was found on an image."""
+        return self._annotations(context, found.size, found.scale, found.output)
+
     def _detect_together(self, items: Sequence[Item]) -> list[list[DetectionAnnotation]]:
-        tensors = [self._transforms(to_rgb(image)).to(self._device) for _, image in items]
+        inputs = [self.preprocess_image(context, image) for context, image in items]
+        found = self._infer_together(inputs)
+        return [self.postprocess(context, each) for (context, _), each in zip(items, found, strict=True)]
+
+    @torch.inference_mode()
+    def _infer_together(self, inputs: Sequence[Input]) -> list[Found]:
+        tensors = [self._on_device(each.tensor) for each in inputs]
         with self._autocast():
             outputs = self._run(self._loaded_model(), tensors)
         for output in outputs:
@@ -81,10 +144,12 @@ class TorchvisionFunction(ModelFunction):
                 )
         if self._device.type != "cpu":
             self._bring_to_cpu(outputs)
-        return [
-            self._annotations(context, image.size, _scale(image, tensor), output)
-            for (context, image), tensor, output in zip(items, tensors, outputs, strict=True)
-        ]
+        return [Found(output, each.size, each.scale) for each, output in zip(inputs, outputs, strict=True)]
+
+    def _on_device(self, tensor: Tensor) -> Tensor:
+        """The tensor on the device; bytes become floats there, so that a quarter of them travels."""
+        moved = tensor.to(self._device, non_blocking=True)
+        return moved.float().div_(255) if self._takes_bytes else moved
 
     def _bring_to_cpu(self, outputs: Sequence[Output]) -> None:
         wanted = [
@@ -127,10 +192,6 @@ class TorchvisionFunction(ModelFunction):
             label_id = self._classes.label_ids.get(int(number))
             if label_id is not None and score >= threshold:
                 yield index, label_id, score
-
-
-def _scale(image: PIL.Image.Image, tensor: Tensor) -> tuple[float, float]:
-    return image.width / tensor.shape[-1], image.height / tensor.shape[-2]
 
 
 def _described(transforms: Transforms) -> str:

@@ -9,7 +9,7 @@ import PIL.Image
 from torch import Tensor
 
 from prefect_cvat.auto_annotation.functions._classes import Classes
-from prefect_cvat.auto_annotation.functions._inference import image_to_tensor
+from prefect_cvat.auto_annotation.functions._inference import image_to_bytes
 from prefect_cvat.auto_annotation.functions._prepared_model import PreparedModel
 from prefect_cvat.auto_annotation.functions._rgb import to_rgb
 from prefect_cvat.auto_annotation.functions.nanodet_coco import INPUT_SIZE, load_categories, load_model
@@ -41,7 +41,10 @@ def create(
         ValueError: There is no such device, or a number is out of its range.
     """
     prepared = PreparedModel(
-        load_model(score_thresh=0.0), _resized, Classes(dict(enumerate(load_categories())))
+        load_model(score_thresh=0.0),
+        _resized,
+        Classes(dict(enumerate(load_categories()))),
+        takes_bytes=True,
     )
     return TorchvisionDetectionFunction(
         prepared,
@@ -54,4 +57,4 @@ def create(
 
 def _resized(image: PIL.Image.Image) -> Tensor:
     """Resize in 8 bits, as for the weights' training: resizing floats moves boxes by up to 2 pixels."""
-    return image_to_tensor(to_rgb(image).resize((INPUT_SIZE, INPUT_SIZE), PIL.Image.Resampling.BILINEAR))
+    return image_to_bytes(to_rgb(image).resize((INPUT_SIZE, INPUT_SIZE), PIL.Image.Resampling.BILINEAR))

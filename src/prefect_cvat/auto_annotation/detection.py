@@ -24,6 +24,7 @@ __all__ = [
     "DetectionFunction",
     "DetectionFunctionContext",
     "DetectionFunctionSpec",
+    "PipelinedDetectionFunction",
 ]
 
 
@@ -173,4 +174,27 @@ class BatchedDetectionFunction(DetectionFunction, Protocol):
         self, contexts: Sequence[DetectionFunctionContext], images: Sequence[PIL.Image.Image]
     ) -> Sequence[Sequence[DetectionAnnotation]]:
         """Find the objects on several images; one sequence of annotations for each image, in order."""
+        ...
+
+
+class PipelinedDetectionFunction(BatchedDetectionFunction, Protocol):
+    """A detection function in three steps, of which only the second waits for the device.
+
+    While `infer_batch` runs, other threads preprocess the next images, several at a time, and another one
+    postprocesses the outputs of the call before. The three are used instead of `detect` and `detect_batch`
+    if the function has `infer_batch`.
+    """
+
+    def preprocess_image(self, context: DetectionFunctionContext, image: PIL.Image.Image) -> Any:
+        """Make the input of the model for an image; called in several threads at a time."""
+        ...
+
+    def infer_batch(
+        self, contexts: Sequence[DetectionFunctionContext], inputs: Sequence[Any]
+    ) -> Sequence[Any]:
+        """Run the model on preprocessed images; return one output for each, in order."""
+        ...
+
+    def postprocess(self, context: DetectionFunctionContext, output: Any) -> Sequence[DetectionAnnotation]:
+        """Make annotations of the output for an image."""
         ...

@@ -86,7 +86,7 @@ class ImageFeed:
         waiting_bytes = 0
         with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
             for frame, image in frames:
-                needed = decoding_bytes(image)
+                needed = self._bytes_of(image)
                 while waiting and (len(waiting) == max_waiting or waiting_bytes + needed > FED_BYTES):
                     waiting_bytes -= waiting[0][0]
                     yield waiting.popleft()[1].result()
@@ -98,6 +98,11 @@ class ImageFeed:
                 del frame, image
             while waiting:
                 yield waiting.popleft()[1].result()
+
+    def _bytes_of(self, image: PIL.Image.Image) -> int:
+        """Bytes that an image takes decoded, or preprocessed: three floats a pixel."""
+        decoded = decoding_bytes(image)
+        return decoded if self._preprocess is None else max(decoded, 12 * image.width * image.height)
 
     def _prepare(self, frame: Frame, image: PIL.Image.Image) -> FedImage:
         try:
