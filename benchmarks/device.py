@@ -1,7 +1,7 @@
 """How well a device is fed: frames per second against what it could take, or what all cores decode.
 
 The device is a stub that sleeps for each batch and does not use the processor. JPEGs of 1920x1080 are in
-chunks that the server has made before. In one run: a bare loop that decodes the same images on all cores, then
+chunks that the server has made before. In one run: a bare loop decodes the same images on all cores, then
 `annotate_task` with devices of several speeds, each side in a process of its own.
 """
 
@@ -100,9 +100,7 @@ def main() -> None:
                 )
     load = os.getloadavg()[0]
     print(f"{options.frames} JPEGs of {SIZE[0]}x{SIZE[1]}, {usable_cores()} cores, load {load:.1f}")
-    print(
-        "| device, images/s | decoded on all cores | annotate_task | ratio to the lesser | CPU ms/frame | MB |"
-    )
+    print("| device, images/s | decoded on all cores | annotate_task | ratio | CPU ms/frame | MB |")
     print("|---|---|---|---|---|---|")
     results = {}
     for rate, found in rows.items():
