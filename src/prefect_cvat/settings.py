@@ -85,7 +85,7 @@ class Settings(BaseSettings):
             "Maximum memory in bytes for decoding one image, its file included, or one frame of a video;"
             " larger ones are refused. The default is enough for a JPEG of 46 megapixels and 16 MiB, for one"
             " that is progressive of 19 megapixels, and for WEBP of 12. Raise it where your images are larger"
-            " and the machine has more memory. `track` with a detection function takes 134217728 unless it is"
+            " and the machine has more memory. `track` with a detection function takes 142606336 unless it is"
             " set: its libraries need memory too."
         ),
     )

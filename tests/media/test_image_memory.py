@@ -13,7 +13,7 @@ from prefect_cvat.exceptions import MediaError
 from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.rendering.preview import open_image_files
 
-LARGE = (7000, 5000)  # 140 MB decoded: more than 128 MiB, less than 192 MiB
+LARGE = (7200, 5000)  # 144 MB decoded: more than 136 MiB, less than 192 MiB
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ FUNCTION = SimpleNamespace(spec=DetectionFunctionSpec(labels=[label_spec("car", 
 
 
 def test_track_refuses_larger_images_than_annotate_unless_the_limit_is_set(client, task_id, monkeypatch):
-    with pytest.raises(MediaError, match=r"7000x5000 .* more than 134217728 .*PREFECT_CVAT_MAX_IMAGE_BYTES"):
+    with pytest.raises(MediaError, match=r"7200x5000 .* more than 142606336 .*PREFECT_CVAT_MAX_IMAGE_BYTES"):
         track_task(client, task_id, FUNCTION)
     assert client.task_annotations(task_id).tracks == []
     assert annotate_task(client, task_id, FUNCTION).added == 1
@@ -52,7 +52,7 @@ def test_preview_counts_the_copy_of_a_rotated_file(tmp_path, orientation, is_ref
     PIL.Image.new("L", LARGE).save(path, exif=exif)
     if is_refused:
         with pytest.raises(
-            MediaError, match=r"photo.jpg' \(rotated\) of 7000x5000 pixels takes up to 280000000"
+            MediaError, match=r"photo.jpg' \(rotated\) of 7200x5000 pixels takes up to 288000000"
         ):
             open_image_files([path])
     else:

@@ -77,7 +77,7 @@ class PlannedTrackDetectionsRun(PlannedAnnotateRun):
     reviews_shapes: ClassVar[bool] = False
     keeps_all_parts: ClassVar[bool] = False
     writes_each_batch: ClassVar[bool] = False
-    default_image_bytes: ClassVar[int | None] = 128 * 2**20  # the tracking libraries take 75 MB
+    default_image_bytes: ClassVar[int | None] = 136 * 2**20  # the tracking libraries take 75 MB
 
     def __init__(
         self,
