@@ -6,6 +6,8 @@ files are stored, secrets. docs/operations.md has them as a table.
 
 from __future__ import annotations
 
+import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated
 
@@ -13,7 +15,7 @@ import platformdirs
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-__all__ = ["Settings"]
+__all__ = ["Settings", "current_settings"]
 
 
 _STARTED_IN = Path.cwd()
@@ -22,6 +24,8 @@ _STARTED_IN = Path.cwd()
 
 class Settings(BaseSettings):
     """The present settings. Created where they are needed, so that changes of the environment take effect.
+
+    That takes about a millisecond; `current_settings` is for what is done once for each job.
 
     Raises:
         pydantic.ValidationError: A variable has an invalid value.
@@ -116,3 +120,13 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+
+def current_settings() -> Settings:
+    """The present settings, read again only if the environment has changed."""
+    return _settings_in(tuple(os.environ.items()))
+
+
+@lru_cache(maxsize=1)
+def _settings_in(_environment: tuple[tuple[str, str], ...]) -> Settings:
+    return Settings()

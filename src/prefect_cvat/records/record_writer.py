@@ -35,7 +35,7 @@ from prefect_cvat.cvat.task_identity import TaskIdentity
 from prefect_cvat.exceptions import StorageError
 from prefect_cvat.files.folder_permissions import create_file, make_folder
 from prefect_cvat.inference.provenance import Provenance
-from prefect_cvat.settings import Settings
+from prefect_cvat.settings import current_settings
 
 __all__ = [
     "FORMAT",
@@ -159,14 +159,14 @@ class RunRecord:
             except OSError as error:
                 self._path = None  # a truncated line must be the last of its file
                 raise StorageError(
-                    f"the run cannot be recorded in {Settings().runs_dir}: {error}; set"
+                    f"the run cannot be recorded in {current_settings().runs_dir}: {error}; set"
                     " PREFECT_CVAT_RUNS_DIR to a writable folder"
                 ) from error
 
     def _new_file(self) -> Path:
         header = self._header()
-        folder = Settings().runs_dir / checked_run_id(header.run)
-        make_folder(folder, within=Settings().runs_dir)
+        folder = current_settings().runs_dir / checked_run_id(header.run)
+        make_folder(folder, within=current_settings().runs_dir)
         path = folder / f"{uuid.uuid4().hex}.jsonl"
         create_file(path)
         path.write_bytes(header.model_dump_json().encode() + b"\n")

@@ -16,7 +16,7 @@ from prefect_cvat.options.existing_annotation_options import Existing
 from prefect_cvat.records.annotation_index import StoredAnnotation
 from prefect_cvat.records.record_writer import JobRecord
 from prefect_cvat.records.run_lock import RunLock
-from prefect_cvat.settings import Settings
+from prefect_cvat.settings import current_settings
 from prefect_cvat.upload.annotation_files import NewAnnotation
 from prefect_cvat.upload.job_ledger import JobLedger
 from prefect_cvat.upload.job_verification import ROUNDS, EarlierReading, JobVerification
@@ -37,7 +37,7 @@ def job_requests(client: Client, job_id: int) -> JobRequests:
         max_bytes=JobWriter.max_bytes,
         attempts=MAX_ATTEMPTS_OF_UNKNOWN_OUTCOME,
         retry=RetryPolicy(first_delay=JobWriter.retry_delay, longest_delay=30.0),
-        late_commit_seconds=Settings().late_commit_seconds,
+        late_commit_seconds=current_settings().late_commit_seconds,
     )
 
 
@@ -94,7 +94,7 @@ class JobWriter:
         self.already_there = 0
         self.missing = 0
         self.doubled_by_others = 0
-        settings = Settings()
+        settings = current_settings()
         self._requests = job_requests(client, job.id)
         defaults = defaults or {}
         self._existing = existing
