@@ -17,7 +17,12 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from prefect_cvat.deployments.webhooks.webhook_store import Deliveries, QueueFullError
-from prefect_cvat.deployments.webhooks.webhook_to_event import Ignored, Ping, body_digest, read_webhook
+from prefect_cvat.deployments.webhooks.webhook_to_event_or_ignored import (
+    Ignored,
+    Ping,
+    body_digest,
+    read_webhook,
+)
 from prefect_cvat.exceptions import InvalidResponseError, StorageError
 
 __all__ = ["WebhookEndpoint"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from prefect.events import Event
 
-from prefect_cvat.deployments.webhooks.webhook_to_event import Ignored, Ping, read_webhook
+from prefect_cvat.deployments.webhooks.webhook_to_event_or_ignored import Ignored, Ping, read_webhook
 from prefect_cvat.exceptions import InvalidResponseError
 
 RECORDED = json.loads(Path(__file__).with_name("webhooks_of_cvat_2_73.json").read_text())
