@@ -440,7 +440,7 @@ def test_raises_and_removes_all_if_server_stores_less(sandbox, scene, faults, is
     with Dropping(sandbox.url) as client:
         client.login((sandbox.user, sandbox.password))
         writer = scene.writer(client)
-        with pytest.raises(UploadError, match=r"3 annotations were sent, .* stored 2, of which 2 are as"):
+        with pytest.raises(UploadError, match=r"3 annotations were sent, .* 2 stored, 2 of them unchanged"):
             writer.write(0, [scene.rect(x) for x in (1, 2, 3)], [0])
     assert scene.xs() == []
 
