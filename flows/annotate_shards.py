@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Annotated, Any
@@ -17,7 +17,8 @@ from pydantic import Field
 
 from prefect_cvat.credentials import CvatCredentials
 from prefect_cvat.cvat.client import Client
-from prefect_cvat.exceptions import MissingLibraryError, RunsFailedError
+from prefect_cvat.exceptions import RunsFailedError
+from prefect_cvat.extras import import_library
 from prefect_cvat.flows.fan_out import block_document_id
 from prefect_cvat.flows.flow_run_tags import add_tags, load_function_key, run_key, task_tag
 from prefect_cvat.flows.function_choice import DETECTION_FUNCTION, TaskId, choose_function, name_run
@@ -56,15 +57,11 @@ def shard_task_runner(address: str | None) -> TaskRunner[Any]:
     """
     if address is None:
         return ThreadPoolTaskRunner()
-    try:
-        from prefect_dask.task_runners import DaskTaskRunner
-    except ImportError:
-        raise MissingLibraryError(
-            "shards on Dask need prefect-dask; install it with: pip install 'prefect-cvat[dask]'"
-        ) from None
+    dask = import_library("prefect_dask.task_runners", "shards on Dask")
+    runner: Callable[..., TaskRunner[Any]] = dask.DaskTaskRunner
     if address == "local":
-        return DaskTaskRunner(cluster_kwargs={"threads_per_worker": 1})
-    return DaskTaskRunner(address=address)
+        return runner(cluster_kwargs={"threads_per_worker": 1})
+    return runner(address=address)
 
 
 @flow(

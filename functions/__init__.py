@@ -1,1 +1,30 @@
-"""Detection functions that come with prefect-cvat: one module each, with a function `create`."""
+"""Auto-annotation functions that come with prefect-cvat: one module each, with a function `create`."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+EXTRAS = {
+    "grabcut_interaction": "video",
+    "nanodet_detection": "pytorch",
+    "optical_flow_tracking": "video",
+    "sam2_interaction": "transformers",
+    "sam2_tracking": "transformers",
+    "tiled": None,
+    "torchvision_classification": "pytorch",
+    "torchvision_detection": "pytorch",
+    "torchvision_instance_segmentation": "pytorch",
+    "torchvision_keypoint_detection": "pytorch",
+    "transformers_detection": "transformers",
+    "ultralytics_detection": "ultralytics",
+}
+"""The functions, each with the extra that it needs."""
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import a function's module; `from ... import` asks here first. Its error says what to install."""
+    if name not in EXTRAS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from prefect_cvat.auto_annotation.loading import import_builtin
+
+    return import_builtin(name)

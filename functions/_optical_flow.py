@@ -43,7 +43,7 @@ def import_opencv() -> ModuleType:
     Raises:
         FunctionLoadError: It is not installed.
     """
-    return import_extra("cv2", "video")
+    return import_extra("cv2")
 
 
 class Picture:

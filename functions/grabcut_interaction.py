@@ -85,7 +85,7 @@ class GrabCutFunction:
         part = pp_image[top:bottom, left:right]
         scale = min(1.0, _MAX_SIDE / max(part.shape[:2]))
         size = max(2, round(part.shape[1] * scale)), max(2, round(part.shape[0] * scale))
-        cv2 = import_extra("cv2", "video")
+        cv2 = import_extra("cv2")
         small = cv2.resize(part, size, interpolation=cv2.INTER_AREA) if scale < 1 else part
         # from image coordinates to region coordinates
         stretch = np.array([size[0] / part.shape[1], size[1] / part.shape[0]])
@@ -118,7 +118,7 @@ class GrabCutFunction:
         return (x1, y1, x2, y2) if x1 < x2 and y1 < y2 else None
 
     def _cut(self, pixels: NDArray[np.uint8], guess: NDArray[np.uint8]) -> NDArray[np.bool_]:
-        cv2 = import_extra("cv2", "video")
+        cv2 = import_extra("cv2")
         is_object = np.isin(guess, (cv2.GC_FGD, cv2.GC_PR_FGD))
         if is_object.all() or not is_object.any():
             return is_object
@@ -159,7 +159,7 @@ def create(*, margin: float = 0.15, reach: float = 0.25, iterations: int = 5) ->
         raise ValueError(f"reach must be more than 0 and at most 1, not {reach}")
     if iterations < 1:
         raise ValueError(f"iterations must be 1 or more, not {iterations}")
-    import_extra("cv2", "video")
+    import_extra("cv2")
     return GrabCutFunction(margin=margin, reach=reach, iterations=iterations)
 
 
@@ -179,7 +179,7 @@ def _guess(
     size: tuple[int, int], corners: NDArray[Any], points: Sequence[NDArray[Any]], *, is_box: bool
 ) -> NDArray[np.uint8]:
     """The initial mask for GrabCut, `[H, W]`, with OpenCV's labels (`GC_FGD` and so on)."""
-    cv2 = import_extra("cv2", "video")
+    cv2 = import_extra("cv2")
     width, height = size
     y, x = np.mgrid[:height, :width] + 0.5
     half = np.maximum((corners[1] - corners[0]) / 2, 0.5)
@@ -210,7 +210,7 @@ def _inside(size: tuple[int, ...], corners: NDArray[Any]) -> NDArray[np.bool_]:
 
 def _tidied(found: NDArray[np.bool_], guess: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Remove small parts and parts without certain foreground, and fill small holes."""
-    cv2 = import_extra("cv2", "video")
+    cv2 = import_extra("cv2")
     sure = guess == cv2.GC_FGD
     count, parts, statistics, _ = cv2.connectedComponentsWithStats(found.astype(np.uint8), connectivity=8)
     areas = statistics[:, cv2.CC_STAT_AREA]

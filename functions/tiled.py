@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import PIL.Image
-import torch
-from torch import Tensor
-from torchvision.ops import batched_nms
+from numpy.typing import NDArray
 
 from prefect_cvat.auto_annotation import (
     BadFunctionError,
@@ -26,6 +25,7 @@ from prefect_cvat.auto_annotation import (
     DetectionFunctionSpec,
 )
 from prefect_cvat.auto_annotation.loading import load_function
+from prefect_cvat.geometry.iou import box_iou
 from prefect_cvat.inference.output_checks import OutputChecker
 from prefect_cvat.models import LabeledShapeRequest, ShapeType, SubLabeledShapeRequest
 
@@ -174,14 +174,14 @@ class TiledFunction:
     def _merged(self, found: Sequence[_TileDetection]) -> list[LabeledShapeRequest]:
         if not found:
             return []
-        boxes = torch.tensor([each.box for each in found], dtype=torch.float32)
-        labels = torch.tensor([each.shape.label_id for each in found])
-        cut = torch.tensor([each.is_cut for each in found])
-        scores = torch.tensor([1.0 if each.shape.score is None else each.shape.score for each in found])
+        boxes = np.array([each.box for each in found], dtype=np.float64)
+        labels = np.array([each.shape.label_id for each in found])
+        cut = np.array([each.is_cut for each in found])
+        scores = np.array([1.0 if each.shape.score is None else each.shape.score for each in found])
         # Scores are at most 1, so whatever is whole comes before whatever is cut.
-        kept = batched_nms(boxes, scores + 2.0 * ~cut, labels, self.iou)
+        kept = _suppress(boxes, scores + 2.0 * ~cut, labels, self.iou)
         kept = kept[~_is_piece(boxes[kept], labels[kept], cut[kept])]
-        return [found[index].shape for index in kept[scores[kept].argsort(descending=True)].tolist()]
+        return [found[index].shape for index in kept[np.argsort(-scores[kept], kind="stable")]]
 
 
 @dataclass(frozen=True)
@@ -238,10 +238,25 @@ def _box(shape: LabeledShapeRequest) -> Box:
     return min(xs), min(ys), max(xs), max(ys)
 
 
-def _is_piece(boxes: Tensor, labels: Tensor, cut: Tensor) -> Tensor:
+def _suppress(
+    boxes: NDArray[np.float64], scores: NDArray[np.float64], labels: NDArray[Any], iou: float
+) -> NDArray[np.intp]:
+    """Non-maximum suppression within each label: the indices of the boxes that stay, best scores first."""
+    waiting = np.argsort(-scores, kind="stable")
+    kept = []
+    while len(waiting):
+        best, waiting = waiting[0], waiting[1:]
+        kept.append(best)
+        overlaps = box_iou(boxes[best, None], boxes[waiting])[0] > iou
+        waiting = waiting[~(overlaps & (labels[waiting] == labels[best]))]
+    return np.array(kept, dtype=np.intp)
+
+
+def _is_piece(boxes: NDArray[np.float64], labels: NDArray[Any], cut: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Tell which shapes are cut and lie mostly in a whole one of the same label."""
-    corners = torch.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    sizes = (torch.minimum(boxes[:, None, 2:], boxes[None, :, 2:]) - corners).clamp(min=0)
+    corners = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
+    sizes = (np.minimum(boxes[:, None, 2:], boxes[None, :, 2:]) - corners).clip(min=0)
     areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
     covered = sizes.prod(2) >= _MOSTLY * areas[:, None]
-    return (covered & cut[:, None] & ~cut[None] & (labels[:, None] == labels[None])).any(1)
+    pieces: NDArray[np.bool_] = (covered & cut[:, None] & ~cut & (labels[:, None] == labels)).any(1)
+    return pieces

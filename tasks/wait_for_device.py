@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-import torch
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 
 from prefect_cvat.auto_annotation.function_calls import close_function, read_attribute
@@ -90,7 +89,11 @@ def device_slot(devices: Sequence[str], *, timeout: float | None = None) -> Iter
 
 
 def local_devices() -> list[str]:
-    """The names of the accelerators of this machine, such as `cuda:0`."""
+    """The names of the accelerators of this machine, such as `cuda:0`; none where torch is not installed."""
+    try:
+        import torch
+    except ImportError:
+        return []
     devices = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
     return [*devices, *(["mps"] if torch.backends.mps.is_available() else [])]
 

@@ -154,7 +154,7 @@ def test_error_names_an_invalid_mask(client, make_task, tmp_path, format):
 
 def test_missing_library_fails_before_any_request(client, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "supervision.dataset.formats.yolo", None)
-    with pytest.raises(MissingLibraryError, match=r"pip install 'prefect-cvat\[export\]'"):
+    with pytest.raises(MissingLibraryError, match=r'pip install "prefect-cvat\[export\]"'):
         export_task(client, 10**9, folder=tmp_path / "set", format="yolo")
 
 

@@ -250,7 +250,7 @@ def test_missing_pyav_is_named_before_chunks_are_fetched(client, video_task, mon
         )  # the sandbox, in this process, needs PyAV to make it
     asked = asked_for(monkeypatch)
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(UnsupportedTaskError, match=r"pip install 'prefect-cvat\[video\]'") as error:
+    with pytest.raises(UnsupportedTaskError, match=r'pip install "prefect-cvat\[video\]"') as error:
         annotate_task(client, task_id, reader())
     assert not asked
     assert ("quality='compressed'" in str(error.value)) == use_zip_chunks

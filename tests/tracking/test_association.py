@@ -130,7 +130,7 @@ def test_frames_must_ascend():
 
 def test_names_missing_library(monkeypatch):
     monkeypatch.setitem(sys.modules, "trackers", None)
-    with pytest.raises(ImportError, match=r"pip install 'prefect-cvat\[video\]'"):
+    with pytest.raises(ImportError, match=r'pip install "prefect-cvat\[video\]"'):
         DetectionAssociator(TrackOptions())
 
 

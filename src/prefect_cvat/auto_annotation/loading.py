@@ -6,7 +6,6 @@ import importlib
 import importlib.util
 import inspect
 import json
-import pkgutil
 import re
 import sys
 from collections.abc import Mapping
@@ -18,12 +17,14 @@ from typing import Any
 from prefect_cvat.auto_annotation.function_calls import is_of_function, place_of, read_spec, where_raised
 from prefect_cvat.auto_annotation.secret_text import SecretReference
 from prefect_cvat.exceptions import BadFunctionError, FunctionLoadError, PrefectCvatError
+from prefect_cvat.extras import find_remedy, install_command
 from prefect_cvat.messages.bounded_text import describe_error, one_line, shorten_error
 from prefect_cvat.settings import Settings
 
 __all__ = [
     "builtin_functions",
     "find_function",
+    "import_builtin",
     "load_function",
     "load_function_file",
     "load_function_module",
@@ -39,14 +40,19 @@ ALLOWED_MODULES = "PREFECT_CVAT_FUNCTION_MODULES"
 _PATH = re.compile(r"[/\\]|\.py$")
 
 
-def builtin_functions() -> list[str]:
-    """The names of the functions that come with this package."""
-    package = importlib.import_module(BUILTINS)
-    return sorted(
-        module.name
-        for module in pkgutil.iter_modules(package.__path__)
-        if not module.ispkg and not module.name.startswith("_")
-    )
+def builtin_functions() -> dict[str, str | None]:
+    """The names of the functions that come with this package, each with the extra that it needs."""
+    extras: dict[str, str | None] = importlib.import_module(BUILTINS).EXTRAS
+    return extras
+
+
+def import_builtin(name: str) -> ModuleType:
+    """Import the module of a function that comes with this package.
+
+    Raises:
+        FunctionLoadError: A library is missing; the message says how to install it.
+    """
+    return _import(f"{BUILTINS}.{name}")
 
 
 def load_function(name: str, parameters: Mapping[str, Any] | None = None) -> Any:
@@ -226,8 +232,14 @@ def _import(name: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
             raise FunctionLoadError(f"there is no module {name!r}") from error
+        package, _, function = name.rpartition(".")
+        if package == BUILTINS and (extra := builtin_functions()[function]):
+            raise FunctionLoadError(
+                f"function {function!r} needs the library {error.name}, which is missing; install it:"
+                f" {install_command(extra)}"
+            ) from error
         raise FunctionLoadError(
-            f"module {name!r} needs the module {error.name!r}, which is missing"
+            f"module {name!r} needs the module {error.name!r}, which is missing{_remedy(error)}"
         ) from error
     except PrefectCvatError:
         raise
@@ -239,7 +251,12 @@ def _load_error(what: str, error: BaseException) -> FunctionLoadError:
     """The error to raise for an error of a function factory, including `sys.exit`."""
     if not is_of_function(error):
         raise error
-    return FunctionLoadError(f"{what}: {describe_error(error)} ({where_raised(error)})")
+    return FunctionLoadError(f"{what}: {describe_error(error)} ({where_raised(error)}){_remedy(error)}")
+
+
+def _remedy(error: BaseException) -> str:
+    remedy = find_remedy(error)
+    return "" if remedy is None else f"; {remedy}"
 
 
 def _make(module: ModuleType, name: str, parameters: Mapping[str, Any] | None) -> Any:

@@ -15,6 +15,7 @@ from pydantic import SecretStr
 
 from prefect_cvat.annotations.request_bodies import each_annotation
 from prefect_cvat.cvat.client import Client
+from prefect_cvat.extras import import_library
 from prefect_cvat.files.output_file import write_text
 from prefect_cvat.media.image_decoding import open_image
 from prefect_cvat.media.task_frames import read_task_frames
@@ -39,6 +40,9 @@ PHOTOS = (
 )
 """Photographs in the wheel of scikit-image, in the public domain or free to use."""
 
+LIBRARIES = "torch", "torchvision", "safetensors", "av", "trackers"
+"""What NanoDet, the video and its tracks need."""
+
 CLIP_FRAMES = 40
 
 CLIP_SIZE = 640, 400
@@ -54,7 +58,12 @@ def run_demo(report_path: Path, echo: Callable[[str], None]) -> tuple[RunReport,
 
     Returns:
         The reports of the two runs.
+
+    Raises:
+        MissingLibraryError: A library is missing; the message says how to install it.
     """
+    for library in LIBRARIES:
+        import_library(library, "the demo", extra="pytorch,video")
     with tempfile.TemporaryDirectory(prefix="prefect-cvat-demo-", ignore_cleanup_errors=True) as folder:
         _configure_prefect(Path(folder))
         # Prefect reads its settings when it is first imported

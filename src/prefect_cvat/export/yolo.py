@@ -5,7 +5,6 @@ The library supervision (extra `export`) formats the lines of these files.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator
 from itertools import groupby
 from operator import itemgetter
@@ -16,8 +15,8 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from prefect_cvat.exceptions import MissingLibraryError
 from prefect_cvat.export.dataset import Annotation, Dataset, WriteSummary, unreadable_as_error
+from prefect_cvat.extras import import_library
 from prefect_cvat.frames import Frame
 from prefect_cvat.geometry.clip_to_image import clip_shape, is_empty
 from prefect_cvat.geometry.coco_format import box_of
@@ -37,13 +36,7 @@ def import_supervision() -> ModuleType:
     Raises:
         MissingLibraryError: It is not installed. The message says how to install it.
     """
-    try:
-        return importlib.import_module("supervision.dataset.formats.yolo")
-    except ImportError as error:
-        raise MissingLibraryError(
-            f"YOLO's format needs the library supervision ({error}); install it:"
-            " pip install 'prefect-cvat[export]'"
-        ) from error
+    return import_library("supervision.dataset.formats.yolo", "YOLO's format")
 
 
 def write_yolo(folder: Path, dataset: Dataset) -> WriteSummary:

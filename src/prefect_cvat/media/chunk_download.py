@@ -8,6 +8,7 @@ from pathlib import Path
 from prefect_cvat.cvat.chunk_requests import MAX_CHUNK_BYTES
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.exceptions import PrefectCvatError, StorageError, UnsupportedTaskError
+from prefect_cvat.extras import explain_missing
 from prefect_cvat.frames import ChunkFile, ChunkType, Quality
 from prefect_cvat.http.interruption import Interruption
 from prefect_cvat.media.chunk_checks import problem_of_chunk
@@ -57,8 +58,8 @@ def chunk_type(task: Task, quality: Quality = "original") -> ChunkType:
             else ""
         )
         raise UnsupportedTaskError(
-            f"{name} is a video, and PyAV, which decodes it, cannot be imported ({error}):"
-            f" pip install 'prefect-cvat[video]'{instead}"
+            f"{name} is a video, and PyAV, which decodes it, cannot be imported ({error});"
+            f" {explain_missing(error, 'av')}{instead}"
         ) from error
     return "video"
 

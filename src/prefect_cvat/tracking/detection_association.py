@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping, Sequence
 from itertools import count
 from types import ModuleType
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from prefect_cvat.exceptions import MissingLibraryError
+from prefect_cvat.extras import import_library
 from prefect_cvat.geometry.boxes import BoundingBox, bounding_box, box_around
 from prefect_cvat.options.track_options import Tracker, TrackOptions
 
@@ -109,12 +108,7 @@ def import_trackers() -> ModuleType:
     Raises:
         MissingLibraryError: It is not installed; the message says how to install it.
     """
-    try:
-        return importlib.import_module("trackers")
-    except ImportError as error:
-        raise MissingLibraryError(
-            f"tracks need the library trackers ({error}); install it: pip install 'prefect-cvat[video]'"
-        ) from error
+    return import_library("trackers", "tracks")
 
 
 def _association_box(shape: Mapping[str, Any]) -> BoundingBox:

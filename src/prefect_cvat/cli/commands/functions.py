@@ -10,15 +10,24 @@ from prefect_cvat.auto_annotation import loading
 from prefect_cvat.cli.command import Only, command, command_group
 from prefect_cvat.cli.console import stdout
 from prefect_cvat.cli.function_choice import FunctionChoice
+from prefect_cvat.extras import is_installed
 
 __all__ = ["functions"]
 
 
 @command
 def list_functions() -> None:
-    """List the built-in functions."""
-    for name in loading.builtin_functions():
-        stdout.print(name, markup=False)
+    """List the built-in functions, and the extras that they need."""
+    functions = loading.builtin_functions()
+    width = max(map(len, functions))
+    for name, extra in functions.items():
+        stdout.print(f"{name:{width}}  {_needs(extra)}".rstrip(), markup=False)
+
+
+def _needs(extra: str | None) -> str:
+    if extra is None:
+        return ""
+    return f"prefect-cvat[{extra}]" + ("" if is_installed(extra) else " (not installed)")
 
 
 @command

@@ -119,7 +119,7 @@ def _pyav() -> ModuleType:
         import av
     except ImportError as error:
         raise ValueError(
-            "Videos need PyAV, which is not installed: pip install 'prefect-cvat[video]'"
+            f'Videos need PyAV, which cannot be imported ({error}): pip install "prefect-cvat[video]"'
         ) from error
     module: ModuleType = av
     return module
