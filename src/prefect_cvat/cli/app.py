@@ -27,7 +27,7 @@ COMMANDS = {
     "export": "Export detections of a function, or the annotations of a task, as a dataset.",
     "preview": "Run a function on images and draw its detections.",
     "runs": "List the runs recorded on this machine, newest first.",
-    "functions": "List and describe the built-in functions.",
+    "functions": "List the built-in functions, and the extras that they need.",
     "cache": "Show or clear the cache of detections.",
     "setup": "Create what runs need on the Prefect server: blocks, limits, a work pool, automations.",
     "serve": "Create the deployments, and execute their runs on this machine until interrupted.",

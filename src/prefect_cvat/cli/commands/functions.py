@@ -18,6 +18,8 @@ __all__ = ["functions"]
 @command
 def list_functions() -> None:
     """List the built-in functions, and the extras that they need."""
+    if click.get_current_context().invoked_subcommand is not None:
+        return
     functions = loading.builtin_functions()
     width = max(map(len, functions))
     for name, extra in functions.items():
@@ -46,9 +48,7 @@ def show_function(
         stdout.print(line, markup=False)
 
 
-functions = command_group(
-    "functions", "List and describe the built-in functions.", list=list_functions, show=show_function
-)
+functions = command_group("functions", list_functions, list=list_functions, show=show_function)
 
 
 def spec_lines(spec: Any) -> list[str]:
