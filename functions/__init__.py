@@ -7,6 +7,7 @@ from types import ModuleType
 EXTRAS = {
     "grabcut_interaction": "video",
     "nanodet_detection": "pytorch",
+    "onnx_detection": "onnx",
     "optical_flow_tracking": "video",
     "sam2_interaction": "transformers",
     "sam2_tracking": "transformers",

@@ -14,6 +14,7 @@ __all__ = ["LIBRARIES", "explain_missing", "find_remedy", "import_library", "ins
 LIBRARIES = {
     "av": "video",
     "cv2": "video",
+    "onnxruntime": "onnx",
     "prefect_dask": "dask",
     "safetensors": "pytorch",
     "supervision": "export",

@@ -115,8 +115,9 @@ class Shell:
         return [python, "-m", module.replace("-", "_"), *arguments]
 
     def _pip(self, arguments: list[str]) -> str:
-        for name, extra in re.findall(r"([\w-]+)\[([\w-]+)\]", " ".join(arguments)):
-            assert extra in metadata(name).get_all("Provides-Extra", []), f"{name} has no extra {extra!r}"
+        for name, extras in re.findall(r"([\w-]+)\[([\w,-]+)\]", " ".join(arguments)):
+            for extra in extras.split(","):
+                assert extra in metadata(name).get_all("Provides-Extra", []), f"{name} has no extra {extra!r}"
         if not self._venv.exists():
             venv.create(self._venv)
             [packages] = self._venv.glob("lib/python*/site-packages")

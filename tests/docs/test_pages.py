@@ -72,6 +72,7 @@ def _write(folder: Path, text: str) -> Path:
         ("```sh\nprefect-cvat sandbox --port 0\nls\n```", "'ls' comes after a server"),
         ("```sh\nprefect-cvat sandbox --port 0\n```\n```sh\nls\n```", "a server goes before what it prints"),
         ("```sh\npip install 'prefect-cvat[vide]'\n```", "prefect-cvat has no extra 'vide'"),
+        ("```sh\npip install 'prefect-cvat[video,vide]'\n```", "prefect-cvat has no extra 'vide'"),
         ("```sh\npip install prefect-cvta\n```", "No matching distribution found for prefect-cvta"),
         ("```ruby\nputs 1\n```", "a block of 'ruby'"),
         ("```\nplain\n```", "a block of ''"),

@@ -4,11 +4,13 @@ import io
 import itertools
 import re
 import socket
+import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from prefect_cvat.auto_annotation import (
     rectangle,
     skeleton_label_spec,
 )
+from prefect_cvat.auto_annotation.functions._extras import import_extra
 from prefect_cvat.auto_annotation.loading import load_function, load_function_file, parse_parameter
 from prefect_cvat.cli.app import app
 from prefect_cvat.evaluation import evaluate_task
@@ -308,6 +311,20 @@ def no_function(given):
     path = given.folder / "nothing.py"
     path.write_text("x = 1\n")
     load_function_file(path)
+
+
+@cause
+def no_torch(given):
+    with mock.patch.dict(sys.modules, {"torch": None}):
+        sys.modules.pop("prefect_cvat.auto_annotation.functions.nanodet_detection", None)
+        load_function("nanodet_detection")
+
+
+@cause
+def no_libgl(given):
+    error = ImportError("libGL.so.1: cannot open shared object file: No such file or directory")
+    with mock.patch("importlib.import_module", side_effect=error):
+        import_extra("cv2")
 
 
 @cause

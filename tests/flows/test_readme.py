@@ -93,6 +93,7 @@ def test_every_code_block_is_tested():
     assert [line.partition("#")[0].strip() for line in others] == [
         "make demo",
         "make test",
+        "pip install 'prefect-cvat[pytorch,video]'",
         "export CVAT_ACCESS_TOKEN=...",
     ]
 
