@@ -242,21 +242,26 @@ def _suppress(
     boxes: NDArray[np.float64], scores: NDArray[np.float64], labels: NDArray[Any], iou: float
 ) -> NDArray[np.intp]:
     """Non-maximum suppression within each label: the indices of the boxes that stay, best scores first."""
-    waiting = np.argsort(-scores, kind="stable")
-    kept = []
-    while len(waiting):
-        best, waiting = waiting[0], waiting[1:]
-        kept.append(best)
-        overlaps = box_iou(boxes[best, None], boxes[waiting])[0] > iou
-        waiting = waiting[~(overlaps & (labels[waiting] == labels[best]))]
-    return np.array(kept, dtype=np.intp)
+    order = np.argsort(-scores, kind="stable")
+    boxes, labels = boxes[order], labels[order]
+    is_kept = np.ones(len(order), dtype=np.bool_)
+    for label in np.unique(labels):
+        waiting = np.flatnonzero(labels == label)
+        while len(waiting):
+            best, waiting = waiting[0], waiting[1:]
+            overlaps = box_iou(boxes[best, None], boxes[waiting])[0] > iou
+            is_kept[waiting[overlaps]] = False
+            waiting = waiting[~overlaps]
+    return order[is_kept]
 
 
 def _is_piece(boxes: NDArray[np.float64], labels: NDArray[Any], cut: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Tell which shapes are cut and lie mostly in a whole one of the same label."""
-    corners = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    sizes = (np.minimum(boxes[:, None, 2:], boxes[None, :, 2:]) - corners).clip(min=0)
-    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    covered = sizes.prod(2) >= _MOSTLY * areas[:, None]
-    pieces: NDArray[np.bool_] = (covered & cut[:, None] & ~cut & (labels[:, None] == labels)).any(1)
+    parts, wholes = boxes[cut, None], boxes[None, ~cut]
+    corners = np.maximum(parts[..., :2], wholes[..., :2])
+    sizes = (np.minimum(parts[..., 2:], wholes[..., 2:]) - corners).clip(min=0)
+    areas = (parts[..., 2:] - parts[..., :2]).prod(2)
+    covered = (sizes.prod(2) >= _MOSTLY * areas) & (labels[cut, None] == labels[None, ~cut])
+    pieces = np.zeros(len(boxes), dtype=np.bool_)
+    pieces[cut] = covered.any(1)
     return pieces
