@@ -186,7 +186,7 @@ class Session:
 
 
 def _onnxruntime() -> Any:
-    return import_extra("onnxruntime", "onnx")
+    return import_extra("onnxruntime")
 
 
 def _short(provider: str) -> str:

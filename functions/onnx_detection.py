@@ -107,7 +107,7 @@ class OnnxDetectionFunction:
         """
         settings = (
             type(self).__qualname__,
-            import_extra("onnxruntime", "onnx").__version__,
+            import_extra("onnxruntime").__version__,
             self._files_digest,
             self.score_threshold,
             self.head,

@@ -58,7 +58,7 @@ def test_each_built_in_function_names_its_extra():
     modules = {path.stem for path in (ROOT / "functions").glob("[!_]*.py")}
     assert modules == EXTRAS.keys()
     of_torch = {name for name in modules if "torch" in libraries_of_function(name)}
-    assert of_torch == {name for name, extra in EXTRAS.items() if extra not in (None, "video")}
+    assert of_torch == {name for name, extra in EXTRAS.items() if extra not in (None, "onnx", "video")}
 
 
 def test_the_message_names_what_needs_the_library_and_the_extra():
