@@ -161,9 +161,8 @@ class Connection:
             try:
                 answer = self._transport.json("GET", path, params=wanted)
             except PermissionDeniedError as error:
-                if (
-                    self._transport.organization
-                ):  # CVAT 2.73 answers 403 to every list request of a non-member
+                # CVAT 2.73 answers 403 to every list request of a non-member
+                if self._transport.organization:
                     asked = f"; is this user in the organization {self._transport.organization!r}?"
                     error.args = (f"{error}{asked}",)
                 raise
