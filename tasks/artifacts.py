@@ -34,7 +34,7 @@ from prefect_cvat.planning.plan import Plan
 from prefect_cvat.rendering.run_report_markdown import Outcome, escape, render_markdown, task_link
 from prefect_cvat.rendering.sample_frames import Drawing, draw_sample_frames
 from prefect_cvat.rendering.score_plot import plot_scores
-from prefect_cvat.runs.execution.progress import LoggedProgress
+from prefect_cvat.runs.execution.progress_bar import LoggedProgress
 from prefect_cvat.runs.reports.run_report import RunReport
 
 __all__ = ["ArtifactProgress", "data_uri", "draw_frames", "publish_report", "warn_if_refused"]

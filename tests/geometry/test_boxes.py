@@ -2,7 +2,7 @@
 
 import pytest
 
-from prefect_cvat.geometry.boxes import area, bounding_box, box_around, common_box
+from prefect_cvat.geometry.bounding_box import area, bounding_box, box_around, common_box
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from prefect_cvat.exceptions import IncompleteRunError, StorageError
 from prefect_cvat.files.output_file import write_text
 from prefect_cvat.runs.dry_run import dry_run
 from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.runs.execution.progress import LoggedProgress, Progress, TqdmProgress
+from prefect_cvat.runs.execution.progress_bar import LoggedProgress, Progress, TqdmProgress
 from prefect_cvat.runs.execution.run import Run
 from prefect_cvat.runs.reports.failed_run import describe_remaining, undo_command
 from prefect_cvat.runs.reports.run_report import RunReport

@@ -24,7 +24,7 @@ from prefect_cvat.models import Label
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.plan import TaskInfo, read_task
 from prefect_cvat.planning.planned_frames import PlannedFrames
-from prefect_cvat.runs.execution.progress import Progress
+from prefect_cvat.runs.execution.progress_bar import Progress
 
 __all__ = ["TaskEvaluation", "evaluate_task"]
 

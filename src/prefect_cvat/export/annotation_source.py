@@ -22,7 +22,7 @@ from prefect_cvat.number_set import NumberSet
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.plan import Batch, Plan
 from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.runs.execution.progress import Progress
+from prefect_cvat.runs.execution.progress_bar import Progress
 from prefect_cvat.runs.execution.run_context import Workspace
 from prefect_cvat.runs.reports.run_report import RunReport
 

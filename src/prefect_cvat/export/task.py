@@ -24,7 +24,7 @@ from prefect_cvat.files.spool import spool_folder
 from prefect_cvat.media.chunk_download import chunk_type
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.plan import Plan, make_plan, read_task
-from prefect_cvat.runs.execution.progress import Progress
+from prefect_cvat.runs.execution.progress_bar import Progress
 
 __all__ = ["DatasetFormat", "export_task"]
 

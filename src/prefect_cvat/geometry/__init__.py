@@ -1,6 +1,6 @@
 """Geometry of shapes, in pixels. Pure functions.
 
-- `boxes`: bounding boxes
+- `bounding_box`: bounding boxes
 - `outlines`: shapes as polygons
 - `iou`: intersection over union of shapes and boxes
 - `clip_to_image`: shapes cut at the edges of their image

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from prefect_cvat.frames import Frame
-from prefect_cvat.geometry.boxes import bounding_box
+from prefect_cvat.geometry.bounding_box import bounding_box
 from prefect_cvat.geometry.outlines import corners_of
 from prefect_cvat.masks import decode_mask
 

@@ -26,7 +26,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 from prefect_cvat.exceptions import StorageError
-from prefect_cvat.geometry.boxes import BoundingBox
+from prefect_cvat.geometry.bounding_box import BoundingBox
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.models import Job
 from prefect_cvat.review.uncertainty import Uncertainty, measure_uncertainty

@@ -10,7 +10,7 @@ from pydantic_core import from_json, to_json
 
 from prefect_cvat.files.lines_by_frame import LinesByFrame
 from prefect_cvat.frames import Frame
-from prefect_cvat.geometry.boxes import BoundingBox
+from prefect_cvat.geometry.bounding_box import BoundingBox
 from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.review.frame_ranking import FrameSummary
 from prefect_cvat.review.uncertainty import Uncertainty

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from prefect_cvat.geometry.boxes import WITHOUT_AREA, BoundingBox, bounding_box
+from prefect_cvat.geometry.bounding_box import WITHOUT_AREA, BoundingBox, bounding_box
 from prefect_cvat.geometry.iou import box_iou
 
 __all__ = ["Uncertainty", "measure_uncertainty"]

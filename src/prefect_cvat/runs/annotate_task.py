@@ -11,7 +11,7 @@ from prefect_cvat.options.keyword_types import AnnotateKeywords, documented
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.runs.annotate_run import AnnotateRun
 from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.runs.execution.progress import progress_on
+from prefect_cvat.runs.execution.progress_bar import progress_on
 from prefect_cvat.runs.reports.run_report import RunReport
 
 __all__ = ["annotate_task"]

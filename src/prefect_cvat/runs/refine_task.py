@@ -10,7 +10,7 @@ from prefect_cvat.options.keyword_types import RefineKeywords, documented
 from prefect_cvat.options.refine_options import RefineOptions
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.runs.execution.progress import progress_on
+from prefect_cvat.runs.execution.progress_bar import progress_on
 from prefect_cvat.runs.refine_run import RefineRun
 from prefect_cvat.runs.reports.run_report import RunReport
 

@@ -12,7 +12,7 @@ from prefect_cvat.options.run_options import Options
 from prefect_cvat.options.shape_tracking_options import ShapeTrackingOptions
 from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.runs.execution.progress import progress_on
+from prefect_cvat.runs.execution.progress_bar import progress_on
 from prefect_cvat.runs.reports.run_report import RunReport
 from prefect_cvat.runs.track_detections_run import TrackDetectionsRun
 from prefect_cvat.runs.track_shapes_run import TrackShapesRun

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from prefect_cvat.extras import import_library
-from prefect_cvat.geometry.boxes import BoundingBox, bounding_box, box_around
+from prefect_cvat.geometry.bounding_box import BoundingBox, bounding_box, box_around
 from prefect_cvat.options.track_options import Tracker, TrackOptions
 
 if TYPE_CHECKING:

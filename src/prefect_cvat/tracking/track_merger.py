@@ -17,7 +17,7 @@ from pydantic_core import from_json, to_json
 
 from prefect_cvat.annotations.request_bodies import json_size
 from prefect_cvat.exceptions import StorageError
-from prefect_cvat.geometry.boxes import BoundingBox, bounding_box
+from prefect_cvat.geometry.bounding_box import BoundingBox, bounding_box
 from prefect_cvat.models import Job
 from prefect_cvat.options.track_options import TrackOptions
 from prefect_cvat.review.track_uncertainty import TrackEnd, TrackSummaries

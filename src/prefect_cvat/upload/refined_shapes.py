@@ -10,7 +10,7 @@ from pydantic_core import from_json, to_json
 
 from prefect_cvat.annotations.request_bodies import SerializedAnnotation
 from prefect_cvat.files.lines_by_frame import LinesByFrame
-from prefect_cvat.geometry.boxes import BoundingBox, area, bounding_box, common_box
+from prefect_cvat.geometry.bounding_box import BoundingBox, area, bounding_box, common_box
 from prefect_cvat.records.annotation_index import StoredAnnotation
 from prefect_cvat.records.record_writer import AnnotationId
 from prefect_cvat.upload.annotation_files import LineFile

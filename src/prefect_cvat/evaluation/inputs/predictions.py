@@ -26,7 +26,7 @@ from prefect_cvat.planning.label_mapping import LabelMapping
 from prefect_cvat.planning.plan import Batch, Plan, TaskInfo, make_plan
 from prefect_cvat.runs.annotate_run import AnnotateRun, PlannedAnnotateRun
 from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
-from prefect_cvat.runs.execution.progress import Progress
+from prefect_cvat.runs.execution.progress_bar import Progress
 from prefect_cvat.runs.execution.run_context import Workspace
 
 __all__ = ["Predictions", "ReadOnlyRun", "detect_on_frames", "read_run_annotations"]

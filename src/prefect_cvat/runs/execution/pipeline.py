@@ -18,7 +18,7 @@ from prefect_cvat.exceptions import BadFunctionError, IncompleteRunError, MediaE
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.planning.plan import Batch, Plan
 from prefect_cvat.runs.execution.planned_run import PlannedRun
-from prefect_cvat.runs.execution.progress import Progress
+from prefect_cvat.runs.execution.progress_bar import Progress
 from prefect_cvat.runs.execution.run import Run
 from prefect_cvat.runs.reports.run_report import RunReport
 
