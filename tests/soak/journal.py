@@ -83,13 +83,14 @@ def note(
         journal.events.append(Event(time.monotonic(), _acting.arrived, name, action, job, items))
 
 
-def _forget_inserted(kind: str, number: int) -> None:
+def _forget_inserted(job_id: int, kind: str, number: int) -> None:
+    """Take an annotation out of the last insertion into its job: a request about a task makes one for each job."""
     if (journal := _journals.get(getattr(_acting, "name", ""))) is None:
         return
     index = max(
         i
         for i, event in enumerate(journal.events)
-        if event.actor == _acting.name and event.action == "insert"
+        if event.actor == _acting.name and event.action == "insert" and event.job == job_id
     )
     event = journal.events[index]
     items = [(of, item) for of, item in event.items if (of, item["id"]) != (kind, number)]
@@ -122,7 +123,7 @@ def _install() -> None:
 
     def noting_delete_one(db: Any, table: str, job_id: int, number: int) -> None:
         # a fault drops a part of the inserted annotations, within the same transaction
-        _forget_inserted(KINDS[table], number)
+        _forget_inserted(job_id, KINDS[table], number)
         delete_one(db, table, job_id, number)
 
     def noting_delete(db: Any, job_id: int, annotations: Any) -> None:
