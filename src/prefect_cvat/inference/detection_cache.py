@@ -1,27 +1,23 @@
 """Detections cached between runs, so that a run that was interrupted can continue.
 
 An entry holds the detections on the selected frames of one chunk. Its name is a digest of the media, the
-function and its settings. It begins with a digest of its content: an entry that is truncated or changed is
-deleted and made again.
+function and its settings.
 """
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import logging
-import os
-import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import PydanticSerializationError
 
-from prefect_cvat.files.folder_permissions import apply_folder_permissions, make_folder
+from prefect_cvat.files.file_cache import DEFAULT_SIZE_LIMIT, FileCache
 from prefect_cvat.frames import FrameDetections
 from prefect_cvat.messages.bounded_text import one_line
 from prefect_cvat.models import LabeledImageRequest, LabeledShapeRequest
@@ -33,9 +29,6 @@ logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 """Changes when older entries can no longer be read or would have another meaning."""
-
-DEFAULT_SIZE_LIMIT = 2 * 2**30
-"""Maximum size of the cache in bytes; beyond it, the least recently used entries are deleted."""
 
 MAX_ENTRY_BYTES = 256 * 2**20
 """Maximum size in bytes of the JSON of an entry."""
@@ -57,18 +50,18 @@ def cache_folder() -> Path:
     return Settings().cache_dir
 
 
-class DetectionCache:
+class DetectionCache(FileCache):
     """Detections on disk.
 
     Args:
-        folder: The folder; made when it is first needed.
+        folder: The folder of all caches.
         size_limit: Maximum size in bytes.
     """
 
     def __init__(self, folder: Path | None = None, *, size_limit: int = DEFAULT_SIZE_LIMIT) -> None:
-        self.folder = (folder or cache_folder()).absolute() / "detections"
-        self.size_limit = size_limit
-        self._written_since_pruning = size_limit
+        super().__init__(
+            (folder or cache_folder()) / "detections", "the cached detections", size_limit=size_limit
+        )
 
     @staticmethod
     def key(**parts: object) -> str:
@@ -85,27 +78,7 @@ class DetectionCache:
             key: The name of the entry.
             check: Returns detections that may be used, or raises a ValueError.
         """
-        path = self._path(key)
-        try:
-            data = path.read_bytes()
-        except OSError:
-            return None
-        try:
-            found = [check(item) for item in _read(data)]
-        except (ValueError, zlib.error) as error:
-            logger.warning(
-                "the cached detections %s are invalid and are made again: %s", path, str(error)[:200]
-            )
-            with contextlib.suppress(OSError):  # in a shared folder it may be another user's
-                path.unlink(missing_ok=True)
-            return None
-        with contextlib.suppress(OSError):
-            os.utime(path)  # marks it as used
-        return found
-
-    def has(self, key: str) -> bool:
-        """Whether there is an entry, which may yet turn out to be unusable."""
-        return self._path(key).exists()
+        return self.read(key, lambda content: [check(item) for item in _parse(content)])
 
     def put(self, key: str, found: Sequence[FrameDetections]) -> None:
         """Store detections. If that fails, a warning is logged.
@@ -125,73 +98,19 @@ class DetectionCache:
         except PydanticSerializationError as error:
             logger.warning("detections cannot be cached: %s", one_line(str(error)))
             return
-        content = zlib.compress(json.dumps(entries, separators=(",", ":")).encode(), 1)
-        path = self._path(key)
-        try:
-            make_folder(path.parent, within=self.folder.parent)
-            with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", delete=False) as file:
-                try:
-                    file.write(hashlib.sha256(content).digest() + content)
-                    file.close()
-                    apply_folder_permissions(Path(file.name))
-                    Path(file.name).replace(path)
-                except BaseException:
-                    Path(file.name).unlink(missing_ok=True)
-                    raise
-        except OSError as error:
-            logger.warning("detections cannot be cached in %s: %s", self.folder, error)
-            return
-        self._written_since_pruning += len(content)
-        if self._written_since_pruning > self.size_limit // 20:
-            self._written_since_pruning = 0
-            self.prune()
-
-    def entries(self) -> Iterator[tuple[Path, os.stat_result]]:
-        """The files of the cache, with their sizes and times."""
-        for path in self.folder.glob("*/*"):
-            with contextlib.suppress(OSError):
-                yield path, path.stat()
-
-    def size(self) -> tuple[int, int]:
-        """The number of entries, and their size in bytes."""
-        sizes = [stat.st_size for _, stat in self.entries()]
-        return len(sizes), sum(sizes)
-
-    def prune(self) -> None:
-        """Delete the least recently used entries beyond the size limit."""
-        by_age = sorted(self.entries(), key=lambda entry: entry[1].st_mtime)
-        total = sum(stat.st_size for _, stat in by_age)
-        for path, stat in by_age:
-            if total <= self.size_limit:
-                return
-            path.unlink(missing_ok=True)
-            total -= stat.st_size
-
-    def clear(self) -> int:
-        """Delete all entries and return their number."""
-        count = 0
-        for path, _ in self.entries():
-            path.unlink(missing_ok=True)
-            count += 1
-        return count
-
-    def _path(self, key: str) -> Path:
-        return self.folder / key[:2] / key
+        self.write(key, zlib.compress(json.dumps(entries, separators=(",", ":")).encode(), 1))
 
 
 def _dumped(adapter: TypeAdapter[Any], annotations: Sequence[object]) -> Any:
     return adapter.dump_python(annotations, mode="json", exclude_defaults=True, warnings="error")
 
 
-def _read(data: bytes) -> list[FrameDetections]:
+def _parse(content: memoryview) -> list[FrameDetections]:
     """The detections of an entry.
 
     Raises:
         ValueError, zlib.error: The entry is invalid.
     """
-    digest, content = data[:32], data[32:]
-    if hashlib.sha256(content).digest() != digest:
-        raise ValueError("they are truncated or changed")
     decompressor = zlib.decompressobj()
     entries = _ENTRIES.validate_json(decompressor.decompress(content, MAX_ENTRY_BYTES))
     return [FrameDetections(entry.frame, entry.tags, entry.shapes) for entry in entries]
