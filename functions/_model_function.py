@@ -5,8 +5,6 @@ from __future__ import annotations
 import abc
 import contextlib
 import hashlib
-import inspect
-import json
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -18,8 +16,11 @@ from torch import Tensor, nn
 from prefect_cvat.auto_annotation import DetectionAnnotation, DetectionFunctionContext, DetectionFunctionSpec
 from prefect_cvat.auto_annotation.functions._batches import Batches
 from prefect_cvat.auto_annotation.functions._inference import choose_device
-from prefect_cvat.inference.function_digest.bytecode import UnknownCodeError
-from prefect_cvat.inference.function_digest.imported_code import ReachedCode
+from prefect_cvat.auto_annotation.functions._model_digest import (
+    code_of_layers,
+    update_with_layers,
+    update_with_weights,
+)
 
 __all__ = ["Item", "ModelFunction", "to_float32"]
 
@@ -95,24 +96,12 @@ class ModelFunction(abc.ABC):
             *(repr(setting) for setting in self._settings()),
         ]
         digest = hashlib.sha256("\n".join(described).encode())
-        for name, module in self._loaded_model().named_modules():
-            digest.update(f"{name} {type(module).__qualname__} {_settings_of(module)}\n".encode())
-        for line in self._code_of_layers():
+        model = self._loaded_model()
+        update_with_layers(digest, model)
+        for line in code_of_layers(model):
             digest.update(f"{line}\n".encode())
-        for name, tensor in self._loaded_model().state_dict().items():
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+        update_with_weights(digest, model)
         return digest.hexdigest()[:16]
-
-    def _code_of_layers(self) -> list[str]:
-        """The code of layers that come with no library of models, such as those of the user's own model."""
-        reached = ReachedCode()
-        try:
-            for module in self._loaded_model().modules():
-                reached.add_own(type(module).__module__)
-        except UnknownCodeError as error:
-            raise AttributeError(f"the model has a layer that reaches {error}") from error
-        return reached.lines()
 
     def _settings(self) -> Sequence[object]:
         """Other settings that the results depend on."""
@@ -186,17 +175,3 @@ def to_float32(output: Any) -> Any:
     if isinstance(output, list | tuple):
         return type(output)([to_float32(each) for each in output])
     return output
-
-
-def _settings_of(module: nn.Module) -> str:
-    """Describe the settings of a module: plain values under the names of its constructor's parameters.
-
-    Other attributes may be caches, which change with use.
-    """
-    settings = {}
-    for parameter in inspect.signature(type(module)).parameters:
-        for name in (parameter, f"_{parameter}"):
-            if name in vars(module):
-                with contextlib.suppress(TypeError, ValueError):
-                    settings[name] = json.dumps(vars(module)[name])
-    return str(settings)

@@ -40,7 +40,7 @@ def load_model(*, score_thresh: float = 0.05) -> NanoDet:
     data = resources.files(__package__).joinpath("weights.safetensors").read_bytes()
     tensors = safetensors.torch.load(data)
     # The file numbers the convolutions in the order in which an image passes them.
-    for number, convolution in enumerate(model.convolutions()):
+    for number, convolution in enumerate(model.network.convolutions()):
         convolution.load_state_dict(
             {name: tensors.pop(f"conv{number:02d}.{name}") for name in ("weight", "bias")}
         )
@@ -62,11 +62,6 @@ class NanoDet(nn.Module):
         topk_candidates: The greatest number of candidates that compete for these places.
     """
 
-    mean: Tensor
-    std: Tensor
-    cells: Tensor
-    bins: Tensor
-
     def __init__(
         self,
         num_classes: int = 80,
@@ -77,11 +72,63 @@ class NanoDet(nn.Module):
         topk_candidates: int = 1000,
     ) -> None:
         super().__init__()
-        self.num_classes = num_classes
         self.score_thresh = score_thresh
         self.nms_thresh = nms_thresh
         self.detections_per_img = detections_per_img
         self.topk_candidates = topk_candidates
+        self.network = _Network(num_classes)
+
+    def forward(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
+        """Detect objects, for inference only.
+
+        Args:
+            images: Images of any sizes, float tensors `[3, H, W]`, RGB, 0 to 1.
+
+        Returns:
+            For each image `boxes` `[N, 4]` as `x1, y1, x2, y2` in its pixels, `labels` `[N]` (class
+            numbers from 0) and `scores` `[N]`, the best first.
+        """
+        if not images:
+            return []
+        batch = torch.cat([self._resized(image) for image in images])
+        boxes, scores = self.network(batch)
+        return [
+            self._selected(image_boxes, image_scores, (image.shape[-2], image.shape[-1]))
+            for image_boxes, image_scores, image in zip(boxes, scores, images, strict=True)
+        ]
+
+    def _resized(self, image: Tensor) -> Tensor:
+        if image.shape[-2:] == (INPUT_SIZE, INPUT_SIZE):
+            return image[None]
+        return functional.interpolate(
+            image[None], size=(INPUT_SIZE, INPUT_SIZE), mode="bilinear", align_corners=False, antialias=True
+        )
+
+    def _selected(self, boxes: Tensor, scores: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
+        """Choose the boxes of one image and scale them to its size, `(height, width)`."""
+        num_classes = scores.shape[1]
+        best, order = scores.flatten().topk(min(self.topk_candidates, scores.numel()))
+        order = order[best > self.score_thresh]
+        best = best[best > self.score_thresh]
+        labels = order % num_classes
+        height, width = size
+        scale = boxes.new_tensor([width, height, width, height]) / INPUT_SIZE
+        boxes = clip_boxes_to_image(boxes[order // num_classes] * scale, size)
+        keep = batched_nms(boxes, best, labels, self.nms_thresh)[: self.detections_per_img]
+        return {"boxes": boxes[keep], "labels": labels[keep], "scores": best[keep]}
+
+
+class _Network(nn.Module):
+    """From images of the network's size to a box and the scores of all classes for every cell."""
+
+    mean: Tensor
+    std: Tensor
+    cells: Tensor
+    bins: Tensor
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
         self.stem = _activated(3, 32, stride=2)
         self.stages = nn.ModuleList(
             [
@@ -110,34 +157,12 @@ class NanoDet(nn.Module):
             yield from _convolutions_of(lateral)
         yield from _convolutions_of(self.heads)
 
-    def forward(self, images: Sequence[Tensor]) -> list[dict[str, Tensor]]:
-        """Detect objects, for inference only.
-
-        Args:
-            images: Images of any sizes, float tensors `[3, H, W]`, RGB, 0 to 1.
-
-        Returns:
-            For each image `boxes` `[N, 4]` as `x1, y1, x2, y2` in its pixels, `labels` `[N]` (class
-            numbers from 0) and `scores` `[N]`, the best first.
-        """
-        if not images:
-            return []
-        batch = torch.cat([self._resized(image) for image in images])
+    def forward(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Return boxes `[B, cells, 4]` in the network's pixels, and scores `[B, cells, classes]`."""
         outputs = self._levels(batch.flip(1).mul(255).sub(self.mean).div(self.std))
         cells = torch.cat([output.flatten(2) for output in outputs], dim=2).transpose(1, 2).float()
         scores = cells[..., : self.num_classes].sigmoid()
-        boxes = self._decoded(cells[..., self.num_classes :])
-        return [
-            self._selected(image_boxes, image_scores, (image.shape[-2], image.shape[-1]))
-            for image_boxes, image_scores, image in zip(boxes, scores, images, strict=True)
-        ]
-
-    def _resized(self, image: Tensor) -> Tensor:
-        if image.shape[-2:] == (INPUT_SIZE, INPUT_SIZE):
-            return image[None]
-        return functional.interpolate(
-            image[None], size=(INPUT_SIZE, INPUT_SIZE), mode="bilinear", align_corners=False, antialias=True
-        )
+        return self._decoded(cells[..., self.num_classes :]), scores
 
     def _levels(self, batch: Tensor) -> list[Tensor]:
         """Return the heads' outputs `[B, classes + 4 * bins, H, W]`, finest level first."""
@@ -159,18 +184,6 @@ class NanoDet(nn.Module):
         x, y, stride = self.cells.unbind(1)
         left, top, right, bottom = (sides * stride[:, None]).unbind(2)
         return torch.stack([x - left, y - top, x + right, y + bottom], dim=2)
-
-    def _selected(self, boxes: Tensor, scores: Tensor, size: tuple[int, int]) -> dict[str, Tensor]:
-        """Choose the boxes of one image and scale them to its size, `(height, width)`."""
-        best, order = scores.flatten().topk(min(self.topk_candidates, scores.numel()))
-        order = order[best > self.score_thresh]
-        best = best[best > self.score_thresh]
-        labels = order % self.num_classes
-        height, width = size
-        scale = boxes.new_tensor([width, height, width, height]) / INPUT_SIZE
-        boxes = clip_boxes_to_image(boxes[order // self.num_classes] * scale, size)
-        keep = batched_nms(boxes, best, labels, self.nms_thresh)[: self.detections_per_img]
-        return {"boxes": boxes[keep], "labels": labels[keep], "scores": best[keep]}
 
 
 class _CrossStage(nn.Module):

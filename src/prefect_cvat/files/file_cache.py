@@ -57,10 +57,7 @@ class FileCache:
         except OSError:
             return None
         try:
-            content = data[_DIGEST_BYTES:]
-            if hashlib.sha256(content).digest() != data[:_DIGEST_BYTES]:
-                raise ValueError("they are truncated or changed")
-            value = parse(content)
+            value = parse(_content(data))
         except (ValueError, zlib.error) as error:
             logger.warning("%s %s are invalid and are made again: %s", self.what, path, str(error)[:200])
             with contextlib.suppress(OSError):  # in a shared folder it may be another user's
@@ -128,3 +125,15 @@ class FileCache:
 
     def _path(self, key: str) -> Path:
         return self.folder / key[:2] / key
+
+
+def _content(data: memoryview) -> memoryview:
+    """The content of a file.
+
+    Raises:
+        ValueError: It does not have the digest at its beginning.
+    """
+    content = data[_DIGEST_BYTES:]
+    if hashlib.sha256(content).digest() != data[:_DIGEST_BYTES]:
+        raise ValueError("they are truncated or changed")
+    return content
