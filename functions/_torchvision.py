@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import abc
+import contextlib
 import inspect
-from collections.abc import Iterator, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, TypeAlias
@@ -13,6 +15,9 @@ import PIL.Image
 import torch
 import torchvision
 from torch import Tensor, nn
+from torchvision.models.detection import FCOS, RetinaNet
+from torchvision.models.detection.generalized_rcnn import GeneralizedRCNN
+from torchvision.models.detection.ssd import SSD
 
 from prefect_cvat import models
 from prefect_cvat.auto_annotation import (
@@ -22,12 +27,25 @@ from prefect_cvat.auto_annotation import (
     DetectionFunctionSpec,
     label_spec,
 )
-from prefect_cvat.auto_annotation.functions._inference import gather
+from prefect_cvat.auto_annotation.functions._inference import choose_device, gather
 from prefect_cvat.auto_annotation.functions._model_function import Item, ModelFunction
+from prefect_cvat.auto_annotation.functions._openvino import Runtime, choose_runtime
+from prefect_cvat.auto_annotation.functions._openvino_conversion import with_openvino
 from prefect_cvat.auto_annotation.functions._prepared_model import PreparedModel, Transforms
 from prefect_cvat.auto_annotation.functions._rgb import to_rgb
+from prefect_cvat.auto_annotation.functions._torch_threads import torch_on_one_thread
+from prefect_cvat.auto_annotation.functions.nanodet_coco import NanoDet
 
 __all__ = ["Found", "Input", "Output", "TorchvisionFunction"]
+
+_HEADS = ("box_head", "box_predictor", "mask_head", "mask_predictor", "keypoint_head", "keypoint_predictor")
+
+_PARTS: Mapping[Callable[..., object], Sequence[str]] = {
+    GeneralizedRCNN.forward: ("backbone", "rpn.head", *(f"roi_heads.{head}" for head in _HEADS)),
+    **{kind.forward: ("backbone", "head") for kind in (FCOS, SSD, RetinaNet)},
+    NanoDet.forward: ("network",),
+}
+"""By what runs a detector, the parts of it that take the time; not every detector has each of them."""
 
 Output: TypeAlias = dict[str, Tensor]
 """The output of a model for one image: tensors `[N, ...]` for N objects."""
@@ -71,7 +89,14 @@ class TorchvisionFunction(ModelFunction):
 
     Args:
         prepared: The model.
-        **settings: Those of `ModelFunction`.
+        runtime: As for `choose_runtime`.
+        device: As for `choose_device`.
+        half_precision: Whether to compute with 16 bits where autocast of torch considers it safe.
+        **settings: The others of `ModelFunction`.
+
+    `version` does not depend on the runtime, as it does not depend on the device: OpenVINO finds the same
+    objects, with boxes within a pixel and scores within 0.01. What was detected with one of them is not
+    detected again with the other.
     """
 
     _label_type: ClassVar[str]
@@ -80,11 +105,32 @@ class TorchvisionFunction(ModelFunction):
     _optional_outputs: ClassVar[tuple[str, ...]] = ()
     """Optional outputs, copied to the CPU if the model returns them."""
 
-    def __init__(self, prepared: PreparedModel, **settings: Any) -> None:
-        super().__init__(prepared.model, **settings)
+    def __init__(
+        self,
+        prepared: PreparedModel,
+        *,
+        runtime: str = "auto",
+        device: str,
+        half_precision: bool,
+        **settings: Any,
+    ) -> None:
+        self._runtime = choose_runtime(runtime, choose_device(device), half_precision=half_precision)
+        super().__init__(prepared.model, device=device, half_precision=half_precision, **settings)
         self._classes = prepared.classes
         self._transforms = prepared.transforms
         self._takes_bytes = prepared.takes_bytes
+        self._converted: nn.Module | None = None
+        self._conversion = threading.Lock()
+
+    @property
+    def runtime(self) -> Runtime:
+        """What runs the model: `torch`, or `openvino` unless it turns out that it cannot."""
+        return self._runtime
+
+    def close(self) -> None:
+        """Let go of the model; the function cannot be used any more."""
+        self._converted = None
+        super().close()
 
     @cached_property
     def spec(self) -> DetectionFunctionSpec:
@@ -134,9 +180,11 @@ class TorchvisionFunction(ModelFunction):
 
     @torch.inference_mode()
     def _infer_together(self, inputs: Sequence[Input]) -> list[Found]:
-        tensors = [self._on_device(each.tensor) for each in inputs]
-        with self._autocast():
-            outputs = self._run(self._loaded_model(), tensors)
+        model = self._model_of_runtime()
+        on_threads = torch_on_one_thread() if self._runtime == "openvino" else contextlib.nullcontext()
+        with self._autocast(), on_threads:
+            tensors = [self._on_device(each.tensor) for each in inputs]
+            outputs = self._run(model, tensors)
         for output in outputs:
             if missing := set(self._outputs) - set(output):
                 raise BadFunctionError(
@@ -161,6 +209,28 @@ class TorchvisionFunction(ModelFunction):
         on_cpu = gather([output[key] for output, key in wanted])
         for (output, key), tensor in zip(wanted, on_cpu, strict=True):
             output[key] = tensor
+
+    def _model_of_runtime(self) -> nn.Module:
+        """The model, of which OpenVINO runs what it can. It is converted when it is first needed."""
+        model = self._loaded_model()
+        with self._conversion:
+            if self._runtime == "openvino" and self._converted is None:
+                # an image tells whether the transforms make tensors of one size
+                with torch.inference_mode(False), torch.no_grad():
+                    images = (PIL.Image.effect_noise(size, 64) for size in ((320, 224), (256, 352)))
+                    one, other = (self._on_device(self._transforms(to_rgb(image))) for image in images)
+                    self._converted = with_openvino(
+                        model, self._parts(model), self._run, [[one], [other, other]]
+                    )
+                if self._converted is None:
+                    self._runtime = "torch"
+            return self._converted or model
+
+    def _parts(self, model: nn.Module) -> Sequence[str]:
+        """The names of the parts of a model that OpenVINO can run, and that take the time."""
+        names = _PARTS.get(type(model).forward, ())
+        existing = dict(model.named_modules())
+        return [name for name in names if name in existing]
 
     def _run(self, model: nn.Module, tensors: list[Tensor]) -> Sequence[Output]:
         """Run the model on images; what it finds on each is in that tensor's pixels."""

@@ -14,6 +14,8 @@ os.environ.update(
     # faults of the sandbox end sooner than those of a real server
     PREFECT_CVAT_LATE_COMMIT_SECONDS="1",
     PREFECT_CVAT_STALE_READ_SECONDS="0.3",
+    # only the tests of OpenVINO convert models: it takes seconds for each
+    PREFECT_CVAT_RUNTIME="torch",
     # several processes run tests at once: threads of one that wait for their turn take the others' time
     OMP_NUM_THREADS="1",
 )

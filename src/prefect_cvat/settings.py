@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import platformdirs
 from pydantic import Field, SecretStr, field_validator
@@ -36,8 +36,8 @@ class Settings(BaseSettings):
     cache_dir: Path = Field(
         default_factory=lambda: Path(platformdirs.user_cache_dir("prefect-cvat")),
         description=(
-            "Where detections are kept between runs, and the locks of runs. On storage that several machines"
-            " share, what one of them has detected the others need not."
+            "Where detections and converted models are kept between runs, and the locks of runs. On storage"
+            " that several machines share, what one of them has detected the others need not."
         ),
     )
     runs_dir: Path = Field(
@@ -99,6 +99,13 @@ class Settings(BaseSettings):
         description=(
             "Maximum size in bytes of the chunks that a run has on disk. The batch in work has all of its"
             " chunks there, also if they alone are larger."
+        ),
+    )
+    runtime: Literal["auto", "torch"] = Field(
+        default="auto",
+        description=(
+            "What runs models on a processor where a function's `runtime` is `auto`: OpenVINO where it is"
+            " installed, or always `torch`."
         ),
     )
     dask_address: str | None = Field(
