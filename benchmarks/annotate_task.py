@@ -151,7 +151,8 @@ def with_random_weights(model_name: str) -> None:
 
     def state_dict(self: Any, *_: Any, **__: Any) -> Any:
         torch.manual_seed(0)
-        options = {"weights_backbone": None} if "rcnn" in model_name else {}
+        is_detector = model_name in torchvision.models.list_models(module=torchvision.models.detection)
+        options = {"weights_backbone": None} if is_detector else {}
         state = torchvision.models.get_model(model_name, weights=None, **options).state_dict()
         for name, values in state.items():
             if "bbox_pred" in name:  # boxes stay where the anchors are: random ones may have no area

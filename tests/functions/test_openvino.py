@@ -2,6 +2,8 @@
 
 import importlib.util
 import logging
+import os
+import subprocess
 import sys
 
 import pytest
@@ -158,6 +160,27 @@ def test_second_function_reads_the_converted_model(
     assert len(conversions) == 1
     ((file, _),) = converted_models().entries()
     assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_processes_at_once_convert_a_model_once(tmp_path):
+    code = """
+import logging, PIL.Image
+from types import SimpleNamespace
+from prefect_cvat.auto_annotation.functions import nanodet_detection
+
+logging.basicConfig(level=logging.INFO)
+function = nanodet_detection.create(device="cpu")
+function.detect(SimpleNamespace(conf_threshold=0.5), PIL.Image.new("RGB", (64, 64)))
+print(function.runtime)
+"""
+    environment = {**os.environ, "PREFECT_CVAT_CACHE_DIR": str(tmp_path)}
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=-1, stderr=-1, text=True)
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=120) for process in processes]
+    assert [out for out, _ in outputs] == ["openvino\n"] * 2
+    assert sum(errors.count("converting NanoDet") for _, errors in outputs) == 1
 
 
 @pytest.mark.parametrize(
