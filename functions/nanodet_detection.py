@@ -37,9 +37,9 @@ def create(
         batch_size: The greatest number of images that the model gets at once. It is halved whenever
             the memory does not suffice.
         half_precision: Whether to compute with 16 bits where autocast of torch considers it safe.
-        runtime: What runs the model: `torch`; `openvino` (extra `openvino`), which is several times as
-            fast on a processor; or `auto`, OpenVINO on a processor if it is installed. A model that
-            cannot be converted runs in torch, and a warning says so.
+        runtime: What runs the model: `torch`; `openvino` (extra `openvino`), which needs less time on
+            a processor; or `auto`, OpenVINO on a processor if it is installed. A model that cannot be
+            converted runs in torch, and a warning says so.
 
     Raises:
         FunctionLoadError: OpenVINO is not installed.

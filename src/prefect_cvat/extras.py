@@ -15,6 +15,7 @@ LIBRARIES = {
     "av": "video",
     "cv2": "video",
     "onnxruntime": "onnx",
+    "openvino": "openvino",
     "prefect_dask": "dask",
     "safetensors": "pytorch",
     "supervision": "export",

@@ -28,7 +28,7 @@ COMMANDS = {
     "preview": "Run a function on images and draw its detections.",
     "runs": "List the runs recorded on this machine, newest first.",
     "functions": "List the built-in functions, and the extras that they need.",
-    "cache": "Show or clear the cache of detections.",
+    "cache": "Show or clear cached detections and converted models.",
     "setup": "Create what runs need on the Prefect server: blocks, limits, a work pool, automations.",
     "serve": "Create the deployments, and execute their runs on this machine until interrupted.",
     "webhooks": "Receive webhooks of CVAT, and send them to Prefect as events, which start runs.",
