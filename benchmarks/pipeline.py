@@ -90,7 +90,7 @@ def efficiency_child(runner: str, url: str, task_id: str, fetch: str, detect: st
     requests.put(f"{url}/sandbox/faults", json={"seed": 0, "rules": [LATENCY, *rules]}, timeout=10)
     os.environ["BENCHMARK_DETECT_SECONDS"] = detect
     try:
-        report = run_ours(runner, url, int(task_id), "benchmark_functions.slow", batch_size=1)
+        report = run_ours(runner, url, int(task_id), "benchmark_functions.slow", frames_per_batch=1)
     finally:
         requests.delete(f"{url}/sandbox/faults", timeout=10)
     return {

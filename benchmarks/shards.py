@@ -119,7 +119,7 @@ def carry_out(way: str, url: str, task_id: int, shards: int) -> dict[str, float]
     block = CvatCredentials.load("benchmark")
     ensure_limit(server_limit(url), max(COUNTS), overwrite=True)
     function = {"function": "benchmark_functions.slow"}
-    execution = ExecutionSettings(use_cache=False, batch_size=BATCH_FRAMES)
+    execution = ExecutionSettings(use_cache=False, frames_per_batch=BATCH_FRAMES)
     with log_in(url) as client:
         jobs = [job.id for job in client.jobs(task_id)]
 

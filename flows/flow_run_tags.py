@@ -30,6 +30,7 @@ from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.http.server_url import server_identity
 from prefect_cvat.inference.function_digest.bytecode import UnknownCodeError
 from prefect_cvat.inference.function_digest.imported_code import ReachedCode
+from prefect_cvat.options.execution_options import ModelOptions
 from prefect_cvat.options.existing_annotation_options import ExistingSource
 from prefect_cvat.options.frame_options import read_jobs
 from prefect_cvat.options.run_options import Options
@@ -75,7 +76,7 @@ def function_key(function: CvatFunction, loaded: Any, warn: Callable[[str], obje
                     f"function {function.function} has no `version`, and reaches {error}, which cannot be"
                     " compared between runs"
                 )
-    settings = function.model_dump(include=set(CvatFunction.model_fields) - {"device"})
+    settings = function.model_dump(include=set(CvatFunction.model_fields) - set(ModelOptions.model_fields))
     return _digest([version, settings])
 
 

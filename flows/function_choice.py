@@ -14,7 +14,7 @@ from pydantic import Field
 
 from prefect_cvat.function_block import CvatFunction
 from prefect_cvat.options.annotation_options import AnnotationOptions
-from prefect_cvat.options.execution_options import DeviceOption
+from prefect_cvat.options.execution_options import ModelOptions
 from prefect_cvat.options.label_and_threshold_options import LabelOptions
 from prefect_cvat.options.run_options import Options
 
@@ -36,29 +36,29 @@ def choose_function(
     block: CvatFunction | None,
     function: str,
     function_parameters: dict[str, str] | None = None,
-    execution: DeviceOption = DeviceOption(),
+    execution: ModelOptions = ModelOptions(),
     labels: LabelOptions | None = None,
     annotations: AnnotationOptions | None = None,
 ) -> CvatFunction:
     """The function that a run is to use: that of a block, or the one that its own parameters describe.
 
     Args:
-        block: A configured function; it takes the place of all else but the device. (A deployment may have
+        block: A configured function; it takes the place of all else but `execution`. (A deployment may have
             set the rest, and a form cannot take it away.)
         function: The name of a function.
         function_parameters: Its parameters.
-        execution: Where the model runs.
+        execution: Where the model runs, and how many images it gets at once.
         labels: Which of its labels are written, and from which confidence on.
         annotations: What the annotations are like that are written.
     """
-    device = execution.device
+    model = execution.create_arguments
     if block is not None:
-        return block if device is None else block.model_copy(update={"device": device})
+        return block.model_copy(update=model) if model else block
     options = Options.of(*filter(None, (labels, annotations)))
     return CvatFunction(
         function=function,
         function_parameters=function_parameters,
-        device=device,
+        **model,
         **{
             name: getattr(options, name)
             for name in (*LabelOptions.model_fields, *AnnotationOptions.model_fields)

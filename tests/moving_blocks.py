@@ -89,7 +89,7 @@ class World:
         return self.stored(job).shapes
 
     def run(self, function=None, *, options=None, submitter=None, **follow):
-        options = Options(**(options or {"batch_size": 2}))
+        options = Options(**(options or {"frames_per_batch": 2}))
         run = TrackShapesRun(
             self.client, self.task_id, function or Blocks(), options, ShapeTrackingOptions(**follow)
         )

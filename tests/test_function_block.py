@@ -9,7 +9,7 @@ from prefect.testing.standard_test_suites.blocks import BlockStandardTestSuite
 from prefect_cvat.exceptions import FunctionLoadError
 from prefect_cvat.flows.function_choice import choose_function
 from prefect_cvat.function_block import CvatFunction
-from prefect_cvat.options.execution_options import DeviceOption
+from prefect_cvat.options.execution_options import ModelOptions
 from prefect_cvat.options.label_and_threshold_options import LabelOptions
 
 
@@ -37,6 +37,13 @@ def test_loads_its_function():
     assert str(function.device) == "cpu"
 
 
+def test_batch_size_is_passed_to_functions_that_take_one():
+    chosen = CvatFunction(function="nanodet_detection", device="cpu", batch_size=3)
+    assert chosen.get_function().batch_size == 3
+    with pytest.raises(FunctionLoadError, match="'grabcut_interaction' takes no batch_size"):
+        CvatFunction(function="grabcut_interaction", batch_size=3).get_function()
+
+
 def test_validates_parameters_at_creation():
     with pytest.raises(ValueError, match="type"):
         CvatFunction(function="tiled", function_parameters={"score_threshold": "0.3"})
@@ -49,11 +56,13 @@ def test_does_not_load_functions_that_are_not_allowed():
         CvatFunction(function="os.path").get_function()
 
 
-def test_function_block_replaces_other_parameters_except_device():
+def test_function_block_replaces_other_parameters_except_device_and_batch_size():
     block = CvatFunction(function="torchvision_detection", conf_threshold=0.4)
     assert choose_function(block, "nanodet_detection", labels=LabelOptions(ignore_case=True)) is block
-    on_a_device = choose_function(block, "nanodet_detection", execution=DeviceOption(device="cuda:1"))
+    on_a_device = choose_function(block, "nanodet_detection", execution=ModelOptions(device="cuda:1"))
     assert (on_a_device.function, on_a_device.device) == ("torchvision_detection", "cuda:1")
     assert on_a_device.conf_threshold == 0.4
+    in_pairs = choose_function(block, "nanodet_detection", execution=ModelOptions(batch_size=2))
+    assert (in_pairs.device, in_pairs.batch_size) == (None, 2)
     described = choose_function(None, "tiled", labels=LabelOptions(ignore_case=True, conf_threshold=0.5))
     assert (described.function, described.ignore_case, described.conf_threshold) == ("tiled", True, 0.5)

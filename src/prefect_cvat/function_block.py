@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field, HttpUrl, field_validator
 
 from prefect_cvat.auto_annotation.loading import load_function, parse_parameters
 from prefect_cvat.options.annotation_options import AnnotationOptions
-from prefect_cvat.options.execution_options import DeviceOption
+from prefect_cvat.options.execution_options import ModelOptions
 from prefect_cvat.options.label_and_threshold_options import LabelOptions
 from prefect_cvat.options.option_model import OptionModel
 from prefect_cvat.secret_parameters import secrets_hidden, with_secrets
@@ -33,7 +33,7 @@ class _NamedFunction(OptionModel):
 
 
 # pydantic takes the fields of the last base first: the form shows the function before its labels
-class CvatFunction(AnnotationOptions, LabelOptions, DeviceOption, _NamedFunction, Block):
+class CvatFunction(AnnotationOptions, LabelOptions, ModelOptions, _NamedFunction, Block):
     """An auto-annotation function as it is to be used: its parameters, thresholds and label map.
 
     Example:
@@ -81,7 +81,8 @@ class CvatFunction(AnnotationOptions, LabelOptions, DeviceOption, _NamedFunction
             BadFunctionError: It has no `spec`.
         """
         parameters = with_secrets(parse_parameters(self.function_parameters or {}))
-        if (device := device or self.device) is not None:
+        parameters |= self.create_arguments
+        if device:
             parameters["device"] = device
         with secrets_hidden(parameters):
             return load_function(self.function, parameters)

@@ -158,13 +158,15 @@ def test_each_job_is_read_once_even_if_jobs_overlap(client, make_task, monkeypat
 
     monkeypatch.setattr(type(client), "iter_job_annotations", iter_job_annotations)
     function = finds(rectangle(7, BOX, score=0.9))
-    annotate_task(client, task_id, function, batch_size=1, use_cache=False)
+    annotate_task(client, task_id, function, frames_per_batch=1, use_cache=False)
     without = sorted(reads)
     reads.clear()
-    report = annotate_task(client, make_task(6, segment_size=4, overlap=2), function, batch_size=1)
+    report = annotate_task(client, make_task(6, segment_size=4, overlap=2), function, frames_per_batch=1)
     assert len(reads) == len(without)
     reads.clear()
-    report = annotate_task(client, task_id, function, batch_size=1, skip_existing_iou=0.5, use_cache=False)
+    report = annotate_task(
+        client, task_id, function, frames_per_batch=1, skip_existing_iou=0.5, use_cache=False
+    )
     # once for the comparison, once before writing; nothing was sent, so nothing is read to verify it
     assert sorted(reads) == sorted([first.id, second.id] * 2)
     assert report.overlapping_existing == 1

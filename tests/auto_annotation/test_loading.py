@@ -49,6 +49,18 @@ def test_a_module_is_loaded_with_its_parameters(package):
         ("my_functions.empty", {"a": 1}, FunctionLoadError, "takes no parameters"),
         ("my_functions.boxes", {}, FunctionLoadError, r"missing a required argument: 'size'.*create\(size"),
         ("my_functions.boxes", {"size": 1, "x": 2}, FunctionLoadError, "unexpected keyword argument 'x'"),
+        (
+            "my_functions.boxes",
+            {"size": 1, "batch_size": 2},
+            FunctionLoadError,
+            r"function 'my_functions.boxes' takes no batch_size; its create is called as create\(size",
+        ),
+        (
+            "my_functions.empty",
+            {"batch_size": 2},
+            FunctionLoadError,
+            "'my_functions.empty' takes no batch_size",
+        ),
     ],
 )
 def test_load_errors_contain_the_reason(package, module, parameters, error, message):

@@ -146,7 +146,7 @@ def test_function_is_not_called_after_a_contract_error(client, make_task, write,
         write(f"def detect(c, i):\n    os.system('printf x >> {calls}')\n    raise ValueError")
     )
     with pytest.raises(BadFunctionError, match="frame 0"):
-        annotate_task(client, make_task(8), function, batch_size=1)
+        annotate_task(client, make_task(8), function, frames_per_batch=1)
     assert calls.read_text() == "x"
 
 
@@ -337,7 +337,7 @@ def test_function_that_changes_the_current_folder_does_not_move_output_files(
     start = {"cwd": tmp_path, "capture_output": True, "text": True, "timeout": 120}
     relative = {"PREFECT_CVAT_CACHE_DIR": "cache", "PREFECT_CVAT_RUNS_DIR": "runs"}
     command = [sys.executable, "-m", "prefect_cvat", *server, "annotate", str(task_id), "--json"]
-    command += ["--function-file", "strange.py", "--report", "report.json", "--batch-size", "2"]
+    command += ["--function-file", "strange.py", "--report", "report.json", "--frames-per-batch", "2"]
     done = subprocess.run(command, env={**os.environ, **relative}, **start)
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "report.json").read_text())

@@ -39,7 +39,7 @@ def test_ctrl_c_reports_written_annotations_and_how_to_continue(server, make_tas
     task_id = make_task(60)
     slow = function(SLOW)
     code, _, err = interrupted(
-        [*server, "annotate", task_id, *slow, ALLOW, "--batch-size", 2],
+        [*server, "annotate", task_id, *slow, ALLOW, "--frames-per-batch", 2],
         lambda: len(shapes(client, task_id)) >= 4,
     )
     assert code == 130, err
@@ -88,7 +88,7 @@ def test_ctrl_c_in_commands_that_only_read(server, make_task, client, function, 
 def test_sigterm_reports_written_annotations_and_how_to_undo_them(server, make_task, client, function):
     task_id = make_task(60)
     code, _, err = interrupted(
-        [*server, "annotate", task_id, *function(SLOW), ALLOW, "--batch-size", 2],
+        [*server, "annotate", task_id, *function(SLOW), ALLOW, "--frames-per-batch", 2],
         lambda: len(shapes(client, task_id)) >= 4,
         by=signal.SIGTERM,
     )

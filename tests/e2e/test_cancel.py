@@ -31,7 +31,7 @@ def start_run(task_id):
     parameters = {
         "task_id": task_id,
         "function": "flow_functions.slow_box",
-        "execution": {"batch_size": BATCH, "use_cache": False},
+        "execution": {"frames_per_batch": BATCH, "use_cache": False},
     }
     return run_deployment(ANNOTATE_TASK, parameters=parameters, timeout=0).id
 

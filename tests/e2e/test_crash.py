@@ -49,7 +49,7 @@ def annotated(client, task_id):
 
 def start_run(task_id):
     parameters = {"task_id": task_id, "labels": {"allow_unmatched_labels": True}}
-    parameters["execution"] = {"batch_size": 2}
+    parameters["execution"] = {"frames_per_batch": 2}
     return run_deployment(ANNOTATE_TASK, parameters=parameters, timeout=0).id
 
 

@@ -36,12 +36,12 @@ def key(function=None, frames=None, execution=None, *, existing="keep", media=ME
     "other",
     [
         {"frames": FrameOptions(jobs=[3, 4])},
-        {"execution": ExecutionSettings(batch_size=2, downloads=4, use_cache=False)},
-        {"function": CvatFunction(function="nanodet_detection", device="cpu")},
+        {"execution": ExecutionSettings(frames_per_batch=2, downloads=4, use_cache=False)},
+        {"function": CvatFunction(function="nanodet_detection", device="cpu", batch_size=2)},
         {"frames": FrameOptions(frames=[])},
     ],
 )
-def test_key_ignores_jobs_device_and_batch_size(other):
+def test_key_ignores_jobs_device_and_batches(other):
     assert key(**other) == key()
 
 

@@ -29,7 +29,7 @@ def test_chunk_is_fetched_once_for_its_batches_even_after_a_retry(
 
     with_chunks(monkeypatch, fail_at_first)
     report = annotate_task(
-        task_id, credentials, "flow_functions.numbered", execution=ExecutionSettings(batch_size=1)
+        task_id, credentials, "flow_functions.numbered", execution=ExecutionSettings(frames_per_batch=1)
     )
     assert sorted(downloads[: failures + 2]) == [0] * (1 + failures) + [1]
     assert downloads[failures + 2 :] == [0, 1], "for the pictures in Prefect, once the run is over"

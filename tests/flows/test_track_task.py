@@ -22,7 +22,7 @@ def test_tracks_do_not_depend_on_order_of_batches(credentials, client, video_tas
         credentials,
         function="flow_functions.moving",
         track_options=tracking,
-        execution=ExecutionSettings(batch_size=1),
+        execution=ExecutionSettings(frames_per_batch=1),
     )
     assert (report.batches, report.tracks, report.track_frames) == (6, {"car": 1}, 24)
     found = [client.job_annotations(job.id).tracks for job in client.jobs(task_id)]
@@ -49,7 +49,7 @@ def test_tracks_source_shapes(credentials, client, video_task):
         credentials,
         function="optical_flow_tracking",
         shape_tracking_options=following,
-        execution=ExecutionSettings(batch_size=1),
+        execution=ExecutionSettings(frames_per_batch=1),
     )
     assert (report.tracks, report.removed) == ({"car": 1}, 1)
     [track] = client.job_annotations(job.id).tracks

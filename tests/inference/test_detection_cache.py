@@ -94,7 +94,7 @@ def test_unchanged_inputs_are_read_from_the_cache(client, make_task):
     annotate_task(client, task_id, Counting())
     again = Counting()
     report = annotate_task(
-        client, task_id, again, label_map={"car": "person"}, batch_size=1, existing="clear"
+        client, task_id, again, label_map={"car": "person"}, frames_per_batch=1, existing="clear"
     )
     assert again.seen == []
     assert report.labels == {"person": 4}
@@ -172,7 +172,7 @@ class Slow:
 
 client = Client(sys.argv[1])
 client.login((sys.argv[2], "admin"))
-annotate_task(client, int(sys.argv[3]), Slow(), batch_size=2)
+annotate_task(client, int(sys.argv[3]), Slow(), frames_per_batch=2)
 """
 
 

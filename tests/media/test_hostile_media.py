@@ -151,7 +151,7 @@ def test_hostile_chunk_leaves_no_annotations(sandbox, client, make_task, method)
     with changing_proxy(sandbox.url, change_bodies(change)) as url, Client(url) as through_proxy:
         through_proxy.login((sandbox.user, sandbox.password))
         with pytest.raises(MediaError, match="frame 4 "):
-            annotate_task(through_proxy, task_id, boxes(), batch_size=2)
+            annotate_task(through_proxy, task_id, boxes(), frames_per_batch=2)
     assert client.task_annotations(task_id).shapes == []
 
 

@@ -46,7 +46,7 @@ def task_id(request, make_task, video_task):
 @DAMAGED
 def test_invalid_chunk_is_requested_again(sandbox, client, task_id, damage):
     with changing_proxy(sandbox.url, damage_chunks(damage, {"0", "1"}, times=2)) as url:
-        annotate_task(client_of(sandbox, url), task_id, Boxes(), batch_size=2)
+        annotate_task(client_of(sandbox, url), task_id, Boxes(), frames_per_batch=2)
     assert frames_annotated(client, task_id) == list(range(6))
 
 
@@ -59,12 +59,12 @@ def test_permanently_invalid_chunk_fails_the_run_and_keeps_written_annotations(
         with pytest.raises(
             TransportError, match=rf"/api/tasks/{task_id}/data was answered with 20[04]"
         ) as error:
-            annotate_task(impatient, task_id, Boxes(), batch_size=2)
+            annotate_task(impatient, task_id, Boxes(), frames_per_batch=2)
     assert is_transient(error.value)
     done = frames_annotated(client, task_id)
     assert done
     assert len(done) < 6
-    annotate_task(client, task_id, Boxes(), batch_size=2)
+    annotate_task(client, task_id, Boxes(), frames_per_batch=2)
     assert frames_annotated(client, task_id) == list(range(6))
 
 

@@ -323,7 +323,7 @@ def test_bad_chunk_is_named_and_the_task_is_unchanged(client, video_task, monkey
     before = client.job_annotations(job.id)
     with_chunks(monkeypatch, lambda params, data: spoil(data) if params["number"] == 1 else data)
     with pytest.raises(MediaError, match=message) as error:
-        annotate_task(client, task_id, reader(), batch_size=4, clear_existing=True)
+        annotate_task(client, task_id, reader(), frames_per_batch=4, clear_existing=True)
 
     assert str(error.value).startswith(f"task {task_id}, batch 1 (frames 4-7): ")
     assert client.job_annotations(job.id) == before

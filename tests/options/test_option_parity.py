@@ -17,7 +17,7 @@ from prefect_cvat.cli.commands.track import track
 from prefect_cvat.options import keyword_types as keywords
 from prefect_cvat.options.annotation_options import AnnotationOptions
 from prefect_cvat.options.evaluation_options import EvaluationOptions
-from prefect_cvat.options.execution_options import DeviceOption, ExecutionOptions, FetchOptions, ReviewOptions
+from prefect_cvat.options.execution_options import ExecutionOptions, FetchOptions, ModelOptions, ReviewOptions
 from prefect_cvat.options.existing_annotation_options import ExistingOptions, ReplacementOptions
 from prefect_cvat.options.export_options import ExportOptions
 from prefect_cvat.options.frame_options import FrameOptions
@@ -50,7 +50,7 @@ GROUPS = {
 }
 MODELS = [
     *{group: None for groups in GROUPS.values() for group in groups},
-    DeviceOption,
+    ModelOptions,
 ]
 PYTHON = {
     "annotate_task": (keywords.AnnotateKeywords, (Options,)),
@@ -160,9 +160,9 @@ def test_unknown_argument_is_a_type_error():
 
 
 def test_no_group_of_a_flow_repeats_an_option_of_another():
-    seen = [name for model in (*GROUPS[annotate], DeviceOption) for name in model.model_fields]
+    seen = [name for model in (*GROUPS[annotate], ModelOptions) for name in model.model_fields]
     assert len(seen) == len(set(seen))
-    assert set(seen) == set(Options.model_fields) - {"window"} | {"device"}
+    assert set(seen) == set(Options.model_fields) - {"window"} | {"device", "batch_size"}
 
 
 def test_out_of_range_value_is_named_as_given():

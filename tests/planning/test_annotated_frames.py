@@ -114,9 +114,9 @@ def test_interrupted_run_continues_with_the_remaining_frames(client, make_task, 
     monkeypatch.setattr(Transport, "json", dies_at_the_third_write)
     monkeypatch.setenv("PREFECT_CVAT_LATE_COMMIT_SECONDS", "0.0")
     with pytest.raises(TransportError):
-        annotate_task(client, task_id, ONE_CAR, frames="unannotated", batch_size=1)
+        annotate_task(client, task_id, ONE_CAR, frames="unannotated", frames_per_batch=1)
     monkeypatch.setattr(Transport, "json", original)
-    report = annotate_task(client, task_id, ONE_CAR, frames="unannotated", batch_size=1)
+    report = annotate_task(client, task_id, ONE_CAR, frames="unannotated", frames_per_batch=1)
     assert report.left_out == {"annotated": 4}
     assert on_frames(client, task_id, [1, 2, 11, 12]) == list(range(6))
 

@@ -65,7 +65,7 @@ def age(folder, days):
 
 def test_runs_are_listed_with_their_kind_and_added_annotations(client, make_task, sandbox):
     task_id = make_task()
-    annotated = annotate_task(client, task_id, Finds(), batch_size=2)
+    annotated = annotate_task(client, task_id, Finds(), frames_per_batch=2)
     tracked = track_task(client, task_id, Finds())
     newest, oldest = list_runs()
     assert (newest.run, newest.kind, newest.state) == (tracked.run, "track", "ended")
@@ -88,7 +88,7 @@ def test_only_the_current_run_on_a_task_is_running(client, make_task, of_jobs):
     annotate_task(client, task_id, Finds(), frames=[0], jobs=jobs)
     function = Waits()
     running = threading.Thread(
-        target=lambda: annotate_task(client, task_id, function, batch_size=2, jobs=jobs)
+        target=lambda: annotate_task(client, task_id, function, frames_per_batch=2, jobs=jobs)
     )
     running.start()
     try:
@@ -211,7 +211,9 @@ def test_runs_never_share_a_task_while_locks_are_removed(folders):
 @pytest.mark.usefixtures("sent_at_once")
 def test_running_runs_and_other_files_are_kept(client, make_task, folders):
     function = Waits()
-    running = threading.Thread(target=lambda: annotate_task(client, make_task(), function, batch_size=2))
+    running = threading.Thread(
+        target=lambda: annotate_task(client, make_task(), function, frames_per_batch=2)
+    )
     running.start()
     try:
         assert function.is_waiting.wait(60)

@@ -277,16 +277,16 @@ def findings(number):
     ]
 
 
-@pytest.mark.parametrize("batch_size", [1, 100])
-def test_ranking_is_independent_of_batch_size_and_cache(client, make_task, batch_size):
+@pytest.mark.parametrize("frames_per_batch", [1, 100])
+def test_ranking_is_independent_of_frames_per_batch_and_cache(client, make_task, frames_per_batch):
     task_id = make_task(6, segment_size=3)
     function = detector(findings)
-    function.version = str(batch_size)
-    report = annotate_task(client, task_id, function, batch_size=batch_size)
+    function.version = str(frames_per_batch)
+    report = annotate_task(client, task_id, function, frames_per_batch=frames_per_batch)
     assert [(item.frame, item.expected_corrections) for item in report.review] == [
         (4, 0.83), (5, 0.65), (3, 0.35), (2, 0.25), (1, 0.15), (0, 0.05),
     ]  # fmt: skip
-    again = annotate_task(client, task_id, function, batch_size=2)
+    again = annotate_task(client, task_id, function, frames_per_batch=2)
     assert again.frames_from_cache == 6
     assert again.review == report.review
 
@@ -319,7 +319,9 @@ def test_failed_run_without_annotations_has_no_review(client, make_task):
     def detect(number):
         return [rectangle(7 if number < 3 else 99, [1, 2, 11, 12], score=0.5)]
 
-    run = AnnotateRun(client, make_task(4, chunk_size=1), detector(detect), Options(batch_size=1, window=1))
+    run = AnnotateRun(
+        client, make_task(4, chunk_size=1), detector(detect), Options(frames_per_batch=1, window=1)
+    )
     with ThreadSubmitter() as threads, pytest.raises(BadFunctionError):
         run_pipeline(run, threads)
     assert run.report.frames == 3

@@ -273,7 +273,7 @@ def test_thresholds_drop_lower_scores(client, make_task):
         ({"jobs": [987654]}, "has no job 987654"),
         ({"existing": "drop"}, "existing must be 'keep', 'clear' or 'replace_auto', not 'drop'"),
         ({"existing": "keep", "clear_existing": True}, "contradicts"),
-        ({"batch_size": 0}, "batch_size must be 1 or more"),
+        ({"frames_per_batch": 0}, "frames_per_batch must be 1 or more"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )

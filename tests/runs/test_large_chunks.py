@@ -74,7 +74,7 @@ def expected(frames):
     return {frame: pytest.approx(1 + frame / 10) for frame in frames}
 
 
-@pytest.mark.parametrize("options", [{}, {"batch_size": 30}, {"window": 1}, {"use_cache": False}])
+@pytest.mark.parametrize("options", [{}, {"frames_per_batch": 30}, {"window": 1}, {"use_cache": False}])
 def test_batches_are_parts_of_large_chunks_and_each_chunk_is_fetched_once(
     client, make_task, downloads, monkeypatch, options
 ):
@@ -97,14 +97,14 @@ def test_batches_are_parts_of_large_chunks_and_each_chunk_is_fetched_once(
 def test_failed_run_continues_at_its_part_of_the_chunk(client, make_task, downloads):
     task_id = make_task(330, chunk_size=330, size=(60, 12))
     with pytest.raises(BadFunctionError):
-        annotate(client, task_id, Counting(fails_at=2 * PART_FRAMES + 10), batch_size=1)
+        annotate(client, task_id, Counting(fails_at=2 * PART_FRAMES + 10), frames_per_batch=1)
     again = Counting()
-    report, _ = annotate(client, task_id, again, batch_size=1000)
+    report, _ = annotate(client, task_id, again, frames_per_batch=1000)
     assert again.seen == list(range(2 * PART_FRAMES, 330))
     assert report.frames_from_cache == 2 * PART_FRAMES
     assert downloads == [0, 0]
     assert widths(client, task_id) == expected(range(330))
-    last, _ = annotate(client, task_id, Counting(), batch_size=7)
+    last, _ = annotate(client, task_id, Counting(), frames_per_batch=7)
     assert (last.frames_from_cache, last.added) == (330, 0)
     assert downloads == [0, 0]
 
@@ -128,7 +128,7 @@ def test_images_of_a_large_chunk_are_exported_once(client, make_task, downloads,
 
 def test_frames_of_parts_of_a_video_chunk_are_the_right_ones(client, video_task, downloads):
     task_id = video_task(clip(range(158), bf=2, g=60), chunk_size=1000)
-    report, submitter = annotate(client, task_id, reader(), batch_size=1)
+    report, submitter = annotate(client, task_id, reader(), frames_per_batch=1)
     assert submitter.sizes == [PART_FRAMES, PART_FRAMES, 158 - 2 * PART_FRAMES]
     assert downloads == [0]
     assert widths(client, task_id) == {frame: frame + 1 for frame in range(158)}

@@ -132,7 +132,7 @@ def test_detection_begins_with_the_first_chunk_of_a_batch(client, make_task, fau
     task_id = make_task(8)
     faults.set([Rule(fault=Latency(seconds=3), **chunks(number)) for number in (2, 3)])
     function = Seeing()
-    report = annotate_task(client, task_id, function, use_cache=False, batch_size=8)
+    report = annotate_task(client, task_id, function, use_cache=False, frames_per_batch=8)
     assert report.batches == 1
     times = dict(function.seen)
     assert times[4] - times[3] > 1.5
@@ -149,7 +149,7 @@ def test_other_batches_do_not_delay_the_first(client, make_task, faults):
         if number == 2:
             written.extend(annotations(client, task_id))
 
-    annotate_task(client, task_id, Seeing(look), use_cache=False, batch_size=2)
+    annotate_task(client, task_id, Seeing(look), use_cache=False, frames_per_batch=2)
     assert written[:2] == expected(range(2))
 
 
@@ -169,7 +169,7 @@ def test_refusing_server_does_not_get_more_and_more_requests(client, make_task, 
     task_id = make_task(24)
     faults.set([Rule(fault=Throttle(retry_after=3), times=1, per_path=True, **chunks())])
     counted = AtATime(monkeypatch)
-    _, report = seconds_of(client, task_id, batch_size=8)
+    _, report = seconds_of(client, task_id, frames_per_batch=8)
     first = [number for number, at in counted.times if at - counted.times[0][1] < 2.5]
     assert len(first) <= 6, "of twelve"
     assert report.frames == 24
@@ -189,7 +189,7 @@ def test_permanently_failed_chunk_stops_the_others_and_is_named(sandbox, client,
         with pytest.raises(
             PrefectCvatError, match=r"task \d+, batch \d+ .*chunk 5 \(frames 10-11\).*502"
         ) as raised:
-            annotate_task(impatient, task_id, Seeing(), use_cache=False, batch_size=4)
+            annotate_task(impatient, task_id, Seeing(), use_cache=False, frames_per_batch=4)
     assert str(raised.value).count("batch") == str(raised.value).count("chunk 5") == 1
     assert time.monotonic() - started < 30, "that which takes a minute is ended"
     assert annotations(client, task_id) == expected(range(8)), "the batches before are complete"
@@ -233,7 +233,7 @@ def test_a_function_that_fails_does_not_wait_for_chunks(client, make_task, fault
 
     started = time.monotonic()
     with pytest.raises(PrefectCvatError, match="RuntimeError: no"):
-        annotate_task(client, task_id, Seeing(fail), use_cache=False, batch_size=24)
+        annotate_task(client, task_id, Seeing(fail), use_cache=False, frames_per_batch=24)
     assert time.monotonic() - started < 20
 
 
@@ -254,7 +254,7 @@ def test_chunks_on_disk_are_bounded(client, make_task, monkeypatch):
         on_disk.append(sum(path.stat().st_size for path in folder.glob("chunk-*")))
         time.sleep(0.02)
 
-    annotate_task(client, task_id, Seeing(note), use_cache=False, batch_size=10)
+    annotate_task(client, task_id, Seeing(note), use_cache=False, frames_per_batch=10)
     assert 15_000 < sizes[0] < 20_000
     assert 100_000 < max(on_disk) <= 150_000 + 4 * 15_000, "of the first four the size was unknown"
     assert on_disk[-20] <= 150_000

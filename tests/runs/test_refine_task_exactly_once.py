@@ -87,7 +87,7 @@ def test_second_run_after_any_interruption_equals_an_uninterrupted_run(
         rule = {"methods": ["PATCH"], "actions": [action], "path": "/annotations$", "fault": fault}
         faults.set([{**rule, "after": after, "times": 1}])
         with contextlib.suppress(ConnectionError):
-            refine_task(client, task_id, Ellipses(), batch_size=1)
+            refine_task(client, task_id, Ellipses(), frames_per_batch=1)
         if not faults.log():
             break
         broken += 1
@@ -136,7 +136,7 @@ def test_faults_cause_no_duplicates(client, make_task, faults, monkeypatch, faul
     monkeypatch.setattr(JobWriter, "max_annotations", 2)
     task_id = crowded(client, make_task)
     faults.set([{"methods": ["PATCH"], "path": "/annotations$", "fault": fault, "probability": 0.5}], seed=3)
-    refine_task(client, task_id, Ellipses(), batch_size=1)
+    refine_task(client, task_id, Ellipses(), frames_per_batch=1)
     assert len(faults.log()) >= 3
     faults.clear()
     faults.wait()
@@ -194,7 +194,7 @@ class Slow(Ellipses):
 
 client = Client(sys.argv[1])
 client.login((sys.argv[2], "admin"))
-refine_task(client, int(sys.argv[3]), Slow(), batch_size=1)
+refine_task(client, int(sys.argv[3]), Slow(), frames_per_batch=1)
 """
 
 

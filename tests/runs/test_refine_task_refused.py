@@ -111,7 +111,7 @@ def test_bad_output_leaves_task_unchanged(client, make_task, how, message):
     place(client, job, *(box(car, frame) for frame in range(5)))
     before = client.job_annotations(job.id)
     with pytest.raises(BadFunctionError, match=message):
-        refine_task(client, task_id, FailsOn(3, how), batch_size=1)
+        refine_task(client, task_id, FailsOn(3, how), frames_per_batch=1)
     assert client.job_annotations(job.id) == before
 
 
@@ -147,7 +147,7 @@ def test_keeps_originals_changed_during_the_run(client, make_task):
                 )
             return super().detect(context, image, prompts)
 
-    report = refine_task(client, task_id, Corrects(), batch_size=1)
+    report = refine_task(client, task_id, Corrects(), frames_per_batch=1)
     kinds = sorted((shape["frame"], shape["type"]) for shape in shapes_of(client, task_id))
     assert kinds == [(0, "mask"), (0, "rectangle"), (3, "mask")]
     assert report.removed == 1

@@ -67,7 +67,11 @@ def test_counts_scores_by_label_over_all_batches(client, make_task):
         ]
 
     done = annotate_task(
-        client, make_task(6), SimpleNamespace(spec=SPEC, detect=detect), conf_threshold=0.3, batch_size=2
+        client,
+        make_task(6),
+        SimpleNamespace(spec=SPEC, detect=detect),
+        conf_threshold=0.3,
+        frames_per_batch=2,
     )
     assert done.batches == 3
     assert done.labels == {"car": 18, "person": 12}

@@ -54,9 +54,9 @@ def shown(track, first, last):
     return {frame: shape["points"] for frame, shape in shapes.items() if shape is not None}
 
 
-@pytest.mark.parametrize("batch_size", [1, 100])
-def test_each_job_gets_its_part_of_a_track(client, task_id, batch_size):
-    report = track_task(client, task_id, driver(), batch_size=batch_size, track_options=PLAIN)
+@pytest.mark.parametrize("frames_per_batch", [1, 100])
+def test_each_job_gets_its_part_of_a_track(client, task_id, frames_per_batch):
+    report = track_task(client, task_id, driver(), frames_per_batch=frames_per_batch, track_options=PLAIN)
     found = tracks(client, task_id)
     assert list(found) == [(0, 9), (5, 14), (10, 19), (15, 23)]
     for (first, last), of_job in found.items():
@@ -182,7 +182,7 @@ def test_bad_function_leaves_nothing_in_the_task(client, video_task):
     function = SimpleNamespace(spec=SPEC, detect=detect)
     options = TrackOptions(max_gap=1, min_length=1, fill_gap=0)
     with pytest.raises(BadFunctionError, match="frame 20"):
-        track_task(client, task_id, function, batch_size=4, track_options=options)
+        track_task(client, task_id, function, frames_per_batch=4, track_options=options)
     assert list(tracks(client, task_id).values()) == [[]]
 
 

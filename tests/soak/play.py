@@ -203,7 +203,7 @@ class Play:
             existing=plan.existing,
             selected=plan.selected and tuple(n for n in plan.selected if n < len(scene.names)),
             direction=plan.direction,
-            batch_size=plan.batch_size,
+            frames_per_batch=plan.frames_per_batch,
             fails_on=int(scene.names[-1][:2]) if is_bad else None,
             seconds=plan.seconds_per_frame,
             attempts=plan.attempts_of_a_write,

@@ -58,7 +58,7 @@ class Told:
     existing: str
     selected: tuple[int, ...] | None
     direction: str
-    batch_size: int | None
+    frames_per_batch: int | None
     fails_on: int | None
     seconds: float
     attempts: int
@@ -150,11 +150,17 @@ def _carry_out(told: Told, client: Client) -> dict[str, Any]:
     made = function(told.kind, told.key, told.frames, fails_on=told.fails_on, seconds=told.seconds)
     match told.kind:
         case "refine":
-            report = refine_task(client, told.task, made, to="polygon", batch_size=told.batch_size)
+            report = refine_task(
+                client, told.task, made, to="polygon", frames_per_batch=told.frames_per_batch
+            )
         case "follow":
             following = ShapeTrackingOptions(direction=told.direction, tolerance=0.5)
             report = track_task(
-                client, told.task, made, shape_tracking_options=following, batch_size=told.batch_size
+                client,
+                told.task,
+                made,
+                shape_tracking_options=following,
+                frames_per_batch=told.frames_per_batch,
             )
         case "track":
             tracking = TrackOptions(min_length=1, max_gap=1, fill_gap=0, tolerance=0.5)
@@ -164,7 +170,7 @@ def _carry_out(told: Told, client: Client) -> dict[str, Any]:
                 made,
                 track_options=tracking,
                 existing=told.existing,
-                batch_size=told.batch_size,
+                frames_per_batch=told.frames_per_batch,
             )
         case _:
             report = annotate_task(
@@ -173,7 +179,7 @@ def _carry_out(told: Told, client: Client) -> dict[str, Any]:
                 made,
                 existing=told.existing,
                 frames=told.selected,
-                batch_size=told.batch_size,
+                frames_per_batch=told.frames_per_batch,
             )
     return report.model_dump()
 

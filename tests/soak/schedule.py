@@ -112,7 +112,7 @@ class Schedule:
     existing: str
     selected: tuple[int, ...] | None
     direction: str
-    batch_size: int | None
+    frames_per_batch: int | None
     rules: tuple[Json, ...]
     attempts_of_a_write: int
     seconds_per_frame: float
@@ -189,7 +189,7 @@ def _draw(key: str) -> Schedule:
         if is_annotate and rng.random() < 0.25
         else None,
         direction=rng.choice(["forward", "forward", "backward", "both"]),
-        batch_size=rng.choice([None, 1, 3]),
+        frames_per_batch=rng.choice([None, 1, 3]),
         rules=tuple(rules),
         attempts_of_a_write=2 if fails else 8,
         seconds_per_frame=rng.choice([0, 0.01, 0.03]),

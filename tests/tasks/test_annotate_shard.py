@@ -36,7 +36,7 @@ def shard(credentials, client, make_task, monkeypatch):
         task_id,
         block_document_id(credentials),
         function.model_dump_json(include=set(CvatFunction.model_fields)),
-        Options(jobs=jobs, batch_size=1, use_cache=False),
+        Options(jobs=jobs, frames_per_batch=1, use_cache=False),
     )
 
 

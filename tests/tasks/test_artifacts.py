@@ -60,9 +60,11 @@ def cars(detect=lambda context: None):
 
 
 @flow(name="a run", persist_result=False)
-def run_flow(client, task_id, function, batch_size=1, cancel_after=None):
+def run_flow(client, task_id, function, frames_per_batch=1, cancel_after=None):
     """What the flows of this package do, as far as one sees it."""
-    run = AnnotateRun(client, task_id, function, Options(batch_size=batch_size), function_name="a_function")
+    run = AnnotateRun(
+        client, task_id, function, Options(frames_per_batch=frames_per_batch), function_name="a_function"
+    )
     seen.append(flow_run.id)
     progress = Cancelling(run.report, get_run_logger())
     progress.frames_left = cancel_after
@@ -178,7 +180,7 @@ def test_pictures_show_detections_on_photographs(client, tmp_path):
     from prefect_cvat.auto_annotation.functions import nanodet_detection
 
     task_id = create_demo_task(client)
-    run_flow(client, task_id, nanodet_detection.create(device="cpu"), batch_size=2)
+    run_flow(client, task_id, nanodet_detection.create(device="cpu"), frames_per_batch=2)
     found = artifacts_of(seen[-1])
     pictures = [artifact for key, artifact in found.items() if key.startswith("frame-")]
     assert len(pictures) == 4

@@ -90,7 +90,7 @@ def test_until(world, downloads, direction, until, frames):
 def test_lost_shape_is_outside_on_next_frame_and_fetching_stops(world, downloads):
     here = world(40, hidden={(RED, 6)})
     here.place(here.shape(2))
-    report = here.run(options={"batch_size": 2, "window": 1})
+    report = here.run(options={"frames_per_batch": 2, "window": 1})
     [track] = here.tracks()
     assert keyframes(track) == [(2, False), (5, False), (6, True)]
     assert report.lost == 1
@@ -100,7 +100,7 @@ def test_lost_shape_is_outside_on_next_frame_and_fetching_stops(world, downloads
 def test_skips_chunks_between_lost_shape_and_next_source_shape(world, downloads):
     here = world(40, hidden={(RED, 3)})
     here.place(here.shape(1), here.shape(35, row=20))
-    here.run(options={"batch_size": 2, "window": 1})
+    here.run(options={"frames_per_batch": 2, "window": 1})
     assert set(downloads) <= {0, 1, 2, 17, 18, 19}
     assert len(here.tracks()) == 2
 
@@ -249,7 +249,7 @@ def test_random_jobs_keyframes_and_hidden_frames(world, number):
                 if i != home and job.start_frame <= frame <= job.stop_frame and rng.random() < 0.5:
                     here.place(here.shape(frame, row=row, group=row), job=i)
 
-    report = here.run(direction=direction, options={"batch_size": rng.randint(1, 7)})
+    report = here.run(direction=direction, options={"frames_per_batch": rng.randint(1, 7)})
 
     tracked = 0
     for colour, row in rows.items():

@@ -64,7 +64,7 @@ def test_videos(client, video_task, monkeypatch, downloads, direction, chunk_siz
     here = World(client, video_task(clip(range(40)), segment_size=15, chunk_size=chunk_size))
     here.place(here.shape(18, x=60), job=1)
     here.place(here.shape(19, row=40, x=50), job=1)
-    here.run(Numbers(), direction=direction, options={"batch_size": 15})
+    here.run(Numbers(), direction=direction, options={"frames_per_batch": 15})
     if chunk_size == 40:
         assert downloads in ([0], [0, 0] if direction == "both" else [0]), "once each way, or for both"
     for x, row, seed in ((60, 10, 18), (50, 40, 19)):

@@ -318,7 +318,7 @@ def test_clear_keeps_annotations_made_after_the_first_write(client, make_task):
             for job_id, shape in (old[1], old[5], old[11]):
                 correct(client, job_id, shape, points=[0, 0, 40, 40])
 
-    report = annotate_task(client, task_id, boxes(1, before=human), existing="clear", batch_size=2)
+    report = annotate_task(client, task_id, boxes(1, before=human), existing="clear", frames_per_batch=2)
     left = {item["id"] for _, item in annotations(client, task_id) if item["source"] == "manual"}
     assert left == {*drawn, *(old[i][1]["id"] for i in (1, 5, 11))}
     assert (report.removed, report.changed) == (9, 6)
@@ -376,7 +376,7 @@ def test_run_that_ends_with_an_unconfirmed_write_reports_it(client, make_task, f
     from prefect_cvat.runs.annotate_run import AnnotateRun
     from prefect_cvat.runs.execution.pipeline import ThreadSubmitter, run_pipeline
 
-    run = AnnotateRun(client, task_id, boxes(before=interrupt), Options(batch_size=2, use_cache=False))
+    run = AnnotateRun(client, task_id, boxes(before=interrupt), Options(frames_per_batch=2, use_cache=False))
     with ThreadSubmitter() as threads, pytest.raises(RunStoppedError):
         run_pipeline(run, threads)
     report = run.finish_report(1.0)
@@ -406,7 +406,7 @@ def test_job_state_is_on_disk(client, make_task):
             for i in range(250)
         ]
         client.create_job_annotations(job.id, json.loads(json.dumps({"shapes": old})))
-    run = AnnotateRun(client, task_id, boxes(), Options(use_cache=False, batch_size=8))
+    run = AnnotateRun(client, task_id, boxes(), Options(use_cache=False, frames_per_batch=8))
     sizes = []
 
     def look(number):
@@ -470,7 +470,7 @@ def test_failed_run_reads_again_while_reads_are_stale(client, make_task, faults,
     faults.set([{**READS, "fault": {"kind": "stale_read", "seconds": 1}}])
     time.sleep(0.5)
     with pytest.raises(BadFunctionError):
-        annotate_task(client, task_id, boxes(before=fail), batch_size=1, use_cache=False)
+        annotate_task(client, task_id, boxes(before=fail), frames_per_batch=1, use_cache=False)
     faults.clear()
     assert annotations(client, task_id) == []
 

@@ -73,7 +73,7 @@ def test_invalid_chunks_are_refused(client, make_task, monkeypatch, change, mess
     with monkeypatch.context() as patched:
         change_chunk(patched, 2, change)
         with pytest.raises(MediaError, match=rf"^task {task_id}, batch 2 \(frames 4-5\): .*{message}"):
-            annotate_task(client, task_id, Boxes(), batch_size=2)
+            annotate_task(client, task_id, Boxes(), frames_per_batch=2)
     assert frames_annotated(client, task_id) == []
     report = annotate_task(client, task_id, Boxes())
     assert frames_annotated(client, task_id) == list(range(8))
@@ -97,7 +97,7 @@ def test_task_deleted_during_the_run(client, make_task):
     task_id = make_task(8)
     delete = lambda: client._transport.json("DELETE", f"/api/tasks/{task_id}")  # noqa: E731
     with pytest.raises(NotFoundError, match=rf"^task {task_id}, batch \d \(frames"):
-        annotate_task(client, task_id, Boxes("0002.png", delete), batch_size=2)
+        annotate_task(client, task_id, Boxes("0002.png", delete), frames_per_batch=2)
 
 
 def test_label_deleted_during_the_run(client, make_task):
@@ -109,7 +109,7 @@ def test_label_deleted_during_the_run(client, make_task):
         client._transport.json("PATCH", f"/api/tasks/{task_id}", body=body)
 
     with pytest.raises(BadRequestError, match=rf"^task {task_id}, batch \d \(frames .*label"):
-        annotate_task(client, task_id, Boxes("0004.png", delete), batch_size=2)
+        annotate_task(client, task_id, Boxes("0004.png", delete), frames_per_batch=2)
 
 
 def test_a_full_disk(client, make_task, monkeypatch):
@@ -122,7 +122,7 @@ def test_a_full_disk(client, make_task, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(pathlib.Path, "open", full)
         with pytest.raises(StorageError, match=rf"^task {task_id}, batch 2 .*No space left"):
-            annotate_task(client, task_id, Boxes(), batch_size=2)
+            annotate_task(client, task_id, Boxes(), frames_per_batch=2)
     annotate_task(client, task_id, Boxes())
     assert frames_annotated(client, task_id) == list(range(8))
 
@@ -160,7 +160,7 @@ def test_permanently_busy_server_fails_the_run_and_the_next_run_continues(sandbo
     sandbox.faults.set([busy])
     try:
         with pytest.raises(TooManyRequestsError, match=rf"^task {task_id}, batch 2 .*429"):
-            annotate_task(impatient, task_id, Boxes(), batch_size=2)
+            annotate_task(impatient, task_id, Boxes(), frames_per_batch=2)
     finally:
         sandbox.faults.clear()
     before = frames_annotated(client, task_id)

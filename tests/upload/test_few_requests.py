@@ -125,7 +125,9 @@ def test_second_run_verifies_when_somebody_has_written_to_the_task_meanwhile(cli
     def delete():
         client.delete_job_annotations(first.id, {"shapes": client.job_annotations(first.id).shapes[:1]})
 
-    _, routes = scene.annotate(task_id, function=Boxes(before=9, do=delete), batch_size=6, use_cache=False)
+    _, routes = scene.annotate(
+        task_id, function=Boxes(before=9, do=delete), frames_per_batch=6, use_cache=False
+    )
     assert routes["GET", "tasks/annotations"] == 2
     assert once_each(scene, task_id, 3)
 
@@ -156,7 +158,7 @@ def test_four_jobs_that_overlap_are_read_and_written_at_a_time(sandbox, scene):
 
     with changing_proxy(sandbox.url, slow) as address, Client(address) as client:
         client.login((sandbox.user, sandbox.password))
-        scene.annotate(task_id, by=client, batch_size=12)
+        scene.annotate(task_id, by=client, frames_per_batch=12)
     assert most == {"GET": 4, "PATCH": 4}
 
 
@@ -280,7 +282,7 @@ def test_jobs_can_be_completed_and_assigned_during_a_run(client, scene):
         body = {"state": "completed", "stage": "acceptance", "assignee": client.user().id}
         client.json("PATCH", f"/api/jobs/{job.id}", body=body)
 
-    report, _ = scene.annotate(task_id, function=Boxes(before=8, do=complete), batch_size=6)
+    report, _ = scene.annotate(task_id, function=Boxes(before=8, do=complete), frames_per_batch=6)
     assert report.added == 36
     assert once_each(scene, task_id, 3)
 
@@ -301,7 +303,7 @@ def test_jobs_changed_during_a_run_are_named(sandbox, client, scene, change):
 
     happened = {"shorter": r"had frames 0-1 and has 0-0", "gone": r"\(frames 0-1\) is gone"}[change]
     with pytest.raises(JobsChangedError, match=rf"job {first.id} {happened}.*Run it again"):
-        scene.annotate(task_id, function=Boxes(before=8, do=divide), batch_size=6)
+        scene.annotate(task_id, function=Boxes(before=8, do=divide), frames_per_batch=6)
     report, _ = scene.annotate(task_id)
     assert report.added + report.already_there == 36
     assert once_each(scene, task_id, 3)
@@ -324,11 +326,11 @@ def test_annotations_added_by_others_during_a_run_stay(client, scene):
         raise ValueError
 
     with pytest.raises(PrefectCvatError):
-        scene.annotate(task_id, function=Boxes(before=11, do=fail), batch_size=6)
+        scene.annotate(task_id, function=Boxes(before=11, do=fail), frames_per_batch=6)
     left = [each for job in client.jobs(task_id) for _, each in client.iter_job_annotations(job.id)]
     assert [each["id"] for each in left] == [each["id"] for each in drawn]
     scene.annotate(
-        task_id, function=Boxes(before=8, do=draw), batch_size=6, existing="clear", use_cache=False
+        task_id, function=Boxes(before=8, do=draw), frames_per_batch=6, existing="clear", use_cache=False
     )
     assert Counter(scene.found(task_id).values()) == {3: 6, 4: 6}
 

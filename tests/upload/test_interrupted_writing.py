@@ -141,7 +141,7 @@ def test_retried_last_stage_keeps_originals_without_replacement(
 
     monkeypatch.setattr(PlannedRun, "finish_upload", then_fail)
     try:
-        retried(client, task_id, boxes(), existing=existing, batch_size=4)
+        retried(client, task_id, boxes(), existing=existing, frames_per_batch=4)
     except IncompleteRunError as error:
         print(error)
     there = annotations(client, task_id)

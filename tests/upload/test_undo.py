@@ -307,14 +307,14 @@ def test_nothing_to_undo_after_bad_function_error(client, scene, runs_dir):
             return super().detect(context, image)
 
     with pytest.raises(PrefectCvatError):
-        annotate_task(client, scene.id, Breaks(), batch_size=1)
+        annotate_task(client, scene.id, Breaks(), frames_per_batch=1)
     [header] = recorded_runs()
     assert counts(undo_run(client, header.run)) == (0, 0, 0)
 
 
 def test_reads_record_truncated_anywhere(client, scene, runs_dir):
     """Undo finds all annotations wherever the record is truncated after the last request."""
-    run = annotate_task(client, scene.id, Boxes(), batch_size=2)
+    run = annotate_task(client, scene.id, Boxes(), frames_per_batch=2)
     [file] = runs_dir.glob("*/*.jsonl")
     whole = file.read_bytes()
     lines = whole.splitlines(keepends=True)

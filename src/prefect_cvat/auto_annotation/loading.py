@@ -18,6 +18,7 @@ from prefect_cvat.auto_annotation.function_calls import is_of_function, place_of
 from prefect_cvat.auto_annotation.secret_text import SecretReference
 from prefect_cvat.exceptions import BadFunctionError, FunctionLoadError, PrefectCvatError
 from prefect_cvat.extras import find_remedy, install_command
+from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.bounded_text import describe_error, one_line, shorten_error
 from prefect_cvat.settings import Settings
 
@@ -265,11 +266,17 @@ def _make(module: ModuleType, name: str, parameters: Mapping[str, Any] | None) -
     create = getattr(module, "create", None)
     if create is not None:
         try:
-            inspect.signature(create).bind(**parameters)
+            signature = inspect.signature(create)
+            signature.bind(**parameters)
         except TypeError as error:
+            if "argument 'batch_size'" in str(error):
+                raise FunctionLoadError(
+                    f"function {name!r} takes no {argument('batch_size')}; its create is called as"
+                    f" create{signature}"
+                ) from error
             raise FunctionLoadError(
                 f"function {name!r} does not take these parameters: {one_line(error)};"
-                f" its create is called as create{inspect.signature(create)}"
+                f" its create is called as create{signature}"
             ) from error
         except ValueError:
             pass  # no signature; the call raises the error
@@ -279,6 +286,10 @@ def _make(module: ModuleType, name: str, parameters: Mapping[str, Any] | None) -
             raise
         except BaseException as error:
             raise _load_error(f"function {name!r} cannot be made", error) from shorten_error(error)
+    elif "batch_size" in parameters:
+        raise FunctionLoadError(
+            f"function {name!r} takes no {argument('batch_size')}: its module has no create"
+        )
     elif parameters:
         raise FunctionLoadError(f"function {name!r} takes no parameters: its module has no create")
     if read_spec(function, "an auto-annotation function") is None:

@@ -9,14 +9,14 @@ from typing import Annotated, Any, ClassVar
 import click
 from pydantic import Field
 
-from prefect_cvat.options.execution_options import DeviceOption
+from prefect_cvat.options.execution_options import ModelOptions
 from prefect_cvat.options.option_model import OnCommandLine, OptionModel
 
 __all__ = ["FunctionChoice"]
 
 
 class _NamedFunction(OptionModel):
-    group: ClassVar[str] = DeviceOption.group
+    group: ClassVar[str] = ModelOptions.group
 
     function: Annotated[
         str | None,
@@ -41,8 +41,8 @@ class _NamedFunction(OptionModel):
 
 
 # pydantic takes the fields of the last base first
-class FunctionChoice(DeviceOption, _NamedFunction):
-    """The options of the function: name, parameters and device."""
+class FunctionChoice(ModelOptions, _NamedFunction):
+    """The options of the function: name, parameters, device and batch size."""
 
     @property
     def is_made(self) -> bool:
@@ -80,8 +80,7 @@ class FunctionChoice(DeviceOption, _NamedFunction):
             values = dict(map(loading.parse_parameter, self.function_parameter))
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="-p") from None
-        if self.device is not None:
-            values["device"] = self.device
+        values |= self.create_arguments
         if not any(isinstance(value, SecretReference) for value in values.values()):
             return self._load(values)
         from prefect_cvat.deployments.prefect_server import prefect_server

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -10,11 +10,11 @@ from prefect_cvat.options.option_model import OnCommandLine, OptionModel
 
 __all__ = [
     "MAX_DOWNLOADS",
-    "DeviceOption",
     "ExecutionOptions",
     "ExecutionSettings",
     "FetchOptions",
     "FetchSettings",
+    "ModelOptions",
     "ReviewOptions",
 ]
 
@@ -22,8 +22,8 @@ MAX_DOWNLOADS = 16
 """Maximum number of downloads at a time."""
 
 
-class DeviceOption(OptionModel):
-    """The device of the function's model."""
+class ModelOptions(OptionModel):
+    """The device of the function's model, and how many images it gets at once: arguments of its `create`."""
 
     group: ClassVar[str] = "Function"
 
@@ -36,6 +36,21 @@ class DeviceOption(OptionModel):
             )
         ),
     ] = None
+    batch_size: Annotated[
+        Annotated[int, Field(ge=1)] | None,
+        Field(
+            description=(
+                "Maximum number of images that the model gets at once; by default the function decides. The"
+                " built-in functions find the fastest on a GPU."
+            ),
+        ),
+    ] = None
+
+    @property
+    def create_arguments(self) -> dict[str, Any]:
+        """The arguments for the `create` of the function: those that were given."""
+        given = {name: getattr(self, name) for name in ModelOptions.model_fields}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 class FetchOptions(OptionModel):
@@ -43,13 +58,12 @@ class FetchOptions(OptionModel):
 
     group: ClassVar[str] = "Execution"
 
-    batch_size: Annotated[
+    frames_per_batch: Annotated[
         Annotated[int, Field(ge=1)] | None,
         Field(
-            title="Maximum batch size",
             description=(
-                "Maximum number of frames in a batch, but at least a chunk; by default it follows the"
-                " function's speed."
+                "Maximum number of frames that are fetched, detected and uploaded as one batch, but at least"
+                " a chunk; by default it follows the function's speed."
             ),
         ),
     ] = None
@@ -83,12 +97,12 @@ class ExecutionOptions(FetchOptions):
     refresh_cache: Annotated[bool, Field(description="Ignore cached detections, and replace them.")] = False
 
 
-class ExecutionSettings(ExecutionOptions, DeviceOption):
-    """The device, batches and the cache."""
+class ExecutionSettings(ExecutionOptions, ModelOptions):
+    """The model, batches and the cache."""
 
 
-class FetchSettings(FetchOptions, DeviceOption):
-    """The device and batches."""
+class FetchSettings(FetchOptions, ModelOptions):
+    """The model and batches."""
 
 
 class ReviewOptions(OptionModel):

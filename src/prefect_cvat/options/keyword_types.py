@@ -34,7 +34,7 @@ class FetchKeywords(TypedDict, total=False):
     frames: Collection[int] | str | None
     jobs: Collection[int] | str | None
     quality: Literal["original", "compressed"]
-    batch_size: int | None
+    frames_per_batch: int | None
     downloads: int | None
 
 

@@ -122,7 +122,7 @@ def _try(run: PlannedAnnotateRun, folder: Path) -> tuple[Trial, float, int]:
     )
     detect_seconds = trial.detect_seconds * len(plan.frames) / len(frames)
     seconds = max(trial.fetch_seconds * plan.count_chunks(), detect_seconds)
-    size = BatchSize(run.options.batch_size)
+    size = BatchSize(run.options.frames_per_batch)
     size.learn(trial.detect_seconds, len(frames))
     chunk_frames = min(plan.chunk_size, PART_FRAMES)
     batches = -(-len(plan.frames) // max(size.max_frames(len(plan.frames)), chunk_frames))

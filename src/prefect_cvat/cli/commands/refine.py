@@ -20,7 +20,7 @@ def refine(
     task_id: TaskId,
     function: FunctionChoice,
     refine_options: RefineOptions,
-    options: Annotated[Options, Only("frames", "jobs", "quality", "batch_size", "downloads")],
+    options: Annotated[Options, Only("frames", "jobs", "quality", "frames_per_batch", "downloads")],
     output: RunReportOptions,
 ) -> None:
     """Turn rectangles and points of a task into masks or polygons.

@@ -76,7 +76,7 @@ class PlannedRun(ABC, Generic[Results]):
         self._chunks = RunChunks(context, plan, self.folder, self._use_chunk, self.default_image_bytes)
         self._detect_lock = threading.Lock()
         self._bad_function: str | None = None  # how it has broken its contract: not called again
-        self._batch_size = BatchSize(self.options.batch_size)
+        self._batch_size = BatchSize(self.options.frames_per_batch)
 
     def stop(self) -> None:
         """End the downloads."""
