@@ -1,11 +1,15 @@
-"""Batches that fit into memory. Torch is not imported: not all functions need it."""
+"""Batches that fit into memory and are fast. Torch is not imported: not all functions need it."""
 
 from __future__ import annotations
 
 import gc
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import TypeVar
+
+from prefect_cvat.auto_annotation.device_errors import is_out_of_memory
+from prefect_cvat.auto_annotation.functions._batch_size_search import BatchSizeSearch
 
 __all__ = ["Batches"]
 
@@ -19,16 +23,24 @@ class Batches:
     When a batch does not fit, it is halved, and later batches stay that small.
 
     Args:
-        size: The greatest number of items in a batch.
+        size: The greatest number of items in a batch. None finds the fastest, see `BatchSizeSearch`.
+        clock: Returns the time in seconds.
 
     Raises:
         ValueError: `size` is less than 1.
     """
 
-    def __init__(self, size: int) -> None:
-        if size < 1:
+    def __init__(self, size: int | None, clock: Callable[[], float] = time.perf_counter) -> None:
+        if size is not None and size < 1:
             raise ValueError(f"batch_size must be 1 or more, not {size}")
-        self.size = size
+        self._search = BatchSizeSearch() if size is None else None
+        self._size = size or 1
+        self._clock = clock
+
+    @property
+    def size(self) -> int:
+        """The greatest number of items in the next batch."""
+        return self._size if self._search is None else self._search.size
 
     def map(self, step: Callable[[Sequence[Item]], Sequence[Result]], items: Sequence[Item]) -> list[Result]:
         """Return the results of `step`, one for each item, in order.
@@ -39,15 +51,24 @@ class Batches:
         results: list[Result] = []
         while len(results) < len(items):
             batch = items[len(results) : len(results) + self.size]
+            started = self._clock()
             outcome = _attempt(step, batch)
             if outcome is None:
                 # Here, and not where it was caught: while an error is being handled, it keeps alive
                 # the tensors of the attempt that failed.
                 _free_memory()
-                self.size = len(batch) // 2
+                self._shrink(len(batch))
             else:
+                if self._search is not None:
+                    self._search.learn(len(batch), self._clock() - started)
                 results.extend(outcome)
         return results
+
+    def _shrink(self, too_many: int) -> None:
+        if self._search is None:
+            self._size = too_many // 2
+        else:
+            self._search.out_of_memory(too_many)
 
 
 def _attempt(
@@ -60,18 +81,6 @@ def _attempt(
         if len(batch) > 1 and is_out_of_memory(error):
             return None
         raise
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error means that a device has not enough memory."""
-    if isinstance(error, MemoryError):
-        return True
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(error, torch.cuda.OutOfMemoryError):
-        return True
-    # MPS and the CPU raise no type of their own.
-    messages = ("MPS backend out of memory", "Invalid buffer size", "DefaultCPUAllocator")
-    return isinstance(error, RuntimeError) and any(message in str(error) for message in messages)
 
 
 def _free_memory() -> None:

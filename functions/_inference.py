@@ -12,7 +12,7 @@ from torch import Tensor
 
 from prefect_cvat.auto_annotation.functions._rgb import to_rgb
 
-__all__ = ["choose_device", "gather", "image_to_bytes", "image_to_tensor"]
+__all__ = ["choose_device", "gather", "image_to_bytes", "image_to_tensor", "memory_format"]
 
 
 def choose_device(device: str = "auto") -> torch.device:
@@ -39,6 +39,11 @@ def choose_device(device: str = "auto") -> torch.device:
             f"device {device!r} cannot be used here; there are auto, {', '.join(available)}"
         ) from error
     return chosen
+
+
+def memory_format(device: torch.device) -> torch.memory_format:
+    """The layout in which convolutions are fastest: on CUDA the channels of a pixel side by side."""
+    return torch.channels_last if device.type == "cuda" else torch.preserve_format
 
 
 def image_to_bytes(image: PIL.Image.Image) -> Tensor:

@@ -26,8 +26,6 @@ __all__ = ["Item", "ModelFunction", "to_float32"]
 
 Item: TypeAlias = tuple[DetectionFunctionContext, PIL.Image.Image]
 
-_BATCH_SIZE_ON_ACCELERATOR = 8
-
 
 class ModelFunction(abc.ABC):
     """A detection function that runs a model in batches on a device.
@@ -38,9 +36,10 @@ class ModelFunction(abc.ABC):
         model: The model.
         score_threshold: Minimum score when the run sets no threshold.
         device: As for `choose_device`.
-        batch_size: The greatest number of images that the model gets at once. None: 8 on an
-            accelerator, 1 on a CPU, where more seldom gain anything.
+        batch_size: The greatest number of images that the model gets at once. None finds the fastest on
+            an accelerator, see `BatchSizeSearch`; on a CPU it is `batch_size_on_cpu`.
         half_precision: Whether to compute with 16 bits where autocast of torch considers it safe.
+        batch_size_on_cpu: By default 1: more seldom gain anything there.
 
     Raises:
         ValueError: `score_threshold` is not between 0 and 1, there is no such device, or
@@ -55,13 +54,14 @@ class ModelFunction(abc.ABC):
         device: str,
         batch_size: int | None,
         half_precision: bool,
+        batch_size_on_cpu: int = 1,
     ) -> None:
         if not 0 <= score_threshold <= 1:
             raise ValueError(f"score_threshold must be between 0 and 1, not {score_threshold}")
         self.score_threshold = score_threshold
         self._device = choose_device(device)
-        if batch_size is None:
-            batch_size = 1 if self._device.type == "cpu" else _BATCH_SIZE_ON_ACCELERATOR
+        if batch_size is None and self._device.type == "cpu":
+            batch_size = batch_size_on_cpu
         self._batches = Batches(batch_size)
         self._half_precision = half_precision
         self._model: nn.Module | None = model.to(self._device).eval()
@@ -78,7 +78,7 @@ class ModelFunction(abc.ABC):
 
     @property
     def batch_size(self) -> int:
-        """The greatest number of images that the model gets at once; less once memory ran out."""
+        """The greatest number of images that the model gets at once now; it changes during a search."""
         return self._batches.size
 
     @cached_property
@@ -127,7 +127,8 @@ class ModelFunction(abc.ABC):
         """Let go of the model; the function cannot be used any more."""
         self._model = None
         if self._device.type == "cuda":
-            torch.cuda.empty_cache()
+            with contextlib.suppress(RuntimeError):  # of a device that has failed
+                torch.cuda.empty_cache()
 
     @abc.abstractmethod
     def _detect_together(self, items: Sequence[Item]) -> list[list[DetectionAnnotation]]:

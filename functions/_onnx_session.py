@@ -125,6 +125,7 @@ class Session:
         inputs: What the model takes.
         outputs: What the model returns.
         metadata: The texts in the file about the model, by name.
+        provider: The execution provider in use, such as `cuda`.
         device: The device as torch names it, such as `cpu` or `cuda:0`.
 
     Raises:
@@ -153,6 +154,7 @@ class Session:
         self.inputs = [_tensor_info(each) for each in self._session.get_inputs()]
         self.outputs = [_tensor_info(each) for each in self._session.get_outputs()]
         self.metadata: dict[str, str] = dict(self._session.get_modelmeta().custom_metadata_map)
+        self.provider = _short(used[0])
         self.device = {
             _CUDA: f"cuda:{execution.device_id}",
             _TENSORRT: f"cuda:{execution.device_id}",

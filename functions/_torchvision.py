@@ -27,7 +27,7 @@ from prefect_cvat.auto_annotation import (
     DetectionFunctionSpec,
     label_spec,
 )
-from prefect_cvat.auto_annotation.functions._inference import choose_device, gather
+from prefect_cvat.auto_annotation.functions._inference import choose_device, gather, memory_format
 from prefect_cvat.auto_annotation.functions._model_function import Item, ModelFunction
 from prefect_cvat.auto_annotation.functions._openvino import Runtime, choose_runtime
 from prefect_cvat.auto_annotation.functions._openvino_conversion import with_openvino
@@ -116,6 +116,8 @@ class TorchvisionFunction(ModelFunction):
     ) -> None:
         self._runtime = choose_runtime(runtime, choose_device(device), half_precision=half_precision)
         super().__init__(prepared.model, device=device, half_precision=half_precision, **settings)
+        # the outputs of a convolution have the layout of its weights
+        self._loaded_model().to(memory_format=memory_format(self._device))
         self._classes = prepared.classes
         self._transforms = prepared.transforms
         self._takes_bytes = prepared.takes_bytes

@@ -131,8 +131,8 @@ def create(
             `outside` of the image.
         score_threshold: Minimum score of a skeleton when the run sets no threshold (`cvat_sdk`: 0).
         device: `auto` (CUDA, or else MPS, or else the CPU), `cpu`, `cuda`, `cuda:1`, `mps`.
-        batch_size: The greatest number of images that the model gets at once; by default 8, on a
-            CPU 1. It is halved whenever the memory does not suffice.
+        batch_size: The greatest number of images that the model gets at once; by default the fastest,
+            which is found while it works, on a CPU 1. It is halved whenever the memory does not suffice.
         half_precision: Whether to compute with 16 bits where autocast of torch considers it safe.
         runtime: What runs the model: `torch`; `openvino` (extra `openvino`), which needs less time on
             a processor; or `auto`, OpenVINO on a processor if it is installed. A model that cannot be

@@ -186,9 +186,9 @@ def create(
             used with 0.1 to 0.3.
         tolerance: How far polygons may be from the outline of the mask, in pixels.
         device: `auto` (CUDA, or else MPS, or else the CPU), `cpu`, `cuda`, `cuda:1`, `mps`.
-        batch_size: The greatest number of images that the model gets at once; by default 8, on a
-            CPU 1. It is halved whenever the memory does not suffice. Only images of one size go
-            together, since padding would change what is found.
+        batch_size: The greatest number of images that the model gets at once; by default the fastest,
+            which is found while it works, on a CPU 1. It is halved whenever the memory does not suffice.
+            Only images of one size go together, since padding would change what is found.
         half_precision: Whether to compute with 16 bits where autocast of torch considers it safe.
         **from_pretrained: For `from_pretrained` of model and processor, such as `revision="..."`.
 

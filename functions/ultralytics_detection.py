@@ -235,8 +235,8 @@ def create(
         tolerance: How far polygons may be from the outline of the mask, in pixels.
         top_k: The greatest number of tags of an image.
         device: `auto` (CUDA, or else MPS, or else the CPU), `cpu`, `cuda`, `cuda:1`, `mps`.
-        batch_size: The greatest number of images that the model gets at once; by default 8, on a
-            CPU 1. It is halved whenever the memory does not suffice.
+        batch_size: The greatest number of images that the model gets at once; by default the fastest,
+            which is found while it works, on a CPU 1. It is halved whenever the memory does not suffice.
         half_precision: Whether to compute with 16 bits where autocast of torch considers it safe.
 
     Raises:

@@ -36,6 +36,7 @@ Each is a `PrefectCvatError` and also a matching builtin, so both `except Prefec
     ├── NothingToExportError        LookupError      no frames, or no annotations on them
     ├── MissingLibraryError         ImportError      a library of an extra is not installed
     ├── FunctionLoadError           ImportError      an auto-annotation function that cannot be loaded
+    ├── DeviceError                 RuntimeError     the GPU of a function has failed
     └── BadFunctionError            ValueError       a function that breaks its contract
 """
 
@@ -53,6 +54,7 @@ __all__ = [
     "AuthenticationError",
     "BadFunctionError",
     "BadRequestError",
+    "DeviceError",
     "FunctionLoadError",
     "IncompleteRunError",
     "InvalidResponseError",
@@ -287,6 +289,10 @@ class MissingLibraryError(PrefectCvatError, ImportError):
 
 class FunctionLoadError(PrefectCvatError, ImportError):
     """An auto-annotation function cannot be loaded."""
+
+
+class DeviceError(PrefectCvatError, RuntimeError):
+    """The GPU of a function has failed. What the run has written stays; running it again completes it."""
 
 
 class BadFunctionError(PrefectCvatError, ValueError):

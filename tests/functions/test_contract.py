@@ -1,5 +1,7 @@
 """Properties of all built-in functions that run a model."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -64,6 +66,46 @@ class NeedsMemory(nn.Module):
         if len(images) > 2:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return self.model(images)
+
+
+def test_batch_size_is_searched_on_an_accelerator_unless_it_is_given(random_detector):
+    def batch_size(device, **options):
+        function = torchvision_detection.create(
+            model=copy.deepcopy(random_detector), label_map={2: "a"}, device=device, **options
+        )
+        return function.batch_size
+
+    assert batch_size("cpu") == 1
+    assert batch_size("meta") == 2, "a device that is not the CPU"
+    assert batch_size("meta", batch_size=8) == 8
+    assert nanodet_detection.create(device="cpu").batch_size == 8
+    assert nanodet_detection.create(device="meta").batch_size == 2
+
+
+def test_layout_changes_neither_detections_nor_the_version(function, context, photos, monkeypatch):
+    """As on CUDA, but on the CPU."""
+    if isinstance(function, tiled.TiledFunction):
+        function = function.function
+    model = function._loaded_model()
+    before, version = function.detect_batch([context()] * 2, photos[:2]), function.version
+    monkeypatch.delitem(function.__dict__, "version")
+    model.to(memory_format=torch.channels_last)
+    try:
+        assert any(
+            each.ndim == 4
+            and not each.is_contiguous()
+            and each.is_contiguous(memory_format=torch.channels_last)
+            for each in model.parameters()
+        )
+        after = function.detect_batch([context()] * 2, photos[:2])
+        assert function.version == version
+    finally:
+        model.to(memory_format=torch.contiguous_format)
+    for old, new in zip(before, after, strict=True):
+        assert [each.label_id for each in old] == [each.label_id for each in new]
+        for one, other in zip(old, new, strict=True):
+            assert getattr(other, "score", None) == pytest.approx(getattr(one, "score", None), abs=1e-4)
+            assert getattr(other, "points", []) == pytest.approx(getattr(one, "points", []), abs=0.1)
 
 
 def test_batches_become_small_enough_for_the_memory(random_detector, context, photos):

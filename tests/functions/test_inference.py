@@ -5,7 +5,12 @@ import skimage.data
 import torch
 
 from prefect_cvat.auto_annotation.functions._batches import Batches
-from prefect_cvat.auto_annotation.functions._inference import choose_device, gather, image_to_tensor
+from prefect_cvat.auto_annotation.functions._inference import (
+    choose_device,
+    gather,
+    image_to_tensor,
+    memory_format,
+)
 from prefect_cvat.auto_annotation.functions._rgb import to_rgb
 
 
@@ -148,3 +153,8 @@ def test_tensors_of_a_failed_attempt_are_released_before_the_next():
 
     assert Batches(4).map(step, [1, 2, 3, 4]) == [0, 0, 0, 0]
     assert len(attempts) == 6
+
+
+def test_channels_are_last_on_cuda_only():
+    assert memory_format(torch.device("cuda", 1)) is torch.channels_last
+    assert memory_format(torch.device("cpu")) is torch.preserve_format

@@ -142,3 +142,32 @@ def test_a_function_that_does_not_read_pixels_does_not_pay_for_them():
     function = SimpleNamespace(spec=Steps.spec, detect=lambda context, image: [])
     assert len(list(Detector(function).detect(opened()))) == 6
     assert all(image.tile for image in decoded)
+
+
+class Adapts(Steps):
+    """Doubles its batch size with each call, up to 8, and halves it once at frame 20."""
+
+    def __init__(self):
+        super().__init__()
+        self.batch_size = 1
+
+    def infer_batch(self, contexts, inputs):
+        assert len(inputs) <= self.batch_size
+        self.batch_size = 2 if inputs[-1][1] > 20 else min(2 * self.batch_size, 8)
+        return super().infer_batch(contexts, inputs)
+
+
+def test_batch_size_that_changes_is_followed():
+    function = Adapts()
+    found = list(Detector(function).detect(frames(30)))
+    assert widths(found) == {number: number + 1 for number in range(30)}
+    assert function.batches == [1, 2, 4, 8, 8, 2, 2, 2, 1]
+
+
+def test_error_in_a_large_batch_names_the_first_and_the_last_frame():
+    function = Steps("infer_batch", on=20)
+    function.batch_size = 16
+    with pytest.raises(
+        BadFunctionError, match=r"^function failed on 16 frames from frame 16 \(16.png\) to frame 31"
+    ):
+        list(Detector(function).detect(frames(40)))

@@ -12,7 +12,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from prefect_cvat.exceptions import BadFunctionError
+from prefect_cvat.auto_annotation.device_errors import is_device_failure
+from prefect_cvat.exceptions import BadFunctionError, DeviceError
 from prefect_cvat.messages.bounded_text import describe_error, one_line, shorten_error
 from prefect_cvat.termination import Terminated
 
@@ -55,15 +56,18 @@ def call_function(
 
     Raises:
         BadFunctionError: It failed, also by `sys.exit`.
+        DeviceError: Its GPU failed.
     """
     try:
         return call()
-    except BadFunctionError as error:
-        place = _user_place(error.__traceback__)
-        raise BadFunctionError(
-            f"{where}: {one_line(error)}" + (f" ({place})" if place else "")
-        ) from shorten_error(error)
     except BaseException as error:
+        if is_device_failure(error):
+            raise DeviceError(_describe_device_failure(error, method, failed)) from shorten_error(error)
+        if isinstance(error, BadFunctionError):
+            place = _user_place(error.__traceback__)
+            raise BadFunctionError(
+                f"{where}: {one_line(error)}" + (f" ({place})" if place else "")
+            ) from shorten_error(error)
         if not is_of_function(error):
             raise
         if check_input is not None:
@@ -72,6 +76,15 @@ def call_function(
         raise BadFunctionError(
             f"{failed}: {describe_error(error)}" + (f" ({place})" if place else "")
         ) from shorten_error(error)
+
+
+def _describe_device_failure(error: BaseException, method: object, failed: str) -> str:
+    reason = describe_error(error).partition(" CUDA kernel errors might be")[0]  # torch goes on to debugging
+    name = _name(getattr(method, "__self__", method))
+    return (
+        f"{failed}: the device of {name} has failed: {reason}. What was written stays. Check the device, and"
+        " run again in a new process to complete the task"
+    )
 
 
 def is_of_function(error: BaseException) -> bool:

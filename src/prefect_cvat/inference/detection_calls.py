@@ -20,6 +20,9 @@ __all__ = ["DetectionCalls", "DetectionContext"]
 _ANNOTATIONS = "a sequence of tags and shapes"
 _RESULTS = "a sequence of results for each image"
 
+MAX_FRAMES_NAMED = 8
+"""Maximum number of frames of a call that an error names each."""
+
 
 class DetectionContext(DetectionFunctionContext):
     """The frame and the settings of the run, for the function."""
@@ -82,7 +85,8 @@ class DetectionCalls:
 
         Raises:
             BadFunctionError: The function failed.
-            MediaError: It failed, and an image is broken.
+            DeviceError: Its GPU failed.
+            MediaError: The function failed, and an image is broken.
         """
         contexts = [self._context(fed.frame) for fed in group]
         inputs = [fed.input for fed in group]
@@ -94,7 +98,7 @@ class DetectionCalls:
             outputs = as_list(method(contexts, inputs), _RESULTS)
             return outputs if self._has_steps else [as_list(output, _ANNOTATIONS) for output in outputs]
 
-        frames = ", ".join(str(fed.frame) for fed in group)
+        frames = _describe([fed.frame for fed in group])
         outputs = call_on_images(
             call,
             method or self._function.detect,
@@ -131,3 +135,9 @@ class DetectionCalls:
         return DetectionContext(
             frame.name, conf_threshold=self._conf_threshold, conv_mask_to_poly=self._conv_mask_to_poly
         )
+
+
+def _describe(frames: Sequence[Frame]) -> str:
+    if len(frames) <= MAX_FRAMES_NAMED:
+        return ", ".join(map(str, frames))
+    return f"{len(frames)} frames from {frames[0]} to {frames[-1]}"

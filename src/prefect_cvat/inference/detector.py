@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cached_property
 from typing import Literal
 
 import PIL.Image
 
 from prefect_cvat.auto_annotation.function_calls import place_of, read_attribute, read_labels
 from prefect_cvat.auto_annotation.interface import DetectionFunction
-from prefect_cvat.exceptions import BadFunctionError, PrefectCvatError
+from prefect_cvat.exceptions import BadFunctionError, DeviceError, PrefectCvatError
 from prefect_cvat.frames import Frame, FrameDetections
 from prefect_cvat.inference.detection_calls import DetectionCalls
 from prefect_cvat.inference.image_feed import FED_BYTES, FedImage, ImageFeed
@@ -81,10 +80,12 @@ class Detector:
     def detect(self, opened: Iterable[tuple[Frame, PIL.Image.Image]]) -> Iterator[FrameDetections]:
         """Run the function on frames, several at a time where it can take them.
 
+        Its `batch_size` may change: it is read before each call.
         While it runs, other threads prepare the next images, and check the results of the call before.
 
         Raises:
             BadFunctionError: The function failed, or its output is invalid.
+            DeviceError: The GPU of the function failed.
             MediaError: A frame is broken.
         """
         groups = _groups(self._feed.each(opened, self._images_per_call), self._images_per_call)
@@ -108,7 +109,6 @@ class Detector:
         """
         return self._checker.check(found.frame, [*found.tags, *found.shapes])
 
-    @cached_property
     def _images_per_call(self) -> int:
         if self._calls.takes_one_image:
             return 1
@@ -123,8 +123,9 @@ class Detector:
     def _run(self, group: Sequence[FedImage]) -> list[tuple[Frame, object]]:
         """Run the function on images; return each frame with the output for it, or with an error."""
         broken = {fed.frame.number: fed.error for fed in group if fed.error is not None}
-        if broken and self.on_frame_error == "fail":
-            raise next(iter(broken.values()))
+        for error in broken.values():
+            if self._ends_run(error):
+                raise error
         good = [fed for fed in group if fed.error is None]
         outputs = iter(self._call(good) if good else ())
         return [(fed.frame, broken.get(fed.frame.number) or next(outputs)) for fed in group]
@@ -133,12 +134,15 @@ class Detector:
         try:
             return list(self._calls.run(group))
         except PrefectCvatError as error:
-            if self.on_frame_error == "fail":
+            if self._ends_run(error):
                 raise
             if len(group) == 1:
                 return [error]
         # find the frame that failed
         return [output for fed in group for output in self._call([fed])]
+
+    def _ends_run(self, error: PrefectCvatError) -> bool:
+        return self.on_frame_error == "fail" or isinstance(error, DeviceError)
 
     def _check_all(self, outcomes: Sequence[tuple[Frame, object]]) -> list[FrameDetections]:
         return [self._check(frame, outcome) for frame, outcome in outcomes]
@@ -150,7 +154,7 @@ class Detector:
                 annotations = self._calls.postprocess(frame, outcome)
                 return self._check_output(frame, annotations)
             except PrefectCvatError as failed:
-                if self.on_frame_error == "fail":
+                if self._ends_run(failed):
                     raise
                 error = failed
         return FrameDetections(frame.number, [], [], error=str(error))
@@ -162,8 +166,8 @@ class Detector:
             raise BadFunctionError(f"{frame}: {error}") from error
 
 
-def _groups(frames: Iterator[FedImage], max_images: int) -> Iterator[list[FedImage]]:
-    """Groups of up to `max_images` images and `FED_BYTES` bytes; a larger image is its own group."""
+def _groups(frames: Iterator[FedImage], max_images: Callable[[], int]) -> Iterator[list[FedImage]]:
+    """Groups of up to `max_images()` images and `FED_BYTES` bytes; a larger image is its own group."""
     group: list[FedImage] = []
     group_bytes = 0
     for fed in frames:
@@ -174,7 +178,7 @@ def _groups(frames: Iterator[FedImage], max_images: int) -> Iterator[list[FedIma
         group.append(fed)
         group_bytes += size
         del fed  # only the group may hold its image
-        if len(group) == max_images or group_bytes > FED_BYTES:  # before the next image is opened
+        if len(group) >= max_images() or group_bytes > FED_BYTES:  # before the next image is opened
             yield group
             group, group_bytes = [], 0
     if group:

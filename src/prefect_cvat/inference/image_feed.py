@@ -56,13 +56,13 @@ class ImageFeed:
         self._reads_pixels = preprocess is not None
 
     def each(
-        self, opened: Iterable[tuple[Frame, PIL.Image.Image]], images_per_call: int
+        self, opened: Iterable[tuple[Frame, PIL.Image.Image]], images_per_call: Callable[[], int]
     ) -> Iterator[FedImage]:
         """Decode and preprocess frames; errors are in what is fed.
 
         Args:
             opened: The frames with their images.
-            images_per_call: Number of images that a call takes.
+            images_per_call: Returns the number of images that a call takes; it may change.
         """
         frames = iter(opened)
         while not self._reads_pixels:
@@ -78,16 +78,16 @@ class ImageFeed:
         yield from self._in_advance(frames, images_per_call)
 
     def _in_advance(
-        self, frames: Iterator[tuple[Frame, PIL.Image.Image]], images_per_call: int
+        self, frames: Iterator[tuple[Frame, PIL.Image.Image]], images_per_call: Callable[[], int]
     ) -> Iterator[FedImage]:
         threads = usable_cores()
-        max_waiting = 2 * max(images_per_call, threads)
         waiting: deque[tuple[int, Future[FedImage]]] = deque()
         waiting_bytes = 0
         with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
             for frame, image in frames:
                 needed = self._bytes_of(image)
-                while waiting and (len(waiting) == max_waiting or waiting_bytes + needed > FED_BYTES):
+                max_waiting = 2 * max(images_per_call(), threads)
+                while waiting and (len(waiting) >= max_waiting or waiting_bytes + needed > FED_BYTES):
                     waiting_bytes -= waiting[0][0]
                     yield waiting.popleft()[1].result()
                 if needed > FED_BYTES:  # too large to be in memory beside the images of a call

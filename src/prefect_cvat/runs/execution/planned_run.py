@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from prefect_cvat.annotations.content_digest import attribute_defaults
 from prefect_cvat.annotations.label_remapping import Annotations
-from prefect_cvat.exceptions import BadFunctionError
+from prefect_cvat.exceptions import BadFunctionError, DeviceError
 from prefect_cvat.frames import BatchDetections, ChunkBatch, ChunkFile, Frame
 from prefect_cvat.media.frame_reader import ChunkSource
 from prefect_cvat.options.execution_options import MAX_DOWNLOADS
@@ -75,7 +75,7 @@ class PlannedRun(ABC, Generic[Results]):
         self.uploads = JobUploads(self.client, plan, writers, self.folder, context.pause)
         self._chunks = RunChunks(context, plan, self.folder, self._use_chunk, self.default_image_bytes)
         self._detect_lock = threading.Lock()
-        self._bad_function: str | None = None  # how it has broken its contract: not called again
+        self._failure: BadFunctionError | DeviceError | None = None  # the function is not called again
         self._batch_size = BatchSize(self.options.frames_per_batch)
 
     def stop(self) -> None:
@@ -150,12 +150,12 @@ class PlannedRun(ABC, Generic[Results]):
                 self.context.working_on(batch),
                 self.context.timing("detect") as watch,
             ):
-                if self._bad_function is not None:
-                    raise BadFunctionError(self._bad_function)
+                if self._failure is not None:
+                    raise type(self._failure)(str(self._failure))
                 try:
                     found = self._run_function(batch, frames, chunks, self._chunks.of_batch(watch.paused))
-                except BadFunctionError as error:
-                    self._bad_function = str(error)
+                except (BadFunctionError, DeviceError) as error:
+                    self._failure = type(error)(str(error))
                     raise
                 self._batch_size.learn(watch.seconds, len(frames), sum(map(self._count_found, found)))
         with self.context.updating_report() as report:
