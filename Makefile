@@ -17,7 +17,7 @@ FIVE_AT_A_TIME := --numprocesses 5 $(BY_FILE)
 # modules are compiled once, not in each of the processes that tests start
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: demo check test lint types pure pytest docs wheel e2e workers soak hostile clean
+.PHONY: demo check test lint types pure pytest docs wheel e2e workers soak hostile gpu clean
 
 demo: $(VENV)/.installed
 	$(BIN)/prefect-cvat demo
@@ -67,6 +67,11 @@ workers: $(VENV)/.installed-dev
 # twenty minutes are over; SEED=2 plays others. `soak.py --mutations` sees that it notices what is broken
 soak: $(VENV)/.installed-dev
 	$(BIN)/python tests/soak/soak.py --schedules 1000 --minutes 20 --seed $(or $(SEED),1)
+
+# on a machine with a GPU: the built-in functions on it, and how busy a run keeps it
+gpu: $(VENV)/.installed-dev
+	$(BIN)/pytest -rs tests/gpu
+	$(BIN)/python benchmarks/gpu.py --json build/gpu.json
 
 # tasks annotated and exported under hostile inputs: chunks, JSON, heads of answers, names, outputs of functions
 hostile: $(VENV)/.installed-dev

@@ -34,7 +34,7 @@ NOT_PURE = {
     "prefect_cvat.tasks",
 }
 
-SLOW_FOLDERS = {"compatibility", "docs", "functions", "hostile", "sandbox", "soak"}
+SLOW_FOLDERS = {"compatibility", "docs", "functions", "gpu", "hostile", "sandbox", "soak"}
 """Folders that need more than the library: the SDK, all pages, models, the sandbox."""
 
 

@@ -43,3 +43,30 @@ def test_a_preview_of_frames_of_a_video(server, video_task, reading_file, tmp_pa
     assert done.returncode == 0, done.stderr
     captions = re.findall(r"<figcaption>(frame \d) .*?(\d) shape", page.read_text())
     assert captions == [("frame 1", "1"), ("frame 7", "1"), ("frame 8", "1")]
+
+
+def test_batch_size_goes_to_the_function(tmp_path):
+    from pictures import picture
+
+    (tmp_path / "a.png").write_bytes(picture())
+    batched, other = tmp_path / "batched.py", tmp_path / "other.py"
+    batched.write_text(
+        "from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, tag\n"
+        "class Function:\n"
+        "    spec = DetectionFunctionSpec(labels=[label_spec(str(n), n, type='tag') for n in range(9)])\n"
+        "    def __init__(self, batch_size=1): self.batch_size = batch_size\n"
+        "    def detect_batch(self, contexts, images): return [[tag(self.batch_size)] for _ in images]\n"
+        "create = Function\n"
+    )
+    other.write_text(batched.read_text().replace("batch_size=1", "size=1").replace("= batch_size", "= size"))
+    page = tmp_path / "page.html"
+    options = [tmp_path / "a.png", "--batch-size", 7, "-o", page]
+    done = run("preview", *options, "--function-file", batched)
+    assert done.returncode == 0, done.stderr
+    assert "1 7" in done.stdout
+    done = run("preview", *options, "--function-file", other)
+    assert done.returncode == 1
+    assert (
+        f"function {str(other)!r} takes no --batch-size; its create is called as create(size=1)"
+        in done.stderr
+    )

@@ -307,6 +307,11 @@ def wrong_parameter(given):
 
 
 @cause
+def no_batch_size(given):
+    load_function("grabcut_interaction", {"batch_size": 2})
+
+
+@cause
 def no_function(given):
     path = given.folder / "nothing.py"
     path.write_text("x = 1\n")
@@ -376,6 +381,14 @@ def a_mask_in_spite_of_polygons(given):
 @cause
 def code_that_fails(given):
     annotate_task(given.client, given.task, function(lambda context, image: [1 / 0]))
+
+
+@cause
+def a_device_that_fails(given):
+    def detect(context, image):
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    annotate_task(given.client, given.task, function(detect))
 
 
 # --- the tests ---

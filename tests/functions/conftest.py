@@ -1,4 +1,4 @@
-"""What the tests of the built-in functions share: data, contexts, photos, and models with random weights."""
+"""What the tests of the built-in functions share: data, contexts, photos, and models by name."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -11,17 +11,15 @@ import pytest
 import skimage.data
 import torch
 from torch import nn
-from torchvision.models import ResNet50_Weights, Weights, WeightsEnum, resnet18
+from torchvision.models import ResNet50_Weights, Weights, WeightsEnum
 from torchvision.models._api import register_model  # there is no public way
 from torchvision.models.detection import (
     FasterRCNN_ResNet50_FPN_Weights,
     KeypointRCNN_ResNet50_FPN_Weights,
-    fasterrcnn_resnet50_fpn,
-    keypointrcnn_resnet50_fpn,
-    maskrcnn_resnet50_fpn,
 )
 
 from prefect_cvat.auto_annotation import DetectionFunctionContext
+from random_models import build_classifier, build_detector, build_keypoint_rcnn, build_mask_rcnn
 
 
 @dataclass(frozen=True)
@@ -51,39 +49,6 @@ def photos() -> list[PIL.Image.Image]:
     """Three photos of different sizes."""
     photos = (skimage.data.astronaut(), skimage.data.coffee(), skimage.data.chelsea())
     return [PIL.Image.fromarray(photo) for photo in photos]
-
-
-def _random_rcnn(build: Callable[..., nn.Module], *, seed: int = 0, **options: Any) -> nn.Module:
-    """One of torchvision's R-CNNs, small and always the same, that finds 20 objects of several classes."""
-    torch.manual_seed(seed)
-    settings = {
-        "box_score_thresh": 0.0,
-        "box_detections_per_img": 20,
-        "rpn_post_nms_top_n_test": 100,
-        "min_size": 160,
-        "max_size": 160,
-    }
-    model = build(weights=None, weights_backbone=None, **(settings | options))
-    with torch.no_grad():
-        model.roi_heads.box_predictor.cls_score.weight.mul_(0.05)
-    return model
-
-
-def build_detector(**options: Any) -> nn.Module:
-    return _random_rcnn(fasterrcnn_resnet50_fpn, seed=6, num_classes=5, **options)
-
-
-def build_mask_rcnn(**options: Any) -> nn.Module:
-    return _random_rcnn(maskrcnn_resnet50_fpn, num_classes=5, **options)
-
-
-def build_keypoint_rcnn(**options: Any) -> nn.Module:
-    return _random_rcnn(keypointrcnn_resnet50_fpn, num_classes=2, num_keypoints=17, **options)
-
-
-def build_classifier(**options: Any) -> nn.Module:
-    torch.manual_seed(0)
-    return resnet18(weights=None, num_classes=6, **options)
 
 
 @pytest.fixture(scope="session")
