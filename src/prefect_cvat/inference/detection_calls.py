@@ -64,13 +64,14 @@ class DetectionCalls:
         conv_mask_to_poly: Whether masks must be returned as polygons.
 
     Attributes:
+        conf_threshold: The argument; may be changed between calls.
         takes_one_image: Whether a call takes a single image.
         preprocess: The first of the three steps; None for a function that takes images.
     """
 
     def __init__(self, function: Any, *, conf_threshold: float | None, conv_mask_to_poly: bool) -> None:
         self._function = function
-        self._conf_threshold = conf_threshold
+        self.conf_threshold = conf_threshold
         self._conv_mask_to_poly = conv_mask_to_poly
         self._has_steps = hasattr(function, "infer_batch")
         self._method = getattr(function, "infer_batch" if self._has_steps else "detect_batch", None)
@@ -133,7 +134,7 @@ class DetectionCalls:
 
     def _context(self, frame: Frame) -> DetectionContext:
         return DetectionContext(
-            frame.name, conf_threshold=self._conf_threshold, conv_mask_to_poly=self._conv_mask_to_poly
+            frame.name, conf_threshold=self.conf_threshold, conv_mask_to_poly=self._conv_mask_to_poly
         )
 
 

@@ -61,7 +61,6 @@ class Detector:
                 f" ({place_of(function)})"
             )
         self.function = function
-        self.conf_threshold = conf_threshold
         self.conv_mask_to_poly = conv_mask_to_poly
         self.on_frame_error = on_frame_error
         self._checker = OutputChecker(self.labels, conv_mask_to_poly=conv_mask_to_poly)
@@ -69,6 +68,15 @@ class Detector:
             function, conf_threshold=conf_threshold, conv_mask_to_poly=conv_mask_to_poly
         )
         self._feed = ImageFeed(self._calls.preprocess)
+
+    @property
+    def conf_threshold(self) -> float | None:
+        """The confidence threshold for the function; None for its own."""
+        return self._calls.conf_threshold
+
+    @conf_threshold.setter
+    def conf_threshold(self, conf_threshold: float | None) -> None:
+        self._calls.conf_threshold = conf_threshold
 
     def fit_to(self, mapping: LabelMapping) -> None:
         """Check detections against the labels of a task too.
