@@ -96,12 +96,11 @@ def test_task_is_read_twice_and_written_in_one_request_for_2000_annotations(scen
     report, routes = scene.annotate(task_id, function=Boxes(99))
     assert report.added == 6000
     assert routes["GET", "tasks/annotations"] == 2
-    # three are full, the first batch is sent at once, and what is left is divided
-    assert routes["PATCH", "tasks/annotations"] <= 5
+    assert routes["PATCH", "tasks/annotations"] <= 4
     assert of_jobs(routes, "GET") == of_jobs(routes, "PATCH") == 0
     # task, media, labels, validation layout, and jobs before and after
     others = sum(routes.values()) - routes["GET", "tasks/data"]
-    assert others <= 6 + 2 + 5
+    assert others <= 6 + 2 + 4
     assert once_each(scene, task_id, 100, frames=60)
 
 
@@ -348,21 +347,3 @@ def test_annotations_are_sent_during_the_run(client, scene, monkeypatch):
     function = Slow(before=23, do=lambda: seen.append(len(client.task_annotations(task_id).shapes)))
     scene.annotate(task_id, function=function)
     assert seen[0] > 0
-
-
-def test_two_requests_about_a_task_are_sent_at_a_time(client, scene):
-    """Neither of the two is answered before both have arrived."""
-    task_id = scene.make(frames=60, segment_size=1)
-    meeting = threading.Barrier(2, timeout=30)
-    met = []
-
-    def wait_for_the_other(method, path, reply):
-        if method == "PATCH" and len(reply.body) > 200_000:  # not that of the first batch
-            met.append(meeting.wait())
-        return reply
-
-    with changing_proxy(client.url, wait_for_the_other) as url, Client(url) as through:
-        through.login(("admin", "admin"))
-        report, _ = scene.annotate(task_id, function=Boxes(60), by=through)
-    assert report.added == 60 * 61
-    assert sorted(met) == [0, 1]

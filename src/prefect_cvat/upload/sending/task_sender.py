@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
@@ -59,6 +60,7 @@ class TaskSender:
         self._retry_delay = retry_delay
         self._late_commit_seconds = late_commit_seconds
         self._failures = 0
+        self._lock = threading.Lock()
 
     def send(self, writers: Sequence[JobWriter]) -> Sequence[JobWriter]:
         """Send the unsent annotations of several jobs, as many as fit in one request.
@@ -74,7 +76,7 @@ class TaskSender:
             UploadError: The server stored something other than what was sent.
             PrefectCvatError: The outcome for a job cannot be determined.
         """
-        with ExitStack() as locks:
+        with self._lock, ExitStack() as locks:
             for writer in writers:
                 locks.enter_context(writer.lock)
             with_tracks = [writer for writer in writers if writer.has_unsent_tracks]

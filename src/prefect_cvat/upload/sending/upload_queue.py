@@ -16,12 +16,6 @@ __all__ = ["UploadQueue"]
 FIRST_WAIT = 3.0
 """Seconds after the first batch in which annotations wait for a full request; doubled each time."""
 
-TASK_REQUESTS = 2
-"""Number of requests about the task at a time, each with jobs of its own."""
-
-MIN_TO_DIVIDE = 1000
-"""Up to this number, annotations are sent in one request: a request costs as much as 100 of them."""
-
 LONGEST_WAIT = 10.0
 """Maximum of these seconds."""
 
@@ -112,20 +106,13 @@ class UploadQueue:
 
     @property
     def _is_full(self) -> bool:
-        requests = TASK_REQUESTS if self._is_together else 1
-        return (
-            self._count >= requests * JobWriter.max_annotations
-            or self._bytes >= requests * JobWriter.max_bytes
-        )
+        return self._count >= JobWriter.max_annotations or self._bytes >= JobWriter.max_bytes
 
     def _send_together(self) -> None:
         assert self._task_sender is not None
-        send = self._task_sender.send
         self.has_failed = True
         waiting = sorted(self._waiting.values(), key=lambda writer: writer.job.start_frame)
-        alone: list[JobWriter] = []
-        for_each_job(lambda group: alone.extend(send(group)), _groups(waiting, self._count))
-        self._send_alone(alone)
+        self._send_alone(self._task_sender.send(waiting))
 
     def _send_alone(self, writers: Collection[JobWriter], at_least: int = 1) -> None:
         self.has_failed = True
@@ -135,20 +122,3 @@ class UploadQueue:
         self._count = sum(map(len, unsent))
         self._bytes = sum(len(each.body.json) for of_job in unsent for each in of_job)
         self.has_failed = False
-
-
-def _groups(writers: Sequence[JobWriter], count: int) -> list[Sequence[JobWriter]]:
-    """Divide jobs into those of each request: with as many annotations in each, and one if they are few.
-
-    Args:
-        writers: The jobs.
-        count: The number of annotations that they have to send.
-    """
-    if count <= MIN_TO_DIVIDE:
-        return [writers]
-    groups: list[list[JobWriter]] = [[] for _ in range(TASK_REQUESTS)]
-    before = 0
-    for writer in writers:
-        groups[min(before * TASK_REQUESTS // count, TASK_REQUESTS - 1)].append(writer)
-        before += len(writer.unsent)
-    return [group for group in groups if group]
