@@ -11,6 +11,15 @@ import torch
 from torch import Tensor, nn
 
 YOLO_CLASSES = ("cat", "dog", "bird")
+YOLO_METADATA = {
+    "task": "detect",
+    "stride": 32,
+    "names": dict(enumerate(YOLO_CLASSES)),
+    "imgsz": [192, 256],
+}
+SIZE = (192, 256)
+ANY_BATCH = {0: "batch"}
+ANY_SIZE = {2: "height", 3: "width"}
 
 
 def export(
