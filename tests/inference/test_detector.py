@@ -2,6 +2,7 @@
 
 import io
 import threading
+from contextvars import ContextVar
 from types import SimpleNamespace
 
 import PIL.Image
@@ -72,6 +73,21 @@ def test_steps_have_threads_of_their_own_and_results_are_in_order():
     assert function.threads["infer_batch"] == here, "a device is used by one thread"
     assert len(function.threads["postprocess"]) == 1
     assert not (function.threads["postprocess"] | function.threads["preprocess_image"]) & here
+
+
+def test_steps_have_the_context_of_the_caller():
+    """Prefect's loggers find the run of a thread in it."""
+    run = ContextVar("run", default=None)
+    seen = set()
+
+    class Logs(Steps):
+        def note(self, step, numbers):
+            seen.add((step, run.get()))
+            super().note(step, numbers)
+
+    run.set("a run")
+    assert len(list(Detector(Logs()).detect(frames(9)))) == 9
+    assert seen == {(step, "a run") for step in ("preprocess_image", "infer_batch", "postprocess")}
 
 
 def test_images_are_preprocessed_while_the_model_runs():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Literal
 
 import PIL.Image
@@ -89,7 +90,8 @@ class Detector:
         """Run the function on frames, several at a time where it can take them.
 
         Its `batch_size` may change: it is read before each call.
-        While it runs, other threads prepare the next images, and check the results of the call before.
+        While it runs, other threads prepare the next images, and check the results of the call before, in
+        the context of the caller: Prefect's loggers find the run there.
 
         Raises:
             BadFunctionError: The function failed, or its output is invalid.
@@ -104,7 +106,7 @@ class Detector:
                 del group  # free its pixels before the next ones are decoded
                 if checking is not None:
                     yield from checking.result()
-                checking = checker.submit(self._check_all, outcomes)
+                checking = checker.submit(copy_context().run, self._check_all, outcomes)
                 del outcomes
             if checking is not None:
                 yield from checking.result()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,7 +94,7 @@ class ImageFeed:
                 if needed > FED_BYTES:  # too large to be in memory beside the images of a call
                     yield self._prepare(frame, image)
                 else:
-                    waiting.append((needed, pool.submit(self._prepare, frame, image)))
+                    waiting.append((needed, pool.submit(copy_context().run, self._prepare, frame, image)))
                     waiting_bytes += needed
                 del frame, image
             while waiting:
