@@ -1,4 +1,4 @@
-"""Finds the batch size at which a device works through the most images per second."""
+"""Finds the batch size at which a device processes images fastest."""
 
 from __future__ import annotations
 

@@ -217,22 +217,18 @@ def test_stale_reads(client, make_task, faults, monkeypatch, existing):
     assert per_frame(client, task_id) == dict.fromkeys(range(12), 6 if existing == "keep" else 5)
 
 
+def draw_many(client, job, count):
+    """Put rectangles of source `auto` on the first frame of a job; return them as stored."""
+    shape = {"type": "rectangle", "frame": 0, "label_id": label_id(client, job.task_id), "source": "auto"}
+    shapes = [{**shape, "points": [i % 50, 1, i % 50 + 2, 9]} for i in range(count)]
+    return client.create_job_annotations(job.id, {"shapes": shapes}).shapes
+
+
 def test_correction_during_clearing_of_a_job_is_kept(client, make_task, monkeypatch):
     monkeypatch.setattr(JobWriter, "max_annotations", 20)
     task_id = make_task(2)
     [job] = client.jobs(task_id)
-    car = label_id(client, task_id)
-    old = [
-        {
-            "type": "rectangle",
-            "frame": 0,
-            "label_id": car,
-            "source": "auto",
-            "points": [i % 50, 1, i % 50 + 2, 9],
-        }
-        for i in range(200)
-    ]
-    last = client.create_job_annotations(job.id, {"shapes": old}).shapes[-1]
+    last = draw_many(client, job, 200)[-1]
     delete = type(client).delete_job_annotations
     calls = []
 
@@ -256,18 +252,7 @@ def test_correction_between_reading_and_removal_is_kept(client, make_task, monke
     monkeypatch.setattr(JobWriter, "max_annotations", 20)
     task_id = make_task(2)
     [job] = client.jobs(task_id)
-    car = label_id(client, task_id)
-    old = [
-        {
-            "type": "rectangle",
-            "frame": 0,
-            "label_id": car,
-            "source": "auto",
-            "points": [i % 50, 1, i % 50 + 2, 9],
-        }
-        for i in range(100)
-    ]
-    stored = client.create_job_annotations(job.id, {"shapes": old}).shapes
+    stored = draw_many(client, job, 100)
     read = type(client).iter_job_annotations
     to_correct = stored[-3:]
     corrected = []
