@@ -4,7 +4,6 @@ import json
 import socket
 import socketserver
 import threading
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -35,13 +34,6 @@ def ready_body(task_id, status="finished", message=""):
 
 def resource_id(sandbox, task_id):
     return f"cvat.task.{server_slug(sandbox.url)}.{task_id}"
-
-
-def until(condition, *, seconds=20.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "the condition did not become true"
-        time.sleep(0.1)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 
+from polling import until
 from prefect_cvat.exceptions import MediaError, RunStoppedError, StorageError
 from prefect_cvat.frames import ChunkFile, Frame
 from prefect_cvat.media.download_limit import DownloadLimit
@@ -51,13 +52,6 @@ class Disk:
 
     def there(self):
         return sorted(path.name for path in self.folder.iterdir())
-
-
-def until(condition):
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 @contextmanager

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from contextvars import copy_context
 from typing import Literal
-
-import PIL.Image
 
 from prefect_cvat.auto_annotation.function_calls import place_of, read_attribute, read_labels
 from prefect_cvat.auto_annotation.interface import DetectionFunction
 from prefect_cvat.exceptions import BadFunctionError, DeviceError, PrefectCvatError
 from prefect_cvat.frames import Frame, FrameDetections
 from prefect_cvat.inference.detection_calls import DetectionCalls
-from prefect_cvat.inference.image_feed import FED_BYTES, FedImage, ImageFeed
+from prefect_cvat.inference.image_feed import (
+    FedImage,
+    FedImages,
+    ImageFeed,
+    OpenedImages,
+    max_fed_bytes,
+)
 from prefect_cvat.inference.output_checks import OutputChecker
 from prefect_cvat.media.image_decoding import MIN_BYTES_PER_PIXEL
 from prefect_cvat.messages.argument_names import argument
@@ -86,7 +91,22 @@ class Detector:
         """
         self._checker = OutputChecker(self.labels, mapping, conv_mask_to_poly=self.conv_mask_to_poly)
 
-    def detect(self, opened: Iterable[tuple[Frame, PIL.Image.Image]]) -> Iterator[FrameDetections]:
+    def feed(self, opened: OpenedImages, max_in_advance: int | None = None) -> FedImages:
+        """Prepare images for `detect_fed`; they are closed by their `close`.
+
+        Args:
+            opened: The frames with their images.
+            max_in_advance: How many images may be opened before `detect_fed` takes the first; None for any
+                number.
+        """
+        return FedImages(self._feed, opened, self._images_per_call, max_in_advance)
+
+    def detect(self, opened: OpenedImages) -> Iterator[FrameDetections]:
+        """Run the function on frames, see `detect_fed`."""
+        with closing(self.feed(opened)) as images:
+            yield from self.detect_fed(images)
+
+    def detect_fed(self, images: FedImages) -> Iterator[FrameDetections]:
         """Run the function on frames, several at a time where it can take them.
 
         Its `batch_size` may change: it is read before each call.
@@ -98,7 +118,7 @@ class Detector:
             DeviceError: The GPU of the function failed.
             MediaError: A frame is broken.
         """
-        groups = _groups(self._feed.each(opened, self._images_per_call), self._images_per_call)
+        groups = _groups(images, self._images_per_call)
         checking: Future[list[FrameDetections]] | None = None
         with ThreadPoolExecutor(1, thread_name_prefix="check") as checker:
             for group in groups:
@@ -177,18 +197,19 @@ class Detector:
 
 
 def _groups(frames: Iterator[FedImage], max_images: Callable[[], int]) -> Iterator[list[FedImage]]:
-    """Groups of up to `max_images()` images and `FED_BYTES` bytes; a larger image is its own group."""
+    """Groups of up to `max_images()` images and `max_fed_bytes()`; a larger image is its own group."""
+    max_bytes = max_fed_bytes()
     group: list[FedImage] = []
     group_bytes = 0
     for fed in frames:
         size = MIN_BYTES_PER_PIXEL * fed.frame.width * fed.frame.height
-        if group and group_bytes + size > FED_BYTES:
+        if group and group_bytes + size > max_bytes:
             yield group
             group, group_bytes = [], 0
         group.append(fed)
         group_bytes += size
         del fed  # only the group may hold its image
-        if len(group) >= max_images() or group_bytes > FED_BYTES:  # before the next image is opened
+        if len(group) >= max_images() or group_bytes > max_bytes:  # before the next image is opened
             yield group
             group, group_bytes = [], 0
     if group:

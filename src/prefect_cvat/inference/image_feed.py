@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import PIL.Image
 
 from prefect_cvat.exceptions import PrefectCvatError
 from prefect_cvat.frames import Frame
-from prefect_cvat.media.image_decoding import decode_pixels, decoding_bytes, usable_cores
+from prefect_cvat.media.image_decoding import MIN_BYTES_PER_PIXEL, decode_pixels, decoding_bytes, usable_cores
+from prefect_cvat.media.pixel_memory import reusing_pixel_memory
 
-__all__ = ["FED_BYTES", "FedImage", "ImageFeed", "Preprocess"]
+__all__ = ["FedImage", "FedImages", "ImageFeed", "OpenedImages", "Preprocess", "max_fed_bytes"]
 
-FED_BYTES = 64 * 2**20
-"""Maximum size in bytes of the images of a call, and of those decoded in advance: 16 megapixels."""
+MIN_FED_BYTES = 64 * 2**20
+"""Memory for the images of a call, and for those prepared in advance, on up to four cores: 16 megapixels."""
+
+FED_BYTES_PER_CORE = 16 * 2**20
+"""The same on more cores, for each."""
 
 Preprocess = Callable[[Frame, PIL.Image.Image], Any]
 """Makes of the image of a frame what a function takes in its place."""
+
+OpenedImages = Iterable[tuple[Frame, PIL.Image.Image]]
+"""Frames with their images, opened but not decoded; a generator is closed after use."""
+
+
+def max_fed_bytes() -> int:
+    """Maximum size in bytes of the images of a call, and of those prepared in advance."""
+    return max(MIN_FED_BYTES, FED_BYTES_PER_CORE * usable_cores())
 
 
 @dataclass(slots=True)
@@ -47,69 +60,176 @@ class ImageFeed:
     A function may do without the pixels. Unless it preprocesses, images are therefore decoded in advance
     only after it has read those of an image. Frames of a video are decoded already.
 
+    Not for several threads at a time: all `FedImages` of a feed share its bounds.
+
     Args:
         preprocess: Preprocesses an image for the function; called from several threads at a time. None if
             the function takes images.
+
+    Attributes:
+        max_bytes: Maximum size in bytes of the images prepared in advance.
+        reads_pixels: Whether images are prepared in advance.
+        waiting: The number of images prepared in advance.
+        waiting_bytes: Their size.
     """
 
     def __init__(self, preprocess: Preprocess | None = None) -> None:
         self._preprocess = preprocess
-        self._reads_pixels = preprocess is not None
+        self._input_bytes_per_pixel = 12.0  # three floats, until an input is seen
+        self.max_bytes = max_fed_bytes()
+        self.reads_pixels = preprocess is not None
+        self.waiting = 0
+        self.waiting_bytes = 0
 
-    def each(
-        self, opened: Iterable[tuple[Frame, PIL.Image.Image]], images_per_call: Callable[[], int]
-    ) -> Iterator[FedImage]:
-        """Decode and preprocess frames; errors are in what is fed.
+    def has_room(self, needed: int, images_per_call: int) -> bool:
+        """Whether an image of so many bytes may be prepared in advance; the first always may."""
+        max_images = 2 * max(images_per_call, usable_cores())
+        return not self.waiting or (
+            self.waiting < max_images and self.waiting_bytes + needed <= self.max_bytes
+        )
 
-        Args:
-            opened: The frames with their images.
-            images_per_call: Returns the number of images that a call takes; it may change.
-        """
-        frames = iter(opened)
-        while not self._reads_pixels:
-            try:
-                frame, image = next(frames)
-            except StopIteration:
-                return
-            is_lazy = bool(getattr(image, "tile", None))
-            yield FedImage(frame, image, image)
-            # Pillow empties `tile` when it decodes
-            self._reads_pixels = is_lazy and not getattr(image, "tile", None)
-            del frame, image  # free it before the next one is opened
-        yield from self._in_advance(frames, images_per_call)
-
-    def _in_advance(
-        self, frames: Iterator[tuple[Frame, PIL.Image.Image]], images_per_call: Callable[[], int]
-    ) -> Iterator[FedImage]:
-        threads = usable_cores()
-        waiting: deque[tuple[int, Future[FedImage]]] = deque()
-        waiting_bytes = 0
-        with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
-            for frame, image in frames:
-                needed = self._bytes_of(image)
-                max_waiting = 2 * max(images_per_call(), threads)
-                while waiting and (len(waiting) >= max_waiting or waiting_bytes + needed > FED_BYTES):
-                    waiting_bytes -= waiting[0][0]
-                    yield waiting.popleft()[1].result()
-                if needed > FED_BYTES:  # too large to be in memory beside the images of a call
-                    yield self._prepare(frame, image)
-                else:
-                    waiting.append((needed, pool.submit(copy_context().run, self._prepare, frame, image)))
-                    waiting_bytes += needed
-                del frame, image
-            while waiting:
-                yield waiting.popleft()[1].result()
-
-    def _bytes_of(self, image: PIL.Image.Image) -> int:
-        """Bytes that an image takes decoded, or preprocessed: three floats a pixel."""
+    def bytes_of(self, image: PIL.Image.Image) -> int:
+        """Bytes that an image takes, decoded or preprocessed."""
         decoded = decoding_bytes(image)
-        return decoded if self._preprocess is None else max(decoded, 12 * image.width * image.height)
+        if self._preprocess is None:
+            return decoded
+        return max(decoded, int(self._input_bytes_per_pixel * image.width * image.height))
 
-    def _prepare(self, frame: Frame, image: PIL.Image.Image) -> FedImage:
+    def prepare(self, frame: Frame, image: PIL.Image.Image) -> FedImage:
+        """Decode and preprocess an image; an error is in the result."""
         try:
             decode_pixels(image, frame)
             if self._preprocess is None:
                 return FedImage(frame, image, image)
-            return FedImage(frame, None, self._preprocess(frame, image))
+            made = self._preprocess(frame, image)
+            if isinstance(size := getattr(made, "nbytes", None), int):  # an array or a tensor
+                self._input_bytes_per_pixel = size / (image.width * image.height)
+            return FedImage(frame, None, made)
         except PrefectCvatError as error:
             return FedImage(frame, None, error=error)
+
+
+class FedImages:
+    """The images of some frames, decoded and preprocessed in advance; an iterator.
+
+    The images that follow, such as those of the next batch, are prepared while the function works on the
+    last of these.
+
+    Args:
+        feed: The feed.
+        opened: The frames with their images.
+        images_per_call: Returns the number of images that a call takes; it may change.
+        max_in_advance: How many images may be opened before the first is taken; None for any number.
+
+    Attributes:
+        following: Returns the images that follow; None as long as they cannot be opened.
+    """
+
+    def __init__(
+        self,
+        feed: ImageFeed,
+        opened: OpenedImages,
+        images_per_call: Callable[[], int],
+        max_in_advance: int | None = None,
+    ) -> None:
+        self._feed = feed
+        self._opened = iter(opened)
+        self._images_per_call = images_per_call
+        self._may_open = max_in_advance
+        self.following: Callable[[], FedImages | None] = lambda: None
+        self._next: tuple[Frame, PIL.Image.Image] | None = None
+        self._is_exhausted = False
+        self._error: BaseException | None = None
+        self._lazy: PIL.Image.Image | None = None  # the last image, given to the function undecoded
+        self._waiting: deque[tuple[int, Future[FedImage]]] = deque()
+        self._resources = ExitStack()
+        self._pool: ThreadPoolExecutor | None = None
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> FedImage:
+        """The next image. An error while it was decoded or preprocessed is in it.
+
+        Raises:
+            MediaError: The next image cannot be opened.
+        """
+        self._may_open = None
+        if self._lazy is not None:
+            # Pillow empties `tile` when it decodes
+            self._feed.reads_pixels = not getattr(self._lazy, "tile", None)
+            self._lazy = None
+        self.prepare()
+        if self._is_exhausted and (following := self.following()) is not None:
+            following.prepare()
+        if self._waiting:
+            return self._take()
+        if self._next is None and not self._is_exhausted:
+            self._open()
+        if self._next is None:
+            if self._error is not None:
+                raise self._error
+            raise StopIteration
+        (frame, image), self._next = self._next, None
+        if self._feed.reads_pixels:  # too large to be in memory beside the images of a call
+            return self._feed.prepare(frame, image)
+        self._lazy = image if getattr(image, "tile", None) else None
+        return FedImage(frame, image, image)
+
+    def prepare(self) -> None:
+        """Decode and preprocess in advance, as many images as the bounds allow."""
+        feed = self._feed
+        if not feed.reads_pixels:
+            return
+        while not self._is_exhausted:
+            if self._next is None:
+                if self._may_open == 0:
+                    return
+                self._open()
+                continue
+            needed = feed.bytes_of(self._next[1])
+            if needed > feed.max_bytes or not feed.has_room(needed, self._images_per_call()):
+                return
+            self._submit(needed)
+
+    def close(self) -> None:
+        """Close the images, and end the threads that prepare them."""
+        for size, future in self._waiting:
+            future.cancel()
+            self._count(-1, -size)
+        self._waiting.clear()
+        self._next = self._lazy = None
+        self._resources.close()
+        if isinstance(self._opened, Generator):
+            self._opened.close()
+
+    def _open(self) -> None:
+        if self._may_open is not None:
+            self._may_open -= 1
+        try:
+            self._next = next(self._opened, None)
+        except BaseException as error:  # raised once the images before it were taken
+            self._error = error
+        self._is_exhausted = self._next is None
+
+    def _submit(self, needed: int) -> None:
+        assert self._next is not None
+        (frame, image), self._next = self._next, None
+        if self._pool is None:
+            decoded = MIN_BYTES_PER_PIXEL * image.width * image.height
+            self._resources.enter_context(reusing_pixel_memory(self._feed.max_bytes, decoded))
+            self._pool = self._resources.enter_context(
+                ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode")
+            )
+        prepared = self._pool.submit(copy_context().run, self._feed.prepare, frame, image)
+        self._waiting.append((needed, prepared))
+        self._count(1, needed)
+
+    def _take(self) -> FedImage:
+        size, prepared = self._waiting.popleft()
+        self._count(-1, -size)
+        return prepared.result()
+
+    def _count(self, images: int, size: int) -> None:
+        self._feed.waiting += images
+        self._feed.waiting_bytes += size

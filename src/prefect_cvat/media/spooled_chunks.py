@@ -114,6 +114,12 @@ class SpooledChunks:
             # a copy: other batches get the same error, and each adds its name
             raise copy.copy(chunk.error) from chunk.error.__cause__
 
+    def is_on_disk(self, number: int) -> bool:
+        """Whether a chunk that was requested is on disk."""
+        with self._changed:
+            chunk = self._chunks.get(number)
+            return chunk is not None and chunk.file is not None
+
     def of_batch(self, waiting: Callable[[], AbstractContextManager[object]] = nullcontext) -> BatchChunks:
         """The chunks for the reader of a batch.
 
@@ -215,7 +221,7 @@ class BatchChunks:
         chunks: The chunks of the run.
         last_open: Opens them.
         changed: Notified when a chunk arrives.
-        waiting: Entered while the reader waits for a chunk.
+        waiting: Entered while the reader waits for a chunk; may be changed.
     """
 
     def __init__(
@@ -228,12 +234,12 @@ class BatchChunks:
         self._chunks = chunks
         self._last_open = last_open
         self._changed = changed
-        self._waiting = waiting
+        self.waiting = waiting
         self._has_given_up = False
 
     def wait(self, chunk: ChunkFile) -> None:
         """Wait until a chunk is on disk. Raises what `SpooledChunks.get` raises."""
-        with self._waiting():
+        with self.waiting():
             self._chunks.get(chunk.number)
 
     def open(self, chunk: ChunkFile) -> AbstractContextManager[ZipChunk | VideoChunk]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from functools import cached_property
 from itertools import groupby
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from prefect_cvat.annotations.existing_annotations import ExistingAnnotations
 from prefect_cvat.annotations.label_remapping import Annotations, LabelRemapper
@@ -16,8 +16,10 @@ from prefect_cvat.frames import BatchDetections, ChunkBatch, Frame, FrameDetecti
 from prefect_cvat.http.server_url import server_identity
 from prefect_cvat.inference.detection_cache import CachedDetections, DetectionCache
 from prefect_cvat.inference.detector import Detector
+from prefect_cvat.inference.image_feed import FedImages
 from prefect_cvat.inference.provenance import model_names
-from prefect_cvat.media.frame_reader import ChunkSource, open_frames
+from prefect_cvat.media.frame_reader import open_frames
+from prefect_cvat.media.spooled_chunks import BatchChunks
 from prefect_cvat.messages.bounded_text import one_line
 from prefect_cvat.options.run_options import Options
 from prefect_cvat.planning.confidence_thresholds import ScoreThresholds, score_thresholds
@@ -60,6 +62,14 @@ class AnnotateRun(Run):
         return PlannedAnnotateRun(self.context, self._read_plan(), workspace, self.detector)
 
 
+class _Prepared(NamedTuple):
+    """A batch whose images are being prepared before its turn."""
+
+    batch: Batch
+    source: BatchChunks
+    images: FedImages
+
+
 class PlannedAnnotateRun(PlannedRun[Annotations]):
     """The stages of a run of a detection function.
 
@@ -83,10 +93,18 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
         self.detector = detector
         self._cached: CachedDetections | None = None
         self._existing: ExistingAnnotations | None = None
+        self._fetched: dict[int, tuple[Batch, ChunkBatch]] = {}
+        self._prepared: _Prepared | None = None
         if self.options.skip_existing_iou is not None:
             self._existing = ExistingAnnotations(
                 self.client, plan, self.options.skip_existing_iou, self.options.skip_existing_source
             )
+
+    def close(self) -> None:
+        """Close the images of the next batch too."""
+        if self._prepared is not None:
+            self._prepared.images.close()
+        super().close()
 
     def validate_spec(self) -> LabelMapping:
         """Match the function's labels with the task's.
@@ -122,6 +140,7 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
         """Start downloading the chunks of a batch; read existing annotations that it must not overlap."""
         chunks = super().fetch_batch(batch)
         self.read_existing(batch)
+        self._fetched[batch.index] = batch, chunks
         return chunks
 
     def read_existing(self, batch: Batch) -> None:
@@ -177,14 +196,38 @@ class PlannedAnnotateRun(PlannedRun[Annotations]):
         )
 
     def _run_function(
-        self, _batch: Batch, frames: Sequence[Frame], chunks: ChunkBatch, source: ChunkSource
+        self, batch: Batch, frames: Sequence[Frame], chunks: ChunkBatch, source: BatchChunks
     ) -> list[FrameDetections]:
-        with closing(open_frames(chunks, frames, source=source)) as opened:
-            found = list(self.detector.detect(opened))
+        self._fetched.pop(batch.index, None)
+        prepared, self._prepared = self._prepared, None
+        if prepared is not None and prepared.batch is batch:
+            images = prepared.images
+            prepared.source.waiting = source.waiting
+        else:
+            images = self.detector.feed(open_frames(chunks, frames, source=source))
+        images.following = lambda: self._prepare(batch.index + 1)
+        with closing(images):
+            found = list(self.detector.detect_fed(images))
         if self._cached is not None:
             for (chunk, _), of_part in groupby(found, lambda item: self.plan.part_of(item.frame)):
                 self._cached.put(chunk, list(of_part))
         return found
+
+    def _prepare(self, index: int) -> FedImages | None:
+        """Open the images of the next batch while the function works, if it is fetched already."""
+        if self._prepared is None and index in self._fetched:
+            batch, chunks = self._fetched[index]
+            first = chunks.chunks[0] if chunks.chunks else None
+            if first is not None and self._chunks.is_on_disk(first.number):
+                source = self._chunks.of_batch()
+                frames = self._frames_to_detect(batch, chunks)
+                end = first.first_frame + first.length
+                images = self.detector.feed(
+                    open_frames(chunks, frames, source=source),
+                    max_in_advance=sum(frame.number < end for frame in frames),
+                )
+                self._prepared = _Prepared(batch, source, images)
+        return None if self._prepared is None else self._prepared.images
 
     def _count_found(self, found: FrameDetections) -> int:
         return len(found.tags) + len(found.shapes)

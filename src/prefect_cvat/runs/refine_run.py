@@ -25,7 +25,8 @@ from prefect_cvat.exceptions import BadFunctionError
 from prefect_cvat.frames import BatchDetections, ChunkBatch, Frame
 from prefect_cvat.geometry.clip_to_image import Clipping
 from prefect_cvat.inference.shape_refiner import ShapeRefiner
-from prefect_cvat.media.frame_reader import ChunkSource, open_frames
+from prefect_cvat.media.frame_reader import open_frames
+from prefect_cvat.media.spooled_chunks import BatchChunks
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.messages.plurals import pluralize
 from prefect_cvat.options.existing_annotation_options import Existing
@@ -175,7 +176,7 @@ class PlannedRefineRun(PlannedRun["_Refinements"]):
         super().finish_upload()
 
     def _run_function(
-        self, _batch: Batch, frames: Sequence[Frame], chunks: ChunkBatch, source: ChunkSource
+        self, _batch: Batch, frames: Sequence[Frame], chunks: ChunkBatch, source: BatchChunks
     ) -> list[_Refined]:
         with closing(open_frames(chunks, frames, source=source)) as opened:
             return [self._refine(frame, image) for frame, image in opened]

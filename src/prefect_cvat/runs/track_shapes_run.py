@@ -14,8 +14,8 @@ from prefect_cvat.auto_annotation.interface import TrackingFunction
 from prefect_cvat.cvat.client import Client
 from prefect_cvat.frames import BatchDetections, ChunkBatch, Frame
 from prefect_cvat.inference.shape_tracker import ShapeTracker
-from prefect_cvat.media.frame_reader import ChunkSource, open_frames, open_frames_reversed
-from prefect_cvat.media.spooled_chunks import AHEAD
+from prefect_cvat.media.frame_reader import open_frames, open_frames_reversed
+from prefect_cvat.media.spooled_chunks import AHEAD, BatchChunks
 from prefect_cvat.messages.argument_names import argument
 from prefect_cvat.number_set import NumberSet
 from prefect_cvat.options.existing_annotation_options import Existing
@@ -265,7 +265,7 @@ class PlannedTrackShapesRun(PlannedRun[Annotations]):
     # --- parts of stages ---
 
     def _run_function(
-        self, batch: Batch, frames: Sequence[Frame], chunks: ChunkBatch, source: ChunkSource
+        self, batch: Batch, frames: Sequence[Frame], chunks: ChunkBatch, source: BatchChunks
     ) -> list[TrackedShapes]:
         each = self._pass_of[batch.index]
         opener = open_frames_reversed if each.is_backward else open_frames

@@ -15,6 +15,7 @@ from prefect.events import EventTrigger, RunDeployment
 from pydantic import SecretStr
 
 from pictures import picture
+from polling import until
 from prefect_cvat import Client
 from prefect_cvat.cvat.webhooks import register_webhook
 from prefect_cvat.http.server_url import server_slug
@@ -24,7 +25,6 @@ from webhook_bodies import (
     ready_body,
     resource_id,
     task_body,
-    until,
 )
 
 pytestmark = pytest.mark.filterwarnings("default")  # Prefect's own

@@ -13,6 +13,7 @@ import pytest
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
+from polling import until
 from prefect_cvat.auto_annotation import label_spec
 from prefect_cvat.deployments.webhooks.event_relay import EventRelay
 from prefect_cvat.http.server_url import server_slug
@@ -24,7 +25,6 @@ from webhook_bodies import (
     ready_body,
     resource_id,
     task_body,
-    until,
 )
 
 

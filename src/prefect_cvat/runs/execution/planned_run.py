@@ -14,7 +14,7 @@ from prefect_cvat.annotations.content_digest import attribute_defaults
 from prefect_cvat.annotations.label_remapping import Annotations
 from prefect_cvat.exceptions import BadFunctionError, DeviceError
 from prefect_cvat.frames import BatchDetections, ChunkBatch, ChunkFile, Frame
-from prefect_cvat.media.frame_reader import ChunkSource
+from prefect_cvat.media.spooled_chunks import BatchChunks
 from prefect_cvat.options.execution_options import MAX_DOWNLOADS
 from prefect_cvat.options.existing_annotation_options import Existing
 from prefect_cvat.planning.batch_size import BatchSize, PartQueue, take_parts
@@ -141,8 +141,7 @@ class PlannedRun(ABC, Generic[Results]):
 
     def detect_batch(self, batch: Batch, chunks: ChunkBatch, _after: object = None) -> BatchDetections:
         """Run the function on the frames of a batch, and empty its chunks."""
-        known = {item.frame for item in chunks.known}
-        frames = [frame for frame in batch.frames if frame.number not in known]
+        frames = self._frames_to_detect(batch, chunks)
         found: list[Any] = []
         if frames:
             with (
@@ -153,7 +152,8 @@ class PlannedRun(ABC, Generic[Results]):
                 if self._failure is not None:
                     raise type(self._failure)(str(self._failure))
                 try:
-                    found = self._run_function(batch, frames, chunks, self._chunks.of_batch(watch.paused))
+                    source = self._chunks.of_batch(watch.paused)
+                    found = self._run_function(batch, frames, chunks, source)
                 except (BadFunctionError, DeviceError) as error:
                     self._failure = type(error)(str(error))
                     raise
@@ -218,7 +218,7 @@ class PlannedRun(ABC, Generic[Results]):
 
     @abstractmethod
     def _run_function(
-        self, batch: Batch, frames: Sequence[Frame], chunks: ChunkBatch, source: ChunkSource
+        self, batch: Batch, frames: Sequence[Frame], chunks: ChunkBatch, source: BatchChunks
     ) -> list[Any]:
         """Run the function on frames of a batch; what it returns for a frame has its `frame`."""
 
@@ -246,6 +246,10 @@ class PlannedRun(ABC, Generic[Results]):
         self.context.count(annotations)
 
     # --- parts of stages ---
+
+    def _frames_to_detect(self, batch: Batch, chunks: ChunkBatch) -> list[Frame]:
+        known = {item.frame for item in chunks.known}
+        return [frame for frame in batch.frames if frame.number not in known]
 
     def _make_writers(self, workspace: Workspace) -> dict[int, JobWriter]:
         folder = make_folder(workspace.folder, "jobs")

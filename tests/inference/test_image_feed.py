@@ -1,0 +1,136 @@
+"""Images are prepared in advance, also those of the next batch, within bounds of memory."""
+
+import io
+import threading
+from types import SimpleNamespace
+
+import PIL.Image
+import pytest
+
+from polling import until
+from prefect_cvat import annotate_task
+from prefect_cvat.auto_annotation import DetectionFunctionSpec, label_spec, rectangle
+from prefect_cvat.exceptions import MediaError
+from prefect_cvat.frames import Frame
+from prefect_cvat.inference.detector import Detector
+from prefect_cvat.inference.image_feed import FedImages, ImageFeed
+from prefect_cvat.media.spooled_chunks import SpooledChunks
+
+SIZE = (64, 48)
+
+
+def opened(numbers, opened_numbers=None, size=SIZE):
+    for number in numbers:
+        buffer = io.BytesIO()
+        PIL.Image.new("RGB", size).save(buffer, "PNG")
+        if opened_numbers is not None:
+            opened_numbers.append(number)
+        yield Frame(number, f"{number}.png", *size), PIL.Image.open(buffer)
+
+
+def test_images_of_the_next_batch_are_prepared_during_the_last_calls():
+    prepared = []
+
+    def preprocess(frame, image):
+        prepared.append(frame.number)
+        return frame.number
+
+    feed = ImageFeed(preprocess)
+    first = FedImages(feed, opened(range(4)), lambda: 1)
+    second = FedImages(feed, opened(range(4, 8)), lambda: 1, max_in_advance=2)
+    first.following = lambda: second
+    assert [next(first).input for _ in range(4)] == [0, 1, 2, 3]
+    until(lambda: sorted(prepared) == [0, 1, 2, 3, 4, 5])  # two may be opened before its turn
+    first.close()
+    assert [fed.input for fed in second] == [4, 5, 6, 7]
+    second.close()
+    assert (feed.waiting, feed.waiting_bytes) == (0, 0)
+
+
+def test_closing_images_frees_their_room():
+    feed = ImageFeed(lambda frame, image: None)
+    images = FedImages(feed, opened(range(9)), lambda: 3)
+    next(images)
+    assert feed.waiting == 5
+    images.close()
+    assert (feed.waiting, feed.waiting_bytes) == (0, 0)
+
+
+def test_an_image_that_cannot_be_opened_is_an_error_after_those_before_it():
+    def breaks():
+        yield from opened(range(3))
+        raise MediaError("no more")
+
+    images = FedImages(ImageFeed(lambda frame, image: frame.number), breaks(), lambda: 8)
+    assert [next(images).input for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(MediaError, match="no more"):
+        next(images)
+    images.close()
+
+
+def test_the_size_of_inputs_is_learned():
+    """Until one is seen, an input is taken for three floats a pixel."""
+    feed = ImageFeed(lambda frame, image: SimpleNamespace(nbytes=3 * 64 * 48))
+    image = next(opened([0]))[1]
+    assert feed.bytes_of(image) == 12 * 64 * 48
+    feed.prepare(Frame(0, "0.png", *SIZE), image)
+    assert feed.bytes_of(image) == 4 * 64 * 48, "while it is decoded it takes more than its input"
+
+
+def test_pillow_keeps_the_memory_of_images_only_while_they_are_fed():
+    blocks = []
+
+    def preprocess(frame, image):
+        blocks.append(PIL.Image.core.get_blocks_max())
+
+    size = (1920, 1080)
+    images = FedImages(ImageFeed(preprocess), opened(range(3), size=size), lambda: 1)
+    list(images)
+    assert min(blocks) >= 8
+    images.close()
+    assert PIL.Image.core.get_blocks_max() == 0
+
+
+def test_a_run_prepares_the_next_batch_while_the_device_works(client, make_task, monkeypatch):
+    """The call on the last frame of a batch waits until the first frame of the next is preprocessed."""
+    task_id = make_task(4, chunk_size=2)
+    chunks = []
+    need = SpooledChunks.need
+    monkeypatch.setattr(
+        SpooledChunks, "need", lambda self, *args: (chunks.append(self), need(self, *args))[1]
+    )
+    is_prepared = threading.Event()
+
+    class Steps:
+        spec = DetectionFunctionSpec(labels=[label_spec("car", 0)])
+        batch_size = 1
+
+        def preprocess_image(self, context, image):
+            if context.frame_name == "0002.png":
+                is_prepared.set()
+
+        def infer_batch(self, contexts, inputs):
+            if contexts[0].frame_name == "0000.png":
+                until(lambda: chunks[0].is_on_disk(1))
+            if contexts[0].frame_name == "0001.png":
+                assert is_prepared.wait(30)
+            return [None]
+
+        def postprocess(self, context, output):
+            return [rectangle(0, [1, 2, 11, 12])]
+
+    report = annotate_task(client, task_id, Steps(), frames_per_batch=2, use_cache=False)
+    assert report.added == 4
+
+
+def test_images_are_opened_one_by_one_for_a_function_that_does_not_read_them():
+    numbers = []
+
+    class Names:
+        spec = DetectionFunctionSpec(labels=[label_spec("car", 0)])
+
+        def detect(self, context, image):
+            assert context.frame_name == f"{numbers[-1]}.png"
+            return []
+
+    assert len(list(Detector(Names()).detect(opened(range(5), numbers)))) == 5
