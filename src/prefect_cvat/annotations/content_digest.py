@@ -48,26 +48,19 @@ def content_digest(annotation: Mapping[str, Any], defaults: AttributeDefaults) -
 
 
 def _content(annotation: Mapping[str, Any], defaults: AttributeDefaults) -> list[Any]:
+    get = annotation.get
     label_id = annotation["label_id"]
-    content: list[Any] = [
-        annotation["frame"],
-        label_id,
-        annotation.get("source"),
-        annotation.get("type"),
-        annotation.get("group") or 0,
-    ]
-    attributes = _values(annotation)
-    if attributes or label_id in defaults:
-        content.append(sorted(({**defaults.get(label_id, {}), **attributes}).items()))
-    if annotation.get("type") is None:  # a tag
+    kind = get("type")
+    content: list[Any] = [annotation["frame"], label_id, get("source"), kind, get("group") or 0]
+    if get("attributes") or label_id in defaults:
+        content.append(sorted(({**defaults.get(label_id, {}), **_values(annotation)}).items()))
+    if kind is None:  # a tag
         return content
-    content += (*_geometry(annotation), round(float(annotation.get("score", 1.0)), 6))
-    # CVAT returns the elements of a skeleton in any order, with or without their source
-    elements = [
-        _content({**element, "source": None}, defaults) for element in annotation.get("elements") or ()
-    ]
-    if elements:
-        content.append(sorted(elements, key=lambda element: element[1]))
+    content += (*_geometry(annotation), round(float(get("score", 1.0)), 6))
+    if elements := get("elements"):
+        # CVAT returns the elements of a skeleton in any order, with or without their source
+        parts = [_content({**element, "source": None}, defaults) for element in elements]
+        content.append(sorted(parts, key=lambda part: part[1]))
     return content
 
 
@@ -102,10 +95,11 @@ def _values(owner: Mapping[str, Any]) -> dict[int, str]:
 
 
 def _geometry(shape: Mapping[str, Any]) -> tuple[Any, ...]:
+    get = shape.get
     return (
-        [round(float(number), 3) for number in shape.get("points") or ()],
-        round(float(shape.get("rotation") or 0.0), 3),
-        bool(shape.get("occluded")),
-        bool(shape.get("outside")),
-        shape.get("z_order") or 0,
+        [round(1.0 * number, 3) for number in get("points") or ()],
+        round(float(rotation), 3) if (rotation := get("rotation")) else 0.0,
+        bool(get("occluded")),
+        bool(get("outside")),
+        get("z_order") or 0,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
@@ -29,6 +30,13 @@ __all__ = ["Detector"]
 
 IMAGES_PER_CALL = 8
 """Number of images in a call of a function that takes several, unless it has a `batch_size`."""
+
+
+MIN_CHECK_SECONDS = 0.02
+"""Results of calls that together are faster than this are checked together."""
+
+MAX_UNCHECKED = 32
+"""Maximum number of frames whose results are checked together, unless a call has more."""
 
 
 class Detector:
@@ -118,18 +126,29 @@ class Detector:
             DeviceError: The GPU of the function failed.
             MediaError: A frame is broken.
         """
-        groups = _groups(images, self._images_per_call)
-        checking: Future[list[FrameDetections]] | None = None
         with ThreadPoolExecutor(1, thread_name_prefix="check") as checker:
-            for group in groups:
-                outcomes = self._run(group)
-                del group  # free its pixels before the next ones are decoded
+            checking: Future[list[FrameDetections]] | None = None
+            for outcomes in self._outcomes(images):
                 if checking is not None:
                     yield from checking.result()
                 checking = checker.submit(copy_context().run, self._check_all, outcomes)
                 del outcomes
             if checking is not None:
                 yield from checking.result()
+
+    def _outcomes(self, images: FedImages) -> Iterator[list[tuple[Frame, object]]]:
+        """Each frame with its output or an error, of one or several calls."""
+        outcomes: list[tuple[Frame, object]] = []
+        began = time.perf_counter()
+        for group in _groups(images, self._images_per_call):
+            outcomes += self._run(group)
+            del group  # free its pixels before the next ones are decoded
+            # handing over what takes microseconds would cost more than checking it
+            if time.perf_counter() - began >= MIN_CHECK_SECONDS or len(outcomes) >= MAX_UNCHECKED:
+                yield outcomes
+                outcomes, began = [], time.perf_counter()
+        if outcomes:
+            yield outcomes
 
     def check_cached(self, found: FrameDetections) -> FrameDetections:
         """Check cached detections, which may have been made with another label mapping.

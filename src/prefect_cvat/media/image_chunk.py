@@ -20,6 +20,8 @@ from prefect_cvat.media.image_decoding import (
     MIN_BYTES_PER_PIXEL,
     check_memory,
     decoding_bytes,
+    fits_in_memory,
+    max_opening_bytes,
     open_image,
     opening_bytes,
 )
@@ -87,20 +89,22 @@ class ZipChunk:
 
     def _read(self, frame: Frame) -> bytes:
         """Read an image as it is stored, unless that, or decoding it, would take too much memory."""
-        size = self._member(frame).file_size
-        with self._open_member(frame) as stored, self._errors_of(frame):
-            opening = opening_bytes(stored.read(12), size)
+        member = self._member(frame)
         # the task states the size, and images of another size are refused
-        pixels = frame.width * frame.height
-        check_memory(
-            frame,
-            (frame.width, frame.height),
-            MIN_BYTES_PER_PIXEL * pixels,
-            max(size, opening),
-            max_bytes=self._chunk.max_image_bytes,
-        )
-        with self._errors_of(frame):
-            return self._archive.read(self._member(frame))
+        pixel_bytes = MIN_BYTES_PER_PIXEL * frame.width * frame.height
+        max_bytes = self._chunk.max_image_bytes
+        if not fits_in_memory(pixel_bytes + max_opening_bytes(member.file_size), max_bytes):
+            with self._open_member(frame) as stored, self._errors_of(frame):
+                opening = opening_bytes(stored.read(12), member.file_size)
+            check_memory(
+                frame,
+                (frame.width, frame.height),
+                pixel_bytes,
+                max(member.file_size, opening),
+                max_bytes=max_bytes,
+            )
+        with self._open_member(frame) as stored, self._errors_of(frame):
+            return stored.read()
 
     def _member(self, frame: Frame) -> zipfile.ZipInfo:
         return self._members[frame.number - self._chunk.first_frame]

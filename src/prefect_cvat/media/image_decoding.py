@@ -19,6 +19,8 @@ __all__ = [
     "check_memory",
     "decode_pixels",
     "decoding_bytes",
+    "fits_in_memory",
+    "max_opening_bytes",
     "open_image",
     "opening_bytes",
     "usable_cores",
@@ -104,7 +106,12 @@ def opening_bytes(begin: bytes, size: int) -> int:
         size: The size of the file in bytes.
     """
     is_read_whole = begin[8:12] == b"WEBP" or begin[4:8] == b"ftyp"
-    return 2 * size if is_read_whole else 0
+    return max_opening_bytes(size) if is_read_whole else 0
+
+
+def max_opening_bytes(size: int) -> int:
+    """`opening_bytes` of a file of any format, at most."""
+    return 2 * size
 
 
 def _opening_bytes_of(source: Path | IO[bytes]) -> int:
@@ -147,16 +154,27 @@ def check_memory(
         MediaError: It takes more.
     """
     needed = pixel_bytes + file_bytes
-    if needed <= _MIN_LIMIT:
-        return
-    if max_bytes is None:
-        max_bytes = _max_bytes(os.environ.get("PREFECT_CVAT_MAX_IMAGE_BYTES"))
-    if needed > max_bytes:
+    if not fits_in_memory(needed, max_bytes):
         pixels = "" if size is None else f" of {size[0]}x{size[1]} pixels"
         raise MediaError(
             f"{what}{pixels} takes up to {needed} bytes of memory ({file_bytes} of them for its file); more"
-            f" than {max_bytes} are refused: raise PREFECT_CVAT_MAX_IMAGE_BYTES if there is that much memory"
+            f" than {_limit(max_bytes)} are refused: raise PREFECT_CVAT_MAX_IMAGE_BYTES if there is that"
+            " much memory"
         )
+
+
+def fits_in_memory(needed: int, max_bytes: int | None = None) -> bool:
+    """Whether an image may take so many bytes of memory.
+
+    Args:
+        needed: The bytes.
+        max_bytes: The maximum; None takes the setting.
+    """
+    return needed <= _MIN_LIMIT or needed <= _limit(max_bytes)
+
+
+def _limit(max_bytes: int | None) -> int:
+    return _max_bytes(os.environ.get("PREFECT_CVAT_MAX_IMAGE_BYTES")) if max_bytes is None else max_bytes
 
 
 @lru_cache
