@@ -31,6 +31,10 @@ def bounding_box(shape: Mapping[str, Any]) -> BoundingBox:
     """
     points: Sequence[float] = shape.get("points") or ()
     kind = shape["type"]
+    if kind == "rectangle" and not shape.get("rotation"):
+        left, top, right, bottom = points
+        if left <= right and top <= bottom:
+            return left, top, right, bottom
     if kind == "mask":
         left, top, right, bottom = points[-4:]
         return left, top, right + 1, bottom + 1

@@ -117,6 +117,9 @@ class Baseline:
                 self._replaceable.records, self._kept.records, exclude=reused_ids()
             )
         match = Match([], [], [])
+        if not len(self._reusable):
+            match.new.extend(annotations)
+            annotations = ()
         for annotation in annotations:
             digest = annotation.identity
             if (found := self._reusable.pop(digest)) is None:
