@@ -80,6 +80,14 @@ ROWS = {
     "1080p": Row(
         title="180 frames of 1920x1080, first time", media=_FULL_HD, boxes=1, are_decoded=True, has_bare=True
     ),
+    "1080p-long": Row(
+        title="720 frames of 1920x1080, first time",
+        media=Media(frames=720, size=FULL_HD),
+        boxes=1,
+        are_decoded=True,
+        has_bare=True,
+        is_long=True,
+    ),
     "1080p-made": Row(
         title="180 frames of 1920x1080, chunks made",
         media=_FULL_HD,
